@@ -1,0 +1,3 @@
+//! The init of a Pinhole guest, and its ear on the host's channel.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! What the guest's init and its host say to each other.

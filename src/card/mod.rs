@@ -1,0 +1,3 @@
+//! The capture card: a state machine driven by a command and a tick.
+
+pub mod witness;

@@ -1,0 +1,140 @@
+//! The witness: what the card says it wrote, one JSON object a line.
+//!
+//! The rig holds what the application read against these records, so their
+//! form is a promise to both. Addresses are guest-physical (bus) addresses;
+//! digests are XXH3-64 (seed 0) of each 4 KiB of a plane as written, the last
+//! one of what is left, as sixteen lower-case hexadecimal digits.
+
+use serde::{Deserialize, Serialize};
+
+/// Bytes that one digest covers.
+pub const DIGEST_BLOCK: usize = 4096;
+
+/// One line of the witness.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum Record {
+    /// A session began to stream.
+    StreamOn {
+        /// The session.
+        session: u32,
+        /// V4L2 pixel format as its four characters.
+        format: String,
+        /// Pixels a line.
+        width: u32,
+        /// Lines a frame.
+        height: u32,
+        /// Bytes from one line to the next, in each plane.
+        bytesperline: Vec<u32>,
+        /// Bytes of a frame in each plane.
+        sizeimage: Vec<u32>,
+    },
+    /// A frame was written into a buffer.
+    Frame {
+        /// V4L2 sequence number; dropped frames are counted too.
+        sequence: u32,
+        /// The session.
+        session: u32,
+        /// Index of the buffer.
+        buffer: u32,
+        /// The card's clock at completion, in nanoseconds since STREAMON.
+        time_ns: u64,
+        /// What was written, for each plane.
+        planes: Vec<PlaneRecord>,
+    },
+    /// A session ended its stream.
+    StreamOff {
+        /// The session.
+        session: u32,
+        /// Frames written since STREAMON.
+        frames: u64,
+        /// Frames that were due while no buffer was queued.
+        dropped: u64,
+    },
+}
+
+/// What the card wrote into one plane of a buffer.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlaneRecord {
+    /// Bytes written, from the plane's first.
+    pub bytes: u32,
+    /// The plane's scatter list: `[address, length]`, in order.
+    pub segments: Vec<(u64, u32)>,
+    /// One digest for each [`DIGEST_BLOCK`] of `bytes`.
+    pub digests: Vec<Digest>,
+}
+
+/// XXH3-64 of one block, written as sixteen hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Digest(pub u64);
+
+impl Digest {
+    /// The digest of `block`, which is at most [`DIGEST_BLOCK`] bytes long.
+    pub fn of(block: &[u8]) -> Self {
+        Self(xxhash_rust::xxh3::xxh3_64(block))
+    }
+}
+
+impl std::fmt::Debug for Digest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl Serialize for Digest {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{:016x}", self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Digest {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        let valid = text.len() == 16 && text.bytes().all(|b| b.is_ascii_hexdigit());
+        match u64::from_str_radix(&text, 16) {
+            Ok(value) if valid => Ok(Self(value)),
+            _ => Err(serde::de::Error::custom(
+                "a digest is sixteen hexadecimal digits",
+            )),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_is_one_line_and_reads_back() {
+        let record = Record::Frame {
+            sequence: 7,
+            session: 1,
+            buffer: 2,
+            time_ns: 16_666_667,
+            planes: vec![PlaneRecord {
+                bytes: 4098,
+                segments: vec![(0x1000, 4096), (0x9000, 2)],
+                digests: vec![Digest(1), Digest(0xfedc_ba98_7654_3210)],
+            }],
+        };
+        let line = serde_json::to_string(&record).unwrap();
+        assert_eq!(
+            line,
+            r#"{"event":"frame","sequence":7,"session":1,"buffer":2,"time_ns":16666667,"planes":[{"bytes":4098,"segments":[[4096,4096],[36864,2]],"digests":["0000000000000001","fedcba9876543210"]}]}"#
+        );
+        assert_eq!(serde_json::from_str::<Record>(&line).unwrap(), record);
+    }
+
+    #[test]
+    fn a_digest_is_exactly_sixteen_hexadecimal_digits() {
+        for bad in [
+            "\"\"",
+            "\"123\"",
+            "\"+123456789abcdef\"",
+            "\"00000000000000000\"",
+            "5",
+        ] {
+            assert!(serde_json::from_str::<Digest>(bad).is_err(), "{bad}");
+        }
+    }
+}

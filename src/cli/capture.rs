@@ -1,0 +1,10 @@
+//! `pinhole capture`.
+
+/// Boot a guest, capture frames in it, and verify every byte.
+#[derive(Debug, clap::Args)]
+pub struct Args {}
+
+/// Runs the subcommand.
+pub fn run(_args: Args) -> anyhow::Result<u8> {
+    anyhow::bail!("not built yet")
+}

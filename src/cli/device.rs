@@ -1,0 +1,10 @@
+//! `pinhole device`.
+
+/// Run the capture card as a vhost-user backend.
+#[derive(Debug, clap::Args)]
+pub struct Args {}
+
+/// Runs the subcommand.
+pub fn run(_args: Args) -> anyhow::Result<u8> {
+    anyhow::bail!("not built yet")
+}

@@ -1,0 +1,1 @@
+//! The DMA engine: scatter lists, guest memory, digests.

@@ -1,0 +1,1 @@
+//! The vhost-user daemon: virtqueues in, card calls out.

@@ -1,0 +1,1 @@
+//! Virtual machines: kernels, images, QEMU and what is said to them.

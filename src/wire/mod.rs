@@ -1,0 +1,1 @@
+//! virtio-media on the wire: bytes <-> types, no policy.
