@@ -37,6 +37,13 @@ pub enum Component {
     G,
     /// Blue.
     B,
+    /// Grey level: luma in full range, where `Y` is of limited range.
+    L,
+}
+
+impl Component {
+    /// How many there are.
+    pub const COUNT: usize = Self::L as usize + 1;
 }
 
 /// One colour plane of a format: the smallest group of bytes that repeats
@@ -60,7 +67,7 @@ struct Entry {
     planes: &'static [PlaneFormat],
 }
 
-/// A plane of luma alone, as planar and semi-planar formats begin with.
+/// A plane of luma, as planar and semi-planar formats begin with.
 const LUMA: PlaneFormat = PlaneFormat {
     samples: &[(Component::Y, 0)],
     pixels: 1,
@@ -70,7 +77,7 @@ const LUMA: PlaneFormat = PlaneFormat {
 /// The formats in the order in which VIDIOC_ENUM_FMT gives them; descriptions
 /// as v4l_fill_fmtdesc() of Linux has them.
 const TABLE: &[Entry] = {
-    use Component::{B, G, R, U, V, Y};
+    use Component::{B, G, L, R, U, V, Y};
     &[
         Entry {
             format: PixelFormat::Yuyv,
@@ -109,7 +116,11 @@ const TABLE: &[Entry] = {
             format: PixelFormat::Grey,
             fourcc: *b"GREY",
             description: "8-bit Greyscale",
-            planes: &[LUMA],
+            planes: &[PlaneFormat {
+                samples: &[(L, 0)],
+                pixels: 1,
+                lines: 1,
+            }],
         },
     ]
 };
@@ -164,6 +175,15 @@ impl PixelFormat {
     /// characters).
     pub fn description(self) -> &'static str {
         self.entry().description
+    }
+
+    /// Whether its samples use their full range (`V4L2_QUANTIZATION_FULL_RANGE`:
+    /// 0 to 255) or, as Y'CbCr here, the limited one
+    /// (`V4L2_QUANTIZATION_LIM_RANGE`: luma 16 to 235, chroma 16 to 240).
+    pub fn is_full_range(self) -> bool {
+        self.planes()
+            .iter()
+            .all(|plane| !plane.samples.iter().any(|(c, _)| *c == Component::Y))
     }
 
     /// The colour planes, in the order in which they lie in memory.

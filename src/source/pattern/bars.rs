@@ -1,0 +1,191 @@
+//! The test card: colour bars in the proportions of SMPTE RP 219, a grey ramp
+//! that runs, and a [`Plate`] in the middle.
+//!
+//! ```text
+//! 7/12  grey, yellow, cyan, green, magenta, red, blue, all of 75 %
+//! 1/12  the same bars that have blue in them, the other way round
+//! 1/12  a grey ramp that runs from left to right, once round in four seconds
+//! 3/12  -I, white, +Q, black, and black with steps just below and above it
+//! ```
+//!
+//! Lines that do not change are made once, at STREAMON, a line for each band;
+//! the ramp is a line twice as long, of which a part is shown that moves.
+
+use std::time::Duration;
+
+use super::canvas::{Ink, Row};
+use super::plate::Plate;
+use crate::source::FrameInfo;
+use crate::source::format::{Layout, PlaneLayout};
+
+const GREY: Ink = Ink::grey(191);
+const YELLOW: Ink = Ink::rgb(191, 191, 0);
+const CYAN: Ink = Ink::rgb(0, 191, 191);
+const GREEN: Ink = Ink::rgb(0, 191, 0);
+const MAGENTA: Ink = Ink::rgb(191, 0, 191);
+const RED: Ink = Ink::rgb(191, 0, 0);
+const BLUE: Ink = Ink::rgb(0, 0, 191);
+const BLACK: Ink = Ink::grey(0);
+const WHITE: Ink = Ink::grey(255);
+const MINUS_I: Ink = Ink::rgb(0, 33, 76);
+const PLUS_Q: Ink = Ink::rgb(50, 0, 106);
+/// 4 % below black, where the range has room for it.
+const BELOW_BLACK: Ink = Ink::grey(0).with_luma(7);
+/// 4 % above black.
+const ABOVE_BLACK: Ink = Ink::grey(10);
+
+/// The bands from the top: their colours, each with its width in 84ths of the
+/// picture's.
+const BANDS: [&[(Ink, u32)]; 3] = [
+    &[
+        (GREY, 12),
+        (YELLOW, 12),
+        (CYAN, 12),
+        (GREEN, 12),
+        (MAGENTA, 12),
+        (RED, 12),
+        (BLUE, 12),
+    ],
+    &[
+        (BLUE, 12),
+        (BLACK, 12),
+        (MAGENTA, 12),
+        (BLACK, 12),
+        (CYAN, 12),
+        (BLACK, 12),
+        (GREY, 12),
+    ],
+    &[
+        (MINUS_I, 15),
+        (WHITE, 15),
+        (PLUS_Q, 15),
+        (BLACK, 15),
+        (BELOW_BLACK, 4),
+        (BLACK, 4),
+        (ABOVE_BLACK, 4),
+        (BLACK, 12),
+    ],
+];
+/// What the widths of a band add up to.
+const BAND_WIDTH: u32 = 84;
+/// Which band follows the ramp.
+const LOWEST: usize = 2;
+
+/// The time in which the ramp goes round once.
+const RAMP_PERIOD: Duration = Duration::from_secs(4);
+
+/// The test card.
+#[derive(Debug)]
+pub struct Bars {
+    width: u32,
+    /// First line of the band that is upside down, of the ramp, and of the
+    /// lowest band; all even.
+    edges: [u32; 3],
+    planes: Vec<Lines>,
+    /// How far the ramp is moved, in pixels; even.
+    shift: u32,
+    plate: Plate,
+}
+
+/// The lines of a plane that are made once.
+#[derive(Debug)]
+struct Lines {
+    layout: PlaneLayout,
+    bands: [Vec<u8>; BANDS.len()],
+    ramp: Vec<u8>,
+}
+
+impl Bars {
+    /// The card for frames of that layout.
+    pub fn new(layout: &Layout) -> Self {
+        let (width, height) = (layout.width, layout.height);
+        Self {
+            width,
+            edges: [7, 8, 9].map(|twelfths| even(height * twelfths / 12)),
+            planes: layout.planes().map(|p| Lines::new(p, width)).collect(),
+            shift: 0,
+            plate: Plate::new(layout),
+        }
+    }
+
+    /// Moves what moves to where it is in `frame`.
+    pub fn begin(&mut self, frame: &FrameInfo) {
+        let round = frame.elapsed.as_millis() % RAMP_PERIOD.as_millis();
+        let moved = round * u128::from(self.width) / RAMP_PERIOD.as_millis();
+        self.shift = even(self.width - moved as u32);
+        self.plate.begin(frame);
+    }
+
+    /// A line of a plane where it can be taken as it is.
+    pub fn ready(&self, plane: usize, line: usize) -> Option<&[u8]> {
+        let lines = &self.planes[plane];
+        let y = line as u32 * lines.layout.format.lines;
+        (!self.plate.touches(y)).then(|| self.ground(lines, y))
+    }
+
+    /// Paints a line of a plane into `out`, which is as long as the line.
+    pub fn paint(&self, plane: usize, line: usize, out: &mut [u8]) {
+        let lines = &self.planes[plane];
+        let y = line as u32 * lines.layout.format.lines;
+        out.copy_from_slice(self.ground(lines, y));
+        let mut row = Row::new(out, lines.layout.format);
+        self.plate.paint(&mut row, y, lines.layout.format.lines);
+    }
+
+    /// The line of a plane that lies at line `y` of the picture, without the
+    /// plate.
+    fn ground<'a>(&self, lines: &'a Lines, y: u32) -> &'a [u8] {
+        match self.edges.iter().filter(|edge| y >= **edge).count() {
+            2 => {
+                let format = lines.layout.format;
+                let start = (self.shift / format.pixels) as usize * format.samples.len();
+                &lines.ramp[start..][..lines.layout.stride]
+            }
+            band => &lines.bands[band.min(LOWEST)],
+        }
+    }
+}
+
+impl Lines {
+    fn new(layout: PlaneLayout, width: u32) -> Self {
+        let bands = BANDS.map(|band| {
+            let mut line = vec![0; layout.stride];
+            let mut row = Row::new(&mut line, layout.format);
+            let mut parts = 0;
+            for (ink, part) in band {
+                let start = even(width * parts / BAND_WIDTH);
+                parts += part;
+                row.fill(start as i32, even(width * parts / BAND_WIDTH) as i32, *ink);
+            }
+            line
+        });
+        let mut ramp = vec![0; layout.stride * 2];
+        let mut row = Row::new(&mut ramp, layout.format);
+        for x in 0..width * 2 {
+            let level = x % width * 255 / (width - 1);
+            row.fill(x as i32, x as i32 + 1, Ink::grey(level as u8));
+        }
+        Self {
+            layout,
+            bands,
+            ramp,
+        }
+    }
+}
+
+/// The even number at or below; chroma is shared by two pixels and lines.
+fn even(value: u32) -> u32 {
+    value & !1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_band_is_as_wide_as_the_picture() {
+        for band in BANDS {
+            assert_eq!(band.iter().map(|(_, part)| part).sum::<u32>(), BAND_WIDTH);
+        }
+    }
+}

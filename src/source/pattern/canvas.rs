@@ -1,0 +1,210 @@
+//! Drawing on one line of one plane, in whatever way its bytes are packed.
+
+use crate::source::format::{Component, PlaneFormat};
+
+/// A colour, in every component that a format may want of it.
+///
+/// Y'CbCr is that of BT.601 in limited range (luma 16 to 235, chroma 16 to
+/// 240), which is the default that V4L2 gives YUV formats of
+/// `V4L2_COLORSPACE_SRGB`; RGB and plain grey levels are of full range.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ink {
+    components: [u8; Component::COUNT],
+}
+
+impl Ink {
+    /// The colour of these non-linear R'G'B' values.
+    pub const fn rgb(red: u8, green: u8, blue: u8) -> Self {
+        let (r, g, b) = (red as i32, green as i32, blue as i32);
+        // The matrix of BT.601 in thousandths of its limited range.
+        let y = scaled(65_481 * r + 128_553 * g + 24_966 * b);
+        let u = scaled(-37_797 * r - 74_203 * g + 112_000 * b);
+        let v = scaled(112_000 * r - 93_786 * g - 18_214 * b);
+        // The same luma in full range.
+        let l = scaled(76_245 * r + 149_685 * g + 29_070 * b);
+        let mut components = [0; Component::COUNT];
+        components[Component::Y as usize] = (16 + y) as u8;
+        components[Component::U as usize] = (128 + u) as u8;
+        components[Component::V as usize] = (128 + v) as u8;
+        components[Component::R as usize] = red;
+        components[Component::G as usize] = green;
+        components[Component::B as usize] = blue;
+        components[Component::L as usize] = l as u8;
+        Self { components }
+    }
+
+    /// The neutral colour of that level.
+    pub const fn grey(level: u8) -> Self {
+        Self::rgb(level, level, level)
+    }
+
+    /// This colour with another luma where luma is of limited range, as a
+    /// level below black needs it.
+    pub const fn with_luma(mut self, y: u8) -> Self {
+        self.components[Component::Y as usize] = y;
+        self
+    }
+
+    /// The value of one component.
+    pub const fn component(self, component: Component) -> u8 {
+        self.components[component as usize]
+    }
+}
+
+/// A sum of thousandths times 0 to 255, as a rounded share of full scale.
+const fn scaled(sum: i32) -> i32 {
+    (sum + 127_500).div_euclid(255_000)
+}
+
+/// A line of a plane that can be drawn on. Places are pixels of the picture;
+/// what falls outside of it is cut off.
+#[derive(Debug)]
+pub struct Row<'a> {
+    bytes: &'a mut [u8],
+    plane: &'static PlaneFormat,
+    width: i32,
+}
+
+impl<'a> Row<'a> {
+    /// The line of a plane that lies in `bytes`.
+    pub fn new(bytes: &'a mut [u8], plane: &'static PlaneFormat) -> Self {
+        let width = bytes.len() / plane.samples.len() * plane.pixels as usize;
+        Self {
+            bytes,
+            plane,
+            width: width as i32,
+        }
+    }
+
+    /// Paints the pixels from `start` up to, but not including, `end`.
+    pub fn fill(&mut self, start: i32, end: i32, ink: Ink) {
+        let (start, end) = (start.max(0), end.min(self.width));
+        if start >= end {
+            return;
+        }
+        let pixels = self.plane.pixels as i32;
+        let first = (start + pixels - 1) / pixels;
+        let last = (end / pixels).max(first);
+        for x in start..end.min(first * pixels) {
+            self.blend(x, ink, 255);
+        }
+        for x in start.max(last * pixels)..end {
+            self.blend(x, ink, 255);
+        }
+        let samples = self.plane.samples;
+        let groups = first as usize * samples.len()..last as usize * samples.len();
+        let value = |i: usize| ink.component(samples[i].0);
+        let bytes = &mut self.bytes[groups];
+        match samples.len() {
+            1 => bytes.fill(value(0)),
+            2 => repeat(bytes, [value(0), value(1)]),
+            3 => repeat(bytes, [value(0), value(1), value(2)]),
+            4 => repeat(bytes, [value(0), value(1), value(2), value(3)]),
+            n => bytes
+                .chunks_exact_mut(n)
+                .for_each(|group| (0..n).for_each(|i| group[i] = value(i))),
+        }
+    }
+
+    /// Lays the colour over one pixel, at a strength of `alpha` 255ths. A
+    /// chroma sample belongs to the first pixel of its group.
+    pub fn blend(&mut self, x: i32, ink: Ink, alpha: u8) {
+        if x < 0 || x >= self.width || alpha == 0 {
+            return;
+        }
+        let (group, pixel) = (x as u32 / self.plane.pixels, x as u32 % self.plane.pixels);
+        let samples = self.plane.samples;
+        let group = &mut self.bytes[group as usize * samples.len()..][..samples.len()];
+        let alpha = u32::from(alpha);
+        for (byte, (component, of)) in group.iter_mut().zip(samples) {
+            if u32::from(*of) == pixel {
+                let (old, new) = (u32::from(*byte), u32::from(ink.component(*component)));
+                *byte = ((old * (255 - alpha) + new * alpha + 127) / 255) as u8;
+            }
+        }
+    }
+
+    /// Paints a disc's share of this line: `above` is how far the line's
+    /// middle lies above (or below) the disc's centre, `x` where that centre
+    /// is, in pixels, and `radius` its size. Its rim is smooth.
+    pub fn disc(&mut self, x: f32, above: f32, radius: f32, ink: Ink) {
+        let above = above.abs();
+        let Some(outer) = half_chord(radius + 0.5, above) else {
+            return;
+        };
+        let inner = half_chord(radius - 0.5, above).unwrap_or(0.0);
+        let (left, right) = ((x - outer).floor() as i32, (x + outer).ceil() as i32);
+        let solid = ((x - inner).ceil() as i32, (x + inner).floor() as i32);
+        let solid = (solid.0, solid.1.max(solid.0));
+        self.fill(solid.0, solid.1, ink);
+        for column in (left..solid.0).chain(solid.1..right) {
+            let along = column as f32 + 0.5 - x;
+            let distance = (along * along + above * above).sqrt();
+            let cover = (radius + 0.5 - distance).clamp(0.0, 1.0);
+            self.blend(column, ink, (cover * 255.0) as u8);
+        }
+    }
+}
+
+/// Half the width of a circle `above` its centre; none where it does not
+/// reach.
+fn half_chord(radius: f32, above: f32) -> Option<f32> {
+    (above < radius).then(|| (radius * radius - above * above).sqrt())
+}
+
+/// Fills `bytes` with copies of `group`.
+fn repeat<const N: usize>(bytes: &mut [u8], group: [u8; N]) {
+    if group.iter().all(|byte| *byte == group[0]) {
+        bytes.fill(group[0]);
+    } else {
+        bytes.as_chunks_mut().0.fill(group);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::PixelFormat;
+
+    #[test]
+    fn colours_are_those_of_bt601() {
+        use Component::{L, U, V, Y};
+        let yuv = |ink: Ink| [Y, U, V, L].map(|c| ink.component(c));
+        assert_eq!(yuv(Ink::grey(0)), [16, 128, 128, 0]);
+        assert_eq!(yuv(Ink::grey(255)), [235, 128, 128, 255]);
+        assert_eq!(yuv(Ink::rgb(255, 0, 0)), [81, 90, 240, 76]);
+        assert_eq!(yuv(Ink::rgb(0, 255, 0)), [145, 54, 34, 150]);
+        assert_eq!(yuv(Ink::rgb(0, 0, 255)), [41, 240, 110, 29]);
+    }
+
+    #[test]
+    fn a_span_that_begins_and_ends_within_a_group_keeps_its_neighbours() {
+        let plane = &PixelFormat::Yuyv.planes()[0];
+        let mut bytes = [0; 16];
+        Row::new(&mut bytes, plane).fill(1, 7, Ink::grey(255));
+        assert_eq!(
+            bytes,
+            [
+                0, 0, 235, 0, 235, 128, 235, 128, 235, 128, 235, 128, 235, 128, 0, 128
+            ]
+        );
+    }
+
+    #[test]
+    fn spans_and_discs_beyond_the_picture_are_cut_off() {
+        for format in PixelFormat::ALL {
+            for plane in format.planes() {
+                let mut bytes = vec![7; 24];
+                let mut row = Row::new(&mut bytes, plane);
+                row.fill(-10, 0, Ink::grey(1));
+                row.fill(1000, 2000, Ink::grey(1));
+                row.fill(5, 5, Ink::grey(1));
+                row.disc(-20.0, 0.0, 10.0, Ink::grey(1));
+                row.blend(-1, Ink::grey(1), 255);
+                assert_eq!(bytes, [7; 24]);
+                Row::new(&mut bytes, plane).disc(4.0, 1.0, 1000.0, Ink::grey(255));
+                assert!(bytes.iter().all(|b| *b != 7));
+            }
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! What keeps the pages of a frame from being taken for those of another.
+//!
+//! Most of a test picture never changes, so a page that a driver forgot to
+//! hand over would show last second's bytes and look right. Therefore every
+//! 4 KiB page of a frame (counted from the frame's first byte) ends in a mark
+//! in its lowest bits, where the eye does not see it:
+//!
+//! | bytes in the page | what carries it |
+//! |---|---|
+//! | 64 and more | bit 0 of the last 32 bytes: the sequence number; bit 0 of the 32 before: the time of day in milliseconds, modulo 2^32 |
+//! | 32 to 63 | bit 0 of the last 32 bytes: the sequence number |
+//! | 2 to 31 (n) | the lowest ceil(10 / n) bits of every byte: as much of the sequence number as they hold, at least 10 bits |
+//!
+//! The lowest bits go into the first byte. So a page differs from the same page
+//! of each of the 1023 frames before it, whatever the picture; and a page of
+//! 64 bytes or more differs also from that of an earlier stream with the same
+//! sequence number, unless less than a millisecond or just 49.7 days lie
+//! between them.
+
+use std::ops::Range;
+
+/// Bytes of a page; the last one of a frame has what is left.
+pub const PAGE: usize = 4096;
+
+/// Bytes that carry a 32-bit value, a bit each.
+const SPREAD: usize = 32;
+
+/// Bits of the sequence number that the shortest page must hold.
+const ENOUGH: usize = 10;
+
+/// What the pages of one frame are marked with.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Watermark {
+    /// The frame's sequence number.
+    pub sequence: u32,
+    /// Its time of day in milliseconds, modulo 2^32.
+    pub millis: u32,
+}
+
+impl Watermark {
+    /// Marks `out`, which begins at byte `offset` of a frame of `frame` bytes.
+    pub fn apply(self, frame: usize, offset: usize, out: &mut [u8]) {
+        let end = offset + out.len();
+        let mut page = offset - offset % PAGE;
+        while page < end {
+            let len = PAGE.min(frame.saturating_sub(page));
+            for (bytes, per_byte, value) in [
+                (time_bytes(len), 1, self.millis),
+                (sequence_bytes(len), bits_per_byte(len), self.sequence),
+            ] {
+                put(
+                    value,
+                    per_byte,
+                    page + bytes.start..page + bytes.end,
+                    offset,
+                    out,
+                );
+            }
+            page += PAGE;
+        }
+    }
+}
+
+/// The sequence number that a page carries: its lowest
+/// [`sequence_bits`]`(page.len())` bits, the others 0.
+pub fn watermark(page: &[u8]) -> u32 {
+    get(&page[sequence_bytes(page.len())], bits_per_byte(page.len()))
+}
+
+/// The time of day that a page carries, in milliseconds modulo 2^32; `None`
+/// where the page is too short for it.
+pub fn watermark_millis(page: &[u8]) -> Option<u32> {
+    let bytes = &page[time_bytes(page.len())];
+    (!bytes.is_empty()).then(|| get(bytes, 1))
+}
+
+/// How many bits of the sequence number a page of `len` bytes carries.
+pub fn sequence_bits(len: usize) -> usize {
+    sequence_bytes(len).len() * bits_per_byte(len)
+}
+
+/// The bytes of a page of `len` that carry the sequence number.
+fn sequence_bytes(len: usize) -> Range<usize> {
+    len.saturating_sub(SPREAD)..len
+}
+
+/// The bytes of a page of `len` that carry the time.
+fn time_bytes(len: usize) -> Range<usize> {
+    match len.checked_sub(2 * SPREAD) {
+        Some(start) => start..start + SPREAD,
+        None => 0..0,
+    }
+}
+
+/// How many bits of the sequence number each of those bytes takes. (A page of
+/// one byte, which no format has, would hold 8.)
+fn bits_per_byte(len: usize) -> usize {
+    ENOUGH.div_ceil(len.max(1)).min(8)
+}
+
+/// Puts the bits of `value` into those of the frame's bytes `carriers` that
+/// lie in `out`, which begins at the frame's byte `offset`.
+fn put(value: u32, per_byte: usize, carriers: Range<usize>, offset: usize, out: &mut [u8]) {
+    let mask = (1u32 << per_byte) - 1;
+    let here = carriers.start.max(offset)..carriers.end.min(offset + out.len());
+    for at in here {
+        let bits = (value >> ((at - carriers.start) * per_byte)) & mask;
+        let byte = &mut out[at - offset];
+        *byte = *byte & !(mask as u8) | bits as u8;
+    }
+}
+
+/// What [`put`] put into `carriers`.
+fn get(carriers: &[u8], per_byte: usize) -> u32 {
+    let mask = (1u32 << per_byte) - 1;
+    carriers
+        .iter()
+        .rev()
+        .fold(0, |value, byte| value << per_byte | u32::from(*byte) & mask)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_page_of_two_bytes_and_more_carries_at_least_ten_bits() {
+        for len in 2..=PAGE {
+            let bits = sequence_bits(len);
+            assert!(
+                (ENOUGH..=32).contains(&bits),
+                "{len} bytes carry {bits} bits"
+            );
+            for sequence in [0, 1, 0x2aa, 0x155, 0x3ff, 0x5555_5555, u32::MAX] {
+                let mark = Watermark {
+                    sequence,
+                    millis: !sequence,
+                };
+                for ground in [0, 0xff] {
+                    let mut page = vec![ground; len];
+                    mark.apply(len, 0, &mut page);
+                    let mask = u32::MAX >> (32 - bits);
+                    assert_eq!(watermark(&page), sequence & mask, "{len} bytes");
+                    assert_eq!(watermark_millis(&page), (len >= 64).then_some(!sequence));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_thousand_frames_back_no_page_has_the_same_mark() {
+        for len in (2..=64).chain([PAGE]) {
+            let first = u32::MAX - 1500;
+            let mut last_seen = std::collections::HashMap::new();
+            for step in 0..3000u32 {
+                let sequence = first.wrapping_add(step);
+                let mut page = vec![0x80; len];
+                Watermark {
+                    sequence,
+                    millis: 0,
+                }
+                .apply(len, 0, &mut page);
+                if let Some(before) = last_seen.insert(page, step) {
+                    assert!(step - before > 1000, "{len} bytes, frame {sequence}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_long_page_keeps_all_but_its_last_64_lowest_bits() {
+        let mut page = vec![0x81; PAGE];
+        Watermark {
+            sequence: 0,
+            millis: 0,
+        }
+        .apply(PAGE, 0, &mut page);
+        assert!(page[..PAGE - 64].iter().all(|b| *b == 0x81));
+        assert!(page[PAGE - 64..].iter().all(|b| *b == 0x80));
+    }
+
+    #[test]
+    fn it_does_not_matter_how_a_frame_is_cut() {
+        let mark = Watermark {
+            sequence: 0x1234_5678,
+            millis: 0x9abc_def0,
+        };
+        for frame in [2 * PAGE, PAGE + 2, PAGE + 10, PAGE + 40, PAGE + 64] {
+            let mut whole = vec![0x55; frame];
+            mark.apply(frame, 0, &mut whole);
+            for cut in [1, 3, 7, 31, 33, 4095] {
+                let mut pieces = vec![0x55; frame];
+                for (i, piece) in pieces.chunks_mut(cut).enumerate() {
+                    mark.apply(frame, i * cut, piece);
+                }
+                assert!(pieces == whole, "{frame} bytes cut every {cut}");
+            }
+        }
+    }
+}
