@@ -1,10 +1,193 @@
 //! `pinhole guest`.
 
-/// List and build the guests.
+use std::collections::VecDeque;
+use std::sync::Mutex;
+
+use anyhow::Context;
+use clap::Subcommand;
+use comfy_table::{CellAlignment, Table, presets};
+use serde_json::json;
+
+use super::SUCCESS;
+use crate::vm::images::{self, Catalog, Recipe, State};
+use crate::vm::progress::Progress;
+use crate::vm::provision::cache::Cache;
+use crate::vm::qemu;
+
+/// How many guests are built at a time: unpacking uses the disk and one core.
+const PARALLEL: usize = 2;
+
+/// List, build and remove the guests.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// List the guests and what of them is built.
+    List {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Build guests, their drivers and a QEMU, as far as they are missing.
+    Build {
+        /// The guests, or `all`; the default guest if none is named.
+        ids: Vec<String>,
+    },
+    /// Remove what was built.
+    Remove {
+        /// The guests.
+        #[arg(required_unless_present = "all")]
+        ids: Vec<String>,
+        /// All guests, and the QEMU.
+        #[arg(long, conflicts_with = "ids")]
+        all: bool,
+    },
+}
 
 /// Runs the subcommand.
-pub fn run(_args: Args) -> anyhow::Result<u8> {
-    anyhow::bail!("not built yet")
+pub fn run(args: Args) -> anyhow::Result<u8> {
+    let catalog = Catalog::builtin();
+    let cache = Cache::open()?;
+    match args.command {
+        Command::List { json } => list(&catalog, &cache, json)?,
+        Command::Build { ids } => build(&catalog, &ids)?,
+        Command::Remove { ids, all } => remove(&catalog, &cache, &ids, all)?,
+    }
+    Ok(SUCCESS)
+}
+
+fn list(catalog: &Catalog, cache: &Cache, as_json: bool) -> anyhow::Result<()> {
+    let states = catalog
+        .recipes()
+        .map(|recipe| images::state(cache, &recipe))
+        .collect::<Result<Vec<_>, _>>()?;
+    if as_json {
+        let object = json!({
+            "cache": cache.root(),
+            "default": catalog.default_id(),
+            "guests": states,
+            "qemu": qemu::unpacked(cache),
+        });
+        println!("{}", serde_json::to_string_pretty(&object)?);
+    } else {
+        println!("{}", table(catalog, &states));
+    }
+    Ok(())
+}
+
+fn table(catalog: &Catalog, states: &[State]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header(["guest", "kernel", "MiB", ""]);
+    for state in states {
+        let kernel = match (&state.release, state.bytes) {
+            (Some(release), _) => release,
+            (None, 0) => "not built",
+            (None, _) => "to be built anew",
+        };
+        table.add_row([
+            state.id.as_str(),
+            kernel,
+            &(state.bytes >> 20).to_string(),
+            if state.id == catalog.default_id() {
+                "default"
+            } else {
+                ""
+            },
+        ]);
+    }
+    if let Some(sizes) = table.column_mut(2) {
+        sizes.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+/// The guests that were named; the default if none was.
+fn named(catalog: &Catalog, ids: &[String]) -> anyhow::Result<Vec<Recipe>> {
+    if ids.iter().any(|id| id == "all") {
+        return Ok(catalog.recipes().collect());
+    }
+    if ids.is_empty() {
+        return Ok(vec![catalog.get(catalog.default_id())?]);
+    }
+    Ok(ids
+        .iter()
+        .map(|id| catalog.get(id))
+        .collect::<Result<_, _>>()?)
+}
+
+fn build(catalog: &Catalog, ids: &[String]) -> anyhow::Result<()> {
+    let progress = Progress::stderr();
+    let recipes = named(catalog, ids)?;
+    let qemu = qemu::ensure(None, &progress)?;
+    let queue = Mutex::new(VecDeque::from(recipes));
+    let next = || queue.lock().ok()?.pop_front();
+    let built = Mutex::new(Vec::new());
+    let work = || -> anyhow::Result<()> {
+        while let Some(recipe) = next() {
+            let one = images::ensure_guest(&recipe, &progress)
+                .and_then(|guest| Ok((images::ensure_driver(&guest, &progress)?, guest)));
+            if one.is_err() {
+                // What another worker has begun it finishes; nothing else is begun.
+                queue.lock().map(|mut queue| queue.clear()).ok();
+            }
+            let one = one.with_context(|| format!("cannot build {}", recipe.id))?;
+            if let Ok(mut built) = built.lock() {
+                built.push(one);
+            }
+        }
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..PARALLEL).map(|_| scope.spawn(work)).collect();
+        workers
+            .into_iter()
+            .map(|worker| {
+                worker
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            })
+            .collect::<Vec<_>>()
+            .into_iter()
+            .collect::<anyhow::Result<()>>()
+    })?;
+    println!(
+        "QEMU {} ({}, virtio id {})",
+        qemu.version, qemu.device, qemu.virtio_id
+    );
+    let mut built = built.into_inner().unwrap_or_default();
+    built.sort_by(|one, other| one.1.id.cmp(&other.1.id));
+    for (driver, guest) in built {
+        println!("{}: Linux {}", guest.id, guest.release);
+        println!("  kernel     {}", guest.kernel.display());
+        println!("  initramfs  {}", guest.initramfs.display());
+        println!("  driver     {}", driver.display());
+    }
+    Ok(())
+}
+
+fn remove(catalog: &Catalog, cache: &Cache, ids: &[String], all: bool) -> anyhow::Result<()> {
+    let progress = Progress::stderr();
+    let mut freed = 0;
+    let recipes = if all {
+        catalog.recipes().collect()
+    } else {
+        named(catalog, ids)?
+    };
+    for recipe in recipes {
+        freed += images::remove(cache, &recipe.id, &progress)?;
+    }
+    if all {
+        freed += qemu::remove(cache, &progress)?;
+    }
+    println!(
+        "{} MiB removed from {}",
+        freed >> 20,
+        cache.root().display()
+    );
+    Ok(())
 }

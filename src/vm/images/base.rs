@@ -1,0 +1,219 @@
+//! What is taken from a tree to boot: the kernel, and the base initramfs.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::process::Command;
+
+use serde::{Deserialize, Serialize};
+
+use super::catalog::Recipe;
+use super::initramfs::{Archive, pad};
+use super::modules::{Modules, modules_dep};
+use crate::vm::progress::Step;
+use crate::vm::provision::bootstrap::Version;
+use crate::vm::provision::tree::Tree;
+use crate::vm::provision::{Context, Error, Result};
+
+/// Counts changes in how the files below are made.
+pub const FORMAT: u32 = 1;
+
+/// The kernel.
+pub const KERNEL: &str = "vmlinuz";
+/// The base initramfs.
+pub const INITRAMFS: &str = "initramfs.zst";
+/// The packages of a tree, beside its root.
+pub const PACKAGES: &str = "packages.json";
+/// What a guest's directory holds.
+const MANIFEST: &str = "guest.json";
+
+/// Where busybox is in a tree, and in the initramfs.
+const BUSYBOX: [&str; 2] = ["/usr/bin/busybox", "/bin/busybox"];
+/// Where programs' loader goes in the initramfs, whose /lib64 is a link.
+const LOADER: &str = "/usr/lib64/ld-linux-x86-64.so.2";
+/// Where shared libraries go in the initramfs: the loader looks there itself.
+const LIBRARIES: &str = "/usr/lib/x86_64-linux-gnu";
+/// The effort of compression: higher ones take seconds more for a few percent.
+const COMPRESSION: i32 = 15;
+
+/// What is to be known of a built guest.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Manifest {
+    /// The guest's name.
+    pub id: String,
+    /// What `uname -r` says in it.
+    pub release: String,
+    /// Paths in the guest of the modules to load at boot, in order.
+    pub boot_modules: Vec<String>,
+    /// The packages of its tree.
+    pub packages: Vec<Version>,
+}
+
+impl Manifest {
+    /// Reads the manifest of a guest's directory.
+    pub fn read(dir: &Path) -> Result<Self> {
+        let path = dir.join(MANIFEST);
+        let bytes = fs::read(&path).context("read", &path)?;
+        serde_json::from_slice(&bytes).context("read", &path)
+    }
+}
+
+/// Makes a guest of a tree: writes its kernel, initramfs and manifest to `dir`.
+pub fn build(recipe: &Recipe, tree: &Tree, dir: &Path, step: &Step) -> Result<()> {
+    let release = release(tree, &recipe.id)?;
+    let kernel = tree
+        .resolve(&format!("/boot/vmlinuz-{release}"))
+        .or_else(|_| tree.resolve(&format!("/lib/modules/{release}/vmlinuz")))?;
+    let target = dir.join(KERNEL);
+    fs::copy(&kernel, &target).context("copy", &kernel)?;
+
+    let mut archive = Archive::new();
+    step.update("tools");
+    add_skeleton(&mut archive);
+    add_busybox(&mut archive, tree)?;
+    for program in &recipe.initramfs.programs {
+        add_program(&mut archive, tree, program)?;
+    }
+    step.update("modules");
+    let boot_modules = add_modules(&mut archive, tree, recipe, &release)?;
+    step.update("compressing");
+    write_initramfs(&dir.join(INITRAMFS), archive)?;
+
+    let packages = tree.root().with_file_name(PACKAGES);
+    let bytes = fs::read(&packages).context("read", &packages)?;
+    let manifest = Manifest {
+        id: recipe.id.clone(),
+        release,
+        boot_modules,
+        packages: serde_json::from_slice(&bytes).context("read", &packages)?,
+    };
+    write_json(&dir.join(MANIFEST), &manifest)
+}
+
+/// Writes a value as JSON.
+pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+    let bytes = serde_json::to_vec_pretty(value).context("write", path)?;
+    fs::write(path, bytes).context("write", path)
+}
+
+/// The release of the one kernel in a tree.
+fn release(tree: &Tree, what: &str) -> Result<String> {
+    let dir = tree.resolve("/lib/modules")?;
+    let kernels: Vec<_> = crate::vm::provision::cache::list(&dir)?
+        .into_iter()
+        .filter(|path| path.join("kernel").is_dir())
+        .collect();
+    let name = match kernels.as_slice() {
+        [one] => one.file_name().and_then(|name| name.to_str()),
+        _ => None,
+    };
+    name.map(str::to_owned).ok_or_else(|| Error::Contents {
+        what: what.to_owned(),
+        why: format!("they hold {} kernels, not one", kernels.len()),
+    })
+}
+
+/// Directories, and the devices that init needs before it has mounted any.
+/// All directories of programs and libraries are one each, as on any current
+/// Debian, whatever the suite has.
+fn add_skeleton(archive: &mut Archive) {
+    for dir in [
+        "dev", "etc", "mnt", "proc", "root", "run", "sys", "tmp", "var",
+    ] {
+        archive.add_dir(dir);
+    }
+    for dir in ["bin", "lib", "lib64", "sbin"] {
+        archive.add_dir(&format!("usr/{dir}"));
+        archive.add_symlink(dir, &format!("usr/{dir}"));
+    }
+    archive.add_node("dev/console", 0o600, 5, 1);
+    archive.add_node("dev/null", 0o666, 1, 3);
+    archive.add_file("etc/passwd", 0o644, b"root:x:0:0:root:/root:/bin/sh\n");
+    archive.add_file("etc/group", 0o644, b"root:x:0:\n");
+}
+
+/// busybox under its own name and under that of each of its applets.
+fn add_busybox(archive: &mut Archive, tree: &Tree) -> Result<()> {
+    let busybox = tree
+        .resolve(BUSYBOX[0])
+        .or_else(|_| tree.resolve(BUSYBOX[1]))?;
+    let contents = fs::read(&busybox).context("read", &busybox)?;
+    archive.add_file(BUSYBOX[0], 0o755, &contents);
+    let output = Command::new(&busybox)
+        .arg("--list")
+        .output()
+        .context("start", &busybox)?;
+    for applet in String::from_utf8_lossy(&output.stdout).lines() {
+        if applet != "busybox" {
+            archive.add_symlink(&format!("usr/bin/{applet}"), "busybox");
+        }
+    }
+    Ok(())
+}
+
+/// A program with its loader and libraries.
+fn add_program(archive: &mut Archive, tree: &Tree, program: &str) -> Result<()> {
+    archive.add_file(program, 0o755, &tree.read(program)?);
+    if !archive.contains(LOADER) {
+        let loader = tree.loader_file()?;
+        archive.add_file(LOADER, 0o755, &fs::read(&loader).context("read", &loader)?);
+    }
+    for (name, path) in tree.libraries(program)? {
+        let target = format!("{LIBRARIES}/{name}");
+        if !archive.contains(&target) {
+            archive.add_file(&target, 0o644, &fs::read(&path).context("read", &path)?);
+        }
+    }
+    Ok(())
+}
+
+/// The modules, what modprobe needs to find them, and the list of those to load
+/// at boot, which is returned too.
+fn add_modules(
+    archive: &mut Archive,
+    tree: &Tree,
+    recipe: &Recipe,
+    release: &str,
+) -> Result<Vec<String>> {
+    let dir = format!("/lib/modules/{release}");
+    let target = format!("/usr{dir}");
+    let modules = Modules::open(&tree.resolve(&dir)?)?;
+    let wanted = &recipe.initramfs;
+    let names = [wanted.boot_modules.as_slice(), &wanted.modules].concat();
+    let all = modules.load_order(&names)?;
+    for module in &all {
+        archive.add_file(
+            &format!("{target}/{}", module.path),
+            0o644,
+            &module.contents,
+        );
+    }
+    archive.add_file(
+        &format!("{target}/modules.dep"),
+        0o644,
+        modules_dep(&all).as_bytes(),
+    );
+    let builtin = tree.read(&format!("{dir}/modules.builtin"))?;
+    archive.add_file(&format!("{target}/modules.builtin"), 0o644, &builtin);
+
+    let boot: Vec<_> = modules
+        .load_order(&wanted.boot_modules)?
+        .into_iter()
+        .map(|module| format!("{dir}/{}", module.path))
+        .collect();
+    let lines: String = boot.iter().map(|path| format!("{path}\n")).collect();
+    archive.add_file("/etc/pinhole/modules", 0o644, lines.as_bytes());
+    Ok(boot)
+}
+
+/// Compresses an archive so that the kernel finds another one after it.
+fn write_initramfs(path: &Path, archive: Archive) -> Result<()> {
+    let compress = || {
+        let mut encoder = zstd::Encoder::new(Vec::new(), COMPRESSION)?;
+        encoder.write_all(&archive.finish())?;
+        encoder.finish()
+    };
+    let mut bytes = compress().context("compress", path)?;
+    pad(&mut bytes);
+    fs::write(path, bytes).context("write", path)
+}

@@ -1,0 +1,173 @@
+//! The catalogue of guests, `images/kernels.toml`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::vm::provision::bootstrap::Packages;
+use crate::vm::provision::{Error, Result};
+
+/// The catalogue that this program was built with.
+const BUILTIN: &str = include_str!("../../../images/kernels.toml");
+
+/// All guests, and what they have in common.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Catalog {
+    default: String,
+    qemu: QemuRecipe,
+    tree: TreeRecipe,
+    initramfs: InitramfsRecipe,
+    guest: Vec<GuestTable>,
+}
+
+/// Where a QEMU comes from.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct QemuRecipe {
+    /// The suite of Debian.
+    pub suite: String,
+    /// The suite preferred over it.
+    pub release: Option<String>,
+    /// The packages, with all they depend on.
+    pub packages: Vec<String>,
+}
+
+/// The packages that every guest's tree is made of.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TreeRecipe {
+    packages: Vec<String>,
+}
+
+/// What goes from the tree into the initramfs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InitramfsRecipe {
+    /// Programs, by their path in the tree.
+    pub programs: Vec<String>,
+    /// Modules loaded at boot, in this order.
+    pub boot_modules: Vec<String>,
+    /// Modules that are there to be loaded.
+    pub modules: Vec<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GuestTable {
+    id: String,
+    suite: String,
+    release: Option<String>,
+    #[serde(default)]
+    packages: Vec<String>,
+    #[serde(default)]
+    modules: Vec<String>,
+}
+
+/// What one guest is made of.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Recipe {
+    /// Its name on the command line.
+    pub id: String,
+    /// The suite of Debian.
+    pub suite: String,
+    /// The suite preferred over it, for its kernel.
+    pub release: Option<String>,
+    /// The packages of its tree.
+    pub packages: Vec<String>,
+    /// What of them is in its initramfs.
+    pub initramfs: InitramfsRecipe,
+}
+
+impl Catalog {
+    /// The catalogue that this program was built with.
+    pub fn builtin() -> Self {
+        match toml::from_str(BUILTIN) {
+            Ok(catalog) => catalog,
+            // Not reachable from outside: the text is part of the program, and
+            // a test parses it.
+            Err(error) => panic!("images/kernels.toml: {error}"),
+        }
+    }
+
+    /// The id of the guest that is meant when none is named.
+    pub fn default_id(&self) -> &str {
+        &self.default
+    }
+
+    /// Where a QEMU comes from if the system has none that serves.
+    pub fn qemu(&self) -> &QemuRecipe {
+        &self.qemu
+    }
+
+    /// All guests, oldest kernel first.
+    pub fn recipes(&self) -> impl Iterator<Item = Recipe> {
+        self.guest.iter().map(|guest| self.recipe(guest))
+    }
+
+    /// The guest of a name.
+    pub fn get(&self, id: &str) -> Result<Recipe> {
+        let Some(guest) = self.guest.iter().find(|guest| guest.id == id) else {
+            let known: Vec<_> = self.guest.iter().map(|guest| guest.id.as_str()).collect();
+            return Err(Error::UnknownGuest {
+                id: id.to_owned(),
+                known: known.join(", "),
+            });
+        };
+        Ok(self.recipe(guest))
+    }
+
+    fn recipe(&self, guest: &GuestTable) -> Recipe {
+        let mut packages = self.tree.packages.clone();
+        packages.extend_from_slice(&guest.packages);
+        let mut initramfs = self.initramfs.clone();
+        initramfs.modules.extend_from_slice(&guest.modules);
+        Recipe {
+            id: guest.id.clone(),
+            suite: guest.suite.clone(),
+            release: guest.release.clone(),
+            packages,
+            initramfs,
+        }
+    }
+}
+
+impl Recipe {
+    /// What is unpacked for its tree.
+    pub fn packages(&self) -> Packages<'_> {
+        Packages {
+            what: &self.id,
+            suite: &self.suite,
+            release: self.release.as_deref(),
+            names: &self.packages,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_builtin_catalogue_is_sound() {
+        let catalog = Catalog::builtin();
+        let ids: Vec<_> = catalog.recipes().map(|recipe| recipe.id).collect();
+        assert_eq!(ids, ["bullseye", "bookworm", "trixie", "trixie-backports"]);
+        assert_eq!(catalog.get(catalog.default_id()).unwrap().suite, "trixie");
+        let backports = catalog.get("trixie-backports").unwrap();
+        assert_eq!(backports.release.as_deref(), Some("trixie-backports"));
+        assert!(
+            backports
+                .packages
+                .iter()
+                .any(|name| name == "linux-image-amd64")
+        );
+    }
+
+    #[test]
+    fn an_unknown_guest_is_answered_with_those_there_are() {
+        let error = Catalog::builtin().get("sid").unwrap_err().to_string();
+        assert!(
+            error.contains("sid") && error.contains("trixie-backports"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,163 @@
+//! Building the guest driver inside a guest's tree.
+//!
+//! The compiler, the kernel's headers and its build programs are the tree's
+//! own. The build is entered with chroot(8) in a mount namespace of its own, as
+//! root or in a user namespace, so that its mounts are gone when it is, however
+//! it ends; the tree is not written to.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::vm::progress::Step;
+use crate::vm::provision::cache::Workspace;
+use crate::vm::provision::tree::{Tree, WORK};
+use crate::vm::provision::{Context, Error, Result, process};
+
+/// The driver's sources: names and contents.
+pub const SOURCES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/driver_sources.rs"));
+
+/// The module that comes out.
+pub const MODULE: &str = "pinhole.ko";
+
+/// Enters the tree $1 with the sources $2 at its directory $3. The kernel's
+/// build wants /proc and /dev.
+const ENTER: &str = r#"
+mount --rbind /proc "$1/proc"
+mount --rbind /dev "$1/dev"
+mount --bind "$2" "$1$3"
+root=$1
+shift 3
+exec chroot "$root" "$@"
+"#;
+
+/// A digest of sources.
+pub fn digest(sources: &[(&str, &[u8])]) -> String {
+    let mut hash = Xxh3::new();
+    for (name, contents) in sources {
+        for part in [name.as_bytes(), contents] {
+            hash.update(&(part.len() as u64).to_le_bytes());
+            hash.update(part);
+        }
+    }
+    format!("{:032x}", hash.digest128())
+}
+
+/// Builds the module [`MODULE`] of `sources` for the kernel `release` into the
+/// workspace, and leaves nothing else there.
+pub fn build(
+    sources: &[(&str, &[u8])],
+    tree: &Tree,
+    release: &str,
+    workspace: &Workspace<'_>,
+    step: &Step,
+) -> Result<()> {
+    let build = workspace.dir.join("build");
+    fs::create_dir(&build).context("create", &build)?;
+    for (name, contents) in sources {
+        let path = build.join(name);
+        fs::write(&path, contents).context("write", &path)?;
+    }
+
+    let mut command = Command::new("unshare");
+    command
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .env("LC_ALL", "C");
+    if !rustix::process::geteuid().is_root() {
+        command.args(["--user", "--map-root-user"]);
+    }
+    // The namespace of process ids ends whatever the build leaves running.
+    command
+        .args([
+            "--mount",
+            "--propagation=private",
+            "--pid",
+            "--fork",
+            "--kill-child",
+            "--",
+        ])
+        .args(["sh", "-ec", ENTER, "sh"])
+        .args([tree.root(), &build, Path::new(WORK)])
+        .args(["make", "-j2", "-C"])
+        .arg(format!("/lib/modules/{release}/build"))
+        .arg(format!("M={WORK}"))
+        .arg("modules");
+    let mut complaint = Complaint::default();
+    let status = process::run(command, workspace, |line| {
+        step.update(line.trim());
+        complaint.read(line);
+    })?;
+    let module = build.join(MODULE);
+    if !status.success() || !module.is_file() {
+        return Err(complaint.into_error(release, workspace));
+    }
+    let target = workspace.dir.join(MODULE);
+    fs::rename(&module, &target).context("move", &module)?;
+    fs::remove_dir_all(&build).context("remove", &build)
+}
+
+/// The line that tells most about a failed build: the refusal of unshare(1) or mount(8),
+/// else the compiler's first error, else the last line there was.
+#[derive(Default)]
+struct Complaint {
+    refusal: Option<String>,
+    error: Option<String>,
+    last: String,
+}
+
+impl Complaint {
+    fn read(&mut self, line: &str) {
+        let refused = line.starts_with("unshare: ")
+            || line.starts_with("mount: ") && line.contains("permission denied");
+        if refused && self.refusal.is_none() {
+            self.refusal = Some(line.to_owned());
+        }
+        if line.contains("error:") && self.error.is_none() {
+            self.error = Some(line.to_owned());
+        }
+        if !line.trim().is_empty() {
+            self.last = line.to_owned();
+        }
+    }
+
+    fn into_error(self, release: &str, workspace: &Workspace<'_>) -> Error {
+        match self.refusal {
+            Some(line) => Error::Namespaces { line },
+            None => Error::Failed {
+                what: format!("building the driver for {release}"),
+                line: self.error.unwrap_or(self.last),
+                log: workspace.log.to_owned(),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_digest_tells_names_from_contents() {
+        assert_ne!(digest(&[("a", b"bc")]), digest(&[("ab", b"c")]));
+        assert_ne!(digest(&[("a", b"b")]), digest(&[("a", b"c")]));
+        assert_eq!(digest(&[("a", b"b")]), digest(&[("a", b"b")]));
+    }
+
+    #[test]
+    fn the_first_error_is_told() {
+        let mut complaint = Complaint::default();
+        for line in [
+            "CC x.o",
+            "x.c:1: error: one",
+            "x.c:2: error: two",
+            "make: *** 2",
+            "",
+        ] {
+            complaint.read(line);
+        }
+        assert_eq!(complaint.error.as_deref(), Some("x.c:1: error: one"));
+        assert_eq!(complaint.last, "make: *** 2");
+    }
+}

@@ -1,0 +1,206 @@
+//! The guests: a Debian suite's kernel, a small initramfs with the tools, and
+//! the driver built for it.
+//!
+//! A guest is made in three layers, each kept in the [cache](super::provision)
+//! under a key of what it is made of, so that a change costs no more than it
+//! must:
+//!
+//! 1. the *tree* ([`catalog`], [`bootstrap`](super::provision::bootstrap)):
+//!    Debian packages, unpacked;
+//! 2. the *guest* ([`base`], [`initramfs`], [`modules`]): kernel and initramfs
+//!    taken from the tree;
+//! 3. the *driver* ([`driver`]): pinhole.ko built inside the tree.
+
+pub mod base;
+pub mod catalog;
+pub mod driver;
+pub mod initramfs;
+pub mod modules;
+mod state;
+
+use std::path::PathBuf;
+
+pub use catalog::{Catalog, Recipe};
+pub use state::{State, remove, state};
+
+use super::progress::Progress;
+use super::provision::cache::{Cache, Entry, key};
+use super::provision::tree::Tree;
+use super::provision::{Context, Result, bootstrap};
+
+/// Counts changes in how a tree is made of its packages.
+const TREE_FORMAT: u32 = 1;
+
+/// The kinds of cache entries that belong to a guest.
+const TREE: &str = "tree";
+const GUEST: &str = "guest";
+const DRIVER: &str = "driver";
+
+/// Directories of a tree that no build and no guest reads.
+const UNUSED: [&str; 14] = [
+    "/usr/share/doc",
+    "/usr/share/man",
+    "/usr/share/info",
+    "/usr/share/locale",
+    "/usr/share/lintian",
+    "/usr/share/bug",
+    "/usr/share/qemu/edk2-licenses.txt.d",
+    "/var/cache",
+    "/var/lib/apt",
+    "/usr/lib/gcc/x86_64-linux-gnu/libsanitizer",
+    "/usr/lib/systemd",
+    "/usr/lib/udev",
+    "/usr/share/bash-completion",
+    "/usr/share/zsh",
+];
+
+/// A guest that is ready to boot.
+#[derive(Debug, Clone)]
+pub struct Guest {
+    /// Its name in the catalogue.
+    pub id: String,
+    /// What `uname -r` says in it.
+    pub release: String,
+    /// The kernel, a bzImage.
+    pub kernel: PathBuf,
+    /// The base initramfs: compressed, and of a length at which another
+    /// archive may follow.
+    pub initramfs: PathBuf,
+    /// Paths in the guest of the modules to load at boot, in order; the same
+    /// list is in the initramfs as /etc/pinhole/modules.
+    pub boot_modules: Vec<String>,
+    /// The packages that it was made of, and their versions.
+    pub packages: Vec<bootstrap::Version>,
+    /// The tree that it was made from, in which to build modules for it.
+    pub tree: PathBuf,
+    /// The key of that tree.
+    tree_key: String,
+}
+
+/// The guest of a recipe; built where the cache does not have it.
+pub fn ensure_guest(recipe: &Recipe, progress: &Progress) -> Result<Guest> {
+    ensure_guest_in(&Cache::open()?, recipe, progress)
+}
+
+/// The guest of a recipe, in a cache of one's own.
+pub fn ensure_guest_in(cache: &Cache, recipe: &Recipe, progress: &Progress) -> Result<Guest> {
+    let entry = guest_entry(recipe);
+    let build = |root: &Tree| {
+        cache.ensure(&entry, progress, |workspace| {
+            let step = progress.step(format!("making the initramfs of {}", recipe.id));
+            base::build(recipe, root, workspace.dir, &step)?;
+            step.done();
+            Ok(())
+        })
+    };
+    let tree = ensure_tree(cache, recipe, progress)?;
+    let dir = build(&tree)?;
+    let manifest = base::Manifest::read(&dir)?;
+    Ok(Guest {
+        id: recipe.id.clone(),
+        release: manifest.release,
+        kernel: dir.join(base::KERNEL),
+        initramfs: dir.join(base::INITRAMFS),
+        boot_modules: manifest.boot_modules,
+        packages: manifest.packages,
+        tree: tree.root().to_owned(),
+        tree_key: tree_entry(recipe).key,
+    })
+}
+
+/// pinhole.ko for a guest; built where the cache does not have it.
+pub fn ensure_driver(guest: &Guest, progress: &Progress) -> Result<PathBuf> {
+    ensure_driver_in(&Cache::open()?, guest, progress)
+}
+
+/// pinhole.ko for a guest, in a cache of one's own.
+pub fn ensure_driver_in(cache: &Cache, guest: &Guest, progress: &Progress) -> Result<PathBuf> {
+    let entry = Entry {
+        kind: DRIVER,
+        name: guest.id.clone(),
+        key: key(&format!(
+            "{} {}",
+            guest.tree_key,
+            driver::digest(driver::SOURCES)
+        )),
+    };
+    let dir = cache.ensure(&entry, progress, |workspace| {
+        let step = progress.step(format!("building the driver for {}", guest.id));
+        let tree = Tree::new(guest.tree.clone());
+        driver::build(driver::SOURCES, &tree, &guest.release, workspace, &step)?;
+        step.done();
+        Ok(())
+    })?;
+    Ok(dir.join(driver::MODULE))
+}
+
+fn ensure_tree(cache: &Cache, recipe: &Recipe, progress: &Progress) -> Result<Tree> {
+    let dir = cache.ensure(&tree_entry(recipe), progress, |workspace| {
+        let step = progress.step(format!("unpacking the packages of {}", recipe.id));
+        let root = workspace.dir.join("root");
+        let versions = bootstrap::unpack(recipe.packages(), &root, workspace, &step)?;
+        step.update("removing what nothing reads");
+        let tree = Tree::new(root);
+        tree.make_habitable()?;
+        tree.prune(&UNUSED)?;
+        base::write_json(&workspace.dir.join(base::PACKAGES), &versions)?;
+        step.update("flushing to disk");
+        step.done();
+        Ok(())
+    })?;
+    let root = dir.join("root");
+    Ok(Tree::new(root.canonicalize().context("find", &root)?))
+}
+
+/// Where the tree of a recipe is kept.
+fn tree_entry(recipe: &Recipe) -> Entry {
+    Entry {
+        kind: TREE,
+        name: recipe.id.clone(),
+        key: key(&format!(
+            "{TREE_FORMAT} {:?} {:?} {:?} {UNUSED:?}",
+            recipe.suite, recipe.release, recipe.packages
+        )),
+    }
+}
+
+/// Where the kernel and the initramfs of a recipe are kept.
+fn guest_entry(recipe: &Recipe) -> Entry {
+    Entry {
+        kind: GUEST,
+        name: recipe.id.clone(),
+        key: key(&format!(
+            "{} {} {:?}",
+            base::FORMAT,
+            tree_entry(recipe).key,
+            recipe.initramfs
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_follow_what_a_layer_is_made_of() {
+        let recipe = Catalog::builtin().get("trixie").unwrap();
+        let keys = |recipe: &Recipe| (tree_entry(recipe).key, guest_entry(recipe).key);
+        let (tree, guest) = keys(&recipe);
+        assert_eq!(keys(&recipe), (tree.clone(), guest.clone()));
+
+        let mut modules = recipe.clone();
+        modules.initramfs.modules.push("zram".to_owned());
+        assert_eq!(keys(&modules).0, tree);
+        assert_ne!(keys(&modules).1, guest);
+
+        let mut packages = recipe.clone();
+        packages.packages.push("gstreamer1.0-tools".to_owned());
+        assert_ne!(keys(&packages).0, tree);
+        assert_ne!(keys(&packages).1, guest);
+
+        let mut suite = recipe;
+        suite.release = Some("trixie-backports".to_owned());
+        assert_ne!(keys(&suite).0, tree);
+    }
+}

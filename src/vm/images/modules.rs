@@ -1,0 +1,258 @@
+//! A kernel's modules: where they are, what each needs, in which order to load
+//! them.
+//!
+//! What a module needs stands in the module itself, in its section `.modinfo`
+//! as `depends=`, where the kernel's modpost wrote it; modules.dep of depmod(8)
+//! is made of the same.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use crate::vm::provision::cache::list;
+use crate::vm::provision::{Context, Error, Result};
+
+/// A module to be loaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Module {
+    /// Its name, with underscores.
+    pub name: String,
+    /// Its path below /lib/modules/RELEASE, without a compression's suffix.
+    pub path: String,
+    /// The names of the modules it needs that are not built in.
+    pub depends: Vec<String>,
+    /// Its contents, not compressed.
+    pub contents: Vec<u8>,
+}
+
+/// The modules of one kernel.
+#[derive(Debug)]
+pub struct Modules {
+    dir: PathBuf,
+    files: BTreeMap<String, PathBuf>,
+    builtin: BTreeSet<String>,
+}
+
+impl Modules {
+    /// The modules in a directory like /lib/modules/RELEASE.
+    pub fn open(dir: &Path) -> Result<Self> {
+        let mut files = BTreeMap::new();
+        collect(&dir.join("kernel"), &mut files)?;
+        let builtin = dir.join("modules.builtin");
+        let text = fs::read_to_string(&builtin).context("read", &builtin)?;
+        Ok(Self {
+            dir: dir.to_owned(),
+            files,
+            builtin: text
+                .lines()
+                .filter_map(|line| name(Path::new(line)))
+                .collect(),
+        })
+    }
+
+    /// The named modules and all they need, each after what it needs. What the
+    /// kernel has built in is left out.
+    pub fn load_order(&self, names: &[String]) -> Result<Vec<Module>> {
+        let mut order = Vec::new();
+        for name in names {
+            self.visit(name, &mut Vec::new(), &mut order)?;
+        }
+        Ok(order)
+    }
+
+    fn visit(&self, name: &str, above: &mut Vec<String>, order: &mut Vec<Module>) -> Result<()> {
+        let name = name.replace('-', "_");
+        if self.builtin.contains(&name) || order.iter().any(|module| module.name == name) {
+            return Ok(());
+        }
+        let broken = |why: String| Error::Contents {
+            what: self.dir.display().to_string(),
+            why,
+        };
+        if above.contains(&name) {
+            return Err(broken(format!("module {name} depends on itself")));
+        }
+        let file = self
+            .files
+            .get(&name)
+            .ok_or_else(|| broken(format!("there is no module {name}")))?;
+        let contents = read(file)?;
+        let depends: Vec<_> = depends(&contents)
+            .map(|name| name.replace('-', "_"))
+            .filter(|name| !self.builtin.contains(name))
+            .collect();
+        above.push(name.clone());
+        for needed in &depends {
+            self.visit(needed, above, order)?;
+        }
+        above.pop();
+        let path = file
+            .strip_prefix(&self.dir)
+            .unwrap_or(file)
+            .to_string_lossy();
+        let end = path.find(".ko").map_or(path.len(), |at| at + ".ko".len());
+        order.push(Module {
+            name,
+            path: path[..end].to_owned(),
+            depends,
+            contents,
+        });
+        Ok(())
+    }
+}
+
+/// The text of modules.dep for these modules: of each its path and those of all
+/// that must be loaded before it, nearest first (depmod(8)).
+pub fn modules_dep(modules: &[Module]) -> String {
+    let mut text = String::new();
+    for module in modules {
+        text += &module.path;
+        text.push(':');
+        // Later in load order is nearer to the module.
+        for needed in modules
+            .iter()
+            .rev()
+            .filter(|other| needs(modules, module, &other.name))
+        {
+            text.push(' ');
+            text += &needed.path;
+        }
+        text.push('\n');
+    }
+    text
+}
+
+fn needs(modules: &[Module], module: &Module, name: &str) -> bool {
+    module.depends.iter().any(|depend| {
+        depend == name
+            || modules
+                .iter()
+                .find(|other| other.name == *depend)
+                .is_some_and(|other| needs(modules, other, name))
+    })
+}
+
+fn collect(dir: &Path, files: &mut BTreeMap<String, PathBuf>) -> Result<()> {
+    for path in list(dir)? {
+        if path.is_dir() {
+            collect(&path, files)?;
+        } else if let Some(name) = name(&path) {
+            files.insert(name, path);
+        }
+    }
+    Ok(())
+}
+
+/// The name of the module in a file: with underscores, whatever the file's
+/// name has (kmod's modname_normalize).
+fn name(path: &Path) -> Option<String> {
+    let (name, _) = path.file_name()?.to_str()?.split_once(".ko")?;
+    Some(name.replace('-', "_"))
+}
+
+/// A module's contents, uncompressed.
+fn read(path: &Path) -> Result<Vec<u8>> {
+    let bytes = fs::read(path).context("read", path)?;
+    match path.extension().and_then(|end| end.to_str()) {
+        Some("xz") => {
+            let mut contents = Vec::new();
+            lzma_rust2::XzReader::new(bytes.as_slice(), true)
+                .read_to_end(&mut contents)
+                .context("uncompress", path)?;
+            Ok(contents)
+        }
+        Some("zst") => zstd::decode_all(bytes.as_slice()).context("uncompress", path),
+        _ => Ok(bytes),
+    }
+}
+
+/// The names after `depends=` in a module. Strings of .modinfo are terminated
+/// by zero bytes; one that begins so is not found elsewhere in a module.
+fn depends(module: &[u8]) -> impl Iterator<Item = &str> {
+    const TAG: &[u8] = b"\0depends=";
+    let at = module.windows(TAG.len()).position(|window| window == TAG);
+    let rest = at.map_or(&[][..], |at| &module[at + TAG.len()..]);
+    let value = rest.split(|&byte| byte == 0).next().unwrap_or_default();
+    std::str::from_utf8(value)
+        .unwrap_or_default()
+        .split(',')
+        .filter(|name| !name.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A tree of modules that are nothing but their .modinfo.
+    fn tree(modules: &[(&str, &str)], builtin: &str) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("modules.builtin"), builtin).unwrap();
+        for (path, depends) in modules {
+            let path = dir.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            let contents = format!("\x7fELF\0license=GPL\0depends={depends}\0name=x\0");
+            match path.extension().unwrap().to_str().unwrap() {
+                "zst" => fs::write(&path, zstd::encode_all(contents.as_bytes(), 1).unwrap()),
+                _ => fs::write(&path, contents),
+            }
+            .unwrap();
+        }
+        dir
+    }
+
+    fn sample() -> tempfile::TempDir {
+        tree(
+            &[
+                ("kernel/media/vb2-v4l2.ko.zst", "vb2-common,videodev"),
+                ("kernel/media/vb2-common.ko", "mc"),
+                ("kernel/media/videodev.ko", "mc,i2c-core"),
+                ("kernel/media/mc.ko", ""),
+                ("kernel/media/loop-a.ko", "loop-b"),
+                ("kernel/media/loop-b.ko", "loop-a"),
+            ],
+            "kernel/drivers/i2c/i2c-core.ko\nkernel/drivers/virtio/virtio_pci.ko\n",
+        )
+    }
+
+    fn names(order: &[Module]) -> Vec<&str> {
+        order.iter().map(|module| module.name.as_str()).collect()
+    }
+
+    #[test]
+    fn what_a_module_needs_comes_before_it_once() {
+        let dir = sample();
+        let modules = Modules::open(dir.path()).unwrap();
+        let wanted = ["virtio_pci", "videodev", "vb2_v4l2"].map(str::to_owned);
+        let order = modules.load_order(&wanted).unwrap();
+        assert_eq!(names(&order), ["mc", "videodev", "vb2_common", "vb2_v4l2"]);
+        assert_eq!(order[3].path, "kernel/media/vb2-v4l2.ko");
+        assert!(order[3].contents.starts_with(b"\x7fELF"));
+    }
+
+    #[test]
+    fn modules_dep_lists_everything_below() {
+        let dir = sample();
+        let modules = Modules::open(dir.path()).unwrap();
+        let order = modules.load_order(&["vb2_v4l2".to_owned()]).unwrap();
+        let text = modules_dep(&order);
+        assert!(text.starts_with("kernel/media/mc.ko:\n"), "{text}");
+        assert!(
+            text.ends_with(
+                "kernel/media/vb2-v4l2.ko: kernel/media/videodev.ko kernel/media/vb2-common.ko \
+                 kernel/media/mc.ko\n"
+            ),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_missing_module_and_a_circle_are_errors() {
+        let dir = sample();
+        let modules = Modules::open(dir.path()).unwrap();
+        let error = modules.load_order(&["vivid".to_owned()]).unwrap_err();
+        assert!(error.to_string().contains("no module vivid"), "{error}");
+        let error = modules.load_order(&["loop-a".to_owned()]).unwrap_err();
+        assert!(error.to_string().contains("depends on itself"), "{error}");
+    }
+}

@@ -1,0 +1,231 @@
+//! Unpacking Debian packages into a tree, with mmdebstrap.
+//!
+//! The packages are fetched, checked against their signatures, and unpacked;
+//! none is configured and no script of theirs runs (mmdebstrap's variant
+//! `extract`). That takes neither root nor a namespace, a fifth of the time,
+//! and leaves a tree that belongs to the user and holds no mounts, so that it
+//! can be removed like any directory.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use super::cache::Workspace;
+use super::{Context, Error, Result, process};
+use crate::vm::progress::Step;
+
+/// The environment variable that overrides the mirror.
+pub const MIRROR: &str = "PINHOLE_MIRROR";
+
+/// What to unpack.
+#[derive(Debug, Clone, Copy)]
+pub struct Packages<'a> {
+    /// For whom, in messages.
+    pub what: &'a str,
+    /// The suite of Debian.
+    pub suite: &'a str,
+    /// A second suite, which is preferred where it has a package.
+    pub release: Option<&'a str>,
+    /// The packages; what they depend on comes with them.
+    pub names: &'a [String],
+}
+
+/// A package that was unpacked.
+pub type Version = (String, String);
+
+/// Unpacks packages into `root`, which must not exist; returns their versions.
+pub fn unpack(
+    packages: Packages<'_>,
+    root: &Path,
+    workspace: &Workspace<'_>,
+    step: &Step,
+) -> Result<Vec<Version>> {
+    fs::create_dir(root).context("create", root)?;
+    let mut command = Command::new("mmdebstrap");
+    command
+        .env("LC_ALL", "C.UTF-8")
+        .args([
+            "--mode=chrootless",
+            "--variant=extract",
+            "--format=directory",
+        ])
+        .args([
+            "--architectures=amd64",
+            "--aptopt=APT::Install-Recommends \"false\"",
+        ])
+        .args(["--aptopt=Acquire::Retries \"3\""])
+        .arg(format!("--include={}", packages.names.join(",")))
+        // The last moment at which the fetched packages are there to be listed.
+        .arg("--extract-hook=ls \"$1/var/cache/apt/archives\" > \"$1/packages\"");
+    if let Some(release) = packages.release {
+        command.arg(format!("--aptopt=APT::Default-Release \"{release}\""));
+    }
+    let mirror = mirror()?;
+    command.arg(packages.suite).arg(root);
+    for suite in std::iter::once(packages.suite).chain(packages.release) {
+        command.arg(format!("deb {mirror} {suite} main"));
+    }
+
+    if !in_path("mmdebstrap") {
+        return Err(Error::MissingTool {
+            tool: "mmdebstrap",
+            package: "mmdebstrap",
+        });
+    }
+    let mut complaint = Complaint::default();
+    let status = process::run(command, workspace, |line| {
+        if let Some(doing) = line.strip_prefix("I: ") {
+            step.update(doing);
+        }
+        complaint.read(line);
+    })?;
+    if !status.success() {
+        return Err(complaint.into_error(packages.what, workspace.log));
+    }
+
+    let list = root.join("packages");
+    let text = fs::read_to_string(&list).context("read", &list)?;
+    fs::remove_file(&list).context("remove", &list)?;
+    Ok(text.lines().filter_map(version).collect())
+}
+
+/// What a failed mmdebstrap run has to say for itself: its first error, as
+/// those after it follow from it.
+#[derive(Default)]
+struct Complaint {
+    line: Option<String>,
+    fetching: bool,
+}
+
+impl Complaint {
+    fn read(&mut self, line: &str) {
+        let Some(error) = line.strip_prefix("E: ") else {
+            return;
+        };
+        if self.line.is_none() {
+            self.fetching = [
+                "Failed to fetch",
+                "does not have a Release file",
+                "Unable to fetch",
+            ]
+            .iter()
+            .any(|sign| error.contains(sign));
+            self.line = Some(error.trim().to_owned());
+        }
+    }
+
+    fn into_error(self, what: &str, log: &Path) -> Error {
+        let (what, log) = (what.to_owned(), log.to_owned());
+        match self.line {
+            Some(line) if self.fetching => Error::Fetch { what, line, log },
+            line => Error::Failed {
+                what: format!("unpacking the packages of {what}"),
+                line: line.unwrap_or_else(|| "mmdebstrap gave no reason".to_owned()),
+                log,
+            },
+        }
+    }
+}
+
+/// The name and version in a package's file name, `NAME_VERSION_ARCH.deb`,
+/// where a version's colon is written %3a.
+fn version(file: &str) -> Option<Version> {
+    let mut parts = file.strip_suffix(".deb")?.split('_');
+    let (name, version) = (parts.next()?, parts.next()?);
+    Some((name.to_owned(), version.replace("%3a", ":")))
+}
+
+/// The address of a Debian archive: `$PINHOLE_MIRROR`, else the one that this
+/// system's apt takes its packages from.
+fn mirror() -> Result<String> {
+    if let Ok(mirror) = std::env::var(MIRROR)
+        && !mirror.trim().is_empty()
+    {
+        return Ok(mirror.trim().to_owned());
+    }
+    if !in_path("apt-get") {
+        return Err(Error::NoApt);
+    }
+    let output = Command::new("apt-get")
+        .args([
+            "indextargets",
+            "--format",
+            "$(ORIGIN)|$(LABEL)|$(COMPONENT)|$(REPO_URI)",
+        ])
+        .arg("Created-By: Packages")
+        .output()
+        .context("start", Path::new("apt-get"))?;
+    main_archive(&String::from_utf8_lossy(&output.stdout)).ok_or(Error::NoMirror)
+}
+
+/// The address of the Debian archive proper among apt's sources, one a line:
+/// security updates, backports alone and third parties' packages are others.
+fn main_archive(targets: &str) -> Option<String> {
+    targets.lines().find_map(|line| {
+        let mut fields = line.splitn(4, '|');
+        let known =
+            [fields.next()?, fields.next()?, fields.next()?] == ["Debian", "Debian", "main"];
+        fields
+            .next()
+            .filter(|uri| known && uri.contains("://"))
+            .map(|uri| uri.trim_end_matches('/').to_owned())
+    })
+}
+
+/// True if a program is in PATH.
+pub fn in_path(program: &str) -> bool {
+    find_in_path(program).is_some()
+}
+
+/// Where a program is in PATH.
+pub fn find_in_path(program: &str) -> Option<std::path::PathBuf> {
+    std::env::split_paths(&std::env::var_os("PATH")?)
+        .map(|dir| dir.join(program))
+        .find(|path| rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_archive_proper_is_told_from_its_neighbours() {
+        let targets = "Debian|Debian-Security|main|http://mirror.example/debian-security/\n\
+                       Debian|Debian Backports|main|http://backports.example/debian/\n\
+                       Elsewhere|Elsewhere|main|https://elsewhere.example/deb/\n\
+                       Debian|Debian|contrib|http://contrib.example/debian/\n\
+                       Debian|Debian|main|http://mirror.example/debian/\n";
+        assert_eq!(
+            main_archive(targets).as_deref(),
+            Some("http://mirror.example/debian")
+        );
+        assert_eq!(
+            main_archive("Ubuntu|Ubuntu|main|http://mirror.example/ubuntu/\n"),
+            None
+        );
+        assert_eq!(main_archive(""), None);
+    }
+
+    #[test]
+    fn package_versions_are_read_from_file_names() {
+        assert_eq!(
+            version("zlib1g_1%3a1.3.dfsg-1+b1_amd64.deb"),
+            Some(("zlib1g".to_owned(), "1:1.3.dfsg-1+b1".to_owned()))
+        );
+        assert_eq!(version("partial"), None);
+    }
+
+    #[test]
+    fn the_first_error_is_the_reason() {
+        let mut complaint = Complaint::default();
+        for line in [
+            "I: running apt-get update...",
+            "E: Failed to fetch http://mirror.example/InRelease  Could not connect",
+            "E: apt-get update failed",
+        ] {
+            complaint.read(line);
+        }
+        let error = complaint.into_error("trixie", Path::new("/log"));
+        assert!(matches!(&error, Error::Fetch { line, .. } if line.ends_with("Could not connect")));
+    }
+}

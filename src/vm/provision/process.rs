@@ -1,0 +1,161 @@
+//! Running a program that builds something: its output logged and watched,
+//! Ctrl-C passed on to all of it.
+
+use std::fs::File;
+use std::io::{self, PipeReader, Read, Write};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, ExitStatus};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, Signal, kill_process_group};
+
+use super::cache::Workspace;
+use super::{Context, Error, Result};
+use crate::vm::interrupt;
+
+/// How long a program that was asked to end may take over it.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Runs `command` to its end, with its output appended to the workspace's log
+/// and each line of it shown to `on_line`.
+///
+/// The program gets a process group of its own, so that an interruption ends
+/// all that it started in turn, and the entry's lock as its standard input.
+pub fn run(
+    mut command: Command,
+    workspace: &Workspace<'_>,
+    mut on_line: impl FnMut(&str),
+) -> Result<ExitStatus> {
+    let log = workspace.log;
+    let watch = interrupt::watch().context("watch signals for", log)?;
+    let mut file = File::options()
+        .append(true)
+        .create(true)
+        .open(log)
+        .context("open", log)?;
+    let program = command.get_program().to_owned();
+    let start = |command: &mut Command| -> io::Result<(Child, PipeReader)> {
+        let (reader, writer) = io::pipe()?;
+        command
+            .stdin(workspace.lock.try_clone()?)
+            .stdout(writer.try_clone()?)
+            .stderr(writer)
+            .process_group(0);
+        Ok((command.spawn()?, reader))
+    };
+    let (child, mut output) = start(&mut command).context("start", program.as_ref())?;
+    // The command holds the pipe's other end until it is dropped.
+    drop(command);
+    let mut group = Group {
+        leader: child,
+        reaped: false,
+    };
+    let mut lines = Lines::default();
+    let mut ask_again = None;
+    loop {
+        let ready = wait(&output, watch, ask_again).context("wait for", program.as_ref())?;
+        if ready.interrupted && ask_again.is_none() {
+            group.signal(Signal::TERM);
+            ask_again = Some(Instant::now() + GRACE);
+        }
+        if ask_again.is_some_and(|at| Instant::now() >= at) {
+            break;
+        }
+        if ready.output {
+            let mut chunk = [0; 8192];
+            let count = match output.read(&mut chunk) {
+                Ok(0) => break,
+                Ok(count) => count,
+                Err(error) => return Err(error).context("read the output of", program.as_ref()),
+            };
+            file.write_all(&chunk[..count]).context("write", log)?;
+            lines.feed(&chunk[..count], &mut on_line);
+        }
+    }
+    if ask_again.is_some() {
+        return Err(Error::Interrupted);
+    }
+    let status = group.leader.wait().context("wait for", program.as_ref())?;
+    group.reaped = true;
+    Ok(status)
+}
+
+/// A program and all that it started. Whatever way [`run`] is left, none of it
+/// lives on.
+struct Group {
+    leader: Child,
+    reaped: bool,
+}
+
+impl Group {
+    fn signal(&self, signal: Signal) {
+        // An error is a group that is gone already.
+        let _ = kill_process_group(Pid::from_child(&self.leader), signal);
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // As long as the leader is not reaped, no other group has its number.
+        if !self.reaped {
+            self.signal(Signal::KILL);
+            let _ = self.leader.wait();
+        }
+    }
+}
+
+struct Ready {
+    output: bool,
+    interrupted: bool,
+}
+
+/// Waits for output, for a signal, or, once a signal was seen, until `deadline`.
+fn wait(
+    output: &PipeReader,
+    watch: std::os::fd::BorrowedFd<'_>,
+    deadline: Option<Instant>,
+) -> io::Result<Ready> {
+    let timeout = deadline.map(|at| {
+        let left = at.saturating_duration_since(Instant::now());
+        Timespec {
+            tv_sec: left.as_secs() as i64,
+            tv_nsec: left.subsec_nanos().into(),
+        }
+    });
+    let mut fds = [
+        PollFd::new(output, PollFlags::IN),
+        PollFd::new(&watch, PollFlags::IN),
+    ];
+    // The signal stays readable for good: watched only until it is seen.
+    let count = if deadline.is_some() { 1 } else { 2 };
+    match poll(&mut fds[..count], timeout.as_ref()) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => {}
+        Err(error) => return Err(error.into()),
+    }
+    Ok(Ready {
+        output: !fds[0].revents().is_empty(),
+        interrupted: count == 2 && !fds[1].revents().is_empty(),
+    })
+}
+
+/// Cuts a stream of bytes into lines.
+#[derive(Default)]
+struct Lines {
+    rest: Vec<u8>,
+}
+
+impl Lines {
+    fn feed(&mut self, mut bytes: &[u8], on_line: &mut impl FnMut(&str)) {
+        while let Some(end) = bytes
+            .iter()
+            .position(|&byte| byte == b'\n' || byte == b'\r')
+        {
+            self.rest.extend_from_slice(&bytes[..end]);
+            on_line(&String::from_utf8_lossy(&self.rest));
+            self.rest.clear();
+            bytes = &bytes[end + 1..];
+        }
+        self.rest.extend_from_slice(bytes);
+    }
+}

@@ -1,0 +1,160 @@
+//! A tree of unpacked packages, looked into from outside.
+
+use std::fs::{self, File};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+
+use super::{Context, Error, Result};
+
+/// The loader of x86-64 programs, as their headers name it.
+const LOADER: &str = "/lib64/ld-linux-x86-64.so.2";
+/// Where a directory of the outside is mounted for work inside a tree.
+pub const WORK: &str = "/work";
+/// Where Debian's loader looks without a cache, first to last.
+const LIBRARIES: [&str; 2] = ["/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu"];
+
+/// A root file system that nothing runs in.
+#[derive(Debug, Clone)]
+pub struct Tree {
+    root: PathBuf,
+}
+
+impl Tree {
+    /// The tree at a directory.
+    pub fn new(root: PathBuf) -> Self {
+        Self { root }
+    }
+
+    /// Its directory.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Where a path inside the tree is outside, symbolic links followed as
+    /// they would be with the tree as the root directory.
+    pub fn resolve(&self, path: &str) -> Result<PathBuf> {
+        let open = || {
+            let root = File::open(&self.root)?;
+            let file = openat2(
+                &root,
+                path,
+                OFlags::PATH | OFlags::CLOEXEC,
+                Mode::empty(),
+                ResolveFlags::IN_ROOT,
+            )?;
+            fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))
+        };
+        open().context("find", &self.root.join(path.trim_start_matches('/')))
+    }
+
+    /// The bytes of a file inside the tree.
+    pub fn read(&self, path: &str) -> Result<Vec<u8>> {
+        let path = self.resolve(path)?;
+        fs::read(&path).context("read", &path)
+    }
+
+    /// The command that runs a program of the tree without entering it, through
+    /// the tree's own loader and libraries. It takes the program's arguments.
+    pub fn command(&self, program: &str) -> Result<Command> {
+        let mut command = self.loader()?;
+        command.arg(self.resolve(program)?);
+        Ok(command)
+    }
+
+    /// The names of the shared libraries that a program loads, with where they
+    /// are; the loader is not one of them. The loader itself says so, by its
+    /// option --list (ld.so(8)).
+    pub fn libraries(&self, program: &str) -> Result<Vec<(String, PathBuf)>> {
+        let mut command = self.loader()?;
+        command.arg("--list").arg(self.resolve(program)?);
+        let output = command.output().context("start", &self.root)?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        let broken = |why: &str| Error::Contents {
+            what: program.to_owned(),
+            why: why.to_owned(),
+        };
+        if !output.status.success() {
+            return Err(broken(String::from_utf8_lossy(&output.stderr).trim()));
+        }
+        parse_list(&text)
+            .map_err(|name| broken(&format!("it needs {name}, which is not among them")))
+    }
+
+    /// Where the loader of x86-64 programs is. A tree without base-files may
+    /// lack the link of /lib64 to /usr/lib64.
+    pub fn loader_file(&self) -> Result<PathBuf> {
+        self.resolve(LOADER)
+            .or_else(|error| self.resolve(&format!("/usr{LOADER}")).map_err(|_| error))
+    }
+
+    fn loader(&self) -> Result<Command> {
+        let mut libraries = Vec::new();
+        for dir in LIBRARIES {
+            if let Ok(dir) = self.resolve(dir)
+                && !libraries.contains(&dir)
+            {
+                libraries.push(dir);
+            }
+        }
+        let path = std::env::join_paths(libraries)
+            .map_err(std::io::Error::other)
+            .context("pass to a loader the path", &self.root)?;
+        let mut command = Command::new(self.loader_file()?);
+        command.arg("--library-path").arg(path);
+        Ok(command)
+    }
+
+    /// Does what the packages' own scripts would have done, as far as shell
+    /// scripts and kernel builds need it (`sh` and `awk` are links made at
+    /// configuration time on some releases), and makes the directories that
+    /// [`WORK`], /proc and /dev are mounted on.
+    pub fn make_habitable(&self) -> Result<()> {
+        for (dir, name, target) in [("/bin", "sh", "dash"), ("/usr/bin", "awk", "mawk")] {
+            let link = self.resolve(dir)?.join(name);
+            if fs::symlink_metadata(&link).is_err() {
+                symlink(target, &link).context("create", &link)?;
+            }
+        }
+        for dir in [WORK, "/proc", "/dev"] {
+            let dir = self.root.join(dir.trim_start_matches('/'));
+            fs::create_dir_all(&dir).context("create", &dir)?;
+        }
+        Ok(())
+    }
+
+    /// Removes directories that nothing here reads; those that are not there
+    /// are no error.
+    pub fn prune(&self, paths: &[&str]) -> Result<()> {
+        for path in paths {
+            let Ok(path) = self.resolve(path) else {
+                continue;
+            };
+            fs::remove_dir_all(&path).context("remove", &path)?;
+        }
+        Ok(())
+    }
+}
+
+/// The libraries in the output of `ld.so --list`, or the name of one that was
+/// not found. A line is `NAME => PATH (ADDRESS)`; the kernel's own has no path.
+fn parse_list(text: &str) -> Result<Vec<(String, PathBuf)>, String> {
+    let mut libraries = Vec::new();
+    for line in text.lines() {
+        let Some((name, rest)) = line.trim().split_once(" => ") else {
+            continue;
+        };
+        if rest.starts_with("not found") {
+            return Err(name.to_owned());
+        }
+        if name.starts_with('/') {
+            continue;
+        }
+        let path = rest.rsplit_once(" (").map_or(rest, |(path, _)| path);
+        libraries.push((name.to_owned(), PathBuf::from(path)));
+    }
+    Ok(libraries)
+}

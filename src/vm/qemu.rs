@@ -1,0 +1,344 @@
+//! A QEMU that can put a vhost-user card on its PCI bus.
+//!
+//! Any device will do that carries a virtio device which QEMU itself does not
+//! know: `vhost-user-media-pci`, or the generic `vhost-user-test-device-pci`.
+//! The system's own QEMU is taken where it has one of them; else one is
+//! unpacked from Debian and run through its own loader.
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use rustix::process::Signal;
+use serde::{Deserialize, Serialize};
+
+use super::accelerator;
+use super::images::catalog::{Catalog, QemuRecipe};
+use super::progress::Progress;
+use super::provision::bootstrap::{self, Packages, find_in_path};
+use super::provision::cache::{Cache, Entry, key};
+use super::provision::tree::Tree;
+use super::provision::{Context, Error, Result};
+
+pub use accelerator::Accelerator;
+
+/// The program, in a PATH and in a tree.
+const PROGRAM: &str = "qemu-system-x86_64";
+
+/// The device made for media cards; its virtio device id is built in.
+const MEDIA_DEVICE: &str = "vhost-user-media-pci";
+/// The device that takes any virtio device id.
+const ANY_DEVICE: &str = "vhost-user-test-device-pci";
+
+/// The virtio device id of a media device (VIRTIO 1.4, section 5).
+pub const MEDIA_ID: u32 = 48;
+/// The id that stands in for it on a QEMU that has no name for 48 and aborts:
+/// video encoder, which no driver of mainline Linux claims.
+pub const STAND_IN_ID: u32 = 30;
+
+/// Counts changes in how a QEMU's tree is made, and in what a probe finds out.
+const FORMAT: u32 = 1;
+/// The kinds of cache entries.
+const QEMU: &str = "qemu";
+const PROBE: &str = "probe";
+
+/// Directories of a QEMU's tree that it does not read.
+const UNUSED: [&str; 6] = [
+    "/usr/share/doc",
+    "/usr/share/man",
+    "/usr/share/locale",
+    "/usr/share/lintian",
+    "/var/cache",
+    "/var/lib/apt",
+];
+
+/// A QEMU that serves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Qemu {
+    program: PathBuf,
+    leading: Vec<OsString>,
+    /// Its version, such as `11.1.3`.
+    pub version: String,
+    /// The device that carries the card, for its option `-device`.
+    pub device: String,
+    /// The virtio device id that the guest sees.
+    pub virtio_id: u32,
+    /// True if the id is to be given as the device's property `virtio-id`,
+    /// and with it `num_vqs` and `config_size`.
+    pub generic: bool,
+}
+
+/// What there is to know of a QEMU, as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Probed {
+    version: String,
+    /// The device and its virtio device id; none if it has none.
+    device: Option<(String, u32)>,
+}
+
+impl Qemu {
+    /// The command that starts it; it takes QEMU's own arguments.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(&self.leading);
+        command
+    }
+
+    /// The file that is run.
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+}
+
+/// The QEMU at `path`; without one, the system's own if it serves, else one
+/// that is unpacked into the cache.
+pub fn ensure(path: Option<&Path>, progress: &Progress) -> Result<Qemu> {
+    ensure_in(&Cache::open()?, path, progress)
+}
+
+/// As [`ensure`], in a cache of one's own.
+pub fn ensure_in(cache: &Cache, path: Option<&Path>, progress: &Progress) -> Result<Qemu> {
+    if let Some(path) = path {
+        return at(cache, path, Vec::new())?.map_err(|why| Error::Qemu {
+            path: path.to_owned(),
+            why,
+        });
+    }
+    if let Some(path) = find_in_path(PROGRAM) {
+        match at(cache, &path, Vec::new()) {
+            Ok(Ok(qemu)) => return Ok(qemu),
+            Ok(Err(why)) => log::debug!("{}: {why}", path.display()),
+            Err(error) => log::debug!("{error}"),
+        }
+    }
+    let tree = ensure_tree(cache, Catalog::builtin().qemu(), progress)?;
+    let mut command = tree.command(&format!("/usr/bin/{PROGRAM}"))?;
+    for firmware in ["/usr/share/qemu", "/usr/share/seabios"] {
+        command.arg("-L").arg(tree.resolve(firmware)?);
+    }
+    let leading = command.get_args().map(OsString::from).collect();
+    let program = Path::new(command.get_program());
+    at(cache, program, leading)?.map_err(|why| Error::Qemu {
+        path: program.to_owned(),
+        why,
+    })
+}
+
+/// True if [`ensure`] would find the tree built, should it need it.
+pub fn unpacked(cache: &Cache) -> Option<PathBuf> {
+    cache.get(&entry(Catalog::builtin().qemu()))
+}
+
+/// Removes all QEMUs from the cache; returns how many bytes of disk that gave
+/// back.
+pub fn remove(cache: &Cache, progress: &Progress) -> Result<u64> {
+    Ok(cache.remove(QEMU, PROGRAM, progress)? + cache.remove(PROBE, PROGRAM, progress)?)
+}
+
+fn entry(recipe: &QemuRecipe) -> Entry {
+    Entry {
+        kind: QEMU,
+        name: PROGRAM.to_owned(),
+        key: key(&format!("{FORMAT} {recipe:?} {UNUSED:?}")),
+    }
+}
+
+fn ensure_tree(cache: &Cache, recipe: &QemuRecipe, progress: &Progress) -> Result<Tree> {
+    let dir = cache.ensure(&entry(recipe), progress, |workspace| {
+        let step = progress.step("unpacking a QEMU, as the system has none that serves");
+        let packages = Packages {
+            what: "QEMU",
+            suite: &recipe.suite,
+            release: recipe.release.as_deref(),
+            names: &recipe.packages,
+        };
+        let root = workspace.dir.join("root");
+        bootstrap::unpack(packages, &root, workspace, &step)?;
+        Tree::new(root).prune(&UNUSED)?;
+        step.done();
+        Ok(())
+    })?;
+    let root = dir.join("root");
+    Ok(Tree::new(root.canonicalize().context("find", &root)?))
+}
+
+/// The QEMU that `program` and `leading` start, or why it does not serve. What
+/// was found out is kept as long as the file that is run stays the same.
+fn at(cache: &Cache, program: &Path, leading: Vec<OsString>) -> Result<Result<Qemu, String>> {
+    let file = leading
+        .iter()
+        .map(Path::new)
+        .find(|path| path.ends_with(PROGRAM))
+        .unwrap_or(program);
+    let meta = fs::metadata(file).context("use", file)?;
+    let made_of = format!(
+        "{FORMAT} {file:?} {leading:?} {} {} {}",
+        meta.size(),
+        meta.mtime(),
+        meta.mtime_nsec()
+    );
+    let kept = Entry {
+        kind: PROBE,
+        name: PROGRAM.to_owned(),
+        key: key(&made_of),
+    };
+    let dir = cache.ensure(&kept, &Progress::silent(), |workspace| {
+        let start = || {
+            let mut command = Command::new(program);
+            command.args(&leading);
+            command
+        };
+        let path = workspace.dir.join("probe.json");
+        let text = serde_json::to_vec(&probe(start).context("start", file)?);
+        fs::write(&path, text.context("write", &path)?).context("write", &path)
+    })?;
+    let path = dir.join("probe.json");
+    let text = fs::read(&path).context("read", &path)?;
+    let probed: Probed = serde_json::from_slice(&text).context("read", &path)?;
+    Ok(match probed.device {
+        Some((device, virtio_id)) => Ok(Qemu {
+            program: program.to_owned(),
+            leading,
+            version: probed.version,
+            generic: device == ANY_DEVICE,
+            device,
+            virtio_id,
+        }),
+        None => Err(format!(
+            "QEMU {} has neither {MEDIA_DEVICE} nor {ANY_DEVICE}",
+            probed.version
+        )),
+    })
+}
+
+/// Finds out what a QEMU is and has.
+fn probe(start: impl Fn() -> Command) -> std::io::Result<Probed> {
+    let run = |args: &[&str]| start().args(args).stdin(Stdio::null()).output();
+    let version = version(&text(&run(&["--version"])?))
+        .ok_or_else(|| std::io::Error::other("it does not say that it is a QEMU"))?;
+    let devices = text(&run(&["-machine", "none", "-device", "help"])?);
+    let device = if has_device(&devices, MEDIA_DEVICE) {
+        Some((MEDIA_DEVICE.to_owned(), MEDIA_ID))
+    } else if has_device(&devices, ANY_DEVICE) {
+        let id = if takes_media_id(run)? {
+            MEDIA_ID
+        } else {
+            STAND_IN_ID
+        };
+        Some((ANY_DEVICE.to_owned(), id))
+    } else {
+        None
+    };
+    Ok(Probed { version, device })
+}
+
+/// True unless a device with the id of a media card makes QEMU abort, which it
+/// does where its table of names ends before 48 (virtio_id_to_name). A
+/// character device with nothing at its other end gives an ordinary error
+/// right after that.
+fn takes_media_id(run: impl Fn(&[&str]) -> std::io::Result<Output>) -> std::io::Result<bool> {
+    let device = format!("{ANY_DEVICE},virtio-id={MEDIA_ID},chardev=card,num_vqs=2,config_size=40");
+    let output = run(&[
+        "-machine",
+        "q35,accel=tcg",
+        "-m",
+        "16",
+        "-S",
+        "-nodefaults",
+        "-no-user-config",
+        "-display",
+        "none",
+        "-chardev",
+        "null,id=card",
+        "-device",
+        &device,
+    ])?;
+    Ok(output.status.signal() != Some(Signal::ABORT.as_raw()))
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&[output.stdout.as_slice(), &output.stderr].concat()).into_owned()
+}
+
+/// The version in `QEMU emulator version 11.1.3 (Debian ...)`.
+fn version(text: &str) -> Option<String> {
+    let rest = text.split_once("QEMU emulator version ")?.1;
+    rest.split_whitespace().next().map(str::to_owned)
+}
+
+/// True if the list of `-device help` has a device.
+fn has_device(list: &str, device: &str) -> bool {
+    let name = format!("name \"{device}\"");
+    list.lines().any(|line| line.starts_with(&name))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    /// A program that answers as a QEMU does, and counts how often it is asked.
+    fn pretender(dir: &Path, devices: &str, on_media_id: &str) -> PathBuf {
+        let path = dir.join(PROGRAM);
+        let script = format!(
+            "#!/bin/sh\necho >> {dir}/asked\ncase \"$*\" in\n\
+             --version) echo 'QEMU emulator version 99.1 (Test)';;\n\
+             *help*) echo '{devices}';;\n\
+             *virtio-id=48*) {on_media_id};;\nesac\n",
+            dir = dir.display()
+        );
+        fs::write(&path, script).unwrap();
+        fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+        path
+    }
+
+    fn ensure_pretender(devices: &str, on_media_id: &str) -> Result<Qemu> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = pretender(dir.path(), devices, on_media_id);
+        let cache = Cache::at(dir.path().join("cache"));
+        let asked = || {
+            fs::read_to_string(dir.path().join("asked"))
+                .unwrap()
+                .lines()
+                .count()
+        };
+        let first = ensure_in(&cache, Some(&path), &Progress::silent())?;
+        let before = asked();
+        let second = ensure_in(&cache, Some(&path), &Progress::silent())?;
+        assert_eq!(first, second);
+        assert_eq!(asked(), before, "a warm call asks the program nothing");
+        Ok(first)
+    }
+
+    #[test]
+    fn the_device_made_for_media_is_preferred() {
+        let list =
+            "name \"vhost-user-test-device-pci\", bus PCI\nname \"vhost-user-media-pci\", bus PCI";
+        let qemu = ensure_pretender(list, "exit 1").unwrap();
+        assert_eq!(
+            (qemu.device.as_str(), qemu.virtio_id),
+            (MEDIA_DEVICE, MEDIA_ID)
+        );
+        assert_eq!(qemu.version, "99.1");
+        assert!(!qemu.generic);
+    }
+
+    #[test]
+    fn an_abort_on_the_media_id_calls_for_the_stand_in() {
+        let list = "name \"vhost-user-test-device-pci\", bus PCI";
+        let aborting = ensure_pretender(list, "kill -ABRT $$").unwrap();
+        assert_eq!((aborting.virtio_id, aborting.generic), (STAND_IN_ID, true));
+        let taking = ensure_pretender(list, "exit 1").unwrap();
+        assert_eq!((taking.virtio_id, taking.generic), (MEDIA_ID, true));
+    }
+
+    #[test]
+    fn one_without_a_device_is_refused_by_name() {
+        let error = ensure_pretender("name \"vhost-user-blk-pci\", bus PCI", "exit 1").unwrap_err();
+        assert!(error.to_string().contains("99.1 has neither"), "{error}");
+    }
+}
