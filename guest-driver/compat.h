@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Differences between kernels 5.10 and 7.3. No other file asks for a version.
+ */
+#ifndef PINHOLE_COMPAT_H
+#define PINHOLE_COMPAT_H
+
+#include <linux/dma-buf.h>
+#include <linux/mm.h>
+#include <linux/version.h>
+#include <linux/virtio.h>
+#include <linux/virtio_config.h>
+#include <media/videobuf2-dma-sg.h>
+#include <media/videobuf2-v4l2.h>
+
+/* Whether the kernel is at least of this version. */
+#define PINHOLE_KERNEL(major, minor) \
+	(LINUX_VERSION_CODE >= KERNEL_VERSION(major, minor, 0))
+
+#if PINHOLE_KERNEL(5, 12)
+#include <media/frame_vector.h>
+#endif
+
+/* --- virtio ------------------------------------------------------------- */
+
+/**
+ * pinhole_find_vqs() - find the command and the event queue
+ * @vdev: virtio device
+ * @vqs: where the two queues are stored
+ * @command_cb: called when a command was answered
+ * @event_cb: called when an event has arrived
+ *
+ * virtio_find_vqs() takes an array of structures since 6.11.
+ *
+ * Context: Process context.
+ * Return: 0 or a negative errno.
+ */
+static inline int pinhole_find_vqs(struct virtio_device *vdev,
+				   struct virtqueue *vqs[2],
+				   vq_callback_t *command_cb,
+				   vq_callback_t *event_cb)
+{
+#if PINHOLE_KERNEL(6, 11)
+	struct virtqueue_info info[2] = {
+		{ .name = "command", .callback = command_cb },
+		{ .name = "event", .callback = event_cb },
+	};
+
+	return virtio_find_vqs(vdev, 2, vqs, info, NULL);
+#else
+	vq_callback_t *callbacks[2] = { command_cb, event_cb };
+	static const char * const names[2] = { "command", "event" };
+
+	return virtio_find_vqs(vdev, 2, vqs, callbacks, names, NULL);
+#endif
+}
+
+/**
+ * pinhole_reset_device() - reset the card
+ * @vdev: virtio device
+ *
+ * The function has a name of its own since 5.17.
+ *
+ * Context: Process context. May wait for the machine monitor.
+ * Return: Nothing. The device touches no memory after it.
+ */
+static inline void pinhole_reset_device(struct virtio_device *vdev)
+{
+#if PINHOLE_KERNEL(5, 17)
+	virtio_reset_device(vdev);
+#else
+	vdev->config->reset(vdev);
+#endif
+}
+
+/* --- dma-buf ------------------------------------------------------------ */
+
+/* The symbols are in a namespace since 5.16, named by a string since 6.13. */
+#if PINHOLE_KERNEL(6, 13)
+#define PINHOLE_IMPORT_DMA_BUF MODULE_IMPORT_NS("DMA_BUF")
+#else
+#define PINHOLE_IMPORT_DMA_BUF MODULE_IMPORT_NS(DMA_BUF)
+#endif
+
+/* --- frame vectors ------------------------------------------------------ */
+
+/**
+ * pinhole_get_vaddr_frames() - pin a range of the caller's memory
+ * @start: first address
+ * @nr: number of pages
+ * @write: the device will write to the pages
+ * @vec: frame vector with room for @nr pages
+ *
+ * 5.10 takes GUP flags. From 5.12 to 6.1 the kernel always asks for write
+ * access, by force where the mapping is read-only. Since 6.2 it asks for write
+ * access where @write says so.
+ *
+ * Context: Process context, of the process whose memory it is.
+ * Return: Number of pages, which may be fewer than @nr, or a negative errno.
+ */
+static inline int pinhole_get_vaddr_frames(unsigned long start, unsigned int nr,
+					   bool write, struct frame_vector *vec)
+{
+#if PINHOLE_KERNEL(6, 2)
+	return get_vaddr_frames(start, nr, write, vec);
+#elif PINHOLE_KERNEL(5, 12)
+	return get_vaddr_frames(start, nr, vec);
+#else
+	return get_vaddr_frames(start, nr, write ? FOLL_WRITE : 0, vec);
+#endif
+}
+
+/* --- videobuf2 ---------------------------------------------------------- */
+
+/* The queue's lock is dropped by videobuf2 itself since 6.13. */
+#if PINHOLE_KERNEL(6, 13)
+#define PINHOLE_VB2_WAIT_OPS
+#else
+#define PINHOLE_VB2_WAIT_OPS					\
+	.wait_prepare = vb2_ops_wait_prepare,			\
+	.wait_finish = vb2_ops_wait_finish,
+#endif
+
+/* VIDIOC_REMOVE_BUFS came with 6.10. */
+#if PINHOLE_KERNEL(6, 10)
+#define PINHOLE_REMOVE_BUFS_OP					\
+	.vidioc_remove_bufs = vb2_ioctl_remove_bufs,
+#else
+#define PINHOLE_REMOVE_BUFS_OP
+#endif
+
+/**
+ * pinhole_set_min_queued() - set how many buffers a stream needs to start
+ * @q: queue
+ * @count: number of buffers
+ *
+ * The field was renamed in 6.8.
+ *
+ * Context: Any.
+ * Return: Nothing.
+ */
+static inline void pinhole_set_min_queued(struct vb2_queue *q, unsigned int count)
+{
+#if PINHOLE_KERNEL(6, 8)
+	q->min_queued_buffers = count;
+#else
+	q->min_buffers_needed = count;
+#endif
+}
+
+/*
+ * Memory operations. They are written against the prototypes of 5.16, which
+ * pass the vb2_buffer. Before, they were passed what they need of the queue
+ * instead; for this driver's queue those are constants.
+ */
+void *pinhole_mem_alloc(struct vb2_buffer *vb, struct device *dev,
+			unsigned long size);
+void *pinhole_mem_get_userptr(struct vb2_buffer *vb, struct device *dev,
+			      unsigned long vaddr, unsigned long size);
+void *pinhole_mem_attach_dmabuf(struct vb2_buffer *vb, struct device *dev,
+				struct dma_buf *dbuf, unsigned long size);
+struct dma_buf *pinhole_mem_get_dmabuf(struct vb2_buffer *vb, void *priv,
+				       unsigned long flags);
+void *pinhole_mem_vaddr(struct vb2_buffer *vb, void *priv);
+void *pinhole_mem_cookie(struct vb2_buffer *vb, void *priv);
+
+#define PINHOLE_DMA_DIR DMA_FROM_DEVICE
+
+#if PINHOLE_KERNEL(5, 16)
+
+#define PINHOLE_MEM_OP(name) pinhole_mem_##name
+
+#define pinhole_sg_alloc(vb, dev, size) \
+	vb2_dma_sg_memops.alloc(vb, dev, size)
+#define pinhole_sg_get_userptr(vb, dev, vaddr, size) \
+	vb2_dma_sg_memops.get_userptr(vb, dev, vaddr, size)
+#define pinhole_sg_attach_dmabuf(vb, dev, dbuf, size) \
+	vb2_dma_sg_memops.attach_dmabuf(vb, dev, dbuf, size)
+#define pinhole_sg_get_dmabuf(vb, priv, flags) \
+	vb2_dma_sg_memops.get_dmabuf(vb, priv, flags)
+#define pinhole_sg_vaddr(vb, priv) \
+	vb2_dma_sg_memops.vaddr(vb, priv)
+#define pinhole_sg_cookie(vb, priv) \
+	vb2_dma_sg_memops.cookie(vb, priv)
+
+#else
+
+#define PINHOLE_MEM_OP(name) pinhole_old_##name
+
+static inline void *pinhole_old_alloc(struct device *dev, unsigned long attrs,
+				      unsigned long size,
+				      enum dma_data_direction dir, gfp_t gfp)
+{
+	return pinhole_mem_alloc(NULL, dev, size);
+}
+
+static inline void *pinhole_old_get_userptr(struct device *dev,
+					    unsigned long vaddr,
+					    unsigned long size,
+					    enum dma_data_direction dir)
+{
+	return pinhole_mem_get_userptr(NULL, dev, vaddr, size);
+}
+
+static inline void *pinhole_old_attach_dmabuf(struct device *dev,
+					      struct dma_buf *dbuf,
+					      unsigned long size,
+					      enum dma_data_direction dir)
+{
+	return pinhole_mem_attach_dmabuf(NULL, dev, dbuf, size);
+}
+
+static inline struct dma_buf *pinhole_old_get_dmabuf(void *priv,
+						     unsigned long flags)
+{
+	return pinhole_mem_get_dmabuf(NULL, priv, flags);
+}
+
+static inline void *pinhole_old_vaddr(void *priv)
+{
+	return pinhole_mem_vaddr(NULL, priv);
+}
+
+static inline void *pinhole_old_cookie(void *priv)
+{
+	return pinhole_mem_cookie(NULL, priv);
+}
+
+#define pinhole_sg_alloc(vb, dev, size) \
+	vb2_dma_sg_memops.alloc(dev, 0, size, PINHOLE_DMA_DIR, 0)
+#define pinhole_sg_get_userptr(vb, dev, vaddr, size) \
+	vb2_dma_sg_memops.get_userptr(dev, vaddr, size, PINHOLE_DMA_DIR)
+#define pinhole_sg_attach_dmabuf(vb, dev, dbuf, size) \
+	vb2_dma_sg_memops.attach_dmabuf(dev, dbuf, size, PINHOLE_DMA_DIR)
+#define pinhole_sg_get_dmabuf(vb, priv, flags) \
+	vb2_dma_sg_memops.get_dmabuf(priv, flags)
+#define pinhole_sg_vaddr(vb, priv) \
+	vb2_dma_sg_memops.vaddr(priv)
+#define pinhole_sg_cookie(vb, priv) \
+	vb2_dma_sg_memops.cookie(priv)
+
+#endif
+
+#endif /* PINHOLE_COMPAT_H */

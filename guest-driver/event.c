@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The event queue.
+ *
+ * Nothing in an event is taken on trust. What does not fit what was queued
+ * ends the stream, not the kernel.
+ */
+#include <linux/ktime.h>
+#include <linux/nospec.h>
+#include <linux/slab.h>
+
+#include "pinhole.h"
+
+/**
+ * pinhole_event_offer() - give the card an event buffer
+ * @dev: device
+ * @event: event buffer
+ *
+ * Context: Any; the device's lock is held.
+ * Return: 0 or a negative errno.
+ */
+static int pinhole_event_offer(struct pinhole_device *dev,
+			       struct virtio_media_event_dqbuf *event)
+{
+	struct scatterlist sg;
+
+	sg_init_one(&sg, event, sizeof(*event));
+	return virtqueue_add_inbuf(dev->eventq, &sg, 1, event, GFP_ATOMIC);
+}
+
+/**
+ * pinhole_event_dqbuf() - the card has returned a buffer
+ * @dev: device
+ * @b: what the card says about it, copied out of the card's reach
+ *
+ * Context: Any; the device's lock is held.
+ * Return: NULL, or what is wrong with it.
+ */
+static const char *pinhole_event_dqbuf(struct pinhole_device *dev,
+				       const struct v4l2_buffer *b)
+{
+	struct pinhole_buffer *buf;
+
+	if (b->type != V4L2_BUF_TYPE_VIDEO_CAPTURE)
+		return "returned a buffer of the wrong type";
+	if (b->index >= ARRAY_SIZE(dev->slots))
+		return "returned a buffer with an index out of range";
+	buf = dev->slots[array_index_nospec(b->index, ARRAY_SIZE(dev->slots))];
+	if (!buf)
+		return "returned a buffer that it does not have";
+	if (b->bytesused > vb2_plane_size(&buf->vb.vb2_buf, 0))
+		return "wrote more than a buffer holds";
+
+	vb2_set_plane_payload(&buf->vb.vb2_buf, 0, b->bytesused);
+	buf->vb.vb2_buf.timestamp = ktime_get_ns();
+	buf->vb.sequence = b->sequence;
+	buf->vb.field = V4L2_FIELD_NONE;
+	buf->result = b->flags & V4L2_BUF_FLAG_ERROR ? VB2_BUF_STATE_ERROR :
+						       VB2_BUF_STATE_DONE;
+	buf->at_card = false;
+	buf->returned = true;
+	dev->slots[b->index] = NULL;
+	pinhole_buffer_settle(dev, buf);
+	return NULL;
+}
+
+/**
+ * pinhole_event_handle() - handle one event
+ * @dev: device
+ * @event: event buffer, which the card may still be changing
+ * @used: number of bytes that the card says it wrote
+ *
+ * Events of a stream that is stopped or dead are late, not wrong: the card may
+ * have sent them before it was told.
+ *
+ * Context: Any; the device's lock is held.
+ * Return: NULL, or what is wrong with it.
+ */
+static const char *pinhole_event_handle(struct pinhole_device *dev,
+					struct virtio_media_event_dqbuf *event,
+					u32 used)
+{
+	struct virtio_media_event_header hdr;
+	struct v4l2_buffer b;
+
+	if (used < sizeof(hdr) || used > sizeof(*event))
+		return "sent an event of the wrong length";
+
+	memcpy(&hdr, &event->hdr, sizeof(hdr));
+	if (le32_to_cpu(hdr.session_id) != dev->session_id)
+		return "sent an event for an unknown session";
+
+	switch (le32_to_cpu(hdr.event)) {
+	case VIRTIO_MEDIA_EVT_ERROR:
+		if (used < sizeof(struct virtio_media_event_error))
+			return "sent an event of the wrong length";
+		dev->session_bad = true;
+		schedule_work(&dev->session_work);
+		return "gave up the session";
+	case VIRTIO_MEDIA_EVT_DQBUF:
+		if (used < offsetof(struct virtio_media_event_dqbuf, planes))
+			return "sent an event of the wrong length";
+		if (dev->stream == PINHOLE_STOPPED || dev->stream_failed)
+			return NULL;
+		memcpy(&b, &event->buffer, sizeof(b));
+		return pinhole_event_dqbuf(dev, &b);
+	case VIRTIO_MEDIA_EVT_EVENT:
+		return "sent a V4L2 event that nobody subscribed to";
+	default:
+		return "sent an event of unknown type";
+	}
+}
+
+/**
+ * pinhole_events_handle() - handle all events that have arrived
+ * @dev: device
+ *
+ * Context: Any; the device's lock is held.
+ * Return: Nothing.
+ */
+static void pinhole_events_handle(struct pinhole_device *dev)
+{
+	struct virtio_media_event_dqbuf *event;
+	const char *wrong;
+	unsigned int used;
+	bool any = false;
+
+	while ((event = virtqueue_get_buf(dev->eventq, &used))) {
+		wrong = pinhole_event_handle(dev, event, used);
+		if (wrong)
+			pinhole_stream_fail(dev, wrong);
+		if (pinhole_event_offer(dev, event))
+			pinhole_stream_fail(dev, "broke the event queue");
+		any = true;
+	}
+	if (any) {
+		dev->heard = jiffies;
+		virtqueue_kick(dev->eventq);
+	}
+}
+
+/**
+ * pinhole_eventq_cb() - events have arrived
+ * @vq: the event queue
+ *
+ * Context: Interrupt. Takes the device's lock.
+ * Return: Nothing.
+ */
+void pinhole_eventq_cb(struct virtqueue *vq)
+{
+	struct pinhole_device *dev = vq->vdev->priv;
+	unsigned long flags;
+
+	spin_lock_irqsave(&dev->lock, flags);
+	if (!dev->fault) {
+		do {
+			virtqueue_disable_cb(vq);
+			pinhole_events_handle(dev);
+		} while (!virtqueue_enable_cb(vq));
+	}
+	spin_unlock_irqrestore(&dev->lock, flags);
+}
+
+/**
+ * pinhole_events_drain() - handle the events of a stream that has ended
+ * @dev: device
+ *
+ * The interrupt for an event may come later than the one for the reply to a
+ * command that the card sent after it. Without this, the event of a buffer of
+ * the last stream could be taken for one of the next.
+ *
+ * Context: Process context. Takes the device's lock.
+ * Return: Nothing.
+ */
+void pinhole_events_drain(struct pinhole_device *dev)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(&dev->lock, flags);
+	if (!dev->fault)
+		pinhole_events_handle(dev);
+	spin_unlock_irqrestore(&dev->lock, flags);
+}
+
+/**
+ * pinhole_events_init() - allocate the event buffers and give them to the card
+ * @dev: device, with queues found and not yet ready
+ *
+ * Context: Process context.
+ * Return: 0 or a negative errno; pinhole_events_free() is to be called on both.
+ */
+int pinhole_events_init(struct pinhole_device *dev)
+{
+	unsigned int count = min_t(unsigned int, ARRAY_SIZE(dev->events),
+				   virtqueue_get_vring_size(dev->eventq));
+	unsigned long flags;
+	unsigned int i;
+	int ret;
+
+	for (i = 0; i < count; i++) {
+		dev->events[i] = kzalloc(sizeof(*dev->events[i]), GFP_KERNEL);
+		if (!dev->events[i])
+			return -ENOMEM;
+		dev->num_events++;
+
+		spin_lock_irqsave(&dev->lock, flags);
+		ret = pinhole_event_offer(dev, dev->events[i]);
+		spin_unlock_irqrestore(&dev->lock, flags);
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
+/**
+ * pinhole_events_free() - free the event buffers
+ * @dev: device, reset
+ *
+ * Context: Process context. Takes the device's lock.
+ * Return: Nothing.
+ */
+void pinhole_events_free(struct pinhole_device *dev)
+{
+	unsigned long flags;
+	unsigned int i;
+
+	spin_lock_irqsave(&dev->lock, flags);
+	while (virtqueue_detach_unused_buf(dev->eventq))
+		;
+	spin_unlock_irqrestore(&dev->lock, flags);
+
+	for (i = 0; i < dev->num_events; i++)
+		kfree(dev->events[i]);
+	dev->num_events = 0;
+}

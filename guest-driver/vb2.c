@@ -1,0 +1,451 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The buffer queue: videobuf2 on one side, QBUF commands and DQBUF events on
+ * the other.
+ */
+#include "pinhole.h"
+#include "trace.h"
+
+/**
+ * to_pinhole_buffer() - the driver's view of a videobuf2 buffer
+ * @vb: videobuf2 buffer
+ *
+ * Context: Any.
+ * Return: The buffer.
+ */
+static struct pinhole_buffer *to_pinhole_buffer(struct vb2_buffer *vb)
+{
+	return container_of(to_vb2_v4l2_buffer(vb), struct pinhole_buffer, vb);
+}
+
+/**
+ * pinhole_buffer_settle() - give a buffer back to videobuf2 if it is time
+ * @dev: device
+ * @buf: buffer that videobuf2 has handed over
+ *
+ * Buffers of a dead stream stay until it is stopped, when it is known that the
+ * card no longer writes to them.
+ *
+ * Context: Any; the device's lock is held.
+ * Return: Nothing.
+ */
+void pinhole_buffer_settle(struct pinhole_device *dev,
+			   struct pinhole_buffer *buf)
+{
+	struct vb2_buffer *vb = &buf->vb.vb2_buf;
+
+	if (!buf->returned || buf->cmd->state != PINHOLE_CMD_IDLE)
+		return;
+	if (dev->stream == PINHOLE_STARTING || dev->stream_failed || dev->fault)
+		return;
+
+	list_del_init(&buf->node);
+	trace_pinhole_done(vb->index, buf->vb.sequence,
+			   vb2_get_plane_payload(vb, 0), buf->result);
+	vb2_buffer_done(vb, buf->result);
+}
+
+/**
+ * pinhole_stream_fail() - the card broke the rules: end the stream
+ * @dev: device
+ * @why: what it did
+ *
+ * Logged once a stream: it is dead after that, and what follows is ignored.
+ *
+ * Context: Any; the device's lock is held.
+ * Return: Nothing.
+ */
+void pinhole_stream_fail(struct pinhole_device *dev, const char *why)
+{
+	if (dev->stream == PINHOLE_STOPPED) {
+		dev_warn_ratelimited(&dev->vdev->dev, "the card %s\n", why);
+		return;
+	}
+	if (dev->stream_failed)
+		return;
+	dev->stream_failed = true;
+	dev_err(&dev->vdev->dev, "the card %s: the stream is dead\n", why);
+	vb2_queue_error(&dev->queue);
+}
+
+/**
+ * pinhole_qbuf_complete() - a QBUF command was answered
+ * @dev: device
+ * @cmd: the command
+ *
+ * Context: Any; the device's lock is held.
+ * Return: Nothing.
+ */
+static void pinhole_qbuf_complete(struct pinhole_device *dev,
+				  struct pinhole_cmd *cmd)
+{
+	struct pinhole_buffer *buf = cmd->buf;
+
+	if (!--dev->qbufs)
+		wake_up_all(&dev->idle);
+	if (dev->fault)
+		return;
+
+	if (!cmd->result && cmd->used < cmd->resp_len) {
+		pinhole_stream_fail(dev, "sent a short answer to QBUF");
+		return;
+	}
+	if (cmd->result) {
+		if (!buf->at_card) {
+			pinhole_stream_fail(dev,
+					    "refused a buffer that it returned");
+			return;
+		}
+		dev->slots[buf->vb.vb2_buf.index] = NULL;
+		buf->at_card = false;
+		buf->returned = true;
+		buf->result = VB2_BUF_STATE_ERROR;
+		vb2_set_plane_payload(&buf->vb.vb2_buf, 0, 0);
+	}
+	pinhole_buffer_settle(dev, buf);
+}
+
+/**
+ * pinhole_buffer_submit() - queue a buffer at the card
+ * @dev: device
+ * @buf: buffer that videobuf2 has handed over
+ *
+ * Context: Any; the device's lock is held.
+ * Return: Nothing.
+ */
+static void pinhole_buffer_submit(struct pinhole_device *dev,
+				  struct pinhole_buffer *buf)
+{
+	struct vb2_buffer *vb = &buf->vb.vb2_buf;
+
+	pinhole_fill_ioctl(buf->cmd->req, dev->stream_session, VIDIOC_QBUF);
+	dev->slots[vb->index] = buf;
+	buf->at_card = true;
+	dev->qbufs++;
+	trace_pinhole_queue(vb->index, buf->cmd->num_entries,
+			    vb2_plane_size(vb, 0));
+	pinhole_cmd_submit(dev, buf->cmd);
+}
+
+/**
+ * pinhole_buffer_describe() - write the QBUF command for a buffer's memory
+ * @vb: buffer
+ *
+ * Context: Process context.
+ * Return: 0 or a negative errno.
+ */
+static int pinhole_buffer_describe(struct vb2_buffer *vb)
+{
+	struct pinhole_device *dev = vb2_get_drv_priv(vb->vb2_queue);
+	struct pinhole_buffer *buf = to_pinhole_buffer(vb);
+	struct pinhole_mem *mem = vb2_plane_cookie(vb, 0);
+	size_t length = vb2_plane_size(vb, 0);
+	struct pinhole_cmd *cmd = buf->cmd;
+	struct v4l2_buffer *b;
+	int count;
+
+	if (IS_ERR_OR_NULL(mem))
+		return -EINVAL;
+	count = pinhole_mem_segments(mem, length, NULL, 0);
+	if (count < 0)
+		return count;
+
+	if (!cmd || cmd->num_entries != count) {
+		cmd = pinhole_cmd_alloc(dev,
+					sizeof(struct virtio_media_cmd_ioctl) +
+					sizeof(*b),
+					sizeof(struct virtio_media_resp_header) +
+					sizeof(*b), count);
+		if (IS_ERR(cmd))
+			return PTR_ERR(cmd);
+		cmd->buf = buf;
+		cmd->complete = pinhole_qbuf_complete;
+		b = cmd->req + sizeof(struct virtio_media_cmd_ioctl);
+		b->index = vb->index;
+		b->type = V4L2_BUF_TYPE_VIDEO_CAPTURE;
+		b->memory = V4L2_MEMORY_USERPTR;
+		b->length = length;
+		pinhole_cmd_release(dev, buf->cmd);
+		buf->cmd = cmd;
+	}
+	count = pinhole_mem_segments(mem, length, cmd->entries, count);
+	return count < 0 ? count : 0;
+}
+
+/**
+ * pinhole_queue_setup() - videobuf2 wants to know what buffers to allocate
+ * @q: queue
+ * @nbuffers: number of buffers
+ * @nplanes: number of planes; 0 if the driver is to choose
+ * @sizes: sizes of the planes
+ * @alloc_devs: devices to allocate for
+ *
+ * Context: Process context; queue_mutex is held. Waits for the card.
+ * Return: 0 or a negative errno.
+ */
+static int pinhole_queue_setup(struct vb2_queue *q, unsigned int *nbuffers,
+			       unsigned int *nplanes, unsigned int sizes[],
+			       struct device *alloc_devs[])
+{
+	struct pinhole_device *dev = vb2_get_drv_priv(q);
+	struct v4l2_format f = { .type = V4L2_BUF_TYPE_VIDEO_CAPTURE };
+	int ret;
+
+	ret = pinhole_get_format(dev, &f);
+	if (ret)
+		return ret;
+	dev->format = f.fmt.pix;
+
+	if (*nplanes)
+		return *nplanes != 1 || sizes[0] < dev->format.sizeimage ?
+		       -EINVAL : 0;
+	*nplanes = 1;
+	sizes[0] = dev->format.sizeimage;
+	return 0;
+}
+
+/**
+ * pinhole_buf_init() - a buffer has got new memory
+ * @vb: buffer
+ *
+ * Context: Process context; queue_mutex is held.
+ * Return: 0 or a negative errno.
+ */
+static int pinhole_buf_init(struct vb2_buffer *vb)
+{
+	struct pinhole_buffer *buf = to_pinhole_buffer(vb);
+
+	INIT_LIST_HEAD(&buf->node);
+	return pinhole_buffer_describe(vb);
+}
+
+/**
+ * pinhole_buf_prepare() - a buffer is about to be queued
+ * @vb: buffer
+ *
+ * A dma-buf may have been mapped anew since it was attached, at other
+ * addresses; other memory stays where it is from buf_init to buf_cleanup.
+ *
+ * Context: Process context; queue_mutex is held.
+ * Return: 0 or a negative errno.
+ */
+static int pinhole_buf_prepare(struct vb2_buffer *vb)
+{
+	struct pinhole_device *dev = vb2_get_drv_priv(vb->vb2_queue);
+
+	if (READ_ONCE(dev->fault))
+		return READ_ONCE(dev->fault);
+	if (vb2_plane_size(vb, 0) < dev->format.sizeimage)
+		return -EINVAL;
+	if (vb->memory == VB2_MEMORY_DMABUF)
+		return pinhole_buffer_describe(vb);
+	return 0;
+}
+
+/**
+ * pinhole_buf_cleanup() - a buffer is about to lose its memory
+ * @vb: buffer
+ *
+ * Context: Process context; queue_mutex is held.
+ * Return: Nothing.
+ */
+static void pinhole_buf_cleanup(struct vb2_buffer *vb)
+{
+	struct pinhole_device *dev = vb2_get_drv_priv(vb->vb2_queue);
+	struct pinhole_buffer *buf = to_pinhole_buffer(vb);
+
+	pinhole_cmd_release(dev, buf->cmd);
+	buf->cmd = NULL;
+}
+
+/**
+ * pinhole_buf_queue() - videobuf2 hands over a buffer
+ * @vb: buffer
+ *
+ * Does not wait for the card.
+ *
+ * Context: Process context; queue_mutex is held. Takes the device's lock.
+ * Return: Nothing.
+ */
+static void pinhole_buf_queue(struct vb2_buffer *vb)
+{
+	struct pinhole_device *dev = vb2_get_drv_priv(vb->vb2_queue);
+	struct pinhole_buffer *buf = to_pinhole_buffer(vb);
+	unsigned long flags;
+
+	spin_lock_irqsave(&dev->lock, flags);
+	buf->at_card = false;
+	buf->returned = false;
+	list_add_tail(&buf->node, &dev->buffers);
+	if (dev->stream == PINHOLE_STREAMING && !dev->stream_failed)
+		pinhole_buffer_submit(dev, buf);
+	spin_unlock_irqrestore(&dev->lock, flags);
+}
+
+/**
+ * pinhole_stream_end() - give all buffers back to videobuf2
+ * @dev: device
+ * @state: state to give them back in
+ *
+ * If the card was given up, memory that it may still write to is held back
+ * from the system until the card is reset.
+ *
+ * Context: Process context; queue_mutex is held.
+ * Return: Nothing.
+ */
+static void pinhole_stream_end(struct pinhole_device *dev,
+			       enum vb2_buffer_state state)
+{
+	struct pinhole_buffer *buf, *tmp;
+	unsigned long flags;
+	LIST_HEAD(buffers);
+	bool fault;
+
+	spin_lock_irqsave(&dev->lock, flags);
+	dev->stream = PINHOLE_STOPPED;
+	dev->stream_failed = false;
+	memset(dev->slots, 0, sizeof(dev->slots));
+	list_splice_init(&dev->buffers, &buffers);
+	fault = dev->fault;
+	spin_unlock_irqrestore(&dev->lock, flags);
+
+	list_for_each_entry_safe(buf, tmp, &buffers, node) {
+		struct vb2_buffer *vb = &buf->vb.vb2_buf;
+
+		list_del_init(&buf->node);
+		if (fault && (buf->at_card ||
+			      buf->cmd->state == PINHOLE_CMD_SUBMITTED))
+			pinhole_mem_hold(vb);
+		buf->at_card = false;
+		if (state == VB2_BUF_STATE_ERROR)
+			trace_pinhole_done(vb->index, 0, 0, state);
+		vb2_buffer_done(vb, state);
+	}
+}
+
+/**
+ * pinhole_start_streaming() - start the stream
+ * @q: queue
+ * @count: number of buffers queued so far
+ *
+ * Context: Process context; queue_mutex is held. Waits for the card.
+ * Return: 0 or a negative errno.
+ */
+static int pinhole_start_streaming(struct vb2_queue *q, unsigned int count)
+{
+	struct pinhole_device *dev = vb2_get_drv_priv(q);
+	struct v4l2_requestbuffers req = {
+		.count = VIDEO_MAX_FRAME,
+		.type = V4L2_BUF_TYPE_VIDEO_CAPTURE,
+		.memory = V4L2_MEMORY_USERPTR,
+	};
+	int type = V4L2_BUF_TYPE_VIDEO_CAPTURE;
+	struct pinhole_buffer *buf, *tmp;
+	unsigned long flags;
+	int ret;
+
+	spin_lock_irqsave(&dev->lock, flags);
+	dev->stream = PINHOLE_STARTING;
+	spin_unlock_irqrestore(&dev->lock, flags);
+
+	ret = pinhole_ioctl(dev, VIDIOC_REQBUFS, &req);
+	if (ret)
+		goto err_end;
+
+	spin_lock_irqsave(&dev->lock, flags);
+	dev->stream_session = dev->session_id;
+	list_for_each_entry(buf, &dev->buffers, node) {
+		if (buf->vb.vb2_buf.index >= req.count)
+			ret = -ENOBUFS;
+		else
+			pinhole_buffer_submit(dev, buf);
+	}
+	spin_unlock_irqrestore(&dev->lock, flags);
+	if (ret) {
+		dev_err(&dev->vdev->dev, "the card has only %u buffers\n",
+			req.count);
+		goto err_stop;
+	}
+
+	ret = pinhole_ioctl(dev, VIDIOC_STREAMON, &type);
+
+	spin_lock_irqsave(&dev->lock, flags);
+	if (!ret && dev->stream_failed)
+		ret = -EIO;
+	if (!ret) {
+		dev->stream = PINHOLE_STREAMING;
+		list_for_each_entry_safe(buf, tmp, &dev->buffers, node)
+			pinhole_buffer_settle(dev, buf);
+	}
+	spin_unlock_irqrestore(&dev->lock, flags);
+	if (ret)
+		goto err_stop;
+
+	pinhole_watchdog_start(dev);
+	return 0;
+
+err_stop:
+	pinhole_session_stop(dev);
+	pinhole_events_drain(dev);
+err_end:
+	pinhole_stream_end(dev, VB2_BUF_STATE_QUEUED);
+	return ret;
+}
+
+/**
+ * pinhole_stop_streaming() - stop the stream
+ * @q: queue
+ *
+ * Context: Process context; queue_mutex is held. Waits for the card.
+ * Return: Nothing. The card writes to no buffer after it.
+ */
+static void pinhole_stop_streaming(struct vb2_queue *q)
+{
+	struct pinhole_device *dev = vb2_get_drv_priv(q);
+	unsigned long flags;
+
+	spin_lock_irqsave(&dev->lock, flags);
+	dev->stream = PINHOLE_STOPPING;
+	pinhole_cmds_cancel_qbufs(dev);
+	spin_unlock_irqrestore(&dev->lock, flags);
+
+	pinhole_watchdog_stop(dev);
+	pinhole_session_stop(dev);
+	pinhole_events_drain(dev);
+	pinhole_stream_end(dev, VB2_BUF_STATE_ERROR);
+}
+
+static const struct vb2_ops pinhole_vb2_ops = {
+	PINHOLE_VB2_WAIT_OPS
+	.queue_setup = pinhole_queue_setup,
+	.buf_init = pinhole_buf_init,
+	.buf_prepare = pinhole_buf_prepare,
+	.buf_cleanup = pinhole_buf_cleanup,
+	.buf_queue = pinhole_buf_queue,
+	.start_streaming = pinhole_start_streaming,
+	.stop_streaming = pinhole_stop_streaming,
+};
+
+/**
+ * pinhole_queue_init() - initialise the buffer queue
+ * @dev: device
+ *
+ * Context: Process context.
+ * Return: 0 or a negative errno.
+ */
+int pinhole_queue_init(struct pinhole_device *dev)
+{
+	struct vb2_queue *q = &dev->queue;
+
+	q->type = V4L2_BUF_TYPE_VIDEO_CAPTURE;
+	q->io_modes = VB2_MMAP | VB2_USERPTR | VB2_DMABUF | VB2_READ;
+	q->dev = &dev->vdev->dev;
+	q->lock = &dev->queue_mutex;
+	q->ops = &pinhole_vb2_ops;
+	q->mem_ops = &pinhole_mem_ops;
+	q->drv_priv = dev;
+	q->buf_struct_size = sizeof(struct pinhole_buffer);
+	q->timestamp_flags = V4L2_BUF_FLAG_TIMESTAMP_MONOTONIC;
+	pinhole_set_min_queued(q, 1);
+	return vb2_queue_init(q);
+}
