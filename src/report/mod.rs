@@ -1,1 +1,3 @@
 //! Results for people and machines.
+
+pub mod picture;

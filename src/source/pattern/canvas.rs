@@ -109,10 +109,14 @@ impl<'a> Row<'a> {
     /// Lays the colour over one pixel, at a strength of `alpha` 255ths. A
     /// chroma sample belongs to the first pixel of its group.
     pub fn blend(&mut self, x: i32, ink: Ink, alpha: u8) {
-        if x < 0 || x >= self.width || alpha == 0 {
+        if x < 0 || x >= self.width {
             return;
         }
-        let (group, pixel) = (x as u32 / self.plane.pixels, x as u32 % self.plane.pixels);
+        let (group, pixel) = match self.plane.pixels {
+            1 => (x as u32, 0),
+            2 => (x as u32 / 2, x as u32 % 2),
+            pixels => (x as u32 / pixels, x as u32 % pixels),
+        };
         let samples = self.plane.samples;
         let group = &mut self.bytes[group as usize * samples.len()..][..samples.len()];
         let alpha = u32::from(alpha);

@@ -5,10 +5,11 @@
 
 pub mod watermark;
 
+pub(crate) mod canvas;
+pub(crate) mod text;
+
 mod bars;
-mod canvas;
 mod plate;
-mod text;
 
 use super::format::{Layout, PlaneLayout};
 use super::{FrameInfo, Source};

@@ -5,7 +5,7 @@
 use std::f32::consts::TAU;
 
 use super::canvas::{Ink, Row};
-use super::text::{Face, Words, columns_of};
+use super::text::{Face, Words, columns_of, height_of};
 use crate::source::FrameInfo;
 use crate::source::format::Layout;
 
@@ -26,7 +26,10 @@ enum Saying {
     Time,
     /// Time of day, UTC, to the second.
     ShortTime,
+    /// What time of day it is.
     Zone,
+    /// What the number is.
+    Frame,
     /// The sequence number, or the last digits of it.
     Sequence {
         digits: usize,
@@ -47,6 +50,7 @@ impl Saying {
             )),
             Self::ShortTime => Words::of(format_args!("{hours:02}:{minutes:02}:{seconds:02}")),
             Self::Zone => Words::of(format_args!("UTC")),
+            Self::Frame => Words::of(format_args!("FRAME")),
             Self::Sequence { digits } => {
                 Words::of(format_args!("{:06}", frame.sequence)).tail(digits)
             }
@@ -60,15 +64,22 @@ impl Saying {
     fn ink(self) -> Ink {
         match self {
             Self::Sequence { .. } => AMBER,
-            Self::Zone | Self::Mode(_) => SOFT,
+            Self::Zone | Self::Frame | Self::Mode(_) => SOFT,
             Self::Name | Self::Time | Self::ShortTime => WHITE,
         }
+    }
+
+    /// Whether it is said however small the plate.
+    fn is_needed(self) -> bool {
+        self.ink() != SOFT
     }
 
     /// The characters that it may need.
     fn characters(self) -> Words {
         match self {
-            Self::Name | Self::Zone | Self::Mode(_) => self.words(&FrameInfo::default()),
+            Self::Name | Self::Zone | Self::Frame | Self::Mode(_) => {
+                self.words(&FrameInfo::default())
+            }
             Self::Time | Self::ShortTime | Self::Sequence { .. } => {
                 Words::of(format_args!("{DIGITS}"))
             }
@@ -80,6 +91,7 @@ impl Saying {
 #[derive(Debug)]
 struct Label {
     saying: Saying,
+    ink: Ink,
     face: Face,
     /// The middle of the words, in pixels.
     centre: i32,
@@ -90,11 +102,12 @@ struct Label {
 }
 
 impl Label {
-    fn new(saying: Saying, scale: f32, centre: i32, middle: i32) -> Self {
+    fn new(saying: Saying, ink: Ink, scale: f32, centre: i32, middle: i32) -> Self {
         let face = Face::new(saying.characters().as_bytes(), scale);
         let top = middle - face.height() / 2;
         Self {
             saying,
+            ink,
             face,
             centre,
             top,
@@ -136,16 +149,22 @@ const RIM: f32 = 0.022;
 const LAMPS_AT: f32 = 0.89;
 const LAMP: f32 = 0.028;
 const HAND: f32 = 0.055;
-/// What a dial says: how far below the middle, and how large, where 1 is the
-/// font's own size on a dial of radius 1; whether it can be left out where it
-/// would be smaller than the font is.
-const ON_DIAL: [(Saying, f32, f32, bool); 3] = [
-    (Saying::Name, -0.44, 0.0215, false),
-    (Saying::Time, -0.06, 0.0186, false),
-    (Saying::Zone, 0.13, 0.0095, true),
+/// The scale of the time of day on a dial of radius 1.
+const TIME: f32 = 0.0175;
+/// What a dial of radius 1 says: how far below its middle, at what scale.
+const ON_DIAL: [(Saying, f32, f32); 5] = [
+    (Saying::Name, -0.50, 0.0190),
+    (Saying::Time, -0.04, TIME),
+    (Saying::Zone, 0.14, 0.0095),
+    (Saying::Sequence { digits: 10 }, 0.36, TIME),
+    (Saying::Frame, 0.54, 0.0095),
 ];
-const SEQUENCE_ON_DIAL: (f32, f32) = (0.36, 0.0186);
-const MODE_ON_DIAL: (f32, f32) = (0.60, 0.0095);
+/// The same for the size and format, under the name.
+const MODE_ON_DIAL: (f32, f32) = (-0.29, 0.0095);
+
+/// Between the texts of a panel, and around them, at scale 1.
+const GAP: usize = 2;
+const MARGIN: usize = 3;
 
 impl Plate {
     /// The plate for frames of that layout.
@@ -158,20 +177,18 @@ impl Plate {
     /// A dial, where it is large enough for the time of day.
     fn dial(layout: &Layout) -> Option<Self> {
         let radius = RADIUS * layout.width.min(layout.height) as f32;
-        if ON_DIAL[1].2 * radius < 0.95 {
+        if TIME * radius < 0.92 {
             return None;
         }
         let (x, y) = (layout.width as i32 / 2, layout.height as i32 / 2);
-        let sequence = Saying::Sequence { digits: 10 };
-        let sayings = ON_DIAL.into_iter().chain([
-            (sequence, SEQUENCE_ON_DIAL.0, SEQUENCE_ON_DIAL.1, false),
-            (Saying::Mode(*layout), MODE_ON_DIAL.0, MODE_ON_DIAL.1, true),
-        ]);
-        let labels = sayings
-            .filter(|(_, _, size, optional)| !optional || size * radius >= 1.0)
-            .map(|(saying, below, size, _)| {
+        let mode = (Saying::Mode(*layout), MODE_ON_DIAL.0, MODE_ON_DIAL.1);
+        let labels = ON_DIAL
+            .into_iter()
+            .chain([mode])
+            .filter(|(saying, _, scale)| saying.is_needed() || scale * radius >= 1.0)
+            .map(|(saying, below, scale)| {
                 let middle = y + (below * radius).round() as i32;
-                Label::new(saying, size * radius, x, middle)
+                Label::new(saying, saying.ink(), scale * radius, x, middle)
             });
         let reach = radius.ceil() as u32 + 1;
         let lamps = (0..60).map(|second| on_circle(second as f32 / 60.0));
@@ -193,8 +210,6 @@ impl Plate {
     /// A panel with as many lines of text as fit.
     fn panel(layout: &Layout) -> Self {
         use Saying::{Name, Sequence, ShortTime, Time};
-        const GAP: usize = 2;
-        const LINE: usize = 8 + GAP;
         let (width, height) = (layout.width as usize, layout.height as usize);
         let sequence = Sequence {
             digits: (width / 8).min(10),
@@ -207,25 +222,43 @@ impl Plate {
             &[Name, sequence],
             &[sequence],
         ];
-        let size = |sayings: &[Saying]| {
-            let words = |s: &Saying| columns_of(&s.words(&FrameInfo::default()));
-            let columns = sayings.iter().map(words).max().unwrap_or(0);
-            (columns, sayings.len() * LINE - GAP)
+        // Width, and lines from one text to the next, at a scale.
+        let size = |sayings: &[Saying], scale: usize| {
+            let columns = |s: &Saying| columns_of(s.words(&FrameInfo::default()).as_bytes());
+            let columns = sayings.iter().map(columns).max().unwrap_or(0);
+            (columns * scale, height_of(scale as f32) + GAP * scale)
         };
-        let fits = |sayings: &&&[Saying]| {
-            let (columns, lines) = size(sayings);
-            columns <= width && lines <= height
+        let fits = |sayings: &[Saying], scale: usize, width: usize, height: usize| {
+            let (across, step) = size(sayings, scale);
+            across <= width && sayings.len() * step - GAP * scale <= height
         };
-        let sayings = choices.iter().find(fits).unwrap_or(&choices[5]);
-        let (columns, lines) = size(sayings);
-        let scale = (width * 3 / 4 / columns).min(height * 3 / 4 / lines).max(1);
-        let middle = |line: usize| (height - lines * scale) / 2 + (line * LINE + 4) * scale;
+        let sayings = choices
+            .into_iter()
+            .find(|sayings| fits(sayings, 1, width, height))
+            .unwrap_or(choices[choices.len() - 1]);
+        let scale = (2..)
+            .take_while(|scale| fits(sayings, *scale, width * 3 / 4, height * 3 / 4))
+            .last()
+            .unwrap_or(1);
+        let (across, step) = size(sayings, scale);
+        let lines = sayings.len() * step - GAP * scale;
+        let top = (height - lines.min(height)) / 2;
         let labels = sayings.iter().enumerate().map(|(line, saying)| {
-            Label::new(*saying, scale as f32, width as i32 / 2, middle(line) as i32)
+            let middle = top + line * step + (step - GAP * scale) / 2;
+            // The chroma of small coloured text would run, so it is white.
+            Label::new(
+                *saying,
+                WHITE,
+                scale as f32,
+                width as i32 / 2,
+                middle as i32,
+            )
         });
         let labels: Vec<_> = labels.collect();
-        let across = ((columns + 6) * scale / 2).next_multiple_of(2) as i32;
-        let down = ((lines + 6) * scale / 2).next_multiple_of(2);
+        // Some of the bars shall be seen above and below.
+        let margin = (MARGIN * scale).min(height.saturating_sub(lines) / 8);
+        let across = (across / 2 + MARGIN * scale).next_multiple_of(2) as i32;
+        let down = (lines / 2 + margin).next_multiple_of(2);
         Self {
             top: (height / 2).saturating_sub(down) as u32,
             bottom: (height / 2 + down) as u32,
@@ -244,7 +277,7 @@ impl Plate {
     pub fn begin(&mut self, frame: &FrameInfo) {
         for label in &mut self.labels {
             label.words = label.saying.words(frame);
-            label.left = label.centre - label.face.width(&label.words) / 2;
+            label.left = label.centre - label.face.width(label.words.as_bytes()) / 2;
         }
         self.lit = (frame.wall.as_secs() % 60) as usize + 1;
         self.hand = on_circle(frame.wall.subsec_nanos() as f32 / 1e9);
@@ -253,6 +286,23 @@ impl Plate {
     /// Whether line `y` of the picture crosses the plate.
     pub fn touches(&self, y: u32) -> bool {
         (self.top..self.bottom).contains(&y)
+    }
+
+    /// The lamps that may cross a line which lies so far below the middle of
+    /// their circle, whose radius is 1.
+    fn lamps_near(&self, below: f32) -> impl Iterator<Item = usize> + use<> {
+        // Half as much again as a lamp reaches, for the lines of a small dial.
+        const REACH: f32 = 1.5 * LAMP / LAMPS_AT;
+        let lamps = self.lamps.len();
+        let second = |below: f32| (-below).clamp(-1.0, 1.0).acos() / TAU * lamps as f32;
+        let first = second(below - REACH).ceil() as usize;
+        let last = second(below + REACH).floor() as usize;
+        (first..=last).flat_map(move |right| {
+            let left = (lamps - right) % lamps;
+            [Some(right), (left != right).then_some(left)]
+                .into_iter()
+                .flatten()
+        })
     }
 
     /// Paints the plate's share of a row that covers `lines` lines of the
@@ -272,17 +322,17 @@ impl Plate {
                     let above = below - at.1 * LAMPS_AT * radius;
                     row.disc(x + at.0 * LAMPS_AT * radius, above, size * radius, ink);
                 };
-                for (second, lamp) in self.lamps.iter().enumerate() {
-                    spot(*lamp, LAMP, if second < self.lit { AMBER } else { DIM });
+                for second in self.lamps_near(below / (LAMPS_AT * radius)) {
+                    let ink = if second < self.lit { AMBER } else { DIM };
+                    spot(self.lamps[second], LAMP, ink);
                 }
                 spot(self.hand, HAND, WHITE);
             }
         }
         for label in &self.labels {
             let line = y as i32 - label.top;
-            label
-                .face
-                .draw(row, label.left, line, &label.words, label.saying.ink());
+            let words = label.words.as_bytes();
+            label.face.draw(row, label.left, line, words, label.ink);
         }
     }
 }

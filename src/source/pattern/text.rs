@@ -1,5 +1,5 @@
 //! Text burned into the picture: the 8 by 8 bitmap font of `font8x8`, drawn
-//! as it is at its own size and with its stairs rounded at larger ones.
+//! as it is at its own size; at larger ones taller, and with smooth edges.
 
 use std::fmt;
 
@@ -9,11 +9,10 @@ use super::canvas::{Ink, Row};
 
 /// Rows of a bitmap glyph, and columns at most.
 const CELL: usize = 8;
-/// How much finer a glyph is made before it is brought to size: three times
-/// doubled.
-const FINE: usize = 8;
-/// Points along each side of a pixel at which the fine glyph is looked up.
-const POINTS: usize = 4;
+/// How much taller than wide the font's dots are made.
+const TALLER: f32 = 1.4;
+/// From this scale on a glyph is smooth and tall; below, it is the bitmap.
+const SMOOTH: f32 = 1.5;
 
 /// A few words, held in place: making them allocates nothing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -62,8 +61,8 @@ impl fmt::Write for Words {
 
 /// Columns of its cell that a character takes, as `(first, count)`: digits
 /// take all of it, so that a number does not dance; the others what they need
-/// and one more.
-fn columns(character: u8) -> (usize, usize) {
+/// and one more on either side.
+fn columns(character: u8) -> (i32, usize) {
     if character.is_ascii_digit() {
         return (0, CELL);
     }
@@ -71,13 +70,22 @@ fn columns(character: u8) -> (usize, usize) {
     if used == 0 {
         return (0, CELL / 2);
     }
-    let first = used.trailing_zeros() as usize;
-    (first, CELL - used.leading_zeros() as usize - first + 1)
+    let (before, after) = (used.trailing_zeros(), used.leading_zeros());
+    (before as i32 - 1, CELL + 2 - (before + after) as usize)
+}
+
+/// Lines that text of that scale takes, in pixels.
+pub fn height_of(scale: f32) -> usize {
+    if scale < SMOOTH {
+        CELL
+    } else {
+        (CELL as f32 * TALLER * scale).round() as usize
+    }
 }
 
 /// Columns that words take at scale 1.
-pub fn columns_of(words: &Words) -> usize {
-    words.as_bytes().iter().map(|c| columns(*c).1).sum()
+pub fn columns_of(words: &[u8]) -> usize {
+    words.iter().map(|c| columns(*c).1).sum()
 }
 
 /// A character's rows, the leftmost column in the lowest bit.
@@ -92,8 +100,17 @@ fn bitmap(character: u8) -> [u8; CELL] {
 struct Glyph {
     character: u8,
     width: usize,
-    /// How much of each pixel it covers, in 255ths, row by row.
-    cover: Vec<u8>,
+    runs: Vec<Run>,
+    /// Where in them each of its lines begins, and where the last one ends.
+    lines: Vec<usize>,
+}
+
+/// Pixels side by side of which it covers as much, in 255ths; never none.
+#[derive(Debug)]
+struct Run {
+    start: i32,
+    end: i32,
+    cover: u8,
 }
 
 /// Some characters at one size.
@@ -104,10 +121,11 @@ pub struct Face {
 }
 
 impl Face {
-    /// The characters of `wanted`, `scale` times their own size (1 at least).
+    /// The characters of `wanted`, `scale` times as wide as the font has them;
+    /// the smallest is the font's own size.
     pub fn new(wanted: &[u8], scale: f32) -> Self {
-        let scale = scale.max(1.0);
-        let height = (CELL as f32 * scale).round() as usize;
+        let scale = if scale < SMOOTH { 1.0 } else { scale };
+        let height = height_of(scale);
         let mut glyphs: Vec<Glyph> = Vec::new();
         for &character in wanted {
             if glyphs.iter().all(|glyph| glyph.character != character) {
@@ -127,21 +145,24 @@ impl Face {
     }
 
     /// Pixels that `words` take along a line.
-    pub fn width(&self, words: &Words) -> i32 {
-        let widths = words.as_bytes().iter().filter_map(|c| self.glyph(*c));
+    pub fn width(&self, words: &[u8]) -> i32 {
+        let widths = words.iter().filter_map(|c| self.glyph(*c));
         widths.map(|glyph| glyph.width as i32).sum()
     }
 
     /// Lays line `line` (0 is the topmost) of `words` down, from pixel `x` on.
-    pub fn draw(&self, row: &mut Row<'_>, x: i32, line: i32, words: &Words, ink: Ink) {
+    pub fn draw(&self, row: &mut Row<'_>, x: i32, line: i32, words: &[u8], ink: Ink) {
         if line < 0 || line >= self.height() {
             return;
         }
         let mut x = x;
-        for glyph in words.as_bytes().iter().filter_map(|c| self.glyph(*c)) {
-            let cover = &glyph.cover[line as usize * glyph.width..][..glyph.width];
-            for (column, cover) in (x..).zip(cover) {
-                row.blend(column, ink, *cover);
+        for glyph in words.iter().filter_map(|c| self.glyph(*c)) {
+            let line = line as usize;
+            for run in &glyph.runs[glyph.lines[line]..glyph.lines[line + 1]] {
+                match run.cover {
+                    255 => row.fill(x + run.start, x + run.end, ink),
+                    cover => (run.start..run.end).for_each(|at| row.blend(x + at, ink, cover)),
+                }
             }
             x += glyph.width as i32;
         }
@@ -153,78 +174,42 @@ impl Glyph {
         let (first, count) = columns(character);
         let width = (count as f32 * scale).round() as usize;
         let rows = bitmap(character);
-        let coarse = |x: usize, y: usize| x < CELL && rows[y] >> x & 1 == 1;
-        let mut fine = Bitmap::new(CELL, coarse);
-        while fine.side < CELL * FINE && scale >= 2.0 {
-            fine = fine.doubled();
-        }
-        let zoom = fine.side / CELL;
-        let mut cover = Vec::with_capacity(width * height);
+        let dot = |x: i32, y: i32| match rows.get(y as usize) {
+            Some(row) if (0..CELL as i32).contains(&x) => f32::from(row >> x & 1),
+            _ => 0.0,
+        };
+        // Dots are taken for samples of something smooth, whose edge is where
+        // what lies between them, bilinearly, is one half; the edge is made
+        // one pixel wide. At the font's own size every pixel is a dot.
+        let cover = |x: usize, y: usize| {
+            let x = (x as f32 + 0.5) * count as f32 / width as f32 - 0.5 + first as f32;
+            let y = (y as f32 + 0.5) * CELL as f32 / height as f32 - 0.5;
+            let (left, top) = (x.floor(), y.floor());
+            let (right, low) = (x - left, y - top);
+            let (left, top) = (left as i32, top as i32);
+            let line = |y| dot(left, y) * (1.0 - right) + dot(left + 1, y) * right;
+            let value = line(top) * (1.0 - low) + line(top + 1) * low;
+            (((value - 0.5) * scale + 0.5) * 255.0).round() as u8
+        };
+        let (mut runs, mut lines) = (Vec::<Run>::new(), vec![0]);
         for y in 0..height {
             for x in 0..width {
-                let points = (0..POINTS * POINTS).filter(|point| {
-                    let sx = ((x * POINTS + point % POINTS) * 2 + 1) * count * zoom
-                        / (2 * POINTS * width);
-                    let sy = ((y * POINTS + point / POINTS) * 2 + 1) * CELL * zoom
-                        / (2 * POINTS * height);
-                    fine.get(first * zoom + sx, sy)
-                });
-                cover.push((points.count() * 255 / (POINTS * POINTS)) as u8);
+                let (cover, start) = (cover(x, y), x as i32);
+                let (before, end) = (lines[y], start + 1);
+                match runs[before..].last_mut() {
+                    _ if cover == 0 => {}
+                    Some(run) if run.end == start && run.cover == cover => run.end = end,
+                    _ => runs.push(Run { start, end, cover }),
+                }
             }
+            lines.push(runs.len());
         }
         Self {
             character,
             width,
-            cover,
+            runs,
+            lines,
         }
-    }
-}
-
-/// A square of points, each set or not.
-struct Bitmap {
-    side: usize,
-    points: Vec<bool>,
-}
-
-impl Bitmap {
-    fn new(side: usize, point: impl Fn(usize, usize) -> bool) -> Self {
-        let points = (0..side * side)
-            .map(|i| point(i % side, i / side))
-            .collect();
-        Self { side, points }
-    }
-
-    /// Whether a point is set; none outside of the square is.
-    fn get(&self, x: usize, y: usize) -> bool {
-        x < self.side && y < self.side && self.points[y * self.side + x]
-    }
-
-    /// Twice as fine, by the Scale2x rule: a corner of a point takes the
-    /// colour of its two neighbours there where they agree and the opposite
-    /// ones do not, which turns stairs into slopes.
-    fn doubled(&self) -> Self {
-        Self::new(self.side * 2, |x, y| {
-            let (px, py) = (x / 2, y / 2);
-            let left = self.get(px.wrapping_sub(1), py);
-            let right = self.get(px + 1, py);
-            let above = self.get(px, py.wrapping_sub(1));
-            let below = self.get(px, py + 1);
-            let (beside, other_side) = if x % 2 == 0 {
-                (left, right)
-            } else {
-                (right, left)
-            };
-            let (along, other_end) = if y % 2 == 0 {
-                (above, below)
-            } else {
-                (below, above)
-            };
-            if beside == along && beside != other_end && along != other_side {
-                beside
-            } else {
-                self.get(px, py)
-            }
-        })
     }
 }
 
@@ -236,8 +221,7 @@ mod tests {
     #[test]
     fn at_its_own_size_a_glyph_is_the_bitmap() {
         let face = Face::new(b"7", 1.0);
-        let words = Words::of(format_args!("7"));
-        assert_eq!((face.width(&words), face.height()), (8, 8));
+        assert_eq!((face.width(b"7"), face.height()), (8, 8));
         let plane = &PixelFormat::Grey.planes()[0];
         for (line, bits) in bitmap(b'7').iter().enumerate() {
             let mut bytes = [0; 8];
@@ -245,7 +229,7 @@ mod tests {
                 &mut Row::new(&mut bytes, plane),
                 0,
                 line as i32,
-                &words,
+                b"7",
                 Ink::grey(255),
             );
             assert_eq!(bytes, std::array::from_fn(|x| (bits >> x & 1) * 255));
@@ -254,7 +238,6 @@ mod tests {
 
     #[test]
     fn text_at_the_edge_and_beyond_is_cut_off() {
-        let words = Words::of(format_args!("PINHOLE"));
         let face = Face::new(b"PINHOLE", 2.5);
         let plane = &PixelFormat::Yuyv.planes()[0];
         for x in [-1000, -7, 0, 15, 1000] {
@@ -264,7 +247,7 @@ mod tests {
                     &mut Row::new(&mut bytes, plane),
                     x,
                     line,
-                    &words,
+                    b"7",
                     Ink::grey(255),
                 );
             }

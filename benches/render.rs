@@ -1,0 +1,53 @@
+//! How long the test card takes to draw, beside a copy of as many bytes.
+//!
+//! Frames are asked for as the card asks: 4 KiB at a time, into memory that is
+//! reused as a capture queue reuses its buffers.
+
+use std::hint::black_box;
+use std::time::Duration;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use pinhole::source::{FrameInfo, Layout, Pattern, PixelFormat, Source};
+
+const PIECE: usize = 4096;
+
+fn render(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("render");
+    for (format, width, height) in [
+        (PixelFormat::Yuyv, 1280, 720),
+        (PixelFormat::Nv12, 1920, 1080),
+        (PixelFormat::Rgb3, 1920, 1080),
+        (PixelFormat::Grey, 1920, 1080),
+        (PixelFormat::Nv12, 3840, 2160),
+        (PixelFormat::Rgb3, 3840, 2160),
+    ] {
+        let layout = Layout::new(format, width, height);
+        let mut buffer = vec![0; layout.sizeimage as usize];
+        let copied = buffer.clone();
+        let name = format!("{format}-{width}x{height}");
+        group.throughput(Throughput::Bytes(layout.sizeimage.into()));
+        group.bench_function(format!("{name}/copy"), |bencher| {
+            bencher.iter(|| black_box(&mut buffer).copy_from_slice(black_box(&copied)));
+        });
+
+        let mut pattern = Pattern::default();
+        pattern.prepare(&layout);
+        let mut frame = FrameInfo::default();
+        group.bench_function(format!("{name}/card"), |bencher| {
+            bencher.iter(|| {
+                frame.sequence = frame.sequence.wrapping_add(1);
+                frame.elapsed += Duration::from_nanos(16_666_667);
+                frame.wall += Duration::from_nanos(16_666_667);
+                pattern.begin(&frame);
+                for (number, piece) in buffer.chunks_mut(PIECE).enumerate() {
+                    pattern.fill(number * PIECE, piece);
+                }
+                black_box(&mut buffer);
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, render);
+criterion_main!(benches);

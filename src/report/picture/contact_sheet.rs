@@ -1,0 +1,353 @@
+//! The contact sheet: many frames small, side by side, each with its caption
+//! and what became of it.
+//!
+//! A frame that is not what the card wrote has a thick striped border and its
+//! verdict in dark letters on a light ground, and the blocks that differ are
+//! outlined: it stands out without colours too.
+
+use std::ops::Range;
+
+use image::{RgbImage, imageops};
+
+use super::{PictureError, to_rgb};
+use crate::card::witness::DIGEST_BLOCK;
+use crate::source::format::{Layout, PixelFormat};
+use crate::source::pattern::canvas::{Ink, Row};
+use crate::source::pattern::text::Face;
+
+/// What became of a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict<'a> {
+    /// It is what the card wrote.
+    Verified,
+    /// It is not, in the blocks (of 4096 bytes, from the frame's first) with
+    /// these numbers; none, where it is its length that is wrong.
+    Mismatched(&'a [usize]),
+}
+
+/// A contact sheet in the making. It holds its frames small, so that however
+/// many are added, no more than one is in memory whole.
+#[derive(Debug)]
+pub struct ContactSheet {
+    title: String,
+    subtitle: String,
+    layout: Layout,
+    columns: usize,
+    captions: Face,
+    cells: Vec<RgbImage>,
+}
+
+/// The room that a thumbnail is fitted into, in pixels.
+const BOX: (u32, u32) = (384, 288);
+/// Room for the thickest border on every side of a thumbnail.
+const BORDER: u32 = 6;
+/// Lines under a thumbnail, for its caption.
+const CAPTION: u32 = 34;
+/// A cell is at least as wide as its caption.
+const NARROWEST: u32 = 384;
+/// Between cells, and around them all.
+const GAP: u32 = 20;
+/// Lines above the cells, for title and subtitle.
+const HEAD: u32 = 104;
+/// Pixels of the stripes of a mismatched frame's border.
+const STRIPE: u32 = 8;
+
+const GROUND: u8 = 20;
+const EDGE: Ink = Ink::grey(72);
+const TITLE: Ink = Ink::grey(255);
+const PLAIN: Ink = Ink::grey(176);
+const GOOD: Ink = Ink::rgb(96, 200, 120);
+const ALARM: Ink = Ink::rgb(224, 32, 32);
+const LIGHT: Ink = Ink::grey(255);
+const DARK: Ink = Ink::grey(0);
+
+impl ContactSheet {
+    /// An empty sheet for frames of `layout`, `columns` of them in a row. The
+    /// texts, and the captions after them, are of ASCII characters.
+    pub fn new(title: &str, subtitle: &str, layout: &Layout, columns: usize) -> Self {
+        Self {
+            title: title.to_owned(),
+            subtitle: subtitle.to_owned(),
+            layout: *layout,
+            columns: columns.max(1),
+            captions: Face::new(&printable(), 2.0),
+            cells: Vec::new(),
+        }
+    }
+
+    /// Adds the frame in `bytes`. A short caption is best: a sequence number.
+    ///
+    /// # Errors
+    ///
+    /// As of [`to_rgb`].
+    pub fn add(
+        &mut self,
+        caption: &str,
+        bytes: &[u8],
+        verdict: Verdict<'_>,
+    ) -> Result<(), PictureError> {
+        let picture = to_rgb(bytes, &self.layout)?;
+        let mut thumbnail = fitted(&picture);
+        let (width, height) = thumbnail.dimensions();
+        let mut cell = ground(
+            width.max(NARROWEST) + 2 * BORDER,
+            height + 2 * BORDER + CAPTION,
+        );
+        let left = (cell.width() - width) / 2;
+        let (text, ink) = match verdict {
+            Verdict::Verified => {
+                let edge = (left - 1, BORDER - 1);
+                rectangle(&mut cell, edge, (width + 2, height + 2), EDGE);
+                ("verified".to_owned(), GOOD)
+            }
+            Verdict::Mismatched(blocks) => {
+                outline(&mut thumbnail, &self.layout, blocks);
+                stripes(
+                    &mut cell,
+                    left - BORDER,
+                    width + 2 * BORDER,
+                    height + 2 * BORDER,
+                );
+                (complaint(blocks.len()), DARK)
+            }
+        };
+        imageops::replace(&mut cell, &thumbnail, left.into(), BORDER.into());
+
+        let top = (height + 2 * BORDER + 7) as i32;
+        write(
+            &mut cell,
+            &self.captions,
+            (BORDER as i32, top),
+            caption,
+            PLAIN,
+        );
+        let across = self.captions.width(text.as_bytes());
+        let at = cell.width() as i32 - BORDER as i32 - across;
+        if verdict != Verdict::Verified {
+            rectangle(
+                &mut cell,
+                (at as u32, top as u32 - 4),
+                (across as u32, 24),
+                LIGHT,
+            );
+        }
+        write(&mut cell, &self.captions, (at, top), &text, ink);
+        self.cells.push(cell);
+        Ok(())
+    }
+
+    /// The sheet as it stands.
+    pub fn finish(&self) -> RgbImage {
+        let (title, subtitle) = (Face::new(&printable(), 3.0), &self.captions);
+        let columns = self.columns.min(self.cells.len()) as u32;
+        let rows = self.cells.len().div_ceil(self.columns) as u32;
+        let (width, height) = match self.cells.first() {
+            Some(cell) => (cell.width() + GAP, cell.height() + GAP),
+            None => (0, 0),
+        };
+        let widest = title
+            .width(self.title.as_bytes())
+            .max(subtitle.width(self.subtitle.as_bytes()));
+        let mut sheet = ground(
+            GAP + (columns * width).max(widest as u32 + GAP),
+            HEAD + rows * height,
+        );
+        let left = GAP as i32;
+        write(&mut sheet, &title, (left, 18), &self.title, TITLE);
+        write(&mut sheet, subtitle, (left + 2, 64), &self.subtitle, PLAIN);
+        for (number, cell) in (0..).zip(&self.cells) {
+            let (column, row) = (number % columns, number / columns);
+            let (x, y) = (GAP + column * width, HEAD + row * height);
+            imageops::replace(&mut sheet, cell, x.into(), y.into());
+        }
+        sheet
+    }
+}
+
+/// What is said of a frame that is not what the card wrote.
+fn complaint(blocks: usize) -> String {
+    match blocks {
+        0 => " MISMATCH ".to_owned(),
+        1 => " 1 bad block ".to_owned(),
+        _ => format!(" {blocks} bad blocks "),
+    }
+}
+
+/// All characters that a caption may have.
+fn printable() -> Vec<u8> {
+    (b' '..=b'~').collect()
+}
+
+/// An empty piece of the sheet.
+fn ground(width: u32, height: u32) -> RgbImage {
+    RgbImage::from_pixel(width, height, image::Rgb([GROUND; 3]))
+}
+
+/// The picture as large as the box allows: averaged where it is larger, every
+/// pixel made several where it is much smaller.
+fn fitted(picture: &RgbImage) -> RgbImage {
+    let (width, height) = picture.dimensions();
+    let times = (BOX.0 / width).min(BOX.1 / height);
+    if times >= 1 {
+        let (width, height) = (width * times, height * times);
+        return imageops::resize(picture, width, height, imageops::FilterType::Nearest);
+    }
+    let (across, down) = if width * BOX.1 > height * BOX.0 {
+        (BOX.0, height * BOX.0 / width)
+    } else {
+        (width * BOX.1 / height, BOX.1)
+    };
+    imageops::thumbnail(picture, across.max(1), down.max(1))
+}
+
+/// The sheet's own lines are those of an RGB frame.
+fn row(image: &mut RgbImage, y: u32) -> Option<Row<'_>> {
+    let stride = image.width() as usize * 3;
+    let bytes: &mut [u8] = image;
+    let line = bytes.chunks_exact_mut(stride).nth(y as usize)?;
+    Some(Row::new(line, &PixelFormat::Rgb3.planes()[0]))
+}
+
+/// Paints a rectangle from its upper left corner on.
+fn rectangle(image: &mut RgbImage, (x, y): (u32, u32), (width, height): (u32, u32), ink: Ink) {
+    for y in y..y + height {
+        if let Some(mut row) = row(image, y) {
+            row.fill(x as i32, (x + width) as i32, ink);
+        }
+    }
+}
+
+/// Writes a line of text from its upper left corner on.
+fn write(image: &mut RgbImage, face: &Face, (x, y): (i32, i32), text: &str, ink: Ink) {
+    for line in 0..face.height() {
+        if let Some(mut row) = row(image, (y + line) as u32) {
+            face.draw(&mut row, x, line, text.as_bytes(), ink);
+        }
+    }
+}
+
+/// Paints a rectangle that is striped like a barrier.
+fn stripes(image: &mut RgbImage, x: u32, width: u32, height: u32) {
+    for y in 0..height {
+        if let Some(mut row) = row(image, y) {
+            for x in x..x + width {
+                let light = ((x + y) / STRIPE).is_multiple_of(2);
+                let ink = if light { LIGHT } else { ALARM };
+                row.fill(x as i32, x as i32 + 1, ink);
+            }
+        }
+    }
+}
+
+/// Draws a line round the parts of a thumbnail that show the given blocks of
+/// its frame.
+fn outline(thumbnail: &mut RgbImage, layout: &Layout, blocks: &[usize]) {
+    let (width, height) = thumbnail.dimensions();
+    let mut shown = vec![false; (width * height) as usize];
+    for (x, y) in blocks.iter().flat_map(|block| pixels(layout, *block)) {
+        let across = scaled(x, layout.width, width);
+        for y in scaled(y, layout.height, height) {
+            let line = &mut shown[(y * width) as usize..][..width as usize];
+            line[across.start as usize..across.end as usize].fill(true);
+        }
+    }
+    let near = |x: u32, y: u32, reach: u32| {
+        let rows = y.saturating_sub(reach)..(y + reach + 1).min(height);
+        rows.into_iter().any(|y| {
+            let line = &shown[(y * width) as usize..][..width as usize];
+            let columns = x.saturating_sub(reach)..(x + reach + 1).min(width);
+            line[columns.start as usize..columns.end as usize].contains(&true)
+        })
+    };
+    for y in 0..height {
+        let Some(mut row) = row(thumbnail, y) else {
+            return;
+        };
+        for x in 0..width {
+            let ink = match () {
+                () if near(x, y, 0) => continue,
+                () if near(x, y, 1) => LIGHT,
+                () if near(x, y, 2) => ALARM,
+                () => continue,
+            };
+            row.fill(x as i32, x as i32 + 1, ink);
+        }
+    }
+}
+
+/// The parts of the picture whose bytes lie in a block of the frame: columns
+/// and lines, for each of the block's lines.
+fn pixels(layout: &Layout, block: usize) -> Vec<(Range<u32>, Range<u32>)> {
+    let bytes =
+        block.saturating_mul(DIGEST_BLOCK)..block.saturating_add(1).saturating_mul(DIGEST_BLOCK);
+    let mut parts = Vec::new();
+    for plane in layout.planes() {
+        let end = plane.offset + plane.stride * plane.lines;
+        let (mut at, end) = (bytes.start.max(plane.offset), bytes.end.min(end));
+        while at < end {
+            let line = (at - plane.offset) / plane.stride;
+            let start = plane.offset + line * plane.stride;
+            let stop = end.min(start + plane.stride);
+            let group = plane.format.samples.len();
+            let columns = (at - start) / group..(stop - start).div_ceil(group);
+            let (across, down) = (plane.format.pixels, plane.format.lines);
+            parts.push((
+                columns.start as u32 * across..columns.end as u32 * across,
+                line as u32 * down..(line as u32 + 1) * down,
+            ));
+            at = stop;
+        }
+    }
+    parts
+}
+
+/// A span of `from` pixels where they are made `to`; never empty.
+fn scaled(span: Range<u32>, from: u32, to: u32) -> Range<u32> {
+    let start = span.start * to / from;
+    start..(span.end * to).div_ceil(from).clamp(start + 1, to)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::card;
+    use super::*;
+
+    #[test]
+    fn the_lines_of_a_block_are_found_in_every_plane() {
+        let layout = Layout::new(PixelFormat::Nv12, 64, 96);
+        // 6144 bytes of luma, then 3072 of chroma; block 1 has both.
+        let parts = pixels(&layout, 1);
+        assert_eq!(parts[0], (0..64, 64..65));
+        assert_eq!(parts[31], (0..64, 95..96));
+        assert_eq!(parts[32], (0..64, 0..2));
+        assert_eq!(parts.last(), Some(&(0..64, 62..64)));
+        assert_eq!(pixels(&layout, 2).len(), 16);
+        assert_eq!(pixels(&layout, 3), []);
+        assert_eq!(pixels(&layout, usize::MAX), []);
+    }
+
+    #[test]
+    fn a_sheet_holds_any_number_of_frames_of_any_size() {
+        for format in PixelFormat::ALL {
+            for (width, height) in [(16, 16), (16, 2160), (3840, 16), (640, 480)] {
+                let layout = Layout::new(format, width, height);
+                let frame = card(&layout);
+                let mut sheet = ContactSheet::new("Title", "Subtitle", &layout, 2);
+                let empty = sheet.finish();
+                let mut heights = vec![empty.height()];
+                let all: Vec<usize> = (0..frame.len().div_ceil(4096)).collect();
+                for verdict in [
+                    Verdict::Verified,
+                    Verdict::Mismatched(&all),
+                    Verdict::Mismatched(&[0]),
+                ] {
+                    sheet.add("#000001", &frame, verdict).unwrap();
+                    heights.push(sheet.finish().height());
+                }
+                assert!(heights[0] < heights[1], "{format} {width}x{height}");
+                assert_eq!(heights[1], heights[2], "{format} {width}x{height}");
+                assert!(heights[2] < heights[3], "{format} {width}x{height}");
+            }
+        }
+    }
+}
