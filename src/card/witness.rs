@@ -5,10 +5,12 @@
 //! digests are XXH3-64 (seed 0) of each 4 KiB of a plane as written, the last
 //! one of what is left, as sixteen lower-case hexadecimal digits.
 
+mod sink;
+
 use serde::{Deserialize, Serialize};
 
-/// Bytes that one digest covers.
-pub const DIGEST_BLOCK: usize = 4096;
+pub use crate::dma::{DIGEST_BLOCK, Digest};
+pub use sink::{FrameWritten, Witness};
 
 /// One line of the witness.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,7 +39,8 @@ pub enum Record {
         session: u32,
         /// Index of the buffer.
         buffer: u32,
-        /// The card's clock at completion, in nanoseconds since STREAMON.
+        /// The card's clock when the frame was made, in nanoseconds since
+        /// STREAMON.
         time_ns: u64,
         /// What was written, for each plane.
         planes: Vec<PlaneRecord>,
@@ -64,42 +67,6 @@ pub struct PlaneRecord {
     pub digests: Vec<Digest>,
 }
 
-/// XXH3-64 of one block, written as sixteen hexadecimal digits.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Digest(pub u64);
-
-impl Digest {
-    /// The digest of `block`, which is at most [`DIGEST_BLOCK`] bytes long.
-    pub fn of(block: &[u8]) -> Self {
-        Self(xxhash_rust::xxh3::xxh3_64(block))
-    }
-}
-
-impl std::fmt::Debug for Digest {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:016x}", self.0)
-    }
-}
-
-impl Serialize for Digest {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&format_args!("{:016x}", self.0))
-    }
-}
-
-impl<'de> Deserialize<'de> for Digest {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
-        let valid = text.len() == 16 && text.bytes().all(|b| b.is_ascii_hexdigit());
-        match u64::from_str_radix(&text, 16) {
-            Ok(value) if valid => Ok(Self(value)),
-            _ => Err(serde::de::Error::custom(
-                "a digest is sixteen hexadecimal digits",
-            )),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,18 +90,5 @@ mod tests {
             r#"{"event":"frame","sequence":7,"session":1,"buffer":2,"time_ns":16666667,"planes":[{"bytes":4098,"segments":[[4096,4096],[36864,2]],"digests":["0000000000000001","fedcba9876543210"]}]}"#
         );
         assert_eq!(serde_json::from_str::<Record>(&line).unwrap(), record);
-    }
-
-    #[test]
-    fn a_digest_is_exactly_sixteen_hexadecimal_digits() {
-        for bad in [
-            "\"\"",
-            "\"123\"",
-            "\"+123456789abcdef\"",
-            "\"00000000000000000\"",
-            "5",
-        ] {
-            assert!(serde_json::from_str::<Digest>(bad).is_err(), "{bad}");
-        }
     }
 }

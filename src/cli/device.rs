@@ -1,10 +1,92 @@
 //! `pinhole device`.
 
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::ValueEnum;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::card::{Card, Rate, Witness};
+use crate::source;
+use crate::vhost::{Daemon, ListeningSocket};
+
+/// How long a reader of the witness may keep the card waiting before it is
+/// given up.
+const WITNESS_PATIENCE: Duration = Duration::from_secs(1);
+
 /// Run the capture card as a vhost-user backend.
+///
+/// Serves one front end after another until SIGTERM or SIGINT.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// Listen for front ends on this Unix socket.
+    #[arg(long, value_name = "PATH")]
+    socket_path: PathBuf,
+
+    /// What the camera sees.
+    #[arg(long, value_name = "SPEC", default_value = "pattern")]
+    source: String,
+
+    /// Write what was written to guest memory, and where, as JSON lines to
+    /// this file, or with `unix:PATH` to a listening Unix socket.
+    #[arg(long, value_name = "PATH")]
+    witness: Option<PathBuf>,
+
+    /// How fast frames are made.
+    #[arg(long, value_enum, default_value_t = RateArg::Guest)]
+    rate: RateArg,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum RateArg {
+    /// At the rate the guest sets, 1 to 240 frames a second, 60 at first.
+    Guest,
+    /// As soon as there is a buffer to fill.
+    Max,
+}
 
 /// Runs the subcommand.
-pub fn run(_args: Args) -> anyhow::Result<u8> {
-    anyhow::bail!("not built yet")
+pub fn run(args: Args) -> anyhow::Result<u8> {
+    let source = source::open(&args.source)?;
+    let rate = match args.rate {
+        RateArg::Guest => Rate::Guest,
+        RateArg::Max => Rate::Max,
+    };
+    let witness = match &args.witness {
+        Some(path) => Witness::new(
+            open_witness(path)
+                .with_context(|| format!("cannot open the witness {}", path.display()))?,
+        ),
+        None => Witness::off(),
+    };
+    let daemon = Daemon::new(Card::new(source, rate, witness))?;
+    let stop = daemon.stop();
+    let mut signals =
+        Signals::new([SIGINT, SIGTERM]).context("cannot prepare for signals that end the card")?;
+    thread::spawn(move || {
+        for _ in signals.forever() {
+            stop.request();
+        }
+    });
+    let socket = ListeningSocket::bind(&args.socket_path)?;
+    log::info!("listening on {}", args.socket_path.display());
+    daemon.serve(socket.listener())?;
+    Ok(super::SUCCESS)
+}
+
+fn open_witness(path: &Path) -> std::io::Result<Box<dyn Write + Send>> {
+    match path.to_str().and_then(|path| path.strip_prefix("unix:")) {
+        Some(socket) => {
+            let stream = UnixStream::connect(socket)?;
+            stream.set_write_timeout(Some(WITNESS_PATIENCE))?;
+            Ok(Box::new(stream))
+        }
+        None => Ok(Box::new(File::create(path)?)),
+    }
 }

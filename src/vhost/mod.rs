@@ -1,1 +1,24 @@
 //! The vhost-user daemon: virtqueues in, card calls out.
+//!
+//! A [`Daemon`] serves one front end (a QEMU) after the other. Each has one
+//! worker thread, which kicks of both queues and a timer wake: it executes
+//! the commands that wait, makes the frame that is due, and sends events, in
+//! this order, under one lock. The thread that speaks vhost-user takes the
+//! same lock to stop a queue, to reset the card and to change the memory
+//! table, so that none of this happens in the middle of a frame.
+//!
+//! A guest can do nothing that ends the worker, fails a queue or blocks the
+//! card for another guest: a malformed chain is answered with an error where
+//! a response header fits, and given back unused where it does not.
+
+mod backend;
+mod chain;
+mod daemon;
+mod engine;
+mod socket;
+mod stop;
+mod timer;
+
+pub use daemon::{Daemon, DaemonError};
+pub use socket::{ListenError, ListeningSocket};
+pub use stop::Stop;

@@ -1,0 +1,242 @@
+//! When frames are due.
+
+use std::time::Duration;
+
+use crate::source::FrameInfo;
+
+/// The time, as the card is told it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Now {
+    /// CLOCK_MONOTONIC.
+    pub monotonic: Duration,
+    /// Time since the Unix epoch.
+    pub wall: Duration,
+}
+
+/// How fast frames are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Rate {
+    /// One frame an interval, as the guest sets it with VIDIOC_S_PARM; a frame
+    /// that is due while no buffer is queued is dropped.
+    #[default]
+    Guest,
+    /// A frame as soon as there is a buffer; none is ever dropped.
+    Max,
+}
+
+/// Seconds from one frame to the next, as a fraction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Interval {
+    /// Above the line.
+    pub numerator: u32,
+    /// Below it.
+    pub denominator: u32,
+}
+
+impl Interval {
+    /// 240 frames a second.
+    pub const MIN: Self = Self::new(1, 240);
+    /// One frame a second.
+    pub const MAX: Self = Self::new(1, 1);
+    /// 60 frames a second.
+    pub const DEFAULT: Self = Self::new(1, 60);
+
+    const fn new(numerator: u32, denominator: u32) -> Self {
+        Self {
+            numerator,
+            denominator,
+        }
+    }
+
+    /// The interval nearest to the fraction that the card can do. A fraction
+    /// without a value, which V4L2 takes for "as you like", is the default.
+    pub fn nearest(numerator: u32, denominator: u32) -> Self {
+        let shorter_than = |bound: Self| {
+            u64::from(numerator) * u64::from(bound.denominator)
+                < u64::from(bound.numerator) * u64::from(denominator)
+        };
+        if numerator == 0 || denominator == 0 {
+            Self::DEFAULT
+        } else if shorter_than(Self::MIN) {
+            Self::MIN
+        } else if shorter_than(Self::MAX) {
+            Self::new(numerator, denominator)
+        } else {
+            Self::MAX
+        }
+    }
+}
+
+/// The clock of a stream: frame `n` is due at its start plus `n` intervals.
+#[derive(Debug, Clone)]
+pub struct Clock {
+    rate: Rate,
+    interval: Interval,
+    start: Now,
+    /// The next frame's number.
+    next: u64,
+}
+
+impl Clock {
+    /// A clock that starts now.
+    pub fn new(rate: Rate, interval: Interval, start: Now) -> Self {
+        Self {
+            rate,
+            interval,
+            start,
+            next: 0,
+        }
+    }
+
+    /// V4L2 sequence number of the next frame.
+    pub fn sequence(&self) -> u32 {
+        // V4L2's counter wraps as well.
+        self.next as u32
+    }
+
+    /// When the next frame is due, on CLOCK_MONOTONIC. May be in the past.
+    pub fn due(&self) -> Duration {
+        self.start.monotonic + self.elapsed_at_next()
+    }
+
+    /// The next frame, if it is due; after it comes the one that follows.
+    pub fn take(&mut self, now: Now) -> Option<FrameInfo> {
+        if now.monotonic < self.due() {
+            return None;
+        }
+        let elapsed = match self.rate {
+            Rate::Guest => self.elapsed_at_next(),
+            Rate::Max => self.elapsed(now),
+        };
+        let frame = FrameInfo {
+            sequence: self.sequence(),
+            elapsed,
+            wall: self.start.wall + elapsed,
+        };
+        self.next += 1;
+        Some(frame)
+    }
+
+    /// Passes over all frames that are due, and says how many they were.
+    pub fn skip(&mut self, now: Now) -> u64 {
+        if self.rate == Rate::Max || now.monotonic < self.due() {
+            return 0;
+        }
+        // The last frame n with floor(n * nanoseconds / parts) <= elapsed.
+        let (nanoseconds, parts) = self.nanoseconds();
+        let bound = (self.elapsed(now).as_nanos() + 1) * parts;
+        let last = ((bound - 1) / nanoseconds) as u64;
+        let skipped = last + 1 - self.next;
+        self.next = last + 1;
+        skipped
+    }
+
+    /// Time since the start.
+    pub fn elapsed(&self, now: Now) -> Duration {
+        now.monotonic.saturating_sub(self.start.monotonic)
+    }
+
+    fn elapsed_at_next(&self) -> Duration {
+        match self.rate {
+            Rate::Guest => {
+                let (nanoseconds, parts) = self.nanoseconds();
+                Duration::from_nanos((u128::from(self.next) * nanoseconds / parts) as u64)
+            }
+            Rate::Max => Duration::ZERO,
+        }
+    }
+
+    /// The interval as a fraction of nanoseconds.
+    fn nanoseconds(&self) -> (u128, u128) {
+        (
+            u128::from(self.interval.numerator) * 1_000_000_000,
+            u128::from(self.interval.denominator),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(nanoseconds: u64) -> Now {
+        Now {
+            monotonic: Duration::from_secs(1000) + Duration::from_nanos(nanoseconds),
+            wall: Duration::from_secs(5000) + Duration::from_nanos(nanoseconds),
+        }
+    }
+
+    #[test]
+    fn an_interval_is_kept_within_bounds() {
+        for (fraction, nearest) in [
+            ((0, 1), Interval::DEFAULT),
+            ((1, 0), Interval::DEFAULT),
+            ((1, 241), Interval::MIN),
+            ((1, u32::MAX), Interval::MIN),
+            ((1, 240), Interval::MIN),
+            ((2, 3), Interval::new(2, 3)),
+            ((1001, 30000), Interval::new(1001, 30000)),
+            ((5, 5), Interval::MAX),
+            ((u32::MAX, 1), Interval::MAX),
+        ] {
+            assert_eq!(Interval::nearest(fraction.0, fraction.1), nearest);
+        }
+    }
+
+    #[test]
+    fn a_frame_is_due_exactly_at_its_time() {
+        // 3 frames in 1001 / 10000 s: no whole number of nanoseconds each.
+        let mut clock = Clock::new(Rate::Guest, Interval::new(1001, 30000), at(0));
+        let due = [0, 33_366_666, 66_733_333, 100_100_000];
+        for (n, due) in due.into_iter().enumerate() {
+            if due > 0 {
+                assert_eq!(clock.take(at(due - 1)), None);
+            }
+            let frame = clock.take(at(due)).unwrap();
+            assert_eq!(frame.sequence, n as u32);
+            assert_eq!(frame.elapsed, Duration::from_nanos(due));
+            assert_eq!(frame.wall, at(due).wall);
+        }
+    }
+
+    #[test]
+    fn skipping_counts_exactly_the_frames_that_are_due() {
+        for interval in [
+            Interval::DEFAULT,
+            Interval::new(1001, 30000),
+            Interval::MIN,
+            Interval::new(7, 9),
+        ] {
+            for late in [0, 1, 4_166_666, 4_166_667, 16_666_666, 16_666_667, 999_999_999] {
+                let mut skipping = Clock::new(Rate::Guest, interval, at(0));
+                let mut taking = skipping.clone();
+                let mut taken = 0;
+                while taking.take(at(late)).is_some() {
+                    taken += 1;
+                }
+                assert_eq!(skipping.skip(at(late)), taken, "{interval:?} {late}");
+                assert_eq!(skipping.due(), taking.due());
+                assert_eq!(skipping.skip(at(late)), 0);
+            }
+        }
+    }
+
+    #[test]
+    fn a_year_late_is_one_calculation() {
+        let mut clock = Clock::new(Rate::Guest, Interval::MIN, at(0));
+        let year = 365 * 86400;
+        assert_eq!(clock.skip(at(year * 1_000_000_000)), year * 240 + 1);
+        assert_eq!(clock.sequence(), ((year * 240 + 1) % (1 << 32)) as u32);
+    }
+
+    #[test]
+    fn at_the_highest_rate_a_frame_is_always_due_and_none_is_skipped() {
+        let mut clock = Clock::new(Rate::Max, Interval::DEFAULT, at(0));
+        for n in 0..3 {
+            assert_eq!(clock.skip(at(n * 1_000_000_000)), 0);
+            let frame = clock.take(at(10 * n)).unwrap();
+            assert_eq!(frame.sequence, n as u32);
+            assert_eq!(frame.elapsed, Duration::from_nanos(10 * n));
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! Digests of what was written.
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// Bytes that one digest covers.
+pub const DIGEST_BLOCK: usize = 4096;
+
+/// XXH3-64 of one block, written as sixteen hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Digest(pub u64);
+
+impl Digest {
+    /// The digest of `block`, which is at most [`DIGEST_BLOCK`] bytes long.
+    pub fn of(block: &[u8]) -> Self {
+        Self(xxhash_rust::xxh3::xxh3_64(block))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl Serialize for Digest {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{:016x}", self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Digest {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        let valid = text.len() == 16 && text.bytes().all(|b| b.is_ascii_hexdigit());
+        match u64::from_str_radix(&text, 16) {
+            Ok(value) if valid => Ok(Self(value)),
+            _ => Err(serde::de::Error::custom(
+                "a digest is sixteen hexadecimal digits",
+            )),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_digest_is_exactly_sixteen_hexadecimal_digits() {
+        for bad in [
+            "\"\"",
+            "\"123\"",
+            "\"+123456789abcdef\"",
+            "\"00000000000000000\"",
+            "5",
+        ] {
+            assert!(serde_json::from_str::<Digest>(bad).is_err(), "{bad}");
+        }
+    }
+}

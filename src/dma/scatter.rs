@@ -1,0 +1,372 @@
+//! Scatter lists, resolved against guest memory.
+
+use std::sync::Arc;
+
+use vm_memory::{
+    Address, GuestAddress, GuestMemoryBackend, GuestMemoryRegion, MmapRegion, VolatileMemory,
+    VolatileSlice,
+};
+
+use super::{Bus, DmaError};
+
+/// Segments a list keeps at most: those of the largest frame (3840x2160 RGB3)
+/// in pages, at any offset, and a third more.
+pub const MAX_SEGMENTS: usize = 8192;
+
+/// A piece of guest memory, as the driver gave it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Segment {
+    /// Guest-physical (bus) address of its first byte.
+    pub start: u64,
+    /// Bytes.
+    pub len: u32,
+}
+
+/// A run of bytes within one mapping of guest memory.
+#[derive(Debug, Clone, Copy)]
+struct Piece {
+    /// Index into [`ScatterList::mappings`].
+    mapping: u32,
+    len: u32,
+    offset: u64,
+}
+
+/// The memory of a buffer.
+///
+/// It holds the mappings it was resolved against, so that they outlive a
+/// change of the guest's memory table until [`resolve_again`] or [`release`]
+/// lets go of them. Its own memory is kept from one use to the next.
+///
+/// [`resolve_again`]: Self::resolve_again
+/// [`release`]: Self::release
+#[derive(Debug, Default)]
+pub struct ScatterList {
+    segments: Vec<Segment>,
+    pieces: Vec<Piece>,
+    mappings: Vec<Arc<MmapRegion>>,
+}
+
+impl ScatterList {
+    /// Takes the segments of a buffer of `length` bytes, of which a frame
+    /// needs the first `needed`.
+    ///
+    /// Every segment up to `length` is checked, those up to `needed` are kept;
+    /// segments beyond `length` are not looked at. On error the list is empty.
+    pub fn resolve(
+        &mut self,
+        segments: impl ExactSizeIterator<Item = Segment>,
+        length: u32,
+        needed: u32,
+        bus: Bus<'_>,
+    ) -> Result<(), DmaError> {
+        self.release();
+        self.segments
+            .reserve_exact(segments.len().min(MAX_SEGMENTS));
+        let result = self.take(segments, u64::from(length), u64::from(needed), bus);
+        if result.is_err() {
+            self.release();
+        }
+        result
+    }
+
+    fn take(
+        &mut self,
+        segments: impl Iterator<Item = Segment>,
+        length: u64,
+        needed: u64,
+        bus: Bus<'_>,
+    ) -> Result<(), DmaError> {
+        let mut held = 0;
+        for segment in segments {
+            if held >= length {
+                break;
+            }
+            check(segment, bus)?;
+            if held < needed {
+                if self.segments.len() == MAX_SEGMENTS {
+                    return Err(DmaError::TooMany);
+                }
+                self.segments.push(segment);
+                self.map(segment, bus)?;
+            } else {
+                each_piece(segment, bus, |_, _, _| ())?;
+            }
+            held += u64::from(segment.len);
+        }
+        if held < length {
+            return Err(DmaError::TooShort { held, length });
+        }
+        Ok(())
+    }
+
+    /// Resolves the same segments against memory as it is now. On error the
+    /// list is empty.
+    pub fn resolve_again(&mut self, bus: Bus<'_>) -> Result<(), DmaError> {
+        self.pieces.clear();
+        self.mappings.clear();
+        let segments = std::mem::take(&mut self.segments);
+        let result = segments
+            .iter()
+            .try_for_each(|segment| check(*segment, bus).and_then(|()| self.map(*segment, bus)));
+        self.segments = segments;
+        if result.is_err() {
+            self.release();
+        }
+        result
+    }
+
+    /// Empties the list, and lets go of guest memory.
+    pub fn release(&mut self) {
+        self.segments.clear();
+        self.pieces.clear();
+        self.mappings.clear();
+    }
+
+    /// The segments that hold the frame, as the driver gave them.
+    pub fn segments(&self) -> &[Segment] {
+        &self.segments
+    }
+
+    /// Adds the pieces of `segment`; neighbours in one mapping become one.
+    fn map(&mut self, segment: Segment, bus: Bus<'_>) -> Result<(), DmaError> {
+        let Self {
+            pieces, mappings, ..
+        } = self;
+        each_piece(segment, bus, |region, offset, len| {
+            let known = mappings
+                .iter()
+                .position(|mapping| mapping.as_ptr() == region.as_ptr());
+            let mapping = known.unwrap_or_else(|| {
+                mappings.push(region.get_mmap());
+                mappings.len() - 1
+            }) as u32;
+            if let Some(last) = pieces.last_mut()
+                && last.mapping == mapping
+                && last.offset + u64::from(last.len) == offset
+                && let Some(sum) = last.len.checked_add(len)
+            {
+                last.len = sum;
+            } else {
+                pieces.push(Piece {
+                    mapping,
+                    len,
+                    offset,
+                });
+            }
+        })
+    }
+
+    /// The memory of piece number `piece` from byte `at` on, or `None` beyond
+    /// the last one.
+    pub(super) fn memory(&self, piece: usize, at: u32) -> Option<VolatileSlice<'_>> {
+        let piece = self.pieces.get(piece)?;
+        let offset = usize::try_from(piece.offset).ok()?;
+        self.mappings[piece.mapping as usize]
+            .get_slice(offset, piece.len as usize)
+            .and_then(|slice| slice.offset(at as usize))
+            .ok()
+    }
+}
+
+/// Checks what can be said of a segment without looking at the memory map.
+fn check(segment: Segment, bus: Bus<'_>) -> Result<(), DmaError> {
+    let Segment { start, len } = segment;
+    if len == 0 {
+        return Err(DmaError::Empty { start });
+    }
+    let end = start
+        .checked_add(u64::from(len))
+        .ok_or(DmaError::Wraps { start, len })?;
+    if bus
+        .forbidden
+        .iter()
+        .any(|range| start < range.end && range.start < end)
+    {
+        return Err(DmaError::Forbidden { start, len });
+    }
+    Ok(())
+}
+
+/// Calls `found` with each mapping that a segment, already checked not to
+/// wrap, lies in, the offset there, and the bytes.
+fn each_piece(
+    segment: Segment,
+    bus: Bus<'_>,
+    mut found: impl FnMut(&vm_memory::GuestRegionMmap, u64, u32),
+) -> Result<(), DmaError> {
+    let Segment { mut start, mut len } = segment;
+    while len > 0 {
+        let region = bus
+            .memory
+            .find_region(GuestAddress(start))
+            .ok_or(DmaError::Outside {
+                start: segment.start,
+                len: segment.len,
+            })?;
+        let offset = start - region.start_addr().raw_value();
+        // Fits in 32 bits, being at most `len`.
+        let here = (region.len() - offset).min(u64::from(len)) as u32;
+        found(region, offset, here);
+        start += u64::from(here);
+        len -= here;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vm_memory::GuestMemoryMmap;
+
+    fn seg(start: u64, len: u32) -> Segment {
+        Segment { start, len }
+    }
+
+    /// Two regions that touch, and one apart.
+    fn memory() -> GuestMemoryMmap {
+        GuestMemoryMmap::from_ranges(&[
+            (GuestAddress(0), 0x4000),
+            (GuestAddress(0x4000), 0x4000),
+            (GuestAddress(0x10_0000), 0x4000),
+        ])
+        .unwrap()
+    }
+
+    fn resolve(segments: &[Segment], length: u32, needed: u32) -> Result<ScatterList, DmaError> {
+        let memory = memory();
+        let mut list = ScatterList::default();
+        let bus = Bus {
+            memory: &memory,
+            forbidden: &[0x2000..0x2100],
+        };
+        list.resolve(segments.iter().copied(), length, needed, bus)
+            .map(|()| list)
+    }
+
+    #[test]
+    fn segments_are_kept_as_given_and_neighbours_copied_as_one() {
+        let list = resolve(&[seg(0x0, 16), seg(16, 16), seg(0x3ff0, 32)], 64, 64).unwrap();
+        assert_eq!(
+            list.segments(),
+            [seg(0, 16), seg(16, 16), seg(0x3ff0, 32)],
+            "the witness shows what the driver gave"
+        );
+        let pieces: Vec<_> = list.pieces.iter().map(|p| (p.mapping, p.len)).collect();
+        assert_eq!(pieces, [(0, 32), (0, 16), (1, 16)]);
+    }
+
+    #[test]
+    fn a_bad_segment_is_refused_wherever_it_stands() {
+        for (bad, error) in [
+            (seg(0x100, 0), DmaError::Empty { start: 0x100 }),
+            (
+                seg(u64::MAX - 3, 4),
+                DmaError::Wraps {
+                    start: u64::MAX - 3,
+                    len: 4,
+                },
+            ),
+            (
+                seg(0x7fff, 2),
+                DmaError::Outside {
+                    start: 0x7fff,
+                    len: 2,
+                },
+            ),
+            (
+                seg(0x8000, 1),
+                DmaError::Outside {
+                    start: 0x8000,
+                    len: 1,
+                },
+            ),
+            (
+                seg(0x20ff, 1),
+                DmaError::Forbidden {
+                    start: 0x20ff,
+                    len: 1,
+                },
+            ),
+            (
+                seg(0x1fff, 2),
+                DmaError::Forbidden {
+                    start: 0x1fff,
+                    len: 2,
+                },
+            ),
+            (
+                seg(0, 0x4000),
+                DmaError::Forbidden {
+                    start: 0,
+                    len: 0x4000,
+                },
+            ),
+        ] {
+            let good = seg(0x1000, 16);
+            for segments in [&[bad, good, good][..], &[good, bad, good], &[good, good, bad]] {
+                assert_eq!(resolve(segments, 40, 20).unwrap_err(), error);
+            }
+        }
+        // Next to the forbidden range is fine.
+        resolve(&[seg(0x1ff0, 16), seg(0x2100, 16)], 32, 32).unwrap();
+    }
+
+    #[test]
+    fn segments_must_cover_the_length_and_the_rest_is_not_looked_at() {
+        assert_eq!(
+            resolve(&[seg(0, 10), seg(32, 10)], 21, 16).unwrap_err(),
+            DmaError::TooShort {
+                held: 20,
+                length: 21
+            }
+        );
+        assert!(resolve(&[], 1, 1).is_err());
+        let list = resolve(&[seg(0, 10), seg(32, 10), seg(64, 9), seg(0, 0)], 29, 15).unwrap();
+        assert_eq!(list.segments(), [seg(0, 10), seg(32, 10)]);
+    }
+
+    #[test]
+    fn the_number_of_segments_is_bounded() {
+        let one = |n: usize| (0..n).map(|i| seg(i as u64 % 0x2000, 1)).collect::<Vec<_>>();
+        let most = MAX_SEGMENTS as u32;
+        resolve(&one(MAX_SEGMENTS), most, most).unwrap();
+        assert_eq!(
+            resolve(&one(MAX_SEGMENTS + 1), most + 1, most + 1).unwrap_err(),
+            DmaError::TooMany
+        );
+        // Those beyond the frame need not be kept.
+        resolve(&one(MAX_SEGMENTS + 1), most + 1, most).unwrap();
+    }
+
+    #[test]
+    fn memory_is_let_go_of_when_it_is_resolved_again_or_released() {
+        let old = memory();
+        let mapping = Arc::downgrade(&old.find_region(GuestAddress(0)).unwrap().get_mmap());
+        let mut list = ScatterList::default();
+        let bus = Bus {
+            memory: &old,
+            forbidden: &[],
+        };
+        list.resolve([seg(0, 64)].into_iter(), 64, 64, bus).unwrap();
+        drop(old);
+        assert!(mapping.upgrade().is_some());
+
+        let new = memory();
+        let bus = Bus {
+            memory: &new,
+            forbidden: &[],
+        };
+        list.resolve_again(bus).unwrap();
+        assert!(mapping.upgrade().is_none());
+        assert_eq!(list.segments(), [seg(0, 64)]);
+
+        let elsewhere = GuestMemoryMmap::from_ranges(&[(GuestAddress(32), 0x4000)]).unwrap();
+        let bus = Bus {
+            memory: &elsewhere,
+            forbidden: &[],
+        };
+        assert!(list.resolve_again(bus).is_err());
+        assert_eq!(list.segments(), []);
+        assert!(list.mappings.is_empty() && list.pieces.is_empty());
+    }
+}

@@ -1,0 +1,139 @@
+//! What vhost-user-backend asks of a device.
+
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use vhost::vhost_user::message::{VhostUserProtocolFeatures, VhostUserVirtioFeatures};
+use vhost_user_backend::{VhostUserBackend, VringMutex};
+use virtio_bindings::bindings::virtio_config::VIRTIO_F_VERSION_1;
+use virtio_bindings::bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC};
+use vm_memory::{GuestMemoryAtomic, GuestMemoryMmap};
+use vmm_sys_util::epoll::EventSet;
+use vmm_sys_util::event::{
+    EventConsumer, EventFlag, EventNotifier, new_event_consumer_and_notifier,
+};
+use zerocopy::IntoBytes;
+
+use super::engine::Engine;
+use crate::card::Card;
+use crate::wire::protocol::QUEUES;
+
+/// Descriptors a queue may have; QEMU's own limit.
+const MAX_QUEUE_SIZE: usize = 1024;
+
+/// The engine, shared by the daemon's threads: whoever holds the lock is the
+/// only one to touch the card, so that commands, ticks, resets and changes of
+/// memory come one after the other.
+pub type SharedEngine = Arc<Mutex<Engine>>;
+
+/// Takes the lock. A panic in another thread cannot leave the card in a state
+/// that matters: the connection ends, and the card is reset.
+pub fn lock(engine: &SharedEngine) -> MutexGuard<'_, Engine> {
+    engine.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The device of one connection.
+pub struct Backend {
+    engine: SharedEngine,
+    /// The end of the worker's exit event that the worker waits on.
+    exit: Mutex<Option<RawFd>>,
+}
+
+impl Backend {
+    pub fn new(engine: SharedEngine) -> Self {
+        Self {
+            engine,
+            exit: Mutex::new(None),
+        }
+    }
+
+    /// Closes what the worker waited on.
+    ///
+    /// # Safety
+    /// The worker must have ended: its event loop gives the file descriptor
+    /// away (`into_raw_fd`) and never closes it.
+    pub unsafe fn close_exit_event(&self) {
+        let fd = self.exit.lock().ok().and_then(|mut fd| fd.take());
+        if let Some(fd) = fd {
+            // SAFETY: vhost-user-backend has given up the ownership of `fd`,
+            // and by the caller's promise nobody waits on it any more.
+            drop(unsafe { OwnedFd::from_raw_fd(fd) });
+        }
+    }
+}
+
+impl VhostUserBackend for Backend {
+    type Bitmap = ();
+    type Vring = VringMutex;
+
+    fn num_queues(&self) -> usize {
+        QUEUES
+    }
+
+    fn max_queue_size(&self) -> usize {
+        MAX_QUEUE_SIZE
+    }
+
+    fn features(&self) -> u64 {
+        1 << VIRTIO_F_VERSION_1
+            | 1 << VIRTIO_RING_F_INDIRECT_DESC
+            | 1 << VIRTIO_RING_F_EVENT_IDX
+            | VhostUserVirtioFeatures::PROTOCOL_FEATURES.bits()
+    }
+
+    fn protocol_features(&self) -> VhostUserProtocolFeatures {
+        VhostUserProtocolFeatures::MQ
+            | VhostUserProtocolFeatures::CONFIG
+            | VhostUserProtocolFeatures::REPLY_ACK
+            | VhostUserProtocolFeatures::RESET_DEVICE
+            | VhostUserProtocolFeatures::CONFIGURE_MEM_SLOTS
+    }
+
+    fn reset_device(&self) {
+        lock(&self.engine).reset();
+    }
+
+    fn set_event_idx(&self, _enabled: bool) {
+        // The queues have been told; nothing else depends on it.
+    }
+
+    fn get_config(&self, offset: u32, size: u32) -> Vec<u8> {
+        // Beyond the structure, which the front end may have made room for,
+        // the space reads as zero.
+        let mut space = Card::config().as_bytes().to_vec();
+        let (offset, size) = (offset as usize, size as usize);
+        space.resize(offset + size, 0);
+        space.split_off(offset)
+    }
+
+    fn update_memory(&self, _memory: GuestMemoryAtomic<GuestMemoryMmap>) -> io::Result<()> {
+        lock(&self.engine).memory_changed();
+        Ok(())
+    }
+
+    fn exit_event(&self, _thread_index: usize) -> Option<(EventConsumer, EventNotifier)> {
+        let pair = new_event_consumer_and_notifier(EventFlag::NONBLOCK | EventFlag::CLOEXEC)
+            .inspect_err(|error| log::error!("an event cannot be created: {error}"))
+            .ok()?;
+        *self.exit.lock().ok()? = Some(pair.0.as_raw_fd());
+        Some(pair)
+    }
+
+    fn stop_vring(&self, queue_index: u32) -> io::Result<()> {
+        lock(&self.engine).stop(queue_index as usize);
+        Ok(())
+    }
+
+    fn handle_event(
+        &self,
+        _device_event: u16,
+        _events: EventSet,
+        vrings: &[VringMutex],
+        _thread_id: usize,
+    ) -> io::Result<()> {
+        // A kick of either queue or the timer: which one makes no difference.
+        lock(&self.engine).run(vrings);
+        Ok(())
+    }
+}

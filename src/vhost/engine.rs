@@ -1,0 +1,335 @@
+//! Between the queues and the card: what happens on a kick or a tick.
+
+use std::ops::Range;
+
+use vhost_user_backend::{VringMutex, VringState, VringT};
+use virtio_queue::{DescriptorChain, QueueOwnedT, QueueT};
+use vm_memory::{GuestAddressSpace, GuestMemoryAtomic, GuestMemoryMmap};
+
+use super::chain::Chain;
+use super::timer::{Timer, now};
+use crate::card::{Card, Refused};
+use crate::dma::Bus;
+use crate::wire::protocol::{COMMAND_QUEUE, EVENT_QUEUE};
+use crate::wire::{Errno, Reply, Request};
+
+/// Malformed chains and commands of one front end that are worth a line in
+/// the log; a guest must not be able to fill a disk with them.
+const FAULTS_LOGGED: u32 = 10;
+
+/// A queue that the guest has not set up properly.
+struct BadQueue;
+
+/// The card and its connection to one guest.
+pub struct Engine {
+    card: Card,
+    memory: GuestMemoryAtomic<GuestMemoryMmap>,
+    timer: Timer,
+    /// Where the rings are, as of the last kick.
+    rings: Vec<Range<u64>>,
+    /// The front end has stopped the command queue since the last kick.
+    stopped: bool,
+    faults: u32,
+    chain: Chain,
+    reply: Reply,
+    event: Vec<u8>,
+}
+
+impl Engine {
+    pub fn new(card: Card, timer: Timer) -> Self {
+        Self {
+            card,
+            memory: GuestMemoryAtomic::new(GuestMemoryMmap::new()),
+            timer,
+            rings: Vec::new(),
+            stopped: false,
+            faults: 0,
+            chain: Chain::default(),
+            reply: Reply::default(),
+            event: Vec::new(),
+        }
+    }
+
+    /// A front end has connected, and will put the guest's memory there.
+    pub fn connect(&mut self, memory: GuestMemoryAtomic<GuestMemoryMmap>) {
+        self.memory = memory;
+        self.stopped = false;
+        self.faults = 0;
+    }
+
+    /// The front end is gone: so are its sessions and its memory.
+    pub fn disconnect(&mut self) {
+        self.reset();
+        self.rings.clear();
+        self.memory = GuestMemoryAtomic::new(GuestMemoryMmap::new());
+    }
+
+    /// The guest has reset the device.
+    pub fn reset(&mut self) {
+        self.card.reset();
+        self.timer.set(None);
+    }
+
+    /// The front end stops a queue; it may start it again as if nothing had
+    /// been (a machine that is paused), or from zero (another driver).
+    pub fn stop(&mut self, queue: usize) {
+        self.stopped |= queue == COMMAND_QUEUE;
+        self.timer.set(None);
+        self.card.flush_witness();
+    }
+
+    /// The guest's memory is another now.
+    pub fn memory_changed(&mut self) {
+        let memory = self.memory.memory();
+        let bus = Bus {
+            memory: &memory,
+            forbidden: &self.rings,
+        };
+        self.card.memory_changed(now(), bus);
+    }
+
+    /// The file descriptor that asks for [`run`](Self::run) when the card has
+    /// something to do.
+    pub fn timer(&self) -> &Timer {
+        &self.timer
+    }
+
+    /// Does all there is to do: commands, a frame if one is due, events; and
+    /// sets the timer for what comes next.
+    pub fn run(&mut self, vrings: &[VringMutex]) {
+        let guard = self.memory.memory();
+        let memory: &GuestMemoryMmap = &guard;
+        let (Some(commands), Some(events)) = (vrings.get(COMMAND_QUEUE), vrings.get(EVENT_QUEUE))
+        else {
+            return;
+        };
+        self.rings.clear();
+        for vring in [commands, events] {
+            self.rings.extend(rings(&vring.get_ref()));
+        }
+
+        let mut more = self.run_commands(&mut commands.get_mut(), memory);
+        // The front end stops the queues one after the other; with the first
+        // of them frames stop.
+        let running = is_running(&commands.get_ref()) && is_running(&events.get_ref());
+        if running {
+            self.card.tick(now());
+        }
+        more |= self.run_events(&mut events.get_mut(), memory);
+
+        let now = now().monotonic;
+        let deadline = if more {
+            Some(now)
+        } else {
+            self.card.next_deadline().filter(|_| running)
+        };
+        self.timer.set(deadline);
+        if deadline.is_none_or(|deadline| deadline > now) {
+            self.card.flush_witness();
+        }
+    }
+
+    /// Executes the commands that wait, at most a queue full of them. Says
+    /// whether more may be waiting.
+    fn run_commands(&mut self, vring: &mut VringState, memory: &GuestMemoryMmap) -> bool {
+        if !is_running(vring) {
+            return false;
+        }
+        if std::mem::take(&mut self.stopped) && vring.get_queue().next_avail() == 0 {
+            // A driver that starts its ring anew knows nothing of the
+            // sessions before. Front ends that can say so send RESET_DEVICE;
+            // to the others this is the only sign.
+            self.reset();
+        }
+        let mut budget = vring.get_queue().size();
+        let mut answered = false;
+        'queue: loop {
+            let _ = vring.disable_notification();
+            let before = budget;
+            loop {
+                if budget == 0 {
+                    break 'queue;
+                }
+                match next_chain(vring, memory) {
+                    Ok(Some(chain)) => {
+                        budget -= 1;
+                        answered |= self.run_command(chain, vring, memory);
+                    }
+                    Ok(None) => break,
+                    Err(BadQueue) => {
+                        self.fault(&"the command queue's available ring is not valid");
+                        break 'queue;
+                    }
+                }
+            }
+            // The queue is empty; it stays so, or there is a kick, or what
+            // came in between is seen now.
+            let again = matches!(vring.enable_notification(), Ok(true));
+            if !again || budget == before {
+                break;
+            }
+        }
+        if answered {
+            notify(vring);
+        }
+        budget == 0
+    }
+
+    /// Executes one command, and says whether its chain went back.
+    fn run_command(
+        &mut self,
+        chain: DescriptorChain<&GuestMemoryMmap>,
+        vring: &mut VringState,
+        memory: &GuestMemoryMmap,
+    ) -> bool {
+        let head = chain.head_index();
+        let taken = self.chain.take(chain, memory);
+        self.reply.begin(self.chain.capacity());
+        match taken {
+            Ok(()) => {
+                let bus = Bus {
+                    memory,
+                    forbidden: &self.rings,
+                };
+                let request = self.chain.readable();
+                let result = self.card.command(now(), request, bus, &mut self.reply);
+                log_command(request, result);
+                if let Err(refused) = result
+                    && refused.is_malformed()
+                {
+                    self.fault(&refused);
+                }
+            }
+            Err(error) => {
+                self.reply.fail(Errno::EINVAL);
+                self.fault(&error);
+            }
+        }
+        let written = self.chain.write(self.reply.bytes(), memory);
+        self.give_back(vring, head, written)
+    }
+
+    /// Sends the events that wait, as far as the guest has given buffers for
+    /// them. Says whether to come back without waiting for a kick.
+    fn run_events(&mut self, vring: &mut VringState, memory: &GuestMemoryMmap) -> bool {
+        if !is_running(vring) {
+            return false;
+        }
+        let mut budget = vring.get_queue().size();
+        let mut sent = false;
+        let mut looked_again = false;
+        while self.card.next_event(&mut self.event) {
+            if budget == 0 {
+                break;
+            }
+            match next_chain(vring, memory) {
+                Ok(Some(chain)) => {
+                    budget -= 1;
+                    let head = chain.head_index();
+                    let taken = self.chain.take(chain, memory);
+                    let written = if taken.is_ok() && self.chain.capacity() >= self.event.len() {
+                        self.card.event_sent();
+                        self.chain.write(&self.event, memory)
+                    } else {
+                        match taken {
+                            Ok(()) => self.fault(&"a buffer for events is too small"),
+                            Err(error) => self.fault(&error),
+                        }
+                        0
+                    };
+                    sent |= self.give_back(vring, head, written);
+                }
+                // The guest has no buffer: it is asked to kick when it has.
+                Ok(None) => {
+                    if looked_again || !matches!(vring.enable_notification(), Ok(true)) {
+                        break;
+                    }
+                    looked_again = true;
+                }
+                Err(BadQueue) => {
+                    self.fault(&"the event queue's available ring is not valid");
+                    break;
+                }
+            }
+        }
+        if sent {
+            notify(vring);
+        }
+        budget == 0
+    }
+
+    /// Puts a chain on the used ring.
+    fn give_back(&mut self, vring: &mut VringState, head: u16, written: u32) -> bool {
+        if head >= vring.get_queue().size() {
+            self.fault(&"a chain begins beyond the descriptor table");
+            return false;
+        }
+        match vring.add_used(head, written) {
+            Ok(()) => true,
+            Err(error) => {
+                self.fault(&error);
+                false
+            }
+        }
+    }
+
+    /// Mentions what the guest did wrong, unless it has done so often.
+    fn fault(&mut self, what: &dyn std::fmt::Display) {
+        self.faults = self.faults.saturating_add(1);
+        if self.faults <= FAULTS_LOGGED {
+            log::warn!("malformed request: {what}");
+        }
+        if self.faults == FAULTS_LOGGED {
+            log::warn!("further malformed requests of this guest are not mentioned");
+        }
+    }
+}
+
+/// Whether the front end lets the queue be used.
+fn is_running(vring: &VringState) -> bool {
+    vring.is_enabled() && vring.get_queue().ready()
+}
+
+/// The next chain the guest has made available.
+fn next_chain<'m>(
+    vring: &mut VringState,
+    memory: &'m GuestMemoryMmap,
+) -> Result<Option<DescriptorChain<&'m GuestMemoryMmap>>, BadQueue> {
+    let mut chains = vring.get_queue_mut().iter(memory).map_err(|_| BadQueue)?;
+    Ok(chains.next())
+}
+
+/// Interrupts the guest if it wants to be.
+fn notify(vring: &mut VringState) {
+    if vring.needs_notification().unwrap_or(true)
+        && let Err(error) = vring.signal_used_queue()
+    {
+        log::debug!("the front end cannot be signalled: {error}");
+    }
+}
+
+/// The memory of a queue's descriptor table and its two rings (VIRTIO 1.4,
+/// 2.7), if it has any yet.
+fn rings(vring: &VringState) -> impl Iterator<Item = Range<u64>> + use<> {
+    let queue = vring.get_queue();
+    let size = u64::from(queue.size());
+    let ready = queue.ready();
+    [
+        (queue.desc_table(), 16 * size),
+        (queue.avail_ring(), 6 + 2 * size),
+        (queue.used_ring(), 6 + 8 * size),
+    ]
+    .into_iter()
+    .filter(move |_| ready)
+    .map(|(start, len)| start..start.saturating_add(len))
+}
+
+fn log_command(request: &[u8], result: Result<(), Refused>) {
+    if log::log_enabled!(log::Level::Debug) {
+        let request = Request::parse(request);
+        match result {
+            Ok(()) => log::debug!("{request:?}"),
+            Err(refused) => log::debug!("{request:?}: {}: {refused}", refused.errno()),
+        }
+    }
+}

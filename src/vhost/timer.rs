@@ -1,0 +1,64 @@
+//! The timer and the clocks of the daemon.
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::time::Duration;
+
+use rustix::time::{
+    ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, clock_gettime,
+    timerfd_create, timerfd_settime,
+};
+
+use crate::card::Now;
+
+/// The time now.
+pub fn now() -> Now {
+    let since_zero = |clock| {
+        let time = clock_gettime(clock);
+        // Neither clock is ever before its zero on a machine that runs.
+        Duration::new(
+            u64::try_from(time.tv_sec).unwrap_or(0),
+            u32::try_from(time.tv_nsec).unwrap_or(0),
+        )
+    };
+    Now {
+        monotonic: since_zero(ClockId::Monotonic),
+        wall: since_zero(ClockId::Realtime),
+    }
+}
+
+/// A timer on CLOCK_MONOTONIC that makes its file descriptor readable.
+#[derive(Debug)]
+pub struct Timer(OwnedFd);
+
+impl Timer {
+    /// A timer that is not set.
+    pub fn new() -> io::Result<Self> {
+        let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
+        Ok(Self(timerfd_create(TimerfdClockId::Monotonic, flags)?))
+    }
+
+    /// Sets the timer to `deadline`, or to never; an expiry that was not
+    /// noticed yet is forgotten.
+    pub fn set(&self, deadline: Option<Duration>) {
+        let value = deadline.map_or(Timespec::default(), |deadline| Timespec {
+            tv_sec: i64::try_from(deadline.as_secs()).unwrap_or(i64::MAX),
+            // Zero in both fields would mean never.
+            tv_nsec: i64::from(deadline.subsec_nanos().max(1)),
+        });
+        let spec = Itimerspec {
+            it_interval: Timespec::default(),
+            it_value: value,
+        };
+        // Fails for a bad file descriptor or time only.
+        if let Err(error) = timerfd_settime(&self.0, TimerfdTimerFlags::ABSTIME, &spec) {
+            log::error!("the timer cannot be set to {deadline:?}: {error}");
+        }
+    }
+}
+
+impl AsRawFd for Timer {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}

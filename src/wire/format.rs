@@ -1,0 +1,205 @@
+//! Formats, frame sizes and frame intervals.
+
+use zerocopy::little_endian::U32;
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+/// V4L2_BUF_TYPE_VIDEO_CAPTURE.
+pub const BUF_TYPE_VIDEO_CAPTURE: u32 = 1;
+/// V4L2_FIELD_NONE: frames are progressive.
+pub const FIELD_NONE: u32 = 1;
+/// V4L2_PIX_FMT_PRIV_MAGIC: the fields of `v4l2_pix_format` after `priv` are
+/// valid.
+pub const PIX_FMT_PRIV_MAGIC: u32 = 0xfeed_cafe;
+/// V4L2_COLORSPACE_SMPTE170M: BT.601.
+pub const COLORSPACE_SMPTE170M: u32 = 1;
+/// V4L2_COLORSPACE_SRGB.
+pub const COLORSPACE_SRGB: u32 = 8;
+/// V4L2_XFER_FUNC_709: the transfer function of SMPTE 170M.
+pub const XFER_FUNC_709: u32 = 1;
+/// V4L2_XFER_FUNC_SRGB.
+pub const XFER_FUNC_SRGB: u32 = 2;
+/// V4L2_YCBCR_ENC_601.
+pub const YCBCR_ENC_601: u32 = 1;
+/// V4L2_QUANTIZATION_FULL_RANGE.
+pub const QUANTIZATION_FULL_RANGE: u32 = 1;
+/// V4L2_QUANTIZATION_LIM_RANGE.
+pub const QUANTIZATION_LIM_RANGE: u32 = 2;
+/// V4L2_FRMSIZE_TYPE_STEPWISE.
+pub const FRMSIZE_TYPE_STEPWISE: u32 = 3;
+/// V4L2_FRMIVAL_TYPE_CONTINUOUS.
+pub const FRMIVAL_TYPE_CONTINUOUS: u32 = 2;
+
+/// `struct v4l2_fmtdesc`.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub struct FmtDesc {
+    /// Number of the format.
+    pub index: U32,
+    /// Buffer type.
+    pub type_: U32,
+    /// V4L2_FMT_FLAG_*.
+    pub flags: U32,
+    /// Name, NUL-terminated.
+    pub description: [u8; 32],
+    /// Four characters.
+    pub pixelformat: U32,
+    /// Media bus code to enumerate for; unused without a media controller.
+    pub mbus_code: U32,
+    /// Reserved.
+    pub reserved: [U32; 3],
+}
+
+/// `struct v4l2_pix_format`.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub struct PixFormat {
+    /// Pixels a line.
+    pub width: U32,
+    /// Lines.
+    pub height: U32,
+    /// Four characters.
+    pub pixelformat: U32,
+    /// V4L2_FIELD_*.
+    pub field: U32,
+    /// Bytes from one line to the next.
+    pub bytesperline: U32,
+    /// Bytes of a frame.
+    pub sizeimage: U32,
+    /// V4L2_COLORSPACE_*.
+    pub colorspace: U32,
+    /// [`PIX_FMT_PRIV_MAGIC`] when what follows is valid.
+    pub priv_: U32,
+    /// V4L2_PIX_FMT_FLAG_*.
+    pub flags: U32,
+    /// V4L2_YCBCR_ENC_*.
+    pub ycbcr_enc: U32,
+    /// V4L2_QUANTIZATION_*.
+    pub quantization: U32,
+    /// V4L2_XFER_FUNC_*.
+    pub xfer_func: U32,
+}
+
+/// `struct v4l2_format` with its union as `pix`.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub struct Format {
+    /// Buffer type.
+    pub type_: U32,
+    /// The union holds pointers in another of its forms, hence is aligned.
+    pub padding: U32,
+    /// Single-planar format.
+    pub pix: PixFormat,
+    /// What `pix` leaves of the union.
+    pub rest: [u8; 152],
+}
+
+impl Format {
+    /// A single-planar capture format.
+    pub fn capture(pix: PixFormat) -> Self {
+        Self {
+            type_: BUF_TYPE_VIDEO_CAPTURE.into(),
+            padding: U32::ZERO,
+            pix,
+            rest: FromZeros::new_zeroed(),
+        }
+    }
+}
+
+/// `struct v4l2_frmsizeenum` with its union as `stepwise`.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub struct FrmSizeEnum {
+    /// Number of the range of sizes.
+    pub index: U32,
+    /// Four characters.
+    pub pixel_format: U32,
+    /// V4L2_FRMSIZE_TYPE_*.
+    pub type_: U32,
+    /// Narrowest.
+    pub min_width: U32,
+    /// Widest.
+    pub max_width: U32,
+    /// Step of the width.
+    pub step_width: U32,
+    /// Lowest.
+    pub min_height: U32,
+    /// Highest.
+    pub max_height: U32,
+    /// Step of the height.
+    pub step_height: U32,
+    /// Reserved.
+    pub reserved: [U32; 2],
+}
+
+/// `struct v4l2_fract`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub struct Fract {
+    /// Above the line.
+    pub numerator: U32,
+    /// Below it.
+    pub denominator: U32,
+}
+
+impl Fract {
+    /// `numerator / denominator`.
+    pub const fn new(numerator: u32, denominator: u32) -> Self {
+        Self {
+            numerator: U32::new(numerator),
+            denominator: U32::new(denominator),
+        }
+    }
+}
+
+/// `struct v4l2_frmivalenum` with its union as `stepwise`.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub struct FrmIvalEnum {
+    /// Number of the range of intervals.
+    pub index: U32,
+    /// Four characters.
+    pub pixel_format: U32,
+    /// Pixels a line.
+    pub width: U32,
+    /// Lines.
+    pub height: U32,
+    /// V4L2_FRMIVAL_TYPE_*.
+    pub type_: U32,
+    /// Shortest interval, in seconds.
+    pub min: Fract,
+    /// Longest.
+    pub max: Fract,
+    /// Step between them.
+    pub step: Fract,
+    /// Reserved.
+    pub reserved: [U32; 2],
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::assert_layout;
+
+    #[test]
+    fn layouts() {
+        assert_layout!(FmtDesc, 64, {
+            index: 0, type_: 4, flags: 8, description: 12, pixelformat: 44, mbus_code: 48,
+            reserved: 52,
+        });
+        assert_layout!(PixFormat, 48, {
+            width: 0, height: 4, pixelformat: 8, field: 12, bytesperline: 16, sizeimage: 20,
+            colorspace: 24, priv_: 28, flags: 32, ycbcr_enc: 36, quantization: 40, xfer_func: 44,
+        });
+        assert_layout!(Format, 208, { type_: 0, pix: 8, rest: 56 });
+        assert_layout!(FrmSizeEnum, 44, {
+            index: 0, pixel_format: 4, type_: 8, min_width: 12, max_width: 16, step_width: 20,
+            min_height: 24, max_height: 28, step_height: 32, reserved: 36,
+        });
+        assert_layout!(Fract, 8, { numerator: 0, denominator: 4 });
+        assert_layout!(FrmIvalEnum, 52, {
+            index: 0, pixel_format: 4, width: 8, height: 12, type_: 16, min: 20, max: 28,
+            step: 36, reserved: 44,
+        });
+    }
+}

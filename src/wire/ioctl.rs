@@ -1,0 +1,156 @@
+//! Numbers, directions and payload sizes of the ioctls the card has
+//! (linux/videodev2.h).
+
+use zerocopy::little_endian::U32;
+
+use super::buffer::{Buffer, RequestBuffers};
+use super::capture::{Input, StreamParm};
+use super::format::{FmtDesc, Format, FrmIvalEnum, FrmSizeEnum};
+
+/// An ioctl; its value is its number, the second argument of its `_IO*` macro.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+#[allow(missing_docs)] // named as in the V4L2 specification
+pub enum Ioctl {
+    EnumFmt = 2,
+    GFmt = 4,
+    SFmt = 5,
+    ReqBufs = 8,
+    QueryBuf = 9,
+    QBuf = 15,
+    StreamOn = 18,
+    StreamOff = 19,
+    GParm = 21,
+    SParm = 22,
+    EnumInput = 26,
+    GInput = 38,
+    SInput = 39,
+    TryFmt = 64,
+    EnumFrameSizes = 74,
+    EnumFrameIntervals = 75,
+}
+
+/// Which way an ioctl's payload goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// `_IOR`: it follows the response header.
+    Read,
+    /// `_IOW`: it follows the command.
+    Write,
+    /// `_IOWR`: it follows both.
+    ReadWrite,
+}
+
+impl Ioctl {
+    /// Every ioctl the card has.
+    pub const ALL: [Self; 16] = [
+        Self::EnumFmt,
+        Self::GFmt,
+        Self::SFmt,
+        Self::ReqBufs,
+        Self::QueryBuf,
+        Self::QBuf,
+        Self::StreamOn,
+        Self::StreamOff,
+        Self::GParm,
+        Self::SParm,
+        Self::EnumInput,
+        Self::GInput,
+        Self::SInput,
+        Self::TryFmt,
+        Self::EnumFrameSizes,
+        Self::EnumFrameIntervals,
+    ];
+
+    /// The ioctl with that number, if the card has it.
+    pub fn from_code(code: u32) -> Option<Self> {
+        Self::ALL.into_iter().find(|ioctl| *ioctl as u32 == code)
+    }
+
+    /// Which way its payload goes.
+    pub fn direction(self) -> Direction {
+        match self {
+            Self::GInput => Direction::Read,
+            Self::StreamOn | Self::StreamOff => Direction::Write,
+            _ => Direction::ReadWrite,
+        }
+    }
+
+    /// Bytes of its payload, scatter entries not counted.
+    pub fn payload_size(self) -> usize {
+        match self {
+            Self::EnumFmt => size_of::<FmtDesc>(),
+            Self::GFmt | Self::SFmt | Self::TryFmt => size_of::<Format>(),
+            Self::ReqBufs => size_of::<RequestBuffers>(),
+            Self::QueryBuf | Self::QBuf => size_of::<Buffer>(),
+            Self::GParm | Self::SParm => size_of::<StreamParm>(),
+            Self::EnumInput => size_of::<Input>(),
+            Self::StreamOn | Self::StreamOff | Self::GInput | Self::SInput => size_of::<U32>(),
+            Self::EnumFrameSizes => size_of::<FrmSizeEnum>(),
+            Self::EnumFrameIntervals => size_of::<FrmIvalEnum>(),
+        }
+    }
+
+    /// Payload bytes that must follow the command.
+    pub fn bytes_in(self) -> usize {
+        match self.direction() {
+            Direction::Read => 0,
+            Direction::Write | Direction::ReadWrite => self.payload_size(),
+        }
+    }
+
+    /// Payload bytes that follow the response header on success.
+    pub fn bytes_out(self) -> usize {
+        match self.direction() {
+            Direction::Write => 0,
+            Direction::Read | Direction::ReadWrite => self.payload_size(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `_IOC()` of asm-generic/ioctl.h, as the kernel's headers give the codes.
+    fn encoded(ioctl: Ioctl) -> u32 {
+        let direction = match ioctl.direction() {
+            Direction::Write => 1,
+            Direction::Read => 2,
+            Direction::ReadWrite => 3,
+        };
+        direction << 30
+            | (ioctl.payload_size() as u32) << 16
+            | u32::from(b'V') << 8
+            | ioctl as u32
+    }
+
+    #[test]
+    fn numbers_directions_and_sizes_make_the_codes_of_videodev2_h() {
+        for (ioctl, code) in [
+            (Ioctl::EnumFmt, 0xc040_5602),
+            (Ioctl::GFmt, 0xc0d0_5604),
+            (Ioctl::SFmt, 0xc0d0_5605),
+            (Ioctl::ReqBufs, 0xc014_5608),
+            (Ioctl::QueryBuf, 0xc058_5609),
+            (Ioctl::QBuf, 0xc058_560f),
+            (Ioctl::StreamOn, 0x4004_5612),
+            (Ioctl::StreamOff, 0x4004_5613),
+            (Ioctl::GParm, 0xc0cc_5615),
+            (Ioctl::SParm, 0xc0cc_5616),
+            (Ioctl::EnumInput, 0xc050_561a),
+            (Ioctl::GInput, 0x8004_5626),
+            (Ioctl::SInput, 0xc004_5627),
+            (Ioctl::TryFmt, 0xc0d0_5640),
+            (Ioctl::EnumFrameSizes, 0xc02c_564a),
+            (Ioctl::EnumFrameIntervals, 0xc034_564b),
+        ] {
+            assert_eq!(encoded(ioctl), code, "{ioctl:?}");
+            assert_eq!(Ioctl::from_code(code & 0xff), Some(ioctl));
+        }
+        // QUERYCAP, DQBUF and one beyond all numbers are not the card's.
+        for code in [0, 17, 59, 255, 256 + 4] {
+            assert_eq!(Ioctl::from_code(code), None);
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! The answer to a command, bounded by what the chain has room for.
+
+use zerocopy::{FromZeros, Immutable, IntoBytes};
+
+use super::Errno;
+use super::protocol::ResponseHeader;
+
+/// A response as it will lie in the writable part of a chain. One is used for
+/// all commands, so that its memory is allocated once.
+#[derive(Debug, Default)]
+pub struct Reply {
+    bytes: Vec<u8>,
+    capacity: usize,
+}
+
+impl Reply {
+    /// Begins the answer to a command whose chain has `capacity` writable
+    /// bytes; it is empty until [`succeed`](Self::succeed) or
+    /// [`fail`](Self::fail).
+    pub fn begin(&mut self, capacity: usize) {
+        self.bytes.clear();
+        self.capacity = capacity;
+    }
+
+    /// Whether a response header and `payload` bytes fit. To be asked before
+    /// the command changes anything: an answer that cannot be given must not
+    /// have had an effect.
+    pub fn has_room_for(&self, payload: usize) -> bool {
+        self.capacity >= size_of::<ResponseHeader>() + payload
+    }
+
+    /// Answers with success and `payload`, which was found to fit; without
+    /// any room at all (CLOSE needs no response) the answer stays empty.
+    pub fn succeed<T: IntoBytes + Immutable + ?Sized>(&mut self, payload: &T) {
+        self.header(0);
+        if !self.bytes.is_empty() {
+            self.bytes.extend_from_slice(payload.as_bytes());
+        }
+        debug_assert!(self.bytes.len() <= self.capacity);
+    }
+
+    /// Answers with an error: the header alone, if that fits.
+    pub fn fail(&mut self, errno: Errno) {
+        self.header(errno.0);
+    }
+
+    /// The bytes to write to the chain.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    fn header(&mut self, status: u32) {
+        self.bytes.clear();
+        if self.has_room_for(0) {
+            let header = ResponseHeader {
+                status: status.into(),
+                ..FromZeros::new_zeroed()
+            };
+            self.bytes.extend_from_slice(header.as_bytes());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_never_exceeds_the_chain() {
+        let mut reply = Reply::default();
+        for capacity in 0..8 {
+            reply.begin(capacity);
+            assert!(!reply.has_room_for(0));
+            reply.fail(Errno::EINVAL);
+            assert_eq!(reply.bytes(), [0u8; 0]);
+            reply.succeed(&[0u8; 0]);
+            assert_eq!(reply.bytes(), [0u8; 0]);
+        }
+        reply.begin(12);
+        assert!(reply.has_room_for(4) && !reply.has_room_for(5));
+        reply.succeed(&[1u8, 2, 3, 4]);
+        assert_eq!(reply.bytes(), [0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4]);
+        reply.fail(Errno::EINVAL);
+        assert_eq!(reply.bytes(), [22, 0, 0, 0, 0, 0, 0, 0]);
+    }
+}

@@ -1,0 +1,109 @@
+//! A command as read from a descriptor chain.
+
+use zerocopy::FromBytes;
+
+use super::protocol::{CMD_CLOSE, CMD_IOCTL, CMD_OPEN, CloseBody, CommandHeader, IoctlBody};
+
+/// A command; what it borrows is the private copy of the chain's readable
+/// part, which the guest can no longer change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Request<'a> {
+    /// A new session.
+    Open,
+    /// The end of a session.
+    Close {
+        /// The session.
+        session: u32,
+    },
+    /// An ioctl on a session.
+    Ioctl {
+        /// The session.
+        session: u32,
+        /// The ioctl's number.
+        code: u32,
+        /// Everything that follows the command.
+        payload: &'a [u8],
+    },
+    /// A command that this device does not have, MMAP and MUNMAP included.
+    Unknown {
+        /// Its number.
+        cmd: u32,
+    },
+}
+
+/// The readable part of a chain ends within the command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the command is cut short")]
+pub struct Truncated;
+
+impl<'a> Request<'a> {
+    /// Reads a command from the readable part of a chain.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, Truncated> {
+        let (header, rest) = CommandHeader::ref_from_prefix(bytes).map_err(|_| Truncated)?;
+        Ok(match header.cmd.get() {
+            CMD_OPEN => Self::Open,
+            CMD_CLOSE => {
+                let (body, _) = CloseBody::ref_from_prefix(rest).map_err(|_| Truncated)?;
+                Self::Close {
+                    session: body.session_id.get(),
+                }
+            }
+            CMD_IOCTL => {
+                let (body, payload) = IoctlBody::ref_from_prefix(rest).map_err(|_| Truncated)?;
+                Self::Ioctl {
+                    session: body.session_id.get(),
+                    code: body.code.get(),
+                    payload,
+                }
+            }
+            cmd => Self::Unknown { cmd },
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Little-endian words one after the other.
+    fn words(words: &[u32]) -> Vec<u8> {
+        words.iter().flat_map(|word| word.to_le_bytes()).collect()
+    }
+
+    #[test]
+    fn commands_are_read() {
+        assert_eq!(Request::parse(&words(&[1, 0])), Ok(Request::Open));
+        assert_eq!(
+            Request::parse(&words(&[2, 0, 7, 0])),
+            Ok(Request::Close { session: 7 })
+        );
+        assert_eq!(
+            Request::parse(&words(&[3, 0, 7, 4, 0x0102_0304])),
+            Ok(Request::Ioctl {
+                session: 7,
+                code: 4,
+                payload: &[4, 3, 2, 1],
+            })
+        );
+        for cmd in [0, 4, 5, 6, u32::MAX] {
+            assert_eq!(
+                Request::parse(&words(&[cmd, 0])),
+                Ok(Request::Unknown { cmd })
+            );
+        }
+    }
+
+    #[test]
+    fn every_truncation_is_refused() {
+        for whole in [
+            words(&[1, 0]),
+            words(&[2, 0, 7, 0]),
+            words(&[3, 0, 7, 4]),
+            words(&[4, 0]),
+        ] {
+            for length in 0..whole.len() {
+                assert_eq!(Request::parse(&whole[..length]), Err(Truncated));
+            }
+        }
+    }
+}
