@@ -143,8 +143,7 @@ impl Buffers {
     ) -> Result<(), Refused> {
         self.check_dequeued(buffer.index)?;
         let slot = &mut self.slots[buffer.index as usize];
-        slot.list
-            .resolve(segments, buffer.length, sizeimage, bus)?;
+        slot.list.resolve(segments, buffer.length, sizeimage, bus)?;
         slot.state = State::Queued;
         slot.userptr = buffer.userptr;
         slot.length = buffer.length;
@@ -186,12 +185,7 @@ impl Buffers {
         });
     }
 
-    fn complete(
-        slots: &mut [Slot],
-        done: &mut VecDeque<u32>,
-        index: u32,
-        completion: Completion,
-    ) {
+    fn complete(slots: &mut [Slot], done: &mut VecDeque<u32>, index: u32, completion: Completion) {
         let slot = &mut slots[index as usize];
         slot.list.release();
         slot.completion = completion;
@@ -249,7 +243,9 @@ fn describe(index: u32, slot: &Slot) -> Buffer {
         bytesused: bytesused.into(),
         flags: flags.into(),
         field: FIELD_NONE.into(),
-        timestamp_sec: i64::try_from(timestamp.as_secs()).unwrap_or(i64::MAX).into(),
+        timestamp_sec: i64::try_from(timestamp.as_secs())
+            .unwrap_or(i64::MAX)
+            .into(),
         timestamp_usec: i64::from(timestamp.subsec_micros()).into(),
         sequence: sequence.into(),
         memory: MEMORY_USERPTR.into(),

@@ -207,7 +207,15 @@ mod tests {
             Interval::MIN,
             Interval::new(7, 9),
         ] {
-            for late in [0, 1, 4_166_666, 4_166_667, 16_666_666, 16_666_667, 999_999_999] {
+            for late in [
+                0,
+                1,
+                4_166_666,
+                4_166_667,
+                16_666_666,
+                16_666_667,
+                999_999_999,
+            ] {
                 let mut skipping = Clock::new(Rate::Guest, interval, at(0));
                 let mut taking = skipping.clone();
                 let mut taken = 0;

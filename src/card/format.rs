@@ -46,15 +46,16 @@ pub fn nearest(asked: &PixFormat) -> Layout {
 
 /// A layout as V4L2 describes it.
 pub fn pix_format(layout: &Layout) -> PixFormat {
-    let (colorspace, transfer, encoding, quantization) = match layout.format {
-        // Encoding means nothing for RGB, and is 0 there.
-        PixelFormat::Rgb3 => (COLORSPACE_SRGB, XFER_FUNC_SRGB, 0, QUANTIZATION_FULL_RANGE),
-        PixelFormat::Yuyv | PixelFormat::Nv12 | PixelFormat::Grey => (
-            COLORSPACE_SMPTE170M,
-            XFER_FUNC_709,
-            YCBCR_ENC_601,
-            QUANTIZATION_LIM_RANGE,
-        ),
+    let quantization = match layout.format.is_full_range() {
+        true => QUANTIZATION_FULL_RANGE,
+        false => QUANTIZATION_LIM_RANGE,
+    };
+    let (colorspace, transfer, encoding) = match layout.format {
+        // The encoding is that of Y'CbCr, and 0 for RGB.
+        PixelFormat::Rgb3 => (COLORSPACE_SRGB, XFER_FUNC_SRGB, 0),
+        PixelFormat::Yuyv | PixelFormat::Nv12 | PixelFormat::Grey => {
+            (COLORSPACE_SMPTE170M, XFER_FUNC_709, YCBCR_ENC_601)
+        }
     };
     PixFormat {
         width: layout.width.into(),

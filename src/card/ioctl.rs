@@ -28,8 +28,10 @@ impl Card {
         bus: Bus<'_>,
         reply: &mut Reply,
     ) -> Result<(), Refused> {
-        let ioctl = Ioctl::from_code(code)
-            .ok_or(Refused::Because(Errno::ENOTTY, "the card has no such ioctl"))?;
+        let ioctl = Ioctl::from_code(code).ok_or(Refused::Because(
+            Errno::ENOTTY,
+            "the card has no such ioctl",
+        ))?;
         if payload.len() < ioctl.bytes_in() {
             return Err(Truncated.into());
         }
@@ -113,8 +115,7 @@ impl Card {
         } else if self.stream.is_some() {
             return Err(busy("buffers cannot be replaced while streaming"));
         } else {
-            self.buffers
-                .allocate(session, count, self.layout.sizeimage);
+            self.buffers.allocate(session, count, self.layout.sizeimage);
         }
         Ok(RequestBuffers {
             count: count.into(),
@@ -200,7 +201,9 @@ fn check_memory(memory: U32) -> Result<(), Refused> {
     if memory == MEMORY_USERPTR {
         Ok(())
     } else {
-        Err(invalid("the card takes SHARED_PAGES (USERPTR) buffers only"))
+        Err(invalid(
+            "the card takes SHARED_PAGES (USERPTR) buffers only",
+        ))
     }
 }
 

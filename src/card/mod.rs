@@ -26,7 +26,7 @@ use crate::dma::{Bus, DIGEST_BLOCK, DmaError, FrameWriter};
 use crate::source::{Layout, PixelFormat, Source};
 use crate::wire::event::{DqbufEvent, ErrorEvent};
 use crate::wire::protocol::{
-    CAP_EXT_PIX_FORMAT, CAP_READWRITE, CAP_STREAMING, CAP_VIDEO_CAPTURE, Config, OpenReply,
+    CAP_EXT_PIX_FORMAT, CAP_STREAMING, CAP_VIDEO_CAPTURE, Config, OpenReply,
 };
 use crate::wire::{Errno, Reply, Request};
 use buffers::{Buffers, Completion};
@@ -87,13 +87,12 @@ impl Card {
     }
 
     /// The configuration space.
+    ///
+    /// V4L2_CAP_READWRITE is not the card's to give: read() is made by the
+    /// driver, and one that passes these capabilities on may not have it.
     pub fn config() -> Config {
         Config {
-            device_caps: (CAP_VIDEO_CAPTURE
-                | CAP_STREAMING
-                | CAP_READWRITE
-                | CAP_EXT_PIX_FORMAT)
-                .into(),
+            device_caps: (CAP_VIDEO_CAPTURE | CAP_STREAMING | CAP_EXT_PIX_FORMAT).into(),
             // VFL_TYPE_VIDEO
             device_type: 0.into(),
             card: format::padded("Pinhole"),

@@ -70,6 +70,9 @@ pub enum DmaError {
         length: u64,
     },
     /// There are more segments than the card keeps.
-    #[error("the frame is spread over more than {} segments", scatter::MAX_SEGMENTS)]
+    #[error(
+        "the frame is spread over more than {} segments",
+        scatter::MAX_SEGMENTS
+    )]
     TooMany,
 }

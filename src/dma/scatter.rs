@@ -237,7 +237,7 @@ mod tests {
         let mut list = ScatterList::default();
         let bus = Bus {
             memory: &memory,
-            forbidden: &[0x2000..0x2100],
+            forbidden: std::slice::from_ref(&(0x2000..0x2100)),
         };
         list.resolve(segments.iter().copied(), length, needed, bus)
             .map(|()| list)
@@ -303,7 +303,11 @@ mod tests {
             ),
         ] {
             let good = seg(0x1000, 16);
-            for segments in [&[bad, good, good][..], &[good, bad, good], &[good, good, bad]] {
+            for segments in [
+                &[bad, good, good][..],
+                &[good, bad, good],
+                &[good, good, bad],
+            ] {
                 assert_eq!(resolve(segments, 40, 20).unwrap_err(), error);
             }
         }
@@ -327,7 +331,11 @@ mod tests {
 
     #[test]
     fn the_number_of_segments_is_bounded() {
-        let one = |n: usize| (0..n).map(|i| seg(i as u64 % 0x2000, 1)).collect::<Vec<_>>();
+        let one = |n: usize| {
+            (0..n)
+                .map(|i| seg(i as u64 % 0x2000, 1))
+                .collect::<Vec<_>>()
+        };
         let most = MAX_SEGMENTS as u32;
         resolve(&one(MAX_SEGMENTS), most, most).unwrap();
         assert_eq!(

@@ -73,7 +73,9 @@ mod tests {
             (GuestAddress(0x4000), 0x4000),
         ])
         .unwrap();
-        memory.write_slice(&[0xee; 0x8000], GuestAddress(0)).unwrap();
+        memory
+            .write_slice(&[0xee; 0x8000], GuestAddress(0))
+            .unwrap();
         // Backwards, unaligned, across two mappings, one byte long.
         let segments = [(0x7001, 3000), (0x3f00, 0x200), (0x11, 1), (0x12, 2000)]
             .map(|(start, len)| Segment { start, len });

@@ -65,7 +65,11 @@ impl Chain {
                 result = result.and(Err(error));
             }
         }
-        if complete { result } else { result.and(Err(ChainError::Broken)) }
+        if complete {
+            result
+        } else {
+            result.and(Err(ChainError::Broken))
+        }
     }
 
     fn add(&mut self, descriptor: Descriptor, memory: &GuestMemoryMmap) -> Result<(), ChainError> {
@@ -129,8 +133,7 @@ mod tests {
         VRING_DESC_F_INDIRECT, VRING_DESC_F_NEXT, VRING_DESC_F_WRITE,
     };
     use virtio_queue::desc::RawDescriptor;
-    use virtio_queue::mock::MockSplitQueue;
-    use virtio_queue::{Queue, QueueOwnedT};
+    use virtio_queue::{Queue, QueueOwnedT, QueueT};
 
     const NEXT: u16 = VRING_DESC_F_NEXT as u16;
     const WRITE: u16 = VRING_DESC_F_WRITE as u16;
@@ -139,30 +142,43 @@ mod tests {
     fn memory() -> GuestMemoryMmap {
         let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 0x40_0000)]).unwrap();
         for i in 0..0x100 {
-            memory.write_obj(i as u8, GuestAddress(0x2_0000 + i)).unwrap();
+            memory
+                .write_obj(i as u8, GuestAddress(0x2_0000 + i))
+                .unwrap();
         }
         memory
     }
 
-    /// Takes the chain made of `(addr, len, flags, next)`.
-    fn take(memory: &GuestMemoryMmap, table: &[(u64, u32, u16, u16)]) -> (Chain, Result<(), ChainError>) {
-        let queue = MockSplitQueue::new(memory, 16);
-        let descriptors: Vec<_> = table
-            .iter()
-            .map(|&(addr, len, flags, next)| {
-                RawDescriptor::from(Descriptor::new(addr, len, flags, next))
-            })
-            .collect();
-        queue.add_desc_chains(&descriptors, 0).unwrap();
-        // The mock links as it likes; what is tested here is every link.
-        for (index, descriptor) in descriptors.iter().enumerate() {
-            queue.desc_table().store(index as u16, *descriptor).unwrap();
-        }
-        let mut device: Queue = queue.create_queue().unwrap();
-        let next = device.iter(memory).unwrap().next().unwrap();
+    /// Takes the chain that starts with the first of `(addr, len, flags,
+    /// next)`.
+    fn take(
+        memory: &GuestMemoryMmap,
+        table: &[(u64, u32, u16, u16)],
+    ) -> (Chain, Result<(), ChainError>) {
+        let mut queue = Queue::new(16).unwrap();
+        queue.set_desc_table_address(Some(0x1000), None);
+        queue.set_avail_ring_address(Some(0x2000), None);
+        queue.set_used_ring_address(Some(0x3000), None);
+        queue.set_ready(true);
+        put(memory, 0x1000, table);
+        // One chain is available, and its head is descriptor 0.
+        memory
+            .write_obj([0u16, 1, 0], GuestAddress(0x2000))
+            .unwrap();
+        let head = queue.iter(memory).unwrap().next().unwrap();
         let mut chain = Chain::default();
-        let result = chain.take(next, memory);
+        let result = chain.take(head, memory);
         (chain, result)
+    }
+
+    /// Writes a table of descriptors.
+    fn put(memory: &GuestMemoryMmap, at: u64, table: &[(u64, u32, u16, u16)]) {
+        for (index, &(addr, len, flags, next)) in table.iter().enumerate() {
+            let descriptor = RawDescriptor::from(Descriptor::new(addr, len, flags, next));
+            memory
+                .write_obj(descriptor, GuestAddress(at + 16 * index as u64))
+                .unwrap();
+        }
     }
 
     #[test]
@@ -185,24 +201,20 @@ mod tests {
         assert_eq!(chain.write(&[9; 7], &memory), 7);
         assert_eq!(chain.write(&[7; 20], &memory), 11);
         let mut after = [0; 6];
-        memory.read_slice(&mut after, GuestAddress(0x3_0200)).unwrap();
+        memory
+            .read_slice(&mut after, GuestAddress(0x3_0200))
+            .unwrap();
         assert_eq!(after, [7; 6]);
     }
 
     #[test]
     fn an_indirect_table_is_followed() {
         let memory = memory();
-        for (i, descriptor) in [
-            Descriptor::new(0x2_0000, 4, NEXT, 1),
-            Descriptor::new(0x3_0000, 8, WRITE, 0),
-        ]
-        .into_iter()
-        .enumerate()
-        {
-            memory
-                .write_obj(RawDescriptor::from(descriptor), GuestAddress(0x1_0000 + 16 * i as u64))
-                .unwrap();
-        }
+        put(
+            &memory,
+            0x1_0000,
+            &[(0x2_0000, 4, NEXT, 1), (0x3_0000, 8, WRITE, 0)],
+        );
         let (chain, result) = take(&memory, &[(0x1_0000, 32, INDIRECT, 0)]);
         result.unwrap();
         assert_eq!((chain.readable(), chain.capacity()), (&[0, 1, 2, 3][..], 8));
@@ -221,17 +233,26 @@ mod tests {
         for (table, error) in [
             (
                 vec![(0xdead_0000_0000, 4, NEXT, 1), answer],
-                ChainError::Outside { addr: 0xdead_0000_0000, len: 4 },
+                ChainError::Outside {
+                    addr: 0xdead_0000_0000,
+                    len: 4,
+                },
             ),
             (
                 vec![(u64::MAX - 1, 4, NEXT, 1), answer],
-                ChainError::Outside { addr: u64::MAX - 1, len: 4 },
+                ChainError::Outside {
+                    addr: u64::MAX - 1,
+                    len: 4,
+                },
             ),
             (
                 vec![(0x10_0000, long, NEXT, 1), (0x2_0000, 1, NEXT, 2), answer],
                 ChainError::TooLong,
             ),
-            (vec![(0x3_0000, 8, WRITE | NEXT, 1), (0x2_0000, 4, 0, 0)], ChainError::Order),
+            (
+                vec![(0x3_0000, 8, WRITE | NEXT, 1), (0x2_0000, 4, 0, 0)],
+                ChainError::Order,
+            ),
             (vec![(0x3_0000, 8, WRITE | NEXT, 16)], ChainError::Broken),
             // A ring of descriptors: cut off after as many as the queue has.
             (vec![(0x3_0000, 1, WRITE | NEXT, 0)], ChainError::Broken),

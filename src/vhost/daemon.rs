@@ -28,9 +28,10 @@ pub enum DaemonError {
     /// The system refuses what the daemon needs to run at all.
     #[error("cannot set up the daemon: {0}")]
     Setup(#[from] io::Error),
-    /// The device cannot be set up.
+    /// The device cannot be set up; with the words of vhost-user-backend,
+    /// whose error may hold a panic's payload and cannot be passed on.
     #[error("cannot set up the vhost-user device: {0}")]
-    Device(BackendError),
+    Device(String),
     /// The socket cannot be waited on or accepted from.
     #[error("cannot accept a front end: {0}")]
     Accept(io::Error),
@@ -88,15 +89,16 @@ impl Daemon {
         let memory = GuestMemoryAtomic::new(GuestMemoryMmap::new());
         lock(&self.engine).connect(memory.clone());
         let backend = Arc::new(Backend::new(Arc::clone(&self.engine)));
-        let mut connection = VhostUserDaemon::new("vhost-user".into(), Arc::clone(&backend), memory)
-            .map_err(DaemonError::Device)?;
+        let mut connection =
+            VhostUserDaemon::new("vhost-user".into(), Arc::clone(&backend), memory)
+                .map_err(device_error)?;
         let timer = lock(&self.engine).timer().as_raw_fd();
         for worker in connection.get_epoll_handlers() {
             worker.register_listener(timer, EventSet::IN, TIMER_EVENT)?;
         }
         connection
             .start(&mut Listener::from(listener))
-            .map_err(DaemonError::Device)?;
+            .map_err(device_error)?;
         log::info!("a front end is connected");
         self.stop.attach(connection.shutdown_handle());
         let result = connection.wait();
@@ -116,4 +118,8 @@ impl Daemon {
         }
         Ok(())
     }
+}
+
+fn device_error(error: BackendError) -> DaemonError {
+    DaemonError::Device(error.to_string())
 }

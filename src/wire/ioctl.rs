@@ -119,10 +119,7 @@ mod tests {
             Direction::Read => 2,
             Direction::ReadWrite => 3,
         };
-        direction << 30
-            | (ioctl.payload_size() as u32) << 16
-            | u32::from(b'V') << 8
-            | ioctl as u32
+        direction << 30 | (ioctl.payload_size() as u32) << 16 | u32::from(b'V') << 8 | ioctl as u32
     }
 
     #[test]

@@ -96,8 +96,6 @@ pub struct Config {
 pub const CAP_VIDEO_CAPTURE: u32 = 0x0000_0001;
 /// V4L2_CAP_EXT_PIX_FORMAT: the extended fields of `v4l2_pix_format` are valid.
 pub const CAP_EXT_PIX_FORMAT: u32 = 0x0020_0000;
-/// V4L2_CAP_READWRITE: read() works.
-pub const CAP_READWRITE: u32 = 0x0100_0000;
 /// V4L2_CAP_STREAMING: the streaming ioctls work.
 pub const CAP_STREAMING: u32 = 0x0400_0000;
 
