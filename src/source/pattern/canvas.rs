@@ -5,8 +5,8 @@ use crate::source::format::{Component, PlaneFormat};
 /// A colour, in every component that a format may want of it.
 ///
 /// Y'CbCr is that of BT.601 in limited range (luma 16 to 235, chroma 16 to
-/// 240), which is the default that V4L2 gives YUV formats of
-/// `V4L2_COLORSPACE_SRGB`; RGB and plain grey levels are of full range.
+/// 240), the defaults of YUV formats of
+/// `V4L2_COLORSPACE_SMPTE170M`; RGB and plain grey levels are of full range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ink {
     components: [u8; Component::COUNT],
