@@ -1,8 +1,16 @@
 //! Virtual machines: kernels, images, QEMU and what is said to them.
 
 pub mod accelerator;
+pub mod channel;
+pub mod command_line;
+pub mod console;
 pub mod images;
 pub mod interrupt;
+pub mod machine;
+pub mod overlay;
+pub mod process;
 pub mod progress;
 pub mod provision;
 pub mod qemu;
+pub mod qmp;
+pub mod wait;

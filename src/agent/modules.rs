@@ -1,0 +1,142 @@
+//! Kernel modules: loaded, removed, listed.
+
+use std::ffi::CString;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use pinhole::agent::protocol::{Load, Module};
+
+use crate::failure::Failure;
+
+/// The modules to load at boot, one a line: its file, then its parameters.
+/// Empty lines and those that begin with `#` are skipped.
+const AT_BOOT: &str = "/etc/pinhole/modules";
+
+/// Loads what [`AT_BOOT`] lists; gives what went wrong.
+pub fn load_at_boot() -> Vec<String> {
+    let Ok(list) = fs::read_to_string(AT_BOOT) else {
+        return Vec::new();
+    };
+    list.lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .filter_map(|line| {
+            let (file, params) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+            match insert(Path::new(file), params.trim()) {
+                Err(failure) if failure.errno != Some(libc::EEXIST) => Some(failure.message),
+                _ => None,
+            }
+        })
+        .collect()
+}
+
+/// Loads a module by its file; or by its name, after what it depends on.
+pub fn load(request: &Load) -> Result<(), Failure> {
+    if request.module.contains('/') {
+        return insert(Path::new(&request.module), &request.params);
+    }
+    let root = Path::new("/lib/modules").join(release());
+    let path = root.join("modules.dep");
+    let index = fs::read_to_string(&path)
+        .map_err(|error| Failure::io(format_args!("read {}", path.display()), error))?;
+    let Some((file, needs)) = look_up(&index, &request.module) else {
+        return Err(Failure::new(format!(
+            "{} lists no module {}",
+            path.display(),
+            request.module
+        )));
+    };
+    for need in needs {
+        match insert(&root.join(need), "") {
+            Err(failure) if failure.errno != Some(libc::EEXIST) => return Err(failure),
+            _ => {}
+        }
+    }
+    insert(&root.join(file), &request.params)
+}
+
+fn insert(file: &Path, params: &str) -> Result<(), Failure> {
+    let what = || format!("load {}", file.display());
+    let params = CString::new(params).map_err(|error| Failure::io(what(), error))?;
+    let module = File::open(file).map_err(|error| Failure::io(what(), error))?;
+    rustix::system::finit_module(&module, &params, 0).map_err(|error| Failure::io(what(), error))
+}
+
+/// Finds a module in the text of modules.dep: its file, and the files of what
+/// it needs, those first that need nothing else.
+fn look_up(index: &str, name: &str) -> Option<(PathBuf, Vec<PathBuf>)> {
+    let wanted = name.replace('-', "_");
+    index.lines().find_map(|line| {
+        let (file, needs) = line.split_once(':')?;
+        let stem = Path::new(file).file_name()?.to_str()?.split('.').next()?;
+        if stem.replace('-', "_") != wanted {
+            return None;
+        }
+        let needs = needs.split_whitespace().rev().map(PathBuf::from).collect();
+        Some((PathBuf::from(file), needs))
+    })
+}
+
+/// Removes a module; fails where it is in use.
+pub fn unload(name: &str) -> Result<(), Failure> {
+    let what = || format!("unload {name}");
+    let module = CString::new(name).map_err(|error| Failure::io(what(), error))?;
+    rustix::system::delete_module(&module, libc::O_NONBLOCK)
+        .map_err(|error| Failure::io(what(), error))
+}
+
+/// Lists the loaded modules.
+pub fn list() -> Result<Vec<Module>, Failure> {
+    let text = fs::read_to_string("/proc/modules")
+        .map_err(|error| Failure::io("read /proc/modules", error))?;
+    Ok(text.lines().filter_map(parse).collect())
+}
+
+/// A line of /proc/modules: `name size references users state address`.
+fn parse(line: &str) -> Option<Module> {
+    let mut fields = line.split_whitespace();
+    Some(Module {
+        name: fields.next()?.to_owned(),
+        size: fields.next()?.parse().ok()?,
+        references: fields.next()?.parse().ok()?,
+    })
+}
+
+/// Release of the running kernel.
+pub fn release() -> String {
+    rustix::system::uname()
+        .release()
+        .to_string_lossy()
+        .into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_module_is_found_by_either_spelling_with_what_it_needs() {
+        let index = "kernel/a/videobuf2-common.ko: kernel/mc.ko\n\
+                     kernel/a/videobuf2-v4l2.ko: kernel/videobuf2-common.ko kernel/videodev.ko kernel/mc.ko\n";
+        let (file, needs) = look_up(index, "videobuf2_v4l2").unwrap();
+        assert_eq!(file, Path::new("kernel/a/videobuf2-v4l2.ko"));
+        let needs: Vec<_> = needs.iter().map(|path| path.to_str().unwrap()).collect();
+        assert_eq!(
+            needs,
+            [
+                "kernel/mc.ko",
+                "kernel/videodev.ko",
+                "kernel/videobuf2-common.ko"
+            ]
+        );
+        assert!(look_up(index, "videobuf2-common").is_some());
+        assert!(look_up(index, "videobuf2").is_none());
+    }
+
+    #[test]
+    fn a_loaded_module_is_a_line() {
+        let module = parse("loop 40960 -1 - Live 0x0000000000000000 (OE)").unwrap();
+        assert_eq!((module.size, module.references), (40960, -1));
+        assert_eq!(parse("loop"), None);
+    }
+}

@@ -1,0 +1,465 @@
+//! The host's end of the agent's channel.
+
+use std::collections::HashMap;
+use std::io::{self, Read, Write};
+use std::marker::PhantomData;
+use std::net::Shutdown;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::wait::{Woken, readable};
+use crate::agent::protocol::{Call, Command, Failed, Hello, LINE_MAX, Line, Message, Request};
+
+/// How long the guest may take to accept a request.
+const SEND_LIMIT: Duration = Duration::from_secs(20);
+
+/// Why the agent did not answer as wished.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum AgentError {
+    /// The agent could not do it.
+    #[error("in the guest: {message}")]
+    Failed {
+        /// What failed, and on what.
+        message: String,
+        /// The system call's error number, if it was one that failed.
+        errno: Option<i32>,
+    },
+    /// The time was up before it answered.
+    #[error("the guest did not answer within {} s", .0.as_secs_f32())]
+    TimedOut(Duration),
+    /// The channel ended: the guest is off, or QEMU is.
+    #[error("the guest's agent is gone")]
+    Closed,
+    /// The agent sent something that is not of the protocol.
+    #[error("the guest's agent sent nonsense: {0}")]
+    Nonsense(String),
+    /// Reading or writing failed.
+    #[error("the guest's channel failed: {0}")]
+    Io(String),
+    /// SIGINT or SIGTERM came.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+/// The agent of a running guest.
+///
+/// Any number of requests may be under way, from any thread. Once SIGINT or
+/// SIGTERM came every one of them, and every further one, ends with
+/// [`AgentError::Interrupted`].
+#[derive(Debug)]
+pub struct Agent {
+    shared: Arc<Shared>,
+    reader: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    stream: UnixStream,
+    /// Held for the whole of a request, so that none lands inside another.
+    writing: Mutex<()>,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    hello: Option<Hello>,
+    ended: Option<AgentError>,
+    last_id: u64,
+    waiting: HashMap<u64, Sender<Event>>,
+}
+
+#[derive(Debug)]
+enum Event {
+    Line(Line),
+    Done(Value),
+    Failed(Failed),
+}
+
+/// What came of a request: a line of output before its end, or its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Update<A> {
+    /// A line, if the request streams.
+    Line(Line),
+    /// The answer; nothing follows it.
+    Done(A),
+}
+
+/// A request under way. Dropped, its answer is ignored; the guest goes on with
+/// it.
+#[derive(Debug)]
+pub struct Pending<C> {
+    shared: Arc<Shared>,
+    id: u64,
+    events: Receiver<Event>,
+    call: PhantomData<C>,
+}
+
+impl Agent {
+    /// Takes over a connection to the guest's port.
+    pub fn new(stream: UnixStream) -> io::Result<Self> {
+        stream.set_write_timeout(Some(SEND_LIMIT))?;
+        let shared = Arc::new(Shared {
+            stream,
+            writing: Mutex::default(),
+            state: Mutex::default(),
+            changed: Condvar::new(),
+        });
+        let reads = Arc::clone(&shared);
+        let reader = std::thread::Builder::new()
+            .name("agent".into())
+            .spawn(move || {
+                let why = reads.read_all();
+                reads.end(why);
+            })?;
+        Ok(Self {
+            shared,
+            reader: Some(reader),
+        })
+    }
+
+    /// Waits for the agent to introduce itself.
+    pub fn hello(&self, limit: Duration) -> Result<Hello, AgentError> {
+        let state = self.shared.lock();
+        let silent = |state: &mut State| state.hello.is_none() && state.ended.is_none();
+        let (state, _) = self
+            .shared
+            .changed
+            .wait_timeout_while(state, limit, silent)
+            .unwrap_or_else(PoisonError::into_inner);
+        match (&state.hello, &state.ended) {
+            (_, Some(why)) => Err(why.clone()),
+            (Some(hello), None) => Ok(hello.clone()),
+            (None, None) => Err(AgentError::TimedOut(limit)),
+        }
+    }
+
+    /// Sends a request; its answer is waited for with what this returns.
+    pub fn start<C: Call>(&self, call: C) -> Result<Pending<C>, AgentError> {
+        let command: Command = call.into();
+        let (sender, events) = mpsc::channel();
+        let id = {
+            let mut state = self.shared.lock();
+            if let Some(why) = &state.ended {
+                return Err(why.clone());
+            }
+            state.last_id += 1;
+            let id = state.last_id;
+            state.waiting.insert(id, sender);
+            id
+        };
+        let pending = Pending {
+            shared: Arc::clone(&self.shared),
+            id,
+            events,
+            call: PhantomData,
+        };
+        let mut line = serde_json::to_vec(&Request { id, command })
+            .map_err(|error| AgentError::Io(error.to_string()))?;
+        line.push(b'\n');
+        let sent = {
+            let _whole = self.shared.writing.lock();
+            (&self.shared.stream).write_all(&line)
+        };
+        if let Err(error) = sent {
+            // Part of the request may be out: nothing can follow it.
+            self.shared.end(match error.kind() {
+                io::ErrorKind::BrokenPipe => AgentError::Closed,
+                _ => AgentError::Io(error.to_string()),
+            });
+            return Err(self.shared.why_ended());
+        }
+        Ok(pending)
+    }
+
+    /// Sends a request and waits for its answer.
+    pub fn call<C: Call>(&self, call: C, limit: Duration) -> Result<C::Answer, AgentError> {
+        self.start(call)?.wait(limit)
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        self.shared.end(AgentError::Closed);
+        if let Some(reader) = self.reader.take() {
+            // It ends because the stream is shut down.
+            let _ = reader.join();
+        }
+    }
+}
+
+impl<C: Call> Pending<C> {
+    /// The request's id, for [`crate::agent::protocol::Kill`].
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Waits for the answer; lines that come before it are passed over.
+    pub fn wait(&self, limit: Duration) -> Result<C::Answer, AgentError> {
+        let deadline = Instant::now() + limit;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.next(left) {
+                Ok(Update::Line(_)) => {}
+                Ok(Update::Done(answer)) => return Ok(answer),
+                Err(AgentError::TimedOut(_)) => return Err(AgentError::TimedOut(limit)),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Waits for the next line, or the answer. After the answer there is
+    /// nothing more to wait for.
+    pub fn next(&self, limit: Duration) -> Result<Update<C::Answer>, AgentError> {
+        match self.events.recv_timeout(limit) {
+            Ok(Event::Line(line)) => Ok(Update::Line(line)),
+            Ok(Event::Done(value)) => serde_json::from_value(value)
+                .map(Update::Done)
+                .map_err(|error| AgentError::Nonsense(error.to_string())),
+            Ok(Event::Failed(Failed { message, errno, .. })) => {
+                Err(AgentError::Failed { message, errno })
+            }
+            Err(RecvTimeoutError::Timeout) => Err(AgentError::TimedOut(limit)),
+            Err(RecvTimeoutError::Disconnected) => Err(self.shared.why_ended()),
+        }
+    }
+}
+
+impl<C> Drop for Pending<C> {
+    fn drop(&mut self) {
+        self.shared.lock().waiting.remove(&self.id);
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn why_ended(&self) -> AgentError {
+        self.lock().ended.clone().unwrap_or(AgentError::Closed)
+    }
+
+    /// Ends the channel for good; the first reason stays.
+    fn end(&self, why: AgentError) {
+        let mut state = self.lock();
+        state.ended.get_or_insert(why);
+        // Those who wait see their sender gone.
+        state.waiting.clear();
+        self.changed.notify_all();
+        drop(state);
+        // It may be shut down already.
+        let _ = self.stream.shutdown(Shutdown::Both);
+    }
+
+    /// Reads until the channel ends; gives why.
+    fn read_all(&self) -> AgentError {
+        let mut line = Vec::new();
+        let mut buffer = vec![0; 64 << 10];
+        loop {
+            match readable(&[self.stream.as_fd()], None) {
+                Ok(Woken::Interrupted) => return AgentError::Interrupted,
+                Ok(_) => {}
+                Err(error) => return AgentError::Io(error.to_string()),
+            }
+            let length = match (&self.stream).read(&mut buffer) {
+                Ok(0) => return AgentError::Closed,
+                Ok(length) => length,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
+                    return AgentError::Closed;
+                }
+                Err(error) => return AgentError::Io(error.to_string()),
+            };
+            for piece in buffer[..length].split_inclusive(|&byte| byte == b'\n') {
+                line.extend_from_slice(piece);
+                if line.len() > LINE_MAX {
+                    return AgentError::Nonsense(format!("a line longer than {LINE_MAX} bytes"));
+                }
+                if piece.ends_with(b"\n") {
+                    if let Err(error) = self.take(&line) {
+                        return error;
+                    }
+                    line.clear();
+                }
+            }
+        }
+    }
+
+    fn take(&self, line: &[u8]) -> Result<(), AgentError> {
+        let message = serde_json::from_slice(line).map_err(|error| {
+            let start = String::from_utf8_lossy(&line[..line.len().min(80)]).into_owned();
+            AgentError::Nonsense(format!("{start:?}: {error}"))
+        })?;
+        let mut state = self.lock();
+        // Whoever asked may have given up waiting: then nobody is told.
+        match message {
+            Message::Hello(hello) => {
+                state.hello = Some(hello);
+                self.changed.notify_all();
+            }
+            Message::Line(line) => {
+                if let Some(sender) = state.waiting.get(&line.id) {
+                    let _ = sender.send(Event::Line(line));
+                }
+            }
+            Message::Done(done) => {
+                if let Some(sender) = state.waiting.remove(&done.id) {
+                    let _ = sender.send(Event::Done(done.answer));
+                }
+            }
+            Message::Failed(failed) => match failed.id {
+                Some(id) => {
+                    if let Some(sender) = state.waiting.remove(&id) {
+                        let _ = sender.send(Event::Failed(failed));
+                    }
+                }
+                None => return Err(AgentError::Nonsense(failed.message)),
+            },
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader};
+
+    use super::*;
+    use crate::agent::protocol::{Done, Read as ReadFile, ReadAnswer, Stream, Sync};
+
+    const LIMIT: Duration = Duration::from_secs(20);
+
+    /// A client, and the stream that a fake agent holds.
+    fn pair() -> (Agent, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        (Agent::new(ours).unwrap(), theirs)
+    }
+
+    fn request(lines: &mut impl BufRead) -> Request {
+        let mut line = String::new();
+        lines.read_line(&mut line).unwrap();
+        serde_json::from_str(&line).unwrap()
+    }
+
+    fn say(mut stream: &UnixStream, message: Message) {
+        let line = serde_json::to_string(&message).unwrap() + "\n";
+        stream.write_all(line.as_bytes()).unwrap();
+    }
+
+    fn read(path: &str) -> ReadFile {
+        ReadFile {
+            path: path.into(),
+            limit: 1,
+        }
+    }
+
+    #[test]
+    fn answers_find_their_requests_in_any_order() {
+        let (agent, guest) = pair();
+        let a = agent.start(read("a")).unwrap();
+        let b = agent.start(read("b")).unwrap();
+        let mut lines = BufReader::new(&guest);
+        let mut requests = [request(&mut lines), request(&mut lines)];
+        requests.reverse();
+        for Request { id, command } in requests {
+            let Command::Read(ReadFile { path, .. }) = command else {
+                panic!("{command:?}")
+            };
+            let line = Line {
+                id,
+                stream: Stream::Stdout,
+                at_ms: 1,
+                text: path.clone(),
+            };
+            say(&guest, Message::Line(line));
+            let answer = ReadAnswer {
+                text: path,
+                truncated: false,
+            };
+            let answer = serde_json::to_value(answer).unwrap();
+            say(&guest, Message::Done(Done { id, answer }));
+        }
+        assert_eq!(a.wait(LIMIT).unwrap().text, "a");
+        match b.next(LIMIT).unwrap() {
+            Update::Line(line) => assert_eq!(line.text, "b"),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(b.wait(LIMIT).unwrap().text, "b");
+    }
+
+    #[test]
+    fn a_slow_agent_times_out_and_its_late_answer_harms_nobody() {
+        let (agent, guest) = pair();
+        let mut lines = BufReader::new(&guest);
+        let error = agent.call(Sync {}, Duration::from_millis(20)).unwrap_err();
+        assert!(matches!(error, AgentError::TimedOut(_)), "{error}");
+        let late = request(&mut lines).id;
+        let pending = agent.start(Sync {}).unwrap();
+        let id = request(&mut lines).id;
+        for id in [late, 77, id] {
+            let answer = Value::Null;
+            say(&guest, Message::Done(Done { id, answer }));
+        }
+        pending.wait(LIMIT).unwrap();
+    }
+
+    #[test]
+    fn a_hang_up_ends_what_waits_and_what_comes_after() {
+        let (agent, guest) = pair();
+        let pending = agent.start(Sync {}).unwrap();
+        drop(guest);
+        assert!(matches!(pending.wait(LIMIT), Err(AgentError::Closed)));
+        assert!(matches!(agent.hello(LIMIT), Err(AgentError::Closed)));
+        assert!(agent.call(Sync {}, LIMIT).is_err());
+    }
+
+    #[test]
+    fn nonsense_ends_the_channel_and_is_quoted() {
+        for nonsense in ["garbage\n", "{\"done\":{}}\n", "\n", "\u{0}\n"] {
+            let (agent, mut guest) = pair();
+            guest.write_all(nonsense.as_bytes()).unwrap();
+            let error = agent.hello(LIMIT).unwrap_err();
+            assert!(matches!(error, AgentError::Nonsense(_)), "{error}");
+        }
+        let (agent, guest) = pair();
+        let pending = agent.start(read("x")).unwrap();
+        let id = request(&mut BufReader::new(&guest)).id;
+        let answer = Value::from(5);
+        say(&guest, Message::Done(Done { id, answer }));
+        assert!(matches!(pending.wait(LIMIT), Err(AgentError::Nonsense(_))));
+    }
+
+    #[test]
+    fn a_line_without_end_is_not_collected_for_ever() {
+        let (agent, mut guest) = pair();
+        let flood = vec![b'x'; 1 << 20];
+        while guest.write_all(&flood).is_ok() {}
+        let error = agent.hello(LIMIT).unwrap_err();
+        assert!(matches!(error, AgentError::Nonsense(_)), "{error}");
+    }
+
+    #[test]
+    fn a_failure_comes_with_its_error_number() {
+        let (agent, guest) = pair();
+        let pending = agent.start(read("/no")).unwrap();
+        let failed = Failed {
+            id: Some(request(&mut BufReader::new(&guest)).id),
+            message: "read /no".into(),
+            errno: Some(2),
+        };
+        say(&guest, Message::Failed(failed));
+        match pending.wait(LIMIT) {
+            Err(AgentError::Failed { errno, message }) => {
+                assert_eq!((errno, message.as_str()), (Some(2), "read /no"));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}

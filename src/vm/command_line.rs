@@ -1,0 +1,269 @@
+//! QEMU's arguments.
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+
+use super::accelerator::Accelerator;
+use crate::agent::protocol::PORT_NAME;
+
+/// What a machine is made of.
+#[derive(Debug, Clone)]
+pub struct Hardware {
+    /// What runs its instructions.
+    pub accelerator: Accelerator,
+    /// Processors.
+    pub cpus: u32,
+    /// Memory in MiB; shared, as vhost-user needs it.
+    pub memory_mib: u32,
+    /// Devices that live in other processes.
+    pub vhost_user: Vec<VhostUser>,
+    /// Disks, in order.
+    pub disks: Vec<Disk>,
+    /// More arguments, at the end.
+    pub extra: Vec<OsString>,
+}
+
+impl Default for Hardware {
+    fn default() -> Self {
+        Self {
+            accelerator: Accelerator::detect(),
+            cpus: 2,
+            memory_mib: 1024,
+            vhost_user: Vec::new(),
+            disks: Vec::new(),
+            extra: Vec::new(),
+        }
+    }
+}
+
+/// A device that a vhost-user backend is.
+#[derive(Debug, Clone)]
+pub struct VhostUser {
+    /// The backend's socket; it must listen before the machine starts.
+    pub socket: PathBuf,
+    /// QEMU's name for the device.
+    pub device: String,
+    /// Its properties besides `chardev`, as `name=value`.
+    pub properties: Vec<String>,
+}
+
+/// A virtio-blk disk.
+#[derive(Debug, Clone)]
+pub struct Disk {
+    /// A raw image.
+    pub path: PathBuf,
+    /// What the guest sees in /sys/block/*/serial: at most 20 characters.
+    pub serial: String,
+}
+
+/// What is loaded into it.
+#[derive(Debug, Clone, Copy)]
+pub struct Software<'a> {
+    /// The kernel.
+    pub kernel: &'a Path,
+    /// Its initramfs.
+    pub initramfs: &'a Path,
+    /// What is added to its command line.
+    pub append: &'a str,
+}
+
+/// Where it connects to.
+#[derive(Debug, Clone, Copy)]
+pub struct Sockets<'a> {
+    /// The first serial port.
+    pub console: &'a Path,
+    /// QMP.
+    pub qmp: &'a Path,
+    /// The agent's port.
+    pub agent: &'a Path,
+}
+
+/// The guest kernel's command line before anything that is added: the console
+/// that we keep, and an end instead of a hang when it panics (QEMU runs with
+/// `-no-reboot`).
+const APPEND: &str = "console=ttyS0 panic=-1 quiet";
+
+/// The processor under TCG.
+const TCG_CPU: &str = "max";
+
+/// The arguments for such a machine.
+pub fn arguments(
+    hardware: &Hardware,
+    software: &Software<'_>,
+    sockets: &Sockets<'_>,
+) -> Vec<OsString> {
+    let mut line = Line::default();
+    line.text("-nodefaults -no-user-config -display none -no-reboot");
+    line.option("-machine", "q35,memory-backend=mem");
+    line.option("-accel", hardware.accelerator.argument());
+    line.option(
+        "-cpu",
+        match hardware.accelerator {
+            Accelerator::Kvm => "host",
+            Accelerator::Tcg => TCG_CPU,
+        },
+    );
+    line.option("-smp", hardware.cpus.to_string());
+    line.option(
+        "-object",
+        format!(
+            "memory-backend-memfd,id=mem,size={}M,share=on",
+            hardware.memory_mib
+        ),
+    );
+    line.option("-kernel", software.kernel);
+    line.option("-initrd", software.initramfs);
+    line.option(
+        "-append",
+        format!("{APPEND} {}", software.append).trim_end(),
+    );
+
+    line.socket("console", sockets.console);
+    line.option("-serial", "chardev:console");
+    line.socket("qmp", sockets.qmp);
+    line.option("-mon", "chardev=qmp,mode=control");
+    line.socket("agent", sockets.agent);
+    line.option("-device", "virtio-serial-pci");
+    line.option(
+        "-device",
+        format!("virtserialport,chardev=agent,name={PORT_NAME}"),
+    );
+
+    for (index, disk) in hardware.disks.iter().enumerate() {
+        let mut drive = OsString::from(format!(
+            "id=disk{index},if=none,format=raw,cache=unsafe,file="
+        ));
+        drive.push(escaped(disk.path.as_os_str()));
+        line.option("-drive", drive);
+        line.option(
+            "-device",
+            format!("virtio-blk-pci,drive=disk{index},serial={}", disk.serial),
+        );
+    }
+    for (index, device) in hardware.vhost_user.iter().enumerate() {
+        let id = format!("vhost-user{index}");
+        line.socket(&id, &device.socket);
+        let properties = device
+            .properties
+            .iter()
+            .map(|property| format!(",{property}"));
+        line.option(
+            "-device",
+            format!(
+                "{},id={id},chardev={id}{}",
+                device.device,
+                properties.collect::<String>()
+            ),
+        );
+    }
+    line.0.extend_from_slice(&hardware.extra);
+    line.0
+}
+
+#[derive(Default)]
+struct Line(Vec<OsString>);
+
+impl Line {
+    fn text(&mut self, words: &str) {
+        self.0.extend(words.split(' ').map(OsString::from));
+    }
+
+    fn option(&mut self, name: &str, value: impl AsRef<OsStr>) {
+        self.0.push(name.into());
+        self.0.push(value.as_ref().to_owned());
+    }
+
+    /// A character device that connects to a socket when QEMU starts.
+    fn socket(&mut self, id: &str, path: &Path) {
+        let mut value = OsString::from(format!("socket,id={id},path="));
+        value.push(escaped(path.as_os_str()));
+        self.option("-chardev", value);
+    }
+}
+
+/// QEMU takes a comma in a value for its end unless it is doubled.
+fn escaped(value: &OsStr) -> OsString {
+    use std::os::unix::ffi::{OsStrExt, OsStringExt};
+    let mut bytes = Vec::with_capacity(value.len());
+    for &byte in value.as_bytes() {
+        bytes.push(byte);
+        if byte == b',' {
+            bytes.push(byte);
+        }
+    }
+    OsString::from_vec(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(hardware: &Hardware) -> Vec<String> {
+        let software = Software {
+            kernel: Path::new("/k"),
+            initramfs: Path::new("/i"),
+            append: "page_poison=1",
+        };
+        let sockets = Sockets {
+            console: Path::new("/s/console"),
+            qmp: Path::new("/s/qmp"),
+            agent: Path::new("/s/agent"),
+        };
+        arguments(hardware, &software, &sockets)
+            .into_iter()
+            .map(|word| word.into_string().unwrap())
+            .collect()
+    }
+
+    fn values<'a>(line: &'a [String], option: &str) -> Vec<&'a str> {
+        line.windows(2)
+            .filter(|pair| pair[0] == option)
+            .map(|pair| pair[1].as_str())
+            .collect()
+    }
+
+    #[test]
+    fn memory_is_shared_and_is_the_machines() {
+        let hardware = Hardware {
+            memory_mib: 512,
+            ..Hardware::default()
+        };
+        let line = line(&hardware);
+        assert_eq!(
+            values(&line, "-object"),
+            ["memory-backend-memfd,id=mem,size=512M,share=on"]
+        );
+        assert_eq!(values(&line, "-machine"), ["q35,memory-backend=mem"]);
+        let append = values(&line, "-append")[0];
+        assert!(
+            append.contains("panic=-1") && append.ends_with(" page_poison=1"),
+            "{append}"
+        );
+    }
+
+    #[test]
+    fn disks_and_backends_are_attached_and_commas_survive() {
+        let hardware = Hardware {
+            disks: vec![Disk {
+                path: "/a,b".into(),
+                serial: "frames".into(),
+            }],
+            vhost_user: vec![VhostUser {
+                socket: "/c,d".into(),
+                device: "vhost-user-test-device-pci".into(),
+                properties: vec!["virtio-id=30".into(), "num_vqs=2".into()],
+            }],
+            extra: vec!["-S".into()],
+            ..Hardware::default()
+        };
+        let line = line(&hardware);
+        assert!(values(&line, "-drive")[0].ends_with("file=/a,,b"));
+        assert!(values(&line, "-chardev").contains(&"socket,id=vhost-user0,path=/c,,d"));
+        let devices = values(&line, "-device");
+        assert!(devices.contains(&"virtio-blk-pci,drive=disk0,serial=frames"));
+        assert!(devices.contains(
+            &"vhost-user-test-device-pci,id=vhost-user0,chardev=vhost-user0,virtio-id=30,num_vqs=2"
+        ));
+        assert_eq!(line.last().unwrap(), "-S");
+    }
+}

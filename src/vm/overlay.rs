@@ -1,0 +1,162 @@
+//! What a machine adds to its guest's initramfs: its init, and files.
+//!
+//! The base archive is built once and kept; what changes with this program and
+//! from one run to the next is an archive of its own behind it.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use super::images::initramfs::{Archive, pad};
+
+/// The agent's file name; it lies beside this program's own.
+const AGENT: &str = "pinhole-agent";
+
+/// Files for the guest.
+#[derive(Debug, Clone, Default)]
+pub struct Overlay {
+    /// Where each is in the guest, and what it is here.
+    pub files: Vec<(String, PathBuf)>,
+}
+
+/// Why there is no such initramfs.
+#[derive(Debug, thiserror::Error)]
+pub enum OverlayError {
+    /// A file could not be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The result could not be written.
+    #[error("cannot write {}: {source}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The agent is missing.
+    #[error("{AGENT} is not beside this program ({}): build both with `cargo build --release`", .0.display())]
+    NoAgent(PathBuf),
+    /// The agent is no program.
+    #[error("{} is not an x86-64 ELF program", .0.display())]
+    NotElf(PathBuf),
+}
+
+/// Writes to `path` the archive `base` with the agent as init and `overlay`
+/// behind it.
+pub fn compose(base: &Path, overlay: &Overlay, path: &Path) -> Result<(), OverlayError> {
+    let mut bytes = read(base)?;
+    pad(&mut bytes);
+    let agent = find_agent()?;
+    let program = read(&agent)?;
+    let Some(program) = loadable(&program) else {
+        return Err(OverlayError::NotElf(agent));
+    };
+    let mut archive = Archive::new();
+    archive.add_file("/init", 0o755, &program);
+    for (inside, outside) in &overlay.files {
+        archive.add_file(inside, 0o644, &read(outside)?);
+    }
+    bytes.extend_from_slice(&archive.finish());
+    File::create(path)
+        .and_then(|mut file| file.write_all(&bytes))
+        .map_err(|source| OverlayError::Write {
+            path: path.to_owned(),
+            source,
+        })
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, OverlayError> {
+    fs::read(path).map_err(|source| OverlayError::Read {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// The agent of this build: beside this program, or above it if this is a test
+/// (target/release/deps).
+fn find_agent() -> Result<PathBuf, OverlayError> {
+    let program = std::env::current_exe().unwrap_or_default();
+    program
+        .ancestors()
+        .skip(1)
+        .take(2)
+        .map(|dir| dir.join(AGENT))
+        .find(|path| path.is_file())
+        .ok_or(OverlayError::NoAgent(program))
+}
+
+/// What of an ELF program is loaded when it runs: everything up to the end of
+/// its last segment. What lies behind is for linkers and debuggers, and makes
+/// up most of the agent's file.
+fn loadable(program: &[u8]) -> Option<Vec<u8>> {
+    const PROGRAM_HEADER: usize = 56;
+    let field = |at: usize, size: usize| -> Option<u64> {
+        let mut bytes = [0; 8];
+        bytes[..size].copy_from_slice(program.get(at..at.checked_add(size)?)?);
+        Some(u64::from_le_bytes(bytes))
+    };
+    // ELF64, little-endian; elf(5) has the offsets.
+    if program.get(..6)? != b"\x7fELF\x02\x01" {
+        return None;
+    }
+    let table = usize::try_from(field(32, 8)?).ok()?;
+    let count = field(56, 2)? as usize;
+    let mut end = table.checked_add(count * PROGRAM_HEADER)?;
+    for index in 0..count {
+        let header = table.checked_add(index * PROGRAM_HEADER)?;
+        let (offset, size) = (
+            field(header.checked_add(8)?, 8)?,
+            field(header.checked_add(32)?, 8)?,
+        );
+        end = end.max(usize::try_from(offset.checked_add(size)?).ok()?);
+    }
+    let mut loaded = program.get(..end)?.to_vec();
+    // There are no section headers any more: e_shoff, e_shnum, e_shstrndx.
+    loaded.get_mut(40..48)?.fill(0);
+    loaded.get_mut(60..64)?.fill(0);
+    Some(loaded)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn a_program_without_its_tail_still_runs() {
+        let own = fs::read(std::env::current_exe().unwrap()).unwrap();
+        let short = loadable(&own).unwrap();
+        assert!(short.len() < own.len());
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("program");
+        fs::write(&path, short).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        let output = Command::new(&path).arg("--list").output().unwrap();
+        assert!(output.status.success());
+        let name = b"a_program_without_its_tail_still_runs";
+        assert!(
+            output
+                .stdout
+                .windows(name.len())
+                .any(|window| window == name)
+        );
+    }
+
+    #[test]
+    fn what_is_no_program_is_refused() {
+        let own = fs::read("/proc/self/exe").unwrap();
+        for length in [0, 5, 63, 64, 200] {
+            assert_eq!(loadable(&own[..length]), None, "{length}");
+        }
+        let mut wild = own[..4096].to_vec();
+        wild[32..40].fill(0xff);
+        assert_eq!(loadable(&wild), None);
+    }
+}

@@ -1,0 +1,246 @@
+//! A process that ends no later than the one that started it.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitStatus};
+use std::sync::{Arc, OnceLock, mpsc};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, PidfdFlags, Signal, getpid, getppid, pidfd_open, pidfd_send_signal};
+
+use super::wait::{Woken, readable, readable_regardless};
+
+/// Why a process could not be started or followed.
+#[derive(Debug, thiserror::Error)]
+pub enum ProcessError {
+    /// It did not start.
+    #[error("cannot start {program}: {source}")]
+    Start {
+        /// The program.
+        program: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// Waiting failed.
+    #[error("cannot wait for {program}: {source}")]
+    Wait {
+        /// The program.
+        program: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// SIGINT or SIGTERM came meanwhile.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+/// A process of ours.
+///
+/// It leads a process group of its own, so that a Ctrl-C on the terminal
+/// reaches us alone and we end things in their order. When this value is
+/// dropped it is killed and reaped; when this program dies without that, the
+/// kernel kills it (PR_SET_PDEATHSIG).
+#[derive(Debug)]
+pub struct Process {
+    program: String,
+    pidfd: OwnedFd,
+    status: Arc<OnceLock<ExitStatus>>,
+    /// Started the process, waits for it, and ends after it: the kernel sends
+    /// the parent-death signal when the starting *thread* ends.
+    keeper: Option<JoinHandle<()>>,
+}
+
+impl Process {
+    /// Starts `command`.
+    pub fn spawn(mut command: Command) -> Result<Self, ProcessError> {
+        let program = command.get_program().to_string_lossy().into_owned();
+        let failed = |source| ProcessError::Start {
+            program: program.clone(),
+            source,
+        };
+        let parent = getpid();
+        let die_with_parent = move || {
+            rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+            // The parent may have died before the kernel was told.
+            match getppid() == Some(parent) {
+                true => Ok(()),
+                false => Err(io::ErrorKind::NotFound.into()),
+            }
+        };
+        // SAFETY: between fork and exec it makes two system calls and nothing
+        // else.
+        unsafe { command.pre_exec(die_with_parent) };
+        command.process_group(0);
+
+        let status = Arc::new(OnceLock::new());
+        let (send, started) = mpsc::channel();
+        let ended = Arc::clone(&status);
+        let keeper = std::thread::Builder::new()
+            .name("keeper".into())
+            .spawn(move || {
+                let child = command.spawn().and_then(|child| {
+                    let pidfd = pidfd_open(Pid::from_child(&child), PidfdFlags::empty())?;
+                    Ok((child, pidfd))
+                });
+                match child {
+                    Ok((mut child, pidfd)) => {
+                        let _ = send.send(Ok(pidfd));
+                        if let Ok(status) = child.wait() {
+                            let _ = ended.set(status);
+                        }
+                    }
+                    Err(error) => drop(send.send(Err(error))),
+                }
+            })
+            .map_err(failed)?;
+        let gone = || io::Error::other("its keeper is gone");
+        let pidfd = started
+            .recv()
+            .unwrap_or_else(|_| Err(gone()))
+            .map_err(failed)?;
+        Ok(Self {
+            program,
+            pidfd,
+            status,
+            keeper: Some(keeper),
+        })
+    }
+
+    /// The program, as it was started.
+    pub fn program(&self) -> &str {
+        &self.program
+    }
+
+    /// How it ended, if it has.
+    pub fn try_wait(&mut self) -> Option<ExitStatus> {
+        match readable_regardless(&[self.pidfd.as_fd()], Some(Instant::now())) {
+            Ok(Woken::Ready(_)) => self.reap(),
+            _ => None,
+        }
+    }
+
+    /// Waits for its end; `None` if the limit passed before.
+    pub fn wait(&mut self, limit: Duration) -> Result<Option<ExitStatus>, ProcessError> {
+        match readable(&[self.pidfd.as_fd()], Some(Instant::now() + limit)) {
+            Ok(Woken::Ready(_)) => Ok(self.reap()),
+            Ok(Woken::TimedOut) => Ok(None),
+            Ok(Woken::Interrupted) => Err(ProcessError::Interrupted),
+            Err(source) => Err(ProcessError::Wait {
+                program: self.program.clone(),
+                source,
+            }),
+        }
+    }
+
+    /// Sends it a signal. To one that has ended that does nothing.
+    pub fn signal(&self, signal: Signal) {
+        // A process of our own can always be signalled; ESRCH is its end.
+        let _ = pidfd_send_signal(&self.pidfd, signal);
+    }
+
+    /// Ends it: SIGTERM, and after `limit` SIGKILL. An interrupt does not stop
+    /// this. `None` only if its status could not be had.
+    pub fn terminate(&mut self, limit: Duration) -> Option<ExitStatus> {
+        self.signal(Signal::TERM);
+        self.wait_or_kill(limit)
+    }
+
+    /// Waits for its end and kills it if `limit` passes before. An interrupt
+    /// does not stop this.
+    pub fn wait_or_kill(&mut self, limit: Duration) -> Option<ExitStatus> {
+        let deadline = Instant::now() + limit;
+        if !matches!(
+            readable_regardless(&[self.pidfd.as_fd()], Some(deadline)),
+            Ok(Woken::Ready(_))
+        ) {
+            self.signal(Signal::KILL);
+        }
+        self.reap()
+    }
+
+    fn reap(&mut self) -> Option<ExitStatus> {
+        if let Some(keeper) = self.keeper.take() {
+            // A keeper that panicked left no status.
+            let _ = keeper.join();
+        }
+        self.status.get().copied()
+    }
+}
+
+impl AsFd for Process {
+    /// Readable once the process has ended.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.wait_or_kill(Duration::ZERO);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader};
+    use std::os::unix::net::UnixStream;
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::Stdio;
+
+    use super::*;
+
+    fn shell(script: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]).stdin(Stdio::null());
+        command
+    }
+
+    /// Starts `script` and waits for the line it says first.
+    fn started(script: &str) -> (Process, String) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let mut command = shell(script);
+        command.stdout(OwnedFd::from(theirs));
+        let process = Process::spawn(command).unwrap();
+        let mut line = String::new();
+        BufReader::new(ours).read_line(&mut line).unwrap();
+        (process, line.trim().to_owned())
+    }
+
+    const LIMIT: Duration = Duration::from_secs(20);
+
+    #[test]
+    fn an_end_is_seen_and_what_cannot_start_is_named() {
+        let mut process = Process::spawn(shell("exit 3")).unwrap();
+        assert_eq!(process.wait(LIMIT).unwrap().unwrap().code(), Some(3));
+        assert_eq!(process.terminate(LIMIT).unwrap().code(), Some(3));
+        let error = Process::spawn(Command::new("/no/such/program")).unwrap_err();
+        assert!(error.to_string().contains("/no/such/program"), "{error}");
+    }
+
+    #[test]
+    fn a_process_that_ignores_sigterm_is_killed() {
+        let (mut process, _) = started("trap '' TERM; echo; while :; do sleep 1; done");
+        let status = process.terminate(Duration::from_millis(50)).unwrap();
+        assert_eq!(status.signal(), Some(libc::SIGKILL));
+        let (mut process, _) = started("trap 'exit 4' TERM; echo; while :; do sleep 0.05; done");
+        assert_eq!(process.terminate(LIMIT).unwrap().code(), Some(4));
+    }
+
+    #[test]
+    fn dropped_it_is_dead_and_reaped() {
+        let (process, pid) = started("echo $$; exec sleep 100");
+        assert!(std::path::Path::new("/proc").join(&pid).exists());
+        drop(process);
+        assert!(!std::path::Path::new("/proc").join(&pid).exists());
+    }
+
+    #[test]
+    fn it_outlives_the_thread_that_asked_for_it_and_leads_a_group() {
+        let asked = std::thread::spawn(|| started("cut -d' ' -f5 /proc/$$/stat; exec sleep 100"));
+        let (mut process, group) = asked.join().unwrap();
+        assert_ne!(group.parse(), Ok(rustix::process::getpgrp().as_raw_pid()));
+        assert!(process.wait(Duration::from_millis(100)).unwrap().is_none());
+    }
+}

@@ -1,0 +1,283 @@
+//! QEMU's machine protocol, as much of it as is needed here: the greeting,
+//! commands, events (docs/interop/qmp-spec.rst in QEMU).
+
+use std::collections::VecDeque;
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::wait::{Woken, readable, readable_regardless};
+
+/// Events that nobody asked for yet and that are kept.
+const EVENTS: usize = 256;
+
+/// Longest line that is accepted, in bytes.
+const LINE_MAX: usize = 4 << 20;
+
+/// Why QEMU did not do as told.
+#[derive(Debug, thiserror::Error)]
+pub enum QmpError {
+    /// QEMU refused a command.
+    #[error("QEMU refused {command}: {description}")]
+    Refused {
+        /// The command.
+        command: String,
+        /// QEMU's class of error.
+        class: String,
+        /// QEMU's words.
+        description: String,
+    },
+    /// The time was up.
+    #[error("QEMU did not answer within {} s", .0.as_secs_f32())]
+    TimedOut(Duration),
+    /// QEMU ended.
+    #[error("QEMU ended")]
+    Closed,
+    /// QEMU sent something that is not QMP.
+    #[error("QEMU sent what is not QMP: {0}")]
+    Nonsense(String),
+    /// Reading or writing failed.
+    #[error("the connection to QEMU failed: {0}")]
+    Io(#[from] io::Error),
+    /// SIGINT or SIGTERM came.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+/// Something that happened in QEMU.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Event {
+    /// Its name, such as `DEVICE_DELETED`.
+    pub event: String,
+    /// What belongs to it.
+    #[serde(default)]
+    pub data: Value,
+}
+
+/// A connection to QEMU's monitor.
+#[derive(Debug)]
+pub struct Qmp {
+    stream: UnixStream,
+    bytes: Vec<u8>,
+    events: VecDeque<Event>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Message {
+    Greeting {
+        #[serde(rename = "QMP")]
+        _qmp: Value,
+    },
+    Event(Event),
+    Return {
+        #[serde(rename = "return")]
+        value: Value,
+    },
+    Error {
+        error: Refusal,
+    },
+}
+
+#[derive(Deserialize)]
+struct Refusal {
+    class: String,
+    desc: String,
+}
+
+impl Qmp {
+    /// Takes over a connection: waits for the greeting and enters command mode.
+    pub fn new(stream: UnixStream, limit: Duration) -> Result<Self, QmpError> {
+        let mut qmp = Self {
+            stream,
+            bytes: Vec::new(),
+            events: VecDeque::new(),
+        };
+        match qmp.read(limit, readable)? {
+            Message::Greeting { .. } => {}
+            _ => return Err(QmpError::Nonsense("no greeting".into())),
+        }
+        qmp.execute("qmp_capabilities", json!({}), limit)?;
+        Ok(qmp)
+    }
+
+    /// Executes a command and waits for what it returns.
+    pub fn execute(
+        &mut self,
+        command: &str,
+        arguments: Value,
+        limit: Duration,
+    ) -> Result<Value, QmpError> {
+        let line = json!({ "execute": command, "arguments": arguments }).to_string() + "\n";
+        self.stream.set_write_timeout(Some(limit))?;
+        self.stream.write_all(line.as_bytes())?;
+        let deadline = Instant::now() + limit;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.read(left, readable) {
+                Ok(Message::Return { value }) => return Ok(value),
+                Ok(Message::Error { error }) => {
+                    return Err(QmpError::Refused {
+                        command: command.to_owned(),
+                        class: error.class,
+                        description: error.desc,
+                    });
+                }
+                Ok(Message::Event(event)) => self.keep(event),
+                Ok(Message::Greeting { .. }) => {
+                    return Err(QmpError::Nonsense("a second greeting".into()));
+                }
+                Err(QmpError::TimedOut(_)) => return Err(QmpError::TimedOut(limit)),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Waits for an event for which `wanted` says yes; one that came before is
+    /// found too. Others are kept for later.
+    pub fn wait_event(
+        &mut self,
+        wanted: impl Fn(&Event) -> bool,
+        limit: Duration,
+    ) -> Result<Event, QmpError> {
+        if let Some(index) = self.events.iter().position(&wanted)
+            && let Some(event) = self.events.remove(index)
+        {
+            return Ok(event);
+        }
+        let deadline = Instant::now() + limit;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.read(left, readable) {
+                Ok(Message::Event(event)) if wanted(&event) => return Ok(event),
+                Ok(Message::Event(event)) => self.keep(event),
+                Ok(_) => return Err(QmpError::Nonsense("an answer to nothing".into())),
+                Err(QmpError::TimedOut(_)) => return Err(QmpError::TimedOut(limit)),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Tells QEMU to end, whatever it does. Its end says whether it listened.
+    pub fn quit(&mut self, limit: Duration) {
+        // A QEMU that does not take it gets SIGKILL next.
+        let _ = self.stream.set_write_timeout(Some(limit));
+        let _ = self.stream.write_all(b"{\"execute\":\"quit\"}\n");
+        // The answer, or the end: either way it was read.
+        let _ = self.read(limit, readable_regardless);
+    }
+
+    fn keep(&mut self, event: Event) {
+        if self.events.len() == EVENTS {
+            self.events.pop_front();
+        }
+        self.events.push_back(event);
+    }
+
+    fn read(
+        &mut self,
+        limit: Duration,
+        wait: impl Fn(&[std::os::fd::BorrowedFd<'_>], Option<Instant>) -> io::Result<Woken>,
+    ) -> Result<Message, QmpError> {
+        let deadline = Instant::now() + limit;
+        loop {
+            if let Some(end) = self.bytes.iter().position(|&byte| byte == b'\n') {
+                let line: Vec<_> = self.bytes.drain(..=end).collect();
+                return serde_json::from_slice(&line)
+                    .map_err(|error| QmpError::Nonsense(error.to_string()));
+            }
+            match wait(&[self.stream.as_fd()], Some(deadline))? {
+                Woken::Ready(_) => {}
+                Woken::TimedOut => return Err(QmpError::TimedOut(limit)),
+                Woken::Interrupted => return Err(QmpError::Interrupted),
+            }
+            let mut buffer = [0; 4096];
+            match self.stream.read(&mut buffer) {
+                Ok(0) => return Err(QmpError::Closed),
+                Ok(length) => self.bytes.extend_from_slice(&buffer[..length]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.into()),
+            }
+            if self.bytes.len() > LINE_MAX {
+                return Err(QmpError::Nonsense("a line that does not end".into()));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader};
+    use std::thread::JoinHandle;
+
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(20);
+    const GREETING: &str = r#"{"QMP": {"version": {}, "capabilities": ["oob"]}}"#;
+
+    /// A fake QEMU: after the greeting each command is answered by the next of
+    /// `answers`, which may be several lines. Gives the commands it got.
+    fn fake(answers: Vec<&'static str>) -> (Result<Qmp, QmpError>, JoinHandle<Vec<Value>>) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let qemu = std::thread::spawn(move || {
+            let mut lines = BufReader::new(&theirs).lines();
+            writeln!(&theirs, "{GREETING}\r").unwrap();
+            let mut commands = Vec::new();
+            for answer in answers {
+                let Some(Ok(line)) = lines.next() else { break };
+                commands.push(serde_json::from_str(&line).unwrap());
+                writeln!(&theirs, "{answer}").unwrap();
+            }
+            commands
+        });
+        (Qmp::new(ours, LIMIT), qemu)
+    }
+
+    #[test]
+    fn commands_return_and_events_wait_to_be_asked_for() {
+        let (qmp, qemu) = fake(vec![
+            r#"{"return": {}}"#,
+            "{\"event\": \"A\", \"data\": {\"id\": 1}, \"timestamp\": {}}\n{\"return\": {\"running\": true}}",
+        ]);
+        let mut qmp = qmp.unwrap();
+        let value = qmp.execute("query-status", json!({"x": 1}), LIMIT).unwrap();
+        assert_eq!(value, json!({"running": true}));
+        let event = qmp.wait_event(|event| event.event == "A", LIMIT).unwrap();
+        assert_eq!(event.data, json!({"id": 1}));
+        let commands = qemu.join().unwrap();
+        assert_eq!(commands[0]["execute"], "qmp_capabilities");
+        assert_eq!(
+            commands[1],
+            json!({"execute": "query-status", "arguments": {"x": 1}})
+        );
+        let gone = qmp.wait_event(|event| event.event == "A", LIMIT);
+        assert!(matches!(gone, Err(QmpError::Closed)));
+    }
+
+    #[test]
+    fn a_refusal_a_hang_up_and_nonsense_are_told_apart() {
+        let (qmp, _) = fake(vec![
+            r#"{"return": {}}"#,
+            r#"{"error": {"class": "GenericError", "desc": "no such device"}}"#,
+            "what?",
+        ]);
+        let mut qmp = qmp.unwrap();
+        let error = qmp.execute("device_del", json!({}), LIMIT).unwrap_err();
+        assert_eq!(error.to_string(), "QEMU refused device_del: no such device");
+        let error = qmp.execute("stop", json!({}), LIMIT).unwrap_err();
+        assert!(matches!(error, QmpError::Nonsense(_)), "{error}");
+        let (qmp, _) = fake(vec![]);
+        assert!(matches!(qmp, Err(QmpError::Closed | QmpError::Io(_))));
+    }
+
+    #[test]
+    fn silence_times_out() {
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        let error = Qmp::new(ours, Duration::from_millis(20)).unwrap_err();
+        assert!(matches!(error, QmpError::TimedOut(_)), "{error}");
+    }
+}

@@ -1,0 +1,63 @@
+//! Waiting for descriptors, with a deadline, and no longer than the user wants.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::time::Instant;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+
+use super::interrupt;
+
+/// Why a wait came back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Woken {
+    /// The descriptor of this index is readable, or its other end is gone.
+    Ready(usize),
+    /// The deadline passed.
+    TimedOut,
+    /// SIGINT or SIGTERM came: whatever is under way is to be given up.
+    Interrupted,
+}
+
+/// Waits until one of `fds` can be read, until `deadline`, or for SIGINT and
+/// SIGTERM.
+pub fn readable(fds: &[BorrowedFd<'_>], deadline: Option<Instant>) -> io::Result<Woken> {
+    let mut all = vec![interrupt::watch()?];
+    all.extend_from_slice(fds);
+    Ok(match poll_until(&all, deadline)? {
+        Some(0) => Woken::Interrupted,
+        Some(index) => Woken::Ready(index - 1),
+        None => Woken::TimedOut,
+    })
+}
+
+/// As [`readable`], but for clearing up, which an interrupt must not stop.
+pub fn readable_regardless(fds: &[BorrowedFd<'_>], deadline: Option<Instant>) -> io::Result<Woken> {
+    Ok(match poll_until(fds, deadline)? {
+        Some(index) => Woken::Ready(index),
+        None => Woken::TimedOut,
+    })
+}
+
+fn poll_until(fds: &[BorrowedFd<'_>], deadline: Option<Instant>) -> io::Result<Option<usize>> {
+    let mut fds: Vec<_> = fds
+        .iter()
+        .map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN))
+        .collect();
+    loop {
+        let timeout = deadline.map(|deadline| {
+            let left = deadline.saturating_duration_since(Instant::now());
+            Timespec {
+                tv_sec: left.as_secs() as i64,
+                tv_nsec: left.subsec_nanos().into(),
+            }
+        });
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(0) => return Ok(None),
+            Ok(_) => return Ok(fds.iter().position(|fd| !fd.revents().is_empty())),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
