@@ -15,6 +15,8 @@ pub mod format;
 mod ioctl;
 pub mod refused;
 pub mod session;
+#[cfg(test)]
+mod tests;
 pub mod witness;
 
 use std::collections::VecDeque;
