@@ -111,7 +111,8 @@ pub struct Run {
     /// Also send every line of its output, as it comes, as [`Message::Line`].
     #[serde(default, skip_serializing_if = "is_false")]
     pub stream: bool,
-    /// Counters of /proc/vmstat to sample while it runs.
+    /// Counters of /proc/vmstat to sample while it runs; `one-other` is one
+    /// less another, both of the same reading.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub watch: Vec<String>,
 }

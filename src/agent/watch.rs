@@ -38,9 +38,8 @@ impl Sampler {
             }
         }
         let text = String::from_utf8_lossy(&self.text[..length]);
-        for (name, value) in text.lines().filter_map(|line| line.split_once(' ')) {
-            let Ok(value) = value.parse() else { continue };
-            if self.names.iter().any(|wanted| wanted == name) {
+        for name in &self.names {
+            if let Some(value) = value(&text, name) {
                 note(&mut self.seen, name, value);
             }
         }
@@ -50,6 +49,22 @@ impl Sampler {
     /// What was seen of the counters that exist.
     pub fn finish(self) -> BTreeMap<String, Watch> {
         self.seen
+    }
+}
+
+/// The value of a counter, or of one less another, in the text of /proc/vmstat.
+/// The counters of one reading are not of one moment: a difference that this
+/// makes negative is zero.
+fn value(text: &str, name: &str) -> Option<u64> {
+    let counter = |name: &str| {
+        text.lines()
+            .filter_map(|line| line.split_once(' '))
+            .find(|(counter, _)| *counter == name)
+            .and_then(|(_, value)| value.parse::<u64>().ok())
+    };
+    match name.split_once('-') {
+        None => counter(name),
+        Some((from, less)) => Some(counter(from)?.saturating_sub(counter(less)?)),
     }
 }
 
@@ -85,6 +100,15 @@ mod tests {
         assert_eq!(seen.len(), 1);
         let watch = seen["nr_free_pages"];
         assert!(watch.min > 0 && watch.min <= watch.first && watch.last <= watch.max);
+    }
+
+    #[test]
+    fn a_difference_is_taken_within_one_reading() {
+        let text = "nr_a 10\nnr_b 4\nnr_ab 7\n";
+        assert_eq!(value(text, "nr_a"), Some(10));
+        assert_eq!(value(text, "nr_a-nr_b"), Some(6));
+        assert_eq!(value(text, "nr_b-nr_a"), Some(0));
+        assert_eq!(value(text, "nr_a-nr_c"), None);
     }
 
     #[test]

@@ -7,11 +7,14 @@
 pub mod capture;
 pub mod device;
 pub mod guest;
+mod guest_args;
 pub mod shell;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+pub use guest_args::GuestArgs;
 
 /// Exit code: everything was done, and verified where that was asked for.
 pub const SUCCESS: u8 = 0;

@@ -1,10 +1,197 @@
 //! `pinhole shell`.
 
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use anyhow::Context;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{Signal, getpid, kill_process};
+use rustix::stdio::stdin;
+use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr};
+use signal_hook::consts::SIGWINCH;
+
+use super::GuestArgs;
+use crate::agent::protocol::{Run, Shell, Status, Stream, Window};
+use crate::rig::testbed::Testbed;
+use crate::vm::channel::{Agent, Update};
+use crate::vm::progress::Progress;
+
+/// Ctrl-], which ends the machine whatever the guest does.
+const ESCAPE: u8 = 0x1d;
+
 /// Boot a guest with the card attached and its console on this terminal.
+///
+/// The guest ends when its shell does. Ctrl-] ends it at once.
+///
+/// Without a terminal, what comes on standard input is run as a shell script
+/// in the guest, and the exit code is the script's.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    #[command(flatten)]
+    guest: GuestArgs,
+}
 
 /// Runs the subcommand.
-pub fn run(_args: Args) -> anyhow::Result<u8> {
-    anyhow::bail!("not built yet")
+pub fn run(args: Args) -> anyhow::Result<u8> {
+    let interactive = isatty(stdin());
+    let mut script = String::new();
+    if !interactive {
+        io::stdin()
+            .read_to_string(&mut script)
+            .context("cannot read the script on standard input")?;
+    }
+    let bed = Testbed::start(&args.guest.testbed(), &Progress::stderr())?;
+    let code = match interactive {
+        true => converse(&bed),
+        false => perform(&bed, script),
+    }?;
+    bed.finish()?;
+    Ok(code)
+}
+
+/// Runs a script and hands its output on as it comes.
+fn perform(bed: &Testbed, script: String) -> anyhow::Result<u8> {
+    let request = Run {
+        stdin: script,
+        stream: true,
+        ..Run::new(["sh"])
+    };
+    let pending = bed.machine.agent().start(request)?;
+    loop {
+        match pending.next(Duration::MAX)? {
+            Update::Line(line) => {
+                let written = match line.stream {
+                    Stream::Stdout => io::stdout().write_all(line.text.as_bytes()),
+                    Stream::Stderr => io::stderr().write_all(line.text.as_bytes()),
+                };
+                written.context("cannot hand on the script's output")?;
+            }
+            Update::Done(answer) => {
+                io::stdout().flush()?;
+                return Ok(match answer.status {
+                    Status::Exit(code) => code as u8,
+                    // As shells have it.
+                    Status::Signal(signal) => 128u8.wrapping_add(signal as u8),
+                });
+            }
+        }
+    }
+}
+
+/// Gives the terminal to a shell on the guest's console until the shell ends.
+fn converse(bed: &Testbed) -> anyhow::Result<u8> {
+    let machine = &bed.machine;
+    let keyboard = machine.console().keyboard()?;
+    let (resized, winch) = UnixStream::pair()?;
+    signal_hook::low_level::pipe::register(SIGWINCH, winch)?;
+    let (stopped, stop) = UnixStream::pair()?;
+    let raw = RawMode::enter().context("cannot take over the terminal")?;
+    machine.console().show_to(Box::new(io::stdout()));
+    let pending = machine.agent().start(Shell {
+        term: std::env::var("TERM").unwrap_or_else(|_| "linux".into()),
+        greeting: greeting(bed),
+        window: window(),
+    })?;
+    let ended = std::thread::scope(|scope| {
+        scope.spawn(|| type_on(&keyboard, &stopped, &resized, machine.agent()));
+        let ended = pending.next(Duration::MAX);
+        drop(stop);
+        ended
+    });
+    drop(raw);
+    println!();
+    ended?;
+    Ok(super::SUCCESS)
+}
+
+fn greeting(bed: &Testbed) -> String {
+    format!(
+        "\n\
+         Linux {release}. The card is /dev/video0. Try:\n\
+         \x20 v4l2-ctl --all\n\
+         \x20 v4l2-ctl --set-fmt-video=width=1280,height=720,pixelformat=NV12\n\
+         \x20 v4l2-ctl --stream-user=4 --stream-count=120\n\
+         \x20 v4l2-compliance -s\n\
+         \x20 ls /sys/kernel/tracing/events/pinhole\n\
+         `exit` turns the machine off, Ctrl-] pulls the plug.\n\n",
+        release = bed.machine.hello().release
+    )
+}
+
+/// Hands on what is typed and what size the terminal has, until `stopped` is
+/// closed at its other end.
+fn type_on(
+    mut keyboard: &UnixStream,
+    stopped: &UnixStream,
+    mut resized: &UnixStream,
+    agent: &Agent,
+) {
+    let mut buffer = [0; 1024];
+    loop {
+        let terminal = stdin();
+        let mut fds = [
+            PollFd::new(stopped, PollFlags::IN),
+            PollFd::new(resized, PollFlags::IN),
+            PollFd::new(&terminal, PollFlags::IN),
+        ];
+        match poll(&mut fds, None) {
+            Ok(_) => {}
+            Err(rustix::io::Errno::INTR) => continue,
+            Err(_) => return,
+        }
+        let [stop, resize, key] = fds.map(|fd| !fd.revents().is_empty());
+        if stop {
+            return;
+        }
+        if resize {
+            // What is in it are marks of signals; one answer serves them all.
+            let _ = resized.read(&mut buffer);
+            // A console of the wrong size is no reason to end.
+            let _ = agent.start(window());
+        }
+        if key {
+            let length = rustix::io::read(terminal, &mut buffer).unwrap_or(0);
+            let bytes = &buffer[..length];
+            if length == 0 || bytes.contains(&ESCAPE) {
+                // The terminal is gone, or the user wants to be: everything
+                // that waits, waits for this signal too.
+                let _ = kill_process(getpid(), Signal::TERM);
+                return;
+            }
+            if keyboard.write_all(bytes).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+fn window() -> Window {
+    tcgetwinsize(stdin())
+        .map(|size| Window {
+            rows: size.ws_row,
+            columns: size.ws_col,
+        })
+        .unwrap_or_default()
+}
+
+/// The terminal hands on every key as it is, until this is dropped.
+struct RawMode(Termios);
+
+impl RawMode {
+    fn enter() -> io::Result<Self> {
+        let before = tcgetattr(stdin())?;
+        let mut raw = before.clone();
+        raw.make_raw();
+        tcsetattr(stdin().as_fd(), OptionalActions::Now, &raw)?;
+        Ok(Self(before))
+    }
+}
+
+impl Drop for RawMode {
+    fn drop(&mut self) {
+        // The terminal may be gone.
+        let _ = tcsetattr(stdin(), OptionalActions::Now, &self.0);
+    }
 }

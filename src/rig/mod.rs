@@ -1,1 +1,3 @@
 //! Captures, and the oracles that judge them.
+
+pub mod testbed;

@@ -326,8 +326,9 @@ impl Listener {
     }
 }
 
-/// A temporary directory whose path is short enough for sockets.
-fn private_dir() -> Result<TempDir, MachineError> {
+/// A temporary directory that only this user can enter, and whose path is short
+/// enough for sockets.
+pub fn private_dir() -> Result<TempDir, MachineError> {
     let mut builder = tempfile::Builder::new();
     builder.prefix("pinhole-");
     let dir = builder

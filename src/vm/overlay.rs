@@ -8,6 +8,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::images::initramfs::{Archive, pad};
+use super::process;
 
 /// The agent's file name; it lies beside this program's own.
 const AGENT: &str = "pinhole-agent";
@@ -15,7 +16,8 @@ const AGENT: &str = "pinhole-agent";
 /// Files for the guest.
 #[derive(Debug, Clone, Default)]
 pub struct Overlay {
-    /// Where each is in the guest, and what it is here.
+    /// Where each is in the guest, and what it is here. The way there must not
+    /// lead over a link: the kernel would put a directory in its place.
     pub files: Vec<(String, PathBuf)>,
 }
 
@@ -39,8 +41,8 @@ pub enum OverlayError {
         source: io::Error,
     },
     /// The agent is missing.
-    #[error("{AGENT} is not beside this program ({}): build both with `cargo build --release`", .0.display())]
-    NoAgent(PathBuf),
+    #[error("{AGENT} is not beside this program: build both with `cargo build --release`")]
+    NoAgent,
     /// The agent is no program.
     #[error("{} is not an x86-64 ELF program", .0.display())]
     NotElf(PathBuf),
@@ -51,7 +53,9 @@ pub enum OverlayError {
 pub fn compose(base: &Path, overlay: &Overlay, path: &Path) -> Result<(), OverlayError> {
     let mut bytes = read(base)?;
     pad(&mut bytes);
-    let agent = find_agent()?;
+    let Some(agent) = process::companion(AGENT) else {
+        return Err(OverlayError::NoAgent);
+    };
     let program = read(&agent)?;
     let Some(program) = loadable(&program) else {
         return Err(OverlayError::NotElf(agent));
@@ -75,19 +79,6 @@ fn read(path: &Path) -> Result<Vec<u8>, OverlayError> {
         path: path.to_owned(),
         source,
     })
-}
-
-/// The agent of this build: beside this program, or above it if this is a test
-/// (target/release/deps).
-fn find_agent() -> Result<PathBuf, OverlayError> {
-    let program = std::env::current_exe().unwrap_or_default();
-    program
-        .ancestors()
-        .skip(1)
-        .take(2)
-        .map(|dir| dir.join(AGENT))
-        .find(|path| path.is_file())
-        .ok_or(OverlayError::NoAgent(program))
 }
 
 /// What of an ELF program is loaded when it runs: everything up to the end of

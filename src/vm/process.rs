@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Command, ExitStatus};
 use std::sync::{Arc, OnceLock, mpsc};
 use std::thread::JoinHandle;
@@ -167,6 +168,17 @@ impl Process {
         }
         self.status.get().copied()
     }
+}
+
+/// A program of ours that lies beside this one, or above it if this is a test
+/// (target/release/deps).
+pub fn companion(name: &str) -> Option<PathBuf> {
+    let program = std::env::current_exe().ok()?;
+    let mut dirs = program.ancestors().skip(1).take(2);
+    dirs.find_map(|dir| {
+        let path = dir.join(name);
+        path.is_file().then_some(path)
+    })
 }
 
 impl AsFd for Process {

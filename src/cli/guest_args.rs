@@ -1,0 +1,104 @@
+//! What every subcommand that boots a guest takes.
+
+use std::path::PathBuf;
+
+use crate::rig::testbed::TestbedSpec;
+use crate::vm::accelerator::Accelerator;
+
+/// The guest, its machine, and what the card shows.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Guest")]
+pub struct GuestArgs {
+    /// Guest to boot; `pinhole guest list` shows them
+    #[arg(long, value_name = "ID")]
+    kernel: Option<String>,
+
+    /// QEMU to use, in place of the system's own or one made of packages
+    #[arg(long, value_name = "PATH")]
+    qemu: Option<PathBuf>,
+
+    /// What runs the guest's instructions: auto is KVM where it works
+    #[arg(long, value_name = "auto|kvm|tcg", default_value = "auto", value_parser = accelerator)]
+    accel: Auto,
+
+    /// The guest's memory: a number with M or G behind it
+    #[arg(long, value_name = "SIZE", default_value = "1G", value_parser = mebibytes)]
+    ram: u32,
+
+    /// The guest's processors
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]
+    cpus: u32,
+
+    /// What to add to the guest kernel's command line
+    #[arg(
+        long,
+        value_name = "ARGS",
+        default_value = "",
+        allow_hyphen_values = true
+    )]
+    append: String,
+
+    /// What the card's camera sees
+    #[arg(long, value_name = "SPEC")]
+    source: Option<String>,
+}
+
+/// An accelerator, or the best there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Auto(Option<Accelerator>);
+
+impl GuestArgs {
+    /// The testbed that these ask for.
+    pub fn testbed(&self) -> TestbedSpec {
+        TestbedSpec {
+            kernel: self.kernel.clone(),
+            qemu: self.qemu.clone(),
+            accelerator: self.accel.0,
+            ram_mib: Some(self.ram),
+            cpus: Some(self.cpus),
+            append: self.append.clone(),
+            source: self.source.clone(),
+            ..TestbedSpec::default()
+        }
+    }
+}
+
+fn accelerator(name: &str) -> Result<Auto, String> {
+    match name {
+        "auto" => Ok(Auto(None)),
+        name => name.parse().map(|accelerator| Auto(Some(accelerator))),
+    }
+}
+
+fn mebibytes(size: &str) -> Result<u32, String> {
+    let unit = |suffix: char, factor: u32| {
+        let number = size.strip_suffix(suffix)?.parse::<u32>().ok()?;
+        number.checked_mul(factor)
+    };
+    match unit('M', 1).or_else(|| unit('G', 1024)) {
+        Some(mebibytes) if mebibytes >= 128 => Ok(mebibytes),
+        Some(_) => Err("a guest needs at least 128M".into()),
+        None => Err("a size is a number with M or G behind it, such as 1G".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_a_unit_and_a_floor() {
+        assert_eq!(mebibytes("768M"), Ok(768));
+        assert_eq!(mebibytes("2G"), Ok(2048));
+        for bad in ["1", "G", "-1G", "99999999G", "64M", "1T", "1.5G"] {
+            assert!(mebibytes(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_accelerator_is_one_of_three() {
+        assert_eq!(accelerator("auto"), Ok(Auto(None)));
+        assert_eq!(accelerator("tcg"), Ok(Auto(Some(Accelerator::Tcg))));
+        assert!(accelerator("hvf").is_err());
+    }
+}

@@ -1,0 +1,431 @@
+//! The card, and a guest that has it: started together, ended together.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant, SystemTime};
+
+use tempfile::TempDir;
+
+use crate::agent::protocol::{Load, Log, Read};
+use crate::vm::accelerator::Accelerator;
+use crate::vm::channel::AgentError;
+use crate::vm::command_line::{Disk, Hardware, VhostUser};
+use crate::vm::images::{self, Catalog, Guest};
+use crate::vm::machine::{BOOT_LIMIT, Machine, MachineError, Off, Spec, private_dir};
+use crate::vm::overlay::Overlay;
+use crate::vm::process::{Process, ProcessError, companion};
+use crate::vm::progress::Progress;
+use crate::vm::provision;
+use crate::vm::qemu::{self, MEDIA_ID, Qemu};
+
+/// Where the driver is in the guest.
+const DRIVER: &str = "/usr/lib/modules/pinhole.ko";
+
+/// What shows that the driver has found the card.
+const DEVICE: &str = "/sys/class/video4linux/video0/name";
+
+/// Queues of a media device: commands and events (VIRTIO 1.4, Media Device).
+const QUEUES: u32 = 2;
+
+/// Bytes of its configuration space (`struct virtio_v4l2_media_config`).
+const CONFIG_SIZE: u32 = 40;
+
+/// How long the card may take to listen, and to end.
+const CARD_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long the guest may take to load the driver, and to turn itself off.
+const GUEST_LIMIT: Duration = Duration::from_secs(60);
+
+/// Time between two looks whether the card listens.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// What card and guest are to be like.
+#[derive(Debug, Clone, Default)]
+pub struct TestbedSpec {
+    /// The guest by its name in the catalogue; the catalogue's default if none.
+    pub kernel: Option<String>,
+    /// A QEMU to use in place of one that is found.
+    pub qemu: Option<PathBuf>,
+    /// The accelerator; the best there is if none.
+    pub accelerator: Option<Accelerator>,
+    /// The guest's memory in MiB; 1024 if none.
+    pub ram_mib: Option<u32>,
+    /// Its processors; 2 if none.
+    pub cpus: Option<u32>,
+    /// What is added to its kernel's command line.
+    pub append: String,
+    /// What the card's camera sees; the card's default if none.
+    pub source: Option<String>,
+    /// Let the card fill buffers as fast as they come.
+    pub free_running: bool,
+    /// Where the card is to write its witness.
+    pub witness: Option<PathBuf>,
+    /// Where to keep what the card logs.
+    pub card_log: Option<PathBuf>,
+    /// Where to keep what the guest's console says.
+    pub console_log: Option<PathBuf>,
+    /// Raw images: /dev/vda and so on.
+    pub disks: Vec<PathBuf>,
+}
+
+/// Why there is no testbed.
+#[derive(Debug, thiserror::Error)]
+pub enum TestbedError {
+    /// A guest, a driver or a QEMU could not be provided.
+    #[error(transparent)]
+    Provision(#[from] provision::Error),
+    /// The guest could not be booted.
+    #[error(transparent)]
+    Machine(#[from] MachineError),
+    /// The card could not be started or followed.
+    #[error("the card: {0}")]
+    Card(#[from] ProcessError),
+    /// The card's program is missing.
+    #[error(
+        "the program pinhole, which is the card, is not beside this one: build it with `cargo build --release`"
+    )]
+    NoCard,
+    /// A file of the card could not be made.
+    #[error("cannot create {}: {source}", path.display())]
+    Create {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The card ended by itself.
+    #[error("the card ended by itself ({status}): {log}")]
+    CardEnded {
+        /// How.
+        status: String,
+        /// Its last words.
+        log: String,
+    },
+    /// The card does not listen.
+    #[error("the card did not listen within {} s: {log}", CARD_LIMIT.as_secs())]
+    CardSilent {
+        /// Its last words.
+        log: String,
+    },
+    /// The driver could not be loaded.
+    #[error("the driver could not be loaded: {0}")]
+    Load(AgentError),
+    /// The driver does not take the card.
+    #[error(
+        "the driver is loaded but there is no capture device in the guest; its kernel log:\n{log}"
+    )]
+    NoDevice {
+        /// The last lines of the kernel log.
+        log: String,
+    },
+    /// SIGINT or SIGTERM came.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+/// A running guest with the card in it and the driver loaded. Dropped, both are
+/// killed.
+#[derive(Debug)]
+pub struct Testbed {
+    // The guest first: it must not see its hardware die.
+    /// The machine.
+    pub machine: Machine,
+    /// The card's process.
+    pub card: Process,
+    /// The guest.
+    pub guest: Guest,
+    /// The QEMU.
+    pub qemu: Qemu,
+    /// What runs the guest's instructions.
+    pub accelerator: Accelerator,
+    /// When the machine was started.
+    pub started: SystemTime,
+    card_log: PathBuf,
+    _dir: TempDir,
+}
+
+/// What is left to be told of a testbed that was ended.
+#[derive(Debug)]
+pub struct Finished {
+    /// The guest.
+    pub guest: Guest,
+    /// Its kernel's release, as the kernel itself gave it.
+    pub release: String,
+    /// The QEMU.
+    pub qemu: Qemu,
+    /// What ran the guest's instructions.
+    pub accelerator: Accelerator,
+    /// Time from QEMU's start until the guest could be spoken to.
+    pub boot: Duration,
+    /// When the machine was started.
+    pub started: SystemTime,
+    /// How the machine was turned off.
+    pub off: Off,
+}
+
+impl Testbed {
+    /// Provides what is missing, starts the card and the machine, and loads the
+    /// driver.
+    ///
+    /// # Errors
+    ///
+    /// [`TestbedError`]; whatever had been started is ended by then.
+    pub fn start(spec: &TestbedSpec, progress: &Progress) -> Result<Self, TestbedError> {
+        let catalog = Catalog::builtin();
+        let id = spec.kernel.as_deref().unwrap_or(catalog.default_id());
+        let recipe = catalog.get(id)?;
+        let qemu = qemu::ensure(spec.qemu.as_deref(), progress)?;
+        let guest = images::ensure_guest(&recipe, progress)?;
+        let driver = images::ensure_driver(&guest, progress)?;
+
+        let step = progress.step(format!("booting {} ({})", guest.id, guest.release));
+        let dir = private_dir()?;
+        let socket = dir.path().join("card");
+        let card_log = spec.card_log.clone().unwrap_or(dir.path().join("card.log"));
+        let card = start_card(spec, &socket, &card_log)?;
+        let defaults = Hardware::default();
+        let hardware = Hardware {
+            accelerator: spec.accelerator.unwrap_or(defaults.accelerator),
+            cpus: spec.cpus.unwrap_or(defaults.cpus),
+            memory_mib: spec.ram_mib.unwrap_or(defaults.memory_mib),
+            vhost_user: vec![card_device(&qemu, socket)],
+            disks: disks(&spec.disks),
+            ..defaults
+        };
+        let accelerator = hardware.accelerator;
+        let started = SystemTime::now();
+        let machine = Machine::boot(&Spec {
+            qemu: qemu.clone(),
+            kernel: guest.kernel.clone(),
+            initramfs: guest.initramfs.clone(),
+            overlay: Overlay {
+                files: vec![(DRIVER.to_owned(), driver)],
+            },
+            append: spec.append.clone(),
+            hardware,
+            console_log: spec.console_log.clone(),
+            boot_limit: BOOT_LIMIT,
+        });
+        let mut testbed = Self {
+            machine: machine.map_err(interrupted)?,
+            card,
+            guest,
+            qemu,
+            accelerator,
+            started,
+            card_log,
+            _dir: dir,
+        };
+        step.update("loading the driver");
+        testbed.load_driver()?;
+        step.done();
+        Ok(testbed)
+    }
+
+    /// Turns the guest off, then ends the card.
+    ///
+    /// # Errors
+    ///
+    /// [`TestbedError::CardEnded`] if the card had ended before it was told to.
+    pub fn finish(mut self) -> Result<Finished, TestbedError> {
+        let ended = self.card.try_wait();
+        let off = self.machine.power_off(GUEST_LIMIT);
+        if off != Off::ByGuest {
+            log::warn!("the guest did not turn itself off, QEMU was ended");
+        }
+        self.card.terminate(CARD_LIMIT);
+        if let Some(status) = ended {
+            return Err(self.card_ended(status));
+        }
+        Ok(Finished {
+            release: self.machine.hello().release.clone(),
+            boot: self.machine.boot_time(),
+            guest: self.guest,
+            qemu: self.qemu,
+            accelerator: self.accelerator,
+            started: self.started,
+            off,
+        })
+    }
+
+    fn load_driver(&mut self) -> Result<(), TestbedError> {
+        let params = match self.qemu.virtio_id {
+            MEDIA_ID => String::new(),
+            id => format!("standin_id={id}"),
+        };
+        let module = DRIVER.to_owned();
+        let load = Load { module, params };
+        let loaded = self.machine.agent().call(load, GUEST_LIMIT);
+        if let Err(error) = loaded {
+            return Err(match (self.card.try_wait(), error) {
+                (Some(status), _) => self.card_ended(status),
+                (None, AgentError::Interrupted) => TestbedError::Interrupted,
+                (None, error) => TestbedError::Load(error),
+            });
+        }
+        let path = DEVICE.to_owned();
+        let device = Read { path, limit: 256 };
+        match self.machine.agent().call(device, GUEST_LIMIT) {
+            Ok(_) => Ok(()),
+            Err(AgentError::Interrupted) => Err(TestbedError::Interrupted),
+            Err(_) => match self.card.try_wait() {
+                Some(status) => Err(self.card_ended(status)),
+                None => Err(TestbedError::NoDevice {
+                    log: self.kernel_log(),
+                }),
+            },
+        }
+    }
+
+    fn kernel_log(&self) -> String {
+        let log = self.machine.agent().call(Log { since: 0 }, GUEST_LIMIT);
+        let records = log.map(|log| log.records).unwrap_or_default();
+        let last = records.len().saturating_sub(10);
+        let lines: Vec<_> = records[last..]
+            .iter()
+            .map(|record| format!("  {}", record.text))
+            .collect();
+        lines.join("\n")
+    }
+
+    fn card_ended(&self, status: ExitStatus) -> TestbedError {
+        TestbedError::CardEnded {
+            status: status.to_string(),
+            log: last_words(&self.card_log),
+        }
+    }
+}
+
+/// The card as QEMU is to see it.
+fn card_device(qemu: &Qemu, socket: PathBuf) -> VhostUser {
+    let properties = match qemu.generic {
+        true => vec![
+            format!("virtio-id={}", qemu.virtio_id),
+            format!("num_vqs={QUEUES}"),
+            format!("config_size={CONFIG_SIZE}"),
+        ],
+        false => Vec::new(),
+    };
+    VhostUser {
+        socket,
+        device: qemu.device.clone(),
+        properties,
+    }
+}
+
+fn disks(paths: &[PathBuf]) -> Vec<Disk> {
+    let disk = |(index, path): (usize, &PathBuf)| Disk {
+        path: path.clone(),
+        serial: format!("disk{index}"),
+    };
+    paths.iter().enumerate().map(disk).collect()
+}
+
+/// Starts the card and waits until it listens.
+fn start_card(spec: &TestbedSpec, socket: &Path, log: &Path) -> Result<Process, TestbedError> {
+    let program = companion("pinhole").ok_or(TestbedError::NoCard)?;
+    let file = File::create(log).map_err(|source| TestbedError::Create {
+        path: log.to_owned(),
+        source,
+    })?;
+    let mut command = Command::new(program);
+    command.arg("device").arg("--socket-path").arg(socket);
+    if let Some(source) = &spec.source {
+        command.arg("--source").arg(source);
+    }
+    if let Some(witness) = &spec.witness {
+        command.arg("--witness").arg(witness);
+    }
+    if spec.free_running {
+        command.args(["--rate", "max"]);
+    }
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(file);
+    let mut card = Process::spawn(command)?;
+    let deadline = Instant::now() + CARD_LIMIT;
+    while !listens(socket) {
+        match card.wait(LOOK) {
+            Ok(None) => {}
+            Ok(Some(status)) => {
+                return Err(TestbedError::CardEnded {
+                    status: status.to_string(),
+                    log: last_words(log),
+                });
+            }
+            Err(ProcessError::Interrupted) => return Err(TestbedError::Interrupted),
+            Err(error) => return Err(error.into()),
+        }
+        if Instant::now() >= deadline {
+            return Err(TestbedError::CardSilent {
+                log: last_words(log),
+            });
+        }
+    }
+    Ok(card)
+}
+
+/// Whether somebody listens on a Unix socket, by the kernel's own list: to try
+/// a connection would be to be a front end.
+fn listens(socket: &Path) -> bool {
+    fs::read_to_string("/proc/net/unix").is_ok_and(|list| is_listening(&list, socket))
+}
+
+/// Looks in the text of /proc/net/unix, whose fields are number, references,
+/// protocol, flags, type, state, inode, path.
+fn is_listening(list: &str, socket: &Path) -> bool {
+    /// `__SO_ACCEPTCON` of linux/net.h.
+    const LISTENING: u32 = 1 << 16;
+    list.lines().any(|line| {
+        let mut fields = line.split_whitespace();
+        let flags = fields
+            .nth(3)
+            .and_then(|flags| u32::from_str_radix(flags, 16).ok());
+        let path = fields.nth(3);
+        path.map(Path::new) == Some(socket) && flags.is_some_and(|flags| flags & LISTENING != 0)
+    })
+}
+
+/// The last line that says anything.
+fn last_words(log: &Path) -> String {
+    let text = fs::read_to_string(log).unwrap_or_default();
+    let last = text.lines().rev().find(|line| !line.trim().is_empty());
+    last.unwrap_or("it said nothing").trim().to_owned()
+}
+
+fn interrupted(error: MachineError) -> TestbedError {
+    match error {
+        MachineError::Interrupted => TestbedError::Interrupted,
+        other => other.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    #[test]
+    fn a_socket_listens_from_its_listen_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("socket");
+        assert!(!listens(&path));
+        let listener = UnixListener::bind(&path).unwrap();
+        assert!(listens(&path));
+        drop(listener);
+        assert!(!listens(&path));
+    }
+
+    #[test]
+    fn a_socket_that_is_only_bound_does_not_listen() {
+        let line = "0000000000000000: 00000002 00000000 00000000 0001 01 31337 /run/card\n";
+        assert!(!is_listening(line, Path::new("/run/card")));
+        let line = line.replacen(" 00000000 0001", " 00010000 0001", 1);
+        assert!(is_listening(&line, Path::new("/run/card")));
+        assert!(!is_listening(&line, Path::new("/run/car")));
+    }
+}
