@@ -11,7 +11,7 @@ fn main() -> io::Result<()> {
     println!("cargo::rerun-if-changed={DRIVER}");
     let dir = Path::new(&env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default()).join(DRIVER);
     let mut names = Vec::new();
-    for entry in fs::read_dir(&dir).into_iter().flatten() {
+    for entry in fs::read_dir(&dir)? {
         let name = entry?.file_name().to_string_lossy().into_owned();
         // What a build in that folder leaves behind is not a source.
         let generated = name.starts_with('.') || name.ends_with(".mod.c");

@@ -40,11 +40,14 @@ enum Command {
     /// Remove what was built.
     Remove {
         /// The guests.
-        #[arg(required_unless_present = "all")]
+        #[arg(required_unless_present_any = ["all", "old"])]
         ids: Vec<String>,
         /// All guests, and the QEMU.
         #[arg(long, conflicts_with = "ids")]
         all: bool,
+        /// Only what other versions of Pinhole, or of its driver, built.
+        #[arg(long, conflicts_with_all = ["ids", "all"])]
+        old: bool,
     },
 }
 
@@ -55,7 +58,14 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
     match args.command {
         Command::List { json } => list(&catalog, &cache, json)?,
         Command::Build { ids } => build(&catalog, &ids)?,
-        Command::Remove { ids, all } => remove(&catalog, &cache, &ids, all)?,
+        Command::Remove { ids, all, old } => {
+            let recipes = if all || old {
+                catalog.recipes().collect()
+            } else {
+                named(&catalog, &ids)?
+            };
+            remove(&cache, &recipes, all || old, old)?;
+        }
     }
     Ok(SUCCESS)
 }
@@ -170,19 +180,14 @@ fn build(catalog: &Catalog, ids: &[String]) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn remove(catalog: &Catalog, cache: &Cache, ids: &[String], all: bool) -> anyhow::Result<()> {
+fn remove(cache: &Cache, recipes: &[Recipe], qemu: bool, old: bool) -> anyhow::Result<()> {
     let progress = Progress::stderr();
     let mut freed = 0;
-    let recipes = if all {
-        catalog.recipes().collect()
-    } else {
-        named(catalog, ids)?
-    };
     for recipe in recipes {
-        freed += images::remove(cache, &recipe.id, &progress)?;
+        freed += images::remove(cache, recipe, old, &progress)?;
     }
-    if all {
-        freed += qemu::remove(cache, &progress)?;
+    if qemu {
+        freed += qemu::remove(cache, old, &progress)?;
     }
     println!(
         "{} MiB removed from {}",

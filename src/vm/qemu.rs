@@ -45,12 +45,13 @@ const FORMAT: u32 = 1;
 const QEMU: &str = "qemu";
 const PROBE: &str = "probe";
 
-/// Directories of a QEMU's tree that it does not read.
-const UNUSED: [&str; 6] = [
+/// What of a QEMU's tree it does not read.
+const UNUSED: [&str; 7] = [
+    "/usr/bin/qemu-system-i386",
     "/usr/share/doc",
-    "/usr/share/man",
-    "/usr/share/locale",
     "/usr/share/lintian",
+    "/usr/share/locale",
+    "/usr/share/man",
     "/var/cache",
     "/var/lib/apt",
 ];
@@ -132,10 +133,13 @@ pub fn unpacked(cache: &Cache) -> Option<PathBuf> {
     cache.get(&entry(Catalog::builtin().qemu()))
 }
 
-/// Removes all QEMUs from the cache; returns how many bytes of disk that gave
-/// back.
-pub fn remove(cache: &Cache, progress: &Progress) -> Result<u64> {
-    Ok(cache.remove(QEMU, PROGRAM, progress)? + cache.remove(PROBE, PROGRAM, progress)?)
+/// Removes the QEMUs in the cache, all or only `old` ones; returns how many
+/// bytes of disk that gave back.
+pub fn remove(cache: &Cache, old: bool, progress: &Progress) -> Result<u64> {
+    let current = entry(Catalog::builtin().qemu()).key;
+    let keep = old.then_some(current.as_str());
+    let probes = cache.remove(PROBE, PROGRAM, None, progress)?;
+    Ok(probes + cache.remove(QEMU, PROGRAM, keep, progress)?)
 }
 
 fn entry(recipe: &QemuRecipe) -> Entry {
@@ -157,7 +161,7 @@ fn ensure_tree(cache: &Cache, recipe: &QemuRecipe, progress: &Progress) -> Resul
         };
         let root = workspace.dir.join("root");
         bootstrap::unpack(packages, &root, workspace, &step)?;
-        Tree::new(root).prune(&UNUSED)?;
+        Tree::new(root).prune(UNUSED.map(str::to_owned))?;
         step.done();
         Ok(())
     })?;

@@ -97,7 +97,7 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
 }
 
 /// The release of the one kernel in a tree.
-fn release(tree: &Tree, what: &str) -> Result<String> {
+pub fn release(tree: &Tree, what: &str) -> Result<String> {
     let dir = tree.resolve("/lib/modules")?;
     let kernels: Vec<_> = crate::vm::provision::cache::list(&dir)?
         .into_iter()

@@ -3,7 +3,7 @@
 //! The compiler, the kernel's headers and its build programs are the tree's
 //! own. The build is entered with chroot(8) in a mount namespace of its own, as
 //! root or in a user namespace, so that its mounts are gone when it is, however
-//! it ends; the tree is not written to.
+//! it ends; in the tree it writes nothing.
 
 use std::fs;
 use std::path::Path;
@@ -13,7 +13,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::vm::progress::Step;
 use crate::vm::provision::cache::Workspace;
-use crate::vm::provision::tree::{Tree, WORK};
+use crate::vm::provision::tree::Tree;
 use crate::vm::provision::{Context, Error, Result, process};
 
 /// The driver's sources: names and contents.
@@ -21,6 +21,9 @@ pub const SOURCES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/driver
 
 /// The module that comes out.
 pub const MODULE: &str = "pinhole.ko";
+
+/// Where the sources are mounted in the tree for the build.
+const MOUNT: &str = "/build";
 
 /// Enters the tree $1 with the sources $2 at its directory $3. The kernel's
 /// build wants /proc and /dev.
@@ -54,6 +57,10 @@ pub fn build(
     workspace: &Workspace<'_>,
     step: &Step,
 ) -> Result<()> {
+    for dir in [MOUNT, "/proc", "/dev"] {
+        let dir = tree.root().join(dir.trim_start_matches('/'));
+        fs::create_dir_all(&dir).context("create", &dir)?;
+    }
     let build = workspace.dir.join("build");
     fs::create_dir(&build).context("create", &build)?;
     for (name, contents) in sources {
@@ -79,10 +86,10 @@ pub fn build(
             "--",
         ])
         .args(["sh", "-ec", ENTER, "sh"])
-        .args([tree.root(), &build, Path::new(WORK)])
+        .args([tree.root(), &build, Path::new(MOUNT)])
         .args(["make", "-j2", "-C"])
         .arg(format!("/lib/modules/{release}/build"))
-        .arg(format!("M={WORK}"))
+        .arg(format!("M={MOUNT}"))
         .arg("modules");
     let mut complaint = Complaint::default();
     let status = process::run(command, workspace, |line| {

@@ -36,22 +36,31 @@ const TREE: &str = "tree";
 const GUEST: &str = "guest";
 const DRIVER: &str = "driver";
 
-/// Directories of a tree that no build and no guest reads.
-const UNUSED: [&str; 14] = [
-    "/usr/share/doc",
-    "/usr/share/man",
-    "/usr/share/info",
-    "/usr/share/locale",
-    "/usr/share/lintian",
+/// What of a tree no build and no guest reads.
+const UNUSED: [&str; 12] = [
+    "/lib/systemd",
+    "/lib/udev",
+    "/usr/share/bash-completion",
     "/usr/share/bug",
-    "/usr/share/qemu/edk2-licenses.txt.d",
+    "/usr/share/doc",
+    "/usr/share/info",
+    "/usr/share/lintian",
+    "/usr/share/locale",
+    "/usr/share/man",
+    "/usr/share/zsh",
     "/var/cache",
     "/var/lib/apt",
-    "/usr/lib/gcc/x86_64-linux-gnu/libsanitizer",
-    "/usr/lib/systemd",
-    "/usr/lib/udev",
-    "/usr/share/bash-completion",
-    "/usr/share/zsh",
+];
+
+/// Modules of a kernel that are for hardware no guest has, half of them all.
+const UNUSED_MODULES: [&str; 7] = [
+    "drivers/gpu",
+    "drivers/infiniband",
+    "drivers/media/usb",
+    "drivers/net",
+    "drivers/scsi",
+    "drivers/staging",
+    "sound",
 ];
 
 /// A guest that is ready to boot.
@@ -73,8 +82,8 @@ pub struct Guest {
     pub packages: Vec<bootstrap::Version>,
     /// The tree that it was made from, in which to build modules for it.
     pub tree: PathBuf,
-    /// The key of that tree.
-    tree_key: String,
+    /// What it was made by.
+    recipe: Recipe,
 }
 
 /// The guest of a recipe; built where the cache does not have it.
@@ -104,7 +113,7 @@ pub fn ensure_guest_in(cache: &Cache, recipe: &Recipe, progress: &Progress) -> R
         boot_modules: manifest.boot_modules,
         packages: manifest.packages,
         tree: tree.root().to_owned(),
-        tree_key: tree_entry(recipe).key,
+        recipe: recipe.clone(),
     })
 }
 
@@ -115,15 +124,7 @@ pub fn ensure_driver(guest: &Guest, progress: &Progress) -> Result<PathBuf> {
 
 /// pinhole.ko for a guest, in a cache of one's own.
 pub fn ensure_driver_in(cache: &Cache, guest: &Guest, progress: &Progress) -> Result<PathBuf> {
-    let entry = Entry {
-        kind: DRIVER,
-        name: guest.id.clone(),
-        key: key(&format!(
-            "{} {}",
-            guest.tree_key,
-            driver::digest(driver::SOURCES)
-        )),
-    };
+    let entry = driver_entry(&guest.recipe);
     let dir = cache.ensure(&entry, progress, |workspace| {
         let step = progress.step(format!("building the driver for {}", guest.id));
         let tree = Tree::new(guest.tree.clone());
@@ -141,8 +142,14 @@ fn ensure_tree(cache: &Cache, recipe: &Recipe, progress: &Progress) -> Result<Tr
         let versions = bootstrap::unpack(recipe.packages(), &root, workspace, &step)?;
         step.update("removing what nothing reads");
         let tree = Tree::new(root);
-        tree.make_habitable()?;
-        tree.prune(&UNUSED)?;
+        tree.link_shell_and_awk()?;
+        let modules = format!("/lib/modules/{}/kernel", base::release(&tree, &recipe.id)?);
+        tree.prune(UNUSED.iter().map(|path| (*path).to_owned()))?;
+        tree.prune(
+            UNUSED_MODULES
+                .iter()
+                .map(|path| format!("{modules}/{path}")),
+        )?;
         base::write_json(&workspace.dir.join(base::PACKAGES), &versions)?;
         step.update("flushing to disk");
         step.done();
@@ -158,7 +165,7 @@ fn tree_entry(recipe: &Recipe) -> Entry {
         kind: TREE,
         name: recipe.id.clone(),
         key: key(&format!(
-            "{TREE_FORMAT} {:?} {:?} {:?} {UNUSED:?}",
+            "{TREE_FORMAT} {:?} {:?} {:?} {UNUSED:?} {UNUSED_MODULES:?}",
             recipe.suite, recipe.release, recipe.packages
         )),
     }
@@ -174,6 +181,19 @@ fn guest_entry(recipe: &Recipe) -> Entry {
             base::FORMAT,
             tree_entry(recipe).key,
             recipe.initramfs
+        )),
+    }
+}
+
+/// Where the driver for a recipe's guest is kept.
+fn driver_entry(recipe: &Recipe) -> Entry {
+    Entry {
+        kind: DRIVER,
+        name: recipe.id.clone(),
+        key: key(&format!(
+            "{} {}",
+            tree_entry(recipe).key,
+            driver::digest(driver::SOURCES)
         )),
     }
 }

@@ -2,10 +2,10 @@
 
 use serde::Serialize;
 
-use super::{DRIVER, GUEST, Recipe, TREE, base, guest_entry};
+use super::{Recipe, base, driver_entry, guest_entry, tree_entry};
 use crate::vm::progress::Progress;
 use crate::vm::provision::Result;
-use crate::vm::provision::cache::{Cache, disk_usage, list};
+use crate::vm::provision::cache::{Cache, disk_usage};
 
 /// What of a guest is in the cache.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -27,25 +27,31 @@ pub fn state(cache: &Cache, recipe: &Recipe) -> Result<State> {
         Some(dir) => Some(base::Manifest::read(dir)?.release),
         None => None,
     };
-    let kinds = [TREE, GUEST, DRIVER];
+    let shelves = [
+        driver_entry(recipe),
+        guest_entry(recipe),
+        tree_entry(recipe),
+    ]
+    .map(|entry| cache.shelf(entry.kind, &entry.name));
     Ok(State {
         id: recipe.id.clone(),
         release,
         built: dir.is_some(),
-        bytes: kinds
-            .iter()
-            .map(|kind| disk_usage(&cache.shelf(kind, &recipe.id)))
-            .sum(),
+        bytes: shelves.iter().map(|shelf| disk_usage(shelf)).sum(),
     })
 }
 
-/// Removes all builds of a guest; returns how many bytes of disk that gave back.
-pub fn remove(cache: &Cache, id: &str, progress: &Progress) -> Result<u64> {
+/// Removes the builds of a guest, all or only `old` ones that its recipe no
+/// longer leads to; returns how many bytes of disk that gave back.
+pub fn remove(cache: &Cache, recipe: &Recipe, old: bool, progress: &Progress) -> Result<u64> {
     let mut freed = 0;
-    for kind in [DRIVER, GUEST, TREE] {
-        if !list(&cache.shelf(kind, id))?.is_empty() {
-            freed += cache.remove(kind, id, progress)?;
-        }
+    for entry in [
+        driver_entry(recipe),
+        guest_entry(recipe),
+        tree_entry(recipe),
+    ] {
+        let keep = old.then_some(entry.key.as_str());
+        freed += cache.remove(entry.kind, &entry.name, keep, progress)?;
     }
     Ok(freed)
 }

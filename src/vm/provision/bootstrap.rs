@@ -7,7 +7,7 @@
 //! can be removed like any directory.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::cache::Workspace;
@@ -40,6 +40,13 @@ pub fn unpack(
     workspace: &Workspace<'_>,
     step: &Step,
 ) -> Result<Vec<Version>> {
+    let mirror = mirror()?;
+    if find_in_path("mmdebstrap").is_none() {
+        return Err(Error::MissingTool {
+            tool: "mmdebstrap",
+            package: "mmdebstrap",
+        });
+    }
     fs::create_dir(root).context("create", root)?;
     let mut command = Command::new("mmdebstrap");
     command
@@ -60,18 +67,12 @@ pub fn unpack(
     if let Some(release) = packages.release {
         command.arg(format!("--aptopt=APT::Default-Release \"{release}\""));
     }
-    let mirror = mirror()?;
+    command.args(proxies().iter().map(|line| format!("--aptopt={line}")));
     command.arg(packages.suite).arg(root);
     for suite in std::iter::once(packages.suite).chain(packages.release) {
         command.arg(format!("deb {mirror} {suite} main"));
     }
 
-    if !in_path("mmdebstrap") {
-        return Err(Error::MissingTool {
-            tool: "mmdebstrap",
-            package: "mmdebstrap",
-        });
-    }
     let mut complaint = Complaint::default();
     let status = process::run(command, workspace, |line| {
         if let Some(doing) = line.strip_prefix("I: ") {
@@ -143,7 +144,7 @@ fn mirror() -> Result<String> {
     {
         return Ok(mirror.trim().to_owned());
     }
-    if !in_path("apt-get") {
+    if find_in_path("apt-get").is_none() {
         return Err(Error::NoApt);
     }
     let output = Command::new("apt-get")
@@ -172,13 +173,23 @@ fn main_archive(targets: &str) -> Option<String> {
     })
 }
 
-/// True if a program is in PATH.
-pub fn in_path(program: &str) -> bool {
-    find_in_path(program).is_some()
+/// The proxies that this system's apt goes through, as lines of its
+/// configuration; mmdebstrap's own apt does not read that. Where apt cannot be
+/// asked there are none.
+fn proxies() -> Vec<String> {
+    let dump = Command::new("apt-config")
+        .args(["dump", "Acquire"])
+        .output();
+    let text = dump.map(|dump| dump.stdout).unwrap_or_default();
+    String::from_utf8_lossy(&text)
+        .lines()
+        .filter(|line| line.contains("::Proxy") && !line.ends_with("\"\";"))
+        .map(str::to_owned)
+        .collect()
 }
 
 /// Where a program is in PATH.
-pub fn find_in_path(program: &str) -> Option<std::path::PathBuf> {
+pub fn find_in_path(program: &str) -> Option<PathBuf> {
     std::env::split_paths(&std::env::var_os("PATH")?)
         .map(|dir| dir.join(program))
         .find(|path| rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok())

@@ -8,6 +8,7 @@
 //! and is removed.
 
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -44,7 +45,7 @@ pub struct Entry {
 pub struct Workspace<'a> {
     /// An empty directory that becomes the entry.
     pub dir: &'a Path,
-    /// Where to log; kept when the build fails.
+    /// Where programs' output goes; it outlives the build.
     pub log: &'a Path,
     /// The lock on the entry, for the standard input of started programs.
     pub lock: &'a File,
@@ -113,7 +114,13 @@ impl Cache {
         let logs = self.root.join("log");
         fs::create_dir_all(&logs).context("create", &logs)?;
         let log = logs.join(format!("{}-{}.log", entry.kind, entry.name));
-        File::create(&log).context("create", &log)?;
+        // What is there is of an earlier build.
+        match fs::remove_file(&log) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(error).context("remove", &log);
+            }
+            _ => {}
+        }
         build(&Workspace {
             dir: &partial.0,
             log: &log,
@@ -126,31 +133,31 @@ impl Cache {
         Ok(path)
     }
 
-    /// Removes everything of a kind under a name; returns how many bytes of
-    /// disk that gave back.
-    pub fn remove(&self, kind: &'static str, name: &str, progress: &Progress) -> Result<u64> {
-        let shelf = self.shelf(kind, name);
+    /// Removes everything of a kind under a name, but for the key `keep`;
+    /// returns how many bytes of disk that gave back.
+    pub fn remove(
+        &self,
+        kind: &'static str,
+        name: &str,
+        keep: Option<&str>,
+        progress: &Progress,
+    ) -> Result<u64> {
         let mut freed = 0;
-        for path in list(&shelf)? {
-            let Some(key) = path.file_name().and_then(|name| name.to_str()) else {
+        for path in list(&self.shelf(kind, name))? {
+            let file = path.file_name().unwrap_or_default().to_string_lossy();
+            let key = file.strip_suffix(".partial").unwrap_or(&file);
+            if !path.is_dir() || keep == Some(key) {
                 continue;
-            };
-            let Some(key) = key
-                .strip_suffix(".partial")
-                .or(Some(key))
-                .filter(|_| path.is_dir())
-            else {
-                continue;
-            };
+            }
             let entry = Entry {
                 kind,
                 name: name.to_owned(),
                 key: key.to_owned(),
             };
             let _lock = self.lock(&entry, progress)?;
-            // First out of sight, then away: never a whole-looking half.
-            let partial = Partial(self.path(&entry).with_extension("partial"));
             freed += disk_usage(&path);
+            // First out of sight, then away: never half of it in its place.
+            let partial = Partial(self.path(&entry).with_extension("partial"));
             if path != partial.0 {
                 partial.clear()?;
                 fs::rename(&path, &partial.0).context("rename", &path)?;
@@ -185,7 +192,7 @@ impl Cache {
             }
             waiting.get_or_insert_with(|| {
                 progress.step(format!(
-                    "waiting for another pinhole, which builds the {} of {}",
+                    "waiting for another pinhole that is at work on the {} of {}",
                     entry.kind, entry.name
                 ))
             });
@@ -218,7 +225,7 @@ struct Partial(PathBuf);
 impl Partial {
     fn clear(&self) -> Result<()> {
         match fs::remove_dir_all(&self.0) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
                 Err(error).context("remove", &self.0)
             }
             _ => Ok(()),
@@ -238,7 +245,7 @@ impl Drop for Partial {
 pub fn list(dir: &Path) -> Result<Vec<PathBuf>> {
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error).context("read", dir),
     };
     let mut paths = entries
@@ -266,4 +273,97 @@ pub fn disk_usage(path: &Path) -> u64 {
         0
     };
     meta.blocks() * 512 + below
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    fn entry(key: &str) -> Entry {
+        Entry {
+            kind: "tree",
+            name: "guest".to_owned(),
+            key: key.to_owned(),
+        }
+    }
+
+    fn cache() -> (tempfile::TempDir, Cache) {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::at(dir.path().join("cache"));
+        (dir, cache)
+    }
+
+    #[test]
+    fn a_failed_build_leaves_nothing() {
+        let (_dir, cache) = cache();
+        let error = cache.ensure(&entry("a"), &Progress::silent(), |workspace| {
+            fs::write(workspace.dir.join("half"), "").unwrap();
+            Err(Error::NoMirror)
+        });
+        assert!(matches!(error, Err(Error::NoMirror)));
+        assert_eq!(cache.get(&entry("a")), None);
+        let left = list(&cache.shelf("tree", "guest")).unwrap();
+        assert!(left.iter().all(|path| path.is_file()), "{left:?}");
+    }
+
+    #[test]
+    fn what_a_dead_build_left_is_not_in_the_next() {
+        let (_dir, cache) = cache();
+        let stale = cache.shelf("tree", "guest").join("a.partial");
+        fs::create_dir_all(&stale).unwrap();
+        fs::write(stale.join("stale"), "").unwrap();
+        let built = cache
+            .ensure(&entry("a"), &Progress::silent(), |workspace| {
+                assert_eq!(list(workspace.dir).unwrap(), [""; 0].map(PathBuf::from));
+                fs::write(workspace.dir.join("whole"), "").unwrap();
+                Ok(())
+            })
+            .unwrap();
+        assert_eq!(list(&built).unwrap(), [built.join("whole")]);
+        assert!(!stale.exists());
+    }
+
+    #[test]
+    fn one_of_many_builds() {
+        let (_dir, cache) = cache();
+        let builds = AtomicU32::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    cache.ensure(&entry("a"), &Progress::silent(), |_| {
+                        builds.fetch_add(1, Ordering::Relaxed);
+                        Ok(())
+                    })
+                });
+            }
+        });
+        assert_eq!(builds.into_inner(), 1);
+    }
+
+    #[test]
+    fn removal_spares_the_key_to_keep() {
+        let (_dir, cache) = cache();
+        for key in ["a", "b"] {
+            let build = |workspace: &Workspace<'_>| {
+                fs::write(workspace.dir.join("file"), [1; 10_000]).unwrap();
+                Ok(())
+            };
+            cache
+                .ensure(&entry(key), &Progress::silent(), build)
+                .unwrap();
+        }
+        let remove = |keep| {
+            cache
+                .remove("tree", "guest", keep, &Progress::silent())
+                .unwrap()
+        };
+        assert!(remove(Some("b")) >= 10_000);
+        assert_eq!(cache.get(&entry("a")), None);
+        assert!(cache.get(&entry("b")).is_some());
+        assert!(remove(None) >= 10_000);
+        assert_eq!(remove(None), 0);
+        assert_eq!(cache.get(&entry("b")), None);
+    }
 }

@@ -12,8 +12,6 @@ use super::{Context, Error, Result};
 
 /// The loader of x86-64 programs, as their headers name it.
 const LOADER: &str = "/lib64/ld-linux-x86-64.so.2";
-/// Where a directory of the outside is mounted for work inside a tree.
-pub const WORK: &str = "/work";
 /// Where Debian's loader looks without a cache, first to last.
 const LIBRARIES: [&str; 2] = ["/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu"];
 
@@ -109,31 +107,30 @@ impl Tree {
     }
 
     /// Does what the packages' own scripts would have done, as far as shell
-    /// scripts and kernel builds need it (`sh` and `awk` are links made at
-    /// configuration time on some releases), and makes the directories that
-    /// [`WORK`], /proc and /dev are mounted on.
-    pub fn make_habitable(&self) -> Result<()> {
+    /// scripts need it: `sh` and `awk` are links made at configuration time on
+    /// some releases.
+    pub fn link_shell_and_awk(&self) -> Result<()> {
         for (dir, name, target) in [("/bin", "sh", "dash"), ("/usr/bin", "awk", "mawk")] {
             let link = self.resolve(dir)?.join(name);
             if fs::symlink_metadata(&link).is_err() {
                 symlink(target, &link).context("create", &link)?;
             }
         }
-        for dir in [WORK, "/proc", "/dev"] {
-            let dir = self.root.join(dir.trim_start_matches('/'));
-            fs::create_dir_all(&dir).context("create", &dir)?;
-        }
         Ok(())
     }
 
-    /// Removes directories that nothing here reads; those that are not there
-    /// are no error.
-    pub fn prune(&self, paths: &[&str]) -> Result<()> {
+    /// Removes files and directories that nothing here reads; one that is not
+    /// there is no error.
+    pub fn prune(&self, paths: impl IntoIterator<Item = String>) -> Result<()> {
         for path in paths {
-            let Ok(path) = self.resolve(path) else {
+            let Ok(path) = self.resolve(&path) else {
                 continue;
             };
-            fs::remove_dir_all(&path).context("remove", &path)?;
+            let removed = match path.is_dir() {
+                true => fs::remove_dir_all(&path),
+                false => fs::remove_file(&path),
+            };
+            removed.context("remove", &path)?;
         }
         Ok(())
     }
