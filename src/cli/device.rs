@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Write;
+use std::os::fd::RawFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -26,8 +27,14 @@ const WITNESS_PATIENCE: Duration = Duration::from_secs(1);
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Listen for front ends on this Unix socket.
-    #[arg(long, value_name = "PATH")]
-    socket_path: PathBuf,
+    #[arg(long, value_name = "PATH", required_unless_present = "fd")]
+    socket_path: Option<PathBuf>,
+
+    /// Listen on this inherited file descriptor, a listening Unix socket,
+    /// instead.
+    #[arg(long, value_name = "N", conflicts_with = "socket_path")]
+    #[arg(value_parser = clap::value_parser!(RawFd).range(0..))]
+    fd: Option<RawFd>,
 
     /// What the camera sees.
     #[arg(long, value_name = "SPEC", default_value = "pattern")]
@@ -53,6 +60,11 @@ enum RateArg {
 
 /// Runs the subcommand.
 pub fn run(args: Args) -> anyhow::Result<u8> {
+    let inherited = args.fd.map(|fd| {
+        // SAFETY: nothing has been opened by this process yet, so it is what
+        // the user names by the argument, to be used for this alone.
+        unsafe { ListeningSocket::inherit(fd) }
+    });
     let source = source::open(&args.source)?;
     let rate = match args.rate {
         RateArg::Guest => Rate::Guest,
@@ -74,8 +86,14 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
             stop.request();
         }
     });
-    let socket = ListeningSocket::bind(&args.socket_path)?;
-    log::info!("listening on {}", args.socket_path.display());
+    let socket = match (inherited, &args.socket_path) {
+        (Some(socket), _) => socket?,
+        (None, Some(path)) => ListeningSocket::bind(path)?,
+        (None, None) => anyhow::bail!("there is nothing to listen on; pass --socket-path or --fd"),
+    };
+    if let Some(path) = &args.socket_path {
+        log::info!("listening on {}", path.display());
+    }
     daemon.serve(socket.listener())?;
     Ok(super::SUCCESS)
 }

@@ -158,6 +158,9 @@ impl Engine {
                     Ok(None) => break,
                     Err(BadQueue) => {
                         self.fault(&"the command queue's available ring is not valid");
+                        // Without this the kick that comes with a valid one
+                        // would be held back.
+                        let _ = vring.enable_notification();
                         break 'queue;
                     }
                 }
@@ -248,6 +251,7 @@ impl Engine {
                 }
                 Err(BadQueue) => {
                     self.fault(&"the event queue's available ring is not valid");
+                    let _ = vring.enable_notification();
                     break;
                 }
             }

@@ -2,10 +2,13 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+
+use rustix::net::AddressFamily;
+use rustix::net::sockopt::{socket_acceptconn, socket_domain};
 
 /// Why the daemon cannot listen.
 #[derive(Debug, thiserror::Error)]
@@ -16,6 +19,9 @@ pub enum ListenError {
     /// Something that is not a socket has that name.
     #[error("{0} exists and is not a socket; remove it or choose another path")]
     NotASocket(PathBuf),
+    /// What was handed over is not what it should be.
+    #[error("file descriptor {0} is not a listening Unix socket; pass one that is, or a path")]
+    NotListening(RawFd),
     /// The system refuses.
     #[error("cannot listen on {path}: {error}")]
     Bind {
@@ -26,13 +32,20 @@ pub enum ListenError {
     },
 }
 
-/// A listening socket at a path, which is removed with it.
+/// A listening socket. One that was bound to a path here is removed from there
+/// with it.
 #[derive(Debug)]
 pub struct ListeningSocket {
     listener: UnixListener,
+    bound: Option<Bound>,
+}
+
+/// A name in the file system.
+#[derive(Debug)]
+struct Bound {
     path: PathBuf,
     /// Device and inode: by now another daemon's socket may have the name.
-    identity: Option<(u64, u64)>,
+    identity: (u64, u64),
 }
 
 impl ListeningSocket {
@@ -44,10 +57,33 @@ impl ListeningSocket {
             path: path.to_owned(),
             error,
         })?;
-        Ok(Self {
-            listener,
+        let bound = identity(path).map(|identity| Bound {
             path: path.to_owned(),
-            identity: identity(path),
+            identity,
+        });
+        Ok(Self { listener, bound })
+    }
+
+    /// Takes over a listening socket from whoever started this process, who
+    /// bound it and will remove it.
+    ///
+    /// # Safety
+    /// If the file descriptor is open, nothing else in this process uses it.
+    pub unsafe fn inherit(fd: RawFd) -> Result<Self, ListenError> {
+        // What is not open must not become an OwnedFd.
+        if fs::symlink_metadata(format!("/proc/self/fd/{fd}")).is_err() {
+            return Err(ListenError::NotListening(fd));
+        }
+        // SAFETY: it is open, and by the caller's promise nobody else's.
+        let fd_owned = unsafe { OwnedFd::from_raw_fd(fd) };
+        let is_listening = socket_domain(&fd_owned) == Ok(AddressFamily::UNIX)
+            && socket_acceptconn(&fd_owned) == Ok(true);
+        if !is_listening {
+            return Err(ListenError::NotListening(fd));
+        }
+        Ok(Self {
+            listener: fd_owned.into(),
+            bound: None,
         })
     }
 
@@ -65,8 +101,10 @@ impl AsFd for ListeningSocket {
 
 impl Drop for ListeningSocket {
     fn drop(&mut self) {
-        if self.identity.is_some() && identity(&self.path) == self.identity {
-            let _ = fs::remove_file(&self.path);
+        if let Some(bound) = &self.bound
+            && identity(&bound.path) == Some(bound.identity)
+        {
+            let _ = fs::remove_file(&bound.path);
         }
     }
 }
