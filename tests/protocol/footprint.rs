@@ -1,0 +1,43 @@
+//! The daemon's memory, which stays small whatever the frames' size.
+
+use crate::harness::stream::pages;
+use crate::harness::v4l2::*;
+use crate::harness::{Card, Driver, Memory, Options};
+
+/// What the daemon may have resident at most, in KiB.
+const LIMIT_KIB: u64 = 16 << 10;
+
+#[test]
+fn thirty_two_buffers_of_the_largest_picture_fit_into_sixteen_mib() {
+    let card = &mut Card::fast();
+    // Guest memory that the card has touched is counted as resident in it as
+    // well. So there is little of it: all buffers share the same 2 MiB, which
+    // is for the guest to regret and not for the card.
+    let driver = &mut Driver::attach(card, Memory::new(2 << 20), Options::default());
+    let session = driver.open();
+    let sizeimage = driver.set_picture(session, RGB3, 3840, 2160).sizeimage;
+    assert_eq!(driver.reqbufs(session, 32), Ok(32));
+    let start = driver.memory.high().start;
+    let list: Vec<_> = (0..)
+        .zip(pages(0, sizeimage))
+        .map(|(i, (_, len))| (start + i * 211 % 512 * 4096, len))
+        .collect();
+    assert_eq!(list.len(), 6075);
+    for index in 0..32 {
+        driver.qbuf(session, index, &list).unwrap();
+    }
+    driver.streamon(session).unwrap();
+    let mut last = 0;
+    for _ in 0..40 {
+        let buffer = driver.dqbuf(session);
+        assert_eq!(buffer.flags & BUF_FLAG_ERROR, 0);
+        last = buffer.sequence;
+        driver.qbuf(session, buffer.index, &list).unwrap();
+    }
+    let frame = card.frame(session, last);
+    assert_eq!(frame.plane.segments, list);
+    assert_eq!(frame.plane.digests.len(), 6075);
+    let peak = card.status_kib("VmHWM");
+    assert!(peak < LIMIT_KIB, "{peak} KiB resident");
+    driver.streamoff(session).unwrap();
+}

@@ -1,0 +1,15 @@
+//! The card's promises, held against the real binary on a real socket, without
+//! a virtual machine: the tests play the guest's driver.
+
+mod harness;
+
+mod buffers;
+mod capture;
+mod daemon;
+mod footprint;
+mod malformed;
+mod memory_table;
+mod negotiation;
+mod pace;
+mod quiet;
+mod sessions;
