@@ -67,6 +67,7 @@ static void pinhole_release(struct v4l2_device *v4l2_dev)
 						  struct pinhole_device,
 						  v4l2_dev);
 
+	pinhole_cmd_release(dev, dev->ping);
 	put_device(dev->dma_dev);
 	put_device(&dev->vdev->dev);
 	mutex_destroy(&dev->session_mutex);
@@ -92,6 +93,8 @@ static int pinhole_read_config(struct pinhole_device *dev)
 	virtio_cread_le(vdev, struct virtio_media_config, device_type, &type);
 	virtio_cread_bytes(vdev, offsetof(struct virtio_media_config, card),
 			   dev->card, sizeof(dev->card) - 1);
+	if (!dev->card[0])
+		strscpy(dev->card, "virtio-media", sizeof(dev->card));
 
 	if (type != VFL_TYPE_VIDEO || (caps & wanted) != wanted) {
 		dev_err(&vdev->dev,
@@ -158,9 +161,6 @@ static int pinhole_start_virtio(struct pinhole_device *dev)
 	ret = pinhole_events_init(dev);
 	if (ret)
 		return ret;
-	ret = pinhole_watchdog_init(dev);
-	if (ret)
-		return ret;
 
 	virtio_device_ready(vdev);
 	virtqueue_kick(dev->eventq);
@@ -182,15 +182,14 @@ static void pinhole_stop_virtio(struct pinhole_device *dev)
 {
 	pinhole_set_fault(dev, -ENODEV, NULL);
 	cancel_work_sync(&dev->session_work);
+	pinhole_watchdog_stop(dev);
 	pinhole_reset_device(dev->vdev);
 	if (dev->commandq) {
-		pinhole_watchdog_stop(dev);
 		pinhole_cmds_detach(dev);
 		pinhole_events_free(dev);
 		dev->vdev->config->del_vqs(dev->vdev);
 	}
 	pinhole_mem_free_held(dev);
-	pinhole_cmd_release(dev, dev->ping);
 }
 
 /**
@@ -264,6 +263,9 @@ static int pinhole_probe(struct virtio_device *vdev)
 	if (ret)
 		goto err_v4l2;
 	ret = pinhole_probe_dma(dev);
+	if (ret)
+		goto err_v4l2;
+	ret = pinhole_watchdog_init(dev);
 	if (ret)
 		goto err_v4l2;
 	ret = pinhole_start_virtio(dev);

@@ -208,6 +208,7 @@ int pinhole_pin(struct pinhole_mem *mem, unsigned long start,
 {
 	unsigned long nr = ((start + size - 1) >> PAGE_SHIFT) -
 			   (start >> PAGE_SHIFT) + 1;
+	struct pinhole_segments segs = { .left = size };
 	int ret = -EFAULT;
 
 	mem->start = start;
@@ -231,6 +232,7 @@ int pinhole_pin(struct pinhole_mem *mem, unsigned long start,
 	ret = pinhole_map_pinned(mem);
 	if (ret)
 		goto err_put;
+	pinhole_pinned_segments(mem, &segs);
 	goto out;
 
 err_put:
@@ -240,7 +242,7 @@ err_destroy:
 	frame_vector_destroy(mem->vec);
 	mem->vec = NULL;
 out:
-	trace_pinhole_pin(start, size, mem->nr, mem->sgt.orig_nents, ret);
+	trace_pinhole_pin(start, size, mem->nr, segs.count, ret);
 	return ret;
 }
 

@@ -340,9 +340,9 @@ static int pinhole_enum_input(struct file *file, void *priv,
 	if (ret)
 		return ret;
 	input->name[sizeof(input->name) - 1] = '\0';
-	if (input->index != index || !input->name[0] ||
-	    input->type != V4L2_INPUT_TYPE_CAMERA)
+	if (input->index != index || !input->name[0])
 		return pinhole_nonsense(dev, VIDIOC_ENUMINPUT);
+	input->type = V4L2_INPUT_TYPE_CAMERA;
 	input->audioset = 0;
 	input->tuner = 0;
 	input->std = 0;
