@@ -4,9 +4,10 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use vhost::vhost_user::Backend as FrontEndChannel;
 use vhost::vhost_user::message::{VhostUserProtocolFeatures, VhostUserVirtioFeatures};
 use vhost_user_backend::{VhostUserBackend, VringMutex};
-use virtio_bindings::bindings::virtio_config::VIRTIO_F_VERSION_1;
+use virtio_bindings::bindings::virtio_config::{VIRTIO_F_ACCESS_PLATFORM, VIRTIO_F_VERSION_1};
 use virtio_bindings::bindings::virtio_ring::{
     VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC,
 };
@@ -40,6 +41,10 @@ pub struct Backend {
     engine: SharedEngine,
     /// The end of the worker's exit event that the worker waits on.
     exit: Mutex<Option<RawFd>>,
+    /// The channel for requests to the front end. The card makes none, but
+    /// QEMU wants the channel before it gives out VIRTIO_F_ACCESS_PLATFORM,
+    /// and complains if it is closed.
+    requests: Mutex<Option<FrontEndChannel>>,
 }
 
 impl Backend {
@@ -47,6 +52,7 @@ impl Backend {
         Self {
             engine,
             exit: Mutex::new(None),
+            requests: Mutex::new(None),
         }
     }
 
@@ -79,6 +85,7 @@ impl VhostUserBackend for Backend {
 
     fn features(&self) -> u64 {
         1 << VIRTIO_F_VERSION_1
+            | 1 << VIRTIO_F_ACCESS_PLATFORM
             | 1 << VIRTIO_RING_F_INDIRECT_DESC
             | 1 << VIRTIO_RING_F_EVENT_IDX
             | VhostUserVirtioFeatures::PROTOCOL_FEATURES.bits()
@@ -88,6 +95,7 @@ impl VhostUserBackend for Backend {
         VhostUserProtocolFeatures::MQ
             | VhostUserProtocolFeatures::CONFIG
             | VhostUserProtocolFeatures::REPLY_ACK
+            | VhostUserProtocolFeatures::BACKEND_REQ
             | VhostUserProtocolFeatures::RESET_DEVICE
             | VhostUserProtocolFeatures::CONFIGURE_MEM_SLOTS
     }
@@ -112,6 +120,12 @@ impl VhostUserBackend for Backend {
     fn update_memory(&self, _memory: GuestMemoryAtomic<GuestMemoryMmap>) -> io::Result<()> {
         lock(&self.engine).memory_changed();
         Ok(())
+    }
+
+    fn set_backend_req_fd(&self, channel: FrontEndChannel) {
+        if let Ok(mut requests) = self.requests.lock() {
+            *requests = Some(channel);
+        }
     }
 
     fn exit_event(&self, _thread_index: usize) -> Option<(EventConsumer, EventNotifier)> {
