@@ -15,7 +15,7 @@ use signal_hook::iterator::Signals;
 
 use crate::card::{Card, Rate, Witness};
 use crate::source;
-use crate::vhost::{Daemon, ListeningSocket};
+use crate::vhost::{Daemon, InheritedSocket, ListeningSocket};
 
 /// How long a reader of the witness may keep the card waiting before it is
 /// given up.
@@ -23,16 +23,17 @@ const WITNESS_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Run the capture card as a vhost-user backend.
 ///
-/// Serves one front end after another until SIGTERM or SIGINT.
+/// Serves one front end (a QEMU) after another until SIGTERM or SIGINT.
+/// RUST_LOG=debug shows every command.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Listen for front ends on this Unix socket.
     #[arg(long, value_name = "PATH", required_unless_present = "fd")]
     socket_path: Option<PathBuf>,
 
-    /// Listen on this inherited file descriptor, a listening Unix socket,
-    /// instead.
-    #[arg(long, value_name = "N", conflicts_with = "socket_path")]
+    /// Use the Unix socket with this file descriptor instead: a connected
+    /// one, which is served until the front end is gone, or a listening one.
+    #[arg(long, value_name = "FDNUM", conflicts_with = "socket_path")]
     #[arg(value_parser = clap::value_parser!(RawFd).range(0..))]
     fd: Option<RawFd>,
 
@@ -63,7 +64,7 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
     let inherited = args.fd.map(|fd| {
         // SAFETY: nothing has been opened by this process yet, so it is what
         // the user names by the argument, to be used for this alone.
-        unsafe { ListeningSocket::inherit(fd) }
+        unsafe { InheritedSocket::take(fd) }
     });
     let source = source::open(&args.source)?;
     let rate = match args.rate {
@@ -86,15 +87,16 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
             stop.request();
         }
     });
-    let socket = match (inherited, &args.socket_path) {
-        (Some(socket), _) => socket?,
-        (None, Some(path)) => ListeningSocket::bind(path)?,
+    match (inherited.transpose()?, &args.socket_path) {
+        (Some(InheritedSocket::Listening(socket)), _) => daemon.serve(socket.listener())?,
+        (Some(InheritedSocket::Connected(socket)), _) => daemon.serve_connected(socket)?,
+        (None, Some(path)) => {
+            let socket = ListeningSocket::bind(path)?;
+            log::info!("listening on {}", path.display());
+            daemon.serve(socket.listener())?;
+        }
         (None, None) => anyhow::bail!("there is nothing to listen on; pass --socket-path or --fd"),
-    };
-    if let Some(path) = &args.socket_path {
-        log::info!("listening on {}", path.display());
     }
-    daemon.serve(socket.listener())?;
     Ok(super::SUCCESS)
 }
 

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::{Arc, Mutex};
 
 use rustix::event::{PollFd, PollFlags, poll};
@@ -13,6 +13,7 @@ use vmm_sys_util::epoll::EventSet;
 
 use super::backend::{Backend, SharedEngine, lock};
 use super::engine::Engine;
+use super::relay;
 use super::stop::Stop;
 use super::timer::Timer;
 use crate::card::Card;
@@ -68,6 +69,12 @@ impl Daemon {
         Ok(())
     }
 
+    /// Serves the front end at the other end of `socket` until it is gone or
+    /// the daemon is stopped.
+    pub fn serve_connected(&self, socket: UnixStream) -> Result<(), DaemonError> {
+        self.serve_next(relay::listener_for(socket)?)
+    }
+
     /// Waits until a front end connects. Says whether one did: otherwise the
     /// daemon is to end.
     fn wait_for(&self, listener: &UnixListener) -> Result<bool, DaemonError> {
@@ -85,7 +92,7 @@ impl Daemon {
 
     /// Accepts a front end, and serves it until it is gone or the daemon is
     /// stopped.
-    pub(super) fn serve_next(&self, listener: UnixListener) -> Result<(), DaemonError> {
+    fn serve_next(&self, listener: UnixListener) -> Result<(), DaemonError> {
         let memory = GuestMemoryAtomic::new(GuestMemoryMmap::new());
         lock(&self.engine).connect(memory.clone());
         let backend = Arc::new(Backend::new(Arc::clone(&self.engine)));

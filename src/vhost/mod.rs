@@ -15,10 +15,11 @@ mod backend;
 mod chain;
 mod daemon;
 mod engine;
+mod relay;
 mod socket;
 mod stop;
 mod timer;
 
 pub use daemon::{Daemon, DaemonError};
-pub use socket::{ListenError, ListeningSocket};
+pub use socket::{InheritedSocket, ListenError, ListeningSocket};
 pub use stop::Stop;

@@ -7,8 +7,8 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
-use rustix::net::AddressFamily;
-use rustix::net::sockopt::{socket_acceptconn, socket_domain};
+use rustix::net::sockopt::{socket_acceptconn, socket_domain, socket_type};
+use rustix::net::{AddressFamily, SocketType};
 
 /// Why the daemon cannot listen.
 #[derive(Debug, thiserror::Error)]
@@ -20,8 +20,8 @@ pub enum ListenError {
     #[error("{0} exists and is not a socket; remove it or choose another path")]
     NotASocket(PathBuf),
     /// What was handed over is not what it should be.
-    #[error("file descriptor {0} is not a listening Unix socket; pass one that is, or a path")]
-    NotListening(RawFd),
+    #[error("file descriptor {0} is not a Unix stream socket; pass one that is, or a path")]
+    NoVhostUserSocket(RawFd),
     /// The system refuses.
     #[error("cannot listen on {path}: {error}")]
     Bind {
@@ -64,32 +64,44 @@ impl ListeningSocket {
         Ok(Self { listener, bound })
     }
 
-    /// Takes over a listening socket from whoever started this process, who
-    /// bound it and will remove it.
-    ///
-    /// # Safety
-    /// If the file descriptor is open, nothing else in this process uses it.
-    pub unsafe fn inherit(fd: RawFd) -> Result<Self, ListenError> {
-        // What is not open must not become an OwnedFd.
-        if fs::symlink_metadata(format!("/proc/self/fd/{fd}")).is_err() {
-            return Err(ListenError::NotListening(fd));
-        }
-        // SAFETY: it is open, and by the caller's promise nobody else's.
-        let fd_owned = unsafe { OwnedFd::from_raw_fd(fd) };
-        let is_listening = socket_domain(&fd_owned) == Ok(AddressFamily::UNIX)
-            && socket_acceptconn(&fd_owned) == Ok(true);
-        if !is_listening {
-            return Err(ListenError::NotListening(fd));
-        }
-        Ok(Self {
-            listener: fd_owned.into(),
-            bound: None,
-        })
-    }
-
     /// The socket.
     pub fn listener(&self) -> &UnixListener {
         &self.listener
+    }
+}
+
+/// A socket from whoever started this process, who will remove its name, if it
+/// has one.
+#[derive(Debug)]
+pub enum InheritedSocket {
+    /// Front ends will connect to it.
+    Listening(ListeningSocket),
+    /// A front end is at the other end.
+    Connected(UnixStream),
+}
+
+impl InheritedSocket {
+    /// Takes over a socket that is a listening or a connected one.
+    ///
+    /// # Safety
+    /// If the file descriptor is open, nothing else in this process uses it.
+    pub unsafe fn take(fd: RawFd) -> Result<Self, ListenError> {
+        // What is not open must not become an OwnedFd.
+        if fs::symlink_metadata(format!("/proc/self/fd/{fd}")).is_err() {
+            return Err(ListenError::NoVhostUserSocket(fd));
+        }
+        // SAFETY: it is open, and by the caller's promise nobody else's.
+        let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+        let is_stream = socket_domain(&socket) == Ok(AddressFamily::UNIX)
+            && socket_type(&socket) == Ok(SocketType::STREAM);
+        match socket_acceptconn(&socket) {
+            Ok(true) if is_stream => Ok(Self::Listening(ListeningSocket {
+                listener: socket.into(),
+                bound: None,
+            })),
+            Ok(false) if is_stream => Ok(Self::Connected(socket.into())),
+            _ => Err(ListenError::NoVhostUserSocket(fd)),
+        }
     }
 }
 

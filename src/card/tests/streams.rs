@@ -121,7 +121,8 @@ fn a_stream_begins_at_zero_again() {
 
 #[test]
 fn after_each_end_of_a_stream_nothing_is_written_or_said() {
-    let ends: [(&str, fn(&mut Rig, u32)); 6] = [
+    type End = fn(&mut Rig, u32);
+    let ends: [(&str, End); 6] = [
         ("STREAMOFF", |rig, session| rig.stream_off(session)),
         ("REQBUFS(0)", |rig, session| {
             rig.ok(session, Ioctl::ReqBufs, &request(0));

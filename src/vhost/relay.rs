@@ -1,0 +1,152 @@
+//! Serving a socket that is connected already.
+//!
+//! `vhost-user-backend` accepts connections itself and takes none that exist.
+//! So the daemon accepts one made for the purpose, and what comes over the
+//! given socket is passed on, file descriptors included. Only vhost-user
+//! messages go this way; kicks, interrupts and memory do not.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::net::Shutdown;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::thread;
+
+use rustix::cmsg_space;
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
+};
+
+/// File descriptors that one message carries at most; vhost-user has 8.
+const MAX_FDS: usize = 32;
+
+/// Bytes passed on at once; most messages are shorter.
+const CHUNK: usize = 4096;
+
+/// A listening socket to which one peer, `front_end`, is connecting.
+///
+/// The threads that pass messages on end when either side closes.
+pub fn listener_for(front_end: UnixStream) -> io::Result<UnixListener> {
+    // In a directory that nobody else can enter, and for a moment only.
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("relay");
+    let listener = UnixListener::bind(&path)?;
+    let back_end = UnixStream::connect(&path)?;
+    for (from, to) in [
+        (front_end.try_clone()?, back_end.try_clone()?),
+        (back_end, front_end),
+    ] {
+        thread::Builder::new()
+            .name("relay".into())
+            .spawn(move || pass_on(&from, &to))?;
+    }
+    Ok(listener)
+}
+
+/// Passes on all that comes from one socket to the other, then closes both.
+fn pass_on(from: &UnixStream, to: &UnixStream) {
+    loop {
+        match pass_on_some(from, to) {
+            Ok(true) => (),
+            Ok(false) => break,
+            Err(error) => {
+                log::debug!("the relay ends: {error}");
+                break;
+            }
+        }
+    }
+    for socket in [from, to] {
+        // The other direction may have done so already.
+        let _ = socket.shutdown(Shutdown::Both);
+    }
+}
+
+/// Passes on what comes next. Says whether there was anything.
+fn pass_on_some(from: &UnixStream, to: &UnixStream) -> io::Result<bool> {
+    let mut bytes = [0; CHUNK];
+    let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MAX_FDS))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let received = loop {
+        let mut slices = [IoSliceMut::new(&mut bytes)];
+        match recvmsg(from, &mut slices, &mut ancillary, RecvFlags::CMSG_CLOEXEC) {
+            Err(rustix::io::Errno::INTR) => (),
+            other => break other?.bytes,
+        }
+    };
+    let fds: Vec<OwnedFd> = ancillary
+        .drain()
+        .filter_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(fds) => Some(fds),
+            _ => None,
+        })
+        .flatten()
+        .collect();
+    if received == 0 {
+        return Ok(false);
+    }
+    let borrowed: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
+    let mut rest = &bytes[..received];
+    let mut first = true;
+    while !rest.is_empty() {
+        let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MAX_FDS))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        // With the first bytes, as they came.
+        if first && !borrowed.is_empty() {
+            ancillary.push(SendAncillaryMessage::ScmRights(&borrowed));
+        }
+        match sendmsg(
+            to,
+            &[IoSlice::new(rest)],
+            &mut ancillary,
+            SendFlags::NOSIGNAL,
+        ) {
+            Ok(sent) => {
+                rest = &rest[sent..];
+                first = false;
+            }
+            Err(rustix::io::Errno::INTR) => (),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+
+    #[test]
+    fn bytes_and_file_descriptors_pass_both_ways_and_the_end_too() {
+        let (front, given) = UnixStream::pair().unwrap();
+        let listener = listener_for(given).unwrap();
+        let (back, _) = listener.accept().unwrap();
+        for (from, to) in [(&front, &back), (&back, &front)] {
+            let (mut near, far) = UnixStream::pair().unwrap();
+            let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(1))];
+            let mut ancillary = SendAncillaryBuffer::new(&mut space);
+            let fds = [far.as_fd()];
+            ancillary.push(SendAncillaryMessage::ScmRights(&fds));
+            let slices = [IoSlice::new(b"take this")];
+            sendmsg(from, &slices, &mut ancillary, SendFlags::empty()).unwrap();
+            drop(far);
+
+            let mut bytes = [0; 9];
+            let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MAX_FDS))];
+            let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+            let mut slices = [IoSliceMut::new(&mut bytes)];
+            recvmsg(to, &mut slices, &mut ancillary, RecvFlags::empty()).unwrap();
+            assert_eq!(&bytes, b"take this");
+            let Some(RecvAncillaryMessage::ScmRights(mut fds)) = ancillary.drain().next() else {
+                panic!("no file descriptor came with it")
+            };
+            let mut far = UnixStream::from(fds.next().unwrap());
+            far.write_all(b"x").unwrap();
+            let mut byte = [0];
+            near.read_exact(&mut byte).unwrap();
+        }
+        drop(front);
+        assert_eq!((&back).read(&mut [0]).unwrap(), 0);
+    }
+}
