@@ -44,9 +44,13 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
     }
     let bed = Testbed::start(&args.guest.testbed(), &Progress::stderr())?;
     let code = match interactive {
-        true => converse(&bed),
-        false => perform(&bed, script),
-    }?;
+        true => match converse(&bed)? {
+            Left::Exit => super::SUCCESS,
+            // Dropped, the testbed is killed.
+            Left::Unplugged => return Ok(super::SUCCESS),
+        },
+        false => perform(&bed, script)?,
+    };
     bed.finish()?;
     Ok(code)
 }
@@ -80,8 +84,16 @@ fn perform(bed: &Testbed, script: String) -> anyhow::Result<u8> {
     }
 }
 
+/// How the user left the guest's shell.
+enum Left {
+    /// It ended.
+    Exit,
+    /// By [`ESCAPE`].
+    Unplugged,
+}
+
 /// Gives the terminal to a shell on the guest's console until the shell ends.
-fn converse(bed: &Testbed) -> anyhow::Result<u8> {
+fn converse(bed: &Testbed) -> anyhow::Result<Left> {
     let machine = &bed.machine;
     let keyboard = machine.console().keyboard()?;
     let (resized, winch) = UnixStream::pair()?;
@@ -94,16 +106,19 @@ fn converse(bed: &Testbed) -> anyhow::Result<u8> {
         greeting: greeting(bed),
         window: window(),
     })?;
-    let ended = std::thread::scope(|scope| {
-        scope.spawn(|| type_on(&keyboard, &stopped, &resized, machine.agent()));
+    let (ended, unplugged) = std::thread::scope(|scope| {
+        let typing = scope.spawn(|| type_on(&keyboard, &stopped, &resized, machine.agent()));
         let ended = pending.next(Duration::MAX);
         drop(stop);
-        ended
+        (ended, typing.join().unwrap_or(false))
     });
     drop(raw);
     println!();
+    if unplugged {
+        return Ok(Left::Unplugged);
+    }
     ended?;
-    Ok(super::SUCCESS)
+    Ok(Left::Exit)
 }
 
 fn greeting(bed: &Testbed) -> String {
@@ -121,13 +136,13 @@ fn greeting(bed: &Testbed) -> String {
 }
 
 /// Hands on what is typed and what size the terminal has, until `stopped` is
-/// closed at its other end.
+/// closed at its other end; true if the user typed [`ESCAPE`] instead.
 fn type_on(
     mut keyboard: &UnixStream,
     stopped: &UnixStream,
     mut resized: &UnixStream,
     agent: &Agent,
-) {
+) -> bool {
     let mut buffer = [0; 1024];
     loop {
         let terminal = stdin();
@@ -139,11 +154,11 @@ fn type_on(
         match poll(&mut fds, None) {
             Ok(_) => {}
             Err(rustix::io::Errno::INTR) => continue,
-            Err(_) => return,
+            Err(_) => return false,
         }
         let [stop, resize, key] = fds.map(|fd| !fd.revents().is_empty());
         if stop {
-            return;
+            return false;
         }
         if resize {
             // What is in it are marks of signals; one answer serves them all.
@@ -154,14 +169,15 @@ fn type_on(
         if key {
             let length = rustix::io::read(terminal, &mut buffer).unwrap_or(0);
             let bytes = &buffer[..length];
-            if length == 0 || bytes.contains(&ESCAPE) {
+            let unplugged = bytes.contains(&ESCAPE);
+            if length == 0 || unplugged {
                 // The terminal is gone, or the user wants to be: everything
                 // that waits, waits for this signal too.
                 let _ = kill_process(getpid(), Signal::TERM);
-                return;
+                return unplugged;
             }
             if keyboard.write_all(bytes).is_err() {
-                return;
+                return false;
             }
         }
     }

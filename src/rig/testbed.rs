@@ -202,6 +202,7 @@ impl Testbed {
             initramfs: guest.initramfs.clone(),
             overlay: Overlay {
                 files: vec![(DRIVER.to_owned(), driver)],
+                ..Overlay::default()
             },
             append: spec.append.clone(),
             hardware,

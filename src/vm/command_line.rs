@@ -83,8 +83,13 @@ pub struct Sockets<'a> {
 /// `-no-reboot`).
 const APPEND: &str = "console=ttyS0 panic=-1 quiet";
 
-/// The processor under TCG.
-const TCG_CPU: &str = "max";
+/// The processor under TCG: all that QEMU can emulate, but without the flags
+/// for which the kernel copies with `rep movsb`, which is emulated byte by
+/// byte. Under QEMU 11.1, on a 6.12 kernel, to read 900 MB from a tmpfs took
+/// 2.9 s of the host's processor with both flags, 3.0 s without fsrm, 3.3 s
+/// without erms and 0.9 s without either; to write 300 MB over took 2.9, 3.1,
+/// 3.3 and 1.0 s. Clearing memory, booting and streaming cost the same.
+const TCG_CPU: &str = "max,-erms,-fsrm";
 
 /// The arguments for such a machine.
 pub fn arguments(

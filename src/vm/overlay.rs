@@ -16,6 +16,8 @@ const AGENT: &str = "pinhole-agent";
 /// Files for the guest.
 #[derive(Debug, Clone, Default)]
 pub struct Overlay {
+    /// The program that is its init; the agent beside this program if none.
+    pub init: Option<PathBuf>,
     /// Where each is in the guest, and what it is here. The way there must not
     /// lead over a link: the kernel would put a directory in its place.
     pub files: Vec<(String, PathBuf)>,
@@ -53,13 +55,9 @@ pub enum OverlayError {
 pub fn compose(base: &Path, overlay: &Overlay, path: &Path) -> Result<(), OverlayError> {
     let mut bytes = read(base)?;
     pad(&mut bytes);
-    let Some(agent) = process::companion(AGENT) else {
-        return Err(OverlayError::NoAgent);
-    };
-    let program = read(&agent)?;
-    let Some(program) = loadable(&program) else {
-        return Err(OverlayError::NotElf(agent));
-    };
+    let init = overlay.init.clone().or_else(|| process::companion(AGENT));
+    let init = init.ok_or(OverlayError::NoAgent)?;
+    let program = loadable(&read(&init)?).ok_or(OverlayError::NotElf(init))?;
     let mut archive = Archive::new();
     archive.add_file("/init", 0o755, &program);
     for (inside, outside) in &overlay.files {

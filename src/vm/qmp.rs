@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::wait::{Woken, readable, readable_regardless};
+use super::wait::{Woken, readable};
 
 /// Events that nobody asked for yet and that are kept.
 const EVENTS: usize = 256;
@@ -97,7 +97,7 @@ impl Qmp {
             bytes: Vec::new(),
             events: VecDeque::new(),
         };
-        match qmp.read(limit, readable)? {
+        match qmp.read(limit)? {
             Message::Greeting { .. } => {}
             _ => return Err(QmpError::Nonsense("no greeting".into())),
         }
@@ -118,7 +118,7 @@ impl Qmp {
         let deadline = Instant::now() + limit;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            match self.read(left, readable) {
+            match self.read(left) {
                 Ok(Message::Return { value }) => return Ok(value),
                 Ok(Message::Error { error }) => {
                     return Err(QmpError::Refused {
@@ -152,7 +152,7 @@ impl Qmp {
         let deadline = Instant::now() + limit;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            match self.read(left, readable) {
+            match self.read(left) {
                 Ok(Message::Event(event)) if wanted(&event) => return Ok(event),
                 Ok(Message::Event(event)) => self.keep(event),
                 Ok(_) => return Err(QmpError::Nonsense("an answer to nothing".into())),
@@ -164,11 +164,9 @@ impl Qmp {
 
     /// Tells QEMU to end, whatever it does. Its end says whether it listened.
     pub fn quit(&mut self, limit: Duration) {
-        // A QEMU that does not take it gets SIGKILL next.
+        // Where it cannot even be told it gets SIGKILL next.
         let _ = self.stream.set_write_timeout(Some(limit));
         let _ = self.stream.write_all(b"{\"execute\":\"quit\"}\n");
-        // The answer, or the end: either way it was read.
-        let _ = self.read(limit, readable_regardless);
     }
 
     fn keep(&mut self, event: Event) {
@@ -178,11 +176,7 @@ impl Qmp {
         self.events.push_back(event);
     }
 
-    fn read(
-        &mut self,
-        limit: Duration,
-        wait: impl Fn(&[std::os::fd::BorrowedFd<'_>], Option<Instant>) -> io::Result<Woken>,
-    ) -> Result<Message, QmpError> {
+    fn read(&mut self, limit: Duration) -> Result<Message, QmpError> {
         let deadline = Instant::now() + limit;
         loop {
             if let Some(end) = self.bytes.iter().position(|&byte| byte == b'\n') {
@@ -190,7 +184,7 @@ impl Qmp {
                 return serde_json::from_slice(&line)
                     .map_err(|error| QmpError::Nonsense(error.to_string()));
             }
-            match wait(&[self.stream.as_fd()], Some(deadline))? {
+            match readable(&[self.stream.as_fd()], Some(deadline))? {
                 Woken::Ready(_) => {}
                 Woken::TimedOut => return Err(QmpError::TimedOut(limit)),
                 Woken::Interrupted => return Err(QmpError::Interrupted),
