@@ -397,24 +397,34 @@ static int pinhole_s_input(struct file *file, void *priv, unsigned int index)
  */
 static int pinhole_log_status(struct file *file, void *priv)
 {
+	static const char * const states[] = {
+		[PINHOLE_STOPPED] = "stopped",
+		[PINHOLE_STARTING] = "starting",
+		[PINHOLE_STREAMING] = "streaming",
+		[PINHOLE_STOPPING] = "stopping",
+	};
 	struct pinhole_device *dev = video_drvdata(file);
 	unsigned int at_card = 0, i;
 	enum pinhole_stream stream;
 	unsigned long flags;
 	bool failed;
+	int fault;
+	u32 session;
 
 	spin_lock_irqsave(&dev->lock, flags);
 	for (i = 0; i < ARRAY_SIZE(dev->slots); i++)
 		at_card += !!dev->slots[i];
 	stream = dev->stream;
 	failed = dev->stream_failed;
+	session = dev->session_id;
+	fault = dev->fault;
 	spin_unlock_irqrestore(&dev->lock, flags);
 
-	v4l2_info(&dev->v4l2_dev, "session %u, fault %d, %s addresses\n",
-		  dev->session_id, dev->fault,
-		  dev->use_dma ? "DMA" : "guest-physical");
-	v4l2_info(&dev->v4l2_dev, "stream state %d%s, %u buffers at the card\n",
-		  stream, failed ? " (dead)" : "", at_card);
+	v4l2_info(&dev->v4l2_dev, "session %u, %s addresses%s\n", session,
+		  dev->use_dma ? "DMA" : "guest-physical",
+		  fault ? ", the card was given up" : "");
+	v4l2_info(&dev->v4l2_dev, "stream %s%s, %u buffers at the card\n",
+		  states[stream], failed ? " and dead" : "", at_card);
 	return 0;
 }
 
