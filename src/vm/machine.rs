@@ -54,8 +54,9 @@ pub struct Spec {
     pub boot_limit: Duration,
 }
 
-/// Default of [`Spec::boot_limit`]: ten times what the slowest kernel took
-/// under TCG, since other machines are slower and busier.
+/// Default of [`Spec::boot_limit`]. Under TCG a boot takes 5 to 6 s on an idle
+/// machine of two processors, and 17 s on one with five times the load; others
+/// are slower still.
 pub const BOOT_LIMIT: Duration = Duration::from_secs(180);
 
 /// Why there is no machine.
