@@ -76,9 +76,16 @@ mod tests {
         memory
             .write_slice(&[0xee; 0x8000], GuestAddress(0))
             .unwrap();
-        // Backwards, unaligned, across two mappings, one byte long.
-        let segments = [(0x7001, 3000), (0x3f00, 0x200), (0x11, 1), (0x12, 2000)]
-            .map(|(start, len)| Segment { start, len });
+        // Backwards, unaligned, across two mappings, one byte long; blocks end
+        // within a segment, and segments within a block.
+        let segments = [
+            (0x7001, 3000),
+            (0x3f00, 0x200),
+            (0x11, 1),
+            (0x12, 2000),
+            (0x5000, 4000),
+        ]
+        .map(|(start, len)| Segment { start, len });
         let total: u32 = segments.iter().map(|s| s.len).sum();
         let mut list = ScatterList::default();
         let bus = Bus {

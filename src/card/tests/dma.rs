@@ -109,7 +109,16 @@ fn buffers_follow_a_change_of_memory_or_come_back_in_error() {
 }
 
 #[test]
-fn finished_and_cancelled_buffers_hold_no_memory() {
+fn finished_buffers_hold_no_memory() {
+    holds_no_memory_after(true);
+}
+
+#[test]
+fn cancelled_buffers_hold_no_memory() {
+    holds_no_memory_after(false);
+}
+
+fn holds_no_memory_after(finish: bool) {
     let (mut rig, session) = Rig::with_buffers(Rate::Guest, 2);
     rig.queue(session, 0, &[(0x8000, FRAME)]).unwrap();
     rig.queue(session, 1, &[(0x9000, FRAME)]).unwrap();
@@ -120,6 +129,10 @@ fn finished_and_cancelled_buffers_hold_no_memory() {
     rig.stream_on(session);
     rig.card.tick(rig.now);
     assert!(old.upgrade().is_some(), "one buffer is queued still");
-    rig.stream_off(session);
+    if finish {
+        rig.run(20_000);
+    } else {
+        rig.stream_off(session);
+    }
     assert!(old.upgrade().is_none());
 }
