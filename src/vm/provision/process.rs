@@ -159,3 +159,61 @@ impl Lines {
         self.rest.extend_from_slice(bytes);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+
+    /// Runs a shell script; gives its end, the lines that were shown, and the
+    /// log.
+    fn shell(script: &str) -> (Result<ExitStatus>, Vec<String>, String) {
+        let dir = tempfile::tempdir().unwrap();
+        let (lock, log) = (dir.path().join("lock"), dir.path().join("log"));
+        let workspace = Workspace {
+            dir: dir.path(),
+            log: &log,
+            lock: &File::create(&lock).unwrap(),
+        };
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        let mut lines = Vec::new();
+        let status = run(command, &workspace, |line| lines.push(line.to_owned()));
+        (status, lines, fs::read_to_string(&log).unwrap())
+    }
+
+    #[test]
+    fn output_of_both_kinds_is_shown_and_kept() {
+        let (status, lines, log) =
+            shell("echo one; echo two >&2; printf 'th'; printf 'ree\\n'; exit 3");
+        assert_eq!(status.unwrap().code(), Some(3));
+        assert_eq!(lines, ["one", "two", "three"]);
+        assert_eq!(log, "one\ntwo\nthree\n");
+    }
+
+    #[test]
+    fn standard_input_is_the_lock_and_empty() {
+        let (status, lines, _) = shell("readlink /proc/self/fd/0; cat");
+        assert!(status.unwrap().success());
+        assert!(
+            lines.len() == 1 && Path::new(&lines[0]).ends_with("lock"),
+            "{lines:?}"
+        );
+    }
+
+    #[test]
+    fn what_cannot_start_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("log");
+        let lock = File::create(dir.path().join("lock")).unwrap();
+        let workspace = Workspace {
+            dir: dir.path(),
+            log: &log,
+            lock: &lock,
+        };
+        let error = run(Command::new("/no/such/program"), &workspace, |_| {}).unwrap_err();
+        assert!(error.to_string().contains("/no/such/program"), "{error}");
+    }
+}

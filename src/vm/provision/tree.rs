@@ -155,3 +155,44 @@ fn parse_list(text: &str) -> Result<Vec<(String, PathBuf)>, String> {
     }
     Ok(libraries)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_are_followed_inside_the_tree() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        fs::create_dir_all(root.join("usr/lib")).unwrap();
+        fs::write(root.join("usr/lib/real"), "inside").unwrap();
+        symlink("/usr/lib", root.join("lib")).unwrap();
+        symlink("/lib/real", root.join("usr/lib/link")).unwrap();
+        symlink("../../../../../../etc/passwd", root.join("usr/lib/escape")).unwrap();
+        let tree = Tree::new(root.clone());
+        assert_eq!(
+            tree.resolve("/lib/link").unwrap(),
+            root.join("usr/lib/real")
+        );
+        assert_eq!(tree.read("/lib/link").unwrap(), b"inside");
+        assert!(tree.resolve("/lib/escape").is_err());
+        let error = tree.resolve("/lib/none").unwrap_err().to_string();
+        assert!(error.contains("lib/none"), "{error}");
+    }
+
+    #[test]
+    fn the_loaders_list_is_read() {
+        let text = "\tlinux-vdso.so.1 (0x00007f0000000000)\n\
+                    \tlibv4l2.so.0 => /tree/usr/lib/libv4l2.so.0 (0x00007f0000001000)\n\
+                    \t/lib64/ld-linux-x86-64.so.2 => /tree/lib64/ld (0x00007f0000002000)\n";
+        let library = (
+            "libv4l2.so.0".to_owned(),
+            "/tree/usr/lib/libv4l2.so.0".into(),
+        );
+        assert_eq!(parse_list(text), Ok(vec![library]));
+        assert_eq!(
+            parse_list("\tlibx.so => not found\n"),
+            Err("libx.so".to_owned())
+        );
+    }
+}
