@@ -1,7 +1,7 @@
 //! A tree of unpacked packages, looked into from outside.
 
 use std::fs::{self, File};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -33,7 +33,8 @@ impl Tree {
     }
 
     /// Where a path inside the tree is outside, symbolic links followed as
-    /// they would be with the tree as the root directory.
+    /// they would be with the tree as the root directory. It is never outside
+    /// the tree: what is found here may be removed.
     pub fn resolve(&self, path: &str) -> Result<PathBuf> {
         let open = || {
             let root = File::open(&self.root)?;
@@ -44,7 +45,13 @@ impl Tree {
                 Mode::empty(),
                 ResolveFlags::IN_ROOT,
             )?;
-            fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))
+            let place =
+                |file: BorrowedFd<'_>| fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()));
+            let found = place(file.as_fd())?;
+            if !found.starts_with(place(root.as_fd())?) {
+                return Err(std::io::Error::other("it is outside the tree"));
+            }
+            Ok(found)
         };
         open().context("find", &self.root.join(path.trim_start_matches('/')))
     }
