@@ -172,10 +172,11 @@ mod tests {
     fn shell(script: &str) -> (Result<ExitStatus>, Vec<String>, String) {
         let dir = tempfile::tempdir().unwrap();
         let (lock, log) = (dir.path().join("lock"), dir.path().join("log"));
+        fs::write(&lock, "").unwrap();
         let workspace = Workspace {
             dir: dir.path(),
             log: &log,
-            lock: &File::create(&lock).unwrap(),
+            lock: &File::open(&lock).unwrap(),
         };
         let mut command = Command::new("sh");
         command.args(["-c", script]);
