@@ -84,6 +84,9 @@ impl VhostUserBackend for Backend {
     }
 
     fn features(&self) -> u64 {
+        // ACCESS_PLATFORM makes the guest use its DMA API, so that bounce
+        // buffers (swiotlb) work. An IOMMU in front of the device would need
+        // IOTLB messages, which vhost-user-backend does not handle.
         1 << VIRTIO_F_VERSION_1
             | 1 << VIRTIO_F_ACCESS_PLATFORM
             | 1 << VIRTIO_RING_F_INDIRECT_DESC
@@ -101,6 +104,7 @@ impl VhostUserBackend for Backend {
     }
 
     fn reset_device(&self) {
+        log::debug!("the device is reset");
         lock(&self.engine).reset();
     }
 

@@ -73,6 +73,7 @@ impl Engine {
     /// The front end stops a queue; it may start it again as if nothing had
     /// been (a machine that is paused), or from zero (another driver).
     pub fn stop(&mut self, queue: usize) {
+        log::debug!("queue {queue} is stopped");
         self.stopped |= queue == COMMAND_QUEUE;
         self.timer.set(None);
         self.card.flush_witness();
@@ -137,8 +138,12 @@ impl Engine {
         }
         if std::mem::take(&mut self.stopped) && vring.get_queue().next_avail() == 0 {
             // A driver that starts its ring anew knows nothing of the
-            // sessions before. Front ends that can say so send RESET_DEVICE;
-            // to the others this is the only sign.
+            // sessions before. Not every front end sends RESET_DEVICE when
+            // the guest resets the device (QEMU 11.1 does not for a generic
+            // vhost-user device); this is then the only sign. A machine that
+            // was paused goes on where it was, which is at zero once in 65536
+            // times.
+            log::debug!("another driver has started");
             self.reset();
         }
         let mut budget = vring.get_queue().size();
