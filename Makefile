@@ -1,0 +1,61 @@
+# Pinhole: a virtual capture card that testifies. `make` alone shows help.
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+
+TARGET  := target/x86_64-unknown-linux-gnu/release
+PINHOLE := $(TARGET)/pinhole
+KERNEL  ?= trixie
+OUT     ?= out
+
+.DEFAULT_GOAL := help
+
+##@ Use
+
+.PHONY: capture
+capture: build ## Boot a stock kernel, capture 60 frames at 1280x720 by USERPTR, verify every byte
+	$(PINHOLE) capture --kernel $(KERNEL) --frames 60 --size 1280x720 --out $(OUT)/capture
+
+.PHONY: shell
+shell: build ## The same guest with its console on this terminal (KERNEL=bookworm for another)
+	$(PINHOLE) shell --kernel $(KERNEL)
+
+.PHONY: guests
+guests: build ## Build every guest and the QEMU they run in, into the cache
+	$(PINHOLE) guest build all
+
+##@ Develop
+
+.PHONY: setup
+setup: ## Install the packages that building and running need (Debian, as root)
+	@images/setup.sh
+
+.PHONY: build
+build: setup ## Build the card, the rig and the guest's agent
+	cargo build --release --locked --bins
+
+.PHONY: test
+test: guests ## Run everything: units, protocol tests, and the tests that boot guests
+	cargo test --release --locked
+	cargo test --release --locked --test vm -- --ignored --test-threads=1
+
+.PHONY: lint
+lint: setup ## Check formatting, clippy and the driver's style
+	cargo fmt --check
+	cargo clippy --release --locked --all-targets -- -D warnings
+
+.PHONY: bench
+bench: setup ## Measure the frame path against a plain memory copy
+	cargo bench --locked
+
+.PHONY: clean
+clean: ## Remove what was built here (the cache of guests stays: `pinhole guest remove --all`)
+	cargo clean
+	rm -rf $(OUT)
+
+.PHONY: help
+help: ## Show this help
+	@awk 'BEGIN { FS = ":.*## " } \
+	  /^##@/ { printf "\n%s\n", substr($$0, 5) } \
+	  /^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@printf '\nPINHOLE_MIRROR=URL overrides the Debian mirror that the guests are built from.\n'
