@@ -1,4 +1,8 @@
 //! Counters of /proc/vmstat, sampled while something runs.
+//!
+//! The kernel keeps part of each counter by processor and adds it up now and
+//! then. A sample asks for that first (Documentation/admin-guide/sysctl/vm.rst,
+//! stat_refresh), so that it is exact.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -30,6 +34,8 @@ impl Sampler {
 
     /// Takes a sample.
     pub fn sample(&mut self) -> io::Result<()> {
+        // Only root may ask; others sample what has been added up.
+        let _ = std::fs::read("/proc/sys/vm/stat_refresh");
         let mut length = 0;
         loop {
             match self.file.read_at(&mut self.text[length..], length as u64)? {

@@ -317,6 +317,7 @@ impl Card {
         );
         self.witness.record(&Record::StreamOn {
             session,
+            wall_ns: now.wall.as_nanos() as u64,
             format: format.to_string(),
             width,
             height,

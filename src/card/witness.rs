@@ -20,6 +20,8 @@ pub enum Record {
     StreamOn {
         /// The session.
         session: u32,
+        /// When it began, in nanoseconds since the Unix epoch.
+        wall_ns: u64,
         /// V4L2 pixel format as its four characters.
         format: String,
         /// Pixels a line.

@@ -1,10 +1,93 @@
 //! `pinhole capture`.
 
-/// Boot a guest, capture frames in it, and verify every byte.
+use std::path::PathBuf;
+
+use super::GuestArgs;
+use crate::report;
+use crate::rig::capture::{self, CaptureSpec};
+use crate::rig::outcome::Judgement;
+use crate::rig::tool::{Memory, Rate};
+use crate::source::{Layout, PixelFormat};
+use crate::vm::progress::Progress;
+
+/// Boot a guest, capture frames in it, and verify every byte
+///
+/// Starts the capture card and QEMU, boots the guest's stock kernel, loads the
+/// driver, streams with v4l2-ctl, takes the frames out of the guest and holds
+/// each against what the card says it wrote. Exits with 0 when all frames were
+/// captured and verified and the kernel log is clean, 1 when not, 2 when it
+/// could not run.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// How many frames to capture
+    #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    frames: u32,
+
+    /// Size of a frame, even numbers from 16x16 to 3840x2160
+    #[arg(long, value_name = "WxH", default_value = "1280x720", value_parser = size)]
+    size: (u32, u32),
+
+    /// Pixel format: YUYV, NV12, RGB3 or GREY
+    #[arg(long, value_name = "FOURCC", default_value = "YUYV")]
+    format: PixelFormat,
+
+    /// Frames a second, from 1 to 240, or max for as fast as buffers come
+    #[arg(long, value_name = "N|max", default_value = "60")]
+    fps: Rate,
+
+    /// How the application gives the kernel its memory
+    #[arg(long, value_enum, default_value_t = Memory::Userptr)]
+    memory: Memory,
+
+    /// Folder for the frames, report.json, contact-sheet.png, the console's log
+    /// and the witness; made if it is not there
+    #[arg(long, value_name = "DIR", default_value = "pinhole-capture")]
+    out: PathBuf,
+
+    /// Print one JSON object instead of the table, and nothing else on stdout
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    guest: GuestArgs,
+}
+
+fn size(text: &str) -> Result<(u32, u32), String> {
+    let numbers = text
+        .split_once('x')
+        .and_then(|(width, height)| Some((width.parse().ok()?, height.parse().ok()?)));
+    match numbers {
+        Some((width, height)) if Layout::has_size(width, height) => Ok((width, height)),
+        Some(_) => Err("the card has even sizes from 16x16 to 3840x2160".into()),
+        None => Err("a size is WIDTHxHEIGHT, such as 1280x720".into()),
+    }
+}
 
 /// Runs the subcommand.
-pub fn run(_args: Args) -> anyhow::Result<u8> {
-    anyhow::bail!("not built yet")
+pub fn run(args: Args) -> anyhow::Result<u8> {
+    let progress = Progress::stderr();
+    let layout = Layout::new(args.format, args.size.0, args.size.1);
+    let spec = CaptureSpec {
+        testbed: args.guest.testbed(),
+        layout,
+        frames: args.frames,
+        rate: args.fps,
+        memory: args.memory,
+        out: args.out.clone(),
+    };
+    let capture = capture::run(&spec, &progress)?;
+    report::folder::write(&capture, &layout)?;
+    if args.json {
+        println!("{}", serde_json::to_string(&capture.outcome)?);
+    } else {
+        println!(
+            "{}\n\nEverything is in {}.",
+            report::table::capture(&capture.outcome),
+            args.out.display()
+        );
+    }
+    Ok(match capture.outcome.verdict {
+        Judgement::Verified => super::SUCCESS,
+        Judgement::Failed => super::FAILED,
+    })
 }

@@ -1,3 +1,18 @@
 //! Captures, and the oracles that judge them.
+//!
+//! A capture ([`capture`]) puts card and guest on a [`testbed`], runs an
+//! [`application`] in the guest, and has what it read judged by oracles that
+//! know nothing of each other: the data ([`data`]), the kernel's log
+//! ([`kernel_log`]), its counters of pinned pages, and a kprobe on the function
+//! under test ([`probe`]). What comes of it is an [`outcome`].
 
+pub mod application;
+pub mod capture;
+pub mod data;
+pub mod disk;
+pub mod folder;
+pub mod kernel_log;
+pub mod outcome;
+pub mod probe;
 pub mod testbed;
+pub mod tool;

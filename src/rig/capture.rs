@@ -1,0 +1,196 @@
+//! A capture from end to end: guest, stream, oracles, verdict.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use super::application::{self, ApplicationError, Told};
+use super::data::{Testimony, Verdict, WitnessError, Written};
+use super::disk::{Disk, DiskError};
+use super::folder::{Folder, FolderError};
+use super::kernel_log;
+use super::outcome::{self, Outcome};
+use super::testbed::{Finished, Testbed, TestbedError, TestbedSpec};
+use super::tool::{self, Memory, Rate};
+use crate::source::Layout;
+use crate::vm::progress::Progress;
+
+/// What to capture, and where to leave it.
+#[derive(Debug)]
+pub struct CaptureSpec {
+    /// Guest, machine and card; where console and witness go is the capture's.
+    pub testbed: TestbedSpec,
+    /// Format and size of the frames.
+    pub layout: Layout,
+    /// How many.
+    pub frames: u32,
+    /// How fast.
+    pub rate: Rate,
+    /// How the application gives its memory.
+    pub memory: Memory,
+    /// The folder for all that the capture leaves.
+    pub out: PathBuf,
+}
+
+/// What a capture found, and what it left.
+#[derive(Debug)]
+pub struct Capture {
+    /// The judgement and all that it rests on.
+    pub outcome: Outcome,
+    /// Every frame's verdict, in order.
+    pub verdicts: Vec<Verdict>,
+    /// Where everything is.
+    pub folder: Folder,
+}
+
+/// Why a capture could not be run. A capture that ran and failed is an
+/// [`Outcome`], not an error.
+#[derive(Debug, thiserror::Error)]
+pub enum CaptureError {
+    /// The folder cannot be used.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// Card or guest could not be started or stopped.
+    #[error(transparent)]
+    Testbed(#[from] TestbedError),
+    /// The guest did not do as it was told.
+    #[error(transparent)]
+    Application(#[from] ApplicationError),
+    /// The witness is missing or broken.
+    #[error(transparent)]
+    Witness(#[from] WitnessError),
+    /// The frames could not be taken out.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+}
+
+/// Runs one capture.
+///
+/// # Errors
+///
+/// [`CaptureError`] where it could not be run at all. Whatever was started has
+/// ended by the time it returns, also then.
+pub fn run(spec: &CaptureSpec, progress: &Progress) -> Result<Capture, CaptureError> {
+    let begun = Instant::now();
+    let folder = Folder::claim(&spec.out)?;
+    let disk = Disk::make(folder.frames(), spec.layout.sizeimage, spec.frames)?;
+
+    let bed = Testbed::start(
+        &TestbedSpec {
+            console_log: Some(folder.console()),
+            card_log: Some(folder.card_log()),
+            witness: Some(folder.witness()),
+            free_running: spec.rate == Rate::Max,
+            disks: vec![folder.frames()],
+            ..spec.testbed.clone()
+        },
+        progress,
+    )?;
+    let told = application::run(bed.machine.agent(), spec, progress)?;
+    let bed = bed.finish()?;
+    folder.write_kernel_log(&told.kernel_log)?;
+
+    let testimony = Testimony::read(&folder.witness())?;
+    let verdicts = disk.judge(&told.sequences, &testimony, progress)?;
+    let outcome = conclude(spec, &bed, told, &testimony, &verdicts, begun.elapsed());
+    Ok(Capture {
+        outcome,
+        verdicts,
+        folder,
+    })
+}
+
+/// Puts together what was found, and has it judged.
+fn conclude(
+    spec: &CaptureSpec,
+    bed: &Finished,
+    told: Told,
+    testimony: &Testimony,
+    verdicts: &[Verdict],
+    total: Duration,
+) -> Outcome {
+    let Layout {
+        format,
+        width,
+        height,
+        ..
+    } = spec.layout;
+    let written = testimony.frames();
+    let card_times = || {
+        verdicts
+            .iter()
+            .filter_map(|verdict| Some(written.get(&verdict.sequence?)?.time_ns as f64 / 1e9))
+    };
+    let times = if told.timestamps.is_empty() {
+        card_times().collect()
+    } else {
+        told.timestamps
+    };
+    let verified = verdicts.iter().filter(|verdict| verdict.verified).count() as u32;
+    let captured = verdicts.len() as u32;
+    let first_frame = testimony
+        .first_frame()
+        .and_then(|at| at.duration_since(bed.started).ok());
+    let last = verdicts.iter().filter_map(|verdict| verdict.sequence).max();
+    let mut outcome = Outcome {
+        pinhole: outcome::Pinhole {
+            version: env!("CARGO_PKG_VERSION"),
+        },
+        kernel: outcome::Kernel {
+            id: bed.guest.id.clone(),
+            release: bed.release.clone(),
+        },
+        qemu: outcome::Qemu {
+            version: bed.qemu.version.clone(),
+            device: bed.qemu.device.clone(),
+            virtio_id: bed.qemu.virtio_id,
+            accelerator: bed.accelerator.to_string(),
+        },
+        stream: outcome::Stream {
+            memory: spec.memory,
+            format: format.name().to_owned(),
+            width,
+            height,
+            fps_requested: spec.rate.fps(),
+            fps_measured: tool::rate(&times),
+            failure: told.failure,
+        },
+        frames: outcome::Frames {
+            requested: spec.frames,
+            captured,
+            verified,
+            mismatched: captured - verified,
+            dropped: last.map_or(0, |last| (last + 1).saturating_sub(captured)),
+        },
+        dma: outcome::Dma {
+            bytes: written.values().map(|frame| frame.bytes() as u64).sum(),
+            segments_max: written.values().map(Written::segments).max().unwrap_or(0),
+            pinned_pages_max: told.pins.map_or(0, |pins| pins.max),
+        },
+        pins: told
+            .pins
+            .map_or(outcome::Pins::default(), |pins| outcome::Pins {
+                before: pins.first,
+                after: pins.last,
+            }),
+        kernel_log: outcome::KernelLog {
+            warnings: kernel_log::warnings(&told.kernel_log),
+        },
+        trace: outcome::Trace {
+            get_vaddr_frames: told.probe,
+        },
+        timing: outcome::Timing {
+            boot_ms: bed.boot.as_millis() as u64,
+            first_frame_ms: first_frame.map(|at| at.as_millis() as u64),
+            total_ms: total.as_millis() as u64,
+        },
+        verdict: outcome::Judgement::Failed,
+        reasons: Vec::new(),
+        mismatches: verdicts
+            .iter()
+            .filter(|verdict| !verdict.verified)
+            .cloned()
+            .collect(),
+    };
+    outcome.judge();
+    outcome
+}

@@ -1,0 +1,114 @@
+//! The kernel log oracle: nothing that a kernel developer would call a splat.
+
+use crate::agent::protocol::LogRecord;
+
+/// What in a line of the kernel log means that something went wrong.
+const ALARMS: &[&str] = &[
+    "WARNING:",
+    "BUG:",
+    "kernel BUG at",
+    "Oops",
+    "general protection fault",
+    "Unable to handle kernel",
+    "unable to handle page fault",
+    "Call Trace:",
+    "Bad page state",
+    "Bad page map",
+    "bad: scheduling",
+    "pagealloc: memory corruption",
+    "pagealloc: single bit error",
+    "Poison overwritten",
+    "Redzone overwritten",
+    "Object already free",
+    "Freeing a pointer",
+    "list_add corruption",
+    "list_del corruption",
+    "refcount_t:",
+    "UBSAN:",
+    "KASAN:",
+    "DMA-API:",
+    "INFO: task",
+    "self-detected stall",
+    "detected stalls on CPUs",
+    "soft lockup",
+    "hard LOCKUP",
+    "possible circular locking dependency",
+    "suspicious RCU usage",
+    "scheduling while atomic",
+    "sleeping function called from invalid context",
+    "Out of memory:",
+    "Kernel panic",
+];
+
+/// Level of the kernel's log up to which a driver's own line is a complaint
+/// (`KERN_WARNING`).
+const WARNING: u8 = 4;
+
+/// A record as dmesg(1) shows it.
+pub fn line(record: &LogRecord) -> String {
+    format!("[{:12.6}] {}", record.time_us as f64 / 1e6, record.text)
+}
+
+/// The lines of a kernel's log that count against the run; what user space
+/// wrote there does not.
+pub fn warnings(log: &[LogRecord]) -> Vec<String> {
+    let ours = |record: &&LogRecord| record.facility == 0 && is_warning(record.level, &record.text);
+    log.iter().filter(ours).map(line).collect()
+}
+
+/// Whether a record of the kernel's log counts against the run.
+///
+/// `level` is the kernel's (0 emergency ... 7 debug). Loading a module from
+/// outside the kernel's tree taints it with a line of its own: that is no
+/// fault of the run.
+fn is_warning(level: u8, text: &str) -> bool {
+    if text.contains("taints kernel") || text.contains("tainting kernel") {
+        return false;
+    }
+    ALARMS.iter().any(|alarm| text.contains(alarm)) || (level <= WARNING && speaks_of_us(text))
+}
+
+fn speaks_of_us(text: &str) -> bool {
+    text.starts_with("pinhole") || text.starts_with("virtio") && text.contains("pinhole")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn splats_are_seen_whatever_their_level() {
+        for splat in [
+            "WARNING: CPU: 1 PID: 88 at mm/gup.c:1234 foo+0x1/0x2",
+            "BUG: kernel NULL pointer dereference, address: 0000000000000008",
+            "BUG: Bad page state in process v4l2-ctl  pfn:1234",
+            "Oops: 0002 [#1] PREEMPT SMP NOPTI",
+            "INFO: task v4l2-ctl:91 blocked for more than 120 seconds.",
+            "=== BUG kmalloc-512 (Tainted: G): Poison overwritten",
+        ] {
+            assert!(is_warning(6, splat), "{splat}");
+        }
+    }
+
+    #[test]
+    fn complaints_of_the_driver_count_and_its_talk_does_not() {
+        assert!(is_warning(
+            3,
+            "pinhole virtio2: the card sent an event for buffer 77"
+        ));
+        assert!(!is_warning(6, "pinhole virtio2: registered as video0"));
+        assert!(!is_warning(4, "ACPI: whatever it complains about"));
+    }
+
+    #[test]
+    fn loading_a_module_from_outside_is_no_fault() {
+        assert!(!is_warning(
+            4,
+            "pinhole: loading out-of-tree module taints kernel."
+        ));
+        assert!(!is_warning(
+            5,
+            "pinhole: module verification failed: signature and/or required key missing - tainting kernel"
+        ));
+    }
+}

@@ -1,0 +1,252 @@
+//! The programs that stream inside the guest: what they are told, and what
+//! their output says.
+
+use crate::source::Layout;
+
+/// How the application gives the kernel its memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Memory {
+    /// V4L2_MEMORY_USERPTR: the program's own pages.
+    Userptr,
+    /// V4L2_MEMORY_MMAP: the driver's pages, mapped.
+    Mmap,
+    /// V4L2_MEMORY_DMABUF: pages of another device (vivid), imported.
+    Dmabuf,
+    /// read(): the driver's pages, copied by the kernel.
+    Read,
+}
+
+impl Memory {
+    /// The name on the command line and in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Userptr => "userptr",
+            Self::Mmap => "mmap",
+            Self::Dmabuf => "dmabuf",
+            Self::Read => "read",
+        }
+    }
+}
+
+/// Rates the card can be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rate {
+    /// Frames a second, as the application sets them with VIDIOC_S_PARM.
+    Fps(u32),
+    /// A frame as soon as there is a buffer for it.
+    Max,
+}
+
+impl Rate {
+    /// The fastest that an application can ask for.
+    pub const FASTEST: u32 = 240;
+
+    /// Frames a second; none for [`Rate::Max`].
+    pub fn fps(self) -> Option<u32> {
+        match self {
+            Self::Fps(fps) => Some(fps),
+            Self::Max => None,
+        }
+    }
+}
+
+impl std::str::FromStr for Rate {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.parse() {
+            _ if text == "max" => Ok(Self::Max),
+            Ok(fps) if (1..=Self::FASTEST).contains(&fps) => Ok(Self::Fps(fps)),
+            _ => Err(format!(
+                "a rate is a number from 1 to {}, or max",
+                Self::FASTEST
+            )),
+        }
+    }
+}
+
+/// Buffers that the application asks for: enough to ride over the pauses of a
+/// guest under emulation.
+pub const BUFFERS: u32 = 8;
+
+/// Sets format and rate, as a user would before streaming.
+pub fn configure(device: &str, layout: &Layout, fps: u32) -> Vec<String> {
+    let Layout {
+        format,
+        width,
+        height,
+        ..
+    } = layout;
+    [
+        "v4l2-ctl",
+        "--device",
+        device,
+        &format!(
+            "--set-fmt-video=width={width},height={height},pixelformat={}",
+            format.name()
+        ),
+        &format!("--set-parm={fps}"),
+    ]
+    .map(str::to_owned)
+    .into()
+}
+
+/// Streams `frames` frames from `device` to the file or disk `to`. `exporter`
+/// is the device whose buffers are imported in [`Memory::Dmabuf`].
+pub fn stream(
+    device: &str,
+    memory: Memory,
+    exporter: &str,
+    layout: &Layout,
+    frames: u32,
+    to: &str,
+) -> Vec<String> {
+    let v4l2_ctl = |mode: &[&str]| {
+        let mut argv: Vec<String> = ["v4l2-ctl", "--device", device].map(str::to_owned).into();
+        argv.extend(mode.iter().map(|word| (*word).to_owned()));
+        argv.extend([
+            format!("--stream-count={frames}"),
+            format!("--stream-to={to}"),
+            "--verbose".to_owned(),
+        ]);
+        argv
+    };
+    match memory {
+        Memory::Userptr => v4l2_ctl(&[&format!("--stream-user={BUFFERS}")]),
+        Memory::Mmap => v4l2_ctl(&[&format!("--stream-mmap={BUFFERS}")]),
+        Memory::Dmabuf => v4l2_ctl(&["--stream-dmabuf", "--export-device", exporter]),
+        Memory::Read => [
+            "dd",
+            &format!("if={device}"),
+            &format!("of={to}"),
+            &format!("bs={}", layout.sizeimage),
+            &format!("count={frames}"),
+        ]
+        .map(str::to_owned)
+        .into(),
+    }
+}
+
+/// One buffer as v4l2-ctl dequeued it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Dequeued {
+    /// V4L2 sequence number.
+    pub sequence: u32,
+    /// Timestamp in seconds of the guest's monotonic clock.
+    pub timestamp: f64,
+    /// Whether the buffer carried V4L2_BUF_FLAG_ERROR; v4l2-ctl does not write
+    /// such a one to its file.
+    pub error: bool,
+}
+
+/// Reads the lines that `v4l2-ctl --verbose` prints for each buffer:
+/// `cap dqbuf: 1 seq:      1 bytesused: 614400 ts: 12.345678 delta: 16.6 ms field: None (ts-monotonic)`.
+pub fn dequeued(output: &str) -> Vec<Dequeued> {
+    output.lines().filter_map(dequeued_line).collect()
+}
+
+fn dequeued_line(line: &str) -> Option<Dequeued> {
+    // v4l2-ctl prints progress without a newline in front of it.
+    let line = &line[line.find("cap dqbuf:")?..];
+    let after = |key: &str| line.split_once(key)?.1.split_whitespace().next();
+    Some(Dequeued {
+        sequence: after(" seq:")?.parse().ok()?,
+        timestamp: after(" ts:")?.parse().ok()?,
+        error: line
+            .rsplit_once('(')
+            .is_some_and(|(_, flags)| flags.split([',', ' ', ')']).any(|flag| flag == "error")),
+    })
+}
+
+/// Whole frames that `dd` copied, from its last words:
+/// `60+0 records out`. A frame cut short is not counted.
+pub fn copied(output: &str) -> u32 {
+    let records = |line: &str| {
+        line.strip_suffix(" records out")?
+            .split_once('+')?
+            .0
+            .parse()
+            .ok()
+    };
+    output.lines().find_map(records).unwrap_or(0)
+}
+
+/// Frames a second over all of `times` (in seconds, ascending); none for less
+/// than two.
+pub fn rate(times: &[f64]) -> Option<f64> {
+    let (first, last) = (times.first()?, times.last()?);
+    (last > first).then(|| (times.len() - 1) as f64 / (last - first))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::PixelFormat;
+
+    const OUTPUT: &str = "\
+VIDIOC_QUERYCAP: ok
+\t\tVIDIOC_STREAMON returned 0 (Success)
+cap dqbuf: 0 seq:      0 bytesused: 1843200 ts: 5.000000 field: None (ts-monotonic, ts-src-eof)
+cap dqbuf: 1 seq:      1 bytesused: 1843200 ts: 5.016667 delta: 16.667 ms field: None (ts-monotonic, ts-src-eof)
+cap dqbuf: 2 seq:      3 bytesused: 1843200 ts: 5.050000 delta: 33.333 ms fps: 60.00 dropped: 1 field: None (error, ts-monotonic, ts-src-eof)
+";
+
+    #[test]
+    fn the_lines_of_v4l2_ctl_are_read() {
+        let frames = dequeued(OUTPUT);
+        assert_eq!(
+            frames
+                .iter()
+                .map(|frame| frame.sequence)
+                .collect::<Vec<_>>(),
+            [0, 1, 3]
+        );
+        assert_eq!(
+            frames.iter().map(|frame| frame.error).collect::<Vec<_>>(),
+            [false, false, true]
+        );
+        assert_eq!(frames[1].timestamp, 5.016667);
+    }
+
+    #[test]
+    fn whole_frames_that_dd_copied_are_counted() {
+        assert_eq!(
+            copied("60+1 records in\n60+0 records out\n110592000 bytes copied\n"),
+            60
+        );
+        assert_eq!(copied("dd: /dev/video0: Input/output error\n"), 0);
+    }
+
+    #[test]
+    fn a_rate_needs_two_times() {
+        assert_eq!(rate(&[]), None);
+        assert_eq!(rate(&[1.0]), None);
+        assert_eq!(rate(&[1.0, 1.5, 2.0]), Some(2.0));
+    }
+
+    #[test]
+    fn every_way_of_streaming_names_the_device_the_count_and_the_target() {
+        let layout = Layout::new(PixelFormat::Nv12, 640, 480);
+        for memory in [Memory::Userptr, Memory::Mmap, Memory::Dmabuf, Memory::Read] {
+            let line = stream(
+                "/dev/video0",
+                memory,
+                "/dev/video1",
+                &layout,
+                42,
+                "/dev/vda",
+            )
+            .join(" ");
+            assert!(
+                line.contains("/dev/video0") && line.contains("=42") && line.contains("=/dev/vda"),
+                "{line}"
+            );
+        }
+        let line = configure("/dev/video0", &layout, 60).join(" ");
+        assert!(
+            line.contains("width=640,height=480,pixelformat=NV12")
+                && line.contains("--set-parm=60")
+        );
+    }
+}
