@@ -1,0 +1,12 @@
+//! What takes a virtual machine: a stock kernel, the driver, the card, and
+//! everything between the application and the DMA.
+//!
+//! Each test boots guests under emulation and takes from ten seconds up, so
+//! they are ignored by a plain `cargo test`; `make test` runs them. Guests that
+//! are not in the cache are built first.
+
+mod capture;
+mod compliance;
+mod hazards;
+mod process;
+mod shell;
