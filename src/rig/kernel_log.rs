@@ -49,23 +49,33 @@ pub fn line(record: &LogRecord) -> String {
     format!("[{:12.6}] {}", record.time_us as f64 / 1e6, record.text)
 }
 
-/// The lines of a kernel's log that count against the run; what user space
-/// wrote there does not.
+/// The lines of a kernel's log that count against the run: [`splats`], and
+/// what the driver itself complains of.
 pub fn warnings(log: &[LogRecord]) -> Vec<String> {
-    let ours = |record: &&LogRecord| record.facility == 0 && is_warning(record.level, &record.text);
-    log.iter().filter(ours).map(line).collect()
+    let wrong = |record: &&LogRecord| is_splat(record) || is_complaint(record);
+    log.iter().filter(wrong).map(line).collect()
 }
 
-/// Whether a record of the kernel's log counts against the run.
-///
-/// `level` is the kernel's (0 emergency ... 7 debug). Loading a module from
-/// outside the kernel's tree taints it with a line of its own: that is no
-/// fault of the run.
-fn is_warning(level: u8, text: &str) -> bool {
-    if text.contains("taints kernel") || text.contains("tainting kernel") {
-        return false;
-    }
-    ALARMS.iter().any(|alarm| text.contains(alarm)) || (level <= WARNING && speaks_of_us(text))
+/// The lines of a kernel's log that tell of something broken in the kernel.
+pub fn splats(log: &[LogRecord]) -> Vec<String> {
+    log.iter()
+        .filter(|record| is_splat(record))
+        .map(line)
+        .collect()
+}
+
+/// What user space wrote there does not count.
+fn is_splat(record: &LogRecord) -> bool {
+    record.facility == 0 && ALARMS.iter().any(|alarm| record.text.contains(alarm))
+}
+
+/// Loading a module from outside the kernel's tree taints it with a line of
+/// its own: that is no fault of the run.
+fn is_complaint(record: &LogRecord) -> bool {
+    let taint = ["taints kernel", "tainting kernel"]
+        .iter()
+        .any(|words| record.text.contains(words));
+    record.facility == 0 && record.level <= WARNING && speaks_of_us(&record.text) && !taint
 }
 
 fn speaks_of_us(text: &str) -> bool {
@@ -75,6 +85,35 @@ fn speaks_of_us(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn record(level: u8, text: &str) -> LogRecord {
+        LogRecord {
+            sequence: 1,
+            level,
+            facility: 0,
+            time_us: 1_500_000,
+            text: text.into(),
+        }
+    }
+
+    fn is_warning(level: u8, text: &str) -> bool {
+        !warnings(&[record(level, text)]).is_empty()
+    }
+
+    #[test]
+    fn what_user_space_writes_does_not_count() {
+        let said = LogRecord {
+            facility: 1,
+            ..record(4, "BUG: of somebody else")
+        };
+        assert!(warnings(&[said]).is_empty());
+    }
+
+    #[test]
+    fn lines_are_as_dmesg_has_them() {
+        assert_eq!(splats(&[record(4, "BUG: x")]), ["[    1.500000] BUG: x"]);
+        assert!(splats(&[record(3, "pinhole virtio2: no")]).is_empty());
+    }
 
     #[test]
     fn splats_are_seen_whatever_their_level() {

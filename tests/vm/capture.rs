@@ -15,8 +15,12 @@ struct Captured {
 
 impl Captured {
     fn json(&self) -> Value {
-        serde_json::from_str(&self.stdout)
-            .unwrap_or_else(|error| panic!("stdout is not one JSON object: {error}\n{}\n{}", self.stdout, self.stderr))
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| {
+            panic!(
+                "stdout is not one JSON object: {error}\n{}\n{}",
+                self.stdout, self.stderr
+            )
+        })
     }
 
     /// The object of a capture that must have been verified.
@@ -24,7 +28,12 @@ impl Captured {
         assert_eq!(self.code, Some(0), "{}\n{}", self.stdout, self.stderr);
         let json = self.json();
         assert_eq!(json["verdict"], "verified");
-        for (count, expected) in [("requested", frames), ("captured", frames), ("verified", frames), ("mismatched", 0)] {
+        for (count, expected) in [
+            ("requested", frames),
+            ("captured", frames),
+            ("verified", frames),
+            ("mismatched", 0),
+        ] {
             assert_eq!(json["frames"][count], expected, "{count}");
         }
         assert_eq!(json["kernel_log"]["warnings"], serde_json::json!([]));
@@ -46,7 +55,12 @@ fn capture(args: &[&str]) -> Captured {
         .output()
         .unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
-    Captured { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr), folder }
+    Captured {
+        code: output.status.code(),
+        stdout: text(output.stdout),
+        stderr: text(output.stderr),
+        folder,
+    }
 }
 
 #[test]
@@ -63,15 +77,28 @@ fn user_pointers_on_trixie_at_full_rate() {
     assert_eq!(json["pins"]["before"], json["pins"]["after"]);
     let probe = &json["trace"]["get_vaddr_frames"];
     assert!(probe["calls"].as_u64().unwrap() >= 3, "{probe}");
-    assert!(probe["pages"].as_u64().unwrap() >= 3 * pages_a_buffer, "{probe}");
+    assert!(
+        probe["pages"].as_u64().unwrap() >= 3 * pages_a_buffer,
+        "{probe}"
+    );
 
     let folder = captured.folder.path();
     let raw = folder.join("frames.raw").metadata().unwrap().len();
     assert_eq!(raw, 300 * 1280 * 720 * 2);
-    let report: Value = serde_json::from_slice(&std::fs::read(folder.join("report.json")).unwrap()).unwrap();
+    let report: Value =
+        serde_json::from_slice(&std::fs::read(folder.join("report.json")).unwrap()).unwrap();
     assert_eq!(report, json);
-    assert!(image::open(folder.join("contact-sheet.png")).unwrap().width() > 1000);
-    assert!(std::fs::read_to_string(folder.join("kernel.log")).unwrap().contains("Linux version"));
+    assert!(
+        image::open(folder.join("contact-sheet.png"))
+            .unwrap()
+            .width()
+            > 1000
+    );
+    assert!(
+        std::fs::read_to_string(folder.join("kernel.log"))
+            .unwrap()
+            .contains("Linux version")
+    );
     assert!(folder.join("witness.jsonl").exists());
 }
 
@@ -99,9 +126,17 @@ fn buffers_imported_from_another_device_on_trixie() {
 
 /// USERPTR on one of the kernels, and that get_vaddr_frames() did it.
 fn user_pointers_on(kernel: &str, release: &str) {
-    let json = capture(&["--kernel", kernel, "--format", "GREY", "--size", "1280x720"]).verified(60);
+    let json =
+        capture(&["--kernel", kernel, "--format", "GREY", "--size", "1280x720"]).verified(60);
     assert_eq!(json["kernel"]["id"], kernel);
-    assert!(json["kernel"]["release"].as_str().unwrap().starts_with(release), "{}", json["kernel"]);
+    assert!(
+        json["kernel"]["release"]
+            .as_str()
+            .unwrap()
+            .starts_with(release),
+        "{}",
+        json["kernel"]
+    );
     assert!(json["trace"]["get_vaddr_frames"]["calls"].as_u64().unwrap() > 0);
 }
 
@@ -133,7 +168,17 @@ fn user_pointers_on_trixie_backports() {
 #[ignore = "boots a guest"]
 fn the_smallest_and_the_largest_frame_and_a_free_running_card() {
     capture(&["--size", "16x16", "--format", "GREY", "--fps", "240"]).verified(60);
-    capture(&["--size", "3840x2160", "--format", "RGB3", "--frames", "8", "--fps", "max"]).verified(8);
+    capture(&[
+        "--size",
+        "3840x2160",
+        "--format",
+        "RGB3",
+        "--frames",
+        "8",
+        "--fps",
+        "max",
+    ])
+    .verified(8);
 }
 
 /// The checker is checked: a QEMU that, once the guest is off, changes one
@@ -144,7 +189,9 @@ fn one_changed_byte_in_one_frame_fails_the_capture() {
     let folder = tempfile::tempdir().unwrap();
     let qemu = QemuThatTampers::new(folder.path());
     let output = pinhole()
-        .args(["capture", "--json", "--frames", "12", "--size", "64x64", "--format", "GREY", "--out"])
+        .args([
+            "capture", "--json", "--frames", "12", "--size", "64x64", "--format", "GREY", "--out",
+        ])
         .arg(folder.path())
         .arg("--qemu")
         .arg(&qemu.script)
@@ -156,7 +203,10 @@ fn one_changed_byte_in_one_frame_fails_the_capture() {
     assert_eq!(output.status.code(), Some(1), "{stdout}\n{stderr}");
     let json: Value = serde_json::from_str(&stdout).unwrap();
     assert_eq!(json["verdict"], "failed");
-    assert_eq!((&json["frames"]["verified"], &json["frames"]["mismatched"]), (&11.into(), &1.into()));
+    assert_eq!(
+        (&json["frames"]["verified"], &json["frames"]["mismatched"]),
+        (&11.into(), &1.into())
+    );
     assert_eq!(json["mismatches"][0]["frame"], 5);
     assert_eq!(json["mismatches"][0]["bad_blocks"], serde_json::json!([0]));
 }
@@ -170,7 +220,8 @@ struct QemuThatTampers {
 impl QemuThatTampers {
     fn new(folder: &Path) -> Self {
         use std::os::unix::fs::PermissionsExt as _;
-        let real = pinhole::vm::qemu::ensure(None, &pinhole::vm::progress::Progress::silent()).unwrap();
+        let real =
+            pinhole::vm::qemu::ensure(None, &pinhole::vm::progress::Progress::silent()).unwrap();
         let command = real.command();
         let words: Vec<_> = std::iter::once(command.get_program())
             .chain(command.get_args())
@@ -197,7 +248,8 @@ impl QemuThatTampers {
 fn two_captures_at_once_do_not_disturb_each_other() {
     std::thread::scope(|scope| {
         let one = scope.spawn(|| capture(&["--size", "320x240", "--fps", "30"]));
-        let other = scope.spawn(|| capture(&["--size", "352x288", "--format", "NV12", "--fps", "30"]));
+        let other =
+            scope.spawn(|| capture(&["--size", "352x288", "--format", "NV12", "--fps", "30"]));
         assert_eq!(one.join().unwrap().verified(60)["stream"]["width"], 320);
         assert_eq!(other.join().unwrap().verified(60)["stream"]["width"], 352);
     });
@@ -211,10 +263,21 @@ fn what_cannot_run_is_one_sentence_and_code_2() {
         (&["--qemu", "/nonexistent/qemu"], "/nonexistent/qemu"),
         (&["--out", "/proc/nowhere"], "/proc/nowhere"),
     ] {
-        let output = pinhole().arg("capture").args(args).stdin(Stdio::null()).output().unwrap();
+        let output = pinhole()
+            .arg("capture")
+            .args(args)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
         let stderr = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2), "{args:?}: {stderr}");
-        let said: Vec<_> = stderr.lines().filter(|line| line.starts_with("pinhole: ")).collect();
-        assert!(said.len() == 1 && said[0].contains(word), "{args:?}: {stderr}");
+        let said: Vec<_> = stderr
+            .lines()
+            .filter(|line| line.starts_with("pinhole: "))
+            .collect();
+        assert!(
+            said.len() == 1 && said[0].contains(word),
+            "{args:?}: {stderr}"
+        );
     }
 }

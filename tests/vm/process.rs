@@ -26,7 +26,9 @@ fn processes_of(folder: &std::path::Path) -> Vec<String> {
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {
         let name = entry.file_name().into_string().unwrap();
         let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        let ours = name.parse::<u32>().is_ok_and(|pid| pid != std::process::id());
+        let ours = name
+            .parse::<u32>()
+            .is_ok_and(|pid| pid != std::process::id());
         if ours && line.windows(needle.len()).any(|window| window == needle) {
             found.push(String::from_utf8_lossy(&line).replace('\0', " "));
         }
@@ -38,10 +40,18 @@ fn processes_of(folder: &std::path::Path) -> Vec<String> {
 fn wait_for_frames(capture: &mut Child, folder: &std::path::Path) {
     let stderr = BufReader::new(capture.stderr.take().unwrap());
     let mut lines = stderr.lines();
-    let said = lines.by_ref().map(Result::unwrap).find(|line| line.starts_with("capturing "));
+    let said = lines
+        .by_ref()
+        .map(Result::unwrap)
+        .find(|line| line.starts_with("capturing "));
     assert!(said.is_some(), "the capture ended early");
     let begun = Instant::now();
-    while std::fs::read_to_string(folder.join("witness.jsonl")).unwrap_or_default().lines().count() < 3 {
+    while std::fs::read_to_string(folder.join("witness.jsonl"))
+        .unwrap_or_default()
+        .lines()
+        .count()
+        < 3
+    {
         assert!(begun.elapsed() < LIMIT, "no frame came");
         std::thread::sleep(Duration::from_millis(20));
     }
@@ -54,14 +64,25 @@ fn everything_ends_after(signal: &str, code: Option<i32>) {
     let mut capture = long_capture(folder.path());
     wait_for_frames(&mut capture, folder.path());
     // The program itself, the card with its witness, and QEMU with its disk.
-    assert!(processes_of(folder.path()).len() >= 3, "{:?}", processes_of(folder.path()));
+    assert!(
+        processes_of(folder.path()).len() >= 3,
+        "{:?}",
+        processes_of(folder.path())
+    );
 
     let begun = Instant::now();
-    let killed = Command::new("kill").args([signal, &capture.id().to_string()]).status().unwrap();
+    let killed = Command::new("kill")
+        .args([signal, &capture.id().to_string()])
+        .status()
+        .unwrap();
     assert!(killed.success());
     assert_eq!(capture.wait().unwrap().code(), code);
     while !processes_of(folder.path()).is_empty() {
-        assert!(begun.elapsed() < LIMIT, "still running: {:?}", processes_of(folder.path()));
+        assert!(
+            begun.elapsed() < LIMIT,
+            "still running: {:?}",
+            processes_of(folder.path())
+        );
         std::thread::sleep(Duration::from_millis(20));
     }
 }

@@ -14,10 +14,21 @@ fn commands_from_a_pipe_run_in_the_guest_with_the_card_attached() {
         .spawn()
         .unwrap();
     let commands = "v4l2-ctl --device /dev/video0 --info\nuname -r\nexit\n";
-    shell.stdin.take().unwrap().write_all(commands.as_bytes()).unwrap();
+    shell
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(commands.as_bytes())
+        .unwrap();
     let output = shell.wait_with_output().unwrap();
-    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let (stdout, stderr) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
     assert_eq!(output.status.code(), Some(0), "{stdout}\n{stderr}");
-    assert!(stdout.contains("Driver name      : pinhole"), "{stdout}\n{stderr}");
+    assert!(
+        stdout.contains("Driver name      : pinhole"),
+        "{stdout}\n{stderr}"
+    );
     assert!(stdout.contains("Card type        : Pinhole"), "{stdout}");
 }
