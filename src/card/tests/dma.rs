@@ -30,7 +30,7 @@ fn a_frame_is_written_where_the_segments_say_and_the_witness_says_the_same() {
         .unwrap();
     rig.queue(session, 0, &segments).unwrap();
     rig.stream_on(session);
-    rig.run(0);
+    rig.run(20_000);
     let expected: Vec<u8> = (0..size as usize).map(|i| pixel(0, i)).collect();
     let mut everything = vec![0xee; MEMORY];
     let mut rest = &expected[..];
@@ -76,7 +76,7 @@ fn buffers_follow_a_change_of_memory_or_come_back_in_error() {
         }
         if streaming {
             rig.stream_on(session);
-            rig.card.tick(rig.now);
+            rig.run(20_000);
             assert_eq!(rig.dequeue().len(), 1);
             rig.queue(session, 0, &[places[0]]).unwrap();
         }

@@ -410,7 +410,7 @@ fn a_buffer_is_described_as_it_comes_and_goes() {
     assert_eq!(queued.flags, 0x2002);
     assert_eq!(flags(&mut rig), 0x2002);
     rig.stream_on(session);
-    rig.run(0);
+    rig.run(20_000);
     assert_eq!(flags(&mut rig), 0x2004, "done, and its event not sent");
     assert_eq!(rig.queue(session, 1, &[(0x8000, FRAME)]), Err(EINVAL));
     rig.dequeue();

@@ -26,8 +26,13 @@ fn frames_come_in_the_order_of_the_queue_each_at_its_time() {
     rig.run(1_000_000);
     assert!(rig.dequeue().is_empty(), "not streaming yet");
     rig.stream_on(session);
+    rig.run(INTERVAL - 2);
+    assert!(
+        rig.dequeue().is_empty(),
+        "the first frame takes an interval"
+    );
     for (sequence, index) in [2, 0, 1].into_iter().enumerate() {
-        rig.run(if sequence == 0 { 0 } else { INTERVAL });
+        rig.run(if sequence == 0 { 2 } else { INTERVAL });
         let [done] = rig.dequeue()[..] else {
             panic!("frame {sequence}: not one event")
         };
@@ -55,7 +60,7 @@ fn frames_without_a_buffer_are_dropped_and_counted() {
     let (mut rig, session) = Rig::with_buffers(Rate::Guest, 2);
     rig.stream_on(session);
     // Frames 0 to 6 are due and find nothing.
-    rig.run(6 * INTERVAL);
+    rig.run(7 * INTERVAL);
     assert_eq!(rig.card.next_deadline(), None, "nothing to wake up for");
     rig.queue(session, 0, &place(0)).unwrap();
     rig.run(0);
@@ -111,7 +116,7 @@ fn a_stream_begins_at_zero_again() {
     let (mut rig, session) = Rig::with_buffers(Rate::Guest, 1);
     for _ in 0..2 {
         rig.stream_on(session);
-        rig.run(3 * INTERVAL);
+        rig.run(4 * INTERVAL);
         rig.queue(session, 0, &place(0)).unwrap();
         rig.run(INTERVAL);
         assert_eq!(sequences(&rig.dequeue()), [4]);
