@@ -1,34 +1,177 @@
-//! `pinhole shell`, with commands from a pipe.
+//! `pinhole shell`, the program, as a user runs it: a guest on the real card.
 
-use std::io::Write as _;
-use std::process::{Command, Stdio};
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::time::{Duration, Instant};
 
-#[test]
-#[ignore = "boots a guest"]
-fn commands_from_a_pipe_run_in_the_guest_with_the_card_attached() {
-    let mut shell = Command::new(env!("CARGO_BIN_EXE_pinhole"))
+use rustix::process::{Pid, Signal, kill_process};
+
+/// Longer than anything here takes on a slow machine.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// Starts a shell whose temporary files are in `dir`.
+fn start(dir: &Path) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_pinhole"))
         .arg("shell")
+        .env("TMPDIR", dir)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .unwrap();
-    let commands = "v4l2-ctl --device /dev/video0 --info\nuname -r\nexit\n";
-    shell
-        .stdin
-        .take()
         .unwrap()
-        .write_all(commands.as_bytes())
-        .unwrap();
+}
+
+fn type_in(child: &mut Child, script: &str) -> ChildStdin {
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(script.as_bytes()).unwrap();
+    stdin
+}
+
+/// The children of a process, by their command lines.
+fn children(parent: &Child) -> Vec<(PathBuf, String)> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").unwrap().flatten() {
+        let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        let fields: Vec<_> = match stat.rsplit_once(')') {
+            Some((_, rest)) => rest.split_whitespace().collect(),
+            None => continue,
+        };
+        if fields[1] == parent.id().to_string() {
+            let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            let line = String::from_utf8_lossy(&line).replace('\0', " ");
+            found.push((entry.path(), line));
+        }
+    }
+    found
+}
+
+/// Waits until `done`.
+fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + LIMIT;
+    while !done() {
+        assert!(Instant::now() < deadline, "{what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Waits until card and QEMU run; returns their directories in /proc.
+fn card_and_qemu(shell: &Child) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    until("card and QEMU did not start", || {
+        found = children(shell);
+        let runs = |word: &str| found.iter().any(|(_, line)| line.contains(word));
+        runs(" device ") && runs("memory-backend-memfd")
+    });
+    found.into_iter().map(|(path, _)| path).collect()
+}
+
+fn is_empty(dir: &Path) -> bool {
+    fs::read_dir(dir).unwrap().next().is_none()
+}
+
+#[test]
+#[ignore = "boots a guest"]
+fn a_script_runs_on_the_card_and_its_exit_code_comes_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut shell = start(dir.path());
+    drop(type_in(
+        &mut shell,
+        "v4l2-ctl --all; echo to stderr >&2; exit 7\n",
+    ));
     let output = shell.wait_with_output().unwrap();
-    let (stdout, stderr) = (
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr),
-    );
-    assert_eq!(output.status.code(), Some(0), "{stdout}\n{stderr}");
-    assert!(
-        stdout.contains("Driver name      : pinhole"),
-        "{stdout}\n{stderr}"
-    );
-    assert!(stdout.contains("Card type        : Pinhole"), "{stdout}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(7), "{stderr}");
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert!(stdout.starts_with("Driver Info:"), "{stdout}");
+    assert!(stdout.contains("Driver name      : pinhole"), "{stdout}");
+    assert!(stderr.contains("to stderr\n"), "{stderr}");
+    assert!(is_empty(dir.path()), "something is left behind");
+}
+
+#[test]
+#[ignore = "boots a guest"]
+fn an_interrupt_ends_it_soon_and_everything_with_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut shell = start(dir.path());
+    drop(type_in(&mut shell, "sleep 1000\n"));
+    let started = card_and_qemu(&shell);
+    kill_process(Pid::from_child(&shell), Signal::INT).unwrap();
+    let begin = Instant::now();
+    let status = shell.wait().unwrap();
+    let took = begin.elapsed();
+    let mut stderr = String::new();
+    shell.stderr.unwrap().read_to_string(&mut stderr).unwrap();
+    assert_eq!(status.code(), Some(2), "{stderr}");
+    assert!(stderr.ends_with("pinhole: interrupted\n"), "{stderr}");
+    assert!(took < Duration::from_secs(10), "it took {took:?}");
+    assert!(started.iter().all(|process| !process.exists()));
+    assert!(is_empty(dir.path()), "something is left behind");
+}
+
+#[test]
+#[ignore = "boots a guest"]
+fn killed_it_takes_card_and_qemu_with_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut shell = start(dir.path());
+    drop(type_in(&mut shell, "echo up; sleep 1000\n"));
+    let mut line = String::new();
+    BufReader::new(shell.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    assert_eq!(line, "up\n");
+    let started = card_and_qemu(&shell);
+    shell.kill().unwrap();
+    shell.wait().unwrap();
+    until("card or QEMU outlive it", || {
+        started.iter().all(|process| ended(process))
+    });
+}
+
+#[test]
+#[ignore = "boots a guest"]
+fn on_a_terminal_it_is_the_guests_console() {
+    let dir = tempfile::tempdir().unwrap();
+    // script(1) gives it a terminal.
+    let mut shell = Command::new("script")
+        .args(["--quiet", "--return", "--command"])
+        .arg(concat!(env!("CARGO_BIN_EXE_pinhole"), " shell"))
+        .arg("/dev/null")
+        .env("TMPDIR", dir.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut screen = shell.stdout.take().unwrap();
+    let mut seen = String::new();
+    let mut see = |text: &str| {
+        let mut buffer = [0; 4096];
+        while !seen.contains(text) {
+            let length = screen.read(&mut buffer).unwrap();
+            assert_ne!(length, 0, "no {text:?} in {seen}");
+            seen += &String::from_utf8_lossy(&buffer[..length]);
+        }
+        seen.clear();
+    };
+    see("pinhole:~# ");
+    // Ctrl-C is the guest's: it ends what runs there, and nothing else.
+    let mut keyboard = type_in(&mut shell, "echo $((6 * 7)); sleep 1000\n");
+    see("42\r\n");
+    keyboard.write_all(b"\x03").unwrap();
+    see("pinhole:~# ");
+    keyboard.write_all(b"exit\n").unwrap();
+    see("Power down");
+    assert!(shell.wait().unwrap().success());
+    assert!(is_empty(dir.path()), "something is left behind");
+}
+
+/// Whether a process has ended; it may be left to be reaped by another.
+fn ended(process: &Path) -> bool {
+    match fs::read_to_string(process.join("stat")) {
+        Ok(stat) => stat
+            .rsplit_once(')')
+            .is_some_and(|(_, rest)| rest.starts_with(" Z")),
+        Err(_) => true,
+    }
 }
