@@ -12,12 +12,13 @@ use crate::failure::Failure;
 /// PRINTKRB_RECORD_MAX in the kernel), with room to spare.
 const RECORD_MAX: usize = 16 << 10;
 
-/// Writes `text` to the kernel log, as a warning of the agent's: with nobody on
-/// the channel that, and so the console, is where a person looks.
+/// Writes `text` to the kernel log, as an error of the agent's: those a quiet
+/// kernel, too, shows on its console, which is where a person looks who does
+/// not hear from the agent.
 pub fn say(text: &str) {
     if let Ok(mut log) = OpenOptions::new().write(true).open("/dev/kmsg") {
         // Nobody to tell of a failure to tell.
-        let _ = log.write_all(format!("<12>pinhole-agent: {text}\n").as_bytes());
+        let _ = log.write_all(format!("<11>pinhole-agent: {text}\n").as_bytes());
     }
 }
 

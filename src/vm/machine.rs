@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use serde_json::json;
 use tempfile::TempDir;
 
 use super::channel::{Agent, AgentError};
@@ -96,10 +97,12 @@ pub enum MachineError {
         console: String,
     },
     /// The time was up before its agent spoke.
-    #[error("the guest did not come up within {} s; the console's end:\n{console}", limit.as_secs())]
+    #[error("the guest did not come up within {} s ({state}); the console's end:\n{console}", limit.as_secs())]
     TimedOut {
         /// The limit.
         limit: Duration,
+        /// What its processors were at.
+        state: String,
         /// The last lines of the console.
         console: String,
     },
@@ -187,7 +190,7 @@ impl Machine {
         let agent = accept(agent, &mut process)?;
         let agent = Agent::new(agent).map_err(host("follow the agent"))?;
         let limit = deadline.saturating_duration_since(Instant::now());
-        let qmp = match Qmp::new(qmp, limit) {
+        let mut qmp = match Qmp::new(qmp, limit) {
             Ok(qmp) => qmp,
             Err(QmpError::Interrupted) => return Err(MachineError::Interrupted),
             // A device that does not work ends QEMU only now.
@@ -204,6 +207,7 @@ impl Machine {
             AgentError::Interrupted => MachineError::Interrupted,
             AgentError::TimedOut(_) => MachineError::TimedOut {
                 limit,
+                state: processors(&mut qmp),
                 console: quote(&console),
             },
             AgentError::Closed | AgentError::Io(_) => {
@@ -374,6 +378,22 @@ fn quote(console: &Console) -> String {
     }
 }
 
+/// Where the machine's processors are: their program counters (to be looked up
+/// in the kernel's System.map), and whether they wait for an interrupt.
+fn processors(qmp: &mut Qmp) -> String {
+    let command = json!({ "command-line": "info registers -a" });
+    let registers = qmp.execute("human-monitor-command", command, QUIT_LIMIT);
+    let registers = match &registers {
+        Ok(text) => text.as_str().unwrap_or_default(),
+        Err(error) => return error.to_string(),
+    };
+    let words: Vec<_> = registers
+        .split_whitespace()
+        .filter(|word| word.starts_with("RIP=") || word.starts_with("HLT="))
+        .collect();
+    format!("its processors are at {}", words.join(" "))
+}
+
 fn not_started(process: &mut Process, log: &Path) -> MachineError {
     let status = process.wait_or_kill(QUIT_LIMIT);
     let text = fs::read_to_string(log).unwrap_or_default();
@@ -395,164 +415,4 @@ fn described(status: Option<ExitStatus>, log: &Path) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::{BufRead, BufReader, Write};
-    use std::os::unix::fs::PermissionsExt;
-
-    use serde_json::Value;
-
-    use super::*;
-    use crate::agent::protocol::{Command, Message, Request};
-    use crate::vm::progress::Progress;
-    use crate::vm::provision::cache::Cache;
-    use crate::vm::qemu;
-
-    /// Tells [`pretend`] what to do, and what QEMU was started with.
-    const ROLE: &str = "PINHOLE_TEST_ROLE";
-    const ARGUMENTS: &str = "PINHOLE_TEST_ARGUMENTS";
-
-    /// Not a test of its own: the process that the others take for QEMU.
-    #[test]
-    fn pretend() {
-        let Ok(role) = std::env::var(ROLE) else {
-            return;
-        };
-        let arguments = std::env::var(ARGUMENTS).unwrap();
-        let connect = |id: &str| {
-            let key = format!("socket,id={id},path=");
-            let rest = arguments.split_once(&key).unwrap().1;
-            UnixStream::connect(rest.split(' ').next().unwrap()).unwrap()
-        };
-        if role == "refuse" {
-            eprintln!("no such device");
-            std::process::exit(1);
-        }
-        let (mut console, mut qmp, mut agent) =
-            (connect("console"), connect("qmp"), connect("agent"));
-        qmp.write_all(b"{\"QMP\": {}}\n").unwrap();
-        let mut commands = BufReader::new(qmp.try_clone().unwrap()).lines();
-        assert!(
-            commands
-                .next()
-                .unwrap()
-                .unwrap()
-                .contains("qmp_capabilities")
-        );
-        qmp.write_all(b"{\"return\": {}}\n").unwrap();
-        console
-            .write_all(b"booting\nKernel panic - not syncing\n")
-            .unwrap();
-        match role.as_str() {
-            "panic" => std::process::exit(0),
-            "silent" => loop {
-                std::thread::park();
-            },
-            _ => {}
-        }
-        let hello = Hello {
-            agent: "test".into(),
-            release: "6.0".into(),
-            uptime_ms: 1,
-            problems: Vec::new(),
-        };
-        let line = serde_json::to_string(&Message::Hello(hello)).unwrap() + "\n";
-        agent.write_all(line.as_bytes()).unwrap();
-        let request = BufReader::new(agent).lines().next().unwrap().unwrap();
-        let request: Request = serde_json::from_str(&request).unwrap();
-        assert!(matches!(request.command, Command::PowerOff(_)));
-        if role == "obey" {
-            std::process::exit(0);
-        }
-        let quit: Value = serde_json::from_str(&commands.next().unwrap().unwrap()).unwrap();
-        assert_eq!(quit["execute"], "quit");
-        if role == "quit" {
-            std::process::exit(0);
-        }
-        loop {
-            std::thread::park();
-        }
-    }
-
-    /// Boots a machine whose QEMU is [`pretend`] in this role.
-    fn boot(role: &str) -> (Result<Machine, MachineError>, String) {
-        let dir = tempfile::tempdir().unwrap();
-        let program = dir.path().join("qemu");
-        let script = format!(
-            "#!/bin/sh\ncase \"$*\" in\n\
-             --version) echo 'QEMU emulator version 99.1';;\n\
-             *help*) echo 'name \"vhost-user-media-pci\", bus PCI';;\n\
-             *) {ROLE}={role} {ARGUMENTS}=\"$*\" exec {test} --exact vm::machine::tests::pretend --nocapture;;\n\
-             esac\n",
-            test = std::env::current_exe().unwrap().display(),
-        );
-        fs::write(&program, script).unwrap();
-        fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
-        let cache = Cache::at(dir.path().join("cache"));
-        let initramfs = dir.path().join("initramfs");
-        fs::write(&initramfs, b"").unwrap();
-        let console = dir.path().join("console.log");
-        let result = Machine::boot(&Spec {
-            qemu: qemu::ensure_in(&cache, Some(&program), &Progress::silent()).unwrap(),
-            kernel: "/kernel".into(),
-            initramfs,
-            overlay: Overlay {
-                init: Some("/proc/self/exe".into()),
-                ..Overlay::default()
-            },
-            append: String::new(),
-            hardware: Hardware::default(),
-            console_log: Some(console.clone()),
-            boot_limit: match role {
-                "silent" => Duration::from_millis(300),
-                _ => Duration::from_secs(20),
-            },
-        });
-        (result, fs::read_to_string(console).unwrap())
-    }
-
-    #[test]
-    fn a_qemu_that_does_not_start_is_quoted() {
-        let error = boot("refuse").0.unwrap_err();
-        assert!(matches!(error, MachineError::Start { .. }));
-        assert!(error.to_string().contains("no such device"), "{error}");
-    }
-
-    #[test]
-    fn a_guest_that_panics_shows_its_console() {
-        let (machine, console) = boot("panic");
-        let error = machine.unwrap_err();
-        assert!(matches!(error, MachineError::Ended { .. }));
-        assert!(error.to_string().contains("not syncing"), "{error}");
-        assert_eq!(console, "booting\nKernel panic - not syncing\n");
-    }
-
-    #[test]
-    fn a_guest_that_says_nothing_times_out_with_its_console() {
-        let error = boot("silent").0.unwrap_err();
-        assert!(matches!(error, MachineError::TimedOut { .. }));
-        assert!(error.to_string().contains("not syncing"), "{error}");
-    }
-
-    #[test]
-    fn turning_off_goes_as_far_as_it_must() {
-        let short = Duration::from_millis(200);
-        for (role, limit, expected) in [
-            ("obey", Duration::from_secs(20), Off::ByGuest),
-            ("quit", short, Off::ByQuit),
-            ("ignore", short, Off::ByKill),
-        ] {
-            let mut machine = boot(role).0.unwrap();
-            assert_eq!(machine.hello().release, "6.0");
-            assert_eq!(machine.power_off(limit), expected, "{role}");
-        }
-    }
-
-    #[test]
-    fn dropped_it_leaves_no_process_and_no_directory() {
-        let machine = boot("obey").0.unwrap();
-        let dir = machine.dir().to_owned();
-        assert!(dir.join("qemu.log").exists());
-        drop(machine);
-        assert!(!dir.exists());
-    }
-}
+mod tests;
