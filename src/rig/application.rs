@@ -1,13 +1,13 @@
 //! The application's side of a capture: what is run in the guest, and what the
 //! guest is asked about it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::capture::CaptureSpec;
 use super::probe::{self, GetVaddrFrames};
-use super::tool::{self, Memory, Rate};
+use super::tool::{self, Dequeued, Memory, Rate};
 use crate::agent::protocol::{Call, Load, Log, LogRecord, Run, RunAnswer, Sync, Watch, Write};
-use crate::vm::channel::{Agent, AgentError};
+use crate::vm::channel::{Agent, AgentError, Update};
 use crate::vm::progress::Progress;
 
 /// The capture device; our driver is loaded before any other.
@@ -76,25 +76,7 @@ pub fn run(
     progress: &Progress,
 ) -> Result<Told, ApplicationError> {
     prepare(agent, spec)?;
-    let step = progress.step(format!("capturing {} frames", spec.frames));
-    let argv = tool::stream(
-        DEVICE,
-        spec.memory,
-        EXPORTER,
-        &spec.layout,
-        spec.frames,
-        DISK,
-    );
-    let limit = time_for(spec);
-    let run = Run {
-        timeout_ms: Some(limit.as_millis() as u64),
-        watch: vec![PINNED.to_owned()],
-        ..Run::new(argv)
-    };
-    let answer = agent
-        .call(run, limit + PATIENCE)
-        .map_err(cannot("run the program that streams"))?;
-    step.done();
+    let (answer, dequeued) = stream(agent, spec, progress)?;
 
     let step = progress.step("taking the frames out of the guest");
     ask(agent, "write the frames back", Sync {})?;
@@ -103,10 +85,6 @@ pub fn run(
     step.done();
 
     let output = format!("{}{}", answer.stdout, answer.stderr);
-    let dequeued: Vec<_> = tool::dequeued(&output)
-        .into_iter()
-        .filter(|buffer| !buffer.error)
-        .collect();
     let sequences = match spec.memory {
         Memory::Read => vec![None; tool::copied(&output) as usize],
         _ => dequeued
@@ -122,6 +100,48 @@ pub fn run(
         probe,
         kernel_log: log.records,
     })
+}
+
+/// Runs the program that streams, to its end, and collects the buffers that it
+/// dequeued and wrote out; it writes none that carries an error.
+fn stream(
+    agent: &Agent,
+    spec: &CaptureSpec,
+    progress: &Progress,
+) -> Result<(RunAnswer, Vec<Dequeued>), ApplicationError> {
+    let step = progress.step(format!("capturing {} frames", spec.frames));
+    let limit = time_for(spec);
+    let run = Run {
+        timeout_ms: Some(limit.as_millis() as u64),
+        watch: vec![PINNED.to_owned()],
+        stream: true,
+        ..Run::new(tool::stream(
+            DEVICE,
+            spec.memory,
+            EXPORTER,
+            &spec.layout,
+            spec.frames,
+            DISK,
+        ))
+    };
+    let failed = |source| cannot("run the program that streams")(source);
+    let mut dequeued = Vec::new();
+    let deadline = Instant::now() + limit + PATIENCE;
+    let pending = agent.start(run).map_err(failed)?;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match pending.next(left).map_err(failed)? {
+            Update::Line(line) => {
+                let buffer = tool::dequeued(&line.text).filter(|buffer| !buffer.error);
+                dequeued.extend(buffer);
+                step.position(dequeued.len() as u64, spec.frames.into());
+            }
+            Update::Done(answer) => {
+                step.done();
+                return Ok((answer, dequeued));
+            }
+        }
+    }
 }
 
 /// Everything before the first buffer is queued.

@@ -140,13 +140,9 @@ pub struct Dequeued {
     pub error: bool,
 }
 
-/// Reads the lines that `v4l2-ctl --verbose` prints for each buffer:
+/// Reads a line that `v4l2-ctl --verbose` prints for a buffer:
 /// `cap dqbuf: 1 seq:      1 bytesused: 614400 ts: 12.345678 delta: 16.6 ms field: None (ts-monotonic)`.
-pub fn dequeued(output: &str) -> Vec<Dequeued> {
-    output.lines().filter_map(dequeued_line).collect()
-}
-
-fn dequeued_line(line: &str) -> Option<Dequeued> {
+pub fn dequeued(line: &str) -> Option<Dequeued> {
     // v4l2-ctl prints progress without a newline in front of it.
     let line = &line[line.find("cap dqbuf:")?..];
     let after = |key: &str| line.split_once(key)?.1.split_whitespace().next();
@@ -194,7 +190,7 @@ cap dqbuf: 2 seq:      3 bytesused: 1843200 ts: 5.050000 delta: 33.333 ms fps: 6
 
     #[test]
     fn the_lines_of_v4l2_ctl_are_read() {
-        let frames = dequeued(OUTPUT);
+        let frames: Vec<_> = OUTPUT.lines().filter_map(dequeued).collect();
         assert_eq!(
             frames
                 .iter()
