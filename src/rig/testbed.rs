@@ -13,6 +13,7 @@ use crate::vm::accelerator::Accelerator;
 use crate::vm::channel::AgentError;
 use crate::vm::command_line::{Disk, Hardware, VhostUser};
 use crate::vm::images::{self, Catalog, Guest};
+use crate::vm::interrupt;
 use crate::vm::machine::{BOOT_LIMIT, Machine, MachineError, Off, Spec, private_dir};
 use crate::vm::overlay::Overlay;
 use crate::vm::process::{Process, ProcessError, companion};
@@ -73,6 +74,9 @@ pub struct TestbedSpec {
 /// Why there is no testbed.
 #[derive(Debug, thiserror::Error)]
 pub enum TestbedError {
+    /// Signals cannot be waited for.
+    #[error("cannot prepare for signals: {0}")]
+    Signals(io::Error),
     /// A guest, a driver or a QEMU could not be provided.
     #[error(transparent)]
     Provision(#[from] provision::Error),
@@ -173,6 +177,9 @@ impl Testbed {
     ///
     /// [`TestbedError`]; whatever had been started is ended by then.
     pub fn start(spec: &TestbedSpec, progress: &Progress) -> Result<Self, TestbedError> {
+        // From here on SIGINT and SIGTERM are waited for: they must not end
+        // this program before what it started.
+        interrupt::watch().map_err(TestbedError::Signals)?;
         let catalog = Catalog::builtin();
         let id = spec.kernel.as_deref().unwrap_or(catalog.default_id());
         let recipe = catalog.get(id)?;
