@@ -176,8 +176,14 @@ impl Card {
         self.child.wait().expect("wait")
     }
 
+    /// What the process has resident, in KiB, without the guest's memory:
+    /// that is shared, and nobody else's here is.
+    pub fn resident_kib(&self) -> u64 {
+        self.status_kib("RssAnon") + self.status_kib("RssFile")
+    }
+
     /// A line of /proc/PID/status, in KiB.
-    pub fn status_kib(&self, key: &str) -> u64 {
+    fn status_kib(&self, key: &str) -> u64 {
         let path = format!("/proc/{}/status", self.child.id());
         let status = fs::read_to_string(path).expect("status");
         let line = status

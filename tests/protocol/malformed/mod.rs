@@ -74,7 +74,7 @@ impl Storm {
         self.driver.assert_untouched();
         self.driver.capture_one(&mut self.card, self.session);
         self.driver.close(self.session);
-        let resident = self.card.status_kib("RssAnon") + self.card.status_kib("RssFile");
+        let resident = self.card.resident_kib();
         assert!(resident < 16 << 10, "{resident} KiB resident after a storm");
         eprintln!("{} malformed cases", self.cases);
         self.cases
