@@ -11,5 +11,6 @@ mod malformed;
 mod memory_table;
 mod negotiation;
 mod pace;
+mod pause;
 mod quiet;
 mod sessions;

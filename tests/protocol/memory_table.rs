@@ -151,3 +151,33 @@ fn regions_are_added_and_removed_one_at_a_time() {
     driver.reqbufs(stream.session, 0).unwrap();
     driver.capture_one(card, stream.session);
 }
+
+#[test]
+fn rings_whose_memory_is_taken_away_rest_until_it_is_back() {
+    let card = &mut Card::fast();
+    let driver = &mut Driver::new(card);
+    let stream = Stream::new(driver, SMALL, 3);
+    stream.start(driver);
+    stream.turn(driver, card);
+    let without = driver.memory.regions(|number| number != LOW);
+    driver.front.set_mem_table(&without).expect("SET_MEM_TABLE");
+    for queue in [&driver.commands, &driver.events] {
+        queue.kick.write(1).expect("kick");
+        queue.wait_kick_taken();
+    }
+    driver.barrier();
+    card.assert_alive();
+    let regions = driver.memory.regions(|_| true);
+    driver.front.set_mem_table(&regions).expect("SET_MEM_TABLE");
+    driver.barrier();
+    for queue in [&driver.commands, &driver.events] {
+        queue.kick.write(1).expect("kick");
+    }
+    driver.streamoff(stream.session).unwrap();
+    driver.reqbufs(stream.session, 0).unwrap();
+    for list in &stream.lists {
+        driver.memory.accept_segments(list);
+    }
+    driver.forget_events();
+    driver.capture_one(card, stream.session);
+}

@@ -84,6 +84,8 @@ pub struct Driver {
     pub events: Queue,
     options: Options,
     heap: u64,
+    /// Where the card is to go on in each available ring.
+    bases: [u32; 2],
     replies: HashMap<u16, Reply>,
     received: VecDeque<Event>,
     /// Chains written by hand that have come back: first descriptor, bytes.
@@ -110,6 +112,7 @@ impl Driver {
             events,
             options,
             heap: HEAP_START,
+            bases: [0; 2],
             replies: HashMap::new(),
             received: VecDeque::new(),
             strays: Vec::new(),
@@ -119,8 +122,9 @@ impl Driver {
     }
 
     /// Acks the features, hands over memory and rings, and enables them, as a
-    /// VMM does when the guest's driver sets DRIVER_OK.
-    pub fn start(&mut self) {
+    /// VMM does when the guest's driver sets DRIVER_OK or a paused guest goes
+    /// on.
+    pub fn start_rings(&mut self) {
         let offered = self.front.get_features().expect("GET_FEATURES");
         let mut wanted = VERSION_1 | PROTOCOL_FEATURES | INDIRECT_DESC | EVENT_IDX;
         assert_eq!(offered & wanted, wanted, "the card offers {offered:#x}");
@@ -140,7 +144,7 @@ impl Driver {
                 .set_vring_addr(number, &config)
                 .expect("SET_VRING_ADDR");
             front
-                .set_vring_base(number, queue.next_avail())
+                .set_vring_base(number, self.bases[number] as u16)
                 .expect("SET_VRING_BASE");
             front
                 .set_vring_call(number, &queue.call)
@@ -154,16 +158,29 @@ impl Driver {
                 .set_vring_enable(number, true)
                 .expect("SET_VRING_ENABLE");
         }
-        for _ in 0..self.options.event_buffers {
-            self.post_event_buffer();
-        }
         self.barrier();
     }
 
-    /// Resets the card, and starts it with fresh rings.
+    /// Stops both rings, as a VMM does for a guest that is paused; it gives
+    /// back what the card would look at next.
+    pub fn stop_rings(&mut self) -> [u32; 2] {
+        let front = &self.front;
+        self.bases = [0, 1].map(|queue| front.get_vring_base(queue).expect("GET_VRING_BASE"));
+        self.bases
+    }
+
+    fn start(&mut self) {
+        self.start_rings();
+        for _ in 0..self.options.event_buffers {
+            self.post_event_buffer();
+        }
+    }
+
+    /// Starts with fresh rings, as another driver would.
     pub fn restart(&mut self) {
         self.commands = Queue::new(0, self.options.event_idx, &mut self.memory);
         self.events = Queue::new(1, self.options.event_idx, &mut self.memory);
+        self.bases = [0; 2];
         self.replies.clear();
         self.received.clear();
         self.start();

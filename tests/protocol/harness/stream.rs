@@ -5,7 +5,7 @@ use pinhole::card::witness::{DIGEST_BLOCK, Digest};
 
 use super::card::{Card, FrameRecord};
 use super::driver::Driver;
-use super::memory::{Memory, PAGE, Segment};
+use super::memory::{PAGE, Segment};
 use super::v4l2::*;
 
 /// What the driver gives as m.userptr: nothing that the card could read sense
@@ -268,15 +268,5 @@ impl Stream {
         let frame = self.next(driver, card);
         self.queue(driver, frame.buffer);
         frame
-    }
-
-    /// Where the stream's buffers lie.
-    pub fn memory(&self, memory: &Memory) -> std::ops::Range<u64> {
-        let (address, len) = self
-            .lists
-            .last()
-            .and_then(|list| list.last())
-            .expect("buffers");
-        memory.high().start..address + u64::from(*len)
     }
 }

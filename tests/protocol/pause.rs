@@ -1,0 +1,78 @@
+//! Rings that are stopped and started again: a guest that was paused, and a
+//! driver that begins anew.
+
+use crate::harness::v4l2::*;
+use crate::harness::{Card, Driver, Stream};
+
+const SMALL: (u32, u32, u32) = (YUYV, 160, 120);
+
+#[test]
+fn a_guest_that_was_paused_goes_on_where_it_was() {
+    let card = &mut Card::start(&["--rate", "max"]);
+    let driver = &mut Driver::new(card);
+    let stream = Stream::new(driver, SMALL, 4);
+    stream.start(driver);
+    let mut sequence = stream.turn(driver, card).sequence;
+    for _ in 0..10 {
+        driver.stop_rings();
+        driver.start_rings();
+        for _ in 0..6 {
+            let next = stream.turn(driver, card).sequence;
+            assert_eq!(next, sequence + 1, "no frame and no event is lost");
+            sequence = next;
+        }
+    }
+    driver.streamoff(stream.session).unwrap();
+}
+
+#[test]
+fn a_paused_ring_gives_back_its_place() {
+    let card = &mut Card::start(&[]);
+    let driver = &mut Driver::new(card);
+    let session = driver.open();
+    for _ in 0..100 {
+        driver.picture(session);
+    }
+    let [commands, events] = driver.stop_rings();
+    assert_eq!(commands, u32::from(driver.commands.next_avail()));
+    assert_eq!(events, 0, "no event buffer was needed yet");
+}
+
+#[test]
+fn commands_that_come_while_paused_are_served_afterwards() {
+    let card = &mut Card::start(&[]);
+    let driver = &mut Driver::new(card);
+    let session = driver.open();
+    driver.stop_rings();
+    let ask = payload(G_FMT).with(0, CAPTURE);
+    let command = ioctl_command(session, G_FMT.code, &ask);
+    let tickets: Vec<_> = (0..5)
+        .map(|_| driver.submit(&command, RESPONSE + G_FMT.size))
+        .collect();
+    driver.barrier();
+    driver.reap();
+    driver.start_rings();
+    for ticket in tickets {
+        assert_eq!(driver.wait(ticket).status(), Some(0));
+    }
+}
+
+#[test]
+fn a_driver_that_begins_its_ring_anew_finds_a_card_like_new() {
+    let card = &mut Card::fast();
+    let driver = &mut Driver::new(card);
+    let stream = Stream::new(driver, SMALL, 4);
+    stream.start(driver);
+    stream.turn(driver, card);
+    // As a guest's reboot looks where the front end knows no RESET_DEVICE.
+    driver.stop_rings();
+    for list in &stream.lists {
+        driver.memory.accept_segments(list);
+    }
+    driver.restart();
+    let session = driver.open();
+    assert_eq!(driver.reqbufs(session, 2), Ok(2), "nobody has the buffers");
+    driver.reqbufs(session, 0).unwrap();
+    driver.set_picture(session, GREY, 64, 64);
+    driver.capture_one(card, session);
+}
