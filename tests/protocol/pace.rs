@@ -1,6 +1,6 @@
 //! The card's clock: rates, dropped frames, and events that have to wait.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use pinhole::card::witness::Record;
 
@@ -84,7 +84,9 @@ fn the_witness_tells_of_the_stream_and_its_end() {
     let card = &mut Card::fast();
     let driver = &mut Driver::new(card);
     let stream = Stream::new(driver, (NV12, 320, 240), 3);
+    let before = SystemTime::now();
     stream.start(driver);
+    let after = SystemTime::now();
     for _ in 0..3 {
         stream.next(driver, card);
     }
@@ -101,6 +103,7 @@ fn the_witness_tells_of_the_stream_and_its_end() {
         height,
         bytesperline,
         sizeimage,
+        wall_ns,
     } = &card.witness()[0]
     else {
         panic!("{:?}", card.witness());
@@ -109,6 +112,8 @@ fn the_witness_tells_of_the_stream_and_its_end() {
     assert_eq!((*width, *height), (320, 240));
     assert_eq!(bytesperline[0], 320);
     assert_eq!(sizeimage, &[320 * 240 * 3 / 2]);
+    let begun = SystemTime::UNIX_EPOCH + Duration::from_nanos(*wall_ns);
+    assert!((before..=after).contains(&begun), "{begun:?}");
     assert_eq!(card.witness().len(), 5);
 }
 

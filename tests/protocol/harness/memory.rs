@@ -74,6 +74,11 @@ impl Memory {
         }
     }
 
+    /// The memory below the hole.
+    pub fn low(&self) -> Range<u64> {
+        LOW..LOW_END
+    }
+
     /// The memory above the hole.
     pub fn high(&self) -> Range<u64> {
         HIGH..self.map.last_addr().0 + 1
