@@ -148,8 +148,13 @@ impl Engine {
         }
         let mut budget = vring.get_queue().size();
         let mut answered = false;
+        let mut idle = false;
         'queue: loop {
-            let _ = vring.disable_notification();
+            // The last look, which finds nothing, is one with notifications
+            // on: what comes after it comes with a kick.
+            if !idle {
+                let _ = vring.disable_notification();
+            }
             let before = budget;
             loop {
                 if budget == 0 {
@@ -163,19 +168,19 @@ impl Engine {
                     Ok(None) => break,
                     Err(BadQueue) => {
                         self.fault(&"the command queue's available ring is not valid");
-                        // Without this the kick that comes with a valid one
-                        // would be held back.
-                        let _ = vring.enable_notification();
-                        break 'queue;
+                        break;
                     }
                 }
             }
             // The queue is empty; it stays so, or there is a kick, or what
-            // came in between is seen now.
+            // came in between is seen now. A ring that says that there is
+            // something and has nothing, twice, is not valid.
             let again = matches!(vring.enable_notification(), Ok(true));
-            if !again || budget == before {
+            let took_none = budget == before;
+            if !again || took_none && idle {
                 break;
             }
+            idle = took_none;
         }
         if answered {
             notify(vring);
@@ -233,6 +238,7 @@ impl Engine {
             match next_chain(vring, memory) {
                 Ok(Some(chain)) => {
                     budget -= 1;
+                    looked_again = false;
                     let head = chain.head_index();
                     let taken = self.chain.take(chain, memory);
                     let written = if taken.is_ok() && self.chain.capacity() >= self.event.len() {
@@ -256,8 +262,12 @@ impl Engine {
                 }
                 Err(BadQueue) => {
                     self.fault(&"the event queue's available ring is not valid");
+                    // As above: it may be valid by now, or comes with a kick.
                     let _ = vring.enable_notification();
-                    break;
+                    if looked_again {
+                        break;
+                    }
+                    looked_again = true;
                 }
             }
         }
