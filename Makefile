@@ -40,7 +40,7 @@ test: guests ## Run everything: units, protocol tests, and the tests that boot g
 	cargo test --release --locked --test vm -- --ignored --test-threads=1
 
 .PHONY: lint
-lint: setup ## Check formatting, clippy and the driver's style
+lint: setup ## Check formatting, and run clippy with every warning an error
 	cargo fmt --check
 	cargo clippy --release --locked --all-targets -- -D warnings
 
