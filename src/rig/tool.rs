@@ -67,8 +67,12 @@ impl std::str::FromStr for Rate {
 }
 
 /// Buffers that the application asks for: enough to ride over the pauses of a
-/// guest under emulation.
-pub const BUFFERS: u32 = 8;
+/// guest under emulation, as far as the guest's memory allows, and no more than
+/// V4L2 gives (VIDEO_MAX_FRAME).
+fn buffers(layout: &Layout) -> u32 {
+    const ROOM: u32 = 128 << 20;
+    (ROOM / layout.sizeimage).clamp(4, 32)
+}
 
 /// Sets format and rate, as a user would before streaming.
 pub fn configure(device: &str, layout: &Layout, fps: u32) -> Vec<String> {
@@ -113,8 +117,8 @@ pub fn stream(
         argv
     };
     match memory {
-        Memory::Userptr => v4l2_ctl(&[&format!("--stream-user={BUFFERS}")]),
-        Memory::Mmap => v4l2_ctl(&[&format!("--stream-mmap={BUFFERS}")]),
+        Memory::Userptr => v4l2_ctl(&[&format!("--stream-user={}", buffers(layout))]),
+        Memory::Mmap => v4l2_ctl(&[&format!("--stream-mmap={}", buffers(layout))]),
         Memory::Dmabuf => v4l2_ctl(&["--stream-dmabuf", "--export-device", exporter]),
         Memory::Read => [
             "dd",
@@ -219,6 +223,12 @@ cap dqbuf: 2 seq:      3 bytesused: 1843200 ts: 5.050000 delta: 33.333 ms fps: 6
         assert_eq!(rate(&[]), None);
         assert_eq!(rate(&[1.0]), None);
         assert_eq!(rate(&[1.0, 1.5, 2.0]), Some(2.0));
+    }
+
+    #[test]
+    fn the_buffers_of_large_frames_fit_a_guest() {
+        let of = |width, height| buffers(&Layout::new(PixelFormat::Rgb3, width, height));
+        assert_eq!((of(16, 16), of(1280, 720), of(3840, 2160)), (32, 32, 5));
     }
 
     #[test]
