@@ -84,10 +84,11 @@ pub struct Sockets<'a> {
 const APPEND: &str = "console=ttyS0 panic=-1 quiet";
 
 /// What TCG adds to it. The processors' time-stamp counters are the host's, so
-/// there is nothing to watch; and the watch itself, in which two processors
-/// wait for one another, hung about one boot in fifty of a 7.3 kernel for good
-/// while the host's processors were busy (`watchdog_check_skew()` in
-/// kernel/time/clocksource.c).
+/// there is nothing to watch. About one boot in fifty of a 7.3 kernel hung
+/// while the host's processors were busy, and the one that was looked at stood,
+/// as far as its registers tell, in that watch, in which two processors wait
+/// for one another (`watchdog_check_skew()` in kernel/time/clocksource.c). None
+/// of some thirty boots without the watch hung.
 const TCG_APPEND: &str = "tsc=nowatchdog";
 
 /// The processor under TCG: all that QEMU can emulate, but without the flags

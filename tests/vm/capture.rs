@@ -256,16 +256,19 @@ fn two_captures_at_once_do_not_disturb_each_other() {
 }
 
 #[test]
-#[ignore = "builds the guest's kernel tree if it is not there"]
+#[ignore = "builds a guest and a QEMU where they are not there"]
 fn what_cannot_run_is_one_sentence_and_code_2() {
     for (args, word) in [
         (&["--kernel", "nonesuch"][..], "nonesuch"),
         (&["--qemu", "/nonexistent/qemu"], "/nonexistent/qemu"),
         (&["--out", "/proc/nowhere"], "/proc/nowhere"),
     ] {
+        // Where its folder is not named, a capture makes one where it is run.
+        let somewhere = tempfile::tempdir().unwrap();
         let output = pinhole()
             .arg("capture")
             .args(args)
+            .current_dir(somewhere.path())
             .stdin(Stdio::null())
             .output()
             .unwrap();
