@@ -54,8 +54,45 @@ pub fn main() -> ExitCode {
     match result {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            eprintln!("pinhole: {error:#}");
+            eprintln!("pinhole: {}", sentence(&error));
             ExitCode::from(CANNOT_RUN)
         }
+    }
+}
+
+/// An error and what caused it, as one sentence. A cause that the error above
+/// it quotes already is not said again.
+fn sentence(error: &anyhow::Error) -> String {
+    let mut said = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if said.is_empty() {
+            said = cause;
+        } else if !said.contains(&cause) {
+            said = format!("{said}: {cause}");
+        }
+    }
+    said
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context as _;
+
+    use super::sentence;
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let missing = || std::io::Error::from_raw_os_error(2);
+        let plain = anyhow::Error::new(missing());
+        let cause = plain.to_string();
+        assert_eq!(sentence(&plain), cause);
+        let silent = Err::<(), _>(missing())
+            .context("cannot open x")
+            .unwrap_err();
+        assert_eq!(sentence(&silent), format!("cannot open x: {cause}"));
+        let quoting = Err::<(), _>(missing())
+            .context(format!("cannot open x: {cause}"))
+            .unwrap_err();
+        assert_eq!(sentence(&quoting), format!("cannot open x: {cause}"));
     }
 }
