@@ -127,7 +127,7 @@ fn holds_no_memory_after(finish: bool) {
     rig.memory = GuestMemoryMmap::new();
     assert!(old.upgrade().is_some());
     rig.stream_on(session);
-    rig.card.tick(rig.now);
+    rig.run(20_000);
     assert!(old.upgrade().is_some(), "one buffer is queued still");
     if finish {
         rig.run(20_000);

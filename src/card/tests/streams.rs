@@ -150,6 +150,8 @@ fn after_each_end_of_a_stream_nothing_is_written_or_said() {
                 rig.queue(session, index, &place(index)).unwrap();
             }
             rig.stream_on(session);
+            // One frame is made, two buffers wait.
+            rig.now.monotonic += Duration::from_micros(INTERVAL);
             rig.card.tick(rig.now);
             end(&mut rig, session);
             rig.memory
@@ -173,7 +175,7 @@ fn streamoff_gives_all_buffers_back() {
         }
         if streaming {
             rig.stream_on(session);
-            rig.run(0);
+            rig.run(INTERVAL);
         }
         rig.stream_off(session);
     }
@@ -212,7 +214,7 @@ fn a_dead_session_is_announced_and_its_id_kept_until_it_is_closed() {
     let (mut rig, session) = Rig::with_buffers(Rate::Guest, 1);
     rig.queue(session, 0, &place(0)).unwrap();
     rig.stream_on(session);
-    rig.run(0);
+    rig.run(INTERVAL);
     rig.card.fail_session(session, Errno::EIO);
     rig.card.fail_session(session, Errno::EIO);
     let mut event = Vec::new();
