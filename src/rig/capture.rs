@@ -159,7 +159,7 @@ fn conclude(
             captured,
             verified,
             mismatched: captured - verified,
-            dropped: last.map_or(0, |last| (last + 1).saturating_sub(captured)),
+            dropped: last.map_or(0, |last| last.saturating_add(1).saturating_sub(captured)),
         },
         dma: outcome::Dma {
             bytes: written.values().map(|frame| frame.bytes() as u64).sum(),
