@@ -10,6 +10,7 @@
 //! | [`dma`] | scatter lists resolved against guest memory; the copy; the digests | V4L2, virtqueues |
 //! | [`card`] | the capture card: a state machine driven by a command and a tick | sockets, virtqueues, threads |
 //! | [`vhost`] | the vhost-user daemon: virtqueues in, card calls out | pixels |
+//! | [`control`] | the control socket: a running card's statistics and settings, for the host | virtqueues |
 //! | [`agent`] | what the guest's init and its host say to each other | V4L2 |
 //! | [`vm`] | QEMU, kernels, guest images, the console, QMP, the agent's channel | V4L2, the card |
 //! | [`rig`] | captures and the oracles that judge them; knows both ends | the terminal |
@@ -22,6 +23,7 @@
 pub mod agent;
 pub mod card;
 pub mod cli;
+pub mod control;
 pub mod dma;
 pub mod report;
 pub mod rig;

@@ -152,6 +152,16 @@ impl Buffers {
         Ok(())
     }
 
+    /// How many are queued for a frame.
+    pub fn queued(&self) -> usize {
+        self.queued.len()
+    }
+
+    /// How many are finished and wait for their events to be sent.
+    pub fn done(&self) -> usize {
+        self.done.len()
+    }
+
     /// The buffer that the next frame goes to, and its memory.
     pub fn next(&self) -> Option<(u32, &ScatterList)> {
         let index = *self.queued.front()?;

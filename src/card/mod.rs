@@ -15,6 +15,7 @@ pub mod format;
 mod ioctl;
 pub mod refused;
 pub mod session;
+pub mod statistics;
 #[cfg(test)]
 mod tests;
 pub mod witness;
@@ -34,6 +35,7 @@ use crate::wire::{Errno, Reply, Request};
 use buffers::{Buffers, Completion};
 use clock::{Clock, Interval};
 use session::Sessions;
+use statistics::Statistics;
 use witness::{FrameWritten, Record};
 
 pub use clock::{Now, Rate};
@@ -67,6 +69,7 @@ pub struct Card {
     stream: Option<Stream>,
     /// Dead sessions whose error events wait to be sent.
     errors: VecDeque<(u32, Errno)>,
+    statistics: Statistics,
     /// Where the source draws, a block at a time.
     block: Box<[u8; DIGEST_BLOCK]>,
 }
@@ -84,6 +87,7 @@ impl Card {
             buffers: Buffers::default(),
             stream: None,
             errors: VecDeque::new(),
+            statistics: Statistics::default(),
             block: Box::new([0; DIGEST_BLOCK]),
         }
     }
@@ -170,17 +174,18 @@ impl Card {
 
     /// Makes the next frame if it is due and a buffer is queued, or drops the
     /// frames that are due if none is. At most one frame is made, so that
-    /// commands are never kept waiting for several.
-    pub fn tick(&mut self, now: Now) {
+    /// commands are never kept waiting for several. Says whether one was; who
+    /// has a clock then tells [`frame_took`](Self::frame_took).
+    pub fn tick(&mut self, now: Now) -> bool {
         self.count_missed(now);
         let Some(stream) = &mut self.stream else {
-            return;
+            return false;
         };
         let Some((buffer, list)) = self.buffers.next() else {
-            return;
+            return false;
         };
         let Some(frame) = stream.clock.take(now) else {
-            return;
+            return false;
         };
         let size = self.layout.sizeimage;
         let mut writer = FrameWriter::new(list, self.witness.digests());
@@ -207,8 +212,13 @@ impl Card {
                     time_ns: stream.clock.elapsed(now).as_nanos() as u64,
                 };
                 self.witness.frame(written, list.segments(), size);
+                let segments = list.segments().len();
+                self.statistics.frame(now, size.into(), segments);
             }
-            Err(error) => log::error!("buffer {buffer} comes back without a frame: {error}"),
+            Err(error) => {
+                log::error!("buffer {buffer} comes back without a frame: {error}");
+                self.statistics.errors(1);
+            }
         }
         self.buffers.complete_next(Completion {
             bytesused: if result.is_ok() { size } else { 0 },
@@ -216,6 +226,7 @@ impl Card {
             timestamp: now.monotonic,
             error: result.is_err(),
         });
+        result.is_ok()
     }
 
     /// When [`tick`](Self::tick) is to be called, on CLOCK_MONOTONIC; may be
@@ -255,6 +266,7 @@ impl Card {
             .stream
             .as_ref()
             .map_or(0, |stream| stream.clock.sequence());
+        let before = self.buffers.queued();
         self.buffers.memory_changed(
             bus,
             Completion {
@@ -264,6 +276,7 @@ impl Card {
                 error: true,
             },
         );
+        self.statistics.errors(before - self.buffers.queued());
     }
 
     /// Declares a session dead: its stream ends, and the driver is told why.
@@ -358,7 +371,9 @@ impl Card {
         if let Some(stream) = &mut self.stream
             && self.buffers.next().is_none()
         {
-            stream.dropped += stream.clock.skip(now);
+            let dropped = stream.clock.skip(now);
+            stream.dropped += dropped;
+            self.statistics.dropped += dropped;
         }
     }
 }

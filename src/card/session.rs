@@ -62,6 +62,11 @@ impl Sessions {
             .is_some_and(|index| !std::mem::replace(&mut self.sessions[index].dead, true))
     }
 
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.sessions.len()
+    }
+
     /// Forgets all sessions.
     pub fn clear(&mut self) {
         self.sessions.clear();

@@ -14,6 +14,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::card::{Card, Rate, Witness};
+use crate::control::{Server, Service};
 use crate::source;
 use crate::vhost::{Daemon, InheritedSocket, ListeningSocket};
 
@@ -36,6 +37,10 @@ pub struct Args {
     #[arg(long, value_name = "FDNUM", conflicts_with = "socket_path")]
     #[arg(value_parser = clap::value_parser!(RawFd).range(0..))]
     fd: Option<RawFd>,
+
+    /// Listen for `pinhole ctl` on this Unix socket.
+    #[arg(long, value_name = "PATH")]
+    control: Option<PathBuf>,
 
     /// What the camera sees.
     #[arg(long, value_name = "SPEC", default_value = "pattern")]
@@ -66,6 +71,7 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
         // the user names by the argument, to be used for this alone.
         unsafe { InheritedSocket::take(fd) }
     });
+    let inherited = inherited.transpose()?;
     let source = source::open(&args.source)?;
     let rate = match args.rate {
         RateArg::Guest => Rate::Guest,
@@ -82,12 +88,36 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
     let stop = daemon.stop();
     let mut signals =
         Signals::new([SIGINT, SIGTERM]).context("cannot prepare for signals that end the card")?;
+    let control = args.control.as_deref().map(|path| {
+        let socket = ListeningSocket::bind_private(path)?;
+        let service = Service::new(daemon.remote());
+        anyhow::Ok(Server::start(socket, service, stop.clone())?)
+    });
+    let control = control.transpose()?;
+    let signalled = stop.clone();
     thread::spawn(move || {
         for _ in signals.forever() {
-            stop.request();
+            signalled.request();
         }
     });
-    match (inherited.transpose()?, &args.socket_path) {
+    let served = serve(&daemon, inherited, args.socket_path.as_deref());
+    stop.request();
+    // Requests that still wait are not waited for.
+    drop(daemon);
+    if let Some(control) = control {
+        control.join();
+    }
+    served?;
+    Ok(super::SUCCESS)
+}
+
+/// Serves front ends until the end.
+fn serve(
+    daemon: &Daemon,
+    inherited: Option<InheritedSocket>,
+    path: Option<&Path>,
+) -> anyhow::Result<()> {
+    match (inherited, path) {
         (Some(InheritedSocket::Listening(socket)), _) => daemon.serve(socket.listener())?,
         (Some(InheritedSocket::Connected(socket)), _) => daemon.serve_connected(socket)?,
         (None, Some(path)) => {
@@ -97,7 +127,7 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
         }
         (None, None) => anyhow::bail!("there is nothing to listen on; pass --socket-path or --fd"),
     }
-    Ok(super::SUCCESS)
+    Ok(())
 }
 
 fn open_witness(path: &Path) -> std::io::Result<Box<dyn Write + Send>> {

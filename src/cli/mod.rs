@@ -5,6 +5,7 @@
 //! [`CANNOT_RUN`].
 
 pub mod capture;
+pub mod ctl;
 pub mod device;
 pub mod guest;
 mod guest_args;
@@ -35,6 +36,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Device(device::Args),
+    Ctl(ctl::Args),
     Capture(capture::Args),
     Shell(shell::Args),
     Guest(guest::Args),
@@ -47,6 +49,7 @@ pub fn main() -> ExitCode {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).init();
     let result = match cli.command {
         Command::Device(args) => device::run(args),
+        Command::Ctl(args) => ctl::run(args),
         Command::Capture(args) => capture::run(args),
         Command::Shell(args) => shell::run(args),
         Command::Guest(args) => guest::run(args),

@@ -18,6 +18,7 @@ use vmm_sys_util::event::{
 };
 use zerocopy::IntoBytes;
 
+use super::daemon::MAILBOX_EVENT;
 use super::engine::Engine;
 use crate::card::Card;
 use crate::wire::protocol::QUEUES;
@@ -147,13 +148,17 @@ impl VhostUserBackend for Backend {
 
     fn handle_event(
         &self,
-        _device_event: u16,
+        device_event: u16,
         _events: EventSet,
         vrings: &[VringMutex],
         _thread_id: usize,
     ) -> io::Result<()> {
+        let mut engine = lock(&self.engine);
+        if u64::from(device_event) == MAILBOX_EVENT {
+            engine.run_requests();
+        }
         // A kick of either queue or the timer: which one makes no difference.
-        lock(&self.engine).run(vrings);
+        engine.run(vrings);
         Ok(())
     }
 }

@@ -14,6 +14,7 @@ use vmm_sys_util::epoll::EventSet;
 use super::backend::{Backend, SharedEngine, lock};
 use super::engine::Engine;
 use super::relay;
+use super::remote::{Mailbox, Remote};
 use super::stop::Stop;
 use super::timer::Timer;
 use crate::card::Card;
@@ -22,6 +23,9 @@ use crate::wire::protocol::QUEUES;
 /// What the worker's event loop calls the timer; queues and its own events
 /// have the numbers up to [`QUEUES`].
 const TIMER_EVENT: u64 = QUEUES as u64 + 1;
+
+/// What it calls the mailbox of requests from other threads.
+pub(super) const MAILBOX_EVENT: u64 = TIMER_EVENT + 1;
 
 /// Why the daemon cannot serve.
 #[derive(Debug, thiserror::Error)]
@@ -42,16 +46,24 @@ pub enum DaemonError {
 pub struct Daemon {
     engine: SharedEngine,
     stop: Stop,
+    remote: Remote,
 }
 
 impl Daemon {
     /// A daemon that serves `card`.
     pub fn new(card: Card) -> Result<Self, DaemonError> {
-        let engine = Engine::new(card, Timer::new()?);
+        let (mailbox, remote) = Mailbox::new()?;
+        let engine = Engine::new(card, Timer::new()?, mailbox);
         Ok(Self {
             engine: Arc::new(Mutex::new(engine)),
             stop: Stop::new()?,
+            remote,
         })
+    }
+
+    /// What reaches the card from another thread while the daemon serves.
+    pub fn remote(&self) -> Remote {
+        self.remote.clone()
     }
 
     /// What ends [`serve`](Self::serve) from another thread.
@@ -75,16 +87,20 @@ impl Daemon {
         self.serve_next(relay::listener_for(socket)?)
     }
 
-    /// Waits until a front end connects. Says whether one did: otherwise the
-    /// daemon is to end.
+    /// Waits until a front end connects, and executes the requests of other
+    /// threads meanwhile. Says whether one did: otherwise the daemon is to
+    /// end.
     fn wait_for(&self, listener: &UnixListener) -> Result<bool, DaemonError> {
+        let mailbox = lock(&self.engine).mailbox().as_fd().try_clone_to_owned();
+        let mailbox = mailbox.map_err(DaemonError::Setup)?;
         loop {
-            let (listener, stop) = (listener.as_fd(), self.stop.as_fd());
-            let mut fds = [listener, stop].map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
+            let fds = [listener.as_fd(), self.stop.as_fd(), mailbox.as_fd()];
+            let mut fds = fds.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
             match poll(&mut fds, None) {
                 Ok(_) if self.stop.is_requested() => return Ok(false),
                 Ok(_) if !fds[0].revents().is_empty() => return Ok(true),
-                Ok(_) | Err(rustix::io::Errno::INTR) => (),
+                Ok(_) => lock(&self.engine).run_requests(),
+                Err(rustix::io::Errno::INTR) => (),
                 Err(error) => return Err(DaemonError::Accept(error.into())),
             }
         }
@@ -99,9 +115,13 @@ impl Daemon {
         let mut connection =
             VhostUserDaemon::new("vhost-user".into(), Arc::clone(&backend), memory)
                 .map_err(device_error)?;
-        let timer = lock(&self.engine).timer().as_raw_fd();
+        let (timer, mailbox) = {
+            let engine = lock(&self.engine);
+            (engine.timer().as_raw_fd(), engine.mailbox().as_raw_fd())
+        };
         for worker in connection.get_epoll_handlers() {
             worker.register_listener(timer, EventSet::IN, TIMER_EVENT)?;
+            worker.register_listener(mailbox, EventSet::IN, MAILBOX_EVENT)?;
         }
         connection
             .start(&mut Listener::from(listener))

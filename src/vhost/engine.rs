@@ -7,6 +7,7 @@ use virtio_queue::{DescriptorChain, QueueOwnedT, QueueT};
 use vm_memory::{GuestAddressSpace, GuestMemoryAtomic, GuestMemoryMmap};
 
 use super::chain::Chain;
+use super::remote::Mailbox;
 use super::timer::{Timer, now};
 use crate::card::{Card, Refused};
 use crate::dma::Bus;
@@ -25,6 +26,7 @@ pub struct Engine {
     card: Card,
     memory: GuestMemoryAtomic<GuestMemoryMmap>,
     timer: Timer,
+    mailbox: Mailbox,
     /// Where the rings are, as of the last kick.
     rings: Vec<Range<u64>>,
     /// The front end has stopped the command queue since the last kick.
@@ -36,11 +38,12 @@ pub struct Engine {
 }
 
 impl Engine {
-    pub fn new(card: Card, timer: Timer) -> Self {
+    pub fn new(card: Card, timer: Timer, mailbox: Mailbox) -> Self {
         Self {
             card,
             memory: GuestMemoryAtomic::new(GuestMemoryMmap::new()),
             timer,
+            mailbox,
             rings: Vec::new(),
             stopped: false,
             faults: 0,
@@ -95,6 +98,17 @@ impl Engine {
         &self.timer
     }
 
+    /// What other threads want of the card.
+    pub fn mailbox(&self) -> &Mailbox {
+        &self.mailbox
+    }
+
+    /// Executes the requests of other threads. What comes of them, events and
+    /// a new deadline, is seen to by the [`run`](Self::run) that follows.
+    pub fn run_requests(&mut self) {
+        self.mailbox.empty(&mut self.card, now);
+    }
+
     /// Does all there is to do: commands, a frame if one is due, events; and
     /// sets the timer for what comes next.
     pub fn run(&mut self, vrings: &[VringMutex]) {
@@ -114,7 +128,11 @@ impl Engine {
         // of them frames stop.
         let running = is_running(&commands.get_ref()) && is_running(&events.get_ref());
         if running {
-            self.card.tick(now());
+            let began = now();
+            if self.card.tick(began) {
+                let took = now().monotonic.saturating_sub(began.monotonic);
+                self.card.frame_took(took);
+            }
         }
         more |= self.run_events(&mut events.get_mut(), memory);
 

@@ -5,7 +5,8 @@
 //! the commands that wait, makes the frame that is due, and sends events, in
 //! this order, under one lock. The thread that speaks vhost-user takes the
 //! same lock to stop a queue, to reset the card and to change the memory
-//! table, so that none of this happens in the middle of a frame.
+//! table, so that none of this happens in the middle of a frame. A [`Remote`]
+//! lets any other thread reach the card.
 //!
 //! A guest can do nothing that ends the worker, fails a queue or blocks the
 //! card for another guest: a malformed chain is answered with an error where
@@ -16,10 +17,12 @@ mod chain;
 mod daemon;
 mod engine;
 mod relay;
+mod remote;
 mod socket;
 mod stop;
 mod timer;
 
 pub use daemon::{Daemon, DaemonError};
+pub use remote::{Remote, RemoteError};
 pub use socket::{InheritedSocket, ListenError, ListeningSocket};
 pub use stop::Stop;

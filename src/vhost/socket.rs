@@ -7,8 +7,12 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::Mode;
 use rustix::net::sockopt::{socket_acceptconn, socket_domain, socket_type};
-use rustix::net::{AddressFamily, SocketType};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
+
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 128;
 
 /// Why the daemon cannot listen.
 #[derive(Debug, thiserror::Error)]
@@ -50,10 +54,31 @@ struct Bound {
 
 impl ListeningSocket {
     /// Listens at `path`. A socket there that nobody listens on, left by a
-    /// daemon that was killed, is replaced.
+    /// daemon that was killed, is replaced. Who may connect is for the umask
+    /// to say.
     pub fn bind(path: &Path) -> Result<Self, ListenError> {
+        Self::bind_with(path, |path| UnixListener::bind(path))
+    }
+
+    /// Listens at `path` as [`bind`](Self::bind) does, for this user alone.
+    pub fn bind_private(path: &Path) -> Result<Self, ListenError> {
+        Self::bind_with(path, |path| {
+            let flags = SocketFlags::CLOEXEC;
+            let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+            // Before there is a name to connect to; the name inherits it.
+            rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
+            rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
+            rustix::net::listen(&socket, BACKLOG)?;
+            Ok(socket.into())
+        })
+    }
+
+    fn bind_with(
+        path: &Path,
+        bind: impl FnOnce(&Path) -> io::Result<UnixListener>,
+    ) -> Result<Self, ListenError> {
         remove_stale(path)?;
-        let listener = UnixListener::bind(path).map_err(|error| ListenError::Bind {
+        let listener = bind(path).map_err(|error| ListenError::Bind {
             path: path.to_owned(),
             error,
         })?;
@@ -159,6 +184,17 @@ mod tests {
             ListeningSocket::bind(&path),
             Err(ListenError::InUse(_))
         ));
+        drop(socket);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_private_socket_is_nobody_elses() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("control.sock");
+        let socket = ListeningSocket::bind_private(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        UnixStream::connect(&path).unwrap();
         drop(socket);
         assert!(!path.exists());
     }

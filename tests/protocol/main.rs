@@ -5,6 +5,7 @@ mod harness;
 
 mod buffers;
 mod capture;
+mod control;
 mod daemon;
 mod footprint;
 mod malformed;

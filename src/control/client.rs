@@ -1,0 +1,71 @@
+//! The other end of the control socket.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::protocol::{Answer, MAX_ANSWER, Request};
+
+/// How long the card may take to answer; longer than it waits itself for what
+/// it is in the middle of.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Why a request has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nobody listens there.
+    #[error("cannot reach a card at {path}: {error}; is `pinhole device --control {path}` running?", path = .path.display())]
+    Connect {
+        /// The control socket.
+        path: PathBuf,
+        /// The system's answer.
+        error: io::Error,
+    },
+    /// The connection broke, or the card took too long.
+    #[error("the card does not answer: {0}")]
+    Io(#[from] io::Error),
+    /// What answers is no card.
+    #[error("what answers is not a Pinhole card of this version: {0}")]
+    Nonsense(#[from] serde_json::Error),
+    /// The card refuses, and says why.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// A connection to the control socket of a running card.
+#[derive(Debug)]
+pub struct Client {
+    stream: BufReader<UnixStream>,
+}
+
+impl Client {
+    /// Connects to the control socket at `path`.
+    pub fn connect(path: &Path) -> Result<Self, ClientError> {
+        let stream = UnixStream::connect(path).map_err(|error| ClientError::Connect {
+            path: path.to_owned(),
+            error,
+        })?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        Ok(Self {
+            stream: BufReader::new(stream),
+        })
+    }
+
+    /// Asks, and waits for the answer, which is never [`Answer::Error`].
+    pub fn request(&mut self, request: &Request) -> Result<Answer, ClientError> {
+        let mut line = serde_json::to_vec(request)?;
+        line.push(b'\n');
+        self.stream.get_mut().write_all(&line)?;
+        line.clear();
+        let mut bounded = self.stream.by_ref().take(MAX_ANSWER as u64);
+        if bounded.read_until(b'\n', &mut line)? == 0 {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+        }
+        match serde_json::from_slice(&line)? {
+            Answer::Error(cause) => Err(ClientError::Refused(cause)),
+            answer => Ok(answer),
+        }
+    }
+}
