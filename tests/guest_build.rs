@@ -35,7 +35,7 @@ for program in lib64/ld-linux-x86-64.so.2 bin/busybox usr/bin/v4l2-ctl usr/bin/v
     chmod 755 "$root/$program"
 done
 for module in virtio_pci virtio_console virtio_blk videodev videobuf2_v4l2 videobuf2_memops \
-    videobuf2_dma_sg vivid; do
+    videobuf2_dma_sg vivid squashfs; do
     echo "kernel/$module.ko" >> "$modules/modules.builtin"
 done
 echo fake > "$root/boot/vmlinuz-9.9-fake"

@@ -9,7 +9,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use serde_json::json;
 
 use super::SUCCESS;
-use crate::vm::images::{self, Catalog, Recipe, State};
+use crate::vm::images::{self, Catalog, Recipe, State, clients};
 use crate::vm::progress::Progress;
 use crate::vm::provision::cache::Cache;
 use crate::vm::qemu;
@@ -34,15 +34,16 @@ enum Command {
     },
     /// Build guests, their drivers and a QEMU, as far as they are missing.
     Build {
-        /// The guests, or `all`; the default guest if none is named.
+        /// The guests, `clients` for the image of applications, or `all`; the
+        /// default guest if none is named.
         ids: Vec<String>,
     },
     /// Remove what was built.
     Remove {
-        /// The guests.
+        /// The guests, or `clients`.
         #[arg(required_unless_present_any = ["all", "old"])]
         ids: Vec<String>,
-        /// All guests, and the QEMU.
+        /// All guests, the clients and the QEMU.
         #[arg(long, conflicts_with = "ids")]
         all: bool,
         /// Only what other versions of Pinhole, or of its driver, built.
@@ -59,12 +60,11 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
         Command::List { json } => list(&catalog, &cache, json)?,
         Command::Build { ids } => build(&catalog, &ids)?,
         Command::Remove { ids, all, old } => {
-            let recipes = if all || old {
-                catalog.recipes().collect()
-            } else {
-                named(&catalog, &ids)?
+            let what = match all || old {
+                true => Selection::all(&catalog),
+                false => Selection::named(&catalog, &ids)?,
             };
-            remove(&cache, &recipes, all || old, old)?;
+            remove(&cache, &what, all || old, old)?;
         }
     }
     Ok(SUCCESS)
@@ -80,28 +80,32 @@ fn list(catalog: &Catalog, cache: &Cache, as_json: bool) -> anyhow::Result<()> {
             "cache": cache.root(),
             "default": catalog.default_id(),
             "guests": states,
+            "clients": {
+                "ffmpeg": clients::version(cache, "ffmpeg")?,
+                "bytes": clients::bytes(cache),
+            },
             "qemu": qemu::unpacked(cache),
         });
         println!("{}", serde_json::to_string_pretty(&object)?);
     } else {
-        println!("{}", table(catalog, &states));
+        println!("{}", table(catalog, &states, cache)?);
     }
     Ok(())
 }
 
-fn table(catalog: &Catalog, states: &[State]) -> Table {
+fn table(catalog: &Catalog, states: &[State], cache: &Cache) -> anyhow::Result<Table> {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     table.set_header(["guest", "kernel", "MiB", ""]);
+    let or_why_not = |built: Option<String>, bytes| match (built, bytes) {
+        (Some(built), _) => built,
+        (None, 0) => "not built".to_owned(),
+        (None, _) => "to be built anew".to_owned(),
+    };
     for state in states {
-        let kernel = match (&state.release, state.bytes) {
-            (Some(release), _) => release,
-            (None, 0) => "not built",
-            (None, _) => "to be built anew",
-        };
         table.add_row([
             state.id.as_str(),
-            kernel,
+            &or_why_not(state.release.clone(), state.bytes),
             &(state.bytes >> 20).to_string(),
             if state.id == catalog.default_id() {
                 "default"
@@ -110,31 +114,62 @@ fn table(catalog: &Catalog, states: &[State]) -> Table {
             },
         ]);
     }
+    let bytes = clients::bytes(cache);
+    let ffmpeg = clients::version(cache, "ffmpeg")?.map(|version| format!("FFmpeg {version}"));
+    table.add_row([
+        clients::ID,
+        &or_why_not(ffmpeg, bytes),
+        &(bytes >> 20).to_string(),
+        "applications, for every guest",
+    ]);
     if let Some(sizes) = table.column_mut(2) {
         sizes.set_cell_alignment(CellAlignment::Right);
     }
-    table
+    Ok(table)
 }
 
-/// The guests that were named; the default if none was.
-fn named(catalog: &Catalog, ids: &[String]) -> anyhow::Result<Vec<Recipe>> {
-    if ids.iter().any(|id| id == "all") {
-        return Ok(catalog.recipes().collect());
+/// What a command line names.
+struct Selection {
+    guests: Vec<Recipe>,
+    clients: bool,
+}
+
+impl Selection {
+    fn all(catalog: &Catalog) -> Self {
+        Self {
+            guests: catalog.recipes().collect(),
+            clients: true,
+        }
     }
-    if ids.is_empty() {
-        return Ok(vec![catalog.get(catalog.default_id())?]);
+
+    /// What was named; the default guest if nothing was.
+    fn named(catalog: &Catalog, ids: &[String]) -> anyhow::Result<Self> {
+        if ids.iter().any(|id| id == "all") {
+            return Ok(Self::all(catalog));
+        }
+        let mut guests: Vec<_> = ids.iter().map(String::as_str).collect();
+        if guests.is_empty() {
+            guests.push(catalog.default_id());
+        }
+        let clients = guests.contains(&clients::ID);
+        guests.retain(|id| *id != clients::ID);
+        let guests = guests.into_iter().map(|id| catalog.get(id));
+        Ok(Self {
+            guests: guests.collect::<Result<_, _>>()?,
+            clients,
+        })
     }
-    Ok(ids
-        .iter()
-        .map(|id| catalog.get(id))
-        .collect::<Result<_, _>>()?)
 }
 
 fn build(catalog: &Catalog, ids: &[String]) -> anyhow::Result<()> {
     let progress = Progress::stderr();
-    let recipes = named(catalog, ids)?;
+    let what = Selection::named(catalog, ids)?;
     let qemu = qemu::ensure(None, &progress)?;
-    let queue = Mutex::new(VecDeque::from(recipes));
+    if what.clients {
+        let clients = clients::ensure(&progress).context("cannot build the clients")?;
+        println!("clients: {}", clients.image.display());
+    }
+    let queue = Mutex::new(VecDeque::from(what.guests));
     let next = || queue.lock().ok()?.pop_front();
     let built = Mutex::new(Vec::new());
     let work = || -> anyhow::Result<()> {
@@ -180,11 +215,14 @@ fn build(catalog: &Catalog, ids: &[String]) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn remove(cache: &Cache, recipes: &[Recipe], qemu: bool, old: bool) -> anyhow::Result<()> {
+fn remove(cache: &Cache, what: &Selection, qemu: bool, old: bool) -> anyhow::Result<()> {
     let progress = Progress::stderr();
     let mut freed = 0;
-    for recipe in recipes {
+    for recipe in &what.guests {
         freed += images::remove(cache, recipe, old, &progress)?;
+    }
+    if what.clients {
+        freed += clients::remove(cache, old, &progress)?;
     }
     if qemu {
         freed += qemu::remove(cache, old, &progress)?;

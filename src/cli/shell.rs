@@ -14,7 +14,7 @@ use signal_hook::consts::SIGWINCH;
 
 use super::GuestArgs;
 use crate::agent::protocol::{Run, Shell, Status, Stream, Window};
-use crate::rig::testbed::Testbed;
+use crate::rig::testbed::{Testbed, TestbedSpec};
 use crate::vm::channel::{Agent, Update};
 use crate::vm::progress::Progress;
 
@@ -29,6 +29,10 @@ const ESCAPE: u8 = 0x1d;
 /// in the guest, and the exit code is the script's.
 #[derive(Debug, clap::Args)]
 pub struct Args {
+    /// Give the guest ffmpeg, gst-launch-1.0 and gst-inspect-1.0 too
+    #[arg(long)]
+    clients: bool,
+
     #[command(flatten)]
     guest: GuestArgs,
 }
@@ -42,7 +46,11 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
             .read_to_string(&mut script)
             .context("cannot read the script on standard input")?;
     }
-    let bed = Testbed::start(&args.guest.testbed(), &Progress::stderr())?;
+    let spec = TestbedSpec {
+        clients: args.clients,
+        ..args.guest.testbed()
+    };
+    let bed = Testbed::start(&spec, &Progress::stderr())?;
     let code = match interactive {
         true => match converse(&bed)? {
             Left::Exit => super::SUCCESS,

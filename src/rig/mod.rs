@@ -5,9 +5,12 @@
 //! know nothing of each other: the data ([`data`]), the kernel's log
 //! ([`kernel_log`]), its counters of pinned pages, and a kprobe on the function
 //! under test ([`probe`]). What comes of it is an [`outcome`].
+//!
+//! [`clients`] are applications that others wrote.
 
 pub mod application;
 pub mod capture;
+pub mod clients;
 pub mod data;
 pub mod disk;
 pub mod folder;

@@ -8,10 +8,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tempfile::TempDir;
 
+use super::clients::{self, ClientsError};
 use crate::agent::protocol::{Load, Log, Read};
 use crate::vm::accelerator::Accelerator;
 use crate::vm::channel::AgentError;
 use crate::vm::command_line::{Disk, Hardware, VhostUser};
+use crate::vm::images::clients::Clients;
 use crate::vm::images::{self, Catalog, Guest};
 use crate::vm::interrupt;
 use crate::vm::machine::{BOOT_LIMIT, Machine, MachineError, Off, Spec, private_dir};
@@ -69,6 +71,8 @@ pub struct TestbedSpec {
     pub console_log: Option<PathBuf>,
     /// Raw images: /dev/vda and so on.
     pub disks: Vec<PathBuf>,
+    /// Give the guest real applications ([`clients`]).
+    pub clients: bool,
 }
 
 /// Why there is no testbed.
@@ -116,6 +120,9 @@ pub enum TestbedError {
     /// The driver could not be loaded.
     #[error("the driver could not be loaded: {0}")]
     Load(AgentError),
+    /// The clients are not there.
+    #[error(transparent)]
+    Clients(#[from] ClientsError),
     /// The driver does not take the card.
     #[error(
         "the driver is loaded but there is no capture device in the guest; its kernel log:\n{log}"
@@ -186,6 +193,10 @@ impl Testbed {
         let qemu = qemu::ensure(spec.qemu.as_deref(), progress)?;
         let guest = images::ensure_guest(&recipe, progress)?;
         let driver = images::ensure_driver(&guest, progress)?;
+        let clients = match spec.clients {
+            true => Some(images::clients::ensure(progress)?),
+            false => None,
+        };
 
         let step = progress.step(format!("booting {} ({})", guest.id, guest.release));
         let dir = private_dir()?;
@@ -198,7 +209,7 @@ impl Testbed {
             cpus: spec.cpus.unwrap_or(defaults.cpus),
             memory_mib: spec.ram_mib.unwrap_or(defaults.memory_mib),
             vhost_user: vec![card_device(&qemu, socket)],
-            disks: disks(&spec.disks),
+            disks: disks(&spec.disks, clients.as_ref()),
             ..defaults
         };
         let accelerator = hardware.accelerator;
@@ -228,6 +239,10 @@ impl Testbed {
         };
         step.update("loading the driver");
         testbed.load_driver()?;
+        if clients.is_some() {
+            step.update("mounting the clients");
+            clients::mount(testbed.machine.agent())?;
+        }
         step.done();
         Ok(testbed)
     }
@@ -323,12 +338,19 @@ fn card_device(qemu: &Qemu, socket: PathBuf) -> VhostUser {
     }
 }
 
-fn disks(paths: &[PathBuf]) -> Vec<Disk> {
+/// The disks that were asked for, in their order, and the clients behind them.
+fn disks(paths: &[PathBuf], clients: Option<&Clients>) -> Vec<Disk> {
     let disk = |(index, path): (usize, &PathBuf)| Disk {
         path: path.clone(),
         serial: format!("disk{index}"),
+        read_only: false,
     };
-    paths.iter().enumerate().map(disk).collect()
+    let clients = clients.map(|clients| Disk {
+        path: clients.image.clone(),
+        serial: clients::SERIAL.to_owned(),
+        read_only: true,
+    });
+    paths.iter().enumerate().map(disk).chain(clients).collect()
 }
 
 /// Starts the card and waits until it listens.

@@ -54,6 +54,8 @@ pub struct Disk {
     pub path: PathBuf,
     /// What the guest sees in /sys/block/*/serial: at most 20 characters.
     pub serial: String,
+    /// The guest cannot write to it, and several machines may share it.
+    pub read_only: bool,
 }
 
 /// What is loaded into it.
@@ -139,8 +141,9 @@ pub fn arguments(
     );
 
     for (index, disk) in hardware.disks.iter().enumerate() {
+        let read_only = if disk.read_only { "on" } else { "off" };
         let mut drive = OsString::from(format!(
-            "id=disk{index},if=none,format=raw,cache=unsafe,file="
+            "id=disk{index},if=none,format=raw,cache=unsafe,read-only={read_only},file="
         ));
         drive.push(escaped(disk.path.as_os_str()));
         line.option("-drive", drive);
@@ -253,10 +256,18 @@ mod tests {
     #[test]
     fn disks_and_backends_are_attached_and_commas_survive() {
         let hardware = Hardware {
-            disks: vec![Disk {
-                path: "/a,b".into(),
-                serial: "frames".into(),
-            }],
+            disks: vec![
+                Disk {
+                    path: "/a,b".into(),
+                    serial: "frames".into(),
+                    read_only: false,
+                },
+                Disk {
+                    path: "/image".into(),
+                    serial: "image".into(),
+                    read_only: true,
+                },
+            ],
             vhost_user: vec![VhostUser {
                 socket: "/c,d".into(),
                 device: "vhost-user-test-device-pci".into(),
@@ -266,7 +277,9 @@ mod tests {
             ..Hardware::default()
         };
         let line = line(&hardware);
-        assert!(values(&line, "-drive")[0].ends_with("file=/a,,b"));
+        let drives = values(&line, "-drive");
+        assert!(drives[0].ends_with("read-only=off,file=/a,,b"));
+        assert!(drives[1].ends_with("read-only=on,file=/image"));
         assert!(values(&line, "-chardev").contains(&"socket,id=vhost-user0,path=/c,,d"));
         let devices = values(&line, "-device");
         assert!(devices.contains(&"virtio-blk-pci,drive=disk0,serial=frames"));

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use pinhole::agent::protocol::{Kill, Log, Run, RunAnswer};
+use pinhole::rig::data::Testimony;
 use pinhole::rig::kernel_log;
 use pinhole::rig::testbed::{Testbed, TestbedSpec};
 use pinhole::vm::channel::Pending;
@@ -24,12 +25,20 @@ pub struct Bed {
 impl Bed {
     /// Boots a guest whose kernel command line ends in `append`.
     pub fn boot(append: &str) -> Self {
+        Self::start(TestbedSpec {
+            append: append.into(),
+            ..TestbedSpec::default()
+        })
+    }
+
+    /// Boots a guest as `spec` says, but for where the card leaves what it has
+    /// to say.
+    pub fn start(spec: TestbedSpec) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let spec = TestbedSpec {
-            append: append.into(),
             witness: Some(folder.path().join("witness")),
             card_log: Some(folder.path().join("card.log")),
-            ..TestbedSpec::default()
+            ..spec
         };
         let testbed = Testbed::start(&spec, &Progress::silent()).unwrap();
         Self { testbed, folder }
@@ -88,6 +97,11 @@ impl Bed {
             );
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// What the card has written in its last stream.
+    pub fn testimony(&self) -> Testimony {
+        Testimony::read(&self.folder.path().join("witness")).unwrap()
     }
 
     /// Frames that the card has written since its start.

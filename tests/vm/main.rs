@@ -7,6 +7,7 @@
 
 mod bed;
 mod capture;
+mod clients;
 mod compliance;
 mod hazards;
 mod process;

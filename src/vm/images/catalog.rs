@@ -16,6 +16,7 @@ pub struct Catalog {
     qemu: QemuRecipe,
     tree: TreeRecipe,
     initramfs: InitramfsRecipe,
+    clients: ClientsRecipe,
     guest: Vec<GuestTable>,
 }
 
@@ -48,6 +49,22 @@ pub struct InitramfsRecipe {
     pub boot_modules: Vec<String>,
     /// Modules that are there to be loaded.
     pub modules: Vec<String>,
+}
+
+/// What the clients' image is made of.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClientsRecipe {
+    /// The suite of Debian.
+    pub suite: String,
+    /// The packages that its programs are in, with all they depend on.
+    pub packages: Vec<String>,
+    /// The packages that make the image and are not in it.
+    pub tools: Vec<String>,
+    /// What is in the image, by its path in the packages.
+    pub programs: Vec<String>,
+    /// Folders of libraries where the loader does not look by itself.
+    pub library_folders: Vec<String>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -96,6 +113,11 @@ impl Catalog {
     /// Where a QEMU comes from if the system has none that serves.
     pub fn qemu(&self) -> &QemuRecipe {
         &self.qemu
+    }
+
+    /// What the clients' image is made of.
+    pub fn clients(&self) -> &ClientsRecipe {
+        &self.clients
     }
 
     /// All guests, oldest kernel first.

@@ -10,9 +10,13 @@
 //! 2. the *guest* ([`base`], [`initramfs`], [`modules`]): kernel and initramfs
 //!    taken from the tree;
 //! 3. the *driver* ([`driver`]): pinhole.ko built inside the tree.
+//!
+//! Beside them is one image for all guests, a disk with programs too large for
+//! an initramfs ([`clients`]).
 
 pub mod base;
 pub mod catalog;
+pub mod clients;
 pub mod driver;
 pub mod initramfs;
 pub mod modules;

@@ -126,6 +126,23 @@ impl Tree {
         Ok(())
     }
 
+    /// Links the libraries in `folder` into the folder above it, where the
+    /// loader looks, unless something of that name is there.
+    pub fn link_libraries(&self, folder: &str) -> Result<()> {
+        let folder = self.resolve(folder)?;
+        let (Some(above), Some(name)) = (folder.parent(), folder.file_name()) else {
+            return Ok(());
+        };
+        for entry in fs::read_dir(&folder).context("read", &folder)? {
+            let library = entry.context("read", &folder)?.file_name();
+            let link = above.join(&library);
+            if fs::symlink_metadata(&link).is_err() {
+                symlink(Path::new(name).join(&library), &link).context("create", &link)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Removes files and directories that nothing here reads; one that is not
     /// there is no error.
     pub fn prune(&self, paths: impl IntoIterator<Item = String>) -> Result<()> {
@@ -185,6 +202,20 @@ mod tests {
         assert!(tree.resolve("/lib/escape").is_err());
         let error = tree.resolve("/lib/none").unwrap_err().to_string();
         assert!(error.contains("lib/none"), "{error}");
+    }
+
+    #[test]
+    fn libraries_of_a_folder_are_found_above_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let tree = Tree::new(dir.path().canonicalize().unwrap());
+        fs::create_dir_all(tree.root().join("usr/lib/blas")).unwrap();
+        fs::write(tree.root().join("usr/lib/blas/libblas.so.3"), "blas").unwrap();
+        fs::write(tree.root().join("usr/lib/blas/libown.so"), "blas").unwrap();
+        fs::write(tree.root().join("usr/lib/libown.so"), "own").unwrap();
+        tree.link_libraries("/usr/lib/blas").unwrap();
+        assert_eq!(tree.read("/usr/lib/libblas.so.3").unwrap(), b"blas");
+        assert_eq!(tree.read("/usr/lib/libown.so").unwrap(), b"own");
+        assert!(tree.link_libraries("/usr/lib/lapack").is_err());
     }
 
     #[test]

@@ -1,0 +1,226 @@
+//! Real V4L2 applications in the guest: how they are put there, and how they
+//! are told to capture.
+//!
+//! They come with the clients' image ([`crate::vm::images::clients`]), a disk
+//! that is mounted and entered with chroot(8). The same image serves every
+//! kernel, so that what differs between kernels is the kernel.
+
+use std::time::Duration;
+
+use crate::agent::protocol::{Call, Load, Run};
+use crate::source::Layout;
+use crate::vm::channel::{Agent, AgentError};
+
+/// The disk's serial number, by which the guest knows it.
+pub const SERIAL: &str = "clients";
+
+/// Where the image is in the guest; entered, all its programs are there.
+pub const ROOT: &str = "/clients";
+
+/// How long the guest may take to mount it.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Mounts the disk with the serial number $1 at $2, and gives each of the
+/// programs after these a name in PATH. GStreamer keeps its registry of plugins
+/// where it can write; it scans for them itself, with no program to help.
+const MOUNT: &str = r#"
+serial=$1 root=$2
+shift 2
+for disk in /sys/block/vd*; do
+    [ "$(cat "$disk/serial")" = "$serial" ] && device=/dev/${disk##*/}
+done
+mkdir -p "$root" /usr/local/bin
+mount -t squashfs -o ro "${device:?no disk has the serial number $serial}" "$root"
+for dir in dev proc run sys tmp; do
+    mount -o rbind "/$dir" "$root/$dir"
+done
+for program; do
+    cat > "/usr/local/bin/$program" << END
+#!/bin/sh
+export GST_REGISTRY=/tmp/gstreamer-registry GST_REGISTRY_FORK=no
+exec chroot $root $program "\$@"
+END
+    chmod 755 "/usr/local/bin/$program"
+done
+"#;
+
+/// The programs that get a name in the guest's PATH. Those of v4l-utils get
+/// none: the guest has its own.
+const PROGRAMS: [&str; 3] = ["ffmpeg", "gst-inspect-1.0", "gst-launch-1.0"];
+
+/// Why there are no clients in the guest.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientsError {
+    /// The agent could not do its part.
+    #[error("the clients' image could not be mounted: {0}")]
+    Agent(#[from] AgentError),
+    /// Mounting failed.
+    #[error("the clients' image could not be mounted: {0}")]
+    Mount(String),
+}
+
+/// Mounts the image in a guest that has it as a disk with the serial number
+/// [`SERIAL`].
+///
+/// # Errors
+///
+/// [`ClientsError`] where there is no such disk or it cannot be mounted.
+pub fn mount(agent: &Agent) -> Result<(), ClientsError> {
+    ask(
+        agent,
+        Load {
+            module: "squashfs".into(),
+            params: String::new(),
+        },
+    )?;
+    let words = ["sh", "-ec", MOUNT, "sh", SERIAL, ROOT];
+    let answer = ask(agent, Run::new(words.into_iter().chain(PROGRAMS)))?;
+    if answer.status.success() {
+        return Ok(());
+    }
+    Err(ClientsError::Mount(answer.stderr.trim().to_owned()))
+}
+
+fn ask<C: Call>(agent: &Agent, request: C) -> Result<C::Answer, AgentError> {
+    agent.call(request, PATIENCE)
+}
+
+/// What runs a program of the image that has no name in the guest's PATH.
+pub fn inside(argv: &[&str]) -> Vec<String> {
+    words(&[&["chroot", ROOT], argv].concat())
+}
+
+/// How `v4l2src` gets its buffers (its property `io-mode`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IoMode {
+    /// read().
+    Rw,
+    /// V4L2_MEMORY_MMAP.
+    Mmap,
+    /// V4L2_MEMORY_USERPTR.
+    Userptr,
+    /// V4L2_MEMORY_MMAP, exported as dma-bufs (VIDIOC_EXPBUF).
+    Dmabuf,
+}
+
+impl IoMode {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Rw, Self::Mmap, Self::Userptr, Self::Dmabuf];
+
+    /// Its name in GStreamer.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Rw => "rw",
+            Self::Mmap => "mmap",
+            Self::Userptr => "userptr",
+            Self::Dmabuf => "dmabuf",
+        }
+    }
+}
+
+/// A raw format by its V4L2 name, its GStreamer name (video/x-raw), and its
+/// FFmpeg name (pix_fmt) where the v4l2 input of FFmpeg 7.1 has it.
+const RAW: &[(&str, &str, Option<&str>)] = &[
+    ("YUYV", "YUY2", Some("yuyv422")),
+    ("NV12", "NV12", Some("nv12")),
+    ("RGB3", "RGB", Some("rgb24")),
+    ("GREY", "GRAY8", Some("gray")),
+];
+
+/// Captures `frames` frames with GStreamer's `v4l2src` and writes them as they
+/// are to the file `to`; nothing for a format that GStreamer does not have.
+///
+/// GStreamer rounds the lines of its frames up to four bytes: a format and size
+/// for which the card does not is written with padding that it did not send.
+///
+/// In [`IoMode::Userptr`] the source takes the memory of the element behind it,
+/// and a file has none. Two flips that undo each other do, and change nothing.
+pub fn gstreamer(layout: &Layout, fps: u32, mode: IoMode, frames: u32, to: &str) -> Option<Run> {
+    let (_, format, _) = raw(layout)?;
+    let source = [
+        "v4l2src",
+        "device=/dev/video0",
+        &format!("io-mode={}", mode.name()),
+        &format!("num-buffers={frames}"),
+    ]
+    .join(" ");
+    let caps = format!(
+        "video/x-raw,format={format},width={},height={},framerate={fps}/1",
+        layout.width, layout.height
+    );
+    let sink = format!("filesink location={to}");
+    let flip = "videoflip video-direction=vert";
+    let pipeline = match mode {
+        IoMode::Userptr => [&source, &caps, flip, flip, &sink].join(" ! "),
+        _ => [&source, &caps, sink.as_str()].join(" ! "),
+    };
+    let argv = ["gst-launch-1.0", "--quiet"].into_iter();
+    Some(Run::new(argv.chain(pipeline.split(' '))))
+}
+
+/// Captures `frames` frames with FFmpeg's v4l2 input, which maps the driver's
+/// buffers, and writes them as they are to the file `to`; nothing for a format
+/// that it does not have.
+pub fn ffmpeg(layout: &Layout, fps: u32, frames: u32, to: &str) -> Option<Run> {
+    let (_, _, format) = raw(layout)?;
+    let size = format!("{}x{}", layout.width, layout.height);
+    let (fps, frames) = (fps.to_string(), frames.to_string());
+    let input = [
+        "-f",
+        "v4l2",
+        "-input_format",
+        format?,
+        "-video_size",
+        &size,
+        "-framerate",
+        &fps,
+        "-i",
+        "/dev/video0",
+    ];
+    // A frame that is late is neither repeated nor left out.
+    let output = [
+        "-frames:v",
+        &frames,
+        "-fps_mode",
+        "passthrough",
+        "-f",
+        "rawvideo",
+        "-y",
+        to,
+    ];
+    let ffmpeg = ["ffmpeg", "-hide_banner", "-nostdin", "-loglevel", "warning"];
+    Some(Run::new(words(&[&ffmpeg[..], &input, &output].concat())))
+}
+
+fn raw(layout: &Layout) -> Option<(&'static str, &'static str, Option<&'static str>)> {
+    let name = layout.format.name();
+    RAW.iter().find(|(v4l2, ..)| *v4l2 == name).copied()
+}
+
+fn words(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::PixelFormat;
+
+    #[test]
+    fn every_format_of_the_card_that_a_client_has_is_asked_for_by_name() {
+        let layout = Layout::new(PixelFormat::Grey, 64, 32);
+        let line = gstreamer(&layout, 25, IoMode::Userptr, 7, "/tmp/x");
+        let line = line.unwrap().argv.join(" ");
+        assert!(
+            line.contains("io-mode=userptr num-buffers=7 ! video/x-raw,format=GRAY8,width=64,height=32,framerate=25/1 ! videoflip"),
+            "{line}"
+        );
+        let line = ffmpeg(&layout, 25, 7, "/tmp/x").unwrap().argv.join(" ");
+        assert!(
+            line.contains(
+                "-input_format gray -video_size 64x32 -framerate 25 -i /dev/video0 -frames:v 7"
+            ),
+            "{line}"
+        );
+    }
+}
