@@ -8,7 +8,7 @@ use std::time::Duration;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use pinhole::card::{Card, Now, Rate, Witness};
 use pinhole::dma::{Bus, FrameWriter, ScatterList, Segment};
-use pinhole::source::{FrameInfo, Layout, Pattern, PixelFormat, Source};
+use pinhole::source::{Begun, Camera, FrameInfo, Layout, Pattern, PixelFormat, Source};
 use pinhole::wire::buffer::{Buffer, MEMORY_USERPTR, RequestBuffers};
 use pinhole::wire::format::{BUF_TYPE_VIDEO_CAPTURE, Format, PixFormat};
 use pinhole::wire::{Ioctl, Reply};
@@ -24,7 +24,9 @@ struct Blank;
 
 impl Source for Blank {
     fn prepare(&mut self, _layout: &Layout) {}
-    fn begin(&mut self, _frame: &FrameInfo) {}
+    fn begin(&mut self, _frame: &FrameInfo) -> Begun {
+        Begun::Frame { bytes: 0 }
+    }
     fn fill(&mut self, _offset: usize, out: &mut [u8]) {
         out.fill(0x80);
     }
@@ -124,7 +126,7 @@ fn dma(criterion: &mut Criterion) {
         ),
     ];
     for (name, source, witness) in cases {
-        let mut card = Card::new(source, Rate::Max, witness);
+        let mut card = Card::new(Camera::with("Camera", source), Rate::Max, witness);
         let mut reply = Reply::default();
         let mut event = Vec::new();
         for request in [

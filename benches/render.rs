@@ -38,7 +38,7 @@ fn render(criterion: &mut Criterion) {
                 frame.sequence = frame.sequence.wrapping_add(1);
                 frame.elapsed += Duration::from_nanos(16_666_667);
                 frame.wall += Duration::from_nanos(16_666_667);
-                pattern.begin(&frame);
+                let _ = pattern.begin(&frame);
                 for (number, piece) in buffer.chunks_mut(PIECE).enumerate() {
                     pattern.fill(number * PIECE, piece);
                 }

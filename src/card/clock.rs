@@ -110,6 +110,7 @@ impl Clock {
             Rate::Max => self.elapsed(now),
         };
         let frame = FrameInfo {
+            stream: 0,
             sequence: self.sequence(),
             elapsed,
             wall: self.start.wall + elapsed,

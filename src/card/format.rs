@@ -22,11 +22,18 @@ pub fn check_type(buffer_type: u32) -> Result<(), Refused> {
     }
 }
 
+/// The formats that a single-planar card offers.
+fn offered() -> impl Iterator<Item = PixelFormat> {
+    PixelFormat::ALL
+        .into_iter()
+        .filter(|format| !format.is_separate() && !format.is_compressed())
+}
+
 /// VIDIOC_ENUM_FMT.
 pub fn describe(asked: &FmtDesc) -> Result<FmtDesc, Refused> {
     check_type(asked.type_.get())?;
-    let format = PixelFormat::ALL
-        .get(asked.index.get() as usize)
+    let format = offered()
+        .nth(asked.index.get() as usize)
         .ok_or(invalid("there is no format of that number"))?;
     Ok(FmtDesc {
         index: asked.index,
@@ -40,7 +47,9 @@ pub fn describe(asked: &FmtDesc) -> Result<FmtDesc, Refused> {
 /// The layout nearest to what VIDIOC_S_FMT or TRY_FMT asks for: another format
 /// if the card does not have that one, the nearest size it can do.
 pub fn nearest(asked: &PixFormat) -> Layout {
-    let format = PixelFormat::from_fourcc(asked.pixelformat.get()).unwrap_or(PixelFormat::ALL[0]);
+    let format = offered()
+        .find(|format| format.fourcc() == asked.pixelformat.get())
+        .unwrap_or(PixelFormat::ALL[0]);
     Layout::new(format, asked.width.get(), asked.height.get())
 }
 
@@ -50,12 +59,10 @@ pub fn pix_format(layout: &Layout) -> PixFormat {
         true => QUANTIZATION_FULL_RANGE,
         false => QUANTIZATION_LIM_RANGE,
     };
-    let (colorspace, transfer, encoding) = match layout.format {
+    let (colorspace, transfer, encoding) = match layout.format.is_rgb() {
         // The encoding is that of Y'CbCr, and 0 for RGB.
-        PixelFormat::Rgb3 => (COLORSPACE_SRGB, XFER_FUNC_SRGB, 0),
-        PixelFormat::Yuyv | PixelFormat::Nv12 | PixelFormat::Grey => {
-            (COLORSPACE_SMPTE170M, XFER_FUNC_709, YCBCR_ENC_601)
-        }
+        true => (COLORSPACE_SRGB, XFER_FUNC_SRGB, 0),
+        false => (COLORSPACE_SMPTE170M, XFER_FUNC_709, YCBCR_ENC_601),
     };
     PixFormat {
         width: layout.width.into(),
@@ -75,25 +82,25 @@ pub fn pix_format(layout: &Layout) -> PixFormat {
 
 /// VIDIOC_ENUM_FRAMESIZES: one range of sizes for every format.
 pub fn frame_sizes(asked: &FrmSizeEnum) -> Result<FrmSizeEnum, Refused> {
-    check_enumerated(asked.index.get(), asked.pixel_format.get())?;
+    let step = check_enumerated(asked.index.get(), asked.pixel_format.get())?.steps();
     Ok(FrmSizeEnum {
         index: asked.index,
         pixel_format: asked.pixel_format,
         type_: FRMSIZE_TYPE_STEPWISE.into(),
         min_width: Layout::MIN_WIDTH.into(),
         max_width: Layout::MAX_WIDTH.into(),
-        step_width: Layout::STEP.into(),
+        step_width: step.0.into(),
         min_height: Layout::MIN_HEIGHT.into(),
         max_height: Layout::MAX_HEIGHT.into(),
-        step_height: Layout::STEP.into(),
+        step_height: step.1.into(),
         ..FromZeros::new_zeroed()
     })
 }
 
 /// VIDIOC_ENUM_FRAMEINTERVALS: the same intervals for every size.
 pub fn frame_intervals(asked: &FrmIvalEnum) -> Result<FrmIvalEnum, Refused> {
-    check_enumerated(asked.index.get(), asked.pixel_format.get())?;
-    if !Layout::has_size(asked.width.get(), asked.height.get()) {
+    let format = check_enumerated(asked.index.get(), asked.pixel_format.get())?;
+    if !Layout::has_size(format, asked.width.get(), asked.height.get()) {
         return Err(invalid("the card has no frames of that size"));
     }
     Ok(FrmIvalEnum {
@@ -143,12 +150,12 @@ pub fn padded<const N: usize>(text: &str) -> [u8; N] {
     field
 }
 
-fn check_enumerated(index: u32, pixel_format: u32) -> Result<(), Refused> {
-    if PixelFormat::from_fourcc(pixel_format).is_none() {
-        return Err(invalid("the card has no such format"));
-    }
+fn check_enumerated(index: u32, pixel_format: u32) -> Result<PixelFormat, Refused> {
+    let format = offered()
+        .find(|format| format.fourcc() == pixel_format)
+        .ok_or(invalid("the card has no such format"))?;
     if index != 0 {
         return Err(invalid("there is one range only"));
     }
-    Ok(())
+    Ok(format)
 }

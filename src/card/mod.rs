@@ -26,7 +26,7 @@ use std::time::Duration;
 use zerocopy::IntoBytes;
 
 use crate::dma::{Bus, DIGEST_BLOCK, DmaError, FrameWriter};
-use crate::source::{Layout, PixelFormat, Source};
+use crate::source::{Begun, Camera, Layout, PixelFormat};
 use crate::wire::event::{DqbufEvent, ErrorEvent};
 use crate::wire::protocol::{
     CAP_EXT_PIX_FORMAT, CAP_STREAMING, CAP_VIDEO_CAPTURE, Config, OpenReply,
@@ -59,7 +59,7 @@ struct Stream {
 
 /// The capture card.
 pub struct Card {
-    source: Box<dyn Source>,
+    camera: Camera,
     rate: Rate,
     witness: Witness,
     layout: Layout,
@@ -70,15 +70,15 @@ pub struct Card {
     /// Dead sessions whose error events wait to be sent.
     errors: VecDeque<(u32, Errno)>,
     statistics: Statistics,
-    /// Where the source draws, a block at a time.
+    /// Where the camera draws, a block at a time.
     block: Box<[u8; DIGEST_BLOCK]>,
 }
 
 impl Card {
-    /// A card that shows `source`, and testifies to `witness`.
-    pub fn new(source: Box<dyn Source>, rate: Rate, witness: Witness) -> Self {
+    /// A card that shows what `camera` does, and testifies to `witness`.
+    pub fn new(camera: Camera, rate: Rate, witness: Witness) -> Self {
         Self {
-            source,
+            camera,
             rate,
             witness,
             layout: default_layout(),
@@ -189,13 +189,15 @@ impl Card {
         };
         let size = self.layout.sizeimage;
         let mut writer = FrameWriter::new(list, self.witness.digests());
-        self.source.begin(&frame);
+        let Begun::Frame { .. } = self.camera.begin(&frame) else {
+            return false;
+        };
         let mut copy = || -> Result<(), DmaError> {
             let mut offset = 0;
             while offset < size as usize {
                 let length = DIGEST_BLOCK.min(size as usize - offset);
                 let block = &mut self.block[..length];
-                self.source.fill(offset, block);
+                self.camera.fill(offset, block);
                 writer.write(block)?;
                 offset += length;
             }
@@ -311,7 +313,7 @@ impl Card {
             bytesperline,
             sizeimage,
         } = self.layout;
-        self.source.prepare(&self.layout);
+        self.camera.prepare(&self.layout);
         self.stream = Some(Stream {
             session,
             clock: Clock::new(self.rate, self.interval, now),

@@ -23,11 +23,12 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     frames: u32,
 
-    /// Size of a frame, even numbers from 16x16 to 3840x2160
+    /// Size of a frame, from 16x16 to 3840x2160; even where the format's
+    /// chroma has fewer samples than its luma
     #[arg(long, value_name = "WxH", default_value = "1280x720", value_parser = size)]
     size: (u32, u32),
 
-    /// Pixel format: YUYV, NV12, RGB3 or GREY
+    /// Pixel format, such as YUYV, NV12, YU12, RGB3 or GREY
     #[arg(long, value_name = "FOURCC", default_value = "YUYV")]
     format: PixelFormat,
 
@@ -57,8 +58,7 @@ fn size(text: &str) -> Result<(u32, u32), String> {
         .split_once('x')
         .and_then(|(width, height)| Some((width.parse().ok()?, height.parse().ok()?)));
     match numbers {
-        Some((width, height)) if Layout::has_size(width, height) => Ok((width, height)),
-        Some(_) => Err("the card has even sizes from 16x16 to 3840x2160".into()),
+        Some(size) => Ok(size),
         None => Err("a size is WIDTHxHEIGHT, such as 1280x720".into()),
     }
 }
@@ -66,7 +66,15 @@ fn size(text: &str) -> Result<(u32, u32), String> {
 /// Runs the subcommand.
 pub fn run(args: Args) -> anyhow::Result<u8> {
     let progress = Progress::stderr();
-    let layout = Layout::new(args.format, args.size.0, args.size.1);
+    let (width, height) = args.size;
+    anyhow::ensure!(
+        Layout::has_size(args.format, width, height),
+        "the card has no {} frames of {width}x{height}: sizes are 16x16 to 3840x2160, in steps of {}x{}",
+        args.format,
+        args.format.steps().0,
+        args.format.steps().1
+    );
+    let layout = Layout::new(args.format, width, height);
     let spec = CaptureSpec {
         testbed: args.guest.testbed(),
         layout,

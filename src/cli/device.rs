@@ -15,7 +15,7 @@ use signal_hook::iterator::Signals;
 
 use crate::card::{Card, Rate, Witness};
 use crate::control::{Server, Service};
-use crate::source;
+use crate::source::{self, Camera};
 use crate::vhost::{Daemon, InheritedSocket, ListeningSocket};
 
 /// How long a reader of the witness may keep the card waiting before it is
@@ -84,7 +84,7 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
         ),
         None => Witness::off(),
     };
-    let daemon = Daemon::new(Card::new(source, rate, witness))?;
+    let daemon = Daemon::new(Card::new(Camera::with("Camera", source), rate, witness))?;
     let stop = daemon.stop();
     let mut signals =
         Signals::new([SIGINT, SIGTERM]).context("cannot prepare for signals that end the card")?;

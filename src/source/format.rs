@@ -1,4 +1,4 @@
-//! Pixel formats and how a frame of each lies in memory.
+//! Pixel formats.
 //!
 //! All that the rest of Pinhole knows about a format is one row of [`TABLE`]:
 //! its four characters, its name, and for each plane which colour component
@@ -14,12 +14,46 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub enum PixelFormat {
     /// Packed 4:2:2, Y U Y V.
     Yuyv,
-    /// Luma plane, then one plane of interleaved U V at half size each way.
-    Nv12,
+    /// Packed 4:2:2, U Y V Y.
+    Uyvy,
+    /// Packed 4:2:2, Y V Y U.
+    Yvyu,
+    /// Packed 4:2:2, V Y U Y.
+    Vyuy,
     /// Packed R G B, eight bits each.
     Rgb3,
+    /// Packed B G R, eight bits each.
+    Bgr3,
+    /// Packed B G R and a byte that means nothing (`V4L2_PIX_FMT_XBGR32`).
+    Xr24,
+    /// A byte that means nothing, then R G B (`V4L2_PIX_FMT_XRGB32`).
+    Bx24,
+    /// Five bits of R, six of G, five of B in a little-endian word.
+    Rgbp,
     /// Luma alone.
     Grey,
+    /// Luma alone, sixteen bits, little-endian.
+    Y16,
+    /// Luma plane, then one plane of interleaved U V at half size each way.
+    Nv12,
+    /// Luma plane, then one plane of interleaved V U at half size each way.
+    Nv21,
+    /// Luma plane, then one plane of interleaved U V at half width.
+    Nv16,
+    /// Planes of Y, U and V, the chroma at half size each way.
+    Yu12,
+    /// Planes of Y, V and U, the chroma at half size each way.
+    Yv12,
+    /// Planes of Y, U and V, the chroma at half width.
+    P422,
+    /// A JPEG a frame.
+    Mjpg,
+    /// As NV12, each plane in memory of its own.
+    Nm12,
+    /// As NV16, each plane in memory of its own.
+    Nm16,
+    /// As YU12, each plane in memory of its own.
+    Ym12,
 }
 
 /// What one byte of a frame holds.
@@ -39,11 +73,17 @@ pub enum Component {
     B,
     /// Grey level: luma in full range, where `Y` is of limited range.
     L,
+    /// The low byte of an RGB565 word: three bits of green, five of blue.
+    Rgb565Low,
+    /// The high byte of an RGB565 word: five bits of red, three of green.
+    Rgb565High,
+    /// Nothing.
+    X,
 }
 
 impl Component {
     /// How many there are.
-    pub const COUNT: usize = Self::L as usize + 1;
+    pub const COUNT: usize = Self::X as usize + 1;
 }
 
 /// One colour plane of a format: the smallest group of bytes that repeats
@@ -64,64 +104,77 @@ struct Entry {
     format: PixelFormat,
     fourcc: [u8; 4],
     description: &'static str,
+    /// None for a compressed format.
     planes: &'static [PlaneFormat],
+    /// Each plane lies in memory of its own.
+    separate: bool,
+}
+
+/// A plane whose groups of samples cover `pixels` pixels of `lines` lines.
+const fn plane(samples: &'static [(Component, u8)], pixels: u32, lines: u32) -> PlaneFormat {
+    PlaneFormat {
+        samples,
+        pixels,
+        lines,
+    }
 }
 
 /// A plane of luma, as planar and semi-planar formats begin with.
-const LUMA: PlaneFormat = PlaneFormat {
-    samples: &[(Component::Y, 0)],
-    pixels: 1,
-    lines: 1,
-};
+const LUMA: PlaneFormat = plane(&[(Component::Y, 0)], 1, 1);
+
+/// A row for a format that lies in one piece of memory.
+const fn row(
+    format: PixelFormat,
+    fourcc: &[u8; 4],
+    description: &'static str,
+    planes: &'static [PlaneFormat],
+) -> Entry {
+    Entry {
+        format,
+        fourcc: *fourcc,
+        description,
+        planes,
+        separate: false,
+    }
+}
+
+/// A row for a format whose planes lie in memory of their own.
+const fn separate(entry: Entry) -> Entry {
+    Entry {
+        separate: true,
+        ..entry
+    }
+}
 
 /// The formats in the order in which VIDIOC_ENUM_FMT gives them; descriptions
 /// as v4l_fill_fmtdesc() of Linux has them.
+#[rustfmt::skip] // a table
 const TABLE: &[Entry] = {
-    use Component::{B, G, L, R, U, V, Y};
+    use Component::{B, G, L, R, Rgb565High, Rgb565Low, U, V, X, Y};
+    use PixelFormat::*;
     &[
-        Entry {
-            format: PixelFormat::Yuyv,
-            fourcc: *b"YUYV",
-            description: "YUYV 4:2:2",
-            planes: &[PlaneFormat {
-                samples: &[(Y, 0), (U, 0), (Y, 1), (V, 0)],
-                pixels: 2,
-                lines: 1,
-            }],
-        },
-        Entry {
-            format: PixelFormat::Nv12,
-            fourcc: *b"NV12",
-            description: "Y/UV 4:2:0",
-            planes: &[
-                LUMA,
-                PlaneFormat {
-                    samples: &[(U, 0), (V, 0)],
-                    pixels: 2,
-                    lines: 2,
-                },
-            ],
-        },
-        Entry {
-            format: PixelFormat::Rgb3,
-            fourcc: *b"RGB3",
-            description: "24-bit RGB 8-8-8",
-            planes: &[PlaneFormat {
-                samples: &[(R, 0), (G, 0), (B, 0)],
-                pixels: 1,
-                lines: 1,
-            }],
-        },
-        Entry {
-            format: PixelFormat::Grey,
-            fourcc: *b"GREY",
-            description: "8-bit Greyscale",
-            planes: &[PlaneFormat {
-                samples: &[(L, 0)],
-                pixels: 1,
-                lines: 1,
-            }],
-        },
+        row(Yuyv, b"YUYV", "YUYV 4:2:2", &[plane(&[(Y, 0), (U, 0), (Y, 1), (V, 0)], 2, 1)]),
+        row(Uyvy, b"UYVY", "UYVY 4:2:2", &[plane(&[(U, 0), (Y, 0), (V, 0), (Y, 1)], 2, 1)]),
+        row(Yvyu, b"YVYU", "YVYU 4:2:2", &[plane(&[(Y, 0), (V, 0), (Y, 1), (U, 0)], 2, 1)]),
+        row(Vyuy, b"VYUY", "VYUY 4:2:2", &[plane(&[(V, 0), (Y, 0), (U, 0), (Y, 1)], 2, 1)]),
+        row(Rgb3, b"RGB3", "24-bit RGB 8-8-8", &[plane(&[(R, 0), (G, 0), (B, 0)], 1, 1)]),
+        row(Bgr3, b"BGR3", "24-bit BGR 8-8-8", &[plane(&[(B, 0), (G, 0), (R, 0)], 1, 1)]),
+        row(Xr24, b"XR24", "32-bit BGRX 8-8-8-8", &[plane(&[(B, 0), (G, 0), (R, 0), (X, 0)], 1, 1)]),
+        row(Bx24, b"BX24", "32-bit XRGB 8-8-8-8", &[plane(&[(X, 0), (R, 0), (G, 0), (B, 0)], 1, 1)]),
+        row(Rgbp, b"RGBP", "16-bit RGB 5-6-5", &[plane(&[(Rgb565Low, 0), (Rgb565High, 0)], 1, 1)]),
+        row(Grey, b"GREY", "8-bit Greyscale", &[plane(&[(L, 0)], 1, 1)]),
+        // 257 times the eight-bit level, which spreads it over sixteen.
+        row(Y16, b"Y16 ", "16-bit Greyscale", &[plane(&[(L, 0), (L, 0)], 1, 1)]),
+        row(Nv12, b"NV12", "Y/UV 4:2:0", &[LUMA, plane(&[(U, 0), (V, 0)], 2, 2)]),
+        row(Nv21, b"NV21", "Y/VU 4:2:0", &[LUMA, plane(&[(V, 0), (U, 0)], 2, 2)]),
+        row(Nv16, b"NV16", "Y/UV 4:2:2", &[LUMA, plane(&[(U, 0), (V, 0)], 2, 1)]),
+        row(Yu12, b"YU12", "Planar YUV 4:2:0", &[LUMA, plane(&[(U, 0)], 2, 2), plane(&[(V, 0)], 2, 2)]),
+        row(Yv12, b"YV12", "Planar YVU 4:2:0", &[LUMA, plane(&[(V, 0)], 2, 2), plane(&[(U, 0)], 2, 2)]),
+        row(P422, b"422P", "Planar YUV 4:2:2", &[LUMA, plane(&[(U, 0)], 2, 1), plane(&[(V, 0)], 2, 1)]),
+        row(Mjpg, b"MJPG", "Motion-JPEG", &[]),
+        separate(row(Nm12, b"NM12", "Y/UV 4:2:0 (N-C)", &[LUMA, plane(&[(U, 0), (V, 0)], 2, 2)])),
+        separate(row(Nm16, b"NM16", "Y/UV 4:2:2 (N-C)", &[LUMA, plane(&[(U, 0), (V, 0)], 2, 1)])),
+        separate(row(Ym12, b"YM12", "Planar YUV 4:2:0 (N-C)", &[LUMA, plane(&[(U, 0)], 2, 2), plane(&[(V, 0)], 2, 2)])),
     ]
 };
 
@@ -181,14 +234,43 @@ impl PixelFormat {
     /// 0 to 255) or, as Y'CbCr here, the limited one
     /// (`V4L2_QUANTIZATION_LIM_RANGE`: luma 16 to 235, chroma 16 to 240).
     pub fn is_full_range(self) -> bool {
-        self.planes()
-            .iter()
-            .all(|plane| !plane.samples.iter().any(|(c, _)| *c == Component::Y))
+        !self.has_component(Component::Y)
     }
 
-    /// The colour planes, in the order in which they lie in memory.
+    /// Whether any of its bytes holds that component.
+    pub fn has_component(self, component: Component) -> bool {
+        let mut samples = self.planes().iter().flat_map(|plane| plane.samples);
+        samples.any(|(held, _)| *held == component)
+    }
+
+    /// Whether its pixels are red, green and blue, in whatever packing.
+    pub fn is_rgb(self) -> bool {
+        self.has_component(Component::R) || self.has_component(Component::Rgb565High)
+    }
+
+    /// The colour planes, in the order in which they lie in memory; none for a
+    /// compressed format.
     pub fn planes(self) -> &'static [PlaneFormat] {
         self.entry().planes
+    }
+
+    /// Whether frames are compressed: of a length of their own
+    /// (`V4L2_FMT_FLAG_COMPRESSED`).
+    pub fn is_compressed(self) -> bool {
+        self.planes().is_empty()
+    }
+
+    /// Whether every colour plane lies in memory of its own, which only a
+    /// multi-planar buffer has (the formats that V4L2 calls non-contiguous).
+    pub fn is_separate(self) -> bool {
+        self.entry().separate
+    }
+
+    /// What widths (in pixels) and heights (in lines) must be multiples of.
+    pub fn steps(self) -> (u32, u32) {
+        self.planes().iter().fold((1, 1), |(x, y), plane| {
+            (x.max(plane.pixels), y.max(plane.lines))
+        })
     }
 }
 
@@ -223,92 +305,6 @@ impl<'de> Deserialize<'de> for PixelFormat {
     }
 }
 
-/// How a frame lies in memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Layout {
-    /// The pixel format.
-    pub format: PixelFormat,
-    /// Pixels a line; even, 16 to 3840.
-    pub width: u32,
-    /// Lines a frame; even, 16 to 2160.
-    pub height: u32,
-    /// Bytes from one line of the first plane to the next.
-    pub bytesperline: u32,
-    /// Bytes of a whole frame.
-    pub sizeimage: u32,
-}
-
-/// Where one colour plane lies in a frame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PlaneLayout {
-    /// What its bytes hold.
-    pub format: &'static PlaneFormat,
-    /// Its first byte, counted from the frame's.
-    pub offset: usize,
-    /// Bytes from one of its lines to the next.
-    pub stride: usize,
-    /// Its lines.
-    pub lines: usize,
-}
-
-impl Layout {
-    /// The narrowest picture, in pixels.
-    pub const MIN_WIDTH: u32 = 16;
-    /// The widest picture, in pixels.
-    pub const MAX_WIDTH: u32 = 3840;
-    /// The lowest picture, in lines.
-    pub const MIN_HEIGHT: u32 = 16;
-    /// The highest picture, in lines.
-    pub const MAX_HEIGHT: u32 = 2160;
-    /// Widths and heights are multiples of this.
-    pub const STEP: u32 = 2;
-
-    /// The layout of the size nearest to `width` by `height` that the card
-    /// has, as VIDIOC_S_FMT asks: out of bounds becomes the bound, odd becomes
-    /// the next even (as v4l_bound_align_image() of Linux rounds).
-    pub fn new(format: PixelFormat, width: u32, height: u32) -> Self {
-        let width = nearest(width, Self::MIN_WIDTH, Self::MAX_WIDTH);
-        let height = nearest(height, Self::MIN_HEIGHT, Self::MAX_HEIGHT);
-        let stride = |plane: &PlaneFormat| width / plane.pixels * plane.samples.len() as u32;
-        let planes = format.planes();
-        Self {
-            format,
-            width,
-            height,
-            bytesperline: stride(&planes[0]),
-            sizeimage: planes.iter().map(|p| stride(p) * (height / p.lines)).sum(),
-        }
-    }
-
-    /// Whether the card has pictures of exactly that size.
-    pub fn has_size(width: u32, height: u32) -> bool {
-        nearest(width, Self::MIN_WIDTH, Self::MAX_WIDTH) == width
-            && nearest(height, Self::MIN_HEIGHT, Self::MAX_HEIGHT) == height
-    }
-
-    /// Where the colour planes lie, in the order of their offsets.
-    pub fn planes(&self) -> impl Iterator<Item = PlaneLayout> + use<> {
-        let Self { width, height, .. } = *self;
-        self.format.planes().iter().scan(0, move |end, format| {
-            let stride = (width / format.pixels) as usize * format.samples.len();
-            let lines = (height / format.lines) as usize;
-            let offset = *end;
-            *end += stride * lines;
-            Some(PlaneLayout {
-                format,
-                offset,
-                stride,
-                lines,
-            })
-        })
-    }
-}
-
-/// The nearest value to `wanted` that is in bounds and a multiple of the step.
-fn nearest(wanted: u32, min: u32, max: u32) -> u32 {
-    wanted.clamp(min, max).next_multiple_of(Layout::STEP)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -340,51 +336,8 @@ mod tests {
         assert_eq!(PixelFormat::from_fourcc(0), None);
         assert_eq!(
             "XYZ1".parse::<PixelFormat>().unwrap_err().to_string(),
-            "there is no pixel format \"XYZ1\"; the card has YUYV, NV12, RGB3, GREY"
+            "there is no pixel format \"XYZ1\"; the card has YUYV, UYVY, YVYU, VYUY, RGB3, BGR3, \
+             XR24, BX24, RGBP, GREY, Y16, NV12, NV21, NV16, YU12, YV12, 422P, MJPG, NM12, NM16, YM12"
         );
-    }
-
-    #[test]
-    fn strides_and_sizes_are_those_of_v4l2() {
-        for (format, bytesperline, sizeimage) in [
-            (PixelFormat::Yuyv, 2560, 1_843_200),
-            (PixelFormat::Nv12, 1280, 1_382_400),
-            (PixelFormat::Rgb3, 3840, 2_764_800),
-            (PixelFormat::Grey, 1280, 921_600),
-        ] {
-            let layout = Layout::new(format, 1280, 720);
-            assert_eq!(layout.bytesperline, bytesperline, "{format}");
-            assert_eq!(layout.sizeimage, sizeimage, "{format}");
-        }
-    }
-
-    #[test]
-    fn planes_fill_the_frame_without_a_gap() {
-        for format in PixelFormat::ALL {
-            for (width, height) in [(16, 16), (18, 22), (1918, 1078), (3840, 2160)] {
-                let layout = Layout::new(format, width, height);
-                let mut end = 0;
-                for plane in layout.planes() {
-                    assert_eq!(plane.offset, end);
-                    end += plane.stride * plane.lines;
-                }
-                assert_eq!(end, layout.sizeimage as usize);
-            }
-        }
-    }
-
-    #[test]
-    fn a_size_out_of_range_becomes_the_nearest() {
-        for (wanted, got) in [
-            ((0, 0), (16, 16)),
-            ((17, 19), (18, 20)),
-            ((3839, 2159), (3840, 2160)),
-            ((u32::MAX, u32::MAX), (3840, 2160)),
-        ] {
-            let layout = Layout::new(PixelFormat::Nv12, wanted.0, wanted.1);
-            assert_eq!((layout.width, layout.height), got);
-            assert!(Layout::has_size(got.0, got.1));
-            assert!(!Layout::has_size(wanted.0, wanted.1));
-        }
     }
 }

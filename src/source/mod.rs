@@ -1,19 +1,29 @@
 //! Where pixels come from.
 //!
 //! A [`Source`] makes frames of one [`Layout`] a piece at a time, so that the
-//! card can render straight into guest memory: no frame is ever held whole.
+//! card can render straight into guest memory. A [`Camera`] is what the card
+//! has: several inputs with a source each, and the [`Settings`] of its
+//! controls.
 
+pub mod camera;
 pub mod format;
+pub mod layout;
 pub mod pattern;
+pub mod settings;
 
 use std::time::Duration;
 
-pub use format::{Layout, PixelFormat};
+pub use camera::{Camera, Input};
+pub use format::PixelFormat;
+pub use layout::{Layout, MemoryPlane};
 pub use pattern::Pattern;
+pub use settings::Settings;
 
 /// What a source is told about the frame it is to make.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct FrameInfo {
+    /// Number of the stream it belongs to: one more at every STREAMON.
+    pub stream: u32,
     /// V4L2 sequence number of the frame.
     pub sequence: u32,
     /// Time since STREAMON at which the frame was due.
@@ -22,20 +32,54 @@ pub struct FrameInfo {
     pub wall: Duration,
 }
 
+/// What became of a frame that was to begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Begun {
+    /// It can be [filled](Source::fill).
+    Frame {
+        /// Its length in bytes: [`Layout::sizeimage`], or less if compressed.
+        bytes: u32,
+    },
+    /// There is nothing to show yet (a pipe that stalls); to be asked again.
+    Late,
+    /// There will be no frame any more.
+    Ended,
+}
+
+/// What a source shows by itself, before it is fitted to what was asked for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Native {
+    /// Pixels and lines; none for a source that draws in any size.
+    pub size: Option<(u32, u32)>,
+    /// Seconds between frames, as a fraction; none for a source that has no
+    /// pace of its own.
+    pub interval: Option<(u32, u32)>,
+}
+
 /// A maker of frames.
 pub trait Source: Send {
+    /// What it shows by itself.
+    fn native(&self) -> Native {
+        Native::default()
+    }
+
+    /// Takes over the settings, which hold from the next frame on. Called when
+    /// they change, off the frame path: it may allocate.
+    fn set(&mut self, _settings: &Settings) {}
+
     /// Prepares for frames of `layout`. Called at STREAMON, off the frame
     /// path: this is where a source may allocate.
     fn prepare(&mut self, layout: &Layout);
 
     /// Begins a frame. Must not allocate.
-    fn begin(&mut self, frame: &FrameInfo);
+    fn begin(&mut self, frame: &FrameInfo) -> Begun;
 
     /// Writes the bytes of the current frame from `offset` on into `out`,
-    /// every one of them. Offsets count through the frame as it lies in
-    /// memory (for one plane in one buffer, the buffer's). The caller asks in
-    /// ascending order, `out` never longer than 4096 bytes nor beyond the end
-    /// of the frame. Must not allocate.
+    /// every one of them. Offsets count through the frame as [`Layout`] says.
+    /// The caller asks in ascending order, `out` never longer than 4096 bytes
+    /// nor beyond the end of a memory plane or of the frame. Must not
+    /// allocate.
     fn fill(&mut self, offset: usize, out: &mut [u8]);
 }
 

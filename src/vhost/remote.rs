@@ -127,11 +127,12 @@ impl AsRawFd for Mailbox {
 mod tests {
     use super::*;
     use crate::card::{Rate, Witness};
-    use crate::source;
+    use crate::source::{self, Camera};
     use std::thread;
 
     fn card() -> Card {
-        Card::new(source::open("pattern").unwrap(), Rate::Max, Witness::off())
+        let camera = Camera::with("Pinhole", source::open("pattern").unwrap());
+        Card::new(camera, Rate::Max, Witness::off())
     }
 
     #[test]

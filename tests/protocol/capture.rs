@@ -150,9 +150,13 @@ fn every_format_at_odd_and_even_sizes() {
     let card = &mut Card::fast();
     let driver = &mut Driver::new(card);
     let session = driver.open();
-    for pixelformat in [YUYV, NV12, RGB3, GREY] {
-        for (width, height) in [(16, 16), (18, 22), (16, 2160), (3840, 16), (1278, 718)] {
-            driver.set_picture(session, pixelformat, width, height);
+    for Raw { fourcc, step, .. } in RAW {
+        let smallest = (
+            17u32.next_multiple_of(step.0),
+            19u32.next_multiple_of(step.1),
+        );
+        for (width, height) in [smallest, (16, 2160), (3840, 16), (1278, 718)] {
+            driver.set_picture(session, fourcc, width, height);
             driver.capture_one(card, session);
         }
     }

@@ -13,7 +13,7 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligne
 
 use super::{Card, Now, Rate, Refused, Witness};
 use crate::dma::Bus;
-use crate::source::{FrameInfo, Layout, Source};
+use crate::source::{Begun, Camera, FrameInfo, Layout, Source};
 use crate::wire::buffer::{Buffer, MEMORY_USERPTR, RequestBuffers};
 use crate::wire::event::DqbufEvent;
 use crate::wire::format::{Format, PixFormat};
@@ -36,8 +36,9 @@ fn pixel(sequence: u32, offset: usize) -> u8 {
 impl Source for Numbers {
     fn prepare(&mut self, _layout: &Layout) {}
 
-    fn begin(&mut self, frame: &FrameInfo) {
+    fn begin(&mut self, frame: &FrameInfo) -> Begun {
         self.0 = frame.sequence;
+        Begun::Frame { bytes: FRAME }
     }
 
     fn fill(&mut self, offset: usize, out: &mut [u8]) {
@@ -75,7 +76,7 @@ impl Rig {
         let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), MEMORY)]).unwrap();
         Self {
             card: Card::new(
-                Box::new(Numbers(0)),
+                Camera::with("Numbers", Box::new(Numbers(0))),
                 rate,
                 Witness::new(Box::new(witness.clone())),
             ),

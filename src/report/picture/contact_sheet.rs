@@ -11,9 +11,9 @@ use image::{RgbImage, imageops};
 
 use super::{PictureError, to_rgb};
 use crate::card::witness::DIGEST_BLOCK;
-use crate::source::format::{Layout, PixelFormat};
 use crate::source::pattern::canvas::{Ink, Row};
 use crate::source::pattern::text::Face;
+use crate::source::{Layout, PixelFormat};
 
 /// What became of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -309,7 +309,7 @@ fn scaled(span: Range<u32>, from: u32, to: u32) -> Range<u32> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::card;
+    use super::super::tests::{card, drawn};
     use super::*;
 
     #[test]
@@ -328,8 +328,8 @@ mod tests {
 
     #[test]
     fn a_sheet_holds_any_number_of_frames_of_any_size() {
-        for format in PixelFormat::ALL {
-            for (width, height) in [(16, 16), (16, 2160), (3840, 16), (640, 480)] {
+        for format in drawn() {
+            for (width, height) in [(16, 16), (16, 2160), (3840, 16), (320, 240)] {
                 let layout = Layout::new(format, width, height);
                 let frame = card(&layout);
                 let mut sheet = ContactSheet::new("Title", "Subtitle", &layout, 2);

@@ -16,7 +16,7 @@ use std::time::Duration;
 use super::canvas::{Ink, Row};
 use super::plate::Plate;
 use crate::source::FrameInfo;
-use crate::source::format::{Layout, PlaneLayout};
+use crate::source::layout::{Layout, PlaneLayout};
 
 const GREY: Ink = Ink::grey(191);
 const YELLOW: Ink = Ink::rgb(191, 191, 0);
@@ -155,7 +155,12 @@ impl Lines {
             for (ink, part) in band {
                 let start = even(width * parts / BAND_WIDTH);
                 parts += part;
-                row.fill(start as i32, even(width * parts / BAND_WIDTH) as i32, *ink);
+                let end = match parts {
+                    // Which may be odd.
+                    BAND_WIDTH => width,
+                    _ => even(width * parts / BAND_WIDTH),
+                };
+                row.fill(start as i32, end as i32, *ink);
             }
             line
         });

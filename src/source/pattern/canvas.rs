@@ -30,6 +30,8 @@ impl Ink {
         components[Component::G as usize] = green;
         components[Component::B as usize] = blue;
         components[Component::L as usize] = l as u8;
+        components[Component::Rgb565Low as usize] = (green << 3) & 0xe0 | blue >> 3;
+        components[Component::Rgb565High as usize] = red & 0xf8 | green >> 5;
         Self { components }
     }
 
@@ -121,10 +123,17 @@ impl<'a> Row<'a> {
         let group = &mut self.bytes[group as usize * samples.len()..][..samples.len()];
         let alpha = u32::from(alpha);
         for (byte, (component, of)) in group.iter_mut().zip(samples) {
-            if u32::from(*of) == pixel {
-                let (old, new) = (u32::from(*byte), u32::from(ink.component(*component)));
-                *byte = ((old * (255 - alpha) + new * alpha + 127) / 255) as u8;
+            if u32::from(*of) != pixel {
+                continue;
             }
+            let (old, new) = (u32::from(*byte), u32::from(ink.component(*component)));
+            *byte = match component {
+                // Parts of several colours do not mix: one or the other.
+                Component::Rgb565Low | Component::Rgb565High => {
+                    (if alpha < 128 { old } else { new }) as u8
+                }
+                _ => ((old * (255 - alpha) + new * alpha + 127) / 255) as u8,
+            };
         }
     }
 

@@ -11,8 +11,8 @@ pub(crate) mod text;
 mod bars;
 mod plate;
 
-use super::format::{Layout, PlaneLayout};
-use super::{FrameInfo, Source};
+use super::layout::{Layout, MemoryPlane, PlaneLayout};
+use super::{Begun, FrameInfo, Source};
 use bars::Bars;
 use watermark::Watermark;
 
@@ -30,7 +30,8 @@ pub struct Pattern {
 struct Picture {
     bars: Bars,
     planes: Vec<PlaneLayout>,
-    sizeimage: usize,
+    memory: Vec<MemoryPlane>,
+    sizeimage: u32,
     mark: Watermark,
     /// The line that was painted last, of which a piece may still be wanted.
     line: Vec<u8>,
@@ -53,13 +54,14 @@ impl Source for Pattern {
             bars: Bars::new(layout),
             line: vec![0; longest.unwrap_or(0)],
             planes,
-            sizeimage: layout.sizeimage as usize,
+            memory: layout.memory_planes().collect(),
+            sizeimage: layout.sizeimage,
             mark: Watermark::default(),
             painted: None,
         });
     }
 
-    fn begin(&mut self, frame: &FrameInfo) {
+    fn begin(&mut self, frame: &FrameInfo) -> Begun {
         if let Some(picture) = &mut self.picture {
             picture.bars.begin(frame);
             picture.painted = None;
@@ -68,6 +70,9 @@ impl Source for Pattern {
                 // Modulo 2^32, as the watermark says.
                 millis: frame.wall.as_millis() as u32,
             };
+        }
+        Begun::Frame {
+            bytes: self.picture.as_ref().map_or(0, |picture| picture.sizeimage),
         }
     }
 
@@ -93,7 +98,11 @@ impl Picture {
             self.piece(plane, line, column, &mut out[done..done + len]);
             done += len;
         }
-        self.mark.apply(self.sizeimage, offset, out);
+        // Pages are those of the memory that the bytes lie in.
+        if let Some(plane) = self.memory.iter().rfind(|p| p.offset as usize <= offset) {
+            let within = offset - plane.offset as usize;
+            self.mark.apply(plane.sizeimage as usize, within, out);
+        }
     }
 
     /// The plane, its line and the byte of that line which lie at a byte of
@@ -126,143 +135,4 @@ impl Picture {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::watermark::PAGE;
-    use super::*;
-    use crate::source::PixelFormat;
-    use std::collections::HashMap;
-    use std::time::Duration;
-
-    fn prepared(layout: &Layout) -> Pattern {
-        let mut pattern = Pattern::default();
-        pattern.prepare(layout);
-        pattern
-    }
-
-    /// A frame as the card asks for it, `piece` bytes at a time.
-    fn frame(pattern: &mut Pattern, layout: &Layout, info: &FrameInfo, piece: usize) -> Vec<u8> {
-        let mut bytes = vec![0xee; layout.sizeimage as usize];
-        pattern.begin(info);
-        for (i, out) in bytes.chunks_mut(piece).enumerate() {
-            pattern.fill(i * piece, out);
-        }
-        bytes
-    }
-
-    /// The smallest picture of that format whose last page has `tail` bytes.
-    fn with_tail(format: PixelFormat, tail: u32) -> Option<Layout> {
-        let sizes = |w| (16..500).step_by(2).map(move |h| (w, h));
-        let layouts = (16..500).step_by(2).flat_map(sizes);
-        layouts
-            .map(|(width, height)| Layout::new(format, width, height))
-            .filter(|layout| layout.sizeimage % PAGE as u32 == tail)
-            .min_by_key(|layout| layout.sizeimage)
-    }
-
-    #[test]
-    fn no_page_is_that_of_any_of_the_thousand_frames_before() {
-        // The clocks stand still, so that nothing but the sequence number
-        // tells one frame from the next.
-        let mut tails = std::collections::BTreeSet::new();
-        for format in PixelFormat::ALL {
-            let layouts = (2..=64)
-                .step_by(2)
-                .filter_map(|tail| with_tail(format, tail));
-            for layout in layouts.chain([Layout::new(format, 16, 16), Layout::new(format, 64, 64)])
-            {
-                tails.insert(layout.sizeimage as usize % PAGE);
-                let mut pattern = prepared(&layout);
-                let mut seen = HashMap::new();
-                for step in 0..1100u32 {
-                    let info = FrameInfo {
-                        sequence: (u32::MAX - 700).wrapping_add(step),
-                        ..FrameInfo::default()
-                    };
-                    let bytes = frame(&mut pattern, &layout, &info, PAGE);
-                    for (number, page) in bytes.chunks(PAGE).enumerate() {
-                        if let Some(before) = seen.insert((number, page.to_vec()), step) {
-                            assert!(step - before > 1000, "{layout:?}, page {number}");
-                        }
-                    }
-                }
-            }
-        }
-        for tail in [2, 4, 6, 8, 12] {
-            assert!(tails.contains(&tail), "no size with a last page of {tail}");
-        }
-    }
-
-    #[test]
-    fn every_page_can_be_told_its_frame() {
-        for format in PixelFormat::ALL {
-            let layout = Layout::new(format, 1918, 1078);
-            let info = FrameInfo {
-                sequence: 0x1234_5678,
-                wall: Duration::from_millis(0x1_8765_4321),
-                ..FrameInfo::default()
-            };
-            for page in frame(&mut prepared(&layout), &layout, &info, PAGE).chunks(PAGE) {
-                let mask = u32::MAX >> (32 - watermark::sequence_bits(page.len()));
-                assert_eq!(watermark::watermark(page), info.sequence & mask);
-                let millis = (page.len() >= 64).then_some(0x8765_4321);
-                assert_eq!(watermark::watermark_millis(page), millis);
-            }
-        }
-    }
-
-    #[test]
-    fn it_does_not_matter_how_a_frame_is_cut() {
-        let info = FrameInfo {
-            sequence: 4_000_000_001,
-            elapsed: Duration::from_millis(1234),
-            wall: Duration::from_millis(86_399_999),
-        };
-        for format in PixelFormat::ALL {
-            for (width, height) in [(16, 16), (18, 22), (178, 146), (3840, 18), (16, 640)] {
-                let layout = Layout::new(format, width, height);
-                let mut pattern = prepared(&layout);
-                let whole = frame(&mut pattern, &layout, &info, PAGE);
-                for piece in [1, 3, 97, 1021, 4095] {
-                    assert!(
-                        frame(&mut pattern, &layout, &info, piece) == whole,
-                        "{format} {width}x{height} cut every {piece} bytes"
-                    );
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn every_size_of_a_wide_range_is_drawn() {
-        for format in PixelFormat::ALL {
-            for width in [16, 18, 64, 126, 176, 640, 3840] {
-                for height in [16, 18, 50, 98, 144, 480, 2160] {
-                    let layout = Layout::new(format, width, height);
-                    let mut pattern = prepared(&layout);
-                    let mut frames = [0, u32::MAX].map(|sequence| {
-                        let info = FrameInfo {
-                            sequence,
-                            elapsed: Duration::from_millis(3999),
-                            wall: Duration::MAX,
-                        };
-                        frame(&mut pattern, &layout, &info, PAGE)
-                    });
-                    // The marks apart, the number can be read in the picture.
-                    for bytes in &mut frames {
-                        bytes.iter_mut().for_each(|byte| *byte &= 0xe0);
-                    }
-                    assert!(frames[0] != frames[1], "{format} {width}x{height}");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn a_frame_ends_where_it_ends() {
-        let layout = Layout::new(PixelFormat::Grey, 16, 16);
-        let mut pattern = prepared(&layout);
-        let mut beyond = [0xee; 64];
-        pattern.fill(256, &mut beyond);
-        assert_eq!(beyond, [0; 64]);
-    }
-}
+mod tests;

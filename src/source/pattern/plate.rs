@@ -7,7 +7,7 @@ use std::f32::consts::TAU;
 use super::canvas::{Ink, Row};
 use super::text::{Face, Words, columns_of, height_of};
 use crate::source::FrameInfo;
-use crate::source::format::Layout;
+use crate::source::layout::Layout;
 
 const GROUND: Ink = Ink::grey(16);
 const WHITE: Ink = Ink::grey(255);

@@ -2,7 +2,7 @@
 //!
 //! Most of a test picture never changes, so a page that a driver forgot to
 //! hand over would show last second's bytes and look right. Therefore every
-//! 4 KiB page of a frame (counted from the frame's first byte) ends in a mark
+//! 4 KiB page of a frame (counted from the first byte of each memory plane) ends in a mark
 //! in its lowest bits, where the eye does not see it:
 //!
 //! | bytes in the page | what carries it |
@@ -10,10 +10,11 @@
 //! | 64 and more | bit 0 of the last 32 bytes: the sequence number; bit 0 of the 32 before: the time of day in milliseconds, modulo 2^32 |
 //! | 32 to 63 | bit 0 of the last 32 bytes: the sequence number |
 //! | 2 to 31 (n) | the lowest ceil(10 / n) bits of every byte: as much of the sequence number as they hold, at least 10 bits |
+//! | 1 | all of it: 8 bits of the sequence number |
 //!
 //! The lowest bits go into the first byte. So a page differs from the same page
-//! of each of the 1023 frames before it, whatever the picture; and a page of
-//! 64 bytes or more differs also from that of an earlier stream with the same
+//! of each of the 1023 frames before it (a page of one byte: 255), whatever
+//! the picture; and a page of 64 bytes or more differs also from that of an earlier stream with the same
 //! sequence number, unless less than a millisecond or just 49.7 days lie
 //! between them.
 
@@ -92,8 +93,7 @@ fn time_bytes(len: usize) -> Range<usize> {
     }
 }
 
-/// How many bits of the sequence number each of those bytes takes. (A page of
-/// one byte, which no format has, would hold 8.)
+/// How many bits of the sequence number each of those bytes takes.
 fn bits_per_byte(len: usize) -> usize {
     ENOUGH.div_ceil(len.max(1)).min(8)
 }

@@ -40,6 +40,50 @@ pub const NV12: u32 = u32::from_le_bytes(*b"NV12");
 pub const RGB3: u32 = u32::from_le_bytes(*b"RGB3");
 pub const GREY: u32 = u32::from_le_bytes(*b"GREY");
 
+/// A pixel format, as V4L2's documentation has it.
+pub struct Raw {
+    pub fourcc: u32,
+    pub name: &'static str,
+    /// Bits a pixel.
+    pub bits: u32,
+    /// Bytes of a line for each of its pixels.
+    pub line: u32,
+    /// What widths and heights must be multiples of.
+    pub step: (u32, u32),
+}
+
+const fn raw(fourcc: &[u8; 4], name: &'static str, bits: u32, line: u32, step: (u32, u32)) -> Raw {
+    Raw {
+        fourcc: u32::from_le_bytes(*fourcc),
+        name,
+        bits,
+        line,
+        step,
+    }
+}
+
+/// The formats of a single-planar card whose frames are all of one length.
+#[rustfmt::skip] // a table
+pub const RAW: [Raw; 17] = [
+    raw(b"YUYV", "YUYV 4:2:2", 16, 2, (2, 1)),
+    raw(b"UYVY", "UYVY 4:2:2", 16, 2, (2, 1)),
+    raw(b"YVYU", "YVYU 4:2:2", 16, 2, (2, 1)),
+    raw(b"VYUY", "VYUY 4:2:2", 16, 2, (2, 1)),
+    raw(b"RGB3", "24-bit RGB 8-8-8", 24, 3, (1, 1)),
+    raw(b"BGR3", "24-bit BGR 8-8-8", 24, 3, (1, 1)),
+    raw(b"XR24", "32-bit BGRX 8-8-8-8", 32, 4, (1, 1)),
+    raw(b"BX24", "32-bit XRGB 8-8-8-8", 32, 4, (1, 1)),
+    raw(b"RGBP", "16-bit RGB 5-6-5", 16, 2, (1, 1)),
+    raw(b"GREY", "8-bit Greyscale", 8, 1, (1, 1)),
+    raw(b"Y16 ", "16-bit Greyscale", 16, 2, (1, 1)),
+    raw(b"NV12", "Y/UV 4:2:0", 12, 1, (2, 2)),
+    raw(b"NV21", "Y/VU 4:2:0", 12, 1, (2, 2)),
+    raw(b"NV16", "Y/UV 4:2:2", 16, 1, (2, 1)),
+    raw(b"YU12", "Planar YUV 4:2:0", 12, 1, (2, 2)),
+    raw(b"YV12", "Planar YVU 4:2:0", 12, 1, (2, 2)),
+    raw(b"422P", "Planar YUV 4:2:2", 16, 1, (2, 1)),
+];
+
 /// An ioctl: the number, direction and size of its `_IO*` macro.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Ioctl {

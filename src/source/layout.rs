@@ -1,0 +1,233 @@
+//! How a frame lies in memory.
+
+use super::format::{PixelFormat, PlaneFormat};
+
+/// Memory planes a frame has at most.
+pub const MAX_MEMORY_PLANES: usize = 3;
+
+/// How a frame lies in memory.
+///
+/// Its bytes are counted through all of it: colour plane after colour plane,
+/// and so memory plane after memory plane, also where these are not neighbours
+/// in the guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Layout {
+    /// The pixel format.
+    pub format: PixelFormat,
+    /// Pixels a line.
+    pub width: u32,
+    /// Lines a frame.
+    pub height: u32,
+    /// Bytes from one line of the first plane to the next; 0 if compressed.
+    pub bytesperline: u32,
+    /// Bytes of a whole frame, in all its memory planes; if compressed, of the
+    /// longest.
+    pub sizeimage: u32,
+}
+
+/// Where one colour plane lies in a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PlaneLayout {
+    /// What its bytes hold.
+    pub format: &'static PlaneFormat,
+    /// Its first byte, counted from the frame's.
+    pub offset: usize,
+    /// Bytes from one of its lines to the next.
+    pub stride: usize,
+    /// Its lines.
+    pub lines: usize,
+}
+
+/// What lies in one piece of memory: all of a frame, or, in a format whose
+/// planes are separate, one colour plane. It is what V4L2 calls a plane of a
+/// multi-planar buffer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MemoryPlane {
+    /// Its first byte, counted from the frame's.
+    pub offset: u32,
+    /// Bytes from one line to the next; 0 if compressed.
+    pub bytesperline: u32,
+    /// Its bytes; if compressed, the most it can have.
+    pub sizeimage: u32,
+}
+
+impl Layout {
+    /// The narrowest picture, in pixels.
+    pub const MIN_WIDTH: u32 = 16;
+    /// The widest picture, in pixels.
+    pub const MAX_WIDTH: u32 = 3840;
+    /// The lowest picture, in lines.
+    pub const MIN_HEIGHT: u32 = 16;
+    /// The highest picture, in lines.
+    pub const MAX_HEIGHT: u32 = 2160;
+
+    /// The layout of the size nearest to `width` by `height` that the card
+    /// has, as VIDIOC_S_FMT asks: out of bounds becomes the bound, and what
+    /// the format cannot have is rounded up (as v4l_bound_align_image() of
+    /// Linux rounds).
+    pub fn new(format: PixelFormat, width: u32, height: u32) -> Self {
+        let (x, y) = format.steps();
+        let width = nearest(width, Self::MIN_WIDTH, Self::MAX_WIDTH, x);
+        let height = nearest(height, Self::MIN_HEIGHT, Self::MAX_HEIGHT, y);
+        let stride = |plane: &PlaneFormat| width / plane.pixels * plane.samples.len() as u32;
+        let planes = format.planes();
+        Self {
+            format,
+            width,
+            height,
+            bytesperline: planes.first().map_or(0, stride),
+            sizeimage: match format.is_compressed() {
+                // Two bytes a pixel are more than JPEG takes but for noise at
+                // the highest quality; and room for its headers.
+                true => 2 * width * height + 4096,
+                false => planes.iter().map(|p| stride(p) * (height / p.lines)).sum(),
+            },
+        }
+    }
+
+    /// Whether the card has pictures of exactly that size in that format.
+    pub fn has_size(format: PixelFormat, width: u32, height: u32) -> bool {
+        let layout = Self::new(format, width, height);
+        (layout.width, layout.height) == (width, height)
+    }
+
+    /// Where the colour planes lie, in the order of their offsets; none if
+    /// compressed.
+    pub fn planes(&self) -> impl Iterator<Item = PlaneLayout> + use<> {
+        let Self { width, height, .. } = *self;
+        self.format.planes().iter().scan(0, move |end, format| {
+            let stride = (width / format.pixels) as usize * format.samples.len();
+            let lines = (height / format.lines) as usize;
+            let offset = *end;
+            *end += stride * lines;
+            Some(PlaneLayout {
+                format,
+                offset,
+                stride,
+                lines,
+            })
+        })
+    }
+
+    /// The pieces of memory that a frame lies in, in order: 1 to
+    /// [`MAX_MEMORY_PLANES`].
+    pub fn memory_planes(&self) -> impl ExactSizeIterator<Item = MemoryPlane> + use<> {
+        let whole = MemoryPlane {
+            offset: 0,
+            bytesperline: self.bytesperline,
+            sizeimage: self.sizeimage,
+        };
+        let mut pieces = [whole; MAX_MEMORY_PLANES];
+        let mut count = 1;
+        if self.format.is_separate() {
+            count = self.format.planes().len();
+            for (piece, plane) in pieces.iter_mut().zip(self.planes()) {
+                // They add up to sizeimage, which is a u32.
+                *piece = MemoryPlane {
+                    offset: plane.offset as u32,
+                    bytesperline: plane.stride as u32,
+                    sizeimage: (plane.stride * plane.lines) as u32,
+                };
+            }
+        }
+        pieces.into_iter().take(count)
+    }
+}
+
+/// The nearest value to `wanted` that is in bounds and a multiple of the step.
+fn nearest(wanted: u32, min: u32, max: u32, step: u32) -> u32 {
+    wanted.clamp(min, max).next_multiple_of(step)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strides_and_sizes_are_those_of_v4l2() {
+        for (format, bytesperline, sizeimage) in [
+            (PixelFormat::Rgbp, 2560, 1_843_200),
+            (PixelFormat::Xr24, 5120, 3_686_400),
+            (PixelFormat::Y16, 2560, 1_843_200),
+            (PixelFormat::Yu12, 1280, 1_382_400),
+            (PixelFormat::P422, 1280, 1_843_200),
+            (PixelFormat::Mjpg, 0, 1_847_296),
+            (PixelFormat::Yuyv, 2560, 1_843_200),
+            (PixelFormat::Nv12, 1280, 1_382_400),
+            (PixelFormat::Rgb3, 3840, 2_764_800),
+            (PixelFormat::Grey, 1280, 921_600),
+        ] {
+            let layout = Layout::new(format, 1280, 720);
+            assert_eq!(layout.bytesperline, bytesperline, "{format}");
+            assert_eq!(layout.sizeimage, sizeimage, "{format}");
+        }
+    }
+
+    #[test]
+    fn planes_fill_the_frame_without_a_gap() {
+        for format in PixelFormat::ALL.into_iter().filter(|f| !f.is_compressed()) {
+            for (width, height) in [(16, 16), (18, 22), (1918, 1078), (3840, 2160)] {
+                let layout = Layout::new(format, width, height);
+                let mut end = 0;
+                for plane in layout.planes() {
+                    assert_eq!(plane.offset, end);
+                    end += plane.stride * plane.lines;
+                }
+                assert_eq!(end, layout.sizeimage as usize);
+                let mut end = 0;
+                for piece in layout.memory_planes() {
+                    assert_eq!(piece.offset, end);
+                    end += piece.sizeimage;
+                }
+                assert_eq!(end, layout.sizeimage);
+            }
+        }
+    }
+
+    #[test]
+    fn a_size_out_of_range_becomes_the_nearest() {
+        for (wanted, got) in [
+            ((0, 0), (16, 16)),
+            ((17, 19), (18, 20)),
+            ((3839, 2159), (3840, 2160)),
+            ((u32::MAX, u32::MAX), (3840, 2160)),
+        ] {
+            let layout = Layout::new(PixelFormat::Nv12, wanted.0, wanted.1);
+            assert_eq!((layout.width, layout.height), got);
+            assert!(Layout::has_size(PixelFormat::Nv12, got.0, got.1));
+            assert!(!Layout::has_size(PixelFormat::Nv12, wanted.0, wanted.1));
+        }
+    }
+
+    #[test]
+    fn odd_sizes_are_had_where_nothing_is_subsampled() {
+        for (format, got) in [
+            (PixelFormat::Rgb3, (17, 19)),
+            (PixelFormat::Y16, (17, 19)),
+            (PixelFormat::Mjpg, (17, 19)),
+            (PixelFormat::Yuyv, (18, 19)),
+            (PixelFormat::Nv16, (18, 19)),
+            (PixelFormat::Ym12, (18, 20)),
+        ] {
+            let layout = Layout::new(format, 17, 19);
+            assert_eq!((layout.width, layout.height), got, "{format}");
+        }
+    }
+
+    #[test]
+    fn separate_planes_lie_in_memory_of_their_own() {
+        let sizes = |format| {
+            let planes = Layout::new(format, 640, 480).memory_planes();
+            planes
+                .map(|p| (p.bytesperline, p.sizeimage))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(sizes(PixelFormat::Yu12), [(640, 460_800)]);
+        assert_eq!(sizes(PixelFormat::Nm12), [(640, 307_200), (640, 153_600)]);
+        assert_eq!(sizes(PixelFormat::Nm16), [(640, 307_200), (640, 307_200)]);
+        assert_eq!(
+            sizes(PixelFormat::Ym12),
+            [(640, 307_200), (320, 76_800), (320, 76_800)]
+        );
+    }
+}

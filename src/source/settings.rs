@@ -1,0 +1,96 @@
+//! What the card's controls change about its pictures.
+
+/// A part of a picture, in pixels and lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rect {
+    /// First column.
+    pub left: u32,
+    /// First line.
+    pub top: u32,
+    /// Columns.
+    pub width: u32,
+    /// Lines.
+    pub height: u32,
+}
+
+/// Adjustments of the picture, as the controls of V4L2's user class have them.
+/// The defaults leave it as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Adjust {
+    /// V4L2_CID_BRIGHTNESS, 0 to 255: what is above 128 is added to luma.
+    pub brightness: i32,
+    /// V4L2_CID_CONTRAST, 0 to 255: 128ths that luma's distance from the
+    /// middle is multiplied by.
+    pub contrast: i32,
+    /// V4L2_CID_SATURATION, 0 to 255: 128ths that chroma is multiplied by.
+    pub saturation: i32,
+    /// V4L2_CID_HUE, -128 to 127: 128ths of half a turn of chroma.
+    pub hue: i32,
+    /// V4L2_CID_GAIN, 0 to 255: 64ths that light is multiplied by.
+    pub gain: i32,
+    /// V4L2_CID_HFLIP.
+    pub hflip: bool,
+    /// V4L2_CID_VFLIP.
+    pub vflip: bool,
+}
+
+impl Default for Adjust {
+    fn default() -> Self {
+        Self {
+            brightness: 128,
+            contrast: 128,
+            saturation: 128,
+            hue: 0,
+            gain: 64,
+            hflip: false,
+            vflip: false,
+        }
+    }
+}
+
+/// All settings of a [`Camera`](super::Camera).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Adjustments of the picture, whatever its source.
+    pub adjust: Adjust,
+    /// The part of the source's picture that is shown; none for all of it.
+    pub crop: Option<Rect>,
+    /// A pattern shown in place of the input, as its place in
+    /// [`pattern::NAMES`](super::pattern::NAMES).
+    pub test_pattern: Option<usize>,
+    /// V4L2_CID_JPEG_COMPRESSION_QUALITY, 1 to 100.
+    pub quality: u8,
+    /// Pixels that moving patterns move by from frame to frame.
+    pub motion: u32,
+    /// What is written over the picture: bits of [`overlay`].
+    pub overlay: u32,
+    /// A line written over the picture; none if empty.
+    pub text: String,
+    /// Seed of patterns that are random.
+    pub noise_seed: i64,
+}
+
+/// What a test pattern writes over its picture.
+pub mod overlay {
+    /// The plate with the time of day.
+    pub const CLOCK: u32 = 1;
+    /// The sequence number.
+    pub const COUNTER: u32 = 2;
+    /// All of them, which is the default.
+    pub const ALL: u32 = CLOCK | COUNTER;
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            adjust: Adjust::default(),
+            crop: None,
+            test_pattern: None,
+            quality: 85,
+            motion: 4,
+            overlay: overlay::ALL,
+            text: String::new(),
+            noise_seed: 0,
+        }
+    }
+}
