@@ -8,6 +8,13 @@ PINHOLE := $(TARGET)/pinhole
 KERNEL  ?= trixie
 OUT     ?= out
 
+# Where `make install` puts things; DESTDIR stands before all of them.
+PREFIX     ?= /usr/local
+BINDIR     ?= $(PREFIX)/bin
+LIBEXECDIR ?= $(PREFIX)/libexec
+DATADIR    ?= $(PREFIX)/share
+UNITDIR    ?= $(PREFIX)/lib/systemd/system
+
 .DEFAULT_GOAL := help
 
 ##@ Use
@@ -23,6 +30,24 @@ shell: build ## The same guest with its console on this terminal (KERNEL=bookwor
 .PHONY: guests
 guests: build ## Build every guest and the QEMU they run in, into the cache
 	$(PINHOLE) guest build all
+
+.PHONY: install
+install: ## Install what is built: programs, manual, completions, units (PREFIX, DESTDIR)
+	@test -x $(PINHOLE) || { echo "run make build first, as the user who builds" >&2; exit 2; }
+	install -d $(addprefix $(DESTDIR),$(BINDIR) $(LIBEXECDIR) $(UNITDIR) $(DATADIR)/pinhole \
+	  $(DATADIR)/man/man1 $(DATADIR)/bash-completion/completions \
+	  $(DATADIR)/zsh/site-functions $(DATADIR)/fish/vendor_completions.d)
+	install -m 755 $(PINHOLE) $(TARGET)/pinhole-agent $(DESTDIR)$(BINDIR)
+	ln -sf $(BINDIR)/pinhole $(DESTDIR)$(LIBEXECDIR)/vhost-user-media
+	$(PINHOLE) man $(DESTDIR)$(DATADIR)/man/man1
+	$(PINHOLE) completions bash >$(DESTDIR)$(DATADIR)/bash-completion/completions/pinhole
+	$(PINHOLE) completions zsh >$(DESTDIR)$(DATADIR)/zsh/site-functions/_pinhole
+	$(PINHOLE) completions fish >$(DESTDIR)$(DATADIR)/fish/vendor_completions.d/pinhole.fish
+	install -m 644 share/pinhole.socket $(DESTDIR)$(UNITDIR)
+	sed 's|@BINDIR@|$(BINDIR)|' share/pinhole.service.in >$(DESTDIR)$(UNITDIR)/pinhole.service
+	sed 's|@LIBEXECDIR@|$(LIBEXECDIR)|' share/50-pinhole.json.in \
+	  >$(DESTDIR)$(DATADIR)/pinhole/50-pinhole.json
+	install -m 644 docs/libvirt.xml $(DESTDIR)$(DATADIR)/pinhole
 
 ##@ Develop
 

@@ -1,5 +1,6 @@
 //! `pinhole device`.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::RawFd;
@@ -10,13 +11,15 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::ValueEnum;
+use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use super::activation;
 use crate::card::{Card, Rate, Witness};
 use crate::control::{Server, Service};
 use crate::source::{self, Camera};
-use crate::vhost::{Daemon, InheritedSocket, ListeningSocket};
+use crate::vhost::{Daemon, InheritedSocket, ListenError, ListeningSocket};
 
 /// How long a reader of the witness may keep the card waiting before it is
 /// given up.
@@ -28,8 +31,9 @@ const WITNESS_PATIENCE: Duration = Duration::from_secs(1);
 /// RUST_LOG=debug shows every command.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Listen for front ends on this Unix socket.
-    #[arg(long, value_name = "PATH", required_unless_present = "fd")]
+    /// Listen for front ends on this Unix socket. Without it and --fd, the
+    /// socket that systemd passes on is used.
+    #[arg(long, value_name = "PATH")]
     socket_path: Option<PathBuf>,
 
     /// Use the Unix socket with this file descriptor instead: a connected
@@ -54,6 +58,29 @@ pub struct Args {
     /// How fast frames are made.
     #[arg(long, value_enum, default_value_t = RateArg::Guest)]
     rate: RateArg,
+
+    /// Print what this backend is, as JSON, and exit; what else is given is
+    /// ignored.
+    #[arg(long)]
+    print_capabilities: bool,
+}
+
+/// The type of this backend. QEMU's list of them (`VHostUserBackendType` in
+/// docs/interop/vhost-user.json) has no media device, so this is the device's
+/// name in VIRTIO, as the types that it does have are.
+const BACKEND_TYPE: &str = "media";
+
+/// Whether the arguments are those of `pinhole device --print-capabilities`,
+/// and of whatever else.
+pub fn asks_for_capabilities(args: &[OsString]) -> bool {
+    args.get(1).is_some_and(|name| name == "device")
+        && args.iter().any(|arg| arg == "--print-capabilities")
+}
+
+/// Prints what `VHostUserBackendCapabilities` of QEMU's
+/// docs/interop/vhost-user.json asks for.
+pub fn print_capabilities() {
+    println!("{}", json!({ "type": BACKEND_TYPE }));
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -66,12 +93,12 @@ enum RateArg {
 
 /// Runs the subcommand.
 pub fn run(args: Args) -> anyhow::Result<u8> {
-    let inherited = args.fd.map(|fd| {
-        // SAFETY: nothing has been opened by this process yet, so it is what
-        // the user names by the argument, to be used for this alone.
-        unsafe { InheritedSocket::take(fd) }
-    });
-    let inherited = inherited.transpose()?;
+    if args.print_capabilities {
+        print_capabilities();
+        return Ok(super::SUCCESS);
+    }
+    // SAFETY: no thread has been started and nothing opened yet.
+    let front = unsafe { Front::of(&args)? };
     let source = source::open(&args.source)?;
     let rate = match args.rate {
         RateArg::Guest => Rate::Guest,
@@ -88,19 +115,25 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
     let stop = daemon.stop();
     let mut signals =
         Signals::new([SIGINT, SIGTERM]).context("cannot prepare for signals that end the card")?;
-    let control = args.control.as_deref().map(|path| {
-        let socket = ListeningSocket::bind_private(path)?;
-        let service = Service::new(daemon.remote());
-        anyhow::Ok(Server::start(socket, service, stop.clone())?)
-    });
+    let control = args.control.as_deref().map(ListeningSocket::bind_private);
     let control = control.transpose()?;
+    let front = front.open()?;
+
     let signalled = stop.clone();
     thread::spawn(move || {
         for _ in signals.forever() {
             signalled.request();
         }
     });
-    let served = serve(&daemon, inherited, args.socket_path.as_deref());
+    let control = control.map(|socket| {
+        let service = Service::new(daemon.remote());
+        Server::start(socket, service, stop.clone())
+    });
+    let control = control.transpose()?;
+    let served = match front {
+        InheritedSocket::Listening(socket) => daemon.serve(socket.listener()),
+        InheritedSocket::Connected(socket) => daemon.serve_connected(socket),
+    };
     stop.request();
     // Requests that still wait are not waited for.
     drop(daemon);
@@ -111,23 +144,47 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
     Ok(super::SUCCESS)
 }
 
-/// Serves front ends until the end.
-fn serve(
-    daemon: &Daemon,
-    inherited: Option<InheritedSocket>,
-    path: Option<&Path>,
-) -> anyhow::Result<()> {
-    match (inherited, path) {
-        (Some(InheritedSocket::Listening(socket)), _) => daemon.serve(socket.listener())?,
-        (Some(InheritedSocket::Connected(socket)), _) => daemon.serve_connected(socket)?,
-        (None, Some(path)) => {
-            let socket = ListeningSocket::bind(path)?;
-            log::info!("listening on {}", path.display());
-            daemon.serve(socket.listener())?;
+/// Where front ends come from.
+enum Front<'a> {
+    /// A socket to be bound there.
+    Path(&'a Path),
+    /// A socket that is there already.
+    Inherited(InheritedSocket),
+}
+
+impl<'a> Front<'a> {
+    /// What the arguments, or else systemd, say.
+    ///
+    /// # Safety
+    /// Nothing has been opened by this process yet, and it has one thread.
+    unsafe fn of(args: &'a Args) -> anyhow::Result<Self> {
+        // SAFETY: by the caller's promise.
+        let activated = unsafe { activation::socket()? };
+        if let Some(path) = &args.socket_path {
+            return Ok(Self::Path(path));
         }
-        (None, None) => anyhow::bail!("there is nothing to listen on; pass --socket-path or --fd"),
+        let Some(fd) = args.fd.or(activated) else {
+            anyhow::bail!(
+                "there is nothing to listen on; pass --socket-path or --fd, or start the card \
+                 from a systemd socket unit"
+            );
+        };
+        // SAFETY: by the caller's promise it is what the user names by the
+        // argument, or systemd passes on, to be used for this alone.
+        Ok(Self::Inherited(unsafe { InheritedSocket::take(fd)? }))
     }
-    Ok(())
+
+    /// Binds the socket if it is not there yet.
+    fn open(self) -> Result<InheritedSocket, ListenError> {
+        match self {
+            Self::Path(path) => {
+                let socket = ListeningSocket::bind(path)?;
+                log::info!("listening on {}", path.display());
+                Ok(InheritedSocket::Listening(socket))
+            }
+            Self::Inherited(socket) => Ok(socket),
+        }
+    }
 }
 
 fn open_witness(path: &Path) -> std::io::Result<Box<dyn Write + Send>> {

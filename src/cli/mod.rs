@@ -4,13 +4,19 @@
 //! error; an error is printed as one sentence, and the code is then
 //! [`CANNOT_RUN`].
 
+mod activation;
 pub mod capture;
+pub mod completions;
 pub mod ctl;
 pub mod device;
 pub mod guest;
 mod guest_args;
+pub mod man;
 pub mod shell;
 
+use std::env;
+use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -40,12 +46,27 @@ enum Command {
     Capture(capture::Args),
     Shell(shell::Args),
     Guest(guest::Args),
+    Completions(completions::Args),
+    Man(man::Args),
 }
+
+/// Under this name the program is `pinhole device`: vhost-user's conventions
+/// for backend programs know of no subcommands.
+const BACKEND_NAME: &str = "vhost-user-media";
 
 /// Parses the arguments, runs the subcommand, and turns its result into the
 /// process's exit code.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let args = arguments(env::args_os());
+    let cli = match Cli::try_parse_from(&args) {
+        Ok(cli) => cli,
+        // With it, what else there is makes no difference.
+        Err(_) if device::asks_for_capabilities(&args) => {
+            device::print_capabilities();
+            return ExitCode::from(SUCCESS);
+        }
+        Err(error) => error.exit(),
+    };
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).init();
     let result = match cli.command {
         Command::Device(args) => device::run(args),
@@ -53,6 +74,8 @@ pub fn main() -> ExitCode {
         Command::Capture(args) => capture::run(args),
         Command::Shell(args) => shell::run(args),
         Command::Guest(args) => guest::run(args),
+        Command::Completions(args) => completions::run(args),
+        Command::Man(args) => man::run(args),
     };
     match result {
         Ok(code) => ExitCode::from(code),
@@ -61,6 +84,16 @@ pub fn main() -> ExitCode {
             ExitCode::from(CANNOT_RUN)
         }
     }
+}
+
+/// The arguments as `pinhole` takes them.
+fn arguments(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut args: Vec<OsString> = args.collect();
+    let name = args.first().map(Path::new).and_then(Path::file_name);
+    if name.is_some_and(|name| name == BACKEND_NAME) {
+        args.insert(1, "device".into());
+    }
+    args
 }
 
 /// An error and what caused it, as one sentence. A cause that the error above
@@ -81,7 +114,23 @@ fn sentence(error: &anyhow::Error) -> String {
 mod tests {
     use anyhow::Context as _;
 
-    use super::sentence;
+    use super::{Cli, arguments, sentence};
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        <Cli as clap::CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn under_its_other_name_it_is_the_device() {
+        let args = |words: &[&str]| arguments(words.iter().map(|&word| word.into()));
+        assert_eq!(
+            args(&["/usr/libexec/vhost-user-media", "--fd", "3"]),
+            ["/usr/libexec/vhost-user-media", "device", "--fd", "3"]
+        );
+        assert_eq!(args(&["pinhole", "--help"]), ["pinhole", "--help"]);
+        assert!(args(&[]).is_empty());
+    }
 
     #[test]
     fn a_cause_is_said_once() {

@@ -6,6 +6,7 @@ mod harness;
 mod buffers;
 mod capture;
 mod control;
+mod conventions;
 mod daemon;
 mod footprint;
 mod malformed;
