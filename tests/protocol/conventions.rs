@@ -43,7 +43,8 @@ fn activated(sockets: &[&OwnedFd], pid: &str) -> Command {
     for socket in sockets {
         rustix::io::fcntl_setfd(socket, rustix::io::FdFlags::empty()).unwrap();
     }
-    let mut command = Command::new("sh");
+    // Not sh, which may know file descriptors of one digit only.
+    let mut command = Command::new("bash");
     command
         .args(["-c", &script, env!("CARGO_BIN_EXE_pinhole")])
         .env_remove("RUST_LOG");
