@@ -5,9 +5,8 @@
  * Nothing in an event is taken on trust. What does not fit what was queued
  * ends the stream, not the kernel.
  */
-#include <linux/ktime.h>
-#include <linux/nospec.h>
 #include <linux/slab.h>
+#include <media/v4l2-event.h>
 
 #include "pinhole.h"
 
@@ -31,36 +30,77 @@ static int pinhole_event_offer(struct pinhole_device *dev,
 /**
  * pinhole_event_dqbuf() - the card has returned a buffer
  * @dev: device
- * @b: what the card says about it, copied out of the card's reach
+ * @event: event buffer, which the card may still be changing
+ * @used: number of bytes that the card says it wrote
  *
  * Context: Any; the device's lock is held.
  * Return: NULL, or what is wrong with it.
  */
 static const char *pinhole_event_dqbuf(struct pinhole_device *dev,
-				       const struct v4l2_buffer *b)
+				       struct virtio_media_event_dqbuf *event,
+				       u32 used)
 {
-	struct pinhole_buffer *buf;
+	struct v4l2_plane planes[VIRTIO_MEDIA_MAX_PLANES];
+	struct v4l2_buffer b;
 
-	if (b->type != V4L2_BUF_TYPE_VIDEO_CAPTURE)
-		return "returned a buffer of the wrong type";
-	if (b->index >= ARRAY_SIZE(dev->slots))
-		return "returned a buffer with an index out of range";
-	buf = dev->slots[array_index_nospec(b->index, ARRAY_SIZE(dev->slots))];
-	if (!buf)
-		return "returned a buffer that it does not have";
-	if (b->bytesused > vb2_plane_size(&buf->vb.vb2_buf, 0))
-		return "wrote more than a buffer holds";
+	if (used < offsetof(struct virtio_media_event_dqbuf, planes))
+		return "sent an event of the wrong length";
+	if (dev->stream == PINHOLE_STOPPED || dev->stream_failed)
+		return NULL;
 
-	vb2_set_plane_payload(&buf->vb.vb2_buf, 0, b->bytesused);
-	buf->vb.vb2_buf.timestamp = ktime_get_ns();
-	buf->vb.sequence = b->sequence;
-	buf->vb.field = V4L2_FIELD_NONE;
-	buf->result = b->flags & V4L2_BUF_FLAG_ERROR ? VB2_BUF_STATE_ERROR :
-						       VB2_BUF_STATE_DONE;
-	buf->at_card = false;
-	buf->returned = true;
-	dev->slots[b->index] = NULL;
-	pinhole_buffer_settle(dev, buf);
+	memcpy(&b, &event->buffer, sizeof(b));
+	if (!pinhole_is_multiplanar(dev))
+		return pinhole_buffer_returned(dev, &b, NULL);
+
+	if (used < sizeof(*event))
+		return "sent an event of the wrong length";
+	memcpy(planes, event->planes, sizeof(planes));
+	return pinhole_buffer_returned(dev, &b, planes);
+}
+
+/**
+ * pinhole_event_v4l2() - the card reports a V4L2 event
+ * @dev: device
+ * @event: event buffer, which the card may still be changing
+ * @used: number of bytes that the card says it wrote
+ *
+ * Only what the type of the event defines goes to applications. An event that
+ * nobody waits for any more is late, not wrong.
+ *
+ * Context: Any; the device's lock is held.
+ * Return: NULL, or what is wrong with it.
+ */
+static const char *pinhole_event_v4l2(struct pinhole_device *dev,
+				      struct virtio_media_event_dqbuf *event,
+				      u32 used)
+{
+	struct v4l2_event ev, out = {};
+
+	if (used < sizeof(struct virtio_media_event_event))
+		return "sent an event of the wrong length";
+	memcpy(&ev, (void *)event + offsetof(struct virtio_media_event_event,
+					     event), sizeof(ev));
+	out.type = ev.type;
+	switch (ev.type) {
+	case V4L2_EVENT_CTRL:
+		return pinhole_control_event(dev, ev.id, ev.u.ctrl.changes);
+	case V4L2_EVENT_SOURCE_CHANGE:
+		out.id = ev.id;
+		out.u.src_change.changes = ev.u.src_change.changes &
+					   V4L2_EVENT_SRC_CH_RESOLUTION;
+		break;
+	case V4L2_EVENT_EOS:
+		break;
+	case V4L2_EVENT_FRAME_SYNC:
+		out.u.frame_sync.frame_sequence =
+			ev.u.frame_sync.frame_sequence;
+		break;
+	default:
+		return "sent a V4L2 event that nobody subscribed to";
+	}
+	/* The first may come before there is a node to subscribe at. */
+	if (video_is_registered(&dev->video_dev))
+		v4l2_event_queue(&dev->video_dev, &out);
 	return NULL;
 }
 
@@ -81,7 +121,6 @@ static const char *pinhole_event_handle(struct pinhole_device *dev,
 					u32 used)
 {
 	struct virtio_media_event_header hdr;
-	struct v4l2_buffer b;
 
 	if (used < sizeof(hdr) || used > sizeof(*event))
 		return "sent an event of the wrong length";
@@ -98,14 +137,9 @@ static const char *pinhole_event_handle(struct pinhole_device *dev,
 		schedule_work(&dev->session_work);
 		return "gave up the session";
 	case VIRTIO_MEDIA_EVT_DQBUF:
-		if (used < offsetof(struct virtio_media_event_dqbuf, planes))
-			return "sent an event of the wrong length";
-		if (dev->stream == PINHOLE_STOPPED || dev->stream_failed)
-			return NULL;
-		memcpy(&b, &event->buffer, sizeof(b));
-		return pinhole_event_dqbuf(dev, &b);
+		return pinhole_event_dqbuf(dev, event, used);
 	case VIRTIO_MEDIA_EVT_EVENT:
-		return "sent a V4L2 event that nobody subscribed to";
+		return pinhole_event_v4l2(dev, event, used);
 	default:
 		return "sent an event of unknown type";
 	}

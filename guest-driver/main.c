@@ -67,6 +67,7 @@ static void pinhole_release(struct v4l2_device *v4l2_dev)
 						  struct pinhole_device,
 						  v4l2_dev);
 
+	pinhole_controls_free(dev);
 	pinhole_cmd_release(dev, dev->ping);
 	put_device(dev->dma_dev);
 	put_device(&dev->vdev->dev);
@@ -85,7 +86,6 @@ static void pinhole_release(struct v4l2_device *v4l2_dev)
  */
 static int pinhole_read_config(struct pinhole_device *dev)
 {
-	const u32 wanted = V4L2_CAP_VIDEO_CAPTURE | V4L2_CAP_STREAMING;
 	struct virtio_device *vdev = dev->vdev;
 	u32 caps, type;
 
@@ -96,7 +96,13 @@ static int pinhole_read_config(struct pinhole_device *dev)
 	if (!dev->card[0])
 		strscpy(dev->card, "virtio-media", sizeof(dev->card));
 
-	if (type != VFL_TYPE_VIDEO || (caps & wanted) != wanted) {
+	if (caps & V4L2_CAP_VIDEO_CAPTURE)
+		dev->queue.type = V4L2_BUF_TYPE_VIDEO_CAPTURE;
+	else if (caps & V4L2_CAP_VIDEO_CAPTURE_MPLANE)
+		dev->queue.type = V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE;
+
+	if (type != VFL_TYPE_VIDEO || !dev->queue.type ||
+	    !(caps & V4L2_CAP_STREAMING)) {
 		dev_err(&vdev->dev,
 			"not a capture card: device type %u, capabilities 0x%08x\n",
 			type, caps);
@@ -182,6 +188,7 @@ static void pinhole_stop_virtio(struct pinhole_device *dev)
 {
 	pinhole_set_fault(dev, -ENODEV, NULL);
 	cancel_work_sync(&dev->session_work);
+	cancel_work_sync(&dev->control_work);
 	pinhole_watchdog_stop(dev);
 	pinhole_reset_device(dev->vdev);
 	if (dev->commandq) {
@@ -190,30 +197,6 @@ static void pinhole_stop_virtio(struct pinhole_device *dev)
 		dev->vdev->config->del_vqs(dev->vdev);
 	}
 	pinhole_mem_free_held(dev);
-}
-
-/**
- * pinhole_register_node() - make the device node
- * @dev: device
- *
- * Context: Process context.
- * Return: 0 or a negative errno.
- */
-static int pinhole_register_node(struct pinhole_device *dev)
-{
-	struct video_device *video = &dev->video_dev;
-
-	strscpy(video->name, dev->card, sizeof(video->name));
-	video->v4l2_dev = &dev->v4l2_dev;
-	video->fops = &pinhole_fops;
-	video->ioctl_ops = &pinhole_ioctl_ops;
-	video->lock = &dev->ioctl_mutex;
-	video->queue = &dev->queue;
-	video->release = video_device_release_empty;
-	video->device_caps = V4L2_CAP_VIDEO_CAPTURE | V4L2_CAP_STREAMING |
-			     V4L2_CAP_READWRITE;
-	video_set_drvdata(video, dev);
-	return video_register_device(video, VFL_TYPE_VIDEO, -1);
 }
 
 /**
@@ -241,7 +224,9 @@ static int pinhole_probe(struct virtio_device *vdev)
 	INIT_LIST_HEAD(&dev->orphans);
 	INIT_LIST_HEAD(&dev->buffers);
 	INIT_LIST_HEAD(&dev->held_mem);
+	INIT_LIST_HEAD(&dev->controls);
 	INIT_WORK(&dev->session_work, pinhole_session_work);
+	INIT_WORK(&dev->control_work, pinhole_control_work);
 	init_waitqueue_head(&dev->idle);
 	dev->heard = jiffies;
 	dev->vdev = vdev;
@@ -256,10 +241,10 @@ static int pinhole_probe(struct virtio_device *vdev)
 	}
 	dev->v4l2_dev.release = pinhole_release;
 
-	ret = pinhole_queue_init(dev);
+	ret = pinhole_read_config(dev);
 	if (ret)
 		goto err_v4l2;
-	ret = pinhole_read_config(dev);
+	ret = pinhole_queue_init(dev);
 	if (ret)
 		goto err_v4l2;
 	ret = pinhole_probe_dma(dev);
@@ -269,6 +254,9 @@ static int pinhole_probe(struct virtio_device *vdev)
 	if (ret)
 		goto err_v4l2;
 	ret = pinhole_start_virtio(dev);
+	if (ret)
+		goto err_virtio;
+	ret = pinhole_controls_init(dev);
 	if (ret)
 		goto err_virtio;
 	ret = pinhole_register_node(dev);

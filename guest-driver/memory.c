@@ -105,10 +105,14 @@ static void pinhole_mem_put(void *priv)
  */
 void pinhole_mem_hold(struct vb2_buffer *vb)
 {
-	struct pinhole_mem *mem = vb2_plane_cookie(vb, 0);
+	struct pinhole_mem *mem;
+	unsigned int i;
 
-	if (!IS_ERR_OR_NULL(mem))
-		mem->held = true;
+	for (i = 0; i < vb->num_planes; i++) {
+		mem = vb2_plane_cookie(vb, i);
+		if (!IS_ERR_OR_NULL(mem))
+			mem->held = true;
+	}
 }
 
 /**
@@ -136,7 +140,7 @@ void pinhole_mem_free_held(struct pinhole_device *dev)
 /**
  * pinhole_mem_segments() - describe memory to the card
  * @mem: memory
- * @length: length of the buffer in bytes
+ * @length: length of the plane in bytes
  * @entries: where the scatter entries go; NULL to count them only
  * @max: room in @entries
  *

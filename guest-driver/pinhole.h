@@ -6,6 +6,7 @@
  *
  *   ioctl_mutex    serialises the ioctls that are not the buffer queue's
  *   queue_mutex    videobuf2's lock: buffers, and the format while they exist
+ *   ctrl_handler's lock: the values of the controls
  *   session_mutex  one synchronous command at a time; the session
  *   lock           (spinlock, irqsave) virtqueues, commands, buffers at the
  *                  card, the state of the stream. Nothing waits under it.
@@ -21,6 +22,7 @@
 #include <linux/spinlock.h>
 #include <linux/wait.h>
 #include <linux/workqueue.h>
+#include <media/v4l2-ctrls.h>
 #include <media/v4l2-device.h>
 #include <media/v4l2-ioctl.h>
 #include <media/videobuf2-v4l2.h>
@@ -33,6 +35,11 @@
 
 /* Events that the card can have under way; a queue of 32 buffers needs 32. */
 #define PINHOLE_MAX_EVENTS 64
+
+/* More controls than this are left out; so are longer menus and strings. */
+#define PINHOLE_MAX_CONTROLS 256
+#define PINHOLE_MAX_MENU 64
+#define PINHOLE_MAX_STRING 4095
 
 struct frame_vector;
 struct pinhole_device;
@@ -69,6 +76,10 @@ enum pinhole_cmd_state {
  * @complete: called with the device's lock held when answered or given up
  * @done: what a synchronous caller waits for
  * @buf: buffer that the command queues; NULL for other commands
+ * @data: what the one entry describes, if it is the command's own; or NULL
+ * @data_len: length of @data in bytes
+ * @data_addr: DMA address of @data
+ * @data_mapped: @data is mapped by the DMA API
  */
 struct pinhole_cmd {
 	struct list_head node;
@@ -89,6 +100,27 @@ struct pinhole_cmd {
 	void (*complete)(struct pinhole_device *dev, struct pinhole_cmd *cmd);
 	struct completion done;
 	struct pinhole_buffer *buf;
+	void *data;
+	size_t data_len;
+	dma_addr_t data_addr;
+	bool data_mapped;
+};
+
+/**
+ * struct pinhole_call - an ioctl to forward
+ * @cmd: VIDIOC_*
+ * @payload: payload, overwritten with the card's if the ioctl returns one
+ * @length: length of @payload in bytes
+ * @data: what the payload's one pointer points to, overwritten with the card's
+ *	  by G_EXT_CTRLS; or NULL
+ * @data_length: length of @data in bytes
+ */
+struct pinhole_call {
+	unsigned int cmd;
+	void *payload;
+	size_t length;
+	void *data;
+	size_t data_length;
 };
 
 /**
@@ -171,6 +203,43 @@ struct pinhole_segments {
 };
 
 /**
+ * struct pinhole_menu - the items of a menu control
+ * @items: names as the control framework wants them, "" where there is none
+ * @names: names of the items
+ * @values: values of the items of an integer menu
+ */
+struct pinhole_menu {
+	const char *items[PINHOLE_MAX_MENU + 1];
+	char names[PINHOLE_MAX_MENU][32];
+	s64 values[PINHOLE_MAX_MENU];
+};
+
+/**
+ * struct pinhole_control - one of the card's controls
+ * @node: entry in the device's list of controls
+ * @dev: the device
+ * @ctrl: the control framework's view of it
+ * @id: V4L2_CID_*
+ * @type: V4L2_CTRL_TYPE_*
+ * @changes: V4L2_EVENT_CTRL_CH_* that are still to be taken over from the card
+ *	     (under the device's lock)
+ * @from_card: it is being set to what the card says (under the handler's lock)
+ * @menu: its menu, or NULL
+ * @name: its name, NUL-terminated
+ */
+struct pinhole_control {
+	struct list_head node;
+	struct pinhole_device *dev;
+	struct v4l2_ctrl *ctrl;
+	u32 id;
+	u32 type;
+	u32 changes;
+	bool from_card;
+	struct pinhole_menu *menu;
+	char name[32];
+};
+
+/**
  * enum pinhole_stream - state of the stream
  * @PINHOLE_STOPPED: no buffer is at the card
  * @PINHOLE_STARTING: buffers go to the card; those that return are kept back,
@@ -200,11 +269,18 @@ enum pinhole_stream {
  *	     guest-physical ones
  * @dma_identity: the DMA API hands out guest-physical addresses here
  * @card: name of the card, NUL-terminated
- * @format: format of the buffers, as the card last told it
+ * @num_planes: number of planes of a buffer, as the card last told it
+ * @plane_sizes: their lengths in bytes
  * @session_id: the session (under @session_mutex and @lock)
  * @session_bad: the card gave up the session; it must be closed
  * @session_work: closes a session that the card gave up, and opens another
+ * @frame_sync_users: subscriptions to FRAME_SYNC (under @session_mutex)
+ * @has_eos: the card has the event EOS
+ * @has_source_change: the card has the event SOURCE_CHANGE
  * @complaints: ioctls whose nonsensical answer has been logged
+ * @ctrl_handler: what the control framework knows of the controls
+ * @controls: the controls; the list does not change after the probe
+ * @control_work: takes over changes of controls that the card has reported
  * @commandq: command queue; NULL once it is gone
  * @eventq: event queue; NULL once it is gone
  * @command_slots: number of descriptors of @commandq
@@ -241,12 +317,20 @@ struct pinhole_device {
 	bool use_dma;
 	bool dma_identity;
 	char card[33];
-	struct v4l2_pix_format format;
+	unsigned int num_planes;
+	u32 plane_sizes[VIDEO_MAX_PLANES];
 
 	u32 session_id;
 	bool session_bad;
 	struct work_struct session_work;
+	unsigned int frame_sync_users;
+	bool has_eos;
+	bool has_source_change;
 	DECLARE_BITMAP(complaints, 256);
+
+	struct v4l2_ctrl_handler ctrl_handler;
+	struct list_head controls;
+	struct work_struct control_work;
 
 	struct virtqueue *commandq;
 	struct virtqueue *eventq;
@@ -274,6 +358,18 @@ struct pinhole_device {
 	bool was_reset;
 };
 
+/**
+ * pinhole_is_multiplanar() - which kind of buffers the card has
+ * @dev: device
+ *
+ * Context: Any.
+ * Return: True if its buffers have planes with memory of their own.
+ */
+static inline bool pinhole_is_multiplanar(const struct pinhole_device *dev)
+{
+	return dev->queue.type == V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE;
+}
+
 /* main.c */
 unsigned long pinhole_timeout(void);
 bool pinhole_native_userptr(void);
@@ -281,6 +377,10 @@ bool pinhole_native_userptr(void);
 /* queue.c */
 struct pinhole_cmd *pinhole_cmd_alloc(struct pinhole_device *dev, size_t req_len,
 				      size_t resp_len, unsigned int num_entries);
+int pinhole_cmd_attach(struct pinhole_device *dev, struct pinhole_cmd *cmd,
+		       const void *data, size_t length);
+void pinhole_cmd_fetch(struct pinhole_device *dev, struct pinhole_cmd *cmd,
+		       void *data, size_t length);
 void pinhole_cmd_release(struct pinhole_device *dev, struct pinhole_cmd *cmd);
 void pinhole_cmd_submit(struct pinhole_device *dev, struct pinhole_cmd *cmd);
 int pinhole_cmd_call(struct pinhole_device *dev, struct pinhole_cmd *cmd);
@@ -302,21 +402,75 @@ void pinhole_eventq_cb(struct virtqueue *vq);
 
 /* session.c */
 int pinhole_session_open(struct pinhole_device *dev);
+int pinhole_session_ready(struct pinhole_device *dev);
+int pinhole_session_ioctl(struct pinhole_device *dev, unsigned int cmd,
+			  void *payload);
 void pinhole_session_work(struct work_struct *work);
 void pinhole_session_stop(struct pinhole_device *dev);
+int pinhole_call(struct pinhole_device *dev, const struct pinhole_call *call);
 int pinhole_ioctl(struct pinhole_device *dev, unsigned int cmd, void *payload);
+int pinhole_nonsense(struct pinhole_device *dev, unsigned int cmd);
 void pinhole_fill_ioctl(void *req, u32 session_id, unsigned int cmd);
 
+/* subscribe.c */
+void pinhole_session_subscribe(struct pinhole_device *dev);
+int pinhole_subscribe_event(struct v4l2_fh *fh,
+			    const struct v4l2_event_subscription *sub);
+bool pinhole_has_events(struct pinhole_device *dev);
+
+/* controls.c */
+int pinhole_controls_init(struct pinhole_device *dev);
+void pinhole_controls_free(struct pinhole_device *dev);
+bool pinhole_range_good(const struct v4l2_query_ext_ctrl *q);
+
+/* control_values.c */
+extern const struct v4l2_ctrl_ops pinhole_control_ops;
+void pinhole_control_work(struct work_struct *work);
+const char *pinhole_control_event(struct pinhole_device *dev, u32 id,
+				  u32 changes);
+void pinhole_controls_stale(struct pinhole_device *dev);
+
 /* v4l2.c */
-extern const struct v4l2_ioctl_ops pinhole_ioctl_ops;
-extern const struct v4l2_file_operations pinhole_fops;
-int pinhole_get_format(struct pinhole_device *dev, struct v4l2_format *f);
+int pinhole_register_node(struct pinhole_device *dev);
+
+/* format.c */
+int pinhole_update_planes(struct pinhole_device *dev);
+bool pinhole_fraction_good(const struct v4l2_fract *f);
+int pinhole_enum_fmt(struct file *file, void *priv, struct v4l2_fmtdesc *f);
+int pinhole_g_fmt(struct file *file, void *priv, struct v4l2_format *f);
+int pinhole_try_fmt(struct file *file, void *priv, struct v4l2_format *f);
+int pinhole_s_fmt(struct file *file, void *priv, struct v4l2_format *f);
+int pinhole_enum_framesizes(struct file *file, void *priv,
+			    struct v4l2_frmsizeenum *fsize);
+int pinhole_enum_frameintervals(struct file *file, void *priv,
+				struct v4l2_frmivalenum *fival);
+
+/* input.c */
+int pinhole_g_parm(struct file *file, void *priv, struct v4l2_streamparm *parm);
+int pinhole_s_parm(struct file *file, void *priv, struct v4l2_streamparm *parm);
+int pinhole_enum_input(struct file *file, void *priv, struct v4l2_input *input);
+int pinhole_g_input(struct file *file, void *priv, unsigned int *index);
+int pinhole_s_input(struct file *file, void *priv, unsigned int index);
+bool pinhole_has_selection(struct pinhole_device *dev);
+int pinhole_g_selection(struct file *file, void *priv,
+			struct v4l2_selection *sel);
+int pinhole_s_selection(struct file *file, void *priv,
+			struct v4l2_selection *sel);
 
 /* vb2.c */
 int pinhole_queue_init(struct pinhole_device *dev);
 void pinhole_stream_fail(struct pinhole_device *dev, const char *why);
+
+/* buffer.c */
+struct pinhole_buffer *to_pinhole_buffer(struct vb2_buffer *vb);
+int pinhole_buffer_describe(struct vb2_buffer *vb);
+void pinhole_buffer_submit(struct pinhole_device *dev,
+			   struct pinhole_buffer *buf);
 void pinhole_buffer_settle(struct pinhole_device *dev,
 			   struct pinhole_buffer *buf);
+const char *pinhole_buffer_returned(struct pinhole_device *dev,
+				    const struct v4l2_buffer *b,
+				    const struct v4l2_plane *planes);
 
 /* memory.c */
 extern const struct vb2_mem_ops pinhole_mem_ops;

@@ -7,6 +7,7 @@
  * owner that cannot wait any longer leaves it behind as an orphan, which is
  * freed when the card has been reset.
  */
+#include <linux/dma-mapping.h>
 #include <linux/mm.h>
 #include <linux/slab.h>
 #include <linux/vmalloc.h>
@@ -15,15 +16,21 @@
 
 /**
  * pinhole_cmd_free() - free a command
+ * @dev: device
  * @cmd: command, idle; NULL is allowed
  *
  * Context: Process context.
  * Return: Nothing.
  */
-static void pinhole_cmd_free(struct pinhole_cmd *cmd)
+static void pinhole_cmd_free(struct pinhole_device *dev,
+			     struct pinhole_cmd *cmd)
 {
 	if (!cmd)
 		return;
+	if (cmd->data_mapped)
+		dma_unmap_single(dev->dma_dev, cmd->data_addr, cmd->data_len,
+				 DMA_BIDIRECTIONAL);
+	kfree(cmd->data);
 	sg_free_table(&cmd->entries_sgt);
 	kvfree(cmd->entries);
 	kfree(cmd->resp);
@@ -127,8 +134,63 @@ struct pinhole_cmd *pinhole_cmd_alloc(struct pinhole_device *dev, size_t req_len
 	return cmd;
 
 err_free:
-	pinhole_cmd_free(cmd);
+	pinhole_cmd_free(dev, cmd);
 	return ERR_PTR(ret);
+}
+
+/**
+ * pinhole_cmd_attach() - attach data that the card reads and writes
+ * @dev: device
+ * @cmd: command, idle, with one scatter entry
+ * @data: data, which is copied
+ * @length: their length in bytes, not 0
+ *
+ * The command owns the copy, so that a card that answers too late writes to
+ * nobody else's memory.
+ *
+ * Context: Process context.
+ * Return: 0 or -ENOMEM.
+ */
+int pinhole_cmd_attach(struct pinhole_device *dev, struct pinhole_cmd *cmd,
+		       const void *data, size_t length)
+{
+	u64 start;
+
+	cmd->data = kmemdup(data, length, GFP_KERNEL);
+	if (!cmd->data)
+		return -ENOMEM;
+	cmd->data_len = length;
+	start = virt_to_phys(cmd->data);
+	if (dev->use_dma) {
+		cmd->data_addr = dma_map_single(dev->dma_dev, cmd->data, length,
+						DMA_BIDIRECTIONAL);
+		if (dma_mapping_error(dev->dma_dev, cmd->data_addr))
+			return -ENOMEM;
+		cmd->data_mapped = true;
+		start = cmd->data_addr;
+	}
+	cmd->entries[0].start = cpu_to_le64(start);
+	cmd->entries[0].len = cpu_to_le32(length);
+	return 0;
+}
+
+/**
+ * pinhole_cmd_fetch() - read what the card has made of attached data
+ * @dev: device
+ * @cmd: command, answered
+ * @data: where they go
+ * @length: their length in bytes, as attached
+ *
+ * Context: Process context.
+ * Return: Nothing.
+ */
+void pinhole_cmd_fetch(struct pinhole_device *dev, struct pinhole_cmd *cmd,
+		       void *data, size_t length)
+{
+	if (cmd->data_mapped)
+		dma_sync_single_for_cpu(dev->dma_dev, cmd->data_addr, length,
+					DMA_BIDIRECTIONAL);
+	memcpy(data, cmd->data, length);
 }
 
 /**
@@ -156,7 +218,7 @@ void pinhole_cmd_release(struct pinhole_device *dev, struct pinhole_cmd *cmd)
 	spin_unlock_irqrestore(&dev->lock, flags);
 
 	if (idle)
-		pinhole_cmd_free(cmd);
+		pinhole_cmd_free(dev, cmd);
 }
 
 /**
@@ -348,7 +410,7 @@ void pinhole_cmds_detach(struct pinhole_device *dev)
 	spin_unlock_irqrestore(&dev->lock, flags);
 
 	list_for_each_entry_safe(cmd, tmp, &orphans, node)
-		pinhole_cmd_free(cmd);
+		pinhole_cmd_free(dev, cmd);
 }
 
 /**

@@ -92,12 +92,13 @@ static int pinhole_session_close(struct pinhole_device *dev)
  *
  * A session that the card gave up is closed, as it must be, and another opened.
  * Events of the old one that are still in the queue are taken out before the
- * new one can have any.
+ * new one can have any. Subscriptions went with the old session, and changes
+ * of controls may have been missed.
  *
  * Context: Process context; session_mutex is held. May wait for the card.
  * Return: 0 or a negative errno.
  */
-static int pinhole_session_ready(struct pinhole_device *dev)
+int pinhole_session_ready(struct pinhole_device *dev)
 {
 	int ret;
 
@@ -111,69 +112,144 @@ static int pinhole_session_ready(struct pinhole_device *dev)
 		pinhole_events_drain(dev);
 		ret = pinhole_session_new(dev);
 	}
-	if (ret)
+	if (ret) {
 		pinhole_set_fault(dev, -EIO, "does not open a new session");
-	return ret;
+		return ret;
+	}
+	pinhole_session_subscribe(dev);
+	pinhole_controls_stale(dev);
+	return 0;
 }
 
 /**
- * pinhole_session_ioctl() - forward an ioctl
+ * pinhole_session_call() - forward an ioctl
  * @dev: device
- * @cmd: VIDIOC_*, without pointers in its payload
- * @payload: payload, overwritten with the card's if the ioctl returns one
+ * @call: ioctl
  *
  * Context: Process context; session_mutex is held. Waits for the card.
  * Return: 0 or a negative errno.
  */
-static int pinhole_session_ioctl(struct pinhole_device *dev, unsigned int cmd,
-				 void *payload)
+static int pinhole_session_call(struct pinhole_device *dev,
+				const struct pinhole_call *call)
 {
-	size_t out = _IOC_DIR(cmd) & _IOC_WRITE ? _IOC_SIZE(cmd) : 0;
-	size_t in = _IOC_DIR(cmd) & _IOC_READ ? _IOC_SIZE(cmd) : 0;
+	size_t out = _IOC_DIR(call->cmd) & _IOC_WRITE ? call->length : 0;
+	size_t in = _IOC_DIR(call->cmd) & _IOC_READ ? call->length : 0;
 	struct pinhole_cmd *c;
 	int ret;
 
 	c = pinhole_cmd_alloc(dev, sizeof(struct virtio_media_cmd_ioctl) + out,
-			      sizeof(struct virtio_media_resp_header) + in, 0);
+			      sizeof(struct virtio_media_resp_header) + in,
+			      call->data ? 1 : 0);
 	if (IS_ERR(c))
 		return PTR_ERR(c);
-	pinhole_fill_ioctl(c->req, dev->session_id, cmd);
-	memcpy(c->req + sizeof(struct virtio_media_cmd_ioctl), payload, out);
+	pinhole_fill_ioctl(c->req, dev->session_id, call->cmd);
+	memcpy(c->req + sizeof(struct virtio_media_cmd_ioctl), call->payload,
+	       out);
+	if (call->data) {
+		ret = pinhole_cmd_attach(dev, c, call->data, call->data_length);
+		if (ret)
+			goto out;
+	}
 
 	ret = pinhole_cmd_call(dev, c);
 	if (!ret && c->used < c->resp_len) {
 		dev_err_ratelimited(&dev->vdev->dev,
 				    "short answer to ioctl %u: %u of %zu bytes\n",
-				    _IOC_NR(cmd), c->used, c->resp_len);
+				    _IOC_NR(call->cmd), c->used, c->resp_len);
 		ret = -EIO;
 	}
-	if (!ret)
-		memcpy(payload,
-		       c->resp + sizeof(struct virtio_media_resp_header), in);
+	if (ret)
+		goto out;
+	memcpy(call->payload,
+	       c->resp + sizeof(struct virtio_media_resp_header), in);
+	if (call->data && call->cmd == VIDIOC_G_EXT_CTRLS)
+		pinhole_cmd_fetch(dev, c, call->data, call->data_length);
+out:
 	pinhole_cmd_release(dev, c);
 	return ret;
 }
 
 /**
- * pinhole_ioctl() - forward an ioctl
+ * pinhole_session_ioctl() - forward an ioctl whose payload has no pointers
  * @dev: device
- * @cmd: VIDIOC_*, without pointers in its payload
+ * @cmd: VIDIOC_*
  * @payload: payload, overwritten with the card's if the ioctl returns one
+ *
+ * Context: Process context; session_mutex is held. Waits for the card.
+ * Return: 0 or a negative errno.
+ */
+int pinhole_session_ioctl(struct pinhole_device *dev, unsigned int cmd,
+			  void *payload)
+{
+	struct pinhole_call call = {
+		.cmd = cmd,
+		.payload = payload,
+		.length = _IOC_SIZE(cmd),
+	};
+
+	return pinhole_session_call(dev, &call);
+}
+
+/**
+ * pinhole_call() - forward an ioctl
+ * @dev: device
+ * @call: ioctl
  *
  * Context: Process context. Takes session_mutex; waits for the card.
  * Return: 0 or a negative errno: the card's own, -EIO if the card does not
  * answer or not sensibly, -ENODEV if it was removed.
  */
-int pinhole_ioctl(struct pinhole_device *dev, unsigned int cmd, void *payload)
+int pinhole_call(struct pinhole_device *dev, const struct pinhole_call *call)
 {
 	int ret;
 
 	mutex_lock(&dev->session_mutex);
 	ret = pinhole_session_ready(dev);
 	if (!ret)
-		ret = pinhole_session_ioctl(dev, cmd, payload);
+		ret = pinhole_session_call(dev, call);
 	mutex_unlock(&dev->session_mutex);
 	return ret;
+}
+
+/**
+ * pinhole_ioctl() - forward an ioctl whose payload has no pointers
+ * @dev: device
+ * @cmd: VIDIOC_*
+ * @payload: payload, overwritten with the card's if the ioctl returns one
+ *
+ * Context: Process context. Takes session_mutex; waits for the card.
+ * Return: As pinhole_call().
+ */
+int pinhole_ioctl(struct pinhole_device *dev, unsigned int cmd, void *payload)
+{
+	struct pinhole_call call = {
+		.cmd = cmd,
+		.payload = payload,
+		.length = _IOC_SIZE(cmd),
+	};
+
+	return pinhole_call(dev, &call);
+}
+
+/**
+ * pinhole_nonsense() - the card's answer to an ioctl makes no sense
+ * @dev: device
+ * @cmd: VIDIOC_*
+ *
+ * What the card answers goes to applications only after it was looked at:
+ * sizes that are none, fractions that divide by zero and strings without end
+ * are logged once an ioctl and turned into -EIO.
+ *
+ * Context: Any.
+ * Return: -EIO.
+ */
+int pinhole_nonsense(struct pinhole_device *dev, unsigned int cmd)
+{
+	if (!test_and_set_bit(_IOC_NR(cmd), dev->complaints))
+		dev_err(&dev->vdev->dev,
+			"the card's answer to ioctl %u makes no sense\n",
+			_IOC_NR(cmd));
+	return -EIO;
 }
 
 /**
@@ -238,10 +314,10 @@ static void pinhole_wait_qbufs(struct pinhole_device *dev)
 void pinhole_session_stop(struct pinhole_device *dev)
 {
 	struct v4l2_requestbuffers none = {
-		.type = V4L2_BUF_TYPE_VIDEO_CAPTURE,
+		.type = dev->queue.type,
 		.memory = V4L2_MEMORY_USERPTR,
 	};
-	int type = V4L2_BUF_TYPE_VIDEO_CAPTURE;
+	int type = dev->queue.type;
 	unsigned long flags;
 	int ret;
 

@@ -1,49 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The buffer queue: videobuf2 on one side, QBUF commands and DQBUF events on
- * the other.
+ * The buffer queue: what videobuf2 asks of the driver.
  */
 #include "pinhole.h"
 #include "trace.h"
-
-/**
- * to_pinhole_buffer() - the driver's view of a videobuf2 buffer
- * @vb: videobuf2 buffer
- *
- * Context: Any.
- * Return: The buffer.
- */
-static struct pinhole_buffer *to_pinhole_buffer(struct vb2_buffer *vb)
-{
-	return container_of(to_vb2_v4l2_buffer(vb), struct pinhole_buffer, vb);
-}
-
-/**
- * pinhole_buffer_settle() - give a buffer back to videobuf2 if it is time
- * @dev: device
- * @buf: buffer that videobuf2 has handed over
- *
- * Buffers of a dead stream stay until it is stopped, when it is known that the
- * card no longer writes to them.
- *
- * Context: Any; the device's lock is held.
- * Return: Nothing.
- */
-void pinhole_buffer_settle(struct pinhole_device *dev,
-			   struct pinhole_buffer *buf)
-{
-	struct vb2_buffer *vb = &buf->vb.vb2_buf;
-
-	if (!buf->returned || buf->cmd->state != PINHOLE_CMD_IDLE)
-		return;
-	if (dev->stream == PINHOLE_STARTING || dev->stream_failed || dev->fault)
-		return;
-
-	list_del_init(&buf->node);
-	trace_pinhole_done(vb->index, buf->vb.sequence,
-			   vb2_get_plane_payload(vb, 0), buf->result);
-	vb2_buffer_done(vb, buf->result);
-}
 
 /**
  * pinhole_stream_fail() - the card broke the rules: end the stream
@@ -69,110 +29,6 @@ void pinhole_stream_fail(struct pinhole_device *dev, const char *why)
 }
 
 /**
- * pinhole_qbuf_complete() - a QBUF command was answered
- * @dev: device
- * @cmd: the command
- *
- * Context: Any; the device's lock is held.
- * Return: Nothing.
- */
-static void pinhole_qbuf_complete(struct pinhole_device *dev,
-				  struct pinhole_cmd *cmd)
-{
-	struct pinhole_buffer *buf = cmd->buf;
-
-	if (!--dev->qbufs)
-		wake_up_all(&dev->idle);
-	if (dev->fault)
-		return;
-
-	if (!cmd->result && cmd->used < cmd->resp_len) {
-		pinhole_stream_fail(dev, "sent a short answer to QBUF");
-		return;
-	}
-	if (cmd->result) {
-		if (!buf->at_card) {
-			pinhole_stream_fail(dev,
-					    "refused a buffer that it returned");
-			return;
-		}
-		dev->slots[buf->vb.vb2_buf.index] = NULL;
-		buf->at_card = false;
-		buf->returned = true;
-		buf->result = VB2_BUF_STATE_ERROR;
-		vb2_set_plane_payload(&buf->vb.vb2_buf, 0, 0);
-	}
-	pinhole_buffer_settle(dev, buf);
-}
-
-/**
- * pinhole_buffer_submit() - queue a buffer at the card
- * @dev: device
- * @buf: buffer that videobuf2 has handed over
- *
- * Context: Any; the device's lock is held.
- * Return: Nothing.
- */
-static void pinhole_buffer_submit(struct pinhole_device *dev,
-				  struct pinhole_buffer *buf)
-{
-	struct vb2_buffer *vb = &buf->vb.vb2_buf;
-
-	pinhole_fill_ioctl(buf->cmd->req, dev->stream_session, VIDIOC_QBUF);
-	dev->slots[vb->index] = buf;
-	buf->at_card = true;
-	dev->qbufs++;
-	trace_pinhole_queue(vb->index, buf->cmd->num_entries,
-			    vb2_plane_size(vb, 0));
-	pinhole_cmd_submit(dev, buf->cmd);
-}
-
-/**
- * pinhole_buffer_describe() - write the QBUF command for a buffer's memory
- * @vb: buffer
- *
- * Context: Process context.
- * Return: 0 or a negative errno.
- */
-static int pinhole_buffer_describe(struct vb2_buffer *vb)
-{
-	struct pinhole_device *dev = vb2_get_drv_priv(vb->vb2_queue);
-	struct pinhole_buffer *buf = to_pinhole_buffer(vb);
-	struct pinhole_mem *mem = vb2_plane_cookie(vb, 0);
-	size_t length = vb2_plane_size(vb, 0);
-	struct pinhole_cmd *cmd = buf->cmd;
-	struct v4l2_buffer *b;
-	int count;
-
-	if (IS_ERR_OR_NULL(mem))
-		return -EINVAL;
-	count = pinhole_mem_segments(mem, length, NULL, 0);
-	if (count < 0)
-		return count;
-
-	if (!cmd || cmd->num_entries != count) {
-		cmd = pinhole_cmd_alloc(dev,
-					sizeof(struct virtio_media_cmd_ioctl) +
-					sizeof(*b),
-					sizeof(struct virtio_media_resp_header) +
-					sizeof(*b), count);
-		if (IS_ERR(cmd))
-			return PTR_ERR(cmd);
-		cmd->buf = buf;
-		cmd->complete = pinhole_qbuf_complete;
-		b = cmd->req + sizeof(struct virtio_media_cmd_ioctl);
-		b->index = vb->index;
-		b->type = V4L2_BUF_TYPE_VIDEO_CAPTURE;
-		b->memory = V4L2_MEMORY_USERPTR;
-		b->length = length;
-		pinhole_cmd_release(dev, buf->cmd);
-		buf->cmd = cmd;
-	}
-	count = pinhole_mem_segments(mem, length, cmd->entries, count);
-	return count < 0 ? count : 0;
-}
-
-/**
  * pinhole_queue_setup() - videobuf2 wants to know what buffers to allocate
  * @q: queue
  * @nbuffers: number of buffers
@@ -188,19 +44,24 @@ static int pinhole_queue_setup(struct vb2_queue *q, unsigned int *nbuffers,
 			       struct device *alloc_devs[])
 {
 	struct pinhole_device *dev = vb2_get_drv_priv(q);
-	struct v4l2_format f = { .type = V4L2_BUF_TYPE_VIDEO_CAPTURE };
+	unsigned int i;
 	int ret;
 
-	ret = pinhole_get_format(dev, &f);
+	ret = pinhole_update_planes(dev);
 	if (ret)
 		return ret;
-	dev->format = f.fmt.pix;
 
-	if (*nplanes)
-		return *nplanes != 1 || sizes[0] < dev->format.sizeimage ?
-		       -EINVAL : 0;
-	*nplanes = 1;
-	sizes[0] = dev->format.sizeimage;
+	if (*nplanes) {
+		if (*nplanes != dev->num_planes)
+			return -EINVAL;
+		for (i = 0; i < dev->num_planes; i++)
+			if (sizes[i] < dev->plane_sizes[i])
+				return -EINVAL;
+		return 0;
+	}
+	*nplanes = dev->num_planes;
+	for (i = 0; i < dev->num_planes; i++)
+		sizes[i] = dev->plane_sizes[i];
 	return 0;
 }
 
@@ -233,10 +94,15 @@ static int pinhole_buf_prepare(struct vb2_buffer *vb)
 {
 	struct pinhole_device *dev = vb2_get_drv_priv(vb->vb2_queue);
 
+	unsigned int i;
+
 	if (READ_ONCE(dev->fault))
 		return READ_ONCE(dev->fault);
-	if (vb2_plane_size(vb, 0) < dev->format.sizeimage)
+	if (vb->num_planes != dev->num_planes)
 		return -EINVAL;
+	for (i = 0; i < vb->num_planes; i++)
+		if (vb2_plane_size(vb, i) < dev->plane_sizes[i])
+			return -EINVAL;
 	if (vb->memory == VB2_MEMORY_DMABUF)
 		return pinhole_buffer_describe(vb);
 	return 0;
@@ -274,6 +140,7 @@ static void pinhole_buf_queue(struct vb2_buffer *vb)
 	unsigned long flags;
 
 	spin_lock_irqsave(&dev->lock, flags);
+	buf->vb.flags &= ~V4L2_BUF_FLAG_LAST;
 	buf->at_card = false;
 	buf->returned = false;
 	list_add_tail(&buf->node, &dev->buffers);
@@ -336,10 +203,10 @@ static int pinhole_start_streaming(struct vb2_queue *q, unsigned int count)
 	struct pinhole_device *dev = vb2_get_drv_priv(q);
 	struct v4l2_requestbuffers req = {
 		.count = VIDEO_MAX_FRAME,
-		.type = V4L2_BUF_TYPE_VIDEO_CAPTURE,
+		.type = q->type,
 		.memory = V4L2_MEMORY_USERPTR,
 	};
-	int type = V4L2_BUF_TYPE_VIDEO_CAPTURE;
+	int type = q->type;
 	struct pinhole_buffer *buf, *tmp;
 	unsigned long flags;
 	int ret;
@@ -428,7 +295,7 @@ static const struct vb2_ops pinhole_vb2_ops = {
 
 /**
  * pinhole_queue_init() - initialise the buffer queue
- * @dev: device
+ * @dev: device; the queue's type is set
  *
  * Context: Process context.
  * Return: 0 or a negative errno.
@@ -437,7 +304,6 @@ int pinhole_queue_init(struct pinhole_device *dev)
 {
 	struct vb2_queue *q = &dev->queue;
 
-	q->type = V4L2_BUF_TYPE_VIDEO_CAPTURE;
 	q->io_modes = VB2_MMAP | VB2_USERPTR | VB2_DMABUF | VB2_READ;
 	q->dev = &dev->vdev->dev;
 	q->lock = &dev->queue_mutex;

@@ -149,6 +149,16 @@ struct virtio_media_event_dqbuf {
 	struct v4l2_plane planes[VIRTIO_MEDIA_MAX_PLANES];
 };
 
+/**
+ * struct virtio_media_event_event - VIRTIO_MEDIA_EVT_EVENT: a V4L2 event
+ * @hdr: event header
+ * @event: the event
+ */
+struct virtio_media_event_event {
+	struct virtio_media_event_header hdr;
+	struct v4l2_event event;
+};
+
 static_assert(sizeof(struct virtio_media_config) == 40);
 static_assert(sizeof(struct virtio_media_cmd_ioctl) == 16);
 static_assert(sizeof(struct virtio_media_sg_entry) == 16);
@@ -157,6 +167,13 @@ static_assert(sizeof(struct v4l2_plane) == 64);
 static_assert(sizeof(struct v4l2_format) == 208);
 static_assert(sizeof(struct v4l2_streamparm) == 204);
 static_assert(sizeof(struct v4l2_event) == 136);
+static_assert(sizeof(struct v4l2_event_subscription) == 32);
+static_assert(sizeof(struct v4l2_query_ext_ctrl) == 232);
+static_assert(sizeof(struct v4l2_querymenu) == 44);
+static_assert(sizeof(struct v4l2_ext_controls) == 32);
+static_assert(sizeof(struct v4l2_ext_control) == 20);
+static_assert(sizeof(struct v4l2_selection) == 64);
+static_assert(sizeof(struct virtio_media_event_event) == 144);
 static_assert(sizeof(struct virtio_media_event_dqbuf) == 608);
 
 #endif /* PINHOLE_VIRTIO_MEDIA_H */

@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Formats, frame sizes and frame intervals.
+ */
+#include <linux/string.h>
+
+#include "pinhole.h"
+
+/**
+ * pinhole_enum_fmt() - VIDIOC_ENUM_FMT
+ * @file: open file
+ * @priv: file handle
+ * @f: format description
+ *
+ * Context: Process context; ioctl_mutex is held. Waits for the card.
+ * Return: 0 or a negative errno.
+ */
+int pinhole_enum_fmt(struct file *file, void *priv, struct v4l2_fmtdesc *f)
+{
+	struct pinhole_device *dev = video_drvdata(file);
+	u32 index = f->index;
+	int ret;
+
+	if (f->type != dev->queue.type)
+		return -EINVAL;
+	ret = pinhole_ioctl(dev, VIDIOC_ENUM_FMT, f);
+	if (ret)
+		return ret;
+	if (f->type != dev->queue.type || f->index != index || !f->pixelformat)
+		return pinhole_nonsense(dev, VIDIOC_ENUM_FMT);
+	f->description[sizeof(f->description) - 1] = '\0';
+	/* The V4L2 core warns of a format that has no description at all. */
+	if (!f->description[0])
+		strscpy(f->description, "Unknown", sizeof(f->description));
+	return 0;
+}
+
+/**
+ * pinhole_pix_good() - whether a single-planar format makes sense
+ * @pix: format
+ *
+ * Context: Any.
+ * Return: True if it does.
+ */
+static bool pinhole_pix_good(const struct v4l2_pix_format *pix)
+{
+	return pix->pixelformat && pix->field == V4L2_FIELD_NONE &&
+	       pix->width && pix->width <= U16_MAX &&
+	       pix->height && pix->height <= U16_MAX &&
+	       pix->sizeimage && pix->sizeimage <= PINHOLE_MAX_SIZEIMAGE &&
+	       pix->bytesperline <= pix->sizeimage;
+}
+
+/**
+ * pinhole_pix_mp_good() - whether a multi-planar format makes sense
+ * @pix: format
+ *
+ * Context: Any.
+ * Return: True if it does.
+ */
+static bool pinhole_pix_mp_good(const struct v4l2_pix_format_mplane *pix)
+{
+	unsigned int i;
+
+	if (!pix->pixelformat || pix->field != V4L2_FIELD_NONE ||
+	    !pix->width || pix->width > U16_MAX ||
+	    !pix->height || pix->height > U16_MAX ||
+	    !pix->num_planes || pix->num_planes > VIDEO_MAX_PLANES)
+		return false;
+
+	for (i = 0; i < pix->num_planes; i++) {
+		const struct v4l2_plane_pix_format *plane = &pix->plane_fmt[i];
+
+		if (!plane->sizeimage ||
+		    plane->sizeimage > PINHOLE_MAX_SIZEIMAGE ||
+		    plane->bytesperline > plane->sizeimage)
+			return false;
+	}
+	return true;
+}
+
+/**
+ * pinhole_forward_format() - forward G_FMT, S_FMT or TRY_FMT
+ * @dev: device
+ * @cmd: VIDIOC_*
+ * @f: format
+ *
+ * Context: Process context. Waits for the card.
+ * Return: 0 or a negative errno.
+ */
+static int pinhole_forward_format(struct pinhole_device *dev, unsigned int cmd,
+				  struct v4l2_format *f)
+{
+	bool good;
+	int ret;
+
+	if (f->type != dev->queue.type)
+		return -EINVAL;
+	ret = pinhole_ioctl(dev, cmd, f);
+	if (ret)
+		return ret;
+
+	if (pinhole_is_multiplanar(dev))
+		good = pinhole_pix_mp_good(&f->fmt.pix_mp);
+	else
+		good = pinhole_pix_good(&f->fmt.pix);
+	if (!good || f->type != dev->queue.type)
+		return pinhole_nonsense(dev, cmd);
+	return 0;
+}
+
+/**
+ * pinhole_update_planes() - ask the card for its format's planes
+ * @dev: device
+ *
+ * Context: Process context; queue_mutex is held. Waits for the card.
+ * Return: 0 or a negative errno.
+ */
+int pinhole_update_planes(struct pinhole_device *dev)
+{
+	struct v4l2_format f = { .type = dev->queue.type };
+	unsigned int i;
+	int ret;
+
+	ret = pinhole_forward_format(dev, VIDIOC_G_FMT, &f);
+	if (ret)
+		return ret;
+
+	if (!pinhole_is_multiplanar(dev)) {
+		dev->num_planes = 1;
+		dev->plane_sizes[0] = f.fmt.pix.sizeimage;
+		return 0;
+	}
+	dev->num_planes = f.fmt.pix_mp.num_planes;
+	for (i = 0; i < dev->num_planes; i++)
+		dev->plane_sizes[i] = f.fmt.pix_mp.plane_fmt[i].sizeimage;
+	return 0;
+}
+
+/**
+ * pinhole_g_fmt() - VIDIOC_G_FMT
+ * @file: open file
+ * @priv: file handle
+ * @f: format
+ *
+ * Context: Process context; ioctl_mutex is held. Waits for the card.
+ * Return: 0 or a negative errno.
+ */
+int pinhole_g_fmt(struct file *file, void *priv, struct v4l2_format *f)
+{
+	return pinhole_forward_format(video_drvdata(file), VIDIOC_G_FMT, f);
+}
+
+/**
+ * pinhole_try_fmt() - VIDIOC_TRY_FMT
+ * @file: open file
+ * @priv: file handle
+ * @f: format
+ *
+ * Context: Process context; ioctl_mutex is held. Waits for the card.
+ * Return: 0 or a negative errno.
+ */
+int pinhole_try_fmt(struct file *file, void *priv, struct v4l2_format *f)
+{
+	return pinhole_forward_format(video_drvdata(file), VIDIOC_TRY_FMT, f);
+}
+
+/**
+ * pinhole_s_fmt() - VIDIOC_S_FMT
+ * @file: open file
+ * @priv: file handle
+ * @f: format
+ *
+ * queue_mutex is held over the whole of it, so that no buffers of the old size
+ * can be allocated meanwhile.
+ *
+ * Context: Process context; ioctl_mutex is held. Waits for the card.
+ * Return: 0, -EBUSY if there are buffers, or another negative errno.
+ */
+int pinhole_s_fmt(struct file *file, void *priv, struct v4l2_format *f)
+{
+	struct pinhole_device *dev = video_drvdata(file);
+	int ret = -EBUSY;
+
+	mutex_lock(&dev->queue_mutex);
+	if (!vb2_is_busy(&dev->queue))
+		ret = pinhole_forward_format(dev, VIDIOC_S_FMT, f);
+	mutex_unlock(&dev->queue_mutex);
+	return ret;
+}
+
+/**
+ * pinhole_enum_framesizes() - VIDIOC_ENUM_FRAMESIZES
+ * @file: open file
+ * @priv: file handle
+ * @fsize: frame size
+ *
+ * Context: Process context; ioctl_mutex is held. Waits for the card.
+ * Return: 0 or a negative errno.
+ */
+int pinhole_enum_framesizes(struct file *file, void *priv,
+			    struct v4l2_frmsizeenum *fsize)
+{
+	struct pinhole_device *dev = video_drvdata(file);
+	struct v4l2_frmsize_stepwise *s = &fsize->stepwise;
+	u32 index = fsize->index, format = fsize->pixel_format;
+	bool good = false;
+	int ret;
+
+	ret = pinhole_ioctl(dev, VIDIOC_ENUM_FRAMESIZES, fsize);
+	if (ret)
+		return ret;
+	switch (fsize->type) {
+	case V4L2_FRMSIZE_TYPE_DISCRETE:
+		good = fsize->discrete.width && fsize->discrete.height;
+		break;
+	case V4L2_FRMSIZE_TYPE_CONTINUOUS:
+	case V4L2_FRMSIZE_TYPE_STEPWISE:
+		good = s->min_width && s->min_width <= s->max_width &&
+		       s->min_height && s->min_height <= s->max_height &&
+		       s->step_width && s->step_height;
+		break;
+	}
+	if (!good || fsize->index != index || fsize->pixel_format != format)
+		return pinhole_nonsense(dev, VIDIOC_ENUM_FRAMESIZES);
+	return 0;
+}
+
+/**
+ * pinhole_fraction_good() - whether a time per frame makes sense
+ * @f: fraction, in seconds
+ *
+ * Context: Any.
+ * Return: True if it is more than 0 and less than infinite.
+ */
+bool pinhole_fraction_good(const struct v4l2_fract *f)
+{
+	return f->numerator && f->denominator;
+}
+
+/**
+ * pinhole_enum_frameintervals() - VIDIOC_ENUM_FRAMEINTERVALS
+ * @file: open file
+ * @priv: file handle
+ * @fival: frame interval
+ *
+ * Context: Process context; ioctl_mutex is held. Waits for the card.
+ * Return: 0 or a negative errno.
+ */
+int pinhole_enum_frameintervals(struct file *file, void *priv,
+				struct v4l2_frmivalenum *fival)
+{
+	struct pinhole_device *dev = video_drvdata(file);
+	struct v4l2_frmivalenum asked = *fival;
+	bool good = false;
+	int ret;
+
+	ret = pinhole_ioctl(dev, VIDIOC_ENUM_FRAMEINTERVALS, fival);
+	if (ret)
+		return ret;
+	switch (fival->type) {
+	case V4L2_FRMIVAL_TYPE_DISCRETE:
+		good = pinhole_fraction_good(&fival->discrete);
+		break;
+	case V4L2_FRMIVAL_TYPE_CONTINUOUS:
+	case V4L2_FRMIVAL_TYPE_STEPWISE:
+		good = pinhole_fraction_good(&fival->stepwise.min) &&
+		       pinhole_fraction_good(&fival->stepwise.max) &&
+		       pinhole_fraction_good(&fival->stepwise.step);
+		break;
+	}
+	if (!good || fival->index != asked.index ||
+	    fival->pixel_format != asked.pixel_format ||
+	    fival->width != asked.width || fival->height != asked.height)
+		return pinhole_nonsense(dev, VIDIOC_ENUM_FRAMEINTERVALS);
+	return 0;
+}
+

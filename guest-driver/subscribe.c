@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Subscriptions to events: the guest's applications' at the driver, and the
+ * driver's at the card.
+ *
+ * The driver has one session, and subscribes it to all there is. Only of
+ * FRAME_SYNC, which comes with every frame, it hears no more than it must.
+ */
+#include <media/v4l2-ctrls.h>
+#include <media/v4l2-event.h>
+
+#include "pinhole.h"
+
+/* More inputs than any card has. */
+#define PINHOLE_MAX_INPUTS 32
+
+/**
+ * pinhole_session_event() - subscribe or unsubscribe the session
+ * @dev: device
+ * @cmd: VIDIOC_SUBSCRIBE_EVENT or VIDIOC_UNSUBSCRIBE_EVENT
+ * @type: V4L2_EVENT_*
+ * @id: control or input
+ *
+ * Context: Process context; session_mutex is held. Waits for the card.
+ * Return: 0 or a negative errno.
+ */
+static int pinhole_session_event(struct pinhole_device *dev, unsigned int cmd,
+				 u32 type, u32 id)
+{
+	struct v4l2_event_subscription sub = { .type = type, .id = id };
+
+	return pinhole_session_ioctl(dev, cmd, &sub);
+}
+
+/**
+ * pinhole_subscribe_inputs() - subscribe the session to changes of the inputs
+ * @dev: device
+ *
+ * Context: Process context; session_mutex is held. Waits for the card.
+ * Return: True if the card takes such subscriptions.
+ */
+static bool pinhole_subscribe_inputs(struct pinhole_device *dev)
+{
+	bool any = false;
+	u32 i;
+
+	for (i = 0; i < PINHOLE_MAX_INPUTS; i++) {
+		struct v4l2_input input = { .index = i };
+
+		if (pinhole_session_ioctl(dev, VIDIOC_ENUMINPUT, &input) ||
+		    pinhole_session_event(dev, VIDIOC_SUBSCRIBE_EVENT,
+					  V4L2_EVENT_SOURCE_CHANGE, i))
+			break;
+		any = true;
+	}
+	return any;
+}
+
+/**
+ * pinhole_session_subscribe() - subscribe the session to the card's events
+ * @dev: device with a session that is not yet subscribed
+ *
+ * A card may have no events at all.
+ *
+ * Context: Process context; session_mutex is held. Waits for the card.
+ * Return: Nothing.
+ */
+void pinhole_session_subscribe(struct pinhole_device *dev)
+{
+	const unsigned int cmd = VIDIOC_SUBSCRIBE_EVENT;
+	struct pinhole_control *control;
+	unsigned int refused = 0;
+
+	dev->has_eos = !pinhole_session_event(dev, cmd, V4L2_EVENT_EOS, 0);
+	dev->has_source_change = pinhole_subscribe_inputs(dev);
+	if (dev->frame_sync_users)
+		pinhole_session_event(dev, cmd, V4L2_EVENT_FRAME_SYNC, 0);
+
+	list_for_each_entry(control, &dev->controls, node)
+		if (control->type != V4L2_CTRL_TYPE_CTRL_CLASS &&
+		    pinhole_session_event(dev, cmd, V4L2_EVENT_CTRL,
+					  control->id))
+			refused++;
+	if (refused)
+		dev_warn_once(&dev->vdev->dev,
+			      "the card does not tell when %u of its controls change\n",
+			      refused);
+}
+
+/**
+ * pinhole_frame_sync_add() - somebody subscribes to FRAME_SYNC
+ * @sev: subscription
+ * @elems: number of events that it holds
+ *
+ * Context: Process context. Takes session_mutex; may wait for the card.
+ * Return: 0 or a negative errno; -EINVAL if the card has no such event.
+ */
+static int pinhole_frame_sync_add(struct v4l2_subscribed_event *sev,
+				  unsigned int elems)
+{
+	struct pinhole_device *dev = video_get_drvdata(sev->fh->vdev);
+	int ret = 0;
+
+	mutex_lock(&dev->session_mutex);
+	if (!dev->frame_sync_users) {
+		ret = pinhole_session_ready(dev);
+		if (!ret)
+			ret = pinhole_session_event(dev, VIDIOC_SUBSCRIBE_EVENT,
+						    V4L2_EVENT_FRAME_SYNC, 0);
+	}
+	if (!ret)
+		dev->frame_sync_users++;
+	mutex_unlock(&dev->session_mutex);
+	return ret == -ENOTTY ? -EINVAL : ret;
+}
+
+/**
+ * pinhole_frame_sync_del() - somebody has no more use for FRAME_SYNC
+ * @sev: subscription
+ *
+ * Context: Process context. Takes session_mutex; may wait for the card.
+ * Return: Nothing.
+ */
+static void pinhole_frame_sync_del(struct v4l2_subscribed_event *sev)
+{
+	struct pinhole_device *dev = video_get_drvdata(sev->fh->vdev);
+
+	mutex_lock(&dev->session_mutex);
+	if (!--dev->frame_sync_users && !pinhole_session_ready(dev))
+		pinhole_session_event(dev, VIDIOC_UNSUBSCRIBE_EVENT,
+				      V4L2_EVENT_FRAME_SYNC, 0);
+	mutex_unlock(&dev->session_mutex);
+}
+
+static const struct v4l2_subscribed_event_ops pinhole_frame_sync_ops = {
+	.add = pinhole_frame_sync_add,
+	.del = pinhole_frame_sync_del,
+};
+
+/**
+ * pinhole_subscribe_event() - VIDIOC_SUBSCRIBE_EVENT
+ * @fh: file handle
+ * @sub: subscription
+ *
+ * Context: Process context; ioctl_mutex is held. May wait for the card.
+ * Return: 0 or a negative errno; -EINVAL if there is no such event.
+ */
+int pinhole_subscribe_event(struct v4l2_fh *fh,
+			    const struct v4l2_event_subscription *sub)
+{
+	struct pinhole_device *dev = video_get_drvdata(fh->vdev);
+
+	switch (sub->type) {
+	case V4L2_EVENT_CTRL:
+		return v4l2_ctrl_subscribe_event(fh, sub);
+	case V4L2_EVENT_SOURCE_CHANGE:
+		if (!dev->has_source_change)
+			return -EINVAL;
+		return v4l2_src_change_event_subscribe(fh, sub);
+	case V4L2_EVENT_EOS:
+		if (!dev->has_eos || sub->id)
+			return -EINVAL;
+		return v4l2_event_subscribe(fh, sub, 2, NULL);
+	case V4L2_EVENT_FRAME_SYNC:
+		if (sub->id)
+			return -EINVAL;
+		return v4l2_event_subscribe(fh, sub, 8, &pinhole_frame_sync_ops);
+	default:
+		return -EINVAL;
+	}
+}
+
+/**
+ * pinhole_has_events() - whether there are events to subscribe to
+ * @dev: device, its session subscribed
+ *
+ * Controls have events even if the card has none: what one application sets
+ * the framework tells the others.
+ *
+ * Context: Process context.
+ * Return: True if there are.
+ */
+bool pinhole_has_events(struct pinhole_device *dev)
+{
+	return dev->has_eos || dev->has_source_change ||
+	       !list_empty(&dev->controls);
+}
