@@ -48,22 +48,44 @@ impl Interval {
         }
     }
 
-    /// The interval nearest to the fraction that the card can do. A fraction
-    /// without a value, which V4L2 takes for "as you like", is the default.
-    pub fn nearest(numerator: u32, denominator: u32) -> Self {
-        let shorter_than = |bound: Self| {
-            u64::from(numerator) * u64::from(bound.denominator)
-                < u64::from(bound.numerator) * u64::from(denominator)
+    /// The interval of a rate from 1 to 240 frames a second; of one beyond, that
+    /// of the nearest.
+    pub fn of_rate(fps: u32) -> Self {
+        Self::new(1, fps).at_least(Self::MIN).at_most(Self::MAX)
+    }
+
+    /// The interval nearest to the fraction that the card can do if `shortest`
+    /// is its shortest. A fraction without a value, which V4L2 takes for "as you
+    /// like", is the default.
+    pub fn nearest(numerator: u32, denominator: u32, shortest: Self) -> Self {
+        let asked = match (numerator, denominator) {
+            (0, _) | (_, 0) => Self::DEFAULT,
+            (numerator, denominator) => Self::new(numerator, denominator),
         };
-        if numerator == 0 || denominator == 0 {
-            Self::DEFAULT
-        } else if shorter_than(Self::MIN) {
-            Self::MIN
-        } else if shorter_than(Self::MAX) {
-            Self::new(numerator, denominator)
+        asked.at_least(shortest).at_most(Self::MAX)
+    }
+
+    /// This, or `bound` if that is longer.
+    pub fn at_least(self, bound: Self) -> Self {
+        if self.is_shorter_than(bound) {
+            bound
         } else {
-            Self::MAX
+            self
         }
+    }
+
+    /// This, or `bound` if that is no longer.
+    fn at_most(self, bound: Self) -> Self {
+        if self.is_shorter_than(bound) {
+            self
+        } else {
+            bound
+        }
+    }
+
+    fn is_shorter_than(self, other: Self) -> bool {
+        u64::from(self.numerator) * u64::from(other.denominator)
+            < u64::from(other.numerator) * u64::from(self.denominator)
     }
 }
 
@@ -183,7 +205,8 @@ mod tests {
             ((5, 5), Interval::MAX),
             ((u32::MAX, 1), Interval::MAX),
         ] {
-            assert_eq!(Interval::nearest(fraction.0, fraction.1), nearest);
+            let got = Interval::nearest(fraction.0, fraction.1, Interval::MIN);
+            assert_eq!(got, nearest);
         }
     }
 

@@ -97,8 +97,9 @@ pub fn frame_sizes(asked: &FrmSizeEnum) -> Result<FrmSizeEnum, Refused> {
     })
 }
 
-/// VIDIOC_ENUM_FRAMEINTERVALS: the same intervals for every size.
-pub fn frame_intervals(asked: &FrmIvalEnum) -> Result<FrmIvalEnum, Refused> {
+/// VIDIOC_ENUM_FRAMEINTERVALS: the same intervals for every size, from
+/// `shortest` on.
+pub fn frame_intervals(asked: &FrmIvalEnum, shortest: Interval) -> Result<FrmIvalEnum, Refused> {
     let format = check_enumerated(asked.index.get(), asked.pixel_format.get())?;
     if !Layout::has_size(format, asked.width.get(), asked.height.get()) {
         return Err(invalid("the card has no frames of that size"));
@@ -109,7 +110,7 @@ pub fn frame_intervals(asked: &FrmIvalEnum) -> Result<FrmIvalEnum, Refused> {
         width: asked.width,
         height: asked.height,
         type_: FRMIVAL_TYPE_CONTINUOUS.into(),
-        min: fraction(Interval::MIN),
+        min: fraction(shortest),
         max: fraction(Interval::MAX),
         step: Fract::new(1, 1),
         ..FromZeros::new_zeroed()

@@ -41,7 +41,9 @@ impl Card {
         match ioctl {
             Ioctl::EnumFmt => reply.succeed(&format::describe(read(payload)?)?),
             Ioctl::EnumFrameSizes => reply.succeed(&format::frame_sizes(read(payload)?)?),
-            Ioctl::EnumFrameIntervals => reply.succeed(&format::frame_intervals(read(payload)?)?),
+            Ioctl::EnumFrameIntervals => {
+                reply.succeed(&format::frame_intervals(read(payload)?, self.shortest)?);
+            }
             Ioctl::EnumInput => reply.succeed(&format::input(read(payload)?)?),
             Ioctl::GFmt => reply.succeed(&self.get_format(read(payload)?)?),
             Ioctl::TryFmt => reply.succeed(&try_format(read(payload)?)?),
@@ -96,6 +98,7 @@ impl Card {
         self.interval = Interval::nearest(
             asked.timeperframe.numerator.get(),
             asked.timeperframe.denominator.get(),
+            self.shortest,
         );
         self.get_parm(asked)
     }

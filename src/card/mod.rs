@@ -64,6 +64,8 @@ pub struct Card {
     witness: Witness,
     layout: Layout,
     interval: Interval,
+    /// The shortest interval that the guest may set.
+    shortest: Interval,
     sessions: Sessions,
     buffers: Buffers,
     stream: Option<Stream>,
@@ -83,6 +85,7 @@ impl Card {
             witness,
             layout: default_layout(),
             interval: Interval::DEFAULT,
+            shortest: Interval::MIN,
             sessions: Sessions::default(),
             buffers: Buffers::default(),
             stream: None,
@@ -90,6 +93,13 @@ impl Card {
             statistics: Statistics::default(),
             block: Box::new([0; DIGEST_BLOCK]),
         }
+    }
+
+    /// The same card, with no more than `fps` frames a second to offer.
+    pub fn with_rate_limit(mut self, fps: u32) -> Self {
+        self.shortest = Interval::of_rate(fps);
+        self.interval = self.interval.at_least(self.shortest);
+        self
     }
 
     /// The configuration space.
@@ -296,7 +306,7 @@ impl Card {
         self.sessions.clear();
         self.errors.clear();
         self.layout = default_layout();
-        self.interval = Interval::DEFAULT;
+        self.interval = Interval::DEFAULT.at_least(self.shortest);
     }
 
     /// Passes on what the witness has collected; to be called when nothing is

@@ -59,6 +59,10 @@ pub struct Args {
     #[arg(long, value_enum, default_value_t = RateArg::Guest)]
     rate: RateArg,
 
+    /// The most frames a second that the guest may set, from 1 to 240.
+    #[arg(long, value_name = "FPS", default_value_t = 240, value_parser = clap::value_parser!(u32).range(1..=240))]
+    max_fps: u32,
+
     /// Print what this backend is, as JSON, and exit; what else is given is
     /// ignored.
     #[arg(long)]
@@ -111,7 +115,8 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
         ),
         None => Witness::off(),
     };
-    let daemon = Daemon::new(Card::new(Camera::with("Camera", source), rate, witness))?;
+    let camera = Camera::with("Camera", source);
+    let daemon = Daemon::new(Card::new(camera, rate, witness).with_rate_limit(args.max_fps))?;
     let stop = daemon.stop();
     let mut signals =
         Signals::new([SIGINT, SIGTERM]).context("cannot prepare for signals that end the card")?;

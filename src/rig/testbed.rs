@@ -63,6 +63,9 @@ pub struct TestbedSpec {
     pub source: Option<String>,
     /// Let the card fill buffers as fast as they come.
     pub free_running: bool,
+    /// The most frames a second that the guest may set; the card's own limit if
+    /// none.
+    pub max_fps: Option<u32>,
     /// Where the card is to write its witness.
     pub witness: Option<PathBuf>,
     /// Where to keep what the card logs.
@@ -367,6 +370,9 @@ fn start_card(spec: &TestbedSpec, socket: &Path, log: &Path) -> Result<Process, 
     }
     if let Some(witness) = &spec.witness {
         command.arg("--witness").arg(witness);
+    }
+    if let Some(fps) = spec.max_fps {
+        command.arg("--max-fps").arg(fps.to_string());
     }
     if spec.free_running {
         command.args(["--rate", "max"]);

@@ -355,6 +355,35 @@ fn the_frame_interval_is_sixty_a_second_until_set() {
 }
 
 #[test]
+fn a_limit_on_the_rate_holds_from_the_start_and_after_a_reset() {
+    let mut rig = Rig::new(Rate::Guest);
+    rig.card = rig.card.with_rate_limit(25);
+    for _ in 0..2 {
+        let session = rig.open();
+        let unset = StreamParm::capture(Fract::new(0, 0));
+        let parm = rig.get(session, Ioctl::GParm, &unset);
+        assert_eq!(parm.timeperframe, Fract::new(1, 25));
+        for (asked, got) in [((1, 60), (1, 25)), ((1, 10), (1, 10)), ((0, 0), (1, 25))] {
+            let asked = StreamParm::capture(Fract::new(asked.0, asked.1));
+            let answer = rig.get(session, Ioctl::SParm, &asked);
+            assert_eq!(answer.timeperframe, Fract::new(got.0, got.1));
+        }
+        let asked = FrmIvalEnum {
+            pixel_format: u32::from_le_bytes(*b"YUYV").into(),
+            width: 64.into(),
+            height: 32.into(),
+            ..FromZeros::new_zeroed()
+        };
+        let range = rig.get(session, Ioctl::EnumFrameIntervals, &asked);
+        assert_eq!(
+            (range.min, range.max),
+            (Fract::new(1, 25), Fract::new(1, 1))
+        );
+        rig.card.reset();
+    }
+}
+
+#[test]
 fn there_is_one_input() {
     let mut rig = Rig::new(Rate::Guest);
     let session = rig.open();
