@@ -5,6 +5,8 @@
 #include <linux/ktime.h>
 #include <linux/nospec.h>
 
+#include "command.h"
+#include "memory.h"
 #include "pinhole.h"
 #include "trace.h"
 

@@ -8,6 +8,8 @@
 #include <linux/slab.h>
 #include <linux/string.h>
 
+#include "command.h"
+#include "controls.h"
 #include "pinhole.h"
 
 /**

@@ -9,6 +9,8 @@
 #include <linux/slab.h>
 #include <linux/string.h>
 
+#include "command.h"
+#include "controls.h"
 #include "pinhole.h"
 
 /* Flags that come from the card; the others the framework sees to itself. */

@@ -8,6 +8,7 @@
 #include <linux/slab.h>
 #include <media/v4l2-event.h>
 
+#include "controls.h"
 #include "pinhole.h"
 
 /**

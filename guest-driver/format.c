@@ -4,6 +4,7 @@
  */
 #include <linux/string.h>
 
+#include "command.h"
 #include "pinhole.h"
 
 /**

@@ -2,6 +2,7 @@
 /*
  * Inputs, the part of their picture that is captured, and at what rate.
  */
+#include "command.h"
 #include "pinhole.h"
 
 /**

@@ -10,6 +10,9 @@
 #include <linux/module.h>
 #include <linux/slab.h>
 
+#include "command.h"
+#include "controls.h"
+#include "memory.h"
 #include "pinhole.h"
 
 #define CREATE_TRACE_POINTS

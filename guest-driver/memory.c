@@ -12,6 +12,7 @@
 #include <linux/slab.h>
 #include <linux/vmalloc.h>
 
+#include "memory.h"
 #include "pinhole.h"
 
 /**

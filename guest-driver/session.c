@@ -4,6 +4,8 @@
  */
 #include <linux/videodev2.h>
 
+#include "command.h"
+#include "controls.h"
 #include "pinhole.h"
 
 /**

@@ -9,6 +9,8 @@
 #include <media/v4l2-ctrls.h>
 #include <media/v4l2-event.h>
 
+#include "command.h"
+#include "controls.h"
 #include "pinhole.h"
 
 /* More inputs than any card has. */

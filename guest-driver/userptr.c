@@ -10,6 +10,7 @@
 #include <linux/uaccess.h>
 #include <linux/vmalloc.h>
 
+#include "memory.h"
 #include "pinhole.h"
 #include "trace.h"
 

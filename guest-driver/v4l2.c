@@ -6,6 +6,7 @@
 #include <linux/string.h>
 #include <media/v4l2-event.h>
 
+#include "command.h"
 #include "pinhole.h"
 
 /**
@@ -38,7 +39,8 @@ static int pinhole_querycap(struct file *file, void *priv,
  * @file: open file
  * @priv: file handle
  *
- * Context: Process context; ioctl_mutex is held. Takes the device's lock.
+ * Context: Process context; ioctl_mutex is held. Takes the device's lock, and
+ * that of the controls.
  * Return: 0.
  */
 static int pinhole_log_status(struct file *file, void *priv)
@@ -71,6 +73,7 @@ static int pinhole_log_status(struct file *file, void *priv)
 		  fault ? ", the card was given up" : "");
 	v4l2_info(&dev->v4l2_dev, "stream %s%s, %u buffers at the card\n",
 		  states[stream], failed ? " and dead" : "", at_card);
+	v4l2_ctrl_handler_log_status(&dev->ctrl_handler, dev->v4l2_dev.name);
 	return 0;
 }
 

@@ -2,6 +2,8 @@
 /*
  * The buffer queue: what videobuf2 asks of the driver.
  */
+#include "command.h"
+#include "memory.h"
 #include "pinhole.h"
 #include "trace.h"
 

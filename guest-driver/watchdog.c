@@ -6,6 +6,7 @@
  * as no frame is due. So that a card that died is told from one that has
  * nothing to say, a silent card is asked for its input: any answer will do.
  */
+#include "command.h"
 #include "pinhole.h"
 
 /**
