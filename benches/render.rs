@@ -1,4 +1,4 @@
-//! How long the test card takes to draw, beside a copy of as many bytes.
+//! How long patterns take to draw, beside a copy of as many bytes.
 //!
 //! Frames are asked for as the card asks: 4 KiB at a time, into memory that is
 //! reused as a capture queue reuses its buffers.
@@ -7,7 +7,7 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use pinhole::source::{FrameInfo, Layout, Pattern, PixelFormat, Source};
+use pinhole::source::{FrameInfo, Layout, Pattern, PixelFormat, Source, pattern};
 
 const PIECE: usize = 4096;
 
@@ -24,27 +24,33 @@ fn render(criterion: &mut Criterion) {
         let layout = Layout::new(format, width, height);
         let mut buffer = vec![0; layout.sizeimage as usize];
         let copied = buffer.clone();
-        let name = format!("{format}-{width}x{height}");
+        let size = format!("{format}-{width}x{height}");
         group.throughput(Throughput::Bytes(layout.sizeimage.into()));
-        group.bench_function(format!("{name}/copy"), |bencher| {
+        group.bench_function(format!("{size}/copy"), |bencher| {
             bencher.iter(|| black_box(&mut buffer).copy_from_slice(black_box(&copied)));
         });
 
-        let mut pattern = Pattern::default();
-        pattern.prepare(&layout);
-        let mut frame = FrameInfo::default();
-        group.bench_function(format!("{name}/card"), |bencher| {
-            bencher.iter(|| {
-                frame.sequence = frame.sequence.wrapping_add(1);
-                frame.elapsed += Duration::from_nanos(16_666_667);
-                frame.wall += Duration::from_nanos(16_666_667);
-                let _ = pattern.begin(&frame);
-                for (number, piece) in buffer.chunks_mut(PIECE).enumerate() {
-                    pattern.fill(number * PIECE, piece);
-                }
-                black_box(&mut buffer);
+        for name in pattern::NAMES {
+            // Only the test card in every size.
+            if *name != pattern::NAMES[0] && width != 1920 {
+                continue;
+            }
+            let mut pattern = Pattern::named(name).expect("a pattern's own name");
+            pattern.prepare(&layout);
+            let mut frame = FrameInfo::default();
+            group.bench_function(format!("{size}/{name}"), |bencher| {
+                bencher.iter(|| {
+                    frame.sequence = frame.sequence.wrapping_add(1);
+                    frame.elapsed += Duration::from_nanos(16_666_667);
+                    frame.wall += Duration::from_nanos(16_666_667);
+                    let _ = pattern.begin(&frame);
+                    for (number, piece) in buffer.chunks_mut(PIECE).enumerate() {
+                        pattern.fill(number * PIECE, piece);
+                    }
+                    black_box(&mut buffer);
+                });
             });
-        });
+        }
     }
     group.finish();
 }

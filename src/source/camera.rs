@@ -1,6 +1,6 @@
 //! What the card looks through: its inputs, and the settings of its picture.
 
-use super::{Begun, FrameInfo, Layout, Native, Settings, Source};
+use super::{Begun, FrameInfo, Layout, Native, Pattern, Settings, Source};
 
 /// One input of the card.
 pub struct Input {
@@ -15,6 +15,10 @@ pub struct Camera {
     inputs: Vec<Input>,
     selected: usize,
     settings: Settings,
+    /// Shown in place of the selected input.
+    test_pattern: Option<Pattern>,
+    /// What was prepared for.
+    layout: Option<Layout>,
 }
 
 impl Camera {
@@ -28,6 +32,8 @@ impl Camera {
             inputs,
             selected: 0,
             settings: Settings::default(),
+            test_pattern: None,
+            layout: None,
         }
     }
 
@@ -65,9 +71,13 @@ impl Camera {
         self.inputs[self.selected] = input;
     }
 
-    /// What the selected input shows by itself.
+    /// What it shows by itself: the selected input, or a test pattern in its
+    /// place.
     pub fn native(&self) -> Native {
-        self.inputs[self.selected].source.native()
+        match &self.test_pattern {
+            Some(pattern) => pattern.native(),
+            None => self.inputs[self.selected].source.native(),
+        }
     }
 
     /// The settings that hold.
@@ -77,17 +87,27 @@ impl Camera {
 
     /// Changes the settings, from the next frame on.
     pub fn set(&mut self, settings: Settings) {
+        let shown_before = self.settings.test_pattern;
         self.settings = settings;
-        let Self {
-            inputs, settings, ..
-        } = self;
-        for input in inputs {
-            input.source.set(settings);
+        for input in &mut self.inputs {
+            input.source.set(&self.settings);
+        }
+        if self.settings.test_pattern != shown_before {
+            self.test_pattern = self.settings.test_pattern.and_then(Pattern::numbered);
+        }
+        if let Some(pattern) = &mut self.test_pattern {
+            pattern.set(&self.settings);
+        }
+        if let Some(layout) = self.layout
+            && self.settings.test_pattern != shown_before
+        {
+            self.prepare(&layout);
         }
     }
 
     /// As [`Source::prepare`].
     pub fn prepare(&mut self, layout: &Layout) {
+        self.layout = Some(*layout);
         self.source().prepare(layout);
     }
 
@@ -102,6 +122,67 @@ impl Camera {
     }
 
     fn source(&mut self) -> &mut dyn Source {
-        &mut *self.inputs[self.selected].source
+        match &mut self.test_pattern {
+            Some(pattern) => pattern,
+            None => &mut *self.inputs[self.selected].source,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::{PixelFormat, pattern};
+
+    fn camera() -> Camera {
+        let input = |name: &str| Input {
+            name: name.into(),
+            source: Box::new(Pattern::named(name).unwrap()),
+        };
+        Camera::new(vec![input("bars"), input("solid")])
+    }
+
+    fn layout() -> Layout {
+        Layout::new(PixelFormat::Rgb3, 64, 48)
+    }
+
+    /// The first pixel of the next frame.
+    fn pixel(camera: &mut Camera) -> [u8; 3] {
+        let begun = camera.begin(&FrameInfo::default());
+        assert_eq!(begun, Begun::Frame { bytes: 9216 });
+        let mut page = [0; 4096];
+        camera.fill(0, &mut page);
+        [page[0], page[1], page[2]]
+    }
+
+    #[test]
+    fn the_selected_input_is_shown() {
+        let mut camera = camera();
+        camera.prepare(&layout());
+        assert_eq!(pixel(&mut camera), [191; 3]);
+        assert!(camera.select(1));
+        camera.prepare(&layout());
+        assert_eq!(pixel(&mut camera), [224, 128, 32]);
+        assert!(!camera.select(2));
+        assert_eq!(camera.selected(), 1);
+    }
+
+    #[test]
+    fn a_test_pattern_is_shown_in_place_of_the_input_from_the_next_frame_on() {
+        let mut camera = camera();
+        camera.prepare(&layout());
+        let number = |name| pattern::NAMES.iter().position(|known| *known == name);
+        for (shown, expected) in [
+            (number("checkerboard"), [255; 3]),
+            (number("solid"), [224, 128, 32]),
+            (Some(usize::MAX), [191; 3]),
+            (None, [191; 3]),
+        ] {
+            camera.set(Settings {
+                test_pattern: shown,
+                ..Settings::default()
+            });
+            assert_eq!(pixel(&mut camera), expected, "{shown:?}");
+        }
     }
 }

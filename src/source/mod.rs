@@ -68,9 +68,27 @@ pub trait Source: Send {
     /// they change, off the frame path: it may allocate.
     fn set(&mut self, _settings: &Settings) {}
 
+    /// Whether its bytes are to arrive as they are, however the picture is
+    /// adjusted.
+    fn is_exact(&self) -> bool {
+        false
+    }
+
+    /// Whether its pages carry the [watermark](pattern::watermark), which is
+    /// then put on again after the picture was adjusted.
+    fn is_marked(&self) -> bool {
+        false
+    }
+
     /// Prepares for frames of `layout`. Called at STREAMON, off the frame
     /// path: this is where a source may allocate.
     fn prepare(&mut self, layout: &Layout);
+
+    /// As [`prepare`](Self::prepare), for frames that are made into something
+    /// else, `shown`, before anybody sees them.
+    fn prepare_for(&mut self, layout: &Layout, _shown: &Layout) {
+        self.prepare(layout);
+    }
 
     /// Begins a frame. Must not allocate.
     fn begin(&mut self, frame: &FrameInfo) -> Begun;
@@ -132,14 +150,16 @@ mod tests {
         assert!(open("pattern").is_ok());
         assert!(open("pattern:bars").is_ok());
         for (spec, message) in [
-            ("pattern:", "there is no pattern \"\"; try pattern:bars"),
-            ("pattern:x", "there is no pattern \"x\"; try pattern:bars"),
-            (
-                "y5m:f",
-                "there is no kind of source \"y5m\"; try pattern:bars",
-            ),
+            ("pattern:", "there is no pattern \"\""),
+            ("pattern:x", "there is no pattern \"x\""),
+            ("y5m:f", "there is no kind of source \"y5m\""),
         ] {
-            assert_eq!(open(spec).err().unwrap().to_string(), message);
+            let names = "pattern:bars, pattern:ramp, pattern:checkerboard, pattern:solid, \
+                         pattern:moving, pattern:noise, pattern:integrity";
+            assert_eq!(
+                open(spec).err().unwrap().to_string(),
+                format!("{message}; try {names}")
+            );
         }
     }
 }

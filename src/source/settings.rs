@@ -60,17 +60,17 @@ pub struct Settings {
     pub test_pattern: Option<usize>,
     /// V4L2_CID_JPEG_COMPRESSION_QUALITY, 1 to 100.
     pub quality: u8,
-    /// Pixels that moving patterns move by from frame to frame.
+    /// Pixels that the pattern `moving` moves by from frame to frame.
     pub motion: u32,
     /// What is written over the picture: bits of [`overlay`].
     pub overlay: u32,
-    /// A line written over the picture; none if empty.
+    /// A line that a pattern writes over its picture; none if empty.
     pub text: String,
-    /// Seed of patterns that are random.
+    /// Seed of the pattern `noise`.
     pub noise_seed: i64,
 }
 
-/// What a test pattern writes over its picture.
+/// What a pattern writes over its picture, `integrity` excepted.
 pub mod overlay {
     /// The plate with the time of day.
     pub const CLOCK: u32 = 1;

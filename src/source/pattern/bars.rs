@@ -1,5 +1,5 @@
 //! The test card: colour bars in the proportions of SMPTE RP 219, a grey ramp
-//! that runs, and a [`Plate`] in the middle.
+//! that runs.
 //!
 //! ```text
 //! 7/12  grey, yellow, cyan, green, magenta, red, blue, all of 75 %
@@ -13,18 +13,20 @@
 
 use std::time::Duration;
 
-use super::canvas::{Ink, Row};
-use super::plate::Plate;
+use super::canvas::Ink;
+use super::lines::{Lines, even};
+use super::{Knobs, Painting};
 use crate::source::FrameInfo;
-use crate::source::layout::{Layout, PlaneLayout};
+use crate::source::layout::Layout;
 
-const GREY: Ink = Ink::grey(191);
-const YELLOW: Ink = Ink::rgb(191, 191, 0);
-const CYAN: Ink = Ink::rgb(0, 191, 191);
-const GREEN: Ink = Ink::rgb(0, 191, 0);
-const MAGENTA: Ink = Ink::rgb(191, 0, 191);
-const RED: Ink = Ink::rgb(191, 0, 0);
-const BLUE: Ink = Ink::rgb(0, 0, 191);
+/// The colours of the bars, all of 75 %.
+pub const GREY: Ink = Ink::grey(191);
+pub const YELLOW: Ink = Ink::rgb(191, 191, 0);
+pub const CYAN: Ink = Ink::rgb(0, 191, 191);
+pub const GREEN: Ink = Ink::rgb(0, 191, 0);
+pub const MAGENTA: Ink = Ink::rgb(191, 0, 191);
+pub const RED: Ink = Ink::rgb(191, 0, 0);
+pub const BLUE: Ink = Ink::rgb(0, 0, 191);
 const BLACK: Ink = Ink::grey(0);
 const WHITE: Ink = Ink::grey(255);
 const MINUS_I: Ink = Ink::rgb(0, 33, 76);
@@ -81,78 +83,20 @@ pub struct Bars {
     /// First line of the band that is upside down, of the ramp, and of the
     /// lowest band; all even.
     edges: [u32; 3],
-    planes: Vec<Lines>,
+    bands: Lines,
+    /// One twice as long as the picture is wide.
+    ramp: Lines,
     /// How far the ramp is moved, in pixels; even.
     shift: u32,
-    plate: Plate,
-}
-
-/// The lines of a plane that are made once.
-#[derive(Debug)]
-struct Lines {
-    layout: PlaneLayout,
-    bands: [Vec<u8>; BANDS.len()],
-    ramp: Vec<u8>,
 }
 
 impl Bars {
     /// The card for frames of that layout.
     pub fn new(layout: &Layout) -> Self {
         let (width, height) = (layout.width, layout.height);
-        Self {
-            width,
-            edges: [7, 8, 9].map(|twelfths| even(height * twelfths / 12)),
-            planes: layout.planes().map(|p| Lines::new(p, width)).collect(),
-            shift: 0,
-            plate: Plate::new(layout),
-        }
-    }
-
-    /// Moves what moves to where it is in `frame`.
-    pub fn begin(&mut self, frame: &FrameInfo) {
-        let round = frame.elapsed.as_millis() % RAMP_PERIOD.as_millis();
-        let moved = round * u128::from(self.width) / RAMP_PERIOD.as_millis();
-        self.shift = even(self.width - moved as u32);
-        self.plate.begin(frame);
-    }
-
-    /// A line of a plane where it can be taken as it is.
-    pub fn ready(&self, plane: usize, line: usize) -> Option<&[u8]> {
-        let lines = &self.planes[plane];
-        let y = line as u32 * lines.layout.format.lines;
-        (!self.plate.touches(y)).then(|| self.ground(lines, y))
-    }
-
-    /// Paints a line of a plane into `out`, which is as long as the line.
-    pub fn paint(&self, plane: usize, line: usize, out: &mut [u8]) {
-        let lines = &self.planes[plane];
-        let y = line as u32 * lines.layout.format.lines;
-        out.copy_from_slice(self.ground(lines, y));
-        let mut row = Row::new(out, lines.layout.format);
-        self.plate.paint(&mut row, y, lines.layout.format.lines);
-    }
-
-    /// The line of a plane that lies at line `y` of the picture, without the
-    /// plate.
-    fn ground<'a>(&self, lines: &'a Lines, y: u32) -> &'a [u8] {
-        match self.edges.iter().filter(|edge| y >= **edge).count() {
-            2 => {
-                let format = lines.layout.format;
-                let start = (self.shift / format.pixels) as usize * format.samples.len();
-                &lines.ramp[start..][..lines.layout.stride]
-            }
-            band => &lines.bands[band.min(LOWEST)],
-        }
-    }
-}
-
-impl Lines {
-    fn new(layout: PlaneLayout, width: u32) -> Self {
-        let bands = BANDS.map(|band| {
-            let mut line = vec![0; layout.stride];
-            let mut row = Row::new(&mut line, layout.format);
+        let bands = Lines::new(layout, width, BANDS.len(), |band, row| {
             let mut parts = 0;
-            for (ink, part) in band {
+            for (ink, part) in BANDS[band] {
                 let start = even(width * parts / BAND_WIDTH);
                 parts += part;
                 let end = match parts {
@@ -162,25 +106,37 @@ impl Lines {
                 };
                 row.fill(start as i32, end as i32, *ink);
             }
-            line
         });
-        let mut ramp = vec![0; layout.stride * 2];
-        let mut row = Row::new(&mut ramp, layout.format);
-        for x in 0..width * 2 {
-            let level = x % width * 255 / (width - 1);
-            row.fill(x as i32, x as i32 + 1, Ink::grey(level as u8));
-        }
+        let ramp = Lines::new(layout, width * 2, 1, |_, row| {
+            for x in 0..width * 2 {
+                let level = x % width * 255 / (width - 1);
+                row.fill(x as i32, x as i32 + 1, Ink::grey(level as u8));
+            }
+        });
         Self {
-            layout,
+            width,
+            edges: [7, 8, 9].map(|twelfths| even(height * twelfths / 12)),
             bands,
             ramp,
+            shift: 0,
         }
     }
 }
 
-/// The even number at or below; chroma is shared by two pixels and lines.
-fn even(value: u32) -> u32 {
-    value & !1
+impl Painting for Bars {
+    fn begin(&mut self, frame: &FrameInfo, _: &Knobs) {
+        let round = frame.elapsed.as_millis() % RAMP_PERIOD.as_millis();
+        let moved = round * u128::from(self.width) / RAMP_PERIOD.as_millis();
+        self.shift = even(self.width - moved as u32);
+    }
+
+    fn paint(&self, plane: usize, y: u32, column: usize, out: &mut [u8]) {
+        let line = match self.edges.iter().filter(|edge| y >= **edge).count() {
+            2 => self.ramp.get(plane, 0, self.shift),
+            band => self.bands.get(plane, band.min(LOWEST), 0),
+        };
+        out.copy_from_slice(&line[column..][..out.len()]);
+    }
 }
 
 #[cfg(test)]

@@ -1,78 +1,238 @@
 //! Pictures that are drawn: test patterns.
 //!
-//! A pattern paints whole lines. This module cuts them into the pieces that
-//! the card asks for, and gives every page its [watermark].
+//! | name | picture |
+//! |---|---|
+//! | `bars` | colour bars, a grey ramp that runs, steps around black |
+//! | `ramp` | all levels from left to right: grey, red, green and blue |
+//! | `checkerboard` | black and white squares |
+//! | `solid` | one colour, orange |
+//! | `moving` | coloured squares that move |
+//! | `noise` | bytes that follow from a seed and the sequence number |
+//! | `integrity` | [lines](integrity) that say which one they are |
+//!
+//! A pattern paints pieces of lines. This module puts them together to the
+//! pieces that the card asks for, and writes over them what the settings ask
+//! for. As most of these pictures repeat, or a plate that lies over them does,
+//! it gives every page its [watermark], except in `integrity`, which needs
+//! none.
 
+pub mod integrity;
 pub mod watermark;
 
 pub(crate) mod canvas;
 pub(crate) mod text;
 
 mod bars;
+mod caption;
+mod checkerboard;
+mod lines;
+mod moving;
+mod noise;
 mod plate;
+mod ramp;
+mod solid;
+
+use std::fmt::Debug;
 
 use super::layout::{Layout, MemoryPlane, PlaneLayout};
-use super::{Begun, FrameInfo, Source};
-use bars::Bars;
+use super::{Begun, FrameInfo, Settings, Source};
+use canvas::Row;
+use caption::Caption;
+use plate::Plate;
 use watermark::Watermark;
 
 /// The patterns that there are, by name; the first is the default.
-pub const NAMES: &[&str] = &["bars"];
+pub const NAMES: &[&str] = &[
+    "bars",
+    "ramp",
+    "checkerboard",
+    "solid",
+    "moving",
+    "noise",
+    "integrity",
+];
+
+/// A picture that is painted by pieces of its lines.
+trait Painting: Debug + Send {
+    /// Moves what moves to where it is in that frame.
+    fn begin(&mut self, _frame: &FrameInfo, _knobs: &Knobs) {}
+
+    /// Paints a part of the line of a colour plane that begins at line `y` of
+    /// the picture, from byte `column` on; no more than the line has.
+    fn paint(&self, plane: usize, y: u32, column: usize, out: &mut [u8]);
+}
+
+/// The settings that concern patterns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Knobs {
+    motion: u32,
+    noise_seed: i64,
+    overlay: u32,
+    text: String,
+}
+
+impl From<&Settings> for Knobs {
+    fn from(settings: &Settings) -> Self {
+        Self {
+            motion: settings.motion,
+            noise_seed: settings.noise_seed,
+            overlay: settings.overlay,
+            text: settings.text.clone(),
+        }
+    }
+}
 
 /// A test pattern as a source. Before [`Source::prepare`] it is black.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Pattern {
+    kind: Kind,
+    knobs: Knobs,
     picture: Option<Picture>,
 }
+
+/// Which pattern, in the order of [`NAMES`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Bars,
+    Ramp,
+    Checkerboard,
+    Solid,
+    Moving,
+    Noise,
+    Integrity,
+}
+
+const KINDS: [Kind; NAMES.len()] = [
+    Kind::Bars,
+    Kind::Ramp,
+    Kind::Checkerboard,
+    Kind::Solid,
+    Kind::Moving,
+    Kind::Noise,
+    Kind::Integrity,
+];
 
 /// A pattern made ready for one layout.
 #[derive(Debug)]
 struct Picture {
-    bars: Bars,
+    content: Content,
     planes: Vec<PlaneLayout>,
     memory: Vec<MemoryPlane>,
     sizeimage: u32,
+    /// What the frames are for, of which the plate tells.
+    shown: Layout,
+}
+
+/// Where a picture's bytes come from.
+#[derive(Debug)]
+enum Content {
+    /// The lines of [`integrity`], of this frame.
+    Lines(integrity::Line),
+    Painted(Box<Painted>),
+}
+
+/// A picture and what is written over it.
+#[derive(Debug)]
+struct Painted {
+    painting: Box<dyn Painting>,
+    plate: Option<Plate>,
+    caption: Option<Caption>,
     mark: Watermark,
     /// The line that was painted last, of which a piece may still be wanted.
     line: Vec<u8>,
     /// Its plane and number.
-    painted: Option<(usize, usize)>,
+    current: Option<(usize, usize)>,
+}
+
+impl Default for Pattern {
+    fn default() -> Self {
+        Self::numbered(0).unwrap_or_else(|| unreachable!("there are patterns"))
+    }
 }
 
 impl Pattern {
     /// The pattern of that name, if there is one.
     pub fn named(name: &str) -> Option<Self> {
-        NAMES.contains(&name).then(Self::default)
+        Self::numbered(NAMES.iter().position(|known| *known == name)?)
+    }
+
+    /// The pattern at that place in [`NAMES`], if there is one.
+    pub fn numbered(number: usize) -> Option<Self> {
+        Some(Self {
+            kind: *KINDS.get(number)?,
+            knobs: Knobs::from(&Settings::default()),
+            picture: None,
+        })
+    }
+}
+
+impl Kind {
+    fn content(self, layout: &Layout) -> Content {
+        let painting: Box<dyn Painting> = match self {
+            Self::Bars => Box::new(bars::Bars::new(layout)),
+            Self::Ramp => Box::new(ramp::Ramp::new(layout)),
+            Self::Checkerboard => Box::new(checkerboard::Checkerboard::new(layout)),
+            Self::Solid => Box::new(solid::Solid::new(layout)),
+            Self::Moving => Box::new(moving::Moving::new(layout)),
+            Self::Noise => Box::new(noise::Noise::default()),
+            Self::Integrity => return Content::Lines(integrity::Line::default()),
+        };
+        let longest = layout.planes().map(|plane| plane.stride).max();
+        Content::Painted(Box::new(Painted {
+            painting,
+            plate: None,
+            caption: None,
+            mark: Watermark::default(),
+            line: vec![0; longest.unwrap_or(0)],
+            current: None,
+        }))
     }
 }
 
 impl Source for Pattern {
+    fn is_exact(&self) -> bool {
+        self.kind == Kind::Integrity
+    }
+
+    fn is_marked(&self) -> bool {
+        self.kind != Kind::Integrity
+    }
+
+    fn set(&mut self, settings: &Settings) {
+        self.knobs = settings.into();
+        if let Some(picture) = &mut self.picture {
+            picture.set(&self.knobs);
+        }
+    }
+
     fn prepare(&mut self, layout: &Layout) {
-        let planes: Vec<_> = layout.planes().collect();
-        let longest = planes.iter().map(|plane| plane.stride).max();
-        self.picture = Some(Picture {
-            bars: Bars::new(layout),
-            line: vec![0; longest.unwrap_or(0)],
-            planes,
+        self.prepare_for(layout, layout);
+    }
+
+    fn prepare_for(&mut self, layout: &Layout, shown: &Layout) {
+        let picture = self.picture.insert(Picture {
+            content: self.kind.content(layout),
+            planes: layout.planes().collect(),
             memory: layout.memory_planes().collect(),
             sizeimage: layout.sizeimage,
-            mark: Watermark::default(),
-            painted: None,
+            shown: *shown,
         });
+        picture.set(&self.knobs);
     }
 
     fn begin(&mut self, frame: &FrameInfo) -> Begun {
-        if let Some(picture) = &mut self.picture {
-            picture.bars.begin(frame);
-            picture.painted = None;
-            picture.mark = Watermark {
-                sequence: frame.sequence,
-                // Modulo 2^32, as the watermark says.
-                millis: frame.wall.as_millis() as u32,
-            };
+        let Some(picture) = &mut self.picture else {
+            return Begun::Frame { bytes: 0 };
+        };
+        match &mut picture.content {
+            Content::Lines(line) => {
+                line.stream = frame.stream;
+                line.sequence = frame.sequence;
+            }
+            Content::Painted(painted) => painted.begin(frame, &self.knobs),
         }
         Begun::Frame {
-            bytes: self.picture.as_ref().map_or(0, |picture| picture.sizeimage),
+            bytes: picture.sizeimage,
         }
     }
 
@@ -85,53 +245,110 @@ impl Source for Pattern {
 }
 
 impl Picture {
+    fn set(&mut self, knobs: &Knobs) {
+        if let Content::Painted(painted) = &mut self.content {
+            painted.plate = Plate::new(&self.shown, knobs.overlay);
+            painted.caption =
+                (!knobs.text.is_empty()).then(|| Caption::new(&knobs.text, &self.shown));
+            painted.current = None;
+        }
+    }
+
     fn fill(&mut self, offset: usize, out: &mut [u8]) {
+        // Pages, and lines of `integrity`, are those of the memory that the
+        // bytes lie in.
+        let memory = self
+            .memory
+            .iter()
+            .rposition(|p| p.offset as usize <= offset);
+        let Some(number) = memory else {
+            out.fill(0);
+            return;
+        };
+        let memory = self.memory[number];
+        let within = offset - memory.offset as usize;
+        match &mut self.content {
+            Content::Lines(line) => {
+                let line = integrity::Line {
+                    plane: number as u8, // three at most
+                    ..*line
+                };
+                line.fill(within, out);
+            }
+            Content::Painted(painted) => {
+                painted.fill(&self.planes, offset, out);
+                painted.mark.apply(memory.sizeimage as usize, within, out);
+            }
+        }
+    }
+}
+
+impl Painted {
+    fn begin(&mut self, frame: &FrameInfo, knobs: &Knobs) {
+        self.painting.begin(frame, knobs);
+        if let Some(plate) = &mut self.plate {
+            plate.begin(frame);
+        }
+        self.current = None;
+        self.mark = Watermark::of(frame);
+    }
+
+    fn fill(&mut self, planes: &[PlaneLayout], offset: usize, out: &mut [u8]) {
         let mut done = 0;
         while done < out.len() {
-            let at = offset + done;
-            let Some((plane, line, column)) = self.place(at) else {
+            let Some((plane, line, column)) = place(planes, offset + done) else {
                 out[done..].fill(0);
                 return;
             };
-            let stride = self.planes[plane].stride;
-            let len = (stride - column).min(out.len() - done);
-            self.piece(plane, line, column, &mut out[done..done + len]);
+            let len = (planes[plane].stride - column).min(out.len() - done);
+            let piece = &mut out[done..done + len];
+            self.piece(&planes[plane], (plane, line), column, piece);
             done += len;
         }
-        // Pages are those of the memory that the bytes lie in.
-        if let Some(plane) = self.memory.iter().rfind(|p| p.offset as usize <= offset) {
-            let within = offset - plane.offset as usize;
-            self.mark.apply(plane.sizeimage as usize, within, out);
+    }
+
+    /// Paints the part of a line, given by its plane and number, that begins
+    /// at `column`.
+    fn piece(&mut self, layout: &PlaneLayout, line: (usize, usize), column: usize, out: &mut [u8]) {
+        let y = line.1 as u32 * layout.format.lines;
+        let plate = self.plate.as_ref().filter(|plate| plate.touches(y));
+        let caption = self.caption.as_ref().filter(|caption| caption.touches(y));
+        if plate.is_none() && caption.is_none() {
+            self.painting.paint(line.0, y, column, out);
+            return;
         }
-    }
-
-    /// The plane, its line and the byte of that line which lie at a byte of
-    /// the frame.
-    fn place(&self, at: usize) -> Option<(usize, usize, usize)> {
-        let number = self.planes.iter().rposition(|plane| plane.offset <= at)?;
-        let plane = &self.planes[number];
-        let (line, column) = (
-            (at - plane.offset) / plane.stride,
-            (at - plane.offset) % plane.stride,
-        );
-        (line < plane.lines).then_some((number, line, column))
-    }
-
-    /// Copies or paints the part of a line that begins at `column`.
-    fn piece(&mut self, plane: usize, line: usize, column: usize, out: &mut [u8]) {
-        let stride = self.planes[plane].stride;
-        if let Some(bytes) = self.bars.ready(plane, line) {
-            out.copy_from_slice(&bytes[column..column + out.len()]);
-        } else if out.len() == stride {
-            self.bars.paint(plane, line, out);
-        } else {
-            if self.painted != Some((plane, line)) {
-                self.bars.paint(plane, line, &mut self.line[..stride]);
-                self.painted = Some((plane, line));
+        let whole = |out: &mut [u8]| {
+            self.painting.paint(line.0, y, 0, out);
+            let mut row = Row::new(out, layout.format);
+            if let Some(plate) = plate {
+                plate.paint(&mut row, y, layout.format.lines);
             }
-            out.copy_from_slice(&self.line[column..column + out.len()]);
+            if let Some(caption) = caption {
+                caption.paint(&mut row, y);
+            }
+        };
+        if out.len() == layout.stride {
+            whole(out);
+            return;
         }
+        if self.current != Some(line) {
+            whole(&mut self.line[..layout.stride]);
+            self.current = Some(line);
+        }
+        out.copy_from_slice(&self.line[column..][..out.len()]);
     }
+}
+
+/// The plane, its line and the byte of that line which lie at a byte of the
+/// frame.
+fn place(planes: &[PlaneLayout], at: usize) -> Option<(usize, usize, usize)> {
+    let number = planes.iter().rposition(|plane| plane.offset <= at)?;
+    let plane = &planes[number];
+    let (line, column) = (
+        (at - plane.offset) / plane.stride,
+        (at - plane.offset) % plane.stride,
+    );
+    (line < plane.lines).then_some((number, line, column))
 }
 
 #[cfg(test)]

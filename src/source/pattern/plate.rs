@@ -1,4 +1,4 @@
-//! The plate in the middle of the test card: the name, the time of day and the
+//! The plate in the middle of a test pattern: the name, the time of day and the
 //! sequence number, on a studio clock where there is room for one, else on a
 //! plain panel with as much of them as fits.
 
@@ -8,6 +8,7 @@ use super::canvas::{Ink, Row};
 use super::text::{Face, Words, columns_of, height_of};
 use crate::source::FrameInfo;
 use crate::source::layout::Layout;
+use crate::source::settings::overlay;
 
 const GROUND: Ink = Ink::grey(16);
 const WHITE: Ink = Ink::grey(255);
@@ -167,11 +168,18 @@ const GAP: usize = 2;
 const MARGIN: usize = 3;
 
 impl Plate {
-    /// The plate for frames of that layout.
-    pub fn new(layout: &Layout) -> Self {
-        let mut plate = Self::dial(layout).unwrap_or_else(|| Self::panel(layout));
+    /// The plate for frames of that layout, with what the bits of [`overlay`]
+    /// say; none if that is nothing.
+    pub fn new(layout: &Layout, bits: u32) -> Option<Self> {
+        let bits = bits & overlay::ALL;
+        let dial = match bits {
+            0 => return None,
+            overlay::ALL => Self::dial(layout),
+            _ => None,
+        };
+        let mut plate = dial.unwrap_or_else(|| Self::panel(layout, bits));
         plate.begin(&FrameInfo::default());
-        plate
+        Some(plate)
     }
 
     /// A dial, where it is large enough for the time of day.
@@ -208,20 +216,30 @@ impl Plate {
     }
 
     /// A panel with as many lines of text as fit.
-    fn panel(layout: &Layout) -> Self {
+    fn panel(layout: &Layout, bits: u32) -> Self {
         use Saying::{Name, Sequence, ShortTime, Time};
         let (width, height) = (layout.width as usize, layout.height as usize);
         let sequence = Sequence {
             digits: (width / 8).min(10),
         };
-        let choices: [&[Saying]; 6] = [
-            &[Name, Time, sequence],
-            &[Name, ShortTime, sequence],
-            &[Time, sequence],
-            &[ShortTime, sequence],
-            &[Name, sequence],
-            &[sequence],
-        ];
+        let choices: &[&[Saying]] = match bits {
+            overlay::CLOCK => &[
+                &[Name, Time],
+                &[Name, ShortTime],
+                &[Time],
+                &[ShortTime],
+                &[Name],
+            ],
+            overlay::COUNTER => &[&[Name, sequence], &[sequence]],
+            _ => &[
+                &[Name, Time, sequence],
+                &[Name, ShortTime, sequence],
+                &[Time, sequence],
+                &[ShortTime, sequence],
+                &[Name, sequence],
+                &[sequence],
+            ],
+        };
         // Width, and lines from one text to the next, at a scale.
         let size = |sayings: &[Saying], scale: usize| {
             let columns = |s: &Saying| columns_of(s.words(&FrameInfo::default()).as_bytes());
@@ -233,7 +251,8 @@ impl Plate {
             across <= width && sayings.len() * step - GAP * scale <= height
         };
         let sayings = choices
-            .into_iter()
+            .iter()
+            .copied()
             .find(|sayings| fits(sayings, 1, width, height))
             .unwrap_or(choices[choices.len() - 1]);
         let scale = (2..)

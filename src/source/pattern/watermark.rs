@@ -20,6 +20,8 @@
 
 use std::ops::Range;
 
+use crate::source::FrameInfo;
+
 /// Bytes of a page; the last one of a frame has what is left.
 pub const PAGE: usize = 4096;
 
@@ -39,6 +41,15 @@ pub struct Watermark {
 }
 
 impl Watermark {
+    /// The mark of that frame.
+    pub fn of(frame: &FrameInfo) -> Self {
+        Self {
+            sequence: frame.sequence,
+            // Modulo 2^32.
+            millis: frame.wall.as_millis() as u32,
+        }
+    }
+
     /// Marks `out`, which begins at byte `offset` of a frame of `frame` bytes.
     pub fn apply(self, frame: usize, offset: usize, out: &mut [u8]) {
         let end = offset + out.len();

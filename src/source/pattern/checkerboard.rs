@@ -1,0 +1,41 @@
+//! The checkerboard: black and white squares, the first of them white, eight
+//! to the shorter side of the picture.
+
+use super::Painting;
+use super::canvas::Ink;
+use super::lines::{Lines, even};
+use crate::source::layout::Layout;
+
+/// The checkerboard.
+#[derive(Debug)]
+pub struct Checkerboard {
+    /// One that begins with white, and one that begins with black.
+    lines: Lines,
+    side: u32,
+}
+
+/// The side of a square, in pixels; even.
+pub fn side(layout: &Layout) -> u32 {
+    even(layout.width.min(layout.height) / 8)
+}
+
+impl Checkerboard {
+    /// The checkerboard for frames of that layout.
+    pub fn new(layout: &Layout) -> Self {
+        let side = side(layout);
+        let lines = Lines::new(layout, layout.width, 2, |first, row| {
+            for (square, x) in (0..layout.width).step_by(side as usize).enumerate() {
+                let level = if (square + first) % 2 == 0 { 255 } else { 0 };
+                row.fill(x as i32, (x + side) as i32, Ink::grey(level));
+            }
+        });
+        Self { lines, side }
+    }
+}
+
+impl Painting for Checkerboard {
+    fn paint(&self, plane: usize, y: u32, column: usize, out: &mut [u8]) {
+        let line = self.lines.get(plane, (y / self.side % 2) as usize, 0);
+        out.copy_from_slice(&line[column..][..out.len()]);
+    }
+}

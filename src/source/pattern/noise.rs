@@ -1,0 +1,51 @@
+//! Noise: bytes as if thrown by dice, others in each frame, and the same again
+//! for the same seed, sequence number and layout.
+
+use super::{Knobs, Painting};
+use crate::source::FrameInfo;
+
+/// Noise.
+#[derive(Debug, Default)]
+pub struct Noise {
+    /// What the frame's bytes follow from.
+    key: u64,
+}
+
+/// The increment of SplitMix64, 2^64 over the golden ratio.
+const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// The output function of SplitMix64 (Steele, Lea, Flood: Fast splittable
+/// pseudorandom number generators).
+pub fn mixed(mut x: u64) -> u64 {
+    x = (x ^ x >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ x >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ x >> 31
+}
+
+impl Painting for Noise {
+    fn begin(&mut self, frame: &FrameInfo, knobs: &Knobs) {
+        // The seed is a number of 64 bits, whatever its sign.
+        let seed = mixed(knobs.noise_seed as u64);
+        self.key = mixed(seed.wrapping_add(GOLDEN.wrapping_mul(u64::from(frame.sequence) + 1)));
+    }
+
+    fn paint(&self, plane: usize, y: u32, column: usize, out: &mut [u8]) {
+        let line = mixed(self.key ^ ((plane as u64) << 32 | u64::from(y)));
+        let word = |number: usize| {
+            mixed(line.wrapping_add(GOLDEN.wrapping_mul(number as u64 + 1))).to_le_bytes()
+        };
+        let mut number = column / 8;
+        let head = (column.next_multiple_of(8) - column).min(out.len());
+        let (head, rest) = out.split_at_mut(head);
+        if !head.is_empty() {
+            head.copy_from_slice(&word(number)[column % 8..][..head.len()]);
+            number += 1;
+        }
+        let (words, tail) = rest.as_chunks_mut();
+        for bytes in words {
+            *bytes = word(number);
+            number += 1;
+        }
+        tail.copy_from_slice(&word(number)[..tail.len()]);
+    }
+}

@@ -1,0 +1,32 @@
+//! One colour: an orange whose red, green and blue differ enough for any two
+//! that are exchanged to be seen.
+
+use super::Painting;
+use super::canvas::Ink;
+use super::lines::Lines;
+use crate::source::layout::Layout;
+
+/// The colour.
+pub const COLOUR: Ink = Ink::rgb(224, 128, 32);
+
+/// A picture of one colour.
+#[derive(Debug)]
+pub struct Solid {
+    lines: Lines,
+}
+
+impl Solid {
+    /// The picture for frames of that layout.
+    pub fn new(layout: &Layout) -> Self {
+        let end = layout.width as i32;
+        Self {
+            lines: Lines::new(layout, layout.width, 1, |_, row| row.fill(0, end, COLOUR)),
+        }
+    }
+}
+
+impl Painting for Solid {
+    fn paint(&self, plane: usize, _y: u32, column: usize, out: &mut [u8]) {
+        out.copy_from_slice(&self.lines.get(plane, 0, 0)[column..][..out.len()]);
+    }
+}
