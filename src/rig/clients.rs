@@ -118,17 +118,62 @@ impl IoMode {
     }
 }
 
-/// A raw format by its V4L2 name, its GStreamer name (video/x-raw), and its
-/// FFmpeg name (pix_fmt) where the v4l2 input of FFmpeg 7.1 has it.
-const RAW: &[(&str, &str, Option<&str>)] = &[
-    ("YUYV", "YUY2", Some("yuyv422")),
-    ("NV12", "NV12", Some("nv12")),
-    ("RGB3", "RGB", Some("rgb24")),
-    ("GREY", "GRAY8", Some("gray")),
+/// What the clients call a raw format. Neither of them has VYUY.
+struct RawFormat {
+    /// Its V4L2 name.
+    name: &'static str,
+    /// GStreamer's, of video/x-raw.
+    gstreamer: &'static str,
+    /// Whether GStreamer's `videoflip` has it.
+    flips: bool,
+    /// FFmpeg's pix_fmt, where the v4l2 input of FFmpeg 7.1 can be told to take
+    /// it. It would take YU12 for YV12, and has no YVYU, VYUY or NV21.
+    ffmpeg: Option<&'static str>,
+}
+
+const RAW: [RawFormat; 16] = [
+    raw("YUYV", "YUY2", true, Some("yuyv422")),
+    raw("UYVY", "UYVY", true, Some("uyvy422")),
+    raw("YVYU", "YVYU", true, None),
+    raw("RGB3", "RGB", true, Some("rgb24")),
+    raw("BGR3", "BGR", true, Some("bgr24")),
+    raw("XR24", "BGRx", true, Some("bgr0")),
+    raw("BX24", "xRGB", true, Some("0rgb")),
+    raw("RGBP", "RGB16", false, Some("rgb565le")),
+    raw("GREY", "GRAY8", true, Some("gray")),
+    raw("Y16", "GRAY16_LE", true, Some("gray16le")),
+    raw("NV12", "NV12", true, Some("nv12")),
+    raw("NV21", "NV21", true, None),
+    raw("NV16", "NV16", false, Some("nv16")),
+    raw("YU12", "I420", true, Some("yuv420p")),
+    raw("YV12", "YV12", true, None),
+    raw("422P", "Y42B", false, Some("yuv422p")),
 ];
 
+const fn raw(
+    name: &'static str,
+    gstreamer: &'static str,
+    flips: bool,
+    ffmpeg: Option<&'static str>,
+) -> RawFormat {
+    RawFormat {
+        name,
+        gstreamer,
+        flips,
+        ffmpeg,
+    }
+}
+
+impl RawFormat {
+    fn of(layout: &Layout) -> Option<&'static Self> {
+        let name = layout.format.name();
+        RAW.iter().find(|format| format.name == name)
+    }
+}
+
 /// Captures `frames` frames with GStreamer's `v4l2src` and writes them as they
-/// are to the file `to`; nothing for a format that GStreamer does not have.
+/// are to the file `to`; nothing for a format that GStreamer, or its `videoflip`
+/// where that is needed, does not have.
 ///
 /// GStreamer rounds the lines of its frames up to four bytes: a format and size
 /// for which the card does not is written with padding that it did not send.
@@ -136,7 +181,10 @@ const RAW: &[(&str, &str, Option<&str>)] = &[
 /// In [`IoMode::Userptr`] the source takes the memory of the element behind it,
 /// and a file has none. Two flips that undo each other do, and change nothing.
 pub fn gstreamer(layout: &Layout, fps: u32, mode: IoMode, frames: u32, to: &str) -> Option<Run> {
-    let (_, format, _) = raw(layout)?;
+    let format = RawFormat::of(layout)?;
+    if mode == IoMode::Userptr && !format.flips {
+        return None;
+    }
     let source = [
         "v4l2src",
         "device=/dev/video0",
@@ -145,8 +193,8 @@ pub fn gstreamer(layout: &Layout, fps: u32, mode: IoMode, frames: u32, to: &str)
     ]
     .join(" ");
     let caps = format!(
-        "video/x-raw,format={format},width={},height={},framerate={fps}/1",
-        layout.width, layout.height
+        "video/x-raw,format={},width={},height={},framerate={fps}/1",
+        format.gstreamer, layout.width, layout.height
     );
     let sink = format!("filesink location={to}");
     let flip = "videoflip video-direction=vert";
@@ -162,14 +210,14 @@ pub fn gstreamer(layout: &Layout, fps: u32, mode: IoMode, frames: u32, to: &str)
 /// buffers, and writes them as they are to the file `to`; nothing for a format
 /// that it does not have.
 pub fn ffmpeg(layout: &Layout, fps: u32, frames: u32, to: &str) -> Option<Run> {
-    let (_, _, format) = raw(layout)?;
+    let format = RawFormat::of(layout)?.ffmpeg?;
     let size = format!("{}x{}", layout.width, layout.height);
     let (fps, frames) = (fps.to_string(), frames.to_string());
     let input = [
         "-f",
         "v4l2",
         "-input_format",
-        format?,
+        format,
         "-video_size",
         &size,
         "-framerate",
@@ -190,11 +238,6 @@ pub fn ffmpeg(layout: &Layout, fps: u32, frames: u32, to: &str) -> Option<Run> {
     ];
     let ffmpeg = ["ffmpeg", "-hide_banner", "-nostdin", "-loglevel", "warning"];
     Some(Run::new(words(&[&ffmpeg[..], &input, &output].concat())))
-}
-
-fn raw(layout: &Layout) -> Option<(&'static str, &'static str, Option<&'static str>)> {
-    let name = layout.format.name();
-    RAW.iter().find(|(v4l2, ..)| *v4l2 == name).copied()
 }
 
 fn words(words: &[&str]) -> Vec<String> {

@@ -16,7 +16,7 @@ use pinhole::source::{Layout, PixelFormat};
 use crate::bed::{Bed, LIMIT};
 
 /// Frames of a capture.
-const FRAMES: u32 = 12;
+const FRAMES: u32 = 8;
 
 /// Frames a second.
 const FPS: u32 = 30;
@@ -102,6 +102,15 @@ impl Studio {
     }
 }
 
+/// The raw formats that the card offers, each at a size at which no client pads
+/// its lines.
+fn layouts() -> impl Iterator<Item = Layout> {
+    PixelFormat::ALL
+        .into_iter()
+        .filter(|format| !format.is_compressed() && !format.is_separate())
+        .map(|format| Layout::new(format, 352, 288))
+}
+
 /// Pages were pinned while the client ran, all of a buffer's at least, and are
 /// not any more.
 fn were_pinned(answer: &RunAnswer, layout: &Layout) {
@@ -113,30 +122,38 @@ fn were_pinned(answer: &RunAnswer, layout: &Layout) {
 
 #[test]
 #[ignore = "boots a guest"]
-fn gstreamer_captures_every_format_in_every_kind_of_memory() {
+fn gstreamer_captures_every_format_in_all_kinds_of_memory() {
     let studio = Studio::open("trixie");
-    for format in PixelFormat::ALL {
-        let layout = Layout::new(format, 640, 480);
-        for mode in IoMode::ALL {
-            let client = gstreamer(&layout, FPS, mode, FRAMES, FILE).unwrap();
+    let mut captures = [0; IoMode::ALL.len()];
+    for layout in layouts() {
+        for (mode, captures) in IoMode::ALL.into_iter().zip(&mut captures) {
+            let Some(client) = gstreamer(&layout, FPS, mode, FRAMES, FILE) else {
+                continue;
+            };
+            *captures += 1;
             let answer = studio.verify(client, &layout);
             if mode == IoMode::Userptr {
                 were_pinned(&answer, &layout);
             }
         }
     }
+    // What it flips for user pointers is not every format.
+    assert_eq!(captures, [16, 16, 13, 16]);
     studio.close();
 }
 
 #[test]
 #[ignore = "boots a guest"]
-fn ffmpeg_captures_every_format() {
+fn ffmpeg_captures_every_format_that_it_has() {
     let studio = Studio::open("trixie");
-    for format in PixelFormat::ALL {
-        let layout = Layout::new(format, 640, 480);
-        let client = ffmpeg(&layout, FPS, FRAMES, FILE).unwrap();
-        studio.verify(client, &layout);
+    let mut captures = 0;
+    for layout in layouts() {
+        if let Some(client) = ffmpeg(&layout, FPS, FRAMES, FILE) {
+            captures += 1;
+            studio.verify(client, &layout);
+        }
     }
+    assert_eq!(captures, 13);
     studio.close();
 }
 
