@@ -11,7 +11,7 @@
 //! | [`card`] | the capture card: a state machine driven by a command and a tick | sockets, virtqueues, threads |
 //! | [`vhost`] | the vhost-user daemon: virtqueues in, card calls out | pixels |
 //! | [`control`] | the control socket: a running card's statistics and settings, for the host | virtqueues |
-//! | [`agent`] | what the guest's init and its host say to each other | V4L2 |
+//! | [`agent`] | what the guest's init and its host say to each other; the cells of the matrix | the card |
 //! | [`vm`] | QEMU, kernels, guest images, the console, QMP, the agent's channel | V4L2, the card |
 //! | [`rig`] | captures and the oracles that judge them; knows both ends | the terminal |
 //! | [`report`] | JSON, tables and pictures for a person | how they came about |

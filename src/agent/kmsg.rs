@@ -1,7 +1,7 @@
 //! The kernel log: read record by record, and written to.
 
-use std::fs::OpenOptions;
-use std::io::{ErrorKind, Read, Write};
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 
 use pinhole::agent::protocol::{LogAnswer, LogRecord};
@@ -24,11 +24,36 @@ pub fn say(text: &str) {
 
 /// Reads the records from sequence number `since` on.
 pub fn read(since: u64) -> Result<LogAnswer, Failure> {
-    let mut log = OpenOptions::new()
+    read_from(&mut open()?, since)
+}
+
+/// What is written to the kernel log from some moment on.
+pub struct Tail(File);
+
+impl Tail {
+    /// From now on.
+    pub fn open() -> Result<Self, Failure> {
+        let mut log = open()?;
+        log.seek(SeekFrom::End(0))
+            .map_err(|error| Failure::io("seek in /dev/kmsg", error))?;
+        Ok(Self(log))
+    }
+
+    /// What was written since then, or since it was last read.
+    pub fn read(&mut self) -> Result<LogAnswer, Failure> {
+        read_from(&mut self.0, 0)
+    }
+}
+
+fn open() -> Result<File, Failure> {
+    OpenOptions::new()
         .read(true)
         .custom_flags(libc::O_NONBLOCK)
         .open("/dev/kmsg")
-        .map_err(|error| Failure::io("open /dev/kmsg", error))?;
+        .map_err(|error| Failure::io("open /dev/kmsg", error))
+}
+
+fn read_from(log: &mut File, since: u64) -> Result<LogAnswer, Failure> {
     let mut answer = LogAnswer {
         records: Vec::new(),
         next: since,

@@ -8,6 +8,7 @@
 
 mod children;
 mod console;
+mod experiment;
 mod failure;
 mod files;
 mod init;
@@ -23,6 +24,9 @@ use std::process::ExitCode;
 use server::{End, Server};
 
 fn main() -> ExitCode {
+    if std::env::args().nth(1).as_deref() == Some(experiment::ARGUMENT) {
+        return experiment::child::main();
+    }
     if std::process::id() != 1 {
         eprintln!("pinhole-agent: this is the init of a Pinhole guest; it does nothing elsewhere");
         return ExitCode::from(2);

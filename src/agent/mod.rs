@@ -4,4 +4,5 @@
 //! files beside it). The library holds only what both ends share, so that they
 //! cannot drift apart.
 
+pub mod cell;
 pub mod protocol;

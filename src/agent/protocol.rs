@@ -13,6 +13,8 @@ use std::collections::BTreeMap;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::cell::{Cell, CellAnswer};
+
 /// Name of the virtio-serial port that carries the protocol.
 pub const PORT_NAME: &str = "pinhole.agent";
 
@@ -50,6 +52,7 @@ pub enum Command {
     Unload(Unload),
     Modules(Modules),
     Log(Log),
+    Cell(Cell),
     Sync(Sync),
     PowerOff(PowerOff),
 }
@@ -84,6 +87,7 @@ calls! {
     Unload -> (),
     Modules -> Vec<Module>,
     Log -> LogAnswer,
+    Cell -> CellAnswer,
     Sync -> (),
     PowerOff -> (),
 }

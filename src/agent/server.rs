@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::children::Children;
 use crate::failure::Failure;
-use crate::{console, files, kmsg, modules, run};
+use crate::{console, experiment, files, kmsg, modules, run};
 
 /// Why a channel is served no more.
 #[derive(Debug, PartialEq, Eq)]
@@ -150,6 +150,11 @@ impl Server {
             Command::Unload(request) => value(modules::unload(&request.module)?),
             Command::Modules(_) => value(modules::list()?),
             Command::Log(request) => value(kmsg::read(request.since)?),
+            Command::Cell(cell) => {
+                let answer = experiment::run(self.children, id, &cell, started);
+                self.running().remove(&id);
+                value(answer?)
+            }
             // Turning off is the reader's business: nothing may follow it.
             Command::Sync(_) | Command::PowerOff(_) => {
                 rustix::fs::sync();

@@ -91,6 +91,17 @@ impl Ioctl {
         }
     }
 
+    /// The number with direction and size that ioctl(2) takes (`_IOC()` of
+    /// asm-generic/ioctl.h).
+    pub fn request(self) -> u32 {
+        let direction = match self.direction() {
+            Direction::Write => 1,
+            Direction::Read => 2,
+            Direction::ReadWrite => 3,
+        };
+        direction << 30 | (self.payload_size() as u32) << 16 | u32::from(b'V') << 8 | self as u32
+    }
+
     /// Payload bytes that must follow the command.
     pub fn bytes_in(self) -> usize {
         match self.direction() {
@@ -112,16 +123,6 @@ impl Ioctl {
 mod tests {
     use super::*;
 
-    /// `_IOC()` of asm-generic/ioctl.h, as the kernel's headers give the codes.
-    fn encoded(ioctl: Ioctl) -> u32 {
-        let direction = match ioctl.direction() {
-            Direction::Write => 1,
-            Direction::Read => 2,
-            Direction::ReadWrite => 3,
-        };
-        direction << 30 | (ioctl.payload_size() as u32) << 16 | u32::from(b'V') << 8 | ioctl as u32
-    }
-
     #[test]
     fn numbers_directions_and_sizes_make_the_codes_of_videodev2_h() {
         for (ioctl, code) in [
@@ -142,7 +143,7 @@ mod tests {
             (Ioctl::EnumFrameSizes, 0xc02c_564a),
             (Ioctl::EnumFrameIntervals, 0xc034_564b),
         ] {
-            assert_eq!(encoded(ioctl), code, "{ioctl:?}");
+            assert_eq!(ioctl.request(), code, "{ioctl:?}");
             assert_eq!(Ioctl::from_code(code & 0xff), Some(ioctl));
         }
         // QUERYCAP, DQBUF and one beyond all numbers are not the card's.

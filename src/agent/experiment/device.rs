@@ -1,0 +1,136 @@
+//! The capture device: single-planar capture by ioctls of its own.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::time::{Duration, Instant};
+
+use pinhole::agent::cell::FrameSize;
+use pinhole::wire::Ioctl;
+use pinhole::wire::buffer::{Buffer, MEMORY_USERPTR, RequestBuffers};
+use pinhole::wire::format::{BUF_TYPE_VIDEO_CAPTURE, FIELD_NONE, Format, PixFormat};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use zerocopy::little_endian::U32;
+use zerocopy::{FromZeros, IntoBytes};
+
+use super::span::{Span, check};
+
+/// VIDIOC_DQBUF, which is no command of a virtio-media device.
+const DQBUF: u32 = 0xc058_5611;
+
+/// An open capture device.
+#[derive(Debug)]
+pub struct Device(File);
+
+impl AsFd for Device {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl Device {
+    /// Opens the device; DQBUF does not wait.
+    pub fn open(path: &str) -> io::Result<Self> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(libc::O_NONBLOCK)
+            .open(path)?;
+        Ok(Self(file))
+    }
+
+    /// Makes GREY frames of that size the device's format; gives the bytes of
+    /// one.
+    pub fn set_format(&self, size: FrameSize) -> io::Result<usize> {
+        let mut format = Format::capture(PixFormat {
+            width: size.width.into(),
+            height: size.height.into(),
+            pixelformat: u32::from_le_bytes(*b"GREY").into(),
+            field: FIELD_NONE.into(),
+            ..FromZeros::new_zeroed()
+        });
+        self.ioctl(Ioctl::SFmt.request(), &mut format)?;
+        Ok(format.pix.sizeimage.get() as usize)
+    }
+
+    /// Asks for `count` buffers of that V4L2_MEMORY_*; gives how many there
+    /// are now.
+    pub fn request_buffers(&self, count: u32, memory: u32) -> io::Result<u32> {
+        let mut request = RequestBuffers {
+            count: count.into(),
+            type_: BUF_TYPE_VIDEO_CAPTURE.into(),
+            memory: memory.into(),
+            ..FromZeros::new_zeroed()
+        };
+        self.ioctl(Ioctl::ReqBufs.request(), &mut request)?;
+        Ok(request.count.get())
+    }
+
+    /// Queues memory as a buffer.
+    pub fn queue(&self, index: u32, memory: Span) -> io::Result<()> {
+        let mut buffer = buffer(index, MEMORY_USERPTR);
+        buffer.m = (memory.start as u64).into();
+        buffer.length = (memory.len as u32).into();
+        self.ioctl(Ioctl::QBuf.request(), &mut buffer)
+    }
+
+    /// Starts the stream.
+    pub fn stream_on(&self) -> io::Result<()> {
+        self.ioctl(
+            Ioctl::StreamOn.request(),
+            &mut U32::new(BUF_TYPE_VIDEO_CAPTURE),
+        )
+    }
+
+    /// Ends it.
+    pub fn stream_off(&self) -> io::Result<()> {
+        self.ioctl(
+            Ioctl::StreamOff.request(),
+            &mut U32::new(BUF_TYPE_VIDEO_CAPTURE),
+        )
+    }
+
+    /// Takes a finished buffer back; WouldBlock if there is none.
+    pub fn dequeue(&self) -> io::Result<Buffer> {
+        let mut buffer = buffer(0, MEMORY_USERPTR);
+        self.ioctl(DQBUF, &mut buffer)?;
+        Ok(buffer)
+    }
+
+    /// Waits until a buffer is finished, or the device in error.
+    pub fn wait(&self, limit: Duration) -> io::Result<()> {
+        let deadline = Instant::now() + limit;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let left = Timespec {
+                tv_sec: left.as_secs() as i64,
+                tv_nsec: left.subsec_nanos().into(),
+            };
+            let mut fds = [PollFd::new(self, PollFlags::IN)];
+            match poll(&mut fds, Some(&left)) {
+                Ok(0) => return Err(io::Error::from_raw_os_error(libc::ETIMEDOUT)),
+                Ok(_) => return Ok(()),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn ioctl<T: IntoBytes>(&self, request: u32, payload: &mut T) -> io::Result<()> {
+        let payload: *mut T = payload;
+        // SAFETY: the request's size is that of the structure, which is valid
+        // for writes and for which any bytes are a value; user pointers in it
+        // are the experiment's, and the kernel checks them.
+        check(unsafe { libc::ioctl(self.0.as_raw_fd(), request.into(), payload) })
+    }
+}
+
+fn buffer(index: u32, memory: u32) -> Buffer {
+    Buffer {
+        index: index.into(),
+        type_: BUF_TYPE_VIDEO_CAPTURE.into(),
+        memory: memory.into(),
+        ..FromZeros::new_zeroed()
+    }
+}

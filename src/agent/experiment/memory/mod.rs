@@ -1,0 +1,236 @@
+//! Laying out memory of every kind.
+
+mod anonymous;
+mod nowhere;
+
+use std::io;
+
+use pinhole::agent::cell::evidence::{CanarySeen, CanaryState, Place};
+use pinhole::agent::cell::{Kind, PAGE};
+
+use super::Stop;
+use super::span::{Hands, Span};
+
+/// What the buffer is filled with before it is queued.
+pub const FILLER: u8 = 0xa5;
+
+/// What memory is wanted.
+#[derive(Debug, Clone, Copy)]
+pub struct Want {
+    /// Where in its page the buffer begins.
+    pub offset: usize,
+    /// Bytes of the buffer.
+    pub length: usize,
+}
+
+impl Want {
+    /// Bytes of the pages that the buffer touches.
+    pub fn pages(self) -> usize {
+        (self.offset + self.length).next_multiple_of(PAGE)
+    }
+
+    /// Bytes of a mapping that has a page before and one after those.
+    pub fn with_canaries(self) -> usize {
+        self.pages() + 2 * PAGE
+    }
+}
+
+/// Memory, laid out.
+pub struct Layout {
+    /// The buffer.
+    pub buffer: Span,
+    /// What is around it and belongs to the experiment.
+    canaries: Vec<Canary>,
+}
+
+/// Bytes that nobody may write to.
+struct Canary {
+    place: Place,
+    span: Span,
+    /// What they are; nothing where they cannot be read.
+    bytes: Option<Vec<u8>>,
+}
+
+impl Layout {
+    /// A buffer with no memory around it that one could look at.
+    fn bare(buffer: Span) -> Self {
+        Self {
+            buffer,
+            canaries: Vec::new(),
+        }
+    }
+
+    /// A buffer in the middle of `mapping`, which is as long as
+    /// [`Want::with_canaries`] says; all the rest of it is watched.
+    fn amid(mapping: Span, want: Want) -> Self {
+        let buffer = mapping.part(PAGE + want.offset, want.length);
+        let before = Span::new(mapping.start, buffer.start - mapping.start);
+        let after = Span::new(buffer.end(), mapping.end() - buffer.end());
+        let canary = |place, span| Canary {
+            place,
+            span,
+            bytes: None,
+        };
+        Self {
+            buffer,
+            canaries: vec![canary(Place::Before, before), canary(Place::After, after)],
+        }
+    }
+
+    /// Notes what the canaries are, before the device knows of the buffer.
+    pub fn note_canaries(&mut self, hands: &Hands) {
+        for canary in &mut self.canaries {
+            canary.bytes = hands.read(canary.span).ok();
+        }
+    }
+
+    /// What has become of the canaries.
+    pub fn canaries(&self, hands: &Hands) -> impl Iterator<Item = CanarySeen> {
+        self.canaries.iter().map(|canary| canary.seen(hands))
+    }
+}
+
+impl Canary {
+    fn seen(&self, hands: &Hands) -> CanarySeen {
+        let state = match (&self.bytes, hands.read(self.span)) {
+            (Some(before), Ok(now)) => {
+                let changed = |(before, now): (&u8, &u8)| before != now;
+                let mut pairs = before.iter().zip(&now);
+                match pairs.position(changed) {
+                    None => CanaryState::Intact,
+                    Some(first) => CanaryState::Changed {
+                        first: (self.span.start + first) as u64,
+                        bytes: 1 + pairs.filter(|pair| changed(*pair)).count() as u64,
+                    },
+                }
+            }
+            _ => CanaryState::Unreadable,
+        };
+        CanarySeen {
+            place: self.place,
+            address: self.span.start as u64,
+            length: self.span.len as u64,
+            state,
+        }
+    }
+}
+
+/// Lays out memory of a kind.
+pub fn lay_out(kind: Kind, want: Want, hands: &Hands) -> Result<Layout, Stop> {
+    let mut layout = match kind {
+        Kind::AnonTouched => anonymous::touched(want, hands),
+        Kind::AnonUntouched => anonymous::untouched(want, hands),
+        Kind::Mlocked => anonymous::locked(want, hands),
+        Kind::ReadOnly => anonymous::read_only(want, hands),
+        Kind::ProtNone => anonymous::prot_none(want),
+        Kind::ProtNoneTail => anonymous::prot_none_tail(want, hands),
+        Kind::Hole => anonymous::hole(want, hands),
+        Kind::TwoMappings => anonymous::two_mappings(want, hands),
+        Kind::TwoKinds => anonymous::two_kinds(want, hands),
+        Kind::MemfdShared => anonymous::memfd(want, hands),
+        Kind::Null => nowhere::null(want),
+        Kind::KernelAddress => nowhere::kernel(want),
+        Kind::AddressSpaceEnd => nowhere::end(want, hands),
+        Kind::WrappingLength => nowhere::wrapping(want),
+    }?;
+    layout.note_canaries(hands);
+    Ok(layout)
+}
+
+/// Fills a whole mapping: no two bytes near each other are alike, so that a
+/// canary that was moved is seen as well as one that was written to.
+fn fill(hands: &Hands, mapping: Span) -> io::Result<()> {
+    hands.write(mapping.start, &pattern(mapping.len))
+}
+
+/// What [`fill`] fills `len` bytes with.
+fn pattern(len: usize) -> Vec<u8> {
+    (0..len).map(|at| FILLER ^ (at ^ (at >> 8)) as u8).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WANT: Want = Want {
+        offset: 17,
+        length: 5 * PAGE + 100,
+    };
+
+    fn laid_out(kind: Kind, hands: &Hands) -> Layout {
+        match lay_out(kind, WANT, hands) {
+            Ok(layout) => layout,
+            Err(stop) => panic!("{kind}: {stop:?}"),
+        }
+    }
+
+    #[test]
+    fn ordinary_memory_is_where_it_should_be_and_its_canaries_are_watched() {
+        let hands = Hands::new().unwrap();
+        for kind in [
+            Kind::AnonTouched,
+            Kind::AnonUntouched,
+            Kind::Mlocked,
+            Kind::TwoMappings,
+            Kind::TwoKinds,
+            Kind::MemfdShared,
+        ] {
+            let layout = laid_out(kind, &hands);
+            let buffer = layout.buffer;
+            assert_eq!(
+                (buffer.start % PAGE, buffer.len),
+                (17, WANT.length),
+                "{kind}"
+            );
+            // A device that writes the buffer, and nothing but the buffer.
+            hands.write(buffer.start, &vec![1; buffer.len]).unwrap();
+            let state = |place| {
+                let canary = layout.canaries(&hands).find(|canary| canary.place == place);
+                canary.unwrap().state
+            };
+            assert_eq!(state(Place::Before), CanaryState::Intact, "{kind}");
+            assert_eq!(state(Place::After), CanaryState::Intact, "{kind}");
+            // One that forgets the offset.
+            hands.write(buffer.start - 17, &[9; 17]).unwrap();
+            let changed = CanaryState::Changed {
+                first: buffer.start as u64 - 17,
+                bytes: 17,
+            };
+            assert_eq!(state(Place::Before), changed, "{kind}");
+            // One that fills the last page.
+            hands.write(buffer.end() + PAGE, &[0x11; 2]).unwrap();
+            assert!(matches!(state(Place::After), CanaryState::Changed { .. }));
+        }
+    }
+
+    #[test]
+    fn memory_that_cannot_all_be_written_is_so() {
+        let hands = Hands::new().unwrap();
+        for kind in [
+            Kind::ReadOnly,
+            Kind::ProtNone,
+            Kind::ProtNoneTail,
+            Kind::Hole,
+            Kind::Null,
+            Kind::KernelAddress,
+            Kind::AddressSpaceEnd,
+            Kind::WrappingLength,
+        ] {
+            let layout = laid_out(kind, &hands);
+            let buffer = layout.buffer;
+            assert_eq!(
+                (buffer.start % PAGE, buffer.len),
+                (17, WANT.length),
+                "{kind}"
+            );
+            let refused = hands.write(buffer.start, &vec![1; buffer.len]);
+            assert_eq!(
+                refused.unwrap_err().raw_os_error(),
+                Some(libc::EFAULT),
+                "{kind}"
+            );
+        }
+        let wrapping = laid_out(Kind::WrappingLength, &hands).buffer;
+        assert!(wrapping.end() < wrapping.start);
+    }
+}

@@ -1,0 +1,125 @@
+//! Experiments: the cells of the matrix, run.
+//!
+//! Each has a process of its own, this program once more with the argument
+//! [`ARGUMENT`], which is told the cell on its standard input and tells the
+//! evidence on its standard output, a line at a time. So an experiment may
+//! damage or end its process, or hang, and what it saw until then is known.
+//!
+//! | file | what is in it |
+//! |---|---|
+//! | [`child`] | the experiment's own process: from the layout to the last look |
+//! | [`memory`] | laying out memory of every kind |
+//! | [`device`] | the capture device |
+//! | [`pages`] | page frames and counters |
+//! | [`span`] | ranges of addresses, and the system calls on them |
+//! | [`scribe`] | what is told to the agent |
+
+pub mod child;
+mod device;
+mod memory;
+mod pages;
+mod scribe;
+mod span;
+
+use std::io;
+
+use pinhole::agent::cell::evidence::{Ended, Moment};
+use pinhole::agent::cell::{Cell, CellAnswer};
+use pinhole::agent::protocol::{Run, Status};
+use rustix::process::Pid;
+
+use crate::children::Children;
+use crate::failure::Failure;
+use crate::{kmsg, run};
+
+/// Tells this program that it is an experiment's process.
+pub const ARGUMENT: &str = "experiment";
+
+/// Why an experiment goes no further.
+#[derive(Debug)]
+pub enum Stop {
+    /// This kernel or this machine has no such memory, or no such hazard.
+    Impossible(String),
+    /// Something that should work does not.
+    Failed(String),
+}
+
+impl From<io::Error> for Stop {
+    fn from(error: io::Error) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+impl From<rustix::io::Errno> for Stop {
+    fn from(error: rustix::io::Errno) -> Self {
+        io::Error::from(error).into()
+    }
+}
+
+/// Runs a cell; `started` is told its process.
+pub fn run(
+    children: &Children,
+    id: u64,
+    cell: &Cell,
+    started: impl FnOnce(Pid),
+) -> Result<CellAnswer, Failure> {
+    let stdin = serde_json::to_string(cell)
+        .map_err(|error| Failure::new(format!("tell the cell: {error}")))?;
+    let mut log = kmsg::Tail::open()?;
+    let request = Run {
+        stdin,
+        timeout_ms: Some(cell.limit_ms),
+        ..Run::new(["/proc/self/exe", ARGUMENT])
+    };
+    let ran = run::run(children, id, request, started, |_| {})?;
+    let mut answer = collect(&ran.stdout)?;
+    answer.elapsed_ms = ran.elapsed_ms;
+    answer.ended = match ran.status {
+        _ if ran.timed_out => Ended::TimedOut,
+        Status::Exit(0) => Ended::Finished,
+        status => Ended::Early(status),
+    };
+    if !ran.stderr.trim().is_empty() {
+        answer.failed = Some(ran.stderr.trim().to_owned());
+    }
+    if let Some(mut last) = answer.pages.last().cloned() {
+        last.moment = Moment::Ended;
+        pages::look_again(&mut last)
+            .map_err(|error| Failure::io("look at the pages once more", error))?;
+        answer.pages.push(last);
+    }
+    let counters =
+        pages::counters(Moment::Ended).map_err(|error| Failure::io("read the counters", error))?;
+    answer.counters.push(counters);
+    answer.add_log(log.read()?);
+    Ok(answer)
+}
+
+/// The evidence in what the experiment's process wrote; a last line without an
+/// end is one that it did not live to finish.
+fn collect(output: &str) -> Result<CellAnswer, Failure> {
+    let mut answer = CellAnswer::default();
+    for line in output.split_inclusive('\n') {
+        let Some(line) = line.strip_suffix('\n') else {
+            break;
+        };
+        let evidence = serde_json::from_str(line)
+            .map_err(|error| Failure::new(format!("no evidence: {error}: {line}")))?;
+        answer.add(evidence);
+    }
+    Ok(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn evidence_is_collected_up_to_where_the_process_died() {
+        let answer =
+            collect("{\"note\":\"one\"}\n{\"impossible\":\"why\"}\n{\"note\":\"tw").unwrap();
+        assert_eq!(answer.notes, ["one"]);
+        assert_eq!(answer.impossible.as_deref(), Some("why"));
+        assert!(collect("garbage\n").is_err());
+    }
+}
