@@ -11,6 +11,7 @@
 //! | [`card`] | the capture card: a state machine driven by a command and a tick | sockets, virtqueues, threads |
 //! | [`vhost`] | the vhost-user daemon: virtqueues in, card calls out | pixels |
 //! | [`control`] | the control socket: a running card's statistics and settings, for the host | virtqueues |
+//! | [`sandbox`] | what the running card may still do to the host | everything else |
 //! | [`agent`] | what the guest's init and its host say to each other; the cells of the matrix | the card |
 //! | [`vm`] | QEMU, kernels, guest images, the console, QMP, the agent's channel | V4L2, the card |
 //! | [`rig`] | captures and the oracles that judge them; knows both ends | the terminal |
@@ -27,6 +28,7 @@ pub mod control;
 pub mod dma;
 pub mod report;
 pub mod rig;
+pub mod sandbox;
 pub mod source;
 pub mod vhost;
 pub mod vm;

@@ -18,6 +18,7 @@ use signal_hook::iterator::Signals;
 use super::activation;
 use crate::card::{Card, Rate, Witness};
 use crate::control::{Server, Service};
+use crate::sandbox::Sandbox;
 use crate::source::{self, Camera};
 use crate::vhost::{Daemon, InheritedSocket, ListenError, ListeningSocket};
 
@@ -63,10 +64,27 @@ pub struct Args {
     #[arg(long, value_name = "FPS", default_value_t = 240, value_parser = clap::value_parser!(u32).range(1..=240))]
     max_fps: u32,
 
+    /// What the running card is restricted to.
+    #[arg(long, value_enum, default_value_t = SandboxArg::Default)]
+    sandbox: SandboxArg,
+
+    /// Let the card read this file, or the files in this folder, for a source
+    /// that it is switched to later; may be given several times.
+    #[arg(long, value_name = "PATH")]
+    allow_path: Vec<PathBuf>,
+
     /// Print what this backend is, as JSON, and exit; what else is given is
     /// ignored.
     #[arg(long)]
     print_capabilities: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum SandboxArg {
+    /// System calls by seccomp, files by landlock where the kernel has it.
+    Default,
+    /// Nothing.
+    None,
 }
 
 /// The type of this backend. QEMU's list of them (`VHostUserBackendType` in
@@ -103,11 +121,6 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
     }
     // SAFETY: no thread has been started and nothing opened yet.
     let front = unsafe { Front::of(&args)? };
-    let source = source::open(&args.source)?;
-    let rate = match args.rate {
-        RateArg::Guest => Rate::Guest,
-        RateArg::Max => Rate::Max,
-    };
     let witness = match &args.witness {
         Some(path) => Witness::new(
             open_witness(path)
@@ -115,14 +128,27 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
         ),
         None => Witness::off(),
     };
-    let camera = Camera::with("Camera", source);
-    let daemon = Daemon::new(Card::new(camera, rate, witness).with_rate_limit(args.max_fps))?;
-    let stop = daemon.stop();
     let mut signals =
         Signals::new([SIGINT, SIGTERM]).context("cannot prepare for signals that end the card")?;
     let control = args.control.as_deref().map(ListeningSocket::bind_private);
     let control = control.transpose()?;
     let front = front.open()?;
+    // Everything that was to be opened or bound is, and nobody can connect yet;
+    // what the source finds in a
+    // file is not to be trusted any more than what the guest says.
+    let in_force = enter_sandbox(&args)?;
+    let source = source::open(&args.source)?;
+    let rate = match args.rate {
+        RateArg::Guest => Rate::Guest,
+        RateArg::Max => Rate::Max,
+    };
+    let camera = Camera::with("Camera", source);
+    let daemon = Daemon::new(Card::new(camera, rate, witness).with_rate_limit(args.max_fps))?;
+    let stop = daemon.stop();
+    log::info!("sandbox: {in_force}");
+    if let Some(path) = &args.socket_path {
+        log::info!("listening on {}", path.display());
+    }
 
     let signalled = stop.clone();
     thread::spawn(move || {
@@ -136,7 +162,7 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
     });
     let control = control.transpose()?;
     let served = match front {
-        InheritedSocket::Listening(socket) => daemon.serve(socket.listener()),
+        InheritedSocket::Listening(socket) => daemon.serve(&socket),
         InheritedSocket::Connected(socket) => daemon.serve_connected(socket),
     };
     stop.request();
@@ -182,13 +208,33 @@ impl<'a> Front<'a> {
     /// Binds the socket if it is not there yet.
     fn open(self) -> Result<InheritedSocket, ListenError> {
         match self {
-            Self::Path(path) => {
-                let socket = ListeningSocket::bind(path)?;
-                log::info!("listening on {}", path.display());
-                Ok(InheritedSocket::Listening(socket))
-            }
+            Self::Path(path) => ListeningSocket::bind(path).map(InheritedSocket::Listening),
             Self::Inherited(socket) => Ok(socket),
         }
+    }
+}
+
+/// Enters the sandbox, and says what is in force.
+fn enter_sandbox(args: &Args) -> anyhow::Result<String> {
+    if args.sandbox == SandboxArg::None {
+        return Ok("none".to_owned());
+    }
+    let sockets = [&args.socket_path, &args.control].into_iter().flatten();
+    let sandbox = Sandbox {
+        readable: args.allow_path.clone(),
+        removable: sockets.map(|path| folder_of(path)).collect(),
+    };
+    let in_force = sandbox
+        .enter()
+        .context("cannot enter the sandbox (--sandbox none does without it)")?;
+    Ok(in_force.to_string())
+}
+
+/// The folder that a name is in.
+fn folder_of(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(folder) if folder != Path::new("") => folder.to_owned(),
+        _ => PathBuf::from("."),
     }
 }
 

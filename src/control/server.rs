@@ -31,13 +31,14 @@ pub struct Server {
 }
 
 impl Server {
-    /// Serves the clients that connect to `socket` until `stop` is requested.
+    /// Listens on `socket`, and serves the clients that connect until `stop` is requested.
     pub fn start(
         socket: ListeningSocket,
         service: Service,
         stop: Stop,
     ) -> Result<Self, ServerError> {
         socket.listener().set_nonblocking(true)?;
+        socket.listen()?;
         let thread = thread::Builder::new()
             .name("control".into())
             .spawn(move || {

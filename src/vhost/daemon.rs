@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::sync::{Arc, Mutex};
 
 use rustix::event::{PollFd, PollFlags, poll};
@@ -13,8 +13,9 @@ use vmm_sys_util::epoll::EventSet;
 
 use super::backend::{Backend, SharedEngine, lock};
 use super::engine::Engine;
-use super::relay;
+use super::relay::Relay;
 use super::remote::{Mailbox, Remote};
+use super::socket::ListeningSocket;
 use super::stop::Stop;
 use super::timer::Timer;
 use crate::card::Card;
@@ -71,9 +72,12 @@ impl Daemon {
         self.stop.clone()
     }
 
-    /// Serves the front ends that connect to `listener`, one after the other,
-    /// until it is stopped. Each finds the card as it was at the beginning.
-    pub fn serve(&self, listener: &UnixListener) -> Result<(), DaemonError> {
+    /// Listens on `socket` and serves the front ends that connect, one after
+    /// the other, until it is stopped. Each finds the card as it was at the
+    /// beginning.
+    pub fn serve(&self, socket: &ListeningSocket) -> Result<(), DaemonError> {
+        socket.listen().map_err(DaemonError::Accept)?;
+        let listener = socket.listener();
         while self.wait_for(listener)? {
             let listener = listener.try_clone().map_err(DaemonError::Accept)?;
             self.serve_next(listener)?;
@@ -83,8 +87,8 @@ impl Daemon {
 
     /// Serves the front end at the other end of `socket` until it is gone or
     /// the daemon is stopped.
-    pub fn serve_connected(&self, socket: UnixStream) -> Result<(), DaemonError> {
-        self.serve_next(relay::listener_for(socket)?)
+    pub fn serve_connected(&self, socket: Relay) -> Result<(), DaemonError> {
+        self.serve_next(socket.start()?)
     }
 
     /// Waits until a front end connects, and executes the requests of other

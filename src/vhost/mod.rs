@@ -23,6 +23,7 @@ mod stop;
 mod timer;
 
 pub use daemon::{Daemon, DaemonError};
+pub use relay::Relay;
 pub use remote::{Remote, RemoteError};
 pub use socket::{InheritedSocket, ListenError, ListeningSocket};
 pub use stop::Stop;

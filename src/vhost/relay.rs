@@ -24,24 +24,50 @@ const MAX_FDS: usize = 32;
 /// Bytes passed on at once; most messages are shorter.
 const CHUNK: usize = 4096;
 
-/// A listening socket to which one peer, `front_end`, is connecting.
-///
-/// The threads that pass messages on end when either side closes.
-pub fn listener_for(front_end: UnixStream) -> io::Result<UnixListener> {
-    // In a directory that nobody else can enter, and for a moment only.
-    let directory = tempfile::tempdir()?;
-    let path = directory.path().join("relay");
-    let listener = UnixListener::bind(&path)?;
-    let back_end = UnixStream::connect(&path)?;
-    for (from, to) in [
-        (front_end.try_clone()?, back_end.try_clone()?),
-        (back_end, front_end),
-    ] {
-        thread::Builder::new()
-            .name("relay".into())
-            .spawn(move || pass_on(&from, &to))?;
+/// A connection to a front end, and a listening socket to which a peer that
+/// passes on what comes over it is connecting.
+#[derive(Debug)]
+pub struct Relay {
+    front_end: UnixStream,
+    back_end: UnixStream,
+    listener: UnixListener,
+}
+
+impl Relay {
+    /// Makes ready to pass on. This needs the file system, for a moment;
+    /// nothing later does.
+    pub fn new(front_end: UnixStream) -> io::Result<Self> {
+        // In a directory that nobody else can enter.
+        let directory = tempfile::tempdir()?;
+        let path = directory.path().join("relay");
+        let listener = UnixListener::bind(&path)?;
+        let back_end = UnixStream::connect(&path)?;
+        Ok(Self {
+            front_end,
+            back_end,
+            listener,
+        })
     }
-    Ok(listener)
+
+    /// Begins to pass on, and gives out the listening socket.
+    ///
+    /// The threads that do so end when either side closes.
+    pub(super) fn start(self) -> io::Result<UnixListener> {
+        let Self {
+            front_end,
+            back_end,
+            listener,
+        } = self;
+        for (from, to) in [
+            (front_end.try_clone()?, back_end.try_clone()?),
+            (back_end, front_end),
+        ] {
+            thread::Builder::new()
+                .name("relay".into())
+                .spawn(move || pass_on(&from, &to))?;
+        }
+        Ok(listener)
+    }
 }
 
 /// Passes on all that comes from one socket to the other, then closes both.
@@ -120,7 +146,7 @@ mod tests {
     #[test]
     fn bytes_and_file_descriptors_pass_both_ways_and_the_end_too() {
         let (front, given) = UnixStream::pair().unwrap();
-        let listener = listener_for(given).unwrap();
+        let listener = Relay::new(given).unwrap().start().unwrap();
         let (back, _) = listener.accept().unwrap();
         for (from, to) in [(&front, &back), (&back, &front)] {
             let (mut near, far) = UnixStream::pair().unwrap();

@@ -11,6 +11,8 @@ use rustix::fs::Mode;
 use rustix::net::sockopt::{socket_acceptconn, socket_domain, socket_type};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
 
+use super::relay::Relay;
+
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 128;
 
@@ -26,6 +28,14 @@ pub enum ListenError {
     /// What was handed over is not what it should be.
     #[error("file descriptor {0} is not a Unix stream socket; pass one that is, or a path")]
     NoVhostUserSocket(RawFd),
+    /// The connection that was handed over cannot be served.
+    #[error("cannot serve file descriptor {fd}: {error}")]
+    Relay {
+        /// The file descriptor.
+        fd: RawFd,
+        /// The system's answer.
+        error: io::Error,
+    },
     /// The system refuses.
     #[error("cannot listen on {path}: {error}")]
     Bind {
@@ -36,7 +46,7 @@ pub enum ListenError {
     },
 }
 
-/// A listening socket. One that was bound to a path here is removed from there
+/// A socket to listen on. One that was bound to a path here is removed from there
 /// with it.
 #[derive(Debug)]
 pub struct ListeningSocket {
@@ -53,40 +63,51 @@ struct Bound {
 }
 
 impl ListeningSocket {
-    /// Listens at `path`. A socket there that nobody listens on, left by a
-    /// daemon that was killed, is replaced. Who may connect is for the umask
-    /// to say.
+    /// A socket with the name `path`, to which nobody can connect before
+    /// [`listen`](Self::listen). One of that name that nobody listens on, left
+    /// by a daemon that was killed, is replaced. Who may connect is for the
+    /// umask to say.
     pub fn bind(path: &Path) -> Result<Self, ListenError> {
-        Self::bind_with(path, |path| UnixListener::bind(path))
+        Self::bind_with(path, |_| Ok(()))
     }
 
-    /// Listens at `path` as [`bind`](Self::bind) does, for this user alone.
+    /// Binds `path` as [`bind`](Self::bind) does, for this user alone.
     pub fn bind_private(path: &Path) -> Result<Self, ListenError> {
-        Self::bind_with(path, |path| {
-            let flags = SocketFlags::CLOEXEC;
-            let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-            // Before there is a name to connect to; the name inherits it.
-            rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
-            rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
-            rustix::net::listen(&socket, BACKLOG)?;
-            Ok(socket.into())
+        // Before there is a name to connect to; the name inherits it.
+        Self::bind_with(path, |socket| {
+            rustix::fs::fchmod(socket, Mode::RUSR | Mode::WUSR)
         })
     }
 
     fn bind_with(
         path: &Path,
-        bind: impl FnOnce(&Path) -> io::Result<UnixListener>,
+        prepare: impl FnOnce(&OwnedFd) -> rustix::io::Result<()>,
     ) -> Result<Self, ListenError> {
         remove_stale(path)?;
-        let listener = bind(path).map_err(|error| ListenError::Bind {
+        let bind = || -> rustix::io::Result<OwnedFd> {
+            let flags = SocketFlags::CLOEXEC;
+            let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+            prepare(&socket)?;
+            rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
+            Ok(socket)
+        };
+        let socket = bind().map_err(|error| ListenError::Bind {
             path: path.to_owned(),
-            error,
+            error: error.into(),
         })?;
         let bound = identity(path).map(|identity| Bound {
             path: path.to_owned(),
             identity,
         });
-        Ok(Self { listener, bound })
+        Ok(Self {
+            listener: socket.into(),
+            bound,
+        })
+    }
+
+    /// Lets others connect.
+    pub fn listen(&self) -> io::Result<()> {
+        Ok(rustix::net::listen(&self.listener, BACKLOG)?)
     }
 
     /// The socket.
@@ -102,7 +123,7 @@ pub enum InheritedSocket {
     /// Front ends will connect to it.
     Listening(ListeningSocket),
     /// A front end is at the other end.
-    Connected(UnixStream),
+    Connected(Relay),
 }
 
 impl InheritedSocket {
@@ -124,7 +145,9 @@ impl InheritedSocket {
                 listener: socket.into(),
                 bound: None,
             })),
-            Ok(false) if is_stream => Ok(Self::Connected(socket.into())),
+            Ok(false) if is_stream => Relay::new(socket.into())
+                .map(Self::Connected)
+                .map_err(|error| ListenError::Relay { fd, error }),
             _ => Err(ListenError::NoVhostUserSocket(fd)),
         }
     }
@@ -180,6 +203,10 @@ mod tests {
         // Dropping a UnixListener leaves its name behind.
         drop(UnixListener::bind(&path).unwrap());
         let socket = ListeningSocket::bind(&path).unwrap();
+        // A front end that comes too early is told so, and tries again.
+        let early = UnixStream::connect(&path).unwrap_err();
+        assert_eq!(early.kind(), io::ErrorKind::ConnectionRefused);
+        socket.listen().unwrap();
         assert!(matches!(
             ListeningSocket::bind(&path),
             Err(ListenError::InUse(_))
@@ -194,6 +221,7 @@ mod tests {
         let path = directory.path().join("control.sock");
         let socket = ListeningSocket::bind_private(&path).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        socket.listen().unwrap();
         UnixStream::connect(&path).unwrap();
         drop(socket);
         assert!(!path.exists());

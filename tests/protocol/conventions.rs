@@ -2,11 +2,13 @@
 //! socket activation ask of the daemon.
 
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::Command;
 
 use rustix::process::Signal;
+use vhost::VhostBackend;
+use vhost::vhost_user::Frontend;
 
 use crate::harness::card::run_to_end;
 use crate::harness::v4l2::*;
@@ -27,6 +29,24 @@ fn its_capabilities_are_printed_whatever_else_is_given() {
         assert_eq!(object, serde_json::json!({"type": "media"}), "{more:?}");
         assert!(output.stderr.is_empty());
     }
+}
+
+#[test]
+fn a_connection_is_taken_over_by_its_descriptor_and_served_to_its_end() {
+    let (near, far) = UnixStream::pair().unwrap();
+    let far = OwnedFd::from(far);
+    rustix::io::fcntl_setfd(&far, rustix::io::FdFlags::empty()).unwrap();
+    let mut command = Card::command();
+    command.arg("--fd").arg(far.as_raw_fd().to_string());
+    let card = &mut Card::spawn(command, tempfile::tempdir().unwrap());
+    // Only the card is to hold it now.
+    drop(far);
+    let front = Frontend::from_stream(near, 2);
+    front.set_owner().expect("SET_OWNER");
+    let features = front.get_features().expect("GET_FEATURES");
+    assert_ne!(features & 1 << 32, 0, "VIRTIO_F_VERSION_1");
+    drop(front);
+    assert_eq!(card.wait_exit().code(), Some(0), "{}", card.log());
 }
 
 /// `pinhole device` as systemd starts it, with those sockets from file

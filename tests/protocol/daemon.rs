@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 
 use rustix::process::Signal;
 
-use crate::harness::card::run_to_end;
+use crate::harness::card::{abandon_socket, run_to_end};
 use crate::harness::v4l2::*;
 use crate::harness::{Card, Driver, Memory, Options, Stream};
 
@@ -161,7 +161,7 @@ fn a_second_card_on_a_socket_in_use_refuses_and_says_why() {
 fn a_socket_that_a_dead_card_left_behind_is_replaced() {
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("card.sock");
-    drop(UnixListener::bind(&socket).unwrap());
+    abandon_socket(&socket);
     assert!(fs::metadata(&socket).unwrap().file_type().is_socket());
     let mut command = device(&socket);
     command.args(["--rate", "max"]);

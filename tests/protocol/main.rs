@@ -15,4 +15,5 @@ mod negotiation;
 mod pace;
 mod pause;
 mod quiet;
+mod sandbox;
 mod sessions;

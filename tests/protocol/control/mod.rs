@@ -5,7 +5,7 @@ mod hostile;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +14,7 @@ use std::thread;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::harness::card::{LIMIT, run_to_end};
+use crate::harness::card::{LIMIT, abandon_socket, run_to_end};
 use crate::harness::v4l2::*;
 use crate::harness::{Card, Driver, Stream};
 
@@ -225,7 +225,7 @@ fn a_control_socket_in_use_is_refused_and_a_dead_one_replaced() {
         dir.path().join("card.sock"),
         dir.path().join("control.sock"),
     );
-    drop(UnixListener::bind(&control).unwrap());
+    abandon_socket(&control);
     let mut command = Card::command();
     command.arg("--socket-path").arg(&socket);
     command.arg("--control").arg(&control);

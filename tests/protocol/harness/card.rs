@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use pinhole::card::witness::{PlaneRecord, Record};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, socket};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 
 /// How long anything may take before a test gives up on it.
@@ -300,6 +301,14 @@ impl Drop for Card {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Leaves a socket's name behind, as a card that was killed does.
+pub fn abandon_socket(path: &Path) {
+    // It never listens: while another test starts a child, that has a copy of
+    // it, and would let the card's clients connect for a moment.
+    let socket = socket(AddressFamily::UNIX, SocketType::STREAM, None).expect("a socket");
+    bind(&socket, &SocketAddrUnix::new(path).expect("a path")).expect("a name");
 }
 
 /// Runs a card that is to end by itself, and soon.

@@ -1,0 +1,167 @@
+//! Which system calls can be made: Linux's seccomp(2).
+
+use std::collections::BTreeMap;
+use std::env::consts::ARCH;
+
+use libc::c_long;
+use seccompiler::{
+    BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition,
+    SeccompFilter, SeccompRule, TargetArch, apply_filter_all_threads,
+};
+
+use super::SandboxError;
+
+/// What the daemon and the libraries under it do once it serves, whatever the
+/// arguments. What only some arguments make harmless is in [`checked`].
+const ALLOWED: &[c_long] = &[
+    // Memory. mmap and mprotect are checked.
+    libc::SYS_brk,
+    libc::SYS_madvise,
+    libc::SYS_mremap,
+    libc::SYS_munmap,
+    // Threads and time. clone is checked, and clone3 is not there.
+    libc::SYS_clock_gettime,
+    libc::SYS_clock_nanosleep,
+    libc::SYS_exit,
+    libc::SYS_exit_group,
+    libc::SYS_futex,
+    libc::SYS_getpid,
+    libc::SYS_getrandom,
+    libc::SYS_gettid,
+    libc::SYS_gettimeofday,
+    libc::SYS_membarrier,
+    libc::SYS_nanosleep,
+    libc::SYS_restart_syscall,
+    libc::SYS_rseq,
+    libc::SYS_sched_getaffinity,
+    libc::SYS_sched_yield,
+    libc::SYS_set_robust_list,
+    // Signals, those of this process alone; tgkill, for abort(), is checked.
+    libc::SYS_rt_sigaction,
+    libc::SYS_rt_sigprocmask,
+    libc::SYS_rt_sigreturn,
+    libc::SYS_sigaltstack,
+    // Waiting.
+    libc::SYS_epoll_create1,
+    libc::SYS_epoll_ctl,
+    libc::SYS_epoll_pwait,
+    libc::SYS_epoll_wait,
+    libc::SYS_eventfd2,
+    libc::SYS_poll,
+    libc::SYS_ppoll,
+    libc::SYS_timerfd_create,
+    libc::SYS_timerfd_settime,
+    // What is open: the log, the witness, sources. open and openat are checked.
+    libc::SYS_close,
+    libc::SYS_fadvise64,
+    libc::SYS_fstat,
+    libc::SYS_lseek,
+    libc::SYS_newfstatat,
+    libc::SYS_pread64,
+    libc::SYS_read,
+    libc::SYS_readv,
+    libc::SYS_statx,
+    libc::SYS_write,
+    libc::SYS_writev,
+    // The names of the sockets, at the end.
+    libc::SYS_unlink,
+    libc::SYS_unlinkat,
+    // Sockets that exist, and the file descriptors of vhost-user. None is made.
+    libc::SYS_accept4,
+    libc::SYS_getsockopt,
+    libc::SYS_listen,
+    libc::SYS_recvfrom,
+    libc::SYS_recvmsg,
+    libc::SYS_sendmsg,
+    libc::SYS_sendto,
+    libc::SYS_shutdown,
+];
+
+/// Allows what the daemon does, for all threads, and says how many system
+/// calls that is.
+pub fn restrict() -> Result<usize, SandboxError> {
+    let arch: TargetArch = ARCH.try_into()?;
+    let mut rules = rules()?;
+    let count = rules.len();
+    // The C library tries clone3 first, whose flags a filter cannot see, and
+    // falls back to clone only where it is told that there is none. A
+    // filter of its own says so, and the other leaves it to that.
+    let clone3 = SeccompFilter::new(
+        BTreeMap::from([(libc::SYS_clone3, Vec::new())]),
+        SeccompAction::Allow,
+        SeccompAction::Errno(libc::ENOSYS as u32),
+        arch,
+    )?;
+    rules.insert(libc::SYS_clone3, Vec::new());
+    let denied = SeccompAction::Errno(libc::EPERM as u32);
+    let allowed = SeccompFilter::new(rules, denied, SeccompAction::Allow, arch)?;
+    for filter in [clone3, allowed] {
+        apply_filter_all_threads(&BpfProgram::try_from(filter)?)?;
+    }
+    Ok(count)
+}
+
+/// What is allowed, with what has to hold of the arguments.
+fn rules() -> Result<BTreeMap<c_long, Vec<SeccompRule>>, BackendError> {
+    let mut rules: BTreeMap<_, _> = ALLOWED.iter().map(|&call| (call, Vec::new())).collect();
+    for (call, rule) in checked()? {
+        rules.entry(call).or_insert_with(Vec::new).push(rule);
+    }
+    Ok(rules)
+}
+
+/// System calls that are allowed with some arguments only.
+fn checked() -> Result<Vec<(c_long, SeccompRule)>, BackendError> {
+    let executable = libc::PROT_EXEC as u64;
+    // Whatever opens more than a file to read; of O_TMPFILE the bit that
+    // O_DIRECTORY has not.
+    let opens_more = (libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC) as u64
+        | (libc::O_TMPFILE & !libc::O_DIRECTORY) as u64;
+    let thread = libc::CLONE_THREAD as u64;
+    let process = u64::from(std::process::id());
+    let mut list = vec![
+        (libc::SYS_mmap, masked(2, executable, 0)?),
+        (libc::SYS_mprotect, masked(2, executable, 0)?),
+        (libc::SYS_openat, masked(2, opens_more, 0)?),
+        (libc::SYS_open, masked(1, opens_more, 0)?),
+        (libc::SYS_clone, masked(0, thread, thread)?),
+        (libc::SYS_tgkill, equal(0, process)?),
+        // Stack sizes are read, limits not set.
+        (libc::SYS_prlimit64, masked(2, u64::MAX, 0)?),
+        (libc::SYS_prctl, equal(0, libc::PR_SET_NAME as u64)?),
+    ];
+    for command in [
+        libc::F_DUPFD_CLOEXEC,
+        libc::F_GETFD,
+        libc::F_SETFD,
+        libc::F_GETFL,
+        libc::F_SETFL,
+    ] {
+        list.push((libc::SYS_fcntl, equal(1, command as u64)?));
+    }
+    for request in [libc::FIONBIO, libc::TCGETS] {
+        list.push((libc::SYS_ioctl, equal(1, request)?));
+    }
+    Ok(list)
+}
+
+/// A rule that an argument, an int, has that value.
+fn equal(argument: u8, value: u64) -> Result<SeccompRule, BackendError> {
+    rule(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value)
+}
+
+/// A rule that an argument has that value in the bits of `mask`.
+fn masked(argument: u8, mask: u64, value: u64) -> Result<SeccompRule, BackendError> {
+    let operator = SeccompCmpOp::MaskedEq(mask);
+    rule(argument, SeccompCmpArgLen::Qword, operator, value)
+}
+
+fn rule(
+    argument: u8,
+    length: SeccompCmpArgLen,
+    operator: SeccompCmpOp,
+    value: u64,
+) -> Result<SeccompRule, BackendError> {
+    let condition = SeccompCondition::new(argument, length, operator, value)?;
+    SeccompRule::new(vec![condition])
+}

@@ -1,0 +1,116 @@
+//! A process that enters the sandbox and tries to get out.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::net::TcpListener;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::Command;
+
+use super::*;
+
+/// Names the folder that the process inside is to be given.
+const FOLDER: &str = "PINHOLE_SANDBOX_TEST";
+
+#[test]
+fn what_is_not_needed_is_refused_and_what_is_needed_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["readable", "socket"] {
+        fs::create_dir(folder.path().join(name)).unwrap();
+        fs::write(folder.path().join(name).join("file"), "text").unwrap();
+    }
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "sandbox::tests::inside",
+            "--ignored",
+            "--nocapture",
+        ])
+        .env(FOLDER, folder.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}\n{complaint}");
+    assert!(said.contains("1 passed"), "{said}\n{complaint}");
+    assert!(folder.path().join("readable/file").exists());
+    assert!(!folder.path().join("socket/file").exists());
+}
+
+/// What an attempt came to.
+fn errno<T>(result: io::Result<T>) -> Option<i32> {
+    result.err().and_then(|error| error.raw_os_error())
+}
+
+#[test]
+#[ignore = "is run in a process of its own by the test above"]
+fn inside() {
+    let folder = std::env::var_os(FOLDER).expect("a folder");
+    let folder = Path::new(&folder);
+    let readable = folder.join("readable/file");
+    let sandbox = Sandbox {
+        readable: vec![folder.join("readable")],
+        removable: vec![folder.join("socket")],
+    };
+    let parent = rustix::process::getppid().unwrap();
+    let in_force = sandbox.enter().unwrap();
+
+    const EPERM: Option<i32> = Some(libc::EPERM);
+    // What is needed.
+    assert_eq!(fs::read_to_string(&readable).unwrap(), "text");
+    fs::remove_file(folder.join("socket/file")).unwrap();
+    std::thread::spawn(|| ()).join().unwrap();
+    drop(vec![0u8; 64 << 20]);
+    // System calls.
+    assert_eq!(errno(File::create(&readable)), EPERM);
+    assert_eq!(
+        errno(OpenOptions::new().append(true).open(&readable)),
+        EPERM
+    );
+    assert_eq!(errno(UnixStream::pair()), EPERM);
+    assert_eq!(errno(TcpListener::bind("127.0.0.1:0")), EPERM);
+    assert_eq!(errno(Command::new("/bin/true").spawn()), EPERM);
+    assert_eq!(errno(fs::create_dir(folder.join("socket/new"))), EPERM);
+    assert_eq!(errno(fs::rename(&readable, folder.join("socket/x"))), EPERM);
+    let signal = rustix::process::test_kill_process(parent);
+    assert_eq!(signal, Err(rustix::io::Errno::PERM));
+    // From a thread, too.
+    let thread = std::thread::spawn(|| errno(UnixStream::pair()));
+    assert_eq!(thread.join().unwrap(), EPERM);
+    let status = fs::read_to_string("/proc/self/status");
+
+    // Files.
+    if in_force.landlock.is_in_force() {
+        const EACCES: Option<i32> = Some(libc::EACCES);
+        assert_eq!(errno(status), EACCES);
+        assert_eq!(errno(File::open("/etc/passwd")), EACCES);
+        assert_eq!(errno(File::open(folder)), EACCES);
+        assert_eq!(errno(fs::remove_file(&readable)), EACCES);
+        let thread = std::thread::spawn(|| errno(File::open("/etc/passwd")));
+        assert_eq!(thread.join().unwrap(), EACCES);
+    } else {
+        eprintln!("this kernel has no landlock: files were not tried");
+    }
+}
+
+#[test]
+fn what_is_in_force_is_said_in_a_line() {
+    let said = |landlock| {
+        InForce {
+            system_calls: 7,
+            landlock,
+        }
+        .to_string()
+    };
+    assert_eq!(
+        said(Landlock::InForce {
+            abi: 5,
+            partly: false
+        }),
+        "seccomp (7 system calls), landlock ABI 5, no new privileges"
+    );
+    assert_eq!(
+        said(Landlock::Missing { disabled: false }),
+        "seccomp (7 system calls), no landlock (not in this kernel), no new privileges"
+    );
+}
