@@ -220,14 +220,31 @@ fn enter_sandbox(args: &Args) -> anyhow::Result<String> {
         return Ok("none".to_owned());
     }
     let sockets = [&args.socket_path, &args.control].into_iter().flatten();
+    let mut readable = args.allow_path.clone();
+    readable.extend(file_of(&args.source).filter(|path| path.exists()));
     let sandbox = Sandbox {
-        readable: args.allow_path.clone(),
+        readable,
         removable: sockets.map(|path| folder_of(path)).collect(),
     };
     let in_force = sandbox
         .enter()
         .context("cannot enter the sandbox (--sandbox none does without it)")?;
     Ok(in_force.to_string())
+}
+
+/// The file that a source is read from, if it is: what is between the colon
+/// and the first comma that is not doubled.
+fn file_of(source: &str) -> Option<PathBuf> {
+    let (_, text) = source.split_once(':')?;
+    let end = |text: &str| text.find(',').unwrap_or(text.len());
+    let mut path = text[..end(text)].to_owned();
+    let mut rest = &text[end(text)..];
+    while let Some(after) = rest.strip_prefix(",,") {
+        path.push(',');
+        path.push_str(&after[..end(after)]);
+        rest = &after[end(after)..];
+    }
+    Some(path.into())
 }
 
 /// The folder that a name is in.
@@ -246,5 +263,23 @@ fn open_witness(path: &Path) -> std::io::Result<Box<dyn Write + Send>> {
             Ok(Box::new(stream))
         }
         None => Ok(Box::new(File::create(path)?)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_of_a_source_is_found_among_its_options() {
+        for (source, file) in [
+            ("pattern", None),
+            ("y4m:a.y4m", Some("a.y4m")),
+            ("y4m:/x/a,loop", Some("/x/a")),
+            ("raw:a,,b,,,size=1x1", Some("a,b,")),
+            ("raw:,,", Some(",")),
+        ] {
+            assert_eq!(file_of(source), file.map(PathBuf::from), "{source}");
+        }
     }
 }
