@@ -6,14 +6,18 @@
 //! controls.
 
 pub mod camera;
+pub mod convert;
+pub mod film;
 pub mod format;
 pub mod layout;
 pub mod pattern;
+pub mod raster;
 pub mod settings;
 
 use std::time::Duration;
 
 pub use camera::{Camera, Input};
+pub use film::{Film, FilmError};
 pub use format::PixelFormat;
 pub use layout::{Layout, MemoryPlane};
 pub use pattern::Pattern;
@@ -55,6 +59,9 @@ pub struct Native {
     /// Seconds between frames, as a fraction; none for a source that has no
     /// pace of its own.
     pub interval: Option<(u32, u32)>,
+    /// Whether the card is to take on that size and tell the guest
+    /// (V4L2_EVENT_SOURCE_CHANGE), rather than have it fitted.
+    pub follow: bool,
 }
 
 /// A maker of frames.
@@ -102,7 +109,7 @@ pub trait Source: Send {
 }
 
 /// Why a source could not be opened.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum SourceError {
     /// The part before the colon is no kind of source.
     #[error("there is no kind of source \"{0}\"; try {list}", list = specs())]
@@ -110,20 +117,26 @@ pub enum SourceError {
     /// There is no pattern of that name.
     #[error("there is no pattern \"{0}\"; try {list}", list = specs())]
     UnknownPattern(String),
+    /// A file or a pipe.
+    #[error(transparent)]
+    Film(#[from] FilmError),
 }
 
 /// All that [`open`] takes, for messages.
 fn specs() -> String {
-    let specs = pattern::NAMES.iter().map(|name| format!("pattern:{name}"));
-    specs.collect::<Vec<_>>().join(", ")
+    let patterns = pattern::NAMES.iter().map(|name| format!("pattern:{name}"));
+    let films = film::KINDS.iter().map(|(_, spec)| (*spec).to_owned());
+    patterns.chain(films).collect::<Vec<_>>().join(", ")
 }
 
 /// Opens the source that `spec` names: `pattern:NAME`, or `pattern` for the
-/// first of them.
+/// first of them, or a [film]. Waits for the beginning of one that comes from
+/// a pipe.
 ///
 /// # Errors
 ///
-/// Where there is none of that name; the message lists those that there are.
+/// Where there is none of that name, and the message lists those that there
+/// are; where a film cannot be opened.
 pub fn open(spec: &str) -> Result<Box<dyn Source>, SourceError> {
     let (kind, name) = match spec.split_once(':') {
         Some((kind, name)) => (kind, Some(name)),
@@ -136,6 +149,9 @@ pub fn open(spec: &str) -> Result<Box<dyn Source>, SourceError> {
                 Some(pattern) => Ok(Box::new(pattern)),
                 None => Err(SourceError::UnknownPattern(name.to_owned())),
             }
+        }
+        kind if film::KINDS.iter().any(|(name, _)| *name == kind) => {
+            Ok(Box::new(Film::open(kind, name.unwrap_or_default())?))
         }
         _ => Err(SourceError::UnknownKind(kind.to_owned())),
     }
@@ -155,7 +171,8 @@ mod tests {
             ("y5m:f", "there is no kind of source \"y5m\""),
         ] {
             let names = "pattern:bars, pattern:ramp, pattern:checkerboard, pattern:solid, \
-                         pattern:moving, pattern:noise, pattern:integrity";
+                         pattern:moving, pattern:noise, pattern:integrity, y4m:FILE, image:FILE, \
+                         raw:FILE,format=NV12,size=640x480,fps=30";
             assert_eq!(
                 open(spec).err().unwrap().to_string(),
                 format!("{message}; try {names}")

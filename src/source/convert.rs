@@ -1,0 +1,260 @@
+//! Pictures from one way of lying to another: other packing, other size,
+//! other colours.
+//!
+//! A [`Converter`] is a few stages, of which each is left out where it would
+//! change nothing. Pictures that differ in their packing alone are only
+//! rearranged, and so stay bit-exact; luma and chroma never go through RGB on
+//! their way to luma and chroma. Colours are converted by the matrix of BT.601;
+//! what has a full range is brought to that of the target.
+
+mod crates;
+mod rearrange;
+
+use fast_image_resize::{ImageBufferError, ResizeError};
+use yuv::YuvError;
+
+use super::raster::{Chroma, Model, Raster};
+use super::settings::Rect;
+use crates::Scale;
+use rearrange::Rearrange;
+
+/// Why a picture could not be converted: never so with a frame of its
+/// raster's size.
+#[derive(Debug, thiserror::Error)]
+pub enum ConvertError {
+    /// The frame is shorter than its raster.
+    #[error("it has {0} bytes where {1} belong")]
+    Short(usize, usize),
+    /// What the converter of colours says.
+    #[error(transparent)]
+    Colour(#[from] YuvError),
+    /// What the resizer says.
+    #[error(transparent)]
+    Size(#[from] ResizeError),
+    /// What the resizer says of a plane.
+    #[error(transparent)]
+    Plane(#[from] ImageBufferError),
+}
+
+#[derive(Debug)]
+enum Step {
+    Rearrange(Rearrange),
+    /// Sixteen bits to three bytes.
+    Unpack565,
+    /// Three bytes to sixteen bits.
+    Pack565,
+    Scale(Scale),
+    Colour,
+}
+
+#[derive(Debug)]
+struct Stage {
+    step: Step,
+    from: Raster,
+    to: Raster,
+    out: Vec<u8>,
+}
+
+/// Converts frames of one raster into another.
+#[derive(Debug)]
+pub struct Converter {
+    bytes: usize,
+    stages: Vec<Stage>,
+}
+
+impl Converter {
+    /// A converter of frames of `from`, or the part `crop` of them, stretched
+    /// to those of `to`. All buffers are allocated here.
+    pub fn new(from: &Raster, crop: Option<Rect>, to: &Raster) -> Self {
+        let mut plan = Plan {
+            at: from.clone(),
+            stages: Vec::new(),
+        };
+        plan.make(crop_within(from, crop), to);
+        Self {
+            bytes: from.bytes,
+            stages: plan.stages,
+        }
+    }
+
+    /// Converts a frame, which is then in [`output`](Self::output).
+    ///
+    /// # Errors
+    ///
+    /// Where the frame is shorter than its raster.
+    pub fn convert(&mut self, frame: &[u8]) -> Result<(), ConvertError> {
+        if frame.len() < self.bytes {
+            return Err(ConvertError::Short(frame.len(), self.bytes));
+        }
+        for number in 0..self.stages.len() {
+            let (done, rest) = self.stages.split_at_mut(number);
+            let input = done.last().map_or(frame, |stage| &stage.out);
+            rest[0].run(input)?;
+        }
+        Ok(())
+    }
+
+    /// The frame that was converted last; it is `frame` itself where there is
+    /// nothing to convert.
+    pub fn output<'a>(&'a self, frame: &'a [u8]) -> &'a [u8] {
+        self.stages.last().map_or(frame, |stage| &stage.out)
+    }
+
+    /// As [`output`](Self::output), of one that has been used for the last
+    /// time.
+    pub fn into_output(mut self, frame: &[u8]) -> Vec<u8> {
+        self.stages
+            .pop()
+            .map_or_else(|| frame[..self.bytes].to_vec(), |stage| stage.out)
+    }
+}
+
+impl Stage {
+    fn run(&mut self, frame: &[u8]) -> Result<(), ConvertError> {
+        let Self {
+            step,
+            from,
+            to,
+            out,
+        } = self;
+        match step {
+            Step::Rearrange(rearrange) => rearrange.run(frame, out),
+            Step::Unpack565 => {
+                let (words, pixels) = (frame.as_chunks().0, out.as_chunks_mut().0);
+                for (pixel, word) in pixels.iter_mut().zip(words) {
+                    *pixel = from_565(*word);
+                }
+            }
+            Step::Pack565 => {
+                let (pixels, words) = (frame.as_chunks().0, out.as_chunks_mut().0);
+                for (word, pixel) in words.iter_mut().zip(pixels) {
+                    *word = to_565(*pixel);
+                }
+            }
+            Step::Scale(scale) => scale.run(from, frame, to, out)?,
+            Step::Colour => crates::colour(from, frame, to, out)?,
+        }
+        Ok(())
+    }
+}
+
+/// Five or six bits spread over eight.
+fn from_565(word: [u8; 2]) -> [u8; 3] {
+    let word = u16::from_le_bytes(word);
+    let (r, g, b) = (word >> 11, word >> 5 & 63, word & 31);
+    [r << 3 | r >> 2, g << 2 | g >> 4, b << 3 | b >> 2].map(|level| level as u8)
+}
+
+/// The five or six highest bits of eight.
+fn to_565([r, g, b]: [u8; 3]) -> [u8; 2] {
+    let [r, g, b] = [r, g, b].map(u16::from);
+    (r >> 3 << 11 | g >> 2 << 5 | b >> 3).to_le_bytes()
+}
+
+/// The part of the crop that lies within the picture; all of it if none does.
+fn crop_within(raster: &Raster, crop: Option<Rect>) -> Rect {
+    let whole = Rect {
+        left: 0,
+        top: 0,
+        width: raster.width,
+        height: raster.height,
+    };
+    let Some(crop) = crop else {
+        return whole;
+    };
+    let crop = Rect {
+        width: crop.width.min(raster.width.saturating_sub(crop.left)),
+        height: crop.height.min(raster.height.saturating_sub(crop.top)),
+        ..crop
+    };
+    match crop.width == 0 || crop.height == 0 {
+        true => whole,
+        false => crop,
+    }
+}
+
+/// The stages so far, and what the last of them makes.
+struct Plan {
+    at: Raster,
+    stages: Vec<Stage>,
+}
+
+impl Plan {
+    fn push(&mut self, step: Step, to: Raster) {
+        let from = std::mem::replace(&mut self.at, to.clone());
+        let out = vec![0; to.bytes];
+        self.stages.push(Stage {
+            step,
+            from,
+            to,
+            out,
+        });
+    }
+
+    fn make(&mut self, crop: Rect, to: &Raster) {
+        let (width, height) = (to.width, to.height);
+        let whole = crop_within(&self.at, None);
+        let stretched = crop != whole || (crop.width, crop.height) != (width, height);
+        let goal = to.unpacked();
+        let mut from = self.at.unpacked();
+        // Grey is a matter of range alone, but for that of red, green and blue.
+        let calculated = match (from.model, goal.model) {
+            (Model::Yuv, Model::Rgb) | (Model::Rgb, Model::Yuv | Model::Grey) => true,
+            (a, b) => a == b && from.chroma() != goal.chroma(),
+        };
+        if !stretched && !calculated {
+            return self.rearrange(to);
+        }
+        match goal.model {
+            Model::Grey if from.model == Model::Yuv => {
+                from = Raster::grey(from.width, from.height, from.full_range);
+            }
+            // Chroma has to be sampled anew in the range that it ends in.
+            Model::Yuv if from.model == Model::Yuv => from.full_range = goal.full_range,
+            _ => {}
+        }
+        self.rearrange(&from);
+        let scaled = match (from.model, goal.model) {
+            (Model::Yuv, Model::Yuv) => goal.clone(),
+            (Model::Yuv, _) if !stretched => from.clone(),
+            (Model::Yuv, _) => Raster::yuv(Chroma::Yuv444, width, height, from.full_range),
+            (Model::Grey, _) => Raster::grey(width, height, from.full_range),
+            _ => Raster::rgb(width, height),
+        };
+        if stretched || scaled != from {
+            self.push(Step::Scale(Scale::new(crop)), scaled);
+        }
+        if let (Model::Yuv, Model::Rgb) | (Model::Rgb, Model::Yuv | Model::Grey) =
+            (self.at.model, goal.model)
+        {
+            self.push(Step::Colour, goal);
+        }
+        self.rearrange(to);
+    }
+
+    /// Rearranges, through packed RGB if the words of RGB565 have to be taken
+    /// apart or put together.
+    fn rearrange(&mut self, to: &Raster) {
+        let is_565 = |raster: &Raster| raster.model == Model::Rgb565;
+        if self.at == *to {
+            return;
+        }
+        let rgb = Raster::rgb(to.width, to.height);
+        if is_565(&self.at) {
+            self.push(Step::Unpack565, rgb.clone());
+        }
+        let last = match is_565(to) {
+            true => rgb,
+            false => to.clone(),
+        };
+        if self.at != last {
+            self.push(Step::Rearrange(Rearrange::new(&self.at, &last)), last);
+        }
+        if is_565(to) {
+            self.push(Step::Pack565, to.clone());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

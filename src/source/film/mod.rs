@@ -1,0 +1,325 @@
+//! Pictures that come from outside: files and pipes.
+//!
+//! - `y4m:FILE`: a YUV4MPEG2 film, as FFmpeg and GStreamer write it;
+//! - `raw:FILE,format=NV12,size=640x480,fps=30`: frames as the card lays them
+//!   out, and nothing else;
+//! - `image:FILE`: a PNG or a JPEG.
+//!
+//! `-` is standard input; a path may be a FIFO as well. Options after commas,
+//! where a comma of the path itself is doubled:
+//!
+//! - `loop` (the default for files): after the last frame comes the first;
+//!   `once` (pipes have no other way): the stream ends;
+//! - `rate=time` (the default for files that say their rate): the frame whose
+//!   time it is, repeated or left out as the guest's rate demands; a stream
+//!   begins with the first. `rate=frame` (the default for pipes): each frame in
+//!   its turn, and a late one is waited for;
+//! - `fit=scale` (the default): stretched to what the guest asks for;
+//!   `fit=source`: the card takes on the film's size, as [`Native::follow`]
+//!   tells it.
+//!
+//! A file begins again with every stream; a pipe goes on where it was. Files
+//! stay open, so that a sandbox may forbid opening them.
+
+mod error;
+mod input;
+mod reader;
+mod reel;
+mod spec;
+mod still;
+#[cfg(test)]
+mod tests;
+mod y4m;
+
+use std::time::Duration;
+
+use super::convert::Converter;
+use super::raster::Raster;
+use super::settings::Rect;
+use super::{Begun, FrameInfo, Layout, Native, Settings, Source};
+use input::Input;
+use reader::{End, Frame, Next, Reader};
+use reel::Reel;
+use spec::{Ending, Rate, Spec};
+
+pub use error::{Fault, FilmError};
+
+/// The kinds of films, and how each is named.
+pub const KINDS: &[(&str, &str)] = &[
+    ("y4m", "y4m:FILE"),
+    ("image", "image:FILE"),
+    ("raw", "raw:FILE,format=NV12,size=640x480,fps=30"),
+];
+
+/// The widest and the highest picture that is read, in pixels.
+pub const MAX_SIDE: u32 = 8192;
+
+/// How long the beginning of a stream waits for a file's first frame.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+fn check_size(width: u32, height: u32) -> Result<(), Fault> {
+    let is_had = |side| (1..=MAX_SIDE).contains(&side);
+    match is_had(width) && is_had(height) {
+        true => Ok(()),
+        false => Err(Fault::Size(width, height)),
+    }
+}
+
+/// A file or a pipe as a source.
+#[derive(Debug)]
+pub struct Film {
+    raster: Raster,
+    native: Native,
+    rate: Rate,
+    /// None for a picture that stands still.
+    reader: Option<Reader>,
+    /// A still picture ends after one frame.
+    once: bool,
+    shown: Option<Frame>,
+    pace: Pace,
+    crop: Option<Rect>,
+    target: Option<Raster>,
+    converter: Option<Converter>,
+    /// What is shown has not been converted yet.
+    is_new: bool,
+}
+
+/// Where a stream is in its film.
+#[derive(Debug, Clone, Copy, Default)]
+struct Pace {
+    /// Time and number of the first frame shown.
+    start: Option<(Duration, u64)>,
+    /// The frame asked for last.
+    asked: u64,
+    /// How many frames further that was than the one before.
+    step: u64,
+    /// No frame before this one will be asked for next.
+    following: u64,
+    /// Which was asked for when one was late, until one comes.
+    late: Option<u64>,
+    /// Frames begun.
+    frames: u64,
+}
+
+impl Film {
+    /// Opens a film of that kind. Waits for the header of a pipe.
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot be read, or is no film of that kind; of a file, also
+    /// where its first frame is broken.
+    pub fn open(kind: &str, text: &str) -> Result<Self, FilmError> {
+        let spec = Spec::parse(kind, text)?;
+        let problem = |problem: &str| FilmError::Spec {
+            spec: format!("{kind}:{text}"),
+            problem: problem.to_owned(),
+        };
+        let layout = match kind {
+            "raw" => Some(spec.layout(kind, text)?),
+            _ => None,
+        };
+        let input = Input::open(&spec.path)?;
+        let reel = match (kind, &layout) {
+            ("image", _) => {
+                let (raster, bytes) = still::read(input)?;
+                let mut film = Self::new(raster, None, &spec, Rate::Frame);
+                film.shown = Some(Frame { bytes, number: 0 });
+                return Ok(film);
+            }
+            (_, Some(layout)) => Reel::raw(input, layout, spec.interval)?,
+            _ => Reel::y4m(input)?,
+        };
+        if !reel.is_file() && spec.ending == Some(Ending::Loop) {
+            return Err(problem("a pipe cannot begin again"));
+        }
+        let rate = match (spec.rate, reel.interval()) {
+            (Some(Rate::Time), None) => return Err(problem("the film does not say its rate")),
+            (Some(rate), _) => rate,
+            (None, Some(_)) if reel.is_file() => Rate::Time,
+            (None, _) => Rate::Frame,
+        };
+        let reel = proven(reel)?;
+        let mut film = Self::new(reel.raster().clone(), reel.interval(), &spec, rate);
+        let looped = reel.is_file() && !film.once;
+        let name = reel.name().to_owned();
+        let started = Reader::start(reel, looped);
+        film.reader = Some(started.map_err(|source| FilmError::Open { name, source })?);
+        Ok(film)
+    }
+
+    fn new(raster: Raster, interval: Option<(u32, u32)>, spec: &Spec, rate: Rate) -> Self {
+        Self {
+            native: Native {
+                size: Some((raster.width, raster.height)),
+                interval,
+                follow: spec.follow,
+            },
+            raster,
+            rate,
+            reader: None,
+            once: spec.ending == Some(Ending::Once),
+            shown: None,
+            pace: Pace::default(),
+            crop: None,
+            target: None,
+            converter: None,
+            is_new: true,
+        }
+    }
+
+    fn renew_converter(&mut self) {
+        let target = self.target.as_ref();
+        self.converter = target.map(|target| Converter::new(&self.raster, self.crop, target));
+        self.is_new = true;
+    }
+
+    /// Turns to the frame that is to be shown.
+    fn advance(&mut self, info: &FrameInfo) -> Turn {
+        let Some(reader) = &self.reader else {
+            return match self.once && self.pace.frames > 0 {
+                true => Turn::Ended,
+                false => Turn::Show,
+            };
+        };
+        let next = match (self.rate, self.pace.start) {
+            (Rate::Frame, _) | (_, None) => reader.next(),
+            (Rate::Time, Some(start)) => {
+                let number = self.number(start, info.elapsed);
+                let pace = &mut self.pace;
+                let step = number.saturating_sub(pace.asked);
+                if number != pace.asked {
+                    // At a steady rate steps differ by one at most.
+                    let following = number + step.min(pace.step).saturating_sub(1);
+                    (pace.asked, pace.step) = (number, step);
+                    pace.following = following;
+                }
+                let shown = self.shown.as_ref().map(|frame| frame.number);
+                match shown.is_some_and(|shown| shown >= number) {
+                    true => Next::Hold,
+                    false => {
+                        // A film that is read too slowly for its time shows
+                        // what there is, rather than nothing.
+                        let hurried = self.pace.late.is_some_and(|late| late < number);
+                        reader.at(number, self.pace.following, hurried)
+                    }
+                }
+            }
+        };
+        self.pace.late = match next {
+            Next::Late => self.pace.late.or(Some(self.pace.asked)),
+            _ => None,
+        };
+        match next {
+            Next::Frame(frame) => {
+                if self.pace.start.is_none() {
+                    self.pace.start = Some((info.elapsed, frame.number));
+                    self.pace.asked = frame.number;
+                }
+                if let Some(past) = self.shown.replace(frame) {
+                    reader.give_back(past);
+                }
+                self.is_new = true;
+                Turn::Show
+            }
+            Next::Late => Turn::Late,
+            Next::End(End::Finished) => Turn::Ended,
+            Next::Hold | Next::End(End::Broken) => match self.shown {
+                Some(_) => Turn::Show,
+                None => Turn::Ended,
+            },
+        }
+    }
+
+    /// The number of the frame that is due at that time.
+    fn number(&self, (began, first): (Duration, u64), elapsed: Duration) -> u64 {
+        let Some((seconds, frames)) = self.native.interval else {
+            return first;
+        };
+        // Times are rounded down to nanoseconds: a frame is due one early.
+        let time = elapsed.saturating_sub(began).as_nanos() + 1;
+        let number = time * u128::from(frames) / (u128::from(seconds) * 1_000_000_000);
+        first.saturating_add(u64::try_from(number).unwrap_or(u64::MAX))
+    }
+}
+
+/// What becomes of a frame that is to begin.
+enum Turn {
+    Show,
+    Late,
+    Ended,
+}
+
+/// A film whose first frame can be read; not tried on a pipe.
+fn proven(mut reel: Reel) -> Result<Reel, FilmError> {
+    if reel.is_file() {
+        let mut frame = vec![0; reel.raster().bytes];
+        let mut read = || match reel.read(&mut frame)? {
+            true => reel.rewind(),
+            false => Err(Fault::Empty),
+        };
+        if let Err(fault) = read() {
+            let name = reel.name().to_owned();
+            return Err(FilmError::Broken { name, fault });
+        }
+    }
+    Ok(reel)
+}
+
+impl Source for Film {
+    fn native(&self) -> Native {
+        self.native
+    }
+
+    fn set(&mut self, settings: &Settings) {
+        if self.crop != settings.crop {
+            self.crop = settings.crop;
+            self.renew_converter();
+        }
+    }
+
+    fn prepare(&mut self, layout: &Layout) {
+        self.target = Raster::of(layout);
+        self.renew_converter();
+        self.pace = Pace::default();
+        if let Some(reader) = &self.reader
+            && reader.is_file()
+        {
+            if let Some(frame) = self.shown.take() {
+                reader.give_back(frame);
+            }
+            reader.rewind(PATIENCE);
+        }
+    }
+
+    fn begin(&mut self, info: &FrameInfo) -> Begun {
+        match self.advance(info) {
+            Turn::Late => return Begun::Late,
+            Turn::Ended => return Begun::Ended,
+            Turn::Show => {}
+        }
+        let (Some(frame), Some(converter)) = (&self.shown, &mut self.converter) else {
+            return Begun::Ended;
+        };
+        if std::mem::take(&mut self.is_new)
+            && let Err(error) = converter.convert(&frame.bytes)
+        {
+            log::error!("a frame cannot be converted: {error}");
+            return Begun::Ended;
+        }
+        self.pace.frames += 1;
+        Begun::Frame {
+            bytes: self.target.as_ref().map_or(0, |target| target.bytes as u32),
+        }
+    }
+
+    fn fill(&mut self, offset: usize, out: &mut [u8]) {
+        let frame = match (&self.shown, &self.converter) {
+            (Some(frame), Some(converter)) => converter.output(&frame.bytes),
+            _ => &[],
+        };
+        let rest = frame.get(offset..).unwrap_or_default();
+        let (bytes, beyond) = out.split_at_mut(rest.len().min(out.len()));
+        bytes.copy_from_slice(&rest[..bytes.len()]);
+        beyond.fill(0);
+    }
+}

@@ -1,0 +1,213 @@
+//! The frames of a film, one after the other.
+
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+
+use super::input::Input;
+use super::y4m::{Header, MAX_LINE};
+use super::{Fault, FilmError};
+use crate::source::Layout;
+use crate::source::raster::Raster;
+
+/// A film of uncompressed frames: with a header and marks between the frames
+/// (y4m), or of nothing but frames (raw).
+#[derive(Debug)]
+pub struct Reel {
+    input: BufReader<Input>,
+    /// A line of text, of which no more than [`MAX_LINE`] is read.
+    line: Vec<u8>,
+    marked: bool,
+    raster: Raster,
+    interval: Option<(u32, u32)>,
+    /// Where the first frame begins, if it is a file.
+    start: Option<u64>,
+    /// Frames passed since then, for messages.
+    passed: u64,
+}
+
+impl Reel {
+    /// Reads the header of a y4m film. Waits for it if it comes from a pipe.
+    pub fn y4m(input: Input) -> Result<Self, FilmError> {
+        let name = input.name().to_owned();
+        let open = || {
+            let mut reel = Self::new(input, true, Raster::grey(1, 1, true), None)?;
+            if !reel.read_line()? {
+                return Err(match reel.line.len() {
+                    MAX_LINE => Fault::Header(MAX_LINE),
+                    _ if reel.line.starts_with(b"YUV4MPEG2") => Fault::Header(MAX_LINE),
+                    0 => Fault::Empty,
+                    _ => Fault::NotY4m,
+                });
+            }
+            let header = Header::parse(&reel.line)?;
+            if header.interlaced {
+                log::warn!("{name} is interlaced; its frames are shown as if they were not");
+            }
+            reel.raster = header.raster;
+            reel.interval = header.interval;
+            reel.begin_here()?;
+            Ok(reel)
+        };
+        open().map_err(|fault| FilmError::Broken {
+            name: name.clone(),
+            fault,
+        })
+    }
+
+    /// Takes a file for raw frames of that layout.
+    pub fn raw(
+        input: Input,
+        layout: &Layout,
+        interval: Option<(u32, u32)>,
+    ) -> Result<Self, FilmError> {
+        let name = input.name().to_owned();
+        let open = || {
+            // Compressed formats are not let through by the options.
+            let raster = Raster::of(layout).ok_or(Fault::Empty)?;
+            if let Some(bytes) = input.length()
+                && bytes % raster.bytes as u64 != 0
+            {
+                let frame = raster.bytes as u64;
+                return Err(Fault::Length { bytes, frame });
+            }
+            let mut reel = Self::new(input, false, raster, interval)?;
+            reel.begin_here()?;
+            Ok(reel)
+        };
+        open().map_err(|fault| FilmError::Broken {
+            name: name.clone(),
+            fault,
+        })
+    }
+
+    fn new(
+        input: Input,
+        marked: bool,
+        raster: Raster,
+        interval: Option<(u32, u32)>,
+    ) -> Result<Self, Fault> {
+        Ok(Self {
+            input: BufReader::new(input),
+            line: Vec::with_capacity(MAX_LINE),
+            marked,
+            raster,
+            interval,
+            start: None,
+            passed: 0,
+        })
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        self.input.get_ref().name()
+    }
+
+    /// How its frames lie.
+    pub fn raster(&self) -> &Raster {
+        &self.raster
+    }
+
+    /// Seconds between its frames, if that is known.
+    pub fn interval(&self) -> Option<(u32, u32)> {
+        self.interval
+    }
+
+    /// Whether it can be rewound.
+    pub fn is_file(&self) -> bool {
+        self.start.is_some()
+    }
+
+    /// The first frame begins here.
+    fn begin_here(&mut self) -> io::Result<()> {
+        if self.input.get_ref().length().is_some() {
+            self.start = Some(self.input.stream_position()?);
+        }
+        Ok(())
+    }
+
+    /// Goes back to the first frame of a file.
+    pub fn rewind(&mut self) -> Result<(), Fault> {
+        if let Some(start) = self.start {
+            self.input.seek(SeekFrom::Start(start))?;
+            self.passed = 0;
+        }
+        Ok(())
+    }
+
+    /// Reads the next frame, and says whether there was one.
+    pub fn read(&mut self, frame: &mut [u8]) -> Result<bool, Fault> {
+        if !self.read_mark()? {
+            return Ok(false);
+        }
+        let mut length = 0;
+        while length < frame.len() {
+            match self.input.read(&mut frame[length..]) {
+                Ok(0) => return self.end_within(length as u64),
+                Ok(more) => length += more,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.passed += 1;
+        Ok(true)
+    }
+
+    /// Passes over the next frame, and says whether there was one.
+    pub fn skip(&mut self) -> Result<bool, Fault> {
+        if !self.read_mark()? {
+            return Ok(false);
+        }
+        let bytes = self.raster.bytes as u64;
+        let end = match self.start {
+            Some(_) => self.input.stream_position()?.checked_add(bytes),
+            None => None,
+        };
+        if end.is_some_and(|end| self.input.get_ref().length() >= Some(end)) {
+            // At most 3 * 8192^2.
+            self.input.seek_relative(bytes as i64)?;
+        } else {
+            let passed = io::copy(&mut self.input.by_ref().take(bytes), &mut io::sink())?;
+            if passed < bytes {
+                return self.end_within(passed);
+            }
+        }
+        self.passed += 1;
+        Ok(true)
+    }
+
+    /// The end has come after so many bytes of a frame.
+    fn end_within(&self, bytes: u64) -> Result<bool, Fault> {
+        match bytes {
+            0 if !self.marked => Ok(false),
+            _ => Err(Fault::CutOff(self.passed)),
+        }
+    }
+
+    /// Reads the mark before a frame, if they have any, and says whether there
+    /// is another frame.
+    fn read_mark(&mut self) -> Result<bool, Fault> {
+        if !self.marked {
+            return Ok(true);
+        }
+        let whole = self.read_line()?;
+        match self.line.as_slice() {
+            [] if !whole => Ok(false),
+            [b'F', b'R', b'A', b'M', b'E'] | [b'F', b'R', b'A', b'M', b'E', b' ', ..] if whole => {
+                Ok(true)
+            }
+            line if !whole && line.len() < MAX_LINE => Err(Fault::CutOff(self.passed)),
+            _ => Err(Fault::Mark(self.passed)),
+        }
+    }
+
+    /// Reads a line of text without its newline, and says whether it had one.
+    fn read_line(&mut self) -> io::Result<bool> {
+        self.line.clear();
+        let mut bounded = self.input.by_ref().take(MAX_LINE as u64);
+        bounded.read_until(b'\n', &mut self.line)?;
+        let whole = self.line.last() == Some(&b'\n');
+        if whole {
+            self.line.pop();
+        }
+        Ok(whole)
+    }
+}

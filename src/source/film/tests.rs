@@ -1,0 +1,659 @@
+use std::fs;
+use std::io::{self, PipeReader, PipeWriter, Write};
+use std::os::fd::AsRawFd;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::ioctl_fionbio;
+use tempfile::TempDir;
+
+use super::*;
+use crate::source::{self, PixelFormat};
+
+/// How long a test waits for what must come.
+const LIMIT: Duration = Duration::from_secs(30);
+
+const WIDTH: u32 = 16;
+const HEIGHT: u32 = 18;
+/// Bytes of a frame of 4:2:0.
+const BYTES: usize = 16 * 18 * 3 / 2;
+const HEADER: &str = "YUV4MPEG2 W16 H18 F30:1 Ip A1:1 C420jpeg\n";
+
+/// The bytes of a frame that is like no other.
+fn picture(number: usize, bytes: usize) -> Vec<u8> {
+    (0..bytes)
+        .map(|i| (i * 7 + i / 97 + number * 53) as u8)
+        .collect()
+}
+
+/// A film of that many frames.
+fn film(frames: usize) -> Vec<u8> {
+    let mut film = HEADER.as_bytes().to_vec();
+    for number in 0..frames {
+        film.extend_from_slice(if number % 2 == 0 {
+            b"FRAME\n"
+        } else {
+            b"FRAME Ip\n"
+        });
+        film.extend_from_slice(&picture(number, BYTES));
+    }
+    film
+}
+
+struct Files {
+    dir: TempDir,
+}
+
+impl Files {
+    fn new() -> Self {
+        Self {
+            dir: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    /// A file of those bytes, as the path that names it.
+    fn file(&self, name: &str, bytes: &[u8]) -> String {
+        let path: PathBuf = self.dir.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+}
+
+/// A film that is shown, as the card shows it.
+struct Show {
+    source: Box<dyn Source>,
+    layout: Layout,
+    frames: u32,
+}
+
+impl Show {
+    fn of(spec: &str, format: PixelFormat) -> Self {
+        let source = source::open(spec).unwrap_or_else(|e| panic!("{spec}: {e}"));
+        let mut show = Self {
+            source,
+            layout: Layout::new(format, WIDTH, HEIGHT),
+            frames: 0,
+        };
+        show.source.prepare(&show.layout);
+        show
+    }
+
+    fn begin_at(&mut self, elapsed: Duration) -> Begun {
+        let info = FrameInfo {
+            sequence: self.frames,
+            elapsed,
+            ..FrameInfo::default()
+        };
+        self.source.begin(&info)
+    }
+
+    /// The frame of that time, which is waited for; none at the end.
+    fn at(&mut self, elapsed: Duration) -> Option<Vec<u8>> {
+        let deadline = Instant::now() + LIMIT;
+        let begun = loop {
+            match self.begin_at(elapsed) {
+                Begun::Late => assert!(Instant::now() < deadline, "no frame"),
+                begun => break begun,
+            }
+            std::thread::yield_now();
+        };
+        self.frames += 1;
+        if begun == Begun::Ended {
+            return None;
+        }
+        let bytes = self.layout.sizeimage;
+        assert_eq!(begun, Begun::Frame { bytes });
+        Some(self.bytes())
+    }
+
+    /// The bytes of the frame that has begun, as the card asks for them.
+    fn bytes(&mut self) -> Vec<u8> {
+        let mut frame = vec![0xee; self.layout.sizeimage as usize];
+        for (number, piece) in frame.chunks_mut(100).enumerate() {
+            self.source.fill(number * 100, piece);
+        }
+        frame
+    }
+
+    fn next(&mut self) -> Option<Vec<u8>> {
+        self.at(Duration::ZERO)
+    }
+
+    /// Which frame of the film [`film`] makes is shown at that time.
+    fn number_at(&mut self, elapsed: Duration) -> Option<usize> {
+        let frame = self.at(elapsed)?;
+        let number = (0..256).find(|number| frame == picture(*number, BYTES));
+        Some(number.expect("a frame of the film"))
+    }
+}
+
+/// A pipe whose other end is named by the path.
+fn pipe() -> (PipeReader, PipeWriter, String) {
+    let (reader, writer) = io::pipe().unwrap();
+    let path = format!("/proc/self/fd/{}", reader.as_raw_fd());
+    (reader, writer, path)
+}
+
+fn frame_of(number: usize) -> Vec<u8> {
+    [b"FRAME\n".to_vec(), picture(number, BYTES)].concat()
+}
+
+#[test]
+fn a_film_tells_its_size_and_rate() {
+    let files = Files::new();
+    let path = files.file("a,b.y4m", &film(1)).replace(',', ",,");
+    let native = |spec: &str| source::open(spec).unwrap().native();
+    let expected = Native {
+        size: Some((16, 18)),
+        interval: Some((1, 30)),
+        follow: false,
+    };
+    assert_eq!(native(&format!("y4m:{path}")), expected);
+    assert_eq!(native(&format!("y4m:{path},fit=scale")), expected);
+    let follow = Native {
+        follow: true,
+        ..expected
+    };
+    assert_eq!(native(&format!("y4m:{path},once,fit=source")), follow);
+}
+
+#[test]
+fn frames_come_in_their_turn_and_begin_again() {
+    let files = Files::new();
+    let path = files.file("film", &film(3));
+    let mut show = Show::of(&format!("y4m:{path},rate=frame"), PixelFormat::Yu12);
+    for number in [0, 1, 2, 0, 1, 2, 0, 1] {
+        assert!(show.next() == Some(picture(number, BYTES)), "{number}");
+    }
+    // Another stream shows the film from its beginning.
+    for _ in 0..20 {
+        show.source.prepare(&show.layout);
+        for number in [0, 1] {
+            assert!(show.next() == Some(picture(number, BYTES)), "{number}");
+        }
+    }
+}
+
+#[test]
+fn a_film_that_is_shown_once_ends() {
+    let files = Files::new();
+    let path = files.file("film", &film(3));
+    let mut show = Show::of(&format!("y4m:{path},once,rate=frame"), PixelFormat::Yu12);
+    for _ in 0..3 {
+        for number in 0..3 {
+            assert!(show.next() == Some(picture(number, BYTES)), "{number}");
+        }
+        assert_eq!(show.next(), None);
+        assert_eq!(show.next(), None);
+        show.source.prepare(&show.layout);
+    }
+    // By time, its last frame has its time as well.
+    let mut show = Show::of(&format!("y4m:{path},once"), PixelFormat::Yu12);
+    let tick = Duration::from_millis(10);
+    let seen: Vec<_> = (1..12).map(|n| show.number_at(n * tick)).collect();
+    let expected = [0, 0, 0, 0, 1, 1, 1, 2, 2, 2].map(Some);
+    assert_eq!(seen[..10], expected);
+    assert_eq!(seen[10], None);
+}
+
+#[test]
+fn by_time_frames_are_repeated_or_left_out() {
+    let files = Files::new();
+    let path = files.file("film", &film(70));
+    for (frames, seconds) in [
+        (30, 1),
+        (60, 1),
+        (15, 1),
+        (1, 1),
+        (24, 1),
+        (240, 1),
+        (60000, 1001),
+    ] {
+        let mut show = Show::of(&format!("y4m:{path}"), PixelFormat::Yu12);
+        // As the card's clock has it: whole nanoseconds.
+        let due = |n: u64| Duration::from_nanos((n + 1) * 1_000_000_000 * seconds / frames);
+        for n in 0..100 {
+            let expected = (n * 30 * seconds / frames) as usize % 70;
+            let got = show.number_at(due(n)).unwrap();
+            assert_eq!(got, expected, "frame {n} of {frames}/{seconds}");
+        }
+    }
+}
+
+#[test]
+fn a_guest_that_was_away_finds_the_frame_of_the_time() {
+    let files = Files::new();
+    let path = files.file("film", &film(70));
+    let mut show = Show::of(&format!("y4m:{path}"), PixelFormat::Yu12);
+    let day = 86400;
+    for (seconds, number) in [(0, 0), (1, 30), (2, 60), (3, 20), (day, (day * 30) % 70)] {
+        let got = show.number_at(Duration::from_secs(seconds));
+        assert_eq!(got, Some(number as usize), "after {seconds} s");
+        let then = Duration::from_secs(seconds) + Duration::from_millis(34);
+        let got = show.number_at(then);
+        assert_eq!(got, Some((number as usize + 1) % 70), "after {seconds} s");
+    }
+}
+
+#[test]
+fn a_pipe_that_stalls_is_late_and_one_that_ends_is_over() {
+    let (reader, mut writer, path) = pipe();
+    writer.write_all(HEADER.as_bytes()).unwrap();
+    let mut show = Show::of(&format!("y4m:{path}"), PixelFormat::Yu12);
+    drop(reader);
+    for _ in 0..100 {
+        assert_eq!(show.begin_at(Duration::ZERO), Begun::Late);
+    }
+    for number in 0..10 {
+        writer.write_all(&frame_of(number)).unwrap();
+        assert!(show.next() == Some(picture(number, BYTES)), "{number}");
+        assert_eq!(show.begin_at(Duration::ZERO), Begun::Late);
+        assert!(show.bytes() == picture(number, BYTES), "it stays");
+    }
+    // Half a frame is none.
+    writer.write_all(&frame_of(10)[..200]).unwrap();
+    assert_eq!(show.begin_at(Duration::ZERO), Begun::Late);
+    writer.write_all(&frame_of(10)[200..]).unwrap();
+    assert!(show.next() == Some(picture(10, BYTES)));
+    // It goes on in the next stream, where it was.
+    show.source.prepare(&show.layout);
+    assert_eq!(show.begin_at(Duration::ZERO), Begun::Late);
+    writer.write_all(&frame_of(11)).unwrap();
+    assert!(show.next() == Some(picture(11, BYTES)));
+    drop(writer);
+    assert_eq!(show.next(), None);
+    show.source.prepare(&show.layout);
+    assert_eq!(show.next(), None);
+}
+
+#[test]
+fn a_pipe_by_time_leaves_out_what_is_past() {
+    let (_reader, mut writer, path) = pipe();
+    writer.write_all(&film(20)).unwrap();
+    let mut show = Show::of(&format!("y4m:{path},rate=time"), PixelFormat::Yu12);
+    assert_eq!(show.number_at(Duration::from_millis(100)), Some(0));
+    assert_eq!(show.number_at(Duration::from_millis(140)), Some(1));
+    assert_eq!(show.number_at(Duration::from_millis(440)), Some(10));
+    // What it writes falls behind its time: what there is is shown.
+    let mut last = 10;
+    let mut seconds = 1;
+    while last < 19 {
+        assert!(seconds < 1_000_000, "{last}");
+        if show.begin_at(Duration::from_secs(seconds)) != Begun::Late {
+            let number = show.number_at(Duration::from_secs(seconds)).unwrap();
+            assert!(number > last, "{number} after {last}");
+            last = number;
+        }
+        seconds += 1;
+        std::thread::yield_now();
+    }
+    assert_eq!(show.begin_at(Duration::from_secs(seconds)), Begun::Late);
+    writer.write_all(&frame_of(20)).unwrap();
+    assert_eq!(show.number_at(Duration::from_secs(seconds + 1)), Some(20));
+}
+
+#[test]
+fn a_pipe_is_held_up_when_nobody_looks() {
+    let (_reader, mut writer, path) = pipe();
+    writer.write_all(HEADER.as_bytes()).unwrap();
+    let mut show = Show::of(&format!("y4m:{path}"), PixelFormat::Yu12);
+    ioctl_fionbio(&writer, true).unwrap();
+    let bytes = film(100_000);
+    let mut rest = &bytes[HEADER.len()..];
+    loop {
+        let limit = Timespec {
+            tv_sec: 0,
+            tv_nsec: 300_000_000,
+        };
+        let mut fds = [PollFd::new(&writer, PollFlags::OUT)];
+        if poll(&mut fds, Some(&limit)).unwrap() == 0 {
+            break;
+        }
+        match writer.write(rest) {
+            Ok(written) => rest = &rest[written..],
+            Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+        }
+    }
+    // The pipe's 64 KiB, the frames, and what is read at a time.
+    let written = bytes.len() - HEADER.len() - rest.len();
+    assert!(
+        written <= (64 << 10) + 4 * (BYTES + 9) + (8 << 10),
+        "{written}"
+    );
+    assert!(show.next() == Some(picture(0, BYTES)));
+}
+
+#[test]
+fn a_film_that_breaks_holds_its_last_frame() {
+    for garbage in [
+        &b"FRAMEX\n"[..],
+        b"YUV4MPEG2 W16\n",
+        b"\n",
+        &[b'F'; 5000],
+        b"FRAME",
+    ] {
+        let (_reader, mut writer, path) = pipe();
+        writer.write_all(&film(2)).unwrap();
+        let mut show = Show::of(&format!("y4m:{path}"), PixelFormat::Yu12);
+        writer.write_all(garbage).unwrap();
+        drop(writer);
+        for number in [0, 1, 1, 1, 1] {
+            assert!(show.next() == Some(picture(number, BYTES)), "{number}");
+        }
+        // Also in another stream, which has another format.
+        show.layout = Layout::new(PixelFormat::Nv12, WIDTH, HEIGHT);
+        show.source.prepare(&show.layout);
+        let (luma, frame) = (16 * 18, picture(1, BYTES));
+        assert!(show.next().unwrap()[..luma] == frame[..luma]);
+    }
+    // There is nothing to hold.
+    let (_reader, mut writer, path) = pipe();
+    writer.write_all(&film(1)[..100]).unwrap();
+    let mut show = Show::of(&format!("y4m:{path}"), PixelFormat::Yu12);
+    drop(writer);
+    assert_eq!(show.next(), None);
+}
+
+#[test]
+fn a_film_may_be_cut_anywhere() {
+    let files = Files::new();
+    let whole = film(3);
+    let ends: Vec<usize> = (0..=3).map(|frames| film(frames).len()).collect();
+    for cut in 0..whole.len() {
+        let path = files.file("film", &whole[..cut]);
+        let spec = format!("y4m:{path},once,rate=frame");
+        let frames = ends.iter().filter(|end| **end <= cut).count();
+        if frames < 2 {
+            let error = source::open(&spec).err().expect("an error").to_string();
+            let expected = match cut {
+                0 => "it has no frames",
+                1..9 => "it does not begin with YUV4MPEG2",
+                _ if frames == 0 => "its header is cut off",
+                _ if cut == ends[0] => "it has no frames",
+                _ => "it is cut off within frame 0",
+            };
+            assert!(error.contains(expected), "cut at {cut}: {error}");
+            assert!(error.contains("film cannot be shown: "), "{error}");
+            continue;
+        }
+        let mut show = Show::of(&spec, PixelFormat::Yu12);
+        for number in 0..frames - 1 {
+            assert!(show.next() == Some(picture(number, BYTES)), "cut at {cut}");
+        }
+        let after = match ends.contains(&cut) {
+            true => None,
+            false => Some(picture(frames - 2, BYTES)),
+        };
+        assert!(show.next() == after, "cut at {cut}");
+    }
+}
+
+#[test]
+fn no_byte_of_a_film_makes_it_fail_otherwise_than_cleanly() {
+    let files = Files::new();
+    let whole = film(2);
+    let header = HEADER.len() + 6;
+    let second = whole.len() - BYTES - 9..whole.len() - BYTES;
+    for place in (0..header).chain(second) {
+        for value in [0, b'\n', b' ', b'0', b'9', b'F', 0x80, 0xff] {
+            let mut bytes = whole.clone();
+            bytes[place] = value;
+            let path = files.file("film", &bytes);
+            let Ok(mut source) = source::open(&format!("y4m:{path},once,rate=frame")) else {
+                continue;
+            };
+            let layout = Layout::new(PixelFormat::Rgbp, 34, 18);
+            source.prepare(&layout);
+            let deadline = Instant::now() + LIMIT;
+            for _ in 0..4 {
+                while source.begin(&FrameInfo::default()) == Begun::Late {
+                    assert!(Instant::now() < deadline);
+                    std::thread::yield_now();
+                }
+                source.fill(0, &mut [0; 1000]);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_large_header_allocates_nothing_large() {
+    let files = Files::new();
+    for size in [
+        "W8193 H16",
+        "W4294967295 H4294967295",
+        "W99999999999999999999 H1",
+    ] {
+        let path = files.file("film", format!("YUV4MPEG2 {size}\nFRAME\n").as_bytes());
+        assert!(source::open(&format!("y4m:{path}")).is_err());
+    }
+    let long = [b"YUV4MPEG2 W16 H16 X".to_vec(), vec![b'x'; 1 << 20]].concat();
+    let path = files.file("film", &long);
+    let error = source::open(&format!("y4m:{path}"))
+        .err()
+        .unwrap()
+        .to_string();
+    assert!(error.contains("longer than 4096 bytes"), "{error}");
+}
+
+#[test]
+fn raw_frames_are_those_of_the_card() {
+    let files = Files::new();
+    for format in PixelFormat::ALL.into_iter().filter(|f| !f.is_compressed()) {
+        let layout = Layout::new(format, WIDTH, HEIGHT);
+        let frame = |number| picture(number, layout.sizeimage as usize);
+        let path = files.file("film", &[frame(0), frame(1)].concat());
+        let spec = format!("raw:{path},format={format},size=16x18,rate=frame");
+        let mut show = Show::of(&spec, format);
+        for number in [0, 1, 0] {
+            assert!(show.next() == Some(frame(number)), "{format}");
+        }
+        // By a pipe as well, to its end.
+        let (_reader, mut writer, path) = pipe();
+        writer.write_all(&[frame(0), frame(1)].concat()).unwrap();
+        drop(writer);
+        let spec = format!("raw:{path},format={format},size=16x18");
+        let mut show = Show::of(&spec, format);
+        for number in [Some(0), Some(1), None] {
+            assert!(show.next() == number.map(frame), "{format}");
+        }
+    }
+}
+
+#[test]
+fn a_raw_file_of_another_length_is_refused() {
+    let files = Files::new();
+    for length in 0..1000 {
+        let path = files.file("film", &vec![7; length]);
+        let opened = source::open(&format!("raw:{path},format=GREY,size=16x18,fps=30"));
+        match (length, opened) {
+            (288 | 576 | 864, Ok(_)) => {}
+            (0, Err(error)) => assert!(error.to_string().ends_with("it has no frames")),
+            (_, Err(error)) => assert!(
+                error.to_string().ends_with(&format!(
+                    "its {length} bytes are no whole number of frames of 288 bytes"
+                )),
+                "{error}"
+            ),
+            (length, Ok(_)) => panic!("{length} bytes"),
+        }
+    }
+    // A pipe has no length: it breaks when it ends.
+    let (_reader, mut writer, path) = pipe();
+    writer.write_all(&[7; 288 + 1]).unwrap();
+    drop(writer);
+    let mut show = Show::of(
+        &format!("raw:{path},format=GREY,size=16x18"),
+        PixelFormat::Grey,
+    );
+    for _ in 0..3 {
+        assert!(show.next() == Some(vec![7; 288]));
+    }
+}
+
+#[test]
+fn a_raw_film_is_left_out_by_time_to_its_end() {
+    let files = Files::new();
+    let bytes: Vec<u8> = (0..10).flat_map(|number| [number; 288]).collect();
+    let path = files.file("film", &bytes);
+    for (ending, after) in [("once", None), ("loop", Some(2))] {
+        let spec = format!("raw:{path},format=GREY,size=16x18,fps=10,{ending}");
+        let mut show = Show::of(&spec, PixelFormat::Grey);
+        for (second, number) in [(0, Some(0)), (700, Some(7)), (1200, after)] {
+            let frame = show.at(Duration::from_millis(second));
+            assert!(frame == number.map(|n| vec![n; 288]), "{ending} {second}");
+        }
+    }
+}
+
+#[test]
+fn a_picture_stands_still() {
+    let files = Files::new();
+    let picture = image::RgbImage::from_fn(16, 18, |x, y| {
+        image::Rgb([(x * 16) as u8, (y * 14) as u8, (x * y) as u8])
+    });
+    let path = files.dir.path().join("p.png");
+    picture.save(&path).unwrap();
+    let path = path.to_str().unwrap();
+    let mut show = Show::of(&format!("image:{path}"), PixelFormat::Rgb3);
+    for second in 0..3 {
+        let frame = show.at(Duration::from_secs(second));
+        assert!(frame.as_ref() == Some(picture.as_raw()));
+    }
+    let mut show = Show::of(&format!("image:{path},once"), PixelFormat::Rgb3);
+    for _ in 0..2 {
+        assert!(show.next().as_ref() == Some(picture.as_raw()));
+        assert_eq!(show.next(), None);
+        show.source.prepare(&show.layout);
+    }
+    let native = source::open(&format!("image:{path}")).unwrap().native();
+    assert_eq!((native.size, native.interval), (Some((16, 18)), None));
+
+    // A JPEG, of whatever file name; and grey as well.
+    let grey = image::GrayImage::from_pixel(40, 30, image::Luma([200]));
+    let path = files.dir.path().join("p");
+    grey.save_with_format(&path, image::ImageFormat::Jpeg)
+        .unwrap();
+    let mut show = Show::of(&format!("image:{}", path.display()), PixelFormat::Grey);
+    assert!(
+        show.next()
+            .unwrap()
+            .iter()
+            .all(|level| level.abs_diff(200) <= 2)
+    );
+}
+
+#[test]
+fn a_picture_that_is_broken_is_an_error() {
+    let files = Files::new();
+    let mut png = Vec::new();
+    let picture = image::RgbImage::from_fn(16, 18, |x, y| image::Rgb([x as u8, y as u8, 9]));
+    picture
+        .write_to(&mut io::Cursor::new(&mut png), image::ImageFormat::Png)
+        .unwrap();
+    // Without its last chunk, which says only that it ends, it is whole.
+    for cut in 0..png.len() - 12 {
+        let path = files.file("p.png", &png[..cut]);
+        let error = source::open(&format!("image:{path}")).err();
+        let error = error.unwrap_or_else(|| panic!("cut at {cut}")).to_string();
+        assert!(error.contains("p.png cannot be shown: "), "{error}");
+    }
+    for place in 0..png.len() {
+        let mut bytes = png.clone();
+        bytes[place] ^= 0x55;
+        let path = files.file("p.png", &bytes);
+        let _ = source::open(&format!("image:{path}"));
+    }
+    // A size that its file cannot hold.
+    let mut bytes = png.clone();
+    bytes[16..20].copy_from_slice(&u32::MAX.to_be_bytes());
+    let path = files.file("p.png", &bytes);
+    assert!(source::open(&format!("image:{path}")).is_err());
+}
+
+#[test]
+fn what_cannot_be_opened_is_said() {
+    let files = Files::new();
+    let dir = files.dir.path().display().to_string();
+    let (_reader, mut writer, path) = pipe();
+    writer.write_all(HEADER.as_bytes()).unwrap();
+    let silent = files.file("silent", HEADER.replace(" F30:1", "").as_bytes());
+    for (spec, message) in [
+        (
+            "y4m:/nowhere/film".to_owned(),
+            "cannot open /nowhere/film: No such file or directory (os error 2)".to_owned(),
+        ),
+        (
+            format!("y4m:{dir}"),
+            format!("{dir} cannot be shown: Is a directory (os error 21)"),
+        ),
+        (
+            "y4m:".to_owned(),
+            "the source \"y4m:\" makes no sense: it names no file".to_owned(),
+        ),
+        (
+            format!("y4m:{path},loop"),
+            format!("the source \"y4m:{path},loop\" makes no sense: a pipe cannot begin again"),
+        ),
+        (
+            format!("y4m:{silent},rate=time"),
+            format!(
+                "the source \"y4m:{silent},rate=time\" makes no sense: \
+                 the film does not say its rate"
+            ),
+        ),
+    ] {
+        assert_eq!(source::open(&spec).err().unwrap().to_string(), message);
+    }
+}
+
+#[test]
+fn a_film_of_odd_size_is_stretched_to_what_the_card_has() {
+    let files = Files::new();
+    let bytes = 17 * 19 + 2 * 9 * 10;
+    let mut film = b"YUV4MPEG2 W17 H19 F30:1\nFRAME\n".to_vec();
+    film.extend(vec![90; bytes]);
+    let path = files.file("film", &film);
+    for format in PixelFormat::ALL.into_iter().filter(|f| !f.is_compressed()) {
+        let large = matches!(format, PixelFormat::Nv12 | PixelFormat::Rgb3);
+        for (width, height) in [(17, 19), (16, 16), (3840, 2160)] {
+            // Which takes long, and is in every format the same.
+            if width > 100 && !large {
+                continue;
+            }
+            let mut show = Show::of(&format!("y4m:{path}"), format);
+            show.layout = Layout::new(format, width, height);
+            show.source.prepare(&show.layout);
+            let frame = show.next().unwrap();
+            if format.has_component(crate::source::format::Component::Y) {
+                assert!(frame.iter().all(|sample| *sample == 90), "{format}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_crop_changes_a_picture_that_stands_still() {
+    let files = Files::new();
+    let path = files.dir.path().join("p.png");
+    let picture = image::RgbImage::from_fn(32, 36, |x, _| image::Rgb([(x / 16 * 255) as u8; 3]));
+    picture.save(&path).unwrap();
+    let mut show = Show::of(&format!("image:{}", path.display()), PixelFormat::Grey);
+    let mut crop_at = |left| {
+        let crop = Rect {
+            left,
+            top: 3,
+            width: 16,
+            height: 18,
+        };
+        let settings = Settings {
+            crop: Some(crop),
+            ..Settings::default()
+        };
+        show.source.set(&settings);
+        show.next().unwrap()
+    };
+    assert!(crop_at(0).iter().all(|level| *level == 0));
+    assert!(crop_at(16).iter().all(|level| *level == 255));
+}
