@@ -2,14 +2,11 @@
 
 pub mod contact_sheet;
 
-use image::RgbImage;
-use yuv::{
-    YuvBiPlanarImage, YuvConversionMode, YuvError, YuvPackedImage, YuvPlanarImage, YuvRange,
-    YuvStandardMatrix,
-};
+use image::{DynamicImage, RgbImage};
 
-use crate::source::layout::PlaneLayout;
-use crate::source::{Layout, PixelFormat};
+use crate::source::Layout;
+use crate::source::convert::{ConvertError, Converter};
+use crate::source::raster::Raster;
 
 pub use contact_sheet::{ContactSheet, Verdict};
 
@@ -22,7 +19,7 @@ pub enum PictureError {
         /// The frame's layout.
         layout: Layout,
         /// What the converter says.
-        source: YuvError,
+        source: ConvertError,
     },
     /// A frame that is no JPEG.
     #[error("a frame of {}x{} {} cannot be shown: {source}", layout.width, layout.height, layout.format)]
@@ -55,113 +52,31 @@ pub fn to_rgb(frame: &[u8], layout: &Layout) -> Result<RgbImage, PictureError> {
             &padded
         }
     };
+    let Some(raster) = Raster::of(layout) else {
+        let decoded = image::load_from_memory(frame);
+        return decoded
+            .map(DynamicImage::into_rgb8)
+            .map_err(|source| PictureError::Jpeg {
+                layout: *layout,
+                source,
+            });
+    };
     let (width, height) = (layout.width, layout.height);
-    let mut picture = RgbImage::new(width, height);
-    let (rgb, rgb_stride): (&mut [u8], u32) = (&mut picture, width * 3);
-    let (range, matrix) = (YuvRange::Limited, YuvStandardMatrix::Bt601);
-    let packed = || YuvPackedImage {
-        yuy: frame,
-        yuy_stride: layout.bytesperline,
-        width,
-        height,
-    };
-    // Of a colour plane, its bytes and stride.
-    let plane = |number| {
-        let plane = layout.planes().nth(number);
-        plane.map_or((&[][..], 0), |plane: PlaneLayout| {
-            let end = plane.offset + plane.stride * plane.lines;
-            (&frame[plane.offset..end], plane.stride as u32)
-        })
-    };
-    let two_planes = || {
-        let ((y_plane, y_stride), (uv_plane, uv_stride)) = (plane(0), plane(1));
-        YuvBiPlanarImage {
-            y_plane,
-            y_stride,
-            uv_plane,
-            uv_stride,
-            width,
-            height,
-        }
-    };
-    let three_planes = |u, v| {
-        let ((y_plane, y_stride), (u_plane, u_stride), (v_plane, v_stride)) =
-            (plane(0), plane(u), plane(v));
-        YuvPlanarImage {
-            y_plane,
-            y_stride,
-            u_plane,
-            u_stride,
-            v_plane,
-            v_stride,
-            width,
-            height,
-        }
-    };
-    let mode = YuvConversionMode::Balanced;
-    use PixelFormat::*;
-    let done = match layout.format {
-        Yuyv => yuv::yuyv422_to_rgb(&packed(), rgb, rgb_stride, range, matrix),
-        Uyvy => yuv::uyvy422_to_rgb(&packed(), rgb, rgb_stride, range, matrix),
-        Yvyu => yuv::yvyu422_to_rgb(&packed(), rgb, rgb_stride, range, matrix),
-        Vyuy => yuv::vyuy422_to_rgb(&packed(), rgb, rgb_stride, range, matrix),
-        Nv12 | Nm12 => yuv::yuv_nv12_to_rgb(&two_planes(), rgb, rgb_stride, range, matrix, mode),
-        Nv21 => yuv::yuv_nv21_to_rgb(&two_planes(), rgb, rgb_stride, range, matrix, mode),
-        Nv16 | Nm16 => yuv::yuv_nv16_to_rgb(&two_planes(), rgb, rgb_stride, range, matrix, mode),
-        Yu12 | Ym12 => yuv::yuv420_to_rgb(&three_planes(1, 2), rgb, rgb_stride, range, matrix),
-        Yv12 => yuv::yuv420_to_rgb(&three_planes(2, 1), rgb, rgb_stride, range, matrix),
-        P422 => yuv::yuv422_to_rgb(&three_planes(1, 2), rgb, rgb_stride, range, matrix),
-        Rgb3 => {
-            rgb.copy_from_slice(frame);
-            Ok(())
-        }
-        Bgr3 => each_pixel(rgb, frame, |[b, g, r]| [r, g, b]),
-        Xr24 => each_pixel(rgb, frame, |[b, g, r, _]| [r, g, b]),
-        Bx24 => each_pixel(rgb, frame, |[_, r, g, b]| [r, g, b]),
-        Rgbp => each_pixel(rgb, frame, |word| {
-            let word = u16::from_le_bytes(word);
-            // Five or six bits spread over eight.
-            let (r, g, b) = (word >> 11, word >> 5 & 63, word & 31);
-            [r << 3 | r >> 2, g << 2 | g >> 4, b << 3 | b >> 2].map(|level| level as u8)
-        }),
-        Grey => each_pixel(rgb, frame, |[level]| [level; 3]),
-        Y16 => each_pixel(rgb, frame, |[_, level]| [level; 3]),
-        Mjpg => match image::load_from_memory(frame) {
-            Ok(decoded) => return Ok(decoded.into_rgb8()),
-            Err(source) => {
-                return Err(PictureError::Jpeg {
-                    layout: *layout,
-                    source,
-                });
-            }
-        },
-    };
-    match done {
-        Ok(()) => Ok(picture),
-        Err(source) => Err(PictureError::Conversion {
+    let mut converter = Converter::new(&raster, None, &Raster::rgb(width, height));
+    converter
+        .convert(frame)
+        .map_err(|source| PictureError::Conversion {
             layout: *layout,
             source,
-        }),
-    }
-}
-
-/// Turns every pixel of `frame` into red, green and blue.
-fn each_pixel<const N: usize>(
-    rgb: &mut [u8],
-    frame: &[u8],
-    convert: impl Fn([u8; N]) -> [u8; 3],
-) -> Result<(), YuvError> {
-    let ((into, _), (from, _)) = (rgb.as_chunks_mut(), frame.as_chunks());
-    for (into, from) in into.iter_mut().zip(from) {
-        *into = convert(*from);
-    }
-    Ok(())
+        })?;
+    let picture = RgbImage::from_raw(width, height, converter.into_output(frame));
+    Ok(picture.unwrap_or_default())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::{FrameInfo, Pattern, Source};
+    use crate::source::{FrameInfo, Pattern, PixelFormat, Source};
 
     /// The formats that patterns draw.
     pub(super) fn drawn() -> impl Iterator<Item = PixelFormat> {

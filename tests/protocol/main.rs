@@ -8,6 +8,7 @@ mod capture;
 mod control;
 mod conventions;
 mod daemon;
+mod films;
 mod footprint;
 mod malformed;
 mod memory_table;

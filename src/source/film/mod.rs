@@ -95,7 +95,7 @@ struct Pace {
     step: u64,
     /// No frame before this one will be asked for next.
     following: u64,
-    /// Which was asked for when one was late, until one comes.
+    /// Which was asked for when one was late, until the film is in time again.
     late: Option<u64>,
     /// Frames begun.
     frames: u64,
@@ -199,14 +199,16 @@ impl Film {
                     false => {
                         // A film that is read too slowly for its time shows
                         // what there is, rather than nothing.
-                        let hurried = self.pace.late.is_some_and(|late| late < number);
-                        reader.at(number, self.pace.following, hurried)
+                        let behind = self.pace.late.is_some_and(|late| late < number);
+                        reader.at(number, self.pace.following, behind)
                     }
                 }
             }
         };
-        self.pace.late = match next {
-            Next::Late => self.pace.late.or(Some(self.pace.asked)),
+        let pace = &mut self.pace;
+        pace.late = match &next {
+            Next::Late => pace.late.or(Some(pace.asked)),
+            Next::Frame(frame) if frame.number < pace.asked => pace.late,
             _ => None,
         };
         match next {

@@ -155,9 +155,10 @@ impl Reader {
     }
 
     /// Takes the frame of that number, or of what has been read the one that
-    /// comes next to it: any if `hurried`, else only if that frame is sure not
-    /// to come. The next to be asked for is not before `following`.
-    pub fn at(&self, number: u64, following: u64, hurried: bool) -> Next {
+    /// comes next to it: any if the film is `behind` its time, else only if
+    /// that frame is sure not to come. The next to be asked for is not before
+    /// `following`.
+    pub fn at(&self, number: u64, following: u64, behind: bool) -> Next {
         let mut state = self.shared.lock();
         let state = &mut *state;
         let due = state.ready.iter().filter(|f| f.number <= number).count();
@@ -166,20 +167,28 @@ impl Reader {
                 state.free.push(past.bytes);
             }
         }
-        state.wanted = number;
+        state.wanted = match (behind, self.is_file) {
+            (false, _) => number,
+            // What was asked for comes first, lest it be left out in its turn.
+            (true, true) => state.wanted,
+            // A pipe is no faster for leaving frames out.
+            (true, false) => 0,
+        };
         self.shared.asked.notify_one();
         let passed_over = state.ready.len() > due.min(1);
         let end = state.end;
         match state.ready.front() {
             Some(first) if first.number <= number => {
                 let exact = first.number == number;
-                if !exact && end == Some(End::Finished) && !hurried {
+                if !exact && end == Some(End::Finished) && !behind {
                     return Next::End(End::Finished);
                 }
-                if !(exact || hurried || passed_over || end.is_some()) {
+                if !(exact || behind || passed_over || end.is_some()) {
                     return Next::Late;
                 }
-                state.wanted = following;
+                if exact || self.is_file {
+                    state.wanted = following;
+                }
                 state.ready.pop_front().map_or(Next::Late, Next::Frame)
             }
             Some(_) => Next::Hold,
@@ -201,6 +210,14 @@ impl Drop for Reader {
     }
 }
 
+/// What the reader has done.
+enum Step {
+    Frame(u64),
+    /// It is somewhere else now.
+    Passed,
+    End,
+}
+
 /// The reader's own: a film, and where it is.
 struct Tape {
     reel: Reel,
@@ -219,26 +236,25 @@ impl Tape {
         self.reel.rewind()
     }
 
-    /// Reads the next frame that is not before `wanted`, and says whether
-    /// there was one.
-    fn read(&mut self, frame: &mut [u8], wanted: u64) -> Result<Option<u64>, Fault> {
-        loop {
-            let skipped = self.number < wanted;
-            let more = match skipped {
-                true => self.reel.skip()?,
-                false => self.reel.read(frame)?,
-            };
-            match more {
-                true => {
-                    self.number += 1;
-                    if !skipped {
-                        return Ok(Some(self.number - 1));
-                    }
-                }
-                false if !self.looped => return Ok(None),
-                false => self.begin_again(wanted)?,
-            }
+    /// Reads the next frame, or passes over it if it is before `wanted`.
+    fn step(&mut self, frame: &mut [u8], wanted: u64) -> Result<Step, Fault> {
+        let skipped = self.number < wanted;
+        let more = match skipped {
+            true => self.reel.skip()?,
+            false => self.reel.read(frame)?,
+        };
+        if more {
+            self.number += 1;
+            return Ok(match skipped {
+                true => Step::Passed,
+                false => Step::Frame(self.number - 1),
+            });
         }
+        if !self.looped {
+            return Ok(Step::End);
+        }
+        self.begin_again(wanted)?;
+        Ok(Step::Passed)
     }
 
     fn begin_again(&mut self, wanted: u64) -> Result<(), Fault> {
@@ -279,7 +295,7 @@ fn read(mut tape: Tape, shared: &Shared) {
             true => tape.rewind(),
             false => Ok(()),
         };
-        let result = result.and_then(|()| tape.read(&mut bytes, wanted));
+        let result = result.and_then(|()| tape.step(&mut bytes, wanted));
         if let Err(fault) = &result
             && !std::mem::replace(&mut said, true)
         {
@@ -289,9 +305,9 @@ fn read(mut tape: Tape, shared: &Shared) {
         state = shared.lock();
         let is_past = state.rewinds != rewinds;
         match result {
-            Ok(Some(number)) if !is_past => state.ready.push_back(Frame { bytes, number }),
-            Ok(Some(_)) => state.free.push(bytes),
-            Ok(None) | Err(_) => {
+            Ok(Step::Frame(number)) if !is_past => state.ready.push_back(Frame { bytes, number }),
+            Ok(Step::Frame(_) | Step::Passed) => state.free.push(bytes),
+            Ok(Step::End) | Err(_) => {
                 state.free.push(bytes);
                 if !is_past {
                     let finished = result.is_ok();

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use pinhole::card::witness::{PlaneRecord, Record};
@@ -77,7 +77,18 @@ impl Card {
     }
 
     /// Runs `command` with its log in `dir`.
-    pub fn spawn_without_witness(mut command: Command, dir: tempfile::TempDir) -> Self {
+    pub fn spawn_without_witness(command: Command, dir: tempfile::TempDir) -> Self {
+        Self::spawn_from(command, dir, Stdio::null())
+    }
+
+    /// As [`Self::spawn_without_witness`], with a pipe to its standard input.
+    pub fn spawn_fed(command: Command, dir: tempfile::TempDir) -> (Self, ChildStdin) {
+        let mut card = Self::spawn_from(command, dir, Stdio::piped());
+        let stdin = card.child.stdin.take().expect("a pipe");
+        (card, stdin)
+    }
+
+    fn spawn_from(mut command: Command, dir: tempfile::TempDir, stdin: Stdio) -> Self {
         let changes = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)
             .expect("inotify");
         let flags =
@@ -85,7 +96,7 @@ impl Card {
         inotify::add_watch(&changes, dir.path(), flags).expect("inotify watch");
         let log = File::create(dir.path().join("log")).expect("log file");
         let child = command
-            .stdin(Stdio::null())
+            .stdin(stdin)
             .stdout(Stdio::null())
             .stderr(log)
             .process_group(0)

@@ -1,0 +1,207 @@
+//! Films as sources, from their files and pipes into guest memory.
+
+use std::fs;
+use std::io::Write;
+use std::time::Duration;
+
+use crate::harness::card::run_to_end;
+use crate::harness::stream::Stream;
+use crate::harness::v4l2::*;
+use crate::harness::{Card, Driver};
+
+const WIDTH: usize = 64;
+const HEIGHT: usize = 48;
+const HEADER: &[u8] = b"YUV4MPEG2 W64 H48 F25:1 Ip A1:1 C420mpeg2 XCOLORRANGE=LIMITED\n";
+
+/// A frame of 4:2:0 of that film: its planes.
+fn planes(number: usize) -> [Vec<u8>; 3] {
+    let chroma = WIDTH * HEIGHT / 4;
+    [WIDTH * HEIGHT, chroma, chroma].map(|length| {
+        let seed = number * 89 + length / 3;
+        (0..length)
+            .map(|i| (seed + i * 13 + i / 61) as u8)
+            .collect()
+    })
+}
+
+fn frame(number: usize) -> Vec<u8> {
+    [b"FRAME\n".to_vec(), planes(number).concat()].concat()
+}
+
+fn film(frames: usize) -> Vec<u8> {
+    [HEADER.to_vec(), (0..frames).flat_map(frame).collect()].concat()
+}
+
+/// The samples of a frame where that format has them.
+fn packed(fourcc: &[u8; 4], number: usize) -> Vec<u8> {
+    let [y, u, v] = planes(number);
+    let pairs = |a: &[u8], b: &[u8]| {
+        let pairs = a.iter().zip(b).flat_map(|(a, b)| [*a, *b]);
+        pairs.collect::<Vec<u8>>()
+    };
+    match fourcc {
+        b"YU12" => [y, u, v].concat(),
+        b"YV12" => [y, v, u].concat(),
+        b"NV12" => [y, pairs(&u, &v)].concat(),
+        b"NV21" => [y, pairs(&v, &u)].concat(),
+        _ => unreachable!(),
+    }
+}
+
+/// What the next buffer of the stream holds; it is queued again.
+fn next(stream: &Stream, driver: &mut Driver) -> Vec<u8> {
+    let buffer = driver.dqbuf(stream.session);
+    assert_eq!(buffer.bytesused, stream.picture.sizeimage);
+    assert_eq!(buffer.flags & BUF_FLAG_ERROR, 0);
+    let list = &stream.lists[buffer.index as usize];
+    let bytes = driver.memory.gather(list);
+    driver.memory.accept_segments(list);
+    stream.queue(driver, buffer.index);
+    bytes
+}
+
+fn size(fourcc: &[u8; 4]) -> (u32, u32, u32) {
+    let code = u32::from_le_bytes(*fourcc);
+    (code, WIDTH as u32, HEIGHT as u32)
+}
+
+#[test]
+fn a_file_arrives_bit_for_bit_in_every_format_of_its_sampling() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("film.y4m");
+    fs::write(&path, film(5)).expect("a film");
+    let source = format!("y4m:{},rate=frame", path.display());
+    let card = &mut Card::start(&["--rate", "max", "--source", &source]);
+    let driver = &mut Driver::new(card);
+    for fourcc in [b"YU12", b"YV12", b"NV12", b"NV21"] {
+        let stream = Stream::new(driver, size(fourcc), 3);
+        stream.start(driver);
+        // More than there are: it begins again.
+        for number in 0..12 {
+            let got = next(&stream, driver);
+            assert!(got == packed(fourcc, number % 5), "{number}");
+        }
+        driver.streamoff(stream.session).expect("STREAMOFF");
+        driver.close(stream.session);
+        driver.forget_events();
+        // What was written until then is no concern of this test.
+        for list in &stream.lists {
+            driver.memory.accept_segments(list);
+        }
+        driver.assert_untouched();
+    }
+}
+
+#[test]
+fn standard_input_arrives_bit_for_bit_and_holds_up_who_writes() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut command = Card::command();
+    command
+        .args(["--rate", "max", "--source", "y4m:-"])
+        .arg("--socket-path")
+        .arg(dir.path().join("card.sock"));
+    let (card, mut pipe) = Card::spawn_fed(command, dir);
+    let card = &mut { card };
+    // Far more than the pipe and the card's frames hold.
+    let writer = std::thread::spawn(move || {
+        pipe.write_all(&film(300)).expect("the card reads");
+    });
+    let driver = &mut Driver::new(card);
+    let stream = Stream::new(driver, size(b"NV12"), 4);
+    stream.start(driver);
+    for number in 0..296 {
+        assert!(next(&stream, driver) == packed(b"NV12", number), "{number}");
+    }
+    writer.join().expect("the writer");
+}
+
+#[test]
+fn a_pipe_that_stalls_makes_frames_late_and_keeps_the_card_awake() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut command = Card::command();
+    command
+        .args(["--source", "y4m:-"])
+        .arg("--socket-path")
+        .arg(dir.path().join("card.sock"));
+    let (card, mut pipe) = Card::spawn_fed(command, dir);
+    let card = &mut { card };
+    pipe.write_all(&film(1)).expect("the card reads");
+    let driver = &mut Driver::new(card);
+    let stream = Stream::new(driver, size(b"YU12"), 2);
+    stream.start(driver);
+    assert!(next(&stream, driver) == packed(b"YU12", 0));
+    for number in 1..4 {
+        assert_eq!(driver.event_within(Duration::from_millis(100)), None);
+        // Nothing is stuck meanwhile.
+        driver.picture(stream.session);
+        pipe.write_all(&frame(number)).expect("the card reads");
+        assert!(next(&stream, driver) == packed(b"YU12", number), "{number}");
+    }
+    driver.streamoff(stream.session).expect("STREAMOFF");
+}
+
+#[test]
+fn a_film_that_cannot_be_shown_is_one_error_at_the_start() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let write = |name: &str, bytes: &[u8]| {
+        let path = dir.path().join(name);
+        fs::write(&path, bytes).expect("a file");
+        path.display().to_string()
+    };
+    let cut = write("cut.y4m", &film(1)[..1000]);
+    let odd = write("odd.raw", &[0; 100]);
+    let text = write("text.png", b"not a picture");
+    for (source, message) in [
+        (
+            format!("y4m:{cut}"),
+            format!("{cut} cannot be shown: it is cut off within frame 0"),
+        ),
+        (
+            format!("raw:{odd},format=GREY,size=16x16"),
+            format!(
+                "{odd} cannot be shown: its 100 bytes are no whole number of frames of 256 bytes"
+            ),
+        ),
+        (format!("image:{text}"), format!("{text} cannot be shown: ")),
+        (
+            "y4m:/nowhere".into(),
+            "cannot open /nowhere: No such file or directory".into(),
+        ),
+        // Whose standard input is nothing.
+        (
+            "y4m:-".into(),
+            "standard input cannot be shown: it has no frames".into(),
+        ),
+    ] {
+        let socket = dir.path().join("never.sock");
+        let mut command = Card::command();
+        command
+            .args(["--source", &source, "--socket-path"])
+            .arg(&socket);
+        let output = run_to_end(&mut command);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{error}");
+        assert!(error.contains(&message), "{error}");
+        assert_eq!(error.lines().count(), 1, "{error}");
+        assert!(!socket.exists());
+    }
+}
+
+#[test]
+fn a_film_that_breaks_holds_its_last_frame_and_says_so_once() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("film.y4m");
+    let whole = film(3);
+    fs::write(&path, &whole[..whole.len() - 10]).expect("a film");
+    let source = format!("y4m:{},rate=frame", path.display());
+    let card = &mut Card::start(&["--rate", "max", "--source", &source]);
+    let driver = &mut Driver::new(card);
+    let stream = Stream::new(driver, size(b"NV12"), 2);
+    stream.start(driver);
+    for number in [0, 1, 1, 1, 1, 1, 1, 1] {
+        assert!(next(&stream, driver) == packed(b"NV12", number), "{number}");
+    }
+    let log = card.log();
+    let said = log.matches("it is cut off within frame 2; the last whole frame stays");
+    assert_eq!(said.count(), 1, "{log}");
+}
