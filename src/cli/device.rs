@@ -47,7 +47,10 @@ pub struct Args {
     #[arg(long, value_name = "PATH")]
     control: Option<PathBuf>,
 
-    /// What the camera sees.
+    /// What the camera sees: pattern:NAME, y4m:FILE, image:FILE, or
+    /// raw:FILE,format=NV12,size=640x480,fps=30. FILE may be - for standard
+    /// input; options after commas are loop, once, rate=time, rate=frame,
+    /// fit=scale and fit=source.
     #[arg(long, value_name = "SPEC", default_value = "pattern")]
     source: String,
 

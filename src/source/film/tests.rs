@@ -280,10 +280,14 @@ fn a_pipe_by_time_leaves_out_what_is_past() {
     assert_eq!(show.number_at(Duration::from_millis(140)), Some(1));
     assert_eq!(show.number_at(Duration::from_millis(440)), Some(10));
     // What it writes is behind its time from now on: it is shown all the same.
-    // One more is left out, as it was past when it was asked for.
+    // But for one, which was past when it was asked for.
+    let begun = show.begin_at(Duration::from_secs(2));
+    let mut last = match begun {
+        Begun::Frame { .. } => number_of(&show.bytes()),
+        _ => 10,
+    };
     writer.write_all(&frame_of(20)).unwrap();
-    let mut second = 2;
-    let mut last = 10;
+    let mut second = 3;
     for number in 21..40 {
         writer.write_all(&frame_of(number)).unwrap();
         let deadline = Instant::now() + LIMIT;
@@ -625,7 +629,7 @@ fn a_film_of_odd_size_is_stretched_to_what_the_card_has() {
     film.extend(vec![90; bytes]);
     let path = files.file("film", &film);
     for format in PixelFormat::ALL.into_iter().filter(|f| !f.is_compressed()) {
-        let large = matches!(format, PixelFormat::Nv12 | PixelFormat::Rgb3);
+        let large = format == PixelFormat::Nv12;
         for (width, height) in [(17, 19), (16, 16), (3840, 2160)] {
             // Which takes long, and is in every format the same.
             if width > 100 && !large {
