@@ -9,6 +9,8 @@ mod bed;
 mod capture;
 mod clients;
 mod compliance;
+mod distrust;
 mod hazards;
 mod process;
+mod scripted;
 mod shell;

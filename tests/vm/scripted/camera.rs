@@ -1,0 +1,276 @@
+//! A camera to put words into the mouth of: what it answers by itself makes
+//! sense, and a test changes what it likes.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::device::{Answers, EINVAL, ENOTTY, Ioctl};
+
+/// `V4L2_CAP_VIDEO_CAPTURE | V4L2_CAP_STREAMING`.
+pub const SINGLE: u32 = 0x0400_0001;
+/// `V4L2_CAP_VIDEO_CAPTURE_MPLANE | V4L2_CAP_STREAMING`.
+pub const MULTI: u32 = 0x0400_1000;
+
+const ENUM_FMT: u32 = 2;
+const G_FMT: u32 = 4;
+const S_FMT: u32 = 5;
+const REQBUFS: u32 = 8;
+const QBUF: u32 = 15;
+const STREAMON: u32 = 18;
+const STREAMOFF: u32 = 19;
+const ENUMINPUT: u32 = 26;
+const QUERYMENU: u32 = 37;
+const G_INPUT: u32 = 38;
+const TRY_FMT: u32 = 64;
+const G_EXT_CTRLS: u32 = 71;
+const S_EXT_CTRLS: u32 = 72;
+const SUBSCRIBE_EVENT: u32 = 90;
+const UNSUBSCRIBE_EVENT: u32 = 91;
+const QUERY_EXT_CTRL: u32 = 103;
+
+/// `enum v4l2_ctrl_type`.
+pub const INTEGER: u32 = 1;
+pub const MENU: u32 = 3;
+pub const BUTTON: u32 = 4;
+pub const INTEGER64: u32 = 5;
+pub const STRING: u32 = 7;
+pub const BITMASK: u32 = 8;
+pub const INTEGER_MENU: u32 = 9;
+
+/// `V4L2_CTRL_FLAG_*`.
+pub const INACTIVE: u32 = 0x10;
+pub const VOLATILE: u32 = 0x80;
+pub const EXECUTE_ON_WRITE: u32 = 0x200;
+
+/// The memory of a plane: address and length of each piece.
+pub type Memory = Vec<(u64, u32)>;
+
+/// A control.
+#[derive(Clone, Default)]
+pub struct Control {
+    pub id: u32,
+    pub kind: u32,
+    pub name: &'static str,
+    /// Minimum, maximum, step and default.
+    pub range: (i64, i64, u64, i64),
+    pub flags: u32,
+    pub dims: u32,
+    pub value: i64,
+    pub text: String,
+    /// Items of a menu, by index: a name, or a number's eight bytes.
+    pub items: Vec<(u32, Vec<u8>)>,
+}
+
+/// What the camera is, and what was done to it.
+#[derive(Default)]
+pub struct Camera {
+    pub controls: Vec<Control>,
+    /// Lengths of the planes of a frame; none for a single-planar camera with
+    /// frames of 3072 bytes.
+    pub planes: Vec<u32>,
+    /// `num_planes` that it tells, if it is to lie.
+    pub told_planes: Option<u8>,
+    /// Controls that were set: id, value, text.
+    pub set: Vec<(u32, i64, String)>,
+    /// Subscriptions: type and id.
+    pub subscribed: Vec<(u32, u32)>,
+    /// Buffers at the camera: index, and the memory of each plane.
+    pub queued: Vec<(u32, Vec<Memory>)>,
+    pub streaming: bool,
+}
+
+/// A camera that the test and the device share.
+#[derive(Clone, Default)]
+pub struct Shared(Arc<Mutex<Camera>>);
+
+impl Shared {
+    pub fn new(camera: Camera) -> Self {
+        Self(Arc::new(Mutex::new(camera)))
+    }
+
+    pub fn get(&self) -> MutexGuard<'_, Camera> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What answers for it.
+    pub fn answers(&self) -> Answers {
+        let camera = self.clone();
+        Box::new(move |ioctl| camera.get().answer(ioctl))
+    }
+
+    /// Changes a control without anybody being told.
+    pub fn change(&self, id: u32, change: impl FnOnce(&mut Control)) {
+        let mut camera = self.get();
+        let found = camera.controls.iter_mut().find(|control| control.id == id);
+        change(found.unwrap());
+    }
+}
+
+impl Camera {
+    fn answer(&mut self, ioctl: &mut Ioctl<'_>) -> Result<(), u32> {
+        match ioctl.code {
+            ENUM_FMT => match ioctl.u32(0) {
+                0 => {
+                    ioctl.put(44, b"GREY");
+                    Ok(())
+                }
+                _ => Err(EINVAL),
+            },
+            G_FMT | S_FMT | TRY_FMT => {
+                self.format(ioctl);
+                Ok(())
+            }
+            REQBUFS => {
+                self.queued.clear();
+                Ok(())
+            }
+            QBUF => {
+                self.queue(ioctl);
+                Ok(())
+            }
+            STREAMON => {
+                self.streaming = true;
+                Ok(())
+            }
+            STREAMOFF => {
+                self.streaming = false;
+                self.queued.clear();
+                Ok(())
+            }
+            ENUMINPUT if ioctl.u32(0) == 0 => {
+                ioctl.put(4, b"Script\0");
+                ioctl.put(36, &2u32.to_le_bytes());
+                Ok(())
+            }
+            ENUMINPUT => Err(EINVAL),
+            G_INPUT => {
+                ioctl.put(0, &[0; 4]);
+                Ok(())
+            }
+            QUERYMENU => self.menu(ioctl),
+            QUERY_EXT_CTRL => self.control(ioctl),
+            G_EXT_CTRLS | S_EXT_CTRLS => self.values(ioctl),
+            SUBSCRIBE_EVENT => {
+                self.subscribed.push((ioctl.u32(0), ioctl.u32(4)));
+                Ok(())
+            }
+            UNSUBSCRIBE_EVENT => {
+                let gone = (ioctl.u32(0), ioctl.u32(4));
+                self.subscribed.retain(|one| *one != gone);
+                Ok(())
+            }
+            _ => Err(ENOTTY),
+        }
+    }
+
+    /// `struct v4l2_format`: 64x48, in as many planes as there are.
+    fn format(&self, ioctl: &mut Ioctl<'_>) {
+        ioctl.put(8, &64u32.to_le_bytes());
+        ioctl.put(12, &48u32.to_le_bytes());
+        ioctl.put(16, b"GREY");
+        ioctl.put(20, &1u32.to_le_bytes());
+        if self.planes.is_empty() {
+            ioctl.put(24, &64u32.to_le_bytes());
+            ioctl.put(28, &3072u32.to_le_bytes());
+            return;
+        }
+        for (index, length) in self.planes.iter().enumerate() {
+            ioctl.put(28 + 20 * index, &length.to_le_bytes());
+            ioctl.put(32 + 20 * index, &64u32.to_le_bytes());
+        }
+        let told = self.told_planes.unwrap_or(self.planes.len() as u8);
+        ioctl.put(188, &[told]);
+    }
+
+    /// `struct v4l2_buffer`, its planes and their scatter entries.
+    fn queue(&mut self, ioctl: &Ioctl<'_>) {
+        let length = ioctl.u32(72);
+        let (planes, mut at): (Vec<u32>, usize) = match self.planes.len() {
+            0 => (vec![length], 88),
+            count => {
+                assert_eq!(length as usize, count);
+                let lengths = (0..count).map(|plane| ioctl.u32(88 + 64 * plane + 4));
+                (lengths.collect(), 88 + 64 * count)
+            }
+        };
+        let mut memory = Vec::new();
+        for mut left in planes {
+            let mut entries = Vec::new();
+            while left > 0 {
+                let entry = ioctl.entry(at);
+                assert!(entry.1 <= left, "an entry covers two planes");
+                left -= entry.1;
+                at += 16;
+                entries.push(entry);
+            }
+            memory.push(entries);
+        }
+        assert_eq!(at, ioctl.request.len(), "entries that cover nothing");
+        self.queued.push((ioctl.u32(0), memory));
+    }
+
+    fn control(&self, ioctl: &mut Ioctl<'_>) -> Result<(), u32> {
+        const NEXT: u32 = 0xc000_0000;
+        let asked = ioctl.u32(0);
+        // In the order of the table, which a liar's need not be that of ids.
+        let found = match asked & NEXT {
+            0 => self.controls.iter().find(|control| control.id == asked),
+            _ => {
+                let last = asked & !NEXT;
+                let after = self.controls.iter().position(|control| control.id == last);
+                self.controls.get(after.map_or(0, |index| index + 1))
+            }
+        };
+        let control = found.ok_or(EINVAL)?;
+        let (minimum, maximum, step, default) = control.range;
+        ioctl.put(0, &control.id.to_le_bytes());
+        ioctl.put(4, &control.kind.to_le_bytes());
+        ioctl.put(8, &control.name.as_bytes()[..control.name.len().min(32)]);
+        ioctl.put(40, &minimum.to_le_bytes());
+        ioctl.put(48, &maximum.to_le_bytes());
+        ioctl.put(56, &step.to_le_bytes());
+        ioctl.put(64, &default.to_le_bytes());
+        ioctl.put(72, &control.flags.to_le_bytes());
+        ioctl.put(84, &control.dims.to_le_bytes());
+        Ok(())
+    }
+
+    fn menu(&self, ioctl: &mut Ioctl<'_>) -> Result<(), u32> {
+        let (id, index) = (ioctl.u32(0), ioctl.u32(4));
+        let control = self.controls.iter().find(|control| control.id == id);
+        let items = &control.ok_or(EINVAL)?.items;
+        let item = items.iter().find(|(at, _)| *at == index).ok_or(EINVAL)?;
+        ioctl.put(8, &item.1);
+        Ok(())
+    }
+
+    fn values(&mut self, ioctl: &mut Ioctl<'_>) -> Result<(), u32> {
+        assert_eq!(ioctl.u32(4), 1, "one control at a time");
+        let id = ioctl.u32(32);
+        let found = self.controls.iter_mut().find(|control| control.id == id);
+        let control = found.ok_or(EINVAL)?;
+        let memory = (control.kind == STRING).then(|| ioctl.entry(52));
+        if let Some(memory) = memory {
+            assert_eq!(ioctl.u32(36), memory.1, "size and entry differ");
+        }
+        if ioctl.code == G_EXT_CTRLS {
+            ioctl.put(44, &control.value.to_le_bytes());
+            if let Some(memory) = memory {
+                ioctl.write(memory, control.text.as_bytes());
+            }
+            return Ok(());
+        }
+        let value = i64::from_le_bytes(ioctl.request[44..52].try_into().unwrap());
+        control.value = match control.kind {
+            INTEGER64 => value,
+            _ => i64::from(value as i32),
+        };
+        if let Some(memory) = memory {
+            let bytes = ioctl.read(memory);
+            let end = bytes.iter().position(|byte| *byte == 0).unwrap();
+            control.text = String::from_utf8(bytes[..end].to_vec()).unwrap();
+        }
+        let what = (id, control.value, control.text.clone());
+        self.set.push(what);
+        Ok(())
+    }
+}
