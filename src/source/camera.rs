@@ -1,5 +1,6 @@
 //! What the card looks through: its inputs, and the settings of its picture.
 
+use super::finish::{self, Finish};
 use super::{Begun, FrameInfo, Layout, Native, Pattern, Settings, Source};
 
 /// One input of the card.
@@ -19,6 +20,8 @@ pub struct Camera {
     test_pattern: Option<Pattern>,
     /// What was prepared for.
     layout: Option<Layout>,
+    /// None where the source draws straight into the guest's memory.
+    finish: Option<Finish>,
 }
 
 impl Camera {
@@ -34,6 +37,7 @@ impl Camera {
             settings: Settings::default(),
             test_pattern: None,
             layout: None,
+            finish: None,
         }
     }
 
@@ -98,34 +102,51 @@ impl Camera {
         if let Some(pattern) = &mut self.test_pattern {
             pattern.set(&self.settings);
         }
-        if let Some(layout) = self.layout
-            && self.settings.test_pattern != shown_before
-        {
-            self.prepare(&layout);
+        if let Some(layout) = self.layout {
+            self.finish = match self.finish.take() {
+                Some(mut finish) if Finish::is_needed(&layout, &self.settings) => {
+                    finish.set(&self.settings);
+                    Some(finish)
+                }
+                _ => Finish::new(&layout, &self.settings),
+            };
+            if self.settings.test_pattern != shown_before {
+                self.shown().1.prepare_for(&finish::drawn(&layout), &layout);
+            }
         }
     }
 
-    /// As [`Source::prepare`].
+    /// As [`Source::prepare`], for any layout.
     pub fn prepare(&mut self, layout: &Layout) {
         self.layout = Some(*layout);
-        self.source().prepare(layout);
+        self.finish = Finish::new(layout, &self.settings);
+        self.shown().1.prepare_for(&finish::drawn(layout), layout);
     }
 
-    /// As [`Source::begin`].
+    /// As [`Source::begin`]. A frame that is adjusted or compressed is drawn
+    /// here; any other while it is filled.
     pub fn begin(&mut self, frame: &FrameInfo) -> Begun {
-        self.source().begin(frame)
+        match self.shown() {
+            (Some(finish), source) => finish.begin(source, frame),
+            (None, source) => source.begin(frame),
+        }
     }
 
     /// As [`Source::fill`].
     pub fn fill(&mut self, offset: usize, out: &mut [u8]) {
-        self.source().fill(offset, out);
+        match self.shown() {
+            (Some(finish), _) => finish.fill(offset, out),
+            (None, source) => source.fill(offset, out),
+        }
     }
 
-    fn source(&mut self) -> &mut dyn Source {
-        match &mut self.test_pattern {
+    /// What is shown, and what is done to its frames.
+    fn shown(&mut self) -> (Option<&mut Finish>, &mut dyn Source) {
+        let source: &mut dyn Source = match &mut self.test_pattern {
             Some(pattern) => pattern,
             None => &mut *self.inputs[self.selected].source,
-        }
+        };
+        (self.finish.as_mut(), source)
     }
 }
 
@@ -183,6 +204,107 @@ mod tests {
                 ..Settings::default()
             });
             assert_eq!(pixel(&mut camera), expected, "{shown:?}");
+        }
+    }
+
+    /// A frame as the card asks for it.
+    fn frame(camera: &mut Camera, layout: &Layout, info: &FrameInfo) -> Vec<u8> {
+        let Begun::Frame { bytes } = camera.begin(info) else {
+            panic!("no frame");
+        };
+        let mut frame = vec![0xee; bytes as usize];
+        for plane in layout.memory_planes() {
+            let first = plane.offset as usize;
+            let end = frame.len().min(first + plane.sizeimage as usize);
+            for (page, out) in frame[first..end].chunks_mut(4096).enumerate() {
+                camera.fill(first + page * 4096, out);
+            }
+        }
+        frame
+    }
+
+    #[test]
+    fn the_picture_is_adjusted_and_the_pages_marked_again() {
+        use crate::source::pattern::watermark::watermark;
+        let info = FrameInfo {
+            sequence: 4711,
+            ..FrameInfo::default()
+        };
+        for format in [PixelFormat::Rgb3, PixelFormat::Nm12, PixelFormat::Uyvy] {
+            let layout = Layout::new(format, 320, 240);
+            let mut camera = camera();
+            camera.prepare(&layout);
+            let plain = frame(&mut camera, &layout, &info);
+            let mut settings = Settings::default();
+            settings.adjust.brightness = 0;
+            settings.adjust.saturation = 10;
+            camera.set(settings);
+            let dark = frame(&mut camera, &layout, &info);
+            let changed = plain.iter().zip(&dark).filter(|(a, b)| a != b).count();
+            assert!(changed > plain.len() / 3, "{format}: {changed} bytes");
+            for plane in layout.memory_planes() {
+                let memory = &dark[plane.offset as usize..][..plane.sizeimage as usize];
+                assert!(memory.chunks(4096).all(|page| watermark(page) == 4711));
+            }
+            camera.set(Settings::default());
+            assert!(frame(&mut camera, &layout, &info) == plain);
+        }
+    }
+
+    #[test]
+    fn integrity_is_not_adjusted() {
+        let source = Box::new(Pattern::named("integrity").unwrap());
+        let mut camera = Camera::with("integrity", source);
+        camera.prepare(&layout());
+        let plain = frame(&mut camera, &layout(), &FrameInfo::default());
+        let mut settings = Settings::default();
+        settings.adjust.gain = 0;
+        camera.set(settings);
+        assert!(frame(&mut camera, &layout(), &FrameInfo::default()) == plain);
+    }
+
+    #[test]
+    fn compressed_frames_show_the_picture_and_are_as_long_as_they_are() {
+        for (width, height) in [(64, 48), (17, 19), (320, 241)] {
+            let layout = Layout::new(PixelFormat::Mjpg, width, height);
+            let mut camera = camera();
+            camera.prepare(&layout);
+            assert!(camera.select(1));
+            camera.prepare(&layout);
+            let mut lengths = Vec::new();
+            for sequence in 0..5 {
+                let info = FrameInfo {
+                    sequence,
+                    ..FrameInfo::default()
+                };
+                let jpeg = frame(&mut camera, &layout, &info);
+                assert!(jpeg.len() < layout.sizeimage as usize);
+                let picture = image::load_from_memory(&jpeg).unwrap().into_rgb8();
+                assert_eq!(picture.dimensions(), (width, height));
+                if width < 320 {
+                    continue; // the plate is everywhere
+                }
+                for (got, wanted) in picture.get_pixel(1, 1).0.iter().zip([224u8, 128, 32]) {
+                    assert!(got.abs_diff(wanted) < 12, "{got}, not {wanted}");
+                }
+                lengths.push(jpeg.len());
+            }
+            lengths.dedup();
+            assert!(width < 320 || lengths.len() > 1, "{lengths:?}");
+
+            let mut settings = Settings {
+                quality: 5,
+                ..Settings::default()
+            };
+            settings.adjust.saturation = 0;
+            camera.set(settings);
+            let jpeg = frame(&mut camera, &layout, &FrameInfo::default());
+            let picture = image::load_from_memory(&jpeg).unwrap().into_rgb8();
+            let [r, g, b] = picture.get_pixel(1, 1).0;
+            assert!(
+                r.abs_diff(g) < 8 && g.abs_diff(b) < 8,
+                "not grey: {r} {g} {b}"
+            );
         }
     }
 }

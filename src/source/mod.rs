@@ -5,10 +5,13 @@
 //! has: several inputs with a source each, and the [`Settings`] of its
 //! controls.
 
+pub mod adjust;
 pub mod camera;
 pub mod convert;
 pub mod film;
+mod finish;
 pub mod format;
+mod jpeg;
 pub mod layout;
 pub mod pattern;
 pub mod raster;

@@ -34,6 +34,21 @@ pub struct Adjust {
     pub vflip: bool,
 }
 
+impl Adjust {
+    /// The settings within their bounds.
+    pub fn bounded(self) -> Self {
+        let byte = |value: i32| value.clamp(0, 255);
+        Self {
+            brightness: byte(self.brightness),
+            contrast: byte(self.contrast),
+            saturation: byte(self.saturation),
+            hue: self.hue.clamp(-128, 127),
+            gain: byte(self.gain),
+            ..self
+        }
+    }
+}
+
 impl Default for Adjust {
     fn default() -> Self {
         Self {

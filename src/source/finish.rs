@@ -1,0 +1,110 @@
+//! Frames that are drawn whole before they are handed on: adjusted, or
+//! compressed, or both.
+
+use super::adjust::Adjuster;
+use super::jpeg::Jpeg;
+use super::pattern::watermark::{PAGE, Watermark};
+use super::settings::{Adjust, Settings};
+use super::{Begun, FrameInfo, Layout, PixelFormat, Source};
+
+/// A frame's buffer, and what is done to the frame there.
+#[derive(Debug)]
+pub struct Finish {
+    /// How it is drawn.
+    drawn: Layout,
+    frame: Vec<u8>,
+    /// None where nothing is adjusted.
+    adjuster: Option<Box<Adjuster>>,
+    /// For a compressed format.
+    jpeg: Option<Jpeg>,
+    quality: u8,
+}
+
+/// The layout in which frames for `layout` are drawn: itself, if it is not
+/// compressed.
+pub fn drawn(layout: &Layout) -> Layout {
+    match layout.format.is_compressed() {
+        true => Layout::new(PixelFormat::Rgb3, layout.width, layout.height),
+        false => *layout,
+    }
+}
+
+impl Finish {
+    /// Whether frames of that layout need anything with these settings.
+    pub fn is_needed(layout: &Layout, settings: &Settings) -> bool {
+        layout.format.is_compressed() || settings.adjust != Adjust::default()
+    }
+
+    /// What frames of that layout need with these settings; none if nothing.
+    pub fn new(layout: &Layout, settings: &Settings) -> Option<Self> {
+        if !Self::is_needed(layout, settings) {
+            return None;
+        }
+        let compressed = layout.format.is_compressed();
+        let drawn = drawn(layout);
+        let jpeg = || Jpeg::new(layout.width, layout.height, layout.sizeimage);
+        let mut finish = Self {
+            drawn,
+            frame: vec![0; drawn.sizeimage as usize],
+            adjuster: None,
+            jpeg: compressed.then(jpeg),
+            quality: settings.quality,
+        };
+        finish.set(settings);
+        Some(finish)
+    }
+
+    /// Takes over settings, from the next frame on.
+    pub fn set(&mut self, settings: &Settings) {
+        let adjusted = settings.adjust != Adjust::default();
+        self.adjuster = adjusted.then(|| Box::new(Adjuster::new(settings.adjust)));
+        self.quality = settings.quality;
+    }
+
+    /// Draws the frame that `source` begins. None is begun where it cannot be
+    /// made to fit its layout.
+    pub fn begin(&mut self, source: &mut dyn Source, info: &FrameInfo) -> Begun {
+        match source.begin(info) {
+            Begun::Frame { .. } => {}
+            other => return other,
+        }
+        for plane in self.drawn.memory_planes() {
+            let mut offset = plane.offset as usize;
+            let memory = &mut self.frame[offset..][..plane.sizeimage as usize];
+            for page in memory.chunks_mut(PAGE) {
+                source.fill(offset, page);
+                offset += page.len();
+            }
+        }
+        if let Some(adjuster) = self.adjuster.as_ref().filter(|_| !source.is_exact()) {
+            adjuster.apply(&self.drawn, &mut self.frame);
+            if source.is_marked() {
+                let mark = Watermark::of(info);
+                for plane in self.drawn.memory_planes() {
+                    let bytes = plane.sizeimage as usize;
+                    let memory = &mut self.frame[plane.offset as usize..][..bytes];
+                    mark.apply(bytes, 0, memory);
+                }
+            }
+        }
+        let Some(jpeg) = &mut self.jpeg else {
+            return Begun::Frame {
+                bytes: self.drawn.sizeimage,
+            };
+        };
+        match jpeg.encode(&self.frame, self.quality, info) {
+            // No longer than sizeimage, which is a u32.
+            Some(len) => Begun::Frame { bytes: len as u32 },
+            None => Begun::Late,
+        }
+    }
+
+    /// As [`Source::fill`].
+    pub fn fill(&self, offset: usize, out: &mut [u8]) {
+        let frame = self.jpeg.as_ref().map_or(&self.frame[..], Jpeg::bytes);
+        let rest = frame.get(offset..).unwrap_or_default();
+        let len = rest.len().min(out.len());
+        out[..len].copy_from_slice(&rest[..len]);
+        out[len..].fill(0);
+    }
+}
