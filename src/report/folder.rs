@@ -92,9 +92,12 @@ fn write_sheet(capture: &Capture, layout: &Layout, path: &Path) -> Result<(), Re
         kernel.release, kernel.id, count.verified, count.requested
     );
     let mut sheet = ContactSheet::new(&title, &subtitle, layout, COLUMNS);
-    let mut bytes = vec![0; layout.sizeimage as usize];
+    let mut bytes = Vec::new();
     for verdict in worth_showing(&capture.verdicts) {
-        let at = u64::from(verdict.frame) * u64::from(layout.sizeimage);
+        // Frames lie one after the other.
+        let before = capture.verdicts[..verdict.frame as usize].iter();
+        let at = before.map(|verdict| verdict.bytes).sum();
+        bytes.resize(verdict.bytes as usize, 0);
         file.read_exact_at(&mut bytes, at).map_err(unread)?;
         let caption = verdict
             .sequence
@@ -136,6 +139,7 @@ mod tests {
         let verdict = |frame| Verdict {
             frame,
             sequence: Some(frame),
+            bytes: 1,
             verified: !wrong.contains(&frame),
             bad_blocks: Vec::new(),
             resembles: None,

@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::capture::CaptureSpec;
+use super::data::Claim;
 use super::probe::{self, GetVaddrFrames};
 use super::tool::{self, Dequeued, Memory, Rate};
 use crate::agent::protocol::{Call, Load, Log, LogRecord, Run, RunAnswer, Sync, Watch, Write};
@@ -49,9 +50,8 @@ pub enum ApplicationError {
 /// What the application saw, and what the guest's kernel counted meanwhile.
 #[derive(Debug)]
 pub struct Told {
-    /// Of each frame that was written out, the sequence number; none where the
-    /// application is told none, which is so for read().
-    pub sequences: Vec<Option<u32>>,
+    /// Each frame that was written out.
+    pub frames: Vec<Claim>,
     /// The frames' timestamps in seconds; nothing for read().
     pub timestamps: Vec<f64>,
     /// The end of what the program printed, if it failed.
@@ -85,20 +85,28 @@ pub fn run(
     step.done();
 
     let output = format!("{}{}", answer.stdout, answer.stderr);
-    let sequences = match spec.memory {
+    let frames = match spec.memory {
         // One more than were asked for is wrong already; what the guest says
         // must not decide how much memory is taken here.
         Memory::Read => {
-            let copied = tool::copied(&output).min(spec.frames.saturating_add(1));
-            vec![None; copied as usize]
+            let layout = &spec.layout;
+            let copied = tool::copied(&output, layout.format.is_compressed());
+            let frame = Claim {
+                sequence: None,
+                bytes: (!layout.format.is_compressed()).then_some(layout.sizeimage.into()),
+            };
+            vec![frame; copied.min(spec.frames.saturating_add(1)) as usize]
         }
         _ => dequeued
             .iter()
-            .map(|buffer| Some(buffer.sequence))
+            .map(|buffer| Claim {
+                sequence: Some(buffer.sequence),
+                bytes: Some(buffer.bytes),
+            })
             .collect(),
     };
     Ok(Told {
-        sequences,
+        frames,
         timestamps: dequeued.iter().map(|buffer| buffer.timestamp).collect(),
         failure: failure(&answer, &output),
         pins: answer.watch.get(PINNED).copied(),
@@ -108,7 +116,7 @@ pub fn run(
 }
 
 /// Runs the program that streams, to its end, and collects the buffers that it
-/// dequeued and wrote out; it writes none that carries an error.
+/// dequeued and wrote out.
 fn stream(
     agent: &Agent,
     spec: &CaptureSpec,
@@ -137,7 +145,7 @@ fn stream(
         let left = deadline.saturating_duration_since(Instant::now());
         match pending.next(left).map_err(failed)? {
             Update::Line(line) => {
-                let buffer = tool::dequeued(&line.text).filter(|buffer| !buffer.error);
+                let buffer = tool::dequeued(&line.text).filter(Dequeued::is_written);
                 dequeued.extend(buffer);
                 step.position(dequeued.len() as u64, spec.frames.into());
             }

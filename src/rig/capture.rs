@@ -90,7 +90,7 @@ pub fn run(spec: &CaptureSpec, progress: &Progress) -> Result<Capture, CaptureEr
     folder.write_kernel_log(&told.kernel_log)?;
 
     let testimony = Testimony::read(&folder.witness())?;
-    let verdicts = disk.judge(&told.sequences, &testimony, progress)?;
+    let verdicts = disk.judge(&told.frames, &testimony, progress)?;
     let outcome = conclude(spec, &bed, told, &testimony, &verdicts, begun.elapsed());
     Ok(Capture {
         outcome,

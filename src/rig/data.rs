@@ -64,6 +64,16 @@ impl Written {
     }
 }
 
+/// What the application says of a frame that it wrote out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Claim {
+    /// The sequence number that it was told, if it was told one.
+    pub sequence: Option<u32>,
+    /// Its length in bytes, if the application says; else it is that of the
+    /// frame which the card wrote in its place.
+    pub bytes: Option<u64>,
+}
+
 /// What became of one frame.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Verdict {
@@ -72,9 +82,12 @@ pub struct Verdict {
     /// Its sequence number, as the application was told or, where it is told
     /// none (read()), as its content says.
     pub sequence: Option<u32>,
+    /// Its bytes among those that the application wrote out.
+    pub bytes: u64,
     /// Whether length and every block agree with the witness.
     pub verified: bool,
-    /// Blocks of 4 KiB that differ, counted through the frame.
+    /// Blocks of 4 KiB that differ, counted through the frame; each plane
+    /// begins with one.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub bad_blocks: Vec<usize>,
     /// Another frame of the witness that this one resembles more.
@@ -188,6 +201,7 @@ impl Testimony {
         Verdict {
             frame,
             sequence,
+            bytes: content.len() as u64,
             verified,
             bad_blocks,
             resembles,

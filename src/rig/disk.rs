@@ -2,10 +2,10 @@
 //! application in the guest writes as a block device.
 
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io::{self, Read};
 use std::path::PathBuf;
 
-use super::data::{Testimony, Verdict};
+use super::data::{Claim, Testimony, Verdict};
 use crate::vm::progress::Progress;
 
 /// Sizes of the file are multiples of this, for the block device's sake.
@@ -28,8 +28,8 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// Makes the file, sparse, with room for `frames` frames of `frame_bytes`
-    /// bytes each.
+    /// Makes the file, sparse, with room for `frames` frames of up to
+    /// `frame_bytes` bytes each.
     ///
     /// # Errors
     ///
@@ -44,38 +44,53 @@ impl Disk {
     }
 
     /// Cuts the file to the frames that were captured, one for each of
-    /// `claims`, and judges each; a claim is the sequence number that the
-    /// application was told, if it was told one.
+    /// `claims`, and judges each.
     ///
     /// # Errors
     ///
     /// [`DiskError`] where the file cannot be read.
     pub fn judge(
         &self,
-        claims: &[Option<u32>],
+        claims: &[Claim],
         testimony: &Testimony,
         progress: &Progress,
     ) -> Result<Vec<Verdict>, DiskError> {
-        let mut file = File::options()
+        let file = File::options()
             .read(true)
             .write(true)
             .open(&self.path)
             .map_err(|source| self.error("open", source))?;
-        let length = claims.len() as u64 * u64::from(self.frame_bytes);
-        file.set_len(length)
+        let lengths = self.lengths(claims, testimony);
+        file.set_len(lengths.iter().sum())
             .map_err(|source| self.error("cut", source))?;
 
         let step = progress.step("comparing every byte");
-        let mut content = vec![0; self.frame_bytes as usize];
+        let mut content = Vec::with_capacity(self.frame_bytes as usize);
         let mut verdicts = Vec::with_capacity(claims.len());
-        for (frame, claim) in claims.iter().enumerate() {
-            file.read_exact(&mut content)
+        for (frame, (claim, length)) in claims.iter().zip(lengths).enumerate() {
+            content.clear();
+            Read::take(&file, length)
+                .read_to_end(&mut content)
                 .map_err(|source| self.error("read", source))?;
-            verdicts.push(testimony.judge(frame as u32, *claim, &content));
+            verdicts.push(testimony.judge(frame as u32, claim.sequence, &content));
             step.position(frame as u64 + 1, claims.len() as u64);
         }
         step.done();
         Ok(verdicts)
+    }
+
+    /// How long each of the frames is, which lie one after the other. What the
+    /// guest claims is believed up to one byte more than a frame can have,
+    /// which is wrong for sure.
+    fn lengths(&self, claims: &[Claim], testimony: &Testimony) -> Vec<u64> {
+        let longest = u64::from(self.frame_bytes);
+        let mut written = testimony.frames().values();
+        let lengths = claims.iter().map(|claim| {
+            let written = written.next().map(|frame| frame.bytes() as u64);
+            let length = claim.bytes.or(written).unwrap_or(longest);
+            length.min(longest + 1)
+        });
+        lengths.collect()
     }
 
     fn error(&self, what: &'static str, source: io::Error) -> DiskError {
@@ -84,5 +99,77 @@ impl Disk {
             path: self.path.clone(),
             source,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::card::witness::{DIGEST_BLOCK, Digest, PlaneRecord, Record};
+
+    /// A witness of frames of those bytes.
+    fn testimony(frames: &[&[u8]], folder: &tempfile::TempDir) -> Testimony {
+        let path = folder.path().join("witness");
+        let lines = (0..).zip(frames).map(|(sequence, frame)| {
+            let record = Record::Frame {
+                sequence,
+                session: 1,
+                buffer: 0,
+                time_ns: 0,
+                planes: vec![PlaneRecord {
+                    bytes: frame.len() as u32,
+                    segments: Vec::new(),
+                    digests: frame.chunks(DIGEST_BLOCK).map(Digest::of).collect(),
+                }],
+            };
+            serde_json::to_string(&record).unwrap() + "\n"
+        });
+        std::fs::write(&path, lines.collect::<String>()).unwrap();
+        Testimony::read(&path).unwrap()
+    }
+
+    fn judged(content: &[u8], claims: &[(Option<u32>, Option<u64>)]) -> Vec<(u64, bool)> {
+        let folder = tempfile::tempdir().unwrap();
+        let frames = [&[1; 5000][..], &[2; 100], &[3; 9000]];
+        let testimony = testimony(&frames, &folder);
+        let path = folder.path().join("frames.raw");
+        let disk = Disk::make(path.clone(), 10_000, 3).unwrap();
+        std::fs::write(&path, content).unwrap();
+        let claims: Vec<_> = claims
+            .iter()
+            .map(|(sequence, bytes)| Claim {
+                sequence: *sequence,
+                bytes: *bytes,
+            })
+            .collect();
+        let verdicts = disk
+            .judge(&claims, &testimony, &Progress::silent())
+            .unwrap();
+        let left = std::fs::metadata(&path).unwrap().len();
+        assert!(left >= verdicts.iter().map(|verdict| verdict.bytes).sum());
+        verdicts.iter().map(|v| (v.bytes, v.verified)).collect()
+    }
+
+    #[test]
+    fn frames_of_any_length_lie_one_after_the_other() {
+        let all = [vec![1; 5000], vec![2; 100], vec![3; 9000]].concat();
+        let right = [(5000, true), (100, true), (9000, true)];
+        let told = [5000, 100, 9000].map(Some);
+        for sequences in [[Some(0), Some(1), Some(2)], [None; 3]] {
+            for bytes in [told, [None; 3]] {
+                let claims: Vec<_> = sequences.into_iter().zip(bytes).collect();
+                assert_eq!(judged(&all, &claims), right, "{claims:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_the_guest_claims_wrongly_is_not_verified() {
+        let all = [vec![1; 5000], vec![2; 100], vec![3; 9000]].concat();
+        let claims = [(Some(0), Some(4999)), (Some(1), Some(100))];
+        assert_eq!(judged(&all, &claims), [(4999, false), (100, false)]);
+        let wild = [(Some(0), Some(u64::MAX)), (Some(2), Some(u64::MAX))];
+        assert_eq!(judged(&all, &wild), [(10_001, false), (4099 + 5902, false)]);
+        assert_eq!(judged(&all[..10], &[(Some(0), Some(0))]), [(0, false)]);
     }
 }

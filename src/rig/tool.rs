@@ -137,11 +137,19 @@ pub fn stream(
 pub struct Dequeued {
     /// V4L2 sequence number.
     pub sequence: u32,
+    /// Bytes in it, in all its planes.
+    pub bytes: u64,
     /// Timestamp in seconds of the guest's monotonic clock.
     pub timestamp: f64,
-    /// Whether the buffer carried V4L2_BUF_FLAG_ERROR; v4l2-ctl does not write
-    /// such a one to its file.
+    /// Whether the buffer carried V4L2_BUF_FLAG_ERROR.
     pub error: bool,
+}
+
+impl Dequeued {
+    /// Whether v4l2-ctl writes such a buffer to its file.
+    pub fn is_written(&self) -> bool {
+        !self.error && self.bytes > 0
+    }
 }
 
 /// Reads a line that `v4l2-ctl --verbose` prints for a buffer:
@@ -150,8 +158,13 @@ pub fn dequeued(line: &str) -> Option<Dequeued> {
     // v4l2-ctl prints progress without a newline in front of it.
     let line = &line[line.find("cap dqbuf:")?..];
     let after = |key: &str| line.split_once(key)?.1.split_whitespace().next();
+    // Of several planes the numbers are separated by slashes.
+    let planes = after(" bytesused:")?.split('/').map(str::parse::<u32>);
     Some(Dequeued {
         sequence: after(" seq:")?.parse().ok()?,
+        bytes: planes
+            .map(|bytes| bytes.ok().map(u64::from))
+            .sum::<Option<_>>()?,
         timestamp: after(" ts:")?.parse().ok()?,
         error: line
             .rsplit_once('(')
@@ -159,15 +172,17 @@ pub fn dequeued(line: &str) -> Option<Dequeued> {
     })
 }
 
-/// Whole frames that `dd` copied, from its last words:
-/// `60+0 records out`. A frame cut short is not counted.
-pub fn copied(output: &str) -> u32 {
+/// Frames that `dd` copied, from its last words: `60+0 records out`, of which
+/// the second number is that of frames shorter than the longest. They count
+/// only where frames are of lengths of their own.
+pub fn copied(output: &str, of_any_length: bool) -> u32 {
     let records = |line: &str| {
-        line.strip_suffix(" records out")?
-            .split_once('+')?
-            .0
-            .parse()
-            .ok()
+        let (whole, short) = line.strip_suffix(" records out")?.split_once('+')?;
+        let (whole, short) = (whole.parse::<u32>().ok()?, short.parse::<u32>().ok()?);
+        Some(match of_any_length {
+            true => whole.saturating_add(short),
+            false => whole,
+        })
     };
     output.lines().find_map(records).unwrap_or(0)
 }
@@ -207,15 +222,21 @@ cap dqbuf: 2 seq:      3 bytesused: 1843200 ts: 5.050000 delta: 33.333 ms fps: 6
             [false, false, true]
         );
         assert_eq!(frames[1].timestamp, 5.016667);
+        assert_eq!(frames[1].bytes, 1_843_200);
+        assert!(frames[1].is_written() && !frames[2].is_written());
+        let planes = "cap dqbuf: 0 seq: 7 bytesused: 307200/76800/76800 ts: 5.0 field: None";
+        assert_eq!(dequeued(planes).unwrap().bytes, 460_800);
+        for wrong in ["", "1/", "x", "-1", "4294967296"] {
+            let line = format!("cap dqbuf: 0 seq: 7 bytesused: {wrong} ts: 5.0 field: None");
+            assert_eq!(dequeued(&line), None, "{wrong}");
+        }
     }
 
     #[test]
     fn whole_frames_that_dd_copied_are_counted() {
-        assert_eq!(
-            copied("60+1 records in\n60+0 records out\n110592000 bytes copied\n"),
-            60
-        );
-        assert_eq!(copied("dd: /dev/video0: Input/output error\n"), 0);
+        let said = "60+1 records in\n60+1 records out\n110592000 bytes copied\n";
+        assert_eq!((copied(said, false), copied(said, true)), (60, 61));
+        assert_eq!(copied("dd: /dev/video0: Input/output error\n", true), 0);
     }
 
     #[test]

@@ -20,8 +20,8 @@ use crate::source::{Layout, PixelFormat};
 pub enum Verdict<'a> {
     /// It is what the card wrote.
     Verified,
-    /// It is not, in the blocks (of 4096 bytes, from the frame's first) with
-    /// these numbers; none, where it is its length that is wrong.
+    /// It is not, in the blocks (of 4096 bytes, from the first of each memory
+    /// plane) with these numbers; none, where it is its length that is wrong.
     Mismatched(&'a [usize]),
 }
 
@@ -86,7 +86,13 @@ impl ContactSheet {
         bytes: &[u8],
         verdict: Verdict<'_>,
     ) -> Result<(), PictureError> {
-        let picture = to_rgb(bytes, &self.layout)?;
+        let picture = match to_rgb(bytes, &self.layout) {
+            // What is broken may not even be a picture.
+            Err(PictureError::Jpeg { layout, .. }) if verdict != Verdict::Verified => {
+                RgbImage::new(layout.width, layout.height)
+            }
+            picture => picture?,
+        };
         let mut thumbnail = fitted(&picture);
         let (width, height) = thumbnail.dimensions();
         let mut cell = ground(
@@ -278,9 +284,10 @@ fn outline(thumbnail: &mut RgbImage, layout: &Layout, blocks: &[usize]) {
 /// The parts of the picture whose bytes lie in a block of the frame: columns
 /// and lines, for each of the block's lines.
 fn pixels(layout: &Layout, block: usize) -> Vec<(Range<u32>, Range<u32>)> {
-    let bytes =
-        block.saturating_mul(DIGEST_BLOCK)..block.saturating_add(1).saturating_mul(DIGEST_BLOCK);
     let mut parts = Vec::new();
+    let Some(bytes) = bytes_of(layout, block) else {
+        return parts;
+    };
     for plane in layout.planes() {
         let end = plane.offset + plane.stride * plane.lines;
         let (mut at, end) = (bytes.start.max(plane.offset), bytes.end.min(end));
@@ -301,6 +308,20 @@ fn pixels(layout: &Layout, block: usize) -> Vec<(Range<u32>, Range<u32>)> {
     parts
 }
 
+/// The bytes of the frame that a block has.
+fn bytes_of(layout: &Layout, mut block: usize) -> Option<Range<usize>> {
+    for memory in layout.memory_planes() {
+        let (first, len) = (memory.offset as usize, memory.sizeimage as usize);
+        let blocks = len.div_ceil(DIGEST_BLOCK);
+        if block < blocks {
+            let start = block * DIGEST_BLOCK;
+            return Some(first + start..first + len.min(start + DIGEST_BLOCK));
+        }
+        block -= blocks;
+    }
+    None
+}
+
 /// A span of `from` pixels where they are made `to`; never empty.
 fn scaled(span: Range<u32>, from: u32, to: u32) -> Range<u32> {
     let start = span.start * to / from;
@@ -309,7 +330,7 @@ fn scaled(span: Range<u32>, from: u32, to: u32) -> Range<u32> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{card, drawn};
+    use super::super::tests::card;
     use super::*;
 
     #[test]
@@ -327,9 +348,29 @@ mod tests {
     }
 
     #[test]
+    fn blocks_are_counted_through_the_memory_planes() {
+        let layout = Layout::new(PixelFormat::Nm12, 64, 66);
+        // 4224 bytes of luma are two blocks; 2112 of chroma are one.
+        assert_eq!(pixels(&layout, 0).last(), Some(&(0..64, 63..64)));
+        assert_eq!(pixels(&layout, 1), [(0..64, 64..65), (0..64, 65..66)]);
+        assert_eq!(pixels(&layout, 2).first(), Some(&(0..64, 0..2)));
+        assert_eq!(pixels(&layout, 2).len(), 33);
+        assert_eq!(pixels(&layout, 3), []);
+    }
+
+    #[test]
+    fn a_frame_that_is_no_picture_is_shown_black() {
+        let layout = Layout::new(PixelFormat::Mjpg, 64, 48);
+        let mut sheet = ContactSheet::new("Title", "Subtitle", &layout, 1);
+        let broken = [0xff; 100];
+        assert!(sheet.add("#1", &broken, Verdict::Verified).is_err());
+        sheet.add("#1", &broken, Verdict::Mismatched(&[0])).unwrap();
+    }
+
+    #[test]
     fn a_sheet_holds_any_number_of_frames_of_any_size() {
-        for format in drawn() {
-            for (width, height) in [(16, 16), (16, 2160), (3840, 16), (320, 240)] {
+        for format in PixelFormat::ALL {
+            for (width, height) in [(16, 16), (16, 300), (300, 16), (161, 120)] {
                 let layout = Layout::new(format, width, height);
                 let frame = card(&layout);
                 let mut sheet = ContactSheet::new("Title", "Subtitle", &layout, 2);
