@@ -6,7 +6,7 @@ use std::io;
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use pinhole::card::{Card, Now, Rate, Witness};
+use pinhole::card::{Card, Now, Rate, Spec, Witness};
 use pinhole::dma::{Bus, FrameWriter, ScatterList, Segment};
 use pinhole::source::{Begun, Camera, FrameInfo, Layout, Pattern, PixelFormat, Source};
 use pinhole::wire::buffer::{Buffer, MEMORY_USERPTR, RequestBuffers};
@@ -25,7 +25,7 @@ struct Blank;
 impl Source for Blank {
     fn prepare(&mut self, _layout: &Layout) {}
     fn begin(&mut self, _frame: &FrameInfo) -> Begun {
-        Begun::Frame { bytes: 0 }
+        Begun::Frame { bytes: u32::MAX }
     }
     fn fill(&mut self, _offset: usize, out: &mut [u8]) {
         out.fill(0x80);
@@ -126,7 +126,10 @@ fn dma(criterion: &mut Criterion) {
         ),
     ];
     for (name, source, witness) in cases {
-        let mut card = Card::new(Camera::with("Camera", source), Rate::Max, witness);
+        let mut card = Card::new(Spec {
+            witness,
+            ..Spec::new(Camera::with("Camera", source), Rate::Max)
+        });
         let mut reply = Reply::default();
         let mut event = Vec::new();
         for request in [

@@ -5,13 +5,16 @@ use std::time::Duration;
 
 use zerocopy::FromZeros;
 
+use super::format::Planes;
 use super::refused::{Refused, busy, invalid};
 use crate::dma::{Bus, DmaError, ScatterList, Segment};
+use crate::source::MemoryPlane;
+use crate::source::layout::MAX_MEMORY_PLANES;
 use crate::wire::buffer::{
-    BUF_FLAG_DONE, BUF_FLAG_ERROR, BUF_FLAG_QUEUED, BUF_FLAG_TIMESTAMP_MONOTONIC, Buffer,
-    MEMORY_USERPTR,
+    BUF_FLAG_DONE, BUF_FLAG_ERROR, BUF_FLAG_LAST, BUF_FLAG_QUEUED, BUF_FLAG_TIMESTAMP_MONOTONIC,
+    Buffer, MEMORY_USERPTR, Plane,
 };
-use crate::wire::format::{BUF_TYPE_VIDEO_CAPTURE, FIELD_NONE};
+use crate::wire::format::FIELD_NONE;
 
 /// Buffers a queue has at most (VIDEO_MAX_FRAME of Linux).
 pub const MAX_BUFFERS: u32 = 32;
@@ -30,42 +33,78 @@ enum State {
 /// How a buffer came to be finished.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Completion {
-    /// Bytes written.
+    /// Bytes written, counted through the frame.
     pub bytesused: u32,
     /// V4L2 sequence number.
     pub sequence: u32,
     /// CLOCK_MONOTONIC.
     pub timestamp: Duration,
-    /// Whether the buffer comes back without a frame.
+    /// Whether the buffer comes back without a whole frame.
     pub error: bool,
+    /// Whether no frame comes after it.
+    pub last: bool,
+    /// Its place among all events of the card.
+    pub stamp: u64,
+}
+
+/// One piece of a buffer's memory: all of it, or that of one plane.
+#[derive(Debug, Default)]
+struct Piece {
+    /// As the driver gave it, to be given back the same.
+    userptr: u64,
+    length: u32,
+    /// Empty unless the buffer is queued.
+    list: ScatterList,
 }
 
 #[derive(Debug)]
 struct Slot {
     state: State,
-    /// As the driver gave it, to be given back the same.
-    userptr: u64,
-    length: u32,
+    /// As many as a frame has memory planes.
+    pieces: Vec<Piece>,
     completion: Completion,
-    /// Empty unless the buffer is queued.
-    list: ScatterList,
 }
 
-/// A buffer as the driver queues it.
+impl Slot {
+    fn release(&mut self) {
+        for piece in &mut self.pieces {
+            piece.list.release();
+        }
+    }
+}
+
+/// A piece of memory as the driver queues it.
 #[derive(Debug, Clone, Copy)]
 pub struct Queued {
-    /// Its number.
-    pub index: u32,
     /// The driver's own pointer.
     pub userptr: u64,
     /// Bytes of memory.
     pub length: u32,
 }
 
+/// A buffer as V4L2 describes it, and its planes if it is multi-planar.
+#[derive(Debug, Clone, Copy)]
+pub struct Described {
+    /// The buffer.
+    pub buffer: Buffer,
+    planes: [Plane; MAX_MEMORY_PLANES],
+    count: usize,
+}
+
+impl Described {
+    /// The planes; none if the buffer is single-planar.
+    pub fn planes(&self) -> &[Plane] {
+        &self.planes[..self.count]
+    }
+}
+
 /// The buffers, and the order in which they are filled and given back.
 #[derive(Debug, Default)]
 pub struct Buffers {
     owner: Option<u32>,
+    kind: Planes,
+    /// The memory planes of a frame.
+    planes: Vec<MemoryPlane>,
     slots: Vec<Slot>,
     /// Buffers waiting for a frame.
     queued: VecDeque<u32>,
@@ -92,17 +131,27 @@ impl Buffers {
         }
     }
 
-    /// Gives `session` `count` buffers (1 to [`MAX_BUFFERS`]) of `length`
-    /// bytes in place of those there were.
-    pub fn allocate(&mut self, session: u32, count: u32, length: u32) {
+    /// Gives `session` `count` buffers (1 to [`MAX_BUFFERS`]) for frames of
+    /// those memory planes in place of those there were.
+    pub fn allocate(
+        &mut self,
+        session: u32,
+        count: u32,
+        kind: Planes,
+        planes: impl Iterator<Item = MemoryPlane>,
+    ) {
         self.free();
         self.owner = Some(session);
+        self.kind = kind;
+        self.planes.extend(planes);
+        let piece = |plane: &MemoryPlane| Piece {
+            length: plane.sizeimage,
+            ..Piece::default()
+        };
         self.slots.extend((0..count).map(|_| Slot {
             state: State::Dequeued,
-            userptr: 0,
-            length,
+            pieces: self.planes.iter().map(piece).collect(),
             completion: Completion::default(),
-            list: ScatterList::default(),
         }));
         // So that queueing never allocates.
         self.queued.reserve(self.slots.len());
@@ -121,8 +170,13 @@ impl Buffers {
         self.done.clear();
         for slot in &mut self.slots {
             slot.state = State::Dequeued;
-            slot.list.release();
+            slot.release();
         }
+    }
+
+    /// The memory planes of a frame.
+    pub fn planes(&self) -> &[MemoryPlane] {
+        &self.planes
     }
 
     /// Whether a buffer of that number can be queued now.
@@ -133,22 +187,31 @@ impl Buffers {
         }
     }
 
-    /// Queues a buffer whose frame will be `sizeimage` bytes.
+    /// Queues buffer `index`, whose pieces are at least as large as the memory
+    /// planes; `segments` are those of the first piece, then of the second, and
+    /// so on. On error it is not queued.
     pub fn queue(
         &mut self,
-        buffer: Queued,
-        segments: impl ExactSizeIterator<Item = Segment>,
-        sizeimage: u32,
+        index: u32,
+        pieces: impl Iterator<Item = Queued>,
+        mut segments: impl ExactSizeIterator<Item = Segment>,
         bus: Bus<'_>,
     ) -> Result<(), Refused> {
-        self.check_dequeued(buffer.index)?;
-        let slot = &mut self.slots[buffer.index as usize];
-        slot.list.resolve(segments, buffer.length, sizeimage, bus)?;
+        self.check_dequeued(index)?;
+        let slot = &mut self.slots[index as usize];
+        for ((piece, plane), given) in slot.pieces.iter_mut().zip(&self.planes).zip(pieces) {
+            let needed = plane.sizeimage;
+            let result = piece.list.resolve(&mut segments, given.length, needed, bus);
+            if let Err(error) = result {
+                slot.release();
+                return Err(error.into());
+            }
+            piece.userptr = given.userptr;
+            piece.length = given.length;
+        }
         slot.state = State::Queued;
-        slot.userptr = buffer.userptr;
-        slot.length = buffer.length;
         slot.completion = Completion::default();
-        self.queued.push_back(buffer.index);
+        self.queued.push_back(index);
         Ok(())
     }
 
@@ -162,10 +225,16 @@ impl Buffers {
         self.done.len()
     }
 
-    /// The buffer that the next frame goes to, and its memory.
-    pub fn next(&self) -> Option<(u32, &ScatterList)> {
-        let index = *self.queued.front()?;
-        Some((index, &self.slots[index as usize].list))
+    /// The buffer that the next frame goes to.
+    pub fn next(&self) -> Option<u32> {
+        self.queued.front().copied()
+    }
+
+    /// The memory of a queued buffer, for each memory plane.
+    pub fn memory(&self, index: u32) -> impl Iterator<Item = (&MemoryPlane, &ScatterList)> {
+        let pieces = self.slots.get(index as usize).map(|slot| &slot.pieces);
+        let lists = pieces.into_iter().flatten().map(|piece| &piece.list);
+        self.planes.iter().zip(lists)
     }
 
     /// Takes the buffer of the next frame out of the queue, to be given back
@@ -186,7 +255,11 @@ impl Buffers {
             ..
         } = self;
         queued.retain(|&index| {
-            let result: Result<(), DmaError> = slots[index as usize].list.resolve_again(bus);
+            let pieces = slots[index as usize].pieces.iter_mut();
+            // Each of them, so that none refers to the old memory.
+            let result: Result<(), DmaError> = pieces
+                .map(|piece| piece.list.resolve_again(bus))
+                .fold(Ok(()), Result::and);
             if let Err(error) = &result {
                 log::warn!("buffer {index} is given back: its memory went away: {error}");
                 Self::complete(slots, done, index, completion);
@@ -197,20 +270,30 @@ impl Buffers {
 
     fn complete(slots: &mut [Slot], done: &mut VecDeque<u32>, index: u32, completion: Completion) {
         let slot = &mut slots[index as usize];
-        slot.list.release();
+        slot.release();
         slot.completion = completion;
         slot.state = State::Done;
         done.push_back(index);
     }
 
+    /// The stamp of the next finished buffer that the driver has not been told
+    /// of.
+    pub fn oldest_finished(&self) -> Option<u64> {
+        let index = *self.done.front()?;
+        Some(self.slots[index as usize].completion.stamp)
+    }
+
     /// The next finished buffer that the driver has not been told of, with
     /// its session.
-    pub fn finished(&self) -> Option<(u32, Buffer)> {
+    pub fn finished(&self) -> Option<(u32, Described)> {
         let index = *self.done.front()?;
-        let mut buffer = describe(index, &self.slots[index as usize]);
+        let mut described = self.describe(index).ok()?;
         // Pointers are not for others to see; VIRTIO asks for NULL here.
-        buffer.m = 0.into();
-        Some((self.owner?, buffer))
+        described.buffer.m = 0.into();
+        for plane in &mut described.planes {
+            plane.m = 0.into();
+        }
+        Some((self.owner?, described))
     }
 
     /// The driver has been told of the buffer that
@@ -221,46 +304,70 @@ impl Buffers {
         }
     }
 
-    /// A buffer as VIDIOC_QUERYBUF shows it.
-    pub fn describe(&self, index: u32) -> Result<Buffer, Refused> {
-        self.slot(index).map(|slot| describe(index, slot))
+    /// A buffer as VIDIOC_QUERYBUF shows it: what `__fill_v4l2_buffer()` of
+    /// videobuf2 would say of it.
+    pub fn describe(&self, index: u32) -> Result<Described, Refused> {
+        let slot = self.slot(index)?;
+        let Completion {
+            bytesused,
+            sequence,
+            timestamp,
+            error,
+            last,
+            ..
+        } = slot.completion;
+        let mut flags = BUF_FLAG_TIMESTAMP_MONOTONIC;
+        match slot.state {
+            State::Dequeued => (),
+            State::Queued => flags |= BUF_FLAG_QUEUED,
+            State::Done => {
+                flags |= BUF_FLAG_DONE;
+                flags |= if error { BUF_FLAG_ERROR } else { 0 };
+                flags |= if last { BUF_FLAG_LAST } else { 0 };
+            }
+        }
+        let mut described = Described {
+            buffer: Buffer {
+                index: index.into(),
+                type_: self.kind.buffer_type().into(),
+                flags: flags.into(),
+                field: FIELD_NONE.into(),
+                timestamp_sec: i64::try_from(timestamp.as_secs())
+                    .unwrap_or(i64::MAX)
+                    .into(),
+                timestamp_usec: i64::from(timestamp.subsec_micros()).into(),
+                sequence: sequence.into(),
+                memory: MEMORY_USERPTR.into(),
+                ..FromZeros::new_zeroed()
+            },
+            planes: FromZeros::new_zeroed(),
+            count: 0,
+        };
+        let pieces = slot.pieces.iter().zip(&self.planes);
+        match (self.kind, slot.pieces.first()) {
+            (Planes::Single, Some(piece)) => {
+                described.buffer.bytesused = bytesused.into();
+                described.buffer.m = piece.userptr.into();
+                described.buffer.length = piece.length.into();
+            }
+            _ => {
+                described.count = slot.pieces.len();
+                // At most MAX_MEMORY_PLANES.
+                described.buffer.length = (described.count as u32).into();
+                for (plane, (piece, memory)) in described.planes.iter_mut().zip(pieces) {
+                    let here = bytesused.saturating_sub(memory.offset);
+                    plane.bytesused = here.min(memory.sizeimage).into();
+                    plane.length = piece.length.into();
+                    plane.m = piece.userptr.into();
+                }
+            }
+        }
+        Ok(described)
     }
 
     fn slot(&self, index: u32) -> Result<&Slot, Refused> {
         self.slots
             .get(index as usize)
             .ok_or(invalid("there is no buffer of that number"))
-    }
-}
-
-/// What `__fill_v4l2_buffer()` of videobuf2 would say of a buffer.
-fn describe(index: u32, slot: &Slot) -> Buffer {
-    let Completion {
-        bytesused,
-        sequence,
-        timestamp,
-        error,
-    } = slot.completion;
-    let mut flags = BUF_FLAG_TIMESTAMP_MONOTONIC;
-    match slot.state {
-        State::Dequeued => (),
-        State::Queued => flags |= BUF_FLAG_QUEUED,
-        State::Done => flags |= BUF_FLAG_DONE | if error { BUF_FLAG_ERROR } else { 0 },
-    }
-    Buffer {
-        index: index.into(),
-        type_: BUF_TYPE_VIDEO_CAPTURE.into(),
-        bytesused: bytesused.into(),
-        flags: flags.into(),
-        field: FIELD_NONE.into(),
-        timestamp_sec: i64::try_from(timestamp.as_secs())
-            .unwrap_or(i64::MAX)
-            .into(),
-        timestamp_usec: i64::from(timestamp.subsec_micros()).into(),
-        sequence: sequence.into(),
-        memory: MEMORY_USERPTR.into(),
-        m: slot.userptr.into(),
-        length: slot.length.into(),
-        ..FromZeros::new_zeroed()
     }
 }

@@ -96,17 +96,20 @@ pub struct Clock {
     rate: Rate,
     interval: Interval,
     start: Now,
+    /// Number of the stream.
+    stream: u32,
     /// The next frame's number.
     next: u64,
 }
 
 impl Clock {
-    /// A clock that starts now.
-    pub fn new(rate: Rate, interval: Interval, start: Now) -> Self {
+    /// The clock of stream number `stream`, which starts now.
+    pub fn new(rate: Rate, interval: Interval, start: Now, stream: u32) -> Self {
         Self {
             rate,
             interval,
             start,
+            stream,
             next: 0,
         }
     }
@@ -122,8 +125,9 @@ impl Clock {
         self.start.monotonic + self.elapsed_at_next()
     }
 
-    /// The next frame, if it is due; after it comes the one that follows.
-    pub fn take(&mut self, now: Now) -> Option<FrameInfo> {
+    /// The next frame, if it is due. It stays the next until
+    /// [`advance`](Self::advance).
+    pub fn peek(&self, now: Now) -> Option<FrameInfo> {
         if now.monotonic < self.due() {
             return None;
         }
@@ -131,18 +135,36 @@ impl Clock {
             Rate::Guest => self.elapsed_at_next(),
             Rate::Max => self.elapsed(now),
         };
-        let frame = FrameInfo {
-            stream: 0,
+        Some(FrameInfo {
+            stream: self.stream,
             sequence: self.sequence(),
             elapsed,
             wall: self.start.wall + elapsed,
-        };
+        })
+    }
+
+    /// Goes on to the frame that follows.
+    pub fn advance(&mut self) {
         self.next += 1;
-        Some(frame)
     }
 
     /// Passes over all frames that are due, and says how many they were.
     pub fn skip(&mut self, now: Now) -> u64 {
+        let skipped = self.count_due(now);
+        self.next += skipped;
+        skipped
+    }
+
+    /// Passes over all frames that are due but the last of them, and says how
+    /// many they were.
+    pub fn skip_to_last(&mut self, now: Now) -> u64 {
+        let skipped = self.count_due(now).saturating_sub(1);
+        self.next += skipped;
+        skipped
+    }
+
+    /// Frames that are due and can be missed.
+    fn count_due(&self, now: Now) -> u64 {
         if self.rate == Rate::Max || now.monotonic < self.due() {
             return 0;
         }
@@ -151,9 +173,7 @@ impl Clock {
         let (nanoseconds, parts) = self.nanoseconds();
         let bound = (self.elapsed(now).as_nanos() + 1) * parts;
         let due = ((bound - 1) / nanoseconds) as u64;
-        let skipped = due - self.next;
-        self.next = due;
-        skipped
+        due - self.next
     }
 
     /// Time since the start.
@@ -192,6 +212,12 @@ mod tests {
         }
     }
 
+    fn take(clock: &mut Clock, now: Now) -> Option<FrameInfo> {
+        let frame = clock.peek(now)?;
+        clock.advance();
+        Some(frame)
+    }
+
     #[test]
     fn an_interval_is_kept_within_bounds() {
         for (fraction, nearest) in [
@@ -213,11 +239,11 @@ mod tests {
     #[test]
     fn a_frame_is_due_exactly_at_its_time() {
         // 3 frames in 1001 / 10000 s: no whole number of nanoseconds each.
-        let mut clock = Clock::new(Rate::Guest, Interval::new(1001, 30000), at(0));
+        let mut clock = Clock::new(Rate::Guest, Interval::new(1001, 30000), at(0), 1);
         let due = [33_366_666, 66_733_333, 100_100_000];
         for (n, due) in due.into_iter().enumerate() {
-            assert_eq!(clock.take(at(due - 1)), None);
-            let frame = clock.take(at(due)).unwrap();
+            assert_eq!(take(&mut clock, at(due - 1)), None);
+            let frame = take(&mut clock, at(due)).unwrap();
             assert_eq!(frame.sequence, n as u32);
             assert_eq!(frame.elapsed, Duration::from_nanos(due));
             assert_eq!(frame.wall, at(due).wall);
@@ -241,12 +267,16 @@ mod tests {
                 16_666_667,
                 999_999_999,
             ] {
-                let mut skipping = Clock::new(Rate::Guest, interval, at(0));
+                let mut skipping = Clock::new(Rate::Guest, interval, at(0), 1);
                 let mut taking = skipping.clone();
-                let mut taken = 0;
-                while taking.take(at(late)).is_some() {
+                let mut taken = 0u64;
+                while take(&mut taking, at(late)).is_some() {
                     taken += 1;
                 }
+                let mut late_one = skipping.clone();
+                let missed = late_one.skip_to_last(at(late));
+                assert_eq!(missed, taken.saturating_sub(1));
+                assert_eq!(late_one.peek(at(late)).is_some(), taken > 0);
                 assert_eq!(skipping.skip(at(late)), taken, "{interval:?} {late}");
                 assert_eq!(skipping.due(), taking.due());
                 assert_eq!(skipping.skip(at(late)), 0);
@@ -256,7 +286,7 @@ mod tests {
 
     #[test]
     fn a_year_late_is_one_calculation() {
-        let mut clock = Clock::new(Rate::Guest, Interval::MIN, at(0));
+        let mut clock = Clock::new(Rate::Guest, Interval::MIN, at(0), 1);
         let year = 365 * 86400;
         assert_eq!(clock.skip(at(year * 1_000_000_000)), year * 240);
         assert_eq!(clock.sequence(), ((year * 240) % (1 << 32)) as u32);
@@ -264,10 +294,10 @@ mod tests {
 
     #[test]
     fn at_the_highest_rate_a_frame_is_always_due_and_none_is_skipped() {
-        let mut clock = Clock::new(Rate::Max, Interval::DEFAULT, at(0));
+        let mut clock = Clock::new(Rate::Max, Interval::DEFAULT, at(0), 1);
         for n in 0..3 {
             assert_eq!(clock.skip(at(n * 1_000_000_000)), 0);
-            let frame = clock.take(at(10 * n)).unwrap();
+            let frame = take(&mut clock, at(10 * n)).unwrap();
             assert_eq!(frame.sequence, n as u32);
             assert_eq!(frame.elapsed, Duration::from_nanos(10 * n));
         }

@@ -2,68 +2,112 @@
 
 use zerocopy::FromZeros;
 
+use super::Card;
 use super::clock::Interval;
 use super::refused::{Refused, invalid};
 use crate::source::{Layout, PixelFormat};
-use crate::wire::capture::{INPUT_TYPE_CAMERA, Input};
 use crate::wire::format::{
-    BUF_TYPE_VIDEO_CAPTURE, COLORSPACE_SMPTE170M, COLORSPACE_SRGB, FIELD_NONE,
-    FRMIVAL_TYPE_CONTINUOUS, FRMSIZE_TYPE_STEPWISE, FmtDesc, Fract, FrmIvalEnum, FrmSizeEnum,
-    PIX_FMT_PRIV_MAGIC, PixFormat, QUANTIZATION_FULL_RANGE, QUANTIZATION_LIM_RANGE, XFER_FUNC_709,
-    XFER_FUNC_SRGB, YCBCR_ENC_601,
+    BUF_TYPE_VIDEO_CAPTURE, BUF_TYPE_VIDEO_CAPTURE_MPLANE, COLORSPACE_JPEG, COLORSPACE_SMPTE170M,
+    COLORSPACE_SRGB, FIELD_NONE, FMT_FLAG_COMPRESSED, FRMIVAL_TYPE_CONTINUOUS,
+    FRMIVAL_TYPE_DISCRETE, FRMSIZE_TYPE_DISCRETE, FRMSIZE_TYPE_STEPWISE, FmtDesc, Fract,
+    FrmIvalEnum, FrmSizeEnum, PIX_FMT_PRIV_MAGIC, PixFormat, PixFormatMplane,
+    QUANTIZATION_FULL_RANGE, QUANTIZATION_LIM_RANGE, XFER_FUNC_709, XFER_FUNC_SRGB, YCBCR_ENC_601,
 };
+use crate::wire::protocol::{CAP_VIDEO_CAPTURE, CAP_VIDEO_CAPTURE_MPLANE};
 
-/// Refuses every buffer type but single-planar capture.
-pub fn check_type(buffer_type: u32) -> Result<(), Refused> {
-    if buffer_type == BUF_TYPE_VIDEO_CAPTURE {
-        Ok(())
-    } else {
-        Err(invalid("the card has no buffers of that type"))
+/// How a frame's colour planes lie in a buffer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Planes {
+    /// All of them in one piece of memory (V4L2's single-planar API).
+    #[default]
+    Single,
+    /// Formats that want it have each in memory of its own (V4L2's
+    /// multi-planar API).
+    Multi,
+}
+
+impl Planes {
+    /// The type of all the card's buffers.
+    pub fn buffer_type(self) -> u32 {
+        match self {
+            Self::Single => BUF_TYPE_VIDEO_CAPTURE,
+            Self::Multi => BUF_TYPE_VIDEO_CAPTURE_MPLANE,
+        }
+    }
+
+    /// The capability that says so.
+    pub fn capability(self) -> u32 {
+        match self {
+            Self::Single => CAP_VIDEO_CAPTURE,
+            Self::Multi => CAP_VIDEO_CAPTURE_MPLANE,
+        }
+    }
+
+    /// Refuses every other buffer type.
+    pub fn check_type(self, buffer_type: u32) -> Result<(), Refused> {
+        if buffer_type == self.buffer_type() {
+            Ok(())
+        } else {
+            Err(invalid("the card has no buffers of that type"))
+        }
+    }
+
+    /// The formats that can be had, in the order of their enumeration.
+    pub fn formats(self) -> impl Iterator<Item = PixelFormat> {
+        PixelFormat::ALL
+            .into_iter()
+            .filter(move |format| !format.is_compressed())
+            .filter(move |format| self == Self::Multi || !format.is_separate())
+    }
+
+    /// The format with that code, if it can be had.
+    pub fn format(self, fourcc: u32) -> Option<PixelFormat> {
+        self.formats().find(|format| format.fourcc() == fourcc)
     }
 }
 
-/// The formats that a single-planar card offers.
-fn offered() -> impl Iterator<Item = PixelFormat> {
-    PixelFormat::ALL
-        .into_iter()
-        .filter(|format| !format.is_separate() && !format.is_compressed())
+/// What the values of a format's samples mean.
+struct Colorimetry {
+    colorspace: u32,
+    transfer: u32,
+    /// 0 where there is no Y'CbCr.
+    encoding: u32,
+    quantization: u32,
 }
 
-/// VIDIOC_ENUM_FMT.
-pub fn describe(asked: &FmtDesc) -> Result<FmtDesc, Refused> {
-    check_type(asked.type_.get())?;
-    let format = offered()
-        .nth(asked.index.get() as usize)
-        .ok_or(invalid("there is no format of that number"))?;
-    Ok(FmtDesc {
-        index: asked.index,
-        type_: asked.type_,
-        description: padded(format.description()),
-        pixelformat: format.fourcc().into(),
-        ..FromZeros::new_zeroed()
-    })
-}
-
-/// The layout nearest to what VIDIOC_S_FMT or TRY_FMT asks for: another format
-/// if the card does not have that one, the nearest size it can do.
-pub fn nearest(asked: &PixFormat) -> Layout {
-    let format = offered()
-        .find(|format| format.fourcc() == asked.pixelformat.get())
-        .unwrap_or(PixelFormat::ALL[0]);
-    Layout::new(format, asked.width.get(), asked.height.get())
-}
-
-/// A layout as V4L2 describes it.
-pub fn pix_format(layout: &Layout) -> PixFormat {
-    let quantization = match layout.format.is_full_range() {
+fn colorimetry(format: PixelFormat) -> Colorimetry {
+    let quantization = match format.is_full_range() {
         true => QUANTIZATION_FULL_RANGE,
         false => QUANTIZATION_LIM_RANGE,
     };
-    let (colorspace, transfer, encoding) = match layout.format.is_rgb() {
-        // The encoding is that of Y'CbCr, and 0 for RGB.
-        true => (COLORSPACE_SRGB, XFER_FUNC_SRGB, 0),
-        false => (COLORSPACE_SMPTE170M, XFER_FUNC_709, YCBCR_ENC_601),
-    };
+    if format.is_compressed() {
+        // The defaults of V4L2_COLORSPACE_JPEG, which is JFIF.
+        Colorimetry {
+            colorspace: COLORSPACE_JPEG,
+            transfer: XFER_FUNC_SRGB,
+            encoding: YCBCR_ENC_601,
+            quantization: QUANTIZATION_FULL_RANGE,
+        }
+    } else if format.is_rgb() {
+        Colorimetry {
+            colorspace: COLORSPACE_SRGB,
+            transfer: XFER_FUNC_SRGB,
+            encoding: 0,
+            quantization,
+        }
+    } else {
+        Colorimetry {
+            colorspace: COLORSPACE_SMPTE170M,
+            transfer: XFER_FUNC_709,
+            encoding: YCBCR_ENC_601,
+            quantization,
+        }
+    }
+}
+
+/// A layout as V4L2's single-planar API describes it.
+pub fn pix_format(layout: &Layout) -> PixFormat {
+    let colors = colorimetry(layout.format);
     PixFormat {
         width: layout.width.into(),
         height: layout.height.into(),
@@ -71,69 +115,132 @@ pub fn pix_format(layout: &Layout) -> PixFormat {
         field: FIELD_NONE.into(),
         bytesperline: layout.bytesperline.into(),
         sizeimage: layout.sizeimage.into(),
-        colorspace: colorspace.into(),
+        colorspace: colors.colorspace.into(),
         priv_: PIX_FMT_PRIV_MAGIC.into(),
         flags: 0.into(),
-        ycbcr_enc: encoding.into(),
-        quantization: quantization.into(),
-        xfer_func: transfer.into(),
+        ycbcr_enc: colors.encoding.into(),
+        quantization: colors.quantization.into(),
+        xfer_func: colors.transfer.into(),
     }
 }
 
-/// VIDIOC_ENUM_FRAMESIZES: one range of sizes for every format.
-pub fn frame_sizes(asked: &FrmSizeEnum) -> Result<FrmSizeEnum, Refused> {
-    let step = check_enumerated(asked.index.get(), asked.pixel_format.get())?.steps();
-    Ok(FrmSizeEnum {
-        index: asked.index,
-        pixel_format: asked.pixel_format,
-        type_: FRMSIZE_TYPE_STEPWISE.into(),
-        min_width: Layout::MIN_WIDTH.into(),
-        max_width: Layout::MAX_WIDTH.into(),
-        step_width: step.0.into(),
-        min_height: Layout::MIN_HEIGHT.into(),
-        max_height: Layout::MAX_HEIGHT.into(),
-        step_height: step.1.into(),
+/// A layout as V4L2's multi-planar API describes it.
+pub fn pix_format_mplane(layout: &Layout) -> PixFormatMplane {
+    let colors = colorimetry(layout.format);
+    let planes = layout.memory_planes();
+    // V4L2's enumerations and the number of planes all fit into a byte.
+    let mut pix = PixFormatMplane {
+        width: layout.width.into(),
+        height: layout.height.into(),
+        pixelformat: layout.format.fourcc().into(),
+        field: FIELD_NONE.into(),
+        colorspace: colors.colorspace.into(),
+        num_planes: planes.len() as u8,
+        ycbcr_enc: colors.encoding as u8,
+        quantization: colors.quantization as u8,
+        xfer_func: colors.transfer as u8,
         ..FromZeros::new_zeroed()
-    })
-}
-
-/// VIDIOC_ENUM_FRAMEINTERVALS: the same intervals for every size, from
-/// `shortest` on.
-pub fn frame_intervals(asked: &FrmIvalEnum, shortest: Interval) -> Result<FrmIvalEnum, Refused> {
-    let format = check_enumerated(asked.index.get(), asked.pixel_format.get())?;
-    if !Layout::has_size(format, asked.width.get(), asked.height.get()) {
-        return Err(invalid("the card has no frames of that size"));
+    };
+    for (place, plane) in pix.plane_fmt.iter_mut().zip(planes) {
+        place.sizeimage = plane.sizeimage.into();
+        place.bytesperline = plane.bytesperline.into();
     }
-    Ok(FrmIvalEnum {
-        index: asked.index,
-        pixel_format: asked.pixel_format,
-        width: asked.width,
-        height: asked.height,
-        type_: FRMIVAL_TYPE_CONTINUOUS.into(),
-        min: fraction(shortest),
-        max: fraction(Interval::MAX),
-        step: Fract::new(1, 1),
-        ..FromZeros::new_zeroed()
-    })
+    pix
 }
 
-/// VIDIOC_ENUMINPUT: the card has one input.
-pub fn input(asked: &Input) -> Result<Input, Refused> {
-    check_input(asked.index.get())?;
-    Ok(Input {
-        index: asked.index,
-        name: padded("Pinhole"),
-        type_: INPUT_TYPE_CAMERA.into(),
-        ..FromZeros::new_zeroed()
-    })
-}
+impl Card {
+    /// VIDIOC_ENUM_FMT.
+    pub(super) fn enum_format(&self, asked: &FmtDesc) -> Result<FmtDesc, Refused> {
+        self.planes.check_type(asked.type_.get())?;
+        let format = self
+            .planes
+            .formats()
+            .nth(asked.index.get() as usize)
+            .ok_or(invalid("there is no format of that number"))?;
+        Ok(FmtDesc {
+            index: asked.index,
+            type_: asked.type_,
+            flags: match format.is_compressed() {
+                true => FMT_FLAG_COMPRESSED,
+                false => 0,
+            }
+            .into(),
+            description: padded(format.description()),
+            pixelformat: format.fourcc().into(),
+            ..FromZeros::new_zeroed()
+        })
+    }
 
-/// Refuses inputs that the card does not have.
-pub fn check_input(index: u32) -> Result<(), Refused> {
-    if index == 0 {
-        Ok(())
-    } else {
-        Err(invalid("there is no input of that number"))
+    /// VIDIOC_ENUM_FRAMESIZES: one range of sizes for every format, or the
+    /// one size that the source dictates.
+    pub(super) fn frame_sizes(&self, asked: &FrmSizeEnum) -> Result<FrmSizeEnum, Refused> {
+        let format = self.check_enumerated(asked.index.get(), asked.pixel_format.get())?;
+        let (index, pixel_format) = (asked.index, asked.pixel_format);
+        if let Some((width, height)) = self.dictated_size() {
+            let layout = Layout::new(format, width, height);
+            return Ok(FrmSizeEnum {
+                index,
+                pixel_format,
+                type_: FRMSIZE_TYPE_DISCRETE.into(),
+                min_width: layout.width.into(),
+                max_width: layout.height.into(),
+                ..FromZeros::new_zeroed()
+            });
+        }
+        let step = format.steps();
+        Ok(FrmSizeEnum {
+            index,
+            pixel_format,
+            type_: FRMSIZE_TYPE_STEPWISE.into(),
+            min_width: Layout::MIN_WIDTH.into(),
+            max_width: Layout::MAX_WIDTH.into(),
+            step_width: step.0.into(),
+            min_height: Layout::MIN_HEIGHT.into(),
+            max_height: Layout::MAX_HEIGHT.into(),
+            step_height: step.1.into(),
+            ..FromZeros::new_zeroed()
+        })
+    }
+
+    /// VIDIOC_ENUM_FRAMEINTERVALS: the same intervals for every size, or the
+    /// one that the source dictates.
+    pub(super) fn frame_intervals(&self, asked: &FrmIvalEnum) -> Result<FrmIvalEnum, Refused> {
+        let format = self.check_enumerated(asked.index.get(), asked.pixel_format.get())?;
+        let (width, height) = (asked.width.get(), asked.height.get());
+        let layout = self.layout_for(format, width, height);
+        if (layout.width, layout.height) != (width, height) {
+            return Err(invalid("the card has no frames of that size"));
+        }
+        let answer = FrmIvalEnum {
+            index: asked.index,
+            pixel_format: asked.pixel_format,
+            width: asked.width,
+            height: asked.height,
+            ..FromZeros::new_zeroed()
+        };
+        Ok(match self.dictated_interval() {
+            Some(interval) => FrmIvalEnum {
+                type_: FRMIVAL_TYPE_DISCRETE.into(),
+                min: fraction(interval),
+                ..answer
+            },
+            None => FrmIvalEnum {
+                type_: FRMIVAL_TYPE_CONTINUOUS.into(),
+                min: fraction(self.shortest),
+                max: fraction(Interval::MAX),
+                step: Fract::new(1, 1),
+                ..answer
+            },
+        })
+    }
+
+    fn check_enumerated(&self, index: u32, pixel_format: u32) -> Result<PixelFormat, Refused> {
+        let format = self.planes.format(pixel_format);
+        let format = format.ok_or(invalid("the card has no such format"))?;
+        if index != 0 {
+            return Err(invalid("there is one range only"));
+        }
+        Ok(format)
     }
 }
 
@@ -149,14 +256,4 @@ pub fn padded<const N: usize>(text: &str) -> [u8; N] {
     let length = text.len().min(N - 1);
     field[..length].copy_from_slice(&text.as_bytes()[..length]);
     field
-}
-
-fn check_enumerated(index: u32, pixel_format: u32) -> Result<PixelFormat, Refused> {
-    let format = offered()
-        .find(|format| format.fourcc() == pixel_format)
-        .ok_or(invalid("the card has no such format"))?;
-    if index != 0 {
-        return Err(invalid("there is one range only"));
-    }
-    Ok(format)
 }

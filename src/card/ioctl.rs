@@ -1,21 +1,19 @@
-//! The ioctls, as strict as videobuf2 and a V4L2 driver would be.
+//! The ioctls: where each is executed; and those of formats and rates.
 
-use zerocopy::little_endian::U32;
-use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::buffers::{MAX_BUFFERS, Queued};
 use super::clock::{Interval, Now};
-use super::refused::{Refused, busy, invalid};
+use super::controls::Access;
+use super::format::Planes;
+use super::refused::{Refused, busy};
 use super::{Card, format};
-use crate::dma::{Bus, Segment};
-use crate::wire::buffer::{
-    BUF_CAP_SUPPORTS_USERPTR, BUF_FLAG_REQUEST_FD, Buffer, MEMORY_USERPTR, RequestBuffers,
-};
+use crate::dma::Bus;
+use crate::source::{Layout, PixelFormat};
 use crate::wire::capture::StreamParm;
-use crate::wire::format::Format;
-use crate::wire::protocol::SgEntry;
+use crate::wire::format::{Format, FormatMplane};
 use crate::wire::request::Truncated;
 use crate::wire::{Errno, Ioctl, Reply};
+use zerocopy::little_endian::U32;
 
 impl Card {
     /// Executes an ioctl of a session that may give commands.
@@ -39,26 +37,52 @@ impl Card {
             return Err(Refused::NoRoom);
         }
         match ioctl {
-            Ioctl::EnumFmt => reply.succeed(&format::describe(read(payload)?)?),
-            Ioctl::EnumFrameSizes => reply.succeed(&format::frame_sizes(read(payload)?)?),
-            Ioctl::EnumFrameIntervals => {
-                reply.succeed(&format::frame_intervals(read(payload)?, self.shortest)?);
+            Ioctl::EnumFmt => reply.succeed(&self.enum_format(read(payload)?)?),
+            Ioctl::EnumFrameSizes => reply.succeed(&self.frame_sizes(read(payload)?)?),
+            Ioctl::EnumFrameIntervals => reply.succeed(&self.frame_intervals(read(payload)?)?),
+            Ioctl::GFmt => {
+                self.wanted_format(payload)?;
+                self.describe_format(&self.layout, reply);
             }
-            Ioctl::EnumInput => reply.succeed(&format::input(read(payload)?)?),
-            Ioctl::GFmt => reply.succeed(&self.get_format(read(payload)?)?),
-            Ioctl::TryFmt => reply.succeed(&try_format(read(payload)?)?),
-            Ioctl::SFmt => reply.succeed(&self.set_format(read(payload)?)?),
+            Ioctl::TryFmt => self.describe_format(&self.wanted_format(payload)?, reply),
+            Ioctl::SFmt => self.set_format(payload, reply)?,
             Ioctl::GParm => reply.succeed(&self.get_parm(read(payload)?)?),
             Ioctl::SParm => reply.succeed(&self.set_parm(read(payload)?)?),
-            Ioctl::GInput => reply.succeed(&U32::ZERO),
+            Ioctl::EnumInput => reply.succeed(&self.enum_input(read(payload)?)?),
+            // As many as there are command line arguments, at most.
+            Ioctl::GInput => reply.succeed(&U32::new(self.camera.selected() as u32)),
             Ioctl::SInput => {
                 let input: &U32 = read(payload)?;
-                format::check_input(input.get())?;
+                self.select_input(now, input.get())?;
                 reply.succeed(input);
             }
+            Ioctl::QueryCtrl => reply.succeed(&self.query_control(read(payload)?)?),
+            Ioctl::QueryExtCtrl => reply.succeed(&self.query_ext_control(read(payload)?)?),
+            Ioctl::QueryMenu => reply.succeed(&self.query_menu(read(payload)?)?),
+            Ioctl::GCtrl => reply.succeed(&self.get_control(read(payload)?)?),
+            Ioctl::SCtrl => reply.succeed(&self.put_control(now, session, read(payload)?)?),
+            Ioctl::GExtCtrls => {
+                self.ext_controls(now, session, Access::Get, payload, bus, reply)?;
+            }
+            Ioctl::TryExtCtrls => {
+                self.ext_controls(now, session, Access::Try, payload, bus, reply)?;
+            }
+            Ioctl::SExtCtrls => {
+                self.ext_controls(now, session, Access::Set, payload, bus, reply)?;
+            }
+            Ioctl::SubscribeEvent => {
+                self.subscribe(now, session, read(payload)?)?;
+                reply.succeed(&[0u8; 0]);
+            }
+            Ioctl::UnsubscribeEvent => {
+                self.unsubscribe(session, read(payload)?);
+                reply.succeed(&[0u8; 0]);
+            }
+            Ioctl::GSelection => reply.succeed(&self.get_selection(read(payload)?)?),
+            Ioctl::SSelection => reply.succeed(&self.set_selection(read(payload)?)?),
             Ioctl::ReqBufs => reply.succeed(&self.request_buffers(session, read(payload)?)?),
-            Ioctl::QueryBuf => reply.succeed(&self.query_buffer(read(payload)?)?),
-            Ioctl::QBuf => reply.succeed(&self.queue_buffer(session, payload, bus)?),
+            Ioctl::QueryBuf => self.query_buffer(payload, reply)?,
+            Ioctl::QBuf => self.queue_buffer(session, payload, bus, reply)?,
             Ioctl::StreamOn => {
                 self.stream_on(now, session, *read(payload)?)?;
                 reply.succeed(&[0u8; 0]);
@@ -71,142 +95,63 @@ impl Card {
         Ok(())
     }
 
-    fn get_format(&self, asked: &Format) -> Result<Format, Refused> {
-        format::check_type(asked.type_.get())?;
-        Ok(Format::capture(format::pix_format(&self.layout)))
+    /// The layout nearest to what a `v4l2_format` asks for: another format if
+    /// the card does not have that one, the nearest size it can do.
+    fn wanted_format(&self, payload: &[u8]) -> Result<Layout, Refused> {
+        let (type_, fourcc, width, height) = match self.planes {
+            Planes::Single => {
+                let Format { type_, pix, .. } = read(payload)?;
+                (type_, pix.pixelformat, pix.width, pix.height)
+            }
+            Planes::Multi => {
+                let FormatMplane { type_, pix_mp, .. } = read(payload)?;
+                (type_, pix_mp.pixelformat, pix_mp.width, pix_mp.height)
+            }
+        };
+        self.planes.check_type(type_.get())?;
+        let format = self.planes.format(fourcc.get());
+        let format = format.unwrap_or(PixelFormat::ALL[0]);
+        Ok(self.layout_for(format, width.get(), height.get()))
     }
 
-    fn set_format(&mut self, asked: &Format) -> Result<Format, Refused> {
-        let answer = try_format(asked)?;
+    fn describe_format(&self, layout: &Layout, reply: &mut Reply) {
+        match self.planes {
+            Planes::Single => reply.succeed(&Format::capture(format::pix_format(layout))),
+            Planes::Multi => {
+                reply.succeed(&FormatMplane::capture(format::pix_format_mplane(layout)));
+            }
+        }
+    }
+
+    fn set_format(&mut self, payload: &[u8], reply: &mut Reply) -> Result<(), Refused> {
+        let layout = self.wanted_format(payload)?;
         if !self.buffers.is_empty() {
             return Err(busy("the format is fixed while there are buffers"));
         }
-        self.layout = format::nearest(&asked.pix);
-        Ok(answer)
+        self.layout = layout;
+        self.describe_format(&layout, reply);
+        Ok(())
     }
 
     fn get_parm(&self, asked: &StreamParm) -> Result<StreamParm, Refused> {
-        format::check_type(asked.type_.get())?;
-        Ok(StreamParm::capture(format::fraction(self.interval)))
+        self.planes.check_type(asked.type_.get())?;
+        Ok(StreamParm::capture(
+            asked.type_.get(),
+            format::fraction(self.interval),
+        ))
     }
 
     fn set_parm(&mut self, asked: &StreamParm) -> Result<StreamParm, Refused> {
-        format::check_type(asked.type_.get())?;
+        self.planes.check_type(asked.type_.get())?;
         if self.stream.is_some() {
             return Err(busy("the frame interval is fixed while streaming"));
         }
-        self.interval = Interval::nearest(
+        self.interval = self.interval_for(Interval::nearest(
             asked.timeperframe.numerator.get(),
             asked.timeperframe.denominator.get(),
             self.shortest,
-        );
+        ));
         self.get_parm(asked)
-    }
-
-    fn request_buffers(
-        &mut self,
-        session: u32,
-        asked: &RequestBuffers,
-    ) -> Result<RequestBuffers, Refused> {
-        format::check_type(asked.type_.get())?;
-        check_memory(asked.memory)?;
-        self.buffers.check_owner(session)?;
-        let count = asked.count.get().min(MAX_BUFFERS);
-        if count == 0 {
-            self.end_stream();
-            self.buffers.free();
-        } else if self.stream.is_some() {
-            return Err(busy("buffers cannot be replaced while streaming"));
-        } else {
-            self.buffers.allocate(session, count, self.layout.sizeimage);
-        }
-        Ok(RequestBuffers {
-            count: count.into(),
-            type_: asked.type_,
-            memory: asked.memory,
-            capabilities: BUF_CAP_SUPPORTS_USERPTR.into(),
-            ..FromZeros::new_zeroed()
-        })
-    }
-
-    fn query_buffer(&self, asked: &Buffer) -> Result<Buffer, Refused> {
-        format::check_type(asked.type_.get())?;
-        self.buffers.describe(asked.index.get())
-    }
-
-    fn queue_buffer(
-        &mut self,
-        session: u32,
-        payload: &[u8],
-        bus: Bus<'_>,
-    ) -> Result<Buffer, Refused> {
-        let (asked, rest) = Buffer::ref_from_prefix(payload).map_err(|_| Truncated)?;
-        format::check_type(asked.type_.get())?;
-        self.buffers.check_owner(session)?;
-        let index = asked.index.get();
-        self.buffers.check_dequeued(index)?;
-        check_memory(asked.memory)?;
-        if asked.flags.get() & BUF_FLAG_REQUEST_FD != 0 {
-            return Err(invalid("the card has no requests"));
-        }
-        let length = asked.length.get();
-        if length < self.layout.sizeimage {
-            return Err(invalid("the buffer is smaller than a frame"));
-        }
-        // The list ends where the chain does; what is left of an entry is not
-        // one.
-        let count = rest.len() / size_of::<SgEntry>();
-        let (entries, _) =
-            <[SgEntry]>::ref_from_prefix_with_elems(rest, count).map_err(|_| Truncated)?;
-        let segments = entries.iter().map(|entry| Segment {
-            start: entry.start.get(),
-            len: entry.len.get(),
-        });
-        let buffer = Queued {
-            index,
-            userptr: asked.m.get(),
-            length,
-        };
-        self.buffers
-            .queue(buffer, segments, self.layout.sizeimage, bus)?;
-        self.buffers.describe(index)
-    }
-
-    fn stream_on(&mut self, now: Now, session: u32, buffer_type: U32) -> Result<(), Refused> {
-        format::check_type(buffer_type.get())?;
-        self.buffers.check_owner(session)?;
-        if self.buffers.is_empty() {
-            return Err(invalid("there are no buffers to stream into"));
-        }
-        if self.stream.is_none() {
-            self.begin_stream(now, session);
-        }
-        Ok(())
-    }
-
-    fn stream_off(&mut self, session: u32, buffer_type: U32) -> Result<(), Refused> {
-        format::check_type(buffer_type.get())?;
-        self.buffers.check_owner(session)?;
-        self.end_stream();
-        // Not streaming, too, STREAMOFF takes back what is queued.
-        self.buffers.cancel();
-        Ok(())
-    }
-}
-
-fn try_format(asked: &Format) -> Result<Format, Refused> {
-    format::check_type(asked.type_.get())?;
-    let layout = format::nearest(&asked.pix);
-    Ok(Format::capture(format::pix_format(&layout)))
-}
-
-fn check_memory(memory: U32) -> Result<(), Refused> {
-    if memory == MEMORY_USERPTR {
-        Ok(())
-    } else {
-        Err(invalid(
-            "the card takes SHARED_PAGES (USERPTR) buffers only",
-        ))
     }
 }
 

@@ -5,40 +5,61 @@
 //! to be told. Who drives it tells it the time and where guest memory is; it
 //! has no clock, no socket and no thread of its own.
 //!
-//! No byte of guest memory is written but by `tick`, and then only into a
-//! buffer that is queued on a stream that is on. STREAMOFF, REQBUFS(0) and
-//! CLOSE therefore end all DMA before they return.
+//! No byte of a buffer is written but by `tick`, and then only if it is queued
+//! on a stream that is on. STREAMOFF, REQBUFS(0) and CLOSE therefore end all
+//! DMA before they return. The one command that writes to guest memory is
+//! VIDIOC_G_EXT_CTRLS, which puts a string where it is told to.
+//!
+//! | file | what is in it |
+//! |---|---|
+//! | [`session`], [`events`] | who is there, and what they are told |
+//! | `ioctl` | where each ioctl goes; formats and rates |
+//! | [`buffers`], `queueing` | the queue, and its ioctls |
+//! | `stream`, [`clock`] | frames, as they become due |
+//! | [`controls`], [`injection`] | controls, and what some of them break |
+//! | [`inputs`], `selection` | what is looked at, and which part of it |
+//! | [`statistics`], [`witness`] | what the card tells the host |
 
 pub mod buffers;
 pub mod clock;
+pub mod controls;
+pub mod events;
 pub mod format;
+pub mod injection;
+pub mod inputs;
 mod ioctl;
+mod queueing;
 pub mod refused;
+mod selection;
 pub mod session;
 pub mod statistics;
+mod stream;
 #[cfg(test)]
 mod tests;
 pub mod witness;
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
 use zerocopy::IntoBytes;
 
-use crate::dma::{Bus, DIGEST_BLOCK, DmaError, FrameWriter};
-use crate::source::{Begun, Camera, Layout, PixelFormat};
-use crate::wire::event::{DqbufEvent, ErrorEvent};
-use crate::wire::protocol::{
-    CAP_EXT_PIX_FORMAT, CAP_STREAMING, CAP_VIDEO_CAPTURE, Config, OpenReply,
-};
+use crate::dma::{Bus, DIGEST_BLOCK};
+use crate::source::settings::Rect;
+use crate::source::{Camera, Layout, PixelFormat};
+use crate::wire::event::{DqbufEvent, ErrorEvent, SessionEvent};
+use crate::wire::protocol::{CAP_EXT_PIX_FORMAT, CAP_STREAMING, Config, OpenReply};
 use crate::wire::{Errno, Reply, Request};
 use buffers::{Buffers, Completion};
-use clock::{Clock, Interval};
+use clock::Interval;
+use controls::Controls;
+use injection::Injection;
 use session::Sessions;
 use statistics::Statistics;
-use witness::{FrameWritten, Record};
+use stream::Stream;
 
 pub use clock::{Now, Rate};
+pub use controls::{ControlError, ControlInfo, MenuItem, Value};
+pub use format::Planes;
+pub use inputs::{InputError, InputInfo};
 pub use refused::Refused;
 pub use witness::Witness;
 
@@ -47,28 +68,64 @@ fn default_layout() -> Layout {
     Layout::new(PixelFormat::ALL[0], 640, 480)
 }
 
-/// A stream that is on.
-struct Stream {
-    session: u32,
-    clock: Clock,
-    /// Frames written.
-    frames: u64,
-    /// Frames that were due while no buffer was queued.
-    dropped: u64,
+/// What a card is made of.
+pub struct Spec {
+    /// What it sees.
+    pub camera: Camera,
+    /// Which of V4L2's two APIs it has.
+    pub planes: Planes,
+    /// How fast frames are made.
+    pub rate: Rate,
+    /// The most frames a second that it offers, 1 to 240.
+    pub most_fps: u32,
+    /// Who is told of what it writes.
+    pub witness: Witness,
+}
+
+impl Spec {
+    /// A single-planar card without a witness.
+    pub fn new(camera: Camera, rate: Rate) -> Self {
+        Self {
+            camera,
+            planes: Planes::default(),
+            rate,
+            most_fps: 240,
+            witness: Witness::off(),
+        }
+    }
+}
+
+/// What the driver is to be told next.
+enum Oldest {
+    /// The death of a session.
+    Error(u32, Errno),
+    /// The buffer that was finished first.
+    Buffer,
+    /// The event with that stamp.
+    Event(u64),
 }
 
 /// The capture card.
 pub struct Card {
     camera: Camera,
+    planes: Planes,
     rate: Rate,
     witness: Witness,
     layout: Layout,
     interval: Interval,
     /// The shortest interval that the guest may set.
     shortest: Interval,
+    controls: Controls,
+    injection: Injection,
+    /// The part of the source's picture that is captured, if not all of it.
+    crop: Option<Rect>,
     sessions: Sessions,
     buffers: Buffers,
     stream: Option<Stream>,
+    /// Streams begun since the card was made.
+    streams: u32,
+    /// Events and finished buffers so far: each has its place among them.
+    stamps: u64,
     /// Dead sessions whose error events wait to be sent.
     errors: VecDeque<(u32, Errno)>,
     statistics: Statistics,
@@ -77,38 +134,48 @@ pub struct Card {
 }
 
 impl Card {
-    /// A card that shows what `camera` does, and testifies to `witness`.
-    pub fn new(camera: Camera, rate: Rate, witness: Witness) -> Self {
-        Self {
+    /// A card as `spec` describes it.
+    pub fn new(spec: Spec) -> Self {
+        let Spec {
             camera,
+            planes,
+            rate,
+            most_fps,
+            witness,
+        } = spec;
+        let shortest = Interval::of_rate(most_fps);
+        let mut card = Self {
+            camera,
+            planes,
             rate,
             witness,
             layout: default_layout(),
-            interval: Interval::DEFAULT,
-            shortest: Interval::MIN,
+            interval: Interval::DEFAULT.at_least(shortest),
+            shortest,
+            controls: Controls::default(),
+            injection: Injection::default(),
+            crop: None,
             sessions: Sessions::default(),
             buffers: Buffers::default(),
             stream: None,
+            streams: 0,
+            stamps: 0,
             errors: VecDeque::new(),
             statistics: Statistics::default(),
             block: Box::new([0; DIGEST_BLOCK]),
-        }
-    }
-
-    /// The same card, with no more than `fps` frames a second to offer.
-    pub fn with_rate_limit(mut self, fps: u32) -> Self {
-        self.shortest = Interval::of_rate(fps);
-        self.interval = self.interval.at_least(self.shortest);
-        self
+        };
+        card.obey_source();
+        card
     }
 
     /// The configuration space.
     ///
     /// V4L2_CAP_READWRITE is not the card's to give: read() is made by the
     /// driver, and one that passes these capabilities on may not have it.
-    pub fn config() -> Config {
+    pub fn config(&self) -> Config {
+        let capabilities = self.planes.capability() | CAP_STREAMING | CAP_EXT_PIX_FORMAT;
         Config {
-            device_caps: (CAP_VIDEO_CAPTURE | CAP_STREAMING | CAP_EXT_PIX_FORMAT).into(),
+            device_caps: capabilities.into(),
             // VFL_TYPE_VIDEO
             device_type: 0.into(),
             card: format::padded("Pinhole"),
@@ -129,7 +196,7 @@ impl Card {
         reply: &mut Reply,
     ) -> Result<(), Refused> {
         // What was due before this command found no buffer.
-        self.count_missed(now);
+        self.pass_missed(now);
         let result = self.execute(now, request, bus, reply);
         if let Err(refused) = &result {
             reply.fail(refused.errno());
@@ -182,91 +249,58 @@ impl Card {
         }
     }
 
-    /// Makes the next frame if it is due and a buffer is queued, or drops the
-    /// frames that are due if none is. At most one frame is made, so that
-    /// commands are never kept waiting for several. Says whether one was; who
-    /// has a clock then tells [`frame_took`](Self::frame_took).
-    pub fn tick(&mut self, now: Now) -> bool {
-        self.count_missed(now);
-        let Some(stream) = &mut self.stream else {
-            return false;
-        };
-        let Some((buffer, list)) = self.buffers.next() else {
-            return false;
-        };
-        let Some(frame) = stream.clock.take(now) else {
-            return false;
-        };
-        let size = self.layout.sizeimage;
-        let mut writer = FrameWriter::new(list, self.witness.digests());
-        let Begun::Frame { .. } = self.camera.begin(&frame) else {
-            return false;
-        };
-        let mut copy = || -> Result<(), DmaError> {
-            let mut offset = 0;
-            while offset < size as usize {
-                let length = DIGEST_BLOCK.min(size as usize - offset);
-                let block = &mut self.block[..length];
-                self.camera.fill(offset, block);
-                writer.write(block)?;
-                offset += length;
-            }
-            Ok(())
-        };
-        let result = copy();
-        match result {
-            Ok(()) => {
-                stream.frames += 1;
-                let written = FrameWritten {
-                    sequence: frame.sequence,
-                    session: stream.session,
-                    buffer,
-                    time_ns: stream.clock.elapsed(now).as_nanos() as u64,
-                };
-                self.witness.frame(written, list.segments(), size);
-                let segments = list.segments().len();
-                self.statistics.frame(now, size.into(), segments);
-            }
-            Err(error) => {
-                log::error!("buffer {buffer} comes back without a frame: {error}");
-                self.statistics.errors(1);
-            }
-        }
-        self.buffers.complete_next(Completion {
-            bytesused: if result.is_ok() { size } else { 0 },
-            sequence: frame.sequence,
-            timestamp: now.monotonic,
-            error: result.is_err(),
-        });
-        result.is_ok()
-    }
-
-    /// When [`tick`](Self::tick) is to be called, on CLOCK_MONOTONIC; may be
-    /// in the past. `None` while nothing can become due: no stream, or no
-    /// buffer, in which case dropped frames are counted later.
-    pub fn next_deadline(&self) -> Option<Duration> {
-        let stream = self.stream.as_ref()?;
-        self.buffers.next()?;
-        Some(stream.clock.due())
-    }
-
     /// Leaves in `event` what the driver is to be told next, and says whether
     /// there is anything. It stays the next until
-    /// [`event_sent`](Self::event_sent).
+    /// [`event_sent`](Self::event_sent), or until the card is used otherwise.
+    /// Buffers and events come in the order in which they became so.
     pub fn next_event(&self, event: &mut Vec<u8>) -> bool {
         event.clear();
-        if let Some((session, errno)) = self.errors.front() {
-            event.extend_from_slice(ErrorEvent::new(*session, *errno).as_bytes());
-        } else if let Some((session, buffer)) = self.buffers.finished() {
-            event.extend_from_slice(DqbufEvent::new(session, buffer).as_bytes());
+        match self.oldest() {
+            Some(Oldest::Error(session, errno)) => {
+                event.extend_from_slice(ErrorEvent::new(session, errno).as_bytes());
+            }
+            Some(Oldest::Buffer) => {
+                if let Some((session, finished)) = self.buffers.finished() {
+                    let dequeued = DqbufEvent::new(session, finished.buffer, finished.planes());
+                    event.extend_from_slice(dequeued.as_bytes());
+                }
+            }
+            Some(Oldest::Event(stamp)) => {
+                if let Some((session, happened)) = self.sessions.describe_event(stamp) {
+                    event.extend_from_slice(SessionEvent::new(session, happened).as_bytes());
+                }
+            }
+            None => (),
         }
         !event.is_empty()
     }
 
     /// The event of [`next_event`](Self::next_event) has been sent.
     pub fn event_sent(&mut self) {
-        if self.errors.pop_front().is_none() {
-            self.buffers.finished_sent();
+        match self.oldest() {
+            Some(Oldest::Error(..)) => {
+                self.errors.pop_front();
+            }
+            Some(Oldest::Buffer) => self.buffers.finished_sent(),
+            Some(Oldest::Event(stamp)) => {
+                if let Some((session, _)) = self.sessions.describe_event(stamp) {
+                    self.sessions.event_sent(session, stamp);
+                }
+            }
+            None => (),
+        }
+    }
+
+    /// What has waited longest to be told; deaths do not wait.
+    fn oldest(&self) -> Option<Oldest> {
+        if let Some((session, errno)) = self.errors.front() {
+            return Some(Oldest::Error(*session, *errno));
+        }
+        let buffer = self.buffers.oldest_finished();
+        match (buffer, self.sessions.oldest_event()) {
+            (Some(buffer), Some(event)) if event < buffer => Some(Oldest::Event(event)),
+            (Some(_), _) => Some(Oldest::Buffer),
+            (None, event) => event.map(Oldest::Event),
         }
     }
 
@@ -279,6 +313,7 @@ impl Card {
             .as_ref()
             .map_or(0, |stream| stream.clock.sequence());
         let before = self.buffers.queued();
+        let stamp = self.stamp();
         self.buffers.memory_changed(
             bus,
             Completion {
@@ -286,6 +321,8 @@ impl Card {
                 sequence,
                 timestamp: now.monotonic,
                 error: true,
+                last: false,
+                stamp,
             },
         );
         self.statistics.errors(before - self.buffers.queued());
@@ -299,14 +336,22 @@ impl Card {
         }
     }
 
-    /// Puts the card back into the state it had before the first command.
+    /// Puts the card back into the state it had before the first command:
+    /// whatever can be set is as it was. What is plugged into its inputs
+    /// stays.
     pub fn reset(&mut self) {
         self.end_stream();
         self.buffers.free();
         self.sessions.clear();
         self.errors.clear();
+        self.controls = Controls::default();
+        self.injection = Injection::default();
+        self.crop = None;
+        self.camera.select(0);
+        self.apply_settings();
         self.layout = default_layout();
         self.interval = Interval::DEFAULT.at_least(self.shortest);
+        self.obey_source();
     }
 
     /// Passes on what the witness has collected; to be called when nothing is
@@ -315,77 +360,11 @@ impl Card {
         self.witness.flush();
     }
 
-    fn begin_stream(&mut self, now: Now, session: u32) {
-        let Layout {
-            format,
-            width,
-            height,
-            bytesperline,
-            sizeimage,
-        } = self.layout;
-        self.camera.prepare(&self.layout);
-        self.stream = Some(Stream {
-            session,
-            clock: Clock::new(self.rate, self.interval, now),
-            frames: 0,
-            dropped: 0,
-        });
-        log::info!(
-            "session {session} streams {format} {width}x{height}, {}",
-            match self.rate {
-                Rate::Guest => format!(
-                    "a frame every {}/{} s",
-                    self.interval.numerator, self.interval.denominator
-                ),
-                Rate::Max => "as fast as there are buffers".into(),
-            }
-        );
-        self.witness.record(&Record::StreamOn {
-            session,
-            wall_ns: now.wall.as_nanos() as u64,
-            format: format.to_string(),
-            width,
-            height,
-            bytesperline: vec![bytesperline],
-            sizeimage: vec![sizeimage],
-        });
-    }
-
-    fn end_stream(&mut self) {
-        let Some(stream) = self.stream.take() else {
-            return;
-        };
-        let Stream {
-            session,
-            frames,
-            dropped,
-            ..
-        } = stream;
-        log::info!("session {session} streams no more: {frames} frames, {dropped} dropped");
-        self.witness.record(&Record::StreamOff {
-            session,
-            frames,
-            dropped,
-        });
-        self.witness.flush();
-    }
-
     /// Ends the stream and frees the buffers, if they are that session's.
     fn drop_buffers_of(&mut self, session: u32) {
         if self.buffers.owner() == Some(session) {
             self.end_stream();
             self.buffers.free();
-        }
-    }
-
-    /// Drops the frames that are due and have no buffer.
-    fn count_missed(&mut self, now: Now) {
-        if let Some(stream) = &mut self.stream
-            && self.buffers.next().is_none()
-        {
-            let dropped = stream.clock.skip(now);
-            stream.dropped += dropped;
-            self.statistics.dropped += dropped;
         }
     }
 }

@@ -1,7 +1,9 @@
 //! Sessions: the card's open files.
 
+use super::events::{EventQueue, Happening};
 use super::refused::{Refused, invalid};
 use crate::wire::Errno;
+use crate::wire::event::V4l2Event;
 
 /// Sessions that can be open at once.
 pub const MAX_SESSIONS: usize = 64;
@@ -11,6 +13,7 @@ struct Session {
     id: u32,
     /// It was declared dead by an error event, and is not closed yet.
     dead: bool,
+    events: EventQueue,
 }
 
 /// The sessions that are open, or dead and not closed.
@@ -35,7 +38,11 @@ impl Sessions {
                 break self.last;
             }
         };
-        self.sessions.push(Session { id, dead: false });
+        self.sessions.push(Session {
+            id,
+            dead: false,
+            events: EventQueue::default(),
+        });
         Ok(id)
     }
 
@@ -55,11 +62,58 @@ impl Sessions {
         Ok(())
     }
 
-    /// Declares a session dead: it can only be closed now. Says whether it
-    /// was alive.
+    /// Declares a session dead: it can only be closed now, and is told of
+    /// nothing more. Says whether it was alive.
     pub fn kill(&mut self, id: u32) -> bool {
-        self.find(id)
-            .is_some_and(|index| !std::mem::replace(&mut self.sessions[index].dead, true))
+        self.find(id).is_some_and(|index| {
+            let session = &mut self.sessions[index];
+            session.events = EventQueue::default();
+            !std::mem::replace(&mut session.dead, true)
+        })
+    }
+
+    /// The sessions that are alive.
+    pub fn alive(&self) -> impl Iterator<Item = u32> {
+        let alive = self.sessions.iter().filter(|session| !session.dead);
+        alive.map(|session| session.id)
+    }
+
+    /// The events of a session.
+    pub fn events(&mut self, id: u32) -> Option<&mut EventQueue> {
+        let index = self.find(id)?;
+        Some(&mut self.sessions[index].events)
+    }
+
+    /// Queues an event, which session `by` has caused, for every subscriber.
+    pub fn raise(&mut self, event: Happening, by: Option<u32>) {
+        for session in &mut self.sessions {
+            session.events.raise(event, by == Some(session.id));
+        }
+    }
+
+    /// The stamp of the event that has waited longest.
+    pub fn oldest_event(&self) -> Option<u64> {
+        let oldest = self.sessions.iter().filter_map(|s| s.events.oldest());
+        oldest.min()
+    }
+
+    /// The event with that stamp, of the first session that it waits for.
+    pub fn describe_event(&self, stamp: u64) -> Option<(u32, V4l2Event)> {
+        let found = |session: &Session| Some((session.id, session.events.describe(stamp)?));
+        self.sessions.iter().find_map(found)
+    }
+
+    /// The event with that stamp has been sent to that session.
+    pub fn event_sent(&mut self, id: u32, stamp: u64) {
+        if let Some(events) = self.events(id) {
+            events.sent(stamp);
+        }
+    }
+
+    /// Events that wait, of all sessions.
+    pub fn waiting_events(&self) -> u64 {
+        let waiting = self.sessions.iter().map(|s| u64::from(s.events.waiting()));
+        waiting.sum()
     }
 
     /// How many there are.

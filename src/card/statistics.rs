@@ -217,7 +217,8 @@ impl Card {
             most_segments,
             dma: dma.into(),
             queued: self.buffers.queued() as u64,
-            events_pending: (self.errors.len() + self.buffers.done()) as u64,
+            events_pending: (self.errors.len() + self.buffers.done()) as u64
+                + self.sessions.waiting_events(),
             sessions: self.sessions.count() as u64,
             streaming: self.stream.is_some(),
             format: self.layout.format.to_string(),

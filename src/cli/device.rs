@@ -16,10 +16,10 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::activation;
-use crate::card::{Card, Rate, Witness};
+use crate::card::{Card, Planes, Rate, Spec, Witness};
 use crate::control::{Server, Service};
 use crate::sandbox::Sandbox;
-use crate::source::{self, Camera};
+use crate::source::{self, Camera, Input, pattern};
 use crate::vhost::{Daemon, InheritedSocket, ListenError, ListeningSocket};
 
 /// How long a reader of the witness may keep the card waiting before it is
@@ -47,12 +47,18 @@ pub struct Args {
     #[arg(long, value_name = "PATH")]
     control: Option<PathBuf>,
 
-    /// What the camera sees: pattern:NAME, y4m:FILE, image:FILE, or
+    /// What the camera sees; given several times, the card has as many
+    /// inputs. With one, its second input is a pattern. A source is
+    /// pattern:NAME, y4m:FILE, image:FILE, or
     /// raw:FILE,format=NV12,size=640x480,fps=30. FILE may be - for standard
     /// input; options after commas are loop, once, rate=time, rate=frame,
     /// fit=scale and fit=source.
     #[arg(long, value_name = "SPEC", default_value = "pattern")]
-    source: String,
+    source: Vec<String>,
+
+    /// Which of V4L2's two APIs the card has.
+    #[arg(long, value_enum, default_value_t = PlanesArg::Single)]
+    planes: PlanesArg,
 
     /// Write what was written to guest memory, and where, as JSON lines to
     /// this file, or with `unix:PATH` to a listening Unix socket.
@@ -116,6 +122,14 @@ enum RateArg {
     Max,
 }
 
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum PlanesArg {
+    /// A frame lies in one piece of memory.
+    Single,
+    /// Formats that want it have each plane in memory of its own.
+    Multi,
+}
+
 /// Runs the subcommand.
 pub fn run(args: Args) -> anyhow::Result<u8> {
     if args.print_capabilities {
@@ -140,13 +154,21 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
     // what the source finds in a
     // file is not to be trusted any more than what the guest says.
     let in_force = enter_sandbox(&args)?;
-    let source = source::open(&args.source)?;
+    let camera = Camera::new(open_inputs(&args.source)?);
     let rate = match args.rate {
         RateArg::Guest => Rate::Guest,
         RateArg::Max => Rate::Max,
     };
-    let camera = Camera::with("Camera", source);
-    let daemon = Daemon::new(Card::new(camera, rate, witness).with_rate_limit(args.max_fps))?;
+    let daemon = Daemon::new(Card::new(Spec {
+        camera,
+        planes: match args.planes {
+            PlanesArg::Single => Planes::Single,
+            PlanesArg::Multi => Planes::Multi,
+        },
+        rate,
+        most_fps: args.max_fps,
+        witness,
+    }))?;
     let stop = daemon.stop();
     log::info!("sandbox: {in_force}");
     if let Some(path) = &args.socket_path {
@@ -224,7 +246,8 @@ fn enter_sandbox(args: &Args) -> anyhow::Result<String> {
     }
     let sockets = [&args.socket_path, &args.control].into_iter().flatten();
     let mut readable = args.allow_path.clone();
-    readable.extend(file_of(&args.source).filter(|path| path.exists()));
+    let files = args.source.iter().filter_map(|source| file_of(source));
+    readable.extend(files.filter(|path| path.exists()));
     let sandbox = Sandbox {
         readable,
         removable: sockets.map(|path| folder_of(path)).collect(),
@@ -258,6 +281,38 @@ fn folder_of(path: &Path) -> PathBuf {
     }
 }
 
+/// The inputs of a camera that sees those sources: two at least.
+fn open_inputs(specs: &[String]) -> anyhow::Result<Vec<Input>> {
+    let mut specs = specs.to_vec();
+    if let [only] = &specs[..] {
+        // The first pattern, or another if that is what there is.
+        let name = only.strip_prefix("pattern");
+        let name = name.map(|name| name.trim_start_matches(':'));
+        let first = name.is_some_and(|name| ["", pattern::NAMES[0]].contains(&name));
+        let other = pattern::NAMES.get(usize::from(first));
+        specs.push(format!("pattern:{}", other.unwrap_or(&pattern::NAMES[0])));
+    }
+    let open = |spec: &String| {
+        anyhow::Ok(Input {
+            name: input_name(spec),
+            source: source::open(spec)?,
+        })
+    };
+    specs.iter().map(open).collect()
+}
+
+/// What an input is called: its source, of a file without folders and options.
+fn input_name(spec: &str) -> String {
+    let Some((kind, _)) = spec.split_once(':') else {
+        return spec.into();
+    };
+    let file = file_of(spec).unwrap_or_default();
+    match file.file_name() {
+        Some(name) => format!("{kind}:{}", name.to_string_lossy()),
+        None => spec.into(),
+    }
+}
+
 fn open_witness(path: &Path) -> std::io::Result<Box<dyn Write + Send>> {
     match path.to_str().and_then(|path| path.strip_prefix("unix:")) {
         Some(socket) => {
@@ -284,5 +339,34 @@ mod tests {
         ] {
             assert_eq!(file_of(source), file.map(PathBuf::from), "{source}");
         }
+    }
+
+    #[test]
+    fn an_input_is_called_after_its_source() {
+        for (source, name) in [
+            ("pattern", "pattern"),
+            ("pattern:bars", "pattern:bars"),
+            ("y4m:/a/b c.y4m,loop", "y4m:b c.y4m"),
+            ("y4m:-", "y4m:-"),
+            ("y4m:/", "y4m:/"),
+        ] {
+            assert_eq!(input_name(source), name);
+        }
+    }
+
+    #[test]
+    fn there_are_two_inputs_at_least() {
+        let names = |specs: &[&str]| {
+            let specs: Vec<_> = specs.iter().map(ToString::to_string).collect();
+            let inputs = open_inputs(&specs).unwrap();
+            let names = inputs.into_iter().map(|input| input.name);
+            names.collect::<Vec<_>>()
+        };
+        let second = format!("pattern:{}", pattern::NAMES[1]);
+        assert_eq!(names(&["pattern"]), ["pattern", &second]);
+        assert_eq!(names(&["pattern:bars"]), ["pattern:bars", &second]);
+        assert_eq!(names(&[&second]), [&second, "pattern:bars"]);
+        let three = ["pattern:bars", "pattern:bars", "pattern:ramp"];
+        assert_eq!(names(&three), three);
     }
 }

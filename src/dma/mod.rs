@@ -2,9 +2,9 @@
 //!
 //! A buffer's scatter list is resolved against guest memory once, when it is
 //! queued ([`ScatterList::resolve`]), and written through a [`FrameWriter`]
-//! when its frame is due. Guest memory is only ever written to here, never
-//! read: what the witness says was written is computed from the private block
-//! that is about to be copied.
+//! when its frame is due. No frame is ever read from guest memory: what the
+//! witness says was written is computed from the private block that is about
+//! to be copied.
 
 pub mod digest;
 pub mod scatter;

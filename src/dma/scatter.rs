@@ -9,8 +9,8 @@ use vm_memory::{
 
 use super::{Bus, DmaError};
 
-/// Segments a list keeps at most: those of the largest frame (3840x2160 RGB3)
-/// in pages, at any offset, and a third more.
+/// Segments a list keeps at most: those of the largest frame (3840x2160 in four
+/// bytes a pixel) in pages, at any offset, and some more.
 pub const MAX_SEGMENTS: usize = 8192;
 
 /// A piece of guest memory, as the driver gave it.
@@ -47,11 +47,12 @@ pub struct ScatterList {
 }
 
 impl ScatterList {
-    /// Takes the segments of a buffer of `length` bytes, of which a frame
-    /// needs the first `needed`.
+    /// Takes the segments of a buffer of `length` bytes, of which the first
+    /// `needed` are used.
     ///
     /// Every segment up to `length` is checked, those up to `needed` are kept;
-    /// segments beyond `length` are not looked at. On error the list is empty.
+    /// segments beyond `length` are left in the iterator. On error the list is
+    /// empty.
     pub fn resolve(
         &mut self,
         segments: impl ExactSizeIterator<Item = Segment>,
@@ -60,8 +61,8 @@ impl ScatterList {
         bus: Bus<'_>,
     ) -> Result<(), DmaError> {
         self.release();
-        self.segments
-            .reserve_exact(segments.len().min(MAX_SEGMENTS));
+        let most = segments.len().min(MAX_SEGMENTS).min(needed as usize);
+        self.segments.reserve_exact(most);
         let result = self.take(segments, u64::from(length), u64::from(needed), bus);
         if result.is_err() {
             self.release();
@@ -71,16 +72,16 @@ impl ScatterList {
 
     fn take(
         &mut self,
-        segments: impl Iterator<Item = Segment>,
+        mut segments: impl Iterator<Item = Segment>,
         length: u64,
         needed: u64,
         bus: Bus<'_>,
     ) -> Result<(), DmaError> {
         let mut held = 0;
-        for segment in segments {
-            if held >= length {
-                break;
-            }
+        while held < length {
+            let Some(segment) = segments.next() else {
+                return Err(DmaError::TooShort { held, length });
+            };
             check(segment, bus)?;
             if held < needed {
                 if self.segments.len() == MAX_SEGMENTS {
@@ -92,9 +93,6 @@ impl ScatterList {
                 each_piece(segment, bus, |_, _, _| ())?;
             }
             held += u64::from(segment.len);
-        }
-        if held < length {
-            return Err(DmaError::TooShort { held, length });
         }
         Ok(())
     }
@@ -125,6 +123,18 @@ impl ScatterList {
     /// The segments that hold the frame, as the driver gave them.
     pub fn segments(&self) -> &[Segment] {
         &self.segments
+    }
+
+    /// Reads the first bytes of the memory; what is beyond it stays as it is.
+    pub fn read(&self, mut out: &mut [u8]) {
+        for piece in 0.. {
+            let Some(memory) = self.memory(piece, 0).filter(|_| !out.is_empty()) else {
+                return;
+            };
+            let (now, later) = out.split_at_mut(memory.len().min(out.len()));
+            memory.copy_to(now);
+            out = later;
+        }
     }
 
     /// Adds the pieces of `segment`; neighbours in one mapping become one.
@@ -216,7 +226,7 @@ fn each_piece(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use vm_memory::GuestMemoryMmap;
+    use vm_memory::{Bytes, GuestMemoryMmap};
 
     fn seg(start: u64, len: u32) -> Segment {
         Segment { start, len }
@@ -253,6 +263,29 @@ mod tests {
         );
         let pieces: Vec<_> = list.pieces.iter().map(|p| (p.mapping, p.len)).collect();
         assert_eq!(pieces, [(0, 32), (0, 16), (1, 16)]);
+    }
+
+    #[test]
+    fn what_is_read_is_what_lies_there_in_order() {
+        let memory = memory();
+        let bus = Bus {
+            memory: &memory,
+            forbidden: &[],
+        };
+        memory
+            .write_slice(b"hole", GuestAddress(0x10_0000))
+            .unwrap();
+        memory.write_slice(b"pin", GuestAddress(0x3ffe)).unwrap();
+        let segments = [seg(0x3ffe, 3), seg(0x10_0000, 9)];
+        let mut list = ScatterList::default();
+        list.resolve(segments.into_iter(), 4, 4, bus).unwrap();
+        let mut text = [b'-'; 7];
+        list.read(&mut text);
+        assert_eq!(&text, b"pinhole");
+        list.resolve(segments.into_iter(), 2, 2, bus).unwrap();
+        let mut text = [b'-'; 5];
+        list.read(&mut text);
+        assert_eq!(&text, b"pin--");
     }
 
     #[test]

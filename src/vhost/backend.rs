@@ -20,7 +20,6 @@ use zerocopy::IntoBytes;
 
 use super::daemon::MAILBOX_EVENT;
 use super::engine::Engine;
-use crate::card::Card;
 use crate::wire::protocol::QUEUES;
 
 /// Descriptors a queue may have; QEMU's own limit.
@@ -116,7 +115,7 @@ impl VhostUserBackend for Backend {
     fn get_config(&self, offset: u32, size: u32) -> Vec<u8> {
         // Beyond the structure, which the front end may have made room for,
         // the space reads as zero.
-        let mut space = Card::config().as_bytes().to_vec();
+        let mut space = lock(&self.engine).config().as_bytes().to_vec();
         let (offset, size) = (offset as usize, size as usize);
         space.resize(offset + size, 0);
         space.split_off(offset)

@@ -9,8 +9,9 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 /// of [`MAX_SEGMENTS`](crate::dma::scatter::MAX_SEGMENTS) entries needs.
 pub const MAX_READABLE: usize = 1 << 20;
 
-/// Writable bytes remembered of a chain; more than any answer or event has.
-const MAX_WRITABLE: usize = 4096;
+/// Writable bytes remembered of a chain; more than any answer or event has:
+/// the longest is of as many controls as V4L2 allows in one ioctl.
+const MAX_WRITABLE: usize = 32 * 1024;
 
 /// What is wrong with a chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -11,7 +11,7 @@ use super::remote::Mailbox;
 use super::timer::{Timer, now};
 use crate::card::{Card, Refused};
 use crate::dma::Bus;
-use crate::wire::protocol::{COMMAND_QUEUE, EVENT_QUEUE};
+use crate::wire::protocol::{COMMAND_QUEUE, Config, EVENT_QUEUE};
 use crate::wire::{Errno, Reply, Request};
 
 /// Malformed chains and commands of one front end that are worth a line in
@@ -51,6 +51,11 @@ impl Engine {
             reply: Reply::default(),
             event: Vec::new(),
         }
+    }
+
+    /// The card's configuration space.
+    pub fn config(&self) -> Config {
+        self.card.config()
     }
 
     /// A front end has connected, and will put the guest's memory there.

@@ -126,13 +126,13 @@ impl AsRawFd for Mailbox {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::card::{Rate, Witness};
+    use crate::card::{Rate, Spec};
     use crate::source::{self, Camera};
     use std::thread;
 
     fn card() -> Card {
         let camera = Camera::with("Pinhole", source::open("pattern").unwrap());
-        Card::new(camera, Rate::Max, Witness::off())
+        Card::new(Spec::new(camera, Rate::Max))
     }
 
     #[test]

@@ -13,8 +13,10 @@ pub const BUF_CAP_SUPPORTS_USERPTR: u32 = 0x0000_0002;
 pub const BUF_FLAG_QUEUED: u32 = 0x0000_0002;
 /// V4L2_BUF_FLAG_DONE: the device has filled it.
 pub const BUF_FLAG_DONE: u32 = 0x0000_0004;
-/// V4L2_BUF_FLAG_ERROR: it came back without a frame.
+/// V4L2_BUF_FLAG_ERROR: it came back without a frame, or with part of one.
 pub const BUF_FLAG_ERROR: u32 = 0x0000_0040;
+/// V4L2_BUF_FLAG_LAST: no frame comes after this one.
+pub const BUF_FLAG_LAST: u32 = 0x0010_0000;
 /// V4L2_BUF_FLAG_TIMESTAMP_MONOTONIC.
 pub const BUF_FLAG_TIMESTAMP_MONOTONIC: u32 = 0x0000_2000;
 /// V4L2_BUF_FLAG_REQUEST_FD: `request_fd` is valid.
@@ -66,9 +68,10 @@ pub struct Buffer {
     pub sequence: U32,
     /// V4L2_MEMORY_*.
     pub memory: U32,
-    /// The union: for SHARED_PAGES the driver's own `userptr`.
+    /// The union: for SHARED_PAGES the driver's own `userptr`, or its pointer
+    /// to the planes.
     pub m: U64,
-    /// Bytes of memory.
+    /// Bytes of memory; of a multi-planar buffer, the number of its planes.
     pub length: U32,
     /// Reserved.
     pub reserved2: U32,
@@ -86,7 +89,7 @@ pub struct Plane {
     pub bytesused: U32,
     /// Bytes of memory.
     pub length: U32,
-    /// The union.
+    /// The union: for SHARED_PAGES the driver's own `userptr`.
     pub m: U64,
     /// Where the data begins.
     pub data_offset: U32,

@@ -3,10 +3,12 @@
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::format::{BUF_TYPE_VIDEO_CAPTURE, Fract};
+use super::format::Fract;
 
 /// V4L2_INPUT_TYPE_CAMERA: any input that is not a tuner.
 pub const INPUT_TYPE_CAMERA: u32 = 2;
+/// V4L2_IN_ST_NO_SIGNAL.
+pub const IN_ST_NO_SIGNAL: u32 = 2;
 /// V4L2_CAP_TIMEPERFRAME: the frame interval can be set.
 pub const CAP_TIMEPERFRAME: u32 = 0x1000;
 
@@ -60,9 +62,9 @@ pub struct StreamParm {
 
 impl StreamParm {
     /// Capture parameters with that frame interval.
-    pub fn capture(timeperframe: Fract) -> Self {
+    pub fn capture(buffer_type: u32, timeperframe: Fract) -> Self {
         Self {
-            type_: BUF_TYPE_VIDEO_CAPTURE.into(),
+            type_: buffer_type.into(),
             capability: CAP_TIMEPERFRAME.into(),
             timeperframe,
             readbuffers: 1.into(),

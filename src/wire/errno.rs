@@ -16,12 +16,18 @@ impl Errno {
     pub const ENOMEM: Self = Self(12);
     /// An address that is not in guest memory.
     pub const EFAULT: Self = Self(14);
+    /// The control cannot be read, or not be written.
+    pub const EACCES: Self = Self(13);
     /// Somebody else has the buffers, or they must be freed first.
     pub const EBUSY: Self = Self(16);
     /// An argument is wrong, or the command is cut short.
     pub const EINVAL: Self = Self(22);
     /// No more sessions can be opened.
     pub const EMFILE: Self = Self(24);
+    /// The place for a control's payload is too small.
+    pub const ENOSPC: Self = Self(28);
+    /// A value that the control does not take.
+    pub const ERANGE: Self = Self(34);
     /// The device has no such command.
     pub const ENOTTY: Self = Self(25);
 }
@@ -39,9 +45,12 @@ impl fmt::Display for Errno {
             Self::EIO => "EIO",
             Self::ENOMEM => "ENOMEM",
             Self::EFAULT => "EFAULT",
+            Self::EACCES => "EACCES",
             Self::EBUSY => "EBUSY",
             Self::EINVAL => "EINVAL",
             Self::EMFILE => "EMFILE",
+            Self::ENOSPC => "ENOSPC",
+            Self::ERANGE => "ERANGE",
             Self::ENOTTY => "ENOTTY",
             Self(other) => return write!(f, "errno {other}"),
         })

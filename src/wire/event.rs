@@ -1,6 +1,6 @@
 //! Events: what the device sends of itself.
 
-use zerocopy::little_endian::U32;
+use zerocopy::little_endian::{I32, I64, U32};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::Errno;
@@ -10,6 +10,8 @@ use super::buffer::{Buffer, Plane};
 pub const EVT_ERROR: u32 = 0;
 /// VIRTIO_MEDIA_EVT_DQBUF: a buffer goes back to the driver.
 pub const EVT_DQBUF: u32 = 1;
+/// VIRTIO_MEDIA_EVT_EVENT: a V4L2 event that the session has subscribed to.
+pub const EVT_EVENT: u32 = 2;
 /// VIRTIO_MEDIA_MAX_PLANES.
 pub const MAX_PLANES: usize = 8;
 
@@ -62,15 +64,130 @@ pub struct DqbufEvent {
 }
 
 impl DqbufEvent {
-    /// A single-planar buffer goes back.
-    pub fn new(session_id: u32, buffer: Buffer) -> Self {
-        Self {
+    /// A buffer goes back, with its planes if it is multi-planar: at most
+    /// [`MAX_PLANES`].
+    pub fn new(session_id: u32, buffer: Buffer, planes: &[Plane]) -> Self {
+        let mut event = Self {
             header: EventHeader {
                 event: EVT_DQBUF.into(),
                 session_id: session_id.into(),
             },
             buffer,
             planes: FromZeros::new_zeroed(),
+        };
+        for (place, plane) in event.planes.iter_mut().zip(planes) {
+            *place = *plane;
+        }
+        event
+    }
+}
+
+/// V4L2_EVENT_ALL: every type, to unsubscribe from.
+pub const EVENT_ALL: u32 = 0;
+/// V4L2_EVENT_EOS: the last frame of a stream is out.
+pub const EVENT_EOS: u32 = 2;
+/// V4L2_EVENT_CTRL: a control has changed.
+pub const EVENT_CTRL: u32 = 3;
+/// V4L2_EVENT_FRAME_SYNC: a frame begins.
+pub const EVENT_FRAME_SYNC: u32 = 4;
+/// V4L2_EVENT_SOURCE_CHANGE: what an input shows is another.
+pub const EVENT_SOURCE_CHANGE: u32 = 5;
+
+/// V4L2_EVENT_SUB_FL_SEND_INITIAL: an event at once with what holds now.
+pub const EVENT_SUB_FL_SEND_INITIAL: u32 = 1;
+/// V4L2_EVENT_SUB_FL_ALLOW_FEEDBACK: events of one's own changes as well.
+pub const EVENT_SUB_FL_ALLOW_FEEDBACK: u32 = 2;
+
+/// V4L2_EVENT_CTRL_CH_VALUE.
+pub const EVENT_CTRL_CH_VALUE: u32 = 1;
+/// V4L2_EVENT_CTRL_CH_FLAGS.
+pub const EVENT_CTRL_CH_FLAGS: u32 = 2;
+/// V4L2_EVENT_SRC_CH_RESOLUTION.
+pub const EVENT_SRC_CH_RESOLUTION: u32 = 1;
+
+/// `struct v4l2_event_subscription`.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub struct EventSubscription {
+    /// V4L2_EVENT_*.
+    pub type_: U32,
+    /// What the events are of: a control, an input, 0.
+    pub id: U32,
+    /// V4L2_EVENT_SUB_FL_*.
+    pub flags: U32,
+    /// Reserved.
+    pub reserved: [U32; 5],
+}
+
+/// `struct v4l2_event_ctrl` of 64-bit Linux.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub struct EventCtrl {
+    /// V4L2_EVENT_CTRL_CH_*.
+    pub changes: U32,
+    /// V4L2_CTRL_TYPE_*.
+    pub type_: U32,
+    /// The union: the value, of 32 or 64 bits; 0 if it is a string.
+    pub value: I64,
+    /// V4L2_CTRL_FLAG_*.
+    pub flags: U32,
+    /// Least value.
+    pub minimum: I32,
+    /// Greatest value.
+    pub maximum: I32,
+    /// Step between values.
+    pub step: I32,
+    /// Value at first.
+    pub default_value: I32,
+    /// Fills the structure up to its alignment.
+    pub tail: U32,
+}
+
+/// `struct v4l2_event` of 64-bit Linux.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub struct V4l2Event {
+    /// V4L2_EVENT_*.
+    pub type_: U32,
+    /// The union is aligned to its 64-bit values.
+    pub padding: U32,
+    /// The union; what it holds depends on the type.
+    pub u: [u8; 64],
+    /// Events that wait after this one.
+    pub pending: U32,
+    /// Number of the event in its session.
+    pub sequence: U32,
+    /// Seconds of its time, on CLOCK_MONOTONIC.
+    pub timestamp_sec: I64,
+    /// Nanoseconds of it.
+    pub timestamp_nsec: I64,
+    /// What it is of: a control, an input, 0.
+    pub id: U32,
+    /// Reserved.
+    pub reserved: [U32; 8],
+    /// Fills the structure up to its alignment.
+    pub tail: U32,
+}
+
+/// `struct virtio_media_event_event`.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub struct SessionEvent {
+    /// Header.
+    pub header: EventHeader,
+    /// The event.
+    pub event: V4l2Event,
+}
+
+impl SessionEvent {
+    /// An event of that session.
+    pub fn new(session_id: u32, event: V4l2Event) -> Self {
+        Self {
+            header: EventHeader {
+                event: EVT_EVENT.into(),
+                session_id: session_id.into(),
+            },
+            event,
         }
     }
 }
@@ -85,5 +202,15 @@ mod tests {
         assert_layout!(EventHeader, 8, { event: 0, session_id: 4 });
         assert_layout!(ErrorEvent, 16, { header: 0, errno: 8, reserved: 12 });
         assert_layout!(DqbufEvent, 608, { header: 0, buffer: 8, planes: 96 });
+        assert_layout!(EventSubscription, 32, { type_: 0, id: 4, flags: 8, reserved: 12 });
+        assert_layout!(EventCtrl, 40, {
+            changes: 0, type_: 4, value: 8, flags: 16, minimum: 20, maximum: 24, step: 28,
+            default_value: 32,
+        });
+        assert_layout!(V4l2Event, 136, {
+            type_: 0, u: 8, pending: 72, sequence: 76, timestamp_sec: 80, timestamp_nsec: 88,
+            id: 96, reserved: 100,
+        });
+        assert_layout!(SessionEvent, 144, { header: 0, event: 8 });
     }
 }

@@ -1,10 +1,14 @@
 //! Formats, frame sizes and frame intervals.
 
-use zerocopy::little_endian::U32;
+use zerocopy::little_endian::{U16, U32};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// V4L2_BUF_TYPE_VIDEO_CAPTURE.
 pub const BUF_TYPE_VIDEO_CAPTURE: u32 = 1;
+/// V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE.
+pub const BUF_TYPE_VIDEO_CAPTURE_MPLANE: u32 = 9;
+/// V4L2_FMT_FLAG_COMPRESSED.
+pub const FMT_FLAG_COMPRESSED: u32 = 1;
 /// V4L2_FIELD_NONE: frames are progressive.
 pub const FIELD_NONE: u32 = 1;
 /// V4L2_PIX_FMT_PRIV_MAGIC: the fields of `v4l2_pix_format` after `priv` are
@@ -12,6 +16,9 @@ pub const FIELD_NONE: u32 = 1;
 pub const PIX_FMT_PRIV_MAGIC: u32 = 0xfeed_cafe;
 /// V4L2_COLORSPACE_SMPTE170M: BT.601.
 pub const COLORSPACE_SMPTE170M: u32 = 1;
+/// V4L2_COLORSPACE_JPEG: sRGB with the Y'CbCr encoding of BT.601 in full
+/// range.
+pub const COLORSPACE_JPEG: u32 = 7;
 /// V4L2_COLORSPACE_SRGB.
 pub const COLORSPACE_SRGB: u32 = 8;
 /// V4L2_XFER_FUNC_709: the transfer function of SMPTE 170M.
@@ -24,8 +31,13 @@ pub const YCBCR_ENC_601: u32 = 1;
 pub const QUANTIZATION_FULL_RANGE: u32 = 1;
 /// V4L2_QUANTIZATION_LIM_RANGE.
 pub const QUANTIZATION_LIM_RANGE: u32 = 2;
+/// V4L2_FRMSIZE_TYPE_DISCRETE: one size, its width and height where a range
+/// has its least and greatest width.
+pub const FRMSIZE_TYPE_DISCRETE: u32 = 1;
 /// V4L2_FRMSIZE_TYPE_STEPWISE.
 pub const FRMSIZE_TYPE_STEPWISE: u32 = 3;
+/// V4L2_FRMIVAL_TYPE_DISCRETE: one interval, where a range has its shortest.
+pub const FRMIVAL_TYPE_DISCRETE: u32 = 1;
 /// V4L2_FRMIVAL_TYPE_CONTINUOUS.
 pub const FRMIVAL_TYPE_CONTINUOUS: u32 = 2;
 
@@ -100,6 +112,74 @@ impl Format {
             type_: BUF_TYPE_VIDEO_CAPTURE.into(),
             padding: U32::ZERO,
             pix,
+            rest: FromZeros::new_zeroed(),
+        }
+    }
+}
+
+/// `struct v4l2_plane_pix_format`.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub struct PlanePixFormat {
+    /// Bytes of the plane.
+    pub sizeimage: U32,
+    /// Bytes from one line to the next.
+    pub bytesperline: U32,
+    /// Reserved.
+    pub reserved: [U16; 6],
+}
+
+/// `struct v4l2_pix_format_mplane`.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub struct PixFormatMplane {
+    /// Pixels a line.
+    pub width: U32,
+    /// Lines.
+    pub height: U32,
+    /// Four characters.
+    pub pixelformat: U32,
+    /// V4L2_FIELD_*.
+    pub field: U32,
+    /// V4L2_COLORSPACE_*.
+    pub colorspace: U32,
+    /// The planes, as many as `num_planes` says.
+    pub plane_fmt: [PlanePixFormat; 8],
+    /// Planes.
+    pub num_planes: u8,
+    /// V4L2_PIX_FMT_FLAG_*.
+    pub flags: u8,
+    /// V4L2_YCBCR_ENC_*.
+    pub ycbcr_enc: u8,
+    /// V4L2_QUANTIZATION_*.
+    pub quantization: u8,
+    /// V4L2_XFER_FUNC_*.
+    pub xfer_func: u8,
+    /// Reserved.
+    pub reserved: [u8; 7],
+}
+
+/// `struct v4l2_format` with its union as `pix_mp`.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub struct FormatMplane {
+    /// Buffer type.
+    pub type_: U32,
+    /// The union holds pointers in another of its forms, hence is aligned.
+    pub padding: U32,
+    /// Multi-planar format.
+    pub pix_mp: PixFormatMplane,
+    /// What `pix_mp` leaves of the union.
+    pub rest: [u8; 8],
+}
+
+impl FormatMplane {
+    /// A multi-planar capture format.
+    pub fn capture(pix_mp: PixFormatMplane) -> Self {
+        Self {
+            type_: BUF_TYPE_VIDEO_CAPTURE_MPLANE.into(),
+            padding: U32::ZERO,
+            pix_mp,
             rest: FromZeros::new_zeroed(),
         }
     }
@@ -193,6 +273,13 @@ mod tests {
             colorspace: 24, priv_: 28, flags: 32, ycbcr_enc: 36, quantization: 40, xfer_func: 44,
         });
         assert_layout!(Format, 208, { type_: 0, pix: 8, rest: 56 });
+        assert_layout!(PlanePixFormat, 20, { sizeimage: 0, bytesperline: 4, reserved: 8 });
+        assert_layout!(PixFormatMplane, 192, {
+            width: 0, height: 4, pixelformat: 8, field: 12, colorspace: 16, plane_fmt: 20,
+            num_planes: 180, flags: 181, ycbcr_enc: 182, quantization: 183, xfer_func: 184,
+            reserved: 185,
+        });
+        assert_layout!(FormatMplane, 208, { type_: 0, pix_mp: 8, rest: 200 });
         assert_layout!(FrmSizeEnum, 44, {
             index: 0, pixel_format: 4, type_: 8, min_width: 12, max_width: 16, step_width: 20,
             min_height: 24, max_height: 28, step_height: 32, reserved: 36,

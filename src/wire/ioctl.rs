@@ -5,7 +5,10 @@ use zerocopy::little_endian::U32;
 
 use super::buffer::{Buffer, RequestBuffers};
 use super::capture::{Input, StreamParm};
+use super::control::{Control, ExtControls, QueryCtrl, QueryExtCtrl, QueryMenu};
+use super::event::EventSubscription;
 use super::format::{FmtDesc, Format, FrmIvalEnum, FrmSizeEnum};
+use super::selection::Selection;
 
 /// An ioctl; its value is its number, the second argument of its `_IO*` macro.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,11 +26,23 @@ pub enum Ioctl {
     GParm = 21,
     SParm = 22,
     EnumInput = 26,
+    GCtrl = 27,
+    SCtrl = 28,
+    QueryCtrl = 36,
+    QueryMenu = 37,
     GInput = 38,
     SInput = 39,
     TryFmt = 64,
+    GExtCtrls = 71,
+    SExtCtrls = 72,
+    TryExtCtrls = 73,
     EnumFrameSizes = 74,
     EnumFrameIntervals = 75,
+    SubscribeEvent = 90,
+    UnsubscribeEvent = 91,
+    GSelection = 94,
+    SSelection = 95,
+    QueryExtCtrl = 103,
 }
 
 /// Which way an ioctl's payload goes.
@@ -43,7 +58,7 @@ pub enum Direction {
 
 impl Ioctl {
     /// Every ioctl the card has.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 28] = [
         Self::EnumFmt,
         Self::GFmt,
         Self::SFmt,
@@ -55,11 +70,23 @@ impl Ioctl {
         Self::GParm,
         Self::SParm,
         Self::EnumInput,
+        Self::GCtrl,
+        Self::SCtrl,
+        Self::QueryCtrl,
+        Self::QueryMenu,
         Self::GInput,
         Self::SInput,
         Self::TryFmt,
+        Self::GExtCtrls,
+        Self::SExtCtrls,
+        Self::TryExtCtrls,
         Self::EnumFrameSizes,
         Self::EnumFrameIntervals,
+        Self::SubscribeEvent,
+        Self::UnsubscribeEvent,
+        Self::GSelection,
+        Self::SSelection,
+        Self::QueryExtCtrl,
     ];
 
     /// The ioctl with that number, if the card has it.
@@ -71,12 +98,15 @@ impl Ioctl {
     pub fn direction(self) -> Direction {
         match self {
             Self::GInput => Direction::Read,
-            Self::StreamOn | Self::StreamOff => Direction::Write,
+            Self::StreamOn | Self::StreamOff | Self::SubscribeEvent | Self::UnsubscribeEvent => {
+                Direction::Write
+            }
             _ => Direction::ReadWrite,
         }
     }
 
-    /// Bytes of its payload, scatter entries not counted.
+    /// Bytes of its payload, not counting what follows it: planes, controls,
+    /// scatter entries.
     pub fn payload_size(self) -> usize {
         match self {
             Self::EnumFmt => size_of::<FmtDesc>(),
@@ -88,6 +118,13 @@ impl Ioctl {
             Self::StreamOn | Self::StreamOff | Self::GInput | Self::SInput => size_of::<U32>(),
             Self::EnumFrameSizes => size_of::<FrmSizeEnum>(),
             Self::EnumFrameIntervals => size_of::<FrmIvalEnum>(),
+            Self::GCtrl | Self::SCtrl => size_of::<Control>(),
+            Self::QueryCtrl => size_of::<QueryCtrl>(),
+            Self::QueryExtCtrl => size_of::<QueryExtCtrl>(),
+            Self::QueryMenu => size_of::<QueryMenu>(),
+            Self::GExtCtrls | Self::SExtCtrls | Self::TryExtCtrls => size_of::<ExtControls>(),
+            Self::SubscribeEvent | Self::UnsubscribeEvent => size_of::<EventSubscription>(),
+            Self::GSelection | Self::SSelection => size_of::<Selection>(),
         }
     }
 
@@ -137,11 +174,23 @@ mod tests {
             (Ioctl::GParm, 0xc0cc_5615),
             (Ioctl::SParm, 0xc0cc_5616),
             (Ioctl::EnumInput, 0xc050_561a),
+            (Ioctl::GCtrl, 0xc008_561b),
+            (Ioctl::SCtrl, 0xc008_561c),
+            (Ioctl::QueryCtrl, 0xc044_5624),
+            (Ioctl::QueryMenu, 0xc02c_5625),
             (Ioctl::GInput, 0x8004_5626),
             (Ioctl::SInput, 0xc004_5627),
             (Ioctl::TryFmt, 0xc0d0_5640),
+            (Ioctl::GExtCtrls, 0xc020_5647),
+            (Ioctl::SExtCtrls, 0xc020_5648),
+            (Ioctl::TryExtCtrls, 0xc020_5649),
             (Ioctl::EnumFrameSizes, 0xc02c_564a),
             (Ioctl::EnumFrameIntervals, 0xc034_564b),
+            (Ioctl::SubscribeEvent, 0x4020_565a),
+            (Ioctl::UnsubscribeEvent, 0x4020_565b),
+            (Ioctl::GSelection, 0xc040_565e),
+            (Ioctl::SSelection, 0xc040_565f),
+            (Ioctl::QueryExtCtrl, 0xc0e8_5667),
         ] {
             assert_eq!(ioctl.request(), code, "{ioctl:?}");
             assert_eq!(Ioctl::from_code(code & 0xff), Some(ioctl));

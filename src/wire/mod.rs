@@ -12,6 +12,8 @@
 //! | [`format`] | `v4l2_fmtdesc`, `v4l2_format`, frame sizes and intervals |
 //! | [`buffer`] | `v4l2_buffer`, `v4l2_plane`, `v4l2_requestbuffers` |
 //! | [`capture`] | `v4l2_input`, `v4l2_streamparm` |
+//! | [`control`] | `v4l2_queryctrl`, `v4l2_ext_controls` and their kin |
+//! | [`selection`] | `v4l2_selection` |
 //! | [`event`] | what the device sends of itself |
 //! | [`errno`] | the errors a command is answered with |
 //! | [`request`] | a command as read from a descriptor chain |
@@ -19,6 +21,7 @@
 
 pub mod buffer;
 pub mod capture;
+pub mod control;
 pub mod errno;
 pub mod event;
 pub mod format;
@@ -26,6 +29,7 @@ pub mod ioctl;
 pub mod protocol;
 pub mod reply;
 pub mod request;
+pub mod selection;
 
 pub use errno::Errno;
 pub use ioctl::Ioctl;

@@ -94,6 +94,8 @@ pub struct Config {
 
 /// V4L2_CAP_VIDEO_CAPTURE: single-planar capture.
 pub const CAP_VIDEO_CAPTURE: u32 = 0x0000_0001;
+/// V4L2_CAP_VIDEO_CAPTURE_MPLANE: multi-planar capture.
+pub const CAP_VIDEO_CAPTURE_MPLANE: u32 = 0x0000_1000;
 /// V4L2_CAP_EXT_PIX_FORMAT: the extended fields of `v4l2_pix_format` are valid.
 pub const CAP_EXT_PIX_FORMAT: u32 = 0x0020_0000;
 /// V4L2_CAP_STREAMING: the streaming ioctls work.

@@ -1,5 +1,6 @@
 //! The answer to a command, bounded by what the chain has room for.
 
+use zerocopy::little_endian::U32;
 use zerocopy::{FromZeros, Immutable, IntoBytes};
 
 use super::Errno;
@@ -39,9 +40,27 @@ impl Reply {
         debug_assert!(self.bytes.len() <= self.capacity);
     }
 
-    /// Answers with an error: the header alone, if that fits.
+    /// As [`succeed`](Self::succeed), with an array behind the payload.
+    pub fn succeed_with<T, U>(&mut self, payload: &T, array: &[U])
+    where
+        T: IntoBytes + Immutable,
+        U: IntoBytes + Immutable,
+    {
+        self.succeed(payload);
+        if !self.bytes.is_empty() {
+            self.bytes.extend_from_slice(array.as_bytes());
+        }
+        debug_assert!(self.bytes.len() <= self.capacity);
+    }
+
+    /// Answers with an error: the header alone, if that fits, or what was
+    /// answered so far with another status, where its payload says what is
+    /// wrong.
     pub fn fail(&mut self, errno: Errno) {
-        self.header(errno.0);
+        match self.bytes.first_chunk_mut() {
+            Some(status) => *status = U32::from(errno.0).to_bytes(),
+            None => self.header(errno.0),
+        }
     }
 
     /// The bytes to write to the chain.
@@ -81,6 +100,12 @@ mod tests {
         reply.succeed(&[1u8, 2, 3, 4]);
         assert_eq!(reply.bytes(), [0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4]);
         reply.fail(Errno::EINVAL);
+        assert_eq!(reply.bytes(), [22, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4]);
+        reply.begin(12);
+        reply.fail(Errno::EINVAL);
         assert_eq!(reply.bytes(), [22, 0, 0, 0, 0, 0, 0, 0]);
+        reply.begin(12);
+        reply.succeed_with(&[1u8, 2], &[3u8, 4]);
+        assert_eq!(reply.bytes(), [0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4]);
     }
 }

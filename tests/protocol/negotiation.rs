@@ -289,24 +289,30 @@ fn the_rate_is_what_was_set_within_its_bounds() {
 }
 
 #[test]
-fn there_is_one_input_and_it_is_selected() {
+fn there_are_two_inputs_and_the_first_is_selected() {
     let card = &mut Card::start(&[]);
     let driver = &mut Driver::new(card);
     let session = driver.open();
-    let input = driver
-        .ioctl(session, ENUMINPUT, &payload(ENUMINPUT))
-        .unwrap();
-    assert_eq!(input.le32(0), 0);
-    assert!(!input.text(4, 32).is_empty());
-    assert_eq!(input.le32(36), 2, "V4L2_INPUT_TYPE_CAMERA");
-    assert_eq!(input.le64(48), 0, "no analogue standard");
-    assert_eq!(input.le32(56), 0, "no fault");
+    let mut names = Vec::new();
+    for index in [0, 1] {
+        let ask = payload(ENUMINPUT).with(0, index);
+        let input = driver.ioctl(session, ENUMINPUT, &ask).unwrap();
+        assert_eq!(input.le32(0), index);
+        names.push(input.text(4, 32));
+        assert_eq!(input.le32(36), 2, "V4L2_INPUT_TYPE_CAMERA");
+        assert_eq!(input.le64(48), 0, "no analogue standard");
+        assert_eq!(input.le32(56), 0, "no fault");
+    }
+    assert_ne!(names[0], names[1]);
 
-    let selected = driver.ioctl(session, G_INPUT, &[]).unwrap();
-    assert_eq!(selected.le32(0), 0);
-    let same = driver.ioctl(session, S_INPUT, &payload(S_INPUT)).unwrap();
-    assert_eq!(same.le32(0), 0);
-    for wrong in [1, 2, u32::MAX] {
+    let selected = |driver: &mut Driver| driver.ioctl(session, G_INPUT, &[]).unwrap().le32(0);
+    assert_eq!(selected(driver), 0);
+    for index in [1, 0] {
+        let ask = payload(S_INPUT).with(0, index);
+        assert_eq!(driver.ioctl(session, S_INPUT, &ask), Ok(ask));
+        assert_eq!(selected(driver), index);
+    }
+    for wrong in [2, 3, u32::MAX] {
         let ask = payload(ENUMINPUT).with(0, wrong);
         assert_eq!(driver.ioctl(session, ENUMINPUT, &ask), Err(EINVAL));
         let ask = payload(S_INPUT).with(0, wrong);

@@ -3,8 +3,6 @@
 
 use std::sync::Arc;
 
-use vm_memory::GuestMemoryBackend;
-
 use super::*;
 use crate::card::witness::Record;
 use crate::dma::{DIGEST_BLOCK, Digest};

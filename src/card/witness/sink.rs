@@ -31,27 +31,37 @@ impl Witness {
     pub fn new(sink: Box<dyn Write + Send>) -> Self {
         Self {
             sink: Some(BufWriter::with_capacity(BUFFER, sink)),
-            planes: vec![PlaneRecord::default()],
+            planes: Vec::new(),
         }
     }
 
-    /// Where the digests of the frame that now begins are to go; `None` if
-    /// nobody wants them.
-    pub fn digests(&mut self) -> Option<&mut Vec<Digest>> {
+    /// A stream begins whose frames have that many memory planes.
+    pub fn begin(&mut self, planes: usize) {
+        self.planes.resize_with(planes, PlaneRecord::default);
+    }
+
+    /// Where the digests of a plane of the frame that now begins are to go;
+    /// `None` if nobody wants them.
+    pub fn digests(&mut self, plane: usize) -> Option<&mut Vec<Digest>> {
         self.sink.as_ref()?;
-        let digests = &mut self.planes.first_mut()?.digests;
+        let digests = &mut self.planes.get_mut(plane)?.digests;
         digests.clear();
         Some(digests)
     }
 
-    /// Records a frame of `bytes` bytes in `segments`, whose digests were
-    /// collected in [`digests`](Self::digests).
-    pub fn frame(&mut self, frame: FrameWritten, segments: &[Segment], bytes: u32) {
+    /// Records a frame, whose digests were collected in
+    /// [`digests`](Self::digests): the segments of each of its memory planes,
+    /// and the bytes that were written there.
+    pub fn frame<'s>(
+        &mut self,
+        frame: FrameWritten,
+        memory: impl Iterator<Item = (&'s [Segment], u32)>,
+    ) {
         if self.sink.is_none() {
             return;
         }
         let mut planes = std::mem::take(&mut self.planes);
-        if let Some(plane) = planes.first_mut() {
+        for (plane, (segments, bytes)) in planes.iter_mut().zip(memory) {
             plane.bytes = bytes;
             plane.segments.clear();
             plane
@@ -159,9 +169,14 @@ mod tests {
             room: usize::MAX,
         };
         let mut witness = Witness::new(Box::new(sink.clone()));
+        witness.begin(2);
         for len in [4096, 17] {
-            witness.digests().unwrap().push(Digest(u64::from(len)));
-            witness.frame(FRAME, &[Segment { start: 64, len }], len);
+            let segments = [64, 1 << 20].map(|start| [Segment { start, len }]);
+            for plane in [0, 1] {
+                let digests = witness.digests(plane).unwrap();
+                digests.push(Digest(u64::from(len) + plane as u64));
+            }
+            witness.frame(FRAME, segments.iter().map(|list| (&list[..], len)));
         }
         assert!(sink.bytes.lock().unwrap().is_empty());
         witness.flush();
@@ -175,11 +190,15 @@ mod tests {
             session: 1,
             buffer: 0,
             time_ns: 5,
-            planes: vec![PlaneRecord {
-                bytes: len,
-                segments: vec![(64, len)],
-                digests: vec![Digest(u64::from(len))],
-            }],
+            planes: [64, 1 << 20]
+                .into_iter()
+                .zip(0..)
+                .map(|(start, plane)| PlaneRecord {
+                    bytes: len,
+                    segments: vec![(start, len)],
+                    digests: vec![Digest(u64::from(len) + plane)],
+                })
+                .collect(),
         });
         assert_eq!(lines, expected);
     }
@@ -187,8 +206,8 @@ mod tests {
     #[test]
     fn without_a_sink_no_digest_is_wanted() {
         let mut off = Witness::off();
-        assert!(off.digests().is_none());
-        off.frame(FRAME, &[], 0);
+        assert!(off.digests(0).is_none());
+        off.frame(FRAME, std::iter::empty());
         off.flush();
     }
 
@@ -198,10 +217,11 @@ mod tests {
             bytes: Arc::default(),
             room: 10,
         }));
-        assert!(witness.digests().is_some());
-        witness.frame(FRAME, &[], 0);
+        witness.begin(1);
+        assert!(witness.digests(0).is_some());
+        witness.frame(FRAME, std::iter::empty());
         witness.flush();
-        assert!(witness.digests().is_none());
-        witness.frame(FRAME, &[], 0);
+        assert!(witness.digests(0).is_none());
+        witness.frame(FRAME, std::iter::empty());
     }
 }

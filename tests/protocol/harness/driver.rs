@@ -10,7 +10,10 @@ use vhost::vhost_user::{Frontend, VhostUserFrontend};
 use super::card::{Card, LIMIT};
 use super::memory::{LOW, LOW_SPARE, Memory, PAGE};
 use super::queue::{Descriptor, Piece, Queue, RAW, Used};
-use super::v4l2::{self, Buffer, CMD_OPEN, EVENT, EVT_DQBUF, EVT_ERROR, Fields, Ioctl, RESPONSE};
+use super::v4l2::{
+    self, Buffer, CMD_OPEN, EVENT, EVT_DQBUF, EVT_ERROR, EVT_EVENT, Fields, Ioctl, RESPONSE,
+    V4L2_EVENT,
+};
 
 const VERSION_1: u64 = 1 << 32;
 const PROTOCOL_FEATURES: u64 = 1 << 30;
@@ -72,8 +75,19 @@ impl Reply {
 /// An event that the card sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    Error { session: u32, errno: u32 },
-    Dqbuf { session: u32, buffer: Buffer },
+    Error {
+        session: u32,
+        errno: u32,
+    },
+    Dqbuf {
+        session: u32,
+        buffer: Buffer,
+    },
+    /// A v4l2_event.
+    V4l2 {
+        session: u32,
+        event: Vec<u8>,
+    },
 }
 
 /// A guest's driver, connected to a card.
@@ -418,6 +432,13 @@ impl Driver {
                 Event::Dqbuf {
                     session: bytes.le32(4),
                     buffer: Buffer::parse(&bytes[8..]),
+                }
+            }
+            EVT_EVENT => {
+                assert_eq!(bytes.len(), V4L2_EVENT, "the whole event");
+                Event::V4l2 {
+                    session: bytes.le32(4),
+                    event: bytes[8..].to_vec(),
                 }
             }
             other => panic!("event {other}"),

@@ -16,11 +16,14 @@ pub const CMD_MUNMAP: u32 = 5;
 
 pub const EVT_ERROR: u32 = 0;
 pub const EVT_DQBUF: u32 = 1;
+pub const EVT_EVENT: u32 = 2;
 
 /// Bytes of the header of a response.
 pub const RESPONSE: usize = 8;
 /// Bytes of an event with a buffer: header, v4l2_buffer, v4l2_plane\[8\].
 pub const EVENT: usize = 8 + 88 + 8 * 64;
+/// Bytes of a v4l2_event with its header.
+pub const V4L2_EVENT: usize = 8 + 136;
 
 pub const CAPTURE: u32 = 1;
 pub const OUTPUT: u32 = 2;
@@ -139,8 +142,39 @@ pub const TRY_FMT: Ioctl = iowr("TRY_FMT", 64, 208);
 pub const ENUM_FRAMESIZES: Ioctl = iowr("ENUM_FRAMESIZES", 74, 44);
 pub const ENUM_FRAMEINTERVALS: Ioctl = iowr("ENUM_FRAMEINTERVALS", 75, 52);
 
+pub const G_CTRL: Ioctl = iowr("G_CTRL", 27, 8);
+pub const S_CTRL: Ioctl = iowr("S_CTRL", 28, 8);
+pub const QUERYCTRL: Ioctl = iowr("QUERYCTRL", 36, 68);
+pub const QUERYMENU: Ioctl = iowr("QUERYMENU", 37, 44);
+pub const G_EXT_CTRLS: Ioctl = iowr("G_EXT_CTRLS", 71, 32);
+pub const S_EXT_CTRLS: Ioctl = iowr("S_EXT_CTRLS", 72, 32);
+pub const TRY_EXT_CTRLS: Ioctl = iowr("TRY_EXT_CTRLS", 73, 32);
+pub const SUBSCRIBE_EVENT: Ioctl = Ioctl {
+    answered: false,
+    ..iowr("SUBSCRIBE_EVENT", 90, 32)
+};
+pub const UNSUBSCRIBE_EVENT: Ioctl = Ioctl {
+    answered: false,
+    ..iowr("UNSUBSCRIBE_EVENT", 91, 32)
+};
+pub const G_SELECTION: Ioctl = iowr("G_SELECTION", 94, 64);
+pub const S_SELECTION: Ioctl = iowr("S_SELECTION", 95, 64);
+pub const QUERY_EXT_CTRL: Ioctl = iowr("QUERY_EXT_CTRL", 103, 232);
+
 /// Every ioctl that the card has.
-pub const ALL: [Ioctl; 16] = [
+pub const ALL: [Ioctl; 28] = [
+    G_CTRL,
+    S_CTRL,
+    QUERYCTRL,
+    QUERYMENU,
+    QUERY_EXT_CTRL,
+    G_EXT_CTRLS,
+    S_EXT_CTRLS,
+    TRY_EXT_CTRLS,
+    SUBSCRIBE_EVENT,
+    UNSUBSCRIBE_EVENT,
+    G_SELECTION,
+    S_SELECTION,
     ENUM_FMT,
     G_FMT,
     S_FMT,

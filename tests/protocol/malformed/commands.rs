@@ -165,7 +165,7 @@ fn open_and_close_cut_short_open_and_close_nothing() {
 fn unknown_commands_and_ioctls_are_refused_whatever_their_size() {
     let mut storm = Storm::new(Options::default());
     let session = storm.session;
-    for code in [0, 1, 3, 6, 7, 10, 13, 17, 20, 23, 27, 36, 56, 71, 89, 255] {
+    for code in [0, 1, 3, 6, 7, 10, 13, 17, 20, 23, 30, 40, 56, 61, 89, 255] {
         for len in [0, 1, 4, 88, 208, 4096, 70_000] {
             let command = ioctl_command(session, code, &vec![0xff; len]);
             storm.refused(&command, RESPONSE + len, &format!("ioctl {code}"));

@@ -1,0 +1,266 @@
+//! VIDIOC_G_EXT_CTRLS, S_EXT_CTRLS and TRY_EXT_CTRLS: several controls at
+//! once, all of them or none, and text in guest memory.
+//!
+//! Where an error leaves `error_idx` is as in V4L2: at the control that is
+//! wrong; but after a failed check of G and S, which leaves nothing half done,
+//! at the number of controls.
+
+use zerocopy::FromBytes;
+
+use super::ioctl::{READ_ONLY, UNKNOWN, WRITE_ONLY, not_taken};
+use super::table::{Control, Kind};
+use super::{Value, default_value, validate};
+use crate::card::queueing::segment;
+use crate::card::refused::{Refused, invalid};
+use crate::card::{Card, Now};
+use crate::dma::{Bus, FrameWriter, ScatterList};
+use crate::wire::control::{
+    CID_PRIVATE_BASE, CTRL_CLASS_MASK, CTRL_FLAG_READ_ONLY, CTRL_FLAG_WRITE_ONLY, CTRL_ID_MASK,
+    CTRL_WHICH_CUR_VAL, CTRL_WHICH_DEF_VAL, CTRL_WHICH_REQUEST_VAL, ExtControl, ExtControls,
+    MAX_CONTROLS,
+};
+use crate::wire::protocol::SgEntry;
+use crate::wire::request::Truncated;
+use crate::wire::{Errno, Reply};
+
+/// What is to be done with the controls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::card) enum Access {
+    /// VIDIOC_G_EXT_CTRLS.
+    Get,
+    /// VIDIOC_TRY_EXT_CTRLS.
+    Try,
+    /// VIDIOC_S_EXT_CTRLS.
+    Set,
+}
+
+/// What is wrong, and with which control, if it is with one.
+struct Wrong(Option<usize>, Refused);
+
+impl Card {
+    /// Executes one of the ioctls, whose structure has been found to be there
+    /// and to fit.
+    pub(in crate::card) fn ext_controls(
+        &mut self,
+        now: Now,
+        session: u32,
+        access: Access,
+        payload: &[u8],
+        bus: Bus<'_>,
+        reply: &mut Reply,
+    ) -> Result<(), Refused> {
+        let (head, rest) = ExtControls::ref_from_prefix(payload).map_err(|_| Truncated)?;
+        if head.count.get() > MAX_CONTROLS {
+            return Err(invalid("there are more controls than V4L2 allows"));
+        }
+        let count = head.count.get() as usize;
+        let (list, rest) =
+            <[ExtControl]>::ref_from_prefix_with_elems(rest, count).map_err(|_| Truncated)?;
+        if !reply.has_room_for(size_of_val(head) + size_of_val(list)) {
+            return Err(Refused::NoRoom);
+        }
+        let entries = rest.len() / size_of::<SgEntry>();
+        let (entries, _) =
+            <[SgEntry]>::ref_from_prefix_with_elems(rest, entries).map_err(|_| Truncated)?;
+
+        let mut head = *head;
+        let mut list = list.to_vec();
+        head.error_idx = head.count;
+        let result = self
+            .check(head.which.get(), &list, access)
+            .and_then(|rows| {
+                let payloads = payloads(&self.controls.table, &rows, &list, entries, bus)?;
+                match access {
+                    Access::Get => self.get_all(head.which.get(), &rows, &mut list, &payloads),
+                    Access::Try | Access::Set => {
+                        self.set_all(now, session, access, &rows, &mut list, &payloads)
+                    }
+                }
+            });
+        let result = result.map_err(|Wrong(at, refused)| {
+            // With G too small a place for a payload is an error of its
+            // control; all else is checked beforehand.
+            let own = access == Access::Try || refused.errno() == Errno::ENOSPC;
+            if let Some(at) = at.filter(|_| own) {
+                // Less than count.
+                head.error_idx = (at as u32).into();
+            }
+            refused
+        });
+        reply.succeed_with(&head, &list);
+        result
+    }
+
+    /// Checks what `check_ext_ctrls()` and `prepare_ext_ctrls()` of Linux do,
+    /// and finds the rows.
+    fn check(&self, which: u32, list: &[ExtControl], access: Access) -> Result<Vec<usize>, Wrong> {
+        match which {
+            CTRL_WHICH_REQUEST_VAL => {
+                return Err(Wrong(None, invalid("the card has no requests")));
+            }
+            CTRL_WHICH_DEF_VAL if access != Access::Get => {
+                return Err(Wrong(None, invalid("defaults cannot be changed")));
+            }
+            CTRL_WHICH_CUR_VAL | CTRL_WHICH_DEF_VAL => (),
+            class if list.is_empty() => {
+                // A question for the class itself.
+                let known = self.controls.has(class & CTRL_CLASS_MASK | 1);
+                return match known && class & !CTRL_CLASS_MASK == 0 {
+                    true => Ok(Vec::new()),
+                    false => Err(Wrong(None, invalid("there is no such class of controls"))),
+                };
+            }
+            class => {
+                let other = |control: &ExtControl| control.id.get() & CTRL_CLASS_MASK != class;
+                if let Some(at) = list.iter().position(other) {
+                    return Err(Wrong(Some(at), invalid("a control is of another class")));
+                }
+            }
+        }
+        let mut rows = Vec::with_capacity(list.len());
+        for (at, control) in list.iter().enumerate() {
+            let id = control.id.get() & CTRL_ID_MASK;
+            let row = self.controls.find(id).filter(|_| id < CID_PRIVATE_BASE);
+            let row = row.ok_or(Wrong(Some(at), UNKNOWN))?;
+            let control = &self.controls.table[row];
+            match access {
+                Access::Get if control.is(CTRL_FLAG_WRITE_ONLY) => {
+                    return Err(Wrong(Some(at), WRITE_ONLY));
+                }
+                Access::Try | Access::Set if control.is(CTRL_FLAG_READ_ONLY) => {
+                    return Err(Wrong(Some(at), READ_ONLY));
+                }
+                _ => rows.push(row),
+            }
+        }
+        Ok(rows)
+    }
+
+    /// Gives all values, or none.
+    fn get_all(
+        &self,
+        which: u32,
+        rows: &[usize],
+        list: &mut [ExtControl],
+        payloads: &[ScatterList],
+    ) -> Result<(), Wrong> {
+        let mut values = Vec::with_capacity(rows.len());
+        for (at, (&row, given)) in rows.iter().zip(list.iter_mut()).enumerate() {
+            let control = &self.controls.table[row];
+            let value = match which {
+                CTRL_WHICH_DEF_VAL => default_value(control),
+                _ => self.controls.value(row, &self.injection),
+            };
+            if let Value::Text(text) = &value
+                && (given.size.get() as usize) <= text.len()
+            {
+                given.size = control.size().into();
+                let small = Refused::Because(Errno::ENOSPC, "there is no room for the text");
+                return Err(Wrong(Some(at), small));
+            }
+            values.push(value);
+        }
+        for (((value, row), given), payload) in values.iter().zip(rows).zip(list).zip(payloads) {
+            match value {
+                Value::Integer(value) => put(&self.controls.table[*row], given, *value),
+                Value::Text(text) => {
+                    let mut writer = FrameWriter::new(payload, None);
+                    let written = writer.write(text.as_bytes());
+                    if let Err(error) = written.and_then(|()| writer.write(&[0])) {
+                        // Its size was checked against the text's above.
+                        log::error!("a control's text is not given: {error}");
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets all values or, with `Access::Try`, says what they would become.
+    fn set_all(
+        &mut self,
+        now: Now,
+        session: u32,
+        access: Access,
+        rows: &[usize],
+        list: &mut [ExtControl],
+        payloads: &[ScatterList],
+    ) -> Result<(), Wrong> {
+        let mut changes = Vec::with_capacity(rows.len());
+        for (at, ((&row, given), payload)) in rows.iter().zip(&*list).zip(payloads).enumerate() {
+            let control = &self.controls.table[row];
+            let value = match control.kind {
+                Kind::Text => text(control, given, payload),
+                Kind::Integer64 => Ok(Value::Integer(given.value.get())),
+                _ => Ok(Value::Integer(given.value32().into())),
+            };
+            let value = value.and_then(|value| validate(control, value));
+            let value = value.map_err(|errno| Wrong(Some(at), not_taken(errno)))?;
+            changes.push((row, value));
+        }
+        for ((row, value), given) in changes.iter().zip(list) {
+            if let Value::Integer(value) = value {
+                put(&self.controls.table[*row], given, *value);
+            }
+        }
+        if access == Access::Set {
+            self.set_controls(now, changes, Some(session));
+        }
+        Ok(())
+    }
+}
+
+/// Puts a number into the union, of which one of 32 bits takes a half.
+fn put(control: &Control, given: &mut ExtControl, value: i64) {
+    given.value = match control.kind {
+        Kind::Integer64 => value,
+        _ => given.value.get() & !0xffff_ffff | value & 0xffff_ffff,
+    }
+    .into();
+}
+
+/// The text that a string control is to be set to, as `user_to_str()` of Linux
+/// takes it: up to its NUL, which may only be left out where it would not fit
+/// any more; then the text is too long.
+fn text(control: &Control, given: &ExtControl, payload: &ScatterList) -> Result<Value, Errno> {
+    let size = given.size.get().min(control.size()) as usize;
+    if size == 0 {
+        return Err(Errno::ERANGE);
+    }
+    let mut bytes = vec![0; size];
+    payload.read(&mut bytes);
+    let length = bytes.iter().position(|byte| *byte == 0);
+    // The last byte becomes the NUL, unless the text is cut by that.
+    let length = match length {
+        Some(length) => length,
+        None if size == control.size() as usize => return Err(Errno::ERANGE),
+        None => size - 1,
+    };
+    bytes.truncate(length);
+    // It is drawn, and told to the host: so it has to be text.
+    let text = String::from_utf8(bytes).map_err(|_| Errno::EINVAL)?;
+    Ok(Value::Text(text))
+}
+
+/// The memory of each control's payload: empty where there is none.
+fn payloads(
+    table: &[Control],
+    rows: &[usize],
+    list: &[ExtControl],
+    entries: &[SgEntry],
+    bus: Bus<'_>,
+) -> Result<Vec<ScatterList>, Wrong> {
+    let mut payloads = Vec::with_capacity(rows.len());
+    let mut segments = entries.iter().map(segment);
+    for (at, (&row, given)) in rows.iter().zip(list).enumerate() {
+        let mut payload = ScatterList::default();
+        let (control, size) = (&table[row], given.size.get());
+        if control.kind == Kind::Text && size > 0 {
+            payload
+                .resolve(&mut segments, size, size.min(control.size()), bus)
+                .map_err(|error| Wrong(Some(at), error.into()))?;
+        }
+        payloads.push(payload);
+    }
+    Ok(payloads)
+}

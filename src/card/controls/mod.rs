@@ -1,0 +1,225 @@
+//! Controls: the table, the values, and what they do.
+//!
+//! The rules are those of Linux's v4l2-ctrls.c, which an application is used
+//! to: a number out of range becomes the nearest one in it, a menu item that
+//! there is not is ERANGE, a value that changes is told to every subscriber but
+//! the one who changed it.
+
+mod extended;
+mod host;
+mod ioctl;
+pub mod table;
+
+use zerocopy::FromZeros;
+
+pub(super) use extended::Access;
+pub use host::{ControlError, ControlInfo, MenuItem};
+
+use super::Card;
+use super::clock::Now;
+use super::events::{Payload, Topic};
+use super::injection::Injection;
+use crate::source::Settings;
+use crate::source::settings::{Adjust, Rect};
+use crate::wire::Errno;
+use crate::wire::control::{CTRL_FLAG_EXECUTE_ON_WRITE, CTRL_FLAG_VOLATILE, CTRL_FLAG_WRITE_ONLY};
+use crate::wire::event::{EVENT_CTRL_CH_VALUE, EventCtrl};
+use serde::{Deserialize, Serialize};
+use table::{Control, Kind, MOTION, cid, table};
+
+/// The value of a control.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Value {
+    /// Of every kind of control but those that hold text.
+    Integer(i64),
+    /// Of a string control.
+    Text(String),
+}
+
+impl Value {
+    /// The number; 0 for text, as the kernel's events have it.
+    fn number(&self) -> i64 {
+        match self {
+            Self::Integer(value) => *value,
+            Self::Text(_) => 0,
+        }
+    }
+}
+
+/// The controls of a card and their values.
+#[derive(Debug)]
+pub struct Controls {
+    table: Vec<Control>,
+    /// Of each row; of one that counts down the last that was set.
+    values: Vec<Value>,
+}
+
+impl Default for Controls {
+    fn default() -> Self {
+        let table = table();
+        let values = table.iter().map(default_value).collect();
+        Self { table, values }
+    }
+}
+
+impl Controls {
+    /// Whether there is a control with that id.
+    pub fn has(&self, id: u32) -> bool {
+        self.find(id).is_some()
+    }
+
+    /// The row of the control with that id.
+    fn find(&self, id: u32) -> Option<usize> {
+        self.table
+            .binary_search_by_key(&id, |control| control.id)
+            .ok()
+    }
+
+    /// The value of a row, what has counted down with what is left.
+    fn value(&self, row: usize, injection: &Injection) -> Value {
+        match injection.left(self.table[row].id) {
+            Some(left) => Value::Integer(left),
+            None => self.values[row].clone(),
+        }
+    }
+
+    fn number(&self, id: u32) -> i64 {
+        self.find(id).map_or(0, |row| self.values[row].number())
+    }
+
+    /// The settings of the camera that these controls, and the crop rectangle,
+    /// ask for.
+    pub fn settings(&self, crop: Option<Rect>) -> Settings {
+        // Every value is within its control's range, which fits.
+        let number = |id| self.number(id) as i32;
+        let motion = MOTION.get(self.number(cid::MOTION) as usize);
+        let text = self.find(cid::TEXT).map(|row| &self.values[row]);
+        Settings {
+            adjust: Adjust {
+                brightness: number(cid::BRIGHTNESS),
+                contrast: number(cid::CONTRAST),
+                saturation: number(cid::SATURATION),
+                hue: number(cid::HUE),
+                gain: number(cid::GAIN),
+                hflip: number(cid::HFLIP) != 0,
+                vflip: number(cid::VFLIP) != 0,
+            },
+            crop,
+            // The first item is no pattern.
+            test_pattern: usize::try_from(self.number(cid::TEST_PATTERN) - 1).ok(),
+            quality: number(cid::JPEG_COMPRESSION_QUALITY) as u8,
+            motion: motion.map_or(0, |motion| *motion as u32),
+            overlay: number(cid::OVERLAY) as u32,
+            text: match text {
+                Some(Value::Text(text)) => text.clone(),
+                _ => String::new(),
+            },
+            noise_seed: self.number(cid::NOISE_SEED),
+        }
+    }
+
+    /// What a new subscriber is told of a control; nothing of a class.
+    pub fn initial_event(&self, id: u32, changes: u32) -> Option<EventCtrl> {
+        let row = self.find(id)?;
+        let control = &self.table[row];
+        if control.kind == Kind::Class {
+            return None;
+        }
+        let hidden = match control.is(CTRL_FLAG_WRITE_ONLY) {
+            true => EVENT_CTRL_CH_VALUE,
+            false => 0,
+        };
+        Some(self.event(row, changes & !hidden))
+    }
+
+    /// A control as `fill_event()` of Linux describes it.
+    fn event(&self, row: usize, changes: u32) -> EventCtrl {
+        let control = &self.table[row];
+        // Those of 64 bits do not fit; the kernel cuts them off as well.
+        let narrow = |value: i64| (value as i32).into();
+        EventCtrl {
+            changes: changes.into(),
+            type_: control.kind.type_().into(),
+            value: self.values[row].number().into(),
+            flags: control.flags.into(),
+            minimum: narrow(control.minimum),
+            maximum: narrow(control.maximum),
+            step: match control.kind {
+                Kind::Menu(_) | Kind::IntegerMenu(_) => 1.into(),
+                _ => narrow(control.step().into()),
+            },
+            default_value: narrow(control.default),
+            ..FromZeros::new_zeroed()
+        }
+    }
+}
+
+fn default_value(control: &Control) -> Value {
+    match control.kind {
+        Kind::Text => Value::Text(String::new()),
+        _ => Value::Integer(control.default),
+    }
+}
+
+/// What becomes of a value that a control is to be set to, as
+/// `std_validate_elem()` of Linux decides.
+fn validate(control: &Control, value: Value) -> Result<Value, Errno> {
+    let Control {
+        minimum, maximum, ..
+    } = *control;
+    match (&control.kind, value) {
+        (Kind::Text, Value::Text(text)) => {
+            let length = text.len() as i64;
+            match (minimum..=maximum).contains(&length) {
+                true => Ok(Value::Text(text)),
+                false => Err(Errno::ERANGE),
+            }
+        }
+        (Kind::Text, Value::Integer(_)) | (_, Value::Text(_)) => Err(Errno::EINVAL),
+        (kind, Value::Integer(value)) => Ok(Value::Integer(match kind {
+            Kind::Integer | Kind::Integer64 => value.clamp(minimum, maximum),
+            Kind::Boolean => (value != 0).into(),
+            Kind::Menu(_) | Kind::IntegerMenu(_) => match (minimum..=maximum).contains(&value) {
+                true => value,
+                false => return Err(Errno::ERANGE),
+            },
+            Kind::Bitmask => value & maximum,
+            Kind::Button | Kind::Class | Kind::Text => 0,
+        })),
+    }
+}
+
+impl Card {
+    /// Sets controls to values that [`validate`] has passed; none can fail
+    /// any more. Who did it hears of it only where it wants to.
+    fn set_controls(&mut self, now: Now, changes: Vec<(usize, Value)>, by: Option<u32>) {
+        for (row, value) in changes {
+            let control = &self.controls.table[row];
+            let (id, number) = (control.id, value.number());
+            let volatile = control.is(CTRL_FLAG_VOLATILE);
+            let changed =
+                control.is(CTRL_FLAG_EXECUTE_ON_WRITE) || self.controls.values[row] != value;
+            if !changed {
+                continue;
+            }
+            self.controls.values[row] = value;
+            // Of a value that changes by itself no change is worth an event.
+            if !volatile {
+                let event = self.controls.event(row, EVENT_CTRL_CH_VALUE);
+                self.raise(now, Topic::Control(id), Payload::Control(event), by);
+            }
+            self.inject(now, id, number, by);
+        }
+        self.apply_settings();
+    }
+
+    /// Lets the camera know of the controls and the crop rectangle, if they
+    /// have changed.
+    pub(super) fn apply_settings(&mut self) {
+        let settings = self.controls.settings(self.crop);
+        if settings != *self.camera.settings() {
+            self.camera.set(settings);
+        }
+    }
+}

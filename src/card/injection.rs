@@ -1,0 +1,135 @@
+//! Error injection: what goes wrong on purpose.
+//!
+//! Each of the controls of the class "Error Injection" has one effect, which
+//! docs/controls.md describes as the application sees it.
+
+use std::time::Duration;
+
+use super::Card;
+use super::clock::Now;
+use super::controls::table::cid;
+use super::events::{Payload, Topic};
+use super::refused::Refused;
+use crate::wire::Errno;
+use crate::wire::event::EVENT_SRC_CH_RESOLUTION;
+
+/// Something that goes wrong a number of times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// A frame is lost before it reaches its buffer.
+    Drop,
+    /// A transfer breaks off half-way, and the buffer says so.
+    Error,
+    /// A frame has half its bytes, and its buffer no more to say of it.
+    Short,
+    /// QBUF fails.
+    RefuseQbuf,
+    /// STREAMON fails.
+    FailStreamOn,
+}
+
+impl Fault {
+    const COUNT: usize = Self::FailStreamOn as usize + 1;
+
+    /// The fault that a control counts down.
+    fn of(id: u32) -> Option<Self> {
+        match id {
+            cid::DROP_FRAMES => Some(Self::Drop),
+            cid::ERROR_FRAMES => Some(Self::Error),
+            cid::SHORT_FRAMES => Some(Self::Short),
+            cid::REFUSE_QBUF => Some(Self::RefuseQbuf),
+            cid::FAIL_STREAMON => Some(Self::FailStreamOn),
+            _ => None,
+        }
+    }
+}
+
+/// What is still to go wrong.
+#[derive(Debug, Default)]
+pub struct Injection {
+    left: [u32; Fault::COUNT],
+    /// A stall that has not begun, in milliseconds.
+    stall: u32,
+    /// No signal reaches the selected input.
+    pub signal_lost: bool,
+}
+
+impl Injection {
+    /// What is left of what that control has asked for, if it counts down.
+    pub fn left(&self, id: u32) -> Option<i64> {
+        match Fault::of(id) {
+            Some(fault) => Some(self.left[fault as usize].into()),
+            None if id == cid::STALL => Some(self.stall.into()),
+            None => None,
+        }
+    }
+
+    /// Whether it goes wrong now; then it is once less to do so.
+    pub fn happens(&mut self, fault: Fault) -> bool {
+        let left = &mut self.left[fault as usize];
+        let happens = *left > 0;
+        *left = left.saturating_sub(1);
+        happens
+    }
+
+    /// Fails with EIO if that goes wrong now.
+    pub fn fail(&mut self, fault: Fault) -> Result<(), Refused> {
+        match self.happens(fault) {
+            true => Err(Refused::Because(Errno::EIO, "an error is injected")),
+            false => Ok(()),
+        }
+    }
+
+    /// The stall that is to begin now.
+    pub fn begin_stall(&mut self) -> Option<Duration> {
+        let stall = std::mem::take(&mut self.stall);
+        (stall > 0).then(|| Duration::from_millis(stall.into()))
+    }
+}
+
+impl Card {
+    /// Does what a control does beyond its value, which has been validated.
+    pub(super) fn inject(&mut self, now: Now, id: u32, value: i64, by: Option<u32>) {
+        let number = u32::try_from(value).unwrap_or(0);
+        if let Some(fault) = Fault::of(id) {
+            self.injection.left[fault as usize] = number;
+            return;
+        }
+        match id {
+            cid::STALL => self.injection.stall = number,
+            cid::SIGNAL_LOST => {
+                self.pass_missed(now);
+                self.injection.signal_lost = value != 0;
+                self.raise_source_change(now);
+            }
+            cid::KILL_SESSION => self.kill_session(by),
+            cid::END_OF_STREAM => {
+                if let Some(stream) = &mut self.stream {
+                    stream.ending = true;
+                }
+            }
+            cid::SOURCE_CHANGE => self.raise_source_change(now),
+            _ => (),
+        }
+    }
+
+    /// The picture of the selected input is another, or none.
+    pub(super) fn raise_source_change(&mut self, now: Now) {
+        // As many as there are command line arguments, at most.
+        let topic = Topic::SourceChange(self.camera.selected() as u32);
+        let payload = Payload::SourceChange(EVENT_SRC_CH_RESOLUTION);
+        self.raise(now, topic, payload, None);
+    }
+
+    /// Kills the session that has the buffers; if none has, the one that asks
+    /// for it, or for the host all there are.
+    fn kill_session(&mut self, by: Option<u32>) {
+        let doomed = match self.buffers.owner().or(by) {
+            Some(session) => vec![session],
+            None => self.sessions.alive().collect(),
+        };
+        for session in doomed {
+            self.fail_session(session, Errno::EIO);
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! The ioctls of buffers and streams, as strict as videobuf2 is.
+
+use zerocopy::little_endian::U32;
+use zerocopy::{FromBytes, FromZeros};
+
+use super::Card;
+use super::buffers::{Described, MAX_BUFFERS, Queued};
+use super::clock::Now;
+use super::format::Planes;
+use super::injection::Fault;
+use super::refused::{Refused, busy, invalid};
+use crate::dma::{Bus, Segment};
+use crate::source::MemoryPlane;
+use crate::wire::Reply;
+use crate::wire::buffer::{
+    BUF_CAP_SUPPORTS_USERPTR, BUF_FLAG_REQUEST_FD, Buffer, MEMORY_USERPTR, Plane, RequestBuffers,
+};
+use crate::wire::event::MAX_PLANES;
+use crate::wire::protocol::SgEntry;
+use crate::wire::request::Truncated;
+
+impl Card {
+    /// VIDIOC_REQBUFS.
+    pub(super) fn request_buffers(
+        &mut self,
+        session: u32,
+        asked: &RequestBuffers,
+    ) -> Result<RequestBuffers, Refused> {
+        self.planes.check_type(asked.type_.get())?;
+        check_memory(asked.memory)?;
+        self.buffers.check_owner(session)?;
+        let count = asked.count.get().min(MAX_BUFFERS);
+        if count == 0 {
+            self.end_stream();
+            self.buffers.free();
+            // What sources dictate may have waited for this.
+            self.obey_source();
+        } else if self.stream.is_some() {
+            return Err(busy("buffers cannot be replaced while streaming"));
+        } else {
+            let planes = self.layout.memory_planes();
+            self.buffers.allocate(session, count, self.planes, planes);
+        }
+        Ok(RequestBuffers {
+            count: count.into(),
+            type_: asked.type_,
+            memory: asked.memory,
+            capabilities: BUF_CAP_SUPPORTS_USERPTR.into(),
+            ..FromZeros::new_zeroed()
+        })
+    }
+
+    /// VIDIOC_QUERYBUF, with the planes that the driver has room for.
+    pub(super) fn query_buffer(&self, payload: &[u8], reply: &mut Reply) -> Result<(), Refused> {
+        let (asked, rest) = Buffer::ref_from_prefix(payload).map_err(|_| Truncated)?;
+        self.planes.check_type(asked.type_.get())?;
+        let described = self.buffers.describe(asked.index.get())?;
+        let (planes, _) = self.given_planes(asked, rest)?;
+        answer(asked, described, planes.len(), reply)
+    }
+
+    /// VIDIOC_QBUF.
+    pub(super) fn queue_buffer(
+        &mut self,
+        session: u32,
+        payload: &[u8],
+        bus: Bus<'_>,
+        reply: &mut Reply,
+    ) -> Result<(), Refused> {
+        let (asked, rest) = Buffer::ref_from_prefix(payload).map_err(|_| Truncated)?;
+        self.planes.check_type(asked.type_.get())?;
+        self.buffers.check_owner(session)?;
+        let index = asked.index.get();
+        self.buffers.check_dequeued(index)?;
+        check_memory(asked.memory)?;
+        if asked.flags.get() & BUF_FLAG_REQUEST_FD != 0 {
+            return Err(invalid("the card has no requests"));
+        }
+        let (planes, rest) = self.given_planes(asked, rest)?;
+        if !reply.has_room_for(size_of::<Buffer>() + size_of_val(planes)) {
+            return Err(Refused::NoRoom);
+        }
+        let memory = self.buffers.planes();
+        if self.planes == Planes::Multi && planes.len() < memory.len() {
+            return Err(invalid("the buffer has too few planes"));
+        }
+        // A single-planar buffer is its own only piece.
+        let single = Queued {
+            userptr: asked.m.get(),
+            length: asked.length.get(),
+        };
+        let single = std::iter::repeat_n(single, usize::from(planes.is_empty()));
+        let pieces = single.chain(planes.iter().map(|plane| Queued {
+            userptr: plane.m.get(),
+            length: plane.length.get(),
+        }));
+        let small = |(piece, plane): (Queued, &MemoryPlane)| piece.length < plane.sizeimage;
+        if pieces.clone().zip(memory).any(small) {
+            return Err(invalid("the buffer is smaller than a frame"));
+        }
+        self.injection.fail(Fault::RefuseQbuf)?;
+        // The list ends where the chain does; what is left of an entry is not
+        // one.
+        let count = rest.len() / size_of::<SgEntry>();
+        let (entries, _) =
+            <[SgEntry]>::ref_from_prefix_with_elems(rest, count).map_err(|_| Truncated)?;
+        let segments = entries.iter().map(segment);
+        let given = planes.len();
+        self.buffers.queue(index, pieces, segments, bus)?;
+        answer(asked, self.buffers.describe(index)?, given, reply)
+    }
+
+    /// The planes of a multi-planar buffer, and what follows them; none of a
+    /// single-planar one.
+    fn given_planes<'p>(
+        &self,
+        asked: &Buffer,
+        rest: &'p [u8],
+    ) -> Result<(&'p [Plane], &'p [u8]), Refused> {
+        let count = match self.planes {
+            Planes::Single => return Ok((&[], rest)),
+            Planes::Multi => asked.length.get() as usize,
+        };
+        if count == 0 || count > MAX_PLANES {
+            return Err(invalid("a buffer has one to eight planes"));
+        }
+        <[Plane]>::ref_from_prefix_with_elems(rest, count).map_err(|_| Truncated.into())
+    }
+
+    /// VIDIOC_STREAMON.
+    pub(super) fn stream_on(
+        &mut self,
+        now: Now,
+        session: u32,
+        buffer_type: U32,
+    ) -> Result<(), Refused> {
+        self.planes.check_type(buffer_type.get())?;
+        self.buffers.check_owner(session)?;
+        if self.buffers.is_empty() {
+            return Err(invalid("there are no buffers to stream into"));
+        }
+        if self.stream.is_none() {
+            self.injection.fail(Fault::FailStreamOn)?;
+            self.begin_stream(now, session);
+        }
+        Ok(())
+    }
+
+    /// VIDIOC_STREAMOFF.
+    pub(super) fn stream_off(&mut self, session: u32, buffer_type: U32) -> Result<(), Refused> {
+        self.planes.check_type(buffer_type.get())?;
+        self.buffers.check_owner(session)?;
+        self.end_stream();
+        // Not streaming, too, STREAMOFF takes back what is queued.
+        self.buffers.cancel();
+        Ok(())
+    }
+}
+
+/// Answers with a buffer and as many of its planes as were given.
+fn answer(
+    asked: &Buffer,
+    described: Described,
+    given: usize,
+    reply: &mut Reply,
+) -> Result<(), Refused> {
+    let planes = described.planes();
+    let planes = &planes[..given.min(planes.len())];
+    if !reply.has_room_for(size_of::<Buffer>() + size_of_val(planes)) {
+        return Err(Refused::NoRoom);
+    }
+    let mut buffer = described.buffer;
+    if given > 0 {
+        // The driver's own pointer to the planes, and at most eight of them.
+        buffer.m = asked.m;
+        buffer.length = (planes.len() as u32).into();
+    }
+    reply.succeed_with(&buffer, planes);
+    Ok(())
+}
+
+fn check_memory(memory: U32) -> Result<(), Refused> {
+    if memory == MEMORY_USERPTR {
+        Ok(())
+    } else {
+        Err(invalid(
+            "the card takes SHARED_PAGES (USERPTR) buffers only",
+        ))
+    }
+}
+
+/// A scatter entry as the engine of the DMA takes it.
+pub(super) fn segment(entry: &SgEntry) -> Segment {
+    Segment {
+        start: entry.start.get(),
+        len: entry.len.get(),
+    }
+}

@@ -1,0 +1,275 @@
+//! Streams: frames as they become due, and what keeps them away.
+
+use std::time::Duration;
+
+use super::Card;
+use super::buffers::Completion;
+use super::clock::{Clock, Now, Rate};
+use super::events::{Payload, Topic};
+use super::injection::Fault;
+use super::witness::{FrameWritten, Record};
+use crate::dma::{DIGEST_BLOCK, DmaError, FrameWriter};
+use crate::source::{Begun, FrameInfo};
+
+/// How soon a source that had nothing to show is asked again.
+const RETRY: Duration = Duration::from_millis(4);
+
+/// A stream that is on.
+pub(super) struct Stream {
+    session: u32,
+    pub(super) clock: Clock,
+    /// Frames written.
+    frames: u64,
+    /// Frames that were due and not written.
+    dropped: u64,
+    /// Until when, on CLOCK_MONOTONIC, nothing comes: what is due until then
+    /// is late.
+    held: Option<Duration>,
+    /// The next frame is to be the last.
+    pub(super) ending: bool,
+    /// The last frame is out.
+    ended: bool,
+    /// The source is another, of a size that this stream does not have.
+    pub(super) halted: bool,
+}
+
+/// What became of a frame that was begun.
+struct Made {
+    sequence: u32,
+    bytes: u32,
+    error: bool,
+    last: bool,
+}
+
+impl Card {
+    /// Makes the next frame if it is due and a buffer is queued, or drops the
+    /// frames that are due if none is. At most one frame is made, so that
+    /// commands are never kept waiting for several. Says whether one was; who
+    /// has a clock then tells [`frame_took`](Self::frame_took).
+    pub fn tick(&mut self, now: Now) -> bool {
+        self.pass_missed(now);
+        if !self.may_make_frames() {
+            return false;
+        }
+        let (Some(stream), Some(buffer)) = (&mut self.stream, self.buffers.next()) else {
+            return false;
+        };
+        if let Some(until) = stream.held {
+            if now.monotonic < until {
+                return false;
+            }
+            stream.held = None;
+            let late = stream.clock.skip_to_last(now);
+            stream.dropped += late;
+            self.statistics.dropped += late;
+        }
+        let Some(frame) = stream.clock.peek(now) else {
+            return false;
+        };
+        if let Some(stall) = self.injection.begin_stall() {
+            stream.held = Some(now.monotonic + stall);
+            return false;
+        }
+        if self.injection.happens(Fault::Drop) {
+            stream.clock.advance();
+            stream.dropped += 1;
+            self.statistics.dropped += 1;
+            return false;
+        }
+        match self.camera.begin(&frame) {
+            Begun::Frame { bytes } => self.make_frame(now, &frame, buffer, bytes),
+            Begun::Late => {
+                stream.held = Some(now.monotonic + RETRY);
+                false
+            }
+            Begun::Ended => {
+                // As V4L2 has it: the last buffer is an empty one.
+                self.complete(
+                    now,
+                    Made {
+                        sequence: frame.sequence,
+                        bytes: 0,
+                        error: false,
+                        last: true,
+                    },
+                );
+                false
+            }
+        }
+    }
+
+    /// Writes a frame of `bytes` bytes, or as much of it as goes well, and
+    /// gives its buffer back. Says whether it was written as it should be.
+    fn make_frame(&mut self, now: Now, frame: &FrameInfo, buffer: u32, bytes: u32) -> bool {
+        let sequence = frame.sequence;
+        self.raise(now, Topic::FrameSync, Payload::FrameSync(sequence), None);
+        let broken = self.injection.happens(Fault::Error);
+        let short = self.injection.happens(Fault::Short);
+        let whole = bytes.min(self.layout.sizeimage);
+        let bytes = if broken || short { whole / 2 } else { whole };
+        let result = self.write_frame(buffer, bytes);
+        let Some(stream) = &mut self.stream else {
+            return false;
+        };
+        let last = std::mem::take(&mut stream.ending);
+        stream.clock.advance();
+        match result {
+            Ok(segments) => {
+                stream.frames += 1;
+                let written = FrameWritten {
+                    sequence,
+                    session: stream.session,
+                    buffer,
+                    time_ns: stream.clock.elapsed(now).as_nanos() as u64,
+                };
+                let memory = self.buffers.memory(buffer).map(|(plane, list)| {
+                    let here = bytes.saturating_sub(plane.offset).min(plane.sizeimage);
+                    (list.segments(), here)
+                });
+                self.witness.frame(written, memory);
+                self.statistics.frame(now, bytes.into(), segments);
+            }
+            Err(error) => log::error!("buffer {buffer} comes back without a frame: {error}"),
+        }
+        let failed = result.is_err();
+        self.statistics.errors(usize::from(failed || broken));
+        self.complete(
+            now,
+            Made {
+                sequence,
+                bytes: if failed { 0 } else { bytes },
+                error: failed || broken,
+                last,
+            },
+        );
+        !failed
+    }
+
+    /// Writes the first `bytes` bytes of the frame that has begun, and says
+    /// how many segments the buffer has. No block is written across the end of
+    /// a memory plane.
+    fn write_frame(&mut self, buffer: u32, bytes: u32) -> Result<usize, DmaError> {
+        let mut segments = 0;
+        for (number, (plane, list)) in self.buffers.memory(buffer).enumerate() {
+            segments += list.segments().len();
+            let mut writer = FrameWriter::new(list, self.witness.digests(number));
+            let end = bytes.min(plane.offset + plane.sizeimage) as usize;
+            let mut offset = plane.offset as usize;
+            while offset < end {
+                let block = &mut self.block[..DIGEST_BLOCK.min(end - offset)];
+                self.camera.fill(offset, block);
+                writer.write(block)?;
+                offset += block.len();
+            }
+        }
+        Ok(segments)
+    }
+
+    /// Gives the buffer of the next frame back.
+    fn complete(&mut self, now: Now, made: Made) {
+        let stamp = self.stamp();
+        self.buffers.complete_next(Completion {
+            bytesused: made.bytes,
+            sequence: made.sequence,
+            timestamp: now.monotonic,
+            error: made.error,
+            last: made.last,
+            stamp,
+        });
+        if made.last {
+            if let Some(stream) = &mut self.stream {
+                stream.ended = true;
+            }
+            self.raise(now, Topic::Eos, Payload::Nothing, None);
+        }
+    }
+
+    /// When [`tick`](Self::tick) is to be called, on CLOCK_MONOTONIC; may be
+    /// in the past. `None` while nothing can become due: no stream, no signal
+    /// or no buffer, in which case dropped frames are counted later.
+    pub fn next_deadline(&self) -> Option<Duration> {
+        let stream = self.stream.as_ref()?;
+        self.buffers.next()?;
+        let due = stream.clock.due();
+        let due = stream.held.map_or(due, |held| held.max(due));
+        self.may_make_frames().then_some(due)
+    }
+
+    /// Whether frames come where there are buffers for them.
+    fn may_make_frames(&self) -> bool {
+        let on = |stream: &Stream| !stream.ended && !stream.halted;
+        self.stream.as_ref().is_some_and(on) && !self.injection.signal_lost
+    }
+
+    /// Drops the frames that are due and cannot be had, or have no buffer.
+    pub(super) fn pass_missed(&mut self, now: Now) {
+        let missed = self.buffers.next().is_none() || !self.may_make_frames();
+        if let Some(stream) = &mut self.stream
+            && missed
+            && !stream.ended
+        {
+            let dropped = stream.clock.skip(now);
+            stream.dropped += dropped;
+            self.statistics.dropped += dropped;
+        }
+    }
+
+    pub(super) fn begin_stream(&mut self, now: Now, session: u32) {
+        self.camera.prepare(&self.layout);
+        self.streams = self.streams.wrapping_add(1);
+        self.stream = Some(Stream {
+            session,
+            clock: Clock::new(self.rate, self.interval, now, self.streams),
+            frames: 0,
+            dropped: 0,
+            held: None,
+            ending: false,
+            ended: false,
+            halted: false,
+        });
+        let layout = &self.layout;
+        log::info!(
+            "session {session} streams {} {}x{}, {}",
+            layout.format,
+            layout.width,
+            layout.height,
+            match self.rate {
+                Rate::Guest => format!(
+                    "a frame every {}/{} s",
+                    self.interval.numerator, self.interval.denominator
+                ),
+                Rate::Max => "as fast as there are buffers".into(),
+            }
+        );
+        let planes = self.buffers.planes();
+        self.witness.begin(planes.len());
+        self.witness.record(&Record::StreamOn {
+            session,
+            wall_ns: now.wall.as_nanos() as u64,
+            format: layout.format.to_string(),
+            width: layout.width,
+            height: layout.height,
+            bytesperline: planes.iter().map(|plane| plane.bytesperline).collect(),
+            sizeimage: planes.iter().map(|plane| plane.sizeimage).collect(),
+        });
+    }
+
+    pub(super) fn end_stream(&mut self) {
+        let Some(stream) = self.stream.take() else {
+            return;
+        };
+        let Stream {
+            session,
+            frames,
+            dropped,
+            ..
+        } = stream;
+        log::info!("session {session} streams no more: {frames} frames, {dropped} dropped");
+        self.witness.record(&Record::StreamOff {
+            session,
+            frames,
+            dropped,
+        });
+        self.witness.flush();
+    }
+}
