@@ -73,6 +73,12 @@ lint: setup ## Check formatting, and run clippy with every warning an error
 bench: setup ## Measure the frame path against a plain memory copy
 	cargo bench --locked
 
+.PHONY: compliance
+compliance: guests ## Have v4l2-compliance judge the card on every kernel, into docs/compliance.md
+	mkdir -p $(OUT)
+	$(PINHOLE) compliance >$(OUT)/compliance.md
+	mv $(OUT)/compliance.md docs/
+
 .PHONY: clean
 clean: ## Remove what was built here (the cache of guests stays: `pinhole guest remove --all`)
 	cargo clean

@@ -7,6 +7,7 @@
 mod activation;
 pub mod capture;
 pub mod completions;
+pub mod compliance;
 pub mod ctl;
 pub mod device;
 pub mod guest;
@@ -44,6 +45,7 @@ enum Command {
     Device(device::Args),
     Ctl(ctl::Args),
     Capture(capture::Args),
+    Compliance(compliance::Args),
     Shell(shell::Args),
     Guest(guest::Args),
     Completions(completions::Args),
@@ -72,6 +74,7 @@ pub fn main() -> ExitCode {
         Command::Device(args) => device::run(args),
         Command::Ctl(args) => ctl::run(args),
         Command::Capture(args) => capture::run(args),
+        Command::Compliance(args) => compliance::run(args),
         Command::Shell(args) => shell::run(args),
         Command::Guest(args) => guest::run(args),
         Command::Completions(args) => completions::run(args),

@@ -1,5 +1,6 @@
 //! Results for people and machines.
 
+pub mod compliance;
 pub mod folder;
 pub mod picture;
 pub mod table;

@@ -6,11 +6,13 @@
 //! ([`kernel_log`]), its counters of pinned pages, and a kprobe on the function
 //! under test ([`probe`]). What comes of it is an [`outcome`].
 //!
-//! [`clients`] are applications that others wrote.
+//! [`clients`] are applications that others wrote, and [`compliance`] is what
+//! the V4L2 project's own has to say.
 
 pub mod application;
 pub mod capture;
 pub mod clients;
+pub mod compliance;
 pub mod data;
 pub mod disk;
 pub mod folder;

@@ -1,33 +1,43 @@
-//! v4l2-compliance, the V4L2 project's own judge.
+//! v4l2-compliance, the V4L2 project's own judge: it finds nothing wrong.
+
+use pinhole::rig::compliance::{judge, testbed};
 
 use crate::bed::Bed;
 
-/// The totals in the last line: `Total for pinhole device /dev/video0: 49,
-/// Succeeded: 49, Failed: 0, Warnings: 0`.
-fn total(report: &str, name: &str) -> u32 {
-    let last = report
-        .lines()
-        .rev()
-        .find(|line| line.starts_with("Total for "))
-        .expect(report);
-    let (_, count) = last.split_once(name).expect(last);
-    count.split(',').next().unwrap().trim().parse().expect(last)
-}
-
-#[test]
-#[ignore = "boots a guest"]
-fn the_device_complies_with_v4l2_while_streaming_in_every_format() {
-    let bed = Bed::boot("");
-    let answer =
-        bed.run("v4l2-compliance --device /dev/video0 --streaming=20 --stream-all-formats=5");
-    let report = format!("{}{}", answer.stdout, answer.stderr);
-    assert_eq!(total(&report, "Failed:"), 0, "{report}");
-    // It streams at the highest rate that the card offers, 240 frames a
-    // second, which a guest under emulation does not keep up with: frames are
-    // dropped, and the numbers say so.
-    let slow = report.matches("warn: ").count() == report.matches(": got sequence number ").count();
-    assert!(slow, "{report}");
-    assert!(total(&report, "Succeeded:") > 40, "{report}");
+/// The device complies on a kernel, whatever is streamed as `options` say.
+fn complies(kernel: &str, options: &[&str]) {
+    let bed = Bed::start(testbed(kernel));
+    let agent = bed.testbed.machine.agent();
+    let judgement = judge(agent, "/dev/video0", options).unwrap();
+    // Where the machine has no time for its guest, frames are dropped, and the
+    // sequence numbers say so.
+    let slow = |line: &String| line.contains(": got sequence number ");
+    let ours: Vec<_> = judgement
+        .complaints
+        .iter()
+        .filter(|line| !slow(line))
+        .collect();
+    assert!(judgement.failed == 0 && ours.is_empty(), "{judgement:#?}");
+    assert!(judgement.total > 40, "{judgement:#?}");
     bed.no_splats();
     bed.testbed.finish().unwrap();
+}
+
+/// As `make compliance` has it.
+#[test]
+#[ignore = "boots a guest"]
+fn the_device_complies_while_streaming_all_that_it_can() {
+    complies(
+        "trixie",
+        &["--streaming", "--stream-all-formats", "--stream-all-io"],
+    );
+}
+
+/// One frame at each size and rate of each format.
+#[test]
+#[ignore = "boots guests"]
+fn the_device_complies_on_every_other_kernel() {
+    for kernel in ["bullseye", "bookworm", "trixie-backports"] {
+        complies(kernel, &["--streaming=10", "--stream-all-formats=1"]);
+    }
 }

@@ -1,0 +1,92 @@
+//! What v4l2-compliance said, as a page of Markdown.
+
+use std::fmt::Write;
+
+use crate::rig::compliance::{Comparison, Judgement, MAX_FPS};
+
+/// The page.
+pub fn page(comparisons: &[Comparison]) -> String {
+    let version = comparisons.first().map(|one| one.card.version.as_str());
+    let mut page = format!(
+        "# v4l2-compliance\n\n\
+         Made by `make compliance`: v4l2-compliance {} with `-s -f -a` (streaming, in\n\
+         every format, on every input), on the card and on vivid, the kernel's own virtual\n\
+         capture device, in the same boot.\n\n\
+         | kernel | Pinhole: tests | failed | warnings | vivid: tests | failed | warnings |\n\
+         |---|---|---|---|---|---|---|\n",
+        version.unwrap_or_default()
+    );
+    for one in comparisons {
+        let cells = [&one.card, &one.vivid].map(counts);
+        // Writing to a string does not fail.
+        let _ = writeln!(
+            page,
+            "| {} ({}) | {} |",
+            one.release,
+            one.guest,
+            cells.join(" | ")
+        );
+    }
+    if comparisons.iter().any(|one| one.accelerator == "tcg") {
+        let _ = write!(
+            page,
+            "\nThe guests were emulated. v4l2-compliance streams at the highest rate of a\n\
+             device and warns of frames that are missing (not of vivid's), so the card offered\n\
+             no more than {MAX_FPS} frames a second (`pinhole device --max-fps {MAX_FPS}`).\n"
+        );
+    }
+    for one in comparisons {
+        for (device, judgement) in [("Pinhole", &one.card), ("vivid", &one.vivid)] {
+            if !judgement.complaints.is_empty() {
+                let _ = write!(page, "\nOf {device} on {}:\n\n", one.guest);
+                for line in &judgement.complaints {
+                    let _ = writeln!(page, "- `{line}`");
+                }
+            }
+        }
+    }
+    page
+}
+
+fn counts(judgement: &Judgement) -> String {
+    let Judgement {
+        total,
+        failed,
+        warnings,
+        ..
+    } = judgement;
+    format!("{total} | {failed} | {warnings}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judgement(failed: u32, complaints: &[&str]) -> Judgement {
+        Judgement {
+            version: "1.30.1".into(),
+            total: 81,
+            succeeded: 81 - failed,
+            failed,
+            warnings: 0,
+            complaints: complaints.iter().map(|line| (*line).into()).collect(),
+        }
+    }
+
+    #[test]
+    fn a_kernel_is_a_row_and_what_is_wrong_is_quoted() {
+        let page = page(&[Comparison {
+            guest: "trixie".into(),
+            release: "6.12".into(),
+            accelerator: "tcg".into(),
+            card: judgement(0, &[]),
+            vivid: judgement(1, &["fail: x(1): y"]),
+        }]);
+        assert!(
+            page.contains("\n| 6.12 (trixie) | 81 | 0 | 0 | 81 | 1 | 0 |\n"),
+            "{page}"
+        );
+        assert!(page.ends_with("\nOf vivid on trixie:\n\n- `fail: x(1): y`\n"));
+        assert!(page.contains("--max-fps 30") && !page.contains("Of Pinhole"));
+    }
+}

@@ -1,0 +1,256 @@
+//! v4l2-compliance, the V4L2 project's own judge of drivers, and what it says.
+//!
+//! The one of the clients' image is used, so that every kernel is judged by the
+//! same version.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::clients;
+use super::testbed::{Testbed, TestbedError, TestbedSpec};
+use crate::agent::protocol::{Load, Run};
+use crate::vm::accelerator::Accelerator;
+use crate::vm::channel::{Agent, AgentError};
+use crate::vm::progress::Progress;
+
+/// The card's device, and vivid's, which is loaded after it.
+const CARD: &str = "/dev/video0";
+const VIVID: &str = "/dev/video1";
+
+/// What is streamed: all formats at their smallest and largest sizes and rates,
+/// on all inputs (v4l2-compliance(1)).
+const OPTIONS: [&str; 3] = ["--streaming", "--stream-all-formats", "--stream-all-io"];
+
+/// The guest's memory: vivid's largest frames do not fit the usual 1024 MiB.
+const RAM_MIB: u32 = 2048;
+
+/// How long a judgement may take. Under TCG, vivid's takes two minutes on an
+/// idle machine of two processors.
+const LIMIT: Duration = Duration::from_secs(40 * 60);
+
+/// How long the guest may take to load a module.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The most frames a second that the card offers while it is judged in a guest
+/// that is emulated. v4l2-compliance streams at the highest rate that a device
+/// has, and warns of every frame that is missing.
+pub const MAX_FPS: u32 = 30;
+
+/// What v4l2-compliance said of a device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Judgement {
+    /// The version of v4l2-compliance.
+    pub version: String,
+    /// Tests that were made.
+    pub total: u32,
+    /// Tests that succeeded.
+    pub succeeded: u32,
+    /// Tests that failed.
+    pub failed: u32,
+    /// Warnings.
+    pub warnings: u32,
+    /// The lines that say what failed, and what is warned of.
+    pub complaints: Vec<String>,
+}
+
+impl Judgement {
+    /// Nothing failed, and there is nothing to warn of.
+    pub fn is_clean(&self) -> bool {
+        self.failed == 0 && self.warnings == 0
+    }
+}
+
+/// The card and the kernel's own virtual device, judged in one boot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Comparison {
+    /// The guest's name.
+    pub guest: String,
+    /// What `uname -r` says in it.
+    pub release: String,
+    /// What runs its instructions.
+    pub accelerator: String,
+    /// The card behind its driver.
+    pub card: Judgement,
+    /// vivid.
+    pub vivid: Judgement,
+}
+
+/// Why there is no judgement.
+#[derive(Debug, thiserror::Error)]
+pub enum ComplianceError {
+    /// The guest could not do its part.
+    #[error("the guest cannot {what}: {source}")]
+    Agent {
+        /// What it was to do.
+        what: &'static str,
+        /// Why not.
+        source: AgentError,
+    },
+    /// Card or guest could not be started or stopped.
+    #[error(transparent)]
+    Testbed(#[from] TestbedError),
+    /// v4l2-compliance did not come to its end.
+    #[error("v4l2-compliance gave no judgement on {device}; its last words: {last}")]
+    NoTotal {
+        /// The device.
+        device: String,
+        /// The end of what it printed.
+        last: String,
+    },
+}
+
+/// Boots a guest, and has card and vivid judged in it.
+///
+/// # Errors
+///
+/// [`ComplianceError`] where one of them could not be judged.
+pub fn compare(guest: &str, progress: &Progress) -> Result<Comparison, ComplianceError> {
+    let bed = Testbed::start(&testbed(guest), progress)?;
+    let agent = bed.machine.agent();
+    let step = progress.step(format!("judging the card on {guest}"));
+    let card = judge(agent, CARD, &OPTIONS)?;
+    step.update("vivid");
+    load_vivid(agent)?;
+    let vivid = judge(agent, VIVID, &OPTIONS)?;
+    step.done();
+    let bed = bed.finish()?;
+    Ok(Comparison {
+        guest: bed.guest.id,
+        release: bed.release,
+        accelerator: bed.accelerator.to_string(),
+        card,
+        vivid,
+    })
+}
+
+/// A guest in which the card can be judged.
+pub fn testbed(guest: &str) -> TestbedSpec {
+    let emulated = Accelerator::detect() == Accelerator::Tcg;
+    TestbedSpec {
+        kernel: Some(guest.to_owned()),
+        ram_mib: Some(RAM_MIB),
+        max_fps: emulated.then_some(MAX_FPS),
+        clients: true,
+        ..TestbedSpec::default()
+    }
+}
+
+/// Loads vivid with one video capture device that has one input, HDMI: the
+/// nearest to what the card is.
+fn load_vivid(agent: &Agent) -> Result<(), ComplianceError> {
+    let load = Load {
+        module: "vivid".into(),
+        params: "n_devs=1 node_types=0x1 num_inputs=1 input_types=3".into(),
+    };
+    let loaded = agent.call(load, PATIENCE);
+    loaded.map_err(|source| ComplianceError::Agent {
+        what: "load vivid",
+        source,
+    })
+}
+
+/// Has a device judged, in a guest that has the clients. `options` say what to
+/// stream; see v4l2-compliance(1).
+///
+/// # Errors
+///
+/// [`ComplianceError`] where v4l2-compliance did not come to a judgement. One
+/// that is bad is none.
+pub fn judge(agent: &Agent, device: &str, options: &[&str]) -> Result<Judgement, ComplianceError> {
+    let argv = [&["v4l2-compliance", "--device", device], options].concat();
+    let run = Run {
+        timeout_ms: Some(LIMIT.as_millis() as u64),
+        ..Run::new(clients::inside(&argv))
+    };
+    let answer = agent
+        .call(run, LIMIT + PATIENCE)
+        .map_err(|source| ComplianceError::Agent {
+            what: "run v4l2-compliance",
+            source,
+        })?;
+    parse(&answer.stdout).ok_or_else(|| {
+        let said = [answer.stdout.as_str(), &answer.stderr].concat();
+        let last = said.lines().rev().find(|line| !line.trim().is_empty());
+        ComplianceError::NoTotal {
+            device: device.to_owned(),
+            last: format!("{} ({})", last.unwrap_or_default().trim(), answer.status),
+        }
+    })
+}
+
+/// Reads what v4l2-compliance prints. Its last line is like `Total for pinhole
+/// device /dev/video0: 49, Succeeded: 49, Failed: 0, Warnings: 0`.
+fn parse(text: &str) -> Option<Judgement> {
+    let last = text
+        .lines()
+        .rev()
+        .find(|line| line.starts_with("Total for "))?;
+    let counts: Vec<u32> = last
+        .split(", ")
+        .filter_map(|part| part.rsplit_once(": ")?.1.trim().parse().ok())
+        .collect();
+    let [total, succeeded, failed, warnings] = counts[..] else {
+        return None;
+    };
+    let version = text
+        .lines()
+        .find_map(|line| line.strip_prefix("v4l2-compliance "))?;
+    // Progress is printed over itself, with carriage returns.
+    let complaints = text
+        .split(['\n', '\r'])
+        .map(str::trim)
+        .filter(|line| line.starts_with("fail: ") || line.starts_with("warn: "))
+        .map(str::to_owned);
+    Some(Judgement {
+        version: version.split(',').next()?.to_owned(),
+        total,
+        succeeded,
+        failed,
+        warnings,
+        complaints: complaints.collect(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REPORT: &str = "\
+v4l2-compliance 1.30.1, 64 bits, 64-bit time_t
+
+Compliance test for pinhole device /dev/video0:
+
+\t\tfail: v4l2-test-colors.cpp(110): pix.quantization > 3
+\ttest VIDIOC_G_FMT: FAIL
+\tVideo Capture: Frame #000\r\t\twarn: v4l2-test-buffers.cpp(438): got sequence number 3, expected 2
+\ttest USERPTR (select): OK
+
+Total for pinhole device /dev/video0: 81, Succeeded: 80, Failed: 1, Warnings: 7
+";
+
+    #[test]
+    fn totals_and_complaints_are_read() {
+        let judgement = parse(REPORT).unwrap();
+        let counts = (judgement.total, judgement.succeeded, judgement.failed);
+        assert_eq!((counts, judgement.warnings), ((81, 80, 1), 7));
+        assert_eq!(judgement.version, "1.30.1");
+        assert_eq!(
+            judgement.complaints,
+            [
+                "fail: v4l2-test-colors.cpp(110): pix.quantization > 3",
+                "warn: v4l2-test-buffers.cpp(438): got sequence number 3, expected 2"
+            ]
+        );
+        assert!(!judgement.is_clean());
+        let clean = REPORT.replace("Failed: 1, Warnings: 7", "Failed: 0, Warnings: 0");
+        assert!(parse(&clean).unwrap().is_clean());
+    }
+
+    #[test]
+    fn a_report_that_breaks_off_is_no_judgement() {
+        let broken = REPORT.split_once("Total for").unwrap().0;
+        assert_eq!(parse(broken), None);
+        assert_eq!(parse("Total for x: 1, Succeeded: 1"), None);
+    }
+}
