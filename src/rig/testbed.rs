@@ -2,8 +2,10 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use tempfile::TempDir;
@@ -61,6 +63,8 @@ pub struct TestbedSpec {
     pub append: String,
     /// What the card's camera sees; the card's default if none.
     pub source: Option<String>,
+    /// What the card reads from standard input, as the source `y4m:-` does.
+    pub card_input: Option<Arc<OwnedFd>>,
     /// Let the card fill buffers as fast as they come.
     pub free_running: bool,
     /// The most frames a second that the guest may set; the card's own limit if
@@ -98,6 +102,9 @@ pub enum TestbedError {
         "the program pinhole, which is the card, is not beside this one: build it with `cargo build --release`"
     )]
     NoCard,
+    /// The card cannot be given its standard input.
+    #[error("cannot pass on what the card is to read: {0}")]
+    Input(io::Error),
     /// A file of the card could not be made.
     #[error("cannot create {}: {source}", path.display())]
     Create {
@@ -377,10 +384,11 @@ fn start_card(spec: &TestbedSpec, socket: &Path, log: &Path) -> Result<Process, 
     if spec.free_running {
         command.args(["--rate", "max"]);
     }
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(file);
+    let input = match &spec.card_input {
+        Some(input) => Stdio::from(input.try_clone().map_err(TestbedError::Input)?),
+        None => Stdio::null(),
+    };
+    command.stdin(input).stdout(Stdio::null()).stderr(file);
     let mut card = Process::spawn(command)?;
     let deadline = Instant::now() + CARD_LIMIT;
     while !listens(socket) {

@@ -1,0 +1,168 @@
+//! Films of the host's are what the guest sees, bit for bit. No witness of the
+//! card's is asked: what the film holds is known here.
+
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+
+use pinhole::agent::protocol::Run;
+use pinhole::rig::clients::{IoMode, ffmpeg, gstreamer};
+use pinhole::rig::testbed::TestbedSpec;
+use pinhole::source::{Layout, PixelFormat};
+use pinhole::vm::images::clients;
+use pinhole::vm::progress::Progress;
+
+use crate::studio::{FILE, Studio, were_pinned};
+
+const WIDTH: u32 = 176;
+const HEIGHT: u32 = 144;
+
+/// Frames a second of the films.
+const FPS: u32 = 25;
+
+/// Frames of a film, and of a capture.
+const LENGTH: usize = 250;
+const FRAMES: u32 = 10;
+
+/// The planes of a frame of 4:2:0, each frame unlike the others.
+fn planes(number: usize) -> [Vec<u8>; 3] {
+    let luma = (WIDTH * HEIGHT) as usize;
+    [luma, luma / 4, luma / 4].map(|length| {
+        let seed = number * 89 + length / 3;
+        (0..length)
+            .map(|at| (seed + at * 13 + at / 61) as u8)
+            .collect()
+    })
+}
+
+fn planar(number: usize) -> Vec<u8> {
+    planes(number).concat()
+}
+
+fn semi_planar(number: usize) -> Vec<u8> {
+    let [luma, u, v] = planes(number);
+    let chroma = u.iter().zip(&v).flat_map(|(u, v)| [*u, *v]);
+    luma.iter().copied().chain(chroma).collect()
+}
+
+/// Every one of `frames` is one of `film`'s, and they are in its order.
+fn are_of(film: &[Vec<u8>], frames: &[Vec<u8>]) {
+    let numbers: Vec<_> = frames
+        .iter()
+        .map(|frame| film.iter().position(|of_film| of_film == frame))
+        .collect();
+    assert!(numbers.iter().all(Option::is_some), "{numbers:?}");
+    assert!(numbers.is_sorted_by(|one, next| one < next), "{numbers:?}");
+}
+
+fn layout(format: PixelFormat) -> Layout {
+    Layout::new(format, WIDTH, HEIGHT)
+}
+
+#[test]
+#[ignore = "boots a guest"]
+fn a_film_is_what_every_client_captures() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("film.y4m");
+    let frame = |number| [b"FRAME\n".to_vec(), planar(number)].concat();
+    let header = format!("YUV4MPEG2 W{WIDTH} H{HEIGHT} F{FPS}:1 Ip A1:1 C420mpeg2\n");
+    let frames = (0..LENGTH).flat_map(frame);
+    fs::write(
+        &path,
+        header
+            .into_bytes()
+            .into_iter()
+            .chain(frames)
+            .collect::<Vec<_>>(),
+    )
+    .unwrap();
+    let studio = Studio::open(TestbedSpec {
+        source: Some(format!("y4m:{},rate=frame", path.display())),
+        ..TestbedSpec::default()
+    });
+
+    let planar_film: Vec<_> = (0..LENGTH).map(planar).collect();
+    let semi_planar_film: Vec<_> = (0..LENGTH).map(semi_planar).collect();
+    let (yu12, nv12) = (layout(PixelFormat::Yu12), layout(PixelFormat::Nv12));
+    for (layout, film) in [(yu12, &planar_film), (nv12, &semi_planar_film)] {
+        let v4l2_ctl = format!(
+            "v4l2-ctl --set-fmt-video=width={WIDTH},height={HEIGHT},pixelformat={} \
+             --set-parm={FPS} --stream-user=4 --stream-count={FRAMES} --stream-to={FILE}",
+            layout.format.name(),
+        );
+        for client in [
+            Run::new(v4l2_ctl.split_whitespace()),
+            gstreamer(&layout, FPS, IoMode::Userptr, FRAMES, FILE).unwrap(),
+            gstreamer(&layout, FPS, IoMode::Mmap, FRAMES, FILE).unwrap(),
+            ffmpeg(&layout, FPS, FRAMES, FILE).unwrap(),
+        ] {
+            let (_, frames) = studio.capture(client, &layout, FRAMES);
+            are_of(film, &frames);
+        }
+    }
+    studio.close();
+}
+
+/// FFmpeg on the host, ended with the test.
+struct Pipeline(Child);
+
+impl Drop for Pipeline {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+/// FFmpeg of the clients' image, run on the host, that makes a moving test
+/// picture, of so many frames, in `form`.
+fn host_ffmpeg(frames: usize, form: &str, to: &str) -> Command {
+    let clients = clients::ensure(&Progress::silent()).unwrap();
+    let mut command = clients.tree.command("/usr/bin/ffmpeg").unwrap();
+    let picture = format!("testsrc2=size={WIDTH}x{HEIGHT}:rate={FPS}");
+    command
+        .args(["-hide_banner", "-nostdin", "-loglevel", "error"])
+        .args(["-f", "lavfi", "-i", &picture])
+        .args(["-frames:v", &frames.to_string(), "-pix_fmt", "yuv420p"])
+        .args(["-f", form, "-y", to])
+        .stdin(Stdio::null());
+    command
+}
+
+/// `ffmpeg ... | pinhole device --source y4m:-`.
+#[test]
+#[ignore = "boots a guest"]
+fn what_ffmpeg_pipes_into_the_card_on_the_host_is_what_the_guest_captures() {
+    let folder = tempfile::tempdir().unwrap();
+    let film = known(&folder.path().join("film"));
+    let mut ffmpeg_on_host = host_ffmpeg(LENGTH, "yuv4mpegpipe", "pipe:1");
+    // It is told in the end that nobody reads any more, and says so.
+    ffmpeg_on_host.stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut pipeline = Pipeline(ffmpeg_on_host.spawn().unwrap());
+    let pipe: OwnedFd = pipeline.0.stdout.take().unwrap().into();
+    let studio = Studio::open(TestbedSpec {
+        source: Some("y4m:-".into()),
+        card_input: Some(Arc::new(pipe)),
+        ..TestbedSpec::default()
+    });
+    // A pipe goes on where it was: two clients see two parts of it.
+    let yu12 = layout(PixelFormat::Yu12);
+    let userptr = gstreamer(&yu12, FPS, IoMode::Userptr, FRAMES, FILE).unwrap();
+    let (answer, mut frames) = studio.capture(userptr, &yu12, FRAMES);
+    were_pinned(&answer, &yu12);
+    let second = ffmpeg(&yu12, FPS, FRAMES, FILE).unwrap();
+    frames.extend(studio.capture(second, &yu12, FRAMES).1);
+    are_of(&film, &frames);
+    studio.close();
+}
+
+/// The frames that FFmpeg pipes, as it writes them to a file.
+fn known(path: &Path) -> Vec<Vec<u8>> {
+    let status = host_ffmpeg(LENGTH, "rawvideo", path.to_str().unwrap()).status();
+    assert!(status.unwrap().success());
+    let sizeimage = layout(PixelFormat::Yu12).sizeimage as usize;
+    let film = fs::read(path).unwrap();
+    assert_eq!(film.len(), LENGTH * sizeimage);
+    film.chunks(sizeimage).map(<[u8]>::to_vec).collect()
+}

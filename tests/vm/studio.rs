@@ -1,0 +1,90 @@
+//! A guest with the clients, and a way for what they capture to come out.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::PathBuf;
+
+use pinhole::agent::protocol::{Run, RunAnswer, Sync};
+use pinhole::rig::testbed::TestbedSpec;
+use pinhole::source::Layout;
+
+use crate::bed::{Bed, LIMIT};
+
+/// Where a client leaves its frames, and where they go from there.
+pub const FILE: &str = "/tmp/frames";
+const DISK: &str = "/dev/vda";
+
+/// Room for the frames of one capture.
+const ROOM: u64 = 64 << 20;
+
+/// Pages that are pinned.
+const PINNED: &str = "nr_foll_pin_acquired-nr_foll_pin_released";
+
+/// A guest with the clients, and a disk that takes frames out of it.
+pub struct Studio {
+    pub bed: Bed,
+    frames: PathBuf,
+    _folder: tempfile::TempDir,
+}
+
+impl Studio {
+    /// Boots a guest as `spec` says.
+    pub fn open(spec: TestbedSpec) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let frames = folder.path().join("frames");
+        File::create(&frames).unwrap().set_len(ROOM).unwrap();
+        let bed = Bed::start(TestbedSpec {
+            disks: vec![frames.clone()],
+            clients: true,
+            ..spec
+        });
+        Self {
+            bed,
+            frames,
+            _folder: folder,
+        }
+    }
+
+    /// Runs a client to its end, which must leave `count` frames of `layout` in
+    /// [`FILE`]; returns these, too.
+    pub fn capture(&self, client: Run, layout: &Layout, count: u32) -> (RunAnswer, Vec<Vec<u8>>) {
+        let line = client.argv.join(" ");
+        let client = Run {
+            timeout_ms: Some(LIMIT.as_millis() as u64),
+            watch: vec![PINNED.into()],
+            ..client
+        };
+        let agent = self.bed.testbed.machine.agent();
+        let answer = agent.call(client, 2 * LIMIT).unwrap();
+        let said = format!("{}{}", answer.stdout, answer.stderr);
+        assert!(answer.status.success(), "{line}: {}\n{said}", answer.status);
+
+        let size = self.bed.must(&format!("stat -c %s {FILE}"));
+        let expected = u64::from(layout.sizeimage) * u64::from(count);
+        assert_eq!(size.trim(), expected.to_string(), "{line}\n{said}");
+        self.bed.must(&format!("cat {FILE} > {DISK}; rm {FILE}"));
+        agent.call(Sync {}, LIMIT).unwrap();
+        let mut file = File::open(&self.frames).unwrap();
+        let frame = |_| {
+            let mut content = vec![0; layout.sizeimage as usize];
+            file.read_exact(&mut content).unwrap();
+            content
+        };
+        (answer, (0..count).map(frame).collect())
+    }
+
+    /// Ends the guest, in which nothing may be broken.
+    pub fn close(self) {
+        self.bed.no_splats();
+        self.bed.testbed.finish().unwrap();
+    }
+}
+
+/// Pages were pinned while the client ran, all of a buffer's at least, and are
+/// not any more.
+pub fn were_pinned(answer: &RunAnswer, layout: &Layout) {
+    let pins = answer.watch[PINNED];
+    let pages = u64::from(layout.sizeimage) / 4096;
+    assert!(pins.max >= pins.first + pages, "{pins:?}");
+    assert_eq!(pins.last, pins.first, "{pins:?}");
+}
