@@ -3,6 +3,9 @@
 use zerocopy::little_endian::{I64, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+/// V4L2_MEMORY_MMAP: the device allocates the memory, and the application maps
+/// it.
+pub const MEMORY_MMAP: u32 = 1;
 /// V4L2_MEMORY_USERPTR, which virtio-media calls SHARED_PAGES: the driver
 /// gives the memory as a list of scatter entries.
 pub const MEMORY_USERPTR: u32 = 2;

@@ -5,6 +5,18 @@ table! {
     Kind:
     AnonTouched = "anon-touched", "anonymous memory that was written to";
     AnonUntouched = "anon-untouched", "anonymous memory that was read but never written to: the zero page";
+    AnonForked = "anon-forked", "anonymous memory that a child shares until one of the two writes";
+    Thp = "thp", "a transparent huge page, from its first byte to its last";
+    ThpPart = "thp-part", "part of a transparent huge page";
+    Hugetlb = "hugetlb", "pages of hugetlb, across the border of two";
+    Stack = "stack", "the main thread's stack";
+    Heap = "heap", "the heap of brk(2)";
+    MemfdShared = "memfd-shared", "a shared mapping of a memfd";
+    MemfdHugetlb = "memfd-hugetlb", "a shared mapping of a memfd of huge pages, across the border of two";
+    TmpfsShared = "tmpfs-shared", "a shared mapping of a file on a tmpfs";
+    TmpfsPrivate = "tmpfs-private", "a private mapping of a file on a tmpfs, read but never written to";
+    Ext4Shared = "ext4-shared", "a shared mapping of a file on an ext4";
+    Ext4Private = "ext4-private", "a private mapping of a file on an ext4, read but never written to";
     Mlocked = "mlocked", "anonymous memory locked by mlock(2)";
     ReadOnly = "read-only", "anonymous memory made read-only after it was written to";
     ProtNone = "prot-none", "memory mapped without any access";
@@ -12,7 +24,18 @@ table! {
     Hole = "hole", "anonymous memory with a page in the middle unmapped";
     TwoMappings = "two-mappings", "two anonymous mappings, one right after the other";
     TwoKinds = "two-kinds", "an anonymous mapping with a shared one of a memfd right after it";
-    MemfdShared = "memfd-shared", "a shared mapping of a memfd";
+    Ksm = "ksm", "anonymous pages that were alike and were merged into one by KSM";
+    Swapped = "swapped", "anonymous memory that was swapped out, to zram";
+    UffdMissing = "uffd-missing", "anonymous memory that is missing until another thread fills it by userfaultfd(2)";
+    UffdWp = "uffd-wp", "anonymous memory that is write-protected until another thread lifts it by userfaultfd(2)";
+    Secretmem = "secretmem", "memory of memfd_secret(2), which the kernel itself cannot reach";
+    Vb2Mmap = "vb2-mmap", "a buffer of another capture device, vivid, mapped by mmap(2)";
+    Udmabuf = "udmabuf", "pages of a memfd, mapped through a dma-buf made of them by udmabuf";
+    PciBar = "pci-bar", "registers of a PCI device, mapped through sysfs (VM_PFNMAP)";
+    Ivshmem = "ivshmem", "memory on a PCI device, ivshmem, mapped through sysfs (VM_PFNMAP)";
+    DeviceDax = "device-dax", "persistent memory mapped through its own device (device DAX)";
+    FsDax = "fs-dax", "a shared mapping of a file on an ext4 with direct access to persistent memory";
+    GuardRegion = "guard-region", "anonymous memory with a guard region in its middle (MADV_GUARD_INSTALL)";
     Null = "null", "the address 0, where nothing is mapped";
     KernelAddress = "kernel-address", "an address of the kernel's half of the address space";
     AddressSpaceEnd = "address-space-end", "memory that runs over the end of the process's address space";
@@ -22,6 +45,9 @@ table! {
 impl Kind {
     /// Bytes of a frame that suits it, more or less.
     pub const fn length(self) -> usize {
-        64 << 10
+        match self {
+            Self::Thp => 2 << 20,
+            _ => 64 << 10,
+        }
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use pinhole::agent::cell::FrameSize;
 use pinhole::wire::Ioctl;
-use pinhole::wire::buffer::{Buffer, MEMORY_USERPTR, RequestBuffers};
+use pinhole::wire::buffer::{Buffer, MEMORY_MMAP, MEMORY_USERPTR, RequestBuffers};
 use pinhole::wire::format::{BUF_TYPE_VIDEO_CAPTURE, FIELD_NONE, Format, PixFormat};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use zerocopy::little_endian::U32;
@@ -65,6 +65,13 @@ impl Device {
         };
         self.ioctl(Ioctl::ReqBufs.request(), &mut request)?;
         Ok(request.count.get())
+    }
+
+    /// Where in the device a buffer of V4L2_MEMORY_MMAP is to be mapped from.
+    pub fn mmap_offset(&self, index: u32) -> io::Result<usize> {
+        let mut buffer = buffer(index, MEMORY_MMAP);
+        self.ioctl(Ioctl::QueryBuf.request(), &mut buffer)?;
+        Ok(buffer.m.get() as u32 as usize)
     }
 
     /// Queues memory as a buffer.

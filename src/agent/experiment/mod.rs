@@ -9,13 +9,17 @@
 //! |---|---|
 //! | [`child`] | the experiment's own process: from the layout to the last look |
 //! | [`memory`] | laying out memory of every kind |
+//! | [`ground`] | what some memory needs of the guest |
 //! | [`device`] | the capture device |
+//! | [`fork`] | a child that shares the memory |
 //! | [`pages`] | page frames and counters |
 //! | [`span`] | ranges of addresses, and the system calls on them |
 //! | [`scribe`] | what is told to the agent |
 
 pub mod child;
 mod device;
+mod fork;
+mod ground;
 mod memory;
 mod pages;
 mod scribe;

@@ -1,8 +1,14 @@
 //! Laying out memory of every kind.
 
 mod anonymous;
+mod devices;
+mod faults;
+mod files;
+mod huge;
 mod nowhere;
+mod process;
 
+use std::any::Any;
 use std::io;
 
 use pinhole::agent::cell::evidence::{CanarySeen, CanaryState, Place};
@@ -41,6 +47,8 @@ pub struct Layout {
     pub buffer: Span,
     /// What is around it and belongs to the experiment.
     canaries: Vec<Canary>,
+    /// What must stay alive for the memory to be what it is.
+    keep: Vec<Box<dyn Any>>,
 }
 
 /// Bytes that nobody may write to.
@@ -57,6 +65,7 @@ impl Layout {
         Self {
             buffer,
             canaries: Vec::new(),
+            keep: Vec::new(),
         }
     }
 
@@ -74,13 +83,29 @@ impl Layout {
         Self {
             buffer,
             canaries: vec![canary(Place::Before, before), canary(Place::After, after)],
+            keep: Vec::new(),
         }
     }
 
+    /// Keeps something alive as long as the memory.
+    fn keeping(mut self, what: impl Any) -> Self {
+        self.keep.push(Box::new(what));
+        self
+    }
+
     /// Notes what the canaries are, before the device knows of the buffer.
-    pub fn note_canaries(&mut self, hands: &Hands) {
+    fn note_canaries(&mut self, hands: &Hands) {
         for canary in &mut self.canaries {
-            canary.bytes = hands.read(canary.span).ok();
+            if canary.bytes.is_none() {
+                canary.bytes = hands.read(canary.span).ok();
+            }
+        }
+    }
+
+    /// Says what the canaries are, where they cannot be read without harm.
+    fn expect_canaries(&mut self, bytes: impl Fn(Span) -> Vec<u8>) {
+        for canary in &mut self.canaries {
+            canary.bytes = Some(bytes(canary.span));
         }
     }
 
@@ -120,6 +145,18 @@ pub fn lay_out(kind: Kind, want: Want, hands: &Hands) -> Result<Layout, Stop> {
     let mut layout = match kind {
         Kind::AnonTouched => anonymous::touched(want, hands),
         Kind::AnonUntouched => anonymous::untouched(want, hands),
+        Kind::AnonForked => process::forked(want, hands),
+        Kind::Thp => huge::whole(want, hands),
+        Kind::ThpPart => huge::part(want, hands),
+        Kind::Hugetlb => huge::hugetlb(want, hands),
+        Kind::Stack => process::stack(want, hands),
+        Kind::Heap => process::heap(want, hands),
+        Kind::MemfdShared => anonymous::memfd(want, hands),
+        Kind::MemfdHugetlb => huge::memfd(want, hands),
+        Kind::TmpfsShared => files::tmpfs_shared(want, hands),
+        Kind::TmpfsPrivate => files::tmpfs_private(want, hands),
+        Kind::Ext4Shared => files::ext4_shared(want, hands),
+        Kind::Ext4Private => files::ext4_private(want, hands),
         Kind::Mlocked => anonymous::locked(want, hands),
         Kind::ReadOnly => anonymous::read_only(want, hands),
         Kind::ProtNone => anonymous::prot_none(want),
@@ -127,7 +164,18 @@ pub fn lay_out(kind: Kind, want: Want, hands: &Hands) -> Result<Layout, Stop> {
         Kind::Hole => anonymous::hole(want, hands),
         Kind::TwoMappings => anonymous::two_mappings(want, hands),
         Kind::TwoKinds => anonymous::two_kinds(want, hands),
-        Kind::MemfdShared => anonymous::memfd(want, hands),
+        Kind::Ksm => faults::merged(want, hands),
+        Kind::Swapped => faults::swapped(want, hands),
+        Kind::UffdMissing => faults::missing(want, hands),
+        Kind::UffdWp => faults::write_protected(want, hands),
+        Kind::Secretmem => devices::secret(want, hands),
+        Kind::Vb2Mmap => devices::vivid(want, hands),
+        Kind::Udmabuf => devices::udmabuf(want, hands),
+        Kind::PciBar => devices::pci_bar(want),
+        Kind::Ivshmem => devices::ivshmem(want, hands),
+        Kind::DeviceDax => devices::dax(want, hands),
+        Kind::FsDax => files::dax(want, hands),
+        Kind::GuardRegion => faults::guarded(want, hands),
         Kind::Null => nowhere::null(want),
         Kind::KernelAddress => nowhere::kernel(want),
         Kind::AddressSpaceEnd => nowhere::end(want, hands),
@@ -170,6 +218,11 @@ mod tests {
         for kind in [
             Kind::AnonTouched,
             Kind::AnonUntouched,
+            Kind::AnonForked,
+            Kind::Stack,
+            Kind::Heap,
+            Kind::TmpfsShared,
+            Kind::TmpfsPrivate,
             Kind::Mlocked,
             Kind::TwoMappings,
             Kind::TwoKinds,
