@@ -11,6 +11,7 @@
 
 pub mod application;
 pub mod capture;
+pub mod cell_guest;
 pub mod clients;
 pub mod compliance;
 pub mod data;

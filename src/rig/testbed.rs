@@ -1,5 +1,6 @@
 //! The card, and a guest that has it: started together, ended together.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -80,6 +81,8 @@ pub struct TestbedSpec {
     pub disks: Vec<PathBuf>,
     /// Give the guest real applications ([`clients`]).
     pub clients: bool,
+    /// More arguments for QEMU.
+    pub qemu_arguments: Vec<OsString>,
 }
 
 /// Why there is no testbed.
@@ -220,7 +223,7 @@ impl Testbed {
             memory_mib: spec.ram_mib.unwrap_or(defaults.memory_mib),
             vhost_user: vec![card_device(&qemu, socket)],
             disks: disks(&spec.disks, clients.as_ref()),
-            ..defaults
+            extra: spec.qemu_arguments.clone(),
         };
         let accelerator = hardware.accelerator;
         let started = SystemTime::now();

@@ -7,6 +7,7 @@
 
 mod bed;
 mod capture;
+mod cells;
 mod clients;
 mod compliance;
 mod distrust;

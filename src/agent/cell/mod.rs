@@ -116,7 +116,7 @@ pub struct Cell {
 
 impl Cell {
     /// A cell without hazard on /dev/video0, at the start of a page, whose
-    /// frame is whole pages, with ten seconds to run in.
+    /// frame is whole pages, with half a minute to run in.
     pub fn new(kind: Kind) -> Self {
         Self {
             kind,
@@ -125,7 +125,7 @@ impl Cell {
             hazard: Hazard::None,
             point: Point::BeforeDma,
             device: "/dev/video0".into(),
-            limit_ms: 10_000,
+            limit_ms: 30_000,
         }
     }
 }

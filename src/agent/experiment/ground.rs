@@ -14,9 +14,7 @@ use super::Stop;
 use super::span::check;
 use crate::modules;
 
-/// Serial number of the disk that holds an ext4.
-const EXT4_SERIAL: &str = "ext4";
-/// Where it is mounted.
+/// Where the ext4 of a disk is mounted.
 const EXT4: &str = "/run/experiment/ext4";
 /// Where the ext4 with direct access is mounted.
 const DAX: &str = "/run/experiment/dax";
@@ -79,7 +77,6 @@ fn swap_header() -> Vec<u8> {
 pub fn ext4() -> Result<&'static Path, Stop> {
     let dir = Path::new(EXT4);
     if !mounted(EXT4)? {
-        module("ext4", "")?;
         mount_ext4(&disk()?, dir, c"")?;
     }
     Ok(dir)
@@ -89,7 +86,6 @@ pub fn ext4() -> Result<&'static Path, Stop> {
 pub fn dax() -> Result<&'static Path, Stop> {
     let dir = Path::new(DAX);
     if !mounted(DAX)? {
-        module("ext4", "")?;
         pmem()?;
         copy(&disk()?, PMEM)?;
         mount_ext4(PMEM, dir, c"dax")?;
@@ -138,21 +134,30 @@ fn pmem() -> Result<(), Stop> {
     }
 }
 
-/// The disk with the ext4.
+/// The disk that holds an ext4.
 fn disk() -> Result<String, Stop> {
     for entry in fs::read_dir("/sys/block")? {
-        let entry = entry?;
-        let serial = fs::read_to_string(entry.path().join("serial")).unwrap_or_default();
-        if serial.trim() == EXT4_SERIAL {
-            return Ok(format!("/dev/{}", entry.file_name().display()));
+        let name = entry?.file_name().display().to_string();
+        let path = format!("/dev/{name}");
+        if name.starts_with("vd") && holds_ext4(&path)? {
+            return Ok(path);
         }
     }
-    Err(Stop::Impossible(format!(
-        "there is no disk with the serial number {EXT4_SERIAL}"
-    )))
+    Err(Stop::Impossible("no disk holds an ext4".into()))
+}
+
+/// Looks for the magic number of its superblock.
+fn holds_ext4(path: &str) -> io::Result<bool> {
+    let mut magic = [0; 2];
+    let count = File::open(path)?.read_at(&mut magic, 1024 + 56)?;
+    Ok(count == 2 && u16::from_le_bytes(magic) == 0xef53)
 }
 
 fn mount_ext4(device: &str, dir: &Path, options: &std::ffi::CStr) -> Result<(), Stop> {
+    module("ext4", "")?;
+    // Not a module of its own on every kernel; where it is missing the mount
+    // says so.
+    let _ = module("crc32c_generic", "");
     fs::create_dir_all(dir)?;
     mount(device, dir, "ext4", MountFlags::empty(), options)
         .map_err(|error| Stop::Impossible(format!("mount the ext4 on {device}: {error}")))
