@@ -3,15 +3,17 @@
 use std::path::PathBuf;
 
 use clap::Subcommand;
-use comfy_table::{Table, presets};
 
 use super::SUCCESS;
-use crate::card::statistics::Snapshot;
+use crate::card::controls::Value;
+use crate::control::protocol::Setting;
 use crate::control::{Answer, Client, Request, metrics};
+use crate::report;
 
 /// Watch and control a running card.
 ///
-/// The card must have been started with `--control PATH`.
+/// The card must have been started with `--control PATH`. Names of controls
+/// are those that `v4l2-ctl` prints in the guest.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The card's control socket.
@@ -28,22 +30,100 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// List the controls, what they take and their values.
+    List,
+    /// Show the values of controls.
+    Get {
+        /// The controls.
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
+    },
+    /// Set controls, in this order. Those before one that cannot be set are
+    /// set.
+    Set {
+        /// A control and a number, the name of a menu's item, or text.
+        #[arg(required = true, value_name = "NAME=VALUE", value_parser = setting)]
+        controls: Vec<Setting>,
+    },
+    /// Show the inputs, or select one, while no guest streams.
+    Input {
+        /// The input to select.
+        #[arg(value_name = "N")]
+        input: Option<u32>,
+    },
+    /// Plug another source into the selected input.
+    Source {
+        /// A pattern or a file, as `pinhole device --source` takes it. The
+        /// file must be one that the card was allowed with --allow-path.
+        #[arg(value_name = "SPEC")]
+        spec: String,
+    },
+    /// Make an error happen: a control of the class "Error Injection".
+    Inject {
+        /// The control, and how often or for how long; 1 without it.
+        #[arg(value_name = "NAME[=N]", value_parser = injection)]
+        what: Injection,
+    },
     /// Show what the card has counted, and how it stands now.
     Stats,
     /// Print the statistics in the text format of Prometheus.
     Metrics,
 }
 
+#[derive(Debug, Clone)]
+struct Injection {
+    name: String,
+    count: Option<i64>,
+}
+
+fn setting(text: &str) -> Result<Setting, String> {
+    let (name, value) = text
+        .split_once('=')
+        .ok_or("say NAME=VALUE, such as gain=20")?;
+    Ok(Setting {
+        name: name.to_owned(),
+        value: Value::Text(value.to_owned()),
+    })
+}
+
+fn injection(text: &str) -> Result<Injection, String> {
+    let (name, count) = match text.split_once('=') {
+        Some((name, count)) => {
+            let count = count.parse();
+            (name, Some(count.map_err(|_| "say NAME or NAME=NUMBER")?))
+        }
+        None => (text, None),
+    };
+    Ok(Injection {
+        name: name.to_owned(),
+        count,
+    })
+}
+
 /// Runs the subcommand.
 pub fn run(args: Args) -> anyhow::Result<u8> {
     let request = match &args.command {
+        Command::List => Request::Get { names: Vec::new() },
+        Command::Get { names } => Request::Get {
+            names: names.clone(),
+        },
+        Command::Set { controls } => Request::Set {
+            controls: controls.clone(),
+        },
+        Command::Input { input: None } => Request::Inputs {},
+        Command::Input { input: Some(input) } => Request::Select { input: *input },
+        Command::Source { spec } => Request::Source { spec: spec.clone() },
+        Command::Inject { what } => Request::Inject {
+            name: what.name.clone(),
+            count: what.count,
+        },
         Command::Stats | Command::Metrics => Request::Statistics {},
     };
     let answer = Client::connect(&args.control)?.request(&request)?;
     if args.json {
         println!("{}", serde_json::to_string_pretty(&answer)?);
     } else {
-        print!("{}", text(&args.command, &answer));
+        println!("{}", text(&args.command, &answer).trim_end());
     }
     Ok(SUCCESS)
 }
@@ -52,102 +132,31 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
 fn text(command: &Command, answer: &Answer) -> String {
     match (command, answer) {
         (Command::Metrics, Answer::Statistics(statistics)) => metrics::prometheus(statistics),
-        (_, Answer::Statistics(statistics)) => stats(statistics) + "\n",
-        (_, Answer::Error(cause)) => format!("{cause}\n"),
+        (_, Answer::Statistics(statistics)) => report::statistics::stats(statistics),
+        (Command::List, Answer::Controls(controls)) => report::controls::controls(controls),
+        (_, Answer::Controls(controls)) => report::controls::values(controls),
+        (_, Answer::Inputs(inputs)) => report::controls::inputs(inputs),
+        (_, Answer::Error(cause)) => cause.clone(),
     }
-}
-
-fn stats(statistics: &Snapshot) -> String {
-    let Snapshot {
-        frames,
-        dropped,
-        errors,
-        bytes,
-        segments,
-        most_segments,
-        dma,
-        queued,
-        events_pending,
-        sessions,
-        streaming,
-        format,
-        width,
-        height,
-        fps,
-    } = statistics;
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    let mut row = |name: &str, value: String| {
-        table.add_row([name.to_owned(), value]);
-    };
-    let state = if *streaming { "on" } else { "off" };
-    row(
-        "stream",
-        format!("{state}, {width}x{height} {format}, {fps:.2} fps"),
-    );
-    row("sessions", sessions.to_string());
-    row(
-        "queue",
-        format!("{queued} buffers, {events_pending} events not taken"),
-    );
-    row(
-        "frames",
-        format!("{frames}, {dropped} dropped, {errors} in error"),
-    );
-    row(
-        "dma",
-        format!(
-            "{:.1} MB in {segments} segments, up to {most_segments} a frame",
-            *bytes as f64 / 1e6
-        ),
-    );
-    let count = dma.count();
-    if count > 0 {
-        let mean = dma.sum_us as f64 / count as f64;
-        row("time a frame", format!("{mean:.0} us on average"));
-        let bounded = dma.buckets.iter().map(|bucket| {
-            let bound = format!("up to {} us", bucket.up_to_us);
-            (bound, bucket.count)
-        });
-        for (bound, count) in bounded.chain([("longer".to_owned(), dma.longer)]) {
-            if count > 0 {
-                row("", format!("{bound}: {count}"));
-            }
-        }
-    }
-    table.trim_fmt()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::card::statistics::{Bucket, DmaTimes};
 
     #[test]
-    fn a_person_sees_only_the_buckets_that_hold_something() {
-        let text = stats(&Snapshot {
-            frames: 3,
-            dropped: 1,
-            streaming: true,
-            format: "NV12".into(),
-            dma: DmaTimes {
-                buckets: [(16, 0), (32, 2)]
-                    .map(|(up_to_us, count)| Bucket { up_to_us, count })
-                    .to_vec(),
-                longer: 1,
-                sum_us: 300,
-            },
-            ..Snapshot::default()
-        });
-        for part in [
-            "3, 1 dropped",
-            "on, 0x0 NV12",
-            "100 us",
-            "up to 32 us: 2",
-            "longer: 1",
-        ] {
-            assert!(text.contains(part), "{part} in {text}");
-        }
-        assert!(!text.contains("16 us"), "{text}");
+    fn what_is_set_is_named_before_the_first_equals_sign() {
+        let read = setting("text=a=b").unwrap();
+        assert_eq!(read.name, "text");
+        assert_eq!(read.value, Value::Text("a=b".into()));
+        assert!(setting("gain").is_err());
+    }
+
+    #[test]
+    fn an_injection_may_have_a_number() {
+        let read = |text| injection(text).map(|read| (read.name, read.count));
+        assert_eq!(read("stall=20"), Ok(("stall".into(), Some(20))));
+        assert_eq!(read("kill_session"), Ok(("kill_session".into(), None)));
+        assert!(read("stall=x").is_err());
     }
 }

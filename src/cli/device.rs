@@ -151,8 +151,8 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
     let control = control.transpose()?;
     let front = front.open()?;
     // Everything that was to be opened or bound is, and nobody can connect yet;
-    // what the source finds in a
-    // file is not to be trusted any more than what the guest says.
+    // what a source finds in a file is not to be trusted any more than what the
+    // guest says.
     let in_force = enter_sandbox(&args)?;
     let camera = Camera::new(open_inputs(&args.source)?);
     let rate = match args.rate {
@@ -246,7 +246,7 @@ fn enter_sandbox(args: &Args) -> anyhow::Result<String> {
     }
     let sockets = [&args.socket_path, &args.control].into_iter().flatten();
     let mut readable = args.allow_path.clone();
-    let files = args.source.iter().filter_map(|source| file_of(source));
+    let files = args.source.iter().filter_map(|spec| source::file_of(spec));
     readable.extend(files.filter(|path| path.exists()));
     let sandbox = Sandbox {
         readable,
@@ -256,21 +256,6 @@ fn enter_sandbox(args: &Args) -> anyhow::Result<String> {
         .enter()
         .context("cannot enter the sandbox (--sandbox none does without it)")?;
     Ok(in_force.to_string())
-}
-
-/// The file that a source is read from, if it is: what is between the colon
-/// and the first comma that is not doubled.
-fn file_of(source: &str) -> Option<PathBuf> {
-    let (_, text) = source.split_once(':')?;
-    let end = |text: &str| text.find(',').unwrap_or(text.len());
-    let mut path = text[..end(text)].to_owned();
-    let mut rest = &text[end(text)..];
-    while let Some(after) = rest.strip_prefix(",,") {
-        path.push(',');
-        path.push_str(&after[..end(after)]);
-        rest = &after[end(after)..];
-    }
-    Some(path.into())
 }
 
 /// The folder that a name is in.
@@ -292,25 +277,8 @@ fn open_inputs(specs: &[String]) -> anyhow::Result<Vec<Input>> {
         let other = pattern::NAMES.get(usize::from(first));
         specs.push(format!("pattern:{}", other.unwrap_or(&pattern::NAMES[0])));
     }
-    let open = |spec: &String| {
-        anyhow::Ok(Input {
-            name: input_name(spec),
-            source: source::open(spec)?,
-        })
-    };
-    specs.iter().map(open).collect()
-}
-
-/// What an input is called: its source, of a file without folders and options.
-fn input_name(spec: &str) -> String {
-    let Some((kind, _)) = spec.split_once(':') else {
-        return spec.into();
-    };
-    let file = file_of(spec).unwrap_or_default();
-    match file.file_name() {
-        Some(name) => format!("{kind}:{}", name.to_string_lossy()),
-        None => spec.into(),
-    }
+    let inputs = specs.iter().map(|spec| source::open_input(spec));
+    Ok(inputs.collect::<Result<_, _>>()?)
 }
 
 fn open_witness(path: &Path) -> std::io::Result<Box<dyn Write + Send>> {
@@ -327,32 +295,6 @@ fn open_witness(path: &Path) -> std::io::Result<Box<dyn Write + Send>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_file_of_a_source_is_found_among_its_options() {
-        for (source, file) in [
-            ("pattern", None),
-            ("y4m:a.y4m", Some("a.y4m")),
-            ("y4m:/x/a,loop", Some("/x/a")),
-            ("raw:a,,b,,,size=1x1", Some("a,b,")),
-            ("raw:,,", Some(",")),
-        ] {
-            assert_eq!(file_of(source), file.map(PathBuf::from), "{source}");
-        }
-    }
-
-    #[test]
-    fn an_input_is_called_after_its_source() {
-        for (source, name) in [
-            ("pattern", "pattern"),
-            ("pattern:bars", "pattern:bars"),
-            ("y4m:/a/b c.y4m,loop", "y4m:b c.y4m"),
-            ("y4m:-", "y4m:-"),
-            ("y4m:/", "y4m:/"),
-        ] {
-            assert_eq!(input_name(source), name);
-        }
-    }
 
     #[test]
     fn there_are_two_inputs_at_least() {

@@ -1,6 +1,8 @@
 //! Results for people and machines.
 
 pub mod compliance;
+pub mod controls;
 pub mod folder;
 pub mod picture;
+pub mod statistics;
 pub mod table;

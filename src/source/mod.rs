@@ -13,6 +13,7 @@ mod finish;
 pub mod format;
 mod jpeg;
 pub mod layout;
+pub mod name;
 pub mod pattern;
 pub mod raster;
 pub mod settings;
@@ -23,6 +24,7 @@ pub use camera::{Camera, Input};
 pub use film::{Film, FilmError};
 pub use format::PixelFormat;
 pub use layout::{Layout, MemoryPlane};
+pub use name::file_of;
 pub use pattern::Pattern;
 pub use settings::Settings;
 
@@ -158,6 +160,18 @@ pub fn open(spec: &str) -> Result<Box<dyn Source>, SourceError> {
         }
         _ => Err(SourceError::UnknownKind(kind.to_owned())),
     }
+}
+
+/// Opens the source that `spec` names as an input that is called after it.
+///
+/// # Errors
+///
+/// As [`open`].
+pub fn open_input(spec: &str) -> Result<Input, SourceError> {
+    Ok(Input {
+        name: name::input_name(spec),
+        source: open(spec)?,
+    })
 }
 
 #[cfg(test)]

@@ -51,6 +51,11 @@ pub const KINDS: &[(&str, &str)] = &[
     ("raw", "raw:FILE,format=NV12,size=640x480,fps=30"),
 ];
 
+/// The path in what comes after a kind and a colon; `-` is standard input.
+pub fn path_of(text: &str) -> String {
+    spec::split_path(text).0
+}
+
 /// The widest and the highest picture that is read, in pixels.
 pub const MAX_SIDE: u32 = 8192;
 

@@ -141,7 +141,7 @@ impl Spec {
 }
 
 /// The path, and the options if there are any.
-fn split_path(text: &str) -> (String, Option<&str>) {
+pub fn split_path(text: &str) -> (String, Option<&str>) {
     let mut path = String::new();
     let mut rest = text;
     while let Some((before, after)) = rest.split_once(',') {

@@ -1,6 +1,7 @@
 //! The control socket: what it tells, and how it comes and goes.
 
 mod hostile;
+mod settings;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
