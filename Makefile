@@ -64,6 +64,11 @@ test: guests ## Run everything: units, protocol tests, and the tests that boot g
 	cargo test --release --locked
 	cargo test --release --locked --test vm -- --ignored --test-threads=1
 
+.PHONY: frame-vector-doc
+frame-vector-doc: guests ## Ask all kernels about frame vectors, and write docs/frame-vector.md
+	$(PINHOLE) frame-vector --markdown >docs/frame-vector.md.new
+	mv docs/frame-vector.md.new docs/frame-vector.md
+
 .PHONY: lint
 lint: setup ## Check formatting, and run clippy with every warning an error
 	cargo fmt --check
@@ -88,5 +93,5 @@ clean: ## Remove what was built here (the cache of guests stays: `pinhole guest 
 help: ## Show this help
 	@awk 'BEGIN { FS = ":.*## " } \
 	  /^##@/ { printf "\n%s\n", substr($$0, 5) } \
-	  /^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	  /^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@printf '\nPINHOLE_MIRROR=URL overrides the Debian mirror that the guests are built from.\n'

@@ -110,6 +110,46 @@ static inline int pinhole_get_vaddr_frames(unsigned long start, unsigned int nr,
 #endif
 }
 
+/* --- pages -------------------------------------------------------------- */
+
+/**
+ * pinhole_page_maybe_pinned() - whether a page may be pinned for DMA
+ * @page: page
+ *
+ * It is asked of the folio since 5.18, and only of it since 6.12.
+ *
+ * Context: Any.
+ * Return: Whether it may be.
+ */
+static inline bool pinhole_page_maybe_pinned(struct page *page)
+{
+#if PINHOLE_KERNEL(5, 18)
+	return folio_maybe_dma_pinned(page_folio(page));
+#else
+	return page_maybe_dma_pinned(page);
+#endif
+}
+
+/**
+ * pinhole_vm_flags_set() - set flags of a mapping that is being made
+ * @vma: mapping
+ * @flags: VM_* to set
+ *
+ * The flags are written to by a function since 6.3.
+ *
+ * Context: Process context, under the mmap lock for writing.
+ * Return: Nothing.
+ */
+static inline void pinhole_vm_flags_set(struct vm_area_struct *vma,
+					unsigned long flags)
+{
+#if PINHOLE_KERNEL(6, 3)
+	vm_flags_set(vma, flags);
+#else
+	vma->vm_flags |= flags;
+#endif
+}
+
 /* --- videobuf2 ---------------------------------------------------------- */
 
 /* The queue's lock is dropped by videobuf2 itself since 6.13. */

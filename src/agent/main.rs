@@ -15,6 +15,7 @@ mod init;
 mod kmsg;
 mod modules;
 mod port;
+mod probe;
 mod run;
 mod server;
 mod watch;

@@ -5,4 +5,5 @@
 //! cannot drift apart.
 
 pub mod cell;
+pub mod frame_vector;
 pub mod protocol;

@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::cell::{Cell, CellAnswer};
+use super::frame_vector::{FrameVector, FrameVectorAnswer};
 
 /// Name of the virtio-serial port that carries the protocol.
 pub const PORT_NAME: &str = "pinhole.agent";
@@ -53,6 +54,7 @@ pub enum Command {
     Modules(Modules),
     Log(Log),
     Cell(Cell),
+    FrameVector(FrameVector),
     Sync(Sync),
     PowerOff(PowerOff),
 }
@@ -88,6 +90,7 @@ calls! {
     Modules -> Vec<Module>,
     Log -> LogAnswer,
     Cell -> CellAnswer,
+    FrameVector -> FrameVectorAnswer,
     Sync -> (),
     PowerOff -> (),
 }

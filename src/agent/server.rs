@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::children::Children;
 use crate::failure::Failure;
-use crate::{console, experiment, files, kmsg, modules, run};
+use crate::{console, experiment, files, kmsg, modules, probe, run};
 
 /// Why a channel is served no more.
 #[derive(Debug, PartialEq, Eq)]
@@ -155,6 +155,7 @@ impl Server {
                 self.running().remove(&id);
                 value(answer?)
             }
+            Command::FrameVector(request) => value(probe::run(&request)?),
             // Turning off is the reader's business: nothing may follow it.
             Command::Sync(_) | Command::PowerOff(_) => {
                 rustix::fs::sync();

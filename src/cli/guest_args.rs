@@ -45,7 +45,13 @@ pub struct GuestArgs {
 
 /// An accelerator, or the best there is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Auto(Option<Accelerator>);
+pub struct Auto(Option<Accelerator>);
+
+impl From<Auto> for Option<Accelerator> {
+    fn from(auto: Auto) -> Self {
+        auto.0
+    }
+}
 
 impl GuestArgs {
     /// The testbed that these ask for.
@@ -63,7 +69,8 @@ impl GuestArgs {
     }
 }
 
-fn accelerator(name: &str) -> Result<Auto, String> {
+/// Reads one from the command line.
+pub fn accelerator(name: &str) -> Result<Auto, String> {
     match name {
         "auto" => Ok(Auto(None)),
         name => name.parse().map(|accelerator| Auto(Some(accelerator))),

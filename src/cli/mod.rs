@@ -10,6 +10,7 @@ pub mod completions;
 pub mod compliance;
 pub mod ctl;
 pub mod device;
+pub mod frame_vector;
 pub mod guest;
 mod guest_args;
 pub mod man;
@@ -46,6 +47,7 @@ enum Command {
     Ctl(ctl::Args),
     Capture(capture::Args),
     Compliance(compliance::Args),
+    FrameVector(frame_vector::Args),
     Shell(shell::Args),
     Guest(guest::Args),
     Completions(completions::Args),
@@ -75,6 +77,7 @@ pub fn main() -> ExitCode {
         Command::Ctl(args) => ctl::run(args),
         Command::Capture(args) => capture::run(args),
         Command::Compliance(args) => compliance::run(args),
+        Command::FrameVector(args) => frame_vector::run(args),
         Command::Shell(args) => shell::run(args),
         Command::Guest(args) => guest::run(args),
         Command::Completions(args) => completions::run(args),

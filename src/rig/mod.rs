@@ -7,7 +7,8 @@
 //! under test ([`probe`]). What comes of it is an [`outcome`].
 //!
 //! [`clients`] are applications that others wrote, and [`compliance`] is what
-//! the V4L2 project's own has to say.
+//! the V4L2 project's own has to say. [`frame_vector`] asks the function under
+//! test itself.
 
 pub mod application;
 pub mod capture;
@@ -17,6 +18,7 @@ pub mod compliance;
 pub mod data;
 pub mod disk;
 pub mod folder;
+pub mod frame_vector;
 pub mod kernel_log;
 pub mod outcome;
 pub mod probe;

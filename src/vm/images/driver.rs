@@ -1,4 +1,5 @@
-//! Building the guest driver inside a guest's tree.
+//! Building kernel modules, the guest driver first of all, inside a guest's
+//! tree.
 //!
 //! The compiler, the kernel's headers and its build programs are the tree's
 //! own. The build is entered with chroot(8) in a mount namespace of its own, as
@@ -16,11 +17,34 @@ use crate::vm::provision::cache::Workspace;
 use crate::vm::provision::tree::Tree;
 use crate::vm::provision::{Context, Error, Result, process};
 
-/// The driver's sources: names and contents.
-pub const SOURCES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/driver_sources.rs"));
+/// A module from outside the kernel's tree.
+#[derive(Debug)]
+pub struct Module {
+    /// What it is, to the reader of a message.
+    pub what: &'static str,
+    /// The file that comes out.
+    pub file: &'static str,
+    /// The folder of its Kbuild among the sources; empty if it is at the top.
+    pub folder: &'static str,
+    /// Its sources: names and contents.
+    pub sources: &'static [(&'static str, &'static [u8])],
+}
 
-/// The module that comes out.
-pub const MODULE: &str = "pinhole.ko";
+/// The driver.
+pub const DRIVER: Module = Module {
+    what: "the driver",
+    file: "pinhole.ko",
+    folder: "",
+    sources: include!(concat!(env!("OUT_DIR"), "/driver_sources.rs")),
+};
+
+/// What makes calls on frame vectors for the tests.
+pub const PROBE: Module = Module {
+    what: "the frame vector probe",
+    file: "frame_vector_probe.ko",
+    folder: "probe",
+    sources: include!(concat!(env!("OUT_DIR"), "/probe_sources.rs")),
+};
 
 /// Where the sources are mounted in the tree for the build.
 const MOUNT: &str = "/build";
@@ -48,10 +72,10 @@ pub fn digest(sources: &[(&str, &[u8])]) -> String {
     format!("{:032x}", hash.digest128())
 }
 
-/// Builds the module [`MODULE`] of `sources` for the kernel `release` into the
-/// workspace, and leaves nothing else there.
+/// Builds `module` for the kernel `release` into the workspace, and leaves
+/// nothing else there.
 pub fn build(
-    sources: &[(&str, &[u8])],
+    module: &Module,
     tree: &Tree,
     release: &str,
     workspace: &Workspace<'_>,
@@ -62,11 +86,17 @@ pub fn build(
         fs::create_dir_all(&dir).context("create", &dir)?;
     }
     let build = workspace.dir.join("build");
-    fs::create_dir(&build).context("create", &build)?;
-    for (name, contents) in sources {
+    let folder = build.join(module.folder);
+    fs::create_dir_all(&folder).context("create", &folder)?;
+    for (name, contents) in module.sources {
         let path = build.join(name);
         fs::write(&path, contents).context("write", &path)?;
     }
+
+    let inside = match module.folder {
+        "" => MOUNT.to_owned(),
+        folder => format!("{MOUNT}/{folder}"),
+    };
 
     let mut command = Command::new("unshare");
     command
@@ -89,19 +119,19 @@ pub fn build(
         .args([tree.root(), &build, Path::new(MOUNT)])
         .args(["make", "-j2", "-C"])
         .arg(format!("/lib/modules/{release}/build"))
-        .arg(format!("M={MOUNT}"))
+        .arg(format!("M={inside}"))
         .arg("modules");
     let mut complaint = Complaint::default();
     let status = process::run(command, workspace, |line| {
         step.update(line.trim());
         complaint.read(line);
     })?;
-    let module = build.join(MODULE);
-    if !status.success() || !module.is_file() {
-        return Err(complaint.into_error(release, workspace));
+    let built = folder.join(module.file);
+    if !status.success() || !built.is_file() {
+        return Err(complaint.into_error(module.what, release, workspace));
     }
-    let target = workspace.dir.join(MODULE);
-    fs::rename(&module, &target).context("move", &module)?;
+    let target = workspace.dir.join(module.file);
+    fs::rename(&built, &target).context("move", &built)?;
     fs::remove_dir_all(&build).context("remove", &build)
 }
 
@@ -129,11 +159,11 @@ impl Complaint {
         }
     }
 
-    fn into_error(self, release: &str, workspace: &Workspace<'_>) -> Error {
+    fn into_error(self, what: &str, release: &str, workspace: &Workspace<'_>) -> Error {
         match self.refusal {
             Some(line) => Error::Namespaces { line },
             None => Error::Failed {
-                what: format!("building the driver for {release}"),
+                what: format!("building {what} for {release}"),
                 line: self.error.unwrap_or(self.last),
                 log: workspace.log.to_owned(),
             },

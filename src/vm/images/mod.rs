@@ -9,7 +9,8 @@
 //!    Debian packages, unpacked;
 //! 2. the *guest* ([`base`], [`initramfs`], [`modules`]): kernel and initramfs
 //!    taken from the tree;
-//! 3. the *driver* ([`driver`]): pinhole.ko built inside the tree.
+//! 3. the *driver* ([`driver`]): pinhole.ko built inside the tree, and for the
+//!    tests of the frame vectors a *probe*, likewise.
 //!
 //! Beside them is one image for all guests, a disk with programs too large for
 //! an initramfs ([`clients`]).
@@ -39,6 +40,7 @@ const TREE_FORMAT: u32 = 1;
 const TREE: &str = "tree";
 const GUEST: &str = "guest";
 const DRIVER: &str = "driver";
+const PROBE: &str = "frame-vector-probe";
 
 /// What of a tree no build and no guest reads.
 const UNUSED: [&str; 12] = [
@@ -128,15 +130,41 @@ pub fn ensure_driver(guest: &Guest, progress: &Progress) -> Result<PathBuf> {
 
 /// pinhole.ko for a guest, in a cache of one's own.
 pub fn ensure_driver_in(cache: &Cache, guest: &Guest, progress: &Progress) -> Result<PathBuf> {
-    let entry = driver_entry(&guest.recipe);
-    let dir = cache.ensure(&entry, progress, |workspace| {
-        let step = progress.step(format!("building the driver for {}", guest.id));
+    ensure_module(
+        cache,
+        &driver_entry(&guest.recipe),
+        &driver::DRIVER,
+        guest,
+        progress,
+    )
+}
+
+/// frame_vector_probe.ko for a guest; built where the cache does not have it.
+pub fn ensure_probe(guest: &Guest, progress: &Progress) -> Result<PathBuf> {
+    ensure_module(
+        &Cache::open()?,
+        &probe_entry(&guest.recipe),
+        &driver::PROBE,
+        guest,
+        progress,
+    )
+}
+
+fn ensure_module(
+    cache: &Cache,
+    entry: &Entry,
+    module: &driver::Module,
+    guest: &Guest,
+    progress: &Progress,
+) -> Result<PathBuf> {
+    let dir = cache.ensure(entry, progress, |workspace| {
+        let step = progress.step(format!("building {} for {}", module.what, guest.id));
         let tree = Tree::new(guest.tree.clone());
-        driver::build(driver::SOURCES, &tree, &guest.release, workspace, &step)?;
+        driver::build(module, &tree, &guest.release, workspace, &step)?;
         step.done();
         Ok(())
     })?;
-    Ok(dir.join(driver::MODULE))
+    Ok(dir.join(module.file))
 }
 
 fn ensure_tree(cache: &Cache, recipe: &Recipe, progress: &Progress) -> Result<Tree> {
@@ -191,13 +219,22 @@ fn guest_entry(recipe: &Recipe) -> Entry {
 
 /// Where the driver for a recipe's guest is kept.
 fn driver_entry(recipe: &Recipe) -> Entry {
+    module_entry(DRIVER, recipe, &driver::DRIVER)
+}
+
+/// Where the probe for a recipe's guest is kept.
+fn probe_entry(recipe: &Recipe) -> Entry {
+    module_entry(PROBE, recipe, &driver::PROBE)
+}
+
+fn module_entry(kind: &'static str, recipe: &Recipe, module: &driver::Module) -> Entry {
     Entry {
-        kind: DRIVER,
+        kind,
         name: recipe.id.clone(),
         key: key(&format!(
             "{} {}",
             tree_entry(recipe).key,
-            driver::digest(driver::SOURCES)
+            driver::digest(module.sources)
         )),
     }
 }

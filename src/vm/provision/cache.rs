@@ -32,7 +32,8 @@ pub fn key(made_of: &str) -> String {
 /// Where a thing is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// What it is: `tree`, `guest`, `driver`, `qemu`, `clients`.
+    /// What it is: `tree`, `guest`, `driver`, `frame-vector-probe`, `qemu`,
+    /// `clients`.
     pub kind: &'static str,
     /// Whose it is, for a reader of the directory.
     pub name: String,

@@ -1,0 +1,72 @@
+//! What the kernel tells of memory: page tables, pins, free blocks.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
+use super::PAGE;
+use crate::failure::Failure;
+use crate::watch::Sampler;
+
+/// The PFN of an address of this process, or zero where nothing is present
+/// (Documentation/admin-guide/mm/pagemap.rst).
+pub fn pfn(address: u64) -> Result<u64, Failure> {
+    const PRESENT: u64 = 1 << 63;
+    const PFN: u64 = (1 << 55) - 1;
+    let mut entry = [0; 8];
+    let at = address / PAGE as u64 * 8;
+    File::open("/proc/self/pagemap")
+        .and_then(|file| file.read_exact_at(&mut entry, at))
+        .map_err(|error| Failure::io("read /proc/self/pagemap", error))?;
+    let entry = u64::from_le_bytes(entry);
+    Ok(if entry & PRESENT != 0 { entry & PFN } else { 0 })
+}
+
+/// Pins in the whole kernel.
+pub fn pins() -> Result<u64, Failure> {
+    const PINS: &str = "nr_foll_pin_acquired-nr_foll_pin_released";
+    let sampler = Sampler::new(vec![PINS.to_owned()])
+        .map_err(|error| Failure::io("read /proc/vmstat", error))?;
+    let seen = sampler.finish();
+    Ok(seen.get(PINS).map_or(0, |watch| watch.last))
+}
+
+/// The largest order of which a block of memory is free.
+pub fn free_order() -> Result<u32, Failure> {
+    let text = std::fs::read_to_string("/proc/buddyinfo")
+        .map_err(|error| Failure::io("read /proc/buddyinfo", error))?;
+    Ok(largest(&text))
+}
+
+/// The largest order with a free block, in the text of /proc/buddyinfo: a line
+/// for each zone, and behind its name the number of blocks of each order.
+fn largest(text: &str) -> u32 {
+    let order = |line: &str| {
+        let (_, zone) = line.split_once("zone")?;
+        let counts = zone.split_whitespace().skip(1);
+        counts
+            .enumerate()
+            .filter(|(_, count)| *count != "0")
+            .map(|(order, _)| order as u32)
+            .last()
+    };
+    text.lines().filter_map(order).max().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_largest_free_block_of_any_zone_counts() {
+        let text = "Node 0, zone      DMA      1      0      0\n\
+                    Node 0, zone    DMA32      5      3      0\n";
+        assert_eq!(largest(text), 1);
+        assert_eq!(largest("Node 0, zone DMA 0 0 0\n"), 0);
+        assert_eq!(largest("Node 0, zone DMA 0 0 2\n"), 2);
+    }
+
+    #[test]
+    fn memory_that_is_not_mapped_has_no_frame() {
+        assert_eq!(pfn(0).unwrap(), 0);
+    }
+}

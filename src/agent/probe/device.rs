@@ -1,0 +1,186 @@
+//! /dev/frame_vector_probe, as guest-driver/probe/frame_vector_probe.h has it.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+use pinhole::agent::frame_vector::{Page, SHOWN, Vector};
+
+use crate::failure::Failure;
+
+const PATH: &str = "/dev/frame_vector_probe";
+
+/// Where to map the device for pages in a `VM_PFNMAP` mapping.
+pub const MAP_PFNMAP: u64 = 0;
+
+/// Where to map the device for pages in a mapping that is `VM_IO` alone.
+pub const MAP_IO: u64 = 1 << 24;
+
+/// The calls, by their numbers.
+#[derive(Debug, Clone, Copy)]
+pub enum Request {
+    Create = 0,
+    Get,
+    Pages,
+    Pfns,
+    ToPages,
+    ToPfns,
+    Put,
+    Destroy,
+    Fill,
+    Abandon,
+    Release,
+    Hoard,
+}
+
+/// `struct frame_vector_probe_call`.
+#[repr(C)]
+#[derive(Debug, Default)]
+struct Call {
+    start: u64,
+    nr: u32,
+    write: u32,
+    ret: i32,
+    exists: u8,
+    got_ref: u8,
+    is_pfns: u8,
+    is_vmalloc: u8,
+    nr_allocated: u32,
+    nr_frames: u32,
+}
+
+/// `struct frame_vector_probe_frames`.
+#[repr(C)]
+#[derive(Debug)]
+struct Frames {
+    pfns: u64,
+    nr: u32,
+    reserved: u32,
+}
+
+/// `struct frame_vector_probe_page`.
+#[repr(C)]
+#[derive(Debug, Default)]
+struct PageCall {
+    pfn: u64,
+    exists: u32,
+    references: i32,
+    pinned: u32,
+    reserved: u32,
+}
+
+/// The number of a request that passes a `T` both ways (`_IOWR`).
+pub const fn iowr<T>(kind: u8, nr: u8) -> libc::c_ulong {
+    (3 << 30)
+        | ((size_of::<T>() as libc::c_ulong) << 16)
+        | ((kind as libc::c_ulong) << 8)
+        | nr as libc::c_ulong
+}
+
+/// The device, open: one frame vector.
+pub struct Device(File);
+
+impl Device {
+    /// Opens it.
+    pub fn open() -> Result<Self, Failure> {
+        File::options()
+            .read(true)
+            .write(true)
+            .open(PATH)
+            .map(Self)
+            .map_err(|error| Failure::io(format_args!("open {PATH}"), error))
+    }
+
+    /// Makes a call; gives what it returned, and the vector after it.
+    ///
+    /// # Errors
+    ///
+    /// The error number with which the probe refused to make it.
+    pub fn call(
+        &self,
+        request: Request,
+        start: u64,
+        nr: u32,
+        write: bool,
+    ) -> Result<(i32, Option<Vector>), i32> {
+        let mut call = Call {
+            start,
+            nr,
+            write: write.into(),
+            ..Call::default()
+        };
+        let number = iowr::<Call>(b'V', 0xd0 + request as u8);
+        // SAFETY: the probe reads and writes a `Call`, whose size the number
+        // bears.
+        if unsafe { libc::ioctl(self.0.as_raw_fd(), number, &raw mut call) } != 0 {
+            let error = io::Error::last_os_error();
+            return Err(error.raw_os_error().unwrap_or(libc::EIO));
+        }
+        let vector = (call.exists != 0).then_some(Vector {
+            allocated: call.nr_allocated,
+            frames: call.nr_frames,
+            got_ref: call.got_ref != 0,
+            is_pfns: call.is_pfns != 0,
+            is_vmalloc: call.is_vmalloc != 0,
+        });
+        Ok((call.ret, vector))
+    }
+
+    /// The first PFNs in the vector.
+    pub fn frames(&self) -> Result<Vec<u64>, Failure> {
+        let mut pfns = vec![0; SHOWN];
+        let mut frames = Frames {
+            pfns: pfns.as_mut_ptr() as u64,
+            nr: SHOWN as u32,
+            reserved: 0,
+        };
+        let number = iowr::<Frames>(b'V', 0xde);
+        // SAFETY: the probe writes no more than `nr` PFNs to `pfns`, and a
+        // `Frames` back.
+        if unsafe { libc::ioctl(self.0.as_raw_fd(), number, &raw mut frames) } != 0 {
+            return Err(Failure::io("read the frames", io::Error::last_os_error()));
+        }
+        pfns.truncate(frames.nr as usize);
+        Ok(pfns)
+    }
+
+    /// What a page's counters say.
+    pub fn page(&self, pfn: u64) -> Result<Page, Failure> {
+        let mut page = PageCall {
+            pfn,
+            ..PageCall::default()
+        };
+        let number = iowr::<PageCall>(b'V', 0xdf);
+        // SAFETY: the probe reads and writes a `PageCall`, whose size the
+        // number bears.
+        if unsafe { libc::ioctl(self.0.as_raw_fd(), number, &raw mut page) } != 0 {
+            return Err(Failure::io("look at a page", io::Error::last_os_error()));
+        }
+        Ok(Page {
+            pfn,
+            exists: page.exists != 0,
+            references: page.references,
+            pinned: page.pinned != 0,
+        })
+    }
+}
+
+impl AsFd for Device {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn structures_are_as_large_as_the_modules() {
+        assert_eq!(size_of::<Call>(), 32);
+        assert_eq!(size_of::<Frames>(), 16);
+        assert_eq!(size_of::<PageCall>(), 24);
+        // UFFDIO_API, a number that everybody knows.
+        assert_eq!(iowr::<[u64; 3]>(0xaa, 0x3f), 0xc018_aa3f);
+    }
+}

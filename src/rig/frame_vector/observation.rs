@@ -1,0 +1,237 @@
+//! What came back of a point's calls, put in a few words.
+
+use super::points::Point;
+use crate::agent::frame_vector::{Filled, FrameVector, FrameVectorAnswer, Outcome, Step, Vector};
+
+/// What came back, with what was asked and what the kernel said to it.
+pub struct Observation<'a> {
+    steps: Vec<(&'a Step, &'a Outcome)>,
+    filled: Filled,
+    warnings: &'a [String],
+}
+
+impl<'a> Observation<'a> {
+    /// What came back of a script.
+    pub fn new(
+        script: &'a FrameVector,
+        answer: &'a FrameVectorAnswer,
+        warnings: &'a [String],
+    ) -> Self {
+        Self {
+            steps: script.steps.iter().zip(&answer.steps).collect(),
+            filled: answer.filled.unwrap_or_default(),
+            warnings,
+        }
+    }
+
+    /// The answer to a point, and every complaint of the kernel that the point
+    /// did not provoke on purpose. A call that the probe refused is a mistake
+    /// in the point.
+    pub fn answer(&self, point: &Point) -> String {
+        let mut answer = (point.answer)(self);
+        for (step, outcome) in &self.steps {
+            if let Some(number) = outcome.refused {
+                answer += &format!("; the probe refused {step:?}: {}", name(number));
+            }
+        }
+        let expected = |line: &&String| {
+            point
+                .provokes
+                .is_some_and(|function| line.contains(function) || is_part(line))
+        };
+        for line in self.warnings.iter().filter(|line| !expected(line)) {
+            answer += &format!("; the kernel said {line:?}");
+        }
+        answer
+    }
+
+    /// Whether there is a step of this number.
+    pub fn has(&self, index: usize) -> bool {
+        index < self.steps.len()
+    }
+
+    /// What came of a step.
+    pub fn outcome(&self, index: usize) -> &'a Outcome {
+        self.steps[index].1
+    }
+
+    /// What a thread that filled memory did.
+    pub fn filled(&self) -> Filled {
+        self.filled
+    }
+
+    /// How many warnings name a function.
+    pub fn warnings_of(&self, function: &str) -> usize {
+        let named = |line: &&String| line.contains("WARNING:") && line.contains(function);
+        self.warnings.iter().filter(named).count()
+    }
+
+    /// What `get_vaddr_frames()` got, as the step `index`.
+    pub fn got(&self, index: usize) -> String {
+        let (step, outcome) = self.steps[index];
+        let asked = match step {
+            Step::Get { frames, .. } | Step::GetAt { frames, .. } => *frames,
+            _ => 0,
+        };
+        let returned = outcome.returned;
+        let Ok(count) = u32::try_from(returned) else {
+            return name(-returned);
+        };
+        if count == 0 {
+            return "0".to_owned();
+        }
+        let Some(vector) = outcome.vector else {
+            return format!("{count}, and no vector");
+        };
+        let unit = if vector.is_pfns { "PFNs" } else { "pages" };
+        let mut text = format!("{count} of {asked} {unit}, {}", held(&vector, outcome));
+        if vector.frames != count {
+            text += &format!(", but nr_frames is {}", vector.frames);
+        }
+        let mut known = outcome
+            .frames
+            .iter()
+            .zip(&outcome.process)
+            .filter(|(_, own)| **own != 0);
+        if matches!(step, Step::Get { page: 0, .. }) && !known.all(|(frame, own)| frame == own) {
+            text += ", but not those of the process";
+        }
+        text
+    }
+
+    /// Pins in the whole kernel after one step, less those after another.
+    pub fn pins_between(&self, before: usize, after: usize) -> i64 {
+        let pins = |index| self.outcome(index).pins as i64;
+        pins(after) - pins(before)
+    }
+}
+
+/// Whether what a vector says of its frames is what their counters say.
+fn held(vector: &Vector, outcome: &Outcome) -> &'static str {
+    let counted = outcome.pages.iter().filter(|page| page.exists);
+    let pinned = counted.clone().filter(|page| page.pinned).count();
+    match (vector.got_ref, pinned) {
+        (true, pinned) if pinned == outcome.pages.len() => "pinned",
+        (true, _) => "said to be pinned and are not",
+        (false, 0) => "not pinned",
+        (false, _) => "said not to be pinned and are",
+    }
+}
+
+/// Whether none, or all, of the pages that a step looked at are pinned.
+pub fn pinned(outcome: &Outcome) -> &'static str {
+    match outcome.pages.iter().filter(|page| page.pinned).count() {
+        0 => "not pinned",
+        count if count == outcome.pages.len() => "pinned",
+        _ => "pinned in part",
+    }
+}
+
+/// Lines of the kernel log that belong to a warning.
+fn is_part(line: &str) -> bool {
+    line.contains("Call Trace:")
+}
+
+/// Name of an error number.
+pub fn name(number: i32) -> String {
+    let known = match number {
+        libc::ENOMEM => "ENOMEM",
+        libc::EFAULT => "EFAULT",
+        libc::EBUSY => "EBUSY",
+        libc::EINVAL => "EINVAL",
+        libc::EINTR => "EINTR",
+        libc::EOVERFLOW => "EOVERFLOW",
+        libc::ENODATA => "ENODATA",
+        libc::EOPNOTSUPP => "EOPNOTSUPP",
+        _ => return format!("error {number}"),
+    };
+    known.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::frame_vector::Page;
+    use crate::rig::frame_vector::points::ALL;
+
+    const PFNS: [u64; 4] = [7, 3, 9, 4];
+
+    /// What a call that got four pages leads to.
+    fn got_four() -> Outcome {
+        Outcome {
+            returned: 4,
+            refused: None,
+            vector: Some(Vector {
+                allocated: 8,
+                frames: 4,
+                got_ref: true,
+                is_pfns: false,
+                is_vmalloc: false,
+            }),
+            frames: PFNS.to_vec(),
+            process: PFNS.to_vec(),
+            pages: PFNS.map(page).to_vec(),
+            pins: 4,
+            free_order: 10,
+        }
+    }
+
+    fn page(pfn: u64) -> Page {
+        Page {
+            pfn,
+            exists: true,
+            references: 1025,
+            pinned: true,
+        }
+    }
+
+    /// The answer to "touched" when its call led to `outcome`.
+    fn answer(outcome: Outcome, warnings: &[String]) -> String {
+        let point = ALL.iter().find(|point| point.name == "touched").unwrap();
+        let script = (point.script)();
+        let seen = FrameVectorAnswer {
+            steps: vec![got_four(), outcome],
+            filled: None,
+        };
+        Observation::new(&script, &seen, warnings).answer(point)
+    }
+
+    #[test]
+    fn pages_that_are_pinned_and_the_process_s_are_told_as_such() {
+        assert_eq!(answer(got_four(), &[]), "4 of 8 pages, pinned");
+        let mut failed = got_four();
+        failed.returned = -libc::EFAULT;
+        assert_eq!(answer(failed, &[]), "EFAULT");
+    }
+
+    #[test]
+    fn a_vector_that_lies_is_found_out() {
+        let mut unpinned = got_four();
+        unpinned.pages[2].pinned = false;
+        assert!(answer(unpinned, &[]).ends_with("said to be pinned and are not"));
+
+        let mut denied = got_four();
+        denied.vector.as_mut().unwrap().got_ref = false;
+        assert!(answer(denied, &[]).ends_with("said not to be pinned and are"));
+
+        let mut others = got_four();
+        others.process[3] = 5;
+        assert!(answer(others, &[]).ends_with("but not those of the process"));
+
+        let mut short = got_four();
+        short.vector.as_mut().unwrap().frames = 3;
+        assert!(answer(short, &[]).ends_with("but nr_frames is 3"));
+    }
+
+    #[test]
+    fn what_the_kernel_complains_of_and_the_probe_refuses_is_in_the_answer() {
+        let said = answer(got_four(), &["BUG: Bad page state".to_owned()]);
+        assert!(
+            said.contains("the kernel said \"BUG: Bad page state\""),
+            "{said}"
+        );
+        let mut refused = got_four();
+        refused.refused = Some(libc::EBUSY);
+        assert!(answer(refused, &[]).contains("the probe refused"));
+    }
+}

@@ -1,0 +1,79 @@
+//! `pinhole frame-vector`: the answers of each kernel, and what an unexpected
+//! one leads to.
+
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+/// Asks a kernel, and expects every answer to be as expected.
+fn all_as_expected_on(kernel: &str, release: &str) -> Vec<Value> {
+    let output = Command::new(env!("CARGO_BIN_EXE_pinhole"))
+        .args(["frame-vector", "--json", "--kernel", kernel])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let json: Value = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("stdout is not JSON: {error}\n{stderr}"));
+    let contract = &json[0];
+    assert_eq!(contract["kernel"], kernel);
+    assert!(
+        contract["release"].as_str().unwrap().starts_with(release),
+        "{}",
+        contract["release"]
+    );
+    let points = contract["points"].as_array().unwrap().clone();
+    let unexpected: Vec<_> = points
+        .iter()
+        .filter(|point| point["as_expected"] != true)
+        .map(|point| {
+            format!(
+                "{}: {} (expected: {})\n{}",
+                point["name"], point["answer"], point["expected"], point["evidence"]
+            )
+        })
+        .collect();
+    assert!(unexpected.is_empty(), "{}", unexpected.join("\n"));
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    points
+}
+
+/// The answer to a point.
+fn answer<'a>(points: &'a [Value], name: &str) -> &'a str {
+    let point = points.iter().find(|point| point["name"] == name);
+    point.unwrap()["answer"].as_str().unwrap()
+}
+
+#[test]
+#[ignore = "boots a guest"]
+fn answers_of_bullseye() {
+    let points = all_as_expected_on("bullseye", "5.10");
+    // Written down here a second time: the expectations are code, too.
+    assert_eq!(answer(&points, "device"), "EFAULT");
+    assert!(answer(&points, "untouched-read").ends_with("the zero page"));
+}
+
+#[test]
+#[ignore = "boots a guest"]
+fn answers_of_bookworm() {
+    let points = all_as_expected_on("bookworm", "6.1");
+    assert_eq!(answer(&points, "read-only-write"), "8 of 8 pages, pinned");
+    assert!(answer(&points, "userfaultfd").starts_with("EFAULT"));
+}
+
+#[test]
+#[ignore = "boots a guest"]
+fn answers_of_trixie() {
+    let points = all_as_expected_on("trixie", "6.12");
+    assert_eq!(answer(&points, "read-only-write"), "EFAULT");
+    assert_eq!(answer(&points, "hole"), "3 of 8 pages, pinned");
+    assert_eq!(answer(&points, "disk"), "EFAULT");
+}
+
+#[test]
+#[ignore = "boots a guest"]
+fn answers_of_trixie_backports() {
+    let points = all_as_expected_on("trixie-backports", "");
+    assert!(answer(&points, "above-allocation").ends_with("; 1 warning"));
+    assert_eq!(answer(&points, "io-pages-read"), "4 of 4 pages, pinned");
+}
