@@ -6,6 +6,7 @@ use std::io::Write;
 use std::os::fd::RawFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use crate::card::{Card, Planes, Rate, Spec, Witness};
 use crate::control::{Server, Service};
 use crate::sandbox::Sandbox;
 use crate::source::{self, Camera, Input, pattern};
-use crate::vhost::{Daemon, InheritedSocket, ListenError, ListeningSocket};
+use crate::vhost::{Daemon, InheritedSocket, ListenError, ListeningSocket, Stop};
 
 /// How long a reader of the witness may keep the card waiting before it is
 /// given up.
@@ -154,7 +155,26 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
     // what a source finds in a file is not to be trusted any more than what the
     // guest says.
     let in_force = enter_sandbox(&args)?;
-    let camera = Camera::new(open_inputs(&args.source)?);
+    // That may take its time: a pipe says nothing before somebody writes to
+    // it. Until then a signal ends the card all the same.
+    let (tell, told) = mpsc::channel();
+    let (opener, sources) = (tell.clone(), args.source.clone());
+    thread::spawn(move || opener.send(Told::Opened(open_inputs(&sources))));
+    let stop_of = Arc::new(OnceLock::<Stop>::new());
+    let stopped = Arc::clone(&stop_of);
+    thread::spawn(move || {
+        for _ in signals.forever() {
+            // In this order, as the other thread looks in the other.
+            let _ = tell.send(Told::End);
+            if let Some(stop) = stopped.get() {
+                stop.request();
+            }
+        }
+    });
+    let Told::Opened(inputs) = told.recv()? else {
+        return Ok(super::SUCCESS);
+    };
+    let camera = Camera::new(inputs?);
     let rate = match args.rate {
         RateArg::Guest => Rate::Guest,
         RateArg::Max => Rate::Max,
@@ -169,18 +189,15 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
         most_fps: args.max_fps,
         witness,
     }))?;
-    let stop = daemon.stop();
     log::info!("sandbox: {in_force}");
     if let Some(path) = &args.socket_path {
         log::info!("listening on {}", path.display());
     }
 
-    let signalled = stop.clone();
-    thread::spawn(move || {
-        for _ in signals.forever() {
-            signalled.request();
-        }
-    });
+    let stop = stop_of.get_or_init(|| daemon.stop());
+    if told.try_recv().is_ok() {
+        stop.request();
+    }
     let control = control.map(|socket| {
         let service = Service::new(daemon.remote());
         Server::start(socket, service, stop.clone())
@@ -198,6 +215,14 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
     }
     served?;
     Ok(super::SUCCESS)
+}
+
+/// What the daemon waits for before it serves.
+enum Told {
+    /// The inputs are open, or cannot be.
+    Opened(anyhow::Result<Vec<Input>>),
+    /// A signal has come.
+    End,
 }
 
 /// Where front ends come from.

@@ -4,6 +4,8 @@ use std::fs;
 use std::io::Write;
 use std::time::Duration;
 
+use rustix::process::Signal;
+
 use crate::harness::card::run_to_end;
 use crate::harness::stream::Stream;
 use crate::harness::v4l2::*;
@@ -138,6 +140,46 @@ fn a_pipe_that_stalls_makes_frames_late_and_keeps_the_card_awake() {
         assert!(next(&stream, driver) == packed(b"YU12", number), "{number}");
     }
     driver.streamoff(stream.session).expect("STREAMOFF");
+}
+
+#[test]
+fn a_film_that_is_shown_once_ends_the_stream() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("film.y4m");
+    fs::write(&path, film(3)).expect("a film");
+    let source = format!("y4m:{},once,rate=frame", path.display());
+    let card = &mut Card::start(&["--rate", "max", "--source", &source]);
+    let driver = &mut Driver::new(card);
+    let stream = Stream::new(driver, size(b"YV12"), 2);
+    // It is whole in every stream.
+    for _ in 0..3 {
+        stream.start(driver);
+        for number in 0..3 {
+            assert!(next(&stream, driver) == packed(b"YV12", number), "{number}");
+        }
+        let last = driver.dqbuf(stream.session);
+        assert_eq!(last.flags & BUF_FLAG_LAST, BUF_FLAG_LAST);
+        assert_eq!(last.bytesused, 0);
+        driver.assert_untouched();
+        driver.streamoff(stream.session).expect("STREAMOFF");
+    }
+}
+
+#[test]
+fn a_card_that_waits_for_the_beginning_of_a_film_can_be_ended() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut command = Card::command();
+    command
+        .args(["--source", "y4m:-"])
+        .arg("--socket-path")
+        .arg(dir.path().join("card.sock"));
+    let (mut card, _pipe) = Card::spawn_fed(command, dir);
+    let socket = card.socket();
+    // Its name is there by then, and its signals are caught.
+    card.until("the card's socket", |_| socket.exists().then_some(()));
+    card.signal(Signal::TERM);
+    assert!(card.wait_exit().success(), "{}", card.log());
+    assert!(!socket.exists());
 }
 
 #[test]

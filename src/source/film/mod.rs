@@ -43,7 +43,6 @@ use reel::Reel;
 use spec::{Ending, Rate, Spec};
 
 pub use error::{Fault, FilmError};
-pub use spec::path_of;
 
 /// The kinds of films, and how each is named.
 pub const KINDS: &[(&str, &str)] = &[

@@ -140,13 +140,6 @@ impl Spec {
     }
 }
 
-/// The file that a source reads, if it reads one.
-pub fn path_of(source: &str) -> Option<String> {
-    let (kind, text) = source.split_once(':')?;
-    let is_film = super::KINDS.iter().any(|(name, _)| *name == kind);
-    is_film.then(|| split_path(text).0)
-}
-
 /// The path, and the options if there are any.
 pub fn split_path(text: &str) -> (String, Option<&str>) {
     let mut path = String::new();
@@ -192,20 +185,6 @@ mod tests {
             ("/films/a=b:c.y4m", None)
         );
         assert_eq!(Spec::parse("y4m", ",,,once").unwrap().path, ",");
-    }
-
-    #[test]
-    fn the_file_of_a_source_is_found_among_its_options() {
-        for (source, file) in [
-            ("pattern", None),
-            ("pattern:bars", None),
-            ("y4m:a.y4m", Some("a.y4m")),
-            ("y4m:/x/a:b,loop", Some("/x/a:b")),
-            ("raw:a,,b,,,size=1x1", Some("a,b,")),
-            ("image:,,", Some(",")),
-        ] {
-            assert_eq!(path_of(source).as_deref(), file, "{source}");
-        }
     }
 
     #[test]

@@ -37,6 +37,7 @@ pub const CAP_TIMEPERFRAME: u32 = 0x1000;
 pub const BUF_FLAG_QUEUED: u32 = 2;
 pub const BUF_FLAG_DONE: u32 = 4;
 pub const BUF_FLAG_ERROR: u32 = 0x40;
+pub const BUF_FLAG_LAST: u32 = 0x10_0000;
 
 pub const YUYV: u32 = u32::from_le_bytes(*b"YUYV");
 pub const NV12: u32 = u32::from_le_bytes(*b"NV12");
