@@ -52,6 +52,10 @@ pub struct Injection {
     stall: u32,
     /// No signal reaches the selected input.
     pub signal_lost: bool,
+    /// No frame is made, whatever is queued.
+    pub hold_frames: bool,
+    /// Nobody is told of finished buffers.
+    pub hold_events: bool,
 }
 
 impl Injection {
@@ -102,6 +106,11 @@ impl Card {
                 self.injection.signal_lost = value != 0;
                 self.raise_source_change(now);
             }
+            cid::HOLD_FRAMES => {
+                self.pass_missed(now);
+                self.injection.hold_frames = value != 0;
+            }
+            cid::HOLD_EVENTS => self.injection.hold_events = value != 0,
             cid::KILL_SESSION => self.kill_session(by),
             cid::END_OF_STREAM => {
                 if let Some(stream) = &mut self.stream {

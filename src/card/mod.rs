@@ -296,7 +296,10 @@ impl Card {
         if let Some((session, errno)) = self.errors.front() {
             return Some(Oldest::Error(*session, *errno));
         }
-        let buffer = self.buffers.oldest_finished();
+        let buffer = match self.injection.hold_events {
+            true => None,
+            false => self.buffers.oldest_finished(),
+        };
         match (buffer, self.sessions.oldest_event()) {
             (Some(buffer), Some(event)) if event < buffer => Some(Oldest::Event(event)),
             (Some(_), _) => Some(Oldest::Buffer),

@@ -198,7 +198,8 @@ impl Card {
     /// Whether frames come where there are buffers for them.
     fn may_make_frames(&self) -> bool {
         let on = |stream: &Stream| !stream.ended && !stream.halted;
-        self.stream.as_ref().is_some_and(on) && !self.injection.signal_lost
+        let kept = self.injection.signal_lost || self.injection.hold_frames;
+        self.stream.as_ref().is_some_and(on) && !kept
     }
 
     /// Drops the frames that are due and cannot be had, or have no buffer.

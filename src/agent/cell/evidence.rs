@@ -37,6 +37,9 @@ pub struct CellAnswer {
     pub counters: Vec<CountersSeen>,
     /// Frames that were dequeued.
     pub frames: Vec<FrameSeen>,
+    /// What the process read where no frame is to be dequeued.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub contents: Vec<ContentsSeen>,
     /// The bytes around the buffer, after the last frame.
     pub canaries: Vec<CanarySeen>,
     /// What the hazard did, and what came of it.
@@ -74,6 +77,7 @@ impl CellAnswer {
             Evidence::Pages(pages) => self.pages.push(pages),
             Evidence::Counters(counters) => self.counters.push(counters),
             Evidence::Frame(frame) => self.frames.push(frame),
+            Evidence::Contents(contents) => self.contents.push(contents),
             Evidence::Canary(canary) => self.canaries.push(canary),
             Evidence::Note(note) => self.notes.push(note),
         }
@@ -99,6 +103,7 @@ pub enum Evidence {
     Pages(PagesSeen),
     Counters(CountersSeen),
     Frame(FrameSeen),
+    Contents(ContentsSeen),
     Canary(CanarySeen),
     Note(String),
 }
@@ -220,6 +225,16 @@ pub struct FrameSeen {
     /// Digests of each 4 KiB of the frame, counted from the buffer's start, as
     /// the process reads them through its own mapping, right after DQBUF;
     /// nothing for a block that it cannot read.
+    pub digests: Vec<Option<Digest>>,
+}
+
+/// What the buffer held where it is not dequeued any more: after the hazard
+/// the card must not write to it, so that what is read later is the same.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContentsSeen {
+    /// When: after the hazard, and when the card has long been let go.
+    pub moment: Moment,
+    /// As those of a frame.
     pub digests: Vec<Option<Digest>>,
 }
 

@@ -1,25 +1,30 @@
 //! The experiment's own process: from the layout to the last look.
 
+use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use pinhole::agent::cell::evidence::{Evidence, FrameSeen, Memory, Moment};
-use pinhole::agent::cell::{Cell, FrameSize, PAGE};
+use pinhole::agent::cell::evidence::{ContentsSeen, Evidence, FrameSeen, Memory, Moment};
+use pinhole::agent::cell::{Cell, FrameSize, Hazard, PAGE, Point};
 use pinhole::dma::{DIGEST_BLOCK, Digest};
 use pinhole::wire::buffer::{Buffer, MEMORY_USERPTR};
 
 use super::device::Device;
+use super::hazards::{self, Scene};
 use super::memory::{self, Layout, Want};
 use super::scribe::Scribe;
 use super::span::{Hands, Span};
-use super::{Stop, pages};
+use super::{Stop, contention, pages};
+
+/// How long the card is given to write where it must not.
+const QUIET: Duration = Duration::from_millis(30);
 
 /// How long a frame may take to come; a frame takes some milliseconds.
-const FRAME_LIMIT: Duration = Duration::from_secs(4);
+pub const FRAME_LIMIT: Duration = Duration::from_secs(10);
 
 /// Runs the cell on standard input and tells what is seen.
 pub fn main() -> ExitCode {
-    let cell = match serde_json::from_reader(std::io::stdin().lock()) {
+    let cell = match serde_json::from_reader(io::stdin().lock()) {
         Ok(cell) => cell,
         Err(error) => {
             eprintln!("no cell: {error}");
@@ -47,7 +52,9 @@ fn run(cell: &Cell, scribe: &Scribe) -> Result<(), Stop> {
     let want = Want {
         offset: cell.offset as usize,
         length: size.bytes(),
+        roomy: matches!(cell.hazard, Hazard::MadviseCollapse | Hazard::Khugepaged),
     };
+    hazards::prepare(cell.hazard)?;
     let hands = Hands::new()?;
     let layout = memory::lay_out(cell.kind, want, &hands)?;
     scribe.tell(&Evidence::Memory(Memory {
@@ -56,80 +63,182 @@ fn run(cell: &Cell, scribe: &Scribe) -> Result<(), Stop> {
         width: size.width,
         height: size.height,
     }));
-    let experiment = Experiment {
+    let mut experiment = Experiment {
+        cell,
         scribe,
         hands,
         layout,
+        others: Vec::new(),
     };
+    if cell.hazard == Hazard::MmapContention {
+        for _ in 1..contention::BUFFERS {
+            let other = memory::lay_out(cell.kind, want, &experiment.hands)?;
+            experiment.others.push(other);
+        }
+    }
     experiment.look(Moment::LaidOut)?;
     let device = scribe
         .call("open", || Device::open(&cell.device))
         .map_err(|error| Stop::Failed(format!("open {}: {error}", cell.device)))?;
-    experiment.capture(&device, size)
+    experiment.capture(device, size)
 }
 
 /// An experiment whose memory is laid out.
 struct Experiment<'a> {
+    cell: &'a Cell,
     scribe: &'a Scribe,
     hands: Hands,
     layout: Layout,
+    /// The memory of further buffers.
+    others: Vec<Layout>,
 }
 
 impl Experiment<'_> {
-    fn capture(&self, device: &Device, size: FrameSize) -> Result<(), Stop> {
-        let failed = |what: &str| {
-            let what = what.to_owned();
-            move |error| Stop::Failed(format!("{what}: {error}"))
-        };
+    fn capture(&mut self, device: Device, size: FrameSize) -> Result<(), Stop> {
         let scribe = self.scribe;
-        let sizeimage = scribe
-            .call("VIDIOC_S_FMT", || device.set_format(size))
-            .map_err(failed("VIDIOC_S_FMT"))?;
+        let sizeimage = self.must("VIDIOC_S_FMT", || device.set_format(size))?;
         if sizeimage != self.layout.buffer.len {
             return Err(Stop::Failed(format!(
                 "the device makes frames of {sizeimage} bytes, not of {}",
                 self.layout.buffer.len
             )));
         }
-        scribe
-            .call("VIDIOC_REQBUFS", || {
-                device.request_buffers(1, MEMORY_USERPTR)
-            })
-            .map_err(failed("VIDIOC_REQBUFS"))?;
-        // That it is refused may be just what is right.
-        if scribe
-            .call("VIDIOC_QBUF", || device.queue(0, self.layout.buffer))
-            .is_ok()
-        {
-            self.stream(device)?;
+        let buffers = 1 + self.others.len() as u32;
+        self.must("VIDIOC_REQBUFS", || {
+            device.request_buffers(buffers, MEMORY_USERPTR)
+        })?;
+        let mut device = Some(device);
+        match self.cell.hazard {
+            Hazard::MmapContention => self.contend(&device)?,
+            Hazard::None => self.stream(&mut device)?,
+            _ => {
+                if let Some(device) = &device {
+                    self.hold(device)?;
+                }
+                self.stream(&mut device)?;
+            }
         }
         self.tell_canaries();
-        // Not every device lets go of a failed stream.
-        let _ = scribe.call("VIDIOC_STREAMOFF", || device.stream_off());
-        let _ = scribe.call("VIDIOC_REQBUFS", || {
-            device.request_buffers(0, MEMORY_USERPTR)
-        });
-        self.scribe
-            .tell(&Evidence::Counters(pages::counters(Moment::Stopped)?));
+        if let Some(device) = &device {
+            // Not every device lets go of a failed stream.
+            let _ = scribe.call("VIDIOC_STREAMOFF", || device.stream_off());
+            let _ = scribe.call("VIDIOC_REQBUFS", || {
+                device.request_buffers(0, MEMORY_USERPTR)
+            });
+        }
+        scribe.tell(&Evidence::Counters(pages::counters(Moment::Stopped)?));
         Ok(())
     }
 
-    /// From STREAMON to the frame.
-    fn stream(&self, device: &Device) -> Result<(), Stop> {
+    /// Has the card hold back what this cell's point is before.
+    fn hold(&self, device: &Device) -> Result<(), Stop> {
+        let impossible =
+            |error| Stop::Impossible(format!("the card cannot hold back what it does: {error}"));
+        let point = self.cell.point;
+        if point == Point::AfterDma {
+            self.scribe
+                .call("VIDIOC_SUBSCRIBE_EVENT", || device.subscribe_to_frames())
+                .map_err(impossible)?;
+        }
+        let hold = || device.hold(point, true);
+        self.scribe.call("hold", hold).map_err(impossible)
+    }
+
+    /// From QBUF to the frame.
+    fn stream(&mut self, device: &mut Option<Device>) -> Result<(), Stop> {
         let scribe = self.scribe;
-        if scribe
+        let Some(open) = device else { return Ok(()) };
+        // That it is refused may be just what is right.
+        let queue = || open.queue(0, self.layout.buffer);
+        if scribe.call("VIDIOC_QBUF", queue).is_err()
+            || scribe.call("VIDIOC_STREAMON", || open.stream_on()).is_err()
+        {
+            return Ok(());
+        }
+        if self.cell.hazard == Hazard::None {
+            self.look(Moment::Queued)?;
+        } else {
+            if self.cell.point == Point::AfterDma {
+                let wait = || open.wait_for_event(FRAME_LIMIT);
+                scribe
+                    .call("poll for the frame", wait)
+                    .map_err(|error| Stop::Failed(format!("no frame is written: {error}")))?;
+            }
+            self.look(Moment::Queued)?;
+            self.suffer(device)?;
+        }
+        let leaves = self.cell.hazard.leaves_a_stream();
+        if let Some(open) = device.as_ref().filter(|_| leaves)
+            && scribe.call("poll", || open.wait(FRAME_LIMIT)).is_ok()
+            && let Ok(buffer) = scribe.call("VIDIOC_DQBUF", || open.dequeue())
+        {
+            let seen = frame(&self.hands, self.layout.buffer, &buffer);
+            scribe.tell(&Evidence::Frame(seen));
+        }
+        self.look(Moment::Dequeued)
+    }
+
+    /// The hazard comes, and the card may go on.
+    fn suffer(&mut self, device: &mut Option<Device>) -> Result<(), Stop> {
+        let scribe = self.scribe;
+        match (self.cell.hazard, &device) {
+            (Hazard::Close, _) => *device = None,
+            (Hazard::Streamoff, Some(open)) => {
+                self.must("VIDIOC_STREAMOFF", || open.stream_off())?;
+            }
+            (hazard, _) => hazards::come(
+                hazard,
+                &mut Scene {
+                    scribe,
+                    hands: &self.hands,
+                    layout: &mut self.layout,
+                    point: self.cell.point,
+                },
+            )?,
+        }
+        let leaves = self.cell.hazard.leaves_a_stream();
+        if !leaves {
+            self.tell_contents(Moment::AfterHazard);
+        }
+        self.look(Moment::AfterHazard)?;
+        // Of the device itself, or of whoever it is now.
+        let again = match device {
+            Some(_) => None,
+            None => Some(Device::open(&self.cell.device)?),
+        };
+        if let Some(open) = device.as_ref().or(again.as_ref()) {
+            self.must("release", || open.hold(self.cell.point, false))?;
+        }
+        if !leaves {
+            // Nothing comes that could be waited for: that is the point.
+            std::thread::sleep(QUIET);
+            self.tell_contents(Moment::Dequeued);
+        }
+        Ok(())
+    }
+
+    /// Captures into several buffers while the address space changes.
+    fn contend(&self, device: &Option<Device>) -> Result<(), Stop> {
+        let Some(device) = device else { return Ok(()) };
+        let layouts = [&self.layout].into_iter().chain(&self.others);
+        let buffers: Vec<Span> = layouts.map(|layout| layout.buffer).collect();
+        if self
+            .scribe
             .call("VIDIOC_STREAMON", || device.stream_on())
             .is_err()
         {
             return Ok(());
         }
-        self.look(Moment::Queued)?;
-        if scribe.call("poll", || device.wait(FRAME_LIMIT)).is_ok()
-            && let Ok(buffer) = scribe.call("VIDIOC_DQBUF", || device.dequeue())
-        {
-            scribe.tell(&Evidence::Frame(self.frame(&buffer)));
-        }
-        self.look(Moment::Dequeued)
+        let captured = contention::capture(device, self.scribe, &buffers);
+        self.look(Moment::Dequeued)?;
+        captured.map_err(|error| Stop::Failed(format!("while two threads queue: {error}")))
+    }
+
+    /// Makes a call without which there is no experiment.
+    fn must<T>(&self, name: &str, call: impl FnOnce() -> io::Result<T>) -> Result<T, Stop> {
+        self.scribe
+            .call(name, call)
+            .map_err(|error| Stop::Failed(format!("{name}: {error}")))
     }
 
     fn look(&self, moment: Moment) -> Result<(), Stop> {
@@ -140,20 +249,30 @@ impl Experiment<'_> {
         Ok(())
     }
 
-    fn frame(&self, buffer: &Buffer) -> FrameSeen {
-        FrameSeen {
-            index: buffer.index.get(),
-            sequence: buffer.sequence.get(),
-            flags: buffer.flags.get(),
-            bytesused: buffer.bytesused.get(),
+    fn tell_contents(&self, moment: Moment) {
+        self.scribe.tell(&Evidence::Contents(ContentsSeen {
+            moment,
             digests: digests(&self.hands, self.layout.buffer),
-        }
+        }));
     }
 
     fn tell_canaries(&self) {
-        for canary in self.layout.canaries(&self.hands) {
-            self.scribe.tell(&Evidence::Canary(canary));
+        for layout in [&self.layout].into_iter().chain(&self.others) {
+            for canary in layout.canaries(&self.hands) {
+                self.scribe.tell(&Evidence::Canary(canary));
+            }
         }
+    }
+}
+
+/// A dequeued buffer, and what its memory holds.
+pub fn frame(hands: &Hands, memory: Span, buffer: &Buffer) -> FrameSeen {
+    FrameSeen {
+        index: buffer.index.get(),
+        sequence: buffer.sequence.get(),
+        flags: buffer.flags.get(),
+        bytesused: buffer.bytesused.get(),
+        digests: digests(hands, memory),
     }
 }
 

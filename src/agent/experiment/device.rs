@@ -6,9 +6,11 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::time::{Duration, Instant};
 
-use pinhole::agent::cell::FrameSize;
+use pinhole::agent::cell::{FrameSize, Point};
 use pinhole::wire::Ioctl;
 use pinhole::wire::buffer::{Buffer, MEMORY_MMAP, MEMORY_USERPTR, RequestBuffers};
+use pinhole::wire::control::{CTRL_FLAG_NEXT_CTRL, Control, QueryExtCtrl};
+use pinhole::wire::event::{EVENT_FRAME_SYNC, EventSubscription};
 use pinhole::wire::format::{BUF_TYPE_VIDEO_CAPTURE, FIELD_NONE, Format, PixFormat};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use zerocopy::little_endian::U32;
@@ -107,6 +109,17 @@ impl Device {
 
     /// Waits until a buffer is finished, or the device in error.
     pub fn wait(&self, limit: Duration) -> io::Result<()> {
+        self.wait_for(PollFlags::IN, limit)
+    }
+
+    /// Waits until the card has written a frame, of which the event is told
+    /// even while finished buffers are held back: the card tells of a frame's
+    /// beginning when it is done with the frame.
+    pub fn wait_for_event(&self, limit: Duration) -> io::Result<()> {
+        self.wait_for(PollFlags::PRI, limit)
+    }
+
+    fn wait_for(&self, what: PollFlags, limit: Duration) -> io::Result<()> {
         let deadline = Instant::now() + limit;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -114,13 +127,53 @@ impl Device {
                 tv_sec: left.as_secs() as i64,
                 tv_nsec: left.subsec_nanos().into(),
             };
-            let mut fds = [PollFd::new(self, PollFlags::IN)];
+            let mut fds = [PollFd::new(self, what)];
             match poll(&mut fds, Some(&left)) {
                 Ok(0) => return Err(io::Error::from_raw_os_error(libc::ETIMEDOUT)),
                 Ok(_) => return Ok(()),
                 Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
+        }
+    }
+
+    /// Subscribes to the beginnings of frames.
+    pub fn subscribe_to_frames(&self) -> io::Result<()> {
+        let mut subscription = EventSubscription {
+            type_: EVENT_FRAME_SYNC.into(),
+            ..FromZeros::new_zeroed()
+        };
+        self.ioctl(Ioctl::SubscribeEvent.request(), &mut subscription)
+    }
+
+    /// Has the card hold back what a [`Point`] wants held back, or lets it go.
+    pub fn hold(&self, point: Point, hold: bool) -> io::Result<()> {
+        let name = match point {
+            Point::BeforeDma => "Hold Frames",
+            Point::AfterDma => "Hold Events",
+        };
+        let mut control = Control {
+            id: self.control(name)?.into(),
+            value: i32::from(hold).into(),
+        };
+        self.ioctl(Ioctl::SCtrl.request(), &mut control)
+    }
+
+    /// The id of the control of that name.
+    fn control(&self, name: &str) -> io::Result<u32> {
+        let mut id = 0;
+        loop {
+            let mut query = QueryExtCtrl {
+                id: (id | CTRL_FLAG_NEXT_CTRL).into(),
+                ..FromZeros::new_zeroed()
+            };
+            // EINVAL after the last.
+            self.ioctl(Ioctl::QueryExtCtrl.request(), &mut query)?;
+            let end = query.name.iter().position(|byte| *byte == 0);
+            if &query.name[..end.unwrap_or(query.name.len())] == name.as_bytes() {
+                return Ok(query.id.get());
+            }
+            id = query.id.get();
         }
     }
 

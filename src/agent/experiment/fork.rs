@@ -1,7 +1,5 @@
 //! A child that shares the experiment's memory, and does as it is told.
 
-#![allow(dead_code)]
-
 use std::io::{self, Read, Write};
 
 use rustix::pipe::{PipeFlags, pipe_with};

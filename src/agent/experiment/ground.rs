@@ -3,6 +3,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -87,6 +88,11 @@ pub fn dax() -> Result<&'static Path, Stop> {
     let dir = Path::new(DAX);
     if !mounted(DAX)? {
         pmem()?;
+        // A copy of what is mounted would be of several moments.
+        let _frozen = match mounted(EXT4)? {
+            true => Some(Frozen::new(EXT4)?),
+            false => None,
+        };
         copy(&disk()?, PMEM)?;
         mount_ext4(PMEM, dir, c"dax")?;
     }
@@ -168,6 +174,33 @@ fn mounted(dir: &str) -> io::Result<bool> {
     Ok(mounts
         .lines()
         .any(|line| line.split(' ').nth(1) == Some(dir)))
+}
+
+/// A file system to which nobody writes; thawed when dropped.
+struct Frozen(File);
+
+impl Frozen {
+    /// FIFREEZE of linux/fs.h.
+    const FREEZE: u64 = 0xc004_5877;
+    /// FITHAW.
+    const THAW: u64 = 0xc004_5878;
+
+    fn new(dir: &str) -> io::Result<Self> {
+        let frozen = Self(File::open(dir)?);
+        frozen.ioctl(Self::FREEZE).map(|()| frozen)
+    }
+
+    fn ioctl(&self, request: u64) -> io::Result<()> {
+        // SAFETY: the request takes no argument.
+        check(unsafe { libc::ioctl(self.0.as_raw_fd(), request, 0) })
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        // It is frozen, and only once.
+        let _ = self.ioctl(Self::THAW);
+    }
 }
 
 /// Copies what is not zero of a device that is not mounted for writing.

@@ -8,8 +8,10 @@
 //! | file | what is in it |
 //! |---|---|
 //! | [`child`] | the experiment's own process: from the layout to the last look |
+//! | [`contention`] | several buffers, queued by several threads |
 //! | [`memory`] | laying out memory of every kind |
 //! | [`ground`] | what some memory needs of the guest |
+//! | [`hazards`] | what happens to the memory |
 //! | [`device`] | the capture device |
 //! | [`fork`] | a child that shares the memory |
 //! | [`pages`] | page frames and counters |
@@ -17,9 +19,11 @@
 //! | [`scribe`] | what is told to the agent |
 
 pub mod child;
+mod contention;
 mod device;
 mod fork;
 mod ground;
+mod hazards;
 mod memory;
 mod pages;
 mod scribe;
@@ -28,10 +32,11 @@ mod span;
 use std::io;
 
 use pinhole::agent::cell::evidence::{Ended, Moment};
-use pinhole::agent::cell::{Cell, CellAnswer};
+use pinhole::agent::cell::{Cell, CellAnswer, Hazard, Point};
 use pinhole::agent::protocol::{Run, Status};
 use rustix::process::Pid;
 
+use self::device::Device;
 use crate::children::Children;
 use crate::failure::Failure;
 use crate::{kmsg, run};
@@ -86,6 +91,9 @@ pub fn run(
     if !ran.stderr.trim().is_empty() {
         answer.failed = Some(ran.stderr.trim().to_owned());
     }
+    if cell.hazard != Hazard::None {
+        release(&cell.device, &mut answer);
+    }
     if let Some(mut last) = answer.pages.last().cloned() {
         last.moment = Moment::Ended;
         pages::look_again(&mut last)
@@ -97,6 +105,22 @@ pub fn run(
     answer.counters.push(counters);
     answer.add_log(log.read()?);
     Ok(answer)
+}
+
+/// Lets go what the card still holds: the process may have died before it
+/// could.
+fn release(path: &str, answer: &mut CellAnswer) {
+    let released = Device::open(path).and_then(|device| {
+        for point in Point::ALL {
+            device.hold(*point, false)?;
+        }
+        Ok(())
+    });
+    if let Err(error) = released {
+        answer
+            .notes
+            .push(format!("the card's holds could not be released: {error}"));
+    }
 }
 
 /// The evidence in what the experiment's process wrote; a last line without an

@@ -30,6 +30,11 @@ impl Scribe {
         });
     }
 
+    /// Tells something that has no form of its own.
+    pub fn note(&self, text: impl Into<String>) {
+        self.tell(&Evidence::Note(text.into()));
+    }
+
     /// Makes a call and tells how it went.
     pub fn call<T>(&self, name: &str, call: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
         let begin = Instant::now();

@@ -126,6 +126,20 @@ pub fn unmap(span: Span) -> io::Result<()> {
     check(unsafe { libc::munmap(span.start as *mut _, span.len) })
 }
 
+/// Moves a mapping of the experiment to the place of `new`, which is as long
+/// and is unmapped by it; mremap(2).
+pub fn remap(old: Span, new: Span) -> io::Result<()> {
+    let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
+    let (from, to) = (old.start as *mut _, new.start as *mut libc::c_void);
+    // SAFETY: both ranges are the experiment's; Rust holds no reference into
+    // them.
+    let start = unsafe { libc::mremap(from, old.len, new.len, flags, to) };
+    match start == libc::MAP_FAILED {
+        true => Err(io::Error::last_os_error()),
+        false => Ok(()),
+    }
+}
+
 /// Changes the protection of a range of the experiment; mprotect(2).
 pub fn protect(span: Span, prot: i32) -> io::Result<()> {
     // SAFETY: as for unmap().

@@ -46,6 +46,8 @@ pub mod cid {
     pub const KILL_SESSION: u32 = INJECTION + 7;
     pub const END_OF_STREAM: u32 = INJECTION + 8;
     pub const SOURCE_CHANGE: u32 = INJECTION + 9;
+    pub const HOLD_FRAMES: u32 = INJECTION + 10;
+    pub const HOLD_EVENTS: u32 = INJECTION + 11;
 }
 
 /// Pixels that the Motion control has to choose from.
@@ -280,6 +282,8 @@ pub fn table() -> Vec<Control> {
         Control::button(cid::KILL_SESSION, "Kill Session"),
         Control::button(cid::END_OF_STREAM, "End of Stream"),
         Control::button(cid::SOURCE_CHANGE, "Source Change"),
+        Control::boolean(cid::HOLD_FRAMES, "Hold Frames", false),
+        Control::boolean(cid::HOLD_EVENTS, "Hold Events", false),
     ]
 }
 

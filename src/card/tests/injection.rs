@@ -311,3 +311,40 @@ fn a_stream_has_its_number_among_all() {
         rig.stream_on(session);
     }
 }
+
+#[test]
+fn held_frames_are_not_made_until_they_are_let_go() {
+    let (mut rig, session) = streaming(Rate::Guest);
+    assert_eq!(whole(&mut rig, session), 0);
+    rig.set(session, cid::HOLD_FRAMES, 1).unwrap();
+    let untouched = rig.read(&[place(1)]);
+    for _ in 0..3 {
+        assert!(frames(&mut rig, session).0.is_empty());
+    }
+    assert!(rig.read(&[place(1)]) == untouched);
+    rig.set(session, cid::HOLD_FRAMES, 0).unwrap();
+    assert_eq!(whole(&mut rig, session), 4);
+}
+
+#[test]
+fn held_events_come_after_their_frames_were_written() {
+    let (mut rig, session) = streaming(Rate::Guest);
+    assert_eq!(whole(&mut rig, session), 0);
+    rig.set(session, cid::HOLD_EVENTS, 1).unwrap();
+    assert!(frames(&mut rig, session).0.is_empty());
+    assert!(rig.read(&[place(1)]) == frame(1));
+    rig.set(session, cid::HOLD_EVENTS, 0).unwrap();
+    let (buffers, _) = frames(&mut rig, session);
+    let sequences: Vec<_> = buffers.iter().map(|b| b.sequence.get()).collect();
+    assert_eq!(sequences, [1, 2]);
+}
+
+#[test]
+fn held_events_die_with_their_stream() {
+    let (mut rig, session) = streaming(Rate::Guest);
+    rig.set(session, cid::HOLD_EVENTS, 1).unwrap();
+    assert!(frames(&mut rig, session).0.is_empty());
+    rig.stream_off(session);
+    rig.set(session, cid::HOLD_EVENTS, 0).unwrap();
+    assert!(frames(&mut rig, session).0.is_empty());
+}

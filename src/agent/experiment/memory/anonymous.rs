@@ -96,6 +96,18 @@ pub fn memfd(want: Want, hands: &Hands) -> Result<Layout, Stop> {
 
 /// Memory of small pages, filled.
 fn mapping(want: Want, hands: &Hands) -> Result<Span, Stop> {
+    /// Bytes of a huge page.
+    const HUGE: usize = 2 << 20;
+    if want.roomy {
+        // All of a huge page, written to, and in small pages as long as nobody
+        // asks for another.
+        let whole = span::anonymous(2 * HUGE)?;
+        let room = Span::new(whole.start.next_multiple_of(HUGE), HUGE);
+        span::advise(room, libc::MADV_NOHUGEPAGE)
+            .map_err(|error| Stop::Impossible(format!("there are no huge pages: {error}")))?;
+        fill(hands, room)?;
+        return Ok(room.part(HUGE / 2, want.with_canaries()));
+    }
     let mapping = span::anonymous(want.with_canaries())?;
     // Not on every kernel; without it there are no huge pages either.
     let _ = span::advise(mapping, libc::MADV_NOHUGEPAGE);

@@ -27,6 +27,9 @@ pub struct Want {
     pub offset: usize,
     /// Bytes of the buffer.
     pub length: usize,
+    /// Whether anonymous memory of small pages is to lie where it could be a
+    /// huge page.
+    pub roomy: bool,
 }
 
 impl Want {
@@ -91,6 +94,47 @@ impl Layout {
     fn keeping(mut self, what: impl Any) -> Self {
         self.keep.push(Box::new(what));
         self
+    }
+
+    /// Keeps something alive from now on.
+    pub fn keep_also(&mut self, what: impl Any) {
+        self.keep.push(Box::new(what));
+    }
+
+    /// The buffer's pages, and what is watched around them.
+    pub fn whole(&self) -> Span {
+        let spans = self.canaries.iter().map(|canary| canary.span);
+        let all = || spans.clone().chain([self.buffer.pages()]);
+        let start = all().map(|span| span.start).min();
+        let end = all().map(Span::end).max();
+        match (start, end) {
+            (Some(start), Some(end)) if end > start => Span::new(start, end - start),
+            _ => self.buffer.pages(),
+        }
+    }
+
+    /// The process gives up the buffer's pages, and what is watched in them.
+    pub fn give_up_pages(&mut self) {
+        let pages = self.buffer.pages();
+        for canary in &mut self.canaries {
+            let span = canary.span;
+            let (from, to) = match canary.place {
+                Place::Before => (0, pages.start.saturating_sub(span.start)),
+                Place::After => (pages.end().saturating_sub(span.start), span.len),
+            };
+            canary.span = span.part(from.min(to), to.saturating_sub(from));
+            if let Some(bytes) = &mut canary.bytes {
+                *bytes = bytes.get(from..to).unwrap_or_default().to_vec();
+            }
+        }
+    }
+
+    /// All of it has moved by that distance, which may wrap.
+    pub fn shift(&mut self, by: usize) {
+        self.buffer.start = self.buffer.start.wrapping_add(by);
+        for canary in &mut self.canaries {
+            canary.span.start = canary.span.start.wrapping_add(by);
+        }
     }
 
     /// Notes what the canaries are, before the device knows of the buffer.
@@ -203,6 +247,7 @@ mod tests {
     const WANT: Want = Want {
         offset: 17,
         length: 5 * PAGE + 100,
+        roomy: false,
     };
 
     fn laid_out(kind: Kind, hands: &Hands) -> Layout {
@@ -253,6 +298,21 @@ mod tests {
             // One that fills the last page.
             hands.write(buffer.end() + PAGE, &[0x11; 2]).unwrap();
             assert!(matches!(state(Place::After), CanaryState::Changed { .. }));
+        }
+    }
+
+    #[test]
+    fn pages_that_are_given_up_are_not_watched_any_more() {
+        let hands = Hands::new().unwrap();
+        let mut layout = laid_out(Kind::AnonTouched, &hands);
+        assert_eq!(layout.whole().len, WANT.with_canaries());
+        layout.give_up_pages();
+        crate::experiment::span::unmap(layout.buffer.pages()).unwrap();
+        for canary in layout.canaries(&hands) {
+            assert_eq!(
+                (canary.length, canary.state),
+                (PAGE as u64, CanaryState::Intact)
+            );
         }
     }
 
