@@ -56,7 +56,6 @@ impl Planes {
     pub fn formats(self) -> impl Iterator<Item = PixelFormat> {
         PixelFormat::ALL
             .into_iter()
-            .filter(move |format| !format.is_compressed())
             .filter(move |format| self == Self::Multi || !format.is_separate())
     }
 

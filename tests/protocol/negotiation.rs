@@ -68,8 +68,14 @@ fn enum_fmt_lists_the_formats() {
         assert_eq!(found.text(12, 32), name);
         assert_eq!(found.le32(44), fourcc);
     }
+    let jpeg = RAW.len() as u32;
+    let found = driver.ioctl(session, ENUM_FMT, &ask(jpeg, CAPTURE));
+    let found = found.unwrap();
+    assert_eq!(found.le32(8), 1, "V4L2_FMT_FLAG_COMPRESSED");
+    assert_eq!(found.text(12, 32), "Motion-JPEG");
+    assert_eq!(found.le32(44), u32::from_le_bytes(*b"MJPG"));
     for (index, kind) in [
-        (RAW.len() as u32, CAPTURE),
+        (jpeg + 1, CAPTURE),
         (u32::MAX, CAPTURE),
         (0, OUTPUT),
         (0, CAPTURE_MPLANE),

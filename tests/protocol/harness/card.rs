@@ -194,6 +194,12 @@ impl Card {
         self.status_kib("RssAnon") + self.status_kib("RssFile")
     }
 
+    /// What the process has allocated, in KiB: resident, and not of its
+    /// program, whose size depends on how it was built.
+    pub fn allocated_kib(&self) -> u64 {
+        self.status_kib("RssAnon")
+    }
+
     /// A line of /proc/PID/status, in KiB.
     fn status_kib(&self, key: &str) -> u64 {
         let path = format!("/proc/{}/status", self.child.id());

@@ -11,8 +11,8 @@ use super::card::{Card, LIMIT};
 use super::memory::{LOW, LOW_SPARE, Memory, PAGE};
 use super::queue::{Descriptor, Piece, Queue, RAW, Used};
 use super::v4l2::{
-    self, Buffer, CMD_OPEN, EVENT, EVT_DQBUF, EVT_ERROR, EVT_EVENT, Fields, Ioctl, RESPONSE,
-    V4L2_EVENT,
+    self, Buffer, CAPTURE_MPLANE, CMD_OPEN, EVENT, EVT_DQBUF, EVT_ERROR, EVT_EVENT, Fields, Ioctl,
+    RESPONSE, V4L2_EVENT,
 };
 
 const VERSION_1: u64 = 1 << 32;
@@ -82,6 +82,8 @@ pub enum Event {
     Dqbuf {
         session: u32,
         buffer: Buffer,
+        /// Room for eight v4l2_planes.
+        planes: Vec<u8>,
     },
     /// A v4l2_event.
     V4l2 {
@@ -425,13 +427,19 @@ impl Driver {
             }
             EVT_DQBUF => {
                 assert_eq!(bytes.len(), EVENT, "the whole event");
+                let buffer = Buffer::parse(&bytes[8..]);
+                let planes = match buffer.kind {
+                    CAPTURE_MPLANE => buffer.length as usize,
+                    _ => 0,
+                };
                 assert!(
-                    bytes[96..].iter().all(|&byte| byte == 0),
-                    "planes of a single-planar buffer"
+                    bytes[96 + 64 * planes..].iter().all(|&byte| byte == 0),
+                    "planes that the buffer does not have"
                 );
                 Event::Dqbuf {
                     session: bytes.le32(4),
-                    buffer: Buffer::parse(&bytes[8..]),
+                    buffer,
+                    planes: bytes[96..].to_vec(),
                 }
             }
             EVT_EVENT => {
@@ -467,6 +475,7 @@ impl Driver {
             Event::Dqbuf {
                 session: of,
                 buffer,
+                ..
             } => {
                 assert_eq!(of, session);
                 buffer

@@ -3,10 +3,14 @@
 
 use std::fmt;
 
+pub const EIO: u32 = 5;
+pub const EACCES: u32 = 13;
 pub const EBUSY: u32 = 16;
 pub const EINVAL: u32 = 22;
 pub const EMFILE: u32 = 24;
 pub const ENOTTY: u32 = 25;
+pub const ENOSPC: u32 = 28;
+pub const ERANGE: u32 = 34;
 
 pub const CMD_OPEN: u32 = 1;
 pub const CMD_CLOSE: u32 = 2;
@@ -193,6 +197,63 @@ pub const ALL: [Ioctl; 28] = [
     STREAMON,
     STREAMOFF,
 ];
+
+/// Ids of controls, as the card documents them.
+pub const HUE: u32 = 0x0098_0903;
+pub const MOTION: u32 = 0x00f1_f000;
+pub const TEXT: u32 = 0x00f1_f002;
+pub const DROP_FRAMES: u32 = 0x00f2_f000;
+pub const ERROR_FRAMES: u32 = 0x00f2_f001;
+pub const REFUSE_QBUF: u32 = 0x00f2_f004;
+pub const KILL_SESSION: u32 = 0x00f2_f007;
+pub const END_OF_STREAM: u32 = 0x00f2_f008;
+
+/// A struct v4l2_ext_controls and its controls: id, size, value or pointer.
+pub fn ext_controls(which: u32, controls: &[(u32, u32, u64)]) -> Vec<u8> {
+    let mut bytes = payload(G_EXT_CTRLS)
+        .with(0, which)
+        .with(4, controls.len() as u32)
+        .with64(24, 0xfeed_f00d);
+    for (id, size, value) in controls {
+        bytes.extend_from_slice(&id.to_le_bytes());
+        bytes.extend_from_slice(&size.to_le_bytes());
+        bytes.extend_from_slice(&[0; 4]);
+        bytes.extend_from_slice(&value.to_le_bytes());
+    }
+    bytes
+}
+
+/// Bytes of the answer to [`ext_controls`] of that many.
+pub fn ext_answer(count: usize) -> usize {
+    32 + 20 * count
+}
+
+/// A struct v4l2_event_subscription.
+pub fn subscription(kind: u32, id: u32, flags: u32) -> Vec<u8> {
+    payload(SUBSCRIBE_EVENT)
+        .with(0, kind)
+        .with(4, id)
+        .with(8, flags)
+}
+
+/// A multi-planar struct v4l2_buffer and its planes: length and pointer.
+pub fn planar_buffer(index: u32, planes: &[(u32, u64)]) -> Vec<u8> {
+    let mut bytes = payload(QBUF)
+        .with(0, index)
+        .with(4, CAPTURE_MPLANE)
+        .with(60, MEMORY_USERPTR)
+        .with64(64, 0xfeed_f00d)
+        .with(72, planes.len() as u32);
+    for (length, pointer) in planes {
+        bytes.extend(vec![0; 64].with(4, *length).with64(8, *pointer));
+    }
+    bytes
+}
+
+/// A struct v4l2_format that asks for a multi-planar picture.
+pub fn planar_format(pixelformat: u32, width: u32, height: u32) -> Vec<u8> {
+    format(pixelformat, width, height).with(0, CAPTURE_MPLANE)
+}
 
 /// Little-endian fields of a structure, by their offset in it.
 pub trait Fields {

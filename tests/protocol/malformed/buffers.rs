@@ -5,7 +5,7 @@ use crate::harness::memory::{HIGH, LOW, LOW_END, LOW_SPARE, Segment};
 use crate::harness::queue::Queue;
 use crate::harness::stream::pages;
 use crate::harness::v4l2::*;
-use crate::harness::{Options, PAGE};
+use crate::harness::{Driver, Options, PAGE};
 
 impl Storm {
     /// QBUF with that payload is refused, and the buffer stays the driver's.
@@ -40,8 +40,8 @@ fn end(mut storm: Storm) -> usize {
 }
 
 /// Segments that no frame may be written to.
-fn bad_segments(storm: &Storm) -> Vec<(String, Segment)> {
-    let end = storm.driver.memory.high().end;
+pub fn bad_segments(driver: &Driver) -> Vec<(String, Segment)> {
+    let end = driver.memory.high().end;
     let mut bad = Vec::new();
     let mut add = |why: &str, start: u64, len: u32| {
         bad.push((format!("{why}: {start:#x}+{len:#x}"), (start, len)));
@@ -74,7 +74,7 @@ fn bad_segments(storm: &Storm) -> Vec<(String, Segment)> {
     }
     add("over the hole", LOW_SPARE.start, u32::MAX);
     add("over everything", 0, u32::MAX);
-    for queue in [&storm.driver.commands, &storm.driver.events] {
+    for queue in [&driver.commands, &driver.events] {
         for (name, start, len) in [
             ("descriptor table", queue.table(), Queue::TABLE_BYTES),
             ("available ring", queue.avail(), Queue::AVAIL_BYTES),
@@ -101,7 +101,7 @@ fn bad_segments(storm: &Storm) -> Vec<(String, Segment)> {
 fn a_segment_that_leads_astray_is_refused_wherever_it_stands() {
     let mut storm = storm();
     let good = |i: u64| (HIGH + i * 0x2000, 2048);
-    for (why, bad) in bad_segments(&storm) {
+    for (why, bad) in bad_segments(&storm.driver) {
         for (place, list) in [
             ("alone", vec![bad]),
             ("first", vec![bad, good(0), good(1)]),

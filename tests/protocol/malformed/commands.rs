@@ -19,6 +19,16 @@ fn whole(session: u32, ioctl: Ioctl, payload: Vec<u8>) -> Whole {
     }
 }
 
+/// Two controls at once.
+fn controls(session: u32, ioctl: Ioctl) -> Whole {
+    let payload = ext_controls(0, &[(MOTION, 0, 3), (HUE, 0, 0)]);
+    Whole {
+        name: ioctl.name,
+        command: ioctl_command(session, ioctl.code, &payload),
+        writable: RESPONSE + ext_answer(2),
+    }
+}
+
 /// Commands for a session without buffers.
 fn without_buffers(session: u32) -> Vec<Whole> {
     let capture = |ioctl| payload(ioctl).with(0, CAPTURE);
@@ -45,6 +55,22 @@ fn without_buffers(session: u32) -> Vec<Whole> {
         whole(session, ENUMINPUT, payload(ENUMINPUT)),
         whole(session, G_INPUT, Vec::new()),
         whole(session, S_INPUT, payload(S_INPUT)),
+        whole(session, QUERYCTRL, payload(QUERYCTRL).with(0, HUE)),
+        whole(
+            session,
+            QUERY_EXT_CTRL,
+            payload(QUERY_EXT_CTRL).with(0, HUE),
+        ),
+        whole(session, QUERYMENU, payload(QUERYMENU).with(0, MOTION)),
+        whole(session, G_CTRL, payload(G_CTRL).with(0, MOTION)),
+        whole(session, S_CTRL, payload(S_CTRL).with(0, MOTION).with(4, 3)),
+        controls(session, G_EXT_CTRLS),
+        controls(session, TRY_EXT_CTRLS),
+        controls(session, S_EXT_CTRLS),
+        whole(session, SUBSCRIBE_EVENT, subscription(2, 0, 0)),
+        whole(session, UNSUBSCRIBE_EVENT, subscription(2, 0, 0)),
+        whole(session, G_SELECTION, capture(G_SELECTION)),
+        whole(session, S_SELECTION, capture(S_SELECTION)),
         whole(
             session,
             REQBUFS,
