@@ -11,7 +11,9 @@
  * @cmd: VIDIOC_*
  * @parm: streaming parameters
  *
- * The number of buffers for read() is the driver's, not the card's.
+ * The number of buffers for read() is the driver's, not the card's. Either
+ * type of capture will do, as for v4l2_g_parm_cap(): v4l2-ctl asks for the
+ * single-planar one always.
  *
  * Context: Process context; ioctl_mutex is held. Waits for the card.
  * Return: 0 or a negative errno.
@@ -20,16 +22,20 @@ static int pinhole_forward_parm(struct file *file, unsigned int cmd,
 				struct v4l2_streamparm *parm)
 {
 	struct pinhole_device *dev = video_drvdata(file);
+	const u32 asked = parm->type;
 	int ret;
 
-	if (parm->type != dev->queue.type)
+	if (asked != V4L2_BUF_TYPE_VIDEO_CAPTURE &&
+	    asked != V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE)
 		return -EINVAL;
+	parm->type = dev->queue.type;
 	ret = pinhole_ioctl(dev, cmd, parm);
 	if (ret)
 		return ret;
 	if (parm->type != dev->queue.type ||
 	    !pinhole_fraction_good(&parm->parm.capture.timeperframe))
 		return pinhole_nonsense(dev, cmd);
+	parm->type = asked;
 	parm->parm.capture.readbuffers = 2;
 	return 0;
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::GuestArgs;
+use crate::card::Planes;
 use crate::report;
 use crate::rig::capture::{self, CaptureSpec};
 use crate::rig::outcome::Judgement;
@@ -28,7 +29,7 @@ pub struct Args {
     #[arg(long, value_name = "WxH", default_value = "1280x720", value_parser = size)]
     size: (u32, u32),
 
-    /// Pixel format, such as YUYV, NV12, YU12, RGB3 or GREY
+    /// Pixel format, such as YUYV, NV12, YU12, RGB3, GREY, MJPG or NM12
     #[arg(long, value_name = "FOURCC", default_value = "YUYV")]
     format: PixelFormat,
 
@@ -75,8 +76,27 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
         args.format.steps().1
     );
     let layout = Layout::new(args.format, width, height);
+    let mut testbed = args.guest.testbed();
+    if args.format.is_separate() {
+        anyhow::ensure!(
+            args.guest.planes() != Some(Planes::Single),
+            "a card of --planes single has no {}",
+            args.format
+        );
+        anyhow::ensure!(
+            args.memory != Memory::Read,
+            "read() knows one plane, and {} has several: use another --memory",
+            args.format
+        );
+        testbed.planes = Planes::Multi;
+    }
+    anyhow::ensure!(
+        !args.format.is_compressed() || args.memory != Memory::Dmabuf,
+        "vivid, whose buffers are imported, has no {}: use another --memory",
+        args.format
+    );
     let spec = CaptureSpec {
-        testbed: args.guest.testbed(),
+        testbed,
         layout,
         frames: args.frames,
         rate: args.fps,

@@ -16,8 +16,9 @@ use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use super::PlanesArg;
 use super::activation;
-use crate::card::{Card, Planes, Rate, Spec, Witness};
+use crate::card::{Card, Rate, Spec, Witness};
 use crate::control::{Server, Service};
 use crate::sandbox::Sandbox;
 use crate::source::{self, Camera, Input, pattern};
@@ -123,14 +124,6 @@ enum RateArg {
     Max,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum PlanesArg {
-    /// A frame lies in one piece of memory.
-    Single,
-    /// Formats that want it have each plane in memory of its own.
-    Multi,
-}
-
 /// Runs the subcommand.
 pub fn run(args: Args) -> anyhow::Result<u8> {
     if args.print_capabilities {
@@ -181,10 +174,7 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
     };
     let daemon = Daemon::new(Card::new(Spec {
         camera,
-        planes: match args.planes {
-            PlanesArg::Single => Planes::Single,
-            PlanesArg::Multi => Planes::Multi,
-        },
+        planes: args.planes.into(),
         rate,
         most_fps: args.max_fps,
         witness,

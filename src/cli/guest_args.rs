@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use super::PlanesArg;
+use crate::card::Planes;
 use crate::rig::testbed::TestbedSpec;
 use crate::vm::accelerator::Accelerator;
 
@@ -41,6 +43,11 @@ pub struct GuestArgs {
     /// What the card's camera sees
     #[arg(long, value_name = "SPEC")]
     source: Option<String>,
+
+    /// Which of V4L2's two APIs the card has; multi for the formats whose
+    /// planes lie in memory of their own
+    #[arg(long, value_enum)]
+    planes: Option<PlanesArg>,
 }
 
 /// An accelerator, or the best there is.
@@ -54,6 +61,11 @@ impl From<Auto> for Option<Accelerator> {
 }
 
 impl GuestArgs {
+    /// Which API was asked for, if any was.
+    pub fn planes(&self) -> Option<Planes> {
+        self.planes.map(Planes::from)
+    }
+
     /// The testbed that these ask for.
     pub fn testbed(&self) -> TestbedSpec {
         TestbedSpec {
@@ -64,6 +76,7 @@ impl GuestArgs {
             cpus: Some(self.cpus),
             append: self.append.clone(),
             source: self.source.clone(),
+            planes: self.planes().unwrap_or_default(),
             ..TestbedSpec::default()
         }
     }

@@ -14,6 +14,7 @@ pub mod frame_vector;
 pub mod guest;
 mod guest_args;
 pub mod man;
+mod planes;
 pub mod shell;
 
 use std::env;
@@ -24,6 +25,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 pub use guest_args::GuestArgs;
+use planes::PlanesArg;
 
 /// Exit code: everything was done, and verified where that was asked for.
 pub const SUCCESS: u8 = 0;

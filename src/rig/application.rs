@@ -8,6 +8,7 @@ use super::data::Claim;
 use super::probe::{self, GetVaddrFrames};
 use super::tool::{self, Dequeued, Memory, Rate};
 use crate::agent::protocol::{Call, Load, Log, LogRecord, Run, RunAnswer, Sync, Watch, Write};
+use crate::card::Planes;
 use crate::vm::channel::{Agent, AgentError, Update};
 use crate::vm::progress::Progress;
 
@@ -173,7 +174,11 @@ fn prepare(agent: &Agent, spec: &CaptureSpec) -> Result<(), ApplicationError> {
     set_up(agent, tool::configure(DEVICE, &spec.layout, fps))?;
     if spec.memory == Memory::Dmabuf {
         // One capture device without sound or others to tell apart.
-        let params = "n_devs=1 node_types=0x1".to_owned();
+        let planes = match spec.testbed.planes {
+            Planes::Single => 1,
+            Planes::Multi => 2,
+        };
+        let params = format!("n_devs=1 node_types=0x1 multiplanar={planes}");
         ask(
             agent,
             "load vivid",

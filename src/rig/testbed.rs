@@ -13,6 +13,7 @@ use tempfile::TempDir;
 
 use super::clients::{self, ClientsError};
 use crate::agent::protocol::{Load, Log, Read};
+use crate::card::Planes;
 use crate::vm::accelerator::Accelerator;
 use crate::vm::channel::AgentError;
 use crate::vm::command_line::{Disk, Hardware, VhostUser};
@@ -66,6 +67,8 @@ pub struct TestbedSpec {
     pub source: Option<String>,
     /// What the card reads from standard input, as the source `y4m:-` does.
     pub card_input: Option<Arc<OwnedFd>>,
+    /// Which of V4L2's two APIs the card has.
+    pub planes: Planes,
     /// Let the card fill buffers as fast as they come.
     pub free_running: bool,
     /// The most frames a second that the guest may set; the card's own limit if
@@ -383,6 +386,9 @@ fn start_card(spec: &TestbedSpec, socket: &Path, log: &Path) -> Result<Process, 
     }
     if let Some(fps) = spec.max_fps {
         command.arg("--max-fps").arg(fps.to_string());
+    }
+    if spec.planes == Planes::Multi {
+        command.args(["--planes", "multi"]);
     }
     if spec.free_running {
         command.args(["--rate", "max"]);

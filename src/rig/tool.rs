@@ -86,10 +86,8 @@ pub fn configure(device: &str, layout: &Layout, fps: u32) -> Vec<String> {
         "v4l2-ctl",
         "--device",
         device,
-        &format!(
-            "--set-fmt-video=width={width},height={height},pixelformat={}",
-            format.name()
-        ),
+        // All four characters of the code, be the last one a space.
+        &format!("--set-fmt-video=width={width},height={height},pixelformat={format:<4}"),
         &format!("--set-parm={fps}"),
     ]
     .map(str::to_owned)
@@ -275,5 +273,8 @@ cap dqbuf: 2 seq:      3 bytesused: 1843200 ts: 5.050000 delta: 33.333 ms fps: 6
             line.contains("width=640,height=480,pixelformat=NV12")
                 && line.contains("--set-parm=60")
         );
+        let layout = Layout::new(PixelFormat::Y16, 16, 16);
+        let argv = configure("/dev/video0", &layout, 60);
+        assert!(argv.iter().any(|word| word.ends_with("pixelformat=Y16 ")));
     }
 }

@@ -1,5 +1,7 @@
 //! Frames in guest memory, byte for byte, through every shape of scatter list.
 
+use pinhole::card::witness::{DIGEST_BLOCK, Digest};
+
 use crate::harness::memory::{HIGH, LOW_END, LOW_SPARE, Segment};
 use crate::harness::stream::{Stream, pages, pieces};
 use crate::harness::v4l2::*;
@@ -159,6 +161,42 @@ fn every_format_at_odd_and_even_sizes() {
             driver.set_picture(session, fourcc, width, height);
             driver.capture_one(card, session);
         }
+    }
+}
+
+#[test]
+fn frames_of_a_compressed_format_are_as_long_as_they_are() {
+    let card = &mut Card::fast();
+    let driver = &mut Driver::new(card);
+    let session = driver.open();
+    for (width, height) in [(17, 19), (640, 480), (1918, 1078)] {
+        let picture = driver.set_picture(session, MJPG, width, height);
+        assert_eq!(picture.bytesperline, 0);
+        let list = pages(driver.memory.high().start, picture.sizeimage);
+        assert_eq!(driver.reqbufs(session, 1), Ok(1));
+        let mut lengths = Vec::new();
+        for _ in 0..4 {
+            driver.qbuf(session, 0, &list).expect("QBUF");
+            if lengths.is_empty() {
+                driver.streamon(session).expect("STREAMON");
+            }
+            let buffer = driver.dqbuf(session);
+            assert!((100..picture.sizeimage).contains(&buffer.bytesused));
+            let record = card.frame(session, buffer.sequence);
+            assert_eq!(record.plane.bytes, buffer.bytesused);
+            let mut frame = driver.memory.gather(&list);
+            frame.truncate(buffer.bytesused as usize);
+            // From the marker of a JPEG's start to that of its end.
+            assert_eq!(frame[..3], [0xff, 0xd8, 0xff], "{width}x{height}");
+            assert!(frame.ends_with(&[0xff, 0xd9]), "{width}x{height}");
+            let digests: Vec<_> = frame.chunks(DIGEST_BLOCK).map(Digest::of).collect();
+            assert_eq!(digests, record.plane.digests);
+            lengths.push(buffer.bytesused);
+        }
+        driver.streamoff(session).expect("STREAMOFF");
+        assert_eq!(driver.reqbufs(session, 0), Ok(0));
+        lengths.dedup();
+        assert!(lengths.len() > 1, "all of {lengths:?} bytes");
     }
 }
 

@@ -46,6 +46,7 @@ pub const BUF_FLAG_LAST: u32 = 0x10_0000;
 pub const YUYV: u32 = u32::from_le_bytes(*b"YUYV");
 pub const NV12: u32 = u32::from_le_bytes(*b"NV12");
 pub const RGB3: u32 = u32::from_le_bytes(*b"RGB3");
+pub const MJPG: u32 = u32::from_le_bytes(*b"MJPG");
 pub const GREY: u32 = u32::from_le_bytes(*b"GREY");
 
 /// A pixel format, as V4L2's documentation has it.
