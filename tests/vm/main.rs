@@ -12,6 +12,7 @@ mod clients;
 mod compliance;
 mod distrust;
 mod films;
+mod formats;
 mod frame_vector;
 mod hazards;
 mod process;
