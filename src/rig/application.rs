@@ -171,7 +171,7 @@ fn prepare(agent: &Agent, spec: &CaptureSpec) -> Result<(), ApplicationError> {
         ask(agent, "set up its page cache", write)?;
     }
     let fps = spec.rate.fps().unwrap_or(Rate::FASTEST);
-    set_up(agent, tool::configure(DEVICE, &spec.layout, fps))?;
+    set_up(agent, tool::configure(DEVICE, &spec.layout, Some(fps)))?;
     if spec.memory == Memory::Dmabuf {
         // One capture device without sound or others to tell apart.
         let planes = match spec.testbed.planes {
@@ -187,7 +187,8 @@ fn prepare(agent: &Agent, spec: &CaptureSpec) -> Result<(), ApplicationError> {
                 params,
             },
         )?;
-        set_up(agent, tool::configure(EXPORTER, &spec.layout, 30))?;
+        // A multi-planar vivid refuses every rate, and needs none.
+        set_up(agent, tool::configure(EXPORTER, &spec.layout, None))?;
     }
     probe::arm(agent).map_err(cannot("probe get_vaddr_frames()"))
 }

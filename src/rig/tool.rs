@@ -74,24 +74,22 @@ fn buffers(layout: &Layout) -> u32 {
     (ROOM / layout.sizeimage).clamp(4, 32)
 }
 
-/// Sets format and rate, as a user would before streaming.
-pub fn configure(device: &str, layout: &Layout, fps: u32) -> Vec<String> {
+/// Sets the format, and the rate if one is given, as a user would before
+/// streaming.
+pub fn configure(device: &str, layout: &Layout, fps: Option<u32>) -> Vec<String> {
     let Layout {
         format,
         width,
         height,
         ..
     } = layout;
-    [
-        "v4l2-ctl",
-        "--device",
-        device,
-        // All four characters of the code, be the last one a space.
-        &format!("--set-fmt-video=width={width},height={height},pixelformat={format:<4}"),
-        &format!("--set-parm={fps}"),
-    ]
-    .map(str::to_owned)
-    .into()
+    let mut argv: Vec<String> = ["v4l2-ctl", "--device", device].map(str::to_owned).into();
+    // All four characters of the code, be the last one a space.
+    argv.push(format!(
+        "--set-fmt-video=width={width},height={height},pixelformat={format:<4}"
+    ));
+    argv.extend(fps.map(|fps| format!("--set-parm={fps}")));
+    argv
 }
 
 /// Streams `frames` frames from `device` to the file or disk `to`. `exporter`
@@ -268,13 +266,13 @@ cap dqbuf: 2 seq:      3 bytesused: 1843200 ts: 5.050000 delta: 33.333 ms fps: 6
                 "{line}"
             );
         }
-        let line = configure("/dev/video0", &layout, 60).join(" ");
+        let line = configure("/dev/video0", &layout, Some(60)).join(" ");
         assert!(
             line.contains("width=640,height=480,pixelformat=NV12")
                 && line.contains("--set-parm=60")
         );
         let layout = Layout::new(PixelFormat::Y16, 16, 16);
-        let argv = configure("/dev/video0", &layout, 60);
+        let argv = configure("/dev/video0", &layout, Some(60));
         assert!(argv.iter().any(|word| word.ends_with("pixelformat=Y16 ")));
     }
 }
