@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use crate::card::Planes;
 use crate::rig::compliance::{Comparison, Judgement, MAX_FPS};
 
 /// The page.
@@ -12,8 +13,8 @@ pub fn page(comparisons: &[Comparison]) -> String {
          Made by `make compliance`: v4l2-compliance {} with `-s -f -a` (streaming, in\n\
          every format, on every input), on the card and on vivid, the kernel's own virtual\n\
          capture device, in the same boot.\n\n\
-         | kernel | Pinhole: tests | failed | warnings | vivid: tests | failed | warnings |\n\
-         |---|---|---|---|---|---|---|\n",
+         | kernel | API | Pinhole: tests | failed | warnings | vivid: tests | failed | warnings |\n\
+         |---|---|---|---|---|---|---|---|\n",
         version.unwrap_or_default()
     );
     for one in comparisons {
@@ -21,9 +22,10 @@ pub fn page(comparisons: &[Comparison]) -> String {
         // Writing to a string does not fail.
         let _ = writeln!(
             page,
-            "| {} ({}) | {} |",
+            "| {} ({}) | {} | {} |",
             one.release,
             one.guest,
+            api(one.planes),
             cells.join(" | ")
         );
     }
@@ -38,7 +40,12 @@ pub fn page(comparisons: &[Comparison]) -> String {
     for one in comparisons {
         for (device, judgement) in [("Pinhole", &one.card), ("vivid", &one.vivid)] {
             if !judgement.complaints.is_empty() {
-                let _ = write!(page, "\nOf {device} on {}:\n\n", one.guest);
+                let _ = write!(
+                    page,
+                    "\nOf {device} on {}, {}:\n\n",
+                    one.guest,
+                    api(one.planes)
+                );
                 for line in &judgement.complaints {
                     let _ = writeln!(page, "- `{line}`");
                 }
@@ -46,6 +53,13 @@ pub fn page(comparisons: &[Comparison]) -> String {
         }
     }
     page
+}
+
+fn api(planes: Planes) -> &'static str {
+    match planes {
+        Planes::Single => "single-planar",
+        Planes::Multi => "multi-planar",
+    }
 }
 
 fn counts(judgement: &Judgement) -> String {
@@ -79,14 +93,15 @@ mod tests {
             guest: "trixie".into(),
             release: "6.12".into(),
             accelerator: "tcg".into(),
+            planes: Planes::Multi,
             card: judgement(0, &[]),
             vivid: judgement(1, &["fail: x(1): y"]),
         }]);
         assert!(
-            page.contains("\n| 6.12 (trixie) | 81 | 0 | 0 | 81 | 1 | 0 |\n"),
+            page.contains("\n| 6.12 (trixie) | multi-planar | 81 | 0 | 0 | 81 | 1 | 0 |\n"),
             "{page}"
         );
-        assert!(page.ends_with("\nOf vivid on trixie:\n\n- `fail: x(1): y`\n"));
+        assert!(page.ends_with("\nOf vivid on trixie, multi-planar:\n\n- `fail: x(1): y`\n"));
         assert!(page.contains("--max-fps 30") && !page.contains("Of Pinhole"));
     }
 }

@@ -5,11 +5,10 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
-
 use super::clients;
 use super::testbed::{Testbed, TestbedError, TestbedSpec};
 use crate::agent::protocol::{Load, Run};
+use crate::card::Planes;
 use crate::vm::accelerator::Accelerator;
 use crate::vm::channel::{Agent, AgentError};
 use crate::vm::progress::Progress;
@@ -38,7 +37,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub const MAX_FPS: u32 = 30;
 
 /// What v4l2-compliance said of a device.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Judgement {
     /// The version of v4l2-compliance.
     pub version: String,
@@ -62,7 +61,7 @@ impl Judgement {
 }
 
 /// The card and the kernel's own virtual device, judged in one boot.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Comparison {
     /// The guest's name.
     pub guest: String,
@@ -70,6 +69,8 @@ pub struct Comparison {
     pub release: String,
     /// What runs its instructions.
     pub accelerator: String,
+    /// Which of V4L2's two APIs both devices had.
+    pub planes: Planes,
     /// The card behind its driver.
     pub card: Judgement,
     /// vivid.
@@ -105,13 +106,17 @@ pub enum ComplianceError {
 /// # Errors
 ///
 /// [`ComplianceError`] where one of them could not be judged.
-pub fn compare(guest: &str, progress: &Progress) -> Result<Comparison, ComplianceError> {
-    let bed = Testbed::start(&testbed(guest), progress)?;
+pub fn compare(
+    guest: &str,
+    planes: Planes,
+    progress: &Progress,
+) -> Result<Comparison, ComplianceError> {
+    let bed = Testbed::start(&testbed(guest, planes), progress)?;
     let agent = bed.machine.agent();
     let step = progress.step(format!("judging the card on {guest}"));
     let card = judge(agent, CARD, &OPTIONS)?;
     step.update("vivid");
-    load_vivid(agent)?;
+    load_vivid(agent, planes)?;
     let vivid = judge(agent, VIVID, &OPTIONS)?;
     step.done();
     let bed = bed.finish()?;
@@ -119,18 +124,20 @@ pub fn compare(guest: &str, progress: &Progress) -> Result<Comparison, Complianc
         guest: bed.guest.id,
         release: bed.release,
         accelerator: bed.accelerator.to_string(),
+        planes,
         card,
         vivid,
     })
 }
 
 /// A guest in which the card can be judged.
-pub fn testbed(guest: &str) -> TestbedSpec {
+pub fn testbed(guest: &str, planes: Planes) -> TestbedSpec {
     let emulated = Accelerator::detect() == Accelerator::Tcg;
     TestbedSpec {
         kernel: Some(guest.to_owned()),
         ram_mib: Some(RAM_MIB),
         max_fps: emulated.then_some(MAX_FPS),
+        planes,
         clients: true,
         ..TestbedSpec::default()
     }
@@ -138,10 +145,16 @@ pub fn testbed(guest: &str) -> TestbedSpec {
 
 /// Loads vivid with one video capture device that has one input, HDMI: the
 /// nearest to what the card is.
-fn load_vivid(agent: &Agent) -> Result<(), ComplianceError> {
+fn load_vivid(agent: &Agent, planes: Planes) -> Result<(), ComplianceError> {
+    let multiplanar = match planes {
+        Planes::Single => 1,
+        Planes::Multi => 2,
+    };
     let load = Load {
         module: "vivid".into(),
-        params: "n_devs=1 node_types=0x1 num_inputs=1 input_types=3".into(),
+        params: format!(
+            "n_devs=1 node_types=0x1 num_inputs=1 input_types=3 multiplanar={multiplanar}"
+        ),
     };
     let loaded = agent.call(load, PATIENCE);
     loaded.map_err(|source| ComplianceError::Agent {

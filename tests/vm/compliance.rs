@@ -1,12 +1,13 @@
 //! v4l2-compliance, the V4L2 project's own judge: it finds nothing wrong.
 
+use pinhole::card::Planes;
 use pinhole::rig::compliance::{judge, testbed};
 
 use crate::bed::Bed;
 
-/// The device complies on a kernel, whatever is streamed as `options` say.
-fn complies(kernel: &str, options: &[&str]) {
-    let bed = Bed::start(testbed(kernel));
+/// The device complies on a kernel, where it streams as `options` say.
+fn complies(kernel: &str, planes: Planes, options: &[&str]) {
+    let bed = Bed::start(testbed(kernel, planes));
     let agent = bed.testbed.machine.agent();
     let judgement = judge(agent, "/dev/video0", options).unwrap();
     // Where the machine has no time for its guest, frames are dropped, and the
@@ -29,15 +30,26 @@ fn complies(kernel: &str, options: &[&str]) {
 fn the_device_complies_while_streaming_all_that_it_can() {
     complies(
         "trixie",
+        Planes::Single,
         &["--streaming", "--stream-all-formats", "--stream-all-io"],
     );
 }
 
 /// One frame at each size and rate of each format.
+const QUICK: [&str; 2] = ["--streaming=10", "--stream-all-formats=1"];
+
 #[test]
 #[ignore = "boots guests"]
-fn the_device_complies_on_every_other_kernel() {
+fn the_single_planar_device_complies_on_every_other_kernel() {
     for kernel in ["bullseye", "bookworm", "trixie-backports"] {
-        complies(kernel, &["--streaming=10", "--stream-all-formats=1"]);
+        complies(kernel, Planes::Single, &QUICK);
+    }
+}
+
+#[test]
+#[ignore = "boots guests"]
+fn the_multi_planar_device_complies_on_every_kernel() {
+    for kernel in ["bullseye", "bookworm", "trixie", "trixie-backports"] {
+        complies(kernel, Planes::Multi, &QUICK);
     }
 }
