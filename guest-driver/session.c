@@ -197,18 +197,32 @@ int pinhole_session_ioctl(struct pinhole_device *dev, unsigned int cmd,
  * @dev: device
  * @call: ioctl
  *
+ * -ENODEV from a card that is there says that it gave up the session, and comes
+ * before the event that does when the card had no time for the event yet. The
+ * ioctl then goes to the session that follows.
+ *
  * Context: Process context. Takes session_mutex; waits for the card.
  * Return: 0 or a negative errno: the card's own, -EIO if the card does not
  * answer or not sensibly, -ENODEV if it was removed.
  */
 int pinhole_call(struct pinhole_device *dev, const struct pinhole_call *call)
 {
+	unsigned long flags;
 	int ret;
 
 	mutex_lock(&dev->session_mutex);
 	ret = pinhole_session_ready(dev);
 	if (!ret)
 		ret = pinhole_session_call(dev, call);
+	if (ret == -ENODEV && !READ_ONCE(dev->fault)) {
+		spin_lock_irqsave(&dev->lock, flags);
+		dev->session_bad = true;
+		pinhole_stream_fail(dev, "gave up the session");
+		spin_unlock_irqrestore(&dev->lock, flags);
+		ret = pinhole_session_ready(dev);
+		if (!ret)
+			ret = pinhole_session_call(dev, call);
+	}
 	mutex_unlock(&dev->session_mutex);
 	return ret;
 }

@@ -8,6 +8,19 @@ use crate::bed::{Bed, LIMIT, PARANOID};
 /// The virtio device that the driver is bound to.
 const BOUND: &str = "basename $(ls -d /sys/bus/virtio/drivers/pinhole/virtio*)";
 
+/// The second control is set before the card has told of the session's end.
+#[test]
+#[ignore = "boots a guest"]
+fn a_control_set_when_the_session_has_just_been_killed_is_set_in_the_next() {
+    let bed = Bed::boot(PARANOID);
+    for _ in 0..20 {
+        bed.must("v4l2-ctl --device /dev/video0 --set-ctrl=kill_session=1,source_change=1");
+    }
+    bed.still_works();
+    bed.no_splats();
+    bed.testbed.finish().unwrap();
+}
+
 #[test]
 #[ignore = "boots a guest"]
 fn unbinding_while_streaming_ends_the_stream_and_binding_brings_the_device_back() {
