@@ -181,10 +181,14 @@ impl RawFormat {
 /// In [`IoMode::Userptr`] the source takes the memory of the element behind it,
 /// and a file has none. Two flips that undo each other do, and change nothing.
 pub fn gstreamer(layout: &Layout, fps: u32, mode: IoMode, frames: u32, to: &str) -> Option<Run> {
-    let format = RawFormat::of(layout)?;
-    if mode == IoMode::Userptr && !format.flips {
+    let raw = RawFormat::of(layout);
+    if mode == IoMode::Userptr && !raw.is_some_and(|format| format.flips) {
         return None;
     }
+    let kind = match layout.format.is_compressed() {
+        true => "image/jpeg".to_owned(),
+        false => format!("video/x-raw,format={}", raw?.gstreamer),
+    };
     let source = [
         "v4l2src",
         "device=/dev/video0",
@@ -193,8 +197,8 @@ pub fn gstreamer(layout: &Layout, fps: u32, mode: IoMode, frames: u32, to: &str)
     ]
     .join(" ");
     let caps = format!(
-        "video/x-raw,format={},width={},height={},framerate={fps}/1",
-        format.gstreamer, layout.width, layout.height
+        "{kind},width={},height={},framerate={fps}/1",
+        layout.width, layout.height
     );
     let sink = format!("filesink location={to}");
     let flip = "videoflip video-direction=vert";
@@ -210,7 +214,10 @@ pub fn gstreamer(layout: &Layout, fps: u32, mode: IoMode, frames: u32, to: &str)
 /// buffers, and writes them as they are to the file `to`; nothing for a format
 /// that it does not have.
 pub fn ffmpeg(layout: &Layout, fps: u32, frames: u32, to: &str) -> Option<Run> {
-    let format = RawFormat::of(layout)?.ffmpeg?;
+    let (format, form) = match layout.format.is_compressed() {
+        true => ("mjpeg", "mjpeg"),
+        false => (RawFormat::of(layout)?.ffmpeg?, "rawvideo"),
+    };
     let size = format!("{}x{}", layout.width, layout.height);
     let (fps, frames) = (fps.to_string(), frames.to_string());
     let input = [
@@ -225,14 +232,18 @@ pub fn ffmpeg(layout: &Layout, fps: u32, frames: u32, to: &str) -> Option<Run> {
         "-i",
         "/dev/video0",
     ];
-    // A frame that is late is neither repeated nor left out.
+    // A frame that is late is neither repeated nor left out, and a JPEG stays
+    // the one that it is.
+    let codec = if form == "mjpeg" { "copy" } else { "rawvideo" };
     let output = [
         "-frames:v",
         &frames,
         "-fps_mode",
         "passthrough",
+        "-codec:v",
+        codec,
         "-f",
-        "rawvideo",
+        form,
         "-y",
         to,
     ];

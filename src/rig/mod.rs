@@ -22,5 +22,6 @@ pub mod frame_vector;
 pub mod kernel_log;
 pub mod outcome;
 pub mod probe;
+pub mod psnr;
 pub mod testbed;
 pub mod tool;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use pinhole::agent::protocol::Run;
 use pinhole::rig::clients::{IoMode, ffmpeg, gstreamer};
+use pinhole::rig::psnr::psnr;
 use pinhole::rig::testbed::TestbedSpec;
 use pinhole::source::{Layout, PixelFormat};
 use pinhole::vm::images::clients;
@@ -115,19 +116,82 @@ impl Drop for Pipeline {
     }
 }
 
-/// FFmpeg of the clients' image, run on the host, that makes a moving test
-/// picture, of so many frames, in `form`.
-fn host_ffmpeg(frames: usize, form: &str, to: &str) -> Command {
+/// FFmpeg of the clients' image, to be run on the host.
+fn host_ffmpeg() -> Command {
     let clients = clients::ensure(&Progress::silent()).unwrap();
     let mut command = clients.tree.command("/usr/bin/ffmpeg").unwrap();
-    let picture = format!("testsrc2=size={WIDTH}x{HEIGHT}:rate={FPS}");
     command
         .args(["-hide_banner", "-nostdin", "-loglevel", "error"])
-        .args(["-f", "lavfi", "-i", &picture])
-        .args(["-frames:v", &frames.to_string(), "-pix_fmt", "yuv420p"])
-        .args(["-f", form, "-y", to])
         .stdin(Stdio::null());
     command
+}
+
+/// Makes a moving test picture of FFmpeg's, of so many frames, in `form`.
+fn test_picture(frames: usize, form: &str, to: &str) -> Command {
+    let picture = format!("testsrc2=size={WIDTH}x{HEIGHT}:rate={FPS}");
+    let mut command = host_ffmpeg();
+    command
+        .args(["-f", "lavfi", "-i", &picture])
+        .args(["-frames:v", &frames.to_string(), "-pix_fmt", "yuv420p"])
+        .args(["-f", form, "-y", to]);
+    command
+}
+
+/// The frames of a film or of JPEGs one after another, in RGB, as FFmpeg sees
+/// them.
+fn decoded(path: &Path, form: &str) -> Vec<Vec<u8>> {
+    let output = host_ffmpeg()
+        .args(["-f", form, "-i", path.to_str().unwrap()])
+        .args(["-pix_fmt", "rgb24", "-f", "rawvideo", "pipe:1"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.is_empty(), "{said}");
+    let length = (WIDTH * HEIGHT * 3) as usize;
+    assert_eq!(output.stdout.len() % length, 0);
+    output.stdout.chunks(length).map(<[u8]>::to_vec).collect()
+}
+
+/// What comes out of JPEGs is the film's picture, and no other of its pictures:
+/// those beside it are below 20 dB.
+#[test]
+#[ignore = "boots a guest"]
+fn jpegs_that_clients_capture_are_the_films_pictures() {
+    const ALIKE: f64 = 32.0;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("film.y4m");
+    let made = test_picture(LENGTH, "yuv4mpegpipe", path.to_str().unwrap()).status();
+    assert!(made.unwrap().success());
+    let film = decoded(&path, "yuv4mpegpipe");
+    assert_eq!(film.len(), LENGTH);
+    let studio = Studio::open(TestbedSpec {
+        source: Some(format!("y4m:{},rate=frame", path.display())),
+        ..TestbedSpec::default()
+    });
+    let mjpg = layout(PixelFormat::Mjpg);
+    for client in [
+        gstreamer(&mjpg, FPS, IoMode::Mmap, FRAMES, FILE).unwrap(),
+        gstreamer(&mjpg, FPS, IoMode::Rw, FRAMES, FILE).unwrap(),
+        ffmpeg(&mjpg, FPS, FRAMES, FILE).unwrap(),
+    ] {
+        let line = client.argv.join(" ");
+        let (_, jpegs) = studio.record(client);
+        let path = folder.path().join("jpegs");
+        fs::write(&path, jpegs).unwrap();
+        let frames = decoded(&path, "mjpeg");
+        assert_eq!(frames.len(), FRAMES as usize, "{line}");
+        let mut next = 0;
+        for frame in &frames {
+            let likeness = |of_film: &Vec<u8>| psnr(of_film, frame).unwrap();
+            let found = film[next..]
+                .iter()
+                .position(|of_film| likeness(of_film) > ALIKE);
+            let best = film.iter().map(likeness).fold(0.0, f64::max);
+            let number = next + found.unwrap_or_else(|| panic!("{line}: {best:.1} dB at best"));
+            next = number + 1;
+        }
+    }
+    studio.close();
 }
 
 /// `ffmpeg ... | pinhole device --source y4m:-`.
@@ -136,7 +200,7 @@ fn host_ffmpeg(frames: usize, form: &str, to: &str) -> Command {
 fn what_ffmpeg_pipes_into_the_card_on_the_host_is_what_the_guest_captures() {
     let folder = tempfile::tempdir().unwrap();
     let film = known(&folder.path().join("film"));
-    let mut ffmpeg_on_host = host_ffmpeg(LENGTH, "yuv4mpegpipe", "pipe:1");
+    let mut ffmpeg_on_host = test_picture(LENGTH, "yuv4mpegpipe", "pipe:1");
     // It is told in the end that nobody reads any more, and says so.
     ffmpeg_on_host.stdout(Stdio::piped()).stderr(Stdio::null());
     let mut pipeline = Pipeline(ffmpeg_on_host.spawn().unwrap());
@@ -159,7 +223,7 @@ fn what_ffmpeg_pipes_into_the_card_on_the_host_is_what_the_guest_captures() {
 
 /// The frames that FFmpeg pipes, as it writes them to a file.
 fn known(path: &Path) -> Vec<Vec<u8>> {
-    let status = host_ffmpeg(LENGTH, "rawvideo", path.to_str().unwrap()).status();
+    let status = test_picture(LENGTH, "rawvideo", path.to_str().unwrap()).status();
     assert!(status.unwrap().success());
     let sizeimage = layout(PixelFormat::Yu12).sizeimage as usize;
     let film = fs::read(path).unwrap();
