@@ -7,9 +7,11 @@
 
 #include <linux/dma-buf.h>
 #include <linux/mm.h>
+#include <linux/poll.h>
 #include <linux/version.h>
 #include <linux/virtio.h>
 #include <linux/virtio_config.h>
+#include <media/v4l2-dev.h>
 #include <media/videobuf2-dma-sg.h>
 #include <media/videobuf2-v4l2.h>
 
@@ -186,6 +188,26 @@ static inline void pinhole_set_min_queued(struct vb2_queue *q, unsigned int coun
 #else
 	q->min_buffers_needed = count;
 #endif
+}
+
+/**
+ * pinhole_poll() - say what can be done with a file, and when to ask again
+ * @file: file
+ * @wait: table of those who wait
+ *
+ * Before 5.11 vb2_fop_poll() of a queue that does not stream yet does not wait
+ * on it, so that epoll(7), which asks only once where to wait, never heard of a
+ * stream that began after EPOLL_CTL_ADD.
+ *
+ * Context: Process context.
+ * Return: EPOLL* flags.
+ */
+static inline __poll_t pinhole_poll(struct file *file, poll_table *wait)
+{
+#if !PINHOLE_KERNEL(5, 11)
+	poll_wait(file, &video_devdata(file)->queue->done_wq, wait);
+#endif
+	return vb2_fop_poll(file, wait);
 }
 
 /*

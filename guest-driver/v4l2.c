@@ -115,7 +115,7 @@ static const struct v4l2_file_operations pinhole_fops = {
 	.open = v4l2_fh_open,
 	.release = vb2_fop_release,
 	.read = vb2_fop_read,
-	.poll = vb2_fop_poll,
+	.poll = pinhole_poll,
 	.mmap = vb2_fop_mmap,
 	.unlocked_ioctl = video_ioctl2,
 };
