@@ -7,6 +7,7 @@ TARGET  := target/x86_64-unknown-linux-gnu/release
 PINHOLE := $(TARGET)/pinhole
 KERNEL  ?= trixie
 OUT     ?= out
+FUZZ_SECONDS ?= 600
 
 # Where `make install` puts things; DESTDIR stands before all of them.
 PREFIX     ?= /usr/local
@@ -73,6 +74,13 @@ frame-vector-doc: guests ## Ask all kernels about frame vectors, and write docs/
 lint: setup ## Check formatting, and run clippy with every warning an error
 	cargo fmt --check
 	cargo clippy --release --locked --all-targets -- -D warnings
+
+.PHONY: fuzz
+fuzz: setup ## Feed the card whole lives of any bytes, for FUZZ_SECONDS (600)
+	fuzz/build.sh $(CURDIR)/target/fuzz
+	mkdir -p target/fuzz/corpus
+	target/fuzz/x86_64-unknown-linux-gnu/release/card -max_total_time=$(FUZZ_SECONDS) \
+	  -max_len=4096 -timeout=20 -artifact_prefix=target/fuzz/ target/fuzz/corpus fuzz/corpus/card
 
 .PHONY: bench
 bench: setup ## Measure the frame path against a plain memory copy

@@ -411,6 +411,7 @@ fn text_lies_where_the_entries_say_and_nowhere_else() {
     assert_eq!(rig.settings().text, "second");
     assert_eq!(rig.settings().adjust.hue, 9);
 
+    rig.write(0, &[0xee; MEMORY]);
     let everything = rig.everything();
     let answer = rig.ext(session, Ioctl::GExtCtrls, 0, &[text(6)], &[(0xb000, 6)]);
     assert_eq!((answer.status, answer.error_idx), (ENOSPC, 0));
