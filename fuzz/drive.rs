@@ -206,7 +206,8 @@ impl Life {
                 let bytes: Vec<u8> = (0..script.below(64)).map(|_| script.byte()).collect();
                 self.command(&bytes, script.below(256));
             }
-            3..=6 => self.queue(script),
+            3..=5 => self.queue(script),
+            6 => self.start(script),
             7 | 8 => self.control(script),
             9 => self.stream(script),
             10..=15 => self.ioctl(script),
@@ -399,6 +400,38 @@ impl Life {
         self.execute(session, code as u32, &words(&[kind]), 8);
     }
 
+    /// A stream with buffers that are queued, as an application begins one:
+    /// what is to go wrong with it may come later.
+    fn start(&mut self, script: &mut Script<'_>) {
+        if self.sessions.is_empty() {
+            self.open();
+        }
+        let session = self.session(script);
+        let kind = self.planes.buffer_type();
+        let formats: Vec<_> = self.planes.formats().collect();
+        let format = script.pick(&formats);
+        let (width, height) = (16 + script.below(48) as u32, 16 + script.below(16) as u32);
+        let mut payload = words(&[kind, 0, width, height, format.fourcc()]);
+        payload.resize(208, 0);
+        self.execute(session, Ioctl::SFmt as u32, &payload, 1024);
+        let buffers = 1 + script.below(4) as u32;
+        let request = words(&[buffers, kind, 2, 0, 0]);
+        self.execute(session, Ioctl::ReqBufs as u32, &request, 1024);
+        let layout = Layout::new(format, width, height);
+        let sizes: Vec<u32> = layout
+            .memory_planes()
+            .map(|plane| plane.sizeimage)
+            .collect();
+        for index in 0..buffers {
+            let pieces: Vec<_> = sizes
+                .iter()
+                .map(|size| (0x2000 + u64::from(script.byte()) * 128, *size))
+                .collect();
+            self.queue_buffer(session, index, &sizes, pieces);
+        }
+        self.execute(session, Ioctl::StreamOn as u32, &words(&[kind]), 8);
+    }
+
     /// Any ioctl, with a payload that is more or less right.
     fn ioctl(&mut self, script: &mut Script<'_>) {
         let session = self.session(script);
@@ -505,20 +538,42 @@ impl Life {
         let total: u32 = segments
             .iter()
             .fold(0, |sum, (_, len)| sum.wrapping_add(*len));
+        let planes = match self.planes {
+            Planes::Single => {
+                vec![total.wrapping_sub(u32::from(script.pick(&[0u8, 0, 0, 1, 255])))]
+            }
+            Planes::Multi => {
+                let planes = script.pick(&[1usize, 2, 3, 3, 8, 0, 9]);
+                let mut rest = segments.iter().map(|(_, len)| *len);
+                let mut plane = || {
+                    let taken = rest.by_ref().take(1 + script.below(4));
+                    taken.fold(0, u32::wrapping_add)
+                };
+                (0..planes).map(|_| plane()).collect()
+            }
+        };
+        self.queue_buffer(session, index, &planes, segments);
+    }
+
+    /// QBUF of a buffer whose planes have those lengths.
+    fn queue_buffer(
+        &mut self,
+        session: u32,
+        index: u32,
+        planes: &[u32],
+        segments: Vec<(u64, u32)>,
+    ) {
         let mut payload = vec![0; 88];
         payload[..4].copy_from_slice(&index.to_le_bytes());
         payload[4..8].copy_from_slice(&self.planes.buffer_type().to_le_bytes());
         payload[60] = 2;
-        if self.planes == Planes::Single {
-            let length = total.wrapping_sub(u32::from(script.pick(&[0u8, 0, 0, 1, 255])));
-            payload[72..76].copy_from_slice(&length.to_le_bytes());
-        } else {
-            let planes = script.pick(&[1usize, 2, 3, 3, 8, 0, 9]);
-            payload[72..76].copy_from_slice(&(planes as u32).to_le_bytes());
-            let mut rest = segments.iter().map(|(_, len)| *len);
-            for _ in 0..planes {
-                let taken = rest.by_ref().take(1 + script.below(4));
-                let length = taken.fold(0, u32::wrapping_add);
+        let length = match self.planes {
+            Planes::Single => planes[0],
+            Planes::Multi => planes.len() as u32,
+        };
+        payload[72..76].copy_from_slice(&length.to_le_bytes());
+        if self.planes == Planes::Multi {
+            for length in planes {
                 let mut plane = [0; 64];
                 plane[4..8].copy_from_slice(&length.to_le_bytes());
                 payload.extend_from_slice(&plane);
