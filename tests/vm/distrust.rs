@@ -10,6 +10,9 @@ use crate::scripted::camera::{
     MENU, MULTI, SINGLE, STRING, Shared, VOLATILE,
 };
 
+/// What a card says that does not know the session.
+const ENODEV: u32 = 19;
+
 /// `VIRTIO_MEDIA_EVT_*`.
 const ERROR: u32 = 0;
 const DQBUF: u32 = 1;
@@ -300,6 +303,12 @@ fn controls_are_the_cards_and_follow_it_whatever_it_says() {
             .contains("brightness: 55")
     });
     assert_eq!(camera.get().subscribed, before);
+    // A command that was on its way then is not lost with the session.
+    camera.get().set.clear();
+    camera.get().refuse = Some(ENODEV);
+    guest.must("v4l2-ctl -d /dev/video0 -c brightness=42");
+    assert_eq!(camera.get().set, [(BRIGHTNESS, 42, text(""))]);
+    assert_eq!(guest.device.sessions(), 3);
     guest.finish();
 }
 

@@ -76,6 +76,8 @@ pub struct Camera {
     /// Buffers at the camera: index, and the memory of each plane.
     pub queued: Vec<(u32, Vec<Memory>)>,
     pub streaming: bool,
+    /// An error number that the next ioctl is refused with, whatever it is.
+    pub refuse: Option<u32>,
 }
 
 /// A camera that the test and the device share.
@@ -107,6 +109,9 @@ impl Shared {
 
 impl Camera {
     fn answer(&mut self, ioctl: &mut Ioctl<'_>) -> Result<(), u32> {
+        if let Some(error) = self.refuse.take() {
+            return Err(error);
+        }
         match ioctl.code {
             ENUM_FMT => match ioctl.u32(0) {
                 0 => {
