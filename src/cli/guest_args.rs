@@ -6,6 +6,7 @@ use super::PlanesArg;
 use crate::card::Planes;
 use crate::rig::testbed::TestbedSpec;
 use crate::vm::accelerator::Accelerator;
+use crate::vm::images::Catalog;
 
 /// The guest, its machine, and what the card shows.
 #[derive(Debug, clap::Args)]
@@ -79,6 +80,21 @@ impl GuestArgs {
             planes: self.planes().unwrap_or_default(),
             ..TestbedSpec::default()
         }
+    }
+}
+
+impl GuestArgs {
+    /// The testbeds that these ask for: one, or with `--kernel all` one for
+    /// every guest of the catalogue.
+    pub fn testbeds(&self, catalog: &Catalog) -> Vec<TestbedSpec> {
+        if self.kernel.as_deref() != Some("all") {
+            return vec![self.testbed()];
+        }
+        let guests = catalog.recipes().map(|recipe| TestbedSpec {
+            kernel: Some(recipe.id.to_owned()),
+            ..self.testbed()
+        });
+        guests.collect()
     }
 }
 

@@ -14,6 +14,7 @@ pub mod frame_vector;
 pub mod guest;
 mod guest_args;
 pub mod man;
+pub mod matrix;
 mod planes;
 pub mod shell;
 
@@ -52,6 +53,7 @@ enum Command {
     FrameVector(frame_vector::Args),
     Shell(shell::Args),
     Guest(guest::Args),
+    Matrix(matrix::Args),
     Completions(completions::Args),
     Man(man::Args),
 }
@@ -82,6 +84,7 @@ pub fn main() -> ExitCode {
         Command::FrameVector(args) => frame_vector::run(args),
         Command::Shell(args) => shell::run(args),
         Command::Guest(args) => guest::run(args),
+        Command::Matrix(args) => matrix::run(args),
         Command::Completions(args) => completions::run(args),
         Command::Man(args) => man::run(args),
     };

@@ -20,6 +20,7 @@ pub mod disk;
 pub mod folder;
 pub mod frame_vector;
 pub mod kernel_log;
+pub mod matrix;
 pub mod outcome;
 pub mod probe;
 pub mod psnr;

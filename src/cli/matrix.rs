@@ -1,0 +1,116 @@
+//! `pinhole matrix`.
+
+use std::path::PathBuf;
+
+use super::GuestArgs;
+use crate::agent::cell::{Hazard, Kind};
+use crate::report::matrix as report;
+use crate::rig::matrix::outcome::KernelOutcome;
+use crate::rig::matrix::run::{self, MatrixSpec};
+use crate::rig::matrix::{CellName, cells};
+use crate::vm::images::Catalog;
+use crate::vm::progress::Progress;
+
+/// Run the userptr matrix: every kind of memory, every hazard, judged
+///
+/// Boots a guest, captures a frame into every kind of memory that a process
+/// can have while things happen to it, and has independent oracles judge each.
+/// Exits with 0 when every cell came to what was expected of it, 1 when there
+/// are findings, 2 when it could not run.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Print all cells, and run none
+    #[arg(long)]
+    list: bool,
+
+    /// Run this cell alone, by its printed name; may be given several times
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["kind", "hazard", "shard"])]
+    cell: Vec<CellName>,
+
+    /// Run the cells of this kind of memory only; may be given several times
+    #[arg(long, value_name = "KIND")]
+    kind: Vec<Kind>,
+
+    /// Run the cells with this hazard only; may be given several times
+    #[arg(long, value_name = "HAZARD")]
+    hazard: Vec<Hazard>,
+
+    /// Run the Kth part of N of the cells
+    #[arg(long, value_name = "K/N", value_parser = shard)]
+    shard: Option<(usize, usize)>,
+
+    /// Folder for the results; made if it is not there
+    #[arg(long, value_name = "DIR", default_value = "pinhole-matrix")]
+    out: PathBuf,
+
+    /// Print one JSON object instead of the table, and nothing else on stdout
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    guest: GuestArgs,
+}
+
+fn shard(text: &str) -> Result<(usize, usize), String> {
+    let numbers = text
+        .split_once('/')
+        .and_then(|(k, n)| Some((k.parse().ok()?, n.parse().ok()?)));
+    match numbers {
+        Some((k, n)) if (1..=n).contains(&k) => Ok((k, n)),
+        _ => Err("a shard is K/N, such as 1/4, with K from 1 to N".into()),
+    }
+}
+
+impl Args {
+    /// The cells that these ask for.
+    fn cells(&self) -> Vec<CellName> {
+        if !self.cell.is_empty() {
+            return self.cell.clone();
+        }
+        let mut cells = cells::all();
+        cells.retain(|cell| {
+            (self.kind.is_empty() || self.kind.contains(&cell.kind))
+                && (self.hazard.is_empty() || self.hazard.contains(&cell.hazard))
+        });
+        match self.shard {
+            Some((k, n)) => cells::shard(cells, k, n),
+            None => cells,
+        }
+    }
+}
+
+/// Runs the subcommand.
+pub fn run(args: Args) -> anyhow::Result<u8> {
+    let cells = args.cells();
+    if args.list {
+        for cell in &cells {
+            println!("{cell}");
+        }
+        return Ok(super::SUCCESS);
+    }
+    anyhow::ensure!(
+        !cells.is_empty(),
+        "no cell is of that kind and has that hazard"
+    );
+    let progress = Progress::stderr();
+    let mut outcomes: Vec<KernelOutcome> = Vec::new();
+    for testbed in args.guest.testbeds(&Catalog::builtin()) {
+        let spec = MatrixSpec {
+            testbed,
+            cells: cells.clone(),
+        };
+        outcomes.push(run::run(&spec, &progress, |_| {})?);
+    }
+    report::write(&outcomes, &args.out)?;
+    if args.json {
+        println!("{}", serde_json::to_string(&outcomes)?);
+    } else {
+        println!("{}", report::table(&outcomes));
+        println!("\nEverything is in {}.", args.out.display());
+    }
+    let findings: usize = outcomes.iter().map(|one| one.totals().findings).sum();
+    Ok(match findings {
+        0 => super::SUCCESS,
+        _ => super::FAILED,
+    })
+}

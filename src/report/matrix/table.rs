@@ -1,0 +1,104 @@
+//! The matrix on a terminal.
+
+use comfy_table::{Table, presets};
+
+use crate::agent::cell::{Hazard, Kind};
+use crate::rig::matrix::outcome::{CellOutcome, KernelOutcome, Verdict};
+use crate::rig::matrix::{CellName, Pinning};
+
+/// Lays out the results: a row for each kind and each hazard, a column for
+/// each kernel; below it every finding, and the totals.
+pub fn table(outcomes: &[KernelOutcome]) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    let head = ["".to_owned()].into_iter();
+    table.set_header(head.chain(outcomes.iter().map(|one| one.kernel.clone())));
+    for kind in Kind::ALL {
+        row(&mut table, outcomes, kind.name(), |cell| {
+            cell.kind == *kind && cell.hazard == Hazard::None
+        });
+    }
+    for hazard in Hazard::ALL.iter().filter(|h| **h != Hazard::None) {
+        row(&mut table, outcomes, hazard.name(), |cell| {
+            cell.hazard == *hazard
+        });
+    }
+    let mut text = table.to_string();
+    for outcome in outcomes {
+        for cell in &outcome.cells {
+            for finding in &cell.findings {
+                text += &format!(
+                    "\nFINDING {} on {}, {}: {}",
+                    cell.cell, outcome.kernel, finding.oracle, finding.what
+                );
+            }
+        }
+    }
+    for outcome in outcomes {
+        let totals = outcome.totals();
+        text += &format!(
+            "\n{} ({}): {} cells as expected, {} findings, {} impossible here; {} boots, {:.0} s",
+            outcome.kernel,
+            outcome.release,
+            totals.expected,
+            totals.findings,
+            totals.impossible,
+            outcome.boots,
+            outcome.elapsed_ms as f64 / 1e3,
+        );
+    }
+    text
+}
+
+/// Adds a row for the cells that `belongs` picks, unless there are none.
+fn row(
+    table: &mut Table,
+    outcomes: &[KernelOutcome],
+    name: &str,
+    belongs: impl Fn(&CellName) -> bool,
+) {
+    let of = |outcome: &KernelOutcome| {
+        let cells = outcome.cells.iter();
+        summary(cells.filter(|cell| belongs(&cell.cell)))
+    };
+    let columns: Vec<_> = outcomes.iter().map(of).collect();
+    if columns.iter().any(|column| !column.is_empty()) {
+        table.add_row([name.to_owned()].into_iter().chain(columns));
+    }
+}
+
+/// What cells came to: each result once, those of the kernel's own way to pin
+/// only where they differ, findings with how many they are.
+fn summary<'a>(cells: impl Iterator<Item = &'a CellOutcome>) -> String {
+    let mut seen: Vec<String> = Vec::new();
+    let mut findings = 0;
+    let mut say = |what: String| {
+        if !seen.contains(&what) {
+            seen.push(what);
+        }
+    };
+    for cell in cells {
+        match (cell.verdict, cell.observation) {
+            (Verdict::Finding, _) => findings += 1,
+            (Verdict::Impossible, _) => say("-".to_owned()),
+            (Verdict::Expected, Some(observation)) => match cell.cell.pinning {
+                Pinning::FrameVector => say(observation.to_string()),
+                Pinning::Native => say(format!("{observation} (native)")),
+            },
+            (Verdict::Expected, None) => {}
+        }
+    }
+    let usual: Vec<_> = seen
+        .iter()
+        .filter(|s| !s.ends_with("(native)"))
+        .cloned()
+        .collect();
+    seen.retain(|said| {
+        let own = said.strip_suffix(" (native)");
+        own.is_none_or(|own| !usual.iter().any(|said| said == own))
+    });
+    if findings > 0 {
+        seen.push(format!("{findings} FOUND"));
+    }
+    seen.join(", ")
+}

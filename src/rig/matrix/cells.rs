@@ -1,0 +1,95 @@
+//! Which cells there are.
+
+use super::name::{CellName, Pinning};
+use crate::agent::cell::{FrameSize, Hazard, Kind, Point};
+
+/// Offsets of the buffer in its first page, and bytes of its frame beyond whole
+/// pages: the start of a page, a cache line into it, an address that no
+/// structure is aligned to, and lengths that end inside a page.
+const PLACES: [(u32, u32); 5] = [(0, 0), (64, 0), (1234, 0), (0, 1000), (2055, 2056)];
+
+/// Kinds that every hazard is tried on: the ordinary ones, which the kernel
+/// treats each in its own way.
+const STEADY: [Kind; 2] = [Kind::AnonTouched, Kind::MemfdShared];
+
+/// All cells, in the order in which they are run.
+pub fn all() -> Vec<CellName> {
+    let mut cells = Vec::new();
+    for pinning in [Pinning::FrameVector, Pinning::Native] {
+        for kind in Kind::ALL {
+            for (offset, tail) in PLACES {
+                let cell = CellName {
+                    offset,
+                    tail,
+                    pinning,
+                    ..CellName::plain(*kind)
+                };
+                // The kernel's own path is there to be compared: once a kind,
+                // where offset and length are hardest.
+                let compared = pinning == Pinning::FrameVector || (offset, tail) == PLACES[4];
+                if compared && FrameSize::new(*kind, tail).is_ok() {
+                    cells.push(cell);
+                }
+            }
+        }
+        for hazard in Hazard::ALL.iter().filter(|hazard| **hazard != Hazard::None) {
+            for kind in STEADY {
+                for point in [Point::BeforeDma, Point::AfterDma] {
+                    cells.push(CellName {
+                        hazard: *hazard,
+                        point,
+                        pinning,
+                        ..CellName::plain(kind)
+                    });
+                }
+            }
+        }
+    }
+    cells
+}
+
+/// The cells of `all` that are shard `k` of `n` (1 to n): every nth, so that
+/// the shards take about as long.
+pub fn shard(all: Vec<CellName>, k: usize, n: usize) -> Vec<CellName> {
+    let mut cells = all;
+    let mut place = 0;
+    cells.retain(|_| {
+        place += 1;
+        (place - 1) % n == k - 1
+    });
+    cells
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_cell_has_a_name_of_its_own_that_reads_back() {
+        let cells = all();
+        let names: BTreeSet<_> = cells.iter().map(ToString::to_string).collect();
+        assert_eq!(names.len(), cells.len());
+        for cell in &cells {
+            assert_eq!(cell.to_string().parse(), Ok(*cell));
+        }
+        for kind in Kind::ALL {
+            assert!(cells.contains(&CellName::plain(*kind)), "{kind}");
+        }
+        for hazard in Hazard::ALL {
+            assert!(cells.iter().any(|cell| cell.hazard == *hazard), "{hazard}");
+        }
+    }
+
+    #[test]
+    fn shards_part_the_cells() {
+        let cells = all();
+        let shards: Vec<_> = (1..=3).map(|k| shard(cells.clone(), k, 3)).collect();
+        let together: BTreeSet<_> = shards.iter().flatten().collect();
+        assert_eq!(together.len(), cells.len());
+        assert_eq!(shards.iter().map(Vec::len).sum::<usize>(), cells.len());
+        let lengths: BTreeSet<_> = shards.iter().map(Vec::len).collect();
+        assert!(lengths.last().unwrap() - lengths.first().unwrap() <= 1);
+    }
+}

@@ -1,0 +1,161 @@
+//! What is expected of a cell, on a kernel, and why where it is unusual.
+
+use super::name::{CellName, Pinning};
+use super::observation::{Observation, Reads};
+use crate::agent::cell::{Hazard, Kind, Point};
+
+/// What is expected of a cell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expectation {
+    /// What it may come to.
+    pub outcomes: Vec<Observation>,
+    /// Why, where that is not the usual.
+    pub reason: Option<&'static str>,
+    /// The memory itself holds pins, as long as it is there.
+    pub holds_pins: bool,
+    /// Frames are captured into several buffers, one after the other.
+    pub many_frames: bool,
+}
+
+impl Expectation {
+    /// The application reads what the card wrote.
+    pub fn data() -> Self {
+        Self::of(&[Observation::Captured(Reads::Written)], None)
+    }
+
+    fn of(outcomes: &[Observation], reason: Option<&'static str>) -> Self {
+        Self {
+            outcomes: outcomes.to_vec(),
+            reason,
+            holds_pins: false,
+            many_frames: false,
+        }
+    }
+
+    fn refused(errno: i32, reason: &'static str) -> Self {
+        Self::of(&[Observation::Refused(errno)], Some(reason))
+    }
+
+    fn captured(reads: Reads, reason: &'static str) -> Self {
+        Self::of(&[Observation::Captured(reads)], Some(reason))
+    }
+}
+
+/// A kernel's version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Version(pub u32, pub u32);
+
+impl Version {
+    /// The version in a kernel's release, such as `6.12.107+deb13-amd64`.
+    pub fn of(release: &str) -> Option<Self> {
+        let mut numbers = release.split(|c: char| !c.is_ascii_digit());
+        let mut number = || numbers.next()?.parse().ok();
+        Some(Self(number()?, number()?))
+    }
+}
+
+/// What is expected of a cell on a kernel of that version.
+pub fn expect(cell: &CellName, kernel: Version) -> Expectation {
+    use Kind::*;
+    // Whether the kernel pins for writing against the mapping's own rights:
+    // get_vaddr_frames() itself from 5.12 to 6.1, vb2_create_framevec() before.
+    let by_force = match cell.pinning {
+        Pinning::FrameVector => (Version(5, 12)..Version(6, 2)).contains(&kernel),
+        Pinning::Native => kernel < Version(6, 2),
+    };
+    let refused = |reason| match cell.pinning {
+        Pinning::FrameVector => Expectation::refused(libc::EFAULT, reason),
+        Pinning::Native => Expectation::refused(
+            libc::ENOMEM,
+            "vb2_dma_sg's get_userptr() answers ENOMEM to every failure to pin",
+        ),
+    };
+    // Kernels on which a long-term pin holds the mmap lock from end to end.
+    let keeps_lock = (Version(5, 12)..Version(6, 2)).contains(&kernel);
+    match cell.kind {
+        ReadOnly if by_force => Expectation::captured(
+            Reads::Written,
+            "pinned with FOLL_FORCE, which breaks copy-on-write of a private mapping that cannot be written",
+        ),
+        ReadOnly => refused("write access to a read-only mapping"),
+        ProtNone if by_force => Expectation::captured(Reads::Nothing, FORCED),
+        ProtNoneTail if by_force => Expectation::captured(Reads::Partly, FORCED),
+        ProtNone | ProtNoneTail => refused("the process itself has no access"),
+        Hole => refused("a page of the range is not mapped"),
+        GuardRegion => refused("a guard region faults like a hole"),
+        UffdMissing | UffdWp if keeps_lock => refused(
+            "a long-term pin keeps the mmap lock on 6.1, so that a fault cannot wait for another thread",
+        ),
+        Ext4Shared if kernel >= Version(6, 2) => refused(
+            "a shared mapping of a file whose filesystem tracks dirty pages cannot be pinned for long",
+        ),
+        FsDax => match cell.pinning {
+            Pinning::Native => refused(""),
+            Pinning::FrameVector => Expectation::refused(
+                libc::EOPNOTSUPP,
+                "a long-term pin would keep the filesystem from moving its blocks",
+            ),
+        },
+        PciBar | Ivshmem => refused("a VM_PFNMAP mapping has no pages to pin"),
+        // udmabuf pins the pages that it makes a dma-buf of.
+        Udmabuf => Expectation {
+            holds_pins: true,
+            ..refused("the mapping of a dma-buf has no pages to pin")
+        },
+        Secretmem => refused("secret memory is not the kernel's to reach"),
+        Null | KernelAddress | AddressSpaceEnd | WrappingLength => refused("no such memory"),
+        _ => after(cell),
+    }
+}
+
+const FORCED: &str = "pinned with FOLL_FORCE although the process itself has no access";
+
+/// What is expected of memory that can be captured into, after the hazard.
+fn after(cell: &CellName) -> Expectation {
+    use Hazard::*;
+    let shared = cell.kind == Kind::MemfdShared;
+    match cell.hazard {
+        Munmap => Expectation::captured(
+            Reads::Nothing,
+            "the device wrote to the pages that it was given, which nobody maps any more",
+        ),
+        MunmapMmap => Expectation::captured(
+            Reads::Other,
+            "the device has the pages that were there when the buffer was queued, not those that are there now",
+        ),
+        MadviseDontneed if !shared => Expectation::captured(
+            Reads::Other,
+            "the process gave up the pages that the device has, and reads zeros",
+        ),
+        ForkChildWrites if shared && cell.point == Point::AfterDma => {
+            Expectation::captured(Reads::Other, "parent and child share the pages")
+        }
+        Close | Exit | Sigkill | Streamoff => Expectation::of(
+            &[Observation::TakenBack],
+            Some("the stream ended before the buffer was dequeued"),
+        ),
+        MmapContention => Expectation {
+            many_frames: true,
+            ..Expectation::data()
+        },
+        _ => Expectation::data(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_read_from_releases() {
+        for (release, version) in [
+            ("5.10.0-32-amd64", Some(Version(5, 10))),
+            ("6.12.107+deb13-amd64", Some(Version(6, 12))),
+            ("7.3-rc1", Some(Version(7, 3))),
+            ("next", None),
+        ] {
+            assert_eq!(Version::of(release), version, "{release}");
+        }
+        assert!(Version(5, 10) < Version(6, 1));
+    }
+}

@@ -1,0 +1,29 @@
+//! The matrix: kinds of memory, hazards and kernels, each judged alone.
+//!
+//! A cell ([`CellName`]) is run by the agent ([`crate::agent::cell`]), which
+//! tells what it saw; the card tells what it wrote. [`observation`] puts the
+//! two together, [`expectation`] says what should have been, and the oracles
+//! ([`oracle`]) hold what must be true whatever the cell. What differs is a
+//! finding.
+//!
+//! | file | what is in it |
+//! |---|---|
+//! | [`name`] | the names of cells |
+//! | [`cells`] | which cells there are |
+//! | [`expectation`] | what is expected of a cell on a kernel, and why |
+//! | [`observation`] | what a cell came to |
+//! | [`oracle`] | data, addresses, pins, fences, the kernel's log |
+//! | [`outcome`] | results, as they are reported |
+//! | [`run`] | running cells in guests, however these end |
+//! | [`witness`] | following what the card testifies |
+
+pub mod cells;
+pub mod expectation;
+pub mod name;
+pub mod observation;
+pub mod oracle;
+pub mod outcome;
+pub mod run;
+pub mod witness;
+
+pub use name::{CellName, Pinning};

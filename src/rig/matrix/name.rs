@@ -1,0 +1,208 @@
+//! The names of cells, by which they are printed and asked for.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::agent::cell::{Cell, FrameSize, Hazard, Kind, NoSuchFrame, PAGE, Point, UnknownName};
+
+/// Who pins the application's memory.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Pinning {
+    /// The driver's own operations, by `get_vaddr_frames()`.
+    #[default]
+    FrameVector,
+    /// `vb2_dma_sg_memops` of the kernel.
+    Native,
+}
+
+/// What tells a cell from all others of its kernel.
+///
+/// It is written `KIND@OFFSET+TAIL/HAZARD:POINT/native`, where an offset or
+/// tail of 0, the hazard `none`, the point `before-dma` and the driver's own
+/// pinning are left out: `anon-touched`, `hugetlb@64+100`, `thp/munmap:after-dma`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CellName {
+    /// The kind of memory.
+    pub kind: Kind,
+    /// Where in its page the buffer begins.
+    pub offset: u32,
+    /// Bytes of the frame beyond whole pages.
+    pub tail: u32,
+    /// What happens to the memory.
+    pub hazard: Hazard,
+    /// When.
+    pub point: Point,
+    /// Who pins it.
+    pub pinning: Pinning,
+}
+
+/// Why a text names no cell.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NoSuchCell {
+    /// A part of it is none of the table's.
+    #[error(transparent)]
+    Name(#[from] UnknownName),
+    /// The offset or the tail is no number of bytes within a page.
+    #[error("{0} is no number of bytes from 0 to 4095")]
+    Bytes(String),
+    /// The card has no such frame.
+    #[error(transparent)]
+    Frame(#[from] NoSuchFrame),
+    /// It has a part too many.
+    #[error("\"{0}\" is not part of a cell's name, which is KIND@OFFSET+TAIL/HAZARD:POINT/native")]
+    Part(String),
+}
+
+impl CellName {
+    /// The cell of that kind in which nothing happens, at the start of a page.
+    pub const fn plain(kind: Kind) -> Self {
+        Self {
+            kind,
+            offset: 0,
+            tail: 0,
+            hazard: Hazard::None,
+            point: Point::BeforeDma,
+            pinning: Pinning::FrameVector,
+        }
+    }
+
+    /// What the agent is asked to do, with `limit_ms` to do it in.
+    pub fn request(&self, limit_ms: u64) -> Cell {
+        Cell {
+            offset: self.offset,
+            tail: self.tail,
+            hazard: self.hazard,
+            point: self.point,
+            limit_ms,
+            ..Cell::new(self.kind)
+        }
+    }
+}
+
+impl fmt::Display for CellName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut name = self.kind.name().to_owned();
+        if self.offset != 0 {
+            name += &format!("@{}", self.offset);
+        }
+        if self.tail != 0 {
+            name += &format!("+{}", self.tail);
+        }
+        if self.hazard != Hazard::None {
+            name += &format!("/{}", self.hazard);
+            if self.point != Point::BeforeDma {
+                name += &format!(":{}", self.point);
+            }
+        }
+        if self.pinning == Pinning::Native {
+            name += "/native";
+        }
+        f.pad(&name)
+    }
+}
+
+impl FromStr for CellName {
+    type Err = NoSuchCell;
+
+    fn from_str(text: &str) -> Result<Self, NoSuchCell> {
+        let mut parts = text.split('/');
+        let memory = parts.next().unwrap_or_default();
+        let (memory, tail) = split_bytes(memory, '+')?;
+        let (kind, offset) = split_bytes(memory, '@')?;
+        let mut cell = Self {
+            offset,
+            tail,
+            ..Self::plain(kind.parse()?)
+        };
+        FrameSize::new(cell.kind, cell.tail)?;
+        for (place, part) in parts.enumerate() {
+            if part == "native" && cell.pinning == Pinning::FrameVector {
+                cell.pinning = Pinning::Native;
+            } else if place == 0 {
+                let (hazard, point) = match part.split_once(':') {
+                    Some((hazard, point)) => (hazard, point.parse()?),
+                    None => (part, Point::BeforeDma),
+                };
+                (cell.hazard, cell.point) = (hazard.parse()?, point);
+            } else {
+                return Err(NoSuchCell::Part(part.to_owned()));
+            }
+        }
+        Ok(cell)
+    }
+}
+
+/// What stands before the mark, and the number of bytes behind it.
+fn split_bytes(text: &str, mark: char) -> Result<(&str, u32), NoSuchCell> {
+    let Some((before, bytes)) = text.split_once(mark) else {
+        return Ok((text, 0));
+    };
+    match bytes.parse() {
+        Ok(number) if number < PAGE as u32 => Ok((before, number)),
+        _ => Err(NoSuchCell::Bytes(bytes.to_owned())),
+    }
+}
+
+impl Serialize for CellName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for CellName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_read_back_and_leave_out_what_is_usual() {
+        let plain = CellName::plain(Kind::AnonTouched);
+        assert_eq!(plain.to_string(), "anon-touched");
+        let cells = [
+            plain,
+            CellName {
+                offset: 64,
+                ..plain
+            },
+            CellName { tail: 16, ..plain },
+            CellName {
+                offset: 1,
+                tail: 100,
+                point: Point::BeforeDma,
+                pinning: Pinning::Native,
+                ..plain
+            },
+        ];
+        for cell in cells {
+            assert_eq!(cell.to_string().parse(), Ok(cell));
+        }
+        assert_eq!(cells[3].to_string(), "anon-touched@1+100/native");
+    }
+
+    #[test]
+    fn what_names_no_cell_is_refused() {
+        for (text, message) in [
+            ("", " is no Kind of the matrix"),
+            ("dragon", "dragon is no Kind of the matrix"),
+            ("hole/dragon", "dragon is no Hazard of the matrix"),
+            ("hole/none:never", "never is no Point of the matrix"),
+            ("hole@4096", "4096 is no number of bytes from 0 to 4095"),
+            ("hole+-1", "-1 is no number of bytes from 0 to 4095"),
+            (
+                "hole/none/x",
+                "\"x\" is not part of a cell's name, which is KIND@OFFSET+TAIL/HAZARD:POINT/native",
+            ),
+        ] {
+            let error = text.parse::<CellName>().unwrap_err().to_string();
+            assert_eq!(error, message, "{text}");
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! The address oracle: the card was given the very pages that the process had
+//! behind its buffer when it queued it.
+
+use super::super::observation::Observation;
+use super::Case;
+use crate::agent::cell::PAGE;
+use crate::agent::cell::evidence::{Moment, PagesSeen};
+use crate::card::witness::PlaneRecord;
+
+/// Objects to segments that are not the pages of the process's own pagemap,
+/// and to a buffer that begins elsewhere in its first page. Of several buffers
+/// it does not know which pages belong to which.
+pub fn judge(case: &Case<'_>, objections: &mut Vec<String>) {
+    // Pages that were not there yet when the buffer was queued were faulted in
+    // by the pin; so the look while it was queued shows all.
+    let (Some(memory), Some(pages)) = (case.answer.memory, case.answer.pages_at(Moment::Queued))
+    else {
+        return;
+    };
+    if matches!(case.observation, Observation::Refused(_)) || case.expectation.many_frames {
+        return;
+    }
+    for (sequence, plane) in case.testified.frames() {
+        let Some(&(start, _)) = plane.segments.first() else {
+            objections.push(format!("frame {sequence} was written to no memory"));
+            continue;
+        };
+        let (given, wanted) = (start % PAGE as u64, memory.address % PAGE as u64);
+        if given != wanted {
+            objections.push(format!(
+                "the buffer begins at byte {wanted} of its page, the card was given byte {given}"
+            ));
+        }
+        compare(*sequence, plane, pages, objections);
+    }
+}
+
+fn compare(sequence: u32, plane: &PlaneRecord, pages: &PagesSeen, objections: &mut Vec<String>) {
+    let given = frames(plane);
+    let mapped: Vec<_> = pages.frames().collect();
+    if given.len() != mapped.len() {
+        objections.push(format!(
+            "the buffer lies in {} pages, the card was given {}",
+            mapped.len(),
+            given.len()
+        ));
+    }
+    let differs = |(given, mapped): (&u64, &Option<u64>)| Some(*given) != *mapped;
+    if let Some(page) = given.iter().zip(&mapped).position(differs) {
+        let shown = match mapped[page] {
+            Some(frame) => format!("page frame {frame:#x}"),
+            None => "nothing".to_owned(),
+        };
+        objections.push(format!(
+            "frame {sequence}: page {page} of the buffer is {shown} in the process's pagemap, the card was given {:#x}",
+            given[page]
+        ));
+    }
+}
+
+/// The page frames that a plane's segments touch, in order. Segments that meet
+/// within a page touch it once.
+fn frames(plane: &PlaneRecord) -> Vec<u64> {
+    let page = PAGE as u64;
+    let mut frames = Vec::new();
+    let mut end_before = None;
+    for &(start, length) in plane.segments.iter().filter(|(_, length)| *length > 0) {
+        let end = start.saturating_add(length.into());
+        let mut first = start / page;
+        if end_before == Some(start) && !start.is_multiple_of(page) {
+            first += 1;
+        }
+        frames.extend(first..end.div_ceil(page));
+        end_before = Some(end);
+    }
+    frames
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{captured, objections};
+    use super::*;
+
+    #[test]
+    fn segments_are_pages() {
+        let frames = |segments: &[(u64, u32)]| {
+            frames(&PlaneRecord {
+                segments: segments.to_vec(),
+                ..PlaneRecord::default()
+            })
+        };
+        assert_eq!(frames(&[(0x1000, 4096), (0x9000, 1)]), [1, 9]);
+        assert_eq!(frames(&[(0x1040, 4096)]), [1, 2]);
+        // One page, handed over in two pieces.
+        assert_eq!(frames(&[(0x1040, 0x40), (0x1080, 0xf80)]), [1]);
+        assert_eq!(frames(&[(0x1000, 4096), (0x2000, 4096)]), [1, 2]);
+        assert!(frames(&[]).is_empty());
+    }
+
+    #[test]
+    fn the_card_has_the_pages_of_the_process() {
+        let (mut answer, testified) = captured();
+        assert_eq!(objections(judge, &answer, &testified), [""; 0]);
+        answer.pages[0].pagemap[1] += 1;
+        assert_eq!(
+            objections(judge, &answer, &testified),
+            [
+                "frame 0: page 1 of the buffer is page frame 0x9 in the process's pagemap, the card was given 0x8"
+            ]
+        );
+        answer.pages[0].pagemap.push(1 << 63);
+        answer.pages[0].pagemap[1] = 0;
+        assert_eq!(
+            objections(judge, &answer, &testified),
+            [
+                "the buffer lies in 3 pages, the card was given 2",
+                "frame 0: page 1 of the buffer is nothing in the process's pagemap, the card was given 0x8"
+            ]
+        );
+    }
+
+    #[test]
+    fn the_offset_in_the_first_page_counts() {
+        let (mut answer, testified) = captured();
+        answer.memory.as_mut().unwrap().address += 100;
+        assert_eq!(
+            objections(judge, &answer, &testified),
+            ["the buffer begins at byte 100 of its page, the card was given byte 0"]
+        );
+    }
+}

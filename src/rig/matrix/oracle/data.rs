@@ -1,0 +1,89 @@
+//! The data oracle: what a process reads is what the card wrote.
+//!
+//! That some cells come to something else (the memory was unmapped meanwhile)
+//! is for the expectation to say. Here is judged what holds in all of them:
+//! which frame came back, how long it is, and that the card wrote it.
+
+use super::super::observation::{Observation, Reads};
+use super::Case;
+use crate::dma::{DIGEST_BLOCK, Digest};
+
+/// Objects to frames that the card did not write so, and tells where data
+/// differs.
+pub fn judge(case: &Case<'_>, objections: &mut Vec<String>) {
+    let Observation::Captured(_) = case.observation else {
+        return;
+    };
+    let expected = &case.expectation.outcomes;
+    let expects_data = expected.contains(&Observation::Captured(Reads::Written));
+    for frame in &case.answer.frames {
+        let Some(written) = case.testified.frame(frame.sequence) else {
+            objections.push(format!(
+                "frame {} came back, which the card never wrote",
+                frame.sequence
+            ));
+            continue;
+        };
+        if frame.bytesused != written.bytes {
+            objections.push(format!(
+                "frame {} came back with {} bytes, the card wrote {}",
+                frame.sequence, frame.bytesused, written.bytes
+            ));
+        }
+        if expects_data {
+            let differing = |(seen, wrote): (&Option<Digest>, &Digest)| *seen != Some(*wrote);
+            let mut pairs = frame.digests.iter().zip(&written.digests);
+            if let Some(first) = pairs.position(differing) {
+                objections.push(format!(
+                    "frame {} differs from what the card wrote, first in the 4 KiB at byte {}",
+                    frame.sequence,
+                    first * DIGEST_BLOCK
+                ));
+            }
+        }
+    }
+    if case.answer.frames.len() > 1 && !case.expectation.many_frames {
+        objections.push(format!(
+            "one buffer was queued and {} came back",
+            case.answer.frames.len()
+        ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{captured, objections};
+    use super::*;
+
+    #[test]
+    fn a_frame_is_one_that_was_written() {
+        let (mut answer, testified) = captured();
+        assert_eq!(objections(judge, &answer, &testified), [""; 0]);
+        answer.frames[0].bytesused -= 1;
+        assert_eq!(
+            objections(judge, &answer, &testified),
+            ["frame 0 came back with 8191 bytes, the card wrote 8192"]
+        );
+        answer.frames[0].bytesused += 1;
+        answer.frames[0].digests[1] = Some(Digest(7));
+        assert_eq!(
+            objections(judge, &answer, &testified),
+            ["frame 0 differs from what the card wrote, first in the 4 KiB at byte 4096"]
+        );
+        answer.frames[0].sequence = 9;
+        assert_eq!(
+            objections(judge, &answer, &testified),
+            ["frame 9 came back, which the card never wrote"]
+        );
+    }
+
+    #[test]
+    fn a_frame_comes_back_once() {
+        let (mut answer, testified) = captured();
+        answer.frames.push(answer.frames[0].clone());
+        assert_eq!(
+            objections(judge, &answer, &testified),
+            ["one buffer was queued and 2 came back"]
+        );
+    }
+}

@@ -1,0 +1,82 @@
+//! The pin oracle: a queued buffer's pages are pinned, every one of them, and
+//! afterwards none is.
+//!
+//! The kernel counts pins of its whole life (nr_foll_pin_acquired and
+//! nr_foll_pin_released of /proc/vmstat, since 5.10), so that the difference
+//! of two looks is what came between them. Nothing else in the guest pins
+//! pages for longer than a look.
+
+use super::super::observation::Observation;
+use super::Case;
+use crate::agent::cell::PAGE;
+use crate::agent::cell::evidence::{CountersSeen, Moment};
+
+/// Objects to pages of a queued buffer that are not pinned, and to pins that
+/// outlive it.
+pub fn judge(case: &Case<'_>, objections: &mut Vec<String>) {
+    let answer = case.answer;
+    let pinned = |moment| answer.counters_at(moment).and_then(pinned);
+    let Some(before) = pinned(Moment::LaidOut) else {
+        return;
+    };
+    let taken = !matches!(case.observation, Observation::Refused(_));
+    if let (Some(memory), Some(queued), true) = (answer.memory, pinned(Moment::Queued), taken) {
+        let within = memory.address % PAGE as u64;
+        let pages = (within + memory.length).div_ceil(PAGE as u64) as i64;
+        let grown = queued - before;
+        if grown != pages && !case.expectation.many_frames {
+            objections.push(format!(
+                "{grown} pages were pinned while the buffer of {pages} was queued"
+            ));
+        }
+    }
+    // The process may end before its stream does; then the agent has looked.
+    let after = pinned(Moment::Ended).or_else(|| pinned(Moment::Stopped));
+    if let Some(after) = after
+        && after != before
+        && !case.expectation.holds_pins
+    {
+        objections.push(format!(
+            "{before} pages were pinned before the cell and {after} after it"
+        ));
+    }
+}
+
+/// How many pages are pinned.
+fn pinned(counters: &CountersSeen) -> Option<i64> {
+    let value = |name| {
+        let value: u64 = *counters.values.get(name)?;
+        i64::try_from(value).ok()
+    };
+    Some(value("nr_foll_pin_acquired")? - value("nr_foll_pin_released")?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{captured, objections};
+    use super::*;
+
+    #[test]
+    fn pins_come_with_the_buffer_and_go_with_it() {
+        let (mut answer, testified) = captured();
+        assert_eq!(objections(judge, &answer, &testified), [""; 0]);
+        let acquired = |answer: &mut crate::agent::cell::CellAnswer, look: usize, pins| {
+            let values = &mut answer.counters[look].values;
+            values.insert("nr_foll_pin_acquired".into(), pins);
+        };
+        acquired(&mut answer, 1, 101);
+        assert_eq!(
+            objections(judge, &answer, &testified),
+            ["1 pages were pinned while the buffer of 2 was queued"]
+        );
+        acquired(&mut answer, 1, 102);
+        acquired(&mut answer, 2, 103);
+        assert_eq!(
+            objections(judge, &answer, &testified),
+            ["0 pages were pinned before the cell and 1 after it"]
+        );
+        // An older kernel does not count them.
+        answer.counters.clear();
+        assert_eq!(objections(judge, &answer, &testified), [""; 0]);
+    }
+}

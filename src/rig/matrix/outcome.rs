@@ -1,0 +1,88 @@
+//! Results of the matrix, as they are reported.
+
+use serde::{Deserialize, Serialize};
+
+use super::name::CellName;
+use super::observation::Observation;
+use super::oracle::Finding;
+use super::witness::Testified;
+use crate::agent::cell::CellAnswer;
+
+/// What became of a cell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// It came to what was expected, and no oracle objects.
+    Expected,
+    /// Something is not as it should be.
+    Finding,
+    /// It could not be set up on this kernel.
+    Impossible,
+}
+
+/// A cell that was run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CellOutcome {
+    /// Which.
+    pub cell: CellName,
+    /// The result.
+    pub verdict: Verdict,
+    /// What it came to; nothing if it could not be set up, or its guest broke.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observation: Option<Observation>,
+    /// Why that is expected where it is unusual, or why it is impossible.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// What the oracles object to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<Finding>,
+    /// Time that it took, in milliseconds.
+    pub elapsed_ms: u64,
+    /// What the agent saw; nothing of a guest that broke.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<CellAnswer>,
+    /// What the card wrote.
+    #[serde(default)]
+    pub testified: Testified,
+}
+
+/// The matrix of one kernel.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct KernelOutcome {
+    /// The guest's name in the catalogue.
+    pub kernel: String,
+    /// Its kernel's release.
+    pub release: String,
+    /// Every cell that was run.
+    pub cells: Vec<CellOutcome>,
+    /// Guests that were booted.
+    pub boots: u32,
+    /// Time that all of it took, in milliseconds.
+    pub elapsed_ms: u64,
+}
+
+/// How many cells there are of each verdict.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Totals {
+    /// As expected.
+    pub expected: usize,
+    /// With findings.
+    pub findings: usize,
+    /// That could not be set up.
+    pub impossible: usize,
+}
+
+impl KernelOutcome {
+    /// How many cells there are of each verdict.
+    pub fn totals(&self) -> Totals {
+        let count = |verdict| {
+            let cells = self.cells.iter();
+            cells.filter(|cell| cell.verdict == verdict).count()
+        };
+        Totals {
+            expected: count(Verdict::Expected),
+            findings: count(Verdict::Finding),
+            impossible: count(Verdict::Impossible),
+        }
+    }
+}

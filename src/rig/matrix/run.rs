@@ -1,0 +1,252 @@
+//! Running cells in a guest, and in another one when it breaks.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use super::expectation::{Version, expect};
+use super::name::{CellName, Pinning};
+use super::observation::Observation;
+use super::oracle::{self, Case, Finding, Oracle};
+use super::outcome::{CellOutcome, KernelOutcome, Verdict};
+use super::witness::{Follower, Testified};
+use crate::agent::cell::CellAnswer;
+use crate::agent::protocol::Write;
+use crate::rig::cell_guest::{self, CellGuestError};
+use crate::rig::data::WitnessError;
+use crate::rig::testbed::{Testbed, TestbedError, TestbedSpec};
+use crate::vm::channel::AgentError;
+use crate::vm::progress::Progress;
+
+/// How long a cell may take in the guest, and how long beyond that the guest
+/// may take to say so.
+const CELL_LIMIT: Duration = Duration::from_secs(15);
+const GUEST_LIMIT: Duration = Duration::from_secs(30);
+
+/// Parameters of the guest's kernel: freed memory is poisoned, and looked at
+/// when it is used again.
+const APPEND: &str = "page_poison=1 slub_debug=FZPU";
+
+/// Where the driver takes the way in which it pins.
+const NATIVE: &str = "/sys/module/pinhole/parameters/native_userptr";
+
+/// Cells for one kernel.
+#[derive(Debug, Clone)]
+pub struct MatrixSpec {
+    /// The guest and its machine; what the matrix itself needs is added.
+    pub testbed: TestbedSpec,
+    /// The cells, in the order in which to run them.
+    pub cells: Vec<CellName>,
+}
+
+/// Why the matrix could not be run. A guest that breaks is a finding, unless
+/// it is a new one.
+#[derive(Debug, thiserror::Error)]
+pub enum MatrixError {
+    /// Card or guest could not be started.
+    #[error(transparent)]
+    Testbed(#[from] TestbedError),
+    /// What the kinds of memory need could not be made.
+    #[error(transparent)]
+    Equipment(#[from] CellGuestError),
+    /// The card's witness is missing or broken.
+    #[error(transparent)]
+    Witness(#[from] WitnessError),
+    /// A file could not be made.
+    #[error("cannot make a folder for the card's witness: {0}")]
+    Folder(std::io::Error),
+    /// The kernel's release is not to be understood.
+    #[error("the guest's kernel calls itself \"{0}\", which is no version")]
+    Release(String),
+    /// The driver could not be told how to pin.
+    #[error("the driver cannot be switched: {0}")]
+    Driver(AgentError),
+    /// SIGINT or SIGTERM came.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+/// A guest in which cells run.
+struct Bed {
+    testbed: Testbed,
+    witness: Follower,
+    pinning: Pinning,
+    /// Holds the witness.
+    _folder: TempDir,
+}
+
+/// Runs the cells; each that is done is given to `done`.
+///
+/// # Errors
+///
+/// [`MatrixError`] where no guest can be had to run them in.
+pub fn run(
+    spec: &MatrixSpec,
+    progress: &Progress,
+    mut done: impl FnMut(&CellOutcome),
+) -> Result<KernelOutcome, MatrixError> {
+    let begun = Instant::now();
+    let mut bed = Bed::boot(spec, progress)?;
+    let mut outcome = KernelOutcome {
+        kernel: bed.testbed.guest.id.clone(),
+        release: bed.testbed.machine.hello().release.clone(),
+        cells: Vec::with_capacity(spec.cells.len()),
+        boots: 1,
+        elapsed_ms: 0,
+    };
+    let version = Version::of(&outcome.release)
+        .ok_or_else(|| MatrixError::Release(outcome.release.clone()))?;
+
+    let step = progress.step(format!(
+        "running {} cells on {}",
+        spec.cells.len(),
+        outcome.kernel
+    ));
+    for (number, cell) in spec.cells.iter().enumerate() {
+        step.update(&cell.to_string());
+        step.position(number as u64, spec.cells.len() as u64);
+        let (result, broken) = bed.run(cell, version)?;
+        done(&result);
+        outcome.cells.push(result);
+        if broken && number + 1 < spec.cells.len() {
+            step.update("booting another guest");
+            bed = Bed::boot(spec, &Progress::silent())?;
+            outcome.boots += 1;
+        }
+    }
+    step.done();
+    // A guest that the last cell broke need not turn itself off.
+    if let Err(error) = bed.testbed.finish() {
+        log::warn!("after the last cell: {error}");
+    }
+    outcome.elapsed_ms = begun.elapsed().as_millis() as u64;
+    Ok(outcome)
+}
+
+impl Bed {
+    fn boot(spec: &MatrixSpec, progress: &Progress) -> Result<Self, MatrixError> {
+        let folder = tempfile::tempdir().map_err(MatrixError::Folder)?;
+        let witness: PathBuf = folder.path().join("witness");
+        let mut testbed = TestbedSpec {
+            witness: Some(witness.clone()),
+            source: Some("pattern:integrity".into()),
+            free_running: true,
+            append: format!("{APPEND} {}", spec.testbed.append),
+            ..spec.testbed.clone()
+        };
+        cell_guest::equip(&mut testbed, folder.path())?;
+        let testbed = Testbed::start(&testbed, progress)?;
+        Ok(Self {
+            testbed,
+            witness: Follower::open(&witness)?,
+            pinning: Pinning::default(),
+            _folder: folder,
+        })
+    }
+
+    /// Runs a cell, and says whether it broke the guest.
+    fn run(
+        &mut self,
+        cell: &CellName,
+        version: Version,
+    ) -> Result<(CellOutcome, bool), MatrixError> {
+        self.pin_by(cell.pinning)?;
+        let begun = Instant::now();
+        let request = cell.request(CELL_LIMIT.as_millis() as u64);
+        let answer = self
+            .testbed
+            .machine
+            .agent()
+            .call(request, CELL_LIMIT + GUEST_LIMIT);
+        let elapsed_ms = begun.elapsed().as_millis() as u64;
+        let testified = Testified::of(self.witness.news()?);
+        match answer {
+            Ok(answer) => Ok((
+                conclude(cell, version, answer, testified, elapsed_ms),
+                false,
+            )),
+            Err(AgentError::Interrupted) => Err(MatrixError::Interrupted),
+            Err(error) => {
+                let finding = Finding {
+                    oracle: Oracle::Outcome,
+                    what: format!("the guest broke: {error}"),
+                };
+                let broken = CellOutcome {
+                    cell: *cell,
+                    verdict: Verdict::Finding,
+                    observation: None,
+                    reason: None,
+                    findings: vec![finding],
+                    elapsed_ms,
+                    answer: None,
+                    testified,
+                };
+                Ok((broken, true))
+            }
+        }
+    }
+
+    /// Has the driver pin in that way.
+    fn pin_by(&mut self, pinning: Pinning) -> Result<(), MatrixError> {
+        if pinning != self.pinning {
+            let write = Write {
+                path: NATIVE.into(),
+                text: match pinning {
+                    Pinning::FrameVector => "N".into(),
+                    Pinning::Native => "Y".into(),
+                },
+                append: false,
+            };
+            let agent = self.testbed.machine.agent();
+            agent
+                .call(write, GUEST_LIMIT)
+                .map_err(MatrixError::Driver)?;
+            self.pinning = pinning;
+        }
+        Ok(())
+    }
+}
+
+/// Judges a cell that the agent has told of.
+fn conclude(
+    cell: &CellName,
+    version: Version,
+    answer: CellAnswer,
+    testified: Testified,
+    elapsed_ms: u64,
+) -> CellOutcome {
+    if let Some(why) = &answer.impossible {
+        return CellOutcome {
+            cell: *cell,
+            verdict: Verdict::Impossible,
+            observation: None,
+            reason: Some(why.clone()),
+            findings: Vec::new(),
+            elapsed_ms,
+            answer: Some(answer),
+            testified,
+        };
+    }
+    let expectation = expect(cell, version);
+    let observation = Observation::of(&answer, &testified);
+    let findings = oracle::judge(&Case {
+        answer: &answer,
+        testified: &testified,
+        observation,
+        expectation: &expectation,
+    });
+    CellOutcome {
+        cell: *cell,
+        verdict: match findings.is_empty() {
+            true => Verdict::Expected,
+            false => Verdict::Finding,
+        },
+        observation: Some(observation),
+        reason: expectation.reason.map(str::to_owned),
+        findings,
+        elapsed_ms,
+        answer: Some(answer),
+        testified,
+    }
+}

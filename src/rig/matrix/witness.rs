@@ -1,0 +1,147 @@
+//! Following what the card testifies while it does.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::card::witness::{PlaneRecord, Record};
+use crate::rig::data::WitnessError;
+
+/// What the card wrote during a cell, whose stream is single-planar.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Testified {
+    /// Of each frame its sequence number, and what was written where.
+    frames: Vec<(u32, PlaneRecord)>,
+    /// Frames that were written after the cell's stream had ended.
+    late: usize,
+}
+
+impl Testified {
+    /// The frames in `records`, which begin before the cell's stream does.
+    pub fn of(records: Vec<Record>) -> Self {
+        let mut testified = Self::default();
+        let mut on = false;
+        for record in records {
+            match record {
+                Record::StreamOn { .. } => on = true,
+                Record::StreamOff { .. } => on = false,
+                Record::Frame {
+                    sequence, planes, ..
+                } => {
+                    testified.late += usize::from(!on);
+                    for plane in planes {
+                        testified.add(sequence, plane);
+                    }
+                }
+            }
+        }
+        testified
+    }
+
+    /// Adds what was written for a frame.
+    pub fn add(&mut self, sequence: u32, plane: PlaneRecord) {
+        self.frames.push((sequence, plane));
+    }
+
+    /// What was written for the frame with that sequence number.
+    pub fn frame(&self, sequence: u32) -> Option<&PlaneRecord> {
+        let mut frames = self.frames.iter();
+        frames
+            .find(|(number, _)| *number == sequence)
+            .map(|(_, plane)| plane)
+    }
+
+    /// All frames, in the order in which they were written.
+    pub fn frames(&self) -> &[(u32, PlaneRecord)] {
+        &self.frames
+    }
+
+    /// How many frames were written while no stream was on, which must be none.
+    pub fn late(&self) -> usize {
+        self.late
+    }
+}
+
+/// A reader of a witness that is being written.
+#[derive(Debug)]
+pub struct Follower {
+    path: PathBuf,
+    reader: BufReader<File>,
+    /// The beginning of a line whose end has not been written.
+    partial: String,
+    line: usize,
+}
+
+impl Follower {
+    /// Follows the witness at `path` from its beginning.
+    ///
+    /// # Errors
+    ///
+    /// [`WitnessError::Io`] where it cannot be opened.
+    pub fn open(path: &Path) -> Result<Self, WitnessError> {
+        let file = File::open(path).map_err(|source| WitnessError::Io {
+            path: path.to_owned(),
+            source,
+        })?;
+        Ok(Self {
+            path: path.to_owned(),
+            reader: BufReader::new(file),
+            partial: String::new(),
+            line: 0,
+        })
+    }
+
+    /// The records that were written since the last call.
+    ///
+    /// # Errors
+    ///
+    /// [`WitnessError`] where the file cannot be read or a line is no record.
+    pub fn news(&mut self) -> Result<Vec<Record>, WitnessError> {
+        let mut records = Vec::new();
+        loop {
+            let read = self.reader.read_line(&mut self.partial);
+            let length = read.map_err(|source| WitnessError::Io {
+                path: self.path.clone(),
+                source,
+            })?;
+            if length == 0 || !self.partial.ends_with('\n') {
+                return Ok(records);
+            }
+            self.line += 1;
+            let record = serde_json::from_str(&self.partial);
+            records.push(record.map_err(|source| WitnessError::Syntax {
+                path: self.path.clone(),
+                line: self.line,
+                source,
+            })?);
+            self.partial.clear();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn a_line_is_read_once_it_is_whole() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        let mut follower = Follower::open(file.path()).unwrap();
+        assert_eq!(follower.news().unwrap(), []);
+        let line = r#"{"event":"stream-off","session":1,"frames":2,"dropped":0}"#;
+        let (early, late) = line.split_at(20);
+        write!(file, "{line}\n{early}").unwrap();
+        assert_eq!(follower.news().unwrap().len(), 1);
+        assert_eq!(follower.news().unwrap().len(), 0);
+        writeln!(file, "{late}").unwrap();
+        let news = follower.news().unwrap();
+        assert!(matches!(news[..], [Record::StreamOff { frames: 2, .. }]));
+        writeln!(file, "x").unwrap();
+        let error = follower.news().unwrap_err().to_string();
+        assert!(error.contains("line 3"), "{error}");
+    }
+}
