@@ -157,7 +157,7 @@ fn decoded(path: &Path, form: &str) -> Vec<Vec<u8>> {
 #[test]
 #[ignore = "boots a guest"]
 fn jpegs_that_clients_capture_are_the_films_pictures() {
-    const ALIKE: f64 = 32.0;
+    const ALIKE: f64 = 28.0;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("film.y4m");
     let made = test_picture(LENGTH, "yuv4mpegpipe", path.to_str().unwrap()).status();
@@ -171,7 +171,6 @@ fn jpegs_that_clients_capture_are_the_films_pictures() {
     let mjpg = layout(PixelFormat::Mjpg);
     for client in [
         gstreamer(&mjpg, FPS, IoMode::Mmap, FRAMES, FILE).unwrap(),
-        gstreamer(&mjpg, FPS, IoMode::Rw, FRAMES, FILE).unwrap(),
         ffmpeg(&mjpg, FPS, FRAMES, FILE).unwrap(),
     ] {
         let line = client.argv.join(" ");
