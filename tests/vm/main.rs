@@ -17,3 +17,8 @@ mod formats;
 mod frame_vector;
 mod hazards;
 mod matrix;
+mod planes;
+mod process;
+mod scripted;
+mod shell;
+mod studio;
