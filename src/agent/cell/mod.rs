@@ -65,6 +65,7 @@ macro_rules! table {
         }
     };
 }
+pub(crate) use table;
 
 pub mod evidence;
 pub mod frame;
@@ -85,8 +86,8 @@ pub const PAGE: usize = 4096;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{name} is no {table} of the matrix")]
 pub struct UnknownName {
-    table: &'static str,
-    name: String,
+    pub(crate) table: &'static str,
+    pub(crate) name: String,
 }
 
 /// Run a cell of the matrix: lay memory out, capture one frame into it by

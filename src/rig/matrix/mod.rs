@@ -11,6 +11,7 @@
 //! | [`name`] | the names of cells |
 //! | [`cells`] | which cells there are |
 //! | [`expectation`] | what is expected of a cell on a kernel, and why |
+//! | [`mutant`] | drivers with one bug each, which the oracles must see |
 //! | [`observation`] | what a cell came to |
 //! | [`oracle`] | data, addresses, pins, fences, the kernel's log |
 //! | [`outcome`] | results, as they are reported |
@@ -19,6 +20,7 @@
 
 pub mod cells;
 pub mod expectation;
+pub mod mutant;
 pub mod name;
 pub mod observation;
 pub mod oracle;
@@ -26,4 +28,5 @@ pub mod outcome;
 pub mod run;
 pub mod witness;
 
+pub use mutant::Mutant;
 pub use name::{CellName, Pinning};

@@ -2,9 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::mutant::Mutant;
 use super::name::CellName;
 use super::observation::Observation;
-use super::oracle::Finding;
+use super::oracle::{Finding, Oracle};
 use super::witness::Testified;
 use crate::agent::cell::CellAnswer;
 
@@ -46,6 +47,44 @@ pub struct CellOutcome {
     pub testified: Testified,
 }
 
+/// What became of a mutant of the driver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MutantVerdict {
+    /// Every one of its cells was as expected without the bug, and a finding
+    /// with it.
+    Caught,
+    /// One of its cells did not show the bug, or was no good without it.
+    Missed,
+    /// On this kernel the bug makes no difference.
+    Unseen,
+}
+
+/// A mutant of the driver that was run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MutantOutcome {
+    /// Which.
+    pub mutant: Mutant,
+    /// The result.
+    pub verdict: MutantVerdict,
+    /// Why it was missed, or cannot be seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Its cells with the bug in the driver: a finding is what is wanted.
+    pub cells: Vec<CellOutcome>,
+}
+
+impl MutantOutcome {
+    /// The oracles that saw the bug, each once, in their order.
+    pub fn oracles(&self) -> Vec<Oracle> {
+        let saw = |oracle: &Oracle| {
+            let mut findings = self.cells.iter().flat_map(|cell| &cell.findings);
+            findings.any(|finding| finding.oracle == *oracle)
+        };
+        Oracle::ALL.into_iter().filter(saw).collect()
+    }
+}
+
 /// The matrix of one kernel.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct KernelOutcome {
@@ -55,6 +94,9 @@ pub struct KernelOutcome {
     pub release: String,
     /// Every cell that was run.
     pub cells: Vec<CellOutcome>,
+    /// Every mutant of the driver that was run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mutants: Vec<MutantOutcome>,
     /// Guests that were booted.
     pub boots: u32,
     /// Time that all of it took, in milliseconds.
@@ -70,6 +112,8 @@ pub struct Totals {
     pub findings: usize,
     /// That could not be set up.
     pub impossible: usize,
+    /// Mutants that no oracle saw.
+    pub missed: usize,
 }
 
 impl KernelOutcome {
@@ -83,6 +127,10 @@ impl KernelOutcome {
             expected: count(Verdict::Expected),
             findings: count(Verdict::Finding),
             impossible: count(Verdict::Impossible),
+            missed: {
+                let missed = |one: &&MutantOutcome| one.verdict == MutantVerdict::Missed;
+                self.mutants.iter().filter(missed).count()
+            },
         }
     }
 }

@@ -92,6 +92,7 @@ pub fn run(
         kernel: bed.testbed.guest.id.clone(),
         release: bed.testbed.machine.hello().release.clone(),
         cells: Vec::with_capacity(spec.cells.len()),
+        mutants: Vec::new(),
         boots: 1,
         elapsed_ms: 0,
     };

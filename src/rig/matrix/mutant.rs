@@ -1,0 +1,106 @@
+//! Mutants: the driver with one bug at a time, for the oracles to see.
+//!
+//! A matrix that has seen no broken driver proves little. A build of the
+//! driver of its own (`guest-driver/mutant.c`) has the bugs in it, and a module
+//! parameter picks one. Each has cells that must turn red: without the bug they
+//! are run first and must be as expected, so that it is the bug that is seen.
+
+use super::expectation::Version;
+use super::name::CellName;
+use crate::agent::cell::{Hazard, Kind, Point, table};
+
+table! {
+    /// A bug of the driver; the name is that of the module's parameter.
+    Mutant:
+    UnpinEarly = "unpin-early", "the pages are unpinned before the device has written to them";
+    PinReadonly = "pin-readonly", "the pages are pinned without asking for write access";
+    LeaveClean = "leave-clean", "the pages are not marked dirty when they are unpinned";
+    IgnoreOffset = "ignore-offset", "the offset of the buffer in its first page is ignored";
+    RoundUp = "round-up", "the buffer's length is rounded up to whole pages";
+    LoseLastPage = "lose-last-page", "the last page is left out of the scatter list";
+    SwapPages = "swap-pages", "the first two pages stand in the wrong order";
+    LeakPin = "leak-pin", "the pages are never unpinned";
+    UnpinTwice = "unpin-twice", "the pages are unpinned twice";
+    CompleteEarly = "complete-early", "the buffer is given back before the data are there";
+    StaleList = "stale-list", "the scatter list of the buffer before is used again";
+    WrongSync = "wrong-sync", "after the DMA the memory is synchronised for the device, not for the processor";
+}
+
+impl Mutant {
+    /// The cells that must turn red. The second buffer of [`Self::StaleList`]
+    /// is the one that shows it; the first is that of the run without the bug.
+    pub fn cells(self) -> Vec<CellName> {
+        let plain = CellName::plain;
+        let after = |kind, hazard| CellName {
+            hazard,
+            ..plain(kind)
+        };
+        match self {
+            Self::UnpinEarly => vec![
+                plain(Kind::AnonTouched),
+                after(Kind::AnonTouched, Hazard::MovePages),
+                plain(Kind::MemfdShared),
+            ],
+            Self::PinReadonly => vec![plain(Kind::ReadOnly)],
+            Self::IgnoreOffset => vec![
+                CellName {
+                    offset: 1234,
+                    ..plain(Kind::AnonTouched)
+                },
+                CellName {
+                    offset: 64,
+                    ..plain(Kind::Hugetlb)
+                },
+            ],
+            Self::RoundUp => vec![CellName {
+                tail: 1000,
+                ..plain(Kind::AnonTouched)
+            }],
+            Self::CompleteEarly => [Point::BeforeDma, Point::AfterDma]
+                .map(|point| CellName {
+                    point,
+                    ..after(Kind::AnonTouched, Hazard::ForkChildExits)
+                })
+                .into(),
+            Self::LeaveClean
+            | Self::LoseLastPage
+            | Self::SwapPages
+            | Self::LeakPin
+            | Self::UnpinTwice
+            | Self::StaleList
+            | Self::WrongSync => vec![plain(Kind::AnonTouched), plain(Kind::MemfdShared)],
+        }
+    }
+
+    /// Whether the card is to be behind bounce buffers, without which
+    /// synchronising does nothing on this machine.
+    pub fn wants_bounce_buffers(self) -> bool {
+        self == Self::WrongSync
+    }
+
+    /// Why the bug makes no difference on a kernel, where it makes none.
+    pub fn unseen(self, kernel: Version) -> Option<&'static str> {
+        let always_writes = (Version(5, 12)..Version(6, 2)).contains(&kernel);
+        (self == Self::PinReadonly && always_writes)
+            .then_some("get_vaddr_frames() has no parameter for it and asks for write access")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rig::matrix::Pinning;
+
+    #[test]
+    fn every_mutant_has_cells_of_the_drivers_own_pinning() {
+        for mutant in Mutant::ALL {
+            let cells = mutant.cells();
+            assert!(!cells.is_empty(), "{mutant}");
+            for cell in cells {
+                assert_eq!(cell.pinning, Pinning::FrameVector, "{mutant}: {cell}");
+                assert_eq!(cell.to_string().parse(), Ok(cell));
+            }
+            assert_eq!(mutant.name().parse(), Ok(*mutant));
+        }
+    }
+}
