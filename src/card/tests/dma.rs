@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::card::witness::Record;
 use crate::dma::{DIGEST_BLOCK, Digest};
 
 #[test]
@@ -39,12 +38,7 @@ fn a_frame_is_written_where_the_segments_say_and_the_witness_says_the_same() {
     }
     assert!(rig.everything() == everything);
 
-    rig.card.flush_witness();
-    let text = String::from_utf8(rig.witness.0.lock().unwrap().clone()).unwrap();
-    let records: Vec<Record> = text
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
+    let records = rig.records();
     let [
         Record::StreamOn {
             format,

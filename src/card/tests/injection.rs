@@ -106,8 +106,7 @@ fn a_frame_in_error_is_half_a_frame_and_says_so() {
     }
     assert_eq!(whole(&mut rig, session), 2);
     // The witness tells of what was written.
-    rig.card.flush_witness();
-    let text = String::from_utf8(rig.witness.0.lock().unwrap().clone()).unwrap();
+    let text = rig.testimony();
     let bytes: Vec<_> = text
         .lines()
         .filter(|line| line.contains("\"bytes\":256"))

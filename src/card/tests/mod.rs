@@ -17,6 +17,7 @@ use std::time::Duration;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use super::witness::Record;
 use super::{Card, Now, Planes, Rate, Refused, Spec, Witness};
 use crate::dma::Bus;
 use crate::source::{Begun, Camera, FrameInfo, Input, Layout, Native, Settings, Source};
@@ -282,6 +283,19 @@ impl Rig {
 
     fn everything(&self) -> Vec<u8> {
         self.read(&[(0, MEMORY as u32)])
+    }
+
+    /// All lines that the witness was told.
+    fn testimony(&mut self) -> String {
+        self.card.flush_witness();
+        String::from_utf8(self.witness.0.lock().unwrap().clone()).unwrap()
+    }
+
+    /// The same, read.
+    fn records(&mut self) -> Vec<Record> {
+        let text = self.testimony();
+        let records = text.lines().map(serde_json::from_str);
+        records.collect::<Result<_, _>>().unwrap()
     }
 
     /// All of the card that a driver can see.

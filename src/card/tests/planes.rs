@@ -1,7 +1,6 @@
 //! The multi-planar card.
 
 use super::*;
-use crate::card::witness::Record;
 use crate::dma::{DIGEST_BLOCK, Digest};
 use crate::source::PixelFormat;
 use crate::wire::Errno;
@@ -184,12 +183,7 @@ fn every_plane_lies_in_its_own_memory_and_the_witness_says_so() {
     }
     assert!(rig.everything() == expected);
 
-    rig.card.flush_witness();
-    let text = String::from_utf8(rig.witness.0.lock().unwrap().clone()).unwrap();
-    let records: Vec<Record> = text
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
+    let records = rig.records();
     let [
         Record::StreamOn {
             bytesperline,

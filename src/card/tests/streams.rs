@@ -78,8 +78,7 @@ fn frames_without_a_buffer_are_dropped_and_counted() {
     rig.run(INTERVAL);
     assert_eq!(sequences(&rig.dequeue()), [18]);
     rig.stream_off(session);
-    rig.card.flush_witness();
-    let text = String::from_utf8(rig.witness.0.lock().unwrap().clone()).unwrap();
+    let text = rig.testimony();
     assert_eq!(
         text.lines().last(),
         Some(r#"{"event":"stream-off","session":1,"frames":4,"dropped":15}"#)
