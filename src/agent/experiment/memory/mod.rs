@@ -250,11 +250,15 @@ mod tests {
         roomy: false,
     };
 
+    /// Memory of that kind, whose buffer is where it should be.
     fn laid_out(kind: Kind, hands: &Hands) -> Layout {
-        match lay_out(kind, WANT, hands) {
+        let layout = match lay_out(kind, WANT, hands) {
             Ok(layout) => layout,
             Err(stop) => panic!("{kind}: {stop:?}"),
-        }
+        };
+        let Span { start, len } = layout.buffer;
+        assert_eq!((start % PAGE, len), (17, WANT.length), "{kind}");
+        layout
     }
 
     #[test]
@@ -275,11 +279,6 @@ mod tests {
         ] {
             let layout = laid_out(kind, &hands);
             let buffer = layout.buffer;
-            assert_eq!(
-                (buffer.start % PAGE, buffer.len),
-                (17, WANT.length),
-                "{kind}"
-            );
             // A device that writes the buffer, and nothing but the buffer.
             hands.write(buffer.start, &vec![1; buffer.len]).unwrap();
             let state = |place| {
@@ -331,11 +330,6 @@ mod tests {
         ] {
             let layout = laid_out(kind, &hands);
             let buffer = layout.buffer;
-            assert_eq!(
-                (buffer.start % PAGE, buffer.len),
-                (17, WANT.length),
-                "{kind}"
-            );
             let refused = hands.write(buffer.start, &vec![1; buffer.len]);
             assert_eq!(
                 refused.unwrap_err().raw_os_error(),
