@@ -96,13 +96,7 @@ fn a_file_arrives_bit_for_bit_in_every_format_of_its_sampling() {
 
 #[test]
 fn standard_input_arrives_bit_for_bit_and_holds_up_who_writes() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let mut command = Card::command();
-    command
-        .args(["--rate", "max", "--source", "y4m:-"])
-        .arg("--socket-path")
-        .arg(dir.path().join("card.sock"));
-    let (card, mut pipe) = Card::spawn_fed(command, dir);
+    let (card, mut pipe) = Card::start_fed(&["--rate", "max", "--source", "y4m:-"]);
     let card = &mut { card };
     // Far more than the pipe and the card's frames hold.
     let writer = std::thread::spawn(move || {
@@ -119,13 +113,7 @@ fn standard_input_arrives_bit_for_bit_and_holds_up_who_writes() {
 
 #[test]
 fn a_pipe_that_stalls_makes_frames_late_and_keeps_the_card_awake() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let mut command = Card::command();
-    command
-        .args(["--source", "y4m:-"])
-        .arg("--socket-path")
-        .arg(dir.path().join("card.sock"));
-    let (card, mut pipe) = Card::spawn_fed(command, dir);
+    let (card, mut pipe) = Card::start_fed(&["--source", "y4m:-"]);
     let card = &mut { card };
     pipe.write_all(&film(1)).expect("the card reads");
     let driver = &mut Driver::new(card);
@@ -167,13 +155,7 @@ fn a_film_that_is_shown_once_ends_the_stream() {
 
 #[test]
 fn a_card_that_waits_for_the_beginning_of_a_film_can_be_ended() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let mut command = Card::command();
-    command
-        .args(["--source", "y4m:-"])
-        .arg("--socket-path")
-        .arg(dir.path().join("card.sock"));
-    let (mut card, _pipe) = Card::spawn_fed(command, dir);
+    let (mut card, _pipe) = Card::start_fed(&["--source", "y4m:-"]);
     let socket = card.socket();
     // Its name is there by then, and its signals are caught.
     card.until("the card's socket", |_| socket.exists().then_some(()));

@@ -81,8 +81,13 @@ impl Card {
         Self::spawn_from(command, dir, Stdio::null())
     }
 
-    /// As [`Self::spawn_without_witness`], with a pipe to its standard input.
-    pub fn spawn_fed(command: Command, dir: tempfile::TempDir) -> (Self, ChildStdin) {
+    /// A card on a socket of its own, with a pipe to its standard input and
+    /// `args` besides.
+    pub fn start_fed(args: &[&str]) -> (Self, ChildStdin) {
+        let dir = tempfile::tempdir().expect("a directory for the card");
+        let socket = dir.path().join("card.sock");
+        let mut command = Self::command();
+        command.arg("--socket-path").arg(&socket).args(args);
         let mut card = Self::spawn_from(command, dir, Stdio::piped());
         let stdin = card.child.stdin.take().expect("a pipe");
         (card, stdin)
