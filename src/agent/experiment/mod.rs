@@ -25,9 +25,9 @@ mod fork;
 mod ground;
 mod hazards;
 mod memory;
-mod pages;
+pub mod pages;
 mod scribe;
-mod span;
+pub mod span;
 
 use std::io;
 

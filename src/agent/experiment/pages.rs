@@ -44,7 +44,7 @@ pub fn look(moment: Moment, span: Span) -> io::Result<PagesSeen> {
 
 /// The entries of this process's pagemap for a range; those of addresses that
 /// no process has are 0.
-fn pagemap(span: Span) -> io::Result<Vec<u64>> {
+pub fn pagemap(span: Span) -> io::Result<Vec<u64>> {
     let pages = span.pages();
     let mut bytes = vec![0; pages.len / PAGE * 8];
     let file = File::open("/proc/self/pagemap")?;

@@ -1,24 +1,18 @@
 //! What the kernel tells of memory: page tables, pins, free blocks.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
+use pinhole::agent::cell::evidence::frame;
 
-use super::PAGE;
+use crate::experiment::pages::pagemap;
+use crate::experiment::span::Span;
 use crate::failure::Failure;
 use crate::watch::Sampler;
 
 /// The PFN of an address of this process, or zero where nothing is present
 /// (Documentation/admin-guide/mm/pagemap.rst).
 pub fn pfn(address: u64) -> Result<u64, Failure> {
-    const PRESENT: u64 = 1 << 63;
-    const PFN: u64 = (1 << 55) - 1;
-    let mut entry = [0; 8];
-    let at = address / PAGE as u64 * 8;
-    File::open("/proc/self/pagemap")
-        .and_then(|file| file.read_exact_at(&mut entry, at))
+    let entries = pagemap(Span::new(address as usize, 1))
         .map_err(|error| Failure::io("read /proc/self/pagemap", error))?;
-    let entry = u64::from_le_bytes(entry);
-    Ok(if entry & PRESENT != 0 { entry & PFN } else { 0 })
+    Ok(entries.first().copied().and_then(frame).unwrap_or(0))
 }
 
 /// Pins in the whole kernel.
