@@ -8,8 +8,9 @@ use crate::agent::cell::evidence::{Moment, PagesSeen};
 use crate::card::witness::PlaneRecord;
 
 /// Objects to segments that are not the pages of the process's own pagemap,
-/// and to a buffer that begins elsewhere in its first page. Of several buffers
-/// it does not know which pages belong to which.
+/// and to a buffer that begins elsewhere in its first page or ends elsewhere in
+/// its last: a card that was given more may write more. Of several buffers it
+/// does not know which pages belong to which.
 pub fn judge(case: &Case<'_>, objections: &mut Vec<String>) {
     // Pages that were not there yet when the buffer was queued were faulted in
     // by the pin; so the look while it was queued shows all.
@@ -29,6 +30,14 @@ pub fn judge(case: &Case<'_>, objections: &mut Vec<String>) {
         if given != wanted {
             objections.push(format!(
                 "the buffer begins at byte {wanted} of its page, the card was given byte {given}"
+            ));
+        }
+        let lengths = plane.segments.iter().map(|(_, length)| u64::from(*length));
+        let given: u64 = lengths.sum();
+        if given != memory.length {
+            objections.push(format!(
+                "the buffer has {} bytes, the card was given {given}",
+                memory.length
             ));
         }
         compare(*sequence, plane, pages, objections);
@@ -126,6 +135,17 @@ mod tests {
         assert_eq!(
             objections(judge, &answer, &testified),
             ["the buffer begins at byte 100 of its page, the card was given byte 0"]
+        );
+    }
+
+    #[test]
+    fn the_card_has_no_byte_more_and_none_less() {
+        let (mut answer, testified) = captured();
+        let memory = answer.memory.as_mut().unwrap();
+        memory.length -= 100;
+        assert_eq!(
+            objections(judge, &answer, &testified),
+            ["the buffer has 8092 bytes, the card was given 8192"]
         );
     }
 }
