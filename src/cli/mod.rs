@@ -16,6 +16,7 @@ mod guest_args;
 pub mod man;
 pub mod matrix;
 mod planes;
+mod report;
 pub mod shell;
 
 use std::env;
@@ -54,6 +55,7 @@ enum Command {
     Shell(shell::Args),
     Guest(guest::Args),
     Matrix(matrix::Args),
+    Report(report::Args),
     Completions(completions::Args),
     Man(man::Args),
 }
@@ -85,6 +87,7 @@ pub fn main() -> ExitCode {
         Command::Shell(args) => shell::run(args),
         Command::Guest(args) => guest::run(args),
         Command::Matrix(args) => matrix::run(args),
+        Command::Report(args) => report::run(args),
         Command::Completions(args) => completions::run(args),
         Command::Man(args) => man::run(args),
     };

@@ -1,5 +1,19 @@
-//! The matrix's results: files for machines, a table for a terminal.
+//! The matrix's results: files for machines and people, a table for a terminal.
+//!
+//! | file | what is in it |
+//! |---|---|
+//! | [`table`] | the table on a terminal |
+//! | `case` | cells and mutants as test cases, for the two that follow |
+//! | `ktap` | KTAP, for the kernel's test runners |
+//! | `junit` | JUnit's XML, for continuous integration |
+//! | `read` | reading results back |
+//! | `merge` | putting the results of shards together |
 
+mod case;
+mod junit;
+mod ktap;
+mod merge;
+mod read;
 mod table;
 
 use std::fs;
@@ -8,6 +22,8 @@ use std::path::{Path, PathBuf};
 
 use crate::rig::matrix::outcome::KernelOutcome;
 
+pub use merge::{MergeError, merge, missing};
+pub use read::{ReadError, read};
 pub use table::table;
 
 /// A result could not be written.
@@ -19,7 +35,8 @@ pub struct WriteError {
 }
 
 /// Writes the results of every kernel into the folder `out`, which is made if
-/// it is not there: `KERNEL.json` with everything that is known of each cell.
+/// it is not there: `KERNEL.json` with everything that is known of each cell,
+/// and of all kernels `matrix.ktap` and `junit.xml`.
 ///
 /// # Errors
 ///
@@ -30,11 +47,248 @@ pub fn write(outcomes: &[KernelOutcome], out: &Path) -> Result<(), WriteError> {
         move |source| WriteError { path, source }
     };
     fs::create_dir_all(out).map_err(failed(out))?;
+    let write = |name: &str, content: io::Result<Vec<u8>>| {
+        let path = out.join(name);
+        content
+            .and_then(|content| fs::write(&path, content))
+            .map_err(failed(&path))
+    };
     for outcome in outcomes {
-        let path = out.join(format!("{}.json", outcome.kernel));
         let json = serde_json::to_vec(outcome).map_err(io::Error::from);
-        json.and_then(|json| fs::write(&path, json))
-            .map_err(failed(&path))?;
+        write(&format!("{}.json", file_name(&outcome.kernel)), json)?;
     }
-    Ok(())
+    write("matrix.ktap", Ok(ktap::ktap(outcomes).into_bytes()))?;
+    let junit = junit::junit(outcomes).map_err(io::Error::other);
+    write("junit.xml", junit.map(String::into_bytes))
+}
+
+/// Text of a guest or a file on one line, without what a terminal would obey.
+fn plain(text: &str) -> String {
+    let plain = |c: char| if c.is_control() { ' ' } else { c };
+    text.chars().map(plain).collect()
+}
+
+/// The name of a kernel, as part of a file's name: nothing that would lead to
+/// another folder.
+fn file_name(kernel: &str) -> String {
+    let plain = |c: char| match c {
+        'a'..='z' | 'A'..='Z' | '0'..='9' | '-' | '_' | '+' | '.' => c,
+        _ => '_',
+    };
+    kernel.chars().map(plain).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::agent::cell::CellAnswer;
+    use crate::agent::cell::evidence::{
+        CanarySeen, CanaryState, CountersSeen, Ended, FrameSeen, Memory, Moment, PagesSeen, Place,
+    };
+    use crate::agent::protocol::LogRecord;
+    use crate::card::witness::PlaneRecord;
+    use crate::dma::Digest;
+    use crate::rig::matrix::Mutant;
+    use crate::rig::matrix::observation::{Observation, Reads};
+    use crate::rig::matrix::oracle::{Finding, Oracle};
+    use crate::rig::matrix::outcome::{CellOutcome, MutantOutcome, MutantVerdict, Verdict};
+    use crate::rig::matrix::witness::Testified;
+
+    /// A cell of that name, that went well in no time.
+    pub fn cell(name: &str) -> CellOutcome {
+        CellOutcome {
+            cell: name.parse().unwrap(),
+            verdict: Verdict::Expected,
+            observation: Some(Observation::Captured(Reads::Written)),
+            reason: None,
+            findings: Vec::new(),
+            elapsed_ms: 62,
+            answer: None,
+            testified: Testified::default(),
+        }
+    }
+
+    pub fn finding(oracle: Oracle, what: &str) -> Finding {
+        Finding {
+            oracle,
+            what: what.into(),
+        }
+    }
+
+    /// Evidence of three pages from byte 1234 of the first: the second was
+    /// swapped for another after it was queued, and its block differs.
+    pub fn evidence() -> (CellAnswer, Testified) {
+        let mut testified = Testified::default();
+        testified.add(
+            0,
+            PlaneRecord {
+                bytes: 8192,
+                segments: vec![(0x34d2, 2862 + 4096), (0x9000, 1234)],
+                digests: vec![Digest(1), Digest(2)],
+            },
+        );
+        let counters = |moment, acquired, released| CountersSeen {
+            moment,
+            values: BTreeMap::from([
+                ("nr_foll_pin_acquired".to_owned(), acquired),
+                ("nr_foll_pin_released".to_owned(), released),
+                ("pgmigrate_success".to_owned(), acquired),
+            ]),
+        };
+        let pages = |moment, second| PagesSeen {
+            moment,
+            pagemap: vec![1 << 63 | 3, second, 1 << 63 | 9],
+            flags: vec![0x28; 3],
+            count: vec![1; 3],
+            cgroup: vec![1; 3],
+        };
+        let answer = CellAnswer {
+            ended: Ended::Finished,
+            memory: Some(Memory {
+                address: 0x7000_04d2,
+                length: 8192,
+                width: 128,
+                height: 64,
+            }),
+            pages: vec![
+                pages(Moment::LaidOut, 1 << 63 | 4),
+                pages(Moment::Queued, 1 << 63 | 4),
+                pages(Moment::AfterHazard, 1 << 62),
+            ],
+            counters: vec![
+                counters(Moment::LaidOut, 100, 100),
+                counters(Moment::Queued, 103, 100),
+                counters(Moment::Stopped, 103, 103),
+            ],
+            frames: vec![FrameSeen {
+                index: 0,
+                sequence: 0,
+                flags: 0,
+                bytesused: 8192,
+                digests: vec![Some(Digest(1)), Some(Digest(7))],
+            }],
+            canaries: vec![
+                CanarySeen {
+                    place: Place::Before,
+                    address: 0x6fff_f000,
+                    length: 4096 + 1234,
+                    state: CanaryState::Intact,
+                },
+                CanarySeen {
+                    place: Place::After,
+                    address: 0x7000_24d2,
+                    length: 6958,
+                    state: CanaryState::Changed {
+                        first: 0x7000_24d3,
+                        bytes: 5,
+                    },
+                },
+            ],
+            notes: vec!["munmap <b>done</b>".into()],
+            log: vec![LogRecord {
+                sequence: 7,
+                level: 4,
+                facility: 0,
+                time_us: 1_500_000,
+                text: "pinhole: <script>alert(2)</script>".into(),
+            }],
+            ..CellAnswer::default()
+        };
+        (answer, testified)
+    }
+
+    /// A small matrix in which everything occurs that can.
+    pub fn kernel(name: &str) -> KernelOutcome {
+        let (answer, testified) = evidence();
+        let broken = CellOutcome {
+            verdict: Verdict::Finding,
+            observation: Some(Observation::Captured(Reads::Partly)),
+            findings: vec![
+                finding(
+                    Oracle::Data,
+                    "frame 0 differs <script>alert(1)</script> & \"more\"",
+                ),
+                finding(Oracle::Fences, "5 bytes after the buffer have changed"),
+            ],
+            answer: Some(answer),
+            testified,
+            ..cell("thp/munmap")
+        };
+        let leak = CellOutcome {
+            verdict: Verdict::Finding,
+            findings: vec![finding(
+                Oracle::Pins,
+                "0 pages were pinned before, 16 after",
+            )],
+            ..cell("anon-touched")
+        };
+        let mutant = |mutant, verdict, reason: Option<&str>, cells| MutantOutcome {
+            mutant,
+            verdict,
+            reason: reason.map(str::to_owned),
+            cells,
+        };
+        KernelOutcome {
+            kernel: name.into(),
+            release: "6.12.107+deb13-amd64".into(),
+            cells: vec![
+                cell("anon-touched@1234"),
+                CellOutcome {
+                    observation: Some(Observation::Refused(libc::EFAULT)),
+                    reason: Some("a page of the range is not mapped".into()),
+                    ..cell("hole")
+                },
+                CellOutcome {
+                    verdict: Verdict::Impossible,
+                    observation: None,
+                    reason: Some("no MADV_GUARD_INSTALL here".into()),
+                    ..cell("guard-region")
+                },
+                broken,
+                CellOutcome {
+                    verdict: Verdict::Finding,
+                    observation: None,
+                    findings: vec![finding(Oracle::Outcome, "the guest broke: no answer")],
+                    ..cell("heap/native")
+                },
+            ],
+            mutants: vec![
+                mutant(Mutant::LeakPin, MutantVerdict::Caught, None, vec![leak]),
+                mutant(
+                    Mutant::RoundUp,
+                    MutantVerdict::Missed,
+                    Some("anon-touched+1000 was as expected with the bug"),
+                    vec![cell("anon-touched+1000")],
+                ),
+                mutant(
+                    Mutant::PinReadonly,
+                    MutantVerdict::Unseen,
+                    Some("write access is always asked for"),
+                    vec![],
+                ),
+            ],
+            boots: 2,
+            elapsed_ms: 46_118,
+        }
+    }
+
+    #[test]
+    fn every_format_is_written_and_nothing_elsewhere() {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("deep/out");
+        write(&[kernel("../../trixie"), kernel("a")], &out).unwrap();
+        let mut names: Vec<_> = fs::read_dir(&out)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        assert_eq!(
+            names,
+            [".._.._trixie.json", "a.json", "junit.xml", "matrix.ktap"]
+        );
+        let blocked = write(&[], &out.join("a.json")).unwrap_err().to_string();
+        assert!(blocked.starts_with("cannot write "), "{blocked}");
+    }
 }

@@ -2,6 +2,7 @@
 
 use comfy_table::{Table, presets};
 
+use super::plain;
 use crate::agent::cell::{Hazard, Kind};
 use crate::rig::matrix::outcome::{CellOutcome, KernelOutcome, Verdict};
 use crate::rig::matrix::{CellName, Pinning};
@@ -29,7 +30,10 @@ pub fn table(outcomes: &[KernelOutcome]) -> String {
             for finding in &cell.findings {
                 text += &format!(
                     "\nFINDING {} on {}, {}: {}",
-                    cell.cell, outcome.kernel, finding.oracle, finding.what
+                    cell.cell,
+                    outcome.kernel,
+                    finding.oracle,
+                    plain(&finding.what)
                 );
             }
         }
@@ -39,7 +43,7 @@ pub fn table(outcomes: &[KernelOutcome]) -> String {
         text += &format!(
             "\n{} ({}): {} cells as expected, {} findings, {} impossible here; {} boots, {:.0} s",
             outcome.kernel,
-            outcome.release,
+            plain(&outcome.release),
             totals.expected,
             totals.findings,
             totals.impossible,

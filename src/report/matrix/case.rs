@@ -1,0 +1,110 @@
+//! The results as test cases, for the formats of test frameworks.
+
+use crate::rig::matrix::outcome::{
+    CellOutcome, KernelOutcome, MutantOutcome, MutantVerdict, Verdict,
+};
+
+/// A cell or a mutant, as a test framework sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Case {
+    /// The cell's name as it is printed; that of a mutant has `mutant/` before
+    /// it.
+    pub name: String,
+    /// What became of it.
+    pub result: CaseResult,
+    /// What else there is to be said.
+    pub remark: Option<String>,
+    /// Time that it took, in milliseconds.
+    pub elapsed_ms: u64,
+}
+
+/// What became of a case.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CaseResult {
+    /// It is as it should be.
+    Passed,
+    /// It is not, for these reasons, each a sentence.
+    Failed(Vec<String>),
+    /// It could not be tried on this kernel, for this reason.
+    Skipped(String),
+}
+
+/// All cells of a kernel and then its mutants, as test cases.
+pub fn cases(outcome: &KernelOutcome) -> Vec<Case> {
+    let cells = outcome.cells.iter().map(of_cell);
+    cells.chain(outcome.mutants.iter().map(of_mutant)).collect()
+}
+
+/// Whether no case of a kernel failed.
+pub fn passed(cases: &[Case]) -> bool {
+    let failed = |case: &Case| matches!(case.result, CaseResult::Failed(_));
+    !cases.iter().any(failed)
+}
+
+fn of_cell(cell: &CellOutcome) -> Case {
+    let findings = || {
+        let findings = cell.findings.iter();
+        findings
+            .map(|finding| format!("{}: {}", finding.oracle, finding.what))
+            .collect()
+    };
+    let reason = || cell.reason.clone().unwrap_or_default();
+    Case {
+        name: cell.cell.to_string(),
+        result: match cell.verdict {
+            Verdict::Expected => CaseResult::Passed,
+            Verdict::Finding => CaseResult::Failed(findings()),
+            Verdict::Impossible => CaseResult::Skipped(reason()),
+        },
+        remark: match (cell.verdict, &cell.observation, &cell.reason) {
+            (Verdict::Impossible, ..) | (_, None, _) => None,
+            (_, Some(observation), None) => Some(observation.to_string()),
+            (_, Some(observation), Some(reason)) => Some(format!("{observation}: {reason}")),
+        },
+        elapsed_ms: cell.elapsed_ms,
+    }
+}
+
+fn of_mutant(mutant: &MutantOutcome) -> Case {
+    let reason = mutant.reason.clone().unwrap_or_default();
+    let oracles: Vec<_> = mutant.oracles().iter().map(ToString::to_string).collect();
+    let times = mutant.cells.iter().map(|cell| cell.elapsed_ms);
+    Case {
+        name: format!("mutant/{}", mutant.mutant),
+        result: match mutant.verdict {
+            MutantVerdict::Caught => CaseResult::Passed,
+            MutantVerdict::Missed => CaseResult::Failed(vec![reason]),
+            MutantVerdict::Unseen => CaseResult::Skipped(reason),
+        },
+        remark: (!oracles.is_empty()).then(|| format!("seen by {}", oracles.join(", "))),
+        elapsed_ms: times.fold(0, u64::saturating_add),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::kernel;
+    use super::*;
+
+    #[test]
+    fn a_mutant_that_is_caught_has_passed() {
+        let cases = cases(&kernel("trixie"));
+        let of = |name: &str| cases.iter().find(|case| case.name == name).unwrap();
+        assert_eq!(of("mutant/leak-pin").result, CaseResult::Passed);
+        assert_eq!(
+            of("mutant/leak-pin").remark.as_deref(),
+            Some("seen by pins")
+        );
+        assert_eq!(
+            of("mutant/round-up").result,
+            CaseResult::Failed(vec![
+                "anon-touched+1000 was as expected with the bug".into()
+            ])
+        );
+        assert!(matches!(
+            of("mutant/pin-readonly").result,
+            CaseResult::Skipped(_)
+        ));
+        assert!(!passed(&cases));
+    }
+}

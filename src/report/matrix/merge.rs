@@ -1,0 +1,168 @@
+//! Putting the results of shards together, which several machines have run.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use crate::rig::matrix::expectation::Version;
+use crate::rig::matrix::outcome::KernelOutcome;
+use crate::rig::matrix::{CellName, cells};
+
+/// Results that do not go together.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MergeError {
+    /// What is called the same is not the same.
+    #[error("{kernel} is {one:?} in one file and {other:?} in another")]
+    Releases {
+        /// The guest's name.
+        kernel: String,
+        /// A release.
+        one: String,
+        /// Another.
+        other: String,
+    },
+    /// There can be only one result.
+    #[error("{what} was run on {kernel} more than once")]
+    Twice {
+        /// The guest's name.
+        kernel: String,
+        /// The cell, or the mutant.
+        what: String,
+    },
+}
+
+/// One result a kernel, the oldest kernel first, with the cells of all that
+/// have its name, in the order in which they are run.
+///
+/// # Errors
+///
+/// [`MergeError`] where one name stands for several kernels, and where a cell
+/// was run twice.
+pub fn merge(parts: Vec<KernelOutcome>) -> Result<Vec<KernelOutcome>, MergeError> {
+    let mut kernels: BTreeMap<String, KernelOutcome> = BTreeMap::new();
+    for part in parts {
+        match kernels.get_mut(&part.kernel) {
+            None => {
+                kernels.insert(part.kernel.clone(), part);
+            }
+            Some(whole) if whole.release != part.release => {
+                return Err(MergeError::Releases {
+                    kernel: part.kernel,
+                    one: whole.release.clone(),
+                    other: part.release,
+                });
+            }
+            Some(whole) => {
+                whole.cells.extend(part.cells);
+                whole.mutants.extend(part.mutants);
+                whole.boots = whole.boots.saturating_add(part.boots);
+                whole.elapsed_ms = whole.elapsed_ms.saturating_add(part.elapsed_ms);
+            }
+        }
+    }
+    let mut merged: Vec<_> = kernels.into_values().collect();
+    let order = cells::all().into_iter().enumerate();
+    let order: HashMap<CellName, usize> = order.map(|(place, cell)| (cell, place)).collect();
+    for outcome in &mut merged {
+        once(outcome)?;
+        // A cell that there is no more, or not yet, comes last.
+        let place = |cell: CellName| order.get(&cell).copied().unwrap_or(order.len());
+        outcome.cells.sort_by_key(|cell| place(cell.cell));
+        outcome.mutants.sort_by_key(|mutant| mutant.mutant);
+    }
+    merged.sort_by_key(|outcome| Version::of(&outcome.release));
+    Ok(merged)
+}
+
+/// Refuses what was run more than once.
+fn once(outcome: &KernelOutcome) -> Result<(), MergeError> {
+    let twice = |what: String| MergeError::Twice {
+        kernel: outcome.kernel.clone(),
+        what,
+    };
+    let mut cells = BTreeSet::new();
+    if let Some(again) = outcome.cells.iter().find(|cell| !cells.insert(cell.cell)) {
+        return Err(twice(format!("the cell {}", again.cell)));
+    }
+    let mut mutants = BTreeSet::new();
+    let mut all = outcome.mutants.iter();
+    match all.find(|one| !mutants.insert(one.mutant)) {
+        Some(again) => Err(twice(format!("the mutant {}", again.mutant))),
+        None => Ok(()),
+    }
+}
+
+/// How many of all cells were not run on a kernel.
+pub fn missing(outcome: &KernelOutcome) -> usize {
+    let run: BTreeSet<_> = outcome.cells.iter().map(|cell| cell.cell).collect();
+    let all = cells::all();
+    all.iter().filter(|cell| !run.contains(cell)).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{cell, kernel};
+    use super::*;
+
+    fn part(kernel: &str, release: &str, cells: &[&str]) -> KernelOutcome {
+        KernelOutcome {
+            release: release.into(),
+            cells: cells.iter().map(|name| cell(name)).collect(),
+            mutants: Vec::new(),
+            ..super::super::tests::kernel(kernel)
+        }
+    }
+
+    #[test]
+    fn shards_become_one_whatever_their_order() {
+        let all: Vec<_> = cells::all().iter().map(ToString::to_string).collect();
+        let shard = |k: usize| -> Vec<&str> {
+            let cells = all.iter().skip(k).step_by(3);
+            cells.map(String::as_str).collect()
+        };
+        let merged = merge(vec![
+            part("new", "6.12.1", &shard(1)),
+            part("old", "6.1.9", &shard(0)),
+            part("new", "6.12.1", &shard(2)),
+            part("new", "6.12.1", &shard(0)),
+        ])
+        .unwrap();
+        let [old, new] = &merged[..] else {
+            panic!("{merged:?}");
+        };
+        assert_eq!((old.kernel.as_str(), new.kernel.as_str()), ("old", "new"));
+        let names: Vec<_> = new.cells.iter().map(|one| one.cell.to_string()).collect();
+        assert_eq!(names, all);
+        assert_eq!((new.boots, missing(new)), (6, 0));
+        assert_eq!(missing(old), all.len() - shard(0).len());
+    }
+
+    #[test]
+    fn what_does_not_go_together_is_refused() {
+        let twice = merge(vec![
+            part("a", "6.1", &["hole", "thp"]),
+            part("a", "6.1", &["stack", "thp"]),
+        ]);
+        assert_eq!(
+            twice.unwrap_err().to_string(),
+            "the cell thp was run on a more than once"
+        );
+        let mutants = merge(vec![
+            KernelOutcome {
+                cells: Vec::new(),
+                ..kernel("a")
+            },
+            kernel("a"),
+        ]);
+        assert_eq!(
+            mutants.unwrap_err().to_string(),
+            "the mutant leak-pin was run on a more than once"
+        );
+        let releases = merge(vec![
+            part("a", "6.1", &["hole"]),
+            part("a", "6.2\n", &["thp"]),
+        ]);
+        assert_eq!(
+            releases.unwrap_err().to_string(),
+            r#"a is "6.1" in one file and "6.2\n" in another"#
+        );
+    }
+}

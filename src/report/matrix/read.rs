@@ -1,0 +1,186 @@
+//! Reading results back, from files that anybody may have written.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+use super::file_name;
+use crate::rig::matrix::outcome::KernelOutcome;
+
+/// Most bytes of a file; that of a whole matrix has 3 MiB.
+const LIMIT: u64 = 256 << 20;
+
+/// Why results could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The system refuses.
+    #[error("cannot read {}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A folder has no file of ours.
+    #[error("there is no KERNEL.json in {}", .0.display())]
+    Empty(PathBuf),
+    /// No matrix is that long.
+    #[error("{} has more than {} MiB: it is no result of pinhole matrix", .0.display(), LIMIT >> 20)]
+    TooLong(PathBuf),
+    /// It is another file, or a broken one.
+    #[error("{} is no result of pinhole matrix: {source}", path.display())]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// Where it is not what it should be.
+        source: serde_json::Error,
+    },
+    /// Its kernel is called what no kernel can be.
+    #[error("{} is no result of pinhole matrix: its kernel is called {kernel:?}", path.display())]
+    Name {
+        /// The file.
+        path: PathBuf,
+        /// The name.
+        kernel: String,
+    },
+}
+
+/// The results in these files, and in every KERNEL.json of these folders.
+///
+/// # Errors
+///
+/// [`ReadError`] for the first that cannot be read.
+pub fn read(paths: &[PathBuf]) -> Result<Vec<KernelOutcome>, ReadError> {
+    let mut outcomes = Vec::new();
+    for path in paths {
+        if path.is_dir() {
+            for file in files(path)? {
+                outcomes.push(read_file(&file)?);
+            }
+        } else {
+            outcomes.push(read_file(path)?);
+        }
+    }
+    Ok(outcomes)
+}
+
+/// The files of a folder that bear results, in the order of their names.
+fn files(folder: &Path) -> Result<Vec<PathBuf>, ReadError> {
+    let failed = |source| ReadError::Io {
+        path: folder.to_owned(),
+        source,
+    };
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "json")
+        {
+            files.push(path);
+        }
+    }
+    files.sort();
+    match files.is_empty() {
+        true => Err(ReadError::Empty(folder.to_owned())),
+        false => Ok(files),
+    }
+}
+
+fn read_file(path: &Path) -> Result<KernelOutcome, ReadError> {
+    let failed = |source| ReadError::Io {
+        path: path.to_owned(),
+        source,
+    };
+    let mut json = Vec::new();
+    let file = File::open(path).map_err(failed)?;
+    file.take(LIMIT + 1)
+        .read_to_end(&mut json)
+        .map_err(failed)?;
+    if json.len() as u64 > LIMIT {
+        return Err(ReadError::TooLong(path.to_owned()));
+    }
+    parse(path, &json)
+}
+
+fn parse(path: &Path, json: &[u8]) -> Result<KernelOutcome, ReadError> {
+    let parsed: Result<KernelOutcome, _> = serde_json::from_slice(json);
+    let outcome = parsed.map_err(|source| ReadError::Syntax {
+        path: path.to_owned(),
+        source,
+    })?;
+    // Files are named after it.
+    let kernel = &outcome.kernel;
+    if kernel.is_empty() || kernel.starts_with('.') || file_name(kernel) != *kernel {
+        return Err(ReadError::Name {
+            path: path.to_owned(),
+            kernel: outcome.kernel,
+        });
+    }
+    Ok(outcome)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::kernel;
+    use super::*;
+
+    #[test]
+    fn what_was_written_reads_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let outcomes = [kernel("bookworm"), kernel("trixie")];
+        super::super::write(&outcomes, folder.path()).unwrap();
+        assert_eq!(read(&[folder.path().to_owned()]).unwrap(), outcomes);
+        let file = folder.path().join("trixie.json");
+        assert_eq!(read(&[file]).unwrap(), outcomes[1..]);
+    }
+
+    #[test]
+    fn a_file_that_is_not_ours_is_one_sentence() {
+        let folder = tempfile::tempdir().unwrap();
+        let said = |name: &str, content: &str| {
+            let path = folder.path().join(name);
+            fs::write(&path, content).unwrap();
+            let said = read(&[path]).unwrap_err().to_string();
+            assert!(!said.contains('\n'), "{said}");
+            said
+        };
+        let whole = serde_json::to_string(&kernel("trixie")).unwrap();
+        for broken in [
+            "",
+            "[]",
+            "null",
+            r#"{"kernel":"trixie"}"#,
+            &"[".repeat(100_000),
+            &whole.replace("62", "-1"),
+            &whole.replace("62", "1e400"),
+            &whole.replace("62", "99999999999999999999999"),
+            &whole.replace("anon-touched@1234", "dragon"),
+            &whole.replace("queued", "never"),
+        ] {
+            let said = said("broken.json", broken);
+            assert!(said.contains(" is no result of pinhole matrix: "), "{said}");
+        }
+        for kernel in ["", ".", "..", "../x", "a/b", "a\nb", "a b"] {
+            let mut outcome = super::super::tests::kernel("x");
+            outcome.kernel = kernel.into();
+            let said = said("name.json", &serde_json::to_string(&outcome).unwrap());
+            assert!(said.ends_with(&format!("its kernel is called {kernel:?}")));
+        }
+        let nothing = folder.path().join("nothing");
+        fs::create_dir(&nothing).unwrap();
+        let said = read(&[nothing]).unwrap_err().to_string();
+        assert!(said.starts_with("there is no KERNEL.json in "), "{said}");
+        assert!(read(&["/nowhere".into()]).is_err());
+    }
+
+    #[test]
+    fn a_file_that_was_cut_short_is_refused_wherever() {
+        let path = Path::new("cut.json");
+        let whole = serde_json::to_vec(&kernel("trixie")).unwrap();
+        for length in 0..whole.len() {
+            assert!(parse(path, &whole[..length]).is_err(), "{length}");
+        }
+        assert!(parse(path, &whole).is_ok());
+    }
+}
