@@ -7,6 +7,7 @@
 
 #include "command.h"
 #include "memory.h"
+#include "mutant.h"
 #include "pinhole.h"
 #include "trace.h"
 
@@ -103,6 +104,14 @@ static void pinhole_qbuf_complete(struct pinhole_device *dev,
 		buf->result = VB2_BUF_STATE_ERROR;
 		for (i = 0; i < vb->num_planes; i++)
 			vb2_set_plane_payload(vb, i, 0);
+	} else if (pinhole_mutant(PINHOLE_COMPLETE_EARLY) && buf->at_card) {
+		vb = &buf->vb.vb2_buf;
+		dev->slots[vb->index] = NULL;
+		buf->at_card = false;
+		buf->returned = true;
+		buf->result = VB2_BUF_STATE_DONE;
+		for (i = 0; i < vb->num_planes; i++)
+			vb2_set_plane_payload(vb, i, vb2_plane_size(vb, i));
 	}
 	pinhole_buffer_settle(dev, buf);
 }
@@ -279,6 +288,8 @@ const char *pinhole_buffer_returned(struct pinhole_device *dev,
 		return "returned a buffer with an index out of range";
 	index = array_index_nospec(b->index, ARRAY_SIZE(dev->slots));
 	buf = dev->slots[index];
+	if (!buf && pinhole_mutant(PINHOLE_COMPLETE_EARLY))
+		return NULL;
 	if (!buf)
 		return "returned a buffer that it does not have";
 	vb = &buf->vb.vb2_buf;

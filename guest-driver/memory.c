@@ -13,6 +13,7 @@
 #include <linux/vmalloc.h>
 
 #include "memory.h"
+#include "mutant.h"
 #include "pinhole.h"
 
 /**
@@ -167,6 +168,8 @@ int pinhole_mem_segments(struct pinhole_mem *mem, size_t length,
 	struct sg_table *sgt;
 	unsigned int i;
 
+	if (pinhole_mutant(PINHOLE_ROUND_UP) && !mem->sg_priv)
+		segs.left = mem->size;
 	if (mem->sg_priv && !dev->use_dma && !dev->dma_identity) {
 		dev_err_once(&dev->vdev->dev,
 			     "the DMA API translates addresses: only user pointers can be used without VIRTIO_F_ACCESS_PLATFORM\n");
@@ -182,7 +185,7 @@ int pinhole_mem_segments(struct pinhole_mem *mem, size_t length,
 			pinhole_segments_add(&segs, sg_dma_address(sg),
 					     sg_dma_len(sg));
 	}
-	if (segs.left)
+	if (segs.left && !pinhole_mutant(PINHOLE_LOSE_LAST_PAGE))
 		return -EINVAL;
 	if (entries && segs.count != max)
 		return -EINVAL;
@@ -354,6 +357,8 @@ static void pinhole_mem_finish(void *priv)
 
 	if (mem->sg_priv)
 		vb2_dma_sg_memops.finish(mem->sg_priv);
+	else if (mem->dma_mapped && pinhole_mutant(PINHOLE_WRONG_SYNC))
+		pinhole_mem_prepare(mem);
 	else if (mem->dma_mapped)
 		dma_sync_sgtable_for_cpu(mem->dev->dma_dev, &mem->sgt,
 					 PINHOLE_DMA_DIR);

@@ -11,6 +11,7 @@
 #include <linux/vmalloc.h>
 
 #include "memory.h"
+#include "mutant.h"
 #include "pinhole.h"
 #include "trace.h"
 
@@ -126,6 +127,7 @@ static size_t pinhole_run_length(struct pinhole_mem *mem, unsigned int first,
  */
 static int pinhole_build_sgt(struct pinhole_mem *mem)
 {
+	unsigned long offset = offset_in_page(mem->start);
 	size_t max = PINHOLE_MAX_SEGMENT;
 	unsigned int i, next, count = 0;
 	struct scatterlist *sg;
@@ -144,12 +146,13 @@ static int pinhole_build_sgt(struct pinhole_mem *mem)
 	if (ret)
 		return ret;
 
+	if (pinhole_mutant(PINHOLE_IGNORE_OFFSET))
+		offset = 0;
 	sg = mem->sgt.sgl;
 	for (i = 0; i < mem->nr; i = next) {
 		size_t len = pinhole_run_length(mem, i, max, &next);
 
-		sg_set_page(sg, mem->pages[i], len,
-			    i ? 0 : offset_in_page(mem->start));
+		sg_set_page(sg, mem->pages[i], len, i ? 0 : offset);
 		sg = sg_next(sg);
 	}
 	return 0;
@@ -180,8 +183,9 @@ static int pinhole_map_pinned(struct pinhole_mem *mem)
 			     "user pointers to memory without struct page need a card without VIRTIO_F_ACCESS_PLATFORM\n");
 		return -EFAULT;
 	}
-	mem->pages = pages;
+	mem->pages = pinhole_mutant_pages(pages, mem->nr);
 	ret = pinhole_build_sgt(mem);
+	mem->pages = pages;
 	if (ret || !dev->use_dma)
 		return ret;
 
@@ -212,6 +216,8 @@ int pinhole_pin(struct pinhole_mem *mem, unsigned long start,
 	struct pinhole_segments segs = { .left = size };
 	int ret = -EFAULT;
 
+	if (pinhole_mutant(PINHOLE_ROUND_UP))
+		segs.left = size = nr * PAGE_SIZE - offset_in_page(start);
 	mem->start = start;
 	mem->size = size;
 	if (start + size < start || !access_ok((void __user *)start, size))
@@ -222,7 +228,9 @@ int pinhole_pin(struct pinhole_mem *mem, unsigned long start,
 	if (!mem->vec)
 		goto out;
 
-	ret = pinhole_get_vaddr_frames(start & PAGE_MASK, nr, true, mem->vec);
+	ret = pinhole_get_vaddr_frames(start & PAGE_MASK, nr,
+				       !pinhole_mutant(PINHOLE_PIN_READONLY),
+				       mem->vec);
 	if (ret < 0)
 		goto err_destroy;
 	mem->nr = ret;
@@ -230,10 +238,14 @@ int pinhole_pin(struct pinhole_mem *mem, unsigned long start,
 		ret = -EFAULT;
 		goto err_put;
 	}
+	if (pinhole_mutant(PINHOLE_LOSE_LAST_PAGE) && nr > 1)
+		mem->nr--;
 	ret = pinhole_map_pinned(mem);
 	if (ret)
 		goto err_put;
 	pinhole_pinned_segments(mem, &segs);
+	if (pinhole_mutant(PINHOLE_UNPIN_EARLY))
+		put_vaddr_frames(mem->vec);
 	goto out;
 
 err_put:
@@ -268,10 +280,17 @@ void pinhole_unpin(struct pinhole_mem *mem)
 				  PINHOLE_DMA_DIR, DMA_ATTR_SKIP_CPU_SYNC);
 	sg_free_table(&mem->sgt);
 
-	if (mem->pages && mem->vec->got_ref)
+	if (mem->pages && mem->vec->got_ref &&
+	    !pinhole_mutant(PINHOLE_LEAVE_CLEAN))
 		for (; dirtied < mem->nr; dirtied++)
 			set_page_dirty_lock(mem->pages[dirtied]);
 
+	if (pinhole_mutant(PINHOLE_UNPIN_TWICE) && mem->pages)
+		unpin_user_pages(mem->pages, mem->nr);
+	if (pinhole_mutant(PINHOLE_LEAK_PIN)) {
+		mem->vec->got_ref = false;
+		mem->vec->nr_frames = 0;
+	}
 	trace_pinhole_unpin(mem->start, mem->nr, dirtied);
 	put_vaddr_frames(mem->vec);
 	frame_vector_destroy(mem->vec);

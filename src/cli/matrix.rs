@@ -7,7 +7,7 @@ use crate::agent::cell::{Hazard, Kind};
 use crate::report::matrix as report;
 use crate::rig::matrix::outcome::KernelOutcome;
 use crate::rig::matrix::run::{self, MatrixSpec};
-use crate::rig::matrix::{CellName, cells};
+use crate::rig::matrix::{CellName, Mutant, cells};
 use crate::vm::images::Catalog;
 use crate::vm::progress::Progress;
 
@@ -16,7 +16,7 @@ use crate::vm::progress::Progress;
 /// Boots a guest, captures a frame into every kind of memory that a process
 /// can have while things happen to it, and has independent oracles judge each.
 /// Exits with 0 when every cell came to what was expected of it, 1 when there
-/// are findings, 2 when it could not run.
+/// are findings or an oracle missed a mutant, 2 when it could not run.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Print all cells, and run none
@@ -26,6 +26,15 @@ pub struct Args {
     /// Run this cell alone, by its printed name; may be given several times
     #[arg(long, value_name = "NAME", conflicts_with_all = ["kind", "hazard", "shard"])]
     cell: Vec<CellName>,
+
+    /// Run the mutants, too: drivers with one bug each, which the oracles must
+    /// see
+    #[arg(long)]
+    mutants: bool,
+
+    /// Run this mutant, and no cells but its own; may be given several times
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["cell", "kind", "hazard", "mutants", "shard"])]
+    mutant: Vec<Mutant>,
 
     /// Run the cells of this kind of memory only; may be given several times
     #[arg(long, value_name = "KIND")]
@@ -64,7 +73,7 @@ fn shard(text: &str) -> Result<(usize, usize), String> {
 impl Args {
     /// The cells that these ask for.
     fn cells(&self) -> Vec<CellName> {
-        if !self.cell.is_empty() {
+        if !self.cell.is_empty() || !self.mutant.is_empty() {
             return self.cell.clone();
         }
         let mut cells = cells::all();
@@ -77,19 +86,34 @@ impl Args {
             None => cells,
         }
     }
+
+    /// The mutants that these ask for.
+    fn mutants(&self) -> Vec<Mutant> {
+        let mutants = match self.mutants {
+            true => Mutant::ALL.to_vec(),
+            false => self.mutant.clone(),
+        };
+        match self.shard {
+            Some((k, n)) => cells::shard(mutants, k, n),
+            None => mutants,
+        }
+    }
 }
 
 /// Runs the subcommand.
 pub fn run(args: Args) -> anyhow::Result<u8> {
-    let cells = args.cells();
+    let (cells, mutants) = (args.cells(), args.mutants());
     if args.list {
         for cell in &cells {
             println!("{cell}");
         }
+        for mutant in &mutants {
+            println!("mutant {mutant}");
+        }
         return Ok(super::SUCCESS);
     }
     anyhow::ensure!(
-        !cells.is_empty(),
+        !cells.is_empty() || !mutants.is_empty(),
         "no cell is of that kind and has that hazard"
     );
     let progress = Progress::stderr();
@@ -98,6 +122,7 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
         let spec = MatrixSpec {
             testbed,
             cells: cells.clone(),
+            mutants: mutants.clone(),
         };
         outcomes.push(run::run(&spec, &progress, |_| {})?);
     }
@@ -108,8 +133,9 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
         println!("{}", report::table(&outcomes));
         println!("\nEverything is in {}.", args.out.display());
     }
-    let findings: usize = outcomes.iter().map(|one| one.totals().findings).sum();
-    Ok(match findings {
+    let totals = outcomes.iter().map(KernelOutcome::totals);
+    let wrong: usize = totals.map(|one| one.findings + one.missed).sum();
+    Ok(match wrong {
         0 => super::SUCCESS,
         _ => super::FAILED,
     })

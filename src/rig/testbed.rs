@@ -84,6 +84,11 @@ pub struct TestbedSpec {
     pub disks: Vec<PathBuf>,
     /// Give the guest real applications ([`clients`]).
     pub clients: bool,
+    /// Load the build of the driver that has deliberate bugs to choose from.
+    pub mutants: bool,
+    /// Put bounce buffers between the guest's memory and the card: it is given
+    /// DMA addresses (VIRTIO_F_ACCESS_PLATFORM), and they are those of swiotlb.
+    pub bounce_buffers: bool,
     /// More arguments for QEMU.
     pub qemu_arguments: Vec<OsString>,
 }
@@ -208,7 +213,10 @@ impl Testbed {
         let recipe = catalog.get(id)?;
         let qemu = qemu::ensure(spec.qemu.as_deref(), progress)?;
         let guest = images::ensure_guest(&recipe, progress)?;
-        let driver = images::ensure_driver(&guest, progress)?;
+        let driver = match spec.mutants {
+            true => images::ensure_mutants(&guest, progress)?,
+            false => images::ensure_driver(&guest, progress)?,
+        };
         let clients = match spec.clients {
             true => Some(images::clients::ensure(progress)?),
             false => None,
@@ -224,7 +232,7 @@ impl Testbed {
             accelerator: spec.accelerator.unwrap_or(defaults.accelerator),
             cpus: spec.cpus.unwrap_or(defaults.cpus),
             memory_mib: spec.ram_mib.unwrap_or(defaults.memory_mib),
-            vhost_user: vec![card_device(&qemu, socket)],
+            vhost_user: vec![card_device(&qemu, socket, spec.bounce_buffers)],
             disks: disks(&spec.disks, clients.as_ref()),
             extra: spec.qemu_arguments.clone(),
         };
@@ -238,7 +246,10 @@ impl Testbed {
                 files: vec![(DRIVER.to_owned(), driver)],
                 ..Overlay::default()
             },
-            append: spec.append.clone(),
+            append: match spec.bounce_buffers {
+                true => format!("swiotlb=force {}", spec.append),
+                false => spec.append.clone(),
+            },
             hardware,
             console_log: spec.console_log.clone(),
             boot_limit: BOOT_LIMIT,
@@ -338,8 +349,8 @@ impl Testbed {
 }
 
 /// The card as QEMU is to see it.
-fn card_device(qemu: &Qemu, socket: PathBuf) -> VhostUser {
-    let properties = match qemu.generic {
+fn card_device(qemu: &Qemu, socket: PathBuf, bounce_buffers: bool) -> VhostUser {
+    let mut properties = match qemu.generic {
         true => vec![
             format!("virtio-id={}", qemu.virtio_id),
             format!("num_vqs={QUEUES}"),
@@ -347,6 +358,9 @@ fn card_device(qemu: &Qemu, socket: PathBuf) -> VhostUser {
         ],
         false => Vec::new(),
     };
+    if bounce_buffers {
+        properties.push("iommu_platform=on".to_owned());
+    }
     VhostUser {
         socket,
         device: qemu.device.clone(),

@@ -28,6 +28,7 @@ fn every_kind_of_memory_is_as_expected() {
     let spec = MatrixSpec {
         testbed: TestbedSpec::default(),
         cells: cells(),
+        mutants: Vec::new(),
     };
     let outcome = run::run(&spec, &Progress::silent(), |_| {}).unwrap();
     assert_eq!(outcome.cells.len(), spec.cells.len());

@@ -156,6 +156,10 @@ pub struct Memory {
     pub height: u32,
 }
 
+/// The name of the call that asks, without waiting, whether a buffer has come
+/// back while the card still holds it. `ETIMEDOUT` says that none has.
+pub const HELD_POLL: &str = "poll while the card holds the buffer";
+
 /// A system call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CallSeen {

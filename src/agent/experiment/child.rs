@@ -4,7 +4,9 @@ use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use pinhole::agent::cell::evidence::{ContentsSeen, Evidence, FrameSeen, Memory, Moment};
+use pinhole::agent::cell::evidence::{
+    ContentsSeen, Evidence, FrameSeen, HELD_POLL, Memory, Moment,
+};
 use pinhole::agent::cell::{Cell, FrameSize, Hazard, PAGE, Point};
 use pinhole::dma::{DIGEST_BLOCK, Digest};
 use pinhole::wire::buffer::{Buffer, MEMORY_USERPTR};
@@ -126,8 +128,7 @@ impl Experiment<'_> {
                 device.request_buffers(0, MEMORY_USERPTR)
             });
         }
-        scribe.tell(&Evidence::Counters(pages::counters(Moment::Stopped)?));
-        Ok(())
+        self.look(Moment::Stopped)
     }
 
     /// Has the card hold back what this cell's point is before.
@@ -201,6 +202,10 @@ impl Experiment<'_> {
             self.tell_contents(Moment::AfterHazard);
         }
         self.look(Moment::AfterHazard)?;
+        if let Some(open) = device.as_ref().filter(|_| leaves) {
+            // The card has not told of the frame: that nothing comes is right.
+            let _ = scribe.call(HELD_POLL, || open.wait(Duration::ZERO));
+        }
         // Of the device itself, or of whoever it is now.
         let again = match device {
             Some(_) => None,

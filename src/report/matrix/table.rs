@@ -4,11 +4,11 @@ use comfy_table::{Table, presets};
 
 use super::plain;
 use crate::agent::cell::{Hazard, Kind};
-use crate::rig::matrix::outcome::{CellOutcome, KernelOutcome, Verdict};
-use crate::rig::matrix::{CellName, Pinning};
+use crate::rig::matrix::outcome::{CellOutcome, KernelOutcome, MutantVerdict, Verdict};
+use crate::rig::matrix::{CellName, Mutant, Pinning};
 
-/// Lays out the results: a row for each kind and each hazard, a column for
-/// each kernel; below it every finding, and the totals.
+/// Lays out the results: a row for each kind, each hazard and each mutant, a
+/// column for each kernel; below it every finding, and the totals.
 pub fn table(outcomes: &[KernelOutcome]) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
@@ -24,6 +24,9 @@ pub fn table(outcomes: &[KernelOutcome]) -> String {
             cell.hazard == *hazard
         });
     }
+    for mutant in Mutant::ALL {
+        mutant_row(&mut table, outcomes, *mutant);
+    }
     let mut text = table.to_string();
     for outcome in outcomes {
         for cell in &outcome.cells {
@@ -37,16 +40,28 @@ pub fn table(outcomes: &[KernelOutcome]) -> String {
                 );
             }
         }
+        for mutant in &outcome.mutants {
+            if mutant.verdict == MutantVerdict::Missed {
+                text += &format!(
+                    "\nMISSED mutant {} on {}: {}",
+                    mutant.mutant,
+                    outcome.kernel,
+                    mutant.reason.as_deref().unwrap_or_default()
+                );
+            }
+        }
     }
     for outcome in outcomes {
         let totals = outcome.totals();
         text += &format!(
-            "\n{} ({}): {} cells as expected, {} findings, {} impossible here; {} boots, {:.0} s",
+            "\n{} ({}): {} cells as expected, {} findings, {} impossible here; {} of {} mutants missed; {} boots, {:.0} s",
             outcome.kernel,
             plain(&outcome.release),
             totals.expected,
             totals.findings,
             totals.impossible,
+            totals.missed,
+            outcome.mutants.len(),
             outcome.boots,
             outcome.elapsed_ms as f64 / 1e3,
         );
@@ -68,6 +83,27 @@ fn row(
     let columns: Vec<_> = outcomes.iter().map(of).collect();
     if columns.iter().any(|column| !column.is_empty()) {
         table.add_row([name.to_owned()].into_iter().chain(columns));
+    }
+}
+
+/// Adds a row for a mutant with the oracles that saw it, unless it was not run.
+fn mutant_row(table: &mut Table, outcomes: &[KernelOutcome], mutant: Mutant) {
+    let of = |outcome: &KernelOutcome| {
+        let mut mutants = outcome.mutants.iter();
+        mutants
+            .find(|one| one.mutant == mutant)
+            .map_or_else(String::new, |one| match one.verdict {
+                MutantVerdict::Caught => {
+                    let oracles: Vec<_> = one.oracles().iter().map(ToString::to_string).collect();
+                    format!("seen by {}", oracles.join(", "))
+                }
+                MutantVerdict::Missed => "MISSED".to_owned(),
+                MutantVerdict::Unseen => "-".to_owned(),
+            })
+    };
+    let columns: Vec<_> = outcomes.iter().map(of).collect();
+    if columns.iter().any(|column| !column.is_empty()) {
+        table.add_row([format!("mutant {mutant}")].into_iter().chain(columns));
     }
 }
 

@@ -48,16 +48,10 @@ pub fn all() -> Vec<CellName> {
     cells
 }
 
-/// The cells of `all` that are shard `k` of `n` (1 to n): every nth, so that
-/// the shards take about as long.
-pub fn shard(all: Vec<CellName>, k: usize, n: usize) -> Vec<CellName> {
-    let mut cells = all;
-    let mut place = 0;
-    cells.retain(|_| {
-        place += 1;
-        (place - 1) % n == k - 1
-    });
-    cells
+/// Shard `k` of `n` (1 to n) of cells or mutants: every nth, so that the shards
+/// take about as long.
+pub fn shard<T>(all: Vec<T>, k: usize, n: usize) -> Vec<T> {
+    all.into_iter().skip(k - 1).step_by(n).collect()
 }
 
 #[cfg(test)]

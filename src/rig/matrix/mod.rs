@@ -12,6 +12,7 @@
 //! | [`cells`] | which cells there are |
 //! | [`expectation`] | what is expected of a cell on a kernel, and why |
 //! | [`mutant`] | drivers with one bug each, which the oracles must see |
+//! | [`mutation`] | running the mutants |
 //! | [`observation`] | what a cell came to |
 //! | [`oracle`] | data, addresses, pins, fences, the kernel's log |
 //! | [`outcome`] | results, as they are reported |
@@ -21,6 +22,7 @@
 pub mod cells;
 pub mod expectation;
 pub mod mutant;
+mod mutation;
 pub mod name;
 pub mod observation;
 pub mod oracle;

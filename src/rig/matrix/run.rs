@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use super::expectation::{Version, expect};
+use super::mutant::Mutant;
+use super::mutation;
 use super::name::{CellName, Pinning};
 use super::observation::Observation;
 use super::oracle::{self, Case, Finding, Oracle};
@@ -28,8 +30,9 @@ const GUEST_LIMIT: Duration = Duration::from_secs(30);
 /// when it is used again.
 const APPEND: &str = "page_poison=1 slub_debug=FZPU";
 
-/// Where the driver takes the way in which it pins.
-const NATIVE: &str = "/sys/module/pinhole/parameters/native_userptr";
+/// Where the driver's parameters are, and the one that says who pins.
+const PARAMETERS: &str = "/sys/module/pinhole/parameters";
+const NATIVE: &str = "native_userptr";
 
 /// Cells for one kernel.
 #[derive(Debug, Clone)]
@@ -38,6 +41,8 @@ pub struct MatrixSpec {
     pub testbed: TestbedSpec,
     /// The cells, in the order in which to run them.
     pub cells: Vec<CellName>,
+    /// The mutants of the driver to run after them.
+    pub mutants: Vec<Mutant>,
 }
 
 /// Why the matrix could not be run. A guest that breaks is a finding, unless
@@ -68,10 +73,13 @@ pub enum MatrixError {
 }
 
 /// A guest in which cells run.
-struct Bed {
+pub(super) struct Bed {
     testbed: Testbed,
+    /// Of its kernel.
+    pub(super) version: Version,
     witness: Follower,
     pinning: Pinning,
+    bounced: bool,
     /// Holds the witness.
     _folder: TempDir,
 }
@@ -87,7 +95,7 @@ pub fn run(
     mut done: impl FnMut(&CellOutcome),
 ) -> Result<KernelOutcome, MatrixError> {
     let begun = Instant::now();
-    let mut bed = Bed::boot(spec, progress)?;
+    let mut bed = Bed::boot(&spec.testbed, progress)?;
     let mut outcome = KernelOutcome {
         kernel: bed.testbed.guest.id.clone(),
         release: bed.testbed.machine.hello().release.clone(),
@@ -96,9 +104,6 @@ pub fn run(
         boots: 1,
         elapsed_ms: 0,
     };
-    let version = Version::of(&outcome.release)
-        .ok_or_else(|| MatrixError::Release(outcome.release.clone()))?;
-
     let step = progress.step(format!(
         "running {} cells on {}",
         spec.cells.len(),
@@ -107,51 +112,53 @@ pub fn run(
     for (number, cell) in spec.cells.iter().enumerate() {
         step.update(&cell.to_string());
         step.position(number as u64, spec.cells.len() as u64);
-        let (result, broken) = bed.run(cell, version)?;
+        let (result, broken) = bed.run(cell)?;
         done(&result);
         outcome.cells.push(result);
         if broken && number + 1 < spec.cells.len() {
             step.update("booting another guest");
-            bed = Bed::boot(spec, &Progress::silent())?;
+            bed = Bed::boot(&spec.testbed, &Progress::silent())?;
             outcome.boots += 1;
         }
     }
     step.done();
-    // A guest that the last cell broke need not turn itself off.
-    if let Err(error) = bed.testbed.finish() {
-        log::warn!("after the last cell: {error}");
+    bed.finish();
+    if !spec.mutants.is_empty() {
+        let (mutants, boots) = mutation::run(&spec.testbed, &spec.mutants, progress)?;
+        outcome.mutants = mutants;
+        outcome.boots += boots;
     }
     outcome.elapsed_ms = begun.elapsed().as_millis() as u64;
     Ok(outcome)
 }
 
 impl Bed {
-    fn boot(spec: &MatrixSpec, progress: &Progress) -> Result<Self, MatrixError> {
+    /// Boots a guest as `spec` says, and with what the matrix needs.
+    pub(super) fn boot(spec: &TestbedSpec, progress: &Progress) -> Result<Self, MatrixError> {
         let folder = tempfile::tempdir().map_err(MatrixError::Folder)?;
         let witness: PathBuf = folder.path().join("witness");
         let mut testbed = TestbedSpec {
             witness: Some(witness.clone()),
             source: Some("pattern:integrity".into()),
             free_running: true,
-            append: format!("{APPEND} {}", spec.testbed.append),
-            ..spec.testbed.clone()
+            append: format!("{APPEND} {}", spec.append),
+            ..spec.clone()
         };
         cell_guest::equip(&mut testbed, folder.path())?;
         let testbed = Testbed::start(&testbed, progress)?;
+        let release = &testbed.machine.hello().release;
         Ok(Self {
+            version: Version::of(release).ok_or_else(|| MatrixError::Release(release.clone()))?,
             testbed,
             witness: Follower::open(&witness)?,
             pinning: Pinning::default(),
+            bounced: spec.bounce_buffers,
             _folder: folder,
         })
     }
 
     /// Runs a cell, and says whether it broke the guest.
-    fn run(
-        &mut self,
-        cell: &CellName,
-        version: Version,
-    ) -> Result<(CellOutcome, bool), MatrixError> {
+    pub(super) fn run(&mut self, cell: &CellName) -> Result<(CellOutcome, bool), MatrixError> {
         self.pin_by(cell.pinning)?;
         let begun = Instant::now();
         let request = cell.request(CELL_LIMIT.as_millis() as u64);
@@ -163,10 +170,10 @@ impl Bed {
         let elapsed_ms = begun.elapsed().as_millis() as u64;
         let testified = Testified::of(self.witness.news()?);
         match answer {
-            Ok(answer) => Ok((
-                conclude(cell, version, answer, testified, elapsed_ms),
-                false,
-            )),
+            Ok(answer) => {
+                let outcome = self.conclude(cell, answer, testified, elapsed_ms);
+                Ok((outcome, false))
+            }
             Err(AgentError::Interrupted) => Err(MatrixError::Interrupted),
             Err(error) => {
                 let finding = Finding {
@@ -191,63 +198,76 @@ impl Bed {
     /// Has the driver pin in that way.
     fn pin_by(&mut self, pinning: Pinning) -> Result<(), MatrixError> {
         if pinning != self.pinning {
-            let write = Write {
-                path: NATIVE.into(),
-                text: match pinning {
-                    Pinning::FrameVector => "N".into(),
-                    Pinning::Native => "Y".into(),
-                },
-                append: false,
+            let value = match pinning {
+                Pinning::FrameVector => "N",
+                Pinning::Native => "Y",
             };
-            let agent = self.testbed.machine.agent();
-            agent
-                .call(write, GUEST_LIMIT)
-                .map_err(MatrixError::Driver)?;
+            self.set(NATIVE, value)?;
             self.pinning = pinning;
         }
         Ok(())
     }
-}
 
-/// Judges a cell that the agent has told of.
-fn conclude(
-    cell: &CellName,
-    version: Version,
-    answer: CellAnswer,
-    testified: Testified,
-    elapsed_ms: u64,
-) -> CellOutcome {
-    if let Some(why) = &answer.impossible {
-        return CellOutcome {
+    /// Sets a parameter of the driver.
+    pub(super) fn set(&self, parameter: &str, value: &str) -> Result<(), MatrixError> {
+        let write = Write {
+            path: format!("{PARAMETERS}/{parameter}"),
+            text: value.into(),
+            append: false,
+        };
+        let agent = self.testbed.machine.agent();
+        let written = agent.call(write, GUEST_LIMIT);
+        written.map(|_| ()).map_err(MatrixError::Driver)
+    }
+
+    /// Turns the guest off. One that the last cell broke need not do it itself.
+    pub(super) fn finish(self) {
+        if let Err(error) = self.testbed.finish() {
+            log::warn!("after the last cell: {error}");
+        }
+    }
+
+    /// Judges a cell that the agent has told of.
+    fn conclude(
+        &self,
+        cell: &CellName,
+        answer: CellAnswer,
+        testified: Testified,
+        elapsed_ms: u64,
+    ) -> CellOutcome {
+        if let Some(why) = &answer.impossible {
+            return CellOutcome {
+                cell: *cell,
+                verdict: Verdict::Impossible,
+                observation: None,
+                reason: Some(why.clone()),
+                findings: Vec::new(),
+                elapsed_ms,
+                answer: Some(answer),
+                testified,
+            };
+        }
+        let expectation = expect(cell, self.version);
+        let observation = Observation::of(&answer, &testified);
+        let findings = oracle::judge(&Case {
+            answer: &answer,
+            testified: &testified,
+            observation,
+            expectation: &expectation,
+            bounced: self.bounced,
+        });
+        CellOutcome {
             cell: *cell,
-            verdict: Verdict::Impossible,
-            observation: None,
-            reason: Some(why.clone()),
-            findings: Vec::new(),
+            verdict: match findings.is_empty() {
+                true => Verdict::Expected,
+                false => Verdict::Finding,
+            },
+            observation: Some(observation),
+            reason: expectation.reason.map(str::to_owned),
+            findings,
             elapsed_ms,
             answer: Some(answer),
             testified,
-        };
-    }
-    let expectation = expect(cell, version);
-    let observation = Observation::of(&answer, &testified);
-    let findings = oracle::judge(&Case {
-        answer: &answer,
-        testified: &testified,
-        observation,
-        expectation: &expectation,
-    });
-    CellOutcome {
-        cell: *cell,
-        verdict: match findings.is_empty() {
-            true => Verdict::Expected,
-            false => Verdict::Finding,
-        },
-        observation: Some(observation),
-        reason: expectation.reason.map(str::to_owned),
-        findings,
-        elapsed_ms,
-        answer: Some(answer),
-        testified,
+        }
     }
 }

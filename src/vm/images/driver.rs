@@ -28,6 +28,8 @@ pub struct Module {
     pub folder: &'static str,
     /// Its sources: names and contents.
     pub sources: &'static [(&'static str, &'static [u8])],
+    /// Variables of its Kbuild that are set for it.
+    pub variables: &'static [&'static str],
 }
 
 /// The driver.
@@ -36,6 +38,14 @@ pub const DRIVER: Module = Module {
     file: "pinhole.ko",
     folder: "",
     sources: include!(concat!(env!("OUT_DIR"), "/driver_sources.rs")),
+    variables: &[],
+};
+
+/// The driver with deliberate bugs in it, of which a parameter picks one.
+pub const MUTANTS: Module = Module {
+    what: "the driver's mutants",
+    variables: &["PINHOLE_MUTANTS=y"],
+    ..DRIVER
 };
 
 /// What makes calls on frame vectors for the tests.
@@ -44,6 +54,7 @@ pub const PROBE: Module = Module {
     file: "frame_vector_probe.ko",
     folder: "probe",
     sources: include!(concat!(env!("OUT_DIR"), "/probe_sources.rs")),
+    variables: &[],
 };
 
 /// Where the sources are mounted in the tree for the build.
@@ -120,6 +131,7 @@ pub fn build(
         .args(["make", "-j2", "-C"])
         .arg(format!("/lib/modules/{release}/build"))
         .arg(format!("M={inside}"))
+        .args(module.variables)
         .arg("modules");
     let mut complaint = Complaint::default();
     let status = process::run(command, workspace, |line| {

@@ -10,7 +10,8 @@
 //! 2. the *guest* ([`base`], [`initramfs`], [`modules`]): kernel and initramfs
 //!    taken from the tree;
 //! 3. the *driver* ([`driver`]): pinhole.ko built inside the tree, and for the
-//!    tests of the frame vectors a *probe*, likewise.
+//!    tests of the frame vectors a *probe*, likewise, and a driver with
+//!    *mutants*, deliberate bugs that the matrix must find.
 //!
 //! Beside them is one image for all guests, a disk with programs too large for
 //! an initramfs ([`clients`]).
@@ -41,6 +42,7 @@ const TREE: &str = "tree";
 const GUEST: &str = "guest";
 const DRIVER: &str = "driver";
 const PROBE: &str = "frame-vector-probe";
+const MUTANTS: &str = "driver-mutants";
 
 /// What of a tree no build and no guest reads.
 const UNUSED: [&str; 12] = [
@@ -139,6 +141,17 @@ pub fn ensure_driver_in(cache: &Cache, guest: &Guest, progress: &Progress) -> Re
     )
 }
 
+/// pinhole.ko with mutants for a guest; built where the cache does not have it.
+pub fn ensure_mutants(guest: &Guest, progress: &Progress) -> Result<PathBuf> {
+    ensure_module(
+        &Cache::open()?,
+        &mutants_entry(&guest.recipe),
+        &driver::MUTANTS,
+        guest,
+        progress,
+    )
+}
+
 /// frame_vector_probe.ko for a guest; built where the cache does not have it.
 pub fn ensure_probe(guest: &Guest, progress: &Progress) -> Result<PathBuf> {
     ensure_module(
@@ -227,14 +240,20 @@ fn probe_entry(recipe: &Recipe) -> Entry {
     module_entry(PROBE, recipe, &driver::PROBE)
 }
 
+/// Where the driver with mutants for a recipe's guest is kept.
+fn mutants_entry(recipe: &Recipe) -> Entry {
+    module_entry(MUTANTS, recipe, &driver::MUTANTS)
+}
+
 fn module_entry(kind: &'static str, recipe: &Recipe, module: &driver::Module) -> Entry {
     Entry {
         kind,
         name: recipe.id.clone(),
         key: key(&format!(
-            "{} {}",
+            "{} {} {:?}",
             tree_entry(recipe).key,
-            driver::digest(module.sources)
+            driver::digest(module.sources),
+            module.variables
         )),
     }
 }

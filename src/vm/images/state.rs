@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Recipe, base, driver_entry, guest_entry, probe_entry, tree_entry};
+use super::{Recipe, base, driver_entry, guest_entry, mutants_entry, probe_entry, tree_entry};
 use crate::vm::progress::Progress;
 use crate::vm::provision::Result;
 use crate::vm::provision::cache::{Cache, disk_usage};
@@ -29,6 +29,7 @@ pub fn state(cache: &Cache, recipe: &Recipe) -> Result<State> {
     };
     let shelves = [
         driver_entry(recipe),
+        mutants_entry(recipe),
         probe_entry(recipe),
         guest_entry(recipe),
         tree_entry(recipe),
@@ -48,6 +49,7 @@ pub fn remove(cache: &Cache, recipe: &Recipe, old: bool, progress: &Progress) ->
     let mut freed = 0;
     for entry in [
         driver_entry(recipe),
+        mutants_entry(recipe),
         probe_entry(recipe),
         guest_entry(recipe),
         tree_entry(recipe),

@@ -18,7 +18,8 @@ pub fn judge(case: &Case<'_>, objections: &mut Vec<String>) {
     else {
         return;
     };
-    if matches!(case.observation, Observation::Refused(_)) || case.expectation.many_frames {
+    let refused = matches!(case.observation, Observation::Refused(_));
+    if refused || case.expectation.many_frames || case.bounced {
         return;
     }
     for (sequence, plane) in case.testified.frames() {

@@ -6,6 +6,7 @@
 
 use super::super::observation::{Observation, Reads};
 use super::Case;
+use crate::agent::cell::evidence::HELD_POLL;
 use crate::dma::{DIGEST_BLOCK, Digest};
 
 /// Objects to frames that the card did not write so, and tells where data
@@ -14,6 +15,10 @@ pub fn judge(case: &Case<'_>, objections: &mut Vec<String>) {
     let Observation::Captured(_) = case.observation else {
         return;
     };
+    let held = case.answer.call(HELD_POLL);
+    if held.is_some_and(|poll| poll.errno.is_none()) {
+        objections.push("the buffer came back while the card still had it".into());
+    }
     let expected = &case.expectation.outcomes;
     let expects_data = expected.contains(&Observation::Captured(Reads::Written));
     for frame in &case.answer.frames {
@@ -54,6 +59,7 @@ pub fn judge(case: &Case<'_>, objections: &mut Vec<String>) {
 mod tests {
     use super::super::tests::{captured, objections};
     use super::*;
+    use crate::agent::cell::evidence::CallSeen;
 
     #[test]
     fn a_frame_is_one_that_was_written() {
@@ -74,6 +80,23 @@ mod tests {
         assert_eq!(
             objections(judge, &answer, &testified),
             ["frame 9 came back, which the card never wrote"]
+        );
+    }
+
+    #[test]
+    fn a_buffer_does_not_come_back_while_the_card_has_it() {
+        let (mut answer, testified) = captured();
+        answer.calls.push(CallSeen {
+            name: HELD_POLL.into(),
+            errno: Some(libc::ETIMEDOUT),
+            at_us: 0,
+            took_us: 0,
+        });
+        assert_eq!(objections(judge, &answer, &testified), [""; 0]);
+        answer.calls[0].errno = None;
+        assert_eq!(
+            objections(judge, &answer, &testified),
+            ["the buffer came back while the card still had it"]
         );
     }
 

@@ -81,6 +81,9 @@ pub struct Case<'a> {
     pub observation: Observation,
     /// What was expected.
     pub expectation: &'a Expectation,
+    /// The card is given addresses of the DMA API, which here are those of
+    /// bounce buffers and not those of the process's pages.
+    pub bounced: bool,
 }
 
 /// Looks at a case, and adds what it objects to.
@@ -187,6 +190,7 @@ mod tests {
             testified,
             observation: Observation::of(answer, testified),
             expectation: &Expectation::data(),
+            bounced: false,
         };
         judge(&case, &mut objections);
         objections

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Deliberate bugs, for a test rig that is to find them.
+ *
+ * They are in a build with PINHOLE_MUTANTS=y alone, where the module parameter
+ * "mutant" picks one. In any other build the compiler sees that there are none.
+ */
+#ifndef PINHOLE_MUTANT_H
+#define PINHOLE_MUTANT_H
+
+#include <linux/types.h>
+
+struct page;
+
+/**
+ * enum pinhole_mutant - the bugs
+ * @PINHOLE_NO_MUTANT: none
+ * @PINHOLE_UNPIN_EARLY: unpin the pages before the card has written to them
+ * @PINHOLE_PIN_READONLY: pin the pages without asking for write access
+ * @PINHOLE_LEAVE_CLEAN: do not mark the pages dirty
+ * @PINHOLE_IGNORE_OFFSET: ignore the offset of the buffer in its first page
+ * @PINHOLE_ROUND_UP: round the length of the buffer up to whole pages
+ * @PINHOLE_LOSE_LAST_PAGE: leave the last page out of the scatter list
+ * @PINHOLE_SWAP_PAGES: put the first two pages in the wrong order
+ * @PINHOLE_LEAK_PIN: never unpin the pages
+ * @PINHOLE_UNPIN_TWICE: unpin the pages twice
+ * @PINHOLE_COMPLETE_EARLY: give a buffer back before the card has filled it
+ * @PINHOLE_STALE_LIST: use the pages of the buffer that was pinned before
+ * @PINHOLE_WRONG_SYNC: synchronise for the card where it is for the CPU
+ */
+enum pinhole_mutant {
+	PINHOLE_NO_MUTANT,
+	PINHOLE_UNPIN_EARLY,
+	PINHOLE_PIN_READONLY,
+	PINHOLE_LEAVE_CLEAN,
+	PINHOLE_IGNORE_OFFSET,
+	PINHOLE_ROUND_UP,
+	PINHOLE_LOSE_LAST_PAGE,
+	PINHOLE_SWAP_PAGES,
+	PINHOLE_LEAK_PIN,
+	PINHOLE_UNPIN_TWICE,
+	PINHOLE_COMPLETE_EARLY,
+	PINHOLE_STALE_LIST,
+	PINHOLE_WRONG_SYNC,
+};
+
+#ifdef PINHOLE_MUTANTS
+
+bool pinhole_mutant(enum pinhole_mutant which);
+struct page **pinhole_mutant_pages(struct page **pages, unsigned int nr);
+
+#else
+
+/**
+ * pinhole_mutant() - whether a bug is in the driver
+ * @which: bug
+ *
+ * Context: Any.
+ * Return: False.
+ */
+static inline bool pinhole_mutant(enum pinhole_mutant which)
+{
+	return false;
+}
+
+/**
+ * pinhole_mutant_pages() - which pages go into a scatter list
+ * @pages: pages that are pinned
+ * @nr: number of them
+ *
+ * Context: Any.
+ * Return: @pages.
+ */
+static inline struct page **pinhole_mutant_pages(struct page **pages,
+						 unsigned int nr)
+{
+	return pages;
+}
+
+#endif /* PINHOLE_MUTANTS */
+
+#endif /* PINHOLE_MUTANT_H */

@@ -1,0 +1,148 @@
+//! Running the mutants: each cell without the bug, then with it.
+
+use super::mutant::Mutant;
+use super::name::CellName;
+use super::outcome::{CellOutcome, MutantOutcome, MutantVerdict, Verdict};
+use super::run::{Bed, MatrixError};
+use crate::rig::testbed::TestbedSpec;
+use crate::vm::progress::Progress;
+
+/// The driver's parameter that picks the bug, and its value for none.
+const PARAMETER: &str = "mutant";
+const NONE: &str = "none";
+
+/// The guest in which mutants run, and those before it.
+struct Bench {
+    spec: TestbedSpec,
+    /// Nothing where the last guest was broken.
+    bed: Option<Bed>,
+    boots: u32,
+}
+
+/// Runs the mutants on the kernel of `testbed`, and tells how many guests that
+/// took.
+///
+/// # Errors
+///
+/// [`MatrixError`] where no guest can be had to run them in.
+pub fn run(
+    testbed: &TestbedSpec,
+    mutants: &[Mutant],
+    progress: &Progress,
+) -> Result<(Vec<MutantOutcome>, u32), MatrixError> {
+    let mut outcomes = Vec::with_capacity(mutants.len());
+    let mut boots = 0;
+    for bounce_buffers in [false, true] {
+        let wants = |mutant: &&Mutant| mutant.wants_bounce_buffers() == bounce_buffers;
+        let mutants: Vec<_> = mutants.iter().filter(wants).collect();
+        if mutants.is_empty() {
+            continue;
+        }
+        let spec = TestbedSpec {
+            mutants: true,
+            bounce_buffers,
+            ..testbed.clone()
+        };
+        let mut bench = Bench {
+            bed: Some(Bed::boot(&spec, progress)?),
+            spec,
+            boots: 1,
+        };
+        let step = progress.step(format!("running {} mutants", mutants.len()));
+        for (number, mutant) in mutants.iter().enumerate() {
+            step.update(mutant.name());
+            step.position(number as u64, mutants.len() as u64);
+            outcomes.push(bench.judge(**mutant)?);
+        }
+        step.done();
+        boots += bench.boots;
+        if let Some(bed) = bench.bed {
+            bed.finish();
+        }
+    }
+    Ok((outcomes, boots))
+}
+
+impl Bench {
+    /// The guest; a new one where the last was broken.
+    fn bed(&mut self) -> Result<&mut Bed, MatrixError> {
+        let bed = match self.bed.take() {
+            Some(bed) => bed,
+            None => {
+                self.boots += 1;
+                Bed::boot(&self.spec, &Progress::silent())?
+            }
+        };
+        Ok(self.bed.insert(bed))
+    }
+
+    fn judge(&mut self, mutant: Mutant) -> Result<MutantOutcome, MatrixError> {
+        let mut outcome = MutantOutcome {
+            mutant,
+            verdict: MutantVerdict::Caught,
+            reason: None,
+            cells: Vec::new(),
+        };
+        if let Some(why) = mutant.unseen(self.bed()?.version) {
+            outcome.verdict = MutantVerdict::Unseen;
+            outcome.reason = Some(why.into());
+            return Ok(outcome);
+        }
+        for cell in mutant.cells() {
+            let missed = match self.control(&cell)? {
+                Some(why) => Some(why),
+                None => {
+                    let mutated = self.mutated(mutant, &cell)?;
+                    let green = mutated.verdict != Verdict::Finding;
+                    outcome.cells.push(mutated);
+                    green.then(|| format!("{cell} does not show it"))
+                }
+            };
+            if let Some(why) = missed {
+                outcome.verdict = MutantVerdict::Missed;
+                outcome.reason.get_or_insert(why);
+            }
+        }
+        Ok(outcome)
+    }
+
+    /// Runs a cell without any bug. A guest that was damaged by the bugs before
+    /// is no good; a new one is. Tells why the cell is no good in that one.
+    fn control(&mut self, cell: &CellName) -> Result<Option<String>, MatrixError> {
+        let mut fresh = self.bed.is_none();
+        loop {
+            let (outcome, broken) = self.bed()?.run(cell)?;
+            if outcome.verdict == Verdict::Expected {
+                return Ok(None);
+            }
+            if broken || !fresh {
+                self.bed = None;
+            }
+            if fresh {
+                return Ok(Some(no_good(&outcome)));
+            }
+            fresh = true;
+        }
+    }
+
+    /// Runs a cell with the bug in the driver.
+    fn mutated(&mut self, mutant: Mutant, cell: &CellName) -> Result<CellOutcome, MatrixError> {
+        let bed = self.bed()?;
+        bed.set(PARAMETER, mutant.name())?;
+        let (outcome, broken) = bed.run(cell)?;
+        // A guest in which that does not work any more is broken, too.
+        if broken || bed.set(PARAMETER, NONE).is_err() {
+            self.bed = None;
+        }
+        Ok(outcome)
+    }
+}
+
+/// Why a cell cannot show a bug.
+fn no_good(outcome: &CellOutcome) -> String {
+    let why = match outcome.findings.first() {
+        Some(finding) => format!("{}: {}", finding.oracle, finding.what),
+        None => outcome.reason.clone().unwrap_or_default(),
+    };
+    format!("{} is no good without the bug: {why}", outcome.cell)
+}
