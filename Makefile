@@ -65,6 +65,10 @@ test: guests ## Run everything: units, protocol tests, and the tests that boot g
 	cargo test --release --locked
 	cargo test --release --locked --test vm -- --ignored --test-threads=1
 
+.PHONY: matrix
+matrix: guests ## Run the whole userptr matrix on every kernel, with the driver's mutants
+	$(PINHOLE) matrix --kernel all --mutants --out $(OUT)/matrix
+
 .PHONY: frame-vector-doc
 frame-vector-doc: guests ## Ask all kernels about frame vectors, and write docs/frame-vector.md
 	$(PINHOLE) frame-vector --markdown >docs/frame-vector.md.new

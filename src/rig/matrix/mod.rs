@@ -14,7 +14,7 @@
 //! | [`mutant`] | drivers with one bug each, which the oracles must see |
 //! | [`mutation`] | running the mutants |
 //! | [`observation`] | what a cell came to |
-//! | [`oracle`] | data, addresses, pins, fences, the kernel's log |
+//! | [`oracle`] | data, addresses, pins, dirty pages, fences, the kernel's log |
 //! | [`outcome`] | results, as they are reported |
 //! | [`run`] | running cells in guests, however these end |
 //! | [`witness`] | following what the card testifies |

@@ -62,8 +62,9 @@ impl Mutant {
                     ..after(Kind::AnonTouched, Hazard::ForkChildExits)
                 })
                 .into(),
-            Self::LeaveClean
-            | Self::LoseLastPage
+            // Of a file's pages the writer's own mapping has told already.
+            Self::LeaveClean => vec![plain(Kind::AnonTouched), plain(Kind::Heap)],
+            Self::LoseLastPage
             | Self::SwapPages
             | Self::LeakPin
             | Self::UnpinTwice

@@ -4,6 +4,7 @@
 
 mod address;
 mod data;
+mod dirty;
 mod fences;
 mod log;
 mod pins;
@@ -29,6 +30,8 @@ pub enum Oracle {
     Address,
     /// As many pages are pinned as the buffer has, and none afterwards.
     Pins,
+    /// The pages that the card wrote are marked dirty when they are unpinned.
+    Dirty,
     /// The bytes around the buffer are untouched, and nothing is written once
     /// the stream is off.
     Fences,
@@ -38,11 +41,12 @@ pub enum Oracle {
 
 impl Oracle {
     /// All oracles.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Outcome,
         Self::Data,
         Self::Address,
         Self::Pins,
+        Self::Dirty,
         Self::Fences,
         Self::Log,
     ];
@@ -55,6 +59,7 @@ impl fmt::Display for Oracle {
             Self::Data => "data",
             Self::Address => "address",
             Self::Pins => "pins",
+            Self::Dirty => "dirty",
             Self::Fences => "fences",
             Self::Log => "log",
         })
@@ -91,11 +96,12 @@ type Judge = fn(&Case<'_>, &mut Vec<String>);
 
 /// Everything that the oracles object to.
 pub fn judge(case: &Case<'_>) -> Vec<Finding> {
-    let oracles: [(Oracle, Judge); 6] = [
+    let oracles: [(Oracle, Judge); 7] = [
         (Oracle::Outcome, outcome),
         (Oracle::Data, data::judge),
         (Oracle::Address, address::judge),
         (Oracle::Pins, pins::judge),
+        (Oracle::Dirty, dirty::judge),
         (Oracle::Fences, fences::judge),
         (Oracle::Log, log::judge),
     ];
@@ -204,6 +210,7 @@ mod tests {
             data::judge,
             address::judge,
             pins::judge,
+            dirty::judge,
             fences::judge,
             log::judge,
         ] {

@@ -1,0 +1,78 @@
+//! The dirty oracle: pages that the card has written are marked dirty when they
+//! are unpinned.
+//!
+//! The processor never saw the writes, so that no page table has a dirty bit of
+//! them. Without the mark the kernel takes a page that was cleaned meanwhile for
+//! one that holds what is on disk, and drops it
+//! (Documentation/core-api/pin_user_pages.rst).
+
+use super::Case;
+use crate::agent::cell::evidence::Moment;
+
+/// Bits of /proc/kpageflags (Documentation/admin-guide/mm/pagemap.rst).
+const DIRTY: u64 = 1 << 4;
+const LRU: u64 = 1 << 5;
+const WRITEBACK: u64 = 1 << 8;
+const ANONYMOUS: u64 = 1 << 12;
+/// Of a compound page the kernel keeps the mark with the first, which a buffer
+/// need not have a part of.
+const COMPOUND: u64 = 1 << 15 | 1 << 16;
+
+/// Objects to pages of the buffer that were written to, are still mapped after
+/// the stream, and are clean. Pages that are neither anonymous nor in the
+/// kernel's lists of what it may reclaim are not its to clean.
+pub fn judge(case: &Case<'_>, objections: &mut Vec<String>) {
+    let queued = case.answer.pages_at(Moment::Queued);
+    let (Some(queued), Some(stopped)) = (queued, case.answer.pages_at(Moment::Stopped)) else {
+        return;
+    };
+    if case.testified.frames().is_empty() {
+        return;
+    }
+    let pages = queued.frames().zip(stopped.frames()).zip(&stopped.flags);
+    let clean: Vec<_> = pages
+        .enumerate()
+        .filter(|(_, ((before, after), flags))| {
+            let the_same = before.is_some() && before == after;
+            let kept = **flags & (LRU | ANONYMOUS) != 0 && **flags & COMPOUND == 0;
+            the_same && kept && **flags & (DIRTY | WRITEBACK) == 0
+        })
+        .map(|(page, _)| page)
+        .collect();
+    if let Some(first) = clean.first() {
+        objections.push(format!(
+            "{} pages that the card has written are not marked dirty, the first is page {first}",
+            clean.len()
+        ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{captured, objections};
+    use super::*;
+
+    #[test]
+    fn written_pages_are_dirty_once_they_are_given_back() {
+        let (mut answer, testified) = captured();
+        let mut stopped = answer.pages[0].clone();
+        stopped.moment = Moment::Stopped;
+        stopped.flags = vec![LRU | DIRTY, LRU | WRITEBACK];
+        answer.pages.push(stopped);
+        assert_eq!(objections(judge, &answer, &testified), [""; 0]);
+        answer.pages[1].flags[1] = LRU;
+        assert_eq!(
+            objections(judge, &answer, &testified),
+            ["1 pages that the card has written are not marked dirty, the first is page 1"]
+        );
+        // New anonymous pages take a while to get into the lists.
+        answer.pages[1].flags[1] = ANONYMOUS;
+        assert_eq!(objections(judge, &answer, &testified).len(), 1);
+        answer.pages[1].flags[1] = LRU | COMPOUND;
+        assert_eq!(objections(judge, &answer, &testified), [""; 0]);
+        // Another page is there now, which the card never had.
+        answer.pages[1].flags[1] = LRU;
+        answer.pages[1].pagemap[1] = 1 << 63 | 9;
+        assert_eq!(objections(judge, &answer, &testified), [""; 0]);
+    }
+}
