@@ -19,6 +19,7 @@ use vmm_sys_util::event::{
 use zerocopy::IntoBytes;
 
 use super::daemon::MAILBOX_EVENT;
+use super::device::Device;
 use super::engine::Engine;
 use crate::wire::protocol::QUEUES;
 
@@ -28,17 +29,17 @@ const MAX_QUEUE_SIZE: usize = 1024;
 /// The engine, shared by the daemon's threads: whoever holds the lock is the
 /// only one to touch the card, so that commands, ticks, resets and changes of
 /// memory come one after the other.
-pub type SharedEngine = Arc<Mutex<Engine>>;
+pub type SharedEngine<D> = Arc<Mutex<Engine<D>>>;
 
 /// Takes the lock. A panic in another thread cannot leave the card in a state
 /// that matters: the connection ends, and the card is reset.
-pub fn lock(engine: &SharedEngine) -> MutexGuard<'_, Engine> {
+pub fn lock<D>(engine: &SharedEngine<D>) -> MutexGuard<'_, Engine<D>> {
     engine.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The device of one connection.
-pub struct Backend {
-    engine: SharedEngine,
+pub struct Backend<D> {
+    engine: SharedEngine<D>,
     /// The end of the worker's exit event that the worker waits on.
     exit: Mutex<Option<RawFd>>,
     /// The channel for requests to the front end. The card makes none, but
@@ -47,8 +48,8 @@ pub struct Backend {
     requests: Mutex<Option<FrontEndChannel>>,
 }
 
-impl Backend {
-    pub fn new(engine: SharedEngine) -> Self {
+impl<D> Backend<D> {
+    pub fn new(engine: SharedEngine<D>) -> Self {
         Self {
             engine,
             exit: Mutex::new(None),
@@ -71,7 +72,7 @@ impl Backend {
     }
 }
 
-impl VhostUserBackend for Backend {
+impl<D: Device> VhostUserBackend for Backend<D> {
     type Bitmap = ();
     type Vring = VringMutex;
 

@@ -12,6 +12,7 @@ use vm_memory::{GuestMemoryAtomic, GuestMemoryMmap};
 use vmm_sys_util::epoll::EventSet;
 
 use super::backend::{Backend, SharedEngine, lock};
+use super::device::Device;
 use super::engine::Engine;
 use super::relay::Relay;
 use super::remote::{Mailbox, Remote};
@@ -44,15 +45,15 @@ pub enum DaemonError {
 }
 
 /// A card that is served by vhost-user.
-pub struct Daemon {
-    engine: SharedEngine,
+pub struct Daemon<D = Card> {
+    engine: SharedEngine<D>,
     stop: Stop,
-    remote: Remote,
+    remote: Remote<D>,
 }
 
-impl Daemon {
+impl<D: Device> Daemon<D> {
     /// A daemon that serves `card`.
-    pub fn new(card: Card) -> Result<Self, DaemonError> {
+    pub fn new(card: D) -> Result<Self, DaemonError> {
         let (mailbox, remote) = Mailbox::new()?;
         let engine = Engine::new(card, Timer::new()?, mailbox);
         Ok(Self {
@@ -63,7 +64,7 @@ impl Daemon {
     }
 
     /// What reaches the card from another thread while the daemon serves.
-    pub fn remote(&self) -> Remote {
+    pub fn remote(&self) -> Remote<D> {
         self.remote.clone()
     }
 

@@ -7,9 +7,10 @@ use virtio_queue::{DescriptorChain, QueueOwnedT, QueueT};
 use vm_memory::{GuestAddressSpace, GuestMemoryAtomic, GuestMemoryMmap};
 
 use super::chain::Chain;
+use super::device::Device;
 use super::remote::Mailbox;
 use super::timer::{Timer, now};
-use crate::card::{Card, Refused};
+use crate::card::Refused;
 use crate::dma::Bus;
 use crate::wire::protocol::{COMMAND_QUEUE, Config, EVENT_QUEUE};
 use crate::wire::{Errno, Reply, Request};
@@ -22,11 +23,11 @@ const FAULTS_LOGGED: u32 = 10;
 struct BadQueue;
 
 /// The card and its connection to one guest.
-pub struct Engine {
-    card: Card,
+pub struct Engine<D> {
+    card: D,
     memory: GuestMemoryAtomic<GuestMemoryMmap>,
     timer: Timer,
-    mailbox: Mailbox,
+    mailbox: Mailbox<D>,
     /// Where the rings are, as of the last kick.
     rings: Vec<Range<u64>>,
     /// The front end has stopped the command queue since the last kick.
@@ -37,8 +38,8 @@ pub struct Engine {
     event: Vec<u8>,
 }
 
-impl Engine {
-    pub fn new(card: Card, timer: Timer, mailbox: Mailbox) -> Self {
+impl<D: Device> Engine<D> {
+    pub fn new(card: D, timer: Timer, mailbox: Mailbox<D>) -> Self {
         Self {
             card,
             memory: GuestMemoryAtomic::new(GuestMemoryMmap::new()),
@@ -104,7 +105,7 @@ impl Engine {
     }
 
     /// What other threads want of the card.
-    pub fn mailbox(&self) -> &Mailbox {
+    pub fn mailbox(&self) -> &Mailbox<D> {
         &self.mailbox
     }
 

@@ -1,12 +1,12 @@
 //! The vhost-user daemon: virtqueues in, card calls out.
 //!
-//! A [`Daemon`] serves one front end (a QEMU) after the other. Each has one
-//! worker thread, which kicks of both queues and a timer wake: it executes
-//! the commands that wait, makes the frame that is due, and sends events, in
-//! this order, under one lock. The thread that speaks vhost-user takes the
-//! same lock to stop a queue, to reset the card and to change the memory
-//! table, so that none of this happens in the middle of a frame. A [`Remote`]
-//! lets any other thread reach the card.
+//! A [`Daemon`] serves a [`Device`], the card, to one front end (a QEMU) after
+//! the other. Each has one worker thread, which kicks of both queues and a
+//! timer wake: it executes the commands that wait, makes the frame that is due,
+//! and sends events, in this order, under one lock. The thread that speaks
+//! vhost-user takes the same lock to stop a queue, to reset the card and to
+//! change the memory table, so that none of this happens in the middle of a
+//! frame. A [`Remote`] lets any other thread reach the card.
 //!
 //! A guest can do nothing that ends the worker, fails a queue or blocks the
 //! card for another guest: a malformed chain is answered with an error where
@@ -15,6 +15,7 @@
 mod backend;
 mod chain;
 mod daemon;
+mod device;
 mod engine;
 mod relay;
 mod remote;
@@ -23,6 +24,7 @@ mod stop;
 mod timer;
 
 pub use daemon::{Daemon, DaemonError};
+pub use device::Device;
 pub use relay::Relay;
 pub use remote::{Remote, RemoteError};
 pub use socket::{InheritedSocket, ListenError, ListeningSocket};

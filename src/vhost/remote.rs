@@ -26,7 +26,7 @@ const WAITING: usize = 16;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What is to be done with the card.
-type Request = Box<dyn FnOnce(&mut Card, Now) + Send>;
+type Request<D> = Box<dyn FnOnce(&mut D, Now) + Send>;
 
 /// Why a request was not answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -43,13 +43,21 @@ pub enum RemoteError {
 }
 
 /// A hand on the card of a daemon. Clones reach the same card.
-#[derive(Clone)]
-pub struct Remote {
-    requests: SyncSender<Request>,
+pub struct Remote<D = Card> {
+    requests: SyncSender<Request<D>>,
     event: Arc<OwnedFd>,
 }
 
-impl Remote {
+impl<D> Clone for Remote<D> {
+    fn clone(&self) -> Self {
+        Self {
+            requests: self.requests.clone(),
+            event: Arc::clone(&self.event),
+        }
+    }
+}
+
+impl<D> Remote<D> {
     /// Runs `action` on the card, with the time at which it does so, between
     /// two commands; whether a front end is connected or not. Events that come
     /// of it are sent, and the timer is set anew.
@@ -59,10 +67,10 @@ impl Remote {
     /// action be executed nevertheless.
     pub fn run<T: Send + 'static>(
         &self,
-        action: impl FnOnce(&mut Card, Now) -> T + Send + 'static,
+        action: impl FnOnce(&mut D, Now) -> T + Send + 'static,
     ) -> Result<T, RemoteError> {
         let (sender, answer) = mpsc::sync_channel(1);
-        let request: Request = Box::new(move |card, now| {
+        let request: Request<D> = Box::new(move |card, now| {
             // Whoever asked may have lost patience.
             let _ = sender.send(action(card, now));
         });
@@ -82,15 +90,15 @@ impl Remote {
 }
 
 /// The requests of all [`Remote`]s of a daemon.
-pub struct Mailbox {
-    requests: Receiver<Request>,
+pub struct Mailbox<D> {
+    requests: Receiver<Request<D>>,
     /// Readable while there may be requests.
     event: Arc<OwnedFd>,
 }
 
-impl Mailbox {
+impl<D> Mailbox<D> {
     /// An empty mailbox, and the way into it.
-    pub fn new() -> io::Result<(Self, Remote)> {
+    pub fn new() -> io::Result<(Self, Remote<D>)> {
         let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let event = Arc::new(event);
         let (sender, requests) = mpsc::sync_channel(WAITING);
@@ -102,7 +110,7 @@ impl Mailbox {
     }
 
     /// Executes the requests that wait, at most as many as fit.
-    pub fn empty(&self, card: &mut Card, now: impl Fn() -> Now) {
+    pub fn empty(&self, card: &mut D, now: impl Fn() -> Now) {
         // Before the requests are taken: what comes later is seen later.
         let _ = rustix::io::read(&self.event, &mut [0; 8]);
         for request in self.requests.try_iter().take(WAITING) {
@@ -111,13 +119,13 @@ impl Mailbox {
     }
 }
 
-impl AsFd for Mailbox {
+impl<D> AsFd for Mailbox<D> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.event.as_fd()
     }
 }
 
-impl AsRawFd for Mailbox {
+impl<D> AsRawFd for Mailbox<D> {
     fn as_raw_fd(&self) -> RawFd {
         self.event.as_raw_fd()
     }
@@ -137,7 +145,7 @@ mod tests {
 
     #[test]
     fn requests_are_executed_in_order_and_answered() {
-        let (mailbox, remote) = Mailbox::new().unwrap();
+        let (mailbox, remote) = Mailbox::<Card>::new().unwrap();
         let asking = thread::spawn(move || {
             let time = remote.run(|_, now| now.monotonic).unwrap();
             (time, remote.run(|card, now| card.statistics(now).frames))
@@ -155,7 +163,7 @@ mod tests {
 
     #[test]
     fn requests_that_nobody_will_execute_fail_at_once() {
-        let (mailbox, remote) = Mailbox::new().unwrap();
+        let (mailbox, remote) = Mailbox::<Card>::new().unwrap();
         let waiting: Vec<_> = (0..WAITING)
             .map(|_| {
                 let remote = remote.clone();
