@@ -48,9 +48,28 @@ const GUEST_LIMIT: Duration = Duration::from_secs(60);
 /// Time between two looks whether the card listens.
 const LOOK: Duration = Duration::from_millis(5);
 
+/// Whose the card is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum CardProcess {
+    /// The testbed's: this program once more, started and ended with the guest,
+    /// as the [`TestbedSpec`] says.
+    #[default]
+    Own,
+    /// Somebody else's, who started it and will end it: what the
+    /// [`TestbedSpec`] says of the card is for them to see to.
+    Running {
+        /// Where it listens.
+        socket: PathBuf,
+        /// Where it writes its witness.
+        witness: PathBuf,
+    },
+}
+
 /// What card and guest are to be like.
 #[derive(Debug, Clone, Default)]
 pub struct TestbedSpec {
+    /// Whose the card is.
+    pub card: CardProcess,
     /// The guest by its name in the catalogue; the catalogue's default if none.
     pub kernel: Option<String>,
     /// A QEMU to use in place of one that is found.
@@ -164,8 +183,8 @@ pub struct Testbed {
     // The guest first: it must not see its hardware die.
     /// The machine.
     pub machine: Machine,
-    /// The card's process.
-    pub card: Process,
+    /// The card's process, if it is the testbed's own.
+    pub card: Option<Process>,
     /// The guest.
     pub guest: Guest,
     /// The QEMU.
@@ -224,9 +243,14 @@ impl Testbed {
 
         let step = progress.step(format!("booting {} ({})", guest.id, guest.release));
         let dir = private_dir()?;
-        let socket = dir.path().join("card");
         let card_log = spec.card_log.clone().unwrap_or(dir.path().join("card.log"));
-        let card = start_card(spec, &socket, &card_log)?;
+        let (card, socket) = match &spec.card {
+            CardProcess::Own => {
+                let socket = dir.path().join("card");
+                (Some(start_card(spec, &socket, &card_log)?), socket)
+            }
+            CardProcess::Running { socket, .. } => (None, socket.clone()),
+        };
         let defaults = Hardware::default();
         let hardware = Hardware {
             accelerator: spec.accelerator.unwrap_or(defaults.accelerator),
@@ -280,12 +304,14 @@ impl Testbed {
     ///
     /// [`TestbedError::CardEnded`] if the card had ended before it was told to.
     pub fn finish(mut self) -> Result<Finished, TestbedError> {
-        let ended = self.card.try_wait();
+        let ended = self.card_status();
         let off = self.machine.power_off(GUEST_LIMIT);
         if off != Off::ByGuest {
             log::warn!("the guest did not turn itself off, QEMU was ended");
         }
-        self.card.terminate(CARD_LIMIT);
+        if let Some(card) = &mut self.card {
+            card.terminate(CARD_LIMIT);
+        }
         if let Some(status) = ended {
             return Err(self.card_ended(status));
         }
@@ -309,7 +335,7 @@ impl Testbed {
         let load = Load { module, params };
         let loaded = self.machine.agent().call(load, GUEST_LIMIT);
         if let Err(error) = loaded {
-            return Err(match (self.card.try_wait(), error) {
+            return Err(match (self.card_status(), error) {
                 (Some(status), _) => self.card_ended(status),
                 (None, AgentError::Interrupted) => TestbedError::Interrupted,
                 (None, error) => TestbedError::Load(error),
@@ -320,13 +346,18 @@ impl Testbed {
         match self.machine.agent().call(device, GUEST_LIMIT) {
             Ok(_) => Ok(()),
             Err(AgentError::Interrupted) => Err(TestbedError::Interrupted),
-            Err(_) => match self.card.try_wait() {
+            Err(_) => match self.card_status() {
                 Some(status) => Err(self.card_ended(status)),
                 None => Err(TestbedError::NoDevice {
                     log: self.kernel_log(),
                 }),
             },
         }
+    }
+
+    /// How the card has ended, if it has.
+    fn card_status(&mut self) -> Option<ExitStatus> {
+        self.card.as_mut()?.try_wait()
     }
 
     fn kernel_log(&self) -> String {

@@ -83,8 +83,9 @@ fn a_card_that_dies_while_streaming_costs_an_error_and_no_hung_task() {
     let bed = Bed::boot(PARANOID);
     let stream = bed.stream();
     let mut bed = bed;
-    bed.testbed.card.signal(Signal::KILL);
-    assert!(bed.testbed.card.wait(LIMIT).unwrap().is_some());
+    let card = bed.testbed.card.as_mut().unwrap();
+    card.signal(Signal::KILL);
+    assert!(card.wait(LIMIT).unwrap().is_some());
 
     let ended = stream.wait(LIMIT).unwrap();
     assert!(

@@ -17,7 +17,7 @@ use crate::agent::cell::CellAnswer;
 use crate::agent::protocol::Write;
 use crate::rig::cell_guest::{self, CellGuestError};
 use crate::rig::data::WitnessError;
-use crate::rig::testbed::{Testbed, TestbedError, TestbedSpec};
+use crate::rig::testbed::{CardProcess, Testbed, TestbedError, TestbedSpec};
 use crate::vm::channel::AgentError;
 use crate::vm::progress::Progress;
 
@@ -37,7 +37,9 @@ const NATIVE: &str = "native_userptr";
 /// Cells for one kernel.
 #[derive(Debug, Clone)]
 pub struct MatrixSpec {
-    /// The guest and its machine; what the matrix itself needs is added.
+    /// The guest and its machine; what the matrix itself needs is added. A card
+    /// that runs already must fill buffers as fast as they come, with the
+    /// pattern `integrity`.
     pub testbed: TestbedSpec,
     /// The cells, in the order in which to run them.
     pub cells: Vec<CellName>,
@@ -136,7 +138,10 @@ impl Bed {
     /// Boots a guest as `spec` says, and with what the matrix needs.
     pub(super) fn boot(spec: &TestbedSpec, progress: &Progress) -> Result<Self, MatrixError> {
         let folder = tempfile::tempdir().map_err(MatrixError::Folder)?;
-        let witness: PathBuf = folder.path().join("witness");
+        let witness: PathBuf = match &spec.card {
+            CardProcess::Own => folder.path().join("witness"),
+            CardProcess::Running { witness, .. } => witness.clone(),
+        };
         let mut testbed = TestbedSpec {
             witness: Some(witness.clone()),
             source: Some("pattern:integrity".into()),
@@ -147,10 +152,13 @@ impl Bed {
         cell_guest::equip(&mut testbed, folder.path())?;
         let testbed = Testbed::start(&testbed, progress)?;
         let release = &testbed.machine.hello().release;
+        let mut follower = Follower::open(&witness)?;
+        // A card that was there before has testified before, too.
+        follower.news()?;
         Ok(Self {
             version: Version::of(release).ok_or_else(|| MatrixError::Release(release.clone()))?,
             testbed,
-            witness: Follower::open(&witness)?,
+            witness: follower,
             pinning: Pinning::default(),
             bounced: spec.bounce_buffers,
             _folder: folder,
