@@ -1,10 +1,12 @@
 //! The fence oracle: what is not the buffer's is not written to.
 
 use super::Case;
-use crate::agent::cell::evidence::{CanaryState, Place};
+use crate::agent::cell::evidence::{CanaryState, ContentsSeen, Place};
+use crate::dma::DIGEST_BLOCK;
 
-/// Objects to bytes around the buffer that have changed, and to frames that
-/// were written while no stream was on.
+/// Objects to bytes around the buffer that have changed, to a buffer that
+/// changed once its stream had ended, and to frames that the card says it wrote
+/// while no stream was on.
 pub fn judge(case: &Case<'_>, objections: &mut Vec<String>) {
     for canary in &case.answer.canaries {
         if let CanaryState::Changed { first, bytes } = canary.state {
@@ -21,6 +23,19 @@ pub fn judge(case: &Case<'_>, objections: &mut Vec<String>) {
             ));
         }
     }
+    // A card that writes when it must not may not say so.
+    if let [ended, later @ ..] = case.answer.contents.as_slice() {
+        let differs = |later: &ContentsSeen| {
+            let mut pairs = ended.digests.iter().zip(&later.digests);
+            pairs.position(|(ended, later)| ended != later)
+        };
+        if let Some(block) = later.iter().find_map(differs) {
+            objections.push(format!(
+                "the buffer was written to after its stream had ended, first in the 4 KiB at byte {}",
+                block * DIGEST_BLOCK
+            ));
+        }
+    }
     if case.testified.late() > 0 {
         objections.push(format!(
             "the card wrote {} frames while no stream was on",
@@ -33,7 +48,8 @@ pub fn judge(case: &Case<'_>, objections: &mut Vec<String>) {
 mod tests {
     use super::super::tests::{captured, objections};
     use super::*;
-    use crate::agent::cell::evidence::CanarySeen;
+    use crate::agent::cell::evidence::{CanarySeen, Moment};
+    use crate::dma::Digest;
 
     #[test]
     fn a_changed_canary_is_told_with_its_place() {
@@ -54,5 +70,25 @@ mod tests {
         );
         answer.canaries[0].state = CanaryState::Unreadable;
         assert_eq!(objections(judge, &answer, &testified), [""; 0]);
+    }
+
+    #[test]
+    fn a_buffer_stays_what_it_was_when_its_stream_ended() {
+        let (mut answer, testified) = captured();
+        let contents = |moment, digests: [u64; 2]| ContentsSeen {
+            moment,
+            digests: digests.map(|digest| Some(Digest(digest))).to_vec(),
+        };
+        answer.contents.push(contents(Moment::AfterHazard, [1, 2]));
+        assert_eq!(objections(judge, &answer, &testified), [""; 0]);
+        answer.contents.push(contents(Moment::Dequeued, [1, 2]));
+        assert_eq!(objections(judge, &answer, &testified), [""; 0]);
+        answer.contents[1].digests[1] = Some(Digest(3));
+        assert_eq!(
+            objections(judge, &answer, &testified),
+            [
+                "the buffer was written to after its stream had ended, first in the 4 KiB at byte 4096"
+            ]
+        );
     }
 }
