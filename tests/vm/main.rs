@@ -7,6 +7,7 @@
 
 mod bed;
 mod capture;
+mod card_mutants;
 mod cells;
 mod clients;
 mod compliance;
@@ -17,6 +18,7 @@ mod formats;
 mod frame_vector;
 mod hazards;
 mod matrix;
+mod mutated;
 mod planes;
 mod process;
 mod scripted;

@@ -1,0 +1,228 @@
+//! The real card behind a wrapper that breaks one thing.
+//!
+//! What it testifies is always what the card without the fault would have
+//! done: no oracle may believe it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use pinhole::card::{Card, Now, Refused};
+use pinhole::dma::Bus;
+use pinhole::vhost::Device;
+use pinhole::wire::buffer::Buffer;
+use pinhole::wire::event::{DqbufEvent, EVT_DQBUF};
+use pinhole::wire::protocol::{Config, SgEntry};
+use pinhole::wire::{Ioctl, Reply, Request};
+use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+use zerocopy::{FromBytes, IntoBytes};
+
+/// How long a buffer waits for another that it can be taken for.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// A fault of a card.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mutation {
+    /// It keeps the memory of a buffer that STREAMOFF has taken back, and
+    /// writes there when a control is set that may have held the frame.
+    WriteAfterStreamoff,
+    /// It says that it has filled another buffer than it has.
+    WrongIndex,
+    /// It writes each frame one byte further than it should, and so one byte
+    /// beyond the buffer's end.
+    OneByteOff,
+    /// It gives each buffer back twice.
+    FrameTwice,
+}
+
+/// A card, with a fault or without.
+pub struct MutatedCard {
+    card: Card,
+    mutation: Option<Mutation>,
+    memory: GuestMemoryMmap,
+    /// The scatter lists that the driver queued last, by their buffers.
+    lists: BTreeMap<u32, Vec<SgEntry>>,
+    /// Where the buffers begin that STREAMOFF has taken back.
+    kept: Vec<GuestAddress>,
+    /// What was kept is to be written to.
+    trespass: bool,
+    /// What the driver is to be told.
+    outbox: VecDeque<Vec<u8>>,
+    /// A buffer that goes back with another whose index it is given, or late
+    /// and with that of none.
+    held: Option<(DqbufEvent, Duration)>,
+    /// The time of the last tick.
+    now: Duration,
+}
+
+impl MutatedCard {
+    pub fn new(card: Card, mutation: Option<Mutation>) -> Self {
+        Self {
+            card,
+            mutation,
+            memory: GuestMemoryMmap::new(),
+            lists: BTreeMap::new(),
+            kept: Vec::new(),
+            trespass: false,
+            outbox: VecDeque::new(),
+            held: None,
+            now: Duration::ZERO,
+        }
+    }
+
+    /// Remembers what the driver has queued, and takes back.
+    fn overhear(&mut self, request: &[u8]) {
+        let Ok(Request::Ioctl { code, payload, .. }) = Request::parse(request) else {
+            return;
+        };
+        if code == Ioctl::QBuf as u32 {
+            let (buffer, rest) = Buffer::ref_from_prefix(payload).unwrap();
+            let count = rest.len() / size_of::<SgEntry>();
+            let (list, _) = <[SgEntry]>::ref_from_prefix_with_elems(rest, count).unwrap();
+            self.lists.insert(buffer.index.get(), list.to_vec());
+            // The memory may be anybody's by now: a guest that falls over
+            // shows nothing.
+            self.kept.clear();
+        } else if code == Ioctl::StreamOff as u32 {
+            if self.mutation == Some(Mutation::WriteAfterStreamoff) {
+                let begins = |list: &Vec<SgEntry>| GuestAddress(list[0].start.get());
+                self.kept = self.lists.values().map(begins).collect();
+            }
+            self.lists.clear();
+            self.forget_events();
+        } else if code == Ioctl::SCtrl as u32 || code == Ioctl::SExtCtrls as u32 {
+            self.trespass = true;
+        }
+    }
+
+    /// The driver has all its buffers back.
+    fn forget_events(&mut self) {
+        self.outbox.clear();
+        self.held = None;
+    }
+
+    /// Does to a buffer that goes back what the fault does.
+    fn give_back(&mut self, mut event: DqbufEvent) {
+        let index = event.buffer.index.get();
+        match self.mutation {
+            Some(Mutation::WrongIndex) => {
+                // Two buffers that the driver does not have: it cannot know.
+                let Some((mut before, _)) = self.held.take() else {
+                    self.held = Some((event, self.now + PATIENCE));
+                    return;
+                };
+                std::mem::swap(&mut before.buffer.index, &mut event.buffer.index);
+                self.outbox.push_back(before.as_bytes().to_vec());
+            }
+            Some(Mutation::OneByteOff) => self.move_frame(index),
+            Some(Mutation::FrameTwice) => self.outbox.push_back(event.as_bytes().to_vec()),
+            Some(Mutation::WriteAfterStreamoff) | None => (),
+        }
+        self.outbox.push_back(event.as_bytes().to_vec());
+    }
+
+    /// Writes to memory that was taken back: the first bytes are others then.
+    fn write_where_it_must_not(&mut self) {
+        for start in self.kept.drain(..) {
+            let mut bytes = [0; 16];
+            self.memory.read_slice(&mut bytes, start).unwrap();
+            let others = bytes.map(|byte| !byte);
+            self.memory.write_slice(&others, start).unwrap();
+        }
+    }
+
+    /// Moves the frame in a buffer by one byte, over its end.
+    fn move_frame(&self, index: u32) {
+        let list = &self.lists[&index];
+        let mut bytes = Vec::new();
+        for entry in list {
+            let at = bytes.len();
+            bytes.resize(at + entry.len.get() as usize, 0);
+            let start = GuestAddress(entry.start.get());
+            self.memory.read_slice(&mut bytes[at..], start).unwrap();
+        }
+        let mut rest = &bytes[..];
+        for (number, entry) in list.iter().enumerate() {
+            let (first, last) = (number == 0, number + 1 == list.len());
+            // Each piece begins with the last byte of the one before.
+            let start = entry.start.get() + u64::from(first);
+            let length = entry.len.get() as usize - usize::from(first) + usize::from(last);
+            let (piece, later) = rest.split_at(length);
+            self.memory.write_slice(piece, GuestAddress(start)).unwrap();
+            rest = later;
+        }
+    }
+}
+
+impl Device for MutatedCard {
+    fn config(&self) -> Config {
+        self.card.config()
+    }
+
+    fn command(
+        &mut self,
+        now: Now,
+        request: &[u8],
+        bus: Bus<'_>,
+        reply: &mut Reply,
+    ) -> Result<(), Refused> {
+        self.memory = bus.memory.clone();
+        self.overhear(request);
+        self.card.command(now, request, bus, reply)
+    }
+
+    fn tick(&mut self, now: Now) -> bool {
+        self.now = now.monotonic;
+        // Commands have been answered by now.
+        if std::mem::take(&mut self.trespass) {
+            self.write_where_it_must_not();
+        }
+        if let Some((mut event, _)) = self.held.take_if(|(_, due)| *due <= now.monotonic) {
+            event.buffer.index = (event.buffer.index.get() + 1).into();
+            self.outbox.push_back(event.as_bytes().to_vec());
+        }
+        self.card.tick(now)
+    }
+
+    fn next_deadline(&self) -> Option<Duration> {
+        let held = self.held.map(|(_, due)| due);
+        held.into_iter().chain(self.card.next_deadline()).min()
+    }
+
+    fn next_event(&mut self, event: &mut Vec<u8>) -> bool {
+        while self.card.next_event(event) {
+            self.card.event_sent();
+            match DqbufEvent::read_from_bytes(event) {
+                Ok(returned) if returned.header.event.get() == EVT_DQBUF => {
+                    self.give_back(returned);
+                }
+                _ => self.outbox.push_back(event.clone()),
+            }
+        }
+        event.clear();
+        if let Some(next) = self.outbox.front() {
+            event.extend_from_slice(next);
+        }
+        !event.is_empty()
+    }
+
+    fn event_sent(&mut self) {
+        self.outbox.pop_front();
+    }
+
+    fn memory_changed(&mut self, now: Now, bus: Bus<'_>) {
+        self.memory = bus.memory.clone();
+        self.card.memory_changed(now, bus);
+    }
+
+    fn reset(&mut self) {
+        self.lists.clear();
+        self.kept.clear();
+        self.forget_events();
+        self.memory = GuestMemoryMmap::new();
+        self.card.reset();
+    }
+
+    fn flush_witness(&mut self) {
+        self.card.flush_witness();
+    }
+}

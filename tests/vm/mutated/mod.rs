@@ -1,0 +1,63 @@
+//! A card with a fault, served by the library's own daemon in this process, so
+//! that nothing but the fault tells it from the real one.
+
+mod card;
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::thread::{self, JoinHandle};
+
+use pinhole::card::{Card, Rate, Spec, Witness};
+use pinhole::rig::testbed::CardProcess;
+use pinhole::source::{self, Camera};
+use pinhole::vhost::{Daemon, ListeningSocket, Stop};
+
+pub use card::{MutatedCard, Mutation};
+
+/// A running card, ended when dropped.
+pub struct Served {
+    folder: tempfile::TempDir,
+    stop: Stop,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Served {
+    /// A card that is as the matrix wants it but for the fault.
+    pub fn start(mutation: Option<Mutation>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let witness = File::create(folder.path().join("witness")).unwrap();
+        let source = source::open("pattern:integrity").unwrap();
+        let card = Card::new(Spec {
+            witness: Witness::new(Box::new(witness)),
+            ..Spec::new(Camera::with("Pinhole", source), Rate::Max)
+        });
+        let daemon = Daemon::new(MutatedCard::new(card, mutation)).unwrap();
+        let socket = ListeningSocket::bind(&folder.path().join("card")).unwrap();
+        let stop = daemon.stop();
+        let thread = thread::spawn(move || daemon.serve(&socket).unwrap());
+        Self {
+            folder,
+            stop,
+            thread: Some(thread),
+        }
+    }
+
+    /// Where it is, for a testbed.
+    pub fn process(&self) -> CardProcess {
+        let path = |name: &str| -> PathBuf { self.folder.path().join(name) };
+        CardProcess::Running {
+            socket: path("card"),
+            witness: path("witness"),
+        }
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.stop.request();
+        let ended = self.thread.take().map(JoinHandle::join);
+        if !thread::panicking() {
+            ended.unwrap().unwrap();
+        }
+    }
+}
