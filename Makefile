@@ -62,7 +62,9 @@ build: setup ## Build the card, the rig and the guest's agent
 
 .PHONY: test
 test: guests ## Run everything: units, protocol tests, and the tests that boot guests
+	@images/setup.sh chromium fonts-dejavu-core
 	cargo test --release --locked
+	cargo test --release --locked --test report_page -- --ignored
 	cargo test --release --locked --test vm -- --ignored --test-threads=1
 
 .PHONY: matrix
@@ -73,6 +75,12 @@ matrix: guests ## Run the whole userptr matrix on every kernel, with the driver'
 frame-vector-doc: guests ## Ask all kernels about frame vectors, and write docs/frame-vector.md
 	$(PINHOLE) frame-vector --markdown >docs/frame-vector.md.new
 	mv docs/frame-vector.md.new docs/frame-vector.md
+
+.PHONY: matrix-doc
+matrix-doc: guests ## Run the matrix on all kernels, and write docs/matrix.md
+	$(PINHOLE) matrix --kernel all --out $(OUT)/matrix
+	$(PINHOLE) report markdown $(OUT)/matrix >docs/matrix.md.new
+	mv docs/matrix.md.new docs/matrix.md
 
 .PHONY: lint
 lint: setup ## Check formatting, and run clippy with every warning an error

@@ -1,6 +1,6 @@
 //! `pinhole matrix`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::GuestArgs;
 use crate::agent::cell::{Hazard, Kind};
@@ -100,6 +100,15 @@ impl Args {
     }
 }
 
+/// The line that tells where the results are.
+pub fn page(out: &Path) -> String {
+    format!(
+        "Everything is in {}; the page with all evidence is {}.",
+        out.display(),
+        report::page(out).display()
+    )
+}
+
 /// Runs the subcommand.
 pub fn run(args: Args) -> anyhow::Result<u8> {
     let (cells, mutants) = (args.cells(), args.mutants());
@@ -131,7 +140,7 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
         println!("{}", serde_json::to_string(&outcomes)?);
     } else {
         println!("{}", report::table(&outcomes));
-        println!("\nEverything is in {}.", args.out.display());
+        println!("\n{}", page(&args.out));
     }
     let totals = outcomes.iter().map(KernelOutcome::totals);
     let wrong: usize = totals.map(|one| one.findings + one.missed).sum();

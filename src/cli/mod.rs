@@ -16,7 +16,7 @@ mod guest_args;
 pub mod man;
 pub mod matrix;
 mod planes;
-mod report;
+pub mod report;
 pub mod shell;
 
 use std::env;

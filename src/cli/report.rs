@@ -30,6 +30,12 @@ enum Action {
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
     },
+    /// Print the page docs/matrix.md
+    Markdown {
+        /// KERNEL.json of pinhole matrix, or folders of them
+        #[arg(required = true, value_name = "DIR|FILE")]
+        from: Vec<PathBuf>,
+    },
 }
 
 /// Runs the subcommand.
@@ -45,7 +51,7 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
                     println!("{}: {missing} cells were not run", outcome.kernel);
                 }
             }
-            println!("\nEverything is in {}.", out.display());
+            println!("\n{}", super::matrix::page(&out));
             let failed = |outcome: &KernelOutcome| {
                 let totals = outcome.totals();
                 totals.findings + totals.missed > 0
@@ -54,6 +60,10 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
                 false => super::SUCCESS,
                 true => super::FAILED,
             })
+        }
+        Action::Markdown { from } => {
+            print!("{}", report::markdown(&read(&from)?));
+            Ok(super::SUCCESS)
         }
     }
 }

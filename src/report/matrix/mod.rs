@@ -8,12 +8,20 @@
 //! | `junit` | JUnit's XML, for continuous integration |
 //! | `read` | reading results back |
 //! | `merge` | putting the results of shards together |
+//! | `rows` | the matrix as rows of kinds and hazards, for the three that follow |
+//! | `markdown` | the page docs/matrix.md |
+//! | `pages` | a buffer's pages: what was mapped, given, written and read |
+//! | `html` | the page with all evidence |
 
 mod case;
+mod html;
 mod junit;
 mod ktap;
+mod markdown;
 mod merge;
+mod pages;
 mod read;
+mod rows;
 mod table;
 
 use std::fs;
@@ -22,9 +30,13 @@ use std::path::{Path, PathBuf};
 
 use crate::rig::matrix::outcome::KernelOutcome;
 
+pub use markdown::markdown;
 pub use merge::{MergeError, merge, missing};
 pub use read::{ReadError, read};
 pub use table::table;
+
+/// The page's name in the results' folder.
+const PAGE: &str = "index.html";
 
 /// A result could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -36,7 +48,7 @@ pub struct WriteError {
 
 /// Writes the results of every kernel into the folder `out`, which is made if
 /// it is not there: `KERNEL.json` with everything that is known of each cell,
-/// and of all kernels `matrix.ktap` and `junit.xml`.
+/// and of all kernels `matrix.ktap`, `junit.xml` and the page ([`page`]).
 ///
 /// # Errors
 ///
@@ -57,6 +69,7 @@ pub fn write(outcomes: &[KernelOutcome], out: &Path) -> Result<(), WriteError> {
         let json = serde_json::to_vec(outcome).map_err(io::Error::from);
         write(&format!("{}.json", file_name(&outcome.kernel)), json)?;
     }
+    write(PAGE, Ok(html::page(outcomes).into_bytes()))?;
     write("matrix.ktap", Ok(ktap::ktap(outcomes).into_bytes()))?;
     let junit = junit::junit(outcomes).map_err(io::Error::other);
     write("junit.xml", junit.map(String::into_bytes))
@@ -66,6 +79,11 @@ pub fn write(outcomes: &[KernelOutcome], out: &Path) -> Result<(), WriteError> {
 fn plain(text: &str) -> String {
     let plain = |c: char| if c.is_control() { ' ' } else { c };
     text.chars().map(plain).collect()
+}
+
+/// The page of the results that [`write()`] has put into `out`.
+pub fn page(out: &Path) -> PathBuf {
+    out.join(PAGE)
 }
 
 /// The name of a kernel, as part of a file's name: nothing that would lead to
@@ -286,7 +304,13 @@ mod tests {
         names.sort();
         assert_eq!(
             names,
-            [".._.._trixie.json", "a.json", "junit.xml", "matrix.ktap"]
+            [
+                ".._.._trixie.json",
+                "a.json",
+                "index.html",
+                "junit.xml",
+                "matrix.ktap"
+            ]
         );
         let blocked = write(&[], &out.join("a.json")).unwrap_err().to_string();
         assert!(blocked.starts_with("cannot write "), "{blocked}");

@@ -3,9 +3,9 @@
 use comfy_table::{Table, presets};
 
 use super::plain;
-use crate::agent::cell::{Hazard, Kind};
+use super::rows;
+use crate::rig::matrix::Mutant;
 use crate::rig::matrix::outcome::{CellOutcome, KernelOutcome, MutantVerdict, Verdict};
-use crate::rig::matrix::{CellName, Mutant, Pinning};
 
 /// Lays out the results: a row for each kind, each hazard and each mutant, a
 /// column for each kernel; below it every finding, and the totals.
@@ -14,15 +14,9 @@ pub fn table(outcomes: &[KernelOutcome]) -> String {
     table.load_style(presets::NOTHING);
     let head = ["".to_owned()].into_iter();
     table.set_header(head.chain(outcomes.iter().map(|one| one.kernel.clone())));
-    for kind in Kind::ALL {
-        row(&mut table, outcomes, kind.name(), |cell| {
-            cell.kind == *kind && cell.hazard == Hazard::None
-        });
-    }
-    for hazard in Hazard::ALL.iter().filter(|h| **h != Hazard::None) {
-        row(&mut table, outcomes, hazard.name(), |cell| {
-            cell.hazard == *hazard
-        });
+    for row in rows::kinds(outcomes).iter().chain(&rows::hazards(outcomes)) {
+        let columns = row.kernels.iter().map(|cells| summary(cells));
+        table.add_row([row.name.to_owned()].into_iter().chain(columns));
     }
     for mutant in Mutant::ALL {
         mutant_row(&mut table, outcomes, *mutant);
@@ -46,7 +40,7 @@ pub fn table(outcomes: &[KernelOutcome]) -> String {
                     "\nMISSED mutant {} on {}: {}",
                     mutant.mutant,
                     outcome.kernel,
-                    mutant.reason.as_deref().unwrap_or_default()
+                    plain(mutant.reason.as_deref().unwrap_or_default())
                 );
             }
         }
@@ -67,23 +61,6 @@ pub fn table(outcomes: &[KernelOutcome]) -> String {
         );
     }
     text
-}
-
-/// Adds a row for the cells that `belongs` picks, unless there are none.
-fn row(
-    table: &mut Table,
-    outcomes: &[KernelOutcome],
-    name: &str,
-    belongs: impl Fn(&CellName) -> bool,
-) {
-    let of = |outcome: &KernelOutcome| {
-        let cells = outcome.cells.iter();
-        summary(cells.filter(|cell| belongs(&cell.cell)))
-    };
-    let columns: Vec<_> = outcomes.iter().map(of).collect();
-    if columns.iter().any(|column| !column.is_empty()) {
-        table.add_row([name.to_owned()].into_iter().chain(columns));
-    }
 }
 
 /// Adds a row for a mutant with the oracles that saw it, unless it was not run.
@@ -107,38 +84,18 @@ fn mutant_row(table: &mut Table, outcomes: &[KernelOutcome], mutant: Mutant) {
     }
 }
 
-/// What cells came to: each result once, those of the kernel's own way to pin
-/// only where they differ, findings with how many they are.
-fn summary<'a>(cells: impl Iterator<Item = &'a CellOutcome>) -> String {
-    let mut seen: Vec<String> = Vec::new();
-    let mut findings = 0;
-    let mut say = |what: String| {
-        if !seen.contains(&what) {
-            seen.push(what);
+/// What cells came to: each result once, and findings with how many they are.
+fn summary(cells: &[&CellOutcome]) -> String {
+    let answers = rows::answers(cells).into_iter().map(|answer| {
+        let said = match (answer.verdict, answer.said) {
+            (Verdict::Finding, _) => format!("{} FOUND", answer.count),
+            (Verdict::Impossible, _) | (_, None) => "-".to_owned(),
+            (Verdict::Expected, Some(said)) => said,
+        };
+        match answer.which {
+            Some(which) => format!("{said} ({which})"),
+            None => said,
         }
-    };
-    for cell in cells {
-        match (cell.verdict, cell.observation) {
-            (Verdict::Finding, _) => findings += 1,
-            (Verdict::Impossible, _) => say("-".to_owned()),
-            (Verdict::Expected, Some(observation)) => match cell.cell.pinning {
-                Pinning::FrameVector => say(observation.to_string()),
-                Pinning::Native => say(format!("{observation} (native)")),
-            },
-            (Verdict::Expected, None) => {}
-        }
-    }
-    let usual: Vec<_> = seen
-        .iter()
-        .filter(|s| !s.ends_with("(native)"))
-        .cloned()
-        .collect();
-    seen.retain(|said| {
-        let own = said.strip_suffix(" (native)");
-        own.is_none_or(|own| !usual.iter().any(|said| said == own))
     });
-    if findings > 0 {
-        seen.push(format!("{findings} FOUND"));
-    }
-    seen.join(", ")
+    answers.collect::<Vec<_>>().join(", ")
 }

@@ -1,0 +1,253 @@
+//! The evidence of a cell.
+
+use maud::{Markup, html};
+
+use super::super::pages::{self, Pages, State};
+use super::{anchor, pages as drawing, pins, verdict};
+use crate::agent::cell::evidence::{CanaryState, Ended, Moment, PagesSeen, Place};
+use crate::agent::cell::{CellAnswer, Hazard, PAGE};
+use crate::rig::kernel_log;
+use crate::rig::matrix::observation::errno_name;
+use crate::rig::matrix::outcome::{CellOutcome, Verdict};
+use crate::rig::matrix::witness::Testified;
+use crate::rig::matrix::{CellName, Mutant};
+
+/// Most of a list that is written out.
+const MOST: usize = 12;
+/// Most lines of the kernel log: a splat of a page of them is not cut short.
+const LINES: usize = 200;
+
+/// A cell that opens to its evidence; one with findings is open.
+pub fn folded(kernel: &str, cell: &CellOutcome) -> Markup {
+    let red = cell.verdict == Verdict::Finding;
+    let again = format!("pinhole matrix --cell {} --kernel {kernel}", cell.cell);
+    details(red, &anchor(kernel, &cell.cell), kernel, &again, cell)
+}
+
+/// A cell in whose driver a bug is.
+pub fn of_mutant(kernel: &str, mutant: Mutant, cell: &CellOutcome) -> Markup {
+    let place = format!("{kernel}:{mutant}:{}", cell.cell);
+    let again = format!("pinhole matrix --mutant {mutant} --kernel {kernel}");
+    let name = cell.cell.to_string();
+    details(false, &place, &name, &again, cell)
+}
+
+/// `name` is what tells it from those beside it.
+fn details(open: bool, place: &str, name: &str, again: &str, cell: &CellOutcome) -> Markup {
+    html! {
+        details class=[open.then_some("red")] open[open] {
+            summary { (verdict(cell)) " " small { (name) } }
+            div.cell id=(place) { (evidence(again, cell)) }
+        }
+    }
+}
+
+fn evidence(again: &str, cell: &CellOutcome) -> Markup {
+    html! {
+        code { (again) }
+        @if let Some(reason) = &cell.reason { p { (reason) } }
+        @if !cell.findings.is_empty() {
+            ul.findings {
+                @for finding in &cell.findings {
+                    li { span.bad { "✗ " (finding.oracle) } " " (finding.what) }
+                }
+            }
+        }
+        @if let Some(answer) = &cell.answer {
+            div.drawings {
+                @if let Some(pages) = Pages::of(cell) { (drawing::draw(&pages, &answer.canaries)) }
+                (pins::draw(answer))
+            }
+            dl { (facts(&cell.cell, answer, &cell.testified)) }
+        }
+        @else { p.soft { "Nothing was seen: the guest did not answer." } }
+    }
+}
+
+fn facts(cell: &CellName, answer: &CellAnswer, testified: &Testified) -> Markup {
+    html! {
+        @if cell.hazard != Hazard::None {
+            dt { "memory" } dd { (cell.kind.what()) }
+            dt { "when" } dd { (cell.point.what()) }
+        }
+        @if let Some(why) = &answer.failed { dt { "failed" } dd.bad { (why) } }
+        @match answer.ended {
+            Ended::Finished => {},
+            Ended::TimedOut => { dt { "ended" } dd { "killed: its time was up" } },
+            Ended::Early(status) => { dt { "ended" } dd { (format!("{status:?}")) } },
+        }
+        @if let Some(memory) = answer.memory {
+            dt { "buffer" }
+            dd.n {
+                (format!("{:#x}", memory.address)) ", " (memory.length) " bytes, byte "
+                (memory.address % PAGE as u64) " of its page, "
+                (memory.width) "x" (memory.height) " GREY"
+            }
+        }
+        @if !answer.calls.is_empty() { dt { "calls" } dd.n { (calls(answer)) } }
+        (given(testified))
+        (looks(&answer.pages))
+        (contents(answer, testified))
+        (beside(answer))
+        (counters(answer))
+        @for note in &answer.notes { dt { "hazard" } dd { (note) } }
+        @if !answer.log.is_empty() {
+            dt { "kernel log" }
+            dd {
+                pre {
+                    @for record in answer.log.iter().take(LINES) { (kernel_log::line(record)) "\n" }
+                    @if answer.log.len() > LINES { "and " (answer.log.len() - LINES) " lines more" }
+                }
+            }
+        }
+        @if answer.log_lost { dt { "kernel log" } dd.bad { "part of it was lost" } }
+    }
+}
+
+/// The bytes beside the buffer; where they are, if some have changed.
+fn beside(answer: &CellAnswer) -> Markup {
+    html! {
+        @if !answer.canaries.is_empty() {
+            dt { "beside it" }
+            dd {
+                @for (number, canary) in answer.canaries.iter().take(MOST).enumerate() {
+                    @if number > 0 { ", " }
+                    (canary.length) " bytes "
+                    @match canary.place { Place::Before => "before", Place::After => "after" } " "
+                    @match canary.state {
+                        CanaryState::Intact => "untouched",
+                        CanaryState::Unreadable => "not to be read",
+                        CanaryState::Changed { first, bytes } => span.bad {
+                            (bytes) " of them changed, the first at " (format!("{first:#x}"))
+                        },
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The calls, each with when it ended, in milliseconds.
+fn calls(answer: &CellAnswer) -> Markup {
+    html! {
+        @for (number, call) in answer.calls.iter().take(LINES).enumerate() {
+            @if number > 0 { ", " }
+            (format!("{:.1} ", call.at_us as f64 / 1e3)) (call.name)
+            @if let Some(errno) = call.errno { " " b { (errno_name(errno)) } }
+        }
+        @if answer.calls.len() > LINES { ", and " (answer.calls.len() - LINES) " more" }
+        " (ms)"
+    }
+}
+
+/// What the card says of each frame.
+fn given(testified: &Testified) -> Markup {
+    html! {
+        @for (sequence, plane) in testified.frames().iter().take(MOST) {
+            dt { "the card" }
+            dd {
+                "frame " (sequence) ", " (plane.bytes) " bytes into "
+                (plane.segments.len()) " segments: "
+                span.n {
+                    @for (start, length) in plane.segments.iter().take(MOST) {
+                        (format!("{start:#x}")) "+" (length) " "
+                    }
+                    @if plane.segments.len() > MOST { "and " (plane.segments.len() - MOST) " more" }
+                }
+            }
+        }
+        @if testified.frames().len() > MOST {
+            dt { "the card" } dd { "and " (testified.frames().len() - MOST) " frames more" }
+        }
+        @if testified.late() > 0 {
+            dt { "the card" }
+            dd.bad { (testified.late()) " frames while no stream was on" }
+        }
+    }
+}
+
+/// The looks at the pages; one that saw what the one before it saw says so.
+fn looks(looks: &[PagesSeen]) -> Markup {
+    // The agent's own look repeats the last of the process.
+    let looks = looks.iter().filter(|look| look.moment != Moment::Ended);
+    let looks: Vec<_> = looks.take(MOST).collect();
+    let before = [None].into_iter().chain(looks.iter().map(Some));
+    html! {
+        @for (look, before) in looks.iter().zip(before) {
+            dt { "pages, " (moment(look.moment)) }
+            dd {
+                @let frames = before.is_some_and(|before| before.pagemap == look.pagemap);
+                @let flags = before.is_some_and(|before| (&before.flags, &before.count) == (&look.flags, &look.count));
+                @if frames && flags { "as before" }
+                @else {
+                    @if frames { "the same page frames" }
+                    @else { span.n { (pages::page_frames(&look.pagemap, MOST)) } }
+                    "; " span.n { (pages::flags(&look.flags)) }
+                    @let mapped = look.count.iter().copied().max().unwrap_or_default();
+                    @if mapped > 1 { "; mapped up to " (mapped) " times" }
+                }
+            }
+        }
+    }
+}
+
+/// What was read where nothing is dequeued any more.
+fn contents(answer: &CellAnswer, testified: &Testified) -> Markup {
+    let written = testified.frames().last();
+    let written = written.map_or(&[][..], |(_, plane)| &plane.digests);
+    html! {
+        @for seen in answer.contents.iter().take(MOST) {
+            dt { "read, " (moment(seen.moment)) }
+            dd {
+                @let same = seen.digests.iter().zip(written).filter(|(seen, written)| **seen == Some(**written));
+                (same.count()) " of " (seen.digests.len()) " blocks are what the card wrote"
+                @let dark = seen.digests.iter().filter(|digest| digest.is_none()).count();
+                @if dark > 0 { ", " (dark) " cannot be read" }
+            }
+        }
+    }
+}
+
+/// The counters that changed, but for pins, which are drawn.
+fn counters(answer: &CellAnswer) -> Markup {
+    let names = answer.counters.first().map(|first| first.values.keys());
+    let changed: Vec<_> = names
+        .into_iter()
+        .flatten()
+        .filter(|name| !name.starts_with("nr_foll_pin"))
+        .filter_map(|name| {
+            let values = answer.counters.iter();
+            let values: Vec<u64> = values.filter_map(|s| s.values.get(name).copied()).collect();
+            let differs = values.windows(2).any(|two| two[0] != two[1]);
+            differs.then_some((name, values))
+        })
+        .take(MOST)
+        .collect();
+    html! {
+        @if !changed.is_empty() {
+            dt { "counters" }
+            dd.n {
+                @for (name, values) in changed {
+                    (name) @for value in values { " " (value) } br;
+                }
+            }
+        }
+    }
+}
+
+/// A moment, as it is told.
+pub fn moment(moment: Moment) -> &'static str {
+    match moment {
+        Moment::LaidOut => "laid out",
+        Moment::Queued => "queued",
+        Moment::AfterHazard => "after hazard",
+        Moment::Dequeued => "dequeued",
+        Moment::Stopped => "stopped",
+        Moment::Ended => "ended",
+    }
+}
+
+/// How many of the states are `state`.
+pub fn count(states: &[State], state: State) -> usize {
+    states.iter().filter(|one| **one == state).count()
+}

@@ -1,0 +1,227 @@
+//! The matrix as one page: a table, and behind each of its fields the evidence.
+//!
+//! The page is whole in itself: no script, no font, no picture from elsewhere.
+//! Everything is written out, in `details` that open without a script, so that
+//! its policy (Content-Security-Policy) forbids every script: what a guest
+//! wrote into its kernel log could not run even if it got past the escaping.
+//! What keeps a page of four kernels at a few MiB is that drawings are made of
+//! runs of what is alike, and that evidence which says the same twice is said
+//! once.
+//!
+//! | file | what is in it |
+//! |---|---|
+//! | `overview` | the table, and the reasons for what is unusual |
+//! | `cell` | the evidence of a cell |
+//! | `pages` | the drawing of a buffer's pages |
+//! | `pins` | the drawing of its pins |
+
+mod cell;
+mod overview;
+mod pages;
+mod pins;
+
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+use super::merge::missing;
+use super::rows::{self, Row};
+use crate::rig::matrix::CellName;
+use crate::rig::matrix::outcome::{CellOutcome, KernelOutcome, MutantVerdict, Verdict};
+
+const STYLE: &str = include_str!("style.css");
+
+/// Lets the page have its own style, and nothing else.
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
+
+/// The page of all kernels.
+pub fn page(outcomes: &[KernelOutcome]) -> String {
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta http-equiv="Content-Security-Policy" content=(POLICY);
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                title { "Pinhole: the matrix" }
+                style { (PreEscaped(STYLE)) }
+                style { ":root { --kernels: " (outcomes.len()) "; }" }
+            }
+            body {
+                (defs())
+                h1 { "The userptr matrix" }
+                p.soft {
+                    "Every kind of memory that a user pointer can name, and everything that can \
+                     happen to it while a device writes into it: what each kernel did."
+                }
+                (totals(outcomes))
+                (findings(outcomes))
+                (overview::overview(outcomes))
+                (evidence(outcomes))
+                (mutants(outcomes))
+            }
+        }
+    };
+    page.into_string()
+}
+
+/// The hatching of what differs, for all drawings.
+fn defs() -> Markup {
+    html! {
+        svg #defs aria-hidden="true" {
+            defs {
+                pattern #differs width="6" height="6" patternUnits="userSpaceOnUse" {
+                    path d="M-1 1 1-1M0 6 6 0M5 7 7 5" {}
+                }
+            }
+        }
+    }
+}
+
+fn totals(outcomes: &[KernelOutcome]) -> Markup {
+    html! {
+        ul #totals {
+            @for outcome in outcomes {
+                @let totals = outcome.totals();
+                @let missing = missing(outcome);
+                li {
+                    strong { (outcome.kernel) } " (" (outcome.release) "): "
+                    (outcome.cells.len()) " cells, "
+                    @if totals.findings == 0 { span.good { "✓ no findings" } }
+                    @else { span.bad { "✗ " (totals.findings) " with findings" } }
+                    @if totals.impossible > 0 { ", " (totals.impossible) " impossible there" }
+                    @if missing > 0 { ", " (missing) " not run" }
+                    @if !outcome.mutants.is_empty() {
+                        @let caught = outcome.mutants.iter().filter(|one| one.verdict == MutantVerdict::Caught);
+                        "; " (caught.count()) " mutants caught"
+                        @if totals.missed > 0 { ", " span.bad { "✗ " (totals.missed) " missed" } }
+                    }
+                    span.soft { "; " @if outcome.boots == 1 { "1 boot" } @else { (outcome.boots) " boots" } ", " (seconds(outcome.elapsed_ms)) }
+                }
+            }
+        }
+    }
+}
+
+/// All findings, each with a way to its evidence.
+fn findings(outcomes: &[KernelOutcome]) -> Markup {
+    let any = outcomes.iter().any(|outcome| outcome.totals().findings > 0);
+    html! {
+        @if any {
+            h2 { "Findings" }
+            ul #findings {
+                @for outcome in outcomes {
+                    @for cell in outcome.cells.iter().filter(|cell| cell.verdict == Verdict::Finding) {
+                        @for finding in &cell.findings {
+                            li {
+                                span.bad { "✗ " (finding.oracle) } " "
+                                a.n href={ "#" (anchor(&outcome.kernel, &cell.cell)) } { (cell.cell) }
+                                " on " (outcome.kernel) ": " (finding.what)
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The evidence of all cells, row by row.
+fn evidence(outcomes: &[KernelOutcome]) -> Markup {
+    let row = |row: &Row<'_>| {
+        html! {
+            section.row id=(row.id) {
+                h3 { (row.name) small { (row.what) } }
+                @for name in names(row) {
+                    div.variant {
+                        span.n { (name) }
+                        @for (outcome, cells) in outcomes.iter().zip(&row.kernels) {
+                            @match cells.iter().find(|cell| cell.cell == name) {
+                                Some(cell) => (cell::folded(&outcome.kernel, cell)),
+                                None => span.soft { "· not run" },
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    };
+    html! {
+        h2 { "Evidence" }
+        p.soft {
+            "Each field opens. " code { "@" } " is the byte of its page at which the buffer begins, "
+            code { "+" } " what its frame has beyond whole pages, " code { "/native" }
+            " has the kernel's own vb2_dma_sg pin instead of get_vaddr_frames()."
+        }
+        p.soft {
+            "Drawings show the buffer page by page when it was queued. " b { "mapped" }
+            ": the process has a page there. " b { "card" }
+            ": the card was given that very page frame; a bold line is where a segment of its \
+             scatter list begins. " b { "read" }
+            ": the process reads in this 4 KiB what the card wrote. The boxes on either side are \
+             the bytes beside the buffer, which nobody may touch. Full: as it should be; hatched, \
+             ≠: not so; dashed: nothing there."
+        }
+        @for kind in rows::kinds(outcomes) { (row(&kind)) }
+        @for hazard in rows::hazards(outcomes) { (row(&hazard)) }
+    }
+}
+
+/// The mutants, by kernel; their cells are to have findings.
+fn mutants(outcomes: &[KernelOutcome]) -> Markup {
+    html! {
+        @for outcome in outcomes {
+            @for mutant in &outcome.mutants {
+                section.row id={ "mutant-" (outcome.kernel) "-" (mutant.mutant) } {
+                    h3 {
+                        "mutant " (mutant.mutant) " on " (outcome.kernel)
+                        small { (mutant.mutant.what()) }
+                    }
+                    @if let Some(reason) = &mutant.reason { p { (reason) } }
+                    div.variant {
+                        span.n { "with the bug" }
+                        @for cell in &mutant.cells { (cell::of_mutant(&outcome.kernel, mutant.mutant, cell)) }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The names of the cells of a row, each once, in the order of the first kernel
+/// that has them.
+fn names(row: &Row<'_>) -> Vec<CellName> {
+    let mut names = Vec::new();
+    let mut known = std::collections::HashSet::new();
+    for cell in row.kernels.iter().flatten() {
+        if known.insert(cell.cell) {
+            names.push(cell.cell);
+        }
+    }
+    names
+}
+
+/// Where in the page the evidence of a cell is. It is within what is folded, so
+/// that a browser which goes there opens it.
+fn anchor(kernel: &str, cell: &CellName) -> String {
+    format!("{kernel}:{cell}")
+}
+
+/// What a cell came to, with a mark that is not a colour.
+fn verdict(cell: &CellOutcome) -> Markup {
+    html! {
+        @match (cell.verdict, cell.observation) {
+            (Verdict::Finding, Some(observation)) => span.bad { "✗ " (observation) },
+            (Verdict::Finding, None) => span.bad { "✗ finding" },
+            (Verdict::Impossible, _) => span.soft { "– impossible" },
+            (Verdict::Expected, Some(observation)) if cell.reason.is_some() => span.odd { "◆ " (observation) },
+            (Verdict::Expected, Some(observation)) => span.good { "✓ " (observation) },
+            (Verdict::Expected, None) => span.good { "✓" },
+        }
+    }
+}
+
+fn seconds(milliseconds: u64) -> String {
+    format!("{:.0} s", milliseconds as f64 / 1e3)
+}
+
+#[cfg(test)]
+mod tests;

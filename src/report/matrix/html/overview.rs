@@ -1,0 +1,148 @@
+//! The table of kinds and hazards by kernels.
+
+use maud::{Markup, html};
+
+use super::super::rows::{self, Answer, Notes, Row};
+use super::anchor;
+use crate::rig::matrix::Mutant;
+use crate::rig::matrix::outcome::{KernelOutcome, MutantOutcome, MutantVerdict, Verdict};
+
+/// The table, a legend, and the reasons that it refers to by number.
+pub fn overview(outcomes: &[KernelOutcome]) -> Markup {
+    let mut notes = Notes::default();
+    let kinds = rows::kinds(outcomes);
+    let hazards = rows::hazards(outcomes);
+    let mutants = mutants(outcomes);
+    html! {
+        div.legend {
+            span.good { "✓ the application reads what the card wrote" }
+            span.odd { "◆ expected, but not that: see the reason" }
+            span.bad { "✗ finding" }
+            span.soft { "– impossible on that kernel" }
+        }
+        @if !kinds.is_empty() {
+            h2 { "Kinds of memory" }
+            (table(outcomes, &kinds, "kinds", &mut notes))
+        }
+        @if !hazards.is_empty() {
+            h2 { "Hazards" }
+            (table(outcomes, &hazards, "hazards", &mut notes))
+        }
+        (mutants)
+        h2 { "Reasons" }
+        ol.notes {
+            @for (number, reason) in notes.all() { li id={ "reason-" (number) } { (reason) } }
+        }
+    }
+}
+
+fn head(outcomes: &[KernelOutcome], first: &str) -> Markup {
+    html! {
+        thead {
+            tr {
+                th { (first) }
+                @for outcome in outcomes {
+                    th { (outcome.kernel) small { (outcome.release) } }
+                }
+            }
+        }
+    }
+}
+
+fn table(outcomes: &[KernelOutcome], rows: &[Row<'_>], id: &str, notes: &mut Notes) -> Markup {
+    html! {
+        div.wide {
+            table id=(id) {
+                (head(outcomes, ""))
+                tbody {
+                    @for row in rows {
+                        tr {
+                            th scope="row" title=(row.what) { a href={ "#" (row.id) } { (row.name) } }
+                            @for (outcome, cells) in outcomes.iter().zip(&row.kernels) {
+                                (field(&outcome.kernel, &rows::answers(cells), notes))
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn field(kernel: &str, answers: &[Answer<'_>], notes: &mut Notes) -> Markup {
+    let red = answers.iter().any(|one| one.verdict == Verdict::Finding);
+    html! {
+        td.red[red] {
+            @for answer in answers {
+                a href={ "#" (anchor(kernel, &answer.first)) } {
+                    @let said = answer.said.as_deref().unwrap_or_default();
+                    @match answer.verdict {
+                        Verdict::Finding => span.bad { "✗ " (answer.count) " found" },
+                        Verdict::Impossible => span.soft { "– impossible" },
+                        Verdict::Expected if answer.reasons.is_empty() => span.good { "✓ " (said) },
+                        Verdict::Expected => span.odd { "◆ " (said) },
+                    }
+                    @if let Some(which) = &answer.which { " " small.soft { (which) } }
+                    @for reason in answer.reasons.iter().filter(|reason| !reason.is_empty()) {
+                        " " sup { (notes.number(reason)) }
+                    }
+                }
+            }
+            @if answers.is_empty() { span.soft { "· not run" } }
+        }
+    }
+}
+
+/// What became of the mutants, and who saw them.
+fn mutants(outcomes: &[KernelOutcome]) -> Markup {
+    let of = |outcome: &'_ KernelOutcome, mutant: Mutant| -> Option<MutantOutcome> {
+        let mut mutants = outcome.mutants.iter();
+        mutants.find(|one| one.mutant == mutant).cloned()
+    };
+    let run = |mutant: &&Mutant| {
+        outcomes
+            .iter()
+            .any(|outcome| of(outcome, **mutant).is_some())
+    };
+    let rows: Vec<_> = Mutant::ALL.iter().filter(run).collect();
+    html! {
+        @if !rows.is_empty() {
+            h2 { "Mutants of the driver" }
+            p.soft { "The driver with one bug at a time. Here a finding is what is wanted: which oracles saw the bug." }
+            div.wide {
+                table #mutants {
+                    (head(outcomes, ""))
+                    tbody {
+                        @for mutant in rows {
+                            tr {
+                                th scope="row" title=(mutant.what()) { (mutant) }
+                                @for outcome in outcomes {
+                                    (mutant_field(&outcome.kernel, of(outcome, *mutant)))
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn mutant_field(kernel: &str, outcome: Option<MutantOutcome>) -> Markup {
+    let Some(outcome) = outcome else {
+        return html! { td { span.soft { "· not run" } } };
+    };
+    let oracles: Vec<_> = outcome.oracles().iter().map(ToString::to_string).collect();
+    let reason = outcome.reason.as_deref().unwrap_or_default();
+    html! {
+        td.red[outcome.verdict == MutantVerdict::Missed] {
+            a href={ "#mutant-" (kernel) "-" (outcome.mutant) } {
+                @match outcome.verdict {
+                    MutantVerdict::Caught => { span.good { "✓ caught" } " " small { (oracles.join(", ")) } },
+                    MutantVerdict::Missed => { span.bad { "✗ missed" } " " small { (reason) } },
+                    MutantVerdict::Unseen => { span.soft { "– no difference" } " " small.soft { (reason) } },
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! The drawing of pins: how many pages were pinned at each moment, more than
+//! before the cell.
+
+use maud::{Markup, html};
+
+use super::cell::moment;
+use super::pages::short;
+use crate::agent::cell::evidence::{CountersSeen, Moment};
+use crate::agent::cell::{CellAnswer, PAGE};
+
+/// Width of a moment, and the height of the greatest count.
+const STEP: f64 = 84.0;
+const HEIGHT: f64 = 34.0;
+/// Where counts of 0 stand.
+const GROUND: f64 = 52.0;
+
+/// Draws the pins of a cell on a kernel that counts them.
+pub fn draw(answer: &CellAnswer) -> Markup {
+    let counts = counts(answer);
+    let pages = answer.memory.map_or(0, |memory| {
+        let within = memory.address % PAGE as u64;
+        within.saturating_add(memory.length).div_ceil(PAGE as u64)
+    });
+    let most = counts.iter().map(|(_, pins)| pins.unsigned_abs()).max();
+    let most = most.unwrap_or(0).max(1);
+    // Without a pin there is nothing to draw.
+    let drawn = counts.iter().any(|(_, pins)| *pins != 0);
+    let view = format!("0 0 {} 72", counts.len() as f64 * STEP);
+    html! {
+        @if drawn {
+            figure.pins {
+                svg viewBox=(view) {
+                    @for (number, (moment_seen, pins)) in counts.iter().enumerate() {
+                        @let left = number as f64 * STEP;
+                        @let height = pins.unsigned_abs() as f64 / most as f64 * HEIGHT;
+                        @let class = if *pins < 0 { "o" } else { "k" };
+                        rect class=(class) x=(short(left + 4.0)) y=(short(GROUND - height)) width="60" height=(short(height.max(1.0))) {}
+                        text x=(short(left + 4.0)) y=(short(GROUND - height - 4.0)) { (pins) }
+                        text.t x=(short(left + 4.0)) y="66" { (moment(*moment_seen)) }
+                    }
+                }
+                figcaption { "pinned pages, more than before the cell; the buffer has " (pages) }
+            }
+        }
+        @else if !counts.is_empty() {
+            figure.pins { figcaption { "no page was pinned at any look" } }
+        }
+    }
+}
+
+/// The pins at each moment beyond those of the first.
+fn counts(answer: &CellAnswer) -> Vec<(Moment, i128)> {
+    let looks = answer.counters.iter().take(8);
+    let pins: Vec<_> = looks
+        .filter_map(|seen| Some((seen.moment, pinned(seen)?)))
+        .collect();
+    let before = pins.first().map_or(0, |(_, pins)| *pins);
+    let more = pins
+        .into_iter()
+        .map(|(moment, pins)| (moment, pins - before));
+    more.collect()
+}
+
+fn pinned(seen: &CountersSeen) -> Option<i128> {
+    let value = |name| seen.values.get(name).map(|value| i128::from(*value));
+    Some(value("nr_foll_pin_acquired")? - value("nr_foll_pin_released")?)
+}

@@ -1,0 +1,93 @@
+use super::super::tests::kernel;
+use super::*;
+
+#[test]
+fn what_a_guest_wrote_is_escaped_wherever_it_stands() {
+    let evil = "\"><script>alert(1)</script><img src=x onerror=alert(1)>'&";
+    let mut hostile = kernel("trixie");
+    hostile.kernel = evil.into();
+    hostile.release = evil.into();
+    hostile.cells[1].reason = Some(evil.into());
+    hostile.cells[2].reason = Some(evil.into());
+    let cell = &mut hostile.cells[3];
+    cell.findings[0].what = evil.into();
+    let answer = cell.answer.as_mut().unwrap();
+    answer.failed = Some(evil.into());
+    answer.notes = vec![evil.into()];
+    answer.log[0].text = evil.into();
+    let counted = answer.counters.iter_mut().zip(1..);
+    for (seen, value) in counted {
+        seen.values.insert(evil.into(), value);
+    }
+    answer.calls.push(crate::agent::cell::evidence::CallSeen {
+        name: evil.into(),
+        errno: None,
+        at_us: 1,
+        took_us: 1,
+    });
+    hostile.mutants[1].reason = Some(evil.into());
+    let page = page(&[hostile]);
+    assert!(!page.contains("<script"), "{page}");
+    assert!(!page.contains("<img"));
+    assert!(
+        page.matches("&lt;script&gt;alert(1)&lt;/script&gt;")
+            .count()
+            > 12
+    );
+    // Quotes too, for it stands in attributes.
+    assert!(!page.contains("\"&gt;&lt;script"));
+}
+
+#[test]
+fn a_finding_is_told_shown_and_open() {
+    let page = page(&[kernel("trixie"), kernel("bookworm")]);
+    for part in [
+        "✗ 2 with findings",
+        "<a class=\"n\" href=\"#trixie:thp/munmap\">thp/munmap</a> on trixie: 5 bytes after the buffer",
+        "<details class=\"red\" open><summary><span class=\"bad\">✗ part of the data</span> <small>trixie</small>",
+        "id=\"trixie:thp/munmap\"",
+        "pinhole matrix --cell thp/munmap --kernel trixie",
+        "1 of 2 blocks read as written, the first that is not at byte 4096",
+        "bytes beside it were changed",
+        "◆ EFAULT",
+        "<li id=\"reason-1\">a page of the range is not mapped</li>",
+        "pinned pages, more than before the cell; the buffer has 3",
+        "✓ caught</span> <small>pins</small>",
+        "pgmigrate_success 100 103 103",
+        "– impossible",
+        "Nothing was seen: the guest did not answer.",
+    ] {
+        assert!(page.contains(part), "{part}");
+    }
+}
+
+#[test]
+fn evidence_that_makes_no_sense_is_shown_all_the_same() {
+    let mut wild = kernel("trixie");
+    wild.elapsed_ms = u64::MAX;
+    let answer = wild.cells[3].answer.as_mut().unwrap();
+    let memory = answer.memory.as_mut().unwrap();
+    (memory.address, memory.length) = (u64::MAX, u64::MAX);
+    for look in &mut answer.pages {
+        look.flags = vec![u64::MAX; 3000];
+        look.count = vec![];
+        look.pagemap = vec![u64::MAX];
+    }
+    for (seen, value) in answer.counters.iter_mut().zip([0, u64::MAX, 7]) {
+        for counter in seen.values.values_mut() {
+            *counter = value;
+        }
+        seen.values
+            .insert("nr_foll_pin_released".into(), u64::MAX - value);
+    }
+    answer.frames[0].digests.clear();
+    let text = page(&[
+        wild,
+        KernelOutcome {
+            cells: Vec::new(),
+            ..kernel("empty")
+        },
+    ]);
+    assert!(text.contains("· not run"));
+    assert!(page(&[]).contains("</html>"));
+}

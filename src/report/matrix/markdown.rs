@@ -1,0 +1,201 @@
+//! The page docs/matrix.md: the table, with nothing in it that differs from
+//! one run to the next.
+
+use std::fmt::Write as _;
+
+use super::plain;
+use super::rows::{self, Answer, Notes, Row};
+use crate::rig::matrix::Mutant;
+use crate::rig::matrix::outcome::{KernelOutcome, MutantOutcome, MutantVerdict, Verdict};
+
+/// What comes before the tables.
+const INTRODUCTION: &str = include_str!("matrix.md");
+
+/// The page, of all kernels.
+pub fn markdown(outcomes: &[KernelOutcome]) -> String {
+    let mut text = INTRODUCTION.to_owned();
+    let mut notes = Notes::default();
+    let kinds = rows::kinds(outcomes);
+    let hazards = rows::hazards(outcomes);
+    for (title, rows) in [("Kinds of memory", &kinds), ("Hazards", &hazards)] {
+        if !rows.is_empty() {
+            let _ = write!(text, "\n## {title}\n\n");
+            head(&mut text, outcomes);
+            for row in rows {
+                self::row(&mut text, row, &mut notes);
+            }
+        }
+    }
+    mutants(&mut text, outcomes, &mut notes);
+    text += "\n## Reasons\n\n";
+    for (number, reason) in notes.all() {
+        let _ = writeln!(text, "{number}. {}", cell(reason));
+    }
+    text += "\n## What they are\n\n";
+    for row in kinds.iter().chain(&hazards) {
+        let _ = writeln!(text, "- **{}**: {}", row.name, row.what);
+    }
+    text
+}
+
+fn head(text: &mut String, outcomes: &[KernelOutcome]) {
+    let kernels = outcomes.iter().map(|outcome| {
+        let version = outcome.release.split(['-', '+']).next().unwrap_or_default();
+        // Distributions raise the last number every few weeks.
+        let short: Vec<_> = version.split('.').take(2).collect();
+        format!(" {} ({}) |", cell(&outcome.kernel), cell(&short.join(".")))
+    });
+    let _ = writeln!(text, "| |{}", kernels.collect::<String>());
+    let _ = writeln!(text, "|---|{}", "---|".repeat(outcomes.len()));
+}
+
+fn row(text: &mut String, row: &Row<'_>, notes: &mut Notes) {
+    let _ = write!(text, "| {} |", row.name);
+    for cells in &row.kernels {
+        let answers = rows::answers(cells);
+        let said: Vec<_> = answers.iter().map(|one| answer(one, notes)).collect();
+        let _ = write!(text, " {} |", said.join(", "));
+    }
+    text.push('\n');
+}
+
+fn answer(answer: &Answer<'_>, notes: &mut Notes) -> String {
+    let mut text = match (answer.verdict, &answer.said) {
+        (Verdict::Finding, _) => format!("**{} FOUND**", answer.count),
+        (Verdict::Impossible, _) | (_, None) => "-".to_owned(),
+        (Verdict::Expected, Some(said)) => cell(said),
+    };
+    if let Some(which) = &answer.which {
+        text += &format!(" ({which})");
+    }
+    let reasons = answer.reasons.iter().filter(|reason| !reason.is_empty());
+    let numbers: Vec<_> = reasons.map(|it| notes.number(it).to_string()).collect();
+    if !numbers.is_empty() {
+        text += &format!("<sup>{}</sup>", numbers.join(","));
+    }
+    text
+}
+
+/// Which oracles saw each mutant.
+fn mutants(text: &mut String, outcomes: &[KernelOutcome], notes: &mut Notes) {
+    if outcomes.iter().all(|outcome| outcome.mutants.is_empty()) {
+        return;
+    }
+    *text += "\n## Mutants of the driver\n\n\
+        The driver with one bug at a time, and which oracles saw it.\n\n";
+    head(text, outcomes);
+    for mutant in Mutant::ALL {
+        let _ = write!(text, "| {}: {} |", mutant, mutant.what());
+        for outcome in outcomes {
+            let run = outcome.mutants.iter().find(|one| one.mutant == *mutant);
+            let said = run.map_or_else(String::new, |run| judged(run, notes));
+            let _ = write!(text, " {said} |");
+        }
+        text.push('\n');
+    }
+}
+
+fn judged(mutant: &MutantOutcome, notes: &mut Notes) -> String {
+    let oracles: Vec<_> = mutant.oracles().iter().map(ToString::to_string).collect();
+    let said = match mutant.verdict {
+        MutantVerdict::Caught => oracles.join(", "),
+        MutantVerdict::Missed => "**MISSED**".to_owned(),
+        MutantVerdict::Unseen => "-".to_owned(),
+    };
+    match &mutant.reason {
+        Some(reason) => format!("{said}<sup>{}</sup>", notes.number(reason)),
+        None => said,
+    }
+}
+
+/// Text in a cell of a table, or a line of a list: nothing of it is markup.
+fn cell(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for c in plain(text).chars() {
+        match c {
+            '|' | '*' | '`' | '[' | ']' | '\\' => safe.extend(['\\', c]),
+            '<' => safe.push_str("&lt;"),
+            '&' => safe.push_str("&amp;"),
+            _ => safe.push(c),
+        }
+    }
+    safe
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::kernel;
+    use super::*;
+
+    #[test]
+    fn answers_stand_with_the_numbers_of_their_reasons() {
+        let text = markdown(&[kernel("trixie"), kernel("bookworm")]);
+        let after = text.split("\n## Kinds of memory\n").nth(1).unwrap();
+        assert_eq!(
+            after.split("\n## What they are").next().unwrap(),
+            "
+| | trixie (6.12) | bookworm (6.12) |
+|---|---|---|
+| anon-touched | data | data |
+| heap | **1 FOUND** | **1 FOUND** |
+| hole | EFAULT<sup>1</sup> | EFAULT<sup>1</sup> |
+| guard-region | -<sup>2</sup> | -<sup>2</sup> |
+
+## Hazards
+
+| | trixie (6.12) | bookworm (6.12) |
+|---|---|---|
+| munmap | **1 FOUND** | **1 FOUND** |
+
+## Mutants of the driver
+
+The driver with one bug at a time, and which oracles saw it.
+
+| | trixie (6.12) | bookworm (6.12) |
+|---|---|---|
+| unpin-early: the pages are unpinned before the device has written to them |  |  |
+| pin-readonly: the pages are pinned without asking for write access | -<sup>3</sup> | -<sup>3</sup> |
+| leave-clean: the pages are not marked dirty when they are unpinned |  |  |
+| ignore-offset: the offset of the buffer in its first page is ignored |  |  |
+| round-up: the buffer's length is rounded up to whole pages | **MISSED**<sup>4</sup> | **MISSED**<sup>4</sup> |
+| lose-last-page: the last page is left out of the scatter list |  |  |
+| swap-pages: the first two pages stand in the wrong order |  |  |
+| leak-pin: the pages are never unpinned | pins | pins |
+| unpin-twice: the pages are unpinned twice |  |  |
+| complete-early: the buffer is given back before the data are there |  |  |
+| stale-list: the scatter list of the buffer before is used again |  |  |
+| wrong-sync: after the DMA the memory is synchronised for the device, not for the processor |  |  |
+
+## Reasons
+
+1. a page of the range is not mapped
+2. no MADV_GUARD_INSTALL here
+3. write access is always asked for
+4. anon-touched+1000 was as expected with the bug
+"
+        );
+    }
+
+    #[test]
+    fn the_page_does_not_differ_between_runs() {
+        let mut other = kernel("trixie");
+        other.elapsed_ms = 1;
+        other.boots = 7;
+        other.release = "6.12.108+deb13-amd64".into();
+        for cell in &mut other.cells {
+            cell.elapsed_ms = 9;
+            cell.answer = None;
+        }
+        assert_eq!(markdown(&[kernel("trixie")]), markdown(&[other]));
+    }
+
+    #[test]
+    fn nothing_of_a_reason_is_markup() {
+        let mut hostile = kernel("a|b\n");
+        hostile.cells[1].reason = Some("<b>|*x*\n# `y` [z](w) & \\".into());
+        let text = markdown(&[hostile]);
+        assert!(text.contains("| | a\\|b  (6.12) |"), "{text}");
+        let line = "1. &lt;b>\\|\\*x\\* # \\`y\\` \\[z\\](w) &amp; \\\\\n";
+        assert!(text.contains(line), "{text}");
+    }
+}
