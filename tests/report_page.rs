@@ -10,8 +10,9 @@ use std::process::{Command, Output};
 
 use pinhole::agent::protocol::LogRecord;
 use pinhole::report::matrix as report;
+use pinhole::rig::matrix::Mutant;
 use pinhole::rig::matrix::oracle::{Finding, Oracle};
-use pinhole::rig::matrix::outcome::{KernelOutcome, Verdict};
+use pinhole::rig::matrix::outcome::{KernelOutcome, MutantOutcome, MutantVerdict, Verdict};
 use tempfile::TempDir;
 
 const EVIL: &str = "<script>document.title='hacked'</script><img src=http://127.0.0.1:1/x>";
@@ -36,6 +37,13 @@ fn outcomes() -> Vec<KernelOutcome> {
         time_us: 12_345_678,
         text: EVIL.into(),
     });
+    let mutant = MutantOutcome {
+        mutant: Mutant::SwapPages,
+        verdict: MutantVerdict::Caught,
+        reason: None,
+        cells: vec![cell.clone()],
+    };
+    outcomes[1].mutants.push(mutant);
     outcomes
 }
 
@@ -152,11 +160,10 @@ fn the_page_is_whole_in_itself_and_its_cells_open() {
     assert!(!dom.contains("<img"), "a guest's text became a picture");
     assert!(dom.contains("&lt;script&gt;document.title"));
 
-    // Five kinds and two hazards on two kernels.
-    let fields = dom.matches("<td").count();
-    assert_eq!(fields, 7 * 2, "{fields}");
+    // Five kinds, two hazards and a mutant on two kernels.
+    assert_eq!(dom.matches("<td").count(), (5 + 2 + 1) * 2);
     let cells: usize = outcomes().iter().map(|one| one.cells.len()).sum();
-    assert_eq!(dom.matches("<details").count(), cells);
+    assert_eq!(dom.matches("<details").count(), cells + 1);
     // Only the finding is open, and shows what is wrong.
     let open = |dom: &str| {
         dom.matches("<details open=\"\"").count()

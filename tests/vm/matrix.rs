@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use pinhole::agent::cell::{Hazard, Kind, Point};
-use pinhole::rig::matrix::oracle::Oracle;
 use pinhole::rig::matrix::outcome::{KernelOutcome, MutantVerdict, Verdict};
 use pinhole::rig::matrix::run::{self, MatrixSpec};
 use pinhole::rig::matrix::{CellName, Mutant, Pinning};
@@ -12,22 +11,6 @@ use pinhole::vm::progress::Progress;
 
 /// Kinds that Linux 6.12 cannot have: guard regions came with 6.13.
 const IMPOSSIBLE: [Kind; 1] = [Kind::GuardRegion];
-
-/// Of each mutant the oracle that is there to see it.
-const SEEN_BY: [(Mutant, Oracle); 12] = [
-    (Mutant::UnpinEarly, Oracle::Pins),
-    (Mutant::PinReadonly, Oracle::Outcome),
-    (Mutant::LeaveClean, Oracle::Dirty),
-    (Mutant::IgnoreOffset, Oracle::Fences),
-    (Mutant::RoundUp, Oracle::Address),
-    (Mutant::LoseLastPage, Oracle::Outcome),
-    (Mutant::SwapPages, Oracle::Address),
-    (Mutant::LeakPin, Oracle::Pins),
-    (Mutant::UnpinTwice, Oracle::Pins),
-    (Mutant::CompleteEarly, Oracle::Data),
-    (Mutant::StaleList, Oracle::Outcome),
-    (Mutant::WrongSync, Oracle::Data),
-];
 
 fn run(cells: Vec<CellName>, mutants: &[Mutant]) -> KernelOutcome {
     let spec = MatrixSpec {
@@ -92,9 +75,9 @@ fn every_mutant_is_seen_by_the_oracle_that_is_there_for_it() {
             mutant.mutant
         );
     }
-    for (mutant, oracle) in SEEN_BY {
-        let outcome = outcome.mutants.iter().find(|one| one.mutant == mutant);
+    for mutant in Mutant::ALL {
+        let outcome = outcome.mutants.iter().find(|one| one.mutant == *mutant);
         let oracles = outcome.unwrap().oracles();
-        assert!(oracles.contains(&oracle), "{mutant}: {oracles:?}");
+        assert!(oracles.contains(&mutant.oracle()), "{mutant}: {oracles:?}");
     }
 }

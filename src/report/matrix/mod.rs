@@ -100,6 +100,8 @@ fn file_name(kernel: &str) -> String {
 mod tests {
     use std::collections::BTreeMap;
 
+    use serde_json::Value;
+
     use super::*;
     use crate::agent::cell::CellAnswer;
     use crate::agent::cell::evidence::{
@@ -314,5 +316,65 @@ mod tests {
         );
         let blocked = write(&[], &out.join("a.json")).unwrap_err().to_string();
         assert!(blocked.starts_with("cannot write "), "{blocked}");
+    }
+
+    /// Every value within `json` that is a number, an array or a string, by its
+    /// JSON pointer.
+    fn pointers(json: &Value, here: &str, found: &mut Vec<String>) {
+        let children: Vec<(String, &Value)> = match json {
+            Value::Object(map) => map.iter().map(|(key, it)| (key.clone(), it)).collect(),
+            Value::Array(list) => (0..).map(|n: usize| n.to_string()).zip(list).collect(),
+            _ => Vec::new(),
+        };
+        if !matches!(json, Value::Object(_) | Value::Null) {
+            found.push(here.to_owned());
+        }
+        for (key, child) in children {
+            pointers(child, &format!("{here}/{key}"), found);
+        }
+    }
+
+    /// Values that no honest run would have in place of `value`.
+    fn wild(value: &Value) -> Vec<Value> {
+        match value {
+            Value::Array(list) => {
+                let many = list.first().map(|first| vec![first.clone(); 1500]);
+                let less = list.split_last().map(|(_, less)| less.to_vec());
+                let lists = [Some(Vec::new()), less, many].into_iter().flatten();
+                lists.map(Value::Array).collect()
+            }
+            Value::Number(_) => [0, 1, 4095, 1 << 31, u64::from(u32::MAX), u64::MAX]
+                .map(Value::from)
+                .into(),
+            _ => vec!["\u{0}\u{202e}<>&\"'#|\n".into(), Value::Null],
+        }
+    }
+
+    #[test]
+    fn no_file_whatever_is_in_it_breaks_a_report() {
+        let honest = serde_json::to_value(kernel("trixie")).unwrap();
+        let mut places = Vec::new();
+        pointers(&honest, "", &mut places);
+        assert!(places.len() > 150, "{}", places.len());
+        let mut shown = 0;
+        for place in &places {
+            for value in wild(honest.pointer(place).unwrap()) {
+                let mut json = honest.clone();
+                *json.pointer_mut(place).unwrap() = value;
+                let Ok(outcome) = serde_json::from_value::<KernelOutcome>(json) else {
+                    continue;
+                };
+                shown += 1;
+                let outcomes = [outcome];
+                table(&outcomes);
+                markdown(&outcomes);
+                ktap::ktap(&outcomes);
+                junit::junit(&outcomes).unwrap();
+                let page = html::page(&outcomes);
+                assert!(page.len() < 1 << 20, "{place}: {} bytes", page.len());
+                let _ = merge(vec![outcomes[0].clone(), outcomes[0].clone()]);
+            }
+        }
+        assert!(shown > 300, "{shown}");
     }
 }

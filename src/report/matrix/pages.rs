@@ -265,7 +265,7 @@ mod tests {
         });
         answer.frames.swap(0, 1);
         let mut testified = crate::rig::matrix::witness::Testified::default();
-        let everything = vec![(u64::MAX, u32::MAX), (u64::MAX - 5, 3), (0, u32::MAX)];
+        let everything = [(u64::MAX, u32::MAX), (u64::MAX - 5, 3), (0, u32::MAX)];
         testified.add(
             0,
             PlaneRecord {

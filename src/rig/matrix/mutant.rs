@@ -7,6 +7,7 @@
 
 use super::expectation::Version;
 use super::name::CellName;
+use super::oracle::Oracle;
 use crate::agent::cell::{Hazard, Kind, Point, table};
 
 table! {
@@ -70,6 +71,19 @@ impl Mutant {
             | Self::UnpinTwice
             | Self::StaleList
             | Self::WrongSync => vec![plain(Kind::AnonTouched), plain(Kind::MemfdShared)],
+        }
+    }
+
+    /// The oracle that is there to see it. Others may see it, too, and some do at
+    /// times only.
+    pub const fn oracle(self) -> Oracle {
+        match self {
+            Self::UnpinEarly | Self::LeakPin | Self::UnpinTwice => Oracle::Pins,
+            Self::PinReadonly | Self::LoseLastPage | Self::StaleList => Oracle::Outcome,
+            Self::LeaveClean => Oracle::Dirty,
+            Self::IgnoreOffset => Oracle::Fences,
+            Self::RoundUp | Self::SwapPages => Oracle::Address,
+            Self::CompleteEarly | Self::WrongSync => Oracle::Data,
         }
     }
 
