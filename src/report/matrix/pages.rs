@@ -274,6 +274,7 @@ mod tests {
                 digests: vec![],
             },
         );
+        assert_eq!(given(&testified.frames()[0].1, 8).len(), 9);
         wild.testified = testified;
         let pages = Pages::of(&wild).unwrap();
         assert_eq!(pages.count, MOST);
