@@ -8,9 +8,21 @@ use crate::agent::cell::{FrameSize, Hazard, Kind, Point};
 /// structure is aligned to, and lengths that end inside a page.
 const PLACES: [(u32, u32); 5] = [(0, 0), (64, 0), (1234, 0), (0, 1000), (2055, 2056)];
 
-/// Kinds that every hazard is tried on: the ordinary ones, which the kernel
-/// treats each in its own way.
+/// Kinds that every hazard is tried on, pinned in both ways.
 const STEADY: [Kind; 2] = [Kind::AnonTouched, Kind::MemfdShared];
+
+/// Kinds that every hazard is tried on as well, pinned by the driver: the
+/// kernel forks, moves, reclaims and unmaps each in its own way, or has it
+/// replaced by another when it is pinned.
+const STEADY_TOO: [Kind; 7] = [
+    Kind::Thp,
+    Kind::Hugetlb,
+    Kind::Heap,
+    Kind::TmpfsPrivate,
+    Kind::Ext4Private,
+    Kind::Mlocked,
+    Kind::Swapped,
+];
 
 /// All cells, in the order in which they are run.
 pub fn all() -> Vec<CellName> {
@@ -32,14 +44,18 @@ pub fn all() -> Vec<CellName> {
                 }
             }
         }
+        let too = match pinning {
+            Pinning::FrameVector => &STEADY_TOO[..],
+            Pinning::Native => &[],
+        };
         for hazard in Hazard::ALL.iter().filter(|hazard| **hazard != Hazard::None) {
-            for kind in STEADY {
+            for kind in STEADY.iter().chain(too) {
                 for point in [Point::BeforeDma, Point::AfterDma] {
                     cells.push(CellName {
                         hazard: *hazard,
                         point,
                         pinning,
-                        ..CellName::plain(kind)
+                        ..CellName::plain(*kind)
                     });
                 }
             }

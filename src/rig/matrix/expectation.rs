@@ -104,16 +104,17 @@ pub fn expect(cell: &CellName, kernel: Version) -> Expectation {
         },
         Secretmem => refused("secret memory is not the kernel's to reach"),
         Null | KernelAddress | AddressSpaceEnd | WrappingLength => refused("no such memory"),
-        _ => after(cell),
+        _ => after(cell, kernel),
     }
 }
 
 const FORCED: &str = "pinned with FOLL_FORCE although the process itself has no access";
 
 /// What is expected of memory that can be captured into, after the hazard.
-fn after(cell: &CellName) -> Expectation {
+fn after(cell: &CellName, kernel: Version) -> Expectation {
     use Hazard::*;
     let shared = cell.kind == Kind::MemfdShared;
+    let hugetlb = cell.kind == Kind::Hugetlb;
     match cell.hazard {
         Munmap => Expectation::captured(
             Reads::Nothing,
@@ -123,10 +124,25 @@ fn after(cell: &CellName) -> Expectation {
             Reads::Other,
             "the device has the pages that were there when the buffer was queued, not those that are there now",
         ),
+        MadviseDontneed if cell.kind == Kind::Mlocked => {
+            Expectation::captured(Reads::Written, "locked memory cannot be given up")
+        }
+        MadviseDontneed if hugetlb && kernel < Version(5, 18) => Expectation::captured(
+            Reads::Written,
+            "pages of hugetlb cannot be given up so before 5.18",
+        ),
         MadviseDontneed if !shared => Expectation::captured(
             Reads::Other,
             "the process gave up the pages that the device has, and reads zeros",
         ),
+        ForkParentWrites
+            if hugetlb && kernel < Version(5, 12) && cell.point == Point::BeforeDma =>
+        {
+            Expectation::captured(
+                Reads::Other,
+                "before 5.12 fork() shares pinned pages of hugetlb: whoever writes next, here the parent, gets copies",
+            )
+        }
         ForkChildWrites if shared && cell.point == Point::AfterDma => {
             Expectation::captured(Reads::Other, "parent and child share the pages")
         }
@@ -145,6 +161,31 @@ fn after(cell: &CellName) -> Expectation {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_became_of_huge_pages_depends_on_the_kernel() {
+        let hugetlb = |hazard| CellName {
+            hazard,
+            ..CellName::plain(Kind::Hugetlb)
+        };
+        let reads = |cell, kernel| expect(&cell, kernel).outcomes;
+        let captured = |reads| vec![Observation::Captured(reads)];
+        for (hazard, changed) in [
+            (Hazard::ForkParentWrites, Version(5, 12)),
+            (Hazard::MadviseDontneed, Version(5, 18)),
+        ] {
+            let before = reads(hugetlb(hazard), Version(5, 10));
+            let since = reads(hugetlb(hazard), changed);
+            assert_ne!(before, since, "{hazard}");
+            assert!([captured(Reads::Other), captured(Reads::Written)].contains(&since));
+        }
+        let later = CellName {
+            point: Point::AfterDma,
+            ..hugetlb(Hazard::ForkParentWrites)
+        };
+        // The copies are made of pages that hold the frame.
+        assert_eq!(reads(later, Version(5, 10)), captured(Reads::Written));
+    }
 
     #[test]
     fn versions_are_read_from_releases() {

@@ -11,7 +11,7 @@ const ANEW: u8 = 0x11;
 
 pub fn unmap(scene: &mut Scene<'_>) -> Result<(), Stop> {
     scene.layout.give_up_pages();
-    let pages = scene.layout.buffer.pages();
+    let pages = scene.layout.pages();
     Ok(scene.scribe.call("munmap", || span::unmap(pages))?)
 }
 
@@ -19,7 +19,7 @@ pub fn unmap(scene: &mut Scene<'_>) -> Result<(), Stop> {
 /// nobody's but the device's.
 pub fn map_anew(scene: &mut Scene<'_>) -> Result<(), Stop> {
     unmap(scene)?;
-    let pages = scene.layout.buffer.pages();
+    let pages = scene.layout.pages();
     scene.scribe.call("mmap", || {
         let flags = MAP_PRIVATE | MAP_ANONYMOUS;
         span::map_at(pages, PROT_READ | PROT_WRITE, flags, None, 0)
@@ -46,7 +46,7 @@ pub fn remap(scene: &mut Scene<'_>) -> Result<(), Stop> {
 }
 
 pub fn protect(scene: &mut Scene<'_>) -> Result<(), Stop> {
-    let pages = scene.layout.buffer.pages();
+    let pages = scene.layout.pages();
     let protect = || span::protect(pages, PROT_READ);
     let _ = scene.scribe.call("mprotect", protect);
     Ok(())
@@ -61,6 +61,6 @@ pub fn give_up(scene: &mut Scene<'_>) -> Result<(), Stop> {
 /// Gives advice on the pages that are the buffer's alone, which it may be
 /// refused.
 pub fn advise(scene: &mut Scene<'_>, name: &str, advice: i32) {
-    let pages: Span = scene.layout.buffer.pages();
+    let pages: Span = scene.layout.pages();
     let _ = scene.scribe.call(name, || span::advise(pages, advice));
 }

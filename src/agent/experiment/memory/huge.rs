@@ -71,7 +71,7 @@ fn across(whole: Span, want: Want, hands: &Hands) -> Result<Layout, Stop> {
     let from = HUGE - PAGE - want.pages() / PAGE / 2 * PAGE;
     let mapping = whole.part(from, want.with_canaries());
     fill(hands, mapping)?;
-    Ok(Layout::amid(mapping, want))
+    Ok(Layout::amid(mapping, want).of_pages(HUGE))
 }
 
 fn none_left(error: io::Error) -> Stop {

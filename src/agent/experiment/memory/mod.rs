@@ -48,6 +48,9 @@ impl Want {
 pub struct Layout {
     /// The buffer.
     pub buffer: Span,
+    /// Bytes of the pages that it lies in; less of them cannot be mapped or
+    /// unmapped.
+    granule: usize,
     /// What is around it and belongs to the experiment.
     canaries: Vec<Canary>,
     /// What must stay alive for the memory to be what it is.
@@ -67,6 +70,7 @@ impl Layout {
     fn bare(buffer: Span) -> Self {
         Self {
             buffer,
+            granule: PAGE,
             canaries: Vec::new(),
             keep: Vec::new(),
         }
@@ -85,9 +89,23 @@ impl Layout {
         };
         Self {
             buffer,
+            granule: PAGE,
             canaries: vec![canary(Place::Before, before), canary(Place::After, after)],
             keep: Vec::new(),
         }
+    }
+
+    /// The memory is of huge pages, which cannot be taken apart.
+    fn of_pages(mut self, bytes: usize) -> Self {
+        self.granule = bytes;
+        self
+    }
+
+    /// The pages that the buffer touches.
+    pub fn pages(&self) -> Span {
+        let Span { start, len } = self.buffer;
+        let from = start / self.granule * self.granule;
+        Span::new(from, (start - from + len).next_multiple_of(self.granule))
     }
 
     /// Keeps something alive as long as the memory.
@@ -104,18 +122,18 @@ impl Layout {
     /// The buffer's pages, and what is watched around them.
     pub fn whole(&self) -> Span {
         let spans = self.canaries.iter().map(|canary| canary.span);
-        let all = || spans.clone().chain([self.buffer.pages()]);
+        let all = || spans.clone().chain([self.pages()]);
         let start = all().map(|span| span.start).min();
         let end = all().map(Span::end).max();
         match (start, end) {
             (Some(start), Some(end)) if end > start => Span::new(start, end - start),
-            _ => self.buffer.pages(),
+            _ => self.pages(),
         }
     }
 
     /// The process gives up the buffer's pages, and what is watched in them.
     pub fn give_up_pages(&mut self) {
-        let pages = self.buffer.pages();
+        let pages = self.pages();
         for canary in &mut self.canaries {
             let span = canary.span;
             let (from, to) = match canary.place {
@@ -313,6 +331,18 @@ mod tests {
                 (PAGE as u64, CanaryState::Intact)
             );
         }
+    }
+
+    #[test]
+    fn huge_pages_are_given_up_whole() {
+        let mapping = Span::new(0x3f_f000, WANT.with_canaries());
+        let mut layout = Layout::amid(mapping, WANT).of_pages(2 << 20);
+        assert_eq!(layout.buffer.start, 0x40_0011);
+        assert_eq!(layout.pages(), Span::new(0x40_0000, 2 << 20));
+        layout.buffer.start -= PAGE;
+        assert_eq!(layout.pages(), Span::new(0x20_0000, 4 << 20));
+        layout.give_up_pages();
+        assert_eq!(layout.whole(), Span::new(0x20_0000, 4 << 20));
     }
 
     #[test]
