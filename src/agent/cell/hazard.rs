@@ -19,7 +19,7 @@ table! {
     MigratePages = "migrate-pages", "the process is to move to the other NUMA node by migrate_pages(2)";
     Compaction = "compaction", "all memory is compacted";
     Ksm = "ksm", "the pages are made alike if the card has yet to write, and KSM looks at them twice";
-    MemoryOffline = "memory-offline", "the memory block that the first page is in is to go offline";
+    MemoryOffline = "memory-offline", "the memory blocks that the first page was in when it was laid out, and is in now, are to go offline";
     DropCaches = "drop-caches", "all is written back, and clean caches are dropped";
     Writeback = "writeback", "the memory is written back to its file by msync(2) and sync(2)";
     MemoryPressure = "memory-pressure", "the process's memory cgroup is to give back all it can";

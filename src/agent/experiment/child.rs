@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use pinhole::agent::cell::evidence::{
-    ContentsSeen, Evidence, FrameSeen, HELD_POLL, Memory, Moment,
+    ContentsSeen, Evidence, FrameSeen, HELD_POLL, Memory, Moment, PagesSeen,
 };
 use pinhole::agent::cell::{Cell, FrameSize, Hazard, PAGE, Point};
 use pinhole::dma::{DIGEST_BLOCK, Digest};
@@ -65,12 +65,14 @@ fn run(cell: &Cell, scribe: &Scribe) -> Result<(), Stop> {
         width: size.width,
         height: size.height,
     }));
+    let buffer = layout.buffer;
     let mut experiment = Experiment {
         cell,
         scribe,
         hands,
         layout,
         others: Vec::new(),
+        laid_out: pages::look(Moment::LaidOut, buffer)?,
     };
     if cell.hazard == Hazard::MmapContention {
         for _ in 1..contention::BUFFERS {
@@ -93,6 +95,8 @@ struct Experiment<'a> {
     layout: Layout,
     /// The memory of further buffers.
     others: Vec<Layout>,
+    /// The pages of the buffer before anybody pinned them.
+    laid_out: PagesSeen,
 }
 
 impl Experiment<'_> {
@@ -193,6 +197,7 @@ impl Experiment<'_> {
                     scribe,
                     hands: &self.hands,
                     layout: &mut self.layout,
+                    laid_out: &self.laid_out,
                     point: self.cell.point,
                 },
             )?,

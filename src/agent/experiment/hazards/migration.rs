@@ -3,25 +3,19 @@
 use std::fs;
 use std::io;
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
-use pinhole::agent::cell::evidence::Moment;
 use pinhole::agent::cell::{PAGE, Point};
 
 use super::{Scene, mappings};
 use crate::experiment::span::{self, Span, check};
-use crate::experiment::{Stop, ground, pages};
+use crate::experiment::{Stop, ground};
 
 const KHUGEPAGED: &str = "/sys/kernel/mm/transparent_hugepage/khugepaged";
 const KSM: &str = "/sys/kernel/mm/ksm";
-const BLOCKS: &str = "/sys/devices/system/memory";
 
 /// How long a thread of the kernel may take to look at everything twice.
 const PATIENCE: Duration = Duration::from_secs(4);
-
-/// How long the kernel tries to empty a memory block: it would try for ever.
-const OFFLINE_LIMIT: Duration = Duration::from_millis(400);
 
 pub fn collapse(scene: &mut Scene<'_>) -> Result<(), Stop> {
     /// MADV_COLLAPSE of asm-generic/mman-common.h, since Linux 6.1.
@@ -180,45 +174,4 @@ pub fn migrate(scene: &mut Scene<'_>) -> Result<(), Stop> {
 pub fn compact(scene: &mut Scene<'_>) -> Result<(), Stop> {
     let compact = || fs::write("/proc/sys/vm/compact_memory", "1");
     Ok(scene.scribe.call("compact_memory", compact)?)
-}
-
-/// Has another process try: the kernel tries until it succeeds or the process
-/// is killed.
-pub fn offline(scene: &mut Scene<'_>) -> Result<(), Stop> {
-    let seen = pages::look(Moment::AfterHazard, scene.layout.buffer)?;
-    let Some(frame) = seen.frames().flatten().next() else {
-        return Err(Stop::Impossible("no page of the buffer is present".into()));
-    };
-    let size = fs::read_to_string(format!("{BLOCKS}/block_size_bytes"))?;
-    let size = u64::from_str_radix(size.trim(), 16)
-        .map_err(|error| Stop::Failed(format!("block_size_bytes: {error}")))?;
-    let block = frame * PAGE as u64 / size.max(1);
-    let state = format!("{BLOCKS}/memory{block}/state");
-    if !Path::new(&state).exists() {
-        return Err(Stop::Impossible(format!("there is no {state}")));
-    }
-    let mut writer = Command::new("/bin/sh")
-        .args(["-c", "echo offline 2>/dev/null >$0", &state])
-        .spawn()?;
-    let begin = Instant::now();
-    let status = loop {
-        if let Some(status) = writer.try_wait()? {
-            break status.to_string();
-        }
-        if begin.elapsed() > OFFLINE_LIMIT {
-            writer.kill()?;
-            writer.wait()?;
-            break "it was still trying".into();
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    };
-    let is = fs::read_to_string(&state)?;
-    if is.trim() == "offline" {
-        fs::write(&state, "online")?;
-    }
-    scene.scribe.note(format!(
-        "memory block {block}: {status}; it was {} then",
-        is.trim()
-    ));
-    Ok(())
 }

@@ -2,9 +2,11 @@
 
 mod mappings;
 mod migration;
+mod offline;
 mod processes;
 mod reclaim;
 
+use pinhole::agent::cell::evidence::PagesSeen;
 use pinhole::agent::cell::{Hazard, Point};
 
 use super::Stop;
@@ -20,6 +22,8 @@ pub struct Scene<'a> {
     pub hands: &'a Hands,
     /// The memory.
     pub layout: &'a mut Layout,
+    /// Its pages before they were pinned, which may have moved them.
+    pub laid_out: &'a PagesSeen,
     /// When the hazard comes.
     pub point: Point,
 }
@@ -61,6 +65,6 @@ pub fn come(hazard: Hazard, scene: &mut Scene<'_>) -> Result<(), Stop> {
         Hazard::MovePages => migration::move_pages(scene),
         Hazard::MigratePages => migration::migrate(scene),
         Hazard::Compaction => migration::compact(scene),
-        Hazard::MemoryOffline => migration::offline(scene),
+        Hazard::MemoryOffline => offline::offline(scene),
     }
 }
