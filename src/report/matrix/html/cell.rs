@@ -87,6 +87,7 @@ fn facts(cell: &CellName, answer: &CellAnswer, testified: &Testified) -> Markup 
         @if !answer.calls.is_empty() { dt { "calls" } dd.n { (calls(answer)) } }
         (given(testified))
         (looks(&answer.pages))
+        (differing(answer, testified))
         (contents(answer, testified))
         (beside(answer))
         (counters(answer))
@@ -186,6 +187,26 @@ fn looks(looks: &[PagesSeen]) -> Markup {
                     @let mapped = look.count.iter().copied().max().unwrap_or_default();
                     @if mapped > 1 { "; mapped up to " (mapped) " times" }
                 }
+            }
+        }
+    }
+}
+
+/// The first block of the first frame in which the process read something else
+/// than the card wrote.
+fn differing(answer: &CellAnswer, testified: &Testified) -> Markup {
+    let frame = answer.frames.first();
+    let both = frame.and_then(|frame| Some((frame, testified.frame(frame.sequence)?)));
+    let first = both.and_then(|(frame, written)| {
+        let mut pairs = frame.digests.iter().zip(&written.digests).enumerate();
+        pairs.find(|(_, (seen, written))| **seen != Some(**written))
+    });
+    html! {
+        @if let Some((block, (Some(seen), written))) = first {
+            dt { "first differs" }
+            dd {
+                "block " (block) ": the process reads " span.n { (format!("{seen:?}")) }
+                ", the card wrote " span.n { (format!("{written:?}")) }
             }
         }
     }

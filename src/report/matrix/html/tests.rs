@@ -49,6 +49,7 @@ fn a_finding_is_told_shown_and_open() {
         "pinhole matrix --cell thp/munmap --kernel trixie",
         "1 of 2 blocks read as written, the first that is not at byte 4096",
         "bytes beside it were changed",
+        "block 1: the process reads <span class=\"n\">0000000000000007</span>, the card wrote <span class=\"n\">0000000000000002</span>",
         "◆ EFAULT",
         "<li id=\"reason-1\">a page of the range is not mapped</li>",
         "pinned pages, more than before the cell; the buffer has 3",

@@ -1,0 +1,281 @@
+//! Results to be reported in tests, and that no others break a report.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::*;
+use crate::agent::cell::CellAnswer;
+use crate::agent::cell::evidence::{
+    CanarySeen, CanaryState, CountersSeen, Ended, FrameSeen, Memory, Moment, PagesSeen, Place,
+};
+use crate::agent::protocol::LogRecord;
+use crate::card::witness::PlaneRecord;
+use crate::dma::Digest;
+use crate::rig::matrix::Mutant;
+use crate::rig::matrix::observation::{Observation, Reads};
+use crate::rig::matrix::oracle::{Finding, Oracle};
+use crate::rig::matrix::outcome::{CellOutcome, MutantOutcome, MutantVerdict, Verdict};
+use crate::rig::matrix::witness::Testified;
+
+/// A cell of that name, that went well in no time.
+pub fn cell(name: &str) -> CellOutcome {
+    CellOutcome {
+        cell: name.parse().unwrap(),
+        verdict: Verdict::Expected,
+        observation: Some(Observation::Captured(Reads::Written)),
+        reason: None,
+        findings: Vec::new(),
+        elapsed_ms: 62,
+        answer: None,
+        testified: Testified::default(),
+    }
+}
+
+pub fn finding(oracle: Oracle, what: &str) -> Finding {
+    Finding {
+        oracle,
+        what: what.into(),
+    }
+}
+
+/// Evidence of three pages from byte 1234 of the first: the second was
+/// swapped for another after it was queued, and its block differs.
+pub fn evidence() -> (CellAnswer, Testified) {
+    let mut testified = Testified::default();
+    testified.add(
+        0,
+        PlaneRecord {
+            bytes: 8192,
+            segments: vec![(0x34d2, 2862 + 4096), (0x9000, 1234)],
+            digests: vec![Digest(1), Digest(2)],
+        },
+    );
+    let counters = |moment, acquired, released| CountersSeen {
+        moment,
+        values: BTreeMap::from([
+            ("nr_foll_pin_acquired".to_owned(), acquired),
+            ("nr_foll_pin_released".to_owned(), released),
+            ("pgmigrate_success".to_owned(), acquired),
+        ]),
+    };
+    let pages = |moment, second| PagesSeen {
+        moment,
+        pagemap: vec![1 << 63 | 3, second, 1 << 63 | 9],
+        flags: vec![0x28; 3],
+        count: vec![1; 3],
+        cgroup: vec![1; 3],
+    };
+    let answer = CellAnswer {
+        ended: Ended::Finished,
+        memory: Some(Memory {
+            address: 0x7000_04d2,
+            length: 8192,
+            width: 128,
+            height: 64,
+        }),
+        pages: vec![
+            pages(Moment::LaidOut, 1 << 63 | 4),
+            pages(Moment::Queued, 1 << 63 | 4),
+            pages(Moment::AfterHazard, 1 << 62),
+        ],
+        counters: vec![
+            counters(Moment::LaidOut, 100, 100),
+            counters(Moment::Queued, 103, 100),
+            counters(Moment::Stopped, 103, 103),
+        ],
+        frames: vec![FrameSeen {
+            index: 0,
+            sequence: 0,
+            flags: 0,
+            bytesused: 8192,
+            digests: vec![Some(Digest(1)), Some(Digest(7))],
+        }],
+        canaries: vec![
+            CanarySeen {
+                place: Place::Before,
+                address: 0x6fff_f000,
+                length: 4096 + 1234,
+                state: CanaryState::Intact,
+            },
+            CanarySeen {
+                place: Place::After,
+                address: 0x7000_24d2,
+                length: 6958,
+                state: CanaryState::Changed {
+                    first: 0x7000_24d3,
+                    bytes: 5,
+                },
+            },
+        ],
+        notes: vec!["munmap <b>done</b>".into()],
+        log: vec![LogRecord {
+            sequence: 7,
+            level: 4,
+            facility: 0,
+            time_us: 1_500_000,
+            text: "pinhole: <script>alert(2)</script>".into(),
+        }],
+        ..CellAnswer::default()
+    };
+    (answer, testified)
+}
+
+/// A small matrix in which everything occurs that can.
+pub fn kernel(name: &str) -> KernelOutcome {
+    let (answer, testified) = evidence();
+    let broken = CellOutcome {
+        verdict: Verdict::Finding,
+        observation: Some(Observation::Captured(Reads::Partly)),
+        findings: vec![
+            finding(
+                Oracle::Data,
+                "frame 0 differs <script>alert(1)</script> & \"more\"",
+            ),
+            finding(Oracle::Fences, "5 bytes after the buffer have changed"),
+        ],
+        answer: Some(answer),
+        testified,
+        ..cell("thp/munmap")
+    };
+    let leak = CellOutcome {
+        verdict: Verdict::Finding,
+        findings: vec![finding(
+            Oracle::Pins,
+            "0 pages were pinned before, 16 after",
+        )],
+        ..cell("anon-touched")
+    };
+    let mutant = |mutant, verdict, reason: Option<&str>, cells| MutantOutcome {
+        mutant,
+        verdict,
+        reason: reason.map(str::to_owned),
+        cells,
+    };
+    KernelOutcome {
+        kernel: name.into(),
+        release: "6.12.107+deb13-amd64".into(),
+        cells: vec![
+            cell("anon-touched@1234"),
+            CellOutcome {
+                observation: Some(Observation::Refused(libc::EFAULT)),
+                reason: Some("a page of the range is not mapped".into()),
+                ..cell("hole")
+            },
+            CellOutcome {
+                verdict: Verdict::Impossible,
+                observation: None,
+                reason: Some("no MADV_GUARD_INSTALL here".into()),
+                ..cell("guard-region")
+            },
+            broken,
+            CellOutcome {
+                verdict: Verdict::Finding,
+                observation: None,
+                findings: vec![finding(Oracle::Outcome, "the guest broke: no answer")],
+                ..cell("heap/native")
+            },
+        ],
+        mutants: vec![
+            mutant(Mutant::LeakPin, MutantVerdict::Caught, None, vec![leak]),
+            mutant(
+                Mutant::RoundUp,
+                MutantVerdict::Missed,
+                Some("anon-touched+1000 was as expected with the bug"),
+                vec![cell("anon-touched+1000")],
+            ),
+            mutant(
+                Mutant::PinReadonly,
+                MutantVerdict::Unseen,
+                Some("write access is always asked for"),
+                vec![],
+            ),
+        ],
+        boots: 2,
+        elapsed_ms: 46_118,
+    }
+}
+
+#[test]
+fn every_format_is_written_and_nothing_elsewhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("deep/out");
+    write(&[kernel("../../trixie"), kernel("a")], &out).unwrap();
+    let mut names: Vec<_> = fs::read_dir(&out)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    assert_eq!(
+        names,
+        [
+            ".._.._trixie.json",
+            "a.json",
+            "index.html",
+            "junit.xml",
+            "matrix.ktap"
+        ]
+    );
+    let blocked = write(&[], &out.join("a.json")).unwrap_err().to_string();
+    assert!(blocked.starts_with("cannot write "), "{blocked}");
+}
+
+/// Every value within `json` that is a number, an array or a string, by its
+/// JSON pointer.
+fn pointers(json: &Value, here: &str, found: &mut Vec<String>) {
+    let children: Vec<(String, &Value)> = match json {
+        Value::Object(map) => map.iter().map(|(key, it)| (key.clone(), it)).collect(),
+        Value::Array(list) => (0..).map(|n: usize| n.to_string()).zip(list).collect(),
+        _ => Vec::new(),
+    };
+    if !matches!(json, Value::Object(_) | Value::Null) {
+        found.push(here.to_owned());
+    }
+    for (key, child) in children {
+        pointers(child, &format!("{here}/{key}"), found);
+    }
+}
+
+/// Values that no honest run would have in place of `value`.
+fn wild(value: &Value) -> Vec<Value> {
+    match value {
+        Value::Array(list) => {
+            let many = list.first().map(|first| vec![first.clone(); 1500]);
+            let less = list.split_last().map(|(_, less)| less.to_vec());
+            let lists = [Some(Vec::new()), less, many].into_iter().flatten();
+            lists.map(Value::Array).collect()
+        }
+        Value::Number(_) => [0, 1, 4095, 1 << 31, u64::from(u32::MAX), u64::MAX]
+            .map(Value::from)
+            .into(),
+        _ => vec!["\u{0}\u{202e}<>&\"'#|\n".into(), Value::Null],
+    }
+}
+
+#[test]
+fn no_file_whatever_is_in_it_breaks_a_report() {
+    let honest = serde_json::to_value(kernel("trixie")).unwrap();
+    let mut places = Vec::new();
+    pointers(&honest, "", &mut places);
+    assert!(places.len() > 150, "{}", places.len());
+    let mut shown = 0;
+    for place in &places {
+        for value in wild(honest.pointer(place).unwrap()) {
+            let mut json = honest.clone();
+            *json.pointer_mut(place).unwrap() = value;
+            let Ok(outcome) = serde_json::from_value::<KernelOutcome>(json) else {
+                continue;
+            };
+            shown += 1;
+            let outcomes = [outcome];
+            table(&outcomes);
+            markdown(&outcomes);
+            ktap::ktap(&outcomes);
+            junit::junit(&outcomes).unwrap();
+            let page = html::page(&outcomes);
+            assert!(page.len() < 1 << 20, "{place}: {} bytes", page.len());
+            let _ = merge(vec![outcomes[0].clone(), outcomes[0].clone()]);
+        }
+    }
+    assert!(shown > 300, "{shown}");
+}
