@@ -17,11 +17,13 @@ const MOST: usize = 12;
 /// Most lines of the kernel log: a splat of a page of them is not cut short.
 const LINES: usize = 200;
 
-/// A cell that opens to its evidence; one with findings is open.
-pub fn folded(kernel: &str, cell: &CellOutcome) -> Markup {
+/// A cell that opens to its evidence; one with findings is open, and drawn in
+/// any case.
+pub fn folded(kernel: &str, cell: &CellOutcome, drawn: bool) -> Markup {
     let red = cell.verdict == Verdict::Finding;
     let again = format!("pinhole matrix --cell {} --kernel {kernel}", cell.cell);
-    details(red, &anchor(kernel, &cell.cell), kernel, &again, cell)
+    let place = anchor(kernel, &cell.cell);
+    details(red, drawn || red, &place, kernel, &again, cell)
 }
 
 /// A cell in whose driver a bug is.
@@ -29,20 +31,27 @@ pub fn of_mutant(kernel: &str, mutant: Mutant, cell: &CellOutcome) -> Markup {
     let place = format!("{kernel}:{mutant}:{}", cell.cell);
     let again = format!("pinhole matrix --mutant {mutant} --kernel {kernel}");
     let name = cell.cell.to_string();
-    details(false, &place, &name, &again, cell)
+    details(false, true, &place, &name, &again, cell)
 }
 
 /// `name` is what tells it from those beside it.
-fn details(open: bool, place: &str, name: &str, again: &str, cell: &CellOutcome) -> Markup {
+fn details(
+    open: bool,
+    drawn: bool,
+    place: &str,
+    name: &str,
+    again: &str,
+    cell: &CellOutcome,
+) -> Markup {
     html! {
         details class=[open.then_some("red")] open[open] {
             summary { (verdict(cell)) " " small { (name) } }
-            div.cell id=(place) { (evidence(again, cell)) }
+            div.cell id=(place) { (evidence(again, cell, drawn)) }
         }
     }
 }
 
-fn evidence(again: &str, cell: &CellOutcome) -> Markup {
+fn evidence(again: &str, cell: &CellOutcome, drawn: bool) -> Markup {
     html! {
         code { (again) }
         @if let Some(reason) = &cell.reason { p { (reason) } }
@@ -55,8 +64,10 @@ fn evidence(again: &str, cell: &CellOutcome) -> Markup {
         }
         @if let Some(answer) = &cell.answer {
             div.drawings {
-                @if let Some(pages) = Pages::of(cell) { (drawing::draw(&pages, &answer.canaries)) }
-                (pins::draw(answer))
+                @if let Some(pages) = Pages::of(cell) {
+                    (drawing::draw(&pages, &answer.canaries, drawn))
+                }
+                (pins::draw(answer, drawn))
             }
             dl { (facts(&cell.cell, answer, &cell.testified)) }
         }

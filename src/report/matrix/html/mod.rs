@@ -4,9 +4,10 @@
 //! Everything is written out, in `details` that open without a script, so that
 //! its policy (Content-Security-Policy) forbids every script: what a guest
 //! wrote into its kernel log could not run even if it got past the escaping.
-//! What keeps a page of four kernels at a few MiB is that drawings are made of
-//! runs of what is alike, and that evidence which says the same twice is said
-//! once.
+//! What keeps a page of four kernels at a few MiB is that of what is as expected
+//! only the first cell of a row is drawn, the others are told in words, that
+//! drawings are made of runs of what is alike, and that evidence which says the
+//! same twice is said once.
 //!
 //! | file | what is in it |
 //! |---|---|
@@ -130,12 +131,12 @@ fn evidence(outcomes: &[KernelOutcome]) -> Markup {
         html! {
             section.row id=(row.id) {
                 h3 { (row.name) small { (row.what) } }
-                @for name in names(row) {
+                @for (number, name) in names(row).into_iter().enumerate() {
                     div.variant {
                         span.n { (name) }
                         @for (outcome, cells) in outcomes.iter().zip(&row.kernels) {
                             @match cells.iter().find(|cell| cell.cell == name) {
-                                Some(cell) => (cell::folded(&outcome.kernel, cell)),
+                                Some(cell) => (cell::folded(&outcome.kernel, cell, number == 0)),
                                 None => span.soft { "· not run" },
                             }
                         }
@@ -152,7 +153,7 @@ fn evidence(outcomes: &[KernelOutcome]) -> Markup {
             " has the kernel's own vb2_dma_sg pin instead of get_vaddr_frames()."
         }
         p.soft {
-            "Drawings show the buffer page by page when it was queued. " b { "mapped" }
+            "The first cell of each row, and every finding, is drawn. Drawings show the buffer page by page when it was queued. " b { "mapped" }
             ": the process has a page there. " b { "card" }
             ": the card was given that very page frame; a bold line is where a segment of its \
              scatter list begins. " b { "read" }

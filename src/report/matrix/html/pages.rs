@@ -21,8 +21,11 @@ const STEP: f64 = 24.0;
 /// Pages up to which each has its own border.
 const BORDERS: usize = 64;
 
-/// Draws the pages and says below in words what is to be seen.
-pub fn draw(pages: &Pages, canaries: &[CanarySeen]) -> Markup {
+/// Draws the pages and says below in words what is to be seen; or only says it.
+pub fn draw(pages: &Pages, canaries: &[CanarySeen], drawn: bool) -> Markup {
+    if !drawn {
+        return html! { figure { figcaption { (caption(pages, canaries)) } } };
+    }
     let scale = WIDTH / pages.count.max(1) as f64;
     let lanes = [
         ("mapped", &pages.mapped, 0.0),

@@ -14,8 +14,9 @@ const HEIGHT: f64 = 34.0;
 /// Where counts of 0 stand.
 const GROUND: f64 = 52.0;
 
-/// Draws the pins of a cell on a kernel that counts them.
-pub fn draw(answer: &CellAnswer) -> Markup {
+/// Draws the pins of a cell on a kernel that counts them; or only says how many
+/// they were.
+pub fn draw(answer: &CellAnswer, drawn: bool) -> Markup {
     let counts = counts(answer);
     let pages = answer.memory.map_or(0, |memory| {
         let within = memory.address % PAGE as u64;
@@ -24,10 +25,18 @@ pub fn draw(answer: &CellAnswer) -> Markup {
     let most = counts.iter().map(|(_, pins)| pins.unsigned_abs()).max();
     let most = most.unwrap_or(0).max(1);
     // Without a pin there is nothing to draw.
-    let drawn = counts.iter().any(|(_, pins)| *pins != 0);
+    let pinned = counts.iter().any(|(_, pins)| *pins != 0);
     let view = format!("0 0 {} 72", counts.len() as f64 * STEP);
     html! {
-        @if drawn {
+        @if pinned && !drawn {
+            figure.pins { figcaption {
+                "pinned pages: "
+                @for (number, (moment_seen, pins)) in counts.iter().enumerate() {
+                    @if number > 0 { ", " } (pins) " " (moment(*moment_seen))
+                }
+            } }
+        }
+        @else if pinned {
             figure.pins {
                 svg viewBox=(view) {
                     @for (number, (moment_seen, pins)) in counts.iter().enumerate() {
