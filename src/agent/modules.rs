@@ -30,7 +30,8 @@ pub fn load_at_boot() -> Vec<String> {
         .collect()
 }
 
-/// Loads a module by its file; or by its name, after what it depends on.
+/// Loads a module by its file; or by its name, after what it depends on. One
+/// that the kernel has built in is there already, without the parameters.
 pub fn load(request: &Load) -> Result<(), Failure> {
     if request.module.contains('/') {
         return insert(Path::new(&request.module), &request.params);
@@ -40,6 +41,10 @@ pub fn load(request: &Load) -> Result<(), Failure> {
     let index = fs::read_to_string(&path)
         .map_err(|error| Failure::io(format_args!("read {}", path.display()), error))?;
     let Some((file, needs)) = look_up(&index, &request.module) else {
+        let builtin = fs::read_to_string(root.join("modules.builtin")).unwrap_or_default();
+        if is_listed(&builtin, &request.module) {
+            return Ok(());
+        }
         return Err(Failure::new(format!(
             "{} lists no module {}",
             path.display(),
@@ -65,16 +70,26 @@ fn insert(file: &Path, params: &str) -> Result<(), Failure> {
 /// Finds a module in the text of modules.dep: its file, and the files of what
 /// it needs, those first that need nothing else.
 fn look_up(index: &str, name: &str) -> Option<(PathBuf, Vec<PathBuf>)> {
-    let wanted = name.replace('-', "_");
     index.lines().find_map(|line| {
         let (file, needs) = line.split_once(':')?;
-        let stem = Path::new(file).file_name()?.to_str()?.split('.').next()?;
-        if stem.replace('-', "_") != wanted {
+        if !is_of(file, name) {
             return None;
         }
         let needs = needs.split_whitespace().rev().map(PathBuf::from).collect();
         Some((PathBuf::from(file), needs))
     })
+}
+
+/// Whether modules.builtin lists a module: one path a line.
+fn is_listed(builtin: &str, name: &str) -> bool {
+    builtin.lines().any(|file| is_of(file, name))
+}
+
+/// Whether a module's file is of that name, in either spelling.
+fn is_of(file: &str, name: &str) -> bool {
+    let file = Path::new(file).file_name().and_then(|file| file.to_str());
+    let stem = file.and_then(|file| file.split('.').next());
+    stem.is_some_and(|stem| stem.replace('-', "_") == name.replace('-', "_"))
 }
 
 /// Removes a module; fails where it is in use.
@@ -131,6 +146,8 @@ mod tests {
         );
         assert!(look_up(index, "videobuf2-common").is_some());
         assert!(look_up(index, "videobuf2").is_none());
+        let builtin = "kernel/drivers/virtio/virtio-pci.ko\n";
+        assert!(is_listed(builtin, "virtio_pci") && !is_listed(builtin, "virtio"));
     }
 
     #[test]

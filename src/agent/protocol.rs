@@ -258,7 +258,8 @@ pub struct Write {
     pub append: bool,
 }
 
-/// Load a kernel module. One that is loaded already is an `EEXIST` error.
+/// Load a kernel module. One that is loaded already is an `EEXIST` error; one
+/// that is named and built in is none.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Load {
     /// Its file; or its name, to be found in modules.dep of the guest, with

@@ -6,7 +6,7 @@ use super::PlanesArg;
 use crate::card::Planes;
 use crate::rig::testbed::TestbedSpec;
 use crate::vm::accelerator::Accelerator;
-use crate::vm::images::Catalog;
+use crate::vm::images::{Catalog, OwnKernel};
 
 /// The guest, its machine, and what the card shows.
 #[derive(Debug, clap::Args)]
@@ -15,6 +15,18 @@ pub struct GuestArgs {
     /// Guest to boot; `pinhole guest list` shows them
     #[arg(long, value_name = "ID")]
     kernel: Option<String>,
+
+    /// Kernel of your own to boot in place of that guest's, whose user land it
+    /// gets. If it cannot be tested because it is no kernel, does not boot, or
+    /// takes no driver, the exit code is 125, as git bisect run wants it
+    #[arg(long, value_name = "PATH", requires = "modules")]
+    bzimage: Option<PathBuf>,
+
+    /// Where that kernel's modules are and the driver is built for it: the tree
+    /// in which `make bzImage modules` was run, or lib/modules/RELEASE with its
+    /// link `build`
+    #[arg(long, value_name = "DIR", requires = "bzimage")]
+    modules: Option<PathBuf>,
 
     /// QEMU to use, in place of the system's own or one made of packages
     #[arg(long, value_name = "PATH")]
@@ -67,10 +79,22 @@ impl GuestArgs {
         self.planes.map(Planes::from)
     }
 
+    /// The kernel of the user's own, if there is one.
+    fn own_kernel(&self) -> Option<OwnKernel> {
+        let (bzimage, modules) = self.bzimage.as_ref().zip(self.modules.as_ref())?;
+        Some(OwnKernel::new(bzimage.clone(), modules.clone()))
+    }
+
+    /// Whether the kernel is the user's own.
+    pub fn has_own_kernel(&self) -> bool {
+        self.bzimage.is_some()
+    }
+
     /// The testbed that these ask for.
     pub fn testbed(&self) -> TestbedSpec {
         TestbedSpec {
             kernel: self.kernel.clone(),
+            own_kernel: self.own_kernel(),
             qemu: self.qemu.clone(),
             accelerator: self.accel.0,
             ram_mib: Some(self.ram),
@@ -85,9 +109,10 @@ impl GuestArgs {
 
 impl GuestArgs {
     /// The testbeds that these ask for: one, or with `--kernel all` one for
-    /// every guest of the catalogue.
+    /// every guest of the catalogue. The user land of one's own kernel is one
+    /// guest's, and none is named so.
     pub fn testbeds(&self, catalog: &Catalog) -> Vec<TestbedSpec> {
-        if self.kernel.as_deref() != Some("all") {
+        if self.kernel.as_deref() != Some("all") || self.has_own_kernel() {
             return vec![self.testbed()];
         }
         let guests = catalog.recipes().map(|recipe| TestbedSpec {

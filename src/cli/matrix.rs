@@ -16,7 +16,8 @@ use crate::vm::progress::Progress;
 /// Boots a guest, captures a frame into every kind of memory that a process
 /// can have while things happen to it, and has independent oracles judge each.
 /// Exits with 0 when every cell came to what was expected of it, 1 when there
-/// are findings or an oracle missed a mutant, 2 when it could not run.
+/// are findings or an oracle missed a mutant, 2 when it could not run, 125 when
+/// a kernel of your own could not be tested, or none of the cells on it.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Print all cells, and run none
@@ -141,6 +142,11 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
     } else {
         println!("{}", report::table(&outcomes));
         println!("\n{}", page(&args.out));
+    }
+    let untested = outcomes.iter().all(|one| one.totals().is_untested());
+    if args.guest.has_own_kernel() && untested {
+        eprintln!("pinhole: none of the cells is possible on this kernel");
+        return Ok(super::UNTESTABLE);
     }
     let totals = outcomes.iter().map(KernelOutcome::totals);
     let wrong: usize = totals.map(|one| one.findings + one.missed).sum();

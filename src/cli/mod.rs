@@ -2,7 +2,7 @@
 //!
 //! Every subcommand has an `Args` and a `run` that returns the exit code or an
 //! error; an error is printed as one sentence, and the code is then
-//! [`CANNOT_RUN`].
+//! [`CANNOT_RUN`], or [`UNTESTABLE`] where the user's own kernel is to blame.
 
 mod activation;
 pub mod capture;
@@ -29,12 +29,17 @@ use clap::{Parser, Subcommand};
 pub use guest_args::GuestArgs;
 use planes::PlanesArg;
 
+use crate::rig::testbed::Untestable;
+
 /// Exit code: everything was done, and verified where that was asked for.
 pub const SUCCESS: u8 = 0;
 /// Exit code: it ran, and what it verified is wrong.
 pub const FAILED: u8 = 1;
 /// Exit code: it could not run; the message says what to do.
 pub const CANNOT_RUN: u8 = 2;
+/// Exit code: a kernel of the user's own (`--bzimage`) did not come so far that
+/// anything could be verified. git-bisect(1) skips such a revision.
+pub const UNTESTABLE: u8 = 125;
 
 /// A virtual capture card that proves, byte by byte, how Linux hands user
 /// memory to hardware.
@@ -95,7 +100,7 @@ pub fn main() -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             eprintln!("pinhole: {}", sentence(&error));
-            ExitCode::from(CANNOT_RUN)
+            ExitCode::from(code(&error))
         }
     }
 }
@@ -108,6 +113,14 @@ fn arguments(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
         args.insert(1, "device".into());
     }
     args
+}
+
+/// The exit code that tells of an error.
+fn code(error: &anyhow::Error) -> u8 {
+    match error.chain().any(|cause| cause.is::<Untestable>()) {
+        true => UNTESTABLE,
+        false => CANNOT_RUN,
+    }
 }
 
 /// An error and what caused it, as one sentence. A cause that the error above
@@ -128,7 +141,12 @@ fn sentence(error: &anyhow::Error) -> String {
 mod tests {
     use anyhow::Context as _;
 
-    use super::{Cli, arguments, sentence};
+    use super::{CANNOT_RUN, Cli, UNTESTABLE, arguments, code, sentence};
+    use crate::rig::matrix::run::MatrixError;
+    use crate::rig::testbed::TestbedError;
+    use crate::vm::channel::AgentError;
+    use crate::vm::images::OwnKernel;
+    use crate::vm::provision::Error;
 
     #[test]
     fn the_command_line_is_well_formed() {
@@ -144,6 +162,23 @@ mod tests {
         );
         assert_eq!(args(&["pinhole", "--help"]), ["pinhole", "--help"]);
         assert!(args(&[]).is_empty());
+    }
+
+    #[test]
+    fn only_an_own_kernel_is_untestable() {
+        let own = OwnKernel::new("bzImage".into(), "linux".into());
+        let code_of = |error: TestbedError, own| {
+            let error = anyhow::Error::new(MatrixError::from(error.of(own)));
+            (code(&error), sentence(&error))
+        };
+        let dead = || TestbedError::Load(AgentError::Closed);
+        let (code, said) = code_of(dead(), Some(&own));
+        assert_eq!(code, UNTESTABLE);
+        assert_eq!(said, format!("bzImage cannot be tested: {}", dead()));
+        assert_eq!(code_of(dead(), None), (CANNOT_RUN, dead().to_string()));
+        for hosts in [TestbedError::NoCard, Error::NoCache.into()] {
+            assert_eq!(code_of(hosts, Some(&own)).0, CANNOT_RUN);
+        }
     }
 
     #[test]

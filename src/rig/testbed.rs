@@ -18,7 +18,7 @@ use crate::vm::accelerator::Accelerator;
 use crate::vm::channel::AgentError;
 use crate::vm::command_line::{Disk, Hardware, VhostUser};
 use crate::vm::images::clients::Clients;
-use crate::vm::images::{self, Catalog, Guest};
+use crate::vm::images::{self, Catalog, Guest, OwnKernel};
 use crate::vm::interrupt;
 use crate::vm::machine::{BOOT_LIMIT, Machine, MachineError, Off, Spec, private_dir};
 use crate::vm::overlay::Overlay;
@@ -72,6 +72,8 @@ pub struct TestbedSpec {
     pub card: CardProcess,
     /// The guest by its name in the catalogue; the catalogue's default if none.
     pub kernel: Option<String>,
+    /// A kernel of the user's own, in place of that guest's.
+    pub own_kernel: Option<OwnKernel>,
     /// A QEMU to use in place of one that is found.
     pub qemu: Option<PathBuf>,
     /// The accelerator; the best there is if none.
@@ -171,9 +173,57 @@ pub enum TestbedError {
         /// The last lines of the kernel log.
         log: String,
     },
+    /// The guest has a video device before the driver is there.
+    #[error(
+        "the kernel has \"{name}\" in the card's place, /dev/video0: build it without, or as a \
+         module"
+    )]
+    Occupied {
+        /// What the device calls itself.
+        name: String,
+    },
+    /// With the user's own kernel there is no testbed.
+    #[error("{0}")]
+    Untestable(#[from] Untestable),
     /// SIGINT or SIGTERM came.
     #[error("interrupted")]
     Interrupted,
+}
+
+/// A kernel of the user's own does not come so far that anything can be told of
+/// it: it is no kernel, the driver cannot be built for it, it does not boot, or
+/// the driver does not load.
+#[derive(Debug, thiserror::Error)]
+#[error("{} cannot be tested: {source}", kernel.display())]
+pub struct Untestable {
+    /// The kernel.
+    pub kernel: PathBuf,
+    /// Why not.
+    source: Box<TestbedError>,
+}
+
+impl TestbedError {
+    /// The same, for what the user's own kernel is to blame for.
+    pub(crate) fn of(self, own: Option<&OwnKernel>) -> Self {
+        let kernels = match &self {
+            Self::Provision(error) => !error.is_the_systems(),
+            Self::Machine(error) => matches!(
+                error,
+                MachineError::Ended { .. }
+                    | MachineError::TimedOut { .. }
+                    | MachineError::Agent { .. }
+            ),
+            Self::Load(_) | Self::NoDevice { .. } | Self::Occupied { .. } => true,
+            _ => false,
+        };
+        match own {
+            Some(own) if kernels => Self::Untestable(Untestable {
+                kernel: own.path().to_owned(),
+                source: Box::new(self),
+            }),
+            _ => self,
+        }
+    }
 }
 
 /// A running guest with the card in it and the driver loaded. Dropped, both are
@@ -231,11 +281,20 @@ impl Testbed {
         let id = spec.kernel.as_deref().unwrap_or(catalog.default_id());
         let recipe = catalog.get(id)?;
         let qemu = qemu::ensure(spec.qemu.as_deref(), progress)?;
-        let guest = images::ensure_guest(&recipe, progress)?;
-        let driver = match spec.mutants {
-            true => images::ensure_mutants(&guest, progress)?,
-            false => images::ensure_driver(&guest, progress)?,
+        let own = spec.own_kernel.as_ref();
+        let guest = match own {
+            None => images::ensure_guest(&recipe, progress)?,
+            Some(own) => {
+                let tree = images::ensure_user_land(&recipe, progress)?;
+                let guest = own.guest(&recipe, &tree, progress);
+                guest.map_err(|error| TestbedError::from(error).of(Some(own)))?
+            }
         };
+        let driver = match spec.mutants {
+            true => images::ensure_mutants(&guest, progress),
+            false => images::ensure_driver(&guest, progress),
+        };
+        let driver = driver.map_err(|error| TestbedError::from(error).of(own))?;
         let clients = match spec.clients {
             true => Some(images::clients::ensure(progress)?),
             false => None,
@@ -279,7 +338,7 @@ impl Testbed {
             boot_limit: BOOT_LIMIT,
         });
         let mut testbed = Self {
-            machine: machine.map_err(interrupted)?,
+            machine: machine.map_err(|error| interrupted(error).of(own))?,
             card,
             guest,
             qemu,
@@ -289,7 +348,7 @@ impl Testbed {
             _dir: dir,
         };
         step.update("loading the driver");
-        testbed.load_driver()?;
+        testbed.load_driver().map_err(|error| error.of(own))?;
         if clients.is_some() {
             step.update("mounting the clients");
             clients::mount(testbed.machine.agent())?;
@@ -331,6 +390,14 @@ impl Testbed {
             MEDIA_ID => String::new(),
             id => format!("standin_id={id}"),
         };
+        let device = Read {
+            path: DEVICE.to_owned(),
+            limit: 256,
+        };
+        if let Ok(name) = self.machine.agent().call(device.clone(), GUEST_LIMIT) {
+            let name = name.text.trim().to_owned();
+            return Err(TestbedError::Occupied { name });
+        }
         let module = DRIVER.to_owned();
         let load = Load { module, params };
         let loaded = self.machine.agent().call(load, GUEST_LIMIT);
@@ -341,8 +408,6 @@ impl Testbed {
                 (None, error) => TestbedError::Load(error),
             });
         }
-        let path = DEVICE.to_owned();
-        let device = Read { path, limit: 256 };
         match self.machine.agent().call(device, GUEST_LIMIT) {
             Ok(_) => Ok(()),
             Err(AgentError::Interrupted) => Err(TestbedError::Interrupted),

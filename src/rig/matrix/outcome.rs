@@ -88,7 +88,8 @@ impl MutantOutcome {
 /// The matrix of one kernel.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct KernelOutcome {
-    /// The guest's name in the catalogue.
+    /// The guest's name in the catalogue, or `bzimage` if its kernel is the
+    /// user's own.
     pub kernel: String,
     /// Its kernel's release.
     pub release: String,
@@ -114,6 +115,13 @@ pub struct Totals {
     pub impossible: usize,
     /// Mutants that no oracle saw.
     pub missed: usize,
+}
+
+impl Totals {
+    /// Whether nothing was judged.
+    pub fn is_untested(&self) -> bool {
+        self.expected == 0 && self.findings == 0
+    }
 }
 
 impl KernelOutcome {

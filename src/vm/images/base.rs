@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::catalog::Recipe;
 use super::initramfs::{Archive, pad};
-use super::modules::{Modules, modules_dep};
+use super::modules::{Module, Modules, modules_dep};
 use crate::vm::progress::Step;
 use crate::vm::provision::bootstrap::Version;
 use crate::vm::provision::tree::Tree;
@@ -69,13 +69,17 @@ pub fn build(recipe: &Recipe, tree: &Tree, dir: &Path, step: &Step) -> Result<()
 
     let mut archive = Archive::new();
     step.update("tools");
-    add_skeleton(&mut archive);
-    add_busybox(&mut archive, tree)?;
-    for program in &recipe.initramfs.programs {
-        add_program(&mut archive, tree, program)?;
-    }
+    add_user_land(&mut archive, tree, recipe)?;
     step.update("modules");
-    let boot_modules = add_modules(&mut archive, tree, recipe, &release)?;
+    let modules = Modules::open(&tree.resolve(&format!("/lib/modules/{release}"))?)?;
+    let wanted = &recipe.initramfs;
+    let names = [wanted.boot_modules.as_slice(), &wanted.modules].concat();
+    let selection = Selection {
+        all: modules.load_order(&names)?,
+        boot: modules.load_order(&wanted.boot_modules)?,
+        builtin: modules.builtin().to_owned(),
+    };
+    let boot_modules = add_modules(&mut archive, &release, &selection);
     step.update("compressing");
     write_initramfs(&dir.join(INITRAMFS), archive)?;
 
@@ -167,43 +171,48 @@ fn add_program(archive: &mut Archive, tree: &Tree, program: &str) -> Result<()> 
     Ok(())
 }
 
+/// All of a guest that is not its kernel's.
+pub fn add_user_land(archive: &mut Archive, tree: &Tree, recipe: &Recipe) -> Result<()> {
+    add_skeleton(archive);
+    add_busybox(archive, tree)?;
+    for program in &recipe.initramfs.programs {
+        add_program(archive, tree, program)?;
+    }
+    Ok(())
+}
+
+/// Which modules of a kernel go into an initramfs.
+pub struct Selection {
+    /// Those that are there, each after what it needs.
+    pub all: Vec<Module>,
+    /// Those of them that are loaded at boot, in this order.
+    pub boot: Vec<Module>,
+    /// The text of modules.builtin.
+    pub builtin: String,
+}
+
 /// The modules, what modprobe needs to find them, and the list of those to load
 /// at boot, which is returned too.
-fn add_modules(
-    archive: &mut Archive,
-    tree: &Tree,
-    recipe: &Recipe,
-    release: &str,
-) -> Result<Vec<String>> {
+pub fn add_modules(archive: &mut Archive, release: &str, selection: &Selection) -> Vec<String> {
     let dir = format!("/lib/modules/{release}");
     let target = format!("/usr{dir}");
-    let modules = Modules::open(&tree.resolve(&dir)?)?;
-    let wanted = &recipe.initramfs;
-    let names = [wanted.boot_modules.as_slice(), &wanted.modules].concat();
-    let all = modules.load_order(&names)?;
-    for module in &all {
-        archive.add_file(
-            &format!("{target}/{}", module.path),
-            0o644,
-            &module.contents,
-        );
+    for module in &selection.all {
+        let path = format!("{target}/{}", module.path);
+        archive.add_file(&path, 0o644, &module.contents);
     }
-    archive.add_file(
-        &format!("{target}/modules.dep"),
-        0o644,
-        modules_dep(&all).as_bytes(),
-    );
-    let builtin = tree.read(&format!("{dir}/modules.builtin"))?;
-    archive.add_file(&format!("{target}/modules.builtin"), 0o644, &builtin);
-
-    let boot: Vec<_> = modules
-        .load_order(&wanted.boot_modules)?
-        .into_iter()
+    for (name, text) in [
+        ("modules.dep", modules_dep(&selection.all)),
+        ("modules.builtin", selection.builtin.clone()),
+    ] {
+        archive.add_file(&format!("{target}/{name}"), 0o644, text.as_bytes());
+    }
+    let boot = selection.boot.iter();
+    let boot: Vec<_> = boot
         .map(|module| format!("{dir}/{}", module.path))
         .collect();
     let lines: String = boot.iter().map(|path| format!("{path}\n")).collect();
     archive.add_file("/etc/pinhole/modules", 0o644, lines.as_bytes());
-    Ok(boot)
+    boot
 }
 
 /// Compresses an archive so that the kernel finds another one after it.

@@ -1,17 +1,19 @@
 //! Building kernel modules, the guest driver first of all, inside a guest's
-//! tree.
+//! tree, or on this system for a kernel that was built here.
 //!
-//! The compiler, the kernel's headers and its build programs are the tree's
-//! own. The build is entered with chroot(8) in a mount namespace of its own, as
+//! In a guest's tree the compiler, the kernel's headers and its build programs
+//! are the tree's own. The build is entered with chroot(8) in a mount namespace of its own, as
 //! root or in a user namespace, so that its mounts are gone when it is, however
 //! it ends; in the tree it writes nothing.
 
+use std::ffi::OsString;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use xxhash_rust::xxh3::Xxh3;
 
+use super::own::is_clangs;
 use crate::vm::progress::Step;
 use crate::vm::provision::cache::Workspace;
 use crate::vm::provision::tree::Tree;
@@ -57,6 +59,9 @@ pub const PROBE: Module = Module {
     variables: &[],
 };
 
+/// Where the sources are in a workspace.
+const SOURCES: &str = "build";
+
 /// Where the sources are mounted in the tree for the build.
 const MOUNT: &str = "/build";
 
@@ -96,19 +101,7 @@ pub fn build(
         let dir = tree.root().join(dir.trim_start_matches('/'));
         fs::create_dir_all(&dir).context("create", &dir)?;
     }
-    let build = workspace.dir.join("build");
-    let folder = build.join(module.folder);
-    fs::create_dir_all(&folder).context("create", &folder)?;
-    for (name, contents) in module.sources {
-        let path = build.join(name);
-        fs::write(&path, contents).context("write", &path)?;
-    }
-
-    let inside = match module.folder {
-        "" => MOUNT.to_owned(),
-        folder => format!("{MOUNT}/{folder}"),
-    };
-
+    let sources = lay_out(module, workspace)?;
     let mut command = Command::new("unshare");
     command
         .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
@@ -127,24 +120,104 @@ pub fn build(
             "--",
         ])
         .args(["sh", "-ec", ENTER, "sh"])
-        .args([tree.root(), &build, Path::new(MOUNT)])
+        .args([tree.root(), &sources, Path::new(MOUNT)])
         .args(["make", "-j2", "-C"])
         .arg(format!("/lib/modules/{release}/build"))
-        .arg(format!("M={inside}"))
+        .arg(target(module, Path::new(MOUNT)))
         .args(module.variables)
         .arg("modules");
+    make(command, module, release, workspace, step)
+}
+
+/// As [`build`], by this system's own make and compiler against the tree `dir`
+/// in which the kernel was built, or which has its headers.
+pub fn build_here(
+    module: &Module,
+    dir: &Path,
+    release: &str,
+    workspace: &Workspace<'_>,
+    step: &Step,
+) -> Result<()> {
+    // The compilers' environment (PATH, LLVM) is the user's, as it was when the
+    // kernel was built.
+    let clang = is_clangs(dir);
+    let compiler = match clang {
+        true => "clang",
+        false => "gcc",
+    };
+    for tool in ["make", compiler] {
+        if !is_installed(tool) {
+            return Err(Error::MissingTool {
+                tool,
+                package: tool,
+            });
+        }
+    }
+    let sources = lay_out(module, workspace)?;
+    let mut command = Command::new("make");
+    command
+        .env("LC_ALL", "C")
+        .args(["-j2", "-C"])
+        .arg(dir)
+        .arg(target(module, &sources))
+        .args(module.variables)
+        .arg("modules");
+    if clang && std::env::var_os("LLVM").is_none() {
+        command.arg("LLVM=1");
+    }
+    make(command, module, release, workspace, step)
+}
+
+/// Writes the sources of a module; gives the folder that they are in.
+fn lay_out(module: &Module, workspace: &Workspace<'_>) -> Result<PathBuf> {
+    let build = workspace.dir.join(SOURCES);
+    let folder = build.join(module.folder);
+    fs::create_dir_all(&folder).context("create", &folder)?;
+    for (name, contents) in module.sources {
+        let path = build.join(name);
+        fs::write(&path, contents).context("write", &path)?;
+    }
+    Ok(build)
+}
+
+/// What tells kbuild which folder to build, of sources that it sees at `root`.
+fn target(module: &Module, root: &Path) -> OsString {
+    let mut argument = OsString::from("M=");
+    argument.push(match module.folder {
+        "" => root.to_owned(),
+        folder => root.join(folder),
+    });
+    argument
+}
+
+/// Runs make, and takes what comes out from between the sources, which it
+/// removes.
+fn make(
+    command: Command,
+    module: &Module,
+    release: &str,
+    workspace: &Workspace<'_>,
+    step: &Step,
+) -> Result<()> {
     let mut complaint = Complaint::default();
     let status = process::run(command, workspace, |line| {
         step.update(line.trim());
         complaint.read(line);
     })?;
-    let built = folder.join(module.file);
+    let sources = workspace.dir.join(SOURCES);
+    let built = sources.join(module.folder).join(module.file);
     if !status.success() || !built.is_file() {
         return Err(complaint.into_error(module.what, release, workspace));
     }
     let target = workspace.dir.join(module.file);
     fs::rename(&built, &target).context("move", &built)?;
-    fs::remove_dir_all(&build).context("remove", &build)
+    fs::remove_dir_all(&sources).context("remove", &sources)
+}
+
+/// Whether a program is where this system looks for programs.
+fn is_installed(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
 }
 
 /// The line that tells most about a failed build: the refusal of unshare(1) or mount(8),

@@ -13,6 +13,9 @@
 //!    tests of the frame vectors a *probe*, likewise, and a driver with
 //!    *mutants*, deliberate bugs that the matrix must find.
 //!
+//! The kernel may also be the user's own ([`own`]), which the cache keeps
+//! nothing of but the tree of its user land.
+//!
 //! Beside them is one image for all guests, a disk with programs too large for
 //! an initramfs ([`clients`]).
 
@@ -22,11 +25,14 @@ pub mod clients;
 pub mod driver;
 pub mod initramfs;
 pub mod modules;
+pub mod own;
 mod state;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 pub use catalog::{Catalog, Recipe};
+pub use own::OwnKernel;
 pub use state::{State, remove, state};
 
 use super::progress::Progress;
@@ -74,7 +80,7 @@ const UNUSED_MODULES: [&str; 7] = [
 /// A guest that is ready to boot.
 #[derive(Debug, Clone)]
 pub struct Guest {
-    /// Its name in the catalogue.
+    /// Its name in the catalogue; [`own::ID`] if its kernel is the user's own.
     pub id: String,
     /// What `uname -r` says in it.
     pub release: String,
@@ -86,12 +92,16 @@ pub struct Guest {
     /// Paths in the guest of the modules to load at boot, in order; the same
     /// list is in the initramfs as /etc/pinhole/modules.
     pub boot_modules: Vec<String>,
-    /// The packages that it was made of, and their versions.
+    /// The packages that it was made of, and their versions; none if its kernel
+    /// is the user's own.
     pub packages: Vec<bootstrap::Version>,
-    /// The tree that it was made from, in which to build modules for it.
+    /// The tree that it was made from, in which modules are built for it if
+    /// its kernel is not the user's own.
     pub tree: PathBuf,
     /// What it was made by.
     recipe: Recipe,
+    /// Where modules are built for it, if its kernel is not of the tree.
+    workshop: Option<Arc<own::Workshop>>,
 }
 
 /// The guest of a recipe; built where the cache does not have it.
@@ -122,7 +132,14 @@ pub fn ensure_guest_in(cache: &Cache, recipe: &Recipe, progress: &Progress) -> R
         packages: manifest.packages,
         tree: tree.root().to_owned(),
         recipe: recipe.clone(),
+        workshop: None,
     })
+}
+
+/// What a guest's user land is taken from; unpacked where the cache does not
+/// have it.
+pub fn ensure_user_land(recipe: &Recipe, progress: &Progress) -> Result<Tree> {
+    ensure_tree(&Cache::open()?, recipe, progress)
 }
 
 /// pinhole.ko for a guest; built where the cache does not have it.
@@ -170,6 +187,9 @@ fn ensure_module(
     guest: &Guest,
     progress: &Progress,
 ) -> Result<PathBuf> {
+    if let Some(workshop) = &guest.workshop {
+        return workshop.module(entry.kind, module, &guest.release, progress);
+    }
     let dir = cache.ensure(entry, progress, |workspace| {
         let step = progress.step(format!("building {} for {}", module.what, guest.id));
         let tree = Tree::new(guest.tree.clone());

@@ -32,14 +32,47 @@ pub struct Modules {
     dir: PathBuf,
     files: BTreeMap<String, PathBuf>,
     builtin: BTreeSet<String>,
+    builtin_text: String,
 }
+
+/// Where modules lie in a directory like /lib/modules/RELEASE. Of two of the
+/// same name the later counts, as with depmod(8).
+const FOLDERS: [&str; 3] = ["kernel", "extra", "updates"];
+
+/// The list of what a kernel has built in.
+const BUILTIN: &str = "modules.builtin";
+
+/// The list of modules that a build made.
+const ORDER: &str = "modules.order";
 
 impl Modules {
     /// The modules in a directory like /lib/modules/RELEASE.
     pub fn open(dir: &Path) -> Result<Self> {
         let mut files = BTreeMap::new();
-        collect(&dir.join("kernel"), &mut files)?;
-        let builtin = dir.join("modules.builtin");
+        for folder in FOLDERS {
+            collect(&dir.join(folder), &mut files)?;
+        }
+        Self::with(dir, files)
+    }
+
+    /// The modules of a tree in which a kernel was built, where the build left
+    /// them. A file that another build left there is none.
+    pub fn built(dir: &Path) -> Result<Self> {
+        let order = dir.join(ORDER);
+        let text = fs::read_to_string(&order).context("read", &order)?;
+        let files = text.lines().filter_map(|line| {
+            // Before Linux 5.3 with "kernel/" in front, since 6.3 the object's
+            // name in place of the module's.
+            let line = line.strip_prefix("kernel/").unwrap_or(line);
+            let path = dir.join(line).with_extension("ko");
+            Some((name(&path)?, path)).filter(|(_, path)| path.is_file())
+        });
+        let files = files.collect();
+        Self::with(dir, files)
+    }
+
+    fn with(dir: &Path, files: BTreeMap<String, PathBuf>) -> Result<Self> {
+        let builtin = dir.join(BUILTIN);
         let text = fs::read_to_string(&builtin).context("read", &builtin)?;
         Ok(Self {
             dir: dir.to_owned(),
@@ -48,7 +81,30 @@ impl Modules {
                 .lines()
                 .filter_map(|line| name(Path::new(line)))
                 .collect(),
+            builtin_text: text,
         })
+    }
+
+    /// The text of modules.builtin: of each module that the kernel has built in
+    /// the path that it would have.
+    pub fn builtin(&self) -> &str {
+        &self.builtin_text
+    }
+
+    /// Those of the named modules that there are, and the names of the others:
+    /// what the kernel has neither built in nor as a module that has all it
+    /// needs.
+    pub fn present(&self, names: &[String]) -> Result<(Vec<String>, Vec<String>)> {
+        let mut present = Vec::new();
+        let mut absent = Vec::new();
+        for name in names {
+            match self.load_order(std::slice::from_ref(name)) {
+                Ok(_) => present.push(name.clone()),
+                Err(Error::Contents { .. }) => absent.push(name.clone()),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok((present, absent))
     }
 
     /// The named modules and all they need, each after what it needs. What the
@@ -167,17 +223,19 @@ fn read(path: &Path) -> Result<Vec<u8>> {
     }
 }
 
-/// The names after `depends=` in a module. Strings of .modinfo are terminated
-/// by zero bytes; one that begins so is not found elsewhere in a module.
+/// The names after `depends=` in a module.
 fn depends(module: &[u8]) -> impl Iterator<Item = &str> {
-    const TAG: &[u8] = b"\0depends=";
-    let at = module.windows(TAG.len()).position(|window| window == TAG);
-    let rest = at.map_or(&[][..], |at| &module[at + TAG.len()..]);
-    let value = rest.split(|&byte| byte == 0).next().unwrap_or_default();
-    std::str::from_utf8(value)
-        .unwrap_or_default()
-        .split(',')
-        .filter(|name| !name.is_empty())
+    let names = information(module, b"\0depends=").unwrap_or_default();
+    names.split(',').filter(|name| !name.is_empty())
+}
+
+/// What stands in a module's .modinfo after a tag. Its strings are terminated
+/// by zero bytes; one that begins as the tag is not found elsewhere in a module.
+fn information<'a>(module: &'a [u8], tag: &[u8]) -> Option<&'a str> {
+    let at = module.windows(tag.len()).position(|window| window == tag)?;
+    let rest = &module[at + tag.len()..];
+    let value = rest.split(|&byte| byte == 0).next()?;
+    std::str::from_utf8(value).ok()
 }
 
 #[cfg(test)]
@@ -244,6 +302,39 @@ mod tests {
             ),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_build_tree_has_what_its_last_build_made() {
+        let dir = tree(
+            &[
+                ("drivers/media/vb2-v4l2.ko", "mc"),
+                ("drivers/media/mc.ko", ""),
+                ("drivers/media/stale.ko", ""),
+            ],
+            "kernel/drivers/virtio/virtio_pci.ko\n",
+        );
+        for order in [
+            "kernel/drivers/media/mc.ko\nkernel/drivers/media/vb2-v4l2.ko\n",
+            "drivers/media/mc.o\ndrivers/media/vb2-v4l2.o\ndrivers/media/gone.o\n",
+        ] {
+            fs::write(dir.path().join("modules.order"), order).unwrap();
+            let modules = Modules::built(dir.path()).unwrap();
+            let names = ["vb2_v4l2", "stale", "gone", "virtio_pci"].map(str::to_owned);
+            let (present, absent) = modules.present(&names).unwrap();
+            assert_eq!(present, ["vb2_v4l2", "virtio_pci"], "{order}");
+            assert_eq!(absent, ["stale", "gone"], "{order}");
+            let order = modules.load_order(&present).unwrap();
+            assert_eq!(order[1].path, "drivers/media/vb2-v4l2.ko");
+        }
+    }
+
+    #[test]
+    fn a_module_without_what_it_needs_is_absent() {
+        let dir = tree(&[("kernel/a.ko", "gone"), ("updates/b.ko", "")], "");
+        let modules = Modules::open(dir.path()).unwrap();
+        let (present, absent) = modules.present(&["a", "b"].map(str::to_owned)).unwrap();
+        assert_eq!((present, absent), (vec!["b".into()], vec!["a".into()]));
     }
 
     #[test]

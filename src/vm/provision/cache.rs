@@ -112,16 +112,7 @@ impl Cache {
         let partial = Partial(path.with_extension("partial"));
         partial.clear()?;
         fs::create_dir(&partial.0).context("create", &partial.0)?;
-        let logs = self.root.join("log");
-        fs::create_dir_all(&logs).context("create", &logs)?;
-        let log = logs.join(format!("{}-{}.log", entry.kind, entry.name));
-        // What is there is of an earlier build.
-        match fs::remove_file(&log) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                return Err(error).context("remove", &log);
-            }
-            _ => {}
-        }
+        let log = self.fresh_log(&format!("{}-{}", entry.kind, entry.name))?;
         build(&Workspace {
             dir: &partial.0,
             log: &log,
@@ -132,6 +123,18 @@ impl Cache {
         }
         self.publish(&partial.0, &path)?;
         Ok(path)
+    }
+
+    /// Where to log what is built under a name; nothing is there yet.
+    pub fn fresh_log(&self, name: &str) -> Result<PathBuf> {
+        let logs = self.root.join("log");
+        fs::create_dir_all(&logs).context("create", &logs)?;
+        let log = logs.join(format!("{name}.log"));
+        // What is there is of an earlier build.
+        match fs::remove_file(&log) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error).context("remove", &log),
+            _ => Ok(log),
+        }
     }
 
     /// Removes everything of a kind under a name, but for the key `keep`;

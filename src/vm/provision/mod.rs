@@ -106,6 +106,25 @@ pub enum Error {
         /// Why.
         why: String,
     },
+    /// A file of the user's own kernel will not do.
+    #[error("{} cannot be used: {why}", path.display())]
+    Own {
+        /// Which, or which folder.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
+}
+
+impl Error {
+    /// Whether it is this system that lacks something, whatever was to be
+    /// provided.
+    pub fn is_the_systems(&self) -> bool {
+        matches!(
+            self,
+            Self::NoCache | Self::MissingTool { .. } | Self::Namespaces { .. } | Self::Interrupted
+        )
+    }
 }
 
 /// What all of this returns.

@@ -1,0 +1,314 @@
+//! A guest with a kernel of the user's own: one that was built from source, by
+//! hand or at a step of a bisection.
+//!
+//! Its user land is that of a guest of the catalogue; its modules are taken,
+//! and the driver is built, from where the kernel was built or installed
+//! ([`source`]). Nothing of it goes into the cache: a bisection changes all of
+//! it in place, headers included, and what is stale there would be judged in
+//! place of what is not. It is made once for each process that asks.
+
+mod bzimage;
+mod source;
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tempfile::TempDir;
+
+use self::source::{Place, Source};
+use super::base::{self, Selection};
+use super::catalog::{InitramfsRecipe, Recipe};
+use super::initramfs::{Archive, pad};
+use super::modules::Modules;
+use super::{Guest, driver};
+use crate::vm::progress::{Progress, Step};
+use crate::vm::provision::cache::{Cache, Workspace};
+use crate::vm::provision::tree::Tree;
+use crate::vm::provision::{Context, Error, Result};
+
+pub use source::is_clangs;
+
+/// What such a guest is called, as those of the catalogue are by their names.
+pub const ID: &str = "bzimage";
+
+/// What no guest can be without, and what of a kernel's configuration brings
+/// it.
+const NEEDED: [(&str, &str); 6] = [
+    ("virtio_pci", "CONFIG_VIRTIO_PCI"),
+    ("virtio_console", "CONFIG_VIRTIO_CONSOLE"),
+    ("videodev", "CONFIG_VIDEO_DEV"),
+    ("videobuf2_v4l2", "CONFIG_VIDEOBUF2_V4L2"),
+    ("videobuf2_memops", "CONFIG_VIDEOBUF2_MEMOPS"),
+    ("videobuf2_dma_sg", "CONFIG_VIDEOBUF2_DMA_SG"),
+];
+
+/// A kernel that is not of the catalogue. What was made of it is shared by all
+/// that are cloned from one another.
+#[derive(Debug, Clone)]
+pub struct OwnKernel {
+    bzimage: PathBuf,
+    modules: PathBuf,
+    guest: Arc<Mutex<Option<Guest>>>,
+}
+
+impl OwnKernel {
+    /// The kernel in the file `bzimage`, whose modules are in `modules`: the
+    /// tree in which both were built, or what installing them left.
+    pub fn new(bzimage: PathBuf, modules: PathBuf) -> Self {
+        Self {
+            bzimage,
+            modules,
+            guest: Arc::default(),
+        }
+    }
+
+    /// The file of the kernel.
+    pub fn path(&self) -> &Path {
+        &self.bzimage
+    }
+
+    /// The guest with this kernel, and the user land of `recipe` out of its
+    /// tree; made at the first call.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Own`] where the kernel or its modules will not do, and others
+    /// where something cannot be read or written.
+    pub fn guest(&self, recipe: &Recipe, tree: &Tree, progress: &Progress) -> Result<Guest> {
+        let mut made = self.guest.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(guest) = made.as_ref().filter(|guest| guest.recipe == *recipe) {
+            return Ok(guest.clone());
+        }
+        let guest = self.make(recipe, tree, progress)?;
+        Ok(made.insert(guest).clone())
+    }
+
+    fn make(&self, recipe: &Recipe, tree: &Tree, progress: &Progress) -> Result<Guest> {
+        let step = progress.step(format!(
+            "making an initramfs for {}",
+            self.bzimage.display()
+        ));
+        let release = bzimage::release(&self.bzimage)?;
+        let source = Source::open(&self.modules, &release)?;
+        step.update("modules");
+        let selection = select(&source.modules, &recipe.initramfs, &self.modules)?;
+
+        let mut archive = Archive::new();
+        step.update("tools");
+        base::add_user_land(&mut archive, tree, recipe)?;
+        let boot_modules = base::add_modules(&mut archive, &release, &selection);
+        let workshop = Workshop::new(source.place)?;
+        // Not compressed: who knows what this kernel can uncompress.
+        let initramfs = workshop.dir.path().join("initramfs");
+        let mut bytes = archive.finish();
+        pad(&mut bytes);
+        fs::write(&initramfs, bytes).context("write", &initramfs)?;
+        step.done();
+        Ok(Guest {
+            id: ID.to_owned(),
+            release,
+            kernel: self.bzimage.clone(),
+            initramfs,
+            boot_modules,
+            packages: Vec::new(),
+            tree: tree.root().to_owned(),
+            recipe: recipe.clone(),
+            workshop: Some(Arc::new(workshop)),
+        })
+    }
+}
+
+/// Which of the modules that a guest is to have this kernel has. What it lacks
+/// makes things impossible there that need it, unless nothing goes without.
+fn select(modules: &Modules, wanted: &InitramfsRecipe, dir: &Path) -> Result<Selection> {
+    let needed = NEEDED.map(|(name, _)| name.to_owned());
+    let (_, absent) = modules.present(&needed)?;
+    if !absent.is_empty() {
+        let options = NEEDED
+            .iter()
+            .filter(|(name, _)| absent.contains(&(*name).to_owned()));
+        let options: Vec<_> = options.map(|(_, option)| *option).collect();
+        return Err(Error::Own {
+            path: dir.to_owned(),
+            why: format!(
+                "the kernel has neither built in nor as modules what every guest needs: {}",
+                options.join(", ")
+            ),
+        });
+    }
+    let names = [wanted.boot_modules.as_slice(), &wanted.modules].concat();
+    let (names, absent) = modules.present(&names)?;
+    if !absent.is_empty() {
+        log::info!("the kernel has no {}", absent.join(", "));
+    }
+    let (boot, _) = modules.present(&wanted.boot_modules)?;
+    let stripped = |names: &[String]| -> Result<Vec<_>> {
+        let mut order = modules.load_order(names)?;
+        for module in &mut order {
+            strip(&mut module.contents)?;
+        }
+        Ok(order)
+    };
+    Ok(Selection {
+        all: stripped(&names)?,
+        boot: modules.load_order(&boot)?,
+        builtin: modules.builtin().to_owned(),
+    })
+}
+
+/// Takes a module's debugging information away, which is ten times the rest,
+/// where it has any and there is a program for it.
+fn strip(module: &mut Vec<u8>) -> Result<()> {
+    const SECTION: &[u8] = b".debug_info\0";
+    if !module
+        .windows(SECTION.len())
+        .any(|window| window == SECTION)
+    {
+        return Ok(());
+    }
+    let file = tempfile::NamedTempFile::new().context("create", "a temporary file".as_ref())?;
+    let path = file.path();
+    fs::write(path, &*module).context("write", path)?;
+    let status = Command::new("strip")
+        .arg("--strip-debug")
+        .arg(path)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    if status.is_ok_and(|status| status.success()) {
+        *module = fs::read(path).context("read", path)?;
+    }
+    Ok(())
+}
+
+/// Where modules are built for such a kernel, and where they are kept.
+#[derive(Debug)]
+pub(super) struct Workshop {
+    place: Place,
+    dir: TempDir,
+    built: Mutex<BTreeMap<&'static str, PathBuf>>,
+}
+
+impl Workshop {
+    fn new(place: Place) -> Result<Self> {
+        Ok(Self {
+            place,
+            dir: tempfile::tempdir().context("create", &std::env::temp_dir())?,
+            built: Mutex::default(),
+        })
+    }
+
+    /// A module for the kernel `release`; built at the first call for its
+    /// `kind`.
+    pub fn module(
+        &self,
+        kind: &'static str,
+        module: &driver::Module,
+        release: &str,
+        progress: &Progress,
+    ) -> Result<PathBuf> {
+        let mut built = self.built.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(path) = built.get(kind) {
+            return Ok(path.clone());
+        }
+        let step = progress.step(format!("building {} for {release}", module.what));
+        let path = self.build(kind, module, release, &step)?;
+        step.done();
+        built.insert(kind, path.clone());
+        Ok(path)
+    }
+
+    fn build(
+        &self,
+        kind: &'static str,
+        module: &driver::Module,
+        release: &str,
+        step: &Step,
+    ) -> Result<PathBuf> {
+        let dir = self.dir.path().join(kind);
+        fs::create_dir(&dir).context("create", &dir)?;
+        // The log outlives this process, for who reads of a failure in it.
+        let log = Cache::open()?.fresh_log(&format!("{kind}-{ID}"))?;
+        let lock = self.dir.path().join("lock");
+        let lock = File::create(&lock).context("create", &lock)?;
+        let workspace = Workspace {
+            dir: &dir,
+            log: &log,
+            lock: &lock,
+        };
+        match &self.place {
+            Place::Here(tree) => driver::build_here(module, tree, release, &workspace, step),
+            Place::Inside(tree) => driver::build(module, tree, release, &workspace, step),
+        }?;
+        Ok(dir.join(module.file))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn modules(names: &[&str], builtin: &str) -> TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("modules.builtin"), builtin).unwrap();
+        fs::create_dir(dir.path().join("kernel")).unwrap();
+        for name in names {
+            let path = dir.path().join(format!("kernel/{name}.ko"));
+            fs::write(path, "\0depends=\0").unwrap();
+        }
+        dir
+    }
+
+    fn recipe() -> InitramfsRecipe {
+        let text = |names: &[&str]| names.iter().map(|&name| name.into()).collect();
+        InitramfsRecipe {
+            programs: Vec::new(),
+            boot_modules: text(&["virtio_pci", "virtio_blk", "videodev"]),
+            modules: text(&["vivid", "zram"]),
+        }
+    }
+
+    const VIDEO: &str = "videodev.ko\nvideobuf2-v4l2.ko\nvideobuf2-memops.ko\n";
+
+    #[test]
+    fn what_is_there_is_taken_and_the_rest_left_out() {
+        let dir = modules(
+            &["virtio_pci", "virtio_console", "videobuf2-dma-sg", "zram"],
+            VIDEO,
+        );
+        let open = Modules::open(dir.path()).unwrap();
+        let selection = select(&open, &recipe(), dir.path()).unwrap();
+        let names = |modules: &[super::super::modules::Module]| -> Vec<_> {
+            modules.iter().map(|module| module.name.clone()).collect()
+        };
+        assert_eq!(names(&selection.boot), ["virtio_pci"]);
+        assert_eq!(names(&selection.all), ["virtio_pci", "zram"]);
+        assert_eq!(selection.builtin, VIDEO);
+    }
+
+    #[test]
+    fn a_kernel_no_guest_can_do_with_is_refused() {
+        let dir = modules(&["virtio_pci"], VIDEO);
+        let open = Modules::open(dir.path()).unwrap();
+        let error = select(&open, &recipe(), dir.path()).err().unwrap();
+        let said = error.to_string();
+        assert!(
+            said.ends_with("every guest needs: CONFIG_VIRTIO_CONSOLE, CONFIG_VIDEOBUF2_DMA_SG"),
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn debugging_information_is_taken_away_where_there_is_any() {
+        let mut plain = b"\x7fELF no sections".to_vec();
+        strip(&mut plain).unwrap();
+        assert_eq!(plain, b"\x7fELF no sections");
+        // What strip(1) does not know stays as it is.
+        let mut odd = b"text\0.debug_info\0".to_vec();
+        strip(&mut odd).unwrap();
+        assert_eq!(odd, b"text\0.debug_info\0");
+    }
+}
