@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::PlanesArg;
 use crate::card::Planes;
+use crate::rig::driver::OtherDriver;
 use crate::rig::testbed::TestbedSpec;
 use crate::vm::accelerator::Accelerator;
 use crate::vm::images::{Catalog, OwnKernel};
@@ -27,6 +28,23 @@ pub struct GuestArgs {
     /// link `build`
     #[arg(long, value_name = "DIR", requires = "bzimage")]
     modules: Option<PathBuf>,
+
+    /// Driver to load in place of Pinhole's own: a module for the kernel that is
+    /// booted. A cell that needs a parameter which it has not is impossible
+    #[arg(long, value_name = "PATH")]
+    driver: Option<PathBuf>,
+
+    /// That driver's parameters. Where QEMU has no media device they must make
+    /// it take the stand-in, virtio id 30, as standin_id does with Pinhole's
+    #[arg(
+        long,
+        value_name = "ARGS",
+        requires = "driver",
+        default_value = "",
+        hide_default_value = true,
+        allow_hyphen_values = true
+    )]
+    driver_args: String,
 
     /// QEMU to use, in place of the system's own or one made of packages
     #[arg(long, value_name = "PATH")]
@@ -95,6 +113,10 @@ impl GuestArgs {
         TestbedSpec {
             kernel: self.kernel.clone(),
             own_kernel: self.own_kernel(),
+            driver: self.driver.as_ref().map(|path| OtherDriver {
+                path: path.clone(),
+                params: self.driver_args.clone(),
+            }),
             qemu: self.qemu.clone(),
             accelerator: self.accel.0,
             ram_mib: Some(self.ram),

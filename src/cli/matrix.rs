@@ -30,11 +30,11 @@ pub struct Args {
 
     /// Run the mutants, too: drivers with one bug each, which the oracles must
     /// see
-    #[arg(long)]
+    #[arg(long, conflicts_with = "driver")]
     mutants: bool,
 
     /// Run this mutant, and no cells but its own; may be given several times
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["cell", "kind", "hazard", "mutants", "shard"])]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["cell", "driver", "kind", "hazard", "mutants", "shard"])]
     mutant: Vec<Mutant>,
 
     /// Run the cells of this kind of memory only; may be given several times
@@ -143,7 +143,7 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
         println!("{}", report::table(&outcomes));
         println!("\n{}", page(&args.out));
     }
-    let untested = outcomes.iter().all(|one| one.totals().is_untested());
+    let untested = outcomes.iter().all(KernelOutcome::is_untested);
     if args.guest.has_own_kernel() && untested {
         eprintln!("pinhole: none of the cells is possible on this kernel");
         return Ok(super::UNTESTABLE);

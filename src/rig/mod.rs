@@ -6,6 +6,8 @@
 //! ([`kernel_log`]), its counters of pinned pages, and a kprobe on the function
 //! under test ([`probe`]). What comes of it is an [`outcome`].
 //!
+//! The guest's [`driver`] is Pinhole's own, or another that is to be judged.
+//!
 //! [`clients`] are applications that others wrote, and [`compliance`] is what
 //! the V4L2 project's own has to say. [`frame_vector`] asks the function under
 //! test itself.
@@ -17,6 +19,7 @@ pub mod clients;
 pub mod compliance;
 pub mod data;
 pub mod disk;
+pub mod driver;
 pub mod folder;
 pub mod frame_vector;
 pub mod kernel_log;

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tempfile::TempDir;
 
 use super::clients::{self, ClientsError};
+use super::driver::{Driver, OtherDriver};
 use crate::agent::protocol::{Load, Log, Read};
 use crate::card::Planes;
 use crate::vm::accelerator::Accelerator;
@@ -25,10 +26,7 @@ use crate::vm::overlay::Overlay;
 use crate::vm::process::{Process, ProcessError, companion};
 use crate::vm::progress::Progress;
 use crate::vm::provision;
-use crate::vm::qemu::{self, MEDIA_ID, Qemu};
-
-/// Where the driver is in the guest.
-const DRIVER: &str = "/usr/lib/modules/pinhole.ko";
+use crate::vm::qemu::{self, Qemu};
 
 /// What shows that the driver has found the card.
 const DEVICE: &str = "/sys/class/video4linux/video0/name";
@@ -74,6 +72,8 @@ pub struct TestbedSpec {
     pub kernel: Option<String>,
     /// A kernel of the user's own, in place of that guest's.
     pub own_kernel: Option<OwnKernel>,
+    /// A driver in place of Pinhole's own.
+    pub driver: Option<OtherDriver>,
     /// A QEMU to use in place of one that is found.
     pub qemu: Option<PathBuf>,
     /// The accelerator; the best there is if none.
@@ -237,6 +237,8 @@ pub struct Testbed {
     pub card: Option<Process>,
     /// The guest.
     pub guest: Guest,
+    /// The driver's name, as in /sys/module.
+    pub driver: String,
     /// The QEMU.
     pub qemu: Qemu,
     /// What runs the guest's instructions.
@@ -290,18 +292,25 @@ impl Testbed {
                 guest.map_err(|error| TestbedError::from(error).of(Some(own)))?
             }
         };
-        let driver = match spec.mutants {
-            true => images::ensure_mutants(&guest, progress),
-            false => images::ensure_driver(&guest, progress),
+        let dir = private_dir()?;
+        let driver = match &spec.driver {
+            Some(other) => Driver::other(other, &guest, dir.path())
+                .map_err(|error| TestbedError::from(error).of(own))?,
+            None => {
+                let module = match spec.mutants {
+                    true => images::ensure_mutants(&guest, progress),
+                    false => images::ensure_driver(&guest, progress),
+                };
+                let module = module.map_err(|error| TestbedError::from(error).of(own))?;
+                Driver::ours(module, &qemu)
+            }
         };
-        let driver = driver.map_err(|error| TestbedError::from(error).of(own))?;
         let clients = match spec.clients {
             true => Some(images::clients::ensure(progress)?),
             false => None,
         };
 
         let step = progress.step(format!("booting {} ({})", guest.id, guest.release));
-        let dir = private_dir()?;
         let card_log = spec.card_log.clone().unwrap_or(dir.path().join("card.log"));
         let (card, socket) = match &spec.card {
             CardProcess::Own => {
@@ -326,7 +335,7 @@ impl Testbed {
             kernel: guest.kernel.clone(),
             initramfs: guest.initramfs.clone(),
             overlay: Overlay {
-                files: vec![(DRIVER.to_owned(), driver)],
+                files: driver.files,
                 ..Overlay::default()
             },
             append: match spec.bounce_buffers {
@@ -341,6 +350,7 @@ impl Testbed {
             machine: machine.map_err(|error| interrupted(error).of(own))?,
             card,
             guest,
+            driver: driver.name,
             qemu,
             accelerator,
             started,
@@ -348,7 +358,7 @@ impl Testbed {
             _dir: dir,
         };
         step.update("loading the driver");
-        testbed.load_driver().map_err(|error| error.of(own))?;
+        testbed.load(driver.loads).map_err(|error| error.of(own))?;
         if clients.is_some() {
             step.update("mounting the clients");
             clients::mount(testbed.machine.agent())?;
@@ -385,11 +395,8 @@ impl Testbed {
         })
     }
 
-    fn load_driver(&mut self) -> Result<(), TestbedError> {
-        let params = match self.qemu.virtio_id {
-            MEDIA_ID => String::new(),
-            id => format!("standin_id={id}"),
-        };
+    /// Loads the driver, and waits until it has found the card.
+    fn load(&mut self, loads: Vec<Load>) -> Result<(), TestbedError> {
         let device = Read {
             path: DEVICE.to_owned(),
             limit: 256,
@@ -398,15 +405,14 @@ impl Testbed {
             let name = name.text.trim().to_owned();
             return Err(TestbedError::Occupied { name });
         }
-        let module = DRIVER.to_owned();
-        let load = Load { module, params };
-        let loaded = self.machine.agent().call(load, GUEST_LIMIT);
-        if let Err(error) = loaded {
-            return Err(match (self.card_status(), error) {
-                (Some(status), _) => self.card_ended(status),
-                (None, AgentError::Interrupted) => TestbedError::Interrupted,
-                (None, error) => TestbedError::Load(error),
-            });
+        for load in loads {
+            if let Err(error) = self.machine.agent().call(load, GUEST_LIMIT) {
+                return Err(match (self.card_status(), error) {
+                    (Some(status), _) => self.card_ended(status),
+                    (None, AgentError::Interrupted) => TestbedError::Interrupted,
+                    (None, error) => TestbedError::Load(error),
+                });
+            }
         }
         match self.machine.agent().call(device, GUEST_LIMIT) {
             Ok(_) => Ok(()),

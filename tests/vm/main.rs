@@ -19,6 +19,7 @@ mod frame_vector;
 mod hazards;
 mod matrix;
 mod mutated;
+mod other_driver;
 mod own_kernel;
 mod planes;
 mod process;

@@ -155,6 +155,7 @@ pub fn kernel(name: &str) -> KernelOutcome {
     KernelOutcome {
         kernel: name.into(),
         release: "6.12.107+deb13-amd64".into(),
+        driver: None,
         cells: vec![
             cell("anon-touched@1234"),
             CellOutcome {

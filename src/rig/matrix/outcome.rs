@@ -85,6 +85,22 @@ impl MutantOutcome {
     }
 }
 
+impl CellOutcome {
+    /// A cell that cannot be set up, and was not begun.
+    pub fn impossible(cell: CellName, why: String) -> Self {
+        Self {
+            cell,
+            verdict: Verdict::Impossible,
+            observation: None,
+            reason: Some(why),
+            findings: Vec::new(),
+            elapsed_ms: 0,
+            answer: None,
+            testified: Testified::default(),
+        }
+    }
+}
+
 /// The matrix of one kernel.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct KernelOutcome {
@@ -93,6 +109,9 @@ pub struct KernelOutcome {
     pub kernel: String,
     /// Its kernel's release.
     pub release: String,
+    /// The driver that was judged, if it is not Pinhole's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub driver: Option<String>,
     /// Every cell that was run.
     pub cells: Vec<CellOutcome>,
     /// Every mutant of the driver that was run.
@@ -117,14 +136,13 @@ pub struct Totals {
     pub missed: usize,
 }
 
-impl Totals {
-    /// Whether nothing was judged.
-    pub fn is_untested(&self) -> bool {
-        self.expected == 0 && self.findings == 0
-    }
-}
-
 impl KernelOutcome {
+    /// Whether nothing was judged: no cell could be set up.
+    pub fn is_untested(&self) -> bool {
+        let mut cells = self.cells.iter();
+        self.mutants.is_empty() && cells.all(|cell| cell.verdict == Verdict::Impossible)
+    }
+
     /// How many cells there are of each verdict.
     pub fn totals(&self) -> Totals {
         let count = |verdict| {

@@ -14,7 +14,7 @@ use super::oracle::{self, Case, Finding, Oracle};
 use super::outcome::{CellOutcome, KernelOutcome, Verdict};
 use super::witness::{Follower, Testified};
 use crate::agent::cell::CellAnswer;
-use crate::agent::protocol::Write;
+use crate::agent::protocol::{Read, Write};
 use crate::rig::cell_guest::{self, CellGuestError};
 use crate::rig::data::WitnessError;
 use crate::rig::testbed::{CardProcess, Testbed, TestbedError, TestbedSpec};
@@ -30,8 +30,7 @@ const GUEST_LIMIT: Duration = Duration::from_secs(30);
 /// when it is used again.
 const APPEND: &str = "page_poison=1 slub_debug=FZPU";
 
-/// Where the driver's parameters are, and the one that says who pins.
-const PARAMETERS: &str = "/sys/module/pinhole/parameters";
+/// The driver's parameter for the way in which it pins.
 const NATIVE: &str = "native_userptr";
 
 /// Cells for one kernel.
@@ -82,6 +81,9 @@ pub(super) struct Bed {
     witness: Follower,
     pinning: Pinning,
     bounced: bool,
+    /// Whether the driver can be told how to pin; one that is not Pinhole's may
+    /// know but one way.
+    switches: bool,
     /// Holds the witness.
     _folder: TempDir,
 }
@@ -101,6 +103,11 @@ pub fn run(
     let mut outcome = KernelOutcome {
         kernel: bed.testbed.guest.id.clone(),
         release: bed.testbed.machine.hello().release.clone(),
+        driver: spec
+            .testbed
+            .driver
+            .as_ref()
+            .map(|_| bed.testbed.driver.clone()),
         cells: Vec::with_capacity(spec.cells.len()),
         mutants: Vec::new(),
         boots: 1,
@@ -155,19 +162,34 @@ impl Bed {
         let mut follower = Follower::open(&witness)?;
         // A card that was there before has testified before, too.
         follower.news()?;
+        let look = Read {
+            path: parameter(&testbed, NATIVE),
+            limit: 16,
+        };
+        let switches = match testbed.machine.agent().call(look, GUEST_LIMIT) {
+            Err(AgentError::Interrupted) => return Err(MatrixError::Interrupted),
+            read => read.is_ok(),
+        };
         Ok(Self {
             version: Version::of(release).ok_or_else(|| MatrixError::Release(release.clone()))?,
             testbed,
             witness: follower,
             pinning: Pinning::default(),
             bounced: spec.bounce_buffers,
+            switches,
             _folder: folder,
         })
     }
 
     /// Runs a cell, and says whether it broke the guest.
     pub(super) fn run(&mut self, cell: &CellName) -> Result<(CellOutcome, bool), MatrixError> {
-        self.pin_by(cell.pinning)?;
+        if !self.pin_by(cell.pinning)? {
+            let why = format!(
+                "the driver {} has no parameter {NATIVE}",
+                self.testbed.driver
+            );
+            return Ok((CellOutcome::impossible(*cell, why), false));
+        }
         let begun = Instant::now();
         let request = cell.request(CELL_LIMIT.as_millis() as u64);
         let answer = self
@@ -203,9 +225,12 @@ impl Bed {
         }
     }
 
-    /// Has the driver pin in that way.
-    fn pin_by(&mut self, pinning: Pinning) -> Result<(), MatrixError> {
+    /// Has the driver pin in that way; false where it cannot be told to.
+    fn pin_by(&mut self, pinning: Pinning) -> Result<bool, MatrixError> {
         if pinning != self.pinning {
+            if !self.switches {
+                return Ok(false);
+            }
             let value = match pinning {
                 Pinning::FrameVector => "N",
                 Pinning::Native => "Y",
@@ -213,13 +238,13 @@ impl Bed {
             self.set(NATIVE, value)?;
             self.pinning = pinning;
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Sets a parameter of the driver.
     pub(super) fn set(&self, parameter: &str, value: &str) -> Result<(), MatrixError> {
         let write = Write {
-            path: format!("{PARAMETERS}/{parameter}"),
+            path: self::parameter(&self.testbed, parameter),
             text: value.into(),
             append: false,
         };
@@ -243,16 +268,12 @@ impl Bed {
         testified: Testified,
         elapsed_ms: u64,
     ) -> CellOutcome {
-        if let Some(why) = &answer.impossible {
+        if let Some(why) = answer.impossible.clone() {
             return CellOutcome {
-                cell: *cell,
-                verdict: Verdict::Impossible,
-                observation: None,
-                reason: Some(why.clone()),
-                findings: Vec::new(),
                 elapsed_ms,
                 answer: Some(answer),
                 testified,
+                ..CellOutcome::impossible(*cell, why)
             };
         }
         let expectation = expect(cell, self.version);
@@ -278,4 +299,9 @@ impl Bed {
             testified,
         }
     }
+}
+
+/// Where the driver has a parameter.
+fn parameter(testbed: &Testbed, name: &str) -> String {
+    format!("/sys/module/{}/parameters/{name}", testbed.driver)
 }

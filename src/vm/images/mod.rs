@@ -32,6 +32,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use catalog::{Catalog, Recipe};
+use modules::Modules;
 pub use own::OwnKernel;
 pub use state::{State, remove, state};
 
@@ -102,6 +103,23 @@ pub struct Guest {
     recipe: Recipe,
     /// Where modules are built for it, if its kernel is not of the tree.
     workshop: Option<Arc<own::Workshop>>,
+}
+
+impl Guest {
+    /// The modules of its kernel.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`](super::provision::Error::Io) where they cannot be read.
+    pub fn modules(&self) -> Result<Modules> {
+        match &self.workshop {
+            Some(workshop) => workshop.modules(&self.release),
+            None => {
+                let tree = Tree::new(self.tree.clone());
+                Modules::open(&tree.resolve(&format!("/lib/modules/{}", self.release))?)
+            }
+        }
+    }
 }
 
 /// The guest of a recipe; built where the cache does not have it.

@@ -223,6 +223,38 @@ fn read(path: &Path) -> Result<Vec<u8>> {
     }
 }
 
+/// The module in a file, which may be compressed; its path is the file's.
+///
+/// # Errors
+///
+/// [`Error::Own`] where it is no module of an x86-64 kernel.
+pub fn read_module(path: &Path) -> Result<Module> {
+    let contents = read(path)?;
+    // A relocatable ELF64 file for x86-64 (elf(5)), with a .modinfo.
+    let is_module = contents.starts_with(b"\x7fELF\x02\x01")
+        && contents.get(16..20) == Some(&[1, 0, 62, 0])
+        && information(&contents, b"\0vermagic=").is_some();
+    let name = information(&contents, b"\0name=")
+        .map(str::to_owned)
+        .or_else(|| name(path))
+        .filter(|name| {
+            let mut letters = name.chars();
+            !name.is_empty() && letters.all(|one| one.is_ascii_alphanumeric() || one == '_')
+        });
+    let Some(name) = name.filter(|_| is_module) else {
+        return Err(Error::Own {
+            path: path.to_owned(),
+            why: "it is no module of an x86-64 kernel".to_owned(),
+        });
+    };
+    Ok(Module {
+        name,
+        path: path.to_string_lossy().into_owned(),
+        depends: depends(&contents).map(str::to_owned).collect(),
+        contents,
+    })
+}
+
 /// The names after `depends=` in a module.
 fn depends(module: &[u8]) -> impl Iterator<Item = &str> {
     let names = information(module, b"\0depends=").unwrap_or_default();
@@ -335,6 +367,41 @@ mod tests {
         let modules = Modules::open(dir.path()).unwrap();
         let (present, absent) = modules.present(&["a", "b"].map(str::to_owned)).unwrap();
         assert_eq!((present, absent), (vec!["b".into()], vec!["a".into()]));
+    }
+
+    #[test]
+    fn a_module_says_its_name_and_what_it_needs() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("odd-name.ko");
+        let elf = |kind: &str, information: &str| {
+            let head = format!("\x7fELF\x02\x01\x01{}{kind}\0", "\0".repeat(9));
+            fs::write(&path, format!("{head}{information}")).unwrap();
+            read_module(&path)
+        };
+        const RELOCATABLE: &str = "\x01\0\x3e";
+        let module = elf(
+            RELOCATABLE,
+            "\0vermagic=6.12\0depends=mc,videodev\0name=virtio_media\0",
+        )
+        .unwrap();
+        assert_eq!(module.name, "virtio_media");
+        assert_eq!(module.depends, ["mc", "videodev"]);
+        let unnamed = elf(RELOCATABLE, "\0vermagic=6.12\0").unwrap();
+        assert_eq!(
+            (unnamed.name.as_str(), unnamed.depends.len()),
+            ("odd_name", 0)
+        );
+        for (kind, information) in [
+            ("\x02\0\x3e", "\0vermagic=6.12\0"),
+            (RELOCATABLE, "\0name=x\0"),
+            (RELOCATABLE, "\0vermagic=6.12\0name=../x\0"),
+        ] {
+            let error = elf(kind, information).unwrap_err().to_string();
+            assert!(
+                error.ends_with("it is no module of an x86-64 kernel"),
+                "{error}"
+            );
+        }
     }
 
     #[test]

@@ -100,7 +100,7 @@ impl OwnKernel {
         step.update("tools");
         base::add_user_land(&mut archive, tree, recipe)?;
         let boot_modules = base::add_modules(&mut archive, &release, &selection);
-        let workshop = Workshop::new(source.place)?;
+        let workshop = Workshop::new(self.modules.clone(), source.place)?;
         // Not compressed: who knows what this kernel can uncompress.
         let initramfs = workshop.dir.path().join("initramfs");
         let mut bytes = archive.finish();
@@ -187,18 +187,25 @@ fn strip(module: &mut Vec<u8>) -> Result<()> {
 /// Where modules are built for such a kernel, and where they are kept.
 #[derive(Debug)]
 pub(super) struct Workshop {
+    modules: PathBuf,
     place: Place,
     dir: TempDir,
     built: Mutex<BTreeMap<&'static str, PathBuf>>,
 }
 
 impl Workshop {
-    fn new(place: Place) -> Result<Self> {
+    fn new(modules: PathBuf, place: Place) -> Result<Self> {
         Ok(Self {
+            modules,
             place,
             dir: tempfile::tempdir().context("create", &std::env::temp_dir())?,
             built: Mutex::default(),
         })
+    }
+
+    /// The modules of the kernel `release`.
+    pub fn modules(&self, release: &str) -> Result<Modules> {
+        Ok(Source::open(&self.modules, release)?.modules)
     }
 
     /// A module for the kernel `release`; built at the first call for its
