@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::guest_args::guests;
 use crate::report;
 use crate::rig::frame_vector::{self, Contract, FrameVectorSpec};
 use crate::vm::accelerator::Accelerator;
@@ -40,15 +41,8 @@ pub struct Args {
 /// Runs the subcommand.
 pub fn run(args: Args) -> anyhow::Result<u8> {
     let progress = Progress::stderr();
-    let kernels: Vec<String> = match args.kernel.as_str() {
-        "all" => Catalog::builtin()
-            .recipes()
-            .map(|recipe| recipe.id)
-            .collect(),
-        id => vec![id.to_owned()],
-    };
     let accelerator: Option<Accelerator> = args.accel.into();
-    let contracts = kernels
+    let contracts = guests(&args.kernel, &Catalog::builtin())
         .into_iter()
         .map(|kernel| {
             let spec = FrameVectorSpec {

@@ -134,14 +134,23 @@ impl GuestArgs {
     /// every guest of the catalogue. The user land of one's own kernel is one
     /// guest's, and none is named so.
     pub fn testbeds(&self, catalog: &Catalog) -> Vec<TestbedSpec> {
-        if self.kernel.as_deref() != Some("all") || self.has_own_kernel() {
+        let Some(kernel) = self.kernel.as_deref().filter(|_| !self.has_own_kernel()) else {
             return vec![self.testbed()];
-        }
-        let guests = catalog.recipes().map(|recipe| TestbedSpec {
-            kernel: Some(recipe.id.to_owned()),
+        };
+        let testbed = |id| TestbedSpec {
+            kernel: Some(id),
             ..self.testbed()
-        });
-        guests.collect()
+        };
+        guests(kernel, catalog).into_iter().map(testbed).collect()
+    }
+}
+
+/// The guests that `--kernel` names: one, or with `all` every guest of the
+/// catalogue.
+pub fn guests(kernel: &str, catalog: &Catalog) -> Vec<String> {
+    match kernel {
+        "all" => catalog.recipes().map(|recipe| recipe.id).collect(),
+        id => vec![id.to_owned()],
     }
 }
 
@@ -176,6 +185,29 @@ mod tests {
         for bad in ["1", "G", "-1G", "99999999G", "64M", "1T", "1.5G"] {
             assert!(mebibytes(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn all_is_every_guest_but_not_of_an_own_kernel() {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            guest: GuestArgs,
+        }
+        let kernels = |line: &str| -> Vec<_> {
+            let line = <Line as clap::Parser>::parse_from(line.split(' '));
+            let testbeds = line.guest.testbeds(&Catalog::builtin());
+            testbeds.into_iter().map(|spec| spec.kernel).collect()
+        };
+        assert_eq!(kernels("matrix"), [None]);
+        assert_eq!(kernels("matrix --kernel trixie"), [Some("trixie".into())]);
+        let all: Vec<_> = Catalog::builtin()
+            .recipes()
+            .map(|one| Some(one.id))
+            .collect();
+        assert_eq!(kernels("matrix --kernel all"), all);
+        let own = "matrix --kernel all --bzimage bzImage --modules .";
+        assert_eq!(kernels(own), [Some("all".into())]);
     }
 
     #[test]
