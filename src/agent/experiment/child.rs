@@ -1,6 +1,7 @@
 //! The experiment's own process: from the layout to the last look.
 
 use std::io;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -56,6 +57,11 @@ fn run(cell: &Cell, scribe: &Scribe) -> Result<(), Stop> {
         length: size.bytes(),
         roomy: matches!(cell.hazard, Hazard::MadviseCollapse | Hazard::Khugepaged),
     };
+    if !Path::new(pages::PAGEMAP).exists() {
+        return Err(Stop::Impossible(
+            "the kernel tells of no process's pages, it has no CONFIG_PROC_PAGE_MONITOR".into(),
+        ));
+    }
     hazards::prepare(cell.hazard)?;
     let hands = Hands::new()?;
     let layout = memory::lay_out(cell.kind, want, &hands)?;

@@ -42,12 +42,15 @@ pub fn look(moment: Moment, span: Span) -> io::Result<PagesSeen> {
     Ok(seen)
 }
 
+/// Where the kernel tells a process of its pages.
+pub const PAGEMAP: &str = "/proc/self/pagemap";
+
 /// The entries of this process's pagemap for a range; those of addresses that
 /// no process has are 0.
 pub fn pagemap(span: Span) -> io::Result<Vec<u64>> {
     let pages = span.pages();
     let mut bytes = vec![0; pages.len / PAGE * 8];
-    let file = File::open("/proc/self/pagemap")?;
+    let file = File::open(PAGEMAP)?;
     let mut at = 0;
     while at < bytes.len() {
         match file.read_at(&mut bytes[at..], (pages.start / PAGE * 8 + at) as u64) {
@@ -62,16 +65,23 @@ pub fn pagemap(span: Span) -> io::Result<Vec<u64>> {
     Ok(bytes.chunks_exact(8).map(entry).collect())
 }
 
-/// What the kernel says of the page frames in `seen` now.
+/// What the kernel says of the page frames in `seen` now; of what it keeps no
+/// account, as of memory cgroups without CONFIG_MEMCG, it says 0.
 pub fn look_again(seen: &mut PagesSeen) -> io::Result<()> {
     for (path, values) in [
         ("/proc/kpageflags", &mut seen.flags),
         ("/proc/kpagecount", &mut seen.count),
         ("/proc/kpagecgroup", &mut seen.cgroup),
     ] {
-        let file = File::open(path)?;
+        let file = match File::open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            file => Some(file?),
+        };
         let value = |entry: &u64| {
             let mut bytes = [0; 8];
+            let Some(file) = &file else {
+                return 0;
+            };
             match frame(*entry).map(|frame| file.read_at(&mut bytes, frame * 8)) {
                 Some(Ok(8)) => u64::from_ne_bytes(bytes),
                 _ => 0,
