@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use pinhole::agent::protocol::{Kill, Log, Run, RunAnswer};
-use pinhole::card::witness::Record;
 use pinhole::rig::data::Testimony;
 use pinhole::rig::kernel_log;
 use pinhole::rig::testbed::{Testbed, TestbedSpec};
@@ -103,13 +102,6 @@ impl Bed {
     /// What the card has written in its last stream.
     pub fn testimony(&self) -> Testimony {
         Testimony::read(&self.folder.path().join("witness")).unwrap()
-    }
-
-    /// All that the card has testified.
-    pub fn witness(&self) -> Vec<Record> {
-        let text = std::fs::read_to_string(self.folder.path().join("witness")).unwrap();
-        let records = text.lines().map(serde_json::from_str);
-        records.collect::<Result<_, _>>().unwrap()
     }
 
     /// Frames that the card has written since its start.

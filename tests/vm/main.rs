@@ -8,7 +8,6 @@
 mod bed;
 mod capture;
 mod card_mutants;
-mod cells;
 mod clients;
 mod compliance;
 mod controls;
