@@ -46,13 +46,29 @@ pub fn page(comparisons: &[Comparison]) -> String {
                     one.guest,
                     api(one.planes)
                 );
-                for line in &judgement.complaints {
-                    let _ = writeln!(page, "- `{line}`");
+                for (line, times) in folded(&judgement.complaints) {
+                    let times = match times {
+                        1 => String::new(),
+                        times => format!(" ({times} times)"),
+                    };
+                    let _ = writeln!(page, "- `{line}`{times}");
                 }
             }
         }
     }
     page
+}
+
+/// Each complaint once, in the order of the first time, and how often it came.
+fn folded(complaints: &[String]) -> Vec<(&str, usize)> {
+    let mut folded: Vec<(&str, usize)> = Vec::new();
+    for line in complaints {
+        match folded.iter_mut().find(|(known, _)| known == line) {
+            Some((_, times)) => *times += 1,
+            None => folded.push((line, 1)),
+        }
+    }
+    folded
 }
 
 fn api(planes: Planes) -> &'static str {
@@ -95,13 +111,16 @@ mod tests {
             accelerator: "tcg".into(),
             planes: Planes::Multi,
             card: judgement(0, &[]),
-            vivid: judgement(1, &["fail: x(1): y"]),
+            vivid: judgement(2, &["fail: x(1): y", "fail: x(2): z", "fail: x(1): y"]),
         }]);
         assert!(
-            page.contains("\n| 6.12 (trixie) | multi-planar | 81 | 0 | 0 | 81 | 1 | 0 |\n"),
+            page.contains("\n| 6.12 (trixie) | multi-planar | 81 | 0 | 0 | 81 | 2 | 0 |\n"),
             "{page}"
         );
-        assert!(page.ends_with("\nOf vivid on trixie, multi-planar:\n\n- `fail: x(1): y`\n"));
+        assert!(page.ends_with(
+            "\nOf vivid on trixie, multi-planar:\n\n\
+             - `fail: x(1): y` (2 times)\n- `fail: x(2): z`\n"
+        ));
         assert!(page.contains("--max-fps 30") && !page.contains("Of Pinhole"));
     }
 }

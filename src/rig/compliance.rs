@@ -209,12 +209,13 @@ fn parse(text: &str) -> Option<Judgement> {
     let version = text
         .lines()
         .find_map(|line| line.strip_prefix("v4l2-compliance "))?;
-    // Progress is printed over itself, with carriage returns.
-    let complaints = text
-        .split(['\n', '\r'])
-        .map(str::trim)
-        .filter(|line| line.starts_with("fail: ") || line.starts_with("warn: "))
-        .map(str::to_owned);
+    // Progress is printed over itself, with carriage returns, and a complaint
+    // may follow on it in the same line.
+    let complaints = text.split(['\n', '\r']).filter_map(|line| {
+        let begins = ["fail: ", "warn: "].map(|word| line.find(word));
+        let begin = begins.into_iter().flatten().min()?;
+        Some(line[begin..].trim().to_owned())
+    });
     Some(Judgement {
         version: version.split(',').next()?.to_owned(),
         total,
@@ -237,6 +238,7 @@ Compliance test for pinhole device /dev/video0:
 \t\tfail: v4l2-test-colors.cpp(110): pix.quantization > 3
 \ttest VIDIOC_G_FMT: FAIL
 \tVideo Capture: Frame #000\r\t\twarn: v4l2-test-buffers.cpp(438): got sequence number 3, expected 2
+\r\t\tVideo Capture: Frame #004   \t\twarn: v4l2-test-buffers.cpp(438): got sequence number 9, expected 5
 \ttest USERPTR (select): OK
 
 Total for pinhole device /dev/video0: 81, Succeeded: 80, Failed: 1, Warnings: 7
@@ -252,7 +254,8 @@ Total for pinhole device /dev/video0: 81, Succeeded: 80, Failed: 1, Warnings: 7
             judgement.complaints,
             [
                 "fail: v4l2-test-colors.cpp(110): pix.quantization > 3",
-                "warn: v4l2-test-buffers.cpp(438): got sequence number 3, expected 2"
+                "warn: v4l2-test-buffers.cpp(438): got sequence number 3, expected 2",
+                "warn: v4l2-test-buffers.cpp(438): got sequence number 9, expected 5"
             ]
         );
         assert!(!judgement.is_clean());
