@@ -1,15 +1,18 @@
 //! The card, and a guest that has it: started together, ended together.
 
+mod card;
+
 use std::ffi::OsString;
-use std::fs::{self, File};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::path::PathBuf;
+use std::process::ExitStatus;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
+
+pub use card::CardProcess;
 
 use super::clients::{self, ClientsError};
 use super::driver::{Driver, OtherDriver};
@@ -17,13 +20,13 @@ use crate::agent::protocol::{Load, Log, Read};
 use crate::card::Planes;
 use crate::vm::accelerator::Accelerator;
 use crate::vm::channel::AgentError;
-use crate::vm::command_line::{Disk, Hardware, VhostUser};
+use crate::vm::command_line::{Disk, Hardware};
 use crate::vm::images::clients::Clients;
 use crate::vm::images::{self, Catalog, Guest, OwnKernel};
 use crate::vm::interrupt;
 use crate::vm::machine::{BOOT_LIMIT, Machine, MachineError, Off, Spec, private_dir};
 use crate::vm::overlay::Overlay;
-use crate::vm::process::{Process, ProcessError, companion};
+use crate::vm::process::{Process, ProcessError};
 use crate::vm::progress::Progress;
 use crate::vm::provision;
 use crate::vm::qemu::{self, Qemu};
@@ -31,37 +34,8 @@ use crate::vm::qemu::{self, Qemu};
 /// What shows that the driver has found the card.
 const DEVICE: &str = "/sys/class/video4linux/video0/name";
 
-/// Queues of a media device: commands and events (VIRTIO 1.4, Media Device).
-const QUEUES: u32 = 2;
-
-/// Bytes of its configuration space (`struct virtio_v4l2_media_config`).
-const CONFIG_SIZE: u32 = 40;
-
-/// How long the card may take to listen, and to end.
-const CARD_LIMIT: Duration = Duration::from_secs(10);
-
 /// How long the guest may take to load the driver, and to turn itself off.
 const GUEST_LIMIT: Duration = Duration::from_secs(60);
-
-/// Time between two looks whether the card listens.
-const LOOK: Duration = Duration::from_millis(5);
-
-/// Whose the card is.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum CardProcess {
-    /// The testbed's: this program once more, started and ended with the guest,
-    /// as the [`TestbedSpec`] says.
-    #[default]
-    Own,
-    /// Somebody else's, who started it and will end it: what the
-    /// [`TestbedSpec`] says of the card is for them to see to.
-    Running {
-        /// Where it listens.
-        socket: PathBuf,
-        /// Where it writes its witness.
-        witness: PathBuf,
-    },
-}
 
 /// What card and guest are to be like.
 #[derive(Debug, Clone, Default)]
@@ -154,7 +128,7 @@ pub enum TestbedError {
         log: String,
     },
     /// The card does not listen.
-    #[error("the card did not listen within {} s: {log}", CARD_LIMIT.as_secs())]
+    #[error("the card did not listen within {} s: {log}", card::LIMIT.as_secs())]
     CardSilent {
         /// Its last words.
         log: String,
@@ -315,7 +289,7 @@ impl Testbed {
         let (card, socket) = match &spec.card {
             CardProcess::Own => {
                 let socket = dir.path().join("card");
-                (Some(start_card(spec, &socket, &card_log)?), socket)
+                (Some(card::start(spec, &socket, &card_log)?), socket)
             }
             CardProcess::Running { socket, .. } => (None, socket.clone()),
         };
@@ -324,7 +298,7 @@ impl Testbed {
             accelerator: spec.accelerator.unwrap_or(defaults.accelerator),
             cpus: spec.cpus.unwrap_or(defaults.cpus),
             memory_mib: spec.ram_mib.unwrap_or(defaults.memory_mib),
-            vhost_user: vec![card_device(&qemu, socket, spec.bounce_buffers)],
+            vhost_user: vec![card::device(&qemu, socket, spec.bounce_buffers)],
             disks: disks(&spec.disks, clients.as_ref()),
             extra: spec.qemu_arguments.clone(),
         };
@@ -379,7 +353,7 @@ impl Testbed {
             log::warn!("the guest did not turn itself off, QEMU was ended");
         }
         if let Some(card) = &mut self.card {
-            card.terminate(CARD_LIMIT);
+            card.terminate(card::LIMIT);
         }
         if let Some(status) = ended {
             return Err(self.card_ended(status));
@@ -445,28 +419,8 @@ impl Testbed {
     fn card_ended(&self, status: ExitStatus) -> TestbedError {
         TestbedError::CardEnded {
             status: status.to_string(),
-            log: last_words(&self.card_log),
+            log: card::last_words(&self.card_log),
         }
-    }
-}
-
-/// The card as QEMU is to see it.
-fn card_device(qemu: &Qemu, socket: PathBuf, bounce_buffers: bool) -> VhostUser {
-    let mut properties = match qemu.generic {
-        true => vec![
-            format!("virtio-id={}", qemu.virtio_id),
-            format!("num_vqs={QUEUES}"),
-            format!("config_size={CONFIG_SIZE}"),
-        ],
-        false => Vec::new(),
-    };
-    if bounce_buffers {
-        properties.push("iommu_platform=on".to_owned());
-    }
-    VhostUser {
-        socket,
-        device: qemu.device.clone(),
-        properties,
     }
 }
 
@@ -485,116 +439,9 @@ fn disks(paths: &[PathBuf], clients: Option<&Clients>) -> Vec<Disk> {
     paths.iter().enumerate().map(disk).chain(clients).collect()
 }
 
-/// Starts the card and waits until it listens.
-fn start_card(spec: &TestbedSpec, socket: &Path, log: &Path) -> Result<Process, TestbedError> {
-    let program = companion("pinhole").ok_or(TestbedError::NoCard)?;
-    let file = File::create(log).map_err(|source| TestbedError::Create {
-        path: log.to_owned(),
-        source,
-    })?;
-    let mut command = Command::new(program);
-    command.arg("device").arg("--socket-path").arg(socket);
-    if let Some(source) = &spec.source {
-        command.arg("--source").arg(source);
-    }
-    if let Some(witness) = &spec.witness {
-        command.arg("--witness").arg(witness);
-    }
-    if let Some(fps) = spec.max_fps {
-        command.arg("--max-fps").arg(fps.to_string());
-    }
-    if spec.planes == Planes::Multi {
-        command.args(["--planes", "multi"]);
-    }
-    if spec.free_running {
-        command.args(["--rate", "max"]);
-    }
-    let input = match &spec.card_input {
-        Some(input) => Stdio::from(input.try_clone().map_err(TestbedError::Input)?),
-        None => Stdio::null(),
-    };
-    command.stdin(input).stdout(Stdio::null()).stderr(file);
-    let mut card = Process::spawn(command)?;
-    let deadline = Instant::now() + CARD_LIMIT;
-    while !listens(socket) {
-        match card.wait(LOOK) {
-            Ok(None) => {}
-            Ok(Some(status)) => {
-                return Err(TestbedError::CardEnded {
-                    status: status.to_string(),
-                    log: last_words(log),
-                });
-            }
-            Err(ProcessError::Interrupted) => return Err(TestbedError::Interrupted),
-            Err(error) => return Err(error.into()),
-        }
-        if Instant::now() >= deadline {
-            return Err(TestbedError::CardSilent {
-                log: last_words(log),
-            });
-        }
-    }
-    Ok(card)
-}
-
-/// Whether somebody listens on a Unix socket, by the kernel's own list: to try
-/// a connection would be to be a front end.
-fn listens(socket: &Path) -> bool {
-    fs::read_to_string("/proc/net/unix").is_ok_and(|list| is_listening(&list, socket))
-}
-
-/// Looks in the text of /proc/net/unix, whose fields are number, references,
-/// protocol, flags, type, state, inode, path.
-fn is_listening(list: &str, socket: &Path) -> bool {
-    /// `__SO_ACCEPTCON` of linux/net.h.
-    const LISTENING: u32 = 1 << 16;
-    list.lines().any(|line| {
-        let mut fields = line.split_whitespace();
-        let flags = fields
-            .nth(3)
-            .and_then(|flags| u32::from_str_radix(flags, 16).ok());
-        let path = fields.nth(3);
-        path.map(Path::new) == Some(socket) && flags.is_some_and(|flags| flags & LISTENING != 0)
-    })
-}
-
-/// The last line that says anything.
-fn last_words(log: &Path) -> String {
-    let text = fs::read_to_string(log).unwrap_or_default();
-    let last = text.lines().rev().find(|line| !line.trim().is_empty());
-    last.unwrap_or("it said nothing").trim().to_owned()
-}
-
 fn interrupted(error: MachineError) -> TestbedError {
     match error {
         MachineError::Interrupted => TestbedError::Interrupted,
         other => other.into(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::os::unix::net::UnixListener;
-
-    use super::*;
-
-    #[test]
-    fn a_socket_listens_from_its_listen_on() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("socket");
-        assert!(!listens(&path));
-        let listener = UnixListener::bind(&path).unwrap();
-        assert!(listens(&path));
-        drop(listener);
-        assert!(!listens(&path));
-    }
-
-    #[test]
-    fn a_socket_that_is_only_bound_does_not_listen() {
-        let line = "0000000000000000: 00000002 00000000 00000000 0001 01 31337 /run/card\n";
-        assert!(!is_listening(line, Path::new("/run/card")));
-        let line = line.replacen(" 00000000 0001", " 00010000 0001", 1);
-        assert!(is_listening(&line, Path::new("/run/card")));
-        assert!(!is_listening(&line, Path::new("/run/car")));
     }
 }
