@@ -7,8 +7,8 @@
 
 use crate::agent::cell::PAGE;
 use crate::agent::cell::evidence::{self, Moment};
-use crate::card::witness::PlaneRecord;
 use crate::rig::matrix::outcome::CellOutcome;
+use crate::rig::matrix::witness;
 
 /// Most pages of a buffer that are looked at; the largest has 513.
 const MOST: usize = 1024;
@@ -69,7 +69,7 @@ impl Pages {
             ..Self::default()
         };
         if let [(_, plane)] = outcome.testified.frames() {
-            let given = given(plane, count);
+            let given = witness::pages(plane, count + 1);
             pages.given = (0..count.max(given.len()).min(MOST))
                 .map(|page| match (given.get(page), mapped.get(page)) {
                     (None, _) => State::Nothing,
@@ -96,30 +96,6 @@ impl Pages {
         }
         Some(pages)
     }
-}
-
-/// Of each page that a plane's segments touch its page frame, and whether a
-/// segment begins with it; no more than `count` and one.
-fn given(plane: &PlaneRecord, count: usize) -> Vec<(u64, bool)> {
-    let page = PAGE as u64;
-    let mut frames: Vec<(u64, bool)> = Vec::new();
-    let mut end_before = None;
-    for &(start, length) in plane.segments.iter().filter(|(_, length)| *length > 0) {
-        let end = start.saturating_add(length.into());
-        let mut first = start / page;
-        // Segments that meet within a page touch it once.
-        if end_before == Some(start) && !start.is_multiple_of(page) {
-            first += 1;
-        }
-        let room = (count + 1).saturating_sub(frames.len());
-        let mut begins = true;
-        for frame in (first..end.div_ceil(page)).take(room) {
-            frames.push((frame, begins));
-            begins = false;
-        }
-        end_before = Some(end);
-    }
-    frames
 }
 
 fn presence(page: Option<u64>) -> State {
@@ -212,6 +188,7 @@ mod tests {
     use super::super::tests::{cell, evidence};
     use super::*;
     use crate::agent::cell::evidence::FrameSeen;
+    use crate::card::witness::PlaneRecord;
     use State::*;
 
     fn outcome() -> CellOutcome {
@@ -264,7 +241,7 @@ mod tests {
             ..answer.frames[0].clone()
         });
         answer.frames.swap(0, 1);
-        let mut testified = crate::rig::matrix::witness::Testified::default();
+        let mut testified = witness::Testified::default();
         let everything = [(u64::MAX, u32::MAX), (u64::MAX - 5, 3), (0, u32::MAX)];
         testified.add(
             0,
@@ -274,7 +251,7 @@ mod tests {
                 digests: vec![],
             },
         );
-        assert_eq!(given(&testified.frames()[0].1, 8).len(), 9);
+        assert_eq!(witness::pages(&testified.frames()[0].1, 9).len(), 9);
         wild.testified = testified;
         let pages = Pages::of(&wild).unwrap();
         assert_eq!(pages.count, MOST);

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::agent::cell::PAGE;
 use crate::card::witness::{PlaneRecord, Record};
 use crate::rig::data::WitnessError;
 
@@ -62,6 +63,27 @@ impl Testified {
     pub fn late(&self) -> usize {
         self.late
     }
+}
+
+/// Of each page that a plane's segments touch, in order, its page frame and
+/// whether a segment begins with it; no more than `most`. Segments that meet
+/// within a page touch it once.
+pub fn pages(plane: &PlaneRecord, most: usize) -> Vec<(u64, bool)> {
+    let page = PAGE as u64;
+    let mut pages: Vec<(u64, bool)> = Vec::new();
+    let mut end_before = None;
+    for &(start, length) in plane.segments.iter().filter(|(_, length)| *length > 0) {
+        let end = start.saturating_add(length.into());
+        let mut first = start / page;
+        if end_before == Some(start) && !start.is_multiple_of(page) {
+            first += 1;
+        }
+        let frames = first..end.div_ceil(page);
+        let room = most.saturating_sub(pages.len());
+        pages.extend(frames.map(|frame| (frame, frame == first)).take(room));
+        end_before = Some(end);
+    }
+    pages
 }
 
 /// A reader of a witness that is being written.
@@ -126,6 +148,25 @@ mod tests {
     use std::io::Write;
 
     use super::*;
+
+    #[test]
+    fn segments_are_pages() {
+        let frames = |segments: &[(u64, u32)]| {
+            let plane = PlaneRecord {
+                segments: segments.to_vec(),
+                ..PlaneRecord::default()
+            };
+            let pages = pages(&plane, 3).into_iter();
+            pages.map(|(frame, _)| frame).collect::<Vec<_>>()
+        };
+        assert_eq!(frames(&[(0x1000, 4096), (0x9000, 1)]), [1, 9]);
+        assert_eq!(frames(&[(0x1040, 4096)]), [1, 2]);
+        // One page, handed over in two pieces.
+        assert_eq!(frames(&[(0x1040, 0x40), (0x1080, 0xf80)]), [1]);
+        assert_eq!(frames(&[(0x1000, 4096), (0x2000, 4096)]), [1, 2]);
+        assert_eq!(frames(&[(0x1000, 0x9000)]), [1, 2, 3]);
+        assert!(frames(&[]).is_empty());
+    }
 
     #[test]
     fn a_line_is_read_once_it_is_whole() {

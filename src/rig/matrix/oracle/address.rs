@@ -2,6 +2,7 @@
 //! behind its buffer when it queued it.
 
 use super::super::observation::Observation;
+use super::super::witness;
 use super::Case;
 use crate::agent::cell::PAGE;
 use crate::agent::cell::evidence::{Moment, PagesSeen};
@@ -46,7 +47,8 @@ pub fn judge(case: &Case<'_>, objections: &mut Vec<String>) {
 }
 
 fn compare(sequence: u32, plane: &PlaneRecord, pages: &PagesSeen, objections: &mut Vec<String>) {
-    let given = frames(plane);
+    let given = witness::pages(plane, usize::MAX).into_iter();
+    let given: Vec<_> = given.map(|(frame, _)| frame).collect();
     let mapped: Vec<_> = pages.frames().collect();
     if given.len() != mapped.len() {
         objections.push(format!(
@@ -68,44 +70,10 @@ fn compare(sequence: u32, plane: &PlaneRecord, pages: &PagesSeen, objections: &m
     }
 }
 
-/// The page frames that a plane's segments touch, in order. Segments that meet
-/// within a page touch it once.
-fn frames(plane: &PlaneRecord) -> Vec<u64> {
-    let page = PAGE as u64;
-    let mut frames = Vec::new();
-    let mut end_before = None;
-    for &(start, length) in plane.segments.iter().filter(|(_, length)| *length > 0) {
-        let end = start.saturating_add(length.into());
-        let mut first = start / page;
-        if end_before == Some(start) && !start.is_multiple_of(page) {
-            first += 1;
-        }
-        frames.extend(first..end.div_ceil(page));
-        end_before = Some(end);
-    }
-    frames
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::tests::{captured, objections};
     use super::*;
-
-    #[test]
-    fn segments_are_pages() {
-        let frames = |segments: &[(u64, u32)]| {
-            frames(&PlaneRecord {
-                segments: segments.to_vec(),
-                ..PlaneRecord::default()
-            })
-        };
-        assert_eq!(frames(&[(0x1000, 4096), (0x9000, 1)]), [1, 9]);
-        assert_eq!(frames(&[(0x1040, 4096)]), [1, 2]);
-        // One page, handed over in two pieces.
-        assert_eq!(frames(&[(0x1040, 0x40), (0x1080, 0xf80)]), [1]);
-        assert_eq!(frames(&[(0x1000, 4096), (0x2000, 4096)]), [1, 2]);
-        assert!(frames(&[]).is_empty());
-    }
 
     #[test]
     fn the_card_has_the_pages_of_the_process() {
