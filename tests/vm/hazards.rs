@@ -32,10 +32,10 @@ fn unbinding_while_streaming_ends_the_stream_and_binding_brings_the_device_back(
             "echo {device} > /sys/bus/virtio/drivers/pinhole/unbind"
         ));
         let ended = stream.wait(LIMIT).unwrap();
-        assert!(
-            ended.stderr.contains("VIDIOC_DQBUF") || !ended.status.success(),
-            "{ended:?}"
-        );
+        // v4l2-ctl is told by DQBUF or, where it has just got a buffer, by QBUF,
+        // and not always does it exit with an error.
+        let told = ended.stderr.contains("VIDIOC_DQBUF") || ended.stdout.contains("qbuf error");
+        assert!(told || !ended.status.success(), "{ended:?}");
         assert!(
             !bed.run("test -e /dev/video0").status.success(),
             "the node is gone"
