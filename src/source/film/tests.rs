@@ -279,15 +279,16 @@ fn a_pipe_by_time_leaves_out_what_is_past() {
     assert_eq!(show.number_at(Duration::from_millis(100)), Some(0));
     assert_eq!(show.number_at(Duration::from_millis(140)), Some(1));
     assert_eq!(show.number_at(Duration::from_millis(440)), Some(10));
-    // What it writes is behind its time from now on: it is shown all the same.
-    // But for one, which was past when it was asked for.
-    let begun = show.begin_at(Duration::from_secs(2));
-    let mut last = match begun {
-        Begun::Frame { .. } => number_of(&show.bytes()),
-        _ => 10,
+    // From now on everything that it writes is behind its time. That is known
+    // when a frame is late for the second time: no more are left out then, but
+    // for the one that the reader may have begun to pass over before.
+    assert_eq!(show.begin_at(Duration::from_secs(2)), Begun::Late);
+    let mut last = match show.begin_at(Duration::from_secs(3)) {
+        Begun::Late => 10,
+        _ => number_of(&show.bytes()),
     };
     writer.write_all(&frame_of(20)).unwrap();
-    let mut second = 3;
+    let mut second = 4;
     for number in 21..40 {
         writer.write_all(&frame_of(number)).unwrap();
         let deadline = Instant::now() + LIMIT;

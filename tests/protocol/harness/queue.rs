@@ -98,6 +98,10 @@ impl Queue {
             in_flight: HashMap::new(),
         };
         memory.write(queue.table(), &[0; 0x4000]);
+        // Whether the device wants to be kicked, which it may say at any time:
+        // also after the last chain has come back (VIRTIO 1.4, 2.7.10).
+        memory.leave_open(queue.used(), 2);
+        memory.leave_open(queue.used() + 4 + 8 * u64::from(SIZE), 2);
         queue
     }
 
