@@ -17,7 +17,9 @@ use crate::vm::progress::Progress;
 /// can have while things happen to it, and has independent oracles judge each.
 /// Exits with 0 when every cell came to what was expected of it, 1 when there
 /// are findings or an oracle missed a mutant, 2 when it could not run, 125 when
-/// a kernel of your own could not be tested, or none of the cells on it.
+/// a kernel of your own could not be tested, or none of the cells on it. What
+/// was run before it had to stop, or was interrupted, is reported all the same,
+/// and findings among it still make it 1.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Print all cells, and run none
@@ -128,13 +130,22 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
     );
     let progress = Progress::stderr();
     let mut outcomes: Vec<KernelOutcome> = Vec::new();
+    let mut stopped = None;
     for testbed in args.guest.testbeds(&Catalog::builtin()) {
         let spec = MatrixSpec {
             testbed,
             cells: cells.clone(),
             mutants: mutants.clone(),
         };
-        outcomes.push(run::run(&spec, &progress, |_| {})?);
+        if let Err(error) = run::run(&spec, &progress, &mut outcomes) {
+            stopped = Some(anyhow::Error::new(error));
+            break;
+        }
+    }
+    if outcomes.is_empty()
+        && let Some(error) = stopped
+    {
+        return Err(error);
     }
     report::write(&outcomes, &args.out)?;
     if args.json {
@@ -143,15 +154,19 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
         println!("{}", report::table(&outcomes));
         println!("\n{}", page(&args.out));
     }
+    let is_wrong = outcomes.iter().any(KernelOutcome::is_wrong);
+    match stopped {
+        Some(error) if is_wrong => eprintln!("pinhole: {}", super::sentence(&error)),
+        Some(error) => return Err(error),
+        None => {}
+    }
     let untested = outcomes.iter().all(KernelOutcome::is_untested);
     if args.guest.has_own_kernel() && untested {
         eprintln!("pinhole: none of the cells is possible on this kernel");
         return Ok(super::UNTESTABLE);
     }
-    let totals = outcomes.iter().map(KernelOutcome::totals);
-    let wrong: usize = totals.map(|one| one.findings + one.missed).sum();
-    Ok(match wrong {
-        0 => super::SUCCESS,
-        _ => super::FAILED,
+    Ok(match is_wrong {
+        false => super::SUCCESS,
+        true => super::FAILED,
     })
 }

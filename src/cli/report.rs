@@ -52,11 +52,7 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
                 }
             }
             println!("\n{}", super::matrix::page(&out));
-            let failed = |outcome: &KernelOutcome| {
-                let totals = outcome.totals();
-                totals.findings + totals.missed > 0
-            };
-            Ok(match outcomes.iter().any(failed) {
+            Ok(match outcomes.iter().any(KernelOutcome::is_wrong) {
                 false => super::SUCCESS,
                 true => super::FAILED,
             })

@@ -56,7 +56,9 @@ fn run(mutation: Option<Mutation>, cells: Vec<CellName>) -> Vec<CellOutcome> {
         cells,
         mutants: Vec::new(),
     };
-    let outcome = run::run(&spec, &Progress::silent(), |_| {}).unwrap();
+    let mut outcomes = Vec::new();
+    run::run(&spec, &Progress::silent(), &mut outcomes).unwrap();
+    let outcome = outcomes.remove(0);
     assert_eq!(outcome.cells.len(), spec.cells.len());
     outcome.cells
 }

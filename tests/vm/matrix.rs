@@ -18,7 +18,9 @@ fn run(cells: Vec<CellName>, mutants: &[Mutant]) -> KernelOutcome {
         cells,
         mutants: mutants.to_vec(),
     };
-    let outcome = run::run(&spec, &Progress::silent(), |_| {}).unwrap();
+    let mut outcomes = Vec::new();
+    run::run(&spec, &Progress::silent(), &mut outcomes).unwrap();
+    let outcome = outcomes.remove(0);
     assert_eq!(outcome.cells.len(), spec.cells.len());
     outcome
 }
@@ -51,7 +53,6 @@ fn every_hazard() -> impl Iterator<Item = CellName> {
 #[ignore = "boots a guest"]
 fn every_kind_and_every_hazard_is_as_expected() {
     let outcome = run(every_kind().chain(every_hazard()).collect(), &[]);
-    assert_eq!(outcome.boots, 1);
     let mut impossible = BTreeSet::new();
     for cell in &outcome.cells {
         assert_ne!(cell.verdict, Verdict::Finding, "{}: {cell:#?}", cell.cell);

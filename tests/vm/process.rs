@@ -1,14 +1,19 @@
-//! Whatever a capture started ends with it, however it ends.
+//! Whatever a run started ends with it, however it ends, and what it has seen
+//! by then is not lost.
 
+use std::fs;
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+use pinhole::rig::matrix::cells;
 
 /// Time in which everything must be gone; ending takes a fraction of it.
 const LIMIT: Duration = Duration::from_secs(30);
 
 /// A capture that would run for minutes, in a folder of its own.
-fn long_capture(folder: &std::path::Path) -> Child {
+fn long_capture(folder: &Path) -> Child {
     Command::new(env!("CARGO_BIN_EXE_pinhole"))
         .args(["capture", "--frames", "100000", "--size", "64x64", "--out"])
         .arg(folder)
@@ -20,12 +25,12 @@ fn long_capture(folder: &std::path::Path) -> Child {
 }
 
 /// Processes whose command line names something in `folder`.
-fn processes_of(folder: &std::path::Path) -> Vec<String> {
+fn processes_of(folder: &Path) -> Vec<String> {
     let needle = folder.to_str().unwrap().as_bytes();
     let mut found = Vec::new();
-    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+    for entry in fs::read_dir("/proc").unwrap().flatten() {
         let name = entry.file_name().into_string().unwrap();
-        let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
         let ours = name
             .parse::<u32>()
             .is_ok_and(|pid| pid != std::process::id());
@@ -36,55 +41,60 @@ fn processes_of(folder: &std::path::Path) -> Vec<String> {
     found
 }
 
-/// Waits until card and QEMU run and frames come.
-fn wait_for_frames(capture: &mut Child, folder: &std::path::Path) {
-    let stderr = BufReader::new(capture.stderr.take().unwrap());
+/// Waits until it says that it is at the step that begins so, and then until the
+/// witness, which `witness` finds, has that many lines.
+fn wait_for_frames(run: &mut Child, step: &str, count: usize, witness: impl Fn() -> String) {
+    let stderr = BufReader::new(run.stderr.take().unwrap());
     let mut lines = stderr.lines();
     let said = lines
         .by_ref()
         .map(Result::unwrap)
-        .find(|line| line.starts_with("capturing "));
-    assert!(said.is_some(), "the capture ended early");
+        .find(|line| line.starts_with(step));
+    assert!(said.is_some(), "it ended early");
     let begun = Instant::now();
-    while std::fs::read_to_string(folder.join("witness.jsonl"))
-        .unwrap_or_default()
-        .lines()
-        .count()
-        < 3
-    {
+    while witness().lines().count() < count {
         assert!(begun.elapsed() < LIMIT, "no frame came");
         std::thread::sleep(Duration::from_millis(20));
     }
-    // The pipe is emptied to the end, so that the capture never waits for us.
+    // The pipe is emptied to the end, so that the run never waits for us.
     std::thread::spawn(move || lines.for_each(drop));
+}
+
+fn send(signal: &str, run: &Child) {
+    let killed = Command::new("kill")
+        .args([signal, &run.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(killed.success());
+}
+
+fn wait_until_all_are_gone(folder: &Path) {
+    let begun = Instant::now();
+    while !processes_of(folder).is_empty() {
+        assert!(
+            begun.elapsed() < LIMIT,
+            "still running: {:?}",
+            processes_of(folder)
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 fn everything_ends_after(signal: &str, code: Option<i32>) {
     let folder = tempfile::tempdir().unwrap();
     let mut capture = long_capture(folder.path());
-    wait_for_frames(&mut capture, folder.path());
+    wait_for_frames(&mut capture, "capturing ", 3, || {
+        fs::read_to_string(folder.path().join("witness.jsonl")).unwrap_or_default()
+    });
     // The program itself, the card with its witness, and QEMU with its disk.
     assert!(
         processes_of(folder.path()).len() >= 3,
         "{:?}",
         processes_of(folder.path())
     );
-
-    let begun = Instant::now();
-    let killed = Command::new("kill")
-        .args([signal, &capture.id().to_string()])
-        .status()
-        .unwrap();
-    assert!(killed.success());
+    send(signal, &capture);
     assert_eq!(capture.wait().unwrap().code(), code);
-    while !processes_of(folder.path()).is_empty() {
-        assert!(
-            begun.elapsed() < LIMIT,
-            "still running: {:?}",
-            processes_of(folder.path())
-        );
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    wait_until_all_are_gone(folder.path());
 }
 
 #[test]
@@ -97,4 +107,40 @@ fn an_interrupted_capture_ends_what_it_started() {
 #[ignore = "boots a guest"]
 fn a_killed_capture_leaves_nothing_running() {
     everything_ends_after("-KILL", None);
+}
+
+#[test]
+#[ignore = "boots a guest"]
+fn an_interrupted_matrix_tells_what_it_has_seen() {
+    let folder = tempfile::tempdir().unwrap();
+    let (out, tmp) = (folder.path().join("out"), folder.path().join("tmp"));
+    fs::create_dir(&tmp).unwrap();
+    let mut matrix = Command::new(env!("CARGO_BIN_EXE_pinhole"))
+        .args(["matrix", "--json", "--kernel", "trixie", "--out"])
+        .arg(&out)
+        .env("TMPDIR", &tmp)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // A cell's stream is a few lines.
+    wait_for_frames(&mut matrix, "running ", 30, || {
+        let folders = fs::read_dir(&tmp).unwrap().flatten();
+        let witnesses = folders.filter_map(|it| fs::read_to_string(it.path().join("witness")).ok());
+        witnesses.collect()
+    });
+    send("-INT", &matrix);
+    let output = matrix.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    wait_until_all_are_gone(folder.path());
+
+    let outcomes: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let cells = outcomes[0]["cells"].as_array().unwrap().len();
+    assert!((1..cells::all().len()).contains(&cells), "{cells}");
+    assert_eq!(outcomes[0]["stopped"], "interrupted");
+    let written: serde_json::Value =
+        serde_json::from_slice(&fs::read(out.join("trixie.json")).unwrap()).unwrap();
+    assert_eq!(written, outcomes[0]);
+    assert!(out.join("index.html").is_file());
 }

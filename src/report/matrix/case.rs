@@ -29,10 +29,13 @@ pub enum CaseResult {
     Skipped(String),
 }
 
-/// All cells of a kernel and then its mutants, as test cases.
+/// All cells of a kernel and then its mutants, as test cases; last the end of a
+/// run that stopped early, so that no framework takes it for a whole one.
 pub fn cases(outcome: &KernelOutcome) -> Vec<Case> {
     let cells = outcome.cells.iter().map(of_cell);
-    cells.chain(outcome.mutants.iter().map(of_mutant)).collect()
+    let mutants = outcome.mutants.iter().map(of_mutant);
+    let stopped = outcome.stopped.iter().map(|why| of_stop(why));
+    cells.chain(mutants).chain(stopped).collect()
 }
 
 /// Whether no case of a kernel failed.
@@ -81,6 +84,15 @@ fn of_mutant(mutant: &MutantOutcome) -> Case {
     }
 }
 
+fn of_stop(why: &str) -> Case {
+    Case {
+        name: "run-to-the-end".into(),
+        result: CaseResult::Failed(vec![format!("stopped: {why}")]),
+        remark: None,
+        elapsed_ms: 0,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::tests::kernel;
@@ -106,5 +118,20 @@ mod tests {
             CaseResult::Skipped(_)
         ));
         assert!(!passed(&cases));
+    }
+
+    #[test]
+    fn a_run_that_stopped_has_not_passed() {
+        let mut outcome = kernel("trixie");
+        outcome.cells.truncate(2);
+        outcome.mutants.clear();
+        assert!(passed(&cases(&outcome)));
+        outcome.stopped = Some("interrupted".into());
+        let cases = cases(&outcome);
+        assert!(!passed(&cases));
+        assert_eq!(
+            cases.last().unwrap().result,
+            CaseResult::Failed(vec!["stopped: interrupted".into()])
+        );
     }
 }

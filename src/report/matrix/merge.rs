@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::rig::matrix::expectation::Version;
 use crate::rig::matrix::outcome::KernelOutcome;
-use crate::rig::matrix::{CellName, cells};
+use crate::rig::matrix::{CellName, Mutant, cells};
 
 /// Results that do not go together.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -38,6 +38,8 @@ pub enum MergeError {
 /// was run twice.
 pub fn merge(parts: Vec<KernelOutcome>) -> Result<Vec<KernelOutcome>, MergeError> {
     let mut kernels: BTreeMap<String, KernelOutcome> = BTreeMap::new();
+    // Those of which there is more than one part.
+    let mut others = BTreeSet::new();
     for part in parts {
         match kernels.get_mut(&part.kernel) {
             None => {
@@ -53,6 +55,8 @@ pub fn merge(parts: Vec<KernelOutcome>) -> Result<Vec<KernelOutcome>, MergeError
             Some(whole) => {
                 whole.cells.extend(part.cells);
                 whole.mutants.extend(part.mutants);
+                whole.stopped = whole.stopped.take().or(part.stopped);
+                others.insert(part.kernel);
                 whole.boots = whole.boots.saturating_add(part.boots);
                 whole.elapsed_ms = whole.elapsed_ms.saturating_add(part.elapsed_ms);
             }
@@ -67,6 +71,12 @@ pub fn merge(parts: Vec<KernelOutcome>) -> Result<Vec<KernelOutcome>, MergeError
         let place = |cell: CellName| order.get(&cell).copied().unwrap_or(order.len());
         outcome.cells.sort_by_key(|cell| place(cell.cell));
         outcome.mutants.sort_by_key(|mutant| mutant.mutant);
+        let has_all_mutants =
+            outcome.mutants.is_empty() || outcome.mutants.len() == Mutant::ALL.len();
+        if others.contains(&outcome.kernel) && missing(outcome) == 0 && has_all_mutants {
+            // What one part left undone, another has done.
+            outcome.stopped = None;
+        }
     }
     merged.sort_by_key(|outcome| Version::of(&outcome.release));
     Ok(merged)
@@ -133,6 +143,25 @@ mod tests {
         assert_eq!(names, all);
         assert_eq!((new.boots, missing(new)), (6, 0));
         assert_eq!(missing(old), all.len() - shard(0).len());
+    }
+
+    #[test]
+    fn a_part_that_stopped_is_made_up_for_by_the_others() {
+        let all: Vec<_> = cells::all().iter().map(ToString::to_string).collect();
+        let all: Vec<_> = all.iter().map(String::as_str).collect();
+        let (begun, rest) = all.split_at(7);
+        let begun = KernelOutcome {
+            stopped: Some("interrupted".into()),
+            ..part("a", "6.1", begun)
+        };
+        let stopped = |parts: &[&KernelOutcome]| {
+            let parts = parts.iter().map(|&part| part.clone()).collect();
+            merge(parts).unwrap()[0].stopped.is_some()
+        };
+        assert!(stopped(&[&begun]));
+        assert!(stopped(&[&begun, &part("a", "6.1", &rest[1..])]));
+        assert!(stopped(&[&part("a", "6.1", &rest[1..]), &begun]));
+        assert!(!stopped(&[&begun, &part("a", "6.1", rest)]));
     }
 
     #[test]

@@ -59,6 +59,9 @@ pub fn table(outcomes: &[KernelOutcome]) -> String {
             outcome.boots,
             outcome.elapsed_ms as f64 / 1e3,
         );
+        if let Some(why) = &outcome.stopped {
+            text += &format!("; STOPPED before the end: {}", plain(why));
+        }
     }
     text
 }

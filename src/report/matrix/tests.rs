@@ -194,6 +194,7 @@ pub fn kernel(name: &str) -> KernelOutcome {
         ],
         boots: 2,
         elapsed_ms: 46_118,
+        stopped: None,
     }
 }
 

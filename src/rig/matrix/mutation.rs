@@ -2,7 +2,7 @@
 
 use super::mutant::Mutant;
 use super::name::CellName;
-use super::outcome::{CellOutcome, MutantOutcome, MutantVerdict, Verdict};
+use super::outcome::{CellOutcome, KernelOutcome, MutantOutcome, MutantVerdict, Verdict};
 use super::run::{Bed, MatrixError};
 use crate::rig::testbed::TestbedSpec;
 use crate::vm::progress::Progress;
@@ -11,16 +11,17 @@ use crate::vm::progress::Progress;
 const PARAMETER: &str = "mutant";
 const NONE: &str = "none";
 
-/// The guest in which mutants run, and those before it.
-struct Bench {
+/// The guest in which mutants run.
+struct Bench<'a> {
     spec: TestbedSpec,
-    /// Nothing where the last guest was broken.
+    /// Nothing where the last one was broken.
     bed: Option<Bed>,
-    boots: u32,
+    /// Counts those that were booted.
+    boots: &'a mut u32,
 }
 
-/// Runs the mutants on the kernel of `testbed`, and tells how many guests that
-/// took.
+/// Runs the mutants on the kernel of `testbed`, and adds to `outcome` what
+/// becomes of them.
 ///
 /// # Errors
 ///
@@ -29,9 +30,8 @@ pub fn run(
     testbed: &TestbedSpec,
     mutants: &[Mutant],
     progress: &Progress,
-) -> Result<(Vec<MutantOutcome>, u32), MatrixError> {
-    let mut outcomes = Vec::with_capacity(mutants.len());
-    let mut boots = 0;
+    outcome: &mut KernelOutcome,
+) -> Result<(), MatrixError> {
     for bounce_buffers in [false, true] {
         let wants = |mutant: &&Mutant| mutant.wants_bounce_buffers() == bounce_buffers;
         let mutants: Vec<_> = mutants.iter().filter(wants).collect();
@@ -46,30 +46,30 @@ pub fn run(
         let mut bench = Bench {
             bed: Some(Bed::boot(&spec, progress)?),
             spec,
-            boots: 1,
+            boots: &mut outcome.boots,
         };
+        *bench.boots += 1;
         let step = progress.step(format!("running {} mutants", mutants.len()));
         for (number, mutant) in mutants.iter().enumerate() {
             step.update(mutant.name());
             step.position(number as u64, mutants.len() as u64);
-            outcomes.push(bench.judge(**mutant)?);
+            outcome.mutants.push(bench.judge(**mutant)?);
         }
         step.done();
-        boots += bench.boots;
         if let Some(bed) = bench.bed {
             bed.finish();
         }
     }
-    Ok((outcomes, boots))
+    Ok(())
 }
 
-impl Bench {
+impl Bench<'_> {
     /// The guest; a new one where the last was broken.
     fn bed(&mut self) -> Result<&mut Bed, MatrixError> {
         let bed = match self.bed.take() {
             Some(bed) => bed,
             None => {
-                self.boots += 1;
+                *self.boots += 1;
                 Bed::boot(&self.spec, &Progress::silent())?
             }
         };

@@ -121,6 +121,9 @@ pub struct KernelOutcome {
     pub boots: u32,
     /// Time that all of it took, in milliseconds.
     pub elapsed_ms: u64,
+    /// Why it stopped before everything that was asked for had been run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<String>,
 }
 
 /// How many cells there are of each verdict.
@@ -137,6 +140,13 @@ pub struct Totals {
 }
 
 impl KernelOutcome {
+    /// Whether there is anything that should not be: a finding, or a mutant that
+    /// no oracle saw.
+    pub fn is_wrong(&self) -> bool {
+        let totals = self.totals();
+        totals.findings + totals.missed > 0
+    }
+
     /// Whether nothing was judged: no cell could be set up.
     pub fn is_untested(&self) -> bool {
         let mut cells = self.cells.iter();

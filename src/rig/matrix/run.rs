@@ -91,7 +91,9 @@ pub(super) struct Bed {
     _folder: TempDir,
 }
 
-/// Runs the cells; each that is done is given to `done`.
+/// Runs the cells and then the mutants. Once its guest has booted, the kernel's
+/// outcome is added to `outcomes`, also when it stops with an error after that:
+/// what has been seen by then is not lost.
 ///
 /// # Errors
 ///
@@ -99,10 +101,10 @@ pub(super) struct Bed {
 pub fn run(
     spec: &MatrixSpec,
     progress: &Progress,
-    mut done: impl FnMut(&CellOutcome),
-) -> Result<KernelOutcome, MatrixError> {
+    outcomes: &mut Vec<KernelOutcome>,
+) -> Result<(), MatrixError> {
     let begun = Instant::now();
-    let mut bed = Bed::boot(&spec.testbed, progress)?;
+    let bed = Bed::boot(&spec.testbed, progress)?;
     let mut outcome = KernelOutcome {
         kernel: bed.testbed.guest.id.clone(),
         release: bed.testbed.machine.hello().release.clone(),
@@ -115,7 +117,23 @@ pub fn run(
         mutants: Vec::new(),
         boots: 1,
         elapsed_ms: 0,
+        stopped: None,
     };
+    let ran = run_cells(spec, bed, progress, &mut outcome)
+        .and_then(|()| mutation::run(&spec.testbed, &spec.mutants, progress, &mut outcome));
+    outcome.elapsed_ms = begun.elapsed().as_millis() as u64;
+    outcome.stopped = ran.as_ref().err().map(ToString::to_string);
+    outcomes.push(outcome);
+    ran
+}
+
+/// Runs the cells, the first in that guest.
+fn run_cells(
+    spec: &MatrixSpec,
+    mut bed: Bed,
+    progress: &Progress,
+    outcome: &mut KernelOutcome,
+) -> Result<(), MatrixError> {
     let step = progress.step(format!(
         "running {} cells on {}",
         spec.cells.len(),
@@ -131,7 +149,6 @@ pub fn run(
             outcome.boots += 1;
             (result, broken) = bed.run(cell)?;
         }
-        done(&result);
         outcome.cells.push(result);
         if broken && number + 1 < spec.cells.len() {
             step.update("booting another guest");
@@ -141,13 +158,7 @@ pub fn run(
     }
     step.done();
     bed.finish();
-    if !spec.mutants.is_empty() {
-        let (mutants, boots) = mutation::run(&spec.testbed, &spec.mutants, progress)?;
-        outcome.mutants = mutants;
-        outcome.boots += boots;
-    }
-    outcome.elapsed_ms = begun.elapsed().as_millis() as u64;
-    Ok(outcome)
+    Ok(())
 }
 
 impl Bed {

@@ -90,6 +90,7 @@ fn totals(outcomes: &[KernelOutcome]) -> Markup {
                     @else { span.bad { "✗ " (totals.findings) " with findings" } }
                     @if totals.impossible > 0 { ", " (totals.impossible) " impossible there" }
                     @if missing > 0 { ", " (missing) " not run" }
+                    @if let Some(why) = &outcome.stopped { ", " span.bad { "✗ stopped: " (why) } }
                     @if !outcome.mutants.is_empty() {
                         @let caught = outcome.mutants.iter().filter(|one| one.verdict == MutantVerdict::Caught);
                         "; " (caught.count()) " mutants caught"

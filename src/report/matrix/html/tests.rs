@@ -86,9 +86,11 @@ fn evidence_that_makes_no_sense_is_shown_all_the_same() {
         wild,
         KernelOutcome {
             cells: Vec::new(),
+            stopped: Some("the <guest> is gone".into()),
             ..kernel("empty")
         },
     ]);
     assert!(text.contains("· not run"));
+    assert!(text.contains("stopped: the &lt;guest&gt; is gone"));
     assert!(page(&[]).contains("</html>"));
 }
