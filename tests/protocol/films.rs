@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -98,14 +100,24 @@ fn a_file_arrives_bit_for_bit_in_every_format_of_its_sampling() {
 fn standard_input_arrives_bit_for_bit_and_holds_up_who_writes() {
     let (card, mut pipe) = Card::start_fed(&["--rate", "max", "--source", "y4m:-"]);
     let card = &mut { card };
-    // Far more than the pipe and the card's frames hold.
+    let written = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&written);
     let writer = std::thread::spawn(move || {
-        pipe.write_all(&film(300)).expect("the card reads");
+        pipe.write_all(HEADER).expect("the card reads");
+        for number in 0..300 {
+            pipe.write_all(&frame(number)).expect("the card reads");
+            count.fetch_add(1, Ordering::Relaxed);
+        }
     });
+    // Frames on their way: in the pipe's 64 KiB and what is read at a time, in
+    // the card's four, and in four buffers.
+    let ahead = (72 << 10) / frame(0).len() + 4 + 4;
     let driver = &mut Driver::new(card);
     let stream = Stream::new(driver, size(b"NV12"), 4);
     stream.start(driver);
     for number in 0..296 {
+        let written = written.load(Ordering::Relaxed);
+        assert!(written <= number + ahead, "{written} at {number}");
         assert!(next(&stream, driver) == packed(b"NV12", number), "{number}");
     }
     writer.join().expect("the writer");

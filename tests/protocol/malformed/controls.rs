@@ -53,6 +53,9 @@ fn counts_and_lists_that_do_not_agree_are_refused() {
             let command = ioctl_command(storm.session, ioctl.code, &given);
             storm.refused(&command, RESPONSE + (64 << 10), "too many");
         }
+        // These are all there.
+        let many = vec![(HUE, 0, 0); 1025];
+        storm.controls_refused(ioctl, 0, &many, &[], "one too many");
         for count in 9..60 {
             let given = ext_controls(0, &[(HUE, 0, 0); 8]).with(4, count);
             let command = ioctl_command(storm.session, ioctl.code, &given);
