@@ -68,6 +68,25 @@ fn shards_are_merged_and_written_in_every_format() {
 }
 
 #[test]
+fn a_run_that_stopped_and_that_nothing_made_up_for_is_no_success() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let [one, other] = shards(folder.path());
+    let mut stopped: Value = serde_json::from_slice(&fs::read(&one).unwrap()).unwrap();
+    stopped["stopped"] = "interrupted".into();
+    fs::write(&one, stopped.to_string()).unwrap();
+    let output = pinhole(&["merge".as_ref(), &one, &other, "--out".as_ref(), &out]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let said = stdout(&output);
+    assert!(
+        said.contains("STOPPED before the end: interrupted"),
+        "{said}"
+    );
+    let ktap = fs::read_to_string(out.join("matrix.ktap")).unwrap();
+    assert!(ktap.trim_end().ends_with("not ok 1 trixie"), "{ktap}");
+}
+
+#[test]
 fn what_cannot_be_merged_is_one_sentence_and_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("out");

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::GuestArgs;
+use super::{CardArgs, GuestArgs, output};
 use crate::card::Planes;
 use crate::report;
 use crate::rig::capture::{self, CaptureSpec};
@@ -52,6 +52,9 @@ pub struct Args {
 
     #[command(flatten)]
     guest: GuestArgs,
+
+    #[command(flatten)]
+    card: CardArgs,
 }
 
 fn size(text: &str) -> Result<(u32, u32), String> {
@@ -76,10 +79,10 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
         args.format.steps().1
     );
     let layout = Layout::new(args.format, width, height);
-    let mut testbed = args.guest.testbed();
+    let mut testbed = args.card.put_into(args.guest.testbed()?)?;
     if args.format.is_separate() {
         anyhow::ensure!(
-            args.guest.planes() != Some(Planes::Single),
+            args.card.planes() != Some(Planes::Single),
             "a card of --planes single has no {}",
             args.format
         );
@@ -106,13 +109,13 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
     let capture = capture::run(&spec, &progress)?;
     report::folder::write(&capture, &layout)?;
     if args.json {
-        println!("{}", serde_json::to_string(&capture.outcome)?);
+        output::line(serde_json::to_string(&capture.outcome)?)?;
     } else {
-        println!(
+        output::line(format_args!(
             "{}\n\nEverything is in {}.",
             report::table::capture(&capture.outcome),
             args.out.display()
-        );
+        ))?;
     }
     Ok(match capture.outcome.verdict {
         Judgement::Verified => super::SUCCESS,

@@ -1,12 +1,9 @@
 //! `pinhole completions`.
 
-use std::io::{self, Write};
-
-use anyhow::Context;
 use clap::CommandFactory;
 use clap_complete::Shell;
 
-use super::{Cli, SUCCESS};
+use super::{Cli, SUCCESS, output};
 
 /// Print the completions of a shell.
 ///
@@ -23,8 +20,6 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
     // The generator would panic where its output is closed early.
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "pinhole", &mut script);
-    io::stdout()
-        .write_all(&script)
-        .context("cannot print the completions")?;
+    output::text(String::from_utf8(script)?)?;
     Ok(SUCCESS)
 }

@@ -1,6 +1,7 @@
 //! `pinhole compliance`.
 
-use super::PlanesArg;
+use super::guest_args::guests;
+use super::{PlanesArg, output};
 use crate::card::Planes;
 use crate::report;
 use crate::rig::compliance;
@@ -16,8 +17,9 @@ use crate::vm::progress::Progress;
 /// was, 2 when it could not run.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Guests to boot, all if none is named; `pinhole guest list` shows them
-    #[arg(long = "kernel", value_name = "ID")]
+    /// Guests to boot, or all, as if none is named; `pinhole guest list` shows
+    /// them
+    #[arg(long = "kernel", value_name = "ID|all", default_value = "all")]
     kernels: Vec<String>,
 
     /// Which of V4L2's two APIs the devices are to have, both if none is named
@@ -28,10 +30,9 @@ pub struct Args {
 /// Runs the subcommand.
 pub fn run(args: Args) -> anyhow::Result<u8> {
     let progress = Progress::stderr();
-    let guests: Vec<_> = match args.kernels.is_empty() {
-        true => Catalog::builtin().recipes().map(|guest| guest.id).collect(),
-        false => args.kernels,
-    };
+    let catalog = Catalog::builtin();
+    let named = args.kernels.iter();
+    let guests: Vec<_> = named.flat_map(|name| guests(name, &catalog)).collect();
     let apis = match args.planes {
         Some(planes) => vec![planes.into()],
         None => vec![Planes::Single, Planes::Multi],
@@ -42,7 +43,7 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
             comparisons.push(compliance::compare(guest, planes, &progress)?);
         }
     }
-    print!("{}", report::compliance::page(&comparisons));
+    output::text(report::compliance::page(&comparisons))?;
     Ok(match comparisons.iter().all(|one| one.card.is_clean()) {
         true => super::SUCCESS,
         false => super::FAILED,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
-use super::SUCCESS;
+use super::{SUCCESS, output};
 use crate::card::controls::Value;
 use crate::control::protocol::Setting;
 use crate::control::{Answer, Client, Request, metrics};
@@ -121,9 +121,9 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
     };
     let answer = Client::connect(&args.control)?.request(&request)?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&answer)?);
+        output::line(serde_json::to_string_pretty(&answer)?)?;
     } else {
-        println!("{}", text(&args.command, &answer).trim_end());
+        output::line(text(&args.command, &answer).trim_end())?;
     }
     Ok(SUCCESS)
 }

@@ -17,7 +17,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::PlanesArg;
-use super::activation;
+use super::{activation, output};
 use crate::card::{Card, Rate, Spec, Witness};
 use crate::control::{Server, Service};
 use crate::sandbox::Sandbox;
@@ -112,8 +112,13 @@ pub fn asks_for_capabilities(args: &[OsString]) -> bool {
 
 /// Prints what `VHostUserBackendCapabilities` of QEMU's
 /// docs/interop/vhost-user.json asks for.
-pub fn print_capabilities() {
-    println!("{}", json!({ "type": BACKEND_TYPE }));
+///
+/// # Errors
+///
+/// Where it cannot be written.
+pub fn print_capabilities() -> anyhow::Result<u8> {
+    output::line(json!({ "type": BACKEND_TYPE }))?;
+    Ok(super::SUCCESS)
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -127,9 +132,9 @@ enum RateArg {
 /// Runs the subcommand.
 pub fn run(args: Args) -> anyhow::Result<u8> {
     if args.print_capabilities {
-        print_capabilities();
-        return Ok(super::SUCCESS);
+        return print_capabilities();
     }
+    check_paths(&args)?;
     // SAFETY: no thread has been started and nothing opened yet.
     let front = unsafe { Front::of(&args)? };
     let witness = match &args.witness {
@@ -205,6 +210,42 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
     }
     served?;
     Ok(super::SUCCESS)
+}
+
+/// Refuses paths that would take each other's place.
+fn check_paths(args: &Args) -> anyhow::Result<()> {
+    // What does not exist yet is compared by its folder and its name.
+    let same = |one: &Path, other: &Path| {
+        let whole = |path: &Path| {
+            path.canonicalize().ok().or_else(|| {
+                let folder = folder_of(path).canonicalize().ok()?;
+                Some(folder.join(path.file_name()?))
+            })
+        };
+        whole(one).is_some_and(|one| whole(other) == Some(one))
+    };
+    let written = [
+        ("--socket-path", &args.socket_path),
+        ("--control", &args.control),
+        ("--witness", &args.witness),
+    ];
+    let written = written.map(|(name, path)| Some((name, path.as_deref()?)));
+    let mut taken: Vec<(&str, &Path)> = Vec::new();
+    for (name, path) in written.into_iter().flatten() {
+        if let Some((other, _)) = taken.iter().find(|(_, other)| same(path, other)) {
+            anyhow::bail!("{other} and {name} are both {}", path.display());
+        }
+        taken.push((name, path));
+    }
+    for file in args.source.iter().filter_map(|spec| source::file_of(spec)) {
+        if let Some((name, _)) = taken.iter().find(|(_, path)| same(&file, path)) {
+            anyhow::bail!(
+                "{name} would take the place of the source {}",
+                file.display()
+            );
+        }
+    }
+    Ok(())
 }
 
 /// What the daemon waits for before it serves.

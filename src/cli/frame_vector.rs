@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::guest_args::guests;
+use super::output;
 use crate::report;
 use crate::rig::frame_vector::{self, Contract, FrameVectorSpec};
 use crate::vm::accelerator::Accelerator;
@@ -54,11 +55,11 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
         })
         .collect::<Result<Vec<_>, _>>()?;
     if args.json {
-        println!("{}", serde_json::to_string(&contracts)?);
+        output::line(serde_json::to_string(&contracts)?)?;
     } else if args.markdown {
-        print!("{}", report::frame_vector::markdown(&contracts));
+        output::text(report::frame_vector::markdown(&contracts))?;
     } else {
-        println!("{}", report::frame_vector::table(&contracts));
+        output::line(report::frame_vector::table(&contracts))?;
     }
     Ok(match contracts.iter().all(Contract::is_as_expected) {
         true => super::SUCCESS,

@@ -8,7 +8,7 @@ use clap::Subcommand;
 use comfy_table::{CellAlignment, Table, presets};
 use serde_json::json;
 
-use super::SUCCESS;
+use super::{SUCCESS, output};
 use crate::vm::images::{self, Catalog, Recipe, State, clients};
 use crate::vm::progress::Progress;
 use crate::vm::provision::cache::Cache;
@@ -60,6 +60,10 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
         Command::List { json } => list(&catalog, &cache, json)?,
         Command::Build { ids } => build(&catalog, &ids)?,
         Command::Remove { ids, all, old } => {
+            anyhow::ensure!(
+                !ids.iter().any(|id| id == "all"),
+                "there is no guest named all: say --all"
+            );
             let what = match all || old {
                 true => Selection::all(&catalog),
                 false => Selection::named(&catalog, &ids)?,
@@ -86,9 +90,9 @@ fn list(catalog: &Catalog, cache: &Cache, as_json: bool) -> anyhow::Result<()> {
             },
             "qemu": qemu::unpacked(cache),
         });
-        println!("{}", serde_json::to_string_pretty(&object)?);
+        output::line(serde_json::to_string_pretty(&object)?)?;
     } else {
-        println!("{}", table(catalog, &states, cache)?);
+        output::line(table(catalog, &states, cache)?)?;
     }
     Ok(())
 }
@@ -167,7 +171,7 @@ fn build(catalog: &Catalog, ids: &[String]) -> anyhow::Result<()> {
     let qemu = qemu::ensure(None, &progress)?;
     if what.clients {
         let clients = clients::ensure(&progress).context("cannot build the clients")?;
-        println!("clients: {}", clients.image.display());
+        output::line(format_args!("clients: {}", clients.image.display()))?;
     }
     let queue = Mutex::new(VecDeque::from(what.guests));
     let next = || queue.lock().ok()?.pop_front();
@@ -200,17 +204,17 @@ fn build(catalog: &Catalog, ids: &[String]) -> anyhow::Result<()> {
             .into_iter()
             .collect::<anyhow::Result<()>>()
     })?;
-    println!(
+    output::line(format_args!(
         "QEMU {} ({}, virtio id {})",
         qemu.version, qemu.device, qemu.virtio_id
-    );
+    ))?;
     let mut built = built.into_inner().unwrap_or_default();
     built.sort_by(|one, other| one.1.id.cmp(&other.1.id));
     for (driver, guest) in built {
-        println!("{}: Linux {}", guest.id, guest.release);
-        println!("  kernel     {}", guest.kernel.display());
-        println!("  initramfs  {}", guest.initramfs.display());
-        println!("  driver     {}", driver.display());
+        output::line(format_args!("{}: Linux {}", guest.id, guest.release))?;
+        output::line(format_args!("  kernel     {}", guest.kernel.display()))?;
+        output::line(format_args!("  initramfs  {}", guest.initramfs.display()))?;
+        output::line(format_args!("  driver     {}", driver.display()))?;
     }
     Ok(())
 }
@@ -227,10 +231,9 @@ fn remove(cache: &Cache, what: &Selection, qemu: bool, old: bool) -> anyhow::Res
     if qemu {
         freed += qemu::remove(cache, old, &progress)?;
     }
-    println!(
+    output::line(format_args!(
         "{} MiB removed from {}",
         freed >> 20,
         cache.root().display()
-    );
-    Ok(())
+    ))
 }

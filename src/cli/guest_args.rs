@@ -2,14 +2,14 @@
 
 use std::path::PathBuf;
 
-use super::PlanesArg;
-use crate::card::Planes;
+use anyhow::Context;
+
 use crate::rig::driver::OtherDriver;
 use crate::rig::testbed::TestbedSpec;
 use crate::vm::accelerator::Accelerator;
 use crate::vm::images::{Catalog, OwnKernel};
 
-/// The guest, its machine, and what the card shows.
+/// The guest and its machine.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Guest")]
 pub struct GuestArgs {
@@ -70,15 +70,6 @@ pub struct GuestArgs {
         allow_hyphen_values = true
     )]
     append: String,
-
-    /// What the card's camera sees
-    #[arg(long, value_name = "SPEC")]
-    source: Option<String>,
-
-    /// Which of V4L2's two APIs the card has; multi for the formats whose
-    /// planes lie in memory of their own
-    #[arg(long, value_enum)]
-    planes: Option<PlanesArg>,
 }
 
 /// An accelerator, or the best there is.
@@ -92,11 +83,6 @@ impl From<Auto> for Option<Accelerator> {
 }
 
 impl GuestArgs {
-    /// Which API was asked for, if any was.
-    pub fn planes(&self) -> Option<Planes> {
-        self.planes.map(Planes::from)
-    }
-
     /// The kernel of the user's own, if there is one.
     fn own_kernel(&self) -> Option<OwnKernel> {
         let (bzimage, modules) = self.bzimage.as_ref().zip(self.modules.as_ref())?;
@@ -109,9 +95,26 @@ impl GuestArgs {
     }
 
     /// The testbed that these ask for.
-    pub fn testbed(&self) -> TestbedSpec {
-        TestbedSpec {
-            kernel: self.kernel.clone(),
+    ///
+    /// # Errors
+    ///
+    /// Where there is no such guest or file: told before anything is begun that
+    /// would take the place of earlier results, and before a kernel of one's
+    /// own could be blamed for it.
+    pub fn testbed(&self) -> anyhow::Result<TestbedSpec> {
+        self.testbed_of(self.kernel.as_deref())
+    }
+
+    fn testbed_of(&self, kernel: Option<&str>) -> anyhow::Result<TestbedSpec> {
+        if let Some(id) = kernel {
+            Catalog::builtin().get(id)?;
+        }
+        let files = [&self.bzimage, &self.modules, &self.driver, &self.qemu];
+        for path in files.into_iter().flatten() {
+            std::fs::metadata(path).with_context(|| format!("cannot use {}", path.display()))?;
+        }
+        Ok(TestbedSpec {
+            kernel: kernel.map(str::to_owned),
             own_kernel: self.own_kernel(),
             driver: self.driver.as_ref().map(|path| OtherDriver {
                 path: path.clone(),
@@ -122,26 +125,23 @@ impl GuestArgs {
             ram_mib: Some(self.ram),
             cpus: Some(self.cpus),
             append: self.append.clone(),
-            source: self.source.clone(),
-            planes: self.planes().unwrap_or_default(),
             ..TestbedSpec::default()
-        }
+        })
     }
-}
 
-impl GuestArgs {
     /// The testbeds that these ask for: one, or with `--kernel all` one for
     /// every guest of the catalogue. The user land of one's own kernel is one
     /// guest's, and none is named so.
-    pub fn testbeds(&self, catalog: &Catalog) -> Vec<TestbedSpec> {
+    ///
+    /// # Errors
+    ///
+    /// As [`GuestArgs::testbed`].
+    pub fn testbeds(&self, catalog: &Catalog) -> anyhow::Result<Vec<TestbedSpec>> {
         let Some(kernel) = self.kernel.as_deref().filter(|_| !self.has_own_kernel()) else {
-            return vec![self.testbed()];
+            return Ok(vec![self.testbed()?]);
         };
-        let testbed = |id| TestbedSpec {
-            kernel: Some(id),
-            ..self.testbed()
-        };
-        guests(kernel, catalog).into_iter().map(testbed).collect()
+        let guests = guests(kernel, catalog).into_iter();
+        guests.map(|id| self.testbed_of(Some(&id))).collect()
     }
 }
 
@@ -194,20 +194,31 @@ mod tests {
             #[command(flatten)]
             guest: GuestArgs,
         }
-        let kernels = |line: &str| -> Vec<_> {
+        let kernels = |line: &str| -> Result<Vec<_>, String> {
             let line = <Line as clap::Parser>::parse_from(line.split(' '));
             let testbeds = line.guest.testbeds(&Catalog::builtin());
-            testbeds.into_iter().map(|spec| spec.kernel).collect()
+            let kernels = testbeds.map(|all| all.into_iter().map(|spec| spec.kernel).collect());
+            kernels.map_err(|error| error.to_string())
         };
-        assert_eq!(kernels("matrix"), [None]);
-        assert_eq!(kernels("matrix --kernel trixie"), [Some("trixie".into())]);
+        assert_eq!(kernels("matrix"), Ok(vec![None]));
+        let one = kernels("matrix --kernel trixie");
+        assert_eq!(one, Ok(vec![Some("trixie".into())]));
         let all: Vec<_> = Catalog::builtin()
             .recipes()
             .map(|one| Some(one.id))
             .collect();
-        assert_eq!(kernels("matrix --kernel all"), all);
-        let own = "matrix --kernel all --bzimage bzImage --modules .";
-        assert_eq!(kernels(own), [Some("all".into())]);
+        assert_eq!(kernels("matrix --kernel all"), Ok(all));
+        for (wrong, said) in [
+            ("--kernel nosuch", "no guest named nosuch"),
+            ("--kernel all --bzimage . --modules .", "no guest named all"),
+            ("--bzimage /nosuch --modules .", "cannot use /nosuch"),
+            ("--bzimage . --modules /nosuch", "cannot use /nosuch"),
+            ("--driver /nosuch", "cannot use /nosuch"),
+            ("--qemu /nosuch", "cannot use /nosuch"),
+        ] {
+            let error = kernels(&format!("matrix {wrong}")).unwrap_err();
+            assert!(error.contains(said), "{wrong}: {error}");
+        }
     }
 
     #[test]

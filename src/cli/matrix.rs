@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::GuestArgs;
+use super::{GuestArgs, output};
 use crate::agent::cell::{Hazard, Kind};
 use crate::report::matrix as report;
 use crate::rig::matrix::outcome::KernelOutcome;
@@ -55,8 +55,9 @@ pub struct Args {
     #[arg(long, value_name = "DIR", default_value = "pinhole-matrix")]
     out: PathBuf,
 
-    /// Print one JSON object instead of the table, and nothing else on stdout
-    #[arg(long)]
+    /// Print a JSON array with an object for each kernel instead of the table,
+    /// and nothing else on stdout
+    #[arg(long, conflicts_with = "list")]
     json: bool,
 
     #[command(flatten)]
@@ -115,23 +116,23 @@ pub fn page(out: &Path) -> String {
 /// Runs the subcommand.
 pub fn run(args: Args) -> anyhow::Result<u8> {
     let (cells, mutants) = (args.cells(), args.mutants());
+    anyhow::ensure!(
+        !cells.is_empty() || !mutants.is_empty(),
+        "there is no such cell: --kind, --hazard and --shard leave none"
+    );
     if args.list {
         for cell in &cells {
-            println!("{cell}");
+            output::line(cell)?;
         }
         for mutant in &mutants {
-            println!("mutant {mutant}");
+            output::line(format_args!("mutant {mutant}"))?;
         }
         return Ok(super::SUCCESS);
     }
-    anyhow::ensure!(
-        !cells.is_empty() || !mutants.is_empty(),
-        "no cell is of that kind and has that hazard"
-    );
     let progress = Progress::stderr();
     let mut outcomes: Vec<KernelOutcome> = Vec::new();
     let mut stopped = None;
-    for testbed in args.guest.testbeds(&Catalog::builtin()) {
+    for testbed in args.guest.testbeds(&Catalog::builtin())? {
         let spec = MatrixSpec {
             testbed,
             cells: cells.clone(),
@@ -149,20 +150,20 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
     }
     report::write(&outcomes, &args.out)?;
     if args.json {
-        println!("{}", serde_json::to_string(&outcomes)?);
+        output::line(serde_json::to_string(&outcomes)?)?;
     } else {
-        println!("{}", report::table(&outcomes));
-        println!("\n{}", page(&args.out));
+        output::line(report::table(&outcomes))?;
+        output::line(format_args!("\n{}", page(&args.out)))?;
     }
     let is_wrong = outcomes.iter().any(KernelOutcome::is_wrong);
     match stopped {
-        Some(error) if is_wrong => eprintln!("pinhole: {}", super::sentence(&error)),
+        Some(error) if is_wrong => output::complaint(super::sentence(&error)),
         Some(error) => return Err(error),
         None => {}
     }
     let untested = outcomes.iter().all(KernelOutcome::is_untested);
     if args.guest.has_own_kernel() && untested {
-        eprintln!("pinhole: none of the cells is possible on this kernel");
+        output::complaint("none of the cells is possible on this kernel");
         return Ok(super::UNTESTABLE);
     }
     Ok(match is_wrong {

@@ -6,6 +6,7 @@
 
 mod activation;
 pub mod capture;
+mod card_args;
 pub mod completions;
 pub mod compliance;
 pub mod ctl;
@@ -15,6 +16,7 @@ pub mod guest;
 mod guest_args;
 pub mod man;
 pub mod matrix;
+mod output;
 mod planes;
 pub mod report;
 pub mod shell;
@@ -26,6 +28,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+pub use card_args::CardArgs;
 pub use guest_args::GuestArgs;
 use planes::PlanesArg;
 
@@ -77,8 +80,7 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         // With it, what else there is makes no difference.
         Err(_) if device::asks_for_capabilities(&args) => {
-            device::print_capabilities();
-            return ExitCode::from(SUCCESS);
+            return conclude(device::print_capabilities());
         }
         Err(error) => error.exit(),
     };
@@ -96,13 +98,17 @@ pub fn main() -> ExitCode {
         Command::Completions(args) => completions::run(args),
         Command::Man(args) => man::run(args),
     };
-    match result {
-        Ok(code) => ExitCode::from(code),
-        Err(error) => {
-            eprintln!("pinhole: {}", sentence(&error));
-            ExitCode::from(code(&error))
-        }
-    }
+    conclude(result)
+}
+
+/// Tells of a subcommand's error, and turns its result into the exit code.
+fn conclude(result: anyhow::Result<u8>) -> ExitCode {
+    result
+        .unwrap_or_else(|error| {
+            output::complaint(sentence(&error));
+            code(&error)
+        })
+        .into()
 }
 
 /// The arguments as `pinhole` takes them.
@@ -110,7 +116,8 @@ fn arguments(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let mut args: Vec<OsString> = args.collect();
     let name = args.first().map(Path::new).and_then(Path::file_name);
     if name.is_some_and(|name| name == BACKEND_NAME) {
-        args.insert(1, "device".into());
+        // What is said of how to use it is said of that, too.
+        args.splice(..1, ["pinhole".into(), "device".into()]);
     }
     args
 }
@@ -158,7 +165,7 @@ mod tests {
         let args = |words: &[&str]| arguments(words.iter().map(|&word| word.into()));
         assert_eq!(
             args(&["/usr/libexec/vhost-user-media", "--fd", "3"]),
-            ["/usr/libexec/vhost-user-media", "device", "--fd", "3"]
+            ["pinhole", "device", "--fd", "3"]
         );
         assert_eq!(args(&["pinhole", "--help"]), ["pinhole", "--help"]);
         assert!(args(&[]).is_empty());

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::output;
 use crate::report::matrix as report;
 use crate::rig::matrix::outcome::KernelOutcome;
 
@@ -18,9 +19,10 @@ pub struct Args {
 enum Action {
     /// Merge the results of shards, and write every format of the whole
     ///
-    /// Exits with 0, 1 where there are findings, and 2 where the results
-    /// cannot be read or do not go together: a cell that was run twice, one
-    /// name for several kernels. Cells that nobody has run are told of.
+    /// Exits with 0, 1 where there are findings or a run stopped before its end
+    /// and no other made up for it, and 2 where the results cannot be read or
+    /// do not go together: a cell that was run twice, one name for several
+    /// kernels. Cells that nobody has run are told of.
     Merge {
         /// KERNEL.json of pinhole matrix, or folders of them
         #[arg(required = true, value_name = "DIR|FILE")]
@@ -44,21 +46,25 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
         Action::Merge { from, out } => {
             let outcomes = read(&from)?;
             report::write(&outcomes, &out)?;
-            println!("{}", report::table(&outcomes));
+            output::line(report::table(&outcomes))?;
             for outcome in &outcomes {
                 let missing = report::missing(outcome);
                 if missing > 0 {
-                    println!("{}: {missing} cells were not run", outcome.kernel);
+                    output::line(format_args!(
+                        "{}: {missing} cells were not run",
+                        outcome.kernel
+                    ))?;
                 }
             }
-            println!("\n{}", super::matrix::page(&out));
-            Ok(match outcomes.iter().any(KernelOutcome::is_wrong) {
+            output::line(format_args!("\n{}", super::matrix::page(&out)))?;
+            let failed = |one: &KernelOutcome| one.is_wrong() || one.stopped.is_some();
+            Ok(match outcomes.iter().any(failed) {
                 false => super::SUCCESS,
                 true => super::FAILED,
             })
         }
         Action::Markdown { from } => {
-            print!("{}", report::markdown(&read(&from)?));
+            output::text(report::markdown(&read(&from)?))?;
             Ok(super::SUCCESS)
         }
     }

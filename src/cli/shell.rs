@@ -12,7 +12,7 @@ use rustix::stdio::stdin;
 use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr};
 use signal_hook::consts::SIGWINCH;
 
-use super::GuestArgs;
+use super::{CardArgs, GuestArgs, output};
 use crate::agent::protocol::{Run, Shell, Status, Stream, Window};
 use crate::rig::testbed::{Testbed, TestbedSpec};
 use crate::vm::channel::{Agent, Update};
@@ -35,6 +35,9 @@ pub struct Args {
 
     #[command(flatten)]
     guest: GuestArgs,
+
+    #[command(flatten)]
+    card: CardArgs,
 }
 
 /// Runs the subcommand.
@@ -48,7 +51,7 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
     }
     let spec = TestbedSpec {
         clients: args.clients,
-        ..args.guest.testbed()
+        ..args.card.put_into(args.guest.testbed()?)?
     };
     let bed = Testbed::start(&spec, &Progress::stderr())?;
     let code = match interactive {
@@ -121,7 +124,7 @@ fn converse(bed: &Testbed) -> anyhow::Result<Left> {
         (ended, typing.join().unwrap_or(false))
     });
     drop(raw);
-    println!();
+    output::line("")?;
     if unplugged {
         return Ok(Left::Unplugged);
     }

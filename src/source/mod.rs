@@ -162,6 +162,19 @@ pub fn open(spec: &str) -> Result<Box<dyn Source>, SourceError> {
     }
 }
 
+/// Says of a source what can be said without opening it: whether its name makes
+/// sense, and whether its file is there.
+///
+/// # Errors
+///
+/// As [`open`], which may still find more.
+pub fn check(spec: &str) -> Result<(), SourceError> {
+    match (file_of(spec), spec.split_once(':')) {
+        (Some(_), Some((kind, text))) => Ok(film::check(kind, text)?),
+        _ => open(spec).map(drop),
+    }
+}
+
 /// Opens the source that `spec` names as an input that is called after it.
 ///
 /// # Errors
@@ -177,6 +190,22 @@ pub fn open_input(spec: &str) -> Result<Input, SourceError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_makes_no_sense_is_seen_without_opening_it() {
+        for spec in ["pattern", "pattern:ramp", "y4m:-,once", "image:/dev/null"] {
+            assert!(check(spec).is_ok(), "{spec}");
+        }
+        for (spec, said) in [
+            ("pattern:x", "there is no pattern"),
+            ("y5m:f", "there is no kind of source"),
+            ("y4m:/nowhere", "cannot open /nowhere"),
+            ("y4m:-,often", "makes no sense"),
+        ] {
+            let error = check(spec).unwrap_err().to_string();
+            assert!(error.starts_with(said) || error.contains(said), "{error}");
+        }
+    }
 
     #[test]
     fn a_spec_opens_its_source_or_says_what_there_is() {

@@ -4,7 +4,7 @@
 //! leaves one line behind if it took [`NOTABLE`] or longer. Elsewhere (a log, a
 //! pipe) it is a line at its start and one at its end.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
@@ -55,7 +55,7 @@ impl Progress {
                 Some(bar)
             }
             Output::Lines => {
-                eprintln!("{what} ...");
+                say(&format!("{what} ..."));
                 None
             }
             Output::Nowhere => None,
@@ -110,7 +110,7 @@ impl Step {
         match &self.to {
             // An error here is a terminal that went away.
             Output::Terminal(all) if took >= NOTABLE => drop(all.println(line)),
-            Output::Lines => eprintln!("{line}"),
+            Output::Lines => say(&line),
             _ => {}
         }
         took
@@ -123,6 +123,11 @@ impl Drop for Step {
             bar.finish_and_clear();
         }
     }
+}
+
+/// Writes a line to stderr, or nowhere if that is gone.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 fn style(template: &str) -> ProgressStyle {

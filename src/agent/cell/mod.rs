@@ -84,7 +84,7 @@ pub const PAGE: usize = 4096;
 
 /// A name that is not in a table.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{name} is no {table} of the matrix")]
+#[error("the matrix has no {} \"{name}\"; `pinhole matrix --list --mutants` shows what it has", table.to_lowercase())]
 pub struct UnknownName {
     pub(crate) table: &'static str,
     pub(crate) name: String,
@@ -152,6 +152,10 @@ mod tests {
             assert_eq!(hazard.name().parse(), Ok(*hazard));
         }
         let error = "dragon".parse::<Hazard>().unwrap_err().to_string();
-        assert_eq!(error, "dragon is no Hazard of the matrix");
+        assert_eq!(
+            error,
+            "the matrix has no hazard \"dragon\"; \
+             `pinhole matrix --list --mutants` shows what it has"
+        );
     }
 }

@@ -75,7 +75,8 @@ pub enum Fault {
         frame: u64,
     },
     /// A picture that cannot be decoded.
-    #[error("{0}")]
+    // Some of its messages end in an empty line.
+    #[error("{}", .0.to_string().trim_end())]
     Image(#[from] image::ImageError),
     /// More bytes than a picture has.
     #[error("it has more than {0} bytes")]

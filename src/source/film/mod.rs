@@ -56,6 +56,22 @@ pub fn path_of(text: &str) -> String {
     spec::split_path(text).0
 }
 
+/// Says of a film what can be said without opening it.
+///
+/// # Errors
+///
+/// Where the name makes no sense, or there is no such file.
+pub fn check(kind: &str, text: &str) -> Result<(), FilmError> {
+    let spec = Spec::parse(kind, text)?;
+    match spec.path.as_str() {
+        "-" => Ok(()),
+        path => std::fs::metadata(path).map(drop).map_err(|source| {
+            let name = path.to_owned();
+            FilmError::Open { name, source }
+        }),
+    }
+}
+
 /// The widest and the highest picture that is read, in pixels.
 pub const MAX_SIDE: u32 = 8192;
 

@@ -122,7 +122,11 @@ impl Error {
     pub fn is_the_systems(&self) -> bool {
         matches!(
             self,
-            Self::NoCache | Self::MissingTool { .. } | Self::Namespaces { .. } | Self::Interrupted
+            Self::Io { .. }
+                | Self::NoCache
+                | Self::MissingTool { .. }
+                | Self::Namespaces { .. }
+                | Self::Interrupted
         )
     }
 }

@@ -1,0 +1,186 @@
+//! What the program makes of arguments that are wrong, and of readers that have
+//! gone; nothing is booted.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+fn pinhole(line: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pinhole"));
+    command.args(line.split(' ')).stdin(Stdio::null());
+    command
+}
+
+fn output(line: &str) -> Output {
+    pinhole(line).output().expect("it starts")
+}
+
+/// The one sentence that it ends with, and code 2.
+fn refused(output: &Output) -> String {
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(!said.contains("panicked"), "{said}");
+    said
+}
+
+fn full() -> File {
+    File::options().write(true).open("/dev/full").unwrap()
+}
+
+#[test]
+fn a_reader_that_has_gone_is_no_error_and_a_full_disk_is() {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/matrix");
+    let markdown = format!("report markdown {}", fixtures.display());
+    for line in [
+        "matrix --list",
+        "guest list",
+        "guest list --json",
+        "completions bash",
+        "device --print-capabilities",
+        "device --print-capabilities --nonsense",
+        &markdown,
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let gone = pinhole(line).stdout(writer).output().unwrap();
+        assert_eq!(gone.status.code(), Some(0), "{line}: {gone:?}");
+        assert!(gone.stderr.is_empty(), "{line}: {gone:?}");
+
+        let no_room = pinhole(line).stdout(full()).output().unwrap();
+        let said = refused(&no_room);
+        assert!(
+            said.starts_with("pinhole: cannot print the result: "),
+            "{line}: {said}"
+        );
+    }
+    let silent = pinhole("report markdown /nowhere").stderr(full()).output();
+    assert_eq!(silent.unwrap().status.code(), Some(2));
+}
+
+#[test]
+fn a_slip_of_the_pen_costs_no_earlier_results() {
+    let folder = tempfile::tempdir().unwrap();
+    let (report, out) = (folder.path().join("report.json"), folder.path().display());
+    fs::write(&report, "what was seen").unwrap();
+    for (wrong, said) in [
+        ("--kernel nosuch", "there is no guest named nosuch"),
+        ("--kernel all", "there is no guest named all"),
+        ("--qemu /nowhere", "cannot use /nowhere"),
+        ("--driver /nowhere", "cannot use /nowhere"),
+        ("--bzimage /nowhere --modules /", "cannot use /nowhere"),
+        (
+            "--bzimage /dev/null --modules /nowhere",
+            "cannot use /nowhere",
+        ),
+        ("--source pattern:nosuch", "there is no pattern \"nosuch\""),
+        ("--source y4m:/nowhere", "cannot open /nowhere"),
+        (
+            "--format NM12 --planes single",
+            "a card of --planes single has no NM12",
+        ),
+    ] {
+        let output = output(&format!("capture --out {out} {wrong}"));
+        let answer = refused(&output);
+        assert!(
+            answer.starts_with(&format!("pinhole: {said}")),
+            "{wrong}: {answer}"
+        );
+        assert_eq!(answer.lines().count(), 1, "{answer}");
+        assert_eq!(
+            fs::read_to_string(&report).unwrap(),
+            "what was seen",
+            "{wrong}"
+        );
+    }
+}
+
+#[test]
+fn shards_of_the_matrix_are_all_of_it_and_each_cell_once() {
+    let lines = |line: &str| -> Vec<String> {
+        let output = output(line);
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.lines().map(str::to_owned).collect()
+    };
+    let whole = lines("matrix --list --mutants");
+    let parts: Vec<_> = (1..=3)
+        .flat_map(|k| lines(&format!("matrix --list --mutants --shard {k}/3")))
+        .collect();
+    assert_eq!(parts.len(), whole.len());
+    assert_eq!(BTreeSet::from_iter(parts), BTreeSet::from_iter(whole));
+
+    let none = refused(&output("matrix --list --shard 999/1000"));
+    assert!(none.contains("--shard"), "{none}");
+    let source = refused(&output("matrix --list --source pattern:bars"));
+    assert!(
+        source.contains("unexpected argument '--source'"),
+        "{source}"
+    );
+}
+
+#[test]
+fn an_empty_cache_is_listed_and_emptied() {
+    let cache = tempfile::tempdir().unwrap();
+    let guest = |line: &str| {
+        let mut command = pinhole(&format!("guest {line}"));
+        command
+            .env("XDG_CACHE_HOME", cache.path())
+            .output()
+            .unwrap()
+    };
+    let listed = guest("list --json");
+    assert_eq!(listed.status.code(), Some(0), "{listed:?}");
+    let listed: Value = serde_json::from_slice(&listed.stdout).unwrap();
+    let guests = listed["guests"].as_array().unwrap();
+    assert!(guests.len() >= 4);
+    assert!(guests.iter().all(|guest| guest["bytes"] == 0), "{listed:#}");
+    assert!(guests.iter().any(|guest| guest["id"] == listed["default"]));
+    for line in ["remove --all", "remove --old", "remove trixie clients"] {
+        let removed = guest(line);
+        assert_eq!(removed.status.code(), Some(0), "{removed:?}");
+        let said = String::from_utf8(removed.stdout).unwrap();
+        assert!(said.starts_with("0 MiB removed from "), "{said}");
+    }
+    assert!(refused(&guest("remove all")).contains("say --all"));
+    assert!(refused(&guest("remove nosuch")).contains("no guest named nosuch"));
+}
+
+#[test]
+fn by_its_other_name_it_tells_of_a_usage_that_works() {
+    let folder = tempfile::tempdir().unwrap();
+    let other = folder.path().join("vhost-user-media");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_pinhole"), &other).unwrap();
+    let help = Command::new(&other).arg("--help").output().unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    assert!(help.contains("Usage: pinhole device [OPTIONS]"), "{help}");
+}
+
+#[test]
+fn paths_that_would_take_each_others_place_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let film = folder.path().join("film.y4m");
+    fs::write(&film, "a film").unwrap();
+    let (here, film_path) = (folder.path().display(), film.display());
+    for (line, said) in [
+        (
+            format!("--socket-path {here}/a --control {here}/./a"),
+            "--socket-path and --control are both ",
+        ),
+        (
+            format!("--socket-path {here}/a --witness {here}/a"),
+            "--socket-path and --witness are both ",
+        ),
+        (
+            format!("--socket-path {here}/a --witness {film_path} --source y4m:{film_path}"),
+            "--witness would take the place of the source ",
+        ),
+    ] {
+        let answer = refused(&output(&format!("device {line}")));
+        assert!(answer.starts_with(&format!("pinhole: {said}")), "{answer}");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+    assert_eq!(fs::read_to_string(&film).unwrap(), "a film");
+}
