@@ -87,8 +87,11 @@ static void pinhole_qbuf_complete(struct pinhole_device *dev,
 	if (dev->fault)
 		return;
 
-	if (!cmd->result && cmd->used < cmd->resp_len) {
-		pinhole_stream_fail(dev, "sent a short answer to QBUF");
+	/* Whether it has the buffer is not known: it stays until STREAMOFF. */
+	if (cmd->garbled || (!cmd->result && cmd->used < cmd->resp_len)) {
+		pinhole_stream_fail(dev, cmd->garbled ?
+				    "sent an answer to QBUF that is none" :
+				    "sent a short answer to QBUF");
 		return;
 	}
 	if (cmd->result) {
@@ -143,26 +146,62 @@ void pinhole_buffer_submit(struct pinhole_device *dev,
 }
 
 /**
+ * pinhole_buffer_payload_length() - how long the payload of its QBUF is
+ * @vb: buffer
+ *
+ * Context: Any.
+ * Return: Number of bytes: the buffer, and its planes if they are many.
+ */
+static size_t pinhole_buffer_payload_length(struct vb2_buffer *vb)
+{
+	size_t length = sizeof(struct v4l2_buffer);
+
+	if (pinhole_is_multiplanar(vb2_get_drv_priv(vb->vb2_queue)))
+		length += vb->num_planes * sizeof(struct v4l2_plane);
+	return length;
+}
+
+/**
+ * pinhole_buffer_fill() - write the payload of a buffer's QBUF
+ * @vb: buffer
+ * @b: payload
+ *
+ * Context: Any.
+ * Return: Nothing.
+ */
+static void pinhole_buffer_fill(struct vb2_buffer *vb, struct v4l2_buffer *b)
+{
+	struct v4l2_plane *planes = (struct v4l2_plane *)(b + 1);
+	unsigned int i;
+
+	memset(b, 0, pinhole_buffer_payload_length(vb));
+	b->index = vb->index;
+	b->type = vb->type;
+	b->memory = V4L2_MEMORY_USERPTR;
+	if (!pinhole_is_multiplanar(vb2_get_drv_priv(vb->vb2_queue))) {
+		b->length = vb2_plane_size(vb, 0);
+		return;
+	}
+	b->length = vb->num_planes;
+	for (i = 0; i < vb->num_planes; i++)
+		planes[i].length = vb2_plane_size(vb, i);
+}
+
+/**
  * pinhole_buffer_command() - make the QBUF command of a buffer
  * @vb: buffer
  * @num_entries: number of scatter entries
  *
  * Context: Process context.
- * Return: The command without the entries, or an ERR_PTR.
+ * Return: The command without payload and entries, or an ERR_PTR.
  */
 static struct pinhole_cmd *pinhole_buffer_command(struct vb2_buffer *vb,
 						  unsigned int num_entries)
 {
 	struct pinhole_device *dev = vb2_get_drv_priv(vb->vb2_queue);
-	struct v4l2_plane *planes;
+	size_t payload = pinhole_buffer_payload_length(vb);
 	struct pinhole_cmd *cmd;
-	struct v4l2_buffer *b;
-	size_t payload;
-	unsigned int i;
 
-	payload = sizeof(*b);
-	if (pinhole_is_multiplanar(dev))
-		payload += vb->num_planes * sizeof(*planes);
 	cmd = pinhole_cmd_alloc(dev,
 				sizeof(struct virtio_media_cmd_ioctl) + payload,
 				sizeof(struct virtio_media_resp_header) +
@@ -171,19 +210,6 @@ static struct pinhole_cmd *pinhole_buffer_command(struct vb2_buffer *vb,
 		return cmd;
 	cmd->buf = to_pinhole_buffer(vb);
 	cmd->complete = pinhole_qbuf_complete;
-
-	b = cmd->req + sizeof(struct virtio_media_cmd_ioctl);
-	b->index = vb->index;
-	b->type = vb->type;
-	b->memory = V4L2_MEMORY_USERPTR;
-	if (!pinhole_is_multiplanar(dev)) {
-		b->length = vb2_plane_size(vb, 0);
-		return cmd;
-	}
-	b->length = vb->num_planes;
-	planes = (struct v4l2_plane *)(b + 1);
-	for (i = 0; i < vb->num_planes; i++)
-		planes[i].length = vb2_plane_size(vb, i);
 	return cmd;
 }
 
@@ -192,7 +218,12 @@ static struct pinhole_cmd *pinhole_buffer_command(struct vb2_buffer *vb,
  * @vb: buffer
  *
  * The scatter entries of all planes follow one another; no entry covers parts
- * of two planes.
+ * of two planes. A command with as many entries as before is used again, for
+ * memory that may be other memory of another length.
+ *
+ * The command goes when the memory of the first plane is put: videobuf2 calls
+ * buf_cleanup for some ways of losing memory only, and not where a later QBUF
+ * of the buffer is refused.
  *
  * Context: Process context.
  * Return: 0 or a negative errno.
@@ -211,6 +242,8 @@ int pinhole_buffer_describe(struct vb2_buffer *vb)
 		mem = vb2_plane_cookie(vb, i);
 		if (IS_ERR_OR_NULL(mem))
 			return -EINVAL;
+		if (!i)
+			mem->buf = buf;
 		counts[i] = pinhole_mem_segments(mem, vb2_plane_size(vb, i),
 						 NULL, 0);
 		if (counts[i] < 0)
@@ -225,6 +258,8 @@ int pinhole_buffer_describe(struct vb2_buffer *vb)
 		pinhole_cmd_release(dev, buf->cmd);
 		buf->cmd = cmd;
 	}
+	pinhole_buffer_fill(vb, cmd->req +
+			    sizeof(struct virtio_media_cmd_ioctl));
 
 	total = 0;
 	for (i = 0; i < vb->num_planes; i++) {

@@ -33,7 +33,7 @@ enum pinhole_cmd_state {
  * @node: entry in one of the device's lists of commands, unless idle
  * @state: where the command is
  * @orphan: the owner gave it up while the card had it; freed after a reset
- * @since: when it was submitted, in jiffies
+ * @since: when it was put in the command queue, in jiffies
  * @req: what the card reads: the command and its payload
  * @req_len: length of @req in bytes
  * @resp: what the card writes; NULL for a command without response
@@ -45,7 +45,9 @@ enum pinhole_cmd_state {
  * @entries_sgt: describes @entries
  * @used: number of bytes that the card says it wrote to @resp
  * @result: 0 or a negative errno, when answered
- * @complete: called with the device's lock held when answered or given up
+ * @garbled: the answer is none: what the card made of the command is not known
+ * @complete: called with the device's lock held when answered or given up,
+ *	      unless it is an orphan
  * @done: what a synchronous caller waits for
  * @buf: buffer that the command queues; NULL for other commands
  * @data: what the one entry describes, if it is the command's own; or NULL
@@ -69,6 +71,7 @@ struct pinhole_cmd {
 	struct sg_table entries_sgt;
 	u32 used;
 	int result;
+	bool garbled;
 	void (*complete)(struct pinhole_device *dev, struct pinhole_cmd *cmd);
 	struct completion done;
 	struct pinhole_buffer *buf;

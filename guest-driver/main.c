@@ -307,12 +307,46 @@ static struct virtio_device_id pinhole_ids[] = {
 };
 MODULE_DEVICE_TABLE(virtio, pinhole_ids);
 
-/* There is no freeze and no restore: a card cannot be moved with its streams. */
+#ifdef CONFIG_PM_SLEEP
+/**
+ * pinhole_freeze() - the system wants to suspend
+ * @vdev: virtio device
+ *
+ * The card would be reset on the way back, under its session and its streams.
+ * Without this the virtio core goes ahead all the same.
+ *
+ * Context: Process context.
+ * Return: -EOPNOTSUPP.
+ */
+static int pinhole_freeze(struct virtio_device *vdev)
+{
+	dev_warn(&vdev->dev, "a card cannot be suspended; unbind the driver\n");
+	return -EOPNOTSUPP;
+}
+
+/**
+ * pinhole_restore() - the system has come back, which cannot be
+ * @vdev: virtio device
+ *
+ * Context: Process context.
+ * Return: -EOPNOTSUPP.
+ */
+static int pinhole_restore(struct virtio_device *vdev)
+{
+	return -EOPNOTSUPP;
+}
+#endif
+
 static struct virtio_driver pinhole_driver = {
 	.driver.name = KBUILD_MODNAME,
+	.driver.owner = THIS_MODULE,
 	.id_table = pinhole_ids,
 	.probe = pinhole_probe,
 	.remove = pinhole_remove,
+#ifdef CONFIG_PM_SLEEP
+	.freeze = pinhole_freeze,
+	.restore = pinhole_restore,
+#endif
 };
 
 /**

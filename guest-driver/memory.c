@@ -12,6 +12,7 @@
 #include <linux/slab.h>
 #include <linux/vmalloc.h>
 
+#include "command.h"
 #include "memory.h"
 #include "mutant.h"
 #include "pinhole.h"
@@ -78,6 +79,9 @@ static void pinhole_mem_free(struct pinhole_mem *mem)
  * pinhole_mem_put() - videobuf2 has no more use for memory of any kind
  * @priv: memory
  *
+ * The buffer is there longer than its memory, and the command that describes
+ * the memory goes with it.
+ *
  * Context: Process context.
  * Return: Nothing. Memory that is held is freed after the reset.
  */
@@ -87,6 +91,12 @@ static void pinhole_mem_put(void *priv)
 	struct pinhole_device *dev = mem->dev;
 	unsigned long flags;
 	bool held;
+
+	if (mem->buf) {
+		pinhole_cmd_release(dev, mem->buf->cmd);
+		mem->buf->cmd = NULL;
+		mem->buf = NULL;
+	}
 
 	spin_lock_irqsave(&dev->lock, flags);
 	held = mem->held && !dev->was_reset;

@@ -13,6 +13,7 @@
 
 struct dma_buf;
 struct frame_vector;
+struct pinhole_buffer;
 struct pinhole_device;
 
 /**
@@ -24,6 +25,7 @@ struct pinhole_device;
  * @mapped: @dbuf is mapped
  * @held: the card may write to it until it is reset; freeing is put off
  * @node: entry in the device's list of memory to free after the reset
+ * @buf: of a first plane: the buffer whose command describes it, or NULL
  * @start: user address of the first byte
  * @size: length in bytes
  * @vec: frame vector of the pinned range
@@ -43,6 +45,7 @@ struct pinhole_mem {
 	bool mapped;
 	bool held;
 	struct list_head node;
+	struct pinhole_buffer *buf;
 
 	unsigned long start;
 	unsigned long size;

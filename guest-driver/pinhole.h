@@ -100,8 +100,8 @@ enum pinhole_stream {
  * @ctrl_handler: what the control framework knows of the controls
  * @controls: the controls; the list does not change after the probe
  * @control_work: takes over changes of controls that the card has reported
- * @commandq: command queue; NULL once it is gone
- * @eventq: event queue; NULL once it is gone
+ * @commandq: command queue; not there any more when @fault is -ENODEV
+ * @eventq: event queue; likewise
  * @command_slots: number of descriptors of @commandq
  * @pending: commands that wait for room in @commandq
  * @inflight: commands in @commandq, oldest first

@@ -53,6 +53,7 @@ static int pinhole_cmd_add(struct pinhole_device *dev, struct pinhole_cmd *cmd)
 	ret = virtqueue_add_sgs(dev->commandq, sgs, out, in, cmd, GFP_ATOMIC);
 	if (!ret) {
 		cmd->state = PINHOLE_CMD_SUBMITTED;
+		cmd->since = jiffies;
 		list_move_tail(&cmd->node, &dev->inflight);
 	}
 	return ret;
@@ -93,7 +94,7 @@ static void pinhole_cmds_flush(struct pinhole_device *dev)
  * @cmd: command, idle, its completion callback set
  *
  * Commands reach the card in the order of submission. The callback is called
- * exactly once, at once if the card is dead.
+ * exactly once, at once if the card is dead; for an orphan not at all.
  *
  * Context: Any; the device's lock is held.
  * Return: Nothing.
@@ -101,7 +102,7 @@ static void pinhole_cmds_flush(struct pinhole_device *dev)
 void pinhole_cmd_submit(struct pinhole_device *dev, struct pinhole_cmd *cmd)
 {
 	cmd->used = 0;
-	cmd->since = jiffies;
+	cmd->garbled = false;
 	cmd->state = PINHOLE_CMD_PENDING;
 	list_add_tail(&cmd->node, &dev->pending);
 	if (dev->fault)
@@ -212,13 +213,14 @@ static int pinhole_cmd_result(struct pinhole_cmd *cmd, u32 used)
 
 	if (!hdr)
 		return 0;
-	if (used < sizeof(*hdr) || used > cmd->resp_len)
-		return -EIO;
-	status = le32_to_cpu(hdr->status);
-	/* Numbers above are the kernel's own; applications never see them. */
-	if (status > EHWPOISON)
-		return -EIO;
-	return -(int)status;
+	if (used >= sizeof(*hdr) && used <= cmd->resp_len) {
+		status = le32_to_cpu(hdr->status);
+		/* Numbers above are the kernel's own, not an application's. */
+		if (status <= EHWPOISON)
+			return -(int)status;
+	}
+	cmd->garbled = true;
+	return -EIO;
 }
 
 /**

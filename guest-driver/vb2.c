@@ -27,7 +27,9 @@ void pinhole_stream_fail(struct pinhole_device *dev, const char *why)
 		return;
 	dev->stream_failed = true;
 	dev_err(&dev->vdev->dev, "the card %s: the stream is dead\n", why);
-	vb2_queue_error(&dev->queue);
+	/* STREAMON will fail, and the next one is to find the queue as it was. */
+	if (dev->stream != PINHOLE_STARTING)
+		vb2_queue_error(&dev->queue);
 }
 
 /**
@@ -87,7 +89,7 @@ static int pinhole_buf_init(struct vb2_buffer *vb)
  * @vb: buffer
  *
  * A dma-buf may have been mapped anew since it was attached, at other
- * addresses; other memory stays where it is from buf_init to buf_cleanup.
+ * addresses; other memory stays where it is from buf_init until it is put.
  *
  * Context: Process context; queue_mutex is held.
  * Return: 0 or a negative errno.
@@ -108,22 +110,6 @@ static int pinhole_buf_prepare(struct vb2_buffer *vb)
 	if (vb->memory == VB2_MEMORY_DMABUF)
 		return pinhole_buffer_describe(vb);
 	return 0;
-}
-
-/**
- * pinhole_buf_cleanup() - a buffer is about to lose its memory
- * @vb: buffer
- *
- * Context: Process context; queue_mutex is held.
- * Return: Nothing.
- */
-static void pinhole_buf_cleanup(struct vb2_buffer *vb)
-{
-	struct pinhole_device *dev = vb2_get_drv_priv(vb->vb2_queue);
-	struct pinhole_buffer *buf = to_pinhole_buffer(vb);
-
-	pinhole_cmd_release(dev, buf->cmd);
-	buf->cmd = NULL;
 }
 
 /**
@@ -213,15 +199,18 @@ static int pinhole_start_streaming(struct vb2_queue *q, unsigned int count)
 	unsigned long flags;
 	int ret;
 
-	spin_lock_irqsave(&dev->lock, flags);
-	dev->stream = PINHOLE_STARTING;
-	spin_unlock_irqrestore(&dev->lock, flags);
-
+	/* A session that was lost before it is replaced, and nothing with it. */
 	ret = pinhole_ioctl(dev, VIDIOC_REQBUFS, &req);
 	if (ret)
 		goto err_end;
 
 	spin_lock_irqsave(&dev->lock, flags);
+	if (dev->session_bad) {
+		spin_unlock_irqrestore(&dev->lock, flags);
+		ret = -EIO;
+		goto err_end;
+	}
+	dev->stream = PINHOLE_STARTING;
 	dev->stream_session = dev->session_id;
 	list_for_each_entry(buf, &dev->buffers, node) {
 		if (buf->vb.vb2_buf.index >= req.count)
@@ -289,7 +278,6 @@ static const struct vb2_ops pinhole_vb2_ops = {
 	.queue_setup = pinhole_queue_setup,
 	.buf_init = pinhole_buf_init,
 	.buf_prepare = pinhole_buf_prepare,
-	.buf_cleanup = pinhole_buf_cleanup,
 	.buf_queue = pinhole_buf_queue,
 	.start_streaming = pinhole_start_streaming,
 	.stop_streaming = pinhole_stop_streaming,

@@ -423,6 +423,19 @@ fn every_plane_has_its_memory_and_no_lie_about_planes_is_believed() {
         assert!(last.unwrap_or_default().contains(wrong), "{wrong}\n{log}");
     }
 
+    // Nor is the buffer given back that the card denies to have in an answer
+    // that is none: STREAMON fails, and the next stream works.
+    camera.get().denied = Some(0x1_0000);
+    let line = "v4l2-ctl -d /dev/video0 --stream-user=2 --stream-count=2 --stream-to=/dev/null";
+    let denied = guest.run(line);
+    let said = format!("{}{}", denied.stdout, denied.stderr);
+    assert!(
+        said.contains("STREAMON returned -1 (Input/output error)"),
+        "{said}"
+    );
+    let log = guest.log();
+    assert!(log.contains("sent an answer to QBUF that is none"), "{log}");
+
     // The last buffer: what follows it is the end.
     let stream = start("--stream-user=2 --stream-to=/tmp/frames");
     let index = camera.get().queued[0].0;

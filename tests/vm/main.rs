@@ -22,6 +22,7 @@ mod other_driver;
 mod own_kernel;
 mod planes;
 mod process;
+mod requeue;
 mod scripted;
 mod shell;
 mod studio;

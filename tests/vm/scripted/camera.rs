@@ -76,6 +76,8 @@ pub struct Camera {
     /// Buffers at the camera: index, and the memory of each plane.
     pub queued: Vec<(u32, Vec<Memory>)>,
     pub streaming: bool,
+    /// What the next QBUF is answered with although its buffer was taken.
+    pub denied: Option<u32>,
     /// An error number that the next ioctl is refused with, whatever it is.
     pub refuse: Option<u32>,
 }
@@ -130,7 +132,7 @@ impl Camera {
             }
             QBUF => {
                 self.queue(ioctl);
-                Ok(())
+                self.denied.take().map_or(Ok(()), Err)
             }
             STREAMON => {
                 self.streaming = true;

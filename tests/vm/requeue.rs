@@ -1,0 +1,75 @@
+//! Buffers that videobuf2 takes the memory away from, in ways in which it does
+//! not tell the driver (buf_cleanup) but only its memory (put).
+
+use std::fs::File;
+use std::io::{Seek, SeekFrom, Write};
+use std::process::Command;
+
+use pinhole::rig::testbed::TestbedSpec;
+
+use crate::bed::{Bed, PARANOID};
+
+/// Room for the program, which a static one fits in.
+const ROOM: u64 = 4 << 20;
+
+/// How often memory is to be leaked, if it is: some KiB at a time.
+const ROUNDS: u32 = 3000;
+
+/// What the kernel may need more afterwards, in KiB.
+const SLACK: u64 = 4 << 10;
+
+/// Builds the application, and puts it on a disk as it is.
+fn disk(folder: &std::path::Path) -> std::path::PathBuf {
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vm/requeue.c");
+    let path = folder.join("requeue");
+    let built = Command::new("cc")
+        .args(["-static", "-O1", "-Wall", "-Werror", "-o"])
+        .arg(&path)
+        .arg(source)
+        .status();
+    assert!(built.unwrap().success());
+    let mut file = File::options().write(true).open(&path).unwrap();
+    assert!(file.seek(SeekFrom::End(0)).unwrap() <= ROOM);
+    file.set_len(ROOM).unwrap();
+    file.flush().unwrap();
+    path
+}
+
+/// Memory of the kernel that no process has, in KiB.
+fn kernel_memory(bed: &Bed) -> u64 {
+    let fields = bed.must(
+        "sed -n 's/^\\(SUnreclaim\\|VmallocUsed\\|Percpu\\): *\\([0-9]*\\) kB/\\2/p' /proc/meminfo",
+    );
+    fields.lines().map(|it| it.parse::<u64>().unwrap()).sum()
+}
+
+#[test]
+#[ignore = "boots guests"]
+fn a_buffer_that_is_refused_loses_its_command_and_gets_another() {
+    for kernel in ["bullseye", "trixie"] {
+        let folder = tempfile::tempdir().unwrap();
+        let bed = Bed::start(TestbedSpec {
+            kernel: Some(kernel.into()),
+            append: PARANOID.into(),
+            disks: vec![disk(folder.path())],
+            ..TestbedSpec::default()
+        });
+        bed.must("echo 4 > /proc/sys/vm/nr_hugepages");
+        bed.must("cat /dev/vda > /tmp/requeue; chmod +x /tmp/requeue");
+        bed.must("/tmp/requeue /dev/video0 stale");
+
+        // The first rounds fill caches.
+        bed.must("/tmp/requeue /dev/video0 leak 100");
+        let before = kernel_memory(&bed);
+        bed.must(&format!("/tmp/requeue /dev/video0 leak {ROUNDS}"));
+        let after = kernel_memory(&bed);
+        assert!(
+            after < before + SLACK,
+            "{kernel}: {before} KiB, then {after}"
+        );
+
+        bed.still_works();
+        bed.no_splats();
+        bed.testbed.finish().unwrap();
+    }
+}
