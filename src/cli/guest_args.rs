@@ -102,12 +102,12 @@ impl GuestArgs {
     /// would take the place of earlier results, and before a kernel of one's
     /// own could be blamed for it.
     pub fn testbed(&self) -> anyhow::Result<TestbedSpec> {
-        self.testbed_of(self.kernel.as_deref())
+        self.testbed_of(self.kernel.as_deref(), &Catalog::builtin())
     }
 
-    fn testbed_of(&self, kernel: Option<&str>) -> anyhow::Result<TestbedSpec> {
+    fn testbed_of(&self, kernel: Option<&str>, catalog: &Catalog) -> anyhow::Result<TestbedSpec> {
         if let Some(id) = kernel {
-            Catalog::builtin().get(id)?;
+            catalog.get(id)?;
         }
         let files = [&self.bzimage, &self.modules, &self.driver, &self.qemu];
         for path in files.into_iter().flatten() {
@@ -138,10 +138,12 @@ impl GuestArgs {
     /// As [`GuestArgs::testbed`].
     pub fn testbeds(&self, catalog: &Catalog) -> anyhow::Result<Vec<TestbedSpec>> {
         let Some(kernel) = self.kernel.as_deref().filter(|_| !self.has_own_kernel()) else {
-            return Ok(vec![self.testbed()?]);
+            return Ok(vec![self.testbed_of(self.kernel.as_deref(), catalog)?]);
         };
         let guests = guests(kernel, catalog).into_iter();
-        guests.map(|id| self.testbed_of(Some(&id))).collect()
+        guests
+            .map(|id| self.testbed_of(Some(&id), catalog))
+            .collect()
     }
 }
 

@@ -2,7 +2,6 @@
 //! not tell the driver (buf_cleanup) but only its memory (put).
 
 use std::fs::File;
-use std::io::{Seek, SeekFrom, Write};
 use std::process::Command;
 
 use pinhole::rig::testbed::TestbedSpec;
@@ -28,10 +27,9 @@ fn disk(folder: &std::path::Path) -> std::path::PathBuf {
         .arg(source)
         .status();
     assert!(built.unwrap().success());
-    let mut file = File::options().write(true).open(&path).unwrap();
-    assert!(file.seek(SeekFrom::End(0)).unwrap() <= ROOM);
+    let file = File::options().write(true).open(&path).unwrap();
+    assert!(file.metadata().unwrap().len() <= ROOM);
     file.set_len(ROOM).unwrap();
-    file.flush().unwrap();
     path
 }
 
