@@ -9,6 +9,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use serde_json::json;
 
 use super::{SUCCESS, output};
+use crate::vm::images::catalog::ALL;
 use crate::vm::images::{self, Catalog, Recipe, State, clients};
 use crate::vm::progress::Progress;
 use crate::vm::provision::cache::Cache;
@@ -34,9 +35,18 @@ enum Command {
     },
     /// Build guests, their drivers and a QEMU, as far as they are missing.
     Build {
-        /// The guests, `clients` for the image of applications, or `all`; the
-        /// default guest if none is named.
+        /// The guests, `clients` for the image of applications, `all` for these
+        /// and every guest with a kernel of the distribution's, `checked` for
+        /// those whose kernels check themselves and are built here; the default
+        /// guest if none is named.
         ids: Vec<String>,
+    },
+    /// Print the configuration that a guest's kernel is built with, to be added
+    /// to one of your own by the kernel's scripts/kconfig/merge_config.sh.
+    Config {
+        /// The guest.
+        #[arg(default_value = "trixie-checked")]
+        id: String,
     },
     /// Remove what was built.
     Remove {
@@ -59,6 +69,12 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
     match args.command {
         Command::List { json } => list(&catalog, &cache, json)?,
         Command::Build { ids } => build(&catalog, &ids)?,
+        Command::Config { id } => match catalog.get(&id)?.config {
+            Some(config) => output::text(config.fragment)?,
+            None => {
+                anyhow::bail!("the kernel of {id} is the distribution's, as it was built there")
+            }
+        },
         Command::Remove { ids, all, old } => {
             anyhow::ensure!(
                 !ids.iter().any(|id| id == "all"),
@@ -148,20 +164,28 @@ impl Selection {
 
     /// What was named; the default guest if nothing was.
     fn named(catalog: &Catalog, ids: &[String]) -> anyhow::Result<Self> {
-        if ids.iter().any(|id| id == "all") {
-            return Ok(Self::all(catalog));
+        let mut names: Vec<_> = ids.iter().map(String::as_str).collect();
+        if names.is_empty() {
+            names.push(catalog.default_id());
         }
-        let mut guests: Vec<_> = ids.iter().map(String::as_str).collect();
-        if guests.is_empty() {
-            guests.push(catalog.default_id());
+        let mut what = Self {
+            guests: Vec::new(),
+            clients: false,
+        };
+        for name in names {
+            what.clients |= [clients::ID, ALL].contains(&name);
+            let guests = match catalog.set(name) {
+                Some(guests) => guests,
+                None if name == clients::ID => continue,
+                None => vec![catalog.get(name)?],
+            };
+            for guest in guests {
+                if !what.guests.contains(&guest) {
+                    what.guests.push(guest);
+                }
+            }
         }
-        let clients = guests.contains(&clients::ID);
-        guests.retain(|id| *id != clients::ID);
-        let guests = guests.into_iter().map(|id| catalog.get(id));
-        Ok(Self {
-            guests: guests.collect::<Result<_, _>>()?,
-            clients,
-        })
+        Ok(what)
     }
 }
 

@@ -13,7 +13,9 @@ use crate::vm::images::{Catalog, OwnKernel};
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Guest")]
 pub struct GuestArgs {
-    /// Guest to boot; `pinhole guest list` shows them
+    /// Guest to boot; `pinhole guest list` shows them. A subcommand that takes
+    /// several wants commas between them; `all` are those with the
+    /// distribution's kernels, `checked` those whose kernels check themselves
     #[arg(long, value_name = "ID")]
     kernel: Option<String>,
 
@@ -129,9 +131,9 @@ impl GuestArgs {
         })
     }
 
-    /// The testbeds that these ask for: one, or with `--kernel all` one for
-    /// every guest of the catalogue. The user land of one's own kernel is one
-    /// guest's, and none is named so.
+    /// The testbeds that these ask for: one, or with the name of a set of guests
+    /// one for each of them. The user land of one's own kernel is one guest's,
+    /// and none is named so.
     ///
     /// # Errors
     ///
@@ -147,13 +149,14 @@ impl GuestArgs {
     }
 }
 
-/// The guests that `--kernel` names: one, or with `all` every guest of the
-/// catalogue.
-pub fn guests(kernel: &str, catalog: &Catalog) -> Vec<String> {
-    match kernel {
-        "all" => catalog.recipes().map(|recipe| recipe.id).collect(),
-        id => vec![id.to_owned()],
-    }
+/// The guests that `--kernel` names: names with commas between them, each of one
+/// guest or of a [set](Catalog::set).
+pub fn guests(kernels: &str, catalog: &Catalog) -> Vec<String> {
+    let guests = |name: &str| match catalog.set(name) {
+        Some(recipes) => recipes.into_iter().map(|recipe| recipe.id).collect(),
+        None => vec![name.to_owned()],
+    };
+    kernels.split(',').flat_map(guests).collect()
 }
 
 /// Reads one from the command line.
@@ -190,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn all_is_every_guest_but_not_of_an_own_kernel() {
+    fn a_set_is_several_guests_but_not_of_an_own_kernel() {
         #[derive(clap::Parser)]
         struct Line {
             #[command(flatten)]
@@ -205,12 +208,16 @@ mod tests {
         assert_eq!(kernels("matrix"), Ok(vec![None]));
         let one = kernels("matrix --kernel trixie");
         assert_eq!(one, Ok(vec![Some("trixie".into())]));
-        let all: Vec<_> = Catalog::builtin()
-            .recipes()
-            .map(|one| Some(one.id))
-            .collect();
-        assert_eq!(kernels("matrix --kernel all"), Ok(all));
+        for set in ["all", "checked"] {
+            let recipes = Catalog::builtin().set(set).unwrap();
+            let ids = recipes.into_iter().map(|one| Some(one.id)).collect();
+            assert_eq!(kernels(&format!("matrix --kernel {set}")), Ok(ids));
+        }
+        let both = kernels("matrix --kernel bookworm,checked").unwrap();
+        assert_eq!(both.len(), 3);
+        assert_eq!(both[0].as_deref(), Some("bookworm"));
         for (wrong, said) in [
+            ("--kernel all,nosuch", "no guest named nosuch"),
             ("--kernel nosuch", "no guest named nosuch"),
             ("--kernel all --bzimage . --modules .", "no guest named all"),
             ("--bzimage /nosuch --modules .", "cannot use /nosuch"),

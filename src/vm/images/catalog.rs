@@ -8,6 +8,12 @@ use crate::vm::provision::{Error, Result};
 /// The catalogue that this program was built with.
 const BUILTIN: &str = include_str!("../../../images/kernels.toml");
 
+/// The configurations that kernels are built with, by name.
+const CONFIGS: [(&str, &str); 1] = [("checked", include_str!("../../../images/checked.config"))];
+
+/// The name that stands for all guests whose kernels are the distribution's.
+pub const ALL: &str = "all";
+
 /// All guests, and what they have in common.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -32,11 +38,14 @@ pub struct QemuRecipe {
     pub packages: Vec<String>,
 }
 
-/// The packages that every guest's tree is made of.
+/// The packages that every guest's tree is made of, and those that its kernel is
+/// taken from.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct TreeRecipe {
     packages: Vec<String>,
+    packaged_kernel: Vec<String>,
+    built_kernel: Vec<String>,
 }
 
 /// What goes from the tree into the initramfs.
@@ -73,10 +82,20 @@ struct GuestTable {
     id: String,
     suite: String,
     release: Option<String>,
+    config: Option<String>,
     #[serde(default)]
     packages: Vec<String>,
     #[serde(default)]
     modules: Vec<String>,
+}
+
+/// The configuration that a kernel is built with.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Config {
+    /// Its name, by which also all guests that have it are called together.
+    pub name: String,
+    /// What is added to `make tinyconfig`.
+    pub fragment: &'static str,
 }
 
 /// What one guest is made of.
@@ -88,6 +107,8 @@ pub struct Recipe {
     pub suite: String,
     /// The suite preferred over it, for its kernel.
     pub release: Option<String>,
+    /// What its kernel is built with; nothing if that is the distribution's.
+    pub config: Option<Config>,
     /// The packages of its tree.
     pub packages: Vec<String>,
     /// What of them is in its initramfs.
@@ -125,6 +146,17 @@ impl Catalog {
         self.guest.iter().map(|guest| self.recipe(guest))
     }
 
+    /// The guests that go by a common name: [`ALL`] whose kernels are the
+    /// distribution's, or a configuration's name; nothing if it is neither.
+    pub fn set(&self, name: &str) -> Option<Vec<Recipe>> {
+        let of_set = |recipe: &Recipe| match &recipe.config {
+            None => name == ALL,
+            Some(config) => name == config.name,
+        };
+        let recipes: Vec<_> = self.recipes().filter(of_set).collect();
+        (!recipes.is_empty()).then_some(recipes)
+    }
+
     /// The guest of a name.
     pub fn get(&self, id: &str) -> Result<Recipe> {
         let Some(guest) = self.guest.iter().find(|guest| guest.id == id) else {
@@ -138,17 +170,37 @@ impl Catalog {
     }
 
     fn recipe(&self, guest: &GuestTable) -> Recipe {
+        let config = guest.config.as_deref().map(config);
         let mut packages = self.tree.packages.clone();
+        packages.extend_from_slice(match config {
+            None => &self.tree.packaged_kernel,
+            Some(_) => &self.tree.built_kernel,
+        });
         packages.extend_from_slice(&guest.packages);
+        packages.sort();
         let mut initramfs = self.initramfs.clone();
         initramfs.modules.extend_from_slice(&guest.modules);
         Recipe {
             id: guest.id.clone(),
             suite: guest.suite.clone(),
             release: guest.release.clone(),
+            config,
             packages,
             initramfs,
         }
+    }
+}
+
+/// The configuration of a name.
+fn config(name: &str) -> Config {
+    match CONFIGS.iter().find(|(known, _)| *known == name) {
+        Some((_, fragment)) => Config {
+            name: name.to_owned(),
+            fragment,
+        },
+        // Not reachable from outside: the name is part of the program, and a
+        // test looks it up.
+        None => panic!("images/kernels.toml: there is no configuration {name}"),
     }
 }
 
@@ -171,8 +223,18 @@ mod tests {
     #[test]
     fn the_builtin_catalogue_is_sound() {
         let catalog = Catalog::builtin();
-        let ids: Vec<_> = catalog.recipes().map(|recipe| recipe.id).collect();
-        assert_eq!(ids, ["bullseye", "bookworm", "trixie", "trixie-backports"]);
+        let ids = |recipes: Vec<Recipe>| -> Vec<_> {
+            recipes.into_iter().map(|recipe| recipe.id).collect()
+        };
+        let stock = ["bullseye", "bookworm", "trixie", "trixie-backports"];
+        let checked = ["trixie-checked", "trixie-backports-checked"];
+        assert_eq!(
+            ids(catalog.recipes().collect()),
+            [&stock[..], &checked].concat()
+        );
+        assert_eq!(ids(catalog.set(ALL).unwrap()), stock);
+        assert_eq!(ids(catalog.set("checked").unwrap()), checked);
+        assert_eq!(catalog.set("trixie"), None);
         assert_eq!(catalog.get(catalog.default_id()).unwrap().suite, "trixie");
         let backports = catalog.get("trixie-backports").unwrap();
         assert_eq!(backports.release.as_deref(), Some("trixie-backports"));
@@ -182,6 +244,11 @@ mod tests {
                 .iter()
                 .any(|name| name == "linux-image-amd64")
         );
+        let checked = catalog.get("trixie-checked").unwrap();
+        assert!(checked.packages.iter().any(|name| name == "linux-source"));
+        assert!(!checked.packages.iter().any(|name| name.ends_with("amd64")));
+        let fragment = checked.config.unwrap().fragment;
+        assert!(fragment.contains("\nCONFIG_KASAN=y\n"));
     }
 
     #[test]

@@ -2,9 +2,7 @@
 //! tree, or on this system for a kernel that was built here.
 //!
 //! In a guest's tree the compiler, the kernel's headers and its build programs
-//! are the tree's own. The build is entered with chroot(8) in a mount namespace of its own, as
-//! root or in a user namespace, so that its mounts are gone when it is, however
-//! it ends; in the tree it writes nothing.
+//! are the tree's own ([`inside`](super::inside)); in the tree it writes nothing.
 
 use std::ffi::OsString;
 use std::fs;
@@ -13,6 +11,7 @@ use std::process::Command;
 
 use xxhash_rust::xxh3::Xxh3;
 
+use super::inside::{self, Complaint};
 use super::own::is_clangs;
 use crate::vm::progress::Step;
 use crate::vm::provision::cache::Workspace;
@@ -65,17 +64,6 @@ const SOURCES: &str = "build";
 /// Where the sources are mounted in the tree for the build.
 const MOUNT: &str = "/build";
 
-/// Enters the tree $1 with the sources $2 at its directory $3. The kernel's
-/// build wants /proc and /dev.
-const ENTER: &str = r#"
-mount --rbind /proc "$1/proc"
-mount --rbind /dev "$1/dev"
-mount --bind "$2" "$1$3"
-root=$1
-shift 3
-exec chroot "$root" "$@"
-"#;
-
 /// A digest of sources.
 pub fn digest(sources: &[(&str, &[u8])]) -> String {
     let mut hash = Xxh3::new();
@@ -97,30 +85,9 @@ pub fn build(
     workspace: &Workspace<'_>,
     step: &Step,
 ) -> Result<()> {
-    for dir in [MOUNT, "/proc", "/dev"] {
-        let dir = tree.root().join(dir.trim_start_matches('/'));
-        fs::create_dir_all(&dir).context("create", &dir)?;
-    }
     let sources = lay_out(module, workspace)?;
-    let mut command = Command::new("unshare");
+    let mut command = inside::command(tree, &[(&sources, MOUNT)])?;
     command
-        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
-        .env("LC_ALL", "C");
-    if !rustix::process::geteuid().is_root() {
-        command.args(["--user", "--map-root-user"]);
-    }
-    // The namespace of process ids ends whatever the build leaves running.
-    command
-        .args([
-            "--mount",
-            "--propagation=private",
-            "--pid",
-            "--fork",
-            "--kill-child",
-            "--",
-        ])
-        .args(["sh", "-ec", ENTER, "sh"])
-        .args([tree.root(), &sources, Path::new(MOUNT)])
         .args(["make", "-j2", "-C"])
         .arg(format!("/lib/modules/{release}/build"))
         .arg(target(module, Path::new(MOUNT)))
@@ -220,42 +187,6 @@ fn is_installed(program: &str) -> bool {
     std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
 }
 
-/// The line that tells most about a failed build: the refusal of unshare(1) or mount(8),
-/// else the compiler's first error, else the last line there was.
-#[derive(Default)]
-struct Complaint {
-    refusal: Option<String>,
-    error: Option<String>,
-    last: String,
-}
-
-impl Complaint {
-    fn read(&mut self, line: &str) {
-        let refused = line.starts_with("unshare: ")
-            || line.starts_with("mount: ") && line.contains("permission denied");
-        if refused && self.refusal.is_none() {
-            self.refusal = Some(line.to_owned());
-        }
-        if line.contains("error:") && self.error.is_none() {
-            self.error = Some(line.to_owned());
-        }
-        if !line.trim().is_empty() {
-            self.last = line.to_owned();
-        }
-    }
-
-    fn into_error(self, what: &str, release: &str, workspace: &Workspace<'_>) -> Error {
-        match self.refusal {
-            Some(line) => Error::Namespaces { line },
-            None => Error::Failed {
-                what: format!("building {what} for {release}"),
-                line: self.error.unwrap_or(self.last),
-                log: workspace.log.to_owned(),
-            },
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -265,21 +196,5 @@ mod tests {
         assert_ne!(digest(&[("a", b"bc")]), digest(&[("ab", b"c")]));
         assert_ne!(digest(&[("a", b"b")]), digest(&[("a", b"c")]));
         assert_eq!(digest(&[("a", b"b")]), digest(&[("a", b"b")]));
-    }
-
-    #[test]
-    fn the_first_error_is_told() {
-        let mut complaint = Complaint::default();
-        for line in [
-            "CC x.o",
-            "x.c:1: error: one",
-            "x.c:2: error: two",
-            "make: *** 2",
-            "",
-        ] {
-            complaint.read(line);
-        }
-        assert_eq!(complaint.error.as_deref(), Some("x.c:1: error: one"));
-        assert_eq!(complaint.last, "make: *** 2");
     }
 }

@@ -6,7 +6,8 @@
 //! must:
 //!
 //! 1. the *tree* ([`catalog`], [`bootstrap`](super::provision::bootstrap)):
-//!    Debian packages, unpacked;
+//!    Debian packages, unpacked, and where the kernel is not one of them, built
+//!    of their source in it ([`kernel`]);
 //! 2. the *guest* ([`base`], [`initramfs`], [`modules`]): kernel and initramfs
 //!    taken from the tree;
 //! 3. the *driver* ([`driver`]): pinhole.ko built inside the tree, and for the
@@ -24,6 +25,8 @@ pub mod catalog;
 pub mod clients;
 pub mod driver;
 pub mod initramfs;
+mod inside;
+mod kernel;
 pub mod modules;
 pub mod own;
 mod state;
@@ -223,9 +226,18 @@ fn ensure_tree(cache: &Cache, recipe: &Recipe, progress: &Progress) -> Result<Tr
         let step = progress.step(format!("unpacking the packages of {}", recipe.id));
         let root = workspace.dir.join("root");
         let versions = bootstrap::unpack(recipe.packages(), &root, workspace, &step)?;
-        step.update("removing what nothing reads");
-        let tree = Tree::new(root);
+        let tree = Tree::new(root.canonicalize().context("find", &root)?);
         tree.link_shell_and_awk()?;
+        let step = match &recipe.config {
+            None => step,
+            Some(config) => {
+                step.done();
+                let step = progress.step(format!("building the kernel of {}", recipe.id));
+                kernel::build(config, &tree, workspace, &recipe.id, &step)?;
+                step
+            }
+        };
+        step.update("removing what nothing reads");
         let modules = format!("/lib/modules/{}/kernel", base::release(&tree, &recipe.id)?);
         tree.prune(UNUSED.iter().map(|path| (*path).to_owned()))?;
         tree.prune(
@@ -244,13 +256,17 @@ fn ensure_tree(cache: &Cache, recipe: &Recipe, progress: &Progress) -> Result<Tr
 
 /// Where the tree of a recipe is kept.
 fn tree_entry(recipe: &Recipe) -> Entry {
+    let mut made_of = format!(
+        "{TREE_FORMAT} {:?} {:?} {:?} {UNUSED:?} {UNUSED_MODULES:?}",
+        recipe.suite, recipe.release, recipe.packages
+    );
+    if let Some(config) = &recipe.config {
+        made_of += &kernel::made_of(config);
+    }
     Entry {
         kind: TREE,
         name: recipe.id.clone(),
-        key: key(&format!(
-            "{TREE_FORMAT} {:?} {:?} {:?} {UNUSED:?} {UNUSED_MODULES:?}",
-            recipe.suite, recipe.release, recipe.packages
-        )),
+        key: key(&made_of),
     }
 }
 
