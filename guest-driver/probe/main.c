@@ -9,6 +9,7 @@
 #include <linux/miscdevice.h>
 #include <linux/mm.h>
 #include <linux/module.h>
+#include <linux/moduleparam.h>
 #include <linux/mutex.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
@@ -132,19 +133,20 @@ static int probe_fill(struct probe *probe, struct frame_vector_probe_call *call)
 }
 
 /**
- * probe_abandon() - destroy a vector whose pages are pinned
+ * probe_abandon() - forget a vector whose pages are pinned
  * @probe: open file with a vector
  *
+ * The caller destroys the vector once it has let go of the lock: with
+ * CONFIG_DEBUG_VM that is a BUG, which ends the process where it stands.
+ *
  * Context: Process context, under the file's lock.
- * Return: 0 or a negative errno; -EOPNOTSUPP where the kernel would crash.
+ * Return: 0 or a negative errno.
  */
 static int probe_abandon(struct probe *probe)
 {
 	struct frame_vector *vec = probe->vec;
 	struct page **pages;
 
-	if (IS_ENABLED(CONFIG_DEBUG_VM))
-		return -EOPNOTSUPP;
 	if (probe->abandoned)
 		return -EBUSY;
 	if (!vec->got_ref || !vec->nr_frames)
@@ -158,7 +160,6 @@ static int probe_abandon(struct probe *probe)
 		return -ENOMEM;
 	memcpy(probe->abandoned, pages, vec->nr_frames * sizeof(*pages));
 	probe->nr_abandoned = vec->nr_frames;
-	frame_vector_destroy(vec);
 	probe->vec = NULL;
 	return 0;
 }
@@ -333,10 +334,12 @@ static long probe_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 {
 	struct probe *probe = file->private_data;
 	void __user *ptr = (void __user *)arg;
+	struct frame_vector *vec;
 	long ret;
 
 	if (mutex_lock_killable(&probe->lock))
 		return -EINTR;
+	vec = probe->vec;
 	if (cmd == FRAME_VECTOR_PROBE_FRAMES)
 		ret = probe_ioctl_frames(probe, ptr);
 	else if (cmd == FRAME_VECTOR_PROBE_PAGE)
@@ -344,6 +347,9 @@ static long probe_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 	else
 		ret = probe_ioctl_call(probe, cmd, ptr);
 	mutex_unlock(&probe->lock);
+
+	if (cmd == FRAME_VECTOR_PROBE_ABANDON && !ret)
+		frame_vector_destroy(vec);
 	return ret;
 }
 
@@ -449,6 +455,10 @@ static void __exit probe_exit(void)
 	misc_deregister(&probe_device);
 	probe_free_pages();
 }
+
+static bool debug_vm = IS_ENABLED(CONFIG_DEBUG_VM);
+module_param(debug_vm, bool, 0444);
+MODULE_PARM_DESC(debug_vm, "whether the kernel has CONFIG_DEBUG_VM");
 
 module_init(probe_init);
 module_exit(probe_exit);

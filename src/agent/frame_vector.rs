@@ -1,8 +1,9 @@
 //! Memory laid out in the agent, and calls on a frame vector over it.
 //!
 //! The calls are made by the module frame_vector_probe.ko, which must be
-//! loaded, in the context of the agent's own process: a frame vector is about
-//! the memory of who calls.
+//! loaded, in the context of a process of the agent's: a frame vector is about
+//! the memory of who calls. The process is one of its own, as a kernel with
+//! checks may end it in the middle of a call.
 
 use serde::{Deserialize, Serialize};
 
@@ -135,10 +136,14 @@ pub enum Step {
 }
 
 /// What came of the steps.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FrameVectorAnswer {
-    /// One for each step.
+    /// One for each step that was taken to its end.
     pub steps: Vec<Outcome>,
+    /// The signal that ended the process which made the calls, in the step that
+    /// came next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub killed: Option<i32>,
     /// If a thread filled memory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filled: Option<Filled>,
@@ -169,6 +174,24 @@ pub struct Outcome {
     pub pins: u64,
     /// The largest order of which there is a free block of memory.
     pub free_order: u32,
+}
+
+/// A piece of the answer: a line from the process that makes the calls to the
+/// agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Told {
+    /// What came of the next step.
+    Step(Outcome),
+    /// What the thread that filled memory did.
+    Filled(Filled),
+    /// Why it goes no further.
+    Failed {
+        /// What failed, and on what.
+        message: String,
+        /// The error number, if a system call failed.
+        errno: Option<i32>,
+    },
 }
 
 /// A frame vector.

@@ -25,8 +25,10 @@ use std::process::ExitCode;
 use server::{End, Server};
 
 fn main() -> ExitCode {
-    if std::env::args().nth(1).as_deref() == Some(experiment::ARGUMENT) {
-        return experiment::child::main();
+    match std::env::args().nth(1).as_deref() {
+        Some(experiment::ARGUMENT) => return experiment::child::main(),
+        Some(probe::ARGUMENT) => return probe::main(),
+        _ => {}
     }
     if std::process::id() != 1 {
         eprintln!("pinhole-agent: this is the init of a Pinhole guest; it does nothing elsewhere");

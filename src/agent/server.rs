@@ -155,7 +155,11 @@ impl Server {
                 self.running().remove(&id);
                 value(answer?)
             }
-            Command::FrameVector(request) => value(probe::run(&request)?),
+            Command::FrameVector(request) => {
+                let answer = probe::run(self.children, id, &request, started);
+                self.running().remove(&id);
+                value(answer?)
+            }
             // Turning off is the reader's business: nothing may follow it.
             Command::Sync(_) | Command::PowerOff(_) => {
                 rustix::fs::sync();

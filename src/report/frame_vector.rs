@@ -96,7 +96,7 @@ fn by_point(contracts: &[Contract]) -> Vec<Vec<Row<'_>>> {
                 let Some(finding) = contract.points.get(index) else {
                     continue;
                 };
-                let kernel = short(&contract.release);
+                let kernel = label(contract, contracts);
                 let same = |row: &&mut Row<'_>| {
                     let other = row.finding;
                     (&other.answer, other.reason, other.as_expected)
@@ -115,10 +115,17 @@ fn by_point(contracts: &[Contract]) -> Vec<Vec<Row<'_>>> {
         .collect()
 }
 
-fn short(release: &str) -> String {
-    match Version::parse(release) {
-        Some(Version(major, minor)) => format!("{major}.{minor}"),
-        None => release.to_owned(),
+/// What a kernel is called: its version, and where others have that, too, its
+/// guest.
+fn label(contract: &Contract, contracts: &[Contract]) -> String {
+    let Some(version) = Version::parse(&contract.release) else {
+        return contract.release.clone();
+    };
+    let same = |one: &&Contract| Version::parse(&one.release) == Some(version);
+    let Version(major, minor) = version;
+    match contracts.iter().filter(same).count() {
+        1 => format!("{major}.{minor}"),
+        _ => format!("{major}.{minor} ({})", contract.kernel),
     }
 }
 

@@ -5,34 +5,123 @@ mod device;
 mod layout;
 mod userfault;
 
-use pinhole::agent::frame_vector::{FrameVector, FrameVectorAnswer, Outcome, Page, SHOWN, Step};
+use std::io::{self, Write};
+use std::process::ExitCode;
 
+use pinhole::agent::frame_vector::{
+    FrameVector, FrameVectorAnswer, Outcome, Page, SHOWN, Step, Told,
+};
+use pinhole::agent::protocol::{Run, Status};
+use rustix::process::Pid;
+
+use crate::children::Children;
 use crate::failure::Failure;
+use crate::run;
 use device::{Device, Request};
 use layout::Range;
 
 /// Bytes of a page.
 const PAGE: usize = 4096;
 
-/// Lays out memory, makes the calls, and clears up.
+/// Tells this program that it is the process that makes the calls.
+pub const ARGUMENT: &str = "frame-vector";
+
+/// Has a process of its own lay out memory and make the calls; `started` is told
+/// of it.
 ///
 /// # Errors
 ///
 /// [`Failure`] where the memory cannot be had, or the probe is not there.
-pub fn run(request: &FrameVector) -> Result<FrameVectorAnswer, Failure> {
+pub fn run(
+    children: &Children,
+    id: u64,
+    request: &FrameVector,
+    started: impl FnOnce(Pid),
+) -> Result<FrameVectorAnswer, Failure> {
+    let stdin = serde_json::to_string(request)
+        .map_err(|error| Failure::new(format!("tell the calls: {error}")))?;
+    let process = Run {
+        stdin,
+        ..Run::new(["/proc/self/exe", ARGUMENT])
+    };
+    let ran = run::run(children, id, process, started, |_| {})?;
+    let mut answer = collect(&ran.stdout)?;
+    match ran.status {
+        Status::Exit(0) => {}
+        Status::Exit(code) => {
+            let said = ran.stderr.trim();
+            return Err(Failure::new(format!(
+                "make the calls: exit code {code}: {said}"
+            )));
+        }
+        Status::Signal(signal) => answer.killed = Some(signal),
+    }
+    Ok(answer)
+}
+
+/// The answer in what the process wrote; a last line without an end is one that
+/// it did not live to finish.
+fn collect(output: &str) -> Result<FrameVectorAnswer, Failure> {
+    let mut answer = FrameVectorAnswer::default();
+    let lines = output.split_inclusive('\n');
+    for line in lines.filter_map(|line| line.strip_suffix('\n')) {
+        let told = serde_json::from_str(line)
+            .map_err(|error| Failure::new(format!("no answer: {error}: {line}")))?;
+        match told {
+            Told::Step(outcome) => answer.steps.push(outcome),
+            Told::Filled(filled) => answer.filled = Some(filled),
+            Told::Failed { message, errno } => return Err(Failure { message, errno }),
+        }
+    }
+    Ok(answer)
+}
+
+/// The process that makes the calls of the script on standard input, and tells
+/// what comes of each before it makes the next.
+pub fn main() -> ExitCode {
+    let request = match serde_json::from_reader(io::stdin().lock()) {
+        Ok(request) => request,
+        Err(error) => {
+            eprintln!("no script: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    let told = take_all(&request).or_else(|failure| {
+        tell(&Told::Failed {
+            message: failure.message,
+            errno: failure.errno,
+        })
+    });
+    match told {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("{}", failure.message);
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Lays out memory, makes the calls, and clears up.
+fn take_all(request: &FrameVector) -> Result<(), Failure> {
     let device = Device::open()?;
     let mut range = Range::new(&request.areas, &device)?;
     let mut tracked = Vec::new();
-    let mut steps = Vec::new();
     for step in &request.steps {
-        steps.push(take(step, &device, &range, &mut tracked)?);
+        tell(&Told::Step(take(step, &device, &range, &mut tracked)?))?;
     }
     // The pins first: what is pinned is not to be unmapped.
     drop(device);
-    Ok(FrameVectorAnswer {
-        steps,
-        filled: range.finish()?,
-    })
+    match range.finish()? {
+        Some(filled) => tell(&Told::Filled(filled)),
+        None => Ok(()),
+    }
+}
+
+fn tell(told: &Told) -> Result<(), Failure> {
+    let line = serde_json::to_string(told)
+        .map_err(|error| Failure::new(format!("tell an answer: {error}")))?;
+    let written = writeln!(io::stdout().lock(), "{line}");
+    written.map_err(|error| Failure::io("tell an answer", error))
 }
 
 /// Takes a step. `tracked` are the PFNs to look at after it.
@@ -96,4 +185,23 @@ fn take(
         pins: counters::pins()?,
         free_order: counters::free_order()?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_told_before_the_end_is_the_answer() {
+        let filled = r#"{"filled":{"pages":3,"mapped":1,"intact":3}}"#;
+        let answer = collect(&format!("{filled}\n{{\"step\":{{")).unwrap();
+        assert_eq!(answer.filled.unwrap().pages, 3);
+        assert!(answer.steps.is_empty());
+        let failed = collect("{\"failed\":{\"message\":\"no probe\",\"errno\":2}}\n").unwrap_err();
+        assert_eq!(
+            (failed.message.as_str(), failed.errno),
+            ("no probe", Some(2))
+        );
+        assert!(collect("garbage\n").is_err());
+    }
 }

@@ -15,6 +15,15 @@ impl Version {
     }
 }
 
+/// What of a kernel decides an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kernel {
+    /// Its version.
+    pub version: Version,
+    /// It checks the callers of its memory management (CONFIG_DEBUG_VM).
+    pub debug_vm: bool,
+}
+
 /// Since then `get_vaddr_frames()` asks for a long-term pin, first by GUP's fast
 /// path, which reads page tables without a lock. Before, it looked at the mapping
 /// first.
@@ -41,7 +50,11 @@ const TELLS_OVERFLOW: Version = Version(6, 2);
 
 /// The answer to the point `name` on a kernel, and the reason; empty if there is
 /// no such point.
-pub fn of(name: &str, kernel: Version) -> (&'static str, &'static str) {
+pub fn of(name: &str, kernel: Kernel) -> (&'static str, &'static str) {
+    let Kernel {
+        version: kernel,
+        debug_vm,
+    } = kernel;
     let forced = (FAST..TOLD_WRITE).contains(&kernel);
     let holds_lock = (FAST..LETS_GO).contains(&kernel);
     match name {
@@ -134,6 +147,10 @@ pub fn of(name: &str, kernel: Version) -> (&'static str, &'static str) {
             "pins: +8, +0 after put, +0 after another; the pages are not pinned",
             "put clears got_ref, so that it is safe to call again",
         ),
+        "destroy-unpins" if debug_vm => (
+            "a BUG ends the caller in Abandon, by signal 11",
+            "destroy has VM_BUG_ON(vec->nr_frames > 0), which CONFIG_DEBUG_VM compiles in",
+        ),
         "destroy-unpins" => (
             "pinned after destroy (+8 pins), not pinned after unpin_user_pages()",
             "destroy frees the vector and nothing else: who forgets put leaks the pins",
@@ -198,7 +215,13 @@ mod tests {
 
     #[test]
     fn what_differs_between_kernels_differs() {
-        let answer = |kernel| of("read-only-write", kernel).0;
+        let answer = |version| {
+            let kernel = Kernel {
+                version,
+                debug_vm: false,
+            };
+            of("read-only-write", kernel).0
+        };
         assert_eq!(answer(Version(5, 10)), "EFAULT");
         assert_eq!(answer(Version(6, 1)), "8 of 8 pages, pinned");
         assert_eq!(answer(Version(6, 12)), "EFAULT");

@@ -17,12 +17,12 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use self::expectation::Version;
+use self::expectation::{Kernel, Version};
 use self::observation::Observation;
 use self::points::Point;
 use super::kernel_log;
 use crate::agent::frame_vector::FrameVectorAnswer;
-use crate::agent::protocol::{Load, Log};
+use crate::agent::protocol::{Load, Log, Read};
 use crate::vm::accelerator::Accelerator;
 use crate::vm::channel::AgentError;
 use crate::vm::command_line::{Disk, Hardware};
@@ -36,6 +36,9 @@ use crate::vm::qemu::{self, Qemu};
 
 /// Where the probe is in the guest.
 const PROBE: &str = "/usr/lib/modules/frame_vector_probe.ko";
+
+/// Where the probe says whether the kernel has CONFIG_DEBUG_VM.
+const DEBUG_VM: &str = "/sys/module/frame_vector_probe/parameters/debug_vm";
 
 /// The kernel has drivers' memory to themselves otherwise, and the memory of a
 /// PCI device that has a driver could not be mapped.
@@ -148,13 +151,16 @@ pub fn run(spec: &FrameVectorSpec, progress: &Progress) -> Result<Contract, Fram
 
     let mut bench = boot()?;
     let release = bench.machine.hello().release.clone();
-    let version = Version::parse(&release).ok_or(FrameVectorError::Release(release.clone()))?;
+    let kernel = Kernel {
+        version: Version::parse(&release).ok_or(FrameVectorError::Release(release.clone()))?,
+        debug_vm: bench.debug_vm()?,
+    };
     let step = progress.step(format!("frame vectors on {release}"));
     let mut points = Vec::new();
     for (index, point) in points::ALL.iter().enumerate() {
         step.position(index as u64, points::ALL.len() as u64);
         step.update(point.name);
-        let (finding, alive) = bench.ask(point, version)?;
+        let (finding, alive) = bench.ask(point, kernel)?;
         points.push(finding);
         if !alive {
             bench = boot()?;
@@ -233,12 +239,19 @@ impl Bench {
         Ok(bench)
     }
 
+    /// Whether the kernel checks the callers of its memory management.
+    fn debug_vm(&self) -> Result<bool, FrameVectorError> {
+        let read = Read {
+            path: DEBUG_VM.to_owned(),
+            limit: 16,
+        };
+        let read = self.machine.agent().call(read, POINT_LIMIT);
+        read.map(|answer| answer.text.trim() == "Y")
+            .map_err(|source| cannot("ask the frame vector probe", source))
+    }
+
     /// Tries a point; tells whether the guest can be asked another.
-    fn ask(
-        &mut self,
-        point: &Point,
-        version: Version,
-    ) -> Result<(Finding, bool), FrameVectorError> {
+    fn ask(&mut self, point: &Point, kernel: Kernel) -> Result<(Finding, bool), FrameVectorError> {
         let script = (point.script)();
         let answer = self.machine.agent().call(script.clone(), POINT_LIMIT);
         let (evidence, failure) = match answer {
@@ -259,7 +272,7 @@ impl Bench {
         };
         // A kernel that has oopsed is no witness any more.
         alive &= !warnings.iter().any(|line| line.contains("Oops"));
-        let (expected, reason) = expectation::of(point.name, version);
+        let (expected, reason) = expectation::of(point.name, kernel);
         let finding = Finding {
             name: point.name,
             question: point.question,

@@ -6,6 +6,8 @@ use crate::agent::frame_vector::{Filled, FrameVector, FrameVectorAnswer, Outcome
 /// What came back, with what was asked and what the kernel said to it.
 pub struct Observation<'a> {
     steps: Vec<(&'a Step, &'a Outcome)>,
+    /// The signal that ended the caller, and the step that it was in.
+    killed: Option<(i32, Option<&'a Step>)>,
     filled: Filled,
     warnings: &'a [String],
 }
@@ -19,6 +21,9 @@ impl<'a> Observation<'a> {
     ) -> Self {
         Self {
             steps: script.steps.iter().zip(&answer.steps).collect(),
+            killed: answer
+                .killed
+                .map(|signal| (signal, script.steps.get(answer.steps.len()))),
             filled: answer.filled.unwrap_or_default(),
             warnings,
         }
@@ -28,7 +33,18 @@ impl<'a> Observation<'a> {
     /// did not provoke on purpose. A call that the probe refused is a mistake
     /// in the point.
     pub fn answer(&self, point: &Point) -> String {
-        let mut answer = (point.answer)(self);
+        let mut answer = match self.killed {
+            None => (point.answer)(self),
+            Some((signal, Some(step))) => {
+                let bug = self
+                    .warnings
+                    .iter()
+                    .any(|line| line.contains("kernel BUG at"));
+                let why = if bug { "a BUG" } else { "the kernel" };
+                format!("{why} ends the caller in {step:?}, by signal {signal}")
+            }
+            Some((signal, None)) => format!("signal {signal} ends the caller after the last step"),
+        };
         for (step, outcome) in &self.steps {
             if let Some(number) = outcome.refused {
                 answer += &format!("; the probe refused {step:?}: {}", name(number));
@@ -129,7 +145,9 @@ pub fn pinned(outcome: &Outcome) -> &'static str {
 
 /// Lines of the kernel log that belong to a warning.
 fn is_part(line: &str) -> bool {
-    line.contains("Call Trace:")
+    ["Call Trace:", "Oops"]
+        .iter()
+        .any(|part| line.contains(part))
 }
 
 /// Name of an error number.
@@ -191,9 +209,32 @@ mod tests {
         let script = (point.script)();
         let seen = FrameVectorAnswer {
             steps: vec![got_four(), outcome],
-            filled: None,
+            ..FrameVectorAnswer::default()
         };
         Observation::new(&script, &seen, warnings).answer(point)
+    }
+
+    #[test]
+    fn a_caller_that_is_ended_is_the_answer() {
+        let point = ALL.iter().find(|point| point.name == "destroy-unpins");
+        let point = point.unwrap();
+        let script = (point.script)();
+        let seen = FrameVectorAnswer {
+            steps: vec![got_four(), got_four()],
+            killed: Some(libc::SIGSEGV),
+            ..FrameVectorAnswer::default()
+        };
+        let bug = "kernel BUG at drivers/media/common/videobuf2/frame_vector.c:168!".to_owned();
+        assert_eq!(
+            Observation::new(&script, &seen, &[bug, "Oops: invalid opcode".into()]).answer(point),
+            "a BUG ends the caller in Abandon, by signal 11"
+        );
+        let unexplained = Observation::new(&script, &seen, &["BUG: KASAN".into()]).answer(point);
+        assert!(
+            unexplained.starts_with("the kernel ends the caller"),
+            "{unexplained}"
+        );
+        assert!(unexplained.contains("KASAN"), "{unexplained}");
     }
 
     #[test]

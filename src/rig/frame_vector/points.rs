@@ -231,7 +231,7 @@ pub const ALL: &[Point] = &[
                 pinned(seen.outcome(3))
             )
         },
-        provokes: None,
+        provokes: Some("frame_vector.c"),
     },
     Point {
         name: "put-spares-pfns",
@@ -436,15 +436,18 @@ fn created(seen: &Observation<'_>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rig::frame_vector::expectation::{Version, of};
+    use crate::rig::frame_vector::expectation::{Kernel, Version, of};
 
     #[test]
     fn every_point_has_a_name_of_its_own_and_an_expectation() {
         let mut names: Vec<_> = ALL.iter().map(|point| point.name).collect();
         for point in ALL {
             for (major, minor) in [(5, 10), (6, 1), (6, 12), (7, 3)] {
-                let (answer, reason) = of(point.name, Version(major, minor));
-                assert!(!answer.is_empty() && !reason.is_empty(), "{}", point.name);
+                for debug_vm in [false, true] {
+                    let version = Version(major, minor);
+                    let (answer, reason) = of(point.name, Kernel { version, debug_vm });
+                    assert!(!answer.is_empty() && !reason.is_empty(), "{}", point.name);
+                }
             }
             assert!(point.question.ends_with('?'), "{}", point.question);
         }
