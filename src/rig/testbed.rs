@@ -20,7 +20,7 @@ use crate::agent::protocol::{Load, Log, Read};
 use crate::card::Planes;
 use crate::vm::accelerator::Accelerator;
 use crate::vm::channel::AgentError;
-use crate::vm::command_line::{Disk, Hardware};
+use crate::vm::command_line::{Disk, Hardware, VhostUser};
 use crate::vm::images::clients::Clients;
 use crate::vm::images::{self, Catalog, Guest, OwnKernel};
 use crate::vm::interrupt;
@@ -209,6 +209,8 @@ pub struct Testbed {
     pub machine: Machine,
     /// The card's process, if it is the testbed's own.
     pub card: Option<Process>,
+    /// The card as QEMU was told of it.
+    pub device: VhostUser,
     /// The guest.
     pub guest: Guest,
     /// The driver's name, as in /sys/module.
@@ -293,12 +295,13 @@ impl Testbed {
             }
             CardProcess::Running { socket, .. } => (None, socket.clone()),
         };
+        let device = card::device(&qemu, socket, spec.bounce_buffers);
         let defaults = Hardware::default();
         let hardware = Hardware {
             accelerator: spec.accelerator.unwrap_or(defaults.accelerator),
             cpus: spec.cpus.unwrap_or(defaults.cpus),
             memory_mib: spec.ram_mib.unwrap_or(defaults.memory_mib),
-            vhost_user: vec![card::device(&qemu, socket, spec.bounce_buffers)],
+            vhost_user: vec![device.clone()],
             disks: disks(&spec.disks, clients.as_ref()),
             extra: spec.qemu_arguments.clone(),
         };
@@ -323,6 +326,7 @@ impl Testbed {
         let mut testbed = Self {
             machine: machine.map_err(|error| interrupted(error).of(own))?,
             card,
+            device,
             guest,
             driver: driver.name,
             qemu,

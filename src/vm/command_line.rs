@@ -159,6 +159,13 @@ pub fn arguments(
     for (index, device) in hardware.vhost_user.iter().enumerate() {
         let id = format!("vhost-user{index}");
         line.socket(&id, &device.socket);
+        // On a port of its own, from which it can be unplugged: the root bus of
+        // q35 lets nothing go.
+        let port = port(index);
+        line.option(
+            "-device",
+            format!("pcie-root-port,id={port},chassis={}", index + 1),
+        );
         let properties = device
             .properties
             .iter()
@@ -166,7 +173,7 @@ pub fn arguments(
         line.option(
             "-device",
             format!(
-                "{},id={id},chardev={id}{}",
+                "{},id={id},bus={port},chardev={id}{}",
                 device.device,
                 properties.collect::<String>()
             ),
@@ -174,6 +181,11 @@ pub fn arguments(
     }
     line.0.extend_from_slice(&hardware.extra);
     line.0
+}
+
+/// The bus of the vhost-user device of that index.
+pub fn port(index: usize) -> String {
+    format!("port{index}")
 }
 
 #[derive(Default)]
@@ -288,8 +300,9 @@ mod tests {
         let devices = values(&line, "-device");
         assert!(devices.contains(&"virtio-blk-pci,drive=disk0,serial=frames"));
         assert!(devices.contains(
-            &"vhost-user-test-device-pci,id=vhost-user0,chardev=vhost-user0,virtio-id=30,num_vqs=2"
+            &"vhost-user-test-device-pci,id=vhost-user0,bus=port0,chardev=vhost-user0,virtio-id=30,num_vqs=2"
         ));
+        assert!(devices.contains(&"pcie-root-port,id=port0,chassis=1"));
         assert_eq!(line.last().unwrap(), "-S");
     }
 }
