@@ -65,6 +65,7 @@ test: guests ## Run everything: units, protocol tests, and the tests that boot g
 	@images/setup.sh chromium fonts-dejavu-core
 	cargo test --release --locked
 	cargo test --release --locked --test report_page -- --ignored
+	cargo test --release --locked --test debian_13 -- --ignored
 	cargo test --release --locked --test vm -- --ignored --test-threads=1
 
 .PHONY: matrix

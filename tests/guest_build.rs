@@ -45,7 +45,7 @@ echo fake_1.0_amd64.deb > "$root/packages"
 const QEMU: &str = r#"#!/bin/sh
 case "$*" in
 --version) echo 'QEMU emulator version 99.1 (Fake)' ;;
-*help*) echo 'name "vhost-user-media-pci", bus PCI' ;;
+*help*) echo 'name "vhost-user-test-device-pci", bus PCI' ;;
 esac
 "#;
 

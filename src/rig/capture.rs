@@ -141,7 +141,7 @@ fn conclude(
         },
         qemu: outcome::Qemu {
             version: bed.qemu.version.clone(),
-            device: bed.qemu.device.clone(),
+            device: bed.qemu.device.to_owned(),
             virtio_id: bed.qemu.virtio_id,
             accelerator: bed.accelerator.to_string(),
         },

@@ -1,8 +1,9 @@
 //! A QEMU that can put a vhost-user card on its PCI bus.
 //!
-//! Any device will do that carries a virtio device which QEMU itself does not
-//! know: `vhost-user-media-pci`, or the generic `vhost-user-test-device-pci`.
-//! The system's own QEMU is taken where it has one of them; else one is
+//! That is the generic `vhost-user-test-device-pci`. The one made for media,
+//! `vhost-user-media-pci`, which QEMU has after 11.1, refuses a card that offers
+//! no shared memory region 0 (VIRTIO 1.4, Media Device), as this one does. The
+//! system's own QEMU is taken where it has the generic device; else one is
 //! unpacked from Debian and run through its own loader.
 
 use std::ffi::OsString;
@@ -26,10 +27,8 @@ pub use accelerator::Accelerator;
 /// The program, in a PATH and in a tree.
 const PROGRAM: &str = "qemu-system-x86_64";
 
-/// The device made for media cards; its virtio device id is built in.
-const MEDIA_DEVICE: &str = "vhost-user-media-pci";
 /// The device that takes any virtio device id.
-const ANY_DEVICE: &str = "vhost-user-test-device-pci";
+const DEVICE: &str = "vhost-user-test-device-pci";
 
 /// The virtio device id of a media device (VIRTIO 1.4, section 5).
 pub const MEDIA_ID: u32 = 48;
@@ -37,8 +36,10 @@ pub const MEDIA_ID: u32 = 48;
 /// video encoder, which no driver of mainline Linux claims.
 pub const STAND_IN_ID: u32 = 30;
 
-/// Counts changes in how a QEMU's tree is made, and in what a probe finds out.
-const FORMAT: u32 = 1;
+/// Counts changes in how a QEMU's tree is made.
+const TREE_FORMAT: u32 = 1;
+/// Counts changes in what a probe finds out.
+const PROBE_FORMAT: u32 = 2;
 /// The kinds of cache entries.
 const QEMU: &str = "qemu";
 const PROBE: &str = "probe";
@@ -61,21 +62,20 @@ pub struct Qemu {
     leading: Vec<OsString>,
     /// Its version, such as `11.1.3`.
     pub version: String,
-    /// The device that carries the card, for its option `-device`.
-    pub device: String,
-    /// The virtio device id that the guest sees.
+    /// The device that carries the card, for its option `-device`; it is to be
+    /// given the properties `virtio-id`, `num_vqs` and `config_size`.
+    pub device: &'static str,
+    /// The virtio device id that the guest is to see.
     pub virtio_id: u32,
-    /// True if the id is to be given as the device's property `virtio-id`,
-    /// and with it `num_vqs` and `config_size`.
-    pub generic: bool,
 }
 
 /// What there is to know of a QEMU, as it is kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Probed {
     version: String,
-    /// The device and its virtio device id; none if it has none.
-    device: Option<(String, u32)>,
+    /// The virtio device id that its generic device takes; none if it has no
+    /// such device.
+    virtio_id: Option<u32>,
 }
 
 impl Qemu {
@@ -144,7 +144,7 @@ fn entry(recipe: &QemuRecipe) -> Entry {
     Entry {
         kind: QEMU,
         name: PROGRAM.to_owned(),
-        key: key(&format!("{FORMAT} {recipe:?} {UNUSED:?}")),
+        key: key(&format!("{TREE_FORMAT} {recipe:?} {UNUSED:?}")),
     }
 }
 
@@ -177,7 +177,7 @@ fn at(cache: &Cache, program: &Path, leading: Vec<OsString>) -> Result<Result<Qe
         .unwrap_or(program);
     let meta = fs::metadata(file).context("use", file)?;
     let made_of = format!(
-        "{FORMAT} {file:?} {leading:?} {} {} {}",
+        "{PROBE_FORMAT} {file:?} {leading:?} {} {} {}",
         meta.size(),
         meta.mtime(),
         meta.mtime_nsec()
@@ -200,19 +200,15 @@ fn at(cache: &Cache, program: &Path, leading: Vec<OsString>) -> Result<Result<Qe
     let path = dir.join("probe.json");
     let text = fs::read(&path).context("read", &path)?;
     let probed: Probed = serde_json::from_slice(&text).context("read", &path)?;
-    Ok(match probed.device {
-        Some((device, virtio_id)) => Ok(Qemu {
+    Ok(match probed.virtio_id {
+        Some(virtio_id) => Ok(Qemu {
             program: program.to_owned(),
             leading,
             version: probed.version,
-            generic: device == ANY_DEVICE,
-            device,
+            device: DEVICE,
             virtio_id,
         }),
-        None => Err(format!(
-            "QEMU {} has neither {MEDIA_DEVICE} nor {ANY_DEVICE}",
-            probed.version
-        )),
+        None => Err(format!("QEMU {} has no {DEVICE}", probed.version)),
     })
 }
 
@@ -222,19 +218,12 @@ fn probe(start: impl Fn() -> Command) -> std::io::Result<Probed> {
     let version = version(&text(&run(&["--version"])?))
         .ok_or_else(|| std::io::Error::other("it does not say that it is a QEMU"))?;
     let devices = text(&run(&["-machine", "none", "-device", "help"])?);
-    let device = if has_device(&devices, MEDIA_DEVICE) {
-        Some((MEDIA_DEVICE.to_owned(), MEDIA_ID))
-    } else if has_device(&devices, ANY_DEVICE) {
-        let id = if takes_media_id(run)? {
-            MEDIA_ID
-        } else {
-            STAND_IN_ID
-        };
-        Some((ANY_DEVICE.to_owned(), id))
-    } else {
-        None
+    let virtio_id = match has_device(&devices, DEVICE) {
+        true if takes_media_id(run)? => Some(MEDIA_ID),
+        true => Some(STAND_IN_ID),
+        false => None,
     };
-    Ok(Probed { version, device })
+    Ok(Probed { version, virtio_id })
 }
 
 /// True unless a device with the id of a media card makes QEMU abort, which it
@@ -242,7 +231,7 @@ fn probe(start: impl Fn() -> Command) -> std::io::Result<Probed> {
 /// character device with nothing at its other end gives an ordinary error
 /// right after that.
 fn takes_media_id(run: impl Fn(&[&str]) -> std::io::Result<Output>) -> std::io::Result<bool> {
-    let device = format!("{ANY_DEVICE},virtio-id={MEDIA_ID},chardev=card,num_vqs=2,config_size=40");
+    let device = format!("{DEVICE},virtio-id={MEDIA_ID},chardev=card,num_vqs=2,config_size=40");
     let output = run(&[
         "-machine",
         "q35,accel=tcg",
@@ -317,33 +306,36 @@ mod tests {
         Ok(first)
     }
 
+    /// The devices of a QEMU that has all that might carry a card: the second
+    /// is the generic one of before 11.0, which cannot be created by a user.
+    const ALL_DEVICES: &str = "name \"vhost-user-media-pci\", bus PCI\n\
+                               name \"vhost-user-device-pci\", bus PCI\n\
+                               name \"vhost-user-test-device-pci\", bus PCI";
+
     #[test]
-    fn the_device_made_for_media_is_preferred() {
-        let list =
-            "name \"vhost-user-test-device-pci\", bus PCI\nname \"vhost-user-media-pci\", bus PCI";
-        let qemu = ensure_pretender(list, "exit 1").unwrap();
-        assert_eq!(
-            (qemu.device.as_str(), qemu.virtio_id),
-            (MEDIA_DEVICE, MEDIA_ID)
-        );
+    fn the_generic_device_carries_the_media_id_where_it_takes_it() {
+        let qemu = ensure_pretender(ALL_DEVICES, "exit 1").unwrap();
+        assert_eq!((qemu.device, qemu.virtio_id), (DEVICE, MEDIA_ID));
         assert_eq!(qemu.version, "99.1");
-        assert!(!qemu.generic);
     }
 
     #[test]
     fn an_abort_on_the_media_id_calls_for_the_stand_in() {
-        let list = "name \"vhost-user-test-device-pci\", bus PCI";
-        let aborting = ensure_pretender(list, "kill -ABRT $$").unwrap();
-        assert_eq!((aborting.virtio_id, aborting.generic), (STAND_IN_ID, true));
-        let wrapped = ensure_pretender(list, "exit 134").unwrap();
-        assert_eq!(wrapped.virtio_id, STAND_IN_ID);
-        let taking = ensure_pretender(list, "exit 1").unwrap();
-        assert_eq!((taking.virtio_id, taking.generic), (MEDIA_ID, true));
+        // The second is what a script in front of QEMU makes of it.
+        for on_media_id in ["kill -ABRT $$", "exit 134"] {
+            let qemu = ensure_pretender(ALL_DEVICES, on_media_id).unwrap();
+            assert_eq!((qemu.device, qemu.virtio_id), (DEVICE, STAND_IN_ID));
+        }
     }
 
     #[test]
-    fn one_without_a_device_is_refused_by_name() {
-        let error = ensure_pretender("name \"vhost-user-blk-pci\", bus PCI", "exit 1").unwrap_err();
-        assert!(error.to_string().contains("99.1 has neither"), "{error}");
+    fn one_without_the_generic_device_is_refused_by_name() {
+        let others = ["vhost-user-media-pci", "vhost-user-device-pci"];
+        let list = others.map(|device| format!("name \"{device}\", bus PCI"));
+        let error = ensure_pretender(&list.join("\n"), "exit 1").unwrap_err();
+        assert!(
+            error.to_string().contains("99.1 has no vhost-user-test-"),
+            "{error}"
+        );
     }
 }

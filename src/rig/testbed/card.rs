@@ -42,20 +42,17 @@ pub enum CardProcess {
 
 /// The card as QEMU is to see it.
 pub fn device(qemu: &Qemu, socket: PathBuf, bounce_buffers: bool) -> VhostUser {
-    let mut properties = match qemu.generic {
-        true => vec![
-            format!("virtio-id={}", qemu.virtio_id),
-            format!("num_vqs={QUEUES}"),
-            format!("config_size={CONFIG_SIZE}"),
-        ],
-        false => Vec::new(),
-    };
+    let mut properties = vec![
+        format!("virtio-id={}", qemu.virtio_id),
+        format!("num_vqs={QUEUES}"),
+        format!("config_size={CONFIG_SIZE}"),
+    ];
     if bounce_buffers {
         properties.push("iommu_platform=on".to_owned());
     }
     VhostUser {
         socket,
-        device: qemu.device.clone(),
+        device: qemu.device.to_owned(),
         properties,
     }
 }

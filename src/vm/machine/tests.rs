@@ -87,7 +87,7 @@ fn boot(role: &str) -> (Result<Machine, MachineError>, String) {
     let script = format!(
         "#!/bin/sh\ncase \"$*\" in\n\
          --version) echo 'QEMU emulator version 99.1';;\n\
-         *help*) echo 'name \"vhost-user-media-pci\", bus PCI';;\n\
+         *help*) echo 'name \"vhost-user-test-device-pci\", bus PCI';;\n\
          *) {ROLE}={role} {ARGUMENTS}=\"$*\" exec {test} --exact vm::machine::tests::pretend --nocapture;;\n\
          esac\n",
         test = std::env::current_exe().unwrap().display(),

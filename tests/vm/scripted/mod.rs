@@ -42,14 +42,11 @@ impl Scripted {
         let dir = private_dir().unwrap();
         let socket = dir.path().join("card");
         let device = Device::serve(&socket, device_caps, answers);
-        let properties = match qemu.generic {
-            true => vec![
-                format!("virtio-id={}", qemu.virtio_id),
-                "num_vqs=2".to_owned(),
-                "config_size=40".to_owned(),
-            ],
-            false => Vec::new(),
-        };
+        let properties = vec![
+            format!("virtio-id={}", qemu.virtio_id),
+            "num_vqs=2".to_owned(),
+            "config_size=40".to_owned(),
+        ];
         let machine = Machine::boot(&Spec {
             qemu: qemu.clone(),
             kernel: guest.kernel,
@@ -62,7 +59,7 @@ impl Scripted {
             hardware: Hardware {
                 vhost_user: vec![VhostUser {
                     socket,
-                    device: qemu.device.clone(),
+                    device: qemu.device.to_owned(),
                     properties,
                 }],
                 ..Hardware::default()
