@@ -44,8 +44,9 @@ void pinhole_cmd_free(struct pinhole_device *dev, struct pinhole_cmd *cmd)
  * @cmd: command
  * @num_entries: number of entries, not 0
  *
- * Large arrays may be contiguous in virtual memory only; then each of their
- * pages takes a descriptor, and together they must fit the queue.
+ * Large arrays may be contiguous in virtual memory only, and a bounce buffer
+ * holds so much of one in a piece. Each piece takes a descriptor, and together
+ * they must fit the queue.
  *
  * Context: Process context.
  * Return: 0, -ENOMEM, or -E2BIG if the queue is too short for them.
@@ -55,9 +56,10 @@ static int pinhole_cmd_alloc_entries(struct pinhole_device *dev,
 				     unsigned int num_entries)
 {
 	size_t left = array_size(num_entries, sizeof(*cmd->entries));
-	unsigned int pieces = 1;
+	size_t max = min_t(size_t, virtio_max_dma_size(dev->vdev), U32_MAX);
+	unsigned int i, pieces;
 	struct scatterlist *sg;
-	unsigned int i;
+	bool scattered;
 	char *at;
 	int ret;
 
@@ -66,24 +68,25 @@ static int pinhole_cmd_alloc_entries(struct pinhole_device *dev,
 		return -ENOMEM;
 	cmd->num_entries = num_entries;
 
-	if (is_vmalloc_addr(cmd->entries))
-		pieces = DIV_ROUND_UP(left, PAGE_SIZE);
+	scattered = is_vmalloc_addr(cmd->entries);
+	if (scattered)
+		max = PAGE_SIZE;
+	pieces = DIV_ROUND_UP(left, max);
 	if (pieces + 2 > dev->command_slots)
 		return -E2BIG;
 
 	ret = sg_alloc_table(&cmd->entries_sgt, pieces, GFP_KERNEL);
 	if (ret)
 		return ret;
-	if (pieces == 1 && !is_vmalloc_addr(cmd->entries)) {
-		sg_set_buf(cmd->entries_sgt.sgl, cmd->entries, left);
-		return 0;
-	}
 
 	at = (char *)cmd->entries;
 	for_each_sgtable_sg(&cmd->entries_sgt, sg, i) {
-		unsigned int len = min_t(size_t, left, PAGE_SIZE);
+		unsigned int len = min(left, max);
 
-		sg_set_page(sg, vmalloc_to_page(at), len, 0);
+		if (scattered)
+			sg_set_page(sg, vmalloc_to_page(at), len, 0);
+		else
+			sg_set_buf(sg, at, len);
 		at += len;
 		left -= len;
 	}

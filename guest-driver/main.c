@@ -115,6 +115,27 @@ static int pinhole_read_config(struct pinhole_device *dev)
 }
 
 /**
+ * pinhole_limit_segments() - tell the DMA API how long a segment may be
+ * @dma_dev: device that does the DMA
+ *
+ * A bus gives its devices limits that few of them have: PCI 64 KiB a segment,
+ * and none across a multiple of 4 GiB. Entries have 64 bits for the address and
+ * 32 for the length, so that only a bounce buffer, or an IOMMU, sets a limit.
+ * Memory of vb2_dma_sg_memops comes in segments of any length, which the DMA
+ * API complains of where they exceed the device's (CONFIG_DMA_API_DEBUG_SG).
+ *
+ * Context: Process context.
+ */
+static void pinhole_limit_segments(struct device *dma_dev)
+{
+	if (!dma_dev->dma_parms)
+		return;
+	dma_set_max_seg_size(dma_dev, min_t(size_t, UINT_MAX,
+					    dma_max_mapping_size(dma_dev)));
+	dma_set_seg_boundary(dma_dev, ULONG_MAX);
+}
+
+/**
  * pinhole_probe_dma() - find out what addresses the card wants
  * @dev: device
  *
@@ -130,6 +151,7 @@ static int pinhole_probe_dma(struct pinhole_device *dev)
 	struct page *page;
 	dma_addr_t addr;
 
+	pinhole_limit_segments(dev->dma_dev);
 	dev->use_dma = !virtio_has_dma_quirk(dev->vdev);
 	if (dev->use_dma)
 		return 0;

@@ -23,6 +23,14 @@ static const char * const mutant_names[] = {
 	[PINHOLE_COMPLETE_EARLY] = "complete-early",
 	[PINHOLE_STALE_LIST] = "stale-list",
 	[PINHOLE_WRONG_SYNC] = "wrong-sync",
+	[PINHOLE_UNMAP_TWICE] = "unmap-twice",
+	[PINHOLE_LEAK_MAPPING] = "leak-mapping",
+	[PINHOLE_WRONG_DIRECTION] = "wrong-direction",
+	[PINHOLE_SLEEP_LOCKED] = "sleep-locked",
+	[PINHOLE_LOCK_ORDER] = "lock-order",
+	[PINHOLE_IRQS_ON] = "irqs-on",
+	[PINHOLE_USE_AFTER_FREE] = "use-after-free",
+	[PINHOLE_LEAK_COMMAND] = "leak-command",
 };
 
 static int mutant;

@@ -27,6 +27,14 @@ struct page;
  * @PINHOLE_COMPLETE_EARLY: give a buffer back before the card has filled it
  * @PINHOLE_STALE_LIST: use the pages of the buffer that was pinned before
  * @PINHOLE_WRONG_SYNC: synchronise for the card where it is for the CPU
+ * @PINHOLE_UNMAP_TWICE: unmap pinned memory from the DMA API twice
+ * @PINHOLE_LEAK_MAPPING: never unmap it
+ * @PINHOLE_WRONG_DIRECTION: map it for the other direction
+ * @PINHOLE_SLEEP_LOCKED: allocate memory that is waited for under the spinlock
+ * @PINHOLE_LOCK_ORDER: take two mutexes in the wrong order
+ * @PINHOLE_IRQS_ON: take the spinlock without keeping interrupts out
+ * @PINHOLE_USE_AFTER_FREE: read a command when it was freed
+ * @PINHOLE_LEAK_COMMAND: never free a command
  */
 enum pinhole_mutant {
 	PINHOLE_NO_MUTANT,
@@ -42,6 +50,14 @@ enum pinhole_mutant {
 	PINHOLE_COMPLETE_EARLY,
 	PINHOLE_STALE_LIST,
 	PINHOLE_WRONG_SYNC,
+	PINHOLE_UNMAP_TWICE,
+	PINHOLE_LEAK_MAPPING,
+	PINHOLE_WRONG_DIRECTION,
+	PINHOLE_SLEEP_LOCKED,
+	PINHOLE_LOCK_ORDER,
+	PINHOLE_IRQS_ON,
+	PINHOLE_USE_AFTER_FREE,
+	PINHOLE_LEAK_COMMAND,
 };
 
 #ifdef PINHOLE_MUTANTS

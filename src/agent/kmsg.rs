@@ -3,6 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
+use std::sync::{Mutex, PoisonError};
 
 use pinhole::agent::protocol::{LogAnswer, LogRecord};
 
@@ -43,6 +44,28 @@ impl Tail {
     pub fn read(&mut self) -> Result<LogAnswer, Failure> {
         read_from(&mut self.0, 0)
     }
+}
+
+/// What nobody has been told as news yet.
+static NEWS: Mutex<Option<Tail>> = Mutex::new(None);
+
+/// What was written since this was last asked, or since [`start_news`]; when
+/// neither has been, all there is.
+pub fn news() -> Result<LogAnswer, Failure> {
+    let mut news = NEWS.lock().unwrap_or_else(PoisonError::into_inner);
+    match &mut *news {
+        Some(tail) => tail.read(),
+        None => news.insert(Tail(open()?)).read(),
+    }
+}
+
+/// Has [`news`] begin now, if nobody has asked for any yet.
+pub fn start_news() -> Result<(), Failure> {
+    let mut news = NEWS.lock().unwrap_or_else(PoisonError::into_inner);
+    if news.is_none() {
+        *news = Some(Tail::open()?);
+    }
+    Ok(())
 }
 
 fn open() -> Result<File, Failure> {

@@ -5,5 +5,6 @@
 //! cannot drift apart.
 
 pub mod cell;
+pub mod checks;
 pub mod frame_vector;
 pub mod protocol;

@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::cell::{Cell, CellAnswer};
+use super::checks::{Checks, ChecksAnswer, Leaks, LeaksAnswer};
 use super::frame_vector::{FrameVector, FrameVectorAnswer};
 
 /// Name of the virtio-serial port that carries the protocol.
@@ -53,7 +54,10 @@ pub enum Command {
     Unload(Unload),
     Modules(Modules),
     Log(Log),
+    News(News),
     Cell(Cell),
+    Checks(Checks),
+    Leaks(Leaks),
     FrameVector(FrameVector),
     Sync(Sync),
     PowerOff(PowerOff),
@@ -89,7 +93,10 @@ calls! {
     Unload -> (),
     Modules -> Vec<Module>,
     Log -> LogAnswer,
+    News -> LogAnswer,
     Cell -> CellAnswer,
+    Checks -> ChecksAnswer,
+    Leaks -> LeaksAnswer,
     FrameVector -> FrameVectorAnswer,
     Sync -> (),
     PowerOff -> (),
@@ -298,6 +305,11 @@ pub struct Log {
     /// First sequence number wanted.
     pub since: u64,
 }
+
+/// Read what has come to the kernel log since this was last asked, or since the
+/// end of the last [`Cell`]; when neither has been, all of it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct News {}
 
 /// Part of the kernel log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

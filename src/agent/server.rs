@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::children::Children;
 use crate::failure::Failure;
-use crate::{console, experiment, files, kmsg, modules, probe, run};
+use crate::{console, experiment, files, health, kmemleak, kmsg, modules, probe, run};
 
 /// Why a channel is served no more.
 #[derive(Debug, PartialEq, Eq)]
@@ -150,11 +150,14 @@ impl Server {
             Command::Unload(request) => value(modules::unload(&request.module)?),
             Command::Modules(_) => value(modules::list()?),
             Command::Log(request) => value(kmsg::read(request.since)?),
+            Command::News(_) => value(kmsg::news()?),
             Command::Cell(cell) => {
                 let answer = experiment::run(self.children, id, &cell, started);
                 self.running().remove(&id);
                 value(answer?)
             }
+            Command::Checks(_) => value(health::look()?),
+            Command::Leaks(_) => value(kmemleak::look()?),
             Command::FrameVector(request) => {
                 let answer = probe::run(self.children, id, &request, started);
                 self.running().remove(&id);

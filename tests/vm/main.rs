@@ -12,6 +12,7 @@ mod clients;
 mod compliance;
 mod controls;
 mod distrust;
+mod dma;
 mod films;
 mod formats;
 mod frame_vector;

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::instruments::{IdleMoment, IdleSeen, LeakSeen, MappingsSeen};
 use crate::agent::protocol::{LogAnswer, Status};
 use crate::dma::Digest;
 
@@ -42,6 +43,20 @@ pub struct CellAnswer {
     pub contents: Vec<ContentsSeen>,
     /// The bytes around the buffer, after the last frame.
     pub canaries: Vec<CanarySeen>,
+    /// The DMA mappings of the card's device, where the kernel tells of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mappings: Vec<MappingsSeen>,
+    /// Which pages are idle, where the kernel tells.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub idle: Vec<IdleSeen>,
+    /// Memory that the kernel allocated in the cell and lost; nothing where
+    /// nobody looked for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leaks: Option<Vec<LeakSeen>>,
+    /// The kernel's clock when the cell began, by which what it lost is known
+    /// to be the cell's; nothing where the kernel does not show it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jiffies: Option<u64>,
     /// What the hazard did, and what came of it.
     pub notes: Vec<String>,
     /// The kernel log since the cell began.
@@ -67,6 +82,16 @@ impl CellAnswer {
         self.counters.iter().find(|seen| seen.moment == moment)
     }
 
+    /// The card's DMA mappings as they were at that moment.
+    pub fn mappings_at(&self, moment: Moment) -> Option<&MappingsSeen> {
+        self.mappings.iter().find(|seen| seen.moment == moment)
+    }
+
+    /// The idle pages as they were at that moment.
+    pub fn idle_at(&self, moment: IdleMoment) -> Option<&IdleSeen> {
+        self.idle.iter().find(|seen| seen.moment == moment)
+    }
+
     /// Adds a piece of evidence.
     pub fn add(&mut self, evidence: Evidence) {
         match evidence {
@@ -79,6 +104,8 @@ impl CellAnswer {
             Evidence::Frame(frame) => self.frames.push(frame),
             Evidence::Contents(contents) => self.contents.push(contents),
             Evidence::Canary(canary) => self.canaries.push(canary),
+            Evidence::Mappings(mappings) => self.mappings.push(mappings),
+            Evidence::Idle(idle) => self.idle.push(idle),
             Evidence::Note(note) => self.notes.push(note),
         }
     }
@@ -105,6 +132,8 @@ pub enum Evidence {
     Frame(FrameSeen),
     Contents(ContentsSeen),
     Canary(CanarySeen),
+    Mappings(MappingsSeen),
+    Idle(IdleSeen),
     Note(String),
 }
 

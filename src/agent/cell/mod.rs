@@ -10,6 +10,7 @@
 //! | [`hazard`] | what happens to the memory, and when |
 //! | [`evidence`] | what the agent saw |
 //! | [`frame`] | the size of the frame that a cell asks for |
+//! | [`instruments`] | what a kernel that checks itself tells |
 
 /// An enumeration with a table: of each variant the name that is printed, read
 /// and sent, and a line that says what it is.
@@ -70,6 +71,7 @@ pub(crate) use table;
 pub mod evidence;
 pub mod frame;
 pub mod hazard;
+pub mod instruments;
 pub mod kind;
 
 use serde::{Deserialize, Serialize};
@@ -113,6 +115,14 @@ pub struct Cell {
     /// The time that all of it may take, in milliseconds; then its process is
     /// killed, and the answer tells how far it got.
     pub limit_ms: u64,
+    /// How many times as long as usual the kernel may take for anything that
+    /// is waited for: one that checks itself is slow.
+    #[serde(default = "one")]
+    pub patience: u32,
+}
+
+fn one() -> u32 {
+    1
 }
 
 impl Cell {
@@ -127,6 +137,7 @@ impl Cell {
             point: Point::BeforeDma,
             device: "/dev/video0".into(),
             limit_ms: 30_000,
+            patience: 1,
         }
     }
 }

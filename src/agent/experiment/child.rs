@@ -8,16 +8,18 @@ use std::time::Duration;
 use pinhole::agent::cell::evidence::{
     ContentsSeen, Evidence, FrameSeen, HELD_POLL, Memory, Moment, PagesSeen,
 };
+use pinhole::agent::cell::instruments::IdleMoment;
 use pinhole::agent::cell::{Cell, FrameSize, Hazard, PAGE, Point};
 use pinhole::dma::{DIGEST_BLOCK, Digest};
 use pinhole::wire::buffer::{Buffer, MEMORY_USERPTR};
 
 use super::device::Device;
 use super::hazards::{self, Scene};
+use super::idle::Idleness;
 use super::memory::{self, Layout, Want};
 use super::scribe::Scribe;
 use super::span::{Hands, Span};
-use super::{Stop, contention, pages};
+use super::{Stop, contention, mappings, pages, patience};
 
 /// How long the card is given to write where it must not.
 const QUIET: Duration = Duration::from_millis(30);
@@ -27,7 +29,7 @@ pub const FRAME_LIMIT: Duration = Duration::from_secs(10);
 
 /// Runs the cell on standard input and tells what is seen.
 pub fn main() -> ExitCode {
-    let cell = match serde_json::from_reader(io::stdin().lock()) {
+    let cell: Cell = match serde_json::from_reader(io::stdin().lock()) {
         Ok(cell) => cell,
         Err(error) => {
             eprintln!("no cell: {error}");
@@ -35,6 +37,7 @@ pub fn main() -> ExitCode {
         }
     };
     let scribe = Scribe::new();
+    patience::set(cell.patience);
     match run(&cell, &scribe) {
         Ok(()) => {}
         Err(Stop::Impossible(why)) => scribe.tell(&Evidence::Impossible(why)),
@@ -79,6 +82,7 @@ fn run(cell: &Cell, scribe: &Scribe) -> Result<(), Stop> {
         layout,
         others: Vec::new(),
         laid_out: pages::look(Moment::LaidOut, buffer)?,
+        idleness: Idleness::new(),
     };
     if cell.hazard == Hazard::MmapContention {
         for _ in 1..contention::BUFFERS {
@@ -103,6 +107,8 @@ struct Experiment<'a> {
     others: Vec<Layout>,
     /// The pages of the buffer before anybody pinned them.
     laid_out: PagesSeen,
+    /// Nothing where the kernel does not track it.
+    idleness: Option<Idleness>,
 }
 
 impl Experiment<'_> {
@@ -161,29 +167,43 @@ impl Experiment<'_> {
         let Some(open) = device else { return Ok(()) };
         // That it is refused may be just what is right.
         let queue = || open.queue(0, self.layout.buffer);
-        if scribe.call("VIDIOC_QBUF", queue).is_err()
-            || scribe.call("VIDIOC_STREAMON", || open.stream_on()).is_err()
-        {
+        if scribe.call("VIDIOC_QBUF", queue).is_err() {
+            return Ok(());
+        }
+        // Until the stream is on the card writes nothing; where it is held
+        // back, the pages are marked when the hazard has had its way.
+        if !self.is_held_before_dma() {
+            self.mark_idle()?;
+        }
+        if scribe.call("VIDIOC_STREAMON", || open.stream_on()).is_err() {
             return Ok(());
         }
         if self.cell.hazard == Hazard::None {
             self.look(Moment::Queued)?;
+            self.tell_mappings();
         } else {
             if self.cell.point == Point::AfterDma {
-                let wait = || open.wait_for_event(FRAME_LIMIT);
+                let wait = || open.wait_for_event(patience::of(FRAME_LIMIT));
                 scribe
                     .call("poll for the frame", wait)
                     .map_err(|error| Stop::Failed(format!("no frame is written: {error}")))?;
+                self.tell_idle(IdleMoment::Written)?;
             }
             self.look(Moment::Queued)?;
             self.suffer(device)?;
         }
         let leaves = self.cell.hazard.leaves_a_stream();
         if let Some(open) = device.as_ref().filter(|_| leaves)
-            && scribe.call("poll", || open.wait(FRAME_LIMIT)).is_ok()
+            && scribe
+                .call("poll", || open.wait(patience::of(FRAME_LIMIT)))
+                .is_ok()
             && let Ok(buffer) = scribe.call("VIDIOC_DQBUF", || open.dequeue())
         {
+            if !self.is_held_after_dma() {
+                self.tell_idle(IdleMoment::Written)?;
+            }
             let seen = frame(&self.hands, self.layout.buffer, &buffer);
+            self.tell_idle(IdleMoment::Read)?;
             scribe.tell(&Evidence::Frame(seen));
         }
         self.look(Moment::Dequeued)
@@ -216,6 +236,9 @@ impl Experiment<'_> {
         if let Some(open) = device.as_ref().filter(|_| leaves) {
             // The card has not told of the frame: that nothing comes is right.
             let _ = scribe.call(HELD_POLL, || open.wait(Duration::ZERO));
+        }
+        if self.is_held_before_dma() {
+            self.mark_idle()?;
         }
         // Of the device itself, or of whoever it is now.
         let again = match device {
@@ -263,6 +286,38 @@ impl Experiment<'_> {
         self.scribe
             .tell(&Evidence::Counters(pages::counters(moment)?));
         Ok(())
+    }
+
+    /// Whether the card writes nothing before it is let go.
+    fn is_held_before_dma(&self) -> bool {
+        self.cell.hazard != Hazard::None && self.cell.point == Point::BeforeDma
+    }
+
+    /// Whether the card has written the frame before the hazard comes.
+    fn is_held_after_dma(&self) -> bool {
+        self.cell.hazard != Hazard::None && self.cell.point == Point::AfterDma
+    }
+
+    fn mark_idle(&self) -> Result<(), Stop> {
+        if let Some(idleness) = &self.idleness {
+            let seen = idleness.mark(self.layout.buffer)?;
+            self.scribe.tell(&Evidence::Idle(seen));
+        }
+        Ok(())
+    }
+
+    fn tell_idle(&self, moment: IdleMoment) -> Result<(), Stop> {
+        if let Some(idleness) = &self.idleness {
+            let seen = idleness.look(moment, self.layout.buffer)?;
+            self.scribe.tell(&Evidence::Idle(seen));
+        }
+        Ok(())
+    }
+
+    fn tell_mappings(&self) {
+        if let Some(seen) = mappings::look(&self.cell.device, Moment::Queued) {
+            self.scribe.tell(&Evidence::Mappings(seen));
+        }
     }
 
     fn tell_contents(&self, moment: Moment) {

@@ -11,6 +11,7 @@ use pinhole::agent::cell::evidence::Evidence;
 
 use super::child::{FRAME_LIMIT, frame};
 use super::device::Device;
+use super::patience;
 use super::scribe::Scribe;
 use super::span::{self, Hands, Span};
 
@@ -45,7 +46,7 @@ pub fn capture(device: &Device, scribe: &Scribe, buffers: &[Span]) -> io::Result
             match device.wait(LOOK) {
                 Err(error) if error.raw_os_error() == Some(libc::ETIMEDOUT) => {
                     waited += LOOK;
-                    if waited > FRAME_LIMIT {
+                    if waited > patience::of(FRAME_LIMIT) {
                         return Err(error);
                     }
                     continue;

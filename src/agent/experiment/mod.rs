@@ -12,6 +12,9 @@
 //! | [`memory`] | laying out memory of every kind |
 //! | [`ground`] | what some memory needs of the guest |
 //! | [`hazards`] | what happens to the memory |
+//! | [`idle`] | which pages were accessed |
+//! | [`mappings`] | the card's DMA mappings |
+//! | [`patience`] | how long is waited |
 //! | [`device`] | the capture device |
 //! | [`fork`] | a child that shares the memory |
 //! | [`pages`] | page frames and counters |
@@ -24,12 +27,15 @@ mod device;
 mod fork;
 mod ground;
 mod hazards;
+mod idle;
+mod mappings;
 mod memory;
 pub mod pages;
+mod patience;
 mod scribe;
 pub mod span;
 
-use std::io;
+use std::{io, mem};
 
 use pinhole::agent::cell::evidence::{Ended, Moment};
 use pinhole::agent::cell::{Cell, CellAnswer, Hazard, Point};
@@ -39,7 +45,7 @@ use rustix::process::Pid;
 use self::device::Device;
 use crate::children::Children;
 use crate::failure::Failure;
-use crate::{kmsg, run};
+use crate::{health, kmemleak, kmsg, run};
 
 /// Tells this program that it is an experiment's process.
 pub const ARGUMENT: &str = "experiment";
@@ -74,7 +80,9 @@ pub fn run(
 ) -> Result<CellAnswer, Failure> {
     let stdin = serde_json::to_string(cell)
         .map_err(|error| Failure::new(format!("tell the cell: {error}")))?;
-    let mut log = kmsg::Tail::open()?;
+    let mappings = mappings::Before::look(&cell.device);
+    let jiffies = kmemleak::is_there().then(health::jiffies).flatten();
+    kmsg::start_news()?;
     let request = Run {
         stdin,
         timeout_ms: Some(cell.limit_ms),
@@ -83,6 +91,7 @@ pub fn run(
     let ran = run::run(children, id, request, started, |_| {})?;
     let mut answer = collect(&ran.stdout)?;
     answer.elapsed_ms = ran.elapsed_ms;
+    answer.jiffies = jiffies;
     answer.ended = match ran.status {
         _ if ran.timed_out => Ended::TimedOut,
         Status::Exit(0) => Ended::Finished,
@@ -94,6 +103,13 @@ pub fn run(
     if cell.hazard != Hazard::None {
         release(&cell.device, &mut answer);
     }
+    if let Some(before) = mappings {
+        answer.mappings = mem::take(&mut answer.mappings)
+            .into_iter()
+            .map(|seen| before.beyond(seen))
+            .collect();
+        answer.mappings.extend(before.after());
+    }
     if let Some(mut last) = answer.pages.last().cloned() {
         last.moment = Moment::Ended;
         pages::look_again(&mut last)
@@ -103,7 +119,7 @@ pub fn run(
     let counters =
         pages::counters(Moment::Ended).map_err(|error| Failure::io("read the counters", error))?;
     answer.counters.push(counters);
-    answer.add_log(log.read()?);
+    answer.add_log(kmsg::news()?);
     Ok(answer)
 }
 

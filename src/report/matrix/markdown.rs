@@ -172,6 +172,14 @@ The driver with one bug at a time, and whether the oracle that is there for it s
 | complete-early |  |  |
 | stale-list |  |  |
 | wrong-sync |  |  |
+| unmap-twice |  |  |
+| leak-mapping |  |  |
+| wrong-direction |  |  |
+| sleep-locked |  |  |
+| lock-order |  |  |
+| irqs-on |  |  |
+| use-after-free |  |  |
+| leak-command |  |  |
 
 ## Reasons
 

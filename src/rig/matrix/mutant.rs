@@ -4,11 +4,17 @@
 //! driver of its own (`guest-driver/mutant.c`) has the bugs in it, and a module
 //! parameter picks one. Each has cells that must turn red: without the bug they
 //! are run first and must be as expected, so that it is the bug that is seen.
+//!
+//! Some bugs change nothing that a process could notice. They are for kernels
+//! that check themselves ([`Check`]); a stock kernel would have missed them.
+
+use std::collections::BTreeSet;
 
 use super::expectation::Version;
 use super::name::CellName;
 use super::oracle::Oracle;
 use crate::agent::cell::{Hazard, Kind, Point, table};
+use crate::agent::checks::Check;
 
 table! {
     /// A bug of the driver; the name is that of the module's parameter.
@@ -25,6 +31,14 @@ table! {
     CompleteEarly = "complete-early", "the buffer is given back before the data are there";
     StaleList = "stale-list", "the scatter list of the buffer before is used again";
     WrongSync = "wrong-sync", "after the DMA the memory is synchronised for the device, not for the processor";
+    UnmapTwice = "unmap-twice", "the memory is unmapped from the DMA API twice";
+    LeakMapping = "leak-mapping", "the memory is never unmapped from the DMA API";
+    WrongDirection = "wrong-direction", "the memory is mapped for DMA in the other direction";
+    SleepLocked = "sleep-locked", "memory is allocated under the spinlock in a way that may wait";
+    LockOrder = "lock-order", "two mutexes are taken in the wrong order";
+    IrqsOn = "irqs-on", "the spinlock is taken without keeping out the interrupt that takes it, too";
+    UseAfterFree = "use-after-free", "a command is read when it was freed";
+    LeakCommand = "leak-command", "a command is never freed";
 }
 
 impl Mutant {
@@ -71,6 +85,14 @@ impl Mutant {
             | Self::UnpinTwice
             | Self::StaleList
             | Self::WrongSync => vec![plain(Kind::AnonTouched), plain(Kind::MemfdShared)],
+            Self::UnmapTwice
+            | Self::LeakMapping
+            | Self::WrongDirection
+            | Self::SleepLocked
+            | Self::LockOrder
+            | Self::IrqsOn
+            | Self::UseAfterFree
+            | Self::LeakCommand => vec![plain(Kind::AnonTouched)],
         }
     }
 
@@ -84,20 +106,47 @@ impl Mutant {
             Self::IgnoreOffset => Oracle::Fences,
             Self::RoundUp | Self::SwapPages => Oracle::Address,
             Self::CompleteEarly | Self::WrongSync => Oracle::Data,
+            Self::LeakMapping => Oracle::Mappings,
+            Self::LeakCommand => Oracle::Leaks,
+            Self::UnmapTwice
+            | Self::WrongDirection
+            | Self::SleepLocked
+            | Self::LockOrder
+            | Self::IrqsOn
+            | Self::UseAfterFree => Oracle::Log,
         }
     }
 
-    /// Whether the card is to be behind bounce buffers, without which
-    /// synchronising does nothing on this machine.
-    pub fn wants_bounce_buffers(self) -> bool {
-        self == Self::WrongSync
+    /// The check of the kernel without which nobody can see it.
+    pub const fn check(self) -> Option<Check> {
+        match self {
+            Self::UnmapTwice | Self::LeakMapping | Self::WrongDirection => Some(Check::DmaApi),
+            Self::SleepLocked => Some(Check::AtomicSleep),
+            Self::LockOrder | Self::IrqsOn => Some(Check::Lockdep),
+            Self::UseAfterFree => Some(Check::Kasan),
+            Self::LeakCommand => Some(Check::Kmemleak),
+            _ => None,
+        }
     }
 
-    /// Why the bug makes no difference on a kernel, where it makes none.
-    pub fn unseen(self, kernel: Version) -> Option<&'static str> {
+    /// Whether the card is to be behind bounce buffers: without them the driver
+    /// maps no pinned memory, and synchronising does nothing on this machine.
+    pub fn wants_bounce_buffers(self) -> bool {
+        self == Self::WrongSync || self.check() == Some(Check::DmaApi)
+    }
+
+    /// Why the bug makes no difference on a kernel with those checks, where it
+    /// makes none.
+    pub fn unseen(self, kernel: Version, checks: &BTreeSet<Check>) -> Option<String> {
         let always_writes = (Version(5, 12)..Version(6, 2)).contains(&kernel);
-        (self == Self::PinReadonly && always_writes)
-            .then_some("get_vaddr_frames() has no parameter for it and asks for write access")
+        if self == Self::PinReadonly && always_writes {
+            let why = "get_vaddr_frames() has no parameter for it and asks for write access";
+            return Some(why.into());
+        }
+        let missing = self.check().filter(|check| !checks.contains(check))?;
+        Some(format!(
+            "only a kernel with {missing} can see it, and this one has none"
+        ))
     }
 }
 
@@ -117,5 +166,26 @@ mod tests {
             }
             assert_eq!(mutant.name().parse(), Ok(*mutant));
         }
+    }
+
+    #[test]
+    fn a_mutant_is_unseen_where_the_kernel_lacks_its_check() {
+        let kernel = Version(6, 12);
+        let all = Check::ALL.iter().copied().collect();
+        for mutant in Mutant::ALL {
+            assert_eq!(mutant.unseen(kernel, &all), None, "{mutant}");
+            let stock = mutant.unseen(kernel, &BTreeSet::new());
+            assert_eq!(stock.is_some(), mutant.check().is_some(), "{mutant}");
+        }
+        assert_eq!(
+            Mutant::UseAfterFree.unseen(kernel, &BTreeSet::from([Check::Kmemleak])),
+            Some("only a kernel with KASAN can see it, and this one has none".into())
+        );
+        let forced = Mutant::PinReadonly.unseen(Version(6, 1), &all);
+        assert!(
+            forced
+                .unwrap()
+                .starts_with("get_vaddr_frames() has no parameter")
+        );
     }
 }

@@ -1,9 +1,13 @@
 //! Running the mutants: each cell without the bug, then with it.
 
+use std::collections::BTreeSet;
+
+use super::expectation::Version;
 use super::mutant::Mutant;
 use super::name::CellName;
 use super::outcome::{CellOutcome, KernelOutcome, MutantOutcome, MutantVerdict, Verdict};
 use super::run::{Bed, MatrixError};
+use crate::agent::checks::Check;
 use crate::rig::testbed::TestbedSpec;
 use crate::vm::progress::Progress;
 
@@ -16,6 +20,9 @@ struct Bench<'a> {
     spec: TestbedSpec,
     /// Nothing where the last one was broken.
     bed: Option<Bed>,
+    /// Its kernel, and what that checks of itself.
+    version: Version,
+    checks: BTreeSet<Check>,
     /// Counts those that were booted.
     boots: &'a mut u32,
 }
@@ -43,8 +50,11 @@ pub fn run(
             bounce_buffers,
             ..testbed.clone()
         };
+        let bed = Bed::boot(&spec, progress)?;
         let mut bench = Bench {
-            bed: Some(Bed::boot(&spec, progress)?),
+            version: bed.version,
+            checks: bed.checks()?,
+            bed: Some(bed),
             spec,
             boots: &mut outcome.boots,
         };
@@ -83,9 +93,9 @@ impl Bench<'_> {
             reason: None,
             cells: Vec::new(),
         };
-        if let Some(why) = mutant.unseen(self.bed()?.version) {
+        outcome.reason = mutant.unseen(self.version, &self.checks);
+        if outcome.reason.is_some() {
             outcome.verdict = MutantVerdict::Unseen;
-            outcome.reason = Some(why.into());
             return Ok(outcome);
         }
         for cell in mutant.cells() {

@@ -81,7 +81,7 @@ impl MutantOutcome {
             let mut findings = self.cells.iter().flat_map(|cell| &cell.findings);
             findings.any(|finding| finding.oracle == *oracle)
         };
-        Oracle::ALL.into_iter().filter(saw).collect()
+        Oracle::ALL.iter().copied().filter(saw).collect()
     }
 }
 

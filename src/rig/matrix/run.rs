@@ -1,5 +1,6 @@
 //! Running cells in a guest, and in another one when it breaks.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -14,11 +15,12 @@ use super::oracle::{self, Case, Finding, Oracle};
 use super::outcome::{CellOutcome, KernelOutcome, Verdict};
 use super::witness::{Follower, Testified};
 use crate::agent::cell::CellAnswer;
+use crate::agent::checks::{Check, Checks};
 use crate::agent::protocol::{Read, Write};
 use crate::rig::cell_guest::{self, CellGuestError};
 use crate::rig::data::WitnessError;
 use crate::rig::testbed::{CardProcess, Testbed, TestbedError, TestbedSpec};
-use crate::vm::channel::AgentError;
+use crate::vm::channel::{Agent, AgentError};
 use crate::vm::progress::Progress;
 
 /// How long a cell may take in the guest, and how long beyond that the guest
@@ -68,12 +70,24 @@ pub enum MatrixError {
     /// The kernel's release is not to be understood.
     #[error("the guest's kernel calls itself \"{0}\", which is no version")]
     Release(String),
+    /// The guest did not tell what its kernel checks.
+    #[error("the guest does not tell what its kernel checks: {0}")]
+    Checks(AgentError),
     /// The driver could not be told how to pin.
     #[error("the driver cannot be switched: {0}")]
     Driver(AgentError),
     /// SIGINT or SIGTERM came.
     #[error("interrupted")]
     Interrupted,
+}
+
+impl MatrixError {
+    fn checks(error: AgentError) -> Self {
+        match error {
+            AgentError::Interrupted => Self::Interrupted,
+            error => Self::Checks(error),
+        }
+    }
 }
 
 /// A guest in which cells run.
@@ -182,6 +196,7 @@ impl Bed {
         let mut follower = Follower::open(&witness)?;
         // A card that was there before has testified before, too.
         follower.news()?;
+        report_every_error(testbed.machine.agent())?;
         let look = Read {
             path: parameter(&testbed, NATIVE),
             limit: 16,
@@ -199,6 +214,14 @@ impl Bed {
             switches,
             _folder: folder,
         })
+    }
+
+    /// What its kernel checks of itself.
+    pub(super) fn checks(&self) -> Result<BTreeSet<Check>, MatrixError> {
+        let agent = self.testbed.machine.agent();
+        let answer = agent.call(Checks {}, GUEST_LIMIT);
+        let answer = answer.map_err(MatrixError::checks)?;
+        Ok(answer.on.into_keys().collect())
     }
 
     /// Runs a cell, and says whether it broke the guest.
@@ -318,6 +341,20 @@ impl Bed {
             answer: Some(answer),
             testified,
         }
+    }
+}
+
+/// Has the DMA API's check report every error, and not one a boot
+/// (Documentation/core-api/dma-api.rst). Without the check there is no such file.
+fn report_every_error(agent: &Agent) -> Result<(), MatrixError> {
+    let every = Write {
+        path: "/sys/kernel/debug/dma-api/all_errors".into(),
+        text: "1".into(),
+        append: false,
+    };
+    match agent.call(every, GUEST_LIMIT) {
+        Err(AgentError::Failed { .. }) => Ok(()),
+        told => told.map_err(MatrixError::checks),
     }
 }
 

@@ -9,7 +9,7 @@ use pinhole::agent::cell::{PAGE, Point};
 
 use super::{Scene, mappings};
 use crate::experiment::span::{self, Span, check};
-use crate::experiment::{Stop, ground};
+use crate::experiment::{Stop, ground, patience};
 
 const KHUGEPAGED: &str = "/sys/kernel/mm/transparent_hugepage/khugepaged";
 const KSM: &str = "/sys/kernel/mm/ksm";
@@ -94,7 +94,7 @@ fn scans(path: &str, scene: &Scene<'_>) -> Result<(), Stop> {
     };
     let (first, begin) = (count()?, Instant::now());
     while count()? < first + 2 {
-        if begin.elapsed() > PATIENCE {
+        if begin.elapsed() > patience::of(PATIENCE) {
             scene.scribe.note(format!("{path} did not grow by two"));
             return Ok(());
         }

@@ -19,7 +19,7 @@ use pinhole::agent::cell::PAGE;
 use pinhole::agent::cell::evidence::{Moment, PagesSeen};
 
 use super::Scene;
-use crate::experiment::{Stop, pages};
+use crate::experiment::{Stop, pages, patience};
 
 const BLOCKS: &str = "/sys/devices/system/memory";
 
@@ -72,7 +72,7 @@ fn try_one(block: u64) -> Result<String, Stop> {
         .spawn()?;
     let begin = Instant::now();
     let mut tries = true;
-    while tries && begin.elapsed() < LIMIT {
+    while tries && begin.elapsed() < patience::of(LIMIT) {
         std::thread::sleep(Duration::from_millis(5));
         tries = writer.try_wait()?.is_none();
     }

@@ -12,7 +12,7 @@ use pinhole::agent::cell::evidence::{Moment, PagesSeen};
 
 use super::{Layout, Want, anonymous, pattern};
 use crate::experiment::span::{self, Hands, Span, check};
-use crate::experiment::{Stop, ground, pages};
+use crate::experiment::{Stop, ground, pages, patience};
 
 /// How long the kernel may take to swap out or merge a buffer.
 const PATIENCE: Duration = Duration::from_secs(4);
@@ -90,7 +90,7 @@ fn until(
         if reached(&pages::look(Moment::LaidOut, buffer)?) {
             return Ok(());
         }
-        if begin.elapsed() > PATIENCE {
+        if begin.elapsed() > patience::of(PATIENCE) {
             return Err(Stop::Impossible(otherwise.into()));
         }
         std::thread::sleep(Duration::from_millis(2));

@@ -9,61 +9,26 @@ mod fences;
 mod log;
 mod pins;
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
 use super::expectation::Expectation;
 use super::observation::Observation;
 use super::witness::Testified;
-use crate::agent::cell::CellAnswer;
+use crate::agent::cell::{CellAnswer, table};
 
-/// An oracle.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Oracle {
-    /// What came of the cell is what was expected of it.
-    Outcome,
-    /// What the process reads through its own mapping is what the card wrote.
-    Data,
-    /// The card's segments are the pages that the process had mapped.
-    Address,
-    /// As many pages are pinned as the buffer has, and none afterwards.
-    Pins,
-    /// The pages that the card wrote are marked dirty when they are unpinned.
-    Dirty,
-    /// The bytes around the buffer are untouched, and nothing is written once
-    /// the stream is off.
-    Fences,
-    /// The kernel has nothing to complain of.
-    Log,
-}
-
-impl Oracle {
-    /// All oracles.
-    pub const ALL: [Self; 7] = [
-        Self::Outcome,
-        Self::Data,
-        Self::Address,
-        Self::Pins,
-        Self::Dirty,
-        Self::Fences,
-        Self::Log,
-    ];
-}
-
-impl fmt::Display for Oracle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Outcome => "outcome",
-            Self::Data => "data",
-            Self::Address => "address",
-            Self::Pins => "pins",
-            Self::Dirty => "dirty",
-            Self::Fences => "fences",
-            Self::Log => "log",
-        })
-    }
+table! {
+    /// An oracle.
+    Oracle:
+    Outcome = "outcome", "what came of the cell is what was expected of it";
+    Data = "data", "what the process reads through its own mapping is what the card wrote";
+    Address = "address", "the card's segments are the pages that the process had mapped";
+    Pins = "pins", "as many pages are pinned as the buffer has, and none afterwards";
+    Mappings = "mappings", "the DMA API maps the buffer's segments while it is queued, and nothing of it afterwards";
+    Dirty = "dirty", "the pages that the card wrote are marked dirty when they are unpinned";
+    Idle = "idle", "a page that only the card wrote to stays idle, and one that the process reads does not";
+    Fences = "fences", "the bytes around the buffer are untouched, and nothing is written once the stream is off";
+    Leaks = "leaks", "no memory of the kernel's is lost";
+    Log = "log", "the kernel has nothing to complain of";
 }
 
 /// Something that is not as it should be.
