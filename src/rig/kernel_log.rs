@@ -11,7 +11,7 @@ const ALARMS: &[&str] = &[
     "general protection fault",
     "Unable to handle kernel",
     "unable to handle page fault",
-    "Call Trace:",
+    TRACE,
     "Bad page state",
     "Bad page map",
     "bad: scheduling",
@@ -26,8 +26,13 @@ const ALARMS: &[&str] = &[
     "refcount_t:",
     "UBSAN:",
     "KASAN:",
-    "DMA-API:",
+    "ODEBUG:",
+    "page dumped because:",
+    "Kernel memory leak detector disabled",
     "INFO: task",
+    "INFO: trying to register non-static key",
+    "turning off the locking correctness validator",
+    "kthread starved for",
     "self-detected stall",
     "detected stalls on CPUs",
     "soft lockup",
@@ -40,9 +45,19 @@ const ALARMS: &[&str] = &[
     "Kernel panic",
 ];
 
+/// Checks of the kernel whose lines count only where they are warnings: they say
+/// what they are up to, too, when they begin, and when they have found something
+/// that they were asked to look for.
+const CHECKS: &[&str] = &["DMA-API:", "kmemleak:"];
+
 /// Level of the kernel's log up to which a driver's own line is a complaint
 /// (`KERN_WARNING`).
 const WARNING: u8 = 4;
+
+/// What begins the kernel's account of an allocation that it was told to let
+/// fail (lib/fault-inject.c): it is followed by where that was.
+const INJECTED: &str = "FAULT_INJECTION: forcing a failure";
+const TRACE: &str = "Call Trace:";
 
 /// A record as dmesg(1) shows it.
 pub fn line(record: &LogRecord) -> String {
@@ -53,20 +68,37 @@ pub fn line(record: &LogRecord) -> String {
 /// what the driver itself complains of.
 pub fn warnings(log: &[LogRecord]) -> Vec<String> {
     let wrong = |record: &&LogRecord| is_splat(record) || is_complaint(record);
-    log.iter().filter(wrong).map(line).collect()
+    unprovoked(log).filter(wrong).map(line).collect()
 }
 
 /// The lines of a kernel's log that tell of something broken in the kernel.
 pub fn splats(log: &[LogRecord]) -> Vec<String> {
-    log.iter()
+    unprovoked(log)
         .filter(|record| is_splat(record))
         .map(line)
         .collect()
 }
 
+/// The records without those that only tell where a failure was injected.
+fn unprovoked(log: &[LogRecord]) -> impl Iterator<Item = &LogRecord> {
+    let mut injected = false;
+    log.iter().filter(move |record| {
+        if record.text.contains(INJECTED) {
+            injected = true;
+            return false;
+        }
+        let excused = injected && record.text.contains(TRACE);
+        injected &= !excused;
+        !excused
+    })
+}
+
 /// What user space wrote there does not count.
 fn is_splat(record: &LogRecord) -> bool {
-    record.facility == 0 && ALARMS.iter().any(|alarm| record.text.contains(alarm))
+    let says = |alarm: &&str| record.text.contains(*alarm);
+    record.facility == 0
+        && (ALARMS.iter().any(|alarm| says(&alarm))
+            || record.level <= WARNING && CHECKS.iter().any(|check| says(&check)))
 }
 
 /// Loading a module from outside the kernel's tree taints it with a line of
@@ -124,9 +156,61 @@ mod tests {
             "Oops: 0002 [#1] PREEMPT SMP NOPTI",
             "INFO: task v4l2-ctl:91 blocked for more than 120 seconds.",
             "=== BUG kmalloc-512 (Tainted: G): Poison overwritten",
+            // What lockdep, KASAN and their like begin with.
+            "WARNING: possible circular locking dependency detected",
+            "WARNING: possible recursive locking detected",
+            "WARNING: inconsistent lock state",
+            "WARNING: suspicious RCU usage",
+            "WARNING: held lock freed!",
+            "WARNING: pinhole-agent/88 still has locks held!",
+            "[ BUG: Invalid wait context ]",
+            "BUG: sleeping function called from invalid context at include/linux/sched/mm.h:337",
+            "INFO: trying to register non-static key.",
+            "turning off the locking correctness validator.",
+            "BUG: KASAN: slab-use-after-free in pinhole_cmd_free+0x1/0x2 [pinhole]",
+            "UBSAN: array-index-out-of-bounds in drivers/x.c:7:9",
+            "kernel BUG at mm/page_table_check.c:104!",
+            "page dumped because: nonzero mapcount",
+            "rcu: INFO: rcu_preempt self-detected stall on CPU",
+            "rcu: rcu_preempt kthread starved for 5250 jiffies!",
+            "kmemleak: Kernel memory leak detector disabled",
         ] {
             assert!(is_warning(6, splat), "{splat}");
         }
+    }
+
+    #[test]
+    fn what_a_check_warns_of_counts_and_its_talk_does_not() {
+        let complaint = "DMA-API: virtio-pci 0000:00:02.0: mapping sg segment longer than device claims to support [len=524288] [max=65536]";
+        assert!(is_warning(4, complaint));
+        for talk in [
+            "DMA-API: preallocated 65536 debug entries",
+            "DMA-API: dma_debug_entry pool grown to 131072 (200%)",
+            "kmemleak: 3 new suspected memory leaks (see /sys/kernel/debug/kmemleak)",
+        ] {
+            assert!(!is_warning(6, talk), "{talk}");
+        }
+    }
+
+    #[test]
+    fn a_failure_that_was_wanted_is_none_and_what_comes_of_it_is() {
+        let injected = [
+            record(
+                5,
+                "FAULT_INJECTION: forcing a failure.\nname failslab, interval 1",
+            ),
+            record(4, "CPU: 0 UID: 0 PID: 88 Comm: pinhole-agent"),
+            record(4, "Call Trace:"),
+            record(4, " should_fail_ex+0x1/0x2"),
+        ];
+        let again = [&injected[..], &injected].concat();
+        assert!(warnings(&again).is_empty());
+        let warned = [
+            record(4, "WARNING: CPU: 1 PID: 88"),
+            record(4, "Call Trace:"),
+        ];
+        assert_eq!(warnings(&[&injected[..], &warned].concat()).len(), 2);
+        assert_eq!(warnings(&warned).len(), 2);
     }
 
     #[test]

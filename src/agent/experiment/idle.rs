@@ -15,7 +15,7 @@ use pinhole::agent::cell::evidence::frame;
 use pinhole::agent::cell::instruments::{IdleMoment, IdleSeen};
 
 use super::pages;
-use super::span::{self, Hands, Span, check};
+use super::span::{self, Span, check};
 
 /// A bit for each page frame, in words of 64.
 const BITMAP: &str = "/sys/kernel/mm/page_idle/bitmap";
@@ -157,10 +157,9 @@ fn gather() -> io::Result<()> {
 /// than are worth forgetting one by one, 33 on x86
 /// (tlb_single_page_flush_ceiling), makes them forget all.
 fn forget_translations() -> io::Result<()> {
-    const MANY: usize = 64 * PAGE;
-    let mapping = span::anonymous(MANY)?;
-    span::advise(mapping, libc::MADV_NOHUGEPAGE)?;
-    Hands::new()?.write(mapping.start, &[1; MANY])?;
+    const MANY: usize = 40 * PAGE;
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_POPULATE;
+    let mapping = span::map(MANY, libc::PROT_READ | libc::PROT_WRITE, flags)?;
     span::unmap(mapping)
 }
 
@@ -168,6 +167,7 @@ fn forget_translations() -> io::Result<()> {
 mod tests {
     use std::io::Write as _;
 
+    use super::super::span::Hands;
     use super::*;
 
     /// Page frames 0 to 7: one that is on a list, one that is not, and a huge

@@ -7,6 +7,7 @@ use std::time::Duration;
 use quick_junit::{NonSuccessKind, Property, Report, TestCase, TestCaseStatus, TestSuite};
 
 use super::case::{Case, CaseResult, cases};
+use super::oracles;
 use crate::rig::matrix::outcome::KernelOutcome;
 
 /// The results of all kernels as one XML document.
@@ -24,6 +25,9 @@ pub fn junit(outcomes: &[KernelOutcome]) -> Result<String, quick_junit::Serializ
         suite.set_time(milliseconds(outcome.elapsed_ms));
         suite.add_property(Property::new("release", outcome.release.as_str()));
         suite.add_property(Property::new("boots", outcome.boots.to_string()));
+        for (name, said) in oracles::lines(outcome) {
+            suite.add_property(Property::new(name, said));
+        }
         let cases = cases(outcome);
         suite.add_test_cases(cases.iter().map(|case| test_case(&outcome.kernel, case)));
         report.add_test_suite(suite);
@@ -76,6 +80,8 @@ mod tests {
         let suite = &report.test_suites[0];
         assert_eq!((suite.name.as_str(), suite.tests), ("trixie", 8));
         assert_eq!(suite.time, Some(Duration::from_millis(46_118)));
+        let properties: Vec<_> = suite.properties.iter().map(|it| it.name.as_str()).collect();
+        assert_eq!(properties, ["release", "boots", "silent"]);
         let case = &suite.test_cases[3];
         assert_eq!(case.name.as_str(), "thp/munmap");
         assert_eq!(case.time, Some(Duration::from_millis(62)));

@@ -6,6 +6,7 @@
 use std::fmt::Write as _;
 
 use super::case::{Case, CaseResult, cases, passed};
+use super::oracles;
 use super::plain;
 use crate::rig::matrix::outcome::KernelOutcome;
 
@@ -21,6 +22,9 @@ pub fn ktap(outcomes: &[KernelOutcome]) -> String {
         // The parser of KUnit wants the plan right after the name.
         let release = plain(&outcome.release);
         line(&mut text, format_args!("  # release: {release}"));
+        for (name, said) in oracles::lines(outcome) {
+            line(&mut text, format_args!("  # {name}: {}", plain(&said)));
+        }
         for (number, case) in cases.iter().enumerate() {
             subtest(&mut text, number + 1, case);
         }
@@ -82,6 +86,7 @@ KTAP version 1
   # Subtest: bookworm
   1..2
   # release: 6.12.107+deb13-amd64
+  # silent: mappings (no DMA_API_DEBUG), idle (no IDLE_PAGE_TRACKING), leaks (no DEBUG_KMEMLEAK)
   # anon-touched@1234: data
   ok 1 anon-touched@1234
   # hole: EFAULT: a page of the range is not mapped
@@ -91,6 +96,7 @@ ok 1 bookworm
   # Subtest: trixie
   1..8
   # release: 6.12.107+deb13-amd64
+  # silent: mappings (no DMA_API_DEBUG), idle (no IDLE_PAGE_TRACKING), leaks (no DEBUG_KMEMLEAK)
   # anon-touched@1234: data
   ok 1 anon-touched@1234
   # hole: EFAULT: a page of the range is not mapped

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use super::plain;
 use super::rows::{self, Answer, Notes, Row};
 use crate::rig::matrix::Mutant;
+use crate::rig::matrix::oracle::Oracle;
 use crate::rig::matrix::outcome::{KernelOutcome, MutantOutcome, MutantVerdict, Verdict};
 
 /// What comes before the tables.
@@ -26,6 +27,7 @@ pub fn markdown(outcomes: &[KernelOutcome]) -> String {
             }
         }
     }
+    oracles(&mut text, outcomes);
     mutants(&mut text, outcomes, &mut notes);
     text += "\n## Reasons\n\n";
     for (number, reason) in notes.all() {
@@ -34,6 +36,9 @@ pub fn markdown(outcomes: &[KernelOutcome]) -> String {
     text += "\n## What they are\n\n";
     for row in kinds.iter().chain(&hazards) {
         let _ = writeln!(text, "- **{}**: {}", row.name, row.what);
+    }
+    for oracle in Oracle::ALL {
+        let _ = writeln!(text, "- **{oracle}**: {}", oracle.what());
     }
     if outcomes.iter().any(|outcome| !outcome.mutants.is_empty()) {
         for mutant in Mutant::ALL {
@@ -79,6 +84,27 @@ fn answer(answer: &Answer<'_>, notes: &mut Notes) -> String {
         text += &format!("<sup>{}</sup>", numbers.join(","));
     }
     text
+}
+
+/// Which oracles had something to say.
+fn oracles(text: &mut String, outcomes: &[KernelOutcome]) {
+    *text += "\n## Oracles\n\n\
+        Which had something to look at, and which would have needed a check that the kernel was \
+        not built with.\n\n";
+    head(text, outcomes);
+    for oracle in Oracle::ALL {
+        let _ = write!(text, "| {oracle} |");
+        for outcome in outcomes {
+            let mut silent = outcome.silent().into_iter();
+            match silent.find(|(one, _)| one == oracle) {
+                Some((_, check)) => {
+                    let _ = write!(text, " - (no {check}) |");
+                }
+                None => text.push_str(" yes |"),
+            }
+        }
+        text.push('\n');
+    }
 }
 
 /// Whether each mutant was seen by the oracle that is there for it: which others
@@ -153,6 +179,23 @@ mod tests {
 | | trixie (6.12) | bookworm (6.12) |
 |---|---|---|
 | munmap | **1 FOUND** | **1 FOUND** |
+
+## Oracles
+
+Which had something to look at, and which would have needed a check that the kernel was not built with.
+
+| | trixie (6.12) | bookworm (6.12) |
+|---|---|---|
+| outcome | yes | yes |
+| data | yes | yes |
+| address | yes | yes |
+| pins | yes | yes |
+| mappings | - (no DMA_API_DEBUG) | - (no DMA_API_DEBUG) |
+| dirty | yes | yes |
+| idle | - (no IDLE_PAGE_TRACKING) | - (no IDLE_PAGE_TRACKING) |
+| fences | yes | yes |
+| leaks | - (no DEBUG_KMEMLEAK) | - (no DEBUG_KMEMLEAK) |
+| log | yes | yes |
 
 ## Mutants of the driver
 

@@ -55,6 +55,8 @@ pub fn merge(parts: Vec<KernelOutcome>) -> Result<Vec<KernelOutcome>, MergeError
             Some(whole) => {
                 whole.cells.extend(part.cells);
                 whole.mutants.extend(part.mutants);
+                whole.checks.extend(part.checks);
+                whole.blind = whole.blind.take().or(part.blind);
                 whole.stopped = whole.stopped.take().or(part.stopped);
                 others.insert(part.kernel);
                 whole.boots = whole.boots.saturating_add(part.boots);

@@ -10,6 +10,7 @@
 //! | `merge` | putting the results of shards together |
 //! | `rows` | the matrix as rows of kinds and hazards, for the three that follow |
 //! | `markdown` | the page docs/matrix.md |
+//! | `oracles` | what the verdicts stand on |
 //! | `pages` | a buffer's pages: what was mapped, given, written and read |
 //! | `html` | the page with all evidence |
 
@@ -19,6 +20,7 @@ mod junit;
 mod ktap;
 mod markdown;
 mod merge;
+mod oracles;
 mod pages;
 mod read;
 mod rows;

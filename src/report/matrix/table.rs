@@ -2,6 +2,7 @@
 
 use comfy_table::{Table, presets};
 
+use super::oracles;
 use super::plain;
 use super::rows;
 use crate::rig::matrix::Mutant;
@@ -61,6 +62,9 @@ pub fn table(outcomes: &[KernelOutcome]) -> String {
         );
         if let Some(why) = &outcome.stopped {
             text += &format!("; STOPPED before the end: {}", plain(why));
+        }
+        for (name, said) in oracles::lines(outcome) {
+            text += &format!("\n  {name}: {}", plain(&said));
         }
     }
     text

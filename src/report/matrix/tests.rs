@@ -1,6 +1,6 @@
 //! Results to be reported in tests, and that no others break a report.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -9,6 +9,7 @@ use crate::agent::cell::CellAnswer;
 use crate::agent::cell::evidence::{
     CanarySeen, CanaryState, CountersSeen, Ended, FrameSeen, Memory, Moment, PagesSeen, Place,
 };
+use crate::agent::cell::instruments::{IdleMoment, IdleSeen, LeakSeen, Mapping, MappingsSeen};
 use crate::agent::protocol::LogRecord;
 use crate::card::witness::PlaneRecord;
 use crate::dma::Digest;
@@ -108,6 +109,30 @@ pub fn evidence() -> (CellAnswer, Testified) {
                 },
             },
         ],
+        mappings: vec![MappingsSeen {
+            moment: Moment::Queued,
+            translated: Some(true),
+            mappings: vec![Mapping {
+                kind: "scatter-gather".into(),
+                physical: 0x34d2,
+                length: 6958,
+                direction: "DMA_FROM_DEVICE".into(),
+            }],
+            gone: 0,
+        }],
+        idle: vec![IdleSeen {
+            moment: IdleMoment::Written,
+            pagemap: vec![1 << 63 | 3, 1 << 63 | 4, 1 << 63 | 9],
+            idle: vec![Some(true), None, Some(true)],
+        }],
+        leaks: Some(vec![LeakSeen {
+            size: 192,
+            comm: "<agent>".into(),
+            pid: 88,
+            jiffies: 7,
+            trace: vec!["pinhole_cmd_alloc+0x40/0x1a0 [pinhole]".into()],
+            again: Some(true),
+        }]),
         notes: vec!["munmap <b>done</b>".into()],
         log: vec![LogRecord {
             sequence: 7,
@@ -156,6 +181,8 @@ pub fn kernel(name: &str) -> KernelOutcome {
         kernel: name.into(),
         release: "6.12.107+deb13-amd64".into(),
         driver: None,
+        checks: BTreeSet::new(),
+        blind: None,
         cells: vec![
             cell("anon-touched@1234"),
             CellOutcome {

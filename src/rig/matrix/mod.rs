@@ -11,16 +11,20 @@
 //! | [`name`] | the names of cells |
 //! | [`cells`] | which cells there are |
 //! | [`expectation`] | what is expected of a cell on a kernel, and why |
+//! | [`health`] | whether a guest is good for what follows |
+//! | [`leaks`] | memory that was lost, laid to the cells that lost it |
 //! | [`mutant`] | drivers with one bug each, which the oracles must see |
 //! | [`mutation`] | running the mutants |
 //! | [`observation`] | what a cell came to |
-//! | [`oracle`] | data, addresses, pins, dirty pages, fences, the kernel's log |
+//! | [`oracle`] | data, addresses, pins, mappings, dirty and idle pages, fences, leaks, the kernel's log |
 //! | [`outcome`] | results, as they are reported |
 //! | [`run`] | running cells in guests, however these end |
 //! | [`witness`] | following what the card testifies |
 
 pub mod cells;
 pub mod expectation;
+mod health;
+mod leaks;
 pub mod mutant;
 mod mutation;
 pub mod name;

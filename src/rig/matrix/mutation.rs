@@ -3,8 +3,11 @@
 use std::collections::BTreeSet;
 
 use super::expectation::Version;
+use super::health::Fate;
+use super::leaks;
 use super::mutant::Mutant;
 use super::name::CellName;
+use super::oracle::Oracle;
 use super::outcome::{CellOutcome, KernelOutcome, MutantOutcome, MutantVerdict, Verdict};
 use super::run::{Bed, MatrixError};
 use crate::agent::checks::Check;
@@ -51,14 +54,14 @@ pub fn run(
             ..testbed.clone()
         };
         let bed = Bed::boot(&spec, progress)?;
+        outcome.boots += bed.boots;
         let mut bench = Bench {
             version: bed.version,
-            checks: bed.checks()?,
+            checks: bed.checks.on.keys().copied().collect(),
             bed: Some(bed),
             spec,
             boots: &mut outcome.boots,
         };
-        *bench.boots += 1;
         let step = progress.step(format!("running {} mutants", mutants.len()));
         for (number, mutant) in mutants.iter().enumerate() {
             step.update(mutant.name());
@@ -79,8 +82,9 @@ impl Bench<'_> {
         let bed = match self.bed.take() {
             Some(bed) => bed,
             None => {
-                *self.boots += 1;
-                Bed::boot(&self.spec, &Progress::silent())?
+                let bed = Bed::boot(&self.spec, &Progress::silent())?;
+                *self.boots += bed.boots;
+                bed
             }
         };
         Ok(self.bed.insert(bed))
@@ -121,11 +125,11 @@ impl Bench<'_> {
     fn control(&mut self, cell: &CellName) -> Result<Option<String>, MatrixError> {
         let mut fresh = self.bed.is_none();
         loop {
-            let (outcome, broken) = self.bed()?.run(cell)?;
+            let (outcome, fate) = self.bed()?.run(cell)?;
             if outcome.verdict == Verdict::Expected {
                 return Ok(None);
             }
-            if broken || !fresh {
+            if fate != Fate::Fit || !fresh {
                 self.bed = None;
             }
             if fresh {
@@ -139,9 +143,15 @@ impl Bench<'_> {
     fn mutated(&mut self, mutant: Mutant, cell: &CellName) -> Result<CellOutcome, MatrixError> {
         let bed = self.bed()?;
         bed.set(PARAMETER, mutant.name())?;
-        let (outcome, broken) = bed.run(cell)?;
+        let (mut outcome, mut fate) = bed.run(cell)?;
+        if fate == Fate::Fit {
+            fate = bed.aftermath(&mut outcome)?;
+        }
+        if fate == Fate::Fit && mutant.oracle() == Oracle::Leaks {
+            fate = leaks::search(bed, std::slice::from_mut(&mut outcome), fate)?;
+        }
         // A guest in which that does not work any more is broken, too.
-        if broken || bed.set(PARAMETER, NONE).is_err() {
+        if fate != Fate::Fit || bed.set(PARAMETER, NONE).is_err() {
             self.bed = None;
         }
         Ok(outcome)

@@ -1,5 +1,7 @@
 //! Results of the matrix, as they are reported.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::mutant::Mutant;
@@ -8,6 +10,7 @@ use super::observation::Observation;
 use super::oracle::{Finding, Oracle};
 use super::witness::Testified;
 use crate::agent::cell::CellAnswer;
+use crate::agent::checks::Check;
 
 /// What became of a cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -112,6 +115,12 @@ pub struct KernelOutcome {
     /// The driver that was judged, if it is not Pinhole's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub driver: Option<String>,
+    /// What the kernel checks of itself.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub checks: BTreeSet<Check>,
+    /// Since when, and why, not everything was seen that the kernel checks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blind: Option<String>,
     /// Every cell that was run.
     pub cells: Vec<CellOutcome>,
     /// Every mutant of the driver that was run.
@@ -145,6 +154,16 @@ impl KernelOutcome {
     pub fn is_wrong(&self) -> bool {
         let totals = self.totals();
         totals.findings + totals.missed > 0
+    }
+
+    /// The oracles that had nothing to say on this kernel, each with the check
+    /// that the kernel lacks.
+    pub fn silent(&self) -> Vec<(Oracle, Check)> {
+        let oracles = Oracle::ALL.iter();
+        let needs = oracles.filter_map(|oracle| Some((*oracle, oracle.check()?)));
+        needs
+            .filter(|(_, check)| !self.checks.contains(check))
+            .collect()
     }
 
     /// Whether nothing was judged: no cell could be set up.

@@ -1,12 +1,14 @@
 //! Running cells in a guest, and in another one when it breaks.
 
-use std::collections::BTreeSet;
+use std::mem;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
 use super::expectation::{Version, expect};
+use super::health::{self, Fate};
+use super::leaks;
 use super::mutant::Mutant;
 use super::mutation;
 use super::name::{CellName, Pinning};
@@ -14,26 +16,31 @@ use super::observation::Observation;
 use super::oracle::{self, Case, Finding, Oracle};
 use super::outcome::{CellOutcome, KernelOutcome, Verdict};
 use super::witness::{Follower, Testified};
-use crate::agent::cell::CellAnswer;
-use crate::agent::checks::{Check, Checks};
-use crate::agent::protocol::{Read, Write};
+use crate::agent::cell::{Cell, CellAnswer};
+use crate::agent::checks::ChecksAnswer;
+use crate::agent::protocol::{LogRecord, News, Read, Write};
 use crate::rig::cell_guest::{self, CellGuestError};
 use crate::rig::data::WitnessError;
 use crate::rig::testbed::{CardProcess, Testbed, TestbedError, TestbedSpec};
-use crate::vm::channel::{Agent, AgentError};
-use crate::vm::progress::Progress;
+use crate::vm::channel::AgentError;
+use crate::vm::progress::{Progress, Step};
 
 /// How long a cell may take in the guest, and how long beyond that the guest
 /// may take to say so.
 const CELL_LIMIT: Duration = Duration::from_secs(15);
 const GUEST_LIMIT: Duration = Duration::from_secs(30);
 
+/// How often a guest is booted before one is taken whose kernel's checks do not
+/// all work, and how often one is booted anew because they no longer do.
+const BOOTS: u32 = 3;
+const RENEWALS: u32 = 10;
+
 /// How far a guest's clock may be ahead of the host's after a cell.
 const CLOCK_SLACK: Duration = Duration::from_secs(1);
 
 /// Parameters of the guest's kernel: freed memory is poisoned, and looked at
-/// when it is used again.
-const APPEND: &str = "page_poison=1 slub_debug=FZPU";
+/// when it is used again; KASAN reports more than once a boot.
+const APPEND: &str = "page_poison=1 slub_debug=FZPU kasan_multi_shot";
 
 /// The driver's parameter for the way in which it pins.
 const NATIVE: &str = "native_userptr";
@@ -70,7 +77,7 @@ pub enum MatrixError {
     /// The kernel's release is not to be understood.
     #[error("the guest's kernel calls itself \"{0}\", which is no version")]
     Release(String),
-    /// The guest did not tell what its kernel checks.
+    /// The guest does not tell what its kernel checks.
     #[error("the guest does not tell what its kernel checks: {0}")]
     Checks(AgentError),
     /// The driver could not be told how to pin.
@@ -92,12 +99,23 @@ impl MatrixError {
 
 /// A guest in which cells run.
 pub(super) struct Bed {
-    testbed: Testbed,
+    pub(super) testbed: Testbed,
+    /// How many guests it took until one was sound.
+    pub(super) boots: u32,
+    /// What its kernel checks.
+    pub(super) checks: ChecksAnswer,
+    /// What the kernel said while the driver was loaded, which the first cell is
+    /// judged by.
+    loading: Vec<LogRecord>,
+    /// How many times as long as usual anything may take.
+    patience: u32,
     /// Of its kernel.
     pub(super) version: Version,
     witness: Follower,
     pinning: Pinning,
     bounced: bool,
+    /// The driver is Pinhole's own.
+    ours: bool,
     /// Whether the driver can be told how to pin; one that is not Pinhole's may
     /// know but one way.
     switches: bool,
@@ -127,9 +145,11 @@ pub fn run(
             .driver
             .as_ref()
             .map(|_| bed.testbed.driver.clone()),
+        checks: bed.checks.on.keys().copied().collect(),
+        blind: None,
         cells: Vec::with_capacity(spec.cells.len()),
         mutants: Vec::new(),
-        boots: 1,
+        boots: bed.boots,
         elapsed_ms: 0,
         stopped: None,
     };
@@ -144,7 +164,7 @@ pub fn run(
 /// Runs the cells, the first in that guest.
 fn run_cells(
     spec: &MatrixSpec,
-    mut bed: Bed,
+    bed: Bed,
     progress: &Progress,
     outcome: &mut KernelOutcome,
 ) -> Result<(), MatrixError> {
@@ -153,31 +173,153 @@ fn run_cells(
         spec.cells.len(),
         outcome.kernel
     ));
+    let mut course = Course {
+        spec: &spec.testbed,
+        outcome,
+        bed: Some(bed),
+        first: 0,
+        searched: 0,
+        renewals: 0,
+        fate: Fate::Fit,
+        step: &step,
+    };
     for (number, cell) in spec.cells.iter().enumerate() {
+        course.settle()?;
         step.update(&cell.to_string());
         step.position(number as u64, spec.cells.len() as u64);
-        let (mut result, mut broken) = bed.run(cell)?;
-        if clock_runs_ahead(&result) {
-            log::warn!("the guest's clock runs ahead of the host's: {cell} is run in another");
-            bed = Bed::boot(&spec.testbed, &Progress::silent())?;
-            outcome.boots += 1;
-            (result, broken) = bed.run(cell)?;
-        }
-        outcome.cells.push(result);
-        if broken && number + 1 < spec.cells.len() {
-            step.update("booting another guest");
-            bed = Bed::boot(&spec.testbed, &Progress::silent())?;
-            outcome.boots += 1;
-        }
+        course.run(cell)?;
     }
+    course.finish()?;
     step.done();
-    bed.finish();
     Ok(())
 }
 
+/// The cells of one kernel, one after the other, in as many guests as it takes.
+struct Course<'a> {
+    spec: &'a TestbedSpec,
+    outcome: &'a mut KernelOutcome,
+    /// Nothing while there is no guest that is any good.
+    bed: Option<Bed>,
+    /// The first cell that was run in this guest, by its place in the outcome.
+    first: usize,
+    /// The first that nobody has looked for leaks of.
+    searched: usize,
+    /// How often a guest was booted anew because the one before was spoilt.
+    renewals: u32,
+    /// What the guest is good for.
+    fate: Fate,
+    step: &'a Step,
+}
+
+impl Course<'_> {
+    /// Runs a cell; once more in another guest if the clock of this one cannot
+    /// be trusted.
+    fn run(&mut self, cell: &CellName) -> Result<(), MatrixError> {
+        let (mut result, mut fate) = self.bed()?.run(cell)?;
+        if clock_runs_ahead(&result) {
+            log::warn!("the guest's clock runs ahead of the host's: {cell} is run in another");
+            self.bed = None;
+            (result, fate) = self.bed()?.run(cell)?;
+        }
+        self.outcome.cells.push(result);
+        self.fate = fate;
+        Ok(())
+    }
+
+    /// Sees to what the last cell has left: what the kernel said since, what it
+    /// lost, and a guest that is no good any more.
+    fn settle(&mut self) -> Result<(), MatrixError> {
+        let Some(bed) = &mut self.bed else {
+            return Ok(());
+        };
+        if let (Fate::Fit, Some(last)) = (&self.fate, self.outcome.cells[self.first..].last_mut()) {
+            self.fate = bed.aftermath(last)?;
+        }
+        if self.fate == Fate::Fit && self.outcome.cells.len() - self.searched >= leaks::GROUP {
+            self.search()?;
+        }
+        if let Fate::Spoilt(why) = &self.fate {
+            if self.renewals < RENEWALS {
+                log::info!("{why}: booting another guest");
+                self.renewals += 1;
+                self.search()?;
+                self.bed = None;
+            } else {
+                let last = self.outcome.cells.last();
+                let last = last.map_or_else(String::new, |last| format!(" in {}", last.cell));
+                let blind = format!("{why}{last}, after {RENEWALS} guests had been booted anew");
+                self.outcome.blind.get_or_insert(blind);
+            }
+        } else if self.fate == Fate::Broken {
+            self.bed = None;
+        }
+        self.fate = Fate::Fit;
+        Ok(())
+    }
+
+    /// Looks for what the cells in this guest have lost.
+    fn search(&mut self) -> Result<(), MatrixError> {
+        let Some(bed) = &mut self.bed else {
+            return Ok(());
+        };
+        if leaks::can_search(bed) {
+            self.step.update("looking for lost memory");
+        }
+        let fate = mem::replace(&mut self.fate, Fate::Fit);
+        let cells = &mut self.outcome.cells[self.first..];
+        self.fate = leaks::search(bed, cells, fate)?;
+        self.searched = self.outcome.cells.len();
+        Ok(())
+    }
+
+    /// The guest; a new one where there is none.
+    fn bed(&mut self) -> Result<&mut Bed, MatrixError> {
+        let bed = match self.bed.take() {
+            Some(bed) => bed,
+            None => {
+                self.step.update("booting another guest");
+                let bed = Bed::boot(self.spec, &Progress::silent())?;
+                self.outcome.boots += bed.boots;
+                self.first = self.outcome.cells.len();
+                self.searched = self.first;
+                bed
+            }
+        };
+        Ok(self.bed.insert(bed))
+    }
+
+    /// After the last cell.
+    fn finish(mut self) -> Result<(), MatrixError> {
+        self.settle()?;
+        self.search()?;
+        if let Some(bed) = self.bed {
+            bed.finish();
+        }
+        Ok(())
+    }
+}
+
 impl Bed {
-    /// Boots a guest as `spec` says, and with what the matrix needs.
+    /// Boots a guest as `spec` says, and with what the matrix needs. One of which
+    /// a check has turned itself off meanwhile is no good, unless all are so.
     pub(super) fn boot(spec: &TestbedSpec, progress: &Progress) -> Result<Self, MatrixError> {
+        let mut boots = 1;
+        loop {
+            let mut bed = Self::boot_once(spec, progress)?;
+            match health::unsound(&bed.checks) {
+                Some(why) if boots < BOOTS => {
+                    log::warn!("a guest that has just booted is no good, {why}: booting another");
+                    boots += 1;
+                }
+                _ => {
+                    bed.boots = boots;
+                    return Ok(bed);
+                }
+            }
+        }
+    }
+
+    fn boot_once(spec: &TestbedSpec, progress: &Progress) -> Result<Self, MatrixError> {
         let folder = tempfile::tempdir().map_err(MatrixError::Folder)?;
         let witness: PathBuf = match &spec.card {
             CardProcess::Own => folder.path().join("witness"),
@@ -196,7 +338,6 @@ impl Bed {
         let mut follower = Follower::open(&witness)?;
         // A card that was there before has testified before, too.
         follower.news()?;
-        report_every_error(testbed.machine.agent())?;
         let look = Read {
             path: parameter(&testbed, NATIVE),
             limit: 16,
@@ -205,7 +346,22 @@ impl Bed {
             Err(AgentError::Interrupted) => return Err(MatrixError::Interrupted),
             read => read.is_ok(),
         };
+        let agent = testbed.machine.agent();
+        let checks = health::ask(agent).map_err(MatrixError::checks)?;
+        health::speak_up(agent, &checks).map_err(MatrixError::checks)?;
+        // The agent was there before the driver was loaded.
+        let up_us = testbed.machine.hello().uptime_ms * 1000;
+        let mut loading = agent
+            .call(News {}, GUEST_LIMIT)
+            .map_err(MatrixError::checks)?
+            .records;
+        loading.retain(|record| record.time_us > up_us);
         Ok(Self {
+            boots: 1,
+            patience: health::patience(&checks),
+            checks,
+            loading,
+            ours: spec.driver.is_none(),
             version: Version::of(release).ok_or_else(|| MatrixError::Release(release.clone()))?,
             testbed,
             witness: follower,
@@ -216,36 +372,35 @@ impl Bed {
         })
     }
 
-    /// What its kernel checks of itself.
-    pub(super) fn checks(&self) -> Result<BTreeSet<Check>, MatrixError> {
-        let agent = self.testbed.machine.agent();
-        let answer = agent.call(Checks {}, GUEST_LIMIT);
-        let answer = answer.map_err(MatrixError::checks)?;
-        Ok(answer.on.into_keys().collect())
-    }
-
-    /// Runs a cell, and says whether it broke the guest.
-    pub(super) fn run(&mut self, cell: &CellName) -> Result<(CellOutcome, bool), MatrixError> {
+    /// Runs a cell, and says what the guest is good for after it.
+    pub(super) fn run(&mut self, cell: &CellName) -> Result<(CellOutcome, Fate), MatrixError> {
         if !self.pin_by(cell.pinning)? {
             let why = format!(
                 "the driver {} has no parameter {NATIVE}",
                 self.testbed.driver
             );
-            return Ok((CellOutcome::impossible(*cell, why), false));
+            return Ok((CellOutcome::impossible(*cell, why), Fate::Fit));
         }
         let begun = Instant::now();
-        let request = cell.request(CELL_LIMIT.as_millis() as u64);
+        let limit = CELL_LIMIT * self.patience;
+        let request = Cell {
+            patience: self.patience,
+            ..cell.request(limit.as_millis() as u64)
+        };
         let answer = self
             .testbed
             .machine
             .agent()
-            .call(request, CELL_LIMIT + GUEST_LIMIT);
+            .call(request, limit + GUEST_LIMIT * self.patience);
         let elapsed_ms = begun.elapsed().as_millis() as u64;
         let testified = Testified::of(self.witness.news()?);
         match answer {
-            Ok(answer) => {
+            Ok(mut answer) => {
+                let before = mem::take(&mut self.loading);
+                answer.log.splice(..0, before);
+                let fate = self.fate(&answer.log)?;
                 let outcome = self.conclude(cell, answer, testified, elapsed_ms);
-                Ok((outcome, false))
+                Ok((outcome, fate))
             }
             Err(AgentError::Interrupted) => Err(MatrixError::Interrupted),
             Err(error) => {
@@ -263,7 +418,7 @@ impl Bed {
                     answer: None,
                     testified,
                 };
-                Ok((broken, true))
+                Ok((broken, Fate::Broken))
             }
         }
     }
@@ -292,7 +447,7 @@ impl Bed {
             append: false,
         };
         let agent = self.testbed.machine.agent();
-        let written = agent.call(write, GUEST_LIMIT);
+        let written = agent.call(write, GUEST_LIMIT * self.patience);
         written.map(|_| ()).map_err(MatrixError::Driver)
     }
 
@@ -300,6 +455,34 @@ impl Bed {
     pub(super) fn finish(self) {
         if let Err(error) = self.testbed.finish() {
             log::warn!("after the last cell: {error}");
+        }
+    }
+
+    /// Adds to a cell, the last one, what the kernel has said since it ended.
+    /// Says what the guest is good for after that.
+    ///
+    /// # Errors
+    ///
+    /// [`MatrixError::Interrupted`].
+    pub(super) fn aftermath(&mut self, cell: &mut CellOutcome) -> Result<Fate, MatrixError> {
+        let news = match self.news() {
+            Ok(news) => news,
+            Err(AgentError::Interrupted) => return Err(MatrixError::Interrupted),
+            Err(_) => return Ok(Fate::Broken),
+        };
+        let fate = self.fate(&news)?;
+        if let Some(answer) = cell.answer.as_mut().filter(|_| !news.is_empty()) {
+            answer.log.extend(news);
+            self.judge_again(cell);
+        }
+        Ok(fate)
+    }
+
+    /// Judges a cell once more, of which more is known now.
+    pub(super) fn judge_again(&self, cell: &mut CellOutcome) {
+        if let Some(answer) = cell.answer.take() {
+            let testified = mem::take(&mut cell.testified);
+            *cell = self.conclude(&cell.cell, answer, testified, cell.elapsed_ms);
         }
     }
 
@@ -311,14 +494,6 @@ impl Bed {
         testified: Testified,
         elapsed_ms: u64,
     ) -> CellOutcome {
-        if let Some(why) = answer.impossible.clone() {
-            return CellOutcome {
-                elapsed_ms,
-                answer: Some(answer),
-                testified,
-                ..CellOutcome::impossible(*cell, why)
-            };
-        }
         let expectation = expect(cell, self.version);
         let observation = Observation::of(&answer, &testified);
         let findings = oracle::judge(&Case {
@@ -327,34 +502,23 @@ impl Bed {
             observation,
             expectation: &expectation,
             bounced: self.bounced,
+            pinning: self.ours.then_some(cell.pinning),
         });
+        let impossible = answer.impossible.clone();
         CellOutcome {
             cell: *cell,
-            verdict: match findings.is_empty() {
-                true => Verdict::Expected,
-                false => Verdict::Finding,
+            verdict: match (findings.is_empty(), &impossible) {
+                (false, _) => Verdict::Finding,
+                (true, Some(_)) => Verdict::Impossible,
+                (true, None) => Verdict::Expected,
             },
-            observation: Some(observation),
-            reason: expectation.reason.map(str::to_owned),
+            observation: impossible.is_none().then_some(observation),
+            reason: impossible.or(expectation.reason.map(str::to_owned)),
             findings,
             elapsed_ms,
             answer: Some(answer),
             testified,
         }
-    }
-}
-
-/// Has the DMA API's check report every error, and not one a boot
-/// (Documentation/core-api/dma-api.rst). Without the check there is no such file.
-fn report_every_error(agent: &Agent) -> Result<(), MatrixError> {
-    let every = Write {
-        path: "/sys/kernel/debug/dma-api/all_errors".into(),
-        text: "1".into(),
-        append: false,
-    };
-    match agent.call(every, GUEST_LIMIT) {
-        Err(AgentError::Failed { .. }) => Ok(()),
-        told => told.map_err(MatrixError::checks),
     }
 }
 

@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::super::pages::{self, Pages, State};
-use super::{anchor, pages as drawing, pins, verdict};
+use super::{anchor, checked, pages as drawing, pins, verdict};
 use crate::agent::cell::evidence::{CanaryState, Ended, Moment, PagesSeen, Place};
 use crate::agent::cell::{CellAnswer, Hazard, PAGE};
 use crate::rig::kernel_log;
@@ -101,6 +101,7 @@ fn facts(cell: &CellName, answer: &CellAnswer, testified: &Testified) -> Markup 
         (differing(answer, testified))
         (contents(answer, testified))
         (beside(answer))
+        (checked::facts(answer))
         (counters(answer))
         @for note in &answer.notes { dt { "hazard" } dd { (note) } }
         @if !answer.log.is_empty() {

@@ -13,10 +13,12 @@
 //! |---|---|
 //! | `overview` | the table, and the reasons for what is unusual |
 //! | `cell` | the evidence of a cell |
+//! | `checked` | what of it a kernel tells that checks itself |
 //! | `pages` | the drawing of a buffer's pages |
 //! | `pins` | the drawing of its pins |
 
 mod cell;
+mod checked;
 mod overview;
 mod pages;
 mod pins;
@@ -24,6 +26,7 @@ mod pins;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::merge::missing;
+use super::oracles;
 use super::rows::{self, Row};
 use crate::rig::matrix::CellName;
 use crate::rig::matrix::outcome::{CellOutcome, KernelOutcome, MutantVerdict, Verdict};
@@ -96,6 +99,8 @@ fn totals(outcomes: &[KernelOutcome]) -> Markup {
                         "; " (caught.count()) " mutants caught"
                         @if totals.missed > 0 { ", " span.bad { "✗ " (totals.missed) " missed" } }
                     }
+                    @if let Some(checks) = oracles::checks(outcome) { "; checks itself: " (checks) }
+                    @if let Some(why) = &outcome.blind { ", " span.bad { "✗ not all was seen: " (why) } }
                     span.soft { "; " @if outcome.boots == 1 { "1 boot" } @else { (outcome.boots) " boots" } ", " (seconds(outcome.elapsed_ms)) }
                 }
             }

@@ -5,6 +5,7 @@ use maud::{Markup, html};
 use super::super::rows::{self, Answer, Notes, Row};
 use super::anchor;
 use crate::rig::matrix::Mutant;
+use crate::rig::matrix::oracle::Oracle;
 use crate::rig::matrix::outcome::{KernelOutcome, MutantOutcome, MutantVerdict, Verdict};
 
 /// The table, a legend, and the reasons that it refers to by number.
@@ -28,6 +29,7 @@ pub fn overview(outcomes: &[KernelOutcome]) -> Markup {
             h2 { "Hazards" }
             (table(outcomes, &hazards, "hazards", &mut notes))
         }
+        (oracles(outcomes))
         (mutants)
         h2 { "Reasons" }
         ol.notes {
@@ -89,6 +91,44 @@ fn field(kernel: &str, answers: &[Answer<'_>], notes: &mut Notes) -> Markup {
                 }
             }
             @if answers.is_empty() { span.soft { "· not run" } }
+        }
+    }
+}
+
+/// What each oracle said of each kernel.
+fn oracles(outcomes: &[KernelOutcome]) -> Markup {
+    html! {
+        h2 { "Oracles" }
+        p.soft { "Each judges every cell by what it sees of it, and knows nothing of the others. Some need a kernel that checks itself." }
+        div.wide {
+            table #oracles {
+                (head(outcomes, ""))
+                tbody {
+                    @for oracle in Oracle::ALL {
+                        tr {
+                            th scope="row" title=(oracle.what()) { (oracle) }
+                            @for outcome in outcomes { (oracle_field(outcome, *oracle)) }
+                        }
+                    }
+                }
+            }
+        }
+        ul.soft { @for oracle in Oracle::ALL { li { b { (oracle) } ": " (oracle.what()) } } }
+    }
+}
+
+fn oracle_field(outcome: &KernelOutcome, oracle: Oracle) -> Markup {
+    let mut silent = outcome.silent().into_iter();
+    let silent = silent.find(|(one, _)| *one == oracle);
+    let findings = outcome.cells.iter().flat_map(|cell| &cell.findings);
+    let count = findings.filter(|finding| finding.oracle == oracle).count();
+    html! {
+        td.red[count > 0] {
+            @match silent {
+                _ if count > 0 => span.bad { "✗ " (count) " found" },
+                Some((_, check)) => span.soft { "– nothing to say: no " (check) },
+                None => span.good { "✓ nothing found" },
+            }
         }
     }
 }

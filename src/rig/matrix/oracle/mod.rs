@@ -6,15 +6,20 @@ mod address;
 mod data;
 mod dirty;
 mod fences;
+mod idle;
+mod leaks;
 mod log;
+mod mappings;
 mod pins;
 
 use serde::{Deserialize, Serialize};
 
 use super::expectation::Expectation;
+use super::name::Pinning;
 use super::observation::Observation;
 use super::witness::Testified;
 use crate::agent::cell::{CellAnswer, table};
+use crate::agent::checks::Check;
 
 table! {
     /// An oracle.
@@ -29,6 +34,18 @@ table! {
     Fences = "fences", "the bytes around the buffer are untouched, and nothing is written once the stream is off";
     Leaks = "leaks", "no memory of the kernel's is lost";
     Log = "log", "the kernel has nothing to complain of";
+}
+
+impl Oracle {
+    /// The check of the kernel's without which it has nothing to say.
+    pub const fn check(self) -> Option<Check> {
+        match self {
+            Self::Mappings => Some(Check::DmaApi),
+            Self::Idle => Some(Check::IdlePages),
+            Self::Leaks => Some(Check::Kmemleak),
+            _ => None,
+        }
+    }
 }
 
 /// Something that is not as it should be.
@@ -54,27 +71,59 @@ pub struct Case<'a> {
     /// The card is given addresses of the DMA API, which here are those of
     /// bounce buffers and not those of the process's pages.
     pub bounced: bool,
+    /// Who pinned the buffer; nothing of a driver that is not Pinhole's and may
+    /// have a way of its own.
+    pub pinning: Option<Pinning>,
+}
+
+impl Case<'_> {
+    /// Whether the driver maps the buffer by the DMA API, where that is known;
+    /// `translated` is whether the card is given its addresses. The kernel's own
+    /// vb2_dma_sg maps in any case.
+    fn mapped(&self, translated: Option<bool>) -> Option<bool> {
+        match (self.pinning, translated) {
+            (_, Some(true)) | (Some(Pinning::Native), _) => Some(true),
+            (Some(Pinning::FrameVector), Some(false)) => Some(false),
+            _ => None,
+        }
+    }
 }
 
 /// Looks at a case, and adds what it objects to.
 type Judge = fn(&Case<'_>, &mut Vec<String>);
 
-/// Everything that the oracles object to.
+impl Oracle {
+    fn judge(self) -> Judge {
+        match self {
+            Self::Outcome => outcome,
+            Self::Data => data::judge,
+            Self::Address => address::judge,
+            Self::Pins => pins::judge,
+            Self::Mappings => mappings::judge,
+            Self::Dirty => dirty::judge,
+            Self::Idle => idle::judge,
+            Self::Fences => fences::judge,
+            Self::Leaks => leaks::judge,
+            Self::Log => log::judge,
+        }
+    }
+}
+
+/// Everything that the oracles object to. Of a cell that could not be set up
+/// there is only what trying to did to the kernel.
 pub fn judge(case: &Case<'_>) -> Vec<Finding> {
-    let oracles: [(Oracle, Judge); 7] = [
-        (Oracle::Outcome, outcome),
-        (Oracle::Data, data::judge),
-        (Oracle::Address, address::judge),
-        (Oracle::Pins, pins::judge),
-        (Oracle::Dirty, dirty::judge),
-        (Oracle::Fences, fences::judge),
-        (Oracle::Log, log::judge),
-    ];
+    let asked = match case.answer.impossible {
+        None => Oracle::ALL,
+        Some(_) => &[Oracle::Leaks, Oracle::Log],
+    };
     let mut findings = Vec::new();
-    for (oracle, judge) in oracles {
+    for oracle in asked {
         let mut objections = Vec::new();
-        judge(case, &mut objections);
-        findings.extend(objections.into_iter().map(|what| Finding { oracle, what }));
+        oracle.judge()(case, &mut objections);
+        findings.extend(objections.into_iter().map(|what| Finding {
+            oracle: *oracle,
+            what,
+        }));
     }
     findings
 }
@@ -162,6 +211,7 @@ mod tests {
             observation: Observation::of(answer, testified),
             expectation: &Expectation::data(),
             bounced: false,
+            pinning: Some(Pinning::FrameVector),
         };
         judge(&case, &mut objections);
         objections
@@ -170,17 +220,56 @@ mod tests {
     #[test]
     fn a_cell_that_went_well_has_no_findings() {
         let (answer, testified) = captured();
-        for oracle in [
-            outcome,
-            data::judge,
-            address::judge,
-            pins::judge,
-            dirty::judge,
-            fences::judge,
-            log::judge,
-        ] {
-            assert_eq!(objections(oracle, &answer, &testified), [""; 0]);
+        for oracle in Oracle::ALL {
+            assert_eq!(
+                objections(oracle.judge(), &answer, &testified),
+                [""; 0],
+                "{oracle}"
+            );
         }
+    }
+
+    #[test]
+    fn of_what_could_not_be_set_up_the_kernel_alone_is_judged() {
+        let (mut answer, testified) = captured();
+        answer.frames.clear();
+        answer.impossible = Some("no such memory".into());
+        let judged = |answer: &CellAnswer| {
+            judge(&Case {
+                answer,
+                testified: &testified,
+                observation: Observation::of(answer, &testified),
+                expectation: &Expectation::data(),
+                bounced: false,
+                pinning: None,
+            })
+        };
+        assert_eq!(judged(&answer), []);
+        answer.log_lost = true;
+        assert_eq!(judged(&answer)[0].oracle, Oracle::Log);
+    }
+
+    #[test]
+    fn a_driver_maps_what_the_card_is_to_have_addresses_of() {
+        let (answer, testified) = captured();
+        let mapped = |pinning, translated| {
+            let case = Case {
+                answer: &answer,
+                testified: &testified,
+                observation: Observation::TakenBack,
+                expectation: &Expectation::data(),
+                bounced: false,
+                pinning,
+            };
+            case.mapped(translated)
+        };
+        let own = Some(Pinning::FrameVector);
+        assert_eq!(mapped(own, Some(true)), Some(true));
+        assert_eq!(mapped(own, Some(false)), Some(false));
+        assert_eq!(mapped(Some(Pinning::Native), Some(false)), Some(true));
+        assert_eq!(mapped(None, Some(false)), None);
+        assert_eq!(mapped(None, Some(true)), Some(true));
+        assert_eq!(mapped(own, None), None);
     }
 
     #[test]

@@ -1,0 +1,57 @@
+//! What stands behind the verdicts on a kernel: what it checks of itself, and
+//! which oracles had nothing to say.
+
+use crate::rig::matrix::outcome::KernelOutcome;
+
+/// The kernel's own checks; nothing where it has none that matters here.
+pub fn checks(outcome: &KernelOutcome) -> Option<String> {
+    let checks: Vec<_> = outcome.checks.iter().map(ToString::to_string).collect();
+    (!checks.is_empty()).then(|| checks.join(", "))
+}
+
+/// The oracles that had nothing to say, each with what the kernel lacks.
+pub fn silent(outcome: &KernelOutcome) -> Option<String> {
+    let silent = outcome.silent().into_iter();
+    let silent: Vec<_> = silent
+        .map(|(oracle, check)| format!("{oracle} (no {check})"))
+        .collect();
+    (!silent.is_empty()).then(|| silent.join(", "))
+}
+
+/// Both, and what went unseen, a line each: its name, and what it says.
+pub fn lines(outcome: &KernelOutcome) -> Vec<(&'static str, String)> {
+    let all = [
+        ("checks", checks(outcome)),
+        ("silent", silent(outcome)),
+        ("unseen", outcome.blind.clone()),
+    ];
+    let said = all.into_iter();
+    said.filter_map(|(name, said)| Some((name, said?)))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::kernel;
+    use super::*;
+    use crate::agent::checks::Check;
+
+    #[test]
+    fn a_kernel_without_checks_leaves_oracles_silent() {
+        let mut outcome = kernel("trixie");
+        let all =
+            "mappings (no DMA_API_DEBUG), idle (no IDLE_PAGE_TRACKING), leaks (no DEBUG_KMEMLEAK)";
+        assert_eq!(lines(&outcome), [("silent", all.to_owned())]);
+        outcome.checks = [Check::Kasan, Check::DmaApi, Check::Kmemleak].into();
+        outcome.blind = Some("KASAN has turned itself off".into());
+        assert_eq!(
+            lines(&outcome),
+            [
+                ("checks", "KASAN, DMA_API_DEBUG, DEBUG_KMEMLEAK"),
+                ("silent", "idle (no IDLE_PAGE_TRACKING)"),
+                ("unseen", "KASAN has turned itself off"),
+            ]
+            .map(|(name, said)| (name, said.to_owned()))
+        );
+    }
+}

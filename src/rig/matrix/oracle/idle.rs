@@ -1,0 +1,105 @@
+//! The idle oracle: the kernel takes a page that only the card writes to for
+//! one that nobody uses, and one that the process reads for one in use.
+//!
+//! It is judged where the kernel promises an answer
+//! (Documentation/admin-guide/mm/idle_page_tracking.rst): of pages on an LRU
+//! list that could be marked idle, and that the process has mapped before and
+//! after. Of a huge page the first stands for all.
+
+use super::Case;
+use crate::agent::cell::instruments::{IdleMoment, IdleSeen};
+
+/// Objects to pages that the DMA made others than idle, and to pages that are
+/// idle although the process has read them.
+pub fn judge(case: &Case<'_>, objections: &mut Vec<String>) {
+    let answer = case.answer;
+    // Other threads read while these pages are looked at.
+    if case.expectation.many_frames {
+        return;
+    }
+    let Some(marked) = answer.idle_at(IdleMoment::Marked) else {
+        return;
+    };
+    let mut object = |later: Option<&IdleSeen>, idle, what| {
+        let pages = later.map_or_else(Vec::new, |later| pages(marked, later, idle));
+        if let Some(first) = pages.first() {
+            let count = pages.len();
+            objections.push(format!("{count} pages {what}, the first is page {first}"));
+        }
+    };
+    let written = answer.idle_at(IdleMoment::Written);
+    object(
+        written,
+        false,
+        "that only the card has written to are not idle",
+    );
+    let frame = answer.frames.first();
+    let all_read = frame.is_some_and(|frame| frame.digests.iter().all(Option::is_some));
+    let read = answer.idle_at(IdleMoment::Read).filter(|_| all_read);
+    object(read, true, "that the process has read are idle");
+}
+
+/// The pages that were marked idle, are the same as then, and are idle or not.
+fn pages(marked: &IdleSeen, later: &IdleSeen, idle: bool) -> Vec<usize> {
+    let pairs = marked.pages().zip(later.pages()).enumerate();
+    let wanted = pairs.filter(|(_, pair)| match pair {
+        (Some((before, true)), Some((now, is))) => before == now && *is == idle,
+        _ => false,
+    });
+    wanted.map(|(page, _)| page).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{captured, objections};
+    use super::*;
+
+    fn seen(moment: IdleMoment, idle: [Option<bool>; 2]) -> IdleSeen {
+        IdleSeen {
+            moment,
+            pagemap: vec![1 << 63 | 3, 1 << 63 | 8],
+            idle: idle.into(),
+        }
+    }
+
+    #[test]
+    fn a_page_is_idle_until_it_is_read() {
+        let (mut answer, testified) = captured();
+        assert_eq!(objections(judge, &answer, &testified), [""; 0]);
+        answer.idle = vec![
+            seen(IdleMoment::Marked, [Some(true); 2]),
+            seen(IdleMoment::Written, [Some(true); 2]),
+            seen(IdleMoment::Read, [Some(false); 2]),
+        ];
+        assert_eq!(objections(judge, &answer, &testified), [""; 0]);
+        answer.idle[1].idle[1] = Some(false);
+        answer.idle[2].idle = vec![Some(true); 2];
+        assert_eq!(
+            objections(judge, &answer, &testified),
+            [
+                "1 pages that only the card has written to are not idle, the first is page 1",
+                "2 pages that the process has read are idle, the first is page 0"
+            ]
+        );
+        // What it could not read it has not read.
+        answer.frames[0].digests[1] = None;
+        assert_eq!(objections(judge, &answer, &testified).len(), 1);
+    }
+
+    #[test]
+    fn where_the_kernel_promises_nothing_nothing_is_judged() {
+        let (mut answer, testified) = captured();
+        answer.idle = vec![
+            // One is on no list, one was in use when it was marked.
+            seen(IdleMoment::Marked, [None, Some(false)]),
+            seen(IdleMoment::Written, [Some(false); 2]),
+            seen(IdleMoment::Read, [Some(true); 2]),
+        ];
+        assert_eq!(objections(judge, &answer, &testified), [""; 0]);
+        // Another page is there now.
+        answer.idle[0].idle = vec![Some(true); 2];
+        answer.idle[1].pagemap = vec![1 << 63 | 4, 0];
+        answer.idle[2].pagemap = vec![1 << 63 | 4, 0];
+        assert_eq!(objections(judge, &answer, &testified), [""; 0]);
+    }
+}

@@ -1,0 +1,270 @@
+//! The mapping oracle: while a buffer is queued the DMA API maps its segments
+//! for the card to write to, and nothing else of it; afterwards nothing at all.
+
+use super::super::observation::Observation;
+use super::Case;
+use crate::agent::cell::PAGE;
+use crate::agent::cell::evidence::{Memory, Moment, PagesSeen};
+use crate::agent::cell::instruments::{Mapping, MappingsSeen};
+
+/// Objects to mappings of a queued buffer that are not its segments, and to
+/// those that outlive it.
+pub fn judge(case: &Case<'_>, objections: &mut Vec<String>) {
+    let answer = case.answer;
+    let refused = matches!(case.observation, Observation::Refused(_));
+    if let (Some(seen), Some(pages), Some(memory)) = (
+        answer.mappings_at(Moment::Queued),
+        answer.pages_at(Moment::Queued),
+        answer.memory,
+    ) && !refused
+        && !case.expectation.many_frames
+    {
+        queued(case, seen, &ranges(memory, pages), objections);
+    }
+    if let Some(seen) = answer.mappings_at(Moment::Ended) {
+        // A driver that was bound anew has mapped its queues anew.
+        let more = seen.mappings.len().saturating_sub(seen.gone);
+        if let (true, Some(first)) = (more > 0, seen.mappings.first()) {
+            objections.push(format!(
+                "there are {more} DMA mappings more than before the cell, among them {}",
+                told(first)
+            ));
+        }
+    }
+}
+
+fn queued(case: &Case<'_>, seen: &MappingsSeen, buffer: &[Range], objections: &mut Vec<String>) {
+    let touches = |mapping: &&Mapping| {
+        let range = range_of(mapping);
+        buffer
+            .iter()
+            .any(|part| part.0 < range.1 && range.0 < part.1)
+    };
+    let (ours, others): (Vec<_>, Vec<_>) = seen.mappings.iter().partition(touches);
+    // Commands on their way are mapped too, each in one piece.
+    for other in others.iter().filter(|one| one.kind == "scatter-gather") {
+        objections.push(format!(
+            "while the buffer was queued memory beside it was mapped: {}",
+            told(other)
+        ));
+    }
+    match case.mapped(seen.translated) {
+        None => {}
+        Some(false) => {
+            if let Some(first) = ours.first() {
+                objections.push(format!(
+                    "the card is given no DMA addresses, but the buffer is mapped: {}",
+                    told(first)
+                ));
+            }
+        }
+        Some(true) => {
+            let mapped = merged(ours.iter().map(|mapping| range_of(mapping)).collect());
+            if mapped != buffer {
+                objections.push(format!(
+                    "the buffer is {}, mapped is {}",
+                    shown(buffer),
+                    shown(&mapped)
+                ));
+            }
+        }
+    }
+    if let Some(wrong) = ours.iter().find(|mapping| !mapping.is_for_writing()) {
+        objections.push(format!(
+            "the card cannot write to the buffer as it is mapped: {}",
+            told(wrong)
+        ));
+    }
+}
+
+/// Physical addresses from the first on, and the one behind the last.
+type Range = (u64, u64);
+
+fn range_of(mapping: &Mapping) -> Range {
+    (
+        mapping.physical,
+        mapping.physical.saturating_add(mapping.length),
+    )
+}
+
+/// Where the buffer is; nothing where a page of it is not present.
+fn ranges(memory: Memory, pages: &PagesSeen) -> Vec<Range> {
+    let page = PAGE as u64;
+    let from = memory.address % page;
+    let to = from.saturating_add(memory.length);
+    let mut ranges = Vec::new();
+    for (place, frame) in (0..).zip(pages.frames()) {
+        let Some(frame) = frame else {
+            continue;
+        };
+        let (first, last) = (from.max(place * page), to.min((place + 1) * page));
+        let begin = frame.saturating_mul(page);
+        ranges.push((
+            begin.saturating_add(first - place * page),
+            begin.saturating_add(last.saturating_sub(place * page)),
+        ));
+    }
+    merged(ranges)
+}
+
+/// The same addresses in as few ranges as there can be, in order.
+fn merged(mut ranges: Vec<Range>) -> Vec<Range> {
+    ranges.sort_unstable();
+    let mut merged: Vec<Range> = Vec::new();
+    for range in ranges {
+        match merged.last_mut() {
+            Some(last) if range.0 <= last.1 => last.1 = last.1.max(range.1),
+            _ => merged.push(range),
+        }
+    }
+    merged
+}
+
+fn told(mapping: &Mapping) -> String {
+    format!(
+        "{:#x}+{} by {} {}",
+        mapping.physical, mapping.length, mapping.kind, mapping.direction
+    )
+}
+
+fn shown(ranges: &[Range]) -> String {
+    const MOST: usize = 4;
+    let mut shown: Vec<_> = ranges
+        .iter()
+        .take(MOST)
+        .map(|(from, to)| format!("{from:#x}+{}", to - from))
+        .collect();
+    match ranges.len().checked_sub(MOST) {
+        None | Some(0) => {}
+        Some(more) => shown.push(format!("{more} more")),
+    }
+    match shown.is_empty() {
+        true => "nothing".to_owned(),
+        false => shown.join(" "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{captured, objections};
+    use super::*;
+    use crate::agent::cell::CellAnswer;
+
+    fn mapping(physical: u64, length: u64) -> Mapping {
+        Mapping {
+            kind: "scatter-gather".into(),
+            physical,
+            length,
+            direction: "DMA_FROM_DEVICE".into(),
+        }
+    }
+
+    fn seen(moment: Moment, mappings: &[Mapping]) -> MappingsSeen {
+        MappingsSeen {
+            moment,
+            translated: Some(true),
+            mappings: mappings.to_vec(),
+            gone: 0,
+        }
+    }
+
+    /// What is objected to while the buffer of page frames 3 and 8 is queued.
+    fn queued(mappings: &[Mapping], change: impl Fn(&mut CellAnswer)) -> Vec<String> {
+        let (mut answer, testified) = captured();
+        answer.mappings = vec![seen(Moment::Queued, mappings)];
+        change(&mut answer);
+        objections(judge, &answer, &testified)
+    }
+
+    #[test]
+    fn exactly_the_segments_are_mapped() {
+        let command = Mapping {
+            kind: "single".into(),
+            ..mapping(0x20_0000, 64)
+        };
+        let whole = [mapping(0x8000, 4096), mapping(0x3000, 4096)];
+        assert_eq!(queued(&whole, |_| {}), [""; 0]);
+        let pieces = [
+            mapping(0x3000, 16),
+            mapping(0x3010, 4080),
+            mapping(0x8000, 4096),
+            command,
+        ];
+        assert_eq!(queued(&pieces, |_| {}), [""; 0]);
+        assert_eq!(
+            queued(&whole[1..], |_| {}),
+            ["the buffer is 0x3000+4096 0x8000+4096, mapped is 0x3000+4096"]
+        );
+        assert_eq!(queued(&[], |_| {}).len(), 1);
+        let longer = [mapping(0x3000, 4097), mapping(0x8000, 4096)];
+        assert_eq!(
+            queued(&longer, |_| {}),
+            ["the buffer is 0x3000+4096 0x8000+4096, mapped is 0x3000+4097 0x8000+4096"]
+        );
+        let beside = [&whole[..], &[mapping(0x9_0000, 4096)]].concat();
+        assert_eq!(
+            queued(&beside, |_| {}),
+            [
+                "while the buffer was queued memory beside it was mapped: 0x90000+4096 by scatter-gather DMA_FROM_DEVICE"
+            ]
+        );
+        let backwards = whole.clone().map(|mapping| Mapping {
+            direction: "DMA_TO_DEVICE".into(),
+            ..mapping
+        });
+        assert_eq!(
+            queued(&backwards, |_| {}),
+            [
+                "the card cannot write to the buffer as it is mapped: 0x8000+4096 by scatter-gather DMA_TO_DEVICE"
+            ]
+        );
+    }
+
+    #[test]
+    fn an_offset_and_a_tail_count_to_the_byte() {
+        let part = |answer: &mut CellAnswer| {
+            let memory = answer.memory.as_mut().unwrap();
+            memory.address += 100;
+            memory.length -= 300;
+        };
+        let exact = [mapping(0x3064, 3996), mapping(0x8000, 3896)];
+        assert_eq!(queued(&exact, part), [""; 0]);
+        let whole = [mapping(0x8000, 4096), mapping(0x3000, 4096)];
+        assert_eq!(
+            queued(&whole, part),
+            ["the buffer is 0x3064+3996 0x8000+3896, mapped is 0x3000+4096 0x8000+4096"]
+        );
+    }
+
+    #[test]
+    fn without_dma_addresses_the_driver_maps_nothing() {
+        let plain = |answer: &mut CellAnswer| answer.mappings[0].translated = Some(false);
+        assert_eq!(queued(&[], plain), [""; 0]);
+        assert_eq!(
+            queued(&[mapping(0x3000, 4096)], plain),
+            [
+                "the card is given no DMA addresses, but the buffer is mapped: 0x3000+4096 by scatter-gather DMA_FROM_DEVICE"
+            ]
+        );
+    }
+
+    #[test]
+    fn what_outlives_the_cell_is_lost() {
+        let (mut answer, testified) = captured();
+        answer.mappings = vec![seen(Moment::Ended, &[])];
+        assert_eq!(objections(judge, &answer, &testified), [""; 0]);
+        answer.mappings = vec![seen(
+            Moment::Ended,
+            &[mapping(0x3000, 4096), mapping(0x8000, 9)],
+        )];
+        assert_eq!(
+            objections(judge, &answer, &testified),
+            [
+                "there are 2 DMA mappings more than before the cell, among them 0x3000+4096 by scatter-gather DMA_FROM_DEVICE"
+            ]
+        );
+        // A driver that was bound anew.
+        answer.mappings[0].gone = 2;
+        assert_eq!(objections(judge, &answer, &testified), [""; 0]);
+    }
+}
