@@ -338,11 +338,14 @@ impl Bed {
             read => read.is_ok(),
         };
         let agent = testbed.machine.agent();
-        let checks = health::ask(agent).map_err(unasked)?;
-        health::speak_up(agent, &checks).map_err(unasked)?;
+        let checks = health::ask(agent).map_err(MatrixError::checks)?;
+        health::speak_up(agent, &checks).map_err(MatrixError::checks)?;
         // The agent was there before the driver was loaded.
         let up_us = testbed.machine.hello().uptime_ms * 1000;
-        let mut loading = agent.call(News {}, GUEST_LIMIT).map_err(unasked)?.records;
+        let mut loading = agent
+            .call(News {}, GUEST_LIMIT)
+            .map_err(MatrixError::checks)?
+            .records;
         loading.retain(|record| record.time_us > up_us);
         Ok(Self {
             boots: 1,
@@ -507,13 +510,6 @@ impl Bed {
             answer: Some(answer),
             testified,
         }
-    }
-}
-
-fn unasked(error: AgentError) -> MatrixError {
-    match error {
-        AgentError::Interrupted => MatrixError::Interrupted,
-        error => MatrixError::Checks(error),
     }
 }
 
