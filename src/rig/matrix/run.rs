@@ -88,6 +88,15 @@ pub enum MatrixError {
     Interrupted,
 }
 
+impl MatrixError {
+    fn checks(error: AgentError) -> Self {
+        match error {
+            AgentError::Interrupted => Self::Interrupted,
+            error => Self::Checks(error),
+        }
+    }
+}
+
 /// A guest in which cells run.
 pub(super) struct Bed {
     pub(super) testbed: Testbed,
