@@ -27,8 +27,6 @@ const ALARMS: &[&str] = &[
     "UBSAN:",
     "KASAN:",
     "ODEBUG:",
-    // Other pages are dumped because they keep a block of memory online.
-    "page dumped because: VM_",
     "Kernel memory leak detector disabled",
     "INFO: task",
     "INFO: trying to register non-static key",
@@ -171,7 +169,6 @@ mod tests {
             "BUG: KASAN: slab-use-after-free in pinhole_cmd_free+0x1/0x2 [pinhole]",
             "UBSAN: array-index-out-of-bounds in drivers/x.c:7:9",
             "kernel BUG at mm/page_table_check.c:104!",
-            "page dumped because: VM_BUG_ON_PAGE(PageTail(page))",
             "rcu: INFO: rcu_preempt self-detected stall on CPU",
             "rcu: rcu_preempt kthread starved for 5250 jiffies!",
             "kmemleak: Kernel memory leak detector disabled",
@@ -222,7 +219,6 @@ mod tests {
         ));
         assert!(!is_warning(6, "pinhole virtio2: registered as video0"));
         assert!(!is_warning(4, "ACPI: whatever it complains about"));
-        assert!(!is_warning(4, "page dumped because: unmovable page"));
     }
 
     #[test]

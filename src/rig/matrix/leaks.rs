@@ -6,7 +6,7 @@
 //! once more, alone, to see whether it loses the same again. What was allocated
 //! before the first cell the kernel lost without one.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::health::Fate;
@@ -47,23 +47,21 @@ pub(super) fn search(
     if !can_search(bed) {
         return Ok(fate);
     }
-    let mut found = match find(bed)? {
-        Ok(found) => VecDeque::from(found),
+    let found = match find(bed)? {
+        Ok(found) => found,
         Err(fate) => return Ok(fate),
     };
     let begins: Vec<_> = cells.iter().map(begin).collect();
     for answer in cells.iter_mut().filter_map(|cell| cell.answer.as_mut()) {
         answer.leaks.get_or_insert_default();
     }
-    let mut traces = BTreeSet::new();
-    let mut losers = BTreeSet::new();
-    while let Some(mut leak) = found.pop_front() {
-        let Some(loser) = whose(&leak, &begins) else {
-            log::debug!("lost before the first cell: {leak:?}");
-            continue;
-        };
+    let mut lost = by_cell(found, &begins);
+    let (mut reruns, mut known) = (0, BTreeSet::new());
+    while let Some((loser, mut leaks)) = lost.pop_first() {
         let cell = &mut cells[loser];
-        if fate == Fate::Fit && traces.len() < RERUNS && traces.insert(leak.trace.clone()) {
+        let news = leaks.iter().any(|leak| !known.contains(&leak.trace));
+        if news && fate == Fate::Fit && reruns < RERUNS {
+            reruns += 1;
             let (rerun, after) = bed.run(&cell.cell)?;
             let again = match after {
                 Fate::Fit => find(bed)?,
@@ -71,22 +69,26 @@ pub(super) fn search(
             };
             match again {
                 Ok(again) => {
-                    leak.again = Some(again.iter().any(|other| other.trace == leak.trace));
+                    for leak in &mut leaks {
+                        let same = |other: &LeakSeen| other.trace == leak.trace;
+                        leak.again = Some(again.iter().any(same));
+                    }
                     // What the look before has missed; of the rerun enough is
                     // known.
                     let since = begin(&rerun).unwrap_or_default();
-                    found.extend(again.into_iter().filter(|leak| leak.jiffies < since));
+                    let missed = again.into_iter().filter(|leak| leak.jiffies < since);
+                    for (loser, leaks) in by_cell(missed, &begins) {
+                        lost.entry(loser).or_default().extend(leaks);
+                    }
                 }
                 Err(worse) => fate = worse,
             }
         }
+        known.extend(leaks.iter().map(|leak| leak.trace.clone()));
         if let Some(answer) = &mut cell.answer {
-            answer.leaks.get_or_insert_default().push(leak);
-            losers.insert(loser);
+            answer.leaks.get_or_insert_default().extend(leaks);
         }
-    }
-    for loser in losers {
-        bed.judge_again(&mut cells[loser]);
+        bed.judge_again(cell);
     }
     Ok(fate)
 }
@@ -114,11 +116,21 @@ fn begin(cell: &CellOutcome) -> Option<u64> {
     cell.answer.as_ref()?.jiffies
 }
 
-/// The cell in which an object was allocated: the last that had begun by then.
-fn whose(leak: &LeakSeen, begins: &[Option<u64>]) -> Option<usize> {
-    begins
-        .iter()
-        .rposition(|begin| begin.is_some_and(|begin| begin <= leak.jiffies))
+/// What each cell has lost: what was allocated after it had begun, and before
+/// the next had.
+fn by_cell(
+    found: impl IntoIterator<Item = LeakSeen>,
+    begins: &[Option<u64>],
+) -> BTreeMap<usize, Vec<LeakSeen>> {
+    let mut lost: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for leak in found {
+        let had_begun = |begin: &Option<u64>| begin.is_some_and(|begin| begin <= leak.jiffies);
+        match begins.iter().rposition(had_begun) {
+            Some(loser) => lost.entry(loser).or_default().push(leak),
+            None => log::debug!("lost before the first cell: {leak:?}"),
+        }
+    }
+    lost
 }
 
 #[cfg(test)]
@@ -128,17 +140,15 @@ mod tests {
     #[test]
     fn what_was_lost_is_of_the_cell_that_had_begun_last() {
         let begins = [Some(100), None, Some(120), Some(120), Some(150)];
-        let of = |jiffies| {
-            let leak = LeakSeen {
-                jiffies,
-                ..LeakSeen::default()
-            };
-            whose(&leak, &begins)
-        };
-        assert_eq!(of(99), None);
-        assert_eq!(of(100), Some(0));
-        assert_eq!(of(119), Some(0));
-        assert_eq!(of(149), Some(3));
-        assert_eq!(of(1000), Some(4));
+        let found = [99, 100, 119, 149, 1000].map(|jiffies| LeakSeen {
+            jiffies,
+            ..LeakSeen::default()
+        });
+        let lost = by_cell(found, &begins);
+        let lost: Vec<(usize, Vec<u64>)> = lost
+            .into_iter()
+            .map(|(cell, leaks)| (cell, leaks.iter().map(|leak| leak.jiffies).collect()))
+            .collect();
+        assert_eq!(lost, [(0, vec![100, 119]), (3, vec![149]), (4, vec![1000])]);
     }
 }

@@ -291,7 +291,9 @@ impl Course<'_> {
     /// After the last cell.
     fn finish(mut self) -> Result<(), MatrixError> {
         self.settle()?;
-        self.search()?;
+        if self.outcome.cells.len() > self.searched {
+            self.search()?;
+        }
         if let Some(bed) = self.bed {
             bed.finish();
         }

@@ -7,39 +7,57 @@ use crate::agent::cell::instruments::LeakSeen;
 const SHOWN: usize = 6;
 
 /// Objects to memory that was allocated during the cell and that nothing refers
-/// to any more.
+/// to any more: once for each way in which it was allocated.
 pub fn judge(case: &Case<'_>, objections: &mut Vec<String>) {
-    let leaks = case.answer.leaks.iter().flatten();
-    objections.extend(leaks.map(objection));
+    let mut ways: Vec<(String, Vec<&LeakSeen>)> = Vec::new();
+    for leak in case.answer.leaks.iter().flatten() {
+        let way = way(leak);
+        match ways.iter_mut().find(|(other, _)| *other == way) {
+            Some((_, leaks)) => leaks.push(leak),
+            None => ways.push((way, vec![leak])),
+        }
+    }
+    objections.extend(ways.iter().map(|(way, leaks)| objection(way, leaks)));
 }
 
-fn objection(leak: &LeakSeen) -> String {
-    let again = match leak.again {
-        Some(true) => ", and again when the cell was run once more",
-        Some(false) => ", but not when the cell was run once more",
-        None => "",
+fn objection(way: &str, leaks: &[&LeakSeen]) -> String {
+    let bytes = leaks
+        .iter()
+        .fold(0, |sum: u64, leak| sum.saturating_add(leak.size));
+    let again = if leaks.iter().any(|leak| leak.again == Some(true)) {
+        ", and again when the cell was run once more"
+    } else if leaks.iter().any(|leak| leak.again == Some(false)) {
+        ", but not when the cell was run once more"
+    } else {
+        ""
     };
-    // Those that allocate for others are no news.
-    let trace: Vec<_> = leak.trace.iter().map(String::as_str).collect();
-    let from = trace.iter().take_while(|name| allocates(name)).count();
-    let callers = match &trace[from..] {
-        [] => &trace[..],
-        callers => callers,
-    };
-    let callers: Vec<_> = callers.iter().take(SHOWN).copied().collect();
+    let by = leaks.first().map_or("", |leak| &leak.comm);
     format!(
-        "{} bytes allocated by {} (process {}) are lost{again}: {}",
-        leak.size,
-        leak.comm,
-        leak.pid,
-        callers.join(" < ")
+        "{} objects, {bytes} bytes, allocated by {by} are lost{again}: {way}",
+        leaks.len()
     )
+}
+
+/// The functions that allocated an object, without those that allocate for
+/// others, and where in each it was.
+fn way(leak: &LeakSeen) -> String {
+    let name = |place: &String| {
+        let name = place.split(['+', ' ', '.']).next();
+        name.unwrap_or_default().to_owned()
+    };
+    let names: Vec<_> = leak.trace.iter().map(name).collect();
+    let callers = names.iter().skip_while(|name| allocates(name));
+    let callers: Vec<_> = callers.take(SHOWN).map(String::as_str).collect();
+    match callers.is_empty() {
+        true => names.join(" < "),
+        false => callers.join(" < "),
+    }
 }
 
 /// Whether a function is one of the kernel's allocators.
 fn allocates(name: &str) -> bool {
     let name = name.trim_start_matches('_');
-    ["kmalloc", "kmem_cache", "kvmalloc", "kzalloc", "vmalloc"]
+    ["kmalloc", "kmem", "kvmalloc", "kzalloc", "vmalloc"]
         .iter()
         .any(|begin| name.starts_with(begin))
 }
@@ -56,30 +74,38 @@ mod tests {
         assert_eq!(objections(judge, &answer, &testified), [""; 0]);
         answer.leaks = Some(Vec::new());
         assert_eq!(objections(judge, &answer, &testified), [""; 0]);
-        let leak = LeakSeen {
-            size: 192,
-            comm: "pinhole-agent".into(),
+        let leak = |size, trace: &[&str], again| LeakSeen {
+            size,
+            comm: "exe".into(),
             pid: 88,
             jiffies: 7,
-            trace: [
-                "__kmalloc_noprof+0x2a0/0x3c0",
-                "pinhole_cmd_alloc+0x40/0x1a0 [pinhole]",
-            ]
-            .map(str::to_owned)
-            .into(),
-            again: Some(true),
+            trace: trace.iter().map(ToString::to_string).collect(),
+            again,
         };
-        let mute = LeakSeen {
-            trace: vec!["kmem_cache_alloc+1/2".into()],
-            again: None,
-            ..leak.clone()
-        };
-        answer.leaks = Some(vec![leak, mute]);
+        let command = [
+            "kmemleak_alloc+1/2",
+            "__kmalloc_noprof+0x2a0/0x3c0",
+            "kzalloc_noprof.constprop.0+0xe/0x10 [pinhole]",
+        ];
+        let way = |place| [&command[..], &[place, "pinhole_call+1/2 [pinhole]"]].concat();
+        answer.leaks = Some(vec![
+            leak(
+                192,
+                &way("pinhole_cmd_alloc+0x40/0x1a0 [pinhole]"),
+                Some(true),
+            ),
+            leak(5, &["kmem_cache_alloc+1/2"], None),
+            leak(
+                64,
+                &way("pinhole_cmd_alloc+0x80/0x1a0 [pinhole]"),
+                Some(false),
+            ),
+        ]);
         assert_eq!(
             objections(judge, &answer, &testified),
             [
-                "192 bytes allocated by pinhole-agent (process 88) are lost, and again when the cell was run once more: pinhole_cmd_alloc+0x40/0x1a0 [pinhole]",
-                "192 bytes allocated by pinhole-agent (process 88) are lost: kmem_cache_alloc+1/2",
+                "2 objects, 256 bytes, allocated by exe are lost, and again when the cell was run once more: pinhole_cmd_alloc < pinhole_call",
+                "1 objects, 5 bytes, allocated by exe are lost: kmem_cache_alloc",
             ]
         );
     }
