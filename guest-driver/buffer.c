@@ -94,6 +94,14 @@ static void pinhole_qbuf_complete(struct pinhole_device *dev,
 				    "sent a short answer to QBUF");
 		return;
 	}
+	/* Likewise of a session that is gone. */
+	if (cmd->result == -ENODEV) {
+		if (dev->stream_session == dev->session_id)
+			pinhole_session_lost(dev);
+		else
+			pinhole_stream_fail(dev, "gave up the session");
+		return;
+	}
 	if (cmd->result) {
 		if (!buf->at_card) {
 			pinhole_stream_fail(dev,

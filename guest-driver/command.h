@@ -113,11 +113,17 @@ void pinhole_cmd_submit(struct pinhole_device *dev, struct pinhole_cmd *cmd);
 int pinhole_cmd_call(struct pinhole_device *dev, struct pinhole_cmd *cmd);
 void pinhole_cmds_cancel_qbufs(struct pinhole_device *dev);
 void pinhole_cmds_detach(struct pinhole_device *dev);
+void pinhole_rings_look(struct pinhole_device *dev);
 void pinhole_commandq_cb(struct virtqueue *vq);
 void pinhole_set_fault(struct pinhole_device *dev, int fault, const char *why);
 
 /* session.c */
 int pinhole_session_open(struct pinhole_device *dev);
+void pinhole_session_lost(struct pinhole_device *dev);
+int pinhole_session_begin(struct pinhole_device *dev,
+			  struct v4l2_requestbuffers *req);
+int pinhole_stream_ioctl(struct pinhole_device *dev, unsigned int cmd,
+			 void *payload);
 int pinhole_session_ready(struct pinhole_device *dev);
 int pinhole_session_ioctl(struct pinhole_device *dev, unsigned int cmd,
 			  void *payload);

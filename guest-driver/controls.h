@@ -61,8 +61,7 @@ bool pinhole_range_good(const struct v4l2_query_ext_ctrl *q);
 /* control_values.c */
 extern const struct v4l2_ctrl_ops pinhole_control_ops;
 void pinhole_control_work(struct work_struct *work);
-const char *pinhole_control_event(struct pinhole_device *dev, u32 id,
-				  u32 changes);
+bool pinhole_control_event(struct pinhole_device *dev, u32 id, u32 changes);
 void pinhole_controls_stale(struct pinhole_device *dev);
 
 #endif /* PINHOLE_CONTROLS_H */

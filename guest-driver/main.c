@@ -72,6 +72,7 @@ static void pinhole_release(struct v4l2_device *v4l2_dev)
 
 	pinhole_controls_free(dev);
 	pinhole_cmd_release(dev, dev->ping);
+	pinhole_cmd_release(dev, dev->close_cmd);
 	put_device(dev->dma_dev);
 	put_device(&dev->vdev->dev);
 	mutex_destroy(&dev->session_mutex);
@@ -212,8 +213,8 @@ static int pinhole_start_virtio(struct pinhole_device *dev)
 static void pinhole_stop_virtio(struct pinhole_device *dev)
 {
 	pinhole_set_fault(dev, -ENODEV, NULL);
-	cancel_work_sync(&dev->session_work);
-	cancel_work_sync(&dev->control_work);
+	cancel_delayed_work_sync(&dev->session_work);
+	cancel_delayed_work_sync(&dev->control_work);
 	pinhole_watchdog_stop(dev);
 	pinhole_reset_device(dev->vdev);
 	if (dev->commandq) {
@@ -250,8 +251,8 @@ static int pinhole_probe(struct virtio_device *vdev)
 	INIT_LIST_HEAD(&dev->buffers);
 	INIT_LIST_HEAD(&dev->held_mem);
 	INIT_LIST_HEAD(&dev->controls);
-	INIT_WORK(&dev->session_work, pinhole_session_work);
-	INIT_WORK(&dev->control_work, pinhole_control_work);
+	INIT_DELAYED_WORK(&dev->session_work, pinhole_session_work);
+	INIT_DELAYED_WORK(&dev->control_work, pinhole_control_work);
 	init_waitqueue_head(&dev->idle);
 	dev->heard = jiffies;
 	dev->vdev = vdev;

@@ -31,6 +31,9 @@
 /* A frame larger than this is taken for a mistake of the card. */
 #define PINHOLE_MAX_SIZEIMAGE SZ_64M
 
+/* When what failed for want of memory is tried again, in jiffies. */
+#define PINHOLE_RETRY HZ
+
 /* Events that the card can have under way; a queue of 32 buffers needs 32. */
 #define PINHOLE_MAX_EVENTS 64
 
@@ -91,8 +94,11 @@ enum pinhole_stream {
  * @num_planes: number of planes of a buffer, as the card last told it
  * @plane_sizes: their lengths in bytes
  * @session_id: the session (under @session_mutex and @lock)
- * @session_bad: the card gave up the session; it must be closed
- * @session_work: closes a session that the card gave up, and opens another
+ * @session_open: the card has the session (under @session_mutex)
+ * @session_bad: the card gave up the session; it must be replaced
+ * @session_work: replaces a session that the card gave up
+ * @close_cmd: command that closes a session (under @session_mutex): closing,
+ *	       which takes all buffers from the card, needs no memory
  * @frame_sync_users: subscriptions to FRAME_SYNC (under @session_mutex)
  * @has_eos: the card has the event EOS
  * @has_source_change: the card has the event SOURCE_CHANGE
@@ -119,6 +125,7 @@ enum pinhole_stream {
  * @idle: woken when @qbufs falls to 0 or @fault is set
  * @events: event buffers
  * @num_events: number of @events
+ * @ignored: number of events that were ignored
  * @held_mem: memory to free after the reset
  * @was_reset: the card was reset for good
  */
@@ -140,8 +147,10 @@ struct pinhole_device {
 	u32 plane_sizes[VIDEO_MAX_PLANES];
 
 	u32 session_id;
+	bool session_open;
 	bool session_bad;
-	struct work_struct session_work;
+	struct delayed_work session_work;
+	struct pinhole_cmd *close_cmd;
 	unsigned int frame_sync_users;
 	bool has_eos;
 	bool has_source_change;
@@ -149,7 +158,7 @@ struct pinhole_device {
 
 	struct v4l2_ctrl_handler ctrl_handler;
 	struct list_head controls;
-	struct work_struct control_work;
+	struct delayed_work control_work;
 
 	struct virtqueue *commandq;
 	struct virtqueue *eventq;
@@ -172,6 +181,7 @@ struct pinhole_device {
 
 	struct virtio_media_event_dqbuf *events[PINHOLE_MAX_EVENTS];
 	unsigned int num_events;
+	unsigned long ignored;
 
 	struct list_head held_mem;
 	bool was_reset;
@@ -205,7 +215,7 @@ void pinhole_events_drain(struct pinhole_device *dev);
 void pinhole_eventq_cb(struct virtqueue *vq);
 
 /* subscribe.c */
-void pinhole_session_subscribe(struct pinhole_device *dev);
+int pinhole_session_subscribe(struct pinhole_device *dev);
 int pinhole_subscribe_event(struct v4l2_fh *fh,
 			    const struct v4l2_event_subscription *sub);
 bool pinhole_has_events(struct pinhole_device *dev);

@@ -148,8 +148,12 @@ int pinhole_cmd_call(struct pinhole_device *dev, struct pinhole_cmd *cmd)
 	pinhole_cmd_submit(dev, cmd);
 	spin_unlock_irqrestore(&dev->lock, flags);
 
-	if (!wait_for_completion_timeout(&cmd->done, pinhole_timeout()))
-		pinhole_set_fault(dev, -EIO, "does not answer a command");
+	if (!wait_for_completion_timeout(&cmd->done, pinhole_timeout())) {
+		pinhole_rings_look(dev);
+		if (!try_wait_for_completion(&cmd->done))
+			pinhole_set_fault(dev, -EIO,
+					  "does not answer a command");
+	}
 
 	spin_lock_irqsave(&dev->lock, flags);
 	ret = cmd->state == PINHOLE_CMD_IDLE ? cmd->result : dev->fault;
@@ -224,6 +228,24 @@ static int pinhole_cmd_result(struct pinhole_cmd *cmd, u32 used)
 }
 
 /**
+ * pinhole_cmds_answered() - take the answers out of the command queue
+ * @dev: device
+ *
+ * Context: Any; the device's lock is held.
+ */
+static void pinhole_cmds_answered(struct pinhole_device *dev)
+{
+	struct pinhole_cmd *cmd;
+	unsigned int used;
+
+	while ((cmd = virtqueue_get_buf(dev->commandq, &used))) {
+		cmd->used = used;
+		dev->heard = jiffies;
+		pinhole_cmd_finish(dev, cmd, pinhole_cmd_result(cmd, used));
+	}
+}
+
+/**
  * pinhole_commandq_cb() - commands were answered
  * @vq: the command queue
  *
@@ -233,23 +255,38 @@ static int pinhole_cmd_result(struct pinhole_cmd *cmd, u32 used)
 void pinhole_commandq_cb(struct virtqueue *vq)
 {
 	struct pinhole_device *dev = vq->vdev->priv;
-	struct pinhole_cmd *cmd;
 	unsigned long flags;
-	unsigned int used;
 
 	spin_lock_irqsave(&dev->lock, flags);
 	do {
 		virtqueue_disable_cb(vq);
-		while ((cmd = virtqueue_get_buf(vq, &used))) {
-			cmd->used = used;
-			pinhole_cmd_finish(dev, cmd,
-					   pinhole_cmd_result(cmd, used));
-		}
+		pinhole_cmds_answered(dev);
 	} while (!virtqueue_enable_cb(vq));
-	dev->heard = jiffies;
 	if (!dev->fault)
 		pinhole_cmds_flush(dev);
 	spin_unlock_irqrestore(&dev->lock, flags);
+}
+
+/**
+ * pinhole_rings_look() - look at both queues without having been told to
+ * @dev: device
+ *
+ * A card that has answered while its interrupt was lost, or held off longer
+ * than the card was waited for, is not dead.
+ *
+ * Context: Process context. Takes the device's lock.
+ */
+void pinhole_rings_look(struct pinhole_device *dev)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(&dev->lock, flags);
+	if (!dev->fault) {
+		pinhole_cmds_answered(dev);
+		pinhole_cmds_flush(dev);
+	}
+	spin_unlock_irqrestore(&dev->lock, flags);
+	pinhole_events_drain(dev);
 }
 
 /**

@@ -39,21 +39,26 @@ static int pinhole_session_event(struct pinhole_device *dev, unsigned int cmd,
  * @dev: device
  *
  * Context: Process context; session_mutex is held. Waits for the card.
- * Return: True if the card takes such subscriptions.
+ * Return: 1 if the card takes such subscriptions, 0 if not, or -ENOMEM.
  */
-static bool pinhole_subscribe_inputs(struct pinhole_device *dev)
+static int pinhole_subscribe_inputs(struct pinhole_device *dev)
 {
-	bool any = false;
+	int ret, any = 0;
 	u32 i;
 
 	for (i = 0; i < PINHOLE_MAX_INPUTS; i++) {
 		struct v4l2_input input = { .index = i };
 
-		if (pinhole_session_ioctl(dev, VIDIOC_ENUMINPUT, &input) ||
-		    pinhole_session_event(dev, VIDIOC_SUBSCRIBE_EVENT,
-					  V4L2_EVENT_SOURCE_CHANGE, i))
+		ret = pinhole_session_ioctl(dev, VIDIOC_ENUMINPUT, &input);
+		if (!ret)
+			ret = pinhole_session_event(dev, VIDIOC_SUBSCRIBE_EVENT,
+						    V4L2_EVENT_SOURCE_CHANGE,
+						    i);
+		if (ret == -ENOMEM)
+			return ret;
+		if (ret)
 			break;
-		any = true;
+		any = 1;
 	}
 	return any;
 }
@@ -62,31 +67,47 @@ static bool pinhole_subscribe_inputs(struct pinhole_device *dev)
  * pinhole_session_subscribe() - subscribe the session to the card's events
  * @dev: device with a session that is not yet subscribed
  *
- * A card may have no events at all.
+ * A card may have no events at all. What it refuses is told from what did not
+ * get there for want of memory: the latter is tried again, in another session.
  *
  * Context: Process context; session_mutex is held. Waits for the card.
- * Return: Nothing.
+ * Return: 0 or -ENOMEM.
  */
-void pinhole_session_subscribe(struct pinhole_device *dev)
+int pinhole_session_subscribe(struct pinhole_device *dev)
 {
 	const unsigned int cmd = VIDIOC_SUBSCRIBE_EVENT;
 	struct pinhole_control *control;
 	unsigned int refused = 0;
+	int ret;
 
-	dev->has_eos = !pinhole_session_event(dev, cmd, V4L2_EVENT_EOS, 0);
-	dev->has_source_change = pinhole_subscribe_inputs(dev);
-	if (dev->frame_sync_users)
-		pinhole_session_event(dev, cmd, V4L2_EVENT_FRAME_SYNC, 0);
+	ret = pinhole_session_event(dev, cmd, V4L2_EVENT_EOS, 0);
+	if (ret == -ENOMEM)
+		return ret;
+	dev->has_eos = !ret;
+	ret = pinhole_subscribe_inputs(dev);
+	if (ret < 0)
+		return ret;
+	dev->has_source_change = ret;
+	if (dev->frame_sync_users) {
+		ret = pinhole_session_event(dev, cmd, V4L2_EVENT_FRAME_SYNC, 0);
+		if (ret == -ENOMEM)
+			return ret;
+	}
 
-	list_for_each_entry(control, &dev->controls, node)
-		if (control->type != V4L2_CTRL_TYPE_CTRL_CLASS &&
-		    pinhole_session_event(dev, cmd, V4L2_EVENT_CTRL,
-					  control->id))
-			refused++;
+	list_for_each_entry(control, &dev->controls, node) {
+		if (control->type == V4L2_CTRL_TYPE_CTRL_CLASS)
+			continue;
+		ret = pinhole_session_event(dev, cmd, V4L2_EVENT_CTRL,
+					    control->id);
+		if (ret == -ENOMEM)
+			return ret;
+		refused += !!ret;
+	}
 	if (refused)
 		dev_warn_once(&dev->vdev->dev,
 			      "the card does not tell when %u of its controls change\n",
 			      refused);
+	return 0;
 }
 
 /**

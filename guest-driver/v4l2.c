@@ -54,7 +54,7 @@ static int pinhole_log_status(struct file *file, void *priv)
 	struct pinhole_device *dev = video_drvdata(file);
 	unsigned int at_card = 0, i;
 	enum pinhole_stream stream;
-	unsigned long flags;
+	unsigned long flags, ignored;
 	bool failed;
 	int fault;
 	u32 session;
@@ -66,6 +66,7 @@ static int pinhole_log_status(struct file *file, void *priv)
 	failed = dev->stream_failed;
 	session = dev->session_id;
 	fault = dev->fault;
+	ignored = dev->ignored;
 	spin_unlock_irqrestore(&dev->lock, flags);
 
 	v4l2_info(&dev->v4l2_dev, "session %u, %s addresses%s\n", session,
@@ -73,6 +74,7 @@ static int pinhole_log_status(struct file *file, void *priv)
 		  fault ? ", the card was given up" : "");
 	v4l2_info(&dev->v4l2_dev, "stream %s%s, %u buffers at the card\n",
 		  states[stream], failed ? " and dead" : "", at_card);
+	v4l2_info(&dev->v4l2_dev, "%lu events ignored\n", ignored);
 	v4l2_ctrl_handler_log_status(&dev->ctrl_handler, dev->v4l2_dev.name);
 	return 0;
 }

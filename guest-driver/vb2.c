@@ -199,19 +199,11 @@ static int pinhole_start_streaming(struct vb2_queue *q, unsigned int count)
 	unsigned long flags;
 	int ret;
 
-	/* A session that was lost before it is replaced, and nothing with it. */
-	ret = pinhole_ioctl(dev, VIDIOC_REQBUFS, &req);
+	ret = pinhole_session_begin(dev, &req);
 	if (ret)
 		goto err_end;
 
 	spin_lock_irqsave(&dev->lock, flags);
-	if (dev->session_bad) {
-		spin_unlock_irqrestore(&dev->lock, flags);
-		ret = -EIO;
-		goto err_end;
-	}
-	dev->stream = PINHOLE_STARTING;
-	dev->stream_session = dev->session_id;
 	list_for_each_entry(buf, &dev->buffers, node) {
 		if (buf->vb.vb2_buf.index >= req.count)
 			ret = -ENOBUFS;
@@ -225,7 +217,7 @@ static int pinhole_start_streaming(struct vb2_queue *q, unsigned int count)
 		goto err_stop;
 	}
 
-	ret = pinhole_ioctl(dev, VIDIOC_STREAMON, &type);
+	ret = pinhole_stream_ioctl(dev, VIDIOC_STREAMON, &type);
 
 	spin_lock_irqsave(&dev->lock, flags);
 	if (!ret && dev->stream_failed)

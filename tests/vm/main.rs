@@ -25,5 +25,6 @@ mod planes;
 mod process;
 mod requeue;
 mod scripted;
+mod sessions;
 mod shell;
 mod studio;

@@ -14,8 +14,8 @@ const ENUM_FMT: u32 = 2;
 const G_FMT: u32 = 4;
 const S_FMT: u32 = 5;
 const REQBUFS: u32 = 8;
-const QBUF: u32 = 15;
-const STREAMON: u32 = 18;
+pub const QBUF: u32 = 15;
+pub const STREAMON: u32 = 18;
 const STREAMOFF: u32 = 19;
 const ENUMINPUT: u32 = 26;
 const QUERYMENU: u32 = 37;
@@ -80,6 +80,10 @@ pub struct Camera {
     pub denied: Option<u32>,
     /// An error number that the next ioctl is refused with, whatever it is.
     pub refuse: Option<u32>,
+    /// An ioctl whose next call is refused, and the error number.
+    pub refuse_one: Option<(u32, u32)>,
+    /// How often STREAMON was called.
+    pub streamons: u32,
 }
 
 /// A camera that the test and the device share.
@@ -112,6 +116,15 @@ impl Shared {
 impl Camera {
     fn answer(&mut self, ioctl: &mut Ioctl<'_>) -> Result<(), u32> {
         if let Some(error) = self.refuse.take() {
+            return Err(error);
+        }
+        if ioctl.code == STREAMON {
+            self.streamons += 1;
+        }
+        if let Some((code, error)) = self.refuse_one
+            && code == ioctl.code
+        {
+            self.refuse_one = None;
             return Err(error);
         }
         match ioctl.code {
