@@ -281,7 +281,12 @@ static void pinhole_control_update(struct pinhole_control *control,
 	control->from_card = false;
 	v4l2_ctrl_unlock(control->ctrl);
 
-	if (ret == -ENOMEM) {
+	/* A grabbed control follows when it is let go. */
+	if (ret == -EBUSY && control->ctrl->flags & V4L2_CTRL_FLAG_GRABBED) {
+		spin_lock_irqsave(&dev->lock, flags);
+		control->stale |= changes;
+		spin_unlock_irqrestore(&dev->lock, flags);
+	} else if (ret == -ENOMEM) {
 		spin_lock_irqsave(&dev->lock, flags);
 		control->changes |= changes;
 		if (!dev->fault)
@@ -346,6 +351,28 @@ bool pinhole_control_event(struct pinhole_device *dev, u32 id, u32 changes)
 		return true;
 	}
 	return false;
+}
+
+/**
+ * pinhole_control_stale() - a control was let go, and can follow the card again
+ * @dev: device
+ * @control: control
+ *
+ * Context: Process context. Takes the device's lock.
+ */
+void pinhole_control_stale(struct pinhole_device *dev,
+			   struct pinhole_control *control)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(&dev->lock, flags);
+	if (control->stale) {
+		control->changes |= control->stale;
+		control->stale = 0;
+		if (!dev->fault)
+			mod_delayed_work(system_wq, &dev->control_work, 0);
+	}
+	spin_unlock_irqrestore(&dev->lock, flags);
 }
 
 /**

@@ -326,6 +326,28 @@ int pinhole_controls_init(struct pinhole_device *dev)
 }
 
 /**
+ * pinhole_controls_grab() - take hold of the controls that a format depends on
+ * @dev: device
+ * @grabbed: there are buffers, which are made for the format as it is
+ *
+ * What the card changes by itself meanwhile is taken over afterwards.
+ *
+ * Context: Process context; queue_mutex is held. Takes the handler's lock.
+ */
+void pinhole_controls_grab(struct pinhole_device *dev, bool grabbed)
+{
+	struct pinhole_control *control;
+
+	list_for_each_entry(control, &dev->controls, node) {
+		if (!(control->ctrl->flags & V4L2_CTRL_FLAG_MODIFY_LAYOUT))
+			continue;
+		v4l2_ctrl_grab(control->ctrl, grabbed);
+		if (!grabbed)
+			pinhole_control_stale(dev, control);
+	}
+}
+
+/**
  * pinhole_controls_free() - free the controls
  * @dev: device; nobody uses its node any more
  *

@@ -91,7 +91,8 @@ enum pinhole_stream {
  *	     guest-physical ones
  * @dma_identity: the DMA API hands out guest-physical addresses here
  * @card: name of the card, NUL-terminated
- * @num_planes: number of planes of a buffer, as the card last told it
+ * @format: format that the buffers are made for (under @queue_mutex)
+ * @num_planes: number of planes of a buffer in it
  * @plane_sizes: their lengths in bytes
  * @session_id: the session (under @session_mutex and @lock)
  * @session_open: the card has the session (under @session_mutex)
@@ -143,6 +144,7 @@ struct pinhole_device {
 	bool use_dma;
 	bool dma_identity;
 	char card[33];
+	struct v4l2_format format;
 	unsigned int num_planes;
 	u32 plane_sizes[VIDEO_MAX_PLANES];
 
@@ -224,7 +226,8 @@ bool pinhole_has_events(struct pinhole_device *dev);
 int pinhole_register_node(struct pinhole_device *dev);
 
 /* format.c */
-int pinhole_update_planes(struct pinhole_device *dev);
+int pinhole_take_format(struct pinhole_device *dev);
+int pinhole_check_format(struct pinhole_device *dev);
 bool pinhole_fraction_good(const struct v4l2_fract *f);
 int pinhole_enum_fmt(struct file *file, void *priv, struct v4l2_fmtdesc *f);
 int pinhole_g_fmt(struct file *file, void *priv, struct v4l2_format *f);

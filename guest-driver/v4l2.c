@@ -7,6 +7,7 @@
 #include <media/v4l2-event.h>
 
 #include "command.h"
+#include "controls.h"
 #include "pinhole.h"
 
 /**
@@ -79,6 +80,71 @@ static int pinhole_log_status(struct file *file, void *priv)
 	return 0;
 }
 
+/**
+ * pinhole_reqbufs() - VIDIOC_REQBUFS
+ * @file: open file
+ * @priv: file handle
+ * @req: number and kind of buffers
+ *
+ * The controls that were grabbed when buffers were asked for are let go if
+ * there are none in the end.
+ *
+ * Context: Process context; queue_mutex is held. Waits for the card.
+ * Return: 0 or a negative errno.
+ */
+static int pinhole_reqbufs(struct file *file, void *priv,
+			   struct v4l2_requestbuffers *req)
+{
+	struct pinhole_device *dev = video_drvdata(file);
+	int ret = vb2_ioctl_reqbufs(file, priv, req);
+
+	pinhole_controls_grab(dev, vb2_is_busy(&dev->queue));
+	return ret;
+}
+
+/**
+ * pinhole_create_bufs() - VIDIOC_CREATE_BUFS
+ * @file: open file
+ * @priv: file handle
+ * @create: number and kind of buffers
+ *
+ * Context: Process context; queue_mutex is held. Waits for the card.
+ * Return: 0 or a negative errno.
+ */
+static int pinhole_create_bufs(struct file *file, void *priv,
+			       struct v4l2_create_buffers *create)
+{
+	struct pinhole_device *dev = video_drvdata(file);
+	int ret = vb2_ioctl_create_bufs(file, priv, create);
+
+	pinhole_controls_grab(dev, vb2_is_busy(&dev->queue));
+	return ret;
+}
+
+/**
+ * pinhole_close() - a file is closed
+ * @file: file
+ *
+ * The buffers go with the file that has asked for them, those of read(), too.
+ * The device stays until this returns.
+ *
+ * Context: Process context. Takes queue_mutex; may wait for the card.
+ * Return: 0 or a negative errno.
+ */
+static int pinhole_close(struct file *file)
+{
+	struct pinhole_device *dev = video_drvdata(file);
+	int ret = vb2_fop_release(file);
+
+	/* Whoever had no buffers does not wait for the lock of those who have. */
+	if (vb2_is_busy(&dev->queue))
+		return ret;
+	mutex_lock(&dev->queue_mutex);
+	pinhole_controls_grab(dev, vb2_is_busy(&dev->queue));
+	mutex_unlock(&dev->queue_mutex);
+	return ret;
+}
+
 static const struct v4l2_ioctl_ops pinhole_ioctl_ops = {
 	.vidioc_querycap = pinhole_querycap,
 	.vidioc_enum_fmt_vid_cap = pinhole_enum_fmt,
@@ -97,8 +163,8 @@ static const struct v4l2_ioctl_ops pinhole_ioctl_ops = {
 	.vidioc_s_input = pinhole_s_input,
 	.vidioc_g_selection = pinhole_g_selection,
 	.vidioc_s_selection = pinhole_s_selection,
-	.vidioc_reqbufs = vb2_ioctl_reqbufs,
-	.vidioc_create_bufs = vb2_ioctl_create_bufs,
+	.vidioc_reqbufs = pinhole_reqbufs,
+	.vidioc_create_bufs = pinhole_create_bufs,
 	.vidioc_prepare_buf = vb2_ioctl_prepare_buf,
 	.vidioc_querybuf = vb2_ioctl_querybuf,
 	.vidioc_qbuf = vb2_ioctl_qbuf,
@@ -115,7 +181,7 @@ static const struct v4l2_ioctl_ops pinhole_ioctl_ops = {
 static const struct v4l2_file_operations pinhole_fops = {
 	.owner = THIS_MODULE,
 	.open = v4l2_fh_open,
-	.release = vb2_fop_release,
+	.release = pinhole_close,
 	.read = vb2_fop_read,
 	.poll = pinhole_poll,
 	.mmap = vb2_fop_mmap,

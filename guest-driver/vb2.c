@@ -3,6 +3,7 @@
  * The buffer queue: what videobuf2 asks of the driver.
  */
 #include "command.h"
+#include "controls.h"
 #include "memory.h"
 #include "pinhole.h"
 #include "trace.h"
@@ -51,9 +52,15 @@ static int pinhole_queue_setup(struct vb2_queue *q, unsigned int *nbuffers,
 	unsigned int i;
 	int ret;
 
-	ret = pinhole_update_planes(dev);
-	if (ret)
-		return ret;
+	if (READ_ONCE(dev->fault))
+		return READ_ONCE(dev->fault);
+	/* The first buffers decide on the format that all are made for. */
+	if (!vb2_is_busy(q)) {
+		pinhole_controls_grab(dev, true);
+		ret = pinhole_take_format(dev);
+		if (ret)
+			return ret;
+	}
 
 	if (*nplanes) {
 		if (*nplanes != dev->num_planes)
@@ -202,6 +209,9 @@ static int pinhole_start_streaming(struct vb2_queue *q, unsigned int count)
 	ret = pinhole_session_begin(dev, &req);
 	if (ret)
 		goto err_end;
+	ret = pinhole_check_format(dev);
+	if (ret)
+		goto err_stop;
 
 	spin_lock_irqsave(&dev->lock, flags);
 	list_for_each_entry(buf, &dev->buffers, node) {

@@ -14,6 +14,7 @@ mod controls;
 mod distrust;
 mod dma;
 mod films;
+mod format_kept;
 mod formats;
 mod frame_vector;
 mod hazards;

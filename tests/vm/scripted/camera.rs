@@ -38,6 +38,7 @@ pub const INTEGER_MENU: u32 = 9;
 
 /// `V4L2_CTRL_FLAG_*`.
 pub const INACTIVE: u32 = 0x10;
+pub const MODIFY_LAYOUT: u32 = 0x400;
 pub const VOLATILE: u32 = 0x80;
 pub const EXECUTE_ON_WRITE: u32 = 0x200;
 
@@ -82,6 +83,10 @@ pub struct Camera {
     pub refuse: Option<u32>,
     /// An ioctl whose next call is refused, and the error number.
     pub refuse_one: Option<(u32, u32)>,
+    /// Height of the picture from the next REQBUFS of buffers on.
+    pub next_height: Option<u32>,
+    /// Height of the picture; 0 for 48.
+    pub height: u32,
     /// How often STREAMON was called.
     pub streamons: u32,
 }
@@ -141,6 +146,9 @@ impl Camera {
             }
             REQBUFS => {
                 self.queued.clear();
+                if ioctl.u32(0) != 0 {
+                    self.height = self.next_height.take().unwrap_or(self.height);
+                }
                 Ok(())
             }
             QBUF => {
@@ -184,13 +192,17 @@ impl Camera {
 
     /// `struct v4l2_format`: 64x48, in as many planes as there are.
     fn format(&self, ioctl: &mut Ioctl<'_>) {
+        let height = match self.height {
+            0 => 48,
+            height => height,
+        };
         ioctl.put(8, &64u32.to_le_bytes());
-        ioctl.put(12, &48u32.to_le_bytes());
+        ioctl.put(12, &height.to_le_bytes());
         ioctl.put(16, b"GREY");
         ioctl.put(20, &1u32.to_le_bytes());
         if self.planes.is_empty() {
             ioctl.put(24, &64u32.to_le_bytes());
-            ioctl.put(28, &3072u32.to_le_bytes());
+            ioctl.put(28, &(64 * height).to_le_bytes());
             return;
         }
         for (index, length) in self.planes.iter().enumerate() {
