@@ -24,6 +24,22 @@ struct pinhole_buffer *to_pinhole_buffer(struct vb2_buffer *vb)
 }
 
 /**
+ * pinhole_plane_length() - how much of a plane the card may write to
+ * @vb: buffer
+ * @plane: number of the plane
+ *
+ * Context: Any.
+ * Return: Length in bytes: that of a frame, though there may be more memory.
+ */
+static u32 pinhole_plane_length(struct vb2_buffer *vb, unsigned int plane)
+{
+	struct pinhole_device *dev = vb2_get_drv_priv(vb->vb2_queue);
+
+	return min_t(unsigned long, vb2_plane_size(vb, plane),
+		     dev->plane_sizes[plane]);
+}
+
+/**
  * pinhole_buffer_payload() - how much of a buffer is filled
  * @vb: buffer
  *
@@ -143,7 +159,7 @@ void pinhole_buffer_submit(struct pinhole_device *dev,
 	unsigned int i;
 
 	for (i = 0; i < vb->num_planes; i++)
-		bytes += vb2_plane_size(vb, i);
+		bytes += pinhole_plane_length(vb, i);
 
 	pinhole_fill_ioctl(buf->cmd->req, dev->stream_session, VIDIOC_QBUF);
 	dev->slots[vb->index] = buf;
@@ -187,12 +203,12 @@ static void pinhole_buffer_fill(struct vb2_buffer *vb, struct v4l2_buffer *b)
 	b->type = vb->type;
 	b->memory = V4L2_MEMORY_USERPTR;
 	if (!pinhole_is_multiplanar(vb2_get_drv_priv(vb->vb2_queue))) {
-		b->length = vb2_plane_size(vb, 0);
+		b->length = pinhole_plane_length(vb, 0);
 		return;
 	}
 	b->length = vb->num_planes;
 	for (i = 0; i < vb->num_planes; i++)
-		planes[i].length = vb2_plane_size(vb, i);
+		planes[i].length = pinhole_plane_length(vb, i);
 }
 
 /**
@@ -252,7 +268,8 @@ int pinhole_buffer_describe(struct vb2_buffer *vb)
 			return -EINVAL;
 		if (!i)
 			mem->buf = buf;
-		counts[i] = pinhole_mem_segments(mem, vb2_plane_size(vb, i),
+		counts[i] = pinhole_mem_segments(mem,
+						 pinhole_plane_length(vb, i),
 						 NULL, 0);
 		if (counts[i] < 0)
 			return counts[i];
@@ -272,7 +289,7 @@ int pinhole_buffer_describe(struct vb2_buffer *vb)
 	total = 0;
 	for (i = 0; i < vb->num_planes; i++) {
 		ret = pinhole_mem_segments(vb2_plane_cookie(vb, i),
-					   vb2_plane_size(vb, i),
+					   pinhole_plane_length(vb, i),
 					   cmd->entries + total, counts[i]);
 		if (ret < 0)
 			return ret;
@@ -295,7 +312,7 @@ static const char *pinhole_planes_returned(struct vb2_buffer *vb,
 	unsigned int i;
 
 	for (i = 0; i < vb->num_planes; i++) {
-		if (planes[i].bytesused > vb2_plane_size(vb, i))
+		if (planes[i].bytesused > pinhole_plane_length(vb, i))
 			return "wrote more than a plane holds";
 		if (planes[i].data_offset > planes[i].bytesused)
 			return "returned a plane whose data begin after their end";
@@ -344,7 +361,7 @@ const char *pinhole_buffer_returned(struct pinhole_device *dev,
 		if (wrong)
 			return wrong;
 	} else {
-		if (b->bytesused > vb2_plane_size(vb, 0))
+		if (b->bytesused > pinhole_plane_length(vb, 0))
 			return "wrote more than a buffer holds";
 		vb2_set_plane_payload(vb, 0, b->bytesused);
 	}
