@@ -129,6 +129,10 @@ static void pinhole_qbuf_complete(struct pinhole_device *dev,
 		buf->at_card = false;
 		buf->returned = true;
 		buf->result = VB2_BUF_STATE_ERROR;
+		/* It is no frame, and stands where the last one was. */
+		vb->timestamp = ktime_get_ns();
+		buf->vb.sequence = dev->sequence;
+		buf->vb.field = V4L2_FIELD_NONE;
 		for (i = 0; i < vb->num_planes; i++)
 			vb2_set_plane_payload(vb, i, 0);
 	} else if (pinhole_mutant(PINHOLE_COMPLETE_EARLY) && buf->at_card) {
@@ -368,6 +372,7 @@ const char *pinhole_buffer_returned(struct pinhole_device *dev,
 
 	vb->timestamp = ktime_get_ns();
 	buf->vb.sequence = b->sequence;
+	dev->sequence = b->sequence;
 	buf->vb.field = V4L2_FIELD_NONE;
 	/* After it there is nothing to wait for: DQBUF will say -EPIPE. */
 	if (b->flags & V4L2_BUF_FLAG_LAST)

@@ -226,6 +226,33 @@ static void pinhole_stop_virtio(struct pinhole_device *dev)
 }
 
 /**
+ * pinhole_probe_memory() - find out whether the card takes the guest's memory
+ * @dev: device with a session
+ *
+ * A card whose buffers are its own only (MMAP on the wire) can be looked at,
+ * and not streamed from: that is said here, and not by every STREAMON.
+ *
+ * Context: Process context. Waits for the card.
+ * Return: 0, or a negative errno if the card was not asked.
+ */
+static int pinhole_probe_memory(struct pinhole_device *dev)
+{
+	struct v4l2_requestbuffers none = {
+		.type = dev->queue.type,
+		.memory = V4L2_MEMORY_USERPTR,
+	};
+	int ret = pinhole_ioctl(dev, VIDIOC_REQBUFS, &none);
+
+	if (ret == -ENOMEM || READ_ONCE(dev->fault))
+		return ret;
+	if (ret)
+		dev_err(&dev->vdev->dev,
+			"the card takes no buffers in guest memory (SHARED_PAGES), which is all that this driver has: error %d\n",
+			ret);
+	return 0;
+}
+
+/**
  * pinhole_probe() - a card was found
  * @vdev: virtio device
  *
@@ -280,6 +307,9 @@ static int pinhole_probe(struct virtio_device *vdev)
 	if (ret)
 		goto err_v4l2;
 	ret = pinhole_start_virtio(dev);
+	if (ret)
+		goto err_virtio;
+	ret = pinhole_probe_memory(dev);
 	if (ret)
 		goto err_virtio;
 	ret = pinhole_controls_init(dev);

@@ -120,6 +120,7 @@ enum pinhole_stream {
  * @stream: state of the stream
  * @stream_failed: the stream is dead until STREAMOFF
  * @stream_session: session that the stream runs in
+ * @sequence: sequence number of the buffer that the card returned last
  * @buffers: buffers that videobuf2 has handed over
  * @slots: buffers at the card, by index
  * @qbufs: number of QBUF commands that are not idle
@@ -176,6 +177,7 @@ struct pinhole_device {
 	enum pinhole_stream stream;
 	bool stream_failed;
 	u32 stream_session;
+	u32 sequence;
 	struct list_head buffers;
 	struct pinhole_buffer *slots[VIDEO_MAX_FRAME];
 	unsigned int qbufs;

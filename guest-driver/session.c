@@ -341,6 +341,7 @@ int pinhole_session_begin(struct pinhole_device *dev,
 		spin_lock_irqsave(&dev->lock, flags);
 		dev->stream = PINHOLE_STARTING;
 		dev->stream_session = dev->session_id;
+		dev->sequence = 0;
 		spin_unlock_irqrestore(&dev->lock, flags);
 	}
 	mutex_unlock(&dev->session_mutex);

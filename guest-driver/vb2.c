@@ -27,7 +27,8 @@ void pinhole_stream_fail(struct pinhole_device *dev, const char *why)
 	if (dev->stream_failed)
 		return;
 	dev->stream_failed = true;
-	dev_err(&dev->vdev->dev, "the card %s: the stream is dead\n", why);
+	dev_err_ratelimited(&dev->vdev->dev,
+			    "the card %s: the stream is dead\n", why);
 	/* STREAMON will fail, and the next one is to find the queue as it was. */
 	if (dev->stream != PINHOLE_STARTING)
 		vb2_queue_error(&dev->queue);
@@ -206,6 +207,8 @@ static int pinhole_start_streaming(struct vb2_queue *q, unsigned int count)
 	unsigned long flags;
 	int ret;
 
+	/* The last stream may have ended by LAST, and without STREAMOFF. */
+	vb2_clear_last_buffer_dequeued(q);
 	ret = pinhole_session_begin(dev, &req);
 	if (ret)
 		goto err_end;
@@ -222,8 +225,9 @@ static int pinhole_start_streaming(struct vb2_queue *q, unsigned int count)
 	}
 	spin_unlock_irqrestore(&dev->lock, flags);
 	if (ret) {
-		dev_err(&dev->vdev->dev, "the card has only %u buffers\n",
-			req.count);
+		dev_err_ratelimited(&dev->vdev->dev,
+				    "the card has only %u buffers\n",
+				    req.count);
 		goto err_stop;
 	}
 

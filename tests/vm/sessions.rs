@@ -5,7 +5,8 @@ use pinhole::agent::protocol::RunAnswer;
 
 use crate::bed::LIMIT;
 use crate::scripted::Scripted;
-use crate::scripted::camera::{Camera, QBUF, SINGLE, STREAMON, Shared};
+use crate::scripted::camera::{Camera, QBUF, REQBUFS, SINGLE, STREAMON, Shared};
+use crate::scripted::device::EINVAL;
 
 /// What a card says that does not know the session.
 const ENODEV: u32 = 19;
@@ -51,8 +52,17 @@ fn stream(guest: &Scripted, camera: &Shared, meanwhile: impl FnOnce()) -> RunAns
 #[test]
 #[ignore = "boots a guest"]
 fn a_lost_session_ends_its_stream_and_no_other() {
-    let camera = Shared::new(Camera::default());
+    // At the probe, the one buffer ioctl asks whether it takes shared pages.
+    let camera = Shared::new(Camera {
+        refuse_one: Some((REQBUFS, EINVAL)),
+        ..Camera::default()
+    });
     let guest = Scripted::boot(SINGLE, camera.answers());
+    let log = guest.log();
+    assert!(
+        log.contains("takes no buffers in guest memory (SHARED_PAGES)"),
+        "{log}"
+    );
     let good = |answer: RunAnswer| {
         let said = format!("{}{}", answer.stdout, answer.stderr);
         assert!(
