@@ -46,6 +46,7 @@ static int pinhole_control_call(struct pinhole_control *control,
 		.length = sizeof(payload),
 	};
 	bool wide = control->type == V4L2_CTRL_TYPE_INTEGER64;
+	unsigned long flags;
 	int ret;
 
 	if (string) {
@@ -59,6 +60,13 @@ static int pinhole_control_call(struct pinhole_control *control,
 	}
 
 	ret = pinhole_call(control->dev, &call);
+	if (ret == -ERESTARTSYS && cmd == VIDIOC_S_EXT_CTRLS) {
+		/* The card may have taken it all the same. */
+		spin_lock_irqsave(&control->dev->lock, flags);
+		pinhole_control_event(control->dev, control->id,
+				      V4L2_EVENT_CTRL_CH_VALUE);
+		spin_unlock_irqrestore(&control->dev->lock, flags);
+	}
 	if (ret)
 		return ret;
 	if (payload.ctrl.id != control->id)

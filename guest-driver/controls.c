@@ -239,7 +239,7 @@ static int pinhole_control_class(struct pinhole_device *dev, u32 id)
  * @dev: device
  *
  * Context: Process context. Waits for the card.
- * Return: 0 or -ENOMEM.
+ * Return: 0, or a negative errno that says nothing of the card.
  */
 static int pinhole_controls_query(struct pinhole_device *dev)
 {
@@ -254,7 +254,7 @@ static int pinhole_controls_query(struct pinhole_device *dev)
 		};
 
 		ret = pinhole_ioctl(dev, VIDIOC_QUERY_EXT_CTRL, &q);
-		if (ret == -ENOMEM)
+		if (pinhole_is_local(ret))
 			return ret;
 		if (ret)
 			break;
@@ -279,7 +279,7 @@ static int pinhole_controls_query(struct pinhole_device *dev)
 		ret = pinhole_control_class(dev, id);
 		if (!ret)
 			ret = pinhole_control_add(dev, &q);
-		if (ret == -ENOMEM)
+		if (pinhole_is_local(ret))
 			return ret;
 		if (ret)
 			dev_warn(&dev->vdev->dev,

@@ -255,7 +255,8 @@ int pinhole_s_fmt(struct file *file, void *priv, struct v4l2_format *f)
 	struct pinhole_device *dev = video_drvdata(file);
 	int ret = -EBUSY;
 
-	mutex_lock(&dev->queue_mutex);
+	if (mutex_lock_interruptible(&dev->queue_mutex))
+		return -ERESTARTSYS;
 	if (!vb2_is_busy(&dev->queue))
 		ret = pinhole_forward_format(dev, VIDIOC_S_FMT, f);
 	mutex_unlock(&dev->queue_mutex);

@@ -131,7 +131,8 @@ int pinhole_s_input(struct file *file, void *priv, unsigned int index)
 	u32 present;
 	int ret;
 
-	mutex_lock(&dev->queue_mutex);
+	if (mutex_lock_interruptible(&dev->queue_mutex))
+		return -ERESTARTSYS;
 	if (vb2_is_busy(&dev->queue)) {
 		ret = pinhole_ioctl(dev, VIDIOC_G_INPUT, &present);
 		if (!ret && present != index)
@@ -226,7 +227,8 @@ int pinhole_s_selection(struct file *file, void *priv,
 	struct pinhole_device *dev = video_drvdata(file);
 	int ret = -EBUSY;
 
-	mutex_lock(&dev->queue_mutex);
+	if (mutex_lock_interruptible(&dev->queue_mutex))
+		return -ERESTARTSYS;
 	if (!vb2_is_busy(&dev->queue))
 		ret = pinhole_forward_selection(dev, VIDIOC_S_SELECTION, sel);
 	mutex_unlock(&dev->queue_mutex);

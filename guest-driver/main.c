@@ -243,7 +243,7 @@ static int pinhole_probe_memory(struct pinhole_device *dev)
 	};
 	int ret = pinhole_ioctl(dev, VIDIOC_REQBUFS, &none);
 
-	if (ret == -ENOMEM || READ_ONCE(dev->fault))
+	if (pinhole_is_local(ret) || READ_ONCE(dev->fault))
 		return ret;
 	if (ret)
 		dev_err(&dev->vdev->dev,

@@ -129,16 +129,20 @@ static void pinhole_call_complete(struct pinhole_device *dev,
  * pinhole_cmd_call() - hand a command to the card and wait for the answer
  * @dev: device
  * @cmd: command, idle
+ * @killable: whether a signal that kills the process ends the wait
  *
- * A card that does not answer in time is given up for good.
+ * A card that does not answer in time is given up for good. A command that is
+ * not waited for any longer goes its way all the same.
  *
  * Context: Process context. Waits, for the module's timeout at most.
  * Return: 0, the card's negative errno, -EIO if it does not answer, -ENODEV if
- * it is removed meanwhile.
+ * it is removed meanwhile, -ERESTARTSYS if the process was killed.
  */
-int pinhole_cmd_call(struct pinhole_device *dev, struct pinhole_cmd *cmd)
+int pinhole_cmd_call(struct pinhole_device *dev, struct pinhole_cmd *cmd,
+		     bool killable)
 {
 	unsigned long flags;
+	long left;
 	int ret;
 
 	reinit_completion(&cmd->done);
@@ -148,7 +152,13 @@ int pinhole_cmd_call(struct pinhole_device *dev, struct pinhole_cmd *cmd)
 	pinhole_cmd_submit(dev, cmd);
 	spin_unlock_irqrestore(&dev->lock, flags);
 
-	if (!wait_for_completion_timeout(&cmd->done, pinhole_timeout())) {
+	if (killable)
+		left = wait_for_completion_killable_timeout(&cmd->done,
+							    pinhole_timeout());
+	else
+		left = wait_for_completion_timeout(&cmd->done,
+						   pinhole_timeout());
+	if (!left) {
 		pinhole_rings_look(dev);
 		if (!try_wait_for_completion(&cmd->done))
 			pinhole_set_fault(dev, -EIO,
@@ -156,7 +166,10 @@ int pinhole_cmd_call(struct pinhole_device *dev, struct pinhole_cmd *cmd)
 	}
 
 	spin_lock_irqsave(&dev->lock, flags);
-	ret = cmd->state == PINHOLE_CMD_IDLE ? cmd->result : dev->fault;
+	if (cmd->state == PINHOLE_CMD_IDLE)
+		ret = cmd->result;
+	else
+		ret = dev->fault ? dev->fault : -ERESTARTSYS;
 	spin_unlock_irqrestore(&dev->lock, flags);
 	return ret;
 }

@@ -60,7 +60,7 @@ static int pinhole_session_new(struct pinhole_device *dev)
 	hdr = cmd->req;
 	hdr->cmd = cpu_to_le32(VIRTIO_MEDIA_CMD_OPEN);
 
-	ret = pinhole_cmd_call(dev, cmd);
+	ret = pinhole_cmd_call(dev, cmd, false);
 	if (!ret && cmd->used < sizeof(*resp))
 		ret = -EIO;
 	if (!ret) {
@@ -92,7 +92,7 @@ static int pinhole_session_close(struct pinhole_device *dev)
 
 	close->hdr.cmd = cpu_to_le32(VIRTIO_MEDIA_CMD_CLOSE);
 	close->session_id = cpu_to_le32(dev->session_id);
-	ret = pinhole_cmd_call(dev, dev->close_cmd);
+	ret = pinhole_cmd_call(dev, dev->close_cmd, false);
 	if (!ret)
 		dev->session_open = false;
 	return ret;
@@ -107,8 +107,10 @@ static int pinhole_session_close(struct pinhole_device *dev)
  * new one can have any. Subscriptions went with the old session, and changes
  * of controls may have been missed.
  *
- * Want of memory, here or at the card, gives up nothing: the buffers went with
- * the old session, and another is opened by the next that needs it.
+ * Want of memory, here or at the card, gives up nothing, nor does the end of the
+ * process: the buffers went with the old session, and another is opened by the
+ * next that needs it. A card that takes for ever over it is given up: so many
+ * commands, each answered just in time, would keep everybody waiting.
  *
  * Context: Process context; session_mutex is held. May wait for the card.
  * Return: 0 or a negative errno.
@@ -137,6 +139,10 @@ int pinhole_session_ready(struct pinhole_device *dev)
 		return ret;
 	}
 	ret = pinhole_session_subscribe(dev);
+	if (ret == -ETIMEDOUT) {
+		pinhole_set_fault(dev, -EIO, "is too slow for a new session");
+		return -EIO;
+	}
 	if (ret)
 		goto err_retry;
 	pinhole_controls_stale(dev);
@@ -181,7 +187,7 @@ static int pinhole_session_call(struct pinhole_device *dev,
 			goto out;
 	}
 
-	ret = pinhole_cmd_call(dev, c);
+	ret = pinhole_cmd_call(dev, c, true);
 	if (!ret && c->used < c->resp_len) {
 		dev_err_ratelimited(&dev->vdev->dev,
 				    "short answer to ioctl %u: %u of %zu bytes\n",
@@ -260,13 +266,15 @@ static int pinhole_call_locked(struct pinhole_device *dev,
  *
  * Context: Process context. Takes session_mutex; waits for the card.
  * Return: 0 or a negative errno: the card's own, -EIO if the card does not
- * answer or not sensibly, -ENODEV if it was removed.
+ * answer or not sensibly, -ENODEV if it was removed, -ERESTARTSYS if the process
+ * was killed.
  */
 int pinhole_call(struct pinhole_device *dev, const struct pinhole_call *call)
 {
 	int ret;
 
-	mutex_lock(&dev->session_mutex);
+	if (mutex_lock_killable(&dev->session_mutex))
+		return -ERESTARTSYS;
 	ret = pinhole_call_locked(dev, call);
 	mutex_unlock(&dev->session_mutex);
 	return ret;
@@ -335,13 +343,21 @@ int pinhole_session_begin(struct pinhole_device *dev,
 	unsigned long flags;
 	int ret;
 
-	mutex_lock(&dev->session_mutex);
+	if (mutex_lock_killable(&dev->session_mutex))
+		return -ERESTARTSYS;
 	ret = pinhole_call_locked(dev, &call);
 	if (!ret) {
 		spin_lock_irqsave(&dev->lock, flags);
 		dev->stream = PINHOLE_STARTING;
 		dev->stream_session = dev->session_id;
 		dev->sequence = 0;
+		spin_unlock_irqrestore(&dev->lock, flags);
+	} else if (ret == -ERESTARTSYS) {
+		/* Buffers that nobody knows of would keep the format as it is. */
+		spin_lock_irqsave(&dev->lock, flags);
+		dev->session_bad = true;
+		if (!dev->fault)
+			mod_delayed_work(system_wq, &dev->session_work, 0);
 		spin_unlock_irqrestore(&dev->lock, flags);
 	}
 	mutex_unlock(&dev->session_mutex);
@@ -365,7 +381,8 @@ int pinhole_stream_ioctl(struct pinhole_device *dev, unsigned int cmd,
 	unsigned long flags;
 	int ret;
 
-	mutex_lock(&dev->session_mutex);
+	if (mutex_lock_killable(&dev->session_mutex))
+		return -ERESTARTSYS;
 	if (READ_ONCE(dev->fault)) {
 		ret = READ_ONCE(dev->fault);
 	} else if (READ_ONCE(dev->session_bad) ||
@@ -450,7 +467,8 @@ static void pinhole_wait_qbufs(struct pinhole_device *dev)
  *
  * After it the card writes to no buffer, or the fault is set. A card that
  * refuses to stop, or cannot be told to for want of memory, loses its session,
- * which stops it as well.
+ * which stops it as well. Another is opened by who needs it: this waits for no
+ * more than it must, for no signal ends it.
  *
  * Context: Process context. Takes session_mutex; waits for the card.
  * Return: Nothing.
@@ -478,7 +496,14 @@ void pinhole_session_stop(struct pinhole_device *dev)
 			spin_unlock_irqrestore(&dev->lock, flags);
 		}
 	}
-	pinhole_session_ready(dev);
+	if (!READ_ONCE(dev->fault) && READ_ONCE(dev->session_bad)) {
+		if (dev->session_open && !pinhole_session_close(dev))
+			pinhole_events_drain(dev);
+		spin_lock_irqsave(&dev->lock, flags);
+		if (!dev->fault)
+			mod_delayed_work(system_wq, &dev->session_work, 0);
+		spin_unlock_irqrestore(&dev->lock, flags);
+	}
 	pinhole_wait_qbufs(dev);
 	mutex_unlock(&dev->session_mutex);
 }

@@ -16,6 +16,9 @@
 /* More inputs than any card has. */
 #define PINHOLE_MAX_INPUTS 32
 
+/* What all subscriptions together may take at least, in jiffies. */
+#define PINHOLE_SUBSCRIBE_TIME (20UL * HZ)
+
 /**
  * pinhole_session_event() - subscribe or unsubscribe the session
  * @dev: device
@@ -37,11 +40,14 @@ static int pinhole_session_event(struct pinhole_device *dev, unsigned int cmd,
 /**
  * pinhole_subscribe_inputs() - subscribe the session to changes of the inputs
  * @dev: device
+ * @end: when to stop, in jiffies
  *
  * Context: Process context; session_mutex is held. Waits for the card.
- * Return: 1 if the card takes such subscriptions, 0 if not, or -ENOMEM.
+ * Return: 1 if the card takes such subscriptions, 0 if not, or a negative errno
+ * that says nothing of the card.
  */
-static int pinhole_subscribe_inputs(struct pinhole_device *dev)
+static int pinhole_subscribe_inputs(struct pinhole_device *dev,
+				    unsigned long end)
 {
 	int ret, any = 0;
 	u32 i;
@@ -54,8 +60,10 @@ static int pinhole_subscribe_inputs(struct pinhole_device *dev)
 			ret = pinhole_session_event(dev, VIDIOC_SUBSCRIBE_EVENT,
 						    V4L2_EVENT_SOURCE_CHANGE,
 						    i);
-		if (ret == -ENOMEM)
+		if (pinhole_is_local(ret))
 			return ret;
+		if (time_after(jiffies, end))
+			return -ETIMEDOUT;
 		if (ret)
 			break;
 		any = 1;
@@ -71,26 +79,29 @@ static int pinhole_subscribe_inputs(struct pinhole_device *dev)
  * get there for want of memory: the latter is tried again, in another session.
  *
  * Context: Process context; session_mutex is held. Waits for the card.
- * Return: 0 or -ENOMEM.
+ * Return: 0, -ETIMEDOUT if it takes the card several times the timeout, or a
+ * negative errno that says nothing of the card.
  */
 int pinhole_session_subscribe(struct pinhole_device *dev)
 {
 	const unsigned int cmd = VIDIOC_SUBSCRIBE_EVENT;
+	const unsigned long end = jiffies + max(4 * pinhole_timeout(),
+						PINHOLE_SUBSCRIBE_TIME);
 	struct pinhole_control *control;
 	unsigned int refused = 0;
 	int ret;
 
 	ret = pinhole_session_event(dev, cmd, V4L2_EVENT_EOS, 0);
-	if (ret == -ENOMEM)
+	if (pinhole_is_local(ret))
 		return ret;
 	dev->has_eos = !ret;
-	ret = pinhole_subscribe_inputs(dev);
+	ret = pinhole_subscribe_inputs(dev, end);
 	if (ret < 0)
 		return ret;
 	dev->has_source_change = ret;
 	if (dev->frame_sync_users) {
 		ret = pinhole_session_event(dev, cmd, V4L2_EVENT_FRAME_SYNC, 0);
-		if (ret == -ENOMEM)
+		if (pinhole_is_local(ret))
 			return ret;
 	}
 
@@ -99,8 +110,10 @@ int pinhole_session_subscribe(struct pinhole_device *dev)
 			continue;
 		ret = pinhole_session_event(dev, cmd, V4L2_EVENT_CTRL,
 					    control->id);
-		if (ret == -ENOMEM)
+		if (pinhole_is_local(ret))
 			return ret;
+		if (time_after(jiffies, end))
+			return -ETIMEDOUT;
 		refused += !!ret;
 	}
 	if (refused)
@@ -124,7 +137,8 @@ static int pinhole_frame_sync_add(struct v4l2_subscribed_event *sev,
 	struct pinhole_device *dev = video_get_drvdata(sev->fh->vdev);
 	int ret = 0;
 
-	mutex_lock(&dev->session_mutex);
+	if (mutex_lock_killable(&dev->session_mutex))
+		return -ERESTARTSYS;
 	if (!dev->frame_sync_users) {
 		ret = pinhole_session_ready(dev);
 		if (!ret)

@@ -29,3 +29,4 @@ mod scripted;
 mod sessions;
 mod shell;
 mod studio;
+mod waits;

@@ -11,7 +11,7 @@ pub const SINGLE: u32 = 0x0400_0001;
 pub const MULTI: u32 = 0x0400_1000;
 
 const ENUM_FMT: u32 = 2;
-const G_FMT: u32 = 4;
+pub const G_FMT: u32 = 4;
 const S_FMT: u32 = 5;
 pub const REQBUFS: u32 = 8;
 pub const QBUF: u32 = 15;
