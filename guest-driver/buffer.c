@@ -24,6 +24,22 @@ struct pinhole_buffer *to_pinhole_buffer(struct vb2_buffer *vb)
 }
 
 /**
+ * pinhole_plane_length() - how much of a plane the card may write to
+ * @vb: buffer
+ * @plane: number of the plane
+ *
+ * Context: Any.
+ * Return: Length in bytes: that of a frame, though there may be more memory.
+ */
+static u32 pinhole_plane_length(struct vb2_buffer *vb, unsigned int plane)
+{
+	struct pinhole_device *dev = vb2_get_drv_priv(vb->vb2_queue);
+
+	return min_t(unsigned long, vb2_plane_size(vb, plane),
+		     dev->plane_sizes[plane]);
+}
+
+/**
  * pinhole_buffer_payload() - how much of a buffer is filled
  * @vb: buffer
  *
@@ -41,7 +57,7 @@ static unsigned long pinhole_buffer_payload(struct vb2_buffer *vb)
 }
 
 /**
- * pinhole_buffer_settle() - give a buffer back to videobuf2 if it is time
+ * pinhole_buffer_settle() - have a buffer given back to videobuf2 if it is time
  * @dev: device
  * @buf: buffer that videobuf2 has handed over
  *
@@ -54,17 +70,42 @@ static unsigned long pinhole_buffer_payload(struct vb2_buffer *vb)
 void pinhole_buffer_settle(struct pinhole_device *dev,
 			   struct pinhole_buffer *buf)
 {
-	struct vb2_buffer *vb = &buf->vb.vb2_buf;
-
 	if (!buf->returned || buf->cmd->state != PINHOLE_CMD_IDLE)
 		return;
 	if (dev->stream == PINHOLE_STARTING || dev->stream_failed || dev->fault)
 		return;
 
-	list_del_init(&buf->node);
-	trace_pinhole_done(vb->index, buf->vb.sequence,
-			   pinhole_buffer_payload(vb), buf->result);
-	vb2_buffer_done(vb, buf->result);
+	list_move_tail(&buf->node, &dev->done);
+	queue_work(system_highpri_wq, &dev->event_work);
+}
+
+/**
+ * pinhole_buffers_done() - give buffers back to videobuf2
+ * @dev: device
+ *
+ * That takes as long as a frame is where memory has to be synchronised or
+ * copied out of a bounce buffer.
+ *
+ * Context: The device's event_work. Takes the device's lock.
+ */
+void pinhole_buffers_done(struct pinhole_device *dev)
+{
+	struct pinhole_buffer *buf, *tmp;
+	unsigned long flags;
+	LIST_HEAD(done);
+
+	spin_lock_irqsave(&dev->lock, flags);
+	list_splice_init(&dev->done, &done);
+	spin_unlock_irqrestore(&dev->lock, flags);
+
+	list_for_each_entry_safe(buf, tmp, &done, node) {
+		struct vb2_buffer *vb = &buf->vb.vb2_buf;
+
+		list_del_init(&buf->node);
+		trace_pinhole_done(vb->index, buf->vb.sequence,
+				   pinhole_buffer_payload(vb), buf->result);
+		vb2_buffer_done(vb, buf->result);
+	}
 }
 
 /**
@@ -94,6 +135,14 @@ static void pinhole_qbuf_complete(struct pinhole_device *dev,
 				    "sent a short answer to QBUF");
 		return;
 	}
+	/* Likewise of a session that is gone. */
+	if (cmd->result == -ENODEV) {
+		if (dev->stream_session == dev->session_id)
+			pinhole_session_lost(dev);
+		else
+			pinhole_stream_fail(dev, "gave up the session");
+		return;
+	}
 	if (cmd->result) {
 		if (!buf->at_card) {
 			pinhole_stream_fail(dev,
@@ -105,6 +154,10 @@ static void pinhole_qbuf_complete(struct pinhole_device *dev,
 		buf->at_card = false;
 		buf->returned = true;
 		buf->result = VB2_BUF_STATE_ERROR;
+		/* It is no frame, and stands where the last one was. */
+		vb->timestamp = ktime_get_ns();
+		buf->vb.sequence = dev->sequence;
+		buf->vb.field = V4L2_FIELD_NONE;
 		for (i = 0; i < vb->num_planes; i++)
 			vb2_set_plane_payload(vb, i, 0);
 	} else if (pinhole_mutant(PINHOLE_COMPLETE_EARLY) && buf->at_card) {
@@ -135,7 +188,7 @@ void pinhole_buffer_submit(struct pinhole_device *dev,
 	unsigned int i;
 
 	for (i = 0; i < vb->num_planes; i++)
-		bytes += vb2_plane_size(vb, i);
+		bytes += pinhole_plane_length(vb, i);
 
 	pinhole_fill_ioctl(buf->cmd->req, dev->stream_session, VIDIOC_QBUF);
 	dev->slots[vb->index] = buf;
@@ -179,12 +232,12 @@ static void pinhole_buffer_fill(struct vb2_buffer *vb, struct v4l2_buffer *b)
 	b->type = vb->type;
 	b->memory = V4L2_MEMORY_USERPTR;
 	if (!pinhole_is_multiplanar(vb2_get_drv_priv(vb->vb2_queue))) {
-		b->length = vb2_plane_size(vb, 0);
+		b->length = pinhole_plane_length(vb, 0);
 		return;
 	}
 	b->length = vb->num_planes;
 	for (i = 0; i < vb->num_planes; i++)
-		planes[i].length = vb2_plane_size(vb, i);
+		planes[i].length = pinhole_plane_length(vb, i);
 }
 
 /**
@@ -244,7 +297,8 @@ int pinhole_buffer_describe(struct vb2_buffer *vb)
 			return -EINVAL;
 		if (!i)
 			mem->buf = buf;
-		counts[i] = pinhole_mem_segments(mem, vb2_plane_size(vb, i),
+		counts[i] = pinhole_mem_segments(mem,
+						 pinhole_plane_length(vb, i),
 						 NULL, 0);
 		if (counts[i] < 0)
 			return counts[i];
@@ -264,7 +318,7 @@ int pinhole_buffer_describe(struct vb2_buffer *vb)
 	total = 0;
 	for (i = 0; i < vb->num_planes; i++) {
 		ret = pinhole_mem_segments(vb2_plane_cookie(vb, i),
-					   vb2_plane_size(vb, i),
+					   pinhole_plane_length(vb, i),
 					   cmd->entries + total, counts[i]);
 		if (ret < 0)
 			return ret;
@@ -287,7 +341,7 @@ static const char *pinhole_planes_returned(struct vb2_buffer *vb,
 	unsigned int i;
 
 	for (i = 0; i < vb->num_planes; i++) {
-		if (planes[i].bytesused > vb2_plane_size(vb, i))
+		if (planes[i].bytesused > pinhole_plane_length(vb, i))
 			return "wrote more than a plane holds";
 		if (planes[i].data_offset > planes[i].bytesused)
 			return "returned a plane whose data begin after their end";
@@ -336,13 +390,14 @@ const char *pinhole_buffer_returned(struct pinhole_device *dev,
 		if (wrong)
 			return wrong;
 	} else {
-		if (b->bytesused > vb2_plane_size(vb, 0))
+		if (b->bytesused > pinhole_plane_length(vb, 0))
 			return "wrote more than a buffer holds";
 		vb2_set_plane_payload(vb, 0, b->bytesused);
 	}
 
 	vb->timestamp = ktime_get_ns();
 	buf->vb.sequence = b->sequence;
+	dev->sequence = b->sequence;
 	buf->vb.field = V4L2_FIELD_NONE;
 	/* After it there is nothing to wait for: DQBUF will say -EPIPE. */
 	if (b->flags & V4L2_BUF_FLAG_LAST)

@@ -5,7 +5,8 @@
  * A command owns its request, its scatter entries and its response; while it
  * is submitted the card may read and write them, and they are not freed. An
  * owner that cannot wait any longer leaves it behind as an orphan, which is
- * freed when the card has been reset.
+ * freed by the next that needs a command once the card has answered, or when
+ * the card has been reset.
  */
 #include <linux/dma-mapping.h>
 #include <linux/mm.h>
@@ -94,6 +95,26 @@ static int pinhole_cmd_alloc_entries(struct pinhole_device *dev,
 }
 
 /**
+ * pinhole_cmds_reap() - free the orphans that were answered
+ * @dev: device
+ *
+ * Context: Process context. Takes the device's lock.
+ */
+static void pinhole_cmds_reap(struct pinhole_device *dev)
+{
+	struct pinhole_cmd *cmd, *tmp;
+	unsigned long flags;
+	LIST_HEAD(orphans);
+
+	spin_lock_irqsave(&dev->lock, flags);
+	list_splice_init(&dev->orphans, &orphans);
+	spin_unlock_irqrestore(&dev->lock, flags);
+
+	list_for_each_entry_safe(cmd, tmp, &orphans, node)
+		pinhole_cmd_free(dev, cmd);
+}
+
+/**
  * pinhole_cmd_alloc() - allocate a command
  * @dev: device
  * @req_len: length of the request, header included
@@ -106,9 +127,11 @@ static int pinhole_cmd_alloc_entries(struct pinhole_device *dev,
 struct pinhole_cmd *pinhole_cmd_alloc(struct pinhole_device *dev, size_t req_len,
 				      size_t resp_len, unsigned int num_entries)
 {
-	struct pinhole_cmd *cmd = kzalloc(sizeof(*cmd), GFP_KERNEL);
+	struct pinhole_cmd *cmd;
 	int ret = -ENOMEM;
 
+	pinhole_cmds_reap(dev);
+	cmd = kzalloc(sizeof(*cmd), GFP_KERNEL);
 	if (!cmd)
 		return ERR_PTR(ret);
 
@@ -199,7 +222,7 @@ void pinhole_cmd_fetch(struct pinhole_device *dev, struct pinhole_cmd *cmd,
 /**
  * pinhole_cmd_release() - the owner of a command has no more use for it
  * @dev: device
- * @cmd: command, not pending; NULL is allowed
+ * @cmd: command; NULL is allowed
  *
  * Context: Process context. Takes the device's lock.
  * Return: Nothing.

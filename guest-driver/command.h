@@ -32,7 +32,8 @@ enum pinhole_cmd_state {
  * struct pinhole_cmd - one command and the room for its response
  * @node: entry in one of the device's lists of commands, unless idle
  * @state: where the command is
- * @orphan: the owner gave it up while the card had it; freed after a reset
+ * @orphan: the owner gave it up before it was answered; freed when the card
+ *	    has answered, or was reset
  * @since: when it was put in the command queue, in jiffies
  * @req: what the card reads: the command and its payload
  * @req_len: length of @req in bytes
@@ -98,6 +99,18 @@ struct pinhole_call {
 	size_t data_length;
 };
 
+/**
+ * pinhole_is_local() - whether an error says nothing of the card
+ * @ret: negative errno
+ *
+ * Context: Any.
+ * Return: True if memory was short, or whoever waited was killed.
+ */
+static inline bool pinhole_is_local(int ret)
+{
+	return ret == -ENOMEM || ret == -ERESTARTSYS;
+}
+
 /* command.c */
 struct pinhole_cmd *pinhole_cmd_alloc(struct pinhole_device *dev, size_t req_len,
 				      size_t resp_len, unsigned int num_entries);
@@ -110,14 +123,23 @@ void pinhole_cmd_free(struct pinhole_device *dev, struct pinhole_cmd *cmd);
 
 /* queue.c */
 void pinhole_cmd_submit(struct pinhole_device *dev, struct pinhole_cmd *cmd);
-int pinhole_cmd_call(struct pinhole_device *dev, struct pinhole_cmd *cmd);
+void pinhole_unlock_notify(struct pinhole_device *dev, unsigned long flags);
+void pinhole_wait_notified(struct pinhole_device *dev);
+int pinhole_cmd_call(struct pinhole_device *dev, struct pinhole_cmd *cmd,
+		     bool killable);
 void pinhole_cmds_cancel_qbufs(struct pinhole_device *dev);
 void pinhole_cmds_detach(struct pinhole_device *dev);
+void pinhole_rings_look(struct pinhole_device *dev);
 void pinhole_commandq_cb(struct virtqueue *vq);
 void pinhole_set_fault(struct pinhole_device *dev, int fault, const char *why);
 
 /* session.c */
 int pinhole_session_open(struct pinhole_device *dev);
+void pinhole_session_lost(struct pinhole_device *dev);
+int pinhole_session_begin(struct pinhole_device *dev,
+			  struct v4l2_requestbuffers *req);
+int pinhole_stream_ioctl(struct pinhole_device *dev, unsigned int cmd,
+			 void *payload);
 int pinhole_session_ready(struct pinhole_device *dev);
 int pinhole_session_ioctl(struct pinhole_device *dev, unsigned int cmd,
 			  void *payload);

@@ -46,6 +46,7 @@ static int pinhole_control_call(struct pinhole_control *control,
 		.length = sizeof(payload),
 	};
 	bool wide = control->type == V4L2_CTRL_TYPE_INTEGER64;
+	unsigned long flags;
 	int ret;
 
 	if (string) {
@@ -59,6 +60,13 @@ static int pinhole_control_call(struct pinhole_control *control,
 	}
 
 	ret = pinhole_call(control->dev, &call);
+	if (ret == -ERESTARTSYS && cmd == VIDIOC_S_EXT_CTRLS) {
+		/* The card may have taken it all the same. */
+		spin_lock_irqsave(&control->dev->lock, flags);
+		pinhole_control_event(control->dev, control->id,
+				      V4L2_EVENT_CTRL_CH_VALUE);
+		spin_unlock_irqrestore(&control->dev->lock, flags);
+	}
 	if (ret)
 		return ret;
 	if (payload.ctrl.id != control->id)
@@ -259,12 +267,17 @@ static int pinhole_control_take_state(struct pinhole_control *control)
  * @control: control
  * @changes: V4L2_EVENT_CTRL_CH_*
  *
- * Context: Process context. Takes the handler's lock; waits for the card.
+ * What fails for want of memory is tried again later.
+ *
+ * Context: Process context. Takes the handler's lock, and the device's; waits
+ * for the card.
  * Return: Nothing.
  */
 static void pinhole_control_update(struct pinhole_control *control,
 				   u32 changes)
 {
+	struct pinhole_device *dev = control->dev;
+	unsigned long flags;
 	int ret = 0;
 
 	v4l2_ctrl_lock(control->ctrl);
@@ -276,10 +289,23 @@ static void pinhole_control_update(struct pinhole_control *control,
 	control->from_card = false;
 	v4l2_ctrl_unlock(control->ctrl);
 
-	if (ret && !READ_ONCE(control->dev->fault))
-		dev_warn_ratelimited(&control->dev->vdev->dev,
+	/* A grabbed control follows when it is let go. */
+	if (ret == -EBUSY && control->ctrl->flags & V4L2_CTRL_FLAG_GRABBED) {
+		spin_lock_irqsave(&dev->lock, flags);
+		control->stale |= changes;
+		spin_unlock_irqrestore(&dev->lock, flags);
+	} else if (ret == -ENOMEM) {
+		spin_lock_irqsave(&dev->lock, flags);
+		control->changes |= changes;
+		if (!dev->fault)
+			schedule_delayed_work(&dev->control_work,
+					      PINHOLE_RETRY);
+		spin_unlock_irqrestore(&dev->lock, flags);
+	} else if (ret && !READ_ONCE(dev->fault)) {
+		dev_warn_ratelimited(&dev->vdev->dev,
 				     "control 0x%08x cannot follow the card: error %d\n",
 				     control->id, ret);
+	}
 }
 
 /**
@@ -291,7 +317,8 @@ static void pinhole_control_update(struct pinhole_control *control,
  */
 void pinhole_control_work(struct work_struct *work)
 {
-	struct pinhole_device *dev = container_of(work, struct pinhole_device,
+	struct pinhole_device *dev = container_of(to_delayed_work(work),
+						  struct pinhole_device,
 						  control_work);
 	struct pinhole_control *control;
 	unsigned long flags;
@@ -317,10 +344,9 @@ void pinhole_control_work(struct work_struct *work)
  * present one. However many events there are, they take no memory.
  *
  * Context: Any; the device's lock is held.
- * Return: NULL, or what is wrong with it.
+ * Return: False if there is no such control.
  */
-const char *pinhole_control_event(struct pinhole_device *dev, u32 id,
-				  u32 changes)
+bool pinhole_control_event(struct pinhole_device *dev, u32 id, u32 changes)
 {
 	struct pinhole_control *control;
 
@@ -329,10 +355,32 @@ const char *pinhole_control_event(struct pinhole_device *dev, u32 id,
 			continue;
 		control->changes |= changes;
 		if (!dev->fault)
-			schedule_work(&dev->control_work);
-		return NULL;
+			mod_delayed_work(system_wq, &dev->control_work, 0);
+		return true;
 	}
-	return "reported a control that it does not have";
+	return false;
+}
+
+/**
+ * pinhole_control_stale() - a control was let go, and can follow the card again
+ * @dev: device
+ * @control: control
+ *
+ * Context: Process context. Takes the device's lock.
+ */
+void pinhole_control_stale(struct pinhole_device *dev,
+			   struct pinhole_control *control)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(&dev->lock, flags);
+	if (control->stale) {
+		control->changes |= control->stale;
+		control->stale = 0;
+		if (!dev->fault)
+			mod_delayed_work(system_wq, &dev->control_work, 0);
+	}
+	spin_unlock_irqrestore(&dev->lock, flags);
 }
 
 /**
@@ -353,6 +401,6 @@ void pinhole_controls_stale(struct pinhole_device *dev)
 		    control->type != V4L2_CTRL_TYPE_CTRL_CLASS)
 			control->changes |= V4L2_EVENT_CTRL_CH_VALUE;
 	if (!dev->fault)
-		schedule_work(&dev->control_work);
+		mod_delayed_work(system_wq, &dev->control_work, 0);
 	spin_unlock_irqrestore(&dev->lock, flags);
 }

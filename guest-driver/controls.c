@@ -239,9 +239,9 @@ static int pinhole_control_class(struct pinhole_device *dev, u32 id)
  * @dev: device
  *
  * Context: Process context. Waits for the card.
- * Return: Nothing.
+ * Return: 0, or a negative errno that says nothing of the card.
  */
-static void pinhole_controls_query(struct pinhole_device *dev)
+static int pinhole_controls_query(struct pinhole_device *dev)
 {
 	unsigned int count, compound = 0;
 	u32 id = 0;
@@ -253,7 +253,10 @@ static void pinhole_controls_query(struct pinhole_device *dev)
 			      V4L2_CTRL_FLAG_NEXT_COMPOUND,
 		};
 
-		if (pinhole_ioctl(dev, VIDIOC_QUERY_EXT_CTRL, &q))
+		ret = pinhole_ioctl(dev, VIDIOC_QUERY_EXT_CTRL, &q);
+		if (pinhole_is_local(ret))
+			return ret;
+		if (ret)
 			break;
 		if (q.id <= id || q.id >= V4L2_CID_PRIVATE_BASE) {
 			pinhole_nonsense(dev, VIDIOC_QUERY_EXT_CTRL);
@@ -276,6 +279,8 @@ static void pinhole_controls_query(struct pinhole_device *dev)
 		ret = pinhole_control_class(dev, id);
 		if (!ret)
 			ret = pinhole_control_add(dev, &q);
+		if (pinhole_is_local(ret))
+			return ret;
 		if (ret)
 			dev_warn(&dev->vdev->dev,
 				 "control 0x%08x makes no sense (%d): left out\n",
@@ -285,6 +290,7 @@ static void pinhole_controls_query(struct pinhole_device *dev)
 		dev_info(&dev->vdev->dev,
 			 "%u controls are compound ones or arrays: left out\n",
 			 compound);
+	return 0;
 }
 
 /**
@@ -304,14 +310,41 @@ int pinhole_controls_init(struct pinhole_device *dev)
 	ret = v4l2_ctrl_handler_init(&dev->ctrl_handler, 32);
 	if (ret)
 		return ret;
-	pinhole_controls_query(dev);
+	ret = pinhole_controls_query(dev);
+	if (ret)
+		return ret;
 
 	mutex_lock(&dev->session_mutex);
-	pinhole_session_subscribe(dev);
-	pinhole_controls_stale(dev);
+	ret = pinhole_session_subscribe(dev);
+	if (!ret)
+		pinhole_controls_stale(dev);
 	mutex_unlock(&dev->session_mutex);
-	flush_work(&dev->control_work);
+	if (ret)
+		return ret;
+	flush_delayed_work(&dev->control_work);
 	return READ_ONCE(dev->fault);
+}
+
+/**
+ * pinhole_controls_grab() - take hold of the controls that a format depends on
+ * @dev: device
+ * @grabbed: there are buffers, which are made for the format as it is
+ *
+ * What the card changes by itself meanwhile is taken over afterwards.
+ *
+ * Context: Process context; queue_mutex is held. Takes the handler's lock.
+ */
+void pinhole_controls_grab(struct pinhole_device *dev, bool grabbed)
+{
+	struct pinhole_control *control;
+
+	list_for_each_entry(control, &dev->controls, node) {
+		if (!(control->ctrl->flags & V4L2_CTRL_FLAG_MODIFY_LAYOUT))
+			continue;
+		v4l2_ctrl_grab(control->ctrl, grabbed);
+		if (!grabbed)
+			pinhole_control_stale(dev, control);
+	}
 }
 
 /**

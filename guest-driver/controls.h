@@ -37,6 +37,8 @@ struct pinhole_menu {
  * @type: V4L2_CTRL_TYPE_*
  * @changes: V4L2_EVENT_CTRL_CH_* that are still to be taken over from the card
  *	     (under the device's lock)
+ * @stale: those of them that a control cannot follow while it is grabbed
+ *	   (likewise)
  * @from_card: it is being set to what the card says (under the handler's lock)
  * @menu: its menu, or NULL
  * @name: its name, NUL-terminated
@@ -48,6 +50,7 @@ struct pinhole_control {
 	u32 id;
 	u32 type;
 	u32 changes;
+	u32 stale;
 	bool from_card;
 	struct pinhole_menu *menu;
 	char name[32];
@@ -56,13 +59,15 @@ struct pinhole_control {
 /* controls.c */
 int pinhole_controls_init(struct pinhole_device *dev);
 void pinhole_controls_free(struct pinhole_device *dev);
+void pinhole_controls_grab(struct pinhole_device *dev, bool grabbed);
 bool pinhole_range_good(const struct v4l2_query_ext_ctrl *q);
 
 /* control_values.c */
 extern const struct v4l2_ctrl_ops pinhole_control_ops;
 void pinhole_control_work(struct work_struct *work);
-const char *pinhole_control_event(struct pinhole_device *dev, u32 id,
-				  u32 changes);
+bool pinhole_control_event(struct pinhole_device *dev, u32 id, u32 changes);
+void pinhole_control_stale(struct pinhole_device *dev,
+			   struct pinhole_control *control);
 void pinhole_controls_stale(struct pinhole_device *dev);
 
 #endif /* PINHOLE_CONTROLS_H */

@@ -2,14 +2,35 @@
 /*
  * The event queue.
  *
- * Nothing in an event is taken on trust. What does not fit what was queued
- * ends the stream, not the kernel.
+ * Nothing in an event is taken on trust. What lies about a buffer ends the
+ * stream, not the kernel; any other event that is late, unknown or nonsensical
+ * does no harm, and is ignored and counted.
  */
 #include <linux/slab.h>
 #include <media/v4l2-event.h>
 
+#include "command.h"
 #include "controls.h"
 #include "pinhole.h"
+#include "trace.h"
+
+/**
+ * pinhole_event_ignore() - ignore an event
+ * @dev: device
+ * @event: VIRTIO_MEDIA_EVT_*, or what the card said instead
+ * @session_id: session that the card said it is for
+ * @used: number of bytes that the card says it wrote
+ *
+ * Context: Any; the device's lock is held.
+ * Return: NULL: nothing is wrong that anybody suffers from.
+ */
+static const char *pinhole_event_ignore(struct pinhole_device *dev, u32 event,
+					u32 session_id, u32 used)
+{
+	dev->ignored++;
+	trace_pinhole_ignored(event, session_id, used);
+	return NULL;
+}
 
 /**
  * pinhole_event_offer() - give the card an event buffer
@@ -78,13 +99,17 @@ static const char *pinhole_event_v4l2(struct pinhole_device *dev,
 	struct v4l2_event ev, out = {};
 
 	if (used < sizeof(struct virtio_media_event_event))
-		return "sent an event of the wrong length";
+		return pinhole_event_ignore(dev, VIRTIO_MEDIA_EVT_EVENT,
+					    dev->session_id, used);
 	memcpy(&ev, (void *)event + offsetof(struct virtio_media_event_event,
 					     event), sizeof(ev));
 	out.type = ev.type;
 	switch (ev.type) {
 	case V4L2_EVENT_CTRL:
-		return pinhole_control_event(dev, ev.id, ev.u.ctrl.changes);
+		if (pinhole_control_event(dev, ev.id, ev.u.ctrl.changes))
+			return NULL;
+		return pinhole_event_ignore(dev, VIRTIO_MEDIA_EVT_EVENT,
+					    dev->session_id, used);
 	case V4L2_EVENT_SOURCE_CHANGE:
 		out.id = ev.id;
 		out.u.src_change.changes = ev.u.src_change.changes &
@@ -97,7 +122,8 @@ static const char *pinhole_event_v4l2(struct pinhole_device *dev,
 			ev.u.frame_sync.frame_sequence;
 		break;
 	default:
-		return "sent a V4L2 event that nobody subscribed to";
+		return pinhole_event_ignore(dev, VIRTIO_MEDIA_EVT_EVENT,
+					    dev->session_id, used);
 	}
 	/* The first may come before there is a node to subscribe at. */
 	if (video_is_registered(&dev->video_dev))
@@ -111,8 +137,8 @@ static const char *pinhole_event_v4l2(struct pinhole_device *dev,
  * @event: event buffer, which the card may still be changing
  * @used: number of bytes that the card says it wrote
  *
- * Events of a stream that is stopped or dead are late, not wrong: the card may
- * have sent them before it was told.
+ * Events of a stream that is stopped or dead, or of a session that was
+ * replaced, are late, not wrong: the card may have sent them before it was told.
  *
  * Context: Any; the device's lock is held.
  * Return: NULL, or what is wrong with it.
@@ -121,57 +147,59 @@ static const char *pinhole_event_handle(struct pinhole_device *dev,
 					struct virtio_media_event_dqbuf *event,
 					u32 used)
 {
-	struct virtio_media_event_header hdr;
+	u32 type, session_id;
 
-	if (used < sizeof(hdr) || used > sizeof(*event))
-		return "sent an event of the wrong length";
+	if (used < sizeof(event->hdr) || used > sizeof(*event))
+		return pinhole_event_ignore(dev, U32_MAX, 0, used);
 
-	memcpy(&hdr, &event->hdr, sizeof(hdr));
-	if (le32_to_cpu(hdr.session_id) != dev->session_id)
-		return "sent an event for an unknown session";
+	type = le32_to_cpu(READ_ONCE(event->hdr.event));
+	session_id = le32_to_cpu(READ_ONCE(event->hdr.session_id));
+	if (session_id != dev->session_id)
+		return pinhole_event_ignore(dev, type, session_id, used);
 
-	switch (le32_to_cpu(hdr.event)) {
+	switch (type) {
 	case VIRTIO_MEDIA_EVT_ERROR:
-		if (used < sizeof(struct virtio_media_event_error))
-			return "sent an event of the wrong length";
-		dev->session_bad = true;
-		schedule_work(&dev->session_work);
-		return "gave up the session";
+		pinhole_session_lost(dev);
+		return NULL;
 	case VIRTIO_MEDIA_EVT_DQBUF:
 		return pinhole_event_dqbuf(dev, event, used);
 	case VIRTIO_MEDIA_EVT_EVENT:
 		return pinhole_event_v4l2(dev, event, used);
 	default:
-		return "sent an event of unknown type";
+		return pinhole_event_ignore(dev, type, session_id, used);
 	}
 }
 
 /**
- * pinhole_events_handle() - handle all events that have arrived
+ * pinhole_events_handle() - handle the events that have arrived
  * @dev: device
  *
+ * The card may fill each event buffer that it gets back at once. As many events
+ * are handled as there are event buffers, so that all that had arrived before
+ * are among them.
+ *
  * Context: Any; the device's lock is held.
- * Return: Nothing.
+ * Return: True if there may be more.
  */
-static void pinhole_events_handle(struct pinhole_device *dev)
+static bool pinhole_events_handle(struct pinhole_device *dev)
 {
 	struct virtio_media_event_dqbuf *event;
+	unsigned int count, used;
 	const char *wrong;
-	unsigned int used;
-	bool any = false;
 
-	while ((event = virtqueue_get_buf(dev->eventq, &used))) {
+	for (count = 0; count < dev->num_events; count++) {
+		event = virtqueue_get_buf(dev->eventq, &used);
+		if (!event)
+			return false;
 		wrong = pinhole_event_handle(dev, event, used);
 		if (wrong)
 			pinhole_stream_fail(dev, wrong);
 		if (pinhole_event_offer(dev, event))
 			pinhole_stream_fail(dev, "broke the event queue");
-		any = true;
-	}
-	if (any) {
 		dev->heard = jiffies;
-		virtqueue_kick(dev->eventq);
+		dev->notify_events = true;
 	}
+	return true;
 }
 
 /**
@@ -188,12 +216,30 @@ void pinhole_eventq_cb(struct virtqueue *vq)
 
 	spin_lock_irqsave(&dev->lock, flags);
 	if (!dev->fault) {
-		do {
-			virtqueue_disable_cb(vq);
-			pinhole_events_handle(dev);
-		} while (!virtqueue_enable_cb(vq));
+		virtqueue_disable_cb(vq);
+		queue_work(system_highpri_wq, &dev->event_work);
 	}
 	spin_unlock_irqrestore(&dev->lock, flags);
+}
+
+/**
+ * pinhole_event_work() - handle events, and give back what has come with them
+ * @work: the device's event_work
+ *
+ * Context: Workqueue. Takes the device's lock.
+ */
+void pinhole_event_work(struct work_struct *work)
+{
+	struct pinhole_device *dev = container_of(work, struct pinhole_device,
+						  event_work);
+	unsigned long flags;
+
+	spin_lock_irqsave(&dev->lock, flags);
+	if (!dev->fault && (pinhole_events_handle(dev) ||
+			    !virtqueue_enable_cb(dev->eventq)))
+		queue_work(system_highpri_wq, &dev->event_work);
+	pinhole_unlock_notify(dev, flags);
+	pinhole_buffers_done(dev);
 }
 
 /**
@@ -214,7 +260,7 @@ void pinhole_events_drain(struct pinhole_device *dev)
 	spin_lock_irqsave(&dev->lock, flags);
 	if (!dev->fault)
 		pinhole_events_handle(dev);
-	spin_unlock_irqrestore(&dev->lock, flags);
+	pinhole_unlock_notify(dev, flags);
 }
 
 /**

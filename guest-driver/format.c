@@ -81,6 +81,58 @@ static bool pinhole_pix_mp_good(const struct v4l2_pix_format_mplane *pix)
 }
 
 /**
+ * pinhole_format_good() - whether a format makes sense
+ * @dev: device
+ * @f: format
+ *
+ * Context: Any.
+ * Return: True if it does.
+ */
+static bool pinhole_format_good(const struct pinhole_device *dev,
+				const struct v4l2_format *f)
+{
+	if (f->type != dev->queue.type)
+		return false;
+	return pinhole_is_multiplanar(dev) ? pinhole_pix_mp_good(&f->fmt.pix_mp) :
+					     pinhole_pix_good(&f->fmt.pix);
+}
+
+/**
+ * pinhole_format_same() - whether two formats lay a frame out in the same way
+ * @dev: device
+ * @a: format that makes sense
+ * @b: another
+ *
+ * Context: Any.
+ * Return: True if they do.
+ */
+static bool pinhole_format_same(const struct pinhole_device *dev,
+				const struct v4l2_format *a,
+				const struct v4l2_format *b)
+{
+	const struct v4l2_pix_format_mplane *am = &a->fmt.pix_mp;
+	const struct v4l2_pix_format_mplane *bm = &b->fmt.pix_mp;
+	const struct v4l2_pix_format *as = &a->fmt.pix, *bs = &b->fmt.pix;
+	unsigned int i;
+
+	if (!pinhole_is_multiplanar(dev))
+		return as->pixelformat == bs->pixelformat &&
+		       as->width == bs->width && as->height == bs->height &&
+		       as->bytesperline == bs->bytesperline &&
+		       as->sizeimage == bs->sizeimage;
+
+	if (am->pixelformat != bm->pixelformat || am->width != bm->width ||
+	    am->height != bm->height || am->num_planes != bm->num_planes)
+		return false;
+	for (i = 0; i < am->num_planes; i++)
+		if (am->plane_fmt[i].bytesperline !=
+		    bm->plane_fmt[i].bytesperline ||
+		    am->plane_fmt[i].sizeimage != bm->plane_fmt[i].sizeimage)
+			return false;
+	return true;
+}
+
+/**
  * pinhole_forward_format() - forward G_FMT, S_FMT or TRY_FMT
  * @dev: device
  * @cmd: VIDIOC_*
@@ -92,7 +144,6 @@ static bool pinhole_pix_mp_good(const struct v4l2_pix_format_mplane *pix)
 static int pinhole_forward_format(struct pinhole_device *dev, unsigned int cmd,
 				  struct v4l2_format *f)
 {
-	bool good;
 	int ret;
 
 	if (f->type != dev->queue.type)
@@ -100,24 +151,17 @@ static int pinhole_forward_format(struct pinhole_device *dev, unsigned int cmd,
 	ret = pinhole_ioctl(dev, cmd, f);
 	if (ret)
 		return ret;
-
-	if (pinhole_is_multiplanar(dev))
-		good = pinhole_pix_mp_good(&f->fmt.pix_mp);
-	else
-		good = pinhole_pix_good(&f->fmt.pix);
-	if (!good || f->type != dev->queue.type)
-		return pinhole_nonsense(dev, cmd);
-	return 0;
+	return pinhole_format_good(dev, f) ? 0 : pinhole_nonsense(dev, cmd);
 }
 
 /**
- * pinhole_update_planes() - ask the card for its format's planes
- * @dev: device
+ * pinhole_take_format() - ask the card for the format to make buffers for
+ * @dev: device without buffers
  *
  * Context: Process context; queue_mutex is held. Waits for the card.
  * Return: 0 or a negative errno.
  */
-int pinhole_update_planes(struct pinhole_device *dev)
+int pinhole_take_format(struct pinhole_device *dev)
 {
 	struct v4l2_format f = { .type = dev->queue.type };
 	unsigned int i;
@@ -127,6 +171,7 @@ int pinhole_update_planes(struct pinhole_device *dev)
 	if (ret)
 		return ret;
 
+	dev->format = f;
 	if (!pinhole_is_multiplanar(dev)) {
 		dev->num_planes = 1;
 		dev->plane_sizes[0] = f.fmt.pix.sizeimage;
@@ -136,6 +181,33 @@ int pinhole_update_planes(struct pinhole_device *dev)
 	for (i = 0; i < dev->num_planes; i++)
 		dev->plane_sizes[i] = f.fmt.pix_mp.plane_fmt[i].sizeimage;
 	return 0;
+}
+
+/**
+ * pinhole_check_format() - whether the card's format is the buffers' still
+ * @dev: device, its stream begun, so that the format stays as it is
+ *
+ * The buffers are not known to the card until the stream begins, and its
+ * source, on which the format may depend, is not the guest's.
+ *
+ * Context: Process context; queue_mutex is held. Waits for the card.
+ * Return: 0, -EPIPE if it is another, or another negative errno.
+ */
+int pinhole_check_format(struct pinhole_device *dev)
+{
+	struct v4l2_format f = { .type = dev->queue.type };
+	int ret;
+
+	ret = pinhole_stream_ioctl(dev, VIDIOC_G_FMT, &f);
+	if (ret)
+		return ret;
+	if (!pinhole_format_good(dev, &f))
+		return pinhole_nonsense(dev, VIDIOC_G_FMT);
+	if (pinhole_format_same(dev, &dev->format, &f))
+		return 0;
+	dev_warn_ratelimited(&dev->vdev->dev,
+			     "the card's format is not the one that the buffers were made for\n");
+	return -EPIPE;
 }
 
 /**
@@ -183,7 +255,8 @@ int pinhole_s_fmt(struct file *file, void *priv, struct v4l2_format *f)
 	struct pinhole_device *dev = video_drvdata(file);
 	int ret = -EBUSY;
 
-	mutex_lock(&dev->queue_mutex);
+	if (mutex_lock_interruptible(&dev->queue_mutex))
+		return -ERESTARTSYS;
 	if (!vb2_is_busy(&dev->queue))
 		ret = pinhole_forward_format(dev, VIDIOC_S_FMT, f);
 	mutex_unlock(&dev->queue_mutex);

@@ -120,6 +120,7 @@ int pinhole_g_input(struct file *file, void *priv, unsigned int *index)
  * @index: number of the input
  *
  * Another input may have another format, so that the same holds as for S_FMT.
+ * The present one may be chosen at any time.
  *
  * Context: Process context; ioctl_mutex is held. Waits for the card.
  * Return: 0, -EBUSY if there are buffers, or another negative errno.
@@ -127,11 +128,18 @@ int pinhole_g_input(struct file *file, void *priv, unsigned int *index)
 int pinhole_s_input(struct file *file, void *priv, unsigned int index)
 {
 	struct pinhole_device *dev = video_drvdata(file);
-	int ret = -EBUSY;
+	u32 present;
+	int ret;
 
-	mutex_lock(&dev->queue_mutex);
-	if (!vb2_is_busy(&dev->queue))
+	if (mutex_lock_interruptible(&dev->queue_mutex))
+		return -ERESTARTSYS;
+	if (vb2_is_busy(&dev->queue)) {
+		ret = pinhole_ioctl(dev, VIDIOC_G_INPUT, &present);
+		if (!ret && present != index)
+			ret = -EBUSY;
+	} else {
 		ret = pinhole_ioctl(dev, VIDIOC_S_INPUT, &index);
+	}
 	mutex_unlock(&dev->queue_mutex);
 	return ret;
 }
@@ -208,15 +216,21 @@ int pinhole_g_selection(struct file *file, void *priv,
  * @priv: file handle
  * @sel: selection
  *
- * Whether it can be changed while there are buffers the card decides: what it
- * writes to a buffer is checked against the buffer's length in any case.
+ * Another part of the picture may have another size: as for S_FMT.
  *
  * Context: Process context; ioctl_mutex is held. Waits for the card.
- * Return: 0 or a negative errno.
+ * Return: 0, -EBUSY if there are buffers, or another negative errno.
  */
 int pinhole_s_selection(struct file *file, void *priv,
 			struct v4l2_selection *sel)
 {
-	return pinhole_forward_selection(video_drvdata(file),
-					 VIDIOC_S_SELECTION, sel);
+	struct pinhole_device *dev = video_drvdata(file);
+	int ret = -EBUSY;
+
+	if (mutex_lock_interruptible(&dev->queue_mutex))
+		return -ERESTARTSYS;
+	if (!vb2_is_busy(&dev->queue))
+		ret = pinhole_forward_selection(dev, VIDIOC_S_SELECTION, sel);
+	mutex_unlock(&dev->queue_mutex);
+	return ret;
 }

@@ -72,6 +72,7 @@ static void pinhole_release(struct v4l2_device *v4l2_dev)
 
 	pinhole_controls_free(dev);
 	pinhole_cmd_release(dev, dev->ping);
+	pinhole_cmd_release(dev, dev->close_cmd);
 	put_device(dev->dma_dev);
 	put_device(&dev->vdev->dev);
 	mutex_destroy(&dev->session_mutex);
@@ -212,8 +213,10 @@ static int pinhole_start_virtio(struct pinhole_device *dev)
 static void pinhole_stop_virtio(struct pinhole_device *dev)
 {
 	pinhole_set_fault(dev, -ENODEV, NULL);
-	cancel_work_sync(&dev->session_work);
-	cancel_work_sync(&dev->control_work);
+	pinhole_wait_notified(dev);
+	cancel_work_sync(&dev->event_work);
+	cancel_delayed_work_sync(&dev->session_work);
+	cancel_delayed_work_sync(&dev->control_work);
 	pinhole_watchdog_stop(dev);
 	pinhole_reset_device(dev->vdev);
 	if (dev->commandq) {
@@ -222,6 +225,33 @@ static void pinhole_stop_virtio(struct pinhole_device *dev)
 		dev->vdev->config->del_vqs(dev->vdev);
 	}
 	pinhole_mem_free_held(dev);
+}
+
+/**
+ * pinhole_probe_memory() - find out whether the card takes the guest's memory
+ * @dev: device with a session
+ *
+ * A card whose buffers are its own only (MMAP on the wire) can be looked at,
+ * and not streamed from: that is said here, and not by every STREAMON.
+ *
+ * Context: Process context. Waits for the card.
+ * Return: 0, or a negative errno if the card was not asked.
+ */
+static int pinhole_probe_memory(struct pinhole_device *dev)
+{
+	struct v4l2_requestbuffers none = {
+		.type = dev->queue.type,
+		.memory = V4L2_MEMORY_USERPTR,
+	};
+	int ret = pinhole_ioctl(dev, VIDIOC_REQBUFS, &none);
+
+	if (pinhole_is_local(ret) || READ_ONCE(dev->fault))
+		return ret;
+	if (ret)
+		dev_err(&dev->vdev->dev,
+			"the card takes no buffers in guest memory (SHARED_PAGES), which is all that this driver has: error %d\n",
+			ret);
+	return 0;
 }
 
 /**
@@ -248,10 +278,12 @@ static int pinhole_probe(struct virtio_device *vdev)
 	INIT_LIST_HEAD(&dev->inflight);
 	INIT_LIST_HEAD(&dev->orphans);
 	INIT_LIST_HEAD(&dev->buffers);
+	INIT_LIST_HEAD(&dev->done);
 	INIT_LIST_HEAD(&dev->held_mem);
 	INIT_LIST_HEAD(&dev->controls);
-	INIT_WORK(&dev->session_work, pinhole_session_work);
-	INIT_WORK(&dev->control_work, pinhole_control_work);
+	INIT_WORK(&dev->event_work, pinhole_event_work);
+	INIT_DELAYED_WORK(&dev->session_work, pinhole_session_work);
+	INIT_DELAYED_WORK(&dev->control_work, pinhole_control_work);
 	init_waitqueue_head(&dev->idle);
 	dev->heard = jiffies;
 	dev->vdev = vdev;
@@ -279,6 +311,9 @@ static int pinhole_probe(struct virtio_device *vdev)
 	if (ret)
 		goto err_v4l2;
 	ret = pinhole_start_virtio(dev);
+	if (ret)
+		goto err_virtio;
+	ret = pinhole_probe_memory(dev);
 	if (ret)
 		goto err_virtio;
 	ret = pinhole_controls_init(dev);

@@ -223,11 +223,41 @@ void *pinhole_mem_alloc(struct vb2_buffer *vb, struct device *dev,
 }
 
 /**
+ * pinhole_mem_needed() - how much of a user pointer the card can write to
+ * @dev: device
+ * @vb: buffer; NULL before 5.16
+ * @size: length that the application claims, in bytes
+ *
+ * videobuf2 does not say which plane the memory is for. It gets memory for the
+ * planes in order, and takes away what there was of a plane before.
+ *
+ * Context: Process context; queue_mutex is held.
+ * Return: Length in bytes: no more than that of the format's plane, or of its
+ * longest if it is not known which.
+ */
+static unsigned long pinhole_mem_needed(struct pinhole_device *dev,
+					struct vb2_buffer *vb,
+					unsigned long size)
+{
+	unsigned long needed = 0;
+	unsigned int i;
+
+	for (i = 0; i < dev->num_planes; i++) {
+		if (vb && i < vb->num_planes && !vb->planes[i].mem_priv)
+			return min_t(unsigned long, size, dev->plane_sizes[i]);
+		needed = max_t(unsigned long, needed, dev->plane_sizes[i]);
+	}
+	return min(size, needed);
+}
+
+/**
  * pinhole_mem_get_userptr() - pin memory for a USERPTR plane
  * @vb: buffer
  * @dev: the queue's device
  * @vaddr: first address
  * @size: length in bytes
+ *
+ * What the application claims beyond the frame is left alone.
  *
  * Context: Process context, of the process whose memory it is.
  * Return: Memory, or an ERR_PTR.
@@ -241,6 +271,7 @@ void *pinhole_mem_get_userptr(struct vb2_buffer *vb, struct device *dev,
 	if (!mem)
 		return ERR_PTR(-ENOMEM);
 	mem->userptr = true;
+	size = pinhole_mem_needed(mem->dev, vb, size);
 	if (pinhole_native_userptr())
 		return pinhole_mem_wrap(mem,
 					pinhole_sg_get_userptr(vb,
@@ -388,7 +419,7 @@ void *pinhole_mem_vaddr(struct vb2_buffer *vb, void *priv)
 
 	if (mem->sg_priv)
 		return pinhole_sg_vaddr(vb, mem->sg_priv);
-	if (!mem->vaddr && mem->pages)
+	if (!mem->vaddr)
 		mem->vaddr = vm_map_ram(mem->pages, mem->nr, NUMA_NO_NODE);
 	return mem->vaddr ? mem->vaddr + offset_in_page(mem->start) : NULL;
 }

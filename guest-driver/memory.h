@@ -27,10 +27,10 @@ struct pinhole_device;
  * @node: entry in the device's list of memory to free after the reset
  * @buf: of a first plane: the buffer whose command describes it, or NULL
  * @start: user address of the first byte
- * @size: length in bytes
+ * @size: length in bytes, no longer than the format's plane
  * @vec: frame vector of the pinned range
- * @pages: pages of @vec; NULL if it has page frame numbers only
- * @nr: number of pages or page frame numbers
+ * @pages: pages of @vec
+ * @nr: number of pages
  * @sgt: scatter list of @pages
  * @dma_mapped: @sgt is mapped by the DMA API
  * @vaddr: kernel mapping, or NULL

@@ -9,7 +9,15 @@
  *   ctrl_handler's lock: the values of the controls
  *   session_mutex  one synchronous command at a time; the session
  *   lock           (spinlock, irqsave) virtqueues, commands, buffers at the
- *                  card, the state of the stream. Nothing waits under it.
+ *                  card, the state of the stream. Nothing waits under it, and
+ *                  nothing is done under it that takes longer the longer a
+ *                  frame is. Whoever submits commands under it lets go of it by
+ *                  pinhole_unlock_notify().
+ *
+ * The interrupt of the command queue takes out the answers, of which there are
+ * no more than commands; that of the event queue only wakes event_work, for a
+ * card may have no end of events. Buffers are given back to videobuf2 by
+ * event_work alone, so that they come in order.
  */
 #ifndef PINHOLE_H
 #define PINHOLE_H
@@ -31,6 +39,9 @@
 /* A frame larger than this is taken for a mistake of the card. */
 #define PINHOLE_MAX_SIZEIMAGE SZ_64M
 
+/* When what failed for want of memory is tried again, in jiffies. */
+#define PINHOLE_RETRY HZ
+
 /* Events that the card can have under way; a queue of 32 buffers needs 32. */
 #define PINHOLE_MAX_EVENTS 64
 
@@ -39,7 +50,8 @@ struct pinhole_cmd;
 /**
  * struct pinhole_buffer - a videobuf2 buffer
  * @vb: what videobuf2 knows of it; must be first
- * @node: entry in the device's list of buffers that videobuf2 has handed over
+ * @node: entry in the device's list of buffers that videobuf2 has handed over,
+ *	  or of those that it gets back
  * @cmd: its QBUF command, with the scatter entries of its memory
  * @at_card: queued at the card, no DQBUF event seen
  * @returned: no longer at the card; goes back once @cmd is idle, too
@@ -88,11 +100,15 @@ enum pinhole_stream {
  *	     guest-physical ones
  * @dma_identity: the DMA API hands out guest-physical addresses here
  * @card: name of the card, NUL-terminated
- * @num_planes: number of planes of a buffer, as the card last told it
+ * @format: format that the buffers are made for (under @queue_mutex)
+ * @num_planes: number of planes of a buffer in it
  * @plane_sizes: their lengths in bytes
  * @session_id: the session (under @session_mutex and @lock)
- * @session_bad: the card gave up the session; it must be closed
- * @session_work: closes a session that the card gave up, and opens another
+ * @session_open: the card has the session (under @session_mutex)
+ * @session_bad: the card gave up the session; it must be replaced
+ * @session_work: replaces a session that the card gave up
+ * @close_cmd: command that closes a session (under @session_mutex): closing,
+ *	       which takes all buffers from the card, needs no memory
  * @frame_sync_users: subscriptions to FRAME_SYNC (under @session_mutex)
  * @has_eos: the card has the event EOS
  * @has_source_change: the card has the event SOURCE_CHANGE
@@ -106,6 +122,9 @@ enum pinhole_stream {
  * @pending: commands that wait for room in @commandq
  * @inflight: commands in @commandq, oldest first
  * @orphans: commands that came back after their owner gave them up
+ * @notify: the card is to be told of commands
+ * @notify_events: the card is to be told of event buffers
+ * @notifying: number of those who tell it, without @lock
  * @fault: 0; -EIO once the card stopped answering; -ENODEV once it is removed
  * @heard: when the card last gave a sign of life, in jiffies
  * @watchdog: looks after the card while it streams
@@ -113,12 +132,16 @@ enum pinhole_stream {
  * @stream: state of the stream
  * @stream_failed: the stream is dead until STREAMOFF
  * @stream_session: session that the stream runs in
+ * @sequence: sequence number of the buffer that the card returned last
  * @buffers: buffers that videobuf2 has handed over
+ * @done: buffers to be given back to videobuf2 by @event_work
  * @slots: buffers at the card, by index
  * @qbufs: number of QBUF commands that are not idle
  * @idle: woken when @qbufs falls to 0 or @fault is set
  * @events: event buffers
  * @num_events: number of @events
+ * @event_work: handles events, and gives buffers back to videobuf2
+ * @ignored: number of events that were ignored
  * @held_mem: memory to free after the reset
  * @was_reset: the card was reset for good
  */
@@ -136,12 +159,15 @@ struct pinhole_device {
 	bool use_dma;
 	bool dma_identity;
 	char card[33];
+	struct v4l2_format format;
 	unsigned int num_planes;
 	u32 plane_sizes[VIDEO_MAX_PLANES];
 
 	u32 session_id;
+	bool session_open;
 	bool session_bad;
-	struct work_struct session_work;
+	struct delayed_work session_work;
+	struct pinhole_cmd *close_cmd;
 	unsigned int frame_sync_users;
 	bool has_eos;
 	bool has_source_change;
@@ -149,7 +175,7 @@ struct pinhole_device {
 
 	struct v4l2_ctrl_handler ctrl_handler;
 	struct list_head controls;
-	struct work_struct control_work;
+	struct delayed_work control_work;
 
 	struct virtqueue *commandq;
 	struct virtqueue *eventq;
@@ -157,6 +183,9 @@ struct pinhole_device {
 	struct list_head pending;
 	struct list_head inflight;
 	struct list_head orphans;
+	bool notify;
+	bool notify_events;
+	atomic_t notifying;
 	int fault;
 	unsigned long heard;
 	struct delayed_work watchdog;
@@ -165,13 +194,17 @@ struct pinhole_device {
 	enum pinhole_stream stream;
 	bool stream_failed;
 	u32 stream_session;
+	u32 sequence;
 	struct list_head buffers;
+	struct list_head done;
 	struct pinhole_buffer *slots[VIDEO_MAX_FRAME];
 	unsigned int qbufs;
 	wait_queue_head_t idle;
 
 	struct virtio_media_event_dqbuf *events[PINHOLE_MAX_EVENTS];
 	unsigned int num_events;
+	struct work_struct event_work;
+	unsigned long ignored;
 
 	struct list_head held_mem;
 	bool was_reset;
@@ -203,9 +236,10 @@ int pinhole_events_init(struct pinhole_device *dev);
 void pinhole_events_free(struct pinhole_device *dev);
 void pinhole_events_drain(struct pinhole_device *dev);
 void pinhole_eventq_cb(struct virtqueue *vq);
+void pinhole_event_work(struct work_struct *work);
 
 /* subscribe.c */
-void pinhole_session_subscribe(struct pinhole_device *dev);
+int pinhole_session_subscribe(struct pinhole_device *dev);
 int pinhole_subscribe_event(struct v4l2_fh *fh,
 			    const struct v4l2_event_subscription *sub);
 bool pinhole_has_events(struct pinhole_device *dev);
@@ -214,7 +248,8 @@ bool pinhole_has_events(struct pinhole_device *dev);
 int pinhole_register_node(struct pinhole_device *dev);
 
 /* format.c */
-int pinhole_update_planes(struct pinhole_device *dev);
+int pinhole_take_format(struct pinhole_device *dev);
+int pinhole_check_format(struct pinhole_device *dev);
 bool pinhole_fraction_good(const struct v4l2_fract *f);
 int pinhole_enum_fmt(struct file *file, void *priv, struct v4l2_fmtdesc *f);
 int pinhole_g_fmt(struct file *file, void *priv, struct v4l2_format *f);
@@ -248,6 +283,7 @@ void pinhole_buffer_submit(struct pinhole_device *dev,
 			   struct pinhole_buffer *buf);
 void pinhole_buffer_settle(struct pinhole_device *dev,
 			   struct pinhole_buffer *buf);
+void pinhole_buffers_done(struct pinhole_device *dev);
 const char *pinhole_buffer_returned(struct pinhole_device *dev,
 				    const struct v4l2_buffer *b,
 				    const struct v4l2_plane *planes);

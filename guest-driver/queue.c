@@ -63,8 +63,8 @@ static int pinhole_cmd_add(struct pinhole_device *dev, struct pinhole_cmd *cmd)
  * pinhole_cmds_flush() - put waiting commands in the queue as far as it goes
  * @dev: device
  *
- * The card is notified under the lock: the queue is there as long as no fault
- * is set, and the lock is what holds off the fault.
+ * The card is told of them when the lock is let go of, for that takes an exit to
+ * the machine monitor: see pinhole_unlock_notify().
  *
  * Context: Any; the device's lock is held.
  * Return: Nothing.
@@ -72,7 +72,6 @@ static int pinhole_cmd_add(struct pinhole_device *dev, struct pinhole_cmd *cmd)
 static void pinhole_cmds_flush(struct pinhole_device *dev)
 {
 	struct pinhole_cmd *cmd, *tmp;
-	bool added = false;
 	int ret;
 
 	list_for_each_entry_safe(cmd, tmp, &dev->pending, node) {
@@ -82,10 +81,52 @@ static void pinhole_cmds_flush(struct pinhole_device *dev)
 		if (ret)
 			pinhole_cmd_finish(dev, cmd, ret);
 		else
-			added = true;
+			dev->notify = true;
 	}
-	if (added)
-		virtqueue_kick(dev->commandq);
+}
+
+/**
+ * pinhole_unlock_notify() - let go of the lock, and tell the card what is new
+ * @dev: device
+ * @flags: as of spin_lock_irqsave()
+ *
+ * The queues are there as long as no fault is set, or somebody is counted as
+ * telling the card of them.
+ *
+ * Context: Any; the device's lock is held, and let go of.
+ */
+void pinhole_unlock_notify(struct pinhole_device *dev, unsigned long flags)
+{
+	bool commands = dev->notify && !dev->fault &&
+			virtqueue_kick_prepare(dev->commandq);
+	bool events = dev->notify_events && !dev->fault &&
+		      virtqueue_kick_prepare(dev->eventq);
+
+	dev->notify = false;
+	dev->notify_events = false;
+	if (commands || events)
+		atomic_inc(&dev->notifying);
+	spin_unlock_irqrestore(&dev->lock, flags);
+	if (!commands && !events)
+		return;
+
+	if (commands)
+		virtqueue_notify(dev->commandq);
+	if (events)
+		virtqueue_notify(dev->eventq);
+	if (atomic_dec_and_test(&dev->notifying))
+		wake_up_var(&dev->notifying);
+}
+
+/**
+ * pinhole_wait_notified() - wait until nobody tells the card of anything
+ * @dev: device, its fault set, so that nobody begins to
+ *
+ * Context: Process context.
+ */
+void pinhole_wait_notified(struct pinhole_device *dev)
+{
+	wait_var_event(&dev->notifying, !atomic_read(&dev->notifying));
 }
 
 /**
@@ -129,16 +170,20 @@ static void pinhole_call_complete(struct pinhole_device *dev,
  * pinhole_cmd_call() - hand a command to the card and wait for the answer
  * @dev: device
  * @cmd: command, idle
+ * @killable: whether a signal that kills the process ends the wait
  *
- * A card that does not answer in time is given up for good.
+ * A card that does not answer in time is given up for good. A command that is
+ * not waited for any longer goes its way all the same.
  *
  * Context: Process context. Waits, for the module's timeout at most.
  * Return: 0, the card's negative errno, -EIO if it does not answer, -ENODEV if
- * it is removed meanwhile.
+ * it is removed meanwhile, -ERESTARTSYS if the process was killed.
  */
-int pinhole_cmd_call(struct pinhole_device *dev, struct pinhole_cmd *cmd)
+int pinhole_cmd_call(struct pinhole_device *dev, struct pinhole_cmd *cmd,
+		     bool killable)
 {
 	unsigned long flags;
+	long left;
 	int ret;
 
 	reinit_completion(&cmd->done);
@@ -146,13 +191,26 @@ int pinhole_cmd_call(struct pinhole_device *dev, struct pinhole_cmd *cmd)
 
 	spin_lock_irqsave(&dev->lock, flags);
 	pinhole_cmd_submit(dev, cmd);
-	spin_unlock_irqrestore(&dev->lock, flags);
+	pinhole_unlock_notify(dev, flags);
 
-	if (!wait_for_completion_timeout(&cmd->done, pinhole_timeout()))
-		pinhole_set_fault(dev, -EIO, "does not answer a command");
+	if (killable)
+		left = wait_for_completion_killable_timeout(&cmd->done,
+							    pinhole_timeout());
+	else
+		left = wait_for_completion_timeout(&cmd->done,
+						   pinhole_timeout());
+	if (!left) {
+		pinhole_rings_look(dev);
+		if (!try_wait_for_completion(&cmd->done))
+			pinhole_set_fault(dev, -EIO,
+					  "does not answer a command");
+	}
 
 	spin_lock_irqsave(&dev->lock, flags);
-	ret = cmd->state == PINHOLE_CMD_IDLE ? cmd->result : dev->fault;
+	if (cmd->state == PINHOLE_CMD_IDLE)
+		ret = cmd->result;
+	else
+		ret = dev->fault ? dev->fault : -ERESTARTSYS;
 	spin_unlock_irqrestore(&dev->lock, flags);
 	return ret;
 }
@@ -224,6 +282,24 @@ static int pinhole_cmd_result(struct pinhole_cmd *cmd, u32 used)
 }
 
 /**
+ * pinhole_cmds_answered() - take the answers out of the command queue
+ * @dev: device
+ *
+ * Context: Any; the device's lock is held.
+ */
+static void pinhole_cmds_answered(struct pinhole_device *dev)
+{
+	struct pinhole_cmd *cmd;
+	unsigned int used;
+
+	while ((cmd = virtqueue_get_buf(dev->commandq, &used))) {
+		cmd->used = used;
+		dev->heard = jiffies;
+		pinhole_cmd_finish(dev, cmd, pinhole_cmd_result(cmd, used));
+	}
+}
+
+/**
  * pinhole_commandq_cb() - commands were answered
  * @vq: the command queue
  *
@@ -233,23 +309,38 @@ static int pinhole_cmd_result(struct pinhole_cmd *cmd, u32 used)
 void pinhole_commandq_cb(struct virtqueue *vq)
 {
 	struct pinhole_device *dev = vq->vdev->priv;
-	struct pinhole_cmd *cmd;
 	unsigned long flags;
-	unsigned int used;
 
 	spin_lock_irqsave(&dev->lock, flags);
 	do {
 		virtqueue_disable_cb(vq);
-		while ((cmd = virtqueue_get_buf(vq, &used))) {
-			cmd->used = used;
-			pinhole_cmd_finish(dev, cmd,
-					   pinhole_cmd_result(cmd, used));
-		}
+		pinhole_cmds_answered(dev);
 	} while (!virtqueue_enable_cb(vq));
-	dev->heard = jiffies;
 	if (!dev->fault)
 		pinhole_cmds_flush(dev);
-	spin_unlock_irqrestore(&dev->lock, flags);
+	pinhole_unlock_notify(dev, flags);
+}
+
+/**
+ * pinhole_rings_look() - look at both queues without having been told to
+ * @dev: device
+ *
+ * A card that has answered while its interrupt was lost, or held off longer
+ * than the card was waited for, is not dead.
+ *
+ * Context: Process context. Takes the device's lock.
+ */
+void pinhole_rings_look(struct pinhole_device *dev)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(&dev->lock, flags);
+	if (!dev->fault) {
+		pinhole_cmds_answered(dev);
+		pinhole_cmds_flush(dev);
+	}
+	pinhole_unlock_notify(dev, flags);
+	pinhole_events_drain(dev);
 }
 
 /**

@@ -16,6 +16,9 @@
 /* More inputs than any card has. */
 #define PINHOLE_MAX_INPUTS 32
 
+/* What all subscriptions together may take at least, in jiffies. */
+#define PINHOLE_SUBSCRIBE_TIME (20UL * HZ)
+
 /**
  * pinhole_session_event() - subscribe or unsubscribe the session
  * @dev: device
@@ -37,23 +40,33 @@ static int pinhole_session_event(struct pinhole_device *dev, unsigned int cmd,
 /**
  * pinhole_subscribe_inputs() - subscribe the session to changes of the inputs
  * @dev: device
+ * @end: when to stop, in jiffies
  *
  * Context: Process context; session_mutex is held. Waits for the card.
- * Return: True if the card takes such subscriptions.
+ * Return: 1 if the card takes such subscriptions, 0 if not, or a negative errno
+ * that says nothing of the card.
  */
-static bool pinhole_subscribe_inputs(struct pinhole_device *dev)
+static int pinhole_subscribe_inputs(struct pinhole_device *dev,
+				    unsigned long end)
 {
-	bool any = false;
+	int ret, any = 0;
 	u32 i;
 
 	for (i = 0; i < PINHOLE_MAX_INPUTS; i++) {
 		struct v4l2_input input = { .index = i };
 
-		if (pinhole_session_ioctl(dev, VIDIOC_ENUMINPUT, &input) ||
-		    pinhole_session_event(dev, VIDIOC_SUBSCRIBE_EVENT,
-					  V4L2_EVENT_SOURCE_CHANGE, i))
+		ret = pinhole_session_ioctl(dev, VIDIOC_ENUMINPUT, &input);
+		if (!ret)
+			ret = pinhole_session_event(dev, VIDIOC_SUBSCRIBE_EVENT,
+						    V4L2_EVENT_SOURCE_CHANGE,
+						    i);
+		if (pinhole_is_local(ret))
+			return ret;
+		if (time_after(jiffies, end))
+			return -ETIMEDOUT;
+		if (ret)
 			break;
-		any = true;
+		any = 1;
 	}
 	return any;
 }
@@ -62,31 +75,52 @@ static bool pinhole_subscribe_inputs(struct pinhole_device *dev)
  * pinhole_session_subscribe() - subscribe the session to the card's events
  * @dev: device with a session that is not yet subscribed
  *
- * A card may have no events at all.
+ * A card may have no events at all. What it refuses is told from what did not
+ * get there for want of memory: the latter is tried again, in another session.
  *
  * Context: Process context; session_mutex is held. Waits for the card.
- * Return: Nothing.
+ * Return: 0, -ETIMEDOUT if it takes the card several times the timeout, or a
+ * negative errno that says nothing of the card.
  */
-void pinhole_session_subscribe(struct pinhole_device *dev)
+int pinhole_session_subscribe(struct pinhole_device *dev)
 {
 	const unsigned int cmd = VIDIOC_SUBSCRIBE_EVENT;
+	const unsigned long end = jiffies + max(4 * pinhole_timeout(),
+						PINHOLE_SUBSCRIBE_TIME);
 	struct pinhole_control *control;
 	unsigned int refused = 0;
+	int ret;
 
-	dev->has_eos = !pinhole_session_event(dev, cmd, V4L2_EVENT_EOS, 0);
-	dev->has_source_change = pinhole_subscribe_inputs(dev);
-	if (dev->frame_sync_users)
-		pinhole_session_event(dev, cmd, V4L2_EVENT_FRAME_SYNC, 0);
+	ret = pinhole_session_event(dev, cmd, V4L2_EVENT_EOS, 0);
+	if (pinhole_is_local(ret))
+		return ret;
+	dev->has_eos = !ret;
+	ret = pinhole_subscribe_inputs(dev, end);
+	if (ret < 0)
+		return ret;
+	dev->has_source_change = ret;
+	if (dev->frame_sync_users) {
+		ret = pinhole_session_event(dev, cmd, V4L2_EVENT_FRAME_SYNC, 0);
+		if (pinhole_is_local(ret))
+			return ret;
+	}
 
-	list_for_each_entry(control, &dev->controls, node)
-		if (control->type != V4L2_CTRL_TYPE_CTRL_CLASS &&
-		    pinhole_session_event(dev, cmd, V4L2_EVENT_CTRL,
-					  control->id))
-			refused++;
+	list_for_each_entry(control, &dev->controls, node) {
+		if (control->type == V4L2_CTRL_TYPE_CTRL_CLASS)
+			continue;
+		ret = pinhole_session_event(dev, cmd, V4L2_EVENT_CTRL,
+					    control->id);
+		if (pinhole_is_local(ret))
+			return ret;
+		if (time_after(jiffies, end))
+			return -ETIMEDOUT;
+		refused += !!ret;
+	}
 	if (refused)
 		dev_warn_once(&dev->vdev->dev,
 			      "the card does not tell when %u of its controls change\n",
 			      refused);
+	return 0;
 }
 
 /**
@@ -103,7 +137,8 @@ static int pinhole_frame_sync_add(struct v4l2_subscribed_event *sev,
 	struct pinhole_device *dev = video_get_drvdata(sev->fh->vdev);
 	int ret = 0;
 
-	mutex_lock(&dev->session_mutex);
+	if (mutex_lock_killable(&dev->session_mutex))
+		return -ERESTARTSYS;
 	if (!dev->frame_sync_users) {
 		ret = pinhole_session_ready(dev);
 		if (!ret)

@@ -92,6 +92,26 @@ TRACE_EVENT(pinhole_unpin,
 		  __entry->start, __entry->pages, __entry->dirtied)
 );
 
+/* An event of the card was ignored: event is VIRTIO_MEDIA_EVT_*, or -1 if it
+ * has no header.
+ */
+TRACE_EVENT(pinhole_ignored,
+	TP_PROTO(u32 event, u32 session_id, u32 used),
+	TP_ARGS(event, session_id, used),
+	TP_STRUCT__entry(
+		__field(u32, event)
+		__field(u32, session_id)
+		__field(u32, used)
+	),
+	TP_fast_assign(
+		__entry->event = event;
+		__entry->session_id = session_id;
+		__entry->used = used;
+	),
+	TP_printk("event=%d session=%u used=%u", (int)__entry->event,
+		  __entry->session_id, __entry->used)
+);
+
 #endif /* PINHOLE_TRACE_H */
 
 #undef TRACE_INCLUDE_PATH

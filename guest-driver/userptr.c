@@ -65,25 +65,16 @@ void pinhole_segments_add(struct pinhole_segments *segs, u64 start, u64 len)
 void pinhole_pinned_segments(struct pinhole_mem *mem,
 			     struct pinhole_segments *segs)
 {
-	unsigned long offset = offset_in_page(mem->start);
 	struct scatterlist *sg;
-	unsigned long *pfns;
 	unsigned int i;
 
 	if (mem->dma_mapped) {
 		for_each_sgtable_dma_sg(&mem->sgt, sg, i)
 			pinhole_segments_add(segs, sg_dma_address(sg),
 					     sg_dma_len(sg));
-	} else if (mem->pages) {
+	} else {
 		for_each_sgtable_sg(&mem->sgt, sg, i)
 			pinhole_segments_add(segs, sg_phys(sg), sg->length);
-	} else {
-		pfns = frame_vector_pfns(mem->vec);
-		for (i = 0; i < mem->nr; i++) {
-			pinhole_segments_add(segs, PFN_PHYS(pfns[i]) + offset,
-					     PAGE_SIZE - offset);
-			offset = 0;
-		}
 	}
 }
 
@@ -166,8 +157,12 @@ static int pinhole_build_sgt(struct pinhole_mem *mem)
  * and the DMA API is left out: what it may do to the addresses is not what the
  * card does.
  *
+ * Frames without a reference are refused: old kernels give them for mappings
+ * without pages (VM_PFNMAP), and nothing would keep them from being used for
+ * something else when the process unmaps them.
+ *
  * Context: Process context.
- * Return: 0 or a negative errno.
+ * Return: 0 or a negative errno; -EFAULT if the frames are not referenced.
  */
 static int pinhole_map_pinned(struct pinhole_mem *mem)
 {
@@ -175,14 +170,11 @@ static int pinhole_map_pinned(struct pinhole_mem *mem)
 	struct page **pages;
 	int ret;
 
-	pages = frame_vector_pages(mem->vec);
-	if (IS_ERR(pages)) {
-		if (!dev->use_dma)
-			return 0;
-		dev_err_once(&dev->vdev->dev,
-			     "user pointers to memory without struct page need a card without VIRTIO_F_ACCESS_PLATFORM\n");
+	if (!mem->vec->got_ref)
 		return -EFAULT;
-	}
+	pages = frame_vector_pages(mem->vec);
+	if (IS_ERR(pages))
+		return -EFAULT;
 	mem->pages = pinhole_mutant_pages(pages, mem->nr);
 	ret = pinhole_build_sgt(mem);
 	mem->pages = pages;
@@ -243,7 +235,8 @@ int pinhole_pin(struct pinhole_mem *mem, unsigned long start,
 	ret = pinhole_map_pinned(mem);
 	if (ret)
 		goto err_put;
-	pinhole_pinned_segments(mem, &segs);
+	if (trace_pinhole_pin_enabled())
+		pinhole_pinned_segments(mem, &segs);
 	if (pinhole_mutant(PINHOLE_UNPIN_EARLY))
 		put_vaddr_frames(mem->vec);
 	goto out;
@@ -264,7 +257,7 @@ out:
  * @mem: memory, which the card no longer writes to
  *
  * The pages are marked dirty first, as the card may have written to all of
- * them. Frames that were not pinned are not pages to be dirtied.
+ * them.
  *
  * Context: Process context.
  * Return: Nothing.
@@ -280,12 +273,11 @@ void pinhole_unpin(struct pinhole_mem *mem)
 				  PINHOLE_DMA_DIR, DMA_ATTR_SKIP_CPU_SYNC);
 	sg_free_table(&mem->sgt);
 
-	if (mem->pages && mem->vec->got_ref &&
-	    !pinhole_mutant(PINHOLE_LEAVE_CLEAN))
+	if (mem->vec->got_ref && !pinhole_mutant(PINHOLE_LEAVE_CLEAN))
 		for (; dirtied < mem->nr; dirtied++)
 			set_page_dirty_lock(mem->pages[dirtied]);
 
-	if (pinhole_mutant(PINHOLE_UNPIN_TWICE) && mem->pages)
+	if (pinhole_mutant(PINHOLE_UNPIN_TWICE))
 		unpin_user_pages(mem->pages, mem->nr);
 	if (pinhole_mutant(PINHOLE_LEAK_PIN)) {
 		mem->vec->got_ref = false;

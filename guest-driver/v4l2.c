@@ -7,6 +7,7 @@
 #include <media/v4l2-event.h>
 
 #include "command.h"
+#include "controls.h"
 #include "pinhole.h"
 
 /**
@@ -54,7 +55,7 @@ static int pinhole_log_status(struct file *file, void *priv)
 	struct pinhole_device *dev = video_drvdata(file);
 	unsigned int at_card = 0, i;
 	enum pinhole_stream stream;
-	unsigned long flags;
+	unsigned long flags, ignored;
 	bool failed;
 	int fault;
 	u32 session;
@@ -66,6 +67,7 @@ static int pinhole_log_status(struct file *file, void *priv)
 	failed = dev->stream_failed;
 	session = dev->session_id;
 	fault = dev->fault;
+	ignored = dev->ignored;
 	spin_unlock_irqrestore(&dev->lock, flags);
 
 	v4l2_info(&dev->v4l2_dev, "session %u, %s addresses%s\n", session,
@@ -73,8 +75,74 @@ static int pinhole_log_status(struct file *file, void *priv)
 		  fault ? ", the card was given up" : "");
 	v4l2_info(&dev->v4l2_dev, "stream %s%s, %u buffers at the card\n",
 		  states[stream], failed ? " and dead" : "", at_card);
+	v4l2_info(&dev->v4l2_dev, "%lu events ignored\n", ignored);
 	v4l2_ctrl_handler_log_status(&dev->ctrl_handler, dev->v4l2_dev.name);
 	return 0;
+}
+
+/**
+ * pinhole_reqbufs() - VIDIOC_REQBUFS
+ * @file: open file
+ * @priv: file handle
+ * @req: number and kind of buffers
+ *
+ * The controls that were grabbed when buffers were asked for are let go if
+ * there are none in the end.
+ *
+ * Context: Process context; queue_mutex is held. Waits for the card.
+ * Return: 0 or a negative errno.
+ */
+static int pinhole_reqbufs(struct file *file, void *priv,
+			   struct v4l2_requestbuffers *req)
+{
+	struct pinhole_device *dev = video_drvdata(file);
+	int ret = vb2_ioctl_reqbufs(file, priv, req);
+
+	pinhole_controls_grab(dev, vb2_is_busy(&dev->queue));
+	return ret;
+}
+
+/**
+ * pinhole_create_bufs() - VIDIOC_CREATE_BUFS
+ * @file: open file
+ * @priv: file handle
+ * @create: number and kind of buffers
+ *
+ * Context: Process context; queue_mutex is held. Waits for the card.
+ * Return: 0 or a negative errno.
+ */
+static int pinhole_create_bufs(struct file *file, void *priv,
+			       struct v4l2_create_buffers *create)
+{
+	struct pinhole_device *dev = video_drvdata(file);
+	int ret = vb2_ioctl_create_bufs(file, priv, create);
+
+	pinhole_controls_grab(dev, vb2_is_busy(&dev->queue));
+	return ret;
+}
+
+/**
+ * pinhole_close() - a file is closed
+ * @file: file
+ *
+ * The buffers go with the file that has asked for them, those of read(), too.
+ * The device stays until this returns.
+ *
+ * Context: Process context. Takes queue_mutex; may wait for the card.
+ * Return: 0 or a negative errno.
+ */
+static int pinhole_close(struct file *file)
+{
+	struct pinhole_device *dev = video_drvdata(file);
+	int ret = vb2_fop_release(file);
+
+	/* Whoever had no buffers does not wait for the lock of those who have. */
+	if (vb2_is_busy(&dev->queue))
+		return ret;
+	mutex_lock(&dev->queue_mutex);
+	pinhole_controls_grab(dev, vb2_is_busy(&dev->queue));
+	mutex_unlock(&dev->queue_mutex);
+	return ret;
 }
 
 static const struct v4l2_ioctl_ops pinhole_ioctl_ops = {
@@ -95,8 +163,8 @@ static const struct v4l2_ioctl_ops pinhole_ioctl_ops = {
 	.vidioc_s_input = pinhole_s_input,
 	.vidioc_g_selection = pinhole_g_selection,
 	.vidioc_s_selection = pinhole_s_selection,
-	.vidioc_reqbufs = vb2_ioctl_reqbufs,
-	.vidioc_create_bufs = vb2_ioctl_create_bufs,
+	.vidioc_reqbufs = pinhole_reqbufs,
+	.vidioc_create_bufs = pinhole_create_bufs,
 	.vidioc_prepare_buf = vb2_ioctl_prepare_buf,
 	.vidioc_querybuf = vb2_ioctl_querybuf,
 	.vidioc_qbuf = vb2_ioctl_qbuf,
@@ -113,7 +181,7 @@ static const struct v4l2_ioctl_ops pinhole_ioctl_ops = {
 static const struct v4l2_file_operations pinhole_fops = {
 	.owner = THIS_MODULE,
 	.open = v4l2_fh_open,
-	.release = vb2_fop_release,
+	.release = pinhole_close,
 	.read = vb2_fop_read,
 	.poll = pinhole_poll,
 	.mmap = vb2_fop_mmap,

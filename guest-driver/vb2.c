@@ -3,6 +3,7 @@
  * The buffer queue: what videobuf2 asks of the driver.
  */
 #include "command.h"
+#include "controls.h"
 #include "memory.h"
 #include "pinhole.h"
 #include "trace.h"
@@ -26,7 +27,8 @@ void pinhole_stream_fail(struct pinhole_device *dev, const char *why)
 	if (dev->stream_failed)
 		return;
 	dev->stream_failed = true;
-	dev_err(&dev->vdev->dev, "the card %s: the stream is dead\n", why);
+	dev_err_ratelimited(&dev->vdev->dev,
+			    "the card %s: the stream is dead\n", why);
 	/* STREAMON will fail, and the next one is to find the queue as it was. */
 	if (dev->stream != PINHOLE_STARTING)
 		vb2_queue_error(&dev->queue);
@@ -51,9 +53,15 @@ static int pinhole_queue_setup(struct vb2_queue *q, unsigned int *nbuffers,
 	unsigned int i;
 	int ret;
 
-	ret = pinhole_update_planes(dev);
-	if (ret)
-		return ret;
+	if (READ_ONCE(dev->fault))
+		return READ_ONCE(dev->fault);
+	/* The first buffers decide on the format that all are made for. */
+	if (!vb2_is_busy(q)) {
+		pinhole_controls_grab(dev, true);
+		ret = pinhole_take_format(dev);
+		if (ret)
+			return ret;
+	}
 
 	if (*nplanes) {
 		if (*nplanes != dev->num_planes)
@@ -134,7 +142,7 @@ static void pinhole_buf_queue(struct vb2_buffer *vb)
 	list_add_tail(&buf->node, &dev->buffers);
 	if (dev->stream == PINHOLE_STREAMING && !dev->stream_failed)
 		pinhole_buffer_submit(dev, buf);
-	spin_unlock_irqrestore(&dev->lock, flags);
+	pinhole_unlock_notify(dev, flags);
 }
 
 /**
@@ -160,9 +168,12 @@ static void pinhole_stream_end(struct pinhole_device *dev,
 	dev->stream = PINHOLE_STOPPED;
 	dev->stream_failed = false;
 	memset(dev->slots, 0, sizeof(dev->slots));
-	list_splice_init(&dev->buffers, &buffers);
+	list_splice_init(&dev->done, &buffers);
+	list_splice_tail_init(&dev->buffers, &buffers);
 	fault = dev->fault;
 	spin_unlock_irqrestore(&dev->lock, flags);
+	/* It may be giving back some that are on no list any more. */
+	flush_work(&dev->event_work);
 
 	list_for_each_entry_safe(buf, tmp, &buffers, node) {
 		struct vb2_buffer *vb = &buf->vb.vb2_buf;
@@ -199,33 +210,31 @@ static int pinhole_start_streaming(struct vb2_queue *q, unsigned int count)
 	unsigned long flags;
 	int ret;
 
-	/* A session that was lost before it is replaced, and nothing with it. */
-	ret = pinhole_ioctl(dev, VIDIOC_REQBUFS, &req);
+	/* The last stream may have ended by LAST, and without STREAMOFF. */
+	vb2_clear_last_buffer_dequeued(q);
+	ret = pinhole_session_begin(dev, &req);
 	if (ret)
 		goto err_end;
+	ret = pinhole_check_format(dev);
+	if (ret)
+		goto err_stop;
 
 	spin_lock_irqsave(&dev->lock, flags);
-	if (dev->session_bad) {
-		spin_unlock_irqrestore(&dev->lock, flags);
-		ret = -EIO;
-		goto err_end;
-	}
-	dev->stream = PINHOLE_STARTING;
-	dev->stream_session = dev->session_id;
 	list_for_each_entry(buf, &dev->buffers, node) {
 		if (buf->vb.vb2_buf.index >= req.count)
 			ret = -ENOBUFS;
 		else
 			pinhole_buffer_submit(dev, buf);
 	}
-	spin_unlock_irqrestore(&dev->lock, flags);
+	pinhole_unlock_notify(dev, flags);
 	if (ret) {
-		dev_err(&dev->vdev->dev, "the card has only %u buffers\n",
-			req.count);
+		dev_err_ratelimited(&dev->vdev->dev,
+				    "the card has only %u buffers\n",
+				    req.count);
 		goto err_stop;
 	}
 
-	ret = pinhole_ioctl(dev, VIDIOC_STREAMON, &type);
+	ret = pinhole_stream_ioctl(dev, VIDIOC_STREAMON, &type);
 
 	spin_lock_irqsave(&dev->lock, flags);
 	if (!ret && dev->stream_failed)

@@ -14,12 +14,19 @@
  * @dev: device
  * @cmd: the ping
  *
+ * A card that does not know the session any more has given it up.
+ *
  * Context: Any; the device's lock is held.
  * Return: Nothing.
  */
 static void pinhole_ping_complete(struct pinhole_device *dev,
 				  struct pinhole_cmd *cmd)
 {
+	struct virtio_media_cmd_ioctl *hdr = cmd->req;
+
+	if (!dev->fault && cmd->result == -ENODEV &&
+	    le32_to_cpu(hdr->session_id) == dev->session_id)
+		pinhole_session_lost(dev);
 }
 
 /**
@@ -68,11 +75,12 @@ static void pinhole_watchdog_work(struct work_struct *work)
 	unsigned long flags;
 	bool fault;
 
+	pinhole_rings_look(dev);
 	spin_lock_irqsave(&dev->lock, flags);
 	fault = dev->fault;
 	if (!fault)
 		wrong = pinhole_watchdog_check(dev);
-	spin_unlock_irqrestore(&dev->lock, flags);
+	pinhole_unlock_notify(dev, flags);
 
 	if (wrong)
 		pinhole_set_fault(dev, -EIO, wrong);

@@ -193,6 +193,20 @@ fn a_part_of_the_picture_can_be_selected() {
     );
     assert_eq!(selection("crop"), "64, Top 32, Width 320, Height 240");
     assert_eq!(selection("compose"), whole);
+
+    // What there are buffers for stays as it is.
+    let stream = bed.stream();
+    let refused = bed.run(
+        "v4l2-ctl -d /dev/video0 \
+         --set-selection target=crop,left=0,top=0,width=640,height=480",
+    );
+    assert!(
+        refused.stderr.contains("Device or resource busy"),
+        "{refused:?}"
+    );
+    assert_eq!(selection("crop"), "64, Top 32, Width 320, Height 240");
+    bed.must("v4l2-ctl -d /dev/video0 --set-input=0");
+    bed.interrupt(stream);
     bed.still_works();
     bed.testbed.finish().unwrap();
 }

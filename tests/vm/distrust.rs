@@ -281,15 +281,9 @@ fn controls_are_the_cards_and_follow_it_whatever_it_says() {
             .device
             .send(EVENT, &event(CTRL, WIDE, VALUE), EVENT_USED);
     }
+    guest.must("v4l2-ctl -d /dev/video0 --log-status");
     let log = guest.log();
-    for line in [
-        "reported a control that it does not have",
-        "V4L2 event that nobody subscribed to",
-        "event of the wrong length",
-        "event of unknown type",
-    ] {
-        assert!(log.contains(line), "{line}\n{log}");
-    }
+    assert!(log.contains("4 events ignored"), "{log}");
 
     // The session is given up: subscriptions are made anew, values read again.
     let before = std::mem::take(&mut camera.get().subscribed);

@@ -4,6 +4,7 @@
  *
  *   requeue DEVICE leak COUNT   buffers that are refused and then freed
  *   requeue DEVICE stale        another memory for a buffer that was refused
+ *   requeue DEVICE claim        memory that is shorter than is claimed
  *
  * Prints one sentence and exits with 1 where something is not as it should be.
  */
@@ -120,7 +121,7 @@ int main(int argc, char **argv)
 	int left;
 
 	if (argc < 3)
-		fail("usage: requeue DEVICE leak COUNT | stale");
+		fail("usage: requeue DEVICE leak COUNT | stale | claim");
 	device = open(argv[1], O_RDWR);
 	if (device < 0)
 		fail("%s: %s", argv[1], strerror(errno));
@@ -137,6 +138,18 @@ int main(int argc, char **argv)
 		reqbufs(1);
 		refuse(memory, HUGE_PAGE);
 		if ((left = qbuf(memory + 4096, sizeimage)))
+			fail("QBUF: %s", strerror(left));
+		capture(sizeimage);
+		return 0;
+	}
+	if (!strcmp(argv[2], "claim")) {
+		/* Room for a frame, and nothing behind it. */
+		memory = map(0);
+		if (mprotect(memory + sizeimage, HUGE_PAGE - sizeimage,
+			     PROT_NONE))
+			fail("mprotect: %s", strerror(errno));
+		reqbufs(1);
+		if ((left = qbuf(memory, 1 << 30)))
 			fail("QBUF: %s", strerror(left));
 		capture(sizeimage);
 		return 0;

@@ -55,6 +55,7 @@ fn a_buffer_that_is_refused_loses_its_command_and_gets_another() {
         bed.must("echo 4 > /proc/sys/vm/nr_hugepages");
         bed.must("cat /dev/vda > /tmp/requeue; chmod +x /tmp/requeue");
         bed.must("/tmp/requeue /dev/video0 stale");
+        bed.must("/tmp/requeue /dev/video0 claim");
 
         // The first rounds fill caches.
         bed.must("/tmp/requeue /dev/video0 leak 100");

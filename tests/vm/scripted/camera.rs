@@ -11,11 +11,11 @@ pub const SINGLE: u32 = 0x0400_0001;
 pub const MULTI: u32 = 0x0400_1000;
 
 const ENUM_FMT: u32 = 2;
-const G_FMT: u32 = 4;
+pub const G_FMT: u32 = 4;
 const S_FMT: u32 = 5;
-const REQBUFS: u32 = 8;
-const QBUF: u32 = 15;
-const STREAMON: u32 = 18;
+pub const REQBUFS: u32 = 8;
+pub const QBUF: u32 = 15;
+pub const STREAMON: u32 = 18;
 const STREAMOFF: u32 = 19;
 const ENUMINPUT: u32 = 26;
 const QUERYMENU: u32 = 37;
@@ -38,6 +38,7 @@ pub const INTEGER_MENU: u32 = 9;
 
 /// `V4L2_CTRL_FLAG_*`.
 pub const INACTIVE: u32 = 0x10;
+pub const MODIFY_LAYOUT: u32 = 0x400;
 pub const VOLATILE: u32 = 0x80;
 pub const EXECUTE_ON_WRITE: u32 = 0x200;
 
@@ -80,6 +81,14 @@ pub struct Camera {
     pub denied: Option<u32>,
     /// An error number that the next ioctl is refused with, whatever it is.
     pub refuse: Option<u32>,
+    /// An ioctl whose next call is refused, and the error number.
+    pub refuse_one: Option<(u32, u32)>,
+    /// Height of the picture from the next REQBUFS of buffers on.
+    pub next_height: Option<u32>,
+    /// Height of the picture; 0 for 48.
+    pub height: u32,
+    /// How often STREAMON was called.
+    pub streamons: u32,
 }
 
 /// A camera that the test and the device share.
@@ -114,6 +123,15 @@ impl Camera {
         if let Some(error) = self.refuse.take() {
             return Err(error);
         }
+        if ioctl.code == STREAMON {
+            self.streamons += 1;
+        }
+        if let Some((code, error)) = self.refuse_one
+            && code == ioctl.code
+        {
+            self.refuse_one = None;
+            return Err(error);
+        }
         match ioctl.code {
             ENUM_FMT => match ioctl.u32(0) {
                 0 => {
@@ -128,6 +146,9 @@ impl Camera {
             }
             REQBUFS => {
                 self.queued.clear();
+                if ioctl.u32(0) != 0 {
+                    self.height = self.next_height.take().unwrap_or(self.height);
+                }
                 Ok(())
             }
             QBUF => {
@@ -171,13 +192,17 @@ impl Camera {
 
     /// `struct v4l2_format`: 64x48, in as many planes as there are.
     fn format(&self, ioctl: &mut Ioctl<'_>) {
+        let height = match self.height {
+            0 => 48,
+            height => height,
+        };
         ioctl.put(8, &64u32.to_le_bytes());
-        ioctl.put(12, &48u32.to_le_bytes());
+        ioctl.put(12, &height.to_le_bytes());
         ioctl.put(16, b"GREY");
         ioctl.put(20, &1u32.to_le_bytes());
         if self.planes.is_empty() {
             ioctl.put(24, &64u32.to_le_bytes());
-            ioctl.put(28, &3072u32.to_le_bytes());
+            ioctl.put(28, &(64 * height).to_le_bytes());
             return;
         }
         for (index, length) in self.planes.iter().enumerate() {

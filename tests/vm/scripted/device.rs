@@ -251,9 +251,14 @@ impl Device {
     /// Sends an event of the present session: what follows its header. Says
     /// that so many bytes were written, header included.
     pub fn send(&self, event: u32, body: &[u8], used: u32) {
+        self.send_to(self.sessions(), event, body, used);
+    }
+
+    /// As [`Device::send`], of any session.
+    pub fn send_to(&self, session: u32, event: u32, body: &[u8], used: u32) {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let mut bytes = event.to_le_bytes().to_vec();
-        bytes.extend(state.sessions.to_le_bytes());
+        bytes.extend(session.to_le_bytes());
         bytes.extend(body);
         let guard = state.memory.memory();
         let vring = &state.vrings[EVENT_QUEUE];
