@@ -8,6 +8,8 @@ PINHOLE := $(TARGET)/pinhole
 KERNEL  ?= trixie
 OUT     ?= out
 FUZZ_SECONDS ?= 600
+# Seconds that a program of tests may take; the longest one boots the guests.
+TEST_LIMIT ?= 4500
 
 # Where `make install` puts things; DESTDIR stands before all of them.
 PREFIX     ?= /usr/local
@@ -61,6 +63,8 @@ build: setup ## Build the card, the rig and the guest's agent
 	cargo build --release --locked --bins
 
 .PHONY: test
+test: export TEST_LIMIT := $(TEST_LIMIT)
+test: export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER := $(CURDIR)/tests/limit.sh
 test: guests ## Run everything: units, protocol tests, and the tests that boot guests
 	@images/setup.sh chromium fonts-dejavu-core
 	cargo test --release --locked

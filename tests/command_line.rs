@@ -1,17 +1,20 @@
 //! What is made from the definitions of the command line, and what is
 //! installed.
 
+mod program;
+
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 
 use clap::CommandFactory;
 use pinhole::cli::Cli;
+use program::BRIEF;
 
 const PINHOLE: &str = env!("CARGO_BIN_EXE_pinhole");
 
 fn run(command: &mut Command) -> Output {
-    let output = command.stdin(Stdio::null()).output().expect("it starts");
+    let output = program::output(command, BRIEF);
     let complaint = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command:?}: {complaint}");
     output

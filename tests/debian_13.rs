@@ -5,17 +5,21 @@
 //! mmdebstrap sees that it cannot damage anything and refuses nothing, and the
 //! kernel gives nobody a user namespace.
 
+mod program;
+
 use std::fs::{self, File};
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
+use std::time::Duration;
 
 use pinhole::vm::progress::Progress;
 use pinhole::vm::provision::bootstrap::{self, MIRROR, Packages};
 use pinhole::vm::provision::cache::Workspace;
+use program::BRIEF;
 
-/// Seconds that a build may take on a slow machine; it is killed then.
-const LIMIT: &str = "1200";
+/// Longer than a build takes on a slow machine.
+const LIMIT: Duration = Duration::from_secs(20 * 60);
 
 /// An ordinary user's numbers, as adduser(8) gives them.
 const USER: u32 = 1000;
@@ -123,7 +127,7 @@ impl Debian {
     /// Lets its apt go through the proxies that this system's goes through.
     fn take_over_proxies(&self) {
         let mut dump = Command::new("apt-config");
-        let dump = dump.args(["dump", "Acquire"]).output().unwrap();
+        let dump = program::output(dump.args(["dump", "Acquire"]), BRIEF);
         let text = String::from_utf8(dump.stdout).unwrap();
         let proxies: Vec<_> = text.lines().filter(|it| it.contains("::Proxy")).collect();
         fs::write(self.path("etc/apt/apt.conf.d/proxies"), proxies.join("\n")).unwrap();
@@ -137,9 +141,8 @@ impl Debian {
     }
 
     /// Runs a program there, to its end.
-    fn run(&self, who: Who, program: &[&str]) -> Output {
-        let mut command = Command::new("timeout");
-        command.args(["--signal=KILL", LIMIT, "unshare"]);
+    fn run(&self, who: Who, line: &[&str]) -> Output {
+        let mut command = Command::new("unshare");
         if !is_root() {
             command.args(["--user", "--map-root-user"]);
         }
@@ -169,10 +172,8 @@ impl Debian {
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
             .env("HOME", who.home())
             .env(MIRROR, self.mirror())
-            .args(program)
-            .stdin(Stdio::null())
-            .output()
-            .unwrap()
+            .args(line);
+        program::output(&mut command, LIMIT)
     }
 }
 

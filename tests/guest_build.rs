@@ -1,14 +1,18 @@
 //! Builds of guests that end early, or meet: what is left of them, and what a
 //! later build makes of that. mmdebstrap and QEMU are shell scripts here.
 
+mod program;
+
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Read};
+use std::io::{Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process};
+
+use program::{BRIEF, Program};
 
 /// Says what it is, then waits, or makes a tree that is as good as a real one,
 /// as the file `mode` says. Its last argument that is a directory is the tree.
@@ -77,22 +81,21 @@ impl Scene {
     }
 
     /// Starts a build of the default guest.
-    fn build(&self) -> Build {
+    fn build(&self) -> Program {
         let path = format!(
             "{}:/usr/sbin:/usr/bin:/sbin:/bin",
             self.dir.path().display()
         );
-        let child = Command::new(env!("CARGO_BIN_EXE_pinhole"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pinhole"));
+        command
             .args(["guest", "build"])
             .env("PATH", path)
             .env("XDG_CACHE_HOME", self.path("cache"))
             .env("PINHOLE_MIRROR", "http://mirror.invalid/debian")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        Build(Some(child))
+            .stderr(Stdio::piped());
+        Program::start(&mut command, BRIEF)
     }
 
     /// Waits until mmdebstrap is at work; returns the processes of its own.
@@ -104,10 +107,7 @@ impl Scene {
                 .open(self.path("ready"))
         };
         let mut ready = open().unwrap();
-        let limit = Timespec {
-            tv_sec: 60,
-            tv_nsec: 0,
-        };
+        let limit = Timespec::try_from(BRIEF).unwrap();
         let count = poll(&mut [PollFd::new(&ready, PollFlags::IN)], Some(&limit)).unwrap();
         assert_eq!(count, 1, "mmdebstrap was not started");
         // Less than a pipe's atomic write: it comes in one piece.
@@ -119,8 +119,16 @@ impl Scene {
             .collect()
     }
 
-    fn release(&self) {
-        fs::write(self.path("go"), "go\n").unwrap();
+    /// Lets a held mmdebstrap go on; returns what it reads from.
+    fn release(&self) -> File {
+        // Opened for both ways, so that nobody need be there yet.
+        let mut go = File::options()
+            .read(true)
+            .write(true)
+            .open(self.path("go"))
+            .unwrap();
+        go.write_all(b"go\n").unwrap();
+        go
     }
 
     fn runs(&self) -> usize {
@@ -153,43 +161,10 @@ impl Scene {
     }
 }
 
-/// A build under way; killed if a test gives up on it.
-struct Build(Option<Child>);
-
-impl Build {
-    fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(self.0.as_ref().unwrap()), signal).unwrap();
-    }
-
-    /// Reads what it says until a line has `text` in it.
-    fn wait_for_line(&mut self, text: &str) {
-        let stderr = self.0.as_mut().unwrap().stderr.take().unwrap();
-        let mut lines = BufReader::new(stderr);
-        let mut line = String::new();
-        while !line.contains(text) {
-            line.clear();
-            assert_ne!(
-                lines.read_line(&mut line).unwrap(),
-                0,
-                "it never said {text}"
-            );
-        }
-        self.0.as_mut().unwrap().stderr = Some(lines.into_inner());
-    }
-
-    fn end(mut self) -> (Option<i32>, String) {
-        let Output { status, stderr, .. } = self.0.take().unwrap().wait_with_output().unwrap();
-        (status.code(), String::from_utf8(stderr).unwrap())
-    }
-}
-
-impl Drop for Build {
-    fn drop(&mut self) {
-        if let Some(child) = &mut self.0 {
-            child.kill().unwrap();
-            child.wait().unwrap();
-        }
-    }
+/// How a build ends, and what it says from here on.
+fn end(build: Program) -> (Option<i32>, String) {
+    let Output { status, stderr, .. } = build.output();
+    (status.code(), String::from_utf8(stderr).unwrap())
 }
 
 /// True if a process is gone, or waits for nothing but a parent's notice.
@@ -211,7 +186,7 @@ fn an_interrupted_build_leaves_nothing_and_nobody() {
         let processes = scene.ready();
         assert_eq!(processes.len(), 2);
         build.signal(signal);
-        let (code, stderr) = build.end();
+        let (code, stderr) = end(build);
         assert_eq!(code, Some(2), "{stderr}");
         assert!(stderr.contains("interrupted"), "{stderr}");
         assert_eq!(scene.trees(), [""; 0]);
@@ -226,17 +201,18 @@ fn a_killed_build_is_not_taken_for_whole() {
     let killed = scene.build();
     let orphans = scene.ready();
     killed.signal(Signal::KILL);
-    assert_eq!(killed.end().0, None);
+    assert_eq!(end(killed).0, None);
     assert!(scene.trees().iter().all(|name| name.ends_with(".partial")));
 
     // mmdebstrap lives on, and so the next build must wait.
     scene.set_mode("whole");
     let mut next = scene.build();
-    next.wait_for_line("waiting for another pinhole");
+    let mut said = next.stderr();
+    said.until("waiting for another pinhole");
     for orphan in &orphans {
         kill_process(*orphan, Signal::KILL).unwrap();
     }
-    next.end();
+    next.wait();
     assert_eq!(scene.runs(), 2);
     scene.assert_whole();
 }
@@ -245,13 +221,14 @@ fn a_killed_build_is_not_taken_for_whole() {
 fn of_two_builds_at_once_one_builds() {
     let scene = Scene::new();
     scene.set_mode("held");
-    let first = scene.build();
+    let mut first = scene.build();
     scene.ready();
     let mut second = scene.build();
-    second.wait_for_line("waiting for another pinhole");
-    scene.release();
-    first.end();
-    second.end();
+    let mut said = second.stderr();
+    said.until("waiting for another pinhole");
+    let _go = scene.release();
+    first.wait();
+    second.wait();
     assert_eq!(scene.runs(), 1);
     scene.assert_whole();
 }

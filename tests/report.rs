@@ -1,16 +1,18 @@
 //! `pinhole report`, on results of real runs: what it writes and says, and how
 //! it ends.
 
+mod program;
+
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 
+use program::BRIEF;
 use serde_json::Value;
 
 fn pinhole(args: &[&Path]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pinhole"));
-    let command = command.arg("report").args(args).stdin(Stdio::null());
-    command.output().expect("it starts")
+    program::output(command.arg("report").args(args), BRIEF)
 }
 
 fn fixtures() -> PathBuf {

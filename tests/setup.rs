@@ -1,9 +1,13 @@
 //! What images/setup.sh says of the Rust it finds, and does about it.
 
+mod program;
+
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
+
+use program::BRIEF;
 
 /// What the script may take from this system; of all else it sees only fakes.
 const TOOLS: [&str; 9] = [
@@ -78,13 +82,12 @@ impl System {
     /// Runs the script: its exit code, what it said, and what apt-get was told.
     fn set_up(&self) -> (Option<i32>, String, String) {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("images/setup.sh");
-        let output = Command::new("/bin/sh")
+        let mut command = Command::new("/bin/sh");
+        command
             .arg(script)
             .env_clear()
-            .env("PATH", self.path("bin"))
-            .stdin(Stdio::null())
-            .output()
-            .unwrap();
+            .env("PATH", self.path("bin"));
+        let output = program::output(&mut command, BRIEF);
         let said = [output.stdout, output.stderr].concat();
         let asked = fs::read_to_string(self.path("asked")).unwrap_or_default();
         (

@@ -1,11 +1,14 @@
 //! What the program makes of arguments that are wrong, and of readers that have
 //! gone; nothing is booted.
 
+mod program;
+
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use program::{BRIEF, Program};
 use serde_json::Value;
 
 fn pinhole(line: &str) -> Command {
@@ -15,7 +18,7 @@ fn pinhole(line: &str) -> Command {
 }
 
 fn output(line: &str) -> Output {
-    pinhole(line).output().expect("it starts")
+    program::output(&mut pinhole(line), BRIEF)
 }
 
 /// The one sentence that it ends with, and code 2.
@@ -45,19 +48,24 @@ fn a_reader_that_has_gone_is_no_error_and_a_full_disk_is() {
     ] {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
-        let gone = pinhole(line).stdout(writer).output().unwrap();
+        let mut gone = pinhole(line);
+        gone.stdout(writer).stderr(Stdio::piped());
+        let gone = Program::start(&mut gone, BRIEF).output();
         assert_eq!(gone.status.code(), Some(0), "{line}: {gone:?}");
         assert!(gone.stderr.is_empty(), "{line}: {gone:?}");
 
-        let no_room = pinhole(line).stdout(full()).output().unwrap();
+        let mut no_room = pinhole(line);
+        no_room.stdout(full()).stderr(Stdio::piped());
+        let no_room = Program::start(&mut no_room, BRIEF).output();
         let said = refused(&no_room);
         assert!(
             said.starts_with("pinhole: cannot print the result: "),
             "{line}: {said}"
         );
     }
-    let silent = pinhole("report markdown /nowhere").stderr(full()).output();
-    assert_eq!(silent.unwrap().status.code(), Some(2));
+    let mut silent = pinhole("report markdown /nowhere");
+    let mut silent = Program::start(silent.stderr(full()), BRIEF);
+    assert_eq!(silent.wait().code(), Some(2));
 }
 
 #[test]
@@ -126,10 +134,7 @@ fn an_empty_cache_is_listed_and_emptied() {
     let cache = tempfile::tempdir().unwrap();
     let guest = |line: &str| {
         let mut command = pinhole(&format!("guest {line}"));
-        command
-            .env("XDG_CACHE_HOME", cache.path())
-            .output()
-            .unwrap()
+        program::output(command.env("XDG_CACHE_HOME", cache.path()), BRIEF)
     };
     let listed = guest("list --json");
     assert_eq!(listed.status.code(), Some(0), "{listed:?}");
@@ -153,7 +158,7 @@ fn by_its_other_name_it_tells_of_a_usage_that_works() {
     let folder = tempfile::tempdir().unwrap();
     let other = folder.path().join("vhost-user-media");
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_pinhole"), &other).unwrap();
-    let help = Command::new(&other).arg("--help").output().unwrap();
+    let help = program::output(Command::new(&other).arg("--help"), BRIEF);
     let help = String::from_utf8(help.stdout).unwrap();
     assert!(help.contains("Usage: pinhole device [OPTIONS]"), "{help}");
 }

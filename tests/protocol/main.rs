@@ -2,6 +2,8 @@
 //! a virtual machine: the tests play the guest's driver.
 
 mod harness;
+#[path = "../program/mod.rs"]
+mod program;
 
 mod buffers;
 mod capture;

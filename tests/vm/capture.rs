@@ -1,9 +1,11 @@
 //! `pinhole capture`, the program, as a user runs it.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use serde_json::Value;
+
+use crate::program::{self, WITH_A_GUEST};
 
 /// A capture that ended.
 struct Captured {
@@ -47,13 +49,10 @@ fn pinhole() -> Command {
 
 fn capture(args: &[&str]) -> Captured {
     let folder = tempfile::tempdir().unwrap();
-    let output = pinhole()
-        .args(["capture", "--json", "--out"])
-        .arg(folder.path())
-        .args(args)
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
+    let mut command = pinhole();
+    command.args(["capture", "--json", "--out"]);
+    command.arg(folder.path()).args(args);
+    let output = program::output(&mut command, WITH_A_GUEST);
     let text = |bytes| String::from_utf8(bytes).unwrap();
     Captured {
         code: output.status.code(),
@@ -188,16 +187,15 @@ fn the_smallest_and_the_largest_frame_and_a_free_running_card() {
 fn one_changed_byte_in_one_frame_fails_the_capture() {
     let folder = tempfile::tempdir().unwrap();
     let qemu = QemuThatTampers::new(folder.path());
-    let output = pinhole()
+    let mut command = pinhole();
+    command
         .args([
             "capture", "--json", "--frames", "12", "--size", "64x64", "--format", "GREY", "--out",
         ])
         .arg(folder.path())
         .arg("--qemu")
-        .arg(&qemu.script)
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
+        .arg(&qemu.script);
+    let output = program::output(&mut command, WITH_A_GUEST);
     let stdout = String::from_utf8(output.stdout).unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{stdout}\n{stderr}");
@@ -265,13 +263,12 @@ fn what_cannot_run_is_one_sentence_and_code_2() {
     ] {
         // Where its folder is not named, a capture makes one where it is run.
         let somewhere = tempfile::tempdir().unwrap();
-        let output = pinhole()
+        let mut command = pinhole();
+        command
             .arg("capture")
             .args(args)
-            .current_dir(somewhere.path())
-            .stdin(Stdio::null())
-            .output()
-            .unwrap();
+            .current_dir(somewhere.path());
+        let output = program::output(&mut command, WITH_A_GUEST);
         let stderr = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2), "{args:?}: {stderr}");
         let said: Vec<_> = stderr

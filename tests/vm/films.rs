@@ -2,9 +2,8 @@
 //! card's is asked: what the film holds is known here.
 
 use std::fs;
-use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use pinhole::agent::protocol::Run;
@@ -15,6 +14,7 @@ use pinhole::source::{Layout, PixelFormat};
 use pinhole::vm::images::clients;
 use pinhole::vm::progress::Progress;
 
+use crate::program::{self, BRIEF, Program, WITH_A_GUEST};
 use crate::studio::{FILE, Studio, were_pinned};
 
 const WIDTH: u32 = 176;
@@ -106,16 +106,6 @@ fn a_film_is_what_every_client_captures() {
     studio.close();
 }
 
-/// FFmpeg on the host, ended with the test.
-struct Pipeline(Child);
-
-impl Drop for Pipeline {
-    fn drop(&mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
-    }
-}
-
 /// FFmpeg of the clients' image, to be run on the host.
 fn host_ffmpeg() -> Command {
     let clients = clients::ensure(&Progress::silent()).unwrap();
@@ -137,14 +127,21 @@ fn test_picture(frames: usize, form: &str, to: &str) -> Command {
     command
 }
 
+/// Makes [`LENGTH`] frames of it in a file.
+fn make_test_picture(form: &str, to: &Path) {
+    let mut command = test_picture(LENGTH, form, to.to_str().unwrap());
+    let output = program::output(&mut command, BRIEF);
+    assert!(output.status.success(), "{output:?}");
+}
+
 /// The frames of a film or of JPEGs one after another, in RGB, as FFmpeg sees
 /// them.
 fn decoded(path: &Path, form: &str) -> Vec<Vec<u8>> {
-    let output = host_ffmpeg()
+    let mut command = host_ffmpeg();
+    command
         .args(["-f", form, "-i", path.to_str().unwrap()])
-        .args(["-pix_fmt", "rgb24", "-f", "rawvideo", "pipe:1"])
-        .output()
-        .unwrap();
+        .args(["-pix_fmt", "rgb24", "-f", "rawvideo", "pipe:1"]);
+    let output = program::output(&mut command, BRIEF);
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.is_empty(), "{said}");
     let length = (WIDTH * HEIGHT * 3) as usize;
@@ -160,8 +157,7 @@ fn jpegs_that_clients_capture_are_the_films_pictures() {
     const ALIKE: f64 = 28.0;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("film.y4m");
-    let made = test_picture(LENGTH, "yuv4mpegpipe", path.to_str().unwrap()).status();
-    assert!(made.unwrap().success());
+    make_test_picture("yuv4mpegpipe", &path);
     let film = decoded(&path, "yuv4mpegpipe");
     assert_eq!(film.len(), LENGTH);
     let studio = Studio::open(TestbedSpec {
@@ -201,12 +197,14 @@ fn what_ffmpeg_pipes_into_the_card_on_the_host_is_what_the_guest_captures() {
     let film = known(&folder.path().join("film"));
     let mut ffmpeg_on_host = test_picture(LENGTH, "yuv4mpegpipe", "pipe:1");
     // It is told in the end that nobody reads any more, and says so.
-    ffmpeg_on_host.stdout(Stdio::piped()).stderr(Stdio::null());
-    let mut pipeline = Pipeline(ffmpeg_on_host.spawn().unwrap());
-    let pipe: OwnedFd = pipeline.0.stdout.take().unwrap().into();
+    let (pipe, writer) = std::io::pipe().unwrap();
+    ffmpeg_on_host.stdout(writer).stderr(Stdio::null());
+    let _pipeline = Program::start(&mut ffmpeg_on_host, WITH_A_GUEST);
+    // It holds the pipe's other end.
+    drop(ffmpeg_on_host);
     let studio = Studio::open(TestbedSpec {
         source: Some("y4m:-".into()),
-        card_input: Some(Arc::new(pipe)),
+        card_input: Some(Arc::new(pipe.into())),
         ..TestbedSpec::default()
     });
     // A pipe goes on where it was: two clients see two parts of it.
@@ -222,8 +220,7 @@ fn what_ffmpeg_pipes_into_the_card_on_the_host_is_what_the_guest_captures() {
 
 /// The frames that FFmpeg pipes, as it writes them to a file.
 fn known(path: &Path) -> Vec<Vec<u8>> {
-    let status = test_picture(LENGTH, "rawvideo", path.to_str().unwrap()).status();
-    assert!(status.unwrap().success());
+    make_test_picture("rawvideo", path);
     let sizeimage = layout(PixelFormat::Yu12).sizeimage as usize;
     let film = fs::read(path).unwrap();
     assert_eq!(film.len(), LENGTH * sizeimage);

@@ -1,17 +1,17 @@
 //! `pinhole frame-vector`: the answers of each kernel, and what an unexpected
 //! one leads to.
 
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use serde_json::Value;
 
+use crate::program::{self, WITH_A_GUEST};
+
 /// Asks a kernel, and expects every answer to be as expected.
 fn all_as_expected_on(kernel: &str, release: &str) -> Vec<Value> {
-    let output = Command::new(env!("CARGO_BIN_EXE_pinhole"))
-        .args(["frame-vector", "--json", "--kernel", kernel])
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pinhole"));
+    command.args(["frame-vector", "--json", "--kernel", kernel]);
+    let output = program::output(&mut command, WITH_A_GUEST);
     let stderr = String::from_utf8_lossy(&output.stderr);
     let json: Value = serde_json::from_slice(&output.stdout)
         .unwrap_or_else(|error| panic!("stdout is not JSON: {error}\n{stderr}"));

@@ -24,6 +24,8 @@ mod other_driver;
 mod own_kernel;
 mod planes;
 mod process;
+#[path = "../program/mod.rs"]
+mod program;
 mod requeue;
 mod scripted;
 mod sessions;

@@ -2,26 +2,26 @@
 //! by then is not lost.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use pinhole::rig::matrix::cells;
+use rustix::process::Signal;
 
-/// Time in which everything must be gone; ending takes a fraction of it.
-const LIMIT: Duration = Duration::from_secs(30);
+use crate::bed::LIMIT;
+use crate::program::{Program, WITH_A_GUEST};
 
 /// A capture that would run for minutes, in a folder of its own.
-fn long_capture(folder: &Path) -> Child {
-    Command::new(env!("CARGO_BIN_EXE_pinhole"))
+fn long_capture(folder: &Path) -> Program {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pinhole"));
+    command
         .args(["capture", "--frames", "100000", "--size", "64x64", "--out"])
         .arg(folder)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap()
+        .stderr(Stdio::piped());
+    Program::start(&mut command, WITH_A_GUEST)
 }
 
 /// Processes whose command line names something in `folder`.
@@ -43,29 +43,13 @@ fn processes_of(folder: &Path) -> Vec<String> {
 
 /// Waits until it says that it is at the step that begins so, and then until the
 /// witness, which `witness` finds, has that many lines.
-fn wait_for_frames(run: &mut Child, step: &str, count: usize, witness: impl Fn() -> String) {
-    let stderr = BufReader::new(run.stderr.take().unwrap());
-    let mut lines = stderr.lines();
-    let said = lines
-        .by_ref()
-        .map(Result::unwrap)
-        .find(|line| line.starts_with(step));
-    assert!(said.is_some(), "it ended early");
+fn wait_for_frames(run: &mut Program, step: &str, count: usize, witness: impl Fn() -> String) {
+    run.stderr().until(&format!("\n{step}"));
     let begun = Instant::now();
     while witness().lines().count() < count {
         assert!(begun.elapsed() < LIMIT, "no frame came");
         std::thread::sleep(Duration::from_millis(20));
     }
-    // The pipe is emptied to the end, so that the run never waits for us.
-    std::thread::spawn(move || lines.for_each(drop));
-}
-
-fn send(signal: &str, run: &Child) {
-    let killed = Command::new("kill")
-        .args([signal, &run.id().to_string()])
-        .status()
-        .unwrap();
-    assert!(killed.success());
 }
 
 fn wait_until_all_are_gone(folder: &Path) {
@@ -80,7 +64,7 @@ fn wait_until_all_are_gone(folder: &Path) {
     }
 }
 
-fn everything_ends_after(signal: &str, code: Option<i32>) {
+fn everything_ends_after(signal: Signal, code: Option<i32>) {
     let folder = tempfile::tempdir().unwrap();
     let mut capture = long_capture(folder.path());
     wait_for_frames(&mut capture, "capturing ", 3, || {
@@ -92,21 +76,21 @@ fn everything_ends_after(signal: &str, code: Option<i32>) {
         "{:?}",
         processes_of(folder.path())
     );
-    send(signal, &capture);
-    assert_eq!(capture.wait().unwrap().code(), code);
+    capture.signal(signal);
+    assert_eq!(capture.wait().code(), code);
     wait_until_all_are_gone(folder.path());
 }
 
 #[test]
 #[ignore = "boots a guest"]
 fn an_interrupted_capture_ends_what_it_started() {
-    everything_ends_after("-INT", Some(2));
+    everything_ends_after(Signal::INT, Some(2));
 }
 
 #[test]
 #[ignore = "boots a guest"]
 fn a_killed_capture_leaves_nothing_running() {
-    everything_ends_after("-KILL", None);
+    everything_ends_after(Signal::KILL, None);
 }
 
 #[test]
@@ -115,23 +99,23 @@ fn an_interrupted_matrix_tells_what_it_has_seen() {
     let folder = tempfile::tempdir().unwrap();
     let (out, tmp) = (folder.path().join("out"), folder.path().join("tmp"));
     fs::create_dir(&tmp).unwrap();
-    let mut matrix = Command::new(env!("CARGO_BIN_EXE_pinhole"))
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pinhole"));
+    command
         .args(["matrix", "--json", "--kernel", "trixie", "--out"])
         .arg(&out)
         .env("TMPDIR", &tmp)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+        .stderr(Stdio::piped());
+    let mut matrix = Program::start(&mut command, WITH_A_GUEST);
     // A cell's stream is a few lines.
     wait_for_frames(&mut matrix, "running ", 30, || {
         let folders = fs::read_dir(&tmp).unwrap().flatten();
         let witnesses = folders.filter_map(|it| fs::read_to_string(it.path().join("witness")).ok());
         witnesses.collect()
     });
-    send("-INT", &matrix);
-    let output = matrix.wait_with_output().unwrap();
+    matrix.signal(Signal::INT);
+    let output = matrix.output();
     assert_eq!(output.status.code(), Some(2));
     wait_until_all_are_gone(folder.path());
 

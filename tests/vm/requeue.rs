@@ -7,6 +7,7 @@ use std::process::Command;
 use pinhole::rig::testbed::TestbedSpec;
 
 use crate::bed::{Bed, PARANOID};
+use crate::program::{self, BRIEF};
 
 /// Room for the program, which a static one fits in.
 const ROOM: u64 = 4 << 20;
@@ -21,12 +22,13 @@ const SLACK: u64 = 4 << 10;
 fn disk(folder: &std::path::Path) -> std::path::PathBuf {
     let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vm/requeue.c");
     let path = folder.join("requeue");
-    let built = Command::new("cc")
+    let mut command = Command::new("cc");
+    command
         .args(["-static", "-O1", "-Wall", "-Werror", "-o"])
         .arg(&path)
-        .arg(source)
-        .status();
-    assert!(built.unwrap().success());
+        .arg(source);
+    let built = program::output(&mut command, BRIEF);
+    assert!(built.status.success(), "{built:?}");
     let file = File::options().write(true).open(&path).unwrap();
     assert!(file.metadata().unwrap().len() <= ROOM);
     file.set_len(ROOM).unwrap();

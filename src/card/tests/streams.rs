@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::wire::Errno;
+use crate::wire::capture::StreamParm;
+use crate::wire::format::Fract;
 
 const EBUSY: u32 = Errno::EBUSY.0;
 
@@ -52,6 +54,31 @@ fn frames_come_in_the_order_of_the_queue_each_at_its_time() {
         // One is due at a time.
         rig.run(0);
         assert!(rig.dequeue().is_empty());
+    }
+}
+
+#[test]
+fn frames_come_at_the_rate_that_was_set() {
+    let (mut rig, session) = Rig::with_buffers(Rate::Guest, 2);
+    for rate in [1, 30, 60, 200] {
+        let parm = StreamParm::capture(1, Fract::new(1, rate));
+        rig.ok(session, Ioctl::SParm, &parm);
+        rig.queue(session, 0, &place(0)).unwrap();
+        rig.stream_on(session);
+        let start = rig.now.monotonic;
+        // As many as come in two seconds, each woken up for.
+        for number in 0..2 * rate {
+            let nanoseconds = u64::from(number + 1) * 1_000_000_000 / u64::from(rate);
+            let due = start + Duration::from_nanos(nanoseconds);
+            assert_eq!(rig.card.next_deadline(), Some(due), "{rate} a second");
+            rig.now.monotonic = due - Duration::from_nanos(1);
+            assert!(!rig.card.tick(rig.now));
+            rig.now.monotonic = due;
+            assert!(rig.card.tick(rig.now));
+            assert_eq!(sequences(&rig.dequeue()), [number]);
+            rig.queue(session, 0, &place(0)).unwrap();
+        }
+        rig.stream_off(session);
     }
 }
 

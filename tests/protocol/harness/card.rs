@@ -4,7 +4,6 @@ use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -14,6 +13,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, socket};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+
+use crate::program;
 
 /// How long anything may take before a test gives up on it.
 pub const LIMIT: Duration = Duration::from_secs(30);
@@ -104,7 +105,6 @@ impl Card {
             .stdin(stdin)
             .stdout(Stdio::null())
             .stderr(log)
-            .process_group(0)
             .spawn()
             .expect("the card starts");
         let exited = pidfd_open(pid_of(&child), PidfdFlags::empty()).expect("pidfd");
@@ -335,25 +335,7 @@ pub fn abandon_socket(path: &Path) {
 
 /// Runs a card that is to end by itself, and soon.
 pub fn run_to_end(command: &mut Command) -> Output {
-    let child = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the card starts");
-    let pid = pid_of(&child);
-    let exited = pidfd_open(pid, PidfdFlags::empty()).expect("pidfd");
-    let limit = Timespec::try_from(LIMIT).expect("a time limit");
-    let mut fds = [PollFd::new(&exited, PollFlags::IN)];
-    if poll(&mut fds, Some(&limit)).expect("poll") == 0 {
-        kill_process(pid, Signal::KILL).expect("kill");
-        let output = child.wait_with_output().expect("wait");
-        panic!(
-            "it did not end: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-    }
-    child.wait_with_output().expect("wait")
+    program::output(command, LIMIT)
 }
 
 fn pid_of(child: &Child) -> Pid {

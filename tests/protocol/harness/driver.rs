@@ -484,16 +484,6 @@ impl Driver {
         }
     }
 
-    /// The next buffer that comes back, which stays the next.
-    pub fn peek_dqbuf(&mut self) -> Buffer {
-        let event = self.event();
-        self.received.push_front(event.clone());
-        match event {
-            Event::Dqbuf { buffer, .. } => buffer,
-            other => panic!("{other:?} instead of a buffer"),
-        }
-    }
-
     /// Fails if the card wrote anything that it was not asked to write.
     pub fn assert_untouched(&mut self) {
         self.reap();

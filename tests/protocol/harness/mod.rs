@@ -8,7 +8,19 @@ pub mod queue;
 pub mod stream;
 pub mod v4l2;
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 pub use card::Card;
 pub use driver::{Chains, Driver, Event, Options};
 pub use memory::{Memory, PAGE};
 pub use stream::Stream;
+
+/// Sets a flag when dropped, so that a thread that goes on until then does not
+/// keep a test that has failed from ending.
+pub struct SetAtEnd<'a>(pub &'a AtomicBool);
+
+impl Drop for SetAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}

@@ -208,6 +208,7 @@ pub const ERROR_FRAMES: u32 = 0x00f2_f001;
 pub const REFUSE_QBUF: u32 = 0x00f2_f004;
 pub const KILL_SESSION: u32 = 0x00f2_f007;
 pub const END_OF_STREAM: u32 = 0x00f2_f008;
+pub const HOLD_FRAMES: u32 = 0x00f2_f00a;
 
 /// A struct v4l2_ext_controls and its controls: id, size, value or pointer.
 pub fn ext_controls(which: u32, controls: &[(u32, u32, u64)]) -> Vec<u8> {

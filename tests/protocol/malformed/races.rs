@@ -6,11 +6,11 @@ use std::time::Instant;
 use vm_memory::{Bytes, GuestAddress};
 
 use super::Storm;
-use crate::harness::Options;
 use crate::harness::card::LIMIT;
 use crate::harness::memory::HIGH;
 use crate::harness::queue::{Descriptor, NEXT, RAW, WRITE};
 use crate::harness::v4l2::*;
+use crate::harness::{Options, SetAtEnd};
 
 #[test]
 fn a_scatter_list_that_changes_while_it_is_read_leads_nowhere_else() {
@@ -58,6 +58,7 @@ fn a_scatter_list_that_changes_while_it_is_read_leads_nowhere_else() {
     let mut outcomes = [0, 0];
     let deadline = Instant::now() + LIMIT;
     std::thread::scope(|scope| {
+        let _end = SetAtEnd(&stop);
         scope.spawn(|| {
             while !stop.load(Ordering::Relaxed) {
                 for address in [good, rings, u64::MAX, good] {
@@ -81,7 +82,6 @@ fn a_scatter_list_that_changes_while_it_is_read_leads_nowhere_else() {
             }
             outcomes[usize::from(status != 0)] += 1;
         }
-        stop.store(true, Ordering::Relaxed);
     });
     let [taken, refused] = outcomes;
     assert!(taken >= 100 && refused >= 100, "{outcomes:?}");
@@ -122,6 +122,7 @@ fn descriptors_that_change_while_they_are_followed_lead_nowhere_else() {
     let shared = driver.memory.shared();
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let _end = SetAtEnd(&stop);
         scope.spawn(|| {
             while !stop.load(Ordering::Relaxed) {
                 for chain in &chains {
@@ -136,7 +137,6 @@ fn descriptors_that_change_while_they_are_followed_lead_nowhere_else() {
             driver.commands.make_available(&mut driver.memory, RAW);
             driver.picture(storm.session);
         }
-        stop.store(true, Ordering::Relaxed);
     });
     driver.strays.clear();
     driver.memory.accept(table, 32);

@@ -8,6 +8,7 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use pinhole::wire::protocol::{CMD_CLOSE, CMD_IOCTL, CMD_OPEN, COMMAND_QUEUE, EVENT_QUEUE, QUEUES};
 use vhost::vhost_user::Listener;
@@ -20,6 +21,8 @@ use vmm_sys_util::epoll::EventSet;
 use vmm_sys_util::event::{
     EventConsumer, EventFlag, EventNotifier, new_event_consumer_and_notifier,
 };
+
+use crate::bed::LIMIT;
 
 /// `ENOTTY`: what a device says that does not know an ioctl.
 pub const ENOTTY: u32 = 25;
@@ -263,11 +266,13 @@ impl Device {
         let guard = state.memory.memory();
         let vring = &state.vrings[EVENT_QUEUE];
         // The driver gives each buffer back at once.
+        let begun = Instant::now();
         let chain = loop {
             match next_chain(vring, &guard) {
                 Some(chain) => break chain,
-                None => thread::yield_now(),
+                None => assert!(begun.elapsed() < LIMIT, "no buffer for an event"),
             }
+            thread::yield_now();
         };
         let head = chain.head_index();
         let buffer = chain.last().unwrap();
@@ -294,6 +299,11 @@ impl Device {
 
     /// Waits for the end, once the machine is gone.
     pub fn join(self) {
+        let begun = Instant::now();
+        while !self.thread.is_finished() {
+            assert!(begun.elapsed() < LIMIT, "the device does not end");
+            thread::sleep(Duration::from_millis(20));
+        }
         self.thread.join().unwrap();
     }
 }
