@@ -57,7 +57,7 @@ static unsigned long pinhole_buffer_payload(struct vb2_buffer *vb)
 }
 
 /**
- * pinhole_buffer_settle() - have a buffer given back to videobuf2 if it is time
+ * pinhole_buffer_settle() - give a buffer back to videobuf2 if it is time
  * @dev: device
  * @buf: buffer that videobuf2 has handed over
  *
@@ -70,42 +70,17 @@ static unsigned long pinhole_buffer_payload(struct vb2_buffer *vb)
 void pinhole_buffer_settle(struct pinhole_device *dev,
 			   struct pinhole_buffer *buf)
 {
+	struct vb2_buffer *vb = &buf->vb.vb2_buf;
+
 	if (!buf->returned || buf->cmd->state != PINHOLE_CMD_IDLE)
 		return;
 	if (dev->stream == PINHOLE_STARTING || dev->stream_failed || dev->fault)
 		return;
 
-	list_move_tail(&buf->node, &dev->done);
-	queue_work(system_highpri_wq, &dev->event_work);
-}
-
-/**
- * pinhole_buffers_done() - give buffers back to videobuf2
- * @dev: device
- *
- * That takes as long as a frame is where memory has to be synchronised or
- * copied out of a bounce buffer.
- *
- * Context: The device's event_work. Takes the device's lock.
- */
-void pinhole_buffers_done(struct pinhole_device *dev)
-{
-	struct pinhole_buffer *buf, *tmp;
-	unsigned long flags;
-	LIST_HEAD(done);
-
-	spin_lock_irqsave(&dev->lock, flags);
-	list_splice_init(&dev->done, &done);
-	spin_unlock_irqrestore(&dev->lock, flags);
-
-	list_for_each_entry_safe(buf, tmp, &done, node) {
-		struct vb2_buffer *vb = &buf->vb.vb2_buf;
-
-		list_del_init(&buf->node);
-		trace_pinhole_done(vb->index, buf->vb.sequence,
-				   pinhole_buffer_payload(vb), buf->result);
-		vb2_buffer_done(vb, buf->result);
-	}
+	list_del_init(&buf->node);
+	trace_pinhole_done(vb->index, buf->vb.sequence,
+			   pinhole_buffer_payload(vb), buf->result);
+	vb2_buffer_done(vb, buf->result);
 }
 
 /**

@@ -123,8 +123,6 @@ void pinhole_cmd_free(struct pinhole_device *dev, struct pinhole_cmd *cmd);
 
 /* queue.c */
 void pinhole_cmd_submit(struct pinhole_device *dev, struct pinhole_cmd *cmd);
-void pinhole_unlock_notify(struct pinhole_device *dev, unsigned long flags);
-void pinhole_wait_notified(struct pinhole_device *dev);
 int pinhole_cmd_call(struct pinhole_device *dev, struct pinhole_cmd *cmd,
 		     bool killable);
 void pinhole_cmds_cancel_qbufs(struct pinhole_device *dev);

@@ -171,35 +171,31 @@ static const char *pinhole_event_handle(struct pinhole_device *dev,
 }
 
 /**
- * pinhole_events_handle() - handle the events that have arrived
+ * pinhole_events_handle() - handle all events that have arrived
  * @dev: device
  *
- * The card may fill each event buffer that it gets back at once. As many events
- * are handled as there are event buffers, so that all that had arrived before
- * are among them.
- *
  * Context: Any; the device's lock is held.
- * Return: True if there may be more.
+ * Return: Nothing.
  */
-static bool pinhole_events_handle(struct pinhole_device *dev)
+static void pinhole_events_handle(struct pinhole_device *dev)
 {
 	struct virtio_media_event_dqbuf *event;
-	unsigned int count, used;
 	const char *wrong;
+	unsigned int used;
+	bool any = false;
 
-	for (count = 0; count < dev->num_events; count++) {
-		event = virtqueue_get_buf(dev->eventq, &used);
-		if (!event)
-			return false;
+	while ((event = virtqueue_get_buf(dev->eventq, &used))) {
 		wrong = pinhole_event_handle(dev, event, used);
 		if (wrong)
 			pinhole_stream_fail(dev, wrong);
 		if (pinhole_event_offer(dev, event))
 			pinhole_stream_fail(dev, "broke the event queue");
-		dev->heard = jiffies;
-		dev->notify_events = true;
+		any = true;
 	}
-	return true;
+	if (any) {
+		dev->heard = jiffies;
+		virtqueue_kick(dev->eventq);
+	}
 }
 
 /**
@@ -216,30 +212,12 @@ void pinhole_eventq_cb(struct virtqueue *vq)
 
 	spin_lock_irqsave(&dev->lock, flags);
 	if (!dev->fault) {
-		virtqueue_disable_cb(vq);
-		queue_work(system_highpri_wq, &dev->event_work);
+		do {
+			virtqueue_disable_cb(vq);
+			pinhole_events_handle(dev);
+		} while (!virtqueue_enable_cb(vq));
 	}
 	spin_unlock_irqrestore(&dev->lock, flags);
-}
-
-/**
- * pinhole_event_work() - handle events, and give back what has come with them
- * @work: the device's event_work
- *
- * Context: Workqueue. Takes the device's lock.
- */
-void pinhole_event_work(struct work_struct *work)
-{
-	struct pinhole_device *dev = container_of(work, struct pinhole_device,
-						  event_work);
-	unsigned long flags;
-
-	spin_lock_irqsave(&dev->lock, flags);
-	if (!dev->fault && (pinhole_events_handle(dev) ||
-			    !virtqueue_enable_cb(dev->eventq)))
-		queue_work(system_highpri_wq, &dev->event_work);
-	pinhole_unlock_notify(dev, flags);
-	pinhole_buffers_done(dev);
 }
 
 /**
@@ -260,7 +238,7 @@ void pinhole_events_drain(struct pinhole_device *dev)
 	spin_lock_irqsave(&dev->lock, flags);
 	if (!dev->fault)
 		pinhole_events_handle(dev);
-	pinhole_unlock_notify(dev, flags);
+	spin_unlock_irqrestore(&dev->lock, flags);
 }
 
 /**

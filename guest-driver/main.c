@@ -213,8 +213,6 @@ static int pinhole_start_virtio(struct pinhole_device *dev)
 static void pinhole_stop_virtio(struct pinhole_device *dev)
 {
 	pinhole_set_fault(dev, -ENODEV, NULL);
-	pinhole_wait_notified(dev);
-	cancel_work_sync(&dev->event_work);
 	cancel_delayed_work_sync(&dev->session_work);
 	cancel_delayed_work_sync(&dev->control_work);
 	pinhole_watchdog_stop(dev);
@@ -278,10 +276,8 @@ static int pinhole_probe(struct virtio_device *vdev)
 	INIT_LIST_HEAD(&dev->inflight);
 	INIT_LIST_HEAD(&dev->orphans);
 	INIT_LIST_HEAD(&dev->buffers);
-	INIT_LIST_HEAD(&dev->done);
 	INIT_LIST_HEAD(&dev->held_mem);
 	INIT_LIST_HEAD(&dev->controls);
-	INIT_WORK(&dev->event_work, pinhole_event_work);
 	INIT_DELAYED_WORK(&dev->session_work, pinhole_session_work);
 	INIT_DELAYED_WORK(&dev->control_work, pinhole_control_work);
 	init_waitqueue_head(&dev->idle);

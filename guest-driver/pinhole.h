@@ -9,15 +9,7 @@
  *   ctrl_handler's lock: the values of the controls
  *   session_mutex  one synchronous command at a time; the session
  *   lock           (spinlock, irqsave) virtqueues, commands, buffers at the
- *                  card, the state of the stream. Nothing waits under it, and
- *                  nothing is done under it that takes longer the longer a
- *                  frame is. Whoever submits commands under it lets go of it by
- *                  pinhole_unlock_notify().
- *
- * The interrupt of the command queue takes out the answers, of which there are
- * no more than commands; that of the event queue only wakes event_work, for a
- * card may have no end of events. Buffers are given back to videobuf2 by
- * event_work alone, so that they come in order.
+ *                  card, the state of the stream. Nothing waits under it.
  */
 #ifndef PINHOLE_H
 #define PINHOLE_H
@@ -50,8 +42,7 @@ struct pinhole_cmd;
 /**
  * struct pinhole_buffer - a videobuf2 buffer
  * @vb: what videobuf2 knows of it; must be first
- * @node: entry in the device's list of buffers that videobuf2 has handed over,
- *	  or of those that it gets back
+ * @node: entry in the device's list of buffers that videobuf2 has handed over
  * @cmd: its QBUF command, with the scatter entries of its memory
  * @at_card: queued at the card, no DQBUF event seen
  * @returned: no longer at the card; goes back once @cmd is idle, too
@@ -122,9 +113,6 @@ enum pinhole_stream {
  * @pending: commands that wait for room in @commandq
  * @inflight: commands in @commandq, oldest first
  * @orphans: commands that came back after their owner gave them up
- * @notify: the card is to be told of commands
- * @notify_events: the card is to be told of event buffers
- * @notifying: number of those who tell it, without @lock
  * @fault: 0; -EIO once the card stopped answering; -ENODEV once it is removed
  * @heard: when the card last gave a sign of life, in jiffies
  * @watchdog: looks after the card while it streams
@@ -134,13 +122,11 @@ enum pinhole_stream {
  * @stream_session: session that the stream runs in
  * @sequence: sequence number of the buffer that the card returned last
  * @buffers: buffers that videobuf2 has handed over
- * @done: buffers to be given back to videobuf2 by @event_work
  * @slots: buffers at the card, by index
  * @qbufs: number of QBUF commands that are not idle
  * @idle: woken when @qbufs falls to 0 or @fault is set
  * @events: event buffers
  * @num_events: number of @events
- * @event_work: handles events, and gives buffers back to videobuf2
  * @ignored: number of events that were ignored
  * @held_mem: memory to free after the reset
  * @was_reset: the card was reset for good
@@ -183,9 +169,6 @@ struct pinhole_device {
 	struct list_head pending;
 	struct list_head inflight;
 	struct list_head orphans;
-	bool notify;
-	bool notify_events;
-	atomic_t notifying;
 	int fault;
 	unsigned long heard;
 	struct delayed_work watchdog;
@@ -196,14 +179,12 @@ struct pinhole_device {
 	u32 stream_session;
 	u32 sequence;
 	struct list_head buffers;
-	struct list_head done;
 	struct pinhole_buffer *slots[VIDEO_MAX_FRAME];
 	unsigned int qbufs;
 	wait_queue_head_t idle;
 
 	struct virtio_media_event_dqbuf *events[PINHOLE_MAX_EVENTS];
 	unsigned int num_events;
-	struct work_struct event_work;
 	unsigned long ignored;
 
 	struct list_head held_mem;
@@ -236,7 +217,6 @@ int pinhole_events_init(struct pinhole_device *dev);
 void pinhole_events_free(struct pinhole_device *dev);
 void pinhole_events_drain(struct pinhole_device *dev);
 void pinhole_eventq_cb(struct virtqueue *vq);
-void pinhole_event_work(struct work_struct *work);
 
 /* subscribe.c */
 int pinhole_session_subscribe(struct pinhole_device *dev);
@@ -283,7 +263,6 @@ void pinhole_buffer_submit(struct pinhole_device *dev,
 			   struct pinhole_buffer *buf);
 void pinhole_buffer_settle(struct pinhole_device *dev,
 			   struct pinhole_buffer *buf);
-void pinhole_buffers_done(struct pinhole_device *dev);
 const char *pinhole_buffer_returned(struct pinhole_device *dev,
 				    const struct v4l2_buffer *b,
 				    const struct v4l2_plane *planes);

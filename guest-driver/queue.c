@@ -63,8 +63,8 @@ static int pinhole_cmd_add(struct pinhole_device *dev, struct pinhole_cmd *cmd)
  * pinhole_cmds_flush() - put waiting commands in the queue as far as it goes
  * @dev: device
  *
- * The card is told of them when the lock is let go of, for that takes an exit to
- * the machine monitor: see pinhole_unlock_notify().
+ * The card is notified under the lock: the queue is there as long as no fault
+ * is set, and the lock is what holds off the fault.
  *
  * Context: Any; the device's lock is held.
  * Return: Nothing.
@@ -72,6 +72,7 @@ static int pinhole_cmd_add(struct pinhole_device *dev, struct pinhole_cmd *cmd)
 static void pinhole_cmds_flush(struct pinhole_device *dev)
 {
 	struct pinhole_cmd *cmd, *tmp;
+	bool added = false;
 	int ret;
 
 	list_for_each_entry_safe(cmd, tmp, &dev->pending, node) {
@@ -81,52 +82,10 @@ static void pinhole_cmds_flush(struct pinhole_device *dev)
 		if (ret)
 			pinhole_cmd_finish(dev, cmd, ret);
 		else
-			dev->notify = true;
+			added = true;
 	}
-}
-
-/**
- * pinhole_unlock_notify() - let go of the lock, and tell the card what is new
- * @dev: device
- * @flags: as of spin_lock_irqsave()
- *
- * The queues are there as long as no fault is set, or somebody is counted as
- * telling the card of them.
- *
- * Context: Any; the device's lock is held, and let go of.
- */
-void pinhole_unlock_notify(struct pinhole_device *dev, unsigned long flags)
-{
-	bool commands = dev->notify && !dev->fault &&
-			virtqueue_kick_prepare(dev->commandq);
-	bool events = dev->notify_events && !dev->fault &&
-		      virtqueue_kick_prepare(dev->eventq);
-
-	dev->notify = false;
-	dev->notify_events = false;
-	if (commands || events)
-		atomic_inc(&dev->notifying);
-	spin_unlock_irqrestore(&dev->lock, flags);
-	if (!commands && !events)
-		return;
-
-	if (commands)
-		virtqueue_notify(dev->commandq);
-	if (events)
-		virtqueue_notify(dev->eventq);
-	if (atomic_dec_and_test(&dev->notifying))
-		wake_up_var(&dev->notifying);
-}
-
-/**
- * pinhole_wait_notified() - wait until nobody tells the card of anything
- * @dev: device, its fault set, so that nobody begins to
- *
- * Context: Process context.
- */
-void pinhole_wait_notified(struct pinhole_device *dev)
-{
-	wait_var_event(&dev->notifying, !atomic_read(&dev->notifying));
+	if (added)
+		virtqueue_kick(dev->commandq);
 }
 
 /**
@@ -191,7 +150,7 @@ int pinhole_cmd_call(struct pinhole_device *dev, struct pinhole_cmd *cmd,
 
 	spin_lock_irqsave(&dev->lock, flags);
 	pinhole_cmd_submit(dev, cmd);
-	pinhole_unlock_notify(dev, flags);
+	spin_unlock_irqrestore(&dev->lock, flags);
 
 	if (killable)
 		left = wait_for_completion_killable_timeout(&cmd->done,
@@ -318,7 +277,7 @@ void pinhole_commandq_cb(struct virtqueue *vq)
 	} while (!virtqueue_enable_cb(vq));
 	if (!dev->fault)
 		pinhole_cmds_flush(dev);
-	pinhole_unlock_notify(dev, flags);
+	spin_unlock_irqrestore(&dev->lock, flags);
 }
 
 /**
@@ -339,7 +298,7 @@ void pinhole_rings_look(struct pinhole_device *dev)
 		pinhole_cmds_answered(dev);
 		pinhole_cmds_flush(dev);
 	}
-	pinhole_unlock_notify(dev, flags);
+	spin_unlock_irqrestore(&dev->lock, flags);
 	pinhole_events_drain(dev);
 }
 

@@ -142,7 +142,7 @@ static void pinhole_buf_queue(struct vb2_buffer *vb)
 	list_add_tail(&buf->node, &dev->buffers);
 	if (dev->stream == PINHOLE_STREAMING && !dev->stream_failed)
 		pinhole_buffer_submit(dev, buf);
-	pinhole_unlock_notify(dev, flags);
+	spin_unlock_irqrestore(&dev->lock, flags);
 }
 
 /**
@@ -168,12 +168,9 @@ static void pinhole_stream_end(struct pinhole_device *dev,
 	dev->stream = PINHOLE_STOPPED;
 	dev->stream_failed = false;
 	memset(dev->slots, 0, sizeof(dev->slots));
-	list_splice_init(&dev->done, &buffers);
-	list_splice_tail_init(&dev->buffers, &buffers);
+	list_splice_init(&dev->buffers, &buffers);
 	fault = dev->fault;
 	spin_unlock_irqrestore(&dev->lock, flags);
-	/* It may be giving back some that are on no list any more. */
-	flush_work(&dev->event_work);
 
 	list_for_each_entry_safe(buf, tmp, &buffers, node) {
 		struct vb2_buffer *vb = &buf->vb.vb2_buf;
@@ -226,7 +223,7 @@ static int pinhole_start_streaming(struct vb2_queue *q, unsigned int count)
 		else
 			pinhole_buffer_submit(dev, buf);
 	}
-	pinhole_unlock_notify(dev, flags);
+	spin_unlock_irqrestore(&dev->lock, flags);
 	if (ret) {
 		dev_err_ratelimited(&dev->vdev->dev,
 				    "the card has only %u buffers\n",

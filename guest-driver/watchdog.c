@@ -80,7 +80,7 @@ static void pinhole_watchdog_work(struct work_struct *work)
 	fault = dev->fault;
 	if (!fault)
 		wrong = pinhole_watchdog_check(dev);
-	pinhole_unlock_notify(dev, flags);
+	spin_unlock_irqrestore(&dev->lock, flags);
 
 	if (wrong)
 		pinhole_set_fault(dev, -EIO, wrong);

@@ -1,6 +1,5 @@
 //! Waiting for a card that takes its time.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 
 use pinhole::agent::protocol::{Kill, Run};
@@ -44,33 +43,5 @@ fn who_waits_for_a_card_can_be_killed_and_the_next_is_served() {
     go_on.send(()).unwrap();
     let said = guest.must("v4l2-ctl -d /dev/video0 -V");
     assert!(said.contains("64/48"), "{said}");
-    guest.finish();
-}
-
-/// An event of type 99, of which the driver knows nothing, in each buffer that
-/// it offers as soon as it does.
-#[test]
-#[ignore = "boots a guest"]
-fn a_card_with_no_end_of_events_keeps_no_processor_from_its_work() {
-    let camera = Shared::new(Camera::default());
-    let guest = Scripted::boot(SINGLE, camera.answers());
-    let enough = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !enough.load(Ordering::Relaxed) {
-                guest.device.send(99, &[], 8);
-            }
-        });
-        let answers: Vec<_> = (0..20)
-            .map(|_| guest.run("v4l2-ctl -d /dev/video0 -V"))
-            .collect();
-        enough.store(true, Ordering::Relaxed);
-        for answer in answers {
-            assert!(answer.stdout.contains("64/48"), "{answer:?}");
-        }
-    });
-    guest.must("v4l2-ctl -d /dev/video0 --log-status");
-    let log = guest.log();
-    assert!(log.contains(" events ignored"), "{log}");
     guest.finish();
 }
