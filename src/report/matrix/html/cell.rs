@@ -208,7 +208,7 @@ fn looks(looks: &[PagesSeen]) -> Markup {
 /// than the card wrote.
 fn differing(answer: &CellAnswer, testified: &Testified) -> Markup {
     let frame = answer.frames.first();
-    let both = frame.and_then(|frame| Some((frame, testified.frame(frame.sequence)?)));
+    let both = frame.and_then(|frame| Some((frame, testified.frame(frame)?)));
     let first = both.and_then(|(frame, written)| {
         let mut pairs = frame.digests.iter().zip(&written.digests).enumerate();
         pairs.find(|(_, (seen, written))| **seen != Some(**written))
