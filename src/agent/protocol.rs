@@ -277,6 +277,11 @@ pub struct Load {
     pub params: String,
 }
 
+/// Where the rig puts a driver in the guest, by its module's name.
+pub fn driver_file(name: &str) -> String {
+    format!("/usr/lib/modules/{name}.ko")
+}
+
 /// Remove a kernel module.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Unload {
@@ -320,6 +325,17 @@ pub struct LogAnswer {
     pub next: u64,
     /// Records in between were overwritten before they were read.
     pub lost: bool,
+}
+
+impl LogAnswer {
+    /// What of it is from the sequence number `first` on. What was lost before
+    /// that does not matter.
+    pub fn since(mut self, first: u64) -> Self {
+        let begins = self.records.first().map(|record| record.sequence);
+        self.lost &= begins.is_some_and(|begins| begins > first);
+        self.records.retain(|record| record.sequence >= first);
+        self
+    }
 }
 
 /// A record of the kernel log, as /dev/kmsg gives it

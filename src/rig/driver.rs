@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::agent::protocol::Load;
+use crate::agent::protocol::{Load, driver_file};
 use crate::vm::images::{Guest, modules};
 use crate::vm::provision::Error;
 use crate::vm::qemu::{MEDIA_ID, Qemu};
@@ -45,7 +45,7 @@ impl Driver {
             files: Vec::new(),
             loads: Vec::new(),
         };
-        driver.add(place(OURS), module, params);
+        driver.add(driver_file(OURS), module, params);
         driver
     }
 
@@ -74,7 +74,7 @@ impl Driver {
             }
         }
         let file = written(dir, &driver.name, &module.contents)?;
-        driver.add(place(&driver.name), file, spec.params.clone());
+        driver.add(driver_file(&driver.name), file, spec.params.clone());
         Ok(driver)
     }
 
@@ -85,11 +85,6 @@ impl Driver {
             params,
         });
     }
-}
-
-/// Where a driver is in the guest.
-fn place(name: &str) -> String {
-    format!("/usr/lib/modules/{name}.ko")
 }
 
 fn written(dir: &Path, name: &str, contents: &[u8]) -> Result<PathBuf, Error> {

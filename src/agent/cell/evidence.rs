@@ -57,6 +57,9 @@ pub struct CellAnswer {
     /// to be the cell's; nothing where the kernel does not show it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jiffies: Option<u64>,
+    /// Failures that were injected into a call.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub injected: Vec<InjectedSeen>,
     /// What the hazard did, and what came of it.
     pub notes: Vec<String>,
     /// The kernel log since the cell began.
@@ -64,6 +67,10 @@ pub struct CellAnswer {
     /// Part of the log was overwritten before it was read.
     #[serde(default)]
     pub log_lost: bool,
+    /// The sequence number up to which the cell's process has told of the log
+    /// itself, where it has.
+    #[serde(skip)]
+    pub log_told: Option<u64>,
 }
 
 impl CellAnswer {
@@ -106,14 +113,19 @@ impl CellAnswer {
             Evidence::Canary(canary) => self.canaries.push(canary),
             Evidence::Mappings(mappings) => self.mappings.push(mappings),
             Evidence::Idle(idle) => self.idle.push(idle),
+            Evidence::Injected(injected) => self.injected.push(injected),
+            Evidence::Log(log) => {
+                self.log_told = Some(log.next);
+                self.add_log(log);
+            }
             Evidence::Note(note) => self.notes.push(note),
         }
     }
 
-    /// Adds the kernel's log.
+    /// Adds what follows in the kernel's log.
     pub fn add_log(&mut self, log: LogAnswer) {
-        self.log = log.records;
-        self.log_lost = log.lost;
+        self.log.extend(log.records);
+        self.log_lost |= log.lost;
     }
 }
 
@@ -134,6 +146,8 @@ pub enum Evidence {
     Canary(CanarySeen),
     Mappings(MappingsSeen),
     Idle(IdleSeen),
+    Injected(InjectedSeen),
+    Log(LogAnswer),
     Note(String),
 }
 
@@ -244,6 +258,17 @@ pub struct CountersSeen {
     pub values: BTreeMap<String, u64>,
 }
 
+impl CountersSeen {
+    /// How many pages are pinned; nothing where the kernel does not count them.
+    pub fn pinned(&self) -> Option<i64> {
+        let value = |name| {
+            let value: u64 = *self.values.get(name)?;
+            i64::try_from(value).ok()
+        };
+        Some(value("nr_foll_pin_acquired")? - value("nr_foll_pin_released")?)
+    }
+}
+
 /// A frame that was dequeued.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FrameSeen {
@@ -312,9 +337,130 @@ pub enum CanaryState {
     Unreadable,
 }
 
+/// A failure that was injected into a call
+/// (Documentation/fault-injection/fault-injection.rst).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InjectedSeen {
+    /// Which of the call's allocations and copies failed, from 1 on.
+    pub nth: u32,
+    /// What failed, as the kernel names it: `failslab`, `fail_page_alloc` or
+    /// `fail_usercopy`. Nothing where it does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<String>,
+    /// Where: the functions on the kernel's stack, the innermost first, from
+    /// the one that asked whether to fail to the system call.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stack: Vec<String>,
+    /// The error number of the call; nothing if it did not fail for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub errno: Option<i32>,
+    /// What went wrong afterwards, without a failure: each a sentence.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub aftermath: Vec<String>,
+    /// Pages that were pinned after all was closed, more than before; nothing
+    /// where the kernel does not count them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pinned: Option<i64>,
+}
+
+/// Beginnings of the names of functions that allocate or copy for others: who
+/// asked them is what tells one failure from another.
+const SERVANTS: [&str; 36] = [
+    "___",
+    "__alloc",
+    "__copy",
+    "__do_kmalloc",
+    "__do_kvmalloc",
+    "__folio_alloc",
+    "__get_free",
+    "__kmalloc",
+    "__kmem",
+    "__kvmalloc",
+    "__slab",
+    "__vmalloc",
+    "_copy",
+    "alloc_pages",
+    "alloc_slab",
+    "allocate_slab",
+    "copy_from_user",
+    "copy_to_user",
+    "folio_alloc",
+    "get_free_pages",
+    "get_zeroed",
+    "kmalloc",
+    "kmem_cache",
+    "kmemdup",
+    "krealloc",
+    "kstrdup",
+    "kstrndup",
+    "kvasprintf",
+    "kvmalloc",
+    "kzalloc",
+    "memdup_user",
+    "new_slab",
+    "should_fail",
+    "strncpy_from",
+    "vma_alloc",
+    "vmemdup",
+];
+
+impl InjectedSeen {
+    /// Who allocated or copied, and on whose behalf: functions on the stack
+    /// from the first that is no allocator.
+    pub fn callers(&self) -> &[String] {
+        let serves = |name: &&String| {
+            let mut begins = SERVANTS.iter();
+            begins.any(|begin| name.starts_with(begin))
+        };
+        &self.stack[self.stack.iter().take_while(serves).count()..]
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_failure_is_known_by_who_asked() {
+        let mut failure = InjectedSeen::default();
+        assert!(failure.callers().is_empty());
+        failure.stack = [
+            "should_failslab",
+            "__kmalloc_cache_noprof",
+            "pinhole_cmd_alloc [pinhole]",
+            "pinhole_session_call [pinhole]",
+        ]
+        .map(str::to_owned)
+        .into();
+        assert_eq!(
+            failure.callers(),
+            [
+                "pinhole_cmd_alloc [pinhole]",
+                "pinhole_session_call [pinhole]"
+            ]
+        );
+        assert!(SERVANTS.is_sorted());
+    }
+
+    #[test]
+    fn the_log_is_added_to() {
+        let log = |sequence, lost| LogAnswer {
+            records: vec![crate::agent::protocol::LogRecord {
+                sequence,
+                level: 6,
+                facility: 0,
+                time_us: 1,
+                text: "x".into(),
+            }],
+            next: sequence + 1,
+            lost,
+        };
+        let mut answer = CellAnswer::default();
+        answer.add(Evidence::Log(log(7, true)));
+        assert_eq!(answer.log_told, Some(8));
+        answer.add_log(log(8, false));
+        assert_eq!((answer.log.len(), answer.log_lost), (2, true));
+    }
 
     #[test]
     fn evidence_is_one_line_and_reads_back() {

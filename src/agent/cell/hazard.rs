@@ -28,9 +28,26 @@ table! {
     Sigkill = "sigkill", "the process is killed by SIGKILL";
     MmapContention = "mmap-contention", "two threads queue and dequeue while a third maps, writes and unmaps";
     Streamoff = "streamoff", "the stream is ended by VIDIOC_STREAMOFF";
+    FailNth = "fail-nth", "each allocation of a call fails once, and each copy between it and the process";
 }
 
 impl Hazard {
+    /// The points at which it can come.
+    pub const fn points(self) -> &'static [Point] {
+        match self {
+            Self::FailNth => Point::CALLS,
+            _ => Point::DMA,
+        }
+    }
+
+    /// The point that is meant where none is named.
+    pub const fn usual_point(self) -> Option<Point> {
+        match self {
+            Self::FailNth => None,
+            _ => Some(Point::BeforeDma),
+        }
+    }
+
     /// Whether the buffer is still to be dequeued after the hazard.
     pub const fn leaves_a_stream(self) -> bool {
         !matches!(
@@ -45,4 +62,48 @@ table! {
     Point:
     BeforeDma = "before-dma", "the buffer is queued and the card has not written to it yet";
     AfterDma = "after-dma", "the card has written the frame and the buffer cannot be dequeued yet";
+    Open = "open", "the device is opened by open(2)";
+    SubscribeEvent = "subscribe-event", "VIDIOC_SUBSCRIBE_EVENT subscribes to the beginnings of frames";
+    SCtrl = "s-ctrl", "VIDIOC_S_CTRL sets a number";
+    SExtCtrls = "s-ext-ctrls", "VIDIOC_S_EXT_CTRLS sets a text";
+    SFmt = "s-fmt", "VIDIOC_S_FMT sets the format";
+    Reqbufs = "reqbufs", "VIDIOC_REQBUFS makes buffers for user pointers";
+    ReqbufsMmap = "reqbufs-mmap", "VIDIOC_REQBUFS makes buffers of the driver's own memory";
+    CreateBufs = "create-bufs", "VIDIOC_CREATE_BUFS makes one more of them";
+    Mmap = "mmap", "mmap(2) maps one of them";
+    Expbuf = "expbuf", "VIDIOC_EXPBUF exports one of them as a dma-buf";
+    Qbuf = "qbuf", "VIDIOC_QBUF queues a user pointer";
+    QbufMmap = "qbuf-mmap", "VIDIOC_QBUF queues a buffer of the driver's own memory";
+    QbufDmabuf = "qbuf-dmabuf", "VIDIOC_QBUF queues a dma-buf of udmabuf";
+    Streamon = "streamon", "VIDIOC_STREAMON starts the stream";
+    Dqbuf = "dqbuf", "VIDIOC_DQBUF takes the frame";
+    Streamoff = "streamoff", "VIDIOC_STREAMOFF ends the stream";
+    Close = "close", "close(2) closes the device while it streams";
+    Read = "read", "read(2) reads a frame";
+    Unbind = "unbind", "the driver is unbound from the card through sysfs";
+    Bind = "bind", "the driver is bound to the card through sysfs";
+    Insmod = "insmod", "finit_module(2) loads the driver, which is not bound yet";
+}
+
+impl Point {
+    /// Those that are about the transfer of a frame.
+    pub const DMA: &[Self] = Self::ALL.split_at(2).0;
+
+    /// Those that are a call of a capture's life, or of the driver's.
+    pub const CALLS: &[Self] = Self::ALL.split_at(2).1;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_point_is_one_of_the_dma_or_a_call() {
+        assert_eq!(Point::DMA, [Point::BeforeDma, Point::AfterDma]);
+        assert_eq!(Point::CALLS.first(), Some(&Point::Open));
+        for hazard in Hazard::ALL {
+            let usual = hazard.usual_point();
+            assert!(usual.is_none_or(|point| hazard.points().contains(&point)));
+        }
+    }
 }

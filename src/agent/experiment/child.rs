@@ -13,13 +13,13 @@ use pinhole::agent::cell::{Cell, FrameSize, Hazard, PAGE, Point};
 use pinhole::dma::{DIGEST_BLOCK, Digest};
 use pinhole::wire::buffer::{Buffer, MEMORY_USERPTR};
 
-use super::device::Device;
+use super::device::{Device, Memory as Queued};
 use super::hazards::{self, Scene};
 use super::idle::Idleness;
 use super::memory::{self, Layout, Want};
 use super::scribe::Scribe;
 use super::span::{Hands, Span};
-use super::{Stop, contention, mappings, pages, patience};
+use super::{Stop, contention, fail_nth, mappings, pages, patience};
 
 /// How long the card is given to write where it must not.
 const QUIET: Duration = Duration::from_millis(30);
@@ -91,6 +91,16 @@ fn run(cell: &Cell, scribe: &Scribe) -> Result<(), Stop> {
         }
     }
     experiment.look(Moment::LaidOut)?;
+    if cell.hazard == Hazard::FailNth {
+        fail_nth::run(&fail_nth::Field {
+            cell,
+            scribe,
+            hands: &experiment.hands,
+            want,
+            size,
+            layout: &experiment.layout,
+        })?;
+    }
     let device = scribe
         .call("open", || Device::open(&cell.device))
         .map_err(|error| Stop::Failed(format!("open {}: {error}", cell.device)))?;
@@ -128,7 +138,8 @@ impl Experiment<'_> {
         let mut device = Some(device);
         match self.cell.hazard {
             Hazard::MmapContention => self.contend(&device)?,
-            Hazard::None => self.stream(&mut device)?,
+            // What failed before leaves nothing behind.
+            Hazard::None | Hazard::FailNth => self.stream(&mut device)?,
             _ => {
                 if let Some(device) = &device {
                     self.hold(device)?;
@@ -166,7 +177,7 @@ impl Experiment<'_> {
         let scribe = self.scribe;
         let Some(open) = device else { return Ok(()) };
         // That it is refused may be just what is right.
-        let queue = || open.queue(0, self.layout.buffer);
+        let queue = || open.queue(0, Queued::User(self.layout.buffer));
         if scribe.call("VIDIOC_QBUF", queue).is_err() {
             return Ok(());
         }
@@ -178,7 +189,7 @@ impl Experiment<'_> {
         if scribe.call("VIDIOC_STREAMON", || open.stream_on()).is_err() {
             return Ok(());
         }
-        if self.cell.hazard == Hazard::None {
+        if matches!(self.cell.hazard, Hazard::None | Hazard::FailNth) {
             self.look(Moment::Queued)?;
             self.tell_mappings();
         } else {
@@ -197,7 +208,7 @@ impl Experiment<'_> {
             && scribe
                 .call("poll", || open.wait(patience::of(FRAME_LIMIT)))
                 .is_ok()
-            && let Ok(buffer) = scribe.call("VIDIOC_DQBUF", || open.dequeue())
+            && let Ok(buffer) = scribe.call("VIDIOC_DQBUF", || open.dequeue(MEMORY_USERPTR))
         {
             if !self.is_held_after_dma() {
                 self.tell_idle(IdleMoment::Written)?;

@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use pinhole::agent::cell::PAGE;
 use pinhole::agent::cell::evidence::Evidence;
+use pinhole::wire::buffer::MEMORY_USERPTR;
 
 use super::child::{FRAME_LIMIT, frame};
-use super::device::Device;
+use super::device::{Device, Memory};
 use super::patience;
 use super::scribe::Scribe;
 use super::span::{self, Hands, Span};
@@ -41,7 +42,7 @@ pub fn capture(device: &Device, scribe: &Scribe, buffers: &[Span]) -> io::Result
             let next = lock().pop();
             if let Some(index) = next {
                 let memory = buffers[index as usize];
-                scribe.call("VIDIOC_QBUF", || device.queue(index, memory))?;
+                scribe.call("VIDIOC_QBUF", || device.queue(index, Memory::User(memory)))?;
             }
             match device.wait(LOOK) {
                 Err(error) if error.raw_os_error() == Some(libc::ETIMEDOUT) => {
@@ -53,7 +54,7 @@ pub fn capture(device: &Device, scribe: &Scribe, buffers: &[Span]) -> io::Result
                 }
                 other => other?,
             }
-            let buffer = match device.dequeue() {
+            let buffer = match device.dequeue(MEMORY_USERPTR) {
                 // The other thread was faster.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
                 other => other?,

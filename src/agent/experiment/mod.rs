@@ -8,6 +8,7 @@
 //! | file | what is in it |
 //! |---|---|
 //! | [`child`] | the experiment's own process: from the layout to the last look |
+//! | [`fail_nth`] | allocations that fail in one call |
 //! | [`contention`] | several buffers, queued by several threads |
 //! | [`memory`] | laying out memory of every kind |
 //! | [`ground`] | what some memory needs of the guest |
@@ -24,6 +25,7 @@
 pub mod child;
 mod contention;
 mod device;
+mod fail_nth;
 mod fork;
 mod ground;
 mod hazards;
@@ -83,12 +85,15 @@ pub fn run(
     let mappings = mappings::Before::look(&cell.device);
     let jiffies = kmemleak::is_there().then(health::jiffies).flatten();
     kmsg::start_news()?;
+    // Turned back also where the process does not live to do it.
+    let knobs = (cell.hazard == Hazard::FailNth).then(fail_nth::Knobs::turn);
     let request = Run {
         stdin,
         timeout_ms: Some(cell.limit_ms),
         ..Run::new(["/proc/self/exe", ARGUMENT])
     };
     let ran = run::run(children, id, request, started, |_| {})?;
+    drop(knobs);
     let mut answer = collect(&ran.stdout)?;
     answer.elapsed_ms = ran.elapsed_ms;
     answer.jiffies = jiffies;
@@ -119,7 +124,11 @@ pub fn run(
     let counters =
         pages::counters(Moment::Ended).map_err(|error| Failure::io("read the counters", error))?;
     answer.counters.push(counters);
-    answer.add_log(kmsg::news()?);
+    let news = kmsg::news()?;
+    answer.add_log(match answer.log_told {
+        Some(told) => news.since(told),
+        None => news,
+    });
     Ok(answer)
 }
 
@@ -127,7 +136,7 @@ pub fn run(
 /// could.
 fn release(path: &str, answer: &mut CellAnswer) {
     let released = Device::open(path).and_then(|device| {
-        for point in Point::ALL {
+        for point in Point::DMA {
             device.hold(*point, false)?;
         }
         Ok(())

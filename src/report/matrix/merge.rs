@@ -57,6 +57,7 @@ pub fn merge(parts: Vec<KernelOutcome>) -> Result<Vec<KernelOutcome>, MergeError
                 whole.mutants.extend(part.mutants);
                 whole.checks.extend(part.checks);
                 whole.blind = whole.blind.take().or(part.blind);
+                whole.injected = whole.injected.saturating_add(part.injected);
                 whole.stopped = whole.stopped.take().or(part.stopped);
                 others.insert(part.kernel);
                 whole.boots = whole.boots.saturating_add(part.boots);
@@ -143,7 +144,7 @@ mod tests {
         assert_eq!((old.kernel.as_str(), new.kernel.as_str()), ("old", "new"));
         let names: Vec<_> = new.cells.iter().map(|one| one.cell.to_string()).collect();
         assert_eq!(names, all);
-        assert_eq!((new.boots, missing(new)), (6, 0));
+        assert_eq!((new.boots, new.injected, missing(new)), (6, 21, 0));
         assert_eq!(missing(old), all.len() - shard(0).len());
     }
 

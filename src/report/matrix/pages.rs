@@ -81,7 +81,7 @@ impl Pages {
             pages.segments = begins.map(|(page, _)| page).collect();
         }
         if let Some(frame) = answer.frames.first() {
-            let written = outcome.testified.frame(frame.sequence);
+            let written = outcome.testified.frame(frame);
             let written = written.map_or(&[][..], |plane| &plane.digests);
             let blocks = frame.digests.len().max(written.len()).min(MOST);
             pages.blocks = (0..blocks)

@@ -138,6 +138,7 @@ fn which(some: &[&CellOutcome], all: &[&CellOutcome]) -> Option<String> {
         common(|one| match one.cell.point {
             Point::BeforeDma => "before the DMA",
             Point::AfterDma => "after the DMA",
+            call => call.name(),
         }),
         common(|one| match one.cell.pinning {
             Pinning::FrameVector => "get_vaddr_frames",

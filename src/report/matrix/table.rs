@@ -60,6 +60,9 @@ pub fn table(outcomes: &[KernelOutcome]) -> String {
             outcome.boots,
             outcome.elapsed_ms as f64 / 1e3,
         );
+        if outcome.injected > 0 {
+            text += &format!("; {} failures injected", outcome.injected);
+        }
         if let Some(why) = &outcome.stopped {
             text += &format!("; STOPPED before the end: {}", plain(why));
         }

@@ -219,6 +219,7 @@ pub fn kernel(name: &str) -> KernelOutcome {
                 vec![],
             ),
         ],
+        injected: 7,
         boots: 2,
         elapsed_ms: 46_118,
         stopped: None,

@@ -24,6 +24,18 @@ const STEADY_TOO: [Kind; 7] = [
     Kind::Swapped,
 ];
 
+/// Kinds for which user pointers are queued while allocations fail: pinning
+/// them allocates pages, reads them from swap or a file, or breaks
+/// copy-on-write, each in its own way.
+const FAILING: [Kind; 6] = [
+    Kind::AnonTouched,
+    Kind::AnonUntouched,
+    Kind::Hugetlb,
+    Kind::MemfdShared,
+    Kind::Ext4Private,
+    Kind::Swapped,
+];
+
 /// All cells, in the order in which they are run.
 pub fn all() -> Vec<CellName> {
     let mut cells = Vec::new();
@@ -48,12 +60,13 @@ pub fn all() -> Vec<CellName> {
             Pinning::FrameVector => &STEADY_TOO[..],
             Pinning::Native => &[],
         };
-        for hazard in Hazard::ALL.iter().filter(|hazard| **hazard != Hazard::None) {
+        let on_memory = |hazard: &&Hazard| !matches!(hazard, Hazard::None | Hazard::FailNth);
+        for hazard in Hazard::ALL.iter().filter(on_memory) {
             for kind in STEADY.iter().chain(too) {
-                for point in [Point::BeforeDma, Point::AfterDma] {
+                for point in hazard.points() {
                     cells.push(CellName {
                         hazard: *hazard,
-                        point,
+                        point: *point,
                         pinning,
                         ..CellName::plain(*kind)
                     });
@@ -61,6 +74,28 @@ pub fn all() -> Vec<CellName> {
             }
         }
     }
+    cells.extend(failing());
+    cells
+}
+
+/// Each call with its failures once, and the one that pins with every kind that
+/// makes a difference, and by the kernel's own path.
+fn failing() -> Vec<CellName> {
+    let cell = |kind, point, pinning| CellName {
+        hazard: Hazard::FailNth,
+        point,
+        pinning,
+        ..CellName::plain(kind)
+    };
+    let own = Pinning::FrameVector;
+    let calls = Point::CALLS.iter();
+    let mut cells: Vec<_> = calls
+        .filter(|point| **point != Point::Qbuf)
+        .map(|point| cell(Kind::AnonTouched, *point, own))
+        .collect();
+    cells.extend(FAILING.map(|kind| cell(kind, Point::Qbuf, own)));
+    let compared = [Kind::AnonTouched, Kind::MemfdShared];
+    cells.extend(compared.map(|kind| cell(kind, Point::Qbuf, Pinning::Native)));
     cells
 }
 

@@ -1,5 +1,8 @@
 //! What is expected of a cell, on a kernel, and why where it is unusual.
 
+pub mod fail_nth;
+
+use self::fail_nth::Failing;
 use super::name::{CellName, Pinning};
 use super::observation::{Observation, Reads};
 use crate::agent::cell::{Hazard, Kind, Point};
@@ -13,8 +16,10 @@ pub struct Expectation {
     pub reason: Option<&'static str>,
     /// The memory itself holds pins, as long as it is there.
     pub holds_pins: bool,
-    /// Frames are captured into several buffers, one after the other.
+    /// Several frames are captured, one after the other.
     pub many_frames: bool,
+    /// Of a call in which something is made to fail.
+    pub failing: Failing,
 }
 
 impl Expectation {
@@ -29,6 +34,7 @@ impl Expectation {
             reason,
             holds_pins: false,
             many_frames: false,
+            failing: Failing::default(),
         }
     }
 
@@ -152,6 +158,11 @@ fn after(cell: &CellName, kernel: Version) -> Expectation {
         ),
         MmapContention => Expectation {
             many_frames: true,
+            ..Expectation::data()
+        },
+        FailNth => Expectation {
+            many_frames: true,
+            failing: fail_nth::expect(cell.point, kernel),
             ..Expectation::data()
         },
         _ => Expectation::data(),

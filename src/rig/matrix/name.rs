@@ -21,7 +21,8 @@ pub enum Pinning {
 ///
 /// It is written `KIND@OFFSET+TAIL/HAZARD:POINT/native`, where an offset or
 /// tail of 0, the hazard `none`, the point `before-dma` and the driver's own
-/// pinning are left out: `anon-touched`, `hugetlb@64+100`, `thp/munmap:after-dma`.
+/// pinning are left out: `anon-touched`, `hugetlb@64+100`, `thp/munmap:after-dma`,
+/// `anon-touched/fail-nth:qbuf`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CellName {
     /// The kind of memory.
@@ -50,6 +51,15 @@ pub enum NoSuchCell {
     /// The card has no such frame.
     #[error(transparent)]
     Frame(#[from] NoSuchFrame),
+    /// The hazard does not come then.
+    #[error(
+        "{hazard} comes at one of these points only: {}",
+        .hazard.points().iter().map(|point| point.name()).collect::<Vec<_>>().join(", ")
+    )]
+    Point {
+        /// The hazard.
+        hazard: Hazard,
+    },
     /// It has a part too many.
     #[error("\"{0}\" is not part of a cell's name, which is KIND@OFFSET+TAIL/HAZARD:POINT/native")]
     Part(String),
@@ -92,7 +102,7 @@ impl fmt::Display for CellName {
         }
         if self.hazard != Hazard::None {
             name += &format!("/{}", self.hazard);
-            if self.point != Point::BeforeDma {
+            if Some(self.point) != self.hazard.usual_point() {
                 name += &format!(":{}", self.point);
             }
         }
@@ -121,17 +131,27 @@ impl FromStr for CellName {
             if part == "native" && cell.pinning == Pinning::FrameVector {
                 cell.pinning = Pinning::Native;
             } else if place == 0 {
-                let (hazard, point) = match part.split_once(':') {
-                    Some((hazard, point)) => (hazard, point.parse()?),
-                    None => (part, Point::BeforeDma),
-                };
-                (cell.hazard, cell.point) = (hazard.parse()?, point);
+                (cell.hazard, cell.point) = hazard_at_point(part)?;
             } else {
                 return Err(NoSuchCell::Part(part.to_owned()));
             }
         }
         Ok(cell)
     }
+}
+
+/// The hazard and the point of `HAZARD:POINT`, which must go together.
+fn hazard_at_point(text: &str) -> Result<(Hazard, Point), NoSuchCell> {
+    let (hazard, point): (&str, Option<Point>) = match text.split_once(':') {
+        Some((hazard, point)) => (hazard, Some(point.parse()?)),
+        None => (text, None),
+    };
+    let hazard: Hazard = hazard.parse()?;
+    point
+        .or(hazard.usual_point())
+        .filter(|point| hazard.points().contains(point))
+        .map(|point| (hazard, point))
+        .ok_or(NoSuchCell::Point { hazard })
 }
 
 /// What stands before the mark, and the number of bytes behind it.
@@ -185,6 +205,13 @@ mod tests {
             assert_eq!(cell.to_string().parse(), Ok(cell));
         }
         assert_eq!(cells[3].to_string(), "anon-touched@1+100/native");
+        let failing = CellName {
+            hazard: Hazard::FailNth,
+            point: Point::Qbuf,
+            ..plain
+        };
+        assert_eq!(failing.to_string(), "anon-touched/fail-nth:qbuf");
+        assert_eq!(failing.to_string().parse(), Ok(failing));
     }
 
     #[test]
@@ -194,6 +221,10 @@ mod tests {
             ("dragon", "the matrix has no kind \"dragon\""),
             ("hole/dragon", "the matrix has no hazard \"dragon\""),
             ("hole/none:never", "the matrix has no point \"never\""),
+            (
+                "heap/munmap:qbuf",
+                "munmap comes at one of these points only: before-dma, after-dma",
+            ),
             ("hole@4096", "4096 is no number of bytes from 0 to 4095"),
             ("hole+-1", "-1 is no number of bytes from 0 to 4095"),
             (
@@ -204,6 +235,11 @@ mod tests {
             let error = text.parse::<CellName>().unwrap_err().to_string();
             let (error, _) = error.split_once("; `").unwrap_or((&error, ""));
             assert_eq!(error, message, "{text}");
+        }
+        for text in ["heap/fail-nth", "heap/fail-nth:before-dma"] {
+            let error = text.parse::<CellName>().unwrap_err().to_string();
+            let begins = "fail-nth comes at one of these points only: open, ";
+            assert!(error.starts_with(begins), "{error}");
         }
     }
 }

@@ -61,7 +61,7 @@ impl Observation {
 
 impl Reads {
     fn of(frame: &FrameSeen, testified: &Testified) -> Self {
-        let written = testified.frame(frame.sequence);
+        let written = testified.frame(frame);
         let written = written.map_or(&[][..], |plane| &plane.digests);
         let seen = &frame.digests;
         let blocks = seen.len().max(written.len());

@@ -126,6 +126,9 @@ pub struct KernelOutcome {
     /// Every mutant of the driver that was run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mutants: Vec<MutantOutcome>,
+    /// Failures that were injected into calls, in all cells.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub injected: usize,
     /// Guests that were booted.
     pub boots: u32,
     /// Time that all of it took, in milliseconds.
@@ -133,6 +136,10 @@ pub struct KernelOutcome {
     /// Why it stopped before everything that was asked for had been run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopped: Option<String>,
+}
+
+fn is_none(count: &usize) -> bool {
+    *count == 0
 }
 
 /// How many cells there are of each verdict.
@@ -170,6 +177,13 @@ impl KernelOutcome {
     pub fn is_untested(&self) -> bool {
         let mut cells = self.cells.iter();
         self.mutants.is_empty() && cells.all(|cell| cell.verdict == Verdict::Impossible)
+    }
+
+    /// Adds a cell that was run.
+    pub fn add(&mut self, cell: CellOutcome) {
+        let injected = cell.answer.as_ref().map_or(0, |it| it.injected.len());
+        self.injected += injected;
+        self.cells.push(cell);
     }
 
     /// How many cells there are of each verdict.

@@ -16,7 +16,7 @@ use super::observation::Observation;
 use super::oracle::{self, Case, Finding, Oracle};
 use super::outcome::{CellOutcome, KernelOutcome, Verdict};
 use super::witness::{Follower, Testified};
-use crate::agent::cell::{Cell, CellAnswer};
+use crate::agent::cell::{Cell, CellAnswer, Hazard};
 use crate::agent::checks::ChecksAnswer;
 use crate::agent::protocol::{LogRecord, News, Read, Write};
 use crate::rig::cell_guest::{self, CellGuestError};
@@ -28,6 +28,8 @@ use crate::vm::progress::{Progress, Step};
 /// How long a cell may take in the guest, and how long beyond that the guest
 /// may take to say so.
 const CELL_LIMIT: Duration = Duration::from_secs(15);
+/// The same for a cell that makes hundreds of captures.
+const MANY_CAPTURES_LIMIT: Duration = Duration::from_secs(240);
 const GUEST_LIMIT: Duration = Duration::from_secs(30);
 
 /// How often a guest is booted before one is taken whose kernel's checks do not
@@ -149,6 +151,7 @@ pub fn run(
         blind: None,
         cells: Vec::with_capacity(spec.cells.len()),
         mutants: Vec::new(),
+        injected: 0,
         boots: bed.boots,
         elapsed_ms: 0,
         stopped: None,
@@ -221,7 +224,7 @@ impl Course<'_> {
             self.bed = None;
             (result, fate) = self.bed()?.run(cell)?;
         }
-        self.outcome.cells.push(result);
+        self.outcome.add(result);
         self.fate = fate;
         Ok(())
     }
@@ -384,7 +387,7 @@ impl Bed {
             return Ok((CellOutcome::impossible(*cell, why), Fate::Fit));
         }
         let begun = Instant::now();
-        let limit = CELL_LIMIT * self.patience;
+        let limit = limit(cell) * self.patience;
         let request = Cell {
             patience: self.patience,
             ..cell.request(limit.as_millis() as u64)
@@ -515,12 +518,24 @@ impl Bed {
                 (true, None) => Verdict::Expected,
             },
             observation: impossible.is_none().then_some(observation),
-            reason: impossible.or(expectation.reason.map(str::to_owned)),
+            reason: impossible.or_else(|| {
+                let others = expectation.failing.reasons(&answer.injected);
+                let reasons: Vec<_> = expectation.reason.into_iter().chain(others).collect();
+                (!reasons.is_empty()).then(|| reasons.join("; "))
+            }),
             findings,
             elapsed_ms,
             answer: Some(answer),
             testified,
         }
+    }
+}
+
+/// How long a cell may take on a kernel that is no slower than others.
+const fn limit(cell: &CellName) -> Duration {
+    match cell.hazard {
+        Hazard::FailNth => MANY_CAPTURES_LIMIT,
+        _ => CELL_LIMIT,
     }
 }
 

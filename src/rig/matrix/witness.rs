@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::agent::cell::PAGE;
+use crate::agent::cell::evidence::FrameSeen;
 use crate::card::witness::{PlaneRecord, Record};
 use crate::rig::data::WitnessError;
 
@@ -46,12 +47,21 @@ impl Testified {
         self.frames.push((sequence, plane));
     }
 
-    /// What was written for the frame with that sequence number.
-    pub fn frame(&self, sequence: u32) -> Option<&PlaneRecord> {
-        let mut frames = self.frames.iter();
-        frames
-            .find(|(number, _)| *number == sequence)
-            .map(|(_, plane)| plane)
+    /// What was written for a frame that was seen: what has its sequence
+    /// number. Of several, which are those of several streams, it is the one
+    /// that reads alike, as no stream's pattern is another's; if none does, the
+    /// first.
+    pub fn frame(&self, seen: &FrameSeen) -> Option<&PlaneRecord> {
+        let frames = self.frames.iter();
+        let mut planes = frames
+            .filter(|(number, _)| *number == seen.sequence)
+            .map(|(_, plane)| plane);
+        let first = planes.clone().next();
+        let is_alike = |plane: &&PlaneRecord| {
+            let written = plane.digests.iter().copied().map(Some);
+            written.eq(seen.digests.iter().copied())
+        };
+        planes.find(is_alike).or(first)
     }
 
     /// All frames, in the order in which they were written.
@@ -148,6 +158,29 @@ mod tests {
     use std::io::Write;
 
     use super::*;
+    use crate::dma::Digest;
+
+    #[test]
+    fn frames_of_several_streams_are_told_apart_by_what_they_hold() {
+        let plane = |digest| PlaneRecord {
+            digests: vec![Digest(digest)],
+            ..PlaneRecord::default()
+        };
+        let mut testified = Testified::default();
+        testified.add(0, plane(7));
+        testified.add(1, plane(8));
+        testified.add(0, plane(9));
+        let frame = |sequence, digest| FrameSeen {
+            index: 0,
+            sequence,
+            flags: 0,
+            bytesused: 1,
+            digests: vec![Some(Digest(digest))],
+        };
+        assert_eq!(testified.frame(&frame(0, 9)), Some(&plane(9)));
+        assert_eq!(testified.frame(&frame(0, 8)), Some(&plane(7)));
+        assert_eq!(testified.frame(&frame(2, 7)), None);
+    }
 
     #[test]
     fn segments_are_pages() {

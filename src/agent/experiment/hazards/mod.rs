@@ -41,10 +41,14 @@ pub fn prepare(hazard: Hazard) -> Result<(), Stop> {
     }
 }
 
-/// Lets a hazard come; those that are about the device are not for here.
+/// Lets a hazard come; those that are about the device and its calls are not for here.
 pub fn come(hazard: Hazard, scene: &mut Scene<'_>) -> Result<(), Stop> {
     match hazard {
-        Hazard::None | Hazard::Close | Hazard::Streamoff | Hazard::MmapContention => Ok(()),
+        Hazard::None
+        | Hazard::Close
+        | Hazard::Streamoff
+        | Hazard::MmapContention
+        | Hazard::FailNth => Ok(()),
         Hazard::ForkParentWrites => processes::fork_parent_writes(scene),
         Hazard::ForkChildWrites => processes::fork_child_writes(scene),
         Hazard::ForkChildExits => processes::fork_child_exits(scene),

@@ -81,6 +81,13 @@ fn video_device(driver: &str) -> io::Result<Option<String>> {
 
 /// Pages of a memfd, mapped through a dma-buf made of them.
 pub fn udmabuf(want: Want, hands: &Hands) -> Result<Layout, Stop> {
+    let (buffer, mapping) = made_by_udmabuf(want.with_canaries())?;
+    fill(hands, mapping)?;
+    Ok(Layout::amid(mapping, want).keeping(buffer))
+}
+
+/// A dma-buf of `len` bytes, which are whole pages, and its mapping.
+pub fn made_by_udmabuf(len: usize) -> Result<(OwnedFd, Span), Stop> {
     /// UDMABUF_CREATE of linux/udmabuf.h.
     const CREATE: u64 = 0x4018_7542;
     const CLOEXEC: u64 = 1;
@@ -89,7 +96,6 @@ pub fn udmabuf(want: Want, hands: &Hands) -> Result<Layout, Stop> {
         "experiment",
         MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING,
     )?;
-    let len = want.with_canaries();
     ftruncate(&file, len as u64)?;
     fcntl_add_seals(&file, SealFlags::SHRINK)?;
     // struct udmabuf_create: descriptor and flags, offset, size.
@@ -101,8 +107,7 @@ pub fn udmabuf(want: Want, hands: &Hands) -> Result<Layout, Stop> {
     // SAFETY: the ioctl gave a new descriptor, which is nobody's yet.
     let buffer = unsafe { OwnedFd::from_raw_fd(fd) };
     let mapping = span::map_file(len, ACCESS, MAP_SHARED, buffer.as_fd(), 0)?;
-    fill(hands, mapping)?;
-    Ok(Layout::amid(mapping, want).keeping(buffer))
+    Ok((buffer, mapping))
 }
 
 /// Registers of a PCI device: memory only by address.

@@ -10,6 +10,7 @@ mod process;
 
 use std::any::Any;
 use std::io;
+use std::os::fd::OwnedFd;
 
 use pinhole::agent::cell::evidence::{CanarySeen, CanaryState, Place};
 use pinhole::agent::cell::{Kind, PAGE};
@@ -245,6 +246,35 @@ pub fn lay_out(kind: Kind, want: Want, hands: &Hands) -> Result<Layout, Stop> {
     }?;
     layout.note_canaries(hands);
     Ok(layout)
+}
+
+/// Whether memory of a kind is no longer what it was once it was pinned, so
+/// that it must be laid out anew for another time. What is laid out for it is
+/// all that it has mapped.
+pub fn is_changed_by_a_pin(kind: Kind) -> bool {
+    matches!(
+        kind,
+        Kind::AnonUntouched
+            | Kind::AnonForked
+            | Kind::TmpfsPrivate
+            | Kind::Ext4Private
+            | Kind::Ksm
+            | Kind::Swapped
+            | Kind::UffdMissing
+            | Kind::UffdWp
+    )
+}
+
+/// Makes a buffer what it was before a frame was written to it.
+pub fn refill(hands: &Hands, buffer: Span) -> io::Result<()> {
+    fill(hands, buffer)
+}
+
+/// A dma-buf of udmabuf, of at least `len` bytes, and the first `len` of them
+/// mapped.
+pub fn dmabuf(len: usize) -> Result<(OwnedFd, Span), Stop> {
+    let (buffer, mapping) = devices::made_by_udmabuf(len.next_multiple_of(PAGE))?;
+    Ok((buffer, mapping.part(0, len)))
 }
 
 /// Fills a whole mapping: no two bytes near each other are alike, so that a

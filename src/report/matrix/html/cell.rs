@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::super::pages::{self, Pages, State};
 use super::{anchor, checked, pages as drawing, pins, verdict};
-use crate::agent::cell::evidence::{CanaryState, Ended, Moment, PagesSeen, Place};
+use crate::agent::cell::evidence::{CanaryState, Ended, InjectedSeen, Moment, PagesSeen, Place};
 use crate::agent::cell::{CellAnswer, Hazard, PAGE};
 use crate::rig::kernel_log;
 use crate::rig::matrix::observation::errno_name;
@@ -100,6 +100,7 @@ fn facts(cell: &CellName, answer: &CellAnswer, testified: &Testified) -> Markup 
         (looks(&answer.pages))
         (differing(answer, testified))
         (contents(answer, testified))
+        (failures(&answer.injected))
         (beside(answer))
         (checked::facts(answer))
         (counters(answer))
@@ -138,6 +139,51 @@ fn beside(answer: &CellAnswer) -> Markup {
             }
         }
     }
+}
+
+/// The failures that were injected: what the call came to, where, and the
+/// numbers of those that failed there.
+fn failures(injected: &[InjectedSeen]) -> Markup {
+    let mut places: Vec<(Option<i32>, String, Vec<u32>)> = Vec::new();
+    for seen in injected {
+        let callers = seen.callers().iter().take(4).map(String::as_str);
+        let place = callers.collect::<Vec<_>>().join(" ← ");
+        let mut known = places.iter_mut();
+        match known.find(|(errno, at, _)| (*errno, at) == (seen.errno, &place)) {
+            Some((.., numbers)) => numbers.push(seen.nth),
+            None => places.push((seen.errno, place, vec![seen.nth])),
+        }
+    }
+    html! {
+        @if !injected.is_empty() {
+            dt { "failures" }
+            dd {
+                (injected.len()) " were injected into the call" br;
+                @for (errno, place, numbers) in &places {
+                    @match errno {
+                        Some(errno) => b { (errno_name(*errno)) },
+                        None => "no error",
+                    }
+                    " from " span.n { @if place.is_empty() { "where the kernel does not say" } @else { (place) } }
+                    ": " (ranges(numbers)) br;
+                }
+            }
+        }
+        @for seen in injected.iter().filter(|seen| !seen.aftermath.is_empty()) {
+            dt { "after " (seen.nth) }
+            dd { (seen.aftermath.join("; ")) }
+        }
+    }
+}
+
+/// Numbers that follow one another as `3-7`.
+fn ranges(numbers: &[u32]) -> String {
+    let runs = numbers.chunk_by(|one, next| one.checked_add(1) == Some(*next));
+    let runs = runs.map(|run| match run {
+        [first, .., last] => format!("{first}-{last}"),
+        _ => run.iter().map(u32::to_string).collect(),
+    });
+    runs.collect::<Vec<_>>().join(", ")
 }
 
 /// The calls, each with when it ended, in milliseconds.
@@ -208,7 +254,7 @@ fn looks(looks: &[PagesSeen]) -> Markup {
 /// than the card wrote.
 fn differing(answer: &CellAnswer, testified: &Testified) -> Markup {
     let frame = answer.frames.first();
-    let both = frame.and_then(|frame| Some((frame, testified.frame(frame.sequence)?)));
+    let both = frame.and_then(|frame| Some((frame, testified.frame(frame)?)));
     let first = both.and_then(|(frame, written)| {
         let mut pairs = frame.digests.iter().zip(&written.digests).enumerate();
         pairs.find(|(_, (seen, written))| **seen != Some(**written))

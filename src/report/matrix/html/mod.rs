@@ -93,6 +93,7 @@ fn totals(outcomes: &[KernelOutcome]) -> Markup {
                     @else { span.bad { "✗ " (totals.findings) " with findings" } }
                     @if totals.impossible > 0 { ", " (totals.impossible) " impossible there" }
                     @if missing > 0 { ", " (missing) " not run" }
+                    @if outcome.injected > 0 { ", " (outcome.injected) " failures injected into calls" }
                     @if let Some(why) = &outcome.stopped { ", " span.bad { "✗ stopped: " (why) } }
                     @if !outcome.mutants.is_empty() {
                         @let caught = outcome.mutants.iter().filter(|one| one.verdict == MutantVerdict::Caught);

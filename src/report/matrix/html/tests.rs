@@ -1,5 +1,6 @@
 use super::super::tests::kernel;
 use super::*;
+use crate::agent::cell::evidence::InjectedSeen;
 
 #[test]
 fn what_a_guest_wrote_is_escaped_wherever_it_stands() {
@@ -62,6 +63,38 @@ fn a_finding_is_told_shown_and_open() {
         "– nothing to say: no DEBUG_KMEMLEAK",
         "✗ 1 found",
         "Nothing was seen: the guest did not answer.",
+    ] {
+        assert!(page.contains(part), "{part}");
+    }
+}
+
+#[test]
+fn failures_are_counted_by_what_they_came_to_and_where() {
+    let mut kernel = kernel("trixie");
+    let seen = |nth, errno, function: &str| InjectedSeen {
+        nth,
+        errno,
+        stack: vec!["should_failslab".into(), function.into()],
+        ..InjectedSeen::default()
+    };
+    kernel.cells[3].answer.as_mut().unwrap().injected = vec![
+        seen(1, Some(libc::EFAULT), "video_usercopy"),
+        seen(2, Some(libc::ENOMEM), "f<b>"),
+        seen(3, Some(libc::ENOMEM), "f<b>"),
+        seen(5, Some(libc::ENOMEM), "f<b>"),
+        InjectedSeen {
+            aftermath: vec!["<i>no frame</i>".into()],
+            ..seen(6, None, "kmalloc")
+        },
+    ];
+    let page = page(&[kernel]);
+    for part in [
+        "7 failures injected into calls",
+        "5 were injected into the call",
+        "<b>EFAULT</b> from <span class=\"n\">video_usercopy</span>: 1<br>",
+        "<b>ENOMEM</b> from <span class=\"n\">f&lt;b&gt;</span>: 2-3, 5<br>",
+        "no error from <span class=\"n\">where the kernel does not say</span>: 6<br>",
+        "<dt>after 6</dt><dd>&lt;i&gt;no frame&lt;/i&gt;</dd>",
     ] {
         assert!(page.contains(part), "{part}");
     }

@@ -22,7 +22,7 @@ pub fn judge(case: &Case<'_>, objections: &mut Vec<String>) {
     let expected = &case.expectation.outcomes;
     let expects_data = expected.contains(&Observation::Captured(Reads::Written));
     for frame in &case.answer.frames {
-        let Some(written) = case.testified.frame(frame.sequence) else {
+        let Some(written) = case.testified.frame(frame) else {
             objections.push(format!(
                 "frame {} came back, which the card never wrote",
                 frame.sequence

@@ -3,9 +3,13 @@
 use super::Case;
 use crate::rig::kernel_log;
 
-/// Objects to splats and to complaints of the driver.
+/// Objects to splats and to complaints of the driver, but for what is said of a
+/// call that was made to fail.
 pub fn judge(case: &Case<'_>, objections: &mut Vec<String>) {
-    objections.extend(kernel_log::warnings(&case.answer.log));
+    let answer = case.answer;
+    let failing = &case.expectation.failing;
+    let log = failing.unexpected(&answer.injected, &answer.log);
+    objections.extend(kernel_log::warnings(&log));
     if case.answer.log_lost {
         objections.push("part of the kernel log was overwritten before it was read".into());
     }

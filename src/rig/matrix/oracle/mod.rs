@@ -141,6 +141,8 @@ fn outcome(case: &Case<'_>, objections: &mut Vec<String>) {
             expected.join("\" or \"")
         ));
     }
+    let failing = &case.expectation.failing;
+    failing.judge(&case.answer.injected, objections);
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 //! of two looks is what came between them. Nothing else in the guest pins
 //! pages for longer than a look.
 
+use super::super::expectation::fail_nth::told;
 use super::super::observation::Observation;
 use super::Case;
 use crate::agent::cell::PAGE;
@@ -15,7 +16,7 @@ use crate::agent::cell::evidence::{CountersSeen, Moment};
 /// outlive it.
 pub fn judge(case: &Case<'_>, objections: &mut Vec<String>) {
     let answer = case.answer;
-    let pinned = |moment| answer.counters_at(moment).and_then(pinned);
+    let pinned = |moment| answer.counters_at(moment).and_then(CountersSeen::pinned);
     let Some(before) = pinned(Moment::LaidOut) else {
         return;
     };
@@ -30,11 +31,25 @@ pub fn judge(case: &Case<'_>, objections: &mut Vec<String>) {
             ));
         }
     }
+    // The first that has more than the one before it is the one that leaks.
+    let mut known = 0;
+    for failure in &answer.injected {
+        let more = failure.pinned.unwrap_or(known);
+        if more != known {
+            objections.push(format!(
+                "after {} {} pages more are pinned than before it",
+                told(failure),
+                more - known
+            ));
+            known = more;
+        }
+    }
     // The process may end before its stream does; then the agent has looked.
     let after = pinned(Moment::Ended).or_else(|| pinned(Moment::Stopped));
     if let Some(after) = after
         && after != before
         && !case.expectation.holds_pins
+        && !case.expectation.failing.keeps_pins(&answer.injected)
     {
         objections.push(format!(
             "{before} pages were pinned before the cell and {after} after it"
@@ -42,19 +57,11 @@ pub fn judge(case: &Case<'_>, objections: &mut Vec<String>) {
     }
 }
 
-/// How many pages are pinned.
-fn pinned(counters: &CountersSeen) -> Option<i64> {
-    let value = |name| {
-        let value: u64 = *counters.values.get(name)?;
-        i64::try_from(value).ok()
-    };
-    Some(value("nr_foll_pin_acquired")? - value("nr_foll_pin_released")?)
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::tests::{captured, objections};
     use super::*;
+    use crate::agent::cell::evidence::InjectedSeen;
 
     #[test]
     fn pins_come_with_the_buffer_and_go_with_it() {
@@ -75,6 +82,19 @@ mod tests {
             objections(judge, &answer, &testified),
             ["0 pages were pinned before the cell and 1 after it"]
         );
+        acquired(&mut answer, 2, 102);
+        answer.injected = [(1, 0), (2, 16), (3, 16)]
+            .map(|(nth, pinned)| InjectedSeen {
+                nth,
+                pinned: Some(pinned),
+                ..InjectedSeen::default()
+            })
+            .into();
+        assert_eq!(
+            objections(judge, &answer, &testified),
+            ["after failure 2 16 pages more are pinned than before it"]
+        );
+        answer.injected.clear();
         // An older kernel does not count them.
         answer.counters.clear();
         assert_eq!(objections(judge, &answer, &testified), [""; 0]);

@@ -1,0 +1,382 @@
+//! What is expected of calls in which an allocation or a copy is made to fail.
+//!
+//! What V4L2 documents is in Documentation/userspace-api/media: every ioctl may
+//! come to the codes of gen-errors.rst, of which these two are the ones for
+//! want of memory and for a copy; other calls have pages of their own. What a
+//! call does beside that is an [`Exception`], with its reason.
+
+use super::Version;
+use crate::agent::cell::Point;
+use crate::agent::cell::evidence::InjectedSeen;
+use crate::agent::protocol::LogRecord;
+use crate::rig::matrix::observation::errno_name;
+
+/// What is expected of a call that fails.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Failing {
+    /// The error numbers that are documented for it.
+    documented: &'static [i32],
+    /// What else it may do.
+    exceptions: Vec<&'static Exception>,
+}
+
+/// Something that a call does beside what is documented.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Exception {
+    /// The calls that do it; none stands for all.
+    points: &'static [Point],
+    /// The kernels that do it: from the first, to before the second.
+    kernels: (Version, Version),
+    /// The function that is let down, or one that called it.
+    function: &'static str,
+    /// What is done.
+    does: Does,
+    /// Why.
+    reason: &'static str,
+}
+
+/// What may be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Does {
+    /// It comes to that error number.
+    Errno(i32),
+    /// What follows goes wrong, until the driver is bound anew.
+    Aftermath,
+    /// Pages stay pinned.
+    KeepsPins,
+    /// The kernel's log says so, with a stack or without.
+    Says(&'static str),
+}
+
+const ALWAYS: (Version, Version) = (Version(0, 0), Version(u32::MAX, 0));
+
+/// The documented error numbers of a call, for want of memory and for a copy
+/// that fails.
+fn documented(point: Point) -> &'static [i32] {
+    match point {
+        // close(2) does as it is told, and there is no retrying.
+        Point::Close => &[],
+        // func-mmap.rst: it copies nothing.
+        Point::Mmap => &[libc::ENOMEM],
+        // func-open.rst, and open(2) itself for the path.
+        Point::Open => &[libc::ENOMEM, libc::EFAULT],
+        // gen-errors.rst; of sysfs and of module loading nothing else is said.
+        _ => &[libc::ENOMEM, libc::EFAULT],
+    }
+}
+
+/// What calls do beside that, and on which kernels; all of it is the kernel's own
+/// doing.
+const EXCEPTIONS: &[Exception] = &[
+    Exception {
+        points: &[Point::Expbuf],
+        kernels: ALWAYS,
+        function: "dma_buf_export",
+        does: Does::Errno(libc::EINVAL),
+        reason: "vb2_core_expbuf() answers EINVAL to every failure to export",
+    },
+    Exception {
+        points: &[Point::QbufDmabuf],
+        kernels: ALWAYS,
+        function: "vb2_dma_sg_map_dmabuf",
+        does: Does::Errno(libc::EINVAL),
+        reason: "vb2_dma_sg_map_dmabuf() answers EINVAL to every failure to map",
+    },
+    Exception {
+        points: &[Point::QbufDmabuf],
+        kernels: (Version(6, 12), Version(u32::MAX, 0)),
+        function: "pinhole_mem_attach_dmabuf",
+        does: Does::KeepsPins,
+        reason: "a dma-buf that could not be attached is never put: since 6.12 __prepare_dmabuf() of \
+                 videobuf2 notes it only once it is (03a979b74dc1, \"attach once if multiple planes \
+                 share the same dbuf\")",
+    },
+    Exception {
+        points: &[Point::Bind],
+        kernels: ALWAYS,
+        function: "really_probe",
+        does: Does::Says("probe with driver"),
+        reason: "really_probe() tells of a probe that failed",
+    },
+    Exception {
+        points: &[Point::Bind],
+        kernels: ALWAYS,
+        function: "driver_sysfs_add",
+        does: Does::Says("really_probe: driver_sysfs_add failed"),
+        reason: "really_probe() tells of links that it could not make",
+    },
+    Exception {
+        points: &[Point::Insmod],
+        kernels: ALWAYS,
+        function: "resolve_symbol",
+        does: Does::Says("Unknown symbol"),
+        reason: "load_module() tells of a symbol that it could not use",
+    },
+    Exception {
+        points: &[Point::Insmod],
+        kernels: ALWAYS,
+        function: "vmalloc_noprof",
+        does: Does::Says("vmalloc error: "),
+        reason: "vmalloc() tells of memory that it could not have",
+    },
+    Exception {
+        points: &[Point::Insmod],
+        kernels: ALWAYS,
+        function: "module_add_driver",
+        does: Does::Errno(libc::EINVAL),
+        reason: "module_add_driver() answers EINVAL to every failure to make the module's directory of drivers",
+    },
+    Exception {
+        points: &[Point::Insmod],
+        kernels: ALWAYS,
+        function: "driver_create_file",
+        does: Does::Aftermath,
+        reason: "bus_add_driver() goes on without the driver's files bind and unbind",
+    },
+    Exception {
+        points: &[Point::Insmod],
+        kernels: ALWAYS,
+        function: "event_create_dir",
+        does: Does::Says("event_define_fields+"),
+        reason: "event_define_fields() of ftrace warns when it cannot note a field",
+    },
+    Exception {
+        points: &[Point::Insmod],
+        kernels: ALWAYS,
+        function: "event_create_dir",
+        does: Does::Says("event_file_put+"),
+        reason: "an event that ftrace could not make wholly is put once too often when its module goes \
+                 (event_file_put())",
+    },
+];
+
+/// What is expected of a call that fails on a kernel of that version.
+pub fn expect(point: Point, kernel: Version) -> Failing {
+    let applies = |one: &&Exception| {
+        let (from, to) = one.kernels;
+        (one.points.is_empty() || one.points.contains(&point)) && (from..to).contains(&kernel)
+    };
+    Failing {
+        documented: documented(point),
+        exceptions: EXCEPTIONS.iter().filter(applies).collect(),
+    }
+}
+
+impl Failing {
+    /// Objects to what a call came to when something in it failed, and to what
+    /// followed.
+    pub fn judge(&self, injected: &[InjectedSeen], objections: &mut Vec<String>) {
+        for seen in injected {
+            if let Some(errno) = seen.errno
+                && !self.documented.contains(&errno)
+                && self.excuse(seen, Does::Errno(errno)).is_none()
+            {
+                objections.push(format!(
+                    "{} made it {}, which is not documented for the call",
+                    told(seen),
+                    errno_name(errno)
+                ));
+            }
+            if !seen.aftermath.is_empty() && self.excuse(seen, Does::Aftermath).is_none() {
+                objections.push(format!(
+                    "after {}: {}",
+                    told(seen),
+                    seen.aftermath.join("; ")
+                ));
+            }
+        }
+    }
+
+    /// The lines of the kernel's log that are not expected of those failures. The
+    /// stack that follows an expected line is expected, too.
+    pub fn unexpected(&self, injected: &[InjectedSeen], log: &[LogRecord]) -> Vec<LogRecord> {
+        let does: Vec<_> = injected
+            .iter()
+            .flat_map(|seen| self.done_at(seen))
+            .collect();
+        let is_expected = |text: &str| {
+            let mut does = does.iter();
+            does.any(|one| matches!(one.does, Does::Says(says) if text.contains(says)))
+        };
+        let mut stack_is_expected = false;
+        let mut rest = log.to_vec();
+        rest.retain(|record| {
+            if is_expected(&record.text) {
+                stack_is_expected = true;
+                return false;
+            }
+            let is_stack = record.text.starts_with("Call Trace:");
+            !(is_stack && std::mem::take(&mut stack_is_expected))
+        });
+        rest
+    }
+
+    /// Whether pages may stay pinned after those failures.
+    pub fn keeps_pins(&self, injected: &[InjectedSeen]) -> bool {
+        injected
+            .iter()
+            .any(|seen| self.excuse(seen, Does::KeepsPins).is_some())
+    }
+
+    /// The reasons of what is done beside what is documented, where it may have
+    /// been, each once.
+    pub fn reasons(&self, injected: &[InjectedSeen]) -> Vec<&'static str> {
+        let mut reasons = Vec::new();
+        for seen in injected {
+            for one in self.done_at(seen) {
+                let was = match one.does {
+                    Does::Errno(errno) => seen.errno == Some(errno),
+                    Does::Aftermath => !seen.aftermath.is_empty(),
+                    Does::KeepsPins | Does::Says(_) => true,
+                };
+                if was && !reasons.contains(&one.reason) {
+                    reasons.push(one.reason);
+                }
+            }
+        }
+        reasons
+    }
+
+    fn excuse(&self, seen: &InjectedSeen, does: Does) -> Option<&'static Exception> {
+        self.done_at(seen).find(|one| one.does == does)
+    }
+
+    /// What may be done where that failure was. The compiler adds to the names of
+    /// functions of which it makes others.
+    fn done_at(&self, seen: &InjectedSeen) -> impl Iterator<Item = &'static Exception> {
+        let exceptions = self.exceptions.iter().copied();
+        exceptions.filter(move |one| {
+            let is_it = |name: &String| name.split([' ', '.']).next() == Some(one.function);
+            seen.stack.iter().any(is_it)
+        })
+    }
+}
+
+/// A failure in words: which it was, and where.
+pub fn told(seen: &InjectedSeen) -> String {
+    let callers: Vec<_> = seen.callers().iter().take(3).map(String::as_str).collect();
+    let place = match callers.is_empty() {
+        true => String::new(),
+        false => format!(" in {}", callers.join(" < ")),
+    };
+    let fault = seen.fault.as_deref().unwrap_or("failure");
+    format!("{fault} {}{place}", seen.nth)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(errno: Option<i32>, function: &str) -> InjectedSeen {
+        InjectedSeen {
+            nth: 3,
+            fault: Some("failslab".into()),
+            stack: vec!["should_failslab".into(), function.into(), "vb2_qbuf".into()],
+            errno,
+            ..InjectedSeen::default()
+        }
+    }
+
+    fn objections(failing: &Failing, seen: InjectedSeen) -> Vec<String> {
+        let mut objections = Vec::new();
+        failing.judge(&[seen], &mut objections);
+        objections
+    }
+
+    #[test]
+    fn an_error_that_is_not_documented_is_told_with_its_place() {
+        let qbuf = expect(Point::Qbuf, Version(6, 12));
+        for fine in [None, Some(libc::ENOMEM), Some(libc::EFAULT)] {
+            assert_eq!(objections(&qbuf, seen(fine, "f [m]")), [""; 0]);
+        }
+        assert_eq!(
+            objections(&qbuf, seen(Some(libc::ENOSPC), "f [m]")),
+            ["failslab 3 in f [m] < vb2_qbuf made it ENOSPC, which is not documented for the call"]
+        );
+        let close = expect(Point::Close, Version(6, 12));
+        assert_eq!(objections(&close, seen(Some(libc::ENOMEM), "f")).len(), 1);
+    }
+
+    #[test]
+    fn what_goes_wrong_afterwards_is_told() {
+        let after = InjectedSeen {
+            aftermath: vec!["VIDIOC_QBUF: EIO".into(), "nor did the next".into()],
+            ..seen(None, "f")
+        };
+        assert_eq!(
+            objections(&expect(Point::Qbuf, Version(6, 12)), after),
+            ["after failslab 3 in f < vb2_qbuf: VIDIOC_QBUF: EIO; nor did the next"]
+        );
+    }
+
+    #[test]
+    fn an_exception_is_one_where_its_function_is_let_down_and_nowhere_else() {
+        static EXCEPTION: Exception = Exception {
+            points: &[],
+            kernels: ALWAYS,
+            function: "f",
+            does: Does::Errno(libc::EINVAL),
+            reason: "it knows no other",
+        };
+        let failing = Failing {
+            documented: &[libc::ENOMEM],
+            exceptions: vec![&EXCEPTION],
+        };
+        let excused = seen(Some(libc::EINVAL), "f [m]");
+        assert_eq!(objections(&failing, excused.clone()), [""; 0]);
+        assert_eq!(
+            failing.reasons(&[excused.clone(), excused]),
+            ["it knows no other"]
+        );
+        assert_eq!(objections(&failing, seen(Some(libc::EINVAL), "g")).len(), 1);
+        assert_eq!(objections(&failing, seen(Some(libc::EIO), "f")).len(), 1);
+        assert!(failing.reasons(&[seen(Some(libc::ENOMEM), "f")]).is_empty());
+        assert_eq!(
+            failing
+                .reasons(&[seen(Some(libc::EINVAL), "f.part.0 [m]")])
+                .len(),
+            1
+        );
+    }
+
+    #[test]
+    fn what_the_log_says_of_a_failure_is_expected_where_it_was() {
+        let insmod = expect(Point::Insmod, Version(6, 12));
+        let log: Vec<_> = [
+            "exe: vmalloc error: size 248128, vm_struct allocation failed",
+            "Call Trace:",
+            " <TASK>",
+            "BUG: KASAN: slab-use-after-free in f",
+            "Call Trace:",
+        ]
+        .iter()
+        .zip(1..)
+        .map(|(text, sequence)| LogRecord {
+            sequence,
+            level: 4,
+            facility: 0,
+            time_us: 0,
+            text: (*text).into(),
+        })
+        .collect();
+        let left = |injected: &[InjectedSeen]| -> Vec<u64> {
+            let rest = insmod.unexpected(injected, &log);
+            rest.iter().map(|record| record.sequence).collect()
+        };
+        assert_eq!(
+            left(&[seen(None, "f"), seen(None, "vmalloc_noprof")]),
+            [3, 4, 5]
+        );
+        assert_eq!(left(&[seen(None, "f")]), [1, 2, 3, 4, 5]);
+    }
+
+    #[test]
+    fn a_leak_of_the_kernels_is_known_from_where_it_is_on() {
+        let leak = seen(None, "pinhole_mem_attach_dmabuf [pinhole]");
+        for (kernel, leaks) in [(Version(6, 1), false), (Version(6, 12), true)] {
+            let qbuf = expect(Point::QbufDmabuf, kernel);
+            assert_eq!(qbuf.keeps_pins(std::slice::from_ref(&leak)), leaks);
+            assert!(!qbuf.keeps_pins(&[seen(None, "vb2_dma_sg_map_dmabuf")]));
+        }
+    }
+}
