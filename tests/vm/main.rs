@@ -8,6 +8,7 @@
 mod bed;
 mod capture;
 mod card_mutants;
+mod checked;
 mod clients;
 mod compliance;
 mod controls;
