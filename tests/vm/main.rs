@@ -15,6 +15,7 @@ mod distrust;
 mod films;
 mod formats;
 mod frame_vector;
+mod full_disk;
 mod hazards;
 mod matrix;
 mod mutated;
