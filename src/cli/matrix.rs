@@ -1,6 +1,9 @@
 //! `pinhole matrix`.
 
+use std::fs;
 use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
 
 use super::{GuestArgs, output};
 use crate::agent::cell::{Hazard, Kind};
@@ -8,6 +11,7 @@ use crate::report::matrix as report;
 use crate::rig::matrix::outcome::KernelOutcome;
 use crate::rig::matrix::run::{self, MatrixSpec};
 use crate::rig::matrix::{CellName, Mutant, cells};
+use crate::rig::room::Reserve;
 use crate::vm::images::Catalog;
 use crate::vm::progress::Progress;
 
@@ -132,7 +136,12 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
     let progress = Progress::stderr();
     let mut outcomes: Vec<KernelOutcome> = Vec::new();
     let mut stopped = None;
-    for testbed in args.guest.testbeds(&Catalog::builtin())? {
+    let testbeds = args.guest.testbeds(&Catalog::builtin())?;
+    fs::create_dir_all(&args.out)
+        .with_context(|| format!("cannot make the folder {}", args.out.display()))?;
+    let room = report::room(testbeds.len() * (cells.len() + mutants.len()));
+    let reserve = Reserve::make(&args.out, room, "the results")?;
+    for testbed in testbeds {
         let spec = MatrixSpec {
             testbed,
             cells: cells.clone(),
@@ -148,13 +157,18 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
     {
         return Err(error);
     }
-    report::write(&outcomes, &args.out)?;
+    drop(reserve);
+    let written = report::write(&outcomes, &args.out);
+    // What cannot be written is printed all the same.
     if args.json {
         output::line(serde_json::to_string(&outcomes)?)?;
     } else {
         output::line(report::table(&outcomes))?;
-        output::line(format_args!("\n{}", page(&args.out)))?;
+        if written.is_ok() {
+            output::line(format_args!("\n{}", page(&args.out)))?;
+        }
     }
+    written?;
     let is_wrong = outcomes.iter().any(KernelOutcome::is_wrong);
     match stopped {
         Some(error) if is_wrong => output::complaint(super::sentence(&error)),

@@ -9,8 +9,10 @@ use super::disk::{Disk, DiskError};
 use super::folder::{Folder, FolderError};
 use super::kernel_log;
 use super::outcome::{self, Outcome};
+use super::room::{self, Reserve, RoomError};
 use super::testbed::{Finished, Testbed, TestbedError, TestbedSpec};
 use super::tool::{self, Memory, Rate};
+use crate::card::witness::DIGEST_BLOCK;
 use crate::source::Layout;
 use crate::vm::progress::Progress;
 
@@ -61,6 +63,25 @@ pub enum CaptureError {
     /// The frames could not be taken out.
     #[error(transparent)]
     Disk(#[from] DiskError),
+    /// There is no room for what else it leaves.
+    #[error(transparent)]
+    Room(#[from] RoomError),
+    /// Somebody else has filled the disk since.
+    #[error("the disk is full: the card could not write its witness, {0}, to the end")]
+    Full(PathBuf),
+}
+
+/// Bytes of the kernel's log, the report and the contact sheet, and some more.
+const REPORT: u64 = 2 << 20;
+
+/// About the most that the witness and the logs that grow with it may take: for
+/// every block a digest, and a segment of its scatter list.
+fn witness_bytes(spec: &CaptureSpec) -> u64 {
+    const BLOCK_BYTES: u64 = 48;
+    const FRAME_BYTES: u64 = 512;
+    const LOGS: u64 = 1 << 20;
+    let blocks = u64::from(spec.layout.sizeimage).div_ceil(DIGEST_BLOCK as u64);
+    LOGS + u64::from(spec.frames) * (FRAME_BYTES + blocks * BLOCK_BYTES)
 }
 
 /// Runs one capture.
@@ -72,7 +93,14 @@ pub enum CaptureError {
 pub fn run(spec: &CaptureSpec, progress: &Progress) -> Result<Capture, CaptureError> {
     let begun = Instant::now();
     let folder = Folder::claim(&spec.out)?;
-    let disk = Disk::make(folder.frames(), spec.layout.sizeimage, spec.frames)?;
+    let disk = Disk::make(&folder, spec.layout.sizeimage, spec.frames)?;
+    let others = "witness, logs and report";
+    let reserve = Reserve::make(folder.path(), REPORT + witness_bytes(spec), others)?;
+    reserve.shrink(REPORT).map_err(|source| RoomError::Io {
+        what: others,
+        folder: folder.path().to_owned(),
+        source,
+    })?;
 
     let bed = Testbed::start(
         &TestbedSpec {
@@ -87,9 +115,15 @@ pub fn run(spec: &CaptureSpec, progress: &Progress) -> Result<Capture, CaptureEr
     )?;
     let told = application::run(bed.machine.agent(), spec, progress)?;
     let bed = bed.finish()?;
-    folder.write_kernel_log(&told.kernel_log)?;
 
-    let testimony = Testimony::read(&folder.witness())?;
+    let testimony = Testimony::read(&folder.witness());
+    let is_whole = |testimony: &Testimony| testimony.is_whole(told.frames.len());
+    if !testimony.as_ref().is_ok_and(is_whole) && room::is_full(folder.path()) {
+        return Err(CaptureError::Full(folder.witness()));
+    }
+    let testimony = testimony?;
+    drop(reserve);
+    folder.write_kernel_log(&told.kernel_log)?;
     let verdicts = disk.judge(&told.frames, &testimony, progress)?;
     let outcome = conclude(spec, &bed, told, &testimony, &verdicts, begun.elapsed());
     Ok(Capture {

@@ -103,6 +103,8 @@ pub struct Testimony {
     by_block: HashMap<(usize, Digest), u32>,
     /// When the stream began, in nanoseconds since the Unix epoch.
     begun_ns: u64,
+    /// The stream has begun and not ended.
+    on: bool,
 }
 
 impl Testimony {
@@ -138,10 +140,11 @@ impl Testimony {
             Record::StreamOn { wall_ns, .. } => {
                 *self = Self {
                     begun_ns: wall_ns,
+                    on: true,
                     ..Self::default()
                 }
             }
-            Record::StreamOff { .. } => {}
+            Record::StreamOff { .. } => self.on = false,
             Record::Frame {
                 sequence,
                 time_ns,
@@ -166,6 +169,12 @@ impl Testimony {
                 self.frames.insert(sequence, written);
             }
         }
+    }
+
+    /// Whether it is that of a whole stream, of which the application says that
+    /// it has `captured` frames.
+    pub fn is_whole(&self, captured: usize) -> bool {
+        !self.on && (captured == 0 || !self.frames.is_empty())
     }
 
     /// When the first frame was written.

@@ -1,11 +1,13 @@
 //! The disk that takes the frames out of the guest: a raw file, which the
 //! application in the guest writes as a block device.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::PathBuf;
 
 use super::data::{Claim, Testimony, Verdict};
+use super::folder::Folder;
+use super::room::{self, RoomError};
 use crate::vm::progress::Progress;
 
 /// Sizes of the file are multiples of this, for the block device's sake.
@@ -13,11 +15,20 @@ const BLOCK: u64 = 4096;
 
 /// What failed on the file of frames.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot {what} {path}: {source}")]
-pub struct DiskError {
-    what: &'static str,
-    path: PathBuf,
-    source: io::Error,
+pub enum DiskError {
+    /// There is no room for it.
+    #[error(transparent)]
+    Room(#[from] RoomError),
+    /// The system refused.
+    #[error("cannot {what} {path}: {source}")]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
 }
 
 /// The file of frames.
@@ -28,18 +39,21 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// Makes the file, sparse, with room for `frames` frames of up to
-    /// `frame_bytes` bytes each.
+    /// Makes the file in `folder`, and takes the room there for `frames` frames
+    /// of up to `frame_bytes` bytes each.
     ///
     /// # Errors
     ///
-    /// [`DiskError`] where it cannot be made.
-    pub fn make(path: PathBuf, frame_bytes: u32, frames: u32) -> Result<Self, DiskError> {
+    /// [`DiskError`] where it cannot be made; then it is not there.
+    pub fn make(folder: &Folder, frame_bytes: u32, frames: u32) -> Result<Self, DiskError> {
+        let path = folder.frames();
         let disk = Self { path, frame_bytes };
-        let room = u64::from(frame_bytes) * u64::from(frames);
+        let room = (u64::from(frame_bytes) * u64::from(frames)).next_multiple_of(BLOCK);
         let file = File::create_new(&disk.path).map_err(|source| disk.error("make", source))?;
-        file.set_len(room.next_multiple_of(BLOCK))
-            .map_err(|source| disk.error("make room in", source))?;
+        room::take(&file, room, "the frames", folder.path()).inspect_err(|_| {
+            // It would only be in the way.
+            let _ = fs::remove_file(&disk.path);
+        })?;
         Ok(disk)
     }
 
@@ -94,7 +108,7 @@ impl Disk {
     }
 
     fn error(&self, what: &'static str, source: io::Error) -> DiskError {
-        DiskError {
+        DiskError::Io {
             what,
             path: self.path.clone(),
             source,
@@ -124,7 +138,7 @@ mod tests {
             };
             serde_json::to_string(&record).unwrap() + "\n"
         });
-        std::fs::write(&path, lines.collect::<String>()).unwrap();
+        fs::write(&path, lines.collect::<String>()).unwrap();
         Testimony::read(&path).unwrap()
     }
 
@@ -132,9 +146,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let frames = [&[1; 5000][..], &[2; 100], &[3; 9000]];
         let testimony = testimony(&frames, &folder);
-        let path = folder.path().join("frames.raw");
-        let disk = Disk::make(path.clone(), 10_000, 3).unwrap();
-        std::fs::write(&path, content).unwrap();
+        let claimed = Folder::claim(folder.path()).unwrap();
+        let disk = Disk::make(&claimed, 10_000, 3).unwrap();
+        let path = claimed.frames();
+        fs::write(&path, content).unwrap();
         let claims: Vec<_> = claims
             .iter()
             .map(|(sequence, bytes)| Claim {
@@ -145,7 +160,7 @@ mod tests {
         let verdicts = disk
             .judge(&claims, &testimony, &Progress::silent())
             .unwrap();
-        let left = std::fs::metadata(&path).unwrap().len();
+        let left = fs::metadata(&path).unwrap().len();
         assert!(left >= verdicts.iter().map(|verdict| verdict.bytes).sum());
         verdicts.iter().map(|v| (v.bytes, v.verified)).collect()
     }

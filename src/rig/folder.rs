@@ -82,6 +82,11 @@ impl Folder {
         })
     }
 
+    /// The folder itself.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The raw frames, one after the other, as the application read them.
     pub fn frames(&self) -> PathBuf {
         self.path.join(Self::FILES[0])

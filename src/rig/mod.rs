@@ -27,5 +27,6 @@ pub mod matrix;
 pub mod outcome;
 pub mod probe;
 pub mod psnr;
+pub mod room;
 pub mod testbed;
 pub mod tool;

@@ -31,7 +31,7 @@ pub enum AgentError {
         errno: Option<i32>,
     },
     /// The time was up before it answered.
-    #[error("the guest did not answer within {} s", .0.as_secs_f32())]
+    #[error("the guest did not answer within {:.1} s", .0.as_secs_f32())]
     TimedOut(Duration),
     /// The channel ended: the guest is off, or QEMU is.
     #[error("the guest's agent is gone")]

@@ -32,7 +32,7 @@ pub enum QmpError {
         description: String,
     },
     /// The time was up.
-    #[error("QEMU did not answer within {} s", .0.as_secs_f32())]
+    #[error("QEMU did not answer within {:.1} s", .0.as_secs_f32())]
     TimedOut(Duration),
     /// QEMU ended.
     #[error("QEMU ended")]

@@ -18,6 +18,7 @@ mod films;
 mod format_kept;
 mod formats;
 mod frame_vector;
+mod full_disk;
 mod hazards;
 mod matrix;
 mod mutated;

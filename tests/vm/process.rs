@@ -16,7 +16,7 @@ use crate::program::{Program, WITH_A_GUEST};
 fn long_capture(folder: &Path) -> Program {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pinhole"));
     command
-        .args(["capture", "--frames", "100000", "--size", "64x64", "--out"])
+        .args(["capture", "--frames", "20000", "--size", "64x64", "--out"])
         .arg(folder)
         .stdin(Stdio::null())
         .stdout(Stdio::null())

@@ -27,7 +27,8 @@ mod rows;
 mod table;
 
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::rig::matrix::outcome::KernelOutcome;
@@ -64,7 +65,7 @@ pub fn write(outcomes: &[KernelOutcome], out: &Path) -> Result<(), WriteError> {
     let write = |name: &str, content: io::Result<Vec<u8>>| {
         let path = out.join(name);
         content
-            .and_then(|content| fs::write(&path, content))
+            .and_then(|content| replace(&path, &content))
             .map_err(failed(&path))
     };
     for outcome in outcomes {
@@ -75,6 +76,25 @@ pub fn write(outcomes: &[KernelOutcome], out: &Path) -> Result<(), WriteError> {
     write("matrix.ktap", Ok(ktap::ktap(outcomes).into_bytes()))?;
     let junit = junit::junit(outcomes).map_err(io::Error::other);
     write("junit.xml", junit.map(String::into_bytes))
+}
+
+/// Bytes that [`write()`] may take on the disk for that many cells, of which
+/// some are findings with much evidence.
+pub fn room(cells: usize) -> u64 {
+    (1 << 20) + cells as u64 * (16 << 10)
+}
+
+/// Writes a file whole or not at all; an earlier one stays until then.
+fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    // As one that is simply made: as the umask allows.
+    let mode = fs::Permissions::from_mode(0o666);
+    let mut file = tempfile::Builder::new()
+        .permissions(mode)
+        .tempfile_in(folder)?;
+    file.write_all(content)?;
+    file.persist(path)?;
+    Ok(())
 }
 
 /// Text of a guest or a file on one line, without what a terminal would obey.

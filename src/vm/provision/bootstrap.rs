@@ -107,13 +107,16 @@ impl Complaint {
             return;
         };
         if self.line.is_none() {
-            self.fetching = [
-                "Failed to fetch",
-                "does not have a Release file",
-                "Unable to fetch",
-            ]
-            .iter()
-            .any(|sign| error.contains(sign));
+            let has = |sign: &str| error.contains(sign);
+            // A full disk is no matter of the network.
+            self.fetching = !has("No space left on device")
+                && [
+                    "Failed to fetch",
+                    "does not have a Release file",
+                    "Unable to fetch",
+                ]
+                .into_iter()
+                .any(has);
             self.line = Some(error.trim().to_owned());
         }
     }
@@ -241,5 +244,13 @@ mod tests {
         }
         let error = complaint.into_error("trixie", Path::new("/log"));
         assert!(matches!(&error, Error::Fetch { line, .. } if line.ends_with("Could not connect")));
+
+        let mut complaint = Complaint::default();
+        complaint.read(
+            "E: Failed to fetch http://mirror.example/linux.deb  Error writing to file - \
+             write (28: No space left on device)",
+        );
+        let error = complaint.into_error("trixie", Path::new("/log"));
+        assert!(matches!(&error, Error::Failed { .. }), "{error}");
     }
 }
