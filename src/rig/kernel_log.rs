@@ -96,8 +96,7 @@ fn unprovoked(log: &[LogRecord]) -> impl Iterator<Item = &LogRecord> {
 fn is_splat(record: &LogRecord) -> bool {
     let says = |alarm: &&str| record.text.contains(*alarm);
     record.facility == 0
-        && (ALARMS.iter().any(|alarm| says(&alarm))
-            || record.level <= WARNING && CHECKS.iter().any(|check| says(&check)))
+        && (ALARMS.iter().any(says) || record.level <= WARNING && CHECKS.iter().any(says))
 }
 
 /// Loading a module from outside the kernel's tree taints it with a line of
