@@ -92,25 +92,6 @@ fn every_kind_every_hazard_and_every_failure_is_as_expected_on_a_kernel_that_che
     assert!(outcome.injected >= 150, "{}", outcome.injected);
 }
 
-/// Every call of a capture's life and of the driver's, each of whose allocations
-/// fails once.
-#[test]
-#[ignore = "boots a guest"]
-fn every_call_stands_each_of_its_failures() {
-    let calls = Point::CALLS.iter().map(|point| CellName {
-        hazard: Hazard::FailNth,
-        point: *point,
-        ..CellName::plain(Kind::AnonTouched)
-    });
-    let outcome = run("trixie-checked", calls.collect(), &[]);
-    for cell in &outcome.cells {
-        assert_eq!(cell.verdict, Verdict::Expected, "{}: {cell:#?}", cell.cell);
-        let injected = &cell.answer.as_ref().unwrap().injected;
-        assert!(!injected.is_empty(), "{}", cell.cell);
-    }
-    assert!(outcome.injected >= 150, "{}", outcome.injected);
-}
-
 /// Runs all mutants: the oracle that is there for one sees it, unless it takes a
 /// check that the kernel is known to lack.
 fn mutants_are_seen(kernel: &str, lacks: impl Fn(Check) -> bool) {
