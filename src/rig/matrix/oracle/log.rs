@@ -1,16 +1,83 @@
-//! The kernel log oracle.
+//! The kernel log oracle: the kernel has nothing to complain of, and the driver
+//! has nothing to complain of either.
 
 use super::Case;
 use crate::rig::kernel_log;
 
+/// Begin what goes on about a complaint that was made before.
+const MORE: [&str; 2] = ["Call Trace:", "Mapped at:"];
+
 /// Objects to splats and to complaints of the driver, but for what is said of a
-/// call that was made to fail.
+/// call that was made to fail: once to all that are the same but for their
+/// numbers.
 pub fn judge(case: &Case<'_>, objections: &mut Vec<String>) {
     let answer = case.answer;
     let failing = &case.expectation.failing;
-    let log = failing.unexpected(&answer.injected, &answer.log);
-    objections.extend(kernel_log::warnings(&log));
+    let lines = kernel_log::warnings(&failing.unexpected(&answer.injected, &answer.log));
+    let (more, complaints): (Vec<_>, Vec<_>) = lines
+        .into_iter()
+        .partition(|line| MORE.iter().any(|more| line.contains(more)));
+    // A trace that nobody complained before is a complaint itself.
+    let complaints = match complaints.is_empty() {
+        true => more,
+        false => complaints,
+    };
+    let mut kinds: Vec<(String, String, usize)> = Vec::new();
+    for line in complaints {
+        let kind = without_numbers(&line);
+        match kinds.iter_mut().find(|(other, ..)| *other == kind) {
+            Some((_, _, count)) => *count += 1,
+            None => kinds.push((kind, line, 0)),
+        }
+    }
+    objections.extend(kinds.into_iter().map(|(_, line, more)| match more {
+        0 => line,
+        more => format!("{line} (and {more} more like it)"),
+    }));
     if case.answer.log_lost {
         objections.push("part of the kernel log was overwritten before it was read".into());
+    }
+}
+
+/// The line without the words that have a digit in them.
+fn without_numbers(line: &str) -> String {
+    let words = line.split(|c: char| !c.is_alphanumeric());
+    let words = words.filter(|word| !word.contains(|c: char| c.is_ascii_digit()));
+    words.collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{captured, objections};
+    use super::*;
+    use crate::agent::protocol::LogRecord;
+
+    #[test]
+    fn a_complaint_is_told_once_however_often_it_is_made() {
+        let (mut answer, testified) = captured();
+        assert_eq!(objections(judge, &answer, &testified), [""; 0]);
+        let mut said = |level, text: &str| {
+            answer.log.push(LogRecord {
+                sequence: answer.log.len() as u64,
+                level,
+                facility: 0,
+                time_us: 1_500_000,
+                text: text.into(),
+            });
+            objections(judge, &answer, &testified)
+        };
+        assert_eq!(said(6, "EXT4-fs (vda): mounted"), [""; 0]);
+        let trace = said(4, "Call Trace:");
+        assert_eq!(trace, ["[    1.500000] Call Trace:"]);
+        let sync = |address| format!("DMA-API: x: syncs [device address=0x{address}]");
+        let first = "[    1.500000] DMA-API: x: syncs [device address=0x35a33000]";
+        assert_eq!(said(4, &sync("35a33000")), [first]);
+        assert_eq!(said(4, "DMA-API: Mapped at:"), [first]);
+        let more = format!("{first} (and 1 more like it)");
+        assert_eq!(said(4, &sync("35a34000")), [more.clone()]);
+        assert_eq!(
+            said(4, "WARNING: held lock freed!"),
+            [more, "[    1.500000] WARNING: held lock freed!".into()]
+        );
     }
 }
