@@ -201,7 +201,7 @@ fn a_part_of_the_picture_can_be_selected() {
          --set-selection target=crop,left=0,top=0,width=640,height=480",
     );
     assert!(
-        refused.stderr.contains("Device or resource busy"),
+        refused.stdout.contains("Device or resource busy"),
         "{refused:?}"
     );
     assert_eq!(selection("crop"), "64, Top 32, Width 320, Height 240");
