@@ -62,11 +62,16 @@ setup: ## Install the packages that building and running need (Debian, as root)
 build: setup ## Build the card, the rig and the guest's agent
 	cargo build --release --locked --bins
 
+.PHONY: checked
+checked: build ## Build the guests whose kernels check themselves (KASAN, lockdep, ...)
+	$(PINHOLE) guest build checked
+
 .PHONY: test
 test: export TEST_LIMIT := $(TEST_LIMIT)
 test: export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER := $(CURDIR)/tests/limit.sh
 test: guests ## Run everything: units, protocol tests, and the tests that boot guests
 	@images/setup.sh chromium fonts-dejavu-core
+	$(PINHOLE) guest build trixie-checked
 	cargo test --release --locked
 	cargo test --release --locked --test report_page -- --ignored
 	cargo test --release --locked --test debian_13 -- --ignored
@@ -76,14 +81,19 @@ test: guests ## Run everything: units, protocol tests, and the tests that boot g
 matrix: guests ## Run the whole userptr matrix on every kernel, with the driver's mutants
 	$(PINHOLE) matrix --kernel all --mutants --out $(OUT)/matrix
 
+.PHONY: matrix-checked
+matrix-checked: checked ## The same on the kernels that check themselves
+	$(PINHOLE) matrix --kernel checked --mutants --out $(OUT)/matrix-checked
+
 .PHONY: frame-vector-doc
-frame-vector-doc: guests ## Ask all kernels about frame vectors, and write docs/frame-vector.md
-	$(PINHOLE) frame-vector --markdown >docs/frame-vector.md.new
+frame-vector-doc: guests checked ## Ask all kernels about frame vectors, and write docs/frame-vector.md
+	$(PINHOLE) frame-vector --kernel all,checked --markdown >docs/frame-vector.md.new
 	mv docs/frame-vector.md.new docs/frame-vector.md
 
 .PHONY: matrix-doc
-matrix-doc: matrix ## Run it, and write docs/matrix.md
-	$(PINHOLE) report markdown $(OUT)/matrix >docs/matrix.md.new
+matrix-doc: matrix matrix-checked ## Run both, and write docs/matrix.md
+	$(PINHOLE) report merge $(OUT)/matrix $(OUT)/matrix-checked --out $(OUT)/matrix-all
+	$(PINHOLE) report markdown $(OUT)/matrix-all >docs/matrix.md.new
 	mv docs/matrix.md.new docs/matrix.md
 
 .PHONY: lint

@@ -5,6 +5,7 @@
  */
 #include <linux/gfp.h>
 #include <linux/mm.h>
+#include <linux/rcupdate.h>
 #include <linux/sched/signal.h>
 
 #include "hoard.h"
@@ -116,6 +117,8 @@ int hoard_take(struct hoard *hoard, unsigned int singles)
 
 	if (!singles || singles > HOARD_SINGLES_MAX)
 		return -EINVAL;
+	/* A process that has just ended gives its page tables back later. */
+	rcu_barrier();
 	for (i = 0; i < singles && !ret; i++) {
 		/* Neighbours, more often than not. */
 		if (!hoard_list_add(&left, HOARD_GFP, 0) ||

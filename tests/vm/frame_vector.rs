@@ -70,6 +70,14 @@ fn answers_of_trixie() {
     assert_eq!(answer(&points, "disk"), "EFAULT");
 }
 
+/// CONFIG_DEBUG_VM asks a question of its own.
+#[test]
+#[ignore = "boots a guest"]
+fn answers_of_trixie_checked() {
+    let points = all_as_expected_on("trixie-checked", "6.12");
+    assert!(answer(&points, "destroy-unpins").starts_with("a BUG ends the caller"));
+}
+
 #[test]
 #[ignore = "boots a guest"]
 fn answers_of_trixie_backports() {

@@ -44,6 +44,8 @@ enum Does {
     Aftermath,
     /// Pages stay pinned.
     KeepsPins,
+    /// Memory that the function allocated, or had allocated, is lost.
+    Loses(&'static str),
     /// The kernel's log says so, with a stack or without.
     Says(&'static str),
 }
@@ -68,6 +70,15 @@ fn documented(point: Point) -> &'static [i32] {
 /// What calls do beside that, and on which kernels; all of it is the kernel's own
 /// doing.
 const EXCEPTIONS: &[Exception] = &[
+    Exception {
+        points: &[Point::Bind, Point::Insmod],
+        kernels: ALWAYS,
+        function: "__video_register_device",
+        does: Does::Loses("__video_register_device"),
+        reason: "__video_register_device() keeps the name of a device that device_register() \
+                 refuses, as a driver frees the device itself: its comment prefers the leak to \
+                 a double free",
+    },
     Exception {
         points: &[Point::Expbuf],
         kernels: ALWAYS,
@@ -218,6 +229,16 @@ impl Failing {
             .any(|seen| self.excuse(seen, Does::KeepsPins).is_some())
     }
 
+    /// Whether memory may be lost after those failures of which these functions
+    /// are the backtrace.
+    pub fn loses(&self, injected: &[InjectedSeen], trace: &[String]) -> bool {
+        let mut done = injected.iter().flat_map(|seen| self.done_at(seen));
+        done.any(|one| match one.does {
+            Does::Loses(function) => trace.iter().any(|place| is_function(place, function)),
+            _ => false,
+        })
+    }
+
     /// The reasons of what is done beside what is documented, where it may have
     /// been, each once.
     pub fn reasons(&self, injected: &[InjectedSeen]) -> Vec<&'static str> {
@@ -227,7 +248,7 @@ impl Failing {
                 let was = match one.does {
                     Does::Errno(errno) => seen.errno == Some(errno),
                     Does::Aftermath => !seen.aftermath.is_empty(),
-                    Does::KeepsPins | Does::Says(_) => true,
+                    Does::KeepsPins | Does::Loses(_) | Does::Says(_) => true,
                 };
                 if was && !reasons.contains(&one.reason) {
                     reasons.push(one.reason);
@@ -241,15 +262,21 @@ impl Failing {
         self.done_at(seen).find(|one| one.does == does)
     }
 
-    /// What may be done where that failure was. The compiler adds to the names of
-    /// functions of which it makes others.
+    /// What may be done where that failure was.
     fn done_at(&self, seen: &InjectedSeen) -> impl Iterator<Item = &'static Exception> {
         let exceptions = self.exceptions.iter().copied();
         exceptions.filter(move |one| {
-            let is_it = |name: &String| name.split([' ', '.']).next() == Some(one.function);
-            seen.stack.iter().any(is_it)
+            let mut stack = seen.stack.iter();
+            stack.any(|place| is_function(place, one.function))
         })
     }
+}
+
+/// Whether a place on a stack is in that function. The compiler adds to the names
+/// of functions of which it makes others, the kernel where it is and in which
+/// module.
+fn is_function(place: &str, function: &str) -> bool {
+    place.split([' ', '.', '+']).next() == Some(function)
 }
 
 /// A failure in words: which it was, and where.
@@ -368,6 +395,19 @@ mod tests {
             [3, 4, 5]
         );
         assert_eq!(left(&[seen(None, "f")]), [1, 2, 3, 4, 5]);
+    }
+
+    #[test]
+    fn memory_that_the_kernel_loses_is_known_by_who_allocated_it() {
+        let bind = expect(Point::Bind, Version(7, 3));
+        let refused = seen(None, "__video_register_device [videodev]");
+        let name = [
+            "kvasprintf+0x1/0x2".into(),
+            "__video_register_device+0x3/0x4 [videodev]".into(),
+        ];
+        assert!(bind.loses(std::slice::from_ref(&refused), &name));
+        assert!(!bind.loses(&[refused], &["pinhole_cmd_alloc+0x1/0x2 [pinhole]".into()]));
+        assert!(!bind.loses(&[seen(None, "f")], &name));
     }
 
     #[test]

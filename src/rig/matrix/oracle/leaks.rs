@@ -7,10 +7,13 @@ use crate::agent::cell::instruments::LeakSeen;
 const SHOWN: usize = 6;
 
 /// Objects to memory that was allocated during the cell and that nothing refers
-/// to any more: once for each way in which it was allocated.
+/// to any more, but for what the kernel itself loses when a call is made to fail:
+/// once for each way in which it was allocated.
 pub fn judge(case: &Case<'_>, objections: &mut Vec<String>) {
     let mut ways: Vec<(String, Vec<&LeakSeen>)> = Vec::new();
-    for leak in case.answer.leaks.iter().flatten() {
+    let failing = &case.expectation.failing;
+    let lost = case.answer.leaks.iter().flatten();
+    for leak in lost.filter(|leak| !failing.loses(&case.answer.injected, &leak.trace)) {
         let way = way(leak);
         match ways.iter_mut().find(|(other, _)| *other == way) {
             Some((_, leaks)) => leaks.push(leak),
