@@ -74,7 +74,7 @@ mod tests {
         assert_eq!(said(4, &sync("35a33000")), [first]);
         assert_eq!(said(4, "DMA-API: Mapped at:"), [first]);
         let more = format!("{first} (and 1 more like it)");
-        assert_eq!(said(4, &sync("35a34000")), [more.clone()]);
+        assert_eq!(said(4, &sync("35a34000")), [more.as_str()]);
         assert_eq!(
             said(4, "WARNING: held lock freed!"),
             [more, "[    1.500000] WARNING: held lock freed!".into()]
