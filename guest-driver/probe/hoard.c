@@ -3,10 +3,12 @@
  * Memory without a free block of any size, on purpose: what then still gets
  * memory needs none in one piece.
  */
+#include <linux/cpu.h>
 #include <linux/gfp.h>
 #include <linux/mm.h>
 #include <linux/rcupdate.h>
 #include <linux/sched/signal.h>
+#include <linux/workqueue.h>
 
 #include "hoard.h"
 
@@ -96,6 +98,11 @@ static int hoard_blocks(struct hoard *hoard)
 	return count;
 }
 
+static long hoard_work(void *hoard)
+{
+	return hoard_blocks(hoard);
+}
+
 /**
  * hoard_take() - leave no free block of memory but single pages
  * @hoard: where they go
@@ -111,7 +118,7 @@ static int hoard_blocks(struct hoard *hoard)
 int hoard_take(struct hoard *hoard, unsigned int singles)
 {
 	struct page *page, *next;
-	unsigned int i;
+	unsigned int i, cpu;
 	LIST_HEAD(left);
 	int ret = 0, more;
 
@@ -131,9 +138,17 @@ int hoard_take(struct hoard *hoard, unsigned int singles)
 		hoard_page_free(page);
 	if (ret < 0)
 		return ret;
-	/* What the allocator had kept back for want of free pages. */
-	more = hoard_blocks(hoard);
-	return more < 0 ? more : ret + more;
+	/*
+	 * What the allocator had kept back for want of free pages, and what each
+	 * processor has put by for itself, huge pages among it.
+	 */
+	for_each_online_cpu(cpu) {
+		more = work_on_cpu(cpu, hoard_work, hoard);
+		if (more < 0)
+			return more;
+		ret += more;
+	}
+	return ret;
 }
 
 /**
