@@ -3,12 +3,9 @@
  * Memory without a free block of any size, on purpose: what then still gets
  * memory needs none in one piece.
  */
-#include <linux/cpu.h>
 #include <linux/gfp.h>
 #include <linux/mm.h>
-#include <linux/rcupdate.h>
 #include <linux/sched/signal.h>
-#include <linux/workqueue.h>
 
 #include "hoard.h"
 
@@ -98,11 +95,6 @@ static int hoard_blocks(struct hoard *hoard)
 	return count;
 }
 
-static long hoard_work(void *hoard)
-{
-	return hoard_blocks(hoard);
-}
-
 /**
  * hoard_take() - leave no free block of memory but single pages
  * @hoard: where they go
@@ -118,14 +110,12 @@ static long hoard_work(void *hoard)
 int hoard_take(struct hoard *hoard, unsigned int singles)
 {
 	struct page *page, *next;
-	unsigned int i, cpu;
+	unsigned int i;
 	LIST_HEAD(left);
 	int ret = 0, more;
 
 	if (!singles || singles > HOARD_SINGLES_MAX)
 		return -EINVAL;
-	/* A process that has just ended gives its page tables back later. */
-	rcu_barrier();
 	for (i = 0; i < singles && !ret; i++) {
 		/* Neighbours, more often than not. */
 		if (!hoard_list_add(&left, HOARD_GFP, 0) ||
@@ -138,17 +128,9 @@ int hoard_take(struct hoard *hoard, unsigned int singles)
 		hoard_page_free(page);
 	if (ret < 0)
 		return ret;
-	/*
-	 * What the allocator had kept back for want of free pages, and what each
-	 * processor has put by for itself, huge pages among it.
-	 */
-	for_each_online_cpu(cpu) {
-		more = work_on_cpu(cpu, hoard_work, hoard);
-		if (more < 0)
-			return more;
-		ret += more;
-	}
-	return ret;
+	/* What the allocator had kept back for want of free pages. */
+	more = hoard_blocks(hoard);
+	return more < 0 ? more : ret + more;
 }
 
 /**

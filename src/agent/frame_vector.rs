@@ -1,9 +1,9 @@
 //! Memory laid out in the agent, and calls on a frame vector over it.
 //!
 //! The calls are made by the module frame_vector_probe.ko, which must be
-//! loaded, in the context of a process of the agent's: a frame vector is about
-//! the memory of who calls. The process is one of its own, as a kernel with
-//! checks may end it in the middle of a call.
+//! loaded, in the context of the agent's own process, as a frame vector is about
+//! the memory of who calls; or, where a kernel with checks may end it in the
+//! middle of a call, of a process of its own.
 
 use serde::{Deserialize, Serialize};
 
@@ -147,6 +147,17 @@ pub struct FrameVectorAnswer {
     /// If a thread filled memory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filled: Option<Filled>,
+}
+
+impl FrameVectorAnswer {
+    /// Adds a piece of it. Why it goes no further is for who asked to tell.
+    pub fn add(&mut self, told: Told) {
+        match told {
+            Told::Step(outcome) => self.steps.push(outcome),
+            Told::Filled(filled) => self.filled = Some(filled),
+            Told::Failed { .. } => {}
+        }
+    }
 }
 
 /// What came of a step.

@@ -26,8 +26,8 @@ const PAGE: usize = 4096;
 /// Tells this program that it is the process that makes the calls.
 pub const ARGUMENT: &str = "frame-vector";
 
-/// Has a process of its own lay out memory and make the calls; `started` is told
-/// of it.
+/// Lays out memory, makes the calls, and clears up. Where a kernel may end who
+/// makes them, that is a process of its own, of which `started` is told.
 ///
 /// # Errors
 ///
@@ -38,6 +38,16 @@ pub fn run(
     request: &FrameVector,
     started: impl FnOnce(Pid),
 ) -> Result<FrameVectorAnswer, Failure> {
+    // Any other would be the first to die where memory is short, and it would
+    // free memory behind the back of the scripts that come after it.
+    if !request.steps.contains(&Step::Abandon) {
+        let mut answer = FrameVectorAnswer::default();
+        take_all(request, |told| {
+            answer.add(told);
+            Ok(())
+        })?;
+        return Ok(answer);
+    }
     let stdin = serde_json::to_string(request)
         .map_err(|error| Failure::new(format!("tell the calls: {error}")))?;
     let process = Run {
@@ -68,9 +78,8 @@ fn collect(output: &str) -> Result<FrameVectorAnswer, Failure> {
         let told = serde_json::from_str(line)
             .map_err(|error| Failure::new(format!("no answer: {error}: {line}")))?;
         match told {
-            Told::Step(outcome) => answer.steps.push(outcome),
-            Told::Filled(filled) => answer.filled = Some(filled),
             Told::Failed { message, errno } => return Err(Failure { message, errno }),
+            told => answer.add(told),
         }
     }
     Ok(answer)
@@ -86,8 +95,8 @@ pub fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let told = take_all(&request).or_else(|failure| {
-        tell(&Told::Failed {
+    let told = take_all(&request, tell).or_else(|failure| {
+        tell(Told::Failed {
             message: failure.message,
             errno: failure.errno,
         })
@@ -101,24 +110,28 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Lays out memory, makes the calls, and clears up.
-fn take_all(request: &FrameVector) -> Result<(), Failure> {
+/// Lays out memory, makes the calls, and clears up; tells of each before the next
+/// is made.
+fn take_all(
+    request: &FrameVector,
+    mut tell: impl FnMut(Told) -> Result<(), Failure>,
+) -> Result<(), Failure> {
     let device = Device::open()?;
     let mut range = Range::new(&request.areas, &device)?;
     let mut tracked = Vec::new();
     for step in &request.steps {
-        tell(&Told::Step(take(step, &device, &range, &mut tracked)?))?;
+        tell(Told::Step(take(step, &device, &range, &mut tracked)?))?;
     }
     // The pins first: what is pinned is not to be unmapped.
     drop(device);
     match range.finish()? {
-        Some(filled) => tell(&Told::Filled(filled)),
+        Some(filled) => tell(Told::Filled(filled)),
         None => Ok(()),
     }
 }
 
-fn tell(told: &Told) -> Result<(), Failure> {
-    let line = serde_json::to_string(told)
+fn tell(told: Told) -> Result<(), Failure> {
+    let line = serde_json::to_string(&told)
         .map_err(|error| Failure::new(format!("tell an answer: {error}")))?;
     let written = writeln!(io::stdout().lock(), "{line}");
     written.map_err(|error| Failure::io("tell an answer", error))
