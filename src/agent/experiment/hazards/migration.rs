@@ -9,12 +9,14 @@ use pinhole::agent::cell::{PAGE, Point};
 
 use super::{Scene, mappings};
 use crate::experiment::span::{self, Span, check};
-use crate::experiment::{Stop, ground, patience};
+use crate::experiment::{Stop, ground};
 
 const KHUGEPAGED: &str = "/sys/kernel/mm/transparent_hugepage/khugepaged";
 const KSM: &str = "/sys/kernel/mm/ksm";
 
-/// How long a thread of the kernel may take to look at everything twice.
+/// How long a thread of the kernel may take to look at everything twice. One that
+/// has nothing to look at never does, and another needs less than a second, also
+/// of a kernel that checks itself.
 const PATIENCE: Duration = Duration::from_secs(4);
 
 pub fn collapse(scene: &mut Scene<'_>) -> Result<(), Stop> {
@@ -94,7 +96,7 @@ fn scans(path: &str, scene: &Scene<'_>) -> Result<(), Stop> {
     };
     let (first, begin) = (count()?, Instant::now());
     while count()? < first + 2 {
-        if begin.elapsed() > patience::of(PATIENCE) {
+        if begin.elapsed() > PATIENCE {
             scene.scribe.note(format!("{path} did not grow by two"));
             return Ok(());
         }
