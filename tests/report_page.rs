@@ -160,8 +160,9 @@ fn the_page_is_whole_in_itself_and_its_cells_open() {
     assert!(!dom.contains("<img"), "a guest's text became a picture");
     assert!(dom.contains("&lt;script&gt;document.title"));
 
-    // Five kinds, two hazards and a mutant on two kernels.
-    assert_eq!(dom.matches("<td").count(), (5 + 2 + 1) * 2);
+    // Five kinds, two hazards, a mutant and the oracles on two kernels.
+    let rows = 5 + 2 + 1 + Oracle::ALL.len();
+    assert_eq!(dom.matches("<td").count(), rows * 2);
     let cells: usize = outcomes().iter().map(|one| one.cells.len()).sum();
     assert_eq!(dom.matches("<details").count(), cells + 1);
     // Only the finding is open, and shows what is wrong.
