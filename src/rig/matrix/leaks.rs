@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::health::Fate;
+use super::oracle::Oracle;
 use super::outcome::CellOutcome;
 use super::run::{Bed, MatrixError};
 use crate::agent::cell::instruments::LeakSeen;
@@ -20,8 +21,9 @@ use crate::vm::channel::AgentError;
 /// load of 8.
 const LIMIT: Duration = Duration::from_secs(300);
 
-/// After how many cells it is time to look for what they lost.
-pub(super) const GROUP: usize = 150;
+/// After how many cells it is time to look for what they lost. It is laid to a
+/// cell by its time, however many they are.
+pub(super) const GROUP: usize = 400;
 
 /// Most cells that are run once more for what a look has found.
 const RERUNS: usize = 4;
@@ -57,38 +59,37 @@ pub(super) fn search(
     }
     let mut lost = by_cell(found, &begins);
     let (mut reruns, mut known) = (0, BTreeSet::new());
-    while let Some((loser, mut leaks)) = lost.pop_first() {
+    while let Some((loser, leaks)) = lost.pop_first() {
         let cell = &mut cells[loser];
         let news = leaks.iter().any(|leak| !known.contains(&leak.trace));
-        if news && fate == Fate::Fit && reruns < RERUNS {
-            reruns += 1;
-            let (rerun, after) = bed.run(&cell.cell)?;
-            let again = match after {
-                Fate::Fit => find(bed)?,
-                worse => Err(worse),
-            };
-            match again {
-                Ok(again) => {
-                    for leak in &mut leaks {
-                        let same = |other: &LeakSeen| other.trace == leak.trace;
-                        leak.again = Some(again.iter().any(same));
-                    }
-                    // What the look before has missed; of the rerun enough is
-                    // known.
-                    let since = begin(&rerun).unwrap_or_default();
-                    let missed = again.into_iter().filter(|leak| leak.jiffies < since);
-                    for (loser, leaks) in by_cell(missed, &begins) {
-                        lost.entry(loser).or_default().extend(leaks);
-                    }
-                }
-                Err(worse) => fate = worse,
-            }
-        }
         known.extend(leaks.iter().map(|leak| leak.trace.clone()));
-        if let Some(answer) = &mut cell.answer {
-            answer.leaks.get_or_insert_default().extend(leaks);
-        }
+        add(cell, leaks);
         bed.judge_again(cell);
+        let mut findings = cell.findings.iter();
+        // What the kernel is known to lose needs no second look.
+        let objects = findings.any(|finding| finding.oracle == Oracle::Leaks);
+        if !news || !objects || fate != Fate::Fit || reruns == RERUNS {
+            continue;
+        }
+        reruns += 1;
+        let (rerun, after) = bed.run(&cell.cell)?;
+        let again = match after {
+            Fate::Fit => find(bed)?,
+            worse => Err(worse),
+        };
+        match again {
+            Ok(again) => {
+                tell_whether_again(cell, &again);
+                bed.judge_again(cell);
+                // What the look before has missed; of the rerun enough is known.
+                let since = begin(&rerun).unwrap_or_default();
+                let missed = again.into_iter().filter(|leak| leak.jiffies < since);
+                for (loser, leaks) in by_cell(missed, &begins) {
+                    lost.entry(loser).or_default().extend(leaks);
+                }
+            }
+            Err(worse) => fate = worse,
+        }
     }
     Ok(fate)
 }
@@ -108,6 +109,25 @@ fn find(bed: &Bed) -> Result<Result<Vec<LeakSeen>, Fate>, MatrixError> {
         Err(AgentError::Interrupted) => Err(MatrixError::Interrupted),
         Err(AgentError::Failed { message, .. }) => Ok(Err(Fate::Spoilt(message))),
         Err(_) => Ok(Err(Fate::Broken)),
+    }
+}
+
+/// Notes what a cell has lost.
+fn add(cell: &mut CellOutcome, leaks: Vec<LeakSeen>) {
+    if let Some(answer) = &mut cell.answer {
+        answer.leaks.get_or_insert_default().extend(leaks);
+    }
+}
+
+/// Notes which of a cell's losses are among those of another run of it.
+fn tell_whether_again(cell: &mut CellOutcome, again: &[LeakSeen]) {
+    let leaks = cell
+        .answer
+        .as_mut()
+        .and_then(|answer| answer.leaks.as_mut());
+    for leak in leaks.into_iter().flatten() {
+        let is_it = |other: &LeakSeen| other.trace == leak.trace;
+        leak.again.get_or_insert(again.iter().any(is_it));
     }
 }
 

@@ -5,8 +5,9 @@
 //! What fails is what the task itself allocates, or copies to or from the
 //! process, while it makes the call; interrupts and work queues are not its
 //! own. After each failure the call is made again, the capture goes on to its
-//! end, and all is given back. Only a driver that was refused, of which there
-//! are hundreds of ways, is made to capture every eighth time.
+//! end, and all is given back. Only a driver that was refused, as it is hundreds
+//! of times, is made to capture no more than once for each place in the kernel
+//! where it was let down.
 //!
 //! | file | what is in it |
 //! |---|---|
@@ -22,6 +23,7 @@ mod dump;
 mod fault;
 mod life;
 
+use std::collections::BTreeSet;
 use std::io;
 
 use pinhole::agent::cell::evidence::{Evidence, InjectedSeen, Moment};
@@ -32,6 +34,7 @@ pub use self::fault::Knobs;
 
 use self::abilities::Abilities;
 use self::driver::Driver;
+use self::dump::Dump;
 use self::fault::Fault;
 use self::life::{Life, Scene, Step};
 use super::memory::{self, Layout, Want};
@@ -46,10 +49,6 @@ const MOST: u32 = 5000;
 /// After so many failures that had an aftermath it is known that something is
 /// wrong, and each costs time.
 const ENOUGH: usize = 8;
-
-/// Of lives that may end with a refusal, how many go on all the same: one of so
-/// many.
-const ONE_OF: u32 = 8;
 
 /// What an experiment has to do with.
 pub struct Field<'a> {
@@ -92,6 +91,8 @@ pub fn run(field: &Field<'_>) -> Result<(), Stop> {
         steps: life::with(*point),
         log: kmsg::Tail::open().map_err(failed)?,
         turns: 0,
+        dump: None,
+        refused_at: BTreeSet::new(),
     };
     // So that all of this process that the calls touch is in memory. Memory
     // that is refused without a failure is for the rest of the cell to tell of.
@@ -130,6 +131,10 @@ struct Trials<'a> {
     log: kmsg::Tail,
     /// Lives so far.
     turns: usize,
+    /// What the log said of the failure of this life, if it was read already.
+    dump: Option<Dump>,
+    /// The stacks of the failures after which a life that may end went on.
+    refused_at: BTreeSet<Vec<String>>,
 }
 
 /// The call that a failure is injected into.
@@ -197,7 +202,8 @@ impl Trials<'_> {
             seen.pinned = pinned()?
                 .zip(pinned_before)
                 .map(|(now, before)| now - before);
-            if let Some(dump) = self.hear()? {
+            let heard = self.hear()?;
+            if let Some(dump) = self.dump.take().or(heard) {
                 seen.fault = Some(dump.fault);
                 seen.stack = dump.stack;
             }
@@ -249,8 +255,13 @@ impl Trials<'_> {
                         (true, Err(why)) => {
                             let errno = Some(why.raw_os_error().unwrap_or(libc::EIO));
                             injected = Some(Injected { errno });
-                            if life::may_end_with(*point) && nth % ONE_OF != 0 {
-                                break;
+                            if life::may_end_with(*point) {
+                                let new = self.is_refused_anew();
+                                let log = "a look at the kernel's log";
+                                match new.map_err(|why| broken(injected.take(), log, why))? {
+                                    true => {}
+                                    false => break,
+                                }
                             }
                             (step.again)(&mut life)
                         }
@@ -264,6 +275,18 @@ impl Trials<'_> {
             Ok(()) => Ok(injected),
             Err(why) => Err(broken(injected, "giving memory back", why)),
         }
+    }
+
+    /// Whether the failure was at another place than those of the lives before,
+    /// as far as the log tells.
+    fn is_refused_anew(&mut self) -> io::Result<bool> {
+        self.dump = self.hear().map_err(|stop| match stop {
+            Stop::Impossible(why) | Stop::Failed(why) => io::Error::other(why),
+        })?;
+        let Some(dump) = &self.dump else {
+            return Ok(true);
+        };
+        Ok(self.refused_at.insert(dump.stack.clone()))
     }
 
     /// Finds out how bad it is: whether another capture goes through, or takes
@@ -326,7 +349,7 @@ impl Trials<'_> {
 
     /// Tells what came into the kernel's log, and gives what it says of the
     /// first failure.
-    fn hear(&mut self) -> Result<Option<dump::Dump>, Stop> {
+    fn hear(&mut self) -> Result<Option<Dump>, Stop> {
         let LogAnswer {
             records,
             next,

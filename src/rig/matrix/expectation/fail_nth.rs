@@ -80,6 +80,21 @@ const EXCEPTIONS: &[Exception] = &[
                  a double free",
     },
     Exception {
+        points: &[Point::Bind],
+        kernels: ALWAYS,
+        function: "dev_set_name",
+        does: Does::Errno(libc::EINVAL),
+        reason: "__video_register_device() does not look whether dev_set_name() had memory, and \
+                 device_add() answers EINVAL to a device without a name",
+    },
+    Exception {
+        points: &[Point::Read],
+        kernels: ALWAYS,
+        function: "vb2_dma_sg_vaddr",
+        does: Does::Errno(libc::EINVAL),
+        reason: "__vb2_init_fileio() answers EINVAL where a buffer cannot be mapped into the kernel",
+    },
+    Exception {
         points: &[Point::Expbuf],
         kernels: ALWAYS,
         function: "dma_buf_export",
