@@ -15,6 +15,7 @@ table! {
     /// A check, by the option of the kernel's configuration that builds it in.
     Check:
     Kasan = "KASAN", "no memory is used that was freed, or is not there";
+    Kcsan = "KCSAN", "nobody writes what another accesses at the same time without saying so";
     Lockdep = "PROVE_LOCKING", "locks are taken in one order, and kept from the interrupts that take them";
     AtomicSleep = "DEBUG_ATOMIC_SLEEP", "nobody waits where waiting is not allowed";
     DmaApi = "DMA_API_DEBUG", "what is mapped for DMA is unmapped once, as it was mapped";
@@ -27,6 +28,7 @@ impl Check {
     pub const fn symbol(self) -> &'static str {
         match self {
             Self::Kasan => "kasan_report",
+            Self::Kcsan => "kcsan_report_known_origin",
             Self::Lockdep => "lockdep_softirqs_on",
             Self::AtomicSleep => "__might_sleep",
             Self::DmaApi => "debug_dma_map_sg",

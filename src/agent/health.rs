@@ -43,7 +43,7 @@ fn works(check: Check) -> io::Result<bool> {
         Check::Lockdep => Ok(locks_are_debugged(&fs::read_to_string(LOCKDEP)?)),
         Check::DmaApi => Ok(fs::read_to_string(DMA_API)?.trim() == "N"),
         Check::Kmemleak => kmemleak::is_on(),
-        Check::Kasan | Check::AtomicSleep | Check::IdlePages => Ok(true),
+        Check::Kasan | Check::Kcsan | Check::AtomicSleep | Check::IdlePages => Ok(true),
     }
 }
 

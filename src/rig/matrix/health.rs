@@ -65,7 +65,7 @@ pub(super) fn unsound(checks: &ChecksAnswer) -> Option<String> {
 
 /// How many times as long as usual such a kernel may take for anything.
 pub(super) fn patience(checks: &ChecksAnswer) -> u32 {
-    let slow = [Check::Kasan, Check::Lockdep];
+    let slow = [Check::Kasan, Check::Kcsan, Check::Lockdep];
     match slow.iter().any(|check| checks.on.contains_key(check)) {
         true => SLOWNESS,
         false => 1,

@@ -9,7 +9,16 @@ use crate::vm::provision::{Error, Result};
 const BUILTIN: &str = include_str!("../../../images/kernels.toml");
 
 /// The configurations that kernels are built with, by name.
-const CONFIGS: [(&str, &str); 1] = [("checked", include_str!("../../../images/checked.config"))];
+const CONFIGS: [(&str, &str); 2] = [
+    ("checked", include_str!("../../../images/checked.config")),
+    (
+        "kcsan",
+        concat!(
+            include_str!("../../../images/checked.config"),
+            include_str!("../../../images/kcsan.config"),
+        ),
+    ),
+];
 
 /// The name that stands for all guests whose kernels are the distribution's.
 pub const ALL: &str = "all";
@@ -230,7 +239,7 @@ mod tests {
         let checked = ["trixie-checked", "trixie-backports-checked"];
         assert_eq!(
             ids(catalog.recipes().collect()),
-            [&stock[..], &checked].concat()
+            [&stock[..], &checked, &["trixie-kcsan"]].concat()
         );
         assert_eq!(ids(catalog.set(ALL).unwrap()), stock);
         assert_eq!(ids(catalog.set("checked").unwrap()), checked);
@@ -249,6 +258,9 @@ mod tests {
         assert!(!checked.packages.iter().any(|name| name.ends_with("amd64")));
         let fragment = checked.config.unwrap().fragment;
         assert!(fragment.contains("\nCONFIG_KASAN=y\n"));
+        let races = catalog.get("trixie-kcsan").unwrap().config.unwrap();
+        assert!(races.fragment.starts_with(fragment));
+        assert!(races.fragment.contains("\nCONFIG_KCSAN=y\n"));
     }
 
     #[test]

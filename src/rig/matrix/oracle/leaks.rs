@@ -103,12 +103,14 @@ mod tests {
                 &way("pinhole_cmd_alloc+0x80/0x1a0 [pinhole]"),
                 Some(false),
             ),
+            leak(7, &["vb2_core_reqbufs+1/2"], Some(false)),
         ]);
         assert_eq!(
             objections(judge, &answer, &testified),
             [
                 "2 objects, 256 bytes, allocated by exe are lost, and again when the cell was run once more: pinhole_cmd_alloc < pinhole_call",
                 "1 objects, 5 bytes, allocated by exe are lost: kmem_cache_alloc",
+                "1 objects, 7 bytes, allocated by exe are lost, but not when the cell was run once more: vb2_core_reqbufs",
             ]
         );
     }
