@@ -97,9 +97,14 @@ matrix-doc: matrix matrix-checked ## Run both, and write docs/matrix.md
 	mv docs/matrix.md.new docs/matrix.md
 
 .PHONY: lint
-lint: setup ## Check formatting, and run clippy with every warning an error
+lint: build ## Check formatting; no word of clippy's, checkpatch.pl's or sparse's
 	cargo fmt --check
 	cargo clippy --release --locked --all-targets -- -D warnings
+	$(PINHOLE) driver lint
+
+.PHONY: driver-builds
+driver-builds: build ## Build the driver for the kernels between, without a warning
+	$(PINHOLE) driver builds
 
 .PHONY: fuzz
 fuzz: setup ## Feed the card whole lives of any bytes, for FUZZ_SECONDS (600)

@@ -94,6 +94,7 @@ impl Debian {
             suite: "trixie",
             release: None,
             names: &PACKAGES.map(str::to_owned),
+            lapsed: false,
         };
         let root = folder.path().join("root");
         let step = Progress::silent().step("unpacking");

@@ -19,6 +19,14 @@
 #define FRAME_VECTOR_PROBE_MAP_PFNMAP 0U
 #define FRAME_VECTOR_PROBE_MAP_IO 0x1000000U
 
+/*
+ * How memory is wanted. The kernel's function takes the last two as flags of GUP
+ * in 5.10 only, and is told of the first since 6.2; see its -EOPNOTSUPP.
+ */
+#define FRAME_VECTOR_PROBE_WRITE 1U
+#define FRAME_VECTOR_PROBE_FORCE 2U
+#define FRAME_VECTOR_PROBE_LONGTERM 4U
+
 /**
  * struct frame_vector_probe_vector - a frame vector
  * @exists: there is one
@@ -39,16 +47,16 @@ struct frame_vector_probe_vector {
 
 /**
  * struct frame_vector_probe_call - a call on the file's frame vector
- * @start: an address, or a PFN
+ * @start: an address
  * @nr: number of frames
- * @write: the memory is to be written to
+ * @flags: how the memory is wanted, FRAME_VECTOR_PROBE_*
  * @ret: what the call returned; of a pointer, 1 or the error that it is
  * @vector: the vector after it
  */
 struct frame_vector_probe_call {
 	__u64 start;
 	__u32 nr;
-	__u32 write;
+	__u32 flags;
 	__s32 ret;
 	struct frame_vector_probe_vector vector;
 };
@@ -71,14 +79,14 @@ struct frame_vector_probe_frames {
  * @exists: it has a struct page and is online
  * @references: its reference count
  * @pinned: it may be pinned for DMA; see page_maybe_dma_pinned()
- * @reserved: 0
+ * @movable: it is in ZONE_MOVABLE
  */
 struct frame_vector_probe_page {
 	__u64 pfn;
 	__u32 exists;
 	__s32 references;
 	__u32 pinned;
-	__u32 reserved;
+	__u32 movable;
 };
 
 #define FRAME_VECTOR_PROBE_IOC(nr) \
@@ -95,17 +103,22 @@ struct frame_vector_probe_page {
 /* Puts first what is pinned. */
 #define FRAME_VECTOR_PROBE_DESTROY	FRAME_VECTOR_PROBE_IOC(7)
 
-/* Fills the vector with PFNs, from @start on, that are not pinned. */
+/* Fills the vector with PFNs that are not pinned: @nr of __u64 at @start. */
 #define FRAME_VECTOR_PROBE_FILL		FRAME_VECTOR_PROBE_IOC(8)
 /* Destroys the vector while its pages are pinned; the file remembers them. */
 #define FRAME_VECTOR_PROBE_ABANDON	FRAME_VECTOR_PROBE_IOC(9)
-/* Unpins what was abandoned. */
+/* Unpins what was abandoned, or forgotten by another get. */
 #define FRAME_VECTOR_PROBE_RELEASE	FRAME_VECTOR_PROBE_IOC(10)
 /*
  * Takes all free blocks of memory of 64 KiB or more until the file is closed,
  * and leaves @nr single pages free. Returns how many blocks it took.
  */
 #define FRAME_VECTOR_PROBE_HOARD	FRAME_VECTOR_PROBE_IOC(11)
+
+/* Gets into a vector that holds pinned pages; the file remembers them. */
+#define FRAME_VECTOR_PROBE_GET_AGAIN	FRAME_VECTOR_PROBE_IOC(12)
+/* Sets the vector's two flags, as memory that was not cleared may have them. */
+#define FRAME_VECTOR_PROBE_POISON	FRAME_VECTOR_PROBE_IOC(13)
 
 #define FRAME_VECTOR_PROBE_FRAMES \
 	_IOWR('V', 0xde, struct frame_vector_probe_frames)

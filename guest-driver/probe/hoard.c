@@ -26,7 +26,6 @@
  * @hoard: where
  *
  * Context: Any.
- * Return: Nothing.
  */
 void hoard_init(struct hoard *hoard)
 {
@@ -59,7 +58,6 @@ static bool hoard_list_add(struct list_head *list, gfp_t gfp,
  * @page: its first page, on a list
  *
  * Context: Process context.
- * Return: Nothing.
  */
 static void hoard_page_free(struct page *page)
 {
@@ -138,7 +136,6 @@ int hoard_take(struct hoard *hoard, unsigned int singles)
  * @hoard: the hoard, which is empty after it
  *
  * Context: Process context.
- * Return: Nothing.
  */
 void hoard_free(struct hoard *hoard)
 {

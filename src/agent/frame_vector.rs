@@ -2,13 +2,23 @@
 //!
 //! The calls are made by the module frame_vector_probe.ko, which must be
 //! loaded, in the context of the agent's own process, as a frame vector is about
-//! the memory of who calls; or, where a kernel with checks may end it in the
-//! middle of a call, of a process of its own.
+//! the memory of who calls; or of a process of its own, where that may end in a
+//! call or is changed for good ([`FrameVector::needs_a_process`]).
 
 use serde::{Deserialize, Serialize};
 
 /// Most frames and pages that an [`Outcome`] tells of.
 pub const SHOWN: usize = 16;
+
+/// Pages of a huge page.
+pub const HUGE_PAGES: u32 = 512;
+
+/// How memory is wanted: to be written to.
+pub const WRITE: u32 = 1;
+/// What the mapping could be allowed counts, not what it is (`FOLL_FORCE`).
+pub const FORCE: u32 = 2;
+/// For as long as user space likes (`FOLL_LONGTERM`).
+pub const LONGTERM: u32 = 4;
 
 /// Pages of the file behind [`Kind::Repeated`].
 pub const REPEATED_PAGES: u32 = 256;
@@ -22,8 +32,48 @@ pub struct FrameVector {
     /// The range: areas one after another without a gap, in the middle of
     /// memory that nothing else is in.
     pub areas: Vec<Area>,
+    /// What else happens, if anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub meanwhile: Option<Meanwhile>,
     /// The calls.
     pub steps: Vec<Step>,
+}
+
+impl FrameVector {
+    /// Whether the calls are for a process of its own: it may be ended, shares its
+    /// memory, has holes where there were none, or lost its rights.
+    pub fn needs_a_process(&self) -> bool {
+        let changes = |step: &Step| matches!(step, Step::Abandon | Step::Fork | Step::Limit);
+        self.meanwhile.is_some() || self.steps.iter().any(changes)
+    }
+}
+
+/// What another thread does when memory of [`Kind::Userfault`] is used for the
+/// first time, before it fills it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "what", rename_all = "kebab-case")]
+pub enum Meanwhile {
+    /// Sends SIGUSR1 to who makes the calls, which handles it.
+    Signal,
+    /// Sends SIGKILL to the process, itself included.
+    Kill,
+    /// munmap(2).
+    Unmap(Pages),
+    /// mprotect(2), to be read only.
+    Protect(Pages),
+    /// `MADV_DONTNEED`.
+    Discard(Pages),
+    /// fork(2); the child lives until the last step is done.
+    Fork,
+}
+
+/// Pages of the range, counted from its first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pages {
+    /// The first.
+    pub first: u32,
+    /// How many.
+    pub count: u32,
 }
 
 /// A part of the range.
@@ -59,6 +109,11 @@ pub enum Kind {
         /// Its path.
         path: String,
     },
+    /// Huge pages of hugetlb, private, that were written to. Like the next kind
+    /// they come first in a range, and are as many as fill huge pages.
+    HugeTlb,
+    /// Transparent huge pages that were written to.
+    TransparentHuge,
     /// Nothing is mapped.
     Hole,
     /// Private memory that may not be accessed (`PROT_NONE`).
@@ -91,10 +146,21 @@ pub enum Step {
     Get {
         /// The first page.
         page: u32,
+        /// Bytes of it that come before the first address.
+        #[serde(default)]
+        offset: u32,
         /// How many.
         frames: u32,
-        /// For writing.
-        write: bool,
+        /// How: [`WRITE`], [`FORCE`], [`LONGTERM`].
+        flags: u32,
+    },
+    /// The same for writing, while the vector holds pinned pages, which are
+    /// remembered for [`Step::Release`].
+    GetAgain {
+        /// The first page.
+        page: u32,
+        /// How many.
+        frames: u32,
     },
     /// `get_vaddr_frames()` for writing, on any address.
     GetAt {
@@ -118,15 +184,23 @@ pub enum Step {
     /// Fill the vector with PFNs that are not pinned, as `get_vaddr_frames()`
     /// did for `VM_PFNMAP` until the end of 2022.
     Fill {
-        /// The page whose PFN is the first.
-        page: u32,
-        /// How many, one after another.
-        frames: u32,
+        /// The pages whose PFNs these are.
+        pages: Vec<u32>,
     },
+    /// Set the two flags of the vector, as memory that nobody cleared may have
+    /// them.
+    Poison,
     /// `frame_vector_destroy()` while the pages are pinned.
     Abandon,
-    /// Unpin what was abandoned.
+    /// Unpin what was abandoned, or lost to another get.
     Release,
+    /// Write to the first [`SHOWN`] pages of the range, as a program does.
+    Touch,
+    /// fork(2); the child lives until the last step is done.
+    Fork,
+    /// Allow the process no locked memory (`RLIMIT_MEMLOCK`, `CAP_IPC_LOCK`), and
+    /// return what mlock(2) of a page of the range says to that.
+    Limit,
     /// Take all free blocks of memory of 64 KiB or more, until the last step is
     /// done.
     Hoard {
@@ -140,10 +214,9 @@ pub enum Step {
 pub struct FrameVectorAnswer {
     /// One for each step that was taken to its end.
     pub steps: Vec<Outcome>,
-    /// The signal that ended the process which made the calls, in the step that
-    /// came next.
+    /// If the process which made the calls was ended in the step that came next.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub killed: Option<i32>,
+    pub killed: Option<Killed>,
     /// If a thread filled memory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filled: Option<Filled>,
@@ -160,6 +233,17 @@ impl FrameVectorAnswer {
     }
 }
 
+/// How the process ended, and what was left of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Killed {
+    /// The signal.
+    pub signal: i32,
+    /// What the last `get_vaddr_frames()` returned to the probe.
+    pub returned: i32,
+    /// Pins in the whole kernel, after it.
+    pub pins: u64,
+}
+
 /// What came of a step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcome {
@@ -173,9 +257,9 @@ pub struct Outcome {
     pub vector: Option<Vector>,
     /// The first [`SHOWN`] PFNs in the vector.
     pub frames: Vec<u64>,
-    /// The PFNs of the range's first [`SHOWN`] pages, by the process's page
-    /// table, or a device's by its address; zero where nothing is present, or
-    /// nobody tells ([`Kind::UncountedPages`]).
+    /// The PFNs of [`SHOWN`] pages of the range, from the first that was last asked
+    /// for, by the process's page table, or a device's by its address; zero where
+    /// nothing is present, or nobody tells ([`Kind::UncountedPages`]).
     pub process: Vec<u64>,
     /// The pages that the vector held first, or holds now; before there were
     /// any, those of the process.
@@ -183,7 +267,11 @@ pub struct Outcome {
     /// Pins in the whole kernel: `nr_foll_pin_acquired` less
     /// `nr_foll_pin_released`.
     pub pins: u64,
-    /// The largest order of which there is a free block of memory.
+    /// KiB that the process is accounted for as pinned and as locked (`VmPin` and
+    /// `VmLck` of proc_pid_status(5)).
+    pub accounted: [u64; 2],
+    /// The largest order of which there is a free block of memory that the kernel
+    /// may have for itself.
     pub free_order: u32,
 }
 
@@ -231,6 +319,9 @@ pub struct Page {
     pub references: i32,
     /// It may be pinned for DMA (`page_maybe_dma_pinned()`).
     pub pinned: bool,
+    /// It is in `ZONE_MOVABLE`.
+    #[serde(default)]
+    pub movable: bool,
 }
 
 /// What the thread that fills memory did.
@@ -243,4 +334,7 @@ pub struct Filled {
     pub mapped: u32,
     /// Pages that hold what it filled them with, in the end.
     pub intact: u32,
+    /// Signals that who makes the calls has handled ([`Meanwhile::Signal`]).
+    #[serde(default)]
+    pub signals: u32,
 }

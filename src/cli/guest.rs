@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::{SUCCESS, output};
 use crate::vm::images::catalog::ALL;
-use crate::vm::images::{self, Catalog, Recipe, State, clients};
+use crate::vm::images::{self, Catalog, Recipe, State, clients, headers, lint};
 use crate::vm::progress::Progress;
 use crate::vm::provision::cache::Cache;
 use crate::vm::qemu;
@@ -53,7 +53,8 @@ enum Command {
         /// The guests, or `clients`.
         #[arg(required_unless_present_any = ["all", "old"])]
         ids: Vec<String>,
-        /// All guests, the clients and the QEMU.
+        /// All guests, the clients, the QEMU, and what the driver is built for and
+        /// read with beside them.
         #[arg(long, conflicts_with = "ids")]
         all: bool,
         /// Only what other versions of Pinhole, or of its driver, built.
@@ -254,6 +255,10 @@ fn remove(cache: &Cache, what: &Selection, qemu: bool, old: bool) -> anyhow::Res
     }
     if qemu {
         freed += qemu::remove(cache, old, &progress)?;
+        for recipe in Catalog::builtin().headers() {
+            freed += headers::remove(cache, &recipe, old, &progress)?;
+        }
+        freed += lint::remove(cache, old, &progress)?;
     }
     output::line(format_args!(
         "{} MiB removed from {}",

@@ -11,6 +11,7 @@ pub mod completions;
 pub mod compliance;
 pub mod ctl;
 pub mod device;
+pub mod driver;
 pub mod frame_vector;
 pub mod guest;
 mod guest_args;
@@ -62,6 +63,7 @@ enum Command {
     FrameVector(frame_vector::Args),
     Shell(shell::Args),
     Guest(guest::Args),
+    Driver(driver::Args),
     Matrix(matrix::Args),
     Report(report::Args),
     Completions(completions::Args),
@@ -93,6 +95,7 @@ pub fn main() -> ExitCode {
         Command::FrameVector(args) => frame_vector::run(args),
         Command::Shell(args) => shell::run(args),
         Command::Guest(args) => guest::run(args),
+        Command::Driver(args) => driver::run(args),
         Command::Matrix(args) => matrix::run(args),
         Command::Report(args) => report::run(args),
         Command::Completions(args) => completions::run(args),

@@ -156,6 +156,7 @@ fn ensure_tree(cache: &Cache, recipe: &QemuRecipe, progress: &Progress) -> Resul
             suite: &recipe.suite,
             release: recipe.release.as_deref(),
             names: &recipe.packages,
+            lapsed: false,
         };
         let root = workspace.dir.join("root");
         bootstrap::unpack(packages, &root, workspace, &step)?;

@@ -51,6 +51,9 @@ fn answers_of_bullseye() {
     // Written down here a second time: the expectations are code, too.
     assert_eq!(answer(&points, "device"), "EFAULT");
     assert!(answer(&points, "untouched-read").ends_with("the zero page"));
+    assert_eq!(answer(&points, "longterm"), "EINVAL, 1 warning");
+    assert!(answer(&points, "movable").ends_with("8 in it before, 8 after"));
+    assert!(answer(&points, "fork-then-read").ends_with("0 of 8 are the process's"));
 }
 
 #[test]
@@ -59,6 +62,7 @@ fn answers_of_bookworm() {
     let points = all_as_expected_on("bookworm", "6.1");
     assert_eq!(answer(&points, "read-only-write"), "8 of 8 pages, pinned");
     assert!(answer(&points, "userfaultfd").starts_with("EFAULT"));
+    assert_eq!(answer(&points, "hugetlb"), "ENOMEM, 1 warning");
 }
 
 #[test]
@@ -68,6 +72,11 @@ fn answers_of_trixie() {
     assert_eq!(answer(&points, "read-only-write"), "EFAULT");
     assert_eq!(answer(&points, "hole"), "3 of 8 pages, pinned");
     assert_eq!(answer(&points, "disk"), "EFAULT");
+    assert!(answer(&points, "movable").ends_with("8 in it before, 0 after"));
+    assert_eq!(
+        answer(&points, "kill-midway"),
+        "yes, with 4 pages; pins: +0 after it"
+    );
 }
 
 /// CONFIG_DEBUG_VM asks a question of its own.

@@ -29,6 +29,9 @@ const COUNTERS: [&str; 15] = [
     "thp_split_pmd",
 ];
 
+/// `KPF_THP` of linux/kernel-page-flags.h: a part of a transparent huge page.
+pub const THP: u64 = 1 << 22;
+
 /// The pages of a buffer, as they are now.
 pub fn look(moment: Moment, span: Span) -> io::Result<PagesSeen> {
     let mut seen = PagesSeen {

@@ -24,7 +24,21 @@ pub fn pins() -> Result<u64, Failure> {
     Ok(seen.get(PINS).map_or(0, |watch| watch.last))
 }
 
-/// The largest order of which a block of memory is free.
+/// KiB of the process that are accounted for as pinned, and as locked.
+pub fn accounted() -> Result<[u64; 2], Failure> {
+    const STATUS: &str = "/proc/self/status";
+    let text = std::fs::read_to_string(STATUS)
+        .map_err(|error| Failure::io(format_args!("read {STATUS}"), error))?;
+    let amount = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        let amount = line.and_then(|rest| rest.split_whitespace().next()?.parse().ok());
+        amount.ok_or_else(|| Failure::new(format!("{STATUS} tells no {name}")))
+    };
+    Ok([amount("VmPin:")?, amount("VmLck:")?])
+}
+
+/// The largest order of which a block of memory is free, outside of the zone that
+/// the kernel takes nothing from for itself.
 pub fn free_order() -> Result<u32, Failure> {
     let text = std::fs::read_to_string("/proc/buddyinfo")
         .map_err(|error| Failure::io("read /proc/buddyinfo", error))?;
@@ -36,6 +50,9 @@ pub fn free_order() -> Result<u32, Failure> {
 fn largest(text: &str) -> u32 {
     let order = |line: &str| {
         let (_, zone) = line.split_once("zone")?;
+        if zone.trim_start().starts_with("Movable") {
+            return None;
+        }
         let counts = zone.split_whitespace().skip(1);
         counts
             .enumerate()
@@ -57,6 +74,13 @@ mod tests {
         assert_eq!(largest(text), 1);
         assert_eq!(largest("Node 0, zone DMA 0 0 0\n"), 0);
         assert_eq!(largest("Node 0, zone DMA 0 0 2\n"), 2);
+        let movable = "Node 0, zone DMA 0 1 0\nNode 0, zone  Movable 0 0 2\n";
+        assert_eq!(largest(movable), 1);
+    }
+
+    #[test]
+    fn this_process_is_accounted_for() {
+        assert_eq!(accounted().unwrap()[0], 0);
     }
 
     #[test]

@@ -8,6 +8,9 @@ use pinhole::agent::frame_vector::{Page, SHOWN, Vector};
 
 use crate::failure::Failure;
 
+/// Where the probe tells what the last `get_vaddr_frames()` returned.
+const LAST_RETURNED: &str = "/sys/module/frame_vector_probe/parameters/last_returned";
+
 const PATH: &str = "/dev/frame_vector_probe";
 
 /// Where to map the device for pages in a `VM_PFNMAP` mapping.
@@ -31,6 +34,8 @@ pub enum Request {
     Abandon,
     Release,
     Hoard,
+    GetAgain,
+    Poison,
 }
 
 /// `struct frame_vector_probe_call`.
@@ -39,7 +44,7 @@ pub enum Request {
 struct Call {
     start: u64,
     nr: u32,
-    write: u32,
+    flags: u32,
     ret: i32,
     exists: u8,
     got_ref: u8,
@@ -66,7 +71,7 @@ struct PageCall {
     exists: u32,
     references: i32,
     pinned: u32,
-    reserved: u32,
+    movable: u32,
 }
 
 /// The number of a request that passes a `T` both ways (`_IOWR`).
@@ -101,17 +106,17 @@ impl Device {
         request: Request,
         start: u64,
         nr: u32,
-        write: bool,
+        flags: u32,
     ) -> Result<(i32, Option<Vector>), i32> {
         let mut call = Call {
             start,
             nr,
-            write: write.into(),
+            flags,
             ..Call::default()
         };
         let number = iowr::<Call>(b'V', 0xd0 + request as u8);
         // SAFETY: the probe reads and writes a `Call`, whose size the number
-        // bears.
+        // bears; what `start` points to for `Fill` the caller has.
         if unsafe { libc::ioctl(self.0.as_raw_fd(), number, &raw mut call) } != 0 {
             let error = io::Error::last_os_error();
             return Err(error.raw_os_error().unwrap_or(libc::EIO));
@@ -124,6 +129,11 @@ impl Device {
             is_vmalloc: call.is_vmalloc != 0,
         });
         Ok((call.ret, vector))
+    }
+
+    /// Fills the vector with PFNs.
+    pub fn fill(&self, pfns: &[u64]) -> Result<(i32, Option<Vector>), i32> {
+        self.call(Request::Fill, pfns.as_ptr() as u64, pfns.len() as u32, 0)
     }
 
     /// The first PFNs in the vector.
@@ -161,8 +171,17 @@ impl Device {
             exists: page.exists != 0,
             references: page.references,
             pinned: page.pinned != 0,
+            movable: page.movable != 0,
         })
     }
+}
+
+/// What the last `get_vaddr_frames()` returned, whoever asked.
+pub fn last_returned() -> Result<i32, Failure> {
+    let failed = |error| Failure::io(format_args!("read {LAST_RETURNED}"), error);
+    let text = std::fs::read_to_string(LAST_RETURNED).map_err(failed)?;
+    let number = text.trim().parse();
+    number.map_err(|_| failed(io::ErrorKind::InvalidData.into()))
 }
 
 impl AsFd for Device {

@@ -6,24 +6,36 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::ptr;
 
-use pinhole::agent::frame_vector::{Area, Filled, Kind, RANGE_PAGES_MAX, REPEATED_PAGES};
+use pinhole::agent::cell::evidence::Moment;
+use pinhole::agent::frame_vector::{
+    Area, Filled, FrameVector, HUGE_PAGES, Kind, RANGE_PAGES_MAX, REPEATED_PAGES,
+};
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::mm::{
-    Advice, MapFlags, MprotectFlags, ProtFlags, madvise, mmap, mmap_anonymous, mprotect, munmap,
+    Advice, MapFlags, MprotectFlags, ProtFlags, madvise, mlock, mmap, mmap_anonymous, mprotect,
+    munmap,
 };
 
 use super::device::{Device, MAP_IO, MAP_PFNMAP};
+use super::meanwhile::{self, Action};
 use super::userfault::Filler;
 use super::{PAGE, counters};
+use crate::experiment::pages;
+use crate::experiment::span::Span;
 use crate::failure::Failure;
 
 const READ_WRITE: ProtFlags = ProtFlags::READ.union(ProtFlags::WRITE);
 
+/// Bytes of a huge page.
+const HUGE: usize = HUGE_PAGES as usize * PAGE;
+
 /// A laid out range, with a page that cannot be accessed at either end.
 pub struct Range {
-    /// The page before the range.
-    reserved: *mut c_void,
+    /// Its first page.
+    first: *mut c_void,
     pages: u32,
+    /// What is to be done when memory is used that waits to be filled.
+    action: Option<Action>,
     filler: Option<Filler>,
     /// The first page that is a device's memory, how many are, and the first's
     /// PFN.
@@ -37,7 +49,8 @@ pub struct Range {
 
 impl Range {
     /// Lays out the areas, one after another.
-    pub fn new(areas: &[Area], device: &Device) -> Result<Self, Failure> {
+    pub fn new(request: &FrameVector, device: &Device) -> Result<Self, Failure> {
+        let areas = &request.areas;
         let pages: u64 = areas.iter().map(|area| u64::from(area.pages)).sum();
         if pages > RANGE_PAGES_MAX || areas.iter().any(|area| area.pages == 0) {
             return Err(Failure::new(format!(
@@ -45,28 +58,19 @@ impl Range {
             )));
         }
         let pages = pages as u32;
-        // SAFETY: the kernel chooses where nothing is.
-        let reserved = unsafe {
-            mmap_anonymous(
-                ptr::null_mut(),
-                (pages as usize + 2) * PAGE,
-                ProtFlags::empty(),
-                MapFlags::PRIVATE | MapFlags::NORESERVE,
-            )
-        }
-        .map_err(|error| Failure::io("reserve a range of memory", error))?;
+        let reserved = Place::reserve((pages as usize + 2) * PAGE, is_huge(areas))?;
         let mut range = Self {
-            reserved,
+            first: reserved.address.wrapping_byte_add(PAGE),
             pages,
+            action: None,
             filler: None,
             device: None,
-            mapped: Vec::new(),
+            mapped: vec![reserved],
             files: Vec::new(),
         };
-        range.mapped.push(Place {
-            address: reserved,
-            bytes: (pages as usize + 2) * PAGE,
-        });
+        if let Some(what) = request.meanwhile {
+            range.action = Some(meanwhile::prepare(what, range.address(0))?);
+        }
         let mut page = 0;
         for area in areas {
             range.lay_out(area, page, device)?;
@@ -96,13 +100,26 @@ impl Range {
         }
     }
 
+    /// Writes to the first `count` pages, which must be writable.
+    pub fn touch(&self, count: u32) {
+        let bytes = count.min(self.pages) as usize * PAGE;
+        let address = self.first;
+        Place { address, bytes }.touch();
+    }
+
+    /// Has mlock(2) try to lock its first page.
+    pub fn lock(&self) -> std::io::Result<()> {
+        // SAFETY: locking memory changes nothing of what is in it.
+        unsafe { mlock(self.first, PAGE) }.map_err(Into::into)
+    }
+
     /// Ends the thread that fills memory, if there is one.
     pub fn finish(&mut self) -> Result<Option<Filled>, Failure> {
         self.filler.take().map(Filler::finish).transpose()
     }
 
     fn at(&self, page: u32) -> *mut c_void {
-        self.reserved.wrapping_byte_add((page as usize + 1) * PAGE)
+        self.first.wrapping_byte_add(page as usize * PAGE)
     }
 
     fn lay_out(&mut self, area: &Area, page: u32, device: &Device) -> Result<(), Failure> {
@@ -141,6 +158,10 @@ impl Range {
                 let file = self.open(path, at.bytes as u64)?;
                 at.file(file.as_fd(), 0)?.touch();
             }
+            Kind::HugeTlb => {
+                at.huge()?.touch();
+            }
+            Kind::TransparentHuge => at.transparent_huge()?,
             Kind::Hole => {
                 // SAFETY: it is a part of the reserved range, not in use yet.
                 unsafe { munmap(at.address, at.bytes) }
@@ -161,7 +182,11 @@ impl Range {
             }
             Kind::Userfault => {
                 at.private()?;
-                self.filler = Some(Filler::start(at.address as u64, area.pages)?);
+                self.filler = Some(Filler::start(
+                    at.address as u64,
+                    area.pages,
+                    self.action.take(),
+                )?);
             }
         }
         Ok(())
@@ -218,6 +243,68 @@ struct Place {
 }
 
 impl Place {
+    /// Memory that cannot be accessed, of a length; its second page is where a
+    /// huge page may begin, if that is wanted.
+    fn reserve(bytes: usize, huge: bool) -> Result<Self, Failure> {
+        let failed = |error| Failure::io("reserve a range of memory", error);
+        let spare = if huge { HUGE } else { 0 };
+        let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
+        // SAFETY: the kernel chooses where nothing is.
+        let all =
+            unsafe { mmap_anonymous(ptr::null_mut(), bytes + spare, ProtFlags::empty(), flags) }
+                .map_err(failed)?;
+        let before = match huge {
+            true => (all as usize + PAGE).next_multiple_of(HUGE) - PAGE - all as usize,
+            false => 0,
+        };
+        let address = all.wrapping_byte_add(before);
+        for (start, bytes) in [
+            (all, before),
+            (address.wrapping_byte_add(bytes), spare - before),
+        ] {
+            if bytes > 0 {
+                // SAFETY: it was mapped just now, and is not used.
+                unsafe { munmap(start, bytes) }.map_err(failed)?;
+            }
+        }
+        Ok(Self { address, bytes })
+    }
+
+    /// Private memory in pages of hugetlb.
+    fn huge(self) -> Result<Self, Failure> {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED | libc::MAP_HUGETLB;
+        let access = libc::PROT_READ | libc::PROT_WRITE;
+        // SAFETY: it is a part of the reserved range, not in use yet.
+        let mapped = unsafe { libc::mmap(self.address, self.bytes, access, flags, -1, 0) };
+        match mapped {
+            libc::MAP_FAILED => Err(Failure::io(
+                "map huge pages (boot with hugepages=N)",
+                std::io::Error::last_os_error(),
+            )),
+            _ => Ok(self),
+        }
+    }
+
+    /// Private memory in transparent huge pages, written to.
+    fn transparent_huge(self) -> Result<(), Failure> {
+        let failed = |error| Failure::io("map transparent huge pages", error);
+        let flags = MapFlags::PRIVATE | MapFlags::FIXED;
+        // SAFETY: it is a part of the reserved range, not in use yet.
+        unsafe { mmap_anonymous(self.address, self.bytes, READ_WRITE, flags) }
+            .map_err(|error| failed(error.into()))?;
+        // SAFETY: it was mapped just now.
+        unsafe { madvise(self.address, self.bytes, Advice::LinuxHugepage) }
+            .map_err(|error| failed(error.into()))?;
+        let span = Span::new(self.address as usize, self.touch().bytes);
+        let seen = pages::look(Moment::LaidOut, span).map_err(failed)?;
+        match seen.flags.iter().all(|flags| flags & pages::THP != 0) {
+            true => Ok(()),
+            false => Err(Failure::new(
+                "the kernel gave no transparent huge pages".to_owned(),
+            )),
+        }
+    }
+
     /// Private memory in pages of the usual size.
     fn private(self) -> Result<Self, Failure> {
         let failed = |error| Failure::io("map private memory", error);
@@ -254,6 +341,12 @@ impl Place {
         unsafe { mprotect(self.address, self.bytes, MprotectFlags::READ) }
             .map_err(|error| Failure::io("make memory read-only", error))
     }
+}
+
+/// Whether a huge page must be able to begin where the areas do.
+fn is_huge(areas: &[Area]) -> bool {
+    let huge = |area: &Area| matches!(area.kind, Kind::HugeTlb | Kind::TransparentHuge);
+    areas.iter().any(huge)
 }
 
 fn memfd(pages: u32) -> Result<File, Failure> {

@@ -3,22 +3,26 @@
 mod counters;
 mod device;
 mod layout;
+mod meanwhile;
+mod twin;
 mod userfault;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
 
 use pinhole::agent::frame_vector::{
-    FrameVector, FrameVectorAnswer, Outcome, Page, SHOWN, Step, Told,
+    FrameVector, FrameVectorAnswer, Killed, Outcome, Page, SHOWN, Step, Told, Vector, WRITE,
 };
 use pinhole::agent::protocol::{Run, Status};
-use rustix::process::Pid;
+use rustix::process::{Pid, Resource, Rlimit, setrlimit};
+use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 
 use crate::children::Children;
 use crate::failure::Failure;
 use crate::run;
 use device::{Device, Request};
 use layout::Range;
+use twin::Twin;
 
 /// Bytes of a page.
 const PAGE: usize = 4096;
@@ -26,8 +30,8 @@ const PAGE: usize = 4096;
 /// Tells this program that it is the process that makes the calls.
 pub const ARGUMENT: &str = "frame-vector";
 
-/// Lays out memory, makes the calls, and clears up. Where a kernel may end who
-/// makes them, that is a process of its own, of which `started` is told.
+/// Lays out memory, makes the calls, and clears up. Where that is for a process of
+/// its own, `started` is told of it.
 ///
 /// # Errors
 ///
@@ -40,7 +44,7 @@ pub fn run(
 ) -> Result<FrameVectorAnswer, Failure> {
     // Any other would be the first to die where memory is short, and it would
     // free memory behind the back of the scripts that come after it.
-    if !request.steps.contains(&Step::Abandon) {
+    if !request.needs_a_process() {
         let mut answer = FrameVectorAnswer::default();
         take_all(request, |told| {
             answer.add(told);
@@ -64,7 +68,13 @@ pub fn run(
                 "make the calls: exit code {code}: {said}"
             )));
         }
-        Status::Signal(signal) => answer.killed = Some(signal),
+        Status::Signal(signal) => {
+            answer.killed = Some(Killed {
+                signal,
+                returned: device::last_returned()?,
+                pins: counters::pins()?,
+            });
+        }
     }
     Ok(answer)
 }
@@ -117,11 +127,18 @@ fn take_all(
     mut tell: impl FnMut(Told) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let device = Device::open()?;
-    let mut range = Range::new(&request.areas, &device)?;
-    let mut tracked = Vec::new();
+    let mut range = Range::new(request, &device)?;
+    let mut caller = Caller {
+        device: &device,
+        range: &range,
+        asked: 0,
+        tracked: Vec::new(),
+        twin: None,
+    };
     for step in &request.steps {
-        tell(Told::Step(take(step, &device, &range, &mut tracked)?))?;
+        tell(Told::Step(caller.take(step)?))?;
     }
+    drop(caller);
     // The pins first: what is pinned is not to be unmapped.
     drop(device);
     match range.finish()? {
@@ -137,67 +154,128 @@ fn tell(told: Told) -> Result<(), Failure> {
     written.map_err(|error| Failure::io("tell an answer", error))
 }
 
-/// Takes a step. `tracked` are the PFNs to look at after it.
-fn take(
-    step: &Step,
-    device: &Device,
-    range: &Range,
-    tracked: &mut Vec<u64>,
-) -> Result<Outcome, Failure> {
-    let call = match *step {
-        Step::Create { frames } => device.call(Request::Create, 0, frames, false),
-        Step::Get {
-            page,
-            frames,
-            write,
-        } => device.call(Request::Get, range.address(page), frames, write),
-        Step::GetAt { address, frames } => device.call(Request::Get, address, frames, true),
-        Step::Pages => device.call(Request::Pages, 0, 0, false),
-        Step::Pfns => device.call(Request::Pfns, 0, 0, false),
-        Step::ToPages => device.call(Request::ToPages, 0, 0, false),
-        Step::ToPfns => device.call(Request::ToPfns, 0, 0, false),
-        Step::Put => device.call(Request::Put, 0, 0, false),
-        Step::Destroy => device.call(Request::Destroy, 0, 0, false),
-        Step::Fill { page, frames } => {
-            let pfn = range.pfn(page)?;
-            if pfn == 0 {
-                return Err(Failure::new(format!("page {page} has no PFN to fill in")));
-            }
-            device.call(Request::Fill, pfn, frames, false)
+/// Who makes the calls.
+struct Caller<'a> {
+    device: &'a Device,
+    range: &'a Range,
+    /// The first page that was last asked for.
+    asked: u32,
+    /// The PFNs that the vector held last.
+    tracked: Vec<u64>,
+    /// Who shares the memory.
+    twin: Option<Twin>,
+}
+
+impl Caller<'_> {
+    /// Takes a step, and looks at what has come of it.
+    fn take(&mut self, step: &Step) -> Result<Outcome, Failure> {
+        let call = self.make(step)?;
+        let frames = self.device.frames()?;
+        let last = self.range.pages().min(self.asked + SHOWN as u32);
+        let process = (self.asked..last)
+            .map(|page| self.range.pfn(page))
+            .collect::<Result<Vec<_>, _>>()?;
+        if !frames.is_empty() {
+            self.tracked.clone_from(&frames);
         }
-        Step::Abandon => device.call(Request::Abandon, 0, 0, false),
-        Step::Release => device.call(Request::Release, 0, 0, false),
-        Step::Hoard { singles } => device.call(Request::Hoard, 0, singles, false),
-    };
-    let frames = device.frames()?;
-    let process = (0..range.pages().min(SHOWN as u32))
-        .map(|page| range.pfn(page))
-        .collect::<Result<Vec<_>, _>>()?;
-    if !frames.is_empty() {
-        tracked.clone_from(&frames);
+        let looked_at = match self.tracked.is_empty() {
+            true => &process,
+            false => &self.tracked,
+        };
+        let pages = looked_at
+            .iter()
+            .map(|&pfn| self.device.page(pfn))
+            .collect::<Result<Vec<Page>, _>>()?;
+        let (returned, refused, vector) = match call {
+            Ok((returned, vector)) => (returned, None, vector),
+            Err(errno) => (0, Some(errno), None),
+        };
+        Ok(Outcome {
+            returned,
+            refused,
+            vector,
+            frames,
+            process,
+            pages,
+            pins: counters::pins()?,
+            accounted: counters::accounted()?,
+            free_order: counters::free_order()?,
+        })
     }
-    let looked_at = match tracked.is_empty() {
-        true => &process,
-        false => &*tracked,
+
+    /// Makes the call of a step; what it returned, and the vector after it.
+    fn make(&mut self, step: &Step) -> Result<Result<(i32, Option<Vector>), i32>, Failure> {
+        let (device, range) = (self.device, self.range);
+        let plain = |request| device.call(request, 0, 0, 0);
+        Ok(match *step {
+            Step::Create { frames } => device.call(Request::Create, 0, frames, 0),
+            Step::Get {
+                page,
+                offset,
+                frames,
+                flags,
+            } => {
+                self.asked = page;
+                let address = range.address(page) + u64::from(offset);
+                device.call(Request::Get, address, frames, flags)
+            }
+            Step::GetAgain { page, frames } => {
+                self.asked = page;
+                device.call(Request::GetAgain, range.address(page), frames, WRITE)
+            }
+            Step::GetAt { address, frames } => device.call(Request::Get, address, frames, WRITE),
+            Step::Pages => plain(Request::Pages),
+            Step::Pfns => plain(Request::Pfns),
+            Step::ToPages => plain(Request::ToPages),
+            Step::ToPfns => plain(Request::ToPfns),
+            Step::Put => plain(Request::Put),
+            Step::Destroy => plain(Request::Destroy),
+            Step::Fill { ref pages } => device.fill(&self.pfns(pages)?),
+            Step::Poison => plain(Request::Poison),
+            Step::Abandon => plain(Request::Abandon),
+            Step::Release => plain(Request::Release),
+            Step::Hoard { singles } => device.call(Request::Hoard, 0, singles, 0),
+            Step::Touch => {
+                range.touch(SHOWN as u32);
+                Ok((0, None))
+            }
+            Step::Fork => {
+                let twin = Twin::start().map_err(|error| Failure::io("fork", error))?;
+                self.twin = Some(twin);
+                Ok((0, None))
+            }
+            Step::Limit => {
+                limit().map_err(|error| Failure::io("give up locked memory", error))?;
+                let locked = range
+                    .lock()
+                    .map_or_else(|error| error.raw_os_error(), |()| None);
+                Ok((-locked.unwrap_or(0), None))
+            }
+        })
+    }
+
+    /// The PFNs of pages of the range.
+    fn pfns(&self, pages: &[u32]) -> Result<Vec<u64>, Failure> {
+        let pfn = |page: &u32| match self.range.pfn(*page)? {
+            0 => Err(Failure::new(format!("page {page} has no PFN to fill in"))),
+            pfn => Ok(pfn),
+        };
+        pages.iter().map(pfn).collect()
+    }
+}
+
+/// Gives up the right of this process to lock memory, with and without a limit.
+fn limit() -> io::Result<()> {
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
     };
-    let pages = looked_at
-        .iter()
-        .map(|&pfn| device.page(pfn))
-        .collect::<Result<Vec<Page>, _>>()?;
-    let (returned, refused, vector) = match call {
-        Ok((returned, vector)) => (returned, None, vector),
-        Err(errno) => (0, Some(errno), None),
-    };
-    Ok(Outcome {
-        returned,
-        refused,
-        vector,
-        frames,
-        process,
-        pages,
-        pins: counters::pins()?,
-        free_order: counters::free_order()?,
-    })
+    setrlimit(Resource::Memlock, none)?;
+    let mut own = capabilities(None)?;
+    own.effective.remove(CapabilitySet::IPC_LOCK);
+    own.permitted.remove(CapabilitySet::IPC_LOCK);
+    set_capabilities(None, own)?;
+    Ok(())
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use rustix::mm::{MapFlags, ProtFlags, UserfaultfdFlags, mmap_anonymous, munmap, 
 
 use super::PAGE;
 use super::device::iowr;
+use super::meanwhile::{Action, handled};
 use crate::failure::Failure;
 
 /// What a page is filled with, beginning with its number.
@@ -41,8 +42,9 @@ pub struct Filler {
 
 impl Filler {
     /// Has the `pages` pages at `start`, private memory of this process that
-    /// was never used, filled by a new thread.
-    pub fn start(start: u64, pages: u32) -> Result<Self, Failure> {
+    /// was never used, filled by a new thread, after the first of them is used and
+    /// it has done `action`.
+    pub fn start(start: u64, pages: u32, action: Option<Action>) -> Result<Self, Failure> {
         let failed = |error: io::Error| Failure::io("start to fill memory by userfaultfd", error);
         // SAFETY: what is filled is memory that nothing but the tests has.
         let fd = unsafe { userfaultfd(UserfaultfdFlags::CLOEXEC | UserfaultfdFlags::NONBLOCK) }
@@ -54,7 +56,7 @@ impl Filler {
         let stop = eventfd(0, EventfdFlags::CLOEXEC).map_err(|error| failed(error.into()))?;
         let stopped = stop.try_clone().map_err(failed)?;
         let thread = std::thread::Builder::new()
-            .spawn(move || fill(&fd, &stopped, start))
+            .spawn(move || fill(&fd, &stopped, start, action))
             .map_err(failed)?;
         Ok(Self {
             thread,
@@ -81,14 +83,22 @@ impl Filler {
             let byte = unsafe { ptr::with_exposed_provenance::<u8>(at as usize).read_volatile() };
             byte == PATTERN | *page as u8
         };
+        filled.signals = handled();
         filled.intact = (0..self.pages.min(16)).filter(intact).count() as u32;
         Ok(filled)
     }
 }
 
-/// Fills page after page as they are used, until it is told to stop.
-fn fill(fd: &OwnedFd, stop: &OwnedFd, start: u64) -> io::Result<Filled> {
+/// Fills page after page as they are used, until it is told to stop; what
+/// `action` leaves lives as long.
+fn fill(
+    fd: &OwnedFd,
+    stop: &OwnedFd,
+    start: u64,
+    mut action: Option<Action>,
+) -> io::Result<Filled> {
     let mut filled = Filled::default();
+    let mut _left = None;
     loop {
         let mut fds = [
             PollFd::new(stop, PollFlags::IN),
@@ -113,6 +123,9 @@ fn fill(fd: &OwnedFd, stop: &OwnedFd, start: u64) -> io::Result<Filled> {
         // Whoever waits for this page must not hold the lock that this takes.
         map_and_unmap()?;
         filled.mapped += 1;
+        if let Some(action) = action.take() {
+            _left = action()?;
+        }
         let at = message.address & !(PAGE as u64 - 1);
         let page = [PATTERN | ((at - start) / PAGE as u64) as u8; PAGE];
         let mut copy = [at, page.as_ptr() as u64, PAGE as u64, 0, 0];

@@ -41,8 +41,9 @@ const PROBE: &str = "/usr/lib/modules/frame_vector_probe.ko";
 const DEBUG_VM: &str = "/sys/module/frame_vector_probe/parameters/debug_vm";
 
 /// The kernel has drivers' memory to themselves otherwise, and the memory of a
-/// PCI device that has a driver could not be mapped.
-const APPEND: &str = "iomem=relaxed";
+/// PCI device that has a driver could not be mapped. There are huge pages, and a
+/// zone of pages that can be moved, from which programs are given memory first.
+const APPEND: &str = "iomem=relaxed hugepages=4 movablecore=96M";
 
 /// Bytes of the disk whose pages are mapped.
 const DISK_BYTES: u64 = 1 << 20;
@@ -157,8 +158,9 @@ pub fn run(spec: &FrameVectorSpec, progress: &Progress) -> Result<Contract, Fram
     };
     let step = progress.step(format!("frame vectors on {release}"));
     let mut points = Vec::new();
-    for (index, point) in points::ALL.iter().enumerate() {
-        step.position(index as u64, points::ALL.len() as u64);
+    let count = points::all().count() as u64;
+    for (index, point) in points::all().enumerate() {
+        step.position(index as u64, count);
         step.update(point.name);
         let (finding, alive) = bench.ask(point, kernel)?;
         points.push(finding);

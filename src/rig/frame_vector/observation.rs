@@ -1,13 +1,17 @@
 //! What came back of a point's calls, put in a few words.
 
 use super::points::Point;
-use crate::agent::frame_vector::{Filled, FrameVector, FrameVectorAnswer, Outcome, Step, Vector};
+use crate::agent::frame_vector::{
+    Filled, FrameVector, FrameVectorAnswer, Killed, Meanwhile, Outcome, Step, Vector,
+};
 
 /// What came back, with what was asked and what the kernel said to it.
 pub struct Observation<'a> {
     steps: Vec<(&'a Step, &'a Outcome)>,
-    /// The signal that ended the caller, and the step that it was in.
-    killed: Option<(i32, Option<&'a Step>)>,
+    /// How the caller was ended, and the step that it was in.
+    killed: Option<(Killed, Option<&'a Step>)>,
+    /// That was what was asked for.
+    on_purpose: bool,
     filled: Filled,
     warnings: &'a [String],
 }
@@ -23,7 +27,8 @@ impl<'a> Observation<'a> {
             steps: script.steps.iter().zip(&answer.steps).collect(),
             killed: answer
                 .killed
-                .map(|signal| (signal, script.steps.get(answer.steps.len()))),
+                .map(|killed| (killed, script.steps.get(answer.steps.len()))),
+            on_purpose: script.meanwhile == Some(Meanwhile::Kill),
             filled: answer.filled.unwrap_or_default(),
             warnings,
         }
@@ -35,7 +40,12 @@ impl<'a> Observation<'a> {
     pub fn answer(&self, point: &Point) -> String {
         let mut answer = match self.killed {
             None => (point.answer)(self),
-            Some((signal, Some(step))) => {
+            Some((Killed { signal, .. }, Some(Step::Get { .. })))
+                if self.on_purpose && signal == libc::SIGKILL =>
+            {
+                (point.answer)(self)
+            }
+            Some((Killed { signal, .. }, Some(step))) => {
                 let bug = self
                     .warnings
                     .iter()
@@ -43,7 +53,9 @@ impl<'a> Observation<'a> {
                 let why = if bug { "a BUG" } else { "the kernel" };
                 format!("{why} ends the caller in {step:?}, by signal {signal}")
             }
-            Some((signal, None)) => format!("signal {signal} ends the caller after the last step"),
+            Some((Killed { signal, .. }, None)) => {
+                format!("signal {signal} ends the caller after the last step")
+            }
         };
         for (step, outcome) in &self.steps {
             if let Some(number) = outcome.refused {
@@ -59,6 +71,16 @@ impl<'a> Observation<'a> {
             answer += &format!("; the kernel said {line:?}");
         }
         answer
+    }
+
+    /// How the caller was ended, if it was.
+    pub fn killed(&self) -> Option<Killed> {
+        self.killed.map(|(killed, _)| killed)
+    }
+
+    /// The number of the last step that is such a one.
+    pub fn last(&self, is_one: impl Fn(&Step) -> bool) -> Option<usize> {
+        self.steps.iter().rposition(|(step, _)| is_one(step))
     }
 
     /// Whether there is a step of this number.
@@ -86,12 +108,19 @@ impl<'a> Observation<'a> {
     pub fn got(&self, index: usize) -> String {
         let (step, outcome) = self.steps[index];
         let asked = match step {
-            Step::Get { frames, .. } | Step::GetAt { frames, .. } => *frames,
+            Step::Get { frames, .. }
+            | Step::GetAgain { frames, .. }
+            | Step::GetAt { frames, .. } => *frames,
             _ => 0,
         };
         let returned = outcome.returned;
         let Ok(count) = u32::try_from(returned) else {
-            return name(-returned);
+            return match outcome.vector {
+                Some(vector) if vector.frames != 0 => {
+                    format!("{}, but nr_frames is {}", name(-returned), vector.frames)
+                }
+                _ => name(-returned),
+            };
         };
         if count == 0 {
             return "0".to_owned();
@@ -109,7 +138,8 @@ impl<'a> Observation<'a> {
             .iter()
             .zip(&outcome.process)
             .filter(|(_, own)| **own != 0);
-        if matches!(step, Step::Get { page: 0, .. }) && !known.all(|(frame, own)| frame == own) {
+        let of_the_range = !matches!(step, Step::GetAt { .. });
+        if of_the_range && !known.all(|(frame, own)| frame == own) {
             text += ", but not those of the process";
         }
         text
@@ -155,6 +185,8 @@ pub fn name(number: i32) -> String {
     let known = match number {
         libc::ENOMEM => "ENOMEM",
         libc::EFAULT => "EFAULT",
+        libc::EPERM => "EPERM",
+        libc::EAGAIN => "EAGAIN",
         libc::EBUSY => "EBUSY",
         libc::EINVAL => "EINVAL",
         libc::EINTR => "EINTR",
@@ -170,7 +202,7 @@ pub fn name(number: i32) -> String {
 mod tests {
     use super::*;
     use crate::agent::frame_vector::Page;
-    use crate::rig::frame_vector::points::ALL;
+    use crate::rig::frame_vector::points::all;
 
     const PFNS: [u64; 4] = [7, 3, 9, 4];
 
@@ -190,6 +222,7 @@ mod tests {
             process: PFNS.to_vec(),
             pages: PFNS.map(page).to_vec(),
             pins: 4,
+            accounted: [0, 0],
             free_order: 10,
         }
     }
@@ -200,12 +233,13 @@ mod tests {
             exists: true,
             references: 1025,
             pinned: true,
+            movable: false,
         }
     }
 
     /// The answer to "touched" when its call led to `outcome`.
     fn answer(outcome: Outcome, warnings: &[String]) -> String {
-        let point = ALL.iter().find(|point| point.name == "touched").unwrap();
+        let point = all().find(|point| point.name == "touched").unwrap();
         let script = (point.script)();
         let seen = FrameVectorAnswer {
             steps: vec![got_four(), outcome],
@@ -216,12 +250,12 @@ mod tests {
 
     #[test]
     fn a_caller_that_is_ended_is_the_answer() {
-        let point = ALL.iter().find(|point| point.name == "destroy-unpins");
+        let point = all().find(|point| point.name == "destroy-unpins");
         let point = point.unwrap();
         let script = (point.script)();
         let seen = FrameVectorAnswer {
             steps: vec![got_four(), got_four()],
-            killed: Some(libc::SIGSEGV),
+            killed: Some(killed_by(libc::SIGSEGV)),
             ..FrameVectorAnswer::default()
         };
         let bug = "kernel BUG at drivers/media/common/videobuf2/frame_vector.c:168!".to_owned();
@@ -237,11 +271,45 @@ mod tests {
         assert!(unexplained.contains("KASAN"), "{unexplained}");
     }
 
+    fn killed_by(signal: i32) -> Killed {
+        Killed {
+            signal,
+            returned: -libc::EINTR,
+            pins: 5,
+        }
+    }
+
+    #[test]
+    fn a_caller_that_is_killed_on_purpose_is_no_accident() {
+        let answer = |name: &str, signal| {
+            let point = all().find(|point| point.name == name).unwrap();
+            let script = (point.script)();
+            let seen = FrameVectorAnswer {
+                steps: vec![got_four()],
+                killed: Some(killed_by(signal)),
+                ..FrameVectorAnswer::default()
+            };
+            Observation::new(&script, &seen, &[]).answer(point)
+        };
+        assert_eq!(
+            answer("kill", libc::SIGKILL),
+            "yes, with EINTR; pins: +1 after it"
+        );
+        assert!(answer("kill", libc::SIGSEGV).starts_with("the kernel ends the caller"));
+        assert!(answer("signal", libc::SIGKILL).starts_with("the kernel ends the caller"));
+    }
+
     #[test]
     fn pages_that_are_pinned_and_the_process_s_are_told_as_such() {
         assert_eq!(answer(got_four(), &[]), "4 of 8 pages, pinned");
         let mut failed = got_four();
         failed.returned = -libc::EFAULT;
+        assert_eq!(
+            answer(failed.clone(), &[]),
+            "EFAULT, but nr_frames is 4",
+            "a call that fails holds nothing"
+        );
+        failed.vector.as_mut().unwrap().frames = 0;
         assert_eq!(answer(failed, &[]), "EFAULT");
     }
 

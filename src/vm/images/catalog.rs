@@ -32,6 +32,8 @@ pub struct Catalog {
     tree: TreeRecipe,
     initramfs: InitramfsRecipe,
     clients: ClientsRecipe,
+    headers: HeadersTable,
+    lint: LintRecipe,
     guest: Vec<GuestTable>,
 }
 
@@ -83,6 +85,62 @@ pub struct ClientsRecipe {
     pub programs: Vec<String>,
     /// Folders of libraries where the loader does not look by itself.
     pub library_folders: Vec<String>,
+}
+
+/// Kernels for which modules are built and never loaded.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HeadersTable {
+    packages: Vec<String>,
+    suite: Vec<HeadersSuite>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HeadersSuite {
+    id: String,
+    suite: String,
+    release: Option<String>,
+    #[serde(default)]
+    lapsed: bool,
+}
+
+/// The headers of a suite's kernels.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct HeadersRecipe {
+    /// Their name on the command line.
+    pub id: String,
+    /// The suite of Debian.
+    pub suite: String,
+    /// The suite preferred over it.
+    pub release: Option<String>,
+    /// Its lists may have run out.
+    pub lapsed: bool,
+    /// The packages, with all they depend on.
+    pub packages: Vec<String>,
+}
+
+impl HeadersRecipe {
+    /// What is unpacked.
+    pub fn packages(&self) -> Packages<'_> {
+        Packages {
+            what: &self.id,
+            suite: &self.suite,
+            release: self.release.as_deref(),
+            names: &self.packages,
+            lapsed: self.lapsed,
+        }
+    }
+}
+
+/// What reads the modules' sources with a reviewer's eye.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LintRecipe {
+    /// The suite of Debian.
+    pub suite: String,
+    /// The packages, with all they depend on.
+    pub packages: Vec<String>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -148,6 +206,22 @@ impl Catalog {
     /// What the clients' image is made of.
     pub fn clients(&self) -> &ClientsRecipe {
         &self.clients
+    }
+
+    /// The headers of all kernels that modules are only built for, oldest first.
+    pub fn headers(&self) -> impl Iterator<Item = HeadersRecipe> {
+        self.headers.suite.iter().map(|suite| HeadersRecipe {
+            id: suite.id.clone(),
+            suite: suite.suite.clone(),
+            release: suite.release.clone(),
+            lapsed: suite.lapsed,
+            packages: self.headers.packages.clone(),
+        })
+    }
+
+    /// What the sources are read by.
+    pub fn lint(&self) -> &LintRecipe {
+        &self.lint
     }
 
     /// All guests, oldest kernel first.
@@ -221,6 +295,7 @@ impl Recipe {
             suite: &self.suite,
             release: self.release.as_deref(),
             names: &self.packages,
+            lapsed: false,
         }
     }
 }
@@ -261,6 +336,17 @@ mod tests {
         let races = catalog.get("trixie-kcsan").unwrap().config.unwrap();
         assert!(races.fragment.starts_with(fragment));
         assert!(races.fragment.contains("\nCONFIG_KCSAN=y\n"));
+    }
+
+    #[test]
+    fn headers_are_of_every_suite_that_a_stock_guest_is_of() {
+        let catalog = Catalog::builtin();
+        let headers: Vec<_> = catalog.headers().collect();
+        for guest in catalog.set(ALL).unwrap() {
+            let same =
+                |one: &&HeadersRecipe| (&one.suite, &one.release) == (&guest.suite, &guest.release);
+            assert!(headers.iter().any(|one| same(&one)), "{}", guest.id);
+        }
     }
 
     #[test]

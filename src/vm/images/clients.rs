@@ -121,6 +121,7 @@ fn build(recipe: &ClientsRecipe, workspace: &Workspace<'_>, step: &Step) -> Resu
         suite: &recipe.suite,
         release: None,
         names: &names,
+        lapsed: false,
     };
     let versions = bootstrap::unpack(packages, &unpacked, workspace, step)?;
     write_json(&workspace.dir.join(PACKAGES), &versions)?;

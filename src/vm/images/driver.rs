@@ -33,6 +33,15 @@ pub struct Module {
     pub variables: &'static [&'static str],
 }
 
+impl Module {
+    /// Tells the user of warnings there were when it was built.
+    pub fn warn(&self, warnings: &[String]) {
+        for line in warnings {
+            log::warn!("building {}: {line}", self.what);
+        }
+    }
+}
+
 /// The driver.
 pub const DRIVER: Module = Module {
     what: "the driver",
@@ -77,14 +86,14 @@ pub fn digest(sources: &[(&str, &[u8])]) -> String {
 }
 
 /// Builds `module` for the kernel `release` into the workspace, and leaves
-/// nothing else there.
+/// nothing else there. Gives what the compiler, modpost and checkers warned of.
 pub fn build(
     module: &Module,
     tree: &Tree,
     release: &str,
     workspace: &Workspace<'_>,
     step: &Step,
-) -> Result<()> {
+) -> Result<Vec<String>> {
     let sources = lay_out(module, workspace)?;
     let mut command = inside::command(tree, &[(&sources, MOUNT)])?;
     command
@@ -104,7 +113,7 @@ pub fn build_here(
     release: &str,
     workspace: &Workspace<'_>,
     step: &Step,
-) -> Result<()> {
+) -> Result<Vec<String>> {
     // The compilers' environment (PATH, LLVM) is the user's, as it was when the
     // kernel was built.
     let clang = is_clangs(dir);
@@ -136,7 +145,7 @@ pub fn build_here(
 }
 
 /// Writes the sources of a module; gives the folder that they are in.
-fn lay_out(module: &Module, workspace: &Workspace<'_>) -> Result<PathBuf> {
+pub fn lay_out(module: &Module, workspace: &Workspace<'_>) -> Result<PathBuf> {
     let build = workspace.dir.join(SOURCES);
     let folder = build.join(module.folder);
     fs::create_dir_all(&folder).context("create", &folder)?;
@@ -158,18 +167,22 @@ fn target(module: &Module, root: &Path) -> OsString {
 }
 
 /// Runs make, and takes what comes out from between the sources, which it
-/// removes.
+/// removes. Gives the warnings there were.
 fn make(
     command: Command,
     module: &Module,
     release: &str,
     workspace: &Workspace<'_>,
     step: &Step,
-) -> Result<()> {
+) -> Result<Vec<String>> {
     let mut complaint = Complaint::default();
+    let mut warnings = Vec::new();
     let status = process::run(command, workspace, |line| {
         step.update(line.trim());
         complaint.read(line);
+        if is_warning(line) {
+            warnings.push(line.trim().to_owned());
+        }
     })?;
     let sources = workspace.dir.join(SOURCES);
     let built = sources.join(module.folder).join(module.file);
@@ -178,7 +191,17 @@ fn make(
     }
     let target = workspace.dir.join(module.file);
     fs::rename(&built, &target).context("move", &built)?;
-    fs::remove_dir_all(&sources).context("remove", &sources)
+    fs::remove_dir_all(&sources).context("remove", &sources)?;
+    Ok(warnings)
+}
+
+/// Whether a line of a build is a warning of the compiler, modpost or a checker,
+/// whose errors fail no build. That a suite's compiler was updated since it built
+/// the kernel is none.
+fn is_warning(line: &str) -> bool {
+    let signs = ["warning:", "WARNING:", "error:"];
+    let warns = signs.iter().any(|sign| line.contains(sign));
+    warns && !line.contains("the compiler differs from the one used")
 }
 
 /// Whether a program is where this system looks for programs.
@@ -190,6 +213,51 @@ fn is_installed(program: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn warnings_are_told_from_other_lines() {
+        for line in [
+            "/build/queue.c:7:9: warning: unused variable 'x' [-Wunused-variable]",
+            "/build/queue.c:7:9: error: incompatible types for operation (<)",
+            "WARNING: modpost: pinhole: section mismatch in reference",
+        ] {
+            assert!(is_warning(line), "{line}");
+        }
+        for line in [
+            "  CC [M]  /build/queue.o",
+            "Skipping BTF generation for /build/pinhole.ko due to unavailability of vmlinux",
+            "warning: the compiler differs from the one used to build the kernel",
+        ] {
+            assert!(!is_warning(line), "{line}");
+        }
+    }
+
+    /// The Makefile that users and DKMS call, in a kernel's tree that says what it
+    /// is told.
+    #[test]
+    fn the_makefile_follows_a_kernel_that_clang_built() {
+        let told = |configuration: &str, argument: Option<&str>| {
+            let dir = tempfile::tempdir().unwrap();
+            let tree = dir.path();
+            fs::create_dir_all(tree.join("include/config")).unwrap();
+            fs::write(tree.join("include/config/auto.conf"), configuration).unwrap();
+            fs::write(tree.join("Makefile"), "modules:\n\t@echo 'told $(LLVM)'\n").unwrap();
+            let makefile = DRIVER.sources.iter().find(|(name, _)| *name == "Makefile");
+            fs::write(tree.join("own.mk"), makefile.unwrap().1).unwrap();
+            let output = Command::new("make")
+                .env_remove("LLVM")
+                .args(["-s", "-f", "own.mk", "modules"])
+                .arg(format!("KDIR={}", tree.display()))
+                .args(argument)
+                .current_dir(tree)
+                .output()
+                .unwrap();
+            String::from_utf8_lossy(&output.stdout).trim().to_owned()
+        };
+        assert_eq!(told("CONFIG_CC_IS_GCC=y\n", None), "told");
+        assert_eq!(told("CONFIG_CC_IS_CLANG=y\n", None), "told 1");
+        assert_eq!(told("CONFIG_CC_IS_CLANG=y\n", Some("LLVM=-19")), "told -19");
+    }
 
     #[test]
     fn the_digest_tells_names_from_contents() {

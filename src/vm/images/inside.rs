@@ -93,10 +93,15 @@ impl Complaint {
 
     /// Why building `what` for the kernel `release` failed.
     pub fn into_error(self, what: &str, release: &str, workspace: &Workspace<'_>) -> Error {
+        self.into_failure(format!("building {what} for {release}"), workspace)
+    }
+
+    /// Why doing `what` failed.
+    pub fn into_failure(self, what: String, workspace: &Workspace<'_>) -> Error {
         match self.refusal {
             Some(line) => Error::Namespaces { line },
             None => Error::Failed {
-                what: format!("building {what} for {release}"),
+                what,
                 line: self.error.unwrap_or(self.last),
                 log: workspace.log.to_owned(),
             },

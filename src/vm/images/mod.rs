@@ -17,6 +17,9 @@
 //! The kernel may also be the user's own ([`own`]), which the cache keeps
 //! nothing of but the tree of its user land.
 //!
+//! The driver is built for more kernels than it is tried on ([`headers`]), and its
+//! sources are read by the kernel's own checkers ([`lint`]).
+//!
 //! Beside them is one image for all guests, a disk with programs too large for
 //! an initramfs ([`clients`]).
 
@@ -24,9 +27,11 @@ pub mod base;
 pub mod catalog;
 pub mod clients;
 pub mod driver;
+pub mod headers;
 pub mod initramfs;
 mod inside;
 mod kernel;
+pub mod lint;
 pub mod modules;
 pub mod own;
 mod state;
@@ -214,7 +219,13 @@ fn ensure_module(
     let dir = cache.ensure(entry, progress, |workspace| {
         let step = progress.step(format!("building {} for {}", module.what, guest.id));
         let tree = Tree::new(guest.tree.clone());
-        driver::build(module, &tree, &guest.release, workspace, &step)?;
+        module.warn(&driver::build(
+            module,
+            &tree,
+            &guest.release,
+            workspace,
+            &step,
+        )?);
         step.done();
         Ok(())
     })?;

@@ -15,9 +15,6 @@ use crate::experiment::{Stop, pages};
 /// Bytes of a huge page of x86-64.
 const HUGE: usize = 2 << 20;
 
-/// KPF_THP of linux/kernel-page-flags.h.
-const THP: u64 = 1 << 22;
-
 /// A buffer that covers a transparent huge page from its first byte on.
 pub fn whole(want: Want, hands: &Hands) -> Result<Layout, Stop> {
     transparent(want, hands, 0)
@@ -41,7 +38,7 @@ fn transparent(want: Want, hands: &Hands, from: usize) -> Result<Layout, Stop> {
     fill(hands, mapping)?;
     let layout = Layout::amid(mapping, want);
     let seen = pages::look(Moment::LaidOut, layout.buffer)?;
-    if !seen.flags.iter().any(|flags| flags & THP != 0) {
+    if !seen.flags.iter().any(|flags| flags & pages::THP != 0) {
         return Err(Stop::Impossible(
             "the kernel had no transparent huge page to give".into(),
         ));

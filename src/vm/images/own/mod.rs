@@ -246,10 +246,11 @@ impl Workshop {
             log: &log,
             lock: &lock,
         };
-        match &self.place {
+        let warnings = match &self.place {
             Place::Here(tree) => driver::build_here(module, tree, release, &workspace, step),
             Place::Inside(tree) => driver::build(module, tree, release, &workspace, step),
         }?;
+        module.warn(&warnings);
         Ok(dir.join(module.file))
     }
 }

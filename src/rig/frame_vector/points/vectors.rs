@@ -1,0 +1,134 @@
+//! Vectors: their size, and what they are before the first call.
+
+use super::{CREATE, Point, created, flags, get, steps};
+use crate::agent::frame_vector::{Kind, Step};
+
+/// Frames that a vector may have at most: `INT_MAX / sizeof(void *) / 2`.
+const MOST_FRAMES: u32 = 134_217_727;
+
+/// Frames of a vector for 512 MiB: 1 MiB of pointers.
+const LARGE: u32 = 131_072;
+
+/// The order of a block of memory that has room for it: what is before the
+/// pointers makes it a little more than 1 MiB.
+const LARGE_ORDER: u32 = 9;
+
+/// Frames of a vector that kmalloc() has no room for at all: 6 MiB of pointers,
+/// and it gives out 4 MiB at most.
+const HUGE: u32 = 786_432;
+
+/// Single pages that are left free when there is no free block: 64 MiB.
+const SINGLES: u32 = 16_384;
+
+/// Questions about vectors.
+pub const ALL: &[Point] = &[
+    Point {
+        name: "create-none",
+        question: "What is a vector for no frames?",
+        script: || steps(&[], &[Step::Create { frames: 0 }]),
+        answer: created,
+        provokes: Some("frame_vector_create"),
+    },
+    Point {
+        name: "create-overflow",
+        question: "What is a vector of one frame more than may be, twice, and of most of all?",
+        script: || {
+            let counts = [MOST_FRAMES + 1, MOST_FRAMES + 1, u32::MAX];
+            steps(&[], &counts.map(|frames| Step::Create { frames }))
+        },
+        answer: |seen| {
+            let vectors = (0..3).filter(|step| seen.outcome(*step).vector.is_some());
+            let warnings = seen.warnings_of("frame_vector_create");
+            match vectors.count() {
+                0 => format!("NULL, each time; {warnings} warning"),
+                count => format!("{count} vectors; {warnings} warning"),
+            }
+        },
+        provokes: Some("frame_vector_create"),
+    },
+    Point {
+        name: "create-most",
+        question: "And of as many frames as may be, where there is no gigabyte of memory?",
+        script: || {
+            let frames = MOST_FRAMES;
+            steps(&[], &[Step::Create { frames }])
+        },
+        answer: created,
+        // Whoever is refused memory by vmalloc() has its calls told.
+        provokes: Some("vmalloc"),
+    },
+    Point {
+        name: "empty-views",
+        question: "Can a vector without frames be viewed both ways, and put?",
+        script: || {
+            let views = [Step::Pages, Step::Pfns, Step::Pages, Step::Put];
+            steps(&[], &[&[CREATE][..], &views].concat())
+        },
+        answer: |seen| {
+            let views = [1, 2, 3].map(|step| match seen.outcome(step).returned {
+                1 => "a pointer",
+                _ => "an error",
+            });
+            format!("{}; {}", views.join(", "), flags(seen, 4))
+        },
+        provokes: None,
+    },
+    Point {
+        name: "put-fresh",
+        question: "Put and destroy of a new vector whose flags are what the memory held?",
+        script: || {
+            let calls = [CREATE, Step::Poison, Step::Put, Step::Destroy];
+            steps(&[(Kind::Touched, 8)], &calls)
+        },
+        answer: |seen| {
+            let pins = [2, 3].map(|step| seen.pins_between(0, step));
+            format!("pins: {:+}, {:+}; {}", pins[0], pins[1], flags(seen, 2))
+        },
+        provokes: None,
+    },
+    Point {
+        name: "large-range",
+        question: "512 MiB in one call?",
+        script: || {
+            let calls = [Step::Create { frames: LARGE }, get(LARGE, true), Step::Put];
+            steps(&[(Kind::Repeated, LARGE)], &calls)
+        },
+        answer: |seen| {
+            let pins = [1, 2].map(|step| seen.pins_between(0, step));
+            format!(
+                "{}, {}; pins: {:+}, {:+} after put",
+                created(seen),
+                seen.got(1),
+                pins[0],
+                pins[1]
+            )
+        },
+        provokes: None,
+    },
+    Point {
+        name: "no-free-block",
+        question: "A vector for 512 MiB while no free block is large enough for it?",
+        script: || {
+            let hoard = Step::Hoard { singles: SINGLES };
+            let create = Step::Create { frames: LARGE };
+            let calls = [hoard, create, get(LARGE, true), Step::Put];
+            steps(&[(Kind::Repeated, LARGE)], &calls)
+        },
+        answer: |seen| {
+            let order = seen.outcome(0).free_order;
+            let fragmented = match order {
+                0..LARGE_ORDER => "no block".to_owned(),
+                _ => format!("a block of order {order}"),
+            };
+            format!("{fragmented}: {}, {}", created(seen), seen.got(2))
+        },
+        provokes: None,
+    },
+    Point {
+        name: "huge-vector",
+        question: "A vector that is larger than kmalloc() can be asked for?",
+        script: || steps(&[], &[Step::Create { frames: HUGE }, Step::Destroy]),
+        answer: created,
+        provokes: None,
+    },
+];

@@ -1,0 +1,207 @@
+//! Calls that wait for a fault, and what happens to the memory meanwhile.
+
+use super::{CREATE, Observation, Point, get, steps};
+use crate::agent::frame_vector::{FrameVector, Kind, Meanwhile, Pages, Step};
+use crate::rig::frame_vector::observation::name;
+
+/// Memory that the call has pinned a part of when it has to wait.
+const WAIT_MIDWAY: [(Kind, u32); 3] =
+    [(Kind::Touched, 4), (Kind::Userfault, 1), (Kind::Touched, 3)];
+
+/// The half of it that is pinned by then.
+const FIRST: Pages = Pages { first: 0, count: 4 };
+
+/// The half that comes later.
+const LAST: Pages = Pages { first: 4, count: 4 };
+
+/// Questions about waiting.
+pub const ALL: &[Point] = &[
+    Point {
+        name: "userfaultfd",
+        question: "Memory that another thread fills while the call waits?",
+        script: userfault,
+        answer: |seen| {
+            let filled = seen.filled();
+            format!(
+                "{}; {} filled, {} intact",
+                seen.got(1),
+                filled.pages,
+                filled.intact
+            )
+        },
+        provokes: None,
+    },
+    Point {
+        name: "mmap-lock",
+        question: "Can another thread map memory while the call waits for a fault?",
+        script: userfault,
+        answer: |seen| match seen.filled().mapped {
+            0 => format!("it does not wait: {}", seen.got(1)),
+            count => format!("yes, {count} times"),
+        },
+        provokes: None,
+    },
+    Point {
+        name: "signal",
+        question: "Does a signal that is handled interrupt the wait?",
+        script: || meanwhile(&[(Kind::Userfault, 8)], Meanwhile::Signal),
+        answer: |seen| format!("{}; {} handled", seen.got(1), seen.filled().signals),
+        provokes: None,
+    },
+    Point {
+        name: "kill",
+        question: "Does SIGKILL end the wait, before anything is pinned?",
+        script: || meanwhile(&[(Kind::Userfault, 8)], Meanwhile::Kill),
+        answer: ended,
+        provokes: None,
+    },
+    Point {
+        name: "kill-midway",
+        question: "And after a part is pinned: what is returned, and what stays pinned?",
+        script: || settled(Meanwhile::Kill),
+        answer: ended,
+        provokes: None,
+    },
+    Point {
+        name: "unmap-ahead",
+        question: "Another thread unmaps what comes next while the call waits?",
+        script: || {
+            let areas = [(Kind::Userfault, 1), (Kind::Touched, 7)];
+            meanwhile(&areas, Meanwhile::Unmap(LAST))
+        },
+        answer: |seen| seen.got(1),
+        provokes: None,
+    },
+    Point {
+        name: "protect-ahead",
+        question: "Or makes it read-only?",
+        script: || {
+            let areas = [(Kind::Userfault, 1), (Kind::Touched, 7)];
+            meanwhile(&areas, Meanwhile::Protect(LAST))
+        },
+        answer: |seen| seen.got(1),
+        provokes: None,
+    },
+    Point {
+        name: "unmap-behind",
+        question: "Another thread unmaps what is pinned already while the call waits?",
+        script: || settled(Meanwhile::Unmap(FIRST)),
+        answer: |seen| kept(seen, 3),
+        provokes: None,
+    },
+    Point {
+        name: "unmap-movable-behind",
+        question: "And if that was in ZONE_MOVABLE?",
+        script: || meanwhile(&WAIT_MIDWAY, Meanwhile::Unmap(FIRST)),
+        answer: |seen| kept(seen, 1),
+        provokes: None,
+    },
+    written_after(
+        "discard-behind",
+        "Or has it forgotten (MADV_DONTNEED), and the program writes to it again?",
+        || {
+            let mut script = settled(Meanwhile::Discard(FIRST));
+            script.steps.insert(4, Step::Touch);
+            script
+        },
+    ),
+    written_after(
+        "fork-midway",
+        "Another thread forks while the call waits, and the program writes after it?",
+        || {
+            let mut script = settled(Meanwhile::Fork);
+            script.steps.insert(4, Step::Touch);
+            script
+        },
+    ),
+    written_after(
+        "fork-then-read",
+        "Memory that is shared with a child, for reading, and the program writes after it?",
+        || {
+            let calls = [Step::Fork, get(8, false), Step::Touch, Step::Put];
+            steps(&[(Kind::Touched, 8)], &[&[CREATE][..], &calls].concat())
+        },
+    ),
+];
+
+fn userfault() -> FrameVector {
+    steps(&[(Kind::Userfault, 8)], &[CREATE, get(8, true), Step::Put])
+}
+
+/// A call over memory that it has to wait for, and what happens meanwhile.
+fn meanwhile(areas: &[(Kind, u32)], what: Meanwhile) -> FrameVector {
+    FrameVector {
+        meanwhile: Some(what),
+        ..steps(areas, &[CREATE, get(8, true), Step::Put])
+    }
+}
+
+/// The same over memory of which the first half need not be moved out of
+/// `ZONE_MOVABLE` any more, as it was pinned before.
+fn settled(what: Meanwhile) -> FrameVector {
+    FrameVector {
+        steps: vec![CREATE, get(4, true), Step::Put, get(8, true), Step::Put],
+        ..meanwhile(&WAIT_MIDWAY, what)
+    }
+}
+
+/// What the call of a step got, and what put, in the next, has left of it.
+fn kept(seen: &Observation<'_>, index: usize) -> String {
+    let pins = [index, index + 1].map(|step| seen.pins_between(0, step));
+    format!(
+        "{}; pins: {:+}, {:+} after put",
+        seen.got(index),
+        pins[0],
+        pins[1]
+    )
+}
+
+/// How a call ended whose caller was to be killed in it.
+fn ended(seen: &Observation<'_>) -> String {
+    let Some(killed) = seen.killed() else {
+        let last = seen
+            .last(is_get)
+            .map_or_else(String::new, |get| seen.got(get));
+        return format!("it does not wait: {last}");
+    };
+    let returned = match killed.returned {
+        returned if returned < 0 => name(-returned),
+        count => format!("{count} pages"),
+    };
+    let left = killed.pins as i64 - seen.outcome(0).pins as i64;
+    format!("yes, with {returned}; pins: {left:+} after it")
+}
+
+fn is_get(step: &Step) -> bool {
+    matches!(step, Step::Get { .. })
+}
+
+/// A point about whether the pages that were pinned are the process's after it has
+/// written to its memory.
+const fn written_after(
+    name: &'static str,
+    question: &'static str,
+    script: fn() -> FrameVector,
+) -> Point {
+    Point {
+        name,
+        question,
+        script,
+        answer: |seen| {
+            let got = seen.last(is_get);
+            let written = seen.last(|step| *step == Step::Touch);
+            let (Some(got), Some(written)) = (got, written) else {
+                return "not tried".to_owned();
+            };
+            let after = seen.outcome(written);
+            let frames = after.frames.len();
+            let own = after.frames.iter().zip(&after.process);
+            let own = own.filter(|(frame, own)| frame == own).count();
+            format!(
+                "{}; then {own} of {frames} are the process's",
+                seen.got(got)
+            )
+        },
+        provokes: None,
+    }
+}
