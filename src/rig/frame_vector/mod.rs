@@ -43,7 +43,9 @@ const DEBUG_VM: &str = "/sys/module/frame_vector_probe/parameters/debug_vm";
 /// The kernel has drivers' memory to themselves otherwise, and the memory of a
 /// PCI device that has a driver could not be mapped. There are huge pages, and a
 /// zone of pages that can be moved, from which programs are given memory first.
-const APPEND: &str = "iomem=relaxed hugepages=4 movablecore=96M";
+/// Where there is no free block, none is made by moving pages (before 6.16
+/// `kvmalloc()` tries): vm.rst says that of that threshold.
+const APPEND: &str = "iomem=relaxed hugepages=4 movablecore=96M sysctl.vm.extfrag_threshold=1000";
 
 /// Bytes of the disk whose pages are mapped.
 const DISK_BYTES: u64 = 1 << 20;
