@@ -108,7 +108,8 @@ impl Statistics {
 pub struct Snapshot {
     /// Frames written, since the card was started, as are all totals here.
     pub frames: u64,
-    /// Frames that were due while no buffer was queued.
+    /// Frames that were due and not made: no buffer was queued, or the card was
+    /// too slow.
     pub dropped: u64,
     /// Buffers that went back with V4L2_BUF_FLAG_ERROR.
     pub errors: u64,

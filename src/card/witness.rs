@@ -53,7 +53,8 @@ pub enum Record {
         session: u32,
         /// Frames written since STREAMON.
         frames: u64,
-        /// Frames that were due while no buffer was queued.
+        /// Frames that were due and not made: no buffer was queued, or the card
+        /// was too slow.
         dropped: u64,
     },
 }
