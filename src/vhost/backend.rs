@@ -1,5 +1,6 @@
 //! What vhost-user-backend asks of a device.
 
+use std::cell::RefCell;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,6 +22,7 @@ use zerocopy::IntoBytes;
 use super::daemon::MAILBOX_EVENT;
 use super::device::Device;
 use super::engine::Engine;
+use super::stop::Stop;
 use crate::wire::protocol::QUEUES;
 
 /// Descriptors a queue may have; QEMU's own limit.
@@ -32,14 +34,32 @@ const MAX_QUEUE_SIZE: usize = 1024;
 pub type SharedEngine<D> = Arc<Mutex<Engine<D>>>;
 
 /// Takes the lock. A panic in another thread cannot leave the card in a state
-/// that matters: the connection ends, and the card is reset.
+/// that matters: the connection ends with that thread, and the card is reset.
 pub fn lock<D>(engine: &SharedEngine<D>) -> MutexGuard<'_, Engine<D>> {
     engine.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+thread_local! {
+    /// Dropped when the thread ends, for whatever reason.
+    static WORKER: RefCell<Option<Worker>> = const { RefCell::new(None) };
+}
+
+/// The thread that serves a connection's queues. vhost-user-backend does not
+/// look at it before the connection ends, so that one which has died would
+/// leave the front end waiting: the connection ends with it.
+struct Worker(Stop);
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // Nothing, where it ends because the connection has.
+        self.0.fail("the thread that serves its queues has ended");
+    }
 }
 
 /// The device of one connection.
 pub struct Backend<D> {
     engine: SharedEngine<D>,
+    stop: Stop,
     /// The end of the worker's exit event that the worker waits on.
     exit: Mutex<Option<RawFd>>,
     /// The channel for requests to the front end. The card makes none, but
@@ -49,9 +69,11 @@ pub struct Backend<D> {
 }
 
 impl<D> Backend<D> {
-    pub fn new(engine: SharedEngine<D>) -> Self {
+    /// A device whose connection can be ended by `stop`.
+    pub fn new(engine: SharedEngine<D>, stop: Stop) -> Self {
         Self {
             engine,
+            stop,
             exit: Mutex::new(None),
             requests: Mutex::new(None),
         }
@@ -153,6 +175,9 @@ impl<D: Device> VhostUserBackend for Backend<D> {
         vrings: &[VringMutex],
         _thread_id: usize,
     ) -> io::Result<()> {
+        WORKER.with_borrow_mut(|worker| {
+            worker.get_or_insert_with(|| Worker(self.stop.clone()));
+        });
         let mut engine = lock(&self.engine);
         if u64::from(device_event) == MAILBOX_EVENT {
             engine.run_requests();

@@ -116,7 +116,9 @@ impl<D: Device> Daemon<D> {
     fn serve_next(&self, listener: UnixListener) -> Result<(), DaemonError> {
         let memory = GuestMemoryAtomic::new(GuestMemoryMmap::new());
         lock(&self.engine).connect(memory.clone());
-        let backend = Arc::new(Backend::new(Arc::clone(&self.engine)));
+        self.stop.open();
+        let backend = Backend::new(Arc::clone(&self.engine), self.stop.clone());
+        let backend = Arc::new(backend);
         let mut connection =
             VhostUserDaemon::new("vhost-user".into(), Arc::clone(&backend), memory)
                 .map_err(device_error)?;
@@ -128,18 +130,26 @@ impl<D: Device> Daemon<D> {
             worker.register_listener(timer, EventSet::IN, TIMER_EVENT)?;
             worker.register_listener(mailbox, EventSet::IN, MAILBOX_EVENT)?;
         }
+        // The worker is at work, and tells of its end, before anything of a
+        // front end's can end it. A card that is busy for so long that this
+        // gives up is at work.
+        let _ = self.remote.run(|_, _| ());
         connection
             .start(&mut Listener::from(listener))
             .map_err(device_error)?;
         log::info!("a front end is connected");
         self.stop.attach(connection.shutdown_handle());
         let result = connection.wait();
-        self.stop.detach();
+        let failure = self.stop.close();
         // Ends the worker, too, and waits for it.
         drop(connection);
         // SAFETY: the worker has just been waited for.
         unsafe { backend.close_exit_event() };
         lock(&self.engine).disconnect();
+        if let Some(reason) = failure {
+            log::error!("the connection is given up: {reason}");
+            return Ok(());
+        }
         match result {
             // How a front end ends, or is killed, makes no difference.
             Ok(())
@@ -154,4 +164,64 @@ impl<D: Device> Daemon<D> {
 
 fn device_error(error: BackendError) -> DaemonError {
     DaemonError::Device(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::os::unix::net::UnixStream;
+    use std::thread;
+    use std::time::Duration;
+
+    use vhost::VhostBackend;
+    use vhost::vhost_user::Frontend;
+
+    use super::*;
+    use crate::card::{Rate, Spec};
+    use crate::source::{self, Camera};
+    use crate::vhost::RemoteError;
+
+    /// How long anything may take before the test gives up on it.
+    const LIMIT: Duration = Duration::from_secs(30);
+
+    /// A front end whose connection is served.
+    fn connect(socket: &std::path::Path) -> (Frontend, UnixStream) {
+        let stream = loop {
+            match UnixStream::connect(socket) {
+                Ok(stream) => break stream,
+                // It is bound, and does not listen yet.
+                Err(_) => thread::yield_now(),
+            }
+        };
+        stream.set_read_timeout(Some(LIMIT)).unwrap();
+        let front = Frontend::from_stream(stream.try_clone().unwrap(), 2);
+        front.set_owner().unwrap();
+        front.get_features().unwrap();
+        (front, stream)
+    }
+
+    #[test]
+    fn a_worker_that_dies_ends_its_connection_and_the_next_is_served() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("card.sock");
+        let socket = ListeningSocket::bind(&path).unwrap();
+        let camera = Camera::with("Pinhole", source::open("pattern").unwrap());
+        let daemon = Daemon::new(Card::new(Spec::new(camera, Rate::Max))).unwrap();
+        let (remote, stop) = (daemon.remote(), daemon.stop());
+        thread::scope(|scope| {
+            let serving = scope.spawn(|| daemon.serve(&socket));
+            for _ in 0..3 {
+                let (_front, mut stream) = connect(&path);
+                // Runs in the worker, as a fault of the card's would.
+                let died = remote.run(|_, _| -> () { panic!("a fault of the card's") });
+                assert_eq!(died, Err(RemoteError::Ended));
+                assert_eq!(stream.read(&mut [0]).unwrap(), 0, "closed");
+            }
+            let (front, _) = connect(&path);
+            front.get_features().unwrap();
+            assert_eq!(remote.run(|card, now| card.statistics(now).frames), Ok(0));
+            stop.request();
+            serving.join().unwrap().unwrap();
+        });
+    }
 }

@@ -13,6 +13,7 @@ mod conventions;
 mod daemon;
 mod films;
 mod footprint;
+mod hostile;
 mod malformed;
 mod memory_table;
 mod negotiation;
