@@ -22,11 +22,18 @@ use crate::card::{Card, Rate, Spec, Witness};
 use crate::control::{Server, Service};
 use crate::sandbox::Sandbox;
 use crate::source::{self, Camera, Input, pattern};
-use crate::vhost::{Daemon, InheritedSocket, ListenError, ListeningSocket, Stop};
+use crate::vhost::{
+    Daemon, InheritedSocket, ListenError, ListeningSocket, SocketName, Stop,
+};
 
 /// How long a reader of the witness may keep the card waiting before it is
 /// given up.
 const WITNESS_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long the card may take to end once it is told to: what keeps it for
+/// longer, such as a log that nobody reads, is not waited for. Less than a
+/// second, with what comes after it.
+const END: Duration = Duration::from_millis(800);
 
 /// Run the capture card as a vhost-user backend.
 ///
@@ -160,14 +167,19 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
     thread::spawn(move || opener.send(Told::Opened(open_inputs(&sources))));
     let stop_of = Arc::new(OnceLock::<Stop>::new());
     let stopped = Arc::clone(&stop_of);
+    let names = [front.listening(), control.as_ref()];
+    let names: Vec<_> = names.into_iter().flatten().filter_map(|socket| socket.name()).cloned().collect();
     thread::spawn(move || {
-        for _ in signals.forever() {
-            // In this order, as the other thread looks in the other.
-            let _ = tell.send(Told::End);
-            if let Some(stop) = stopped.get() {
-                stop.request();
-            }
+        if signals.forever().next().is_none() {
+            return;
         }
+        // In this order, as the other thread looks in the other.
+        let _ = tell.send(Told::End);
+        if let Some(stop) = stopped.get() {
+            stop.request();
+        }
+        thread::sleep(END);
+        abandon(&names)
     });
     let Told::Opened(inputs) = told.recv()? else {
         return Ok(super::SUCCESS);
@@ -210,6 +222,16 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
     }
     served?;
     Ok(super::SUCCESS)
+}
+
+/// Ends the process, whatever its other threads are waiting for.
+fn abandon(names: &[SocketName]) -> ! {
+    names.iter().for_each(SocketName::remove);
+    // The log may be what everybody waits for.
+    thread::spawn(|| log::warn!("the card does not end by itself, and is ended"));
+    thread::sleep(Duration::from_millis(50));
+    // SAFETY: it does nothing but end the process.
+    unsafe { libc::_exit(super::SUCCESS.into()) }
 }
 
 /// Refuses paths that would take each other's place.

@@ -7,22 +7,26 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use vhost::vhost_user::Backend as FrontEndChannel;
 use vhost::vhost_user::message::{VhostUserProtocolFeatures, VhostUserVirtioFeatures};
-use vhost_user_backend::{VhostUserBackend, VringMutex};
+use vhost_user_backend::VhostUserBackend;
 use virtio_bindings::bindings::virtio_config::{VIRTIO_F_ACCESS_PLATFORM, VIRTIO_F_VERSION_1};
 use virtio_bindings::bindings::virtio_ring::{
     VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC,
 };
-use vm_memory::{GuestMemoryAtomic, GuestMemoryMmap};
+use vm_memory::{
+    GuestAddressSpace, GuestMemoryAtomic, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion,
+};
 use vmm_sys_util::epoll::EventSet;
 use vmm_sys_util::event::{
     EventConsumer, EventFlag, EventNotifier, new_event_consumer_and_notifier,
 };
 use zerocopy::IntoBytes;
 
+use super::bus_error;
 use super::daemon::MAILBOX_EVENT;
 use super::device::Device;
 use super::engine::Engine;
 use super::stop::Stop;
+use super::vring::Vring;
 use crate::wire::protocol::QUEUES;
 
 /// Descriptors a queue may have; QEMU's own limit.
@@ -96,7 +100,7 @@ impl<D> Backend<D> {
 
 impl<D: Device> VhostUserBackend for Backend<D> {
     type Bitmap = ();
-    type Vring = VringMutex;
+    type Vring = Vring;
 
     fn num_queues(&self) -> usize {
         QUEUES
@@ -144,9 +148,15 @@ impl<D: Device> VhostUserBackend for Backend<D> {
         space.split_off(offset)
     }
 
-    fn update_memory(&self, _memory: GuestMemoryAtomic<GuestMemoryMmap>) -> io::Result<()> {
+    fn update_memory(&self, memory: GuestMemoryAtomic<GuestMemoryMmap>) -> io::Result<()> {
+        let checked = check_files(&memory.memory());
+        if checked.is_err()
+            && let Ok(memory) = memory.lock()
+        {
+            memory.replace(GuestMemoryMmap::new());
+        }
         lock(&self.engine).memory_changed();
-        Ok(())
+        checked.inspect_err(|error| self.stop.fail(error.to_string()))
     }
 
     fn set_backend_req_fd(&self, channel: FrontEndChannel) {
@@ -172,18 +182,44 @@ impl<D: Device> VhostUserBackend for Backend<D> {
         &self,
         device_event: u16,
         _events: EventSet,
-        vrings: &[VringMutex],
+        vrings: &[Vring],
         _thread_id: usize,
     ) -> io::Result<()> {
         WORKER.with_borrow_mut(|worker| {
             worker.get_or_insert_with(|| Worker(self.stop.clone()));
         });
+        if vrings.iter().any(Vring::is_refused) {
+            self.stop.fail("what wakes a queue, or its guest, is no eventfd");
+            return Ok(());
+        }
         let mut engine = lock(&self.engine);
         if u64::from(device_event) == MAILBOX_EVENT {
             engine.run_requests();
         }
         // A kick of either queue or the timer: which one makes no difference.
         engine.run(vrings);
+        if bus_error::take_lost() {
+            self.stop.fail("guest memory has gone away: its file was cut, or could not grow");
+        }
         Ok(())
     }
+}
+
+/// That no region is longer than its file, of which a part could then not be
+/// touched. What is no regular file says nothing of its length.
+fn check_files(memory: &GuestMemoryMmap) -> io::Result<()> {
+    for region in memory.iter() {
+        let Some(file) = region.file_offset() else {
+            continue;
+        };
+        let found = file.file().metadata()?;
+        let end = file.start().saturating_add(region.len());
+        if found.is_file() && found.len() < end {
+            let (start, len) = (region.start_addr().0, region.len());
+            return Err(io::Error::other(format!(
+                "the memory region of {len} bytes at {start:#x} ends beyond its file"
+            )));
+        }
+    }
+    Ok(())
 }

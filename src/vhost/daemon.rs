@@ -12,6 +12,7 @@ use vm_memory::{GuestMemoryAtomic, GuestMemoryMmap};
 use vmm_sys_util::epoll::EventSet;
 
 use super::backend::{Backend, SharedEngine, lock};
+use super::bus_error;
 use super::device::Device;
 use super::engine::Engine;
 use super::relay::Relay;
@@ -54,6 +55,7 @@ pub struct Daemon<D = Card> {
 impl<D: Device> Daemon<D> {
     /// A daemon that serves `card`.
     pub fn new(card: D) -> Result<Self, DaemonError> {
+        bus_error::survive()?;
         let (mailbox, remote) = Mailbox::new()?;
         let engine = Engine::new(card, Timer::new()?, mailbox);
         Ok(Self {

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use vhost_user_backend::{VringMutex, VringState, VringT};
+use vhost_user_backend::{VringState, VringT};
 use virtio_queue::{DescriptorChain, QueueOwnedT, QueueT};
 use vm_memory::{GuestAddressSpace, GuestMemoryAtomic, GuestMemoryMmap};
 
@@ -10,6 +10,7 @@ use super::chain::Chain;
 use super::device::Device;
 use super::remote::Mailbox;
 use super::timer::{Timer, now};
+use super::vring::{Vring, interrupt};
 use crate::card::Refused;
 use crate::dma::Bus;
 use crate::wire::protocol::{COMMAND_QUEUE, Config, EVENT_QUEUE};
@@ -117,7 +118,7 @@ impl<D: Device> Engine<D> {
 
     /// Does all there is to do: commands, a frame if one is due, events; and
     /// sets the timer for what comes next.
-    pub fn run(&mut self, vrings: &[VringMutex]) {
+    pub fn run(&mut self, vrings: &[Vring]) {
         let guard = self.memory.memory();
         let memory: &GuestMemoryMmap = &guard;
         let (Some(commands), Some(events)) = (vrings.get(COMMAND_QUEUE), vrings.get(EVENT_QUEUE))
@@ -345,7 +346,7 @@ fn next_chain<'m>(
 /// Interrupts the guest if it wants to be.
 fn notify(vring: &mut VringState) {
     if vring.needs_notification().unwrap_or(true)
-        && let Err(error) = vring.signal_used_queue()
+        && let Err(error) = interrupt(vring)
     {
         log::debug!("the front end cannot be signalled: {error}");
     }

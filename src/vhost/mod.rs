@@ -11,8 +11,14 @@
 //! A guest can do nothing that ends the worker, fails a queue or blocks the
 //! card for another guest: a malformed chain is answered with an error where
 //! a response header fits, and given back unused where it does not.
+//!
+//! A front end can do no more than end its own connection: what it hands over,
+//! file descriptors ([`vring`]) and memory ([`bus_error`]), is used in ways
+//! that it cannot hold up, and where the worker ends, whatever for, the
+//! connection ends with it.
 
 mod backend;
+mod bus_error;
 mod chain;
 mod daemon;
 mod device;
@@ -22,10 +28,11 @@ mod remote;
 mod socket;
 mod stop;
 mod timer;
+mod vring;
 
 pub use daemon::{Daemon, DaemonError};
 pub use device::Device;
 pub use relay::Relay;
 pub use remote::{Remote, RemoteError};
-pub use socket::{InheritedSocket, ListenError, ListeningSocket};
+pub use socket::{InheritedSocket, ListenError, ListeningSocket, SocketName};
 pub use stop::Stop;
