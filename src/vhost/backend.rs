@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use vhost::vhost_user::Backend as FrontEndChannel;
 use vhost::vhost_user::message::{VhostUserProtocolFeatures, VhostUserVirtioFeatures};
@@ -25,6 +25,7 @@ use super::bus_error;
 use super::daemon::MAILBOX_EVENT;
 use super::device::Device;
 use super::engine::Engine;
+use super::fair::Fair;
 use super::stop::Stop;
 use super::vring::Vring;
 use crate::wire::protocol::QUEUES;
@@ -35,13 +36,10 @@ const MAX_QUEUE_SIZE: usize = 1024;
 /// The engine, shared by the daemon's threads: whoever holds the lock is the
 /// only one to touch the card, so that commands, ticks, resets and changes of
 /// memory come one after the other.
-pub type SharedEngine<D> = Arc<Mutex<Engine<D>>>;
-
-/// Takes the lock. A panic in another thread cannot leave the card in a state
-/// that matters: the connection ends with that thread, and the card is reset.
-pub fn lock<D>(engine: &SharedEngine<D>) -> MutexGuard<'_, Engine<D>> {
-    engine.lock().unwrap_or_else(PoisonError::into_inner)
-}
+///
+/// A panic with the card in hand cannot leave it in a state that matters: the
+/// connection ends with that thread, and the card is reset.
+pub type SharedEngine<D> = Arc<Fair<Engine<D>>>;
 
 thread_local! {
     /// Dropped when the thread ends, for whatever reason.
@@ -132,7 +130,7 @@ impl<D: Device> VhostUserBackend for Backend<D> {
 
     fn reset_device(&self) {
         log::debug!("the device is reset");
-        lock(&self.engine).reset();
+        self.engine.lock().reset();
     }
 
     fn set_event_idx(&self, _enabled: bool) {
@@ -142,7 +140,7 @@ impl<D: Device> VhostUserBackend for Backend<D> {
     fn get_config(&self, offset: u32, size: u32) -> Vec<u8> {
         // Beyond the structure, which the front end may have made room for,
         // the space reads as zero.
-        let mut space = lock(&self.engine).config().as_bytes().to_vec();
+        let mut space = self.engine.lock().config().as_bytes().to_vec();
         let (offset, size) = (offset as usize, size as usize);
         space.resize(offset + size, 0);
         space.split_off(offset)
@@ -155,7 +153,7 @@ impl<D: Device> VhostUserBackend for Backend<D> {
         {
             memory.replace(GuestMemoryMmap::new());
         }
-        lock(&self.engine).memory_changed();
+        self.engine.lock().memory_changed();
         checked.inspect_err(|error| self.stop.fail(error.to_string()))
     }
 
@@ -174,7 +172,7 @@ impl<D: Device> VhostUserBackend for Backend<D> {
     }
 
     fn stop_vring(&self, queue_index: u32) -> io::Result<()> {
-        lock(&self.engine).stop(queue_index as usize);
+        self.engine.lock().stop(queue_index as usize);
         Ok(())
     }
 
@@ -192,7 +190,7 @@ impl<D: Device> VhostUserBackend for Backend<D> {
             self.stop.fail("what wakes a queue, or its guest, is no eventfd");
             return Ok(());
         }
-        let mut engine = lock(&self.engine);
+        let mut engine = self.engine.lock();
         if u64::from(device_event) == MAILBOX_EVENT {
             engine.run_requests();
         }

@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixListener;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use vhost::vhost_user::{Error as VhostUserError, Listener};
@@ -11,10 +11,11 @@ use vhost_user_backend::{Error as BackendError, VhostUserDaemon};
 use vm_memory::{GuestMemoryAtomic, GuestMemoryMmap};
 use vmm_sys_util::epoll::EventSet;
 
-use super::backend::{Backend, SharedEngine, lock};
+use super::backend::{Backend, SharedEngine};
 use super::bus_error;
 use super::device::Device;
 use super::engine::Engine;
+use super::fair::Fair;
 use super::relay::Relay;
 use super::remote::{Mailbox, Remote};
 use super::socket::ListeningSocket;
@@ -59,7 +60,7 @@ impl<D: Device> Daemon<D> {
         let (mailbox, remote) = Mailbox::new()?;
         let engine = Engine::new(card, Timer::new()?, mailbox);
         Ok(Self {
-            engine: Arc::new(Mutex::new(engine)),
+            engine: Arc::new(Fair::new(engine)),
             stop: Stop::new()?,
             remote,
         })
@@ -98,7 +99,7 @@ impl<D: Device> Daemon<D> {
     /// threads meanwhile. Says whether one did: otherwise the daemon is to
     /// end.
     fn wait_for(&self, listener: &UnixListener) -> Result<bool, DaemonError> {
-        let mailbox = lock(&self.engine).mailbox().as_fd().try_clone_to_owned();
+        let mailbox = self.engine.lock().mailbox().as_fd().try_clone_to_owned();
         let mailbox = mailbox.map_err(DaemonError::Setup)?;
         loop {
             let fds = [listener.as_fd(), self.stop.as_fd(), mailbox.as_fd()];
@@ -106,7 +107,7 @@ impl<D: Device> Daemon<D> {
             match poll(&mut fds, None) {
                 Ok(_) if self.stop.is_requested() => return Ok(false),
                 Ok(_) if !fds[0].revents().is_empty() => return Ok(true),
-                Ok(_) => lock(&self.engine).run_requests(),
+                Ok(_) => self.engine.lock().run_requests(),
                 Err(rustix::io::Errno::INTR) => (),
                 Err(error) => return Err(DaemonError::Accept(error.into())),
             }
@@ -117,7 +118,7 @@ impl<D: Device> Daemon<D> {
     /// stopped.
     fn serve_next(&self, listener: UnixListener) -> Result<(), DaemonError> {
         let memory = GuestMemoryAtomic::new(GuestMemoryMmap::new());
-        lock(&self.engine).connect(memory.clone());
+        self.engine.lock().connect(memory.clone());
         self.stop.open();
         let backend = Backend::new(Arc::clone(&self.engine), self.stop.clone());
         let backend = Arc::new(backend);
@@ -125,7 +126,7 @@ impl<D: Device> Daemon<D> {
             VhostUserDaemon::new("vhost-user".into(), Arc::clone(&backend), memory)
                 .map_err(device_error)?;
         let (timer, mailbox) = {
-            let engine = lock(&self.engine);
+            let engine = self.engine.lock();
             (engine.timer().as_raw_fd(), engine.mailbox().as_raw_fd())
         };
         for worker in connection.get_epoll_handlers() {
@@ -147,7 +148,7 @@ impl<D: Device> Daemon<D> {
         drop(connection);
         // SAFETY: the worker has just been waited for.
         unsafe { backend.close_exit_event() };
-        lock(&self.engine).disconnect();
+        self.engine.lock().disconnect();
         if let Some(reason) = failure {
             log::error!("the connection is given up: {reason}");
             return Ok(());

@@ -1,6 +1,7 @@
 //! Between the queues and the card: what happens on a kick or a tick.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use vhost_user_backend::{VringState, VringT};
 use virtio_queue::{DescriptorChain, QueueOwnedT, QueueT};
@@ -19,6 +20,11 @@ use crate::wire::{Errno, Reply, Request};
 /// Malformed chains and commands of one front end that are worth a line in
 /// the log; a guest must not be able to fill a disk with them.
 const FAULTS_LOGGED: u32 = 10;
+
+/// How long commands, and then events, are seen to before somebody else gets
+/// the card: a frame that is due, or a thread that waits for it. A chain that
+/// has begun is finished.
+const TURN: Duration = Duration::from_millis(2);
 
 /// A queue that the guest has not set up properly.
 struct BadQueue;
@@ -155,8 +161,8 @@ impl<D: Device> Engine<D> {
         }
     }
 
-    /// Executes the commands that wait, at most a queue full of them. Says
-    /// whether more may be waiting.
+    /// Executes the commands that wait, for no longer than [`TURN`] and at most
+    /// a queue full of them. Says whether more may be waiting.
     fn run_commands(&mut self, vring: &mut VringState, memory: &GuestMemoryMmap) -> bool {
         if !is_running(vring) {
             return false;
@@ -171,6 +177,7 @@ impl<D: Device> Engine<D> {
             log::debug!("another driver has started");
             self.reset();
         }
+        let end = now().monotonic + TURN;
         let mut budget = vring.get_queue().size();
         let mut answered = false;
         let mut idle = false;
@@ -189,6 +196,9 @@ impl<D: Device> Engine<D> {
                     Ok(Some(chain)) => {
                         budget -= 1;
                         answered |= self.run_command(chain, vring, memory);
+                        if now().monotonic >= end {
+                            budget = 0;
+                        }
                     }
                     Ok(None) => break,
                     Err(BadQueue) => {
@@ -253,10 +263,14 @@ impl<D: Device> Engine<D> {
         if !is_running(vring) {
             return false;
         }
+        let end = now().monotonic + TURN;
         let mut budget = vring.get_queue().size();
         let mut sent = false;
         let mut looked_again = false;
         while self.card.next_event(&mut self.event) {
+            if now().monotonic >= end {
+                budget = 0;
+            }
             if budget == 0 {
                 break;
             }

@@ -6,7 +6,9 @@
 //! and sends events, in this order, under one lock. The thread that speaks
 //! vhost-user takes the same lock to stop a queue, to reset the card and to
 //! change the memory table, so that none of this happens in the middle of a
-//! frame. A [`Remote`] lets any other thread reach the card.
+//! frame. A [`Remote`] lets any other thread reach the card. Nobody waits for it
+//! longer than a frame takes, or a command: what the worker does under one hold
+//! of the lock is bounded by time, and who waits for the lock gets it next.
 //!
 //! A guest can do nothing that ends the worker, fails a queue or blocks the
 //! card for another guest: a malformed chain is answered with an error where
@@ -23,6 +25,7 @@ mod chain;
 mod daemon;
 mod device;
 mod engine;
+mod fair;
 mod relay;
 mod remote;
 mod socket;

@@ -18,6 +18,8 @@ use vhost_user_backend::{VringMutex, VringState, VringStateGuard, VringStateMutG
 use virtio_queue::Error as QueueError;
 use vm_memory::{GuestMemoryAtomic, GuestMemoryMmap};
 
+use super::fair::Turn;
+
 /// Where the rings are.
 type Memory = GuestMemoryAtomic<GuestMemoryMmap>;
 
@@ -29,6 +31,8 @@ const FILE_TYPE: u32 = 0o170000;
 #[derive(Clone)]
 pub struct Vring {
     queue: VringMutex,
+    /// The worker takes the queue again and again.
+    turn: Arc<Turn>,
     /// A descriptor was refused.
     refused: Arc<AtomicBool>,
 }
@@ -40,7 +44,7 @@ impl Vring {
     }
 
     fn lock(&self) -> MutexGuard<'_, VringState> {
-        self.queue.get_mut()
+        self.turn.take(|| self.queue.get_mut())
     }
 
     /// The descriptor, if the card can use it. In place of one that it cannot
@@ -129,6 +133,7 @@ impl VringT<Memory> for Vring {
     fn new(memory: Memory, max_queue_size: u16) -> Result<Self, QueueError> {
         Ok(Self {
             queue: VringMutex::new(memory, max_queue_size)?,
+            turn: Arc::default(),
             refused: Arc::default(),
         })
     }
@@ -162,43 +167,44 @@ impl VringT<Memory> for Vring {
     }
 
     fn set_enabled(&self, enabled: bool) {
-        self.queue.set_enabled(enabled);
+        self.turn.take(|| self.queue.set_enabled(enabled));
     }
 
     fn set_queue_info(&self, descriptors: u64, avail: u64, used: u64) -> Result<(), QueueError> {
-        self.queue.set_queue_info(descriptors, avail, used)
+        self.turn.take(|| self.queue.set_queue_info(descriptors, avail, used))
     }
 
     fn queue_next_avail(&self) -> u16 {
-        self.queue.queue_next_avail()
+        self.turn.take(|| self.queue.queue_next_avail())
     }
 
     fn set_queue_next_avail(&self, base: u16) {
-        self.queue.set_queue_next_avail(base);
+        self.turn.take(|| self.queue.set_queue_next_avail(base));
     }
 
     fn set_queue_next_used(&self, index: u16) {
-        self.queue.set_queue_next_used(index);
+        self.turn.take(|| self.queue.set_queue_next_used(index));
     }
 
     fn queue_used_idx(&self) -> Result<u16, QueueError> {
-        self.queue.queue_used_idx()
+        self.turn.take(|| self.queue.queue_used_idx())
     }
 
     fn set_queue_size(&self, size: u16) {
-        self.queue.set_queue_size(size);
+        self.turn.take(|| self.queue.set_queue_size(size));
     }
 
     fn set_queue_event_idx(&self, enabled: bool) {
-        self.queue.set_queue_event_idx(enabled);
+        self.turn.take(|| self.queue.set_queue_event_idx(enabled));
     }
 
     fn set_queue_ready(&self, ready: bool) {
-        self.queue.set_queue_ready(ready);
+        self.turn.take(|| self.queue.set_queue_ready(ready));
     }
 
     fn set_kick(&self, file: Option<File>) {
-        self.queue.set_kick(file.and_then(|file| self.accept(file)));
+        let file = file.and_then(|file| self.accept(file));
+        self.turn.take(|| self.queue.set_kick(file));
     }
 
     fn read_kick(&self) -> io::Result<bool> {
@@ -211,12 +217,13 @@ impl VringT<Memory> for Vring {
     }
 
     fn set_call(&self, file: Option<File>) {
-        self.queue.set_call(file.and_then(|file| self.accept(file)));
+        let file = file.and_then(|file| self.accept(file));
+        self.turn.take(|| self.queue.set_call(file));
     }
 
     fn set_err(&self, file: Option<File>) {
         // Nothing is ever written there.
-        self.queue.set_err(file);
+        self.turn.take(|| self.queue.set_err(file));
     }
 }
 
