@@ -192,9 +192,11 @@ impl From<&Histogram> for DmaTimes {
 
 impl Card {
     /// How long the [`tick`](Card::tick) that made a frame took. The card
-    /// cannot know: it has no clock.
+    /// cannot know: it has no clock. The frame's line in the witness is written
+    /// now, for that is no part of it.
     pub fn frame_took(&mut self, duration: Duration) {
         self.statistics.dma.record(duration);
+        self.witness.tell();
     }
 
     /// What the card has counted, and how it stands now.

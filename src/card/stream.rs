@@ -110,6 +110,7 @@ impl Card {
         let short = self.injection.happens(Fault::Short);
         let whole = bytes.min(self.layout.sizeimage);
         let bytes = if broken || short { whole / 2 } else { whole };
+        self.witness.tell();
         let result = self.write_frame(buffer, bytes);
         let Some(stream) = &mut self.stream else {
             return false;
@@ -274,6 +275,6 @@ impl Card {
             frames,
             dropped,
         });
-        self.witness.flush();
+        self.witness.finish();
     }
 }

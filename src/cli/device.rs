@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::Write;
 use std::os::fd::RawFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -18,6 +17,7 @@ use signal_hook::iterator::Signals;
 
 use super::PlanesArg;
 use super::{activation, output};
+use crate::card::witness::Background;
 use crate::card::{Card, Rate, Spec, Witness};
 use crate::control::{Server, Service};
 use crate::sandbox::Sandbox;
@@ -25,10 +25,6 @@ use crate::source::{self, Camera, Input, pattern};
 use crate::vhost::{
     Daemon, InheritedSocket, ListenError, ListeningSocket, SocketName, Stop,
 };
-
-/// How long a reader of the witness may keep the card waiting before it is
-/// given up.
-const WITNESS_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How long the card may take to end once it is told to: what keeps it for
 /// longer, such as a log that nobody reads, is not waited for. Less than a
@@ -144,13 +140,11 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
     check_paths(&args)?;
     // SAFETY: no thread has been started and nothing opened yet.
     let front = unsafe { Front::of(&args)? };
-    let witness = match &args.witness {
-        Some(path) => Witness::new(
-            open_witness(path)
-                .with_context(|| format!("cannot open the witness {}", path.display()))?,
-        ),
-        None => Witness::off(),
-    };
+    let witness = args.witness.as_deref().map(|path| {
+        WitnessFile::open(path)
+            .with_context(|| format!("cannot open the witness {}", path.display()))
+    });
+    let witness = witness.transpose()?;
     let mut signals =
         Signals::new([SIGINT, SIGTERM]).context("cannot prepare for signals that end the card")?;
     let control = args.control.as_deref().map(ListeningSocket::bind_private);
@@ -160,6 +154,10 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
     // what a source finds in a file is not to be trusted any more than what the
     // guest says.
     let in_force = enter_sandbox(&args)?;
+    let witness = match witness {
+        Some(file) => Witness::new(Box::new(file.start().context("cannot write the witness")?)),
+        None => Witness::off(),
+    };
     // That may take its time: a pipe says nothing before somebody writes to
     // it. Until then a signal ends the card all the same.
     let (tell, told) = mpsc::channel();
@@ -359,14 +357,26 @@ fn open_inputs(specs: &[String]) -> anyhow::Result<Vec<Input>> {
     Ok(inputs.collect::<Result<_, _>>()?)
 }
 
-fn open_witness(path: &Path) -> std::io::Result<Box<dyn Write + Send>> {
-    match path.to_str().and_then(|path| path.strip_prefix("unix:")) {
-        Some(socket) => {
-            let stream = UnixStream::connect(socket)?;
-            stream.set_write_timeout(Some(WITNESS_PATIENCE))?;
-            Ok(Box::new(stream))
+/// Where the witness goes.
+enum WitnessFile {
+    Socket(UnixStream),
+    File(File),
+}
+
+impl WitnessFile {
+    fn open(path: &Path) -> std::io::Result<Self> {
+        match path.to_str().and_then(|path| path.strip_prefix("unix:")) {
+            Some(socket) => UnixStream::connect(socket).map(Self::Socket),
+            None => File::create(path).map(Self::File),
         }
-        None => Ok(Box::new(File::create(path)?)),
+    }
+
+    /// Starts the thread that writes it, which has to be in the sandbox.
+    fn start(self) -> std::io::Result<Background> {
+        match self {
+            Self::Socket(socket) => Background::start(socket),
+            Self::File(file) => Background::start(file),
+        }
     }
 }
 

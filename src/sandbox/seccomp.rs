@@ -55,6 +55,7 @@ const ALLOWED: &[c_long] = &[
     libc::SYS_close,
     libc::SYS_fadvise64,
     libc::SYS_fstat,
+    libc::SYS_ftruncate,
     libc::SYS_lseek,
     libc::SYS_newfstatat,
     libc::SYS_pread64,

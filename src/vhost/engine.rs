@@ -102,7 +102,10 @@ impl<D: Device> Engine<D> {
             memory: &memory,
             forbidden: &self.rings,
         };
-        self.card.memory_changed(now(), bus);
+        let now = now();
+        self.card.memory_changed(now, bus);
+        // Whoever has lost a buffer is told at once.
+        self.timer.set(Some(now.monotonic));
     }
 
     /// The file descriptor that asks for [`run`](Self::run) when the card has
@@ -136,6 +139,10 @@ impl<D: Device> Engine<D> {
             self.rings.extend(rings(&vring.get_ref()));
         }
 
+        if self.stopped && !self.begins(&commands.get_ref()) {
+            self.timer.set(None);
+            return;
+        }
         let mut more = self.run_commands(&mut commands.get_mut(), memory);
         // The front end stops the queues one after the other; with the first
         // of them frames stop.
@@ -161,13 +168,14 @@ impl<D: Device> Engine<D> {
         }
     }
 
-    /// Executes the commands that wait, for no longer than [`TURN`] and at most
-    /// a queue full of them. Says whether more may be waiting.
-    fn run_commands(&mut self, vring: &mut VringState, memory: &GuestMemoryMmap) -> bool {
-        if !is_running(vring) {
+    /// Whether the command queue, which the front end has stopped, is started
+    /// again. Until then it is not known whose the events are that wait.
+    fn begins(&mut self, commands: &VringState) -> bool {
+        if !is_running(commands) {
             return false;
         }
-        if std::mem::take(&mut self.stopped) && vring.get_queue().next_avail() == 0 {
+        self.stopped = false;
+        if commands.get_queue().next_avail() == 0 {
             // A driver that starts its ring anew knows nothing of the
             // sessions before. Not every front end sends RESET_DEVICE when
             // the guest resets the device (QEMU 11.1 does not for a generic
@@ -176,6 +184,15 @@ impl<D: Device> Engine<D> {
             // times.
             log::debug!("another driver has started");
             self.reset();
+        }
+        true
+    }
+
+    /// Executes the commands that wait, for no longer than [`TURN`] and at most
+    /// a queue full of them. Says whether more may be waiting.
+    fn run_commands(&mut self, vring: &mut VringState, memory: &GuestMemoryMmap) -> bool {
+        if !is_running(vring) {
+            return false;
         }
         let end = now().monotonic + TURN;
         let mut budget = vring.get_queue().size();

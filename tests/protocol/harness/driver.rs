@@ -220,12 +220,17 @@ impl Driver {
 
     /// Starts with fresh rings, as another driver would.
     pub fn restart(&mut self) {
+        self.begin_anew();
+        self.start();
+    }
+
+    /// Makes fresh rings, which the card is not told of.
+    pub fn begin_anew(&mut self) {
         self.commands = Queue::new(0, self.options.event_idx, &mut self.memory);
         self.events = Queue::new(1, self.options.event_idx, &mut self.memory);
         self.bases = [0; 2];
         self.replies.clear();
         self.received.clear();
-        self.start();
     }
 
     /// Returns when the card has handled every vhost-user message so far:
