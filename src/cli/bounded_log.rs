@@ -94,8 +94,9 @@ impl<L: Log> Log for BoundedLog<L> {
             None => (),
             Some(0) => self.log.log(record),
             Some(left_out) => self.log.log(
-                &record
-                    .to_builder()
+                &Record::builder()
+                    .metadata(record.metadata().clone())
+                    .module_path(record.module_path())
                     .args(format_args!(
                         "{} (and {left_out} lines like it before)",
                         record.args()
@@ -156,7 +157,10 @@ mod tests {
         let log = BoundedLog::new(Lines::default());
         let say = |level, line| {
             let mut record = Record::builder();
-            record.level(level).file_static(Some("file")).line(Some(line));
+            record
+                .level(level)
+                .file_static(Some("file"))
+                .line(Some(line));
             log.log(&record.args(format_args!("{line}")).build());
         };
         for _ in 0..1000 {

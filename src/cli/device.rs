@@ -22,9 +22,7 @@ use crate::card::{Card, Rate, Spec, Witness};
 use crate::control::{Server, Service};
 use crate::sandbox::Sandbox;
 use crate::source::{self, Camera, Input, pattern};
-use crate::vhost::{
-    Daemon, InheritedSocket, ListenError, ListeningSocket, SocketName, Stop,
-};
+use crate::vhost::{Daemon, InheritedSocket, ListenError, ListeningSocket, SocketName, Stop};
 
 /// How long the card may take to end once it is told to: what keeps it for
 /// longer, such as a log that nobody reads, is not waited for. Less than a
@@ -166,7 +164,12 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
     let stop_of = Arc::new(OnceLock::<Stop>::new());
     let stopped = Arc::clone(&stop_of);
     let names = [front.listening(), control.as_ref()];
-    let names: Vec<_> = names.into_iter().flatten().filter_map(|socket| socket.name()).cloned().collect();
+    let names: Vec<_> = names
+        .into_iter()
+        .flatten()
+        .filter_map(|socket| socket.name())
+        .cloned()
+        .collect();
     thread::spawn(move || {
         if signals.forever().next().is_none() {
             return;

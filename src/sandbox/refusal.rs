@@ -67,7 +67,10 @@ extern "C" fn refuse(_signal: c_int, info: *mut siginfo_t, context: *mut c_void)
 
 /// Whether the call is refused for the first time.
 fn is_new(call: c_int) -> bool {
-    let Some(word) = usize::try_from(call).ok().and_then(|call| SAID.get(call / 64)) else {
+    let Some(word) = usize::try_from(call)
+        .ok()
+        .and_then(|call| SAID.get(call / 64))
+    else {
         return true;
     };
     let bit = 1 << (call % 64);

@@ -148,7 +148,8 @@ fn checked() -> Result<Vec<(c_long, SeccompRule)>, BackendError> {
     ] {
         list.push((libc::SYS_fcntl, equal(1, command as u64)?));
     }
-    for request in [libc::FIONBIO, libc::TCGETS] {
+    // TIOCGWINSZ asks whether standard input is a terminal.
+    for request in [libc::FIONBIO, libc::TCGETS, libc::TIOCGWINSZ] {
         list.push((libc::SYS_ioctl, equal(1, request)?));
     }
     Ok(list)

@@ -187,7 +187,8 @@ impl<D: Device> VhostUserBackend for Backend<D> {
             worker.get_or_insert_with(|| Worker(self.stop.clone()));
         });
         if vrings.iter().any(Vring::is_refused) {
-            self.stop.fail("what wakes a queue, or its guest, is no eventfd");
+            self.stop
+                .fail("what wakes a queue, or its guest, is no eventfd");
             return Ok(());
         }
         let mut engine = self.engine.lock();
@@ -197,7 +198,8 @@ impl<D: Device> VhostUserBackend for Backend<D> {
         // A kick of either queue or the timer: which one makes no difference.
         engine.run(vrings);
         if bus_error::take_lost() {
-            self.stop.fail("guest memory has gone away: its file was cut, or could not grow");
+            self.stop
+                .fail("guest memory has gone away: its file was cut, or could not grow");
         }
         Ok(())
     }

@@ -45,35 +45,43 @@ impl Turn {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
     use std::thread;
     use std::time::Duration;
 
-    /// What the worker has in overload: it holds the lock but for moments.
+    /// As in overload, the worker is without the lock but for moments.
     #[test]
     fn one_who_waits_is_not_passed_over() {
-        const MOST: usize = 100;
+        const MOST: usize = 30;
         let fair = Fair::new(0);
+        let rounds = AtomicUsize::new(0);
         let (asks, done) = (AtomicBool::new(false), AtomicBool::new(false));
         thread::scope(|scope| {
             scope.spawn(|| {
                 while !done.load(Ordering::Relaxed) {
-                    let mut held = fair.lock();
-                    if asks.load(Ordering::Relaxed) {
-                        *held += 1;
-                    }
-                    if *held > MOST {
+                    let mut passed = fair.lock();
+                    *passed += usize::from(asks.load(Ordering::Relaxed));
+                    if *passed > MOST {
                         break;
                     }
+                    rounds.fetch_add(1, Ordering::Relaxed);
                     thread::sleep(Duration::from_millis(2));
                 }
             });
-            for _ in 0..20 {
+            for _ in 0..50 {
+                // The worker has just taken it.
+                let before = rounds.load(Ordering::Relaxed);
+                while rounds.load(Ordering::Relaxed) == before {
+                    thread::yield_now();
+                }
                 asks.store(true, Ordering::Relaxed);
-                let mut held = fair.lock();
+                let mut passed = fair.lock();
                 asks.store(false, Ordering::Relaxed);
-                assert!(*held <= MOST, "passed over {held} times");
-                *held = 0;
+                if *passed > MOST {
+                    done.store(true, Ordering::Relaxed);
+                    panic!("passed over {passed} times");
+                }
+                *passed = 0;
             }
             done.store(true, Ordering::Relaxed);
         });

@@ -171,7 +171,8 @@ impl VringT<Memory> for Vring {
     }
 
     fn set_queue_info(&self, descriptors: u64, avail: u64, used: u64) -> Result<(), QueueError> {
-        self.turn.take(|| self.queue.set_queue_info(descriptors, avail, used))
+        self.turn
+            .take(|| self.queue.set_queue_info(descriptors, avail, used))
     }
 
     fn queue_next_avail(&self) -> u16 {
@@ -249,7 +250,7 @@ mod tests {
 
     #[test]
     fn nothing_else_is_taken() {
-        let (reader, writer) = std::io::pipe().unwrap();
+        let (reader, writer) = io::pipe().unwrap();
         assert!(prepare(&reader).is_err() && prepare(&writer).is_err());
         let (socket, _other) = std::os::unix::net::UnixStream::pair().unwrap();
         assert!(prepare(&socket).is_err());

@@ -1,8 +1,7 @@
 //! Front ends that break what the card relies on: the worst that becomes of it
 //! is the end of their own connection.
 
-use std::fs::File;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,7 +13,7 @@ use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EventFd};
 
 use crate::harness::card::LIMIT;
-use crate::harness::v4l2::{self, *};
+use crate::harness::v4l2::*;
 use crate::harness::{Card, Driver, Memory, Options, Stream};
 
 /// Messages that start the rings.
@@ -33,9 +32,13 @@ fn connect(card: &mut Card) -> Driver {
 fn hung_up(driver: &mut Driver, what: &str) {
     let mut stream = driver.stream.try_clone().expect("the connection");
     let mut answers = Vec::new();
-    // Within the time that the socket's timeout gives it.
-    let end = stream.read_to_end(&mut answers);
-    assert!(end.is_ok(), "the connection is not ended: {what}: {end:?}");
+    // Within the time that the socket's timeout gives it; a message that was
+    // not read any more makes it a reset.
+    match stream.read_to_end(&mut answers) {
+        Ok(_) => (),
+        Err(error) if error.kind() == ErrorKind::ConnectionReset => (),
+        Err(error) => panic!("the connection is not ended: {what}: {error}"),
+    }
 }
 
 /// The card serves the next guest.
@@ -112,7 +115,7 @@ fn deaf(card: &mut Card) -> Driver {
 /// Gives a command, and waits for its answer without being told of it.
 fn command_unheard(driver: &mut Driver) {
     let before = driver.commands.used_index(&driver.memory);
-    driver.submit(&v4l2::command(CMD_OPEN), 16);
+    driver.submit(&command(CMD_OPEN), 16);
     let deadline = Instant::now() + LIMIT;
     while driver.commands.used_index(&driver.memory) == before {
         assert!(Instant::now() < deadline, "no answer: the card hangs");
@@ -143,37 +146,6 @@ fn interrupts_that_nobody_takes_do_not_hold_up_the_card() {
     let mut driver = deaf(&mut card);
     command_unheard(&mut driver);
     ends(card, "a full call");
-}
-
-#[test]
-fn a_kick_that_somebody_else_reads_does_not_hold_up_the_card() {
-    let mut card = Card::fast();
-    let mut driver = connect(&mut card);
-    driver.start_some(usize::MAX).expect("the rings start");
-    make_blocking(&driver);
-    for _ in 0..200 {
-        driver.commands.kick.write(1).expect("kick");
-        // Before the card does, or not: it is read, or would be waited for.
-        let _ = rustix::io::read(&kick_of(&driver), &mut [0; 8]);
-        driver.commands.kick.write(1).expect("kick");
-    }
-    let session = driver.open();
-    driver.close(session);
-    ends(card, "a kick that is read");
-}
-
-/// The command queue's kick once more, which never waits.
-fn kick_of(driver: &Driver) -> OwnedFd {
-    let kick = driver.commands.kick.try_clone().expect("dup");
-    // SAFETY: it is owned, and given away.
-    let fd = unsafe { OwnedFd::from_raw_fd(kick.into_raw_fd()) };
-    let flags = rustix::event::PollFlags::IN;
-    let mut fds = [rustix::event::PollFd::new(&fd, flags)];
-    let none = rustix::event::Timespec::default();
-    match rustix::event::poll(&mut fds, Some(&none)) {
-        Ok(1) => fd,
-        _ => OwnedFd::from(File::open("/dev/null").expect("/dev/null")),
-    }
 }
 
 #[test]
@@ -216,7 +188,11 @@ fn a_region_longer_than_its_file_is_refused() {
         drop(driver);
         serves(card);
     }
-    assert!(card.log().contains("ends beyond its file"), "{}", card.log());
+    assert!(
+        card.log().contains("ends beyond its file"),
+        "{}",
+        card.log()
+    );
 }
 
 #[test]
@@ -244,7 +220,11 @@ fn memory_whose_file_shrinks_costs_the_connection() {
         drop(driver);
         serves(card);
     }
-    assert!(card.log().contains("guest memory has gone away"), "{}", card.log());
+    assert!(
+        card.log().contains("guest memory has gone away"),
+        "{}",
+        card.log()
+    );
 }
 
 #[test]
@@ -284,15 +264,15 @@ fn a_signal_ends_a_card_whose_log_is_stuck() {
     let socket = dir.path().join("card.sock");
     let (reader, writer) = std::io::pipe().expect("a pipe");
     rustix::pipe::fcntl_setpipe_size(&writer, 4096).expect("F_SETPIPE_SZ");
-    let mut command = Card::command();
-    command.arg("--socket-path").arg(&socket);
-    command.env("RUST_LOG", "debug");
-    let mut card = Card::spawn_with_log(command, dir, OwnedFd::from(writer).into());
+    let mut program = Card::command();
+    program.arg("--socket-path").arg(&socket);
+    program.env("RUST_LOG", "debug");
+    let mut card = Card::spawn_with_log(program, dir, OwnedFd::from(writer).into());
     let mut driver = connect(&mut card);
     driver.start_some(usize::MAX).expect("the rings start");
     // Each command is a line.
     let stuck = (0..1000).any(|_| {
-        driver.submit(&v4l2::command(CMD_OPEN), 16);
+        driver.submit(&command(CMD_OPEN), 16);
         let deadline = Instant::now() + Duration::from_secs(1);
         loop {
             if driver.commands.take_used(&mut driver.memory).is_some() {

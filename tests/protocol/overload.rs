@@ -24,7 +24,9 @@ fn wait_for_first(queue: &Queue, memory: &Memory, before: u16) {
 fn ask(driver: &mut Driver) {
     let flags = VhostUserConfigFlags::WRITABLE;
     let front = &mut driver.front;
-    front.get_config(0, 40, flags, &[0; 40]).expect("GET_CONFIG");
+    front
+        .get_config(0, 40, flags, &[0; 40])
+        .expect("GET_CONFIG");
     let regions = driver.memory.regions(|_| true);
     driver.front.set_mem_table(&regions).expect("SET_MEM_TABLE");
 }
@@ -63,7 +65,7 @@ fn a_queue_full_of_long_commands_keeps_nobody_waiting() {
 
 #[test]
 fn frames_without_a_pause_keep_nobody_waiting() {
-    const BUFFERS: usize = 32;
+    const BUFFERS: u32 = 32;
     let card = &mut Card::fast();
     let driver = &mut Driver::attach(card, Memory::new(64 << 20), Options::default());
     let stream = Stream::new(driver, (MJPG, 1280, 720), BUFFERS);
@@ -73,8 +75,11 @@ fn frames_without_a_pause_keep_nobody_waiting() {
     for _ in 0..3 {
         ask(driver);
     }
-    let done = driver.events.used_index(&driver.memory).wrapping_sub(before);
-    assert!(usize::from(done) < BUFFERS, "all frames came first");
+    let done = driver
+        .events
+        .used_index(&driver.memory)
+        .wrapping_sub(before);
+    assert!(u32::from(done) < BUFFERS, "all frames came first");
     for _ in 0..BUFFERS {
         driver.dqbuf(stream.session);
     }

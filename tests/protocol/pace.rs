@@ -119,12 +119,17 @@ fn a_card_that_is_too_slow_keeps_to_the_time_and_all_agree_on_what_is_dropped() 
     assert!(frames >= seen.len() as u64, "{frames}");
 
     let client = UnixStream::connect(card.directory().join("control")).unwrap();
-    (&client).write_all(b"{\"request\":\"statistics\"}\n").unwrap();
+    (&client)
+        .write_all(b"{\"request\":\"statistics\"}\n")
+        .unwrap();
     let mut answer = String::new();
     BufReader::new(&client).read_line(&mut answer).unwrap();
     let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
     let counted = &answer["statistics"];
-    assert_eq!((counted["frames"].as_u64(), counted["dropped"].as_u64()), (Some(frames), Some(dropped)));
+    assert_eq!(
+        (counted["frames"].as_u64(), counted["dropped"].as_u64()),
+        (Some(frames), Some(dropped))
+    );
 }
 
 #[test]

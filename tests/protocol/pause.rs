@@ -1,7 +1,6 @@
 //! Rings that are stopped and started again: a guest that was paused, and a
 //! driver that begins anew.
 
-use vhost::VhostBackend;
 use vhost::vhost_user::VhostUserFrontend;
 use vhost::vhost_user::message::VhostUserConfigFlags;
 
@@ -98,6 +97,10 @@ fn a_new_driver_hears_nothing_of_the_one_before() {
     // Buffers have come back, and nobody has been told.
     card.wait_frame(3);
     driver.stop_rings();
+    for queue in [0, 1] {
+        let front = &mut driver.front;
+        front.set_vring_enable(queue, false).expect("disabled");
+    }
     for list in &stream.lists {
         driver.memory.accept_segments(list);
     }
@@ -106,7 +109,10 @@ fn a_new_driver_hears_nothing_of_the_one_before() {
         driver.post_event_buffer();
     }
     driver.start_some(ENABLE).expect("the rings are set up");
-    driver.front.set_vring_enable(1, true).expect("SET_VRING_ENABLE");
+    driver
+        .front
+        .set_vring_enable(1, true)
+        .expect("SET_VRING_ENABLE");
     driver.events.kick.write(1).expect("kick");
     driver.events.wait_kick_taken();
     // Waits until the card has done what there was to do.
@@ -114,7 +120,10 @@ fn a_new_driver_hears_nothing_of_the_one_before() {
     let config = driver.front.get_config(0, 40, flags, &[0; 40]);
     config.expect("GET_CONFIG");
     assert_eq!(driver.events.used_index(&driver.memory), 0);
-    driver.front.set_vring_enable(0, true).expect("SET_VRING_ENABLE");
+    driver
+        .front
+        .set_vring_enable(0, true)
+        .expect("SET_VRING_ENABLE");
     let session = driver.open();
     driver.set_picture(session, GREY, 64, 64);
     driver.capture_one(card, session);

@@ -121,7 +121,11 @@ fn a_hiccup_costs_no_frame_and_a_longer_one_all_that_are_late() {
     queue(&mut rig);
     rig.stream_on(session);
     rig.run((GRACE + 1) * INTERVAL);
-    assert_eq!(sequences(&rig.dequeue()), [GRACE as u32], "the last of them");
+    assert_eq!(
+        sequences(&rig.dequeue()),
+        [GRACE as u32],
+        "the last of them"
+    );
     // It is in time again.
     rig.run(INTERVAL - 10);
     assert!(rig.dequeue().is_empty());
@@ -129,7 +133,13 @@ fn a_hiccup_costs_no_frame_and_a_longer_one_all_that_are_late() {
     assert_eq!(sequences(&rig.dequeue()), [GRACE as u32 + 1]);
     rig.stream_off(session);
     let ends: Vec<_> = rig.records().into_iter().filter(is_end).collect();
-    let [_, Record::StreamOff { frames, dropped, .. }] = ends[..] else {
+    let [
+        _,
+        Record::StreamOff {
+            frames, dropped, ..
+        },
+    ] = ends[..]
+    else {
         panic!("{ends:?}")
     };
     assert_eq!((frames, dropped), (2, GRACE));
@@ -173,7 +183,10 @@ fn a_card_that_is_too_slow_drops_frames_and_keeps_to_the_time() {
     // The guest's gaps, the witness and the statistics say the same.
     let missing = u64::from(last) + 1 - seen.len() as u64;
     let records = rig.records();
-    let Some(Record::StreamOff { frames, dropped, .. }) = records.last() else {
+    let Some(Record::StreamOff {
+        frames, dropped, ..
+    }) = records.last()
+    else {
         panic!("{records:?}")
     };
     assert_eq!((*frames, *dropped), (seen.len() as u64, missing));

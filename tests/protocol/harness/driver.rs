@@ -178,7 +178,7 @@ impl Driver {
         }
         send("SET_FEATURES", &|| front.set_features(wanted))?;
         let regions = self.memory.regions(|_| true);
-        send("SET_MEM_TABLE", &|| front.set_mem_table(&regions))?;
+        send("SET_MEM_TABLE", &|| front.set_mem_table(&regions).map(drop))?;
         for queue in [&self.commands, &self.events] {
             let number = queue.number;
             let config = queue.config(&self.memory);
@@ -197,7 +197,7 @@ impl Driver {
         }
         for number in [0, 1] {
             send("SET_VRING_ENABLE", &|| {
-                front.set_vring_enable(number, true)
+                front.clone().set_vring_enable(number, true)
             })?;
         }
         Ok(())
