@@ -17,12 +17,18 @@ pub struct Now {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Rate {
     /// One frame an interval, as the guest sets it with VIDIOC_S_PARM; a frame
-    /// that is due while no buffer is queued is dropped.
+    /// that is due while no buffer is queued, or that the card is too slow to
+    /// make, is dropped.
     #[default]
     Guest,
     /// A frame as soon as there is a buffer; none is ever dropped.
     Max,
 }
+
+/// Frames that may be due at once before the late ones are dropped. So long a
+/// hiccup of the host costs no frame; and no frame is made later than so many
+/// intervals after its time, however slow the card is.
+pub const GRACE: u64 = 4;
 
 /// Seconds from one frame to the next, as a fraction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -161,6 +167,15 @@ impl Clock {
         let skipped = self.count_due(now).saturating_sub(1);
         self.next += skipped;
         skipped
+    }
+
+    /// Passes over the frames that are due but the last of them if they are
+    /// more than [`GRACE`], and says how many they were.
+    pub fn skip_late(&mut self, now: Now) -> u64 {
+        match self.count_due(now) > GRACE {
+            true => self.skip_to_last(now),
+            false => 0,
+        }
     }
 
     /// Frames that are due and can be missed.

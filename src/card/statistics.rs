@@ -108,7 +108,8 @@ impl Statistics {
 pub struct Snapshot {
     /// Frames written, since the card was started, as are all totals here.
     pub frames: u64,
-    /// Frames that were due while no buffer was queued.
+    /// Frames that were due and not made: no buffer was queued, or the card was
+    /// too slow.
     pub dropped: u64,
     /// Buffers that went back with V4L2_BUF_FLAG_ERROR.
     pub errors: u64,
@@ -191,9 +192,11 @@ impl From<&Histogram> for DmaTimes {
 
 impl Card {
     /// How long the [`tick`](Card::tick) that made a frame took. The card
-    /// cannot know: it has no clock.
+    /// cannot know: it has no clock. The frame's line in the witness is written
+    /// now, for that is no part of it.
     pub fn frame_took(&mut self, duration: Duration) {
         self.statistics.dma.record(duration);
+        self.witness.tell();
     }
 
     /// What the card has counted, and how it stands now.

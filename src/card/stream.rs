@@ -43,8 +43,10 @@ struct Made {
 
 impl Card {
     /// Makes the next frame if it is due and a buffer is queued, or drops the
-    /// frames that are due if none is. At most one frame is made, so that
-    /// commands are never kept waiting for several. Says whether one was; who
+    /// frames that are due if none is; and if the card has fallen behind by
+    /// more than [`GRACE`](super::clock::GRACE) frames, all but the last of
+    /// them. At most one frame is made, so that commands are never kept waiting
+    /// for several. Says whether one was; who
     /// has a clock then tells [`frame_took`](Self::frame_took).
     pub fn tick(&mut self, now: Now) -> bool {
         self.pass_missed(now);
@@ -54,15 +56,16 @@ impl Card {
         let (Some(stream), Some(buffer)) = (&mut self.stream, self.buffers.next()) else {
             return false;
         };
-        if let Some(until) = stream.held {
-            if now.monotonic < until {
-                return false;
+        let late = match stream.held {
+            Some(until) if now.monotonic < until => return false,
+            Some(_) => {
+                stream.held = None;
+                stream.clock.skip_to_last(now)
             }
-            stream.held = None;
-            let late = stream.clock.skip_to_last(now);
-            stream.dropped += late;
-            self.statistics.dropped += late;
-        }
+            None => stream.clock.skip_late(now),
+        };
+        stream.dropped += late;
+        self.statistics.dropped += late;
         let Some(frame) = stream.clock.peek(now) else {
             return false;
         };
@@ -107,6 +110,7 @@ impl Card {
         let short = self.injection.happens(Fault::Short);
         let whole = bytes.min(self.layout.sizeimage);
         let bytes = if broken || short { whole / 2 } else { whole };
+        self.witness.tell();
         let result = self.write_frame(buffer, bytes);
         let Some(stream) = &mut self.stream else {
             return false;
@@ -271,6 +275,6 @@ impl Card {
             frames,
             dropped,
         });
-        self.witness.flush();
+        self.witness.finish();
     }
 }

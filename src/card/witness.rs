@@ -5,11 +5,13 @@
 //! digests are XXH3-64 (seed 0) of each 4 KiB of a plane as written, the last
 //! one of what is left, as sixteen lower-case hexadecimal digits.
 
+mod background;
 mod sink;
 
 use serde::{Deserialize, Serialize};
 
 pub use crate::dma::{DIGEST_BLOCK, Digest};
+pub use background::{Background, Target};
 pub use sink::{FrameWritten, Witness};
 
 /// One line of the witness.
@@ -53,7 +55,8 @@ pub enum Record {
         session: u32,
         /// Frames written since STREAMON.
         frames: u64,
-        /// Frames that were due while no buffer was queued.
+        /// Frames that were due and not made: no buffer was queued, or the card
+        /// was too slow.
         dropped: u64,
     },
 }

@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::Write;
 use std::os::fd::RawFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -18,15 +17,17 @@ use signal_hook::iterator::Signals;
 
 use super::PlanesArg;
 use super::{activation, output};
+use crate::card::witness::Background;
 use crate::card::{Card, Rate, Spec, Witness};
 use crate::control::{Server, Service};
 use crate::sandbox::Sandbox;
 use crate::source::{self, Camera, Input, pattern};
-use crate::vhost::{Daemon, InheritedSocket, ListenError, ListeningSocket, Stop};
+use crate::vhost::{Daemon, InheritedSocket, ListenError, ListeningSocket, SocketName, Stop};
 
-/// How long a reader of the witness may keep the card waiting before it is
-/// given up.
-const WITNESS_PATIENCE: Duration = Duration::from_secs(1);
+/// How long the card may take to end once it is told to: what keeps it for
+/// longer, such as a log that nobody reads, is not waited for. Less than a
+/// second, with what comes after it.
+const END: Duration = Duration::from_millis(800);
 
 /// Run the capture card as a vhost-user backend.
 ///
@@ -137,13 +138,11 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
     check_paths(&args)?;
     // SAFETY: no thread has been started and nothing opened yet.
     let front = unsafe { Front::of(&args)? };
-    let witness = match &args.witness {
-        Some(path) => Witness::new(
-            open_witness(path)
-                .with_context(|| format!("cannot open the witness {}", path.display()))?,
-        ),
-        None => Witness::off(),
-    };
+    let witness = args.witness.as_deref().map(|path| {
+        WitnessFile::open(path)
+            .with_context(|| format!("cannot open the witness {}", path.display()))
+    });
+    let witness = witness.transpose()?;
     let mut signals =
         Signals::new([SIGINT, SIGTERM]).context("cannot prepare for signals that end the card")?;
     let control = args.control.as_deref().map(ListeningSocket::bind_private);
@@ -153,6 +152,10 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
     // what a source finds in a file is not to be trusted any more than what the
     // guest says.
     let in_force = enter_sandbox(&args)?;
+    let witness = match witness {
+        Some(file) => Witness::new(Box::new(file.start().context("cannot write the witness")?)),
+        None => Witness::off(),
+    };
     // That may take its time: a pipe says nothing before somebody writes to
     // it. Until then a signal ends the card all the same.
     let (tell, told) = mpsc::channel();
@@ -160,14 +163,24 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
     thread::spawn(move || opener.send(Told::Opened(open_inputs(&sources))));
     let stop_of = Arc::new(OnceLock::<Stop>::new());
     let stopped = Arc::clone(&stop_of);
+    let names = [front.listening(), control.as_ref()];
+    let names: Vec<_> = names
+        .into_iter()
+        .flatten()
+        .filter_map(|socket| socket.name())
+        .cloned()
+        .collect();
     thread::spawn(move || {
-        for _ in signals.forever() {
-            // In this order, as the other thread looks in the other.
-            let _ = tell.send(Told::End);
-            if let Some(stop) = stopped.get() {
-                stop.request();
-            }
+        if signals.forever().next().is_none() {
+            return;
         }
+        // In this order, as the other thread looks in the other.
+        let _ = tell.send(Told::End);
+        if let Some(stop) = stopped.get() {
+            stop.request();
+        }
+        thread::sleep(END);
+        abandon(&names)
     });
     let Told::Opened(inputs) = told.recv()? else {
         return Ok(super::SUCCESS);
@@ -210,6 +223,16 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
     }
     served?;
     Ok(super::SUCCESS)
+}
+
+/// Ends the process, whatever its other threads are waiting for.
+fn abandon(names: &[SocketName]) -> ! {
+    names.iter().for_each(SocketName::remove);
+    // The log may be what everybody waits for.
+    thread::spawn(|| log::warn!("the card does not end by itself, and is ended"));
+    thread::sleep(Duration::from_millis(50));
+    // SAFETY: it does nothing but end the process.
+    unsafe { libc::_exit(super::SUCCESS.into()) }
 }
 
 /// Refuses paths that would take each other's place.
@@ -337,14 +360,26 @@ fn open_inputs(specs: &[String]) -> anyhow::Result<Vec<Input>> {
     Ok(inputs.collect::<Result<_, _>>()?)
 }
 
-fn open_witness(path: &Path) -> std::io::Result<Box<dyn Write + Send>> {
-    match path.to_str().and_then(|path| path.strip_prefix("unix:")) {
-        Some(socket) => {
-            let stream = UnixStream::connect(socket)?;
-            stream.set_write_timeout(Some(WITNESS_PATIENCE))?;
-            Ok(Box::new(stream))
+/// Where the witness goes.
+enum WitnessFile {
+    Socket(UnixStream),
+    File(File),
+}
+
+impl WitnessFile {
+    fn open(path: &Path) -> std::io::Result<Self> {
+        match path.to_str().and_then(|path| path.strip_prefix("unix:")) {
+            Some(socket) => UnixStream::connect(socket).map(Self::Socket),
+            None => File::create(path).map(Self::File),
         }
-        None => Ok(Box::new(File::create(path)?)),
+    }
+
+    /// Starts the thread that writes it, which has to be in the sandbox.
+    fn start(self) -> std::io::Result<Background> {
+        match self {
+            Self::Socket(socket) => Background::start(socket),
+            Self::File(file) => Background::start(file),
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 //! [`CANNOT_RUN`], or [`UNTESTABLE`] where the user's own kernel is to blame.
 
 mod activation;
+mod bounded_log;
 pub mod capture;
 mod card_args;
 pub mod completions;
@@ -29,6 +30,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use bounded_log::BoundedLog;
 pub use card_args::CardArgs;
 pub use guest_args::GuestArgs;
 use planes::PlanesArg;
@@ -86,7 +88,7 @@ pub fn main() -> ExitCode {
         }
         Err(error) => error.exit(),
     };
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).init();
+    start_log(&cli.command);
     let result = match cli.command {
         Command::Device(args) => device::run(args),
         Command::Ctl(args) => ctl::run(args),
@@ -102,6 +104,20 @@ pub fn main() -> ExitCode {
         Command::Man(args) => man::run(args),
     };
     conclude(result)
+}
+
+/// Logs to stderr, as RUST_LOG says. A card's log is bounded, for it runs for
+/// long, and what it tells of is a guest's doing.
+fn start_log(command: &Command) {
+    let default = env_logger::Env::default().default_filter_or("info");
+    let mut builder = env_logger::Builder::from_env(default);
+    if !matches!(command, Command::Device(_)) {
+        return builder.init();
+    }
+    let log = builder.build();
+    log::set_max_level(log.filter());
+    // Fails only if there is a log already, which there is not.
+    let _ = log::set_boxed_logger(Box::new(BoundedLog::new(log)));
 }
 
 /// Tells of a subcommand's error, and turns its result into the exit code.

@@ -36,7 +36,7 @@ pub fn prometheus(statistics: &Snapshot) -> String {
         (
             "frames_dropped_total",
             "counter",
-            "Frames that were due while no buffer was queued.",
+            "Frames that were due and not made: no buffer was queued, or the card was too slow.",
             *dropped as f64,
         ),
         (

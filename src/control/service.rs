@@ -4,6 +4,7 @@ use std::fs::OpenOptions;
 use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::protocol::{Answer, Request, Setting};
 use crate::card::controls::{ControlError, ControlInfo, Value};
@@ -69,7 +70,7 @@ impl Service {
                 Ok(Answer::Controls(all))
             }
             Request::Get { names } => self.on_card(move |card, _| named(card, &names)),
-            Request::Set { controls } => self.on_card(move |card, now| set(card, now, &controls)),
+            Request::Set { controls } => self.set(controls),
             Request::Inject { name, count } => {
                 self.on_card(move |card, now| inject(card, now, &name, count.unwrap_or(1)))
             }
@@ -92,6 +93,21 @@ impl Service {
         }
     }
 
+    /// Sets controls, each as a request of its own: a request may have
+    /// thousands, and the guest is not to wait for all of them.
+    fn set(&self, controls: Vec<Setting>) -> Result<Answer, Refusal> {
+        let names: Vec<_> = controls.iter().map(|set| set.name.clone()).collect();
+        let names = Arc::new(names);
+        let wanted = Arc::clone(&names);
+        // A name that there is not is the likeliest mistake: then nothing is set.
+        self.on_card(move |card, _| named(card, &wanted))?;
+        for Setting { name, value } in controls {
+            let set = move |card: &mut Card, now| card.set_control(now, &name, &value);
+            self.card.run(set)??;
+        }
+        self.on_card(move |card, _| named(card, &names))
+    }
+
     fn on_card(
         &self,
         action: impl FnOnce(&mut Card, Now) -> Result<Answer, Refusal> + Send + 'static,
@@ -111,16 +127,6 @@ fn named(card: &Card, names: &[String]) -> Result<Answer, Refusal> {
     };
     let controls: Result<_, Refusal> = names.iter().map(find).collect();
     Ok(Answer::Controls(controls?))
-}
-
-fn set(card: &mut Card, now: Now, controls: &[Setting]) -> Result<Answer, Refusal> {
-    let names: Vec<_> = controls.iter().map(|set| set.name.clone()).collect();
-    // A name that there is not is the likeliest mistake: then nothing is set.
-    named(card, &names)?;
-    for Setting { name, value } in controls {
-        card.set_control(now, name, value)?;
-    }
-    named(card, &names)
 }
 
 fn inject(card: &mut Card, now: Now, name: &str, count: i64) -> Result<Answer, Refusal> {

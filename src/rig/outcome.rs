@@ -100,7 +100,8 @@ pub struct Frames {
     /// Not so.
     pub mismatched: u32,
     /// Sequence numbers missing up to the last frame captured: frames that
-    /// were due while the card held no buffer.
+    /// were due while the card held no buffer, or that it was too slow to
+    /// make.
     pub dropped: u32,
 }
 

@@ -10,9 +10,12 @@
 //! A system call that is not allowed fails with EPERM rather than kill the
 //! process: it has no effect in either case, and a library that tries
 //! something new on another machine costs what it tried, not a running
-//! guest's card.
+//! guest's card. It is said on stderr, once for each, so that an attempt is
+//! noticed.
 
+mod capabilities;
 mod landlock;
+mod refusal;
 mod seccomp;
 #[cfg(test)]
 mod tests;
@@ -20,6 +23,7 @@ mod tests;
 use std::fmt;
 use std::path::PathBuf;
 
+use rustix::thread::CapabilitySet;
 use rustix::time::{ClockId, clock_gettime};
 
 pub use self::landlock::Landlock;
@@ -47,6 +51,12 @@ pub enum SandboxError {
     /// Landlock is there, and refuses.
     #[error("cannot restrict access to files: {0}")]
     Landlock(#[from] ::landlock::RulesetError),
+    /// Capabilities cannot be given up.
+    #[error("cannot give up capabilities: {0}")]
+    Capabilities(rustix::io::Errno),
+    /// Refused calls cannot be noticed.
+    #[error("cannot handle system calls that are refused: {0}")]
+    Handler(std::io::Error),
     /// The kernel refuses the filter of system calls.
     #[error("cannot restrict system calls: {0}")]
     Seccomp(#[from] seccompiler::Error),
@@ -62,6 +72,8 @@ pub struct InForce {
     pub system_calls: usize,
     /// What restricts access to files.
     pub landlock: Landlock,
+    /// Capabilities that the paths of the sandbox need.
+    pub capabilities: CapabilitySet,
 }
 
 impl Sandbox {
@@ -77,10 +89,12 @@ impl Sandbox {
         let _ = clock_gettime(ClockId::Monotonic);
         // In this order: no call that restricts further is allowed then.
         let landlock = self.restrict_files()?;
+        let capabilities = self.give_up_capabilities()?;
         let system_calls = seccomp::restrict()?;
         Ok(InForce {
             system_calls,
             landlock,
+            capabilities,
         })
     }
 }
@@ -90,10 +104,15 @@ impl fmt::Display for InForce {
         let Self {
             system_calls,
             landlock,
+            capabilities,
         } = self;
-        write!(
-            f,
-            "seccomp ({system_calls} system calls), {landlock}, no new privileges"
-        )
+        write!(f, "seccomp ({system_calls} system calls), {landlock}, ")?;
+        match capabilities.is_empty() {
+            true => write!(f, "no capabilities, no new privileges"),
+            false => {
+                let names: Vec<_> = capabilities.iter_names().map(|(name, _)| name).collect();
+                write!(f, "capabilities {}, no new privileges", names.join(" and "))
+            }
+        }
     }
 }

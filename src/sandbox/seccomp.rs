@@ -9,7 +9,7 @@ use seccompiler::{
     SeccompFilter, SeccompRule, TargetArch, apply_filter_all_threads,
 };
 
-use super::SandboxError;
+use super::{SandboxError, refusal};
 
 /// What the daemon and the libraries under it do once it serves, whatever the
 /// arguments. What only some arguments make harmless is in [`checked`].
@@ -19,7 +19,8 @@ const ALLOWED: &[c_long] = &[
     libc::SYS_madvise,
     libc::SYS_mremap,
     libc::SYS_munmap,
-    // Threads and time. clone is checked, and clone3 is not there.
+    // Threads and time. Of clone only threads are left, and clone3
+    // is not there.
     libc::SYS_clock_gettime,
     libc::SYS_clock_nanosleep,
     libc::SYS_exit,
@@ -55,6 +56,7 @@ const ALLOWED: &[c_long] = &[
     libc::SYS_close,
     libc::SYS_fadvise64,
     libc::SYS_fstat,
+    libc::SYS_ftruncate,
     libc::SYS_lseek,
     libc::SYS_newfstatat,
     libc::SYS_pread64,
@@ -82,20 +84,29 @@ const ALLOWED: &[c_long] = &[
 pub fn restrict() -> Result<usize, SandboxError> {
     let arch: TargetArch = ARCH.try_into()?;
     let mut rules = rules()?;
-    let count = rules.len();
+    // With clone.
+    let count = rules.len() + 1;
+    let fails = |call, rules, errno: i32| {
+        SeccompFilter::new(
+            BTreeMap::from([(call, rules)]),
+            SeccompAction::Allow,
+            SeccompAction::Errno(errno as u32),
+            arch,
+        )
+    };
     // The C library tries clone3 first, whose flags a filter cannot see, and
     // falls back to clone only where it is told that there is none. A
-    // filter of its own says so, and the other leaves it to that.
-    let clone3 = SeccompFilter::new(
-        BTreeMap::from([(libc::SYS_clone3, Vec::new())]),
-        SeccompAction::Allow,
-        SeccompAction::Errno(libc::ENOSYS as u32),
-        arch,
-    )?;
+    // filter of its own says so, and the last leaves it to that.
+    let clone3 = fails(libc::SYS_clone3, Vec::new(), libc::ENOSYS)?;
     rules.insert(libc::SYS_clone3, Vec::new());
-    let denied = SeccompAction::Errno(libc::EPERM as u32);
-    let allowed = SeccompFilter::new(rules, denied, SeccompAction::Allow, arch)?;
-    for filter in [clone3, allowed] {
+    // The C library starts processes with all signals blocked, and a SIGSYS
+    // would end the card: this, too, just fails.
+    let thread = libc::CLONE_THREAD as u64;
+    let process = fails(libc::SYS_clone, vec![masked(0, thread, 0)?], libc::EPERM)?;
+    rules.insert(libc::SYS_clone, Vec::new());
+    let allowed = SeccompFilter::new(rules, SeccompAction::Trap, SeccompAction::Allow, arch)?;
+    refusal::install().map_err(SandboxError::Handler)?;
+    for filter in [clone3, process, allowed] {
         apply_filter_all_threads(&BpfProgram::try_from(filter)?)?;
     }
     Ok(count)
@@ -117,14 +128,12 @@ fn checked() -> Result<Vec<(c_long, SeccompRule)>, BackendError> {
     // O_DIRECTORY has not.
     let opens_more = (libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC) as u64
         | (libc::O_TMPFILE & !libc::O_DIRECTORY) as u64;
-    let thread = libc::CLONE_THREAD as u64;
     let process = u64::from(std::process::id());
     let mut list = vec![
         (libc::SYS_mmap, masked(2, executable, 0)?),
         (libc::SYS_mprotect, masked(2, executable, 0)?),
         (libc::SYS_openat, masked(2, opens_more, 0)?),
         (libc::SYS_open, masked(1, opens_more, 0)?),
-        (libc::SYS_clone, masked(0, thread, thread)?),
         (libc::SYS_tgkill, equal(0, process)?),
         // Stack sizes are read, limits not set.
         (libc::SYS_prlimit64, masked(2, u64::MAX, 0)?),
@@ -139,7 +148,8 @@ fn checked() -> Result<Vec<(c_long, SeccompRule)>, BackendError> {
     ] {
         list.push((libc::SYS_fcntl, equal(1, command as u64)?));
     }
-    for request in [libc::FIONBIO, libc::TCGETS] {
+    // TIOCGWINSZ asks whether standard input is a terminal.
+    for request in [libc::FIONBIO, libc::TCGETS, libc::TIOCGWINSZ] {
         list.push((libc::SYS_ioctl, equal(1, request)?));
     }
     Ok(list)

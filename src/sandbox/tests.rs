@@ -33,6 +33,11 @@ fn what_is_not_needed_is_refused_and_what_is_needed_is_not() {
     let complaint = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}\n{complaint}");
     assert!(said.contains("1 passed"), "{said}\n{complaint}");
+    // Each of the system calls that were refused is told of, once.
+    for call in [libc::SYS_socketpair, libc::SYS_socket, libc::SYS_kill] {
+        let line = format!("has refused system call {call},");
+        assert_eq!(complaint.matches(&line).count(), 1, "{line}\n{complaint}");
+    }
     assert!(folder.path().join("readable/file").exists());
     assert!(!folder.path().join("socket/file").exists());
 }
@@ -74,6 +79,10 @@ fn inside() {
     assert_eq!(errno(fs::rename(&readable, folder.join("socket/x"))), EPERM);
     let signal = rustix::process::test_kill_process(parent);
     assert_eq!(signal, Err(rustix::io::Errno::PERM));
+    // Whoever it is: these are root's.
+    let left = rustix::thread::capabilities(None).unwrap();
+    let sets = [left.effective, left.permitted, left.inheritable];
+    assert_eq!(sets, [CapabilitySet::empty(); 3]);
     // From a thread, too.
     let thread = std::thread::spawn(|| errno(UnixStream::pair()));
     assert_eq!(thread.join().unwrap(), EPERM);
@@ -99,6 +108,7 @@ fn what_is_in_force_is_said_in_a_line() {
         InForce {
             system_calls: 7,
             landlock,
+            capabilities: CapabilitySet::empty(),
         }
         .to_string()
     };
@@ -107,10 +117,10 @@ fn what_is_in_force_is_said_in_a_line() {
             abi: 5,
             partly: false
         }),
-        "seccomp (7 system calls), landlock ABI 5, no new privileges"
+        "seccomp (7 system calls), landlock ABI 5, no capabilities, no new privileges"
     );
     assert_eq!(
         said(Landlock::Missing { disabled: false }),
-        "seccomp (7 system calls), no landlock (not in this kernel), no new privileges"
+        "seccomp (7 system calls), no landlock (not in this kernel), no capabilities, no new privileges"
     );
 }

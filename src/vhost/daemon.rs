@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixListener;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use vhost::vhost_user::{Error as VhostUserError, Listener};
@@ -11,9 +11,11 @@ use vhost_user_backend::{Error as BackendError, VhostUserDaemon};
 use vm_memory::{GuestMemoryAtomic, GuestMemoryMmap};
 use vmm_sys_util::epoll::EventSet;
 
-use super::backend::{Backend, SharedEngine, lock};
+use super::backend::{Backend, SharedEngine};
+use super::bus_error;
 use super::device::Device;
 use super::engine::Engine;
+use super::fair::Fair;
 use super::relay::Relay;
 use super::remote::{Mailbox, Remote};
 use super::socket::ListeningSocket;
@@ -54,10 +56,11 @@ pub struct Daemon<D = Card> {
 impl<D: Device> Daemon<D> {
     /// A daemon that serves `card`.
     pub fn new(card: D) -> Result<Self, DaemonError> {
+        bus_error::survive()?;
         let (mailbox, remote) = Mailbox::new()?;
         let engine = Engine::new(card, Timer::new()?, mailbox);
         Ok(Self {
-            engine: Arc::new(Mutex::new(engine)),
+            engine: Arc::new(Fair::new(engine)),
             stop: Stop::new()?,
             remote,
         })
@@ -96,7 +99,7 @@ impl<D: Device> Daemon<D> {
     /// threads meanwhile. Says whether one did: otherwise the daemon is to
     /// end.
     fn wait_for(&self, listener: &UnixListener) -> Result<bool, DaemonError> {
-        let mailbox = lock(&self.engine).mailbox().as_fd().try_clone_to_owned();
+        let mailbox = self.engine.lock().mailbox().as_fd().try_clone_to_owned();
         let mailbox = mailbox.map_err(DaemonError::Setup)?;
         loop {
             let fds = [listener.as_fd(), self.stop.as_fd(), mailbox.as_fd()];
@@ -104,7 +107,7 @@ impl<D: Device> Daemon<D> {
             match poll(&mut fds, None) {
                 Ok(_) if self.stop.is_requested() => return Ok(false),
                 Ok(_) if !fds[0].revents().is_empty() => return Ok(true),
-                Ok(_) => lock(&self.engine).run_requests(),
+                Ok(_) => self.engine.lock().run_requests(),
                 Err(rustix::io::Errno::INTR) => (),
                 Err(error) => return Err(DaemonError::Accept(error.into())),
             }
@@ -115,31 +118,41 @@ impl<D: Device> Daemon<D> {
     /// stopped.
     fn serve_next(&self, listener: UnixListener) -> Result<(), DaemonError> {
         let memory = GuestMemoryAtomic::new(GuestMemoryMmap::new());
-        lock(&self.engine).connect(memory.clone());
-        let backend = Arc::new(Backend::new(Arc::clone(&self.engine)));
+        self.engine.lock().connect(memory.clone());
+        self.stop.open();
+        let backend = Backend::new(Arc::clone(&self.engine), self.stop.clone());
+        let backend = Arc::new(backend);
         let mut connection =
             VhostUserDaemon::new("vhost-user".into(), Arc::clone(&backend), memory)
                 .map_err(device_error)?;
         let (timer, mailbox) = {
-            let engine = lock(&self.engine);
+            let engine = self.engine.lock();
             (engine.timer().as_raw_fd(), engine.mailbox().as_raw_fd())
         };
         for worker in connection.get_epoll_handlers() {
             worker.register_listener(timer, EventSet::IN, TIMER_EVENT)?;
             worker.register_listener(mailbox, EventSet::IN, MAILBOX_EVENT)?;
         }
+        // The worker is at work, and tells of its end, before anything of a
+        // front end's can end it. A card that is busy for so long that this
+        // gives up is at work.
+        let _ = self.remote.run(|_, _| ());
         connection
             .start(&mut Listener::from(listener))
             .map_err(device_error)?;
         log::info!("a front end is connected");
         self.stop.attach(connection.shutdown_handle());
         let result = connection.wait();
-        self.stop.detach();
+        let failure = self.stop.close();
         // Ends the worker, too, and waits for it.
         drop(connection);
         // SAFETY: the worker has just been waited for.
         unsafe { backend.close_exit_event() };
-        lock(&self.engine).disconnect();
+        self.engine.lock().disconnect();
+        if let Some(reason) = failure {
+            log::error!("the connection is given up: {reason}");
+            return Ok(());
+        }
         match result {
             // How a front end ends, or is killed, makes no difference.
             Ok(())
@@ -154,4 +167,64 @@ impl<D: Device> Daemon<D> {
 
 fn device_error(error: BackendError) -> DaemonError {
     DaemonError::Device(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::os::unix::net::UnixStream;
+    use std::thread;
+    use std::time::Duration;
+
+    use vhost::VhostBackend;
+    use vhost::vhost_user::Frontend;
+
+    use super::*;
+    use crate::card::{Rate, Spec};
+    use crate::source::{self, Camera};
+    use crate::vhost::RemoteError;
+
+    /// How long anything may take before the test gives up on it.
+    const LIMIT: Duration = Duration::from_secs(30);
+
+    /// A front end whose connection is served.
+    fn connect(socket: &std::path::Path) -> (Frontend, UnixStream) {
+        let stream = loop {
+            match UnixStream::connect(socket) {
+                Ok(stream) => break stream,
+                // It is bound, and does not listen yet.
+                Err(_) => thread::yield_now(),
+            }
+        };
+        stream.set_read_timeout(Some(LIMIT)).unwrap();
+        let front = Frontend::from_stream(stream.try_clone().unwrap(), 2);
+        front.set_owner().unwrap();
+        front.get_features().unwrap();
+        (front, stream)
+    }
+
+    #[test]
+    fn a_worker_that_dies_ends_its_connection_and_the_next_is_served() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("card.sock");
+        let socket = ListeningSocket::bind(&path).unwrap();
+        let camera = Camera::with("Pinhole", source::open("pattern").unwrap());
+        let daemon = Daemon::new(Card::new(Spec::new(camera, Rate::Max))).unwrap();
+        let (remote, stop) = (daemon.remote(), daemon.stop());
+        thread::scope(|scope| {
+            let serving = scope.spawn(|| daemon.serve(&socket));
+            for _ in 0..3 {
+                let (_front, mut stream) = connect(&path);
+                // Runs in the worker, as a fault of the card's would.
+                let died = remote.run(|_, _| -> () { panic!("a fault of the card's") });
+                assert_eq!(died, Err(RemoteError::Ended));
+                assert_eq!(stream.read(&mut [0]).unwrap(), 0, "closed");
+            }
+            let (front, _) = connect(&path);
+            front.get_features().unwrap();
+            assert_eq!(remote.run(|card, now| card.statistics(now).frames), Ok(0));
+            stop.request();
+            serving.join().unwrap().unwrap();
+        });
+    }
 }

@@ -1,8 +1,9 @@
 //! Between the queues and the card: what happens on a kick or a tick.
 
 use std::ops::Range;
+use std::time::Duration;
 
-use vhost_user_backend::{VringMutex, VringState, VringT};
+use vhost_user_backend::{VringState, VringT};
 use virtio_queue::{DescriptorChain, QueueOwnedT, QueueT};
 use vm_memory::{GuestAddressSpace, GuestMemoryAtomic, GuestMemoryMmap};
 
@@ -10,6 +11,7 @@ use super::chain::Chain;
 use super::device::Device;
 use super::remote::Mailbox;
 use super::timer::{Timer, now};
+use super::vring::{Vring, interrupt};
 use crate::card::Refused;
 use crate::dma::Bus;
 use crate::wire::protocol::{COMMAND_QUEUE, Config, EVENT_QUEUE};
@@ -18,6 +20,11 @@ use crate::wire::{Errno, Reply, Request};
 /// Malformed chains and commands of one front end that are worth a line in
 /// the log; a guest must not be able to fill a disk with them.
 const FAULTS_LOGGED: u32 = 10;
+
+/// How long commands, and then events, are seen to before somebody else gets
+/// the card: a frame that is due, or a thread that waits for it. A chain that
+/// has begun is finished.
+const TURN: Duration = Duration::from_millis(2);
 
 /// A queue that the guest has not set up properly.
 struct BadQueue;
@@ -95,7 +102,10 @@ impl<D: Device> Engine<D> {
             memory: &memory,
             forbidden: &self.rings,
         };
-        self.card.memory_changed(now(), bus);
+        let now = now();
+        self.card.memory_changed(now, bus);
+        // Whoever has lost a buffer is told at once.
+        self.timer.set(Some(now.monotonic));
     }
 
     /// The file descriptor that asks for [`run`](Self::run) when the card has
@@ -117,7 +127,7 @@ impl<D: Device> Engine<D> {
 
     /// Does all there is to do: commands, a frame if one is due, events; and
     /// sets the timer for what comes next.
-    pub fn run(&mut self, vrings: &[VringMutex]) {
+    pub fn run(&mut self, vrings: &[Vring]) {
         let guard = self.memory.memory();
         let memory: &GuestMemoryMmap = &guard;
         let (Some(commands), Some(events)) = (vrings.get(COMMAND_QUEUE), vrings.get(EVENT_QUEUE))
@@ -129,6 +139,10 @@ impl<D: Device> Engine<D> {
             self.rings.extend(rings(&vring.get_ref()));
         }
 
+        if self.stopped && !self.begins(&commands.get_ref()) {
+            self.timer.set(None);
+            return;
+        }
         let mut more = self.run_commands(&mut commands.get_mut(), memory);
         // The front end stops the queues one after the other; with the first
         // of them frames stop.
@@ -154,13 +168,14 @@ impl<D: Device> Engine<D> {
         }
     }
 
-    /// Executes the commands that wait, at most a queue full of them. Says
-    /// whether more may be waiting.
-    fn run_commands(&mut self, vring: &mut VringState, memory: &GuestMemoryMmap) -> bool {
-        if !is_running(vring) {
+    /// Whether the command queue, which the front end has stopped, is started
+    /// again. Until then it is not known whose the events are that wait.
+    fn begins(&mut self, commands: &VringState) -> bool {
+        if !is_running(commands) {
             return false;
         }
-        if std::mem::take(&mut self.stopped) && vring.get_queue().next_avail() == 0 {
+        self.stopped = false;
+        if commands.get_queue().next_avail() == 0 {
             // A driver that starts its ring anew knows nothing of the
             // sessions before. Not every front end sends RESET_DEVICE when
             // the guest resets the device (QEMU 11.1 does not for a generic
@@ -170,6 +185,16 @@ impl<D: Device> Engine<D> {
             log::debug!("another driver has started");
             self.reset();
         }
+        true
+    }
+
+    /// Executes the commands that wait, for no longer than [`TURN`] and at most
+    /// a queue full of them. Says whether more may be waiting.
+    fn run_commands(&mut self, vring: &mut VringState, memory: &GuestMemoryMmap) -> bool {
+        if !is_running(vring) {
+            return false;
+        }
+        let end = now().monotonic + TURN;
         let mut budget = vring.get_queue().size();
         let mut answered = false;
         let mut idle = false;
@@ -188,6 +213,9 @@ impl<D: Device> Engine<D> {
                     Ok(Some(chain)) => {
                         budget -= 1;
                         answered |= self.run_command(chain, vring, memory);
+                        if now().monotonic >= end {
+                            budget = 0;
+                        }
                     }
                     Ok(None) => break,
                     Err(BadQueue) => {
@@ -252,10 +280,14 @@ impl<D: Device> Engine<D> {
         if !is_running(vring) {
             return false;
         }
+        let end = now().monotonic + TURN;
         let mut budget = vring.get_queue().size();
         let mut sent = false;
         let mut looked_again = false;
         while self.card.next_event(&mut self.event) {
+            if now().monotonic >= end {
+                budget = 0;
+            }
             if budget == 0 {
                 break;
             }
@@ -345,7 +377,7 @@ fn next_chain<'m>(
 /// Interrupts the guest if it wants to be.
 fn notify(vring: &mut VringState) {
     if vring.needs_notification().unwrap_or(true)
-        && let Err(error) = vring.signal_used_queue()
+        && let Err(error) = interrupt(vring)
     {
         log::debug!("the front end cannot be signalled: {error}");
     }

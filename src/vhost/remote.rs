@@ -1,11 +1,10 @@
 //! Reaching the card from another thread.
 //!
-//! The card belongs to whoever holds the engine's lock, and at the highest
-//! rate the worker takes that lock again as soon as it has given it back. So
-//! nobody else contends for it: a request is put into a mailbox, and whoever
-//! waits for events at the time executes it between two frames, the worker of
-//! a connection or, while there is none, the thread that waits for one. The
-//! frame path does not look at the mailbox.
+//! A request is put into a mailbox, and whoever waits for events at the time
+//! executes it between two frames, the worker of a connection or, while there
+//! is none, the thread that waits for one; what comes of it, events and a new
+//! deadline, is then seen to at once. The frame path does not look at the
+//! mailbox.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};

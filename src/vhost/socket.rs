@@ -51,15 +51,24 @@ pub enum ListenError {
 #[derive(Debug)]
 pub struct ListeningSocket {
     listener: UnixListener,
-    bound: Option<Bound>,
+    bound: Option<SocketName>,
 }
 
-/// A name in the file system.
-#[derive(Debug)]
-struct Bound {
+/// The name of a socket in the file system.
+#[derive(Debug, Clone)]
+pub struct SocketName {
     path: PathBuf,
     /// Device and inode: by now another daemon's socket may have the name.
     identity: (u64, u64),
+}
+
+impl SocketName {
+    /// Removes the name, if it is still this socket's.
+    pub fn remove(&self) {
+        if identity(&self.path) == Some(self.identity) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
 }
 
 impl ListeningSocket {
@@ -95,7 +104,7 @@ impl ListeningSocket {
             path: path.to_owned(),
             error: error.into(),
         })?;
-        let bound = identity(path).map(|identity| Bound {
+        let bound = identity(path).map(|identity| SocketName {
             path: path.to_owned(),
             identity,
         });
@@ -108,6 +117,11 @@ impl ListeningSocket {
     /// Lets others connect.
     pub fn listen(&self) -> io::Result<()> {
         Ok(rustix::net::listen(&self.listener, BACKLOG)?)
+    }
+
+    /// The name that goes with it.
+    pub fn name(&self) -> Option<&SocketName> {
+        self.bound.as_ref()
     }
 
     /// The socket.
@@ -127,6 +141,14 @@ pub enum InheritedSocket {
 }
 
 impl InheritedSocket {
+    /// The socket, if it is one to listen on.
+    pub fn listening(&self) -> Option<&ListeningSocket> {
+        match self {
+            Self::Listening(socket) => Some(socket),
+            Self::Connected(_) => None,
+        }
+    }
+
     /// Takes over a socket that is a listening or a connected one.
     ///
     /// # Safety
@@ -161,10 +183,8 @@ impl AsFd for ListeningSocket {
 
 impl Drop for ListeningSocket {
     fn drop(&mut self) {
-        if let Some(bound) = &self.bound
-            && identity(&bound.path) == Some(bound.identity)
-        {
-            let _ = fs::remove_file(&bound.path);
+        if let Some(bound) = &self.bound {
+            bound.remove();
         }
     }
 }

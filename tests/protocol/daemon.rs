@@ -92,6 +92,28 @@ fn it_serves_one_guest_after_another() {
     }
 }
 
+/// Each of them is told of, and all of them are not.
+#[test]
+fn neither_streams_nor_connections_fill_the_log() {
+    let card = &mut Card::start(&[]);
+    for _ in 0..100 {
+        drop(card.connect());
+    }
+    let driver = &mut Driver::new(card);
+    let session = driver.open();
+    driver.set_picture(session, GREY, 16, 16);
+    driver.reqbufs(session, 1).unwrap();
+    for _ in 0..200 {
+        driver.streamon(session).unwrap();
+        driver.streamoff(session).unwrap();
+    }
+    let log = card.log();
+    for (what, most) in [("streams", 100), ("front end", 100)] {
+        let lines = log.lines().filter(|line| line.contains(what)).count();
+        assert!((20..=most).contains(&lines), "{lines} lines of {what}");
+    }
+}
+
 #[test]
 fn a_guest_that_goes_in_the_middle_of_a_stream_finds_it_ready_again() {
     let card = &mut Card::fast();

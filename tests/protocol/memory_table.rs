@@ -106,6 +106,20 @@ fn buffers_that_are_queued_before_the_stream_lose_their_memory_too() {
     driver.streamoff(stream.session).unwrap();
 }
 
+/// No frame is due that would have the card look, and no kick comes.
+#[test]
+fn buffers_that_lose_their_memory_come_back_at_once() {
+    let card = &mut Card::start(&[]);
+    let driver = &mut Driver::new(card);
+    let stream = Stream::new(driver, SMALL, 3);
+    for index in 0..3 {
+        stream.queue(driver, index);
+    }
+    let low = driver.memory.regions(|number| number == LOW);
+    driver.front.set_mem_table(&low).expect("SET_MEM_TABLE");
+    all_come_back_in_error(driver, &stream, 3);
+}
+
 #[test]
 fn regions_are_added_and_removed_one_at_a_time() {
     let card = &mut Card::fast();

@@ -12,8 +12,8 @@ use crate::harness::v4l2::*;
 use crate::harness::{Card, Driver, Stream};
 
 /// Of each thread of the card, by its name, the fields of its status that tell
-/// of a sandbox: NoNewPrivs and Seccomp.
-fn threads(card: &Card) -> BTreeMap<String, (u32, u32)> {
+/// of a sandbox: NoNewPrivs, Seccomp and CapPrm.
+fn threads(card: &Card) -> BTreeMap<String, (u32, u32, String)> {
     let mut threads = BTreeMap::new();
     for entry in fs::read_dir(format!("/proc/{}/task", card.id())).expect("threads") {
         // One that ends meanwhile has no status any more.
@@ -26,7 +26,8 @@ fn threads(card: &Card) -> BTreeMap<String, (u32, u32)> {
             value.unwrap_or_else(|| panic!("no {name}")).to_owned()
         };
         let number = |name| field(name).parse::<u32>().expect("a number");
-        threads.insert(field("Name"), (number("NoNewPrivs"), number("Seccomp")));
+        let state = (number("NoNewPrivs"), number("Seccomp"), field("CapPrm"));
+        threads.insert(field("Name"), state);
     }
     threads
 }
@@ -54,11 +55,21 @@ fn busy(args: &[&str]) -> (Card, Driver) {
 fn every_thread_is_in_it_unless_it_is_turned_off() {
     let (card, _driver) = busy(&[]);
     let inside = threads(&card);
-    for name in ["pinhole", "control", "vring_worker", "vhost-user"] {
+    for name in [
+        "pinhole",
+        "control",
+        "vring_worker",
+        "vhost-user",
+        "witness",
+    ] {
         assert!(inside.contains_key(name), "{name} in {inside:?}");
     }
-    // SECCOMP_MODE_FILTER is 2.
-    assert!(inside.values().all(|state| *state == (1, 2)), "{inside:?}");
+    // SECCOMP_MODE_FILTER is 2. Whoever runs this, no capability is left.
+    let restricted = (1, 2, "0".repeat(16));
+    assert!(
+        inside.values().all(|state| *state == restricted),
+        "{inside:?}"
+    );
     let log = card.log();
     let said: Vec<_> = log
         .lines()
@@ -68,12 +79,16 @@ fn every_thread_is_in_it_unless_it_is_turned_off() {
     let line = said[0];
     assert!(line.contains("sandbox: seccomp ("), "{line}");
     assert!(line.contains("landlock"), "{line}");
-    assert!(line.ends_with("no new privileges"), "{line}");
+    assert!(
+        line.ends_with("no capabilities, no new privileges"),
+        "{line}"
+    );
+    assert!(!log.contains("has refused system call"), "{log}");
 
     let (card, _driver) = busy(&["--sandbox", "none"]);
     let outside = threads(&card);
     assert!(
-        outside.values().all(|state| *state == (0, 0)),
+        outside.values().all(|state| (state.0, state.1) == (0, 0)),
         "{outside:?}"
     );
     assert!(card.log().contains("sandbox: none"), "{}", card.log());

@@ -1,5 +1,6 @@
 //! Streams: who may have one, which frames it has, and how it ends.
 
+use super::super::clock::GRACE;
 use super::*;
 use crate::wire::Errno;
 use crate::wire::capture::StreamParm;
@@ -95,21 +96,106 @@ fn frames_without_a_buffer_are_dropped_and_counted() {
     rig.run(INTERVAL);
     assert_eq!(sequences(&rig.dequeue()), [7]);
     assert!(rig.read(&place(0)) == frame(7));
-    // Late with two buffers: both are filled with what was due first, the
-    // rest is dropped.
-    rig.queue(session, 0, &place(0)).unwrap();
-    rig.queue(session, 1, &place(1)).unwrap();
-    rig.run(10 * INTERVAL);
-    assert_eq!(sequences(&rig.dequeue()), [8, 9]);
-    rig.queue(session, 0, &place(0)).unwrap();
-    rig.run(INTERVAL);
-    assert_eq!(sequences(&rig.dequeue()), [18]);
     rig.stream_off(session);
     let text = rig.testimony();
     assert_eq!(
         text.lines().last(),
-        Some(r#"{"event":"stream-off","session":1,"frames":4,"dropped":15}"#)
+        Some(r#"{"event":"stream-off","session":1,"frames":1,"dropped":7}"#)
     );
+}
+
+#[test]
+fn a_hiccup_costs_no_frame_and_a_longer_one_all_that_are_late() {
+    let (mut rig, session) = Rig::with_buffers(Rate::Guest, 8);
+    let queue = |rig: &mut Rig| {
+        for index in 0..8 {
+            rig.queue(session, index, &place(index)).unwrap();
+        }
+    };
+    queue(&mut rig);
+    rig.stream_on(session);
+    rig.run(GRACE * INTERVAL);
+    let all: Vec<u32> = (0..GRACE as u32).collect();
+    assert_eq!(sequences(&rig.dequeue()), all, "as many as are tolerated");
+    rig.stream_off(session);
+    queue(&mut rig);
+    rig.stream_on(session);
+    rig.run((GRACE + 1) * INTERVAL);
+    assert_eq!(
+        sequences(&rig.dequeue()),
+        [GRACE as u32],
+        "the last of them"
+    );
+    // It is in time again.
+    rig.run(INTERVAL - 10);
+    assert!(rig.dequeue().is_empty());
+    rig.run(INTERVAL);
+    assert_eq!(sequences(&rig.dequeue()), [GRACE as u32 + 1]);
+    rig.stream_off(session);
+    let ends: Vec<_> = rig.records().into_iter().filter(is_end).collect();
+    let [
+        _,
+        Record::StreamOff {
+            frames, dropped, ..
+        },
+    ] = ends[..]
+    else {
+        panic!("{ends:?}")
+    };
+    assert_eq!((frames, dropped), (2, GRACE));
+    assert_eq!(rig.card.statistics(rig.now).dropped, GRACE);
+}
+
+fn is_end(record: &Record) -> bool {
+    matches!(record, Record::StreamOff { .. })
+}
+
+/// A frame takes three times as long as there is for it.
+#[test]
+fn a_card_that_is_too_slow_drops_frames_and_keeps_to_the_time() {
+    const SECONDS: u64 = 10;
+    let (mut rig, session) = Rig::with_buffers(Rate::Guest, 2);
+    rig.queue(session, 0, &place(0)).unwrap();
+    rig.queue(session, 1, &place(1)).unwrap();
+    rig.stream_on(session);
+    let start = rig.now.monotonic;
+    let mut seen = Vec::new();
+    while rig.now.monotonic < start + Duration::from_secs(SECONDS) {
+        if !rig.card.tick(rig.now) {
+            rig.now.monotonic = rig.card.next_deadline().unwrap();
+            continue;
+        }
+        // What a film shows, and the clock that is drawn, is of this time.
+        let shown = rig.stage.lock().unwrap().frame.elapsed;
+        let late = (rig.now.monotonic - start).saturating_sub(shown);
+        let most = Duration::from_micros(GRACE * INTERVAL);
+        assert!(late < most, "{late:?} late after {} frames", seen.len());
+        rig.now.monotonic += Duration::from_micros(3 * INTERVAL);
+        for buffer in rig.dequeue() {
+            seen.push(buffer.sequence.get());
+            let index = buffer.index.get();
+            rig.queue(session, index, &place(index)).unwrap();
+        }
+    }
+    rig.stream_off(session);
+    let last = *seen.last().unwrap();
+    assert!(u64::from(last) >= 60 * SECONDS - GRACE - 1, "{last}");
+    // The guest's gaps, the witness and the statistics say the same.
+    let missing = u64::from(last) + 1 - seen.len() as u64;
+    let records = rig.records();
+    let Some(Record::StreamOff {
+        frames, dropped, ..
+    }) = records.last()
+    else {
+        panic!("{records:?}")
+    };
+    assert_eq!((*frames, *dropped), (seen.len() as u64, missing));
+    let statistics = rig.card.statistics(rig.now);
+    assert_eq!(
+        (statistics.frames, statistics.dropped),
+        (seen.len() as u64, missing)
+    );
+    assert!(missing > 300, "{missing}");
 }
 
 #[test]

@@ -1,42 +1,49 @@
 //! Where the witness is written to.
 
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 
 use super::{Digest, PlaneRecord, Record};
 use crate::dma::Segment;
 
-/// Bytes collected before they are written: a few frames' worth, so that a
-/// frame costs one write, if that.
-const BUFFER: usize = 64 * 1024;
+/// Bytes collected before they are passed on: a few frames' worth.
+const COLLECTED: usize = 64 * 1024;
 
 /// The witness: records of what the card does, or nothing at all.
 ///
 /// A sink that fails is given up with one line in the log; the card goes on.
 pub struct Witness {
-    sink: Option<BufWriter<Box<dyn Write + Send>>>,
-    /// The record of the frame under way; kept for its memory.
+    sink: Option<Box<dyn Write + Send>>,
+    /// Lines that have not been passed on.
+    lines: Vec<u8>,
+    /// The last frame, whose line is not written yet.
+    frame: Option<FrameWritten>,
+    /// Its planes; kept for their memory.
     planes: Vec<PlaneRecord>,
 }
 
 impl Witness {
     /// No witness.
     pub fn off() -> Self {
-        Self {
-            sink: None,
-            planes: Vec::new(),
-        }
+        Self::with(None)
     }
 
     /// A witness that writes to `sink`.
     pub fn new(sink: Box<dyn Write + Send>) -> Self {
+        Self::with(Some(sink))
+    }
+
+    fn with(sink: Option<Box<dyn Write + Send>>) -> Self {
         Self {
-            sink: Some(BufWriter::with_capacity(BUFFER, sink)),
+            sink,
+            lines: Vec::new(),
+            frame: None,
             planes: Vec::new(),
         }
     }
 
     /// A stream begins whose frames have that many memory planes.
     pub fn begin(&mut self, planes: usize) {
+        self.tell();
         self.planes.resize_with(planes, PlaneRecord::default);
     }
 
@@ -49,9 +56,10 @@ impl Witness {
         Some(digests)
     }
 
-    /// Records a frame, whose digests were collected in
+    /// Takes note of a frame, whose digests were collected in
     /// [`digests`](Self::digests): the segments of each of its memory planes,
-    /// and the bytes that were written there.
+    /// and the bytes that were written there. Its line is written by
+    /// [`tell`](Self::tell), which has to come before the next frame begins.
     pub fn frame<'s>(
         &mut self,
         frame: FrameWritten,
@@ -60,22 +68,29 @@ impl Witness {
         if self.sink.is_none() {
             return;
         }
-        let mut planes = std::mem::take(&mut self.planes);
-        for (plane, (segments, bytes)) in planes.iter_mut().zip(memory) {
+        for (plane, (segments, bytes)) in self.planes.iter_mut().zip(memory) {
             plane.bytes = bytes;
             plane.segments.clear();
             plane
                 .segments
                 .extend(segments.iter().map(|segment| (segment.start, segment.len)));
         }
+        self.frame = Some(frame);
+    }
+
+    /// Writes the line of the last frame, if it is not written yet.
+    pub fn tell(&mut self) {
+        let Some(frame) = self.frame.take() else {
+            return;
+        };
         let record = Record::Frame {
             sequence: frame.sequence,
             session: frame.session,
             buffer: frame.buffer,
             time_ns: frame.time_ns,
-            planes,
+            planes: std::mem::take(&mut self.planes),
         };
-        self.record(&record);
+        self.write(&record);
         if let Record::Frame { planes, .. } = record {
             self.planes = planes;
         }
@@ -83,35 +98,59 @@ impl Witness {
 
     /// Writes one record.
     pub fn record(&mut self, record: &Record) {
-        self.attempt(|sink| {
-            serde_json::to_writer(&mut *sink, record)?;
-            sink.write_all(b"\n")
-        });
+        self.tell();
+        self.write(record);
+    }
+
+    fn write(&mut self, record: &Record) {
+        if self.sink.is_none() {
+            return;
+        }
+        let written = serde_json::to_writer(&mut self.lines, record);
+        self.lines.push(b'\n');
+        if let Err(error) = written {
+            self.give_up(&error.into());
+        } else if self.lines.len() >= COLLECTED {
+            self.pass_on();
+        }
     }
 
     /// Passes on what was collected.
     pub fn flush(&mut self) {
-        self.attempt(|sink| {
-            if sink.buffer().is_empty() {
-                return Ok(());
-            }
-            sink.flush()
-        });
+        self.tell();
+        if !self.lines.is_empty() {
+            self.pass_on();
+        }
     }
 
-    fn attempt(
-        &mut self,
-        action: impl FnOnce(&mut BufWriter<Box<dyn Write + Send>>) -> io::Result<()>,
-    ) {
+    /// Passes on what was collected, and waits until the sink has it.
+    pub fn finish(&mut self) {
+        self.flush();
         if let Some(sink) = &mut self.sink
-            && let Err(error) = action(sink)
+            && let Err(error) = sink.flush()
         {
-            log::error!("the witness cannot be written any more: {error}; going on without it");
-            // Dropping a BufWriter would try the same bytes once more.
-            if let Some(sink) = self.sink.take() {
-                drop(sink.into_parts());
-            }
+            self.give_up(&error);
         }
+    }
+
+    fn pass_on(&mut self) {
+        if let Some(sink) = &mut self.sink
+            && let Err(error) = sink.write_all(&self.lines)
+        {
+            self.give_up(&error);
+        }
+        self.lines.clear();
+    }
+
+    fn give_up(&mut self, error: &io::Error) {
+        log::error!("the witness cannot be written any more: {error}; going on without it");
+        self.sink = None;
+    }
+}
+
+impl Drop for Witness {
+    fn drop(&mut self) {
+        self.flush();
     }
 }
 

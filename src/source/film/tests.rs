@@ -647,6 +647,24 @@ fn a_film_of_odd_size_is_stretched_to_what_the_card_has() {
     }
 }
 
+/// A small file may be a large picture, and the card holds it for long.
+#[test]
+fn a_picture_larger_than_any_frame_is_reduced() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("large.png");
+    let path = path.display();
+    for ((width, height), reduced) in [
+        ((8192, 64), (3840, 30)),
+        ((64, 4320), (32, 2160)),
+        ((3840, 2160), (3840, 2160)),
+    ] {
+        let picture = image::GrayImage::from_pixel(width, height, image::Luma([200]));
+        picture.save(path.to_string()).unwrap();
+        let native = source::open(&format!("image:{path}")).unwrap().native();
+        assert_eq!(native.size, Some(reduced));
+    }
+}
+
 #[test]
 fn the_crop_changes_a_picture_that_stands_still() {
     let files = Files::new();

@@ -94,13 +94,22 @@ impl Card {
         (card, stdin)
     }
 
-    fn spawn_from(mut command: Command, dir: tempfile::TempDir, stdin: Stdio) -> Self {
+    /// Runs `command`, which logs to `log`.
+    pub fn spawn_with_log(command: Command, dir: tempfile::TempDir, log: Stdio) -> Self {
+        Self::spawn_to(command, dir, Stdio::null(), log)
+    }
+
+    fn spawn_from(command: Command, dir: tempfile::TempDir, stdin: Stdio) -> Self {
+        let log = File::create(dir.path().join("log")).expect("log file");
+        Self::spawn_to(command, dir, stdin, log.into())
+    }
+
+    fn spawn_to(mut command: Command, dir: tempfile::TempDir, stdin: Stdio, log: Stdio) -> Self {
         let changes = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)
             .expect("inotify");
         let flags =
             inotify::WatchFlags::CREATE | inotify::WatchFlags::MODIFY | inotify::WatchFlags::DELETE;
         inotify::add_watch(&changes, dir.path(), flags).expect("inotify watch");
-        let log = File::create(dir.path().join("log")).expect("log file");
         let child = command
             .stdin(stdin)
             .stdout(Stdio::null())

@@ -1,6 +1,7 @@
 //! The guest's driver: a vhost-user front end with its two queues.
 
 use std::collections::{HashMap, VecDeque};
+use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use vhost::VhostBackend;
@@ -95,6 +96,8 @@ pub enum Event {
 /// A guest's driver, connected to a card.
 pub struct Driver {
     pub front: Frontend,
+    /// What it speaks over.
+    pub stream: UnixStream,
     pub memory: Memory,
     pub commands: Queue,
     pub events: Queue,
@@ -115,14 +118,23 @@ impl Driver {
     }
 
     /// Connects to the card and sets it up with that memory.
-    pub fn attach(card: &mut Card, mut memory: Memory, options: Options) -> Self {
-        let mut front = Frontend::from_stream(card.connect(), 2);
+    pub fn attach(card: &mut Card, memory: Memory, options: Options) -> Self {
+        let mut driver = Self::connect(card, memory, options);
+        driver.start();
+        driver
+    }
+
+    /// Connects to the card, and tells it of no memory and no ring yet.
+    pub fn connect(card: &mut Card, mut memory: Memory, options: Options) -> Self {
+        let stream = card.connect();
+        let mut front = Frontend::from_stream(stream.try_clone().expect("the socket"), 2);
         let commands = Queue::new(0, options.event_idx, &mut memory);
         let events = Queue::new(1, options.event_idx, &mut memory);
         front.set_owner().expect("SET_OWNER");
         negotiate(&mut front);
-        let mut driver = Self {
+        Self {
             front,
+            stream,
             memory,
             commands,
             events,
@@ -132,49 +144,63 @@ impl Driver {
             replies: HashMap::new(),
             received: VecDeque::new(),
             strays: Vec::new(),
-        };
-        driver.start();
-        driver
+        }
     }
 
     /// Acks the features, hands over memory and rings, and enables them, as a
     /// VMM does when the guest's driver sets DRIVER_OK or a paused guest goes
     /// on.
     pub fn start_rings(&mut self) {
-        let offered = self.front.get_features().expect("GET_FEATURES");
+        self.start_some(usize::MAX).expect("the rings start");
+        self.barrier();
+    }
+
+    /// Sends the first `most` of the messages that start the rings, and says
+    /// which one failed.
+    pub fn start_some(&self, most: usize) -> Result<(), String> {
+        let mut sent = 0;
+        let mut send = |what: &str, message: &dyn Fn() -> vhost::Result<()>| {
+            sent += 1;
+            match sent > most {
+                true => Ok(()),
+                false => message().map_err(|error| format!("{what}: {error}")),
+            }
+        };
+        let front = &self.front;
         let mut wanted = VERSION_1 | PROTOCOL_FEATURES | INDIRECT_DESC | EVENT_IDX;
-        assert_eq!(offered & wanted, wanted, "the card offers {offered:#x}");
+        send("GET_FEATURES", &|| {
+            let offered = front.get_features()?;
+            assert_eq!(offered & wanted, wanted, "the card offers {offered:#x}");
+            Ok(())
+        })?;
         if !self.options.event_idx {
             wanted &= !EVENT_IDX;
         }
-        self.front.set_features(wanted).expect("SET_FEATURES");
+        send("SET_FEATURES", &|| front.set_features(wanted))?;
         let regions = self.memory.regions(|_| true);
-        self.front.set_mem_table(&regions).expect("SET_MEM_TABLE");
+        send("SET_MEM_TABLE", &|| front.set_mem_table(&regions).map(drop))?;
         for queue in [&self.commands, &self.events] {
-            let (front, number) = (&self.front, queue.number);
+            let number = queue.number;
             let config = queue.config(&self.memory);
-            front
-                .set_vring_num(number, super::queue::SIZE)
-                .expect("SET_VRING_NUM");
-            front
-                .set_vring_addr(number, &config)
-                .expect("SET_VRING_ADDR");
-            front
-                .set_vring_base(number, self.bases[number] as u16)
-                .expect("SET_VRING_BASE");
-            front
-                .set_vring_call(number, &queue.call)
-                .expect("SET_VRING_CALL");
-            front
-                .set_vring_kick(number, &queue.kick)
-                .expect("SET_VRING_KICK");
+            let base = self.bases[number] as u16;
+            send("SET_VRING_NUM", &|| {
+                front.set_vring_num(number, super::queue::SIZE)
+            })?;
+            send("SET_VRING_ADDR", &|| front.set_vring_addr(number, &config))?;
+            send("SET_VRING_BASE", &|| front.set_vring_base(number, base))?;
+            send("SET_VRING_CALL", &|| {
+                front.set_vring_call(number, &queue.call)
+            })?;
+            send("SET_VRING_KICK", &|| {
+                front.set_vring_kick(number, &queue.kick)
+            })?;
         }
         for number in [0, 1] {
-            self.front
-                .set_vring_enable(number, true)
-                .expect("SET_VRING_ENABLE");
+            send("SET_VRING_ENABLE", &|| {
+                front.clone().set_vring_enable(number, true)
+            })?;
         }
-        self.barrier();
+        Ok(())
     }
 
     /// Stops both rings, as a VMM does for a guest that is paused; it gives
@@ -194,12 +220,17 @@ impl Driver {
 
     /// Starts with fresh rings, as another driver would.
     pub fn restart(&mut self) {
+        self.begin_anew();
+        self.start();
+    }
+
+    /// Makes fresh rings, which the card is not told of.
+    pub fn begin_anew(&mut self) {
         self.commands = Queue::new(0, self.options.event_idx, &mut self.memory);
         self.events = Queue::new(1, self.options.event_idx, &mut self.memory);
         self.bases = [0; 2];
         self.replies.clear();
         self.received.clear();
-        self.start();
     }
 
     /// Returns when the card has handled every vhost-user message so far:
