@@ -1,186 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A buffer's way to the card and back: QBUF commands and DQBUF events.
+ * A buffer's way to the device and back: its memory is described, QBUF commands
+ * go out, and DQBUF events come in.
  */
 #include <linux/ktime.h>
 #include <linux/nospec.h>
 
-#include "command.h"
-#include "memory.h"
-#include "mutant.h"
 #include "pinhole.h"
 #include "trace.h"
 
-/**
- * to_pinhole_buffer() - the driver's view of a videobuf2 buffer
- * @vb: videobuf2 buffer
- *
- * Context: Any.
- * Return: The buffer.
- */
-struct pinhole_buffer *to_pinhole_buffer(struct vb2_buffer *vb)
-{
-	return container_of(to_vb2_v4l2_buffer(vb), struct pinhole_buffer, vb);
-}
-
-/**
- * pinhole_plane_length() - how much of a plane the card may write to
- * @vb: buffer
- * @plane: number of the plane
- *
- * Context: Any.
- * Return: Length in bytes: that of a frame, though there may be more memory.
- */
+/* How much of a plane the device may write to: a frame, if there is more. */
 static u32 pinhole_plane_length(struct vb2_buffer *vb, unsigned int plane)
 {
 	struct pinhole_device *dev = vb2_get_drv_priv(vb->vb2_queue);
 
 	return min_t(unsigned long, vb2_plane_size(vb, plane),
-		     dev->plane_sizes[plane]);
+		     dev->stream.plane_sizes[plane]);
 }
 
-/**
- * pinhole_buffer_payload() - how much of a buffer is filled
- * @vb: buffer
- *
- * Context: Any.
- * Return: Number of bytes in all its planes.
- */
-static unsigned long pinhole_buffer_payload(struct vb2_buffer *vb)
-{
-	unsigned long bytes = 0;
-	unsigned int i;
-
-	for (i = 0; i < vb->num_planes; i++)
-		bytes += vb2_get_plane_payload(vb, i);
-	return bytes;
-}
-
-/**
- * pinhole_buffer_settle() - give a buffer back to videobuf2 if it is time
- * @dev: device
- * @buf: buffer that videobuf2 has handed over
- *
- * Buffers of a dead stream stay until it is stopped, when it is known that the
- * card no longer writes to them.
- *
- * Context: Any; the device's lock is held.
- * Return: Nothing.
- */
-void pinhole_buffer_settle(struct pinhole_device *dev,
-			   struct pinhole_buffer *buf)
-{
-	struct vb2_buffer *vb = &buf->vb.vb2_buf;
-
-	if (!buf->returned || buf->cmd->state != PINHOLE_CMD_IDLE)
-		return;
-	if (dev->stream == PINHOLE_STARTING || dev->stream_failed || dev->fault)
-		return;
-
-	list_del_init(&buf->node);
-	trace_pinhole_done(vb->index, buf->vb.sequence,
-			   pinhole_buffer_payload(vb), buf->result);
-	vb2_buffer_done(vb, buf->result);
-}
-
-/**
- * pinhole_qbuf_complete() - a QBUF command was answered
- * @dev: device
- * @cmd: the command
- *
- * Context: Any; the device's lock is held.
- * Return: Nothing.
- */
-static void pinhole_qbuf_complete(struct pinhole_device *dev,
-				  struct pinhole_cmd *cmd)
-{
-	struct pinhole_buffer *buf = cmd->buf;
-	struct vb2_buffer *vb;
-	unsigned int i;
-
-	if (!--dev->qbufs)
-		wake_up_all(&dev->idle);
-	if (dev->fault)
-		return;
-
-	/* Whether it has the buffer is not known: it stays until STREAMOFF. */
-	if (cmd->garbled || (!cmd->result && cmd->used < cmd->resp_len)) {
-		pinhole_stream_fail(dev, cmd->garbled ?
-				    "sent an answer to QBUF that is none" :
-				    "sent a short answer to QBUF");
-		return;
-	}
-	/* Likewise of a session that is gone. */
-	if (cmd->result == -ENODEV) {
-		if (dev->stream_session == dev->session_id)
-			pinhole_session_lost(dev);
-		else
-			pinhole_stream_fail(dev, "gave up the session");
-		return;
-	}
-	if (cmd->result) {
-		if (!buf->at_card) {
-			pinhole_stream_fail(dev,
-					    "refused a buffer that it returned");
-			return;
-		}
-		vb = &buf->vb.vb2_buf;
-		dev->slots[vb->index] = NULL;
-		buf->at_card = false;
-		buf->returned = true;
-		buf->result = VB2_BUF_STATE_ERROR;
-		/* It is no frame, and stands where the last one was. */
-		vb->timestamp = ktime_get_ns();
-		buf->vb.sequence = dev->sequence;
-		buf->vb.field = V4L2_FIELD_NONE;
-		for (i = 0; i < vb->num_planes; i++)
-			vb2_set_plane_payload(vb, i, 0);
-	} else if (pinhole_mutant(PINHOLE_COMPLETE_EARLY) && buf->at_card) {
-		vb = &buf->vb.vb2_buf;
-		dev->slots[vb->index] = NULL;
-		buf->at_card = false;
-		buf->returned = true;
-		buf->result = VB2_BUF_STATE_DONE;
-		for (i = 0; i < vb->num_planes; i++)
-			vb2_set_plane_payload(vb, i, vb2_plane_size(vb, i));
-	}
-	pinhole_buffer_settle(dev, buf);
-}
-
-/**
- * pinhole_buffer_submit() - queue a buffer at the card
- * @dev: device
- * @buf: buffer that videobuf2 has handed over
- *
- * Context: Any; the device's lock is held.
- * Return: Nothing.
- */
-void pinhole_buffer_submit(struct pinhole_device *dev,
-			   struct pinhole_buffer *buf)
-{
-	struct vb2_buffer *vb = &buf->vb.vb2_buf;
-	unsigned long bytes = 0;
-	unsigned int i;
-
-	for (i = 0; i < vb->num_planes; i++)
-		bytes += pinhole_plane_length(vb, i);
-
-	pinhole_fill_ioctl(buf->cmd->req, dev->stream_session, VIDIOC_QBUF);
-	dev->slots[vb->index] = buf;
-	buf->at_card = true;
-	dev->qbufs++;
-	trace_pinhole_queue(vb->index, buf->cmd->num_entries, bytes);
-	pinhole_cmd_submit(dev, buf->cmd);
-}
-
-/**
- * pinhole_buffer_payload_length() - how long the payload of its QBUF is
- * @vb: buffer
- *
- * Context: Any.
- * Return: Number of bytes: the buffer, and its planes if they are many.
- */
-static size_t pinhole_buffer_payload_length(struct vb2_buffer *vb)
+/* How long the payload of a QBUF is: the buffer, and its planes if multi-planar. */
+static size_t pinhole_qbuf_length(struct vb2_buffer *vb)
 {
 	size_t length = sizeof(struct v4l2_buffer);
 
@@ -189,20 +28,12 @@ static size_t pinhole_buffer_payload_length(struct vb2_buffer *vb)
 	return length;
 }
 
-/**
- * pinhole_buffer_fill() - write the payload of a buffer's QBUF
- * @vb: buffer
- * @b: payload
- *
- * Context: Any.
- * Return: Nothing.
- */
-static void pinhole_buffer_fill(struct vb2_buffer *vb, struct v4l2_buffer *b)
+static void pinhole_qbuf_fill(struct vb2_buffer *vb, struct v4l2_buffer *b)
 {
 	struct v4l2_plane *planes = (struct v4l2_plane *)(b + 1);
 	unsigned int i;
 
-	memset(b, 0, pinhole_buffer_payload_length(vb));
+	memset(b, 0, pinhole_qbuf_length(vb));
 	b->index = vb->index;
 	b->type = vb->type;
 	b->memory = V4L2_MEMORY_USERPTR;
@@ -215,22 +46,91 @@ static void pinhole_buffer_fill(struct vb2_buffer *vb, struct v4l2_buffer *b)
 		planes[i].length = pinhole_plane_length(vb, i);
 }
 
-/**
- * pinhole_buffer_command() - make the QBUF command of a buffer
- * @vb: buffer
- * @num_entries: number of scatter entries
- *
- * Context: Process context.
- * Return: The command without payload and entries, or an ERR_PTR.
+/*
+ * A buffer goes back to videobuf2 when the device has returned it and has
+ * answered its QBUF. Those of a dead stream stay until it is stopped, when it is
+ * known that the device no longer writes to them.
  */
-static struct pinhole_cmd *pinhole_buffer_command(struct vb2_buffer *vb,
-						  unsigned int num_entries)
+void pinhole_buffer_settle(struct pinhole_device *dev,
+			   struct pinhole_buffer *buf)
 {
-	struct pinhole_device *dev = vb2_get_drv_priv(vb->vb2_queue);
-	size_t payload = pinhole_buffer_payload_length(vb);
+	struct pinhole_stream *stream = &dev->stream;
+
+	lockdep_assert_held(&stream->lock);
+	if (!buf->returned || buf->queued || pinhole_fault(dev))
+		return;
+	if (stream->state != PINHOLE_STARTING && !stream->failed)
+		list_move_tail(&buf->node, &stream->done);
+}
+
+/* A QBUF was refused: it is no frame, and stands where the last one was. */
+static void pinhole_buffer_refused(struct pinhole_stream *stream,
+				   struct pinhole_buffer *buf)
+{
+	struct vb2_buffer *vb = &buf->vb.vb2_buf;
+	unsigned int i;
+
+	stream->slots[vb->index] = NULL;
+	buf->at_device = false;
+	buf->returned = true;
+	buf->result = VB2_BUF_STATE_ERROR;
+	vb->timestamp = ktime_get_ns();
+	buf->vb.sequence = stream->sequence;
+	buf->vb.field = V4L2_FIELD_NONE;
+	for (i = 0; i < vb->num_planes; i++)
+		vb2_set_plane_payload(vb, i, 0);
+}
+
+/*
+ * A QBUF was answered. Whether the device has the buffer is not known if the
+ * response is malformed, or the session gone: it stays until STREAMOFF.
+ */
+static void pinhole_qbuf_complete(struct pinhole_cmd *cmd)
+{
+	struct pinhole_device *dev = cmd->dev;
+	struct pinhole_stream *stream = &dev->stream;
+	struct pinhole_buffer *buf = cmd->buf;
+	const char *wrong = NULL;
+	unsigned long flags;
+	u32 session;
+
+	spin_lock_irqsave(&stream->lock, flags);
+	session = stream->session;
+	buf->queued = false;
+	WRITE_ONCE(stream->qbufs, stream->qbufs - 1);
+	if (!stream->qbufs)
+		wake_up_all(&stream->idle);
+	if (pinhole_fault(dev))
+		goto unlock;
+
+	if (cmd->garbled)
+		wrong = "sent a malformed response to QBUF";
+	else if (!cmd->result && cmd->used < cmd->resp_len)
+		wrong = "sent a short response to QBUF";
+	else if (cmd->result == -ENODEV)
+		wrong = "gave up the session";
+	else if (cmd->result && !buf->at_device)
+		wrong = "refused a buffer that it returned";
+	else if (cmd->result)
+		pinhole_buffer_refused(stream, buf);
+	if (!wrong)
+		pinhole_buffer_settle(dev, buf);
+unlock:
+	spin_unlock_irqrestore(&stream->lock, flags);
+
+	if (wrong && cmd->result == -ENODEV)
+		pinhole_session_lost(dev, session);
+	if (wrong)
+		dev->up->fail(dev, wrong);
+}
+
+static struct pinhole_cmd *pinhole_qbuf_alloc(struct vb2_buffer *vb,
+					      unsigned int num_entries)
+{
+	size_t payload = pinhole_qbuf_length(vb);
 	struct pinhole_cmd *cmd;
 
-	cmd = pinhole_cmd_alloc(dev,
+	cmd = pinhole_cmd_alloc(vb2_get_drv_priv(vb->vb2_queue),
 				sizeof(struct virtio_media_cmd_ioctl) + payload,
 				sizeof(struct virtio_media_resp_header) +
 				payload, num_entries);
@@ -241,29 +141,26 @@ static struct pinhole_cmd *pinhole_buffer_command(struct vb2_buffer *vb,
 	return cmd;
 }
 
-/**
- * pinhole_buffer_describe() - write the QBUF command for a buffer's memory
- * @vb: buffer
- *
- * The scatter entries of all planes follow one another; no entry covers parts
- * of two planes. A command with as many entries as before is used again, for
- * memory that may be other memory of another length.
- *
- * The command goes when the memory of the first plane is put: videobuf2 calls
- * buf_cleanup for some ways of losing memory only, and not where a later QBUF
- * of the buffer is refused.
- *
- * Context: Process context.
- * Return: 0 or a negative errno.
- */
-int pinhole_buffer_describe(struct vb2_buffer *vb)
+/* The QBUF command that describes a buffer's memory. */
+static struct pinhole_cmd *pinhole_buffer_cmd(struct pinhole_buffer *buf)
 {
-	struct pinhole_device *dev = vb2_get_drv_priv(vb->vb2_queue);
-	struct pinhole_buffer *buf = to_pinhole_buffer(vb);
+	struct pinhole_mem *mem = vb2_plane_cookie(&buf->vb.vb2_buf, 0);
+
+	return mem->cmd;
+}
+
+/*
+ * Writes the QBUF command for a buffer's memory. The scatter entries of all
+ * planes follow one another; no entry covers parts of two planes. A command with
+ * as many entries as before is used again, for memory that may be mapped at other
+ * addresses. It goes with the memory of the first plane.
+ */
+static int pinhole_buffer_describe(struct vb2_buffer *vb)
+{
+	struct pinhole_mem *mem, *first = NULL;
 	int counts[VIDEO_MAX_PLANES];
-	struct pinhole_cmd *cmd = buf->cmd;
 	unsigned int i, total = 0;
-	struct pinhole_mem *mem;
+	struct pinhole_cmd *cmd;
 	int ret;
 
 	for (i = 0; i < vb->num_planes; i++) {
@@ -271,7 +168,7 @@ int pinhole_buffer_describe(struct vb2_buffer *vb)
 		if (IS_ERR_OR_NULL(mem))
 			return -EINVAL;
 		if (!i)
-			mem->buf = buf;
+			first = mem;
 		counts[i] = pinhole_mem_segments(mem,
 						 pinhole_plane_length(vb, i),
 						 NULL, 0);
@@ -279,16 +176,18 @@ int pinhole_buffer_describe(struct vb2_buffer *vb)
 			return counts[i];
 		total += counts[i];
 	}
+	if (!first)
+		return -EINVAL;
 
+	cmd = first->cmd;
 	if (!cmd || cmd->num_entries != total) {
-		cmd = pinhole_buffer_command(vb, total);
+		cmd = pinhole_qbuf_alloc(vb, total);
 		if (IS_ERR(cmd))
 			return PTR_ERR(cmd);
-		pinhole_cmd_release(dev, buf->cmd);
-		buf->cmd = cmd;
+		pinhole_cmd_release(first->cmd);
+		first->cmd = cmd;
 	}
-	pinhole_buffer_fill(vb, cmd->req +
-			    sizeof(struct virtio_media_cmd_ioctl));
+	pinhole_qbuf_fill(vb, cmd->req + sizeof(struct virtio_media_cmd_ioctl));
 
 	total = 0;
 	for (i = 0; i < vb->num_planes; i++) {
@@ -302,14 +201,82 @@ int pinhole_buffer_describe(struct vb2_buffer *vb)
 	return 0;
 }
 
-/**
- * pinhole_planes_returned() - take over what the card says of a frame's planes
- * @vb: buffer
- * @planes: what the card says, copied out of its reach
- *
- * Context: Any; the device's lock is held.
- * Return: NULL, or what is wrong with it.
+/* videobuf2: a buffer has got new memory. */
+int pinhole_buf_init(struct vb2_buffer *vb)
+{
+	INIT_LIST_HEAD(&to_pinhole_buffer(vb)->node);
+	return pinhole_buffer_describe(vb);
+}
+
+/*
+ * videobuf2: a buffer is about to be queued. A dma-buf may have been mapped anew
+ * since it was attached, at other addresses; other memory stays where it is from
+ * buf_init until it is put.
  */
+int pinhole_buf_prepare(struct vb2_buffer *vb)
+{
+	struct pinhole_device *dev = vb2_get_drv_priv(vb->vb2_queue);
+	unsigned int i;
+
+	if (pinhole_fault(dev))
+		return pinhole_fault(dev);
+	if (vb->num_planes != dev->stream.num_planes)
+		return -EINVAL;
+	for (i = 0; i < vb->num_planes; i++)
+		if (vb2_plane_size(vb, i) < dev->stream.plane_sizes[i])
+			return -EINVAL;
+	if (vb->memory == VB2_MEMORY_DMABUF)
+		return pinhole_buffer_describe(vb);
+	return 0;
+}
+
+/* Queues a buffer that videobuf2 has handed over at the device. */
+void pinhole_buffer_submit(struct pinhole_device *dev,
+			   struct pinhole_buffer *buf)
+{
+	struct pinhole_cmd *cmd = pinhole_buffer_cmd(buf);
+	struct pinhole_stream *stream = &dev->stream;
+	struct vb2_buffer *vb = &buf->vb.vb2_buf;
+	unsigned long flags, bytes = 0;
+	unsigned int i;
+
+	for (i = 0; i < vb->num_planes; i++)
+		bytes += pinhole_plane_length(vb, i);
+	pinhole_fill_ioctl(cmd->req, stream->session, VIDIOC_QBUF);
+
+	spin_lock_irqsave(&stream->lock, flags);
+	stream->slots[vb->index] = buf;
+	buf->queued = true;
+	buf->at_device = true;
+	WRITE_ONCE(stream->qbufs, stream->qbufs + 1);
+	spin_unlock_irqrestore(&stream->lock, flags);
+
+	trace_pinhole_queue(vb->index, cmd->num_entries, bytes);
+	pinhole_cmd_submit(cmd);
+}
+
+/* videobuf2 hands over a buffer; before STREAMON it is put by. */
+void pinhole_buf_queue(struct vb2_buffer *vb)
+{
+	struct pinhole_device *dev = vb2_get_drv_priv(vb->vb2_queue);
+	struct pinhole_buffer *buf = to_pinhole_buffer(vb);
+	struct pinhole_stream *stream = &dev->stream;
+	unsigned long flags;
+	bool submit;
+
+	lockdep_assert_held(&stream->queue_mutex);
+	spin_lock_irqsave(&stream->lock, flags);
+	buf->at_device = false;
+	buf->returned = false;
+	buf->vb.flags &= ~V4L2_BUF_FLAG_LAST;
+	list_add_tail(&buf->node, &stream->buffers);
+	submit = stream->state == PINHOLE_STREAMING && !stream->failed;
+	spin_unlock_irqrestore(&stream->lock, flags);
+	if (submit)
+		pinhole_buffer_submit(dev, buf);
+}
+
+/* Takes over what the device says of a frame's planes; NULL if it is right. */
 static const char *pinhole_planes_returned(struct vb2_buffer *vb,
 					   const struct v4l2_plane *planes)
 {
@@ -328,37 +295,28 @@ static const char *pinhole_planes_returned(struct vb2_buffer *vb,
 	return NULL;
 }
 
-/**
- * pinhole_buffer_returned() - the card has returned a buffer
- * @dev: device
- * @b: what the card says about it, copied out of the card's reach
- * @planes: its planes, likewise; NULL for a single-planar buffer
- *
- * Context: Any; the device's lock is held.
- * Return: NULL, or what is wrong with it.
- */
-const char *pinhole_buffer_returned(struct pinhole_device *dev,
-				    const struct v4l2_buffer *b,
-				    const struct v4l2_plane *planes)
+/* Takes a buffer back from the device; NULL if what it says of it is right. */
+static const char *pinhole_buffer_take(struct pinhole_device *dev,
+				       const struct v4l2_buffer *b,
+				       const struct v4l2_plane *planes)
 {
+	struct pinhole_stream *stream = &dev->stream;
 	struct pinhole_buffer *buf;
 	struct vb2_buffer *vb;
 	const char *wrong;
 	u32 index;
 
-	if (b->type != dev->queue.type)
+	if (b->type != stream->queue.type)
 		return "returned a buffer of the wrong type";
-	if (b->index >= ARRAY_SIZE(dev->slots))
+	if (b->index >= ARRAY_SIZE(stream->slots))
 		return "returned a buffer with an index out of range";
-	index = array_index_nospec(b->index, ARRAY_SIZE(dev->slots));
-	buf = dev->slots[index];
-	if (!buf && pinhole_mutant(PINHOLE_COMPLETE_EARLY))
-		return NULL;
+	index = array_index_nospec(b->index, ARRAY_SIZE(stream->slots));
+	buf = stream->slots[index];
 	if (!buf)
 		return "returned a buffer that it does not have";
 	vb = &buf->vb.vb2_buf;
 
-	if (planes) {
+	if (pinhole_is_multiplanar(dev)) {
 		if (b->length != vb->num_planes)
 			return "returned a buffer with other planes";
 		wrong = pinhole_planes_returned(vb, planes);
@@ -372,16 +330,124 @@ const char *pinhole_buffer_returned(struct pinhole_device *dev,
 
 	vb->timestamp = ktime_get_ns();
 	buf->vb.sequence = b->sequence;
-	dev->sequence = b->sequence;
+	stream->sequence = b->sequence;
 	buf->vb.field = V4L2_FIELD_NONE;
 	/* After it there is nothing to wait for: DQBUF will say -EPIPE. */
 	if (b->flags & V4L2_BUF_FLAG_LAST)
 		buf->vb.flags |= V4L2_BUF_FLAG_LAST;
 	buf->result = b->flags & V4L2_BUF_FLAG_ERROR ? VB2_BUF_STATE_ERROR :
 						       VB2_BUF_STATE_DONE;
-	buf->at_card = false;
+	buf->at_device = false;
 	buf->returned = true;
-	dev->slots[index] = NULL;
+	stream->slots[index] = NULL;
 	pinhole_buffer_settle(dev, buf);
 	return NULL;
+}
+
+/**
+ * pinhole_buffer_returned() - a DQBUF event has come
+ * @dev: device
+ * @session_id: session that it is for
+ * @event: the event, out of the device's reach
+ * @used: length of @event in bytes
+ *
+ * An event of a stream that is stopped or dead is late, not wrong: the device may
+ * have sent it before it was told.
+ *
+ * Context: Any; the event ring's lock is held.
+ * Return: False if it is not for the session of the stream.
+ */
+bool pinhole_buffer_returned(struct pinhole_device *dev, u32 session_id,
+			     const struct virtio_media_event_dqbuf *event,
+			     u32 used)
+{
+	size_t length = pinhole_is_multiplanar(dev) ? sizeof(*event) :
+			offsetof(struct virtio_media_event_dqbuf, planes);
+	struct pinhole_stream *stream = &dev->stream;
+	const char *wrong;
+	unsigned long flags;
+
+	if (session_id != READ_ONCE(dev->session.id))
+		return false;
+	spin_lock_irqsave(&stream->lock, flags);
+	if (stream->state == PINHOLE_STOPPED || stream->failed)
+		wrong = NULL;
+	else if (used < length)
+		wrong = "sent an event of the wrong length";
+	else
+		wrong = pinhole_buffer_take(dev, &event->buffer, event->planes);
+	spin_unlock_irqrestore(&stream->lock, flags);
+	if (wrong)
+		dev->up->fail(dev, wrong);
+	return true;
+}
+
+/* Gives a buffer back to videobuf2; it stands in no list any more. */
+void pinhole_buffer_done(struct pinhole_buffer *buf)
+{
+	struct vb2_buffer *vb = &buf->vb.vb2_buf;
+	unsigned long bytes = 0;
+	unsigned int i;
+
+	for (i = 0; i < vb->num_planes; i++)
+		bytes += vb2_get_plane_payload(vb, i);
+	trace_pinhole_done(vb->index, buf->vb.sequence, bytes, buf->result);
+	vb2_buffer_done(vb, buf->result);
+}
+
+/*
+ * Gives buffers back to videobuf2, in order and therefore by one at a time: who
+ * finds another at it leaves his to the other. No more at once than a queue has.
+ */
+static void pinhole_buffers_give(struct pinhole_device *dev)
+{
+	struct pinhole_stream *stream = &dev->stream;
+	unsigned int left = VIDEO_MAX_FRAME;
+	struct pinhole_buffer *buf;
+	unsigned long flags;
+
+	spin_lock_irqsave(&stream->lock, flags);
+	if (stream->giving)
+		goto unlock;
+	stream->giving = true;
+	while (left-- && !list_empty(&stream->done)) {
+		buf = list_first_entry(&stream->done, struct pinhole_buffer,
+				       node);
+		list_del_init(&buf->node);
+		spin_unlock_irqrestore(&stream->lock, flags);
+		pinhole_buffer_done(buf);
+		spin_lock_irqsave(&stream->lock, flags);
+	}
+	stream->giving = false;
+	wake_up_all(&stream->idle);
+	if (!list_empty(&stream->done))
+		queue_work(system_highpri_wq, &stream->work);
+unlock:
+	spin_unlock_irqrestore(&stream->lock, flags);
+}
+
+void pinhole_buffers_work(struct work_struct *work)
+{
+	pinhole_buffers_give(container_of(work, struct pinhole_device,
+					  stream.work));
+}
+
+/**
+ * pinhole_buffers_done() - give back the buffers that are done
+ * @dev: device
+ *
+ * Where that copies whole frames out of bounce buffers it is not for an interrupt.
+ *
+ * Context: Any, without a lock of this driver that is a spinlock.
+ */
+void pinhole_buffers_done(struct pinhole_device *dev)
+{
+	struct pinhole_stream *stream = &dev->stream;
+
+	if (list_empty_careful(&stream->done))
+		return;
+	if (dev->dma.sync)
+		queue_work(system_highpri_wq, &stream->work);
+	else
+		pinhole_buffers_give(dev);
 }

@@ -1,36 +1,36 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Commands: the memory that the card reads and writes.
+ * Commands: the memory that the device reads and writes.
  *
- * A command owns its request, its scatter entries and its response; while it
- * is submitted the card may read and write them, and they are not freed. An
- * owner that cannot wait any longer leaves it behind as an orphan, which is
- * freed by the next that needs a command once the card has answered, or when
- * the card has been reset.
+ * A command owns its request, its scatter entries and its response, which the
+ * device may read and write as long as the command is in the virtqueue. An owner
+ * that cannot wait for the response drops its reference, and the command is freed
+ * when the virtqueue gives it back.
  */
 #include <linux/dma-mapping.h>
 #include <linux/mm.h>
 #include <linux/slab.h>
 #include <linux/vmalloc.h>
 
-#include "command.h"
 #include "pinhole.h"
 
-/**
- * pinhole_cmd_free() - free a command
- * @dev: device
- * @cmd: command, idle; NULL is allowed
- *
- * Context: Process context.
- * Return: Nothing.
- */
-void pinhole_cmd_free(struct pinhole_device *dev, struct pinhole_cmd *cmd)
+/* Writes the header of an ioctl command. */
+void pinhole_fill_ioctl(void *req, u32 session_id, unsigned int cmd)
 {
-	if (!cmd)
-		return;
+	struct virtio_media_cmd_ioctl *hdr = req;
+
+	hdr->hdr.cmd = cpu_to_le32(VIRTIO_MEDIA_CMD_IOCTL);
+	hdr->session_id = cpu_to_le32(session_id);
+	hdr->code = cpu_to_le32(_IOC_NR(cmd));
+}
+
+static void pinhole_cmd_free(struct kref *ref)
+{
+	struct pinhole_cmd *cmd = container_of(ref, struct pinhole_cmd, ref);
+
 	if (cmd->data_mapped)
-		dma_unmap_single(dev->dma_dev, cmd->data_addr, cmd->data_len,
-				 DMA_BIDIRECTIONAL);
+		dma_unmap_single(cmd->dev->dma.dev, cmd->data_addr,
+				 cmd->data_len, DMA_BIDIRECTIONAL);
 	kfree(cmd->data);
 	sg_free_table(&cmd->entries_sgt);
 	kvfree(cmd->entries);
@@ -39,25 +39,38 @@ void pinhole_cmd_free(struct pinhole_device *dev, struct pinhole_cmd *cmd)
 	kfree(cmd);
 }
 
-/**
- * pinhole_cmd_alloc_entries() - allocate and describe a command's entries
- * @dev: device
- * @cmd: command
- * @num_entries: number of entries, not 0
- *
+/* Frees a command under a spinlock, where vfree() is not allowed. */
+void pinhole_cmd_free_later(struct kref *ref)
+{
+	struct pinhole_cmd *cmd = container_of(ref, struct pinhole_cmd, ref);
+	struct pinhole_commands *commands = &cmd->dev->commands;
+
+	if (llist_add(&cmd->dead, &commands->dead))
+		schedule_work(&commands->reaper);
+}
+
+/* Work item: frees what pinhole_cmd_free_later() has put by. */
+void pinhole_commands_reap(struct work_struct *work)
+{
+	struct pinhole_commands *commands =
+		container_of(work, struct pinhole_commands, reaper);
+	struct llist_node *dead = llist_del_all(&commands->dead);
+	struct pinhole_cmd *cmd, *tmp;
+
+	llist_for_each_entry_safe(cmd, tmp, dead, dead)
+		pinhole_cmd_free(&cmd->ref);
+}
+
+/*
  * Large arrays may be contiguous in virtual memory only, and a bounce buffer
  * holds so much of one in a piece. Each piece takes a descriptor, and together
- * they must fit the queue.
- *
- * Context: Process context.
- * Return: 0, -ENOMEM, or -E2BIG if the queue is too short for them.
+ * they must fit the queue: -E2BIG if they do not.
  */
-static int pinhole_cmd_alloc_entries(struct pinhole_device *dev,
-				     struct pinhole_cmd *cmd,
+static int pinhole_cmd_alloc_entries(struct pinhole_cmd *cmd,
 				     unsigned int num_entries)
 {
 	size_t left = array_size(num_entries, sizeof(*cmd->entries));
-	size_t max = min_t(size_t, virtio_max_dma_size(dev->vdev), U32_MAX);
+	size_t max = min_t(size_t, virtio_max_dma_size(cmd->dev->vdev), U32_MAX);
 	unsigned int i, pieces;
 	struct scatterlist *sg;
 	bool scattered;
@@ -73,7 +86,7 @@ static int pinhole_cmd_alloc_entries(struct pinhole_device *dev,
 	if (scattered)
 		max = PAGE_SIZE;
 	pieces = DIV_ROUND_UP(left, max);
-	if (pieces + 2 > dev->command_slots)
+	if (pieces + 2 > cmd->dev->commands.slots)
 		return -E2BIG;
 
 	ret = sg_alloc_table(&cmd->entries_sgt, pieces, GFP_KERNEL);
@@ -95,34 +108,14 @@ static int pinhole_cmd_alloc_entries(struct pinhole_device *dev,
 }
 
 /**
- * pinhole_cmds_reap() - free the orphans that were answered
- * @dev: device
- *
- * Context: Process context. Takes the device's lock.
- */
-static void pinhole_cmds_reap(struct pinhole_device *dev)
-{
-	struct pinhole_cmd *cmd, *tmp;
-	unsigned long flags;
-	LIST_HEAD(orphans);
-
-	spin_lock_irqsave(&dev->lock, flags);
-	list_splice_init(&dev->orphans, &orphans);
-	spin_unlock_irqrestore(&dev->lock, flags);
-
-	list_for_each_entry_safe(cmd, tmp, &orphans, node)
-		pinhole_cmd_free(dev, cmd);
-}
-
-/**
  * pinhole_cmd_alloc() - allocate a command
  * @dev: device
  * @req_len: length of the request, header included
  * @resp_len: length of the response, header included; 0 for none
  * @num_entries: number of scatter entries; 0 for none
  *
- * Context: Process context.
- * Return: The command, zeroed and idle, or an ERR_PTR.
+ * Return: The command, zeroed, with a reference for pinhole_cmd_release(); or an
+ * ERR_PTR.
  */
 struct pinhole_cmd *pinhole_cmd_alloc(struct pinhole_device *dev, size_t req_len,
 				      size_t resp_len, unsigned int num_entries)
@@ -130,11 +123,12 @@ struct pinhole_cmd *pinhole_cmd_alloc(struct pinhole_device *dev, size_t req_len
 	struct pinhole_cmd *cmd;
 	int ret = -ENOMEM;
 
-	pinhole_cmds_reap(dev);
 	cmd = kzalloc(sizeof(*cmd), GFP_KERNEL);
 	if (!cmd)
 		return ERR_PTR(ret);
 
+	kref_init(&cmd->ref);
+	cmd->dev = dev;
 	INIT_LIST_HEAD(&cmd->node);
 	init_completion(&cmd->done);
 	cmd->req_len = req_len;
@@ -153,33 +147,31 @@ struct pinhole_cmd *pinhole_cmd_alloc(struct pinhole_device *dev, size_t req_len
 	}
 
 	if (num_entries) {
-		ret = pinhole_cmd_alloc_entries(dev, cmd, num_entries);
+		ret = pinhole_cmd_alloc_entries(cmd, num_entries);
 		if (ret)
 			goto err_free;
 	}
 	return cmd;
 
 err_free:
-	pinhole_cmd_free(dev, cmd);
+	pinhole_cmd_free(&cmd->ref);
 	return ERR_PTR(ret);
 }
 
 /**
- * pinhole_cmd_attach() - attach data that the card reads and writes
- * @dev: device
- * @cmd: command, idle, with one scatter entry
+ * pinhole_cmd_attach() - attach data that the device reads and writes
+ * @cmd: command with one scatter entry
  * @data: data, which is copied
  * @length: their length in bytes, not 0
  *
- * The command owns the copy, so that a card that answers too late writes to
+ * The command owns the copy, so that a device that responds too late writes to
  * nobody else's memory.
  *
- * Context: Process context.
  * Return: 0 or -ENOMEM.
  */
-int pinhole_cmd_attach(struct pinhole_device *dev, struct pinhole_cmd *cmd,
-		       const void *data, size_t length)
+int pinhole_cmd_attach(struct pinhole_cmd *cmd, const void *data, size_t length)
 {
+	const struct pinhole_dma *dma = &cmd->dev->dma;
 	u64 start;
 
 	cmd->data = kmemdup(data, length, GFP_KERNEL);
@@ -187,10 +179,10 @@ int pinhole_cmd_attach(struct pinhole_device *dev, struct pinhole_cmd *cmd,
 		return -ENOMEM;
 	cmd->data_len = length;
 	start = virt_to_phys(cmd->data);
-	if (dev->use_dma) {
-		cmd->data_addr = dma_map_single(dev->dma_dev, cmd->data, length,
+	if (dma->use) {
+		cmd->data_addr = dma_map_single(dma->dev, cmd->data, length,
 						DMA_BIDIRECTIONAL);
-		if (dma_mapping_error(dev->dma_dev, cmd->data_addr))
+		if (dma_mapping_error(dma->dev, cmd->data_addr))
 			return -ENOMEM;
 		cmd->data_mapped = true;
 		start = cmd->data_addr;
@@ -200,49 +192,26 @@ int pinhole_cmd_attach(struct pinhole_device *dev, struct pinhole_cmd *cmd,
 	return 0;
 }
 
-/**
- * pinhole_cmd_fetch() - read what the card has made of attached data
- * @dev: device
- * @cmd: command, answered
- * @data: where they go
- * @length: their length in bytes, as attached
- *
- * Context: Process context.
- * Return: Nothing.
- */
-void pinhole_cmd_fetch(struct pinhole_device *dev, struct pinhole_cmd *cmd,
-		       void *data, size_t length)
+/* Reads what the device has made of attached data; @length is as attached. */
+void pinhole_cmd_fetch(struct pinhole_cmd *cmd, void *data, size_t length)
 {
 	if (cmd->data_mapped)
-		dma_sync_single_for_cpu(dev->dma_dev, cmd->data_addr, length,
-					DMA_BIDIRECTIONAL);
+		dma_sync_single_for_cpu(cmd->dev->dma.dev, cmd->data_addr,
+					length, DMA_BIDIRECTIONAL);
 	memcpy(data, cmd->data, length);
 }
 
-/**
- * pinhole_cmd_release() - the owner of a command has no more use for it
- * @dev: device
- * @cmd: command; NULL is allowed
- *
- * Context: Process context. Takes the device's lock.
- * Return: Nothing.
- */
-void pinhole_cmd_release(struct pinhole_device *dev, struct pinhole_cmd *cmd)
+/* Drops the owner's reference, after which @cmd->complete is not called. */
+void pinhole_cmd_release(struct pinhole_cmd *cmd)
 {
+	struct pinhole_ring *ring;
 	unsigned long flags;
-	bool idle;
 
 	if (!cmd)
 		return;
-
-	spin_lock_irqsave(&dev->lock, flags);
-	idle = cmd->state == PINHOLE_CMD_IDLE;
-	if (!idle) {
-		cmd->orphan = true;
-		cmd->buf = NULL;
-	}
-	spin_unlock_irqrestore(&dev->lock, flags);
-
-	if (idle)
-		pinhole_cmd_free(dev, cmd);
+	ring = &cmd->dev->commands.ring;
+	spin_lock_irqsave(&ring->lock, flags);
+	cmd->complete = NULL;
+	spin_unlock_irqrestore(&ring->lock, flags);
+	kref_put(&cmd->ref, pinhole_cmd_free);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Differences between kernels 5.10 and 7.3. No other file asks for a version.
+ * Differences between kernels 5.10 and 7.3. No other file of the driver asks for
+ * a version.
  */
 #ifndef PINHOLE_COMPAT_H
 #define PINHOLE_COMPAT_H
@@ -58,13 +59,13 @@ static inline int pinhole_find_vqs(struct virtio_device *vdev,
 }
 
 /**
- * pinhole_reset_device() - reset the card
+ * pinhole_reset_device() - reset the device
  * @vdev: virtio device
  *
  * The function has a name of its own since 5.17.
  *
  * Context: Process context. May wait for the machine monitor.
- * Return: Nothing. The device touches no memory after it.
+ * The device touches no memory after it.
  */
 static inline void pinhole_reset_device(struct virtio_device *vdev)
 {
@@ -140,7 +141,6 @@ static inline bool pinhole_page_maybe_pinned(struct page *page)
  * The flags are written to by a function since 6.3.
  *
  * Context: Process context, under the mmap lock for writing.
- * Return: Nothing.
  */
 static inline void pinhole_vm_flags_set(struct vm_area_struct *vma,
 					unsigned long flags)
@@ -177,9 +177,6 @@ static inline void pinhole_vm_flags_set(struct vm_area_struct *vma,
  * @count: number of buffers
  *
  * The field was renamed in 6.8.
- *
- * Context: Any.
- * Return: Nothing.
  */
 static inline void pinhole_set_min_queued(struct vb2_queue *q, unsigned int count)
 {

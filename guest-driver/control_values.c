@@ -1,16 +1,47 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The values of the controls, between the control framework and the card.
+ * The values of the controls, between the control framework and the device.
  *
- * The framework's handler lock is held while the card is asked or told, so
- * that a value that comes from the card and one that goes there do not cross.
+ * The framework's handler lock is held while the device is asked or told, so that
+ * a value that comes from the device and one that goes there do not cross.
  */
 #include <linux/slab.h>
 #include <linux/string.h>
 
-#include "command.h"
-#include "controls.h"
 #include "pinhole.h"
+
+/* Whether the control framework can work with the range of a control. */
+bool pinhole_range_good(const struct v4l2_query_ext_ctrl *q)
+{
+	bool ordered = q->minimum <= q->default_value &&
+		       q->default_value <= q->maximum;
+
+	switch (q->type) {
+	case V4L2_CTRL_TYPE_INTEGER:
+		return ordered && q->minimum >= S32_MIN &&
+		       q->maximum <= S32_MAX && q->step && q->step <= S32_MAX;
+	case V4L2_CTRL_TYPE_INTEGER64:
+		return ordered && q->step && q->step <= S32_MAX;
+	case V4L2_CTRL_TYPE_BOOLEAN:
+		return ordered && q->minimum >= 0 && q->maximum <= 1;
+	case V4L2_CTRL_TYPE_MENU:
+	case V4L2_CTRL_TYPE_INTEGER_MENU:
+		return ordered && q->minimum >= 0 &&
+		       q->maximum < PINHOLE_MAX_MENU;
+	case V4L2_CTRL_TYPE_BITMASK:
+		return q->maximum > 0 && q->maximum <= U32_MAX &&
+		       !(q->default_value & ~q->maximum);
+	case V4L2_CTRL_TYPE_STRING:
+		return q->minimum >= 0 && q->minimum <= q->maximum &&
+		       q->maximum <= PINHOLE_MAX_STRING &&
+		       q->step && q->step <= S32_MAX;
+	case V4L2_CTRL_TYPE_BUTTON:
+	case V4L2_CTRL_TYPE_CTRL_CLASS:
+		return true;
+	default:
+		return false;
+	}
+}
 
 /**
  * struct pinhole_control_call - G_EXT_CTRLS or S_EXT_CTRLS of one control
@@ -22,16 +53,9 @@ struct pinhole_control_call {
 	struct v4l2_ext_control ctrl;
 } __packed;
 
-/**
- * pinhole_control_call() - ask the card for a value, or tell it
- * @control: control
- * @cmd: VIDIOC_G_EXT_CTRLS or VIDIOC_S_EXT_CTRLS
- * @value: value of a control that is no string
- * @string: value of one that is, with room for its longest and a NUL
- *
- * Context: Process context; the handler's lock is held. Takes session_mutex;
- * waits for the card.
- * Return: 0 or a negative errno.
+/*
+ * Asks the device for a value, or tells it. A string has room for the longest and
+ * a NUL.
  */
 static int pinhole_control_call(struct pinhole_control *control,
 				unsigned int cmd, s64 *value, char *string)
@@ -46,7 +70,6 @@ static int pinhole_control_call(struct pinhole_control *control,
 		.length = sizeof(payload),
 	};
 	bool wide = control->type == V4L2_CTRL_TYPE_INTEGER64;
-	unsigned long flags;
 	int ret;
 
 	if (string) {
@@ -61,11 +84,9 @@ static int pinhole_control_call(struct pinhole_control *control,
 
 	ret = pinhole_call(control->dev, &call);
 	if (ret == -ERESTARTSYS && cmd == VIDIOC_S_EXT_CTRLS) {
-		/* The card may have taken it all the same. */
-		spin_lock_irqsave(&control->dev->lock, flags);
+		/* The device may have taken it all the same. */
 		pinhole_control_event(control->dev, control->id,
 				      V4L2_EVENT_CTRL_CH_VALUE);
-		spin_unlock_irqrestore(&control->dev->lock, flags);
 	}
 	if (ret)
 		return ret;
@@ -78,14 +99,7 @@ static int pinhole_control_call(struct pinhole_control *control,
 	return 0;
 }
 
-/**
- * pinhole_value_good() - whether a value is one that a control can have
- * @ctrl: control, no string
- * @value: value
- *
- * Context: Process context; the handler's lock is held.
- * Return: True if it is.
- */
+/* Whether a value is one that a control can have. */
 static bool pinhole_value_good(const struct v4l2_ctrl *ctrl, s64 value)
 {
 	switch (ctrl->type) {
@@ -106,13 +120,7 @@ static bool pinhole_value_good(const struct v4l2_ctrl *ctrl, s64 value)
 	}
 }
 
-/**
- * pinhole_control_get() - ask the card for the value of a control
- * @control: control
- *
- * Context: Process context; the handler's lock is held. Waits for the card.
- * Return: 0, with the value as the framework's new one, or a negative errno.
- */
+/* Asks the device for the value of a control: the framework's new one. */
 static int pinhole_control_get(struct pinhole_control *control)
 {
 	struct v4l2_ctrl *ctrl = control->ctrl;
@@ -135,27 +143,15 @@ static int pinhole_control_get(struct pinhole_control *control)
 	return 0;
 }
 
-/**
- * pinhole_g_volatile_ctrl() - somebody asks for a value that changes by itself
- * @ctrl: control
- *
- * Context: Process context; the handler's lock is held. Waits for the card.
- * Return: 0 or a negative errno.
- */
+/* Somebody asks for a value that changes by itself. */
 static int pinhole_g_volatile_ctrl(struct v4l2_ctrl *ctrl)
 {
 	return pinhole_control_get(ctrl->priv);
 }
 
-/**
- * pinhole_s_ctrl() - somebody sets a control
- * @ctrl: control
- *
- * The card may take another value than it was told. A value that came from the
- * card is not sent back to it.
- *
- * Context: Process context; the handler's lock is held. Waits for the card.
- * Return: 0 or a negative errno.
+/*
+ * The device may take another value than it was told. A value that came from the
+ * device is not sent back to it.
  */
 static int pinhole_s_ctrl(struct v4l2_ctrl *ctrl)
 {
@@ -163,7 +159,7 @@ static int pinhole_s_ctrl(struct v4l2_ctrl *ctrl)
 	s64 value;
 	int ret;
 
-	if (control->from_card)
+	if (control->from_device)
 		return 0;
 	if (ctrl->is_string)
 		return pinhole_control_call(control, VIDIOC_S_EXT_CTRLS, NULL,
@@ -188,16 +184,10 @@ const struct v4l2_ctrl_ops pinhole_control_ops = {
 	.s_ctrl = pinhole_s_ctrl,
 };
 
-/**
- * pinhole_control_take_value() - take over a control's value from the card
- * @control: control
- *
+/*
  * The framework tells whoever has subscribed to the control if it has changed.
  * Of a volatile control it keeps no value, and tells nobody. A button has none:
  * that it was pushed is all there is to tell.
- *
- * Context: Process context; the handler's lock is held. Waits for the card.
- * Return: 0 or a negative errno.
  */
 static int pinhole_control_take_value(struct pinhole_control *control)
 {
@@ -230,13 +220,7 @@ static int pinhole_control_take_value(struct pinhole_control *control)
 	return __v4l2_ctrl_s_ctrl(ctrl, ctrl->val);
 }
 
-/**
- * pinhole_control_take_state() - take over a control's flags and range
- * @control: control
- *
- * Context: Process context; the handler's lock is held. Waits for the card.
- * Return: 0 or a negative errno.
- */
+/* Take over a control's flags and range. */
 static int pinhole_control_take_state(struct pinhole_control *control)
 {
 	struct v4l2_query_ext_ctrl q = { .id = control->id };
@@ -262,17 +246,7 @@ static int pinhole_control_take_state(struct pinhole_control *control)
 					q.default_value);
 }
 
-/**
- * pinhole_control_update() - take over a change that the card has reported
- * @control: control
- * @changes: V4L2_EVENT_CTRL_CH_*
- *
- * What fails for want of memory is tried again later.
- *
- * Context: Process context. Takes the handler's lock, and the device's; waits
- * for the card.
- * Return: Nothing.
- */
+/* What fails for want of memory is tried again later. */
 static void pinhole_control_update(struct pinhole_control *control,
 				   u32 changes)
 {
@@ -281,126 +255,106 @@ static void pinhole_control_update(struct pinhole_control *control,
 	int ret = 0;
 
 	v4l2_ctrl_lock(control->ctrl);
-	control->from_card = true;
+	control->from_device = true;
 	if (changes & (V4L2_EVENT_CTRL_CH_FLAGS | V4L2_EVENT_CTRL_CH_RANGE))
 		ret = pinhole_control_take_state(control);
 	if (!ret && changes & V4L2_EVENT_CTRL_CH_VALUE)
 		ret = pinhole_control_take_value(control);
-	control->from_card = false;
+	control->from_device = false;
 	v4l2_ctrl_unlock(control->ctrl);
 
 	/* A grabbed control follows when it is let go. */
 	if (ret == -EBUSY && control->ctrl->flags & V4L2_CTRL_FLAG_GRABBED) {
-		spin_lock_irqsave(&dev->lock, flags);
+		spin_lock_irqsave(&dev->controls.lock, flags);
 		control->stale |= changes;
-		spin_unlock_irqrestore(&dev->lock, flags);
+		spin_unlock_irqrestore(&dev->controls.lock, flags);
 	} else if (ret == -ENOMEM) {
-		spin_lock_irqsave(&dev->lock, flags);
+		spin_lock_irqsave(&dev->controls.lock, flags);
 		control->changes |= changes;
-		if (!dev->fault)
-			schedule_delayed_work(&dev->control_work,
+		if (!pinhole_fault(dev))
+			schedule_delayed_work(&dev->controls.work,
 					      PINHOLE_RETRY);
-		spin_unlock_irqrestore(&dev->lock, flags);
-	} else if (ret && !READ_ONCE(dev->fault)) {
+		spin_unlock_irqrestore(&dev->controls.lock, flags);
+	} else if (ret && !pinhole_fault(dev)) {
 		dev_warn_ratelimited(&dev->vdev->dev,
-				     "control 0x%08x cannot follow the card: error %d\n",
+				     "control 0x%08x cannot follow the device: error %d\n",
 				     control->id, ret);
 	}
 }
 
-/**
- * pinhole_control_work() - take over what the card has reported
- * @work: the device's control_work
- *
- * Context: Workqueue. Waits for the card.
- * Return: Nothing.
- */
+/* Takes over what the device has reported. */
 void pinhole_control_work(struct work_struct *work)
 {
 	struct pinhole_device *dev = container_of(to_delayed_work(work),
 						  struct pinhole_device,
-						  control_work);
+						  controls.work);
 	struct pinhole_control *control;
 	unsigned long flags;
 	u32 changes;
 
-	list_for_each_entry(control, &dev->controls, node) {
-		spin_lock_irqsave(&dev->lock, flags);
+	list_for_each_entry(control, &dev->controls.list, node) {
+		spin_lock_irqsave(&dev->controls.lock, flags);
 		changes = control->changes;
 		control->changes = 0;
-		spin_unlock_irqrestore(&dev->lock, flags);
+		spin_unlock_irqrestore(&dev->controls.lock, flags);
 		if (changes)
 			pinhole_control_update(control, changes);
 	}
 }
 
-/**
- * pinhole_control_event() - the card reports that a control has changed
- * @dev: device
- * @id: control
- * @changes: V4L2_EVENT_CTRL_CH_*
- *
+/*
+ * The device reports that a control has changed; false if there is no such one.
  * The event says what changed; the value is asked for later, when it is the
  * present one. However many events there are, they take no memory.
- *
- * Context: Any; the device's lock is held.
- * Return: False if there is no such control.
  */
 bool pinhole_control_event(struct pinhole_device *dev, u32 id, u32 changes)
 {
 	struct pinhole_control *control;
+	unsigned long flags;
+	bool found = false;
 
-	list_for_each_entry(control, &dev->controls, node) {
+	spin_lock_irqsave(&dev->controls.lock, flags);
+	list_for_each_entry(control, &dev->controls.list, node) {
 		if (control->id != id)
 			continue;
 		control->changes |= changes;
-		if (!dev->fault)
-			mod_delayed_work(system_wq, &dev->control_work, 0);
-		return true;
+		found = true;
+		break;
 	}
-	return false;
+	spin_unlock_irqrestore(&dev->controls.lock, flags);
+	if (found && !pinhole_fault(dev))
+		mod_delayed_work(system_wq, &dev->controls.work, 0);
+	return found;
 }
 
-/**
- * pinhole_control_stale() - a control was let go, and can follow the card again
- * @dev: device
- * @control: control
- *
- * Context: Process context. Takes the device's lock.
- */
+/* A control was let go, and can follow the device again. */
 void pinhole_control_stale(struct pinhole_device *dev,
 			   struct pinhole_control *control)
 {
 	unsigned long flags;
 
-	spin_lock_irqsave(&dev->lock, flags);
+	spin_lock_irqsave(&dev->controls.lock, flags);
 	if (control->stale) {
 		control->changes |= control->stale;
 		control->stale = 0;
-		if (!dev->fault)
-			mod_delayed_work(system_wq, &dev->control_work, 0);
+		if (!pinhole_fault(dev))
+			mod_delayed_work(system_wq, &dev->controls.work, 0);
 	}
-	spin_unlock_irqrestore(&dev->lock, flags);
+	spin_unlock_irqrestore(&dev->controls.lock, flags);
 }
 
-/**
- * pinhole_controls_stale() - all values may have changed
- * @dev: device
- *
- * Context: Process context. Takes the device's lock.
- * Return: Nothing.
- */
+/* All values may have changed. */
 void pinhole_controls_stale(struct pinhole_device *dev)
 {
 	struct pinhole_control *control;
 	unsigned long flags;
 
-	spin_lock_irqsave(&dev->lock, flags);
-	list_for_each_entry(control, &dev->controls, node)
+	spin_lock_irqsave(&dev->controls.lock, flags);
+	list_for_each_entry(control, &dev->controls.list, node)
 		if (control->type != V4L2_CTRL_TYPE_BUTTON &&
 		    control->type != V4L2_CTRL_TYPE_CTRL_CLASS)
 			control->changes |= V4L2_EVENT_CTRL_CH_VALUE;
-	if (!dev->fault)
-		mod_delayed_work(system_wq, &dev->control_work, 0);
-	spin_unlock_irqrestore(&dev->lock, flags);
+	if (!pinhole_fault(dev))
+		mod_delayed_work(system_wq, &dev->controls.work, 0);
+	spin_unlock_irqrestore(&dev->controls.lock, flags);
 }

@@ -1,86 +1,30 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The controls: what the card has, made known to the V4L2 control framework.
+ * The controls: what the device has, made known to the V4L2 control framework.
  *
- * Names, ranges and menus are the card's, and none is taken on trust: the
+ * Names, ranges and menus are the device's, and none is taken on trust: the
  * framework divides by steps and looks up menus without asking whether they
  * make sense. A control that does not is left out.
  */
 #include <linux/slab.h>
 #include <linux/string.h>
 
-#include "command.h"
-#include "controls.h"
 #include "pinhole.h"
 
-/* Flags that come from the card; the others the framework sees to itself. */
+/* Flags that come from the device; the others the framework sees to itself. */
 #define PINHOLE_CONTROL_FLAGS						\
 	(V4L2_CTRL_FLAG_READ_ONLY | V4L2_CTRL_FLAG_WRITE_ONLY |		\
 	 V4L2_CTRL_FLAG_UPDATE | V4L2_CTRL_FLAG_INACTIVE |		\
 	 V4L2_CTRL_FLAG_SLIDER | V4L2_CTRL_FLAG_VOLATILE |		\
 	 V4L2_CTRL_FLAG_EXECUTE_ON_WRITE | V4L2_CTRL_FLAG_MODIFY_LAYOUT)
 
-/**
- * pinhole_range_good() - whether the range of a control makes sense
- * @q: control
- *
- * Context: Any.
- * Return: True if the control framework can work with it.
- */
-bool pinhole_range_good(const struct v4l2_query_ext_ctrl *q)
-{
-	bool ordered = q->minimum <= q->default_value &&
-		       q->default_value <= q->maximum;
-
-	switch (q->type) {
-	case V4L2_CTRL_TYPE_INTEGER:
-		return ordered && q->minimum >= S32_MIN &&
-		       q->maximum <= S32_MAX && q->step && q->step <= S32_MAX;
-	case V4L2_CTRL_TYPE_INTEGER64:
-		return ordered && q->step && q->step <= S32_MAX;
-	case V4L2_CTRL_TYPE_BOOLEAN:
-		return ordered && q->minimum >= 0 && q->maximum <= 1;
-	case V4L2_CTRL_TYPE_MENU:
-	case V4L2_CTRL_TYPE_INTEGER_MENU:
-		return ordered && q->minimum >= 0 &&
-		       q->maximum < PINHOLE_MAX_MENU;
-	case V4L2_CTRL_TYPE_BITMASK:
-		return q->maximum > 0 && q->maximum <= U32_MAX &&
-		       !(q->default_value & ~q->maximum);
-	case V4L2_CTRL_TYPE_STRING:
-		return q->minimum >= 0 && q->minimum <= q->maximum &&
-		       q->maximum <= PINHOLE_MAX_STRING &&
-		       q->step && q->step <= S32_MAX;
-	case V4L2_CTRL_TYPE_BUTTON:
-	case V4L2_CTRL_TYPE_CTRL_CLASS:
-		return true;
-	default:
-		return false;
-	}
-}
-
-/**
- * pinhole_control_free() - free the description of a control
- * @control: control
- *
- * Context: Process context.
- * Return: Nothing.
- */
 static void pinhole_control_free(struct pinhole_control *control)
 {
 	kfree(control->menu);
 	kfree(control);
 }
 
-/**
- * pinhole_control_menu() - ask the card for the items of a menu
- * @control: control
- * @q: what the card said of it, looked at
- * @cfg: configuration for the control framework, completed here
- *
- * Context: Process context. Waits for the card.
- * Return: 0 or a negative errno; -ERANGE if the default is no item.
- */
+/* Asks the device for the items of a menu; -ERANGE if the default is none. */
 static int pinhole_control_menu(struct pinhole_control *control,
 				const struct v4l2_query_ext_ctrl *q,
 				struct v4l2_ctrl_config *cfg)
@@ -128,14 +72,7 @@ static int pinhole_control_menu(struct pinhole_control *control,
 	return 0;
 }
 
-/**
- * pinhole_control_add() - make a control known to the control framework
- * @dev: device
- * @q: what the card said of it, its name terminated
- *
- * Context: Process context. May wait for the card.
- * Return: 0 or a negative errno; -ERANGE if it makes no sense.
- */
+/* Makes a control known to the framework; -ERANGE if it makes no sense. */
 static int pinhole_control_add(struct pinhole_device *dev,
 			       const struct v4l2_query_ext_ctrl *q)
 {
@@ -146,7 +83,6 @@ static int pinhole_control_add(struct pinhole_device *dev,
 		.flags = q->flags & PINHOLE_CONTROL_FLAGS,
 	};
 	struct pinhole_control *control;
-	unsigned long flags;
 	int ret = -ERANGE;
 
 	if (!q->name[0] || !pinhole_range_good(q))
@@ -190,16 +126,18 @@ static int pinhole_control_add(struct pinhole_device *dev,
 		break;
 	}
 
-	control->ctrl = v4l2_ctrl_new_custom(&dev->ctrl_handler, &cfg, control);
+	control->ctrl = v4l2_ctrl_new_custom(&dev->controls.handler, &cfg, control);
 	if (!control->ctrl) {
 		/* The others are not to suffer for it. */
-		ret = dev->ctrl_handler.error;
-		dev->ctrl_handler.error = 0;
+		ret = dev->controls.handler.error;
+		dev->controls.handler.error = 0;
 		goto err_free;
 	}
-	spin_lock_irqsave(&dev->lock, flags);
-	list_add_tail(&control->node, &dev->controls);
-	spin_unlock_irqrestore(&dev->lock, flags);
+	mutex_lock(&dev->session.mutex);
+	spin_lock_irq(&dev->controls.lock);
+	list_add_tail(&control->node, &dev->controls.list);
+	spin_unlock_irq(&dev->controls.lock);
+	mutex_unlock(&dev->session.mutex);
 	return 0;
 
 err_free:
@@ -207,16 +145,9 @@ err_free:
 	return ret;
 }
 
-/**
- * pinhole_control_class() - see to it that a control has a class
- * @dev: device
- * @id: control
- *
- * The framework makes the class controls that V4L2 defines by itself. A class
- * of the card's own needs one, too, and the card may not have it.
- *
- * Context: Process context.
- * Return: 0 or a negative errno.
+/*
+ * The framework makes the class controls that V4L2 defines by itself. A class of
+ * the device's own needs one, too, and the device may not have it.
  */
 static int pinhole_control_class(struct pinhole_device *dev, u32 id)
 {
@@ -227,20 +158,14 @@ static int pinhole_control_class(struct pinhole_device *dev, u32 id)
 	};
 
 	if (id == q.id || v4l2_ctrl_get_name(q.id) ||
-	    v4l2_ctrl_find(&dev->ctrl_handler, q.id))
+	    v4l2_ctrl_find(&dev->controls.handler, q.id))
 		return 0;
 	snprintf(q.name, sizeof(q.name), "Controls of Class 0x%08lx",
 		 V4L2_CTRL_ID2WHICH(id));
 	return pinhole_control_add(dev, &q);
 }
 
-/**
- * pinhole_controls_query() - ask the card for its controls
- * @dev: device
- *
- * Context: Process context. Waits for the card.
- * Return: 0, or a negative errno that says nothing of the card.
- */
+/* Asks the device for its controls. */
 static int pinhole_controls_query(struct pinhole_device *dev)
 {
 	unsigned int count, compound = 0;
@@ -264,7 +189,7 @@ static int pinhole_controls_query(struct pinhole_device *dev)
 		}
 		if (count == PINHOLE_MAX_CONTROLS) {
 			dev_warn(&dev->vdev->dev,
-				 "the card has more than %u controls: the rest are left out\n",
+				 "more than %u controls: the rest are ignored\n",
 				 count);
 			break;
 		}
@@ -283,46 +208,39 @@ static int pinhole_controls_query(struct pinhole_device *dev)
 			return ret;
 		if (ret)
 			dev_warn(&dev->vdev->dev,
-				 "control 0x%08x makes no sense (%d): left out\n",
+				 "control 0x%08x is invalid (%d): ignored\n",
 				 id, ret);
 	}
 	if (compound)
 		dev_info(&dev->vdev->dev,
-			 "%u controls are compound ones or arrays: left out\n",
+			 "%u compound and array controls are not supported: ignored\n",
 			 compound);
 	return 0;
 }
 
-/**
- * pinhole_controls_init() - take over the card's controls
- * @dev: device with a session
- *
- * The values, too, are the card's: it is not set to the framework's defaults.
- * Subscriptions come before values, so that no change is missed.
- *
- * Context: Process context. Takes session_mutex; waits for the card.
- * Return: 0 or a negative errno.
+/*
+ * Takes over the device's controls. The values, too, are the device's: it is not
+ * set to the framework's defaults. Subscriptions come before values, so that no
+ * change is missed. Waits for the device.
  */
-int pinhole_controls_init(struct pinhole_device *dev)
+int pinhole_controls_probe(struct pinhole_device *dev)
 {
 	int ret;
 
-	ret = v4l2_ctrl_handler_init(&dev->ctrl_handler, 32);
+	ret = v4l2_ctrl_handler_init(&dev->controls.handler, 32);
 	if (ret)
 		return ret;
 	ret = pinhole_controls_query(dev);
 	if (ret)
 		return ret;
 
-	mutex_lock(&dev->session_mutex);
-	ret = pinhole_session_subscribe(dev);
-	if (!ret)
-		pinhole_controls_stale(dev);
-	mutex_unlock(&dev->session_mutex);
+	mutex_lock(&dev->session.mutex);
+	ret = pinhole_session_renewed(dev);
+	mutex_unlock(&dev->session.mutex);
 	if (ret)
 		return ret;
-	flush_delayed_work(&dev->control_work);
-	return READ_ONCE(dev->fault);
+	flush_delayed_work(&dev->controls.work);
+	return pinhole_fault(dev);
 }
 
 /**
@@ -330,15 +248,14 @@ int pinhole_controls_init(struct pinhole_device *dev)
  * @dev: device
  * @grabbed: there are buffers, which are made for the format as it is
  *
- * What the card changes by itself meanwhile is taken over afterwards.
- *
- * Context: Process context; queue_mutex is held. Takes the handler's lock.
+ * What the device changes by itself meanwhile is taken over afterwards.
  */
 void pinhole_controls_grab(struct pinhole_device *dev, bool grabbed)
 {
 	struct pinhole_control *control;
 
-	list_for_each_entry(control, &dev->controls, node) {
+	lockdep_assert_held(&dev->stream.queue_mutex);
+	list_for_each_entry(control, &dev->controls.list, node) {
 		if (!(control->ctrl->flags & V4L2_CTRL_FLAG_MODIFY_LAYOUT))
 			continue;
 		v4l2_ctrl_grab(control->ctrl, grabbed);
@@ -347,18 +264,20 @@ void pinhole_controls_grab(struct pinhole_device *dev, bool grabbed)
 	}
 }
 
-/**
- * pinhole_controls_free() - free the controls
- * @dev: device; nobody uses its node any more
- *
- * Context: Process context.
- * Return: Nothing.
- */
-void pinhole_controls_free(struct pinhole_device *dev)
+void pinhole_controls_init(struct pinhole_device *dev)
+{
+	spin_lock_init(&dev->controls.lock);
+	INIT_LIST_HEAD(&dev->controls.list);
+	INIT_DELAYED_WORK(&dev->controls.work, pinhole_control_work);
+}
+
+/* Nobody uses the controls any more. */
+void pinhole_controls_exit(struct pinhole_device *dev)
 {
 	struct pinhole_control *control, *tmp;
 
-	v4l2_ctrl_handler_free(&dev->ctrl_handler);
-	list_for_each_entry_safe(control, tmp, &dev->controls, node)
+	cancel_delayed_work_sync(&dev->controls.work);
+	v4l2_ctrl_handler_free(&dev->controls.handler);
+	list_for_each_entry_safe(control, tmp, &dev->controls.list, node)
 		pinhole_control_free(control);
 }

@@ -1,13 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The card's controls.
+ * The controls of the device, and its events.
  */
 #ifndef PINHOLE_CONTROLS_H
 #define PINHOLE_CONTROLS_H
 
 #include <linux/list.h>
+#include <linux/spinlock.h>
 #include <linux/workqueue.h>
 #include <media/v4l2-ctrls.h>
+#include <media/v4l2-event.h>
+
+#include "virtio_media.h"
 
 struct pinhole_device;
 
@@ -29,17 +33,17 @@ struct pinhole_menu {
 };
 
 /**
- * struct pinhole_control - one of the card's controls
- * @node: entry in the device's list of controls
+ * struct pinhole_control - one of the device's controls
+ * @node: entry in the list of controls
  * @dev: the device
  * @ctrl: the control framework's view of it
  * @id: V4L2_CID_*
  * @type: V4L2_CTRL_TYPE_*
- * @changes: V4L2_EVENT_CTRL_CH_* that are still to be taken over from the card
- *	     (under the device's lock)
+ * @changes: V4L2_EVENT_CTRL_CH_* that are still to be taken over from the device
+ *	     (under the lock of the controls)
  * @stale: those of them that a control cannot follow while it is grabbed
  *	   (likewise)
- * @from_card: it is being set to what the card says (under the handler's lock)
+ * @from_device: it is being set to what the device says (under the handler's lock)
  * @menu: its menu, or NULL
  * @name: its name, NUL-terminated
  */
@@ -51,23 +55,58 @@ struct pinhole_control {
 	u32 type;
 	u32 changes;
 	u32 stale;
-	bool from_card;
+	bool from_device;
 	struct pinhole_menu *menu;
 	char name[32];
 };
 
-/* controls.c */
-int pinhole_controls_init(struct pinhole_device *dev);
-void pinhole_controls_free(struct pinhole_device *dev);
-void pinhole_controls_grab(struct pinhole_device *dev, bool grabbed);
-bool pinhole_range_good(const struct v4l2_query_ext_ctrl *q);
+/**
+ * struct pinhole_controls - the controls
+ * @handler: what the control framework knows of them
+ * @list: the controls; it does not change after the probe
+ * @lock: guards what is to be taken over from the device
+ * @work: takes it over
+ */
+struct pinhole_controls {
+	struct v4l2_ctrl_handler handler;
+	struct list_head list;
+	spinlock_t lock; /* changes that the device has reported */
+	struct delayed_work work;
+};
+
+/**
+ * struct pinhole_subscriptions - events of the device (under session.mutex)
+ * @frame_sync_users: subscriptions to FRAME_SYNC
+ * @has_eos: the device has the event EOS
+ * @has_source_change: the device has the event SOURCE_CHANGE
+ */
+struct pinhole_subscriptions {
+	unsigned int frame_sync_users;
+	bool has_eos;
+	bool has_source_change;
+};
 
 /* control_values.c */
 extern const struct v4l2_ctrl_ops pinhole_control_ops;
+bool pinhole_range_good(const struct v4l2_query_ext_ctrl *q);
 void pinhole_control_work(struct work_struct *work);
 bool pinhole_control_event(struct pinhole_device *dev, u32 id, u32 changes);
 void pinhole_control_stale(struct pinhole_device *dev,
 			   struct pinhole_control *control);
 void pinhole_controls_stale(struct pinhole_device *dev);
+
+/* subscribe.c */
+int pinhole_session_renewed(struct pinhole_device *dev);
+bool pinhole_v4l2_event(struct pinhole_device *dev, u32 session_id,
+			const struct virtio_media_event_event *event);
+int pinhole_subscribe_event(struct v4l2_fh *fh,
+			    const struct v4l2_event_subscription *sub);
+bool pinhole_has_events(struct pinhole_device *dev);
+
+/* controls.c */
+void pinhole_controls_init(struct pinhole_device *dev);
+int pinhole_controls_probe(struct pinhole_device *dev);
+void pinhole_controls_exit(struct pinhole_device *dev);
+void pinhole_controls_grab(struct pinhole_device *dev, bool grabbed);
 
 #endif /* PINHOLE_CONTROLS_H */

@@ -4,30 +4,20 @@
  */
 #include <linux/string.h>
 
-#include "command.h"
 #include "pinhole.h"
 
-/**
- * pinhole_enum_fmt() - VIDIOC_ENUM_FMT
- * @file: open file
- * @priv: file handle
- * @f: format description
- *
- * Context: Process context; ioctl_mutex is held. Waits for the card.
- * Return: 0 or a negative errno.
- */
 int pinhole_enum_fmt(struct file *file, void *priv, struct v4l2_fmtdesc *f)
 {
 	struct pinhole_device *dev = video_drvdata(file);
 	u32 index = f->index;
 	int ret;
 
-	if (f->type != dev->queue.type)
+	if (f->type != dev->stream.queue.type)
 		return -EINVAL;
 	ret = pinhole_ioctl(dev, VIDIOC_ENUM_FMT, f);
 	if (ret)
 		return ret;
-	if (f->type != dev->queue.type || f->index != index || !f->pixelformat)
+	if (f->type != dev->stream.queue.type || f->index != index || !f->pixelformat)
 		return pinhole_nonsense(dev, VIDIOC_ENUM_FMT);
 	f->description[sizeof(f->description) - 1] = '\0';
 	/* The V4L2 core warns of a format that has no description at all. */
@@ -36,13 +26,7 @@ int pinhole_enum_fmt(struct file *file, void *priv, struct v4l2_fmtdesc *f)
 	return 0;
 }
 
-/**
- * pinhole_pix_good() - whether a single-planar format makes sense
- * @pix: format
- *
- * Context: Any.
- * Return: True if it does.
- */
+/* Whether a single-planar format makes sense. */
 static bool pinhole_pix_good(const struct v4l2_pix_format *pix)
 {
 	return pix->pixelformat && pix->field == V4L2_FIELD_NONE &&
@@ -52,13 +36,7 @@ static bool pinhole_pix_good(const struct v4l2_pix_format *pix)
 	       pix->bytesperline <= pix->sizeimage;
 }
 
-/**
- * pinhole_pix_mp_good() - whether a multi-planar format makes sense
- * @pix: format
- *
- * Context: Any.
- * Return: True if it does.
- */
+/* Whether a multi-planar format makes sense. */
 static bool pinhole_pix_mp_good(const struct v4l2_pix_format_mplane *pix)
 {
 	unsigned int i;
@@ -80,32 +58,17 @@ static bool pinhole_pix_mp_good(const struct v4l2_pix_format_mplane *pix)
 	return true;
 }
 
-/**
- * pinhole_format_good() - whether a format makes sense
- * @dev: device
- * @f: format
- *
- * Context: Any.
- * Return: True if it does.
- */
+/* Whether a format makes sense. */
 static bool pinhole_format_good(const struct pinhole_device *dev,
 				const struct v4l2_format *f)
 {
-	if (f->type != dev->queue.type)
+	if (f->type != dev->stream.queue.type)
 		return false;
 	return pinhole_is_multiplanar(dev) ? pinhole_pix_mp_good(&f->fmt.pix_mp) :
 					     pinhole_pix_good(&f->fmt.pix);
 }
 
-/**
- * pinhole_format_same() - whether two formats lay a frame out in the same way
- * @dev: device
- * @a: format that makes sense
- * @b: another
- *
- * Context: Any.
- * Return: True if they do.
- */
+/* Whether two formats lay a frame out in the same way. */
 static bool pinhole_format_same(const struct pinhole_device *dev,
 				const struct v4l2_format *a,
 				const struct v4l2_format *b)
@@ -132,21 +95,13 @@ static bool pinhole_format_same(const struct pinhole_device *dev,
 	return true;
 }
 
-/**
- * pinhole_forward_format() - forward G_FMT, S_FMT or TRY_FMT
- * @dev: device
- * @cmd: VIDIOC_*
- * @f: format
- *
- * Context: Process context. Waits for the card.
- * Return: 0 or a negative errno.
- */
+/* Forwards G_FMT, S_FMT or TRY_FMT. */
 static int pinhole_forward_format(struct pinhole_device *dev, unsigned int cmd,
 				  struct v4l2_format *f)
 {
 	int ret;
 
-	if (f->type != dev->queue.type)
+	if (f->type != dev->stream.queue.type)
 		return -EINVAL;
 	ret = pinhole_ioctl(dev, cmd, f);
 	if (ret)
@@ -154,124 +109,81 @@ static int pinhole_forward_format(struct pinhole_device *dev, unsigned int cmd,
 	return pinhole_format_good(dev, f) ? 0 : pinhole_nonsense(dev, cmd);
 }
 
-/**
- * pinhole_take_format() - ask the card for the format to make buffers for
- * @dev: device without buffers
- *
- * Context: Process context; queue_mutex is held. Waits for the card.
- * Return: 0 or a negative errno.
- */
+/* Asks the device for the format to make the first buffers for. */
 int pinhole_take_format(struct pinhole_device *dev)
 {
-	struct v4l2_format f = { .type = dev->queue.type };
+	struct pinhole_stream *stream = &dev->stream;
+	struct v4l2_format f = { .type = dev->stream.queue.type };
 	unsigned int i;
 	int ret;
 
+	lockdep_assert_held(&stream->queue_mutex);
 	ret = pinhole_forward_format(dev, VIDIOC_G_FMT, &f);
 	if (ret)
 		return ret;
 
-	dev->format = f;
+	stream->format = f;
 	if (!pinhole_is_multiplanar(dev)) {
-		dev->num_planes = 1;
-		dev->plane_sizes[0] = f.fmt.pix.sizeimage;
+		stream->num_planes = 1;
+		stream->plane_sizes[0] = f.fmt.pix.sizeimage;
 		return 0;
 	}
-	dev->num_planes = f.fmt.pix_mp.num_planes;
-	for (i = 0; i < dev->num_planes; i++)
-		dev->plane_sizes[i] = f.fmt.pix_mp.plane_fmt[i].sizeimage;
+	stream->num_planes = f.fmt.pix_mp.num_planes;
+	for (i = 0; i < stream->num_planes; i++)
+		stream->plane_sizes[i] = f.fmt.pix_mp.plane_fmt[i].sizeimage;
 	return 0;
 }
 
 /**
- * pinhole_check_format() - whether the card's format is the buffers' still
- * @dev: device, its stream begun, so that the format stays as it is
+ * pinhole_check_format() - whether a format is still the one of the buffers
+ * @dev: device
+ * @f: the device's format now, and until the stream ends
  *
- * The buffers are not known to the card until the stream begins, and its
+ * The buffers are not known to the device until the stream begins, and its
  * source, on which the format may depend, is not the guest's.
  *
- * Context: Process context; queue_mutex is held. Waits for the card.
- * Return: 0, -EPIPE if it is another, or another negative errno.
+ * Return: 0, -EPIPE if it is another, or -EIO if it makes no sense.
  */
-int pinhole_check_format(struct pinhole_device *dev)
+int pinhole_check_format(struct pinhole_device *dev,
+			 const struct v4l2_format *f)
 {
-	struct v4l2_format f = { .type = dev->queue.type };
-	int ret;
-
-	ret = pinhole_stream_ioctl(dev, VIDIOC_G_FMT, &f);
-	if (ret)
-		return ret;
-	if (!pinhole_format_good(dev, &f))
+	lockdep_assert_held(&dev->stream.queue_mutex);
+	if (!pinhole_format_good(dev, f))
 		return pinhole_nonsense(dev, VIDIOC_G_FMT);
-	if (pinhole_format_same(dev, &dev->format, &f))
+	if (pinhole_format_same(dev, &dev->stream.format, f))
 		return 0;
 	dev_warn_ratelimited(&dev->vdev->dev,
-			     "the card's format is not the one that the buffers were made for\n");
+			     "the format has changed since the buffers were allocated\n");
 	return -EPIPE;
 }
 
-/**
- * pinhole_g_fmt() - VIDIOC_G_FMT
- * @file: open file
- * @priv: file handle
- * @f: format
- *
- * Context: Process context; ioctl_mutex is held. Waits for the card.
- * Return: 0 or a negative errno.
- */
 int pinhole_g_fmt(struct file *file, void *priv, struct v4l2_format *f)
 {
 	return pinhole_forward_format(video_drvdata(file), VIDIOC_G_FMT, f);
 }
 
-/**
- * pinhole_try_fmt() - VIDIOC_TRY_FMT
- * @file: open file
- * @priv: file handle
- * @f: format
- *
- * Context: Process context; ioctl_mutex is held. Waits for the card.
- * Return: 0 or a negative errno.
- */
 int pinhole_try_fmt(struct file *file, void *priv, struct v4l2_format *f)
 {
 	return pinhole_forward_format(video_drvdata(file), VIDIOC_TRY_FMT, f);
 }
 
-/**
- * pinhole_s_fmt() - VIDIOC_S_FMT
- * @file: open file
- * @priv: file handle
- * @f: format
- *
- * queue_mutex is held over the whole of it, so that no buffers of the old size
+/*
+ * The lock is held over the whole of it, so that no buffers of the old size
  * can be allocated meanwhile.
- *
- * Context: Process context; ioctl_mutex is held. Waits for the card.
- * Return: 0, -EBUSY if there are buffers, or another negative errno.
  */
 int pinhole_s_fmt(struct file *file, void *priv, struct v4l2_format *f)
 {
 	struct pinhole_device *dev = video_drvdata(file);
 	int ret = -EBUSY;
 
-	if (mutex_lock_interruptible(&dev->queue_mutex))
+	if (mutex_lock_interruptible(&dev->stream.queue_mutex))
 		return -ERESTARTSYS;
-	if (!vb2_is_busy(&dev->queue))
+	if (!vb2_is_busy(&dev->stream.queue))
 		ret = pinhole_forward_format(dev, VIDIOC_S_FMT, f);
-	mutex_unlock(&dev->queue_mutex);
+	mutex_unlock(&dev->stream.queue_mutex);
 	return ret;
 }
 
-/**
- * pinhole_enum_framesizes() - VIDIOC_ENUM_FRAMESIZES
- * @file: open file
- * @priv: file handle
- * @fsize: frame size
- *
- * Context: Process context; ioctl_mutex is held. Waits for the card.
- * Return: 0 or a negative errno.
- */
 int pinhole_enum_framesizes(struct file *file, void *priv,
 			    struct v4l2_frmsizeenum *fsize)
 {
@@ -300,27 +212,6 @@ int pinhole_enum_framesizes(struct file *file, void *priv,
 	return 0;
 }
 
-/**
- * pinhole_fraction_good() - whether a time per frame makes sense
- * @f: fraction, in seconds
- *
- * Context: Any.
- * Return: True if it is more than 0 and less than infinite.
- */
-bool pinhole_fraction_good(const struct v4l2_fract *f)
-{
-	return f->numerator && f->denominator;
-}
-
-/**
- * pinhole_enum_frameintervals() - VIDIOC_ENUM_FRAMEINTERVALS
- * @file: open file
- * @priv: file handle
- * @fival: frame interval
- *
- * Context: Process context; ioctl_mutex is held. Waits for the card.
- * Return: 0 or a negative errno.
- */
 int pinhole_enum_frameintervals(struct file *file, void *priv,
 				struct v4l2_frmivalenum *fival)
 {
@@ -349,4 +240,3 @@ int pinhole_enum_frameintervals(struct file *file, void *priv,
 		return pinhole_nonsense(dev, VIDIOC_ENUM_FRAMEINTERVALS);
 	return 0;
 }
-

@@ -2,21 +2,12 @@
 /*
  * Inputs, the part of their picture that is captured, and at what rate.
  */
-#include "command.h"
 #include "pinhole.h"
 
-/**
- * pinhole_forward_parm() - forward G_PARM or S_PARM
- * @file: open file
- * @cmd: VIDIOC_*
- * @parm: streaming parameters
- *
- * The number of buffers for read() is the driver's, not the card's. Either
- * type of capture will do, as for v4l2_g_parm_cap(): v4l2-ctl asks for the
+/*
+ * The number of buffers for read() is the driver's, not the device's. Either type
+ * of capture will do, as for v4l2_g_parm_cap(): v4l2-ctl asks for the
  * single-planar one always.
- *
- * Context: Process context; ioctl_mutex is held. Waits for the card.
- * Return: 0 or a negative errno.
  */
 static int pinhole_forward_parm(struct file *file, unsigned int cmd,
 				struct v4l2_streamparm *parm)
@@ -28,11 +19,11 @@ static int pinhole_forward_parm(struct file *file, unsigned int cmd,
 	if (asked != V4L2_BUF_TYPE_VIDEO_CAPTURE &&
 	    asked != V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE)
 		return -EINVAL;
-	parm->type = dev->queue.type;
+	parm->type = dev->stream.queue.type;
 	ret = pinhole_ioctl(dev, cmd, parm);
 	if (ret)
 		return ret;
-	if (parm->type != dev->queue.type ||
+	if (parm->type != dev->stream.queue.type ||
 	    !pinhole_fraction_good(&parm->parm.capture.timeperframe))
 		return pinhole_nonsense(dev, cmd);
 	parm->type = asked;
@@ -40,45 +31,17 @@ static int pinhole_forward_parm(struct file *file, unsigned int cmd,
 	return 0;
 }
 
-/**
- * pinhole_g_parm() - VIDIOC_G_PARM
- * @file: open file
- * @priv: file handle
- * @parm: streaming parameters
- *
- * Context: Process context; ioctl_mutex is held. Waits for the card.
- * Return: 0 or a negative errno.
- */
 int pinhole_g_parm(struct file *file, void *priv, struct v4l2_streamparm *parm)
 {
 	return pinhole_forward_parm(file, VIDIOC_G_PARM, parm);
 }
 
-/**
- * pinhole_s_parm() - VIDIOC_S_PARM
- * @file: open file
- * @priv: file handle
- * @parm: streaming parameters
- *
- * Context: Process context; ioctl_mutex is held. Waits for the card.
- * Return: 0 or a negative errno.
- */
 int pinhole_s_parm(struct file *file, void *priv, struct v4l2_streamparm *parm)
 {
 	return pinhole_forward_parm(file, VIDIOC_S_PARM, parm);
 }
 
-/**
- * pinhole_enum_input() - VIDIOC_ENUMINPUT
- * @file: open file
- * @priv: file handle
- * @input: input
- *
- * The driver has no tuners, audio inputs, standards or timings to go with it.
- *
- * Context: Process context; ioctl_mutex is held. Waits for the card.
- * Return: 0 or a negative errno.
- */
+/* The driver has no tuners, audio inputs, standards or timings to go with it. */
 int pinhole_enum_input(struct file *file, void *priv, struct v4l2_input *input)
 {
 	struct pinhole_device *dev = video_drvdata(file);
@@ -99,31 +62,14 @@ int pinhole_enum_input(struct file *file, void *priv, struct v4l2_input *input)
 	return 0;
 }
 
-/**
- * pinhole_g_input() - VIDIOC_G_INPUT
- * @file: open file
- * @priv: file handle
- * @index: where the number of the input is stored
- *
- * Context: Process context; ioctl_mutex is held. Waits for the card.
- * Return: 0 or a negative errno.
- */
 int pinhole_g_input(struct file *file, void *priv, unsigned int *index)
 {
 	return pinhole_ioctl(video_drvdata(file), VIDIOC_G_INPUT, index);
 }
 
-/**
- * pinhole_s_input() - VIDIOC_S_INPUT
- * @file: open file
- * @priv: file handle
- * @index: number of the input
- *
+/*
  * Another input may have another format, so that the same holds as for S_FMT.
  * The present one may be chosen at any time.
- *
- * Context: Process context; ioctl_mutex is held. Waits for the card.
- * Return: 0, -EBUSY if there are buffers, or another negative errno.
  */
 int pinhole_s_input(struct file *file, void *priv, unsigned int index)
 {
@@ -131,30 +77,20 @@ int pinhole_s_input(struct file *file, void *priv, unsigned int index)
 	u32 present;
 	int ret;
 
-	if (mutex_lock_interruptible(&dev->queue_mutex))
+	if (mutex_lock_interruptible(&dev->stream.queue_mutex))
 		return -ERESTARTSYS;
-	if (vb2_is_busy(&dev->queue)) {
+	if (vb2_is_busy(&dev->stream.queue)) {
 		ret = pinhole_ioctl(dev, VIDIOC_G_INPUT, &present);
 		if (!ret && present != index)
 			ret = -EBUSY;
 	} else {
 		ret = pinhole_ioctl(dev, VIDIOC_S_INPUT, &index);
 	}
-	mutex_unlock(&dev->queue_mutex);
+	mutex_unlock(&dev->stream.queue_mutex);
 	return ret;
 }
 
-/**
- * pinhole_forward_selection() - forward G_SELECTION or S_SELECTION
- * @dev: device
- * @cmd: VIDIOC_*
- * @sel: selection
- *
- * The V4L2 core has turned the multi-planar buffer type into the other one.
- *
- * Context: Process context. Waits for the card.
- * Return: 0 or a negative errno.
- */
+/* The V4L2 core has turned the multi-planar buffer type into the other one. */
 static int pinhole_forward_selection(struct pinhole_device *dev,
 				     unsigned int cmd,
 				     struct v4l2_selection *sel)
@@ -176,13 +112,7 @@ static int pinhole_forward_selection(struct pinhole_device *dev,
 	return 0;
 }
 
-/**
- * pinhole_has_selection() - whether the card can select parts of a picture
- * @dev: device
- *
- * Context: Process context. Waits for the card.
- * Return: False if it does not know the ioctl.
- */
+/* Whether the device can select parts of a picture. Waits for the device. */
 bool pinhole_has_selection(struct pinhole_device *dev)
 {
 	struct v4l2_selection sel = {
@@ -194,15 +124,6 @@ bool pinhole_has_selection(struct pinhole_device *dev)
 					 &sel) != -ENOTTY;
 }
 
-/**
- * pinhole_g_selection() - VIDIOC_G_SELECTION
- * @file: open file
- * @priv: file handle
- * @sel: selection
- *
- * Context: Process context; ioctl_mutex is held. Waits for the card.
- * Return: 0 or a negative errno.
- */
 int pinhole_g_selection(struct file *file, void *priv,
 			struct v4l2_selection *sel)
 {
@@ -210,27 +131,17 @@ int pinhole_g_selection(struct file *file, void *priv,
 					 VIDIOC_G_SELECTION, sel);
 }
 
-/**
- * pinhole_s_selection() - VIDIOC_S_SELECTION
- * @file: open file
- * @priv: file handle
- * @sel: selection
- *
- * Another part of the picture may have another size: as for S_FMT.
- *
- * Context: Process context; ioctl_mutex is held. Waits for the card.
- * Return: 0, -EBUSY if there are buffers, or another negative errno.
- */
+/* Another part of the picture may have another size: as for S_FMT. */
 int pinhole_s_selection(struct file *file, void *priv,
 			struct v4l2_selection *sel)
 {
 	struct pinhole_device *dev = video_drvdata(file);
 	int ret = -EBUSY;
 
-	if (mutex_lock_interruptible(&dev->queue_mutex))
+	if (mutex_lock_interruptible(&dev->stream.queue_mutex))
 		return -ERESTARTSYS;
-	if (!vb2_is_busy(&dev->queue))
+	if (!vb2_is_busy(&dev->stream.queue))
 		ret = pinhole_forward_selection(dev, VIDIOC_S_SELECTION, sel);
-	mutex_unlock(&dev->queue_mutex);
+	mutex_unlock(&dev->stream.queue_mutex);
 	return ret;
 }

@@ -4,60 +4,16 @@
  *
  * MMAP and DMABUF memory is that of vb2_dma_sg_memops, and so is USERPTR memory
  * if the module's parameter says so; other USERPTR memory is pinned by
- * userptr.c. Around both there is a struct pinhole_mem, which knows where the
- * memory comes from, and which keeps it from being freed while a card that
- * stopped answering may still write to it.
+ * pin.c. Around both there is a struct pinhole_mem, which knows where the memory
+ * comes from, and which keeps it from being freed while a device that stopped
+ * responding may still write to it.
  */
-#include <linux/dma-mapping.h>
 #include <linux/slab.h>
 #include <linux/vmalloc.h>
 
-#include "command.h"
-#include "memory.h"
-#include "mutant.h"
 #include "pinhole.h"
 
-/**
- * pinhole_mem_new() - allocate the description of a plane's memory
- * @dev: the queue's device: the virtio device
- *
- * Context: Process context.
- * Return: The description, or NULL.
- */
-static struct pinhole_mem *pinhole_mem_new(struct device *dev)
-{
-	struct pinhole_mem *mem = kzalloc(sizeof(*mem), GFP_KERNEL);
-
-	if (mem)
-		mem->dev = dev_to_virtio(dev)->priv;
-	return mem;
-}
-
-/**
- * pinhole_mem_wrap() - finish a description, or throw it away
- * @mem: description
- * @sg_priv: memory of vb2_dma_sg_memops, NULL or an ERR_PTR
- *
- * Context: Process context.
- * Return: The description, or an ERR_PTR.
- */
-static void *pinhole_mem_wrap(struct pinhole_mem *mem, void *sg_priv)
-{
-	if (IS_ERR_OR_NULL(sg_priv)) {
-		kfree(mem);
-		return sg_priv ? sg_priv : ERR_PTR(-ENOMEM);
-	}
-	mem->sg_priv = sg_priv;
-	return mem;
-}
-
-/**
- * pinhole_mem_free() - free memory
- * @mem: memory, which the card no longer writes to
- *
- * Context: Process context.
- * Return: Nothing.
- */
+/* Frees memory that the device no longer writes to. */
 static void pinhole_mem_free(struct pinhole_mem *mem)
 {
 	if (!mem->sg_priv) {
@@ -75,46 +31,27 @@ static void pinhole_mem_free(struct pinhole_mem *mem)
 	kfree(mem);
 }
 
-/**
- * pinhole_mem_put() - videobuf2 has no more use for memory of any kind
- * @priv: memory
- *
- * The buffer is there longer than its memory, and the command that describes
- * the memory goes with it.
- *
- * Context: Process context.
- * Return: Nothing. Memory that is held is freed after the reset.
- */
+/* videobuf2 has no more use for memory of any kind. */
 static void pinhole_mem_put(void *priv)
 {
 	struct pinhole_mem *mem = priv;
-	struct pinhole_device *dev = mem->dev;
-	unsigned long flags;
+	struct pinhole_memory *memory = &mem->dev->memory;
 	bool held;
 
-	if (mem->buf) {
-		pinhole_cmd_release(dev, mem->buf->cmd);
-		mem->buf->cmd = NULL;
-		mem->buf = NULL;
-	}
+	pinhole_cmd_release(mem->cmd);
+	mem->cmd = NULL;
 
-	spin_lock_irqsave(&dev->lock, flags);
-	held = mem->held && !dev->was_reset;
+	spin_lock(&memory->lock);
+	held = mem->held && !memory->was_reset;
 	if (held)
-		list_add_tail(&mem->node, &dev->held_mem);
-	spin_unlock_irqrestore(&dev->lock, flags);
+		list_add_tail(&mem->node, &memory->held);
+	spin_unlock(&memory->lock);
 
 	if (!held)
 		pinhole_mem_free(mem);
 }
 
-/**
- * pinhole_mem_hold() - the card may write to a buffer's memory until a reset
- * @vb: buffer
- *
- * Context: Process context.
- * Return: Nothing.
- */
+/* The device may write to a buffer's memory until its reset. */
 void pinhole_mem_hold(struct vb2_buffer *vb)
 {
 	struct pinhole_mem *mem;
@@ -127,41 +64,40 @@ void pinhole_mem_hold(struct vb2_buffer *vb)
 	}
 }
 
-/**
- * pinhole_mem_free_held() - free held memory, now that the card was reset
- * @dev: device
- *
- * Context: Process context. Takes the device's lock.
- * Return: Nothing.
- */
+void pinhole_memory_init(struct pinhole_device *dev)
+{
+	spin_lock_init(&dev->memory.lock);
+	INIT_LIST_HEAD(&dev->memory.held);
+}
+
+/* Frees held memory, now that the device was reset. */
 void pinhole_mem_free_held(struct pinhole_device *dev)
 {
+	struct pinhole_memory *memory = &dev->memory;
 	struct pinhole_mem *mem, *tmp;
-	unsigned long flags;
 	LIST_HEAD(held);
 
-	spin_lock_irqsave(&dev->lock, flags);
-	dev->was_reset = true;
-	list_splice_init(&dev->held_mem, &held);
-	spin_unlock_irqrestore(&dev->lock, flags);
+	spin_lock(&memory->lock);
+	memory->was_reset = true;
+	list_splice_init(&memory->held, &held);
+	spin_unlock(&memory->lock);
 
 	list_for_each_entry_safe(mem, tmp, &held, node)
 		pinhole_mem_free(mem);
 }
 
 /**
- * pinhole_mem_segments() - describe memory to the card
+ * pinhole_mem_segments() - describe memory to the device
  * @mem: memory
  * @length: length of the plane in bytes
  * @entries: where the scatter entries go; NULL to count them only
  * @max: room in @entries
  *
- * Addresses are DMA addresses if the card is behind the DMA API, else
+ * Addresses are DMA addresses if the device is behind the DMA API, else
  * guest-physical ones. vb2_dma_sg_memops maps through the DMA API in any case,
- * and an imported dma-buf has no other addresses; they can be used for a card
- * that wants guest-physical ones only where both are the same.
+ * and an imported dma-buf has no other addresses; they can be used for a
+ * device that wants guest-physical ones only where both are the same.
  *
- * Context: Any.
  * Return: Number of entries, or a negative errno.
  */
 int pinhole_mem_segments(struct pinhole_mem *mem, size_t length,
@@ -178,9 +114,7 @@ int pinhole_mem_segments(struct pinhole_mem *mem, size_t length,
 	struct sg_table *sgt;
 	unsigned int i;
 
-	if (pinhole_mutant(PINHOLE_ROUND_UP) && !mem->sg_priv)
-		segs.left = mem->size;
-	if (mem->sg_priv && !dev->use_dma && !dev->dma_identity) {
+	if (mem->sg_priv && !dev->dma.use && !dev->dma.identity) {
 		dev_err_once(&dev->vdev->dev,
 			     "the DMA API translates addresses: only user pointers can be used without VIRTIO_F_ACCESS_PLATFORM\n");
 		return -EIO;
@@ -195,22 +129,13 @@ int pinhole_mem_segments(struct pinhole_mem *mem, size_t length,
 			pinhole_segments_add(&segs, sg_dma_address(sg),
 					     sg_dma_len(sg));
 	}
-	if (segs.left && !pinhole_mutant(PINHOLE_LOSE_LAST_PAGE))
+	if (segs.left)
 		return -EINVAL;
 	if (entries && segs.count != max)
 		return -EINVAL;
 	return segs.count;
 }
 
-/**
- * pinhole_mem_alloc() - allocate memory for an MMAP plane
- * @vb: buffer
- * @dev: the queue's device
- * @size: length in bytes, page-aligned
- *
- * Context: Process context.
- * Return: Memory, or an ERR_PTR.
- */
 void *pinhole_mem_alloc(struct vb2_buffer *vb, struct device *dev,
 			unsigned long size)
 {
@@ -218,83 +143,10 @@ void *pinhole_mem_alloc(struct vb2_buffer *vb, struct device *dev,
 
 	if (!mem)
 		return ERR_PTR(-ENOMEM);
-	return pinhole_mem_wrap(mem, pinhole_sg_alloc(vb, mem->dev->dma_dev,
+	return pinhole_mem_wrap(mem, pinhole_sg_alloc(vb, mem->dev->dma.dev,
 						      size));
 }
 
-/**
- * pinhole_mem_needed() - how much of a user pointer the card can write to
- * @dev: device
- * @vb: buffer; NULL before 5.16
- * @size: length that the application claims, in bytes
- *
- * videobuf2 does not say which plane the memory is for. It gets memory for the
- * planes in order, and takes away what there was of a plane before.
- *
- * Context: Process context; queue_mutex is held.
- * Return: Length in bytes: no more than that of the format's plane, or of its
- * longest if it is not known which.
- */
-static unsigned long pinhole_mem_needed(struct pinhole_device *dev,
-					struct vb2_buffer *vb,
-					unsigned long size)
-{
-	unsigned long needed = 0;
-	unsigned int i;
-
-	for (i = 0; i < dev->num_planes; i++) {
-		if (vb && i < vb->num_planes && !vb->planes[i].mem_priv)
-			return min_t(unsigned long, size, dev->plane_sizes[i]);
-		needed = max_t(unsigned long, needed, dev->plane_sizes[i]);
-	}
-	return min(size, needed);
-}
-
-/**
- * pinhole_mem_get_userptr() - pin memory for a USERPTR plane
- * @vb: buffer
- * @dev: the queue's device
- * @vaddr: first address
- * @size: length in bytes
- *
- * What the application claims beyond the frame is left alone.
- *
- * Context: Process context, of the process whose memory it is.
- * Return: Memory, or an ERR_PTR.
- */
-void *pinhole_mem_get_userptr(struct vb2_buffer *vb, struct device *dev,
-			      unsigned long vaddr, unsigned long size)
-{
-	struct pinhole_mem *mem = pinhole_mem_new(dev);
-	int ret;
-
-	if (!mem)
-		return ERR_PTR(-ENOMEM);
-	mem->userptr = true;
-	size = pinhole_mem_needed(mem->dev, vb, size);
-	if (pinhole_native_userptr())
-		return pinhole_mem_wrap(mem,
-					pinhole_sg_get_userptr(vb,
-							       mem->dev->dma_dev,
-							       vaddr, size));
-	ret = pinhole_pin(mem, vaddr, size);
-	if (ret) {
-		kfree(mem);
-		return ERR_PTR(ret);
-	}
-	return mem;
-}
-
-/**
- * pinhole_mem_attach_dmabuf() - attach a dma-buf for a DMABUF plane
- * @vb: buffer
- * @dev: the queue's device
- * @dbuf: dma-buf
- * @size: length in bytes
- *
- * Context: Process context.
- * Return: Memory, or an ERR_PTR.
- */
 void *pinhole_mem_attach_dmabuf(struct vb2_buffer *vb, struct device *dev,
 				struct dma_buf *dbuf, unsigned long size)
 {
@@ -304,7 +156,7 @@ void *pinhole_mem_attach_dmabuf(struct vb2_buffer *vb, struct device *dev,
 	if (!mem)
 		return ERR_PTR(-ENOMEM);
 	ret = pinhole_mem_wrap(mem,
-			       pinhole_sg_attach_dmabuf(vb, mem->dev->dma_dev,
+			       pinhole_sg_attach_dmabuf(vb, mem->dev->dma.dev,
 							dbuf, size));
 	if (!IS_ERR(ret)) {
 		/* videobuf2 drops its own reference when it detaches. */
@@ -314,13 +166,6 @@ void *pinhole_mem_attach_dmabuf(struct vb2_buffer *vb, struct device *dev,
 	return ret;
 }
 
-/**
- * pinhole_mem_map_dmabuf() - map an attached dma-buf
- * @priv: memory
- *
- * Context: Process context.
- * Return: 0 or a negative errno.
- */
 static int pinhole_mem_map_dmabuf(void *priv)
 {
 	struct pinhole_mem *mem = priv;
@@ -333,13 +178,7 @@ static int pinhole_mem_map_dmabuf(void *priv)
 	return ret;
 }
 
-/**
- * pinhole_mem_unmap_dmabuf() - unmap an attached dma-buf
- * @priv: memory; if it is held it stays mapped until it is freed
- *
- * Context: Process context.
- * Return: Nothing.
- */
+/* A dma-buf that is held stays mapped until it is freed. */
 static void pinhole_mem_unmap_dmabuf(void *priv)
 {
 	struct pinhole_mem *mem = priv;
@@ -350,15 +189,6 @@ static void pinhole_mem_unmap_dmabuf(void *priv)
 	mem->mapped = false;
 }
 
-/**
- * pinhole_mem_get_dmabuf() - export MMAP memory as a dma-buf
- * @vb: buffer
- * @priv: memory
- * @flags: access flags
- *
- * Context: Process context.
- * Return: The dma-buf, or NULL.
- */
 struct dma_buf *pinhole_mem_get_dmabuf(struct vb2_buffer *vb, void *priv,
 				       unsigned long flags)
 {
@@ -367,52 +197,26 @@ struct dma_buf *pinhole_mem_get_dmabuf(struct vb2_buffer *vb, void *priv,
 	return pinhole_sg_get_dmabuf(vb, mem->sg_priv, flags);
 }
 
-/**
- * pinhole_mem_prepare() - hand memory from the CPU to the card
- * @priv: memory
- *
- * Context: Process context.
- * Return: Nothing.
- */
 static void pinhole_mem_prepare(void *priv)
 {
 	struct pinhole_mem *mem = priv;
 
 	if (mem->sg_priv)
 		vb2_dma_sg_memops.prepare(mem->sg_priv);
-	else if (mem->dma_mapped)
-		dma_sync_sgtable_for_device(mem->dev->dma_dev, &mem->sgt,
-					    PINHOLE_DMA_DIR);
+	else
+		pinhole_pinned_prepare(mem);
 }
 
-/**
- * pinhole_mem_finish() - hand memory from the card to the CPU
- * @priv: memory
- *
- * Context: Any.
- * Return: Nothing.
- */
 static void pinhole_mem_finish(void *priv)
 {
 	struct pinhole_mem *mem = priv;
 
 	if (mem->sg_priv)
 		vb2_dma_sg_memops.finish(mem->sg_priv);
-	else if (mem->dma_mapped && pinhole_mutant(PINHOLE_WRONG_SYNC))
-		pinhole_mem_prepare(mem);
-	else if (mem->dma_mapped)
-		dma_sync_sgtable_for_cpu(mem->dev->dma_dev, &mem->sgt,
-					 PINHOLE_DMA_DIR);
+	else
+		pinhole_pinned_finish(mem);
 }
 
-/**
- * pinhole_mem_vaddr() - kernel address of memory
- * @vb: buffer
- * @priv: memory
- *
- * Context: Process context.
- * Return: The address of the first byte, or NULL.
- */
 void *pinhole_mem_vaddr(struct vb2_buffer *vb, void *priv)
 {
 	struct pinhole_mem *mem = priv;
@@ -424,26 +228,12 @@ void *pinhole_mem_vaddr(struct vb2_buffer *vb, void *priv)
 	return mem->vaddr ? mem->vaddr + offset_in_page(mem->start) : NULL;
 }
 
-/**
- * pinhole_mem_cookie() - what vb2_plane_cookie() returns
- * @vb: buffer
- * @priv: memory
- *
- * Context: Any.
- * Return: The struct pinhole_mem.
- */
+/* What vb2_plane_cookie() returns: the struct pinhole_mem. */
 void *pinhole_mem_cookie(struct vb2_buffer *vb, void *priv)
 {
 	return priv;
 }
 
-/**
- * pinhole_mem_num_users() - number of users of memory
- * @priv: memory
- *
- * Context: Any.
- * Return: Number of users, the queue included.
- */
 static unsigned int pinhole_mem_num_users(void *priv)
 {
 	struct pinhole_mem *mem = priv;
@@ -451,14 +241,6 @@ static unsigned int pinhole_mem_num_users(void *priv)
 	return mem->sg_priv ? vb2_dma_sg_memops.num_users(mem->sg_priv) : 1;
 }
 
-/**
- * pinhole_mem_mmap() - map MMAP memory into a process
- * @priv: memory
- * @vma: where
- *
- * Context: Process context.
- * Return: 0 or a negative errno.
- */
 static int pinhole_mem_mmap(void *priv, struct vm_area_struct *vma)
 {
 	struct pinhole_mem *mem = priv;

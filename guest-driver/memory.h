@@ -7,13 +7,15 @@
 
 #include <linux/list.h>
 #include <linux/scatterlist.h>
+#include <linux/slab.h>
+#include <linux/spinlock.h>
 #include <media/videobuf2-core.h>
 
 #include "virtio_media.h"
 
 struct dma_buf;
 struct frame_vector;
-struct pinhole_buffer;
+struct pinhole_cmd;
 struct pinhole_device;
 
 /**
@@ -23,9 +25,9 @@ struct pinhole_device;
  * @userptr: it is the application's memory
  * @dbuf: dma-buf that it comes from, or NULL
  * @mapped: @dbuf is mapped
- * @held: the card may write to it until it is reset; freeing is put off
- * @node: entry in the device's list of memory to free after the reset
- * @buf: of a first plane: the buffer whose command describes it, or NULL
+ * @held: the device may write to it until it is reset; freeing is put off
+ * @node: entry in the list of memory to free after the reset
+ * @cmd: of a first plane: the QBUF command that describes the buffer's memory
  * @start: user address of the first byte
  * @size: length in bytes, no longer than the format's plane
  * @vec: frame vector of the pinned range
@@ -45,7 +47,7 @@ struct pinhole_mem {
 	bool mapped;
 	bool held;
 	struct list_head node;
-	struct pinhole_buffer *buf;
+	struct pinhole_cmd *cmd;
 
 	unsigned long start;
 	unsigned long size;
@@ -58,8 +60,8 @@ struct pinhole_mem {
 };
 
 /**
- * struct pinhole_segments - collects scatter entries
- * @entries: where they go; NULL to count them only
+ * struct pinhole_segments - a list of scatter entries being written
+ * @entries: where the entries go; NULL to count them only
  * @max: room in @entries
  * @count: number of entries so far
  * @left: bytes of the buffer that no entry covers yet
@@ -75,20 +77,67 @@ struct pinhole_segments {
 	u64 len;
 };
 
+/**
+ * struct pinhole_dma - how the device addresses memory; fixed by the probe
+ * @dev: device that does the DMA: the parent of the virtio device
+ * @use: the device is given DMA addresses (VIRTIO_F_ACCESS_PLATFORM), not
+ *	 guest-physical ones
+ * @identity: the DMA API hands out guest-physical addresses here
+ * @sync: memory has to be synchronised after the DMA, by a copy out of a bounce
+ *	  buffer or as caches want it
+ */
+struct pinhole_dma {
+	struct device *dev;
+	bool use;
+	bool identity;
+	bool sync;
+};
+
+/**
+ * struct pinhole_memory - memory that the device may write to until its reset
+ * @lock: guards what follows
+ * @held: memory that nobody else has any use for
+ * @was_reset: the device was reset for good
+ */
+struct pinhole_memory {
+	spinlock_t lock; /* memory that cannot be freed yet */
+	struct list_head held;
+	bool was_reset;
+};
+
+/**
+ * pinhole_mem_wrap() - finish the description of a plane's memory
+ * @mem: description; freed on failure
+ * @sg_priv: memory of vb2_dma_sg_memops, NULL or an ERR_PTR
+ *
+ * Return: @mem, or an ERR_PTR.
+ */
+static inline void *pinhole_mem_wrap(struct pinhole_mem *mem, void *sg_priv)
+{
+	if (IS_ERR_OR_NULL(sg_priv)) {
+		kfree(mem);
+		return sg_priv ? sg_priv : ERR_PTR(-ENOMEM);
+	}
+	mem->sg_priv = sg_priv;
+	return mem;
+}
+
+/* pin.c; pinhole_mem_get_userptr() is in compat.h */
+struct pinhole_mem *pinhole_mem_new(struct device *dev);
+void pinhole_unpin(struct pinhole_mem *mem);
+void pinhole_pinned_prepare(struct pinhole_mem *mem);
+void pinhole_pinned_finish(struct pinhole_mem *mem);
+void pinhole_pinned_segments(struct pinhole_mem *mem,
+			     struct pinhole_segments *segs);
+void pinhole_segments_add(struct pinhole_segments *segs, u64 start, u64 len);
+
 /* memory.c */
 extern const struct vb2_mem_ops pinhole_mem_ops;
+void pinhole_memory_init(struct pinhole_device *dev);
 int pinhole_mem_segments(struct pinhole_mem *mem, size_t length,
 			 struct virtio_media_sg_entry *entries,
 			 unsigned int max);
 void pinhole_mem_hold(struct vb2_buffer *vb);
 void pinhole_mem_free_held(struct pinhole_device *dev);
-
-/* userptr.c */
-int pinhole_pin(struct pinhole_mem *mem, unsigned long start,
-		unsigned long size);
-void pinhole_unpin(struct pinhole_mem *mem);
-void pinhole_pinned_segments(struct pinhole_mem *mem,
-			     struct pinhole_segments *segs);
-void pinhole_segments_add(struct pinhole_segments *segs, u64 start, u64 len);
 
 #endif /* PINHOLE_MEMORY_H */

@@ -2,7 +2,6 @@
 /*
  * Deliberate bugs: which of them is in the driver now.
  */
-#include <linux/minmax.h>
 #include <linux/module.h>
 #include <linux/moduleparam.h>
 #include <linux/string.h>
@@ -35,18 +34,6 @@ static const char * const mutant_names[] = {
 
 static int mutant;
 
-/* The pages that were pinned last; the queue's mutex guards them. */
-static struct page *last_pages[1024];
-static unsigned int last_nr;
-
-/**
- * mutant_set() - a value is written to the module parameter
- * @val: name of the bug
- * @kp: the parameter
- *
- * Context: Process context.
- * Return: 0, or -EINVAL if there is no such bug.
- */
 static int mutant_set(const char *val, const struct kernel_param *kp)
 {
 	int which = sysfs_match_string(mutant_names, val);
@@ -57,14 +44,6 @@ static int mutant_set(const char *val, const struct kernel_param *kp)
 	return 0;
 }
 
-/**
- * mutant_get() - the module parameter is read
- * @buffer: where its value goes
- * @kp: the parameter
- *
- * Context: Process context.
- * Return: Number of bytes.
- */
 static int mutant_get(char *buffer, const struct kernel_param *kp)
 {
 	return scnprintf(buffer, PAGE_SIZE, "%s\n",
@@ -79,33 +58,8 @@ static const struct kernel_param_ops mutant_ops = {
 module_param_cb(mutant, &mutant_ops, NULL, 0644);
 MODULE_PARM_DESC(mutant, "the bug to have (default: none)");
 
-/**
- * pinhole_mutant() - whether a bug is in the driver
- * @which: bug
- *
- * Context: Any.
- * Return: True if it is the one that was picked.
- */
+/* Whether the bug is the one that was picked. */
 bool pinhole_mutant(enum pinhole_mutant which)
 {
 	return READ_ONCE(mutant) == which;
-}
-
-/**
- * pinhole_mutant_pages() - which pages go into a scatter list
- * @pages: pages that are pinned
- * @nr: number of them
- *
- * Context: Process context; the queue's mutex is held.
- * Return: @nr pages, good until the next call.
- */
-struct page **pinhole_mutant_pages(struct page **pages, unsigned int nr)
-{
-	if (pinhole_mutant(PINHOLE_STALE_LIST) && nr <= last_nr)
-		return last_pages;
-	last_nr = min_t(unsigned int, nr, ARRAY_SIZE(last_pages));
-	memcpy(last_pages, pages, last_nr * sizeof(*pages));
-	if (pinhole_mutant(PINHOLE_SWAP_PAGES) && nr > 1)
-		swap(pages[0], pages[1]);
-	return pages;
 }

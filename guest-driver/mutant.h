@@ -3,19 +3,17 @@
  * Deliberate bugs, for a test rig that is to find them.
  *
  * They are in a build with PINHOLE_MUTANTS=y alone, where the module parameter
- * "mutant" picks one. In any other build the compiler sees that there are none.
+ * "mutant" picks one. The driver's own files know nothing of them.
  */
 #ifndef PINHOLE_MUTANT_H
 #define PINHOLE_MUTANT_H
 
 #include <linux/types.h>
 
-struct page;
-
 /**
  * enum pinhole_mutant - the bugs
  * @PINHOLE_NO_MUTANT: none
- * @PINHOLE_UNPIN_EARLY: unpin the pages before the card has written to them
+ * @PINHOLE_UNPIN_EARLY: unpin the pages before the device has written to them
  * @PINHOLE_PIN_READONLY: pin the pages without asking for write access
  * @PINHOLE_LEAVE_CLEAN: do not mark the pages dirty
  * @PINHOLE_IGNORE_OFFSET: ignore the offset of the buffer in its first page
@@ -24,9 +22,9 @@ struct page;
  * @PINHOLE_SWAP_PAGES: put the first two pages in the wrong order
  * @PINHOLE_LEAK_PIN: never unpin the pages
  * @PINHOLE_UNPIN_TWICE: unpin the pages twice
- * @PINHOLE_COMPLETE_EARLY: give a buffer back before the card has filled it
+ * @PINHOLE_COMPLETE_EARLY: give a buffer back before the device has filled it
  * @PINHOLE_STALE_LIST: use the pages of the buffer that was pinned before
- * @PINHOLE_WRONG_SYNC: synchronise for the card where it is for the CPU
+ * @PINHOLE_WRONG_SYNC: synchronise for the device where it is for the CPU
  * @PINHOLE_UNMAP_TWICE: unmap pinned memory from the DMA API twice
  * @PINHOLE_LEAK_MAPPING: never unmap it
  * @PINHOLE_WRONG_DIRECTION: map it for the other direction
@@ -60,39 +58,6 @@ enum pinhole_mutant {
 	PINHOLE_LEAK_COMMAND,
 };
 
-#ifdef PINHOLE_MUTANTS
-
 bool pinhole_mutant(enum pinhole_mutant which);
-struct page **pinhole_mutant_pages(struct page **pages, unsigned int nr);
-
-#else
-
-/**
- * pinhole_mutant() - whether a bug is in the driver
- * @which: bug
- *
- * Context: Any.
- * Return: False.
- */
-static inline bool pinhole_mutant(enum pinhole_mutant which)
-{
-	return false;
-}
-
-/**
- * pinhole_mutant_pages() - which pages go into a scatter list
- * @pages: pages that are pinned
- * @nr: number of them
- *
- * Context: Any.
- * Return: @pages.
- */
-static inline struct page **pinhole_mutant_pages(struct page **pages,
-						 unsigned int nr)
-{
-	return pages;
-}
-
-#endif /* PINHOLE_MUTANTS */
 
 #endif /* PINHOLE_MUTANT_H */

@@ -1,87 +1,236 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Deliberate bugs between the driver's files: the linker leads calls of these
- * functions to what stands here (Kbuild), and the driver's own files know
- * nothing of it. None of the bugs changes what an application sees: it takes a
- * kernel that checks itself to see them.
+ * Deliberate bugs between the driver's files, and between it and the kernel.
+ *
+ * The linker leads calls of these functions to what stands here (Kbuild), so that
+ * the driver's own files have no trace of a bug, and the code that is tested is
+ * the code that is read. That takes a function of another file: where none stood
+ * at the right place, the bug is put into what the function has made.
  */
 #include <linux/dma-mapping.h>
+#include <linux/mm.h>
+#include <linux/scatterlist.h>
 #include <linux/virtio.h>
 
-#include "command.h"
-#include "memory.h"
 #include "mutant.h"
-#include "pinhole.h"
+#include "mutant_seams.h"
 
-int __real_pinhole_pin(struct pinhole_mem *mem, unsigned long start,
-		       unsigned long size);
-int __wrap_pinhole_pin(struct pinhole_mem *mem, unsigned long start,
-		       unsigned long size);
-void __real_pinhole_unpin(struct pinhole_mem *mem);
-void __wrap_pinhole_unpin(struct pinhole_mem *mem);
-void __real_pinhole_cmd_release(struct pinhole_device *dev,
-				struct pinhole_cmd *cmd);
-void __wrap_pinhole_cmd_release(struct pinhole_device *dev,
-				struct pinhole_cmd *cmd);
-void __real_pinhole_events_drain(struct pinhole_device *dev);
-void __wrap_pinhole_events_drain(struct pinhole_device *dev);
-int __real_pinhole_s_fmt(struct file *file, void *priv, struct v4l2_format *f);
-int __wrap_pinhole_s_fmt(struct file *file, void *priv, struct v4l2_format *f);
-int __real_virtqueue_add_sgs(struct virtqueue *vq, struct scatterlist *sgs[],
-			     unsigned int out, unsigned int in, void *data,
-			     gfp_t gfp);
-int __wrap_virtqueue_add_sgs(struct virtqueue *vq, struct scatterlist *sgs[],
-			     unsigned int out, unsigned int in, void *data,
-			     gfp_t gfp);
+/* The pages that were pinned last; the queue's mutex guards them. */
+static struct page *last_pages[1024];
+static unsigned int last_nr;
 
-/* Pinned memory that the DMA API maps is mapped for the other direction. */
-int __wrap_pinhole_pin(struct pinhole_mem *mem, unsigned long start,
-		       unsigned long size)
+/* Pages are pinned without asking for write access, where that can be asked for. */
+#if PINHOLE_KERNEL(6, 2)
+int __wrap_get_vaddr_frames(unsigned long start, unsigned int nr, bool write,
+			    struct frame_vector *vec)
 {
-	int ret = __real_pinhole_pin(mem, start, size);
+	write = write && !pinhole_mutant(PINHOLE_PIN_READONLY);
+	return __real_get_vaddr_frames(start, nr, write, vec);
+}
+#elif PINHOLE_KERNEL(5, 12)
+int __wrap_get_vaddr_frames(unsigned long start, unsigned int nr,
+			    struct frame_vector *vec)
+{
+	return __real_get_vaddr_frames(start, nr, vec);
+}
+#else
+int __wrap_get_vaddr_frames(unsigned long start, unsigned int nr,
+			    unsigned int flags, struct frame_vector *vec)
+{
+	if (pinhole_mutant(PINHOLE_PIN_READONLY))
+		flags &= ~FOLL_WRITE;
+	return __real_get_vaddr_frames(start, nr, flags, vec);
+}
+#endif
 
-	if (ret || !mem->dma_mapped || !pinhole_mutant(PINHOLE_WRONG_DIRECTION))
-		return ret;
-	dma_unmap_sgtable(mem->dev->dma_dev, &mem->sgt, PINHOLE_DMA_DIR,
-			  DMA_ATTR_SKIP_CPU_SYNC);
-	ret = dma_map_sgtable(mem->dev->dma_dev, &mem->sgt, DMA_TO_DEVICE,
-			      DMA_ATTR_SKIP_CPU_SYNC);
-	if (ret) {
-		mem->dma_mapped = false;
-		__real_pinhole_unpin(mem);
+/* Pages are unpinned twice, or never. */
+void __wrap_put_vaddr_frames(struct frame_vector *vec)
+{
+	if (vec->got_ref && pinhole_mutant(PINHOLE_UNPIN_TWICE))
+		unpin_user_pages(frame_vector_pages(vec), vec->nr_frames);
+	if (pinhole_mutant(PINHOLE_LEAK_PIN)) {
+		vec->got_ref = false;
+		vec->nr_frames = 0;
+	}
+	__real_put_vaddr_frames(vec);
+}
+
+/* Pages are not marked dirty. */
+int __wrap_set_page_dirty_lock(struct page *page)
+{
+	if (pinhole_mutant(PINHOLE_LEAVE_CLEAN))
+		return 0;
+	return __real_set_page_dirty_lock(page);
+}
+
+/* The scatter list is made anew, of other pages. */
+static int pinhole_mutant_list(struct pinhole_mem *mem, struct page **pages)
+{
+	sg_free_table(&mem->sgt);
+	return sg_alloc_table_from_pages(&mem->sgt, pages, mem->nr,
+					 offset_in_page(mem->start), mem->size,
+					 GFP_KERNEL);
+}
+
+/* Pinned memory is described otherwise than it is. */
+static int pinhole_mutant_describe(struct pinhole_mem *mem)
+{
+	unsigned int nr = min_t(unsigned int, mem->nr, ARRAY_SIZE(last_pages));
+	int ret = 0;
+
+	if (pinhole_mutant(PINHOLE_STALE_LIST) && mem->nr <= last_nr)
+		return pinhole_mutant_list(mem, last_pages);
+	memcpy(last_pages, mem->pages, nr * sizeof(*mem->pages));
+	last_nr = nr;
+
+	if (pinhole_mutant(PINHOLE_SWAP_PAGES) && mem->nr > 1) {
+		swap(mem->pages[0], mem->pages[1]);
+		ret = pinhole_mutant_list(mem, mem->pages);
+		swap(mem->pages[0], mem->pages[1]);
+	}
+	if (pinhole_mutant(PINHOLE_IGNORE_OFFSET))
+		mem->sgt.sgl->offset = 0;
+	if (pinhole_mutant(PINHOLE_ROUND_UP)) {
+		mem->size = mem->nr * PAGE_SIZE - offset_in_page(mem->start);
+		ret = pinhole_mutant_list(mem, mem->pages);
 	}
 	return ret;
+}
+
+/*
+ * Memory is described otherwise than it is, unpinned at once, or mapped for the
+ * other direction where the DMA API maps it.
+ */
+void *__wrap_pinhole_mem_get_userptr(struct vb2_buffer *vb, struct device *dev,
+				     unsigned long vaddr, unsigned long size)
+{
+	struct pinhole_mem *mem = __real_pinhole_mem_get_userptr(vb, dev, vaddr,
+								 size);
+	enum dma_data_direction dir = PINHOLE_DMA_DIR;
+	int ret;
+
+	if (IS_ERR(mem) || mem->sg_priv)
+		return mem;
+	if (pinhole_mutant(PINHOLE_WRONG_DIRECTION))
+		dir = DMA_TO_DEVICE;
+	if (mem->dma_mapped)
+		dma_unmap_sgtable(mem->dev->dma.dev, &mem->sgt, PINHOLE_DMA_DIR,
+				  DMA_ATTR_SKIP_CPU_SYNC);
+	ret = pinhole_mutant_describe(mem);
+	if (mem->dma_mapped) {
+		if (!ret)
+			ret = dma_map_sgtable(mem->dev->dma.dev, &mem->sgt, dir,
+					      DMA_ATTR_SKIP_CPU_SYNC);
+		mem->dma_mapped = !ret;
+	}
+	if (ret) {
+		pinhole_unpin(mem);
+		kfree(mem);
+		return ERR_PTR(ret);
+	}
+	if (pinhole_mutant(PINHOLE_UNPIN_EARLY))
+		__real_put_vaddr_frames(mem->vec);
+	return mem;
+}
+
+/* The length is that of the pages, or without the last page's. */
+int __wrap_pinhole_mem_segments(struct pinhole_mem *mem, size_t length,
+				struct virtio_media_sg_entry *entries,
+				unsigned int max)
+{
+	if (!mem->sg_priv && pinhole_mutant(PINHOLE_ROUND_UP))
+		length = mem->size;
+	if (!mem->sg_priv && mem->nr > 1 &&
+	    pinhole_mutant(PINHOLE_LOSE_LAST_PAGE))
+		length -= offset_in_page(mem->start + length - 1) + 1;
+	return __real_pinhole_mem_segments(mem, length, entries, max);
+}
+
+/* Memory is synchronised for the device where it is for the processor. */
+void __wrap_pinhole_pinned_finish(struct pinhole_mem *mem)
+{
+	if (pinhole_mutant(PINHOLE_WRONG_SYNC))
+		pinhole_pinned_prepare(mem);
+	else
+		__real_pinhole_pinned_finish(mem);
 }
 
 /* Once unmapped it is unmapped again, or it is not unmapped at all. */
 void __wrap_pinhole_unpin(struct pinhole_mem *mem)
 {
 	if (mem->dma_mapped && pinhole_mutant(PINHOLE_UNMAP_TWICE))
-		dma_unmap_sgtable(mem->dev->dma_dev, &mem->sgt, PINHOLE_DMA_DIR,
+		dma_unmap_sgtable(mem->dev->dma.dev, &mem->sgt, PINHOLE_DMA_DIR,
 				  DMA_ATTR_SKIP_CPU_SYNC);
 	if (pinhole_mutant(PINHOLE_LEAK_MAPPING))
 		mem->dma_mapped = false;
 	__real_pinhole_unpin(mem);
 }
 
-/* A command is looked at when it was freed, or is not freed. */
-void __wrap_pinhole_cmd_release(struct pinhole_device *dev,
-				struct pinhole_cmd *cmd)
+/* What the driver would have a QBUF completed by. */
+static void (*qbuf_complete)(struct pinhole_cmd *cmd);
+
+/* A QBUF was answered: the buffer is full, the driver is told. */
+static void pinhole_mutant_complete(struct pinhole_cmd *cmd)
 {
-	if (cmd && READ_ONCE(cmd->state) == PINHOLE_CMD_IDLE &&
+	struct pinhole_device *dev = cmd->dev;
+	struct virtio_media_event_dqbuf event = {
+		.buffer.index = cmd->buf->vb.vb2_buf.index,
+		.buffer.type = dev->stream.queue.type,
+		.buffer.length = cmd->buf->vb.vb2_buf.num_planes,
+		.buffer.sequence = cmd->buf->vb.sequence,
+		.buffer.bytesused = dev->stream.plane_sizes[0],
+	};
+	bool taken = !cmd->result;
+	unsigned int i;
+
+	for (i = 0; i < dev->stream.num_planes; i++)
+		event.planes[i].bytesused = dev->stream.plane_sizes[i];
+	qbuf_complete(cmd);
+	if (taken)
+		__real_pinhole_buffer_returned(dev, dev->stream.session, &event,
+					       sizeof(event));
+}
+
+/* A buffer is given back as soon as the device has it. */
+void __wrap_pinhole_cmd_submit(struct pinhole_cmd *cmd)
+{
+	if (cmd->buf && cmd->complete != pinhole_mutant_complete &&
+	    pinhole_mutant(PINHOLE_COMPLETE_EARLY)) {
+		qbuf_complete = cmd->complete;
+		cmd->complete = pinhole_mutant_complete;
+	}
+	__real_pinhole_cmd_submit(cmd);
+}
+
+/* When the device returns it in truth, nobody wonders that it is not there. */
+bool __wrap_pinhole_buffer_returned(struct pinhole_device *dev, u32 session_id,
+				    const struct virtio_media_event_dqbuf *event,
+				    u32 used)
+{
+	if (pinhole_mutant(PINHOLE_COMPLETE_EARLY) &&
+	    event->buffer.index < VIDEO_MAX_FRAME &&
+	    !READ_ONCE(dev->stream.slots[event->buffer.index]))
+		return true;
+	return __real_pinhole_buffer_returned(dev, session_id, event, used);
+}
+
+/* A command is looked at when it was freed, or is not freed. */
+void __wrap_pinhole_cmd_release(struct pinhole_cmd *cmd)
+{
+	if (cmd && kref_read(&cmd->ref) == 1 &&
 	    pinhole_mutant(PINHOLE_LEAK_COMMAND))
 		return;
-	__real_pinhole_cmd_release(dev, cmd);
+	__real_pinhole_cmd_release(cmd);
 	if (cmd && pinhole_mutant(PINHOLE_USE_AFTER_FREE))
 		(void)READ_ONCE(cmd->used);
 }
 
-/* The spinlock is taken without keeping out the interrupt that takes it, too. */
+/* A spinlock is taken without keeping out the interrupt that takes it, too. */
 void __wrap_pinhole_events_drain(struct pinhole_device *dev)
 {
 	if (pinhole_mutant(PINHOLE_IRQS_ON)) {
-		spin_lock(&dev->lock);
-		spin_unlock(&dev->lock);
+		spin_lock(&dev->events.ring.lock);
+		spin_unlock(&dev->events.ring.lock);
 	}
 	__real_pinhole_events_drain(dev);
 }
@@ -92,10 +241,10 @@ int __wrap_pinhole_s_fmt(struct file *file, void *priv, struct v4l2_format *f)
 	struct pinhole_device *dev = video_drvdata(file);
 
 	if (pinhole_mutant(PINHOLE_LOCK_ORDER)) {
-		mutex_lock(&dev->session_mutex);
-		mutex_lock(&dev->queue_mutex);
-		mutex_unlock(&dev->queue_mutex);
-		mutex_unlock(&dev->session_mutex);
+		mutex_lock(&dev->session.mutex);
+		mutex_lock(&dev->stream.queue_mutex);
+		mutex_unlock(&dev->stream.queue_mutex);
+		mutex_unlock(&dev->session.mutex);
 	}
 	return __real_pinhole_s_fmt(file, priv, f);
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Subscriptions to events: the guest's applications' at the driver, and the
- * driver's at the card.
+ * driver's at the device.
  *
  * The driver has one session, and subscribes it to all there is. Only of
  * FRAME_SYNC, which comes with every frame, it hears no more than it must.
@@ -9,26 +9,15 @@
 #include <media/v4l2-ctrls.h>
 #include <media/v4l2-event.h>
 
-#include "command.h"
-#include "controls.h"
 #include "pinhole.h"
 
-/* More inputs than any card has. */
+/* More inputs than any device has. */
 #define PINHOLE_MAX_INPUTS 32
 
 /* What all subscriptions together may take at least, in jiffies. */
 #define PINHOLE_SUBSCRIBE_TIME (20UL * HZ)
 
-/**
- * pinhole_session_event() - subscribe or unsubscribe the session
- * @dev: device
- * @cmd: VIDIOC_SUBSCRIBE_EVENT or VIDIOC_UNSUBSCRIBE_EVENT
- * @type: V4L2_EVENT_*
- * @id: control or input
- *
- * Context: Process context; session_mutex is held. Waits for the card.
- * Return: 0 or a negative errno.
- */
+/* Subscribes or unsubscribes the session. */
 static int pinhole_session_event(struct pinhole_device *dev, unsigned int cmd,
 				 u32 type, u32 id)
 {
@@ -37,14 +26,9 @@ static int pinhole_session_event(struct pinhole_device *dev, unsigned int cmd,
 	return pinhole_session_ioctl(dev, cmd, &sub);
 }
 
-/**
- * pinhole_subscribe_inputs() - subscribe the session to changes of the inputs
- * @dev: device
- * @end: when to stop, in jiffies
- *
- * Context: Process context; session_mutex is held. Waits for the card.
- * Return: 1 if the card takes such subscriptions, 0 if not, or a negative errno
- * that says nothing of the card.
+/*
+ * Subscribes the session to changes of the inputs; 1 if the device takes such
+ * subscriptions, 0 if not.
  */
 static int pinhole_subscribe_inputs(struct pinhole_device *dev,
 				    unsigned long end)
@@ -71,18 +55,13 @@ static int pinhole_subscribe_inputs(struct pinhole_device *dev,
 	return any;
 }
 
-/**
- * pinhole_session_subscribe() - subscribe the session to the card's events
- * @dev: device with a session that is not yet subscribed
- *
- * A card may have no events at all. What it refuses is told from what did not
- * get there for want of memory: the latter is tried again, in another session.
- *
- * Context: Process context; session_mutex is held. Waits for the card.
- * Return: 0, -ETIMEDOUT if it takes the card several times the timeout, or a
- * negative errno that says nothing of the card.
+/*
+ * Subscribes a new session to the device's events, of which there may be none.
+ * What it refuses is told from what did not get there for want of memory: the
+ * latter is tried again, in another session. -ETIMEDOUT if it takes the device
+ * several times the timeout.
  */
-int pinhole_session_subscribe(struct pinhole_device *dev)
+static int pinhole_session_subscribe(struct pinhole_device *dev)
 {
 	const unsigned int cmd = VIDIOC_SUBSCRIBE_EVENT;
 	const unsigned long end = jiffies + max(4 * pinhole_timeout(),
@@ -91,21 +70,22 @@ int pinhole_session_subscribe(struct pinhole_device *dev)
 	unsigned int refused = 0;
 	int ret;
 
+	lockdep_assert_held(&dev->session.mutex);
 	ret = pinhole_session_event(dev, cmd, V4L2_EVENT_EOS, 0);
 	if (pinhole_is_local(ret))
 		return ret;
-	dev->has_eos = !ret;
+	dev->subscriptions.has_eos = !ret;
 	ret = pinhole_subscribe_inputs(dev, end);
 	if (ret < 0)
 		return ret;
-	dev->has_source_change = ret;
-	if (dev->frame_sync_users) {
+	dev->subscriptions.has_source_change = ret;
+	if (dev->subscriptions.frame_sync_users) {
 		ret = pinhole_session_event(dev, cmd, V4L2_EVENT_FRAME_SYNC, 0);
 		if (pinhole_is_local(ret))
 			return ret;
 	}
 
-	list_for_each_entry(control, &dev->controls, node) {
+	list_for_each_entry(control, &dev->controls.list, node) {
 		if (control->type == V4L2_CTRL_TYPE_CTRL_CLASS)
 			continue;
 		ret = pinhole_session_event(dev, cmd, V4L2_EVENT_CTRL,
@@ -118,55 +98,101 @@ int pinhole_session_subscribe(struct pinhole_device *dev)
 	}
 	if (refused)
 		dev_warn_once(&dev->vdev->dev,
-			      "the card does not tell when %u of its controls change\n",
+			      "changes of %u controls are not reported\n",
 			      refused);
 	return 0;
 }
 
 /**
- * pinhole_frame_sync_add() - somebody subscribes to FRAME_SYNC
- * @sev: subscription
- * @elems: number of events that it holds
+ * pinhole_session_renewed() - there is a new session
+ * @dev: device
  *
- * Context: Process context. Takes session_mutex; may wait for the card.
- * Return: 0 or a negative errno; -EINVAL if the card has no such event.
+ * Subscriptions went with the old one, and changes of controls may have been
+ * missed.
+ *
+ * Context: Process context; session.mutex is held. Waits for the device.
+ * Return: As the callback.
  */
+int pinhole_session_renewed(struct pinhole_device *dev)
+{
+	int ret = pinhole_session_subscribe(dev);
+
+	if (!ret)
+		pinhole_controls_stale(dev);
+	return ret;
+}
+
+/**
+ * pinhole_v4l2_event() - the device reports a V4L2 event
+ * @dev: device
+ * @session_id: session that it is for
+ * @event: the event, out of the device's reach
+ *
+ * Only what the type of the event defines goes to applications.
+ *
+ * Context: Any; the event ring's lock is held.
+ * Return: False if it is to be ignored.
+ */
+bool pinhole_v4l2_event(struct pinhole_device *dev, u32 session_id,
+			const struct virtio_media_event_event *event)
+{
+	const struct v4l2_event *ev = &event->event;
+	struct v4l2_event out = { .type = ev->type };
+
+	if (session_id != READ_ONCE(dev->session.id))
+		return false;
+	switch (ev->type) {
+	case V4L2_EVENT_CTRL:
+		return pinhole_control_event(dev, ev->id, ev->u.ctrl.changes);
+	case V4L2_EVENT_SOURCE_CHANGE:
+		out.id = ev->id;
+		out.u.src_change.changes = ev->u.src_change.changes &
+					   V4L2_EVENT_SRC_CH_RESOLUTION;
+		break;
+	case V4L2_EVENT_EOS:
+		break;
+	case V4L2_EVENT_FRAME_SYNC:
+		out.u.frame_sync.frame_sequence =
+			ev->u.frame_sync.frame_sequence;
+		break;
+	default:
+		return false;
+	}
+	/* The first may come before there is a node to subscribe at. */
+	if (video_is_registered(&dev->video_dev))
+		v4l2_event_queue(&dev->video_dev, &out);
+	return true;
+}
+
 static int pinhole_frame_sync_add(struct v4l2_subscribed_event *sev,
 				  unsigned int elems)
 {
 	struct pinhole_device *dev = video_get_drvdata(sev->fh->vdev);
 	int ret = 0;
 
-	if (mutex_lock_killable(&dev->session_mutex))
+	if (mutex_lock_killable(&dev->session.mutex))
 		return -ERESTARTSYS;
-	if (!dev->frame_sync_users) {
+	if (!dev->subscriptions.frame_sync_users) {
 		ret = pinhole_session_ready(dev);
 		if (!ret)
 			ret = pinhole_session_event(dev, VIDIOC_SUBSCRIBE_EVENT,
 						    V4L2_EVENT_FRAME_SYNC, 0);
 	}
 	if (!ret)
-		dev->frame_sync_users++;
-	mutex_unlock(&dev->session_mutex);
+		dev->subscriptions.frame_sync_users++;
+	mutex_unlock(&dev->session.mutex);
 	return ret == -ENOTTY ? -EINVAL : ret;
 }
 
-/**
- * pinhole_frame_sync_del() - somebody has no more use for FRAME_SYNC
- * @sev: subscription
- *
- * Context: Process context. Takes session_mutex; may wait for the card.
- * Return: Nothing.
- */
 static void pinhole_frame_sync_del(struct v4l2_subscribed_event *sev)
 {
 	struct pinhole_device *dev = video_get_drvdata(sev->fh->vdev);
 
-	mutex_lock(&dev->session_mutex);
-	if (!--dev->frame_sync_users && !pinhole_session_ready(dev))
+	mutex_lock(&dev->session.mutex);
+	if (!--dev->subscriptions.frame_sync_users && !pinhole_session_ready(dev))
 		pinhole_session_event(dev, VIDIOC_UNSUBSCRIBE_EVENT,
 				      V4L2_EVENT_FRAME_SYNC, 0);
-	mutex_unlock(&dev->session_mutex);
+	mutex_unlock(&dev->session.mutex);
 }
 
 static const struct v4l2_subscribed_event_ops pinhole_frame_sync_ops = {
@@ -174,14 +200,6 @@ static const struct v4l2_subscribed_event_ops pinhole_frame_sync_ops = {
 	.del = pinhole_frame_sync_del,
 };
 
-/**
- * pinhole_subscribe_event() - VIDIOC_SUBSCRIBE_EVENT
- * @fh: file handle
- * @sub: subscription
- *
- * Context: Process context; ioctl_mutex is held. May wait for the card.
- * Return: 0 or a negative errno; -EINVAL if there is no such event.
- */
 int pinhole_subscribe_event(struct v4l2_fh *fh,
 			    const struct v4l2_event_subscription *sub)
 {
@@ -191,11 +209,11 @@ int pinhole_subscribe_event(struct v4l2_fh *fh,
 	case V4L2_EVENT_CTRL:
 		return v4l2_ctrl_subscribe_event(fh, sub);
 	case V4L2_EVENT_SOURCE_CHANGE:
-		if (!dev->has_source_change)
+		if (!dev->subscriptions.has_source_change)
 			return -EINVAL;
 		return v4l2_src_change_event_subscribe(fh, sub);
 	case V4L2_EVENT_EOS:
-		if (!dev->has_eos || sub->id)
+		if (!dev->subscriptions.has_eos || sub->id)
 			return -EINVAL;
 		return v4l2_event_subscribe(fh, sub, 2, NULL);
 	case V4L2_EVENT_FRAME_SYNC:
@@ -207,18 +225,12 @@ int pinhole_subscribe_event(struct v4l2_fh *fh,
 	}
 }
 
-/**
- * pinhole_has_events() - whether there are events to subscribe to
- * @dev: device, its session subscribed
- *
- * Controls have events even if the card has none: what one application sets
- * the framework tells the others.
- *
- * Context: Process context.
- * Return: True if there are.
+/*
+ * Whether there are events to subscribe to. Controls have events even if the
+ * device has none: what one application sets the framework tells the others.
  */
 bool pinhole_has_events(struct pinhole_device *dev)
 {
-	return dev->has_eos || dev->has_source_change ||
-	       !list_empty(&dev->controls);
+	return dev->subscriptions.has_eos || dev->subscriptions.has_source_change ||
+	       !list_empty(&dev->controls.list);
 }

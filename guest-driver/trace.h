@@ -34,7 +34,7 @@ TRACE_EVENT(pinhole_pin,
 		  __entry->segments, __entry->ret)
 );
 
-/* A buffer was handed to the card. */
+/* A buffer was handed to the device. */
 TRACE_EVENT(pinhole_queue,
 	TP_PROTO(unsigned int index, unsigned int segments, unsigned long bytes),
 	TP_ARGS(index, segments, bytes),
@@ -92,7 +92,7 @@ TRACE_EVENT(pinhole_unpin,
 		  __entry->start, __entry->pages, __entry->dirtied)
 );
 
-/* An event of the card was ignored: event is VIRTIO_MEDIA_EVT_*, or -1 if it
+/* An event of the device was ignored: event is VIRTIO_MEDIA_EVT_*, or -1 if it
  * has no header.
  */
 TRACE_EVENT(pinhole_ignored,

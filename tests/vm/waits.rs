@@ -1,5 +1,6 @@
 //! Waiting for a card that takes its time.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 
 use pinhole::agent::protocol::{Kill, Run};
@@ -43,5 +44,36 @@ fn who_waits_for_a_card_can_be_killed_and_the_next_is_served() {
     go_on.send(()).unwrap();
     let said = guest.must("v4l2-ctl -d /dev/video0 -V");
     assert!(said.contains("64/48"), "{said}");
+    guest.finish();
+}
+
+/// Where each event that the driver ignores is told of, with its context.
+const IGNORED: &str = "/sys/kernel/tracing/events/pinhole/pinhole_ignored/enable";
+
+/// An event of type 99, of which the driver knows nothing, in each buffer that
+/// it offers as soon as it does. What is too much for one interrupt a work item
+/// handles: a task, in whose line of the trace there is no "h".
+#[test]
+#[ignore = "boots a guest"]
+fn a_card_with_no_end_of_events_keeps_no_processor_from_its_work() {
+    let camera = Shared::new(Camera::default());
+    let guest = Scripted::boot(SINGLE, camera.answers());
+    let enough = AtomicBool::new(false);
+    guest.must(&format!("echo 1 >{IGNORED}"));
+    std::thread::scope(|scope| {
+        scope.spawn(|| guest.device.flood(99, &enough));
+        let answers: Vec<_> = (0..20)
+            .map(|_| guest.run("v4l2-ctl -d /dev/video0 -V"))
+            .collect();
+        enough.store(true, Ordering::Relaxed);
+        for answer in answers {
+            assert!(answer.stdout.contains("64/48"), "{answer:?}");
+        }
+    });
+    guest.must("v4l2-ctl -d /dev/video0 --log-status");
+    let log = guest.log();
+    assert!(log.contains(" events ignored"), "{log}");
+    guest.must(&format!("echo 0 >{IGNORED}"));
+    guest.must(r"grep -q 'kworker/.*\] d\.\..*pinhole_ignored' /sys/kernel/tracing/trace");
     guest.finish();
 }

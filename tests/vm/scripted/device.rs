@@ -6,6 +6,7 @@
 use std::io;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -279,6 +280,34 @@ impl Device {
         assert!(buffer.len() as usize >= bytes.len(), "{}", buffer.len());
         guard.write_slice(&bytes, buffer.addr()).unwrap();
         vring.add_used(head, used).unwrap();
+        vring.signal_used_queue().unwrap();
+    }
+
+    /// Fills each event buffer as soon as the driver gives it back, until told
+    /// to stop. The driver is told once a thousand: it has the next one long
+    /// before it has looked at one.
+    pub fn flood(&self, event: u32, enough: &AtomicBool) {
+        let (memory, vring, session) = {
+            let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let vring = state.vrings[EVENT_QUEUE].clone();
+            (state.memory.clone(), vring, state.sessions)
+        };
+        let bytes = [event, session].map(u32::to_le_bytes).concat();
+        let guard = memory.memory();
+        let mut sent = 0_u32;
+        while !enough.load(Ordering::Relaxed) {
+            let Some(chain) = next_chain(&vring, &guard) else {
+                continue;
+            };
+            let head = chain.head_index();
+            let buffer = chain.last().unwrap();
+            guard.write_slice(&bytes, buffer.addr()).unwrap();
+            vring.add_used(head, 8).unwrap();
+            if sent.is_multiple_of(1000) {
+                vring.signal_used_queue().unwrap();
+            }
+            sent = sent.wrapping_add(1);
+        }
         vring.signal_used_queue().unwrap();
     }
 

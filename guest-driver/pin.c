@@ -5,15 +5,18 @@
  */
 #include <linux/dma-mapping.h>
 #include <linux/mm.h>
+#include <linux/moduleparam.h>
 #include <linux/scatterlist.h>
-#include <linux/slab.h>
 #include <linux/uaccess.h>
 #include <linux/vmalloc.h>
 
-#include "memory.h"
-#include "mutant.h"
 #include "pinhole.h"
 #include "trace.h"
+
+static bool native_userptr;
+module_param(native_userptr, bool, 0644);
+MODULE_PARM_DESC(native_userptr,
+		 "pin user pointers by the kernel's vb2_dma_sg_memops instead of the driver's own operations (default: N)");
 
 /* Longest segment: an entry has 32 bits for the length. */
 #define PINHOLE_MAX_SEGMENT SZ_1G
@@ -21,14 +24,11 @@
 /**
  * pinhole_segments_add() - add memory to a list of scatter entries
  * @segs: the list
- * @start: address as the card sees it
+ * @start: address as the device sees it
  * @len: length in bytes
  *
- * Memory that follows on the last entry is merged with it. What goes beyond
- * the length of the buffer is left out, so that the entries cover it exactly.
- *
- * Context: Any.
- * Return: Nothing.
+ * Memory that follows on the last entry is merged with it. What goes beyond the
+ * length of the buffer is left out, so that the entries cover it exactly.
  */
 void pinhole_segments_add(struct pinhole_segments *segs, u64 start, u64 len)
 {
@@ -54,14 +54,7 @@ void pinhole_segments_add(struct pinhole_segments *segs, u64 start, u64 len)
 	entry->len = cpu_to_le32(segs->len);
 }
 
-/**
- * pinhole_pinned_segments() - describe pinned memory to the card
- * @mem: memory pinned by pinhole_pin()
- * @segs: list to add it to
- *
- * Context: Any.
- * Return: Nothing.
- */
+/* Describes pinned memory to the device. */
 void pinhole_pinned_segments(struct pinhole_mem *mem,
 			     struct pinhole_segments *segs)
 {
@@ -78,15 +71,9 @@ void pinhole_pinned_segments(struct pinhole_mem *mem,
 	}
 }
 
-/**
- * pinhole_run_length() - bytes in a run of contiguous pages
- * @mem: memory with pages
- * @first: index of the first page of the run
- * @max: longest run, in bytes
- * @next: where the index of the page after the run is stored
- *
- * Context: Any.
- * Return: Length of the part of the buffer that lies in the run, in bytes.
+/*
+ * How much of the buffer lies in the run of contiguous pages that begins with the
+ * page @first, @max bytes at most; @next is the page after the run.
  */
 static size_t pinhole_run_length(struct pinhole_mem *mem, unsigned int first,
 				 size_t max, unsigned int *next)
@@ -106,15 +93,9 @@ static size_t pinhole_run_length(struct pinhole_mem *mem, unsigned int first,
 	return to - from;
 }
 
-/**
- * pinhole_build_sgt() - make a scatter list of pinned pages
- * @mem: memory with pages
- *
- * With the DMA API in the path no segment is longer than what it can map in
- * one piece: a bounce buffer is only so long.
- *
- * Context: Process context.
- * Return: 0 or a negative errno.
+/*
+ * With the DMA API in the path no segment is longer than what it can map in one
+ * piece: a bounce buffer is only so long.
  */
 static int pinhole_build_sgt(struct pinhole_mem *mem)
 {
@@ -124,9 +105,9 @@ static int pinhole_build_sgt(struct pinhole_mem *mem)
 	struct scatterlist *sg;
 	int ret;
 
-	if (mem->dev->use_dma)
-		max = min3(max, dma_max_mapping_size(mem->dev->dma_dev),
-			   (size_t)dma_get_max_seg_size(mem->dev->dma_dev));
+	if (mem->dev->dma.use)
+		max = min3(max, dma_max_mapping_size(mem->dev->dma.dev),
+			   (size_t)dma_get_max_seg_size(mem->dev->dma.dev));
 	max = max_t(size_t, max & PAGE_MASK, PAGE_SIZE);
 
 	for (i = 0; i < mem->nr; i = next) {
@@ -137,8 +118,6 @@ static int pinhole_build_sgt(struct pinhole_mem *mem)
 	if (ret)
 		return ret;
 
-	if (pinhole_mutant(PINHOLE_IGNORE_OFFSET))
-		offset = 0;
 	sg = mem->sgt.sgl;
 	for (i = 0; i < mem->nr; i = next) {
 		size_t len = pinhole_run_length(mem, i, max, &next);
@@ -149,20 +128,14 @@ static int pinhole_build_sgt(struct pinhole_mem *mem)
 	return 0;
 }
 
-/**
- * pinhole_map_pinned() - make pinned memory known to the DMA API, if need be
- * @mem: memory with a frame vector
- *
- * Without VIRTIO_F_ACCESS_PLATFORM the card is given guest-physical addresses,
+/*
+ * Without VIRTIO_F_ACCESS_PLATFORM the device is given guest-physical addresses,
  * and the DMA API is left out: what it may do to the addresses is not what the
- * card does.
+ * device does.
  *
  * Frames without a reference are refused: old kernels give them for mappings
  * without pages (VM_PFNMAP), and nothing would keep them from being used for
  * something else when the process unmaps them.
- *
- * Context: Process context.
- * Return: 0 or a negative errno; -EFAULT if the frames are not referenced.
  */
 static int pinhole_map_pinned(struct pinhole_mem *mem)
 {
@@ -175,41 +148,30 @@ static int pinhole_map_pinned(struct pinhole_mem *mem)
 	pages = frame_vector_pages(mem->vec);
 	if (IS_ERR(pages))
 		return -EFAULT;
-	mem->pages = pinhole_mutant_pages(pages, mem->nr);
-	ret = pinhole_build_sgt(mem);
 	mem->pages = pages;
-	if (ret || !dev->use_dma)
+	ret = pinhole_build_sgt(mem);
+	if (ret || !dev->dma.use)
 		return ret;
 
 	/* The caches are synchronised by prepare and finish. */
-	ret = dma_map_sgtable(dev->dma_dev, &mem->sgt, PINHOLE_DMA_DIR,
+	ret = dma_map_sgtable(dev->dma.dev, &mem->sgt, PINHOLE_DMA_DIR,
 			      DMA_ATTR_SKIP_CPU_SYNC);
 	mem->dma_mapped = !ret;
 	return ret;
 }
 
-/**
- * pinhole_pin() - pin a range of the caller's memory
- * @mem: memory, zeroed but for its device
- * @start: first address
- * @size: length in bytes, not 0
- *
+/*
  * All or nothing: a range that can be pinned in part only, as it is when it
  * runs across mappings of different kinds, is refused.
- *
- * Context: Process context, of the process whose memory it is.
- * Return: 0 or a negative errno; -EFAULT if there is no such memory.
  */
-int pinhole_pin(struct pinhole_mem *mem, unsigned long start,
-		unsigned long size)
+static int pinhole_pin(struct pinhole_mem *mem, unsigned long start,
+		       unsigned long size)
 {
 	unsigned long nr = ((start + size - 1) >> PAGE_SHIFT) -
 			   (start >> PAGE_SHIFT) + 1;
 	struct pinhole_segments segs = { .left = size };
 	int ret = -EFAULT;
 
-	if (pinhole_mutant(PINHOLE_ROUND_UP))
-		segs.left = size = nr * PAGE_SIZE - offset_in_page(start);
 	mem->start = start;
 	mem->size = size;
 	if (start + size < start || !access_ok((void __user *)start, size))
@@ -220,9 +182,7 @@ int pinhole_pin(struct pinhole_mem *mem, unsigned long start,
 	if (!mem->vec)
 		goto out;
 
-	ret = pinhole_get_vaddr_frames(start & PAGE_MASK, nr,
-				       !pinhole_mutant(PINHOLE_PIN_READONLY),
-				       mem->vec);
+	ret = pinhole_get_vaddr_frames(start & PAGE_MASK, nr, true, mem->vec);
 	if (ret < 0)
 		goto err_destroy;
 	mem->nr = ret;
@@ -230,15 +190,11 @@ int pinhole_pin(struct pinhole_mem *mem, unsigned long start,
 		ret = -EFAULT;
 		goto err_put;
 	}
-	if (pinhole_mutant(PINHOLE_LOSE_LAST_PAGE) && nr > 1)
-		mem->nr--;
 	ret = pinhole_map_pinned(mem);
 	if (ret)
 		goto err_put;
 	if (trace_pinhole_pin_enabled())
 		pinhole_pinned_segments(mem, &segs);
-	if (pinhole_mutant(PINHOLE_UNPIN_EARLY))
-		put_vaddr_frames(mem->vec);
 	goto out;
 
 err_put:
@@ -252,15 +208,86 @@ out:
 	return ret;
 }
 
-/**
- * pinhole_unpin() - release memory pinned by pinhole_pin()
- * @mem: memory, which the card no longer writes to
+/* Allocates the description of a plane's memory; @dev is the virtio device. */
+struct pinhole_mem *pinhole_mem_new(struct device *dev)
+{
+	struct pinhole_mem *mem = kzalloc(sizeof(*mem), GFP_KERNEL);
+
+	if (mem)
+		mem->dev = dev_to_virtio(dev)->priv;
+	return mem;
+}
+
+/*
+ * How much of a user pointer the device can write to: no more than the format's
+ * plane, or the longest plane if it is not known which.
  *
- * The pages are marked dirty first, as the card may have written to all of
- * them.
- *
- * Context: Process context.
- * Return: Nothing.
+ * videobuf2 does not say which plane the memory is for. It gets memory for the
+ * planes in order, and takes away what there was of a plane before.
+ */
+static unsigned long pinhole_mem_needed(struct pinhole_device *dev,
+					struct vb2_buffer *vb,
+					unsigned long size)
+{
+	const struct pinhole_stream *stream = &dev->stream;
+	unsigned long needed = 0;
+	unsigned int i;
+
+	lockdep_assert_held(&stream->queue_mutex);
+	for (i = 0; i < stream->num_planes; i++) {
+		if (vb && i < vb->num_planes && !vb->planes[i].mem_priv)
+			return min_t(unsigned long, size, stream->plane_sizes[i]);
+		needed = max_t(unsigned long, needed, stream->plane_sizes[i]);
+	}
+	return min(size, needed);
+}
+
+/*
+ * videobuf2: pins memory for a USERPTR plane. What the application claims beyond
+ * the frame is left alone. The struct pinhole_mem, or an ERR_PTR.
+ */
+void *pinhole_mem_get_userptr(struct vb2_buffer *vb, struct device *dev,
+			      unsigned long vaddr, unsigned long size)
+{
+	struct pinhole_mem *mem = pinhole_mem_new(dev);
+	int ret;
+
+	if (!mem)
+		return ERR_PTR(-ENOMEM);
+	mem->userptr = true;
+	size = pinhole_mem_needed(mem->dev, vb, size);
+	if (READ_ONCE(native_userptr))
+		return pinhole_mem_wrap(mem,
+					pinhole_sg_get_userptr(vb,
+							       mem->dev->dma.dev,
+							       vaddr, size));
+	ret = pinhole_pin(mem, vaddr, size);
+	if (ret) {
+		kfree(mem);
+		return ERR_PTR(ret);
+	}
+	return mem;
+}
+
+/* Hands pinned memory from the processor to the device. */
+void pinhole_pinned_prepare(struct pinhole_mem *mem)
+{
+	if (mem->dma_mapped)
+		dma_sync_sgtable_for_device(mem->dev->dma.dev, &mem->sgt,
+					    PINHOLE_DMA_DIR);
+}
+
+/* Hands pinned memory from the device to the processor. */
+void pinhole_pinned_finish(struct pinhole_mem *mem)
+{
+	if (mem->dma_mapped)
+		dma_sync_sgtable_for_cpu(mem->dev->dma.dev, &mem->sgt,
+					 PINHOLE_DMA_DIR);
+}
+
+/*
+ * Releases pinned memory that the device no longer writes to. The pages are
+ * marked dirty first, as the device may have written to all of them.
  */
 void pinhole_unpin(struct pinhole_mem *mem)
 {
@@ -269,20 +296,14 @@ void pinhole_unpin(struct pinhole_mem *mem)
 	if (mem->vaddr)
 		vm_unmap_ram(mem->vaddr, mem->nr);
 	if (mem->dma_mapped)
-		dma_unmap_sgtable(mem->dev->dma_dev, &mem->sgt,
+		dma_unmap_sgtable(mem->dev->dma.dev, &mem->sgt,
 				  PINHOLE_DMA_DIR, DMA_ATTR_SKIP_CPU_SYNC);
 	sg_free_table(&mem->sgt);
 
-	if (mem->vec->got_ref && !pinhole_mutant(PINHOLE_LEAVE_CLEAN))
+	if (mem->vec->got_ref)
 		for (; dirtied < mem->nr; dirtied++)
 			set_page_dirty_lock(mem->pages[dirtied]);
 
-	if (pinhole_mutant(PINHOLE_UNPIN_TWICE))
-		unpin_user_pages(mem->pages, mem->nr);
-	if (pinhole_mutant(PINHOLE_LEAK_PIN)) {
-		mem->vec->got_ref = false;
-		mem->vec->nr_frames = 0;
-	}
 	trace_pinhole_unpin(mem->start, mem->nr, dirtied);
 	put_vaddr_frames(mem->vec);
 	frame_vector_destroy(mem->vec);

@@ -1,24 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The device node: its ioctls, and the few that are not the card's business.
+ * The device node: its ioctls, and the few that are not the device's business.
  */
 #include <linux/pci.h>
 #include <linux/string.h>
 #include <media/v4l2-event.h>
 
-#include "command.h"
-#include "controls.h"
 #include "pinhole.h"
 
-/**
- * pinhole_querycap() - VIDIOC_QUERYCAP
- * @file: open file
- * @priv: file handle
- * @cap: capabilities
- *
- * Context: Process context.
- * Return: 0.
- */
 static int pinhole_querycap(struct file *file, void *priv,
 			    struct v4l2_capability *cap)
 {
@@ -26,24 +15,15 @@ static int pinhole_querycap(struct file *file, void *priv,
 
 	strscpy(cap->driver, KBUILD_MODNAME, sizeof(cap->driver));
 	strscpy(cap->card, dev->card, sizeof(cap->card));
-	if (dev_is_pci(dev->dma_dev))
+	if (dev_is_pci(dev->dma.dev))
 		snprintf(cap->bus_info, sizeof(cap->bus_info), "PCI:%s",
-			 dev_name(dev->dma_dev));
+			 dev_name(dev->dma.dev));
 	else
 		snprintf(cap->bus_info, sizeof(cap->bus_info), "platform:%s",
 			 dev_name(&dev->vdev->dev));
 	return 0;
 }
 
-/**
- * pinhole_log_status() - VIDIOC_LOG_STATUS
- * @file: open file
- * @priv: file handle
- *
- * Context: Process context; ioctl_mutex is held. Takes the device's lock, and
- * that of the controls.
- * Return: 0.
- */
 static int pinhole_log_status(struct file *file, void *priv)
 {
 	static const char * const states[] = {
@@ -53,44 +33,33 @@ static int pinhole_log_status(struct file *file, void *priv)
 		[PINHOLE_STOPPING] = "stopping",
 	};
 	struct pinhole_device *dev = video_drvdata(file);
-	unsigned int at_card = 0, i;
-	enum pinhole_stream stream;
-	unsigned long flags, ignored;
+	struct pinhole_stream *stream = &dev->stream;
+	unsigned int at_device = 0, i;
+	enum pinhole_state state;
 	bool failed;
-	int fault;
-	u32 session;
 
-	spin_lock_irqsave(&dev->lock, flags);
-	for (i = 0; i < ARRAY_SIZE(dev->slots); i++)
-		at_card += !!dev->slots[i];
-	stream = dev->stream;
-	failed = dev->stream_failed;
-	session = dev->session_id;
-	fault = dev->fault;
-	ignored = dev->ignored;
-	spin_unlock_irqrestore(&dev->lock, flags);
+	spin_lock_irq(&stream->lock);
+	for (i = 0; i < ARRAY_SIZE(stream->slots); i++)
+		at_device += !!stream->slots[i];
+	state = stream->state;
+	failed = stream->failed;
+	spin_unlock_irq(&stream->lock);
 
-	v4l2_info(&dev->v4l2_dev, "session %u, %s addresses%s\n", session,
-		  dev->use_dma ? "DMA" : "guest-physical",
-		  fault ? ", the card was given up" : "");
-	v4l2_info(&dev->v4l2_dev, "stream %s%s, %u buffers at the card\n",
-		  states[stream], failed ? " and dead" : "", at_card);
-	v4l2_info(&dev->v4l2_dev, "%lu events ignored\n", ignored);
-	v4l2_ctrl_handler_log_status(&dev->ctrl_handler, dev->v4l2_dev.name);
+	v4l2_info(&dev->v4l2_dev, "session %u, %s addresses%s\n",
+		  READ_ONCE(dev->session.id),
+		  dev->dma.use ? "DMA" : "guest-physical",
+		  pinhole_fault(dev) ? ", the device was given up" : "");
+	v4l2_info(&dev->v4l2_dev, "stream %s%s, %u buffers at the device\n",
+		  states[state], failed ? " and dead" : "", at_device);
+	v4l2_info(&dev->v4l2_dev, "%lu events ignored\n",
+		  READ_ONCE(dev->events.ignored));
+	v4l2_ctrl_handler_log_status(&dev->controls.handler, dev->v4l2_dev.name);
 	return 0;
 }
 
-/**
- * pinhole_reqbufs() - VIDIOC_REQBUFS
- * @file: open file
- * @priv: file handle
- * @req: number and kind of buffers
- *
+/*
  * The controls that were grabbed when buffers were asked for are let go if
  * there are none in the end.
- *
- * Context: Process context; queue_mutex is held. Waits for the card.
- * Return: 0 or a negative errno.
  */
 static int pinhole_reqbufs(struct file *file, void *priv,
 			   struct v4l2_requestbuffers *req)
@@ -98,38 +67,23 @@ static int pinhole_reqbufs(struct file *file, void *priv,
 	struct pinhole_device *dev = video_drvdata(file);
 	int ret = vb2_ioctl_reqbufs(file, priv, req);
 
-	pinhole_controls_grab(dev, vb2_is_busy(&dev->queue));
+	pinhole_controls_grab(dev, vb2_is_busy(&dev->stream.queue));
 	return ret;
 }
 
-/**
- * pinhole_create_bufs() - VIDIOC_CREATE_BUFS
- * @file: open file
- * @priv: file handle
- * @create: number and kind of buffers
- *
- * Context: Process context; queue_mutex is held. Waits for the card.
- * Return: 0 or a negative errno.
- */
 static int pinhole_create_bufs(struct file *file, void *priv,
 			       struct v4l2_create_buffers *create)
 {
 	struct pinhole_device *dev = video_drvdata(file);
 	int ret = vb2_ioctl_create_bufs(file, priv, create);
 
-	pinhole_controls_grab(dev, vb2_is_busy(&dev->queue));
+	pinhole_controls_grab(dev, vb2_is_busy(&dev->stream.queue));
 	return ret;
 }
 
-/**
- * pinhole_close() - a file is closed
- * @file: file
- *
+/*
  * The buffers go with the file that has asked for them, those of read(), too.
  * The device stays until this returns.
- *
- * Context: Process context. Takes queue_mutex; may wait for the card.
- * Return: 0 or a negative errno.
  */
 static int pinhole_close(struct file *file)
 {
@@ -137,11 +91,11 @@ static int pinhole_close(struct file *file)
 	int ret = vb2_fop_release(file);
 
 	/* Whoever had no buffers does not wait for the lock of those who have. */
-	if (vb2_is_busy(&dev->queue))
+	if (vb2_is_busy(&dev->stream.queue))
 		return ret;
-	mutex_lock(&dev->queue_mutex);
-	pinhole_controls_grab(dev, vb2_is_busy(&dev->queue));
-	mutex_unlock(&dev->queue_mutex);
+	mutex_lock(&dev->stream.queue_mutex);
+	pinhole_controls_grab(dev, vb2_is_busy(&dev->stream.queue));
+	mutex_unlock(&dev->stream.queue_mutex);
 	return ret;
 }
 
@@ -188,15 +142,9 @@ static const struct v4l2_file_operations pinhole_fops = {
 	.unlocked_ioctl = video_ioctl2,
 };
 
-/**
- * pinhole_register_node() - make the device node
- * @dev: device
- *
- * Ioctls that the card cannot serve are switched off, so that applications are
- * told -ENOTTY by the kernel itself, and need not try.
- *
- * Context: Process context. Waits for the card.
- * Return: 0 or a negative errno.
+/*
+ * Makes the device node. Ioctls that the device cannot serve are switched off, so
+ * that applications are told -ENOTTY by the kernel itself, and need not try.
  */
 int pinhole_register_node(struct pinhole_device *dev)
 {
@@ -207,14 +155,14 @@ int pinhole_register_node(struct pinhole_device *dev)
 	video->fops = &pinhole_fops;
 	video->ioctl_ops = &pinhole_ioctl_ops;
 	video->lock = &dev->ioctl_mutex;
-	video->queue = &dev->queue;
+	video->queue = &dev->stream.queue;
 	video->release = video_device_release_empty;
 	video->device_caps = V4L2_CAP_STREAMING | V4L2_CAP_READWRITE |
 			     (pinhole_is_multiplanar(dev) ?
 			      V4L2_CAP_VIDEO_CAPTURE_MPLANE :
 			      V4L2_CAP_VIDEO_CAPTURE);
-	if (!list_empty(&dev->controls))
-		video->ctrl_handler = &dev->ctrl_handler;
+	if (!list_empty(&dev->controls.list))
+		video->ctrl_handler = &dev->controls.handler;
 	if (!pinhole_has_selection(dev)) {
 		v4l2_disable_ioctl(video, VIDIOC_G_SELECTION);
 		v4l2_disable_ioctl(video, VIDIOC_S_SELECTION);

@@ -1,0 +1,321 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The stream: its start, its stop, and what ends it before.
+ */
+#include "pinhole.h"
+#include "trace.h"
+
+/* The device broke the rules. The stream is dead after that: logged once. */
+void pinhole_stream_fail(struct pinhole_device *dev, const char *why)
+{
+	struct pinhole_stream *stream = &dev->stream;
+	enum pinhole_state state;
+	unsigned long flags;
+	bool again;
+
+	spin_lock_irqsave(&stream->lock, flags);
+	state = stream->state;
+	again = stream->failed;
+	stream->failed = state != PINHOLE_STOPPED;
+	/* STREAMON will fail, and the next one is to find the queue as it was. */
+	if (stream->failed && state != PINHOLE_STARTING)
+		vb2_queue_error(&stream->queue);
+	spin_unlock_irqrestore(&stream->lock, flags);
+
+	if (state == PINHOLE_STOPPED)
+		dev_warn_ratelimited(&dev->vdev->dev, "device %s\n", why);
+	else if (!again)
+		dev_err_ratelimited(&dev->vdev->dev,
+				    "device %s: the stream is dead\n", why);
+}
+
+/* The device was given up: nobody waits for it any longer. */
+void pinhole_stream_fault(struct pinhole_device *dev)
+{
+	wake_up_all(&dev->stream.idle);
+	vb2_queue_error(&dev->stream.queue);
+}
+
+/*
+ * Begins a stream, in a session that knows its buffers: a session that was lost
+ * before is replaced. From here on the stream and the session are bound to each
+ * other.
+ */
+static int pinhole_stream_begin(struct pinhole_device *dev,
+				struct v4l2_requestbuffers *req)
+{
+	const struct pinhole_call call = {
+		.cmd = VIDIOC_REQBUFS,
+		.payload = req,
+		.length = sizeof(*req),
+	};
+	struct pinhole_stream *stream = &dev->stream;
+	int ret;
+
+	if (mutex_lock_killable(&dev->session.mutex))
+		return -ERESTARTSYS;
+	ret = pinhole_call_locked(dev, &call);
+	if (!ret) {
+		spin_lock_irq(&stream->lock);
+		stream->state = PINHOLE_STARTING;
+		stream->session = dev->session.id;
+		stream->sequence = 0;
+		spin_unlock_irq(&stream->lock);
+	} else if (ret == -ERESTARTSYS) {
+		/* Buffers that nobody knows of would keep the format as it is. */
+		pinhole_session_replace(dev, 0);
+	}
+	mutex_unlock(&dev->session.mutex);
+	return ret;
+}
+
+/* Whether the session is the one that has the stream's buffers. */
+static bool pinhole_stream_has_session(struct pinhole_device *dev)
+{
+	lockdep_assert_held(&dev->session.mutex);
+	return !READ_ONCE(dev->session.bad) &&
+	       dev->session.id == dev->stream.session;
+}
+
+/* Forwards an ioctl in the session of the stream; -EIO if that is gone. */
+static int pinhole_stream_ioctl(struct pinhole_device *dev, unsigned int cmd,
+				void *payload)
+{
+	int ret;
+
+	if (mutex_lock_killable(&dev->session.mutex))
+		return -ERESTARTSYS;
+	ret = pinhole_fault(dev);
+	if (!ret && !pinhole_stream_has_session(dev))
+		ret = -EIO;
+	if (!ret) {
+		ret = pinhole_session_ioctl(dev, cmd, payload);
+		if (ret == -ENODEV && !pinhole_fault(dev)) {
+			pinhole_session_lost(dev, dev->session.id);
+			ret = -EIO;
+		}
+	}
+	mutex_unlock(&dev->session.mutex);
+	return ret;
+}
+
+/* Waits until every QBUF was answered; sets the fault if they are not. */
+static void pinhole_wait_qbufs(struct pinhole_device *dev)
+{
+	struct pinhole_stream *stream = &dev->stream;
+
+	if (!wait_event_timeout(stream->idle,
+				!READ_ONCE(stream->qbufs) || pinhole_fault(dev),
+				pinhole_timeout())) {
+		pinhole_commands_look(dev);
+		if (READ_ONCE(stream->qbufs))
+			pinhole_set_fault(dev, -EIO, "does not respond to QBUF");
+	}
+}
+
+/*
+ * Takes all buffers back from the device: after it the device writes to none, or
+ * the fault is set. A device that refuses to stop, or cannot be told to for want
+ * of memory, loses its session, which stops it as well. Another is opened by who
+ * needs it: this waits for no more than it must, for no signal ends it.
+ */
+static void pinhole_stream_stop(struct pinhole_device *dev)
+{
+	struct v4l2_requestbuffers none = {
+		.type = dev->stream.queue.type,
+		.memory = V4L2_MEMORY_USERPTR,
+	};
+	int type = dev->stream.queue.type;
+	int ret;
+
+	mutex_lock(&dev->session.mutex);
+	if (!pinhole_fault(dev) && pinhole_stream_has_session(dev)) {
+		ret = pinhole_session_ioctl(dev, VIDIOC_STREAMOFF, &type);
+		pinhole_wait_qbufs(dev);
+		if (!ret)
+			ret = pinhole_session_ioctl(dev, VIDIOC_REQBUFS, &none);
+		if (ret)
+			pinhole_session_replace(dev, 0);
+	}
+	if (!pinhole_fault(dev) && READ_ONCE(dev->session.bad)) {
+		if (dev->session.open)
+			pinhole_session_close(dev);
+		pinhole_session_replace(dev, 0);
+	}
+	pinhole_wait_qbufs(dev);
+	pinhole_events_drain(dev);
+	mutex_unlock(&dev->session.mutex);
+}
+
+/* Begins to give buffers back, alone, unless somebody is at it. */
+static bool pinhole_stream_quiet(struct pinhole_stream *stream)
+{
+	bool quiet;
+
+	spin_lock_irq(&stream->lock);
+	quiet = !stream->giving;
+	stream->giving = true;
+	spin_unlock_irq(&stream->lock);
+	return quiet;
+}
+
+/*
+ * Gives all buffers back to videobuf2, in a state or as what they came back. If
+ * the device was given up, memory that it may still write to is held back from
+ * the system until the device is reset.
+ */
+static void pinhole_stream_end(struct pinhole_device *dev,
+			       enum vb2_buffer_state state)
+{
+	struct pinhole_stream *stream = &dev->stream;
+	struct pinhole_buffer *buf, *tmp;
+	LIST_HEAD(buffers);
+	LIST_HEAD(done);
+
+	lockdep_assert_held(&stream->queue_mutex);
+	wait_event(stream->idle, pinhole_stream_quiet(stream));
+
+	spin_lock_irq(&stream->lock);
+	stream->state = PINHOLE_STOPPED;
+	stream->failed = false;
+	memset(stream->slots, 0, sizeof(stream->slots));
+	list_splice_init(&stream->done, &done);
+	list_splice_init(&stream->buffers, &buffers);
+	stream->giving = false;
+	spin_unlock_irq(&stream->lock);
+
+	list_for_each_entry_safe(buf, tmp, &done, node) {
+		list_del_init(&buf->node);
+		pinhole_buffer_done(buf);
+	}
+	list_for_each_entry_safe(buf, tmp, &buffers, node) {
+		struct vb2_buffer *vb = &buf->vb.vb2_buf;
+
+		list_del_init(&buf->node);
+		if (pinhole_fault(dev) && (buf->at_device || buf->queued))
+			pinhole_mem_hold(vb);
+		buf->at_device = false;
+		if (state == VB2_BUF_STATE_ERROR)
+			trace_pinhole_done(vb->index, 0, 0, state);
+		vb2_buffer_done(vb, state);
+	}
+}
+
+/* Whether the device's format is still the one that the buffers are made for. */
+static int pinhole_stream_check_format(struct pinhole_device *dev)
+{
+	struct v4l2_format f = { .type = dev->stream.queue.type };
+	int ret = pinhole_stream_ioctl(dev, VIDIOC_G_FMT, &f);
+
+	return ret ? ret : pinhole_check_format(dev, &f);
+}
+
+/* Queues the buffers that are there, of which the device takes @count. */
+static int pinhole_stream_submit(struct pinhole_device *dev, unsigned int count)
+{
+	struct pinhole_buffer *buf;
+
+	/* Nothing leaves the list before the stream has started, or failed to. */
+	list_for_each_entry(buf, &dev->stream.buffers, node) {
+		if (buf->vb.vb2_buf.index < count) {
+			pinhole_buffer_submit(dev, buf);
+			continue;
+		}
+		dev_err_ratelimited(&dev->vdev->dev,
+				    "device takes only %u buffers\n", count);
+		return -ENOBUFS;
+	}
+	return 0;
+}
+
+/* The device streams: so do we, unless something was wrong meanwhile. */
+static int pinhole_stream_started(struct pinhole_device *dev)
+{
+	struct pinhole_stream *stream = &dev->stream;
+	struct pinhole_buffer *buf, *tmp;
+	bool failed;
+
+	spin_lock_irq(&stream->lock);
+	failed = stream->failed;
+	if (!failed) {
+		stream->state = PINHOLE_STREAMING;
+		list_for_each_entry_safe(buf, tmp, &stream->buffers, node)
+			pinhole_buffer_settle(dev, buf);
+	}
+	spin_unlock_irq(&stream->lock);
+	if (failed)
+		return -EIO;
+	pinhole_buffers_done(dev);
+	return 0;
+}
+
+/* videobuf2: STREAMON, with at least one buffer. Waits for the device. */
+int pinhole_start_streaming(struct vb2_queue *q, unsigned int count)
+{
+	struct pinhole_device *dev = vb2_get_drv_priv(q);
+	struct v4l2_requestbuffers req = {
+		.count = VIDEO_MAX_FRAME,
+		.type = q->type,
+		.memory = V4L2_MEMORY_USERPTR,
+	};
+	int type = q->type;
+	int ret;
+
+	/* The last stream may have ended by LAST, and without STREAMOFF. */
+	vb2_clear_last_buffer_dequeued(q);
+	ret = pinhole_stream_begin(dev, &req);
+	if (ret)
+		goto err_end;
+	ret = pinhole_stream_check_format(dev);
+	if (!ret)
+		ret = pinhole_stream_submit(dev, req.count);
+	if (!ret)
+		ret = pinhole_stream_ioctl(dev, VIDIOC_STREAMON, &type);
+	if (!ret)
+		ret = pinhole_stream_started(dev);
+	if (ret)
+		goto err_stop;
+
+	pinhole_watchdog_start(dev);
+	return 0;
+
+err_stop:
+	pinhole_stream_stop(dev);
+err_end:
+	pinhole_stream_end(dev, VB2_BUF_STATE_QUEUED);
+	return ret;
+}
+
+/* videobuf2: STREAMOFF. Waits for the device, which writes to no buffer after. */
+void pinhole_stop_streaming(struct vb2_queue *q)
+{
+	struct pinhole_device *dev = vb2_get_drv_priv(q);
+
+	spin_lock_irq(&dev->stream.lock);
+	dev->stream.state = PINHOLE_STOPPING;
+	spin_unlock_irq(&dev->stream.lock);
+	pinhole_commands_cancel_qbufs(dev);
+
+	pinhole_watchdog_stop(dev);
+	pinhole_stream_stop(dev);
+	pinhole_stream_end(dev, VB2_BUF_STATE_ERROR);
+}
+
+void pinhole_stream_init(struct pinhole_device *dev)
+{
+	struct pinhole_stream *stream = &dev->stream;
+
+	mutex_init(&stream->queue_mutex);
+	spin_lock_init(&stream->lock);
+	INIT_LIST_HEAD(&stream->buffers);
+	INIT_LIST_HEAD(&stream->done);
+	init_waitqueue_head(&stream->idle);
+	INIT_WORK(&stream->work, pinhole_buffers_work);
+}
+
+/* Nobody uses the stream any more. */
+void pinhole_stream_exit(struct pinhole_device *dev)
+{
+	cancel_work_sync(&dev->stream.work);
+	mutex_destroy(&dev->stream.queue_mutex);
+}
