@@ -97,8 +97,9 @@ matrix-doc: matrix matrix-checked ## Run both, and write docs/matrix.md
 	mv docs/matrix.md.new docs/matrix.md
 
 .PHONY: lint
-lint: build ## Check formatting; no word of clippy's, checkpatch.pl's or sparse's
+lint: build ## Check formatting and the driver's floors; no word of clippy's, checkpatch.pl's or sparse's
 	cargo fmt --check
+	tests/floors.sh
 	cargo clippy --release --locked --all-targets -- -D warnings
 	$(PINHOLE) driver lint
 
