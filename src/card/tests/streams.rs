@@ -204,7 +204,7 @@ fn one_tick_makes_one_frame() {
     rig.queue(session, 0, &place(0)).unwrap();
     rig.queue(session, 1, &place(1)).unwrap();
     rig.stream_on(session);
-    rig.now.monotonic += Duration::from_secs(1);
+    rig.now.monotonic += Duration::from_micros(2 * INTERVAL);
     rig.card.tick(rig.now);
     assert_eq!(rig.dequeue().len(), 1);
     assert!(rig.card.next_deadline().unwrap() <= rig.now.monotonic);

@@ -9,7 +9,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-/// Bytes that may wait to be written: a second of records at a high rate.
+/// Bytes that may wait while as many are being written: a second of records at a
+/// high rate.
 const ROOM: usize = 1 << 20;
 
 /// How long the card waits for room, and for the end of what waits to be
@@ -304,7 +305,7 @@ mod tests {
         });
         let line = [b'x'; 64 << 10];
         let (mut longest, mut given_up) = (Duration::ZERO, false);
-        for _ in 0..2 * ROOM / line.len() {
+        for _ in 0..4 * ROOM / line.len() {
             let began = Instant::now();
             given_up = background.write(&line).is_err();
             longest = longest.max(began.elapsed());

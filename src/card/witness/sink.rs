@@ -216,6 +216,7 @@ mod tests {
                 digests.push(Digest(u64::from(len) + plane as u64));
             }
             witness.frame(FRAME, segments.iter().map(|list| (&list[..], len)));
+            witness.tell();
         }
         assert!(sink.bytes.lock().unwrap().is_empty());
         witness.flush();
