@@ -21,6 +21,14 @@
 /* Nothing is to be reclaimed or moved for a hoard: that would go on and on. */
 #define HOARD_GFP ((GFP_KERNEL & ~__GFP_RECLAIM) | __GFP_NOWARN)
 
+/*
+ * But for blocks of this order, which a vector for 512 MiB takes: kvmalloc(),
+ * which asked so before 6.16, is given back what the allocator kept for atomic
+ * allocations, and what lies in the lists of other processors.
+ */
+#define HOARD_LARGE_ORDER 9
+#define HOARD_LARGE_GFP (GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN)
+
 /**
  * hoard_init() - make an empty hoard
  * @hoard: where
@@ -71,20 +79,22 @@ static void hoard_page_free(struct page *page)
 /**
  * hoard_blocks() - take all free blocks that are to be had
  * @hoard: where they go
+ * @gfp: how to allocate them
+ * @least: the least order to take
  *
  * Context: Process context.
  * Return: Number of blocks, or -EINTR.
  */
-static int hoard_blocks(struct hoard *hoard)
+static int hoard_blocks(struct hoard *hoard, gfp_t gfp, int least)
 {
 	static const gfp_t zones[] = { 0, __GFP_DMA32, __GFP_DMA };
 	unsigned int i;
 	int order, count = 0;
 
-	for (order = HOARD_ORDER_MAX; order >= HOARD_ORDER; order--)
+	for (order = HOARD_ORDER_MAX; order >= least; order--)
 		for (i = 0; i < ARRAY_SIZE(zones); i++)
 			while (hoard_list_add(&hoard->blocks,
-					      HOARD_GFP | zones[i], order)) {
+					      gfp | zones[i], order)) {
 				count++;
 				if (fatal_signal_pending(current))
 					return -EINTR;
@@ -121,13 +131,17 @@ int hoard_take(struct hoard *hoard, unsigned int singles)
 			ret = -ENOMEM;
 	}
 	if (!ret)
-		ret = hoard_blocks(hoard);
+		ret = hoard_blocks(hoard, HOARD_GFP, HOARD_ORDER);
 	list_for_each_entry_safe(page, next, &left, lru)
 		hoard_page_free(page);
 	if (ret < 0)
 		return ret;
 	/* What the allocator had kept back for want of free pages. */
-	more = hoard_blocks(hoard);
+	more = hoard_blocks(hoard, HOARD_GFP, HOARD_ORDER);
+	if (more < 0)
+		return more;
+	ret += more;
+	more = hoard_blocks(hoard, HOARD_LARGE_GFP, HOARD_LARGE_ORDER);
 	return more < 0 ? more : ret + more;
 }
 
