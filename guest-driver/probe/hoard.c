@@ -23,11 +23,13 @@
 
 /*
  * But for blocks of this order, which a vector for 512 MiB takes: kvmalloc(),
- * which asked so before 6.16, is given back what the allocator kept for atomic
- * allocations, and what lies in the lists of other processors.
+ * which asked for that before 6.16, is given back what the allocator kept for
+ * atomic allocations, and what lies in the lists of other processors. kswapd is
+ * not woken, for it would go on afterwards.
  */
 #define HOARD_LARGE_ORDER 9
-#define HOARD_LARGE_GFP (GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN)
+#define HOARD_LARGE_GFP ((GFP_KERNEL & ~__GFP_KSWAPD_RECLAIM) | \
+			 __GFP_NORETRY | __GFP_NOWARN)
 
 /**
  * hoard_init() - make an empty hoard
