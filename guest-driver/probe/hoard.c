@@ -21,16 +21,6 @@
 /* Nothing is to be reclaimed or moved for a hoard: that would go on and on. */
 #define HOARD_GFP ((GFP_KERNEL & ~__GFP_RECLAIM) | __GFP_NOWARN)
 
-/*
- * But for blocks of this order, which a vector for 512 MiB takes: kvmalloc(),
- * which asked for that before 6.16, is given back what the allocator kept for
- * atomic allocations, and what lies in the lists of other processors. kswapd is
- * not woken, for it would go on afterwards.
- */
-#define HOARD_LARGE_ORDER 9
-#define HOARD_LARGE_GFP ((GFP_KERNEL & ~__GFP_KSWAPD_RECLAIM) | \
-			 __GFP_NORETRY | __GFP_NOWARN)
-
 /**
  * hoard_init() - make an empty hoard
  * @hoard: where
@@ -81,22 +71,20 @@ static void hoard_page_free(struct page *page)
 /**
  * hoard_blocks() - take all free blocks that are to be had
  * @hoard: where they go
- * @gfp: how to allocate them
- * @least: the least order to take
  *
  * Context: Process context.
  * Return: Number of blocks, or -EINTR.
  */
-static int hoard_blocks(struct hoard *hoard, gfp_t gfp, int least)
+static int hoard_blocks(struct hoard *hoard)
 {
 	static const gfp_t zones[] = { 0, __GFP_DMA32, __GFP_DMA };
 	unsigned int i;
 	int order, count = 0;
 
-	for (order = HOARD_ORDER_MAX; order >= least; order--)
+	for (order = HOARD_ORDER_MAX; order >= HOARD_ORDER; order--)
 		for (i = 0; i < ARRAY_SIZE(zones); i++)
 			while (hoard_list_add(&hoard->blocks,
-					      gfp | zones[i], order)) {
+					      HOARD_GFP | zones[i], order)) {
 				count++;
 				if (fatal_signal_pending(current))
 					return -EINTR;
@@ -133,17 +121,13 @@ int hoard_take(struct hoard *hoard, unsigned int singles)
 			ret = -ENOMEM;
 	}
 	if (!ret)
-		ret = hoard_blocks(hoard, HOARD_GFP, HOARD_ORDER);
+		ret = hoard_blocks(hoard);
 	list_for_each_entry_safe(page, next, &left, lru)
 		hoard_page_free(page);
 	if (ret < 0)
 		return ret;
 	/* What the allocator had kept back for want of free pages. */
-	more = hoard_blocks(hoard, HOARD_GFP, HOARD_ORDER);
-	if (more < 0)
-		return more;
-	ret += more;
-	more = hoard_blocks(hoard, HOARD_LARGE_GFP, HOARD_LARGE_ORDER);
+	more = hoard_blocks(hoard);
 	return more < 0 ? more : ret + more;
 }
 

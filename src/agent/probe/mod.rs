@@ -27,8 +27,8 @@ use twin::Twin;
 /// Bytes of a page.
 const PAGE: usize = 4096;
 
-/// The least order of the blocks that are hoarded: 64 KiB.
-const HOARDED: u32 = 4;
+/// The order of a block that a large vector would be put in: 2 MiB.
+const LARGE: u32 = 9;
 
 /// How often more is hoarded, at most: some free blocks are for nobody.
 const AGAIN: usize = 16;
@@ -244,7 +244,7 @@ impl Caller<'_> {
                 let taken = device.call(Request::Hoard, 0, singles, 0);
                 // Others give memory back meanwhile.
                 for _ in 0..AGAIN {
-                    if counters::free_order()? < HOARDED {
+                    if counters::free_order()? < LARGE {
                         break;
                     }
                     let _ = device.call(Request::Hoard, 0, 1, 0);
