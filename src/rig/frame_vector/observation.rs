@@ -150,6 +150,13 @@ impl<'a> Observation<'a> {
         let pins = |index| self.outcome(index).pins as i64;
         pins(after) - pins(before)
     }
+
+    /// What the call of a step has pinned since the first, and what put, in the
+    /// next, has left of it.
+    pub fn pins_until_put(&self, step: usize) -> String {
+        let pins = [step, step + 1].map(|step| self.pins_between(0, step));
+        format!("pins: {:+}, {:+} after put", pins[0], pins[1])
+    }
 }
 
 /// Whether what a vector says of its frames is what their counters say.

@@ -101,14 +101,8 @@ pub const ALL: &[Point] = &[
             steps(&areas, &[CREATE, get(4, true), second, Step::Put])
         },
         answer: |seen| {
-            let pins = [2, 3].map(|step| seen.pins_between(0, step));
-            format!(
-                "{}, then {}; pins: {:+}, {:+} after put",
-                seen.got(1),
-                seen.got(2),
-                pins[0],
-                pins[1]
-            )
+            let pins = seen.pins_until_put(2);
+            format!("{}, then {}; {pins}", seen.got(1), seen.got(2))
         },
         provokes: None,
     },

@@ -147,13 +147,7 @@ fn settled(what: Meanwhile) -> FrameVector {
 
 /// What the call of a step got, and what put, in the next, has left of it.
 fn kept(seen: &Observation<'_>, index: usize) -> String {
-    let pins = [index, index + 1].map(|step| seen.pins_between(0, step));
-    format!(
-        "{}; pins: {:+}, {:+} after put",
-        seen.got(index),
-        pins[0],
-        pins[1]
-    )
+    format!("{}; {}", seen.got(index), seen.pins_until_put(index))
 }
 
 /// How a call ended whose caller was to be killed in it.
