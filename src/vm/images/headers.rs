@@ -6,11 +6,11 @@
 
 use super::catalog::HeadersRecipe;
 use super::driver::{self, Module};
-use super::{UNUSED, base};
+use super::unpacked::{self, UNUSED};
 use crate::vm::progress::Progress;
 use crate::vm::provision::cache::{Cache, Entry, key, list};
 use crate::vm::provision::tree::Tree;
-use crate::vm::provision::{Context, Error, Result, bootstrap};
+use crate::vm::provision::{Context, Error, Result};
 
 /// Counts changes in how a tree is made of its packages.
 const FORMAT: u32 = 1;
@@ -117,19 +117,14 @@ fn build(
 }
 
 fn ensure_tree(cache: &Cache, recipe: &HeadersRecipe, progress: &Progress) -> Result<Tree> {
-    let dir = cache.ensure(&entry(recipe), progress, |workspace| {
-        let step = progress.step(format!("unpacking the kernel headers of {}", recipe.id));
-        let root = workspace.dir.join("root");
-        let versions = bootstrap::unpack(recipe.packages(), &root, workspace, &step)?;
-        let tree = Tree::new(root.canonicalize().context("find", &root)?);
-        tree.link_shell_and_awk()?;
-        tree.prune(UNUSED.iter().map(|path| (*path).to_owned()))?;
-        base::write_json(&workspace.dir.join(base::PACKAGES), &versions)?;
-        step.done();
-        Ok(())
-    })?;
-    let root = dir.join("root");
-    Ok(Tree::new(root.canonicalize().context("find", &root)?))
+    unpacked::ensure(
+        cache,
+        &entry(recipe),
+        recipe.packages(),
+        format!("unpacking the kernel headers of {}", recipe.id),
+        progress,
+        |_, _, step| Ok(step),
+    )
 }
 
 /// The kernels whose headers are in a tree, by name.

@@ -9,10 +9,11 @@ use std::path::Path;
 
 use super::catalog::{Catalog, LintRecipe};
 use super::driver::{self, Module};
+use super::headers;
 use super::inside::{self, Complaint};
-use super::{UNUSED, base, headers};
+use super::unpacked::{self, UNUSED};
 use crate::vm::progress::{Progress, Step};
-use crate::vm::provision::bootstrap::{self, Packages};
+use crate::vm::provision::bootstrap::Packages;
 use crate::vm::provision::cache::{Cache, Entry, Workspace, key};
 use crate::vm::provision::tree::Tree;
 use crate::vm::provision::{Context, Error, Result, process};
@@ -181,27 +182,24 @@ fn place(line: &str) -> Finding {
 }
 
 fn ensure_tree(cache: &Cache, recipe: &LintRecipe, progress: &Progress) -> Result<Tree> {
-    let dir = cache.ensure(&entry(recipe), progress, |workspace| {
-        let step = progress.step("unpacking the kernel's checkers");
-        let packages = Packages {
-            what: LINT,
-            suite: &recipe.suite,
-            release: None,
-            names: &recipe.packages,
-            lapsed: false,
-        };
-        let root = workspace.dir.join("root");
-        let versions = bootstrap::unpack(packages, &root, workspace, &step)?;
-        let tree = Tree::new(root.canonicalize().context("find", &root)?);
-        tree.link_shell_and_awk()?;
-        take_scripts(&tree, workspace, &step)?;
-        tree.prune(UNUSED.iter().map(|path| (*path).to_owned()))?;
-        base::write_json(&workspace.dir.join(base::PACKAGES), &versions)?;
-        step.done();
-        Ok(())
-    })?;
-    let root = dir.join("root");
-    Ok(Tree::new(root.canonicalize().context("find", &root)?))
+    let packages = Packages {
+        what: LINT,
+        suite: &recipe.suite,
+        release: None,
+        names: &recipe.packages,
+        lapsed: false,
+    };
+    unpacked::ensure(
+        cache,
+        &entry(recipe),
+        packages,
+        "unpacking the kernel's checkers".to_owned(),
+        progress,
+        |tree, workspace, step| {
+            take_scripts(tree, workspace, &step)?;
+            Ok(step)
+        },
+    )
 }
 
 /// Takes the scripts out of the kernel's source, which goes.

@@ -5,7 +5,7 @@
 //! under a key of what it is made of, so that a change costs no more than it
 //! must:
 //!
-//! 1. the *tree* ([`catalog`], [`bootstrap`](super::provision::bootstrap)):
+//! 1. the *tree* ([`catalog`], [`unpacked`], [`bootstrap`](super::provision::bootstrap)):
 //!    Debian packages, unpacked, and where the kernel is not one of them, built
 //!    of their source in it ([`kernel`]);
 //! 2. the *guest* ([`base`], [`initramfs`], [`modules`]): kernel and initramfs
@@ -35,6 +35,7 @@ pub mod lint;
 pub mod modules;
 pub mod own;
 mod state;
+mod unpacked;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -43,11 +44,12 @@ pub use catalog::{Catalog, Recipe};
 use modules::Modules;
 pub use own::OwnKernel;
 pub use state::{State, remove, state};
+use unpacked::UNUSED;
 
-use super::progress::Progress;
-use super::provision::cache::{Cache, Entry, key};
+use super::progress::{Progress, Step};
+use super::provision::cache::{Cache, Entry, Workspace, key};
 use super::provision::tree::Tree;
-use super::provision::{Context, Result, bootstrap};
+use super::provision::{Result, bootstrap};
 
 /// Counts changes in how a tree is made of its packages.
 const TREE_FORMAT: u32 = 1;
@@ -58,22 +60,6 @@ const GUEST: &str = "guest";
 const DRIVER: &str = "driver";
 const PROBE: &str = "frame-vector-probe";
 const MUTANTS: &str = "driver-mutants";
-
-/// What of a tree no build and no guest reads.
-const UNUSED: [&str; 12] = [
-    "/lib/systemd",
-    "/lib/udev",
-    "/usr/share/bash-completion",
-    "/usr/share/bug",
-    "/usr/share/doc",
-    "/usr/share/info",
-    "/usr/share/lintian",
-    "/usr/share/locale",
-    "/usr/share/man",
-    "/usr/share/zsh",
-    "/var/cache",
-    "/var/lib/apt",
-];
 
 /// Modules of a kernel that are for hardware no guest has, half of them all.
 const UNUSED_MODULES: [&str; 7] = [
@@ -233,36 +219,26 @@ fn ensure_module(
 }
 
 fn ensure_tree(cache: &Cache, recipe: &Recipe, progress: &Progress) -> Result<Tree> {
-    let dir = cache.ensure(&tree_entry(recipe), progress, |workspace| {
-        let step = progress.step(format!("unpacking the packages of {}", recipe.id));
-        let root = workspace.dir.join("root");
-        let versions = bootstrap::unpack(recipe.packages(), &root, workspace, &step)?;
-        let tree = Tree::new(root.canonicalize().context("find", &root)?);
-        tree.link_shell_and_awk()?;
-        let step = match &recipe.config {
-            None => step,
-            Some(config) => {
-                step.done();
-                let step = progress.step(format!("building the kernel of {}", recipe.id));
-                kernel::build(config, &tree, workspace, &recipe.id, &step)?;
-                step
-            }
-        };
-        step.update("removing what nothing reads");
-        let modules = format!("/lib/modules/{}/kernel", base::release(&tree, &recipe.id)?);
-        tree.prune(UNUSED.iter().map(|path| (*path).to_owned()))?;
-        tree.prune(
-            UNUSED_MODULES
-                .iter()
-                .map(|path| format!("{modules}/{path}")),
-        )?;
-        base::write_json(&workspace.dir.join(base::PACKAGES), &versions)?;
-        step.update("flushing to disk");
-        step.done();
-        Ok(())
-    })?;
-    let root = dir.join("root");
-    Ok(Tree::new(root.canonicalize().context("find", &root)?))
+    let what = format!("unpacking the packages of {}", recipe.id);
+    let make = |tree: &Tree, workspace: &Workspace<'_>, mut step: Step| {
+        if let Some(config) = &recipe.config {
+            step.done();
+            step = progress.step(format!("building the kernel of {}", recipe.id));
+            kernel::build(config, tree, workspace, &recipe.id, &step)?;
+        }
+        let modules = format!("/lib/modules/{}/kernel", base::release(tree, &recipe.id)?);
+        let unused = UNUSED_MODULES.iter();
+        tree.prune(unused.map(|path| format!("{modules}/{path}")))?;
+        Ok(step)
+    };
+    unpacked::ensure(
+        cache,
+        &tree_entry(recipe),
+        recipe.packages(),
+        what,
+        progress,
+        make,
+    )
 }
 
 /// Where the tree of a recipe is kept.
