@@ -1,7 +1,9 @@
 //! `pinhole matrix`.
 
 use std::fs;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use anyhow::Context as _;
 
@@ -12,6 +14,8 @@ use crate::rig::matrix::outcome::KernelOutcome;
 use crate::rig::matrix::run::{self, MatrixSpec};
 use crate::rig::matrix::{CellName, Mutant, cells};
 use crate::rig::room::Reserve;
+use crate::rig::testbed::TestbedSpec;
+use crate::vm::command_line::Hardware;
 use crate::vm::images::Catalog;
 use crate::vm::progress::Progress;
 
@@ -54,6 +58,13 @@ pub struct Args {
     /// Run the Kth part of N of the cells
     #[arg(long, value_name = "K/N", value_parser = shard)]
     shard: Option<(usize, usize)>,
+
+    /// In how many guests to run cells at once [default: one for each processor,
+    /// but no more than 4, nor than half of the memory holds]
+    ///
+    /// In one where QEMU is given further arguments, or the card runs already.
+    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u8).range(1..))]
+    jobs: Option<u8>,
 
     /// Folder for the results; made if it is not there
     #[arg(long, value_name = "DIR", default_value = "pinhole-matrix")]
@@ -108,6 +119,18 @@ impl Args {
     }
 }
 
+/// In how many guests this machine can run cells at once.
+fn jobs(testbed: &TestbedSpec) -> usize {
+    const MOST: usize = 4;
+    let processors = thread::available_parallelism().map_or(1, NonZero::get);
+    let guest = testbed.ram_mib.unwrap_or(Hardware::default().memory_mib);
+    let memory = rustix::system::sysinfo();
+    let half = memory.totalram as u64 * u64::from(memory.mem_unit) / 2;
+    let held = half / (u64::from(guest).max(1) << 20);
+    let held = usize::try_from(held).unwrap_or(MOST);
+    processors.min(held).clamp(1, MOST)
+}
+
 /// The line that tells where the results are.
 pub fn page(out: &Path) -> String {
     format!(
@@ -142,10 +165,12 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
     let room = report::room(testbeds.len() * (cells.len() + mutants.len()));
     let reserve = Reserve::make(&args.out, room, "the results")?;
     for testbed in testbeds {
+        let jobs = args.jobs.map_or_else(|| jobs(&testbed), usize::from);
         let spec = MatrixSpec {
             testbed,
             cells: cells.clone(),
             mutants: mutants.clone(),
+            jobs,
         };
         if let Err(error) = run::run(&spec, &progress, &mut outcomes) {
             stopped = Some(anyhow::Error::new(error));

@@ -88,6 +88,18 @@ pub struct TestbedSpec {
     pub qemu_arguments: Vec<OsString>,
 }
 
+impl TestbedSpec {
+    /// Whether it has what only one testbed at a time can have.
+    pub fn is_unique(&self) -> bool {
+        matches!(self.card, CardProcess::Running { .. })
+            || self.card_input.is_some()
+            || self.card_log.is_some()
+            || self.console_log.is_some()
+            || !self.disks.is_empty()
+            || !self.qemu_arguments.is_empty()
+    }
+}
+
 /// Why there is no testbed.
 #[derive(Debug, thiserror::Error)]
 pub enum TestbedError {

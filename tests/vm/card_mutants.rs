@@ -55,6 +55,7 @@ fn run(mutation: Option<Mutation>, cells: Vec<CellName>) -> Vec<CellOutcome> {
         },
         cells,
         mutants: Vec::new(),
+        jobs: 1,
     };
     let mut outcomes = Vec::new();
     run::run(&spec, &Progress::silent(), &mut outcomes).unwrap();

@@ -23,6 +23,7 @@ fn run(kernel: &str, cells: Vec<CellName>, mutants: &[Mutant]) -> KernelOutcome 
         },
         cells,
         mutants: mutants.to_vec(),
+        jobs: 2,
     };
     let mut outcomes = Vec::new();
     run::run(&spec, &Progress::silent(), &mut outcomes).unwrap();

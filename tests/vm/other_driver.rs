@@ -76,6 +76,7 @@ fn another_driver_is_judged_but_for_what_it_has_not() {
             })
             .to_vec(),
         mutants: Vec::new(),
+        jobs: 1,
     };
     let mut outcomes = Vec::new();
     run::run(&spec, &Progress::silent(), &mut outcomes).unwrap();

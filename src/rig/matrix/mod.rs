@@ -10,6 +10,8 @@
 //! |---|---|
 //! | [`name`] | the names of cells |
 //! | [`cells`] | which cells there are |
+//! | [`course`] | running the cells of a kernel, however guests end |
+//! | [`deal`] | several guests at once |
 //! | [`expectation`] | what is expected of a cell on a kernel, and why |
 //! | [`health`] | whether a guest is good for what follows |
 //! | [`leaks`] | memory that was lost, laid to the cells that lost it |
@@ -18,10 +20,12 @@
 //! | [`observation`] | what a cell came to |
 //! | [`oracle`] | data, addresses, pins, mappings, dirty and idle pages, fences, leaks, the kernel's log |
 //! | [`outcome`] | results, as they are reported |
-//! | [`run`] | running cells in guests, however these end |
+//! | [`run`] | a guest in which cells run; all that is to be run on one kernel |
 //! | [`witness`] | following what the card testifies |
 
 pub mod cells;
+mod course;
+mod deal;
 pub mod expectation;
 mod health;
 mod leaks;

@@ -1,7 +1,6 @@
 //! Running the mutants: each cell without the bug, then with it.
 
-use std::collections::BTreeSet;
-
+use super::deal::{self, Deal, Share};
 use super::expectation::Version;
 use super::health::Fate;
 use super::leaks;
@@ -9,8 +8,7 @@ use super::mutant::Mutant;
 use super::name::CellName;
 use super::oracle::Oracle;
 use super::outcome::{CellOutcome, KernelOutcome, MutantOutcome, MutantVerdict, Verdict};
-use super::run::{Bed, MatrixError};
-use crate::agent::checks::Check;
+use super::run::{Bed, MatrixError, MatrixSpec};
 use crate::rig::testbed::TestbedSpec;
 use crate::vm::progress::Progress;
 
@@ -18,76 +16,88 @@ use crate::vm::progress::Progress;
 const PARAMETER: &str = "mutant";
 const NONE: &str = "none";
 
-/// The guest in which mutants run.
-struct Bench<'a> {
-    spec: TestbedSpec,
-    /// Nothing where the last one was broken.
-    bed: Option<Bed>,
-    /// Its kernel, and what that checks of itself.
-    version: Version,
-    checks: BTreeSet<Check>,
-    /// Counts those that were booted.
-    boots: &'a mut u32,
-}
-
-/// Runs the mutants on the kernel of `testbed`, and adds to `outcome` what
-/// becomes of them.
+/// Runs the mutants on the kernel of `outcome`, and adds to it what becomes of
+/// them.
 ///
 /// # Errors
 ///
 /// [`MatrixError`] where no guest can be had to run them in.
 pub fn run(
-    testbed: &TestbedSpec,
-    mutants: &[Mutant],
+    spec: &MatrixSpec,
     progress: &Progress,
     outcome: &mut KernelOutcome,
 ) -> Result<(), MatrixError> {
-    for bounce_buffers in [false, true] {
-        let wants = |mutant: &&Mutant| mutant.wants_bounce_buffers() == bounce_buffers;
-        let mutants: Vec<_> = mutants.iter().filter(wants).collect();
-        if mutants.is_empty() {
-            continue;
-        }
-        let spec = TestbedSpec {
-            mutants: true,
-            bounce_buffers,
-            ..testbed.clone()
-        };
-        let bed = Bed::boot(&spec, progress)?;
-        outcome.boots += bed.boots;
-        let mut bench = Bench {
-            version: bed.version,
-            checks: bed.checks.on.keys().copied().collect(),
-            bed: Some(bed),
-            spec,
-            boots: &mut outcome.boots,
-        };
-        let step = progress.step(format!("running {} mutants", mutants.len()));
-        for (number, mutant) in mutants.iter().enumerate() {
-            step.update(mutant.name());
-            step.position(number as u64, mutants.len() as u64);
-            outcome.mutants.push(bench.judge(**mutant)?);
-        }
-        step.done();
-        if let Some(bed) = bench.bed {
-            bed.finish();
-        }
+    if spec.mutants.is_empty() {
+        return Ok(());
     }
+    let version = Version::of(&outcome.release)
+        .ok_or_else(|| MatrixError::Release(outcome.release.clone()))?;
+    let checks = &outcome.checks;
+    // A guest has bounce buffers or not: those that want them come last.
+    let mut mutants = spec.mutants.clone();
+    mutants.sort_by_key(|mutant| mutant.wants_bounce_buffers());
+    let step = progress.step(format!("running {} mutants", mutants.len()));
+    let (share, ran) = deal::out(&mutants, spec.jobs(), &step, |deal, share| {
+        let mut bench = Bench {
+            testbed: &spec.testbed,
+            deal,
+            share,
+            bounce_buffers: false,
+            bed: None,
+        };
+        while let Some((place, mutant)) = deal.next() {
+            let judged = match mutant.unseen(version, checks) {
+                Some(why) => MutantOutcome::unseen(*mutant, why),
+                None => bench.judge(*mutant)?,
+            };
+            bench.share.add(place, judged);
+        }
+        bench.finish();
+        Ok(())
+    });
+    outcome.boots += share.boots;
+    outcome.mutants.extend(share.results);
+    ran?;
+    step.done();
     Ok(())
 }
 
+/// A job: mutants one after the other.
+struct Bench<'a> {
+    testbed: &'a TestbedSpec,
+    deal: &'a Deal<'a, Mutant>,
+    share: &'a mut Share<MutantOutcome>,
+    /// Whether the guest has them.
+    bounce_buffers: bool,
+    /// Nothing where the last one was broken, or is not what a mutant wants.
+    bed: Option<Bed>,
+}
+
 impl Bench<'_> {
-    /// The guest; a new one where the last was broken.
+    /// The guest; a new one where there is none that is any good.
     fn bed(&mut self) -> Result<&mut Bed, MatrixError> {
         let bed = match self.bed.take() {
             Some(bed) => bed,
             None => {
-                let bed = Bed::boot(&self.spec, &Progress::silent())?;
-                *self.boots += bed.boots;
+                self.deal.update("booting a guest");
+                let spec = TestbedSpec {
+                    mutants: true,
+                    bounce_buffers: self.bounce_buffers,
+                    ..self.testbed.clone()
+                };
+                let bed = Bed::boot(&spec, &Progress::silent())?;
+                self.share.boots += bed.boots;
                 bed
             }
         };
         Ok(self.bed.insert(bed))
+    }
+
+    /// Turns the guest off, if there is one.
+    fn finish(&mut self) {
+        if let Some(bed) = self.bed.take() {
+            bed.finish();
+        }
     }
 
     fn judge(&mut self, mutant: Mutant) -> Result<MutantOutcome, MatrixError> {
@@ -97,10 +107,9 @@ impl Bench<'_> {
             reason: None,
             cells: Vec::new(),
         };
-        outcome.reason = mutant.unseen(self.version, &self.checks);
-        if outcome.reason.is_some() {
-            outcome.verdict = MutantVerdict::Unseen;
-            return Ok(outcome);
+        if mutant.wants_bounce_buffers() != self.bounce_buffers {
+            self.finish();
+            self.bounce_buffers = mutant.wants_bounce_buffers();
         }
         for cell in mutant.cells() {
             let missed = match self.control(&cell)? {

@@ -78,6 +78,16 @@ pub struct MutantOutcome {
 }
 
 impl MutantOutcome {
+    /// A mutant that makes no difference, and was not run.
+    pub const fn unseen(mutant: Mutant, why: String) -> Self {
+        Self {
+            mutant,
+            verdict: MutantVerdict::Unseen,
+            reason: Some(why),
+            cells: Vec::new(),
+        }
+    }
+
     /// The oracles that saw the bug, each once, in their order.
     pub fn oracles(&self) -> Vec<Oracle> {
         let saw = |oracle: &Oracle| {

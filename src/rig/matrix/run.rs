@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use super::course;
 use super::expectation::{Version, expect};
 use super::health::{self, Fate};
-use super::leaks;
 use super::mutant::Mutant;
 use super::mutation;
 use super::name::{CellName, Pinning};
@@ -23,7 +23,7 @@ use crate::rig::cell_guest::{self, CellGuestError};
 use crate::rig::data::WitnessError;
 use crate::rig::testbed::{CardProcess, Testbed, TestbedError, TestbedSpec};
 use crate::vm::channel::AgentError;
-use crate::vm::progress::{Progress, Step};
+use crate::vm::progress::Progress;
 
 /// How long a cell may take in the guest, and how long beyond that the guest
 /// may take to say so.
@@ -32,13 +32,8 @@ const CELL_LIMIT: Duration = Duration::from_secs(15);
 const MANY_CAPTURES_LIMIT: Duration = Duration::from_secs(240);
 const GUEST_LIMIT: Duration = Duration::from_secs(30);
 
-/// How often a guest is booted before one is taken whose kernel's checks do not
-/// all work, and how often one is booted anew because they no longer do.
+/// How often a guest is booted before one is taken whose kernel's checks all work.
 const BOOTS: u32 = 3;
-const RENEWALS: u32 = 10;
-
-/// How far a guest's clock may be ahead of the host's after a cell.
-const CLOCK_SLACK: Duration = Duration::from_secs(1);
 
 /// Parameters of the guest's kernel: freed memory is poisoned, and looked at
 /// when it is used again; KASAN reports more than once a boot.
@@ -58,6 +53,19 @@ pub struct MatrixSpec {
     pub cells: Vec<CellName>,
     /// The mutants of the driver to run after them.
     pub mutants: Vec<Mutant>,
+    /// In how many guests at once, at least 1; in one where `testbed` has what
+    /// only one guest can have.
+    pub jobs: usize,
+}
+
+impl MatrixSpec {
+    /// In how many guests cells can run at once.
+    pub(super) fn jobs(&self) -> usize {
+        match self.testbed.is_unique() {
+            true => 1,
+            false => self.jobs,
+        }
+    }
 }
 
 /// Why the matrix could not be run. A guest that breaks is a finding, unless
@@ -156,152 +164,12 @@ pub fn run(
         elapsed_ms: 0,
         stopped: None,
     };
-    let ran = run_cells(spec, bed, progress, &mut outcome)
-        .and_then(|()| mutation::run(&spec.testbed, &spec.mutants, progress, &mut outcome));
+    let ran = course::run(spec, bed, progress, &mut outcome)
+        .and_then(|()| mutation::run(spec, progress, &mut outcome));
     outcome.elapsed_ms = begun.elapsed().as_millis() as u64;
     outcome.stopped = ran.as_ref().err().map(ToString::to_string);
     outcomes.push(outcome);
     ran
-}
-
-/// Runs the cells, the first in that guest.
-fn run_cells(
-    spec: &MatrixSpec,
-    bed: Bed,
-    progress: &Progress,
-    outcome: &mut KernelOutcome,
-) -> Result<(), MatrixError> {
-    let step = progress.step(format!(
-        "running {} cells on {}",
-        spec.cells.len(),
-        outcome.kernel
-    ));
-    let mut course = Course {
-        spec: &spec.testbed,
-        outcome,
-        bed: Some(bed),
-        first: 0,
-        searched: 0,
-        renewals: 0,
-        fate: Fate::Fit,
-        step: &step,
-    };
-    for (number, cell) in spec.cells.iter().enumerate() {
-        course.settle()?;
-        step.update(&cell.to_string());
-        step.position(number as u64, spec.cells.len() as u64);
-        course.run(cell)?;
-    }
-    course.finish()?;
-    step.done();
-    Ok(())
-}
-
-/// The cells of one kernel, one after the other, in as many guests as it takes.
-struct Course<'a> {
-    spec: &'a TestbedSpec,
-    outcome: &'a mut KernelOutcome,
-    /// Nothing while there is no guest that is any good.
-    bed: Option<Bed>,
-    /// The first cell that was run in this guest, by its place in the outcome.
-    first: usize,
-    /// The first that nobody has looked for leaks of.
-    searched: usize,
-    /// How often a guest was booted anew because the one before was spoilt.
-    renewals: u32,
-    /// What the guest is good for.
-    fate: Fate,
-    step: &'a Step,
-}
-
-impl Course<'_> {
-    /// Runs a cell; once more in another guest if the clock of this one cannot
-    /// be trusted.
-    fn run(&mut self, cell: &CellName) -> Result<(), MatrixError> {
-        let (mut result, mut fate) = self.bed()?.run(cell)?;
-        if clock_runs_ahead(&result) {
-            log::warn!("the guest's clock runs ahead of the host's: {cell} is run in another");
-            self.bed = None;
-            (result, fate) = self.bed()?.run(cell)?;
-        }
-        self.outcome.add(result);
-        self.fate = fate;
-        Ok(())
-    }
-
-    /// Sees to what the last cell has left: what the kernel said since, what it
-    /// lost, and a guest that is no good any more.
-    fn settle(&mut self) -> Result<(), MatrixError> {
-        let Some(bed) = &mut self.bed else {
-            return Ok(());
-        };
-        if let (Fate::Fit, Some(last)) = (&self.fate, self.outcome.cells[self.first..].last_mut()) {
-            self.fate = bed.aftermath(last)?;
-        }
-        if self.fate == Fate::Fit && self.outcome.cells.len() - self.searched >= leaks::GROUP {
-            self.search()?;
-        }
-        if let Fate::Spoilt(why) = &self.fate {
-            if self.renewals < RENEWALS {
-                log::info!("{why}: booting another guest");
-                self.renewals += 1;
-                self.search()?;
-                self.bed = None;
-            } else {
-                let last = self.outcome.cells.last();
-                let last = last.map_or_else(String::new, |last| format!(" in {}", last.cell));
-                let blind = format!("{why}{last}, after {RENEWALS} guests had been booted anew");
-                self.outcome.blind.get_or_insert(blind);
-            }
-        } else if self.fate == Fate::Broken {
-            self.bed = None;
-        }
-        self.fate = Fate::Fit;
-        Ok(())
-    }
-
-    /// Looks for what the cells in this guest have lost.
-    fn search(&mut self) -> Result<(), MatrixError> {
-        let Some(bed) = &mut self.bed else {
-            return Ok(());
-        };
-        if leaks::can_search(bed) {
-            self.step.update("looking for lost memory");
-        }
-        let fate = mem::replace(&mut self.fate, Fate::Fit);
-        let cells = &mut self.outcome.cells[self.first..];
-        self.fate = leaks::search(bed, cells, fate)?;
-        self.searched = self.outcome.cells.len();
-        Ok(())
-    }
-
-    /// The guest; a new one where there is none.
-    fn bed(&mut self) -> Result<&mut Bed, MatrixError> {
-        let bed = match self.bed.take() {
-            Some(bed) => bed,
-            None => {
-                self.step.update("booting another guest");
-                let bed = Bed::boot(self.spec, &Progress::silent())?;
-                self.outcome.boots += bed.boots;
-                self.first = self.outcome.cells.len();
-                self.searched = self.first;
-                bed
-            }
-        };
-        Ok(self.bed.insert(bed))
-    }
-
-    /// After the last cell.
-    fn finish(mut self) -> Result<(), MatrixError> {
-        self.settle()?;
-        if self.outcome.cells.len() > self.searched {
-            self.search()?;
-        }
-        if let Some(bed) = self.bed {
-            bed.finish();
-        }
-        Ok(())
-    }
 }
 
 impl Bed {
@@ -539,39 +407,7 @@ const fn limit(cell: &CellName) -> Duration {
     }
 }
 
-/// Whether the guest saw more time pass in a cell than the host, whose
-/// measurement begins before the guest's and ends after it. An emulated guest
-/// that was starved while it calibrated its clock can have one that runs many
-/// times too fast; whatever takes time in it then seems to hang.
-fn clock_runs_ahead(outcome: &CellOutcome) -> bool {
-    let guest = outcome
-        .answer
-        .as_ref()
-        .map_or(0, |answer| answer.elapsed_ms);
-    guest > outcome.elapsed_ms + CLOCK_SLACK.as_millis() as u64
-}
-
 /// Where the driver has a parameter.
 fn parameter(testbed: &Testbed, name: &str) -> String {
     format!("/sys/module/{}/parameters/{name}", testbed.driver)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::agent::cell::Kind;
-
-    #[test]
-    fn the_hosts_clock_is_the_one_that_counts() {
-        let mut outcome = CellOutcome::impossible(CellName::plain(Kind::Heap), String::new());
-        outcome.elapsed_ms = 500;
-        assert!(!clock_runs_ahead(&outcome));
-        for (guest, ahead) in [(480, false), (1400, false), (17_000, true)] {
-            outcome.answer = Some(CellAnswer {
-                elapsed_ms: guest,
-                ..CellAnswer::default()
-            });
-            assert_eq!(clock_runs_ahead(&outcome), ahead, "{guest} ms");
-        }
-    }
 }
