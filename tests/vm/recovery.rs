@@ -21,8 +21,8 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// A silent card is set up anew, too.
 const REVIVE: &str = "echo Y > /sys/module/pinhole/parameters/revive";
 
-/// Pins of user memory in the whole kernel.
-const PINS: &str = "awk '/^nr_foll_pin_acquired/ { n += $2 } /^nr_foll_pin_released/ { n -= $2 } \
+/// Pins of user memory in the whole kernel, once each processor's share is counted.
+const PINS: &str = "cat /proc/sys/vm/stat_refresh; awk '/^nr_foll_pin_acquired/ { n += $2 } /^nr_foll_pin_released/ { n -= $2 } \
                     END { print n + 0 }' /proc/vmstat";
 
 const BRIGHTNESS: u32 = 0x0098_0900;
