@@ -120,7 +120,7 @@ static int pinhole_recover(struct pinhole_device *dev)
 		session->fresh = true;
 		ret = pinhole_session_renew(dev);
 	}
-	session->retry = jiffies + pinhole_timeout();
+	WRITE_ONCE(session->retry, jiffies + pinhole_timeout());
 	if (!ret || pinhole_is_local(ret))
 		return ret;
 	return pinhole_fault(dev) == -ENODEV ? -ENODEV : -EIO;
@@ -145,11 +145,22 @@ int pinhole_session_ready(struct pinhole_device *dev)
 	return pinhole_session_renew(dev);
 }
 
-/* Has a device that was given up set up anew, as soon as nobody relies on it. */
+/*
+ * Has a device that was given up set up anew, as soon as nobody relies on it and
+ * the last time was long enough ago. One that was of no use then is left to who
+ * needs it next.
+ */
 void pinhole_session_recover(struct pinhole_device *dev)
 {
-	if (pinhole_fault(dev) == -EIO && !READ_ONCE(dev->session.busy))
-		mod_delayed_work(system_wq, &dev->session.work, 0);
+	struct pinhole_session *session = &dev->session;
+	unsigned long retry = READ_ONCE(session->retry);
+	unsigned long now = jiffies;
+
+	if (pinhole_fault(dev) != -EIO || READ_ONCE(session->busy) ||
+	    READ_ONCE(dev->commands.quiet))
+		return;
+	mod_delayed_work(system_wq, &session->work,
+			 time_before(now, retry) ? retry - now : 0);
 }
 
 /* Nobody relies any longer on the device as it is. */

@@ -121,8 +121,6 @@ fn a_card_that_does_not_come_back_costs_each_who_needs_it_an_error_in_bounded_ti
     for _ in 0..deaths() {
         let capture = "v4l2-ctl -d /dev/video0 --stream-user=4 --stream-count=1";
         failed(&bed.run(capture));
-        // As long as it takes to be tried again.
-        bed.must("sleep 6");
     }
     assert_eq!(bed.must(PINS).trim(), "0");
     let log = log_since(&bed, since);
