@@ -90,6 +90,8 @@ static int pinhole_control_call(struct pinhole_control *control,
 	}
 	if (ret)
 		return ret;
+	if (cmd == VIDIOC_S_EXT_CTRLS)
+		control->was_set = true;
 	if (payload.ctrl.id != control->id)
 		return pinhole_nonsense(control->dev, cmd);
 	if (string)
@@ -159,8 +161,10 @@ static int pinhole_s_ctrl(struct v4l2_ctrl *ctrl)
 	s64 value;
 	int ret;
 
-	if (control->from_device)
+	if (control->from_device) {
+		control->was_set = false;
 		return 0;
+	}
 	if (ctrl->is_string)
 		return pinhole_control_call(control, VIDIOC_S_EXT_CTRLS, NULL,
 					    ctrl->p_new.p_char);
@@ -220,6 +224,27 @@ static int pinhole_control_take_value(struct pinhole_control *control)
 	return __v4l2_ctrl_s_ctrl(ctrl, ctrl->val);
 }
 
+/*
+ * Tells the device once more what an application has told it; what becomes of it
+ * is taken over afterwards. What is not a state is not told again.
+ */
+static int pinhole_control_restore(struct pinhole_control *control)
+{
+	struct v4l2_ctrl *ctrl = control->ctrl;
+	s64 value;
+
+	if (!control->was_set || control->type == V4L2_CTRL_TYPE_BUTTON ||
+	    ctrl->flags & (V4L2_CTRL_FLAG_VOLATILE | V4L2_CTRL_FLAG_WRITE_ONLY |
+			   V4L2_CTRL_FLAG_EXECUTE_ON_WRITE))
+		return 0;
+	if (ctrl->is_string)
+		return pinhole_control_call(control, VIDIOC_S_EXT_CTRLS, NULL,
+					    ctrl->p_cur.p_char);
+	value = ctrl->type == V4L2_CTRL_TYPE_INTEGER64 ? *ctrl->p_cur.p_s64 :
+							 ctrl->cur.val;
+	return pinhole_control_call(control, VIDIOC_S_EXT_CTRLS, &value, NULL);
+}
+
 /* Take over a control's flags and range. */
 static int pinhole_control_take_state(struct pinhole_control *control)
 {
@@ -255,8 +280,13 @@ static void pinhole_control_update(struct pinhole_control *control,
 	int ret = 0;
 
 	v4l2_ctrl_lock(control->ctrl);
+	if (changes & PINHOLE_CTRL_RESTORE)
+		ret = pinhole_control_restore(control);
+	/* What the device refuses is as if it had changed it. */
+	if (!pinhole_is_local(ret) && !pinhole_fault(dev))
+		ret = 0;
 	control->from_device = true;
-	if (changes & (V4L2_EVENT_CTRL_CH_FLAGS | V4L2_EVENT_CTRL_CH_RANGE))
+	if (!ret && changes & (V4L2_EVENT_CTRL_CH_FLAGS | V4L2_EVENT_CTRL_CH_RANGE))
 		ret = pinhole_control_take_state(control);
 	if (!ret && changes & V4L2_EVENT_CTRL_CH_VALUE)
 		ret = pinhole_control_take_value(control);
@@ -343,17 +373,20 @@ void pinhole_control_stale(struct pinhole_device *dev,
 	spin_unlock_irqrestore(&dev->controls.lock, flags);
 }
 
-/* All values may have changed. */
-void pinhole_controls_stale(struct pinhole_device *dev)
+/* All values may have changed, or the device has forgotten those that it had. */
+void pinhole_controls_stale(struct pinhole_device *dev, bool forgotten)
 {
+	u32 changes = V4L2_EVENT_CTRL_CH_VALUE;
 	struct pinhole_control *control;
 	unsigned long flags;
 
+	if (forgotten)
+		changes |= PINHOLE_CTRL_RESTORE;
 	spin_lock_irqsave(&dev->controls.lock, flags);
 	list_for_each_entry(control, &dev->controls.list, node)
 		if (control->type != V4L2_CTRL_TYPE_BUTTON &&
 		    control->type != V4L2_CTRL_TYPE_CTRL_CLASS)
-			control->changes |= V4L2_EVENT_CTRL_CH_VALUE;
+			control->changes |= changes;
 	if (!pinhole_fault(dev))
 		mod_delayed_work(system_wq, &dev->controls.work, 0);
 	spin_unlock_irqrestore(&dev->controls.lock, flags);

@@ -20,6 +20,9 @@ struct pinhole_device;
 #define PINHOLE_MAX_MENU 64
 #define PINHOLE_MAX_STRING 4095
 
+/* Beside V4L2_EVENT_CTRL_CH_*: the device has forgotten what it was told. */
+#define PINHOLE_CTRL_RESTORE BIT(31)
+
 /**
  * struct pinhole_menu - the items of a menu control
  * @items: names as the control framework wants them, "" where there is none
@@ -39,11 +42,12 @@ struct pinhole_menu {
  * @ctrl: the control framework's view of it
  * @id: V4L2_CID_*
  * @type: V4L2_CTRL_TYPE_*
- * @changes: V4L2_EVENT_CTRL_CH_* that are still to be taken over from the device
- *	     (under the lock of the controls)
+ * @changes: V4L2_EVENT_CTRL_CH_* that are still to be taken over from the device,
+ *	     and PINHOLE_CTRL_RESTORE (under the lock of the controls)
  * @stale: those of them that a control cannot follow while it is grabbed
  *	   (likewise)
  * @from_device: it is being set to what the device says (under the handler's lock)
+ * @was_set: an application has set it, and the device not changed it since (likewise)
  * @menu: its menu, or NULL
  * @name: its name, NUL-terminated
  */
@@ -56,6 +60,7 @@ struct pinhole_control {
 	u32 changes;
 	u32 stale;
 	bool from_device;
+	bool was_set;
 	struct pinhole_menu *menu;
 	char name[32];
 };
@@ -93,7 +98,7 @@ void pinhole_control_work(struct work_struct *work);
 bool pinhole_control_event(struct pinhole_device *dev, u32 id, u32 changes);
 void pinhole_control_stale(struct pinhole_device *dev,
 			   struct pinhole_control *control);
-void pinhole_controls_stale(struct pinhole_device *dev);
+void pinhole_controls_stale(struct pinhole_device *dev, bool forgotten);
 
 /* subscribe.c */
 int pinhole_session_renewed(struct pinhole_device *dev);

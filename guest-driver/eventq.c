@@ -170,7 +170,9 @@ int pinhole_events_open(struct pinhole_device *dev, struct virtqueue *vq)
 	unsigned int i;
 	int ret;
 
+	spin_lock_irqsave(&events->ring.lock, flags);
 	events->ring.vq = vq;
+	spin_unlock_irqrestore(&events->ring.lock, flags);
 	for (i = 0; i < count; i++) {
 		events->bufs[i] = kzalloc(sizeof(*events->bufs[i]), GFP_KERNEL);
 		if (!events->bufs[i])

@@ -8,6 +8,7 @@
  */
 #include <linux/dma-mapping.h>
 #include <linux/module.h>
+#include <linux/reboot.h>
 #include <linux/slab.h>
 
 #include "pinhole.h"
@@ -118,49 +119,22 @@ static int pinhole_probe_dma(struct pinhole_device *dev)
 	return 0;
 }
 
-/* Sets up the virtqueues and opens a session. Waits for the device. */
-static int pinhole_start_virtio(struct pinhole_device *dev)
-{
-	struct virtio_device *vdev = dev->vdev;
-	struct virtqueue *vqs[2];
-	int ret;
-
-	ret = pinhole_find_vqs(vdev, vqs, pinhole_commands_cb,
-			       pinhole_events_cb);
-	if (ret)
-		return ret;
-	pinhole_commands_open(dev, vqs[0]);
-	ret = pinhole_events_open(dev, vqs[1]);
-	if (ret)
-		return ret;
-
-	virtio_device_ready(vdev);
-	virtqueue_kick(vqs[1]);
-	return pinhole_session_open(dev);
-}
-
 /*
  * Resets the device, whose virtqueues may not have been found, and takes back
- * what it was given.
+ * what it was given: for good (-ENODEV), or as long as it is to be left alone
+ * (-ESHUTDOWN).
  *
  * When the fault is set nothing is submitted any more, and whoever waits for the
- * device stops waiting. After the reset it writes nowhere; only then may the
- * commands, the events and the memory it was given be freed. The virtqueues go
- * when nobody notifies the device any more.
+ * device stops waiting.
  */
-static void pinhole_stop_virtio(struct pinhole_device *dev)
+static void pinhole_stop_virtio(struct pinhole_device *dev, int fault)
 {
-	pinhole_set_fault(dev, -ENODEV, NULL);
+	pinhole_set_fault(dev, fault, NULL);
 	pinhole_session_cancel(dev);
 	cancel_delayed_work_sync(&dev->controls.work);
-	pinhole_reset_device(dev->vdev);
-	if (dev->commands.ring.vq) {
-		pinhole_commands_detach(dev);
-		pinhole_events_detach(dev);
-		synchronize_rcu();
-		dev->vdev->config->del_vqs(dev->vdev);
-	}
-	pinhole_mem_free_held(dev);
+	mutex_lock(&dev->session.mutex);
+	pinhole_virtqueues_down(dev);
+	mutex_unlock(&dev->session.mutex);
 }
 
 /*
@@ -184,6 +158,19 @@ static int pinhole_probe_memory(struct pinhole_device *dev)
 	return 0;
 }
 
+/*
+ * The system goes down, and another kernel may follow: the device is to write
+ * nowhere from here on. Some kernels have an operation of virtio drivers for it,
+ * some reset all virtio devices themselves, after this, and others do nothing.
+ */
+static int pinhole_reboot(struct notifier_block *nb, unsigned long action,
+			  void *data)
+{
+	pinhole_stop_virtio(container_of(nb, struct pinhole_device, reboot),
+			    -ESHUTDOWN);
+	return NOTIFY_DONE;
+}
+
 static int pinhole_probe(struct virtio_device *vdev)
 {
 	struct pinhole_device *dev;
@@ -201,7 +188,6 @@ static int pinhole_probe(struct virtio_device *vdev)
 	pinhole_commands_init(dev);
 	pinhole_events_init(dev);
 	pinhole_session_init(dev);
-	pinhole_memory_init(dev);
 	pinhole_stream_init(dev);
 	pinhole_controls_init(dev);
 	vdev->priv = dev;
@@ -222,7 +208,10 @@ static int pinhole_probe(struct virtio_device *vdev)
 	ret = pinhole_probe_dma(dev);
 	if (ret)
 		goto err_v4l2;
-	ret = pinhole_start_virtio(dev);
+	ret = pinhole_virtqueues_up(dev);
+	if (ret)
+		goto err_virtio;
+	ret = pinhole_session_open(dev);
 	if (ret)
 		goto err_virtio;
 	ret = pinhole_probe_memory(dev);
@@ -231,16 +220,23 @@ static int pinhole_probe(struct virtio_device *vdev)
 	ret = pinhole_controls_probe(dev);
 	if (ret)
 		goto err_virtio;
-	ret = pinhole_register_node(dev);
+	pinhole_session_done(dev);
+	dev->reboot.notifier_call = pinhole_reboot;
+	ret = register_reboot_notifier(&dev->reboot);
 	if (ret)
 		goto err_virtio;
+	ret = pinhole_register_node(dev);
+	if (ret)
+		goto err_reboot;
 
 	dev_info(&vdev->dev, "%s as %s\n", dev->card,
 		 video_device_node_name(&dev->video_dev));
 	return 0;
 
+err_reboot:
+	unregister_reboot_notifier(&dev->reboot);
 err_virtio:
-	pinhole_stop_virtio(dev);
+	pinhole_stop_virtio(dev, -ENODEV);
 err_v4l2:
 	v4l2_device_unregister(&dev->v4l2_dev);
 	v4l2_device_put(&dev->v4l2_dev);
@@ -256,7 +252,8 @@ static void pinhole_remove(struct virtio_device *vdev)
 {
 	struct pinhole_device *dev = vdev->priv;
 
-	pinhole_stop_virtio(dev);
+	unregister_reboot_notifier(&dev->reboot);
+	pinhole_stop_virtio(dev, -ENODEV);
 	vb2_video_unregister_device(&dev->video_dev);
 	v4l2_device_unregister(&dev->v4l2_dev);
 	v4l2_device_put(&dev->v4l2_dev);
@@ -275,20 +272,36 @@ static struct virtio_device_id pinhole_ids_standin[] __ro_after_init = {
 	{ 0 },
 };
 
-#ifdef CONFIG_PM_SLEEP
-/*
- * The device would be reset on the way back, under its session and its streams.
- * Without this the virtio core goes ahead all the same.
- */
-static int pinhole_freeze(struct virtio_device *vdev)
+/* The device has changed its configuration, which nobody asks for, or its status. */
+static void pinhole_config_changed(struct virtio_device *vdev)
 {
-	dev_warn(&vdev->dev, "suspend is not supported; unbind the driver\n");
-	return -EOPNOTSUPP;
+	pinhole_watchdog_alert(vdev->priv);
 }
 
+#ifdef CONFIG_PM_SLEEP
+/* The system is to sleep: streams end with an error. */
+static int pinhole_freeze(struct virtio_device *vdev)
+{
+	pinhole_stop_virtio(vdev->priv, -ESHUTDOWN);
+	return 0;
+}
+
+/*
+ * The device was reset, and is set up as one that was given up: now, or when the
+ * stream has ended that ran when the system fell asleep. No work item does it, for
+ * after this the virtio core sets DRIVER_OK unless it is set.
+ */
 static int pinhole_restore(struct virtio_device *vdev)
 {
-	return -EOPNOTSUPP;
+	struct pinhole_device *dev = vdev->priv;
+
+	pinhole_replace_fault(dev, -ESHUTDOWN, -EIO);
+	mutex_lock(&dev->session.mutex);
+	dev->session.retry = jiffies;
+	dev->commands.silent = false;
+	pinhole_session_ready(dev);
+	mutex_unlock(&dev->session.mutex);
+	return 0;
 }
 #endif
 
@@ -298,6 +311,7 @@ static struct virtio_driver pinhole_driver = {
 	.id_table = pinhole_ids,
 	.probe = pinhole_probe,
 	.remove = pinhole_remove,
+	.config_changed = pinhole_config_changed,
 #ifdef CONFIG_PM_SLEEP
 	.freeze = pinhole_freeze,
 	.restore = pinhole_restore,

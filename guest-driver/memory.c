@@ -5,85 +5,44 @@
  * MMAP and DMABUF memory is that of vb2_dma_sg_memops, and so is USERPTR memory
  * if the module's parameter says so; other USERPTR memory is pinned by
  * pin.c. Around both there is a struct pinhole_mem, which knows where the memory
- * comes from, and which keeps it from being freed while a device that stopped
- * responding may still write to it.
+ * comes from.
  */
 #include <linux/slab.h>
 #include <linux/vmalloc.h>
 
 #include "pinhole.h"
 
-/* Frees memory that the device no longer writes to. */
-static void pinhole_mem_free(struct pinhole_mem *mem)
-{
-	if (!mem->sg_priv) {
-		pinhole_unpin(mem);
-	} else if (mem->dbuf) {
-		if (mem->mapped)
-			vb2_dma_sg_memops.unmap_dmabuf(mem->sg_priv);
-		vb2_dma_sg_memops.detach_dmabuf(mem->sg_priv);
-		dma_buf_put(mem->dbuf);
-	} else if (mem->userptr) {
-		vb2_dma_sg_memops.put_userptr(mem->sg_priv);
-	} else {
-		vb2_dma_sg_memops.put(mem->sg_priv);
-	}
-	kfree(mem);
-}
-
-/* videobuf2 has no more use for memory of any kind. */
+/* videobuf2: memory that was allocated here is of no more use. */
 static void pinhole_mem_put(void *priv)
 {
 	struct pinhole_mem *mem = priv;
-	struct pinhole_memory *memory = &mem->dev->memory;
-	bool held;
 
 	pinhole_cmd_release(mem->cmd);
-	mem->cmd = NULL;
-
-	spin_lock(&memory->lock);
-	held = mem->held && !memory->was_reset;
-	if (held)
-		list_add_tail(&mem->node, &memory->held);
-	spin_unlock(&memory->lock);
-
-	if (!held)
-		pinhole_mem_free(mem);
+	vb2_dma_sg_memops.put(mem->sg_priv);
+	kfree(mem);
 }
 
-/* The device may write to a buffer's memory until its reset. */
-void pinhole_mem_hold(struct vb2_buffer *vb)
+/* videobuf2: likewise, of the application's memory. */
+static void pinhole_mem_put_userptr(void *priv)
 {
-	struct pinhole_mem *mem;
-	unsigned int i;
+	struct pinhole_mem *mem = priv;
 
-	for (i = 0; i < vb->num_planes; i++) {
-		mem = vb2_plane_cookie(vb, i);
-		if (!IS_ERR_OR_NULL(mem))
-			mem->held = true;
-	}
+	pinhole_cmd_release(mem->cmd);
+	if (mem->sg_priv)
+		vb2_dma_sg_memops.put_userptr(mem->sg_priv);
+	else
+		pinhole_unpin(mem);
+	kfree(mem);
 }
 
-void pinhole_memory_init(struct pinhole_device *dev)
+/* videobuf2: likewise, of a dma-buf, which is not mapped any more. */
+static void pinhole_mem_detach_dmabuf(void *priv)
 {
-	spin_lock_init(&dev->memory.lock);
-	INIT_LIST_HEAD(&dev->memory.held);
-}
+	struct pinhole_mem *mem = priv;
 
-/* Frees held memory, now that the device was reset. */
-void pinhole_mem_free_held(struct pinhole_device *dev)
-{
-	struct pinhole_memory *memory = &dev->memory;
-	struct pinhole_mem *mem, *tmp;
-	LIST_HEAD(held);
-
-	spin_lock(&memory->lock);
-	memory->was_reset = true;
-	list_splice_init(&memory->held, &held);
-	spin_unlock(&memory->lock);
-
-	list_for_each_entry_safe(mem, tmp, &held, node)
-		pinhole_mem_free(mem);
+	pinhole_cmd_release(mem->cmd);
+	vb2_dma_sg_memops.detach_dmabuf(mem->sg_priv);
+	kfree(mem);
 }
 
 /**
@@ -151,42 +110,26 @@ void *pinhole_mem_attach_dmabuf(struct vb2_buffer *vb, struct device *dev,
 				struct dma_buf *dbuf, unsigned long size)
 {
 	struct pinhole_mem *mem = pinhole_mem_new(dev);
-	void *ret;
 
 	if (!mem)
 		return ERR_PTR(-ENOMEM);
-	ret = pinhole_mem_wrap(mem,
-			       pinhole_sg_attach_dmabuf(vb, mem->dev->dma.dev,
-							dbuf, size));
-	if (!IS_ERR(ret)) {
-		/* videobuf2 drops its own reference when it detaches. */
-		get_dma_buf(dbuf);
-		mem->dbuf = dbuf;
-	}
-	return ret;
+	return pinhole_mem_wrap(mem,
+				pinhole_sg_attach_dmabuf(vb, mem->dev->dma.dev,
+							 dbuf, size));
 }
 
 static int pinhole_mem_map_dmabuf(void *priv)
 {
 	struct pinhole_mem *mem = priv;
-	int ret;
 
-	if (mem->mapped)
-		return 0;
-	ret = vb2_dma_sg_memops.map_dmabuf(mem->sg_priv);
-	mem->mapped = !ret;
-	return ret;
+	return vb2_dma_sg_memops.map_dmabuf(mem->sg_priv);
 }
 
-/* A dma-buf that is held stays mapped until it is freed. */
 static void pinhole_mem_unmap_dmabuf(void *priv)
 {
 	struct pinhole_mem *mem = priv;
 
-	if (mem->held)
-		return;
 	vb2_dma_sg_memops.unmap_dmabuf(mem->sg_priv);
-	mem->mapped = false;
 }
 
 struct dma_buf *pinhole_mem_get_dmabuf(struct vb2_buffer *vb, void *priv,
@@ -253,11 +196,11 @@ const struct vb2_mem_ops pinhole_mem_ops = {
 	.put = pinhole_mem_put,
 	.get_dmabuf = PINHOLE_MEM_OP(get_dmabuf),
 	.get_userptr = PINHOLE_MEM_OP(get_userptr),
-	.put_userptr = pinhole_mem_put,
+	.put_userptr = pinhole_mem_put_userptr,
 	.prepare = pinhole_mem_prepare,
 	.finish = pinhole_mem_finish,
 	.attach_dmabuf = PINHOLE_MEM_OP(attach_dmabuf),
-	.detach_dmabuf = pinhole_mem_put,
+	.detach_dmabuf = pinhole_mem_detach_dmabuf,
 	.map_dmabuf = pinhole_mem_map_dmabuf,
 	.unmap_dmabuf = pinhole_mem_unmap_dmabuf,
 	.vaddr = PINHOLE_MEM_OP(vaddr),

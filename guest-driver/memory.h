@@ -5,10 +5,8 @@
 #ifndef PINHOLE_MEMORY_H
 #define PINHOLE_MEMORY_H
 
-#include <linux/list.h>
 #include <linux/scatterlist.h>
 #include <linux/slab.h>
-#include <linux/spinlock.h>
 #include <media/videobuf2-core.h>
 
 #include "virtio_media.h"
@@ -22,11 +20,6 @@ struct pinhole_device;
  * struct pinhole_mem - the memory of one plane, as videobuf2's mem_priv
  * @dev: the device
  * @sg_priv: memory of vb2_dma_sg_memops; NULL if it is pinned by this driver
- * @userptr: it is the application's memory
- * @dbuf: dma-buf that it comes from, or NULL
- * @mapped: @dbuf is mapped
- * @held: the device may write to it until it is reset; freeing is put off
- * @node: entry in the list of memory to free after the reset
  * @cmd: of a first plane: the QBUF command that describes the buffer's memory
  * @start: user address of the first byte
  * @size: length in bytes, no longer than the format's plane
@@ -42,11 +35,6 @@ struct pinhole_device;
 struct pinhole_mem {
 	struct pinhole_device *dev;
 	void *sg_priv;
-	bool userptr;
-	struct dma_buf *dbuf;
-	bool mapped;
-	bool held;
-	struct list_head node;
 	struct pinhole_cmd *cmd;
 
 	unsigned long start;
@@ -94,18 +82,6 @@ struct pinhole_dma {
 };
 
 /**
- * struct pinhole_memory - memory that the device may write to until its reset
- * @lock: guards what follows
- * @held: memory that nobody else has any use for
- * @was_reset: the device was reset for good
- */
-struct pinhole_memory {
-	spinlock_t lock; /* memory that cannot be freed yet */
-	struct list_head held;
-	bool was_reset;
-};
-
-/**
  * pinhole_mem_wrap() - finish the description of a plane's memory
  * @mem: description; freed on failure
  * @sg_priv: memory of vb2_dma_sg_memops, NULL or an ERR_PTR
@@ -133,11 +109,8 @@ void pinhole_segments_add(struct pinhole_segments *segs, u64 start, u64 len);
 
 /* memory.c */
 extern const struct vb2_mem_ops pinhole_mem_ops;
-void pinhole_memory_init(struct pinhole_device *dev);
 int pinhole_mem_segments(struct pinhole_mem *mem, size_t length,
 			 struct virtio_media_sg_entry *entries,
 			 unsigned int max);
-void pinhole_mem_hold(struct vb2_buffer *vb);
-void pinhole_mem_free_held(struct pinhole_device *dev);
 
 #endif /* PINHOLE_MEMORY_H */

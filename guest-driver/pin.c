@@ -254,7 +254,6 @@ void *pinhole_mem_get_userptr(struct vb2_buffer *vb, struct device *dev,
 
 	if (!mem)
 		return ERR_PTR(-ENOMEM);
-	mem->userptr = true;
 	size = pinhole_mem_needed(mem->dev, vb, size);
 	if (READ_ONCE(native_userptr))
 		return pinhole_mem_wrap(mem,

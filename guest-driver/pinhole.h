@@ -11,7 +11,7 @@
  *   commands.ring.lock   the command queue
  *   events.ring.lock     the event queue; neither is taken with the other held
  *   stream.lock          where the buffers are
- *   session.lock, controls.lock, memory.lock
+ *   session.lock, controls.lock
  *
  * The last four lines are spinlocks, under which nothing waits, nothing is given
  * back to videobuf2, and the device is not notified.
@@ -19,6 +19,7 @@
 #ifndef PINHOLE_H
 #define PINHOLE_H
 
+#include <linux/notifier.h>
 #include <media/v4l2-ctrls.h>
 #include <media/v4l2-device.h>
 #include <media/v4l2-ioctl.h>
@@ -66,12 +67,12 @@ struct pinhole_upcalls {
  * @ioctl_mutex: see the top of this file
  * @vdev: virtio device, of which a reference is held
  * @up: calls upwards
+ * @reboot: told when the system goes down
  * @card: name of the device, NUL-terminated
  * @dma: how the device addresses memory
  * @commands: the command queue, and the fault
  * @events: the event queue
  * @session: the session, and what looks after it
- * @memory: memory that cannot be freed yet
  * @stream: the buffer queue, and the buffers
  * @controls: the controls
  * @subscriptions: which events the device has
@@ -82,12 +83,12 @@ struct pinhole_device {
 	struct mutex ioctl_mutex; /* the ioctls that are not the queue's */
 	struct virtio_device *vdev;
 	const struct pinhole_upcalls *up;
+	struct notifier_block reboot;
 	char card[33];
 	struct pinhole_dma dma;
 	struct pinhole_commands commands;
 	struct pinhole_events events;
 	struct pinhole_session session;
-	struct pinhole_memory memory;
 	struct pinhole_stream stream;
 	struct pinhole_controls controls;
 	struct pinhole_subscriptions subscriptions;
@@ -104,6 +105,11 @@ static inline bool pinhole_fraction_good(const struct v4l2_fract *f)
 {
 	return f->numerator && f->denominator;
 }
+
+/* virtqueues.c */
+int pinhole_virtqueues_up(struct pinhole_device *dev);
+int pinhole_virtqueues_up_again(struct pinhole_device *dev);
+void pinhole_virtqueues_down(struct pinhole_device *dev);
 
 /* format.c */
 int pinhole_take_format(struct pinhole_device *dev);

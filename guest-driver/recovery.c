@@ -2,13 +2,23 @@
 /*
  * Sessions that are lost, and devices that do not respond.
  *
+ * A lost session is replaced by another. A device that does not respond, or says
+ * itself that it needs a reset, is given up: nothing is sent to it any more. It is
+ * reset, set up anew and used again as soon as no stream relies on it.
+ *
  * Nobody waits for the response to a QBUF, and a device may be silent for as long
  * as no frame is due. So that one that died is told from one that has nothing to
  * say, the watchdog asks a silent device for its input: any response will do.
  */
+#include <linux/moduleparam.h>
 #include <linux/videodev2.h>
 
 #include "pinhole.h"
+
+static bool revive;
+module_param(revive, bool, 0644);
+MODULE_PARM_DESC(revive,
+		 "set up anew a device that has fallen silent, too; some machine monitors abort if its back end is gone (default: N)");
 
 /**
  * pinhole_session_lost() - the device has given up the session
@@ -40,10 +50,7 @@ bool pinhole_session_lost(struct pinhole_device *dev, u32 session_id)
 	return true;
 }
 
-/**
- * pinhole_session_ready() - see to it that there is a session to use
- * @dev: device
- *
+/*
  * A session that the device gave up is closed, as it must be, and another opened.
  * Events of the old one that are still in the queue are taken out before the new
  * one can have any.
@@ -52,19 +59,10 @@ bool pinhole_session_lost(struct pinhole_device *dev, u32 session_id)
  * the process: the buffers went with the old session, and another is opened by
  * the next that needs it. A device that takes for ever over it is given up: so
  * many commands, each answered just in time, would keep everybody waiting.
- *
- * Context: Process context. May wait for the device.
- * Return: 0 or a negative errno.
  */
-int pinhole_session_ready(struct pinhole_device *dev)
+static int pinhole_session_renew(struct pinhole_device *dev)
 {
 	int ret;
-
-	lockdep_assert_held(&dev->session.mutex);
-	if (pinhole_fault(dev))
-		return pinhole_fault(dev);
-	if (!READ_ONCE(dev->session.bad))
-		return 0;
 
 	if (dev->session.open) {
 		ret = pinhole_session_close(dev);
@@ -86,14 +84,95 @@ int pinhole_session_ready(struct pinhole_device *dev)
 	}
 	if (ret)
 		goto err_retry;
-	return 0;
+	if (dev->commands.quiet) {
+		WRITE_ONCE(dev->commands.quiet, false);
+		dev_info_ratelimited(&dev->vdev->dev, "device is back\n");
+	}
+	return pinhole_fault(dev);
 
 err_retry:
 	pinhole_session_replace(dev, PINHOLE_RETRY);
 	return ret;
 }
 
-/* Replaces a session that the device gave up. */
+/*
+ * Resets a device that was given up, sets it up anew and opens a session. If it
+ * is still of no use it stays given up, and is left alone for a while: whoever
+ * needs it meanwhile is not to wait for it each time.
+ *
+ * QEMU (11.1.3) aborts when a vhost-user device is set up whose back end is gone,
+ * which cannot be told from one that is silent: it is left to the parameter.
+ */
+static int pinhole_recover(struct pinhole_device *dev)
+{
+	struct pinhole_session *session = &dev->session;
+	int ret;
+
+	if (session->busy || time_before(jiffies, session->retry))
+		return -EIO;
+	if (dev->commands.silent && !READ_ONCE(revive))
+		return -EIO;
+	WRITE_ONCE(dev->commands.quiet, true);
+	pinhole_virtqueues_down(dev);
+	session->open = false;
+	ret = pinhole_virtqueues_up_again(dev);
+	if (!ret) {
+		session->fresh = true;
+		ret = pinhole_session_renew(dev);
+	}
+	WRITE_ONCE(session->retry, jiffies + pinhole_timeout());
+	if (!ret || pinhole_is_local(ret))
+		return ret;
+	return pinhole_fault(dev) == -ENODEV ? -ENODEV : -EIO;
+}
+
+/**
+ * pinhole_session_ready() - see to it that there is a session to use
+ * @dev: device
+ *
+ * Context: Process context. May wait for the device.
+ * Return: 0 or a negative errno.
+ */
+int pinhole_session_ready(struct pinhole_device *dev)
+{
+	int ret = pinhole_fault(dev);
+
+	lockdep_assert_held(&dev->session.mutex);
+	if (ret == -EIO)
+		return pinhole_recover(dev);
+	if (ret || !READ_ONCE(dev->session.bad))
+		return ret;
+	return pinhole_session_renew(dev);
+}
+
+/*
+ * Has a device that was given up set up anew, as soon as nobody relies on it and
+ * the last time was long enough ago. One that was of no use then is left to who
+ * needs it next.
+ */
+void pinhole_session_recover(struct pinhole_device *dev)
+{
+	struct pinhole_session *session = &dev->session;
+	unsigned long retry = READ_ONCE(session->retry);
+	unsigned long now = jiffies;
+
+	if (pinhole_fault(dev) != -EIO || READ_ONCE(session->busy) ||
+	    READ_ONCE(dev->commands.quiet))
+		return;
+	mod_delayed_work(system_wq, &session->work,
+			 time_before(now, retry) ? retry - now : 0);
+}
+
+/* Nobody relies any longer on the device as it is. */
+void pinhole_session_done(struct pinhole_device *dev)
+{
+	mutex_lock(&dev->session.mutex);
+	WRITE_ONCE(dev->session.busy, false);
+	mutex_unlock(&dev->session.mutex);
+	pinhole_session_recover(dev);
+}
+
+/* Replaces a session that the device gave up, or sets up the device. */
 static void pinhole_session_work(struct work_struct *work)
 {
 	struct pinhole_device *dev = container_of(to_delayed_work(work),
@@ -186,6 +265,11 @@ static void pinhole_watchdog_work(struct work_struct *work)
 	const char *wrong;
 	bool idle;
 
+	if (dev->vdev->config->get_status(dev->vdev) &
+	    VIRTIO_CONFIG_S_NEEDS_RESET) {
+		WRITE_ONCE(dev->commands.heard, jiffies);
+		pinhole_set_fault(dev, -EIO, "asks for a reset");
+	}
 	pinhole_commands_look(dev);
 	pinhole_events_drain(dev);
 	if (pinhole_fault(dev))
@@ -196,6 +280,8 @@ static void pinhole_watchdog_work(struct work_struct *work)
 		return;
 	}
 	heard = READ_ONCE(dev->commands.heard);
+	if (!READ_ONCE(dev->session.busy))
+		return;
 	if (idle && time_after(jiffies, heard + pinhole_timeout() / 4)) {
 		pinhole_fill_ioctl(ping->req, READ_ONCE(dev->session.id),
 				   VIDIOC_G_INPUT);
@@ -204,10 +290,16 @@ static void pinhole_watchdog_work(struct work_struct *work)
 	pinhole_watchdog_start(dev);
 }
 
-/* Has the watchdog look in a while. */
+/* Has the watchdog look in a while, and again as long as there is a stream. */
 void pinhole_watchdog_start(struct pinhole_device *dev)
 {
 	schedule_delayed_work(&dev->session.watchdog, pinhole_timeout() / 8 + 1);
+}
+
+/* Has it look at once: the device has changed its configuration, or its status. */
+void pinhole_watchdog_alert(struct pinhole_device *dev)
+{
+	mod_delayed_work(system_wq, &dev->session.watchdog, 0);
 }
 
 /* Stops the watchdog; waits for a look that is under way. */
@@ -254,6 +346,8 @@ void pinhole_session_init(struct pinhole_device *dev)
 {
 	mutex_init(&dev->session.mutex);
 	spin_lock_init(&dev->session.lock);
+	dev->session.busy = true;
+	dev->session.retry = jiffies;
 	INIT_DELAYED_WORK(&dev->session.work, pinhole_session_work);
 	INIT_DELAYED_WORK(&dev->session.watchdog, pinhole_watchdog_work);
 }

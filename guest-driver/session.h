@@ -18,19 +18,26 @@
 /**
  * struct pinhole_session - the session
  * @mutex: one synchronous command at a time; guards what follows up to @close
+ * @busy: somebody relies on the device as it is, a stream or the probe: it is not
+ *	  set up anew before they are done
+ * @retry: when a device that was given up may be set up anew, in jiffies
+ * @fresh: the device was reset, and knows nothing of what it was told before
  * @open: the device has the session
  * @close: command that closes a session: closing, which takes all buffers from
  *	   the device, needs no memory
  * @lock: guards @id and @bad, which are written with @mutex held, too
  * @id: number of the session
  * @bad: the session is lost, and must be replaced
- * @work: replaces it
+ * @work: replaces it, or sets up a device that was given up
  * @watchdog: looks whether the device responds while it streams
  * @ping: command of @watchdog
  * @complaints: ioctls whose malformed response has been logged
  */
 struct pinhole_session {
 	struct mutex mutex; /* one synchronous command at a time */
+	bool busy;
+	unsigned long retry;
+	bool fresh;
 	bool open;
 	struct pinhole_cmd *close;
 	spinlock_t lock; /* the session's number and state */
@@ -76,11 +83,14 @@ void pinhole_session_exit(struct pinhole_device *dev);
 int pinhole_session_open(struct pinhole_device *dev);
 bool pinhole_session_lost(struct pinhole_device *dev, u32 session_id);
 int pinhole_session_ready(struct pinhole_device *dev);
+void pinhole_session_done(struct pinhole_device *dev);
+void pinhole_session_recover(struct pinhole_device *dev);
 int pinhole_call_locked(struct pinhole_device *dev,
 			const struct pinhole_call *call);
 int pinhole_call(struct pinhole_device *dev, const struct pinhole_call *call);
 int pinhole_ioctl(struct pinhole_device *dev, unsigned int cmd, void *payload);
 void pinhole_watchdog_start(struct pinhole_device *dev);
+void pinhole_watchdog_alert(struct pinhole_device *dev);
 void pinhole_watchdog_stop(struct pinhole_device *dev);
 
 #endif /* PINHOLE_SESSION_H */

@@ -29,17 +29,29 @@ void pinhole_stream_fail(struct pinhole_device *dev, const char *why)
 				    "device %s: the stream is dead\n", why);
 }
 
-/* The device was given up: nobody waits for it any longer. */
+/*
+ * The device was given up: nobody waits for it any longer. A stream that starts
+ * will see to it itself, as in pinhole_stream_fail(). Where there is no stream
+ * the device can be set up anew at once.
+ */
 void pinhole_stream_fault(struct pinhole_device *dev)
 {
-	wake_up_all(&dev->stream.idle);
-	vb2_queue_error(&dev->stream.queue);
+	struct pinhole_stream *stream = &dev->stream;
+	unsigned long flags;
+
+	spin_lock_irqsave(&stream->lock, flags);
+	wake_up_all(&stream->idle);
+	if (stream->state == PINHOLE_STREAMING ||
+	    stream->state == PINHOLE_STOPPING)
+		vb2_queue_error(&stream->queue);
+	spin_unlock_irqrestore(&stream->lock, flags);
+	pinhole_session_recover(dev);
 }
 
 /*
  * Begins a stream, in a session that knows its buffers: a session that was lost
- * before is replaced. From here on the stream and the session are bound to each
- * other.
+ * before is replaced, and so is a device that was given up set up anew. From here
+ * on the stream and the session are bound to each other.
  */
 static int pinhole_stream_begin(struct pinhole_device *dev,
 				struct v4l2_requestbuffers *req)
@@ -56,6 +68,7 @@ static int pinhole_stream_begin(struct pinhole_device *dev,
 		return -ERESTARTSYS;
 	ret = pinhole_call_locked(dev, &call);
 	if (!ret) {
+		WRITE_ONCE(dev->session.busy, true);
 		spin_lock_irq(&stream->lock);
 		stream->state = PINHOLE_STARTING;
 		stream->session = dev->session.id;
@@ -114,10 +127,11 @@ static void pinhole_wait_qbufs(struct pinhole_device *dev)
 }
 
 /*
- * Takes all buffers back from the device: after it the device writes to none, or
- * the fault is set. A device that refuses to stop, or cannot be told to for want
- * of memory, loses its session, which stops it as well. Another is opened by who
- * needs it: this waits for no more than it must, for no signal ends it.
+ * Takes all buffers back from the device: after it the device writes to none. A
+ * device that refuses to stop, or cannot be told to for want of memory, loses its
+ * session, which stops it as well. Another is opened by who needs it: this waits
+ * for no more than it must, for no signal ends it. A device that was given up is
+ * reset, before and not after its memory is somebody else's again.
  */
 static void pinhole_stream_stop(struct pinhole_device *dev)
 {
@@ -144,6 +158,8 @@ static void pinhole_stream_stop(struct pinhole_device *dev)
 	}
 	pinhole_wait_qbufs(dev);
 	pinhole_events_drain(dev);
+	if (pinhole_fault(dev))
+		pinhole_virtqueues_down(dev);
 	mutex_unlock(&dev->session.mutex);
 }
 
@@ -160,9 +176,8 @@ static bool pinhole_stream_quiet(struct pinhole_stream *stream)
 }
 
 /*
- * Gives all buffers back to videobuf2, in a state or as what they came back. If
- * the device was given up, memory that it may still write to is held back from
- * the system until the device is reset.
+ * Gives all buffers back to videobuf2, in a state or as what they came back. The
+ * device has none of them.
  */
 static void pinhole_stream_end(struct pinhole_device *dev,
 			       enum vb2_buffer_state state)
@@ -192,13 +207,12 @@ static void pinhole_stream_end(struct pinhole_device *dev,
 		struct vb2_buffer *vb = &buf->vb.vb2_buf;
 
 		list_del_init(&buf->node);
-		if (pinhole_fault(dev) && (buf->at_device || buf->queued))
-			pinhole_mem_hold(vb);
 		buf->at_device = false;
 		if (state == VB2_BUF_STATE_ERROR)
 			trace_pinhole_done(vb->index, 0, 0, state);
 		vb2_buffer_done(vb, state);
 	}
+	pinhole_session_done(dev);
 }
 
 /* Whether the device's format is still the one that the buffers are made for. */
@@ -236,7 +250,7 @@ static int pinhole_stream_started(struct pinhole_device *dev)
 	bool failed;
 
 	spin_lock_irq(&stream->lock);
-	failed = stream->failed;
+	failed = stream->failed || pinhole_fault(dev);
 	if (!failed) {
 		stream->state = PINHOLE_STREAMING;
 		list_for_each_entry_safe(buf, tmp, &stream->buffers, node)

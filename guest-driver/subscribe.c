@@ -108,7 +108,7 @@ static int pinhole_session_subscribe(struct pinhole_device *dev)
  * @dev: device
  *
  * Subscriptions went with the old one, and changes of controls may have been
- * missed.
+ * missed. A device that was reset is told again what it has forgotten.
  *
  * Context: Process context; session.mutex is held. Waits for the device.
  * Return: As the callback.
@@ -117,9 +117,11 @@ int pinhole_session_renewed(struct pinhole_device *dev)
 {
 	int ret = pinhole_session_subscribe(dev);
 
-	if (!ret)
-		pinhole_controls_stale(dev);
-	return ret;
+	if (ret)
+		return ret;
+	pinhole_controls_stale(dev, dev->session.fresh);
+	dev->session.fresh = false;
+	return 0;
 }
 
 /**
@@ -143,7 +145,9 @@ bool pinhole_v4l2_event(struct pinhole_device *dev, u32 session_id,
 		return false;
 	switch (ev->type) {
 	case V4L2_EVENT_CTRL:
-		return pinhole_control_event(dev, ev->id, ev->u.ctrl.changes);
+		return pinhole_control_event(dev, ev->id,
+					     ev->u.ctrl.changes &
+					     ~PINHOLE_CTRL_RESTORE);
 	case V4L2_EVENT_SOURCE_CHANGE:
 		out.id = ev->id;
 		out.u.src_change.changes = ev->u.src_change.changes &

@@ -17,7 +17,10 @@ unsigned long pinhole_timeout(void)
 	return msecs_to_jiffies(max(READ_ONCE(timeout_ms), 100U));
 }
 
-/* 0, -EIO if the device was given up, or -ENODEV if it is removed. */
+/*
+ * 0, -EIO if the device was given up, -ESHUTDOWN if it sleeps or is shut down, or
+ * -ENODEV if it is removed.
+ */
 int pinhole_fault(const struct pinhole_device *dev)
 {
 	return READ_ONCE(dev->commands.fault);
@@ -119,8 +122,8 @@ void pinhole_cmd_submit(struct pinhole_cmd *cmd)
  * @cmd: command that is not submitted, without a completion callback
  * @killable: whether a signal that kills the process ends the wait
  *
- * A device that does not respond in time is given up for good. A command that is
- * not waited for any longer goes its way all the same.
+ * A device that does not respond in time is given up. A command that is not
+ * waited for any longer goes its way all the same.
  *
  * Return: 0, the device's negative errno, -EIO if it does not respond, -ENODEV if
  * it is removed meanwhile, -ERESTARTSYS if the process was killed.
@@ -272,12 +275,13 @@ void pinhole_commands_cancel_qbufs(struct pinhole_device *dev)
 /**
  * pinhole_set_fault() - give up the device
  * @dev: device
- * @fault: -EIO if it does not respond, -ENODEV if it is removed
+ * @fault: -EIO if it does not respond, -ESHUTDOWN if it is to sleep or to be shut
+ *	   down, -ENODEV if it is removed
  * @why: what it did, for the log; NULL to log nothing
  *
- * The device is not reset: it may not answer that, either. What it may still
- * write to stays as it is until the driver is unbound. Nothing is submitted any
- * more, and whoever waits for the device stops waiting.
+ * The device is not reset here, and may go on writing to whatever it was given.
+ * Nothing is submitted any more, and whoever waits for the device stops waiting.
+ * A fault gives way to a graver one, which comes later in the list above.
  *
  * Context: Any, without a lock of this driver that is a spinlock.
  */
@@ -288,11 +292,15 @@ void pinhole_set_fault(struct pinhole_device *dev, int fault, const char *why)
 	unsigned long flags;
 
 	spin_lock_irqsave(&commands->ring.lock, flags);
-	if (commands->fault == -ENODEV || commands->fault == fault) {
+	if (commands->fault == -ENODEV || commands->fault == fault ||
+	    (commands->fault && fault == -EIO)) {
 		spin_unlock_irqrestore(&commands->ring.lock, flags);
 		return;
 	}
 	WRITE_ONCE(commands->fault, fault);
+	commands->silent = fault == -EIO &&
+			   time_after_eq(jiffies,
+					 commands->heard + pinhole_timeout());
 	list_for_each_entry_safe(cmd, tmp, &commands->pending, node)
 		pinhole_cmd_finish(cmd, fault);
 	list_for_each_entry(cmd, &commands->inflight, node)
@@ -300,10 +308,24 @@ void pinhole_set_fault(struct pinhole_device *dev, int fault, const char *why)
 	spin_unlock_irqrestore(&commands->ring.lock, flags);
 
 	dev->up->fault(dev);
-	if (why)
-		dev_err(&dev->vdev->dev,
-			"device %s: given up until the driver is bound again\n",
-			why);
+	if (why && !READ_ONCE(commands->quiet))
+		dev_err_ratelimited(&dev->vdev->dev, "device %s: given up\n",
+				    why);
+}
+
+/* Replaces a fault, or none, unless it is another meanwhile; returns the new one. */
+int pinhole_replace_fault(struct pinhole_device *dev, int from, int to)
+{
+	struct pinhole_commands *commands = &dev->commands;
+	unsigned long flags;
+	int fault;
+
+	spin_lock_irqsave(&commands->ring.lock, flags);
+	if (commands->fault == from)
+		WRITE_ONCE(commands->fault, to);
+	fault = commands->fault;
+	spin_unlock_irqrestore(&commands->ring.lock, flags);
+	return fault;
 }
 
 /* Prepares the command queue, which has no virtqueue yet. */
@@ -322,8 +344,14 @@ void pinhole_commands_init(struct pinhole_device *dev)
 /* The virtqueue was found. */
 void pinhole_commands_open(struct pinhole_device *dev, struct virtqueue *vq)
 {
-	dev->commands.slots = virtqueue_get_vring_size(vq);
-	dev->commands.ring.vq = vq;
+	struct pinhole_commands *commands = &dev->commands;
+	unsigned long flags;
+
+	spin_lock_irqsave(&commands->ring.lock, flags);
+	commands->slots = virtqueue_get_vring_size(vq);
+	commands->ring.vq = vq;
+	WRITE_ONCE(commands->heard, jiffies);
+	spin_unlock_irqrestore(&commands->ring.lock, flags);
 }
 
 /* Takes back all commands of a device that was reset, with the fault set. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * Commands to the device, the queue that they go through, and the fault that
- * ends everything.
+ * ends all use of the device.
  */
 #ifndef PINHOLE_TRANSPORT_H
 #define PINHOLE_TRANSPORT_H
@@ -115,8 +115,12 @@ struct pinhole_cmd {
  * @slots: number of descriptors
  * @pending: commands that wait for room in the virtqueue
  * @inflight: commands in the virtqueue, oldest first
- * @fault: 0; -EIO once the device stopped responding; -ENODEV once it is removed
+ * @fault: 0; -EIO once the device was given up, until it is set up anew;
+ *	   -ESHUTDOWN while it sleeps or is shut down; -ENODEV once it is removed
+ * @quiet: the device was given up before and has not been of use since, so that
+ *	   another fault is no news (under session.mutex)
  * @heard: when the device last gave a sign of life, in jiffies
+ * @silent: there was none for long when it was given up: it may be gone
  * @dead: commands that are to be freed
  * @reaper: frees them
  */
@@ -126,7 +130,9 @@ struct pinhole_commands {
 	struct list_head pending;
 	struct list_head inflight;
 	int fault;
+	bool quiet;
 	unsigned long heard;
+	bool silent;
 	struct llist_head dead;
 	struct work_struct reaper;
 };
@@ -165,6 +171,7 @@ const char *pinhole_commands_check(struct pinhole_device *dev, bool *idle);
 void pinhole_commands_cancel_qbufs(struct pinhole_device *dev);
 int pinhole_fault(const struct pinhole_device *dev);
 void pinhole_set_fault(struct pinhole_device *dev, int fault, const char *why);
+int pinhole_replace_fault(struct pinhole_device *dev, int from, int to);
 void pinhole_cmd_submit(struct pinhole_cmd *cmd);
 int pinhole_cmd_call(struct pinhole_cmd *cmd, bool killable);
 

@@ -134,22 +134,3 @@ fn buffers_exported_to_another_device_stream() {
     bed.no_splats();
     bed.testbed.finish().unwrap();
 }
-
-/// The card would be reset under its stream, and so the driver does not let it
-/// come to that.
-#[test]
-#[ignore = "boots a guest"]
-fn the_system_is_not_suspended_under_a_card() {
-    let bed = Bed::boot(PARANOID);
-    let stream = bed.stream();
-    let suspended = bed.run("echo freeze > /sys/power/state");
-    assert!(!suspended.status.success());
-    assert!(
-        suspended.stderr.contains("Operation not supported"),
-        "{suspended:?}"
-    );
-    bed.interrupt(stream);
-    bed.still_works();
-    bed.no_splats();
-    bed.testbed.finish().unwrap();
-}

@@ -28,6 +28,7 @@ mod planes;
 mod process;
 #[path = "../program/mod.rs"]
 mod program;
+mod recovery;
 mod requeue;
 mod scripted;
 mod sessions;

@@ -83,6 +83,8 @@ struct State {
     memory: GuestMemoryAtomic<GuestMemoryMmap>,
     vrings: Vec<VringMutex>,
     sessions: u32,
+    silent: bool,
+    garbage: bool,
 }
 
 impl State {
@@ -90,6 +92,7 @@ impl State {
     fn command(&mut self, readable: &[u8], room: usize, memory: &GuestMemoryMmap) -> Vec<u8> {
         let word = |at: usize| u32::from_le_bytes(readable[at..at + 4].try_into().unwrap());
         match word(0) {
+            CMD_OPEN if std::mem::take(&mut self.garbage) => vec![0xff; room],
             CMD_OPEN => {
                 self.sessions += 1;
                 [0, 0, self.sessions, 0]
@@ -122,6 +125,9 @@ impl State {
         let memory: &GuestMemoryMmap = &guard;
         let vring = self.vrings[COMMAND_QUEUE].clone();
         while let Some(chain) = next_chain(&vring, memory) {
+            if self.silent {
+                continue;
+            }
             let head = chain.head_index();
             let mut readable = Vec::new();
             let mut writable = Vec::new();
@@ -238,6 +244,8 @@ impl Device {
             memory: memory.clone(),
             vrings: Vec::new(),
             sessions: 0,
+            silent: false,
+            garbage: false,
         }));
         let backend = Arc::new(Backend {
             state: Arc::clone(&state),
@@ -260,7 +268,7 @@ impl Device {
 
     /// As [`Device::send`], of any session.
     pub fn send_to(&self, session: u32, event: u32, body: &[u8], used: u32) {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = self.state();
         let mut bytes = event.to_le_bytes().to_vec();
         bytes.extend(session.to_le_bytes());
         bytes.extend(body);
@@ -313,17 +321,28 @@ impl Device {
 
     /// Writes guest memory.
     pub fn write(&self, start: u64, bytes: &[u8]) {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = self.state();
         let guard = state.memory.memory();
         guard.write_slice(bytes, GuestAddress(start)).unwrap();
     }
 
+    /// Whether it leaves commands unanswered, for ever.
+    pub fn be_silent(&self, silent: bool) {
+        self.state().silent = silent;
+    }
+
+    /// Answers the next OPEN with what is no answer.
+    pub fn open_with_garbage(&self) {
+        self.state().garbage = true;
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Sessions that were opened so far.
     pub fn sessions(&self) -> u32 {
-        self.state
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .sessions
+        self.state().sessions
     }
 
     /// Waits for the end, once the machine is gone.
