@@ -1,0 +1,403 @@
+//! Laying out memory of every kind.
+
+mod anonymous;
+mod bad_addresses;
+mod devices;
+mod faults;
+mod files;
+mod huge;
+mod process;
+
+use std::any::Any;
+use std::io;
+use std::os::fd::OwnedFd;
+
+use pinhole::agent::cell::evidence::{CanarySeen, CanaryState, Place};
+use pinhole::agent::cell::{Kind, PAGE};
+
+use super::Stop;
+use super::span::{Hands, Span};
+
+/// What the buffer is filled with before it is queued.
+pub const FILLER: u8 = 0xa5;
+
+/// What memory is wanted.
+#[derive(Debug, Clone, Copy)]
+pub struct Want {
+    /// Where in its page the buffer begins.
+    pub offset: usize,
+    /// Bytes of the buffer.
+    pub length: usize,
+    /// Whether anonymous memory of small pages is to lie where it could be a
+    /// huge page.
+    pub roomy: bool,
+}
+
+impl Want {
+    /// Bytes of the pages that the buffer touches.
+    pub fn pages(self) -> usize {
+        (self.offset + self.length).next_multiple_of(PAGE)
+    }
+
+    /// Bytes of a mapping that has a page before and one after those.
+    pub fn with_canaries(self) -> usize {
+        self.pages() + 2 * PAGE
+    }
+}
+
+/// Memory, laid out.
+pub struct Layout {
+    /// The buffer.
+    pub buffer: Span,
+    /// Bytes of the pages that it lies in; less of them cannot be mapped or
+    /// unmapped.
+    granule: usize,
+    /// What is around it and belongs to the experiment.
+    canaries: Vec<Canary>,
+    /// What must stay alive for the memory to be what it is.
+    keep: Vec<Box<dyn Any>>,
+}
+
+/// Bytes that nobody may write to.
+struct Canary {
+    place: Place,
+    span: Span,
+    /// What they are; nothing where they cannot be read.
+    bytes: Option<Vec<u8>>,
+}
+
+impl Layout {
+    /// A buffer with no memory around it that one could look at.
+    fn bare(buffer: Span) -> Self {
+        Self {
+            buffer,
+            granule: PAGE,
+            canaries: Vec::new(),
+            keep: Vec::new(),
+        }
+    }
+
+    /// A buffer in the middle of `mapping`, which is as long as
+    /// [`Want::with_canaries`] says; all the rest of it is watched.
+    fn amid(mapping: Span, want: Want) -> Self {
+        let buffer = mapping.part(PAGE + want.offset, want.length);
+        let before = Span::new(mapping.start, buffer.start - mapping.start);
+        let after = Span::new(buffer.end(), mapping.end() - buffer.end());
+        let canary = |place, span| Canary {
+            place,
+            span,
+            bytes: None,
+        };
+        Self {
+            buffer,
+            granule: PAGE,
+            canaries: vec![canary(Place::Before, before), canary(Place::After, after)],
+            keep: Vec::new(),
+        }
+    }
+
+    /// The memory is of huge pages, which cannot be taken apart.
+    fn of_pages(mut self, bytes: usize) -> Self {
+        self.granule = bytes;
+        self
+    }
+
+    /// The pages that the buffer touches.
+    pub fn pages(&self) -> Span {
+        let Span { start, len } = self.buffer;
+        let from = start / self.granule * self.granule;
+        Span::new(from, (start - from + len).next_multiple_of(self.granule))
+    }
+
+    /// Keeps something alive as long as the memory.
+    fn keeping(mut self, what: impl Any) -> Self {
+        self.keep.push(Box::new(what));
+        self
+    }
+
+    /// Keeps something alive from now on.
+    pub fn keep_also(&mut self, what: impl Any) {
+        self.keep.push(Box::new(what));
+    }
+
+    /// The buffer's pages, and what is watched around them.
+    pub fn whole(&self) -> Span {
+        let spans = self.canaries.iter().map(|canary| canary.span);
+        let all = || spans.clone().chain([self.pages()]);
+        let start = all().map(|span| span.start).min();
+        let end = all().map(Span::end).max();
+        match (start, end) {
+            (Some(start), Some(end)) if end > start => Span::new(start, end - start),
+            _ => self.pages(),
+        }
+    }
+
+    /// The process gives up the buffer's pages, and what is watched in them.
+    pub fn give_up_pages(&mut self) {
+        let pages = self.pages();
+        for canary in &mut self.canaries {
+            let span = canary.span;
+            let (from, to) = match canary.place {
+                Place::Before => (0, pages.start.saturating_sub(span.start)),
+                Place::After => (pages.end().saturating_sub(span.start), span.len),
+            };
+            canary.span = span.part(from.min(to), to.saturating_sub(from));
+            if let Some(bytes) = &mut canary.bytes {
+                *bytes = bytes.get(from..to).unwrap_or_default().to_vec();
+            }
+        }
+    }
+
+    /// All of it has moved by that distance, which may wrap.
+    pub fn shift(&mut self, by: usize) {
+        self.buffer.start = self.buffer.start.wrapping_add(by);
+        for canary in &mut self.canaries {
+            canary.span.start = canary.span.start.wrapping_add(by);
+        }
+    }
+
+    /// Notes what the canaries are, before the device knows of the buffer.
+    fn note_canaries(&mut self, hands: &Hands) {
+        for canary in &mut self.canaries {
+            if canary.bytes.is_none() {
+                canary.bytes = hands.read(canary.span).ok();
+            }
+        }
+    }
+
+    /// Says what the canaries are, where they cannot be read without harm.
+    fn expect_canaries(&mut self, bytes: impl Fn(Span) -> Vec<u8>) {
+        for canary in &mut self.canaries {
+            canary.bytes = Some(bytes(canary.span));
+        }
+    }
+
+    /// What has become of the canaries.
+    pub fn canaries(&self, hands: &Hands) -> impl Iterator<Item = CanarySeen> {
+        self.canaries.iter().map(|canary| canary.seen(hands))
+    }
+}
+
+impl Canary {
+    fn seen(&self, hands: &Hands) -> CanarySeen {
+        let state = match (&self.bytes, hands.read(self.span)) {
+            (Some(before), Ok(now)) => {
+                let changed = |(before, now): (&u8, &u8)| before != now;
+                let mut pairs = before.iter().zip(&now);
+                match pairs.position(changed) {
+                    None => CanaryState::Intact,
+                    Some(first) => CanaryState::Changed {
+                        first: (self.span.start + first) as u64,
+                        bytes: 1 + pairs.filter(|pair| changed(*pair)).count() as u64,
+                    },
+                }
+            }
+            _ => CanaryState::Unreadable,
+        };
+        CanarySeen {
+            place: self.place,
+            address: self.span.start as u64,
+            length: self.span.len as u64,
+            state,
+        }
+    }
+}
+
+/// Lays out memory of a kind.
+pub fn lay_out(kind: Kind, want: Want, hands: &Hands) -> Result<Layout, Stop> {
+    let mut layout = match kind {
+        Kind::AnonTouched => anonymous::touched(want, hands),
+        Kind::AnonUntouched => anonymous::untouched(want, hands),
+        Kind::AnonForked => process::forked(want, hands),
+        Kind::Thp => huge::whole(want, hands),
+        Kind::ThpPart => huge::part(want, hands),
+        Kind::Hugetlb => huge::hugetlb(want, hands),
+        Kind::Stack => process::stack(want, hands),
+        Kind::Heap => process::heap(want, hands),
+        Kind::MemfdShared => anonymous::memfd(want, hands),
+        Kind::MemfdHugetlb => huge::memfd(want, hands),
+        Kind::TmpfsShared => files::tmpfs_shared(want, hands),
+        Kind::TmpfsPrivate => files::tmpfs_private(want, hands),
+        Kind::Ext4Shared => files::ext4_shared(want, hands),
+        Kind::Ext4Private => files::ext4_private(want, hands),
+        Kind::Mlocked => anonymous::locked(want, hands),
+        Kind::ReadOnly => anonymous::read_only(want, hands),
+        Kind::ProtNone => anonymous::prot_none(want),
+        Kind::ProtNoneTail => anonymous::prot_none_tail(want, hands),
+        Kind::Hole => anonymous::hole(want, hands),
+        Kind::TwoMappings => anonymous::two_mappings(want, hands),
+        Kind::TwoKinds => anonymous::two_kinds(want, hands),
+        Kind::Ksm => faults::merged(want, hands),
+        Kind::Swapped => faults::swapped(want, hands),
+        Kind::UffdMissing => faults::missing(want, hands),
+        Kind::UffdWp => faults::write_protected(want, hands),
+        Kind::Secretmem => devices::secret(want, hands),
+        Kind::Vb2Mmap => devices::vivid(want, hands),
+        Kind::Udmabuf => devices::udmabuf(want, hands),
+        Kind::PciBar => devices::pci_bar(want),
+        Kind::Ivshmem => devices::ivshmem(want, hands),
+        Kind::DeviceDax => devices::dax(want, hands),
+        Kind::FsDax => files::dax(want, hands),
+        Kind::GuardRegion => faults::guarded(want, hands),
+        Kind::Null => bad_addresses::null(want),
+        Kind::KernelAddress => bad_addresses::kernel(want),
+        Kind::AddressSpaceEnd => bad_addresses::end(want, hands),
+        Kind::WrappingLength => bad_addresses::wrapping(want),
+    }?;
+    layout.note_canaries(hands);
+    Ok(layout)
+}
+
+/// Whether memory of a kind is no longer what it was once it was pinned, so
+/// that it must be laid out anew for another time. What is laid out for it is
+/// all that it has mapped.
+pub fn is_changed_by_a_pin(kind: Kind) -> bool {
+    matches!(
+        kind,
+        Kind::AnonUntouched
+            | Kind::AnonForked
+            | Kind::TmpfsPrivate
+            | Kind::Ext4Private
+            | Kind::Ksm
+            | Kind::Swapped
+            | Kind::UffdMissing
+            | Kind::UffdWp
+    )
+}
+
+/// Makes a buffer what it was before a frame was written to it.
+pub fn refill(hands: &Hands, buffer: Span) -> io::Result<()> {
+    fill(hands, buffer)
+}
+
+/// A dma-buf of udmabuf, of at least `len` bytes, and the first `len` of them
+/// mapped.
+pub fn dmabuf(len: usize) -> Result<(OwnedFd, Span), Stop> {
+    let (buffer, mapping) = devices::made_by_udmabuf(len.next_multiple_of(PAGE))?;
+    Ok((buffer, mapping.part(0, len)))
+}
+
+/// Fills a whole mapping: no two bytes near each other are alike, so that a
+/// canary that was moved is seen as well as one that was written to.
+fn fill(hands: &Hands, mapping: Span) -> io::Result<()> {
+    hands.write(mapping.start, &pattern(mapping.len))
+}
+
+/// What [`fill`] fills `len` bytes with.
+fn pattern(len: usize) -> Vec<u8> {
+    (0..len).map(|at| FILLER ^ (at ^ (at >> 8)) as u8).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WANT: Want = Want {
+        offset: 17,
+        length: 5 * PAGE + 100,
+        roomy: false,
+    };
+
+    /// Memory of that kind, whose buffer is where it should be.
+    fn laid_out(kind: Kind, hands: &Hands) -> Layout {
+        let layout = match lay_out(kind, WANT, hands) {
+            Ok(layout) => layout,
+            Err(stop) => panic!("{kind}: {stop:?}"),
+        };
+        let Span { start, len } = layout.buffer;
+        assert_eq!((start % PAGE, len), (17, WANT.length), "{kind}");
+        layout
+    }
+
+    #[test]
+    fn ordinary_memory_is_where_it_should_be_and_its_canaries_are_watched() {
+        let hands = Hands::new().unwrap();
+        for kind in [
+            Kind::AnonTouched,
+            Kind::AnonUntouched,
+            Kind::AnonForked,
+            Kind::Stack,
+            Kind::Heap,
+            Kind::TmpfsShared,
+            Kind::TmpfsPrivate,
+            Kind::Mlocked,
+            Kind::TwoMappings,
+            Kind::TwoKinds,
+            Kind::MemfdShared,
+        ] {
+            let layout = laid_out(kind, &hands);
+            let buffer = layout.buffer;
+            // A device that writes the buffer, and nothing but the buffer.
+            hands.write(buffer.start, &vec![1; buffer.len]).unwrap();
+            let state = |place| {
+                let canary = layout.canaries(&hands).find(|canary| canary.place == place);
+                canary.unwrap().state
+            };
+            assert_eq!(state(Place::Before), CanaryState::Intact, "{kind}");
+            assert_eq!(state(Place::After), CanaryState::Intact, "{kind}");
+            // One that forgets the offset.
+            hands.write(buffer.start - 17, &[9; 17]).unwrap();
+            let changed = CanaryState::Changed {
+                first: buffer.start as u64 - 17,
+                bytes: 17,
+            };
+            assert_eq!(state(Place::Before), changed, "{kind}");
+            // One that fills the last page.
+            hands.write(buffer.end() + PAGE, &[0x11; 2]).unwrap();
+            assert!(matches!(state(Place::After), CanaryState::Changed { .. }));
+        }
+    }
+
+    #[test]
+    fn pages_that_are_given_up_are_not_watched_any_more() {
+        let hands = Hands::new().unwrap();
+        let mut layout = laid_out(Kind::AnonTouched, &hands);
+        assert_eq!(layout.whole().len, WANT.with_canaries());
+        layout.give_up_pages();
+        crate::cell::span::unmap(layout.buffer.pages()).unwrap();
+        for canary in layout.canaries(&hands) {
+            assert_eq!(
+                (canary.length, canary.state),
+                (PAGE as u64, CanaryState::Intact)
+            );
+        }
+    }
+
+    #[test]
+    fn huge_pages_are_given_up_whole() {
+        let mapping = Span::new(0x3f_f000, WANT.with_canaries());
+        let mut layout = Layout::amid(mapping, WANT).of_pages(2 << 20);
+        assert_eq!(layout.buffer.start, 0x40_0011);
+        assert_eq!(layout.pages(), Span::new(0x40_0000, 2 << 20));
+        layout.buffer.start -= PAGE;
+        assert_eq!(layout.pages(), Span::new(0x20_0000, 4 << 20));
+        layout.give_up_pages();
+        assert_eq!(layout.whole(), Span::new(0x20_0000, 4 << 20));
+    }
+
+    #[test]
+    fn memory_that_cannot_all_be_written_is_so() {
+        let hands = Hands::new().unwrap();
+        for kind in [
+            Kind::ReadOnly,
+            Kind::ProtNone,
+            Kind::ProtNoneTail,
+            Kind::Hole,
+            Kind::Null,
+            Kind::KernelAddress,
+            Kind::AddressSpaceEnd,
+            Kind::WrappingLength,
+        ] {
+            let layout = laid_out(kind, &hands);
+            let buffer = layout.buffer;
+            let refused = hands.write(buffer.start, &vec![1; buffer.len]);
+            assert_eq!(
+                refused.unwrap_err().raw_os_error(),
+                Some(libc::EFAULT),
+                "{kind}"
+            );
+        }
+        let wrapping = laid_out(Kind::WrappingLength, &hands).buffer;
+        assert!(wrapping.end() < wrapping.start);
+    }
+}

@@ -1,0 +1,370 @@
+//! The experiment's own process: from the layout to the last look.
+
+use std::io;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use pinhole::agent::cell::evidence::{
+    ContentsSeen, Evidence, FrameSeen, HELD_POLL, Memory, Moment, PagesSeen,
+};
+use pinhole::agent::cell::instruments::IdleMoment;
+use pinhole::agent::cell::{Cell, FrameSize, Hazard, PAGE, Point};
+use pinhole::dma::{DIGEST_BLOCK, Digest};
+use pinhole::wire::buffer::{Buffer, MEMORY_USERPTR};
+
+use super::device::{Device, Memory as Queued};
+use super::evidence_writer::Scribe;
+use super::hazards::{self, Scene};
+use super::idle::Idleness;
+use super::memory::{self, Layout, Want};
+use super::span::{Hands, Span};
+use super::{Stop, contention, fail_nth, mappings, pagemap, patience};
+
+/// How long the card is given to write where it must not.
+const QUIET: Duration = Duration::from_millis(30);
+
+/// How long a frame may take to come; a frame takes some milliseconds.
+pub const FRAME_LIMIT: Duration = Duration::from_secs(10);
+
+/// Runs the cell on standard input and tells what is seen.
+pub fn main() -> ExitCode {
+    let cell: Cell = match serde_json::from_reader(io::stdin().lock()) {
+        Ok(cell) => cell,
+        Err(error) => {
+            eprintln!("no cell: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    let scribe = Scribe::new();
+    patience::set(cell.patience);
+    match run(&cell, &scribe) {
+        Ok(()) => {}
+        Err(Stop::Impossible(why)) => scribe.tell(&Evidence::Impossible(why)),
+        Err(Stop::Failed(why)) => scribe.tell(&Evidence::Failed(why)),
+    }
+    ExitCode::SUCCESS
+}
+
+fn run(cell: &Cell, scribe: &Scribe) -> Result<(), Stop> {
+    let size =
+        FrameSize::new(cell.kind, cell.tail).map_err(|error| Stop::Failed(error.to_string()))?;
+    if cell.offset as usize >= PAGE {
+        return Err(Stop::Failed(format!(
+            "the offset {} is no place in a page",
+            cell.offset
+        )));
+    }
+    let want = Want {
+        offset: cell.offset as usize,
+        length: size.bytes(),
+        roomy: matches!(cell.hazard, Hazard::MadviseCollapse | Hazard::Khugepaged),
+    };
+    if !Path::new(pagemap::PAGEMAP).exists() {
+        return Err(Stop::Impossible(
+            "the kernel tells of no process's pages, it has no CONFIG_PROC_PAGE_MONITOR".into(),
+        ));
+    }
+    hazards::prepare(cell.hazard)?;
+    let hands = Hands::new()?;
+    let layout = memory::lay_out(cell.kind, want, &hands)?;
+    scribe.tell(&Evidence::Memory(Memory {
+        address: layout.buffer.start as u64,
+        length: layout.buffer.len as u64,
+        width: size.width,
+        height: size.height,
+    }));
+    let buffer = layout.buffer;
+    let mut experiment = Experiment {
+        cell,
+        scribe,
+        hands,
+        layout,
+        others: Vec::new(),
+        laid_out: pagemap::look(Moment::LaidOut, buffer)?,
+        idleness: Idleness::new(),
+    };
+    if cell.hazard == Hazard::MmapContention {
+        for _ in 1..contention::BUFFERS {
+            let other = memory::lay_out(cell.kind, want, &experiment.hands)?;
+            experiment.others.push(other);
+        }
+    }
+    experiment.look(Moment::LaidOut)?;
+    if cell.hazard == Hazard::FailNth {
+        fail_nth::run(&fail_nth::Field {
+            cell,
+            scribe,
+            hands: &experiment.hands,
+            want,
+            size,
+            layout: &experiment.layout,
+        })?;
+    }
+    let device = scribe
+        .call("open", || Device::open(&cell.device))
+        .map_err(|error| Stop::Failed(format!("open {}: {error}", cell.device)))?;
+    experiment.capture(device, size)
+}
+
+/// An experiment whose memory is laid out.
+struct Experiment<'a> {
+    cell: &'a Cell,
+    scribe: &'a Scribe,
+    hands: Hands,
+    layout: Layout,
+    /// The memory of further buffers.
+    others: Vec<Layout>,
+    /// The pages of the buffer before anybody pinned them.
+    laid_out: PagesSeen,
+    /// Nothing where the kernel does not track it.
+    idleness: Option<Idleness>,
+}
+
+impl Experiment<'_> {
+    fn capture(&mut self, device: Device, size: FrameSize) -> Result<(), Stop> {
+        let scribe = self.scribe;
+        let sizeimage = self.must("VIDIOC_S_FMT", || device.set_format(size))?;
+        if sizeimage != self.layout.buffer.len {
+            return Err(Stop::Failed(format!(
+                "the device makes frames of {sizeimage} bytes, not of {}",
+                self.layout.buffer.len
+            )));
+        }
+        let buffers = 1 + self.others.len() as u32;
+        self.must("VIDIOC_REQBUFS", || {
+            device.request_buffers(buffers, MEMORY_USERPTR)
+        })?;
+        let mut device = Some(device);
+        match self.cell.hazard {
+            Hazard::MmapContention => self.contend(&device)?,
+            // What failed before leaves nothing behind.
+            Hazard::None | Hazard::FailNth => self.stream(&mut device)?,
+            _ => {
+                if let Some(device) = &device {
+                    self.hold(device)?;
+                }
+                self.stream(&mut device)?;
+            }
+        }
+        self.tell_canaries();
+        if let Some(device) = &device {
+            // Not every device lets go of a failed stream.
+            let _ = scribe.call("VIDIOC_STREAMOFF", || device.stream_off());
+            let _ = scribe.call("VIDIOC_REQBUFS", || {
+                device.request_buffers(0, MEMORY_USERPTR)
+            });
+        }
+        self.look(Moment::Stopped)
+    }
+
+    /// Has the card hold back what this cell's point is before.
+    fn hold(&self, device: &Device) -> Result<(), Stop> {
+        let impossible =
+            |error| Stop::Impossible(format!("the card cannot hold back what it does: {error}"));
+        let point = self.cell.point;
+        if point == Point::AfterDma {
+            self.scribe
+                .call("VIDIOC_SUBSCRIBE_EVENT", || device.subscribe_to_frames())
+                .map_err(impossible)?;
+        }
+        let hold = || device.hold(point, true);
+        self.scribe.call("hold", hold).map_err(impossible)
+    }
+
+    /// From QBUF to the frame.
+    fn stream(&mut self, device: &mut Option<Device>) -> Result<(), Stop> {
+        let scribe = self.scribe;
+        let Some(open) = device else { return Ok(()) };
+        // That it is refused may be just what is right.
+        let queue = || open.queue(0, Queued::User(self.layout.buffer));
+        if scribe.call("VIDIOC_QBUF", queue).is_err() {
+            return Ok(());
+        }
+        // Until the stream is on the card writes nothing; where it is held
+        // back, the pages are marked when the hazard has had its way.
+        if !self.is_held_before_dma() {
+            self.mark_idle()?;
+        }
+        if scribe.call("VIDIOC_STREAMON", || open.stream_on()).is_err() {
+            return Ok(());
+        }
+        if matches!(self.cell.hazard, Hazard::None | Hazard::FailNth) {
+            self.look(Moment::Queued)?;
+            self.tell_mappings();
+        } else {
+            if self.cell.point == Point::AfterDma {
+                let wait = || open.wait_for_event(patience::of(FRAME_LIMIT));
+                scribe
+                    .call("poll for the frame", wait)
+                    .map_err(|error| Stop::Failed(format!("no frame is written: {error}")))?;
+                self.tell_idle(IdleMoment::Written)?;
+            }
+            self.look(Moment::Queued)?;
+            self.suffer(device)?;
+        }
+        let leaves = self.cell.hazard.leaves_a_stream();
+        if let Some(open) = device.as_ref().filter(|_| leaves)
+            && scribe
+                .call("poll", || open.wait(patience::of(FRAME_LIMIT)))
+                .is_ok()
+            && let Ok(buffer) = scribe.call("VIDIOC_DQBUF", || open.dequeue(MEMORY_USERPTR))
+        {
+            if !self.is_held_after_dma() {
+                self.tell_idle(IdleMoment::Written)?;
+            }
+            let seen = frame(&self.hands, self.layout.buffer, &buffer);
+            self.tell_idle(IdleMoment::Read)?;
+            scribe.tell(&Evidence::Frame(seen));
+        }
+        self.look(Moment::Dequeued)
+    }
+
+    /// The hazard comes, and the card may go on.
+    fn suffer(&mut self, device: &mut Option<Device>) -> Result<(), Stop> {
+        let scribe = self.scribe;
+        match (self.cell.hazard, &device) {
+            (Hazard::Close, _) => *device = None,
+            (Hazard::Streamoff, Some(open)) => {
+                self.must("VIDIOC_STREAMOFF", || open.stream_off())?;
+            }
+            (hazard, _) => hazards::come(
+                hazard,
+                &mut Scene {
+                    scribe,
+                    hands: &self.hands,
+                    layout: &mut self.layout,
+                    laid_out: &self.laid_out,
+                    point: self.cell.point,
+                },
+            )?,
+        }
+        let leaves = self.cell.hazard.leaves_a_stream();
+        if !leaves {
+            self.tell_contents(Moment::AfterHazard);
+        }
+        self.look(Moment::AfterHazard)?;
+        if let Some(open) = device.as_ref().filter(|_| leaves) {
+            // The card has not told of the frame: that nothing comes is right.
+            let _ = scribe.call(HELD_POLL, || open.wait(Duration::ZERO));
+        }
+        if self.is_held_before_dma() {
+            self.mark_idle()?;
+        }
+        // Of the device itself, or of whoever it is now.
+        let again = match device {
+            Some(_) => None,
+            None => Some(Device::open(&self.cell.device)?),
+        };
+        if let Some(open) = device.as_ref().or(again.as_ref()) {
+            self.must("release", || open.hold(self.cell.point, false))?;
+        }
+        if !leaves {
+            // Nothing comes that could be waited for: that is the point.
+            std::thread::sleep(QUIET);
+            self.tell_contents(Moment::Dequeued);
+        }
+        Ok(())
+    }
+
+    /// Captures into several buffers while the address space changes.
+    fn contend(&self, device: &Option<Device>) -> Result<(), Stop> {
+        let Some(device) = device else { return Ok(()) };
+        let layouts = [&self.layout].into_iter().chain(&self.others);
+        let buffers: Vec<Span> = layouts.map(|layout| layout.buffer).collect();
+        if self
+            .scribe
+            .call("VIDIOC_STREAMON", || device.stream_on())
+            .is_err()
+        {
+            return Ok(());
+        }
+        let captured = contention::capture(device, self.scribe, &buffers);
+        self.look(Moment::Dequeued)?;
+        captured.map_err(|error| Stop::Failed(format!("while two threads queue: {error}")))
+    }
+
+    /// Makes a call without which there is no experiment.
+    fn must<T>(&self, name: &str, call: impl FnOnce() -> io::Result<T>) -> Result<T, Stop> {
+        self.scribe
+            .call(name, call)
+            .map_err(|error| Stop::Failed(format!("{name}: {error}")))
+    }
+
+    fn look(&self, moment: Moment) -> Result<(), Stop> {
+        let pages = pagemap::look(moment, self.layout.buffer)?;
+        self.scribe.tell(&Evidence::Pages(pages));
+        self.scribe
+            .tell(&Evidence::Counters(pagemap::counters(moment)?));
+        Ok(())
+    }
+
+    /// Whether the card writes nothing before it is let go.
+    fn is_held_before_dma(&self) -> bool {
+        self.cell.hazard != Hazard::None && self.cell.point == Point::BeforeDma
+    }
+
+    /// Whether the card has written the frame before the hazard comes.
+    fn is_held_after_dma(&self) -> bool {
+        self.cell.hazard != Hazard::None && self.cell.point == Point::AfterDma
+    }
+
+    fn mark_idle(&self) -> Result<(), Stop> {
+        if let Some(idleness) = &self.idleness {
+            let seen = idleness.mark(self.layout.buffer)?;
+            self.scribe.tell(&Evidence::Idle(seen));
+        }
+        Ok(())
+    }
+
+    fn tell_idle(&self, moment: IdleMoment) -> Result<(), Stop> {
+        if let Some(idleness) = &self.idleness {
+            let seen = idleness.look(moment, self.layout.buffer)?;
+            self.scribe.tell(&Evidence::Idle(seen));
+        }
+        Ok(())
+    }
+
+    fn tell_mappings(&self) {
+        if let Some(seen) = mappings::look(&self.cell.device, Moment::Queued) {
+            self.scribe.tell(&Evidence::Mappings(seen));
+        }
+    }
+
+    fn tell_contents(&self, moment: Moment) {
+        self.scribe.tell(&Evidence::Contents(ContentsSeen {
+            moment,
+            digests: digests(&self.hands, self.layout.buffer),
+        }));
+    }
+
+    fn tell_canaries(&self) {
+        for layout in [&self.layout].into_iter().chain(&self.others) {
+            for canary in layout.canaries(&self.hands) {
+                self.scribe.tell(&Evidence::Canary(canary));
+            }
+        }
+    }
+}
+
+/// A dequeued buffer, and what its memory holds.
+pub fn frame(hands: &Hands, memory: Span, buffer: &Buffer) -> FrameSeen {
+    FrameSeen {
+        index: buffer.index.get(),
+        sequence: buffer.sequence.get(),
+        flags: buffer.flags.get(),
+        bytesused: buffer.bytesused.get(),
+        digests: digests(hands, memory),
+    }
+}
+
+/// Digests of what a range holds, block by block.
+fn digests(hands: &Hands, span: Span) -> Vec<Option<Digest>> {
+    (0..span.len)
+        .step_by(DIGEST_BLOCK)
+        .map(|at| {
+            let block = span.part(at, DIGEST_BLOCK.min(span.len - at));
+            hands.read(block).ok().map(|bytes| Digest::of(&bytes))
+        })
+        .collect()
+}
