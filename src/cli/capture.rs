@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use super::{CardArgs, GuestArgs, output};
 use crate::card::Planes;
 use crate::report;
+use crate::rig::capture::outcome::Judgement;
+use crate::rig::capture::tool::{Memory, Rate};
 use crate::rig::capture::{self, CaptureSpec};
-use crate::rig::outcome::Judgement;
-use crate::rig::tool::{Memory, Rate};
 use crate::source::{Layout, PixelFormat};
 use crate::vm::progress::Progress;
 

@@ -168,7 +168,7 @@ mod tests {
     use anyhow::Context as _;
 
     use super::{CANNOT_RUN, Cli, UNTESTABLE, arguments, code, sentence};
-    use crate::rig::matrix::run::MatrixError;
+    use crate::rig::matrix::guest::MatrixError;
     use crate::rig::testbed::TestbedError;
     use crate::vm::channel::AgentError;
     use crate::vm::images::OwnKernel;

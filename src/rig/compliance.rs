@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::clients;
+use super::testbed::clients;
 use super::testbed::{Testbed, TestbedError, TestbedSpec};
 use crate::agent::protocol::{Load, Run};
 use crate::card::Planes;

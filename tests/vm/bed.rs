@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use pinhole::agent::protocol::{Kill, Log, Run, RunAnswer};
-use pinhole::rig::data::Testimony;
+use pinhole::rig::capture::witness::Testimony;
 use pinhole::rig::kernel_log;
 use pinhole::rig::testbed::{Testbed, TestbedSpec};
 use pinhole::vm::channel::Pending;

@@ -5,8 +5,8 @@
 //! is, and the witness whether it is that one in every byte.
 
 use pinhole::agent::protocol::{Run, RunAnswer};
-use pinhole::rig::clients::{IoMode, ffmpeg, gstreamer};
 use pinhole::rig::testbed::TestbedSpec;
+use pinhole::rig::testbed::clients::{IoMode, ffmpeg, gstreamer};
 use pinhole::source::{Layout, PixelFormat};
 
 use crate::studio::{FILE, Studio, were_pinned};

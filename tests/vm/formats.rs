@@ -8,8 +8,8 @@ use std::path::Path;
 use pinhole::agent::protocol::Sync;
 use pinhole::card::Planes;
 use pinhole::report::picture::to_rgb;
+use pinhole::rig::capture::tool;
 use pinhole::rig::testbed::TestbedSpec;
-use pinhole::rig::tool;
 use pinhole::source::{Layout, PixelFormat};
 
 use crate::bed::{Bed, LIMIT};

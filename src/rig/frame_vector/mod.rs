@@ -17,9 +17,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use self::expectation::{Kernel, Version};
+use self::expectation::Kernel;
 use self::observation::Observation;
 use self::points::Point;
+use super::kernel::Version;
 use super::kernel_log;
 use crate::agent::frame_vector::FrameVectorAnswer;
 use crate::agent::protocol::{Load, Log, Read};
@@ -155,7 +156,7 @@ pub fn run(spec: &FrameVectorSpec, progress: &Progress) -> Result<Contract, Fram
     let mut bench = boot()?;
     let release = bench.machine.hello().release.clone();
     let kernel = Kernel {
-        version: Version::parse(&release).ok_or(FrameVectorError::Release(release.clone()))?,
+        version: Version::of(&release).ok_or(FrameVectorError::Release(release.clone()))?,
         debug_vm: bench.debug_vm()?,
     };
     let step = progress.step(format!("frame vectors on {release}"));

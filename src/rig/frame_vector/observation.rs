@@ -4,6 +4,7 @@ use super::points::Point;
 use crate::agent::frame_vector::{
     Filled, FrameVector, FrameVectorAnswer, Killed, Meanwhile, Outcome, Step, Vector,
 };
+use crate::rig::kernel::errno_name;
 
 /// What came back, with what was asked and what the kernel said to it.
 pub struct Observation<'a> {
@@ -59,7 +60,7 @@ impl<'a> Observation<'a> {
         };
         for (step, outcome) in &self.steps {
             if let Some(number) = outcome.refused {
-                answer += &format!("; the probe refused {step:?}: {}", name(number));
+                answer += &format!("; the probe refused {step:?}: {}", errno_name(number));
             }
         }
         let expected = |line: &&String| {
@@ -117,9 +118,13 @@ impl<'a> Observation<'a> {
         let Ok(count) = u32::try_from(returned) else {
             return match outcome.vector {
                 Some(vector) if vector.frames != 0 => {
-                    format!("{}, but nr_frames is {}", name(-returned), vector.frames)
+                    format!(
+                        "{}, but nr_frames is {}",
+                        errno_name(-returned),
+                        vector.frames
+                    )
                 }
-                _ => name(-returned),
+                _ => errno_name(-returned),
             };
         };
         if count == 0 {
@@ -185,24 +190,6 @@ fn is_part(line: &str) -> bool {
     ["Call Trace:", "Oops"]
         .iter()
         .any(|part| line.contains(part))
-}
-
-/// Name of an error number.
-pub fn name(number: i32) -> String {
-    let known = match number {
-        libc::ENOMEM => "ENOMEM",
-        libc::EFAULT => "EFAULT",
-        libc::EPERM => "EPERM",
-        libc::EAGAIN => "EAGAIN",
-        libc::EBUSY => "EBUSY",
-        libc::EINVAL => "EINVAL",
-        libc::EINTR => "EINTR",
-        libc::EOVERFLOW => "EOVERFLOW",
-        libc::ENODATA => "ENODATA",
-        libc::EOPNOTSUPP => "EOPNOTSUPP",
-        _ => return format!("error {number}"),
-    };
-    known.to_owned()
 }
 
 #[cfg(test)]

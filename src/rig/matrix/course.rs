@@ -5,11 +5,12 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::deal::{self, Deal, Share};
+use super::guest::{Bed, MatrixError};
 use super::health::Fate;
 use super::leaks;
 use super::name::CellName;
 use super::outcome::{CellOutcome, KernelOutcome};
-use super::run::{Bed, MatrixError, MatrixSpec};
+use super::spec::MatrixSpec;
 use crate::rig::testbed::TestbedSpec;
 use crate::vm::progress::Progress;
 

@@ -5,7 +5,7 @@ use std::panic;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
-use super::run::MatrixError;
+use super::guest::MatrixError;
 use crate::vm::progress::Step;
 
 /// The pieces of work, of which each is given to one job.

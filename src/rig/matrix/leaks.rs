@@ -9,10 +9,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::guest::{Bed, MatrixError};
 use super::health::Fate;
 use super::oracle::Oracle;
 use super::outcome::CellOutcome;
-use super::run::{Bed, MatrixError};
 use crate::agent::cell::instruments::LeakSeen;
 use crate::agent::checks::{Check, Leaks};
 use crate::vm::channel::AgentError;

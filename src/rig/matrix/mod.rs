@@ -12,7 +12,9 @@
 //! | [`cells`] | which cells there are |
 //! | [`course`] | running the cells of a kernel, however guests end |
 //! | [`deal`] | several guests at once |
+//! | [`equipment`] | what a guest must have so that all kinds of memory can be laid out in it |
 //! | [`expectation`] | what is expected of a cell on a kernel, and why |
+//! | [`guest`] | a guest in which cells run |
 //! | [`health`] | whether a guest is good for what follows |
 //! | [`leaks`] | memory that was lost, laid to the cells that lost it |
 //! | [`mutant`] | drivers with one bug each, which the oracles must see |
@@ -20,13 +22,16 @@
 //! | [`observation`] | what a cell came to |
 //! | [`oracle`] | data, addresses, pins, mappings, dirty and idle pages, fences, leaks, the kernel's log |
 //! | [`outcome`] | results, as they are reported |
-//! | [`run`] | a guest in which cells run; all that is to be run on one kernel |
+//! | [`run`] | running it: the cells, then the mutants |
+//! | [`spec`] | what is to be run on one kernel |
 //! | [`witness`] | following what the card testifies |
 
 pub mod cells;
 mod course;
 mod deal;
+mod equipment;
 pub mod expectation;
+pub mod guest;
 mod health;
 mod leaks;
 pub mod mutant;
@@ -36,6 +41,7 @@ pub mod observation;
 pub mod oracle;
 pub mod outcome;
 pub mod run;
+mod spec;
 pub mod witness;
 
 pub use mutant::Mutant;

@@ -1,14 +1,15 @@
 //! Running the mutants: each cell without the bug, then with it.
 
 use super::deal::{self, Deal, Share};
-use super::expectation::Version;
+use super::guest::{Bed, MatrixError};
 use super::health::Fate;
 use super::leaks;
 use super::mutant::Mutant;
 use super::name::CellName;
 use super::oracle::Oracle;
 use super::outcome::{CellOutcome, KernelOutcome, MutantOutcome, MutantVerdict, Verdict};
-use super::run::{Bed, MatrixError, MatrixSpec};
+use super::spec::MatrixSpec;
+use crate::rig::kernel::Version;
 use crate::rig::testbed::TestbedSpec;
 use crate::vm::progress::Progress;
 

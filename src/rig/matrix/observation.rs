@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::witness::Testified;
 use crate::agent::cell::CellAnswer;
 use crate::agent::cell::evidence::{Ended, FrameSeen};
+use crate::rig::kernel::errno_name;
 use crate::wire::buffer::BUF_FLAG_ERROR;
 
 /// What a cell came to.
@@ -89,27 +90,6 @@ impl fmt::Display for Observation {
             Self::Hung => f.write_str("hung"),
         }
     }
-}
-
-/// The name of an error number of Linux, as its manual has it.
-pub fn errno_name(errno: i32) -> String {
-    let name = match errno {
-        libc::EPERM => "EPERM",
-        libc::EINTR => "EINTR",
-        libc::EIO => "EIO",
-        libc::EAGAIN => "EAGAIN",
-        libc::ENOMEM => "ENOMEM",
-        libc::EACCES => "EACCES",
-        libc::EFAULT => "EFAULT",
-        libc::EBUSY => "EBUSY",
-        libc::ENODEV => "ENODEV",
-        libc::EINVAL => "EINVAL",
-        libc::ENOSPC => "ENOSPC",
-        libc::ERANGE => "ERANGE",
-        libc::EOPNOTSUPP => "EOPNOTSUPP",
-        other => return format!("errno {other}"),
-    };
-    name.to_owned()
 }
 
 #[cfg(test)]

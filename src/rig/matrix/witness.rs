@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::agent::cell::PAGE;
 use crate::agent::cell::evidence::FrameSeen;
 use crate::card::witness::{PlaneRecord, Record};
-use crate::rig::data::WitnessError;
+use crate::rig::capture::witness::WitnessError;
 
 /// What the card wrote during a cell, whose stream is single-planar.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

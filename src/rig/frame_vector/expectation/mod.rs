@@ -5,20 +5,7 @@ mod memory;
 mod vectors;
 mod waits;
 
-/// The first two numbers of a kernel's release.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Version(pub u32, pub u32);
-
-impl Version {
-    /// Reads them off a release such as `6.12.107+deb13-amd64`.
-    pub fn parse(release: &str) -> Option<Self> {
-        let mut numbers = release.split(|end: char| !end.is_ascii_digit());
-        Some(Self(
-            numbers.next()?.parse().ok()?,
-            numbers.next()?.parse().ok()?,
-        ))
-    }
-}
+use crate::rig::kernel::Version;
 
 /// What of a kernel decides an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,15 +71,6 @@ pub fn of(name: &str, kernel: Kernel) -> Expectation {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_version_is_read_off_a_release() {
-        assert_eq!(Version::parse("5.10.0-32-amd64"), Some(Version(5, 10)));
-        assert_eq!(Version::parse("7.3.4+deb13-amd64"), Some(Version(7, 3)));
-        assert_eq!(Version::parse("6"), None);
-        assert_eq!(Version::parse("vanilla"), None);
-        assert!(Version(6, 12) > Version(6, 2));
-    }
 
     #[test]
     fn what_differs_between_kernels_differs() {

@@ -2,7 +2,8 @@
 
 use super::{CREATE, Observation, Point, flags, get, steps};
 use crate::agent::frame_vector::{Kind, Step, WRITE};
-use crate::rig::frame_vector::observation::{name, pinned};
+use crate::rig::frame_vector::observation::pinned;
+use crate::rig::kernel::errno_name;
 
 /// References that a pin of a small page is (`GUP_PIN_COUNTING_BIAS`).
 const PIN: i32 = 1024;
@@ -174,7 +175,7 @@ pub const ALL: &[Point] = &[
         answer: |seen| {
             let converted = match seen.outcome(3).returned {
                 0 => "0".to_owned(),
-                returned => format!("-{}", name(-returned)),
+                returned => format!("-{}", errno_name(-returned)),
             };
             format!(
                 "{}; frame_vector_to_pages() is {converted}",
@@ -240,7 +241,7 @@ fn viewed(seen: &Observation<'_>, index: usize) -> String {
         _ => "something else",
     };
     match outcome.returned {
-        returned if returned < 0 => format!("ERR_PTR(-{}), {after}", name(-returned)),
+        returned if returned < 0 => format!("ERR_PTR(-{}), {after}", errno_name(-returned)),
         _ => format!("pages, {after}"),
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{CREATE, Point, get, one_get, steps};
 use crate::agent::frame_vector::{FORCE, FrameVector, HUGE_PAGES, Kind, LONGTERM, Step, WRITE};
-use crate::rig::frame_vector::observation::name;
+use crate::rig::kernel::errno_name;
 
 /// What pins pages of hugetlb in 6.1, where the fast path does not.
 const SLOW_HUGE: &str = "follow_hugetlb_page";
@@ -187,7 +187,7 @@ pub const ALL: &[Point] = &[
             steps(&[(Kind::Touched, 8)], &calls)
         },
         answer: |seen| {
-            let refused = name(-seen.outcome(0).returned);
+            let refused = errno_name(-seen.outcome(0).returned);
             let [pinned, locked] = seen.outcome(2).accounted;
             format!(
                 "mlock() is {refused}; {}; VmPin {pinned} kB, VmLck {locked} kB",

@@ -94,7 +94,8 @@ fn flags(seen: &Observation<'_>, index: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rig::frame_vector::expectation::{Kernel, Version, of};
+    use crate::rig::frame_vector::expectation::{Kernel, of};
+    use crate::rig::kernel::Version;
 
     #[test]
     fn every_point_has_a_name_of_its_own_and_an_expectation() {

@@ -2,7 +2,7 @@
 
 use super::{CREATE, Observation, Point, get, steps};
 use crate::agent::frame_vector::{FrameVector, Kind, Meanwhile, Pages, Step};
-use crate::rig::frame_vector::observation::name;
+use crate::rig::kernel::errno_name;
 
 /// Memory that the call has pinned a part of when it has to wait.
 const WAIT_MIDWAY: [(Kind, u32); 3] =
@@ -159,7 +159,7 @@ fn ended(seen: &Observation<'_>) -> String {
         return format!("it does not wait: {last}");
     };
     let returned = match killed.returned {
-        returned if returned < 0 => name(-returned),
+        returned if returned < 0 => errno_name(-returned),
         count => format!("{count} pages"),
     };
     let left = killed.pins as i64 - seen.outcome(0).pins as i64;

@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::testbed::TestbedSpec;
+use crate::rig::testbed::TestbedSpec;
 
 /// Kernel parameters: pages of hugetlb; two NUMA nodes; secret memory, which
 /// is to be asked for before Linux 6.5; two ranges of the guest's memory that
@@ -31,7 +31,7 @@ const DISK: u64 = 32 << 20;
 
 /// Why a guest cannot be made ready.
 #[derive(Debug, thiserror::Error)]
-pub enum CellGuestError {
+pub enum EquipmentError {
     /// The disk could not be made.
     #[error("cannot make the disk {path}: {source}")]
     Disk {
@@ -54,8 +54,8 @@ pub enum CellGuestError {
 ///
 /// # Errors
 ///
-/// [`CellGuestError`] where the disk cannot be made.
-pub fn equip(spec: &mut TestbedSpec, dir: &Path) -> Result<(), CellGuestError> {
+/// [`EquipmentError`] where the disk cannot be made.
+pub fn equip(spec: &mut TestbedSpec, dir: &Path) -> Result<(), EquipmentError> {
     let path = dir.join("ext4.raw");
     make_disk(&path)?;
     spec.disks.push(path);
@@ -65,8 +65,8 @@ pub fn equip(spec: &mut TestbedSpec, dir: &Path) -> Result<(), CellGuestError> {
 }
 
 /// A disk with an ext4 of blocks as large as pages, which direct access wants.
-fn make_disk(path: &Path) -> Result<(), CellGuestError> {
-    let failed = |source| CellGuestError::Disk {
+fn make_disk(path: &Path) -> Result<(), EquipmentError> {
+    let failed = |source| EquipmentError::Disk {
         path: path.to_owned(),
         source,
     };
@@ -89,7 +89,7 @@ fn make_disk(path: &Path) -> Result<(), CellGuestError> {
         Ok(output) => String::from_utf8_lossy(&output.stderr).trim().to_owned(),
         Err(error) => error.to_string(),
     };
-    Err(CellGuestError::Mke2fs {
+    Err(EquipmentError::Mke2fs {
         path: path.to_owned(),
         said,
     })

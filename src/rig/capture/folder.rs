@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 
-use super::kernel_log;
 use crate::agent::protocol::LogRecord;
+use crate::rig::kernel_log;
 
 /// Why a folder cannot be used.
 #[derive(Debug, thiserror::Error)]

@@ -1,6 +1,8 @@
 //! The card, and a guest that has it: started together, ended together.
 
 mod card;
+pub mod clients;
+pub mod driver;
 
 use std::ffi::OsString;
 use std::io;
@@ -14,8 +16,8 @@ use tempfile::TempDir;
 
 pub use card::CardProcess;
 
-use super::clients::{self, ClientsError};
-use super::driver::{Driver, OtherDriver};
+use self::clients::ClientsError;
+use self::driver::{Driver, OtherDriver};
 use crate::agent::protocol::{Load, Log, Read};
 use crate::card::Planes;
 use crate::vm::accelerator::Accelerator;

@@ -1,17 +1,37 @@
 //! A capture from end to end: guest, stream, oracles, verdict.
+//!
+//! | file | what is in it |
+//! |---|---|
+//! | [`application`] | what is run in the guest, and what the guest is asked about it |
+//! | [`disk`] | the disk that takes the frames out of the guest |
+//! | [`folder`] | the folder for all that a capture leaves |
+//! | [`kprobe`] | the trace oracle: `get_vaddr_frames()` at work |
+//! | [`outcome`] | what a capture found, and the verdict |
+//! | [`psnr`] | how much one picture is like another |
+//! | [`tool`] | the programs that stream inside the guest |
+//! | [`witness`] | the data oracle: what was read is what the card wrote |
+
+pub mod application;
+pub mod disk;
+pub mod folder;
+pub mod kprobe;
+pub mod outcome;
+pub mod psnr;
+pub mod tool;
+pub mod witness;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use super::application::{self, ApplicationError, Told};
-use super::data::{Testimony, Verdict, WitnessError, Written};
-use super::disk::{Disk, DiskError};
-use super::folder::{Folder, FolderError};
+use self::application::{ApplicationError, Told};
+use self::disk::{Disk, DiskError};
+use self::folder::{Folder, FolderError};
+use self::outcome::Outcome;
+use self::tool::{Memory, Rate};
+use self::witness::{Testimony, Verdict, WitnessError, Written};
 use super::kernel_log;
-use super::outcome::{self, Outcome};
 use super::room::{self, Reserve, RoomError};
 use super::testbed::{Finished, Testbed, TestbedError, TestbedSpec};
-use super::tool::{self, Memory, Rate};
 use crate::card::witness::DIGEST_BLOCK;
 use crate::source::Layout;
 use crate::vm::progress::Progress;

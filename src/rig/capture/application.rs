@@ -3,10 +3,10 @@
 
 use std::time::{Duration, Instant};
 
-use super::capture::CaptureSpec;
-use super::data::Claim;
-use super::probe::{self, GetVaddrFrames};
+use super::CaptureSpec;
+use super::kprobe::{self, GetVaddrFrames};
 use super::tool::{self, Dequeued, Memory, Rate};
+use super::witness::Claim;
 use crate::agent::protocol::{Call, Load, Log, LogRecord, Run, RunAnswer, Sync, Watch, Write};
 use crate::card::Planes;
 use crate::vm::channel::{Agent, AgentError, Update};
@@ -81,7 +81,7 @@ pub fn run(
 
     let step = progress.step("taking the frames out of the guest");
     ask(agent, "write the frames back", Sync {})?;
-    let probe = probe::read(agent).map_err(cannot("read the trace"))?;
+    let probe = kprobe::read(agent).map_err(cannot("read the trace"))?;
     let log = ask(agent, "read its kernel log", Log { since: 0 })?;
     step.done();
 
@@ -190,7 +190,7 @@ fn prepare(agent: &Agent, spec: &CaptureSpec) -> Result<(), ApplicationError> {
         // A multi-planar vivid refuses every rate, and needs none.
         set_up(agent, tool::configure(EXPORTER, &spec.layout, None))?;
     }
-    probe::arm(agent).map_err(cannot("probe get_vaddr_frames()"))
+    kprobe::arm(agent).map_err(cannot("probe get_vaddr_frames()"))
 }
 
 /// Runs a program that must succeed.

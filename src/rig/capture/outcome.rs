@@ -4,9 +4,9 @@
 
 use serde::Serialize;
 
-use super::data::Verdict;
-use super::probe::GetVaddrFrames;
+use super::kprobe::GetVaddrFrames;
 use super::tool::Memory;
+use super::witness::Verdict;
 
 /// A capture and everything that was judged of it.
 #[derive(Debug, Clone, Serialize)]

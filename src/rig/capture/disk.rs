@@ -5,9 +5,9 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::PathBuf;
 
-use super::data::{Claim, Testimony, Verdict};
 use super::folder::Folder;
-use super::room::{self, RoomError};
+use super::witness::{Claim, Testimony, Verdict};
+use crate::rig::room::{self, RoomError};
 use crate::vm::progress::Progress;
 
 /// Sizes of the file are multiples of this, for the block device's sake.
