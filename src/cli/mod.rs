@@ -197,7 +197,10 @@ mod tests {
             let error = anyhow::Error::new(MatrixError::from(error.of(own)));
             (code(&error), sentence(&error))
         };
-        let dead = || TestbedError::Load(AgentError::Closed);
+        let dead = || TestbedError::Load {
+            driver: "pinhole".into(),
+            source: AgentError::Closed,
+        };
         let (code, said) = code_of(dead(), Some(&own));
         assert_eq!(code, UNTESTABLE);
         assert_eq!(said, format!("bzImage cannot be tested: {}", dead()));

@@ -111,7 +111,7 @@ impl Bed {
 
     /// Puts the card into the machine again, and waits until the guest has it.
     fn plug(&mut self, nth: usize) {
-        let device = self.testbed.device.clone();
+        let device = self.testbed.device.clone().expect("a card");
         let address = json!({ "type": "unix", "data": { "path": device.socket } });
         let backend = json!({ "type": "socket", "data": { "addr": address, "server": false } });
         self.qmp(

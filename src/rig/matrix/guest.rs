@@ -129,8 +129,8 @@ impl Bed {
     fn boot_once(spec: &TestbedSpec, progress: &Progress) -> Result<Self, MatrixError> {
         let folder = tempfile::tempdir().map_err(MatrixError::Folder)?;
         let witness: PathBuf = match &spec.card {
-            CardProcess::Own => folder.path().join("witness"),
             CardProcess::Running { witness, .. } => witness.clone(),
+            _ => folder.path().join("witness"),
         };
         let mut testbed = TestbedSpec {
             witness: Some(witness.clone()),

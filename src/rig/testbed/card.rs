@@ -38,6 +38,9 @@ pub enum CardProcess {
         /// Where it writes its witness.
         witness: PathBuf,
     },
+    /// Nobody's: the guest has no card. Its driver is of something else, and
+    /// finds no capture device.
+    Absent,
 }
 
 /// The card as QEMU is to see it.

@@ -42,7 +42,7 @@ const GUEST_LIMIT: Duration = Duration::from_secs(60);
 /// What card and guest are to be like.
 #[derive(Debug, Clone, Default)]
 pub struct TestbedSpec {
-    /// Whose the card is.
+    /// Whose the card is, if there is one.
     pub card: CardProcess,
     /// The guest by its name in the catalogue; the catalogue's default if none.
     pub kernel: Option<String>,
@@ -148,8 +148,13 @@ pub enum TestbedError {
         log: String,
     },
     /// The driver could not be loaded.
-    #[error("the driver could not be loaded: {0}")]
-    Load(AgentError),
+    #[error("the driver {driver} could not be loaded: {source}")]
+    Load {
+        /// Its name.
+        driver: String,
+        /// Why not.
+        source: AgentError,
+    },
     /// The clients are not there.
     #[error(transparent)]
     Clients(#[from] ClientsError),
@@ -201,7 +206,7 @@ impl TestbedError {
                     | MachineError::TimedOut { .. }
                     | MachineError::Agent { .. }
             ),
-            Self::Load(_) | Self::NoDevice { .. } | Self::Occupied { .. } => true,
+            Self::Load { .. } | Self::NoDevice { .. } | Self::Occupied { .. } => true,
             _ => false,
         };
         match own {
@@ -223,8 +228,8 @@ pub struct Testbed {
     pub machine: Machine,
     /// The card's process, if it is the testbed's own.
     pub card: Option<Process>,
-    /// The card as QEMU was told of it.
-    pub device: VhostUser,
+    /// The card as QEMU was told of it, if there is one.
+    pub device: Option<VhostUser>,
     /// The guest.
     pub guest: Guest,
     /// The driver's name, as in /sys/module.
@@ -305,17 +310,18 @@ impl Testbed {
         let (card, socket) = match &spec.card {
             CardProcess::Own => {
                 let socket = dir.path().join("card");
-                (Some(card::start(spec, &socket, &card_log)?), socket)
+                (Some(card::start(spec, &socket, &card_log)?), Some(socket))
             }
-            CardProcess::Running { socket, .. } => (None, socket.clone()),
+            CardProcess::Running { socket, .. } => (None, Some(socket.clone())),
+            CardProcess::Absent => (None, None),
         };
-        let device = card::device(&qemu, socket, spec.bounce_buffers);
+        let device = socket.map(|socket| card::device(&qemu, socket, spec.bounce_buffers));
         let defaults = Hardware::default();
         let hardware = Hardware {
             accelerator: spec.accelerator.unwrap_or(defaults.accelerator),
             cpus: spec.cpus.unwrap_or(defaults.cpus),
             memory_mib: spec.ram_mib.unwrap_or(defaults.memory_mib),
-            vhost_user: vec![device.clone()],
+            vhost_user: device.iter().cloned().collect(),
             disks: disks(&spec.disks, clients.as_ref()),
             extra: spec.qemu_arguments.clone(),
         };
@@ -387,13 +393,15 @@ impl Testbed {
         })
     }
 
-    /// Loads the driver, and waits until it has found the card.
+    /// Loads the driver, and looks whether it has found the card.
     fn load(&mut self, loads: Vec<Load>) -> Result<(), TestbedError> {
-        let device = Read {
+        let device = self.device.as_ref().map(|_| Read {
             path: DEVICE.to_owned(),
             limit: 256,
-        };
-        if let Ok(name) = self.machine.agent().call(device.clone(), GUEST_LIMIT) {
+        });
+        if let Some(device) = device.clone()
+            && let Ok(name) = self.machine.agent().call(device, GUEST_LIMIT)
+        {
             let name = name.text.trim().to_owned();
             return Err(TestbedError::Occupied { name });
         }
@@ -402,10 +410,16 @@ impl Testbed {
                 return Err(match (self.card_status(), error) {
                     (Some(status), _) => self.card_ended(status),
                     (None, AgentError::Interrupted) => TestbedError::Interrupted,
-                    (None, error) => TestbedError::Load(error),
+                    (None, source) => TestbedError::Load {
+                        driver: self.driver.clone(),
+                        source,
+                    },
                 });
             }
         }
+        let Some(device) = device else {
+            return Ok(());
+        };
         match self.machine.agent().call(device, GUEST_LIMIT) {
             Ok(_) => Ok(()),
             Err(AgentError::Interrupted) => Err(TestbedError::Interrupted),
