@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use super::{CardArgs, GuestArgs, output};
+use super::card_args::CardArgs;
+use super::guest_args::GuestArgs;
+use super::output;
 use crate::card::Planes;
 use crate::report;
 use crate::rig::capture::outcome::Judgement;
@@ -118,7 +120,7 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
         ))?;
     }
     Ok(match capture.outcome.verdict {
-        Judgement::Verified => super::SUCCESS,
-        Judgement::Failed => super::FAILED,
+        Judgement::Verified => super::exit::SUCCESS,
+        Judgement::Failed => super::exit::FAILED,
     })
 }

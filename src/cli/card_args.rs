@@ -1,6 +1,6 @@
 //! What the card of a guest shows, where that is for the user to choose.
 
-use super::PlanesArg;
+use super::planes::PlanesArg;
 use crate::card::Planes;
 use crate::rig::testbed::TestbedSpec;
 use crate::source;

@@ -1,7 +1,8 @@
 //! `pinhole compliance`.
 
 use super::guest_args::guests;
-use super::{PlanesArg, output};
+use super::output;
+use super::planes::PlanesArg;
 use crate::card::Planes;
 use crate::report;
 use crate::rig::compliance;
@@ -45,7 +46,7 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
     }
     output::text(report::compliance::page(&comparisons))?;
     Ok(match comparisons.iter().all(|one| one.card.is_clean()) {
-        true => super::SUCCESS,
-        false => super::FAILED,
+        true => super::exit::SUCCESS,
+        false => super::exit::FAILED,
     })
 }

@@ -7,11 +7,7 @@ use vm_memory::{
     VolatileSlice,
 };
 
-use super::{Bus, DmaError};
-
-/// Segments a list keeps at most: those of the largest frame (3840x2160 in four
-/// bytes a pixel) in pages, at any offset, and some more.
-pub const MAX_SEGMENTS: usize = 8192;
+use super::{Bus, DmaError, MAX_SEGMENTS};
 
 /// A piece of guest memory, as the driver gave it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

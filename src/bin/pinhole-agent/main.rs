@@ -28,7 +28,7 @@ use server::{End, Server};
 
 fn main() -> ExitCode {
     match std::env::args().nth(1).as_deref() {
-        Some(cell::ARGUMENT) => return cell::process::main(),
+        Some(cell::process::ARGUMENT) => return cell::process::main(),
         Some(frame_vector::ARGUMENT) => return frame_vector::main(),
         _ => {}
     }

@@ -152,7 +152,7 @@ impl Server {
             Command::Log(request) => value(kmsg::read(request.since)?),
             Command::News(_) => value(kmsg::news()?),
             Command::Cell(request) => {
-                let answer = cell::run(self.children, id, &request, started);
+                let answer = cell::runner::run(self.children, id, &request, started);
                 self.running().remove(&id);
                 value(answer?)
             }

@@ -6,7 +6,8 @@
 //! is not known; nothing here grows beyond [`MOST`].
 
 use crate::agent::cell::PAGE;
-use crate::agent::cell::evidence::{self, Moment};
+use crate::agent::cell::evidence::Moment;
+use crate::agent::cell::pagemap;
 use crate::rig::matrix::outcome::CellOutcome;
 use crate::rig::matrix::witness;
 
@@ -119,7 +120,7 @@ pub fn runs<T: PartialEq + Copy>(values: &[T]) -> Vec<(usize, usize, T)> {
 pub fn page_frames(pagemap: &[u64], most: usize) -> String {
     let mut runs: Vec<(Option<u64>, u64)> = Vec::new();
     for entry in pagemap.iter().take(MOST) {
-        let frame = evidence::frame(*entry);
+        let frame = pagemap::frame(*entry);
         match runs.last_mut() {
             Some((Some(first), length)) if frame == first.checked_add(*length) => *length += 1,
             Some((None, length)) if frame.is_none() => *length += 1,
@@ -181,6 +182,11 @@ pub fn flags(of: &[u64]) -> String {
         }
     });
     said.collect::<Vec<_>>().join(" ")
+}
+
+/// How many of the states are `state`.
+pub fn count(states: &[State], state: State) -> usize {
+    states.iter().filter(|one| **one == state).count()
 }
 
 #[cfg(test)]

@@ -3,8 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::CaptureSpec;
 use super::kprobe::{self, GetVaddrFrames};
+use super::spec::CaptureSpec;
 use super::tool::{self, Dequeued, Memory, Rate};
 use super::witness::Claim;
 use crate::agent::protocol::{Call, Load, Log, LogRecord, Run, RunAnswer, Sync, Watch, Write};

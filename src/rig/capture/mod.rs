@@ -8,6 +8,7 @@
 //! | [`kprobe`] | the trace oracle: `get_vaddr_frames()` at work |
 //! | [`outcome`] | what a capture found, and the verdict |
 //! | [`psnr`] | how much one picture is like another |
+//! | [`spec`] | what to capture |
 //! | [`tool`] | the programs that stream inside the guest |
 //! | [`witness`] | the data oracle: what was read is what the card wrote |
 
@@ -17,6 +18,7 @@ pub mod folder;
 pub mod kprobe;
 pub mod outcome;
 pub mod psnr;
+pub mod spec;
 pub mod tool;
 pub mod witness;
 
@@ -27,7 +29,8 @@ use self::application::{ApplicationError, Told};
 use self::disk::{Disk, DiskError};
 use self::folder::{Folder, FolderError};
 use self::outcome::Outcome;
-use self::tool::{Memory, Rate};
+pub use self::spec::CaptureSpec;
+use self::tool::Rate;
 use self::witness::{Testimony, Verdict, WitnessError, Written};
 use super::kernel_log;
 use super::room::{self, Reserve, RoomError};
@@ -35,23 +38,6 @@ use super::testbed::{Finished, Testbed, TestbedError, TestbedSpec};
 use crate::card::witness::DIGEST_BLOCK;
 use crate::source::Layout;
 use crate::vm::progress::Progress;
-
-/// What to capture, and where to leave it.
-#[derive(Debug)]
-pub struct CaptureSpec {
-    /// Guest, machine and card; where console and witness go is the capture's.
-    pub testbed: TestbedSpec,
-    /// Format and size of the frames.
-    pub layout: Layout,
-    /// How many.
-    pub frames: u32,
-    /// How fast.
-    pub rate: Rate,
-    /// How the application gives its memory.
-    pub memory: Memory,
-    /// The folder for all that the capture leaves.
-    pub out: PathBuf,
-}
 
 /// What a capture found, and what it left.
 #[derive(Debug)]

@@ -242,7 +242,7 @@ impl Bench {
             Err(_) => Vec::new(),
         };
         let answer = match (&evidence, failure) {
-            (Some(answer), _) => Observation::new(&script, answer, &warnings).answer(point),
+            (Some(answer), _) => point.read(&Observation::new(&script, answer, &warnings)),
             (None, Some(error)) => format!("could not be tried: {error}"),
             (None, None) => String::new(),
         };

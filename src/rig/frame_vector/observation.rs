@@ -1,6 +1,5 @@
 //! What came back of a point's calls, put in a few words.
 
-use super::points::Point;
 use crate::agent::frame_vector::{
     Filled, FrameVector, FrameVectorAnswer, Killed, Meanwhile, Outcome, Step, Vector,
 };
@@ -8,13 +7,13 @@ use crate::rig::kernel::errno_name;
 
 /// What came back, with what was asked and what the kernel said to it.
 pub struct Observation<'a> {
-    steps: Vec<(&'a Step, &'a Outcome)>,
+    pub(super) steps: Vec<(&'a Step, &'a Outcome)>,
     /// How the caller was ended, and the step that it was in.
-    killed: Option<(Killed, Option<&'a Step>)>,
+    pub(super) killed: Option<(Killed, Option<&'a Step>)>,
     /// That was what was asked for.
-    on_purpose: bool,
+    pub(super) on_purpose: bool,
     filled: Filled,
-    warnings: &'a [String],
+    pub(super) warnings: &'a [String],
 }
 
 impl<'a> Observation<'a> {
@@ -33,45 +32,6 @@ impl<'a> Observation<'a> {
             filled: answer.filled.unwrap_or_default(),
             warnings,
         }
-    }
-
-    /// The answer to a point, and every complaint of the kernel that the point
-    /// did not provoke on purpose. A call that the probe refused is a mistake
-    /// in the point.
-    pub fn answer(&self, point: &Point) -> String {
-        let mut answer = match self.killed {
-            None => (point.answer)(self),
-            Some((Killed { signal, .. }, Some(Step::Get { .. })))
-                if self.on_purpose && signal == libc::SIGKILL =>
-            {
-                (point.answer)(self)
-            }
-            Some((Killed { signal, .. }, Some(step))) => {
-                let bug = self
-                    .warnings
-                    .iter()
-                    .any(|line| line.contains("kernel BUG at"));
-                let why = if bug { "a BUG" } else { "the kernel" };
-                format!("{why} ends the caller in {step:?}, by signal {signal}")
-            }
-            Some((Killed { signal, .. }, None)) => {
-                format!("signal {signal} ends the caller after the last step")
-            }
-        };
-        for (step, outcome) in &self.steps {
-            if let Some(number) = outcome.refused {
-                answer += &format!("; the probe refused {step:?}: {}", errno_name(number));
-            }
-        }
-        let expected = |line: &&String| {
-            point
-                .provokes
-                .is_some_and(|function| line.contains(function) || is_part(line))
-        };
-        for line in self.warnings.iter().filter(|line| !expected(line)) {
-            answer += &format!("; the kernel said {line:?}");
-        }
-        answer
     }
 
     /// How the caller was ended, if it was.
@@ -185,13 +145,6 @@ pub fn pinned(outcome: &Outcome) -> &'static str {
     }
 }
 
-/// Lines of the kernel log that belong to a warning.
-fn is_part(line: &str) -> bool {
-    ["Call Trace:", "Oops"]
-        .iter()
-        .any(|part| line.contains(part))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -239,7 +192,7 @@ mod tests {
             steps: vec![got_four(), outcome],
             ..FrameVectorAnswer::default()
         };
-        Observation::new(&script, &seen, warnings).answer(point)
+        point.read(&Observation::new(&script, &seen, warnings))
     }
 
     #[test]
@@ -254,10 +207,14 @@ mod tests {
         };
         let bug = "kernel BUG at drivers/media/common/videobuf2/frame_vector.c:168!".to_owned();
         assert_eq!(
-            Observation::new(&script, &seen, &[bug, "Oops: invalid opcode".into()]).answer(point),
+            point.read(&Observation::new(
+                &script,
+                &seen,
+                &[bug, "Oops: invalid opcode".into()]
+            )),
             "a BUG ends the caller in Abandon, by signal 11"
         );
-        let unexplained = Observation::new(&script, &seen, &["BUG: KASAN".into()]).answer(point);
+        let unexplained = point.read(&Observation::new(&script, &seen, &["BUG: KASAN".into()]));
         assert!(
             unexplained.starts_with("the kernel ends the caller"),
             "{unexplained}"
@@ -283,7 +240,7 @@ mod tests {
                 killed: Some(killed_by(signal)),
                 ..FrameVectorAnswer::default()
             };
-            Observation::new(&script, &seen, &[]).answer(point)
+            point.read(&Observation::new(&script, &seen, &[]))
         };
         assert_eq!(
             answer("kill", libc::SIGKILL),

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::{TestbedError, TestbedSpec};
+use super::error::TestbedError;
+use super::spec::TestbedSpec;
 use crate::card::Planes;
 use crate::vm::command_line::VhostUser;
 use crate::vm::process::{Process, ProcessError, companion};
@@ -22,26 +23,6 @@ pub const LIMIT: Duration = Duration::from_secs(10);
 
 /// Time between two looks whether the card listens.
 const LOOK: Duration = Duration::from_millis(5);
-
-/// Whose the card is.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum CardProcess {
-    /// The testbed's: this program once more, started and ended with the guest,
-    /// as the [`TestbedSpec`] says.
-    #[default]
-    Own,
-    /// Somebody else's, who started it and will end it: what the
-    /// [`TestbedSpec`] says of the card is for them to see to.
-    Running {
-        /// Where it listens.
-        socket: PathBuf,
-        /// Where it writes its witness.
-        witness: PathBuf,
-    },
-    /// Nobody's: the guest has no card. Its driver is of something else, and
-    /// finds no capture device.
-    Absent,
-}
 
 /// The card as QEMU is to see it.
 pub fn device(qemu: &Qemu, socket: PathBuf, bounce_buffers: bool) -> VhostUser {
@@ -105,6 +86,7 @@ pub fn start(spec: &TestbedSpec, socket: &Path, log: &Path) -> Result<Process, T
         }
         if Instant::now() >= deadline {
             return Err(TestbedError::CardSilent {
+                limit: LIMIT,
                 log: last_words(log),
             });
         }

@@ -3,34 +3,29 @@
 mod card;
 pub mod clients;
 pub mod driver;
+mod error;
+mod spec;
 
-use std::ffi::OsString;
-use std::io;
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::ExitStatus;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
 
-pub use card::CardProcess;
-
-use self::clients::ClientsError;
-use self::driver::{Driver, OtherDriver};
+use self::driver::Driver;
+pub use self::error::{TestbedError, Untestable};
+pub use self::spec::{CardProcess, TestbedSpec};
 use crate::agent::protocol::{Load, Log, Read};
-use crate::card::Planes;
 use crate::vm::accelerator::Accelerator;
 use crate::vm::channel::AgentError;
 use crate::vm::command_line::{Disk, Hardware, VhostUser};
 use crate::vm::images::clients::Clients;
-use crate::vm::images::{self, Catalog, Guest, OwnKernel};
+use crate::vm::images::{self, Catalog, Guest};
 use crate::vm::interrupt;
 use crate::vm::machine::{BOOT_LIMIT, Machine, MachineError, Off, Spec, private_dir};
 use crate::vm::overlay::Overlay;
-use crate::vm::process::{Process, ProcessError};
+use crate::vm::process::Process;
 use crate::vm::progress::Progress;
-use crate::vm::provision;
 use crate::vm::qemu::{self, Qemu};
 
 /// What shows that the driver has found the card.
@@ -38,186 +33,6 @@ const DEVICE: &str = "/sys/class/video4linux/video0/name";
 
 /// How long the guest may take to load the driver, and to turn itself off.
 const GUEST_LIMIT: Duration = Duration::from_secs(60);
-
-/// What card and guest are to be like.
-#[derive(Debug, Clone, Default)]
-pub struct TestbedSpec {
-    /// Whose the card is, if there is one.
-    pub card: CardProcess,
-    /// The guest by its name in the catalogue; the catalogue's default if none.
-    pub kernel: Option<String>,
-    /// A kernel of the user's own, in place of that guest's.
-    pub own_kernel: Option<OwnKernel>,
-    /// A driver in place of Pinhole's own.
-    pub driver: Option<OtherDriver>,
-    /// A QEMU to use in place of one that is found.
-    pub qemu: Option<PathBuf>,
-    /// The accelerator; the best there is if none.
-    pub accelerator: Option<Accelerator>,
-    /// The guest's memory in MiB; 1024 if none.
-    pub ram_mib: Option<u32>,
-    /// Its processors; 2 if none.
-    pub cpus: Option<u32>,
-    /// What is added to its kernel's command line.
-    pub append: String,
-    /// What the card's camera sees; the card's default if none.
-    pub source: Option<String>,
-    /// What the card reads from standard input, as the source `y4m:-` does.
-    pub card_input: Option<Arc<OwnedFd>>,
-    /// Which of V4L2's two APIs the card has.
-    pub planes: Planes,
-    /// Let the card fill buffers as fast as they come.
-    pub free_running: bool,
-    /// The most frames a second that the guest may set; the card's own limit if
-    /// none.
-    pub max_fps: Option<u32>,
-    /// Where the card is to write its witness.
-    pub witness: Option<PathBuf>,
-    /// Where to keep what the card logs.
-    pub card_log: Option<PathBuf>,
-    /// Where to keep what the guest's console says.
-    pub console_log: Option<PathBuf>,
-    /// Raw images: /dev/vda and so on.
-    pub disks: Vec<PathBuf>,
-    /// Give the guest real applications ([`clients`]).
-    pub clients: bool,
-    /// Load the build of the driver that has deliberate bugs to choose from.
-    pub mutants: bool,
-    /// Put bounce buffers between the guest's memory and the card: it is given
-    /// DMA addresses (VIRTIO_F_ACCESS_PLATFORM), and they are those of swiotlb.
-    pub bounce_buffers: bool,
-    /// More arguments for QEMU.
-    pub qemu_arguments: Vec<OsString>,
-}
-
-impl TestbedSpec {
-    /// Whether it has what only one testbed at a time can have.
-    pub fn is_unique(&self) -> bool {
-        matches!(self.card, CardProcess::Running { .. })
-            || self.card_input.is_some()
-            || self.card_log.is_some()
-            || self.console_log.is_some()
-            || !self.disks.is_empty()
-            || !self.qemu_arguments.is_empty()
-    }
-}
-
-/// Why there is no testbed.
-#[derive(Debug, thiserror::Error)]
-pub enum TestbedError {
-    /// Signals cannot be waited for.
-    #[error("cannot prepare for signals: {0}")]
-    Signals(io::Error),
-    /// A guest, a driver or a QEMU could not be provided.
-    #[error(transparent)]
-    Provision(#[from] provision::Error),
-    /// The guest could not be booted.
-    #[error(transparent)]
-    Machine(#[from] MachineError),
-    /// The card could not be started or followed.
-    #[error("the card: {0}")]
-    Card(#[from] ProcessError),
-    /// The card's program is missing.
-    #[error(
-        "the program pinhole, which is the card, is not beside this one: build it with `cargo build --release`"
-    )]
-    NoCard,
-    /// The card cannot be given its standard input.
-    #[error("cannot pass on what the card is to read: {0}")]
-    Input(io::Error),
-    /// A file of the card could not be made.
-    #[error("cannot create {}: {source}", path.display())]
-    Create {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
-    /// The card ended by itself.
-    #[error("the card ended by itself ({status}): {log}")]
-    CardEnded {
-        /// How.
-        status: String,
-        /// Its last words.
-        log: String,
-    },
-    /// The card does not listen.
-    #[error("the card did not listen within {} s: {log}", card::LIMIT.as_secs())]
-    CardSilent {
-        /// Its last words.
-        log: String,
-    },
-    /// The driver could not be loaded.
-    #[error("the driver {driver} could not be loaded: {source}")]
-    Load {
-        /// Its name.
-        driver: String,
-        /// Why not.
-        source: AgentError,
-    },
-    /// The clients are not there.
-    #[error(transparent)]
-    Clients(#[from] ClientsError),
-    /// The driver does not take the card.
-    #[error(
-        "the driver is loaded but there is no capture device in the guest; its kernel log:\n{log}"
-    )]
-    NoDevice {
-        /// The last lines of the kernel log.
-        log: String,
-    },
-    /// The guest has a video device before the driver is there.
-    #[error(
-        "the kernel has \"{name}\" in the card's place, /dev/video0: build it without, or as a \
-         module"
-    )]
-    Occupied {
-        /// What the device calls itself.
-        name: String,
-    },
-    /// With the user's own kernel there is no testbed.
-    #[error("{0}")]
-    Untestable(#[from] Untestable),
-    /// SIGINT or SIGTERM came.
-    #[error("interrupted")]
-    Interrupted,
-}
-
-/// A kernel of the user's own does not come so far that anything can be told of
-/// it: it is no kernel, the driver cannot be built for it, it does not boot, or
-/// the driver does not load.
-#[derive(Debug, thiserror::Error)]
-#[error("{} cannot be tested: {source}", kernel.display())]
-pub struct Untestable {
-    /// The kernel.
-    pub kernel: PathBuf,
-    /// Why not.
-    source: Box<TestbedError>,
-}
-
-impl TestbedError {
-    /// The same, for what the user's own kernel is to blame for.
-    pub(crate) fn of(self, own: Option<&OwnKernel>) -> Self {
-        let kernels = match &self {
-            Self::Provision(error) => !error.is_the_systems(),
-            Self::Machine(error) => matches!(
-                error,
-                MachineError::Ended { .. }
-                    | MachineError::TimedOut { .. }
-                    | MachineError::Agent { .. }
-            ),
-            Self::Load { .. } | Self::NoDevice { .. } | Self::Occupied { .. } => true,
-            _ => false,
-        };
-        match own {
-            Some(own) if kernels => Self::Untestable(Untestable {
-                kernel: own.path().to_owned(),
-                source: Box::new(self),
-            }),
-            _ => self,
-        }
-    }
-}
 
 /// A running guest with the card in it and the driver loaded. Dropped, both are
 /// killed.

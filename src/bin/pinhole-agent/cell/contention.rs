@@ -10,10 +10,10 @@ use pinhole::agent::cell::PAGE;
 use pinhole::agent::cell::evidence::Evidence;
 use pinhole::wire::buffer::MEMORY_USERPTR;
 
+use super::contents::frame;
 use super::device::{Device, Memory};
 use super::evidence_writer::Scribe;
-use super::patience;
-use super::process::{FRAME_LIMIT, frame};
+use super::patience::{self, FRAME_LIMIT};
 use super::span::{self, Hands, Span};
 
 /// Buffers of such an experiment.

@@ -11,8 +11,8 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 use pinhole::agent::cell::PAGE;
-use pinhole::agent::cell::evidence::frame;
 use pinhole::agent::cell::instruments::{IdleMoment, IdleSeen};
+use pinhole::agent::cell::pagemap::frame;
 
 use super::pagemap;
 use super::span::{self, Span, check};

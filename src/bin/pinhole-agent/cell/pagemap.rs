@@ -6,7 +6,8 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 use pinhole::agent::cell::PAGE;
-use pinhole::agent::cell::evidence::{CountersSeen, Moment, PagesSeen, frame};
+use pinhole::agent::cell::evidence::{CountersSeen, Moment, PagesSeen};
+use pinhole::agent::cell::pagemap::frame;
 
 use super::span::Span;
 

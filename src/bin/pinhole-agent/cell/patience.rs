@@ -3,6 +3,9 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+/// How long a frame may take to come; a frame takes some milliseconds.
+pub const FRAME_LIMIT: Duration = Duration::from_secs(10);
+
 /// How many times as long as usual. The process is that of one experiment.
 static PATIENCE: AtomicU32 = AtomicU32::new(1);
 

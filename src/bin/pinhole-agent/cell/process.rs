@@ -6,26 +6,28 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use pinhole::agent::cell::evidence::{
-    ContentsSeen, Evidence, FrameSeen, HELD_POLL, Memory, Moment, PagesSeen,
+    ContentsSeen, Evidence, HELD_POLL, Memory, Moment, PagesSeen,
 };
 use pinhole::agent::cell::instruments::IdleMoment;
 use pinhole::agent::cell::{Cell, FrameSize, Hazard, PAGE, Point};
-use pinhole::dma::{DIGEST_BLOCK, Digest};
-use pinhole::wire::buffer::{Buffer, MEMORY_USERPTR};
+use pinhole::wire::buffer::MEMORY_USERPTR;
 
+use super::contents::{digests, frame};
 use super::device::{Device, Memory as Queued};
 use super::evidence_writer::Scribe;
-use super::hazards::{self, Scene};
+use super::hazards;
+use super::hazards::scene::Scene;
 use super::idle::Idleness;
-use super::memory::{self, Layout, Want};
+use super::memory::layout::{Layout, Want};
+use super::patience::{self, FRAME_LIMIT};
 use super::span::{Hands, Span};
-use super::{Stop, contention, fail_nth, mappings, pagemap, patience};
+use super::{Stop, contention, fail_nth, mappings, memory, pagemap};
 
 /// How long the card is given to write where it must not.
 const QUIET: Duration = Duration::from_millis(30);
 
-/// How long a frame may take to come; a frame takes some milliseconds.
-pub const FRAME_LIMIT: Duration = Duration::from_secs(10);
+/// Tells this program that it is a cell's process.
+pub const ARGUMENT: &str = "cell";
 
 /// Runs the cell on standard input and tells what is seen.
 pub fn main() -> ExitCode {
@@ -345,26 +347,4 @@ impl Experiment<'_> {
             }
         }
     }
-}
-
-/// A dequeued buffer, and what its memory holds.
-pub fn frame(hands: &Hands, memory: Span, buffer: &Buffer) -> FrameSeen {
-    FrameSeen {
-        index: buffer.index.get(),
-        sequence: buffer.sequence.get(),
-        flags: buffer.flags.get(),
-        bytesused: buffer.bytesused.get(),
-        digests: digests(hands, memory),
-    }
-}
-
-/// Digests of what a range holds, block by block.
-fn digests(hands: &Hands, span: Span) -> Vec<Option<Digest>> {
-    (0..span.len)
-        .step_by(DIGEST_BLOCK)
-        .map(|at| {
-            let block = span.part(at, DIGEST_BLOCK.min(span.len - at));
-            hands.read(block).ok().map(|bytes| Digest::of(&bytes))
-        })
-        .collect()
 }

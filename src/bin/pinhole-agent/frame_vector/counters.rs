@@ -1,6 +1,6 @@
 //! What the kernel tells of memory: page tables, pins, free blocks.
 
-use pinhole::agent::cell::evidence::frame;
+use pinhole::agent::cell::pagemap::frame;
 
 use crate::cell::pagemap;
 use crate::cell::span::Span;

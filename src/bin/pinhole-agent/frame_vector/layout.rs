@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::ptr;
 
+use pinhole::agent::cell::PAGE;
 use pinhole::agent::cell::evidence::Moment;
 use pinhole::agent::frame_vector::{
     Area, Filled, FrameVector, HUGE_PAGES, Kind, RANGE_PAGES_MAX, REPEATED_PAGES,
@@ -16,10 +17,10 @@ use rustix::mm::{
     munmap,
 };
 
+use super::counters;
 use super::device::{Device, MAP_IO, MAP_PFNMAP};
 use super::meanwhile::{self, Action};
 use super::userfault::Filler;
-use super::{PAGE, counters};
 use crate::cell::pagemap;
 use crate::cell::span::Span;
 use crate::failure::Failure;

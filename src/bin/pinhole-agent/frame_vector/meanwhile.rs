@@ -5,12 +5,12 @@ use std::io;
 use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use pinhole::agent::cell::PAGE;
 use pinhole::agent::frame_vector::{Meanwhile, Pages};
 use rustix::mm::{Advice, MprotectFlags, madvise, mprotect, munmap};
 use rustix::process::{Pid, Signal, getpid, kill_process};
 use rustix::thread::gettid;
 
-use super::PAGE;
 use super::twin::Twin;
 use crate::failure::Failure;
 

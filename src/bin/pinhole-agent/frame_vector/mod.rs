@@ -24,9 +24,6 @@ use device::{Device, Request};
 use layout::Range;
 use twin::Twin;
 
-/// Bytes of a page.
-const PAGE: usize = 4096;
-
 /// The order of a block that a large vector would be put in: 2 MiB.
 const LARGE: u32 = 9;
 

@@ -5,11 +5,11 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::ptr;
 use std::thread::JoinHandle;
 
+use pinhole::agent::cell::PAGE;
 use pinhole::agent::frame_vector::Filled;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::mm::{MapFlags, ProtFlags, UserfaultfdFlags, mmap_anonymous, munmap, userfaultfd};
 
-use super::PAGE;
 use super::device::iowr;
 use super::meanwhile::{Action, handled};
 use crate::failure::Failure;

@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::super::pages::{self, Pages, State};
+use super::super::pages::{self, Pages};
 use super::{anchor, checked, pages as drawing, pins, verdict};
 use crate::agent::cell::evidence::{CanaryState, Ended, InjectedSeen, Moment, PagesSeen, Place};
 use crate::agent::cell::{CellAnswer, Hazard, PAGE};
@@ -233,7 +233,7 @@ fn looks(looks: &[PagesSeen]) -> Markup {
     let before = [None].into_iter().chain(looks.iter().map(Some));
     html! {
         @for (look, before) in looks.iter().zip(before) {
-            dt { "pages, " (moment(look.moment)) }
+            dt { "pages, " (look.moment.name()) }
             dd {
                 @let frames = before.is_some_and(|before| before.pagemap == look.pagemap);
                 @let flags = before.is_some_and(|before| (&before.flags, &before.count) == (&look.flags, &look.count));
@@ -276,7 +276,7 @@ fn contents(answer: &CellAnswer, testified: &Testified) -> Markup {
     let written = written.map_or(&[][..], |(_, plane)| &plane.digests);
     html! {
         @for seen in answer.contents.iter().take(MOST) {
-            dt { "read, " (moment(seen.moment)) }
+            dt { "read, " (seen.moment.name()) }
             dd {
                 @let same = seen.digests.iter().zip(written).filter(|(seen, written)| **seen == Some(**written));
                 (same.count()) " of " (seen.digests.len()) " blocks are what the card wrote"
@@ -312,21 +312,4 @@ fn counters(answer: &CellAnswer) -> Markup {
             }
         }
     }
-}
-
-/// A moment, as it is told.
-pub fn moment(moment: Moment) -> &'static str {
-    match moment {
-        Moment::LaidOut => "laid out",
-        Moment::Queued => "queued",
-        Moment::AfterHazard => "after hazard",
-        Moment::Dequeued => "dequeued",
-        Moment::Stopped => "stopped",
-        Moment::Ended => "ended",
-    }
-}
-
-/// How many of the states are `state`.
-pub fn count(states: &[State], state: State) -> usize {
-    states.iter().filter(|one| **one == state).count()
 }

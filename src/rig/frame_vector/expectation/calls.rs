@@ -1,6 +1,6 @@
 //! What calls return, pin and leave behind.
 
-use super::{Expectation, FAST, Kernel};
+use super::kernel::{Expectation, FAST, Kernel};
 
 /// The answer to the point `name`, if it is one of these.
 pub fn of(name: &str, kernel: Kernel) -> Option<Expectation> {

@@ -1,6 +1,6 @@
 //! What of memory may be pinned, and how.
 
-use super::{
+use super::kernel::{
     Expectation, FAST, KEEPS_OFF_FILES, Kernel, PINS_MOVABLE_HUGE, TELLS_OVERFLOW, TRUSTS_READERS,
 };
 

@@ -1,6 +1,6 @@
 //! What a vector is.
 
-use super::{Expectation, Kernel};
+use super::kernel::{Expectation, Kernel};
 
 /// The answer to the point `name`, if it is one of these.
 pub fn of(name: &str, _: Kernel) -> Option<Expectation> {

@@ -1,6 +1,6 @@
 //! How calls wait.
 
-use super::{Expectation, FAST, Kernel};
+use super::kernel::{Expectation, FAST, Kernel};
 
 /// Why a kernel does not wait for memory that somebody else fills.
 const NO_WAIT: &str =

@@ -1,8 +1,8 @@
 //! What the calls return, pin and leave behind.
 
-use super::{CREATE, Observation, Point, flags, get, steps};
+use super::point::{CREATE, Point, flags, get, steps};
 use crate::agent::frame_vector::{Kind, Step, WRITE};
-use crate::rig::frame_vector::observation::pinned;
+use crate::rig::frame_vector::observation::{Observation, pinned};
 use crate::rig::kernel::errno_name;
 
 /// References that a pin of a small page is (`GUP_PIN_COUNTING_BIAS`).

@@ -1,6 +1,6 @@
 //! Kinds of memory, and how it is asked for.
 
-use super::{CREATE, Point, get, one_get, steps};
+use super::point::{CREATE, Point, get, one_get, steps};
 use crate::agent::frame_vector::{FORCE, FrameVector, HUGE_PAGES, Kind, LONGTERM, Step, WRITE};
 use crate::rig::kernel::errno_name;
 

@@ -1,6 +1,6 @@
 //! Vectors: their size, and what they are before the first call.
 
-use super::{CREATE, Point, created, flags, get, steps};
+use super::point::{CREATE, Point, created, flags, get, steps};
 use crate::agent::frame_vector::{Kind, Step};
 
 /// Frames that a vector may have at most: `INT_MAX / sizeof(void *) / 2`.

@@ -1,7 +1,8 @@
 //! Calls that wait for a fault, and what happens to the memory meanwhile.
 
-use super::{CREATE, Observation, Point, get, steps};
+use super::point::{CREATE, Point, get, steps};
 use crate::agent::frame_vector::{FrameVector, Kind, Meanwhile, Pages, Step};
+use crate::rig::frame_vector::observation::Observation;
 use crate::rig::kernel::errno_name;
 
 /// Memory that the call has pinned a part of when it has to wait.

@@ -3,7 +3,7 @@
 
 use super::super::observation::Observation;
 use super::super::witness;
-use super::Case;
+use super::case::Case;
 use crate::agent::cell::PAGE;
 use crate::agent::cell::evidence::{Moment, PagesSeen};
 use crate::card::witness::PlaneRecord;

@@ -5,7 +5,7 @@
 //! which frame came back, how long it is, and that the card wrote it.
 
 use super::super::observation::{Observation, Reads};
-use super::Case;
+use super::case::Case;
 use crate::agent::cell::evidence::HELD_POLL;
 use crate::dma::{DIGEST_BLOCK, Digest};
 

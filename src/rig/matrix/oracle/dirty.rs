@@ -6,7 +6,7 @@
 //! one that holds what is on disk, and drops it
 //! (Documentation/core-api/pin_user_pages.rst).
 
-use super::Case;
+use super::case::Case;
 use crate::agent::cell::evidence::Moment;
 
 /// Bits of /proc/kpageflags (Documentation/admin-guide/mm/pagemap.rst).

@@ -1,6 +1,6 @@
 //! The fence oracle: what is not the buffer's is not written to.
 
-use super::Case;
+use super::case::Case;
 use crate::agent::cell::evidence::{CanaryState, ContentsSeen, Place};
 use crate::dma::DIGEST_BLOCK;
 

@@ -6,7 +6,7 @@
 //! list that could be marked idle, and that the process has mapped before and
 //! after. Of a huge page the first stands for all.
 
-use super::Case;
+use super::case::Case;
 use crate::agent::cell::instruments::{IdleMoment, IdleSeen};
 
 /// Objects to pages that the DMA made others than idle, and to pages that are

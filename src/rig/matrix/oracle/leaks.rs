@@ -1,6 +1,6 @@
 //! The leak oracle: no memory of the kernel's is lost.
 
-use super::Case;
+use super::case::Case;
 use crate::agent::cell::instruments::LeakSeen;
 
 /// Most functions of a backtrace that an objection names.

@@ -1,7 +1,7 @@
 //! The kernel log oracle: the kernel has nothing to complain of, and the driver
 //! has nothing to complain of either.
 
-use super::Case;
+use super::case::Case;
 use crate::rig::kernel_log;
 
 /// Begin what goes on about a complaint that was made before.

@@ -2,7 +2,7 @@
 //! for the card to write to, and nothing else of it; afterwards nothing at all.
 
 use super::super::observation::Observation;
-use super::Case;
+use super::case::Case;
 use crate::agent::cell::PAGE;
 use crate::agent::cell::evidence::{Memory, Moment, PagesSeen};
 use crate::agent::cell::instruments::{Mapping, MappingsSeen};

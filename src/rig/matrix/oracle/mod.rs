@@ -3,6 +3,7 @@
 //! Each looks at the evidence alone and knows nothing of the others.
 
 mod address;
+mod case;
 mod data;
 mod dirty;
 mod fences;
@@ -14,11 +15,8 @@ mod pins;
 
 use serde::{Deserialize, Serialize};
 
-use super::expectation::Expectation;
-use super::name::Pinning;
-use super::observation::Observation;
-use super::witness::Testified;
-use crate::agent::cell::{CellAnswer, table};
+pub use self::case::Case;
+use crate::agent::cell::table;
 use crate::agent::checks::Check;
 
 table! {
@@ -55,38 +53,6 @@ pub struct Finding {
     pub oracle: Oracle,
     /// To what, in a sentence with the numbers that matter.
     pub what: String,
-}
-
-/// All that is known of a cell.
-#[derive(Debug, Clone, Copy)]
-pub struct Case<'a> {
-    /// What the agent saw.
-    pub answer: &'a CellAnswer,
-    /// What the card wrote.
-    pub testified: &'a Testified,
-    /// What both come to.
-    pub observation: Observation,
-    /// What was expected.
-    pub expectation: &'a Expectation,
-    /// The card is given addresses of the DMA API, which here are those of
-    /// bounce buffers and not those of the process's pages.
-    pub bounced: bool,
-    /// Who pinned the buffer; nothing of a driver that is not Pinhole's and may
-    /// have a way of its own.
-    pub pinning: Option<Pinning>,
-}
-
-impl Case<'_> {
-    /// Whether the driver maps the buffer by the DMA API, where that is known;
-    /// `translated` is whether the card is given its addresses. The kernel's own
-    /// vb2_dma_sg maps in any case.
-    fn mapped(&self, translated: Option<bool>) -> Option<bool> {
-        match (self.pinning, translated) {
-            (_, Some(true)) | (Some(Pinning::Native), _) => Some(true),
-            (Some(Pinning::FrameVector), Some(false)) => Some(false),
-            _ => None,
-        }
-    }
 }
 
 /// Looks at a case, and adds what it objects to.
@@ -150,9 +116,14 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::agent::cell::CellAnswer;
     use crate::agent::cell::evidence::{CountersSeen, FrameSeen, Memory, Moment, PagesSeen};
     use crate::card::witness::PlaneRecord;
     use crate::dma::Digest;
+    use crate::rig::matrix::expectation::Expectation;
+    use crate::rig::matrix::name::Pinning;
+    use crate::rig::matrix::observation::Observation;
+    use crate::rig::matrix::witness::Testified;
 
     /// A cell that went well: two pages at the start of a page, one frame.
     pub fn captured() -> (CellAnswer, Testified) {

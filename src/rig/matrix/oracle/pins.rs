@@ -8,7 +8,7 @@
 
 use super::super::expectation::fail_nth::told;
 use super::super::observation::Observation;
-use super::Case;
+use super::case::Case;
 use crate::agent::cell::PAGE;
 use crate::agent::cell::evidence::{CountersSeen, Moment};
 

@@ -13,10 +13,10 @@ use zerocopy::FromZeros;
 
 use super::abilities::Abilities;
 use super::driver::{Driver, Order};
+use crate::cell::contents::frame;
 use crate::cell::device::{BufferToCreate, Device, MEMORY_DMABUF, Memory};
 use crate::cell::evidence_writer::Scribe;
-use crate::cell::patience;
-use crate::cell::process::{FRAME_LIMIT, frame};
+use crate::cell::patience::{self, FRAME_LIMIT};
 use crate::cell::span::{self, Hands, Span};
 
 /// What all lives of a cell have in common.

@@ -2,7 +2,7 @@
 
 use libc::{MAP_ANONYMOUS, MAP_PRIVATE, PROT_READ, PROT_WRITE};
 
-use super::Scene;
+use super::scene::Scene;
 use crate::cell::Stop;
 use crate::cell::span::{self, Span};
 

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use pinhole::agent::cell::{PAGE, Point};
 
-use super::{Scene, mappings};
+use super::mappings;
+use super::scene::Scene;
 use crate::cell::span::{self, Span, check};
 use crate::cell::{Stop, setup};
 

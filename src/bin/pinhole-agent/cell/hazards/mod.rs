@@ -5,35 +5,19 @@ mod migration;
 mod offline;
 mod processes;
 mod reclaim;
+pub mod scene;
 
-use pinhole::agent::cell::evidence::PagesSeen;
-use pinhole::agent::cell::{Hazard, Point};
+use pinhole::agent::cell::Hazard;
 
-use super::Stop;
-use super::evidence_writer::Scribe;
-use super::memory::Layout;
-use super::span::Hands;
-
-/// What a hazard has to do with.
-pub struct Scene<'a> {
-    /// Hears what is done.
-    pub scribe: &'a Scribe,
-    /// Read and write memory.
-    pub hands: &'a Hands,
-    /// The memory.
-    pub layout: &'a mut Layout,
-    /// Its pages before they were pinned, which may have moved them.
-    pub laid_out: &'a PagesSeen,
-    /// When the hazard comes.
-    pub point: Point,
-}
+use self::scene::Scene;
+use super::{Stop, setup};
 
 /// What a hazard needs before the memory is laid out.
 pub fn prepare(hazard: Hazard) -> Result<(), Stop> {
     match hazard {
-        Hazard::MadvisePageout => super::setup::swap(),
+        Hazard::MadvisePageout => setup::swap(),
         Hazard::MemoryPressure => {
-            super::setup::swap()?;
+            setup::swap()?;
             reclaim::enter_cgroup()
         }
         Hazard::MovePages | Hazard::MigratePages => migration::check_nodes(),

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use pinhole::agent::cell::PAGE;
 use pinhole::agent::cell::evidence::{Moment, PagesSeen};
 
-use super::Scene;
+use super::scene::Scene;
 use crate::cell::{Stop, pagemap, patience};
 
 const BLOCKS: &str = "/sys/devices/system/memory";

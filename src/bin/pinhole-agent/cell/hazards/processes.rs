@@ -5,7 +5,7 @@ use std::io;
 use pinhole::agent::cell::PAGE;
 use rustix::process::{Signal, getpid, kill_process};
 
-use super::Scene;
+use super::scene::Scene;
 use crate::cell::Stop;
 use crate::cell::fork::Fork;
 use crate::cell::span::{Hands, Span};

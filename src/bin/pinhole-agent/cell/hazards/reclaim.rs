@@ -5,7 +5,8 @@ use std::path::Path;
 
 use rustix::mount::{MountFlags, mount};
 
-use super::{Scene, mappings};
+use super::mappings;
+use super::scene::Scene;
 use crate::cell::span::check;
 use crate::cell::{Stop, setup};
 

@@ -6,7 +6,7 @@ use libc::{MAP_ANONYMOUS, MAP_PRIVATE, MAP_SHARED, PROT_NONE, PROT_READ, PROT_WR
 use pinhole::agent::cell::PAGE;
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 
-use super::{Layout, Want, fill};
+use super::layout::{Layout, Want, fill};
 use crate::cell::Stop;
 use crate::cell::span::{self, Hands, Span};
 

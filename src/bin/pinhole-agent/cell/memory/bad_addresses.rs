@@ -3,7 +3,7 @@
 use libc::{MAP_ANONYMOUS, MAP_FIXED_NOREPLACE, MAP_PRIVATE, PROT_READ, PROT_WRITE};
 use pinhole::agent::cell::PAGE;
 
-use super::{Layout, Want, fill};
+use super::layout::{Layout, Want, fill};
 use crate::cell::Stop;
 use crate::cell::span::{self, Hands, Span};
 

@@ -9,7 +9,7 @@ use libc::{MAP_SHARED, PROT_READ, PROT_WRITE};
 use pinhole::agent::cell::{FrameSize, PAGE};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
 
-use super::{Layout, Want, fill};
+use super::layout::{Layout, Want, fill};
 use crate::cell::device::Device;
 use crate::cell::span::{self, Hands, Span, check};
 use crate::cell::{Stop, setup};

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use pinhole::agent::cell::PAGE;
 use pinhole::agent::cell::evidence::{Moment, PagesSeen};
 
-use super::{Layout, Want, anonymous, pattern};
+use super::anonymous;
+use super::layout::{Layout, Want, pattern};
 use crate::cell::span::{self, Hands, Span, check};
 use crate::cell::{Stop, pagemap, patience, setup};
 

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use libc::{MAP_PRIVATE, MAP_SHARED, PROT_READ, PROT_WRITE};
 
-use super::{Layout, Want, pattern};
+use super::layout::{Layout, Want, pattern};
 use crate::cell::span::{self, Hands};
 use crate::cell::{Stop, setup};
 

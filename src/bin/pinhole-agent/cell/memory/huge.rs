@@ -8,7 +8,7 @@ use pinhole::agent::cell::PAGE;
 use pinhole::agent::cell::evidence::Moment;
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 
-use super::{Layout, Want, fill};
+use super::layout::{Layout, Want, fill};
 use crate::cell::span::{self, Hands, Span};
 use crate::cell::{Stop, pagemap};
 

@@ -5,7 +5,8 @@ use std::io;
 
 use pinhole::agent::cell::PAGE;
 
-use super::{Layout, Want, anonymous, fill};
+use super::anonymous;
+use super::layout::{Layout, Want, fill};
 use crate::cell::Stop;
 use crate::cell::fork::Fork;
 use crate::cell::span::{Hands, Span};
