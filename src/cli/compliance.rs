@@ -3,7 +3,7 @@
 use super::guest_args::guests;
 use super::output;
 use super::planes::PlanesArg;
-use crate::card::Planes;
+use crate::card::BufferApi;
 use crate::report;
 use crate::rig::compliance;
 use crate::vm::images::Catalog;
@@ -36,7 +36,7 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
     let guests: Vec<_> = named.flat_map(|name| guests(name, &catalog)).collect();
     let apis = match args.planes {
         Some(planes) => vec![planes.into()],
-        None => vec![Planes::Single, Planes::Multi],
+        None => vec![BufferApi::Single, BufferApi::Multi],
     };
     let mut comparisons = Vec::new();
     for guest in &guests {

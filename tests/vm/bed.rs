@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use pinhole::agent::protocol::{Kill, Log, Run, RunAnswer};
-use pinhole::rig::capture::witness::Testimony;
+use pinhole::rig::capture::witness::WitnessLog;
 use pinhole::rig::kernel_log;
 use pinhole::rig::testbed::{Testbed, TestbedSpec};
 use pinhole::vm::channel::Pending;
@@ -100,8 +100,8 @@ impl Bed {
     }
 
     /// What the card has written in its last stream.
-    pub fn testimony(&self) -> Testimony {
-        Testimony::read(&self.folder.path().join("witness")).unwrap()
+    pub fn testimony(&self) -> WitnessLog {
+        WitnessLog::read(&self.folder.path().join("witness")).unwrap()
     }
 
     /// Frames that the card has written since its start.

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use pinhole::agent::protocol::{Log, Run};
-use pinhole::card::Planes;
+use pinhole::card::BufferApi;
 use pinhole::rig::compliance;
 use pinhole::rig::kernel_log;
 use pinhole::rig::testbed::TestbedSpec;
@@ -143,7 +143,7 @@ fn name(nth: usize) -> String {
 #[test]
 #[ignore = "boots a guest"]
 fn the_device_complies_and_nothing_is_said() {
-    let bed = Bed::start(compliance::testbed(KERNEL, Planes::Single));
+    let bed = Bed::start(compliance::testbed(KERNEL, BufferApi::Single));
     let agent = bed.testbed.machine.agent();
     let judgement = compliance::judge(agent, "/dev/video0", &["--streaming=2"]).unwrap();
     assert!(

@@ -6,7 +6,7 @@ use std::io::Read as _;
 use std::path::Path;
 
 use pinhole::agent::protocol::Sync;
-use pinhole::card::Planes;
+use pinhole::card::BufferApi;
 use pinhole::report::picture::to_rgb;
 use pinhole::rig::capture::tool;
 use pinhole::rig::testbed::TestbedSpec;
@@ -18,7 +18,7 @@ use crate::bed::{Bed, LIMIT};
 const FRAMES: usize = 4;
 
 /// A guest with a disk that takes frames out of it.
-fn bed(planes: Planes, disk: &Path) -> Bed {
+fn bed(planes: BufferApi, disk: &Path) -> Bed {
     File::create(disk).unwrap().set_len(128 << 20).unwrap();
     Bed::start(TestbedSpec {
         planes,
@@ -71,7 +71,7 @@ fn shows_the_bars(layout: &Layout, frame: &[u8]) {
     }
 }
 
-fn every_format(planes: Planes, formats: &[PixelFormat], largest: &[PixelFormat]) {
+fn every_format(planes: BufferApi, formats: &[PixelFormat], largest: &[PixelFormat]) {
     let folder = tempfile::tempdir().unwrap();
     let disk = folder.path().join("frames");
     let bed = bed(planes, &disk);
@@ -97,7 +97,7 @@ fn every_format_at_sizes_that_divide_nothing_and_at_the_largest() {
         .into_iter()
         .filter(|format| !format.is_separate())
         .collect();
-    every_format(Planes::Single, &formats, &[Yuyv, Rgb3, Nv12]);
+    every_format(BufferApi::Single, &formats, &[Yuyv, Rgb3, Nv12]);
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn every_format_at_sizes_that_divide_nothing_and_at_the_largest() {
 fn every_multi_planar_format_at_sizes_that_divide_nothing_and_at_the_largest() {
     use PixelFormat::{Mjpg, Nm12, Nm16, Ym12, Yuyv};
     every_format(
-        Planes::Multi,
+        BufferApi::Multi,
         &[Nm12, Nm16, Ym12, Yuyv, Mjpg],
         &[Nm12, Ym12],
     );

@@ -49,9 +49,9 @@ impl Tail {
 /// What nobody has been told as news yet.
 static NEWS: Mutex<Option<Tail>> = Mutex::new(None);
 
-/// What was written since this was last asked, or since [`start_news`]; when
-/// neither has been, all there is.
-pub fn news() -> Result<LogAnswer, Failure> {
+/// What was written since this was last asked, or since [`start_new_records`];
+/// when neither has been, all there is.
+pub fn new_records() -> Result<LogAnswer, Failure> {
     let mut news = NEWS.lock().unwrap_or_else(PoisonError::into_inner);
     match &mut *news {
         Some(tail) => tail.read(),
@@ -59,8 +59,8 @@ pub fn news() -> Result<LogAnswer, Failure> {
     }
 }
 
-/// Has [`news`] begin now, if nobody has asked for any yet.
-pub fn start_news() -> Result<(), Failure> {
+/// Has [`new_records`] begin now, if nobody has asked for any yet.
+pub fn start_new_records() -> Result<(), Failure> {
     let mut news = NEWS.lock().unwrap_or_else(PoisonError::into_inner);
     if news.is_none() {
         *news = Some(Tail::open()?);

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use super::kprobe::{self, GetVaddrFrames};
 use super::spec::CaptureSpec;
 use super::tool::{self, Dequeued, Memory, Rate};
-use super::witness::Claim;
+use super::witness::ReportedFrame;
 use crate::agent::protocol::{Call, Load, Log, LogRecord, Run, RunAnswer, Sync, Watch, Write};
-use crate::card::Planes;
+use crate::card::BufferApi;
 use crate::vm::channel::{Agent, AgentError, Update};
 use crate::vm::progress::Progress;
 
@@ -50,9 +50,9 @@ pub enum ApplicationError {
 
 /// What the application saw, and what the guest's kernel counted meanwhile.
 #[derive(Debug)]
-pub struct Told {
+pub struct StreamReport {
     /// Each frame that was written out.
-    pub frames: Vec<Claim>,
+    pub frames: Vec<ReportedFrame>,
     /// The frames' timestamps in seconds; nothing for read().
     pub timestamps: Vec<f64>,
     /// The end of what the program printed, if it failed.
@@ -75,7 +75,7 @@ pub fn run(
     agent: &Agent,
     spec: &CaptureSpec,
     progress: &Progress,
-) -> Result<Told, ApplicationError> {
+) -> Result<StreamReport, ApplicationError> {
     prepare(agent, spec)?;
     let (answer, dequeued) = stream(agent, spec, progress)?;
 
@@ -92,7 +92,7 @@ pub fn run(
         Memory::Read => {
             let layout = &spec.layout;
             let copied = tool::copied(&output, layout.format.is_compressed());
-            let frame = Claim {
+            let frame = ReportedFrame {
                 sequence: None,
                 bytes: (!layout.format.is_compressed()).then_some(layout.sizeimage.into()),
             };
@@ -100,13 +100,13 @@ pub fn run(
         }
         _ => dequeued
             .iter()
-            .map(|buffer| Claim {
+            .map(|buffer| ReportedFrame {
                 sequence: Some(buffer.sequence),
                 bytes: Some(buffer.bytes),
             })
             .collect(),
     };
-    Ok(Told {
+    Ok(StreamReport {
         frames,
         timestamps: dequeued.iter().map(|buffer| buffer.timestamp).collect(),
         failure: failure(&answer, &output),
@@ -175,8 +175,8 @@ fn prepare(agent: &Agent, spec: &CaptureSpec) -> Result<(), ApplicationError> {
     if spec.memory == Memory::Dmabuf {
         // One capture device without sound or others to tell apart.
         let planes = match spec.testbed.planes {
-            Planes::Single => 1,
-            Planes::Multi => 2,
+            BufferApi::Single => 1,
+            BufferApi::Multi => 2,
         };
         let params = format!("n_devs=1 node_types=0x1 multiplanar={planes}");
         ask(

@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::path::PathBuf;
 
 use super::folder::Folder;
-use super::witness::{Claim, Testimony, Verdict};
+use super::witness::{ReportedFrame, Verdict, WitnessLog};
 use crate::rig::room::{self, RoomError};
 use crate::vm::progress::Progress;
 
@@ -58,15 +58,15 @@ impl Disk {
     }
 
     /// Cuts the file to the frames that were captured, one for each of
-    /// `claims`, and judges each.
+    /// `reports`, and judges each.
     ///
     /// # Errors
     ///
     /// [`DiskError`] where the file cannot be read.
     pub fn judge(
         &self,
-        claims: &[Claim],
-        testimony: &Testimony,
+        reports: &[ReportedFrame],
+        witness: &WitnessLog,
         progress: &Progress,
     ) -> Result<Vec<Verdict>, DiskError> {
         let file = File::options()
@@ -74,20 +74,20 @@ impl Disk {
             .write(true)
             .open(&self.path)
             .map_err(|source| self.error("open", source))?;
-        let lengths = self.lengths(claims, testimony);
+        let lengths = self.lengths(reports, witness);
         file.set_len(lengths.iter().sum())
             .map_err(|source| self.error("cut", source))?;
 
         let step = progress.step("comparing every byte");
         let mut content = Vec::with_capacity(self.frame_bytes as usize);
-        let mut verdicts = Vec::with_capacity(claims.len());
-        for (frame, (claim, length)) in claims.iter().zip(lengths).enumerate() {
+        let mut verdicts = Vec::with_capacity(reports.len());
+        for (frame, (report, length)) in reports.iter().zip(lengths).enumerate() {
             content.clear();
             Read::take(&file, length)
                 .read_to_end(&mut content)
                 .map_err(|source| self.error("read", source))?;
-            verdicts.push(testimony.judge(frame as u32, claim.sequence, &content));
-            step.position(frame as u64 + 1, claims.len() as u64);
+            verdicts.push(witness.judge(frame as u32, report.sequence, &content));
+            step.position(frame as u64 + 1, reports.len() as u64);
         }
         step.done();
         Ok(verdicts)
@@ -96,12 +96,12 @@ impl Disk {
     /// How long each of the frames is, which lie one after the other. What the
     /// guest claims is believed up to one byte more than a frame can have,
     /// which is wrong for sure.
-    fn lengths(&self, claims: &[Claim], testimony: &Testimony) -> Vec<u64> {
+    fn lengths(&self, reports: &[ReportedFrame], witness: &WitnessLog) -> Vec<u64> {
         let longest = u64::from(self.frame_bytes);
-        let mut written = testimony.frames().values();
-        let lengths = claims.iter().map(|claim| {
+        let mut written = witness.frames().values();
+        let lengths = reports.iter().map(|report| {
             let written = written.next().map(|frame| frame.bytes() as u64);
-            let length = claim.bytes.or(written).unwrap_or(longest);
+            let length = report.bytes.or(written).unwrap_or(longest);
             length.min(longest + 1)
         });
         lengths.collect()
@@ -122,7 +122,7 @@ mod tests {
     use crate::card::witness::{DIGEST_BLOCK, Digest, PlaneRecord, Record};
 
     /// A witness of frames of those bytes.
-    fn testimony(frames: &[&[u8]], folder: &tempfile::TempDir) -> Testimony {
+    fn witness(frames: &[&[u8]], folder: &tempfile::TempDir) -> WitnessLog {
         let path = folder.path().join("witness");
         let lines = (0..).zip(frames).map(|(sequence, frame)| {
             let record = Record::Frame {
@@ -139,27 +139,25 @@ mod tests {
             serde_json::to_string(&record).unwrap() + "\n"
         });
         fs::write(&path, lines.collect::<String>()).unwrap();
-        Testimony::read(&path).unwrap()
+        WitnessLog::read(&path).unwrap()
     }
 
-    fn judged(content: &[u8], claims: &[(Option<u32>, Option<u64>)]) -> Vec<(u64, bool)> {
+    fn judged(content: &[u8], reports: &[(Option<u32>, Option<u64>)]) -> Vec<(u64, bool)> {
         let folder = tempfile::tempdir().unwrap();
         let frames = [&[1; 5000][..], &[2; 100], &[3; 9000]];
-        let testimony = testimony(&frames, &folder);
+        let witness = witness(&frames, &folder);
         let claimed = Folder::claim(folder.path()).unwrap();
         let disk = Disk::make(&claimed, 10_000, 3).unwrap();
         let path = claimed.frames();
         fs::write(&path, content).unwrap();
-        let claims: Vec<_> = claims
+        let reports: Vec<_> = reports
             .iter()
-            .map(|(sequence, bytes)| Claim {
+            .map(|(sequence, bytes)| ReportedFrame {
                 sequence: *sequence,
                 bytes: *bytes,
             })
             .collect();
-        let verdicts = disk
-            .judge(&claims, &testimony, &Progress::silent())
-            .unwrap();
+        let verdicts = disk.judge(&reports, &witness, &Progress::silent()).unwrap();
         let left = fs::metadata(&path).unwrap().len();
         assert!(left >= verdicts.iter().map(|verdict| verdict.bytes).sum());
         verdicts.iter().map(|v| (v.bytes, v.verified)).collect()
@@ -172,8 +170,8 @@ mod tests {
         let told = [5000, 100, 9000].map(Some);
         for sequences in [[Some(0), Some(1), Some(2)], [None; 3]] {
             for bytes in [told, [None; 3]] {
-                let claims: Vec<_> = sequences.into_iter().zip(bytes).collect();
-                assert_eq!(judged(&all, &claims), right, "{claims:?}");
+                let reports: Vec<_> = sequences.into_iter().zip(bytes).collect();
+                assert_eq!(judged(&all, &reports), right, "{reports:?}");
             }
         }
     }
@@ -181,8 +179,8 @@ mod tests {
     #[test]
     fn what_the_guest_claims_wrongly_is_not_verified() {
         let all = [vec![1; 5000], vec![2; 100], vec![3; 9000]].concat();
-        let claims = [(Some(0), Some(4999)), (Some(1), Some(100))];
-        assert_eq!(judged(&all, &claims), [(4999, false), (100, false)]);
+        let reports = [(Some(0), Some(4999)), (Some(1), Some(100))];
+        assert_eq!(judged(&all, &reports), [(4999, false), (100, false)]);
         let wild = [(Some(0), Some(u64::MAX)), (Some(2), Some(u64::MAX))];
         assert_eq!(judged(&all, &wild), [(10_001, false), (4099 + 5902, false)]);
         assert_eq!(judged(&all[..10], &[(Some(0), Some(0))]), [(0, false)]);

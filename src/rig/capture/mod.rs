@@ -25,13 +25,13 @@ pub mod witness;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use self::application::{ApplicationError, Told};
+use self::application::{ApplicationError, StreamReport};
 use self::disk::{Disk, DiskError};
 use self::folder::{Folder, FolderError};
 use self::outcome::Outcome;
 pub use self::spec::CaptureSpec;
 use self::tool::Rate;
-use self::witness::{Testimony, Verdict, WitnessError, Written};
+use self::witness::{Verdict, WitnessError, WitnessLog, WrittenFrame};
 use super::kernel_log;
 use super::room::{self, Reserve, RoomError};
 use super::testbed::{Finished, Testbed, TestbedError, TestbedSpec};
@@ -108,7 +108,7 @@ pub fn run(spec: &CaptureSpec, progress: &Progress) -> Result<Capture, CaptureEr
         source,
     })?;
 
-    let bed = Testbed::start(
+    let testbed = Testbed::start(
         &TestbedSpec {
             console_log: Some(folder.console()),
             card_log: Some(folder.card_log()),
@@ -119,19 +119,19 @@ pub fn run(spec: &CaptureSpec, progress: &Progress) -> Result<Capture, CaptureEr
         },
         progress,
     )?;
-    let told = application::run(bed.machine.agent(), spec, progress)?;
-    let bed = bed.finish()?;
+    let report = application::run(testbed.machine.agent(), spec, progress)?;
+    let testbed = testbed.finish()?;
 
-    let testimony = Testimony::read(&folder.witness());
-    let is_whole = |testimony: &Testimony| testimony.is_whole(told.frames.len());
-    if !testimony.as_ref().is_ok_and(is_whole) && room::is_full(folder.path()) {
+    let witness = WitnessLog::read(&folder.witness());
+    let is_whole = |witness: &WitnessLog| witness.is_whole(report.frames.len());
+    if !witness.as_ref().is_ok_and(is_whole) && room::is_full(folder.path()) {
         return Err(CaptureError::Full(folder.witness()));
     }
-    let testimony = testimony?;
+    let witness = witness?;
     drop(reserve);
-    folder.write_kernel_log(&told.kernel_log)?;
-    let verdicts = disk.judge(&told.frames, &testimony, progress)?;
-    let outcome = conclude(spec, &bed, told, &testimony, &verdicts, begun.elapsed());
+    folder.write_kernel_log(&report.kernel_log)?;
+    let verdicts = disk.judge(&report.frames, &witness, progress)?;
+    let outcome = conclude(spec, &testbed, report, &witness, &verdicts, begun.elapsed());
     Ok(Capture {
         outcome,
         verdicts,
@@ -142,9 +142,9 @@ pub fn run(spec: &CaptureSpec, progress: &Progress) -> Result<Capture, CaptureEr
 /// Puts together what was found, and has it judged.
 fn conclude(
     spec: &CaptureSpec,
-    bed: &Finished,
-    told: Told,
-    testimony: &Testimony,
+    testbed: &Finished,
+    report: StreamReport,
+    witness: &WitnessLog,
     verdicts: &[Verdict],
     total: Duration,
 ) -> Outcome {
@@ -154,36 +154,36 @@ fn conclude(
         height,
         ..
     } = spec.layout;
-    let written = testimony.frames();
+    let written = witness.frames();
     let card_times = || {
         verdicts
             .iter()
             .filter_map(|verdict| Some(written.get(&verdict.sequence?)?.time_ns as f64 / 1e9))
     };
-    let times = if told.timestamps.is_empty() {
+    let times = if report.timestamps.is_empty() {
         card_times().collect()
     } else {
-        told.timestamps
+        report.timestamps
     };
     let verified = verdicts.iter().filter(|verdict| verdict.verified).count() as u32;
     let captured = verdicts.len() as u32;
-    let first_frame = testimony
+    let first_frame = witness
         .first_frame()
-        .and_then(|at| at.duration_since(bed.started).ok());
+        .and_then(|at| at.duration_since(testbed.started).ok());
     let last = verdicts.iter().filter_map(|verdict| verdict.sequence).max();
     let mut outcome = Outcome {
         pinhole: outcome::Pinhole {
             version: env!("CARGO_PKG_VERSION"),
         },
         kernel: outcome::Kernel {
-            id: bed.guest.id.clone(),
-            release: bed.release.clone(),
+            id: testbed.guest.id.clone(),
+            release: testbed.release.clone(),
         },
         qemu: outcome::Qemu {
-            version: bed.qemu.version.clone(),
-            device: bed.qemu.device.to_owned(),
-            virtio_id: bed.qemu.virtio_id,
-            accelerator: bed.accelerator.to_string(),
+            version: testbed.qemu.version.clone(),
+            device: testbed.qemu.device.to_owned(),
+            virtio_id: testbed.qemu.virtio_id,
+            accelerator: testbed.accelerator.to_string(),
         },
         stream: outcome::Stream {
             memory: spec.memory,
@@ -192,7 +192,7 @@ fn conclude(
             height,
             fps_requested: spec.rate.fps(),
             fps_measured: tool::rate(&times),
-            failure: told.failure,
+            failure: report.failure,
         },
         frames: outcome::Frames {
             requested: spec.frames,
@@ -203,23 +203,27 @@ fn conclude(
         },
         dma: outcome::Dma {
             bytes: written.values().map(|frame| frame.bytes() as u64).sum(),
-            segments_max: written.values().map(Written::segments).max().unwrap_or(0),
-            pinned_pages_max: told.pins.map_or(0, |pins| pins.max),
+            segments_max: written
+                .values()
+                .map(WrittenFrame::segments)
+                .max()
+                .unwrap_or(0),
+            pinned_pages_max: report.pins.map_or(0, |pins| pins.max),
         },
-        pins: told
+        pins: report
             .pins
             .map_or(outcome::Pins::default(), |pins| outcome::Pins {
                 before: pins.first,
                 after: pins.last,
             }),
         kernel_log: outcome::KernelLog {
-            warnings: kernel_log::warnings(&told.kernel_log),
+            warnings: kernel_log::warnings(&report.kernel_log),
         },
         trace: outcome::Trace {
-            get_vaddr_frames: told.probe,
+            get_vaddr_frames: report.probe,
         },
         timing: outcome::Timing {
-            boot_ms: bed.boot.as_millis() as u64,
+            boot_ms: testbed.boot.as_millis() as u64,
             first_frame_ms: first_frame.map(|at| at.as_millis() as u64),
             total_ms: total.as_millis() as u64,
         },

@@ -41,7 +41,7 @@ pub enum WitnessError {
 
 /// One frame as the card wrote it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Written {
+pub struct WrittenFrame {
     /// The card's clock at completion, nanoseconds since STREAMON.
     pub time_ns: u64,
     /// Bytes of each plane, in order.
@@ -52,7 +52,7 @@ pub struct Written {
     digests: Vec<Vec<Digest>>,
 }
 
-impl Written {
+impl WrittenFrame {
     /// Segments that the frame was scattered over.
     pub fn segments(&self) -> usize {
         self.segments
@@ -66,7 +66,7 @@ impl Written {
 
 /// What the application says of a frame that it wrote out.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Claim {
+pub struct ReportedFrame {
     /// The sequence number that it was told, if it was told one.
     pub sequence: Option<u32>,
     /// Its length in bytes, if the application says; else it is that of the
@@ -97,8 +97,8 @@ pub struct Verdict {
 
 /// The witness of one stream.
 #[derive(Debug, Default)]
-pub struct Testimony {
-    frames: BTreeMap<u32, Written>,
+pub struct WitnessLog {
+    frames: BTreeMap<u32, WrittenFrame>,
     /// Where each digest was seen: which frame, which block.
     by_block: HashMap<(usize, Digest), u32>,
     /// When the stream began, in nanoseconds since the Unix epoch.
@@ -107,7 +107,7 @@ pub struct Testimony {
     on: bool,
 }
 
-impl Testimony {
+impl WitnessLog {
     /// Reads the last stream in the witness at `path`.
     ///
     /// # Errors
@@ -118,7 +118,7 @@ impl Testimony {
             path: path.to_owned(),
             source,
         };
-        let mut testimony = Self::default();
+        let mut witness = Self::default();
         for (number, line) in BufReader::new(File::open(path).map_err(io)?)
             .lines()
             .enumerate()
@@ -130,12 +130,12 @@ impl Testimony {
                     source,
                 }
             })?;
-            testimony.hear(record);
+            witness.add(record);
         }
-        Ok(testimony)
+        Ok(witness)
     }
 
-    fn hear(&mut self, record: Record) {
+    fn add(&mut self, record: Record) {
         match record {
             Record::StreamOn { wall_ns, .. } => {
                 *self = Self {
@@ -151,7 +151,7 @@ impl Testimony {
                 planes,
                 ..
             } => {
-                let mut written = Written {
+                let mut written = WrittenFrame {
                     time_ns,
                     plane_bytes: Vec::with_capacity(planes.len()),
                     segments: planes.iter().map(|plane| plane.segments.len()).sum(),
@@ -187,7 +187,7 @@ impl Testimony {
     }
 
     /// Every frame written, by sequence number.
-    pub fn frames(&self) -> &BTreeMap<u32, Written> {
+    pub fn frames(&self) -> &BTreeMap<u32, WrittenFrame> {
         &self.frames
     }
 
@@ -234,7 +234,7 @@ impl Testimony {
 
 /// Blocks of `content` that are not as `written`; those that only one of the
 /// two has count as well.
-fn differing_blocks(written: &Written, mut content: &[u8]) -> Vec<usize> {
+fn differing_blocks(written: &WrittenFrame, mut content: &[u8]) -> Vec<usize> {
     let mut bad = Vec::new();
     let mut block = 0;
     for (digests, bytes) in written.digests.iter().zip(&written.plane_bytes) {
@@ -271,10 +271,10 @@ mod tests {
         }
     }
 
-    fn testimony() -> Testimony {
-        let mut testimony = Testimony::default();
+    fn witness() -> WitnessLog {
+        let mut witness = WitnessLog::default();
         for sequence in 0..4 {
-            testimony.hear(Record::Frame {
+            witness.add(Record::Frame {
                 sequence,
                 session: 1,
                 buffer: sequence,
@@ -282,12 +282,12 @@ mod tests {
                 planes: vec![plane(&content(sequence as u8))],
             });
         }
-        testimony
+        witness
     }
 
     #[test]
     fn the_same_bytes_are_verified() {
-        let verdict = testimony().judge(0, Some(2), &content(2));
+        let verdict = witness().judge(0, Some(2), &content(2));
         assert!(
             verdict.verified && verdict.bad_blocks.is_empty(),
             "{verdict:?}"
@@ -299,7 +299,7 @@ mod tests {
         for (at, block) in [(0, 0), (4095, 0), (4096, 1), (9_999, 2)] {
             let mut bytes = content(2);
             bytes[at] ^= 1;
-            let verdict = testimony().judge(0, Some(2), &bytes);
+            let verdict = witness().judge(0, Some(2), &bytes);
             assert!(!verdict.verified);
             assert_eq!(verdict.bad_blocks, [block]);
         }
@@ -308,25 +308,25 @@ mod tests {
     #[test]
     fn a_frame_too_short_or_too_long_is_not_verified() {
         let bytes = content(1);
-        let short = testimony().judge(0, Some(1), &bytes[..8192]);
+        let short = witness().judge(0, Some(1), &bytes[..8192]);
         assert!(!short.verified);
         assert_eq!(short.bad_blocks, [2]);
-        let long = testimony().judge(0, Some(1), &[&bytes[..], &[0]].concat());
+        let long = witness().judge(0, Some(1), &[&bytes[..], &[0]].concat());
         assert!(!long.verified);
         assert_eq!(long.bad_blocks, [3]);
-        assert!(!testimony().judge(0, Some(1), &[]).verified);
+        assert!(!witness().judge(0, Some(1), &[]).verified);
     }
 
     #[test]
     fn a_stale_frame_is_recognised() {
-        let verdict = testimony().judge(3, Some(3), &content(1));
+        let verdict = witness().judge(3, Some(3), &content(1));
         assert!(!verdict.verified);
         assert_eq!(verdict.resembles, Some(1));
     }
 
     #[test]
     fn a_sequence_number_that_the_card_never_wrote_is_not_verified() {
-        let verdict = testimony().judge(0, Some(9), &content(1));
+        let verdict = witness().judge(0, Some(9), &content(1));
         assert!(!verdict.verified);
         assert_eq!(verdict.resembles, Some(1));
         assert_eq!(verdict.bad_blocks, [0, 1, 2]);
@@ -335,18 +335,18 @@ mod tests {
     #[test]
     fn without_a_claim_the_content_tells_the_sequence() {
         let mut bytes = content(3);
-        assert_eq!(testimony().judge(0, None, &bytes).sequence, Some(3));
+        assert_eq!(witness().judge(0, None, &bytes).sequence, Some(3));
         bytes[5000] ^= 0x80;
-        let verdict = testimony().judge(0, None, &bytes);
+        let verdict = witness().judge(0, None, &bytes);
         assert_eq!((verdict.sequence, verdict.verified), (Some(3), false));
-        assert_eq!(testimony().judge(0, None, &[7; 10_000]).sequence, None);
+        assert_eq!(witness().judge(0, None, &[7; 10_000]).sequence, None);
     }
 
     #[test]
     fn planes_follow_each_other_and_each_starts_a_block() {
         let (luma, chroma) = (content(0), content(1)[..5_001].to_vec());
-        let mut testimony = Testimony::default();
-        testimony.hear(Record::Frame {
+        let mut witness = WitnessLog::default();
+        witness.add(Record::Frame {
             sequence: 0,
             session: 1,
             buffer: 0,
@@ -354,9 +354,9 @@ mod tests {
             planes: vec![plane(&luma), plane(&chroma)],
         });
         let mut bytes = [luma, chroma].concat();
-        assert!(testimony.judge(0, Some(0), &bytes).verified);
+        assert!(witness.judge(0, Some(0), &bytes).verified);
         bytes[10_000] ^= 1;
-        assert_eq!(testimony.judge(0, Some(0), &bytes).bad_blocks, [3]);
+        assert_eq!(witness.judge(0, Some(0), &bytes).bad_blocks, [3]);
     }
 
     #[test]
@@ -367,7 +367,7 @@ mod tests {
             "{\"event\":\"stream-off\",\"session\":1,\"frames\":1,\"dropped\":0}\n{\"ev\n",
         )
         .unwrap();
-        let error = Testimony::read(file.path()).unwrap_err().to_string();
+        let error = WitnessLog::read(file.path()).unwrap_err().to_string();
         assert!(error.starts_with("line 2 of the witness"), "{error}");
     }
 }

@@ -133,13 +133,13 @@ pub struct Finding {
 /// [`FrameVectorError`] where there is no guest to try them in.
 pub fn run(spec: &FrameVectorSpec, progress: &Progress) -> Result<Contract, FrameVectorError> {
     let probe = build_probe(&spec.kernel, progress)?;
-    let boot = || Bench::boot(spec, &probe, progress);
+    let boot = || ProbeGuest::boot(spec, &probe, progress);
 
-    let mut bench = boot()?;
-    let release = bench.testbed.machine.hello().release.clone();
+    let mut guest = boot()?;
+    let release = guest.testbed.machine.hello().release.clone();
     let kernel = Kernel {
         version: Version::of(&release).ok_or(FrameVectorError::Release(release.clone()))?,
-        debug_vm: bench.debug_vm()?,
+        debug_vm: guest.debug_vm()?,
     };
     let step = progress.step(format!("frame vectors on {release}"));
     let mut points = Vec::new();
@@ -147,14 +147,14 @@ pub fn run(spec: &FrameVectorSpec, progress: &Progress) -> Result<Contract, Fram
     for (index, point) in points::all().enumerate() {
         step.position(index as u64, count);
         step.update(point.name);
-        let (finding, alive) = bench.ask(point, kernel)?;
+        let (finding, alive) = guest.ask(point, kernel)?;
         points.push(finding);
         if !alive {
-            bench = boot()?;
+            guest = boot()?;
         }
     }
     step.done();
-    let finished = bench.testbed.finish()?;
+    let finished = guest.testbed.finish()?;
     Ok(Contract {
         kernel: finished.guest.id,
         release,
@@ -171,14 +171,14 @@ fn build_probe(kernel: &str, progress: &Progress) -> Result<PathBuf, TestbedErro
 }
 
 /// A running guest with the probe, and no card.
-struct Bench {
+struct ProbeGuest {
     testbed: Testbed,
     /// Where the kernel log was read to.
     log: u64,
     _dir: tempfile::TempDir,
 }
 
-impl Bench {
+impl ProbeGuest {
     fn boot(
         spec: &FrameVectorSpec,
         probe: &Path,
@@ -202,13 +202,13 @@ impl Bench {
             disks: vec![disk],
             ..TestbedSpec::default()
         };
-        let mut bench = Self {
+        let mut guest = Self {
             testbed: Testbed::start(&testbed, progress)?,
             log: 0,
             _dir: dir,
         };
-        bench.warnings()?;
-        Ok(bench)
+        guest.warnings()?;
+        Ok(guest)
     }
 
     /// Whether the kernel checks the callers of its memory management.

@@ -8,12 +8,12 @@ use tempfile::TempDir;
 
 use super::equipment::{self, EquipmentError};
 use super::expectation::expect;
-use super::health::{self, Fate};
+use super::health::{self, GuestState};
 use super::name::{CellName, Pinning};
 use super::observation::Observation;
-use super::oracle::{self, Case, Finding, Oracle};
+use super::oracle::{self, CellEvidence, Finding, Oracle};
 use super::outcome::{CellOutcome, Verdict};
-use super::witness::{Follower, Testified};
+use super::witness::{CardFrames, Follower};
 use crate::agent::cell::{Cell, CellAnswer, Hazard};
 use crate::agent::checks::ChecksAnswer;
 use crate::agent::protocol::{LogRecord, News, Read, Write};
@@ -81,7 +81,7 @@ impl MatrixError {
 }
 
 /// A guest in which cells run.
-pub(super) struct Bed {
+pub(super) struct CellGuest {
     pub(super) testbed: Testbed,
     /// How many guests it took until one was sound.
     pub(super) boots: u32,
@@ -106,21 +106,21 @@ pub(super) struct Bed {
     _folder: TempDir,
 }
 
-impl Bed {
+impl CellGuest {
     /// Boots a guest as `spec` says, and with what the matrix needs. One of which
     /// a check has turned itself off meanwhile is no good, unless all are so.
     pub(super) fn boot(spec: &TestbedSpec, progress: &Progress) -> Result<Self, MatrixError> {
         let mut boots = 1;
         loop {
-            let mut bed = Self::boot_once(spec, progress)?;
-            match health::unsound(&bed.checks) {
+            let mut guest = Self::boot_once(spec, progress)?;
+            match health::unsound(&guest.checks) {
                 Some(why) if boots < BOOTS => {
                     log::warn!("a guest that has just booted is no good, {why}: booting another");
                     boots += 1;
                 }
                 _ => {
-                    bed.boots = boots;
-                    return Ok(bed);
+                    guest.boots = boots;
+                    return Ok(guest);
                 }
             }
         }
@@ -144,7 +144,7 @@ impl Bed {
         let release = &testbed.machine.hello().release;
         let mut follower = Follower::open(&witness)?;
         // A card that was there before has testified before, too.
-        follower.news()?;
+        follower.new_records()?;
         let look = Read {
             path: parameter(&testbed, NATIVE),
             limit: 16,
@@ -180,13 +180,16 @@ impl Bed {
     }
 
     /// Runs a cell, and says what the guest is good for after it.
-    pub(super) fn run(&mut self, cell: &CellName) -> Result<(CellOutcome, Fate), MatrixError> {
+    pub(super) fn run(
+        &mut self,
+        cell: &CellName,
+    ) -> Result<(CellOutcome, GuestState), MatrixError> {
         if !self.pin_by(cell.pinning)? {
             let why = format!(
                 "the driver {} has no parameter {NATIVE}",
                 self.testbed.driver
             );
-            return Ok((CellOutcome::impossible(*cell, why), Fate::Fit));
+            return Ok((CellOutcome::impossible(*cell, why), GuestState::Fit));
         }
         let begun = Instant::now();
         let limit = limit(cell) * self.patience;
@@ -200,14 +203,14 @@ impl Bed {
             .agent()
             .call(request, limit + GUEST_LIMIT * self.patience);
         let elapsed_ms = begun.elapsed().as_millis() as u64;
-        let testified = Testified::of(self.witness.news()?);
+        let card_frames = CardFrames::of(self.witness.new_records()?);
         match answer {
             Ok(mut answer) => {
                 let before = mem::take(&mut self.loading);
                 answer.log.splice(..0, before);
-                let fate = self.fate(&answer.log)?;
-                let outcome = self.conclude(cell, answer, testified, elapsed_ms);
-                Ok((outcome, fate))
+                let state = self.state(&answer.log)?;
+                let outcome = self.conclude(cell, answer, card_frames, elapsed_ms);
+                Ok((outcome, state))
             }
             Err(AgentError::Interrupted) => Err(MatrixError::Interrupted),
             Err(error) => {
@@ -223,9 +226,9 @@ impl Bed {
                     findings: vec![finding],
                     elapsed_ms,
                     answer: None,
-                    testified,
+                    card_frames,
                 };
-                Ok((broken, Fate::Broken))
+                Ok((broken, GuestState::Broken))
             }
         }
     }
@@ -271,25 +274,25 @@ impl Bed {
     /// # Errors
     ///
     /// [`MatrixError::Interrupted`].
-    pub(super) fn aftermath(&mut self, cell: &mut CellOutcome) -> Result<Fate, MatrixError> {
-        let news = match health::news(self.testbed.machine.agent()) {
+    pub(super) fn aftermath(&mut self, cell: &mut CellOutcome) -> Result<GuestState, MatrixError> {
+        let news = match health::new_records(self.testbed.machine.agent()) {
             Ok(news) => news,
             Err(AgentError::Interrupted) => return Err(MatrixError::Interrupted),
-            Err(_) => return Ok(Fate::Broken),
+            Err(_) => return Ok(GuestState::Broken),
         };
-        let fate = self.fate(&news)?;
+        let state = self.state(&news)?;
         if let Some(answer) = cell.answer.as_mut().filter(|_| !news.is_empty()) {
             answer.log.extend(news);
             self.judge_again(cell);
         }
-        Ok(fate)
+        Ok(state)
     }
 
     /// Judges a cell once more, of which more is known now.
     pub(super) fn judge_again(&self, cell: &mut CellOutcome) {
         if let Some(answer) = cell.answer.take() {
-            let testified = mem::take(&mut cell.testified);
-            *cell = self.conclude(&cell.cell, answer, testified, cell.elapsed_ms);
+            let card_frames = mem::take(&mut cell.card_frames);
+            *cell = self.conclude(&cell.cell, answer, card_frames, cell.elapsed_ms);
         }
     }
 
@@ -298,14 +301,14 @@ impl Bed {
         &self,
         cell: &CellName,
         answer: CellAnswer,
-        testified: Testified,
+        card_frames: CardFrames,
         elapsed_ms: u64,
     ) -> CellOutcome {
         let expectation = expect(cell, self.version);
-        let observation = Observation::of(&answer, &testified);
-        let findings = oracle::judge(&Case {
+        let observation = Observation::of(&answer, &card_frames);
+        let findings = oracle::judge(&CellEvidence {
             answer: &answer,
-            testified: &testified,
+            card_frames: &card_frames,
             observation,
             expectation: &expectation,
             bounced: self.bounced,
@@ -328,7 +331,7 @@ impl Bed {
             findings,
             elapsed_ms,
             answer: Some(answer),
-            testified,
+            card_frames,
         }
     }
 
@@ -337,19 +340,19 @@ impl Bed {
     /// # Errors
     ///
     /// [`MatrixError::Interrupted`].
-    fn fate(&mut self, log: &[LogRecord]) -> Result<Fate, MatrixError> {
+    fn state(&mut self, log: &[LogRecord]) -> Result<GuestState, MatrixError> {
         if kernel_log::splats(log).is_empty() {
-            return Ok(Fate::Fit);
+            return Ok(GuestState::Fit);
         }
         let agent = self.testbed.machine.agent();
         match health::warn_again(agent).and_then(|()| health::ask(agent)) {
             Err(AgentError::Interrupted) => Err(MatrixError::Interrupted),
-            Err(_) => Ok(Fate::Broken),
+            Err(_) => Ok(GuestState::Broken),
             Ok(now) => {
                 let lost = health::lost(&self.checks, &now);
                 // Nobody can lose it twice.
                 self.checks = now;
-                Ok(lost.map_or(Fate::Fit, Fate::Spoilt))
+                Ok(lost.map_or(GuestState::Fit, GuestState::Spoilt))
             }
         }
     }

@@ -26,7 +26,7 @@ const DAMAGED: u64 = 1 << 5 | 1 << 7;
 
 /// What a guest is good for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(super) enum GuestState {
     /// For anything.
     Fit,
     /// It answers, but what follows would not all be seen, and why.
@@ -112,7 +112,7 @@ pub(super) fn warn_again(agent: &Agent) -> Result<(), AgentError> {
 /// # Errors
 ///
 /// [`AgentError`] where it cannot be asked.
-pub(super) fn news(agent: &Agent) -> Result<Vec<LogRecord>, AgentError> {
+pub(super) fn new_records(agent: &Agent) -> Result<Vec<LogRecord>, AgentError> {
     Ok(agent.call(News {}, LIMIT)?.records)
 }
 

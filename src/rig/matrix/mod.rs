@@ -10,8 +10,8 @@
 //! |---|---|
 //! | [`name`] | the names of cells |
 //! | [`cells`] | which cells there are |
-//! | [`course`] | running the cells of a kernel, however guests end |
-//! | [`deal`] | several guests at once |
+//! | [`cell_job`] | running the cells of a kernel, however guests end |
+//! | [`jobs`] | several guests at once |
 //! | [`equipment`] | what a guest must have so that all kinds of memory can be laid out in it |
 //! | [`expectation`] | what is expected of a cell on a kernel, and why |
 //! | [`guest`] | a guest in which cells run |
@@ -26,13 +26,13 @@
 //! | [`spec`] | what is to be run on one kernel |
 //! | [`witness`] | following what the card testifies |
 
+mod cell_job;
 pub mod cells;
-mod course;
-mod deal;
 mod equipment;
 pub mod expectation;
 pub mod guest;
 mod health;
+mod jobs;
 mod leaks;
 pub mod mutant;
 mod mutation;

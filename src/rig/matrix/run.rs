@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use super::course;
-use super::guest::{Bed, MatrixError};
+use super::cell_job;
+use super::guest::{CellGuest, MatrixError};
 use super::mutation;
 use super::outcome::KernelOutcome;
 pub use super::spec::MatrixSpec;
@@ -22,25 +22,25 @@ pub fn run(
     outcomes: &mut Vec<KernelOutcome>,
 ) -> Result<(), MatrixError> {
     let begun = Instant::now();
-    let bed = Bed::boot(&spec.testbed, progress)?;
+    let guest = CellGuest::boot(&spec.testbed, progress)?;
     let mut outcome = KernelOutcome {
-        kernel: bed.testbed.guest.id.clone(),
-        release: bed.testbed.machine.hello().release.clone(),
+        kernel: guest.testbed.guest.id.clone(),
+        release: guest.testbed.machine.hello().release.clone(),
         driver: spec
             .testbed
             .driver
             .as_ref()
-            .map(|_| bed.testbed.driver.clone()),
-        checks: bed.checks.on.keys().copied().collect(),
+            .map(|_| guest.testbed.driver.clone()),
+        checks: guest.checks.on.keys().copied().collect(),
         blind: None,
         cells: Vec::with_capacity(spec.cells.len()),
         mutants: Vec::new(),
         injected: 0,
-        boots: bed.boots,
+        boots: guest.boots,
         elapsed_ms: 0,
         stopped: None,
     };
-    let ran = course::run(spec, bed, progress, &mut outcome)
+    let ran = cell_job::run(spec, guest, progress, &mut outcome)
         .and_then(|()| mutation::run(spec, progress, &mut outcome));
     outcome.elapsed_ms = begun.elapsed().as_millis() as u64;
     outcome.stopped = ran.as_ref().err().map(ToString::to_string);

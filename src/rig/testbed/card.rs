@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::error::TestbedError;
 use super::spec::TestbedSpec;
-use crate::card::Planes;
+use crate::card::BufferApi;
 use crate::vm::command_line::VhostUser;
 use crate::vm::process::{Process, ProcessError, companion};
 use crate::vm::qemu::Qemu;
@@ -59,7 +59,7 @@ pub fn start(spec: &TestbedSpec, socket: &Path, log: &Path) -> Result<Process, T
     if let Some(fps) = spec.max_fps {
         command.arg("--max-fps").arg(fps.to_string());
     }
-    if spec.planes == Planes::Multi {
+    if spec.planes == BufferApi::Multi {
         command.args(["--planes", "multi"]);
     }
     if spec.free_running {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::driver::OtherDriver;
-use crate::card::Planes;
+use crate::card::BufferApi;
 use crate::vm::accelerator::Accelerator;
 use crate::vm::images::OwnKernel;
 
@@ -36,7 +36,7 @@ pub struct TestbedSpec {
     /// What the card reads from standard input, as the source `y4m:-` does.
     pub card_input: Option<Arc<OwnedFd>>,
     /// Which of V4L2's two APIs the card has.
-    pub planes: Planes,
+    pub planes: BufferApi,
     /// Let the card fill buffers as fast as they come.
     pub free_running: bool,
     /// The most frames a second that the guest may set; the card's own limit if

@@ -12,11 +12,11 @@ use pinhole::wire::buffer::MEMORY_USERPTR;
 
 use super::contents::frame;
 use super::device::{Device, Memory};
-use super::evidence_writer::Scribe;
+use super::evidence_writer::EvidenceWriter;
 use super::patience::{self, FRAME_LIMIT};
-use super::span::{self, Hands, Span};
+use super::span::{self, MemoryAccess, Span};
 
-/// Buffers of such an experiment.
+/// Buffers of such a cell.
 pub const BUFFERS: usize = 4;
 
 /// Frames that are captured in all.
@@ -30,19 +30,19 @@ const MAPPED: usize = 16 * PAGE;
 const LOOK: Duration = Duration::from_millis(50);
 
 /// Captures into `buffers` until there are enough frames. The stream is on.
-pub fn capture(device: &Device, scribe: &Scribe, buffers: &[Span]) -> io::Result<()> {
+pub fn capture(device: &Device, writer: &EvidenceWriter, buffers: &[Span]) -> io::Result<()> {
     let idle = Mutex::new((0..buffers.len() as u32).collect::<Vec<_>>());
     let taken = AtomicU32::new(0);
     let over = AtomicBool::new(false);
     let lock = || idle.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let queue_and_dequeue = || -> io::Result<()> {
-        let hands = Hands::new()?;
+        let access = MemoryAccess::new()?;
         let mut waited = Duration::ZERO;
         while taken.load(Ordering::Relaxed) < FRAMES {
             let next = lock().pop();
             if let Some(index) = next {
                 let memory = buffers[index as usize];
-                scribe.call("VIDIOC_QBUF", || device.queue(index, Memory::User(memory)))?;
+                writer.call("VIDIOC_QBUF", || device.queue(index, Memory::User(memory)))?;
             }
             match device.wait(LOOK) {
                 Err(error) if error.raw_os_error() == Some(libc::ETIMEDOUT) => {
@@ -63,17 +63,17 @@ pub fn capture(device: &Device, scribe: &Scribe, buffers: &[Span]) -> io::Result
             let memory = buffers.get(index as usize);
             let memory = *memory.ok_or(io::ErrorKind::InvalidData)?;
             taken.fetch_add(1, Ordering::Relaxed);
-            scribe.tell(&Evidence::Frame(frame(&hands, memory, &buffer)));
+            writer.write(&Evidence::Frame(frame(&access, memory, &buffer)));
             lock().push(index);
         }
         Ok(())
     };
     let disturb = || -> io::Result<u32> {
-        let hands = Hands::new()?;
+        let access = MemoryAccess::new()?;
         let mut rounds = 0;
         while !over.load(Ordering::Relaxed) {
             let mapping = span::anonymous(MAPPED)?;
-            hands.write(mapping.start, &[rounds as u8; MAPPED])?;
+            access.write(mapping.start, &[rounds as u8; MAPPED])?;
             span::protect(mapping.part(PAGE, PAGE), libc::PROT_READ)?;
             span::unmap(mapping)?;
             rounds += 1;
@@ -89,7 +89,7 @@ pub fn capture(device: &Device, scribe: &Scribe, buffers: &[Span]) -> io::Result
         let results = threads.map(|thread| thread.join().unwrap_or(Err(panicked())));
         over.store(true, Ordering::Relaxed);
         let rounds = third.join().unwrap_or(Err(panicked()))?;
-        scribe.note(format!(
+        writer.note(format!(
             "{rounds} times memory was mapped, written to and unmapped"
         ));
         results.into_iter().collect()

@@ -354,7 +354,7 @@ impl Device {
 
     /// Reads a frame; `frame` has room for it.
     pub fn read(&self, frame: Span) -> io::Result<usize> {
-        // SAFETY: the range is the experiment's, into which Rust holds no
+        // SAFETY: the range is the cell's, into which Rust holds no
         // reference.
         let count = unsafe { libc::read(self.0.as_raw_fd(), frame.start as *mut _, frame.len) };
         usize::try_from(count).map_err(|_| io::Error::last_os_error())
@@ -370,7 +370,7 @@ impl Device {
         let payload: *mut T = payload;
         // SAFETY: the request's size is that of the structure, which is valid
         // for writes and for which any bytes are a value; user pointers in it
-        // are the experiment's, and the kernel checks them.
+        // are the cell's, and the kernel checks them.
         check(unsafe { libc::ioctl(self.0.as_raw_fd(), request.into(), payload) })
     }
 }

@@ -1,4 +1,4 @@
-//! What is told of an experiment while it runs.
+//! What is told of a cell while it runs.
 
 use std::io::{self, Write};
 use std::time::Instant;
@@ -8,12 +8,12 @@ use pinhole::agent::cell::evidence::{CallSeen, Evidence};
 /// Tells the agent, a line for each piece of evidence, at once: the process may
 /// not live to tell it later.
 #[derive(Debug)]
-pub struct Scribe {
+pub struct EvidenceWriter {
     begin: Instant,
 }
 
-impl Scribe {
-    /// The experiment begins.
+impl EvidenceWriter {
+    /// The cell begins.
     pub fn new() -> Self {
         Self {
             begin: Instant::now(),
@@ -21,7 +21,7 @@ impl Scribe {
     }
 
     /// Tells a piece of evidence.
-    pub fn tell(&self, evidence: &Evidence) {
+    pub fn write(&self, evidence: &Evidence) {
         // Evidence always has a form in JSON, and where the agent is gone
         // nobody is left to tell.
         let _ = serde_json::to_vec(evidence).map(|mut line| {
@@ -32,7 +32,7 @@ impl Scribe {
 
     /// Tells something that has no form of its own.
     pub fn note(&self, text: impl Into<String>) {
-        self.tell(&Evidence::Note(text.into()));
+        self.write(&Evidence::Note(text.into()));
     }
 
     /// Makes a call and tells how it went.
@@ -40,7 +40,7 @@ impl Scribe {
         let begin = Instant::now();
         let result = call();
         let error = result.as_ref().err();
-        self.tell(&Evidence::Call(CallSeen {
+        self.write(&Evidence::Call(CallSeen {
             name: name.to_owned(),
             errno: error.map(|error| error.raw_os_error().unwrap_or(libc::EIO)),
             at_us: self.begin.elapsed().as_micros() as u64,

@@ -1,4 +1,4 @@
-//! A child that shares the experiment's memory, and does as it is told.
+//! A child that shares the cell's memory, and does as it is told.
 
 use std::io::{self, Read, Write};
 
@@ -6,7 +6,7 @@ use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
-use super::span::{Hands, Span};
+use super::span::{MemoryAccess, Span};
 
 /// What the child is told; a byte each.
 const WRITE: u8 = b'w';
@@ -79,7 +79,7 @@ impl Drop for Fork {
 /// The child: does what it is told until nobody tells it any more.
 fn obey(mut told: std::fs::File, mut say: std::fs::File) -> ! {
     let mut work = || -> io::Result<()> {
-        let hands = Hands::new()?;
+        let access = MemoryAccess::new()?;
         let mut order = [0];
         while told.read(&mut order)? == 1 && order[0] == WRITE {
             let mut order = [0; 17];
@@ -88,7 +88,7 @@ fn obey(mut told: std::fs::File, mut say: std::fs::File) -> ! {
                 let bytes = order[at..at + 8].try_into().unwrap_or_default();
                 usize::from_ne_bytes(bytes)
             };
-            let written = hands.write(word(1), &vec![order[0]; word(9)]);
+            let written = access.write(word(1), &vec![order[0]; word(9)]);
             let errno =
                 written.map_or_else(|error| error.raw_os_error().unwrap_or(libc::EIO), |()| 0);
             say.write_all(&errno.to_ne_bytes())?;
@@ -107,12 +107,12 @@ mod tests {
 
     #[test]
     fn what_the_child_writes_the_parent_does_not_see() {
-        let hands = Hands::new().unwrap();
+        let access = MemoryAccess::new().unwrap();
         let span = anonymous(8192).unwrap();
-        hands.write(span.start, &[1; 8192]).unwrap();
+        access.write(span.start, &[1; 8192]).unwrap();
         let mut fork = Fork::start().unwrap();
         fork.write(span, 2).unwrap();
-        assert_eq!(hands.read(span).unwrap(), [1; 8192]);
+        assert_eq!(access.read(span).unwrap(), [1; 8192]);
         let error = fork.write(Span::new(0, 1), 2).unwrap_err();
         assert_eq!(error.raw_os_error(), Some(libc::EFAULT));
         fork.exit().unwrap();

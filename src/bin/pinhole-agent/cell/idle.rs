@@ -167,7 +167,7 @@ fn forget_translations() -> io::Result<()> {
 mod tests {
     use std::io::Write as _;
 
-    use super::super::span::Hands;
+    use super::super::span::MemoryAccess;
     use super::*;
 
     /// Page frames 0 to 7: one that is on a list, one that is not, and a huge
@@ -208,7 +208,10 @@ mod tests {
         gather().unwrap();
         forget_translations().unwrap();
         let span = span::anonymous(PAGE).unwrap();
-        Hands::new().unwrap().write(span.start, &[1]).unwrap();
+        MemoryAccess::new()
+            .unwrap()
+            .write(span.start, &[1])
+            .unwrap();
         let seen = idleness(0).look(IdleMoment::Read, span).unwrap();
         assert_eq!((seen.pagemap.len(), seen.idle.len()), (1, 1));
         span::unmap(span).unwrap();

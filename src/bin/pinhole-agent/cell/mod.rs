@@ -1,14 +1,14 @@
-//! Experiments: the cells of the matrix, run.
+//! The cells of the matrix, run.
 //!
 //! Each has a process of its own, this program once more with the argument
 //! [`process::ARGUMENT`], which is told the cell on its standard input and tells the
-//! evidence on its standard output, a line at a time. So an experiment may
+//! evidence on its standard output, a line at a time. So a cell may
 //! damage or end its process, or hang, and what it saw until then is known.
 //!
 //! | file | what is in it |
 //! |---|---|
 //! | [`runner`] | runs a cell for the host: starts its process, collects what it tells |
-//! | [`process`] | the experiment's own process: from the layout to the last look |
+//! | [`process`] | the cell's own process: from the layout to the last look |
 //! | [`fail_nth`] | allocations that fail in one call |
 //! | [`contention`] | several buffers, queued by several threads |
 //! | [`contents`] | what memory holds, as the process reads it |
@@ -43,7 +43,7 @@ pub mod span;
 
 use std::io;
 
-/// Why an experiment goes no further.
+/// Why a cell goes no further.
 #[derive(Debug)]
 pub enum Stop {
     /// This kernel or this machine has no such memory, or no such hazard.

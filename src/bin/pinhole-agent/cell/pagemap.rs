@@ -118,13 +118,13 @@ fn parse(text: &str) -> BTreeMap<String, u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::span::{Hands, anonymous, unmap};
+    use super::super::span::{MemoryAccess, anonymous, unmap};
     use super::*;
 
     #[test]
     fn pages_that_were_touched_are_present() {
         let span = anonymous(3 * PAGE).unwrap();
-        Hands::new()
+        MemoryAccess::new()
             .unwrap()
             .write(span.start + PAGE, &[1])
             .unwrap();

@@ -1,4 +1,4 @@
-//! How long an experiment waits for what must come.
+//! How long a cell waits for what must come.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 /// How long a frame may take to come; a frame takes some milliseconds.
 pub const FRAME_LIMIT: Duration = Duration::from_secs(10);
 
-/// How many times as long as usual. The process is that of one experiment.
+/// How many times as long as usual. The process is that of one cell.
 static PATIENCE: AtomicU32 = AtomicU32::new(1);
 
 /// Sets how many times as long as usual is waited from now on.

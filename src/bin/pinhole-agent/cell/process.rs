@@ -1,4 +1,4 @@
-//! The experiment's own process: from the layout to the last look.
+//! The cell's own process: from the layout to the last look.
 
 use std::io;
 use std::path::Path;
@@ -14,13 +14,13 @@ use pinhole::wire::buffer::MEMORY_USERPTR;
 
 use super::contents::{digests, frame};
 use super::device::{Device, Memory as Queued};
-use super::evidence_writer::Scribe;
+use super::evidence_writer::EvidenceWriter;
 use super::hazards;
-use super::hazards::scene::Scene;
+use super::hazards::context::HazardContext;
 use super::idle::Idleness;
 use super::memory::layout::{Layout, Want};
 use super::patience::{self, FRAME_LIMIT};
-use super::span::{Hands, Span};
+use super::span::{MemoryAccess, Span};
 use super::{Stop, contention, fail_nth, mappings, memory, pagemap};
 
 /// How long the card is given to write where it must not.
@@ -38,17 +38,17 @@ pub fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let scribe = Scribe::new();
+    let writer = EvidenceWriter::new();
     patience::set(cell.patience);
-    match run(&cell, &scribe) {
+    match run(&cell, &writer) {
         Ok(()) => {}
-        Err(Stop::Impossible(why)) => scribe.tell(&Evidence::Impossible(why)),
-        Err(Stop::Failed(why)) => scribe.tell(&Evidence::Failed(why)),
+        Err(Stop::Impossible(why)) => writer.write(&Evidence::Impossible(why)),
+        Err(Stop::Failed(why)) => writer.write(&Evidence::Failed(why)),
     }
     ExitCode::SUCCESS
 }
 
-fn run(cell: &Cell, scribe: &Scribe) -> Result<(), Stop> {
+fn run(cell: &Cell, writer: &EvidenceWriter) -> Result<(), Stop> {
     let size =
         FrameSize::new(cell.kind, cell.tail).map_err(|error| Stop::Failed(error.to_string()))?;
     if cell.offset as usize >= PAGE {
@@ -68,19 +68,19 @@ fn run(cell: &Cell, scribe: &Scribe) -> Result<(), Stop> {
         ));
     }
     hazards::prepare(cell.hazard)?;
-    let hands = Hands::new()?;
-    let layout = memory::lay_out(cell.kind, want, &hands)?;
-    scribe.tell(&Evidence::Memory(Memory {
+    let access = MemoryAccess::new()?;
+    let layout = memory::lay_out(cell.kind, want, &access)?;
+    writer.write(&Evidence::Memory(Memory {
         address: layout.buffer.start as u64,
         length: layout.buffer.len as u64,
         width: size.width,
         height: size.height,
     }));
     let buffer = layout.buffer;
-    let mut experiment = Experiment {
+    let mut process = CellProcess {
         cell,
-        scribe,
-        hands,
+        writer,
+        access,
         layout,
         others: Vec::new(),
         laid_out: pagemap::look(Moment::LaidOut, buffer)?,
@@ -88,32 +88,32 @@ fn run(cell: &Cell, scribe: &Scribe) -> Result<(), Stop> {
     };
     if cell.hazard == Hazard::MmapContention {
         for _ in 1..contention::BUFFERS {
-            let other = memory::lay_out(cell.kind, want, &experiment.hands)?;
-            experiment.others.push(other);
+            let other = memory::lay_out(cell.kind, want, &process.access)?;
+            process.others.push(other);
         }
     }
-    experiment.look(Moment::LaidOut)?;
+    process.look(Moment::LaidOut)?;
     if cell.hazard == Hazard::FailNth {
-        fail_nth::run(&fail_nth::Field {
+        fail_nth::run(&fail_nth::CellContext {
             cell,
-            scribe,
-            hands: &experiment.hands,
+            writer,
+            access: &process.access,
             want,
             size,
-            layout: &experiment.layout,
+            layout: &process.layout,
         })?;
     }
-    let device = scribe
+    let device = writer
         .call("open", || Device::open(&cell.device))
         .map_err(|error| Stop::Failed(format!("open {}: {error}", cell.device)))?;
-    experiment.capture(device, size)
+    process.capture(device, size)
 }
 
-/// An experiment whose memory is laid out.
-struct Experiment<'a> {
+/// A cell whose memory is laid out.
+struct CellProcess<'a> {
     cell: &'a Cell,
-    scribe: &'a Scribe,
-    hands: Hands,
+    writer: &'a EvidenceWriter,
+    access: MemoryAccess,
     layout: Layout,
     /// The memory of further buffers.
     others: Vec<Layout>,
@@ -123,9 +123,9 @@ struct Experiment<'a> {
     idleness: Option<Idleness>,
 }
 
-impl Experiment<'_> {
+impl CellProcess<'_> {
     fn capture(&mut self, device: Device, size: FrameSize) -> Result<(), Stop> {
-        let scribe = self.scribe;
+        let writer = self.writer;
         let sizeimage = self.must("VIDIOC_S_FMT", || device.set_format(size))?;
         if sizeimage != self.layout.buffer.len {
             return Err(Stop::Failed(format!(
@@ -152,8 +152,8 @@ impl Experiment<'_> {
         self.tell_canaries();
         if let Some(device) = &device {
             // Not every device lets go of a failed stream.
-            let _ = scribe.call("VIDIOC_STREAMOFF", || device.stream_off());
-            let _ = scribe.call("VIDIOC_REQBUFS", || {
+            let _ = writer.call("VIDIOC_STREAMOFF", || device.stream_off());
+            let _ = writer.call("VIDIOC_REQBUFS", || {
                 device.request_buffers(0, MEMORY_USERPTR)
             });
         }
@@ -166,21 +166,21 @@ impl Experiment<'_> {
             |error| Stop::Impossible(format!("the card cannot hold back what it does: {error}"));
         let point = self.cell.point;
         if point == Point::AfterDma {
-            self.scribe
+            self.writer
                 .call("VIDIOC_SUBSCRIBE_EVENT", || device.subscribe_to_frames())
                 .map_err(impossible)?;
         }
         let hold = || device.hold(point, true);
-        self.scribe.call("hold", hold).map_err(impossible)
+        self.writer.call("hold", hold).map_err(impossible)
     }
 
     /// From QBUF to the frame.
     fn stream(&mut self, device: &mut Option<Device>) -> Result<(), Stop> {
-        let scribe = self.scribe;
+        let writer = self.writer;
         let Some(open) = device else { return Ok(()) };
         // That it is refused may be just what is right.
         let queue = || open.queue(0, Queued::User(self.layout.buffer));
-        if scribe.call("VIDIOC_QBUF", queue).is_err() {
+        if writer.call("VIDIOC_QBUF", queue).is_err() {
             return Ok(());
         }
         // Until the stream is on the card writes nothing; where it is held
@@ -188,7 +188,7 @@ impl Experiment<'_> {
         if !self.is_held_before_dma() {
             self.mark_idle()?;
         }
-        if scribe.call("VIDIOC_STREAMON", || open.stream_on()).is_err() {
+        if writer.call("VIDIOC_STREAMON", || open.stream_on()).is_err() {
             return Ok(());
         }
         if matches!(self.cell.hazard, Hazard::None | Hazard::FailNth) {
@@ -197,44 +197,44 @@ impl Experiment<'_> {
         } else {
             if self.cell.point == Point::AfterDma {
                 let wait = || open.wait_for_event(patience::of(FRAME_LIMIT));
-                scribe
+                writer
                     .call("poll for the frame", wait)
                     .map_err(|error| Stop::Failed(format!("no frame is written: {error}")))?;
                 self.tell_idle(IdleMoment::Written)?;
             }
             self.look(Moment::Queued)?;
-            self.suffer(device)?;
+            self.run_hazard(device)?;
         }
         let leaves = self.cell.hazard.leaves_a_stream();
         if let Some(open) = device.as_ref().filter(|_| leaves)
-            && scribe
+            && writer
                 .call("poll", || open.wait(patience::of(FRAME_LIMIT)))
                 .is_ok()
-            && let Ok(buffer) = scribe.call("VIDIOC_DQBUF", || open.dequeue(MEMORY_USERPTR))
+            && let Ok(buffer) = writer.call("VIDIOC_DQBUF", || open.dequeue(MEMORY_USERPTR))
         {
             if !self.is_held_after_dma() {
                 self.tell_idle(IdleMoment::Written)?;
             }
-            let seen = frame(&self.hands, self.layout.buffer, &buffer);
+            let seen = frame(&self.access, self.layout.buffer, &buffer);
             self.tell_idle(IdleMoment::Read)?;
-            scribe.tell(&Evidence::Frame(seen));
+            writer.write(&Evidence::Frame(seen));
         }
         self.look(Moment::Dequeued)
     }
 
     /// The hazard comes, and the card may go on.
-    fn suffer(&mut self, device: &mut Option<Device>) -> Result<(), Stop> {
-        let scribe = self.scribe;
+    fn run_hazard(&mut self, device: &mut Option<Device>) -> Result<(), Stop> {
+        let writer = self.writer;
         match (self.cell.hazard, &device) {
             (Hazard::Close, _) => *device = None,
             (Hazard::Streamoff, Some(open)) => {
                 self.must("VIDIOC_STREAMOFF", || open.stream_off())?;
             }
-            (hazard, _) => hazards::come(
+            (hazard, _) => hazards::run(
                 hazard,
-                &mut Scene {
-                    scribe,
-                    hands: &self.hands,
+                &mut HazardContext {
+                    writer,
+                    access: &self.access,
                     layout: &mut self.layout,
                     laid_out: &self.laid_out,
                     point: self.cell.point,
@@ -248,7 +248,7 @@ impl Experiment<'_> {
         self.look(Moment::AfterHazard)?;
         if let Some(open) = device.as_ref().filter(|_| leaves) {
             // The card has not told of the frame: that nothing comes is right.
-            let _ = scribe.call(HELD_POLL, || open.wait(Duration::ZERO));
+            let _ = writer.call(HELD_POLL, || open.wait(Duration::ZERO));
         }
         if self.is_held_before_dma() {
             self.mark_idle()?;
@@ -275,29 +275,29 @@ impl Experiment<'_> {
         let layouts = [&self.layout].into_iter().chain(&self.others);
         let buffers: Vec<Span> = layouts.map(|layout| layout.buffer).collect();
         if self
-            .scribe
+            .writer
             .call("VIDIOC_STREAMON", || device.stream_on())
             .is_err()
         {
             return Ok(());
         }
-        let captured = contention::capture(device, self.scribe, &buffers);
+        let captured = contention::capture(device, self.writer, &buffers);
         self.look(Moment::Dequeued)?;
         captured.map_err(|error| Stop::Failed(format!("while two threads queue: {error}")))
     }
 
-    /// Makes a call without which there is no experiment.
+    /// Makes a call without which there is no cell.
     fn must<T>(&self, name: &str, call: impl FnOnce() -> io::Result<T>) -> Result<T, Stop> {
-        self.scribe
+        self.writer
             .call(name, call)
             .map_err(|error| Stop::Failed(format!("{name}: {error}")))
     }
 
     fn look(&self, moment: Moment) -> Result<(), Stop> {
         let pages = pagemap::look(moment, self.layout.buffer)?;
-        self.scribe.tell(&Evidence::Pages(pages));
-        self.scribe
-            .tell(&Evidence::Counters(pagemap::counters(moment)?));
+        self.writer.write(&Evidence::Pages(pages));
+        self.writer
+            .write(&Evidence::Counters(pagemap::counters(moment)?));
         Ok(())
     }
 
@@ -314,7 +314,7 @@ impl Experiment<'_> {
     fn mark_idle(&self) -> Result<(), Stop> {
         if let Some(idleness) = &self.idleness {
             let seen = idleness.mark(self.layout.buffer)?;
-            self.scribe.tell(&Evidence::Idle(seen));
+            self.writer.write(&Evidence::Idle(seen));
         }
         Ok(())
     }
@@ -322,28 +322,28 @@ impl Experiment<'_> {
     fn tell_idle(&self, moment: IdleMoment) -> Result<(), Stop> {
         if let Some(idleness) = &self.idleness {
             let seen = idleness.look(moment, self.layout.buffer)?;
-            self.scribe.tell(&Evidence::Idle(seen));
+            self.writer.write(&Evidence::Idle(seen));
         }
         Ok(())
     }
 
     fn tell_mappings(&self) {
         if let Some(seen) = mappings::look(&self.cell.device, Moment::Queued) {
-            self.scribe.tell(&Evidence::Mappings(seen));
+            self.writer.write(&Evidence::Mappings(seen));
         }
     }
 
     fn tell_contents(&self, moment: Moment) {
-        self.scribe.tell(&Evidence::Contents(ContentsSeen {
+        self.writer.write(&Evidence::Contents(ContentsSeen {
             moment,
-            digests: digests(&self.hands, self.layout.buffer),
+            digests: digests(&self.access, self.layout.buffer),
         }));
     }
 
     fn tell_canaries(&self) {
         for layout in [&self.layout].into_iter().chain(&self.others) {
-            for canary in layout.canaries(&self.hands) {
-                self.scribe.tell(&Evidence::Canary(canary));
+            for canary in layout.canaries(&self.access) {
+                self.writer.write(&Evidence::Canary(canary));
             }
         }
     }

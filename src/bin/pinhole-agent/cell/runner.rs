@@ -25,16 +25,16 @@ pub fn run(
         .map_err(|error| Failure::new(format!("tell the cell: {error}")))?;
     let mappings = mappings::Before::look(&cell.device);
     let jiffies = kmemleak::is_there().then(health::jiffies).flatten();
-    kmsg::start_news()?;
-    // Turned back also where the process does not live to do it.
-    let knobs = (cell.hazard == Hazard::FailNth).then(fail_nth::Knobs::turn);
+    kmsg::start_new_records()?;
+    // Undone also where the process does not live to do it.
+    let fault_settings = (cell.hazard == Hazard::FailNth).then(fail_nth::FaultSettings::make);
     let request = Run {
         stdin,
         timeout_ms: Some(cell.limit_ms),
         ..Run::new(["/proc/self/exe", ARGUMENT])
     };
     let ran = run::run(children, id, request, started, |_| {})?;
-    drop(knobs);
+    drop(fault_settings);
     let mut answer = collect(&ran.stdout)?;
     answer.elapsed_ms = ran.elapsed_ms;
     answer.jiffies = jiffies;
@@ -65,7 +65,7 @@ pub fn run(
     let counters = pagemap::counters(Moment::Ended)
         .map_err(|error| Failure::io("read the counters", error))?;
     answer.counters.push(counters);
-    let news = kmsg::news()?;
+    let news = kmsg::new_records()?;
     answer.add_log(match answer.log_told {
         Some(told) => news.since(told),
         None => news,
@@ -89,7 +89,7 @@ fn release(path: &str, answer: &mut CellAnswer) {
     }
 }
 
-/// The evidence in what the experiment's process wrote; a last line without an
+/// The evidence in what the cell's process wrote; a last line without an
 /// end is one that it did not live to finish.
 fn collect(output: &str) -> Result<CellAnswer, Failure> {
     let mut answer = CellAnswer::default();

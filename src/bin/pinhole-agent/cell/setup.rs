@@ -1,5 +1,5 @@
 //! What some kinds of memory need of the guest: swap, file systems, devices.
-//! Each is set up by the first experiment that needs it, and stays.
+//! Each is set up by the first cell that needs it, and stays.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -16,9 +16,9 @@ use super::span::check;
 use crate::modules;
 
 /// Where the ext4 of a disk is mounted.
-const EXT4: &str = "/run/experiment/ext4";
+const EXT4: &str = "/run/cell/ext4";
 /// Where the ext4 with direct access is mounted.
-const DAX: &str = "/run/experiment/dax";
+const DAX: &str = "/run/cell/dax";
 /// The device it is on: the first range of memory that the kernel's command
 /// line calls persistent (`memmap=SIZE!START`).
 const PMEM: &str = "/dev/pmem0";

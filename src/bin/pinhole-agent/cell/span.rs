@@ -1,6 +1,6 @@
 //! Ranges of this process's address space, and the system calls on them.
 //!
-//! The memory of an experiment is never borrowed by Rust: it may vanish, move
+//! The memory of a cell is never borrowed by Rust: it may vanish, move
 //! or be written to by a device at any time. It is named by its addresses
 //! alone, and only the kernel follows them: where nothing is mapped it answers
 //! with an error.
@@ -84,7 +84,7 @@ pub fn map_file(
 }
 
 /// Maps memory or a file in the very place of `span`, which belongs to the
-/// experiment.
+/// cell.
 pub fn map_at(
     span: Span,
     prot: i32,
@@ -112,7 +112,7 @@ fn mmap(
 ) -> io::Result<Span> {
     let fd = file.map_or(-1, |file| file.as_raw_fd());
     // SAFETY: a new mapping harms nobody; MAP_FIXED is only used on ranges of
-    // the experiment, into which Rust holds no reference.
+    // the cell, into which Rust holds no reference.
     let start = unsafe { libc::mmap(at as *mut _, len, prot, flags, fd, offset as i64) };
     if start == libc::MAP_FAILED {
         return Err(io::Error::last_os_error());
@@ -120,18 +120,18 @@ fn mmap(
     Ok(Span::new(start as usize, len))
 }
 
-/// Unmaps a range of the experiment; munmap(2).
+/// Unmaps a range of the cell; munmap(2).
 pub fn unmap(span: Span) -> io::Result<()> {
-    // SAFETY: the range is the experiment's; Rust holds no reference into it.
+    // SAFETY: the range is the cell's; Rust holds no reference into it.
     check(unsafe { libc::munmap(span.start as *mut _, span.len) })
 }
 
-/// Moves a mapping of the experiment to the place of `new`, which is as long
+/// Moves a mapping of the cell to the place of `new`, which is as long
 /// and is unmapped by it; mremap(2).
 pub fn remap(old: Span, new: Span) -> io::Result<()> {
     let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
     let (from, to) = (old.start as *mut _, new.start as *mut libc::c_void);
-    // SAFETY: both ranges are the experiment's; Rust holds no reference into
+    // SAFETY: both ranges are the cell's; Rust holds no reference into
     // them.
     let start = unsafe { libc::mremap(from, old.len, new.len, flags, to) };
     match start == libc::MAP_FAILED {
@@ -140,13 +140,13 @@ pub fn remap(old: Span, new: Span) -> io::Result<()> {
     }
 }
 
-/// Changes the protection of a range of the experiment; mprotect(2).
+/// Changes the protection of a range of the cell; mprotect(2).
 pub fn protect(span: Span, prot: i32) -> io::Result<()> {
     // SAFETY: as for unmap().
     check(unsafe { libc::mprotect(span.start as *mut _, span.len, prot) })
 }
 
-/// Gives the kernel advice on a range of the experiment; madvise(2).
+/// Gives the kernel advice on a range of the cell; madvise(2).
 pub fn advise(span: Span, advice: i32) -> io::Result<()> {
     // SAFETY: as for unmap().
     check(unsafe { libc::madvise(span.start as *mut _, span.len, advice) })
@@ -169,12 +169,12 @@ pub fn check(result: i32) -> io::Result<()> {
 /// Reads and writes memory by way of the kernel, which faults it in as an
 /// access would, and answers with an error where an access would be a signal.
 #[derive(Debug)]
-pub struct Hands(File);
+pub struct MemoryAccess(File);
 
-impl Hands {
+impl MemoryAccess {
     /// Makes the file through which the bytes go.
     pub fn new() -> io::Result<Self> {
-        let file = rustix::fs::memfd_create("experiment", MemfdFlags::CLOEXEC)?;
+        let file = rustix::fs::memfd_create("cell", MemfdFlags::CLOEXEC)?;
         Ok(Self(File::from(file)))
     }
 
@@ -201,7 +201,7 @@ impl Hands {
             self.0.write_all_at(&bytes[at..at + piece.len], 0)?;
             let (fd, to) = (self.0.as_raw_fd(), piece.start as *mut _);
             // SAFETY: the kernel checks the address; the range is the
-            // experiment's, and Rust holds no reference into it.
+            // cell's, and Rust holds no reference into it.
             let count = unsafe { libc::pread(fd, to, piece.len, 0) };
             whole(count, piece.len)?;
             at += piece.len;
@@ -240,21 +240,21 @@ mod tests {
 
     #[test]
     fn memory_is_read_and_written_and_what_is_missing_is_an_error() {
-        let hands = Hands::new().unwrap();
+        let access = MemoryAccess::new().unwrap();
         let span = anonymous(4 * PAGE).unwrap();
         let bytes: Vec<u8> = (0..2 * PAGE + 10).map(|at| (at / 100) as u8).collect();
-        hands.write(span.start + 5, &bytes).unwrap();
-        assert_eq!(hands.read(span.part(5, bytes.len())).unwrap(), bytes);
+        access.write(span.start + 5, &bytes).unwrap();
+        assert_eq!(access.read(span.part(5, bytes.len())).unwrap(), bytes);
 
         protect(span.part(0, PAGE), libc::PROT_NONE).unwrap();
         unmap(span.part(3 * PAGE, PAGE)).unwrap();
         let missing = |error: io::Error| assert_eq!(error.raw_os_error(), Some(libc::EFAULT));
-        missing(hands.read(span.part(PAGE - 1, 2)).unwrap_err());
-        missing(hands.read(span.part(3 * PAGE - 1, 2)).unwrap_err());
-        missing(hands.write(span.start, &[1]).unwrap_err());
-        missing(hands.read(Span::new(0, 8)).unwrap_err());
+        missing(access.read(span.part(PAGE - 1, 2)).unwrap_err());
+        missing(access.read(span.part(3 * PAGE - 1, 2)).unwrap_err());
+        missing(access.write(span.start, &[1]).unwrap_err());
+        missing(access.read(Span::new(0, 8)).unwrap_err());
         assert_eq!(
-            hands.read(span.part(PAGE, 2)).unwrap(),
+            access.read(span.part(PAGE, 2)).unwrap(),
             &bytes[PAGE - 5..][..2]
         );
         unmap(span.part(0, 3 * PAGE)).unwrap();

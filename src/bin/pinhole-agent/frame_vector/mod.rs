@@ -11,7 +11,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use pinhole::agent::frame_vector::{
-    FrameVector, FrameVectorAnswer, Killed, Outcome, Page, SHOWN, Step, Told, Vector, WRITE,
+    AnswerPart, FrameVector, FrameVectorAnswer, Killed, Outcome, Page, SHOWN, Step, Vector, WRITE,
 };
 use pinhole::agent::protocol::{Run, Status};
 use rustix::process::{Pid, Resource, Rlimit, setrlimit};
@@ -49,8 +49,8 @@ pub fn run(
     // free memory behind the back of the scripts that come after it.
     if !request.needs_a_process() {
         let mut answer = FrameVectorAnswer::default();
-        take_all(request, |told| {
-            answer.add(told);
+        take_all(request, |part| {
+            answer.add(part);
             Ok(())
         })?;
         return Ok(answer);
@@ -88,11 +88,11 @@ fn collect(output: &str) -> Result<FrameVectorAnswer, Failure> {
     let mut answer = FrameVectorAnswer::default();
     let lines = output.split_inclusive('\n');
     for line in lines.filter_map(|line| line.strip_suffix('\n')) {
-        let told = serde_json::from_str(line)
+        let part = serde_json::from_str(line)
             .map_err(|error| Failure::new(format!("no answer: {error}: {line}")))?;
-        match told {
-            Told::Failed { message, errno } => return Err(Failure { message, errno }),
-            told => answer.add(told),
+        match part {
+            AnswerPart::Failed { message, errno } => return Err(Failure { message, errno }),
+            part => answer.add(part),
         }
     }
     Ok(answer)
@@ -108,13 +108,13 @@ pub fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let told = take_all(&request, tell).or_else(|failure| {
-        tell(Told::Failed {
+    let taken = take_all(&request, tell).or_else(|failure| {
+        tell(AnswerPart::Failed {
             message: failure.message,
             errno: failure.errno,
         })
     });
-    match told {
+    match taken {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("{}", failure.message);
@@ -127,7 +127,7 @@ pub fn main() -> ExitCode {
 /// is made.
 fn take_all(
     request: &FrameVector,
-    mut tell: impl FnMut(Told) -> Result<(), Failure>,
+    mut tell: impl FnMut(AnswerPart) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let device = Device::open()?;
     let mut range = Range::new(request, &device)?;
@@ -139,19 +139,19 @@ fn take_all(
         twin: None,
     };
     for step in &request.steps {
-        tell(Told::Step(caller.take(step)?))?;
+        tell(AnswerPart::Step(caller.take(step)?))?;
     }
     drop(caller);
     // The pins first: what is pinned is not to be unmapped.
     drop(device);
     match range.finish()? {
-        Some(filled) => tell(Told::Filled(filled)),
+        Some(filled) => tell(AnswerPart::Filled(filled)),
         None => Ok(()),
     }
 }
 
-fn tell(told: Told) -> Result<(), Failure> {
-    let line = serde_json::to_string(&told)
+fn tell(part: AnswerPart) -> Result<(), Failure> {
+    let line = serde_json::to_string(&part)
         .map_err(|error| Failure::new(format!("tell an answer: {error}")))?;
     let written = writeln!(io::stdout().lock(), "{line}");
     written.map_err(|error| Failure::io("tell an answer", error))

@@ -3,7 +3,7 @@
 //! `/proc/thread-self/fail-nth` counts down with each allocation and each copy
 //! of this task and lets the one fail at which it comes to 0
 //! (Documentation/fault-injection/fault-injection.rst). Which of them count is
-//! for the knobs in debugfs to say.
+//! for the settings in debugfs to say.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -14,7 +14,7 @@ use crate::cell::Stop;
 
 const FAIL_NTH: &str = "/proc/thread-self/fail-nth";
 
-/// The kernel's knobs for allocations from slabs, of pages, and for copies; a
+/// The kernel's settings for allocations from slabs, of pages, and for copies; a
 /// kernel may lack any of them.
 const SLAB: &str = "/sys/kernel/debug/failslab";
 const PAGES: &str = "/sys/kernel/debug/fail_page_alloc";
@@ -22,7 +22,7 @@ const COPIES: &str = "/sys/kernel/debug/fail_usercopy";
 
 /// What is set, and what it was when the kernel booted (mm/failslab.c,
 /// mm/fail_page_alloc.c, lib/fault-inject.c).
-const KNOBS: [(&str, &str, &str, &str); 8] = [
+const SETTINGS: [(&str, &str, &str, &str); 8] = [
     // Allocations that may sleep, which nearly all are, fail too.
     (SLAB, "ignore-gfp-wait", "N", "Y"),
     (PAGES, "ignore-gfp-wait", "N", "Y"),
@@ -46,30 +46,30 @@ const CACHES: &str = "/sys/kernel/slab";
 /// nodes of radix trees, turns itself off (`add_dma_entry()`).
 const CHECKERS: [&str; 2] = ["kmemleak_", "radix_tree_node"];
 
-/// The knobs, turned for as long as this lives.
-pub struct Knobs(());
+/// The settings of fault injection, made for as long as this lives.
+pub struct FaultSettings(());
 
-impl Knobs {
-    /// Turns them; those that are missing [`Fault::open`] misses.
-    pub fn turn() -> Self {
-        let knobs = Self(());
-        knobs.set(true);
-        knobs
+impl FaultSettings {
+    /// Makes them; those that are missing [`Fault::open`] misses.
+    pub fn make() -> Self {
+        let settings = Self(());
+        settings.set(true);
+        settings
     }
 
-    fn set(&self, turned: bool) {
+    fn set(&self, made: bool) {
         for cache in caches() {
             // One that stands for several cannot be told.
-            let _ = fs::write(cache.join("failslab"), if turned { "1" } else { "0" });
+            let _ = fs::write(cache.join("failslab"), if made { "1" } else { "0" });
         }
-        for (dir, knob, value, before) in KNOBS {
-            let value = if turned { value } else { before };
-            let _ = fs::write(Path::new(dir).join(knob), value);
+        for (dir, file, value, before) in SETTINGS {
+            let value = if made { value } else { before };
+            let _ = fs::write(Path::new(dir).join(file), value);
         }
     }
 }
 
-impl Drop for Knobs {
+impl Drop for FaultSettings {
     fn drop(&mut self) {
         self.set(false);
     }

@@ -15,15 +15,15 @@ use super::abilities::Abilities;
 use super::driver::{Driver, Order};
 use crate::cell::contents::frame;
 use crate::cell::device::{BufferToCreate, Device, MEMORY_DMABUF, Memory};
-use crate::cell::evidence_writer::Scribe;
+use crate::cell::evidence_writer::EvidenceWriter;
 use crate::cell::patience::{self, FRAME_LIMIT};
-use crate::cell::span::{self, Hands, Span};
+use crate::cell::span::{self, MemoryAccess, Span};
 
 /// What all lives of a cell have in common.
-pub struct Scene<'a> {
+pub struct LifeContext<'a> {
     /// Hears of the frames.
-    pub scribe: &'a Scribe,
-    pub hands: &'a Hands,
+    pub writer: &'a EvidenceWriter,
+    pub access: &'a MemoryAccess,
     /// The device's node.
     pub node: &'a str,
     pub size: FrameSize,
@@ -37,7 +37,7 @@ pub struct Scene<'a> {
 
 /// What a life has got so far.
 pub struct Life<'a> {
-    scene: &'a Scene<'a>,
+    context: &'a LifeContext<'a>,
     /// The process's own memory, for user pointers and for read(2).
     own: Span,
     /// What the controls are set to: 0 and 1 in turn, so that each life sets
@@ -94,20 +94,20 @@ const fn step(name: &'static str, make: Call) -> Step {
 }
 
 const OPEN: Step = call("open", Point::Open, |life| {
-    life.device = Some(Device::open(life.scene.node)?);
+    life.device = Some(Device::open(life.context.node)?);
     Ok(())
 });
 const SUBSCRIBE_EVENT: Step =
     call(
         "VIDIOC_SUBSCRIBE_EVENT",
         Point::SubscribeEvent,
-        |life| match life.scene.abilities.tells_of_frames() {
+        |life| match life.context.abilities.tells_of_frames() {
             true => life.device()?.subscribe_to_frames(),
             false => Ok(()),
         },
     );
 const S_CTRL: Step = call("VIDIOC_S_CTRL", Point::SCtrl, |life| {
-    match life.scene.abilities.number() {
+    match life.context.abilities.number() {
         Some(control) => {
             let value = control.minimum.get() as i32 + i32::from(life.value);
             life.device()?.set_control(control.id.get(), value)
@@ -116,7 +116,7 @@ const S_CTRL: Step = call("VIDIOC_S_CTRL", Point::SCtrl, |life| {
     }
 });
 const S_EXT_CTRLS: Step = call("VIDIOC_S_EXT_CTRLS", Point::SExtCtrls, |life| {
-    match life.scene.abilities.text() {
+    match life.context.abilities.text() {
         Some(control) => {
             let text = life.text();
             life.device()?.set_text(control.id.get(), &text)
@@ -126,7 +126,7 @@ const S_EXT_CTRLS: Step = call("VIDIOC_S_EXT_CTRLS", Point::SExtCtrls, |life| {
 });
 const LOOK_AT_CONTROLS: Step = step("a look at the controls", |life| life.look_at_controls());
 const S_FMT: Step = call("VIDIOC_S_FMT", Point::SFmt, |life| {
-    let size = life.scene.size;
+    let size = life.context.size;
     match life.device()?.set_format(size)? == size.bytes() {
         true => Ok(()),
         false => Err(io::ErrorKind::InvalidData.into()),
@@ -154,7 +154,7 @@ const PREPARE_MMAP: Step = step("VIDIOC_QUERYBUF", |life| {
 });
 const MMAP: Step = call("mmap", Point::Mmap, |life| {
     let access = libc::PROT_READ | libc::PROT_WRITE;
-    let (len, offset) = (life.scene.size.bytes(), life.offset);
+    let (len, offset) = (life.context.size.bytes(), life.offset);
     let fd = life.device()?.as_fd();
     life.mapping = Some(span::map_file(len, access, libc::MAP_SHARED, fd, offset)?);
     Ok(())
@@ -200,7 +200,7 @@ const DQBUF: Step = Step {
     ..call("VIDIOC_DQBUF", Point::Dqbuf, |life| life.dequeue())
 };
 const EVENT: Step = step("VIDIOC_DQEVENT", |life| {
-    if !life.scene.abilities.tells_of_frames() {
+    if !life.context.abilities.tells_of_frames() {
         return Ok(());
     }
     life.device()?.wait_for_event(patience::of(FRAME_LIMIT))?;
@@ -233,7 +233,7 @@ const READ: Step = call("read", Point::Read, |life| {
 });
 const LOOK_AT_WHAT_WAS_READ: Step = step("a look at the frame", |life| {
     // No call has told which frame it is: the frame does.
-    let first = life.scene.hands.read(life.own.part(0, LINE))?;
+    let first = life.context.access.read(life.own.part(0, LINE))?;
     let line = first.first_chunk().and_then(Line::of);
     let taken = Buffer {
         sequence: line.unwrap_or_default().sequence.into(),
@@ -253,7 +253,7 @@ const CLOSE: Step = Step {
 };
 
 const PREPARE_UNBIND: Step = step("open the driver's unbind", |life| {
-    let driver = &life.scene.driver;
+    let driver = &life.context.driver;
     life.order = match driver.is_bound() {
         true => Some(driver.unbinder()?),
         // It was refused the last time.
@@ -262,25 +262,25 @@ const PREPARE_UNBIND: Step = step("open the driver's unbind", |life| {
     Ok(())
 });
 const UNBIND: Step = Step {
-    again: |life| match life.scene.driver.is_bound() {
+    again: |life| match life.context.driver.is_bound() {
         true => life.give_order(),
         false => Ok(()),
     },
     ..call("unbind", Point::Unbind, |life| life.give_order())
 };
 const PREPARE_BIND: Step = step("open the driver's bind", |life| {
-    life.order = Some(life.scene.driver.binder()?);
+    life.order = Some(life.context.driver.binder()?);
     Ok(())
 });
 const BIND: Step = Step {
-    again: |life| match life.scene.driver.is_bound() {
+    again: |life| match life.context.driver.is_bound() {
         true => Ok(()),
         false => life.give_order(),
     },
     ..call("bind", Point::Bind, |life| life.give_order())
 };
 const RMMOD: Step = step("delete_module", |life| {
-    let driver = &life.scene.driver;
+    let driver = &life.context.driver;
     driver.bind_when_loaded(false)?;
     match driver.is_loaded() {
         true => driver.unload(),
@@ -288,13 +288,13 @@ const RMMOD: Step = step("delete_module", |life| {
     }
 });
 const INSMOD: Step = call("finit_module", Point::Insmod, |life| {
-    life.scene.driver.load()
+    life.context.driver.load()
 });
 const LOADED: Step = step("drivers_autoprobe", |life| {
-    life.scene.driver.bind_when_loaded(true)
+    life.context.driver.bind_when_loaded(true)
 });
 const LOOK_AT_DEVICE: Step = step("a look at the device", |life| {
-    life.scene.abilities.are_those_of(life.scene.node)
+    life.context.abilities.are_those_of(life.context.node)
 });
 
 /// The step that queues the buffer, of whatever memory.
@@ -421,9 +421,9 @@ pub fn plain() -> Vec<Step> {
 
 impl<'a> Life<'a> {
     /// A life that is about to begin; `turn` counts them.
-    pub fn new(scene: &'a Scene<'a>, own: Span, turn: usize) -> Self {
+    pub fn new(context: &'a LifeContext<'a>, own: Span, turn: usize) -> Self {
         Self {
-            scene,
+            context,
             own,
             value: (turn % 2) as u8,
             device: None,
@@ -443,7 +443,7 @@ impl<'a> Life<'a> {
     }
 
     fn dmabuf(&self) -> io::Result<(&'a OwnedFd, Span)> {
-        let dmabuf = self.scene.dmabuf.as_ref();
+        let dmabuf = self.context.dmabuf.as_ref();
         let (fd, span) = dmabuf.ok_or(io::ErrorKind::NotFound)?;
         Ok((fd, *span))
     }
@@ -498,7 +498,7 @@ impl<'a> Life<'a> {
 
     /// Looks whether the controls are what they were set to.
     fn look_at_controls(&mut self) -> io::Result<()> {
-        let abilities = &self.scene.abilities;
+        let abilities = &self.context.abilities;
         let mut good = true;
         if let Some(control) = abilities.number() {
             let value = self.device()?.get_control(control.id.get())?;
@@ -516,8 +516,8 @@ impl<'a> Life<'a> {
     }
 
     fn tell(&self, span: Span, taken: &Buffer) {
-        let seen = frame(self.scene.hands, span, taken);
-        self.scene.scribe.tell(&Evidence::Frame(seen));
+        let seen = frame(self.context.access, span, taken);
+        self.context.writer.write(&Evidence::Frame(seen));
     }
 }
 

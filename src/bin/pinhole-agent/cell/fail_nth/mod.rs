@@ -30,17 +30,17 @@ use pinhole::agent::cell::evidence::{Evidence, InjectedSeen, Moment};
 use pinhole::agent::cell::{Cell, FrameSize, Point};
 use pinhole::agent::protocol::LogAnswer;
 
-pub use self::fault::Knobs;
+pub use self::fault::FaultSettings;
 
 use self::abilities::Abilities;
 use self::driver::Driver;
 use self::dump::Dump;
 use self::fault::Fault;
-use self::life::{Life, Scene, Step};
-use super::evidence_writer::Scribe;
+use self::life::{Life, LifeContext, Step};
+use super::evidence_writer::EvidenceWriter;
 use super::memory;
 use super::memory::layout::{Layout, Want};
-use super::span::Hands;
+use super::span::MemoryAccess;
 use super::{Stop, pagemap};
 use crate::kmsg;
 
@@ -51,11 +51,11 @@ const MOST: u32 = 5000;
 /// wrong, and each costs time.
 const ENOUGH: usize = 8;
 
-/// What an experiment has to do with.
-pub struct Field<'a> {
+/// What a cell has to do with.
+pub struct CellContext<'a> {
     pub cell: &'a Cell,
-    pub scribe: &'a Scribe,
-    pub hands: &'a Hands,
+    pub writer: &'a EvidenceWriter,
+    pub access: &'a MemoryAccess,
     pub want: Want,
     pub size: FrameSize,
     /// The memory; where a pin changes it, each life has its own.
@@ -63,32 +63,32 @@ pub struct Field<'a> {
 }
 
 /// Lets every allocation of the cell's call fail once. The device is not open.
-pub fn run(field: &Field<'_>) -> Result<(), Stop> {
+pub fn run(cell_context: &CellContext<'_>) -> Result<(), Stop> {
     let Cell {
         device: node,
         point,
         ..
-    } = field.cell;
+    } = cell_context.cell;
     let fault = Fault::open()?;
     let abilities =
         Abilities::of(node).map_err(|error| Stop::Failed(format!("{node}: {error}")))?;
     check(*point, &abilities)?;
     let dmabuf = match point {
-        Point::QbufDmabuf => Some(memory::dmabuf(field.size.bytes())?),
+        Point::QbufDmabuf => Some(memory::dmabuf(cell_context.size.bytes())?),
         _ => None,
     };
-    let scene = Scene {
-        scribe: field.scribe,
-        hands: field.hands,
+    let context = LifeContext {
+        writer: cell_context.writer,
+        access: cell_context.access,
         node,
-        size: field.size,
+        size: cell_context.size,
         abilities,
         driver: Driver::of(node)?,
         dmabuf,
     };
     let mut trials = Trials {
-        field,
-        scene: &scene,
+        cell_context,
+        context: &context,
         steps: life::with(*point),
         log: kmsg::Tail::open().map_err(failed)?,
         turns: 0,
@@ -104,10 +104,10 @@ pub fn run(field: &Field<'_>) -> Result<(), Stop> {
         }) => return Ok(()),
         other => other.map_err(|broken| Stop::Failed(format!("without a failure: {broken}")))?,
     };
-    trials.hear()?;
+    trials.read_log()?;
     let ran = trials.run(*point, &fault);
-    if !scene.driver.is_bound() {
-        let renewed = scene.driver.renew();
+    if !context.driver.is_bound() {
+        let renewed = context.driver.renew();
         renewed.map_err(|error| Stop::Failed(format!("bind the driver anew: {error}")))?;
     }
     ran
@@ -126,8 +126,8 @@ fn check(point: Point, abilities: &Abilities) -> Result<(), Stop> {
 
 /// One life after the other.
 struct Trials<'a> {
-    field: &'a Field<'a>,
-    scene: &'a Scene<'a>,
+    cell_context: &'a CellContext<'a>,
+    context: &'a LifeContext<'a>,
     steps: Vec<Step>,
     log: kmsg::Tail,
     /// Lives so far.
@@ -180,7 +180,7 @@ impl Trials<'_> {
             };
             let Some(injected) = injected else {
                 // The one that is left may have failed after the call.
-                self.hear()?;
+                self.read_log()?;
                 return broken.map_or(Ok(()), |sentence| {
                     Err(Stop::Failed(format!(
                         "with no failure any more, {sentence}"
@@ -203,12 +203,12 @@ impl Trials<'_> {
             seen.pinned = pinned()?
                 .zip(pinned_before)
                 .map(|(now, before)| now - before);
-            let heard = self.hear()?;
+            let heard = self.read_log()?;
             if let Some(dump) = self.dump.take().or(heard) {
                 seen.fault = Some(dump.fault);
                 seen.stack = dump.stack;
             }
-            self.field.scribe.tell(&Evidence::Injected(seen));
+            self.cell_context.writer.write(&Evidence::Injected(seen));
             mended?;
             if bad >= ENOUGH {
                 return Err(Stop::Failed(format!(
@@ -238,9 +238,9 @@ impl Trials<'_> {
         let layout = self
             .lay_out()
             .map_err(|why| broken(None, "laying memory out", why))?;
-        let own = layout.as_ref().unwrap_or(self.field.layout).buffer;
+        let own = layout.as_ref().unwrap_or(self.cell_context.layout).buffer;
         self.turns += 1;
-        let mut life = Life::new(self.scene, own, self.turns);
+        let mut life = Life::new(self.context, own, self.turns);
         for step in steps {
             let result = match due.take_if(|due| step.point == Some(due.point)) {
                 None => (step.make)(&mut life),
@@ -281,7 +281,7 @@ impl Trials<'_> {
     /// Whether the failure was at another place than those of the lives before,
     /// as far as the log tells.
     fn is_refused_anew(&mut self) -> io::Result<bool> {
-        self.dump = self.hear().map_err(|stop| match stop {
+        self.dump = self.read_log().map_err(|stop| match stop {
             Stop::Impossible(why) | Stop::Failed(why) => io::Error::other(why),
         })?;
         let Some(dump) = &self.dump else {
@@ -297,7 +297,7 @@ impl Trials<'_> {
             return Ok(());
         };
         aftermath.push(format!("nor did the next: {broken}"));
-        self.scene
+        self.context
             .driver
             .renew()
             .map_err(|error| Stop::Failed(format!("bind the driver anew: {error}")))?;
@@ -315,23 +315,23 @@ impl Trials<'_> {
     /// Memory of the life's own, where what was pinned is another memory than
     /// what was not; else what is there is made what it was.
     fn lay_out(&self) -> io::Result<Option<Layout>> {
-        let Field {
+        let CellContext {
             cell,
             want,
-            hands,
+            access,
             layout,
             ..
-        } = self.field;
-        if let Some((_, span)) = &self.scene.dmabuf {
-            memory::refill(hands, *span)?;
+        } = self.cell_context;
+        if let Some((_, span)) = &self.context.dmabuf {
+            memory::refill(access, *span)?;
         }
         if memory::is_changed_by_a_pin(cell.kind) {
-            return match memory::lay_out(cell.kind, *want, hands) {
+            return match memory::lay_out(cell.kind, *want, access) {
                 Ok(layout) => Ok(Some(layout)),
                 Err(Stop::Impossible(why) | Stop::Failed(why)) => Err(io::Error::other(why)),
             };
         }
-        memory::refill(hands, layout.buffer)?;
+        memory::refill(access, layout.buffer)?;
         Ok(None)
     }
 
@@ -340,8 +340,8 @@ impl Trials<'_> {
         let Some(layout) = layout else {
             return Ok(());
         };
-        for canary in layout.canaries(self.field.hands) {
-            self.field.scribe.tell(&Evidence::Canary(canary));
+        for canary in layout.canaries(self.cell_context.access) {
+            self.cell_context.writer.write(&Evidence::Canary(canary));
         }
         let whole = layout.whole();
         drop(layout);
@@ -350,7 +350,7 @@ impl Trials<'_> {
 
     /// Tells what came into the kernel's log, and gives what it says of the
     /// first failure.
-    fn hear(&mut self) -> Result<Option<Dump>, Stop> {
+    fn read_log(&mut self) -> Result<Option<Dump>, Stop> {
         let LogAnswer {
             records,
             next,
@@ -358,7 +358,7 @@ impl Trials<'_> {
         } = self.log.read().map_err(failed)?;
         let (dumps, records) = dump::part(records);
         if next > 0 {
-            self.field.scribe.tell(&Evidence::Log(LogAnswer {
+            self.cell_context.writer.write(&Evidence::Log(LogAnswer {
                 records,
                 next,
                 lost,

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use pinhole::agent::cell::{PAGE, Point};
 
+use super::context::HazardContext;
 use super::mappings;
-use super::scene::Scene;
 use crate::cell::span::{self, Span, check};
 use crate::cell::{Stop, setup};
 
@@ -20,24 +20,32 @@ const KSM: &str = "/sys/kernel/mm/ksm";
 /// of a kernel that checks itself.
 const PATIENCE: Duration = Duration::from_secs(4);
 
-pub fn collapse(scene: &mut Scene<'_>) -> Result<(), Stop> {
+pub fn collapse(context: &mut HazardContext<'_>) -> Result<(), Stop> {
     /// MADV_COLLAPSE of asm-generic/mman-common.h, since Linux 6.1.
     const COLLAPSE: i32 = 25;
-    let range = huge(scene.layout.buffer);
+    let range = huge(context.layout.buffer);
     // What is to stay in small pages is not collapsed.
     let advise = || span::advise(range, libc::MADV_HUGEPAGE);
-    if scene.scribe.call("madvise MADV_HUGEPAGE", advise).is_err() {
+    if context
+        .writer
+        .call("madvise MADV_HUGEPAGE", advise)
+        .is_err()
+    {
         return Ok(());
     }
     let collapse = || span::advise(range, COLLAPSE);
-    let _ = scene.scribe.call("madvise MADV_COLLAPSE", collapse);
+    let _ = context.writer.call("madvise MADV_COLLAPSE", collapse);
     Ok(())
 }
 
-pub fn khugepaged(scene: &mut Scene<'_>) -> Result<(), Stop> {
-    let range = huge(scene.layout.buffer);
+pub fn khugepaged(context: &mut HazardContext<'_>) -> Result<(), Stop> {
+    let range = huge(context.layout.buffer);
     let advise = || span::advise(range, libc::MADV_HUGEPAGE);
-    if scene.scribe.call("madvise MADV_HUGEPAGE", advise).is_err() {
+    if context
+        .writer
+        .call("madvise MADV_HUGEPAGE", advise)
+        .is_err()
+    {
         return Ok(());
     }
     for (knob, value) in [
@@ -48,7 +56,7 @@ pub fn khugepaged(scene: &mut Scene<'_>) -> Result<(), Stop> {
     ] {
         setup::knob(&format!("{KHUGEPAGED}/{knob}"), value)?;
     }
-    scans(&format!("{KHUGEPAGED}/full_scans"), scene)
+    scans(&format!("{KHUGEPAGED}/full_scans"), context)
 }
 
 /// The huge page that the middle of a buffer is in.
@@ -58,22 +66,22 @@ fn huge(buffer: Span) -> Span {
     Span::new(middle / HUGE * HUGE, HUGE)
 }
 
-pub fn ksm(scene: &mut Scene<'_>) -> Result<(), Stop> {
-    let pages = scene.layout.buffer.pages();
-    if scene.point == Point::BeforeDma {
+pub fn ksm(context: &mut HazardContext<'_>) -> Result<(), Stop> {
+    let pages = context.layout.buffer.pages();
+    if context.point == Point::BeforeDma {
         // The frame will be written over it.
         for at in (0..pages.len).step_by(PAGE) {
             let part = pages.part(at, PAGE);
             let (from, to) = (
-                part.start.max(scene.layout.buffer.start),
-                part.end().min(scene.layout.buffer.end()),
+                part.start.max(context.layout.buffer.start),
+                part.end().min(context.layout.buffer.end()),
             );
-            let _ = scene
-                .hands
+            let _ = context
+                .access
                 .write(from, &vec![0x77; to.saturating_sub(from)]);
         }
     }
-    mappings::advise(scene, "madvise MADV_MERGEABLE", libc::MADV_MERGEABLE);
+    mappings::advise(context, "madvise MADV_MERGEABLE", libc::MADV_MERGEABLE);
     for (knob, value) in [
         ("sleep_millisecs", "1"),
         ("pages_to_scan", "1000"),
@@ -81,14 +89,14 @@ pub fn ksm(scene: &mut Scene<'_>) -> Result<(), Stop> {
     ] {
         setup::knob(&format!("{KSM}/{knob}"), value)?;
     }
-    let scanned = scans(&format!("{KSM}/full_scans"), scene);
+    let scanned = scans(&format!("{KSM}/full_scans"), context);
     setup::knob(&format!("{KSM}/run"), "0")?;
     scanned
 }
 
 /// Waits until a counter of whole scans has grown by two; the first may have
 /// been under way.
-fn scans(path: &str, scene: &Scene<'_>) -> Result<(), Stop> {
+fn scans(path: &str, context: &HazardContext<'_>) -> Result<(), Stop> {
     let count = || -> Result<u64, Stop> {
         let text = fs::read_to_string(path)?;
         text.trim()
@@ -98,7 +106,7 @@ fn scans(path: &str, scene: &Scene<'_>) -> Result<(), Stop> {
     let (first, begin) = (count()?, Instant::now());
     while count()? < first + 2 {
         if begin.elapsed() > PATIENCE {
-            scene.scribe.note(format!("{path} did not grow by two"));
+            context.writer.note(format!("{path} did not grow by two"));
             return Ok(());
         }
         std::thread::sleep(Duration::from_millis(2));
@@ -116,19 +124,19 @@ pub fn check_nodes() -> Result<(), Stop> {
     }
 }
 
-pub fn move_pages(scene: &mut Scene<'_>) -> Result<(), Stop> {
-    let pages = scene.layout.buffer.pages();
+pub fn move_pages(context: &mut HazardContext<'_>) -> Result<(), Stop> {
+    let pages = context.layout.buffer.pages();
     let addresses: Vec<usize> = (pages.start..pages.end()).step_by(PAGE).collect();
     // Where each page is; a negative number is why it is nowhere.
     let (_, nodes) = nodes_of(&addresses, None)?;
     let other: Vec<i32> = nodes.iter().map(|node| i32::from(*node == 0)).collect();
-    let moved = scene
-        .scribe
+    let moved = context
+        .writer
         .call("move_pages", || nodes_of(&addresses, Some(&other)));
     if let Ok((left, _)) = moved {
         let pages = addresses.len();
-        scene
-            .scribe
+        context
+            .writer
             .note(format!("{left} of {pages} pages did not move"));
     }
     Ok(())
@@ -155,26 +163,26 @@ fn nodes_of(addresses: &[usize], to: Option<&[i32]>) -> io::Result<(i64, Vec<i32
     Ok((left, status))
 }
 
-pub fn migrate(scene: &mut Scene<'_>) -> Result<(), Stop> {
-    let first = [scene.layout.buffer.pages().start];
+pub fn migrate(context: &mut HazardContext<'_>) -> Result<(), Stop> {
+    let first = [context.layout.buffer.pages().start];
     let (_, nodes) = nodes_of(&first, None)?;
     let from = u64::from(nodes == [1]);
     let (old, new) = ([1u64 << from], [1u64 << (1 - from)]);
-    let left = scene.scribe.call("migrate_pages", || {
+    let left = context.writer.call("migrate_pages", || {
         // SAFETY: the masks are of 64 nodes, one word each.
         let left =
             unsafe { libc::syscall(libc::SYS_migrate_pages, 0, 64, old.as_ptr(), new.as_ptr()) };
         check(left as i32).map(|()| left)
     });
     if let Ok(left) = left {
-        scene
-            .scribe
+        context
+            .writer
             .note(format!("{left} of the process's pages did not move"));
     }
     Ok(())
 }
 
-pub fn compact(scene: &mut Scene<'_>) -> Result<(), Stop> {
+pub fn compact(context: &mut HazardContext<'_>) -> Result<(), Stop> {
     let compact = || fs::write("/proc/sys/vm/compact_memory", "1");
-    Ok(scene.scribe.call("compact_memory", compact)?)
+    Ok(context.writer.call("compact_memory", compact)?)
 }

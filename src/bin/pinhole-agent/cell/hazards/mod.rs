@@ -1,15 +1,15 @@
 //! What happens to the memory while the device has it.
 
+pub mod context;
 mod mappings;
 mod migration;
 mod offline;
 mod processes;
 mod reclaim;
-pub mod scene;
 
 use pinhole::agent::cell::Hazard;
 
-use self::scene::Scene;
+use self::context::HazardContext;
 use super::{Stop, setup};
 
 /// What a hazard needs before the memory is laid out.
@@ -26,33 +26,33 @@ pub fn prepare(hazard: Hazard) -> Result<(), Stop> {
 }
 
 /// Lets a hazard come; those that are about the device and its calls are not for here.
-pub fn come(hazard: Hazard, scene: &mut Scene<'_>) -> Result<(), Stop> {
+pub fn run(hazard: Hazard, context: &mut HazardContext<'_>) -> Result<(), Stop> {
     match hazard {
         Hazard::None
         | Hazard::Close
         | Hazard::Streamoff
         | Hazard::MmapContention
         | Hazard::FailNth => Ok(()),
-        Hazard::ForkParentWrites => processes::fork_parent_writes(scene),
-        Hazard::ForkChildWrites => processes::fork_child_writes(scene),
-        Hazard::ForkChildExits => processes::fork_child_exits(scene),
+        Hazard::ForkParentWrites => processes::fork_parent_writes(context),
+        Hazard::ForkChildWrites => processes::fork_child_writes(context),
+        Hazard::ForkChildExits => processes::fork_child_exits(context),
         Hazard::Exit => processes::exit(),
         Hazard::Sigkill => processes::kill(),
-        Hazard::Munmap => mappings::unmap(scene),
-        Hazard::MunmapMmap => mappings::map_anew(scene),
-        Hazard::Mremap => mappings::remap(scene),
-        Hazard::MprotectReadOnly => mappings::protect(scene),
-        Hazard::MadviseDontneed => mappings::give_up(scene),
-        Hazard::MadvisePageout => reclaim::page_out(scene),
-        Hazard::DropCaches => reclaim::drop_caches(scene),
-        Hazard::Writeback => reclaim::write_back(scene),
-        Hazard::MemoryPressure => reclaim::press(scene),
-        Hazard::MadviseCollapse => migration::collapse(scene),
-        Hazard::Khugepaged => migration::khugepaged(scene),
-        Hazard::Ksm => migration::ksm(scene),
-        Hazard::MovePages => migration::move_pages(scene),
-        Hazard::MigratePages => migration::migrate(scene),
-        Hazard::Compaction => migration::compact(scene),
-        Hazard::MemoryOffline => offline::offline(scene),
+        Hazard::Munmap => mappings::unmap(context),
+        Hazard::MunmapMmap => mappings::map_anew(context),
+        Hazard::Mremap => mappings::remap(context),
+        Hazard::MprotectReadOnly => mappings::protect(context),
+        Hazard::MadviseDontneed => mappings::give_up(context),
+        Hazard::MadvisePageout => reclaim::page_out(context),
+        Hazard::DropCaches => reclaim::drop_caches(context),
+        Hazard::Writeback => reclaim::write_back(context),
+        Hazard::MemoryPressure => reclaim::press(context),
+        Hazard::MadviseCollapse => migration::collapse(context),
+        Hazard::Khugepaged => migration::khugepaged(context),
+        Hazard::Ksm => migration::ksm(context),
+        Hazard::MovePages => migration::move_pages(context),
+        Hazard::MigratePages => migration::migrate(context),
+        Hazard::Compaction => migration::compact(context),
+        Hazard::MemoryOffline => offline::offline(context),
     }
 }

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use pinhole::agent::cell::PAGE;
 use pinhole::agent::cell::evidence::{Moment, PagesSeen};
 
-use super::scene::Scene;
+use super::context::HazardContext;
 use crate::cell::{Stop, pagemap, patience};
 
 const BLOCKS: &str = "/sys/devices/system/memory";
@@ -31,10 +31,10 @@ const LIMIT: Duration = Duration::from_millis(400);
 
 /// The block that the buffer's first page was in when it was laid out is to go
 /// offline, and the one that it is in now.
-pub fn offline(scene: &mut Scene<'_>) -> Result<(), Stop> {
-    let now = pagemap::look(Moment::AfterHazard, scene.layout.buffer)?;
+pub fn offline(context: &mut HazardContext<'_>) -> Result<(), Stop> {
+    let now = pagemap::look(Moment::AfterHazard, context.layout.buffer)?;
     let first = |seen: &PagesSeen| seen.frames().flatten().next();
-    let frames = [first(scene.laid_out), first(&now)];
+    let frames = [first(context.laid_out), first(&now)];
     if frames == [None, None] {
         return Err(Stop::Impossible("no page of the buffer is present".into()));
     }
@@ -49,8 +49,8 @@ pub fn offline(scene: &mut Scene<'_>) -> Result<(), Stop> {
             false => "where the first page was before it was pinned",
         };
         let came = try_one(block)?;
-        scene
-            .scribe
+        context
+            .writer
             .note(format!("memory block {block}, {what}: {came}"));
     }
     fs::write(HUGE_PAGES, huge_pages.trim())?;

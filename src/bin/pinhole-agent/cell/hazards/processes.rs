@@ -5,10 +5,10 @@ use std::io;
 use pinhole::agent::cell::PAGE;
 use rustix::process::{Signal, getpid, kill_process};
 
-use super::scene::Scene;
+use super::context::HazardContext;
 use crate::cell::Stop;
 use crate::cell::fork::Fork;
-use crate::cell::span::{Hands, Span};
+use crate::cell::span::{MemoryAccess, Span};
 
 /// What the child writes.
 const CHILD: u8 = 0xee;
@@ -18,33 +18,33 @@ const EXIT_CODE: i32 = 3;
 
 /// Whoever writes to a page that is shared copy-on-write gets a copy. The
 /// bytes stay what they are: only whose page it is may change.
-pub fn fork_parent_writes(scene: &mut Scene<'_>) -> Result<(), Stop> {
-    let fork = scene.scribe.call("fork", Fork::start)?;
-    let write = || touch(scene.hands, scene.layout.buffer);
+pub fn fork_parent_writes(context: &mut HazardContext<'_>) -> Result<(), Stop> {
+    let fork = context.writer.call("fork", Fork::start)?;
+    let write = || touch(context.access, context.layout.buffer);
     // Memory that cannot be written to is another answer.
-    let _ = scene.scribe.call("write", write);
-    scene.layout.keep_also(fork);
+    let _ = context.writer.call("write", write);
+    context.layout.keep_also(fork);
     Ok(())
 }
 
-pub fn fork_child_writes(scene: &mut Scene<'_>) -> Result<(), Stop> {
-    let mut fork = scene.scribe.call("fork", Fork::start)?;
-    let write = || fork.write(scene.layout.buffer, CHILD);
-    let _ = scene.scribe.call("write by the child", write);
-    scene.layout.keep_also(fork);
+pub fn fork_child_writes(context: &mut HazardContext<'_>) -> Result<(), Stop> {
+    let mut fork = context.writer.call("fork", Fork::start)?;
+    let write = || fork.write(context.layout.buffer, CHILD);
+    let _ = context.writer.call("write by the child", write);
+    context.layout.keep_also(fork);
     Ok(())
 }
 
-pub fn fork_child_exits(scene: &mut Scene<'_>) -> Result<(), Stop> {
-    let fork = scene.scribe.call("fork", Fork::start)?;
-    Ok(scene.scribe.call("exit of the child", || fork.exit())?)
+pub fn fork_child_exits(context: &mut HazardContext<'_>) -> Result<(), Stop> {
+    let fork = context.writer.call("fork", Fork::start)?;
+    Ok(context.writer.call("exit of the child", || fork.exit())?)
 }
 
 /// Writes one byte of each page as it is.
-fn touch(hands: &Hands, span: Span) -> io::Result<()> {
+fn touch(access: &MemoryAccess, span: Span) -> io::Result<()> {
     for at in (0..span.len).step_by(PAGE) {
-        let byte = hands.read(span.part(at, 1))?;
-        hands.write(span.start + at, &byte)?;
+        let byte = access.read(span.part(at, 1))?;
+        access.write(span.start + at, &byte)?;
     }
     Ok(())
 }

@@ -5,30 +5,30 @@ use std::path::Path;
 
 use rustix::mount::{MountFlags, mount};
 
+use super::context::HazardContext;
 use super::mappings;
-use super::scene::Scene;
 use crate::cell::span::check;
 use crate::cell::{Stop, setup};
 
 /// Where the hierarchy of cgroups is mounted.
 const CGROUPS: &str = "/sys/fs/cgroup";
-/// The cgroup of one experiment; there is one at a time.
-const CGROUP: &str = "/sys/fs/cgroup/experiment";
+/// The cgroup of one cell; there is one at a time.
+const CGROUP: &str = "/sys/fs/cgroup/cell";
 
-pub fn page_out(scene: &mut Scene<'_>) -> Result<(), Stop> {
-    mappings::advise(scene, "madvise MADV_PAGEOUT", libc::MADV_PAGEOUT);
+pub fn page_out(context: &mut HazardContext<'_>) -> Result<(), Stop> {
+    mappings::advise(context, "madvise MADV_PAGEOUT", libc::MADV_PAGEOUT);
     Ok(())
 }
 
-pub fn drop_caches(scene: &mut Scene<'_>) -> Result<(), Stop> {
+pub fn drop_caches(context: &mut HazardContext<'_>) -> Result<(), Stop> {
     rustix::fs::sync();
     let drop = || fs::write("/proc/sys/vm/drop_caches", "3");
-    Ok(scene.scribe.call("drop_caches", drop)?)
+    Ok(context.writer.call("drop_caches", drop)?)
 }
 
-pub fn write_back(scene: &mut Scene<'_>) -> Result<(), Stop> {
-    let pages = scene.layout.buffer.pages();
-    let _ = scene.scribe.call("msync", || {
+pub fn write_back(context: &mut HazardContext<'_>) -> Result<(), Stop> {
+    let pages = context.layout.buffer.pages();
+    let _ = context.writer.call("msync", || {
         // SAFETY: it changes no contents and no mapping.
         check(unsafe { libc::msync(pages.start as *mut _, pages.len, libc::MS_SYNC) })
     });
@@ -50,7 +50,7 @@ pub fn enter_cgroup() -> Result<(), Stop> {
 }
 
 /// Has the kernel reclaim all that it can of the cgroup.
-pub fn press(scene: &mut Scene<'_>) -> Result<(), Stop> {
+pub fn press(context: &mut HazardContext<'_>) -> Result<(), Stop> {
     /// More than there is.
     const ALL: &str = "256M";
     let before = charged()?;
@@ -58,18 +58,20 @@ pub fn press(scene: &mut Scene<'_>) -> Result<(), Stop> {
     if Path::new(&reclaim).exists() {
         // EAGAIN: it was not all that was asked for, and cannot be.
         let ask = || fs::write(&reclaim, ALL);
-        let _ = scene.scribe.call("memory.reclaim", ask);
+        let _ = context.writer.call("memory.reclaim", ask);
     } else {
         // Before Linux 5.19: to lower the limit reclaims what is above it
         // before the write returns. Then this process is slowed down until the
         // limit is high again.
         let high = format!("{CGROUP}/memory.high");
-        scene.scribe.call("memory.high", || fs::write(&high, "0"))?;
+        context
+            .writer
+            .call("memory.high", || fs::write(&high, "0"))?;
         fs::write(&high, "max")?;
     }
     let after = charged()?;
-    scene
-        .scribe
+    context
+        .writer
         .note(format!("the cgroup had {before} bytes, then {after}"));
     Ok(())
 }

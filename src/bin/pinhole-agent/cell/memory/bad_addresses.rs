@@ -5,7 +5,7 @@ use pinhole::agent::cell::PAGE;
 
 use super::layout::{Layout, Want, fill};
 use crate::cell::Stop;
-use crate::cell::span::{self, Hands, Span};
+use crate::cell::span::{self, MemoryAccess, Span};
 
 /// The end of a process's address space, with four levels of page tables
 /// (TASK_SIZE_MAX of the kernel's arch/x86/include/asm/page_64_types.h); five
@@ -27,7 +27,7 @@ pub fn kernel(want: Want) -> Result<Layout, Stop> {
 }
 
 /// Memory up to the end of the address space, and a page beyond it.
-pub fn end(want: Want, hands: &Hands) -> Result<Layout, Stop> {
+pub fn end(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     let mapped = want.pages() - PAGE;
     let wanted = Span::new(END - mapped, mapped);
     let mapping = span::map_at(
@@ -42,7 +42,7 @@ pub fn end(want: Want, hands: &Hands) -> Result<Layout, Stop> {
             "the end of the address space cannot be mapped: {error}"
         ))
     })?;
-    fill(hands, mapping)?;
+    fill(access, mapping)?;
     let start = mapping.start + want.offset;
     Ok(Layout::bare(Span::new(start, want.length)))
 }

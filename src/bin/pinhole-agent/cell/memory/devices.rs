@@ -11,14 +11,14 @@ use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create
 
 use super::layout::{Layout, Want, fill};
 use crate::cell::device::Device;
-use crate::cell::span::{self, Hands, Span, check};
+use crate::cell::span::{self, MemoryAccess, Span, check};
 use crate::cell::{Stop, setup};
 
 /// Access to all that is mapped here.
 const ACCESS: i32 = PROT_READ | PROT_WRITE;
 
 /// Memory that the kernel itself cannot reach (memfd_secret(2)).
-pub fn secret(want: Want, hands: &Hands) -> Result<Layout, Stop> {
+pub fn secret(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     // SAFETY: it has no pointers.
     let fd = unsafe { libc::syscall(libc::SYS_memfd_secret, libc::O_CLOEXEC) };
     check(fd as i32).map_err(|error| {
@@ -32,13 +32,13 @@ pub fn secret(want: Want, hands: &Hands) -> Result<Layout, Stop> {
     ftruncate(&file, len as u64)?;
     // Secret memory is locked, of which every process has some.
     let mapping = span::map_file(len, ACCESS, MAP_SHARED, file.as_fd(), 0)?;
-    fill(hands, mapping)?;
+    fill(access, mapping)?;
     Ok(Layout::amid(mapping, want))
 }
 
 /// A buffer that vivid, a capture device without hardware, allocated and lets
 /// applications map.
-pub fn vivid(want: Want, hands: &Hands) -> Result<Layout, Stop> {
+pub fn vivid(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     // One capture device; webcam is its first input.
     setup::module("vivid", "n_devs=1 node_types=0x1")?;
     let path = video_device("vivid")?
@@ -63,7 +63,7 @@ pub fn vivid(want: Want, hands: &Hands) -> Result<Layout, Stop> {
         device.as_fd(),
         offset,
     )?;
-    fill(hands, mapping)?;
+    fill(access, mapping)?;
     Ok(Layout::amid(mapping, want).keeping(device))
 }
 
@@ -80,9 +80,9 @@ fn video_device(driver: &str) -> io::Result<Option<String>> {
 }
 
 /// Pages of a memfd, mapped through a dma-buf made of them.
-pub fn udmabuf(want: Want, hands: &Hands) -> Result<Layout, Stop> {
+pub fn udmabuf(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     let (buffer, mapping) = made_by_udmabuf(want.with_canaries())?;
-    fill(hands, mapping)?;
+    fill(access, mapping)?;
     Ok(Layout::amid(mapping, want).keeping(buffer))
 }
 
@@ -92,10 +92,7 @@ pub fn made_by_udmabuf(len: usize) -> Result<(OwnedFd, Span), Stop> {
     const CREATE: u64 = 0x4018_7542;
     const CLOEXEC: u64 = 1;
     let device = open("/dev/udmabuf")?;
-    let file = memfd_create(
-        "experiment",
-        MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING,
-    )?;
+    let file = memfd_create("cell", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
     ftruncate(&file, len as u64)?;
     fcntl_add_seals(&file, SealFlags::SHRINK)?;
     // struct udmabuf_create: descriptor and flags, offset, size.
@@ -119,9 +116,9 @@ pub fn pci_bar(want: Want) -> Result<Layout, Stop> {
 }
 
 /// Memory on a PCI device, of which the kernel knows no pages.
-pub fn ivshmem(want: Want, hands: &Hands) -> Result<Layout, Stop> {
+pub fn ivshmem(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     let mapping = bar("0x1af4", "0x1110", 2, "ivshmem-plain", want)?;
-    fill(hands, mapping)?;
+    fill(access, mapping)?;
     Ok(Layout::amid(mapping, want))
 }
 
@@ -152,14 +149,14 @@ fn pci_device(vendor: &str, device: &str) -> io::Result<Option<PathBuf>> {
 }
 
 /// Persistent memory, mapped through its own device.
-pub fn dax(want: Want, hands: &Hands) -> Result<Layout, Stop> {
+pub fn dax(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     /// What the device maps is a multiple of this.
     const ALIGNMENT: usize = 2 << 20;
     let file = open(setup::device_dax()?)?;
     let len = want.with_canaries().next_multiple_of(ALIGNMENT);
     let whole = span::map_file(len, ACCESS, MAP_SHARED, file.as_fd(), 0)?;
     let mapping = whole.part(0, want.with_canaries());
-    fill(hands, mapping)?;
+    fill(access, mapping)?;
     Ok(Layout::amid(mapping, want).keeping(file))
 }
 

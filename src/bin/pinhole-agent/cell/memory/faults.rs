@@ -12,20 +12,20 @@ use pinhole::agent::cell::evidence::{Moment, PagesSeen};
 
 use super::anonymous;
 use super::layout::{Layout, Want, pattern};
-use crate::cell::span::{self, Hands, Span, check};
+use crate::cell::span::{self, MemoryAccess, Span, check};
 use crate::cell::{Stop, pagemap, patience, setup};
 
 /// How long the kernel may take to swap out or merge a buffer.
 const PATIENCE: Duration = Duration::from_secs(4);
 
 /// Memory that was swapped out.
-pub fn swapped(want: Want, hands: &Hands) -> Result<Layout, Stop> {
+pub fn swapped(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     /// Of a pagemap's entry: the page is in swap.
     const SWAPPED: u64 = 1 << 62;
     setup::swap()?;
-    let mut layout = anonymous::touched(want, hands)?;
+    let mut layout = anonymous::touched(want, access)?;
     // Read before they go, or they would come back.
-    layout.note_canaries(hands);
+    layout.note_canaries(access);
     until(
         layout.buffer,
         "the kernel did not swap the buffer out",
@@ -36,16 +36,16 @@ pub fn swapped(want: Want, hands: &Hands) -> Result<Layout, Stop> {
 }
 
 /// Memory whose pages were alike, and merged into one by KSM.
-pub fn merged(want: Want, hands: &Hands) -> Result<Layout, Stop> {
+pub fn merged(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     const KSM: &str = "/sys/kernel/mm/ksm";
     /// KPF_KSM of linux/kernel-page-flags.h.
     const MERGED: u64 = 1 << 21;
-    let layout = anonymous::touched(want, hands)?;
+    let layout = anonymous::touched(want, access)?;
     let pages = layout.buffer.pages();
-    // No two experiments' pages are alike, or one would find them merged.
+    // No two cells' pages are alike, or one would find them merged.
     let mut page = pattern(PAGE);
     page[..4].copy_from_slice(&std::process::id().to_ne_bytes());
-    hands.write(pages.start, &page.repeat(pages.len / PAGE))?;
+    access.write(pages.start, &page.repeat(pages.len / PAGE))?;
     span::advise(pages, libc::MADV_MERGEABLE)
         .map_err(|error| Stop::Impossible(format!("this kernel has no KSM: {error}")))?;
     setup::knob(&format!("{KSM}/sleep_millisecs"), "1")?;
@@ -64,10 +64,10 @@ pub fn merged(want: Want, hands: &Hands) -> Result<Layout, Stop> {
 }
 
 /// Memory with a guard region in its middle.
-pub fn guarded(want: Want, hands: &Hands) -> Result<Layout, Stop> {
+pub fn guarded(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     /// MADV_GUARD_INSTALL of linux/mman.h, since Linux 6.13.
     const GUARD_INSTALL: i32 = 102;
-    let layout = anonymous::touched(want, hands)?;
+    let layout = anonymous::touched(want, access)?;
     let middle = layout
         .buffer
         .pages()
@@ -99,13 +99,13 @@ fn until(
 }
 
 /// Memory that is missing until another thread fills it.
-pub fn missing(want: Want, hands: &Hands) -> Result<Layout, Stop> {
+pub fn missing(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     let mapping = span::anonymous(want.with_canaries())?;
     span::advise(mapping, libc::MADV_NOHUGEPAGE)?;
     let filled = pattern(mapping.len);
     let (first, last) = (Span::new(mapping.start, PAGE), want.pages() + PAGE);
-    hands.write(first.start, &filled[..PAGE])?;
-    hands.write(mapping.start + last, &filled[last..])?;
+    access.write(first.start, &filled[..PAGE])?;
+    access.write(mapping.start + last, &filled[last..])?;
     let mut layout = Layout::amid(mapping, want);
     // The rest of the canaries is not there to be read yet.
     layout.expect_canaries(|span| {
@@ -124,8 +124,8 @@ pub fn missing(want: Want, hands: &Hands) -> Result<Layout, Stop> {
 }
 
 /// Memory that is write-protected until another thread says otherwise.
-pub fn write_protected(want: Want, hands: &Hands) -> Result<Layout, Stop> {
-    let layout = anonymous::touched(want, hands)?;
+pub fn write_protected(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
+    let layout = anonymous::touched(want, access)?;
     let pages = layout.buffer.pages();
     let fault_fd = FaultFd::open()?;
     fault_fd.register(pages, FaultFd::WRITE_PROTECTED)?;
@@ -191,7 +191,7 @@ impl FaultFd {
 
     fn ioctl<const N: usize>(&self, request: u64, words: &mut [u64; N]) -> io::Result<()> {
         // SAFETY: the request's structure is as many words as there are; what
-        // it names is the experiment's memory, or a slice that is alive.
+        // it names is the cell's memory, or a slice that is alive.
         check(unsafe { libc::ioctl(self.0.as_raw_fd(), request, words.as_mut_ptr()) })
     }
 

@@ -9,25 +9,25 @@ use pinhole::agent::cell::evidence::Moment;
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 
 use super::layout::{Layout, Want, fill};
-use crate::cell::span::{self, Hands, Span};
+use crate::cell::span::{self, MemoryAccess, Span};
 use crate::cell::{Stop, pagemap};
 
 /// Bytes of a huge page of x86-64.
 const HUGE: usize = 2 << 20;
 
 /// A buffer that covers a transparent huge page from its first byte on.
-pub fn whole(want: Want, hands: &Hands) -> Result<Layout, Stop> {
-    transparent(want, hands, 0)
+pub fn whole(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
+    transparent(want, access, 0)
 }
 
 /// A buffer in the middle of a transparent huge page.
-pub fn part(want: Want, hands: &Hands) -> Result<Layout, Stop> {
-    transparent(want, hands, HUGE / 2)
+pub fn part(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
+    transparent(want, access, HUGE / 2)
 }
 
 /// A buffer that begins `from` bytes behind the start of a transparent huge
 /// page, and a page before that.
-fn transparent(want: Want, hands: &Hands, from: usize) -> Result<Layout, Stop> {
+fn transparent(want: Want, access: &MemoryAccess, from: usize) -> Result<Layout, Stop> {
     let whole = span::anonymous((from + want.with_canaries()).next_multiple_of(HUGE) + 3 * HUGE)?;
     span::advise(whole, libc::MADV_HUGEPAGE).map_err(|error| {
         Stop::Impossible(format!("there are no transparent huge pages: {error}"))
@@ -35,7 +35,7 @@ fn transparent(want: Want, hands: &Hands, from: usize) -> Result<Layout, Stop> {
     // The page before the buffer is the last of a huge page of its own.
     let start = (whole.start + HUGE).next_multiple_of(HUGE) + from;
     let mapping = Span::new(start - PAGE, want.with_canaries());
-    fill(hands, mapping)?;
+    fill(access, mapping)?;
     let layout = Layout::amid(mapping, want);
     let seen = pagemap::look(Moment::LaidOut, layout.buffer)?;
     if !seen.flags.iter().any(|flags| flags & pagemap::THP != 0) {
@@ -47,27 +47,27 @@ fn transparent(want: Want, hands: &Hands, from: usize) -> Result<Layout, Stop> {
 }
 
 /// A buffer across two pages of hugetlb.
-pub fn hugetlb(want: Want, hands: &Hands) -> Result<Layout, Stop> {
+pub fn hugetlb(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     let flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB;
     let whole = span::map(2 * HUGE, PROT_READ | PROT_WRITE, flags).map_err(none_left)?;
-    across(whole, want, hands)
+    across(whole, want, access)
 }
 
 /// A buffer across two huge pages of a memfd.
-pub fn memfd(want: Want, hands: &Hands) -> Result<Layout, Stop> {
+pub fn memfd(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::HUGETLB;
-    let file = memfd_create("experiment", flags).map_err(|error| none_left(error.into()))?;
+    let file = memfd_create("cell", flags).map_err(|error| none_left(error.into()))?;
     ftruncate(&file, 2 * HUGE as u64)?;
-    let access = PROT_READ | PROT_WRITE;
-    let whole = span::map_file(2 * HUGE, access, MAP_SHARED, file.as_fd(), 0).map_err(none_left)?;
-    across(whole, want, hands)
+    let rights = PROT_READ | PROT_WRITE;
+    let whole = span::map_file(2 * HUGE, rights, MAP_SHARED, file.as_fd(), 0).map_err(none_left)?;
+    across(whole, want, access)
 }
 
 /// A buffer in the middle of `whole`, and what is around it.
-fn across(whole: Span, want: Want, hands: &Hands) -> Result<Layout, Stop> {
+fn across(whole: Span, want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     let from = HUGE - PAGE - want.pages() / PAGE / 2 * PAGE;
     let mapping = whole.part(from, want.with_canaries());
-    fill(hands, mapping)?;
+    fill(access, mapping)?;
     Ok(Layout::amid(mapping, want).of_pages(HUGE))
 }
 

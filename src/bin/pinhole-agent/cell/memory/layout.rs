@@ -6,7 +6,7 @@ use std::io;
 use pinhole::agent::cell::PAGE;
 use pinhole::agent::cell::evidence::{CanarySeen, CanaryState, Place};
 
-use crate::cell::span::{Hands, Span};
+use crate::cell::span::{MemoryAccess, Span};
 
 /// What the buffer is filled with before it is queued.
 const FILLER: u8 = 0xa5;
@@ -42,7 +42,7 @@ pub struct Layout {
     /// Bytes of the pages that it lies in; less of them cannot be mapped or
     /// unmapped.
     granule: usize,
-    /// What is around it and belongs to the experiment.
+    /// What is around it and belongs to the cell.
     canaries: Vec<Canary>,
     /// What must stay alive for the memory to be what it is.
     keep: Vec<Box<dyn Any>>,
@@ -147,10 +147,10 @@ impl Layout {
     }
 
     /// Notes what the canaries are, before the device knows of the buffer.
-    pub fn note_canaries(&mut self, hands: &Hands) {
+    pub fn note_canaries(&mut self, access: &MemoryAccess) {
         for canary in &mut self.canaries {
             if canary.bytes.is_none() {
-                canary.bytes = hands.read(canary.span).ok();
+                canary.bytes = access.read(canary.span).ok();
             }
         }
     }
@@ -163,14 +163,14 @@ impl Layout {
     }
 
     /// What has become of the canaries.
-    pub fn canaries(&self, hands: &Hands) -> impl Iterator<Item = CanarySeen> {
-        self.canaries.iter().map(|canary| canary.seen(hands))
+    pub fn canaries(&self, access: &MemoryAccess) -> impl Iterator<Item = CanarySeen> {
+        self.canaries.iter().map(|canary| canary.seen(access))
     }
 }
 
 impl Canary {
-    fn seen(&self, hands: &Hands) -> CanarySeen {
-        let state = match (&self.bytes, hands.read(self.span)) {
+    fn seen(&self, access: &MemoryAccess) -> CanarySeen {
+        let state = match (&self.bytes, access.read(self.span)) {
             (Some(before), Ok(now)) => {
                 let changed = |(before, now): (&u8, &u8)| before != now;
                 let mut pairs = before.iter().zip(&now);
@@ -195,8 +195,8 @@ impl Canary {
 
 /// Fills a whole mapping: no two bytes near each other are alike, so that a
 /// canary that was moved is seen as well as one that was written to.
-pub fn fill(hands: &Hands, mapping: Span) -> io::Result<()> {
-    hands.write(mapping.start, &pattern(mapping.len))
+pub fn fill(access: &MemoryAccess, mapping: Span) -> io::Result<()> {
+    access.write(mapping.start, &pattern(mapping.len))
 }
 
 /// What [`fill`] fills `len` bytes with.

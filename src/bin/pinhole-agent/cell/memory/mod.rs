@@ -16,50 +16,50 @@ use pinhole::agent::cell::{Kind, PAGE};
 
 use self::layout::{Layout, Want, fill};
 use super::Stop;
-use super::span::{Hands, Span};
+use super::span::{MemoryAccess, Span};
 
 /// Lays out memory of a kind.
-pub fn lay_out(kind: Kind, want: Want, hands: &Hands) -> Result<Layout, Stop> {
+pub fn lay_out(kind: Kind, want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     let mut layout = match kind {
-        Kind::AnonTouched => anonymous::touched(want, hands),
-        Kind::AnonUntouched => anonymous::untouched(want, hands),
-        Kind::AnonForked => process::forked(want, hands),
-        Kind::Thp => huge::whole(want, hands),
-        Kind::ThpPart => huge::part(want, hands),
-        Kind::Hugetlb => huge::hugetlb(want, hands),
-        Kind::Stack => process::stack(want, hands),
-        Kind::Heap => process::heap(want, hands),
-        Kind::MemfdShared => anonymous::memfd(want, hands),
-        Kind::MemfdHugetlb => huge::memfd(want, hands),
-        Kind::TmpfsShared => files::tmpfs_shared(want, hands),
-        Kind::TmpfsPrivate => files::tmpfs_private(want, hands),
-        Kind::Ext4Shared => files::ext4_shared(want, hands),
-        Kind::Ext4Private => files::ext4_private(want, hands),
-        Kind::Mlocked => anonymous::locked(want, hands),
-        Kind::ReadOnly => anonymous::read_only(want, hands),
+        Kind::AnonTouched => anonymous::touched(want, access),
+        Kind::AnonUntouched => anonymous::untouched(want, access),
+        Kind::AnonForked => process::forked(want, access),
+        Kind::Thp => huge::whole(want, access),
+        Kind::ThpPart => huge::part(want, access),
+        Kind::Hugetlb => huge::hugetlb(want, access),
+        Kind::Stack => process::stack(want, access),
+        Kind::Heap => process::heap(want, access),
+        Kind::MemfdShared => anonymous::memfd(want, access),
+        Kind::MemfdHugetlb => huge::memfd(want, access),
+        Kind::TmpfsShared => files::tmpfs_shared(want, access),
+        Kind::TmpfsPrivate => files::tmpfs_private(want, access),
+        Kind::Ext4Shared => files::ext4_shared(want, access),
+        Kind::Ext4Private => files::ext4_private(want, access),
+        Kind::Mlocked => anonymous::locked(want, access),
+        Kind::ReadOnly => anonymous::read_only(want, access),
         Kind::ProtNone => anonymous::prot_none(want),
-        Kind::ProtNoneTail => anonymous::prot_none_tail(want, hands),
-        Kind::Hole => anonymous::hole(want, hands),
-        Kind::TwoMappings => anonymous::two_mappings(want, hands),
-        Kind::TwoKinds => anonymous::two_kinds(want, hands),
-        Kind::Ksm => faults::merged(want, hands),
-        Kind::Swapped => faults::swapped(want, hands),
-        Kind::UffdMissing => faults::missing(want, hands),
-        Kind::UffdWp => faults::write_protected(want, hands),
-        Kind::Secretmem => devices::secret(want, hands),
-        Kind::Vb2Mmap => devices::vivid(want, hands),
-        Kind::Udmabuf => devices::udmabuf(want, hands),
+        Kind::ProtNoneTail => anonymous::prot_none_tail(want, access),
+        Kind::Hole => anonymous::hole(want, access),
+        Kind::TwoMappings => anonymous::two_mappings(want, access),
+        Kind::TwoKinds => anonymous::two_kinds(want, access),
+        Kind::Ksm => faults::merged(want, access),
+        Kind::Swapped => faults::swapped(want, access),
+        Kind::UffdMissing => faults::missing(want, access),
+        Kind::UffdWp => faults::write_protected(want, access),
+        Kind::Secretmem => devices::secret(want, access),
+        Kind::Vb2Mmap => devices::vivid(want, access),
+        Kind::Udmabuf => devices::udmabuf(want, access),
         Kind::PciBar => devices::pci_bar(want),
-        Kind::Ivshmem => devices::ivshmem(want, hands),
-        Kind::DeviceDax => devices::dax(want, hands),
-        Kind::FsDax => files::dax(want, hands),
-        Kind::GuardRegion => faults::guarded(want, hands),
+        Kind::Ivshmem => devices::ivshmem(want, access),
+        Kind::DeviceDax => devices::dax(want, access),
+        Kind::FsDax => files::dax(want, access),
+        Kind::GuardRegion => faults::guarded(want, access),
         Kind::Null => bad_addresses::null(want),
         Kind::KernelAddress => bad_addresses::kernel(want),
-        Kind::AddressSpaceEnd => bad_addresses::end(want, hands),
+        Kind::AddressSpaceEnd => bad_addresses::end(want, access),
         Kind::WrappingLength => bad_addresses::wrapping(want),
     }?;
-    layout.note_canaries(hands);
+    layout.note_canaries(access);
     Ok(layout)
 }
 
@@ -81,8 +81,8 @@ pub fn is_changed_by_a_pin(kind: Kind) -> bool {
 }
 
 /// Makes a buffer what it was before a frame was written to it.
-pub fn refill(hands: &Hands, buffer: Span) -> io::Result<()> {
-    fill(hands, buffer)
+pub fn refill(access: &MemoryAccess, buffer: Span) -> io::Result<()> {
+    fill(access, buffer)
 }
 
 /// A dma-buf of udmabuf, of at least `len` bytes, and the first `len` of them
@@ -105,8 +105,8 @@ mod tests {
     };
 
     /// Memory of that kind, whose buffer is where it should be.
-    fn laid_out(kind: Kind, hands: &Hands) -> Layout {
-        let layout = match lay_out(kind, WANT, hands) {
+    fn laid_out(kind: Kind, access: &MemoryAccess) -> Layout {
+        let layout = match lay_out(kind, WANT, access) {
             Ok(layout) => layout,
             Err(stop) => panic!("{kind}: {stop:?}"),
         };
@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn ordinary_memory_is_where_it_should_be_and_its_canaries_are_watched() {
-        let hands = Hands::new().unwrap();
+        let access = MemoryAccess::new().unwrap();
         for kind in [
             Kind::AnonTouched,
             Kind::AnonUntouched,
@@ -131,37 +131,39 @@ mod tests {
             Kind::TwoKinds,
             Kind::MemfdShared,
         ] {
-            let layout = laid_out(kind, &hands);
+            let layout = laid_out(kind, &access);
             let buffer = layout.buffer;
             // A device that writes the buffer, and nothing but the buffer.
-            hands.write(buffer.start, &vec![1; buffer.len]).unwrap();
+            access.write(buffer.start, &vec![1; buffer.len]).unwrap();
             let state = |place| {
-                let canary = layout.canaries(&hands).find(|canary| canary.place == place);
+                let canary = layout
+                    .canaries(&access)
+                    .find(|canary| canary.place == place);
                 canary.unwrap().state
             };
             assert_eq!(state(Place::Before), CanaryState::Intact, "{kind}");
             assert_eq!(state(Place::After), CanaryState::Intact, "{kind}");
             // One that forgets the offset.
-            hands.write(buffer.start - 17, &[9; 17]).unwrap();
+            access.write(buffer.start - 17, &[9; 17]).unwrap();
             let changed = CanaryState::Changed {
                 first: buffer.start as u64 - 17,
                 bytes: 17,
             };
             assert_eq!(state(Place::Before), changed, "{kind}");
             // One that fills the last page.
-            hands.write(buffer.end() + PAGE, &[0x11; 2]).unwrap();
+            access.write(buffer.end() + PAGE, &[0x11; 2]).unwrap();
             assert!(matches!(state(Place::After), CanaryState::Changed { .. }));
         }
     }
 
     #[test]
     fn pages_that_are_given_up_are_not_watched_any_more() {
-        let hands = Hands::new().unwrap();
-        let mut layout = laid_out(Kind::AnonTouched, &hands);
+        let access = MemoryAccess::new().unwrap();
+        let mut layout = laid_out(Kind::AnonTouched, &access);
         assert_eq!(layout.whole().len, WANT.with_canaries());
         layout.give_up_pages();
         crate::cell::span::unmap(layout.buffer.pages()).unwrap();
-        for canary in layout.canaries(&hands) {
+        for canary in layout.canaries(&access) {
             assert_eq!(
                 (canary.length, canary.state),
                 (PAGE as u64, CanaryState::Intact)
@@ -183,7 +185,7 @@ mod tests {
 
     #[test]
     fn memory_that_cannot_all_be_written_is_so() {
-        let hands = Hands::new().unwrap();
+        let access = MemoryAccess::new().unwrap();
         for kind in [
             Kind::ReadOnly,
             Kind::ProtNone,
@@ -194,16 +196,16 @@ mod tests {
             Kind::AddressSpaceEnd,
             Kind::WrappingLength,
         ] {
-            let layout = laid_out(kind, &hands);
+            let layout = laid_out(kind, &access);
             let buffer = layout.buffer;
-            let refused = hands.write(buffer.start, &vec![1; buffer.len]);
+            let refused = access.write(buffer.start, &vec![1; buffer.len]);
             assert_eq!(
                 refused.unwrap_err().raw_os_error(),
                 Some(libc::EFAULT),
                 "{kind}"
             );
         }
-        let wrapping = laid_out(Kind::WrappingLength, &hands).buffer;
+        let wrapping = laid_out(Kind::WrappingLength, &access).buffer;
         assert!(wrapping.end() < wrapping.start);
     }
 }

@@ -9,7 +9,7 @@ use super::anonymous;
 use super::layout::{Layout, Want, fill};
 use crate::cell::Stop;
 use crate::cell::fork::Fork;
-use crate::cell::span::{Hands, Span};
+use crate::cell::span::{MemoryAccess, Span};
 
 /// How far below what the stack holds the buffer begins: room for what this
 /// process still calls.
@@ -17,13 +17,13 @@ const STACK_ROOM: usize = 2 << 20;
 
 /// The main thread's stack, grown down to where the buffer is. The limit of
 /// the stack's size leaves room for it.
-pub fn stack(want: Want, hands: &Hands) -> Result<Layout, Stop> {
+pub fn stack(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     let maps = std::fs::read_to_string("/proc/self/maps")?;
     let bottom =
         stack_bottom(&maps).ok_or_else(|| Stop::Failed("/proc/self/maps shows no stack".into()))?;
     let start = (bottom - STACK_ROOM - want.with_canaries()) / PAGE * PAGE;
     let mapping = Span::new(start, want.with_canaries());
-    fill(hands, mapping)?;
+    fill(access, mapping)?;
     Ok(Layout::amid(mapping, want))
 }
 
@@ -33,7 +33,7 @@ fn stack_bottom(maps: &str) -> Option<usize> {
 }
 
 /// The heap that brk(2) makes.
-pub fn heap(want: Want, hands: &Hands) -> Result<Layout, Stop> {
+pub fn heap(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     let len = want.with_canaries() + PAGE;
     // SAFETY: it grows the heap by memory that the allocator, which looks
     // where the heap ends before it grows it itself, never touches.
@@ -42,13 +42,13 @@ pub fn heap(want: Want, hands: &Hands) -> Result<Layout, Stop> {
         return Err(io::Error::last_os_error().into());
     }
     let mapping = Span::new(start.next_multiple_of(PAGE), want.with_canaries());
-    fill(hands, mapping)?;
+    fill(access, mapping)?;
     Ok(Layout::amid(mapping, want))
 }
 
 /// Memory that a child shares until one of the two writes to it.
-pub fn forked(want: Want, hands: &Hands) -> Result<Layout, Stop> {
-    let layout = anonymous::touched(want, hands)?;
+pub fn forked(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
+    let layout = anonymous::touched(want, access)?;
     Ok(layout.keeping(Fork::start()?))
 }
 

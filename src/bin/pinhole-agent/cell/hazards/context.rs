@@ -3,16 +3,16 @@
 use pinhole::agent::cell::Point;
 use pinhole::agent::cell::evidence::PagesSeen;
 
-use crate::cell::evidence_writer::Scribe;
+use crate::cell::evidence_writer::EvidenceWriter;
 use crate::cell::memory::layout::Layout;
-use crate::cell::span::Hands;
+use crate::cell::span::MemoryAccess;
 
 /// The process, its memory, and who hears of it.
-pub struct Scene<'a> {
+pub struct HazardContext<'a> {
     /// Hears what is done.
-    pub scribe: &'a Scribe,
+    pub writer: &'a EvidenceWriter,
     /// Read and write memory.
-    pub hands: &'a Hands,
+    pub access: &'a MemoryAccess,
     /// The memory.
     pub layout: &'a mut Layout,
     /// Its pages before they were pinned, which may have moved them.

@@ -4,15 +4,15 @@ use crate::agent::cell::CellAnswer;
 use crate::rig::matrix::expectation::Expectation;
 use crate::rig::matrix::name::Pinning;
 use crate::rig::matrix::observation::Observation;
-use crate::rig::matrix::witness::Testified;
+use crate::rig::matrix::witness::CardFrames;
 
 /// All that is known of a cell.
 #[derive(Debug, Clone, Copy)]
-pub struct Case<'a> {
+pub struct CellEvidence<'a> {
     /// What the agent saw.
     pub answer: &'a CellAnswer,
     /// What the card wrote.
-    pub testified: &'a Testified,
+    pub card_frames: &'a CardFrames,
     /// What both come to.
     pub observation: Observation,
     /// What was expected.
@@ -25,7 +25,7 @@ pub struct Case<'a> {
     pub pinning: Option<Pinning>,
 }
 
-impl Case<'_> {
+impl CellEvidence<'_> {
     /// Whether the driver maps the buffer by the DMA API, where that is known;
     /// `translated` is whether the card is given its addresses. The kernel's own
     /// vb2_dma_sg maps in any case.

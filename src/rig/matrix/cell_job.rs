@@ -4,9 +4,9 @@ use std::mem;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use super::deal::{self, Deal, Share};
-use super::guest::{Bed, MatrixError};
-use super::health::Fate;
+use super::guest::{CellGuest, MatrixError};
+use super::health::GuestState;
+use super::jobs::{self, JobOutput, WorkQueue};
 use super::leaks;
 use super::name::CellName;
 use super::outcome::{CellOutcome, KernelOutcome};
@@ -28,7 +28,7 @@ const CLOCK_SLACK: Duration = Duration::from_secs(1);
 /// [`MatrixError`] where no guest can be had to run them in.
 pub(super) fn run(
     spec: &MatrixSpec,
-    bed: Bed,
+    guest: CellGuest,
     progress: &Progress,
     outcome: &mut KernelOutcome,
 ) -> Result<(), MatrixError> {
@@ -37,24 +37,24 @@ pub(super) fn run(
         spec.cells.len(),
         outcome.kernel
     ));
-    let booted = Mutex::new(Some(bed));
-    let (share, ran) = deal::out(&spec.cells, spec.jobs(), &step, |deal, share| {
-        let bed = booted.lock().unwrap_or_else(PoisonError::into_inner).take();
-        Course {
+    let booted = Mutex::new(Some(guest));
+    let (output, ran) = jobs::run(&spec.cells, spec.jobs(), &step, |queue, output| {
+        let guest = booted.lock().unwrap_or_else(PoisonError::into_inner).take();
+        CellJob {
             spec: &spec.testbed,
-            deal,
-            share,
-            bed,
+            queue,
+            output,
+            guest,
             first: 0,
             searched: 0,
             renewals: 0,
-            fate: Fate::Fit,
+            state: GuestState::Fit,
         }
         .run()
     });
-    outcome.boots += share.boots;
-    outcome.blind = share.blind;
-    for cell in share.results {
+    outcome.boots += output.boots;
+    outcome.blind = output.blind;
+    for cell in output.results {
         outcome.add(cell);
     }
     ran?;
@@ -64,26 +64,26 @@ pub(super) fn run(
 
 /// A job: cells one after the other, each in the guest of the one before, or in
 /// another where that is no good any more.
-struct Course<'a> {
+struct CellJob<'a> {
     spec: &'a TestbedSpec,
-    deal: &'a Deal<'a, CellName>,
-    share: &'a mut Share<CellOutcome>,
+    queue: &'a WorkQueue<'a, CellName>,
+    output: &'a mut JobOutput<CellOutcome>,
     /// Nothing while there is no guest that is any good.
-    bed: Option<Bed>,
-    /// The first cell that was run in this guest, by its place in the share.
+    guest: Option<CellGuest>,
+    /// The first cell that was run in this guest, by its place in the output.
     first: usize,
     /// The first that nobody has looked for leaks of.
     searched: usize,
     /// How often a guest was booted anew because the one before was spoilt.
     renewals: u32,
     /// What the guest is good for.
-    fate: Fate,
+    state: GuestState,
 }
 
-impl Course<'_> {
+impl CellJob<'_> {
     /// Runs the cells that it is dealt.
     fn run(mut self) -> Result<(), MatrixError> {
-        while let Some((place, cell)) = self.deal.next() {
+        while let Some((place, cell)) = self.queue.next() {
             self.settle()?;
             self.run_cell(place, cell)?;
         }
@@ -93,88 +93,90 @@ impl Course<'_> {
     /// Runs a cell; once more in another guest if the clock of this one cannot
     /// be trusted.
     fn run_cell(&mut self, place: usize, cell: &CellName) -> Result<(), MatrixError> {
-        let (mut result, mut fate) = self.bed()?.run(cell)?;
+        let (mut result, mut state) = self.guest()?.run(cell)?;
         if clock_runs_ahead(&result) {
             log::warn!("the guest's clock runs ahead of the host's: {cell} is run in another");
-            self.bed = None;
-            (result, fate) = self.bed()?.run(cell)?;
+            self.guest = None;
+            (result, state) = self.guest()?.run(cell)?;
         }
-        self.share.add(place, result);
-        self.fate = fate;
+        self.output.add(place, result);
+        self.state = state;
         Ok(())
     }
 
     /// Sees to what the last cell has left: what the kernel said since, what it
     /// lost, and a guest that is no good any more.
     fn settle(&mut self) -> Result<(), MatrixError> {
-        let Some(bed) = &mut self.bed else {
+        let Some(guest) = &mut self.guest else {
             return Ok(());
         };
-        let last = self.share.results[self.first..].last_mut();
-        if let (Fate::Fit, Some(last)) = (&self.fate, last) {
-            self.fate = bed.aftermath(last)?;
+        let last = self.output.results[self.first..].last_mut();
+        if let (GuestState::Fit, Some(last)) = (&self.state, last) {
+            self.state = guest.aftermath(last)?;
         }
-        if self.fate == Fate::Fit && self.share.results.len() - self.searched >= leaks::GROUP {
+        if self.state == GuestState::Fit
+            && self.output.results.len() - self.searched >= leaks::GROUP
+        {
             self.search()?;
         }
-        if let Fate::Spoilt(why) = &self.fate {
+        if let GuestState::Spoilt(why) = &self.state {
             if self.renewals < RENEWALS {
                 log::info!("{why}: booting another guest");
                 self.renewals += 1;
                 self.search()?;
-                self.bed = None;
+                self.guest = None;
             } else {
-                let last = self.share.results.last();
+                let last = self.output.results.last();
                 let last = last.map_or_else(String::new, |last| format!(" in {}", last.cell));
                 let blind = format!("{why}{last}, after {RENEWALS} guests had been booted anew");
-                self.share.blind.get_or_insert(blind);
+                self.output.blind.get_or_insert(blind);
             }
-        } else if self.fate == Fate::Broken {
-            self.bed = None;
+        } else if self.state == GuestState::Broken {
+            self.guest = None;
         }
-        self.fate = Fate::Fit;
+        self.state = GuestState::Fit;
         Ok(())
     }
 
     /// Looks for what the cells in this guest have lost.
     fn search(&mut self) -> Result<(), MatrixError> {
-        let Some(bed) = &mut self.bed else {
+        let Some(guest) = &mut self.guest else {
             return Ok(());
         };
-        if leaks::can_search(bed) {
-            self.deal.update("looking for lost memory");
+        if leaks::can_search(guest) {
+            self.queue.update("looking for lost memory");
         }
-        let fate = mem::replace(&mut self.fate, Fate::Fit);
-        let cells = &mut self.share.results[self.first..];
-        self.fate = leaks::search(bed, cells, fate)?;
-        self.searched = self.share.results.len();
+        let state = mem::replace(&mut self.state, GuestState::Fit);
+        let cells = &mut self.output.results[self.first..];
+        self.state = leaks::search(guest, cells, state)?;
+        self.searched = self.output.results.len();
         Ok(())
     }
 
     /// The guest; a new one where there is none.
-    fn bed(&mut self) -> Result<&mut Bed, MatrixError> {
-        let bed = match self.bed.take() {
-            Some(bed) => bed,
+    fn guest(&mut self) -> Result<&mut CellGuest, MatrixError> {
+        let guest = match self.guest.take() {
+            Some(guest) => guest,
             None => {
-                self.deal.update("booting another guest");
-                let bed = Bed::boot(self.spec, &Progress::silent())?;
-                self.share.boots += bed.boots;
-                self.first = self.share.results.len();
+                self.queue.update("booting another guest");
+                let guest = CellGuest::boot(self.spec, &Progress::silent())?;
+                self.output.boots += guest.boots;
+                self.first = self.output.results.len();
                 self.searched = self.first;
-                bed
+                guest
             }
         };
-        Ok(self.bed.insert(bed))
+        Ok(self.guest.insert(guest))
     }
 
     /// After the last cell.
     fn finish(mut self) -> Result<(), MatrixError> {
         self.settle()?;
-        if self.share.results.len() > self.searched {
+        if self.output.results.len() > self.searched {
             self.search()?;
         }
-        if let Some(bed) = self.bed {
-            bed.finish();
+        if let Some(guest) = self.guest {
+            guest.finish();
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use super::guest::MatrixError;
 use crate::vm::progress::Step;
 
 /// The pieces of work, of which each is given to one job.
-pub(super) struct Deal<'a, T> {
+pub(super) struct WorkQueue<'a, T> {
     all: &'a [T],
     next: AtomicUsize,
     /// A job cannot go on, and so none is to.
@@ -17,7 +17,7 @@ pub(super) struct Deal<'a, T> {
     step: &'a Step,
 }
 
-impl<'a, T: Display> Deal<'a, T> {
+impl<'a, T: Display> WorkQueue<'a, T> {
     fn new(all: &'a [T], step: &'a Step) -> Self {
         Self {
             all,
@@ -46,7 +46,7 @@ impl<'a, T: Display> Deal<'a, T> {
 }
 
 /// What came of the pieces that a job was given.
-pub(super) struct Share<R> {
+pub(super) struct JobOutput<R> {
     /// The results, in the order in which they came.
     pub(super) results: Vec<R>,
     /// The place of each among all.
@@ -57,7 +57,7 @@ pub(super) struct Share<R> {
     pub(super) blind: Option<String>,
 }
 
-impl<R> Share<R> {
+impl<R> JobOutput<R> {
     const fn new() -> Self {
         Self {
             results: Vec::new(),
@@ -73,14 +73,14 @@ impl<R> Share<R> {
         self.results.push(result);
     }
 
-    /// Puts the shares together, the results in the order of the pieces.
-    fn of(shares: impl IntoIterator<Item = Self>) -> Self {
+    /// Puts the outputs together, the results in the order of the pieces.
+    fn of(outputs: impl IntoIterator<Item = Self>) -> Self {
         let mut whole = Self::new();
         let mut placed = Vec::new();
-        for share in shares {
-            placed.extend(share.places.into_iter().zip(share.results));
-            whole.boots += share.boots;
-            whole.blind = whole.blind.or(share.blind);
+        for output in outputs {
+            placed.extend(output.places.into_iter().zip(output.results));
+            whole.boots += output.boots;
+            whole.blind = whole.blind.or(output.blind);
         }
         placed.sort_by_key(|(place, _)| *place);
         (whole.places, whole.results) = placed.into_iter().unzip();
@@ -91,24 +91,24 @@ impl<R> Share<R> {
 /// Deals the pieces out to as many jobs, each of which runs `work` in a thread of
 /// its own. Where one comes to an error the others stop after the piece that they
 /// are at. What was done is returned in any case, with the first error.
-pub(super) fn out<T, R>(
+pub(super) fn run<T, R>(
     all: &[T],
     jobs: usize,
     step: &Step,
-    work: impl Fn(&Deal<T>, &mut Share<R>) -> Result<(), MatrixError> + Sync,
-) -> (Share<R>, Result<(), MatrixError>)
+    work: impl Fn(&WorkQueue<T>, &mut JobOutput<R>) -> Result<(), MatrixError> + Sync,
+) -> (JobOutput<R>, Result<(), MatrixError>)
 where
     T: Display + Sync,
     R: Send,
 {
-    let deal = Deal::new(all, step);
+    let queue = WorkQueue::new(all, step);
     let job = || {
-        let mut share = Share::new();
-        let ran = work(&deal, &mut share);
+        let mut output = JobOutput::new();
+        let ran = work(&queue, &mut output);
         if ran.is_err() {
-            deal.stopped.store(true, Ordering::Relaxed);
+            queue.stopped.store(true, Ordering::Relaxed);
         }
-        (share, ran)
+        (output, ran)
     };
     let done: Vec<_> = thread::scope(|scope| {
         let jobs = jobs.clamp(1, all.len().max(1));
@@ -118,8 +118,8 @@ where
             .map(|job| job.unwrap_or_else(|cause| panic::resume_unwind(cause)))
             .collect()
     });
-    let (shares, ran): (Vec<_>, Vec<_>) = done.into_iter().unzip();
-    (Share::of(shares), ran.into_iter().collect())
+    let (outputs, ran): (Vec<_>, Vec<_>) = done.into_iter().unzip();
+    (JobOutput::of(outputs), ran.into_iter().collect())
 }
 
 #[cfg(test)]
@@ -134,17 +134,17 @@ mod tests {
         let pieces: Vec<_> = (0..100).collect();
         let step = Progress::silent().step("dealing");
         let both = Barrier::new(2);
-        let (share, ran) = out(&pieces, 2, &step, |deal, share| {
-            share.boots = 1;
+        let (output, ran) = run(&pieces, 2, &step, |queue, output| {
+            output.boots = 1;
             both.wait();
-            while let Some((place, piece)) = deal.next() {
-                share.add(place, *piece);
+            while let Some((place, piece)) = queue.next() {
+                output.add(place, *piece);
             }
             Ok(())
         });
         ran.unwrap();
-        assert_eq!(share.results, pieces);
-        assert_eq!(share.boots, 2);
+        assert_eq!(output.results, pieces);
+        assert_eq!(output.boots, 2);
     }
 
     #[test]
@@ -152,30 +152,30 @@ mod tests {
         let pieces: Vec<_> = (0..100).collect();
         let step = Progress::silent().step("dealing");
         let both = Barrier::new(2);
-        let (share, ran) = out(&pieces, 2, &step, |deal, share| {
-            let (place, piece) = deal.next().unwrap();
+        let (output, ran) = run(&pieces, 2, &step, |queue, output| {
+            let (place, piece) = queue.next().unwrap();
             both.wait();
-            share.add(place, *piece);
+            output.add(place, *piece);
             if place == 0 {
                 return Err(MatrixError::Release("none".into()));
             }
-            while !deal.stopped.load(Ordering::Relaxed) {
+            while !queue.stopped.load(Ordering::Relaxed) {
                 thread::yield_now();
             }
-            assert!(deal.next().is_none());
+            assert!(queue.next().is_none());
             Ok(())
         });
         assert!(matches!(ran, Err(MatrixError::Release(_))));
-        assert_eq!(share.results, [0, 1]);
+        assert_eq!(output.results, [0, 1]);
     }
 
     #[test]
     fn there_are_no_more_jobs_than_pieces() {
         let step = Progress::silent().step("dealing");
-        let (share, _) = out(&[7], 8, &step, |_, share: &mut Share<i32>| {
-            share.boots = 1;
+        let (output, _) = run(&[7], 8, &step, |_, output: &mut JobOutput<i32>| {
+            output.boots = 1;
             Ok(())
         });
-        assert_eq!(share.boots, 1);
+        assert_eq!(output.boots, 1);
     }
 }

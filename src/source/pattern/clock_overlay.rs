@@ -1,6 +1,6 @@
-//! The plate in the middle of a test pattern: the name, the time of day and the
-//! sequence number, on a studio clock where there is room for one, else on a
-//! plain panel with as much of them as fits.
+//! The clock overlay in the middle of a test pattern: the name, the time of day
+//! and the sequence number, on a studio clock where there is room for one, else
+//! on a plain panel with as much of them as fits.
 
 use std::f32::consts::TAU;
 
@@ -70,7 +70,7 @@ impl Saying {
         }
     }
 
-    /// Whether it is said however small the plate.
+    /// Whether it is said however small the clock overlay.
     fn is_needed(self) -> bool {
         self.ink() != SOFT
     }
@@ -128,9 +128,9 @@ enum Ground {
     Dial { x: f32, y: f32, radius: f32 },
 }
 
-/// The plate.
+/// The clock overlay.
 #[derive(Debug)]
-pub struct Plate {
+pub struct ClockOverlay {
     /// Its lines of the picture.
     top: u32,
     bottom: u32,
@@ -167,9 +167,9 @@ const MODE_ON_DIAL: (f32, f32) = (-0.29, 0.0095);
 const GAP: usize = 2;
 const MARGIN: usize = 3;
 
-impl Plate {
-    /// The plate for frames of that layout, with what the bits of [`overlay`]
-    /// say; none if that is nothing.
+impl ClockOverlay {
+    /// The clock overlay for frames of that layout, with what the bits of
+    /// [`overlay`] say; none if that is nothing.
     pub fn new(layout: &Layout, bits: u32) -> Option<Self> {
         let bits = bits & overlay::ALL;
         let dial = match bits {
@@ -177,9 +177,9 @@ impl Plate {
             overlay::ALL => Self::dial(layout),
             _ => None,
         };
-        let mut plate = dial.unwrap_or_else(|| Self::panel(layout, bits));
-        plate.begin(&FrameInfo::default());
-        Some(plate)
+        let mut clock_overlay = dial.unwrap_or_else(|| Self::panel(layout, bits));
+        clock_overlay.begin(&FrameInfo::default());
+        Some(clock_overlay)
     }
 
     /// A dial, where it is large enough for the time of day.
@@ -302,7 +302,7 @@ impl Plate {
         self.hand = on_circle(frame.wall.subsec_nanos() as f32 / 1e9);
     }
 
-    /// Whether line `y` of the picture crosses the plate.
+    /// Whether line `y` of the picture crosses the clock overlay.
     pub fn touches(&self, y: u32) -> bool {
         (self.top..self.bottom).contains(&y)
     }
@@ -324,8 +324,8 @@ impl Plate {
         })
     }
 
-    /// Paints the plate's share of a row that covers `lines` lines of the
-    /// picture from `y` on.
+    /// Paints the clock overlay's share of a row that covers `lines` lines of
+    /// the picture from `y` on.
     pub fn paint(&self, row: &mut Row<'_>, y: u32, lines: u32) {
         match self.ground {
             Ground::Panel { left, right } => row.fill(left, right, GROUND),
