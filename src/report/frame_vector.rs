@@ -146,7 +146,7 @@ mod tests {
             name: "read-only",
             question: "Write | access?",
             answer: answer.to_owned(),
-            expected: "EFAULT",
+            expected: "EFAULT".to_owned(),
             reason: "no",
             as_expected: answer == "EFAULT",
             evidence: None,

@@ -2,10 +2,11 @@
 //! asked about it, shown on a kernel.
 //!
 //! Each question is a [`Point`](points::Point): a range of memory, calls over it
-//! made in the guest by frame_vector_probe.ko, and an answer in a few words read
-//! off what came back. [`expectation`] says what the answer should be on each
+//! made in the guest by frame_vector_probe.ko, and an [`Answer`] read off what came
+//! back. [`expectation`] says what the answer should be on each
 //! kernel, and why. An answer that differs is a finding.
 
+mod answer;
 pub mod expectation;
 mod observation;
 pub mod points;
@@ -17,9 +18,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use self::answer::Answer;
 use self::expectation::Kernel;
 use self::observation::Observation;
-use self::points::Point;
+use self::points::{Point, Reading};
 use super::kernel::Version;
 use super::kernel_log;
 use super::testbed::driver::OtherDriver;
@@ -113,7 +115,7 @@ pub struct Finding {
     /// What was seen.
     pub answer: String,
     /// What should have been.
-    pub expected: &'static str,
+    pub expected: String,
     /// Why.
     pub reason: &'static str,
     /// Whether they are the same.
@@ -241,20 +243,26 @@ impl ProbeGuest {
             Err(error) if alive => return Err(error),
             Err(_) => Vec::new(),
         };
-        let answer = match (&evidence, failure) {
-            (Some(answer), _) => point.read(&Observation::new(&script, answer, &warnings)),
-            (None, Some(error)) => format!("could not be tried: {error}"),
-            (None, None) => String::new(),
+        let reading = match &evidence {
+            Some(answer) => point.read(&Observation::new(&script, answer, &warnings)),
+            None => Reading {
+                answer: Answer::Silence(
+                    failure.map_or_else(String::new, |error| error.to_string()),
+                ),
+                complaints: Vec::new(),
+            },
         };
         // A kernel that has oopsed is no witness any more.
         alive &= !warnings.iter().any(|line| line.contains("Oops"));
-        let (expected, reason) = expectation::of(point.name, kernel);
+        let expected = expectation::of(point.name, kernel);
+        let reason = expected.as_ref().map_or("", |(_, reason)| *reason);
+        let expected = expected.map(|(answer, _)| answer);
         let finding = Finding {
             name: point.name,
             question: point.question,
-            as_expected: answer == expected,
-            answer,
-            expected,
+            as_expected: expected.as_ref().is_some_and(|answer| reading.is(answer)),
+            answer: reading.to_string(),
+            expected: expected.map_or_else(String::new, |answer| answer.to_string()),
             reason,
             evidence,
             warnings,

@@ -1,9 +1,9 @@
-//! What came back of a point's calls, put in a few words.
+//! What came back of a point's calls.
 
+use super::answer::{Got, Held, Pinned};
 use crate::agent::frame_vector::{
     Filled, FrameVector, FrameVectorAnswer, Killed, Meanwhile, Outcome, Step, Vector,
 };
-use crate::rig::kernel::errno_name;
 
 /// What came back, with what was asked and what the kernel said to it.
 pub struct Observation<'a> {
@@ -66,7 +66,7 @@ impl<'a> Observation<'a> {
     }
 
     /// What `get_vaddr_frames()` got, as the step `index`.
-    pub fn got(&self, index: usize) -> String {
+    pub fn got(&self, index: usize) -> Got {
         let (step, outcome) = self.steps[index];
         let asked = match step {
             Step::Get { frames, .. }
@@ -76,38 +76,31 @@ impl<'a> Observation<'a> {
         };
         let returned = outcome.returned;
         let Ok(count) = u32::try_from(returned) else {
-            return match outcome.vector {
-                Some(vector) if vector.frames != 0 => {
-                    format!(
-                        "{}, but nr_frames is {}",
-                        errno_name(-returned),
-                        vector.frames
-                    )
-                }
-                _ => errno_name(-returned),
+            return Got::Error {
+                errno: -returned,
+                frames: outcome.vector.map_or(0, |vector| vector.frames),
             };
         };
         if count == 0 {
-            return "0".to_owned();
+            return Got::Nothing;
         }
         let Some(vector) = outcome.vector else {
-            return format!("{count}, and no vector");
+            return Got::NoVector(count);
         };
-        let unit = if vector.is_pfns { "PFNs" } else { "pages" };
-        let mut text = format!("{count} of {asked} {unit}, {}", held(&vector, outcome));
-        if vector.frames != count {
-            text += &format!(", but nr_frames is {}", vector.frames);
-        }
         let mut known = outcome
             .frames
             .iter()
             .zip(&outcome.process)
             .filter(|(_, own)| **own != 0);
         let of_the_range = !matches!(step, Step::GetAt { .. });
-        if of_the_range && !known.all(|(frame, own)| frame == own) {
-            text += ", but not those of the process";
+        Got::Frames {
+            count,
+            asked,
+            pfns: vector.is_pfns,
+            held: held(&vector, outcome),
+            frames: vector.frames,
+            own: !of_the_range || known.all(|(frame, own)| frame == own),
         }
-        text
     }
 
     /// Pins in the whole kernel after one step, less those after another.
@@ -118,30 +111,29 @@ impl<'a> Observation<'a> {
 
     /// What the call of a step has pinned since the first, and what put, in the
     /// next, has left of it.
-    pub fn pins_until_put(&self, step: usize) -> String {
-        let pins = [step, step + 1].map(|step| self.pins_between(0, step));
-        format!("pins: {:+}, {:+} after put", pins[0], pins[1])
+    pub fn pins_until_put(&self, step: usize) -> [i64; 2] {
+        [step, step + 1].map(|step| self.pins_between(0, step))
     }
 }
 
 /// Whether what a vector says of its frames is what their counters say.
-fn held(vector: &Vector, outcome: &Outcome) -> &'static str {
+fn held(vector: &Vector, outcome: &Outcome) -> Held {
     let counted = outcome.pages.iter().filter(|page| page.exists);
     let pinned = counted.clone().filter(|page| page.pinned).count();
     match (vector.got_ref, pinned) {
-        (true, pinned) if pinned == outcome.pages.len() => "pinned",
-        (true, _) => "said to be pinned and are not",
-        (false, 0) => "not pinned",
-        (false, _) => "said not to be pinned and are",
+        (true, pinned) if pinned == outcome.pages.len() => Held::Pinned,
+        (true, _) => Held::SaidPinned,
+        (false, 0) => Held::Unpinned,
+        (false, _) => Held::SaidUnpinned,
     }
 }
 
 /// Whether none, or all, of the pages that a step looked at are pinned.
-pub fn pinned(outcome: &Outcome) -> &'static str {
+pub fn pinned(outcome: &Outcome) -> Pinned {
     match outcome.pages.iter().filter(|page| page.pinned).count() {
-        0 => "not pinned",
-        count if count == outcome.pages.len() => "pinned",
-        _ => "pinned in part",
+        0 => Pinned::None,
+        count if count == outcome.pages.len() => Pinned::All,
+        _ => Pinned::Part,
     }
 }
 
@@ -149,6 +141,7 @@ pub fn pinned(outcome: &Outcome) -> &'static str {
 mod tests {
     use super::*;
     use crate::agent::frame_vector::Page;
+    use crate::rig::frame_vector::answer::Answer;
     use crate::rig::frame_vector::points::all;
 
     const PFNS: [u64; 4] = [7, 3, 9, 4];
@@ -192,7 +185,9 @@ mod tests {
             steps: vec![got_four(), outcome],
             ..FrameVectorAnswer::default()
         };
-        point.read(&Observation::new(&script, &seen, warnings))
+        point
+            .read(&Observation::new(&script, &seen, warnings))
+            .to_string()
     }
 
     #[test]
@@ -207,14 +202,18 @@ mod tests {
         };
         let bug = "kernel BUG at drivers/media/common/videobuf2/frame_vector.c:168!".to_owned();
         assert_eq!(
-            point.read(&Observation::new(
-                &script,
-                &seen,
-                &[bug, "Oops: invalid opcode".into()]
-            )),
+            point
+                .read(&Observation::new(
+                    &script,
+                    &seen,
+                    &[bug, "Oops: invalid opcode".into()]
+                ))
+                .to_string(),
             "a BUG ends the caller in Abandon, by signal 11"
         );
-        let unexplained = point.read(&Observation::new(&script, &seen, &["BUG: KASAN".into()]));
+        let unexplained = point
+            .read(&Observation::new(&script, &seen, &["BUG: KASAN".into()]))
+            .to_string();
         assert!(
             unexplained.starts_with("the kernel ends the caller"),
             "{unexplained}"
@@ -240,7 +239,9 @@ mod tests {
                 killed: Some(killed_by(signal)),
                 ..FrameVectorAnswer::default()
             };
-            point.read(&Observation::new(&script, &seen, &[]))
+            point
+                .read(&Observation::new(&script, &seen, &[]))
+                .to_string()
         };
         assert_eq!(
             answer("kill", libc::SIGKILL),
@@ -281,6 +282,26 @@ mod tests {
         let mut short = got_four();
         short.vector.as_mut().unwrap().frames = 3;
         assert!(answer(short, &[]).ends_with("but nr_frames is 3"));
+    }
+
+    #[test]
+    fn an_answer_is_expected_by_its_type_and_without_a_complaint() {
+        let point = all().find(|point| point.name == "touched").unwrap();
+        let script = (point.script)();
+        let seen = FrameVectorAnswer {
+            steps: vec![got_four(), got_four()],
+            ..FrameVectorAnswer::default()
+        };
+        let expected = Answer::Got(Got::pinned(4, 8));
+        let reading = point.read(&Observation::new(&script, &seen, &[]));
+        assert!(reading.is(&expected), "{reading}");
+        assert!(!reading.is(&Answer::Got(Got::pinned(8, 8))));
+        let said = ["BUG: Bad page state".to_owned()];
+        assert!(
+            !point
+                .read(&Observation::new(&script, &seen, &said))
+                .is(&expected)
+        );
     }
 
     #[test]

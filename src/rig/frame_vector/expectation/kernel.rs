@@ -1,5 +1,6 @@
 //! What of a kernel decides an answer.
 
+use crate::rig::frame_vector::answer::Answer;
 use crate::rig::kernel::Version;
 
 /// What of a kernel decides an answer.
@@ -52,4 +53,4 @@ pub const PINS_MOVABLE_HUGE: Version = Version(6, 2);
 pub const TELLS_OVERFLOW: Version = Version(6, 2);
 
 /// What the answer should be, and why.
-pub type Expectation = (&'static str, &'static str);
+pub type Expectation = (Answer, &'static str);

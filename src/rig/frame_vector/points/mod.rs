@@ -6,7 +6,7 @@ mod point;
 mod vectors;
 mod waits;
 
-pub use self::point::Point;
+pub use self::point::{Point, Reading};
 
 /// All points, in the order in which they are tried. What breaks up the guest's
 /// memory comes last.
@@ -29,8 +29,12 @@ mod tests {
             for (major, minor) in [(5, 10), (6, 1), (6, 12), (7, 3)] {
                 for debug_vm in [false, true] {
                     let version = Version(major, minor);
-                    let (answer, reason) = of(point.name, Kernel { version, debug_vm });
-                    assert!(!answer.is_empty() && !reason.is_empty(), "{}", point.name);
+                    let expected = of(point.name, Kernel { version, debug_vm });
+                    assert!(
+                        expected.is_some_and(|(_, reason)| !reason.is_empty()),
+                        "{}",
+                        point.name
+                    );
                 }
             }
             assert!(point.question.ends_with('?'), "{}", point.question);

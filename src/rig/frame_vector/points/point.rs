@@ -1,6 +1,9 @@
 //! A question, and what the questions share.
 
+use std::fmt;
+
 use crate::agent::frame_vector::{Area, FrameVector, Killed, Kind, Step, WRITE};
+use crate::rig::frame_vector::answer::{Answer, Created, Flags};
 use crate::rig::frame_vector::observation::Observation;
 use crate::rig::kernel::errno_name;
 
@@ -14,48 +17,73 @@ pub struct Point {
     /// The memory and the calls.
     pub script: fn() -> FrameVector,
     /// Reads the answer off what came back.
-    pub answer: fn(&Observation<'_>) -> String,
+    pub answer: fn(&Observation<'_>) -> Answer,
     /// The function that warns, if that is what is asked.
     pub provokes: Option<&'static str>,
 }
 
+/// The answer to a point, and what else was seen that should not be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reading {
+    /// The answer.
+    pub answer: Answer,
+    /// Calls that the probe refused, which are mistakes in the point, and every
+    /// complaint of the kernel that the point did not provoke on purpose.
+    pub complaints: Vec<String>,
+}
+
+impl Reading {
+    /// Whether it is that answer, and nothing else was seen.
+    pub fn is(&self, answer: &Answer) -> bool {
+        self.complaints.is_empty() && self.answer == *answer
+    }
+}
+
+impl fmt::Display for Reading {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.answer.fmt(f)?;
+        let mut complaints = self.complaints.iter();
+        complaints.try_for_each(|complaint| write!(f, "; {complaint}"))
+    }
+}
+
 impl Point {
-    /// The answer in what came back, and every complaint of the kernel that the
-    /// point did not provoke on purpose. A call that the probe refused is a
-    /// mistake in the point.
-    pub fn read(&self, seen: &Observation<'_>) -> String {
-        let mut answer = match seen.killed {
+    /// Reads the answer off what came back.
+    pub fn read(&self, seen: &Observation<'_>) -> Reading {
+        let answer = match seen.killed {
             None => (self.answer)(seen),
             Some((Killed { signal, .. }, Some(Step::Get { .. })))
                 if seen.on_purpose && signal == libc::SIGKILL =>
             {
                 (self.answer)(seen)
             }
-            Some((Killed { signal, .. }, Some(step))) => {
-                let bug = seen
+            Some((Killed { signal, .. }, step)) => Answer::Ended {
+                bug: seen
                     .warnings
                     .iter()
-                    .any(|line| line.contains("kernel BUG at"));
-                let why = if bug { "a BUG" } else { "the kernel" };
-                format!("{why} ends the caller in {step:?}, by signal {signal}")
-            }
-            Some((Killed { signal, .. }, None)) => {
-                format!("signal {signal} ends the caller after the last step")
-            }
+                    .any(|line| line.contains("kernel BUG at")),
+                step: step.cloned(),
+                signal,
+            },
         };
-        for (step, outcome) in &seen.steps {
-            if let Some(number) = outcome.refused {
-                answer += &format!("; the probe refused {step:?}: {}", errno_name(number));
-            }
-        }
+        let refused = seen.steps.iter().filter_map(|(step, outcome)| {
+            let number = outcome.refused?;
+            Some(format!(
+                "the probe refused {step:?}: {}",
+                errno_name(number)
+            ))
+        });
         let expected = |line: &&String| {
             self.provokes
                 .is_some_and(|function| line.contains(function) || is_part(line))
         };
-        for line in seen.warnings.iter().filter(|line| !expected(line)) {
-            answer += &format!("; the kernel said {line:?}");
+        let said = seen.warnings.iter().filter(|line| !expected(line));
+        Reading {
+            answer,
+            complaints: refused
+                .chain(said.map(|line| format!("the kernel said {line:?}")))
+                .collect(),
         }
-        answer
     }
 }
 
@@ -89,7 +117,7 @@ pub(super) const fn one_get(
         name,
         question,
         script,
-        answer: |seen| seen.got(1),
+        answer: |seen| Answer::Got(seen.got(1)),
         provokes: None,
     }
 }
@@ -108,27 +136,23 @@ pub(super) fn steps(areas: &[(Kind, u32)], steps: &[Step]) -> FrameVector {
 }
 
 /// What `frame_vector_create()` made, as the first or second step.
-pub(super) fn created(seen: &Observation<'_>) -> String {
+pub(super) fn created(seen: &Observation<'_>) -> Created {
     let index = usize::from(seen.outcome(0).vector.is_none() && seen.has(1));
     match seen.outcome(index).vector {
-        None => match seen.warnings_of("frame_vector_create") {
-            0 => "NULL".to_owned(),
-            count => format!("NULL, {count} warning"),
-        },
-        Some(vector) if vector.is_vmalloc => "by vmalloc()".to_owned(),
-        Some(_) => "by kmalloc()".to_owned(),
+        None => Created::Null(seen.warnings_of("frame_vector_create")),
+        Some(vector) if vector.is_vmalloc => Created::Vmalloc,
+        Some(_) => Created::Kmalloc,
     }
 }
 
 /// What the vector says of itself after a step.
-pub(super) fn flags(seen: &Observation<'_>, index: usize) -> String {
-    let Some(vector) = seen.outcome(index).vector else {
-        return "no vector".to_owned();
-    };
-    let pinned = match vector.got_ref {
-        true => "said to be pinned",
-        false => "not said to be pinned",
-    };
-    let unit = if vector.is_pfns { "PFNs" } else { "pages" };
-    format!("{} {unit}, {pinned}", vector.frames)
+pub(super) fn flags(seen: &Observation<'_>, index: usize) -> Flags {
+    match seen.outcome(index).vector {
+        None => Flags::NoVector,
+        Some(vector) => Flags::Vector {
+            frames: vector.frames,
+            pfns: vector.is_pfns,
+            pinned: vector.got_ref,
+        },
+    }
 }
