@@ -3,12 +3,12 @@
 use pinhole::card::BufferApi;
 use pinhole::rig::compliance::{judge, testbed};
 
-use crate::bed::Bed;
+use crate::test_guest::TestGuest;
 
 /// The device complies on a kernel, where it streams as `options` say.
 fn complies(kernel: &str, planes: BufferApi, options: &[&str]) {
-    let bed = Bed::start(testbed(kernel, planes));
-    let agent = bed.testbed.machine.agent();
+    let guest = TestGuest::start(testbed(kernel, planes));
+    let agent = guest.testbed.machine.agent();
     let judgement = judge(agent, "/dev/video0", options).unwrap();
     // Where the machine has no time for its guest, frames are dropped, and the
     // sequence numbers say so.
@@ -20,8 +20,8 @@ fn complies(kernel: &str, planes: BufferApi, options: &[&str]) {
         .collect();
     assert!(judgement.failed == 0 && ours.is_empty(), "{judgement:#?}");
     assert!(judgement.total > 40, "{judgement:#?}");
-    bed.no_splats();
-    bed.testbed.finish().unwrap();
+    guest.no_splats();
+    guest.testbed.finish().unwrap();
 }
 
 /// One frame at each size and rate of each format; `make compliance` streams for

@@ -34,9 +34,9 @@ fn every_plane_on(kernel: &str, memories: &[&str]) {
                 format!("--stream-to={FILE}"),
             ]);
             let (answer, frames) = studio.capture(client, &layout, FRAMES);
-            let testimony = studio.bed.testimony();
+            let witness = studio.guest.witness_log();
             for (frame, content) in (0..).zip(&frames) {
-                let verdict = testimony.judge(frame, None, content);
+                let verdict = witness.judge(frame, None, content);
                 assert!(verdict.verified, "{format} {memory}: {verdict:?}");
             }
             if *memory == "user" {

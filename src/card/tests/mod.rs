@@ -286,14 +286,14 @@ impl Rig {
     }
 
     /// All lines that the witness was told.
-    fn testimony(&mut self) -> String {
+    fn witness_text(&mut self) -> String {
         self.card.flush_witness();
         String::from_utf8(self.witness.0.lock().unwrap().clone()).unwrap()
     }
 
     /// The same, read.
     fn records(&mut self) -> Vec<Record> {
-        let text = self.testimony();
+        let text = self.witness_text();
         let records = text.lines().map(serde_json::from_str);
         records.collect::<Result<_, _>>().unwrap()
     }

@@ -1,4 +1,4 @@
-//! What a cell came to: the agent's evidence and the card's testimony in a
+//! What a cell came to: the agent's evidence and the card's witness in a
 //! word.
 
 use std::fmt;

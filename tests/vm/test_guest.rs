@@ -17,12 +17,12 @@ pub const LIMIT: Duration = Duration::from_secs(120);
 pub const PARANOID: &str = "slub_debug=FZPU page_poison=1";
 
 /// A running guest, and what its card testifies.
-pub struct Bed {
+pub struct TestGuest {
     pub testbed: Testbed,
     folder: tempfile::TempDir,
 }
 
-impl Bed {
+impl TestGuest {
     /// Boots a guest whose kernel command line ends in `append`.
     pub fn boot(append: &str) -> Self {
         Self::start(TestbedSpec {
@@ -100,7 +100,7 @@ impl Bed {
     }
 
     /// What the card has written in its last stream.
-    pub fn testimony(&self) -> WitnessLog {
+    pub fn witness_log(&self) -> WitnessLog {
         WitnessLog::read(&self.folder.path().join("witness")).unwrap()
     }
 
