@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::time::Duration;
 
-use pinhole::card::{Card, Now, Planes, Rate, Spec, Value, Witness};
+use pinhole::card::{BufferApi, Card, Now, Rate, Spec, Value, Witness};
 use pinhole::dma::Bus;
 use pinhole::source::{Begun, Camera, FrameInfo, Input, Layout, Native, Pattern, Source};
 use pinhole::wire::{Ioctl, Reply};
@@ -126,8 +126,8 @@ fn moody(script: &mut Script<'_>) -> Moody {
     }
 }
 
-fn new_card(script: &mut Script<'_>) -> (Card, Planes) {
-    let planes = script.pick(&[Planes::Single, Planes::Multi]);
+fn new_card(script: &mut Script<'_>) -> (Card, BufferApi) {
+    let planes = script.pick(&[BufferApi::Single, BufferApi::Multi]);
     let inputs = vec![
         Input {
             name: "Pattern".into(),
@@ -159,7 +159,7 @@ struct Queued {
 /// A card, and the model beside it.
 struct Life {
     card: Card,
-    planes: Planes,
+    planes: BufferApi,
     now: Now,
     memory: GuestMemoryMmap,
     /// The regions, and what should be in them.
@@ -450,7 +450,7 @@ impl Life {
         };
         match ioctl {
             Ioctl::GFmt | Ioctl::TryFmt | Ioctl::SFmt => {
-                let formats: Vec<_> = Planes::Multi.formats().collect();
+                let formats: Vec<_> = BufferApi::Multi.formats().collect();
                 put(0, kind);
                 put(8, u32::from(script.byte()) + 10);
                 put(12, u32::from(script.byte()) / 4 + 10);
@@ -539,10 +539,10 @@ impl Life {
             .iter()
             .fold(0, |sum, (_, len)| sum.wrapping_add(*len));
         let planes = match self.planes {
-            Planes::Single => {
+            BufferApi::Single => {
                 vec![total.wrapping_sub(u32::from(script.pick(&[0u8, 0, 0, 1, 255])))]
             }
-            Planes::Multi => {
+            BufferApi::Multi => {
                 let planes = script.pick(&[1usize, 2, 3, 3, 8, 0, 9]);
                 let mut rest = segments.iter().map(|(_, len)| *len);
                 let mut plane = || {
@@ -568,11 +568,11 @@ impl Life {
         payload[4..8].copy_from_slice(&self.planes.buffer_type().to_le_bytes());
         payload[60] = 2;
         let length = match self.planes {
-            Planes::Single => planes[0],
-            Planes::Multi => planes.len() as u32,
+            BufferApi::Single => planes[0],
+            BufferApi::Multi => planes.len() as u32,
         };
         payload[72..76].copy_from_slice(&length.to_le_bytes());
-        if self.planes == Planes::Multi {
+        if self.planes == BufferApi::Multi {
             for length in planes {
                 let mut plane = [0; 64];
                 plane[4..8].copy_from_slice(&length.to_le_bytes());

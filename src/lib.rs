@@ -1,7 +1,8 @@
 //! Pinhole: a virtual capture card for testing how Linux hands a program's own
 //! memory to hardware.
 //!
-//! The house, from the wire up; an import may only point upwards in this list:
+//! The house, from the wire up. An import may only point upwards in this list, and
+//! outside of [`source`] no two files import each other:
 //!
 //! | module | what it is | knows nothing of |
 //! |---|---|---|
@@ -12,9 +13,9 @@
 //! | [`vhost`] | the vhost-user daemon: virtqueues in, card calls out | pixels |
 //! | [`control`] | the control socket: a running card's statistics and settings, for the host | virtqueues |
 //! | [`sandbox`] | what the running card may still do to the host | everything else |
-//! | [`agent`] | what the guest's init and its host say to each other; the cells of the matrix | the card |
+//! | [`agent`] | what the guest's init (`src/bin/pinhole-agent/`) and its host say to each other; the cells of the matrix | the card |
 //! | [`vm`] | QEMU, kernels, guest images, the console, QMP, the agent's channel | V4L2, the card |
-//! | [`rig`] | captures and the oracles that judge them; knows both ends | the terminal |
+//! | [`rig`] | the testbed; captures, the matrix, frame vectors, and the oracles that judge them; knows both ends | the terminal |
 //! | [`report`] | JSON, tables and pictures for a person | how they came about |
 //! | [`cli`] | one file a subcommand | |
 //!

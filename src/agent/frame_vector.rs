@@ -224,11 +224,11 @@ pub struct FrameVectorAnswer {
 
 impl FrameVectorAnswer {
     /// Adds a piece of it. Why it goes no further is for who asked to tell.
-    pub fn add(&mut self, told: Told) {
-        match told {
-            Told::Step(outcome) => self.steps.push(outcome),
-            Told::Filled(filled) => self.filled = Some(filled),
-            Told::Failed { .. } => {}
+    pub fn add(&mut self, part: AnswerPart) {
+        match part {
+            AnswerPart::Step(outcome) => self.steps.push(outcome),
+            AnswerPart::Filled(filled) => self.filled = Some(filled),
+            AnswerPart::Failed { .. } => {}
         }
     }
 }
@@ -279,7 +279,7 @@ pub struct Outcome {
 /// agent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Told {
+pub enum AnswerPart {
     /// What came of the next step.
     Step(Outcome),
     /// What the thread that filled memory did.

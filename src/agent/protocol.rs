@@ -16,6 +16,8 @@ use serde::{Deserialize, Serialize};
 use super::cell::{Cell, CellAnswer};
 use super::checks::{Checks, ChecksAnswer, Leaks, LeaksAnswer};
 use super::frame_vector::{FrameVector, FrameVectorAnswer};
+pub use super::kernel_log::{Log, LogAnswer, LogRecord, News};
+pub use super::status::Status;
 
 /// Name of the virtio-serial port that carries the protocol.
 pub const PORT_NAME: &str = "pinhole.agent";
@@ -165,32 +167,6 @@ pub struct RunAnswer {
     pub watch: BTreeMap<String, Watch>,
 }
 
-/// How a process ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Status {
-    /// It exited with this code.
-    Exit(i32),
-    /// This signal killed it.
-    Signal(i32),
-}
-
-impl Status {
-    /// Whether it exited with code 0.
-    pub fn success(self) -> bool {
-        self == Self::Exit(0)
-    }
-}
-
-impl std::fmt::Display for Status {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Exit(code) => write!(f, "exit code {code}"),
-            Self::Signal(signal) => write!(f, "signal {signal}"),
-        }
-    }
-}
-
 /// What was seen of one counter: before the program's start, every
 /// [`WATCH_PERIOD_MS`], and after its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -302,56 +278,6 @@ pub struct Module {
     pub size: u64,
     /// Its reference count.
     pub references: i64,
-}
-
-/// Read the kernel log.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Log {
-    /// First sequence number wanted.
-    pub since: u64,
-}
-
-/// Read what has come to the kernel log since this was last asked, or since the
-/// end of the last [`Cell`]; when neither has been, all of it.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct News {}
-
-/// Part of the kernel log.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LogAnswer {
-    /// The records from the one asked for on.
-    pub records: Vec<LogRecord>,
-    /// What to give as [`Log::since`] next time.
-    pub next: u64,
-    /// Records in between were overwritten before they were read.
-    pub lost: bool,
-}
-
-impl LogAnswer {
-    /// What of it is from the sequence number `first` on. What was lost before
-    /// that does not matter.
-    pub fn since(mut self, first: u64) -> Self {
-        let begins = self.records.first().map(|record| record.sequence);
-        self.lost &= begins.is_some_and(|begins| begins > first);
-        self.records.retain(|record| record.sequence >= first);
-        self
-    }
-}
-
-/// A record of the kernel log, as /dev/kmsg gives it
-/// (Documentation/ABI/testing/dev-kmsg).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LogRecord {
-    /// Its sequence number.
-    pub sequence: u64,
-    /// Its level: 0 emergency, 3 error, 4 warning, 6 information, 7 debug.
-    pub level: u8,
-    /// Its facility: 0 is the kernel itself, 1 user space.
-    pub facility: u32,
-    /// When it was written, by the monotonic clock, in microseconds.
-    pub time_us: u64,
-    /// Its text.
-    pub text: String,
 }
 
 /// Write everything back to the disks.

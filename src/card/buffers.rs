@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use zerocopy::FromZeros;
 
-use super::format::Planes;
+use super::format::BufferApi;
 use super::refused::{Refused, busy, invalid};
 use crate::dma::{Bus, DmaError, ScatterList, Segment};
 use crate::source::MemoryPlane;
@@ -47,9 +47,9 @@ pub struct Completion {
     pub stamp: u64,
 }
 
-/// One piece of a buffer's memory: all of it, or that of one plane.
+/// The memory of one plane of a buffer, or all of it if that is single-planar.
 #[derive(Debug, Default)]
-struct Piece {
+struct PlaneMemory {
     /// As the driver gave it, to be given back the same.
     userptr: u64,
     length: u32,
@@ -61,7 +61,7 @@ struct Piece {
 struct Slot {
     state: State,
     /// As many as a frame has memory planes.
-    pieces: Vec<Piece>,
+    pieces: Vec<PlaneMemory>,
     completion: Completion,
 }
 
@@ -84,14 +84,14 @@ pub struct Queued {
 
 /// A buffer as V4L2 describes it, and its planes if it is multi-planar.
 #[derive(Debug, Clone, Copy)]
-pub struct Described {
+pub struct BufferDescription {
     /// The buffer.
     pub buffer: Buffer,
     planes: [Plane; MAX_MEMORY_PLANES],
     count: usize,
 }
 
-impl Described {
+impl BufferDescription {
     /// The planes; none if the buffer is single-planar.
     pub fn planes(&self) -> &[Plane] {
         &self.planes[..self.count]
@@ -102,7 +102,7 @@ impl Described {
 #[derive(Debug, Default)]
 pub struct Buffers {
     owner: Option<u32>,
-    kind: Planes,
+    kind: BufferApi,
     /// The memory planes of a frame.
     planes: Vec<MemoryPlane>,
     slots: Vec<Slot>,
@@ -137,16 +137,16 @@ impl Buffers {
         &mut self,
         session: u32,
         count: u32,
-        kind: Planes,
+        kind: BufferApi,
         planes: impl Iterator<Item = MemoryPlane>,
     ) {
         self.free();
         self.owner = Some(session);
         self.kind = kind;
         self.planes.extend(planes);
-        let piece = |plane: &MemoryPlane| Piece {
+        let piece = |plane: &MemoryPlane| PlaneMemory {
             length: plane.sizeimage,
-            ..Piece::default()
+            ..PlaneMemory::default()
         };
         self.slots.extend((0..count).map(|_| Slot {
             state: State::Dequeued,
@@ -285,7 +285,7 @@ impl Buffers {
 
     /// The next finished buffer that the driver has not been told of, with
     /// its session.
-    pub fn finished(&self) -> Option<(u32, Described)> {
+    pub fn finished(&self) -> Option<(u32, BufferDescription)> {
         let index = *self.done.front()?;
         let mut described = self.describe(index).ok()?;
         // Pointers are not for others to see; VIRTIO asks for NULL here.
@@ -306,7 +306,7 @@ impl Buffers {
 
     /// A buffer as VIDIOC_QUERYBUF shows it: what `__fill_v4l2_buffer()` of
     /// videobuf2 would say of it.
-    pub fn describe(&self, index: u32) -> Result<Described, Refused> {
+    pub fn describe(&self, index: u32) -> Result<BufferDescription, Refused> {
         let slot = self.slot(index)?;
         let Completion {
             bytesused,
@@ -326,7 +326,7 @@ impl Buffers {
                 flags |= if last { BUF_FLAG_LAST } else { 0 };
             }
         }
-        let mut described = Described {
+        let mut described = BufferDescription {
             buffer: Buffer {
                 index: index.into(),
                 type_: self.kind.buffer_type().into(),
@@ -345,7 +345,7 @@ impl Buffers {
         };
         let pieces = slot.pieces.iter().zip(&self.planes);
         match (self.kind, slot.pieces.first()) {
-            (Planes::Single, Some(piece)) => {
+            (BufferApi::Single, Some(piece)) => {
                 described.buffer.bytesused = bytesused.into();
                 described.buffer.m = piece.userptr.into();
                 described.buffer.length = piece.length.into();

@@ -84,7 +84,7 @@ impl Payload {
 
 /// Something that happened.
 #[derive(Debug, Clone, Copy)]
-pub struct Happening {
+pub struct QueuedEvent {
     /// What it is about.
     pub topic: Topic,
     /// What there is to say.
@@ -100,7 +100,7 @@ struct Subscription {
     topic: Topic,
     feedback: bool,
     /// The event that is not sent yet, and its number in the session.
-    waiting: Option<(Happening, u32)>,
+    waiting: Option<(QueuedEvent, u32)>,
 }
 
 /// The subscriptions of a session, and their events.
@@ -136,7 +136,7 @@ impl EventQueue {
 
     /// Queues an event if it is subscribed to; one of the session's `own`
     /// making only with feedback.
-    pub fn raise(&mut self, event: Happening, own: bool) {
+    pub fn raise(&mut self, event: QueuedEvent, own: bool) {
         let found = self
             .subscriptions
             .iter_mut()
@@ -152,7 +152,7 @@ impl EventQueue {
                 event.payload
             }
         };
-        subscription.waiting = Some((Happening { payload, ..event }, self.sequence));
+        subscription.waiting = Some((QueuedEvent { payload, ..event }, self.sequence));
     }
 
     /// How many events wait.
@@ -224,7 +224,7 @@ impl Card {
         {
             let changes = EVENT_CTRL_CH_FLAGS | EVENT_CTRL_CH_VALUE;
             if let Some(payload) = self.controls.initial_event(id, changes) {
-                let event = self.happening(now, topic, Payload::Control(payload));
+                let event = self.queued_event(now, topic, Payload::Control(payload));
                 if let Some(queue) = self.sessions.events(session) {
                     queue.raise(event, false);
                 }
@@ -258,12 +258,12 @@ impl Card {
     /// Tells every subscriber; not the session that did it, unless it wants to
     /// hear of that, too.
     pub(super) fn raise(&mut self, now: Now, topic: Topic, payload: Payload, by: Option<u32>) {
-        let event = self.happening(now, topic, payload);
+        let event = self.queued_event(now, topic, payload);
         self.sessions.raise(event, by);
     }
 
-    fn happening(&mut self, now: Now, topic: Topic, payload: Payload) -> Happening {
-        Happening {
+    fn queued_event(&mut self, now: Now, topic: Topic, payload: Payload) -> QueuedEvent {
+        QueuedEvent {
             topic,
             payload,
             time: now.monotonic,

@@ -17,7 +17,7 @@ use crate::wire::protocol::{CAP_VIDEO_CAPTURE, CAP_VIDEO_CAPTURE_MPLANE};
 
 /// How a frame's colour planes lie in a buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Planes {
+pub enum BufferApi {
     /// All of them in one piece of memory (V4L2's single-planar API).
     #[default]
     Single,
@@ -26,7 +26,7 @@ pub enum Planes {
     Multi,
 }
 
-impl Planes {
+impl BufferApi {
     /// The type of all the card's buffers.
     pub fn buffer_type(self) -> u32 {
         match self {

@@ -4,7 +4,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::clock::{Interval, Now};
 use super::controls::Access;
-use super::format::Planes;
+use super::format::BufferApi;
 use super::refused::{Refused, busy};
 use super::{Card, format};
 use crate::dma::Bus;
@@ -99,11 +99,11 @@ impl Card {
     /// the card does not have that one, the nearest size it can do.
     fn wanted_format(&self, payload: &[u8]) -> Result<Layout, Refused> {
         let (type_, fourcc, width, height) = match self.planes {
-            Planes::Single => {
+            BufferApi::Single => {
                 let Format { type_, pix, .. } = read(payload)?;
                 (type_, pix.pixelformat, pix.width, pix.height)
             }
-            Planes::Multi => {
+            BufferApi::Multi => {
                 let FormatMplane { type_, pix_mp, .. } = read(payload)?;
                 (type_, pix_mp.pixelformat, pix_mp.width, pix_mp.height)
             }
@@ -116,8 +116,8 @@ impl Card {
 
     fn describe_format(&self, layout: &Layout, reply: &mut Reply) {
         match self.planes {
-            Planes::Single => reply.succeed(&Format::capture(format::pix_format(layout))),
-            Planes::Multi => {
+            BufferApi::Single => reply.succeed(&Format::capture(format::pix_format(layout))),
+            BufferApi::Multi => {
                 reply.succeed(&FormatMplane::capture(format::pix_format_mplane(layout)));
             }
         }

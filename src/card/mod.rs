@@ -58,7 +58,7 @@ use stream::Stream;
 
 pub use clock::{Now, Rate};
 pub use controls::{ControlError, ControlInfo, MenuItem, Value};
-pub use format::Planes;
+pub use format::BufferApi;
 pub use inputs::{InputError, InputInfo};
 pub use refused::Refused;
 pub use witness::Witness;
@@ -73,7 +73,7 @@ pub struct Spec {
     /// What it sees.
     pub camera: Camera,
     /// Which of V4L2's two APIs it has.
-    pub planes: Planes,
+    pub planes: BufferApi,
     /// How fast frames are made.
     pub rate: Rate,
     /// The most frames a second that it offers, 1 to 240.
@@ -87,7 +87,7 @@ impl Spec {
     pub fn new(camera: Camera, rate: Rate) -> Self {
         Self {
             camera,
-            planes: Planes::default(),
+            planes: BufferApi::default(),
             rate,
             most_fps: 240,
             witness: Witness::off(),
@@ -108,7 +108,7 @@ enum Oldest {
 /// The capture card.
 pub struct Card {
     camera: Camera,
-    planes: Planes,
+    planes: BufferApi,
     rate: Rate,
     witness: Witness,
     layout: Layout,

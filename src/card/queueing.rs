@@ -4,9 +4,9 @@ use zerocopy::little_endian::U32;
 use zerocopy::{FromBytes, FromZeros};
 
 use super::Card;
-use super::buffers::{Described, MAX_BUFFERS, Queued};
+use super::buffers::{BufferDescription, MAX_BUFFERS, Queued};
 use super::clock::Now;
-use super::format::Planes;
+use super::format::BufferApi;
 use super::injection::Fault;
 use super::refused::{Refused, busy, invalid};
 use crate::dma::{Bus, Segment};
@@ -81,7 +81,7 @@ impl Card {
             return Err(Refused::NoRoom);
         }
         let memory = self.buffers.planes();
-        if self.planes == Planes::Multi && planes.len() < memory.len() {
+        if self.planes == BufferApi::Multi && planes.len() < memory.len() {
             return Err(invalid("the buffer has too few planes"));
         }
         // A single-planar buffer is its own only piece.
@@ -118,8 +118,8 @@ impl Card {
         rest: &'p [u8],
     ) -> Result<(&'p [Plane], &'p [u8]), Refused> {
         let count = match self.planes {
-            Planes::Single => return Ok((&[], rest)),
-            Planes::Multi => asked.length.get() as usize,
+            BufferApi::Single => return Ok((&[], rest)),
+            BufferApi::Multi => asked.length.get() as usize,
         };
         if count == 0 || count > MAX_PLANES {
             return Err(invalid("a buffer has one to eight planes"));
@@ -160,7 +160,7 @@ impl Card {
 /// Answers with a buffer and as many of its planes as were given.
 fn answer(
     asked: &Buffer,
-    described: Described,
+    described: BufferDescription,
     given: usize,
     reply: &mut Reply,
 ) -> Result<(), Refused> {

@@ -1,6 +1,6 @@
 //! Sessions: the card's open files.
 
-use super::events::{EventQueue, Happening};
+use super::events::{EventQueue, QueuedEvent};
 use super::refused::{Refused, invalid};
 use crate::wire::Errno;
 use crate::wire::event::V4l2Event;
@@ -85,7 +85,7 @@ impl Sessions {
     }
 
     /// Queues an event, which session `by` has caused, for every subscriber.
-    pub fn raise(&mut self, event: Happening, by: Option<u32>) {
+    pub fn raise(&mut self, event: QueuedEvent, by: Option<u32>) {
         for session in &mut self.sessions {
             session.events.raise(event, by == Some(session.id));
         }

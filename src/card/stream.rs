@@ -34,7 +34,7 @@ pub(super) struct Stream {
 }
 
 /// What became of a frame that was begun.
-struct Made {
+struct FrameResult {
     sequence: u32,
     bytes: u32,
     error: bool,
@@ -89,7 +89,7 @@ impl Card {
                 // As V4L2 has it: the last buffer is an empty one.
                 self.complete(
                     now,
-                    Made {
+                    FrameResult {
                         sequence: frame.sequence,
                         bytes: 0,
                         error: false,
@@ -139,7 +139,7 @@ impl Card {
         self.statistics.errors(usize::from(failed || broken));
         self.complete(
             now,
-            Made {
+            FrameResult {
                 sequence,
                 bytes: if failed { 0 } else { bytes },
                 error: failed || broken,
@@ -170,17 +170,17 @@ impl Card {
     }
 
     /// Gives the buffer of the next frame back.
-    fn complete(&mut self, now: Now, made: Made) {
+    fn complete(&mut self, now: Now, result: FrameResult) {
         let stamp = self.stamp();
         self.buffers.complete_next(Completion {
-            bytesused: made.bytes,
-            sequence: made.sequence,
+            bytesused: result.bytes,
+            sequence: result.sequence,
             timestamp: now.monotonic,
-            error: made.error,
-            last: made.last,
+            error: result.error,
+            last: result.last,
             stamp,
         });
-        if made.last {
+        if result.last {
             if let Some(stream) = &mut self.stream {
                 stream.ended = true;
             }

@@ -2,12 +2,14 @@
 
 use std::path::PathBuf;
 
-use super::{CardArgs, GuestArgs, output};
-use crate::card::Planes;
+use super::card_args::CardArgs;
+use super::guest_args::GuestArgs;
+use super::output;
+use crate::card::BufferApi;
 use crate::report;
+use crate::rig::capture::outcome::Judgement;
+use crate::rig::capture::tool::{Memory, Rate};
 use crate::rig::capture::{self, CaptureSpec};
-use crate::rig::outcome::Judgement;
-use crate::rig::tool::{Memory, Rate};
 use crate::source::{Layout, PixelFormat};
 use crate::vm::progress::Progress;
 
@@ -82,7 +84,7 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
     let mut testbed = args.card.put_into(args.guest.testbed()?)?;
     if args.format.is_separate() {
         anyhow::ensure!(
-            args.card.planes() != Some(Planes::Single),
+            args.card.planes() != Some(BufferApi::Single),
             "a card of --planes single has no {}",
             args.format
         );
@@ -91,7 +93,7 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
             "read() knows one plane, and {} has several: use another --memory",
             args.format
         );
-        testbed.planes = Planes::Multi;
+        testbed.planes = BufferApi::Multi;
     }
     anyhow::ensure!(
         !args.format.is_compressed() || args.memory != Memory::Dmabuf,
@@ -118,7 +120,7 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
         ))?;
     }
     Ok(match capture.outcome.verdict {
-        Judgement::Verified => super::SUCCESS,
-        Judgement::Failed => super::FAILED,
+        Judgement::Verified => super::exit::SUCCESS,
+        Judgement::Failed => super::exit::FAILED,
     })
 }

@@ -1,7 +1,7 @@
 //! What the card of a guest shows, where that is for the user to choose.
 
-use super::PlanesArg;
-use crate::card::Planes;
+use super::planes::PlanesArg;
+use crate::card::BufferApi;
 use crate::rig::testbed::TestbedSpec;
 use crate::source;
 
@@ -21,8 +21,8 @@ pub struct CardArgs {
 
 impl CardArgs {
     /// Which API was asked for, if any was.
-    pub fn planes(&self) -> Option<Planes> {
-        self.planes.map(Planes::from)
+    pub fn planes(&self) -> Option<BufferApi> {
+        self.planes.map(BufferApi::from)
     }
 
     /// A testbed with that card.

@@ -1,9 +1,10 @@
 //! `pinhole completions`.
 
-use clap::CommandFactory;
+use clap::Command;
 use clap_complete::Shell;
 
-use super::{Cli, SUCCESS, output};
+use super::exit::SUCCESS;
+use super::output;
 
 /// Print the completions of a shell.
 ///
@@ -15,11 +16,11 @@ pub struct Args {
     shell: Shell,
 }
 
-/// Runs the subcommand.
-pub fn run(args: Args) -> anyhow::Result<u8> {
+/// Runs the subcommand; `program` is all of `pinhole`.
+pub fn run(args: Args, program: &mut Command) -> anyhow::Result<u8> {
     // The generator would panic where its output is closed early.
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "pinhole", &mut script);
+    clap_complete::generate(args.shell, program, "pinhole", &mut script);
     output::text(String::from_utf8(script)?)?;
     Ok(SUCCESS)
 }

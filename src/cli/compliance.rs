@@ -1,8 +1,9 @@
 //! `pinhole compliance`.
 
 use super::guest_args::guests;
-use super::{PlanesArg, output};
-use crate::card::Planes;
+use super::output;
+use super::planes::PlanesArg;
+use crate::card::BufferApi;
 use crate::report;
 use crate::rig::compliance;
 use crate::vm::images::Catalog;
@@ -35,7 +36,7 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
     let guests: Vec<_> = named.flat_map(|name| guests(name, &catalog)).collect();
     let apis = match args.planes {
         Some(planes) => vec![planes.into()],
-        None => vec![Planes::Single, Planes::Multi],
+        None => vec![BufferApi::Single, BufferApi::Multi],
     };
     let mut comparisons = Vec::new();
     for guest in &guests {
@@ -45,7 +46,7 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
     }
     output::text(report::compliance::page(&comparisons))?;
     Ok(match comparisons.iter().all(|one| one.card.is_clean()) {
-        true => super::SUCCESS,
-        false => super::FAILED,
+        true => super::exit::SUCCESS,
+        false => super::exit::FAILED,
     })
 }

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
-use super::{SUCCESS, output};
+use super::exit::SUCCESS;
+use super::output;
 use crate::card::controls::Value;
 use crate::control::protocol::Setting;
 use crate::control::{Answer, Client, Request, metrics};

@@ -15,7 +15,7 @@ use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use super::PlanesArg;
+use super::planes::PlanesArg;
 use super::{activation, output};
 use crate::card::witness::Background;
 use crate::card::{Card, Rate, Spec, Witness};
@@ -119,7 +119,7 @@ pub fn asks_for_capabilities(args: &[OsString]) -> bool {
 /// Where it cannot be written.
 pub fn print_capabilities() -> anyhow::Result<u8> {
     output::line(json!({ "type": BACKEND_TYPE }))?;
-    Ok(super::SUCCESS)
+    Ok(super::exit::SUCCESS)
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -183,7 +183,7 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
         abandon(&names)
     });
     let Told::Opened(inputs) = told.recv()? else {
-        return Ok(super::SUCCESS);
+        return Ok(super::exit::SUCCESS);
     };
     let camera = Camera::new(inputs?);
     let rate = match args.rate {
@@ -222,7 +222,7 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
         control.join();
     }
     served?;
-    Ok(super::SUCCESS)
+    Ok(super::exit::SUCCESS)
 }
 
 /// Ends the process, whatever its other threads are waiting for.
@@ -232,7 +232,7 @@ fn abandon(names: &[SocketName]) -> ! {
     thread::spawn(|| log::warn!("the card does not end by itself, and is ended"));
     thread::sleep(Duration::from_millis(50));
     // SAFETY: it does nothing but end the process.
-    unsafe { libc::_exit(super::SUCCESS.into()) }
+    unsafe { libc::_exit(super::exit::SUCCESS.into()) }
 }
 
 /// Refuses paths that would take each other's place.

@@ -2,7 +2,8 @@
 
 use clap::Subcommand;
 
-use super::{FAILED, SUCCESS, output};
+use super::exit::{FAILED, SUCCESS};
+use super::output;
 use crate::vm::images::{Catalog, headers, lint};
 use crate::vm::progress::Progress;
 

@@ -62,7 +62,7 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
         output::line(report::frame_vector::table(&contracts))?;
     }
     Ok(match contracts.iter().all(Contract::is_as_expected) {
-        true => super::SUCCESS,
-        false => super::FAILED,
+        true => super::exit::SUCCESS,
+        false => super::exit::FAILED,
     })
 }

@@ -8,7 +8,8 @@ use clap::Subcommand;
 use comfy_table::{CellAlignment, Table, presets};
 use serde_json::json;
 
-use super::{SUCCESS, output};
+use super::exit::SUCCESS;
+use super::output;
 use crate::vm::images::catalog::ALL;
 use crate::vm::images::{self, Catalog, Recipe, State, clients, headers, lint};
 use crate::vm::progress::Progress;

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 
-use crate::rig::driver::OtherDriver;
 use crate::rig::testbed::TestbedSpec;
+use crate::rig::testbed::driver::OtherDriver;
 use crate::vm::accelerator::Accelerator;
 use crate::vm::images::{Catalog, OwnKernel};
 

@@ -4,9 +4,9 @@ use std::fs;
 use std::path::PathBuf;
 
 use anyhow::Context;
-use clap::CommandFactory;
+use clap::Command;
 
-use super::{Cli, SUCCESS};
+use super::exit::SUCCESS;
 
 /// Write the manual pages, one for each subcommand, into a folder.
 #[derive(Debug, clap::Args)]
@@ -16,11 +16,11 @@ pub struct Args {
     dir: PathBuf,
 }
 
-/// Runs the subcommand.
-pub fn run(args: Args) -> anyhow::Result<u8> {
+/// Runs the subcommand; `program` is all of `pinhole`.
+pub fn run(args: Args, program: Command) -> anyhow::Result<u8> {
     let write = || {
         fs::create_dir_all(&args.dir)?;
-        clap_mangen::generate_to(Cli::command(), &args.dir)
+        clap_mangen::generate_to(program, &args.dir)
     };
     write().with_context(|| format!("cannot write manual pages to {}", args.dir.display()))?;
     Ok(SUCCESS)

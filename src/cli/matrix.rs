@@ -7,7 +7,8 @@ use std::thread;
 
 use anyhow::Context as _;
 
-use super::{GuestArgs, output};
+use super::guest_args::GuestArgs;
+use super::output;
 use crate::agent::cell::{Hazard, Kind};
 use crate::report::matrix as report;
 use crate::rig::matrix::outcome::KernelOutcome;
@@ -154,7 +155,7 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
         for mutant in &mutants {
             output::line(format_args!("mutant {mutant}"))?;
         }
-        return Ok(super::SUCCESS);
+        return Ok(super::exit::SUCCESS);
     }
     let progress = Progress::stderr();
     let mut outcomes: Vec<KernelOutcome> = Vec::new();
@@ -196,17 +197,17 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
     written?;
     let is_wrong = outcomes.iter().any(KernelOutcome::is_wrong);
     match stopped {
-        Some(error) if is_wrong => output::complaint(super::sentence(&error)),
+        Some(error) if is_wrong => output::complaint(super::exit::sentence(&error)),
         Some(error) => return Err(error),
         None => {}
     }
     let untested = outcomes.iter().all(KernelOutcome::is_untested);
     if args.guest.has_own_kernel() && untested {
         output::complaint("none of the cells is possible on this kernel");
-        return Ok(super::UNTESTABLE);
+        return Ok(super::exit::UNTESTABLE);
     }
     Ok(match is_wrong {
-        false => super::SUCCESS,
-        true => super::FAILED,
+        false => super::exit::SUCCESS,
+        true => super::exit::FAILED,
     })
 }

@@ -2,7 +2,7 @@
 //!
 //! Every subcommand has an `Args` and a `run` that returns the exit code or an
 //! error; an error is printed as one sentence, and the code is then
-//! [`CANNOT_RUN`], or [`UNTESTABLE`] where the user's own kernel is to blame.
+//! [`CANNOT_RUN`](exit::CANNOT_RUN), or [`UNTESTABLE`](exit::UNTESTABLE) where the user's own kernel is to blame.
 
 mod activation;
 mod bounded_log;
@@ -13,6 +13,7 @@ pub mod compliance;
 pub mod ctl;
 pub mod device;
 pub mod driver;
+pub mod exit;
 pub mod frame_vector;
 pub mod guest;
 mod guest_args;
@@ -28,24 +29,10 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use bounded_log::BoundedLog;
-pub use card_args::CardArgs;
-pub use guest_args::GuestArgs;
-use planes::PlanesArg;
-
-use crate::rig::testbed::Untestable;
-
-/// Exit code: everything was done, and verified where that was asked for.
-pub const SUCCESS: u8 = 0;
-/// Exit code: it ran, and what it verified is wrong.
-pub const FAILED: u8 = 1;
-/// Exit code: it could not run; the message says what to do.
-pub const CANNOT_RUN: u8 = 2;
-/// Exit code: a kernel of the user's own (`--bzimage`) did not come so far that
-/// anything could be verified. git-bisect(1) skips such a revision.
-pub const UNTESTABLE: u8 = 125;
+use exit::{code, sentence};
 
 /// A virtual capture card that proves, byte by byte, how Linux hands user
 /// memory to hardware.
@@ -100,8 +87,8 @@ pub fn main() -> ExitCode {
         Command::Driver(args) => driver::run(args),
         Command::Matrix(args) => matrix::run(args),
         Command::Report(args) => report::run(args),
-        Command::Completions(args) => completions::run(args),
-        Command::Man(args) => man::run(args),
+        Command::Completions(args) => completions::run(args, &mut Cli::command()),
+        Command::Man(args) => man::run(args, Cli::command()),
     };
     conclude(result)
 }
@@ -141,34 +128,13 @@ fn arguments(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
     args
 }
 
-/// The exit code that tells of an error.
-fn code(error: &anyhow::Error) -> u8 {
-    match error.chain().any(|cause| cause.is::<Untestable>()) {
-        true => UNTESTABLE,
-        false => CANNOT_RUN,
-    }
-}
-
-/// An error and what caused it, as one sentence. A cause that the error above
-/// it quotes already is not said again.
-fn sentence(error: &anyhow::Error) -> String {
-    let mut said = String::new();
-    for cause in error.chain().map(ToString::to_string) {
-        if said.is_empty() {
-            said = cause;
-        } else if !said.contains(&cause) {
-            said = format!("{said}: {cause}");
-        }
-    }
-    said
-}
-
 #[cfg(test)]
 mod tests {
     use anyhow::Context as _;
 
-    use super::{CANNOT_RUN, Cli, UNTESTABLE, arguments, code, sentence};
-    use crate::rig::matrix::run::MatrixError;
+    use super::exit::{CANNOT_RUN, UNTESTABLE};
+    use super::{Cli, arguments, code, sentence};
+    use crate::rig::matrix::guest::MatrixError;
     use crate::rig::testbed::TestbedError;
     use crate::vm::channel::AgentError;
     use crate::vm::images::OwnKernel;
@@ -197,7 +163,10 @@ mod tests {
             let error = anyhow::Error::new(MatrixError::from(error.of(own)));
             (code(&error), sentence(&error))
         };
-        let dead = || TestbedError::Load(AgentError::Closed);
+        let dead = || TestbedError::Load {
+            driver: "pinhole".into(),
+            source: AgentError::Closed,
+        };
         let (code, said) = code_of(dead(), Some(&own));
         assert_eq!(code, UNTESTABLE);
         assert_eq!(said, format!("bzImage cannot be tested: {}", dead()));

@@ -2,7 +2,7 @@
 
 use clap::ValueEnum;
 
-use crate::card::Planes;
+use crate::card::BufferApi;
 
 /// Which of V4L2's two APIs the card has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -13,7 +13,7 @@ pub enum PlanesArg {
     Multi,
 }
 
-impl From<PlanesArg> for Planes {
+impl From<PlanesArg> for BufferApi {
     fn from(planes: PlanesArg) -> Self {
         match planes {
             PlanesArg::Single => Self::Single,

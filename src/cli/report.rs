@@ -59,13 +59,13 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
             output::line(format_args!("\n{}", super::matrix::page(&out)))?;
             let failed = |one: &KernelOutcome| one.is_wrong() || one.stopped.is_some();
             Ok(match outcomes.iter().any(failed) {
-                false => super::SUCCESS,
-                true => super::FAILED,
+                false => super::exit::SUCCESS,
+                true => super::exit::FAILED,
             })
         }
         Action::Markdown { from } => {
             output::text(report::markdown(&read(&from)?))?;
-            Ok(super::SUCCESS)
+            Ok(super::exit::SUCCESS)
         }
     }
 }

@@ -12,7 +12,9 @@ use rustix::stdio::stdin;
 use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr};
 use signal_hook::consts::SIGWINCH;
 
-use super::{CardArgs, GuestArgs, output};
+use super::card_args::CardArgs;
+use super::guest_args::GuestArgs;
+use super::output;
 use crate::agent::protocol::{Run, Shell, Status, Stream, Window};
 use crate::rig::testbed::{Testbed, TestbedSpec};
 use crate::vm::channel::{Agent, Update};
@@ -56,9 +58,9 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
     let bed = Testbed::start(&spec, &Progress::stderr())?;
     let code = match interactive {
         true => match converse(&bed)? {
-            Left::Exit => super::SUCCESS,
+            Left::Exit => super::exit::SUCCESS,
             // Dropped, the testbed is killed.
-            Left::Unplugged => return Ok(super::SUCCESS),
+            Left::Unplugged => return Ok(super::exit::SUCCESS),
         },
         false => perform(&bed, script)?,
     };

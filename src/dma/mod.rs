@@ -18,6 +18,10 @@ pub use digest::{DIGEST_BLOCK, Digest};
 pub use scatter::{ScatterList, Segment};
 pub use writer::FrameWriter;
 
+/// Segments a list keeps at most: those of the largest frame (3840x2160 in four
+/// bytes a pixel) in pages, at any offset, and some more.
+pub const MAX_SEGMENTS: usize = 8192;
+
 /// Where a DMA may go at the moment.
 #[derive(Clone, Copy)]
 pub struct Bus<'a> {
@@ -70,9 +74,6 @@ pub enum DmaError {
         length: u64,
     },
     /// There are more segments than the card keeps.
-    #[error(
-        "the frame is spread over more than {} segments",
-        scatter::MAX_SEGMENTS
-    )]
+    #[error("the frame is spread over more than {} segments", MAX_SEGMENTS)]
     TooMany,
 }

@@ -7,11 +7,7 @@ use vm_memory::{
     VolatileSlice,
 };
 
-use super::{Bus, DmaError};
-
-/// Segments a list keeps at most: those of the largest frame (3840x2160 in four
-/// bytes a pixel) in pages, at any offset, and some more.
-pub const MAX_SEGMENTS: usize = 8192;
+use super::{Bus, DmaError, MAX_SEGMENTS};
 
 /// A piece of guest memory, as the driver gave it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,7 +20,7 @@ pub struct Segment {
 
 /// A run of bytes within one mapping of guest memory.
 #[derive(Debug, Clone, Copy)]
-struct Piece {
+struct Run {
     /// Index into [`ScatterList::mappings`].
     mapping: u32,
     len: u32,
@@ -42,7 +38,7 @@ struct Piece {
 #[derive(Debug, Default)]
 pub struct ScatterList {
     segments: Vec<Segment>,
-    pieces: Vec<Piece>,
+    runs: Vec<Run>,
     mappings: Vec<Arc<MmapRegion>>,
 }
 
@@ -90,7 +86,7 @@ impl ScatterList {
                 self.segments.push(segment);
                 self.map(segment, bus)?;
             } else {
-                each_piece(segment, bus, |_, _, _| ())?;
+                each_run(segment, bus, |_, _, _| ())?;
             }
             held += u64::from(segment.len);
         }
@@ -100,7 +96,7 @@ impl ScatterList {
     /// Resolves the same segments against memory as it is now. On error the
     /// list is empty.
     pub fn resolve_again(&mut self, bus: Bus<'_>) -> Result<(), DmaError> {
-        self.pieces.clear();
+        self.runs.clear();
         self.mappings.clear();
         let segments = std::mem::take(&mut self.segments);
         let result = segments
@@ -116,7 +112,7 @@ impl ScatterList {
     /// Empties the list, and lets go of guest memory.
     pub fn release(&mut self) {
         self.segments.clear();
-        self.pieces.clear();
+        self.runs.clear();
         self.mappings.clear();
     }
 
@@ -127,8 +123,8 @@ impl ScatterList {
 
     /// Reads the first bytes of the memory; what is beyond it stays as it is.
     pub fn read(&self, mut out: &mut [u8]) {
-        for piece in 0.. {
-            let Some(memory) = self.memory(piece, 0).filter(|_| !out.is_empty()) else {
+        for run in 0.. {
+            let Some(memory) = self.memory(run, 0).filter(|_| !out.is_empty()) else {
                 return;
             };
             let (now, later) = out.split_at_mut(memory.len().min(out.len()));
@@ -137,12 +133,10 @@ impl ScatterList {
         }
     }
 
-    /// Adds the pieces of `segment`; neighbours in one mapping become one.
+    /// Adds the runs of `segment`; neighbours in one mapping become one.
     fn map(&mut self, segment: Segment, bus: Bus<'_>) -> Result<(), DmaError> {
-        let Self {
-            pieces, mappings, ..
-        } = self;
-        each_piece(segment, bus, |region, offset, len| {
+        let Self { runs, mappings, .. } = self;
+        each_run(segment, bus, |region, offset, len| {
             let known = mappings
                 .iter()
                 .position(|mapping| mapping.as_ptr() == region.as_ptr());
@@ -150,14 +144,14 @@ impl ScatterList {
                 mappings.push(region.get_mmap());
                 mappings.len() - 1
             }) as u32;
-            if let Some(last) = pieces.last_mut()
+            if let Some(last) = runs.last_mut()
                 && last.mapping == mapping
                 && last.offset + u64::from(last.len) == offset
                 && let Some(sum) = last.len.checked_add(len)
             {
                 last.len = sum;
             } else {
-                pieces.push(Piece {
+                runs.push(Run {
                     mapping,
                     len,
                     offset,
@@ -166,13 +160,13 @@ impl ScatterList {
         })
     }
 
-    /// The memory of piece number `piece` from byte `at` on, or `None` beyond
+    /// The memory of run number `run` from byte `at` on, or `None` beyond
     /// the last one.
-    pub(super) fn memory(&self, piece: usize, at: u32) -> Option<VolatileSlice<'_>> {
-        let piece = self.pieces.get(piece)?;
-        let offset = usize::try_from(piece.offset).ok()?;
-        self.mappings[piece.mapping as usize]
-            .get_slice(offset, piece.len as usize)
+    pub(super) fn memory(&self, run: usize, at: u32) -> Option<VolatileSlice<'_>> {
+        let run = self.runs.get(run)?;
+        let offset = usize::try_from(run.offset).ok()?;
+        self.mappings[run.mapping as usize]
+            .get_slice(offset, run.len as usize)
             .and_then(|slice| slice.offset(at as usize))
             .ok()
     }
@@ -199,7 +193,7 @@ fn check(segment: Segment, bus: Bus<'_>) -> Result<(), DmaError> {
 
 /// Calls `found` with each mapping that a segment, already checked not to
 /// wrap, lies in, the offset there, and the bytes.
-fn each_piece(
+fn each_run(
     segment: Segment,
     bus: Bus<'_>,
     mut found: impl FnMut(&vm_memory::GuestRegionMmap, u64, u32),
@@ -261,8 +255,8 @@ mod tests {
             [seg(0, 16), seg(16, 16), seg(0x3ff0, 32)],
             "the witness shows what the driver gave"
         );
-        let pieces: Vec<_> = list.pieces.iter().map(|p| (p.mapping, p.len)).collect();
-        assert_eq!(pieces, [(0, 32), (0, 16), (1, 16)]);
+        let runs: Vec<_> = list.runs.iter().map(|p| (p.mapping, p.len)).collect();
+        assert_eq!(runs, [(0, 32), (0, 16), (1, 16)]);
     }
 
     #[test]
@@ -408,6 +402,6 @@ mod tests {
         };
         assert!(list.resolve_again(bus).is_err());
         assert_eq!(list.segments(), []);
-        assert!(list.mappings.is_empty() && list.pieces.is_empty());
+        assert!(list.mappings.is_empty() && list.runs.is_empty());
     }
 }

@@ -5,8 +5,8 @@ use super::{Digest, DmaError, ScatterList};
 /// Writes a frame into a scatter list, from its first byte on.
 pub struct FrameWriter<'a> {
     list: &'a ScatterList,
-    piece: usize,
-    /// Bytes of `piece` that are written.
+    run: usize,
+    /// Bytes of `run` that are written.
     at: u32,
     written: u64,
     digests: Option<&'a mut Vec<Digest>>,
@@ -17,7 +17,7 @@ impl<'a> FrameWriter<'a> {
     pub fn new(list: &'a ScatterList, digests: Option<&'a mut Vec<Digest>>) -> Self {
         Self {
             list,
-            piece: 0,
+            run: 0,
             at: 0,
             written: 0,
             digests,
@@ -39,7 +39,7 @@ impl<'a> FrameWriter<'a> {
         while !block.is_empty() {
             let memory = self
                 .list
-                .memory(self.piece, self.at)
+                .memory(self.run, self.at)
                 .ok_or(DmaError::TooShort {
                     held: self.written,
                     length,
@@ -49,10 +49,10 @@ impl<'a> FrameWriter<'a> {
             self.written += now.len() as u64;
             block = later;
             if now.len() == memory.len() {
-                self.piece += 1;
+                self.run += 1;
                 self.at = 0;
             } else {
-                // Within a piece, whose length is a u32.
+                // Within a run, whose length is a u32.
                 self.at += now.len() as u32;
             }
         }

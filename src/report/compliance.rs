@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::card::Planes;
+use crate::card::BufferApi;
 use crate::rig::compliance::{Comparison, Judgement, MAX_FPS};
 
 /// The page.
@@ -71,10 +71,10 @@ fn folded(complaints: &[String]) -> Vec<(&str, usize)> {
     folded
 }
 
-fn api(planes: Planes) -> &'static str {
+fn api(planes: BufferApi) -> &'static str {
     match planes {
-        Planes::Single => "single-planar",
-        Planes::Multi => "multi-planar",
+        BufferApi::Single => "single-planar",
+        BufferApi::Multi => "multi-planar",
     }
 }
 
@@ -109,7 +109,7 @@ mod tests {
             guest: "trixie".into(),
             release: "6.12".into(),
             accelerator: "tcg".into(),
-            planes: Planes::Multi,
+            planes: BufferApi::Multi,
             card: judgement(0, &[]),
             vivid: judgement(2, &["fail: x(1): y", "fail: x(2): z", "fail: x(1): y"]),
         }]);

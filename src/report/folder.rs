@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use super::picture::{ContactSheet, PictureError, Verdict as Mark};
 use crate::rig::capture::Capture;
-use crate::rig::data::Verdict;
-use crate::rig::outcome::Outcome;
+use crate::rig::capture::outcome::Outcome;
+use crate::rig::capture::witness::Verdict;
 use crate::source::Layout;
 
 /// Thumbnails on a contact sheet, and in one of its rows.

@@ -3,8 +3,8 @@
 
 use comfy_table::{ContentArrangement, Table, presets};
 
-use crate::rig::frame_vector::expectation::Version;
 use crate::rig::frame_vector::{Contract, Finding};
+use crate::rig::kernel::Version;
 
 /// What comes before the table in docs/frame-vector.md.
 const INTRODUCTION: &str = include_str!("frame_vector.md");
@@ -118,10 +118,10 @@ fn by_point(contracts: &[Contract]) -> Vec<Vec<Row<'_>>> {
 /// What a kernel is called: its version, and where others have that, too, its
 /// guest.
 fn label(contract: &Contract, contracts: &[Contract]) -> String {
-    let Some(version) = Version::parse(&contract.release) else {
+    let Some(version) = Version::of(&contract.release) else {
         return contract.release.clone();
     };
-    let same = |one: &&Contract| Version::parse(&one.release) == Some(version);
+    let same = |one: &&Contract| Version::of(&one.release) == Some(version);
     let Version(major, minor) = version;
     match contracts.iter().filter(same).count() {
         1 => format!("{major}.{minor}"),
@@ -146,7 +146,7 @@ mod tests {
             name: "read-only",
             question: "Write | access?",
             answer: answer.to_owned(),
-            expected: "EFAULT",
+            expected: "EFAULT".to_owned(),
             reason: "no",
             as_expected: answer == "EFAULT",
             evidence: None,

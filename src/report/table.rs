@@ -2,7 +2,7 @@
 
 use comfy_table::{Table, presets};
 
-use crate::rig::outcome::{Judgement, Outcome};
+use crate::rig::capture::outcome::{Judgement, Outcome};
 
 /// Lays out `outcome` as rows of a name and what was found, and the verdict
 /// below them with every reason for a failed one.
@@ -110,7 +110,7 @@ pub fn capture(outcome: &Outcome) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rig::outcome::tests::clean;
+    use crate::rig::capture::outcome::tests::clean;
 
     #[test]
     fn a_person_sees_the_verdict_and_its_reasons() {

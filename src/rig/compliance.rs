@@ -5,10 +5,10 @@
 
 use std::time::Duration;
 
-use super::clients;
+use super::testbed::clients;
 use super::testbed::{Testbed, TestbedError, TestbedSpec};
 use crate::agent::protocol::{Load, Run};
-use crate::card::Planes;
+use crate::card::BufferApi;
 use crate::vm::accelerator::Accelerator;
 use crate::vm::channel::{Agent, AgentError};
 use crate::vm::progress::Progress;
@@ -70,7 +70,7 @@ pub struct Comparison {
     /// What runs its instructions.
     pub accelerator: String,
     /// Which of V4L2's two APIs both devices had.
-    pub planes: Planes,
+    pub planes: BufferApi,
     /// The card behind its driver.
     pub card: Judgement,
     /// vivid.
@@ -108,22 +108,22 @@ pub enum ComplianceError {
 /// [`ComplianceError`] where one of them could not be judged.
 pub fn compare(
     guest: &str,
-    planes: Planes,
+    planes: BufferApi,
     progress: &Progress,
 ) -> Result<Comparison, ComplianceError> {
-    let bed = Testbed::start(&testbed(guest, planes), progress)?;
-    let agent = bed.machine.agent();
+    let testbed = Testbed::start(&testbed(guest, planes), progress)?;
+    let agent = testbed.machine.agent();
     let step = progress.step(format!("judging the card on {guest}"));
     let card = judge(agent, CARD, &OPTIONS)?;
     step.update("vivid");
     load_vivid(agent, planes)?;
     let vivid = judge(agent, VIVID, &OPTIONS)?;
     step.done();
-    let bed = bed.finish()?;
+    let testbed = testbed.finish()?;
     Ok(Comparison {
-        guest: bed.guest.id,
-        release: bed.release,
-        accelerator: bed.accelerator.to_string(),
+        guest: testbed.guest.id,
+        release: testbed.release,
+        accelerator: testbed.accelerator.to_string(),
         planes,
         card,
         vivid,
@@ -131,7 +131,7 @@ pub fn compare(
 }
 
 /// A guest in which the card can be judged.
-pub fn testbed(guest: &str, planes: Planes) -> TestbedSpec {
+pub fn testbed(guest: &str, planes: BufferApi) -> TestbedSpec {
     let emulated = Accelerator::detect() == Accelerator::Tcg;
     TestbedSpec {
         kernel: Some(guest.to_owned()),
@@ -145,10 +145,10 @@ pub fn testbed(guest: &str, planes: Planes) -> TestbedSpec {
 
 /// Loads vivid with one video capture device that has one input, HDMI: the
 /// nearest to what the card is.
-fn load_vivid(agent: &Agent, planes: Planes) -> Result<(), ComplianceError> {
+fn load_vivid(agent: &Agent, planes: BufferApi) -> Result<(), ComplianceError> {
     let multiplanar = match planes {
-        Planes::Single => 1,
-        Planes::Multi => 2,
+        BufferApi::Single => 1,
+        BufferApi::Multi => 2,
     };
     let load = Load {
         module: "vivid".into(),

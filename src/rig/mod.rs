@@ -1,32 +1,22 @@
-//! Captures, and the oracles that judge them.
+//! Captures, the matrix and the contract of the frame vector: guests with the
+//! card, and the oracles that judge what comes of them.
 //!
-//! A capture ([`capture`]) puts card and guest on a [`testbed`], runs an
-//! [`application`] in the guest, and has what it read judged by oracles that
-//! know nothing of each other: the data ([`data`]), the kernel's log
-//! ([`kernel_log`]), its counters of pinned pages, and a kprobe on the function
-//! under test ([`probe`]). What comes of it is an [`outcome`].
-//!
-//! The guest's [`driver`] is Pinhole's own, or another that is to be judged.
-//!
-//! [`clients`] are applications that others wrote, and [`compliance`] is what
-//! the V4L2 project's own has to say. [`frame_vector`] asks the function under
-//! test itself.
+//! | module | what is in it |
+//! |---|---|
+//! | [`testbed`] | the card, and a guest that has it: started and ended together |
+//! | [`capture`] | an application streams in the guest, and oracles that know nothing of each other judge it: the data, the kernel's log, its counters of pinned pages, a kprobe on the function under test |
+//! | [`matrix`] | kinds of memory, hazards and kernels, each judged alone |
+//! | [`frame_vector`] | the function under test itself, asked by a module |
+//! | [`compliance`] | what the V4L2 project's own tool has to say of the driver |
+//! | [`kernel`] | a kernel's version, and the names of its error numbers |
+//! | [`kernel_log`] | the oracle for the kernel's log |
+//! | [`room`] | room on the host's disk |
 
-pub mod application;
 pub mod capture;
-pub mod cell_guest;
-pub mod clients;
 pub mod compliance;
-pub mod data;
-pub mod disk;
-pub mod driver;
-pub mod folder;
 pub mod frame_vector;
+pub mod kernel;
 pub mod kernel_log;
 pub mod matrix;
-pub mod outcome;
-pub mod probe;
-pub mod psnr;
 pub mod room;
 pub mod testbed;
-pub mod tool;

@@ -282,7 +282,7 @@ mod tests {
                 let picture = image::load_from_memory(&jpeg).unwrap().into_rgb8();
                 assert_eq!(picture.dimensions(), (width, height));
                 if width < 320 {
-                    continue; // the plate is everywhere
+                    continue; // the clock overlay is everywhere
                 }
                 for (got, wanted) in picture.get_pixel(1, 1).0.iter().zip([224u8, 128, 32]) {
                     assert!(got.abs_diff(wanted) < 12, "{got}, not {wanted}");

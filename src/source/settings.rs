@@ -87,7 +87,7 @@ pub struct Settings {
 
 /// What a pattern writes over its picture, `integrity` excepted.
 pub mod overlay {
-    /// The plate with the time of day.
+    /// The clock overlay with the time of day.
     pub const CLOCK: u32 = 1;
     /// The sequence number.
     pub const COUNTER: u32 = 2;

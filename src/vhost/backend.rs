@@ -22,9 +22,8 @@ use vmm_sys_util::event::{
 use zerocopy::IntoBytes;
 
 use super::bus_error;
-use super::daemon::MAILBOX_EVENT;
 use super::device::Device;
-use super::engine::Engine;
+use super::engine::{Engine, MAILBOX_EVENT};
 use super::fair::Fair;
 use super::stop::Stop;
 use super::vring::Vring;

@@ -6,7 +6,7 @@ use virtio_queue::desc::split::Descriptor;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 
 /// Readable bytes taken of a chain at most; several times what a scatter list
-/// of [`MAX_SEGMENTS`](crate::dma::scatter::MAX_SEGMENTS) entries needs.
+/// of [`MAX_SEGMENTS`](crate::dma::MAX_SEGMENTS) entries needs.
 pub const MAX_READABLE: usize = 1 << 20;
 
 /// Writable bytes remembered of a chain; more than any answer or event has:

@@ -14,7 +14,7 @@ use vmm_sys_util::epoll::EventSet;
 use super::backend::{Backend, SharedEngine};
 use super::bus_error;
 use super::device::Device;
-use super::engine::Engine;
+use super::engine::{Engine, MAILBOX_EVENT, TIMER_EVENT};
 use super::fair::Fair;
 use super::relay::Relay;
 use super::remote::{Mailbox, Remote};
@@ -22,14 +22,6 @@ use super::socket::ListeningSocket;
 use super::stop::Stop;
 use super::timer::Timer;
 use crate::card::Card;
-use crate::wire::protocol::QUEUES;
-
-/// What the worker's event loop calls the timer; queues and its own events
-/// have the numbers up to [`QUEUES`].
-const TIMER_EVENT: u64 = QUEUES as u64 + 1;
-
-/// What it calls the mailbox of requests from other threads.
-pub(super) const MAILBOX_EVENT: u64 = TIMER_EVENT + 1;
 
 /// Why the daemon cannot serve.
 #[derive(Debug, thiserror::Error)]

@@ -14,7 +14,7 @@ use super::timer::{Timer, now};
 use super::vring::{Vring, interrupt};
 use crate::card::Refused;
 use crate::dma::Bus;
-use crate::wire::protocol::{COMMAND_QUEUE, Config, EVENT_QUEUE};
+use crate::wire::protocol::{COMMAND_QUEUE, Config, EVENT_QUEUE, QUEUES};
 use crate::wire::{Errno, Reply, Request};
 
 /// Malformed chains and commands of one front end that are worth a line in
@@ -25,6 +25,13 @@ const FAULTS_LOGGED: u32 = 10;
 /// the card: a frame that is due, or a thread that waits for it. A chain that
 /// has begun is finished.
 const TURN: Duration = Duration::from_millis(2);
+
+/// What the worker's event loop calls the timer; queues and its own events
+/// have the numbers up to [`QUEUES`].
+pub(super) const TIMER_EVENT: u64 = QUEUES as u64 + 1;
+
+/// What it calls the mailbox of requests from other threads.
+pub(super) const MAILBOX_EVENT: u64 = TIMER_EVENT + 1;
 
 /// A queue that the guest has not set up properly.
 struct BadQueue;

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::wait::{Woken, readable};
+use super::wait::{WaitResult, readable};
 use crate::agent::protocol::{Call, Command, Failed, Hello, LINE_MAX, Line, Message, Request};
 
 /// How long the guest may take to accept a request.
@@ -264,7 +264,7 @@ impl Shared {
         let mut buffer = vec![0; 64 << 10];
         loop {
             match readable(&[self.stream.as_fd()], None) {
-                Ok(Woken::Interrupted) => return AgentError::Interrupted,
+                Ok(WaitResult::Interrupted) => return AgentError::Interrupted,
                 Ok(_) => {}
                 Err(error) => return AgentError::Io(error.to_string()),
             }

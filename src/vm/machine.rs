@@ -18,7 +18,7 @@ use super::overlay::{self, Overlay, OverlayError};
 use super::process::{Process, ProcessError};
 use super::qemu::Qemu;
 use super::qmp::{Qmp, QmpError};
-use super::wait::{Woken, readable};
+use super::wait::{WaitResult, readable};
 use crate::agent::protocol::{Hello, PowerOff};
 
 /// How long QEMU may take from its start to its connections.
@@ -291,7 +291,7 @@ impl Machine {
         let deadline = Instant::now() + limit;
         matches!(
             super::wait::readable_regardless(&[self.process.as_fd()], Some(deadline)),
-            Ok(Woken::Ready(_))
+            Ok(WaitResult::Ready(_))
         )
     }
 }
@@ -326,10 +326,10 @@ impl Listener {
     ) -> Result<UnixStream, MachineError> {
         let failed = host("wait for QEMU");
         match readable(&[self.socket.as_fd(), process.as_fd()], Some(deadline)) {
-            Ok(Woken::Ready(0)) => Ok(self.socket.accept().map_err(failed)?.0),
-            Ok(Woken::Ready(_)) => Err(not_started(process, log)),
-            Ok(Woken::TimedOut) => Err(failed(io::ErrorKind::TimedOut.into())),
-            Ok(Woken::Interrupted) => Err(MachineError::Interrupted),
+            Ok(WaitResult::Ready(0)) => Ok(self.socket.accept().map_err(failed)?.0),
+            Ok(WaitResult::Ready(_)) => Err(not_started(process, log)),
+            Ok(WaitResult::TimedOut) => Err(failed(io::ErrorKind::TimedOut.into())),
+            Ok(WaitResult::Interrupted) => Err(MachineError::Interrupted),
             Err(error) => Err(failed(error)),
         }
     }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, PidfdFlags, Signal, getpid, getppid, pidfd_open, pidfd_send_signal};
 
-use super::wait::{Woken, readable, readable_regardless};
+use super::wait::{WaitResult, readable, readable_regardless};
 
 /// Why a process could not be started or followed.
 #[derive(Debug, thiserror::Error)]
@@ -117,7 +117,7 @@ impl Process {
     /// How it ended, if it has.
     pub fn try_wait(&mut self) -> Option<ExitStatus> {
         match readable_regardless(&[self.pidfd.as_fd()], Some(Instant::now())) {
-            Ok(Woken::Ready(_)) => self.reap(),
+            Ok(WaitResult::Ready(_)) => self.reap(),
             _ => None,
         }
     }
@@ -125,9 +125,9 @@ impl Process {
     /// Waits for its end; `None` if the limit passed before.
     pub fn wait(&mut self, limit: Duration) -> Result<Option<ExitStatus>, ProcessError> {
         match readable(&[self.pidfd.as_fd()], Some(Instant::now() + limit)) {
-            Ok(Woken::Ready(_)) => Ok(self.reap()),
-            Ok(Woken::TimedOut) => Ok(None),
-            Ok(Woken::Interrupted) => Err(ProcessError::Interrupted),
+            Ok(WaitResult::Ready(_)) => Ok(self.reap()),
+            Ok(WaitResult::TimedOut) => Ok(None),
+            Ok(WaitResult::Interrupted) => Err(ProcessError::Interrupted),
             Err(source) => Err(ProcessError::Wait {
                 program: self.program.clone(),
                 source,
@@ -154,7 +154,7 @@ impl Process {
         let deadline = Instant::now() + limit;
         if !matches!(
             readable_regardless(&[self.pidfd.as_fd()], Some(deadline)),
-            Ok(Woken::Ready(_))
+            Ok(WaitResult::Ready(_))
         ) {
             self.signal(Signal::KILL);
         }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::wait::{Woken, readable};
+use super::wait::{WaitResult, readable};
 
 /// Events that nobody asked for yet and that are kept.
 const EVENTS: usize = 256;
@@ -185,9 +185,9 @@ impl Qmp {
                     .map_err(|error| QmpError::Nonsense(error.to_string()));
             }
             match readable(&[self.stream.as_fd()], Some(deadline))? {
-                Woken::Ready(_) => {}
-                Woken::TimedOut => return Err(QmpError::TimedOut(limit)),
-                Woken::Interrupted => return Err(QmpError::Interrupted),
+                WaitResult::Ready(_) => {}
+                WaitResult::TimedOut => return Err(QmpError::TimedOut(limit)),
+                WaitResult::Interrupted => return Err(QmpError::Interrupted),
             }
             let mut buffer = [0; 4096];
             match self.stream.read(&mut buffer) {

@@ -11,7 +11,7 @@ use super::interrupt;
 
 /// Why a wait came back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Woken {
+pub enum WaitResult {
     /// The descriptor of this index is readable, or its other end is gone.
     Ready(usize),
     /// The deadline passed.
@@ -22,21 +22,24 @@ pub enum Woken {
 
 /// Waits until one of `fds` can be read, until `deadline`, or for SIGINT and
 /// SIGTERM.
-pub fn readable(fds: &[BorrowedFd<'_>], deadline: Option<Instant>) -> io::Result<Woken> {
+pub fn readable(fds: &[BorrowedFd<'_>], deadline: Option<Instant>) -> io::Result<WaitResult> {
     let mut all = vec![interrupt::watch()?];
     all.extend_from_slice(fds);
     Ok(match poll_until(&all, deadline)? {
-        Some(0) => Woken::Interrupted,
-        Some(index) => Woken::Ready(index - 1),
-        None => Woken::TimedOut,
+        Some(0) => WaitResult::Interrupted,
+        Some(index) => WaitResult::Ready(index - 1),
+        None => WaitResult::TimedOut,
     })
 }
 
 /// As [`readable`], but for clearing up, which an interrupt must not stop.
-pub fn readable_regardless(fds: &[BorrowedFd<'_>], deadline: Option<Instant>) -> io::Result<Woken> {
+pub fn readable_regardless(
+    fds: &[BorrowedFd<'_>],
+    deadline: Option<Instant>,
+) -> io::Result<WaitResult> {
     Ok(match poll_until(fds, deadline)? {
-        Some(index) => Woken::Ready(index),
-        None => Woken::TimedOut,
+        Some(index) => WaitResult::Ready(index),
+        None => WaitResult::TimedOut,
     })
 }
 

@@ -4,14 +4,14 @@
 use std::time::Duration;
 
 use pinhole::agent::protocol::{Log, Run};
-use pinhole::card::Planes;
+use pinhole::card::BufferApi;
 use pinhole::rig::compliance;
 use pinhole::rig::kernel_log;
 use pinhole::rig::testbed::TestbedSpec;
 use pinhole::vm::command_line::port;
 use serde_json::{Value, json};
 
-use crate::bed::{Bed, LIMIT};
+use crate::test_guest::{LIMIT, TestGuest};
 
 /// The guest, the younger sister of the default one.
 pub const KERNEL: &str = "trixie-checked";
@@ -24,15 +24,15 @@ fn cycles() -> usize {
     set.and_then(|number| number.parse().ok()).unwrap_or(CYCLES)
 }
 
-fn bed() -> Bed {
-    Bed::start(TestbedSpec {
+fn guest() -> TestGuest {
+    TestGuest::start(TestbedSpec {
         kernel: Some(KERNEL.into()),
         append: "kasan_multi_shot page_owner=on".into(),
         ..TestbedSpec::default()
     })
 }
 
-impl Bed {
+impl TestGuest {
     /// Nothing is broken, and whoever would have said so still could.
     fn nothing_is_said(&self) {
         self.no_splats();
@@ -53,46 +53,46 @@ const HOLD: &str = "exec 3</dev/video0; sleep 1000";
 #[test]
 #[ignore = "boots a guest"]
 fn unbinding_under_a_stream_and_an_open_node_leaves_nothing_to_say() {
-    let bed = bed();
-    let device = bed
+    let guest = guest();
+    let device = guest
         .must("basename $(ls -d /sys/bus/virtio/drivers/pinhole/virtio*)")
         .trim()
         .to_owned();
     for _ in 0..cycles() {
-        let agent = bed.testbed.machine.agent();
+        let agent = guest.testbed.machine.agent();
         let held = agent.start(Run::new(["sh", "-c", HOLD])).unwrap();
-        let stream = bed.stream();
-        bed.must(&format!(
+        let stream = guest.stream();
+        guest.must(&format!(
             "echo {device} > /sys/bus/virtio/drivers/pinhole/unbind"
         ));
         stream.wait(LIMIT).unwrap();
         // As long as it is open, the node's number is not free.
-        bed.interrupt(held);
-        bed.must(&format!(
+        guest.interrupt(held);
+        guest.must(&format!(
             "echo {device} > /sys/bus/virtio/drivers/pinhole/bind"
         ));
-        bed.still_works();
+        guest.still_works();
     }
-    bed.nothing_is_said();
-    bed.testbed.finish().unwrap();
+    guest.nothing_is_said();
+    guest.testbed.finish().unwrap();
 }
 
 #[test]
 #[ignore = "boots a guest"]
 fn a_card_that_is_unplugged_under_a_stream_and_plugged_in_again_leaves_nothing_to_say() {
-    let mut bed = bed();
+    let mut guest = guest();
     for cycle in 0..cycles() {
-        let stream = bed.stream();
-        bed.unplug(cycle);
+        let stream = guest.stream();
+        guest.unplug(cycle);
         stream.wait(LIMIT).unwrap();
-        bed.plug(cycle + 1);
-        bed.still_works();
+        guest.plug(cycle + 1);
+        guest.still_works();
     }
-    bed.nothing_is_said();
-    bed.testbed.finish().unwrap();
+    guest.nothing_is_said();
+    guest.testbed.finish().unwrap();
 }
 
-impl Bed {
+impl TestGuest {
     fn qmp(&mut self, command: &str, arguments: Value) -> Value {
         let qmp = self.testbed.machine.qmp();
         qmp.execute(command, arguments, LIMIT).unwrap()
@@ -111,7 +111,7 @@ impl Bed {
 
     /// Puts the card into the machine again, and waits until the guest has it.
     fn plug(&mut self, nth: usize) {
-        let device = self.testbed.device.clone();
+        let device = self.testbed.device.clone().expect("a card");
         let address = json!({ "type": "unix", "data": { "path": device.socket } });
         let backend = json!({ "type": "socket", "data": { "addr": address, "server": false } });
         self.qmp(
@@ -143,23 +143,23 @@ fn name(nth: usize) -> String {
 #[test]
 #[ignore = "boots a guest"]
 fn the_device_complies_and_nothing_is_said() {
-    let bed = Bed::start(compliance::testbed(KERNEL, Planes::Single));
-    let agent = bed.testbed.machine.agent();
+    let guest = TestGuest::start(compliance::testbed(KERNEL, BufferApi::Single));
+    let agent = guest.testbed.machine.agent();
     let judgement = compliance::judge(agent, "/dev/video0", &["--streaming=2"]).unwrap();
     assert!(
         judgement.failed == 0 && judgement.total > 40,
         "{judgement:#?}"
     );
-    bed.nothing_is_said();
-    bed.testbed.finish().unwrap();
+    guest.nothing_is_said();
+    guest.testbed.finish().unwrap();
 }
 
 /// The instrument itself: a lock taken in two orders would be told.
 #[test]
 #[ignore = "boots a guest"]
 fn the_checks_are_alive() {
-    let bed = bed();
-    let agent = bed.testbed.machine.agent();
+    let guest = guest();
+    let agent = guest.testbed.machine.agent();
     for (path, holds) in [
         ("/proc/lockdep_stats", "debug_locks"),
         ("/sys/kernel/debug/kmemleak", ""),
@@ -167,9 +167,9 @@ fn the_checks_are_alive() {
         ("/sys/kernel/debug/failslab/times", ""),
         ("/sys/kernel/mm/page_idle", ""),
     ] {
-        bed.must(&format!("test -e {path}"));
+        guest.must(&format!("test -e {path}"));
         if !holds.is_empty() {
-            bed.must(&format!("grep -q {holds} {path}"));
+            guest.must(&format!("grep -q {holds} {path}"));
         }
     }
     let log = agent
@@ -181,5 +181,5 @@ fn the_checks_are_alive() {
             .any(|record| record.text.contains("KernelAddressSanitizer"))
     );
     assert!(kernel_log::splats(&log.records).is_empty());
-    bed.testbed.finish().unwrap();
+    guest.testbed.finish().unwrap();
 }

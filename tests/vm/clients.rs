@@ -5,8 +5,8 @@
 //! is, and the witness whether it is that one in every byte.
 
 use pinhole::agent::protocol::{Run, RunAnswer};
-use pinhole::rig::clients::{IoMode, ffmpeg, gstreamer};
 use pinhole::rig::testbed::TestbedSpec;
+use pinhole::rig::testbed::clients::{IoMode, ffmpeg, gstreamer};
 use pinhole::source::{Layout, PixelFormat};
 
 use crate::studio::{FILE, Studio, were_pinned};
@@ -22,10 +22,10 @@ const FPS: u32 = 30;
 fn verify(studio: &Studio, client: Run, layout: &Layout) -> RunAnswer {
     let line = client.argv.join(" ");
     let (answer, frames) = studio.capture(client, layout, FRAMES);
-    let testimony = studio.bed.testimony();
+    let witness = studio.guest.witness_log();
     let mut last = None;
     for (frame, content) in (0..).zip(&frames) {
-        let verdict = testimony.judge(frame, None, content);
+        let verdict = witness.judge(frame, None, content);
         assert!(verdict.verified, "{line}: {verdict:?}");
         assert!(
             verdict.sequence > last,

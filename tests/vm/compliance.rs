@@ -1,14 +1,14 @@
 //! v4l2-compliance, the V4L2 project's own judge: it finds nothing wrong.
 
-use pinhole::card::Planes;
+use pinhole::card::BufferApi;
 use pinhole::rig::compliance::{judge, testbed};
 
-use crate::bed::Bed;
+use crate::test_guest::TestGuest;
 
 /// The device complies on a kernel, where it streams as `options` say.
-fn complies(kernel: &str, planes: Planes, options: &[&str]) {
-    let bed = Bed::start(testbed(kernel, planes));
-    let agent = bed.testbed.machine.agent();
+fn complies(kernel: &str, planes: BufferApi, options: &[&str]) {
+    let guest = TestGuest::start(testbed(kernel, planes));
+    let agent = guest.testbed.machine.agent();
     let judgement = judge(agent, "/dev/video0", options).unwrap();
     // Where the machine has no time for its guest, frames are dropped, and the
     // sequence numbers say so.
@@ -20,8 +20,8 @@ fn complies(kernel: &str, planes: Planes, options: &[&str]) {
         .collect();
     assert!(judgement.failed == 0 && ours.is_empty(), "{judgement:#?}");
     assert!(judgement.total > 40, "{judgement:#?}");
-    bed.no_splats();
-    bed.testbed.finish().unwrap();
+    guest.no_splats();
+    guest.testbed.finish().unwrap();
 }
 
 /// One frame at each size and rate of each format; `make compliance` streams for
@@ -32,12 +32,12 @@ const QUICK: [&str; 2] = ["--streaming=10", "--stream-all-formats=1"];
 #[ignore = "boots guests"]
 fn the_single_planar_device_complies_on_every_kernel() {
     for kernel in ["bullseye", "bookworm", "trixie", "trixie-backports"] {
-        complies(kernel, Planes::Single, &QUICK);
+        complies(kernel, BufferApi::Single, &QUICK);
     }
 }
 
 #[test]
 #[ignore = "boots a guest"]
 fn the_multi_planar_device_complies() {
-    complies("trixie", Planes::Multi, &QUICK);
+    complies("trixie", BufferApi::Multi, &QUICK);
 }

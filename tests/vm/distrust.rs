@@ -3,12 +3,12 @@
 
 use pinhole::agent::protocol::Run;
 
-use crate::bed::LIMIT;
 use crate::scripted::Scripted;
 use crate::scripted::camera::{
     BITMASK, BUTTON, Camera, Control, EXECUTE_ON_WRITE, INACTIVE, INTEGER, INTEGER_MENU, INTEGER64,
     MENU, MULTI, SINGLE, STRING, Shared, VOLATILE,
 };
+use crate::test_guest::LIMIT;
 
 /// What a card says that does not know the session.
 const ENODEV: u32 = 19;

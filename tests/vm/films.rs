@@ -7,9 +7,9 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use pinhole::agent::protocol::Run;
-use pinhole::rig::clients::{IoMode, ffmpeg, gstreamer};
-use pinhole::rig::psnr::psnr;
+use pinhole::rig::capture::psnr::psnr;
 use pinhole::rig::testbed::TestbedSpec;
+use pinhole::rig::testbed::clients::{IoMode, ffmpeg, gstreamer};
 use pinhole::source::{Layout, PixelFormat};
 use pinhole::vm::images::clients;
 use pinhole::vm::progress::Progress;

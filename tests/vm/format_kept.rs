@@ -3,9 +3,9 @@
 
 use pinhole::agent::protocol::{Kill, Run};
 
-use crate::bed::LIMIT;
 use crate::scripted::Scripted;
 use crate::scripted::camera::{Camera, Control, INTEGER, MODIFY_LAYOUT, SINGLE, Shared};
+use crate::test_guest::LIMIT;
 
 /// `V4L2_CID_ROTATE`.
 const ROTATE: u32 = 0x0098_0922;

@@ -6,21 +6,21 @@ use std::io::Read as _;
 use std::path::Path;
 
 use pinhole::agent::protocol::Sync;
-use pinhole::card::Planes;
+use pinhole::card::BufferApi;
 use pinhole::report::picture::to_rgb;
+use pinhole::rig::capture::tool;
 use pinhole::rig::testbed::TestbedSpec;
-use pinhole::rig::tool;
 use pinhole::source::{Layout, PixelFormat};
 
-use crate::bed::{Bed, LIMIT};
+use crate::test_guest::{LIMIT, TestGuest};
 
 /// Frames of a capture.
 const FRAMES: usize = 4;
 
 /// A guest with a disk that takes frames out of it.
-fn bed(planes: Planes, disk: &Path) -> Bed {
+fn guest(planes: BufferApi, disk: &Path) -> TestGuest {
     File::create(disk).unwrap().set_len(128 << 20).unwrap();
-    Bed::start(TestbedSpec {
+    TestGuest::start(TestbedSpec {
         planes,
         disks: vec![disk.to_owned()],
         ..TestbedSpec::default()
@@ -29,23 +29,23 @@ fn bed(planes: Planes, disk: &Path) -> Bed {
 
 /// Captures some frames into user pointers, and holds each against what the
 /// card says it wrote; their bytes.
-fn captured(bed: &Bed, disk: &Path, layout: &Layout) -> Vec<Vec<u8>> {
+fn captured(guest: &TestGuest, disk: &Path, layout: &Layout) -> Vec<Vec<u8>> {
     let Layout {
         format,
         width,
         height,
         ..
     } = layout;
-    let said = bed.must(&format!(
+    let said = guest.must(&format!(
         "v4l2-ctl -d /dev/video0 --set-parm=30 \
          --set-fmt-video=width={width},height={height},pixelformat='{format:<4}' && \
          v4l2-ctl -d /dev/video0 --stream-user=4 --stream-count={FRAMES} --stream-to=/dev/vda \
          --verbose"
     ));
-    bed.testbed.machine.agent().call(Sync {}, LIMIT).unwrap();
+    guest.testbed.machine.agent().call(Sync {}, LIMIT).unwrap();
     let dequeued: Vec<_> = said.lines().filter_map(tool::dequeued).collect();
     assert_eq!(dequeued.len(), FRAMES, "{layout:?}: {said}");
-    let testimony = bed.testimony();
+    let witness = guest.witness_log();
     let mut file = File::open(disk).unwrap();
     let frames = (0..).zip(dequeued).map(|(number, buffer)| {
         assert!(buffer.is_written(), "{layout:?}: {said}");
@@ -55,7 +55,7 @@ fn captured(bed: &Bed, disk: &Path, layout: &Layout) -> Vec<Vec<u8>> {
         }
         let mut content = vec![0; buffer.bytes as usize];
         file.read_exact(&mut content).unwrap();
-        let verdict = testimony.judge(number, Some(buffer.sequence), &content);
+        let verdict = witness.judge(number, Some(buffer.sequence), &content);
         assert!(verdict.verified, "{layout:?}: {verdict:?}");
         content
     });
@@ -71,22 +71,22 @@ fn shows_the_bars(layout: &Layout, frame: &[u8]) {
     }
 }
 
-fn every_format(planes: Planes, formats: &[PixelFormat], largest: &[PixelFormat]) {
+fn every_format(planes: BufferApi, formats: &[PixelFormat], largest: &[PixelFormat]) {
     let folder = tempfile::tempdir().unwrap();
     let disk = folder.path().join("frames");
-    let bed = bed(planes, &disk);
+    let guest = guest(planes, &disk);
     for format in formats {
         // 17x19 becomes what the format has: 17x19, 18x19 or 18x20.
-        captured(&bed, &disk, &Layout::new(*format, 17, 19));
+        captured(&guest, &disk, &Layout::new(*format, 17, 19));
         let layout = Layout::new(*format, 321, 243);
-        shows_the_bars(&layout, &captured(&bed, &disk, &layout)[FRAMES - 1]);
+        shows_the_bars(&layout, &captured(&guest, &disk, &layout)[FRAMES - 1]);
     }
     for format in largest {
         let layout = Layout::new(*format, 3840, 2160);
-        shows_the_bars(&layout, &captured(&bed, &disk, &layout)[FRAMES - 1]);
+        shows_the_bars(&layout, &captured(&guest, &disk, &layout)[FRAMES - 1]);
     }
-    bed.no_splats();
-    bed.testbed.finish().unwrap();
+    guest.no_splats();
+    guest.testbed.finish().unwrap();
 }
 
 #[test]
@@ -97,7 +97,7 @@ fn every_format_at_sizes_that_divide_nothing_and_at_the_largest() {
         .into_iter()
         .filter(|format| !format.is_separate())
         .collect();
-    every_format(Planes::Single, &formats, &[Yuyv, Rgb3, Nv12]);
+    every_format(BufferApi::Single, &formats, &[Yuyv, Rgb3, Nv12]);
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn every_format_at_sizes_that_divide_nothing_and_at_the_largest() {
 fn every_multi_planar_format_at_sizes_that_divide_nothing_and_at_the_largest() {
     use PixelFormat::{Mjpg, Nm12, Nm16, Ym12, Yuyv};
     every_format(
-        Planes::Multi,
+        BufferApi::Multi,
         &[Nm12, Nm16, Ym12, Yuyv, Mjpg],
         &[Nm12, Ym12],
     );

@@ -5,7 +5,6 @@
 //! they are ignored by a plain `cargo test`; `make test` runs them. Guests that
 //! are not in the cache are built first.
 
-mod bed;
 mod capture;
 mod card_mutants;
 mod checked;
@@ -34,4 +33,6 @@ mod scripted;
 mod sessions;
 mod shell;
 mod studio;
+mod test_guest;
+mod test_guest;
 mod waits;

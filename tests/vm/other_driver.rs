@@ -5,10 +5,10 @@ use std::fs::File;
 use std::path::PathBuf;
 
 use pinhole::agent::cell::Kind;
-use pinhole::rig::driver::OtherDriver;
 use pinhole::rig::matrix::outcome::Verdict;
 use pinhole::rig::matrix::run::{self, MatrixSpec};
 use pinhole::rig::matrix::{CellName, Pinning};
+use pinhole::rig::testbed::driver::OtherDriver;
 use pinhole::rig::testbed::{Testbed, TestbedError, TestbedSpec};
 use pinhole::vm::images::driver::{DRIVER, Module, build};
 use pinhole::vm::images::{self, Catalog};

@@ -2,7 +2,7 @@
 //! lies in a plane is what the card wrote there.
 
 use pinhole::agent::protocol::Run;
-use pinhole::card::Planes;
+use pinhole::card::BufferApi;
 use pinhole::rig::testbed::TestbedSpec;
 use pinhole::source::{Layout, PixelFormat};
 
@@ -16,7 +16,7 @@ const FRAMES: u32 = 4;
 fn every_plane_on(kernel: &str, memories: &[&str]) {
     let studio = Studio::open(TestbedSpec {
         kernel: Some(kernel.into()),
-        planes: Planes::Multi,
+        planes: BufferApi::Multi,
         ..TestbedSpec::default()
     });
     let separate = PixelFormat::ALL
@@ -34,9 +34,9 @@ fn every_plane_on(kernel: &str, memories: &[&str]) {
                 format!("--stream-to={FILE}"),
             ]);
             let (answer, frames) = studio.capture(client, &layout, FRAMES);
-            let testimony = studio.bed.testimony();
+            let witness = studio.guest.witness_log();
             for (frame, content) in (0..).zip(&frames) {
-                let verdict = testimony.judge(frame, None, content);
+                let verdict = witness.judge(frame, None, content);
                 assert!(verdict.verified, "{format} {memory}: {verdict:?}");
             }
             if *memory == "user" {

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use pinhole::rig::matrix::cells;
 use rustix::process::Signal;
 
-use crate::bed::LIMIT;
 use crate::program::{Program, WITH_A_GUEST};
+use crate::test_guest::LIMIT;
 
 /// A capture that would run for minutes, in a folder of its own.
 fn long_capture(folder: &Path) -> Program {

@@ -11,9 +11,9 @@ use pinhole::rig::kernel_log;
 use pinhole::rig::testbed::TestbedSpec;
 use rustix::process::Signal;
 
-use crate::bed::{Bed, LIMIT, PARANOID};
 use crate::scripted::Scripted;
 use crate::scripted::camera::{Camera, Control, INTEGER, SINGLE, Shared};
+use crate::test_guest::{LIMIT, PARANOID, TestGuest};
 
 /// The driver's parameter `timeout_ms`.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -58,14 +58,14 @@ fn only_the_driver_speaks(records: &[LogRecord]) {
 }
 
 /// The kernel's log from a record on.
-fn log_since(bed: &Bed, since: u64) -> Vec<LogRecord> {
-    let agent = bed.testbed.machine.agent();
+fn log_since(guest: &TestGuest, since: u64) -> Vec<LogRecord> {
+    let agent = guest.testbed.machine.agent();
     agent.call(Log { since }, LIMIT).unwrap().records
 }
 
 /// The number that the next record of the kernel's log will have at least.
-fn log_end(bed: &Bed) -> u64 {
-    let records = log_since(bed, 0);
+fn log_end(guest: &TestGuest) -> u64 {
+    let records = log_since(guest, 0);
     records.last().map_or(0, |record| record.sequence + 1)
 }
 
@@ -74,21 +74,21 @@ fn log_end(bed: &Bed) -> u64 {
 fn a_card_that_stood_still_too_long_works_again_when_it_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let console = folder.path().join("console");
-    let bed = Bed::start(TestbedSpec {
+    let guest = TestGuest::start(TestbedSpec {
         append: PARANOID.into(),
         console_log: Some(console.clone()),
         ..TestbedSpec::default()
     });
-    bed.must(REVIVE);
+    guest.must(REVIVE);
     let given_up = || {
         let console = std::fs::read_to_string(&console).unwrap_or_default();
         console.matches(": given up").count()
     };
-    let since = log_end(&bed);
+    let since = log_end(&guest);
     for _ in 0..deaths() {
         let before = given_up();
-        let stream = bed.stream();
-        let card = bed.testbed.card.as_ref().unwrap();
+        let stream = guest.stream();
+        let card = guest.testbed.card.as_ref().unwrap();
         card.signal(Signal::STOP);
         // The machine monitor may wait for the card before the line is out.
         let begun = Instant::now();
@@ -97,42 +97,42 @@ fn a_card_that_stood_still_too_long_works_again_when_it_goes_on() {
         }
         card.signal(Signal::CONT);
         failed(&stream.wait(LIMIT).unwrap());
-        bed.still_works();
-        assert_eq!(bed.must(PINS).trim(), "0");
+        guest.still_works();
+        assert_eq!(guest.must(PINS).trim(), "0");
     }
-    only_the_driver_speaks(&log_since(&bed, since));
-    bed.no_splats();
-    bed.testbed.finish().unwrap();
+    only_the_driver_speaks(&log_since(&guest, since));
+    guest.no_splats();
+    guest.testbed.finish().unwrap();
 }
 
 #[test]
 #[ignore = "boots a guest"]
 fn a_card_that_does_not_come_back_costs_each_who_needs_it_an_error_in_bounded_time() {
-    let mut bed = Bed::boot(PARANOID);
-    let since = log_end(&bed);
-    let stream = bed.stream();
-    let card = bed.testbed.card.as_mut().unwrap();
+    let mut guest = TestGuest::boot(PARANOID);
+    let since = log_end(&guest);
+    let stream = guest.stream();
+    let card = guest.testbed.card.as_mut().unwrap();
     card.signal(Signal::KILL);
     assert!(card.wait(LIMIT).unwrap().is_some());
     failed(&stream.wait(LIMIT).unwrap());
     // Nobody has the memory that the stream had pinned any more.
-    assert_eq!(bed.must(PINS).trim(), "0");
+    assert_eq!(guest.must(PINS).trim(), "0");
 
     for _ in 0..deaths() {
         let capture = "v4l2-ctl -d /dev/video0 --stream-user=4 --stream-count=1";
-        failed(&bed.run(capture));
+        failed(&guest.run(capture));
     }
-    assert_eq!(bed.must(PINS).trim(), "0");
-    let log = log_since(&bed, since);
+    assert_eq!(guest.must(PINS).trim(), "0");
+    let log = log_since(&guest, since);
     only_the_driver_speaks(&log);
     assert_eq!(log.len(), 1, "{log:?}");
-    bed.no_splats();
+    guest.no_splats();
     // The driver lets go.
-    bed.must(
+    guest.must(
         "d=$(basename $(ls -d /sys/bus/virtio/drivers/pinhole/virtio*)); \
               echo $d > /sys/bus/virtio/drivers/pinhole/unbind",
     );
-    bed.no_splats();
+    guest.no_splats();
 }
 
 /// What a card stops doing, and does again when it was reset.
@@ -216,23 +216,23 @@ fn a_card_that_was_given_up_is_reset_and_told_again_what_it_was_told() {
 #[test]
 #[ignore = "boots a guest"]
 fn after_a_suspend_the_card_works_again() {
-    let bed = Bed::boot(PARANOID);
-    bed.must("v4l2-ctl -d /dev/video0 -c brightness=77");
-    bed.must("echo devices > /sys/power/pm_test");
+    let guest = TestGuest::boot(PARANOID);
+    guest.must("v4l2-ctl -d /dev/video0 -c brightness=77");
+    guest.must("echo devices > /sys/power/pm_test");
     // It would be spent in a busy loop, which is a lockup on a slow machine.
-    bed.must("echo 0 > /sys/module/suspend/parameters/pm_test_delay");
+    guest.must("echo 0 > /sys/module/suspend/parameters/pm_test_delay");
     for _ in 0..deaths() {
-        let stream = bed.stream();
-        bed.must("echo freeze > /sys/power/state");
+        let stream = guest.stream();
+        guest.must("echo freeze > /sys/power/state");
         failed(&stream.wait(LIMIT).unwrap());
-        bed.still_works();
-        let said = bed.must("v4l2-ctl -d /dev/video0 -C brightness");
+        guest.still_works();
+        let said = guest.must("v4l2-ctl -d /dev/video0 -C brightness");
         assert!(said.contains("brightness: 77"), "{said}");
-        assert_eq!(bed.must(PINS).trim(), "0");
+        assert_eq!(guest.must(PINS).trim(), "0");
     }
     // With nobody at it, and the next one at once.
-    bed.must("echo freeze > /sys/power/state");
-    bed.still_works();
-    bed.no_splats();
-    bed.testbed.finish().unwrap();
+    guest.must("echo freeze > /sys/power/state");
+    guest.still_works();
+    guest.no_splats();
+    guest.testbed.finish().unwrap();
 }

@@ -6,8 +6,8 @@ use std::process::Command;
 
 use pinhole::rig::testbed::TestbedSpec;
 
-use crate::bed::{Bed, PARANOID};
 use crate::program::{self, BRIEF};
+use crate::test_guest::{PARANOID, TestGuest};
 
 /// Room for the program, which a static one fits in.
 const ROOM: u64 = 4 << 20;
@@ -36,8 +36,8 @@ fn disk(folder: &std::path::Path) -> std::path::PathBuf {
 }
 
 /// Memory of the kernel that no process has, in KiB.
-fn kernel_memory(bed: &Bed) -> u64 {
-    let fields = bed.must(
+fn kernel_memory(guest: &TestGuest) -> u64 {
+    let fields = guest.must(
         "sed -n 's/^\\(SUnreclaim\\|VmallocUsed\\|Percpu\\): *\\([0-9]*\\) kB/\\2/p' /proc/meminfo",
     );
     fields.lines().map(|it| it.parse::<u64>().unwrap()).sum()
@@ -48,29 +48,29 @@ fn kernel_memory(bed: &Bed) -> u64 {
 fn a_buffer_that_is_refused_loses_its_command_and_gets_another() {
     for kernel in ["bullseye", "trixie"] {
         let folder = tempfile::tempdir().unwrap();
-        let bed = Bed::start(TestbedSpec {
+        let guest = TestGuest::start(TestbedSpec {
             kernel: Some(kernel.into()),
             append: PARANOID.into(),
             disks: vec![disk(folder.path())],
             ..TestbedSpec::default()
         });
-        bed.must("echo 4 > /proc/sys/vm/nr_hugepages");
-        bed.must("cat /dev/vda > /tmp/requeue; chmod +x /tmp/requeue");
-        bed.must("/tmp/requeue /dev/video0 stale");
-        bed.must("/tmp/requeue /dev/video0 claim");
+        guest.must("echo 4 > /proc/sys/vm/nr_hugepages");
+        guest.must("cat /dev/vda > /tmp/requeue; chmod +x /tmp/requeue");
+        guest.must("/tmp/requeue /dev/video0 stale");
+        guest.must("/tmp/requeue /dev/video0 claim");
 
         // The first rounds fill caches.
-        bed.must("/tmp/requeue /dev/video0 leak 100");
-        let before = kernel_memory(&bed);
-        bed.must(&format!("/tmp/requeue /dev/video0 leak {ROUNDS}"));
-        let after = kernel_memory(&bed);
+        guest.must("/tmp/requeue /dev/video0 leak 100");
+        let before = kernel_memory(&guest);
+        guest.must(&format!("/tmp/requeue /dev/video0 leak {ROUNDS}"));
+        let after = kernel_memory(&guest);
         assert!(
             after < before + SLACK,
             "{kernel}: {before} KiB, then {after}"
         );
 
-        bed.still_works();
-        bed.no_splats();
-        bed.testbed.finish().unwrap();
+        guest.still_works();
+        guest.no_splats();
+        guest.testbed.finish().unwrap();
     }
 }

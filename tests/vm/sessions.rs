@@ -3,10 +3,10 @@
 
 use pinhole::agent::protocol::RunAnswer;
 
-use crate::bed::LIMIT;
 use crate::scripted::Scripted;
 use crate::scripted::camera::{Camera, QBUF, REQBUFS, SINGLE, STREAMON, Shared};
 use crate::scripted::device::EINVAL;
+use crate::test_guest::LIMIT;
 
 /// What a card says that does not know the session.
 const ENODEV: u32 = 19;

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::bed::LIMIT;
 use crate::program::{Program, WITH_A_GUEST};
+use crate::test_guest::LIMIT;
 
 /// What the guest's shell waits for a command with.
 const PROMPT: &str = "pinhole:~# ";

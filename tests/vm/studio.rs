@@ -8,7 +8,7 @@ use pinhole::agent::protocol::{Run, RunAnswer, Sync};
 use pinhole::rig::testbed::TestbedSpec;
 use pinhole::source::Layout;
 
-use crate::bed::{Bed, LIMIT};
+use crate::test_guest::{LIMIT, TestGuest};
 
 /// Where a client leaves its frames, and where they go from there.
 pub const FILE: &str = "/tmp/frames";
@@ -22,7 +22,7 @@ const PINNED: &str = "nr_foll_pin_acquired-nr_foll_pin_released";
 
 /// A guest with the clients, and a disk that takes frames out of it.
 pub struct Studio {
-    pub bed: Bed,
+    pub guest: TestGuest,
     frames: PathBuf,
     _folder: tempfile::TempDir,
 }
@@ -33,13 +33,13 @@ impl Studio {
         let folder = tempfile::tempdir().unwrap();
         let frames = folder.path().join("frames");
         File::create(&frames).unwrap().set_len(ROOM).unwrap();
-        let bed = Bed::start(TestbedSpec {
+        let guest = TestGuest::start(TestbedSpec {
             disks: vec![frames.clone()],
             clients: true,
             ..spec
         });
         Self {
-            bed,
+            guest,
             frames,
             _folder: folder,
         }
@@ -64,15 +64,15 @@ impl Studio {
             watch: vec![PINNED.into()],
             ..client
         };
-        let agent = self.bed.testbed.machine.agent();
+        let agent = self.guest.testbed.machine.agent();
         let answer = agent.call(client, 2 * LIMIT).unwrap();
         let said = format!("{}{}", answer.stdout, answer.stderr);
         assert!(answer.status.success(), "{line}: {}\n{said}", answer.status);
 
-        let size = self.bed.must(&format!("stat -c %s {FILE}"));
+        let size = self.guest.must(&format!("stat -c %s {FILE}"));
         let size = size.trim().parse().unwrap();
         assert!((1..=ROOM).contains(&size), "{line}: {size} bytes\n{said}");
-        self.bed.must(&format!("cat {FILE} > {DISK}; rm {FILE}"));
+        self.guest.must(&format!("cat {FILE} > {DISK}; rm {FILE}"));
         agent.call(Sync {}, LIMIT).unwrap();
         let mut bytes = Vec::new();
         let file = File::open(&self.frames).unwrap();
@@ -82,8 +82,8 @@ impl Studio {
 
     /// Ends the guest, in which nothing may be broken.
     pub fn close(self) {
-        self.bed.no_splats();
-        self.bed.testbed.finish().unwrap();
+        self.guest.no_splats();
+        self.guest.testbed.finish().unwrap();
     }
 }
 

@@ -5,9 +5,9 @@ use std::sync::mpsc;
 
 use pinhole::agent::protocol::{Kill, Run};
 
-use crate::bed::LIMIT;
 use crate::scripted::Scripted;
 use crate::scripted::camera::{Camera, G_FMT, SINGLE, Shared};
+use crate::test_guest::LIMIT;
 
 #[test]
 #[ignore = "boots a guest"]

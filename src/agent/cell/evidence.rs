@@ -8,7 +8,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::instruments::{IdleMoment, IdleSeen, LeakSeen, MappingsSeen};
-use crate::agent::protocol::{LogAnswer, Status};
+pub use super::moment::Moment;
+use super::pagemap;
+use crate::agent::kernel_log::{LogAnswer, LogRecord};
+use crate::agent::status::Status;
 use crate::dma::Digest;
 
 /// What was seen of a cell, in the order in which it was seen where that
@@ -63,7 +66,7 @@ pub struct CellAnswer {
     /// What the hazard did, and what came of it.
     pub notes: Vec<String>,
     /// The kernel log since the cell began.
-    pub log: Vec<crate::agent::protocol::LogRecord>,
+    pub log: Vec<LogRecord>,
     /// Part of the log was overwritten before it was read.
     #[serde(default)]
     pub log_lost: bool,
@@ -164,28 +167,6 @@ pub enum Ended {
     Early(Status),
 }
 
-/// When something was looked at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Moment {
-    /// The memory is laid out; nothing was queued.
-    LaidOut,
-    /// The buffer is queued and the stream is on; with [`Point::AfterDma`]
-    /// the card has written the frame.
-    ///
-    /// [`Point::AfterDma`]: super::Point::AfterDma
-    Queued,
-    /// The hazard has come; the device still has the buffer.
-    AfterHazard,
-    /// The buffer was dequeued.
-    Dequeued,
-    /// The stream is off and the buffers are freed.
-    Stopped,
-    /// The cell's process has ended; the agent looked. Pages are those of the
-    /// last look before.
-    Ended,
-}
-
 /// Where the memory is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Memory {
@@ -237,15 +218,8 @@ pub struct PagesSeen {
 impl PagesSeen {
     /// The page frames; nothing for a page that is not present.
     pub fn frames(&self) -> impl Iterator<Item = Option<u64>> {
-        self.pagemap.iter().map(|entry| frame(*entry))
+        self.pagemap.iter().map(|entry| pagemap::frame(*entry))
     }
-}
-
-/// The page frame in an entry of a pagemap, if the page is present.
-pub fn frame(entry: u64) -> Option<u64> {
-    const PRESENT: u64 = 1 << 63;
-    const FRAME: u64 = (1 << 55) - 1;
-    (entry & PRESENT != 0).then_some(entry & FRAME)
 }
 
 /// Counters of /proc/vmstat.
@@ -445,7 +419,7 @@ mod tests {
     #[test]
     fn the_log_is_added_to() {
         let log = |sequence, lost| LogAnswer {
-            records: vec![crate::agent::protocol::LogRecord {
+            records: vec![LogRecord {
                 sequence,
                 level: 6,
                 facility: 0,

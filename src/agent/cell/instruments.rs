@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::evidence::{Moment, frame};
+use super::moment::Moment;
+use super::pagemap::frame;
 
 /// The DMA mappings of the card's device, as `dma-api/dump` of debugfs lists
 /// them (kernel/dma/debug.c), beyond those that were there before the cell:

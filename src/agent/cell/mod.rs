@@ -11,6 +11,8 @@
 //! | [`evidence`] | what the agent saw |
 //! | [`frame`] | the size of the frame that a cell asks for |
 //! | [`instruments`] | what a kernel that checks itself tells |
+//! | [`moment`] | when it was seen |
+//! | [`pagemap`] | what an entry of a pagemap says |
 
 /// An enumeration with a table: of each variant the name that is printed, read
 /// and sent, and a line that says what it is.
@@ -73,6 +75,8 @@ pub mod frame;
 pub mod hazard;
 pub mod instruments;
 pub mod kind;
+pub mod moment;
+pub mod pagemap;
 
 use serde::{Deserialize, Serialize};
 

@@ -106,7 +106,7 @@ fn a_frame_in_error_is_half_a_frame_and_says_so() {
     }
     assert_eq!(whole(&mut rig, session), 2);
     // The witness tells of what was written.
-    let text = rig.testimony();
+    let text = rig.witness_text();
     let bytes: Vec<_> = text
         .lines()
         .filter(|line| line.contains("\"bytes\":256"))

@@ -116,7 +116,7 @@ fn inputs_are_enumerated_and_switched_between_streams() {
 
 #[test]
 fn a_source_that_is_scaled_dictates_nothing() {
-    let mut rig = Rig::with(Rate::Guest, Planes::Single, film(320, 240));
+    let mut rig = Rig::with(Rate::Guest, BufferApi::Single, film(320, 240));
     let session = rig.open();
     assert_eq!(rig.size(session), (640, 480));
     rig.ok(session, Ioctl::SFmt, &format(b"GREY", 32, 16));
@@ -125,7 +125,7 @@ fn a_source_that_is_scaled_dictates_nothing() {
 
 #[test]
 fn a_source_that_is_not_scaled_dictates_size_and_rate() {
-    let mut rig = Rig::with(Rate::Guest, Planes::Single, dictating(320, 240));
+    let mut rig = Rig::with(Rate::Guest, BufferApi::Single, dictating(320, 240));
     let session = rig.open();
     assert_eq!(rig.size(session), (320, 240));
     let set = rig.get(session, Ioctl::SFmt, &format(b"GREY", 32, 16));
@@ -169,7 +169,7 @@ fn a_source_that_is_not_scaled_dictates_size_and_rate() {
 #[test]
 fn a_source_of_another_size_stops_the_stream_until_it_is_begun_again() {
     let native = dictating(32, 16);
-    let mut rig = Rig::with(Rate::Guest, Planes::Single, native);
+    let mut rig = Rig::with(Rate::Guest, BufferApi::Single, native);
     let session = rig.open();
     rig.ok(session, Ioctl::SFmt, &format(b"GREY", 32, 16));
     rig.ok(session, Ioctl::ReqBufs, &request(2));
@@ -220,7 +220,7 @@ fn a_scaled_stream_goes_on_with_another_source() {
 
 #[test]
 fn a_picture_is_cropped_within_its_bounds() {
-    let mut rig = Rig::with(Rate::Guest, Planes::Single, film(320, 240));
+    let mut rig = Rig::with(Rate::Guest, BufferApi::Single, film(320, 240));
     let session = rig.open();
     let all = (0, 0, 320, 240);
     for target in [0, 1, 2] {

@@ -18,7 +18,7 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::witness::Record;
-use super::{Card, Now, Planes, Rate, Refused, Spec, Witness};
+use super::{BufferApi, Card, Now, Rate, Refused, Spec, Witness};
 use crate::dma::Bus;
 use crate::source::{Begun, Camera, FrameInfo, Input, Layout, Native, Settings, Source};
 use crate::wire::buffer::{Buffer, MEMORY_USERPTR, RequestBuffers};
@@ -109,11 +109,11 @@ struct Rig {
 
 impl Rig {
     fn new(rate: Rate) -> Self {
-        Self::with(rate, Planes::Single, Native::default())
+        Self::with(rate, BufferApi::Single, Native::default())
     }
 
     /// A card with two inputs, the first of which shows that.
-    fn with(rate: Rate, planes: Planes, native: Native) -> Self {
+    fn with(rate: Rate, planes: BufferApi, native: Native) -> Self {
         let witness = Lines::default();
         let stage = Arc::new(Mutex::new(Stage {
             native,
@@ -286,14 +286,14 @@ impl Rig {
     }
 
     /// All lines that the witness was told.
-    fn testimony(&mut self) -> String {
+    fn witness_text(&mut self) -> String {
         self.card.flush_witness();
         String::from_utf8(self.witness.0.lock().unwrap().clone()).unwrap()
     }
 
     /// The same, read.
     fn records(&mut self) -> Vec<Record> {
-        let text = self.testimony();
+        let text = self.witness_text();
         let records = text.lines().map(serde_json::from_str);
         records.collect::<Result<_, _>>().unwrap()
     }

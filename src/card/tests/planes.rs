@@ -16,7 +16,7 @@ const SIZES: [u32; 3] = [4224, 1056, 1056];
 
 /// A multi-planar card that has that format.
 fn rig(fourcc: &[u8; 4], width: u32, height: u32, buffers: u32) -> (Rig, u32) {
-    let mut rig = Rig::with(Rate::Guest, Planes::Multi, Native::default());
+    let mut rig = Rig::with(Rate::Guest, BufferApi::Multi, Native::default());
     let session = rig.open();
     rig.get(session, Ioctl::SFmt, &mplane(fourcc, width, height));
     let mut asked = request(buffers);
@@ -64,7 +64,7 @@ fn planes_of(answer: &[u8]) -> (Buffer, Vec<Plane>) {
 
 #[test]
 fn the_card_says_that_it_is_multi_planar() {
-    for (planes, capability) in [(Planes::Single, 1), (Planes::Multi, 0x1000)] {
+    for (planes, capability) in [(BufferApi::Single, 1), (BufferApi::Multi, 0x1000)] {
         let rig = Rig::with(Rate::Guest, planes, Native::default());
         let caps = rig.card.config().device_caps.get();
         assert_eq!(caps & 0x1001, capability);
@@ -74,7 +74,7 @@ fn the_card_says_that_it_is_multi_planar() {
 
 #[test]
 fn every_format_has_its_planes() {
-    let mut rig = Rig::with(Rate::Guest, Planes::Multi, Native::default());
+    let mut rig = Rig::with(Rate::Guest, BufferApi::Multi, Native::default());
     let session = rig.open();
     let mut found = Vec::new();
     loop {
@@ -86,7 +86,10 @@ fn every_format_has_its_planes() {
         }
     }
     let formats: Vec<_> = found.iter().map(|f| f.pixelformat.get()).collect();
-    let expected: Vec<_> = Planes::Multi.formats().map(PixelFormat::fourcc).collect();
+    let expected: Vec<_> = BufferApi::Multi
+        .formats()
+        .map(PixelFormat::fourcc)
+        .collect();
     assert_eq!(formats, expected);
     for (fourcc, planes) in [
         (b"YUYV", &[(38, 722)][..]),

@@ -97,7 +97,7 @@ fn frames_without_a_buffer_are_dropped_and_counted() {
     assert_eq!(sequences(&rig.dequeue()), [7]);
     assert!(rig.read(&place(0)) == frame(7));
     rig.stream_off(session);
-    let text = rig.testimony();
+    let text = rig.witness_text();
     assert_eq!(
         text.lines().last(),
         Some(r#"{"event":"stream-off","session":1,"frames":1,"dropped":7}"#)

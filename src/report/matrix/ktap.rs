@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use super::case::{Case, CaseResult, cases, passed};
 use super::oracles;
-use super::plain;
+use super::plain::plain;
 use crate::rig::matrix::outcome::KernelOutcome;
 
 /// The results of all kernels as one KTAP document.

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use super::plain;
+use super::plain::plain;
 use super::rows::{self, Answer, Notes, Row};
 use crate::rig::matrix::Mutant;
 use crate::rig::matrix::oracle::Oracle;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::rig::matrix::expectation::Version;
+use crate::rig::kernel::Version;
 use crate::rig::matrix::outcome::KernelOutcome;
 use crate::rig::matrix::{CellName, Mutant, cells};
 

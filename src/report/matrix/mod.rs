@@ -12,6 +12,7 @@
 //! | `markdown` | the page docs/matrix.md |
 //! | `oracles` | what the verdicts stand on |
 //! | `pages` | a buffer's pages: what was mapped, given, written and read |
+//! | `plain` | what of a guest or a file is fit to be printed |
 //! | `html` | the page with all evidence |
 
 mod case;
@@ -22,6 +23,7 @@ mod markdown;
 mod merge;
 mod oracles;
 mod pages;
+mod plain;
 mod read;
 mod rows;
 mod table;
@@ -95,12 +97,6 @@ fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     file.write_all(content)?;
     file.persist(path)?;
     Ok(())
-}
-
-/// Text of a guest or a file on one line, without what a terminal would obey.
-fn plain(text: &str) -> String {
-    let plain = |c: char| if c.is_control() { ' ' } else { c };
-    text.chars().map(plain).collect()
 }
 
 /// The page of the results that [`write()`] has put into `out`.

@@ -6,7 +6,8 @@
 //! is not known; nothing here grows beyond [`MOST`].
 
 use crate::agent::cell::PAGE;
-use crate::agent::cell::evidence::{self, Moment};
+use crate::agent::cell::evidence::Moment;
+use crate::agent::cell::pagemap;
 use crate::rig::matrix::outcome::CellOutcome;
 use crate::rig::matrix::witness;
 
@@ -68,7 +69,7 @@ impl Pages {
             mapped: mapped.iter().map(|page| presence(*page)).collect(),
             ..Self::default()
         };
-        if let [(_, plane)] = outcome.testified.frames() {
+        if let [(_, plane)] = outcome.card_frames.frames() {
             let given = witness::pages(plane, count + 1);
             pages.given = (0..count.max(given.len()).min(MOST))
                 .map(|page| match (given.get(page), mapped.get(page)) {
@@ -81,7 +82,7 @@ impl Pages {
             pages.segments = begins.map(|(page, _)| page).collect();
         }
         if let Some(frame) = answer.frames.first() {
-            let written = outcome.testified.frame(frame);
+            let written = outcome.card_frames.frame(frame);
             let written = written.map_or(&[][..], |plane| &plane.digests);
             let blocks = frame.digests.len().max(written.len()).min(MOST);
             pages.blocks = (0..blocks)
@@ -119,7 +120,7 @@ pub fn runs<T: PartialEq + Copy>(values: &[T]) -> Vec<(usize, usize, T)> {
 pub fn page_frames(pagemap: &[u64], most: usize) -> String {
     let mut runs: Vec<(Option<u64>, u64)> = Vec::new();
     for entry in pagemap.iter().take(MOST) {
-        let frame = evidence::frame(*entry);
+        let frame = pagemap::frame(*entry);
         match runs.last_mut() {
             Some((Some(first), length)) if frame == first.checked_add(*length) => *length += 1,
             Some((None, length)) if frame.is_none() => *length += 1,
@@ -183,6 +184,11 @@ pub fn flags(of: &[u64]) -> String {
     said.collect::<Vec<_>>().join(" ")
 }
 
+/// How many of the states are `state`.
+pub fn count(states: &[State], state: State) -> usize {
+    states.iter().filter(|one| **one == state).count()
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::tests::{cell, evidence};
@@ -192,10 +198,10 @@ mod tests {
     use State::*;
 
     fn outcome() -> CellOutcome {
-        let (answer, testified) = evidence();
+        let (answer, card_frames) = evidence();
         CellOutcome {
             answer: Some(answer),
-            testified,
+            card_frames,
             ..cell("thp/munmap")
         }
     }
@@ -222,8 +228,8 @@ mod tests {
     #[test]
     fn of_several_buffers_nobody_knows_whose_pages_are_whose() {
         let mut many = outcome();
-        let plane = many.testified.frames()[0].1.clone();
-        many.testified.add(1, plane);
+        let plane = many.card_frames.frames()[0].1.clone();
+        many.card_frames.add(1, plane);
         let pages = Pages::of(&many).unwrap();
         assert_eq!((pages.given.len(), pages.blocks.len()), (0, 2));
     }
@@ -241,9 +247,9 @@ mod tests {
             ..answer.frames[0].clone()
         });
         answer.frames.swap(0, 1);
-        let mut testified = witness::Testified::default();
+        let mut card_frames = witness::CardFrames::default();
         let everything = [(u64::MAX, u32::MAX), (u64::MAX - 5, 3), (0, u32::MAX)];
-        testified.add(
+        card_frames.add(
             0,
             PlaneRecord {
                 bytes: u32::MAX,
@@ -251,8 +257,8 @@ mod tests {
                 digests: vec![],
             },
         );
-        assert_eq!(witness::pages(&testified.frames()[0].1, 9).len(), 9);
-        wild.testified = testified;
+        assert_eq!(witness::pages(&card_frames.frames()[0].1, 9).len(), 9);
+        wild.card_frames = card_frames;
         let pages = Pages::of(&wild).unwrap();
         assert_eq!(pages.count, MOST);
         for states in [&pages.mapped, &pages.given, &pages.blocks] {

@@ -3,7 +3,7 @@
 use comfy_table::{Table, presets};
 
 use super::oracles;
-use super::plain;
+use super::plain::plain;
 use super::rows;
 use crate::rig::matrix::Mutant;
 use crate::rig::matrix::outcome::{CellOutcome, KernelOutcome, MutantVerdict, Verdict};

@@ -17,7 +17,7 @@ use crate::rig::matrix::Mutant;
 use crate::rig::matrix::observation::{Observation, Reads};
 use crate::rig::matrix::oracle::{Finding, Oracle};
 use crate::rig::matrix::outcome::{CellOutcome, MutantOutcome, MutantVerdict, Verdict};
-use crate::rig::matrix::witness::Testified;
+use crate::rig::matrix::witness::CardFrames;
 
 /// A cell of that name, that went well in no time.
 pub fn cell(name: &str) -> CellOutcome {
@@ -29,7 +29,7 @@ pub fn cell(name: &str) -> CellOutcome {
         findings: Vec::new(),
         elapsed_ms: 62,
         answer: None,
-        testified: Testified::default(),
+        card_frames: CardFrames::default(),
     }
 }
 
@@ -42,9 +42,9 @@ pub fn finding(oracle: Oracle, what: &str) -> Finding {
 
 /// Evidence of three pages from byte 1234 of the first: the second was
 /// swapped for another after it was queued, and its block differs.
-pub fn evidence() -> (CellAnswer, Testified) {
-    let mut testified = Testified::default();
-    testified.add(
+pub fn evidence() -> (CellAnswer, CardFrames) {
+    let mut card_frames = CardFrames::default();
+    card_frames.add(
         0,
         PlaneRecord {
             bytes: 8192,
@@ -143,12 +143,12 @@ pub fn evidence() -> (CellAnswer, Testified) {
         }],
         ..CellAnswer::default()
     };
-    (answer, testified)
+    (answer, card_frames)
 }
 
 /// A small matrix in which everything occurs that can.
 pub fn kernel(name: &str) -> KernelOutcome {
-    let (answer, testified) = evidence();
+    let (answer, card_frames) = evidence();
     let broken = CellOutcome {
         verdict: Verdict::Finding,
         observation: Some(Observation::Captured(Reads::Partly)),
@@ -160,7 +160,7 @@ pub fn kernel(name: &str) -> KernelOutcome {
             finding(Oracle::Fences, "5 bytes after the buffer have changed"),
         ],
         answer: Some(answer),
-        testified,
+        card_frames,
         ..cell("thp/munmap")
     };
     let leak = CellOutcome {

@@ -2,40 +2,38 @@
 //! asked about it, shown on a kernel.
 //!
 //! Each question is a [`Point`](points::Point): a range of memory, calls over it
-//! made in the guest by frame_vector_probe.ko, and an answer in a few words read
-//! off what came back. [`expectation`] says what the answer should be on each
+//! made in the guest by frame_vector_probe.ko, and an [`Answer`] read off what came
+//! back. [`expectation`] says what the answer should be on each
 //! kernel, and why. An answer that differs is a finding.
 
+mod answer;
 pub mod expectation;
 mod observation;
 pub mod points;
 
 use std::fs::File;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Serialize;
 
-use self::expectation::{Kernel, Version};
+use self::answer::Answer;
+use self::expectation::Kernel;
 use self::observation::Observation;
-use self::points::Point;
+use self::points::{Point, Reading};
+use super::kernel::Version;
 use super::kernel_log;
+use super::testbed::driver::OtherDriver;
+use super::testbed::{CardProcess, Testbed, TestbedError, TestbedSpec};
 use crate::agent::frame_vector::FrameVectorAnswer;
-use crate::agent::protocol::{Load, Log, Read};
+use crate::agent::protocol::{Log, Read};
 use crate::vm::accelerator::Accelerator;
 use crate::vm::channel::AgentError;
-use crate::vm::command_line::{Disk, Hardware};
-use crate::vm::images::{self, Catalog, Guest};
+use crate::vm::images::{self, Catalog};
 use crate::vm::interrupt;
-use crate::vm::machine::{BOOT_LIMIT, Machine, MachineError, Off, Spec, private_dir};
-use crate::vm::overlay::Overlay;
+use crate::vm::machine::private_dir;
 use crate::vm::progress::Progress;
-use crate::vm::provision;
-use crate::vm::qemu::{self, Qemu};
-
-/// Where the probe is in the guest.
-const PROBE: &str = "/usr/lib/modules/frame_vector_probe.ko";
 
 /// Where the probe says whether the kernel has CONFIG_DEBUG_VM.
 const DEBUG_VM: &str = "/sys/module/frame_vector_probe/parameters/debug_vm";
@@ -53,9 +51,6 @@ const DISK_BYTES: u64 = 1 << 20;
 /// How long a point may take: the largest takes seconds on a busy machine.
 const POINT_LIMIT: Duration = Duration::from_secs(60);
 
-/// How long the guest may take to turn itself off.
-const OFF_LIMIT: Duration = Duration::from_secs(60);
-
 /// Where the points are to be tried.
 #[derive(Debug, Clone, Default)]
 pub struct FrameVectorSpec {
@@ -70,19 +65,13 @@ pub struct FrameVectorSpec {
 /// Why the points could not be tried.
 #[derive(Debug, thiserror::Error)]
 pub enum FrameVectorError {
-    /// Signals cannot be waited for.
-    #[error("cannot prepare for signals: {0}")]
-    Signals(io::Error),
-    /// A guest, the probe or a QEMU could not be provided.
+    /// The guest could not be started with the probe in it, or be stopped.
     #[error(transparent)]
-    Provision(#[from] provision::Error),
-    /// The guest could not be booted.
-    #[error(transparent)]
-    Machine(#[from] MachineError),
+    Testbed(#[from] TestbedError),
     /// The guest's disk could not be made.
     #[error("cannot make a disk for the guest: {0}")]
     Disk(io::Error),
-    /// The probe does not load, or the guest tells nothing.
+    /// The guest or the probe tells nothing.
     #[error("cannot {what}: {source}")]
     Agent {
         /// What was tried.
@@ -126,7 +115,7 @@ pub struct Finding {
     /// What was seen.
     pub answer: String,
     /// What should have been.
-    pub expected: &'static str,
+    pub expected: String,
     /// Why.
     pub reason: &'static str,
     /// Whether they are the same.
@@ -145,18 +134,14 @@ pub struct Finding {
 ///
 /// [`FrameVectorError`] where there is no guest to try them in.
 pub fn run(spec: &FrameVectorSpec, progress: &Progress) -> Result<Contract, FrameVectorError> {
-    interrupt::watch().map_err(FrameVectorError::Signals)?;
-    let recipe = Catalog::builtin().get(&spec.kernel)?;
-    let qemu = qemu::ensure(spec.qemu.as_deref(), progress)?;
-    let guest = images::ensure_guest(&recipe, progress)?;
-    let probe = images::ensure_probe(&guest, progress)?;
-    let boot = || Bench::boot(spec, &qemu, &guest, &probe, progress);
+    let probe = build_probe(&spec.kernel, progress)?;
+    let boot = || ProbeGuest::boot(spec, &probe, progress);
 
-    let mut bench = boot()?;
-    let release = bench.machine.hello().release.clone();
+    let mut guest = boot()?;
+    let release = guest.testbed.machine.hello().release.clone();
     let kernel = Kernel {
-        version: Version::parse(&release).ok_or(FrameVectorError::Release(release.clone()))?,
-        debug_vm: bench.debug_vm()?,
+        version: Version::of(&release).ok_or(FrameVectorError::Release(release.clone()))?,
+        debug_vm: guest.debug_vm()?,
     };
     let step = progress.step(format!("frame vectors on {release}"));
     let mut points = Vec::new();
@@ -164,83 +149,68 @@ pub fn run(spec: &FrameVectorSpec, progress: &Progress) -> Result<Contract, Fram
     for (index, point) in points::all().enumerate() {
         step.position(index as u64, count);
         step.update(point.name);
-        let (finding, alive) = bench.ask(point, kernel)?;
+        let (finding, alive) = guest.ask(point, kernel)?;
         points.push(finding);
         if !alive {
-            bench = boot()?;
+            guest = boot()?;
         }
     }
     step.done();
-    if bench.machine.power_off(OFF_LIMIT) != Off::ByGuest {
-        log::warn!("the guest did not turn itself off, QEMU was ended");
-    }
+    let finished = guest.testbed.finish()?;
     Ok(Contract {
-        kernel: guest.id,
+        kernel: finished.guest.id,
         release,
         points,
     })
 }
 
-/// A running guest with the probe.
-struct Bench {
-    machine: Machine,
+/// The probe, built for a guest's kernel.
+fn build_probe(kernel: &str, progress: &Progress) -> Result<PathBuf, TestbedError> {
+    interrupt::watch().map_err(TestbedError::Signals)?;
+    let recipe = Catalog::builtin().get(kernel)?;
+    let guest = images::ensure_guest(&recipe, progress)?;
+    Ok(images::ensure_probe(&guest, progress)?)
+}
+
+/// A running guest with the probe, and no card.
+struct ProbeGuest {
+    testbed: Testbed,
     /// Where the kernel log was read to.
     log: u64,
     _dir: tempfile::TempDir,
 }
 
-impl Bench {
+impl ProbeGuest {
     fn boot(
         spec: &FrameVectorSpec,
-        qemu: &Qemu,
-        guest: &Guest,
-        probe: &std::path::Path,
+        probe: &Path,
         progress: &Progress,
     ) -> Result<Self, FrameVectorError> {
-        let step = progress.step(format!("booting {} ({})", guest.id, guest.release));
-        let dir = private_dir()?;
+        let dir = private_dir().map_err(TestbedError::from)?;
         let disk = dir.path().join("disk");
         File::create_new(&disk)
             .and_then(|file| file.set_len(DISK_BYTES))
             .map_err(FrameVectorError::Disk)?;
-        let defaults = Hardware::default();
-        let machine = Machine::boot(&Spec {
-            qemu: qemu.clone(),
-            kernel: guest.kernel.clone(),
-            initramfs: guest.initramfs.clone(),
-            overlay: Overlay {
-                files: vec![(PROBE.to_owned(), probe.to_owned())],
-                ..Overlay::default()
-            },
+        let testbed = TestbedSpec {
+            card: CardProcess::Absent,
+            kernel: Some(spec.kernel.clone()),
+            driver: Some(OtherDriver {
+                path: probe.to_owned(),
+                params: String::new(),
+            }),
+            qemu: spec.qemu.clone(),
+            accelerator: spec.accelerator,
             append: APPEND.to_owned(),
-            hardware: Hardware {
-                accelerator: spec.accelerator.unwrap_or(defaults.accelerator),
-                disks: vec![Disk {
-                    path: disk,
-                    serial: "pages".to_owned(),
-                    read_only: false,
-                }],
-                ..defaults
-            },
-            console_log: None,
-            boot_limit: BOOT_LIMIT,
-        })?;
-        let load = Load {
-            module: PROBE.to_owned(),
-            params: String::new(),
+            disks: vec![disk],
+            ..TestbedSpec::default()
         };
-        machine
-            .agent()
-            .call(load, POINT_LIMIT)
-            .map_err(|source| cannot("load the frame vector probe", source))?;
-        let mut bench = Self {
-            machine,
+        let mut guest = Self {
+            testbed: Testbed::start(&testbed, progress)?,
             log: 0,
             _dir: dir,
         };
-        bench.warnings()?;
-        step.done();
-        Ok(bench)
+        guest.warnings()?;
+        Ok(guest)
     }
 
     /// Whether the kernel checks the callers of its memory management.
@@ -249,7 +219,7 @@ impl Bench {
             path: DEBUG_VM.to_owned(),
             limit: 16,
         };
-        let read = self.machine.agent().call(read, POINT_LIMIT);
+        let read = self.testbed.machine.agent().call(read, POINT_LIMIT);
         read.map(|answer| answer.text.trim() == "Y")
             .map_err(|source| cannot("ask the frame vector probe", source))
     }
@@ -257,7 +227,11 @@ impl Bench {
     /// Tries a point; tells whether the guest can be asked another.
     fn ask(&mut self, point: &Point, kernel: Kernel) -> Result<(Finding, bool), FrameVectorError> {
         let script = (point.script)();
-        let answer = self.machine.agent().call(script.clone(), POINT_LIMIT);
+        let answer = self
+            .testbed
+            .machine
+            .agent()
+            .call(script.clone(), POINT_LIMIT);
         let (evidence, failure) = match answer {
             Ok(answer) => (Some(answer), None),
             Err(AgentError::Interrupted) => return Err(FrameVectorError::Interrupted),
@@ -269,20 +243,26 @@ impl Bench {
             Err(error) if alive => return Err(error),
             Err(_) => Vec::new(),
         };
-        let answer = match (&evidence, failure) {
-            (Some(answer), _) => Observation::new(&script, answer, &warnings).answer(point),
-            (None, Some(error)) => format!("could not be tried: {error}"),
-            (None, None) => String::new(),
+        let reading = match &evidence {
+            Some(answer) => point.read(&Observation::new(&script, answer, &warnings)),
+            None => Reading {
+                answer: Answer::Silence(
+                    failure.map_or_else(String::new, |error| error.to_string()),
+                ),
+                complaints: Vec::new(),
+            },
         };
         // A kernel that has oopsed is no witness any more.
         alive &= !warnings.iter().any(|line| line.contains("Oops"));
-        let (expected, reason) = expectation::of(point.name, kernel);
+        let expected = expectation::of(point.name, kernel);
+        let reason = expected.as_ref().map_or("", |(_, reason)| *reason);
+        let expected = expected.map(|(answer, _)| answer);
         let finding = Finding {
             name: point.name,
             question: point.question,
-            as_expected: answer == expected,
-            answer,
-            expected,
+            as_expected: expected.as_ref().is_some_and(|answer| reading.is(answer)),
+            answer: reading.to_string(),
+            expected: expected.map_or_else(String::new, |answer| answer.to_string()),
             reason,
             evidence,
             warnings,
@@ -294,6 +274,7 @@ impl Bench {
     fn warnings(&mut self) -> Result<Vec<String>, FrameVectorError> {
         let since = self.log;
         let log = self
+            .testbed
             .machine
             .agent()
             .call(Log { since }, POINT_LIMIT)

@@ -1,19 +1,19 @@
-//! What came back of a point's calls, put in a few words.
+//! What came back of a point's calls.
 
-use super::points::Point;
+use super::answer::{Got, Held, Pinned};
 use crate::agent::frame_vector::{
     Filled, FrameVector, FrameVectorAnswer, Killed, Meanwhile, Outcome, Step, Vector,
 };
 
 /// What came back, with what was asked and what the kernel said to it.
 pub struct Observation<'a> {
-    steps: Vec<(&'a Step, &'a Outcome)>,
+    pub(super) steps: Vec<(&'a Step, &'a Outcome)>,
     /// How the caller was ended, and the step that it was in.
-    killed: Option<(Killed, Option<&'a Step>)>,
+    pub(super) killed: Option<(Killed, Option<&'a Step>)>,
     /// That was what was asked for.
-    on_purpose: bool,
+    pub(super) on_purpose: bool,
     filled: Filled,
-    warnings: &'a [String],
+    pub(super) warnings: &'a [String],
 }
 
 impl<'a> Observation<'a> {
@@ -32,45 +32,6 @@ impl<'a> Observation<'a> {
             filled: answer.filled.unwrap_or_default(),
             warnings,
         }
-    }
-
-    /// The answer to a point, and every complaint of the kernel that the point
-    /// did not provoke on purpose. A call that the probe refused is a mistake
-    /// in the point.
-    pub fn answer(&self, point: &Point) -> String {
-        let mut answer = match self.killed {
-            None => (point.answer)(self),
-            Some((Killed { signal, .. }, Some(Step::Get { .. })))
-                if self.on_purpose && signal == libc::SIGKILL =>
-            {
-                (point.answer)(self)
-            }
-            Some((Killed { signal, .. }, Some(step))) => {
-                let bug = self
-                    .warnings
-                    .iter()
-                    .any(|line| line.contains("kernel BUG at"));
-                let why = if bug { "a BUG" } else { "the kernel" };
-                format!("{why} ends the caller in {step:?}, by signal {signal}")
-            }
-            Some((Killed { signal, .. }, None)) => {
-                format!("signal {signal} ends the caller after the last step")
-            }
-        };
-        for (step, outcome) in &self.steps {
-            if let Some(number) = outcome.refused {
-                answer += &format!("; the probe refused {step:?}: {}", name(number));
-            }
-        }
-        let expected = |line: &&String| {
-            point
-                .provokes
-                .is_some_and(|function| line.contains(function) || is_part(line))
-        };
-        for line in self.warnings.iter().filter(|line| !expected(line)) {
-            answer += &format!("; the kernel said {line:?}");
-        }
-        answer
     }
 
     /// How the caller was ended, if it was.
@@ -105,7 +66,7 @@ impl<'a> Observation<'a> {
     }
 
     /// What `get_vaddr_frames()` got, as the step `index`.
-    pub fn got(&self, index: usize) -> String {
+    pub fn got(&self, index: usize) -> Got {
         let (step, outcome) = self.steps[index];
         let asked = match step {
             Step::Get { frames, .. }
@@ -115,34 +76,31 @@ impl<'a> Observation<'a> {
         };
         let returned = outcome.returned;
         let Ok(count) = u32::try_from(returned) else {
-            return match outcome.vector {
-                Some(vector) if vector.frames != 0 => {
-                    format!("{}, but nr_frames is {}", name(-returned), vector.frames)
-                }
-                _ => name(-returned),
+            return Got::Error {
+                errno: -returned,
+                frames: outcome.vector.map_or(0, |vector| vector.frames),
             };
         };
         if count == 0 {
-            return "0".to_owned();
+            return Got::Nothing;
         }
         let Some(vector) = outcome.vector else {
-            return format!("{count}, and no vector");
+            return Got::NoVector(count);
         };
-        let unit = if vector.is_pfns { "PFNs" } else { "pages" };
-        let mut text = format!("{count} of {asked} {unit}, {}", held(&vector, outcome));
-        if vector.frames != count {
-            text += &format!(", but nr_frames is {}", vector.frames);
-        }
         let mut known = outcome
             .frames
             .iter()
             .zip(&outcome.process)
             .filter(|(_, own)| **own != 0);
         let of_the_range = !matches!(step, Step::GetAt { .. });
-        if of_the_range && !known.all(|(frame, own)| frame == own) {
-            text += ", but not those of the process";
+        Got::Frames {
+            count,
+            asked,
+            pfns: vector.is_pfns,
+            held: held(&vector, outcome),
+            frames: vector.frames,
+            own: !of_the_range || known.all(|(frame, own)| frame == own),
         }
-        text
     }
 
     /// Pins in the whole kernel after one step, less those after another.
@@ -153,62 +111,37 @@ impl<'a> Observation<'a> {
 
     /// What the call of a step has pinned since the first, and what put, in the
     /// next, has left of it.
-    pub fn pins_until_put(&self, step: usize) -> String {
-        let pins = [step, step + 1].map(|step| self.pins_between(0, step));
-        format!("pins: {:+}, {:+} after put", pins[0], pins[1])
+    pub fn pins_until_put(&self, step: usize) -> [i64; 2] {
+        [step, step + 1].map(|step| self.pins_between(0, step))
     }
 }
 
 /// Whether what a vector says of its frames is what their counters say.
-fn held(vector: &Vector, outcome: &Outcome) -> &'static str {
+fn held(vector: &Vector, outcome: &Outcome) -> Held {
     let counted = outcome.pages.iter().filter(|page| page.exists);
     let pinned = counted.clone().filter(|page| page.pinned).count();
     match (vector.got_ref, pinned) {
-        (true, pinned) if pinned == outcome.pages.len() => "pinned",
-        (true, _) => "said to be pinned and are not",
-        (false, 0) => "not pinned",
-        (false, _) => "said not to be pinned and are",
+        (true, pinned) if pinned == outcome.pages.len() => Held::Pinned,
+        (true, _) => Held::SaidPinned,
+        (false, 0) => Held::Unpinned,
+        (false, _) => Held::SaidUnpinned,
     }
 }
 
 /// Whether none, or all, of the pages that a step looked at are pinned.
-pub fn pinned(outcome: &Outcome) -> &'static str {
+pub fn pinned(outcome: &Outcome) -> Pinned {
     match outcome.pages.iter().filter(|page| page.pinned).count() {
-        0 => "not pinned",
-        count if count == outcome.pages.len() => "pinned",
-        _ => "pinned in part",
+        0 => Pinned::None,
+        count if count == outcome.pages.len() => Pinned::All,
+        _ => Pinned::Part,
     }
-}
-
-/// Lines of the kernel log that belong to a warning.
-fn is_part(line: &str) -> bool {
-    ["Call Trace:", "Oops"]
-        .iter()
-        .any(|part| line.contains(part))
-}
-
-/// Name of an error number.
-pub fn name(number: i32) -> String {
-    let known = match number {
-        libc::ENOMEM => "ENOMEM",
-        libc::EFAULT => "EFAULT",
-        libc::EPERM => "EPERM",
-        libc::EAGAIN => "EAGAIN",
-        libc::EBUSY => "EBUSY",
-        libc::EINVAL => "EINVAL",
-        libc::EINTR => "EINTR",
-        libc::EOVERFLOW => "EOVERFLOW",
-        libc::ENODATA => "ENODATA",
-        libc::EOPNOTSUPP => "EOPNOTSUPP",
-        _ => return format!("error {number}"),
-    };
-    known.to_owned()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::agent::frame_vector::Page;
+    use crate::rig::frame_vector::answer::Answer;
     use crate::rig::frame_vector::points::all;
 
     const PFNS: [u64; 4] = [7, 3, 9, 4];
@@ -252,7 +185,9 @@ mod tests {
             steps: vec![got_four(), outcome],
             ..FrameVectorAnswer::default()
         };
-        Observation::new(&script, &seen, warnings).answer(point)
+        point
+            .read(&Observation::new(&script, &seen, warnings))
+            .to_string()
     }
 
     #[test]
@@ -267,10 +202,18 @@ mod tests {
         };
         let bug = "kernel BUG at drivers/media/common/videobuf2/frame_vector.c:168!".to_owned();
         assert_eq!(
-            Observation::new(&script, &seen, &[bug, "Oops: invalid opcode".into()]).answer(point),
+            point
+                .read(&Observation::new(
+                    &script,
+                    &seen,
+                    &[bug, "Oops: invalid opcode".into()]
+                ))
+                .to_string(),
             "a BUG ends the caller in Abandon, by signal 11"
         );
-        let unexplained = Observation::new(&script, &seen, &["BUG: KASAN".into()]).answer(point);
+        let unexplained = point
+            .read(&Observation::new(&script, &seen, &["BUG: KASAN".into()]))
+            .to_string();
         assert!(
             unexplained.starts_with("the kernel ends the caller"),
             "{unexplained}"
@@ -296,7 +239,9 @@ mod tests {
                 killed: Some(killed_by(signal)),
                 ..FrameVectorAnswer::default()
             };
-            Observation::new(&script, &seen, &[]).answer(point)
+            point
+                .read(&Observation::new(&script, &seen, &[]))
+                .to_string()
         };
         assert_eq!(
             answer("kill", libc::SIGKILL),
@@ -337,6 +282,26 @@ mod tests {
         let mut short = got_four();
         short.vector.as_mut().unwrap().frames = 3;
         assert!(answer(short, &[]).ends_with("but nr_frames is 3"));
+    }
+
+    #[test]
+    fn an_answer_is_expected_by_its_type_and_without_a_complaint() {
+        let point = all().find(|point| point.name == "touched").unwrap();
+        let script = (point.script)();
+        let seen = FrameVectorAnswer {
+            steps: vec![got_four(), got_four()],
+            ..FrameVectorAnswer::default()
+        };
+        let expected = Answer::Got(Got::pinned(4, 8));
+        let reading = point.read(&Observation::new(&script, &seen, &[]));
+        assert!(reading.is(&expected), "{reading}");
+        assert!(!reading.is(&Answer::Got(Got::pinned(8, 8))));
+        let said = ["BUG: Bad page state".to_owned()];
+        assert!(
+            !point
+                .read(&Observation::new(&script, &seen, &said))
+                .is(&expected)
+        );
     }
 
     #[test]

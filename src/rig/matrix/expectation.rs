@@ -6,6 +6,7 @@ use self::fail_nth::Failing;
 use super::name::{CellName, Pinning};
 use super::observation::{Observation, Reads};
 use crate::agent::cell::{Hazard, Kind, Point};
+use crate::rig::kernel::Version;
 
 /// What is expected of a cell.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,19 +45,6 @@ impl Expectation {
 
     fn captured(reads: Reads, reason: &'static str) -> Self {
         Self::of(&[Observation::Captured(reads)], Some(reason))
-    }
-}
-
-/// A kernel's version.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Version(pub u32, pub u32);
-
-impl Version {
-    /// The version in a kernel's release, such as `6.12.107+deb13-amd64`.
-    pub fn of(release: &str) -> Option<Self> {
-        let mut numbers = release.split(|c: char| !c.is_ascii_digit());
-        let mut number = || numbers.next()?.parse().ok();
-        Some(Self(number()?, number()?))
     }
 }
 
@@ -196,18 +184,5 @@ mod tests {
         };
         // The copies are made of pages that hold the frame.
         assert_eq!(reads(later, Version(5, 10)), captured(Reads::Written));
-    }
-
-    #[test]
-    fn versions_are_read_from_releases() {
-        for (release, version) in [
-            ("5.10.0-32-amd64", Some(Version(5, 10))),
-            ("6.12.107+deb13-amd64", Some(Version(6, 12))),
-            ("7.3-rc1", Some(Version(7, 3))),
-            ("next", None),
-        ] {
-            assert_eq!(Version::of(release), version, "{release}");
-        }
-        assert!(Version(5, 10) < Version(6, 1));
     }
 }

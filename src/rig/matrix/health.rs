@@ -7,10 +7,8 @@
 
 use std::time::Duration;
 
-use super::run::{Bed, MatrixError};
 use crate::agent::checks::{Check, Checks, ChecksAnswer};
 use crate::agent::protocol::{LogRecord, News, Write};
-use crate::rig::kernel_log;
 use crate::vm::channel::{Agent, AgentError};
 
 /// How long the guest may take to tell of its checks: to look through the
@@ -28,7 +26,7 @@ const DAMAGED: u64 = 1 << 5 | 1 << 7;
 
 /// What a guest is good for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(super) enum GuestState {
     /// For anything.
     Fit,
     /// It answers, but what follows would not all be seen, and why.
@@ -100,6 +98,24 @@ pub(super) fn speak_up(agent: &Agent, checks: &ChecksAnswer) -> Result<(), Agent
     Ok(())
 }
 
+/// Lets the kernel say again what it says once a boot.
+///
+/// # Errors
+///
+/// [`AgentError`] where it cannot be told.
+pub(super) fn warn_again(agent: &Agent) -> Result<(), AgentError> {
+    set(agent, "/sys/kernel/debug/clear_warn_once", "1")
+}
+
+/// What came to the kernel's log since somebody last asked.
+///
+/// # Errors
+///
+/// [`AgentError`] where it cannot be asked.
+pub(super) fn new_records(agent: &Agent) -> Result<Vec<LogRecord>, AgentError> {
+    Ok(agent.call(News {}, LIMIT)?.records)
+}
+
 fn set(agent: &Agent, path: &str, text: &str) -> Result<(), AgentError> {
     let write = Write {
         path: path.into(),
@@ -109,37 +125,6 @@ fn set(agent: &Agent, path: &str, text: &str) -> Result<(), AgentError> {
     match agent.call(write, LIMIT) {
         Err(AgentError::Failed { .. }) => Ok(()),
         written => written,
-    }
-}
-
-impl Bed {
-    /// What came to the kernel's log since somebody last asked.
-    pub(super) fn news(&self) -> Result<Vec<LogRecord>, AgentError> {
-        Ok(self.testbed.machine.agent().call(News {}, LIMIT)?.records)
-    }
-
-    /// What the guest is good for after that was in its kernel's log.
-    ///
-    /// # Errors
-    ///
-    /// [`MatrixError::Interrupted`].
-    pub(super) fn fate(&mut self, log: &[LogRecord]) -> Result<Fate, MatrixError> {
-        if kernel_log::splats(log).is_empty() {
-            return Ok(Fate::Fit);
-        }
-        let agent = self.testbed.machine.agent();
-        // What the kernel says once a boot it may say again.
-        let again = set(agent, "/sys/kernel/debug/clear_warn_once", "1");
-        match again.and_then(|()| ask(agent)) {
-            Err(AgentError::Interrupted) => Err(MatrixError::Interrupted),
-            Err(_) => Ok(Fate::Broken),
-            Ok(now) => {
-                let lost = lost(&self.checks, &now);
-                // Nobody can lose it twice.
-                self.checks = now;
-                Ok(lost.map_or(Fate::Fit, Fate::Spoilt))
-            }
-        }
     }
 }
 

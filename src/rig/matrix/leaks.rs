@@ -9,10 +9,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::health::Fate;
+use super::guest::{CellGuest, MatrixError};
+use super::health::GuestState;
 use super::oracle::Oracle;
 use super::outcome::CellOutcome;
-use super::run::{Bed, MatrixError};
 use crate::agent::cell::instruments::LeakSeen;
 use crate::agent::checks::{Check, Leaks};
 use crate::vm::channel::AgentError;
@@ -29,29 +29,29 @@ pub(super) const GROUP: usize = 400;
 const RERUNS: usize = 4;
 
 /// Whether the kernel in that guest can look for what it lost.
-pub(super) fn can_search(bed: &Bed) -> bool {
-    bed.checks.on.get(&Check::Kmemleak) == Some(&true) && bed.checks.jiffies.is_some()
+pub(super) fn can_search(guest: &CellGuest) -> bool {
+    guest.checks.on.get(&Check::Kmemleak) == Some(&true) && guest.checks.jiffies.is_some()
 }
 
 /// Looks for what was lost by the cells that were run in that guest, all of
 /// them, in their order, and has those judged by it that lost something. Says
-/// what the guest is good for after that, which before was good for `fate`:
+/// what the guest is good for after that, which before was good for `state`:
 /// only in one that is fit cells are run once more.
 ///
 /// # Errors
 ///
 /// [`MatrixError`] where a cell cannot be run once more.
 pub(super) fn search(
-    bed: &mut Bed,
+    guest: &mut CellGuest,
     cells: &mut [CellOutcome],
-    mut fate: Fate,
-) -> Result<Fate, MatrixError> {
-    if !can_search(bed) {
-        return Ok(fate);
+    mut state: GuestState,
+) -> Result<GuestState, MatrixError> {
+    if !can_search(guest) {
+        return Ok(state);
     }
-    let found = match find(bed)? {
+    let found = match find(guest)? {
         Ok(found) => found,
-        Err(fate) => return Ok(fate),
+        Err(state) => return Ok(state),
     };
     let begins: Vec<_> = cells.iter().map(begin).collect();
     for answer in cells.iter_mut().filter_map(|cell| cell.answer.as_mut()) {
@@ -64,23 +64,23 @@ pub(super) fn search(
         let news = leaks.iter().any(|leak| !known.contains(&leak.trace));
         known.extend(leaks.iter().map(|leak| leak.trace.clone()));
         add(cell, leaks);
-        bed.judge_again(cell);
+        guest.judge_again(cell);
         let mut findings = cell.findings.iter();
         // What the kernel is known to lose needs no second look.
         let objects = findings.any(|finding| finding.oracle == Oracle::Leaks);
-        if !news || !objects || fate != Fate::Fit || reruns == RERUNS {
+        if !news || !objects || state != GuestState::Fit || reruns == RERUNS {
             continue;
         }
         reruns += 1;
-        let (rerun, after) = bed.run(&cell.cell)?;
+        let (rerun, after) = guest.run(&cell.cell)?;
         let again = match after {
-            Fate::Fit => find(bed)?,
+            GuestState::Fit => find(guest)?,
             worse => Err(worse),
         };
         match again {
             Ok(again) => {
                 tell_whether_again(cell, &again);
-                bed.judge_again(cell);
+                guest.judge_again(cell);
                 // What the look before has missed; of the rerun enough is known.
                 let since = begin(&rerun).unwrap_or_default();
                 let missed = again.into_iter().filter(|leak| leak.jiffies < since);
@@ -88,16 +88,16 @@ pub(super) fn search(
                     lost.entry(loser).or_default().extend(leaks);
                 }
             }
-            Err(worse) => fate = worse,
+            Err(worse) => state = worse,
         }
     }
-    Ok(fate)
+    Ok(state)
 }
 
 /// What the kernel finds lost now; or what the guest is good for, which cannot
 /// tell.
-fn find(bed: &Bed) -> Result<Result<Vec<LeakSeen>, Fate>, MatrixError> {
-    match bed.testbed.machine.agent().call(Leaks {}, LIMIT) {
+fn find(guest: &CellGuest) -> Result<Result<Vec<LeakSeen>, GuestState>, MatrixError> {
+    match guest.testbed.machine.agent().call(Leaks {}, LIMIT) {
         Ok(answer) => {
             let (count, took) = (answer.leaks.len(), answer.elapsed_ms);
             log::debug!("{count} objects were lost, it took {took} ms to find out");
@@ -107,8 +107,8 @@ fn find(bed: &Bed) -> Result<Result<Vec<LeakSeen>, Fate>, MatrixError> {
             Ok(Ok(answer.leaks))
         }
         Err(AgentError::Interrupted) => Err(MatrixError::Interrupted),
-        Err(AgentError::Failed { message, .. }) => Ok(Err(Fate::Spoilt(message))),
-        Err(_) => Ok(Err(Fate::Broken)),
+        Err(AgentError::Failed { message, .. }) => Ok(Err(GuestState::Spoilt(message))),
+        Err(_) => Ok(Err(GuestState::Broken)),
     }
 }
 

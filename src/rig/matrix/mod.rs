@@ -10,9 +10,11 @@
 //! |---|---|
 //! | [`name`] | the names of cells |
 //! | [`cells`] | which cells there are |
-//! | [`course`] | running the cells of a kernel, however guests end |
-//! | [`deal`] | several guests at once |
+//! | [`cell_job`] | running the cells of a kernel, however guests end |
+//! | [`jobs`] | several guests at once |
+//! | [`equipment`] | what a guest must have so that all kinds of memory can be laid out in it |
 //! | [`expectation`] | what is expected of a cell on a kernel, and why |
+//! | [`guest`] | a guest in which cells run |
 //! | [`health`] | whether a guest is good for what follows |
 //! | [`leaks`] | memory that was lost, laid to the cells that lost it |
 //! | [`mutant`] | drivers with one bug each, which the oracles must see |
@@ -20,14 +22,17 @@
 //! | [`observation`] | what a cell came to |
 //! | [`oracle`] | data, addresses, pins, mappings, dirty and idle pages, fences, leaks, the kernel's log |
 //! | [`outcome`] | results, as they are reported |
-//! | [`run`] | a guest in which cells run; all that is to be run on one kernel |
+//! | [`run`] | running it: the cells, then the mutants |
+//! | [`spec`] | what is to be run on one kernel |
 //! | [`witness`] | following what the card testifies |
 
+mod cell_job;
 pub mod cells;
-mod course;
-mod deal;
+mod equipment;
 pub mod expectation;
+pub mod guest;
 mod health;
+mod jobs;
 mod leaks;
 pub mod mutant;
 mod mutation;
@@ -36,6 +41,7 @@ pub mod observation;
 pub mod oracle;
 pub mod outcome;
 pub mod run;
+mod spec;
 pub mod witness;
 
 pub use mutant::Mutant;

@@ -10,11 +10,11 @@
 
 use std::collections::BTreeSet;
 
-use super::expectation::Version;
 use super::name::CellName;
 use super::oracle::Oracle;
 use crate::agent::cell::{Hazard, Kind, Point, table};
 use crate::agent::checks::Check;
+use crate::rig::kernel::Version;
 
 table! {
     /// A bug of the driver; the name is that of the module's parameter.

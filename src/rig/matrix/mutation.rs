@@ -1,14 +1,15 @@
 //! Running the mutants: each cell without the bug, then with it.
 
-use super::deal::{self, Deal, Share};
-use super::expectation::Version;
-use super::health::Fate;
+use super::guest::{CellGuest, MatrixError};
+use super::health::GuestState;
+use super::jobs::{self, JobOutput, WorkQueue};
 use super::leaks;
 use super::mutant::Mutant;
 use super::name::CellName;
 use super::oracle::Oracle;
 use super::outcome::{CellOutcome, KernelOutcome, MutantOutcome, MutantVerdict, Verdict};
-use super::run::{Bed, MatrixError, MatrixSpec};
+use super::spec::MatrixSpec;
+use crate::rig::kernel::Version;
 use crate::rig::testbed::TestbedSpec;
 use crate::vm::progress::Progress;
 
@@ -37,66 +38,66 @@ pub fn run(
     let mut mutants = spec.mutants.clone();
     mutants.sort_by_key(|mutant| mutant.wants_bounce_buffers());
     let step = progress.step(format!("running {} mutants", mutants.len()));
-    let (share, ran) = deal::out(&mutants, spec.jobs(), &step, |deal, share| {
-        let mut bench = Bench {
+    let (output, ran) = jobs::run(&mutants, spec.jobs(), &step, |queue, output| {
+        let mut job = MutantJob {
             testbed: &spec.testbed,
-            deal,
-            share,
+            queue,
+            output,
             bounce_buffers: false,
-            bed: None,
+            guest: None,
         };
-        while let Some((place, mutant)) = deal.next() {
+        while let Some((place, mutant)) = queue.next() {
             let judged = match mutant.unseen(version, checks) {
                 Some(why) => MutantOutcome::unseen(*mutant, why),
-                None => bench.judge(*mutant)?,
+                None => job.judge(*mutant)?,
             };
-            bench.share.add(place, judged);
+            job.output.add(place, judged);
         }
-        bench.finish();
+        job.finish();
         Ok(())
     });
-    outcome.boots += share.boots;
-    outcome.mutants.extend(share.results);
+    outcome.boots += output.boots;
+    outcome.mutants.extend(output.results);
     ran?;
     step.done();
     Ok(())
 }
 
 /// A job: mutants one after the other.
-struct Bench<'a> {
+struct MutantJob<'a> {
     testbed: &'a TestbedSpec,
-    deal: &'a Deal<'a, Mutant>,
-    share: &'a mut Share<MutantOutcome>,
+    queue: &'a WorkQueue<'a, Mutant>,
+    output: &'a mut JobOutput<MutantOutcome>,
     /// Whether the guest has them.
     bounce_buffers: bool,
     /// Nothing where the last one was broken, or is not what a mutant wants.
-    bed: Option<Bed>,
+    guest: Option<CellGuest>,
 }
 
-impl Bench<'_> {
+impl MutantJob<'_> {
     /// The guest; a new one where there is none that is any good.
-    fn bed(&mut self) -> Result<&mut Bed, MatrixError> {
-        let bed = match self.bed.take() {
-            Some(bed) => bed,
+    fn guest(&mut self) -> Result<&mut CellGuest, MatrixError> {
+        let guest = match self.guest.take() {
+            Some(guest) => guest,
             None => {
-                self.deal.update("booting a guest");
+                self.queue.update("booting a guest");
                 let spec = TestbedSpec {
                     mutants: true,
                     bounce_buffers: self.bounce_buffers,
                     ..self.testbed.clone()
                 };
-                let bed = Bed::boot(&spec, &Progress::silent())?;
-                self.share.boots += bed.boots;
-                bed
+                let guest = CellGuest::boot(&spec, &Progress::silent())?;
+                self.output.boots += guest.boots;
+                guest
             }
         };
-        Ok(self.bed.insert(bed))
+        Ok(self.guest.insert(guest))
     }
 
     /// Turns the guest off, if there is one.
     fn finish(&mut self) {
-        if let Some(bed) = self.bed.take() {
-            bed.finish();
+        if let Some(guest) = self.guest.take() {
+            guest.finish();
         }
     }
 
@@ -132,14 +133,14 @@ impl Bench<'_> {
     /// Runs a cell without any bug. A guest that was damaged by the bugs before
     /// is no good; a new one is. Tells why the cell is no good in that one.
     fn control(&mut self, cell: &CellName) -> Result<Option<String>, MatrixError> {
-        let mut fresh = self.bed.is_none();
+        let mut fresh = self.guest.is_none();
         loop {
-            let (outcome, fate) = self.bed()?.run(cell)?;
+            let (outcome, state) = self.guest()?.run(cell)?;
             if outcome.verdict == Verdict::Expected {
                 return Ok(None);
             }
-            if fate != Fate::Fit || !fresh {
-                self.bed = None;
+            if state != GuestState::Fit || !fresh {
+                self.guest = None;
             }
             if fresh {
                 return Ok(Some(no_good(&outcome)));
@@ -150,18 +151,18 @@ impl Bench<'_> {
 
     /// Runs a cell with the bug in the driver.
     fn mutated(&mut self, mutant: Mutant, cell: &CellName) -> Result<CellOutcome, MatrixError> {
-        let bed = self.bed()?;
-        bed.set(PARAMETER, mutant.name())?;
-        let (mut outcome, mut fate) = bed.run(cell)?;
-        if fate == Fate::Fit {
-            fate = bed.aftermath(&mut outcome)?;
+        let guest = self.guest()?;
+        guest.set(PARAMETER, mutant.name())?;
+        let (mut outcome, mut state) = guest.run(cell)?;
+        if state == GuestState::Fit {
+            state = guest.aftermath(&mut outcome)?;
         }
-        if fate == Fate::Fit && mutant.oracle() == Oracle::Leaks {
-            fate = leaks::search(bed, std::slice::from_mut(&mut outcome), fate)?;
+        if state == GuestState::Fit && mutant.oracle() == Oracle::Leaks {
+            state = leaks::search(guest, std::slice::from_mut(&mut outcome), state)?;
         }
         // A guest in which that does not work any more is broken, too.
-        if fate != Fate::Fit || bed.set(PARAMETER, NONE).is_err() {
-            self.bed = None;
+        if state != GuestState::Fit || guest.set(PARAMETER, NONE).is_err() {
+            self.guest = None;
         }
         Ok(outcome)
     }

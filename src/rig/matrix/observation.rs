@@ -1,13 +1,14 @@
-//! What a cell came to: the agent's evidence and the card's testimony in a
+//! What a cell came to: the agent's evidence and the card's witness in a
 //! word.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::witness::Testified;
+use super::witness::CardFrames;
 use crate::agent::cell::CellAnswer;
 use crate::agent::cell::evidence::{Ended, FrameSeen};
+use crate::rig::kernel::errno_name;
 use crate::wire::buffer::BUF_FLAG_ERROR;
 
 /// What a cell came to.
@@ -44,7 +45,7 @@ pub enum Reads {
 
 impl Observation {
     /// What `answer` and the frames that the card wrote meanwhile come to.
-    pub fn of(answer: &CellAnswer, testified: &Testified) -> Self {
+    pub fn of(answer: &CellAnswer, card_frames: &CardFrames) -> Self {
         if answer.ended == Ended::TimedOut {
             return Self::Hung;
         }
@@ -54,14 +55,14 @@ impl Observation {
         match answer.frames.first() {
             None => Self::TakenBack,
             Some(frame) if frame.flags & BUF_FLAG_ERROR != 0 => Self::InError,
-            Some(frame) => Self::Captured(Reads::of(frame, testified)),
+            Some(frame) => Self::Captured(Reads::of(frame, card_frames)),
         }
     }
 }
 
 impl Reads {
-    fn of(frame: &FrameSeen, testified: &Testified) -> Self {
-        let written = testified.frame(frame);
+    fn of(frame: &FrameSeen, card_frames: &CardFrames) -> Self {
+        let written = card_frames.frame(frame);
         let written = written.map_or(&[][..], |plane| &plane.digests);
         let seen = &frame.digests;
         let blocks = seen.len().max(written.len());
@@ -91,27 +92,6 @@ impl fmt::Display for Observation {
     }
 }
 
-/// The name of an error number of Linux, as its manual has it.
-pub fn errno_name(errno: i32) -> String {
-    let name = match errno {
-        libc::EPERM => "EPERM",
-        libc::EINTR => "EINTR",
-        libc::EIO => "EIO",
-        libc::EAGAIN => "EAGAIN",
-        libc::ENOMEM => "ENOMEM",
-        libc::EACCES => "EACCES",
-        libc::EFAULT => "EFAULT",
-        libc::EBUSY => "EBUSY",
-        libc::ENODEV => "ENODEV",
-        libc::EINVAL => "EINVAL",
-        libc::ENOSPC => "ENOSPC",
-        libc::ERANGE => "ERANGE",
-        libc::EOPNOTSUPP => "EOPNOTSUPP",
-        other => return format!("errno {other}"),
-    };
-    name.to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -134,8 +114,8 @@ mod tests {
 
     #[test]
     fn what_is_read_is_held_against_what_was_written() {
-        let mut testified = Testified::default();
-        testified.add(
+        let mut card_frames = CardFrames::default();
+        card_frames.add(
             3,
             PlaneRecord {
                 bytes: 8192,
@@ -153,13 +133,13 @@ mod tests {
         ] {
             let answer = frame(seen);
             assert_eq!(
-                Observation::of(&answer, &testified),
+                Observation::of(&answer, &card_frames),
                 Observation::Captured(reads),
                 "{seen:?}"
             );
         }
         // A frame that the card never wrote is no data, whatever it holds.
-        let nobody = Testified::default();
+        let nobody = CardFrames::default();
         assert_eq!(
             Observation::of(&frame(&[Some(1), Some(2)]), &nobody),
             Observation::Captured(Reads::Other)
@@ -168,22 +148,28 @@ mod tests {
 
     #[test]
     fn a_buffer_may_not_come_back() {
-        let testified = Testified::default();
+        let card_frames = CardFrames::default();
         let mut answer = CellAnswer::default();
-        assert_eq!(Observation::of(&answer, &testified), Observation::TakenBack);
+        assert_eq!(
+            Observation::of(&answer, &card_frames),
+            Observation::TakenBack
+        );
         answer.calls.push(CallSeen {
             name: "VIDIOC_QBUF".into(),
             errno: Some(libc::EFAULT),
             at_us: 0,
             took_us: 0,
         });
-        let refused = Observation::of(&answer, &testified);
+        let refused = Observation::of(&answer, &card_frames);
         assert_eq!(refused, Observation::Refused(libc::EFAULT));
         assert_eq!(refused.to_string(), "EFAULT");
         answer.ended = Ended::TimedOut;
-        assert_eq!(Observation::of(&answer, &testified), Observation::Hung);
+        assert_eq!(Observation::of(&answer, &card_frames), Observation::Hung);
         let mut flagged = frame(&[Some(1)]);
         flagged.frames[0].flags = BUF_FLAG_ERROR;
-        assert_eq!(Observation::of(&flagged, &testified), Observation::InError);
+        assert_eq!(
+            Observation::of(&flagged, &card_frames),
+            Observation::InError
+        );
     }
 }

@@ -8,7 +8,7 @@ use super::mutant::Mutant;
 use super::name::CellName;
 use super::observation::Observation;
 use super::oracle::{Finding, Oracle};
-use super::witness::Testified;
+use super::witness::CardFrames;
 use crate::agent::cell::CellAnswer;
 use crate::agent::checks::Check;
 
@@ -46,8 +46,8 @@ pub struct CellOutcome {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answer: Option<CellAnswer>,
     /// What the card wrote.
-    #[serde(default)]
-    pub testified: Testified,
+    #[serde(default, rename = "testified")]
+    pub card_frames: CardFrames,
 }
 
 /// What became of a mutant of the driver.
@@ -109,7 +109,7 @@ impl CellOutcome {
             findings: Vec::new(),
             elapsed_ms: 0,
             answer: None,
-            testified: Testified::default(),
+            card_frames: CardFrames::default(),
         }
     }
 }

@@ -1,137 +1,13 @@
-//! Running cells in a guest, and in another one when it breaks.
+//! All that is to be run on one kernel: its cells, then its mutants.
 
-use std::mem;
-use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use tempfile::TempDir;
-
-use super::course;
-use super::expectation::{Version, expect};
-use super::health::{self, Fate};
-use super::mutant::Mutant;
+use super::cell_job;
+use super::guest::{CellGuest, MatrixError};
 use super::mutation;
-use super::name::{CellName, Pinning};
-use super::observation::Observation;
-use super::oracle::{self, Case, Finding, Oracle};
-use super::outcome::{CellOutcome, KernelOutcome, Verdict};
-use super::witness::{Follower, Testified};
-use crate::agent::cell::{Cell, CellAnswer, Hazard};
-use crate::agent::checks::ChecksAnswer;
-use crate::agent::protocol::{LogRecord, News, Read, Write};
-use crate::rig::cell_guest::{self, CellGuestError};
-use crate::rig::data::WitnessError;
-use crate::rig::testbed::{CardProcess, Testbed, TestbedError, TestbedSpec};
-use crate::vm::channel::AgentError;
+use super::outcome::KernelOutcome;
+pub use super::spec::MatrixSpec;
 use crate::vm::progress::Progress;
-
-/// How long a cell may take in the guest, and how long beyond that the guest
-/// may take to say so.
-const CELL_LIMIT: Duration = Duration::from_secs(15);
-/// The same for a cell that makes hundreds of captures.
-const MANY_CAPTURES_LIMIT: Duration = Duration::from_secs(240);
-const GUEST_LIMIT: Duration = Duration::from_secs(30);
-
-/// How often a guest is booted before one is taken whose kernel's checks all work.
-const BOOTS: u32 = 3;
-
-/// Parameters of the guest's kernel: freed memory is poisoned, and looked at
-/// when it is used again; KASAN reports more than once a boot.
-const APPEND: &str = "page_poison=1 slub_debug=FZPU kasan_multi_shot";
-
-/// The driver's parameter for the way in which it pins.
-const NATIVE: &str = "native_userptr";
-
-/// Cells for one kernel.
-#[derive(Debug, Clone)]
-pub struct MatrixSpec {
-    /// The guest and its machine; what the matrix itself needs is added. A card
-    /// that runs already must fill buffers as fast as they come, with the
-    /// pattern `integrity`.
-    pub testbed: TestbedSpec,
-    /// The cells, in the order in which to run them.
-    pub cells: Vec<CellName>,
-    /// The mutants of the driver to run after them.
-    pub mutants: Vec<Mutant>,
-    /// In how many guests at once, at least 1; in one where `testbed` has what
-    /// only one guest can have.
-    pub jobs: usize,
-}
-
-impl MatrixSpec {
-    /// In how many guests cells can run at once.
-    pub(super) fn jobs(&self) -> usize {
-        match self.testbed.is_unique() {
-            true => 1,
-            false => self.jobs,
-        }
-    }
-}
-
-/// Why the matrix could not be run. A guest that breaks is a finding, unless
-/// it is a new one.
-#[derive(Debug, thiserror::Error)]
-pub enum MatrixError {
-    /// Card or guest could not be started.
-    #[error(transparent)]
-    Testbed(#[from] TestbedError),
-    /// What the kinds of memory need could not be made.
-    #[error(transparent)]
-    Equipment(#[from] CellGuestError),
-    /// The card's witness is missing or broken.
-    #[error(transparent)]
-    Witness(#[from] WitnessError),
-    /// A file could not be made.
-    #[error("cannot make a folder for the card's witness: {0}")]
-    Folder(std::io::Error),
-    /// The kernel's release is not to be understood.
-    #[error("the guest's kernel calls itself \"{0}\", which is no version")]
-    Release(String),
-    /// The guest does not tell what its kernel checks.
-    #[error("the guest does not tell what its kernel checks: {0}")]
-    Checks(AgentError),
-    /// The driver could not be told how to pin.
-    #[error("the driver cannot be switched: {0}")]
-    Driver(AgentError),
-    /// SIGINT or SIGTERM came.
-    #[error("interrupted")]
-    Interrupted,
-}
-
-impl MatrixError {
-    fn checks(error: AgentError) -> Self {
-        match error {
-            AgentError::Interrupted => Self::Interrupted,
-            error => Self::Checks(error),
-        }
-    }
-}
-
-/// A guest in which cells run.
-pub(super) struct Bed {
-    pub(super) testbed: Testbed,
-    /// How many guests it took until one was sound.
-    pub(super) boots: u32,
-    /// What its kernel checks.
-    pub(super) checks: ChecksAnswer,
-    /// What the kernel said while the driver was loaded, which the first cell is
-    /// judged by.
-    loading: Vec<LogRecord>,
-    /// How many times as long as usual anything may take.
-    patience: u32,
-    /// Of its kernel.
-    pub(super) version: Version,
-    witness: Follower,
-    pinning: Pinning,
-    bounced: bool,
-    /// The driver is Pinhole's own.
-    ours: bool,
-    /// Whether the driver can be told how to pin; one that is not Pinhole's may
-    /// know but one way.
-    switches: bool,
-    /// Holds the witness.
-    _folder: TempDir,
-}
 
 /// Runs the cells and then the mutants. Once its guest has booted, the kernel's
 /// outcome is added to `outcomes`, also when it stops with an error after that:
@@ -146,268 +22,28 @@ pub fn run(
     outcomes: &mut Vec<KernelOutcome>,
 ) -> Result<(), MatrixError> {
     let begun = Instant::now();
-    let bed = Bed::boot(&spec.testbed, progress)?;
+    let guest = CellGuest::boot(&spec.testbed, progress)?;
     let mut outcome = KernelOutcome {
-        kernel: bed.testbed.guest.id.clone(),
-        release: bed.testbed.machine.hello().release.clone(),
+        kernel: guest.testbed.guest.id.clone(),
+        release: guest.testbed.machine.hello().release.clone(),
         driver: spec
             .testbed
             .driver
             .as_ref()
-            .map(|_| bed.testbed.driver.clone()),
-        checks: bed.checks.on.keys().copied().collect(),
+            .map(|_| guest.testbed.driver.clone()),
+        checks: guest.checks.on.keys().copied().collect(),
         blind: None,
         cells: Vec::with_capacity(spec.cells.len()),
         mutants: Vec::new(),
         injected: 0,
-        boots: bed.boots,
+        boots: guest.boots,
         elapsed_ms: 0,
         stopped: None,
     };
-    let ran = course::run(spec, bed, progress, &mut outcome)
+    let ran = cell_job::run(spec, guest, progress, &mut outcome)
         .and_then(|()| mutation::run(spec, progress, &mut outcome));
     outcome.elapsed_ms = begun.elapsed().as_millis() as u64;
     outcome.stopped = ran.as_ref().err().map(ToString::to_string);
     outcomes.push(outcome);
     ran
-}
-
-impl Bed {
-    /// Boots a guest as `spec` says, and with what the matrix needs. One of which
-    /// a check has turned itself off meanwhile is no good, unless all are so.
-    pub(super) fn boot(spec: &TestbedSpec, progress: &Progress) -> Result<Self, MatrixError> {
-        let mut boots = 1;
-        loop {
-            let mut bed = Self::boot_once(spec, progress)?;
-            match health::unsound(&bed.checks) {
-                Some(why) if boots < BOOTS => {
-                    log::warn!("a guest that has just booted is no good, {why}: booting another");
-                    boots += 1;
-                }
-                _ => {
-                    bed.boots = boots;
-                    return Ok(bed);
-                }
-            }
-        }
-    }
-
-    fn boot_once(spec: &TestbedSpec, progress: &Progress) -> Result<Self, MatrixError> {
-        let folder = tempfile::tempdir().map_err(MatrixError::Folder)?;
-        let witness: PathBuf = match &spec.card {
-            CardProcess::Own => folder.path().join("witness"),
-            CardProcess::Running { witness, .. } => witness.clone(),
-        };
-        let mut testbed = TestbedSpec {
-            witness: Some(witness.clone()),
-            source: Some("pattern:integrity".into()),
-            free_running: true,
-            append: format!("{APPEND} {}", spec.append),
-            ..spec.clone()
-        };
-        cell_guest::equip(&mut testbed, folder.path())?;
-        let testbed = Testbed::start(&testbed, progress)?;
-        let release = &testbed.machine.hello().release;
-        let mut follower = Follower::open(&witness)?;
-        // A card that was there before has testified before, too.
-        follower.news()?;
-        let look = Read {
-            path: parameter(&testbed, NATIVE),
-            limit: 16,
-        };
-        let switches = match testbed.machine.agent().call(look, GUEST_LIMIT) {
-            Err(AgentError::Interrupted) => return Err(MatrixError::Interrupted),
-            read => read.is_ok(),
-        };
-        let agent = testbed.machine.agent();
-        let checks = health::ask(agent).map_err(MatrixError::checks)?;
-        health::speak_up(agent, &checks).map_err(MatrixError::checks)?;
-        // The agent was there before the driver was loaded.
-        let up_us = testbed.machine.hello().uptime_ms * 1000;
-        let mut loading = agent
-            .call(News {}, GUEST_LIMIT)
-            .map_err(MatrixError::checks)?
-            .records;
-        loading.retain(|record| record.time_us > up_us);
-        Ok(Self {
-            boots: 1,
-            patience: health::patience(&checks),
-            checks,
-            loading,
-            ours: spec.driver.is_none(),
-            version: Version::of(release).ok_or_else(|| MatrixError::Release(release.clone()))?,
-            testbed,
-            witness: follower,
-            pinning: Pinning::default(),
-            bounced: spec.bounce_buffers,
-            switches,
-            _folder: folder,
-        })
-    }
-
-    /// Runs a cell, and says what the guest is good for after it.
-    pub(super) fn run(&mut self, cell: &CellName) -> Result<(CellOutcome, Fate), MatrixError> {
-        if !self.pin_by(cell.pinning)? {
-            let why = format!(
-                "the driver {} has no parameter {NATIVE}",
-                self.testbed.driver
-            );
-            return Ok((CellOutcome::impossible(*cell, why), Fate::Fit));
-        }
-        let begun = Instant::now();
-        let limit = limit(cell) * self.patience;
-        let request = Cell {
-            patience: self.patience,
-            ..cell.request(limit.as_millis() as u64)
-        };
-        let answer = self
-            .testbed
-            .machine
-            .agent()
-            .call(request, limit + GUEST_LIMIT * self.patience);
-        let elapsed_ms = begun.elapsed().as_millis() as u64;
-        let testified = Testified::of(self.witness.news()?);
-        match answer {
-            Ok(mut answer) => {
-                let before = mem::take(&mut self.loading);
-                answer.log.splice(..0, before);
-                let fate = self.fate(&answer.log)?;
-                let outcome = self.conclude(cell, answer, testified, elapsed_ms);
-                Ok((outcome, fate))
-            }
-            Err(AgentError::Interrupted) => Err(MatrixError::Interrupted),
-            Err(error) => {
-                let finding = Finding {
-                    oracle: Oracle::Outcome,
-                    what: format!("the guest broke: {error}"),
-                };
-                let broken = CellOutcome {
-                    cell: *cell,
-                    verdict: Verdict::Finding,
-                    observation: None,
-                    reason: None,
-                    findings: vec![finding],
-                    elapsed_ms,
-                    answer: None,
-                    testified,
-                };
-                Ok((broken, Fate::Broken))
-            }
-        }
-    }
-
-    /// Has the driver pin in that way; false where it cannot be told to.
-    fn pin_by(&mut self, pinning: Pinning) -> Result<bool, MatrixError> {
-        if pinning != self.pinning {
-            if !self.switches {
-                return Ok(false);
-            }
-            let value = match pinning {
-                Pinning::FrameVector => "N",
-                Pinning::Native => "Y",
-            };
-            self.set(NATIVE, value)?;
-            self.pinning = pinning;
-        }
-        Ok(true)
-    }
-
-    /// Sets a parameter of the driver.
-    pub(super) fn set(&self, parameter: &str, value: &str) -> Result<(), MatrixError> {
-        let write = Write {
-            path: self::parameter(&self.testbed, parameter),
-            text: value.into(),
-            append: false,
-        };
-        let agent = self.testbed.machine.agent();
-        let written = agent.call(write, GUEST_LIMIT * self.patience);
-        written.map(|_| ()).map_err(MatrixError::Driver)
-    }
-
-    /// Turns the guest off. One that the last cell broke need not do it itself.
-    pub(super) fn finish(self) {
-        if let Err(error) = self.testbed.finish() {
-            log::warn!("after the last cell: {error}");
-        }
-    }
-
-    /// Adds to a cell, the last one, what the kernel has said since it ended.
-    /// Says what the guest is good for after that.
-    ///
-    /// # Errors
-    ///
-    /// [`MatrixError::Interrupted`].
-    pub(super) fn aftermath(&mut self, cell: &mut CellOutcome) -> Result<Fate, MatrixError> {
-        let news = match self.news() {
-            Ok(news) => news,
-            Err(AgentError::Interrupted) => return Err(MatrixError::Interrupted),
-            Err(_) => return Ok(Fate::Broken),
-        };
-        let fate = self.fate(&news)?;
-        if let Some(answer) = cell.answer.as_mut().filter(|_| !news.is_empty()) {
-            answer.log.extend(news);
-            self.judge_again(cell);
-        }
-        Ok(fate)
-    }
-
-    /// Judges a cell once more, of which more is known now.
-    pub(super) fn judge_again(&self, cell: &mut CellOutcome) {
-        if let Some(answer) = cell.answer.take() {
-            let testified = mem::take(&mut cell.testified);
-            *cell = self.conclude(&cell.cell, answer, testified, cell.elapsed_ms);
-        }
-    }
-
-    /// Judges a cell that the agent has told of.
-    fn conclude(
-        &self,
-        cell: &CellName,
-        answer: CellAnswer,
-        testified: Testified,
-        elapsed_ms: u64,
-    ) -> CellOutcome {
-        let expectation = expect(cell, self.version);
-        let observation = Observation::of(&answer, &testified);
-        let findings = oracle::judge(&Case {
-            answer: &answer,
-            testified: &testified,
-            observation,
-            expectation: &expectation,
-            bounced: self.bounced,
-            pinning: self.ours.then_some(cell.pinning),
-        });
-        let impossible = answer.impossible.clone();
-        CellOutcome {
-            cell: *cell,
-            verdict: match (findings.is_empty(), &impossible) {
-                (false, _) => Verdict::Finding,
-                (true, Some(_)) => Verdict::Impossible,
-                (true, None) => Verdict::Expected,
-            },
-            observation: impossible.is_none().then_some(observation),
-            reason: impossible.or_else(|| {
-                let others = expectation.failing.reasons(&answer.injected);
-                let reasons: Vec<_> = expectation.reason.into_iter().chain(others).collect();
-                (!reasons.is_empty()).then(|| reasons.join("; "))
-            }),
-            findings,
-            elapsed_ms,
-            answer: Some(answer),
-            testified,
-        }
-    }
-}
-
-/// How long a cell may take on a kernel that is no slower than others.
-const fn limit(cell: &CellName) -> Duration {
-    match cell.hazard {
-        Hazard::FailNth => MANY_CAPTURES_LIMIT,
-        _ => CELL_LIMIT,
-    }
-}
-
-/// Where the driver has a parameter.
-fn parameter(testbed: &Testbed, name: &str) -> String {
-    format!("/sys/module/{}/parameters/{name}", testbed.driver)
 }

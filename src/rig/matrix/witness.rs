@@ -9,21 +9,21 @@ use serde::{Deserialize, Serialize};
 use crate::agent::cell::PAGE;
 use crate::agent::cell::evidence::FrameSeen;
 use crate::card::witness::{PlaneRecord, Record};
-use crate::rig::data::WitnessError;
+use crate::rig::capture::witness::WitnessError;
 
 /// What the card wrote during a cell, whose stream is single-planar.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Testified {
+pub struct CardFrames {
     /// Of each frame its sequence number, and what was written where.
     frames: Vec<(u32, PlaneRecord)>,
     /// Frames that were written after the cell's stream had ended.
     late: usize,
 }
 
-impl Testified {
+impl CardFrames {
     /// The frames in `records`, which begin before the cell's stream does.
     pub fn of(records: Vec<Record>) -> Self {
-        let mut testified = Self::default();
+        let mut card_frames = Self::default();
         let mut on = false;
         for record in records {
             match record {
@@ -32,14 +32,14 @@ impl Testified {
                 Record::Frame {
                     sequence, planes, ..
                 } => {
-                    testified.late += usize::from(!on);
+                    card_frames.late += usize::from(!on);
                     for plane in planes {
-                        testified.add(sequence, plane);
+                        card_frames.add(sequence, plane);
                     }
                 }
             }
         }
-        testified
+        card_frames
     }
 
     /// Adds what was written for a frame.
@@ -130,7 +130,7 @@ impl Follower {
     /// # Errors
     ///
     /// [`WitnessError`] where the file cannot be read or a line is no record.
-    pub fn news(&mut self) -> Result<Vec<Record>, WitnessError> {
+    pub fn new_records(&mut self) -> Result<Vec<Record>, WitnessError> {
         let mut records = Vec::new();
         loop {
             let read = self.reader.read_line(&mut self.partial);
@@ -166,10 +166,10 @@ mod tests {
             digests: vec![Digest(digest)],
             ..PlaneRecord::default()
         };
-        let mut testified = Testified::default();
-        testified.add(0, plane(7));
-        testified.add(1, plane(8));
-        testified.add(0, plane(9));
+        let mut card_frames = CardFrames::default();
+        card_frames.add(0, plane(7));
+        card_frames.add(1, plane(8));
+        card_frames.add(0, plane(9));
         let frame = |sequence, digest| FrameSeen {
             index: 0,
             sequence,
@@ -177,9 +177,9 @@ mod tests {
             bytesused: 1,
             digests: vec![Some(Digest(digest))],
         };
-        assert_eq!(testified.frame(&frame(0, 9)), Some(&plane(9)));
-        assert_eq!(testified.frame(&frame(0, 8)), Some(&plane(7)));
-        assert_eq!(testified.frame(&frame(2, 7)), None);
+        assert_eq!(card_frames.frame(&frame(0, 9)), Some(&plane(9)));
+        assert_eq!(card_frames.frame(&frame(0, 8)), Some(&plane(7)));
+        assert_eq!(card_frames.frame(&frame(2, 7)), None);
     }
 
     #[test]
@@ -205,17 +205,17 @@ mod tests {
     fn a_line_is_read_once_it_is_whole() {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         let mut follower = Follower::open(file.path()).unwrap();
-        assert_eq!(follower.news().unwrap(), []);
+        assert_eq!(follower.new_records().unwrap(), []);
         let line = r#"{"event":"stream-off","session":1,"frames":2,"dropped":0}"#;
         let (early, late) = line.split_at(20);
         write!(file, "{line}\n{early}").unwrap();
-        assert_eq!(follower.news().unwrap().len(), 1);
-        assert_eq!(follower.news().unwrap().len(), 0);
+        assert_eq!(follower.new_records().unwrap().len(), 1);
+        assert_eq!(follower.new_records().unwrap().len(), 0);
         writeln!(file, "{late}").unwrap();
-        let news = follower.news().unwrap();
+        let news = follower.new_records().unwrap();
         assert!(matches!(news[..], [Record::StreamOff { frames: 2, .. }]));
         writeln!(file, "x").unwrap();
-        let error = follower.news().unwrap_err().to_string();
+        let error = follower.new_records().unwrap_err().to_string();
         assert!(error.contains("line 3"), "{error}");
     }
 }

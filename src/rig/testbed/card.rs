@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::{TestbedError, TestbedSpec};
-use crate::card::Planes;
+use super::error::TestbedError;
+use super::spec::TestbedSpec;
+use crate::card::BufferApi;
 use crate::vm::command_line::VhostUser;
 use crate::vm::process::{Process, ProcessError, companion};
 use crate::vm::qemu::Qemu;
@@ -22,23 +23,6 @@ pub const LIMIT: Duration = Duration::from_secs(10);
 
 /// Time between two looks whether the card listens.
 const LOOK: Duration = Duration::from_millis(5);
-
-/// Whose the card is.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum CardProcess {
-    /// The testbed's: this program once more, started and ended with the guest,
-    /// as the [`TestbedSpec`] says.
-    #[default]
-    Own,
-    /// Somebody else's, who started it and will end it: what the
-    /// [`TestbedSpec`] says of the card is for them to see to.
-    Running {
-        /// Where it listens.
-        socket: PathBuf,
-        /// Where it writes its witness.
-        witness: PathBuf,
-    },
-}
 
 /// The card as QEMU is to see it.
 pub fn device(qemu: &Qemu, socket: PathBuf, bounce_buffers: bool) -> VhostUser {
@@ -75,7 +59,7 @@ pub fn start(spec: &TestbedSpec, socket: &Path, log: &Path) -> Result<Process, T
     if let Some(fps) = spec.max_fps {
         command.arg("--max-fps").arg(fps.to_string());
     }
-    if spec.planes == Planes::Multi {
+    if spec.planes == BufferApi::Multi {
         command.args(["--planes", "multi"]);
     }
     if spec.free_running {
@@ -102,6 +86,7 @@ pub fn start(spec: &TestbedSpec, socket: &Path, log: &Path) -> Result<Process, T
         }
         if Instant::now() >= deadline {
             return Err(TestbedError::CardSilent {
+                limit: LIMIT,
                 log: last_words(log),
             });
         }

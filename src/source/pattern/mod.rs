@@ -12,8 +12,8 @@
 //!
 //! A pattern paints pieces of lines. This module puts them together to the
 //! pieces that the card asks for, and writes over them what the settings ask
-//! for. As most of these pictures repeat, or a plate that lies over them does,
-//! it gives every page its [watermark], except in `integrity`, which needs
+//! for. As most of these pictures repeat, or a clock overlay that lies over them
+//! does, it gives every page its [watermark], except in `integrity`, which needs
 //! none.
 
 pub mod integrity;
@@ -25,10 +25,10 @@ pub(crate) mod text;
 mod bars;
 mod caption;
 mod checkerboard;
+mod clock_overlay;
 mod lines;
 mod moving;
 mod noise;
-mod plate;
 mod ramp;
 mod solid;
 
@@ -38,7 +38,7 @@ use super::layout::{Layout, MemoryPlane, PlaneLayout};
 use super::{Begun, FrameInfo, Settings, Source};
 use canvas::Row;
 use caption::Caption;
-use plate::Plate;
+use clock_overlay::ClockOverlay;
 use watermark::Watermark;
 
 /// The patterns that there are, by name; the first is the default.
@@ -119,7 +119,7 @@ struct Picture {
     planes: Vec<PlaneLayout>,
     memory: Vec<MemoryPlane>,
     sizeimage: u32,
-    /// What the frames are for, of which the plate tells.
+    /// What the frames are for, of which the clock overlay tells.
     shown: Layout,
 }
 
@@ -135,7 +135,7 @@ enum Content {
 #[derive(Debug)]
 struct Painted {
     painting: Box<dyn Painting>,
-    plate: Option<Plate>,
+    clock_overlay: Option<ClockOverlay>,
     caption: Option<Caption>,
     mark: Watermark,
     /// The line that was painted last, of which a piece may still be wanted.
@@ -180,7 +180,7 @@ impl Kind {
         let longest = layout.planes().map(|plane| plane.stride).max();
         Content::Painted(Box::new(Painted {
             painting,
-            plate: None,
+            clock_overlay: None,
             caption: None,
             mark: Watermark::default(),
             line: vec![0; longest.unwrap_or(0)],
@@ -247,7 +247,7 @@ impl Source for Pattern {
 impl Picture {
     fn set(&mut self, knobs: &Knobs) {
         if let Content::Painted(painted) = &mut self.content {
-            painted.plate = Plate::new(&self.shown, knobs.overlay);
+            painted.clock_overlay = ClockOverlay::new(&self.shown, knobs.overlay);
             painted.caption =
                 (!knobs.text.is_empty()).then(|| Caption::new(&knobs.text, &self.shown));
             painted.current = None;
@@ -286,8 +286,8 @@ impl Picture {
 impl Painted {
     fn begin(&mut self, frame: &FrameInfo, knobs: &Knobs) {
         self.painting.begin(frame, knobs);
-        if let Some(plate) = &mut self.plate {
-            plate.begin(frame);
+        if let Some(clock_overlay) = &mut self.clock_overlay {
+            clock_overlay.begin(frame);
         }
         self.current = None;
         self.mark = Watermark::of(frame);
@@ -311,17 +311,20 @@ impl Painted {
     /// at `column`.
     fn piece(&mut self, layout: &PlaneLayout, line: (usize, usize), column: usize, out: &mut [u8]) {
         let y = line.1 as u32 * layout.format.lines;
-        let plate = self.plate.as_ref().filter(|plate| plate.touches(y));
+        let clock_overlay = self
+            .clock_overlay
+            .as_ref()
+            .filter(|clock_overlay| clock_overlay.touches(y));
         let caption = self.caption.as_ref().filter(|caption| caption.touches(y));
-        if plate.is_none() && caption.is_none() {
+        if clock_overlay.is_none() && caption.is_none() {
             self.painting.paint(line.0, y, column, out);
             return;
         }
         let whole = |out: &mut [u8]| {
             self.painting.paint(line.0, y, 0, out);
             let mut row = Row::new(out, layout.format);
-            if let Some(plate) = plate {
-                plate.paint(&mut row, y, layout.format.lines);
+            if let Some(clock_overlay) = clock_overlay {
+                clock_overlay.paint(&mut row, y, layout.format.lines);
             }
             if let Some(caption) = caption {
                 caption.paint(&mut row, y);

@@ -11,8 +11,8 @@ use std::process::Command;
 
 use xxhash_rust::xxh3::Xxh3;
 
+use super::configuration::is_clangs;
 use super::inside::{self, Complaint};
-use super::own::is_clangs;
 use crate::vm::progress::Step;
 use crate::vm::provision::cache::Workspace;
 use crate::vm::provision::tree::Tree;

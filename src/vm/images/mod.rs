@@ -26,7 +26,9 @@
 pub mod base;
 pub mod catalog;
 pub mod clients;
+mod configuration;
 pub mod driver;
+mod guest;
 pub mod headers;
 pub mod initramfs;
 mod inside;
@@ -38,18 +40,17 @@ mod state;
 mod unpacked;
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 pub use catalog::{Catalog, Recipe};
-use modules::Modules;
+pub use guest::Guest;
 pub use own::OwnKernel;
 pub use state::{State, remove, state};
 use unpacked::UNUSED;
 
 use super::progress::{Progress, Step};
+use super::provision::Result;
 use super::provision::cache::{Cache, Entry, Workspace, key};
 use super::provision::tree::Tree;
-use super::provision::{Result, bootstrap};
 
 /// Counts changes in how a tree is made of its packages.
 const TREE_FORMAT: u32 = 1;
@@ -71,50 +72,6 @@ const UNUSED_MODULES: [&str; 7] = [
     "drivers/staging",
     "sound",
 ];
-
-/// A guest that is ready to boot.
-#[derive(Debug, Clone)]
-pub struct Guest {
-    /// Its name in the catalogue; [`own::ID`] if its kernel is the user's own.
-    pub id: String,
-    /// What `uname -r` says in it.
-    pub release: String,
-    /// The kernel, a bzImage.
-    pub kernel: PathBuf,
-    /// The base initramfs: compressed, and of a length at which another
-    /// archive may follow.
-    pub initramfs: PathBuf,
-    /// Paths in the guest of the modules to load at boot, in order; the same
-    /// list is in the initramfs as /etc/pinhole/modules.
-    pub boot_modules: Vec<String>,
-    /// The packages that it was made of, and their versions; none if its kernel
-    /// is the user's own.
-    pub packages: Vec<bootstrap::Version>,
-    /// The tree that it was made from, in which modules are built for it if
-    /// its kernel is not the user's own.
-    pub tree: PathBuf,
-    /// What it was made by.
-    recipe: Recipe,
-    /// Where modules are built for it, if its kernel is not of the tree.
-    workshop: Option<Arc<own::Workshop>>,
-}
-
-impl Guest {
-    /// The modules of its kernel.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Io`](super::provision::Error::Io) where they cannot be read.
-    pub fn modules(&self) -> Result<Modules> {
-        match &self.workshop {
-            Some(workshop) => workshop.modules(&self.release),
-            None => {
-                let tree = Tree::new(self.tree.clone());
-                Modules::open(&tree.resolve(&format!("/lib/modules/{}", self.release))?)
-            }
-        }
-    }
-}
 
 /// The guest of a recipe; built where the cache does not have it.
 pub fn ensure_guest(recipe: &Recipe, progress: &Progress) -> Result<Guest> {

@@ -23,7 +23,7 @@ pub const LIMIT: Duration = Duration::from_secs(30);
 pub struct Card {
     child: Child,
     exited: OwnedFd,
-    /// Woken by every change in `dir`: the socket, the witness, the log.
+    /// WaitResult by every change in `dir`: the socket, the witness, the log.
     changes: OwnedFd,
     dir: tempfile::TempDir,
     witness: Witness,

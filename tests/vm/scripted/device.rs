@@ -23,7 +23,7 @@ use vmm_sys_util::event::{
     EventConsumer, EventFlag, EventNotifier, new_event_consumer_and_notifier,
 };
 
-use crate::bed::LIMIT;
+use crate::test_guest::LIMIT;
 
 /// `ENOTTY`: what a device says that does not know an ioctl.
 pub const ENOTTY: u32 = 25;

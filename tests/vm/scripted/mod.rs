@@ -15,7 +15,7 @@ use pinhole::vm::overlay::Overlay;
 use pinhole::vm::progress::Progress;
 use pinhole::vm::qemu::{self, MEDIA_ID};
 
-use crate::bed::{LIMIT, PARANOID};
+use crate::test_guest::{LIMIT, PARANOID};
 use device::{Answers, Device};
 
 /// Where the driver is in the guest.

@@ -2,14 +2,14 @@
 
 use maud::{Markup, html};
 
-use super::super::pages::{self, Pages, State};
+use super::super::pages::{self, Pages};
 use super::{anchor, checked, pages as drawing, pins, verdict};
 use crate::agent::cell::evidence::{CanaryState, Ended, InjectedSeen, Moment, PagesSeen, Place};
 use crate::agent::cell::{CellAnswer, Hazard, PAGE};
+use crate::rig::kernel::errno_name;
 use crate::rig::kernel_log;
-use crate::rig::matrix::observation::errno_name;
 use crate::rig::matrix::outcome::{CellOutcome, Verdict};
-use crate::rig::matrix::witness::Testified;
+use crate::rig::matrix::witness::CardFrames;
 use crate::rig::matrix::{CellName, Mutant};
 
 /// Most of a list that is written out.
@@ -69,13 +69,13 @@ fn evidence(again: &str, cell: &CellOutcome, drawn: bool) -> Markup {
                 }
                 (pins::draw(answer, drawn))
             }
-            dl { (facts(&cell.cell, answer, &cell.testified)) }
+            dl { (facts(&cell.cell, answer, &cell.card_frames)) }
         }
         @else { p.soft { "Nothing was seen: the guest did not answer." } }
     }
 }
 
-fn facts(cell: &CellName, answer: &CellAnswer, testified: &Testified) -> Markup {
+fn facts(cell: &CellName, answer: &CellAnswer, card_frames: &CardFrames) -> Markup {
     html! {
         @if cell.hazard != Hazard::None {
             dt { "memory" } dd { (cell.kind.what()) }
@@ -96,10 +96,10 @@ fn facts(cell: &CellName, answer: &CellAnswer, testified: &Testified) -> Markup 
             }
         }
         @if !answer.calls.is_empty() { dt { "calls" } dd.n { (calls(answer)) } }
-        (given(testified))
+        (given(card_frames))
         (looks(&answer.pages))
-        (differing(answer, testified))
-        (contents(answer, testified))
+        (differing(answer, card_frames))
+        (contents(answer, card_frames))
         (failures(&answer.injected))
         (beside(answer))
         (checked::facts(answer))
@@ -200,9 +200,9 @@ fn calls(answer: &CellAnswer) -> Markup {
 }
 
 /// What the card says of each frame.
-fn given(testified: &Testified) -> Markup {
+fn given(card_frames: &CardFrames) -> Markup {
     html! {
-        @for (sequence, plane) in testified.frames().iter().take(MOST) {
+        @for (sequence, plane) in card_frames.frames().iter().take(MOST) {
             dt { "the card" }
             dd {
                 "frame " (sequence) ", " (plane.bytes) " bytes into "
@@ -215,12 +215,12 @@ fn given(testified: &Testified) -> Markup {
                 }
             }
         }
-        @if testified.frames().len() > MOST {
-            dt { "the card" } dd { "and " (testified.frames().len() - MOST) " frames more" }
+        @if card_frames.frames().len() > MOST {
+            dt { "the card" } dd { "and " (card_frames.frames().len() - MOST) " frames more" }
         }
-        @if testified.late() > 0 {
+        @if card_frames.late() > 0 {
             dt { "the card" }
-            dd.bad { (testified.late()) " frames while no stream was on" }
+            dd.bad { (card_frames.late()) " frames while no stream was on" }
         }
     }
 }
@@ -233,7 +233,7 @@ fn looks(looks: &[PagesSeen]) -> Markup {
     let before = [None].into_iter().chain(looks.iter().map(Some));
     html! {
         @for (look, before) in looks.iter().zip(before) {
-            dt { "pages, " (moment(look.moment)) }
+            dt { "pages, " (look.moment.name()) }
             dd {
                 @let frames = before.is_some_and(|before| before.pagemap == look.pagemap);
                 @let flags = before.is_some_and(|before| (&before.flags, &before.count) == (&look.flags, &look.count));
@@ -252,9 +252,9 @@ fn looks(looks: &[PagesSeen]) -> Markup {
 
 /// The first block of the first frame in which the process read something else
 /// than the card wrote.
-fn differing(answer: &CellAnswer, testified: &Testified) -> Markup {
+fn differing(answer: &CellAnswer, card_frames: &CardFrames) -> Markup {
     let frame = answer.frames.first();
-    let both = frame.and_then(|frame| Some((frame, testified.frame(frame)?)));
+    let both = frame.and_then(|frame| Some((frame, card_frames.frame(frame)?)));
     let first = both.and_then(|(frame, written)| {
         let mut pairs = frame.digests.iter().zip(&written.digests).enumerate();
         pairs.find(|(_, (seen, written))| **seen != Some(**written))
@@ -271,12 +271,12 @@ fn differing(answer: &CellAnswer, testified: &Testified) -> Markup {
 }
 
 /// What was read where nothing is dequeued any more.
-fn contents(answer: &CellAnswer, testified: &Testified) -> Markup {
-    let written = testified.frames().last();
+fn contents(answer: &CellAnswer, card_frames: &CardFrames) -> Markup {
+    let written = card_frames.frames().last();
     let written = written.map_or(&[][..], |(_, plane)| &plane.digests);
     html! {
         @for seen in answer.contents.iter().take(MOST) {
-            dt { "read, " (moment(seen.moment)) }
+            dt { "read, " (seen.moment.name()) }
             dd {
                 @let same = seen.digests.iter().zip(written).filter(|(seen, written)| **seen == Some(**written));
                 (same.count()) " of " (seen.digests.len()) " blocks are what the card wrote"
@@ -312,21 +312,4 @@ fn counters(answer: &CellAnswer) -> Markup {
             }
         }
     }
-}
-
-/// A moment, as it is told.
-pub fn moment(moment: Moment) -> &'static str {
-    match moment {
-        Moment::LaidOut => "laid out",
-        Moment::Queued => "queued",
-        Moment::AfterHazard => "after hazard",
-        Moment::Dequeued => "dequeued",
-        Moment::Stopped => "stopped",
-        Moment::Ended => "ended",
-    }
-}
-
-/// How many of the states are `state`.
-pub fn count(states: &[State], state: State) -> usize {
-    states.iter().filter(|one| **one == state).count()
 }

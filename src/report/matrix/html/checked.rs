@@ -3,7 +3,6 @@
 
 use maud::{Markup, html};
 
-use super::cell::moment;
 use crate::agent::cell::CellAnswer;
 use crate::agent::cell::instruments::{IdleMoment, IdleSeen, LeakSeen, MappingsSeen};
 
@@ -14,7 +13,7 @@ const MOST: usize = 12;
 pub fn facts(answer: &CellAnswer) -> Markup {
     html! {
         @for seen in answer.mappings.iter().take(MOST) {
-            dt { "mapped, " (moment(seen.moment)) }
+            dt { "mapped, " (seen.moment.name()) }
             dd { (mappings(seen)) }
         }
         @if !answer.idle.is_empty() {

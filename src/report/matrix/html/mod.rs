@@ -16,12 +16,14 @@
 //! | `checked` | what of it a kernel tells that checks itself |
 //! | `pages` | the drawing of a buffer's pages |
 //! | `pins` | the drawing of its pins |
+//! | `svg` | what the drawings share |
 
 mod cell;
 mod checked;
 mod overview;
 mod pages;
 mod pins;
+mod svg;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 

@@ -4,8 +4,8 @@
 
 use maud::{Markup, html};
 
-use super::super::pages::{Pages, State, runs};
-use super::cell::count;
+use super::super::pages::{Pages, State, count, runs};
+use super::svg::short;
 use crate::agent::cell::PAGE;
 use crate::agent::cell::evidence::{CanarySeen, CanaryState, Place};
 
@@ -170,10 +170,4 @@ fn caption(pages: &Pages, canaries: &[CanarySeen]) -> String {
         });
     }
     said.join("; ")
-}
-
-/// A coordinate in no more digits than can be seen.
-pub fn short(value: f64) -> String {
-    let text = format!("{value:.1}");
-    text.strip_suffix(".0").map_or(text.clone(), str::to_owned)
 }

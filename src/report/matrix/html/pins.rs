@@ -3,8 +3,7 @@
 
 use maud::{Markup, html};
 
-use super::cell::moment;
-use super::pages::short;
+use super::svg::short;
 use crate::agent::cell::evidence::{CountersSeen, Moment};
 use crate::agent::cell::{CellAnswer, PAGE};
 
@@ -31,21 +30,21 @@ pub fn draw(answer: &CellAnswer, drawn: bool) -> Markup {
         @if pinned && !drawn {
             figure.pins { figcaption {
                 "pinned pages: "
-                @for (number, (moment_seen, pins)) in counts.iter().enumerate() {
-                    @if number > 0 { ", " } (pins) " " (moment(*moment_seen))
+                @for (number, (moment, pins)) in counts.iter().enumerate() {
+                    @if number > 0 { ", " } (pins) " " (moment.name())
                 }
             } }
         }
         @else if pinned {
             figure.pins {
                 svg viewBox=(view) {
-                    @for (number, (moment_seen, pins)) in counts.iter().enumerate() {
+                    @for (number, (moment, pins)) in counts.iter().enumerate() {
                         @let left = number as f64 * STEP;
                         @let height = pins.unsigned_abs() as f64 / most as f64 * HEIGHT;
                         @let class = if *pins < 0 { "o" } else { "k" };
                         rect class=(class) x=(short(left + 4.0)) y=(short(GROUND - height)) width="60" height=(short(height.max(1.0))) {}
                         text x=(short(left + 4.0)) y=(short(GROUND - height - 4.0)) { (pins) }
-                        text.t x=(short(left + 4.0)) y="66" { (moment(*moment_seen)) }
+                        text.t x=(short(left + 4.0)) y="66" { (moment.name()) }
                     }
                 }
                 figcaption { "pinned pages, more than before the cell; the buffer has " (pages) }

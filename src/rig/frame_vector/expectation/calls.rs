@@ -1,61 +1,124 @@
 //! What calls return, pin and leave behind.
 
-use super::{Expectation, FAST, Kernel};
+use super::kernel::{Expectation, FAST, Kernel};
+use crate::agent::frame_vector::Step;
+use crate::rig::frame_vector::answer::{Answer, Flags, Got, Pinned, Viewed};
 
 /// The answer to the point `name`, if it is one of these.
 pub fn of(name: &str, kernel: Kernel) -> Option<Expectation> {
     Some(match name {
-        "no-frames" => ("0", "nothing was asked for, so nothing is wrong"),
+        "no-frames" => (
+            Answer::Got(Got::Nothing),
+            "nothing was asked for, so nothing is wrong",
+        ),
         "above-allocation" => (
-            "4 of 8 pages, pinned, both times; 1 warning",
+            Answer::Twice {
+                first: Got::pinned(4, 8),
+                second: Got::pinned(4, 8),
+                warnings: 1,
+            },
             "clamped to what there is room for, with WARN_ON_ONCE()",
         ),
         "put-unpins" => (
-            "pins: +8, +0 after put, +0 after another; the pages are not pinned",
+            Answer::Put {
+                pins: [8, 0, 0],
+                pages: Pinned::None,
+            },
             "put clears got_ref, so that it is safe to call again",
         ),
         "destroy-unpins" if kernel.debug_vm => (
-            "a BUG ends the caller in Abandon, by signal 11",
+            Answer::Ended {
+                bug: true,
+                step: Some(Step::Abandon),
+                signal: libc::SIGSEGV,
+            },
             "destroy has VM_BUG_ON(vec->nr_frames > 0), which CONFIG_DEBUG_VM compiles in",
         ),
         "destroy-unpins" => (
-            "pinned after destroy (+8 pins), not pinned after unpin_user_pages()",
+            Answer::Destroyed {
+                pages: Pinned::All,
+                pins: 8,
+                unpinned: Pinned::None,
+            },
             "destroy frees the vector and nothing else: who forgets put leaks the pins",
         ),
         "put-after-failure" if kernel.version < FAST => (
-            "EFAULT; 0 pages, not said to be pinned; pins: +0 after put",
+            Answer::Failed {
+                got: Got::error(libc::EFAULT),
+                flags: Flags::Vector {
+                    frames: 0,
+                    pfns: false,
+                    pinned: false,
+                },
+                pins: 0,
+            },
             "where nothing is mapped the vector is left as it was",
         ),
         "put-after-failure" => (
-            "EFAULT; 0 pages, said to be pinned; pins: +0 after put",
+            Answer::Failed {
+                got: Got::error(libc::EFAULT),
+                flags: Flags::Vector {
+                    frames: 0,
+                    pfns: false,
+                    pinned: true,
+                },
+                pins: 0,
+            },
             "got_ref is set before the result is looked at; put releases no frames then",
         ),
         "get-after-failure" => (
-            "EFAULT, then 4 of 4 pages, pinned; pins: +4, +0 after put",
+            Answer::Again {
+                first: Got::error(libc::EFAULT),
+                second: Got::pinned(4, 4),
+                pins: [4, 0],
+            },
             "a call begins anew, whatever the vector held",
         ),
         "get-twice" => (
-            "4 of 4 pages, pinned, then 4 of 4 pages, pinned; pins: +4, +8, +4 after put, +0 after unpin_user_pages()",
+            Answer::Over {
+                first: Got::pinned(4, 4),
+                second: Got::pinned(4, 4),
+                pins: [4, 8, 4, 0],
+            },
             "the second call overwrites what the first has pinned, which nobody knows of any more",
         ),
         "put-spares-pfns" => (
-            "the page has +0 pins, the kernel +0; 0 frames left",
+            Answer::Spared {
+                page: 0,
+                kernel: 0,
+                frames: 0,
+            },
             "got_ref is not set, so there is nothing to release",
         ),
         "no-struct-page" => (
-            "ERR_PTR(-EINVAL), still the PFNs",
+            Answer::Viewed(Viewed {
+                errno: Some(libc::EINVAL),
+                still: true,
+            }),
             "PFNs without struct page cannot be converted",
         ),
         "mixed-pfns" => (
-            "ERR_PTR(-EINVAL), still the PFNs; frame_vector_to_pages() is -EINVAL",
+            Answer::Converted {
+                viewed: Viewed {
+                    errno: Some(libc::EINVAL),
+                    still: true,
+                },
+                returned: -libc::EINVAL,
+            },
             "pfn_valid() is asked of all before the first is converted",
         ),
         "there-and-back" => (
-            "the same, not pinned after put",
+            Answer::ThereAndBack {
+                same: true,
+                after: Pinned::None,
+            },
             "the conversion is in place and loses nothing",
         ),
         "put-as-pfns" => (
-            "pinned as PFNs, not pinned after put",
+            Answer::AsPfns {
+                before: Pinned::All,
+                after: Pinned::None,
+            },
             "put converts them back first",
         ),
         _ => return None,

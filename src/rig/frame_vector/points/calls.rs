@@ -1,8 +1,9 @@
 //! What the calls return, pin and leave behind.
 
-use super::{CREATE, Observation, Point, flags, get, steps};
+use super::point::{CREATE, Point, flags, get, steps};
 use crate::agent::frame_vector::{Kind, Step, WRITE};
-use crate::rig::frame_vector::observation::{name, pinned};
+use crate::rig::frame_vector::answer::{Answer, Viewed};
+use crate::rig::frame_vector::observation::{Observation, pinned};
 
 /// References that a pin of a small page is (`GUP_PIN_COUNTING_BIAS`).
 const PIN: i32 = 1024;
@@ -13,7 +14,7 @@ pub const ALL: &[Point] = &[
         name: "no-frames",
         question: "What does a call for 0 frames return?",
         script: || steps(&[(Kind::Touched, 4)], &[CREATE, get(0, true)]),
-        answer: |seen| seen.got(1),
+        answer: |seen| Answer::Got(seen.got(1)),
         provokes: None,
     },
     Point {
@@ -24,13 +25,10 @@ pub const ALL: &[Point] = &[
             let calls = [create, get(8, true), Step::Put, get(8, true), Step::Put];
             steps(&[(Kind::Touched, 8)], &calls)
         },
-        answer: |seen| {
-            let (first, second) = (seen.got(1), seen.got(3));
-            let warnings = seen.warnings_of("get_vaddr_frames");
-            match first == second {
-                true => format!("{first}, both times; {warnings} warning"),
-                false => format!("{first}, then {second}; {warnings} warning"),
-            }
+        answer: |seen| Answer::Twice {
+            first: seen.got(1),
+            second: seen.got(3),
+            warnings: seen.warnings_of("get_vaddr_frames"),
         },
         provokes: Some("get_vaddr_frames"),
     },
@@ -41,15 +39,9 @@ pub const ALL: &[Point] = &[
             let calls = [CREATE, get(8, true), Step::Put, Step::Put];
             steps(&[(Kind::Touched, 8)], &calls)
         },
-        answer: |seen| {
-            let pins = [1, 2, 3].map(|step| seen.pins_between(0, step));
-            format!(
-                "pins: {:+}, {:+} after put, {:+} after another; the pages are {}",
-                pins[0],
-                pins[1],
-                pins[2],
-                pinned(seen.outcome(2))
-            )
+        answer: |seen| Answer::Put {
+            pins: [1, 2, 3].map(|step| seen.pins_between(0, step)),
+            pages: pinned(seen.outcome(2)),
         },
         provokes: None,
     },
@@ -60,13 +52,10 @@ pub const ALL: &[Point] = &[
             let calls = [CREATE, get(8, true), Step::Abandon, Step::Release];
             steps(&[(Kind::Touched, 8)], &calls)
         },
-        answer: |seen| {
-            format!(
-                "{} after destroy ({:+} pins), {} after unpin_user_pages()",
-                pinned(seen.outcome(2)),
-                seen.pins_between(0, 2),
-                pinned(seen.outcome(3))
-            )
+        answer: |seen| Answer::Destroyed {
+            pages: pinned(seen.outcome(2)),
+            pins: seen.pins_between(0, 2),
+            unpinned: pinned(seen.outcome(3)),
         },
         provokes: Some("frame_vector.c"),
     },
@@ -77,13 +66,10 @@ pub const ALL: &[Point] = &[
             let calls = [CREATE, get(4, true), Step::Put];
             steps(&[(Kind::Hole, 4)], &calls)
         },
-        answer: |seen| {
-            format!(
-                "{}; {}; pins: {:+} after put",
-                seen.got(1),
-                flags(seen, 1),
-                seen.pins_between(0, 2)
-            )
+        answer: |seen| Answer::Failed {
+            got: seen.got(1),
+            flags: flags(seen, 1),
+            pins: seen.pins_between(0, 2),
         },
         provokes: None,
     },
@@ -100,9 +86,10 @@ pub const ALL: &[Point] = &[
             let areas = [(Kind::Hole, 4), (Kind::Touched, 4)];
             steps(&areas, &[CREATE, get(4, true), second, Step::Put])
         },
-        answer: |seen| {
-            let pins = seen.pins_until_put(2);
-            format!("{}, then {}; {pins}", seen.got(1), seen.got(2))
+        answer: |seen| Answer::Again {
+            first: seen.got(1),
+            second: seen.got(2),
+            pins: seen.pins_until_put(2),
         },
         provokes: None,
     },
@@ -114,17 +101,10 @@ pub const ALL: &[Point] = &[
             let calls = [CREATE, get(4, true), again, Step::Put, Step::Release];
             steps(&[(Kind::Touched, 8)], &calls)
         },
-        answer: |seen| {
-            let pins = [1, 2, 3, 4].map(|step| seen.pins_between(0, step));
-            format!(
-                "{}, then {}; pins: {:+}, {:+}, {:+} after put, {:+} after unpin_user_pages()",
-                seen.got(1),
-                seen.got(2),
-                pins[0],
-                pins[1],
-                pins[2],
-                pins[3]
-            )
+        answer: |seen| Answer::Over {
+            first: seen.got(1),
+            second: seen.got(2),
+            pins: [1, 2, 3, 4].map(|step| seen.pins_between(0, step)),
         },
         provokes: None,
     },
@@ -138,12 +118,11 @@ pub const ALL: &[Point] = &[
         answer: |seen| {
             // Whoever else holds the page for a moment adds less than a pin.
             let pins = |step: usize| seen.outcome(step).pages[0].references.div_euclid(PIN);
-            let frames = seen.outcome(2).vector.map_or(0, |vector| vector.frames);
-            format!(
-                "the page has {:+} pins, the kernel {:+}; {frames} frames left",
-                pins(2) - pins(0),
-                seen.pins_between(0, 2)
-            )
+            Answer::Spared {
+                page: pins(2) - pins(0),
+                kernel: seen.pins_between(0, 2),
+                frames: seen.outcome(2).vector.map_or(0, |vector| vector.frames),
+            }
         },
         provokes: None,
     },
@@ -154,7 +133,7 @@ pub const ALL: &[Point] = &[
             let calls = [CREATE, fill(&[0, 1, 2, 3]), Step::Pages, Step::Put];
             steps(&[(Kind::Bar, 4)], &calls)
         },
-        answer: |seen| viewed(seen, 2),
+        answer: |seen| Answer::Viewed(viewed(seen, 2)),
         provokes: None,
     },
     Point {
@@ -171,15 +150,9 @@ pub const ALL: &[Point] = &[
             ];
             steps(&areas, &calls)
         },
-        answer: |seen| {
-            let converted = match seen.outcome(3).returned {
-                0 => "0".to_owned(),
-                returned => format!("-{}", name(-returned)),
-            };
-            format!(
-                "{}; frame_vector_to_pages() is {converted}",
-                viewed(seen, 2)
-            )
+        answer: |seen| Answer::Converted {
+            viewed: viewed(seen, 2),
+            returned: seen.outcome(3).returned,
         },
         provokes: None,
     },
@@ -199,12 +172,10 @@ pub const ALL: &[Point] = &[
             };
             let same = (2..6).all(|step| seen.outcome(step).frames == seen.outcome(1).frames);
             let turns = [2, 3, 4, 5].map(is_pfns) == [true, false, true, false];
-            let text = if same && turns {
-                "the same"
-            } else {
-                "not the same"
-            };
-            format!("{text}, {} after put", pinned(seen.outcome(6)))
+            Answer::ThereAndBack {
+                same: same && turns,
+                after: pinned(seen.outcome(6)),
+            }
         },
         provokes: None,
     },
@@ -215,9 +186,9 @@ pub const ALL: &[Point] = &[
             let calls = [CREATE, get(8, true), Step::Pfns, Step::Put];
             steps(&[(Kind::Touched, 8)], &calls)
         },
-        answer: |seen| {
-            let (before, after) = (pinned(seen.outcome(2)), pinned(seen.outcome(3)));
-            format!("{before} as PFNs, {after} after put")
+        answer: |seen| Answer::AsPfns {
+            before: pinned(seen.outcome(2)),
+            after: pinned(seen.outcome(3)),
         },
         provokes: None,
     },
@@ -231,16 +202,11 @@ fn fill(pages: &[u32]) -> Step {
 
 /// What `frame_vector_pages()` gave as a step, and whether the PFNs that were
 /// filled in the step before are still there.
-fn viewed(seen: &Observation<'_>, index: usize) -> String {
+fn viewed(seen: &Observation<'_>, index: usize) -> Viewed {
     let outcome = seen.outcome(index);
-    let after = match outcome.vector {
-        Some(vector) if vector.is_pfns && seen.outcome(index - 1).frames == outcome.frames => {
-            "still the PFNs"
-        }
-        _ => "something else",
-    };
-    match outcome.returned {
-        returned if returned < 0 => format!("ERR_PTR(-{}), {after}", name(-returned)),
-        _ => format!("pages, {after}"),
+    Viewed {
+        errno: (outcome.returned < 0).then_some(-outcome.returned),
+        still: outcome.vector.is_some_and(|vector| vector.is_pfns)
+            && seen.outcome(index - 1).frames == outcome.frames,
     }
 }

@@ -1,8 +1,8 @@
 //! Kinds of memory, and how it is asked for.
 
-use super::{CREATE, Point, get, one_get, steps};
+use super::point::{CREATE, Point, get, one_get, steps};
 use crate::agent::frame_vector::{FORCE, FrameVector, HUGE_PAGES, Kind, LONGTERM, Step, WRITE};
-use crate::rig::frame_vector::observation::name;
+use crate::rig::frame_vector::answer::{Answer, Whose};
 
 /// What pins pages of hugetlb in 6.1, where the fast path does not.
 const SLOW_HUGE: &str = "follow_hugetlb_page";
@@ -39,12 +39,14 @@ pub const ALL: &[Point] = &[
             let mut frames = seen.outcome(1).frames.clone();
             frames.sort_unstable();
             frames.dedup();
-            let whose = match frames.len() {
-                1 => "the zero page",
-                8 => "pages of its own",
-                _ => "some of both",
-            };
-            format!("{}; {whose}", seen.got(1))
+            Answer::Whose {
+                got: seen.got(1),
+                whose: match frames.len() {
+                    1 => Whose::Zero,
+                    8 => Whose::Own,
+                    _ => Whose::Both,
+                },
+            }
         },
         provokes: None,
     },
@@ -154,7 +156,7 @@ pub const ALL: &[Point] = &[
             };
             steps(&[(Kind::Touched, 12)], &[CREATE, begin])
         },
-        answer: |seen| seen.got(1),
+        answer: |seen| Answer::Got(seen.got(1)),
         provokes: None,
     },
     across_huge_pages("hugetlb", "Pages of two huge pages of hugetlb?", || {
@@ -174,8 +176,11 @@ pub const ALL: &[Point] = &[
                 let pages = seen.outcome(step).pages.iter();
                 pages.filter(|page| page.movable).count()
             });
-            let (before, after) = (movable[0], movable[1]);
-            format!("{}; {before} in it before, {after} after", seen.got(1))
+            Answer::Movable {
+                got: seen.got(1),
+                before: movable[0],
+                after: movable[1],
+            }
         },
         provokes: None,
     },
@@ -187,12 +192,13 @@ pub const ALL: &[Point] = &[
             steps(&[(Kind::Touched, 8)], &calls)
         },
         answer: |seen| {
-            let refused = name(-seen.outcome(0).returned);
             let [pinned, locked] = seen.outcome(2).accounted;
-            format!(
-                "mlock() is {refused}; {}; VmPin {pinned} kB, VmLck {locked} kB",
-                seen.got(2)
-            )
+            Answer::Limited {
+                refused: -seen.outcome(0).returned,
+                got: seen.got(2),
+                pinned,
+                locked,
+            }
         },
         provokes: None,
     },
@@ -231,10 +237,13 @@ const fn with_flags(
         question,
         script,
         answer: |seen| match seen.outcome(1).returned {
-            returned if returned == -libc::EOPNOTSUPP => "it takes no flags".to_owned(),
+            returned if returned == -libc::EOPNOTSUPP => Answer::NoFlags,
             _ => match seen.warnings_of("pin_user_pages_locked") {
-                0 => seen.got(1),
-                count => format!("{}, {count} warning", seen.got(1)),
+                0 => Answer::Got(seen.got(1)),
+                warnings => Answer::Warned {
+                    got: seen.got(1),
+                    warnings,
+                },
             },
         },
         provokes: Some("pin_user_pages_locked"),
@@ -253,19 +262,17 @@ const fn across_huge_pages(
         script,
         answer: |seen| {
             let warnings = seen.warnings_of(SLOW_HUGE);
+            let got = seen.got(1);
             if seen.outcome(1).returned < 0 {
-                return format!("{}, {warnings} warning", seen.got(1));
+                return Answer::Warned { got, warnings };
             }
             let pages = (HUGE_PAGES - 8..).map(|page| u64::from(page % HUGE_PAGES));
-            let places = seen.outcome(1).frames.iter().zip(pages);
-            let each = match places
-                .clone()
-                .all(|(frame, page)| frame % u64::from(HUGE_PAGES) == page)
-            {
-                true => "each in its place",
-                false => "not all in their places",
-            };
-            format!("{}, {each}; {}", seen.got(1), seen.pins_until_put(1))
+            let mut places = seen.outcome(1).frames.iter().zip(pages);
+            Answer::Huge {
+                got,
+                in_place: places.all(|(frame, page)| frame % u64::from(HUGE_PAGES) == page),
+                pins: seen.pins_until_put(1),
+            }
         },
         provokes: Some(SLOW_HUGE),
     }

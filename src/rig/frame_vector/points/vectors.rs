@@ -1,7 +1,8 @@
 //! Vectors: their size, and what they are before the first call.
 
-use super::{CREATE, Point, created, flags, get, steps};
+use super::point::{CREATE, Point, created, flags, get, steps};
 use crate::agent::frame_vector::{Kind, Step};
+use crate::rig::frame_vector::answer::Answer;
 
 /// Frames that a vector may have at most: `INT_MAX / sizeof(void *) / 2`.
 const MOST_FRAMES: u32 = 134_217_727;
@@ -26,7 +27,7 @@ pub const ALL: &[Point] = &[
         name: "create-none",
         question: "What is a vector for no frames?",
         script: || steps(&[], &[Step::Create { frames: 0 }]),
-        answer: created,
+        answer: |seen| Answer::Created(created(seen)),
         provokes: Some("frame_vector_create"),
     },
     Point {
@@ -38,10 +39,9 @@ pub const ALL: &[Point] = &[
         },
         answer: |seen| {
             let vectors = (0..3).filter(|step| seen.outcome(*step).vector.is_some());
-            let warnings = seen.warnings_of("frame_vector_create");
-            match vectors.count() {
-                0 => format!("NULL, each time; {warnings} warning"),
-                count => format!("{count} vectors; {warnings} warning"),
+            Answer::Vectors {
+                count: vectors.count(),
+                warnings: seen.warnings_of("frame_vector_create"),
             }
         },
         provokes: Some("frame_vector_create"),
@@ -53,7 +53,7 @@ pub const ALL: &[Point] = &[
             let frames = MOST_FRAMES;
             steps(&[], &[Step::Create { frames }])
         },
-        answer: created,
+        answer: |seen| Answer::Created(created(seen)),
         // Whoever is refused memory by vmalloc() has its calls told.
         provokes: Some("vmalloc"),
     },
@@ -64,12 +64,9 @@ pub const ALL: &[Point] = &[
             let views = [Step::Pages, Step::Pfns, Step::Pages, Step::Put];
             steps(&[], &[&[CREATE][..], &views].concat())
         },
-        answer: |seen| {
-            let views = [1, 2, 3].map(|step| match seen.outcome(step).returned {
-                1 => "a pointer",
-                _ => "an error",
-            });
-            format!("{}; {}", views.join(", "), flags(seen, 4))
+        answer: |seen| Answer::Views {
+            pointers: [1, 2, 3].map(|step| seen.outcome(step).returned == 1),
+            flags: flags(seen, 4),
         },
         provokes: None,
     },
@@ -80,9 +77,9 @@ pub const ALL: &[Point] = &[
             let calls = [CREATE, Step::Poison, Step::Put, Step::Destroy];
             steps(&[(Kind::Touched, 8)], &calls)
         },
-        answer: |seen| {
-            let pins = [2, 3].map(|step| seen.pins_between(0, step));
-            format!("pins: {:+}, {:+}; {}", pins[0], pins[1], flags(seen, 2))
+        answer: |seen| Answer::Fresh {
+            pins: [2, 3].map(|step| seen.pins_between(0, step)),
+            flags: flags(seen, 2),
         },
         provokes: None,
     },
@@ -93,9 +90,10 @@ pub const ALL: &[Point] = &[
             let calls = [Step::Create { frames: LARGE }, get(LARGE, true), Step::Put];
             steps(&[(Kind::Repeated, LARGE)], &calls)
         },
-        answer: |seen| {
-            let pins = seen.pins_until_put(1);
-            format!("{}, {}; {pins}", created(seen), seen.got(1))
+        answer: |seen| Answer::Large {
+            created: created(seen),
+            got: seen.got(1),
+            pins: seen.pins_until_put(1),
         },
         provokes: None,
     },
@@ -110,11 +108,11 @@ pub const ALL: &[Point] = &[
         },
         answer: |seen| {
             let order = seen.outcome(0).free_order;
-            let fragmented = match order {
-                0..LARGE_ORDER => "no block".to_owned(),
-                _ => format!("a block of order {order}"),
-            };
-            format!("{fragmented}: {}, {}", created(seen), seen.got(2))
+            Answer::Fragmented {
+                block: (order >= LARGE_ORDER).then_some(order),
+                created: created(seen),
+                got: seen.got(2),
+            }
         },
         provokes: None,
     },
@@ -122,7 +120,7 @@ pub const ALL: &[Point] = &[
         name: "huge-vector",
         question: "A vector that is larger than kmalloc() can be asked for?",
         script: || steps(&[], &[Step::Create { frames: HUGE }, Step::Destroy]),
-        answer: created,
+        answer: |seen| Answer::Created(created(seen)),
         provokes: None,
     },
 ];

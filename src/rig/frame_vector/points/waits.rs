@@ -1,8 +1,9 @@
 //! Calls that wait for a fault, and what happens to the memory meanwhile.
 
-use super::{CREATE, Observation, Point, get, steps};
+use super::point::{CREATE, Point, get, steps};
 use crate::agent::frame_vector::{FrameVector, Kind, Meanwhile, Pages, Step};
-use crate::rig::frame_vector::observation::name;
+use crate::rig::frame_vector::answer::Answer;
+use crate::rig::frame_vector::observation::Observation;
 
 /// Memory that the call has pinned a part of when it has to wait.
 const WAIT_MIDWAY: [(Kind, u32); 3] =
@@ -22,12 +23,11 @@ pub const ALL: &[Point] = &[
         script: userfault,
         answer: |seen| {
             let filled = seen.filled();
-            format!(
-                "{}; {} filled, {} intact",
-                seen.got(1),
-                filled.pages,
-                filled.intact
-            )
+            Answer::Filled {
+                got: seen.got(1),
+                pages: filled.pages,
+                intact: filled.intact,
+            }
         },
         provokes: None,
     },
@@ -36,8 +36,8 @@ pub const ALL: &[Point] = &[
         question: "Can another thread map memory while the call waits for a fault?",
         script: userfault,
         answer: |seen| match seen.filled().mapped {
-            0 => format!("it does not wait: {}", seen.got(1)),
-            count => format!("yes, {count} times"),
+            0 => Answer::NoWait(Some(seen.got(1))),
+            count => Answer::Mapped(count),
         },
         provokes: None,
     },
@@ -45,7 +45,10 @@ pub const ALL: &[Point] = &[
         name: "signal",
         question: "Does a signal that is handled interrupt the wait?",
         script: || meanwhile(&[(Kind::Userfault, 8)], Meanwhile::Signal),
-        answer: |seen| format!("{}; {} handled", seen.got(1), seen.filled().signals),
+        answer: |seen| Answer::Signalled {
+            got: seen.got(1),
+            handled: seen.filled().signals,
+        },
         provokes: None,
     },
     Point {
@@ -69,7 +72,7 @@ pub const ALL: &[Point] = &[
             let areas = [(Kind::Userfault, 1), (Kind::Touched, 7)];
             meanwhile(&areas, Meanwhile::Unmap(LAST))
         },
-        answer: |seen| seen.got(1),
+        answer: |seen| Answer::Got(seen.got(1)),
         provokes: None,
     },
     Point {
@@ -79,7 +82,7 @@ pub const ALL: &[Point] = &[
             let areas = [(Kind::Userfault, 1), (Kind::Touched, 7)];
             meanwhile(&areas, Meanwhile::Protect(LAST))
         },
-        answer: |seen| seen.got(1),
+        answer: |seen| Answer::Got(seen.got(1)),
         provokes: None,
     },
     Point {
@@ -146,24 +149,22 @@ fn settled(what: Meanwhile) -> FrameVector {
 }
 
 /// What the call of a step got, and what put, in the next, has left of it.
-fn kept(seen: &Observation<'_>, index: usize) -> String {
-    format!("{}; {}", seen.got(index), seen.pins_until_put(index))
+fn kept(seen: &Observation<'_>, index: usize) -> Answer {
+    Answer::Kept {
+        got: seen.got(index),
+        pins: seen.pins_until_put(index),
+    }
 }
 
 /// How a call ended whose caller was to be killed in it.
-fn ended(seen: &Observation<'_>) -> String {
+fn ended(seen: &Observation<'_>) -> Answer {
     let Some(killed) = seen.killed() else {
-        let last = seen
-            .last(is_get)
-            .map_or_else(String::new, |get| seen.got(get));
-        return format!("it does not wait: {last}");
+        return Answer::NoWait(seen.last(is_get).map(|get| seen.got(get)));
     };
-    let returned = match killed.returned {
-        returned if returned < 0 => name(-returned),
-        count => format!("{count} pages"),
-    };
-    let left = killed.pins as i64 - seen.outcome(0).pins as i64;
-    format!("yes, with {returned}; pins: {left:+} after it")
+    Answer::Killed {
+        returned: killed.returned,
+        pins: killed.pins as i64 - seen.outcome(0).pins as i64,
+    }
 }
 
 fn is_get(step: &Step) -> bool {
@@ -185,16 +186,15 @@ const fn written_after(
             let got = seen.last(is_get);
             let written = seen.last(|step| *step == Step::Touch);
             let (Some(got), Some(written)) = (got, written) else {
-                return "not tried".to_owned();
+                return Answer::NotTried;
             };
             let after = seen.outcome(written);
-            let frames = after.frames.len();
             let own = after.frames.iter().zip(&after.process);
-            let own = own.filter(|(frame, own)| frame == own).count();
-            format!(
-                "{}; then {own} of {frames} are the process's",
-                seen.got(got)
-            )
+            Answer::Written {
+                got: seen.got(got),
+                own: own.filter(|(frame, own)| frame == own).count(),
+                frames: after.frames.len(),
+            }
         },
         provokes: None,
     }

@@ -5,11 +5,10 @@
 //! want of memory and for a copy; other calls have pages of their own. What a
 //! call does beside that is an [`Exception`], with its reason.
 
-use super::Version;
 use crate::agent::cell::Point;
 use crate::agent::cell::evidence::InjectedSeen;
 use crate::agent::protocol::LogRecord;
-use crate::rig::matrix::observation::errno_name;
+use crate::rig::kernel::{Version, errno_name};
 
 /// What is expected of a call that fails.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 
 use super::super::observation::Observation;
 use super::super::witness;
-use super::Case;
+use super::evidence::CellEvidence;
 use crate::agent::cell::PAGE;
 use crate::agent::cell::evidence::{Moment, PagesSeen};
 use crate::card::witness::PlaneRecord;
@@ -12,18 +12,20 @@ use crate::card::witness::PlaneRecord;
 /// and to a buffer that begins elsewhere in its first page or ends elsewhere in
 /// its last: a card that was given more may write more. Of several buffers it
 /// does not know which pages belong to which.
-pub fn judge(case: &Case<'_>, objections: &mut Vec<String>) {
+pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Vec<String>) {
     // Pages that were not there yet when the buffer was queued were faulted in
     // by the pin; so the look while it was queued shows all.
-    let (Some(memory), Some(pages)) = (case.answer.memory, case.answer.pages_at(Moment::Queued))
-    else {
+    let (Some(memory), Some(pages)) = (
+        evidence.answer.memory,
+        evidence.answer.pages_at(Moment::Queued),
+    ) else {
         return;
     };
-    let refused = matches!(case.observation, Observation::Refused(_));
-    if refused || case.expectation.many_frames || case.bounced {
+    let refused = matches!(evidence.observation, Observation::Refused(_));
+    if refused || evidence.expectation.many_frames || evidence.bounced {
         return;
     }
-    for (sequence, plane) in case.testified.frames() {
+    for (sequence, plane) in evidence.card_frames.frames() {
         let Some(&(start, _)) = plane.segments.first() else {
             objections.push(format!("frame {sequence} was written to no memory"));
             continue;
@@ -77,11 +79,11 @@ mod tests {
 
     #[test]
     fn the_card_has_the_pages_of_the_process() {
-        let (mut answer, testified) = captured();
-        assert_eq!(objections(judge, &answer, &testified), [""; 0]);
+        let (mut answer, card_frames) = captured();
+        assert_eq!(objections(judge, &answer, &card_frames), [""; 0]);
         answer.pages[0].pagemap[1] += 1;
         assert_eq!(
-            objections(judge, &answer, &testified),
+            objections(judge, &answer, &card_frames),
             [
                 "frame 0: page 1 of the buffer is page frame 0x9 in the process's pagemap, the card was given 0x8"
             ]
@@ -89,7 +91,7 @@ mod tests {
         answer.pages[0].pagemap.push(1 << 63);
         answer.pages[0].pagemap[1] = 0;
         assert_eq!(
-            objections(judge, &answer, &testified),
+            objections(judge, &answer, &card_frames),
             [
                 "the buffer lies in 3 pages, the card was given 2",
                 "frame 0: page 1 of the buffer is nothing in the process's pagemap, the card was given 0x8"
@@ -99,21 +101,21 @@ mod tests {
 
     #[test]
     fn the_offset_in_the_first_page_counts() {
-        let (mut answer, testified) = captured();
+        let (mut answer, card_frames) = captured();
         answer.memory.as_mut().unwrap().address += 100;
         assert_eq!(
-            objections(judge, &answer, &testified),
+            objections(judge, &answer, &card_frames),
             ["the buffer begins at byte 100 of its page, the card was given byte 0"]
         );
     }
 
     #[test]
     fn the_card_has_no_byte_more_and_none_less() {
-        let (mut answer, testified) = captured();
+        let (mut answer, card_frames) = captured();
         let memory = answer.memory.as_mut().unwrap();
         memory.length -= 100;
         assert_eq!(
-            objections(judge, &answer, &testified),
+            objections(judge, &answer, &card_frames),
             ["the buffer has 8092 bytes, the card was given 8192"]
         );
     }

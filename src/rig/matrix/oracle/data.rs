@@ -5,24 +5,24 @@
 //! which frame came back, how long it is, and that the card wrote it.
 
 use super::super::observation::{Observation, Reads};
-use super::Case;
+use super::evidence::CellEvidence;
 use crate::agent::cell::evidence::HELD_POLL;
 use crate::dma::{DIGEST_BLOCK, Digest};
 
 /// Objects to frames that the card did not write so, and tells where data
 /// differs.
-pub fn judge(case: &Case<'_>, objections: &mut Vec<String>) {
-    let Observation::Captured(_) = case.observation else {
+pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Vec<String>) {
+    let Observation::Captured(_) = evidence.observation else {
         return;
     };
-    let held = case.answer.call(HELD_POLL);
+    let held = evidence.answer.call(HELD_POLL);
     if held.is_some_and(|poll| poll.errno.is_none()) {
         objections.push("the buffer came back while the card still had it".into());
     }
-    let expected = &case.expectation.outcomes;
+    let expected = &evidence.expectation.outcomes;
     let expects_data = expected.contains(&Observation::Captured(Reads::Written));
-    for frame in &case.answer.frames {
-        let Some(written) = case.testified.frame(frame) else {
+    for frame in &evidence.answer.frames {
+        let Some(written) = evidence.card_frames.frame(frame) else {
             objections.push(format!(
                 "frame {} came back, which the card never wrote",
                 frame.sequence
@@ -47,10 +47,10 @@ pub fn judge(case: &Case<'_>, objections: &mut Vec<String>) {
             }
         }
     }
-    if case.answer.frames.len() > 1 && !case.expectation.many_frames {
+    if evidence.answer.frames.len() > 1 && !evidence.expectation.many_frames {
         objections.push(format!(
             "one buffer was queued and {} came back",
-            case.answer.frames.len()
+            evidence.answer.frames.len()
         ));
     }
 }
@@ -63,49 +63,49 @@ mod tests {
 
     #[test]
     fn a_frame_is_one_that_was_written() {
-        let (mut answer, testified) = captured();
-        assert_eq!(objections(judge, &answer, &testified), [""; 0]);
+        let (mut answer, card_frames) = captured();
+        assert_eq!(objections(judge, &answer, &card_frames), [""; 0]);
         answer.frames[0].bytesused -= 1;
         assert_eq!(
-            objections(judge, &answer, &testified),
+            objections(judge, &answer, &card_frames),
             ["frame 0 came back with 8191 bytes, the card wrote 8192"]
         );
         answer.frames[0].bytesused += 1;
         answer.frames[0].digests[1] = Some(Digest(7));
         assert_eq!(
-            objections(judge, &answer, &testified),
+            objections(judge, &answer, &card_frames),
             ["frame 0 differs from what the card wrote, first in the 4 KiB at byte 4096"]
         );
         answer.frames[0].sequence = 9;
         assert_eq!(
-            objections(judge, &answer, &testified),
+            objections(judge, &answer, &card_frames),
             ["frame 9 came back, which the card never wrote"]
         );
     }
 
     #[test]
     fn a_buffer_does_not_come_back_while_the_card_has_it() {
-        let (mut answer, testified) = captured();
+        let (mut answer, card_frames) = captured();
         answer.calls.push(CallSeen {
             name: HELD_POLL.into(),
             errno: Some(libc::ETIMEDOUT),
             at_us: 0,
             took_us: 0,
         });
-        assert_eq!(objections(judge, &answer, &testified), [""; 0]);
+        assert_eq!(objections(judge, &answer, &card_frames), [""; 0]);
         answer.calls[0].errno = None;
         assert_eq!(
-            objections(judge, &answer, &testified),
+            objections(judge, &answer, &card_frames),
             ["the buffer came back while the card still had it"]
         );
     }
 
     #[test]
     fn a_frame_comes_back_once() {
-        let (mut answer, testified) = captured();
+        let (mut answer, card_frames) = captured();
         answer.frames.push(answer.frames[0].clone());
         assert_eq!(
-            objections(judge, &answer, &testified),
+            objections(judge, &answer, &card_frames),
             ["one buffer was queued and 2 came back"]
         );
     }

@@ -6,7 +6,7 @@
 //! one that holds what is on disk, and drops it
 //! (Documentation/core-api/pin_user_pages.rst).
 
-use super::Case;
+use super::evidence::CellEvidence;
 use crate::agent::cell::evidence::Moment;
 
 /// Bits of /proc/kpageflags (Documentation/admin-guide/mm/pagemap.rst).
@@ -21,12 +21,12 @@ const COMPOUND: u64 = 1 << 15 | 1 << 16;
 /// Objects to pages of the buffer that were written to, are still mapped after
 /// the stream, and are clean. Pages that are neither anonymous nor in the
 /// kernel's lists of what it may reclaim are not its to clean.
-pub fn judge(case: &Case<'_>, objections: &mut Vec<String>) {
-    let queued = case.answer.pages_at(Moment::Queued);
-    let (Some(queued), Some(stopped)) = (queued, case.answer.pages_at(Moment::Stopped)) else {
+pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Vec<String>) {
+    let queued = evidence.answer.pages_at(Moment::Queued);
+    let (Some(queued), Some(stopped)) = (queued, evidence.answer.pages_at(Moment::Stopped)) else {
         return;
     };
-    if case.testified.frames().is_empty() {
+    if evidence.card_frames.frames().is_empty() {
         return;
     }
     let pages = queued.frames().zip(stopped.frames()).zip(&stopped.flags);
@@ -54,25 +54,25 @@ mod tests {
 
     #[test]
     fn written_pages_are_dirty_once_they_are_given_back() {
-        let (mut answer, testified) = captured();
+        let (mut answer, card_frames) = captured();
         let mut stopped = answer.pages[0].clone();
         stopped.moment = Moment::Stopped;
         stopped.flags = vec![LRU | DIRTY, LRU | WRITEBACK];
         answer.pages.push(stopped);
-        assert_eq!(objections(judge, &answer, &testified), [""; 0]);
+        assert_eq!(objections(judge, &answer, &card_frames), [""; 0]);
         answer.pages[1].flags[1] = LRU;
         assert_eq!(
-            objections(judge, &answer, &testified),
+            objections(judge, &answer, &card_frames),
             ["1 pages that the card has written are not marked dirty, the first is page 1"]
         );
         // New anonymous pages take a while to get into the lists.
         answer.pages[1].flags[1] = ANONYMOUS;
-        assert_eq!(objections(judge, &answer, &testified).len(), 1);
+        assert_eq!(objections(judge, &answer, &card_frames).len(), 1);
         answer.pages[1].flags[1] = LRU | COMPOUND;
-        assert_eq!(objections(judge, &answer, &testified), [""; 0]);
+        assert_eq!(objections(judge, &answer, &card_frames), [""; 0]);
         // Another page is there now, which the card never had.
         answer.pages[1].flags[1] = LRU;
         answer.pages[1].pagemap[1] = 1 << 63 | 9;
-        assert_eq!(objections(judge, &answer, &testified), [""; 0]);
+        assert_eq!(objections(judge, &answer, &card_frames), [""; 0]);
     }
 }

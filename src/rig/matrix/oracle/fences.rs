@@ -1,16 +1,16 @@
 //! The fence oracle: what is not the buffer's is not written to.
 
-use super::Case;
+use super::evidence::CellEvidence;
 use crate::agent::cell::evidence::{CanaryState, ContentsSeen, Place};
 use crate::dma::DIGEST_BLOCK;
 
 /// Objects to bytes around the buffer that have changed, to a buffer that
 /// changed once its stream had ended, and to frames that the card says it wrote
 /// while no stream was on.
-pub fn judge(case: &Case<'_>, objections: &mut Vec<String>) {
-    for canary in &case.answer.canaries {
+pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Vec<String>) {
+    for canary in &evidence.answer.canaries {
         if let CanaryState::Changed { first, bytes } = canary.state {
-            let (place, distance) = match (canary.place, case.answer.memory) {
+            let (place, distance) = match (canary.place, evidence.answer.memory) {
                 (Place::Before, Some(memory)) => ("before", memory.address.abs_diff(first)),
                 (Place::After, Some(memory)) => {
                     ("after", first.abs_diff(memory.address + memory.length))
@@ -24,7 +24,7 @@ pub fn judge(case: &Case<'_>, objections: &mut Vec<String>) {
         }
     }
     // A card that writes when it must not may not say so.
-    if let [ended, later @ ..] = case.answer.contents.as_slice() {
+    if let [ended, later @ ..] = evidence.answer.contents.as_slice() {
         let differs = |later: &ContentsSeen| {
             let mut pairs = ended.digests.iter().zip(&later.digests);
             pairs.position(|(ended, later)| ended != later)
@@ -36,10 +36,10 @@ pub fn judge(case: &Case<'_>, objections: &mut Vec<String>) {
             ));
         }
     }
-    if case.testified.late() > 0 {
+    if evidence.card_frames.late() > 0 {
         objections.push(format!(
             "the card wrote {} frames while no stream was on",
-            case.testified.late()
+            evidence.card_frames.late()
         ));
     }
 }
@@ -53,8 +53,8 @@ mod tests {
 
     #[test]
     fn a_changed_canary_is_told_with_its_place() {
-        let (mut answer, testified) = captured();
-        assert_eq!(objections(judge, &answer, &testified), [""; 0]);
+        let (mut answer, card_frames) = captured();
+        assert_eq!(objections(judge, &answer, &card_frames), [""; 0]);
         answer.canaries.push(CanarySeen {
             place: Place::After,
             address: 0x7000_2000,
@@ -65,27 +65,27 @@ mod tests {
             },
         });
         assert_eq!(
-            objections(judge, &answer, &testified),
+            objections(judge, &answer, &card_frames),
             ["5 bytes after the buffer have changed, the first at 0x70002003, 3 bytes from it"]
         );
         answer.canaries[0].state = CanaryState::Unreadable;
-        assert_eq!(objections(judge, &answer, &testified), [""; 0]);
+        assert_eq!(objections(judge, &answer, &card_frames), [""; 0]);
     }
 
     #[test]
     fn a_buffer_stays_what_it_was_when_its_stream_ended() {
-        let (mut answer, testified) = captured();
+        let (mut answer, card_frames) = captured();
         let contents = |moment, digests: [u64; 2]| ContentsSeen {
             moment,
             digests: digests.map(|digest| Some(Digest(digest))).to_vec(),
         };
         answer.contents.push(contents(Moment::AfterHazard, [1, 2]));
-        assert_eq!(objections(judge, &answer, &testified), [""; 0]);
+        assert_eq!(objections(judge, &answer, &card_frames), [""; 0]);
         answer.contents.push(contents(Moment::Dequeued, [1, 2]));
-        assert_eq!(objections(judge, &answer, &testified), [""; 0]);
+        assert_eq!(objections(judge, &answer, &card_frames), [""; 0]);
         answer.contents[1].digests[1] = Some(Digest(3));
         assert_eq!(
-            objections(judge, &answer, &testified),
+            objections(judge, &answer, &card_frames),
             [
                 "the buffer was written to after its stream had ended, first in the 4 KiB at byte 4096"
             ]

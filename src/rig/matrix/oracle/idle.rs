@@ -6,15 +6,15 @@
 //! list that could be marked idle, and that the process has mapped before and
 //! after. Of a huge page the first stands for all.
 
-use super::Case;
+use super::evidence::CellEvidence;
 use crate::agent::cell::instruments::{IdleMoment, IdleSeen};
 
 /// Objects to pages that the DMA made others than idle, and to pages that are
 /// idle although the process has read them.
-pub fn judge(case: &Case<'_>, objections: &mut Vec<String>) {
-    let answer = case.answer;
+pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Vec<String>) {
+    let answer = evidence.answer;
     // Other threads read while these pages are looked at.
-    if case.expectation.many_frames {
+    if evidence.expectation.many_frames {
         return;
     }
     let Some(marked) = answer.idle_at(IdleMoment::Marked) else {
@@ -64,18 +64,18 @@ mod tests {
 
     #[test]
     fn a_page_is_idle_until_it_is_read() {
-        let (mut answer, testified) = captured();
-        assert_eq!(objections(judge, &answer, &testified), [""; 0]);
+        let (mut answer, card_frames) = captured();
+        assert_eq!(objections(judge, &answer, &card_frames), [""; 0]);
         answer.idle = vec![
             seen(IdleMoment::Marked, [Some(true); 2]),
             seen(IdleMoment::Written, [Some(true); 2]),
             seen(IdleMoment::Read, [Some(false); 2]),
         ];
-        assert_eq!(objections(judge, &answer, &testified), [""; 0]);
+        assert_eq!(objections(judge, &answer, &card_frames), [""; 0]);
         answer.idle[1].idle[1] = Some(false);
         answer.idle[2].idle = vec![Some(true); 2];
         assert_eq!(
-            objections(judge, &answer, &testified),
+            objections(judge, &answer, &card_frames),
             [
                 "1 pages that only the card has written to are not idle, the first is page 1",
                 "2 pages that the process has read are idle, the first is page 0"
@@ -83,23 +83,23 @@ mod tests {
         );
         // What it could not read it has not read.
         answer.frames[0].digests[1] = None;
-        assert_eq!(objections(judge, &answer, &testified).len(), 1);
+        assert_eq!(objections(judge, &answer, &card_frames).len(), 1);
     }
 
     #[test]
     fn where_the_kernel_promises_nothing_nothing_is_judged() {
-        let (mut answer, testified) = captured();
+        let (mut answer, card_frames) = captured();
         answer.idle = vec![
             // One is on no list, one was in use when it was marked.
             seen(IdleMoment::Marked, [None, Some(false)]),
             seen(IdleMoment::Written, [Some(false); 2]),
             seen(IdleMoment::Read, [Some(true); 2]),
         ];
-        assert_eq!(objections(judge, &answer, &testified), [""; 0]);
+        assert_eq!(objections(judge, &answer, &card_frames), [""; 0]);
         // Another page is there now.
         answer.idle[0].idle = vec![Some(true); 2];
         answer.idle[1].pagemap = vec![1 << 63 | 4, 0];
         answer.idle[2].pagemap = vec![1 << 63 | 4, 0];
-        assert_eq!(objections(judge, &answer, &testified), [""; 0]);
+        assert_eq!(objections(judge, &answer, &card_frames), [""; 0]);
     }
 }

@@ -1,6 +1,6 @@
 //! The leak oracle: no memory of the kernel's is lost.
 
-use super::Case;
+use super::evidence::CellEvidence;
 use crate::agent::cell::instruments::LeakSeen;
 
 /// Most functions of a backtrace that an objection names.
@@ -9,11 +9,11 @@ const SHOWN: usize = 6;
 /// Objects to memory that was allocated during the cell and that nothing refers
 /// to any more, but for what the kernel itself loses when a call is made to fail:
 /// once for each way in which it was allocated.
-pub fn judge(case: &Case<'_>, objections: &mut Vec<String>) {
+pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Vec<String>) {
     let mut ways: Vec<(String, Vec<&LeakSeen>)> = Vec::new();
-    let failing = &case.expectation.failing;
-    let lost = case.answer.leaks.iter().flatten();
-    for leak in lost.filter(|leak| !failing.loses(&case.answer.injected, &leak.trace)) {
+    let failing = &evidence.expectation.failing;
+    let lost = evidence.answer.leaks.iter().flatten();
+    for leak in lost.filter(|leak| !failing.loses(&evidence.answer.injected, &leak.trace)) {
         let way = way(leak);
         match ways.iter_mut().find(|(other, _)| *other == way) {
             Some((_, leaks)) => leaks.push(leak),
@@ -72,11 +72,11 @@ mod tests {
 
     #[test]
     fn what_was_lost_is_told_with_who_asked_for_it() {
-        let (mut answer, testified) = captured();
+        let (mut answer, card_frames) = captured();
         // Nobody looked, or nothing was found.
-        assert_eq!(objections(judge, &answer, &testified), [""; 0]);
+        assert_eq!(objections(judge, &answer, &card_frames), [""; 0]);
         answer.leaks = Some(Vec::new());
-        assert_eq!(objections(judge, &answer, &testified), [""; 0]);
+        assert_eq!(objections(judge, &answer, &card_frames), [""; 0]);
         let leak = |size, trace: &[&str], again| LeakSeen {
             size,
             comm: "exe".into(),
@@ -106,7 +106,7 @@ mod tests {
             leak(7, &["vb2_core_reqbufs+1/2"], Some(false)),
         ]);
         assert_eq!(
-            objections(judge, &answer, &testified),
+            objections(judge, &answer, &card_frames),
             [
                 "2 objects, 256 bytes, allocated by exe are lost, and again when the cell was run once more: pinhole_cmd_alloc < pinhole_call",
                 "1 objects, 5 bytes, allocated by exe are lost: kmem_cache_alloc",

@@ -1,7 +1,7 @@
 //! The kernel log oracle: the kernel has nothing to complain of, and the driver
 //! has nothing to complain of either.
 
-use super::Case;
+use super::evidence::CellEvidence;
 use crate::rig::kernel_log;
 
 /// Begin what goes on about a complaint that was made before.
@@ -10,9 +10,9 @@ const MORE: [&str; 2] = ["Call Trace:", "Mapped at:"];
 /// Objects to splats and to complaints of the driver, but for what is said of a
 /// call that was made to fail: once to all that are the same but for their
 /// numbers.
-pub fn judge(case: &Case<'_>, objections: &mut Vec<String>) {
-    let answer = case.answer;
-    let failing = &case.expectation.failing;
+pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Vec<String>) {
+    let answer = evidence.answer;
+    let failing = &evidence.expectation.failing;
     let lines = kernel_log::warnings(&failing.unexpected(&answer.injected, &answer.log));
     let (more, complaints): (Vec<_>, Vec<_>) = lines
         .into_iter()
@@ -34,7 +34,7 @@ pub fn judge(case: &Case<'_>, objections: &mut Vec<String>) {
         0 => line,
         more => format!("{line} (and {more} more like it)"),
     }));
-    if case.answer.log_lost {
+    if evidence.answer.log_lost {
         objections.push("part of the kernel log was overwritten before it was read".into());
     }
 }
@@ -54,8 +54,8 @@ mod tests {
 
     #[test]
     fn a_complaint_is_told_once_however_often_it_is_made() {
-        let (mut answer, testified) = captured();
-        assert_eq!(objections(judge, &answer, &testified), [""; 0]);
+        let (mut answer, card_frames) = captured();
+        assert_eq!(objections(judge, &answer, &card_frames), [""; 0]);
         let mut said = |level, text: &str| {
             answer.log.push(LogRecord {
                 sequence: answer.log.len() as u64,
@@ -64,7 +64,7 @@ mod tests {
                 time_us: 1_500_000,
                 text: text.into(),
             });
-            objections(judge, &answer, &testified)
+            objections(judge, &answer, &card_frames)
         };
         assert_eq!(said(6, "EXT4-fs (vda): mounted"), [""; 0]);
         let trace = said(4, "Call Trace:");

@@ -2,24 +2,24 @@
 //! for the card to write to, and nothing else of it; afterwards nothing at all.
 
 use super::super::observation::Observation;
-use super::Case;
+use super::evidence::CellEvidence;
 use crate::agent::cell::PAGE;
 use crate::agent::cell::evidence::{Memory, Moment, PagesSeen};
 use crate::agent::cell::instruments::{Mapping, MappingsSeen};
 
 /// Objects to mappings of a queued buffer that are not its segments, and to
 /// those that outlive it.
-pub fn judge(case: &Case<'_>, objections: &mut Vec<String>) {
-    let answer = case.answer;
-    let refused = matches!(case.observation, Observation::Refused(_));
+pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Vec<String>) {
+    let answer = evidence.answer;
+    let refused = matches!(evidence.observation, Observation::Refused(_));
     if let (Some(seen), Some(pages), Some(memory)) = (
         answer.mappings_at(Moment::Queued),
         answer.pages_at(Moment::Queued),
         answer.memory,
     ) && !refused
-        && !case.expectation.many_frames
+        && !evidence.expectation.many_frames
     {
-        queued(case, seen, &ranges(memory, pages), objections);
+        queued(evidence, seen, &ranges(memory, pages), objections);
     }
     if let Some(seen) = answer.mappings_at(Moment::Ended) {
         // A driver that was bound anew has mapped its queues anew.
@@ -33,7 +33,12 @@ pub fn judge(case: &Case<'_>, objections: &mut Vec<String>) {
     }
 }
 
-fn queued(case: &Case<'_>, seen: &MappingsSeen, buffer: &[Range], objections: &mut Vec<String>) {
+fn queued(
+    evidence: &CellEvidence<'_>,
+    seen: &MappingsSeen,
+    buffer: &[Range],
+    objections: &mut Vec<String>,
+) {
     let touches = |mapping: &&Mapping| {
         let range = range_of(mapping);
         buffer
@@ -48,7 +53,7 @@ fn queued(case: &Case<'_>, seen: &MappingsSeen, buffer: &[Range], objections: &m
             told(other)
         ));
     }
-    match case.mapped(seen.translated) {
+    match evidence.mapped(seen.translated) {
         None => {}
         Some(false) => {
             if let Some(first) = ours.first() {
@@ -170,10 +175,10 @@ mod tests {
 
     /// What is objected to while the buffer of page frames 3 and 8 is queued.
     fn queued(mappings: &[Mapping], change: impl Fn(&mut CellAnswer)) -> Vec<String> {
-        let (mut answer, testified) = captured();
+        let (mut answer, card_frames) = captured();
         answer.mappings = vec![seen(Moment::Queued, mappings)];
         change(&mut answer);
-        objections(judge, &answer, &testified)
+        objections(judge, &answer, &card_frames)
     }
 
     #[test]
@@ -250,21 +255,21 @@ mod tests {
 
     #[test]
     fn what_outlives_the_cell_is_lost() {
-        let (mut answer, testified) = captured();
+        let (mut answer, card_frames) = captured();
         answer.mappings = vec![seen(Moment::Ended, &[])];
-        assert_eq!(objections(judge, &answer, &testified), [""; 0]);
+        assert_eq!(objections(judge, &answer, &card_frames), [""; 0]);
         answer.mappings = vec![seen(
             Moment::Ended,
             &[mapping(0x3000, 4096), mapping(0x8000, 9)],
         )];
         assert_eq!(
-            objections(judge, &answer, &testified),
+            objections(judge, &answer, &card_frames),
             [
                 "there are 2 DMA mappings more than before the cell, among them 0x3000+4096 by scatter-gather DMA_FROM_DEVICE"
             ]
         );
         // A driver that was bound anew.
         answer.mappings[0].gone = 2;
-        assert_eq!(objections(judge, &answer, &testified), [""; 0]);
+        assert_eq!(objections(judge, &answer, &card_frames), [""; 0]);
     }
 }

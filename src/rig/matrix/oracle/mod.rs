@@ -5,6 +5,7 @@
 mod address;
 mod data;
 mod dirty;
+mod evidence;
 mod fences;
 mod idle;
 mod leaks;
@@ -14,11 +15,8 @@ mod pins;
 
 use serde::{Deserialize, Serialize};
 
-use super::expectation::Expectation;
-use super::name::Pinning;
-use super::observation::Observation;
-use super::witness::Testified;
-use crate::agent::cell::{CellAnswer, table};
+pub use self::evidence::CellEvidence;
+use crate::agent::cell::table;
 use crate::agent::checks::Check;
 
 table! {
@@ -57,40 +55,8 @@ pub struct Finding {
     pub what: String,
 }
 
-/// All that is known of a cell.
-#[derive(Debug, Clone, Copy)]
-pub struct Case<'a> {
-    /// What the agent saw.
-    pub answer: &'a CellAnswer,
-    /// What the card wrote.
-    pub testified: &'a Testified,
-    /// What both come to.
-    pub observation: Observation,
-    /// What was expected.
-    pub expectation: &'a Expectation,
-    /// The card is given addresses of the DMA API, which here are those of
-    /// bounce buffers and not those of the process's pages.
-    pub bounced: bool,
-    /// Who pinned the buffer; nothing of a driver that is not Pinhole's and may
-    /// have a way of its own.
-    pub pinning: Option<Pinning>,
-}
-
-impl Case<'_> {
-    /// Whether the driver maps the buffer by the DMA API, where that is known;
-    /// `translated` is whether the card is given its addresses. The kernel's own
-    /// vb2_dma_sg maps in any case.
-    fn mapped(&self, translated: Option<bool>) -> Option<bool> {
-        match (self.pinning, translated) {
-            (_, Some(true)) | (Some(Pinning::Native), _) => Some(true),
-            (Some(Pinning::FrameVector), Some(false)) => Some(false),
-            _ => None,
-        }
-    }
-}
-
-/// Looks at a case, and adds what it objects to.
-type Judge = fn(&Case<'_>, &mut Vec<String>);
+/// Looks at the evidence, and adds what it objects to.
+type Judge = fn(&CellEvidence<'_>, &mut Vec<String>);
 
 impl Oracle {
     fn judge(self) -> Judge {
@@ -111,15 +77,15 @@ impl Oracle {
 
 /// Everything that the oracles object to. Of a cell that could not be set up
 /// there is only what trying to did to the kernel.
-pub fn judge(case: &Case<'_>) -> Vec<Finding> {
-    let asked = match case.answer.impossible {
+pub fn judge(evidence: &CellEvidence<'_>) -> Vec<Finding> {
+    let asked = match evidence.answer.impossible {
         None => Oracle::ALL,
         Some(_) => &[Oracle::Leaks, Oracle::Log],
     };
     let mut findings = Vec::new();
     for oracle in asked {
         let mut objections = Vec::new();
-        oracle.judge()(case, &mut objections);
+        oracle.judge()(evidence, &mut objections);
         findings.extend(objections.into_iter().map(|what| Finding {
             oracle: *oracle,
             what,
@@ -128,21 +94,21 @@ pub fn judge(case: &Case<'_>) -> Vec<Finding> {
     findings
 }
 
-fn outcome(case: &Case<'_>, objections: &mut Vec<String>) {
-    if let Some(why) = &case.answer.failed {
+fn outcome(evidence: &CellEvidence<'_>, objections: &mut Vec<String>) {
+    if let Some(why) = &evidence.answer.failed {
         objections.push(format!("the cell could not be run to its end: {why}"));
     }
-    let expected = &case.expectation.outcomes;
-    if !expected.contains(&case.observation) {
+    let expected = &evidence.expectation.outcomes;
+    if !expected.contains(&evidence.observation) {
         let expected: Vec<_> = expected.iter().map(ToString::to_string).collect();
         objections.push(format!(
             "it came to \"{}\", expected was \"{}\"",
-            case.observation,
+            evidence.observation,
             expected.join("\" or \"")
         ));
     }
-    let failing = &case.expectation.failing;
-    failing.judge(&case.answer.injected, objections);
+    let failing = &evidence.expectation.failing;
+    failing.judge(&evidence.answer.injected, objections);
 }
 
 #[cfg(test)]
@@ -150,15 +116,20 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::agent::cell::CellAnswer;
     use crate::agent::cell::evidence::{CountersSeen, FrameSeen, Memory, Moment, PagesSeen};
     use crate::card::witness::PlaneRecord;
     use crate::dma::Digest;
+    use crate::rig::matrix::expectation::Expectation;
+    use crate::rig::matrix::name::Pinning;
+    use crate::rig::matrix::observation::Observation;
+    use crate::rig::matrix::witness::CardFrames;
 
     /// A cell that went well: two pages at the start of a page, one frame.
-    pub fn captured() -> (CellAnswer, Testified) {
-        let mut testified = Testified::default();
+    pub fn captured() -> (CellAnswer, CardFrames) {
+        let mut card_frames = CardFrames::default();
         let digests = vec![Digest(1), Digest(2)];
-        testified.add(
+        card_frames.add(
             0,
             PlaneRecord {
                 bytes: 8192,
@@ -201,30 +172,30 @@ mod tests {
             }],
             ..CellAnswer::default()
         };
-        (answer, testified)
+        (answer, card_frames)
     }
 
     /// What one oracle objects to in a cell that is to end with data.
-    pub fn objections(judge: Judge, answer: &CellAnswer, testified: &Testified) -> Vec<String> {
+    pub fn objections(judge: Judge, answer: &CellAnswer, card_frames: &CardFrames) -> Vec<String> {
         let mut objections = Vec::new();
-        let case = Case {
+        let evidence = CellEvidence {
             answer,
-            testified,
-            observation: Observation::of(answer, testified),
+            card_frames,
+            observation: Observation::of(answer, card_frames),
             expectation: &Expectation::data(),
             bounced: false,
             pinning: Some(Pinning::FrameVector),
         };
-        judge(&case, &mut objections);
+        judge(&evidence, &mut objections);
         objections
     }
 
     #[test]
     fn a_cell_that_went_well_has_no_findings() {
-        let (answer, testified) = captured();
+        let (answer, card_frames) = captured();
         for oracle in Oracle::ALL {
             assert_eq!(
-                objections(oracle.judge(), &answer, &testified),
+                objections(oracle.judge(), &answer, &card_frames),
                 [""; 0],
                 "{oracle}"
             );
@@ -233,14 +204,14 @@ mod tests {
 
     #[test]
     fn of_what_could_not_be_set_up_the_kernel_alone_is_judged() {
-        let (mut answer, testified) = captured();
+        let (mut answer, card_frames) = captured();
         answer.frames.clear();
         answer.impossible = Some("no such memory".into());
         let judged = |answer: &CellAnswer| {
-            judge(&Case {
+            judge(&CellEvidence {
                 answer,
-                testified: &testified,
-                observation: Observation::of(answer, &testified),
+                card_frames: &card_frames,
+                observation: Observation::of(answer, &card_frames),
                 expectation: &Expectation::data(),
                 bounced: false,
                 pinning: None,
@@ -253,17 +224,17 @@ mod tests {
 
     #[test]
     fn a_driver_maps_what_the_card_is_to_have_addresses_of() {
-        let (answer, testified) = captured();
+        let (answer, card_frames) = captured();
         let mapped = |pinning, translated| {
-            let case = Case {
+            let evidence = CellEvidence {
                 answer: &answer,
-                testified: &testified,
+                card_frames: &card_frames,
                 observation: Observation::TakenBack,
                 expectation: &Expectation::data(),
                 bounced: false,
                 pinning,
             };
-            case.mapped(translated)
+            evidence.mapped(translated)
         };
         let own = Some(Pinning::FrameVector);
         assert_eq!(mapped(own, Some(true)), Some(true));
@@ -276,14 +247,14 @@ mod tests {
 
     #[test]
     fn an_outcome_that_was_not_expected_is_a_finding() {
-        let (mut answer, testified) = captured();
+        let (mut answer, card_frames) = captured();
         answer.frames.clear();
         assert_eq!(
-            objections(outcome, &answer, &testified),
+            objections(outcome, &answer, &card_frames),
             ["it came to \"taken back\", expected was \"data\""]
         );
         answer.failed = Some("no device".into());
-        let said = objections(outcome, &answer, &testified);
+        let said = objections(outcome, &answer, &card_frames);
         assert_eq!(said[0], "the cell could not be run to its end: no device");
     }
 }

@@ -8,24 +8,24 @@
 
 use super::super::expectation::fail_nth::told;
 use super::super::observation::Observation;
-use super::Case;
+use super::evidence::CellEvidence;
 use crate::agent::cell::PAGE;
 use crate::agent::cell::evidence::{CountersSeen, Moment};
 
 /// Objects to pages of a queued buffer that are not pinned, and to pins that
 /// outlive it.
-pub fn judge(case: &Case<'_>, objections: &mut Vec<String>) {
-    let answer = case.answer;
+pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Vec<String>) {
+    let answer = evidence.answer;
     let pinned = |moment| answer.counters_at(moment).and_then(CountersSeen::pinned);
     let Some(before) = pinned(Moment::LaidOut) else {
         return;
     };
-    let taken = !matches!(case.observation, Observation::Refused(_));
+    let taken = !matches!(evidence.observation, Observation::Refused(_));
     if let (Some(memory), Some(queued), true) = (answer.memory, pinned(Moment::Queued), taken) {
         let within = memory.address % PAGE as u64;
         let pages = (within + memory.length).div_ceil(PAGE as u64) as i64;
         let grown = queued - before;
-        if grown != pages && !case.expectation.many_frames {
+        if grown != pages && !evidence.expectation.many_frames {
             objections.push(format!(
                 "{grown} pages were pinned while the buffer of {pages} was queued"
             ));
@@ -48,8 +48,8 @@ pub fn judge(case: &Case<'_>, objections: &mut Vec<String>) {
     let after = pinned(Moment::Ended).or_else(|| pinned(Moment::Stopped));
     if let Some(after) = after
         && after != before
-        && !case.expectation.holds_pins
-        && !case.expectation.failing.keeps_pins(&answer.injected)
+        && !evidence.expectation.holds_pins
+        && !evidence.expectation.failing.keeps_pins(&answer.injected)
     {
         objections.push(format!(
             "{before} pages were pinned before the cell and {after} after it"
@@ -65,21 +65,21 @@ mod tests {
 
     #[test]
     fn pins_come_with_the_buffer_and_go_with_it() {
-        let (mut answer, testified) = captured();
-        assert_eq!(objections(judge, &answer, &testified), [""; 0]);
+        let (mut answer, card_frames) = captured();
+        assert_eq!(objections(judge, &answer, &card_frames), [""; 0]);
         let acquired = |answer: &mut crate::agent::cell::CellAnswer, look: usize, pins| {
             let values = &mut answer.counters[look].values;
             values.insert("nr_foll_pin_acquired".into(), pins);
         };
         acquired(&mut answer, 1, 101);
         assert_eq!(
-            objections(judge, &answer, &testified),
+            objections(judge, &answer, &card_frames),
             ["1 pages were pinned while the buffer of 2 was queued"]
         );
         acquired(&mut answer, 1, 102);
         acquired(&mut answer, 2, 103);
         assert_eq!(
-            objections(judge, &answer, &testified),
+            objections(judge, &answer, &card_frames),
             ["0 pages were pinned before the cell and 1 after it"]
         );
         acquired(&mut answer, 2, 102);
@@ -91,12 +91,12 @@ mod tests {
             })
             .into();
         assert_eq!(
-            objections(judge, &answer, &testified),
+            objections(judge, &answer, &card_frames),
             ["after failure 2 16 pages more are pinned than before it"]
         );
         answer.injected.clear();
         // An older kernel does not count them.
         answer.counters.clear();
-        assert_eq!(objections(judge, &answer, &testified), [""; 0]);
+        assert_eq!(objections(judge, &answer, &card_frames), [""; 0]);
     }
 }

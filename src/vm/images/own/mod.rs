@@ -9,30 +9,24 @@
 
 mod bzimage;
 mod source;
+pub(super) mod workshop;
 
-use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tempfile::TempDir;
-
-use self::source::{Place, Source};
+use self::source::Source;
+pub use self::workshop::ID;
+use self::workshop::Workshop;
 use super::base::{self, Selection};
 use super::catalog::{InitramfsRecipe, Recipe};
+use super::guest::Guest;
 use super::initramfs::{Archive, pad};
 use super::modules::Modules;
-use super::{Guest, driver};
-use crate::vm::progress::{Progress, Step};
-use crate::vm::provision::cache::{Cache, Workspace};
+use crate::vm::progress::Progress;
 use crate::vm::provision::tree::Tree;
 use crate::vm::provision::{Context, Error, Result};
-
-pub use source::is_clangs;
-
-/// What such a guest is called, as those of the catalogue are by their names.
-pub const ID: &str = "bzimage";
 
 /// What no guest can be without, and what of a kernel's configuration brings
 /// it.
@@ -184,79 +178,10 @@ fn strip(module: &mut Vec<u8>) -> Result<()> {
     Ok(())
 }
 
-/// Where modules are built for such a kernel, and where they are kept.
-#[derive(Debug)]
-pub(super) struct Workshop {
-    modules: PathBuf,
-    place: Place,
-    dir: TempDir,
-    built: Mutex<BTreeMap<&'static str, PathBuf>>,
-}
-
-impl Workshop {
-    fn new(modules: PathBuf, place: Place) -> Result<Self> {
-        Ok(Self {
-            modules,
-            place,
-            dir: tempfile::tempdir().context("create", &std::env::temp_dir())?,
-            built: Mutex::default(),
-        })
-    }
-
-    /// The modules of the kernel `release`.
-    pub fn modules(&self, release: &str) -> Result<Modules> {
-        Ok(Source::open(&self.modules, release)?.modules)
-    }
-
-    /// A module for the kernel `release`; built at the first call for its
-    /// `kind`.
-    pub fn module(
-        &self,
-        kind: &'static str,
-        module: &driver::Module,
-        release: &str,
-        progress: &Progress,
-    ) -> Result<PathBuf> {
-        let mut built = self.built.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(path) = built.get(kind) {
-            return Ok(path.clone());
-        }
-        let step = progress.step(format!("building {} for {release}", module.what));
-        let path = self.build(kind, module, release, &step)?;
-        step.done();
-        built.insert(kind, path.clone());
-        Ok(path)
-    }
-
-    fn build(
-        &self,
-        kind: &'static str,
-        module: &driver::Module,
-        release: &str,
-        step: &Step,
-    ) -> Result<PathBuf> {
-        let dir = self.dir.path().join(kind);
-        fs::create_dir(&dir).context("create", &dir)?;
-        // The log outlives this process, for who reads of a failure in it.
-        let log = Cache::open()?.fresh_log(&format!("{kind}-{ID}"))?;
-        let lock = self.dir.path().join("lock");
-        let lock = File::create(&lock).context("create", &lock)?;
-        let workspace = Workspace {
-            dir: &dir,
-            log: &log,
-            lock: &lock,
-        };
-        let warnings = match &self.place {
-            Place::Here(tree) => driver::build_here(module, tree, release, &workspace, step),
-            Place::Inside(tree) => driver::build(module, tree, release, &workspace, step),
-        }?;
-        module.warn(&warnings);
-        Ok(dir.join(module.file))
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use tempfile::TempDir;
+
     use super::*;
 
     fn modules(names: &[&str], builtin: &str) -> TempDir {

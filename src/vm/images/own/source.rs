@@ -6,13 +6,13 @@
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
+use crate::vm::images::configuration::{FILE as CONFIGURATION, has};
 use crate::vm::images::modules::Modules;
 use crate::vm::provision::tree::Tree;
 use crate::vm::provision::{Context, Error, Result};
 
 /// What a tree in which a kernel was built says of it.
 const RELEASE: &str = "include/config/kernel.release";
-const CONFIGURATION: &str = "include/config/auto.conf";
 const SYMBOLS: &str = "Module.symvers";
 
 /// The programs without which a root builds nothing by itself.
@@ -155,17 +155,6 @@ fn check_build_tree(dir: &Path, release: &str) -> Result<()> {
     }
 }
 
-/// Whether the kernel in a tree was built by clang.
-pub fn is_clangs(dir: &Path) -> bool {
-    let configuration = fs::read_to_string(dir.join(CONFIGURATION));
-    configuration.is_ok_and(|text| has(&text, "CONFIG_CC_IS_CLANG"))
-}
-
-fn has(configuration: &str, option: &str) -> bool {
-    let mut lines = configuration.lines();
-    lines.any(|line| line.strip_prefix(option) == Some("=y"))
-}
-
 fn other(found: &str, release: &str) -> String {
     format!("it is of the kernel {found}, and the one to boot is {release}")
 }
@@ -182,6 +171,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
+    use crate::vm::images::configuration::is_clangs;
 
     const OURS: &str = "6.12.0-own";
 

@@ -1,0 +1,9 @@
+//! What an entry of /proc/PID/pagemap says
+//! (Documentation/admin-guide/mm/pagemap.rst).
+
+/// The page frame in an entry of a pagemap, if the page is present.
+pub fn frame(entry: u64) -> Option<u64> {
+    const PRESENT: u64 = 1 << 63;
+    const FRAME: u64 = (1 << 55) - 1;
+    (entry & PRESENT != 0).then_some(entry & FRAME)
+}

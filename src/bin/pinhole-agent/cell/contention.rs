@@ -1,0 +1,101 @@
+//! Several buffers, queued by two threads, while a third takes the lock of the
+//! address space as often as it can.
+
+use std::io;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
+
+use pinhole::agent::cell::PAGE;
+use pinhole::agent::cell::evidence::Evidence;
+use pinhole::wire::buffer::MEMORY_USERPTR;
+
+use super::contents::frame;
+use super::device::{Device, Memory};
+use super::evidence_writer::EvidenceWriter;
+use super::patience::{self, FRAME_LIMIT};
+use super::span::{self, MemoryAccess, Span};
+
+/// Buffers of such a cell.
+pub const BUFFERS: usize = 4;
+
+/// Frames that are captured in all.
+const FRAMES: u32 = 24;
+
+/// Bytes that the third thread maps each time.
+const MAPPED: usize = 16 * PAGE;
+
+/// How long a thread waits for a frame before it looks whether there are
+/// enough.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Captures into `buffers` until there are enough frames. The stream is on.
+pub fn capture(device: &Device, writer: &EvidenceWriter, buffers: &[Span]) -> io::Result<()> {
+    let idle = Mutex::new((0..buffers.len() as u32).collect::<Vec<_>>());
+    let taken = AtomicU32::new(0);
+    let over = AtomicBool::new(false);
+    let lock = || idle.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let queue_and_dequeue = || -> io::Result<()> {
+        let access = MemoryAccess::new()?;
+        let mut waited = Duration::ZERO;
+        while taken.load(Ordering::Relaxed) < FRAMES {
+            let next = lock().pop();
+            if let Some(index) = next {
+                let memory = buffers[index as usize];
+                writer.call("VIDIOC_QBUF", || device.queue(index, Memory::User(memory)))?;
+            }
+            match device.wait(LOOK) {
+                Err(error) if error.raw_os_error() == Some(libc::ETIMEDOUT) => {
+                    waited += LOOK;
+                    if waited > patience::of(FRAME_LIMIT) {
+                        return Err(error);
+                    }
+                    continue;
+                }
+                other => other?,
+            }
+            let buffer = match device.dequeue(MEMORY_USERPTR) {
+                // The other thread was faster.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                other => other?,
+            };
+            let index = buffer.index.get();
+            let memory = buffers.get(index as usize);
+            let memory = *memory.ok_or(io::ErrorKind::InvalidData)?;
+            taken.fetch_add(1, Ordering::Relaxed);
+            writer.write(&Evidence::Frame(frame(&access, memory, &buffer)));
+            lock().push(index);
+        }
+        Ok(())
+    };
+    let disturb = || -> io::Result<u32> {
+        let access = MemoryAccess::new()?;
+        let mut rounds = 0;
+        while !over.load(Ordering::Relaxed) {
+            let mapping = span::anonymous(MAPPED)?;
+            access.write(mapping.start, &[rounds as u8; MAPPED])?;
+            span::protect(mapping.part(PAGE, PAGE), libc::PROT_READ)?;
+            span::unmap(mapping)?;
+            rounds += 1;
+        }
+        Ok(rounds)
+    };
+    std::thread::scope(|scope| {
+        let third = scope.spawn(disturb);
+        let threads = [
+            scope.spawn(queue_and_dequeue),
+            scope.spawn(queue_and_dequeue),
+        ];
+        let results = threads.map(|thread| thread.join().unwrap_or(Err(panicked())));
+        over.store(true, Ordering::Relaxed);
+        let rounds = third.join().unwrap_or(Err(panicked()))?;
+        writer.note(format!(
+            "{rounds} times memory was mapped, written to and unmapped"
+        ));
+        results.into_iter().collect()
+    })
+}
+
+fn panicked() -> io::Error {
+    io::Error::other("a thread panicked")
+}

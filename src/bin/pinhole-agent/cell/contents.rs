@@ -1,0 +1,29 @@
+//! What memory holds, as the process reads it.
+
+use pinhole::agent::cell::evidence::FrameSeen;
+use pinhole::dma::{DIGEST_BLOCK, Digest};
+use pinhole::wire::buffer::Buffer;
+
+use super::span::{MemoryAccess, Span};
+
+/// A dequeued buffer, and what its memory holds.
+pub fn frame(access: &MemoryAccess, memory: Span, buffer: &Buffer) -> FrameSeen {
+    FrameSeen {
+        index: buffer.index.get(),
+        sequence: buffer.sequence.get(),
+        flags: buffer.flags.get(),
+        bytesused: buffer.bytesused.get(),
+        digests: digests(access, memory),
+    }
+}
+
+/// Digests of what a range holds, block by block.
+pub fn digests(access: &MemoryAccess, span: Span) -> Vec<Option<Digest>> {
+    (0..span.len)
+        .step_by(DIGEST_BLOCK)
+        .map(|at| {
+            let block = span.part(at, DIGEST_BLOCK.min(span.len - at));
+            access.read(block).ok().map(|bytes| Digest::of(&bytes))
+        })
+        .collect()
+}

@@ -1,0 +1,399 @@
+//! The capture device: single-planar capture by ioctls of its own.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::time::{Duration, Instant};
+
+use pinhole::agent::cell::{FrameSize, Point};
+use pinhole::wire::Ioctl;
+use pinhole::wire::buffer::{
+    BUF_FLAG_DONE, BUF_FLAG_QUEUED, Buffer, MEMORY_MMAP, MEMORY_USERPTR, RequestBuffers,
+};
+use pinhole::wire::control::{
+    CTRL_FLAG_NEXT_COMPOUND, CTRL_FLAG_NEXT_CTRL, Control, ExtControl, ExtControls, QueryExtCtrl,
+};
+use pinhole::wire::event::{EVENT_FRAME_SYNC, EventSubscription};
+use pinhole::wire::format::{BUF_TYPE_VIDEO_CAPTURE, FIELD_NONE, Format, PixFormat};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use zerocopy::little_endian::U32;
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
+
+use super::span::{Span, check};
+
+// What is no command of a virtio-media device; linux/videodev2.h.
+const EXPBUF: u32 = 0xc040_5610;
+const DQBUF: u32 = 0xc058_5611;
+const DQEVENT: u32 = 0x8088_5659;
+const CREATE_BUFS: u32 = 0xc100_565c;
+
+/// V4L2_MEMORY_DMABUF.
+pub const MEMORY_DMABUF: u32 = 4;
+
+/// `struct v4l2_create_buffers`.
+#[derive(FromBytes, IntoBytes, Immutable)]
+#[repr(C)]
+struct CreateBuffers {
+    index: U32,
+    count: U32,
+    memory: U32,
+    padding: U32,
+    format: Format,
+    reserved: [U32; 8],
+}
+
+/// `struct v4l2_exportbuffer`.
+#[derive(FromBytes, IntoBytes, Immutable)]
+#[repr(C)]
+struct ExportBuffer {
+    type_: U32,
+    index: U32,
+    plane: U32,
+    flags: U32,
+    fd: U32,
+    reserved: [U32; 11],
+}
+
+/// Memory that is queued as a buffer.
+#[derive(Debug, Clone, Copy)]
+pub enum Memory<'a> {
+    /// The process's own.
+    User(Span),
+    /// The driver's.
+    Driver,
+    /// Another driver's, of that many bytes.
+    Dmabuf(BorrowedFd<'a>, usize),
+}
+
+/// An open capture device.
+#[derive(Debug)]
+pub struct Device(File);
+
+impl AsFd for Device {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl Device {
+    /// Opens the device; DQBUF does not wait.
+    pub fn open(path: &str) -> io::Result<Self> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(libc::O_NONBLOCK)
+            .open(path)?;
+        Ok(Self(file))
+    }
+
+    /// Makes GREY frames of that size the device's format; gives the bytes of
+    /// one.
+    pub fn set_format(&self, size: FrameSize) -> io::Result<usize> {
+        let mut format = Format::capture(PixFormat {
+            width: size.width.into(),
+            height: size.height.into(),
+            pixelformat: u32::from_le_bytes(*b"GREY").into(),
+            field: FIELD_NONE.into(),
+            ..FromZeros::new_zeroed()
+        });
+        self.ioctl(Ioctl::SFmt.request(), &mut format)?;
+        Ok(format.pix.sizeimage.get() as usize)
+    }
+
+    /// The device's format.
+    fn format(&self) -> io::Result<Format> {
+        let mut format = Format::capture(FromZeros::new_zeroed());
+        self.ioctl(Ioctl::GFmt.request(), &mut format)?;
+        Ok(format)
+    }
+
+    /// Asks for `count` buffers of that V4L2_MEMORY_*; gives how many there
+    /// are now.
+    pub fn request_buffers(&self, count: u32, memory: u32) -> io::Result<u32> {
+        let mut request = RequestBuffers {
+            count: count.into(),
+            type_: BUF_TYPE_VIDEO_CAPTURE.into(),
+            memory: memory.into(),
+            ..FromZeros::new_zeroed()
+        };
+        self.ioctl(Ioctl::ReqBufs.request(), &mut request)?;
+        Ok(request.count.get())
+    }
+
+    /// Asks for a way to make one more buffer of V4L2_MEMORY_MMAP; in a call of
+    /// its own, that creating it may be nothing but that.
+    pub fn buffer_to_create(&self) -> io::Result<BufferToCreate> {
+        Ok(BufferToCreate(CreateBuffers {
+            count: 1.into(),
+            memory: MEMORY_MMAP.into(),
+            format: self.format()?,
+            ..FromZeros::new_zeroed()
+        }))
+    }
+
+    /// Makes it; gives how many were made.
+    pub fn create_buffer(&self, wanted: &mut BufferToCreate) -> io::Result<u32> {
+        wanted.0.count = 1.into();
+        self.ioctl(CREATE_BUFS, &mut wanted.0)?;
+        Ok(wanted.0.count.get())
+    }
+
+    /// Exports a buffer of V4L2_MEMORY_MMAP as a dma-buf.
+    pub fn export(&self, index: u32) -> io::Result<OwnedFd> {
+        let mut export = ExportBuffer {
+            type_: BUF_TYPE_VIDEO_CAPTURE.into(),
+            index: index.into(),
+            flags: (libc::O_CLOEXEC as u32).into(),
+            ..FromZeros::new_zeroed()
+        };
+        self.ioctl(EXPBUF, &mut export)?;
+        // SAFETY: the ioctl gave a new descriptor, which is nobody's yet.
+        Ok(unsafe { OwnedFd::from_raw_fd(export.fd.get() as i32) })
+    }
+
+    /// Where in the device a buffer of V4L2_MEMORY_MMAP is to be mapped from.
+    pub fn mmap_offset(&self, index: u32) -> io::Result<usize> {
+        let buffer = self.query(index, MEMORY_MMAP)?;
+        Ok(buffer.m.get() as u32 as usize)
+    }
+
+    /// Whether a buffer is the device's, finished or not.
+    pub fn has_queued(&self, index: u32, memory: u32) -> io::Result<bool> {
+        let flags = self.query(index, memory)?.flags.get();
+        Ok(flags & (BUF_FLAG_QUEUED | BUF_FLAG_DONE) != 0)
+    }
+
+    fn query(&self, index: u32, memory: u32) -> io::Result<Buffer> {
+        let mut buffer = buffer(index, memory);
+        self.ioctl(Ioctl::QueryBuf.request(), &mut buffer)?;
+        Ok(buffer)
+    }
+
+    /// Queues memory as a buffer.
+    pub fn queue(&self, index: u32, memory: Memory<'_>) -> io::Result<()> {
+        let mut buffer = buffer(index, memory.number());
+        match memory {
+            Memory::User(span) => {
+                buffer.m = (span.start as u64).into();
+                buffer.length = (span.len as u32).into();
+            }
+            Memory::Driver => {}
+            Memory::Dmabuf(fd, length) => {
+                buffer.m = (fd.as_raw_fd() as u64).into();
+                buffer.length = (length as u32).into();
+            }
+        }
+        self.ioctl(Ioctl::QBuf.request(), &mut buffer)
+    }
+
+    /// Starts the stream.
+    pub fn stream_on(&self) -> io::Result<()> {
+        self.ioctl(
+            Ioctl::StreamOn.request(),
+            &mut U32::new(BUF_TYPE_VIDEO_CAPTURE),
+        )
+    }
+
+    /// Ends it.
+    pub fn stream_off(&self) -> io::Result<()> {
+        self.ioctl(
+            Ioctl::StreamOff.request(),
+            &mut U32::new(BUF_TYPE_VIDEO_CAPTURE),
+        )
+    }
+
+    /// Takes a finished buffer of that V4L2_MEMORY_* back; WouldBlock if there
+    /// is none.
+    pub fn dequeue(&self, memory: u32) -> io::Result<Buffer> {
+        let mut buffer = buffer(0, memory);
+        self.ioctl(DQBUF, &mut buffer)?;
+        Ok(buffer)
+    }
+
+    /// Waits until a buffer is finished, or the device in error.
+    pub fn wait(&self, limit: Duration) -> io::Result<()> {
+        self.wait_for(PollFlags::IN, limit)
+    }
+
+    /// Waits until the card has written a frame, of which the event is told
+    /// even while finished buffers are held back: the card tells of a frame's
+    /// beginning when it is done with the frame.
+    pub fn wait_for_event(&self, limit: Duration) -> io::Result<()> {
+        self.wait_for(PollFlags::PRI, limit)
+    }
+
+    fn wait_for(&self, what: PollFlags, limit: Duration) -> io::Result<()> {
+        let deadline = Instant::now() + limit;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let left = Timespec {
+                tv_sec: left.as_secs() as i64,
+                tv_nsec: left.subsec_nanos().into(),
+            };
+            let mut fds = [PollFd::new(self, what)];
+            match poll(&mut fds, Some(&left)) {
+                Ok(0) => return Err(io::Error::from_raw_os_error(libc::ETIMEDOUT)),
+                Ok(_) => return Ok(()),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Subscribes to the beginnings of frames.
+    pub fn subscribe_to_frames(&self) -> io::Result<()> {
+        self.subscribe(EVENT_FRAME_SYNC)
+    }
+
+    /// Subscribes to events of that V4L2_EVENT_*, which need no id.
+    pub fn subscribe(&self, event: u32) -> io::Result<()> {
+        let mut subscription = EventSubscription {
+            type_: event.into(),
+            ..FromZeros::new_zeroed()
+        };
+        self.ioctl(Ioctl::SubscribeEvent.request(), &mut subscription)
+    }
+
+    /// Takes the event that tells of a frame.
+    pub fn take_event(&self) -> io::Result<()> {
+        /// Bytes of `struct v4l2_event`.
+        const SIZE: usize = 136;
+        let mut event = [0u8; SIZE];
+        self.ioctl(DQEVENT, &mut event)?;
+        match event[..4] == EVENT_FRAME_SYNC.to_le_bytes() {
+            true => Ok(()),
+            false => Err(io::ErrorKind::InvalidData.into()),
+        }
+    }
+
+    /// Has the card hold back what a [`Point`] wants held back, or lets it go.
+    pub fn hold(&self, point: Point, hold: bool) -> io::Result<()> {
+        let name = match point {
+            Point::BeforeDma => "Hold Frames",
+            Point::AfterDma => "Hold Events",
+            // Nothing is to be held back for a call.
+            _ => return Ok(()),
+        };
+        self.set_control(self.control(name)?, i32::from(hold))
+    }
+
+    /// The id of the control of that name.
+    pub fn control(&self, name: &str) -> io::Result<u32> {
+        let controls = self.controls()?;
+        let found = controls.iter().find(|control| {
+            let end = control.name.iter().position(|byte| *byte == 0);
+            &control.name[..end.unwrap_or(control.name.len())] == name.as_bytes()
+        });
+        let id = found.map(|control| control.id.get());
+        id.ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))
+    }
+
+    /// All controls.
+    pub fn controls(&self) -> io::Result<Vec<QueryExtCtrl>> {
+        let mut controls: Vec<QueryExtCtrl> = Vec::new();
+        loop {
+            let last = controls.last().map_or(0, |control| control.id.get());
+            let mut query = QueryExtCtrl {
+                id: (last | CTRL_FLAG_NEXT_CTRL | CTRL_FLAG_NEXT_COMPOUND).into(),
+                ..FromZeros::new_zeroed()
+            };
+            match self.ioctl(Ioctl::QueryExtCtrl.request(), &mut query) {
+                // There is none after the last.
+                Err(error) if error.raw_os_error() == Some(libc::EINVAL) => return Ok(controls),
+                other => other?,
+            }
+            controls.push(query);
+        }
+    }
+
+    /// Sets a control that is a number.
+    pub fn set_control(&self, id: u32, value: i32) -> io::Result<()> {
+        let mut control = Control {
+            id: id.into(),
+            value: value.into(),
+        };
+        self.ioctl(Ioctl::SCtrl.request(), &mut control)
+    }
+
+    /// Its value.
+    pub fn get_control(&self, id: u32) -> io::Result<i32> {
+        let mut control = Control {
+            id: id.into(),
+            value: 0.into(),
+        };
+        self.ioctl(Ioctl::GCtrl.request(), &mut control)?;
+        Ok(control.value.get())
+    }
+
+    /// Sets a control that is a text, which ends in a zero byte.
+    pub fn set_text(&self, id: u32, text: &[u8]) -> io::Result<()> {
+        // The kernel only reads it.
+        self.text(Ioctl::SExtCtrls, id, text.as_ptr().cast_mut(), text.len())
+    }
+
+    /// Reads such a text into `text`, which has room for the longest.
+    pub fn get_text(&self, id: u32, text: &mut [u8]) -> io::Result<()> {
+        self.text(Ioctl::GExtCtrls, id, text.as_mut_ptr(), text.len())
+    }
+
+    fn text(&self, ioctl: Ioctl, id: u32, text: *mut u8, size: usize) -> io::Result<()> {
+        let mut control = ExtControl {
+            id: id.into(),
+            size: (size as u32).into(),
+            reserved2: 0.into(),
+            value: (text as i64).into(),
+        };
+        let mut controls = ExtControls {
+            count: 1.into(),
+            controls: (&raw mut control as u64).into(),
+            ..FromZeros::new_zeroed()
+        };
+        self.ioctl(ioctl.request(), &mut controls)
+    }
+
+    /// Reads a frame; `frame` has room for it.
+    pub fn read(&self, frame: Span) -> io::Result<usize> {
+        // SAFETY: the range is the cell's, into which Rust holds no
+        // reference.
+        let count = unsafe { libc::read(self.0.as_raw_fd(), frame.start as *mut _, frame.len) };
+        usize::try_from(count).map_err(|_| io::Error::last_os_error())
+    }
+
+    /// Closes the device, and says what came of it.
+    pub fn close(self) -> io::Result<()> {
+        // SAFETY: the descriptor is this one's alone, and nobody's afterwards.
+        check(unsafe { libc::close(self.0.into_raw_fd()) })
+    }
+
+    fn ioctl<T: IntoBytes>(&self, request: u32, payload: &mut T) -> io::Result<()> {
+        let payload: *mut T = payload;
+        // SAFETY: the request's size is that of the structure, which is valid
+        // for writes and for which any bytes are a value; user pointers in it
+        // are the cell's, and the kernel checks them.
+        check(unsafe { libc::ioctl(self.0.as_raw_fd(), request.into(), payload) })
+    }
+}
+
+/// A buffer that can be made, of the format that the device has.
+pub struct BufferToCreate(CreateBuffers);
+
+impl Memory<'_> {
+    /// V4L2_MEMORY_*.
+    pub fn number(self) -> u32 {
+        match self {
+            Self::User(_) => MEMORY_USERPTR,
+            Self::Driver => MEMORY_MMAP,
+            Self::Dmabuf(..) => MEMORY_DMABUF,
+        }
+    }
+}
+
+fn buffer(index: u32, memory: u32) -> Buffer {
+    Buffer {
+        index: index.into(),
+        type_: BUF_TYPE_VIDEO_CAPTURE.into(),
+        memory: memory.into(),
+        ..FromZeros::new_zeroed()
+    }
+}

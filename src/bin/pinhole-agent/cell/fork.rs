@@ -1,0 +1,122 @@
+//! A child that shares the cell's memory, and does as it is told.
+
+use std::io::{self, Read, Write};
+
+use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+
+use super::span::{MemoryAccess, Span};
+
+/// What the child is told; a byte each.
+const WRITE: u8 = b'w';
+const EXIT: u8 = b'x';
+
+/// A child of this process, forked and not executed. Dropped, it is killed.
+#[derive(Debug)]
+pub struct Fork {
+    pid: Pid,
+    tell: std::fs::File,
+    hear: std::fs::File,
+}
+
+impl Fork {
+    /// Forks. Only one thread may be alive in this process.
+    pub fn start() -> io::Result<Self> {
+        let (told, tell) = pipe_with(PipeFlags::CLOEXEC)?;
+        let (hear, say) = pipe_with(PipeFlags::CLOEXEC)?;
+        // SAFETY: there is one thread, so that the child finds no lock held.
+        match unsafe { libc::fork() } {
+            -1 => Err(io::Error::last_os_error()),
+            0 => {
+                drop((tell, hear));
+                obey(told.into(), say.into())
+            }
+            pid => Ok(Self {
+                pid: Pid::from_raw(pid).ok_or(io::ErrorKind::InvalidData)?,
+                tell: tell.into(),
+                hear: hear.into(),
+            }),
+        }
+    }
+
+    /// Has the child write `byte` all over a range of its own memory.
+    pub fn write(&mut self, span: Span, byte: u8) -> io::Result<()> {
+        let mut order = vec![WRITE, byte];
+        order.extend_from_slice(&span.start.to_ne_bytes());
+        order.extend_from_slice(&span.len.to_ne_bytes());
+        self.tell.write_all(&order)?;
+        let mut answer = [0; 4];
+        self.hear.read_exact(&mut answer)?;
+        match i32::from_ne_bytes(answer) {
+            0 => Ok(()),
+            errno => Err(io::Error::from_raw_os_error(errno)),
+        }
+    }
+
+    /// Has the child exit, and waits until it has.
+    pub fn exit(mut self) -> io::Result<()> {
+        self.tell.write_all(&[EXIT])?;
+        let ended = waitpid(Some(self.pid), WaitOptions::empty());
+        std::mem::forget(self);
+        match ended {
+            // Where the agent's reaper runs in this process, too, as it does in
+            // the tests, it may have been faster.
+            Ok(_) | Err(Errno::CHILD) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl Drop for Fork {
+    fn drop(&mut self) {
+        // It is this process's child, and only here it is waited for.
+        let _ = kill_process(self.pid, Signal::KILL);
+        let _ = waitpid(Some(self.pid), WaitOptions::empty());
+    }
+}
+
+/// The child: does what it is told until nobody tells it any more.
+fn obey(mut told: std::fs::File, mut say: std::fs::File) -> ! {
+    let mut work = || -> io::Result<()> {
+        let access = MemoryAccess::new()?;
+        let mut order = [0];
+        while told.read(&mut order)? == 1 && order[0] == WRITE {
+            let mut order = [0; 17];
+            told.read_exact(&mut order)?;
+            let word = |at: usize| {
+                let bytes = order[at..at + 8].try_into().unwrap_or_default();
+                usize::from_ne_bytes(bytes)
+            };
+            let written = access.write(word(1), &vec![order[0]; word(9)]);
+            let errno =
+                written.map_or_else(|error| error.raw_os_error().unwrap_or(libc::EIO), |()| 0);
+            say.write_all(&errno.to_ne_bytes())?;
+        }
+        Ok(())
+    };
+    let status = i32::from(work().is_err());
+    // SAFETY: it ends the process without running what is the parent's to run.
+    unsafe { libc::_exit(status) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::span::{anonymous, unmap};
+    use super::*;
+
+    #[test]
+    fn what_the_child_writes_the_parent_does_not_see() {
+        let access = MemoryAccess::new().unwrap();
+        let span = anonymous(8192).unwrap();
+        access.write(span.start, &[1; 8192]).unwrap();
+        let mut fork = Fork::start().unwrap();
+        fork.write(span, 2).unwrap();
+        assert_eq!(access.read(span).unwrap(), [1; 8192]);
+        let error = fork.write(Span::new(0, 1), 2).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EFAULT));
+        fork.exit().unwrap();
+        drop(Fork::start().unwrap());
+        unmap(span).unwrap();
+    }
+}

@@ -1,0 +1,66 @@
+//! The addresses come to mean something else.
+
+use libc::{MAP_ANONYMOUS, MAP_PRIVATE, PROT_READ, PROT_WRITE};
+
+use super::context::HazardContext;
+use crate::cell::Stop;
+use crate::cell::span::{self, Span};
+
+/// What is written to memory that takes the place of the buffer.
+const ANEW: u8 = 0x11;
+
+pub fn unmap(context: &mut HazardContext<'_>) -> Result<(), Stop> {
+    context.layout.give_up_pages();
+    let pages = context.layout.pages();
+    Ok(context.writer.call("munmap", || span::unmap(pages))?)
+}
+
+/// The process has other memory at the same address; the buffer's pages are
+/// nobody's but the device's.
+pub fn map_anew(context: &mut HazardContext<'_>) -> Result<(), Stop> {
+    unmap(context)?;
+    let pages = context.layout.pages();
+    context.writer.call("mmap", || {
+        let flags = MAP_PRIVATE | MAP_ANONYMOUS;
+        span::map_at(pages, PROT_READ | PROT_WRITE, flags, None, 0)
+    })?;
+    context.access.write(pages.start, &vec![ANEW; pages.len])?;
+    context.writer.note(format!(
+        "the new memory at the same address is filled with {ANEW:#04x}"
+    ));
+    Ok(())
+}
+
+/// Moves the buffer and what is around it; from here on the buffer is there.
+pub fn remap(context: &mut HazardContext<'_>) -> Result<(), Stop> {
+    let old = context.layout.whole();
+    let new = span::anonymous(old.len)?;
+    let moved = context.writer.call("mremap", || span::remap(old, new));
+    if moved.is_ok() {
+        context.layout.shift(new.start.wrapping_sub(old.start));
+        context
+            .writer
+            .note(format!("the memory is now at {:#x}", new.start));
+    }
+    Ok(())
+}
+
+pub fn protect(context: &mut HazardContext<'_>) -> Result<(), Stop> {
+    let pages = context.layout.pages();
+    let protect = || span::protect(pages, PROT_READ);
+    let _ = context.writer.call("mprotect", protect);
+    Ok(())
+}
+
+pub fn give_up(context: &mut HazardContext<'_>) -> Result<(), Stop> {
+    context.layout.give_up_pages();
+    advise(context, "madvise MADV_DONTNEED", libc::MADV_DONTNEED);
+    Ok(())
+}
+
+/// Gives advice on the pages that are the buffer's alone, which it may be
+/// refused.
+pub fn advise(context: &mut HazardContext<'_>, name: &str, advice: i32) {
+    let pages: Span = context.layout.pages();
+    let _ = context.writer.call(name, || span::advise(pages, advice));
+}

@@ -1,0 +1,170 @@
+//! Memory that belongs to a device, or is hidden from the kernel.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use libc::{MAP_SHARED, PROT_READ, PROT_WRITE};
+use pinhole::agent::cell::{FrameSize, PAGE};
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
+
+use super::layout::{Layout, Want, fill};
+use crate::cell::device::Device;
+use crate::cell::span::{self, MemoryAccess, Span, check};
+use crate::cell::{Stop, setup};
+
+/// Access to all that is mapped here.
+const ACCESS: i32 = PROT_READ | PROT_WRITE;
+
+/// Memory that the kernel itself cannot reach (memfd_secret(2)).
+pub fn secret(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
+    // SAFETY: it has no pointers.
+    let fd = unsafe { libc::syscall(libc::SYS_memfd_secret, libc::O_CLOEXEC) };
+    check(fd as i32).map_err(|error| {
+        Stop::Impossible(format!(
+            "there is no secret memory (before Linux 6.5 boot with secretmem.enable=1): {error}"
+        ))
+    })?;
+    // SAFETY: the system call gave a new descriptor, which is nobody's yet.
+    let file = unsafe { OwnedFd::from_raw_fd(fd as i32) };
+    let len = want.with_canaries();
+    ftruncate(&file, len as u64)?;
+    // Secret memory is locked, of which every process has some.
+    let mapping = span::map_file(len, ACCESS, MAP_SHARED, file.as_fd(), 0)?;
+    fill(access, mapping)?;
+    Ok(Layout::amid(mapping, want))
+}
+
+/// A buffer that vivid, a capture device without hardware, allocated and lets
+/// applications map.
+pub fn vivid(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
+    // One capture device; webcam is its first input.
+    setup::module("vivid", "n_devs=1 node_types=0x1")?;
+    let path = video_device("vivid")?
+        .ok_or_else(|| Stop::Impossible("vivid makes no capture device".into()))?;
+    let device = Device::open(&path)?;
+    let size = FrameSize {
+        width: 1280,
+        height: 720,
+    };
+    let sizeimage = device.set_format(size)?;
+    if sizeimage < want.with_canaries() {
+        return Err(Stop::Failed(format!(
+            "vivid's buffer is of {sizeimage} bytes only"
+        )));
+    }
+    device.request_buffers(1, pinhole::wire::buffer::MEMORY_MMAP)?;
+    let offset = device.mmap_offset(0)?;
+    let mapping = span::map_file(
+        want.with_canaries(),
+        ACCESS,
+        MAP_SHARED,
+        device.as_fd(),
+        offset,
+    )?;
+    fill(access, mapping)?;
+    Ok(Layout::amid(mapping, want).keeping(device))
+}
+
+/// The capture device of a driver that says so in the device's name.
+fn video_device(driver: &str) -> io::Result<Option<String>> {
+    for entry in fs::read_dir("/sys/class/video4linux")? {
+        let entry = entry?;
+        let name = fs::read_to_string(entry.path().join("name"))?;
+        if name.starts_with(driver) {
+            return Ok(Some(format!("/dev/{}", entry.file_name().display())));
+        }
+    }
+    Ok(None)
+}
+
+/// Pages of a memfd, mapped through a dma-buf made of them.
+pub fn udmabuf(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
+    let (buffer, mapping) = made_by_udmabuf(want.with_canaries())?;
+    fill(access, mapping)?;
+    Ok(Layout::amid(mapping, want).keeping(buffer))
+}
+
+/// A dma-buf of `len` bytes, which are whole pages, and its mapping.
+pub fn made_by_udmabuf(len: usize) -> Result<(OwnedFd, Span), Stop> {
+    /// UDMABUF_CREATE of linux/udmabuf.h.
+    const CREATE: u64 = 0x4018_7542;
+    const CLOEXEC: u64 = 1;
+    let device = open("/dev/udmabuf")?;
+    let file = memfd_create("cell", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    ftruncate(&file, len as u64)?;
+    fcntl_add_seals(&file, SealFlags::SHRINK)?;
+    // struct udmabuf_create: descriptor and flags, offset, size.
+    let descriptor = file.as_raw_fd() as u64 | CLOEXEC << 32;
+    let mut create = [descriptor, 0, len as u64];
+    // SAFETY: the structure is three words long, and only read.
+    let fd = unsafe { libc::ioctl(device.as_raw_fd(), CREATE, create.as_mut_ptr()) };
+    check(fd)?;
+    // SAFETY: the ioctl gave a new descriptor, which is nobody's yet.
+    let buffer = unsafe { OwnedFd::from_raw_fd(fd) };
+    let mapping = span::map_file(len, ACCESS, MAP_SHARED, buffer.as_fd(), 0)?;
+    Ok((buffer, mapping))
+}
+
+/// Registers of a PCI device: memory only by address.
+pub fn pci_bar(want: Want) -> Result<Layout, Stop> {
+    // QEMU's device "edu": a megabyte of registers, and no driver.
+    let mapping = bar("0x1234", "0x11e8", 0, "edu", want)?;
+    // What is read from registers is no canary.
+    Ok(Layout::bare(mapping.part(PAGE + want.offset, want.length)))
+}
+
+/// Memory on a PCI device, of which the kernel knows no pages.
+pub fn ivshmem(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
+    let mapping = bar("0x1af4", "0x1110", 2, "ivshmem-plain", want)?;
+    fill(access, mapping)?;
+    Ok(Layout::amid(mapping, want))
+}
+
+/// Maps a BAR of a PCI device through sysfs.
+fn bar(vendor: &str, device: &str, bar: u32, name: &str, want: Want) -> Result<Span, Stop> {
+    let path = pci_device(vendor, device)?.ok_or_else(|| {
+        Stop::Impossible(format!("there is no PCI device {name}, run QEMU with one"))
+    })?;
+    // Registers answer only once the device is told to decode addresses.
+    fs::write(path.join("enable"), "1")?;
+    let resource = path.join(format!("resource{bar}"));
+    let file = OpenOptions::new().read(true).write(true).open(&resource)?;
+    span::map_file(want.with_canaries(), ACCESS, MAP_SHARED, file.as_fd(), 0)
+        .map_err(|error| Stop::Impossible(format!("map {}: {error}", resource.display())))
+}
+
+fn pci_device(vendor: &str, device: &str) -> io::Result<Option<PathBuf>> {
+    for entry in fs::read_dir("/sys/bus/pci/devices")? {
+        let path = entry?.path();
+        let is = |file: &str, id: &str| {
+            fs::read_to_string(path.join(file)).is_ok_and(|text| text.trim() == id)
+        };
+        if is("vendor", vendor) && is("device", device) {
+            return Ok(Some(path));
+        }
+    }
+    Ok(None)
+}
+
+/// Persistent memory, mapped through its own device.
+pub fn dax(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
+    /// What the device maps is a multiple of this.
+    const ALIGNMENT: usize = 2 << 20;
+    let file = open(setup::device_dax()?)?;
+    let len = want.with_canaries().next_multiple_of(ALIGNMENT);
+    let whole = span::map_file(len, ACCESS, MAP_SHARED, file.as_fd(), 0)?;
+    let mapping = whole.part(0, want.with_canaries());
+    fill(access, mapping)?;
+    Ok(Layout::amid(mapping, want).keeping(file))
+}
+
+fn open(path: impl AsRef<Path>) -> Result<File, Stop> {
+    let path = path.as_ref();
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(path)
+        .map_err(|error| Stop::Impossible(format!("open {}: {error}", path.display())))
+}

@@ -1,0 +1,59 @@
+//! Mappings of files: of a tmpfs, of an ext4 on a disk, of an ext4 with direct
+//! access.
+
+use std::fs::{File, OpenOptions};
+use std::os::fd::AsFd;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+
+use libc::{MAP_PRIVATE, MAP_SHARED, PROT_READ, PROT_WRITE};
+
+use super::layout::{Layout, Want, pattern};
+use crate::cell::span::{self, MemoryAccess};
+use crate::cell::{Stop, setup};
+
+/// A shared mapping of a file on a tmpfs.
+pub fn tmpfs_shared(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
+    mapped(Path::new("/dev/shm"), MAP_SHARED, want, access)
+}
+
+/// A private one, which nobody has written to.
+pub fn tmpfs_private(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
+    mapped(Path::new("/dev/shm"), MAP_PRIVATE, want, access)
+}
+
+/// A shared mapping of a file on an ext4.
+pub fn ext4_shared(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
+    mapped(setup::ext4()?, MAP_SHARED, want, access)
+}
+
+/// A private one, which nobody has written to.
+pub fn ext4_private(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
+    mapped(setup::ext4()?, MAP_PRIVATE, want, access)
+}
+
+/// A shared mapping of a file on an ext4 with direct access to persistent
+/// memory.
+pub fn dax(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
+    mapped(setup::dax()?, MAP_SHARED, want, access)
+}
+
+/// A mapping of a new file in `dir`, all of which was read through it.
+fn mapped(dir: &Path, flags: i32, want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
+    let file = file(dir)?;
+    let len = want.with_canaries();
+    file.write_all_at(&pattern(len), 0)?;
+    let mapping = span::map_file(len, PROT_READ | PROT_WRITE, flags, file.as_fd(), 0)?;
+    access.read(mapping)?;
+    Ok(Layout::amid(mapping, want).keeping(file))
+}
+
+/// A new file without a name: it goes with the process.
+fn file(dir: &Path) -> Result<File, Stop> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(libc::O_TMPFILE)
+        .open(dir)
+        .map_err(|error| Stop::Failed(format!("make a file in {}: {error}", dir.display())))
+}

@@ -1,0 +1,211 @@
+//! Laying out memory of every kind.
+
+mod anonymous;
+mod bad_addresses;
+mod devices;
+mod faults;
+mod files;
+mod huge;
+pub mod layout;
+mod process;
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use pinhole::agent::cell::{Kind, PAGE};
+
+use self::layout::{Layout, Want, fill};
+use super::Stop;
+use super::span::{MemoryAccess, Span};
+
+/// Lays out memory of a kind.
+pub fn lay_out(kind: Kind, want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
+    let mut layout = match kind {
+        Kind::AnonTouched => anonymous::touched(want, access),
+        Kind::AnonUntouched => anonymous::untouched(want, access),
+        Kind::AnonForked => process::forked(want, access),
+        Kind::Thp => huge::whole(want, access),
+        Kind::ThpPart => huge::part(want, access),
+        Kind::Hugetlb => huge::hugetlb(want, access),
+        Kind::Stack => process::stack(want, access),
+        Kind::Heap => process::heap(want, access),
+        Kind::MemfdShared => anonymous::memfd(want, access),
+        Kind::MemfdHugetlb => huge::memfd(want, access),
+        Kind::TmpfsShared => files::tmpfs_shared(want, access),
+        Kind::TmpfsPrivate => files::tmpfs_private(want, access),
+        Kind::Ext4Shared => files::ext4_shared(want, access),
+        Kind::Ext4Private => files::ext4_private(want, access),
+        Kind::Mlocked => anonymous::locked(want, access),
+        Kind::ReadOnly => anonymous::read_only(want, access),
+        Kind::ProtNone => anonymous::prot_none(want),
+        Kind::ProtNoneTail => anonymous::prot_none_tail(want, access),
+        Kind::Hole => anonymous::hole(want, access),
+        Kind::TwoMappings => anonymous::two_mappings(want, access),
+        Kind::TwoKinds => anonymous::two_kinds(want, access),
+        Kind::Ksm => faults::merged(want, access),
+        Kind::Swapped => faults::swapped(want, access),
+        Kind::UffdMissing => faults::missing(want, access),
+        Kind::UffdWp => faults::write_protected(want, access),
+        Kind::Secretmem => devices::secret(want, access),
+        Kind::Vb2Mmap => devices::vivid(want, access),
+        Kind::Udmabuf => devices::udmabuf(want, access),
+        Kind::PciBar => devices::pci_bar(want),
+        Kind::Ivshmem => devices::ivshmem(want, access),
+        Kind::DeviceDax => devices::dax(want, access),
+        Kind::FsDax => files::dax(want, access),
+        Kind::GuardRegion => faults::guarded(want, access),
+        Kind::Null => bad_addresses::null(want),
+        Kind::KernelAddress => bad_addresses::kernel(want),
+        Kind::AddressSpaceEnd => bad_addresses::end(want, access),
+        Kind::WrappingLength => bad_addresses::wrapping(want),
+    }?;
+    layout.note_canaries(access);
+    Ok(layout)
+}
+
+/// Whether memory of a kind is no longer what it was once it was pinned, so
+/// that it must be laid out anew for another time. What is laid out for it is
+/// all that it has mapped.
+pub fn is_changed_by_a_pin(kind: Kind) -> bool {
+    matches!(
+        kind,
+        Kind::AnonUntouched
+            | Kind::AnonForked
+            | Kind::TmpfsPrivate
+            | Kind::Ext4Private
+            | Kind::Ksm
+            | Kind::Swapped
+            | Kind::UffdMissing
+            | Kind::UffdWp
+    )
+}
+
+/// Makes a buffer what it was before a frame was written to it.
+pub fn refill(access: &MemoryAccess, buffer: Span) -> io::Result<()> {
+    fill(access, buffer)
+}
+
+/// A dma-buf of udmabuf, of at least `len` bytes, and the first `len` of them
+/// mapped.
+pub fn dmabuf(len: usize) -> Result<(OwnedFd, Span), Stop> {
+    let (buffer, mapping) = devices::made_by_udmabuf(len.next_multiple_of(PAGE))?;
+    Ok((buffer, mapping.part(0, len)))
+}
+
+#[cfg(test)]
+mod tests {
+    use pinhole::agent::cell::evidence::{CanaryState, Place};
+
+    use super::*;
+
+    const WANT: Want = Want {
+        offset: 17,
+        length: 5 * PAGE + 100,
+        roomy: false,
+    };
+
+    /// Memory of that kind, whose buffer is where it should be.
+    fn laid_out(kind: Kind, access: &MemoryAccess) -> Layout {
+        let layout = match lay_out(kind, WANT, access) {
+            Ok(layout) => layout,
+            Err(stop) => panic!("{kind}: {stop:?}"),
+        };
+        let Span { start, len } = layout.buffer;
+        assert_eq!((start % PAGE, len), (17, WANT.length), "{kind}");
+        layout
+    }
+
+    #[test]
+    fn ordinary_memory_is_where_it_should_be_and_its_canaries_are_watched() {
+        let access = MemoryAccess::new().unwrap();
+        for kind in [
+            Kind::AnonTouched,
+            Kind::AnonUntouched,
+            Kind::AnonForked,
+            Kind::Stack,
+            Kind::Heap,
+            Kind::TmpfsShared,
+            Kind::TmpfsPrivate,
+            Kind::Mlocked,
+            Kind::TwoMappings,
+            Kind::TwoKinds,
+            Kind::MemfdShared,
+        ] {
+            let layout = laid_out(kind, &access);
+            let buffer = layout.buffer;
+            // A device that writes the buffer, and nothing but the buffer.
+            access.write(buffer.start, &vec![1; buffer.len]).unwrap();
+            let state = |place| {
+                let canary = layout
+                    .canaries(&access)
+                    .find(|canary| canary.place == place);
+                canary.unwrap().state
+            };
+            assert_eq!(state(Place::Before), CanaryState::Intact, "{kind}");
+            assert_eq!(state(Place::After), CanaryState::Intact, "{kind}");
+            // One that forgets the offset.
+            access.write(buffer.start - 17, &[9; 17]).unwrap();
+            let changed = CanaryState::Changed {
+                first: buffer.start as u64 - 17,
+                bytes: 17,
+            };
+            assert_eq!(state(Place::Before), changed, "{kind}");
+            // One that fills the last page.
+            access.write(buffer.end() + PAGE, &[0x11; 2]).unwrap();
+            assert!(matches!(state(Place::After), CanaryState::Changed { .. }));
+        }
+    }
+
+    #[test]
+    fn pages_that_are_given_up_are_not_watched_any_more() {
+        let access = MemoryAccess::new().unwrap();
+        let mut layout = laid_out(Kind::AnonTouched, &access);
+        assert_eq!(layout.whole().len, WANT.with_canaries());
+        layout.give_up_pages();
+        crate::cell::span::unmap(layout.buffer.pages()).unwrap();
+        for canary in layout.canaries(&access) {
+            assert_eq!(
+                (canary.length, canary.state),
+                (PAGE as u64, CanaryState::Intact)
+            );
+        }
+    }
+
+    #[test]
+    fn huge_pages_are_given_up_whole() {
+        let mapping = Span::new(0x3f_f000, WANT.with_canaries());
+        let mut layout = Layout::amid(mapping, WANT).of_pages(2 << 20);
+        assert_eq!(layout.buffer.start, 0x40_0011);
+        assert_eq!(layout.pages(), Span::new(0x40_0000, 2 << 20));
+        layout.buffer.start -= PAGE;
+        assert_eq!(layout.pages(), Span::new(0x20_0000, 4 << 20));
+        layout.give_up_pages();
+        assert_eq!(layout.whole(), Span::new(0x20_0000, 4 << 20));
+    }
+
+    #[test]
+    fn memory_that_cannot_all_be_written_is_so() {
+        let access = MemoryAccess::new().unwrap();
+        for kind in [
+            Kind::ReadOnly,
+            Kind::ProtNone,
+            Kind::ProtNoneTail,
+            Kind::Hole,
+            Kind::Null,
+            Kind::KernelAddress,
+            Kind::AddressSpaceEnd,
+            Kind::WrappingLength,
+        ] {
+            let layout = laid_out(kind, &access);
+            let buffer = layout.buffer;
+            let refused = access.write(buffer.start, &vec![1; buffer.len]);
+            assert_eq!(
+                refused.unwrap_err().raw_os_error(),
+                Some(libc::EFAULT),
+                "{kind}"
+            );
+        }
+        let wrapping = laid_out(Kind::WrappingLength, &access).buffer;
+        assert!(wrapping.end() < wrapping.start);
+    }
+}

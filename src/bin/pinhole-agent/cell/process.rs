@@ -1,0 +1,350 @@
+//! The cell's own process: from the layout to the last look.
+
+use std::io;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use pinhole::agent::cell::evidence::{
+    ContentsSeen, Evidence, HELD_POLL, Memory, Moment, PagesSeen,
+};
+use pinhole::agent::cell::instruments::IdleMoment;
+use pinhole::agent::cell::{Cell, FrameSize, Hazard, PAGE, Point};
+use pinhole::wire::buffer::MEMORY_USERPTR;
+
+use super::contents::{digests, frame};
+use super::device::{Device, Memory as Queued};
+use super::evidence_writer::EvidenceWriter;
+use super::hazards;
+use super::hazards::context::HazardContext;
+use super::idle::Idleness;
+use super::memory::layout::{Layout, Want};
+use super::patience::{self, FRAME_LIMIT};
+use super::span::{MemoryAccess, Span};
+use super::{Stop, contention, fail_nth, mappings, memory, pagemap};
+
+/// How long the card is given to write where it must not.
+const QUIET: Duration = Duration::from_millis(30);
+
+/// Tells this program that it is a cell's process.
+pub const ARGUMENT: &str = "cell";
+
+/// Runs the cell on standard input and tells what is seen.
+pub fn main() -> ExitCode {
+    let cell: Cell = match serde_json::from_reader(io::stdin().lock()) {
+        Ok(cell) => cell,
+        Err(error) => {
+            eprintln!("no cell: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    let writer = EvidenceWriter::new();
+    patience::set(cell.patience);
+    match run(&cell, &writer) {
+        Ok(()) => {}
+        Err(Stop::Impossible(why)) => writer.write(&Evidence::Impossible(why)),
+        Err(Stop::Failed(why)) => writer.write(&Evidence::Failed(why)),
+    }
+    ExitCode::SUCCESS
+}
+
+fn run(cell: &Cell, writer: &EvidenceWriter) -> Result<(), Stop> {
+    let size =
+        FrameSize::new(cell.kind, cell.tail).map_err(|error| Stop::Failed(error.to_string()))?;
+    if cell.offset as usize >= PAGE {
+        return Err(Stop::Failed(format!(
+            "the offset {} is no place in a page",
+            cell.offset
+        )));
+    }
+    let want = Want {
+        offset: cell.offset as usize,
+        length: size.bytes(),
+        roomy: matches!(cell.hazard, Hazard::MadviseCollapse | Hazard::Khugepaged),
+    };
+    if !Path::new(pagemap::PAGEMAP).exists() {
+        return Err(Stop::Impossible(
+            "the kernel tells of no process's pages, it has no CONFIG_PROC_PAGE_MONITOR".into(),
+        ));
+    }
+    hazards::prepare(cell.hazard)?;
+    let access = MemoryAccess::new()?;
+    let layout = memory::lay_out(cell.kind, want, &access)?;
+    writer.write(&Evidence::Memory(Memory {
+        address: layout.buffer.start as u64,
+        length: layout.buffer.len as u64,
+        width: size.width,
+        height: size.height,
+    }));
+    let buffer = layout.buffer;
+    let mut process = CellProcess {
+        cell,
+        writer,
+        access,
+        layout,
+        others: Vec::new(),
+        laid_out: pagemap::look(Moment::LaidOut, buffer)?,
+        idleness: Idleness::new(),
+    };
+    if cell.hazard == Hazard::MmapContention {
+        for _ in 1..contention::BUFFERS {
+            let other = memory::lay_out(cell.kind, want, &process.access)?;
+            process.others.push(other);
+        }
+    }
+    process.look(Moment::LaidOut)?;
+    if cell.hazard == Hazard::FailNth {
+        fail_nth::run(&fail_nth::CellContext {
+            cell,
+            writer,
+            access: &process.access,
+            want,
+            size,
+            layout: &process.layout,
+        })?;
+    }
+    let device = writer
+        .call("open", || Device::open(&cell.device))
+        .map_err(|error| Stop::Failed(format!("open {}: {error}", cell.device)))?;
+    process.capture(device, size)
+}
+
+/// A cell whose memory is laid out.
+struct CellProcess<'a> {
+    cell: &'a Cell,
+    writer: &'a EvidenceWriter,
+    access: MemoryAccess,
+    layout: Layout,
+    /// The memory of further buffers.
+    others: Vec<Layout>,
+    /// The pages of the buffer before anybody pinned them.
+    laid_out: PagesSeen,
+    /// Nothing where the kernel does not track it.
+    idleness: Option<Idleness>,
+}
+
+impl CellProcess<'_> {
+    fn capture(&mut self, device: Device, size: FrameSize) -> Result<(), Stop> {
+        let writer = self.writer;
+        let sizeimage = self.must("VIDIOC_S_FMT", || device.set_format(size))?;
+        if sizeimage != self.layout.buffer.len {
+            return Err(Stop::Failed(format!(
+                "the device makes frames of {sizeimage} bytes, not of {}",
+                self.layout.buffer.len
+            )));
+        }
+        let buffers = 1 + self.others.len() as u32;
+        self.must("VIDIOC_REQBUFS", || {
+            device.request_buffers(buffers, MEMORY_USERPTR)
+        })?;
+        let mut device = Some(device);
+        match self.cell.hazard {
+            Hazard::MmapContention => self.contend(&device)?,
+            // What failed before leaves nothing behind.
+            Hazard::None | Hazard::FailNth => self.stream(&mut device)?,
+            _ => {
+                if let Some(device) = &device {
+                    self.hold(device)?;
+                }
+                self.stream(&mut device)?;
+            }
+        }
+        self.tell_canaries();
+        if let Some(device) = &device {
+            // Not every device lets go of a failed stream.
+            let _ = writer.call("VIDIOC_STREAMOFF", || device.stream_off());
+            let _ = writer.call("VIDIOC_REQBUFS", || {
+                device.request_buffers(0, MEMORY_USERPTR)
+            });
+        }
+        self.look(Moment::Stopped)
+    }
+
+    /// Has the card hold back what this cell's point is before.
+    fn hold(&self, device: &Device) -> Result<(), Stop> {
+        let impossible =
+            |error| Stop::Impossible(format!("the card cannot hold back what it does: {error}"));
+        let point = self.cell.point;
+        if point == Point::AfterDma {
+            self.writer
+                .call("VIDIOC_SUBSCRIBE_EVENT", || device.subscribe_to_frames())
+                .map_err(impossible)?;
+        }
+        let hold = || device.hold(point, true);
+        self.writer.call("hold", hold).map_err(impossible)
+    }
+
+    /// From QBUF to the frame.
+    fn stream(&mut self, device: &mut Option<Device>) -> Result<(), Stop> {
+        let writer = self.writer;
+        let Some(open) = device else { return Ok(()) };
+        // That it is refused may be just what is right.
+        let queue = || open.queue(0, Queued::User(self.layout.buffer));
+        if writer.call("VIDIOC_QBUF", queue).is_err() {
+            return Ok(());
+        }
+        // Until the stream is on the card writes nothing; where it is held
+        // back, the pages are marked when the hazard has had its way.
+        if !self.is_held_before_dma() {
+            self.mark_idle()?;
+        }
+        if writer.call("VIDIOC_STREAMON", || open.stream_on()).is_err() {
+            return Ok(());
+        }
+        if matches!(self.cell.hazard, Hazard::None | Hazard::FailNth) {
+            self.look(Moment::Queued)?;
+            self.tell_mappings();
+        } else {
+            if self.cell.point == Point::AfterDma {
+                let wait = || open.wait_for_event(patience::of(FRAME_LIMIT));
+                writer
+                    .call("poll for the frame", wait)
+                    .map_err(|error| Stop::Failed(format!("no frame is written: {error}")))?;
+                self.tell_idle(IdleMoment::Written)?;
+            }
+            self.look(Moment::Queued)?;
+            self.run_hazard(device)?;
+        }
+        let leaves = self.cell.hazard.leaves_a_stream();
+        if let Some(open) = device.as_ref().filter(|_| leaves)
+            && writer
+                .call("poll", || open.wait(patience::of(FRAME_LIMIT)))
+                .is_ok()
+            && let Ok(buffer) = writer.call("VIDIOC_DQBUF", || open.dequeue(MEMORY_USERPTR))
+        {
+            if !self.is_held_after_dma() {
+                self.tell_idle(IdleMoment::Written)?;
+            }
+            let seen = frame(&self.access, self.layout.buffer, &buffer);
+            self.tell_idle(IdleMoment::Read)?;
+            writer.write(&Evidence::Frame(seen));
+        }
+        self.look(Moment::Dequeued)
+    }
+
+    /// The hazard comes, and the card may go on.
+    fn run_hazard(&mut self, device: &mut Option<Device>) -> Result<(), Stop> {
+        let writer = self.writer;
+        match (self.cell.hazard, &device) {
+            (Hazard::Close, _) => *device = None,
+            (Hazard::Streamoff, Some(open)) => {
+                self.must("VIDIOC_STREAMOFF", || open.stream_off())?;
+            }
+            (hazard, _) => hazards::run(
+                hazard,
+                &mut HazardContext {
+                    writer,
+                    access: &self.access,
+                    layout: &mut self.layout,
+                    laid_out: &self.laid_out,
+                    point: self.cell.point,
+                },
+            )?,
+        }
+        let leaves = self.cell.hazard.leaves_a_stream();
+        if !leaves {
+            self.tell_contents(Moment::AfterHazard);
+        }
+        self.look(Moment::AfterHazard)?;
+        if let Some(open) = device.as_ref().filter(|_| leaves) {
+            // The card has not told of the frame: that nothing comes is right.
+            let _ = writer.call(HELD_POLL, || open.wait(Duration::ZERO));
+        }
+        if self.is_held_before_dma() {
+            self.mark_idle()?;
+        }
+        // Of the device itself, or of whoever it is now.
+        let again = match device {
+            Some(_) => None,
+            None => Some(Device::open(&self.cell.device)?),
+        };
+        if let Some(open) = device.as_ref().or(again.as_ref()) {
+            self.must("release", || open.hold(self.cell.point, false))?;
+        }
+        if !leaves {
+            // Nothing comes that could be waited for: that is the point.
+            std::thread::sleep(QUIET);
+            self.tell_contents(Moment::Dequeued);
+        }
+        Ok(())
+    }
+
+    /// Captures into several buffers while the address space changes.
+    fn contend(&self, device: &Option<Device>) -> Result<(), Stop> {
+        let Some(device) = device else { return Ok(()) };
+        let layouts = [&self.layout].into_iter().chain(&self.others);
+        let buffers: Vec<Span> = layouts.map(|layout| layout.buffer).collect();
+        if self
+            .writer
+            .call("VIDIOC_STREAMON", || device.stream_on())
+            .is_err()
+        {
+            return Ok(());
+        }
+        let captured = contention::capture(device, self.writer, &buffers);
+        self.look(Moment::Dequeued)?;
+        captured.map_err(|error| Stop::Failed(format!("while two threads queue: {error}")))
+    }
+
+    /// Makes a call without which there is no cell.
+    fn must<T>(&self, name: &str, call: impl FnOnce() -> io::Result<T>) -> Result<T, Stop> {
+        self.writer
+            .call(name, call)
+            .map_err(|error| Stop::Failed(format!("{name}: {error}")))
+    }
+
+    fn look(&self, moment: Moment) -> Result<(), Stop> {
+        let pages = pagemap::look(moment, self.layout.buffer)?;
+        self.writer.write(&Evidence::Pages(pages));
+        self.writer
+            .write(&Evidence::Counters(pagemap::counters(moment)?));
+        Ok(())
+    }
+
+    /// Whether the card writes nothing before it is let go.
+    fn is_held_before_dma(&self) -> bool {
+        self.cell.hazard != Hazard::None && self.cell.point == Point::BeforeDma
+    }
+
+    /// Whether the card has written the frame before the hazard comes.
+    fn is_held_after_dma(&self) -> bool {
+        self.cell.hazard != Hazard::None && self.cell.point == Point::AfterDma
+    }
+
+    fn mark_idle(&self) -> Result<(), Stop> {
+        if let Some(idleness) = &self.idleness {
+            let seen = idleness.mark(self.layout.buffer)?;
+            self.writer.write(&Evidence::Idle(seen));
+        }
+        Ok(())
+    }
+
+    fn tell_idle(&self, moment: IdleMoment) -> Result<(), Stop> {
+        if let Some(idleness) = &self.idleness {
+            let seen = idleness.look(moment, self.layout.buffer)?;
+            self.writer.write(&Evidence::Idle(seen));
+        }
+        Ok(())
+    }
+
+    fn tell_mappings(&self) {
+        if let Some(seen) = mappings::look(&self.cell.device, Moment::Queued) {
+            self.writer.write(&Evidence::Mappings(seen));
+        }
+    }
+
+    fn tell_contents(&self, moment: Moment) {
+        self.writer.write(&Evidence::Contents(ContentsSeen {
+            moment,
+            digests: digests(&self.access, self.layout.buffer),
+        }));
+    }
+
+    fn tell_canaries(&self) {
+        for layout in [&self.layout].into_iter().chain(&self.others) {
+            for canary in layout.canaries(&self.access) {
+                self.writer.write(&Evidence::Canary(canary));
+            }
+        }
+    }
+}

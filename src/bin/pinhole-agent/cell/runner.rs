@@ -1,0 +1,119 @@
+//! Runs a cell for the host: starts its process, and collects what it tells.
+
+use std::mem;
+
+use pinhole::agent::cell::evidence::{Ended, Moment};
+use pinhole::agent::cell::{Cell, CellAnswer, Hazard, Point};
+use pinhole::agent::protocol::{Run, Status};
+use rustix::process::Pid;
+
+use super::device::Device;
+use super::process::ARGUMENT;
+use super::{fail_nth, mappings, pagemap};
+use crate::children::Children;
+use crate::failure::Failure;
+use crate::{health, kmemleak, kmsg, run};
+
+/// Runs a cell; `started` is told its process.
+pub fn run(
+    children: &Children,
+    id: u64,
+    cell: &Cell,
+    started: impl FnOnce(Pid),
+) -> Result<CellAnswer, Failure> {
+    let stdin = serde_json::to_string(cell)
+        .map_err(|error| Failure::new(format!("tell the cell: {error}")))?;
+    let mappings = mappings::Before::look(&cell.device);
+    let jiffies = kmemleak::is_there().then(health::jiffies).flatten();
+    kmsg::start_new_records()?;
+    // Undone also where the process does not live to do it.
+    let fault_settings = (cell.hazard == Hazard::FailNth).then(fail_nth::FaultSettings::make);
+    let request = Run {
+        stdin,
+        timeout_ms: Some(cell.limit_ms),
+        ..Run::new(["/proc/self/exe", ARGUMENT])
+    };
+    let ran = run::run(children, id, request, started, |_| {})?;
+    drop(fault_settings);
+    let mut answer = collect(&ran.stdout)?;
+    answer.elapsed_ms = ran.elapsed_ms;
+    answer.jiffies = jiffies;
+    answer.ended = match ran.status {
+        _ if ran.timed_out => Ended::TimedOut,
+        Status::Exit(0) => Ended::Finished,
+        status => Ended::Early(status),
+    };
+    if !ran.stderr.trim().is_empty() {
+        answer.failed = Some(ran.stderr.trim().to_owned());
+    }
+    if cell.hazard != Hazard::None {
+        release(&cell.device, &mut answer);
+    }
+    if let Some(before) = mappings {
+        answer.mappings = mem::take(&mut answer.mappings)
+            .into_iter()
+            .map(|seen| before.beyond(seen))
+            .collect();
+        answer.mappings.extend(before.after());
+    }
+    if let Some(mut last) = answer.pages.last().cloned() {
+        last.moment = Moment::Ended;
+        pagemap::look_again(&mut last)
+            .map_err(|error| Failure::io("look at the pages once more", error))?;
+        answer.pages.push(last);
+    }
+    let counters = pagemap::counters(Moment::Ended)
+        .map_err(|error| Failure::io("read the counters", error))?;
+    answer.counters.push(counters);
+    let news = kmsg::new_records()?;
+    answer.add_log(match answer.log_told {
+        Some(told) => news.since(told),
+        None => news,
+    });
+    Ok(answer)
+}
+
+/// Lets go what the card still holds: the process may have died before it
+/// could.
+fn release(path: &str, answer: &mut CellAnswer) {
+    let released = Device::open(path).and_then(|device| {
+        for point in Point::DMA {
+            device.hold(*point, false)?;
+        }
+        Ok(())
+    });
+    if let Err(error) = released {
+        answer
+            .notes
+            .push(format!("the card's holds could not be released: {error}"));
+    }
+}
+
+/// The evidence in what the cell's process wrote; a last line without an
+/// end is one that it did not live to finish.
+fn collect(output: &str) -> Result<CellAnswer, Failure> {
+    let mut answer = CellAnswer::default();
+    for line in output.split_inclusive('\n') {
+        let Some(line) = line.strip_suffix('\n') else {
+            break;
+        };
+        let evidence = serde_json::from_str(line)
+            .map_err(|error| Failure::new(format!("no evidence: {error}: {line}")))?;
+        answer.add(evidence);
+    }
+    Ok(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn evidence_is_collected_up_to_where_the_process_died() {
+        let answer =
+            collect("{\"note\":\"one\"}\n{\"impossible\":\"why\"}\n{\"note\":\"tw").unwrap();
+        assert_eq!(answer.notes, ["one"]);
+        assert_eq!(answer.impossible.as_deref(), Some("why"));
+        assert!(collect("garbage\n").is_err());
+    }
+}

@@ -1,0 +1,90 @@
+//! What the kernel tells of memory: page tables, pins, free blocks.
+
+use pinhole::agent::cell::pagemap::frame;
+
+use crate::cell::pagemap;
+use crate::cell::span::Span;
+use crate::failure::Failure;
+use crate::watch::Sampler;
+
+/// The PFN of an address of this process, or zero where nothing is present
+/// (Documentation/admin-guide/mm/pagemap.rst).
+pub fn pfn(address: u64) -> Result<u64, Failure> {
+    let entries = pagemap::entries(Span::new(address as usize, 1))
+        .map_err(|error| Failure::io("read /proc/self/pagemap", error))?;
+    Ok(entries.first().copied().and_then(frame).unwrap_or(0))
+}
+
+/// Pins in the whole kernel.
+pub fn pins() -> Result<u64, Failure> {
+    const PINS: &str = "nr_foll_pin_acquired-nr_foll_pin_released";
+    let sampler = Sampler::new(vec![PINS.to_owned()])
+        .map_err(|error| Failure::io("read /proc/vmstat", error))?;
+    let seen = sampler.finish();
+    Ok(seen.get(PINS).map_or(0, |watch| watch.last))
+}
+
+/// KiB of the process that are accounted for as pinned, and as locked.
+pub fn accounted() -> Result<[u64; 2], Failure> {
+    const STATUS: &str = "/proc/self/status";
+    let text = std::fs::read_to_string(STATUS)
+        .map_err(|error| Failure::io(format_args!("read {STATUS}"), error))?;
+    let amount = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        let amount = line.and_then(|rest| rest.split_whitespace().next()?.parse().ok());
+        amount.ok_or_else(|| Failure::new(format!("{STATUS} tells no {name}")))
+    };
+    Ok([amount("VmPin:")?, amount("VmLck:")?])
+}
+
+/// The largest order of which a block of memory is free, outside of the zone that
+/// the kernel takes nothing from for itself.
+pub fn free_order() -> Result<u32, Failure> {
+    let text = std::fs::read_to_string("/proc/buddyinfo")
+        .map_err(|error| Failure::io("read /proc/buddyinfo", error))?;
+    Ok(largest(&text))
+}
+
+/// The largest order with a free block, in the text of /proc/buddyinfo: a line
+/// for each zone, and behind its name the number of blocks of each order.
+fn largest(text: &str) -> u32 {
+    let order = |line: &str| {
+        let (_, zone) = line.split_once("zone")?;
+        if zone.trim_start().starts_with("Movable") {
+            return None;
+        }
+        let counts = zone.split_whitespace().skip(1);
+        counts
+            .enumerate()
+            .filter(|(_, count)| *count != "0")
+            .map(|(order, _)| order as u32)
+            .last()
+    };
+    text.lines().filter_map(order).max().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_largest_free_block_of_any_zone_counts() {
+        let text = "Node 0, zone      DMA      1      0      0\n\
+                    Node 0, zone    DMA32      5      3      0\n";
+        assert_eq!(largest(text), 1);
+        assert_eq!(largest("Node 0, zone DMA 0 0 0\n"), 0);
+        assert_eq!(largest("Node 0, zone DMA 0 0 2\n"), 2);
+        let movable = "Node 0, zone DMA 0 1 0\nNode 0, zone  Movable 0 0 2\n";
+        assert_eq!(largest(movable), 1);
+    }
+
+    #[test]
+    fn this_process_is_accounted_for() {
+        assert_eq!(accounted().unwrap()[0], 0);
+    }
+
+    #[test]
+    fn memory_that_is_not_mapped_has_no_frame() {
+        assert_eq!(pfn(0).unwrap(), 0);
+    }
+}

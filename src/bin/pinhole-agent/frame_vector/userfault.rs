@@ -1,0 +1,165 @@
+//! A thread that fills memory when it is first used (userfaultfd(2)).
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::ptr;
+use std::thread::JoinHandle;
+
+use pinhole::agent::cell::PAGE;
+use pinhole::agent::frame_vector::Filled;
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::mm::{MapFlags, ProtFlags, UserfaultfdFlags, mmap_anonymous, munmap, userfaultfd};
+
+use super::device::iowr;
+use super::meanwhile::{Action, handled};
+use crate::failure::Failure;
+
+/// What a page is filled with, beginning with its number.
+const PATTERN: u8 = 0xa0;
+
+const UFFD_API: u64 = 0xaa;
+const REGISTER_MODE_MISSING: u64 = 1;
+const EVENT_PAGEFAULT: u8 = 0x12;
+
+/// `struct uffd_msg`, as far as it tells of a page fault.
+#[repr(C)]
+#[derive(Debug, Default)]
+struct Message {
+    event: u8,
+    reserved: [u8; 7],
+    flags: u64,
+    address: u64,
+    feature: u64,
+}
+
+/// The thread, for one area.
+pub struct Filler {
+    thread: JoinHandle<io::Result<Filled>>,
+    stop: OwnedFd,
+    start: u64,
+    pages: u32,
+}
+
+impl Filler {
+    /// Has the `pages` pages at `start`, private memory of this process that
+    /// was never used, filled by a new thread, after the first of them is used and
+    /// it has done `action`.
+    pub fn start(start: u64, pages: u32, action: Option<Action>) -> Result<Self, Failure> {
+        let failed = |error: io::Error| Failure::io("start to fill memory by userfaultfd", error);
+        // SAFETY: what is filled is memory that nothing but the tests has.
+        let fd = unsafe { userfaultfd(UserfaultfdFlags::CLOEXEC | UserfaultfdFlags::NONBLOCK) }
+            .map_err(|error| failed(error.into()))?;
+        control(&fd, iowr::<[u64; 3]>(0xaa, 0x3f), &mut [UFFD_API, 0, 0]).map_err(failed)?;
+        let length = u64::from(pages) * PAGE as u64;
+        let mut register = [start, length, REGISTER_MODE_MISSING, 0];
+        control(&fd, iowr::<[u64; 4]>(0xaa, 0x00), &mut register).map_err(failed)?;
+        let stop = eventfd(0, EventfdFlags::CLOEXEC).map_err(|error| failed(error.into()))?;
+        let stopped = stop.try_clone().map_err(failed)?;
+        let thread = std::thread::Builder::new()
+            .spawn(move || fill(&fd, &stopped, start, action))
+            .map_err(failed)?;
+        Ok(Self {
+            thread,
+            stop,
+            start,
+            pages,
+        })
+    }
+
+    /// Ends the thread, after its area was used; tells what it did. The area
+    /// must still be mapped.
+    pub fn finish(self) -> Result<Filled, Failure> {
+        rustix::io::write(&self.stop, &1u64.to_ne_bytes())
+            .map_err(|error| Failure::io("stop to fill memory", error))?;
+        let mut filled = self
+            .thread
+            .join()
+            .map_err(|_| Failure::new("the thread that fills memory panicked"))?
+            .map_err(|error| Failure::io("fill memory by userfaultfd", error))?;
+        let intact = |page: &u32| {
+            let at = self.start + u64::from(*page) * PAGE as u64;
+            // SAFETY: the area is mapped and readable; without the thread a
+            // page that was not filled reads as zeroes.
+            let byte = unsafe { ptr::with_exposed_provenance::<u8>(at as usize).read_volatile() };
+            byte == PATTERN | *page as u8
+        };
+        filled.signals = handled();
+        filled.intact = (0..self.pages.min(16)).filter(intact).count() as u32;
+        Ok(filled)
+    }
+}
+
+/// Fills page after page as they are used, until it is told to stop; what
+/// `action` leaves lives as long.
+fn fill(
+    fd: &OwnedFd,
+    stop: &OwnedFd,
+    start: u64,
+    mut action: Option<Action>,
+) -> io::Result<Filled> {
+    let mut filled = Filled::default();
+    let mut _left = None;
+    loop {
+        let mut fds = [
+            PollFd::new(stop, PollFlags::IN),
+            PollFd::new(fd, PollFlags::IN),
+        ];
+        poll(&mut fds, None)?;
+        if !fds[0].revents().is_empty() {
+            return Ok(filled);
+        }
+        let mut message = Message::default();
+        // SAFETY: a message is read whole, into one; any bits are valid there.
+        let length = unsafe {
+            libc::read(
+                fd.as_raw_fd(),
+                (&raw mut message).cast(),
+                size_of::<Message>(),
+            )
+        };
+        if length != size_of::<Message>() as isize || message.event != EVENT_PAGEFAULT {
+            continue;
+        }
+        // Whoever waits for this page must not hold the lock that this takes.
+        map_and_unmap()?;
+        filled.mapped += 1;
+        if let Some(action) = action.take() {
+            _left = action()?;
+        }
+        let at = message.address & !(PAGE as u64 - 1);
+        let page = [PATTERN | ((at - start) / PAGE as u64) as u8; PAGE];
+        let mut copy = [at, page.as_ptr() as u64, PAGE as u64, 0, 0];
+        match control(fd, iowr::<[u64; 5]>(0xaa, 0x03), &mut copy) {
+            // Two threads waited for it.
+            Err(error) if error.raw_os_error() == Some(libc::EEXIST) => {}
+            other => {
+                other?;
+                filled.pages += 1;
+            }
+        }
+    }
+}
+
+fn map_and_unmap() -> io::Result<()> {
+    let flags = MapFlags::PRIVATE;
+    // SAFETY: the kernel chooses where nothing is.
+    let page = unsafe { mmap_anonymous(ptr::null_mut(), PAGE, ProtFlags::READ, flags) }?;
+    // SAFETY: it was mapped just now, and nobody knows of it.
+    unsafe { munmap(page, PAGE) }?;
+    Ok(())
+}
+
+/// An ioctl(2) of userfaultfd whose argument is made of 64-bit numbers.
+fn control<const N: usize>(
+    fd: &OwnedFd,
+    number: libc::c_ulong,
+    argument: &mut [u64; N],
+) -> io::Result<()> {
+    // SAFETY: the kernel reads and writes no more than the size that the
+    // number bears, which is the argument's. The addresses in it are of memory
+    // that is filled, or of a page that lives until the call returns.
+    match unsafe { libc::ioctl(fd.as_raw_fd(), number, argument.as_mut_ptr()) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}

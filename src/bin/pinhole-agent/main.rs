@@ -1,0 +1,50 @@
+//! `pinhole-agent`: the init of a Pinhole guest, and its ear on the host's
+//! channel.
+//!
+//! It sets the guest up, then serves the requests of
+//! [`pinhole::agent::protocol`] that come over a virtio-serial port until it is
+//! told to turn the machine off. As process 1 it must never end: the kernel
+//! would panic. It is small and static, as an init must be.
+
+mod cell;
+mod children;
+mod console;
+mod failure;
+mod files;
+mod frame_vector;
+mod health;
+mod init;
+mod kmemleak;
+mod kmsg;
+mod modules;
+mod port;
+mod run;
+mod server;
+mod watch;
+
+use std::process::ExitCode;
+
+use server::{End, Server};
+
+fn main() -> ExitCode {
+    match std::env::args().nth(1).as_deref() {
+        Some(cell::process::ARGUMENT) => return cell::process::main(),
+        Some(frame_vector::ARGUMENT) => return frame_vector::main(),
+        _ => {}
+    }
+    if std::process::id() != 1 {
+        eprintln!("pinhole-agent: this is the init of a Pinhole guest; it does nothing elsewhere");
+        return ExitCode::from(2);
+    }
+    let problems = init::set_up();
+    let children = children::Children::start();
+    let server = Server::new(children);
+    loop {
+        let port = port::open();
+        match port::speak(&server, &port, &problems) {
+            Ok(End::PowerOff) => init::power_off(),
+            Ok(End::Closed) => kmsg::say("the host left the channel"),
+            Err(error) => kmsg::say(&format!("the channel failed: {error}")),
+        }
+    }
+}

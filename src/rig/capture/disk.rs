@@ -1,0 +1,188 @@
+//! The disk that takes the frames out of the guest: a raw file, which the
+//! application in the guest writes as a block device.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::PathBuf;
+
+use super::folder::Folder;
+use super::witness::{ReportedFrame, Verdict, WitnessLog};
+use crate::rig::room::{self, RoomError};
+use crate::vm::progress::Progress;
+
+/// Sizes of the file are multiples of this, for the block device's sake.
+const BLOCK: u64 = 4096;
+
+/// What failed on the file of frames.
+#[derive(Debug, thiserror::Error)]
+pub enum DiskError {
+    /// There is no room for it.
+    #[error(transparent)]
+    Room(#[from] RoomError),
+    /// The system refused.
+    #[error("cannot {what} {path}: {source}")]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// The file of frames.
+#[derive(Debug)]
+pub struct Disk {
+    path: PathBuf,
+    frame_bytes: u32,
+}
+
+impl Disk {
+    /// Makes the file in `folder`, and takes the room there for `frames` frames
+    /// of up to `frame_bytes` bytes each.
+    ///
+    /// # Errors
+    ///
+    /// [`DiskError`] where it cannot be made; then it is not there.
+    pub fn make(folder: &Folder, frame_bytes: u32, frames: u32) -> Result<Self, DiskError> {
+        let path = folder.frames();
+        let disk = Self { path, frame_bytes };
+        let room = (u64::from(frame_bytes) * u64::from(frames)).next_multiple_of(BLOCK);
+        let file = File::create_new(&disk.path).map_err(|source| disk.error("make", source))?;
+        room::take(&file, room, "the frames", folder.path()).inspect_err(|_| {
+            // It would only be in the way.
+            let _ = fs::remove_file(&disk.path);
+        })?;
+        Ok(disk)
+    }
+
+    /// Cuts the file to the frames that were captured, one for each of
+    /// `reports`, and judges each.
+    ///
+    /// # Errors
+    ///
+    /// [`DiskError`] where the file cannot be read.
+    pub fn judge(
+        &self,
+        reports: &[ReportedFrame],
+        witness: &WitnessLog,
+        progress: &Progress,
+    ) -> Result<Vec<Verdict>, DiskError> {
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .open(&self.path)
+            .map_err(|source| self.error("open", source))?;
+        let lengths = self.lengths(reports, witness);
+        file.set_len(lengths.iter().sum())
+            .map_err(|source| self.error("cut", source))?;
+
+        let step = progress.step("comparing every byte");
+        let mut content = Vec::with_capacity(self.frame_bytes as usize);
+        let mut verdicts = Vec::with_capacity(reports.len());
+        for (frame, (report, length)) in reports.iter().zip(lengths).enumerate() {
+            content.clear();
+            Read::take(&file, length)
+                .read_to_end(&mut content)
+                .map_err(|source| self.error("read", source))?;
+            verdicts.push(witness.judge(frame as u32, report.sequence, &content));
+            step.position(frame as u64 + 1, reports.len() as u64);
+        }
+        step.done();
+        Ok(verdicts)
+    }
+
+    /// How long each of the frames is, which lie one after the other. What the
+    /// guest claims is believed up to one byte more than a frame can have,
+    /// which is wrong for sure.
+    fn lengths(&self, reports: &[ReportedFrame], witness: &WitnessLog) -> Vec<u64> {
+        let longest = u64::from(self.frame_bytes);
+        let mut written = witness.frames().values();
+        let lengths = reports.iter().map(|report| {
+            let written = written.next().map(|frame| frame.bytes() as u64);
+            let length = report.bytes.or(written).unwrap_or(longest);
+            length.min(longest + 1)
+        });
+        lengths.collect()
+    }
+
+    fn error(&self, what: &'static str, source: io::Error) -> DiskError {
+        DiskError::Io {
+            what,
+            path: self.path.clone(),
+            source,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::card::witness::{DIGEST_BLOCK, Digest, PlaneRecord, Record};
+
+    /// A witness of frames of those bytes.
+    fn witness(frames: &[&[u8]], folder: &tempfile::TempDir) -> WitnessLog {
+        let path = folder.path().join("witness");
+        let lines = (0..).zip(frames).map(|(sequence, frame)| {
+            let record = Record::Frame {
+                sequence,
+                session: 1,
+                buffer: 0,
+                time_ns: 0,
+                planes: vec![PlaneRecord {
+                    bytes: frame.len() as u32,
+                    segments: Vec::new(),
+                    digests: frame.chunks(DIGEST_BLOCK).map(Digest::of).collect(),
+                }],
+            };
+            serde_json::to_string(&record).unwrap() + "\n"
+        });
+        fs::write(&path, lines.collect::<String>()).unwrap();
+        WitnessLog::read(&path).unwrap()
+    }
+
+    fn judged(content: &[u8], reports: &[(Option<u32>, Option<u64>)]) -> Vec<(u64, bool)> {
+        let folder = tempfile::tempdir().unwrap();
+        let frames = [&[1; 5000][..], &[2; 100], &[3; 9000]];
+        let witness = witness(&frames, &folder);
+        let claimed = Folder::claim(folder.path()).unwrap();
+        let disk = Disk::make(&claimed, 10_000, 3).unwrap();
+        let path = claimed.frames();
+        fs::write(&path, content).unwrap();
+        let reports: Vec<_> = reports
+            .iter()
+            .map(|(sequence, bytes)| ReportedFrame {
+                sequence: *sequence,
+                bytes: *bytes,
+            })
+            .collect();
+        let verdicts = disk.judge(&reports, &witness, &Progress::silent()).unwrap();
+        let left = fs::metadata(&path).unwrap().len();
+        assert!(left >= verdicts.iter().map(|verdict| verdict.bytes).sum());
+        verdicts.iter().map(|v| (v.bytes, v.verified)).collect()
+    }
+
+    #[test]
+    fn frames_of_any_length_lie_one_after_the_other() {
+        let all = [vec![1; 5000], vec![2; 100], vec![3; 9000]].concat();
+        let right = [(5000, true), (100, true), (9000, true)];
+        let told = [5000, 100, 9000].map(Some);
+        for sequences in [[Some(0), Some(1), Some(2)], [None; 3]] {
+            for bytes in [told, [None; 3]] {
+                let reports: Vec<_> = sequences.into_iter().zip(bytes).collect();
+                assert_eq!(judged(&all, &reports), right, "{reports:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_the_guest_claims_wrongly_is_not_verified() {
+        let all = [vec![1; 5000], vec![2; 100], vec![3; 9000]].concat();
+        let reports = [(Some(0), Some(4999)), (Some(1), Some(100))];
+        assert_eq!(judged(&all, &reports), [(4999, false), (100, false)]);
+        let wild = [(Some(0), Some(u64::MAX)), (Some(2), Some(u64::MAX))];
+        assert_eq!(judged(&all, &wild), [(10_001, false), (4099 + 5902, false)]);
+        assert_eq!(judged(&all[..10], &[(Some(0), Some(0))]), [(0, false)]);
+    }
+}

@@ -1,0 +1,240 @@
+//! A capture from end to end: guest, stream, oracles, verdict.
+//!
+//! | file | what is in it |
+//! |---|---|
+//! | [`application`] | what is run in the guest, and what the guest is asked about it |
+//! | [`disk`] | the disk that takes the frames out of the guest |
+//! | [`folder`] | the folder for all that a capture leaves |
+//! | [`kprobe`] | the trace oracle: `get_vaddr_frames()` at work |
+//! | [`outcome`] | what a capture found, and the verdict |
+//! | [`psnr`] | how much one picture is like another |
+//! | [`spec`] | what to capture |
+//! | [`tool`] | the programs that stream inside the guest |
+//! | [`witness`] | the data oracle: what was read is what the card wrote |
+
+pub mod application;
+pub mod disk;
+pub mod folder;
+pub mod kprobe;
+pub mod outcome;
+pub mod psnr;
+pub mod spec;
+pub mod tool;
+pub mod witness;
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use self::application::{ApplicationError, StreamReport};
+use self::disk::{Disk, DiskError};
+use self::folder::{Folder, FolderError};
+use self::outcome::Outcome;
+pub use self::spec::CaptureSpec;
+use self::tool::Rate;
+use self::witness::{Verdict, WitnessError, WitnessLog, WrittenFrame};
+use super::kernel_log;
+use super::room::{self, Reserve, RoomError};
+use super::testbed::{Finished, Testbed, TestbedError, TestbedSpec};
+use crate::card::witness::DIGEST_BLOCK;
+use crate::source::Layout;
+use crate::vm::progress::Progress;
+
+/// What a capture found, and what it left.
+#[derive(Debug)]
+pub struct Capture {
+    /// The judgement and all that it rests on.
+    pub outcome: Outcome,
+    /// Every frame's verdict, in order.
+    pub verdicts: Vec<Verdict>,
+    /// Where everything is.
+    pub folder: Folder,
+}
+
+/// Why a capture could not be run. A capture that ran and failed is an
+/// [`Outcome`], not an error.
+#[derive(Debug, thiserror::Error)]
+pub enum CaptureError {
+    /// The folder cannot be used.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// Card or guest could not be started or stopped.
+    #[error(transparent)]
+    Testbed(#[from] TestbedError),
+    /// The guest did not do as it was told.
+    #[error(transparent)]
+    Application(#[from] ApplicationError),
+    /// The witness is missing or broken.
+    #[error(transparent)]
+    Witness(#[from] WitnessError),
+    /// The frames could not be taken out.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// There is no room for what else it leaves.
+    #[error(transparent)]
+    Room(#[from] RoomError),
+    /// Somebody else has filled the disk since.
+    #[error("the disk is full: the card could not write its witness, {0}, to the end")]
+    Full(PathBuf),
+}
+
+/// Bytes of the kernel's log, the report and the contact sheet, and some more.
+const REPORT: u64 = 2 << 20;
+
+/// About the most that the witness and the logs that grow with it may take: for
+/// every block a digest, and a segment of its scatter list.
+fn witness_bytes(spec: &CaptureSpec) -> u64 {
+    const BLOCK_BYTES: u64 = 48;
+    const FRAME_BYTES: u64 = 512;
+    const LOGS: u64 = 1 << 20;
+    let blocks = u64::from(spec.layout.sizeimage).div_ceil(DIGEST_BLOCK as u64);
+    LOGS + u64::from(spec.frames) * (FRAME_BYTES + blocks * BLOCK_BYTES)
+}
+
+/// Runs one capture.
+///
+/// # Errors
+///
+/// [`CaptureError`] where it could not be run at all. Whatever was started has
+/// ended by the time it returns, also then.
+pub fn run(spec: &CaptureSpec, progress: &Progress) -> Result<Capture, CaptureError> {
+    let begun = Instant::now();
+    let folder = Folder::claim(&spec.out)?;
+    let disk = Disk::make(&folder, spec.layout.sizeimage, spec.frames)?;
+    let others = "witness, logs and report";
+    let reserve = Reserve::make(folder.path(), REPORT + witness_bytes(spec), others)?;
+    reserve.shrink(REPORT).map_err(|source| RoomError::Io {
+        what: others,
+        folder: folder.path().to_owned(),
+        source,
+    })?;
+
+    let testbed = Testbed::start(
+        &TestbedSpec {
+            console_log: Some(folder.console()),
+            card_log: Some(folder.card_log()),
+            witness: Some(folder.witness()),
+            free_running: spec.rate == Rate::Max,
+            disks: vec![folder.frames()],
+            ..spec.testbed.clone()
+        },
+        progress,
+    )?;
+    let report = application::run(testbed.machine.agent(), spec, progress)?;
+    let testbed = testbed.finish()?;
+
+    let witness = WitnessLog::read(&folder.witness());
+    let is_whole = |witness: &WitnessLog| witness.is_whole(report.frames.len());
+    if !witness.as_ref().is_ok_and(is_whole) && room::is_full(folder.path()) {
+        return Err(CaptureError::Full(folder.witness()));
+    }
+    let witness = witness?;
+    drop(reserve);
+    folder.write_kernel_log(&report.kernel_log)?;
+    let verdicts = disk.judge(&report.frames, &witness, progress)?;
+    let outcome = conclude(spec, &testbed, report, &witness, &verdicts, begun.elapsed());
+    Ok(Capture {
+        outcome,
+        verdicts,
+        folder,
+    })
+}
+
+/// Puts together what was found, and has it judged.
+fn conclude(
+    spec: &CaptureSpec,
+    testbed: &Finished,
+    report: StreamReport,
+    witness: &WitnessLog,
+    verdicts: &[Verdict],
+    total: Duration,
+) -> Outcome {
+    let Layout {
+        format,
+        width,
+        height,
+        ..
+    } = spec.layout;
+    let written = witness.frames();
+    let card_times = || {
+        verdicts
+            .iter()
+            .filter_map(|verdict| Some(written.get(&verdict.sequence?)?.time_ns as f64 / 1e9))
+    };
+    let times = if report.timestamps.is_empty() {
+        card_times().collect()
+    } else {
+        report.timestamps
+    };
+    let verified = verdicts.iter().filter(|verdict| verdict.verified).count() as u32;
+    let captured = verdicts.len() as u32;
+    let first_frame = witness
+        .first_frame()
+        .and_then(|at| at.duration_since(testbed.started).ok());
+    let last = verdicts.iter().filter_map(|verdict| verdict.sequence).max();
+    let mut outcome = Outcome {
+        pinhole: outcome::Pinhole {
+            version: env!("CARGO_PKG_VERSION"),
+        },
+        kernel: outcome::Kernel {
+            id: testbed.guest.id.clone(),
+            release: testbed.release.clone(),
+        },
+        qemu: outcome::Qemu {
+            version: testbed.qemu.version.clone(),
+            device: testbed.qemu.device.to_owned(),
+            virtio_id: testbed.qemu.virtio_id,
+            accelerator: testbed.accelerator.to_string(),
+        },
+        stream: outcome::Stream {
+            memory: spec.memory,
+            format: format.name().to_owned(),
+            width,
+            height,
+            fps_requested: spec.rate.fps(),
+            fps_measured: tool::rate(&times),
+            failure: report.failure,
+        },
+        frames: outcome::Frames {
+            requested: spec.frames,
+            captured,
+            verified,
+            mismatched: captured - verified,
+            dropped: last.map_or(0, |last| last.saturating_add(1).saturating_sub(captured)),
+        },
+        dma: outcome::Dma {
+            bytes: written.values().map(|frame| frame.bytes() as u64).sum(),
+            segments_max: written
+                .values()
+                .map(WrittenFrame::segments)
+                .max()
+                .unwrap_or(0),
+            pinned_pages_max: report.pins.map_or(0, |pins| pins.max),
+        },
+        pins: report
+            .pins
+            .map_or(outcome::Pins::default(), |pins| outcome::Pins {
+                before: pins.first,
+                after: pins.last,
+            }),
+        kernel_log: outcome::KernelLog {
+            warnings: kernel_log::warnings(&report.kernel_log),
+        },
+        trace: outcome::Trace {
+            get_vaddr_frames: report.probe,
+        },
+        timing: outcome::Timing {
+            boot_ms: testbed.boot.as_millis() as u64,
+            first_frame_ms: first_frame.map(|at| at.as_millis() as u64),
+            total_ms: total.as_millis() as u64,
+        },
+        verdict: outcome::Judgement::Failed,
+        reasons: Vec::new(),
+        mismatches: verdicts
+            .iter()
+            .filter(|verdict| !verdict.verified)
+            .cloned()
+            .collect(),
+    };
+    outcome.judge();
+    outcome
+}

@@ -1,0 +1,358 @@
+//! What a capture found: the object that `pinhole capture --json` prints.
+//!
+//! Field names are a promise to scripts: they are added to, never renamed.
+
+use serde::Serialize;
+
+use super::kprobe::GetVaddrFrames;
+use super::tool::Memory;
+use super::witness::Verdict;
+
+/// A capture and everything that was judged of it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Outcome {
+    /// What was being run.
+    pub pinhole: Pinhole,
+    /// The guest's kernel.
+    pub kernel: Kernel,
+    /// The machine it ran on.
+    pub qemu: Qemu,
+    /// What was asked of the card, and how fast it came.
+    pub stream: Stream,
+    /// How many frames, and how they were judged.
+    pub frames: Frames,
+    /// What the card wrote.
+    pub dma: Dma,
+    /// The pin oracle.
+    pub pins: Pins,
+    /// The kernel log oracle.
+    pub kernel_log: KernelLog,
+    /// The trace oracle.
+    pub trace: Trace,
+    /// Where the time went.
+    pub timing: Timing,
+    /// The judgement.
+    pub verdict: Judgement,
+    /// Every reason for a failed verdict, a sentence each.
+    pub reasons: Vec<String>,
+    /// Each frame that was not verified.
+    pub mismatches: Vec<Verdict>,
+}
+
+/// See [`Outcome::pinhole`].
+#[derive(Debug, Clone, Serialize)]
+pub struct Pinhole {
+    /// Version of this program.
+    pub version: &'static str,
+}
+
+/// See [`Outcome::kernel`].
+#[derive(Debug, Clone, Serialize)]
+pub struct Kernel {
+    /// Id of the guest.
+    pub id: String,
+    /// As `uname -r` gives it.
+    pub release: String,
+}
+
+/// See [`Outcome::qemu`].
+#[derive(Debug, Clone, Serialize)]
+pub struct Qemu {
+    /// As QEMU gives it.
+    pub version: String,
+    /// QEMU's name of the device that the card is attached to.
+    pub device: String,
+    /// The virtio device id that the guest saw.
+    pub virtio_id: u32,
+    /// `kvm` or `tcg`.
+    pub accelerator: String,
+}
+
+/// See [`Outcome::stream`].
+#[derive(Debug, Clone, Serialize)]
+pub struct Stream {
+    /// How the application gave its memory.
+    pub memory: Memory,
+    /// Pixel format as its four characters.
+    pub format: String,
+    /// Pixels a line.
+    pub width: u32,
+    /// Lines a frame.
+    pub height: u32,
+    /// Frames a second that were asked for; none for the rate `max`.
+    pub fps_requested: Option<u32>,
+    /// Frames a second by the timestamps that the application was given or,
+    /// where it is given none (read()), by the card's clock.
+    pub fps_measured: Option<f64>,
+    /// What the program that streams complained of, if it failed.
+    pub failure: Option<String>,
+}
+
+/// See [`Outcome::frames`].
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub struct Frames {
+    /// Asked for.
+    pub requested: u32,
+    /// Read by the application.
+    pub captured: u32,
+    /// Equal to what the card wrote, in every byte.
+    pub verified: u32,
+    /// Not so.
+    pub mismatched: u32,
+    /// Sequence numbers missing up to the last frame captured: frames that
+    /// were due while the card held no buffer, or that it was too slow to
+    /// make.
+    pub dropped: u32,
+}
+
+/// See [`Outcome::dma`].
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub struct Dma {
+    /// Bytes that the card wrote, over the whole stream.
+    pub bytes: u64,
+    /// Segments of the longest scatter list.
+    pub segments_max: usize,
+    /// Most pages that were pinned at a time while the stream ran
+    /// (`nr_foll_pin_acquired` - `nr_foll_pin_released` of /proc/vmstat).
+    pub pinned_pages_max: u64,
+}
+
+/// See [`Outcome::pins`].
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub struct Pins {
+    /// Pages pinned before the stream.
+    pub before: u64,
+    /// Pages pinned after it; the same, or pins leaked.
+    pub after: u64,
+}
+
+/// See [`Outcome::kernel_log`].
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct KernelLog {
+    /// Lines of the guest's kernel log that a kernel developer would not let
+    /// pass.
+    pub warnings: Vec<String>,
+}
+
+/// See [`Outcome::trace`].
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Trace {
+    /// What a kprobe saw.
+    pub get_vaddr_frames: GetVaddrFrames,
+}
+
+/// See [`Outcome::timing`]. All in milliseconds, by the host's clock.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub struct Timing {
+    /// From the start of QEMU until the guest's init spoke.
+    pub boot_ms: u64,
+    /// From the start of QEMU until the card had written the first frame.
+    pub first_frame_ms: Option<u64>,
+    /// From the start of the command until the verdict.
+    pub total_ms: u64,
+}
+
+/// See [`Outcome::verdict`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Judgement {
+    /// All frames captured and verified, and no oracle objects.
+    Verified,
+    /// Anything else.
+    Failed,
+}
+
+impl Outcome {
+    /// Decides the verdict by what the oracles found, and notes the reasons.
+    pub fn judge(&mut self) {
+        self.reasons.clear();
+        let Frames {
+            requested,
+            captured,
+            mismatched,
+            ..
+        } = self.frames;
+        let mut object = |is_wrong: bool, reason: String| {
+            if is_wrong {
+                self.reasons.push(reason);
+            }
+        };
+        if let Some(failure) = &self.stream.failure {
+            object(true, failure.clone());
+        }
+        object(
+            captured < requested,
+            format!("{captured} of {requested} frames were captured"),
+        );
+        object(
+            captured > requested,
+            format!("{captured} frames were captured where {requested} were asked for"),
+        );
+        object(
+            mismatched > 0,
+            format!("{mismatched} of {captured} frames are not what the card wrote"),
+        );
+        object(
+            self.pins.after != self.pins.before,
+            format!(
+                "{} pages were pinned before the stream and {} after it",
+                self.pins.before, self.pins.after
+            ),
+        );
+        let warnings = self.kernel_log.warnings.len();
+        object(
+            warnings > 0,
+            format!(
+                "the kernel log has {warnings} warning{}",
+                if warnings == 1 { "" } else { "s" }
+            ),
+        );
+        let GetVaddrFrames { calls, short, .. } = self.trace.get_vaddr_frames;
+        if self.stream.memory == Memory::Userptr {
+            object(calls == 0, "get_vaddr_frames() was never called".into());
+            object(
+                short > 0,
+                format!("get_vaddr_frames() came back short {short} of {calls} times"),
+            );
+        }
+        self.verdict = if self.reasons.is_empty() {
+            Judgement::Verified
+        } else {
+            Judgement::Failed
+        };
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A capture of `frames` frames in which nothing went wrong.
+    pub(crate) fn clean(frames: u32) -> Outcome {
+        Outcome {
+            pinhole: Pinhole { version: "0" },
+            kernel: Kernel {
+                id: "trixie".into(),
+                release: "6.12".into(),
+            },
+            qemu: Qemu {
+                version: "11".into(),
+                device: "d".into(),
+                virtio_id: 30,
+                accelerator: "tcg".into(),
+            },
+            stream: Stream {
+                memory: Memory::Userptr,
+                format: "YUYV".into(),
+                width: 1280,
+                height: 720,
+                fps_requested: Some(60),
+                fps_measured: Some(59.94),
+                failure: None,
+            },
+            frames: Frames {
+                requested: frames,
+                captured: frames,
+                verified: frames,
+                mismatched: 0,
+                dropped: 0,
+            },
+            dma: Dma {
+                bytes: 1,
+                segments_max: 450,
+                pinned_pages_max: 1800,
+            },
+            pins: Pins::default(),
+            kernel_log: KernelLog::default(),
+            trace: Trace {
+                get_vaddr_frames: GetVaddrFrames {
+                    calls: 4,
+                    pages: 1800,
+                    short: 0,
+                },
+            },
+            timing: Timing::default(),
+            verdict: Judgement::Failed,
+            reasons: Vec::new(),
+            mismatches: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn nothing_wrong_is_verified() {
+        let mut outcome = clean(60);
+        outcome.judge();
+        assert_eq!(
+            (outcome.verdict, outcome.reasons.len()),
+            (Judgement::Verified, 0)
+        );
+    }
+
+    #[test]
+    fn each_oracle_alone_fails_the_run() {
+        let wrongs: [fn(&mut Outcome); 9] = [
+            |outcome| outcome.stream.failure = Some("it ended with signal 9".into()),
+            |outcome| outcome.frames.captured = 59,
+            |outcome| outcome.frames.captured = 61,
+            |outcome| outcome.frames.mismatched = 1,
+            |outcome| outcome.pins.after = 1,
+            |outcome| outcome.kernel_log.warnings.push("WARNING: x".into()),
+            |outcome| outcome.trace.get_vaddr_frames.calls = 0,
+            |outcome| outcome.trace.get_vaddr_frames.short = 1,
+            |outcome| {
+                outcome.frames.captured = 0;
+                outcome.frames.requested = 60;
+            },
+        ];
+        for (number, wrong) in wrongs.into_iter().enumerate() {
+            let mut outcome = clean(60);
+            wrong(&mut outcome);
+            outcome.judge();
+            assert_eq!(outcome.verdict, Judgement::Failed, "wrong {number}");
+            assert_eq!(outcome.reasons.len(), 1, "{:?}", outcome.reasons);
+        }
+    }
+
+    #[test]
+    fn only_user_pointers_need_get_vaddr_frames() {
+        let mut outcome = clean(60);
+        outcome.stream.memory = Memory::Mmap;
+        outcome.trace.get_vaddr_frames = GetVaddrFrames::default();
+        outcome.judge();
+        assert_eq!(outcome.verdict, Judgement::Verified);
+    }
+
+    #[test]
+    fn the_object_has_what_scripts_rely_on() {
+        let json = serde_json::to_value(clean(1)).unwrap();
+        for path in [
+            "/kernel/release",
+            "/qemu/version",
+            "/qemu/device",
+            "/qemu/virtio_id",
+            "/qemu/accelerator",
+            "/stream/memory",
+            "/stream/format",
+            "/stream/width",
+            "/stream/height",
+            "/stream/fps_measured",
+            "/frames/requested",
+            "/frames/captured",
+            "/frames/verified",
+            "/frames/mismatched",
+            "/frames/dropped",
+            "/dma/bytes",
+            "/dma/segments_max",
+            "/dma/pinned_pages_max",
+            "/kernel_log/warnings",
+            "/trace/get_vaddr_frames/calls",
+            "/trace/get_vaddr_frames/pages",
+            "/timing/boot_ms",
+            "/timing/first_frame_ms",
+            "/timing/total_ms",
+            "/verdict",
+        ] {
+            assert!(json.pointer(path).is_some(), "{path}");
+        }
+    }
+}

@@ -1,0 +1,372 @@
+//! A guest in which cells run, however it ends.
+
+use std::mem;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use super::equipment::{self, EquipmentError};
+use super::expectation::expect;
+use super::health::{self, GuestState};
+use super::name::{CellName, Pinning};
+use super::observation::Observation;
+use super::oracle::{self, CellEvidence, Finding, Oracle};
+use super::outcome::{CellOutcome, Verdict};
+use super::witness::{CardFrames, Follower};
+use crate::agent::cell::{Cell, CellAnswer, Hazard};
+use crate::agent::checks::ChecksAnswer;
+use crate::agent::protocol::{LogRecord, News, Read, Write};
+use crate::rig::capture::witness::WitnessError;
+use crate::rig::kernel::Version;
+use crate::rig::kernel_log;
+use crate::rig::testbed::{CardProcess, Testbed, TestbedError, TestbedSpec};
+use crate::vm::channel::AgentError;
+use crate::vm::progress::Progress;
+
+/// How long a cell may take in the guest, and how long beyond that the guest
+/// may take to say so.
+const CELL_LIMIT: Duration = Duration::from_secs(15);
+/// The same for a cell that makes hundreds of captures.
+const MANY_CAPTURES_LIMIT: Duration = Duration::from_secs(240);
+const GUEST_LIMIT: Duration = Duration::from_secs(30);
+
+/// How often a guest is booted before one is taken whose kernel's checks all work.
+const BOOTS: u32 = 3;
+
+/// Parameters of the guest's kernel: freed memory is poisoned, and looked at
+/// when it is used again; KASAN reports more than once a boot.
+const APPEND: &str = "page_poison=1 slub_debug=FZPU kasan_multi_shot";
+
+/// The driver's parameter for the way in which it pins.
+const NATIVE: &str = "native_userptr";
+
+/// Why the matrix could not be run. A guest that breaks is a finding, unless
+/// it is a new one.
+#[derive(Debug, thiserror::Error)]
+pub enum MatrixError {
+    /// Card or guest could not be started.
+    #[error(transparent)]
+    Testbed(#[from] TestbedError),
+    /// What the kinds of memory need could not be made.
+    #[error(transparent)]
+    Equipment(#[from] EquipmentError),
+    /// The card's witness is missing or broken.
+    #[error(transparent)]
+    Witness(#[from] WitnessError),
+    /// A file could not be made.
+    #[error("cannot make a folder for the card's witness: {0}")]
+    Folder(std::io::Error),
+    /// The kernel's release is not to be understood.
+    #[error("the guest's kernel calls itself \"{0}\", which is no version")]
+    Release(String),
+    /// The guest does not tell what its kernel checks.
+    #[error("the guest does not tell what its kernel checks: {0}")]
+    Checks(AgentError),
+    /// The driver could not be told how to pin.
+    #[error("the driver cannot be switched: {0}")]
+    Driver(AgentError),
+    /// SIGINT or SIGTERM came.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl MatrixError {
+    fn checks(error: AgentError) -> Self {
+        match error {
+            AgentError::Interrupted => Self::Interrupted,
+            error => Self::Checks(error),
+        }
+    }
+}
+
+/// A guest in which cells run.
+pub(super) struct CellGuest {
+    pub(super) testbed: Testbed,
+    /// How many guests it took until one was sound.
+    pub(super) boots: u32,
+    /// What its kernel checks.
+    pub(super) checks: ChecksAnswer,
+    /// What the kernel said while the driver was loaded, which the first cell is
+    /// judged by.
+    loading: Vec<LogRecord>,
+    /// How many times as long as usual anything may take.
+    patience: u32,
+    /// Of its kernel.
+    pub(super) version: Version,
+    witness: Follower,
+    pinning: Pinning,
+    bounced: bool,
+    /// The driver is Pinhole's own.
+    ours: bool,
+    /// Whether the driver can be told how to pin; one that is not Pinhole's may
+    /// know but one way.
+    switches: bool,
+    /// Holds the witness.
+    _folder: TempDir,
+}
+
+impl CellGuest {
+    /// Boots a guest as `spec` says, and with what the matrix needs. One of which
+    /// a check has turned itself off meanwhile is no good, unless all are so.
+    pub(super) fn boot(spec: &TestbedSpec, progress: &Progress) -> Result<Self, MatrixError> {
+        let mut boots = 1;
+        loop {
+            let mut guest = Self::boot_once(spec, progress)?;
+            match health::unsound(&guest.checks) {
+                Some(why) if boots < BOOTS => {
+                    log::warn!("a guest that has just booted is no good, {why}: booting another");
+                    boots += 1;
+                }
+                _ => {
+                    guest.boots = boots;
+                    return Ok(guest);
+                }
+            }
+        }
+    }
+
+    fn boot_once(spec: &TestbedSpec, progress: &Progress) -> Result<Self, MatrixError> {
+        let folder = tempfile::tempdir().map_err(MatrixError::Folder)?;
+        let witness: PathBuf = match &spec.card {
+            CardProcess::Running { witness, .. } => witness.clone(),
+            _ => folder.path().join("witness"),
+        };
+        let mut testbed = TestbedSpec {
+            witness: Some(witness.clone()),
+            source: Some("pattern:integrity".into()),
+            free_running: true,
+            append: format!("{APPEND} {}", spec.append),
+            ..spec.clone()
+        };
+        equipment::equip(&mut testbed, folder.path())?;
+        let testbed = Testbed::start(&testbed, progress)?;
+        let release = &testbed.machine.hello().release;
+        let mut follower = Follower::open(&witness)?;
+        // A card that was there before has testified before, too.
+        follower.new_records()?;
+        let look = Read {
+            path: parameter(&testbed, NATIVE),
+            limit: 16,
+        };
+        let switches = match testbed.machine.agent().call(look, GUEST_LIMIT) {
+            Err(AgentError::Interrupted) => return Err(MatrixError::Interrupted),
+            read => read.is_ok(),
+        };
+        let agent = testbed.machine.agent();
+        let checks = health::ask(agent).map_err(MatrixError::checks)?;
+        health::speak_up(agent, &checks).map_err(MatrixError::checks)?;
+        // The agent was there before the driver was loaded.
+        let up_us = testbed.machine.hello().uptime_ms * 1000;
+        let mut loading = agent
+            .call(News {}, GUEST_LIMIT)
+            .map_err(MatrixError::checks)?
+            .records;
+        loading.retain(|record| record.time_us > up_us);
+        Ok(Self {
+            boots: 1,
+            patience: health::patience(&checks),
+            checks,
+            loading,
+            ours: spec.driver.is_none(),
+            version: Version::of(release).ok_or_else(|| MatrixError::Release(release.clone()))?,
+            testbed,
+            witness: follower,
+            pinning: Pinning::default(),
+            bounced: spec.bounce_buffers,
+            switches,
+            _folder: folder,
+        })
+    }
+
+    /// Runs a cell, and says what the guest is good for after it.
+    pub(super) fn run(
+        &mut self,
+        cell: &CellName,
+    ) -> Result<(CellOutcome, GuestState), MatrixError> {
+        if !self.pin_by(cell.pinning)? {
+            let why = format!(
+                "the driver {} has no parameter {NATIVE}",
+                self.testbed.driver
+            );
+            return Ok((CellOutcome::impossible(*cell, why), GuestState::Fit));
+        }
+        let begun = Instant::now();
+        let limit = limit(cell) * self.patience;
+        let request = Cell {
+            patience: self.patience,
+            ..cell.request(limit.as_millis() as u64)
+        };
+        let answer = self
+            .testbed
+            .machine
+            .agent()
+            .call(request, limit + GUEST_LIMIT * self.patience);
+        let elapsed_ms = begun.elapsed().as_millis() as u64;
+        let card_frames = CardFrames::of(self.witness.new_records()?);
+        match answer {
+            Ok(mut answer) => {
+                let before = mem::take(&mut self.loading);
+                answer.log.splice(..0, before);
+                let state = self.state(&answer.log)?;
+                let outcome = self.conclude(cell, answer, card_frames, elapsed_ms);
+                Ok((outcome, state))
+            }
+            Err(AgentError::Interrupted) => Err(MatrixError::Interrupted),
+            Err(error) => {
+                let finding = Finding {
+                    oracle: Oracle::Outcome,
+                    what: format!("the guest broke: {error}"),
+                };
+                let broken = CellOutcome {
+                    cell: *cell,
+                    verdict: Verdict::Finding,
+                    observation: None,
+                    reason: None,
+                    findings: vec![finding],
+                    elapsed_ms,
+                    answer: None,
+                    card_frames,
+                };
+                Ok((broken, GuestState::Broken))
+            }
+        }
+    }
+
+    /// Has the driver pin in that way; false where it cannot be told to.
+    fn pin_by(&mut self, pinning: Pinning) -> Result<bool, MatrixError> {
+        if pinning != self.pinning {
+            if !self.switches {
+                return Ok(false);
+            }
+            let value = match pinning {
+                Pinning::FrameVector => "N",
+                Pinning::Native => "Y",
+            };
+            self.set(NATIVE, value)?;
+            self.pinning = pinning;
+        }
+        Ok(true)
+    }
+
+    /// Sets a parameter of the driver.
+    pub(super) fn set(&self, parameter: &str, value: &str) -> Result<(), MatrixError> {
+        let write = Write {
+            path: self::parameter(&self.testbed, parameter),
+            text: value.into(),
+            append: false,
+        };
+        let agent = self.testbed.machine.agent();
+        let written = agent.call(write, GUEST_LIMIT * self.patience);
+        written.map(|_| ()).map_err(MatrixError::Driver)
+    }
+
+    /// Turns the guest off. One that the last cell broke need not do it itself.
+    pub(super) fn finish(self) {
+        if let Err(error) = self.testbed.finish() {
+            log::warn!("after the last cell: {error}");
+        }
+    }
+
+    /// Adds to a cell, the last one, what the kernel has said since it ended.
+    /// Says what the guest is good for after that.
+    ///
+    /// # Errors
+    ///
+    /// [`MatrixError::Interrupted`].
+    pub(super) fn aftermath(&mut self, cell: &mut CellOutcome) -> Result<GuestState, MatrixError> {
+        let news = match health::new_records(self.testbed.machine.agent()) {
+            Ok(news) => news,
+            Err(AgentError::Interrupted) => return Err(MatrixError::Interrupted),
+            Err(_) => return Ok(GuestState::Broken),
+        };
+        let state = self.state(&news)?;
+        if let Some(answer) = cell.answer.as_mut().filter(|_| !news.is_empty()) {
+            answer.log.extend(news);
+            self.judge_again(cell);
+        }
+        Ok(state)
+    }
+
+    /// Judges a cell once more, of which more is known now.
+    pub(super) fn judge_again(&self, cell: &mut CellOutcome) {
+        if let Some(answer) = cell.answer.take() {
+            let card_frames = mem::take(&mut cell.card_frames);
+            *cell = self.conclude(&cell.cell, answer, card_frames, cell.elapsed_ms);
+        }
+    }
+
+    /// Judges a cell that the agent has told of.
+    fn conclude(
+        &self,
+        cell: &CellName,
+        answer: CellAnswer,
+        card_frames: CardFrames,
+        elapsed_ms: u64,
+    ) -> CellOutcome {
+        let expectation = expect(cell, self.version);
+        let observation = Observation::of(&answer, &card_frames);
+        let findings = oracle::judge(&CellEvidence {
+            answer: &answer,
+            card_frames: &card_frames,
+            observation,
+            expectation: &expectation,
+            bounced: self.bounced,
+            pinning: self.ours.then_some(cell.pinning),
+        });
+        let impossible = answer.impossible.clone();
+        CellOutcome {
+            cell: *cell,
+            verdict: match (findings.is_empty(), &impossible) {
+                (false, _) => Verdict::Finding,
+                (true, Some(_)) => Verdict::Impossible,
+                (true, None) => Verdict::Expected,
+            },
+            observation: impossible.is_none().then_some(observation),
+            reason: impossible.or_else(|| {
+                let others = expectation.failing.reasons(&answer.injected);
+                let reasons: Vec<_> = expectation.reason.into_iter().chain(others).collect();
+                (!reasons.is_empty()).then(|| reasons.join("; "))
+            }),
+            findings,
+            elapsed_ms,
+            answer: Some(answer),
+            card_frames,
+        }
+    }
+
+    /// What the guest is good for after that was in its kernel's log.
+    ///
+    /// # Errors
+    ///
+    /// [`MatrixError::Interrupted`].
+    fn state(&mut self, log: &[LogRecord]) -> Result<GuestState, MatrixError> {
+        if kernel_log::splats(log).is_empty() {
+            return Ok(GuestState::Fit);
+        }
+        let agent = self.testbed.machine.agent();
+        match health::warn_again(agent).and_then(|()| health::ask(agent)) {
+            Err(AgentError::Interrupted) => Err(MatrixError::Interrupted),
+            Err(_) => Ok(GuestState::Broken),
+            Ok(now) => {
+                let lost = health::lost(&self.checks, &now);
+                // Nobody can lose it twice.
+                self.checks = now;
+                Ok(lost.map_or(GuestState::Fit, GuestState::Spoilt))
+            }
+        }
+    }
+}
+
+/// How long a cell may take on a kernel that is no slower than others.
+const fn limit(cell: &CellName) -> Duration {
+    match cell.hazard {
+        Hazard::FailNth => MANY_CAPTURES_LIMIT,
+        _ => CELL_LIMIT,
+    }
+}
+
+/// Where the driver has a parameter.
+fn parameter(testbed: &Testbed, name: &str) -> String {
+    format!("/sys/module/{}/parameters/{name}", testbed.driver)
+}

@@ -1,0 +1,181 @@
+//! Work that is dealt out to several guests at once, one piece after the other.
+
+use std::fmt::Display;
+use std::panic;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+
+use super::guest::MatrixError;
+use crate::vm::progress::Step;
+
+/// The pieces of work, of which each is given to one job.
+pub(super) struct WorkQueue<'a, T> {
+    all: &'a [T],
+    next: AtomicUsize,
+    /// A job cannot go on, and so none is to.
+    stopped: AtomicBool,
+    step: &'a Step,
+}
+
+impl<'a, T: Display> WorkQueue<'a, T> {
+    fn new(all: &'a [T], step: &'a Step) -> Self {
+        Self {
+            all,
+            next: AtomicUsize::new(0),
+            stopped: AtomicBool::new(false),
+            step,
+        }
+    }
+
+    /// The next piece, and its place among all.
+    pub(super) fn next(&self) -> Option<(usize, &'a T)> {
+        if self.stopped.load(Ordering::Relaxed) {
+            return None;
+        }
+        let place = self.next.fetch_add(1, Ordering::Relaxed);
+        let piece = self.all.get(place)?;
+        self.step.position(place as u64, self.all.len() as u64);
+        self.step.update(&piece.to_string());
+        Some((place, piece))
+    }
+
+    /// Says what else a job is at.
+    pub(super) fn update(&self, detail: &str) {
+        self.step.update(detail);
+    }
+}
+
+/// What came of the pieces that a job was given.
+pub(super) struct JobOutput<R> {
+    /// The results, in the order in which they came.
+    pub(super) results: Vec<R>,
+    /// The place of each among all.
+    places: Vec<usize>,
+    /// Guests that were booted for them.
+    pub(super) boots: u32,
+    /// Since when, and why, not everything was seen that the kernel checks.
+    pub(super) blind: Option<String>,
+}
+
+impl<R> JobOutput<R> {
+    const fn new() -> Self {
+        Self {
+            results: Vec::new(),
+            places: Vec::new(),
+            boots: 0,
+            blind: None,
+        }
+    }
+
+    /// Adds the result of a piece.
+    pub(super) fn add(&mut self, place: usize, result: R) {
+        self.places.push(place);
+        self.results.push(result);
+    }
+
+    /// Puts the outputs together, the results in the order of the pieces.
+    fn of(outputs: impl IntoIterator<Item = Self>) -> Self {
+        let mut whole = Self::new();
+        let mut placed = Vec::new();
+        for output in outputs {
+            placed.extend(output.places.into_iter().zip(output.results));
+            whole.boots += output.boots;
+            whole.blind = whole.blind.or(output.blind);
+        }
+        placed.sort_by_key(|(place, _)| *place);
+        (whole.places, whole.results) = placed.into_iter().unzip();
+        whole
+    }
+}
+
+/// Deals the pieces out to as many jobs, each of which runs `work` in a thread of
+/// its own. Where one comes to an error the others stop after the piece that they
+/// are at. What was done is returned in any case, with the first error.
+pub(super) fn run<T, R>(
+    all: &[T],
+    jobs: usize,
+    step: &Step,
+    work: impl Fn(&WorkQueue<T>, &mut JobOutput<R>) -> Result<(), MatrixError> + Sync,
+) -> (JobOutput<R>, Result<(), MatrixError>)
+where
+    T: Display + Sync,
+    R: Send,
+{
+    let queue = WorkQueue::new(all, step);
+    let job = || {
+        let mut output = JobOutput::new();
+        let ran = work(&queue, &mut output);
+        if ran.is_err() {
+            queue.stopped.store(true, Ordering::Relaxed);
+        }
+        (output, ran)
+    };
+    let done: Vec<_> = thread::scope(|scope| {
+        let jobs = jobs.clamp(1, all.len().max(1));
+        let threads: Vec<_> = (0..jobs).map(|_| scope.spawn(job)).collect();
+        let joined = threads.into_iter().map(|thread| thread.join());
+        joined
+            .map(|job| job.unwrap_or_else(|cause| panic::resume_unwind(cause)))
+            .collect()
+    });
+    let (outputs, ran): (Vec<_>, Vec<_>) = done.into_iter().unzip();
+    (JobOutput::of(outputs), ran.into_iter().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+
+    use super::*;
+    use crate::vm::progress::Progress;
+
+    #[test]
+    fn each_piece_is_dealt_once_and_the_results_come_in_order() {
+        let pieces: Vec<_> = (0..100).collect();
+        let step = Progress::silent().step("dealing");
+        let both = Barrier::new(2);
+        let (output, ran) = run(&pieces, 2, &step, |queue, output| {
+            output.boots = 1;
+            both.wait();
+            while let Some((place, piece)) = queue.next() {
+                output.add(place, *piece);
+            }
+            Ok(())
+        });
+        ran.unwrap();
+        assert_eq!(output.results, pieces);
+        assert_eq!(output.boots, 2);
+    }
+
+    #[test]
+    fn an_error_stops_every_job_and_loses_nothing() {
+        let pieces: Vec<_> = (0..100).collect();
+        let step = Progress::silent().step("dealing");
+        let both = Barrier::new(2);
+        let (output, ran) = run(&pieces, 2, &step, |queue, output| {
+            let (place, piece) = queue.next().unwrap();
+            both.wait();
+            output.add(place, *piece);
+            if place == 0 {
+                return Err(MatrixError::Release("none".into()));
+            }
+            while !queue.stopped.load(Ordering::Relaxed) {
+                thread::yield_now();
+            }
+            assert!(queue.next().is_none());
+            Ok(())
+        });
+        assert!(matches!(ran, Err(MatrixError::Release(_))));
+        assert_eq!(output.results, [0, 1]);
+    }
+
+    #[test]
+    fn there_are_no_more_jobs_than_pieces() {
+        let step = Progress::silent().step("dealing");
+        let (output, _) = run(&[7], 8, &step, |_, output: &mut JobOutput<i32>| {
+            output.boots = 1;
+            Ok(())
+        });
+        assert_eq!(output.boots, 1);
+    }
+}

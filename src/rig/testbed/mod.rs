@@ -1,0 +1,294 @@
+//! The card, and a guest that has it: started together, ended together.
+
+mod card;
+pub mod clients;
+pub mod driver;
+mod error;
+mod spec;
+
+use std::path::PathBuf;
+use std::process::ExitStatus;
+use std::time::{Duration, SystemTime};
+
+use tempfile::TempDir;
+
+use self::driver::Driver;
+pub use self::error::{TestbedError, Untestable};
+pub use self::spec::{CardProcess, TestbedSpec};
+use crate::agent::protocol::{Load, Log, Read};
+use crate::vm::accelerator::Accelerator;
+use crate::vm::channel::AgentError;
+use crate::vm::command_line::{Disk, Hardware, VhostUser};
+use crate::vm::images::clients::Clients;
+use crate::vm::images::{self, Catalog, Guest};
+use crate::vm::interrupt;
+use crate::vm::machine::{BOOT_LIMIT, Machine, MachineError, Off, Spec, private_dir};
+use crate::vm::overlay::Overlay;
+use crate::vm::process::Process;
+use crate::vm::progress::Progress;
+use crate::vm::qemu::{self, Qemu};
+
+/// What shows that the driver has found the card.
+const DEVICE: &str = "/sys/class/video4linux/video0/name";
+
+/// How long the guest may take to load the driver, and to turn itself off.
+const GUEST_LIMIT: Duration = Duration::from_secs(60);
+
+/// A running guest with the card in it and the driver loaded. Dropped, both are
+/// killed.
+#[derive(Debug)]
+pub struct Testbed {
+    // The guest first: it must not see its hardware die.
+    /// The machine.
+    pub machine: Machine,
+    /// The card's process, if it is the testbed's own.
+    pub card: Option<Process>,
+    /// The card as QEMU was told of it, if there is one.
+    pub device: Option<VhostUser>,
+    /// The guest.
+    pub guest: Guest,
+    /// The driver's name, as in /sys/module.
+    pub driver: String,
+    /// The QEMU.
+    pub qemu: Qemu,
+    /// What runs the guest's instructions.
+    pub accelerator: Accelerator,
+    /// When the machine was started.
+    pub started: SystemTime,
+    card_log: PathBuf,
+    _dir: TempDir,
+}
+
+/// What is left to be told of a testbed that was ended.
+#[derive(Debug)]
+pub struct Finished {
+    /// The guest.
+    pub guest: Guest,
+    /// Its kernel's release, as the kernel itself gave it.
+    pub release: String,
+    /// The QEMU.
+    pub qemu: Qemu,
+    /// What ran the guest's instructions.
+    pub accelerator: Accelerator,
+    /// Time from QEMU's start until the guest could be spoken to.
+    pub boot: Duration,
+    /// When the machine was started.
+    pub started: SystemTime,
+    /// How the machine was turned off.
+    pub off: Off,
+}
+
+impl Testbed {
+    /// Provides what is missing, starts the card and the machine, and loads the
+    /// driver.
+    ///
+    /// # Errors
+    ///
+    /// [`TestbedError`]; whatever had been started is ended by then.
+    pub fn start(spec: &TestbedSpec, progress: &Progress) -> Result<Self, TestbedError> {
+        // From here on SIGINT and SIGTERM are waited for: they must not end
+        // this program before what it started.
+        interrupt::watch().map_err(TestbedError::Signals)?;
+        let catalog = Catalog::builtin();
+        let id = spec.kernel.as_deref().unwrap_or(catalog.default_id());
+        let recipe = catalog.get(id)?;
+        let qemu = qemu::ensure(spec.qemu.as_deref(), progress)?;
+        let own = spec.own_kernel.as_ref();
+        let guest = match own {
+            None => images::ensure_guest(&recipe, progress)?,
+            Some(own) => {
+                let tree = images::ensure_user_land(&recipe, progress)?;
+                let guest = own.guest(&recipe, &tree, progress);
+                guest.map_err(|error| TestbedError::from(error).of(Some(own)))?
+            }
+        };
+        let dir = private_dir()?;
+        let driver = match &spec.driver {
+            Some(other) => Driver::other(other, &guest, dir.path())
+                .map_err(|error| TestbedError::from(error).of(own))?,
+            None => {
+                let module = match spec.mutants {
+                    true => images::ensure_mutants(&guest, progress),
+                    false => images::ensure_driver(&guest, progress),
+                };
+                let module = module.map_err(|error| TestbedError::from(error).of(own))?;
+                Driver::ours(module, &qemu)
+            }
+        };
+        let clients = match spec.clients {
+            true => Some(images::clients::ensure(progress)?),
+            false => None,
+        };
+
+        let step = progress.step(format!("booting {} ({})", guest.id, guest.release));
+        let card_log = spec.card_log.clone().unwrap_or(dir.path().join("card.log"));
+        let (card, socket) = match &spec.card {
+            CardProcess::Own => {
+                let socket = dir.path().join("card");
+                (Some(card::start(spec, &socket, &card_log)?), Some(socket))
+            }
+            CardProcess::Running { socket, .. } => (None, Some(socket.clone())),
+            CardProcess::Absent => (None, None),
+        };
+        let device = socket.map(|socket| card::device(&qemu, socket, spec.bounce_buffers));
+        let defaults = Hardware::default();
+        let hardware = Hardware {
+            accelerator: spec.accelerator.unwrap_or(defaults.accelerator),
+            cpus: spec.cpus.unwrap_or(defaults.cpus),
+            memory_mib: spec.ram_mib.unwrap_or(defaults.memory_mib),
+            vhost_user: device.iter().cloned().collect(),
+            disks: disks(&spec.disks, clients.as_ref()),
+            extra: spec.qemu_arguments.clone(),
+        };
+        let accelerator = hardware.accelerator;
+        let started = SystemTime::now();
+        let machine = Machine::boot(&Spec {
+            qemu: qemu.clone(),
+            kernel: guest.kernel.clone(),
+            initramfs: guest.initramfs.clone(),
+            overlay: Overlay {
+                files: driver.files,
+                ..Overlay::default()
+            },
+            append: match spec.bounce_buffers {
+                true => format!("swiotlb=force {}", spec.append),
+                false => spec.append.clone(),
+            },
+            hardware,
+            console_log: spec.console_log.clone(),
+            boot_limit: BOOT_LIMIT,
+        });
+        let mut testbed = Self {
+            machine: machine.map_err(|error| interrupted(error).of(own))?,
+            card,
+            device,
+            guest,
+            driver: driver.name,
+            qemu,
+            accelerator,
+            started,
+            card_log,
+            _dir: dir,
+        };
+        step.update("loading the driver");
+        testbed.load(driver.loads).map_err(|error| error.of(own))?;
+        if clients.is_some() {
+            step.update("mounting the clients");
+            clients::mount(testbed.machine.agent())?;
+        }
+        step.done();
+        Ok(testbed)
+    }
+
+    /// Turns the guest off, then ends the card.
+    ///
+    /// # Errors
+    ///
+    /// [`TestbedError::CardEnded`] if the card had ended before it was told to.
+    pub fn finish(mut self) -> Result<Finished, TestbedError> {
+        let ended = self.card_status();
+        let off = self.machine.power_off(GUEST_LIMIT);
+        if off != Off::ByGuest {
+            log::warn!("the guest did not turn itself off, QEMU was ended");
+        }
+        if let Some(card) = &mut self.card {
+            card.terminate(card::LIMIT);
+        }
+        if let Some(status) = ended {
+            return Err(self.card_ended(status));
+        }
+        Ok(Finished {
+            release: self.machine.hello().release.clone(),
+            boot: self.machine.boot_time(),
+            guest: self.guest,
+            qemu: self.qemu,
+            accelerator: self.accelerator,
+            started: self.started,
+            off,
+        })
+    }
+
+    /// Loads the driver, and looks whether it has found the card.
+    fn load(&mut self, loads: Vec<Load>) -> Result<(), TestbedError> {
+        let device = self.device.as_ref().map(|_| Read {
+            path: DEVICE.to_owned(),
+            limit: 256,
+        });
+        if let Some(device) = device.clone()
+            && let Ok(name) = self.machine.agent().call(device, GUEST_LIMIT)
+        {
+            let name = name.text.trim().to_owned();
+            return Err(TestbedError::Occupied { name });
+        }
+        for load in loads {
+            if let Err(error) = self.machine.agent().call(load, GUEST_LIMIT) {
+                return Err(match (self.card_status(), error) {
+                    (Some(status), _) => self.card_ended(status),
+                    (None, AgentError::Interrupted) => TestbedError::Interrupted,
+                    (None, source) => TestbedError::Load {
+                        driver: self.driver.clone(),
+                        source,
+                    },
+                });
+            }
+        }
+        let Some(device) = device else {
+            return Ok(());
+        };
+        match self.machine.agent().call(device, GUEST_LIMIT) {
+            Ok(_) => Ok(()),
+            Err(AgentError::Interrupted) => Err(TestbedError::Interrupted),
+            Err(_) => match self.card_status() {
+                Some(status) => Err(self.card_ended(status)),
+                None => Err(TestbedError::NoDevice {
+                    log: self.kernel_log(),
+                }),
+            },
+        }
+    }
+
+    /// How the card has ended, if it has.
+    fn card_status(&mut self) -> Option<ExitStatus> {
+        self.card.as_mut()?.try_wait()
+    }
+
+    fn kernel_log(&self) -> String {
+        let log = self.machine.agent().call(Log { since: 0 }, GUEST_LIMIT);
+        let records = log.map(|log| log.records).unwrap_or_default();
+        let last = records.len().saturating_sub(10);
+        let lines: Vec<_> = records[last..]
+            .iter()
+            .map(|record| format!("  {}", record.text))
+            .collect();
+        lines.join("\n")
+    }
+
+    fn card_ended(&self, status: ExitStatus) -> TestbedError {
+        TestbedError::CardEnded {
+            status: status.to_string(),
+            log: card::last_words(&self.card_log),
+        }
+    }
+}
+
+/// The disks that were asked for, in their order, and the clients behind them.
+fn disks(paths: &[PathBuf], clients: Option<&Clients>) -> Vec<Disk> {
+    let disk = |(index, path): (usize, &PathBuf)| Disk {
+        path: path.clone(),
+        serial: format!("disk{index}"),
+        read_only: false,
+    };
+    let clients = clients.map(|clients| Disk {
+        path: clients.image.clone(),
+        serial: clients::SERIAL.to_owned(),
+        read_only: true,
+    });
+    paths.iter().enumerate().map(disk).chain(clients).collect()
+}
+
+fn interrupted(error: MachineError) -> TestbedError {
+    match error {
+        MachineError::Interrupted => TestbedError::Interrupted,
+        other => other.into(),
+    }
+}

@@ -1,0 +1,363 @@
+//! The clock overlay in the middle of a test pattern: the name, the time of day
+//! and the sequence number, on a studio clock where there is room for one, else
+//! on a plain panel with as much of them as fits.
+
+use std::f32::consts::TAU;
+
+use super::canvas::{Ink, Row};
+use super::text::{Face, Words, columns_of, height_of};
+use crate::source::FrameInfo;
+use crate::source::layout::Layout;
+use crate::source::settings::overlay;
+
+const GROUND: Ink = Ink::grey(16);
+const WHITE: Ink = Ink::grey(255);
+const DIM: Ink = Ink::grey(64);
+const SOFT: Ink = Ink::grey(160);
+const AMBER: Ink = Ink::rgb(255, 176, 0);
+
+/// The characters that the card's words are made of.
+const DIGITS: &str = "0123456789:.";
+
+/// What a line of text says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Saying {
+    Name,
+    /// Time of day, UTC, to the millisecond.
+    Time,
+    /// Time of day, UTC, to the second.
+    ShortTime,
+    /// What time of day it is.
+    Zone,
+    /// What the number is.
+    Frame,
+    /// The sequence number, or the last digits of it.
+    Sequence {
+        digits: usize,
+    },
+    /// Size and pixel format.
+    Mode(Layout),
+}
+
+impl Saying {
+    fn words(self, frame: &FrameInfo) -> Words {
+        let day = frame.wall.as_millis() % 86_400_000;
+        let (seconds, millis) = (day / 1000, day % 1000);
+        let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+        match self {
+            Self::Name => Words::of(format_args!("PINHOLE")),
+            Self::Time => Words::of(format_args!(
+                "{hours:02}:{minutes:02}:{seconds:02}.{millis:03}"
+            )),
+            Self::ShortTime => Words::of(format_args!("{hours:02}:{minutes:02}:{seconds:02}")),
+            Self::Zone => Words::of(format_args!("UTC")),
+            Self::Frame => Words::of(format_args!("FRAME")),
+            Self::Sequence { digits } => {
+                Words::of(format_args!("{:06}", frame.sequence)).tail(digits)
+            }
+            Self::Mode(layout) => Words::of(format_args!(
+                "{}x{} {}",
+                layout.width, layout.height, layout.format
+            )),
+        }
+    }
+
+    fn ink(self) -> Ink {
+        match self {
+            Self::Sequence { .. } => AMBER,
+            Self::Zone | Self::Frame | Self::Mode(_) => SOFT,
+            Self::Name | Self::Time | Self::ShortTime => WHITE,
+        }
+    }
+
+    /// Whether it is said however small the clock overlay.
+    fn is_needed(self) -> bool {
+        self.ink() != SOFT
+    }
+
+    /// The characters that it may need.
+    fn characters(self) -> Words {
+        match self {
+            Self::Name | Self::Zone | Self::Frame | Self::Mode(_) => {
+                self.words(&FrameInfo::default())
+            }
+            Self::Time | Self::ShortTime | Self::Sequence { .. } => {
+                Words::of(format_args!("{DIGITS}"))
+            }
+        }
+    }
+}
+
+/// A line of text in its place.
+#[derive(Debug)]
+struct Label {
+    saying: Saying,
+    ink: Ink,
+    face: Face,
+    /// The middle of the words, in pixels.
+    centre: i32,
+    /// Their topmost line.
+    top: i32,
+    words: Words,
+    left: i32,
+}
+
+impl Label {
+    fn new(saying: Saying, ink: Ink, scale: f32, centre: i32, middle: i32) -> Self {
+        let face = Face::new(saying.characters().as_bytes(), scale);
+        let top = middle - face.height() / 2;
+        Self {
+            saying,
+            ink,
+            face,
+            centre,
+            top,
+            words: Words::default(),
+            left: centre,
+        }
+    }
+}
+
+/// What the words stand on.
+#[derive(Debug)]
+enum Ground {
+    /// The pixels from `left` to `right`.
+    Panel { left: i32, right: i32 },
+    /// A disc with sixty lamps, of which those of the seconds gone by in this
+    /// minute are lit, and a hand that goes round once a second.
+    Dial { x: f32, y: f32, radius: f32 },
+}
+
+/// The clock overlay.
+#[derive(Debug)]
+pub struct ClockOverlay {
+    /// Its lines of the picture.
+    top: u32,
+    bottom: u32,
+    ground: Ground,
+    labels: Vec<Label>,
+    /// Where the lamps are, from the top clockwise, on a circle of radius 1.
+    lamps: Vec<(f32, f32)>,
+    lit: usize,
+    /// Where the hand's tip is, on the same circle.
+    hand: (f32, f32),
+}
+
+/// The dial's radius in shares of the picture's shorter side.
+const RADIUS: f32 = 0.37;
+/// Parts of the dial, in shares of its radius.
+const RIM: f32 = 0.022;
+const LAMPS_AT: f32 = 0.89;
+const LAMP: f32 = 0.028;
+const HAND: f32 = 0.055;
+/// The scale of the time of day on a dial of radius 1.
+const TIME: f32 = 0.0175;
+/// What a dial of radius 1 says: how far below its middle, at what scale.
+const ON_DIAL: [(Saying, f32, f32); 5] = [
+    (Saying::Name, -0.50, 0.0190),
+    (Saying::Time, -0.04, TIME),
+    (Saying::Zone, 0.14, 0.0095),
+    (Saying::Sequence { digits: 10 }, 0.36, TIME),
+    (Saying::Frame, 0.54, 0.0095),
+];
+/// The same for the size and format, under the name.
+const MODE_ON_DIAL: (f32, f32) = (-0.29, 0.0095);
+
+/// Between the texts of a panel, and around them, at scale 1.
+const GAP: usize = 2;
+const MARGIN: usize = 3;
+
+impl ClockOverlay {
+    /// The clock overlay for frames of that layout, with what the bits of
+    /// [`overlay`] say; none if that is nothing.
+    pub fn new(layout: &Layout, bits: u32) -> Option<Self> {
+        let bits = bits & overlay::ALL;
+        let dial = match bits {
+            0 => return None,
+            overlay::ALL => Self::dial(layout),
+            _ => None,
+        };
+        let mut clock_overlay = dial.unwrap_or_else(|| Self::panel(layout, bits));
+        clock_overlay.begin(&FrameInfo::default());
+        Some(clock_overlay)
+    }
+
+    /// A dial, where it is large enough for the time of day.
+    fn dial(layout: &Layout) -> Option<Self> {
+        let radius = RADIUS * layout.width.min(layout.height) as f32;
+        if TIME * radius < 0.92 {
+            return None;
+        }
+        let (x, y) = (layout.width as i32 / 2, layout.height as i32 / 2);
+        let mode = (Saying::Mode(*layout), MODE_ON_DIAL.0, MODE_ON_DIAL.1);
+        let labels = ON_DIAL
+            .into_iter()
+            .chain([mode])
+            .filter(|(saying, _, scale)| saying.is_needed() || scale * radius >= 1.0)
+            .map(|(saying, below, scale)| {
+                let middle = y + (below * radius).round() as i32;
+                Label::new(saying, saying.ink(), scale * radius, x, middle)
+            });
+        let reach = radius.ceil() as u32 + 1;
+        let lamps = (0..60).map(|second| on_circle(second as f32 / 60.0));
+        Some(Self {
+            top: (layout.height / 2).saturating_sub(reach),
+            bottom: layout.height / 2 + reach,
+            labels: labels.collect(),
+            ground: Ground::Dial {
+                x: x as f32,
+                y: y as f32,
+                radius,
+            },
+            lamps: lamps.collect(),
+            lit: 0,
+            hand: (0.0, 0.0),
+        })
+    }
+
+    /// A panel with as many lines of text as fit.
+    fn panel(layout: &Layout, bits: u32) -> Self {
+        use Saying::{Name, Sequence, ShortTime, Time};
+        let (width, height) = (layout.width as usize, layout.height as usize);
+        let sequence = Sequence {
+            digits: (width / 8).min(10),
+        };
+        let choices: &[&[Saying]] = match bits {
+            overlay::CLOCK => &[
+                &[Name, Time],
+                &[Name, ShortTime],
+                &[Time],
+                &[ShortTime],
+                &[Name],
+            ],
+            overlay::COUNTER => &[&[Name, sequence], &[sequence]],
+            _ => &[
+                &[Name, Time, sequence],
+                &[Name, ShortTime, sequence],
+                &[Time, sequence],
+                &[ShortTime, sequence],
+                &[Name, sequence],
+                &[sequence],
+            ],
+        };
+        // Width, and lines from one text to the next, at a scale.
+        let size = |sayings: &[Saying], scale: usize| {
+            let columns = |s: &Saying| columns_of(s.words(&FrameInfo::default()).as_bytes());
+            let columns = sayings.iter().map(columns).max().unwrap_or(0);
+            (columns * scale, height_of(scale as f32) + GAP * scale)
+        };
+        let fits = |sayings: &[Saying], scale: usize, width: usize, height: usize| {
+            let (across, step) = size(sayings, scale);
+            across <= width && sayings.len() * step - GAP * scale <= height
+        };
+        let sayings = choices
+            .iter()
+            .copied()
+            .find(|sayings| fits(sayings, 1, width, height))
+            .unwrap_or(choices[choices.len() - 1]);
+        let scale = (2..)
+            .take_while(|scale| fits(sayings, *scale, width * 3 / 4, height * 3 / 4))
+            .last()
+            .unwrap_or(1);
+        let (across, step) = size(sayings, scale);
+        let lines = sayings.len() * step - GAP * scale;
+        let top = (height - lines.min(height)) / 2;
+        let labels = sayings.iter().enumerate().map(|(line, saying)| {
+            let middle = top + line * step + (step - GAP * scale) / 2;
+            // The chroma of small coloured text would run, so it is white.
+            Label::new(
+                *saying,
+                WHITE,
+                scale as f32,
+                width as i32 / 2,
+                middle as i32,
+            )
+        });
+        let labels: Vec<_> = labels.collect();
+        // Some of the bars shall be seen above and below.
+        let margin = (MARGIN * scale).min(height.saturating_sub(lines) / 8);
+        let across = (across / 2 + MARGIN * scale).next_multiple_of(2) as i32;
+        let down = (lines / 2 + margin).next_multiple_of(2);
+        Self {
+            top: (height / 2).saturating_sub(down) as u32,
+            bottom: (height / 2 + down) as u32,
+            ground: Ground::Panel {
+                left: width as i32 / 2 - across,
+                right: width as i32 / 2 + across,
+            },
+            labels,
+            lamps: Vec::new(),
+            lit: 0,
+            hand: (0.0, 0.0),
+        }
+    }
+
+    /// Sets words, lamps and hand for `frame`.
+    pub fn begin(&mut self, frame: &FrameInfo) {
+        for label in &mut self.labels {
+            label.words = label.saying.words(frame);
+            label.left = label.centre - label.face.width(label.words.as_bytes()) / 2;
+        }
+        self.lit = (frame.wall.as_secs() % 60) as usize + 1;
+        self.hand = on_circle(frame.wall.subsec_nanos() as f32 / 1e9);
+    }
+
+    /// Whether line `y` of the picture crosses the clock overlay.
+    pub fn touches(&self, y: u32) -> bool {
+        (self.top..self.bottom).contains(&y)
+    }
+
+    /// The lamps that may cross a line which lies so far below the middle of
+    /// their circle, whose radius is 1.
+    fn lamps_near(&self, below: f32) -> impl Iterator<Item = usize> + use<> {
+        // Half as much again as a lamp reaches, for the lines of a small dial.
+        const REACH: f32 = 1.5 * LAMP / LAMPS_AT;
+        let lamps = self.lamps.len();
+        let second = |below: f32| (-below).clamp(-1.0, 1.0).acos() / TAU * lamps as f32;
+        let first = second(below - REACH).ceil() as usize;
+        let last = second(below + REACH).floor() as usize;
+        (first..=last).flat_map(move |right| {
+            let left = (lamps - right) % lamps;
+            [Some(right), (left != right).then_some(left)]
+                .into_iter()
+                .flatten()
+        })
+    }
+
+    /// Paints the clock overlay's share of a row that covers `lines` lines of
+    /// the picture from `y` on.
+    pub fn paint(&self, row: &mut Row<'_>, y: u32, lines: u32) {
+        match self.ground {
+            Ground::Panel { left, right } => row.fill(left, right, GROUND),
+            Ground::Dial {
+                x,
+                y: centre,
+                radius,
+            } => {
+                let below = y as f32 + lines as f32 / 2.0 - centre;
+                row.disc(x, below, radius, WHITE);
+                row.disc(x, below, radius * (1.0 - RIM), GROUND);
+                let mut spot = |at: (f32, f32), size: f32, ink| {
+                    let above = below - at.1 * LAMPS_AT * radius;
+                    row.disc(x + at.0 * LAMPS_AT * radius, above, size * radius, ink);
+                };
+                for second in self.lamps_near(below / (LAMPS_AT * radius)) {
+                    let ink = if second < self.lit { AMBER } else { DIM };
+                    spot(self.lamps[second], LAMP, ink);
+                }
+                spot(self.hand, HAND, WHITE);
+            }
+        }
+        for label in &self.labels {
+            let line = y as i32 - label.top;
+            let words = label.words.as_bytes();
+            label.face.draw(row, label.left, line, words, label.ink);
+        }
+    }
+}
+
+/// The point a share of the way round, from the top clockwise; y downwards.
+fn on_circle(share: f32) -> (f32, f32) {
+    let (sine, cosine) = (share * TAU).sin_cos();
+    (sine, -cosine)
+}

@@ -1,0 +1,141 @@
+//! A guest with the card, to try things in.
+
+use std::time::{Duration, Instant};
+
+use pinhole::agent::protocol::{Kill, Log, Run, RunAnswer};
+use pinhole::rig::capture::witness::WitnessLog;
+use pinhole::rig::kernel_log;
+use pinhole::rig::testbed::{Testbed, TestbedSpec};
+use pinhole::vm::channel::Pending;
+use pinhole::vm::progress::Progress;
+
+/// Longer than anything here takes on a slow machine.
+pub const LIMIT: Duration = Duration::from_secs(120);
+
+/// Kernel parameters that show a use after free: freed memory is poisoned, and
+/// checked when it is used again.
+pub const PARANOID: &str = "slub_debug=FZPU page_poison=1";
+
+/// A running guest, and what its card testifies.
+pub struct TestGuest {
+    pub testbed: Testbed,
+    folder: tempfile::TempDir,
+}
+
+impl TestGuest {
+    /// Boots a guest whose kernel command line ends in `append`.
+    pub fn boot(append: &str) -> Self {
+        Self::start(TestbedSpec {
+            append: append.into(),
+            ..TestbedSpec::default()
+        })
+    }
+
+    /// Boots a guest as `spec` says, but for where the card leaves what it has
+    /// to say.
+    pub fn start(spec: TestbedSpec) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let spec = TestbedSpec {
+            witness: Some(folder.path().join("witness")),
+            card_log: Some(folder.path().join("card.log")),
+            ..spec
+        };
+        let testbed = Testbed::start(&spec, &Progress::silent()).unwrap();
+        Self { testbed, folder }
+    }
+
+    /// Runs a command line in the guest's shell.
+    pub fn run(&self, line: &str) -> RunAnswer {
+        let run = Run {
+            timeout_ms: Some(LIMIT.as_millis() as u64),
+            ..Run::new(["sh", "-c", line])
+        };
+        self.testbed.machine.agent().call(run, 2 * LIMIT).unwrap()
+    }
+
+    /// Runs a command line that must succeed; returns all it printed.
+    pub fn must(&self, line: &str) -> String {
+        let answer = self.run(line);
+        let said = format!("{}{}", answer.stdout, answer.stderr);
+        assert!(answer.status.success(), "{line}: {}\n{said}", answer.status);
+        said
+    }
+
+    /// Starts a stream without an end, and waits until frames come.
+    pub fn stream(&self) -> Pending<Run> {
+        let already = self.frames();
+        let argv = [
+            "v4l2-ctl",
+            "--device",
+            "/dev/video0",
+            "--stream-user=4",
+            "--verbose",
+        ];
+        let stream = self.testbed.machine.agent().start(Run::new(argv)).unwrap();
+        self.wait_for_frames(already + 10);
+        stream
+    }
+
+    /// Ends a stream, as Ctrl-C does.
+    pub fn interrupt(&self, stream: Pending<Run>) -> RunAnswer {
+        let kill = Kill {
+            target: stream.id(),
+            signal: 2,
+        };
+        self.testbed.machine.agent().call(kill, LIMIT).unwrap();
+        stream.wait(LIMIT).unwrap()
+    }
+
+    /// Waits until the card has written that many frames since its start.
+    pub fn wait_for_frames(&self, count: usize) {
+        let begun = Instant::now();
+        while self.frames() < count {
+            assert!(
+                begun.elapsed() < LIMIT,
+                "no frame comes: {}",
+                self.card_log()
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// What the card has written in its last stream.
+    pub fn witness_log(&self) -> WitnessLog {
+        WitnessLog::read(&self.folder.path().join("witness")).unwrap()
+    }
+
+    /// Frames that the card has written since its start.
+    pub fn frames(&self) -> usize {
+        let witness =
+            std::fs::read_to_string(self.folder.path().join("witness")).unwrap_or_default();
+        witness
+            .lines()
+            .filter(|line| line.starts_with(r#"{"event":"frame""#))
+            .count()
+    }
+
+    /// Captures a few frames and lets the card's witness count them: the
+    /// device works.
+    pub fn still_works(&self) {
+        self.must(
+            "v4l2-ctl --device /dev/video0 --stream-user=4 --stream-count=10 --stream-to=/dev/null",
+        );
+    }
+
+    /// Nothing in the guest's kernel is broken.
+    pub fn no_splats(&self) {
+        let log = self
+            .testbed
+            .machine
+            .agent()
+            .call(Log { since: 0 }, LIMIT)
+            .unwrap();
+        let splats = kernel_log::splats(&log.records);
+        let all: Vec<_> = log.records.iter().map(kernel_log::line).collect();
+        assert!(splats.is_empty(), "{splats:#?}\n{}", all.join("\n"));
+    }
+
+    fn card_log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("card.log")).unwrap_or_default()
+    }
+}
