@@ -194,7 +194,7 @@ fn clock_runs_ahead(outcome: &CellOutcome) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::agent::cell::Kind;
+    use crate::agent::cell::{CellAnswer, Kind};
 
     #[test]
     fn the_hosts_clock_is_the_one_that_counts() {
