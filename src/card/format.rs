@@ -249,10 +249,29 @@ pub fn fraction(interval: Interval) -> Fract {
 }
 
 /// `text` in a field that is filled up with NULs; what does not fit is cut
-/// off.
+/// off, at the end of a character.
 pub fn padded<const N: usize>(text: &str) -> [u8; N] {
     let mut field = [0; N];
-    let length = text.len().min(N - 1);
+    let mut length = text.len().min(N - 1);
+    while !text.is_char_boundary(length) {
+        length -= 1;
+    }
     field[..length].copy_from_slice(&text.as_bytes()[..length]);
     field
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_is_too_long_ends_with_a_whole_character() {
+        assert_eq!(padded::<8>("bars"), *b"bars\0\0\0\0");
+        assert_eq!(padded::<8>("checkers"), *b"checker\0");
+        // The last character that has a place would need one more, or two.
+        assert_eq!(padded::<8>("abcdef\u{e4}"), *b"abcdef\0\0");
+        assert_eq!(padded::<8>("abcde\u{20ac}"), *b"abcde\0\0\0");
+        assert_eq!(padded::<8>("abcd\u{20ac}"), *b"abcd\xe2\x82\xac\0");
+        assert_eq!(padded::<4>("\u{1f4f7}"), [0; 4]);
+    }
 }
