@@ -15,7 +15,7 @@ use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use super::PlanesArg;
+use super::{ModeArgs, PlanesArg};
 use super::{activation, output};
 use crate::card::witness::Background;
 use crate::card::{Card, Rate, Spec, Witness};
@@ -73,8 +73,11 @@ pub struct Args {
     #[arg(long, value_enum, default_value_t = RateArg::Guest)]
     rate: RateArg,
 
+    #[command(flatten)]
+    modes: ModeArgs,
+
     /// The most frames a second that the guest may set, from 1 to 240.
-    #[arg(long, value_name = "FPS", default_value_t = 240, value_parser = clap::value_parser!(u32).range(1..=240))]
+    #[arg(long, value_name = "FPS", default_value_t = 240, value_parser = clap::value_parser!(u32).range(1..=240), conflicts_with = "rates")]
     max_fps: u32,
 
     /// What the running card is restricted to.
@@ -137,6 +140,7 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
         return print_capabilities();
     }
     check_paths(&args)?;
+    let modes = args.modes.modes(args.planes.into())?;
     // SAFETY: nothing has been opened yet.
     let descriptors = unsafe { source::descriptors_of(&args.source)? };
     // SAFETY: no thread has been started, and nothing opened but copies of what
@@ -203,6 +207,7 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
         planes: args.planes.into(),
         rate,
         most_fps: args.max_fps,
+        modes,
         witness,
     }))?;
     log::info!("sandbox: {in_force}");

@@ -18,6 +18,7 @@ pub mod guest;
 mod guest_args;
 pub mod man;
 pub mod matrix;
+mod mode_args;
 mod output;
 mod planes;
 pub mod report;
@@ -33,6 +34,7 @@ use clap::{Parser, Subcommand};
 use bounded_log::BoundedLog;
 pub use card_args::CardArgs;
 pub use guest_args::GuestArgs;
+pub use mode_args::ModeArgs;
 use planes::PlanesArg;
 
 use crate::rig::testbed::Untestable;

@@ -12,7 +12,7 @@ use rustix::stdio::stdin;
 use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr};
 use signal_hook::consts::SIGWINCH;
 
-use super::{CardArgs, GuestArgs, output};
+use super::{CardArgs, GuestArgs, ModeArgs, output};
 use crate::agent::protocol::{Run, Shell, Status, Stream, Window};
 use crate::rig::testbed::{Testbed, TestbedSpec};
 use crate::vm::channel::{Agent, AgentError, Update};
@@ -39,6 +39,9 @@ pub struct Args {
 
     #[command(flatten)]
     card: CardArgs,
+
+    #[command(flatten)]
+    modes: ModeArgs,
 }
 
 /// Runs the subcommand.
@@ -50,8 +53,10 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
             .read_to_end(&mut script)
             .context("cannot read the script on standard input")?;
     }
+    args.modes.modes(args.card.planes().unwrap_or_default())?;
     let spec = TestbedSpec {
         clients: args.clients,
+        card_arguments: args.modes.arguments(),
         ..args.card.put_into(args.guest.testbed()?)?
     };
     let mut bed = Testbed::start(&spec, &Progress::stderr())?;
