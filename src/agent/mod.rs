@@ -4,6 +4,7 @@
 //! folders of the same names. The library holds only what both ends share, so
 //! that they cannot drift apart.
 
+pub mod bytes;
 pub mod cell;
 pub mod checks;
 pub mod frame_vector;

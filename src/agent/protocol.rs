@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::bytes::Bytes;
 use super::cell::{Cell, CellAnswer};
 use super::checks::{Checks, ChecksAnswer, Leaks, LeaksAnswer};
 use super::frame_vector::{FrameVector, FrameVectorAnswer};
@@ -118,6 +119,10 @@ pub struct Run {
     /// Text for its standard input.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub stdin: String,
+    /// What a file holds that is its last argument, if there is any: a script,
+    /// which nothing that it runs can take for its own input.
+    #[serde(default, skip_serializing_if = "Bytes::is_empty")]
+    pub script: Bytes,
     /// Kill its process group after this time, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
@@ -325,7 +330,7 @@ pub struct Line {
     /// Time since the program's start, in milliseconds.
     pub at_ms: u64,
     /// What it wrote, its line end included if it had one.
-    pub text: String,
+    pub text: Bytes,
 }
 
 /// An output stream of a program.

@@ -60,6 +60,30 @@ impl Interval {
         Self::new(1, fps).at_least(Self::MIN).at_most(Self::MAX)
     }
 
+    /// The interval that a fraction of seconds is, if the card can have it.
+    pub fn exact(numerator: u32, denominator: u32) -> Option<Self> {
+        let interval = Self::new(numerator, denominator);
+        let is_had = numerator > 0
+            && denominator > 0
+            && !interval.is_shorter_than(Self::MIN)
+            && !Self::MAX.is_shorter_than(interval);
+        is_had.then_some(interval)
+    }
+
+    /// Whether this is nearer to `wanted` than `other` is.
+    pub fn is_nearer(self, other: Self, wanted: Self) -> bool {
+        // Each difference is a fraction over its own denominator and wanted's,
+        // of which the latter is left out on both sides. Three factors of 32
+        // bits, and a difference, fit in 128.
+        let difference = |one: Self| {
+            let ours = u128::from(one.numerator) * u128::from(wanted.denominator);
+            let theirs = u128::from(wanted.numerator) * u128::from(one.denominator);
+            ours.abs_diff(theirs)
+        };
+        difference(self) * u128::from(other.denominator)
+            < difference(other) * u128::from(self.denominator)
+    }
+
     /// The interval nearest to the fraction that the card can do if `shortest`
     /// is its shortest. A fraction without a value, which V4L2 takes for "as you
     /// like", is the default.

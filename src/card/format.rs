@@ -170,12 +170,18 @@ impl Card {
         })
     }
 
-    /// VIDIOC_ENUM_FRAMESIZES: one range of sizes for every format, or the
-    /// one size that the source dictates.
+    /// VIDIOC_ENUM_FRAMESIZES: one range of sizes for every format, or those of
+    /// the card's list, or the one size that the source dictates.
     pub(super) fn frame_sizes(&self, asked: &FrmSizeEnum) -> Result<FrmSizeEnum, Refused> {
-        let format = self.check_enumerated(asked.index.get(), asked.pixel_format.get())?;
+        let dictated = self.dictated_size();
+        let list = match &dictated {
+            Some(size) => std::slice::from_ref(size),
+            None => self.modes.sizes(),
+        };
+        let (format, place) =
+            self.enumerated(asked.index.get(), asked.pixel_format.get(), list.len())?;
         let (index, pixel_format) = (asked.index, asked.pixel_format);
-        if let Some((width, height)) = self.dictated_size() {
+        if let Some(&(width, height)) = list.get(place) {
             let layout = Layout::new(format, width, height);
             return Ok(FrmSizeEnum {
                 index,
@@ -201,10 +207,16 @@ impl Card {
         })
     }
 
-    /// VIDIOC_ENUM_FRAMEINTERVALS: the same intervals for every size, or the
-    /// one that the source dictates.
+    /// VIDIOC_ENUM_FRAMEINTERVALS: the same intervals for every size, or those
+    /// of the card's list, or the one that the source dictates.
     pub(super) fn frame_intervals(&self, asked: &FrmIvalEnum) -> Result<FrmIvalEnum, Refused> {
-        let format = self.check_enumerated(asked.index.get(), asked.pixel_format.get())?;
+        let dictated = self.dictated_interval();
+        let list = match &dictated {
+            Some(interval) => std::slice::from_ref(interval),
+            None => self.modes.intervals(),
+        };
+        let (format, place) =
+            self.enumerated(asked.index.get(), asked.pixel_format.get(), list.len())?;
         let (width, height) = (asked.width.get(), asked.height.get());
         let layout = self.layout_for(format, width, height);
         if (layout.width, layout.height) != (width, height) {
@@ -217,10 +229,10 @@ impl Card {
             height: asked.height,
             ..FromZeros::new_zeroed()
         };
-        Ok(match self.dictated_interval() {
+        Ok(match list.get(place) {
             Some(interval) => FrmIvalEnum {
                 type_: FRMIVAL_TYPE_DISCRETE.into(),
-                min: fraction(interval),
+                min: fraction(*interval),
                 ..answer
             },
             None => FrmIvalEnum {
@@ -233,13 +245,21 @@ impl Card {
         })
     }
 
-    fn check_enumerated(&self, index: u32, pixel_format: u32) -> Result<PixelFormat, Refused> {
+    /// The format, and the place in a list of that length, or of one range if
+    /// there is no list.
+    fn enumerated(
+        &self,
+        index: u32,
+        pixel_format: u32,
+        length: usize,
+    ) -> Result<(PixelFormat, usize), Refused> {
         let format = self.planes.format(pixel_format);
         let format = format.ok_or(invalid("the card has no such format"))?;
-        if index != 0 {
-            return Err(invalid("there is one range only"));
+        let place = index as usize;
+        if place >= length.max(1) {
+            return Err(invalid("there are no more of them"));
         }
-        Ok(format)
+        Ok((format, place))
     }
 }
 
@@ -249,10 +269,29 @@ pub fn fraction(interval: Interval) -> Fract {
 }
 
 /// `text` in a field that is filled up with NULs; what does not fit is cut
-/// off.
+/// off, at the end of a character.
 pub fn padded<const N: usize>(text: &str) -> [u8; N] {
     let mut field = [0; N];
-    let length = text.len().min(N - 1);
+    let mut length = text.len().min(N - 1);
+    while !text.is_char_boundary(length) {
+        length -= 1;
+    }
     field[..length].copy_from_slice(&text.as_bytes()[..length]);
     field
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_is_too_long_ends_with_a_whole_character() {
+        assert_eq!(padded::<8>("bars"), *b"bars\0\0\0\0");
+        assert_eq!(padded::<8>("checkers"), *b"checker\0");
+        // The last character that has a place would need one more, or two.
+        assert_eq!(padded::<8>("abcdef\u{e4}"), *b"abcdef\0\0");
+        assert_eq!(padded::<8>("abcde\u{20ac}"), *b"abcde\0\0\0");
+        assert_eq!(padded::<8>("abcd\u{20ac}"), *b"abcd\xe2\x82\xac\0");
+        assert_eq!(padded::<4>("\u{1f4f7}"), [0; 4]);
+    }
 }

@@ -119,7 +119,10 @@ impl Card {
 
     /// The nearest layout to that which the card can do now.
     pub(super) fn layout_for(&self, format: PixelFormat, width: u32, height: u32) -> Layout {
-        let (width, height) = self.dictated_size().unwrap_or((width, height));
+        let (width, height) = match self.dictated_size() {
+            Some(size) => size,
+            None => self.modes.size_for(width, height),
+        };
         Layout::new(format, width, height)
     }
 
@@ -131,7 +134,10 @@ impl Card {
 
     /// The interval to use where `wanted` is asked for.
     pub(super) fn interval_for(&self, wanted: Interval) -> Interval {
-        self.dictated_interval().unwrap_or(wanted)
+        match self.dictated_interval() {
+            Some(interval) => interval,
+            None => self.modes.interval_for(wanted),
+        }
     }
 
     /// The only interval that the card can do, if there is only one.

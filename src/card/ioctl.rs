@@ -146,11 +146,16 @@ impl Card {
         if self.stream.is_some() {
             return Err(busy("the frame interval is fixed while streaming"));
         }
-        self.interval = self.interval_for(Interval::nearest(
+        let (numerator, denominator) = (
             asked.timeperframe.numerator.get(),
             asked.timeperframe.denominator.get(),
-            self.shortest,
-        ));
+        );
+        let wanted = match (numerator, denominator) {
+            // Which V4L2 takes for "as you like".
+            (0, _) | (_, 0) => self.first_interval(),
+            _ => Interval::nearest(numerator, denominator, self.shortest),
+        };
+        self.interval = self.interval_for(wanted);
         self.get_parm(asked)
     }
 }

@@ -28,6 +28,7 @@ pub mod format;
 pub mod injection;
 pub mod inputs;
 mod ioctl;
+mod modes;
 mod queueing;
 pub mod refused;
 mod selection;
@@ -60,13 +61,9 @@ pub use clock::{Now, Rate};
 pub use controls::{ControlError, ControlInfo, MenuItem, Value};
 pub use format::BufferApi;
 pub use inputs::{InputError, InputInfo};
+pub use modes::{ModeError, Modes};
 pub use refused::Refused;
 pub use witness::Witness;
-
-/// The format and size the card has before anybody sets one.
-fn default_layout() -> Layout {
-    Layout::new(PixelFormat::ALL[0], 640, 480)
-}
 
 /// What a card is made of.
 pub struct Spec {
@@ -76,8 +73,11 @@ pub struct Spec {
     pub planes: BufferApi,
     /// How fast frames are made.
     pub rate: Rate,
-    /// The most frames a second that it offers, 1 to 240.
+    /// The most frames a second that it offers, 1 to 240; without a list of
+    /// rates.
     pub most_fps: u32,
+    /// The sizes and rates that it has, if not all.
+    pub modes: Modes,
     /// Who is told of what it writes.
     pub witness: Witness,
 }
@@ -90,6 +90,7 @@ impl Spec {
             planes: BufferApi::default(),
             rate,
             most_fps: 240,
+            modes: Modes::default(),
             witness: Witness::off(),
         }
     }
@@ -115,6 +116,7 @@ pub struct Card {
     interval: Interval,
     /// The shortest interval that the guest may set.
     shortest: Interval,
+    modes: Modes,
     controls: Controls,
     injection: Injection,
     /// The part of the source's picture that is captured, if not all of it.
@@ -141,6 +143,7 @@ impl Card {
             planes,
             rate,
             most_fps,
+            modes,
             witness,
         } = spec;
         let shortest = Interval::of_rate(most_fps);
@@ -149,9 +152,10 @@ impl Card {
             planes,
             rate,
             witness,
-            layout: default_layout(),
-            interval: Interval::DEFAULT.at_least(shortest),
+            layout: Layout::new(PixelFormat::ALL[0], 640, 480),
+            interval: Interval::DEFAULT,
             shortest,
+            modes,
             controls: Controls::default(),
             injection: Injection::default(),
             crop: None,
@@ -164,8 +168,23 @@ impl Card {
             statistics: Statistics::default(),
             block: Box::new([0; DIGEST_BLOCK]),
         };
-        card.obey_source();
+        card.set_first_format();
         card
+    }
+
+    /// Takes on the format and the rate that it has before anybody sets one.
+    fn set_first_format(&mut self) {
+        let size = self.modes.sizes().first();
+        let (width, height) = *size.unwrap_or(&(640, 480));
+        self.layout = Layout::new(PixelFormat::ALL[0], width, height);
+        self.interval = self.first_interval();
+        self.obey_source();
+    }
+
+    /// The interval that it has before anybody sets one.
+    fn first_interval(&self) -> Interval {
+        let first = self.modes.intervals().first();
+        *first.unwrap_or(&Interval::DEFAULT.at_least(self.shortest))
     }
 
     /// The configuration space.
@@ -352,9 +371,7 @@ impl Card {
         self.crop = None;
         self.camera.select(0);
         self.apply_settings();
-        self.layout = default_layout();
-        self.interval = Interval::DEFAULT.at_least(self.shortest);
-        self.obey_source();
+        self.set_first_format();
     }
 
     /// Passes on what the witness has collected; to be called when nothing is

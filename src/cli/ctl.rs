@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use anyhow::Context;
 use clap::Subcommand;
 
 use super::exit::SUCCESS;
@@ -10,6 +11,7 @@ use crate::card::controls::Value;
 use crate::control::protocol::Setting;
 use crate::control::{Answer, Client, Request, metrics};
 use crate::report;
+use crate::source;
 
 /// Watch and control a running card.
 ///
@@ -54,8 +56,9 @@ enum Command {
     },
     /// Plug another source into the selected input.
     Source {
-        /// A pattern or a file, as `pinhole device --source` takes it. The
-        /// file must be one that the card was allowed with --allow-path.
+        /// A pattern, a file or a FIFO, as `pinhole device --source` takes it.
+        /// The file must be one that the card was allowed with --allow-path;
+        /// who writes into a FIFO is waited for for 10 seconds.
         #[arg(value_name = "SPEC")]
         spec: String,
     },
@@ -113,7 +116,9 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
         },
         Command::Input { input: None } => Request::Inputs {},
         Command::Input { input: Some(input) } => Request::Select { input: *input },
-        Command::Source { spec } => Request::Source { spec: spec.clone() },
+        Command::Source { spec } => Request::Source {
+            spec: as_the_card_sees_it(spec)?,
+        },
         Command::Inject { what } => Request::Inject {
             name: what.name.clone(),
             count: what.count,
@@ -127,6 +132,20 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
         output::line(text(&args.command, &answer).trim_end())?;
     }
     Ok(SUCCESS)
+}
+
+/// A source as the card is to be told of it, which has a folder and file
+/// descriptors of its own.
+fn as_the_card_sees_it(spec: &str) -> anyhow::Result<String> {
+    if source::is_passed_on(spec) {
+        anyhow::bail!(
+            "{spec} is this command's own, and a card that runs cannot read it; let it read a \
+             FIFO (mkfifo) instead"
+        );
+    }
+    let folder = std::env::current_dir().context("cannot tell which folder this is")?;
+    let absolute = source::absolute(spec, &folder);
+    absolute.with_context(|| format!("the name of {} is no text", folder.display()))
 }
 
 /// The answer for a person, or for Prometheus.

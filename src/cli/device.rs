@@ -15,13 +15,14 @@ use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use super::mode_args::ModeArgs;
 use super::planes::PlanesArg;
 use super::{activation, output};
 use crate::card::witness::Background;
 use crate::card::{Card, Rate, Spec, Witness};
 use crate::control::{Server, Service};
 use crate::sandbox::Sandbox;
-use crate::source::{self, Camera, Input, pattern};
+use crate::source::{self, Access, Camera, Input, pattern};
 use crate::vhost::{Daemon, InheritedSocket, ListenError, ListeningSocket, SocketName, Stop};
 
 /// How long the card may take to end once it is told to: what keeps it for
@@ -53,9 +54,10 @@ pub struct Args {
     /// What the camera sees; given several times, the card has as many
     /// inputs. With one, its second input is a pattern. A source is
     /// pattern:NAME, y4m:FILE, image:FILE, or
-    /// raw:FILE,format=NV12,size=640x480,fps=30. FILE may be - for standard
-    /// input; options after commas are loop, once, rate=time, rate=frame,
-    /// fit=scale and fit=source.
+    /// raw:FILE,format=NV12,size=640x480,fps=30. FILE may be a FIFO, - or
+    /// /dev/stdin for standard input, and what a shell makes of <(...);
+    /// options after commas are loop, once, rate=time, rate=frame, fit=scale
+    /// and fit=source.
     #[arg(long, value_name = "SPEC", default_value = "pattern")]
     source: Vec<String>,
 
@@ -72,8 +74,11 @@ pub struct Args {
     #[arg(long, value_enum, default_value_t = RateArg::Guest)]
     rate: RateArg,
 
+    #[command(flatten)]
+    modes: ModeArgs,
+
     /// The most frames a second that the guest may set, from 1 to 240.
-    #[arg(long, value_name = "FPS", default_value_t = 240, value_parser = clap::value_parser!(u32).range(1..=240))]
+    #[arg(long, value_name = "FPS", default_value_t = 240, value_parser = clap::value_parser!(u32).range(1..=240), conflicts_with = "rates")]
     max_fps: u32,
 
     /// What the running card is restricted to.
@@ -136,7 +141,11 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
         return print_capabilities();
     }
     check_paths(&args)?;
-    // SAFETY: no thread has been started and nothing opened yet.
+    let modes = args.modes.modes(args.planes.into())?;
+    // SAFETY: nothing has been opened yet.
+    let descriptors = unsafe { source::descriptors_of(&args.source)? };
+    // SAFETY: no thread has been started, and nothing opened but copies of what
+    // was open.
     let front = unsafe { Front::of(&args)? };
     let witness = args.witness.as_deref().map(|path| {
         WitnessFile::open(path)
@@ -160,7 +169,11 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
     // it. Until then a signal ends the card all the same.
     let (tell, told) = mpsc::channel();
     let (opener, sources) = (tell.clone(), args.source.clone());
-    thread::spawn(move || opener.send(Told::Opened(open_inputs(&sources))));
+    let access = Access {
+        descriptors,
+        patience: None,
+    };
+    thread::spawn(move || opener.send(Told::Opened(open_inputs(&sources, &access))));
     let stop_of = Arc::new(OnceLock::<Stop>::new());
     let stopped = Arc::clone(&stop_of);
     let names = [front.listening(), control.as_ref()];
@@ -195,6 +208,7 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
         planes: args.planes.into(),
         rate,
         most_fps: args.max_fps,
+        modes,
         witness,
     }))?;
     log::info!("sandbox: {in_force}");
@@ -346,7 +360,7 @@ fn folder_of(path: &Path) -> PathBuf {
 }
 
 /// The inputs of a camera that sees those sources: two at least.
-fn open_inputs(specs: &[String]) -> anyhow::Result<Vec<Input>> {
+fn open_inputs(specs: &[String], access: &Access) -> anyhow::Result<Vec<Input>> {
     let mut specs = specs.to_vec();
     if let [only] = &specs[..] {
         // The first pattern, or another if that is what there is.
@@ -356,7 +370,7 @@ fn open_inputs(specs: &[String]) -> anyhow::Result<Vec<Input>> {
         let other = pattern::NAMES.get(usize::from(first));
         specs.push(format!("pattern:{}", other.unwrap_or(&pattern::NAMES[0])));
     }
-    let inputs = specs.iter().map(|spec| source::open_input(spec));
+    let inputs = specs.iter().map(|spec| source::open_input(spec, access));
     Ok(inputs.collect::<Result<_, _>>()?)
 }
 
@@ -391,7 +405,7 @@ mod tests {
     fn there_are_two_inputs_at_least() {
         let names = |specs: &[&str]| {
             let specs: Vec<_> = specs.iter().map(ToString::to_string).collect();
-            let inputs = open_inputs(&specs).unwrap();
+            let inputs = open_inputs(&specs, &Access::default()).unwrap();
             let names = inputs.into_iter().map(|input| input.name);
             names.collect::<Vec<_>>()
         };

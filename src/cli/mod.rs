@@ -19,6 +19,7 @@ pub mod guest;
 mod guest_args;
 pub mod man;
 pub mod matrix;
+mod mode_args;
 mod output;
 mod planes;
 pub mod report;

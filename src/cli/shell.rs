@@ -14,10 +14,11 @@ use signal_hook::consts::SIGWINCH;
 
 use super::card_args::CardArgs;
 use super::guest_args::GuestArgs;
+use super::mode_args::ModeArgs;
 use super::output;
 use crate::agent::protocol::{Run, Shell, Status, Stream, Window};
 use crate::rig::testbed::{Testbed, TestbedSpec};
-use crate::vm::channel::{Agent, Update};
+use crate::vm::channel::{Agent, AgentError, Update};
 use crate::vm::progress::Progress;
 
 /// Ctrl-], which ends the machine whatever the guest does.
@@ -28,7 +29,8 @@ const ESCAPE: u8 = 0x1d;
 /// The guest ends when its shell does. Ctrl-] ends it at once.
 ///
 /// Without a terminal, what comes on standard input is run as a shell script
-/// in the guest, and the exit code is the script's.
+/// in the guest, whose programs have no input of their own, and the exit code is
+/// the script's. Where the guest ends before the script does it is 2.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Give the guest ffmpeg, gst-launch-1.0 and gst-inspect-1.0 too
@@ -40,52 +42,57 @@ pub struct Args {
 
     #[command(flatten)]
     card: CardArgs,
+
+    #[command(flatten)]
+    modes: ModeArgs,
 }
 
 /// Runs the subcommand.
 pub fn run(args: Args) -> anyhow::Result<u8> {
     let interactive = isatty(stdin());
-    let mut script = String::new();
+    let mut script = Vec::new();
     if !interactive {
         io::stdin()
-            .read_to_string(&mut script)
+            .read_to_end(&mut script)
             .context("cannot read the script on standard input")?;
     }
+    args.modes.modes(args.card.planes().unwrap_or_default())?;
     let spec = TestbedSpec {
         clients: args.clients,
+        card_arguments: args.modes.arguments(),
         ..args.card.put_into(args.guest.testbed()?)?
     };
-    let bed = Testbed::start(&spec, &Progress::stderr())?;
+    let mut bed = Testbed::start(&spec, &Progress::stderr())?;
     let code = match interactive {
         true => match converse(&bed)? {
             Left::Exit => super::exit::SUCCESS,
             // Dropped, the testbed is killed.
             Left::Unplugged => return Ok(super::exit::SUCCESS),
         },
-        false => perform(&bed, script)?,
+        false => perform(&mut bed, script)?,
     };
     bed.finish()?;
     Ok(code)
 }
 
 /// Runs a script and hands its output on as it comes.
-fn perform(bed: &Testbed, script: String) -> anyhow::Result<u8> {
+fn perform(bed: &mut Testbed, script: Vec<u8>) -> anyhow::Result<u8> {
     let request = Run {
-        stdin: script,
+        script: script.into(),
         stream: true,
         ..Run::new(["sh"])
     };
     let pending = bed.machine.agent().start(request)?;
     loop {
-        match pending.next(Duration::MAX)? {
-            Update::Line(line) => {
+        match pending.next(Duration::MAX) {
+            Ok(Update::Line(line)) => {
                 let written = match line.stream {
-                    Stream::Stdout => io::stdout().write_all(line.text.as_bytes()),
-                    Stream::Stderr => io::stderr().write_all(line.text.as_bytes()),
+                    Stream::Stdout => io::stdout().write_all(&line.text.0),
+                    Stream::Stderr => io::stderr().write_all(&line.text.0),
                 };
                 written.context("cannot hand on the script's output")?;
             }
-            Update::Done(answer) => {
+            Ok(Update::Done(answer)) => {
                 io::stdout().flush()?;
                 return Ok(match answer.status {
                     Status::Exit(code) => code as u8,
@@ -93,6 +100,12 @@ fn perform(bed: &Testbed, script: String) -> anyhow::Result<u8> {
                     Status::Signal(signal) => 128u8.wrapping_add(signal as u8),
                 });
             }
+            Err(AgentError::Closed) => {
+                io::stdout().flush()?;
+                let why = bed.machine.why_ended();
+                return Err(anyhow::Error::new(why).context("the script has not ended"));
+            }
+            Err(error) => return Err(error.into()),
         }
     }
 }

@@ -6,6 +6,7 @@ use std::os::unix::net::UnixStream;
 
 use rustix::event::PollFlags;
 
+use super::later::{Later, Reply};
 use super::line::{Lines, TooLong};
 use super::protocol::{Answer, MAX_REQUEST};
 
@@ -20,6 +21,8 @@ pub struct Connection {
     input: Lines,
     /// A line that waits to be answered.
     request: Option<Result<Vec<u8>, TooLong>>,
+    /// The answer to the one before it.
+    later: Option<Later>,
     output: Vec<u8>,
     /// When it was last answered, in the server's turns.
     pub last_used: u64,
@@ -33,6 +36,7 @@ impl Connection {
             stream,
             input: Lines::default(),
             request: None,
+            later: None,
             output: Vec::new(),
             last_used: turn,
         })
@@ -40,12 +44,15 @@ impl Connection {
 
     /// Whether a request can be answered without waiting for the client.
     pub fn is_ready(&self) -> bool {
-        self.request.is_some() && self.output.is_empty()
+        self.request.is_some() && self.later.is_none() && self.output.is_empty()
     }
 
-    /// What is to be waited for. Its end is always noticed.
+    /// What is to be waited for. Its end is always noticed, but while an answer
+    /// is awaited.
     pub fn interest(&self) -> PollFlags {
-        if !self.output.is_empty() {
+        if self.later.is_some() {
+            PollFlags::IN
+        } else if !self.output.is_empty() {
             PollFlags::OUT
         } else if self.request.is_none() && !self.input.is_ended() {
             PollFlags::IN
@@ -56,7 +63,7 @@ impl Connection {
 
     /// Does what can be done without waiting: takes what has come, answers
     /// one request, and sends. Says whether the client is still there.
-    pub fn turn(&mut self, turn: u64, answer: impl FnOnce(&[u8]) -> Answer) -> bool {
+    pub fn turn(&mut self, turn: u64, answer: impl FnOnce(&[u8]) -> Reply) -> bool {
         match self.try_turn(turn, answer) {
             Ok(stays) => stays,
             Err(error) => {
@@ -66,7 +73,14 @@ impl Connection {
         }
     }
 
-    fn try_turn(&mut self, turn: u64, answer: impl FnOnce(&[u8]) -> Answer) -> io::Result<bool> {
+    fn try_turn(&mut self, turn: u64, answer: impl FnOnce(&[u8]) -> Reply) -> io::Result<bool> {
+        if let Some(later) = &self.later {
+            let Some(answer) = later.take() else {
+                return Ok(true);
+            };
+            self.later = None;
+            self.say(&answer)?;
+        }
         self.send()?;
         if !self.output.is_empty() {
             return Ok(true);
@@ -74,19 +88,28 @@ impl Connection {
         self.receive()?;
         if let Some(request) = self.request.take() {
             self.last_used = turn;
-            let answer = match request {
+            let reply = match request {
                 Ok(line) => answer(&line),
-                Err(TooLong) => Answer::Error(format!(
+                Err(TooLong) => Reply::Now(Answer::Error(format!(
                     "the request is longer than {MAX_REQUEST} bytes; its line was passed over"
-                )),
+                ))),
             };
-            serde_json::to_writer(&mut self.output, &answer)?;
-            self.output.push(b'\n');
+            match reply {
+                Reply::Now(answer) => self.say(&answer)?,
+                Reply::Later(later) => self.later = Some(later),
+            }
             self.send()?;
             self.request = self.input.next();
         }
-        let ended = self.input.is_ended() && self.request.is_none() && self.output.is_empty();
-        Ok(!ended)
+        let is_done = self.request.is_none() && self.later.is_none() && self.output.is_empty();
+        Ok(!(self.input.is_ended() && is_done))
+    }
+
+    /// Puts an answer where it will be sent from.
+    fn say(&mut self, answer: &Answer) -> io::Result<()> {
+        serde_json::to_writer(&mut self.output, answer)?;
+        self.output.push(b'\n');
+        Ok(())
     }
 
     /// Takes the next request, from what is there or what has come.
@@ -118,8 +141,12 @@ impl Connection {
 }
 
 impl AsFd for Connection {
+    /// What [`interest`](Connection::interest) is in.
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.stream.as_fd()
+        match &self.later {
+            Some(later) => later.as_fd(),
+            None => self.stream.as_fd(),
+        }
     }
 }
 

@@ -5,10 +5,11 @@
 //! It runs in a thread of its own and asks the card through a
 //! [`Remote`](crate::vhost::Remote). Clients are not trusted more than a guest
 //! is: what they send is bounded, and one that is slow or silent holds up
-//! nobody but itself.
+//! nobody but itself, nor does one that has the card wait for a pipe.
 
 mod client;
 mod connection;
+mod later;
 mod line;
 pub mod metrics;
 pub mod protocol;

@@ -46,7 +46,8 @@ pub enum Request {
     },
     /// Plugs another source into the selected input.
     Source {
-        /// As `pinhole device --source` takes it: a pattern or a file.
+        /// As `pinhole device --source` takes it: a pattern, a file or a FIFO. A
+        /// relative path is one of the card's folder.
         spec: String,
     },
 }

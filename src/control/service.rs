@@ -1,20 +1,23 @@
 //! Requests, executed.
 
-use std::fs::OpenOptions;
 use std::io::ErrorKind;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
+use super::later::{Later, Reply};
 use super::protocol::{Answer, Request, Setting};
 use crate::card::controls::{ControlError, ControlInfo, Value};
 use crate::card::inputs::InputError;
 use crate::card::{Card, Now};
-use crate::source::{self, SourceError};
+use crate::source::{self, Access, FilmError, SourceError};
 use crate::vhost::{Remote, RemoteError};
 
 /// The class of the controls that make errors happen.
 const INJECTION: &str = "Error Injection";
+
+/// How long a source may be waited for, such as for who writes into a FIFO; less
+/// than a client's patience.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What executes the requests of all clients.
 #[derive(Clone)]
@@ -35,14 +38,10 @@ enum Refusal {
     Input(#[from] InputError),
     #[error(transparent)]
     Source(#[from] SourceError),
-    #[error("cannot open {path}: {error}{hint}")]
-    File {
-        path: String,
-        error: std::io::Error,
-        hint: &'static str,
-    },
-    #[error("{0} is no file; a card that runs can only be switched to one, or to a pattern")]
-    NoFile(String),
+    #[error("{0}; was the card started with --allow-path for it?")]
+    NotAllowed(SourceError),
+    #[error("cannot answer: {0}")]
+    Later(#[from] std::io::Error),
 }
 
 impl Service {
@@ -51,12 +50,44 @@ impl Service {
         Self { card }
     }
 
-    /// Executes the request in `line`.
-    pub fn answer(&self, line: &[u8]) -> Answer {
+    /// Executes the request in `line`; one that has to wait for something
+    /// besides the card, in a thread of its own.
+    pub fn answer(&self, line: &[u8]) -> Reply {
         match serde_json::from_slice(line) {
-            Ok(request) => self.execute(request).unwrap_or_else(error),
-            Err(cause) => error(format_args!("the request cannot be understood: {cause}")),
+            Ok(Request::Source { spec }) => {
+                let service = self.clone();
+                let plug = move || service.plug(&spec).unwrap_or_else(error);
+                match Later::start(plug) {
+                    Ok(later) => Reply::Later(later),
+                    Err(cause) => Reply::Now(error(Refusal::from(cause))),
+                }
+            }
+            Ok(request) => Reply::Now(self.execute(request).unwrap_or_else(error)),
+            Err(cause) => Reply::Now(error(format_args!(
+                "the request cannot be understood: {cause}"
+            ))),
         }
+    }
+
+    /// Plugs another source into the selected input. It is opened here, for the
+    /// card is not to wait for a disk, nor others for who writes into a pipe.
+    fn plug(&self, spec: &str) -> Result<Answer, Refusal> {
+        let access = Access {
+            patience: Some(PATIENCE),
+            ..Access::default()
+        };
+        let input = source::open_input(spec, &access).map_err(|error| match error {
+            SourceError::Film(FilmError::Open { ref source, .. })
+                if source.kind() == ErrorKind::PermissionDenied =>
+            {
+                Refusal::NotAllowed(error)
+            }
+            error => error.into(),
+        })?;
+        self.on_card(|card, now| {
+            card.replace_source(now, input);
+            Ok(Answer::Inputs(card.inputs()))
+        })
     }
 
     fn execute(&self, request: Request) -> Result<Answer, Refusal> {
@@ -79,17 +110,7 @@ impl Service {
                 card.set_input(now, input)?;
                 Ok(Answer::Inputs(card.inputs()))
             }),
-            Request::Source { spec } => {
-                // Opened here, for the card is not to wait for a disk.
-                if let Some(path) = source::file_of(&spec) {
-                    check_file(&path)?;
-                }
-                let input = source::open_input(&spec)?;
-                self.on_card(|card, now| {
-                    card.replace_source(now, input);
-                    Ok(Answer::Inputs(card.inputs()))
-                })
-            }
+            Request::Source { spec } => self.plug(&spec),
         }
     }
 
@@ -140,35 +161,6 @@ fn inject(card: &mut Card, now: Now, name: &str, count: i64) -> Result<Answer, R
     }
     card.set_control(now, name, &Value::Integer(count))?;
     named(card, &[name.to_owned()])
-}
-
-/// Whether a file can be read, and is one: a pipe would keep all clients
-/// waiting for its other end.
-fn check_file(path: &Path) -> Result<(), Refusal> {
-    let name = || path.display().to_string();
-    if path == Path::new("-") {
-        return Err(Refusal::NoFile("standard input".to_owned()));
-    }
-    let open = || {
-        let mut options = OpenOptions::new();
-        options.read(true).custom_flags(libc::O_NONBLOCK);
-        options.open(path)?.metadata()
-    };
-    match open() {
-        Ok(metadata) if metadata.is_file() => Ok(()),
-        Ok(_) => Err(Refusal::NoFile(name())),
-        Err(error) => {
-            let hint = match error.kind() {
-                ErrorKind::PermissionDenied => "; was the card started with --allow-path for it?",
-                _ => "",
-            };
-            Err(Refusal::File {
-                path: name(),
-                error,
-                hint,
-            })
-        }
-    }
 }
 
 fn error(cause: impl ToString) -> Answer {

@@ -21,10 +21,10 @@ pub mod settings;
 use std::time::Duration;
 
 pub use camera::{Camera, Input};
-pub use film::{Film, FilmError};
+pub use film::{Access, Descriptors, Film, FilmError};
 pub use format::PixelFormat;
 pub use layout::{Layout, MemoryPlane};
-pub use name::file_of;
+pub use name::{absolute, file_of, is_passed_on};
 pub use pattern::Pattern;
 pub use settings::Settings;
 
@@ -143,6 +143,10 @@ fn specs() -> String {
 /// Where there is none of that name, and the message lists those that there
 /// are; where a film cannot be opened.
 pub fn open(spec: &str) -> Result<Box<dyn Source>, SourceError> {
+    open_with(spec, &Access::default())
+}
+
+fn open_with(spec: &str, access: &Access) -> Result<Box<dyn Source>, SourceError> {
     let (kind, name) = match spec.split_once(':') {
         Some((kind, name)) => (kind, Some(name)),
         None => (spec, None),
@@ -156,7 +160,8 @@ pub fn open(spec: &str) -> Result<Box<dyn Source>, SourceError> {
             }
         }
         kind if film::KINDS.iter().any(|(name, _)| *name == kind) => {
-            Ok(Box::new(Film::open(kind, name.unwrap_or_default())?))
+            let film = Film::open(kind, name.unwrap_or_default(), access)?;
+            Ok(Box::new(film))
         }
         _ => Err(SourceError::UnknownKind(kind.to_owned())),
     }
@@ -169,7 +174,7 @@ pub fn open(spec: &str) -> Result<Box<dyn Source>, SourceError> {
 ///
 /// As [`open`], which may still find more.
 pub fn check(spec: &str) -> Result<(), SourceError> {
-    match (file_of(spec), spec.split_once(':')) {
+    match (name::path_of(spec), spec.split_once(':')) {
         (Some(_), Some((kind, text))) => Ok(film::check(kind, text)?),
         _ => open(spec).map(drop),
     }
@@ -179,12 +184,28 @@ pub fn check(spec: &str) -> Result<(), SourceError> {
 ///
 /// # Errors
 ///
-/// As [`open`].
-pub fn open_input(spec: &str) -> Result<Input, SourceError> {
+/// As [`open`], and where `access` does not reach.
+pub fn open_input(spec: &str, access: &Access) -> Result<Input, SourceError> {
     Ok(Input {
         name: name::input_name(spec),
-        source: open(spec)?,
+        source: open_with(spec, access)?,
     })
+}
+
+/// Takes the file descriptors that sources are named by.
+///
+/// # Safety
+/// This process has not opened anything yet.
+///
+/// # Errors
+/// Where one is not open, or two sources are named by it.
+pub unsafe fn descriptors_of(specs: &[String]) -> Result<Descriptors, SourceError> {
+    let paths: Vec<_> = specs
+        .iter()
+        .filter_map(|spec| name::path_of(spec))
+        .collect();
+    // SAFETY: by the caller's promise.
+    Ok(unsafe { Descriptors::take(&paths)? })
 }
 
 #[cfg(test)]
@@ -193,7 +214,13 @@ mod tests {
 
     #[test]
     fn what_makes_no_sense_is_seen_without_opening_it() {
-        for spec in ["pattern", "pattern:ramp", "y4m:-,once", "image:/dev/null"] {
+        for spec in [
+            "pattern",
+            "pattern:ramp",
+            "y4m:-,once",
+            "image:/dev/null",
+            "y4m:/dev/fd/63",
+        ] {
             assert!(check(spec).is_ok(), "{spec}");
         }
         for (spec, said) in [

@@ -96,6 +96,25 @@ pub enum MachineError {
         /// The last lines of the console.
         console: String,
     },
+    /// The machine ended by itself after its agent had spoken.
+    #[error("the guest {how} (QEMU: {status})")]
+    Gone {
+        /// What it did: the last that its kernel said of it.
+        how: String,
+        /// QEMU's exit status and what it said.
+        status: String,
+    },
+    /// The machine has too little memory for its kernel and what belongs to it.
+    #[error(
+        "the guest ran out of memory while it booted: {memory_mib} MiB are too little for it \
+         (--ram gives it more); the console says:\n{console}"
+    )]
+    Memory {
+        /// What it has.
+        memory_mib: u32,
+        /// The lines of the console that tell of it.
+        console: String,
+    },
     /// The time was up before its agent spoke.
     #[error("the guest did not come up within {} s ({state}); the console's end:\n{console}", limit.as_secs())]
     TimedOut {
@@ -202,21 +221,31 @@ impl Machine {
         // is to leave little behind.
         let _ = fs::remove_file(&initramfs);
 
+        let memory_mib = spec.hardware.memory_mib;
+        let too_little = |console: &Console| {
+            let console = out_of_memory(console)?;
+            Some(MachineError::Memory {
+                memory_mib,
+                console,
+            })
+        };
         let limit = spec.boot_limit;
         let hello = agent.hello(limit).map_err(|error| match error {
             AgentError::Interrupted => MachineError::Interrupted,
-            AgentError::TimedOut(_) => MachineError::TimedOut {
-                limit,
-                state: processors(&mut qmp),
-                console: quote(&console),
-            },
+            AgentError::TimedOut(_) => {
+                too_little(&console).unwrap_or_else(|| MachineError::TimedOut {
+                    limit,
+                    state: processors(&mut qmp),
+                    console: quote(&console),
+                })
+            }
             AgentError::Closed | AgentError::Io(_) => {
                 let status = process.wait_or_kill(QUIT_LIMIT);
                 console.finish();
-                MachineError::Ended {
+                too_little(&console).unwrap_or_else(|| MachineError::Ended {
                     status: described(status, &qemu_log),
                     console: quote(&console),
-                }
+                })
             }
             source => MachineError::Agent {
                 source,
@@ -285,6 +314,16 @@ impl Machine {
         }
         self.process.wait_or_kill(Duration::ZERO);
         Off::ByKill
+    }
+
+    /// Why the machine has ended whose agent is gone.
+    pub fn why_ended(&mut self) -> MachineError {
+        let status = self.process.wait_or_kill(QUIT_LIMIT);
+        self.console.finish();
+        MachineError::Gone {
+            how: last_act(&self.console.tail(usize::MAX)),
+            status: described(status, &self.dir.path().join("qemu.log")),
+        }
     }
 
     fn ended_within(&mut self, limit: Duration) -> bool {
@@ -369,13 +408,54 @@ fn quote(console: &Console) -> String {
     let lines = console.tail(QUOTED);
     match lines.is_empty() {
         true => "  (nothing)".into(),
-        false => lines
-            .iter()
-            .map(|line| format!("  {line}\n"))
-            .collect::<String>()
-            .trim_end()
-            .into(),
+        false => indented(&lines),
     }
+}
+
+fn indented(lines: &[impl std::fmt::Display]) -> String {
+    let lines = lines.iter().map(|line| format!("  {line}\n"));
+    lines.collect::<String>().trim_end().into()
+}
+
+/// What a kernel's last words on the console tell that it did. They come at its
+/// highest level, so that they are there on a quiet console too.
+fn last_act(console: &[String]) -> String {
+    // kernel/panic.c and kernel/reboot.c.
+    const WORDS: [(&str, &str); 4] = [
+        ("Kernel panic - ", "panicked"),
+        ("reboot: Power down", "turned itself off"),
+        ("reboot: Restarting system", "restarted"),
+        ("reboot: machine restart", "restarted"),
+    ];
+    // A panic is followed by the restart that it leads to.
+    for (words, act) in WORDS {
+        if let Some(line) = console.iter().rev().find(|line| line.contains(words)) {
+            return match act {
+                "panicked" => format!("{act}: {}", &line[line.find(words).unwrap_or(0)..]),
+                act => act.to_owned(),
+            };
+        }
+    }
+    "ended".to_owned()
+}
+
+/// The lines of the console that tell of too little memory.
+fn out_of_memory(console: &Console) -> Option<String> {
+    // init/initramfs.c, mm/oom_kill.c and mm/page_alloc.c; SeaBIOS and QEMU's
+    // loader.
+    const WORDS: [&str; 7] = [
+        "Initramfs unpacking failed: write error",
+        "rootfs image is not initramfs (write error)",
+        "Out of memory",
+        "deadlocked on memory",
+        "page allocation failure",
+        "Failed to allocate",
+        "Cannot allocate memory",
+    ];
+    let lines: Vec<_> = console.tail(usize::MAX);
+    let tells = |line: &&String| WORDS.iter().any(|words| line.contains(words));
+    let told: Vec<_> = lines.iter().filter(tells).take(QUOTED).collect();
+    (!told.is_empty()).then(|| indented(&told))
 }
 
 /// Where the machine's processors are: their program counters (to be looked up

@@ -123,6 +123,101 @@ fn standard_input_arrives_bit_for_bit_and_holds_up_who_writes() {
     writer.join().expect("the writer");
 }
 
+/// What a shell makes of `<film`, `3<film`, `... |` and `<(...)`: the names are of
+/// the card's own descriptors, which no sandbox lets it open.
+#[test]
+fn a_source_may_be_a_descriptor_that_a_shell_passes_on() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("film.y4m");
+    fs::write(&path, film(3)).expect("a film");
+    let path = path.to_str().expect("a path");
+    for (line, then) in [
+        (
+            "exec \"$@\" --source y4m:/dev/stdin,rate=frame <\"$FILM\"",
+            Some(0),
+        ),
+        (
+            "exec \"$@\" --source y4m:/dev/fd/7,rate=frame 7<\"$FILM\"",
+            Some(0),
+        ),
+        (
+            "exec \"$@\" --source y4m:/proc/self/fd/0,rate=frame <\"$FILM\"",
+            Some(0),
+        ),
+        (
+            "exec \"$@\" --source y4m:/dev/stdin < <(cat \"$FILM\")",
+            None,
+        ),
+        ("exec \"$@\" --source y4m:- < <(cat \"$FILM\")", None),
+        ("exec \"$@\" --source y4m:<(cat \"$FILM\")", None),
+        (
+            "exec \"$@\" --source pattern --source y4m:<(cat \"$FILM\") \
+             --source y4m:<(cat \"$FILM\")",
+            None,
+        ),
+    ] {
+        let folder = tempfile::tempdir().expect("a directory for the card");
+        let socket = folder.path().join("card.sock");
+        let mut command = std::process::Command::new("bash");
+        command
+            .args(["-c", line, "bash", env!("CARGO_BIN_EXE_pinhole"), "device"])
+            .args(["--rate", "max", "--socket-path"])
+            .arg(&socket)
+            .env("FILM", path)
+            .env_remove("RUST_LOG");
+        let card = &mut Card::spawn(command, folder);
+        let driver = &mut Driver::new(card);
+        let stream = Stream::new(driver, size(b"YU12"), 2);
+        if line.contains("--source pattern") {
+            let select = payload(S_INPUT).with(0, 2);
+            driver
+                .ioctl(stream.session, S_INPUT, &select)
+                .expect("an input");
+        }
+        stream.start(driver);
+        for number in 0..3 {
+            assert!(next(&stream, driver) == packed(b"YU12", number), "{line}");
+        }
+        match then {
+            Some(number) => assert!(next(&stream, driver) == packed(b"YU12", number), "{line}"),
+            None => {
+                let last = driver.dqbuf(stream.session);
+                assert_eq!(last.flags & BUF_FLAG_LAST, BUF_FLAG_LAST, "{line}");
+            }
+        }
+        assert!(card.log().contains("sandbox: seccomp"), "{}", card.log());
+    }
+}
+
+/// A named pipe may be written into again and again, in the sandbox too.
+#[test]
+fn a_fifo_whose_writer_comes_back_goes_on() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("fifo");
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mkfifoat(rustix::fs::CWD, &path, mode).expect("a FIFO");
+    let write = |film: Vec<u8>| {
+        let path = path.clone();
+        std::thread::spawn(move || fs::write(path, film).expect("the card reads"))
+    };
+    let source = format!("y4m:{}", path.display());
+    let first = write(film(3));
+    let card = &mut Card::start(&["--rate", "max", "--source", &source]);
+    let driver = &mut Driver::new(card);
+    let stream = Stream::new(driver, size(b"YU12"), 2);
+    first.join().expect("a writer");
+    for round in 0..3 {
+        stream.start(driver);
+        for number in 0..3 {
+            assert!(next(&stream, driver) == packed(b"YU12", number), "{round}");
+        }
+        let last = driver.dqbuf(stream.session);
+        assert_eq!(last.flags & BUF_FLAG_LAST, BUF_FLAG_LAST);
+        driver.streamoff(stream.session).expect("STREAMOFF");
+        write(film(3)).join().expect("a writer");
+    }
+}
+
 #[test]
 fn a_pipe_that_stalls_makes_frames_late_and_keeps_the_card_awake() {
     let (card, mut pipe) = Card::start_fed(&["--source", "y4m:-"]);
@@ -203,6 +298,10 @@ fn a_film_that_cannot_be_shown_is_one_error_at_the_start() {
             "y4m:/nowhere".into(),
             "cannot open /nowhere: No such file or directory".into(),
         ),
+        (
+            "y4m:/dev/fd/77".into(),
+            "cannot open /dev/fd/77: Bad file descriptor".into(),
+        ),
         // Whose standard input is nothing.
         (
             "y4m:-".into(),
@@ -224,7 +323,7 @@ fn a_film_that_cannot_be_shown_is_one_error_at_the_start() {
 }
 
 #[test]
-fn a_film_that_breaks_holds_its_last_frame_and_says_so_once() {
+fn a_film_that_breaks_ends_there_and_says_so_once() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("film.y4m");
     let whole = film(3);
@@ -234,10 +333,10 @@ fn a_film_that_breaks_holds_its_last_frame_and_says_so_once() {
     let driver = &mut Driver::new(card);
     let stream = Stream::new(driver, size(b"NV12"), 2);
     stream.start(driver);
-    for number in [0, 1, 1, 1, 1, 1, 1, 1] {
+    for number in [0, 1, 0, 1, 0, 1, 0, 1] {
         assert!(next(&stream, driver) == packed(b"NV12", number), "{number}");
     }
     let log = card.log();
-    let said = log.matches("it is cut off within frame 2; the last whole frame stays");
+    let said = log.matches("it is cut off within frame 2; the film ends there");
     assert_eq!(said.count(), 1, "{log}");
 }

@@ -19,6 +19,7 @@ mod formats;
 mod frame_vector;
 mod full_disk;
 mod hazards;
+mod lists;
 mod matrix;
 mod mutated;
 mod other_driver;

@@ -99,6 +99,56 @@ fn a_script_runs_on_the_card_and_its_exit_code_comes_back() {
     assert!(is_empty(dir.path()), "something is left behind");
 }
 
+/// Shells read scripts by the buffer, and so does what they run: of a script that
+/// is longer, a program would take what the shell has not read yet.
+#[test]
+#[ignore = "boots a guest"]
+fn a_script_and_its_output_are_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut shell = start(dir.path());
+    let padding = format!(": {}\n", "x".repeat(70)).repeat(300);
+    drop(type_in(
+        &mut shell,
+        &format!(
+            "echo BEGIN\n{padding}cat >/dev/null\necho MIDDLE\n{padding}\
+             printf '\\377\\000\\303'; echo END; exit 7\n"
+        ),
+    ));
+    let output = shell.output();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(7), "{stderr}");
+    assert_eq!(output.stdout, b"BEGIN\nMIDDLE\n\xff\0\xc3END\n");
+}
+
+#[test]
+#[ignore = "boots a guest"]
+fn a_guest_that_ends_before_its_script_is_an_error_that_says_why() {
+    for (script, said) in [
+        (
+            "echo up; echo c >/proc/sysrq-trigger; sleep 1000\n",
+            "the script has not ended: the guest panicked: Kernel panic - ",
+        ),
+        (
+            "echo up; echo o >/proc/sysrq-trigger; sleep 1000\n",
+            "the script has not ended: the guest turned itself off",
+        ),
+        (
+            "echo up; echo b >/proc/sysrq-trigger; sleep 1000\n",
+            "the script has not ended: the guest restarted",
+        ),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut shell = start(dir.path());
+        drop(type_in(&mut shell, script));
+        let output = shell.output();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{stderr}");
+        assert_eq!(output.stdout, b"up\n");
+        assert!(stderr.contains(said), "{stderr}");
+        assert!(is_empty(dir.path()), "something is left behind");
+    }
+}
+
 #[test]
 #[ignore = "boots a guest"]
 fn an_interrupt_ends_it_and_everything_with_it() {

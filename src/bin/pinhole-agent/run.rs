@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -43,7 +43,15 @@ pub fn run(
         ),
     };
     let begin = Instant::now();
-    let mut child = start(children, &request)?;
+    // Kept until the program has ended.
+    let script = match request.script.is_empty() {
+        true => None,
+        false => {
+            let file = file_of(&request.script.0);
+            Some(file.map_err(|error| Failure::io("keep the script", error))?)
+        }
+    };
+    let mut child = start(children, &request, script.as_ref())?;
     started(child.pid);
     let mut running = Running {
         begin,
@@ -65,7 +73,7 @@ pub fn run(
                 id,
                 stream,
                 at_ms: at.as_millis() as u64,
-                text: String::from_utf8_lossy(text).into_owned(),
+                text: text.into(),
             });
         }
     };
@@ -91,21 +99,22 @@ pub fn run(
     Ok(answer)
 }
 
-fn start(children: &Children, request: &Run) -> Result<Child, Failure> {
+fn start(children: &Children, request: &Run, script: Option<&File>) -> Result<Child, Failure> {
     let [program, arguments @ ..] = request.argv.as_slice() else {
         return Err(Failure::new("run: argv is empty"));
     };
     let mut command = Command::new(program);
     command
         .args(arguments)
+        .args(script.map(path_of))
         .envs(&request.env)
         .process_group(0)
         .stderr(Stdio::piped());
     command.stdin(match request.stdin.is_empty() {
         true => Stdio::null(),
         false => {
-            let file = text_file(&request.stdin).map_err(|error| Failure::io("stdin", error))?;
-            Stdio::from(file)
+            let file = file_of(request.stdin.as_bytes());
+            Stdio::from(file.map_err(|error| Failure::io("stdin", error))?)
         }
     });
     command.stdout(match &request.stdout_path {
@@ -120,12 +129,17 @@ fn start(children: &Children, request: &Run) -> Result<Child, Failure> {
         .map_err(|error| Failure::io(format_args!("run {program}"), error))
 }
 
-/// A file in memory that holds `text`: unlike a pipe it never blocks.
-fn text_file(text: &str) -> io::Result<File> {
-    let mut file = File::from(rustix::fs::memfd_create("stdin", MemfdFlags::CLOEXEC)?);
-    file.write_all(text.as_bytes())?;
+/// A file in memory that holds these bytes: unlike a pipe it never blocks.
+fn file_of(bytes: &[u8]) -> io::Result<File> {
+    let mut file = File::from(rustix::fs::memfd_create("text", MemfdFlags::CLOEXEC)?);
+    file.write_all(bytes)?;
     file.rewind()?;
     Ok(file)
+}
+
+/// The name by which another process can open a file of this one.
+fn path_of(file: &File) -> String {
+    format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd())
 }
 
 struct Running {
@@ -312,6 +326,41 @@ mod tests {
         assert!(!answer.timed_out && !answer.truncated);
     }
 
+    /// Shells read a script from a pipe or a file in pieces of some KiB, and what
+    /// they run shares it with them.
+    #[test]
+    fn a_script_is_run_to_its_end_whatever_its_programs_read() {
+        let padding = format!(": {}\n", "x".repeat(80)).repeat(300);
+        let script = format!("echo begin\n{padding}cat >/dev/null\n{padding}echo end; exit 7\n");
+        let answer = go(Run {
+            script: script.into(),
+            ..Run::new(["sh"])
+        });
+        assert_eq!(answer.stdout, "begin\nend\n");
+        assert_eq!(answer.stderr, "");
+        assert_eq!(answer.status, Status::Exit(7));
+    }
+
+    #[test]
+    fn a_script_and_its_output_are_bytes() {
+        let mut lines = Vec::new();
+        let request = Run {
+            script: b"printf '%s' '\xff\xc3'; printf '\\377\\n\\000' >&2; exit 1".into(),
+            stream: true,
+            ..Run::new(["sh"])
+        };
+        let keep = |line: Line| lines.push((line.stream, line.text.0));
+        run(Children::start(), 1, request, |_| {}, keep).unwrap();
+        let on = |stream| {
+            let lines = lines.iter().filter(|(from, _)| *from == stream);
+            lines
+                .flat_map(|(_, text)| text.clone())
+                .collect::<Vec<u8>>()
+        };
+        assert_eq!(on(Stream::Stdout), b"\xff\xc3");
+        assert_eq!(on(Stream::Stderr), b"\xff\n\0");
+    }
+
     #[test]
     fn time_up_kills_the_whole_group() {
         let begin = Instant::now();
@@ -359,10 +408,13 @@ mod tests {
         .unwrap();
         let on = |stream| -> Vec<_> {
             let lines = lines.iter().filter(|line| line.stream == stream);
-            lines.map(|line| (line.id, line.text.as_str())).collect()
+            lines.map(|line| (line.id, line.text.text())).collect()
         };
-        assert_eq!(on(Stream::Stdout), [(9, "one\n"), (9, "three")]);
-        assert_eq!(on(Stream::Stderr), [(9, "two\n")]);
+        assert_eq!(
+            on(Stream::Stdout),
+            [(9, "one\n".into()), (9, "three".into())]
+        );
+        assert_eq!(on(Stream::Stderr), [(9, "two\n".into())]);
     }
 
     #[test]

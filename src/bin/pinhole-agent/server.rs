@@ -298,8 +298,8 @@ mod tests {
         match pending.next(LIMIT).unwrap() {
             Update::Line(line) => {
                 assert_eq!(
-                    (line.stream, line.text.as_str()),
-                    (Stream::Stdout, "ready\n")
+                    (line.stream, line.text.text()),
+                    (Stream::Stdout, "ready\n".into())
                 );
             }
             other => panic!("{other:?}"),

@@ -6,6 +6,7 @@ mod events;
 mod injection;
 mod inputs;
 mod ioctls;
+mod modes;
 mod planes;
 mod streams;
 

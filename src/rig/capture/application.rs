@@ -146,7 +146,7 @@ fn stream(
         let left = deadline.saturating_duration_since(Instant::now());
         match pending.next(left).map_err(failed)? {
             Update::Line(line) => {
-                let buffer = tool::dequeued(&line.text).filter(Dequeued::is_written);
+                let buffer = tool::dequeued(&line.text.text()).filter(Dequeued::is_written);
                 dequeued.extend(buffer);
                 step.position(dequeued.len() as u64, spec.frames.into());
             }

@@ -65,6 +65,7 @@ pub fn start(spec: &TestbedSpec, socket: &Path, log: &Path) -> Result<Process, T
     if spec.free_running {
         command.args(["--rate", "max"]);
     }
+    command.args(&spec.card_arguments);
     let input = match &spec.card_input {
         Some(input) => Stdio::from(input.try_clone().map_err(TestbedError::Input)?),
         None => Stdio::null(),

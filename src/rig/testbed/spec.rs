@@ -57,6 +57,8 @@ pub struct TestbedSpec {
     /// Put bounce buffers between the guest's memory and the card: it is given
     /// DMA addresses (VIRTIO_F_ACCESS_PLATFORM), and they are those of swiotlb.
     pub bounce_buffers: bool,
+    /// More arguments for the card.
+    pub card_arguments: Vec<OsString>,
     /// More arguments for QEMU.
     pub qemu_arguments: Vec<OsString>,
 }

@@ -2,7 +2,10 @@
 
 use std::io;
 
+use zune_jpeg::errors::DecodeErrors;
+
 use super::MAX_SIDE;
+use super::input::HANGUP;
 
 /// Why a film could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +69,9 @@ pub enum Fault {
     /// A frame does not begin with its mark.
     #[error("frame {0} does not begin with FRAME")]
     Mark(u64),
+    /// Another film follows, and its frames are others.
+    #[error("a film of another size, kind of samples or rate follows")]
+    Another,
     /// A raw file whose frames are of another size.
     #[error("its {bytes} bytes are no whole number of frames of {frame} bytes")]
     Length {
@@ -74,6 +80,9 @@ pub enum Fault {
         /// The length of a frame.
         frame: u64,
     },
+    /// A picture that is not shown.
+    #[error("{0}")]
+    Picture(#[from] PictureFault),
     /// A picture that cannot be decoded.
     // Some of its messages end in an empty line.
     #[error("{}", .0.to_string().trim_end())]
@@ -81,4 +90,28 @@ pub enum Fault {
     /// More bytes than a picture has.
     #[error("it has more than {0} bytes")]
     TooLong(u64),
+}
+
+impl Fault {
+    /// Whether reading it was given up.
+    pub fn is_hangup(&self) -> bool {
+        matches!(self, Self::Read(error) if error.kind() == HANGUP)
+    }
+}
+
+/// What is wrong with a picture.
+#[derive(Debug, thiserror::Error)]
+pub enum PictureFault {
+    /// It ends too early.
+    #[error("it is cut off")]
+    CutOff,
+    /// Another begins where it ends.
+    #[error(
+        "it holds several pictures one behind the other, and one can be shown; make a film of \
+         them, as `ffmpeg -f image2pipe -i FILE -f yuv4mpegpipe FILM.y4m` does"
+    )]
+    Several,
+    /// The decoder refuses a JPEG.
+    #[error("it is broken, or a kind of JPEG that is not read: {}", .0.to_string().trim_end())]
+    Jpeg(DecodeErrors),
 }

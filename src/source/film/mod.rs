@@ -5,11 +5,13 @@
 //!   out, and nothing else;
 //! - `image:FILE`: a PNG or a JPEG.
 //!
-//! `-` is standard input; a path may be a FIFO as well. Options after commas,
-//! where a comma of the path itself is doubled:
+//! `-` is standard input, and so are `/dev/stdin` and `/dev/fd/N` what they are
+//! for whoever started the card; a path may be a FIFO as well. Options after
+//! commas, where a comma of the path itself is doubled:
 //!
-//! - `loop` (the default for files): after the last frame comes the first;
-//!   `once` (pipes have no other way): the stream ends;
+//! - `loop` (the default for files): after the last frame comes the first, or
+//!   what the next writer of a FIFO brings; `once` (the default for pipes, and
+//!   those that have no name have no other way): the stream ends;
 //! - `rate=time` (the default for files that say their rate): the frame whose
 //!   time it is, repeated or left out as the guest's rate demands; a stream
 //!   begins with the first. `rate=frame` (the default for pipes): each frame in
@@ -18,11 +20,14 @@
 //!   `fit=source`: the card takes on the film's size, as [`Native::follow`]
 //!   tells it.
 //!
-//! A file begins again with every stream; a pipe goes on where it was. Files
+//! A file begins again with every stream; a pipe goes on where it was, a FIFO
+//! whose writer has ended with the next. A film ends where it breaks. Files
 //! stay open, so that a sandbox may forbid opening them.
 
 mod error;
 mod input;
+mod jpeg;
+mod place;
 mod reader;
 mod reel;
 mod spec;
@@ -31,6 +36,7 @@ mod still;
 mod tests;
 mod y4m;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::convert::Converter;
@@ -38,11 +44,14 @@ use super::raster::Raster;
 use super::settings::Rect;
 use super::{Begun, FrameInfo, Layout, Native, Settings, Source};
 use input::Input;
-use reader::{End, Frame, Next, Reader};
+use place::Place;
+use reader::{After, Frame, Next, Reader};
 use reel::Reel;
 use spec::{Ending, Rate, Spec};
 
-pub use error::{Fault, FilmError};
+pub use error::{Fault, FilmError, PictureFault};
+pub use input::Access;
+pub use place::Descriptors;
 
 /// The kinds of films, and how each is named.
 pub const KINDS: &[(&str, &str)] = &[
@@ -51,9 +60,27 @@ pub const KINDS: &[(&str, &str)] = &[
     ("raw", "raw:FILE,format=NV12,size=640x480,fps=30"),
 ];
 
-/// The path in what comes after a kind and a colon; `-` is standard input.
+/// The path in what comes after a kind and a colon, as it is written there.
 pub fn path_of(text: &str) -> String {
     spec::split_path(text).0
+}
+
+/// The same with another path.
+pub fn with_path(text: &str, path: &str) -> String {
+    let path = path.replace(',', ",,");
+    match spec::split_path(text).1 {
+        Some(options) => format!("{path},{options}"),
+        None => path,
+    }
+}
+
+/// The file or FIFO that a path names; none where it is a file descriptor that
+/// the process was started with.
+pub fn file_of(path: &str) -> Option<PathBuf> {
+    match Place::of(path) {
+        Place::Path(path) => Some(path),
+        Place::Descriptor(_) => None,
+    }
 }
 
 /// Says of a film what can be said without opening it.
@@ -63,10 +90,10 @@ pub fn path_of(text: &str) -> String {
 /// Where the name makes no sense, or there is no such file.
 pub fn check(kind: &str, text: &str) -> Result<(), FilmError> {
     let spec = Spec::parse(kind, text)?;
-    match spec.path.as_str() {
-        "-" => Ok(()),
-        path => std::fs::metadata(path).map(drop).map_err(|source| {
-            let name = path.to_owned();
+    match file_of(&spec.path) {
+        None => Ok(()),
+        Some(path) => std::fs::metadata(path).map(drop).map_err(|source| {
+            let name = spec.path;
             FilmError::Open { name, source }
         }),
     }
@@ -123,13 +150,14 @@ struct Pace {
 }
 
 impl Film {
-    /// Opens a film of that kind. Waits for the header of a pipe.
+    /// Opens a film of that kind. Waits for the header of a pipe, as long as
+    /// `access` says.
     ///
     /// # Errors
     ///
     /// Where it cannot be read, or is no film of that kind; of a file, also
     /// where its first frame is broken.
-    pub fn open(kind: &str, text: &str) -> Result<Self, FilmError> {
+    pub fn open(kind: &str, text: &str, access: &Access) -> Result<Self, FilmError> {
         let spec = Spec::parse(kind, text)?;
         let problem = |problem: &str| FilmError::Spec {
             spec: format!("{kind}:{text}"),
@@ -139,7 +167,7 @@ impl Film {
             "raw" => Some(spec.layout(kind, text)?),
             _ => None,
         };
-        let input = Input::open(&spec.path)?;
+        let input = Input::open(&spec.path, access)?;
         let reel = match (kind, &layout) {
             ("image", _) => {
                 let (raster, bytes) = still::read(input)?;
@@ -150,7 +178,7 @@ impl Film {
             (_, Some(layout)) => Reel::raw(input, layout, spec.interval)?,
             _ => Reel::y4m(input)?,
         };
-        if !reel.is_file() && spec.ending == Some(Ending::Loop) {
+        if !(reel.is_file() || reel.is_fifo()) && spec.ending == Some(Ending::Loop) {
             return Err(problem("a pipe cannot begin again"));
         }
         let rate = match (spec.rate, reel.interval()) {
@@ -161,9 +189,13 @@ impl Film {
         };
         let reel = proven(reel)?;
         let mut film = Self::new(reel.raster().clone(), reel.interval(), &spec, rate);
-        let looped = reel.is_file() && !film.once;
+        let after = match spec.ending {
+            None if reel.is_file() => After::Again,
+            Some(Ending::Loop) => After::Again,
+            _ => After::End,
+        };
         let name = reel.name().to_owned();
-        let started = Reader::start(reel, looped);
+        let started = Reader::start(reel, after);
         film.reader = Some(started.map_err(|source| FilmError::Open { name, source })?);
         Ok(film)
     }
@@ -245,8 +277,8 @@ impl Film {
                 Turn::Show
             }
             Next::Late => Turn::Late,
-            Next::End(End::Finished) => Turn::Ended,
-            Next::Hold | Next::End(End::Broken) => match self.shown {
+            Next::End => Turn::Ended,
+            Next::Hold => match self.shown {
                 Some(_) => Turn::Show,
                 None => Turn::Ended,
             },
@@ -304,10 +336,10 @@ impl Source for Film {
         self.target = Raster::of(layout);
         self.renew_converter();
         self.pace = Pace::default();
-        if let Some(reader) = &self.reader
-            && reader.is_file()
-        {
-            if let Some(frame) = self.shown.take() {
+        if let Some(reader) = &self.reader {
+            if reader.is_file()
+                && let Some(frame) = self.shown.take()
+            {
                 reader.give_back(frame);
             }
             reader.rewind(PATIENCE);

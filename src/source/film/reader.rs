@@ -10,6 +10,7 @@ use std::time::Duration;
 use std::{io, thread};
 
 use super::Fault;
+use super::input::Hangup;
 use super::reel::Reel;
 
 /// Frames that a film has: one shown, one being read, and two ahead.
@@ -24,13 +25,13 @@ pub struct Frame {
     pub number: u64,
 }
 
-/// Why no more frames come.
+/// What comes after a film's last frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
-    /// That was the last one.
-    Finished,
-    /// The film is broken there.
-    Broken,
+pub enum After {
+    /// Nothing.
+    End,
+    /// Its first; of a FIFO, what is written into it next.
+    Again,
 }
 
 /// The answer to who wants a frame.
@@ -43,7 +44,7 @@ pub enum Next {
     /// None has been read yet.
     Late,
     /// None will come.
-    End(End),
+    End,
 }
 
 /// What the reader and the card both see.
@@ -51,10 +52,11 @@ pub enum Next {
 struct State {
     free: Vec<Box<[u8]>>,
     ready: VecDeque<Frame>,
-    end: Option<End>,
+    /// The last frame has been read.
+    end: bool,
     /// No frame before this one will be asked for.
     wanted: u64,
-    /// One more whenever the film is to begin again.
+    /// One more whenever the film is to begin again, or a FIFO's next.
     rewinds: u64,
     closed: bool,
 }
@@ -75,22 +77,23 @@ impl Shared {
     }
 }
 
-/// The thread, from outside. It ends when this is dropped; if it waits for a
-/// pipe then, at the next frame.
+/// The thread, from outside. It ends when this is dropped.
 #[derive(Debug)]
 pub struct Reader {
     shared: Arc<Shared>,
+    hangup: Arc<Hangup>,
     is_file: bool,
+    is_fifo: bool,
 }
 
 impl Reader {
-    /// Starts to read a film, with no end if it is `looped`.
-    pub fn start(reel: Reel, looped: bool) -> io::Result<Self> {
+    /// Starts to read a film.
+    pub fn start(reel: Reel, after: After) -> io::Result<Self> {
         let frame = vec![0; reel.raster().bytes].into_boxed_slice();
         let state = State {
             free: vec![frame; FRAMES],
             ready: VecDeque::with_capacity(FRAMES),
-            end: None,
+            end: false,
             wanted: 0,
             rewinds: 0,
             closed: false,
@@ -100,37 +103,48 @@ impl Reader {
             asked: Condvar::new(),
             answered: Condvar::new(),
         });
-        let is_file = reel.is_file();
+        let (is_file, is_fifo) = (reel.is_file(), reel.is_fifo());
+        let hangup = reel.hangup();
         let tape = Tape {
             reel,
-            looped,
+            after,
             number: 0,
             began: 0,
-            length: None,
+            said: false,
         };
         let reads = Arc::clone(&shared);
         let name = "film".to_owned();
         thread::Builder::new()
             .name(name)
             .spawn(move || read(tape, &reads))?;
-        Ok(Self { shared, is_file })
+        Ok(Self {
+            shared,
+            hangup,
+            is_file,
+            is_fifo,
+        })
     }
 
     /// Begins again, if it is a file, and waits for the first frame; not for
-    /// longer than that.
+    /// longer than that. Of a FIFO whose writer has ended it is the next that is
+    /// waited for from now on, but not here.
     pub fn rewind(&self, patience: Duration) {
-        if !self.is_file {
+        let mut state = self.shared.lock();
+        let is_over = state.end && state.ready.is_empty();
+        if !(self.is_file || self.is_fifo && is_over) {
             return;
         }
-        let mut state = self.shared.lock();
         state.rewinds += 1;
-        state.end = None;
+        state.end = false;
         state.wanted = 0;
         while let Some(frame) = state.ready.pop_front() {
             state.free.push(frame.bytes);
         }
         self.shared.asked.notify_one();
-        let waiting = |state: &mut State| state.ready.is_empty() && state.end.is_none();
+        if self.is_fifo {
+            return;
+        }
+        let waiting = |state: &mut State| state.ready.is_empty() && !state.end;
         // Whether it came in time is seen when it is asked for.
         drop(
             self.shared
@@ -149,8 +163,8 @@ impl Reader {
         let mut state = self.shared.lock();
         match (state.ready.pop_front(), state.end) {
             (Some(frame), _) => Next::Frame(frame),
-            (None, Some(end)) => Next::End(end),
-            (None, None) => Next::Late,
+            (None, true) => Next::End,
+            (None, false) => Next::Late,
         }
     }
 
@@ -180,10 +194,10 @@ impl Reader {
         match state.ready.front() {
             Some(first) if first.number <= number => {
                 let exact = first.number == number;
-                if !exact && end == Some(End::Finished) && !behind {
-                    return Next::End(End::Finished);
+                if !exact && end && !behind {
+                    return Next::End;
                 }
-                if !(exact || behind || passed_over || end.is_some()) {
+                if !(exact || behind || passed_over) {
                     return Next::Late;
                 }
                 if exact || self.is_file {
@@ -192,7 +206,8 @@ impl Reader {
                 state.ready.pop_front().map_or(Next::Late, Next::Frame)
             }
             Some(_) => Next::Hold,
-            None => end.map_or(Next::Late, Next::End),
+            None if end => Next::End,
+            None => Next::Late,
         }
     }
 
@@ -207,6 +222,7 @@ impl Drop for Reader {
     fn drop(&mut self) {
         self.shared.lock().closed = true;
         self.shared.asked.notify_one();
+        self.hangup.hang_up();
     }
 }
 
@@ -221,44 +237,51 @@ enum Step {
 /// The reader's own: a film, and where it is.
 struct Tape {
     reel: Reel,
-    looped: bool,
+    after: After,
     /// The next frame's number.
     number: u64,
     /// That of the film's first frame, when it began last.
     began: u64,
-    /// Frames of the film, when it has been read to its end.
-    length: Option<u64>,
+    /// What is wrong with it has been said.
+    said: bool,
 }
 
 impl Tape {
     fn rewind(&mut self) -> Result<(), Fault> {
         (self.number, self.began) = (0, 0);
-        self.reel.rewind()
+        match self.reel.is_fifo() {
+            true => self.reel.next_writer(),
+            false => self.reel.rewind(),
+        }
     }
 
     /// Reads the next frame, or passes over it if it is before `wanted`.
     fn step(&mut self, frame: &mut [u8], wanted: u64) -> Result<Step, Fault> {
         let skipped = self.number < wanted;
         let more = match skipped {
-            true => self.reel.skip()?,
-            false => self.reel.read(frame)?,
+            true => self.reel.skip(),
+            false => self.reel.read(frame),
         };
-        if more {
+        if more? {
             self.number += 1;
             return Ok(match skipped {
                 true => Step::Passed,
                 false => Step::Frame(self.number - 1),
             });
         }
-        if !self.looped {
-            return Ok(Step::End);
-        }
-        self.begin_again(wanted)?;
-        Ok(Step::Passed)
+        Ok(Step::End)
     }
 
-    fn begin_again(&mut self, wanted: u64) -> Result<(), Fault> {
-        let length = *self.length.insert(self.number - self.began);
+    /// Goes on after the last frame, and says whether there is anything.
+    fn go_on(&mut self, wanted: u64) -> Result<bool, Fault> {
+        if self.after == After::End {
+            return Ok(false);
+        }
+        if self.reel.is_fifo() {
+            self.reel.next_writer()?;
+            return Ok(true);
+        }
+        let length = self.number - self.began;
         if length == 0 {
             return Err(Fault::Empty);
         }
@@ -266,22 +289,60 @@ impl Tape {
         let rounds = wanted.saturating_sub(self.number) / length;
         self.number += rounds * length;
         self.began = self.number;
-        self.reel.rewind()
+        self.reel.rewind()?;
+        Ok(true)
+    }
+
+    /// What was done next. A film ends where it breaks: one that begins again
+    /// then does so, and a FIFO has another writer, if it can be waited for.
+    fn proceed(&mut self, frame: &mut [u8], wanted: u64, again: bool) -> Step {
+        let begun = match again {
+            true => self.rewind(),
+            false => Ok(()),
+        };
+        match begun.and_then(|()| self.step(frame, wanted)) {
+            Ok(Step::End) => {}
+            Ok(step) => return step,
+            Err(fault) => self.say(&fault),
+        }
+        loop {
+            match self.go_on(wanted) {
+                Ok(true) => return Step::Passed,
+                Ok(false) => return Step::End,
+                Err(fault) => {
+                    self.say(&fault);
+                    // Only a FIFO's next film may be another.
+                    if !self.reel.is_fifo() || matches!(fault, Fault::Read(_)) {
+                        return Step::End;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Says where it broke.
+    fn say(&mut self, fault: &Fault) {
+        if fault.is_hangup() {
+            return;
+        }
+        // A file is the same when it begins again; a FIFO's next film is not.
+        if !std::mem::replace(&mut self.said, !self.reel.is_fifo()) {
+            log::warn!("{}: {fault}; the film ends there", self.reel.name());
+        }
     }
 }
 
 /// The thread.
 fn read(mut tape: Tape, shared: &Shared) {
     let mut applied = 0;
-    let mut said = false;
     let mut state = shared.lock();
     loop {
         if state.closed {
             return;
         }
         let frame = match state.end {
-            None => state.free.pop(),
-            Some(_) => None,
+            false => state.free.pop(),
+            true => None,
         };
         let Some(mut bytes) = frame else {
             let waited = shared.asked.wait(state);
@@ -291,28 +352,15 @@ fn read(mut tape: Tape, shared: &Shared) {
         let (wanted, rewinds) = (state.wanted, state.rewinds);
         drop(state);
         let again = std::mem::replace(&mut applied, rewinds) != rewinds;
-        let result = match again {
-            true => tape.rewind(),
-            false => Ok(()),
-        };
-        let result = result.and_then(|()| tape.step(&mut bytes, wanted));
-        if let Err(fault) = &result
-            && !std::mem::replace(&mut said, true)
-        {
-            let name = tape.reel.name();
-            log::warn!("{name}: {fault}; the last whole frame stays");
-        }
+        let step = tape.proceed(&mut bytes, wanted, again);
         state = shared.lock();
         let is_past = state.rewinds != rewinds;
-        match result {
-            Ok(Step::Frame(number)) if !is_past => state.ready.push_back(Frame { bytes, number }),
-            Ok(Step::Frame(_) | Step::Passed) => state.free.push(bytes),
-            Ok(Step::End) | Err(_) => {
+        match step {
+            Step::Frame(number) if !is_past => state.ready.push_back(Frame { bytes, number }),
+            Step::Frame(_) | Step::Passed => state.free.push(bytes),
+            Step::End => {
                 state.free.push(bytes);
-                if !is_past {
-                    let finished = result.is_ok();
-                    state.end = Some(if finished { End::Finished } else { End::Broken });
-                }
+                state.end |= !is_past;
             }
         }
         shared.answered.notify_one();

@@ -1,9 +1,10 @@
 //! The frames of a film, one after the other.
 
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::sync::Arc;
 
-use super::input::Input;
-use super::y4m::{Header, MAX_LINE};
+use super::input::{Hangup, Input};
+use super::y4m::{Header, MAGIC, MAX_LINE};
 use super::{Fault, FilmError};
 use crate::source::Layout;
 use crate::source::raster::Raster;
@@ -30,15 +31,7 @@ impl Reel {
         let name = input.name().to_owned();
         let open = || {
             let mut reel = Self::new(input, true, Raster::grey(1, 1, true), None)?;
-            if !reel.read_line()? {
-                return Err(match reel.line.len() {
-                    MAX_LINE => Fault::Header(MAX_LINE),
-                    _ if reel.line.starts_with(b"YUV4MPEG2") => Fault::Header(MAX_LINE),
-                    0 => Fault::Empty,
-                    _ => Fault::NotY4m,
-                });
-            }
-            let header = Header::parse(&reel.line)?;
+            let header = reel.read_header()?;
             if header.interlaced {
                 log::warn!("{name} is interlaced; its frames are shown as if they were not");
             }
@@ -116,8 +109,57 @@ impl Reel {
         self.start.is_some()
     }
 
+    /// Whether another may write its frames when its writer has ended.
+    pub fn is_fifo(&self) -> bool {
+        self.input.get_ref().is_fifo()
+    }
+
+    /// Ends what waits for its frames.
+    pub fn hangup(&self) -> Arc<Hangup> {
+        self.input.get_ref().hangup()
+    }
+
+    /// Waits for who writes into a FIFO next, and for the header of its film,
+    /// whose frames must be of the same kind.
+    pub fn next_writer(&mut self) -> Result<(), Fault> {
+        let rest = self.input.buffer().len();
+        self.input.consume(rest);
+        self.input.get_mut().next_writer()?;
+        self.passed = 0;
+        match self.marked {
+            true => {
+                let header = self.read_header()?;
+                self.check_same(&header)
+            }
+            false => Ok(()),
+        }
+    }
+
+    /// Reads the header of a film.
+    fn read_header(&mut self) -> Result<Header, Fault> {
+        if !self.read_line()? {
+            return Err(match self.line.len() {
+                MAX_LINE => Fault::Header(MAX_LINE),
+                _ if self.line.starts_with(MAGIC) => Fault::Header(MAX_LINE),
+                0 => Fault::Empty,
+                _ => Fault::NotY4m,
+            });
+        }
+        Header::parse(&self.line)
+    }
+
+    /// Refuses another film whose frames have not the same size, samples and
+    /// rate: the card has been prepared for these.
+    fn check_same(&self, other: &Header) -> Result<(), Fault> {
+        match other.raster == self.raster && other.interval == self.interval {
+            true => Ok(()),
+            false => Err(Fault::Another),
+        }
+    }
+
     /// The first frame begins here.
     fn begin_here(&mut self) -> io::Result<()> {
+        self.input.get_mut().has_begun();
         if self.input.get_ref().length().is_some() {
             self.start = Some(self.input.stream_position()?);
         }
@@ -183,19 +225,27 @@ impl Reel {
     }
 
     /// Reads the mark before a frame, if they have any, and says whether there
-    /// is another frame.
+    /// is another frame. Another film's header in its place, as where files were
+    /// put one behind the other, and blank lines, are passed over.
     fn read_mark(&mut self) -> Result<bool, Fault> {
         if !self.marked {
             return Ok(true);
         }
-        let whole = self.read_line()?;
-        match self.line.as_slice() {
-            [] if !whole => Ok(false),
-            [b'F', b'R', b'A', b'M', b'E'] | [b'F', b'R', b'A', b'M', b'E', b' ', ..] if whole => {
-                Ok(true)
+        loop {
+            let whole = self.read_line()?;
+            match self.line.as_slice() {
+                [] if !whole => return Ok(false),
+                b"FRAME" | [b'F', b'R', b'A', b'M', b'E', b' ', ..] if whole => return Ok(true),
+                line if self.passed > 0 && is_blank(line) => {}
+                line if whole && is_header(line) => {
+                    let header = Header::parse(line)?;
+                    self.check_same(&header)?;
+                }
+                line if !whole && line.len() < MAX_LINE => {
+                    return Err(Fault::CutOff(self.passed));
+                }
+                _ => return Err(Fault::Mark(self.passed)),
             }
-            line if !whole && line.len() < MAX_LINE => Err(Fault::CutOff(self.passed)),
-            _ => Err(Fault::Mark(self.passed)),
         }
     }
 
@@ -210,4 +260,15 @@ impl Reel {
         }
         Ok(whole)
     }
+}
+
+/// Whether nothing can be seen in a line: also where a file was filled up with
+/// zeros.
+fn is_blank(line: &[u8]) -> bool {
+    line.iter()
+        .all(|byte| byte.is_ascii_whitespace() || *byte == 0)
+}
+
+fn is_header(line: &[u8]) -> bool {
+    line.split(|byte| *byte == b' ').next() == Some(MAGIC)
 }

@@ -2,38 +2,40 @@
 
 use std::io::{Cursor, Read};
 
+use image::metadata::Orientation;
 use image::{DynamicImage, GenericImageView, ImageDecoder, ImageReader, Limits};
 
 use super::input::Input;
-use super::{Fault, FilmError, MAX_SIDE, check_size};
+use super::{Fault, FilmError, MAX_SIDE, PictureFault, check_size, jpeg};
 use crate::source::Layout;
 use crate::source::raster::Raster;
 
 /// The longest file that is taken for a picture, in bytes.
 const MAX_BYTES: u64 = 256 << 20;
 
-/// Decodes a picture, turned upright if it says how. One that is larger than
-/// the card's largest frame is reduced to fit into it, for the card holds it as
-/// long as it lives: a small file may be a large picture.
+/// Decodes a picture, turned upright if it says how, and on black where it is
+/// transparent. One that is larger than the card's largest frame is reduced to
+/// fit into it, for the card holds it as long as it lives: a small file may be a
+/// large picture.
 pub fn read(input: Input) -> Result<(Raster, Box<[u8]>), FilmError> {
     let name = input.name().to_owned();
     decode(input).map_err(|fault| FilmError::Broken { name, fault })
 }
 
 fn decode(input: Input) -> Result<(Raster, Box<[u8]>), Fault> {
+    let name = input.name().to_owned();
     let mut bytes = Vec::new();
     input.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MAX_BYTES {
         return Err(Fault::TooLong(MAX_BYTES));
     }
-    let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format()?;
-    let mut limits = Limits::default();
-    limits.max_image_width = Some(MAX_SIDE);
-    limits.max_image_height = Some(MAX_SIDE);
-    reader.limits(limits);
-    let mut decoder = reader.into_decoder()?;
-    let orientation = decoder.orientation()?;
-    let mut picture = DynamicImage::from_decoder(decoder)?;
+    let (mut picture, orientation) = match bytes.starts_with(jpeg::MAGIC) {
+        true => jpeg::decode(&bytes)?,
+        false => decode_png(bytes)?,
+    };
+    if blacken(&mut picture) {
+        log::info!("{name} is transparent in places, which are shown on black");
+    }
     picture.apply_orientation(orientation);
     let (width, height) = picture.dimensions();
     let most = (Layout::MAX_WIDTH, Layout::MAX_HEIGHT);
@@ -45,4 +47,118 @@ fn decode(input: Input) -> Result<(Raster, Box<[u8]>), Fault> {
     check_size(width, height)?;
     let raster = Raster::rgb(width, height);
     Ok((raster, picture.into_raw().into_boxed_slice()))
+}
+
+/// What a PNG begins with.
+const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
+
+fn decode_png(bytes: Vec<u8>) -> Result<(DynamicImage, Orientation), Fault> {
+    if another_begins(behind_png(&bytes), PNG) {
+        return Err(PictureFault::Several.into());
+    }
+    let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format()?;
+    let mut limits = Limits::default();
+    limits.max_image_width = Some(MAX_SIDE);
+    limits.max_image_height = Some(MAX_SIDE);
+    reader.limits(limits);
+    let mut decoder = reader.into_decoder()?;
+    let orientation = decoder.orientation()?;
+    Ok((DynamicImage::from_decoder(decoder)?, orientation))
+}
+
+/// What is behind the last chunk of a PNG: each has a length, a name of four
+/// letters, and four more bytes than its length.
+fn behind_png(bytes: &[u8]) -> &[u8] {
+    let mut rest = bytes.get(PNG.len()..).unwrap_or_default();
+    while let Some((&[length @ .., b0, b1, b2, b3], behind)) = rest.split_first_chunk::<8>() {
+        let length = u32::from_be_bytes(length) as usize;
+        rest = behind.get(length + 4..).unwrap_or_default();
+        if [b0, b1, b2, b3] == *b"IEND" {
+            return rest;
+        }
+    }
+    &[]
+}
+
+/// Whether another picture begins there, but for what a file is filled up with.
+pub fn another_begins(rest: &[u8], magic: &[u8]) -> bool {
+    let filled = |byte: &u8| *byte == 0 || byte.is_ascii_whitespace();
+    let begin = rest.iter().position(|byte| !filled(byte));
+    begin.is_some_and(|begin| rest[begin..].starts_with(magic))
+}
+
+/// Lays a picture on black, and says whether that shows anywhere. A transparent
+/// pixel has a colour as well, which nobody is meant to see.
+fn blacken(picture: &mut DynamicImage) -> bool {
+    if !picture.color().has_alpha() {
+        return false;
+    }
+    let mut pixels = std::mem::take(picture).into_rgba8();
+    let mut shows = false;
+    for pixel in pixels.pixels_mut() {
+        let [colours @ .., alpha] = &mut pixel.0;
+        shows |= *alpha != 255;
+        for colour in colours {
+            let product = u32::from(*colour) * u32::from(*alpha);
+            *colour = ((product + 127) / 255) as u8;
+        }
+        *alpha = 255;
+    }
+    // Without the alpha, which takes a quarter of the memory.
+    *picture = DynamicImage::from(pixels).into_rgb8().into();
+    shows
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use image::{ImageFormat, Rgba, RgbaImage};
+
+    use super::*;
+
+    #[test]
+    fn what_is_transparent_is_black() {
+        for (pixel, shown, shows) in [
+            ([255, 0, 255, 0], [0, 0, 0], true),
+            ([255, 0, 255, 255], [255, 0, 255], false),
+            ([200, 100, 0, 128], [100, 50, 0], true),
+        ] {
+            let picture = RgbaImage::from_pixel(9, 2, Rgba(pixel));
+            let mut png = Cursor::new(Vec::new());
+            picture.write_to(&mut png, ImageFormat::Png).unwrap();
+            let (mut picture, _) = decode_png(png.into_inner()).unwrap();
+            assert_eq!(blacken(&mut picture), shows);
+            assert!(picture.to_rgb8().pixels().all(|pixel| pixel.0 == shown));
+        }
+    }
+
+    #[test]
+    fn several_are_refused() {
+        let mut png = Cursor::new(Vec::new());
+        let picture = RgbaImage::from_pixel(9, 2, Rgba([1, 2, 3, 255]));
+        picture.write_to(&mut png, ImageFormat::Png).unwrap();
+        let png = png.into_inner();
+        for filled in [&[][..], &[0; 9]] {
+            assert!(decode_png([&png, filled].concat()).is_ok());
+            let error = decode_png([&png, filled, &png].concat()).unwrap_err();
+            assert!(error.to_string().contains("several pictures"), "{error}");
+        }
+    }
+
+    /// A hidden colour is not mixed into its neighbours when it is reduced.
+    #[test]
+    fn a_large_one_is_laid_on_black_before_it_is_reduced() {
+        let picture = RgbaImage::from_fn(2 * Layout::MAX_WIDTH, 2, |x, _| {
+            Rgba([255, 0, 255, if x % 2 == 0 { 0 } else { 255 }])
+        });
+        let file = tempfile::NamedTempFile::with_suffix(".png").unwrap();
+        picture.save(file.path()).unwrap();
+        let input = Input::open(file.path().to_str().unwrap(), &Default::default()).unwrap();
+        let (raster, bytes) = read(input).unwrap();
+        assert_eq!((raster.width, raster.height), (Layout::MAX_WIDTH, 1));
+        let red = bytes.iter().step_by(3).map(|red| u32::from(*red));
+        let mean = red.sum::<u32>() / Layout::MAX_WIDTH;
+        assert!((126..=129).contains(&mean), "{mean}");
+    }
 }

@@ -10,7 +10,8 @@ use crate::source::raster::{Chroma, Raster};
 /// The longest line of text that is read: a header, or the mark of a frame.
 pub const MAX_LINE: usize = 4096;
 
-const MAGIC: &[u8] = b"YUV4MPEG2";
+/// What a header begins with.
+pub const MAGIC: &[u8] = b"YUV4MPEG2";
 
 /// What a film's header says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,7 +35,9 @@ impl Header {
         let mut interval = None;
         let mut interlaced = false;
         let mut full_range = None;
-        let mut samples = &b"420"[..];
+        let mut samples = None;
+        // As mjpegtools and FFmpeg say it for those who do not know a tag C.
+        let mut samples_beside = None;
         for word in words {
             let Some((name, value)) = word.split_first() else {
                 continue;
@@ -57,11 +60,15 @@ impl Header {
                     };
                 }
                 b'I' => interlaced = matches!(value, b"t" | b"b" | b"m"),
-                b'C' => samples = value,
+                b'C' => samples = Some(value),
                 b'X' => match value {
                     b"COLORRANGE=FULL" => full_range = Some(true),
                     b"COLORRANGE=LIMITED" => full_range = Some(false),
-                    _ => {}
+                    value => {
+                        if let Some(value) = value.strip_prefix(b"YSCSS=") {
+                            samples_beside = Some(value);
+                        }
+                    }
                 },
                 // The shape of pixels (A), and what is not known yet.
                 _ => {}
@@ -71,11 +78,13 @@ impl Header {
             return Err(Fault::NoSize);
         };
         check_size(width, height)?;
-        let chroma = match samples {
+        let samples = samples.or(samples_beside).unwrap_or(b"420");
+        let chroma = match samples.to_ascii_lowercase().as_slice() {
             // They differ in where chroma is taken between the pixels, by less
             // than one of them.
             b"420" | b"420jpeg" | b"420mpeg2" | b"420paldv" => Some(Chroma::Yuv420),
-            b"422" => Some(Chroma::Yuv422),
+            // So has libvpx its own.
+            b"422" | b"422jpeg" => Some(Chroma::Yuv422),
             b"444" => Some(Chroma::Yuv444),
             b"mono" => None,
             _ => return Err(Fault::Chroma(shown(samples))),
@@ -126,6 +135,27 @@ mod tests {
                 "YUV4MPEG2 H19 W17  F30000:1001 C422 XCOLORRANGE=FULL XYSCSS=422 Zx",
                 Raster::yuv(Chroma::Yuv422, 17, 19, true),
                 Some((1001, 30000)),
+            ),
+            (
+                "YUV4MPEG2 W4 H2 F25:1 XYSCSS=422",
+                Raster::yuv(Chroma::Yuv422, 4, 2, false),
+                Some((1, 25)),
+            ),
+            (
+                "YUV4MPEG2 XYSCSS=444 XCOLORRANGE=FULL W4 H2",
+                Raster::yuv(Chroma::Yuv444, 4, 2, true),
+                None,
+            ),
+            (
+                "YUV4MPEG2 W4 H2 XYSCSS=420MPEG2",
+                Raster::yuv(Chroma::Yuv420, 4, 2, false),
+                None,
+            ),
+            // The tag C counts.
+            (
+                "YUV4MPEG2 W4 H2 C422 XYSCSS=444",
+                Raster::yuv(Chroma::Yuv422, 4, 2, false),
+                None,
             ),
             (
                 "YUV4MPEG2 W1 H1",
@@ -218,6 +248,14 @@ mod tests {
             ),
             (
                 "YUV4MPEG2 W16 H16 C411",
+                "its samples are \"411\", not 420, 422, 444 or mono of eight bits",
+            ),
+            (
+                "YUV4MPEG2 W16 H16 XYSCSS=420P10",
+                "its samples are \"420P10\", not 420, 422, 444 or mono of eight bits",
+            ),
+            (
+                "YUV4MPEG2 W16 H16 XYSCSS=411",
                 "its samples are \"411\", not 420, 422, 444 or mono of eight bits",
             ),
             (

@@ -45,7 +45,7 @@ fn answers_find_their_requests_in_any_order() {
             id,
             stream: Stream::Stdout,
             at_ms: 1,
-            text: path.clone(),
+            text: path.as_str().into(),
         };
         say(&guest, Message::Line(line));
         let answer = ReadAnswer {
@@ -57,7 +57,7 @@ fn answers_find_their_requests_in_any_order() {
     }
     assert_eq!(a.wait(LIMIT).unwrap().text, "a");
     match b.next(LIMIT).unwrap() {
-        Update::Line(line) => assert_eq!(line.text, "b"),
+        Update::Line(line) => assert_eq!(line.text, "b".into()),
         other => panic!("{other:?}"),
     }
     assert_eq!(b.wait(LIMIT).unwrap().text, "b");

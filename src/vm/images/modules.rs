@@ -207,20 +207,25 @@ fn name(path: &Path) -> Option<String> {
     Some(name.replace('-', "_"))
 }
 
-/// A module's contents, uncompressed.
+/// A module's contents, uncompressed. The kernel's build compresses them by gzip,
+/// xz or zstd (CONFIG_MODULE_COMPRESS), each of which has a mark at its beginning
+/// that no ELF file has, whatever its file is called.
 fn read(path: &Path) -> Result<Vec<u8>> {
     let bytes = fs::read(path).context("read", path)?;
-    match path.extension().and_then(|end| end.to_str()) {
-        Some("xz") => {
-            let mut contents = Vec::new();
-            lzma_rust2::XzReader::new(bytes.as_slice(), true)
-                .read_to_end(&mut contents)
-                .context("uncompress", path)?;
-            Ok(contents)
+    let bytes = bytes.as_slice();
+    let mut contents = Vec::new();
+    let read = match bytes {
+        [0x1f, 0x8b, ..] => flate2::read::MultiGzDecoder::new(bytes).read_to_end(&mut contents),
+        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => {
+            lzma_rust2::XzReader::new(bytes, true).read_to_end(&mut contents)
         }
-        Some("zst") => zstd::decode_all(bytes.as_slice()).context("uncompress", path),
-        _ => Ok(bytes),
-    }
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => {
+            zstd::Decoder::new(bytes).and_then(|mut decoder| decoder.read_to_end(&mut contents))
+        }
+        _ => return Ok(bytes.to_vec()),
+    };
+    read.context("uncompress", path)?;
+    Ok(contents)
 }
 
 /// The module in a file, which may be compressed; its path is the file's.
@@ -284,6 +289,7 @@ mod tests {
             let contents = format!("\x7fELF\0license=GPL\0depends={depends}\0name=x\0");
             match path.extension().unwrap().to_str().unwrap() {
                 "zst" => fs::write(&path, zstd::encode_all(contents.as_bytes(), 1).unwrap()),
+                "gz" => fs::write(&path, gzip(contents.as_bytes())),
                 _ => fs::write(&path, contents),
             }
             .unwrap();
@@ -291,11 +297,17 @@ mod tests {
         dir
     }
 
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut encoder, bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
     fn sample() -> tempfile::TempDir {
         tree(
             &[
                 ("kernel/media/vb2-v4l2.ko.zst", "vb2-common,videodev"),
-                ("kernel/media/vb2-common.ko", "mc"),
+                ("kernel/media/vb2-common.ko.gz", "mc"),
                 ("kernel/media/videodev.ko", "mc,i2c-core"),
                 ("kernel/media/mc.ko", ""),
                 ("kernel/media/loop-a.ko", "loop-b"),
@@ -317,7 +329,10 @@ mod tests {
         let order = modules.load_order(&wanted).unwrap();
         assert_eq!(names(&order), ["mc", "videodev", "vb2_common", "vb2_v4l2"]);
         assert_eq!(order[3].path, "kernel/media/vb2-v4l2.ko");
-        assert!(order[3].contents.starts_with(b"\x7fELF"));
+        for module in order {
+            assert!(module.contents.starts_with(b"\x7fELF"), "{}", module.name);
+            assert!(module.path.ends_with(".ko"), "{}", module.path);
+        }
     }
 
     #[test]
@@ -386,6 +401,25 @@ mod tests {
         .unwrap();
         assert_eq!(module.name, "virtio_media");
         assert_eq!(module.depends, ["mc", "videodev"]);
+        // Compressed, in whichever way and with whatever name.
+        let contents = fs::read(&path).unwrap();
+        for (name, compressed) in [
+            ("a.ko.gz", gzip(&contents)),
+            (
+                "a.ko.zst",
+                zstd::encode_all(contents.as_slice(), 1).unwrap(),
+            ),
+            ("a.ko", gzip(&contents)),
+        ] {
+            let path = dir.path().join(name);
+            fs::write(&path, compressed).unwrap();
+            let read = read_module(&path).unwrap();
+            assert_eq!(read.name, "virtio_media", "{name}");
+            assert_eq!(read.contents, contents, "{name}");
+        }
+        let cut = gzip(&contents)[..40].to_vec();
+        fs::write(dir.path().join("cut.ko.gz"), cut).unwrap();
+        assert!(read_module(&dir.path().join("cut.ko.gz")).is_err());
         let unnamed = elf(RELOCATABLE, "\0vermagic=6.12\0").unwrap();
         assert_eq!(
             (unnamed.name.as_str(), unnamed.depends.len()),

@@ -40,11 +40,14 @@ fn pretend() {
             .contains("qmp_capabilities")
     );
     qmp.write_all(b"{\"return\": {}}\n").unwrap();
-    console
-        .write_all(b"booting\nKernel panic - not syncing\n")
-        .unwrap();
+    let says = match role.as_str() {
+        "starve" => "booting\nInitramfs unpacking failed: write error\n",
+        "leave" => "booting\n[    9.1] reboot: Power down\n",
+        _ => "booting\nKernel panic - not syncing\n",
+    };
+    console.write_all(says.as_bytes()).unwrap();
     match role.as_str() {
-        "panic" => std::process::exit(0),
+        "panic" | "starve" => std::process::exit(0),
         "silent" => {
             let command = commands.next().unwrap().unwrap();
             assert!(command.contains("info registers -a"));
@@ -65,6 +68,9 @@ fn pretend() {
     let line = serde_json::to_string(&Message::Hello(hello)).unwrap() + "\n";
     agent.write_all(line.as_bytes()).unwrap();
     let request = BufReader::new(agent).lines().next().unwrap().unwrap();
+    if role == "leave" || role == "fall" {
+        std::process::exit(0);
+    }
     let request: Request = serde_json::from_str(&request).unwrap();
     assert!(matches!(request.command, Command::PowerOff(_)));
     if role == "obey" {
@@ -131,6 +137,35 @@ fn a_guest_that_panics_shows_its_console() {
     assert!(matches!(error, MachineError::Ended { .. }));
     assert!(error.to_string().contains("not syncing"), "{error}");
     assert_eq!(console, "booting\nKernel panic - not syncing\n");
+}
+
+#[test]
+fn a_guest_with_too_little_memory_is_told_to_have_more() {
+    let error = boot("starve").0.unwrap_err();
+    assert!(matches!(error, MachineError::Memory { .. }), "{error}");
+    let said = error.to_string();
+    assert!(said.contains("1024 MiB are too little"), "{said}");
+    assert!(
+        said.contains("--ram") && said.ends_with("write error"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_guest_that_has_gone_is_told_of() {
+    for (role, said) in [
+        ("leave", "the guest turned itself off (QEMU: exit status: 0"),
+        (
+            "fall",
+            "the guest panicked: Kernel panic - not syncing (QEMU: exit status: 0",
+        ),
+    ] {
+        let mut machine = boot(role).0.unwrap();
+        let error = machine.agent().call(PowerOff {}, Duration::from_secs(20));
+        assert!(matches!(error, Err(AgentError::Closed)), "{error:?}");
+        let why = machine.why_ended().to_string();
+        assert!(why.starts_with(said), "{why}");
+    }
 }
 
 #[test]

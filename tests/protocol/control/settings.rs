@@ -207,12 +207,6 @@ fn only_files_that_were_allowed_can_be_switched_to() {
     for folder in [files.path(), &allowed] {
         film(&folder.join("film.y4m"));
     }
-    rustix::fs::mkfifoat(
-        rustix::fs::CWD,
-        allowed.join("pipe"),
-        rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
-    )
-    .unwrap();
     let card = &mut card(&["--allow-path", allowed.to_str().unwrap()]);
     let client = &mut Client::connect(card);
     let mut source = |spec: String| client.ask(&json!({"request": "source", "spec": spec}));
@@ -220,10 +214,10 @@ fn only_files_that_were_allowed_can_be_switched_to() {
 
     let answer = source(named(&allowed.join("film.y4m")));
     assert_eq!(answer["inputs"][0]["name"], "y4m:film.y4m", "{answer}");
-    // No pipe, for its other end may be silent; nor standard input.
-    assert_refused(&source(named(&allowed.join("pipe"))), "is no file");
-    assert_refused(&source(named(&allowed)), "is no file");
-    assert_refused(&source("y4m:-".into()), "is no file");
+    assert_refused(&source(named(&allowed)), "directory");
+    // What the card was not started with.
+    assert_refused(&source("y4m:-".into()), "not passed on");
+    assert_refused(&source("y4m:/dev/fd/0".into()), "not passed on");
     assert_refused(&source(named(&allowed.join("missing"))), "missing");
     if card.log().contains("landlock ABI") {
         for path in [&*files.path().join("film.y4m"), Path::new("/etc/passwd")] {
@@ -232,6 +226,56 @@ fn only_files_that_were_allowed_can_be_switched_to() {
         }
     } else {
         eprintln!("this kernel has no landlock: what is forbidden was not tried");
+    }
+}
+
+/// Who has the card wait for a FIFO's writer waits alone.
+#[test]
+fn a_fifo_can_be_switched_to_and_holds_up_nobody() {
+    let files = tempfile::tempdir().unwrap();
+    let pipe = files.path().join("pipe");
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, mode).unwrap();
+    let card = &mut card(&["--allow-path", files.path().to_str().unwrap()]);
+    let spec = format!("y4m:{}", pipe.display());
+    let request = json!({"request": "source", "spec": spec});
+    let (mut waits, mut other) = (Client::connect(card), Client::connect(card));
+    std::thread::scope(|scope| {
+        let answer = scope.spawn(|| waits.ask(&request));
+        for _ in 0..20 {
+            let inputs = other.ask(&json!({"request": "inputs"}));
+            assert_eq!(inputs["inputs"][0]["name"], "pattern", "{inputs}");
+        }
+        assert!(!answer.is_finished(), "nobody has written yet");
+        film(&pipe);
+        let answer = answer.join().unwrap();
+        assert_eq!(answer["inputs"][0]["name"], "y4m:pipe", "{answer}");
+    });
+    // Nobody writes.
+    let answer = Client::connect(card).ask(&request);
+    assert_refused(&answer, "nobody has written");
+}
+
+/// A client has a folder of its own.
+#[test]
+fn a_relative_path_is_the_callers() {
+    let files = tempfile::tempdir().unwrap();
+    film(&files.path().join("a,b.y4m"));
+    let card = &mut card(&["--allow-path", files.path().to_str().unwrap()]);
+    drop(Client::connect(card));
+    let run = |source: &str| {
+        let mut command = ctl(card, &["source", source]);
+        run_to_end(command.current_dir(files.path()))
+    };
+    let output = run("y4m:a,,b.y4m,once");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("y4m:a,b.y4m"));
+    for own in ["y4m:-", "y4m:/dev/stdin", "y4m:/dev/fd/63"] {
+        let output = run(own);
+        assert_eq!(output.status.code(), Some(2));
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(said.contains("FIFO") && said.lines().count() == 1, "{said}");
     }
 }
 

@@ -1,0 +1,154 @@
+//! Where a film comes from: a path, or a file descriptor that the process was
+//! started with.
+//!
+//! What a shell passes on is named by `-`, `/dev/stdin`, `/dev/fd/N` or, written
+//! as `<(...)`, by one of these. Such a name is not opened: in a sandbox it could
+//! not be (a pipe has no path that landlock(7) could allow), and later its number
+//! may be another file's. The descriptor itself is taken, when the process starts.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::os::fd::{BorrowedFd, RawFd};
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+use rustix::io::{fcntl_dupfd_cloexec, fcntl_getfd};
+
+use super::FilmError;
+
+/// What a film's path names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// A file descriptor that the process was started with.
+    Descriptor(RawFd),
+    /// A file or a FIFO.
+    Path(PathBuf),
+}
+
+/// The folders in which Linux shows a process its own file descriptors (proc(5)).
+const FOLDERS: [&str; 3] = ["/dev/fd/", "/proc/self/fd/", "/proc/thread-self/fd/"];
+
+impl Place {
+    /// What a film's path names; `-` is standard input.
+    pub fn of(path: &str) -> Self {
+        let number = match path {
+            "-" | "/dev/stdin" => Some(0),
+            path => FOLDERS.iter().find_map(|folder| {
+                let number = path.strip_prefix(folder)?;
+                let digits = number.bytes().all(|byte| byte.is_ascii_digit());
+                number.parse().ok().filter(|_| digits)
+            }),
+        };
+        match number {
+            Some(number) => Self::Descriptor(number),
+            None => Self::Path(path.into()),
+        }
+    }
+
+    /// What it is called in messages, where it is named by `path`.
+    pub fn name(path: &str) -> &str {
+        match path {
+            "-" => "standard input",
+            path => path,
+        }
+    }
+}
+
+/// File descriptors that the process was started with, each to be read by one
+/// film: two would share its bytes.
+#[derive(Debug, Default)]
+pub struct Descriptors(Mutex<BTreeMap<RawFd, File>>);
+
+impl Descriptors {
+    /// Takes those that the paths name.
+    ///
+    /// # Safety
+    /// This process has not opened anything yet.
+    ///
+    /// # Errors
+    /// Where one is not open, or named by two paths.
+    pub unsafe fn take(paths: &[String]) -> Result<Self, FilmError> {
+        let fail = |path: &str, source| FilmError::Open {
+            name: Place::name(path).to_owned(),
+            source,
+        };
+        let mut numbers = BTreeMap::new();
+        for path in paths {
+            let Place::Descriptor(number) = Place::of(path) else {
+                continue;
+            };
+            if numbers.insert(number, path).is_some() {
+                let twice = io::Error::other("another source reads it already");
+                return Err(fail(path, twice));
+            }
+            // SAFETY: if it is not open, this says so.
+            let fd = unsafe { BorrowedFd::borrow_raw(number) };
+            fcntl_getfd(fd).map_err(|error| fail(path, error.into()))?;
+        }
+        // Only now, for a copy may get a number that is looked for.
+        let mut files = BTreeMap::new();
+        for (number, path) in numbers {
+            // SAFETY: it is open, by the look at it above, and stays so.
+            let fd = unsafe { BorrowedFd::borrow_raw(number) };
+            let copy = fcntl_dupfd_cloexec(fd, 3).map_err(|error| fail(path, error.into()))?;
+            files.insert(number, File::from(copy));
+        }
+        Ok(Self(Mutex::new(files)))
+    }
+
+    /// Gives one away.
+    pub(super) fn give(&self, number: RawFd) -> io::Result<File> {
+        let mut files = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let file = files.remove(&number);
+        file.ok_or_else(|| io::Error::other("it was not passed on to the card at its start"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_shell_passes_on_is_no_path() {
+        for (path, number) in [
+            ("-", 0),
+            ("/dev/stdin", 0),
+            ("/dev/fd/63", 63),
+            ("/proc/self/fd/7", 7),
+            ("/proc/thread-self/fd/0", 0),
+        ] {
+            assert_eq!(Place::of(path), Place::Descriptor(number), "{path}");
+        }
+        for path in [
+            "a.y4m",
+            "/dev/fd/",
+            "/dev/fd/+1",
+            "/dev/fd/1/x",
+            "/dev/fd/99999999999",
+            "/proc/1/fd/0",
+            "./-",
+        ] {
+            assert_eq!(Place::of(path), Place::Path(path.into()));
+        }
+    }
+
+    #[test]
+    fn a_descriptor_that_is_not_open_or_named_twice_is_refused() {
+        let take = |paths: &[&str]| {
+            let paths: Vec<_> = paths.iter().map(ToString::to_string).collect();
+            // SAFETY: what other tests open has other numbers.
+            let taken = unsafe { Descriptors::take(&paths) };
+            taken.map(drop).map_err(|error| error.to_string())
+        };
+        assert_eq!(take(&["a.y4m", "-"]), Ok(()));
+        assert_eq!(
+            take(&["/dev/fd/30000"]),
+            Err("cannot open /dev/fd/30000: Bad file descriptor (os error 9)".into())
+        );
+        assert_eq!(
+            take(&["-", "/dev/fd/0"]),
+            Err("cannot open /dev/fd/0: another source reads it already".into())
+        );
+    }
+}
