@@ -3,20 +3,10 @@
  * A buffer's way to the device and back: its memory is described, QBUF commands
  * go out, and DQBUF events come in.
  */
-#include <linux/ktime.h>
 #include <linux/nospec.h>
 
 #include "pinhole.h"
 #include "trace.h"
-
-/* How much of a plane the device may write to: a frame, if there is more. */
-static u32 pinhole_plane_length(struct vb2_buffer *vb, unsigned int plane)
-{
-	struct pinhole_device *dev = vb2_get_drv_priv(vb->vb2_queue);
-
-	return min_t(unsigned long, vb2_plane_size(vb, plane),
-		     dev->stream.plane_sizes[plane]);
-}
 
 /* How long the payload of a QBUF is: the buffer, and its planes if multi-planar. */
 static size_t pinhole_qbuf_length(struct vb2_buffer *vb)
@@ -63,22 +53,20 @@ void pinhole_buffer_settle(struct pinhole_device *dev,
 		list_move_tail(&buf->node, &stream->done);
 }
 
-/* A QBUF was refused: it is no frame, and stands where the last one was. */
+/* The device has a buffer no longer, or has never had it. */
+static void pinhole_buffer_left(struct pinhole_stream *stream,
+				struct pinhole_buffer *buf)
+{
+	stream->slots[buf->vb.vb2_buf.index] = NULL;
+	buf->at_device = false;
+	buf->returned = true;
+}
+
 static void pinhole_buffer_refused(struct pinhole_stream *stream,
 				   struct pinhole_buffer *buf)
 {
-	struct vb2_buffer *vb = &buf->vb.vb2_buf;
-	unsigned int i;
-
-	stream->slots[vb->index] = NULL;
-	buf->at_device = false;
-	buf->returned = true;
-	buf->result = VB2_BUF_STATE_ERROR;
-	vb->timestamp = ktime_get_ns();
-	buf->vb.sequence = stream->sequence;
-	buf->vb.field = V4L2_FIELD_NONE;
-	for (i = 0; i < vb->num_planes; i++)
-		vb2_set_plane_payload(vb, i, 0);
+	pinhole_frame_none(buf);
+	pinhole_buffer_left(stream, buf);
 }
 
 /*
@@ -268,31 +256,11 @@ void pinhole_buf_queue(struct vb2_buffer *vb)
 	spin_lock_irqsave(&stream->lock, flags);
 	buf->at_device = false;
 	buf->returned = false;
-	buf->vb.flags &= ~V4L2_BUF_FLAG_LAST;
 	list_add_tail(&buf->node, &stream->buffers);
 	submit = stream->state == PINHOLE_STREAMING && !stream->failed;
 	spin_unlock_irqrestore(&stream->lock, flags);
 	if (submit)
 		pinhole_buffer_submit(dev, buf);
-}
-
-/* Takes over what the device says of a frame's planes; NULL if it is right. */
-static const char *pinhole_planes_returned(struct vb2_buffer *vb,
-					   const struct v4l2_plane *planes)
-{
-	unsigned int i;
-
-	for (i = 0; i < vb->num_planes; i++) {
-		if (planes[i].bytesused > pinhole_plane_length(vb, i))
-			return "wrote more than a plane holds";
-		if (planes[i].data_offset > planes[i].bytesused)
-			return "returned a plane whose data begin after their end";
-	}
-	for (i = 0; i < vb->num_planes; i++) {
-		vb2_set_plane_payload(vb, i, planes[i].bytesused);
-		vb->planes[i].data_offset = planes[i].data_offset;
-	}
-	return NULL;
 }
 
 /* Takes a buffer back from the device; NULL if what it says of it is right. */
@@ -302,7 +270,6 @@ static const char *pinhole_buffer_take(struct pinhole_device *dev,
 {
 	struct pinhole_stream *stream = &dev->stream;
 	struct pinhole_buffer *buf;
-	struct vb2_buffer *vb;
 	const char *wrong;
 	u32 index;
 
@@ -314,32 +281,10 @@ static const char *pinhole_buffer_take(struct pinhole_device *dev,
 	buf = stream->slots[index];
 	if (!buf)
 		return "returned a buffer that it does not have";
-	vb = &buf->vb.vb2_buf;
-
-	if (pinhole_is_multiplanar(dev)) {
-		if (b->length != vb->num_planes)
-			return "returned a buffer with other planes";
-		wrong = pinhole_planes_returned(vb, planes);
-		if (wrong)
-			return wrong;
-	} else {
-		if (b->bytesused > pinhole_plane_length(vb, 0))
-			return "wrote more than a buffer holds";
-		vb2_set_plane_payload(vb, 0, b->bytesused);
-	}
-
-	vb->timestamp = ktime_get_ns();
-	buf->vb.sequence = b->sequence;
-	stream->sequence = b->sequence;
-	buf->vb.field = V4L2_FIELD_NONE;
-	/* After it there is nothing to wait for: DQBUF will say -EPIPE. */
-	if (b->flags & V4L2_BUF_FLAG_LAST)
-		buf->vb.flags |= V4L2_BUF_FLAG_LAST;
-	buf->result = b->flags & V4L2_BUF_FLAG_ERROR ? VB2_BUF_STATE_ERROR :
-						       VB2_BUF_STATE_DONE;
-	buf->at_device = false;
-	buf->returned = true;
-	stream->slots[index] = NULL;
+	wrong = pinhole_frame_take(buf, b, planes);
+	if (wrong)
+		return wrong;
+	pinhole_buffer_left(stream, buf);
 	pinhole_buffer_settle(dev, buf);
 	return NULL;
 }

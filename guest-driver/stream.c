@@ -73,6 +73,7 @@ static int pinhole_stream_begin(struct pinhole_device *dev,
 		stream->state = PINHOLE_STARTING;
 		stream->session = dev->session.id;
 		stream->sequence = 0;
+		pinhole_clock_start(&stream->clock);
 		spin_unlock_irq(&stream->lock);
 	} else if (ret == -ERESTARTSYS) {
 		/* Buffers that nobody knows of would keep the format as it is. */

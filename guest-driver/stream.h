@@ -43,6 +43,22 @@ struct pinhole_buffer {
 };
 
 /**
+ * struct pinhole_clock - the device's clock as it is known in a stream
+ * @least: least difference between the clocks in this window, in nanoseconds
+ * @before: likewise, in the window before; S64_MAX for either if there is none
+ * @until: when this window ends, on the clock of this machine
+ * @theirs: time of the last frame on the device's clock
+ * @last: time of the last buffer on the clock of this machine
+ */
+struct pinhole_clock {
+	s64 least;
+	s64 before;
+	s64 until;
+	s64 theirs;
+	s64 last;
+};
+
+/**
  * enum pinhole_state - state of the stream
  * @PINHOLE_STOPPED: no buffer is at the device
  * @PINHOLE_STARTING: buffers go to the device; those that return are kept back,
@@ -69,6 +85,7 @@ enum pinhole_state {
  * @failed: the stream is dead until STREAMOFF
  * @session: session that the stream runs in
  * @sequence: sequence number of the buffer that the device returned last
+ * @clock: the device's clock
  * @buffers: buffers that videobuf2 has handed over
  * @done: buffers that are to be given back to it, in order
  * @giving: somebody gives them back
@@ -88,6 +105,7 @@ struct pinhole_stream {
 	bool failed;
 	u32 session;
 	u32 sequence;
+	struct pinhole_clock clock;
 	struct list_head buffers;
 	struct list_head done;
 	bool giving;
@@ -101,6 +119,15 @@ static inline struct pinhole_buffer *to_pinhole_buffer(struct vb2_buffer *vb)
 {
 	return container_of(to_vb2_v4l2_buffer(vb), struct pinhole_buffer, vb);
 }
+
+/* frame.c */
+u32 pinhole_plane_length(struct vb2_buffer *vb, unsigned int plane);
+void pinhole_clock_start(struct pinhole_clock *clock);
+u64 pinhole_clock_stamp(struct pinhole_clock *clock, const struct v4l2_buffer *b);
+const char *pinhole_frame_take(struct pinhole_buffer *buf,
+			       const struct v4l2_buffer *b,
+			       const struct v4l2_plane *planes);
+void pinhole_frame_none(struct pinhole_buffer *buf);
 
 /* buffer.c */
 int pinhole_buf_init(struct vb2_buffer *vb);
