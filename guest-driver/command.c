@@ -160,23 +160,32 @@ err_free:
 
 /**
  * pinhole_cmd_attach() - attach data that the device reads and writes
- * @cmd: command with one scatter entry
- * @data: data, which is copied
- * @length: their length in bytes, not 0
+ * @cmd: command with a scatter entry for each piece
+ * @pieces: data, which are copied
  *
  * The command owns the copy, so that a device that responds too late writes to
  * nobody else's memory.
  *
  * Return: 0 or -ENOMEM.
  */
-int pinhole_cmd_attach(struct pinhole_cmd *cmd, const void *data, size_t length)
+int pinhole_cmd_attach(struct pinhole_cmd *cmd,
+		       const struct pinhole_piece *pieces)
 {
 	const struct pinhole_dma *dma = &cmd->dev->dma;
+	size_t length = 0, at = 0;
+	unsigned int i;
 	u64 start;
 
-	cmd->data = kmemdup(data, length, GFP_KERNEL);
+	for (i = 0; i < cmd->num_entries; i++)
+		length += pieces[i].length;
+	cmd->data = kmalloc(length, GFP_KERNEL);
 	if (!cmd->data)
 		return -ENOMEM;
+	for (i = 0; i < cmd->num_entries; i++) {
+		memcpy(cmd->data + at, pieces[i].data, pieces[i].length);
+		at += pieces[i].length;
+	}
+
 	cmd->data_len = length;
 	start = virt_to_phys(cmd->data);
 	if (dma->use) {
@@ -187,18 +196,28 @@ int pinhole_cmd_attach(struct pinhole_cmd *cmd, const void *data, size_t length)
 		cmd->data_mapped = true;
 		start = cmd->data_addr;
 	}
-	cmd->entries[0].start = cpu_to_le64(start);
-	cmd->entries[0].len = cpu_to_le32(length);
+	for (i = 0; i < cmd->num_entries; i++) {
+		cmd->entries[i].start = cpu_to_le64(start);
+		cmd->entries[i].len = cpu_to_le32(pieces[i].length);
+		start += pieces[i].length;
+	}
 	return 0;
 }
 
-/* Reads what the device has made of attached data; @length is as attached. */
-void pinhole_cmd_fetch(struct pinhole_cmd *cmd, void *data, size_t length)
+/* Reads what the device has made of attached data; @pieces are as attached. */
+void pinhole_cmd_fetch(struct pinhole_cmd *cmd,
+		       const struct pinhole_piece *pieces)
 {
+	size_t at = 0;
+	unsigned int i;
+
 	if (cmd->data_mapped)
 		dma_sync_single_for_cpu(cmd->dev->dma.dev, cmd->data_addr,
-					length, DMA_BIDIRECTIONAL);
-	memcpy(data, cmd->data, length);
+					cmd->data_len, DMA_BIDIRECTIONAL);
+	for (i = 0; i < cmd->num_entries; i++) {
+		memcpy(pieces[i].data, cmd->data + at, pieces[i].length);
+		at += pieces[i].length;
+	}
 }
 
 /* Drops the owner's reference, after which @cmd->complete is not called. */

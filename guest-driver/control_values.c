@@ -4,187 +4,210 @@
  *
  * The framework's handler lock is held while the device is asked or told, so that
  * a value that comes from the device and one that goes there do not cross.
+ *
+ * Ordinary controls are one cluster to the framework, so that what an application
+ * sets with one ioctl goes to the device with one.
  */
 #include <linux/slab.h>
 #include <linux/string.h>
 
 #include "pinhole.h"
 
-/* Whether the control framework can work with the range of a control. */
-bool pinhole_range_good(const struct v4l2_query_ext_ctrl *q)
-{
-	bool ordered = q->minimum <= q->default_value &&
-		       q->default_value <= q->maximum;
-
-	switch (q->type) {
-	case V4L2_CTRL_TYPE_INTEGER:
-		return ordered && q->minimum >= S32_MIN &&
-		       q->maximum <= S32_MAX && q->step && q->step <= S32_MAX;
-	case V4L2_CTRL_TYPE_INTEGER64:
-		return ordered && q->step && q->step <= S32_MAX;
-	case V4L2_CTRL_TYPE_BOOLEAN:
-		return ordered && q->minimum >= 0 && q->maximum <= 1;
-	case V4L2_CTRL_TYPE_MENU:
-	case V4L2_CTRL_TYPE_INTEGER_MENU:
-		return ordered && q->minimum >= 0 &&
-		       q->maximum < PINHOLE_MAX_MENU;
-	case V4L2_CTRL_TYPE_BITMASK:
-		return q->maximum > 0 && q->maximum <= U32_MAX &&
-		       !(q->default_value & ~q->maximum);
-	case V4L2_CTRL_TYPE_STRING:
-		return q->minimum >= 0 && q->minimum <= q->maximum &&
-		       q->maximum <= PINHOLE_MAX_STRING &&
-		       q->step && q->step <= S32_MAX;
-	case V4L2_CTRL_TYPE_BUTTON:
-	case V4L2_CTRL_TYPE_CTRL_CLASS:
-		return true;
-	default:
-		return false;
-	}
-}
-
 /**
- * struct pinhole_control_call - G_EXT_CTRLS or S_EXT_CTRLS of one control
- * @ctrls: the ioctl's payload
- * @ctrl: the one control
+ * struct pinhole_value - a value of a control on its way
+ * @control: the control
+ * @string: where it is, if it is a string: with room for the longest and a NUL
+ * @number: itself, if it is none
  */
-struct pinhole_control_call {
-	struct v4l2_ext_controls ctrls;
-	struct v4l2_ext_control ctrl;
-} __packed;
+struct pinhole_value {
+	struct pinhole_control *control;
+	char *string;
+	s64 number;
+};
 
 /*
- * Asks the device for a value, or tells it. A string has room for the longest and
- * a NUL.
+ * Asks the device for values, tells it, or has it try them, all in one command.
+ * What it does not take as a whole it is to leave alone as a whole.
  */
-static int pinhole_control_call(struct pinhole_control *control,
-				unsigned int cmd, s64 *value, char *string)
+static int pinhole_values_call(struct pinhole_device *dev, unsigned int cmd,
+			       struct pinhole_value *values, unsigned int count)
 {
-	struct pinhole_control_call payload = {
-		.ctrls.count = 1,
-		.ctrl.id = control->id,
-	};
 	struct pinhole_call call = {
 		.cmd = cmd,
-		.payload = &payload,
-		.length = sizeof(payload),
+		.length = sizeof(struct v4l2_ext_controls) +
+			  count * sizeof(struct v4l2_ext_control),
 	};
-	bool wide = control->type == V4L2_CTRL_TYPE_INTEGER64;
-	int ret;
+	struct v4l2_ext_controls *head = kzalloc(call.length, GFP_KERNEL);
+	struct pinhole_piece *pieces = kcalloc(count, sizeof(*pieces), GFP_KERNEL);
+	struct v4l2_ext_control *list;
+	unsigned int i;
+	int ret = -ENOMEM;
 
-	if (string) {
-		call.data = string;
-		call.data_length = control->ctrl->maximum + 1;
-		payload.ctrl.size = call.data_length;
-	} else if (wide) {
-		payload.ctrl.value64 = *value;
-	} else {
-		payload.ctrl.value = *value;
+	if (!head || !pieces)
+		goto out;
+	list = (struct v4l2_ext_control *)(head + 1);
+	call.payload = head;
+	call.pieces = pieces;
+	head->count = count;
+	for (i = 0; i < count; i++) {
+		struct pinhole_value *value = &values[i];
+
+		list[i].id = value->control->id;
+		if (value->string) {
+			list[i].size = value->control->ctrl->maximum + 1;
+			pieces[call.num_pieces].data = value->string;
+			pieces[call.num_pieces++].length = list[i].size;
+		} else if (value->control->type == V4L2_CTRL_TYPE_INTEGER64) {
+			list[i].value64 = value->number;
+		} else {
+			list[i].value = value->number;
+		}
 	}
 
-	ret = pinhole_call(control->dev, &call);
-	if (ret == -ERESTARTSYS && cmd == VIDIOC_S_EXT_CTRLS) {
-		/* The device may have taken it all the same. */
-		pinhole_control_event(control->dev, control->id,
-				      V4L2_EVENT_CTRL_CH_VALUE);
+	ret = pinhole_call(dev, &call);
+	for (i = 0; !ret && i < count; i++) {
+		struct pinhole_value *value = &values[i];
+		const struct v4l2_ctrl *ctrl = value->control->ctrl;
+
+		if (value->string)
+			value->string[ctrl->maximum] = '\0';
+		else if (ctrl->type == V4L2_CTRL_TYPE_INTEGER64)
+			value->number = list[i].value64;
+		else
+			value->number = list[i].value;
+		if (list[i].id != ctrl->id ||
+		    (!value->string && !pinhole_value_good(ctrl, value->number)))
+			ret = pinhole_nonsense(dev, cmd);
 	}
-	if (ret)
-		return ret;
-	if (cmd == VIDIOC_S_EXT_CTRLS)
-		control->was_set = true;
-	if (payload.ctrl.id != control->id)
-		return pinhole_nonsense(control->dev, cmd);
-	if (string)
-		string[control->ctrl->maximum] = '\0';
-	else
-		*value = wide ? payload.ctrl.value64 : payload.ctrl.value;
-	return 0;
+out:
+	kfree(pieces);
+	kfree(head);
+	return ret;
 }
 
-/* Whether a value is one that a control can have. */
-static bool pinhole_value_good(const struct v4l2_ctrl *ctrl, s64 value)
+/* The framework's new value of a control. */
+static struct pinhole_value pinhole_value_new(struct v4l2_ctrl *ctrl)
 {
-	switch (ctrl->type) {
-	case V4L2_CTRL_TYPE_BUTTON:
-		return true;
-	case V4L2_CTRL_TYPE_BITMASK:
-		return !((u32)value & ~(u32)ctrl->maximum);
-	case V4L2_CTRL_TYPE_MENU:
-		if (value < ctrl->minimum || value > ctrl->maximum)
-			return false;
-		return ctrl->qmenu[value][0];
-	case V4L2_CTRL_TYPE_INTEGER_MENU:
-		if (value < ctrl->minimum || value > ctrl->maximum)
-			return false;
-		return !(ctrl->menu_skip_mask & BIT_ULL(value));
-	default:
-		return value >= ctrl->minimum && value <= ctrl->maximum;
-	}
+	struct pinhole_value value = { .control = ctrl->priv };
+
+	if (ctrl->is_string)
+		value.string = ctrl->p_new.p_char;
+	else if (ctrl->type == V4L2_CTRL_TYPE_INTEGER64)
+		value.number = *ctrl->p_new.p_s64;
+	else
+		value.number = ctrl->val;
+	return value;
+}
+
+/* Makes a number the framework's new value of its control; a string is there. */
+static void pinhole_value_store(const struct pinhole_value *value)
+{
+	struct v4l2_ctrl *ctrl = value->control->ctrl;
+
+	if (ctrl->type == V4L2_CTRL_TYPE_INTEGER64)
+		*ctrl->p_new.p_s64 = value->number;
+	else if (!value->string && ctrl->type != V4L2_CTRL_TYPE_BUTTON)
+		ctrl->val = value->number;
 }
 
 /* Asks the device for the value of a control: the framework's new one. */
-static int pinhole_control_get(struct pinhole_control *control)
+static int pinhole_control_get(struct v4l2_ctrl *ctrl)
 {
-	struct v4l2_ctrl *ctrl = control->ctrl;
-	s64 value = 0;
+	struct pinhole_value value = pinhole_value_new(ctrl);
+	struct pinhole_control *control = ctrl->priv;
 	int ret;
 
-	if (ctrl->is_string)
-		return pinhole_control_call(control, VIDIOC_G_EXT_CTRLS, NULL,
-					    ctrl->p_new.p_char);
-
-	ret = pinhole_control_call(control, VIDIOC_G_EXT_CTRLS, &value, NULL);
-	if (ret)
-		return ret;
-	if (!pinhole_value_good(ctrl, value))
-		return pinhole_nonsense(control->dev, VIDIOC_G_EXT_CTRLS);
-	if (ctrl->type == V4L2_CTRL_TYPE_INTEGER64)
-		*ctrl->p_new.p_s64 = value;
-	else
-		ctrl->val = value;
-	return 0;
+	ret = pinhole_values_call(control->dev, VIDIOC_G_EXT_CTRLS, &value, 1);
+	if (!ret)
+		pinhole_value_store(&value);
+	return ret;
 }
 
 /* Somebody asks for a value that changes by itself. */
 static int pinhole_g_volatile_ctrl(struct v4l2_ctrl *ctrl)
 {
-	return pinhole_control_get(ctrl->priv);
+	return pinhole_control_get(ctrl);
+}
+
+/* What became of a control that the device was told: it is asked, if in doubt. */
+static void pinhole_control_told(struct pinhole_control *control, int ret)
+{
+	if (!ret)
+		control->was_set = true;
+	else if (control->type != V4L2_CTRL_TYPE_BUTTON)
+		pinhole_control_event(control->dev, control->id,
+				      V4L2_EVENT_CTRL_CH_VALUE);
 }
 
 /*
- * The device may take another value than it was told. A value that came from the
- * device is not sent back to it.
+ * Sets or tries the new values of a cluster: those that an application sets with
+ * one ioctl, as far as they are ordinary. The device may take other values than
+ * it was told, but none if it refuses one.
  */
-static int pinhole_s_ctrl(struct v4l2_ctrl *ctrl)
+static int pinhole_cluster_call(struct v4l2_ctrl *master, unsigned int cmd)
 {
-	struct pinhole_control *control = ctrl->priv;
-	s64 value;
+	struct pinhole_control *control = master->priv;
+	struct pinhole_value *values;
+	unsigned int i, count = 0;
 	int ret;
 
-	if (control->from_device) {
-		control->was_set = false;
-		return 0;
-	}
-	if (ctrl->is_string)
-		return pinhole_control_call(control, VIDIOC_S_EXT_CTRLS, NULL,
-					    ctrl->p_new.p_char);
+	values = kcalloc(master->ncontrols, sizeof(*values), GFP_KERNEL);
+	if (!values)
+		return -ENOMEM;
+	for (i = 0; i < master->ncontrols; i++)
+		if (master->cluster[i]->is_new)
+			values[count++] = pinhole_value_new(master->cluster[i]);
 
-	value = ctrl->type == V4L2_CTRL_TYPE_INTEGER64 ? *ctrl->p_new.p_s64 :
-							 ctrl->val;
-	ret = pinhole_control_call(control, VIDIOC_S_EXT_CTRLS, &value, NULL);
-	if (ret || ctrl->type == V4L2_CTRL_TYPE_BUTTON)
+	ret = pinhole_values_call(control->dev, cmd, values, count);
+	for (i = 0; i < count; i++) {
+		if (!ret)
+			pinhole_value_store(&values[i]);
+		if (cmd == VIDIOC_S_EXT_CTRLS)
+			pinhole_control_told(values[i].control, ret);
+	}
+	kfree(values);
+	return ret;
+}
+
+/*
+ * The framework has this done before it sets a cluster, too. A device that tries
+ * nothing is asked once; the framework's own check has to do then.
+ */
+static int pinhole_try_ctrl(struct v4l2_ctrl *master)
+{
+	struct pinhole_control *control = master->priv;
+	struct pinhole_controls *controls = &control->dev->controls;
+	int ret;
+
+	if (controls->from_device || controls->tries_nothing ||
+	    master->type == V4L2_CTRL_TYPE_BUTTON)
+		return 0;
+	ret = pinhole_cluster_call(master, VIDIOC_TRY_EXT_CTRLS);
+	if (ret != -ENOTTY)
 		return ret;
-	if (!pinhole_value_good(ctrl, value))
-		return pinhole_nonsense(control->dev, VIDIOC_S_EXT_CTRLS);
-	if (ctrl->type == V4L2_CTRL_TYPE_INTEGER64)
-		*ctrl->p_new.p_s64 = value;
-	else
-		ctrl->val = value;
+	controls->tries_nothing = true;
+	return 0;
+}
+
+/* A value that came from the device is not sent back to it. */
+static int pinhole_s_ctrl(struct v4l2_ctrl *master)
+{
+	struct pinhole_control *control = master->priv;
+	unsigned int i;
+
+	if (!control->dev->controls.from_device)
+		return pinhole_cluster_call(master, VIDIOC_S_EXT_CTRLS);
+	for (i = 0; i < master->ncontrols; i++) {
+		control = master->cluster[i]->priv;
+		if (master->cluster[i]->is_new)
+			control->was_set = false;
+	}
 	return 0;
 }
 
 const struct v4l2_ctrl_ops pinhole_control_ops = {
 	.g_volatile_ctrl = pinhole_g_volatile_ctrl,
+	.try_ctrl = pinhole_try_ctrl,
 	.s_ctrl = pinhole_s_ctrl,
 };
 
@@ -195,8 +218,8 @@ const struct v4l2_ctrl_ops pinhole_control_ops = {
  */
 static int pinhole_control_take_value(struct pinhole_control *control)
 {
+	struct pinhole_value value = { .control = control };
 	struct v4l2_ctrl *ctrl = control->ctrl;
-	char *string;
 	int ret;
 
 	if (control->type == V4L2_CTRL_TYPE_BUTTON)
@@ -205,23 +228,22 @@ static int pinhole_control_take_value(struct pinhole_control *control)
 		return 0;
 
 	if (ctrl->is_string) {
-		string = kzalloc(ctrl->maximum + 1, GFP_KERNEL);
-		if (!string)
+		value.string = kzalloc(ctrl->maximum + 1, GFP_KERNEL);
+		if (!value.string)
 			return -ENOMEM;
-		ret = pinhole_control_call(control, VIDIOC_G_EXT_CTRLS, NULL,
-					   string);
-		if (!ret)
-			ret = __v4l2_ctrl_s_ctrl_string(ctrl, string);
-		kfree(string);
-		return ret;
 	}
-
-	ret = pinhole_control_get(control);
+	ret = pinhole_values_call(control->dev, VIDIOC_G_EXT_CTRLS, &value, 1);
 	if (ret)
-		return ret;
-	if (control->type == V4L2_CTRL_TYPE_INTEGER64)
-		return __v4l2_ctrl_s_ctrl_int64(ctrl, *ctrl->p_new.p_s64);
-	return __v4l2_ctrl_s_ctrl(ctrl, ctrl->val);
+		goto out;
+	if (ctrl->is_string)
+		ret = __v4l2_ctrl_s_ctrl_string(ctrl, value.string);
+	else if (control->type == V4L2_CTRL_TYPE_INTEGER64)
+		ret = __v4l2_ctrl_s_ctrl_int64(ctrl, value.number);
+	else
+		ret = __v4l2_ctrl_s_ctrl(ctrl, value.number);
+out:
+	kfree(value.string);
+	return ret;
 }
 
 /*
@@ -230,45 +252,20 @@ static int pinhole_control_take_value(struct pinhole_control *control)
  */
 static int pinhole_control_restore(struct pinhole_control *control)
 {
+	struct pinhole_value value = { .control = control };
 	struct v4l2_ctrl *ctrl = control->ctrl;
-	s64 value;
 
 	if (!control->was_set || control->type == V4L2_CTRL_TYPE_BUTTON ||
 	    ctrl->flags & (V4L2_CTRL_FLAG_VOLATILE | V4L2_CTRL_FLAG_WRITE_ONLY |
 			   V4L2_CTRL_FLAG_EXECUTE_ON_WRITE))
 		return 0;
 	if (ctrl->is_string)
-		return pinhole_control_call(control, VIDIOC_S_EXT_CTRLS, NULL,
-					    ctrl->p_cur.p_char);
-	value = ctrl->type == V4L2_CTRL_TYPE_INTEGER64 ? *ctrl->p_cur.p_s64 :
-							 ctrl->cur.val;
-	return pinhole_control_call(control, VIDIOC_S_EXT_CTRLS, &value, NULL);
-}
-
-/* Take over a control's flags and range. */
-static int pinhole_control_take_state(struct pinhole_control *control)
-{
-	struct v4l2_query_ext_ctrl q = { .id = control->id };
-	struct v4l2_ctrl *ctrl = control->ctrl;
-	int ret;
-
-	ret = pinhole_ioctl(control->dev, VIDIOC_QUERY_EXT_CTRL, &q);
-	if (ret)
-		return ret;
-	if (q.id != control->id || q.type != control->type ||
-	    !pinhole_range_good(&q))
-		return pinhole_nonsense(control->dev, VIDIOC_QUERY_EXT_CTRL);
-
-	v4l2_ctrl_activate(ctrl, !(q.flags & V4L2_CTRL_FLAG_INACTIVE));
-
-	if (q.type != V4L2_CTRL_TYPE_INTEGER &&
-	    q.type != V4L2_CTRL_TYPE_INTEGER64)
-		return 0;
-	if (q.minimum == ctrl->minimum && q.maximum == ctrl->maximum &&
-	    q.step == ctrl->step && q.default_value == ctrl->default_value)
-		return 0;
-	return __v4l2_ctrl_modify_range(ctrl, q.minimum, q.maximum, q.step,
-					q.default_value);
+		value.string = ctrl->p_cur.p_char;
+	else if (ctrl->type == V4L2_CTRL_TYPE_INTEGER64)
+		value.number = *ctrl->p_cur.p_s64;
+	else
+		value.number = ctrl->cur.val;
+	return pinhole_values_call(control->dev, VIDIOC_S_EXT_CTRLS, &value, 1);
 }
 
 /* What fails for want of memory is tried again later. */
@@ -285,12 +282,12 @@ static void pinhole_control_update(struct pinhole_control *control,
 	/* What the device refuses is as if it had changed it. */
 	if (!pinhole_is_local(ret) && !pinhole_fault(dev))
 		ret = 0;
-	control->from_device = true;
+	dev->controls.from_device = true;
 	if (!ret && changes & (V4L2_EVENT_CTRL_CH_FLAGS | V4L2_EVENT_CTRL_CH_RANGE))
-		ret = pinhole_control_take_state(control);
-	if (!ret && changes & V4L2_EVENT_CTRL_CH_VALUE)
+		ret = pinhole_range_follow(control);
+	if (!ret && changes & (V4L2_EVENT_CTRL_CH_VALUE | V4L2_EVENT_CTRL_CH_RANGE))
 		ret = pinhole_control_take_value(control);
-	control->from_device = false;
+	dev->controls.from_device = false;
 	v4l2_ctrl_unlock(control->ctrl);
 
 	/* A grabbed control follows when it is let go. */

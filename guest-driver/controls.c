@@ -24,52 +24,25 @@ static void pinhole_control_free(struct pinhole_control *control)
 	kfree(control);
 }
 
-/* Asks the device for the items of a menu; -ERANGE if the default is none. */
+/* Makes the menu of a control; -ERANGE if it makes no sense. */
 static int pinhole_control_menu(struct pinhole_control *control,
 				const struct v4l2_query_ext_ctrl *q,
 				struct v4l2_ctrl_config *cfg)
 {
 	struct pinhole_menu *menu;
-	u32 i;
-	int ret;
+	unsigned int i;
 
 	menu = kzalloc(sizeof(*menu), GFP_KERNEL);
 	if (!menu)
 		return -ENOMEM;
 	control->menu = menu;
-
-	/* An item without a name is none to the framework. */
-	for (i = 0; i <= q->maximum; i++)
+	for (i = 0; i < PINHOLE_MAX_MENU; i++)
 		menu->items[i] = menu->names[i];
-
-	for (i = q->minimum; i <= q->maximum; i++) {
-		struct v4l2_querymenu item = { .id = q->id, .index = i };
-
-		ret = pinhole_ioctl(control->dev, VIDIOC_QUERYMENU, &item);
-		if (ret == -EINVAL) {
-			if (i == q->default_value)
-				return -ERANGE;
-			if (q->type == V4L2_CTRL_TYPE_INTEGER_MENU)
-				cfg->menu_skip_mask |= BIT_ULL(i);
-			continue;
-		}
-		if (ret)
-			return ret;
-		if (item.id != q->id || item.index != i)
-			return -ERANGE;
-		if (q->type == V4L2_CTRL_TYPE_INTEGER_MENU) {
-			menu->values[i] = item.value;
-			continue;
-		}
-		strscpy(menu->names[i], item.name, sizeof(menu->names[i]));
-		if (!menu->names[i][0])
-			return -ERANGE;
-	}
 	if (q->type == V4L2_CTRL_TYPE_INTEGER_MENU)
 		cfg->qmenu_int = menu->values;
 	else
 		cfg->qmenu = menu->items;
-	return 0;
+	return pinhole_menu_query(control->dev, q, menu, &cfg->menu_skip_mask);
 }
 
 /* Makes a control known to the framework; -ERANGE if it makes no sense. */
@@ -219,6 +192,36 @@ static int pinhole_controls_query(struct pinhole_device *dev)
 }
 
 /*
+ * Whether a control can be set together with others: the framework counts one
+ * that is executed on write as changed whenever its cluster is set, and asks for
+ * all volatile ones of a cluster at once.
+ */
+static bool pinhole_control_is_ordinary(const struct pinhole_control *control)
+{
+	return control->type != V4L2_CTRL_TYPE_BUTTON &&
+	       control->type != V4L2_CTRL_TYPE_CTRL_CLASS &&
+	       !(control->ctrl->flags & (V4L2_CTRL_FLAG_VOLATILE |
+					 V4L2_CTRL_FLAG_EXECUTE_ON_WRITE));
+}
+
+/* Has the framework set together what can be: all in one ioctl to the device. */
+static void pinhole_controls_cluster(struct pinhole_device *dev)
+{
+	struct pinhole_controls *controls = &dev->controls;
+	struct pinhole_control *control;
+	unsigned int count = 0;
+
+	mutex_lock(controls->handler.lock);
+	list_for_each_entry(control, &controls->list, node)
+		if (pinhole_control_is_ordinary(control) &&
+		    count < ARRAY_SIZE(controls->cluster))
+			controls->cluster[count++] = control->ctrl;
+	if (count)
+		v4l2_ctrl_cluster(count, controls->cluster);
+	mutex_unlock(controls->handler.lock);
+}
+
+/*
  * Takes over the device's controls. The values, too, are the device's: it is not
  * set to the framework's defaults. Subscriptions come before values, so that no
  * change is missed. Waits for the device.
@@ -233,6 +236,7 @@ int pinhole_controls_probe(struct pinhole_device *dev)
 	ret = pinhole_controls_query(dev);
 	if (ret)
 		return ret;
+	pinhole_controls_cluster(dev);
 
 	mutex_lock(&dev->session.mutex);
 	ret = pinhole_session_renewed(dev);

@@ -46,8 +46,8 @@ struct pinhole_menu {
  *	     and PINHOLE_CTRL_RESTORE (under the lock of the controls)
  * @stale: those of them that a control cannot follow while it is grabbed
  *	   (likewise)
- * @from_device: it is being set to what the device says (under the handler's lock)
- * @was_set: an application has set it, and the device not changed it since (likewise)
+ * @was_set: an application has set it, and the device not changed it since (under
+ *	     the handler's lock)
  * @menu: its menu, or NULL
  * @name: its name, NUL-terminated
  */
@@ -59,7 +59,6 @@ struct pinhole_control {
 	u32 type;
 	u32 changes;
 	u32 stale;
-	bool from_device;
 	bool was_set;
 	struct pinhole_menu *menu;
 	char name[32];
@@ -69,12 +68,19 @@ struct pinhole_control {
  * struct pinhole_controls - the controls
  * @handler: what the control framework knows of them
  * @list: the controls; it does not change after the probe
+ * @cluster: those that can be set together; nor does this
+ * @from_device: a control is being set to what the device says (under the
+ *		 handler's lock)
+ * @tries_nothing: the device does not know TRY_EXT_CTRLS (likewise)
  * @lock: guards what is to be taken over from the device
  * @work: takes it over
  */
 struct pinhole_controls {
 	struct v4l2_ctrl_handler handler;
 	struct list_head list;
+	struct v4l2_ctrl *cluster[PINHOLE_MAX_CONTROLS];
+	bool from_device;
+	bool tries_nothing;
 	spinlock_t lock; /* changes that the device has reported */
 	struct delayed_work work;
 };
@@ -91,9 +97,16 @@ struct pinhole_subscriptions {
 	bool has_source_change;
 };
 
+/* control_ranges.c */
+bool pinhole_range_good(const struct v4l2_query_ext_ctrl *q);
+bool pinhole_value_good(const struct v4l2_ctrl *ctrl, s64 value);
+int pinhole_menu_query(struct pinhole_device *dev,
+		       const struct v4l2_query_ext_ctrl *q,
+		       struct pinhole_menu *menu, u64 *skip);
+int pinhole_range_follow(struct pinhole_control *control);
+
 /* control_values.c */
 extern const struct v4l2_ctrl_ops pinhole_control_ops;
-bool pinhole_range_good(const struct v4l2_query_ext_ctrl *q);
 void pinhole_control_work(struct work_struct *work);
 bool pinhole_control_event(struct pinhole_device *dev, u32 id, u32 changes);
 void pinhole_control_stale(struct pinhole_device *dev,

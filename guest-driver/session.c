@@ -83,14 +83,14 @@ int pinhole_session_call(struct pinhole_device *dev,
 	lockdep_assert_held(&dev->session.mutex);
 	c = pinhole_cmd_alloc(dev, sizeof(struct virtio_media_cmd_ioctl) + out,
 			      sizeof(struct virtio_media_resp_header) + in,
-			      call->data ? 1 : 0);
+			      call->num_pieces);
 	if (IS_ERR(c))
 		return PTR_ERR(c);
 	pinhole_fill_ioctl(c->req, dev->session.id, call->cmd);
 	memcpy(c->req + sizeof(struct virtio_media_cmd_ioctl), call->payload,
 	       out);
-	if (call->data) {
-		ret = pinhole_cmd_attach(c, call->data, call->data_length);
+	if (call->num_pieces) {
+		ret = pinhole_cmd_attach(c, call->pieces);
 		if (ret)
 			goto out;
 	}
@@ -106,8 +106,8 @@ int pinhole_session_call(struct pinhole_device *dev,
 		goto out;
 	memcpy(call->payload,
 	       c->resp + sizeof(struct virtio_media_resp_header), in);
-	if (call->data && call->cmd == VIDIOC_G_EXT_CTRLS)
-		pinhole_cmd_fetch(c, call->data, call->data_length);
+	if (call->num_pieces && call->cmd == VIDIOC_G_EXT_CTRLS)
+		pinhole_cmd_fetch(c, call->pieces);
 out:
 	pinhole_cmd_release(c);
 	return ret;

@@ -54,16 +54,16 @@ struct pinhole_session {
  * @cmd: VIDIOC_*
  * @payload: payload, overwritten with the device's if the ioctl returns one
  * @length: length of @payload in bytes
- * @data: what the payload's one pointer points to, overwritten with the device's
- *	  by G_EXT_CTRLS; or NULL
- * @data_length: length of @data in bytes
+ * @pieces: what the payload's pointers point to, in their order; overwritten with
+ *	    the device's by G_EXT_CTRLS
+ * @num_pieces: number of @pieces
  */
 struct pinhole_call {
 	unsigned int cmd;
 	void *payload;
 	size_t length;
-	void *data;
-	size_t data_length;
+	const struct pinhole_piece *pieces;
+	unsigned int num_pieces;
 };
 
 /* session.c */

@@ -77,7 +77,7 @@ static inline void pinhole_ring_unlock(struct pinhole_ring *ring,
  * @complete: called when @result is known, with the ring's lock held; or NULL
  * @done: completed then, and when the fault is set
  * @buf: buffer that the command queues; NULL for other commands
- * @data: what the one entry describes, if it is the command's own; or NULL
+ * @data: what the entries describe, if it is the command's own; or NULL
  * @data_len: length of @data in bytes
  * @data_addr: DMA address of @data
  * @data_mapped: @data is mapped by the DMA API
@@ -107,6 +107,16 @@ struct pinhole_cmd {
 	size_t data_len;
 	dma_addr_t data_addr;
 	bool data_mapped;
+};
+
+/**
+ * struct pinhole_piece - what a pointer of an ioctl's payload points to
+ * @data: data that the device reads, or writes
+ * @length: their length in bytes, not 0
+ */
+struct pinhole_piece {
+	void *data;
+	u32 length;
 };
 
 /**
@@ -152,9 +162,10 @@ static inline bool pinhole_is_local(int ret)
 void pinhole_fill_ioctl(void *req, u32 session_id, unsigned int cmd);
 struct pinhole_cmd *pinhole_cmd_alloc(struct pinhole_device *dev, size_t req_len,
 				      size_t resp_len, unsigned int num_entries);
-int pinhole_cmd_attach(struct pinhole_cmd *cmd, const void *data,
-		       size_t length);
-void pinhole_cmd_fetch(struct pinhole_cmd *cmd, void *data, size_t length);
+int pinhole_cmd_attach(struct pinhole_cmd *cmd,
+		       const struct pinhole_piece *pieces);
+void pinhole_cmd_fetch(struct pinhole_cmd *cmd,
+		       const struct pinhole_piece *pieces);
 void pinhole_cmd_free_later(struct kref *ref);
 void pinhole_commands_reap(struct work_struct *work);
 void pinhole_cmd_release(struct pinhole_cmd *cmd);
