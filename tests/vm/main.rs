@@ -35,5 +35,5 @@ mod sessions;
 mod shell;
 mod studio;
 mod test_guest;
-mod test_guest;
+mod truthful;
 mod waits;

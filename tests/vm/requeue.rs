@@ -2,12 +2,10 @@
 //! not tell the driver (buf_cleanup) but only its memory (put).
 
 use std::fs::File;
-use std::process::Command;
 
 use pinhole::rig::testbed::TestbedSpec;
 
-use crate::program::{self, BRIEF};
-use crate::test_guest::{PARANOID, TestGuest};
+use crate::test_guest::{PARANOID, TestGuest, compile};
 
 /// Room for the program, which a static one fits in.
 const ROOM: u64 = 4 << 20;
@@ -20,15 +18,7 @@ const SLACK: u64 = 4 << 10;
 
 /// Builds the application, and puts it on a disk as it is.
 fn disk(folder: &std::path::Path) -> std::path::PathBuf {
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vm/requeue.c");
-    let path = folder.join("requeue");
-    let mut command = Command::new("cc");
-    command
-        .args(["-static", "-O1", "-Wall", "-Werror", "-o"])
-        .arg(&path)
-        .arg(source);
-    let built = program::output(&mut command, BRIEF);
-    assert!(built.status.success(), "{built:?}");
+    let path = compile("requeue", folder);
     let file = File::options().write(true).open(&path).unwrap();
     assert!(file.metadata().unwrap().len() <= ROOM);
     file.set_len(ROOM).unwrap();

@@ -1,5 +1,7 @@
 //! A guest with the card, to try things in.
 
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use pinhole::agent::protocol::{Kill, Log, Run, RunAnswer};
@@ -9,12 +11,28 @@ use pinhole::rig::testbed::{Testbed, TestbedSpec};
 use pinhole::vm::channel::Pending;
 use pinhole::vm::progress::Progress;
 
+use crate::program::{self, BRIEF};
+
 /// Longer than anything here takes on a slow machine.
 pub const LIMIT: Duration = Duration::from_secs(120);
 
 /// Kernel parameters that show a use after free: freed memory is poisoned, and
 /// checked when it is used again.
 pub const PARANOID: &str = "slub_debug=FZPU page_poison=1";
+
+/// Builds a program of `tests/vm` that runs in any guest.
+pub fn compile(name: &str, folder: &Path) -> PathBuf {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/vm/{name}.c"));
+    let path = folder.join(name);
+    let mut command = Command::new("cc");
+    command
+        .args(["-static", "-O1", "-Wall", "-Werror", "-o"])
+        .arg(&path)
+        .arg(source);
+    let built = program::output(&mut command, BRIEF);
+    assert!(built.status.success(), "{built:?}");
+    path
+}
 
 /// A running guest, and what its card testifies.
 pub struct TestGuest {

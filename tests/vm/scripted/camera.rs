@@ -22,13 +22,15 @@ const QUERYMENU: u32 = 37;
 const G_INPUT: u32 = 38;
 const TRY_FMT: u32 = 64;
 const G_EXT_CTRLS: u32 = 71;
-const S_EXT_CTRLS: u32 = 72;
+pub const S_EXT_CTRLS: u32 = 72;
+pub const TRY_EXT_CTRLS: u32 = 73;
 const SUBSCRIBE_EVENT: u32 = 90;
 const UNSUBSCRIBE_EVENT: u32 = 91;
 const QUERY_EXT_CTRL: u32 = 103;
 
 /// `enum v4l2_ctrl_type`.
 pub const INTEGER: u32 = 1;
+pub const BOOLEAN: u32 = 2;
 pub const MENU: u32 = 3;
 pub const BUTTON: u32 = 4;
 pub const INTEGER64: u32 = 5;
@@ -72,6 +74,14 @@ pub struct Camera {
     pub told_planes: Option<u8>,
     /// Controls that were set: id, value, text.
     pub set: Vec<(u32, i64, String)>,
+    /// Whether it knows TRY_EXT_CTRLS.
+    pub tries: bool,
+    /// TRY_EXT_CTRLS and S_EXT_CTRLS that came: the ioctl, and the controls.
+    pub asked: Vec<(u32, Vec<u32>)>,
+    /// A control that it takes no value of, and the error number.
+    pub unwilling: Option<(u32, u32)>,
+    /// A control, and what it makes of any value of it.
+    pub wilful: Option<(u32, i64)>,
     /// Subscriptions: type and id.
     pub subscribed: Vec<(u32, u32)>,
     /// Buffers at the camera: index, and the memory of each plane.
@@ -176,7 +186,8 @@ impl Camera {
             }
             QUERYMENU => self.menu(ioctl),
             QUERY_EXT_CTRL => self.control(ioctl),
-            G_EXT_CTRLS | S_EXT_CTRLS => self.values(ioctl),
+            TRY_EXT_CTRLS if !self.tries => Err(ENOTTY),
+            G_EXT_CTRLS | S_EXT_CTRLS | TRY_EXT_CTRLS => self.values(ioctl),
             SUBSCRIBE_EVENT => {
                 self.subscribed.push((ioctl.u32(0), ioctl.u32(4)));
                 Ok(())
@@ -275,34 +286,52 @@ impl Camera {
         Ok(())
     }
 
+    /// All controls of the list, or none.
     fn values(&mut self, ioctl: &mut Ioctl<'_>) -> Result<(), u32> {
-        assert_eq!(ioctl.u32(4), 1, "one control at a time");
-        let id = ioctl.u32(32);
-        let found = self.controls.iter_mut().find(|control| control.id == id);
-        let control = found.ok_or(EINVAL)?;
-        let memory = (control.kind == STRING).then(|| ioctl.entry(52));
-        if let Some(memory) = memory {
-            assert_eq!(ioctl.u32(36), memory.1, "size and entry differ");
-        }
-        if ioctl.code == G_EXT_CTRLS {
-            ioctl.put(44, &control.value.to_le_bytes());
-            if let Some(memory) = memory {
-                ioctl.write(memory, control.text.as_bytes());
+        let count = ioctl.u32(4) as usize;
+        let at = |index: usize| 32 + 20 * index;
+        let ids: Vec<_> = (0..count).map(|index| ioctl.u32(at(index))).collect();
+        if ioctl.code != G_EXT_CTRLS {
+            self.asked.push((ioctl.code, ids.clone()));
+            if let Some((_, error)) = self.unwilling.filter(|(id, _)| ids.contains(id)) {
+                return Err(error);
             }
-            return Ok(());
         }
-        let value = i64::from_le_bytes(ioctl.request[44..52].try_into().unwrap());
-        control.value = match control.kind {
-            INTEGER64 => value,
-            _ => i64::from(value as i32),
-        };
-        if let Some(memory) = memory {
-            let bytes = ioctl.read(memory);
-            let end = bytes.iter().position(|byte| *byte == 0).unwrap();
-            control.text = String::from_utf8(bytes[..end].to_vec()).unwrap();
+        let mut entries = (at(count)..ioctl.request.len()).step_by(16);
+        for (index, id) in ids.into_iter().enumerate() {
+            let found = self.controls.iter_mut().find(|control| control.id == id);
+            let control = found.ok_or(EINVAL)?;
+            let memory = (control.kind == STRING).then(|| ioctl.entry(entries.next().unwrap()));
+            if let Some(memory) = memory {
+                assert_eq!(ioctl.u32(at(index) + 4), memory.1, "size and entry differ");
+            }
+            let place = at(index) + 12;
+            if ioctl.code == G_EXT_CTRLS {
+                ioctl.put(place, &control.value.to_le_bytes());
+                if let Some(memory) = memory {
+                    ioctl.write(memory, control.text.as_bytes());
+                }
+                continue;
+            }
+            let value = i64::from_le_bytes(ioctl.request[place..place + 8].try_into().unwrap());
+            let value = match (self.wilful, control.kind) {
+                (Some((wilful, value)), _) if wilful == id => value,
+                (_, INTEGER64) => value,
+                _ => i64::from(value as i32),
+            };
+            ioctl.put(place, &value.to_le_bytes());
+            if ioctl.code == TRY_EXT_CTRLS {
+                continue;
+            }
+            control.value = value;
+            if let Some(memory) = memory {
+                let bytes = ioctl.read(memory);
+                let end = bytes.iter().position(|byte| *byte == 0).unwrap();
+                control.text = String::from_utf8(bytes[..end].to_vec()).unwrap();
+            }
+            self.set.push((id, control.value, control.text.clone()));
         }
-        let what = (id, control.value, control.text.clone());
-        self.set.push(what);
+        assert_eq!(entries.next(), None, "entries that cover nothing");
         Ok(())
     }
 }

@@ -4,6 +4,7 @@
 pub mod camera;
 pub mod device;
 
+use std::path::PathBuf;
 use std::time::Instant;
 
 use pinhole::agent::protocol::{Load, Log, Run, RunAnswer};
@@ -32,12 +33,24 @@ pub struct Scripted {
 impl Scripted {
     /// Boots a guest with a card of these `device_caps`, and loads the driver.
     pub fn boot(device_caps: u32, answers: Answers) -> Self {
+        let kernel = Catalog::builtin().default_id().to_owned();
+        Self::boot_on(&kernel, device_caps, answers, Vec::new())
+    }
+
+    /// As [`Scripted::boot`], with that kernel and more files: where each is in
+    /// the guest, and what it is here.
+    pub fn boot_on(
+        kernel: &str,
+        device_caps: u32,
+        answers: Answers,
+        mut files: Vec<(String, PathBuf)>,
+    ) -> Self {
         let progress = Progress::silent();
-        let catalog = Catalog::builtin();
-        let recipe = catalog.get(catalog.default_id()).unwrap();
+        let recipe = Catalog::builtin().get(kernel).unwrap();
         let qemu = qemu::ensure(None, &progress).unwrap();
         let guest = images::ensure_guest(&recipe, &progress).unwrap();
         let driver = images::ensure_driver(&guest, &progress).unwrap();
+        files.push((DRIVER.to_owned(), driver));
 
         let dir = private_dir().unwrap();
         let socket = dir.path().join("card");
@@ -52,7 +65,7 @@ impl Scripted {
             kernel: guest.kernel,
             initramfs: guest.initramfs,
             overlay: Overlay {
-                files: vec![(DRIVER.to_owned(), driver)],
+                files,
                 ..Overlay::default()
             },
             append: PARANOID.to_owned(),
