@@ -65,6 +65,13 @@ impl Card {
     }
 
     fn check_selection(&self, asked: &Selection) -> Result<(), Refused> {
+        // V4L2 has either: a list of frame sizes is for devices that do not scale.
+        if self.modes.sizes().len() > 1 {
+            return Err(Refused::Because(
+                Errno::ENOTTY,
+                "a card with a list of sizes has no selections",
+            ));
+        }
         // Linux makes the type of single planes of every capture type here; a
         // driver that does not is understood, too.
         match asked.type_.get() {

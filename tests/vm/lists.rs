@@ -40,8 +40,7 @@ fn lists_come_through_the_driver() {
     );
     assert!(set.contains("640/480"), "{set}");
     assert!(set.contains("59.940"), "{set}");
-    guest.still_works();
-    let compliance = guest.run("v4l2-compliance -d /dev/video0 -s 10");
+    let compliance = guest.run("v4l2-compliance -d /dev/video0");
     let end = compliance.stdout.lines().last().unwrap_or_default();
     assert!(end.contains("Failed: 0"), "{}", compliance.stdout);
     guest.no_splats();

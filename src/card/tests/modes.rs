@@ -5,8 +5,10 @@ use crate::card::Modes;
 use crate::wire::Errno;
 use crate::wire::capture::StreamParm;
 use crate::wire::format::{Fract, FrmIvalEnum, FrmSizeEnum};
+use crate::wire::selection::Selection;
 
 const EINVAL: u32 = Errno::EINVAL.0;
+const ENOTTY: u32 = Errno::ENOTTY.0;
 const SIZES: [(u32, u32); 3] = [(1280, 720), (640, 480), (1920, 1080)];
 const RATES: [(u32, u32); 3] = [(30, 1), (60, 1), (30000, 1001)];
 
@@ -123,6 +125,18 @@ fn lists_are_enumerated_and_the_nearest_is_set() {
             assert_eq!(parm.timeperframe, Fract::new(got.0, got.1), "{wanted:?}");
         }
         rig.card.reset();
+    }
+}
+
+/// As v4l2-compliance wants it: what has several discrete sizes does not crop.
+#[test]
+fn a_card_with_a_list_of_sizes_has_no_selections() {
+    let mut rig = rig(Native::default());
+    let session = rig.open();
+    let mut asked = Selection::new_zeroed();
+    asked.type_ = 1.into();
+    for ioctl in [Ioctl::GSelection, Ioctl::SSelection] {
+        assert_eq!(rig.ioctl(session, ioctl, asked.as_bytes()), Err(ENOTTY));
     }
 }
 
