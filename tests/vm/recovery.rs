@@ -202,7 +202,10 @@ fn a_card_that_was_given_up_is_reset_and_told_again_what_it_was_told() {
         guest.device.be_silent(false);
         failed(&stream.wait(LIMIT).unwrap());
 
+        // A card that was silent when it was set up anew, too, is tried again by
+        // who needs it.
         guest.wait("the value is told again", || {
+            guest.run("v4l2-ctl -d /dev/video0 -V");
             camera.get().set == [(BRIGHTNESS, 200, String::new())]
         });
         assert_eq!(camera.get().subscribed, subscribed);

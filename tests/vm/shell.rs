@@ -133,7 +133,7 @@ fn a_guest_that_ends_before_its_script_is_an_error_that_says_why() {
             "the script has not ended: the guest turned itself off",
         ),
         (
-            "echo up; echo b >/proc/sysrq-trigger; sleep 1000\n",
+            "echo up; reboot -f; sleep 1000\n",
             "the script has not ended: the guest restarted",
         ),
     ] {
