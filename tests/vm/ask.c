@@ -17,26 +17,9 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
+#include "device.h"
+
 #define MOST 8
-
-static int device;
-
-static void fail(const char *format, ...)
-{
-	va_list args;
-
-	va_start(args, format);
-	vfprintf(stderr, format, args);
-	va_end(args);
-	fputc('\n', stderr);
-	exit(1);
-}
-
-static void must(unsigned long request, void *argument, const char *name)
-{
-	if (ioctl(device, request, argument))
-		fail("%s: %s", name, strerror(errno));
-}
 
 static void controls(unsigned long request, int count, char **args)
 {

@@ -19,26 +19,9 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 
+#include "device.h"
+
 #define HUGE_PAGE (2UL << 20)
-
-static int device;
-
-static void fail(const char *format, ...)
-{
-	va_list args;
-
-	va_start(args, format);
-	vfprintf(stderr, format, args);
-	va_end(args);
-	fputc('\n', stderr);
-	exit(1);
-}
-
-static void must(unsigned long request, void *argument, const char *name)
-{
-	if (ioctl(device, request, argument))
-		fail("%s: %s", name, strerror(errno));
-}
 
 static void reqbufs(unsigned int count)
 {
