@@ -15,6 +15,7 @@
 #include <media/v4l2-dev.h>
 #include <media/videobuf2-dma-sg.h>
 #include <media/videobuf2-v4l2.h>
+#include <media/videobuf2-vmalloc.h>
 
 /* Whether the kernel is at least of this version. */
 #define PINHOLE_KERNEL(major, minor) \
@@ -241,6 +242,12 @@ void *pinhole_mem_cookie(struct vb2_buffer *vb, void *priv);
 	vb2_dma_sg_memops.vaddr(vb, priv)
 #define pinhole_sg_cookie(vb, priv) \
 	vb2_dma_sg_memops.cookie(vb, priv)
+#define pinhole_vm_alloc(vb, dev, size) \
+	vb2_vmalloc_memops.alloc(vb, dev, size)
+#define pinhole_vm_get_dmabuf(vb, priv, flags) \
+	vb2_vmalloc_memops.get_dmabuf(vb, priv, flags)
+#define pinhole_vm_vaddr(vb, priv) \
+	vb2_vmalloc_memops.vaddr(vb, priv)
 
 #else
 
@@ -297,6 +304,12 @@ static inline void *pinhole_old_cookie(void *priv)
 	vb2_dma_sg_memops.vaddr(priv)
 #define pinhole_sg_cookie(vb, priv) \
 	vb2_dma_sg_memops.cookie(priv)
+#define pinhole_vm_alloc(vb, dev, size) \
+	vb2_vmalloc_memops.alloc(dev, 0, size, PINHOLE_DMA_DIR, 0)
+#define pinhole_vm_get_dmabuf(vb, priv, flags) \
+	vb2_vmalloc_memops.get_dmabuf(priv, flags)
+#define pinhole_vm_vaddr(vb, priv) \
+	vb2_vmalloc_memops.vaddr(priv)
 
 #endif
 

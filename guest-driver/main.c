@@ -82,7 +82,7 @@ static int pinhole_read_config(struct pinhole_device *dev)
  * GiB. Entries have 64 bits for the address and 32 for the length, so that only a
  * bounce buffer, or an IOMMU, sets a limit. Memory of vb2_dma_sg_memops comes in
  * segments of any length, which the DMA API complains of where they exceed the
- * device's (CONFIG_DMA_API_DEBUG_SG).
+ * device's (CONFIG_DMA_API_DEBUG_SG); where there is a limit it is not used.
  */
 static void pinhole_limit_segments(struct device *dma_dev)
 {
@@ -116,6 +116,8 @@ static int pinhole_probe_dma(struct pinhole_device *dev)
 		dma_unmap_page(dma->dev, addr, PAGE_SIZE, PINHOLE_DMA_DIR);
 	}
 	__free_page(page);
+	dma->paged = dma->use ? dma_max_mapping_size(dma->dev) != SIZE_MAX :
+				!dma->identity;
 	return 0;
 }
 

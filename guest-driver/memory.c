@@ -2,10 +2,10 @@
 /*
  * Memory operations for videobuf2.
  *
- * MMAP and DMABUF memory is that of vb2_dma_sg_memops, and so is USERPTR memory
- * if the module's parameter says so; other USERPTR memory is pinned by
- * pin.c. Around both there is a struct pinhole_mem, which knows where the memory
- * comes from.
+ * DMABUF memory is that of vb2_dma_sg_memops, and so is USERPTR memory if the
+ * module's parameter says so; other USERPTR memory is pinned by pin.c. MMAP memory
+ * is that of vb2_dma_sg_memops, or of paged.c where those do not do. Around all
+ * there is a struct pinhole_mem, which knows where the memory comes from.
  */
 #include <linux/slab.h>
 #include <linux/vmalloc.h>
@@ -18,7 +18,10 @@ static void pinhole_mem_put(void *priv)
 	struct pinhole_mem *mem = priv;
 
 	pinhole_cmd_release(mem->cmd);
-	vb2_dma_sg_memops.put(mem->sg_priv);
+	if (mem->vm_priv)
+		pinhole_paged_free(mem);
+	else
+		vb2_dma_sg_memops.put(mem->sg_priv);
 	kfree(mem);
 }
 
@@ -75,7 +78,7 @@ int pinhole_mem_segments(struct pinhole_mem *mem, size_t length,
 
 	if (mem->sg_priv && !dev->dma.use && !dev->dma.identity) {
 		dev_err_once(&dev->vdev->dev,
-			     "the DMA API translates addresses: only user pointers can be used without VIRTIO_F_ACCESS_PLATFORM\n");
+			     "the DMA API translates addresses: DMABUF cannot be imported without VIRTIO_F_ACCESS_PLATFORM\n");
 		return -EIO;
 	}
 	if (!mem->sg_priv) {
@@ -99,11 +102,20 @@ void *pinhole_mem_alloc(struct vb2_buffer *vb, struct device *dev,
 			unsigned long size)
 {
 	struct pinhole_mem *mem = pinhole_mem_new(dev);
+	int ret;
 
 	if (!mem)
 		return ERR_PTR(-ENOMEM);
-	return pinhole_mem_wrap(mem, pinhole_sg_alloc(vb, mem->dev->dma.dev,
-						      size));
+	if (!mem->dev->dma.paged)
+		return pinhole_mem_wrap(mem,
+					pinhole_sg_alloc(vb, mem->dev->dma.dev,
+							 size));
+	ret = pinhole_paged_alloc(mem, vb, size);
+	if (ret) {
+		kfree(mem);
+		return ERR_PTR(ret);
+	}
+	return mem;
 }
 
 void *pinhole_mem_attach_dmabuf(struct vb2_buffer *vb, struct device *dev,
@@ -137,6 +149,8 @@ struct dma_buf *pinhole_mem_get_dmabuf(struct vb2_buffer *vb, void *priv,
 {
 	struct pinhole_mem *mem = priv;
 
+	if (mem->vm_priv)
+		return pinhole_vm_get_dmabuf(vb, mem->vm_priv, flags);
 	return pinhole_sg_get_dmabuf(vb, mem->sg_priv, flags);
 }
 
@@ -166,6 +180,8 @@ void *pinhole_mem_vaddr(struct vb2_buffer *vb, void *priv)
 
 	if (mem->sg_priv)
 		return pinhole_sg_vaddr(vb, mem->sg_priv);
+	if (mem->vm_priv)
+		return pinhole_vm_vaddr(vb, mem->vm_priv);
 	if (!mem->vaddr)
 		mem->vaddr = vm_map_ram(mem->pages, mem->nr, NUMA_NO_NODE);
 	return mem->vaddr ? mem->vaddr + offset_in_page(mem->start) : NULL;
@@ -181,13 +197,17 @@ static unsigned int pinhole_mem_num_users(void *priv)
 {
 	struct pinhole_mem *mem = priv;
 
-	return mem->sg_priv ? vb2_dma_sg_memops.num_users(mem->sg_priv) : 1;
+	if (mem->sg_priv)
+		return vb2_dma_sg_memops.num_users(mem->sg_priv);
+	return mem->vm_priv ? vb2_vmalloc_memops.num_users(mem->vm_priv) : 1;
 }
 
 static int pinhole_mem_mmap(void *priv, struct vm_area_struct *vma)
 {
 	struct pinhole_mem *mem = priv;
 
+	if (mem->vm_priv)
+		return vb2_vmalloc_memops.mmap(mem->vm_priv, vma);
 	return vb2_dma_sg_memops.mmap(mem->sg_priv, vma);
 }
 

@@ -19,22 +19,26 @@ struct pinhole_device;
 /**
  * struct pinhole_mem - the memory of one plane, as videobuf2's mem_priv
  * @dev: the device
- * @sg_priv: memory of vb2_dma_sg_memops; NULL if it is pinned by this driver
+ * @sg_priv: memory of vb2_dma_sg_memops, or NULL
+ * @vm_priv: memory of vb2_vmalloc_memops, or NULL; if there is neither it is pinned
+ *	     by this driver
  * @cmd: of a first plane: the QBUF command that describes the buffer's memory
  * @start: user address of the first byte
  * @size: length in bytes, no longer than the format's plane
  * @vec: frame vector of the pinned range
- * @pages: pages of @vec
+ * @pages: its pages, or those of @vm_priv
  * @nr: number of pages
  * @sgt: scatter list of @pages
  * @dma_mapped: @sgt is mapped by the DMA API
  * @vaddr: kernel mapping, or NULL
  *
- * The fields from @start on are for memory pinned by this driver.
+ * The fields from @start on are for memory pinned by this driver, and from @pages to
+ * @dma_mapped for that of @vm_priv, which begins at 0.
  */
 struct pinhole_mem {
 	struct pinhole_device *dev;
 	void *sg_priv;
+	void *vm_priv;
 	struct pinhole_cmd *cmd;
 
 	unsigned long start;
@@ -71,6 +75,8 @@ struct pinhole_segments {
  * @use: the device is given DMA addresses (VIRTIO_F_ACCESS_PLATFORM), not
  *	 guest-physical ones
  * @identity: the DMA API hands out guest-physical addresses here
+ * @paged: MMAP memory is of single pages: what it can map in one piece is short, or
+ *	   its addresses are not those that the device wants
  * @sync: memory has to be synchronised after the DMA, by a copy out of a bounce
  *	  buffer or as caches want it
  */
@@ -78,6 +84,7 @@ struct pinhole_dma {
 	struct device *dev;
 	bool use;
 	bool identity;
+	bool paged;
 	bool sync;
 };
 
@@ -105,7 +112,14 @@ void pinhole_pinned_prepare(struct pinhole_mem *mem);
 void pinhole_pinned_finish(struct pinhole_mem *mem);
 void pinhole_pinned_segments(struct pinhole_mem *mem,
 			     struct pinhole_segments *segs);
+int pinhole_pages_map(struct pinhole_mem *mem);
+void pinhole_pages_unmap(struct pinhole_mem *mem);
 void pinhole_segments_add(struct pinhole_segments *segs, u64 start, u64 len);
+
+/* paged.c */
+int pinhole_paged_alloc(struct pinhole_mem *mem, struct vb2_buffer *vb,
+			unsigned long size);
+void pinhole_paged_free(struct pinhole_mem *mem);
 
 /* memory.c */
 extern const struct vb2_mem_ops pinhole_mem_ops;

@@ -128,28 +128,21 @@ static int pinhole_build_sgt(struct pinhole_mem *mem)
 	return 0;
 }
 
-/*
+/**
+ * pinhole_pages_map() - make a scatter list of pages, for the device
+ * @mem: memory whose pages are known
+ *
  * Without VIRTIO_F_ACCESS_PLATFORM the device is given guest-physical addresses,
  * and the DMA API is left out: what it may do to the addresses is not what the
  * device does.
  *
- * Frames without a reference are refused: old kernels give them for mappings
- * without pages (VM_PFNMAP), and nothing would keep them from being used for
- * something else when the process unmaps them.
+ * Return: 0 or a negative errno; pinhole_pages_unmap() undoes either.
  */
-static int pinhole_map_pinned(struct pinhole_mem *mem)
+int pinhole_pages_map(struct pinhole_mem *mem)
 {
 	struct pinhole_device *dev = mem->dev;
-	struct page **pages;
-	int ret;
+	int ret = pinhole_build_sgt(mem);
 
-	if (!mem->vec->got_ref)
-		return -EFAULT;
-	pages = frame_vector_pages(mem->vec);
-	if (IS_ERR(pages))
-		return -EFAULT;
-	mem->pages = pages;
-	ret = pinhole_build_sgt(mem);
 	if (ret || !dev->dma.use)
 		return ret;
 
@@ -158,6 +151,33 @@ static int pinhole_map_pinned(struct pinhole_mem *mem)
 			      DMA_ATTR_SKIP_CPU_SYNC);
 	mem->dma_mapped = !ret;
 	return ret;
+}
+
+/* Undoes pinhole_pages_map(); the device no longer writes to the pages. */
+void pinhole_pages_unmap(struct pinhole_mem *mem)
+{
+	if (mem->dma_mapped)
+		dma_unmap_sgtable(mem->dev->dma.dev, &mem->sgt,
+				  PINHOLE_DMA_DIR, DMA_ATTR_SKIP_CPU_SYNC);
+	sg_free_table(&mem->sgt);
+}
+
+/*
+ * Frames without a reference are refused: old kernels give them for mappings
+ * without pages (VM_PFNMAP), and nothing would keep them from being used for
+ * something else when the process unmaps them.
+ */
+static int pinhole_map_pinned(struct pinhole_mem *mem)
+{
+	struct page **pages;
+
+	if (!mem->vec->got_ref)
+		return -EFAULT;
+	pages = frame_vector_pages(mem->vec);
+	if (IS_ERR(pages))
+		return -EFAULT;
+	mem->pages = pages;
+	return pinhole_pages_map(mem);
 }
 
 /*
@@ -198,7 +218,7 @@ static int pinhole_pin(struct pinhole_mem *mem, unsigned long start,
 	goto out;
 
 err_put:
-	sg_free_table(&mem->sgt);
+	pinhole_pages_unmap(mem);
 	put_vaddr_frames(mem->vec);
 err_destroy:
 	frame_vector_destroy(mem->vec);
@@ -294,10 +314,7 @@ void pinhole_unpin(struct pinhole_mem *mem)
 
 	if (mem->vaddr)
 		vm_unmap_ram(mem->vaddr, mem->nr);
-	if (mem->dma_mapped)
-		dma_unmap_sgtable(mem->dev->dma.dev, &mem->sgt,
-				  PINHOLE_DMA_DIR, DMA_ATTR_SKIP_CPU_SYNC);
-	sg_free_table(&mem->sgt);
+	pinhole_pages_unmap(mem);
 
 	if (mem->vec->got_ref)
 		for (; dirtied < mem->nr; dirtied++)

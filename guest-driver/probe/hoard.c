@@ -3,9 +3,11 @@
  * Memory without a free block of any size, on purpose: what then still gets
  * memory needs none in one piece.
  */
+#include <linux/cpu.h>
 #include <linux/gfp.h>
 #include <linux/mm.h>
 #include <linux/sched/signal.h>
+#include <linux/workqueue.h>
 
 #include "hoard.h"
 
@@ -70,16 +72,18 @@ static void hoard_page_free(struct page *page)
 
 /**
  * hoard_blocks() - take all free blocks that are to be had
- * @hoard: where they go
+ * @data: the struct hoard they go to
  *
  * Context: Process context.
  * Return: Number of blocks, or -EINTR.
  */
-static int hoard_blocks(struct hoard *hoard)
+static long hoard_blocks(void *data)
 {
+	struct hoard *hoard = data;
 	static const gfp_t zones[] = { 0, __GFP_DMA32, __GFP_DMA };
 	unsigned int i;
-	int order, count = 0;
+	long count = 0;
+	int order;
 
 	for (order = HOARD_ORDER_MAX; order >= HOARD_ORDER; order--)
 		for (i = 0; i < ARRAY_SIZE(zones); i++)
@@ -100,6 +104,8 @@ static int hoard_blocks(struct hoard *hoard)
  *
  * The single pages are taken before the blocks and freed after them, so that
  * there is memory again for everybody who needs no more than a page at a time.
+ * Every processor keeps some free blocks to itself, of the order of a huge page
+ * among them, and gives them back when it likes: so each is made to take its own.
  *
  * Context: Process context.
  * Return: Number of blocks taken, or a negative errno. What was taken before
@@ -108,9 +114,9 @@ static int hoard_blocks(struct hoard *hoard)
 int hoard_take(struct hoard *hoard, unsigned int singles)
 {
 	struct page *page, *next;
-	unsigned int i;
+	unsigned int i, cpu;
 	LIST_HEAD(left);
-	int ret = 0, more;
+	long ret = 0, more;
 
 	if (!singles || singles > HOARD_SINGLES_MAX)
 		return -EINVAL;
@@ -127,8 +133,17 @@ int hoard_take(struct hoard *hoard, unsigned int singles)
 	if (ret < 0)
 		return ret;
 	/* What the allocator had kept back for want of free pages. */
-	more = hoard_blocks(hoard);
-	return more < 0 ? more : ret + more;
+	cpus_read_lock();
+	for_each_online_cpu(cpu) {
+		more = work_on_cpu(cpu, hoard_blocks, hoard);
+		if (more < 0)
+			ret = more;
+		if (ret < 0)
+			break;
+		ret += more;
+	}
+	cpus_read_unlock();
+	return ret;
 }
 
 /**

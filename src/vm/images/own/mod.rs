@@ -30,13 +30,14 @@ use crate::vm::provision::{Context, Error, Result};
 
 /// What no guest can be without, and what of a kernel's configuration brings
 /// it.
-const NEEDED: [(&str, &str); 6] = [
+const NEEDED: [(&str, &str); 7] = [
     ("virtio_pci", "CONFIG_VIRTIO_PCI"),
     ("virtio_console", "CONFIG_VIRTIO_CONSOLE"),
     ("videodev", "CONFIG_VIDEO_DEV"),
     ("videobuf2_v4l2", "CONFIG_VIDEOBUF2_V4L2"),
     ("videobuf2_memops", "CONFIG_VIDEOBUF2_MEMOPS"),
     ("videobuf2_dma_sg", "CONFIG_VIDEOBUF2_DMA_SG"),
+    ("videobuf2_vmalloc", "CONFIG_VIDEOBUF2_VMALLOC"),
 ];
 
 /// A kernel that is not of the catalogue. What was made of it is shared by all
@@ -204,7 +205,8 @@ mod tests {
         }
     }
 
-    const VIDEO: &str = "videodev.ko\nvideobuf2-v4l2.ko\nvideobuf2-memops.ko\n";
+    const VIDEO: &str =
+        "videodev.ko\nvideobuf2-v4l2.ko\nvideobuf2-memops.ko\nvideobuf2-vmalloc.ko\n";
 
     #[test]
     fn what_is_there_is_taken_and_the_rest_left_out() {
