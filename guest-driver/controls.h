@@ -11,14 +11,13 @@
 #include <media/v4l2-ctrls.h>
 #include <media/v4l2-event.h>
 
+#include "range.h"
 #include "virtio_media.h"
 
 struct pinhole_device;
 
-/* More controls than this are left out; so are longer menus and strings. */
+/* More controls than this are left out. */
 #define PINHOLE_MAX_CONTROLS 256
-#define PINHOLE_MAX_MENU 64
-#define PINHOLE_MAX_STRING 4095
 
 /* Beside V4L2_EVENT_CTRL_CH_*: the device has forgotten what it was told. */
 #define PINHOLE_CTRL_RESTORE BIT(31)
@@ -98,8 +97,6 @@ struct pinhole_subscriptions {
 };
 
 /* control_ranges.c */
-bool pinhole_range_good(const struct v4l2_query_ext_ctrl *q);
-bool pinhole_value_good(const struct v4l2_ctrl *ctrl, s64 value);
 int pinhole_menu_query(struct pinhole_device *dev,
 		       const struct v4l2_query_ext_ctrl *q,
 		       struct pinhole_menu *menu, u64 *skip);

@@ -2,22 +2,10 @@
 /*
  * What the device says of a frame: how long it is, when it was taken, and of what
  * kind it is.
- *
- * The device's times are of its own monotonic clock, which has nothing to do with
- * this machine's but that both run at one rate, or nearly so. A frame cannot come
- * before it was taken: what the clock here shows when a frame comes, less the time
- * that the device says, is at least what lies between the two clocks, and more by
- * as long as the frame was under way. The least of these differences is the best
- * that is known, and no frame is later than now by it. Differences are forgotten
- * after a while, so that two clocks that drift apart are followed.
  */
 #include <linux/ktime.h>
-#include <linux/limits.h>
 
 #include "pinhole.h"
-
-/* How long a difference between the clocks counts: so long, to twice that. */
-#define PINHOLE_CLOCK_WINDOW (4LL * NSEC_PER_SEC)
 
 /* What goes to applications of the flags that the device gives a frame. */
 #define PINHOLE_FRAME_FLAGS						\
@@ -34,16 +22,6 @@ u32 pinhole_plane_length(struct vb2_buffer *vb, unsigned int plane)
 		     dev->stream.plane_sizes[plane]);
 }
 
-/* A stream starts: nothing is known of the device's clock. */
-void pinhole_clock_start(struct pinhole_clock *clock)
-{
-	clock->least = S64_MAX;
-	clock->before = S64_MAX;
-	clock->until = 0;
-	clock->theirs = 0;
-	clock->last = 0;
-}
-
 /* The device's time of a frame; 0 if it has none of a monotonic clock. */
 static s64 pinhole_frame_time(const struct v4l2_buffer *b)
 {
@@ -56,47 +34,6 @@ static s64 pinhole_frame_time(const struct v4l2_buffer *b)
 	if (sec < 0 || sec >= KTIME_SEC_MAX || usec < 0 || usec >= USEC_PER_SEC)
 		return 0;
 	return sec * NSEC_PER_SEC + usec * NSEC_PER_USEC;
-}
-
-/*
- * The device's time on the clock of this machine, where it is now @now. A device
- * whose time goes back has set its clock: what was known of it is no longer so.
- */
-static s64 pinhole_clock_map(struct pinhole_clock *clock, s64 theirs, s64 now)
-{
-	if (theirs < clock->theirs) {
-		clock->least = S64_MAX;
-		clock->until = 0;
-	}
-	clock->theirs = theirs;
-
-	if (now >= clock->until) {
-		clock->before = now - clock->until < PINHOLE_CLOCK_WINDOW ?
-				clock->least : S64_MAX;
-		clock->least = S64_MAX;
-		clock->until = now + PINHOLE_CLOCK_WINDOW;
-	}
-	clock->least = min(clock->least, now - theirs);
-	return theirs + min(clock->least, clock->before);
-}
-
-/**
- * pinhole_clock_stamp() - the time of a buffer
- * @clock: the device's clock
- * @b: what the device says of the buffer; NULL if it is no frame
- *
- * Context: Any; the stream's lock is held.
- * Return: Nanoseconds of CLOCK_MONOTONIC: no less than of the buffer before, and
- * no more than now. Now, if the device says no time.
- */
-u64 pinhole_clock_stamp(struct pinhole_clock *clock, const struct v4l2_buffer *b)
-{
-	s64 theirs = b ? pinhole_frame_time(b) : 0;
-	s64 now = ktime_get_ns();
-	s64 time = theirs ? pinhole_clock_map(clock, theirs, now) : now;
-
-	clock->last = max(clock->last, time);
-	return clock->last;
 }
 
 /* Takes over what the device says of a frame's planes; NULL if it is right. */
@@ -151,7 +88,8 @@ const char *pinhole_frame_take(struct pinhole_buffer *buf,
 		vb2_set_plane_payload(vb, 0, b->bytesused);
 	}
 
-	vb->timestamp = pinhole_clock_stamp(&stream->clock, b);
+	vb->timestamp = pinhole_clock_stamp(&stream->clock, pinhole_frame_time(b),
+					    ktime_get_ns());
 	WRITE_ONCE(stream->queue.timestamp_flags,
 		   V4L2_BUF_FLAG_TIMESTAMP_MONOTONIC |
 		   (b->flags & V4L2_BUF_FLAG_TSTAMP_SRC_SOE));
@@ -175,7 +113,7 @@ void pinhole_frame_none(struct pinhole_buffer *buf)
 	unsigned int i;
 
 	lockdep_assert_held(&stream->lock);
-	vb->timestamp = pinhole_clock_stamp(&stream->clock, NULL);
+	vb->timestamp = pinhole_clock_stamp(&stream->clock, 0, ktime_get_ns());
 	buf->vb.sequence = stream->sequence;
 	buf->vb.field = V4L2_FIELD_NONE;
 	buf->vb.flags &= ~PINHOLE_FRAME_FLAGS;

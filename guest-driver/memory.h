@@ -9,7 +9,7 @@
 #include <linux/slab.h>
 #include <media/videobuf2-core.h>
 
-#include "virtio_media.h"
+#include "segments.h"
 
 struct dma_buf;
 struct frame_vector;
@@ -49,24 +49,6 @@ struct pinhole_mem {
 	struct sg_table sgt;
 	bool dma_mapped;
 	void *vaddr;
-};
-
-/**
- * struct pinhole_segments - a list of scatter entries being written
- * @entries: where the entries go; NULL to count them only
- * @max: room in @entries
- * @count: number of entries so far
- * @left: bytes of the buffer that no entry covers yet
- * @start: address of the last entry
- * @len: length of the last entry
- */
-struct pinhole_segments {
-	struct virtio_media_sg_entry *entries;
-	unsigned int max;
-	unsigned int count;
-	size_t left;
-	u64 start;
-	u64 len;
 };
 
 /**
@@ -114,7 +96,6 @@ void pinhole_pinned_segments(struct pinhole_mem *mem,
 			     struct pinhole_segments *segs);
 int pinhole_pages_map(struct pinhole_mem *mem);
 void pinhole_pages_unmap(struct pinhole_mem *mem);
-void pinhole_segments_add(struct pinhole_segments *segs, u64 start, u64 len);
 
 /* paged.c */
 int pinhole_paged_alloc(struct pinhole_mem *mem, struct vb2_buffer *vb,

@@ -12,6 +12,7 @@
 #include <linux/workqueue.h>
 #include <media/videobuf2-v4l2.h>
 
+#include "clock.h"
 #include "virtio_media.h"
 
 struct pinhole_device;
@@ -40,22 +41,6 @@ struct pinhole_buffer {
 	bool at_device;
 	bool returned;
 	enum vb2_buffer_state result;
-};
-
-/**
- * struct pinhole_clock - the device's clock as it is known in a stream
- * @least: least difference between the clocks in this window, in nanoseconds
- * @before: likewise, in the window before; S64_MAX for either if there is none
- * @until: when this window ends, on the clock of this machine
- * @theirs: time of the last frame on the device's clock
- * @last: time of the last buffer on the clock of this machine
- */
-struct pinhole_clock {
-	s64 least;
-	s64 before;
-	s64 until;
-	s64 theirs;
-	s64 last;
 };
 
 /**
@@ -122,8 +107,6 @@ static inline struct pinhole_buffer *to_pinhole_buffer(struct vb2_buffer *vb)
 
 /* frame.c */
 u32 pinhole_plane_length(struct vb2_buffer *vb, unsigned int plane);
-void pinhole_clock_start(struct pinhole_clock *clock);
-u64 pinhole_clock_stamp(struct pinhole_clock *clock, const struct v4l2_buffer *b);
 const char *pinhole_frame_take(struct pinhole_buffer *buf,
 			       const struct v4l2_buffer *b,
 			       const struct v4l2_plane *planes);

@@ -2,7 +2,9 @@
 //! time, and what follows works without an administrator as soon as it can.
 //!
 //! `PINHOLE_DEATHS` says how often a card dies in each test, 2 times if it says
-//! nothing.
+//! nothing, and `PINHOLE_TIMEOUT_MS` after what time a card is given up, 5000 if it
+//! says nothing: a machine with nothing else to do can have many deaths in short
+//! time.
 
 use std::time::{Duration, Instant};
 
@@ -14,9 +16,6 @@ use rustix::process::Signal;
 use crate::scripted::Scripted;
 use crate::scripted::camera::{Camera, Control, INTEGER, SINGLE, Shared};
 use crate::test_guest::{LIMIT, PARANOID, TestGuest};
-
-/// The driver's parameter `timeout_ms`.
-const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A silent card is set up anew, too.
 const REVIVE: &str = "echo Y > /sys/module/pinhole/parameters/revive";
@@ -30,11 +29,29 @@ const BRIGHTNESS: u32 = 0x0098_0900;
 /// `VIRTIO_MEDIA_EVT_ERROR`.
 const ERROR: u32 = 0;
 
-fn deaths() -> usize {
-    let told = std::env::var("PINHOLE_DEATHS").ok();
-    told.map_or(2, |count| {
-        count.parse().expect("PINHOLE_DEATHS is a number")
+fn number(variable: &str, default: usize) -> usize {
+    let told = std::env::var(variable).ok();
+    told.map_or(default, |number| {
+        let number = number.parse();
+        number.unwrap_or_else(|error| panic!("{variable}: {error}"))
     })
+}
+
+fn deaths() -> usize {
+    number("PINHOLE_DEATHS", 2)
+}
+
+/// The driver's parameter `timeout_ms`.
+fn timeout_ms() -> usize {
+    number("PINHOLE_TIMEOUT_MS", 5000)
+}
+
+/// Sets the driver's parameter, in the guest's shell.
+fn set_timeout() -> String {
+    format!(
+        "echo {} > /sys/module/pinhole/parameters/timeout_ms",
+        timeout_ms()
+    )
 }
 
 /// Says so if an application was not told that the card is gone.
@@ -80,6 +97,8 @@ fn a_card_that_stood_still_too_long_works_again_when_it_goes_on() {
         ..TestbedSpec::default()
     });
     guest.must(REVIVE);
+    guest.must(&set_timeout());
+    let timeout = Duration::from_millis(timeout_ms() as u64);
     let given_up = || {
         let console = std::fs::read_to_string(&console).unwrap_or_default();
         console.matches(": given up").count()
@@ -92,7 +111,7 @@ fn a_card_that_stood_still_too_long_works_again_when_it_goes_on() {
         card.signal(Signal::STOP);
         // The machine monitor may wait for the card before the line is out.
         let begun = Instant::now();
-        while given_up() == before && begun.elapsed() < 10 * TIMEOUT {
+        while given_up() == before && begun.elapsed() < 10 * timeout {
             std::thread::sleep(Duration::from_millis(20));
         }
         card.signal(Signal::CONT);
@@ -109,6 +128,7 @@ fn a_card_that_stood_still_too_long_works_again_when_it_goes_on() {
 #[ignore = "boots a guest"]
 fn a_card_that_does_not_come_back_costs_each_who_needs_it_an_error_in_bounded_time() {
     let mut guest = TestGuest::boot(PARANOID);
+    guest.must(&set_timeout());
     let since = log_end(&guest);
     let stream = guest.stream();
     let card = guest.testbed.card.as_mut().unwrap();
@@ -161,6 +181,7 @@ fn a_card_that_was_given_up_is_reset_and_told_again_what_it_was_told() {
     });
     let guest = Scripted::boot(SINGLE, camera.answers());
     guest.must(REVIVE);
+    guest.must(&set_timeout());
     guest.must("v4l2-ctl -d /dev/video0 -c brightness=200");
     let subscribed = camera.get().subscribed.clone();
     assert!(!subscribed.is_empty());

@@ -1,0 +1,2 @@
+#pragma once
+#define BIT_ULL(n) (1ULL << (n))
