@@ -16,7 +16,8 @@ pub const BUF_CAP_SUPPORTS_USERPTR: u32 = 0x0000_0002;
 pub const BUF_FLAG_QUEUED: u32 = 0x0000_0002;
 /// V4L2_BUF_FLAG_DONE: the device has filled it.
 pub const BUF_FLAG_DONE: u32 = 0x0000_0004;
-/// V4L2_BUF_FLAG_ERROR: it came back without a frame, or with part of one.
+/// V4L2_BUF_FLAG_ERROR: the device returned the buffer without a frame, or with
+/// part of one.
 pub const BUF_FLAG_ERROR: u32 = 0x0000_0040;
 /// V4L2_BUF_FLAG_LAST: no frame comes after this one.
 pub const BUF_FLAG_LAST: u32 = 0x0010_0000;
@@ -49,32 +50,32 @@ pub struct TimeCode {
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub struct Buffer {
-    /// Number of the buffer.
+    /// Index of the buffer.
     pub index: U32,
     /// Buffer type.
     pub type_: U32,
-    /// Bytes of data.
+    /// Bytes of data in the buffer.
     pub bytesused: U32,
     /// V4L2_BUF_FLAG_*.
     pub flags: U32,
     /// V4L2_FIELD_*.
     pub field: U32,
-    /// Aligns what follows.
+    /// Aligns `timestamp_sec` to 8 bytes.
     pub padding: U32,
-    /// Seconds of the time of the frame.
+    /// Timestamp of the frame: seconds.
     pub timestamp_sec: I64,
-    /// Microseconds of it.
+    /// Timestamp of the frame: microseconds.
     pub timestamp_usec: I64,
     /// Not used by the card.
     pub timecode: TimeCode,
-    /// Number of the frame.
+    /// Sequence number of the frame.
     pub sequence: U32,
     /// V4L2_MEMORY_*.
     pub memory: U32,
     /// The union: for SHARED_PAGES the driver's own `userptr`, or its pointer
     /// to the planes.
     pub m: U64,
-    /// Bytes of memory; of a multi-planar buffer, the number of its planes.
+    /// Bytes of memory; for a multi-planar buffer, the number of its planes.
     pub length: U32,
     /// Reserved.
     pub reserved2: U32,
@@ -94,7 +95,7 @@ pub struct Plane {
     pub length: U32,
     /// The union: for SHARED_PAGES the driver's own `userptr`.
     pub m: U64,
-    /// Where the data begins.
+    /// Offset of the data within the plane.
     pub data_offset: U32,
     /// Reserved.
     pub reserved: [U32; 11],
@@ -104,7 +105,7 @@ pub struct Plane {
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub struct RequestBuffers {
-    /// Buffers wanted, and got.
+    /// Number of buffers: requested by the driver, allocated by the card.
     pub count: U32,
     /// Buffer type.
     pub type_: U32,

@@ -16,7 +16,7 @@ pub const CAP_TIMEPERFRAME: u32 = 0x1000;
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub struct Input {
-    /// Number of the input.
+    /// Index of the input.
     pub index: U32,
     /// Name, NUL-terminated.
     pub name: [u8; 32],
@@ -28,7 +28,7 @@ pub struct Input {
     pub tuner: U32,
     /// Television standards.
     pub std: U64,
-    /// V4L2_IN_ST_*; 0 is a good signal.
+    /// V4L2_IN_ST_*; 0 means a good signal.
     pub status: U32,
     /// V4L2_IN_CAP_*.
     pub capabilities: U32,
@@ -48,20 +48,20 @@ pub struct StreamParm {
     pub capability: U32,
     /// V4L2_MODE_*.
     pub capturemode: U32,
-    /// Seconds between frames.
+    /// Frame interval, in seconds.
     pub timeperframe: Fract,
     /// Driver-specific.
     pub extendedmode: U32,
-    /// Buffers for read().
+    /// Number of buffers for read().
     pub readbuffers: U32,
     /// Reserved.
     pub reserved: [U32; 4],
-    /// What `capture` leaves of the union.
+    /// The bytes of the union that `capture` does not use.
     pub rest: [u8; 160],
 }
 
 impl StreamParm {
-    /// Capture parameters with that frame interval.
+    /// Returns capture parameters with the frame interval `timeperframe`.
     pub fn capture(buffer_type: u32, timeperframe: Fract) -> Self {
         Self {
             type_: buffer_type.into(),

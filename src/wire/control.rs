@@ -30,28 +30,28 @@ pub const CTRL_FLAG_SLIDER: u32 = 0x0020;
 pub const CTRL_FLAG_WRITE_ONLY: u32 = 0x0040;
 /// V4L2_CTRL_FLAG_VOLATILE: the value changes by itself.
 pub const CTRL_FLAG_VOLATILE: u32 = 0x0080;
-/// V4L2_CTRL_FLAG_HAS_PAYLOAD: the value is where a pointer points.
+/// V4L2_CTRL_FLAG_HAS_PAYLOAD: the control's value lies behind a pointer.
 pub const CTRL_FLAG_HAS_PAYLOAD: u32 = 0x0100;
-/// V4L2_CTRL_FLAG_EXECUTE_ON_WRITE: setting the value it has already does
-/// something, too.
+/// V4L2_CTRL_FLAG_EXECUTE_ON_WRITE: a write has an effect even if the value
+/// does not change.
 pub const CTRL_FLAG_EXECUTE_ON_WRITE: u32 = 0x0200;
 
 /// V4L2_CTRL_FLAG_NEXT_CTRL, in an id: the next control that is not compound.
 pub const CTRL_FLAG_NEXT_CTRL: u32 = 0x8000_0000;
-/// V4L2_CTRL_FLAG_NEXT_COMPOUND, in an id: the next one that is.
+/// V4L2_CTRL_FLAG_NEXT_COMPOUND, in an id: the next compound control.
 pub const CTRL_FLAG_NEXT_COMPOUND: u32 = 0x4000_0000;
 /// V4L2_CTRL_ID_MASK.
 pub const CTRL_ID_MASK: u32 = 0x0fff_ffff;
-/// What V4L2_CTRL_ID2WHICH() leaves of an id: its class.
+/// Mask of V4L2_CTRL_ID2WHICH(): the bits of an id that name its class.
 pub const CTRL_CLASS_MASK: u32 = 0x0fff_0000;
-/// V4L2_CID_PRIVATE_BASE: from here on ids are not extended controls.
+/// V4L2_CID_PRIVATE_BASE: ids from here on are not extended controls.
 pub const CID_PRIVATE_BASE: u32 = 0x0800_0000;
-/// V4L2_CID_MAX_CTRLS: controls of one ioctl at most.
+/// V4L2_CID_MAX_CTRLS: the largest number of controls in one ioctl.
 pub const MAX_CONTROLS: u32 = 1024;
 
-/// V4L2_CTRL_WHICH_CUR_VAL: values as they are, of whatever classes.
+/// V4L2_CTRL_WHICH_CUR_VAL: current values, of controls of any class.
 pub const CTRL_WHICH_CUR_VAL: u32 = 0;
-/// V4L2_CTRL_WHICH_DEF_VAL: defaults.
+/// V4L2_CTRL_WHICH_DEF_VAL: default values.
 pub const CTRL_WHICH_DEF_VAL: u32 = 0x0f00_0000;
 /// V4L2_CTRL_WHICH_REQUEST_VAL: values of a request.
 pub const CTRL_WHICH_REQUEST_VAL: u32 = 0x0f01_0000;
@@ -62,7 +62,7 @@ pub const CTRL_WHICH_REQUEST_VAL: u32 = 0x0f01_0000;
 pub struct Control {
     /// V4L2_CID_*.
     pub id: U32,
-    /// Its value.
+    /// Value of the control.
     pub value: I32,
 }
 
@@ -82,7 +82,7 @@ pub struct QueryCtrl {
     pub maximum: I32,
     /// Step between values.
     pub step: I32,
-    /// Value at first.
+    /// Default value.
     pub default_value: I32,
     /// V4L2_CTRL_FLAG_*.
     pub flags: U32,
@@ -106,15 +106,15 @@ pub struct QueryExtCtrl {
     pub maximum: I64,
     /// Step between values.
     pub step: U64,
-    /// Value at first.
+    /// Default value.
     pub default_value: I64,
     /// V4L2_CTRL_FLAG_*.
     pub flags: U32,
     /// Bytes of an element.
     pub elem_size: U32,
-    /// Elements.
+    /// Number of elements.
     pub elems: U32,
-    /// Dimensions of an array.
+    /// Number of dimensions of an array.
     pub nr_of_dims: U32,
     /// Size in each dimension.
     pub dims: [U32; 4],
@@ -128,9 +128,9 @@ pub struct QueryExtCtrl {
 pub struct QueryMenu {
     /// V4L2_CID_*.
     pub id: U32,
-    /// Number of the item.
+    /// Index of the menu item.
     pub index: U32,
-    /// The union: a name, or in an integer menu an `__s64`.
+    /// The union: the item's name or, in an integer menu, an `__s64`.
     pub item: [u8; 32],
     /// Reserved.
     pub reserved: U32,
@@ -142,7 +142,7 @@ pub struct QueryMenu {
 pub struct ExtControl {
     /// V4L2_CID_*.
     pub id: U32,
-    /// Bytes of the payload that the pointer leads to, if it is one.
+    /// Bytes of the payload behind the pointer; 0 if `value` is not a pointer.
     pub size: U32,
     /// Reserved.
     pub reserved2: U32,
@@ -151,9 +151,9 @@ pub struct ExtControl {
 }
 
 impl ExtControl {
-    /// The union as `value`.
+    /// Returns the union as its 32-bit `value`.
     pub fn value32(&self) -> i32 {
-        // The lower half, on a little-endian machine as the wire is.
+        // `value` is the lower half: the wire is little-endian.
         self.value.get() as i32
     }
 }
@@ -162,17 +162,17 @@ impl ExtControl {
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub struct ExtControls {
-    /// A class, or V4L2_CTRL_WHICH_*.
+    /// A control class, or V4L2_CTRL_WHICH_*.
     pub which: U32,
-    /// Controls that follow.
+    /// Number of controls that follow.
     pub count: U32,
-    /// Which of them an error is about.
+    /// Index of the control that caused an error.
     pub error_idx: U32,
     /// Not used by the card.
     pub request_fd: I32,
     /// Reserved.
     pub reserved: U32,
-    /// Aligns what follows.
+    /// Aligns `controls` to 8 bytes.
     pub padding: U32,
     /// The driver's own pointer.
     pub controls: U64,

@@ -1,4 +1,4 @@
-//! The errors a command is answered with.
+//! The errors with which the card answers a command.
 
 use std::fmt;
 
@@ -12,21 +12,21 @@ impl Errno {
     pub const ENODEV: Self = Self(19);
     /// The hardware failed.
     pub const EIO: Self = Self(5);
-    /// More than the device has room for.
+    /// The request needs more than the device has room for.
     pub const ENOMEM: Self = Self(12);
-    /// An address that is not in guest memory.
+    /// An address is not in guest memory.
     pub const EFAULT: Self = Self(14);
-    /// The control cannot be read, or not be written.
+    /// The control cannot be read, or cannot be written.
     pub const EACCES: Self = Self(13);
-    /// Somebody else has the buffers, or they must be freed first.
+    /// Another session owns the buffers, or they must be freed first.
     pub const EBUSY: Self = Self(16);
-    /// An argument is wrong, or the command is cut short.
+    /// An argument is wrong, or the command is truncated.
     pub const EINVAL: Self = Self(22);
     /// No more sessions can be opened.
     pub const EMFILE: Self = Self(24);
-    /// The place for a control's payload is too small.
+    /// The memory for a control's payload is too small.
     pub const ENOSPC: Self = Self(28);
-    /// A value that the control does not take.
+    /// The value is outside the control's range.
     pub const ERANGE: Self = Self(34);
     /// The device has no such command.
     pub const ENOTTY: Self = Self(25);

@@ -1,4 +1,4 @@
-//! Events: what the device sends of itself.
+//! Events: messages that the device sends without a command.
 
 use zerocopy::little_endian::{I32, I64, U32};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -8,7 +8,7 @@ use super::buffer::{Buffer, Plane};
 
 /// VIRTIO_MEDIA_EVT_ERROR: a session is dead.
 pub const EVT_ERROR: u32 = 0;
-/// VIRTIO_MEDIA_EVT_DQBUF: a buffer goes back to the driver.
+/// VIRTIO_MEDIA_EVT_DQBUF: the device returns a buffer to the driver.
 pub const EVT_DQBUF: u32 = 1;
 /// VIRTIO_MEDIA_EVT_EVENT: a V4L2 event that the session has subscribed to.
 pub const EVT_EVENT: u32 = 2;
@@ -21,7 +21,7 @@ pub const MAX_PLANES: usize = 8;
 pub struct EventHeader {
     /// One of `EVT_*`.
     pub event: U32,
-    /// The session it is about.
+    /// The session that the event belongs to.
     pub session_id: U32,
 }
 
@@ -38,7 +38,8 @@ pub struct ErrorEvent {
 }
 
 impl ErrorEvent {
-    /// The session is dead of `errno`.
+    /// Returns an event that declares the session dead, with `errno` as the
+    /// reason.
     pub fn new(session_id: u32, errno: Errno) -> Self {
         Self {
             header: EventHeader {
@@ -64,8 +65,8 @@ pub struct DqbufEvent {
 }
 
 impl DqbufEvent {
-    /// A buffer goes back, with its planes if it is multi-planar: at most
-    /// [`MAX_PLANES`].
+    /// Returns an event that hands a buffer back to the driver, with its planes
+    /// (at most [`MAX_PLANES`]) if it is multi-planar.
     pub fn new(session_id: u32, buffer: Buffer, planes: &[Plane]) -> Self {
         let mut event = Self {
             header: EventHeader {
@@ -82,20 +83,22 @@ impl DqbufEvent {
     }
 }
 
-/// V4L2_EVENT_ALL: every type, to unsubscribe from.
+/// V4L2_EVENT_ALL: every event type; valid for unsubscribing only.
 pub const EVENT_ALL: u32 = 0;
-/// V4L2_EVENT_EOS: the last frame of a stream is out.
+/// V4L2_EVENT_EOS: the last frame of a stream has been delivered.
 pub const EVENT_EOS: u32 = 2;
 /// V4L2_EVENT_CTRL: a control has changed.
 pub const EVENT_CTRL: u32 = 3;
 /// V4L2_EVENT_FRAME_SYNC: a frame begins.
 pub const EVENT_FRAME_SYNC: u32 = 4;
-/// V4L2_EVENT_SOURCE_CHANGE: what an input shows is another.
+/// V4L2_EVENT_SOURCE_CHANGE: the picture at an input has changed.
 pub const EVENT_SOURCE_CHANGE: u32 = 5;
 
-/// V4L2_EVENT_SUB_FL_SEND_INITIAL: an event at once with what holds now.
+/// V4L2_EVENT_SUB_FL_SEND_INITIAL: the subscriber gets an event with the
+/// current state at once.
 pub const EVENT_SUB_FL_SEND_INITIAL: u32 = 1;
-/// V4L2_EVENT_SUB_FL_ALLOW_FEEDBACK: events of one's own changes as well.
+/// V4L2_EVENT_SUB_FL_ALLOW_FEEDBACK: the subscriber gets events about its own
+/// changes as well.
 pub const EVENT_SUB_FL_ALLOW_FEEDBACK: u32 = 2;
 
 /// V4L2_EVENT_CTRL_CH_VALUE.
@@ -111,7 +114,7 @@ pub const EVENT_SRC_CH_RESOLUTION: u32 = 1;
 pub struct EventSubscription {
     /// V4L2_EVENT_*.
     pub type_: U32,
-    /// What the events are of: a control, an input, 0.
+    /// Object that the events are about: a control id, an input index, or 0.
     pub id: U32,
     /// V4L2_EVENT_SUB_FL_*.
     pub flags: U32,
@@ -127,7 +130,7 @@ pub struct EventCtrl {
     pub changes: U32,
     /// V4L2_CTRL_TYPE_*.
     pub type_: U32,
-    /// The union: the value, of 32 or 64 bits; 0 if it is a string.
+    /// The union: the value, of 32 or 64 bits; 0 for a string control.
     pub value: I64,
     /// V4L2_CTRL_FLAG_*.
     pub flags: U32,
@@ -137,7 +140,7 @@ pub struct EventCtrl {
     pub maximum: I32,
     /// Step between values.
     pub step: I32,
-    /// Value at first.
+    /// Default value.
     pub default_value: I32,
     /// Fills the structure up to its alignment.
     pub tail: U32,
@@ -149,19 +152,19 @@ pub struct EventCtrl {
 pub struct V4l2Event {
     /// V4L2_EVENT_*.
     pub type_: U32,
-    /// The union is aligned to its 64-bit values.
+    /// Aligns the union to its 64-bit values.
     pub padding: U32,
-    /// The union; what it holds depends on the type.
+    /// The union; its content depends on the type.
     pub u: [u8; 64],
-    /// Events that wait after this one.
+    /// Number of events that wait after this one.
     pub pending: U32,
-    /// Number of the event in its session.
+    /// Sequence number of the event in its session.
     pub sequence: U32,
-    /// Seconds of its time, on CLOCK_MONOTONIC.
+    /// Timestamp on CLOCK_MONOTONIC: seconds.
     pub timestamp_sec: I64,
-    /// Nanoseconds of it.
+    /// Timestamp: nanoseconds.
     pub timestamp_nsec: I64,
-    /// What it is of: a control, an input, 0.
+    /// Object that the event is about: a control id, an input index, or 0.
     pub id: U32,
     /// Reserved.
     pub reserved: [U32; 8],
@@ -180,7 +183,7 @@ pub struct SessionEvent {
 }
 
 impl SessionEvent {
-    /// An event of that session.
+    /// Returns `event`, addressed to the session `session_id`.
     pub fn new(session_id: u32, event: V4l2Event) -> Self {
         Self {
             header: EventHeader {

@@ -31,12 +31,13 @@ pub const YCBCR_ENC_601: u32 = 1;
 pub const QUANTIZATION_FULL_RANGE: u32 = 1;
 /// V4L2_QUANTIZATION_LIM_RANGE.
 pub const QUANTIZATION_LIM_RANGE: u32 = 2;
-/// V4L2_FRMSIZE_TYPE_DISCRETE: one size, its width and height where a range
+/// V4L2_FRMSIZE_TYPE_DISCRETE: one size. Its width and height lie where a range
 /// has its least and greatest width.
 pub const FRMSIZE_TYPE_DISCRETE: u32 = 1;
 /// V4L2_FRMSIZE_TYPE_STEPWISE.
 pub const FRMSIZE_TYPE_STEPWISE: u32 = 3;
-/// V4L2_FRMIVAL_TYPE_DISCRETE: one interval, where a range has its shortest.
+/// V4L2_FRMIVAL_TYPE_DISCRETE: one interval. It lies where a range has its
+/// shortest interval.
 pub const FRMIVAL_TYPE_DISCRETE: u32 = 1;
 /// V4L2_FRMIVAL_TYPE_CONTINUOUS.
 pub const FRMIVAL_TYPE_CONTINUOUS: u32 = 2;
@@ -45,7 +46,7 @@ pub const FRMIVAL_TYPE_CONTINUOUS: u32 = 2;
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub struct FmtDesc {
-    /// Number of the format.
+    /// Index of the format.
     pub index: U32,
     /// Buffer type.
     pub type_: U32,
@@ -53,7 +54,7 @@ pub struct FmtDesc {
     pub flags: U32,
     /// Name, NUL-terminated.
     pub description: [u8; 32],
-    /// Four characters.
+    /// Four-character code of the format.
     pub pixelformat: U32,
     /// Media bus code to enumerate for; unused without a media controller.
     pub mbus_code: U32,
@@ -65,11 +66,11 @@ pub struct FmtDesc {
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub struct PixFormat {
-    /// Pixels a line.
+    /// Pixels per line.
     pub width: U32,
     /// Lines.
     pub height: U32,
-    /// Four characters.
+    /// Four-character code of the format.
     pub pixelformat: U32,
     /// V4L2_FIELD_*.
     pub field: U32,
@@ -79,7 +80,7 @@ pub struct PixFormat {
     pub sizeimage: U32,
     /// V4L2_COLORSPACE_*.
     pub colorspace: U32,
-    /// [`PIX_FMT_PRIV_MAGIC`] when what follows is valid.
+    /// [`PIX_FMT_PRIV_MAGIC`] if the fields after this one are valid.
     pub priv_: U32,
     /// V4L2_PIX_FMT_FLAG_*.
     pub flags: U32,
@@ -97,16 +98,16 @@ pub struct PixFormat {
 pub struct Format {
     /// Buffer type.
     pub type_: U32,
-    /// The union holds pointers in another of its forms, hence is aligned.
+    /// Aligns the union, which holds pointers in another of its forms.
     pub padding: U32,
     /// Single-planar format.
     pub pix: PixFormat,
-    /// What `pix` leaves of the union.
+    /// The bytes of the union that `pix` does not use.
     pub rest: [u8; 152],
 }
 
 impl Format {
-    /// A single-planar capture format.
+    /// Returns a single-planar capture format.
     pub fn capture(pix: PixFormat) -> Self {
         Self {
             type_: BUF_TYPE_VIDEO_CAPTURE.into(),
@@ -133,19 +134,19 @@ pub struct PlanePixFormat {
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub struct PixFormatMplane {
-    /// Pixels a line.
+    /// Pixels per line.
     pub width: U32,
     /// Lines.
     pub height: U32,
-    /// Four characters.
+    /// Four-character code of the format.
     pub pixelformat: U32,
     /// V4L2_FIELD_*.
     pub field: U32,
     /// V4L2_COLORSPACE_*.
     pub colorspace: U32,
-    /// The planes, as many as `num_planes` says.
+    /// The planes; the first `num_planes` are valid.
     pub plane_fmt: [PlanePixFormat; 8],
-    /// Planes.
+    /// Number of planes.
     pub num_planes: u8,
     /// V4L2_PIX_FMT_FLAG_*.
     pub flags: u8,
@@ -165,16 +166,16 @@ pub struct PixFormatMplane {
 pub struct FormatMplane {
     /// Buffer type.
     pub type_: U32,
-    /// The union holds pointers in another of its forms, hence is aligned.
+    /// Aligns the union, which holds pointers in another of its forms.
     pub padding: U32,
     /// Multi-planar format.
     pub pix_mp: PixFormatMplane,
-    /// What `pix_mp` leaves of the union.
+    /// The bytes of the union that `pix_mp` does not use.
     pub rest: [u8; 8],
 }
 
 impl FormatMplane {
-    /// A multi-planar capture format.
+    /// Returns a multi-planar capture format.
     pub fn capture(pix_mp: PixFormatMplane) -> Self {
         Self {
             type_: BUF_TYPE_VIDEO_CAPTURE_MPLANE.into(),
@@ -189,21 +190,21 @@ impl FormatMplane {
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub struct FrmSizeEnum {
-    /// Number of the range of sizes.
+    /// Index of the range of sizes.
     pub index: U32,
-    /// Four characters.
+    /// Four-character code of the format.
     pub pixel_format: U32,
     /// V4L2_FRMSIZE_TYPE_*.
     pub type_: U32,
-    /// Narrowest.
+    /// Least width.
     pub min_width: U32,
-    /// Widest.
+    /// Greatest width.
     pub max_width: U32,
     /// Step of the width.
     pub step_width: U32,
-    /// Lowest.
+    /// Least height.
     pub min_height: U32,
-    /// Highest.
+    /// Greatest height.
     pub max_height: U32,
     /// Step of the height.
     pub step_height: U32,
@@ -217,14 +218,14 @@ pub struct FrmSizeEnum {
 )]
 #[repr(C)]
 pub struct Fract {
-    /// Above the line.
+    /// Numerator.
     pub numerator: U32,
-    /// Below it.
+    /// Denominator.
     pub denominator: U32,
 }
 
 impl Fract {
-    /// `numerator / denominator`.
+    /// Returns the fraction `numerator / denominator`.
     pub const fn new(numerator: u32, denominator: u32) -> Self {
         Self {
             numerator: U32::new(numerator),
@@ -237,11 +238,11 @@ impl Fract {
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub struct FrmIvalEnum {
-    /// Number of the range of intervals.
+    /// Index of the range of intervals.
     pub index: U32,
-    /// Four characters.
+    /// Four-character code of the format.
     pub pixel_format: U32,
-    /// Pixels a line.
+    /// Pixels per line.
     pub width: U32,
     /// Lines.
     pub height: U32,
@@ -249,9 +250,9 @@ pub struct FrmIvalEnum {
     pub type_: U32,
     /// Shortest interval, in seconds.
     pub min: Fract,
-    /// Longest.
+    /// Longest interval, in seconds.
     pub max: Fract,
-    /// Step between them.
+    /// Step between intervals, in seconds.
     pub step: Fract,
     /// Reserved.
     pub reserved: [U32; 2],

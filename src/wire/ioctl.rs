@@ -1,4 +1,4 @@
-//! Numbers, directions and payload sizes of the ioctls the card has
+//! Numbers, directions and payload sizes of the ioctls that the card implements
 //! (linux/videodev2.h).
 
 use zerocopy::little_endian::U32;
@@ -10,7 +10,8 @@ use super::event::EventSubscription;
 use super::format::{FmtDesc, Format, FrmIvalEnum, FrmSizeEnum};
 use super::selection::Selection;
 
-/// An ioctl; its value is its number, the second argument of its `_IO*` macro.
+/// An ioctl; its value is the ioctl's number, the second argument of its `_IO*`
+/// macro.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
 #[allow(missing_docs)] // named as in the V4L2 specification
@@ -45,19 +46,19 @@ pub enum Ioctl {
     QueryExtCtrl = 103,
 }
 
-/// Which way an ioctl's payload goes.
+/// Direction in which an ioctl's payload travels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
-    /// `_IOR`: it follows the response header.
+    /// `_IOR`: the payload follows the response header.
     Read,
-    /// `_IOW`: it follows the command.
+    /// `_IOW`: the payload follows the command.
     Write,
-    /// `_IOWR`: it follows both.
+    /// `_IOWR`: a payload follows both.
     ReadWrite,
 }
 
 impl Ioctl {
-    /// Every ioctl the card has.
+    /// Every ioctl that the card implements.
     pub const ALL: [Self; 28] = [
         Self::EnumFmt,
         Self::GFmt,
@@ -89,12 +90,12 @@ impl Ioctl {
         Self::QueryExtCtrl,
     ];
 
-    /// The ioctl with that number, if the card has it.
+    /// Returns the ioctl with the number `code`, if the card implements it.
     pub fn from_code(code: u32) -> Option<Self> {
         Self::ALL.into_iter().find(|ioctl| *ioctl as u32 == code)
     }
 
-    /// Which way its payload goes.
+    /// Returns the direction of the payload.
     pub fn direction(self) -> Direction {
         match self {
             Self::GInput => Direction::Read,
@@ -105,8 +106,8 @@ impl Ioctl {
         }
     }
 
-    /// Bytes of its payload, not counting what follows it: planes, controls,
-    /// scatter entries.
+    /// Returns the size of the payload in bytes, without the arrays that follow
+    /// it: planes, controls, scatter entries.
     pub fn payload_size(self) -> usize {
         match self {
             Self::EnumFmt => size_of::<FmtDesc>(),
@@ -128,8 +129,8 @@ impl Ioctl {
         }
     }
 
-    /// The number with direction and size that ioctl(2) takes (`_IOC()` of
-    /// asm-generic/ioctl.h).
+    /// Returns the number that ioctl(2) takes, with direction and size
+    /// (`_IOC()` of asm-generic/ioctl.h).
     pub fn request(self) -> u32 {
         let direction = match self.direction() {
             Direction::Write => 1,
@@ -139,7 +140,7 @@ impl Ioctl {
         direction << 30 | (self.payload_size() as u32) << 16 | u32::from(b'V') << 8 | self as u32
     }
 
-    /// Payload bytes that must follow the command.
+    /// Returns how many payload bytes must follow the command.
     pub fn bytes_in(self) -> usize {
         match self.direction() {
             Direction::Read => 0,
@@ -147,7 +148,7 @@ impl Ioctl {
         }
     }
 
-    /// Payload bytes that follow the response header on success.
+    /// Returns how many payload bytes follow the response header on success.
     pub fn bytes_out(self) -> usize {
         match self.direction() {
             Direction::Write => 0,
@@ -195,7 +196,8 @@ mod tests {
             assert_eq!(ioctl.request(), code, "{ioctl:?}");
             assert_eq!(Ioctl::from_code(code & 0xff), Some(ioctl));
         }
-        // QUERYCAP, DQBUF and one beyond all numbers are not the card's.
+        // The card does not implement QUERYCAP, DQBUF, or a number beyond all
+        // ioctls.
         for code in [0, 17, 59, 255, 256 + 4] {
             assert_eq!(Ioctl::from_code(code), None);
         }

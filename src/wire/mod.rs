@@ -14,10 +14,10 @@
 //! | [`capture`] | `v4l2_input`, `v4l2_streamparm` |
 //! | [`control`] | `v4l2_queryctrl`, `v4l2_ext_controls` and their kin |
 //! | [`selection`] | `v4l2_selection` |
-//! | [`event`] | what the device sends of itself |
-//! | [`errno`] | the errors a command is answered with |
+//! | [`event`] | messages that the device sends without a command |
+//! | [`errno`] | the errors with which the card answers a command |
 //! | [`request`] | a command as read from a descriptor chain |
-//! | [`reply`] | the answer, bounded by what the chain has room for |
+//! | [`reply`] | the response, bounded by the chain's writable bytes |
 
 pub mod buffer;
 pub mod capture;

@@ -11,9 +11,9 @@ pub const EVENT_QUEUE: usize = 1;
 /// Number of queues.
 pub const QUEUES: usize = 2;
 
-/// VIRTIO_MEDIA_CMD_OPEN: a new session.
+/// VIRTIO_MEDIA_CMD_OPEN: opens a session.
 pub const CMD_OPEN: u32 = 1;
-/// VIRTIO_MEDIA_CMD_CLOSE: the end of a session.
+/// VIRTIO_MEDIA_CMD_CLOSE: closes a session.
 pub const CMD_CLOSE: u32 = 2;
 /// VIRTIO_MEDIA_CMD_IOCTL: an ioctl on a session.
 pub const CMD_IOCTL: u32 = 3;
@@ -28,7 +28,7 @@ pub struct CommandHeader {
     pub reserved: U32,
 }
 
-/// `struct virtio_media_cmd_close`, less its header.
+/// `struct virtio_media_cmd_close` without its header.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub struct CloseBody {
@@ -38,7 +38,7 @@ pub struct CloseBody {
     pub reserved: U32,
 }
 
-/// `struct virtio_media_cmd_ioctl`, less its header and payload.
+/// `struct virtio_media_cmd_ioctl` without its header and payload.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub struct IoctlBody {
@@ -58,7 +58,7 @@ pub struct ResponseHeader {
     pub reserved: U32,
 }
 
-/// `struct virtio_media_resp_open`, less its header.
+/// `struct virtio_media_resp_open` without its header.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub struct OpenReply {
@@ -68,13 +68,13 @@ pub struct OpenReply {
     pub reserved: U32,
 }
 
-/// `struct virtio_media_sg_entry`: a piece of guest memory.
+/// `struct virtio_media_sg_entry`: a segment of guest memory.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub struct SgEntry {
-    /// Guest-physical (bus) address of its first byte.
+    /// Guest-physical (bus) address of the first byte.
     pub start: U64,
-    /// Bytes.
+    /// Length in bytes.
     pub len: U32,
     /// Reserved.
     pub reserved: U32,
@@ -86,7 +86,7 @@ pub struct SgEntry {
 pub struct Config {
     /// `device_caps` of `struct v4l2_capability`.
     pub device_caps: U32,
-    /// `enum vfl_devnode_type`: 0 is a video device.
+    /// `enum vfl_devnode_type`; 0 means a video device.
     pub device_type: U32,
     /// Name of the device.
     pub card: [u8; 32],
@@ -98,7 +98,7 @@ pub const CAP_VIDEO_CAPTURE: u32 = 0x0000_0001;
 pub const CAP_VIDEO_CAPTURE_MPLANE: u32 = 0x0000_1000;
 /// V4L2_CAP_EXT_PIX_FORMAT: the extended fields of `v4l2_pix_format` are valid.
 pub const CAP_EXT_PIX_FORMAT: u32 = 0x0020_0000;
-/// V4L2_CAP_STREAMING: the streaming ioctls work.
+/// V4L2_CAP_STREAMING: the device supports the streaming ioctls.
 pub const CAP_STREAMING: u32 = 0x0400_0000;
 
 #[cfg(test)]

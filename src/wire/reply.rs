@@ -1,4 +1,4 @@
-//! The answer to a command, bounded by what the chain has room for.
+//! The response to a command, bounded by the writable bytes of its chain.
 
 use zerocopy::little_endian::U32;
 use zerocopy::{FromZeros, Immutable, IntoBytes};
@@ -6,8 +6,8 @@ use zerocopy::{FromZeros, Immutable, IntoBytes};
 use super::Errno;
 use super::protocol::ResponseHeader;
 
-/// A response as it will lie in the writable part of a chain. One is used for
-/// all commands, so that its memory is allocated once.
+/// A response as it will lie in the writable part of a chain. One `Reply`
+/// serves all commands, so that its memory is allocated once.
 #[derive(Debug, Default)]
 pub struct Reply {
     bytes: Vec<u8>,
@@ -15,23 +15,24 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// Begins the answer to a command whose chain has `capacity` writable
-    /// bytes; it is empty until [`succeed`](Self::succeed) or
-    /// [`fail`](Self::fail).
+    /// Begins the response to a command whose chain has `capacity` writable
+    /// bytes. The response is empty until [`succeed`](Self::succeed) or
+    /// [`fail`](Self::fail) is called.
     pub fn begin(&mut self, capacity: usize) {
         self.bytes.clear();
         self.capacity = capacity;
     }
 
-    /// Whether a response header and `payload` bytes fit. To be asked before
-    /// the command changes anything: an answer that cannot be given must not
-    /// have had an effect.
+    /// Returns whether a response header and `payload` bytes fit. The caller
+    /// asks before the command changes anything: a command that cannot be
+    /// answered must have no effect.
     pub fn has_room_for(&self, payload: usize) -> bool {
         self.capacity >= size_of::<ResponseHeader>() + payload
     }
 
-    /// Answers with success and `payload`, which was found to fit; without
-    /// any room at all (CLOSE needs no response) the answer stays empty.
+    /// Answers with success and `payload`. The caller has checked that both
+    /// fit. If the chain has no writable bytes at all (CLOSE needs no
+    /// response), the response stays empty.
     pub fn succeed<T: IntoBytes + Immutable + ?Sized>(&mut self, payload: &T) {
         self.header(0);
         if !self.bytes.is_empty() {
@@ -40,7 +41,8 @@ impl Reply {
         debug_assert!(self.bytes.len() <= self.capacity);
     }
 
-    /// As [`succeed`](Self::succeed), with an array behind the payload.
+    /// Does the same as [`succeed`](Self::succeed), with `array` after the
+    /// payload.
     pub fn succeed_with<T, U>(&mut self, payload: &T, array: &[U])
     where
         T: IntoBytes + Immutable,
@@ -53,9 +55,9 @@ impl Reply {
         debug_assert!(self.bytes.len() <= self.capacity);
     }
 
-    /// Answers with an error: the header alone, if that fits, or what was
-    /// answered so far with another status, where its payload says what is
-    /// wrong.
+    /// Answers with an error. An empty response becomes the header alone, if it
+    /// fits. A response that was begun keeps its payload, which may say what is
+    /// wrong, and gets `errno` as its status.
     pub fn fail(&mut self, errno: Errno) {
         match self.bytes.first_chunk_mut() {
             Some(status) => *status = U32::from(errno.0).to_bytes(),
@@ -63,7 +65,7 @@ impl Reply {
         }
     }
 
-    /// The bytes to write to the chain.
+    /// Returns the bytes to write to the chain.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }

@@ -1,21 +1,21 @@
-//! A command as read from a descriptor chain.
+//! A command, parsed from the readable part of a descriptor chain.
 
 use zerocopy::FromBytes;
 
 use super::protocol::{CMD_CLOSE, CMD_IOCTL, CMD_OPEN, CloseBody, CommandHeader, IoctlBody};
 
-/// A command; what it borrows is the private copy of the chain's readable
-/// part, which the guest can no longer change.
+/// A command. It borrows from the private copy of the chain's readable part,
+/// which the guest cannot change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Request<'a> {
-    /// A new session.
+    /// Opens a session.
     Open,
-    /// The end of a session.
+    /// Closes a session.
     Close {
         /// The session.
         session: u32,
     },
-    /// An ioctl on a session.
+    /// Performs an ioctl on a session.
     Ioctl {
         /// The session.
         session: u32,
@@ -24,20 +24,20 @@ pub enum Request<'a> {
         /// Everything that follows the command.
         payload: &'a [u8],
     },
-    /// A command that this device does not have, MMAP and MUNMAP included.
+    /// A command that this device does not implement, such as MMAP and MUNMAP.
     Unknown {
-        /// Its number.
+        /// Number of the command.
         cmd: u32,
     },
 }
 
-/// The readable part of a chain ends within the command.
+/// The readable part of a chain ends before the command does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the command is cut short")]
 pub struct Truncated;
 
 impl<'a> Request<'a> {
-    /// Reads a command from the readable part of a chain.
+    /// Parses a command from the readable part of a chain.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, Truncated> {
         let (header, rest) = CommandHeader::ref_from_prefix(bytes).map_err(|_| Truncated)?;
         Ok(match header.cmd.get() {
@@ -65,7 +65,7 @@ impl<'a> Request<'a> {
 mod tests {
     use super::*;
 
-    /// Little-endian words one after the other.
+    /// Returns the words as consecutive little-endian bytes.
     fn words(words: &[u32]) -> Vec<u8> {
         words.iter().flat_map(|word| word.to_le_bytes()).collect()
     }

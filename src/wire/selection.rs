@@ -9,7 +9,7 @@ pub const SEL_TGT_CROP: u32 = 0x0000;
 pub const SEL_TGT_CROP_DEFAULT: u32 = 0x0001;
 /// V4L2_SEL_TGT_CROP_BOUNDS.
 pub const SEL_TGT_CROP_BOUNDS: u32 = 0x0002;
-/// V4L2_SEL_TGT_COMPOSE: where in the buffer it lies.
+/// V4L2_SEL_TGT_COMPOSE: the area of the buffer that the picture fills.
 pub const SEL_TGT_COMPOSE: u32 = 0x0100;
 /// V4L2_SEL_TGT_COMPOSE_DEFAULT.
 pub const SEL_TGT_COMPOSE_DEFAULT: u32 = 0x0101;
@@ -18,9 +18,9 @@ pub const SEL_TGT_COMPOSE_BOUNDS: u32 = 0x0102;
 /// V4L2_SEL_TGT_COMPOSE_PADDED.
 pub const SEL_TGT_COMPOSE_PADDED: u32 = 0x0103;
 
-/// V4L2_SEL_FLAG_GE: not smaller than asked for.
+/// V4L2_SEL_FLAG_GE: the rectangle must not be smaller than requested.
 pub const SEL_FLAG_GE: u32 = 1;
-/// V4L2_SEL_FLAG_LE: not larger than asked for.
+/// V4L2_SEL_FLAG_LE: the rectangle must not be larger than requested.
 pub const SEL_FLAG_LE: u32 = 2;
 
 /// `struct v4l2_rect`.
