@@ -1,10 +1,10 @@
-//! Digests of what was written.
+//! Digests of the bytes written to guest memory.
 
 use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Bytes that one digest covers.
+/// Number of bytes that one digest covers.
 pub const DIGEST_BLOCK: usize = 4096;
 
 /// XXH3-64 of one block, written as sixteen hexadecimal digits.
@@ -12,7 +12,8 @@ pub const DIGEST_BLOCK: usize = 4096;
 pub struct Digest(pub u64);
 
 impl Digest {
-    /// The digest of `block`, which is at most [`DIGEST_BLOCK`] bytes long.
+    /// Returns the digest of `block`, which is at most [`DIGEST_BLOCK`] bytes
+    /// long.
     pub fn of(block: &[u8]) -> Self {
         Self(xxhash_rust::xxh3::xxh3_64(block))
     }

@@ -1,10 +1,10 @@
 //! The DMA engine: scatter lists, guest memory, digests.
 //!
-//! A buffer's scatter list is resolved against guest memory once, when it is
-//! queued ([`ScatterList::resolve`]), and written through a [`FrameWriter`]
-//! when its frame is due. No frame is ever read from guest memory: what the
-//! witness says was written is computed from the private block that is about
-//! to be copied.
+//! A buffer's scatter list is resolved against guest memory once, when the
+//! buffer is queued ([`ScatterList::resolve`]), and written through a
+//! [`FrameWriter`] when its frame is due. The card never reads a frame back
+//! from guest memory: the witness's digests are computed from the private block
+//! that is about to be copied.
 
 pub mod digest;
 pub mod scatter;
@@ -18,17 +18,17 @@ pub use digest::{DIGEST_BLOCK, Digest};
 pub use scatter::{ScatterList, Segment};
 pub use writer::FrameWriter;
 
-/// Segments a list keeps at most: those of the largest frame (3840x2160 in four
-/// bytes a pixel) in pages, at any offset, and some more.
+/// Largest number of segments that a list keeps: the page count of the largest
+/// frame (3840x2160 at four bytes a pixel) at any offset, and some more.
 pub const MAX_SEGMENTS: usize = 8192;
 
-/// Where a DMA may go at the moment.
+/// The addresses that a DMA may currently reach.
 #[derive(Clone, Copy)]
 pub struct Bus<'a> {
     /// The guest's memory.
     pub memory: &'a GuestMemoryMmap,
-    /// Address ranges that are in guest memory and yet no place for a frame:
-    /// the virtqueues' rings.
+    /// Address ranges in guest memory that must not hold a frame: the
+    /// virtqueues' rings.
     pub forbidden: &'a [Range<u64>],
 }
 
@@ -38,42 +38,42 @@ pub enum DmaError {
     /// A segment has no bytes.
     #[error("the segment at {start:#x} is empty")]
     Empty {
-        /// Its address.
+        /// Address of the segment.
         start: u64,
     },
-    /// A segment ends beyond the address space.
+    /// A segment wraps round the end of the address space.
     #[error("the segment of {len} bytes at {start:#x} wraps round the address space")]
     Wraps {
-        /// Its address.
+        /// Address of the segment.
         start: u64,
-        /// Its length.
+        /// Length of the segment in bytes.
         len: u32,
     },
-    /// A segment, or a part of it, is not guest memory.
+    /// All or part of a segment is not in guest memory.
     #[error("the segment of {len} bytes at {start:#x} is not in guest memory")]
     Outside {
-        /// Its address.
+        /// Address of the segment.
         start: u64,
-        /// Its length.
+        /// Length of the segment in bytes.
         len: u32,
     },
-    /// A segment touches a virtqueue.
+    /// A segment overlaps a virtqueue's rings.
     #[error("the segment of {len} bytes at {start:#x} overlaps a virtqueue's rings")]
     Forbidden {
-        /// Its address.
+        /// Address of the segment.
         start: u64,
-        /// Its length.
+        /// Length of the segment in bytes.
         len: u32,
     },
-    /// The segments end before the buffer does.
+    /// The segments are shorter than the buffer.
     #[error("the segments hold {held} bytes of a buffer of {length}")]
     TooShort {
-        /// Bytes of all segments.
+        /// Length of all segments together, in bytes.
         held: u64,
-        /// Bytes of the buffer.
+        /// Length of the buffer in bytes.
         length: u64,
     },
-    /// There are more segments than the card keeps.
+    /// There are more segments than a list keeps.
     #[error("the frame is spread over more than {} segments", MAX_SEGMENTS)]
     TooMany,
 }

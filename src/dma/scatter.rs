@@ -9,16 +9,16 @@ use vm_memory::{
 
 use super::{Bus, DmaError, MAX_SEGMENTS};
 
-/// A piece of guest memory, as the driver gave it.
+/// A segment of guest memory, as the driver gave it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Segment {
-    /// Guest-physical (bus) address of its first byte.
+    /// Guest-physical (bus) address of the first byte.
     pub start: u64,
-    /// Bytes.
+    /// Length in bytes.
     pub len: u32,
 }
 
-/// A run of bytes within one mapping of guest memory.
+/// A run of consecutive bytes within one mapping of guest memory.
 #[derive(Debug, Clone, Copy)]
 struct Run {
     /// Index into [`ScatterList::mappings`].
@@ -27,11 +27,12 @@ struct Run {
     offset: u64,
 }
 
-/// The memory of a buffer.
+/// The scatter list of a buffer, resolved against guest memory.
 ///
-/// It holds the mappings it was resolved against, so that they outlive a
-/// change of the guest's memory table until [`resolve_again`] or [`release`]
-/// lets go of them. Its own memory is kept from one use to the next.
+/// The list holds the mappings against which it was resolved, so that they
+/// outlive a change of the guest's memory table until [`resolve_again`] or
+/// [`release`] drops them. The list's own allocations are kept from one use to
+/// the next.
 ///
 /// [`resolve_again`]: Self::resolve_again
 /// [`release`]: Self::release
@@ -43,12 +44,12 @@ pub struct ScatterList {
 }
 
 impl ScatterList {
-    /// Takes the segments of a buffer of `length` bytes, of which the first
-    /// `needed` are used.
+    /// Resolves the segments of a buffer of `length` bytes, of which the first
+    /// `needed` bytes are used.
     ///
-    /// Every segment up to `length` is checked, those up to `needed` are kept;
-    /// segments beyond `length` are left in the iterator. On error the list is
-    /// empty.
+    /// Every segment up to `length` is checked; the segments up to `needed` are
+    /// kept; the segments beyond `length` are left in the iterator. On error
+    /// the list is empty.
     pub fn resolve(
         &mut self,
         segments: impl ExactSizeIterator<Item = Segment>,
@@ -93,8 +94,8 @@ impl ScatterList {
         Ok(())
     }
 
-    /// Resolves the same segments against memory as it is now. On error the
-    /// list is empty.
+    /// Resolves the same segments against the current memory. On error the list
+    /// is empty.
     pub fn resolve_again(&mut self, bus: Bus<'_>) -> Result<(), DmaError> {
         self.runs.clear();
         self.mappings.clear();
@@ -109,19 +110,20 @@ impl ScatterList {
         result
     }
 
-    /// Empties the list, and lets go of guest memory.
+    /// Empties the list and drops its mappings of guest memory.
     pub fn release(&mut self) {
         self.segments.clear();
         self.runs.clear();
         self.mappings.clear();
     }
 
-    /// The segments that hold the frame, as the driver gave them.
+    /// Returns the segments that hold the frame, as the driver gave them.
     pub fn segments(&self) -> &[Segment] {
         &self.segments
     }
 
-    /// Reads the first bytes of the memory; what is beyond it stays as it is.
+    /// Copies the first bytes of the buffer to `out`. If `out` is longer than
+    /// the buffer, the rest of `out` stays unchanged.
     pub fn read(&self, mut out: &mut [u8]) {
         for run in 0.. {
             let Some(memory) = self.memory(run, 0).filter(|_| !out.is_empty()) else {
@@ -133,7 +135,7 @@ impl ScatterList {
         }
     }
 
-    /// Adds the runs of `segment`; neighbours in one mapping become one.
+    /// Adds the runs of `segment`; adjacent runs in one mapping are merged.
     fn map(&mut self, segment: Segment, bus: Bus<'_>) -> Result<(), DmaError> {
         let Self { runs, mappings, .. } = self;
         each_run(segment, bus, |region, offset, len| {
@@ -160,8 +162,8 @@ impl ScatterList {
         })
     }
 
-    /// The memory of run number `run` from byte `at` on, or `None` beyond
-    /// the last one.
+    /// Returns the memory of the run with the index `run` from byte `at` on, or
+    /// `None` after the last run.
     pub(super) fn memory(&self, run: usize, at: u32) -> Option<VolatileSlice<'_>> {
         let run = self.runs.get(run)?;
         let offset = usize::try_from(run.offset).ok()?;
@@ -172,7 +174,7 @@ impl ScatterList {
     }
 }
 
-/// Checks what can be said of a segment without looking at the memory map.
+/// Checks everything about a segment that does not depend on the memory map.
 fn check(segment: Segment, bus: Bus<'_>) -> Result<(), DmaError> {
     let Segment { start, len } = segment;
     if len == 0 {
@@ -191,8 +193,9 @@ fn check(segment: Segment, bus: Bus<'_>) -> Result<(), DmaError> {
     Ok(())
 }
 
-/// Calls `found` with each mapping that a segment, already checked not to
-/// wrap, lies in, the offset there, and the bytes.
+/// Calls `found` for each mapping that a segment touches, with the offset in
+/// the mapping and the number of bytes. The segment is already checked not to
+/// wrap.
 fn each_run(
     segment: Segment,
     bus: Bus<'_>,
@@ -208,7 +211,7 @@ fn each_run(
                 len: segment.len,
             })?;
         let offset = start - region.start_addr().raw_value();
-        // Fits in 32 bits, being at most `len`.
+        // The value fits in 32 bits: it is at most `len`.
         let here = (region.len() - offset).min(u64::from(len)) as u32;
         found(region, offset, here);
         start += u64::from(here);
@@ -226,7 +229,7 @@ mod tests {
         Segment { start, len }
     }
 
-    /// Two regions that touch, and one apart.
+    /// Returns two regions that touch, and one that lies apart.
     fn memory() -> GuestMemoryMmap {
         GuestMemoryMmap::from_ranges(&[
             (GuestAddress(0), 0x4000),
@@ -338,7 +341,7 @@ mod tests {
                 assert_eq!(resolve(segments, 40, 20).unwrap_err(), error);
             }
         }
-        // Next to the forbidden range is fine.
+        // A segment next to the forbidden range is valid.
         resolve(&[seg(0x1ff0, 16), seg(0x2100, 16)], 32, 32).unwrap();
     }
 
@@ -369,7 +372,7 @@ mod tests {
             resolve(&one(MAX_SEGMENTS + 1), most + 1, most + 1).unwrap_err(),
             DmaError::TooMany
         );
-        // Those beyond the frame need not be kept.
+        // Segments beyond the frame need not be kept.
         resolve(&one(MAX_SEGMENTS + 1), most + 1, most).unwrap();
     }
 

@@ -2,18 +2,19 @@
 
 use super::{Digest, DmaError, ScatterList};
 
-/// Writes a frame into a scatter list, from its first byte on.
+/// Writes a frame into a scatter list, starting at the list's first byte.
 pub struct FrameWriter<'a> {
     list: &'a ScatterList,
     run: usize,
-    /// Bytes of `run` that are written.
+    /// Bytes of `run` that are already written.
     at: u32,
     written: u64,
     digests: Option<&'a mut Vec<Digest>>,
 }
 
 impl<'a> FrameWriter<'a> {
-    /// Begins a frame. With `digests` one is added for every block written.
+    /// Begins a frame. If `digests` is given, one digest is added to it for
+    /// every block written.
     pub fn new(list: &'a ScatterList, digests: Option<&'a mut Vec<Digest>>) -> Self {
         Self {
             list,
@@ -24,11 +25,11 @@ impl<'a> FrameWriter<'a> {
         }
     }
 
-    /// Writes the next bytes of the frame: [`DIGEST_BLOCK`] of them, or what
-    /// is left of it. Each byte of guest memory is written once.
+    /// Writes the next block of the frame: [`DIGEST_BLOCK`] bytes, or the rest
+    /// of the frame. Each byte of guest memory is written once.
     ///
     /// # Errors
-    /// [`DmaError::TooShort`] when the list has no room for them.
+    /// [`DmaError::TooShort`] if the list has no room for the block.
     ///
     /// [`DIGEST_BLOCK`]: super::DIGEST_BLOCK
     pub fn write(&mut self, mut block: &[u8]) -> Result<(), DmaError> {
@@ -52,7 +53,7 @@ impl<'a> FrameWriter<'a> {
                 self.run += 1;
                 self.at = 0;
             } else {
-                // Within a run, whose length is a u32.
+                // A run's length is a u32, and `at` stays below it.
                 self.at += now.len() as u32;
             }
         }
@@ -76,8 +77,9 @@ mod tests {
         memory
             .write_slice(&[0xee; 0x8000], GuestAddress(0))
             .unwrap();
-        // Backwards, unaligned, across two mappings, one byte long; blocks end
-        // within a segment, and segments within a block.
+        // The segments run backwards, are unaligned, lie in two mappings, and
+        // one is a byte long; blocks end within a segment, and segments within
+        // a block.
         let segments = [
             (0x7001, 3000),
             (0x3f00, 0x200),
