@@ -16,51 +16,52 @@ use crate::wire::buffer::{
 };
 use crate::wire::format::FIELD_NONE;
 
-/// Buffers a queue has at most (VIDEO_MAX_FRAME of Linux).
+/// Largest number of buffers in a queue (VIDEO_MAX_FRAME of Linux).
 pub const MAX_BUFFERS: u32 = 32;
 
-/// Who has a buffer.
+/// The owner of a buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// The driver.
+    /// The driver owns the buffer.
     Dequeued,
-    /// The card, for a frame.
+    /// The card owns the buffer and will write a frame into it.
     Queued,
-    /// The card, until the driver has been told that it is finished.
+    /// The card has finished the buffer, and the driver has not been told yet.
     Done,
 }
 
-/// How a buffer came to be finished.
+/// How a buffer was finished.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Completion {
-    /// Bytes written, counted through the frame.
+    /// Bytes written, counted over the whole frame.
     pub bytesused: u32,
     /// V4L2 sequence number.
     pub sequence: u32,
-    /// CLOCK_MONOTONIC.
+    /// Time on CLOCK_MONOTONIC.
     pub timestamp: Duration,
-    /// Whether the buffer comes back without a whole frame.
+    /// Whether the buffer is returned with V4L2_BUF_FLAG_ERROR.
     pub error: bool,
-    /// Whether no frame comes after it.
+    /// Whether this is the last frame of the stream.
     pub last: bool,
-    /// Its place among all events of the card.
+    /// Position among all events of the card.
     pub stamp: u64,
 }
 
-/// The memory of one plane of a buffer, or all of it if that is single-planar.
+/// The memory of one plane of a buffer; for a single-planar buffer, all of its
+/// memory.
 #[derive(Debug, Default)]
 struct PlaneMemory {
-    /// As the driver gave it, to be given back the same.
+    /// The driver's own pointer, returned to the driver unchanged.
     userptr: u64,
     length: u32,
-    /// Empty unless the buffer is queued.
+    /// The scatter list; empty unless the buffer is queued.
     list: ScatterList,
 }
 
 #[derive(Debug)]
 struct Slot {
     state: State,
-    /// As many as a frame has memory planes.
+    /// One entry for each memory plane of a frame.
     pieces: Vec<PlaneMemory>,
     completion: Completion,
 }
@@ -73,16 +74,16 @@ impl Slot {
     }
 }
 
-/// A piece of memory as the driver queues it.
+/// The memory of one plane, as the driver queues it.
 #[derive(Debug, Clone, Copy)]
 pub struct Queued {
     /// The driver's own pointer.
     pub userptr: u64,
-    /// Bytes of memory.
+    /// Length in bytes.
     pub length: u32,
 }
 
-/// A buffer as V4L2 describes it, and its planes if it is multi-planar.
+/// A buffer as V4L2 describes it, with its planes if it is multi-planar.
 #[derive(Debug, Clone, Copy)]
 pub struct BufferDescription {
     /// The buffer.
@@ -92,13 +93,13 @@ pub struct BufferDescription {
 }
 
 impl BufferDescription {
-    /// The planes; none if the buffer is single-planar.
+    /// Returns the planes; there are none if the buffer is single-planar.
     pub fn planes(&self) -> &[Plane] {
         &self.planes[..self.count]
     }
 }
 
-/// The buffers, and the order in which they are filled and given back.
+/// The buffers, and the order in which they are filled and returned.
 #[derive(Debug, Default)]
 pub struct Buffers {
     owner: Option<u32>,
@@ -106,24 +107,24 @@ pub struct Buffers {
     /// The memory planes of a frame.
     planes: Vec<MemoryPlane>,
     slots: Vec<Slot>,
-    /// Buffers waiting for a frame.
+    /// Buffers that wait for a frame.
     queued: VecDeque<u32>,
     /// Buffers whose events wait to be sent.
     done: VecDeque<u32>,
 }
 
 impl Buffers {
-    /// Whether there are any.
+    /// Returns whether there are no buffers.
     pub fn is_empty(&self) -> bool {
         self.slots.is_empty()
     }
 
-    /// The session that has them.
+    /// Returns the session that owns the buffers.
     pub fn owner(&self) -> Option<u32> {
         self.owner
     }
 
-    /// Refuses a session when another one has the buffers.
+    /// Refuses a session if another session owns the buffers.
     pub fn check_owner(&self, session: u32) -> Result<(), Refused> {
         match self.owner {
             Some(owner) if owner != session => Err(busy("another session has the buffers")),
@@ -131,8 +132,8 @@ impl Buffers {
         }
     }
 
-    /// Gives `session` `count` buffers (1 to [`MAX_BUFFERS`]) for frames of
-    /// those memory planes in place of those there were.
+    /// Allocates `count` buffers (1 to [`MAX_BUFFERS`]) to `session`, for
+    /// frames with the given memory planes. They replace any earlier buffers.
     pub fn allocate(
         &mut self,
         session: u32,
@@ -153,18 +154,17 @@ impl Buffers {
             pieces: self.planes.iter().map(piece).collect(),
             completion: Completion::default(),
         }));
-        // So that queueing never allocates.
+        // Capacity is reserved here, so that queueing never allocates.
         self.queued.reserve(self.slots.len());
         self.done.reserve(self.slots.len());
     }
 
-    /// Frees all buffers; nobody has them then.
+    /// Frees all buffers; no session owns them afterwards.
     pub fn free(&mut self) {
         *self = Self::default();
     }
 
-    /// Takes all buffers back from the card, and their unsent events with
-    /// them.
+    /// Takes all buffers back from the card, and drops their unsent events.
     pub fn cancel(&mut self) {
         self.queued.clear();
         self.done.clear();
@@ -174,12 +174,12 @@ impl Buffers {
         }
     }
 
-    /// The memory planes of a frame.
+    /// Returns the memory planes of a frame.
     pub fn planes(&self) -> &[MemoryPlane] {
         &self.planes
     }
 
-    /// Whether a buffer of that number can be queued now.
+    /// Refuses a buffer that does not exist or is not dequeued.
     pub fn check_dequeued(&self, index: u32) -> Result<(), Refused> {
         match self.slot(index)?.state {
             State::Dequeued => Ok(()),
@@ -187,9 +187,10 @@ impl Buffers {
         }
     }
 
-    /// Queues buffer `index`, whose pieces are at least as large as the memory
-    /// planes; `segments` are those of the first piece, then of the second, and
-    /// so on. On error it is not queued.
+    /// Queues buffer `index`. The caller has checked that each piece is at
+    /// least as large as its memory plane. `segments` lists the segments of the
+    /// first piece, then those of the second, and so on. On error the buffer is
+    /// not queued.
     pub fn queue(
         &mut self,
         index: u32,
@@ -215,38 +216,39 @@ impl Buffers {
         Ok(())
     }
 
-    /// How many are queued for a frame.
+    /// Returns how many buffers are queued for a frame.
     pub fn queued(&self) -> usize {
         self.queued.len()
     }
 
-    /// How many are finished and wait for their events to be sent.
+    /// Returns how many buffers are finished and wait for their events to be
+    /// sent.
     pub fn done(&self) -> usize {
         self.done.len()
     }
 
-    /// The buffer that the next frame goes to.
+    /// Returns the buffer that the next frame goes to.
     pub fn next(&self) -> Option<u32> {
         self.queued.front().copied()
     }
 
-    /// The memory of a queued buffer, for each memory plane.
+    /// Returns the memory of a queued buffer, one item for each memory plane.
     pub fn memory(&self, index: u32) -> impl Iterator<Item = (&MemoryPlane, &ScatterList)> {
         let pieces = self.slots.get(index as usize).map(|slot| &slot.pieces);
         let lists = pieces.into_iter().flatten().map(|piece| &piece.list);
         self.planes.iter().zip(lists)
     }
 
-    /// Takes the buffer of the next frame out of the queue, to be given back
-    /// to the driver.
+    /// Takes the buffer of the next frame out of the queue, to be returned to
+    /// the driver.
     pub fn complete_next(&mut self, completion: Completion) {
         if let Some(index) = self.queued.pop_front() {
             Self::complete(&mut self.slots, &mut self.done, index, completion);
         }
     }
 
-    /// Resolves the memory of all queued buffers again; one that has lost its
-    /// memory is given back as `completion` says.
+    /// Resolves the memory of all queued buffers again. A buffer that has lost
+    /// its memory is returned as `completion` says.
     pub fn memory_changed(&mut self, bus: Bus<'_>, completion: Completion) {
         let Self {
             slots,
@@ -256,7 +258,8 @@ impl Buffers {
         } = self;
         queued.retain(|&index| {
             let pieces = slots[index as usize].pieces.iter_mut();
-            // Each of them, so that none refers to the old memory.
+            // Every plane is resolved, even after an error, so that none refers
+            // to the old memory.
             let result: Result<(), DmaError> = pieces
                 .map(|piece| piece.list.resolve_again(bus))
                 .fold(Ok(()), Result::and);
@@ -276,19 +279,20 @@ impl Buffers {
         done.push_back(index);
     }
 
-    /// The stamp of the next finished buffer that the driver has not been told
-    /// of.
+    /// Returns the stamp of the next finished buffer of which the driver has
+    /// not been told.
     pub fn oldest_finished(&self) -> Option<u64> {
         let index = *self.done.front()?;
         Some(self.slots[index as usize].completion.stamp)
     }
 
-    /// The next finished buffer that the driver has not been told of, with
-    /// its session.
+    /// Returns the next finished buffer of which the driver has not been told,
+    /// with its session.
     pub fn finished(&self) -> Option<(u32, BufferDescription)> {
         let index = *self.done.front()?;
         let mut described = self.describe(index).ok()?;
-        // Pointers are not for others to see; VIRTIO asks for NULL here.
+        // VIRTIO asks for NULL pointers here: other sessions must not see the
+        // driver's.
         described.buffer.m = 0.into();
         for plane in &mut described.planes {
             plane.m = 0.into();
@@ -296,16 +300,16 @@ impl Buffers {
         Some((self.owner?, described))
     }
 
-    /// The driver has been told of the buffer that
-    /// [`finished`](Self::finished) named: it is the driver's again.
+    /// Notes that the driver has been told of the buffer that
+    /// [`finished`](Self::finished) returned: the driver owns the buffer again.
     pub fn finished_sent(&mut self) {
         if let Some(index) = self.done.pop_front() {
             self.slots[index as usize].state = State::Dequeued;
         }
     }
 
-    /// A buffer as VIDIOC_QUERYBUF shows it: what `__fill_v4l2_buffer()` of
-    /// videobuf2 would say of it.
+    /// Returns a buffer as VIDIOC_QUERYBUF describes it, with the same content
+    /// as `__fill_v4l2_buffer()` of videobuf2.
     pub fn describe(&self, index: u32) -> Result<BufferDescription, Refused> {
         let slot = self.slot(index)?;
         let Completion {
@@ -352,7 +356,7 @@ impl Buffers {
             }
             _ => {
                 described.count = slot.pieces.len();
-                // At most MAX_MEMORY_PLANES.
+                // The count is at most MAX_MEMORY_PLANES.
                 described.buffer.length = (described.count as u32).into();
                 for (plane, (piece, memory)) in described.planes.iter_mut().zip(pieces) {
                     let here = bytesused.saturating_sub(memory.offset);

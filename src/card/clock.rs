@@ -1,10 +1,10 @@
-//! When frames are due.
+//! The clock of a stream: when each frame is due.
 
 use std::time::Duration;
 
 use crate::source::FrameInfo;
 
-/// The time, as the card is told it.
+/// The current time, which the caller gives the card.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Now {
     /// CLOCK_MONOTONIC.
@@ -13,38 +13,38 @@ pub struct Now {
     pub wall: Duration,
 }
 
-/// How fast frames are made.
+/// How fast the card makes frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Rate {
-    /// One frame an interval, as the guest sets it with VIDIOC_S_PARM; a frame
-    /// that is due while no buffer is queued, or that the card is too slow to
-    /// make, is dropped.
+    /// One frame per interval, which the guest sets with VIDIOC_S_PARM. The
+    /// card drops a frame that is due while no buffer is queued, or that it is
+    /// too slow to make.
     #[default]
     Guest,
-    /// A frame as soon as there is a buffer; none is ever dropped.
+    /// A frame as soon as a buffer is queued; no frame is ever dropped.
     Max,
 }
 
-/// Frames that may be due at once before the late ones are dropped. So long a
-/// hiccup of the host costs no frame; and no frame is made later than so many
-/// intervals after its time, however slow the card is.
+/// Number of frames that may be due at once before the late ones are dropped. A
+/// hiccup of the host of that length costs no frame. No frame is made more than
+/// that many intervals late, however slow the card is.
 pub const GRACE: u64 = 4;
 
-/// Seconds from one frame to the next, as a fraction.
+/// The frame interval: seconds from one frame to the next, as a fraction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Interval {
-    /// Above the line.
+    /// Numerator.
     pub numerator: u32,
-    /// Below it.
+    /// Denominator.
     pub denominator: u32,
 }
 
 impl Interval {
-    /// 240 frames a second.
+    /// The interval of 240 frames per second.
     pub const MIN: Self = Self::new(1, 240);
-    /// One frame a second.
+    /// The interval of one frame per second.
     pub const MAX: Self = Self::new(1, 1);
-    /// 60 frames a second.
+    /// The interval of 60 frames per second.
     pub const DEFAULT: Self = Self::new(1, 60);
 
     const fn new(numerator: u32, denominator: u32) -> Self {
@@ -54,13 +54,14 @@ impl Interval {
         }
     }
 
-    /// The interval of a rate from 1 to 240 frames a second; of one beyond, that
-    /// of the nearest.
+    /// Returns the interval of a rate in frames per second. A rate outside 1 to
+    /// 240 gives the nearest interval within that range.
     pub fn of_rate(fps: u32) -> Self {
         Self::new(1, fps).at_least(Self::MIN).at_most(Self::MAX)
     }
 
-    /// The interval that a fraction of seconds is, if the card can have it.
+    /// Returns the interval with exactly that fraction of seconds, if the card
+    /// supports it.
     pub fn exact(numerator: u32, denominator: u32) -> Option<Self> {
         let interval = Self::new(numerator, denominator);
         let is_had = numerator > 0
@@ -70,11 +71,12 @@ impl Interval {
         is_had.then_some(interval)
     }
 
-    /// Whether this is nearer to `wanted` than `other` is.
+    /// Returns whether this interval is nearer to `wanted` than `other` is.
     pub fn is_nearer(self, other: Self, wanted: Self) -> bool {
-        // Each difference is a fraction over its own denominator and wanted's,
-        // of which the latter is left out on both sides. Three factors of 32
-        // bits, and a difference, fit in 128.
+        // Each difference is a fraction over the product of its own denominator
+        // and the denominator of `wanted`; the latter is left out on both
+        // sides. The product of three factors of 32 bits, and a difference, fit
+        // in 128 bits.
         let difference = |one: Self| {
             let ours = u128::from(one.numerator) * u128::from(wanted.denominator);
             let theirs = u128::from(wanted.numerator) * u128::from(one.denominator);
@@ -84,9 +86,9 @@ impl Interval {
             < difference(other) * u128::from(self.denominator)
     }
 
-    /// The interval nearest to the fraction that the card can do if `shortest`
-    /// is its shortest. A fraction without a value, which V4L2 takes for "as you
-    /// like", is the default.
+    /// Returns the supported interval nearest to the fraction; `shortest` is
+    /// the shortest one supported. A fraction with a zero, by which V4L2 leaves
+    /// the choice to the driver, gives the default interval.
     pub fn nearest(numerator: u32, denominator: u32, shortest: Self) -> Self {
         let asked = match (numerator, denominator) {
             (0, _) | (_, 0) => Self::DEFAULT,
@@ -95,7 +97,7 @@ impl Interval {
         asked.at_least(shortest).at_most(Self::MAX)
     }
 
-    /// This, or `bound` if that is longer.
+    /// Returns this interval, or `bound` if that is longer.
     pub fn at_least(self, bound: Self) -> Self {
         if self.is_shorter_than(bound) {
             bound
@@ -104,7 +106,7 @@ impl Interval {
         }
     }
 
-    /// This, or `bound` if that is no longer.
+    /// Returns this interval, or `bound` if that is not longer.
     fn at_most(self, bound: Self) -> Self {
         if self.is_shorter_than(bound) {
             self
@@ -119,8 +121,9 @@ impl Interval {
     }
 }
 
-/// The clock of a stream: frame `n` is due `n + 1` intervals after its start,
-/// since a sensor takes an interval to expose and read out the first one.
+/// The clock of a stream. Frame `n` is due `n + 1` intervals after the start of
+/// the stream, since a sensor takes an interval to expose and read out the
+/// first frame.
 #[derive(Debug, Clone)]
 pub struct Clock {
     rate: Rate,
@@ -128,12 +131,12 @@ pub struct Clock {
     start: Now,
     /// Number of the stream.
     stream: u32,
-    /// The next frame's number.
+    /// Number of the next frame.
     next: u64,
 }
 
 impl Clock {
-    /// The clock of stream number `stream`, which starts now.
+    /// Returns the clock of stream number `stream`, which starts at `start`.
     pub fn new(rate: Rate, interval: Interval, start: Now, stream: u32) -> Self {
         Self {
             rate,
@@ -144,19 +147,20 @@ impl Clock {
         }
     }
 
-    /// V4L2 sequence number of the next frame.
+    /// Returns the V4L2 sequence number of the next frame.
     pub fn sequence(&self) -> u32 {
         // V4L2's counter wraps as well.
         self.next as u32
     }
 
-    /// When the next frame is due, on CLOCK_MONOTONIC. May be in the past.
+    /// Returns when the next frame is due, on CLOCK_MONOTONIC. That time may be
+    /// in the past.
     pub fn due(&self) -> Duration {
         self.start.monotonic + self.elapsed_at_next()
     }
 
-    /// The next frame, if it is due. It stays the next until
-    /// [`advance`](Self::advance).
+    /// Returns the next frame if it is due. The clock stays at this frame until
+    /// [`advance`](Self::advance) is called.
     pub fn peek(&self, now: Now) -> Option<FrameInfo> {
         if now.monotonic < self.due() {
             return None;
@@ -173,28 +177,28 @@ impl Clock {
         })
     }
 
-    /// Goes on to the frame that follows.
+    /// Advances to the following frame.
     pub fn advance(&mut self) {
         self.next += 1;
     }
 
-    /// Passes over all frames that are due, and says how many they were.
+    /// Skips all frames that are due, and returns how many it skipped.
     pub fn skip(&mut self, now: Now) -> u64 {
         let skipped = self.count_due(now);
         self.next += skipped;
         skipped
     }
 
-    /// Passes over all frames that are due but the last of them, and says how
-    /// many they were.
+    /// Skips all frames that are due except the last one, and returns how many
+    /// it skipped.
     pub fn skip_to_last(&mut self, now: Now) -> u64 {
         let skipped = self.count_due(now).saturating_sub(1);
         self.next += skipped;
         skipped
     }
 
-    /// Passes over the frames that are due but the last of them if they are
-    /// more than [`GRACE`], and says how many they were.
+    /// If more than [`GRACE`] frames are due, skips all of them except the last
+    /// one. Returns how many it skipped.
     pub fn skip_late(&mut self, now: Now) -> u64 {
         match self.count_due(now) > GRACE {
             true => self.skip_to_last(now),
@@ -202,20 +206,20 @@ impl Clock {
         }
     }
 
-    /// Frames that are due and can be missed.
+    /// Returns how many frames are due and can be missed.
     fn count_due(&self, now: Now) -> u64 {
         if self.rate == Rate::Max || now.monotonic < self.due() {
             return 0;
         }
-        // The most n with floor(n * nanoseconds / parts) <= elapsed: so many
-        // frames have been due since the start.
+        // The largest n with floor(n * nanoseconds / parts) <= elapsed is the
+        // number of frames that have been due since the start.
         let (nanoseconds, parts) = self.nanoseconds();
         let bound = (self.elapsed(now).as_nanos() + 1) * parts;
         let due = ((bound - 1) / nanoseconds) as u64;
         due - self.next
     }
 
-    /// Time since the start.
+    /// Returns the time since the start.
     pub fn elapsed(&self, now: Now) -> Duration {
         now.monotonic.saturating_sub(self.start.monotonic)
     }
@@ -231,7 +235,7 @@ impl Clock {
         }
     }
 
-    /// The interval as a fraction of nanoseconds.
+    /// Returns the interval as a fraction of nanoseconds.
     fn nanoseconds(&self) -> (u128, u128) {
         (
             u128::from(self.interval.numerator) * 1_000_000_000,
@@ -277,7 +281,8 @@ mod tests {
 
     #[test]
     fn a_frame_is_due_exactly_at_its_time() {
-        // 3 frames in 1001 / 10000 s: no whole number of nanoseconds each.
+        // The stream makes 3 frames in 1001 / 10000 s; an interval is not a
+        // whole number of nanoseconds.
         let mut clock = Clock::new(Rate::Guest, Interval::new(1001, 30000), at(0), 1);
         let due = [33_366_666, 66_733_333, 100_100_000];
         for (n, due) in due.into_iter().enumerate() {

@@ -1,9 +1,11 @@
-//! V4L2 events: what a session has subscribed to, and what waits to be sent.
+//! V4L2 events: the sessions' subscriptions, and the events that wait to be
+//! sent.
 //!
-//! Each subscription has room for one event, as most of the kernel's have: the
-//! next one takes its place and keeps its changes (`__v4l2_event_queue_fh()`
-//! with `v4l2_ctrl_replace()` of Linux). So however slow a driver is, what
-//! waits for it is bounded by what it has subscribed to.
+//! Each subscription has room for one event, as most of the kernel's have. A
+//! new event replaces the waiting one and keeps its changes
+//! (`__v4l2_event_queue_fh()` with `v4l2_ctrl_replace()` of Linux). So however
+//! slow a driver is, the number of its waiting events is bounded by the number
+//! of its subscriptions.
 
 use std::time::Duration;
 
@@ -17,21 +19,21 @@ use crate::wire::event::{
     EventSubscription, V4l2Event,
 };
 
-/// What an event is about.
+/// The subject of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Topic {
     /// The end of a stream.
     Eos,
-    /// The control with that id.
+    /// A change of the control with that id.
     Control(u32),
-    /// The beginning of frames.
+    /// The start of a frame.
     FrameSync,
-    /// The input of that number.
+    /// A change of the source at the input with that index.
     SourceChange(u32),
 }
 
 impl Topic {
-    /// Its type and id in V4L2.
+    /// Returns the V4L2 event type and id.
     fn parts(self) -> (u32, u32) {
         match self {
             Self::Eos => (EVENT_EOS, 0),
@@ -42,12 +44,12 @@ impl Topic {
     }
 }
 
-/// What an event says.
+/// The content of an event.
 #[derive(Debug, Clone, Copy)]
 pub enum Payload {
-    /// Nothing beyond its topic.
+    /// Nothing beyond the topic.
     Nothing,
-    /// A control as it is now, and what has changed.
+    /// The current state of a control, and what has changed.
     Control(EventCtrl),
     /// V4L2_EVENT_SRC_CH_*.
     SourceChange(u32),
@@ -56,7 +58,7 @@ pub enum Payload {
 }
 
 impl Payload {
-    /// The same with the changes of an earlier event that was not sent.
+    /// Returns the payload with the changes of an earlier, unsent event added.
     fn after(mut self, earlier: Self) -> Self {
         match (&mut self, earlier) {
             (Self::Control(new), Self::Control(old)) => new.changes |= old.changes,
@@ -82,16 +84,16 @@ impl Payload {
     }
 }
 
-/// Something that happened.
+/// An event that waits to be sent.
 #[derive(Debug, Clone, Copy)]
 pub struct QueuedEvent {
-    /// What it is about.
+    /// Subject of the event.
     pub topic: Topic,
-    /// What there is to say.
+    /// Content of the event.
     pub payload: Payload,
-    /// CLOCK_MONOTONIC.
+    /// Time on CLOCK_MONOTONIC.
     pub time: Duration,
-    /// Its place among all events of the card.
+    /// Position among all events of the card.
     pub stamp: u64,
 }
 
@@ -99,11 +101,11 @@ pub struct QueuedEvent {
 struct Subscription {
     topic: Topic,
     feedback: bool,
-    /// The event that is not sent yet, and its number in the session.
+    /// The event that is not sent yet, and its sequence number in the session.
     waiting: Option<(QueuedEvent, u32)>,
 }
 
-/// The subscriptions of a session, and their events.
+/// The subscriptions of a session, and its waiting events.
 #[derive(Debug, Default)]
 pub struct EventQueue {
     subscriptions: Vec<Subscription>,
@@ -112,8 +114,9 @@ pub struct EventQueue {
 }
 
 impl EventQueue {
-    /// Subscribes to `topic`; with `feedback` to the session's own changes as
-    /// well. Says whether that is new: a second time changes nothing.
+    /// Subscribes to `topic`, and with `feedback` also to the session's own
+    /// changes. Returns whether the subscription is new; subscribing again
+    /// changes nothing.
     fn subscribe(&mut self, topic: Topic, feedback: bool) -> bool {
         if self.subscriptions.iter().any(|s| s.topic == topic) {
             return false;
@@ -126,16 +129,16 @@ impl EventQueue {
         true
     }
 
-    /// Unsubscribes from all topics that `chosen` takes; their events are not
-    /// sent any more.
+    /// Unsubscribes from all topics that `chosen` accepts; their events are no
+    /// longer sent.
     fn unsubscribe(&mut self, chosen: impl Fn(Topic) -> bool) {
         self.subscriptions.retain(|s| !chosen(s.topic));
         let waiting = self.subscriptions.iter().filter(|s| s.waiting.is_some());
         self.waiting = waiting.count() as u32;
     }
 
-    /// Queues an event if it is subscribed to; one of the session's `own`
-    /// making only with feedback.
+    /// Queues an event if the session has subscribed to it. The session gets
+    /// its `own` events only if it subscribed with feedback.
     pub fn raise(&mut self, event: QueuedEvent, own: bool) {
         let found = self
             .subscriptions
@@ -155,12 +158,12 @@ impl EventQueue {
         subscription.waiting = Some((QueuedEvent { payload, ..event }, self.sequence));
     }
 
-    /// How many events wait.
+    /// Returns how many events wait.
     pub fn waiting(&self) -> u32 {
         self.waiting
     }
 
-    /// The stamp of the event that has waited longest.
+    /// Returns the stamp of the event that has waited longest.
     pub fn oldest(&self) -> Option<u64> {
         if self.waiting == 0 {
             return None;
@@ -173,7 +176,7 @@ impl EventQueue {
         waiting.map(|(event, _)| event.stamp)
     }
 
-    /// The event with that stamp, as VIDIOC_DQEVENT would give it.
+    /// Returns the event with that stamp, as VIDIOC_DQEVENT would return it.
     pub fn describe(&self, stamp: u64) -> Option<V4l2Event> {
         let waiting = self.subscriptions.iter().filter_map(|s| s.waiting.as_ref());
         let (event, sequence) = waiting.into_iter().find(|(e, _)| e.stamp == stamp)?;
@@ -192,7 +195,7 @@ impl EventQueue {
         })
     }
 
-    /// The event with that stamp has been sent.
+    /// Removes the event with that stamp, which has been sent.
     pub fn sent(&mut self, stamp: u64) {
         for subscription in &mut self.subscriptions {
             if matches!(&subscription.waiting, Some((event, _)) if event.stamp == stamp) {
@@ -217,7 +220,7 @@ impl Card {
             return Ok(());
         };
         let new = queue.subscribe(topic, flags & EVENT_SUB_FL_ALLOW_FEEDBACK != 0);
-        // Of the others there is no state to tell.
+        // Only controls have an initial state to report.
         if let Topic::Control(id) = topic
             && new
             && flags & EVENT_SUB_FL_SEND_INITIAL != 0
@@ -233,8 +236,8 @@ impl Card {
         Ok(())
     }
 
-    /// VIDIOC_UNSUBSCRIBE_EVENT. What was not subscribed to is no error, as in
-    /// `v4l2_event_unsubscribe()`.
+    /// VIDIOC_UNSUBSCRIBE_EVENT. As in `v4l2_event_unsubscribe()`, it is no
+    /// error if the session was not subscribed.
     pub(super) fn unsubscribe(&mut self, session: u32, asked: &EventSubscription) {
         let wanted = (asked.type_.get(), asked.id.get());
         if let Some(queue) = self.sessions.events(session) {
@@ -255,8 +258,8 @@ impl Card {
         }
     }
 
-    /// Tells every subscriber; not the session that did it, unless it wants to
-    /// hear of that, too.
+    /// Queues an event for every subscriber. The session `by` that caused it
+    /// gets the event only if it subscribed to feedback.
     pub(super) fn raise(&mut self, now: Now, topic: Topic, payload: Payload, by: Option<u32>) {
         let event = self.queued_event(now, topic, payload);
         self.sessions.raise(event, by);
@@ -271,7 +274,7 @@ impl Card {
         }
     }
 
-    /// The place of the next event among all events of the card.
+    /// Returns the position of the next event among all events of the card.
     pub(super) fn stamp(&mut self) -> u64 {
         self.stamps += 1;
         self.stamps

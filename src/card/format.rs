@@ -1,4 +1,4 @@
-//! What the card can capture, in V4L2's structures.
+//! The card's formats, frame sizes and intervals, in V4L2's structures.
 
 use zerocopy::FromZeros;
 
@@ -15,19 +15,19 @@ use crate::wire::format::{
 };
 use crate::wire::protocol::{CAP_VIDEO_CAPTURE, CAP_VIDEO_CAPTURE_MPLANE};
 
-/// How a frame's colour planes lie in a buffer.
+/// How a frame's colour planes are laid out in a buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum BufferApi {
-    /// All of them in one piece of memory (V4L2's single-planar API).
+    /// All planes lie in one piece of memory (V4L2's single-planar API).
     #[default]
     Single,
-    /// Formats that want it have each in memory of its own (V4L2's
+    /// Each plane lies in its own memory if the format asks for that (V4L2's
     /// multi-planar API).
     Multi,
 }
 
 impl BufferApi {
-    /// The type of all the card's buffers.
+    /// Returns the type of all the card's buffers.
     pub fn buffer_type(self) -> u32 {
         match self {
             Self::Single => BUF_TYPE_VIDEO_CAPTURE,
@@ -35,7 +35,7 @@ impl BufferApi {
         }
     }
 
-    /// The capability that says so.
+    /// Returns the device capability for this API.
     pub fn capability(self) -> u32 {
         match self {
             Self::Single => CAP_VIDEO_CAPTURE,
@@ -43,7 +43,7 @@ impl BufferApi {
         }
     }
 
-    /// Refuses every other buffer type.
+    /// Refuses every buffer type except the card's.
     pub fn check_type(self, buffer_type: u32) -> Result<(), Refused> {
         if buffer_type == self.buffer_type() {
             Ok(())
@@ -52,24 +52,24 @@ impl BufferApi {
         }
     }
 
-    /// The formats that can be had, in the order of their enumeration.
+    /// Returns the supported formats, in the order of their enumeration.
     pub fn formats(self) -> impl Iterator<Item = PixelFormat> {
         PixelFormat::ALL
             .into_iter()
             .filter(move |format| self == Self::Multi || !format.is_separate())
     }
 
-    /// The format with that code, if it can be had.
+    /// Returns the format with that four-character code, if it is supported.
     pub fn format(self, fourcc: u32) -> Option<PixelFormat> {
         self.formats().find(|format| format.fourcc() == fourcc)
     }
 }
 
-/// What the values of a format's samples mean.
+/// The V4L2 colorimetry of a format.
 struct Colorimetry {
     colorspace: u32,
     transfer: u32,
-    /// 0 where there is no Y'CbCr.
+    /// V4L2_YCBCR_ENC_*; 0 for a format without Y'CbCr.
     encoding: u32,
     quantization: u32,
 }
@@ -80,7 +80,7 @@ fn colorimetry(format: PixelFormat) -> Colorimetry {
         false => QUANTIZATION_LIM_RANGE,
     };
     if format.is_compressed() {
-        // The defaults of V4L2_COLORSPACE_JPEG, which is JFIF.
+        // These are the defaults of V4L2_COLORSPACE_JPEG, which is JFIF.
         Colorimetry {
             colorspace: COLORSPACE_JPEG,
             transfer: XFER_FUNC_SRGB,
@@ -104,7 +104,7 @@ fn colorimetry(format: PixelFormat) -> Colorimetry {
     }
 }
 
-/// A layout as V4L2's single-planar API describes it.
+/// Returns a layout in the structure of V4L2's single-planar API.
 pub fn pix_format(layout: &Layout) -> PixFormat {
     let colors = colorimetry(layout.format);
     PixFormat {
@@ -123,11 +123,11 @@ pub fn pix_format(layout: &Layout) -> PixFormat {
     }
 }
 
-/// A layout as V4L2's multi-planar API describes it.
+/// Returns a layout in the structure of V4L2's multi-planar API.
 pub fn pix_format_mplane(layout: &Layout) -> PixFormatMplane {
     let colors = colorimetry(layout.format);
     let planes = layout.memory_planes();
-    // V4L2's enumerations and the number of planes all fit into a byte.
+    // V4L2's enumeration values and the number of planes all fit in a byte.
     let mut pix = PixFormatMplane {
         width: layout.width.into(),
         height: layout.height.into(),
@@ -170,8 +170,8 @@ impl Card {
         })
     }
 
-    /// VIDIOC_ENUM_FRAMESIZES: one range of sizes for every format, or those of
-    /// the card's list, or the one size that the source dictates.
+    /// VIDIOC_ENUM_FRAMESIZES: one range of sizes for every format, or the
+    /// sizes of the card's list, or the one size that the source dictates.
     pub(super) fn frame_sizes(&self, asked: &FrmSizeEnum) -> Result<FrmSizeEnum, Refused> {
         let dictated = self.dictated_size();
         let list = match &dictated {
@@ -245,8 +245,8 @@ impl Card {
         })
     }
 
-    /// The format, and the place in a list of that length, or of one range if
-    /// there is no list.
+    /// Returns the format, and the position in a list of `length` entries. An
+    /// empty list stands for one range, at position 0.
     fn enumerated(
         &self,
         index: u32,
@@ -263,13 +263,13 @@ impl Card {
     }
 }
 
-/// An interval as V4L2 writes it.
+/// Returns an interval as V4L2's fraction.
 pub fn fraction(interval: Interval) -> Fract {
     Fract::new(interval.numerator, interval.denominator)
 }
 
-/// `text` in a field that is filled up with NULs; what does not fit is cut
-/// off, at the end of a character.
+/// Returns `text` in a field padded with NULs. Text that does not fit is cut
+/// off at the end of a character, and the last byte is always NUL.
 pub fn padded<const N: usize>(text: &str) -> [u8; N] {
     let mut field = [0; N];
     let mut length = text.len().min(N - 1);
@@ -288,7 +288,8 @@ mod tests {
     fn a_name_that_is_too_long_ends_with_a_whole_character() {
         assert_eq!(padded::<8>("bars"), *b"bars\0\0\0\0");
         assert_eq!(padded::<8>("checkers"), *b"checker\0");
-        // The last character that has a place would need one more, or two.
+        // The last character that begins within the field would need one byte
+        // more, or two.
         assert_eq!(padded::<8>("abcdef\u{e4}"), *b"abcdef\0\0");
         assert_eq!(padded::<8>("abcde\u{20ac}"), *b"abcde\0\0\0");
         assert_eq!(padded::<8>("abcd\u{20ac}"), *b"abcd\xe2\x82\xac\0");

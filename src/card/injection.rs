@@ -1,4 +1,4 @@
-//! Error injection: what goes wrong on purpose.
+//! Error injection: faults that the card produces on request.
 //!
 //! Each of the controls of the class "Error Injection" has one effect, which
 //! docs/controls.md describes as the application sees it.
@@ -13,14 +13,14 @@ use super::refused::Refused;
 use crate::wire::Errno;
 use crate::wire::event::EVENT_SRC_CH_RESOLUTION;
 
-/// Something that goes wrong a number of times.
+/// A fault that happens a given number of times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// A frame is lost before it reaches its buffer.
     Drop,
-    /// A transfer breaks off half-way, and the buffer says so.
+    /// A transfer breaks off half-way, and the buffer reports the error.
     Error,
-    /// A frame has half its bytes, and its buffer no more to say of it.
+    /// A frame has half its bytes, and the buffer reports no error.
     Short,
     /// QBUF fails.
     RefuseQbuf,
@@ -31,7 +31,7 @@ pub enum Fault {
 impl Fault {
     const COUNT: usize = Self::FailStreamOn as usize + 1;
 
-    /// The fault that a control counts down.
+    /// Returns the fault that a control counts down.
     fn of(id: u32) -> Option<Self> {
         match id {
             cid::DROP_FRAMES => Some(Self::Drop),
@@ -44,22 +44,22 @@ impl Fault {
     }
 }
 
-/// What is still to go wrong.
+/// The faults that are still to happen, and the states that are held.
 #[derive(Debug, Default)]
 pub struct Injection {
     left: [u32; Fault::COUNT],
-    /// A stall that has not begun, in milliseconds.
+    /// Length in milliseconds of a stall that has not begun.
     stall: u32,
     /// No signal reaches the selected input.
     pub signal_lost: bool,
-    /// No frame is made, whatever is queued.
+    /// The card makes no frame, whatever buffers are queued.
     pub hold_frames: bool,
-    /// Nobody is told of finished buffers.
+    /// The card reports no finished buffer to the driver.
     pub hold_events: bool,
 }
 
 impl Injection {
-    /// What is left of what that control has asked for, if it counts down.
+    /// Returns the remaining count of the control `id`, if it counts down.
     pub fn left(&self, id: u32) -> Option<i64> {
         match Fault::of(id) {
             Some(fault) => Some(self.left[fault as usize].into()),
@@ -68,7 +68,8 @@ impl Injection {
         }
     }
 
-    /// Whether it goes wrong now; then it is once less to do so.
+    /// Returns whether the fault happens now; if so, its count goes down by
+    /// one.
     pub fn happens(&mut self, fault: Fault) -> bool {
         let left = &mut self.left[fault as usize];
         let happens = *left > 0;
@@ -76,7 +77,7 @@ impl Injection {
         happens
     }
 
-    /// Fails with EIO if that goes wrong now.
+    /// Fails with EIO if the fault happens now.
     pub fn fail(&mut self, fault: Fault) -> Result<(), Refused> {
         match self.happens(fault) {
             true => Err(Refused::Because(Errno::EIO, "an error is injected")),
@@ -84,7 +85,7 @@ impl Injection {
         }
     }
 
-    /// The stall that is to begin now.
+    /// Returns the stall that must begin now, if one is requested.
     pub fn begin_stall(&mut self) -> Option<Duration> {
         let stall = std::mem::take(&mut self.stall);
         (stall > 0).then(|| Duration::from_millis(stall.into()))
@@ -92,7 +93,8 @@ impl Injection {
 }
 
 impl Card {
-    /// Does what a control does beyond its value, which has been validated.
+    /// Performs the effect of a control beyond its value. The value has been
+    /// validated.
     pub(super) fn inject(&mut self, now: Now, id: u32, value: i64, by: Option<u32>) {
         let number = u32::try_from(value).unwrap_or(0);
         if let Some(fault) = Fault::of(id) {
@@ -122,16 +124,17 @@ impl Card {
         }
     }
 
-    /// The picture of the selected input is another, or none.
+    /// Reports that the picture of the selected input has changed or is lost.
     pub(super) fn raise_source_change(&mut self, now: Now) {
-        // As many as there are command line arguments, at most.
+        // The number fits: there are at most as many inputs as command line
+        // arguments.
         let topic = Topic::SourceChange(self.camera.selected() as u32);
         let payload = Payload::SourceChange(EVENT_SRC_CH_RESOLUTION);
         self.raise(now, topic, payload, None);
     }
 
-    /// Kills the session that has the buffers; if none has, the one that asks
-    /// for it, or for the host all there are.
+    /// Kills the session that owns the buffers. If there is none, kills the
+    /// session `by` that asks, or, for the host, all sessions.
     fn kill_session(&mut self, by: Option<u32>) {
         let doomed = match self.buffers.owner().or(by) {
             Some(session) => vec![session],

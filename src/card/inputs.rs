@@ -1,4 +1,4 @@
-//! Inputs, and what is plugged into them.
+//! Inputs, and the sources plugged into them.
 
 use serde::{Deserialize, Serialize};
 use zerocopy::FromZeros;
@@ -13,29 +13,29 @@ use crate::wire::capture::{IN_ST_NO_SIGNAL, INPUT_TYPE_CAMERA, Input as WireInpu
 /// An input as the host sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InputInfo {
-    /// Its number.
+    /// Index of the input.
     pub index: u32,
-    /// As VIDIOC_ENUMINPUT gives it.
+    /// Name as VIDIOC_ENUMINPUT returns it.
     pub name: String,
-    /// Whether it is the one that is captured from.
+    /// Whether the card captures from this input.
     pub selected: bool,
-    /// Whether there is a signal.
+    /// Whether the input has a signal.
     pub signal: bool,
 }
 
 /// Why the host cannot select an input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InputError {
-    /// There is none of that number.
+    /// No input has that index.
     #[error("the card has no input {0}")]
     Unknown(u32),
-    /// A guest depends on what it has.
+    /// A stream or buffers depend on the current input.
     #[error("the input cannot be switched while a guest streams")]
     Busy,
 }
 
 impl Card {
-    /// The inputs.
+    /// Returns the inputs.
     pub fn inputs(&self) -> Vec<InputInfo> {
         (0..)
             .zip(self.camera.inputs())
@@ -54,7 +54,8 @@ impl Card {
     /// Selects an input, as VIDIOC_S_INPUT does.
     ///
     /// # Errors
-    /// Where there is none of that number, or a stream depends on another.
+    /// There is no input of that index, a stream is on, or the input dictates a
+    /// format while buffers are allocated.
     pub fn set_input(&mut self, now: Now, input: u32) -> Result<(), InputError> {
         let Some(wanted) = self.camera.inputs().get(input as usize) else {
             return Err(InputError::Unknown(input));
@@ -62,7 +63,8 @@ impl Card {
         if input as usize == self.camera.selected() {
             return Ok(());
         }
-        // A format that the input dictates cannot change under its buffers.
+        // An input must not change the format while buffers of it are
+        // allocated.
         let dictated = wanted.source.native().follow && !self.buffers.is_empty();
         if self.stream.is_some() || dictated {
             return Err(InputError::Busy);
@@ -71,14 +73,14 @@ impl Card {
         self.crop = None;
         self.apply_settings();
         self.obey_source();
-        // Who has subscribed to that input learns that it is looked at.
+        // A subscriber to that input learns that the input is now selected.
         self.raise_source_change(now);
         Ok(())
     }
 
-    /// Plugs another source into the selected input. A stream that is on goes
-    /// on with it; but if the source dictates its size and that is another, it
-    /// has no more frames until it is begun again.
+    /// Plugs another source into the selected input. A stream that is on
+    /// continues with it; but if the source dictates a different size, the
+    /// stream has no more frames until it is started again.
     pub fn replace_source(&mut self, now: Now, input: Input) {
         self.pass_missed(now);
         self.camera.replace(input);
@@ -100,8 +102,8 @@ impl Card {
         }
     }
 
-    /// Takes over the size and rate of the selected input's source if it
-    /// dictates them and no buffer depends on others.
+    /// Adopts the size and rate that the selected input's source dictates, if
+    /// it does and no buffer or stream depends on the current ones.
     pub(super) fn obey_source(&mut self) {
         if self.buffers.is_empty() {
             let Layout {
@@ -117,7 +119,7 @@ impl Card {
         }
     }
 
-    /// The nearest layout to that which the card can do now.
+    /// Returns the nearest layout that the card currently supports.
     pub(super) fn layout_for(&self, format: PixelFormat, width: u32, height: u32) -> Layout {
         let (width, height) = match self.dictated_size() {
             Some(size) => size,
@@ -126,13 +128,13 @@ impl Card {
         Layout::new(format, width, height)
     }
 
-    /// The only size that the card can do, if there is only one.
+    /// Returns the size that the source dictates, if it does.
     pub(super) fn dictated_size(&self) -> Option<(u32, u32)> {
         let native = self.camera.native();
         native.size.filter(|_| native.follow)
     }
 
-    /// The interval to use where `wanted` is asked for.
+    /// Returns the interval that the card uses if the guest asks for `wanted`.
     pub(super) fn interval_for(&self, wanted: Interval) -> Interval {
         match self.dictated_interval() {
             Some(interval) => interval,
@@ -140,7 +142,7 @@ impl Card {
         }
     }
 
-    /// The only interval that the card can do, if there is only one.
+    /// Returns the interval that the source dictates, if it does.
     pub(super) fn dictated_interval(&self) -> Option<Interval> {
         let native = self.camera.native();
         let (numerator, denominator) = native.interval.filter(|_| native.follow)?;

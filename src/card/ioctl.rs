@@ -1,4 +1,4 @@
-//! The ioctls: where each is executed; and those of formats and rates.
+//! Dispatch of the ioctls, and the ioctls of formats and rates.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -16,7 +16,7 @@ use crate::wire::{Errno, Ioctl, Reply};
 use zerocopy::little_endian::U32;
 
 impl Card {
-    /// Executes an ioctl of a session that may give commands.
+    /// Executes an ioctl of a session that is open and alive.
     pub(super) fn ioctl(
         &mut self,
         now: Now,
@@ -49,7 +49,8 @@ impl Card {
             Ioctl::GParm => reply.succeed(&self.get_parm(read(payload)?)?),
             Ioctl::SParm => reply.succeed(&self.set_parm(read(payload)?)?),
             Ioctl::EnumInput => reply.succeed(&self.enum_input(read(payload)?)?),
-            // As many as there are command line arguments, at most.
+            // The number fits: there are at most as many inputs as command line
+            // arguments.
             Ioctl::GInput => reply.succeed(&U32::new(self.camera.selected() as u32)),
             Ioctl::SInput => {
                 let input: &U32 = read(payload)?;
@@ -95,8 +96,9 @@ impl Card {
         Ok(())
     }
 
-    /// The layout nearest to what a `v4l2_format` asks for: another format if
-    /// the card does not have that one, the nearest size it can do.
+    /// Returns the layout nearest to the request in a `v4l2_format`: the card's
+    /// first format if it does not support that one, and the nearest size that
+    /// it supports.
     fn wanted_format(&self, payload: &[u8]) -> Result<Layout, Refused> {
         let (type_, fourcc, width, height) = match self.planes {
             BufferApi::Single => {
@@ -151,7 +153,7 @@ impl Card {
             asked.timeperframe.denominator.get(),
         );
         let wanted = match (numerator, denominator) {
-            // Which V4L2 takes for "as you like".
+            // By a zero, V4L2 leaves the choice to the driver.
             (0, _) | (_, 0) => self.first_interval(),
             _ => Interval::nearest(numerator, denominator, self.shortest),
         };
@@ -160,7 +162,7 @@ impl Card {
     }
 }
 
-/// The payload as the structure it is to be.
+/// Reads the structure `T` from the start of the payload.
 fn read<T>(payload: &[u8]) -> Result<&T, Refused>
 where
     T: FromBytes + IntoBytes + Immutable + KnownLayout + Unaligned,

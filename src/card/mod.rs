@@ -1,24 +1,25 @@
 //! The capture card: a state machine driven by a command and a tick.
 //!
-//! [`Card::command`] executes what a driver asks, [`Card::tick`] makes the
-//! next frame when it is due, and [`Card::next_event`] is what the driver is
-//! to be told. Who drives it tells it the time and where guest memory is; it
-//! has no clock, no socket and no thread of its own.
+//! [`Card::command`] executes a driver's command, [`Card::tick`] makes the next
+//! frame when it is due, and [`Card::next_event`] returns the next event for
+//! the driver. The caller tells the card the time and the location of guest
+//! memory; the card has no clock, no socket and no thread of its own.
 //!
-//! No byte of a buffer is written but by `tick`, and then only if it is queued
-//! on a stream that is on. STREAMOFF, REQBUFS(0) and CLOSE therefore end all
-//! DMA before they return. The one command that writes to guest memory is
-//! VIDIOC_G_EXT_CTRLS, which puts a string where it is told to.
+//! Only `tick` writes to a buffer, and only if the buffer is queued on a stream
+//! that is on. STREAMOFF, REQBUFS(0) and CLOSE therefore end all DMA before
+//! they return. The one command that writes to guest memory is
+//! VIDIOC_G_EXT_CTRLS, which writes a string to the address that the driver
+//! gives.
 //!
 //! | file | what is in it |
 //! |---|---|
-//! | [`session`], [`events`] | who is there, and what they are told |
-//! | `ioctl` | where each ioctl goes; formats and rates |
-//! | [`buffers`], `queueing` | the queue, and its ioctls |
-//! | `stream`, [`clock`] | frames, as they become due |
-//! | [`controls`], [`injection`] | controls, and what some of them break |
-//! | [`inputs`], `selection` | what is looked at, and which part of it |
-//! | [`statistics`], [`witness`] | what the card tells the host |
+//! | [`session`], [`events`] | open sessions, and the events they get |
+//! | `ioctl` | dispatch of the ioctls; formats and rates |
+//! | [`buffers`], `queueing` | the buffer queue, and its ioctls |
+//! | `stream`, [`clock`] | frames as they become due |
+//! | [`controls`], [`injection`] | controls, and the faults that some of them cause |
+//! | [`inputs`], `selection` | inputs and their sources; cropping |
+//! | [`statistics`], [`witness`] | what the card reports to the host |
 
 pub mod buffers;
 pub mod clock;
@@ -65,25 +66,26 @@ pub use modes::{ModeError, Modes};
 pub use refused::Refused;
 pub use witness::Witness;
 
-/// What a card is made of.
+/// The parts and settings of a card.
 pub struct Spec {
-    /// What it sees.
+    /// The camera that makes the pictures.
     pub camera: Camera,
-    /// Which of V4L2's two APIs it has.
+    /// V4L2's single-planar or multi-planar API.
     pub planes: BufferApi,
-    /// How fast frames are made.
+    /// How fast the card makes frames.
     pub rate: Rate,
-    /// The most frames a second that it offers, 1 to 240; without a list of
-    /// rates.
+    /// Highest rate that the card offers without a list of rates, in frames per
+    /// second: 1 to 240.
     pub most_fps: u32,
-    /// The sizes and rates that it has, if not all.
+    /// The sizes and rates that the card offers; all of them if the lists are
+    /// empty.
     pub modes: Modes,
-    /// Who is told of what it writes.
+    /// The witness, which records what the card writes.
     pub witness: Witness,
 }
 
 impl Spec {
-    /// A single-planar card without a witness.
+    /// Returns a single-planar card without a witness.
     pub fn new(camera: Camera, rate: Rate) -> Self {
         Self {
             camera,
@@ -96,13 +98,13 @@ impl Spec {
     }
 }
 
-/// What the driver is to be told next.
+/// The next thing to report to the driver.
 enum Oldest {
-    /// The death of a session.
+    /// A session has died.
     Error(u32, Errno),
-    /// The buffer that was finished first.
+    /// The oldest finished buffer.
     Buffer,
-    /// The event with that stamp.
+    /// The V4L2 event with that stamp.
     Event(u64),
 }
 
@@ -119,24 +121,25 @@ pub struct Card {
     modes: Modes,
     controls: Controls,
     injection: Injection,
-    /// The part of the source's picture that is captured, if not all of it.
+    /// The part of the source's picture that is captured; `None` for all of it.
     crop: Option<Rect>,
     sessions: Sessions,
     buffers: Buffers,
     stream: Option<Stream>,
-    /// Streams begun since the card was made.
+    /// Number of streams begun since the card was created.
     streams: u32,
-    /// Events and finished buffers so far: each has its place among them.
+    /// Number of events and finished buffers so far; each takes the count as
+    /// its stamp.
     stamps: u64,
     /// Dead sessions whose error events wait to be sent.
     errors: VecDeque<(u32, Errno)>,
     statistics: Statistics,
-    /// Where the camera draws, a block at a time.
+    /// The block into which the camera draws.
     block: Box<[u8; DIGEST_BLOCK]>,
 }
 
 impl Card {
-    /// A card as `spec` describes it.
+    /// Creates a card as `spec` describes it.
     pub fn new(spec: Spec) -> Self {
         let Spec {
             camera,
@@ -172,7 +175,7 @@ impl Card {
         card
     }
 
-    /// Takes on the format and the rate that it has before anybody sets one.
+    /// Sets the format and the rate that the card has before a guest sets one.
     fn set_first_format(&mut self) {
         let size = self.modes.sizes().first();
         let (width, height) = *size.unwrap_or(&(640, 480));
@@ -181,16 +184,16 @@ impl Card {
         self.obey_source();
     }
 
-    /// The interval that it has before anybody sets one.
+    /// Returns the interval that the card has before a guest sets one.
     fn first_interval(&self) -> Interval {
         let first = self.modes.intervals().first();
         *first.unwrap_or(&Interval::DEFAULT.at_least(self.shortest))
     }
 
-    /// The configuration space.
+    /// Returns the configuration space.
     ///
-    /// V4L2_CAP_READWRITE is not the card's to give: read() is made by the
-    /// driver, and one that passes these capabilities on may not have it.
+    /// The card does not announce V4L2_CAP_READWRITE: the driver implements
+    /// read(), and a driver that passes these capabilities on may not.
     pub fn config(&self) -> Config {
         let capabilities = self.planes.capability() | CAP_STREAMING | CAP_EXT_PIX_FORMAT;
         Config {
@@ -202,11 +205,11 @@ impl Card {
     }
 
     /// Executes the command in `request`, the readable part of a chain, and
-    /// leaves the answer in `reply`.
+    /// puts the response into `reply`.
     ///
     /// # Errors
-    /// A command that was refused has changed nothing; the answer says so as
-    /// far as it fits.
+    /// A refused command has changed nothing. The response carries the error,
+    /// as far as it fits.
     pub fn command(
         &mut self,
         now: Now,
@@ -214,7 +217,7 @@ impl Card {
         bus: Bus<'_>,
         reply: &mut Reply,
     ) -> Result<(), Refused> {
-        // What was due before this command found no buffer.
+        // Frames that were due before this command found no buffer.
         self.pass_missed(now);
         let result = self.execute(now, request, bus, reply);
         if let Err(refused) = &result {
@@ -254,7 +257,7 @@ impl Card {
                 code,
                 payload,
             } => {
-                // An ioctl that cannot be answered at all is not executed.
+                // An ioctl whose response does not fit is not executed.
                 if !reply.has_room_for(0) {
                     return Err(Refused::NoRoom);
                 }
@@ -268,10 +271,11 @@ impl Card {
         }
     }
 
-    /// Leaves in `event` what the driver is to be told next, and says whether
-    /// there is anything. It stays the next until
-    /// [`event_sent`](Self::event_sent), or until the card is used otherwise.
-    /// Buffers and events come in the order in which they became so.
+    /// Puts the next event for the driver into `event`, and returns whether
+    /// there is one. It stays the next event until
+    /// [`event_sent`](Self::event_sent) is called, or until the card changes
+    /// otherwise. Finished buffers and V4L2 events come in the order in which
+    /// they occurred.
     pub fn next_event(&self, event: &mut Vec<u8>) -> bool {
         event.clear();
         match self.oldest() {
@@ -294,7 +298,8 @@ impl Card {
         !event.is_empty()
     }
 
-    /// The event of [`next_event`](Self::next_event) has been sent.
+    /// Removes the event that [`next_event`](Self::next_event) returned and
+    /// that has been sent.
     pub fn event_sent(&mut self) {
         match self.oldest() {
             Some(Oldest::Error(..)) => {
@@ -310,7 +315,8 @@ impl Card {
         }
     }
 
-    /// What has waited longest to be told; deaths do not wait.
+    /// Returns what has waited longest to be reported; the death of a session
+    /// comes first.
     fn oldest(&self) -> Option<Oldest> {
         if let Some((session, errno)) = self.errors.front() {
             return Some(Oldest::Error(*session, *errno));
@@ -326,9 +332,10 @@ impl Card {
         }
     }
 
-    /// Guest memory, or what of it is forbidden, has changed. Buffers that
-    /// have lost their memory are given back in error. When this returns,
-    /// nothing refers to the old memory.
+    /// Resolves the queued buffers again after a change of guest memory or of
+    /// the forbidden ranges in it. A buffer that has lost its memory is
+    /// returned with an error. When this returns, nothing refers to the old
+    /// memory.
     pub fn memory_changed(&mut self, now: Now, bus: Bus<'_>) {
         let sequence = self
             .stream
@@ -350,7 +357,8 @@ impl Card {
         self.statistics.errors(before - self.buffers.queued());
     }
 
-    /// Declares a session dead: its stream ends, and the driver is told why.
+    /// Declares a session dead: its stream ends, and the driver gets an error
+    /// event.
     pub fn fail_session(&mut self, session: u32, errno: Errno) {
         if self.sessions.kill(session) {
             self.drop_buffers_of(session);
@@ -358,9 +366,9 @@ impl Card {
         }
     }
 
-    /// Puts the card back into the state it had before the first command:
-    /// whatever can be set is as it was. What is plugged into its inputs
-    /// stays.
+    /// Resets the card to its state before the first command: everything that a
+    /// guest can set has its first value again. The sources plugged into the
+    /// inputs stay.
     pub fn reset(&mut self) {
         self.end_stream();
         self.buffers.free();
@@ -374,13 +382,13 @@ impl Card {
         self.set_first_format();
     }
 
-    /// Passes on what the witness has collected; to be called when nothing is
-    /// due at once.
+    /// Passes on the records that the witness has collected. The caller does
+    /// this while no frame is due.
     pub fn flush_witness(&mut self) {
         self.witness.flush();
     }
 
-    /// Ends the stream and frees the buffers, if they are that session's.
+    /// Ends the stream and frees the buffers, if `session` owns them.
     fn drop_buffers_of(&mut self, session: u32) {
         if self.buffers.owner() == Some(session) {
             self.end_stream();

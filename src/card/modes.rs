@@ -1,21 +1,21 @@
-//! The sizes and rates that a card has, where it has a list of them, as cameras
-//! do, rather than all there are.
+//! The lists of sizes and rates to which a card can be restricted, as real
+//! cameras are.
 
 use super::clock::Interval;
 use super::format::BufferApi;
 use crate::source::{Layout, PixelFormat};
 
-/// Lists of sizes and intervals. One that is empty restricts nothing.
+/// Lists of sizes and intervals. An empty list restricts nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Modes {
     sizes: Vec<(u32, u32)>,
     intervals: Vec<Interval>,
 }
 
-/// Why a list makes no sense.
+/// Why a list is invalid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ModeError {
-    /// A size that a format of the card does not have.
+    /// A format of the card does not have that size.
     #[error(
         "the card has no {format} of {width}x{height}: say sizes from {}x{} to {}x{} that all its \
          formats have, such as even ones",
@@ -25,29 +25,30 @@ pub enum ModeError {
         Layout::MAX_HEIGHT
     )]
     Size {
-        /// The format.
+        /// Four-character code of the format.
         format: PixelFormat,
-        /// Pixels.
+        /// Width in pixels.
         width: u32,
-        /// Lines.
+        /// Height in lines.
         height: u32,
     },
-    /// A rate out of bounds.
+    /// A rate is out of bounds.
     #[error("{frames}/{seconds} frames a second are not between 1 and 240")]
     Rate {
-        /// So many frames
+        /// Number of frames
         frames: u32,
-        /// in so many seconds.
+        /// in that number of seconds.
         seconds: u32,
     },
 }
 
 impl Modes {
-    /// A card of these sizes in pixels and lines, and these rates as frames in so
-    /// many seconds. What comes first is what the card begins with.
+    /// Creates lists of sizes in pixels and lines, and of rates as frames in a
+    /// number of seconds. The first entry of each is the card's default.
     ///
     /// # Errors
-    /// Where it could not have one of them in every format.
+    /// The card does not support one of the sizes in every format, or a rate is
+    /// out of bounds.
     pub fn new(
         planes: BufferApi,
         sizes: &[(u32, u32)],
@@ -73,18 +74,19 @@ impl Modes {
         })
     }
 
-    /// The sizes, in their order; none if all are had.
+    /// Returns the sizes in their order; empty if the card has all sizes.
     pub fn sizes(&self) -> &[(u32, u32)] {
         &self.sizes
     }
 
-    /// The intervals, in their order; none if all are had.
+    /// Returns the intervals in their order; empty if the card has all
+    /// intervals.
     pub fn intervals(&self) -> &[Interval] {
         &self.intervals
     }
 
-    /// The size to use where that one is asked for: the nearest, as
-    /// v4l2_find_nearest_size() of Linux has it.
+    /// Returns the listed size nearest to the requested one, by the distance of
+    /// v4l2_find_nearest_size() of Linux.
     pub fn size_for(&self, width: u32, height: u32) -> (u32, u32) {
         let distance = |size: &&(u32, u32)| {
             u64::from(size.0.abs_diff(width)) + u64::from(size.1.abs_diff(height))
@@ -93,8 +95,8 @@ impl Modes {
         *nearest.unwrap_or(&(width, height))
     }
 
-    /// The interval to use where that one is asked for: the nearest in time, the
-    /// first of two.
+    /// Returns the listed interval nearest to the requested one in time; the
+    /// first of two equally near.
     pub fn interval_for(&self, wanted: Interval) -> Interval {
         let nearest =
             self.intervals
@@ -121,7 +123,7 @@ mod tests {
             ((640, 480), (640, 480)),
             ((1000, 600), (1280, 720)),
             ((959, 599), (640, 480)),
-            // As far from one as from the other.
+            // The requested size is equally far from both.
             ((960, 600), (640, 480)),
             ((u32::MAX, u32::MAX), (1920, 1080)),
             ((u32::MAX, 0), (1920, 1080)),

@@ -1,4 +1,4 @@
-//! The ioctls of buffers and streams, as strict as videobuf2 is.
+//! The ioctls of buffers and streams, with the same checks as videobuf2.
 
 use zerocopy::little_endian::U32;
 use zerocopy::{FromBytes, FromZeros};
@@ -33,7 +33,8 @@ impl Card {
         if count == 0 {
             self.end_stream();
             self.buffers.free();
-            // What sources dictate may have waited for this.
+            // A source that dictates its format may have waited for the buffers
+            // to be freed.
             self.obey_source();
         } else if self.stream.is_some() {
             return Err(busy("buffers cannot be replaced while streaming"));
@@ -50,7 +51,7 @@ impl Card {
         })
     }
 
-    /// VIDIOC_QUERYBUF, with the planes that the driver has room for.
+    /// VIDIOC_QUERYBUF, with as many planes as the driver has room for.
     pub(super) fn query_buffer(&self, payload: &[u8], reply: &mut Reply) -> Result<(), Refused> {
         let (asked, rest) = Buffer::ref_from_prefix(payload).map_err(|_| Truncated)?;
         self.planes.check_type(asked.type_.get())?;
@@ -84,7 +85,7 @@ impl Card {
         if self.planes == BufferApi::Multi && planes.len() < memory.len() {
             return Err(invalid("the buffer has too few planes"));
         }
-        // A single-planar buffer is its own only piece.
+        // A single-planar buffer is one piece.
         let single = Queued {
             userptr: asked.m.get(),
             length: asked.length.get(),
@@ -99,8 +100,8 @@ impl Card {
             return Err(invalid("the buffer is smaller than a frame"));
         }
         self.injection.fail(Fault::RefuseQbuf)?;
-        // The list ends where the chain does; what is left of an entry is not
-        // one.
+        // The list of entries ends where the chain does; a partial entry at the
+        // end is ignored.
         let count = rest.len() / size_of::<SgEntry>();
         let (entries, _) =
             <[SgEntry]>::ref_from_prefix_with_elems(rest, count).map_err(|_| Truncated)?;
@@ -110,8 +111,8 @@ impl Card {
         answer(asked, self.buffers.describe(index)?, given, reply)
     }
 
-    /// The planes of a multi-planar buffer, and what follows them; none of a
-    /// single-planar one.
+    /// Returns the planes of a multi-planar buffer, and the bytes that follow
+    /// them; a single-planar buffer has no planes.
     fn given_planes<'p>(
         &self,
         asked: &Buffer,
@@ -151,13 +152,13 @@ impl Card {
         self.planes.check_type(buffer_type.get())?;
         self.buffers.check_owner(session)?;
         self.end_stream();
-        // Not streaming, too, STREAMOFF takes back what is queued.
+        // STREAMOFF takes back the queued buffers even if no stream is on.
         self.buffers.cancel();
         Ok(())
     }
 }
 
-/// Answers with a buffer and as many of its planes as were given.
+/// Answers with a buffer and as many of its planes as the driver gave.
 fn answer(
     asked: &Buffer,
     described: BufferDescription,
@@ -171,7 +172,8 @@ fn answer(
     }
     let mut buffer = described.buffer;
     if given > 0 {
-        // The driver's own pointer to the planes, and at most eight of them.
+        // The driver gets its own pointer to the planes back, and at most eight
+        // planes.
         buffer.m = asked.m;
         buffer.length = (planes.len() as u32).into();
     }
@@ -189,7 +191,7 @@ fn check_memory(memory: U32) -> Result<(), Refused> {
     }
 }
 
-/// A scatter entry as the engine of the DMA takes it.
+/// Converts a scatter entry into a segment for the DMA engine.
 pub(super) fn segment(entry: &SgEntry) -> Segment {
     Segment {
         start: entry.start.get(),

@@ -1,28 +1,29 @@
-//! Why a command was refused.
+//! The reasons for which the card refuses a command.
 
 use crate::dma::DmaError;
 use crate::wire::Errno;
 use crate::wire::request::Truncated;
 
-/// A command was refused, and has changed nothing.
+/// The reason for which a command was refused. The command has changed nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
-    /// The readable part of the chain ends too early.
+    /// The readable part of the chain ends before the command does.
     #[error(transparent)]
     Truncated(#[from] Truncated),
-    /// The writable part of the chain is too small for the answer.
+    /// The writable part of the chain is too small for the response.
     #[error("the chain has no room for the answer")]
     NoRoom,
     /// The buffer's memory cannot be used.
     #[error(transparent)]
     Memory(#[from] DmaError),
-    /// A well-formed command that the card cannot obey now, or at all.
+    /// The command is well-formed, but the card cannot execute it now, or at
+    /// all.
     #[error("{1}")]
     Because(Errno, &'static str),
 }
 
 impl Refused {
-    /// What the driver is told.
+    /// Returns the error number that the driver gets.
     pub fn errno(&self) -> Errno {
         match self {
             Self::Truncated(_) | Self::NoRoom => Errno::EINVAL,
@@ -33,8 +34,8 @@ impl Refused {
         }
     }
 
-    /// Whether no driver in its right mind sends such a command; the others
-    /// are part of how V4L2 is explored.
+    /// Returns whether the command is one that no correct driver sends. The
+    /// other refusals are part of how applications explore V4L2.
     pub fn is_malformed(&self) -> bool {
         !matches!(self, Self::Because(..))
     }

@@ -1,8 +1,9 @@
-//! Cropping: which part of the source's picture is captured.
+//! Cropping: the selection of the part of the source's picture that is
+//! captured.
 //!
-//! The part is scaled to the frame, which it always fills: there is nothing to
-//! compose. A source that draws in any size has no picture to cut from; its
-//! crop rectangle is the frame and stays so.
+//! The part is scaled to the frame and always fills it, so there is nothing to
+//! compose. A source that draws in any size has no picture to crop; its crop
+//! rectangle is the frame and cannot be changed.
 
 use zerocopy::FromZeros;
 
@@ -17,7 +18,7 @@ use crate::wire::selection::{
     SEL_TGT_CROP_DEFAULT, Selection,
 };
 
-/// The least that can be cut out, in pixels and lines.
+/// Least width and height of the crop rectangle, in pixels and lines.
 const LEAST: u32 = 16;
 
 impl Card {
@@ -65,27 +66,28 @@ impl Card {
     }
 
     fn check_selection(&self, asked: &Selection) -> Result<(), Refused> {
-        // V4L2 has either: a list of frame sizes is for devices that do not scale.
+        // In V4L2 a device has a list of frame sizes only if it does not scale,
+        // so it has no selections.
         if self.modes.sizes().len() > 1 {
             return Err(Refused::Because(
                 Errno::ENOTTY,
                 "a card with a list of sizes has no selections",
             ));
         }
-        // Linux makes the type of single planes of every capture type here; a
-        // driver that does not is understood, too.
+        // Linux converts every capture type to the single-planar one here; a
+        // driver that does not convert is accepted, too.
         match asked.type_.get() {
             BUF_TYPE_VIDEO_CAPTURE => Ok(()),
             other => self.planes.check_type(other),
         }
     }
 
-    /// What is captured: all of the picture unless it was set.
+    /// Returns the crop rectangle: the whole picture unless it was set.
     fn crop_rect(&self) -> Rect {
         self.crop.unwrap_or_else(|| self.crop_bounds())
     }
 
-    /// All of the source's picture.
+    /// Returns the rectangle of the whole source picture.
     fn crop_bounds(&self) -> Rect {
         match self.camera.native().size {
             Some((width, height)) => all_of(width, height),
@@ -107,7 +109,7 @@ fn all_of(width: u32, height: u32) -> Rect {
     }
 }
 
-/// The nearest rectangle to `asked` that the bounds, which begin at 0, hold.
+/// Returns the rectangle nearest to `asked` within `bounds`, which begin at 0.
 fn within(asked: &WireRect, bounds: Rect) -> Rect {
     let length = |asked: u32, bound: u32| asked.clamp(LEAST.min(bound), bound);
     let start = |asked: i32, room: u32| (asked.max(0) as u32).min(room);
@@ -122,7 +124,7 @@ fn within(asked: &WireRect, bounds: Rect) -> Rect {
 }
 
 fn answer(asked: &Selection, rect: Rect) -> Selection {
-    // Pictures have far fewer pixels than an i32 counts.
+    // The numbers fit in an i32: pictures are far smaller.
     Selection {
         type_: asked.type_,
         target: asked.target,

@@ -1,22 +1,22 @@
-//! Sessions: the card's open files.
+//! Sessions: the open files of the card.
 
 use super::events::{EventQueue, QueuedEvent};
 use super::refused::{Refused, invalid};
 use crate::wire::Errno;
 use crate::wire::event::V4l2Event;
 
-/// Sessions that can be open at once.
+/// Largest number of sessions open at once.
 pub const MAX_SESSIONS: usize = 64;
 
 #[derive(Debug)]
 struct Session {
     id: u32,
-    /// It was declared dead by an error event, and is not closed yet.
+    /// An error event has declared the session dead, and it is not closed yet.
     dead: bool,
     events: EventQueue,
 }
 
-/// The sessions that are open, or dead and not closed.
+/// The sessions that are open, and those that are dead and not closed.
 #[derive(Debug, Default)]
 pub struct Sessions {
     sessions: Vec<Session>,
@@ -24,7 +24,7 @@ pub struct Sessions {
 }
 
 impl Sessions {
-    /// Opens a session, under an id that no session has.
+    /// Opens a session with an id that no other session has.
     pub fn open(&mut self) -> Result<u32, Refused> {
         if self.sessions.len() >= MAX_SESSIONS {
             return Err(Refused::Because(
@@ -53,7 +53,7 @@ impl Sessions {
         Ok(())
     }
 
-    /// Whether commands may be given to a session.
+    /// Refuses a session that does not exist or is dead.
     pub fn check(&self, id: u32) -> Result<(), Refused> {
         let index = self.find(id).ok_or(UNKNOWN)?;
         if self.sessions[index].dead {
@@ -62,8 +62,8 @@ impl Sessions {
         Ok(())
     }
 
-    /// Declares a session dead: it can only be closed now, and is told of
-    /// nothing more. Says whether it was alive.
+    /// Declares a session dead: it can only be closed, and gets no more events.
+    /// Returns whether it was alive.
     pub fn kill(&mut self, id: u32) -> bool {
         self.find(id).is_some_and(|index| {
             let session = &mut self.sessions[index];
@@ -72,56 +72,58 @@ impl Sessions {
         })
     }
 
-    /// The sessions that are alive.
+    /// Returns the sessions that are alive.
     pub fn alive(&self) -> impl Iterator<Item = u32> {
         let alive = self.sessions.iter().filter(|session| !session.dead);
         alive.map(|session| session.id)
     }
 
-    /// The events of a session.
+    /// Returns the event queue of a session.
     pub fn events(&mut self, id: u32) -> Option<&mut EventQueue> {
         let index = self.find(id)?;
         Some(&mut self.sessions[index].events)
     }
 
-    /// Queues an event, which session `by` has caused, for every subscriber.
+    /// Queues an event for every subscriber; the session `by` has caused it.
     pub fn raise(&mut self, event: QueuedEvent, by: Option<u32>) {
         for session in &mut self.sessions {
             session.events.raise(event, by == Some(session.id));
         }
     }
 
-    /// The stamp of the event that has waited longest.
+    /// Returns the stamp of the event that has waited longest.
     pub fn oldest_event(&self) -> Option<u64> {
         let oldest = self.sessions.iter().filter_map(|s| s.events.oldest());
         oldest.min()
     }
 
-    /// The event with that stamp, of the first session that it waits for.
+    /// Returns the event with that stamp, for the first session in which it
+    /// waits.
     pub fn describe_event(&self, stamp: u64) -> Option<(u32, V4l2Event)> {
         let found = |session: &Session| Some((session.id, session.events.describe(stamp)?));
         self.sessions.iter().find_map(found)
     }
 
-    /// The event with that stamp has been sent to that session.
+    /// Removes the event with that stamp, which has been sent to the session
+    /// `id`.
     pub fn event_sent(&mut self, id: u32, stamp: u64) {
         if let Some(events) = self.events(id) {
             events.sent(stamp);
         }
     }
 
-    /// Events that wait, of all sessions.
+    /// Returns the number of waiting events of all sessions.
     pub fn waiting_events(&self) -> u64 {
         let waiting = self.sessions.iter().map(|s| u64::from(s.events.waiting()));
         waiting.sum()
     }
 
-    /// How many there are.
+    /// Returns the number of sessions.
     pub fn count(&self) -> usize {
         self.sessions.len()
     }
 
-    /// Forgets all sessions.
+    /// Removes all sessions.
     pub fn clear(&mut self) {
         self.sessions.clear();
     }

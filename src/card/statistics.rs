@@ -1,7 +1,8 @@
-//! What a running card counts.
+//! The counters of a running card.
 //!
-//! Counting takes no lock and no memory, and a count is never reset: not by
-//! STREAMOFF, nor by the guest. What the card has no clock for it is told.
+//! Counting takes no lock and no memory. A counter is never reset, neither by
+//! STREAMOFF nor by the guest. The card has no clock: the caller reports the
+//! times.
 
 use std::time::Duration;
 
@@ -9,20 +10,21 @@ use serde::{Deserialize, Serialize};
 
 use super::{Card, Now};
 
-/// Bounds of the histogram: 16 us to 2^20 us, by powers of two.
+/// Number of bounds of the histogram: the powers of two from 16 us to 2^20 us.
 const BUCKETS: usize = 17;
-/// The first of them, as a power of two.
+/// Exponent of the first bound, as a power of two.
 const FIRST: u32 = 4;
 
-/// Frames that the rate is measured over, at most.
+/// Largest number of frames over which the rate is measured.
 const RECENT: usize = 64;
-/// Frames older than that say nothing about the rate.
+/// Age in which frames count for the rate.
 const WINDOW: Duration = Duration::from_secs(2);
 
-/// How many durations were up to which length.
+/// A histogram of durations.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Histogram {
-    /// The last one is for those that are longer than any bound.
+    /// Number of durations in each bucket; the last one holds those longer than
+    /// any bound.
     counts: [u64; BUCKETS + 1],
     sum: Duration,
 }
@@ -30,7 +32,7 @@ struct Histogram {
 impl Histogram {
     fn record(&mut self, duration: Duration) {
         let us = u64::try_from(duration.as_nanos().div_ceil(1000)).unwrap_or(u64::MAX);
-        // The least power of two that is not below it.
+        // The bound is the least power of two that is not below the duration.
         let bound = us.max(1).checked_next_power_of_two();
         let power = bound.map_or(u64::BITS, u64::trailing_zeros);
         let bucket = power.saturating_sub(FIRST) as usize;
@@ -49,8 +51,8 @@ pub(super) struct Statistics {
     segments: u64,
     most_segments: u64,
     dma: Histogram,
-    /// When the last frames were made, in no order: the next one takes the
-    /// place of the oldest, at `frames` modulo their number.
+    /// Times at which the last frames were made, in no order: the next one
+    /// replaces the oldest, at `frames` modulo their number.
     recent: [Duration; RECENT],
 }
 
@@ -70,7 +72,8 @@ impl Default for Statistics {
 }
 
 impl Statistics {
-    /// A frame of so many bytes was written into so many segments.
+    /// Counts a frame of `bytes` bytes that was written into `segments`
+    /// segments.
     pub(super) fn frame(&mut self, now: Now, bytes: u64, segments: usize) {
         let segments = segments as u64;
         self.recent[(self.frames % RECENT as u64) as usize] = now.monotonic;
@@ -80,13 +83,13 @@ impl Statistics {
         self.most_segments = self.most_segments.max(segments);
     }
 
-    /// That many buffers went back without a frame.
+    /// Counts buffers that were returned without a whole frame.
     pub(super) fn errors(&mut self, count: usize) {
         self.errors += count as u64;
     }
 
-    /// The rate of the frames of the last two seconds, or of as many as are
-    /// remembered.
+    /// Returns the rate of the frames of the last two seconds, or of as many of
+    /// them as are remembered.
     fn fps(&self, now: Now) -> f64 {
         let known = usize::try_from(self.frames).map_or(RECENT, |frames| frames.min(RECENT));
         let since = now.monotonic.saturating_sub(WINDOW);
@@ -102,27 +105,28 @@ impl Statistics {
     }
 }
 
-/// The statistics of a card at one time.
+/// The statistics of a card at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Snapshot {
-    /// Frames written, since the card was started, as are all totals here.
+    /// Frames written since the card was started; all totals here count from
+    /// then.
     pub frames: u64,
-    /// Frames that were due and not made: no buffer was queued, or the card was
-    /// too slow.
+    /// Frames that were due and not made, because no buffer was queued or the
+    /// card was too slow.
     pub dropped: u64,
-    /// Buffers that went back with V4L2_BUF_FLAG_ERROR.
+    /// Buffers returned with V4L2_BUF_FLAG_ERROR.
     pub errors: u64,
     /// Bytes written into guest memory.
     pub bytes: u64,
-    /// Segments that they were written into.
+    /// Segments into which the frames were written.
     pub segments: u64,
-    /// Most segments of a frame.
+    /// Largest number of segments in one frame.
     pub most_segments: u64,
-    /// What a frame took to be drawn and written to guest memory, a page after
-    /// the other.
+    /// Time to draw a frame and write it to guest memory, one page after the
+    /// other.
     pub dma: DmaTimes,
-    /// Buffers queued for a frame now.
+    /// Buffers currently queued for a frame.
     pub queued: u64,
     /// Events that the guest has not taken yet.
     pub events_pending: u64,
@@ -132,11 +136,12 @@ pub struct Snapshot {
     pub streaming: bool,
     /// V4L2 pixel format as its four characters.
     pub format: String,
-    /// Pixels a line.
+    /// Pixels per line.
     pub width: u32,
-    /// Lines a frame.
+    /// Lines per frame.
     pub height: u32,
-    /// Frames a second, measured; zero without frames in the last two seconds.
+    /// Measured rate in frames per second; zero without frames in the last two
+    /// seconds.
     pub fps: f64,
 }
 
@@ -144,17 +149,18 @@ pub struct Snapshot {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct DmaTimes {
-    /// For each bound, in ascending order, how many were longer than the bound
-    /// before and not longer than it.
+    /// The buckets in ascending order of their bounds. Each counts the
+    /// durations that are longer than the bound before it and not longer than
+    /// its own.
     pub buckets: Vec<Bucket>,
-    /// How many were longer than the last bound.
+    /// Number of durations longer than the last bound.
     pub longer: u64,
-    /// All of them together, in microseconds.
+    /// Sum of all durations in microseconds.
     pub sum_us: u64,
 }
 
 impl DmaTimes {
-    /// How many there were.
+    /// Returns the number of durations.
     pub fn count(&self) -> u64 {
         self.buckets
             .iter()
@@ -167,9 +173,9 @@ impl DmaTimes {
 /// A bucket of a histogram.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bucket {
-    /// Its upper bound, in microseconds.
+    /// Upper bound in microseconds.
     pub up_to_us: u64,
-    /// How many are in it.
+    /// Number of durations in the bucket.
     pub count: u64,
 }
 
@@ -191,15 +197,15 @@ impl From<&Histogram> for DmaTimes {
 }
 
 impl Card {
-    /// How long the [`tick`](Card::tick) that made a frame took. The card
-    /// cannot know: it has no clock. The frame's line in the witness is written
-    /// now, for that is no part of it.
+    /// Records how long the [`tick`](Card::tick) that made a frame took; the
+    /// card has no clock of its own. The frame's record goes to the witness
+    /// now, because writing it is not part of that time.
     pub fn frame_took(&mut self, duration: Duration) {
         self.statistics.dma.record(duration);
         self.witness.tell();
     }
 
-    /// What the card has counted, and how it stands now.
+    /// Returns the counters, and the current state of the card.
     pub fn statistics(&self, now: Now) -> Snapshot {
         let Statistics {
             frames,
@@ -278,7 +284,8 @@ mod tests {
         assert_eq!(statistics.fps(at(0)), 0.0);
         statistics.frame(at(0), 1, 1);
         assert_eq!(statistics.fps(at(0)), 0.0);
-        // 100 a second, more than are remembered; then 10 a second.
+        // The frames come at 100 per second, more than are remembered; then at
+        // 10 per second.
         for n in 1..=200 {
             statistics.frame(at(10 * n), 1, 1);
         }

@@ -1,4 +1,4 @@
-//! Streams: frames as they become due, and what keeps them away.
+//! Streams: making frames as they become due, and what prevents it.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::witness::{FrameWritten, Record};
 use crate::dma::{DIGEST_BLOCK, DmaError, FrameWriter};
 use crate::source::{Begun, FrameInfo};
 
-/// How soon a source that had nothing to show is asked again.
+/// Time after which the card asks a source again that had no picture.
 const RETRY: Duration = Duration::from_millis(4);
 
 /// A stream that is on.
@@ -22,18 +22,19 @@ pub(super) struct Stream {
     frames: u64,
     /// Frames that were due and not written.
     dropped: u64,
-    /// Until when, on CLOCK_MONOTONIC, nothing comes: what is due until then
-    /// is late.
+    /// Time on CLOCK_MONOTONIC until which no frame is made; frames due before
+    /// it are late.
     held: Option<Duration>,
-    /// The next frame is to be the last.
+    /// The next frame is the last of the stream.
     pub(super) ending: bool,
-    /// The last frame is out.
+    /// The last frame has been written.
     ended: bool,
-    /// The source is another, of a size that this stream does not have.
+    /// The source has been replaced by one of a size that this stream does not
+    /// have.
     pub(super) halted: bool,
 }
 
-/// What became of a frame that was begun.
+/// The result of a frame that was begun.
 struct FrameResult {
     sequence: u32,
     bytes: u32,
@@ -42,12 +43,12 @@ struct FrameResult {
 }
 
 impl Card {
-    /// Makes the next frame if it is due and a buffer is queued, or drops the
-    /// frames that are due if none is; and if the card has fallen behind by
-    /// more than [`GRACE`](super::clock::GRACE) frames, all but the last of
-    /// them. At most one frame is made, so that commands are never kept waiting
-    /// for several. Says whether one was; who
-    /// has a clock then tells [`frame_took`](Self::frame_took).
+    /// Makes the next frame if it is due and a buffer is queued. Drops the
+    /// frames that are due if no buffer is queued; and if the card has fallen
+    /// behind by more than [`GRACE`](super::clock::GRACE) frames, drops all but
+    /// the last of them. A tick makes at most one frame, so that commands never
+    /// wait for several. Returns whether a frame was made; the caller, which
+    /// has a clock, then calls [`frame_took`](Self::frame_took).
     pub fn tick(&mut self, now: Now) -> bool {
         self.pass_missed(now);
         if !self.may_make_frames() {
@@ -86,7 +87,7 @@ impl Card {
                 false
             }
             Begun::Ended => {
-                // As V4L2 has it: the last buffer is an empty one.
+                // V4L2 ends a stream with an empty last buffer.
                 self.complete(
                     now,
                     FrameResult {
@@ -101,8 +102,9 @@ impl Card {
         }
     }
 
-    /// Writes a frame of `bytes` bytes, or as much of it as goes well, and
-    /// gives its buffer back. Says whether it was written as it should be.
+    /// Writes a frame of `bytes` bytes, or as much of it as succeeds, and gives
+    /// its buffer back to the driver. Returns false if a write failed; an
+    /// injected fault that cuts the frame short is no failure here.
     fn make_frame(&mut self, now: Now, frame: &FrameInfo, buffer: u32, bytes: u32) -> bool {
         let sequence = frame.sequence;
         self.raise(now, Topic::FrameSync, Payload::FrameSync(sequence), None);
@@ -149,9 +151,9 @@ impl Card {
         !failed
     }
 
-    /// Writes the first `bytes` bytes of the frame that has begun, and says
-    /// how many segments the buffer has. No block is written across the end of
-    /// a memory plane.
+    /// Writes the first `bytes` bytes of the frame that has begun, and returns
+    /// the buffer's number of segments. No block crosses the end of a memory
+    /// plane.
     fn write_frame(&mut self, buffer: u32, bytes: u32) -> Result<usize, DmaError> {
         let mut segments = 0;
         for (number, (plane, list)) in self.buffers.memory(buffer).enumerate() {
@@ -169,7 +171,7 @@ impl Card {
         Ok(segments)
     }
 
-    /// Gives the buffer of the next frame back.
+    /// Returns the buffer of the next frame to the driver.
     fn complete(&mut self, now: Now, result: FrameResult) {
         let stamp = self.stamp();
         self.buffers.complete_next(Completion {
@@ -188,9 +190,10 @@ impl Card {
         }
     }
 
-    /// When [`tick`](Self::tick) is to be called, on CLOCK_MONOTONIC; may be
-    /// in the past. `None` while nothing can become due: no stream, no signal
-    /// or no buffer, in which case dropped frames are counted later.
+    /// Returns when [`tick`](Self::tick) must be called, on CLOCK_MONOTONIC;
+    /// that time may be in the past. Returns `None` while no frame can become
+    /// due: without a stream, a signal or a buffer. Dropped frames are then
+    /// counted later.
     pub fn next_deadline(&self) -> Option<Duration> {
         let stream = self.stream.as_ref()?;
         self.buffers.next()?;
@@ -199,14 +202,14 @@ impl Card {
         self.may_make_frames().then_some(due)
     }
 
-    /// Whether frames come where there are buffers for them.
+    /// Returns whether frames are made when buffers are queued.
     fn may_make_frames(&self) -> bool {
         let on = |stream: &Stream| !stream.ended && !stream.halted;
         let kept = self.injection.signal_lost || self.injection.hold_frames;
         self.stream.as_ref().is_some_and(on) && !kept
     }
 
-    /// Drops the frames that are due and cannot be had, or have no buffer.
+    /// Drops the frames that are due and cannot be made, or have no buffer.
     pub(super) fn pass_missed(&mut self, now: Now) {
         let missed = self.buffers.next().is_none() || !self.may_make_frames();
         if let Some(stream) = &mut self.stream

@@ -1,9 +1,10 @@
-//! The witness: what the card says it wrote, one JSON object a line.
+//! The witness: the card's record of what it wrote, one JSON object per line.
 //!
-//! The rig holds what the application read against these records, so their
-//! form is a promise to both. Addresses are guest-physical (bus) addresses;
-//! digests are XXH3-64 (seed 0) of each 4 KiB of a plane as written, the last
-//! one of what is left, as sixteen lower-case hexadecimal digits.
+//! The rig compares the bytes that the application read with these records, so
+//! their format is a contract between the two. Addresses are guest-physical
+//! (bus) addresses. Digests are XXH3-64 (seed 0) of each 4 KiB of a plane as
+//! written, the last one of the bytes that remain, as sixteen lower-case
+//! hexadecimal digits.
 
 mod background;
 mod sink;
@@ -26,9 +27,9 @@ pub enum Record {
         wall_ns: u64,
         /// V4L2 pixel format as its four characters.
         format: String,
-        /// Pixels a line.
+        /// Pixels per line.
         width: u32,
-        /// Lines a frame.
+        /// Lines per frame.
         height: u32,
         /// Bytes from one line to the next, in each plane.
         bytesperline: Vec<u32>,
@@ -37,7 +38,7 @@ pub enum Record {
     },
     /// A frame was written into a buffer.
     Frame {
-        /// V4L2 sequence number; dropped frames are counted too.
+        /// V4L2 sequence number; dropped frames are counted, too.
         sequence: u32,
         /// The session.
         session: u32,
@@ -46,7 +47,7 @@ pub enum Record {
         /// The card's clock when the frame was made, in nanoseconds since
         /// STREAMON.
         time_ns: u64,
-        /// What was written, for each plane.
+        /// The data written, for each plane.
         planes: Vec<PlaneRecord>,
     },
     /// A session ended its stream.
@@ -55,18 +56,18 @@ pub enum Record {
         session: u32,
         /// Frames written since STREAMON.
         frames: u64,
-        /// Frames that were due and not made: no buffer was queued, or the card
-        /// was too slow.
+        /// Frames that were due and not made, because no buffer was queued or
+        /// the card was too slow.
         dropped: u64,
     },
 }
 
-/// What the card wrote into one plane of a buffer.
+/// The data that the card wrote into one plane of a buffer.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlaneRecord {
-    /// Bytes written, from the plane's first.
+    /// Number of bytes written, counted from the plane's first.
     pub bytes: u32,
-    /// The plane's scatter list: `[address, length]`, in order.
+    /// Scatter list of the plane: `[address, length]`, in order.
     pub segments: Vec<(u64, u32)>,
     /// One digest for each [`DIGEST_BLOCK`] of `bytes`.
     pub digests: Vec<Digest>,

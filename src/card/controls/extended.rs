@@ -1,9 +1,9 @@
-//! VIDIOC_G_EXT_CTRLS, S_EXT_CTRLS and TRY_EXT_CTRLS: several controls at
-//! once, all of them or none, and text in guest memory.
+//! VIDIOC_G_EXT_CTRLS, S_EXT_CTRLS and TRY_EXT_CTRLS: access to several
+//! controls at once, all of them or none, and to text in guest memory.
 //!
-//! Where an error leaves `error_idx` is as in V4L2: at the control that is
-//! wrong; but after a failed check of G and S, which leaves nothing half done,
-//! at the number of controls.
+//! `error_idx` follows V4L2's rules. It is the index of the wrong control; but
+//! if the initial check of G or S fails, which leaves nothing half done, it is
+//! the number of controls.
 
 use zerocopy::FromBytes;
 
@@ -23,7 +23,7 @@ use crate::wire::protocol::SgEntry;
 use crate::wire::request::Truncated;
 use crate::wire::{Errno, Reply};
 
-/// What is to be done with the controls.
+/// What the ioctl does with the controls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::card) enum Access {
     /// VIDIOC_G_EXT_CTRLS.
@@ -34,12 +34,12 @@ pub(in crate::card) enum Access {
     Set,
 }
 
-/// What is wrong, and with which control, if it is with one.
+/// An error, and the index of the control that caused it, if one did.
 struct Wrong(Option<usize>, Refused);
 
 impl Card {
-    /// Executes one of the ioctls, whose structure has been found to be there
-    /// and to fit.
+    /// Executes one of the three ioctls, for the `ExtControls` and controls in
+    /// `payload`.
     pub(in crate::card) fn ext_controls(
         &mut self,
         now: Now,
@@ -78,11 +78,11 @@ impl Card {
                 }
             });
         let result = result.map_err(|Wrong(at, refused)| {
-            // With G too small a place for a payload is an error of its
-            // control; all else is checked beforehand.
+            // In G, a payload's memory that is too small is an error of its
+            // control; everything else is checked beforehand.
             let own = access == Access::Try || refused.errno() == Errno::ENOSPC;
             if let Some(at) = at.filter(|_| own) {
-                // Less than count.
+                // The index is less than `count`.
                 head.error_idx = (at as u32).into();
             }
             refused
@@ -91,8 +91,8 @@ impl Card {
         result
     }
 
-    /// Checks what `check_ext_ctrls()` and `prepare_ext_ctrls()` of Linux do,
-    /// and finds the rows.
+    /// Performs the checks of `check_ext_ctrls()` and `prepare_ext_ctrls()` of
+    /// Linux, and returns the controls' rows in the table.
     fn check(&self, which: u32, list: &[ExtControl], access: Access) -> Result<Vec<usize>, Wrong> {
         match which {
             CTRL_WHICH_REQUEST_VAL => {
@@ -103,7 +103,7 @@ impl Card {
             }
             CTRL_WHICH_CUR_VAL | CTRL_WHICH_DEF_VAL => (),
             class if list.is_empty() => {
-                // A question for the class itself.
+                // An empty list asks whether the class itself exists.
                 let known = self.controls.has(class & CTRL_CLASS_MASK | 1);
                 return match known && class & !CTRL_CLASS_MASK == 0 {
                     true => Ok(Vec::new()),
@@ -136,7 +136,7 @@ impl Card {
         Ok(rows)
     }
 
-    /// Gives all values, or none.
+    /// Gets all values, or none.
     fn get_all(
         &self,
         which: u32,
@@ -167,7 +167,8 @@ impl Card {
                     let mut writer = FrameWriter::new(payload, None);
                     let written = writer.write(text.as_bytes());
                     if let Err(error) = written.and_then(|()| writer.write(&[0])) {
-                        // Its size was checked against the text's above.
+                        // The check above has compared the memory's size with
+                        // the text's.
                         log::error!("a control's text is not given: {error}");
                     }
                 }
@@ -176,7 +177,7 @@ impl Card {
         Ok(())
     }
 
-    /// Sets all values or, with `Access::Try`, says what they would become.
+    /// Sets all values or, with `Access::Try`, reports what they would become.
     fn set_all(
         &mut self,
         now: Now,
@@ -210,7 +211,7 @@ impl Card {
     }
 }
 
-/// Puts a number into the union, of which one of 32 bits takes a half.
+/// Puts a number into the union. A number of 32 bits takes the lower half.
 fn put(control: &Control, given: &mut ExtControl, value: i64) {
     given.value = match control.kind {
         Kind::Integer64 => value,
@@ -219,9 +220,10 @@ fn put(control: &Control, given: &mut ExtControl, value: i64) {
     .into();
 }
 
-/// The text that a string control is to be set to, as `user_to_str()` of Linux
-/// takes it: up to its NUL, which may only be left out where it would not fit
-/// any more; then the text is too long.
+/// Reads the new value of a string control, as `user_to_str()` of Linux does.
+/// The text ends at its first NUL. Without a NUL, its last byte is taken for
+/// the NUL; but if the payload is long enough to fill the control, the text is
+/// too long and is refused.
 fn text(control: &Control, given: &ExtControl, payload: &ScatterList) -> Result<Value, Errno> {
     let size = given.size.get().min(control.size()) as usize;
     if size == 0 {
@@ -230,19 +232,21 @@ fn text(control: &Control, given: &ExtControl, payload: &ScatterList) -> Result<
     let mut bytes = vec![0; size];
     payload.read(&mut bytes);
     let length = bytes.iter().position(|byte| *byte == 0);
-    // The last byte becomes the NUL, unless the text is cut by that.
+    // The last byte becomes the NUL, unless that would cut off part of the
+    // longest text.
     let length = match length {
         Some(length) => length,
         None if size == control.size() as usize => return Err(Errno::ERANGE),
         None => size - 1,
     };
     bytes.truncate(length);
-    // It is drawn, and told to the host: so it has to be text.
+    // The text is drawn and reported to the host, so it must be valid UTF-8.
     let text = String::from_utf8(bytes).map_err(|_| Errno::EINVAL)?;
     Ok(Value::Text(text))
 }
 
-/// The memory of each control's payload: empty where there is none.
+/// Returns the memory of each control's payload; it is empty for a control
+/// without a payload.
 fn payloads(
     table: &[Control],
     rows: &[usize],

@@ -1,4 +1,4 @@
-//! Controls as the host sees and sets them.
+//! The host's view of the controls: listing and setting them.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,27 +12,28 @@ use crate::wire::control::{CTRL_FLAG_READ_ONLY, CTRL_FLAG_WRITE_ONLY};
 pub struct ControlInfo {
     /// V4L2_CID_*.
     pub id: u32,
-    /// As `v4l2-ctl` writes it: small letters, digits and underscores.
+    /// Name as `v4l2-ctl` writes it: lower-case letters, digits and
+    /// underscores.
     pub name: String,
-    /// As VIDIOC_QUERYCTRL gives it.
+    /// Name as VIDIOC_QUERYCTRL returns it.
     pub title: String,
-    /// The name of its class.
+    /// Name of the control's class.
     pub class: String,
-    /// integer, boolean, menu, integer-menu, button, bitmask, string or
+    /// Kind: integer, boolean, menu, integer-menu, button, bitmask, string or
     /// integer64.
     pub kind: String,
-    /// Least value, or of a string its least length.
+    /// Least value; for a string, its least length.
     pub minimum: i64,
-    /// Greatest value, or of a string its greatest length.
+    /// Greatest value; for a string, its greatest length.
     pub maximum: i64,
-    /// Value at first; 0 for a string, which is empty.
+    /// Default value; 0 for a string, whose default is empty.
     pub default: i64,
     /// V4L2_CTRL_FLAG_*.
     pub flags: u32,
-    /// Items of a menu; empty for others.
+    /// Items of a menu; empty for other kinds.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub menu: Vec<MenuItem>,
-    /// Its value; none of a button.
+    /// Current value; absent for a button.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<Value>,
 }
@@ -40,36 +41,36 @@ pub struct ControlInfo {
 /// An item of a menu.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MenuItem {
-    /// Its number.
+    /// Index of the item.
     pub index: i64,
-    /// Its name, or of an integer menu its value.
+    /// Name of the item; in an integer menu, its value.
     pub name: String,
 }
 
-/// Why a control was not set by the host.
+/// Why the host could not set a control.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ControlError {
-    /// There is none of that name.
+    /// No control has that name.
     #[error("the card has no control \"{0}\"")]
     Unknown(String),
-    /// It has no value to set.
+    /// The control is read-only.
     #[error("the control \"{0}\" cannot be set")]
     ReadOnly(String),
-    /// It does not take that value.
+    /// The control does not accept that value.
     #[error("the control \"{name}\" takes {takes}, not \"{value}\"")]
     Value {
-        /// The control.
+        /// Name of the control.
         name: String,
-        /// What it takes.
+        /// The values that the control accepts.
         takes: String,
-        /// What it was to be set to.
+        /// The value that was refused.
         value: String,
     },
 }
 
 impl Card {
-    /// All controls but the headings of their classes, in the order of their
-    /// ids.
+    /// Returns all controls except the headings of their classes, in the order
+    /// of their ids.
     pub fn controls(&self) -> Vec<ControlInfo> {
         let mut class = "";
         let mut all = Vec::new();
@@ -96,13 +97,13 @@ impl Card {
         all
     }
 
-    /// Sets the control of that name (as V4L2 or as `v4l2-ctl` writes it) or
-    /// id. Text for a number is read as one, or as the name of a menu's item;
-    /// a button takes anything. Every subscriber hears of it.
+    /// Sets the control with that id or name (as V4L2 or as `v4l2-ctl` writes
+    /// it). For a numeric control, text is parsed as a number or as the name of
+    /// a menu item; a button accepts any value. Every subscriber gets an event.
     ///
     /// # Errors
-    /// Where there is no such control, or it does not take that value: other
-    /// than for a guest, a number out of range is refused.
+    /// There is no such control, or it does not accept that value. Unlike for a
+    /// guest, a number out of range is refused.
     pub fn set_control(
         &mut self,
         now: Now,
@@ -145,15 +146,15 @@ impl Card {
     }
 }
 
-/// A name as `v4l2-ctl` makes one of it: what is no letter or digit becomes an
-/// underscore, several of them one.
+/// Returns a name in the form that `v4l2-ctl` gives it: each run of characters
+/// other than letters and digits becomes one underscore.
 fn short_name(name: &str) -> String {
     let words = name.split(|c: char| !c.is_ascii_alphanumeric());
     let words: Vec<_> = words.filter(|word| !word.is_empty()).collect();
     words.join("_").to_ascii_lowercase()
 }
 
-/// A number, decimal or with 0x before it.
+/// Parses a number, decimal or hexadecimal with the prefix 0x.
 fn number(text: &str) -> Option<i64> {
     let text = text.trim();
     match text.strip_prefix("0x") {
@@ -162,7 +163,7 @@ fn number(text: &str) -> Option<i64> {
     }
 }
 
-/// The value that is meant, if it is in range.
+/// Returns the value that `value` stands for, if it is in range.
 fn understand(control: &Control, value: &Value) -> Option<Value> {
     let meant = match (&control.kind, value) {
         (Kind::Button, _) => return Some(Value::Integer(0)),
@@ -201,7 +202,7 @@ fn menu(kind: &Kind) -> Vec<MenuItem> {
         .collect()
 }
 
-/// What a control takes, for messages.
+/// Describes the values that a control accepts, for messages.
 fn takes(control: &Control) -> String {
     let Control {
         minimum, maximum, ..

@@ -1,4 +1,4 @@
-//! The ioctls of single controls: what there is, and values of 32 bits.
+//! The ioctls of single controls: queries, and values of 32 bits.
 
 use super::Value;
 use super::table::{Control, Kind};
@@ -19,7 +19,7 @@ pub(super) const WRITE_ONLY: Refused =
 pub(super) const READ_ONLY: Refused =
     Refused::Because(Errno::EACCES, "the control cannot be written");
 
-/// A value that [`validate`] has refused.
+/// The refusal of a value that [`validate`] does not accept.
 pub(super) const fn not_taken(errno: Errno) -> Refused {
     Refused::Because(errno, "the control does not take that value")
 }
@@ -46,7 +46,7 @@ impl Card {
         })
     }
 
-    /// VIDIOC_QUERYCTRL: the same as far as it fits.
+    /// VIDIOC_QUERYCTRL: the same content, as far as it fits.
     pub(in crate::card) fn query_control(&self, asked: &QueryCtrl) -> Result<QueryCtrl, Refused> {
         let control = self.queried(asked.id.get())?;
         let wide = control.kind == Kind::Integer64;
@@ -64,8 +64,8 @@ impl Card {
         })
     }
 
-    /// The control that a query names, or with V4L2_CTRL_FLAG_NEXT_CTRL the
-    /// one after it. No control of the card is compound.
+    /// Returns the control with the id in a query, or the one after it if the
+    /// query sets V4L2_CTRL_FLAG_NEXT_CTRL. No control of the card is compound.
     fn queried(&self, asked: u32) -> Result<&Control, Refused> {
         let id = asked & CTRL_ID_MASK;
         let table = &self.controls.table;
@@ -134,8 +134,8 @@ impl Card {
         })
     }
 
-    /// The row of a control whose value is of 32 bits; G_CTRL and S_CTRL know
-    /// no others.
+    /// Returns the row of a control with a 32-bit value; G_CTRL and S_CTRL
+    /// support no others.
     fn narrow(&self, id: u32) -> Result<usize, Refused> {
         let row = self.controls.find(id).ok_or(UNKNOWN)?;
         match self.controls.table[row].kind {

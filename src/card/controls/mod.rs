@@ -1,9 +1,9 @@
-//! Controls: the table, the values, and what they do.
+//! Controls: their table, their values, and their effects.
 //!
-//! The rules are those of Linux's v4l2-ctrls.c, which an application is used
-//! to: a number out of range becomes the nearest one in it, a menu item that
-//! there is not is ERANGE, a value that changes is told to every subscriber but
-//! the one who changed it.
+//! The rules are those of Linux's v4l2-ctrls.c, which applications expect: a
+//! number out of range becomes the nearest one in range, a menu item that does
+//! not exist is ERANGE, and a changed value is reported to every subscriber
+//! except the one that changed it.
 
 mod extended;
 mod host;
@@ -31,14 +31,14 @@ use table::{Control, Kind, MOTION, cid, table};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Value {
-    /// Of every kind of control but those that hold text.
+    /// The value of every kind of control except strings.
     Integer(i64),
-    /// Of a string control.
+    /// The value of a string control.
     Text(String),
 }
 
 impl Value {
-    /// The number; 0 for text, as the kernel's events have it.
+    /// Returns the number; 0 for text, as in the kernel's events.
     fn number(&self) -> i64 {
         match self {
             Self::Integer(value) => *value,
@@ -51,7 +51,8 @@ impl Value {
 #[derive(Debug)]
 pub struct Controls {
     table: Vec<Control>,
-    /// Of each row; of one that counts down the last that was set.
+    /// The value of each row; for a control that counts down, the value that
+    /// was last set.
     values: Vec<Value>,
 }
 
@@ -64,19 +65,20 @@ impl Default for Controls {
 }
 
 impl Controls {
-    /// Whether there is a control with that id.
+    /// Returns whether a control has the id `id`.
     pub fn has(&self, id: u32) -> bool {
         self.find(id).is_some()
     }
 
-    /// The row of the control with that id.
+    /// Returns the row of the control with the id `id`.
     fn find(&self, id: u32) -> Option<usize> {
         self.table
             .binary_search_by_key(&id, |control| control.id)
             .ok()
     }
 
-    /// The value of a row, what has counted down with what is left.
+    /// Returns the value of a row; for a control that counts down, the
+    /// remaining count.
     fn value(&self, row: usize, injection: &Injection) -> Value {
         match injection.left(self.table[row].id) {
             Some(left) => Value::Integer(left),
@@ -88,10 +90,11 @@ impl Controls {
         self.find(id).map_or(0, |row| self.values[row].number())
     }
 
-    /// The settings of the camera that these controls, and the crop rectangle,
+    /// Returns the camera settings that these controls and the crop rectangle
     /// ask for.
     pub fn settings(&self, crop: Option<Rect>) -> Settings {
-        // Every value is within its control's range, which fits.
+        // Every value is within its control's range, and the range fits in an
+        // i32.
         let number = |id| self.number(id) as i32;
         let motion = MOTION.get(self.number(cid::MOTION) as usize);
         let text = self.find(cid::TEXT).map(|row| &self.values[row]);
@@ -106,7 +109,7 @@ impl Controls {
                 vflip: number(cid::VFLIP) != 0,
             },
             crop,
-            // The first item is no pattern.
+            // The first menu item means no pattern.
             test_pattern: usize::try_from(self.number(cid::TEST_PATTERN) - 1).ok(),
             quality: number(cid::JPEG_COMPRESSION_QUALITY) as u8,
             motion: motion.map_or(0, |motion| *motion as u32),
@@ -119,7 +122,8 @@ impl Controls {
         }
     }
 
-    /// What a new subscriber is told of a control; nothing of a class.
+    /// Returns the event that a new subscriber to a control gets first; a class
+    /// has none.
     pub fn initial_event(&self, id: u32, changes: u32) -> Option<EventCtrl> {
         let row = self.find(id)?;
         let control = &self.table[row];
@@ -133,10 +137,11 @@ impl Controls {
         Some(self.event(row, changes & !hidden))
     }
 
-    /// A control as `fill_event()` of Linux describes it.
+    /// Returns the event that describes a control, filled as by `fill_event()`
+    /// of Linux.
     fn event(&self, row: usize, changes: u32) -> EventCtrl {
         let control = &self.table[row];
-        // Those of 64 bits do not fit; the kernel cuts them off as well.
+        // Values of 64 bits do not fit; the kernel truncates them as well.
         let narrow = |value: i64| (value as i32).into();
         EventCtrl {
             changes: changes.into(),
@@ -162,7 +167,7 @@ fn default_value(control: &Control) -> Value {
     }
 }
 
-/// What becomes of a value that a control is to be set to, as
+/// Returns the value that a control takes when it is set to `value`, as
 /// `std_validate_elem()` of Linux decides.
 fn validate(control: &Control, value: Value) -> Result<Value, Errno> {
     let Control {
@@ -191,8 +196,9 @@ fn validate(control: &Control, value: Value) -> Result<Value, Errno> {
 }
 
 impl Card {
-    /// Sets controls to values that [`validate`] has passed; none can fail
-    /// any more. Who did it hears of it only where it wants to.
+    /// Sets controls to values that [`validate`] has accepted, so none can
+    /// fail. The session `by` that set them gets an event only if it subscribed
+    /// to feedback.
     fn set_controls(&mut self, now: Now, changes: Vec<(usize, Value)>, by: Option<u32>) {
         for (row, value) in changes {
             let control = &self.controls.table[row];
@@ -204,7 +210,8 @@ impl Card {
                 continue;
             }
             self.controls.values[row] = value;
-            // Of a value that changes by itself no change is worth an event.
+            // A volatile control changes by itself, so its changes raise no
+            // event.
             if !volatile {
                 let event = self.controls.event(row, EVENT_CTRL_CH_VALUE);
                 self.raise(now, Topic::Control(id), Payload::Control(event), by);
@@ -214,7 +221,7 @@ impl Card {
         self.apply_settings();
     }
 
-    /// Lets the camera know of the controls and the crop rectangle, if they
+    /// Passes the controls and the crop rectangle on to the camera, if they
     /// have changed.
     pub(super) fn apply_settings(&mut self) {
         let settings = self.controls.settings(self.crop);

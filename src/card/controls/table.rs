@@ -9,8 +9,8 @@ use crate::wire::control::{
     CTRL_TYPE_INTEGER64, CTRL_TYPE_MENU, CTRL_TYPE_STRING,
 };
 
-/// Ids of controls (linux/v4l2-controls.h, and the card's own, which lie where
-/// drivers have theirs: from 0x1000 on in a class).
+/// Ids of controls: those of linux/v4l2-controls.h, and the card's own, which
+/// start at 0x1000 within a class, where drivers have theirs.
 #[allow(missing_docs)] // named as the table below
 pub mod cid {
     const USER: u32 = 0x0098_0900;
@@ -50,41 +50,41 @@ pub mod cid {
     pub const HOLD_EVENTS: u32 = INJECTION + 11;
 }
 
-/// Pixels that the Motion control has to choose from.
+/// The values of the Motion control, in pixels.
 pub const MOTION: [i64; 7] = [0, 1, 2, 4, 8, 16, 32];
 
-/// Most frames, or refusals, that can be asked for at once.
+/// Largest number of frames or refusals that one control can request.
 const MOST: i64 = 1_000_000;
-/// Longest stall, in milliseconds.
+/// Longest stall in milliseconds.
 const LONGEST_STALL: i64 = 60_000;
-/// Most bytes of the Text control, less its NUL.
+/// Longest text of the Text control in bytes, without its NUL.
 const LONGEST_TEXT: i64 = 63;
 
-/// What kind of value a control has.
+/// The kind of value that a control has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
-    /// None: it is the heading of a class.
+    /// No value: the control is the heading of a class.
     Class,
-    /// A number of 32 bits.
+    /// A 32-bit number.
     Integer,
     /// 0 or 1.
     Boolean,
-    /// The number of one of these.
+    /// The index of one of these names.
     Menu(Vec<&'static str>),
-    /// The number of one of these.
+    /// The index of one of these numbers.
     IntegerMenu(&'static [i64]),
-    /// None: it does something.
+    /// No value: writing the control has an effect.
     Button,
-    /// Bits, those of `maximum`.
+    /// A bit mask; `maximum` holds the valid bits.
     Bitmask,
     /// Text of `minimum` to `maximum` bytes.
     Text,
-    /// A number of 64 bits.
+    /// A 64-bit number.
     Integer64,
 }
 
 impl Kind {
-    /// V4L2_CTRL_TYPE_*.
+    /// Returns V4L2_CTRL_TYPE_*.
     pub fn type_(&self) -> u32 {
         match self {
             Self::Class => CTRL_TYPE_CTRL_CLASS,
@@ -99,7 +99,7 @@ impl Kind {
         }
     }
 
-    /// Its name for people.
+    /// Returns the name of the kind for people.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Class => "class",
@@ -120,15 +120,15 @@ impl Kind {
 pub struct Control {
     /// V4L2_CID_*.
     pub id: u32,
-    /// At most 31 bytes.
+    /// Name of at most 31 bytes.
     pub name: &'static str,
-    /// What kind of value it has.
+    /// Kind of its value.
     pub kind: Kind,
     /// Least value.
     pub minimum: i64,
     /// Greatest value.
     pub maximum: i64,
-    /// Value at first; of a text: none.
+    /// Default value; unused for a string.
     pub default: i64,
     /// V4L2_CTRL_FLAG_*.
     pub flags: u32,
@@ -170,7 +170,8 @@ impl Control {
         }
     }
 
-    /// What counts down by itself, and begins anew whenever it is set.
+    /// Returns a control that counts down by itself, and starts again whenever
+    /// it is set.
     fn countdown(id: u32, name: &'static str, maximum: i64) -> Self {
         Self {
             flags: CTRL_FLAG_VOLATILE | CTRL_FLAG_EXECUTE_ON_WRITE,
@@ -193,13 +194,14 @@ impl Control {
         }
     }
 
-    /// Whether that flag is set.
+    /// Returns whether `flag` is set.
     pub fn is(&self, flag: u32) -> bool {
         self.flags & flag != 0
     }
 
-    /// Step between values, as VIDIOC_QUERYCTRL gives it: 0 where there are no
-    /// steps, and in the kernel's menus for the items that are left out.
+    /// Returns the step between values, as VIDIOC_QUERYCTRL reports it: 0 for
+    /// kinds without steps, and for menus, where the kernel's field marks the
+    /// items left out.
     pub fn step(&self) -> u32 {
         match self.kind {
             Kind::Integer | Kind::Boolean | Kind::Text | Kind::Integer64 => 1,
@@ -207,10 +209,11 @@ impl Control {
         }
     }
 
-    /// Bytes of its value; of a text with its NUL, at most.
+    /// Returns the size of the value in bytes; for a string, its greatest size
+    /// with the NUL.
     pub fn size(&self) -> u32 {
         match self.kind {
-            // At most LONGEST_TEXT.
+            // The maximum is at most LONGEST_TEXT.
             Kind::Text => self.maximum as u32 + 1,
             Kind::Integer64 => 8,
             _ => 4,
@@ -218,7 +221,7 @@ impl Control {
     }
 }
 
-/// All controls, in the order of their ids.
+/// Returns all controls, in the order of their ids.
 pub fn table() -> Vec<Control> {
     let Settings {
         adjust,

@@ -1,4 +1,4 @@
-//! Controls: what there is, and who may set what to which value.
+//! Controls: which exist, and who may set which to what value.
 
 use super::*;
 use crate::card::Value;
@@ -17,10 +17,10 @@ const EFAULT: u32 = Errno::EFAULT.0;
 
 const USER: u32 = 0x0098_0000;
 const DEFAULTS: u32 = 0x0f00_0000;
-/// Where text lies.
+/// Address of the text in guest memory.
 const TEXT: u64 = 0x8000;
 
-/// An answer to one of the ioctls of several controls.
+/// The response to one of the ioctls of several controls.
 #[derive(Debug)]
 struct Answer {
     status: u32,
@@ -52,7 +52,7 @@ fn text(size: u32) -> ExtControl {
     }
 }
 
-/// The payload of such an ioctl.
+/// Returns the payload of such an ioctl.
 fn ext_payload(which: u32, list: &[ExtControl], segments: &[(u64, u32)]) -> Vec<u8> {
     let head = ExtControls {
         which: which.into(),
@@ -345,7 +345,7 @@ fn several_controls_are_all_set_or_none() {
     assert_eq!((get.status, get.values()), (0, vec![1, 255]));
     let get = rig.ext(session, Ioctl::GExtCtrls, DEFAULTS, &good, &[]);
     assert_eq!((get.status, get.values()), (0, vec![128, 128]));
-    // The half of the union that is not a value of 32 bits is left alone.
+    // The upper half of the union stays unchanged for a 32-bit value.
     let wide = [ext(cid::BRIGHTNESS, 0x0102_0304_0000_0009)];
     let set = rig.ext(session, Ioctl::SExtCtrls, 0, &wide, &[]);
     assert_eq!(set.values(), [0x0102_0304_0000_0009]);
@@ -365,7 +365,7 @@ fn which_controls_may_go_together_is_v4l2s_to_say() {
         assert_eq!((answer.status, answer.error_idx), (EINVAL, at), "{ioctl:?}");
         let answer = rig.ext(session, ioctl, 0x0f01_0000, &both, &[]);
         assert_eq!((answer.status, answer.error_idx), (EINVAL, 2), "a request");
-        // No controls at all are a question for the class.
+        // A list without controls asks whether the class exists.
         for (which, status) in [
             (0, 0),
             (USER, 0),
@@ -383,7 +383,7 @@ fn which_controls_may_go_together_is_v4l2s_to_say() {
     let button = [ext(cid::BRIGHTNESS, 1), ext(cid::KILL_SESSION, 1)];
     let answer = rig.ext(session, Ioctl::GExtCtrls, 0, &button, &[]);
     assert_eq!((answer.status, answer.error_idx), (EACCES, 2));
-    // More than there can be.
+    // The list is longer than V4L2 allows.
     let many = vec![ext(cid::HUE, 0); 1025];
     let payload = ext_payload(0, &many, &[]);
     let request = command(session, Ioctl::GExtCtrls as u32, &payload);
@@ -396,7 +396,7 @@ fn which_controls_may_go_together_is_v4l2s_to_say() {
 fn text_lies_where_the_entries_say_and_nowhere_else() {
     let mut rig = Rig::new(Rate::Guest);
     let session = rig.open();
-    // Two texts, each in pieces; the second holds.
+    // There are two texts, each in several segments; the second value set wins.
     rig.write(0x8000, b"first\0");
     rig.write(0x9000, b"sec");
     rig.write(0xa000, b"ond\0 and what follows");

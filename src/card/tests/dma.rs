@@ -1,5 +1,5 @@
-//! Where frames go, what the witness says of it, and what happens when memory
-//! goes away.
+//! Where frames are written, what the witness records, and what happens when
+//! guest memory changes.
 
 use std::sync::Arc;
 
@@ -13,8 +13,8 @@ fn a_frame_is_written_where_the_segments_say_and_the_witness_says_the_same() {
     rig.ok(session, Ioctl::SFmt, &format(b"NV12", 98, 62));
     rig.ok(session, Ioctl::ReqBufs, &request(1));
     let size = 98 * 62 * 3 / 2;
-    // Out of order, unaligned, one byte, next to a neighbour, and longer than
-    // the frame: nothing behind the frame may change.
+    // The segments are out of order, unaligned, one byte long, adjacent, and
+    // longer than the frame; the bytes after the frame must not change.
     let segments = [
         (0x2_0001, 4096),
         (0x1_0fff, 1),
@@ -74,7 +74,8 @@ fn buffers_follow_a_change_of_memory_or_come_back_in_error() {
         }
         let region = rig.memory.find_region(GuestAddress(0)).unwrap();
         let old = Arc::downgrade(&region.get_mmap());
-        // The upper half goes away, and the lower half is other memory.
+        // The upper half of the memory is removed, and the lower half is
+        // replaced.
         rig.memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), MEMORY / 2)]).unwrap();
         let bus = Bus {
             memory: &rig.memory,

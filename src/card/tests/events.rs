@@ -1,4 +1,4 @@
-//! Events: who is told what, in which order, and how much may wait.
+//! Events: which session gets them, in which order, and how many may wait.
 
 use super::*;
 use crate::card::Value;
@@ -30,7 +30,7 @@ impl Rig {
             .unwrap();
     }
 
-    /// All that waits, as (session, type, id, number of the event).
+    /// Returns all waiting events, as (session, type, id, sequence number).
     fn events(&mut self) -> Vec<(u32, u32, u32, u32)> {
         let told = self.told().into_iter();
         told.map(|told| match told {
@@ -45,7 +45,7 @@ impl Rig {
         .collect()
     }
 
-    /// The one event that waits.
+    /// Returns the one event that waits.
     fn event(&mut self) -> V4l2Event {
         match &self.told()[..] {
             [Told::Event(event)] => event.event,
@@ -82,12 +82,12 @@ fn a_change_is_told_to_every_subscriber_but_the_one_who_made_it() {
             (three, CTRL, cid::HUE, 2)
         ]
     );
-    // The host is nobody's session.
+    // The host is not a session.
     rig.card
         .set_control(rig.now, "hue", &Value::Integer(7))
         .unwrap();
     assert_eq!(rig.events().len(), 3);
-    // The same value again is no change; that of a button always is.
+    // Setting the same value again is no change; pressing a button always is.
     rig.set(none, cid::HUE, 7).unwrap();
     assert!(rig.events().is_empty());
     rig.subscribe(one, CTRL, cid::SOURCE_CHANGE);
@@ -95,7 +95,7 @@ fn a_change_is_told_to_every_subscriber_but_the_one_who_made_it() {
         rig.set(two, cid::SOURCE_CHANGE, 1).unwrap();
         assert_eq!(rig.events().len(), 1);
     }
-    // What counts down by itself is no event.
+    // A countdown raises no event.
     rig.subscribe(one, CTRL, cid::DROP_FRAMES);
     rig.set(two, cid::DROP_FRAMES, 9).unwrap();
     assert!(rig.events().is_empty());
@@ -139,7 +139,8 @@ fn an_event_says_what_has_changed() {
         .unwrap();
     let about = control(&rig.event());
     assert_eq!((about.changes.get(), about.value.get()), (3, 64));
-    // A second time is no subscription; a button has no value, a class nothing.
+    // Subscribing again has no effect; a button has no value, and a class has
+    // no event.
     rig.subscribe_as(session, CTRL, cid::GAIN, SEND_INITIAL)
         .unwrap();
     rig.subscribe_as(session, CTRL, cid::USER_CLASS, SEND_INITIAL)
@@ -240,7 +241,7 @@ fn events_and_buffers_come_in_the_order_in_which_they_happened() {
     rig.card
         .set_control(rig.now, "end_of_stream", &Value::Integer(1))
         .unwrap();
-    // A frame sync that has not been sent gives way to the next.
+    // The next frame sync replaces one that has not been sent.
     rig.run(16_667);
     let told: Vec<(u8, u32)> = rig
         .told()
@@ -274,7 +275,7 @@ fn closed_and_dead_sessions_hear_nothing() {
             .unwrap();
         assert!(rig.told().is_empty());
     }
-    // The next session is not subscribed, whatever its number.
+    // The next session has no subscriptions, whatever its id.
     rig.card.reset();
     rig.open();
     rig.card

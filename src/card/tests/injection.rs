@@ -1,5 +1,5 @@
 //! Each injected error: what the application sees of it, and that the stream
-//! goes on after it.
+//! continues after it.
 
 use super::*;
 use crate::card::controls::table::cid;
@@ -13,8 +13,8 @@ const INTERVAL: u64 = 16_667;
 const ERROR: u32 = 0x40;
 const LAST: u32 = 0x10_0000;
 
-/// A stream with all four buffers queued, and subscribed to its ends and
-/// changes.
+/// Starts a stream with all four buffers queued, and subscribes to end of
+/// stream and source changes.
 fn streaming(rate: Rate) -> (Rig, u32) {
     let (mut rig, session) = Rig::with_buffers(rate, 4);
     rig.subscribe(session, 2, 0);
@@ -34,7 +34,8 @@ fn queue(rig: &mut Rig, session: u32, index: u32) -> Result<(), u32> {
     rig.queue(session, index, &[place(index)]).map(drop)
 }
 
-/// Lets an interval pass; the frames that came, and how many events.
+/// Lets an interval pass; returns the frames that came, and the number of
+/// events.
 fn frames(rig: &mut Rig, session: u32) -> (Vec<Buffer>, usize) {
     rig.run(INTERVAL);
     let (mut buffers, mut events) = (Vec::new(), 0);
@@ -53,7 +54,8 @@ fn frames(rig: &mut Rig, session: u32) -> (Vec<Buffer>, usize) {
     (buffers, events)
 }
 
-/// The one frame that came without an event, and is whole.
+/// Returns the one frame that came without an event, and checks that it is
+/// whole.
 fn whole(rig: &mut Rig, session: u32) -> u32 {
     let (buffers, events) = frames(rig, session);
     let [buffer] = &buffers[..] else {
@@ -105,7 +107,7 @@ fn a_frame_in_error_is_half_a_frame_and_says_so() {
         );
     }
     assert_eq!(whole(&mut rig, session), 2);
-    // The witness tells of what was written.
+    // The witness records the bytes that were written.
     let text = rig.witness_text();
     let bytes: Vec<_> = text
         .lines()
@@ -133,7 +135,7 @@ fn a_stall_is_late_once() {
         rig.run(100);
         let buffers = rig.dequeue();
         assert_eq!(buffers.len(), 1, "{rate:?}");
-        // At the guest's rate six more were due meanwhile.
+        // At the guest's rate six more frames were due meanwhile.
         let expected = if rate == Rate::Max { 4 } else { 7 };
         assert_eq!(buffers[0].sequence, expected, "{rate:?}");
         queue(&mut rig, session, buffers[0].index.get()).unwrap();
@@ -146,7 +148,7 @@ fn a_stall_is_late_once() {
 fn refused_buffers_can_be_queued_again() {
     let (mut rig, session) = Rig::with_buffers(Rate::Guest, 1);
     rig.set(session, cid::REFUSE_QBUF, 2).unwrap();
-    // What is wrong anyway does not count.
+    // A command that is invalid anyway does not count.
     assert_eq!(rig.queue(session, 5, &[place(0)]), Err(22));
     for _ in 0..2 {
         assert_eq!(queue(&mut rig, session, 0), Err(EIO));
@@ -201,7 +203,7 @@ fn the_session_that_streams_is_killed_or_else_the_one_that_asks() {
     rig.run(10 * INTERVAL);
     assert!(rig.told().is_empty());
     rig.close(session);
-    // Nobody streams: the one that presses it.
+    // If no session streams, the session that presses the button dies.
     rig.set(other, cid::KILL_SESSION, 1).unwrap();
     assert!(matches!(rig.told()[..], [Told::Died(dead)] if dead == other));
     let pair = [rig.open(), rig.open()];
@@ -226,7 +228,7 @@ fn a_stream_that_is_ended_has_a_last_frame_and_begins_again() {
     assert_eq!(rig.card.next_deadline(), None);
     assert!(matches!(frames(&mut rig, session), (none, 0) if none.is_empty()));
     rig.stream_off(session);
-    // Between streams it means nothing.
+    // Between streams the button has no effect.
     rig.set(session, cid::END_OF_STREAM, 1).unwrap();
     queue(&mut rig, session, 0).unwrap();
     rig.stream_on(session);
@@ -257,7 +259,8 @@ fn a_source_without_a_frame_is_late_and_not_stuck() {
         assert!(due > rig.now.monotonic, "no busy waiting");
         rig.run(4_000);
     }
-    // After 36 ms more two others are due; the last of them is made.
+    // After 36 ms more two other frames are due; the card makes the last of
+    // them.
     rig.run(4_000);
     let buffers = rig.dequeue();
     assert_eq!(buffers.len(), 1);

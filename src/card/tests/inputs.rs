@@ -22,7 +22,7 @@ fn film(width: u32, height: u32) -> Native {
     }
 }
 
-/// A film that the card takes its size and rate from.
+/// Returns a film that dictates the card's size and rate.
 fn dictating(width: u32, height: u32) -> Native {
     Native {
         follow: true,
@@ -154,7 +154,7 @@ fn a_source_that_is_not_scaled_dictates_size_and_rate() {
         (intervals.type_.get(), intervals.min),
         (1, Fract::new(1, 24))
     );
-    // The other input draws in any size; what holds is kept.
+    // The other input draws in any size; the current size is kept.
     rig.ok(session, Ioctl::SInput, &1u32.to_le_bytes());
     assert_eq!(rig.size(session), (320, 240));
     rig.ok(session, Ioctl::SFmt, &format(b"GREY", 32, 16));
@@ -185,7 +185,7 @@ fn a_source_of_another_size_stops_the_stream_until_it_is_begun_again() {
         numbers.stage.lock().unwrap().native = native;
         rig.card.replace_source(rig.now, input("Another", numbers));
     };
-    // The same size: the stream goes on with it.
+    // The source has the same size, so the stream continues with it.
     plug(&mut rig, native);
     rig.run(41_667);
     let told = rig.told();
@@ -270,7 +270,7 @@ fn a_picture_is_cropped_within_its_bounds() {
             answer
         );
     }
-    // Nothing is composed: the picture fills the frame.
+    // Composing is not supported: the picture fills the frame.
     let part = (0, 0, 64, 64);
     let frame = (0, 0, 640, 480);
     assert_eq!(

@@ -1,4 +1,4 @@
-//! Each ioctl: what it answers, and what it refuses.
+//! Each ioctl: its response, and what it refuses.
 
 use super::*;
 use crate::card::buffers::MAX_BUFFERS;
@@ -15,8 +15,8 @@ const ENODEV: u32 = Errno::ENODEV.0;
 const EFAULT: u32 = Errno::EFAULT.0;
 const ENOMEM: u32 = Errno::ENOMEM.0;
 
-/// A payload that the ioctl accepts, of a session with three buffers, all of
-/// them dequeued.
+/// Returns a payload that the ioctl accepts, for a session with three dequeued
+/// buffers.
 fn payload(ioctl: Ioctl) -> Vec<u8> {
     let yuyv = PixelFormat::Yuyv.fourcc();
     match ioctl {
@@ -37,7 +37,8 @@ fn payload(ioctl: Ioctl) -> Vec<u8> {
         Ioctl::QueryExtCtrl => [words(&[cid::HUE]), vec![0; 228]].concat(),
         Ioctl::QueryMenu => [words(&[cid::MOTION, 1]), vec![0; 36]].concat(),
         Ioctl::GExtCtrls | Ioctl::SExtCtrls | Ioctl::TryExtCtrls => {
-            // A number, and a text of three bytes and a NUL in guest memory.
+            // One control is a number, and one a text of three bytes and a NUL
+            // in guest memory.
             let head = words(&[0, 2, 0, 0, 0, 0, 0, 0]);
             let list = words(&[cid::HUE, 0, 0, 0, 0, cid::TEXT, 4, 0, 0, 0]);
             [head, list, words(&[0x8000, 0, 4, 0])].concat()
@@ -49,14 +50,14 @@ fn payload(ioctl: Ioctl) -> Vec<u8> {
     }
 }
 
-/// The formats that lie in one piece of memory.
+/// Returns the formats that lie in one piece of memory.
 fn contiguous() -> impl Iterator<Item = PixelFormat> {
     PixelFormat::ALL
         .into_iter()
         .filter(|format| !format.is_separate())
 }
 
-/// A card on which every [`payload`] is accepted.
+/// Returns a card on which every [`payload`] is accepted.
 fn rig(ioctl: Ioctl) -> (Rig, u32) {
     let (mut rig, session) = Rig::with_buffers(Rate::Guest, 3);
     if ioctl == Ioctl::SFmt {
@@ -166,7 +167,8 @@ fn other_buffer_types_are_refused() {
             Ioctl::EnumFmt | Ioctl::ReqBufs | Ioctl::QueryBuf | Ioctl::QBuf => 4,
             _ => 0,
         };
-        // Overlay, output, the multi-planar one, private, none at all.
+        // The types are overlay, output, the multi-planar one, a private one,
+        // and invalid ones.
         for wrong in [0u32, 2, 3, 9, 0x80, u32::MAX] {
             let mut payload = payload(ioctl);
             payload[at..at + 4].copy_from_slice(&wrong.to_le_bytes());
@@ -241,7 +243,7 @@ fn a_format_is_made_possible_and_kept_for_all_sessions() {
         let (fourcc, width, height) = asked;
         let before = rig.state(one);
         let mut asked = format(fourcc, width, height);
-        // What is asked of these is the card's to say.
+        // The card decides these fields, whatever the guest asks for.
         asked.pix.field = 4.into();
         asked.pix.bytesperline = 1.into();
         asked.pix.sizeimage = u32::MAX.into();
@@ -498,7 +500,7 @@ fn a_buffer_that_cannot_be_filled_is_not_queued() {
         (qbuf(1, FRAME, &[(RING.start - 511, 512)]), EINVAL),
         (qbuf(1, FRAME, &[(RING.end - 1, 512)]), EINVAL),
         (qbuf(1, FRAME, &[(RING.start, 512)]), EINVAL),
-        // What lies behind the frame must be good as well.
+        // The segments behind the frame must be valid as well.
         (qbuf(1, FRAME + 1, &[good, (RING.start, 1)]), EINVAL),
         (qbuf(1, FRAME + 1, &[good, (1 << 40, 1)]), EFAULT),
     ] {
@@ -506,8 +508,8 @@ fn a_buffer_that_cannot_be_filled_is_not_queued() {
         assert_eq!(answer, Err(errno), "{:x?}", &payload[..]);
         assert_eq!(rig.state(session), before);
     }
-    // A page table of single bytes for a frame that needs more of them than
-    // the card keeps.
+    // The scatter list has a segment per byte, and the frame needs more
+    // segments than the card keeps.
     rig.ok(session, Ioctl::ReqBufs, &request(0));
     rig.ok(session, Ioctl::SFmt, &format(b"GREY", 128, 128));
     rig.ok(session, Ioctl::ReqBufs, &request(1));

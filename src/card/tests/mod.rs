@@ -27,25 +27,26 @@ use crate::wire::event::{DqbufEvent, SessionEvent};
 use crate::wire::format::{Format, PixFormat};
 use crate::wire::{Ioctl, Reply};
 
-/// Bytes of guest memory.
+/// Size of guest memory in bytes.
 const MEMORY: usize = 0x10_0000;
-/// Where the forbidden ring is.
+/// Address range of the forbidden ring.
 const RING: std::ops::Range<u64> = 0x1000..0x1400;
-/// Bytes of a frame, once [`Rig::streaming`] has set the format: 32x16 GREY.
+/// Size of a frame in bytes, once [`Rig::streaming`] has set the format: 32x16
+/// GREY.
 const FRAME: u32 = 512;
 
-/// What a test tells a source, and the source a test.
+/// What a test tells its source, and the source its test.
 #[derive(Default)]
 struct Stage {
-    /// What becomes of the next frames; then they begin as they should.
+    /// Results of the next frames; after those, frames begin normally.
     begun: VecDeque<Begun>,
     native: Native,
     settings: Settings,
-    /// The last frame that was begun.
+    /// The frame that was begun last.
     frame: FrameInfo,
 }
 
-/// A source whose every byte depends on the frame and on where it stands.
+/// A source whose every byte depends on the frame and on its position.
 #[derive(Default)]
 struct Numbers {
     stage: Arc<Mutex<Stage>>,
@@ -84,7 +85,7 @@ impl Source for Numbers {
     }
 }
 
-/// A witness that can be read.
+/// A witness whose lines a test can read.
 #[derive(Clone, Default)]
 struct Lines(Arc<Mutex<Vec<u8>>>);
 
@@ -98,13 +99,13 @@ impl Write for Lines {
     }
 }
 
-/// A card, the memory of its guest, and a clock that a test sets.
+/// A card, the memory of its guest, and a clock that the test sets.
 struct Rig {
     card: Card,
     memory: GuestMemoryMmap,
     now: Now,
     witness: Lines,
-    /// That of the first input.
+    /// The stage of the first input.
     stage: Arc<Mutex<Stage>>,
 }
 
@@ -113,7 +114,8 @@ impl Rig {
         Self::with(rate, BufferApi::Single, Native::default())
     }
 
-    /// A card with two inputs, the first of which shows that.
+    /// Returns a card with two inputs, the first of which has the size and rate
+    /// `native`.
     fn with(rate: Rate, planes: BufferApi, native: Native) -> Self {
         let witness = Lines::default();
         let stage = Arc::new(Mutex::new(Stage {
@@ -145,8 +147,8 @@ impl Rig {
         }
     }
 
-    /// A card with one session, which has set 32x16 GREY at 60 frames a
-    /// second and has `buffers` buffers.
+    /// Returns a card with one session, which has set 32x16 GREY at 60 frames
+    /// per second and has `buffers` buffers.
     fn with_buffers(rate: Rate, buffers: u32) -> (Self, u32) {
         let mut rig = Self::new(rate);
         let session = rig.open();
@@ -156,7 +158,7 @@ impl Rig {
     }
 
     /// Gives the card the readable part of a chain with room for `capacity`
-    /// bytes, and takes the answer.
+    /// bytes, and returns the response.
     fn give(&mut self, request: &[u8], capacity: usize) -> (Result<(), Refused>, Vec<u8>) {
         let mut reply = Reply::default();
         reply.begin(capacity);
@@ -180,7 +182,7 @@ impl Rig {
         assert_eq!((result, reply), (Ok(()), vec![]));
     }
 
-    /// An ioctl with its payload; the answer's payload, or its errno.
+    /// Executes an ioctl; returns the payload of the response, or the errno.
     fn ioctl(&mut self, session: u32, ioctl: Ioctl, payload: &[u8]) -> Result<Vec<u8>, u32> {
         let request = command(session, ioctl as u32, payload);
         let (result, reply) = self.give(&request, 4096);
@@ -197,7 +199,7 @@ impl Rig {
         }
     }
 
-    /// An ioctl that succeeds.
+    /// Executes an ioctl that must succeed.
     fn ok(
         &mut self,
         session: u32,
@@ -208,7 +210,8 @@ impl Rig {
             .unwrap_or_else(|errno| panic!("{ioctl:?}: errno {errno}"))
     }
 
-    /// The same, with the answer as a structure.
+    /// Executes an ioctl that must succeed, and returns the response as a
+    /// structure.
     fn get<T>(&mut self, session: u32, ioctl: Ioctl, payload: &T) -> T
     where
         T: FromBytes + IntoBytes + Immutable + KnownLayout + Unaligned,
@@ -216,7 +219,7 @@ impl Rig {
         T::read_from_bytes(&self.ok(session, ioctl, payload)).unwrap()
     }
 
-    /// Queues a buffer of `segments`, which hold a frame exactly.
+    /// Queues a buffer of `segments`, which hold exactly one frame.
     fn queue(&mut self, session: u32, index: u32, segments: &[(u64, u32)]) -> Result<Vec<u8>, u32> {
         let length = segments.iter().map(|(_, len)| len).sum();
         self.ioctl(session, Ioctl::QBuf, &qbuf(index, length, segments))
@@ -230,7 +233,7 @@ impl Rig {
         self.ok(session, Ioctl::StreamOff, &1u32.to_le_bytes());
     }
 
-    /// Lets time pass, and then ticks until nothing is due.
+    /// Lets time pass, and then ticks until no frame is due.
     fn run(&mut self, microseconds: u64) {
         let passed = Duration::from_micros(microseconds);
         self.now.monotonic += passed;
@@ -244,7 +247,7 @@ impl Rig {
         }
     }
 
-    /// All that the driver is to be told.
+    /// Takes all events that wait for the driver.
     fn told(&mut self) -> Vec<Told> {
         let mut event = Vec::new();
         let mut told = Vec::new();
@@ -260,7 +263,7 @@ impl Rig {
         told
     }
 
-    /// All events that wait, as buffers; no session has subscribed to others.
+    /// Takes all waiting events, which must be buffers.
     fn dequeue(&mut self) -> Vec<Buffer> {
         let told = self.told().into_iter();
         told.map(|told| match told {
@@ -286,20 +289,20 @@ impl Rig {
         self.read(&[(0, MEMORY as u32)])
     }
 
-    /// All lines that the witness was told.
+    /// Returns all lines that the witness has written.
     fn witness_text(&mut self) -> String {
         self.card.flush_witness();
         String::from_utf8(self.witness.0.lock().unwrap().clone()).unwrap()
     }
 
-    /// The same, read.
+    /// Returns all records that the witness has written.
     fn records(&mut self) -> Vec<Record> {
         let text = self.witness_text();
         let records = text.lines().map(serde_json::from_str);
         records.collect::<Result<_, _>>().unwrap()
     }
 
-    /// All of the card that a driver can see.
+    /// Returns all of the card's state that a driver can see.
     fn state(&mut self, session: u32) -> Vec<Result<Vec<u8>, u32>> {
         let mut format = Format::new_zeroed();
         format.type_ = 1.into();
@@ -335,7 +338,7 @@ fn input(name: &str, source: Numbers) -> Input {
     }
 }
 
-/// The bytes of frame `sequence`.
+/// Returns the bytes of frame `sequence`.
 fn frame(sequence: u32) -> Vec<u8> {
     (0..FRAME as usize).map(|i| pixel(sequence, i)).collect()
 }
@@ -344,7 +347,7 @@ fn words(words: &[u32]) -> Vec<u8> {
     words.iter().flat_map(|word| word.to_le_bytes()).collect()
 }
 
-/// An ioctl command.
+/// Returns an ioctl command.
 fn command(session: u32, code: u32, payload: &[u8]) -> Vec<u8> {
     let mut request = words(&[3, 0, session, code]);
     request.extend_from_slice(payload);
@@ -380,7 +383,7 @@ fn buffer(index: u32, length: u32) -> Buffer {
     }
 }
 
-/// A buffer and its scatter list.
+/// Returns a buffer and its scatter list.
 fn qbuf(index: u32, length: u32, segments: &[(u64, u32)]) -> Vec<u8> {
     let mut payload = buffer(index, length).as_bytes().to_vec();
     for (start, len) in segments {

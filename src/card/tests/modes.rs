@@ -12,7 +12,7 @@ const ENOTTY: u32 = Errno::ENOTTY.0;
 const SIZES: [(u32, u32); 3] = [(1280, 720), (640, 480), (1920, 1080)];
 const RATES: [(u32, u32); 3] = [(30, 1), (60, 1), (30000, 1001)];
 
-/// A camera with lists, whose first input is of that kind.
+/// Returns a camera with lists, whose first input is `native`.
 fn rig(native: Native) -> Rig {
     let mut rig = Rig::new(Rate::Guest);
     let stage = Stage {
@@ -36,7 +36,7 @@ fn rig(native: Native) -> Rig {
     rig
 }
 
-/// The sizes that are enumerated, all of them discrete.
+/// Returns the enumerated sizes, and checks that all are discrete.
 fn sizes(rig: &mut Rig, session: u32) -> Vec<(u32, u32)> {
     let mut asked = FrmSizeEnum::new_zeroed();
     asked.pixel_format = u32::from_le_bytes(*b"NV12").into();
@@ -47,7 +47,8 @@ fn sizes(rig: &mut Rig, session: u32) -> Vec<(u32, u32)> {
             Ok(answer) => {
                 let answer = FrmSizeEnum::read_from_bytes(&answer).unwrap();
                 assert_eq!((answer.index, answer.type_.get()), (asked.index, 1));
-                // v4l2_frmsize_discrete lies where the range's bounds do.
+                // The width and height of v4l2_frmsize_discrete lie where the
+                // range's bounds do.
                 sizes.push((answer.min_width.get(), answer.max_width.get()));
             }
             Err(error) => {
@@ -58,7 +59,7 @@ fn sizes(rig: &mut Rig, session: u32) -> Vec<(u32, u32)> {
     }
 }
 
-/// The rates that are enumerated of a size, all of them discrete.
+/// Returns the enumerated rates of a size, and checks that all are discrete.
 fn rates(rig: &mut Rig, session: u32, size: (u32, u32)) -> Vec<(u32, u32)> {
     let mut asked = FrmIvalEnum::new_zeroed();
     asked.pixel_format = u32::from_le_bytes(*b"NV12").into();
@@ -92,7 +93,7 @@ fn lists_are_enumerated_and_the_nearest_is_set() {
         for other in [(640, 481), (1280, 480), (16, 16), (0, 0)] {
             assert!(rates(&mut rig, session, other).is_empty(), "{other:?}");
         }
-        // It begins with the first of each.
+        // The card begins with the first entry of each list.
         let mut asked = Format::new_zeroed();
         asked.type_ = 1.into();
         let pix = rig.get(session, Ioctl::GFmt, &asked).pix;
@@ -128,7 +129,8 @@ fn lists_are_enumerated_and_the_nearest_is_set() {
     }
 }
 
-/// As v4l2-compliance wants it: what has several discrete sizes does not crop.
+/// v4l2-compliance requires this: a device with several discrete sizes does not
+/// crop.
 #[test]
 fn a_card_with_a_list_of_sizes_has_no_selections() {
     let mut rig = rig(Native::default());

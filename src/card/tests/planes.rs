@@ -11,10 +11,11 @@ const EINVAL: u32 = Errno::EINVAL.0;
 const EFAULT: u32 = Errno::EFAULT.0;
 const MPLANE: u32 = 9;
 
-/// Sizes of the planes of 64x66 YM12: the last block of the first is short.
+/// Sizes of the planes of 64x66 YM12: the last block of the first plane is
+/// short.
 const SIZES: [u32; 3] = [4224, 1056, 1056];
 
-/// A multi-planar card that has that format.
+/// Returns a multi-planar card that has set that format.
 fn rig(fourcc: &[u8; 4], width: u32, height: u32, buffers: u32) -> (Rig, u32) {
     let mut rig = Rig::with(Rate::Guest, BufferApi::Multi, Native::default());
     let session = rig.open();
@@ -44,7 +45,7 @@ fn plane(length: u32, userptr: u64) -> Plane {
     }
 }
 
-/// A buffer, its planes, and the scatter entries of all of them.
+/// Returns a buffer, its planes, and the scatter entries of all of them.
 fn qbuf(index: u32, count: u32, planes: &[Plane], segments: &[(u64, u32)]) -> Vec<u8> {
     let mut asked = buffer(index, count);
     asked.type_ = MPLANE.into();
@@ -130,7 +131,8 @@ fn every_plane_lies_in_its_own_memory_and_the_witness_says_so() {
     let (mut rig, session) = rig(b"YM12", 64, 66, 1);
     let total: u32 = SIZES.iter().sum();
     rig.write_all(0xee);
-    // Each plane in two pieces, the second plane longer than it need be.
+    // Each plane is in two segments, and the second plane is longer than
+    // needed.
     let segments = [
         (0x1_0001, 4000),
         (0x2_0000, 224),
@@ -279,7 +281,7 @@ fn planes_that_cannot_be_filled_are_not_queued() {
         let request = command(session, Ioctl::QBuf as u32, &good);
         assert!(rig.give(&request, room).0.is_err(), "room for {room}");
     }
-    // More planes than the format has are left alone.
+    // The card leaves planes alone that the format does not have.
     let more = [whole[0], whole[1], plane(0, 3)];
     let payload = qbuf(0, 3, &more, &[luma, chroma]);
     let answer = rig.ioctl(session, Ioctl::QBuf, &payload).unwrap();

@@ -1,4 +1,4 @@
-//! Streams: who may have one, which frames it has, and how it ends.
+//! Streams: which session may have one, which frames it gets, and how it ends.
 
 use super::super::clock::GRACE;
 use super::*;
@@ -8,10 +8,10 @@ use crate::wire::format::Fract;
 
 const EBUSY: u32 = Errno::EBUSY.0;
 
-/// A frame interval of 1/60 s in microseconds, and a little.
+/// Slightly more than a frame interval of 1/60 s, in microseconds.
 const INTERVAL: u64 = 16_667;
 
-/// Where buffer `index` lies.
+/// Returns the segment of buffer `index`.
 fn place(index: u32) -> [(u64, u32); 1] {
     [(0x8000 + u64::from(index) * 0x1000, FRAME)]
 }
@@ -52,7 +52,7 @@ fn frames_come_in_the_order_of_the_queue_each_at_its_time() {
         assert_eq!(done.flags, 0x2004);
         assert_eq!(done.timestamp_sec.get() as u64, rig.now.monotonic.as_secs());
         assert!(rig.read(&place(index)) == frame(sequence as u32));
-        // One is due at a time.
+        // One frame is due at a time.
         rig.run(0);
         assert!(rig.dequeue().is_empty());
     }
@@ -67,7 +67,8 @@ fn frames_come_at_the_rate_that_was_set() {
         rig.queue(session, 0, &place(0)).unwrap();
         rig.stream_on(session);
         let start = rig.now.monotonic;
-        // As many as come in two seconds, each woken up for.
+        // The test makes as many frames as come in two seconds, waking up for
+        // each.
         for number in 0..2 * rate {
             let nanoseconds = u64::from(number + 1) * 1_000_000_000 / u64::from(rate);
             let due = start + Duration::from_nanos(nanoseconds);
@@ -87,7 +88,7 @@ fn frames_come_at_the_rate_that_was_set() {
 fn frames_without_a_buffer_are_dropped_and_counted() {
     let (mut rig, session) = Rig::with_buffers(Rate::Guest, 2);
     rig.stream_on(session);
-    // Frames 0 to 6 are due and find nothing.
+    // Frames 0 to 6 are due and find no buffer.
     rig.run(7 * INTERVAL);
     assert_eq!(rig.card.next_deadline(), None, "nothing to wake up for");
     rig.queue(session, 0, &place(0)).unwrap();
@@ -126,7 +127,7 @@ fn a_hiccup_costs_no_frame_and_a_longer_one_all_that_are_late() {
         [GRACE as u32],
         "the last of them"
     );
-    // It is in time again.
+    // The stream is on time again.
     rig.run(INTERVAL - 10);
     assert!(rig.dequeue().is_empty());
     rig.run(INTERVAL);
@@ -150,7 +151,7 @@ fn is_end(record: &Record) -> bool {
     matches!(record, Record::StreamOff { .. })
 }
 
-/// A frame takes three times as long as there is for it.
+/// A frame takes three times as long to make as its interval.
 #[test]
 fn a_card_that_is_too_slow_drops_frames_and_keeps_to_the_time() {
     const SECONDS: u64 = 10;
@@ -165,7 +166,8 @@ fn a_card_that_is_too_slow_drops_frames_and_keeps_to_the_time() {
             rig.now.monotonic = rig.card.next_deadline().unwrap();
             continue;
         }
-        // What a film shows, and the clock that is drawn, is of this time.
+        // The time that a film shows, and that the clock overlay draws, is the
+        // current one.
         let shown = rig.stage.lock().unwrap().frame.elapsed;
         let late = (rig.now.monotonic - start).saturating_sub(shown);
         let most = Duration::from_micros(GRACE * INTERVAL);
@@ -180,7 +182,7 @@ fn a_card_that_is_too_slow_drops_frames_and_keeps_to_the_time() {
     rig.stream_off(session);
     let last = *seen.last().unwrap();
     assert!(u64::from(last) >= 60 * SECONDS - GRACE - 1, "{last}");
-    // The guest's gaps, the witness and the statistics say the same.
+    // The guest's gaps, the witness and the statistics agree.
     let missing = u64::from(last) + 1 - seen.len() as u64;
     let records = rig.records();
     let Some(Record::StreamOff {
@@ -262,7 +264,7 @@ fn after_each_end_of_a_stream_nothing_is_written_or_said() {
                 rig.queue(session, index, &place(index)).unwrap();
             }
             rig.stream_on(session);
-            // One frame is made, two buffers wait.
+            // One frame is made, and two buffers wait.
             rig.now.monotonic += Duration::from_micros(INTERVAL);
             rig.card.tick(rig.now);
             end(&mut rig, session);
@@ -334,7 +336,7 @@ fn a_dead_session_is_announced_and_its_id_kept_until_it_is_closed() {
     assert_eq!(event, words(&[0, session, 5, 0]));
     rig.card.event_sent();
     assert!(!rig.card.next_event(&mut event), "its buffers died with it");
-    // Its buffers are free for others.
+    // Another session can allocate buffers.
     let other = rig.open();
     assert_ne!(other, session);
     rig.ok(other, Ioctl::ReqBufs, &request(1));

@@ -1,6 +1,6 @@
-//! Writing the witness in a thread of its own: a slow disk, or a reader who
-//! takes a few bytes at a time, is not the card's business until there is no
-//! room for one more record.
+//! A thread that writes the witness. A slow disk, or a reader that takes a few
+//! bytes at a time, does not hold up the card until there is no room for one
+//! more record.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -9,21 +9,22 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-/// Bytes that may wait while as many are being written: a second of records at a
-/// high rate.
+/// Largest number of bytes that may wait while as many are being written: a
+/// second of records at a high rate.
 const ROOM: usize = 1 << 20;
 
-/// How long the card waits for room, and for the end of what waits to be
-/// written, before the witness is given up.
+/// How long the card waits for room, or for the waiting bytes to be written,
+/// before it gives the witness up.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// How long the end of the process waits for what is still to be written.
+/// How long the end of the process waits for the remaining bytes to be written.
 const FAREWELL: Duration = Duration::from_millis(500);
 
-/// Where a witness can be written to.
+/// A file or socket to which a witness can be written.
 pub trait Target: Write + Send + 'static {
-    /// Takes back what was written beyond so many bytes: the first half of a
-    /// line whose second was not to be written. Nothing, where it cannot.
+    /// Truncates the target to `length` bytes, to remove the first half of a
+    /// line whose second half could not be written. Does nothing if the target
+    /// cannot be truncated.
     fn cut(&mut self, _length: u64) {}
 }
 
@@ -31,21 +32,22 @@ impl Target for UnixStream {}
 
 impl Target for File {
     fn cut(&mut self, length: u64) {
-        // Fails for what is no regular file, a FIFO.
+        // This fails for a file that is not regular, such as a FIFO.
         let _ = self.set_len(length);
     }
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// What waits to be written.
+    /// The bytes that wait to be written.
     waiting: Vec<u8>,
-    /// The thread writes what waited before.
+    /// Whether the thread is writing bytes taken from `waiting`.
     writes: bool,
-    /// It has failed, with that error until somebody asks, and ended.
+    /// Whether the target has failed and the thread has ended; `error` keeps
+    /// the error until it is reported.
     failed: bool,
     error: Option<io::Error>,
-    /// Nothing more comes.
+    /// Whether the writer is closed and no more bytes come.
     closed: bool,
 }
 
@@ -63,12 +65,12 @@ struct Shared {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing panics while it is locked.
+        // No code panics while it holds the lock.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until the state is so, but not for longer than that. Says whether
-    /// it is.
+    /// Waits until `is_so` holds for the state, at most for `limit`. Returns
+    /// whether it holds.
     fn wait<'s>(
         &'s self,
         state: MutexGuard<'s, State>,
@@ -86,9 +88,9 @@ impl Shared {
 
 /// A writer whose bytes a thread writes to a [`Target`].
 ///
-/// `write` takes all of them or fails: after the target has failed, or where
-/// there is no room for longer than a second. `flush` waits, as long at most,
-/// until everything is written.
+/// `write` takes all bytes or fails: after the target has failed, or if there
+/// is no room within a second. `flush` waits until everything is written, at
+/// most for a second.
 #[derive(Debug)]
 pub struct Background {
     shared: Arc<Shared>,
@@ -99,7 +101,7 @@ impl Background {
     /// Starts the thread that writes to `target`, which is empty.
     ///
     /// # Errors
-    /// Where the system starts no thread.
+    /// The system cannot start a thread.
     pub fn start(target: impl Target) -> io::Result<Self> {
         Self::with_patience(target, PATIENCE)
     }
@@ -134,8 +136,8 @@ impl Write for Background {
     }
 }
 
-/// The error there is, if there is one, or that what was waited for did not
-/// come.
+/// Returns the target's error if it has failed, or a timeout if the awaited
+/// state was not reached.
 fn check(state: &mut State, has_come: bool) -> io::Result<()> {
     if state.failed {
         let error = state.error.take();
@@ -155,13 +157,13 @@ impl Drop for Background {
         let mut state = self.shared.lock();
         state.closed = true;
         self.shared.changed.notify_all();
-        // Whoever takes nothing does not get the rest.
+        // A target that takes no bytes does not get the rest.
         drop(self.shared.wait(state, FAREWELL, State::is_idle));
     }
 }
 
-/// Writes what comes until nothing more does, or the target fails: then it ends
-/// with the last whole line, where it can be cut.
+/// Writes the waiting bytes until the writer is closed or the target fails.
+/// After a failure the target is cut to its last whole line, if it can be cut.
 fn write_all(shared: &Shared, target: &mut impl Target) {
     let mut bytes = Vec::new();
     let (mut written, mut lines) = (0, 0);
@@ -178,7 +180,7 @@ fn write_all(shared: &Shared, target: &mut impl Target) {
         }
         std::mem::swap(&mut bytes, &mut state.waiting);
         state.writes = true;
-        // There is room again.
+        // The waiting bytes have been taken, so there is room again.
         shared.changed.notify_all();
         drop(state);
         let mut rest = &bytes[..];
@@ -215,11 +217,11 @@ mod tests {
     use std::io::Read;
     use std::time::Instant;
 
-    /// What a test gives a target, and the target a test.
+    /// The bytes that a test and its target share.
     #[derive(Clone, Default)]
     struct Disk(Arc<Mutex<Vec<u8>>>);
 
-    /// A disk with room for so many bytes.
+    /// A disk with room for a number of bytes.
     struct Full(Disk, usize);
 
     impl Write for Full {
@@ -259,7 +261,7 @@ mod tests {
                 assert!(*disk.0.lock().unwrap() == all);
             }
         }
-        // Nor is the rest lost.
+        // The remaining bytes are not lost either.
         drop(background);
         assert!(*disk.0.lock().unwrap() == all);
     }
@@ -286,8 +288,8 @@ mod tests {
         assert_eq!(file.metadata().unwrap().len(), 7);
     }
 
-    /// One who takes a byte now and then never keeps a write waiting for long,
-    /// and still keeps the card waiting for ever.
+    /// A reader that takes a byte now and then never keeps a single write
+    /// waiting for long, and still keeps the card waiting for ever.
     #[test]
     fn a_reader_that_takes_a_little_at_a_time_is_given_up() {
         let patience = Duration::from_millis(100);

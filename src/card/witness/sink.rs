@@ -1,33 +1,34 @@
-//! Where the witness is written to.
+//! The sink to which the witness is written.
 
 use std::io::{self, Write};
 
 use super::{Digest, PlaneRecord, Record};
 use crate::dma::Segment;
 
-/// Bytes collected before they are passed on: a few frames' worth.
+/// Number of bytes collected before they are passed on: a few frames' worth.
 const COLLECTED: usize = 64 * 1024;
 
 /// The witness: records of what the card does, or nothing at all.
 ///
-/// A sink that fails is given up with one line in the log; the card goes on.
+/// If the sink fails, the witness gives it up with one line in the log, and the
+/// card continues.
 pub struct Witness {
     sink: Option<Box<dyn Write + Send>>,
     /// Lines that have not been passed on.
     lines: Vec<u8>,
-    /// The last frame, whose line is not written yet.
+    /// The last frame, whose record is not written yet.
     frame: Option<FrameWritten>,
-    /// Its planes; kept for their memory.
+    /// The planes of that frame; kept for their allocations.
     planes: Vec<PlaneRecord>,
 }
 
 impl Witness {
-    /// No witness.
+    /// Returns a witness that records nothing.
     pub fn off() -> Self {
         Self::with(None)
     }
 
-    /// A witness that writes to `sink`.
+    /// Returns a witness that writes to `sink`.
     pub fn new(sink: Box<dyn Write + Send>) -> Self {
         Self::with(Some(sink))
     }
@@ -41,14 +42,14 @@ impl Witness {
         }
     }
 
-    /// A stream begins whose frames have that many memory planes.
+    /// Prepares for a stream whose frames have `planes` memory planes.
     pub fn begin(&mut self, planes: usize) {
         self.tell();
         self.planes.resize_with(planes, PlaneRecord::default);
     }
 
-    /// Where the digests of a plane of the frame that now begins are to go;
-    /// `None` if nobody wants them.
+    /// Returns the place for the digests of a plane of the frame that begins
+    /// now, or `None` if there is no sink.
     pub fn digests(&mut self, plane: usize) -> Option<&mut Vec<Digest>> {
         self.sink.as_ref()?;
         let digests = &mut self.planes.get_mut(plane)?.digests;
@@ -56,10 +57,10 @@ impl Witness {
         Some(digests)
     }
 
-    /// Takes note of a frame, whose digests were collected in
-    /// [`digests`](Self::digests): the segments of each of its memory planes,
-    /// and the bytes that were written there. Its line is written by
-    /// [`tell`](Self::tell), which has to come before the next frame begins.
+    /// Notes a frame: the segments of each of its memory planes, and the number
+    /// of bytes written there. The frame's digests are already in
+    /// [`digests`](Self::digests). [`tell`](Self::tell) writes its record and
+    /// must be called before the next frame begins.
     pub fn frame<'s>(
         &mut self,
         frame: FrameWritten,
@@ -78,7 +79,7 @@ impl Witness {
         self.frame = Some(frame);
     }
 
-    /// Writes the line of the last frame, if it is not written yet.
+    /// Writes the record of the last frame, if it is not written yet.
     pub fn tell(&mut self) {
         let Some(frame) = self.frame.take() else {
             return;
@@ -115,7 +116,7 @@ impl Witness {
         }
     }
 
-    /// Passes on what was collected.
+    /// Passes the collected records on to the sink.
     pub fn flush(&mut self) {
         self.tell();
         if !self.lines.is_empty() {
@@ -123,7 +124,8 @@ impl Witness {
         }
     }
 
-    /// Passes on what was collected, and waits until the sink has it.
+    /// Passes the collected records on, and waits until the sink has written
+    /// them.
     pub fn finish(&mut self) {
         self.flush();
         if let Some(sink) = &mut self.sink
@@ -154,7 +156,7 @@ impl Drop for Witness {
     }
 }
 
-/// Which frame was written into which buffer, and when.
+/// The frame that was written, its buffer, and the time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FrameWritten {
     /// V4L2 sequence number.
