@@ -1,4 +1,4 @@
-//! What vhost-user-backend asks of a device.
+//! The device side of vhost-user-backend: features, configuration, events.
 
 use std::cell::RefCell;
 use std::io;
@@ -29,30 +29,32 @@ use super::stop::Stop;
 use super::vring::Vring;
 use crate::wire::protocol::QUEUES;
 
-/// Descriptors a queue may have; QEMU's own limit.
+/// Largest number of descriptors in a queue; QEMU's own limit.
 const MAX_QUEUE_SIZE: usize = 1024;
 
-/// The engine, shared by the daemon's threads: whoever holds the lock is the
-/// only one to touch the card, so that commands, ticks, resets and changes of
-/// memory come one after the other.
+/// The engine, shared by the daemon's threads. Only the holder of the lock
+/// touches the card, so that commands, ticks, resets and changes of memory come
+/// one after the other.
 ///
-/// A panic with the card in hand cannot leave it in a state that matters: the
+/// A panic of the holder cannot leave the card in a state that matters: the
 /// connection ends with that thread, and the card is reset.
 pub type SharedEngine<D> = Arc<Fair<Engine<D>>>;
 
 thread_local! {
-    /// Dropped when the thread ends, for whatever reason.
+    /// The guard of the worker thread, dropped when the thread ends for any
+    /// reason.
     static WORKER: RefCell<Option<Worker>> = const { RefCell::new(None) };
 }
 
-/// The thread that serves a connection's queues. vhost-user-backend does not
-/// look at it before the connection ends, so that one which has died would
-/// leave the front end waiting: the connection ends with it.
+/// Ends the connection when the thread that serves its queues ends.
+/// vhost-user-backend does not check the thread before the connection ends, so
+/// a thread that died would leave the front end waiting.
 struct Worker(Stop);
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        // Nothing, where it ends because the connection has.
+        // This has no effect if the thread ends because the connection has
+        // ended.
         self.0.fail("the thread that serves its queues has ended");
     }
 }
@@ -61,16 +63,16 @@ impl Drop for Worker {
 pub struct Backend<D> {
     engine: SharedEngine<D>,
     stop: Stop,
-    /// The end of the worker's exit event that the worker waits on.
+    /// File descriptor of the exit event on which the worker waits.
     exit: Mutex<Option<RawFd>>,
-    /// The channel for requests to the front end. The card makes none, but
-    /// QEMU wants the channel before it gives out VIRTIO_F_ACCESS_PLATFORM,
-    /// and complains if it is closed.
+    /// The channel for requests to the front end. The card makes no requests,
+    /// but QEMU requires the channel before it offers VIRTIO_F_ACCESS_PLATFORM,
+    /// and reports an error if the channel is closed.
     requests: Mutex<Option<FrontEndChannel>>,
 }
 
 impl<D> Backend<D> {
-    /// A device whose connection can be ended by `stop`.
+    /// Returns a device whose connection `stop` can end.
     pub fn new(engine: SharedEngine<D>, stop: Stop) -> Self {
         Self {
             engine,
@@ -80,16 +82,16 @@ impl<D> Backend<D> {
         }
     }
 
-    /// Closes what the worker waited on.
+    /// Closes the exit event of the worker.
     ///
     /// # Safety
-    /// The worker must have ended: its event loop gives the file descriptor
-    /// away (`into_raw_fd`) and never closes it.
+    /// The worker must have ended. Its event loop gives up the ownership of the
+    /// file descriptor (`into_raw_fd`) and never closes it.
     pub unsafe fn close_exit_event(&self) {
         let fd = self.exit.lock().ok().and_then(|mut fd| fd.take());
         if let Some(fd) = fd {
             // SAFETY: vhost-user-backend has given up the ownership of `fd`,
-            // and by the caller's promise nobody waits on it any more.
+            // and the caller promises that no thread waits on it any more.
             drop(unsafe { OwnedFd::from_raw_fd(fd) });
         }
     }
@@ -133,12 +135,12 @@ impl<D: Device> VhostUserBackend for Backend<D> {
     }
 
     fn set_event_idx(&self, _enabled: bool) {
-        // The queues have been told; nothing else depends on it.
+        // The vrings have been told; nothing else depends on the setting.
     }
 
     fn get_config(&self, offset: u32, size: u32) -> Vec<u8> {
-        // Beyond the structure, which the front end may have made room for,
-        // the space reads as zero.
+        // Bytes beyond the structure read as zero; the front end may have made
+        // room for them.
         let mut space = self.engine.lock().config().as_bytes().to_vec();
         let (offset, size) = (offset as usize, size as usize);
         space.resize(offset + size, 0);
@@ -194,7 +196,8 @@ impl<D: Device> VhostUserBackend for Backend<D> {
         if u64::from(device_event) == MAILBOX_EVENT {
             engine.run_requests();
         }
-        // A kick of either queue or the timer: which one makes no difference.
+        // The event is a kick of either queue, or the timer; the engine does
+        // the same for all.
         engine.run(vrings);
         if bus_error::take_lost() {
             self.stop
@@ -204,8 +207,9 @@ impl<D: Device> VhostUserBackend for Backend<D> {
     }
 }
 
-/// That no region is longer than its file, of which a part could then not be
-/// touched. What is no regular file says nothing of its length.
+/// Checks that no region is longer than its file, since the part beyond the end
+/// of the file cannot be accessed. A file that is not regular has no meaningful
+/// length.
 fn check_files(memory: &GuestMemoryMmap) -> io::Result<()> {
     for region in memory.iter() {
         let Some(file) = region.file_offset() else {

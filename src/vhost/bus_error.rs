@@ -1,10 +1,11 @@
-//! Guest memory that goes away: SIGBUS.
+//! SIGBUS: guest memory that disappears.
 //!
-//! Guest memory is a file of the front end's, who can make it shorter at any
-//! time, or have no room for a page of it; whoever touches such a page gets a
-//! SIGBUS (mmap(2)). It costs the connection, not the daemon: a page of zeros
-//! takes the place of what is not there, so that whoever touched it goes on,
-//! and the connection ends as soon as the worker looks.
+//! Guest memory is a file of the front end, which can truncate it at any time,
+//! or have no room for a page of it. A thread that accesses such a page gets a
+//! SIGBUS (mmap(2)). This costs the connection, not the daemon: the handler
+//! maps a page of zeros in place of the missing one, so that the thread
+//! continues, and the connection ends as soon as the worker checks
+//! [`take_lost`].
 
 use std::cell::Cell;
 use std::io;
@@ -14,23 +15,25 @@ use std::sync::Once;
 
 use libc::{c_int, c_void, siginfo_t};
 
-/// Sizes of the pages that guest memory can be made of: small ones, and those
-/// of hugetlbfs, which cannot be replaced in part. On a machine with others a
-/// SIGBUS is what it was.
+/// Sizes of the pages that guest memory can be made of: base pages, and those
+/// of hugetlbfs, which cannot be replaced in part. On a machine with other
+/// sizes a SIGBUS has its default effect.
 const PAGE_SIZES: [usize; 5] = [4 << 10, 16 << 10, 64 << 10, 2 << 20, 1 << 30];
 
 thread_local! {
-    /// This thread has touched memory that had gone away. Without a destructor
-    /// and with a constant at first, so that a signal handler may use it.
+    /// Whether this thread has accessed memory that had disappeared. The
+    /// variable has no destructor and a constant initial value, so that a
+    /// signal handler may use it.
     static LOST: Cell<bool> = const { Cell::new(false) };
 }
 
 static INSTALLED: Once = Once::new();
 
-/// Has the process survive the loss of guest memory, from now on.
+/// Installs a SIGBUS handler, with which the process survives the loss of guest
+/// memory.
 ///
 /// # Errors
-/// Where the system refuses the handler.
+/// The system refuses the handler.
 pub fn survive() -> io::Result<()> {
     let mut result = Ok(());
     INSTALLED.call_once(|| {
@@ -39,7 +42,7 @@ pub fn survive() -> io::Result<()> {
         let mut action: libc::sigaction = unsafe { MaybeUninit::zeroed().assume_init() };
         action.sa_sigaction = handler as usize;
         action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
-        // SAFETY: the handler does only what a signal handler may.
+        // SAFETY: the handler makes only calls that a signal handler may make.
         if unsafe { libc::sigaction(libc::SIGBUS, &action, ptr::null_mut()) } != 0 {
             result = Err(io::Error::last_os_error());
         }
@@ -47,28 +50,29 @@ pub fn survive() -> io::Result<()> {
     result
 }
 
-/// Whether this thread has touched memory that had gone away since the last
-/// time that it asked.
+/// Returns whether this thread has accessed memory that had disappeared since
+/// the last call.
 pub fn take_lost() -> bool {
     LOST.take()
 }
 
-/// Puts zeros where there is nothing. It calls mmap(2) and sigaction(2) only,
-/// takes no lock, and leaves errno alone.
+/// The SIGBUS handler: maps zeros in place of a missing page. It calls only
+/// mmap(2) and sigaction(2), takes no lock, and preserves errno.
 extern "C" fn replace(signal: c_int, info: *mut siginfo_t, _context: *mut c_void) {
     // SAFETY: errno is this thread's own.
     let errno = unsafe { libc::__errno_location() };
     // SAFETY: as above.
     let before = unsafe { *errno };
-    // SAFETY: the kernel passes a valid one to a handler with SA_SIGINFO.
+    // SAFETY: the kernel passes a valid `siginfo_t` to a handler with
+    // SA_SIGINFO.
     let info = unsafe { &*info };
-    // SAFETY: for SIGBUS that field is set.
+    // SAFETY: the kernel sets the address for SIGBUS.
     let address = unsafe { info.si_addr() } as usize;
-    // Anything else, such as memory that has failed, is not ours to mend.
+    // The handler cannot repair any other fault, such as failed memory.
     if info.si_code == libc::BUS_ADRERR && put_zeros(address) {
         LOST.set(true);
     } else {
-        // It happens again, and ends the process.
+        // The fault happens again, and the default action ends the process.
         // SAFETY: SIG_DFL is a valid handler.
         unsafe { libc::signal(signal, libc::SIG_DFL) };
     }
@@ -76,14 +80,15 @@ extern "C" fn replace(signal: c_int, info: *mut siginfo_t, _context: *mut c_void
     unsafe { *errno = before };
 }
 
-/// Replaces the page that `address` is in. Says whether that could be done.
+/// Replaces the page that contains `address` by zeros. Returns whether that
+/// succeeded.
 fn put_zeros(address: usize) -> bool {
     for size in PAGE_SIZES {
         let page = address & !(size - 1);
-        // SAFETY: a file's page that has just been found not to be there is
-        // replaced; nobody can have had anything in it. The kernel refuses
-        // with EINVAL where pages are larger, and no larger ones are tried
-        // where it refuses otherwise.
+        // SAFETY: the call replaces a page of a file that was just found to be
+        // missing, so it cannot hold anyone's data. The kernel refuses with
+        // EINVAL if the pages are larger; after any other error no larger size
+        // is tried.
         let mapped = unsafe {
             libc::mmap(
                 page as *mut c_void,

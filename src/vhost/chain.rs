@@ -1,30 +1,31 @@
-//! Descriptor chains: the readable part copied once, the writable part kept
-//! as addresses.
+//! Descriptor chains: the readable part is copied once, the writable part is
+//! kept as addresses.
 
 use virtio_queue::DescriptorChain;
 use virtio_queue::desc::split::Descriptor;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 
-/// Readable bytes taken of a chain at most; several times what a scatter list
-/// of [`MAX_SEGMENTS`](crate::dma::MAX_SEGMENTS) entries needs.
+/// Largest number of readable bytes taken from a chain; several times the size
+/// of a scatter list of [`MAX_SEGMENTS`](crate::dma::MAX_SEGMENTS) entries.
 pub const MAX_READABLE: usize = 1 << 20;
 
-/// Writable bytes remembered of a chain; more than any answer or event has:
-/// the longest is of as many controls as V4L2 allows in one ioctl.
+/// Largest number of writable bytes kept of a chain; more than any response or
+/// event has. The longest response holds as many controls as V4L2 allows in one
+/// ioctl.
 const MAX_WRITABLE: usize = 32 * 1024;
 
-/// What is wrong with a chain.
+/// Why a chain is malformed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ChainError {
-    /// It has no descriptor, or one that should follow cannot be read.
+    /// The chain has no descriptor, or its next descriptor cannot be read.
     #[error("a descriptor chain is broken")]
     Broken,
-    /// A descriptor's memory is not the guest's.
+    /// A descriptor's memory is not guest memory.
     #[error("a descriptor of {len} bytes at {addr:#x} is not in guest memory")]
     Outside {
-        /// Its address.
+        /// Address of the memory.
         addr: u64,
-        /// Its length.
+        /// Length of the memory in bytes.
         len: u32,
     },
     /// A readable descriptor follows a writable one (VIRTIO 1.4, 2.7.4.2).
@@ -35,7 +36,8 @@ pub enum ChainError {
     TooLong,
 }
 
-/// A chain taken from a queue. One is used for all chains, for its memory.
+/// A chain taken from a queue. One `Chain` serves all chains, so that its
+/// memory is allocated once.
 #[derive(Debug, Default)]
 pub struct Chain {
     readable: Vec<u8>,
@@ -44,12 +46,12 @@ pub struct Chain {
 }
 
 impl Chain {
-    /// Takes a chain: copies what is readable, so that the guest cannot change
-    /// it any more, and checks that what is writable can be written.
+    /// Takes a chain: copies the readable part, so that the guest cannot change
+    /// it any more, and checks that the writable part can be written.
     ///
     /// # Errors
-    /// The first thing that is wrong; what is writable is taken nevertheless,
-    /// so that an error can be answered.
+    /// Returns the first error found. The writable part is taken nevertheless,
+    /// so that the caller can answer with an error.
     pub fn take<'m>(
         &mut self,
         chain: DescriptorChain<&'m GuestMemoryMmap>,
@@ -101,17 +103,17 @@ impl Chain {
             .map_err(|_| ChainError::Outside { addr: addr.0, len })
     }
 
-    /// The readable part.
+    /// Returns the copy of the readable part.
     pub fn readable(&self) -> &[u8] {
         &self.readable
     }
 
-    /// Bytes of the writable part.
+    /// Returns the length of the writable part in bytes.
     pub fn capacity(&self) -> usize {
         self.capacity
     }
 
-    /// Writes `bytes` to the writable part, and says how many fitted.
+    /// Writes `bytes` to the writable part, and returns how many bytes fitted.
     pub fn write(&self, mut bytes: &[u8], memory: &GuestMemoryMmap) -> u32 {
         let mut written = 0;
         for &(addr, len) in &self.writable {
@@ -119,7 +121,7 @@ impl Chain {
             if now.is_empty() || memory.write_slice(now, addr).is_err() {
                 break;
             }
-            // At most MAX_WRITABLE and one descriptor.
+            // The length is at most MAX_WRITABLE and one descriptor.
             written += now.len() as u32;
             bytes = later;
         }
@@ -150,8 +152,8 @@ mod tests {
         memory
     }
 
-    /// Takes the chain that starts with the first of `(addr, len, flags,
-    /// next)`.
+    /// Takes the chain that starts with the first descriptor `(addr, len,
+    /// flags, next)`.
     fn take(
         memory: &GuestMemoryMmap,
         table: &[(u64, u32, u16, u16)],
@@ -172,7 +174,7 @@ mod tests {
         (chain, result)
     }
 
-    /// Writes a table of descriptors.
+    /// Writes a descriptor table.
     fn put(memory: &GuestMemoryMmap, at: u64, table: &[(u64, u32, u16, u16)]) {
         for (index, &(addr, len, flags, next)) in table.iter().enumerate() {
             let descriptor = RawDescriptor::from(Descriptor::new(addr, len, flags, next));
@@ -219,7 +221,8 @@ mod tests {
         let (chain, result) = take(&memory, &[(0x1_0000, 32, INDIRECT, 0)]);
         result.unwrap();
         assert_eq!((chain.readable(), chain.capacity()), (&[0, 1, 2, 3][..], 8));
-        // A table that is not a whole number of descriptors, or not there.
+        // The indirect table is not a whole number of descriptors, or is not in
+        // guest memory.
         for (addr, len) in [(0x1_0000, 31), (0x1_0000, 0), (0xdead_0000_0000, 32)] {
             let (_, result) = take(&memory, &[(addr, len, INDIRECT, 0)]);
             assert_eq!(result, Err(ChainError::Broken), "{addr:#x} {len}");
@@ -255,7 +258,8 @@ mod tests {
                 ChainError::Order,
             ),
             (vec![(0x3_0000, 8, WRITE | NEXT, 16)], ChainError::Broken),
-            // A ring of descriptors: cut off after as many as the queue has.
+            // The descriptors form a loop: the chain is cut after as many as
+            // the queue has.
             (vec![(0x3_0000, 1, WRITE | NEXT, 0)], ChainError::Broken),
         ] {
             let (chain, result) = take(&memory, &table);

@@ -1,4 +1,4 @@
-//! The daemon: one front end after the other.
+//! The daemon: serves one front end after the other.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
@@ -26,19 +26,19 @@ use crate::card::Card;
 /// Why the daemon cannot serve.
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
-    /// The system refuses what the daemon needs to run at all.
+    /// The system refuses a resource that the daemon needs.
     #[error("cannot set up the daemon: {0}")]
     Setup(#[from] io::Error),
-    /// The device cannot be set up; with the words of vhost-user-backend,
+    /// The device cannot be set up. The text is that of vhost-user-backend,
     /// whose error may hold a panic's payload and cannot be passed on.
     #[error("cannot set up the vhost-user device: {0}")]
     Device(String),
-    /// The socket cannot be waited on or accepted from.
+    /// The daemon cannot wait on the socket or accept from it.
     #[error("cannot accept a front end: {0}")]
     Accept(io::Error),
 }
 
-/// A card that is served by vhost-user.
+/// A daemon that serves a card over vhost-user.
 pub struct Daemon<D = Card> {
     engine: SharedEngine<D>,
     stop: Stop,
@@ -46,7 +46,7 @@ pub struct Daemon<D = Card> {
 }
 
 impl<D: Device> Daemon<D> {
-    /// A daemon that serves `card`.
+    /// Creates a daemon that serves `card`.
     pub fn new(card: D) -> Result<Self, DaemonError> {
         bus_error::survive()?;
         let (mailbox, remote) = Mailbox::new()?;
@@ -58,19 +58,20 @@ impl<D: Device> Daemon<D> {
         })
     }
 
-    /// What reaches the card from another thread while the daemon serves.
+    /// Returns a handle with which other threads reach the card while the
+    /// daemon serves.
     pub fn remote(&self) -> Remote<D> {
         self.remote.clone()
     }
 
-    /// What ends [`serve`](Self::serve) from another thread.
+    /// Returns a handle with which other threads end [`serve`](Self::serve).
     pub fn stop(&self) -> Stop {
         self.stop.clone()
     }
 
     /// Listens on `socket` and serves the front ends that connect, one after
-    /// the other, until it is stopped. Each finds the card as it was at the
-    /// beginning.
+    /// the other, until the daemon is stopped. Each front end finds the card in
+    /// its initial state.
     pub fn serve(&self, socket: &ListeningSocket) -> Result<(), DaemonError> {
         socket.listen().map_err(DaemonError::Accept)?;
         let listener = socket.listener();
@@ -81,15 +82,14 @@ impl<D: Device> Daemon<D> {
         Ok(())
     }
 
-    /// Serves the front end at the other end of `socket` until it is gone or
-    /// the daemon is stopped.
+    /// Serves the front end at the other end of `socket` until it disconnects
+    /// or the daemon is stopped.
     pub fn serve_connected(&self, socket: Relay) -> Result<(), DaemonError> {
         self.serve_next(socket.start()?)
     }
 
     /// Waits until a front end connects, and executes the requests of other
-    /// threads meanwhile. Says whether one did: otherwise the daemon is to
-    /// end.
+    /// threads meanwhile. Returns false if the daemon must end instead.
     fn wait_for(&self, listener: &UnixListener) -> Result<bool, DaemonError> {
         let mailbox = self.engine.lock().mailbox().as_fd().try_clone_to_owned();
         let mailbox = mailbox.map_err(DaemonError::Setup)?;
@@ -106,7 +106,7 @@ impl<D: Device> Daemon<D> {
         }
     }
 
-    /// Accepts a front end, and serves it until it is gone or the daemon is
+    /// Accepts a front end, and serves it until it disconnects or the daemon is
     /// stopped.
     fn serve_next(&self, listener: UnixListener) -> Result<(), DaemonError> {
         let memory = GuestMemoryAtomic::new(GuestMemoryMmap::new());
@@ -125,9 +125,9 @@ impl<D: Device> Daemon<D> {
             worker.register_listener(timer, EventSet::IN, TIMER_EVENT)?;
             worker.register_listener(mailbox, EventSet::IN, MAILBOX_EVENT)?;
         }
-        // The worker is at work, and tells of its end, before anything of a
-        // front end's can end it. A card that is busy for so long that this
-        // gives up is at work.
+        // This waits until the worker runs, and its end is noticed, before a
+        // front end can cause that end. If the request times out, the card is
+        // busy, so the worker runs as well.
         let _ = self.remote.run(|_, _| ());
         connection
             .start(&mut Listener::from(listener))
@@ -136,9 +136,9 @@ impl<D: Device> Daemon<D> {
         self.stop.attach(connection.shutdown_handle());
         let result = connection.wait();
         let failure = self.stop.close();
-        // Ends the worker, too, and waits for it.
+        // This also ends the worker, and waits for it.
         drop(connection);
-        // SAFETY: the worker has just been waited for.
+        // SAFETY: dropping the connection has waited for the worker.
         unsafe { backend.close_exit_event() };
         self.engine.lock().disconnect();
         if let Some(reason) = failure {
@@ -146,7 +146,7 @@ impl<D: Device> Daemon<D> {
             return Ok(());
         }
         match result {
-            // How a front end ends, or is killed, makes no difference.
+            // It makes no difference whether a front end ends or is killed.
             Ok(())
             | Err(BackendError::HandleRequest(
                 VhostUserError::Disconnected | VhostUserError::PartialMessage,
@@ -176,15 +176,15 @@ mod tests {
     use crate::source::{self, Camera};
     use crate::vhost::RemoteError;
 
-    /// How long anything may take before the test gives up on it.
+    /// How long the test waits for anything before it fails.
     const LIMIT: Duration = Duration::from_secs(30);
 
-    /// A front end whose connection is served.
+    /// Connects a front end, and waits until its connection is served.
     fn connect(socket: &std::path::Path) -> (Frontend, UnixStream) {
         let stream = loop {
             match UnixStream::connect(socket) {
                 Ok(stream) => break stream,
-                // It is bound, and does not listen yet.
+                // The socket is bound, but the daemon does not listen yet.
                 Err(_) => thread::yield_now(),
             }
         };
@@ -207,7 +207,8 @@ mod tests {
             let serving = scope.spawn(|| daemon.serve(&socket));
             for _ in 0..3 {
                 let (_front, mut stream) = connect(&path);
-                // Runs in the worker, as a fault of the card's would.
+                // The action panics in the worker, as a fault of the card
+                // would.
                 let died = remote.run(|_, _| -> () { panic!("a fault of the card's") });
                 assert_eq!(died, Err(RemoteError::Ended));
                 assert_eq!(stream.read(&mut [0]).unwrap(), 0, "closed");

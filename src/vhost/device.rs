@@ -1,4 +1,4 @@
-//! What the daemon serves.
+//! The interface of the device that the daemon serves.
 
 use std::time::Duration;
 
@@ -7,21 +7,21 @@ use crate::dma::Bus;
 use crate::wire::Reply;
 use crate::wire::protocol::Config;
 
-/// A media device, as the daemon drives it: the card, or something that stands
-/// in for it, such as a card with a fault in a test.
+/// A media device, as the daemon drives it: the card, or a stand-in, such as a
+/// card with a fault in a test.
 ///
-/// Each method of [`Card`] of the same name says what is wanted. All are
-/// called under one lock.
+/// The methods of [`Card`] with the same names document what each must do. The
+/// daemon calls all of them under one lock.
 pub trait Device: Send + 'static {
-    /// The configuration space.
+    /// Returns the configuration space.
     fn config(&self) -> Config;
 
     /// Executes the command in `request`, the readable part of a chain, and
-    /// leaves the answer in `reply`, which goes back to the driver when this
+    /// puts the response into `reply`, which goes back to the driver when this
     /// returns.
     ///
     /// # Errors
-    /// For the log; the answer says so as far as it fits.
+    /// The error is for the log; the response carries it as far as it fits.
     fn command(
         &mut self,
         now: Now,
@@ -30,30 +30,31 @@ pub trait Device: Send + 'static {
         reply: &mut Reply,
     ) -> Result<(), Refused>;
 
-    /// Makes the frame that is due, if one is; says whether it did.
+    /// Makes the frame that is due, if one is; returns whether it made one.
     fn tick(&mut self, now: Now) -> bool;
 
-    /// When to tick next, by the monotonic clock.
+    /// Returns when to tick next, on CLOCK_MONOTONIC.
     fn next_deadline(&self) -> Option<Duration>;
 
-    /// The last tick made a frame, and took that long.
+    /// Records that the last tick made a frame, and how long it took.
     fn frame_took(&mut self, _duration: Duration) {}
 
-    /// Leaves in `event` what the driver is to be told next, and says whether
-    /// there is anything.
+    /// Puts the next event for the driver into `event`, and returns whether
+    /// there is one.
     fn next_event(&mut self, event: &mut Vec<u8>) -> bool;
 
-    /// The event of [`next_event`](Self::next_event) has been sent.
+    /// Removes the event that [`next_event`](Self::next_event) returned and
+    /// that has been sent.
     fn event_sent(&mut self);
 
-    /// Guest memory, or what of it is forbidden, has changed. When this
-    /// returns, nothing may refer to the old memory.
+    /// Adapts to a change of guest memory or of the forbidden ranges in it.
+    /// When this returns, nothing may refer to the old memory.
     fn memory_changed(&mut self, now: Now, bus: Bus<'_>);
 
-    /// The guest has reset the device, or is gone.
+    /// Resets the device: the guest has reset it, or is gone.
     fn reset(&mut self);
 
-    /// Nothing is due at once: what was put off can be done.
+    /// Does postponed work; nothing else is due at the moment.
     fn flush_witness(&mut self) {}
 }
 

@@ -1,4 +1,5 @@
-//! Between the queues and the card: what happens on a kick or a tick.
+//! The engine between the queues and the card: what happens on a kick or a
+//! tick.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -17,23 +18,23 @@ use crate::dma::Bus;
 use crate::wire::protocol::{COMMAND_QUEUE, Config, EVENT_QUEUE, QUEUES};
 use crate::wire::{Errno, Reply, Request};
 
-/// Malformed chains and commands of one front end that are worth a line in
-/// the log; a guest must not be able to fill a disk with them.
+/// Number of malformed chains and commands of one front end that are logged; a
+/// guest must not be able to fill a disk with them.
 const FAULTS_LOGGED: u32 = 10;
 
-/// How long commands, and then events, are seen to before somebody else gets
-/// the card: a frame that is due, or a thread that waits for it. A chain that
-/// has begun is finished.
+/// How long the engine executes commands, and then sends events, before it lets
+/// a due frame or a waiting thread have the card. It finishes a chain that it
+/// has begun.
 const TURN: Duration = Duration::from_millis(2);
 
-/// What the worker's event loop calls the timer; queues and its own events
-/// have the numbers up to [`QUEUES`].
+/// Id of the timer in the worker's event loop; the queues and the loop's own
+/// event have the ids up to [`QUEUES`].
 pub(super) const TIMER_EVENT: u64 = QUEUES as u64 + 1;
 
-/// What it calls the mailbox of requests from other threads.
+/// Id of the mailbox with the requests of other threads.
 pub(super) const MAILBOX_EVENT: u64 = TIMER_EVENT + 1;
 
-/// A queue that the guest has not set up properly.
+/// The guest has not set up the queue properly.
 struct BadQueue;
 
 /// The card and its connection to one guest.
@@ -42,9 +43,9 @@ pub struct Engine<D> {
     memory: GuestMemoryAtomic<GuestMemoryMmap>,
     timer: Timer,
     mailbox: Mailbox<D>,
-    /// Where the rings are, as of the last kick.
+    /// Address ranges of the rings, as of the last kick.
     rings: Vec<Range<u64>>,
-    /// The front end has stopped the command queue since the last kick.
+    /// Whether the front end has stopped the command queue since the last kick.
     stopped: bool,
     faults: u32,
     chain: Chain,
@@ -68,33 +69,35 @@ impl<D: Device> Engine<D> {
         }
     }
 
-    /// The card's configuration space.
+    /// Returns the card's configuration space.
     pub fn config(&self) -> Config {
         self.card.config()
     }
 
-    /// A front end has connected, and will put the guest's memory there.
+    /// Notes that a front end has connected; it will put the guest's memory
+    /// into `memory`.
     pub fn connect(&mut self, memory: GuestMemoryAtomic<GuestMemoryMmap>) {
         self.memory = memory;
         self.stopped = false;
         self.faults = 0;
     }
 
-    /// The front end is gone: so are its sessions and its memory.
+    /// Drops the sessions and the memory of a front end that has disconnected.
     pub fn disconnect(&mut self) {
         self.reset();
         self.rings.clear();
         self.memory = GuestMemoryAtomic::new(GuestMemoryMmap::new());
     }
 
-    /// The guest has reset the device.
+    /// Resets the card, because the guest has reset the device.
     pub fn reset(&mut self) {
         self.card.reset();
         self.timer.set(None);
     }
 
-    /// The front end stops a queue; it may start it again as if nothing had
-    /// been (a machine that is paused), or from zero (another driver).
+    /// Notes that the front end has stopped a queue. It may start the queue
+    /// again where it was (a machine that was paused), or from zero (another
+    /// driver).
     pub fn stop(&mut self, queue: usize) {
         log::debug!("queue {queue} is stopped");
         self.stopped |= queue == COMMAND_QUEUE;
@@ -102,7 +105,7 @@ impl<D: Device> Engine<D> {
         self.card.flush_witness();
     }
 
-    /// The guest's memory is another now.
+    /// Adapts to a change of guest memory.
     pub fn memory_changed(&mut self) {
         let memory = self.memory.memory();
         let bus = Bus {
@@ -111,29 +114,29 @@ impl<D: Device> Engine<D> {
         };
         let now = now();
         self.card.memory_changed(now, bus);
-        // Whoever has lost a buffer is told at once.
+        // The next run reports lost buffers to the driver at once.
         self.timer.set(Some(now.monotonic));
     }
 
-    /// The file descriptor that asks for [`run`](Self::run) when the card has
-    /// something to do.
+    /// Returns the timer; its file descriptor becomes readable when
+    /// [`run`](Self::run) must be called.
     pub fn timer(&self) -> &Timer {
         &self.timer
     }
 
-    /// What other threads want of the card.
+    /// Returns the mailbox with the requests of other threads.
     pub fn mailbox(&self) -> &Mailbox<D> {
         &self.mailbox
     }
 
-    /// Executes the requests of other threads. What comes of them, events and
-    /// a new deadline, is seen to by the [`run`](Self::run) that follows.
+    /// Executes the requests of other threads. The [`run`](Self::run) that
+    /// follows sends the events and sets the new deadline that result.
     pub fn run_requests(&mut self) {
         self.mailbox.empty(&mut self.card, now);
     }
 
-    /// Does all there is to do: commands, a frame if one is due, events; and
-    /// sets the timer for what comes next.
+    /// Executes the waiting commands, makes a frame if one is due, sends
+    /// events, and sets the timer to the next deadline.
     pub fn run(&mut self, vrings: &[Vring]) {
         let guard = self.memory.memory();
         let memory: &GuestMemoryMmap = &guard;
@@ -151,8 +154,8 @@ impl<D: Device> Engine<D> {
             return;
         }
         let mut more = self.run_commands(&mut commands.get_mut(), memory);
-        // The front end stops the queues one after the other; with the first
-        // of them frames stop.
+        // The front end stops the queues one after the other; frames stop with
+        // the first of them.
         let running = is_running(&commands.get_ref()) && is_running(&events.get_ref());
         if running {
             let began = now();
@@ -175,19 +178,20 @@ impl<D: Device> Engine<D> {
         }
     }
 
-    /// Whether the command queue, which the front end has stopped, is started
-    /// again. Until then it is not known whose the events are that wait.
+    /// Returns whether the front end has started the command queue again after
+    /// it stopped it. Until then the waiting events may belong to an earlier
+    /// driver.
     fn begins(&mut self, commands: &VringState) -> bool {
         if !is_running(commands) {
             return false;
         }
         self.stopped = false;
         if commands.get_queue().next_avail() == 0 {
-            // A driver that starts its ring anew knows nothing of the
-            // sessions before. Not every front end sends RESET_DEVICE when
-            // the guest resets the device (QEMU 11.1 does not for a generic
-            // vhost-user device); this is then the only sign. A machine that
-            // was paused goes on where it was, which is at zero once in 65536
+            // A driver that starts its ring from zero does not know the earlier
+            // sessions. Not every front end sends RESET_DEVICE when the guest
+            // resets the device (QEMU 11.1 does not for a generic vhost-user
+            // device), and then this is the only sign. A machine that was
+            // paused continues at its old index, which is zero once in 65536
             // times.
             log::debug!("another driver has started");
             self.reset();
@@ -195,8 +199,8 @@ impl<D: Device> Engine<D> {
         true
     }
 
-    /// Executes the commands that wait, for no longer than [`TURN`] and at most
-    /// a queue full of them. Says whether more may be waiting.
+    /// Executes the waiting commands, for no longer than [`TURN`] and at most a
+    /// queue full of them. Returns whether more may be waiting.
     fn run_commands(&mut self, vring: &mut VringState, memory: &GuestMemoryMmap) -> bool {
         if !is_running(vring) {
             return false;
@@ -206,8 +210,8 @@ impl<D: Device> Engine<D> {
         let mut answered = false;
         let mut idle = false;
         'queue: loop {
-            // The last look, which finds nothing, is one with notifications
-            // on: what comes after it comes with a kick.
+            // The last look at the queue, which finds nothing, is made with
+            // notifications enabled: a later command comes with a kick.
             if !idle {
                 let _ = vring.disable_notification();
             }
@@ -231,9 +235,9 @@ impl<D: Device> Engine<D> {
                     }
                 }
             }
-            // The queue is empty; it stays so, or there is a kick, or what
-            // came in between is seen now. A ring that says that there is
-            // something and has nothing, twice, is not valid.
+            // The queue is empty. It stays empty, or a kick follows, or this
+            // loop sees now what was added in between. A ring that claims twice
+            // to have chains and has none is not valid.
             let again = matches!(vring.enable_notification(), Ok(true));
             let took_none = budget == before;
             if !again || took_none && idle {
@@ -247,7 +251,8 @@ impl<D: Device> Engine<D> {
         budget == 0
     }
 
-    /// Executes one command, and says whether its chain went back.
+    /// Executes one command, and returns whether its chain was returned to the
+    /// guest.
     fn run_command(
         &mut self,
         chain: DescriptorChain<&GuestMemoryMmap>,
@@ -281,8 +286,8 @@ impl<D: Device> Engine<D> {
         self.give_back(vring, head, written)
     }
 
-    /// Sends the events that wait, as far as the guest has given buffers for
-    /// them. Says whether to come back without waiting for a kick.
+    /// Sends the waiting events, as far as the guest has provided buffers for
+    /// them. Returns whether to run again without waiting for a kick.
     fn run_events(&mut self, vring: &mut VringState, memory: &GuestMemoryMmap) -> bool {
         if !is_running(vring) {
             return false;
@@ -316,7 +321,8 @@ impl<D: Device> Engine<D> {
                     };
                     sent |= self.give_back(vring, head, written);
                 }
-                // The guest has no buffer: it is asked to kick when it has.
+                // The guest has no buffer; it is asked to kick when it adds
+                // one.
                 Ok(None) => {
                     if looked_again || !matches!(vring.enable_notification(), Ok(true)) {
                         break;
@@ -325,7 +331,8 @@ impl<D: Device> Engine<D> {
                 }
                 Err(BadQueue) => {
                     self.fault(&"the event queue's available ring is not valid");
-                    // As above: it may be valid by now, or comes with a kick.
+                    // As above, the ring may be valid by now, or a kick
+                    // follows.
                     let _ = vring.enable_notification();
                     if looked_again {
                         break;
@@ -340,7 +347,7 @@ impl<D: Device> Engine<D> {
         budget == 0
     }
 
-    /// Puts a chain on the used ring.
+    /// Puts a chain on the used ring, and returns whether that succeeded.
     fn give_back(&mut self, vring: &mut VringState, head: u16, written: u32) -> bool {
         if head >= vring.get_queue().size() {
             self.fault(&"a chain begins beyond the descriptor table");
@@ -355,7 +362,7 @@ impl<D: Device> Engine<D> {
         }
     }
 
-    /// Mentions what the guest did wrong, unless it has done so often.
+    /// Logs an error of the guest, unless the guest has made too many.
     fn fault(&mut self, what: &dyn std::fmt::Display) {
         self.faults = self.faults.saturating_add(1);
         if self.faults <= FAULTS_LOGGED {
@@ -367,12 +374,12 @@ impl<D: Device> Engine<D> {
     }
 }
 
-/// Whether the front end lets the queue be used.
+/// Returns whether the front end lets the device use the queue.
 fn is_running(vring: &VringState) -> bool {
     vring.is_enabled() && vring.get_queue().ready()
 }
 
-/// The next chain the guest has made available.
+/// Returns the next chain that the guest has made available.
 fn next_chain<'m>(
     vring: &mut VringState,
     memory: &'m GuestMemoryMmap,
@@ -381,7 +388,7 @@ fn next_chain<'m>(
     Ok(chains.next())
 }
 
-/// Interrupts the guest if it wants to be.
+/// Interrupts the guest if it wants an interrupt.
 fn notify(vring: &mut VringState) {
     if vring.needs_notification().unwrap_or(true)
         && let Err(error) = interrupt(vring)
@@ -390,8 +397,8 @@ fn notify(vring: &mut VringState) {
     }
 }
 
-/// The memory of a queue's descriptor table and its two rings (VIRTIO 1.4,
-/// 2.7), if it has any yet.
+/// Returns the address ranges of a queue's descriptor table and its two rings
+/// (VIRTIO 1.4, 2.7), if the queue is set up.
 fn rings(vring: &VringState) -> impl Iterator<Item = Range<u64>> + use<> {
     let queue = vring.get_queue();
     let size = u64::from(queue.size());

@@ -1,12 +1,12 @@
-//! A mutex that whoever waits for it gets next.
+//! A fair mutex: a thread that waits for it gets it next.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// A mutex whose holder cannot take it again before one who waits for it.
+/// A mutex whose holder cannot take it again before a thread that waits for it.
 ///
-/// The worker gives the card back and takes it again within microseconds, for
-/// as long as there is something to do; a thread that std's mutex wakes for it
-/// meanwhile comes too late each time. Here the one who waits holds the turn,
+/// The worker releases the card and takes it again within microseconds, for as
+/// long as there is work. A thread that the standard library's mutex wakes in
+/// between comes too late each time. Here the waiting thread holds the turn,
 /// which the worker needs as well.
 #[derive(Debug, Default)]
 pub struct Fair<T> {
@@ -15,7 +15,7 @@ pub struct Fair<T> {
 }
 
 impl<T> Fair<T> {
-    /// A mutex around `value`.
+    /// Creates a mutex around `value`.
     pub fn new(value: T) -> Self {
         Self {
             turn: Turn::default(),
@@ -23,7 +23,8 @@ impl<T> Fair<T> {
         }
     }
 
-    /// Takes the value, whether or not a thread has panicked with it.
+    /// Locks the mutex and returns the value, even if a thread has panicked
+    /// while it held the lock.
     pub fn lock(&self) -> MutexGuard<'_, T> {
         self.turn
             .take(|| self.value.lock().unwrap_or_else(PoisonError::into_inner))
@@ -35,7 +36,8 @@ impl<T> Fair<T> {
 pub struct Turn(Mutex<()>);
 
 impl Turn {
-    /// Runs `lock`, which waits for the mutex: nobody else does meanwhile.
+    /// Runs `lock`, which waits for the mutex; no other thread waits for it
+    /// meanwhile.
     pub fn take<G>(&self, lock: impl FnOnce() -> G) -> G {
         let _turn = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         lock()
@@ -49,7 +51,7 @@ mod tests {
     use std::thread;
     use std::time::Duration;
 
-    /// As in overload, the worker is without the lock but for moments.
+    /// As under overload, the worker releases the lock only for moments.
     #[test]
     fn one_who_waits_is_not_passed_over() {
         const MOST: usize = 30;
@@ -69,7 +71,7 @@ mod tests {
                 }
             });
             for _ in 0..50 {
-                // The worker has just taken it.
+                // The worker has just taken the lock.
                 let before = rounds.load(Ordering::Relaxed);
                 while rounds.load(Ordering::Relaxed) == before {
                     thread::yield_now();

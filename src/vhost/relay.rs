@@ -1,9 +1,10 @@
-//! Serving a socket that is connected already.
+//! A relay that serves a socket that is already connected.
 //!
-//! `vhost-user-backend` accepts connections itself and takes none that exist.
-//! So the daemon accepts one made for the purpose, and what comes over the
-//! given socket is passed on, file descriptors included. Only vhost-user
-//! messages go this way; kicks, interrupts and memory do not.
+//! `vhost-user-backend` accepts connections itself and does not take an
+//! existing one. So the daemon lets it accept a connection made for the
+//! purpose, and the relay forwards the messages of the given socket, file
+//! descriptors included. Only vhost-user messages pass through the relay;
+//! kicks, interrupts and memory do not.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -18,14 +19,14 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
 
-/// File descriptors that one message carries at most; vhost-user has 8.
+/// Largest number of file descriptors in one message; vhost-user has 8.
 const MAX_FDS: usize = 32;
 
-/// Bytes passed on at once; most messages are shorter.
+/// Number of bytes forwarded at once; most messages are shorter.
 const CHUNK: usize = 4096;
 
-/// A connection to a front end, and a listening socket to which a peer that
-/// passes on what comes over it is connecting.
+/// A connection to a front end, and a listening socket with a pending
+/// connection from the relay's own back end.
 #[derive(Debug)]
 pub struct Relay {
     front_end: UnixStream,
@@ -34,10 +35,10 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// Makes ready to pass on. This needs the file system, for a moment;
-    /// nothing later does.
+    /// Prepares the relay. This needs the file system for a moment; no later
+    /// step does.
     pub fn new(front_end: UnixStream) -> io::Result<Self> {
-        // In a directory that nobody else can enter.
+        // No other user can enter the directory.
         let directory = tempfile::tempdir()?;
         let path = directory.path().join("relay");
         let listener = UnixListener::bind(&path)?;
@@ -49,9 +50,9 @@ impl Relay {
         })
     }
 
-    /// Begins to pass on, and gives out the listening socket.
+    /// Starts to forward messages, and returns the listening socket.
     ///
-    /// The threads that do so end when either side closes.
+    /// The threads that forward end when either side closes.
     pub(super) fn start(self) -> io::Result<UnixListener> {
         let Self {
             front_end,
@@ -70,7 +71,7 @@ impl Relay {
     }
 }
 
-/// Passes on all that comes from one socket to the other, then closes both.
+/// Forwards all data from one socket to the other, then closes both.
 fn pass_on(from: &UnixStream, to: &UnixStream) {
     loop {
         match pass_on_some(from, to) {
@@ -83,12 +84,12 @@ fn pass_on(from: &UnixStream, to: &UnixStream) {
         }
     }
     for socket in [from, to] {
-        // The other direction may have done so already.
+        // The other direction may have closed them already.
         let _ = socket.shutdown(Shutdown::Both);
     }
 }
 
-/// Passes on what comes next. Says whether there was anything.
+/// Forwards the next data. Returns false at the end of the stream.
 fn pass_on_some(from: &UnixStream, to: &UnixStream) -> io::Result<bool> {
     let mut bytes = [0; CHUNK];
     let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MAX_FDS))];
@@ -117,7 +118,7 @@ fn pass_on_some(from: &UnixStream, to: &UnixStream) -> io::Result<bool> {
     while !rest.is_empty() {
         let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MAX_FDS))];
         let mut ancillary = SendAncillaryBuffer::new(&mut space);
-        // With the first bytes, as they came.
+        // The file descriptors go with the first bytes, as they came.
         if first && !borrowed.is_empty() {
             ancillary.push(SendAncillaryMessage::ScmRights(&borrowed));
         }

@@ -1,10 +1,10 @@
-//! Reaching the card from another thread.
+//! Access to the card from other threads.
 //!
-//! A request is put into a mailbox, and whoever waits for events at the time
-//! executes it between two frames, the worker of a connection or, while there
-//! is none, the thread that waits for one; what comes of it, events and a new
-//! deadline, is then seen to at once. The frame path does not look at the
-//! mailbox.
+//! A request is put into a mailbox. The thread that waits for events at the
+//! time executes it between two frames: the worker of a connection or, while
+//! there is none, the thread that waits for a connection. Events and a new
+//! deadline that result are handled at once. The frame path does not look at
+//! the mailbox.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -16,15 +16,15 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use crate::card::{Card, Now};
 
-/// Requests that may wait. Each holds up its sender, so that there are no more
-/// than there are threads that send any.
+/// Largest number of waiting requests. Each request blocks its sender, so there
+/// are at most as many as there are threads that send requests.
 const WAITING: usize = 16;
 
 /// How long a request may wait for the card: several times what a frame takes,
-/// and what a witness may keep it waiting.
+/// and what a witness may hold it up.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What is to be done with the card.
+/// An action on the card.
 type Request<D> = Box<dyn FnOnce(&mut D, Now) + Send>;
 
 /// Why a request was not answered.
@@ -33,7 +33,7 @@ pub enum RemoteError {
     /// The daemon has ended.
     #[error("the card has ended")]
     Ended,
-    /// It is in the middle of something.
+    /// The card is busy.
     #[error("the card did not answer within {} s; it may still do what was asked", PATIENCE.as_secs())]
     Busy,
     /// Too many requests wait already.
@@ -41,7 +41,7 @@ pub enum RemoteError {
     Full,
 }
 
-/// A hand on the card of a daemon. Clones reach the same card.
+/// A handle to the card of a daemon. Clones reach the same card.
 pub struct Remote<D = Card> {
     requests: SyncSender<Request<D>>,
     event: Arc<OwnedFd>,
@@ -57,20 +57,20 @@ impl<D> Clone for Remote<D> {
 }
 
 impl<D> Remote<D> {
-    /// Runs `action` on the card, with the time at which it does so, between
-    /// two commands; whether a front end is connected or not. Events that come
-    /// of it are sent, and the timer is set anew.
+    /// Runs `action` on the card between two commands, with the current time,
+    /// whether or not a front end is connected. Afterwards resulting events are
+    /// sent and the timer is set again.
     ///
     /// # Errors
-    /// Where there is no answer. Only after [`RemoteError::Busy`] may the
-    /// action be executed nevertheless.
+    /// There is no answer. Only after [`RemoteError::Busy`] may the action
+    /// still be executed.
     pub fn run<T: Send + 'static>(
         &self,
         action: impl FnOnce(&mut D, Now) -> T + Send + 'static,
     ) -> Result<T, RemoteError> {
         let (sender, answer) = mpsc::sync_channel(1);
         let request: Request<D> = Box::new(move |card, now| {
-            // Whoever asked may have lost patience.
+            // The sender may have given up waiting.
             let _ = sender.send(action(card, now));
         });
         self.requests
@@ -79,7 +79,8 @@ impl<D> Remote<D> {
                 TrySendError::Full(_) => RemoteError::Full,
                 TrySendError::Disconnected(_) => RemoteError::Ended,
             })?;
-        // Fails only if the counter is at its end, and then it is readable.
+        // The write fails only if the counter is at its maximum; the event is
+        // then readable.
         let _ = rustix::io::write(&self.event, &1u64.to_ne_bytes());
         answer.recv_timeout(PATIENCE).map_err(|error| match error {
             RecvTimeoutError::Timeout => RemoteError::Busy,
@@ -88,15 +89,15 @@ impl<D> Remote<D> {
     }
 }
 
-/// The requests of all [`Remote`]s of a daemon.
+/// The mailbox with the requests of all [`Remote`]s of a daemon.
 pub struct Mailbox<D> {
     requests: Receiver<Request<D>>,
-    /// Readable while there may be requests.
+    /// An eventfd that is readable while requests may wait.
     event: Arc<OwnedFd>,
 }
 
 impl<D> Mailbox<D> {
-    /// An empty mailbox, and the way into it.
+    /// Creates an empty mailbox, and a handle that sends requests to it.
     pub fn new() -> io::Result<(Self, Remote<D>)> {
         let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let event = Arc::new(event);
@@ -108,9 +109,10 @@ impl<D> Mailbox<D> {
         Ok((Self { requests, event }, remote))
     }
 
-    /// Executes the requests that wait, at most as many as fit.
+    /// Executes the waiting requests, at most as many as fit in the mailbox.
     pub fn empty(&self, card: &mut D, now: impl Fn() -> Now) {
-        // Before the requests are taken: what comes later is seen later.
+        // The event is cleared before the requests are taken, so that a later
+        // request is noticed later.
         let _ = rustix::io::read(&self.event, &mut [0; 8]);
         for request in self.requests.try_iter().take(WAITING) {
             request(card, now());
@@ -169,7 +171,8 @@ mod tests {
                 thread::spawn(move || remote.run(|_, _| ()))
             })
             .collect();
-        // Until the mailbox is full, of theirs or of these.
+        // The loop ends when the mailbox is full, with the threads' requests or
+        // with these.
         while remote.requests.try_send(Box::new(|_, _| ())).is_ok() {}
         assert_eq!(remote.run(|_, _| ()), Err(RemoteError::Full));
         drop(mailbox);

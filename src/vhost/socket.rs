@@ -1,4 +1,4 @@
-//! The listening socket.
+//! The daemon's listening socket.
 
 use std::fs;
 use std::io;
@@ -13,41 +13,41 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket
 
 use super::relay::Relay;
 
-/// Connections that may wait to be accepted.
+/// Largest number of connections that may wait to be accepted.
 const BACKLOG: i32 = 128;
 
 /// Why the daemon cannot listen.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
-    /// Another process answers there.
+    /// Another process listens on that path.
     #[error("another process listens on {0} already; end it or choose another path")]
     InUse(PathBuf),
-    /// Something that is not a socket has that name.
+    /// The path names something that is not a socket.
     #[error("{0} exists and is not a socket; remove it or choose another path")]
     NotASocket(PathBuf),
-    /// What was handed over is not what it should be.
+    /// The inherited file descriptor is not a Unix stream socket.
     #[error("file descriptor {0} is not a Unix stream socket; pass one that is, or a path")]
     NoVhostUserSocket(RawFd),
-    /// The connection that was handed over cannot be served.
+    /// The inherited connection cannot be served.
     #[error("cannot serve file descriptor {fd}: {error}")]
     Relay {
         /// The file descriptor.
         fd: RawFd,
-        /// The system's answer.
+        /// The system's error.
         error: io::Error,
     },
-    /// The system refuses.
+    /// The system refuses to bind or listen.
     #[error("cannot listen on {path}: {error}")]
     Bind {
         /// The path.
         path: PathBuf,
-        /// Its answer.
+        /// The system's error.
         error: io::Error,
     },
 }
 
-/// A socket to listen on. One that was bound to a path here is removed from there
-/// with it.
+/// A socket to listen on. A name that was bound here is removed when the socket
+/// is dropped.
 #[derive(Debug)]
 pub struct ListeningSocket {
     listener: UnixListener,
@@ -58,12 +58,13 @@ pub struct ListeningSocket {
 #[derive(Debug, Clone)]
 pub struct SocketName {
     path: PathBuf,
-    /// Device and inode: by now another daemon's socket may have the name.
+    /// Device and inode number: another daemon's socket may have the name by
+    /// now.
     identity: (u64, u64),
 }
 
 impl SocketName {
-    /// Removes the name, if it is still this socket's.
+    /// Removes the name, if it still belongs to this socket.
     pub fn remove(&self) {
         if identity(&self.path) == Some(self.identity) {
             let _ = fs::remove_file(&self.path);
@@ -72,17 +73,17 @@ impl SocketName {
 }
 
 impl ListeningSocket {
-    /// A socket with the name `path`, to which nobody can connect before
-    /// [`listen`](Self::listen). One of that name that nobody listens on, left
-    /// by a daemon that was killed, is replaced. Who may connect is for the
-    /// umask to say.
+    /// Binds a socket to the name `path`. No client can connect before
+    /// [`listen`](Self::listen). A socket of that name on which no process
+    /// listens, left by a daemon that was killed, is replaced. The umask
+    /// decides which users may connect.
     pub fn bind(path: &Path) -> Result<Self, ListenError> {
         Self::bind_with(path, |_| Ok(()))
     }
 
-    /// Binds `path` as [`bind`](Self::bind) does, for this user alone.
+    /// Binds `path` as [`bind`](Self::bind) does, for the current user alone.
     pub fn bind_private(path: &Path) -> Result<Self, ListenError> {
-        // Before there is a name to connect to; the name inherits it.
+        // The mode is set before the socket has a name; the name inherits it.
         Self::bind_with(path, |socket| {
             rustix::fs::fchmod(socket, Mode::RUSR | Mode::WUSR)
         })
@@ -114,34 +115,34 @@ impl ListeningSocket {
         })
     }
 
-    /// Lets others connect.
+    /// Starts to accept connections.
     pub fn listen(&self) -> io::Result<()> {
         Ok(rustix::net::listen(&self.listener, BACKLOG)?)
     }
 
-    /// The name that goes with it.
+    /// Returns the name that was bound, if any.
     pub fn name(&self) -> Option<&SocketName> {
         self.bound.as_ref()
     }
 
-    /// The socket.
+    /// Returns the socket.
     pub fn listener(&self) -> &UnixListener {
         &self.listener
     }
 }
 
-/// A socket from whoever started this process, who will remove its name, if it
-/// has one.
+/// A socket inherited from the process that started this one, which removes the
+/// socket's name, if it has one.
 #[derive(Debug)]
 pub enum InheritedSocket {
-    /// Front ends will connect to it.
+    /// A listening socket, to which front ends will connect.
     Listening(ListeningSocket),
-    /// A front end is at the other end.
+    /// A connected socket with a front end at the other end.
     Connected(Relay),
 }
 
 impl InheritedSocket {
-    /// The socket, if it is one to listen on.
+    /// Returns the socket if it is a listening one.
     pub fn listening(&self) -> Option<&ListeningSocket> {
         match self {
             Self::Listening(socket) => Some(socket),
@@ -149,16 +150,17 @@ impl InheritedSocket {
         }
     }
 
-    /// Takes over a socket that is a listening or a connected one.
+    /// Takes over a socket, which may be listening or connected.
     ///
     /// # Safety
-    /// If the file descriptor is open, nothing else in this process uses it.
+    /// If the file descriptor is open, no other code in this process uses it.
     pub unsafe fn take(fd: RawFd) -> Result<Self, ListenError> {
-        // What is not open must not become an OwnedFd.
+        // A file descriptor that is not open must not become an OwnedFd.
         if fs::symlink_metadata(format!("/proc/self/fd/{fd}")).is_err() {
             return Err(ListenError::NoVhostUserSocket(fd));
         }
-        // SAFETY: it is open, and by the caller's promise nobody else's.
+        // SAFETY: the descriptor is open, and the caller promises that no other
+        // code uses it.
         let socket = unsafe { OwnedFd::from_raw_fd(fd) };
         let is_stream = socket_domain(&socket) == Ok(AddressFamily::UNIX)
             && socket_type(&socket) == Ok(SocketType::STREAM);
@@ -223,7 +225,7 @@ mod tests {
         // Dropping a UnixListener leaves its name behind.
         drop(UnixListener::bind(&path).unwrap());
         let socket = ListeningSocket::bind(&path).unwrap();
-        // A front end that comes too early is told so, and tries again.
+        // A front end that connects too early is refused, and tries again.
         let early = UnixStream::connect(&path).unwrap_err();
         assert_eq!(early.kind(), io::ErrorKind::ConnectionRefused);
         socket.listen().unwrap();

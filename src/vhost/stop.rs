@@ -1,4 +1,4 @@
-//! How the daemon, or the connection that it serves, is told to end.
+//! The handle that ends the daemon, or the connection that it serves.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -9,30 +9,30 @@ use vhost_user_backend::ShutdownHandle;
 
 #[derive(Default)]
 struct State {
-    /// The daemon is to end.
+    /// Whether the end of the daemon was requested.
     requested: bool,
     connection: Connection,
 }
 
-/// The connection that is served.
+/// State of the connection that is served.
 #[derive(Default)]
 enum Connection {
-    /// There is none.
+    /// There is no connection.
     #[default]
     None,
-    /// Its worker runs, and no front end speaks to it yet.
+    /// The worker runs, and no front end is attached yet.
     Opening,
-    /// A front end speaks to it.
+    /// A front end is attached.
     Open(ShutdownHandle),
-    /// It is to end, or has ended, for that reason.
+    /// The connection ends, or has ended, for that reason.
     Failed(String),
 }
 
-/// Ends a daemon from another thread. Clones end the same daemon.
+/// A handle that ends a daemon from another thread. Clones end the same daemon.
 #[derive(Clone)]
 pub struct Stop {
     state: Arc<Mutex<State>>,
-    /// Readable once the end was requested.
+    /// An eventfd that is readable once the end was requested.
     event: Arc<OwnedFd>,
 }
 
@@ -44,29 +44,30 @@ impl Stop {
         })
     }
 
-    /// Requests the end: the connection is closed, if there is one, and no
-    /// other is accepted.
+    /// Requests the end: closes the connection, if there is one, and lets the
+    /// daemon accept no other.
     pub fn request(&self) {
         let mut state = self.lock();
         state.requested = true;
-        // Fails only if the counter is at its end, and then it is readable.
+        // The write fails only if the counter is at its maximum; the event is
+        // then readable.
         let _ = rustix::io::write(&self.event, &1u64.to_ne_bytes());
         if let Connection::Open(handle) = &state.connection {
             handle.shutdown();
         }
     }
 
-    /// Whether the end was requested.
+    /// Returns whether the end was requested.
     pub fn is_requested(&self) -> bool {
         self.lock().requested
     }
 
-    /// A connection is being set up.
+    /// Notes that a connection is being set up.
     pub(super) fn open(&self) {
         self.lock().connection = Connection::Opening;
     }
 
-    /// A front end speaks to the connection now.
+    /// Notes that a front end is attached to the connection.
     pub(super) fn attach(&self, handle: Option<ShutdownHandle>) {
         let mut state = self.lock();
         let Some(handle) = handle else { return };
@@ -78,8 +79,8 @@ impl Stop {
         }
     }
 
-    /// Ends the connection, and not the daemon, because of `reason`; of
-    /// several the first is kept. Nothing, if there is none.
+    /// Ends the connection, but not the daemon, because of `reason`; the first
+    /// of several reasons is kept. Does nothing if there is no connection.
     pub(super) fn fail(&self, reason: impl Into<String>) {
         let mut state = self.lock();
         match &state.connection {
@@ -90,8 +91,8 @@ impl Stop {
         state.connection = Connection::Failed(reason.into());
     }
 
-    /// The connection has ended. Says why, if it was because of
-    /// [`fail`](Self::fail).
+    /// Notes that the connection has ended. Returns the reason if
+    /// [`fail`](Self::fail) ended it.
     pub(super) fn close(&self) -> Option<String> {
         match std::mem::take(&mut self.lock().connection) {
             Connection::Failed(reason) => Some(reason),

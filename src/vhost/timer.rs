@@ -11,11 +11,11 @@ use rustix::time::{
 
 use crate::card::Now;
 
-/// The time now.
+/// Returns the current time.
 pub fn now() -> Now {
     let since_zero = |clock| {
         let time = clock_gettime(clock);
-        // Neither clock is ever before its zero on a machine that runs.
+        // Neither clock is negative on a running machine.
         Duration::new(
             u64::try_from(time.tv_sec).unwrap_or(0),
             u32::try_from(time.tv_nsec).unwrap_or(0),
@@ -27,30 +27,31 @@ pub fn now() -> Now {
     }
 }
 
-/// A timer on CLOCK_MONOTONIC that makes its file descriptor readable.
+/// A timer on CLOCK_MONOTONIC that makes its file descriptor readable when it
+/// expires.
 #[derive(Debug)]
 pub struct Timer(OwnedFd);
 
 impl Timer {
-    /// A timer that is not set.
+    /// Creates a timer that is not set.
     pub fn new() -> io::Result<Self> {
         let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
         Ok(Self(timerfd_create(TimerfdClockId::Monotonic, flags)?))
     }
 
-    /// Sets the timer to `deadline`, or to never; an expiry that was not
-    /// noticed yet is forgotten.
+    /// Sets the timer to `deadline`, or disarms it; an expiry that was not read
+    /// yet is dropped.
     pub fn set(&self, deadline: Option<Duration>) {
         let value = deadline.map_or(Timespec::default(), |deadline| Timespec {
             tv_sec: i64::try_from(deadline.as_secs()).unwrap_or(i64::MAX),
-            // Zero in both fields would mean never.
+            // Zero in both fields would disarm the timer.
             tv_nsec: i64::from(deadline.subsec_nanos().max(1)),
         });
         let spec = Itimerspec {
             it_interval: Timespec::default(),
             it_value: value,
         };
-        // Fails for a bad file descriptor or time only.
+        // The call fails only for a bad file descriptor or time.
         if let Err(error) = timerfd_settime(&self.0, TimerfdTimerFlags::ABSTIME, &spec) {
             log::error!("the timer cannot be set to {deadline:?}: {error}");
         }

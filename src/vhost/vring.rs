@@ -1,9 +1,9 @@
-//! A virtqueue's file descriptors, which are the front end's.
+//! A virtqueue's file descriptors, which the front end provides.
 //!
-//! A read or a write of one must not keep the card waiting: the worker does
-//! both with the card in its hands. So only eventfds are taken, they are made
-//! non-blocking, and since the front end can undo that, none is touched that
-//! is not ready.
+//! Reading or writing one must not block the card: the worker does both while
+//! it holds the card's lock. So only eventfds are accepted, they are made
+//! non-blocking, and, since the front end can undo that, a descriptor is read
+//! or written only if poll(2) says that it is ready.
 
 use std::fs::File;
 use std::io;
@@ -20,25 +20,26 @@ use vm_memory::{GuestMemoryAtomic, GuestMemoryMmap};
 
 use super::fair::Turn;
 
-/// Where the rings are.
+/// The guest memory that holds the rings.
 type Memory = GuestMemoryAtomic<GuestMemoryMmap>;
 
 /// The file type in `st_mode` (`S_IFMT`).
 const FILE_TYPE: u32 = 0o170000;
 
-/// A virtqueue of vhost-user-backend's whose descriptors cannot hold up the
+/// A virtqueue of vhost-user-backend whose file descriptors cannot block the
 /// card.
 #[derive(Clone)]
 pub struct Vring {
     queue: VringMutex,
-    /// The worker takes the queue again and again.
+    /// The turn for the lock, which the worker takes again and again.
     turn: Arc<Turn>,
-    /// A descriptor was refused.
+    /// Whether a descriptor was refused.
     refused: Arc<AtomicBool>,
 }
 
 impl Vring {
-    /// Whether the front end has given a descriptor that is no eventfd.
+    /// Returns whether the front end has given a descriptor that is not an
+    /// eventfd.
     pub fn is_refused(&self) -> bool {
         self.refused.load(Ordering::Relaxed)
     }
@@ -47,8 +48,8 @@ impl Vring {
         self.turn.take(|| self.queue.get_mut())
     }
 
-    /// The descriptor, if the card can use it. In place of one that it cannot
-    /// use is one that wakes the worker, who ends the connection.
+    /// Returns the descriptor if the card can use it. Otherwise returns one
+    /// that wakes the worker, which ends the connection.
     fn accept(&self, file: File) -> Option<File> {
         match prepare(&file) {
             Ok(()) => Some(file),
@@ -62,16 +63,16 @@ impl Vring {
     }
 }
 
-/// Interrupts the guest, unless nobody takes its interrupts: then the eventfd
-/// is full, and as readable as it can be.
+/// Interrupts the guest. If nobody takes the interrupts, the eventfd is full,
+/// and this does nothing: the eventfd is readable anyway.
 ///
 /// # Errors
-/// Where the descriptor cannot be written.
+/// The descriptor cannot be written.
 pub fn interrupt(vring: &VringState) -> io::Result<()> {
     let Some(call) = vring.get_call() else {
         return Ok(());
     };
-    // SAFETY: the vring is locked, and keeps it open meanwhile.
+    // SAFETY: the lock on the vring keeps the descriptor open meanwhile.
     let call = unsafe { BorrowedFd::borrow_raw(call.as_raw_fd()) };
     if is_ready(call, PollFlags::OUT)? {
         unless_busy(rustix::io::write(call, &1u64.to_ne_bytes()))?;
@@ -79,7 +80,7 @@ pub fn interrupt(vring: &VringState) -> io::Result<()> {
     Ok(())
 }
 
-/// Takes note of a kick. There is none where somebody else has read it.
+/// Reads a kick. There is none if another reader has taken it.
 fn take_kick(kick: BorrowedFd<'_>) -> io::Result<()> {
     if is_ready(kick, PollFlags::IN)? {
         unless_busy(rustix::io::read(kick, &mut [0; 8]))?;
@@ -87,19 +88,20 @@ fn take_kick(kick: BorrowedFd<'_>) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes a descriptor of the front end's one that can be used.
+/// Checks a descriptor of the front end, and makes it non-blocking.
 ///
 /// # Errors
-/// Where it is no eventfd.
+/// The descriptor is not an eventfd.
 fn prepare(fd: impl AsFd) -> rustix::io::Result<()> {
     let fd = fd.as_fd();
-    // What has no type is one of the kernel's anonymous files; a pipe, a socket
-    // or a file may be somebody's who does not answer.
+    // A descriptor without a file type is an anonymous file of the kernel; a
+    // pipe, a socket or a file may belong to a process that does not answer.
     if fstat(fd)?.st_mode & FILE_TYPE != 0 {
         return Err(Errno::INVAL);
     }
     fcntl_setfl(fd, fcntl_getfl(fd)? | OFlags::NONBLOCK)?;
-    // Of those an eventfd alone can be written like that; it changes nothing.
+    // Of the anonymous files only an eventfd accepts this write, which changes
+    // nothing.
     match rustix::io::write(fd, &0u64.to_ne_bytes()) {
         Ok(8) => Ok(()),
         Ok(_) => Err(Errno::INVAL),
@@ -107,13 +109,13 @@ fn prepare(fd: impl AsFd) -> rustix::io::Result<()> {
     }
 }
 
-/// Whether the descriptor can be read or written without waiting.
+/// Returns whether the descriptor can be read or written without waiting.
 fn is_ready(fd: BorrowedFd<'_>, flags: PollFlags) -> rustix::io::Result<bool> {
     let mut fds = [PollFd::from_borrowed_fd(fd, flags)];
     poll(&mut fds, Some(&Timespec::default())).map(|ready| ready > 0)
 }
 
-/// That there is nothing to read, or no room, is no error.
+/// Treats it as success if there was nothing to read, or no room to write.
 fn unless_busy(result: rustix::io::Result<usize>) -> rustix::io::Result<()> {
     match result {
         Ok(_) | Err(Errno::AGAIN | Errno::INTR) => Ok(()),
@@ -211,7 +213,8 @@ impl VringT<Memory> for Vring {
     fn read_kick(&self) -> io::Result<bool> {
         let vring = self.lock();
         if let Some(kick) = vring.get_kick() {
-            // SAFETY: the vring is locked, and keeps it open meanwhile.
+            // SAFETY: the lock on the vring keeps the descriptor open
+            // meanwhile.
             take_kick(unsafe { BorrowedFd::borrow_raw(kick.as_raw_fd()) })?;
         }
         Ok(vring.is_enabled())
@@ -223,7 +226,7 @@ impl VringT<Memory> for Vring {
     }
 
     fn set_err(&self, file: Option<File>) {
-        // Nothing is ever written there.
+        // The card never writes to this descriptor.
         self.turn.take(|| self.queue.set_err(file));
     }
 }
@@ -264,8 +267,8 @@ mod tests {
         assert!(prepare(timer.unwrap()).is_err());
     }
 
-    /// The front end has made them block again: what is not ready is left
-    /// alone. Without that the test would not end.
+    /// The front end has made the descriptors blocking again, and one that is
+    /// not ready is not touched. If it were, the test would not end.
     #[test]
     fn neither_an_empty_kick_nor_a_full_call_is_waited_for() {
         let vring = Vring::new(Memory::new(GuestMemoryMmap::new()), 16).unwrap();
@@ -279,7 +282,7 @@ mod tests {
         vring.read_kick().unwrap();
         vring.signal_used_queue().unwrap();
         assert!(!vring.is_refused());
-        // As long as there is room, it is told.
+        // While there is room, the guest is notified.
         rustix::io::read(&call, &mut [0; 8]).unwrap();
         vring.signal_used_queue().unwrap();
         let mut count = [0; 8];
