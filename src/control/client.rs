@@ -1,4 +1,4 @@
-//! The other end of the control socket.
+//! The client side of the control socket.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -7,28 +7,28 @@ use std::time::Duration;
 
 use super::protocol::{Answer, MAX_ANSWER, Request};
 
-/// How long the card may take to answer; longer than it waits itself for what
-/// it is in the middle of.
+/// How long the client waits for the card's answer; longer than the card itself
+/// may wait before it answers.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Why a request has no answer.
+/// Why a request was not answered.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// Nobody listens there.
+    /// No process listens on the socket.
     #[error("cannot reach a card at {path}: {error}; is `pinhole device --control {path}` running?", path = .path.display())]
     Connect {
         /// The control socket.
         path: PathBuf,
-        /// The system's answer.
+        /// The system's error.
         error: io::Error,
     },
     /// The connection broke, or the card took too long.
     #[error("the card does not answer: {0}")]
     Io(#[from] io::Error),
-    /// What answers is no card.
+    /// The peer's answer is not a Pinhole card's.
     #[error("what answers is not a Pinhole card of this version: {0}")]
     Nonsense(#[from] serde_json::Error),
-    /// The card refuses, and says why.
+    /// The card refuses the request, and says why.
     #[error("{0}")]
     Refused(String),
 }
@@ -53,7 +53,8 @@ impl Client {
         })
     }
 
-    /// Asks, and waits for the answer, which is never [`Answer::Error`].
+    /// Sends a request, and returns the answer, which is never
+    /// [`Answer::Error`].
     pub fn request(&mut self, request: &Request) -> Result<Answer, ClientError> {
         let mut line = serde_json::to_vec(request)?;
         line.push(b'\n');

@@ -10,26 +10,27 @@ use super::later::{Later, Reply};
 use super::line::{Lines, TooLong};
 use super::protocol::{Answer, MAX_REQUEST};
 
-/// Bytes read at once.
+/// Number of bytes read at once.
 const CHUNK: usize = 16 * 1024;
 
-/// A client: what it has sent, and what it has not taken yet. It is read from
-/// only when it has taken the last answer, so that neither grows.
+/// A client: the bytes it has sent, and the bytes it has not taken yet. The
+/// card reads from a client only when the client has taken the last answer, so
+/// that neither grows.
 #[derive(Debug)]
 pub struct Connection {
     stream: UnixStream,
     input: Lines,
-    /// A line that waits to be answered.
+    /// A line that is not answered yet.
     request: Option<Result<Vec<u8>, TooLong>>,
-    /// The answer to the one before it.
+    /// The pending answer to the previous request.
     later: Option<Later>,
     output: Vec<u8>,
-    /// When it was last answered, in the server's turns.
+    /// The server's turn in which the client was last answered.
     pub last_used: u64,
 }
 
 impl Connection {
-    /// A client that has just connected.
+    /// Returns a connection to a client that has just connected.
     pub fn new(stream: UnixStream, turn: u64) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
         Ok(Self {
@@ -42,13 +43,14 @@ impl Connection {
         })
     }
 
-    /// Whether a request can be answered without waiting for the client.
+    /// Returns whether a request can be answered without waiting for the
+    /// client.
     pub fn is_ready(&self) -> bool {
         self.request.is_some() && self.later.is_none() && self.output.is_empty()
     }
 
-    /// What is to be waited for. Its end is always noticed, but while an answer
-    /// is awaited.
+    /// Returns the events to wait for. The client's hang-up is always noticed,
+    /// except while an answer is pending.
     pub fn interest(&self) -> PollFlags {
         if self.later.is_some() {
             PollFlags::IN
@@ -61,8 +63,9 @@ impl Connection {
         }
     }
 
-    /// Does what can be done without waiting: takes what has come, answers
-    /// one request, and sends. Says whether the client is still there.
+    /// Does everything that can be done without waiting: reads what has
+    /// arrived, answers one request, and sends. Returns whether the client is
+    /// still connected.
     pub fn turn(&mut self, turn: u64, answer: impl FnOnce(&[u8]) -> Reply) -> bool {
         match self.try_turn(turn, answer) {
             Ok(stays) => stays,
@@ -105,14 +108,14 @@ impl Connection {
         Ok(!(self.input.is_ended() && is_done))
     }
 
-    /// Puts an answer where it will be sent from.
+    /// Appends an answer to the output.
     fn say(&mut self, answer: &Answer) -> io::Result<()> {
         serde_json::to_writer(&mut self.output, answer)?;
         self.output.push(b'\n');
         Ok(())
     }
 
-    /// Takes the next request, from what is there or what has come.
+    /// Takes the next request from the bytes received.
     fn receive(&mut self) -> io::Result<()> {
         if self.request.is_none() && !self.input.is_ended() {
             let mut chunk = [0; CHUNK];
@@ -126,7 +129,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Sends as much as the client takes.
+    /// Sends as many bytes as the client takes.
     fn send(&mut self) -> io::Result<()> {
         while !self.output.is_empty() {
             match self.stream.write(&self.output) {
@@ -141,7 +144,8 @@ impl Connection {
 }
 
 impl AsFd for Connection {
-    /// What [`interest`](Connection::interest) is in.
+    /// Returns the descriptor to which [`interest`](Connection::interest)
+    /// applies.
     fn as_fd(&self) -> BorrowedFd<'_> {
         match &self.later {
             Some(later) => later.as_fd(),

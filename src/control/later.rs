@@ -1,4 +1,4 @@
-//! Answers that take their time.
+//! Answers that are computed in another thread.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -10,16 +10,16 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use super::protocol::Answer;
 
-/// What becomes of a request.
+/// The result of a request.
 #[derive(Debug)]
 pub enum Reply {
-    /// It has been executed.
+    /// The request has been executed.
     Now(Answer),
-    /// It is being executed, while others are served.
+    /// The request is being executed, while other clients are served.
     Later(Later),
 }
 
-/// An answer that will come.
+/// An answer that is not available yet.
 #[derive(Debug)]
 pub struct Later {
     answer: Receiver<Answer>,
@@ -27,10 +27,10 @@ pub struct Later {
 }
 
 impl Later {
-    /// Finds an answer in a thread of its own.
+    /// Starts a thread that computes the answer.
     ///
     /// # Errors
-    /// Where there can be none.
+    /// The thread or its eventfd cannot be created.
     pub fn start(find: impl FnOnce() -> Answer + Send + 'static) -> io::Result<Self> {
         let ready = Arc::new(eventfd(0, EventfdFlags::CLOEXEC)?);
         let (sender, answer) = mpsc::sync_channel(1);
@@ -38,20 +38,20 @@ impl Later {
         thread::Builder::new()
             .name("request".into())
             .spawn(move || {
-                // Who asked may be gone.
+                // The client may be gone.
                 let _ = sender.send(find());
-                // An eventfd with room never refuses a write.
+                // The write cannot fail: the eventfd has room.
                 let _ = rustix::io::write(&tells, &1u64.to_ne_bytes());
             })?;
         Ok(Self { answer, ready })
     }
 
-    /// The answer, if it has come.
+    /// Returns the answer, if it is available.
     pub fn take(&self) -> Option<Answer> {
         match self.answer.try_recv() {
             Ok(answer) => Some(answer),
             Err(TryRecvError::Empty) => None,
-            // It panicked, which stderr tells of.
+            // The thread panicked, which is reported on stderr.
             Err(TryRecvError::Disconnected) => {
                 Some(Answer::Error("the request has failed".to_owned()))
             }
@@ -60,7 +60,7 @@ impl Later {
 }
 
 impl AsFd for Later {
-    /// Readable once the answer has come.
+    /// Returns a descriptor that is readable once the answer is available.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.ready.as_fd()
     }

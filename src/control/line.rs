@@ -1,36 +1,37 @@
-//! Bytes into lines of bounded length.
+//! Splits bytes into lines of bounded length.
 
 use super::protocol::MAX_REQUEST;
 
-/// A line that is longer than any request.
+/// A line was longer than any request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TooLong;
 
-/// The bytes that a client has sent and that were not looked at yet.
+/// The bytes that a client has sent and that are not processed yet.
 #[derive(Debug, Default)]
 pub struct Lines {
     bytes: Vec<u8>,
-    /// Up to there is no end of a line.
+    /// Byte index up to which no newline was found.
     searched: usize,
-    /// The rest of a line that was too long is passed over.
+    /// Whether the rest of a line that was too long is being skipped.
     skipping: bool,
-    /// No more will come.
+    /// Whether the client has sent all its bytes.
     ended: bool,
 }
 
 impl Lines {
-    /// More bytes have come; none if no more will.
+    /// Adds received bytes; an empty slice means the end of the input.
     pub fn push(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
         self.ended |= bytes.is_empty();
     }
 
-    /// Whether no more will come.
+    /// Returns whether the input has ended.
     pub fn is_ended(&self) -> bool {
         self.ended
     }
 
-    /// The next line, without its end. The last one needs none.
+    /// Returns the next line without its newline. The last line needs no
+    /// newline.
     pub fn next(&mut self) -> Option<Result<Vec<u8>, TooLong>> {
         loop {
             let end = self.bytes[self.searched..]
@@ -108,7 +109,7 @@ mod tests {
         lines.push(b"x\nnext\n");
         found.extend(all(&mut lines));
         assert_eq!(found, [Err(TooLong), Ok(b"next".to_vec())]);
-        // One that comes at once.
+        // The whole line arrives at once.
         lines.push(&[b'y'; MAX_REQUEST + 1]);
         lines.push(b"\nnext\n");
         assert_eq!(all(&mut lines), [Err(TooLong), Ok(b"next".to_vec())]);

@@ -5,8 +5,8 @@ use std::fmt::Write;
 
 use crate::card::statistics::Snapshot;
 
-/// The statistics as a scrape finds them, each metric with its help and type.
-/// Durations are in seconds, as Prometheus wants base units.
+/// Returns the statistics in that format, each metric with its help and type.
+/// Durations are in seconds, since Prometheus uses base units.
 pub fn prometheus(statistics: &Snapshot) -> String {
     let mut text = String::new();
     let Snapshot {
@@ -126,7 +126,7 @@ fn header(text: &mut String, name: &str, kind: &str, help: &str) {
     );
 }
 
-/// A label's value as the format wants it.
+/// Returns a label's value, escaped as the format requires.
 fn escaped(value: &str) -> String {
     value
         .replace('\\', "\\\\")

@@ -1,11 +1,12 @@
-//! The control socket: a running card, reached from the host.
+//! The control socket: access from the host to a running card.
 //!
-//! A [`Server`] listens on a Unix socket for any number of requests of several
-//! clients, one JSON object a line, and answers each with a line, in order.
-//! It runs in a thread of its own and asks the card through a
-//! [`Remote`](crate::vhost::Remote). Clients are not trusted more than a guest
-//! is: what they send is bounded, and one that is slow or silent holds up
-//! nobody but itself, nor does one that has the card wait for a pipe.
+//! A [`Server`] listens on a Unix socket. Each of its clients sends any number
+//! of requests, one JSON object per line, and the server answers each with a
+//! line, in order. The server runs in its own thread and asks the card through
+//! a [`Remote`](crate::vhost::Remote). Clients are trusted no more than a
+//! guest: the size of their input is bounded, and a client that is slow or
+//! silent, or whose request makes the card wait for a pipe, holds up only
+//! itself.
 
 mod client;
 mod connection;

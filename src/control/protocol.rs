@@ -1,4 +1,4 @@
-//! What clients and the card say to each other: one JSON object a line.
+//! The messages between clients and the card: one JSON object per line.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,73 +6,75 @@ use crate::card::controls::{ControlInfo, Value};
 use crate::card::inputs::InputInfo;
 use crate::card::statistics::Snapshot;
 
-/// Bytes of a request at most, without the end of its line.
+/// Largest size of a request in bytes, without its newline.
 pub const MAX_REQUEST: usize = 64 * 1024;
 
-/// Bytes of an answer at most that a client takes.
+/// Largest size of an answer in bytes that a client accepts.
 pub const MAX_ANSWER: usize = 4 << 20;
 
-/// What a client asks for, such as `{"request":"statistics"}`.
+/// A client's request, such as `{"request":"statistics"}`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Request {
-    /// What the card has counted.
+    /// Asks for the card's statistics.
     Statistics {},
-    /// The controls and their values; without names, all.
+    /// Asks for controls and their values; without names, for all.
     Get {
-        /// As `v4l2-ctl` writes them.
+        /// Names as `v4l2-ctl` writes them.
         #[serde(default)]
         names: Vec<String>,
     },
-    /// Sets controls, one after the other; those before one that cannot be set
-    /// are set.
+    /// Sets controls, one after the other. If one cannot be set, those before
+    /// it are set.
     Set {
-        /// What to set.
+        /// The controls and their new values.
         controls: Vec<Setting>,
     },
     /// Makes an error happen.
     Inject {
-        /// A control of the class "Error Injection".
+        /// Name of a control of the class "Error Injection".
         name: String,
-        /// What to set it to, such as how often; 1 if it is left out.
+        /// The control's new value, such as a number of times; 1 if absent.
         count: Option<i64>,
     },
-    /// The inputs.
+    /// Asks for the inputs.
     Inputs {},
     /// Selects an input.
     Select {
-        /// Its number.
+        /// Index of the input.
         input: u32,
     },
     /// Plugs another source into the selected input.
     Source {
-        /// As `pinhole device --source` takes it: a pattern, a file or a FIFO. A
-        /// relative path is one of the card's folder.
+        /// The source, as `pinhole device --source` takes it: a pattern, a file
+        /// or a FIFO. A relative path is resolved in the card's working
+        /// directory.
         spec: String,
     },
 }
 
-/// What a control is to be set to.
+/// A control and its new value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Setting {
-    /// The control, as `v4l2-ctl` writes it.
+    /// Name of the control, as `v4l2-ctl` writes it.
     pub name: String,
-    /// A number, or text that is one; the name of a menu's item; text.
+    /// A number, possibly as text; the name of a menu item; or text.
     pub value: Value,
 }
 
-/// What it is told, such as `{"error":"there is no such request"}`.
+/// The card's answer, such as `{"error":"there is no such request"}`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Answer {
-    /// The request was not executed, and why.
+    /// The reason for which the request was not executed.
     Error(String),
-    /// What the card has counted.
+    /// The card's statistics.
     Statistics(Box<Snapshot>),
-    /// The controls that were asked for, or set, as they are now.
+    /// The requested controls, or those that were set, with their current
+    /// values.
     Controls(Vec<ControlInfo>),
-    /// The inputs as they are now.
+    /// The inputs in their current state.
     Inputs(Vec<InputInfo>),
 }
 

@@ -1,5 +1,5 @@
-//! The control socket's thread: one turn for each client that is ready, then
-//! wait for the next.
+//! The control socket's thread. It serves each client that is ready once, then
+//! waits for the next.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -12,11 +12,11 @@ use super::connection::Connection;
 use super::service::Service;
 use crate::vhost::{ListeningSocket, Stop};
 
-/// Clients that may be connected. One more takes the place of the one that
+/// Largest number of connected clients. A further client replaces the one that
 /// has been silent for longest.
 const MAX_CLIENTS: usize = 32;
 
-/// Why there is no control socket.
+/// Why the control socket cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
     /// The system refuses.
@@ -24,14 +24,15 @@ pub enum ServerError {
     Setup(#[from] io::Error),
 }
 
-/// The thread that serves the control socket, which goes with it.
+/// The thread that serves the control socket, and owns it.
 #[derive(Debug)]
 pub struct Server {
     thread: JoinHandle<()>,
 }
 
 impl Server {
-    /// Listens on `socket`, and serves the clients that connect until `stop` is requested.
+    /// Listens on `socket`, and serves the clients that connect until `stop` is
+    /// requested.
     pub fn start(
         socket: ListeningSocket,
         service: Service,
@@ -49,10 +50,9 @@ impl Server {
         Ok(Self { thread })
     }
 
-    /// Waits for the end; `stop` must have been requested.
+    /// Waits for the thread to end; `stop` must have been requested.
     pub fn join(self) {
-        // A panic has been reported on stderr, and there is nothing left to
-        // end.
+        // A panic has been reported on stderr, and nothing is left to clean up.
         let _ = self.thread.join();
     }
 }
@@ -79,8 +79,8 @@ fn serve(socket: &ListeningSocket, service: &Service, stop: &Stop) -> io::Result
     Ok(())
 }
 
-/// Waits until there is something to do. Says whether there is a new client,
-/// and which of the others are to have a turn.
+/// Waits until there is something to do. Returns whether a client has
+/// connected, and for each of the others whether it is ready.
 fn wait(
     socket: &ListeningSocket,
     stop: &Stop,
@@ -107,7 +107,7 @@ fn wait(
     Ok((!fds[1].revents().is_empty(), ready))
 }
 
-/// The client that has connected, unless it is gone already.
+/// Returns the client that has connected, unless it is gone already.
 fn accept(socket: &ListeningSocket, turn: u64) -> Option<Connection> {
     let accepted = socket.listener().accept();
     let connection = accepted.and_then(|(stream, _)| {

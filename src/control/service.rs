@@ -1,4 +1,4 @@
-//! Requests, executed.
+//! Execution of the clients' requests.
 
 use std::io::ErrorKind;
 use std::sync::Arc;
@@ -12,14 +12,14 @@ use crate::card::{Card, Now};
 use crate::source::{self, Access, FilmError, SourceError};
 use crate::vhost::{Remote, RemoteError};
 
-/// The class of the controls that make errors happen.
+/// Class of the controls that make errors happen.
 const INJECTION: &str = "Error Injection";
 
-/// How long a source may be waited for, such as for who writes into a FIFO; less
-/// than a client's patience.
+/// How long opening a source may take, for example until a process writes into
+/// a FIFO; less than a client waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What executes the requests of all clients.
+/// The service that executes the requests of all clients.
 #[derive(Clone)]
 pub struct Service {
     card: Remote,
@@ -45,13 +45,13 @@ enum Refusal {
 }
 
 impl Service {
-    /// Requests are executed on that card.
+    /// Returns a service that executes requests on `card`.
     pub fn new(card: Remote) -> Self {
         Self { card }
     }
 
-    /// Executes the request in `line`; one that has to wait for something
-    /// besides the card, in a thread of its own.
+    /// Executes the request in `line`. A request that must wait for anything
+    /// besides the card is executed in its own thread.
     pub fn answer(&self, line: &[u8]) -> Reply {
         match serde_json::from_slice(line) {
             Ok(Request::Source { spec }) => {
@@ -69,8 +69,9 @@ impl Service {
         }
     }
 
-    /// Plugs another source into the selected input. It is opened here, for the
-    /// card is not to wait for a disk, nor others for who writes into a pipe.
+    /// Plugs another source into the selected input. The source is opened in
+    /// this thread, so that neither the card waits for a disk nor other clients
+    /// wait for a pipe's writer.
     fn plug(&self, spec: &str) -> Result<Answer, Refusal> {
         let access = Access {
             patience: Some(PATIENCE),
@@ -114,13 +115,14 @@ impl Service {
         }
     }
 
-    /// Sets controls, each as a request of its own: a request may have
-    /// thousands, and the guest is not to wait for all of them.
+    /// Sets controls, each as a request of its own: a client may send
+    /// thousands, and the guest must not wait for all of them.
     fn set(&self, controls: Vec<Setting>) -> Result<Answer, Refusal> {
         let names: Vec<_> = controls.iter().map(|set| set.name.clone()).collect();
         let names = Arc::new(names);
         let wanted = Arc::clone(&names);
-        // A name that there is not is the likeliest mistake: then nothing is set.
+        // An unknown name is the likeliest mistake; in that case nothing is
+        // set.
         self.on_card(move |card, _| named(card, &wanted))?;
         for Setting { name, value } in controls {
             let set = move |card: &mut Card, now| card.set_control(now, &name, &value);
@@ -137,7 +139,7 @@ impl Service {
     }
 }
 
-/// The controls of those names.
+/// Returns the controls with those names.
 fn named(card: &Card, names: &[String]) -> Result<Answer, Refusal> {
     let all = card.controls();
     let find = |name: &String| {
