@@ -1,4 +1,4 @@
-//! What root may do beyond others: Linux's capabilities(7).
+//! The privileges of root that the sandbox gives up: Linux's capabilities(7).
 
 use std::path::PathBuf;
 
@@ -8,10 +8,11 @@ use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabiliti
 use super::{Sandbox, SandboxError};
 
 impl Sandbox {
-    /// Gives up this thread's capabilities, and those of the threads that it
-    /// will start, but for what the paths of the sandbox need, and says what
-    /// that is: a card that root starts may have to read what is another
-    /// user's, or to remove its socket from such a folder.
+    /// Gives up the capabilities of this thread and of the threads that it will
+    /// start, except those that the sandbox's paths need. Returns the
+    /// capabilities that it keeps: a card that root starts may have to read
+    /// another user's files, or to remove its socket from that user's
+    /// directory.
     pub(super) fn give_up_capabilities(&self) -> Result<CapabilitySet, SandboxError> {
         let had = capabilities(None).map_err(SandboxError::Capabilities)?;
         let none = CapabilitySets {

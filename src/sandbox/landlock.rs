@@ -1,4 +1,4 @@
-//! Which files can be reached: Linux's landlock(7).
+//! Restriction of file access: Linux's landlock(7).
 
 use std::fmt;
 
@@ -9,28 +9,29 @@ use ::landlock::{
 
 use super::{Sandbox, SandboxError};
 
-/// What is asked for. A kernel that knows less restricts less.
+/// The requested version of landlock's interface. A kernel with an older
+/// version restricts less.
 const WANTED: ABI = ABI::V6;
 
-/// What restricts access to files.
+/// The restriction of file access that is in force.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Landlock {
-    /// Landlock, in that version of its interface.
+    /// Landlock restricts access, with that version of its interface.
     InForce {
         /// The version.
         abi: i32,
-        /// The kernel knows less than was asked for.
+        /// Whether the kernel supports less than was requested.
         partly: bool,
     },
-    /// Nothing.
+    /// Nothing restricts access.
     Missing {
-        /// The kernel has landlock, and it was not enabled when it booted.
+        /// Whether the kernel has landlock, but it was not enabled at boot.
         disabled: bool,
     },
 }
 
 impl Landlock {
-    /// Whether it restricts anything.
+    /// Returns whether landlock restricts access.
     pub fn is_in_force(self) -> bool {
         matches!(self, Self::InForce { .. })
     }
@@ -50,9 +51,9 @@ impl fmt::Display for Landlock {
 }
 
 impl Sandbox {
-    /// Restricts this thread, and those that it will start, to the files that
-    /// are allowed. TCP is forbidden as well, and so are signals and abstract
-    /// sockets of others.
+    /// Restricts this thread, and the threads that it will start, to the
+    /// allowed files. TCP is forbidden as well, and so are signals to other
+    /// processes and their abstract sockets.
     pub(super) fn restrict_files(&self) -> Result<Landlock, SandboxError> {
         let mut rules = Ruleset::default()
             .handle_access(AccessFs::from_all(WANTED))?
@@ -67,8 +68,8 @@ impl Sandbox {
                     path: path.clone(),
                     error,
                 })?;
-                // What makes no sense for a file that is no folder is not
-                // asked for.
+                // A file that is not a directory does not get the access rights
+                // of directories.
                 let access = match path.is_dir() {
                     true => access,
                     false => access & AccessFs::from_file(WANTED),

@@ -1,17 +1,17 @@
-//! The sandbox of the running card: what is left to a guest, or to a file, that
-//! has taken it over.
+//! The sandbox of the running card. It limits what a guest, or a malicious
+//! file, can do if it takes over the process.
 //!
-//! The process keeps what it has opened. From then on it may read the files
-//! that it was allowed, and remove its own sockets; it may start threads and
-//! map memory that is not executable, and talk over sockets that exist. It can
-//! open nothing for writing, make no socket, start no process, signal nobody
-//! else, and gain no privilege.
+//! The process keeps the files and sockets that it has open. From then on it
+//! may read the allowed files and remove its own sockets; it may start threads,
+//! map memory that is not executable, and use existing sockets. It cannot open
+//! a file for writing, create a socket, start a process, signal another
+//! process, or gain a privilege.
 //!
-//! A system call that is not allowed fails with EPERM rather than kill the
-//! process: it has no effect in either case, and a library that tries
-//! something new on another machine costs what it tried, not a running
-//! guest's card. It is said on stderr, once for each, so that an attempt is
-//! noticed.
+//! A system call that is not allowed fails with EPERM instead of killing the
+//! process. It has no effect in either case, and a library that makes a new
+//! system call on another machine then loses that call, not a running guest's
+//! card. Each refused system call is reported once on stderr, so that an
+//! attempt is noticed.
 
 mod capabilities;
 mod landlock;
@@ -28,66 +28,68 @@ use rustix::time::{ClockId, clock_gettime};
 
 pub use self::landlock::Landlock;
 
-/// What a process will need to reach once it is in the sandbox.
+/// The paths that a process needs to reach once it is in the sandbox.
 #[derive(Debug, Clone, Default)]
 pub struct Sandbox {
-    /// Files that may be read, and folders of such files.
+    /// Files that the process may read, and directories of such files.
     pub readable: Vec<PathBuf>,
-    /// Folders that files may be removed from: those of the sockets.
+    /// Directories from which the process may remove files: those of its
+    /// sockets.
     pub removable: Vec<PathBuf>,
 }
 
-/// Why there is no sandbox.
+/// Why the process cannot enter the sandbox.
 #[derive(Debug, thiserror::Error)]
 pub enum SandboxError {
-    /// A path that is to be allowed cannot be opened.
+    /// An allowed path cannot be opened.
     #[error("cannot allow the sandbox {path}: {error}", path = .path.display())]
     Path {
         /// The path.
         path: PathBuf,
-        /// The system's answer.
+        /// The system's error.
         error: ::landlock::PathFdError,
     },
-    /// Landlock is there, and refuses.
+    /// The kernel has landlock, but refuses the rules.
     #[error("cannot restrict access to files: {0}")]
     Landlock(#[from] ::landlock::RulesetError),
     /// Capabilities cannot be given up.
     #[error("cannot give up capabilities: {0}")]
     Capabilities(rustix::io::Errno),
-    /// Refused calls cannot be noticed.
+    /// The handler for refused system calls cannot be installed.
     #[error("cannot handle system calls that are refused: {0}")]
     Handler(std::io::Error),
-    /// The kernel refuses the filter of system calls.
+    /// The kernel refuses the system call filter.
     #[error("cannot restrict system calls: {0}")]
     Seccomp(#[from] seccompiler::Error),
-    /// The filter cannot be made for this machine.
+    /// The filter cannot be built for this machine.
     #[error("cannot restrict system calls: {0}")]
     Filter(#[from] seccompiler::BackendError),
 }
 
-/// What is in force.
+/// The restrictions in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InForce {
-    /// How many system calls are allowed.
+    /// Number of allowed system calls.
     pub system_calls: usize,
-    /// What restricts access to files.
+    /// The restriction of file access.
     pub landlock: Landlock,
-    /// Capabilities that the paths of the sandbox need.
+    /// The capabilities kept, which the sandbox's paths need.
     pub capabilities: CapabilitySet,
 }
 
 impl Sandbox {
-    /// Enters the sandbox, for good: this thread with those it starts, and as
-    /// far as system calls are concerned all others, too.
+    /// Enters the sandbox for good. The restrictions apply to this thread and
+    /// those that it starts; the system call filter applies to all threads.
     ///
     /// # Errors
-    /// Where the kernel refuses. That it has no landlock is no error, since
-    /// not every kernel has.
+    /// The kernel refuses. A kernel without landlock is no error, since not
+    /// every kernel has it.
     pub fn enter(&self) -> Result<InForce, SandboxError> {
-        // Finds the kernel's clock that needs no system call, which takes a
-        // file that cannot be opened later.
+        // This call makes rustix find the kernel's clock that needs no system
+        // call. That opens a file, which would not be possible later.
         let _ = clock_gettime(ClockId::Monotonic);
-        // In this order: no call that restricts further is allowed then.
+        // The order matters: the system call filter allows no call that
+        // restricts further.
         let landlock = self.restrict_files()?;
         let capabilities = self.give_up_capabilities()?;
         let system_calls = seccomp::restrict()?;

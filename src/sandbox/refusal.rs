@@ -1,8 +1,8 @@
-//! System calls that were refused: each is said once, since nothing that the
-//! card does makes one.
+//! Refused system calls. Each is reported once, since the card itself makes
+//! none.
 //!
-//! The filter sends SIGSYS for such a call (SECCOMP_RET_TRAP of seccomp(2)), and
-//! the handler lets it fail with EPERM.
+//! For a refused call the filter sends SIGSYS (SECCOMP_RET_TRAP of seccomp(2)),
+//! and the handler makes the call fail with EPERM.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -11,13 +11,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use libc::{c_int, c_void, siginfo_t, ucontext_t};
 
-/// Numbers of system calls that are told apart; the highest of Linux is below.
+/// Number of system calls that are told apart; Linux's highest number is below.
 const CALLS: usize = 1024;
 
-/// A bit for each system call that was said.
+/// One bit for each system call that has been reported.
 static SAID: [AtomicU64; CALLS / 64] = [const { AtomicU64::new(0) }; CALLS / 64];
 
-/// `siginfo_t` of a SIGSYS (sigaction(2)), which libc has no name for.
+/// The `siginfo_t` of a SIGSYS (sigaction(2)), which libc does not define.
 #[repr(C)]
 struct SysInfo {
     signal: c_int,
@@ -32,32 +32,32 @@ struct SysInfo {
 /// `si_code` of a SIGSYS from seccomp(2).
 const SYS_SECCOMP: c_int = 1;
 
-/// Lets refused calls fail from now on.
+/// Installs the handler that makes refused calls fail.
 ///
 /// # Errors
-/// Where the system refuses the handler.
+/// The system refuses the handler.
 pub fn install() -> io::Result<()> {
     let handler: extern "C" fn(c_int, *mut siginfo_t, *mut c_void) = refuse;
     // SAFETY: all zeros is a valid sigaction.
     let mut action: libc::sigaction = unsafe { MaybeUninit::zeroed().assume_init() };
     action.sa_sigaction = handler as usize;
     action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_NODEFER;
-    // SAFETY: the handler does only what a signal handler may.
+    // SAFETY: the handler makes only calls that a signal handler may make.
     match unsafe { libc::sigaction(libc::SIGSYS, &action, ptr::null_mut()) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
 }
 
-/// Has the call fail, and says so. It calls write(2) only, takes no lock, and
-/// leaves errno alone.
+/// The SIGSYS handler: makes the call fail, and reports it. It calls only
+/// write(2), takes no lock, and preserves errno.
 extern "C" fn refuse(_signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
-    // SAFETY: the kernel passes a valid one of a SIGSYS.
+    // SAFETY: the kernel passes the valid `siginfo_t` of a SIGSYS.
     let info = unsafe { &*info.cast::<SysInfo>() };
     if info.code != SYS_SECCOMP {
         return;
     }
-    // SAFETY: the kernel passes a valid one to a handler with SA_SIGINFO.
+    // SAFETY: the kernel passes a valid context to a handler with SA_SIGINFO.
     let context = unsafe { &mut *context.cast::<ucontext_t>() };
     set_result(context, -i64::from(libc::EPERM));
     if is_new(info.call) {
@@ -65,7 +65,7 @@ extern "C" fn refuse(_signal: c_int, info: *mut siginfo_t, context: *mut c_void)
     }
 }
 
-/// Whether the call is refused for the first time.
+/// Returns whether the call is refused for the first time.
 fn is_new(call: c_int) -> bool {
     let Some(word) = usize::try_from(call)
         .ok()
@@ -97,20 +97,20 @@ fn say(call: c_int) {
     let errno = unsafe { libc::__errno_location() };
     // SAFETY: as above.
     let before = unsafe { *errno };
-    // SAFETY: the bytes are there.
+    // SAFETY: the first `line.len` bytes are initialized.
     let _ = unsafe { libc::write(libc::STDERR_FILENO, line.bytes.as_ptr().cast(), line.len) };
     // SAFETY: as above.
     unsafe { *errno = before };
 }
 
-/// A line that is made without an allocation.
+/// A line of text that is built without an allocation.
 struct Line {
     bytes: [u8; 96],
     len: usize,
 }
 
 impl Line {
-    /// Adds what there is room for.
+    /// Appends as much of `text` as there is room for.
     fn push(&mut self, text: &[u8]) {
         for (to, from) in self.bytes[self.len..].iter_mut().zip(text) {
             *to = *from;
@@ -119,7 +119,7 @@ impl Line {
     }
 }
 
-/// What the call is to return (x86-64, as the list of allowed calls is).
+/// Sets the result of the system call (x86-64, like the list of allowed calls).
 fn set_result(context: &mut ucontext_t, result: i64) {
     context.uc_mcontext.gregs[libc::REG_RAX as usize] = result;
 }

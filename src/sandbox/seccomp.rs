@@ -1,4 +1,4 @@
-//! Which system calls can be made: Linux's seccomp(2).
+//! Restriction of system calls: Linux's seccomp(2).
 
 use std::collections::BTreeMap;
 use std::env::consts::ARCH;
@@ -11,16 +11,17 @@ use seccompiler::{
 
 use super::{SandboxError, refusal};
 
-/// What the daemon and the libraries under it do once it serves, whatever the
-/// arguments. What only some arguments make harmless is in [`checked`].
+/// The system calls that the daemon and its libraries make while it serves,
+/// allowed with any arguments. Calls that are allowed with some arguments only
+/// are in [`checked`].
 const ALLOWED: &[c_long] = &[
     // Memory. mmap and mprotect are checked.
     libc::SYS_brk,
     libc::SYS_madvise,
     libc::SYS_mremap,
     libc::SYS_munmap,
-    // Threads and time. Of clone only threads are left, and clone3
-    // is not there.
+    // Threads and time. clone may only create threads, and clone3 fails with
+    // ENOSYS.
     libc::SYS_clock_gettime,
     libc::SYS_clock_nanosleep,
     libc::SYS_exit,
@@ -37,7 +38,7 @@ const ALLOWED: &[c_long] = &[
     libc::SYS_sched_getaffinity,
     libc::SYS_sched_yield,
     libc::SYS_set_robust_list,
-    // Signals, those of this process alone; tgkill, for abort(), is checked.
+    // Signals of this process alone; tgkill, for abort(), is checked.
     libc::SYS_rt_sigaction,
     libc::SYS_rt_sigprocmask,
     libc::SYS_rt_sigreturn,
@@ -52,7 +53,7 @@ const ALLOWED: &[c_long] = &[
     libc::SYS_ppoll,
     libc::SYS_timerfd_create,
     libc::SYS_timerfd_settime,
-    // What is open: the log, the witness, sources. open and openat are checked.
+    // Open files: the log, the witness, sources. open and openat are checked.
     libc::SYS_close,
     libc::SYS_fadvise64,
     libc::SYS_fstat,
@@ -65,10 +66,11 @@ const ALLOWED: &[c_long] = &[
     libc::SYS_statx,
     libc::SYS_write,
     libc::SYS_writev,
-    // The names of the sockets, at the end.
+    // The names of the sockets, removed at the end.
     libc::SYS_unlink,
     libc::SYS_unlinkat,
-    // Sockets that exist, and the file descriptors of vhost-user. None is made.
+    // Existing sockets, and the file descriptors of vhost-user. No call creates
+    // a socket.
     libc::SYS_accept4,
     libc::SYS_getsockopt,
     libc::SYS_listen,
@@ -79,12 +81,11 @@ const ALLOWED: &[c_long] = &[
     libc::SYS_shutdown,
 ];
 
-/// Allows what the daemon does, for all threads, and says how many system
-/// calls that is.
+/// Allows the daemon's system calls, for all threads, and returns their number.
 pub fn restrict() -> Result<usize, SandboxError> {
     let arch: TargetArch = ARCH.try_into()?;
     let mut rules = rules()?;
-    // With clone.
+    // The list gains clone below.
     let count = rules.len() + 1;
     let fails = |call, rules, errno: i32| {
         SeccompFilter::new(
@@ -95,12 +96,12 @@ pub fn restrict() -> Result<usize, SandboxError> {
         )
     };
     // The C library tries clone3 first, whose flags a filter cannot see, and
-    // falls back to clone only where it is told that there is none. A
-    // filter of its own says so, and the last leaves it to that.
+    // falls back to clone only if clone3 fails with ENOSYS. A separate filter
+    // does that, and the last filter allows the call.
     let clone3 = fails(libc::SYS_clone3, Vec::new(), libc::ENOSYS)?;
     rules.insert(libc::SYS_clone3, Vec::new());
-    // The C library starts processes with all signals blocked, and a SIGSYS
-    // would end the card: this, too, just fails.
+    // The C library starts processes with all signals blocked, where a SIGSYS
+    // would kill the card; so this filter makes the call fail without a signal.
     let thread = libc::CLONE_THREAD as u64;
     let process = fails(libc::SYS_clone, vec![masked(0, thread, 0)?], libc::EPERM)?;
     rules.insert(libc::SYS_clone, Vec::new());
@@ -112,7 +113,7 @@ pub fn restrict() -> Result<usize, SandboxError> {
     Ok(count)
 }
 
-/// What is allowed, with what has to hold of the arguments.
+/// Returns the allowed system calls, with the conditions on their arguments.
 fn rules() -> Result<BTreeMap<c_long, Vec<SeccompRule>>, BackendError> {
     let mut rules: BTreeMap<_, _> = ALLOWED.iter().map(|&call| (call, Vec::new())).collect();
     for (call, rule) in checked()? {
@@ -121,11 +122,11 @@ fn rules() -> Result<BTreeMap<c_long, Vec<SeccompRule>>, BackendError> {
     Ok(rules)
 }
 
-/// System calls that are allowed with some arguments only.
+/// Returns the system calls that are allowed with some arguments only.
 fn checked() -> Result<Vec<(c_long, SeccompRule)>, BackendError> {
     let executable = libc::PROT_EXEC as u64;
-    // Whatever opens more than a file to read; of O_TMPFILE the bit that
-    // O_DIRECTORY has not.
+    // The flags that ask for more than opening an existing file for reading.
+    // O_TMPFILE includes O_DIRECTORY, which is left out.
     let opens_more = (libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC) as u64
         | (libc::O_TMPFILE & !libc::O_DIRECTORY) as u64;
     let process = u64::from(std::process::id());
@@ -135,7 +136,8 @@ fn checked() -> Result<Vec<(c_long, SeccompRule)>, BackendError> {
         (libc::SYS_openat, masked(2, opens_more, 0)?),
         (libc::SYS_open, masked(1, opens_more, 0)?),
         (libc::SYS_tgkill, equal(0, process)?),
-        // Stack sizes are read, limits not set.
+        // The process may read its limits, such as stack sizes, but not set
+        // them.
         (libc::SYS_prlimit64, masked(2, u64::MAX, 0)?),
         (libc::SYS_prctl, equal(0, libc::PR_SET_NAME as u64)?),
     ];
@@ -148,19 +150,20 @@ fn checked() -> Result<Vec<(c_long, SeccompRule)>, BackendError> {
     ] {
         list.push((libc::SYS_fcntl, equal(1, command as u64)?));
     }
-    // TIOCGWINSZ asks whether standard input is a terminal.
+    // The request TIOCGWINSZ tells whether standard input is a terminal.
     for request in [libc::FIONBIO, libc::TCGETS, libc::TIOCGWINSZ] {
         list.push((libc::SYS_ioctl, equal(1, request)?));
     }
     Ok(list)
 }
 
-/// A rule that an argument, an int, has that value.
+/// Returns a rule that requires an argument, an int, to have the value `value`.
 fn equal(argument: u8, value: u64) -> Result<SeccompRule, BackendError> {
     rule(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value)
 }
 
-/// A rule that an argument has that value in the bits of `mask`.
+/// Returns a rule that requires an argument to equal `value` in the bits of
+/// `mask`.
 fn masked(argument: u8, mask: u64, value: u64) -> Result<SeccompRule, BackendError> {
     let operator = SeccompCmpOp::MaskedEq(mask);
     rule(argument, SeccompCmpArgLen::Qword, operator, value)

@@ -1,4 +1,4 @@
-//! A process that enters the sandbox and tries to get out.
+//! Tests with a process that enters the sandbox and tries to escape.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
@@ -9,7 +9,7 @@ use std::process::Command;
 
 use super::*;
 
-/// Names the folder that the process inside is to be given.
+/// Environment variable with the directory for the process in the sandbox.
 const FOLDER: &str = "PINHOLE_SANDBOX_TEST";
 
 #[test]
@@ -33,7 +33,7 @@ fn what_is_not_needed_is_refused_and_what_is_needed_is_not() {
     let complaint = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}\n{complaint}");
     assert!(said.contains("1 passed"), "{said}\n{complaint}");
-    // Each of the system calls that were refused is told of, once.
+    // Each refused system call is reported once.
     for call in [libc::SYS_socketpair, libc::SYS_socket, libc::SYS_kill] {
         let line = format!("has refused system call {call},");
         assert_eq!(complaint.matches(&line).count(), 1, "{line}\n{complaint}");
@@ -42,7 +42,7 @@ fn what_is_not_needed_is_refused_and_what_is_needed_is_not() {
     assert!(!folder.path().join("socket/file").exists());
 }
 
-/// What an attempt came to.
+/// Returns the error number of an attempt.
 fn errno<T>(result: io::Result<T>) -> Option<i32> {
     result.err().and_then(|error| error.raw_os_error())
 }
@@ -58,17 +58,17 @@ fn inside() {
         removable: vec![folder.join("socket")],
     };
     let parent = rustix::process::getppid().unwrap();
-    // What is opened stays open, and is written when it is read.
+    // An open file stays open; the kernel fills it when it is read.
     let mut thread = File::open("/proc/thread-self/status").unwrap();
     let in_force = sandbox.enter().unwrap();
 
     const EPERM: Option<i32> = Some(libc::EPERM);
-    // What is needed.
+    // These operations are needed and must succeed.
     assert_eq!(fs::read_to_string(&readable).unwrap(), "text");
     fs::remove_file(folder.join("socket/file")).unwrap();
     std::thread::spawn(|| ()).join().unwrap();
     drop(vec![0u8; 64 << 20]);
-    // System calls.
+    // These system calls must fail.
     assert_eq!(errno(File::create(&readable)), EPERM);
     assert_eq!(
         errno(OpenOptions::new().append(true).open(&readable)),
@@ -81,19 +81,19 @@ fn inside() {
     assert_eq!(errno(fs::rename(&readable, folder.join("socket/x"))), EPERM);
     let signal = rustix::process::test_kill_process(parent);
     assert_eq!(signal, Err(rustix::io::Errno::PERM));
-    // Root's, whoever it is.
+    // The privileges of root must be gone, whoever the user is.
     let mut status = String::new();
     thread.read_to_string(&mut status).unwrap();
     for set in ["CapInh", "CapPrm", "CapEff"] {
         let none = format!("\n{set}:\t0000000000000000\n");
         assert!(status.contains(&none), "{status}");
     }
-    // From a thread, too.
+    // A new thread is restricted, too.
     let thread = std::thread::spawn(|| errno(UnixStream::pair()));
     assert_eq!(thread.join().unwrap(), EPERM);
     let status = fs::read_to_string("/proc/self/status");
 
-    // Files.
+    // These files must be out of reach.
     if in_force.landlock.is_in_force() {
         const EACCES: Option<i32> = Some(libc::EACCES);
         assert_eq!(errno(status), EACCES);
