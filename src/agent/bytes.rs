@@ -1,4 +1,4 @@
-//! Bytes in JSON.
+//! Bytes that are encoded in JSON.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -6,18 +6,18 @@ use std::fmt;
 use serde::de::{self, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Bytes, which are nearly always text: as JSON they are a string, or else a
-/// list of numbers.
+/// Bytes that are nearly always text. In JSON they are a string if they are
+/// UTF-8, otherwise a list of numbers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Bytes(pub Vec<u8>);
 
 impl Bytes {
-    /// As text; bytes that are not UTF-8 are replaced.
+    /// Returns the bytes as text; bytes that are not UTF-8 are replaced.
     pub fn text(&self) -> Cow<'_, str> {
         String::from_utf8_lossy(&self.0)
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no bytes.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -44,7 +44,7 @@ impl<'de> Deserialize<'de> for Bytes {
     }
 }
 
-/// Takes a string or a list of numbers.
+/// Visitor that accepts a string or a list of numbers.
 struct Either;
 
 impl<'de> Visitor<'de> for Either {
@@ -77,7 +77,7 @@ mod tests {
             (&b"a\"\n"[..], r#""a\"\n""#),
             ("\u{e4}\0".as_bytes(), "\"\u{e4}\\u0000\""),
             (b"\xff\0a", "[255,0,97]"),
-            // Half of a character.
+            // The first half of a two-byte character.
             (b"\xc3", "[195]"),
         ] {
             let bytes = Bytes::from(bytes);

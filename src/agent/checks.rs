@@ -1,8 +1,8 @@
-//! What a kernel checks of itself, if it was built to.
+//! The checks that a kernel makes of itself, if it was built to.
 //!
-//! The host asks once a guest is up ([`Checks`]), and again where something was
-//! said in the kernel's log: some checks turn themselves off with their first
-//! report, and all that follows would be unseen.
+//! The host asks for them when a guest is up ([`Checks`]), and again after
+//! every report in the kernel's log: some checks turn themselves off with their
+//! first report and would then miss all later errors.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,8 @@ use super::cell::instruments::LeakSeen;
 use super::cell::table;
 
 table! {
-    /// A check, by the option of the kernel's configuration that builds it in.
+    /// A check, named after the kernel's configuration option that builds it
+    /// in.
     Check:
     Kasan = "KASAN", "no memory is used that was freed, or is not there";
     Kcsan = "KCSAN", "nobody writes what another accesses at the same time without saying so";
@@ -24,7 +25,8 @@ table! {
 }
 
 impl Check {
-    /// A symbol of /proc/kallsyms that a kernel has with the check alone.
+    /// Returns a symbol of /proc/kallsyms that exists only in a kernel with the
+    /// check.
     pub const fn symbol(self) -> &'static str {
         match self {
             Self::Kasan => "kasan_report",
@@ -38,41 +40,42 @@ impl Check {
     }
 }
 
-/// Ask which checks the kernel has, and whether they still work.
+/// Request for the checks that the kernel has, and whether they still work.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Checks {}
 
-/// What a kernel checks, and what it thinks of itself.
+/// The kernel's checks, and its taint flags.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChecksAnswer {
-    /// The checks that it has; false for one that has turned itself off.
+    /// The checks that the kernel has; false for one that has turned itself
+    /// off.
     pub on: BTreeMap<Check, bool>,
     /// /proc/sys/kernel/tainted
     /// (Documentation/admin-guide/tainted-kernels.rst).
     pub tainted: u64,
-    /// The kernel's clock, by which it says when lost memory was allocated;
-    /// nothing where it does not show it.
+    /// The kernel's clock, in which it reports when leaked memory was
+    /// allocated; `None` if the kernel does not show it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jiffies: Option<u64>,
 }
 
-/// Have the kernel look for memory that it allocated and lost
-/// (Documentation/dev-tools/kmemleak.rst). What was found is not found again.
+/// Request to scan for memory that the kernel allocated and leaked
+/// (Documentation/dev-tools/kmemleak.rst). A leak is reported once.
 ///
-/// It takes two scans, of some seconds each, and what is younger than five
-/// seconds is not told: the answer waits until all that was allocated before
-/// the request is older.
+/// The agent makes two scans, of some seconds each. kmemleak does not report
+/// objects younger than five seconds, so the agent waits until all that was
+/// allocated before the request is older.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Leaks {}
 
-/// What was found.
+/// The leaks that the scan found.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeaksAnswer {
-    /// The objects that nothing refers to.
+    /// The objects to which nothing refers.
     pub leaks: Vec<LeakSeen>,
-    /// Objects beyond those that were told.
+    /// Number of further objects that are not listed.
     #[serde(default)]
     pub more: u64,
-    /// How long it took, in milliseconds.
+    /// Duration of the scan in milliseconds.
     pub elapsed_ms: u64,
 }

@@ -1,38 +1,41 @@
-//! Memory laid out in the agent, and calls on a frame vector over it.
+//! Memory that the agent lays out, and calls on a frame vector over it.
 //!
-//! The calls are made by the module frame_vector_probe.ko, which must be
-//! loaded, in the context of the agent's own process, as a frame vector is about
-//! the memory of who calls; or of a process of its own, where that may end in a
-//! call or is changed for good ([`FrameVector::needs_a_process`]).
+//! The module frame_vector_probe.ko, which must be loaded, makes the calls in
+//! the context of the calling process, since a frame vector is about the
+//! caller's memory. The caller is the agent itself, or a separate process if a
+//! call may end the process or change it for good
+//! ([`FrameVector::needs_a_process`]).
 
 use serde::{Deserialize, Serialize};
 
-/// Most frames and pages that an [`Outcome`] tells of.
+/// Largest number of frames and pages that an [`Outcome`] lists.
 pub const SHOWN: usize = 16;
 
-/// Pages of a huge page.
+/// Number of base pages in a huge page.
 pub const HUGE_PAGES: u32 = 512;
 
-/// How memory is wanted: to be written to.
+/// Flag of a get: the memory is to be written to.
 pub const WRITE: u32 = 1;
-/// What the mapping could be allowed counts, not what it is (`FOLL_FORCE`).
+/// Flag of a get: the permissions that the mapping could have count, not those
+/// it has (`FOLL_FORCE`).
 pub const FORCE: u32 = 2;
-/// For as long as user space likes (`FOLL_LONGTERM`).
+/// Flag of a get: user space may hold the pages for any time (`FOLL_LONGTERM`).
 pub const LONGTERM: u32 = 4;
 
-/// Pages of the file behind [`Kind::Repeated`].
+/// Number of pages of the file behind [`Kind::Repeated`].
 pub const REPEATED_PAGES: u32 = 256;
 
-/// Most pages of a whole range.
+/// Largest number of pages in a range.
 pub const RANGE_PAGES_MAX: u64 = 1 << 20;
 
-/// Lay out memory, make calls over it one after another, and clear up.
+/// Request to lay out memory, make calls over it one after another, and clean
+/// up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FrameVector {
-    /// The range: areas one after another without a gap, in the middle of
-    /// memory that nothing else is in.
+    /// The range: areas one after another without a gap, with unused address
+    /// space on both sides.
     pub areas: Vec<Area>,
-    /// What else happens, if anything.
+    /// What another thread does meanwhile, if anything.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub meanwhile: Option<Meanwhile>,
     /// The calls.
@@ -40,54 +43,54 @@ pub struct FrameVector {
 }
 
 impl FrameVector {
-    /// Whether the calls are for a process of its own: it may be ended, shares its
-    /// memory, has holes where there were none, or lost its rights.
+    /// Returns whether the calls need a separate process: one that may be
+    /// ended, shares its memory, gets holes in it, or loses its rights.
     pub fn needs_a_process(&self) -> bool {
         let changes = |step: &Step| matches!(step, Step::Abandon | Step::Fork | Step::Limit);
         self.meanwhile.is_some() || self.steps.iter().any(changes)
     }
 }
 
-/// What another thread does when memory of [`Kind::Userfault`] is used for the
-/// first time, before it fills it.
+/// The action of another thread when memory of [`Kind::Userfault`] is first
+/// used, before it fills the memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "what", rename_all = "kebab-case")]
 pub enum Meanwhile {
-    /// Sends SIGUSR1 to who makes the calls, which handles it.
+    /// Sends SIGUSR1 to the thread that makes the calls, which handles it.
     Signal,
-    /// Sends SIGKILL to the process, itself included.
+    /// Sends SIGKILL to its own process.
     Kill,
-    /// munmap(2).
+    /// Unmaps pages with munmap(2).
     Unmap(Pages),
-    /// mprotect(2), to be read only.
+    /// Makes pages read-only with mprotect(2).
     Protect(Pages),
-    /// `MADV_DONTNEED`.
+    /// Discards pages with `MADV_DONTNEED`.
     Discard(Pages),
-    /// fork(2); the child lives until the last step is done.
+    /// Calls fork(2); the child lives until the last step is done.
     Fork,
 }
 
-/// Pages of the range, counted from its first.
+/// Pages of the range, counted from its first page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pages {
-    /// The first.
+    /// Index of the first page.
     pub first: u32,
-    /// How many.
+    /// Number of pages.
     pub count: u32,
 }
 
 /// A part of the range.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Area {
-    /// What memory it is.
+    /// Kind of the memory.
     #[serde(flatten)]
     pub kind: Kind,
-    /// Its length.
+    /// Length in pages.
     pub pages: u32,
 }
 
-/// A kind of memory. Where it is not said otherwise it may be read and written
-/// to.
+/// A kind of memory. It can be read and written unless its description says
+/// otherwise.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Kind {
@@ -95,78 +98,79 @@ pub enum Kind {
     Touched,
     /// Private memory that was never used.
     Untouched,
-    /// Private memory that was written to and may now only be read.
+    /// Private memory that was written to and is now read-only.
     ReadOnly,
-    /// A memfd, mapped shared and to be read only; it has been written to.
+    /// A memfd, mapped shared and read-only; it has been written to.
     SharedReadOnly,
     /// A memfd, mapped shared, that was written to.
     Shared,
     /// The [`REPEATED_PAGES`] pages of a memfd, mapped shared again and again.
     Repeated,
-    /// A file, or a block device, mapped shared. A file that is not there is
-    /// made, and removed.
+    /// A file, or a block device, mapped shared. A file that does not exist is
+    /// created, and removed afterwards.
     File {
-        /// Its path.
+        /// Path of the file.
         path: String,
     },
-    /// Huge pages of hugetlb, private, that were written to. Like the next kind
-    /// they come first in a range, and are as many as fill huge pages.
+    /// Private huge pages of hugetlb that were written to. This kind and the
+    /// next must come first in a range, and have a length of whole huge pages.
     HugeTlb,
     /// Transparent huge pages that were written to.
     TransparentHuge,
-    /// Nothing is mapped.
+    /// Address space without a mapping.
     Hole,
     /// Private memory that may not be accessed (`PROT_NONE`).
     NoAccess,
-    /// Memory of a PCI device, through sysfs: `VM_IO | VM_PFNMAP`, and no
-    /// struct page. Four pages at most.
+    /// Memory of a PCI device, mapped through sysfs: `VM_IO | VM_PFNMAP`,
+    /// without struct pages. Four pages at most.
     Bar,
-    /// Pages of the probe that it keeps no count of: `VM_IO | VM_PFNMAP`. Four
-    /// pages at most.
+    /// Pages of the probe that are mapped without a reference: `VM_IO |
+    /// VM_PFNMAP`. Four pages at most.
     UncountedPages,
-    /// Pages of the probe in a mapping that is `VM_IO` alone. Four pages at
+    /// Pages of the probe in a mapping that is only `VM_IO`. Four pages at
     /// most.
     IoPages,
     /// Private memory that another thread fills when it is first used
-    /// (`UFFDIO_REGISTER_MODE_MISSING`). Before it fills a page it maps and
-    /// unmaps another.
+    /// (`UFFDIO_REGISTER_MODE_MISSING`). Before the thread fills a page, it
+    /// maps and unmaps another.
     Userfault,
 }
 
-/// A call. Pages are counted from the range's first.
+/// A step, mostly a call of the frame vector API. Pages are counted from the
+/// range's first page.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "step", rename_all = "kebab-case")]
 pub enum Step {
     /// `frame_vector_create()`.
     Create {
-        /// Its argument.
+        /// The number of frames to make room for.
         frames: u32,
     },
     /// `get_vaddr_frames()` on memory of the range.
     Get {
-        /// The first page.
+        /// Index of the first page.
         page: u32,
-        /// Bytes of it that come before the first address.
+        /// Offset of the first address within the first page, in bytes.
         #[serde(default)]
         offset: u32,
-        /// How many.
+        /// Number of frames.
         frames: u32,
-        /// How: [`WRITE`], [`FORCE`], [`LONGTERM`].
+        /// Flags: [`WRITE`], [`FORCE`], [`LONGTERM`].
         flags: u32,
     },
-    /// The same for writing, while the vector holds pinned pages, which are
-    /// remembered for [`Step::Release`].
+    /// `get_vaddr_frames()` for writing while the vector holds pinned pages.
+    /// The probe remembers those pages for [`Step::Release`].
     GetAgain {
-        /// The first page.
+        /// Index of the first page.
         page: u32,
-        /// How many.
+        /// Number of frames.
         frames: u32,
     },
-    /// `get_vaddr_frames()` for writing, on any address.
+    /// `get_vaddr_frames()` for writing, at any address.
     GetAt {
         /// The address.
         address: u64,
-        /// How many pages.
+        /// Number of frames.
         frames: u32,
     },
     /// `frame_vector_pages()`.
@@ -179,51 +183,52 @@ pub enum Step {
     ToPfns,
     /// `put_vaddr_frames()`.
     Put,
-    /// `frame_vector_destroy()`; what is pinned is put first.
+    /// `frame_vector_destroy()`; pinned pages are put first.
     Destroy,
-    /// Fill the vector with PFNs that are not pinned, as `get_vaddr_frames()`
+    /// Fills the vector with PFNs that are not pinned, as `get_vaddr_frames()`
     /// did for `VM_PFNMAP` until the end of 2022.
     Fill {
         /// The pages whose PFNs these are.
         pages: Vec<u32>,
     },
-    /// Set the two flags of the vector, as memory that nobody cleared may have
-    /// them.
+    /// Sets the two flags of the vector, as they may be in memory that was not
+    /// cleared.
     Poison,
     /// `frame_vector_destroy()` while the pages are pinned.
     Abandon,
-    /// Unpin what was abandoned, or lost to another get.
+    /// Unpins the pages that were abandoned, or replaced by another get.
     Release,
-    /// Write to the first [`SHOWN`] pages of the range, as a program does.
+    /// Writes to the first [`SHOWN`] pages of the range, as a program does.
     Touch,
-    /// fork(2); the child lives until the last step is done.
+    /// Calls fork(2); the child lives until the last step is done.
     Fork,
-    /// Allow the process no locked memory (`RLIMIT_MEMLOCK`, `CAP_IPC_LOCK`), and
-    /// return what mlock(2) of a page of the range says to that.
+    /// Takes the right to locked memory from the process (`RLIMIT_MEMLOCK`,
+    /// `CAP_IPC_LOCK`), and returns the result of mlock(2) on a page of the
+    /// range.
     Limit,
-    /// Take all free blocks of memory of 64 KiB or more, until the last step is
-    /// done.
+    /// Allocates all free blocks of memory of 64 KiB or more, until the last
+    /// step is done.
     Hoard {
-        /// Single pages to leave free.
+        /// Number of single pages to leave free.
         singles: u32,
     },
 }
 
-/// What came of the steps.
+/// The outcomes of the steps.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FrameVectorAnswer {
-    /// One for each step that was taken to its end.
+    /// One outcome for each step that ended.
     pub steps: Vec<Outcome>,
-    /// If the process which made the calls was ended in the step that came next.
+    /// How the process was ended in the next step, if it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub killed: Option<Killed>,
-    /// If a thread filled memory.
+    /// What the thread did that filled memory, if there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filled: Option<Filled>,
 }
 
 impl FrameVectorAnswer {
-    /// Adds a piece of it. Why it goes no further is for who asked to tell.
+    /// Adds a part of the answer. The caller handles [`AnswerPart::Failed`].
     pub fn add(&mut self, part: AnswerPart) {
         match part {
             AnswerPart::Step(outcome) => self.steps.push(outcome),
@@ -233,60 +238,61 @@ impl FrameVectorAnswer {
     }
 }
 
-/// How the process ended, and what was left of it.
+/// How the process was ended, and what it left behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Killed {
-    /// The signal.
+    /// Number of the signal that ended it.
     pub signal: i32,
     /// What the last `get_vaddr_frames()` returned to the probe.
     pub returned: i32,
-    /// Pins in the whole kernel, after it.
+    /// Number of pins in the whole kernel afterwards.
     pub pins: u64,
 }
 
-/// What came of a step.
+/// The outcome of a step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcome {
-    /// What the function returned: 1 for a pointer, a negative error number
-    /// for an `ERR_PTR`, 0 for `NULL` or nothing.
+    /// Return value of the function: 1 for a pointer, a negative error number
+    /// for an `ERR_PTR`, 0 for `NULL` or no value.
     pub returned: i32,
-    /// The probe did not make the call, with this error number.
+    /// Error number with which the probe refused to make the call, if it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<i32>,
-    /// The vector after it, if there is one.
+    /// The vector after the step, if it exists.
     pub vector: Option<Vector>,
     /// The first [`SHOWN`] PFNs in the vector.
     pub frames: Vec<u64>,
-    /// The PFNs of [`SHOWN`] pages of the range, from the first that was last asked
-    /// for, by the process's page table, or a device's by its address; zero where
-    /// nothing is present, or nobody tells ([`Kind::UncountedPages`]).
+    /// The PFNs of [`SHOWN`] pages of the range, starting at the first page of
+    /// the last get: those in the process's page table, or those of a device's
+    /// addresses. Zero if no page is present, or if the PFN is not known
+    /// ([`Kind::UncountedPages`]).
     pub process: Vec<u64>,
-    /// The pages that the vector held first, or holds now; before there were
-    /// any, those of the process.
+    /// The pages that the vector held first, or holds now; before it held any,
+    /// those of the process.
     pub pages: Vec<Page>,
-    /// Pins in the whole kernel: `nr_foll_pin_acquired` less
+    /// Number of pins in the whole kernel: `nr_foll_pin_acquired` less
     /// `nr_foll_pin_released`.
     pub pins: u64,
-    /// KiB that the process is accounted for as pinned and as locked (`VmPin` and
+    /// KiB that the process is charged for as pinned and as locked (`VmPin` and
     /// `VmLck` of proc_pid_status(5)).
     pub accounted: [u64; 2],
-    /// The largest order of which there is a free block of memory that the kernel
-    /// may have for itself.
+    /// The largest order with a free block of memory that the kernel may use
+    /// for itself.
     pub free_order: u32,
 }
 
-/// A piece of the answer: a line from the process that makes the calls to the
+/// A part of the answer: a line from the process that makes the calls to the
 /// agent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum AnswerPart {
-    /// What came of the next step.
+    /// The outcome of the next step.
     Step(Outcome),
-    /// What the thread that filled memory did.
+    /// What the thread did that filled memory.
     Filled(Filled),
-    /// Why it goes no further.
+    /// A failure, after which the process does not continue.
     Failed {
-        /// What failed, and on what.
+        /// What failed, and on which object.
         message: String,
         /// The error number, if a system call failed.
         errno: Option<i32>,
@@ -296,45 +302,46 @@ pub enum AnswerPart {
 /// A frame vector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Vector {
-    /// Frames that it has room for.
+    /// Number of frames that the vector has room for.
     pub allocated: u32,
-    /// Frames that it holds.
+    /// Number of frames that it holds.
     pub frames: u32,
-    /// They are pinned.
+    /// Whether the frames are pinned.
     pub got_ref: bool,
-    /// They are PFNs, not pages.
+    /// Whether the frames are PFNs, not pages.
     pub is_pfns: bool,
-    /// It was allocated by `vmalloc()`.
+    /// Whether the vector was allocated by `vmalloc()`.
     pub is_vmalloc: bool,
 }
 
 /// A page frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Page {
-    /// Its number.
+    /// Page frame number.
     pub pfn: u64,
-    /// It has a struct page.
+    /// Whether it has a struct page.
     pub exists: bool,
-    /// Its reference count. A pin of a small page is 1024 of them.
+    /// Reference count. A pin of a small page counts 1024.
     pub references: i32,
-    /// It may be pinned for DMA (`page_maybe_dma_pinned()`).
+    /// Whether it may be pinned for DMA (`page_maybe_dma_pinned()`).
     pub pinned: bool,
-    /// It is in `ZONE_MOVABLE`.
+    /// Whether it is in `ZONE_MOVABLE`.
     #[serde(default)]
     pub movable: bool,
 }
 
-/// What the thread that fills memory did.
+/// What the thread did that filled memory.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Filled {
-    /// Pages that it filled.
+    /// Number of pages that it filled.
     pub pages: u32,
-    /// How often it had mapped and unmapped another page first, which takes
-    /// the lock of the address space for writing.
+    /// How often it mapped and unmapped another page first, which takes the
+    /// lock of the address space for writing.
     pub mapped: u32,
-    /// Pages that hold what it filled them with, in the end.
+    /// Number of pages that still hold the data that it wrote, in the end.
     pub intact: u32,
-    /// Signals that who makes the calls has handled ([`Meanwhile::Signal`]).
+    /// Number of signals that the thread that makes the calls handled
+    /// ([`Meanwhile::Signal`]).
     #[serde(default)]
     pub signals: u32,
 }

@@ -1,8 +1,8 @@
-//! What the guest's init and its host say to each other.
+//! The protocol between the guest's init (the agent) and the host.
 //!
-//! The agent itself is the binary `pinhole-agent` (`src/bin/pinhole-agent/`), with
-//! folders of the same names. The library holds only what both ends share, so
-//! that they cannot drift apart.
+//! The agent itself is the binary `pinhole-agent` (`src/bin/pinhole-agent/`),
+//! whose folders have the same names. The library holds only the definitions
+//! that both ends share, so that they cannot diverge.
 
 pub mod bytes;
 pub mod cell;

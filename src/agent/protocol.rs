@@ -1,10 +1,10 @@
-//! The agent's protocol: one JSON object a line, both ways.
+//! The agent's protocol: one JSON object per line, in both directions.
 //!
-//! The host sends [`Request`]s, each with an id of its choice, and may have any
-//! number under way. The agent sends [`Message`]s: one [`Hello`] as soon as it
-//! has the channel, then for each request either [`Message::Done`] or
-//! [`Message::Failed`], in whatever order the work ends, and before that any
-//! number of [`Message::Line`]s if the request asked for them.
+//! The host sends [`Request`]s, each with an id of its choice; any number of
+//! them may be in progress. The agent sends [`Message`]s: one [`Hello`] as soon
+//! as it has the channel, then for each request either [`Message::Done`] or
+//! [`Message::Failed`], in the order in which the requests end. Before that it
+//! sends any number of [`Message::Line`]s if the request asked for them.
 //!
 //! A new request is a new struct with a [`Call`], and a variant of [`Command`].
 
@@ -23,21 +23,21 @@ pub use super::status::Status;
 /// Name of the virtio-serial port that carries the protocol.
 pub const PORT_NAME: &str = "pinhole.agent";
 
-/// Longest line either end accepts, in bytes.
+/// Longest line that either end accepts, in bytes.
 pub const LINE_MAX: usize = 32 << 20;
 
-/// Most bytes of each output stream that [`Run`] hands back.
+/// Largest number of bytes of each output stream that [`Run`] returns.
 pub const OUTPUT_MAX: usize = 4 << 20;
 
 /// Time between two samples of [`Run::watch`], in milliseconds.
 pub const WATCH_PERIOD_MS: u64 = 20;
 
-/// What the host asks for.
+/// A request of the host.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Request {
-    /// Chosen by the host; the answer bears it.
+    /// Id chosen by the host; the answer carries it.
     pub id: u64,
-    /// What to do.
+    /// The request's kind and arguments.
     #[serde(flatten)]
     pub command: Command,
 }
@@ -68,7 +68,7 @@ pub enum Command {
 
 /// A request, tied to the type of its answer.
 pub trait Call: Into<Command> {
-    /// What [`Message::Done`] carries for it.
+    /// The type of the answer in [`Message::Done`].
     type Answer: DeserializeOwned + Serialize;
 }
 
@@ -105,10 +105,10 @@ calls! {
     PowerOff -> (),
 }
 
-/// Run a program to its end.
+/// Request to run a program to its end.
 ///
-/// It leads a process group of its own; what is left of the group when the
-/// leader ends is killed.
+/// The program leads its own process group. When it ends, the agent kills the
+/// rest of the group.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Run {
     /// The program, looked up in `PATH`, and its arguments.
@@ -116,30 +116,32 @@ pub struct Run {
     /// Variables to add to the agent's own environment.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
-    /// Text for its standard input.
+    /// Text for the standard input.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub stdin: String,
-    /// What a file holds that is its last argument, if there is any: a script,
-    /// which nothing that it runs can take for its own input.
+    /// Content of a file whose path becomes the last argument, if it is not
+    /// empty: a script, which no program that it runs can take for its own
+    /// input.
     #[serde(default, skip_serializing_if = "Bytes::is_empty")]
     pub script: Bytes,
-    /// Kill its process group after this time, in milliseconds.
+    /// Time after which the process group is killed, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
-    /// Send its standard output to this file instead of back.
+    /// File that gets the standard output instead of the answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stdout_path: Option<String>,
-    /// Also send every line of its output, as it comes, as [`Message::Line`].
+    /// Whether to send every line of output also as [`Message::Line`], as it
+    /// comes.
     #[serde(default, skip_serializing_if = "is_false")]
     pub stream: bool,
-    /// Counters of /proc/vmstat to sample while it runs; `one-other` is one
-    /// less another, both of the same reading.
+    /// Counters of /proc/vmstat to sample while the program runs; `one-other`
+    /// is the difference of two counters of the same reading.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub watch: Vec<String>,
 }
 
 impl Run {
-    /// Runs `argv` with everything else at its default.
+    /// Returns a request to run `argv`, with defaults for everything else.
     pub fn new<S: Into<String>>(argv: impl IntoIterator<Item = S>) -> Self {
         Self {
             argv: argv.into_iter().map(Into::into).collect(),
@@ -152,162 +154,165 @@ fn is_false(flag: &bool) -> bool {
     !flag
 }
 
-/// How a program ended, and what it said.
+/// How a program ended, and its output.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunAnswer {
-    /// How it ended.
+    /// How the program ended.
     pub status: Status,
-    /// Its standard output; bytes that are not UTF-8 are replaced.
+    /// Standard output; bytes that are not UTF-8 are replaced.
     pub stdout: String,
-    /// Its standard error, likewise.
+    /// Standard error, likewise.
     pub stderr: String,
-    /// Either stream was cut at [`OUTPUT_MAX`].
+    /// Whether either stream was cut at [`OUTPUT_MAX`].
     pub truncated: bool,
-    /// It was killed because its time was up.
+    /// Whether the program was killed because its time was up.
     pub timed_out: bool,
-    /// Time from its start to its end, in milliseconds.
+    /// Time from the start to the end of the program, in milliseconds.
     pub elapsed_ms: u64,
-    /// What was seen of each counter of [`Run::watch`] that this kernel has.
+    /// The samples of each counter of [`Run::watch`] that this kernel has.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub watch: BTreeMap<String, Watch>,
 }
 
-/// What was seen of one counter: before the program's start, every
+/// The samples of one counter: before the program's start, every
 /// [`WATCH_PERIOD_MS`], and after its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Watch {
-    /// Before the start.
+    /// Value before the start.
     pub first: u64,
-    /// After the end.
+    /// Value after the end.
     pub last: u64,
-    /// The least seen.
+    /// Least value.
     pub min: u64,
-    /// The most seen.
+    /// Greatest value.
     pub max: u64,
 }
 
-/// Send a signal to the process group of a [`Run`] under way.
+/// Request to send a signal to the process group of a [`Run`] in progress.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Kill {
-    /// Id of the run's request.
+    /// Id of the request to run.
     pub target: u64,
     /// Number of the signal.
     pub signal: i32,
 }
 
-/// Give an interactive shell on the console; answered when it ends.
+/// Request for an interactive shell on the console; the agent answers when the
+/// shell ends.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Shell {
     /// Value of `TERM`.
     pub term: String,
-    /// Printed before the first prompt.
+    /// Text printed before the first prompt.
     pub greeting: String,
     /// Size of the terminal.
     pub window: Window,
 }
 
-/// Set the size of the console's terminal. Zero rows and columns: unknown.
+/// Request to set the size of the console's terminal. Zero rows and columns
+/// mean that the size is unknown.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Window {
-    /// Lines of text.
+    /// Number of text lines.
     pub rows: u16,
-    /// Characters a line.
+    /// Number of characters per line.
     pub columns: u16,
 }
 
-/// Read a text file, of /proc and /sys too.
+/// Request to read a text file, which may be in /proc or /sys.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Read {
-    /// The file.
+    /// Path of the file.
     pub path: String,
-    /// Most bytes to read.
+    /// Largest number of bytes to read.
     pub limit: usize,
 }
 
-/// What a file holds.
+/// The content of a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReadAnswer {
     /// The text; bytes that are not UTF-8 are replaced.
     pub text: String,
-    /// There was more than the limit.
+    /// Whether the file has more bytes than the limit.
     pub truncated: bool,
 }
 
-/// Write a text file, in one write(2) as far as the kernel takes it.
+/// Request to write a text file, in one write(2) as far as the kernel allows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Write {
-    /// The file; created if it is not there.
+    /// Path of the file, which is created if it does not exist.
     pub path: String,
-    /// What to write.
+    /// The text to write.
     pub text: String,
-    /// Open with O_APPEND and keep what is there, as `kprobe_events` of
-    /// tracefs wants it; otherwise with O_TRUNC.
+    /// Whether to open with O_APPEND and keep the content, as `kprobe_events`
+    /// of tracefs requires; otherwise with O_TRUNC.
     #[serde(default, skip_serializing_if = "is_false")]
     pub append: bool,
 }
 
-/// Load a kernel module. One that is loaded already is an `EEXIST` error; one
-/// that is named and built in is none.
+/// Request to load a kernel module. A loaded module causes the error `EEXIST`.
+/// A module that is given by name and is built in causes no error.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Load {
-    /// Its file; or its name, to be found in modules.dep of the guest, with
-    /// what it depends on.
+    /// Path of the module's file, or its name, which is looked up in the
+    /// guest's modules.dep together with its dependencies.
     pub module: String,
-    /// Its parameters, as on a kernel command line.
+    /// Parameters of the module, as on a kernel command line.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub params: String,
 }
 
-/// Where the rig puts a driver in the guest, by its module's name.
+/// Returns the path at which the rig puts a driver in the guest, given its
+/// module's name.
 pub fn driver_file(name: &str) -> String {
     format!("/usr/lib/modules/{name}.ko")
 }
 
-/// Remove a kernel module.
+/// Request to remove a kernel module.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Unload {
-    /// Its name.
+    /// Name of the module.
     pub module: String,
 }
 
-/// List the loaded kernel modules.
+/// Request for the list of loaded kernel modules.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Modules {}
 
 /// A loaded kernel module.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Module {
-    /// Its name.
+    /// Name of the module.
     pub name: String,
-    /// Its size in bytes.
+    /// Size in bytes.
     pub size: u64,
-    /// Its reference count.
+    /// Current reference count.
     pub references: i64,
 }
 
-/// Write everything back to the disks.
+/// Request to write all cached data back to the disks.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Sync {}
 
-/// Write everything back, answer, and turn the machine off.
+/// Request to write all cached data back, answer, and power the machine off.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct PowerOff {}
 
-/// What the agent sends.
+/// A message of the agent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Message {
-    /// The agent has the channel.
+    /// The agent has opened the channel.
     Hello(Hello),
     /// A line of output of a request that streams.
     Line(Line),
-    /// A request was done.
+    /// A request is done.
     Done(Done),
-    /// A request could not be done.
+    /// A request has failed.
     Failed(Failed),
 }
 
-/// The agent introduces itself.
+/// The agent's introduction.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
     /// Version of the agent.
@@ -316,20 +321,20 @@ pub struct Hello {
     pub release: String,
     /// Time since the kernel started, in milliseconds.
     pub uptime_ms: u64,
-    /// What went wrong while it set the guest up, if anything did.
+    /// Problems while it set up the guest.
     pub problems: Vec<String>,
 }
 
 /// A line of output.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Line {
-    /// The request whose program wrote it.
+    /// Id of the request whose program wrote the line.
     pub id: u64,
-    /// Where it wrote it.
+    /// The stream to which the program wrote it.
     pub stream: Stream,
     /// Time since the program's start, in milliseconds.
     pub at_ms: u64,
-    /// What it wrote, its line end included if it had one.
+    /// The line, with its newline if it had one.
     pub text: Bytes,
 }
 
@@ -343,23 +348,23 @@ pub enum Stream {
     Stderr,
 }
 
-/// A request was done.
+/// The end of a request that succeeded.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Done {
-    /// The request.
+    /// Id of the request.
     pub id: u64,
-    /// Its [`Call::Answer`].
+    /// The request's [`Call::Answer`].
     pub answer: serde_json::Value,
 }
 
-/// A request could not be done.
+/// The end of a request that failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failed {
-    /// The request, if its id could be read.
+    /// Id of the request, if it could be parsed.
     pub id: Option<u64>,
-    /// What failed, and on what.
+    /// What failed, and on which object.
     pub message: String,
-    /// The system call's error number, if it was one that failed.
+    /// Error number, if a system call failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub errno: Option<i32>,
 }

@@ -6,14 +6,14 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Status {
-    /// It exited with this code.
+    /// The process exited with this code.
     Exit(i32),
-    /// This signal killed it.
+    /// This signal killed the process.
     Signal(i32),
 }
 
 impl Status {
-    /// Whether it exited with code 0.
+    /// Returns whether the process exited with code 0.
     pub fn success(self) -> bool {
         self == Self::Exit(0)
     }

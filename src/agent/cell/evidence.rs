@@ -1,6 +1,6 @@
-//! What the agent saw while it ran a cell.
+//! The evidence that the agent collects while it runs a cell.
 //!
-//! Everything here is as the kernel gave it. Addresses are the process's own;
+//! All values are as the kernel reports them. Addresses are the process's own;
 //! page frames are numbers of 4 KiB pages of guest-physical memory.
 
 use std::collections::BTreeMap;
@@ -14,23 +14,23 @@ use crate::agent::kernel_log::{LogAnswer, LogRecord};
 use crate::agent::status::Status;
 use crate::dma::Digest;
 
-/// What was seen of a cell, in the order in which it was seen where that
-/// matters.
+/// The evidence of a cell. The lists are in the order of observation where the
+/// order matters.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct CellAnswer {
-    /// Why the kind or the hazard cannot be set up on this kernel, in a
-    /// sentence; what was seen until then is there.
+    /// The reason, in a sentence, for which this kernel cannot set up the kind
+    /// or the hazard; the evidence collected before is kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub impossible: Option<String>,
-    /// Something that should work failed, and the cell went no further: a
-    /// failure of the rig or the device, not an expected refusal.
+    /// A failure of the rig or the device, after which the cell did not
+    /// continue; not an expected refusal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed: Option<String>,
     /// How the cell's process ended.
     pub ended: Ended,
-    /// Time that the cell took, in milliseconds.
+    /// Duration of the cell, in milliseconds.
     pub elapsed_ms: u64,
-    /// The memory, once it was laid out.
+    /// The cell's memory, once it was laid out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<Memory>,
     /// System calls on the device and on the memory.
@@ -39,65 +39,65 @@ pub struct CellAnswer {
     pub pages: Vec<PagesSeen>,
     /// Counters of /proc/vmstat.
     pub counters: Vec<CountersSeen>,
-    /// Frames that were dequeued.
+    /// The dequeued frames.
     pub frames: Vec<FrameSeen>,
-    /// What the process read where no frame is to be dequeued.
+    /// The buffer's content at moments without a dequeued frame.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub contents: Vec<ContentsSeen>,
-    /// The bytes around the buffer, after the last frame.
+    /// The canaries: bytes around the buffer, read after the last frame.
     pub canaries: Vec<CanarySeen>,
-    /// The DMA mappings of the card's device, where the kernel tells of them.
+    /// The DMA mappings of the card's device, if the kernel reports them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mappings: Vec<MappingsSeen>,
-    /// Which pages are idle, where the kernel tells.
+    /// Which pages are idle, if the kernel reports it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub idle: Vec<IdleSeen>,
-    /// Memory that the kernel allocated in the cell and lost; nothing where
-    /// nobody looked for it.
+    /// Memory that the kernel allocated during the cell and leaked; `None` if
+    /// nobody scanned for leaks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leaks: Option<Vec<LeakSeen>>,
-    /// The kernel's clock when the cell began, by which what it lost is known
-    /// to be the cell's; nothing where the kernel does not show it.
+    /// The kernel's clock at the start of the cell, which tells whether a leak
+    /// is the cell's; `None` if the kernel does not show it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jiffies: Option<u64>,
-    /// Failures that were injected into a call.
+    /// The failures that were injected into a call.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub injected: Vec<InjectedSeen>,
-    /// What the hazard did, and what came of it.
+    /// Notes on what the hazard did, and on its effects.
     pub notes: Vec<String>,
-    /// The kernel log since the cell began.
+    /// The kernel log since the start of the cell.
     pub log: Vec<LogRecord>,
-    /// Part of the log was overwritten before it was read.
+    /// Whether part of the log was overwritten before it was read.
     #[serde(default)]
     pub log_lost: bool,
-    /// The sequence number up to which the cell's process has told of the log
-    /// itself, where it has.
+    /// Sequence number up to which the cell's process has itself reported the
+    /// log, if it has.
     #[serde(skip)]
     pub log_told: Option<u64>,
 }
 
 impl CellAnswer {
-    /// The first call of that name, as it was seen.
+    /// Returns the first call with that name.
     pub fn call(&self, name: &str) -> Option<&CallSeen> {
         self.calls.iter().find(|call| call.name == name)
     }
 
-    /// The pages as they were at that moment.
+    /// Returns the pages at that moment.
     pub fn pages_at(&self, moment: Moment) -> Option<&PagesSeen> {
         self.pages.iter().find(|pages| pages.moment == moment)
     }
 
-    /// The counters as they were at that moment.
+    /// Returns the counters at that moment.
     pub fn counters_at(&self, moment: Moment) -> Option<&CountersSeen> {
         self.counters.iter().find(|seen| seen.moment == moment)
     }
 
-    /// The card's DMA mappings as they were at that moment.
+    /// Returns the card's DMA mappings at that moment.
     pub fn mappings_at(&self, moment: Moment) -> Option<&MappingsSeen> {
         self.mappings.iter().find(|seen| seen.moment == moment)
     }
 
-    /// The idle pages as they were at that moment.
+    /// Returns the idle pages at that moment.
     pub fn idle_at(&self, moment: IdleMoment) -> Option<&IdleSeen> {
         self.idle.iter().find(|seen| seen.moment == moment)
     }
@@ -125,15 +125,15 @@ impl CellAnswer {
         }
     }
 
-    /// Adds what follows in the kernel's log.
+    /// Adds records of the kernel's log.
     pub fn add_log(&mut self, log: LogAnswer) {
         self.log.extend(log.records);
         self.log_lost |= log.lost;
     }
 }
 
-/// A piece of evidence: a line from the cell's process to the agent. What was
-/// sent is known even of a process that was killed.
+/// A piece of evidence: a line from the cell's process to the agent. Evidence
+/// that was sent survives a process that is killed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[allow(missing_docs)] // each is described where the answer keeps it
@@ -158,21 +158,21 @@ pub enum Evidence {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Ended {
-    /// It went through to its end.
+    /// The process ran to its end.
     #[default]
     Finished,
-    /// It was killed because the time was up: something hung.
+    /// The process was killed because its time was up: something hung.
     TimedOut,
-    /// It ended in another way, which is what some hazards want.
+    /// The process ended in another way, which some hazards intend.
     Early(Status),
 }
 
-/// Where the memory is.
+/// Location and size of the cell's memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Memory {
     /// Address of the buffer's first byte.
     pub address: u64,
-    /// Bytes of the buffer: those of a frame.
+    /// Length of the buffer in bytes: the size of a frame.
     pub length: u64,
     /// Width of the frame, in pixels.
     pub width: u32,
@@ -180,43 +180,44 @@ pub struct Memory {
     pub height: u32,
 }
 
-/// The name of the call that asks, without waiting, whether a buffer has come
-/// back while the card still holds it. `ETIMEDOUT` says that none has.
+/// The name of the poll(2) call that checks, without waiting, whether a buffer
+/// was returned while the card still holds it. `ETIMEDOUT` means that none was.
 pub const HELD_POLL: &str = "poll while the card holds the buffer";
 
 /// A system call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CallSeen {
-    /// Its name, as the manual has it; VIDIOC_* for ioctls.
+    /// Name of the call as in the manual; VIDIOC_* for ioctls.
     pub name: String,
-    /// The error number, if it failed.
+    /// Error number, if the call failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub errno: Option<i32>,
-    /// Time from the cell's start to the call's end, in microseconds.
+    /// Time from the start of the cell to the end of the call, in microseconds.
     pub at_us: u64,
-    /// Time the call took, in microseconds.
+    /// Duration of the call in microseconds.
     pub took_us: u64,
 }
 
-/// The pages that the buffer touches, in order; the vectors go together.
+/// The pages that the buffer touches, in order; the vectors are parallel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PagesSeen {
-    /// When.
+    /// The moment of the observation.
     pub moment: Moment,
-    /// Entries of /proc/PID/pagemap
-    /// (Documentation/admin-guide/mm/pagemap.rst), as they are: bit 63 present,
-    /// 62 swapped, 61 file or shared, 56 mapped once, 0-54 the page frame.
+    /// Raw entries of /proc/PID/pagemap
+    /// (Documentation/admin-guide/mm/pagemap.rst): bit 63 present, 62 swapped,
+    /// 61 file or shared, 56 mapped once, 0-54 the page frame.
     pub pagemap: Vec<u64>,
-    /// Of each page that is present: /proc/kpageflags; 0 where there is none.
+    /// /proc/kpageflags of each page; 0 for a page that is not present.
     pub flags: Vec<u64>,
-    /// /proc/kpagecount: how often the page is mapped.
+    /// /proc/kpagecount of each page: how often it is mapped.
     pub count: Vec<u64>,
-    /// /proc/kpagecgroup: the inode of the memory cgroup that it is charged to.
+    /// /proc/kpagecgroup of each page: the inode of the memory cgroup that it
+    /// is charged to.
     pub cgroup: Vec<u64>,
 }
 
 impl PagesSeen {
-    /// The page frames; nothing for a page that is not present.
+    /// Returns the page frames; `None` for a page that is not present.
     pub fn frames(&self) -> impl Iterator<Item = Option<u64>> {
         self.pagemap.iter().map(|entry| pagemap::frame(*entry))
     }
@@ -225,15 +226,16 @@ impl PagesSeen {
 /// Counters of /proc/vmstat.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CountersSeen {
-    /// When.
+    /// The moment of the observation.
     pub moment: Moment,
-    /// Those that this kernel has of the ones that matter here: of pins, of
-    /// reclaim, of swap, of migration, of huge pages.
+    /// The relevant counters that this kernel has: of pins, reclaim, swap,
+    /// migration and huge pages.
     pub values: BTreeMap<String, u64>,
 }
 
 impl CountersSeen {
-    /// How many pages are pinned; nothing where the kernel does not count them.
+    /// Returns how many pages are pinned; `None` if the kernel does not count
+    /// them.
     pub fn pinned(&self) -> Option<i64> {
         let value = |name| {
             let value: u64 = *self.values.get(name)?;
@@ -243,71 +245,73 @@ impl CountersSeen {
     }
 }
 
-/// A frame that was dequeued.
+/// A dequeued frame.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FrameSeen {
     /// Index of the buffer.
     pub index: u32,
-    /// The frame's sequence number.
+    /// Sequence number of the frame.
     pub sequence: u32,
     /// V4L2_BUF_FLAG_*.
     pub flags: u32,
-    /// Bytes of data.
+    /// Bytes of data in the buffer.
     pub bytesused: u32,
-    /// Digests of each 4 KiB of the frame, counted from the buffer's start, as
-    /// the process reads them through its own mapping, right after DQBUF;
-    /// nothing for a block that it cannot read.
+    /// Digests of each 4 KiB of the frame, counted from the start of the
+    /// buffer. The process computes them through its own mapping, right after
+    /// DQBUF; `None` for a block that it cannot read.
     pub digests: Vec<Option<Digest>>,
 }
 
-/// What the buffer held where it is not dequeued any more: after the hazard
-/// the card must not write to it, so that what is read later is the same.
+/// The content of a buffer that is not dequeued any more. The card must not
+/// write to it after the hazard, so that later observations are equal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContentsSeen {
-    /// When: after the hazard, and when the card has long been let go.
+    /// The moment of the observation: after the hazard, and long after the card
+    /// was released.
     pub moment: Moment,
-    /// As those of a frame.
+    /// Digests as in [`FrameSeen`].
     pub digests: Vec<Option<Digest>>,
 }
 
-/// Bytes beside the buffer that nobody may write to.
+/// A canary: bytes beside the buffer that nobody may write to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CanarySeen {
-    /// Where they are.
+    /// Place of the canary.
     pub place: Place,
-    /// Address of the first.
+    /// Address of the first byte.
     pub address: u64,
-    /// How many they are.
+    /// Length in bytes.
     pub length: u64,
-    /// What has become of them.
+    /// State of the canary.
     pub state: CanaryState,
 }
 
-/// Where a canary is.
+/// Place of a canary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Place {
-    /// Right before the buffer: the rest of its first page, and the page
+    /// Directly before the buffer: the rest of its first page, and the page
     /// before that.
     Before,
-    /// Right after it: the rest of its last page, and the page after that.
+    /// Directly after the buffer: the rest of its last page, and the page after
+    /// that.
     After,
 }
 
-/// What has become of a canary.
+/// State of a canary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CanaryState {
-    /// Every byte is as it was.
+    /// No byte has changed.
     Intact,
-    /// Bytes have changed.
+    /// Some bytes have changed.
     Changed {
-        /// Address of the first that has.
+        /// Address of the first changed byte.
         first: u64,
-        /// How many have.
+        /// Number of changed bytes.
         bytes: u64,
     },
-    /// It cannot be read (any more) through the process's own mapping.
+    /// The process cannot read the canary (any more) through its own mapping.
     Unreadable,
 }
 
@@ -315,30 +319,31 @@ pub enum CanaryState {
 /// (Documentation/fault-injection/fault-injection.rst).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InjectedSeen {
-    /// Which of the call's allocations and copies failed, from 1 on.
+    /// Which of the call's allocations and copies failed, counted from 1.
     pub nth: u32,
-    /// What failed, as the kernel names it: `failslab`, `fail_page_alloc` or
-    /// `fail_usercopy`. Nothing where it does not say.
+    /// The failed operation, as the kernel names it: `failslab`,
+    /// `fail_page_alloc` or `fail_usercopy`. `None` if the kernel does not name
+    /// it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fault: Option<String>,
-    /// Where: the functions on the kernel's stack, the innermost first, from
-    /// the one that asked whether to fail to the system call.
+    /// The functions on the kernel's stack, the innermost first, from the one
+    /// that asked whether to fail to the system call.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stack: Vec<String>,
-    /// The error number of the call; nothing if it did not fail for it.
+    /// Error number of the call; `None` if the call did not fail.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub errno: Option<i32>,
-    /// What went wrong afterwards, without a failure: each a sentence.
+    /// Problems after the call other than a failed call, a sentence each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub aftermath: Vec<String>,
-    /// Pages that were pinned after all was closed, more than before; nothing
-    /// where the kernel does not count them.
+    /// Change in the number of pinned pages after all was closed; `None` if the
+    /// kernel does not count them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pinned: Option<i64>,
 }
 
-/// Beginnings of the names of functions that allocate or copy for others: who
-/// asked them is what tells one failure from another.
+/// Prefixes of the names of functions that allocate or copy for their callers.
+/// The callers distinguish one failure from another.
 const SERVANTS: [&str; 36] = [
     "___",
     "__alloc",
@@ -379,8 +384,8 @@ const SERVANTS: [&str; 36] = [
 ];
 
 impl InjectedSeen {
-    /// Who allocated or copied, and on whose behalf: functions on the stack
-    /// from the first that is no allocator.
+    /// Returns the functions that allocated or copied, and their callers: the
+    /// functions on the stack from the first that is not an allocator.
     pub fn callers(&self) -> &[String] {
         let serves = |name: &&String| {
             let mut begins = SERVANTS.iter();

@@ -1,27 +1,26 @@
 //! The size of the frame that a cell asks for.
 //!
-//! A cell's frame is GREY, one byte a pixel, so that it has as many bytes as
-//! pixels: with the right width and height it ends at any wanted byte of a
+//! A cell's frame is GREY, one byte per pixel, so that it has as many bytes as
+//! pixels. With the right width and height it ends at any wanted byte of a
 //! page.
 
 use super::{Kind, PAGE};
 
-/// Least width and height of the card.
+/// Least width and height of the card's frames.
 const MIN: usize = 16;
-/// Greatest width and height that are tried: what fits a page of lines, and is
-/// within the card's limits.
+/// Greatest width and height that are tried; they are within the card's limits.
 const MAX: usize = 2048;
 
 /// Width and height of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FrameSize {
-    /// Pixels a line.
+    /// Pixels per line.
     pub width: u32,
     /// Lines.
     pub height: u32,
 }
 
-/// No frame that the card can make ends so.
+/// The card can make no frame with that tail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("no frame has {tail} bytes beyond whole pages")]
 pub struct NoSuchFrame {
@@ -29,15 +28,16 @@ pub struct NoSuchFrame {
 }
 
 impl FrameSize {
-    /// The size of a frame of `tail` bytes beyond whole pages, for memory of
-    /// that kind.
+    /// Returns the size of a frame with `tail` bytes beyond whole pages, for
+    /// memory of that kind.
     ///
-    /// The frame has about as many bytes as [`Kind::length`] says. It is the
-    /// first, from there on downwards and then upwards, that can be made.
+    /// The frame has about as many bytes as [`Kind::length`] says. The number
+    /// of pages is the first, searched from there downwards and then upwards,
+    /// for which the card can make a frame.
     ///
     /// # Errors
     ///
-    /// [`NoSuchFrame`] where no frame that is near has that tail.
+    /// [`NoSuchFrame`] if no frame of about that size has that tail.
     pub fn new(kind: Kind, tail: u32) -> Result<Self, NoSuchFrame> {
         let wanted = kind.length() / PAGE;
         let none = NoSuchFrame { tail };
@@ -57,7 +57,8 @@ impl FrameSize {
             .ok_or(none)
     }
 
-    /// The size of a frame of exactly `bytes`; the squarest.
+    /// Returns the size of the most nearly square frame of exactly `bytes`
+    /// bytes.
     fn of(bytes: usize) -> Option<Self> {
         let height = (MIN..=bytes.isqrt())
             .rev()
@@ -69,7 +70,7 @@ impl FrameSize {
         })
     }
 
-    /// Bytes of the frame.
+    /// Returns the size of the frame in bytes.
     pub fn bytes(self) -> usize {
         self.width as usize * self.height as usize
     }

@@ -1,4 +1,5 @@
-//! What happens to a buffer's memory while the device has it, and when.
+//! Hazards: what happens to a buffer's memory while the device owns it, and
+//! when.
 
 table! {
     /// What happens to the memory.
@@ -32,7 +33,7 @@ table! {
 }
 
 impl Hazard {
-    /// The points at which it can come.
+    /// Returns the points at which the hazard can happen.
     pub const fn points(self) -> &'static [Point] {
         match self {
             Self::FailNth => Point::CALLS,
@@ -40,7 +41,7 @@ impl Hazard {
         }
     }
 
-    /// The point that is meant where none is named.
+    /// Returns the default point of the hazard.
     pub const fn usual_point(self) -> Option<Point> {
         match self {
             Self::FailNth => None,
@@ -48,7 +49,7 @@ impl Hazard {
         }
     }
 
-    /// Whether the buffer is still to be dequeued after the hazard.
+    /// Returns whether the buffer can still be dequeued after the hazard.
     pub const fn leaves_a_stream(self) -> bool {
         !matches!(
             self,
@@ -58,7 +59,7 @@ impl Hazard {
 }
 
 table! {
-    /// When a hazard comes.
+    /// The point at which a hazard happens.
     Point:
     BeforeDma = "before-dma", "the buffer is queued and the card has not written to it yet";
     AfterDma = "after-dma", "the card has written the frame and the buffer cannot be dequeued yet";
@@ -86,10 +87,10 @@ table! {
 }
 
 impl Point {
-    /// Those that are about the transfer of a frame.
+    /// The points in the transfer of a frame.
     pub const DMA: &[Self] = Self::ALL.split_at(2).0;
 
-    /// Those that are a call of a capture's life, or of the driver's.
+    /// The points that are calls of a capture's lifetime, or of the driver's.
     pub const CALLS: &[Self] = Self::ALL.split_at(2).1;
 }
 

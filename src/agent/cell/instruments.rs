@@ -1,4 +1,4 @@
-//! What a kernel that was built to check itself tells of a cell.
+//! The reports of a kernel that was built to check itself.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,21 +6,21 @@ use super::moment::Moment;
 use super::pagemap::frame;
 
 /// The DMA mappings of the card's device, as `dma-api/dump` of debugfs lists
-/// them (kernel/dma/debug.c), beyond those that were there before the cell:
-/// virtqueues and what is in them.
+/// them (kernel/dma/debug.c), without those that existed before the cell:
+/// virtqueues and the buffers in them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MappingsSeen {
-    /// When.
+    /// The moment of the observation.
     pub moment: Moment,
-    /// Whether the card is given addresses of the DMA API
-    /// (VIRTIO_F_ACCESS_PLATFORM); nothing of a device that is none of
-    /// virtio's.
+    /// Whether the card gets addresses of the DMA API
+    /// (VIRTIO_F_ACCESS_PLATFORM); `None` for a device that is not a virtio
+    /// device.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub translated: Option<bool>,
-    /// Those that were not there before the cell.
+    /// The mappings that did not exist before the cell.
     pub mappings: Vec<Mapping>,
-    /// How many there were before and are no more: a driver that was bound anew
-    /// has made all of them anew.
+    /// Number of mappings that existed before and do not any more; a driver
+    /// that was bound again has replaced all of them.
     #[serde(default)]
     pub gone: usize,
 }
@@ -28,55 +28,54 @@ pub struct MappingsSeen {
 /// A DMA mapping.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Mapping {
-    /// How it was made, as the kernel says it: `single`, `scatter-gather`,
+    /// Kind of the mapping in the kernel's words: `single`, `scatter-gather`,
     /// `coherent`, `resource`; `page` before Linux 6.0.
     pub kind: String,
-    /// The physical address of its first byte, which of a bounced mapping is
-    /// that of the memory and not of the bounce buffer.
+    /// Physical address of the first byte; for a bounced mapping, that of the
+    /// memory and not of the bounce buffer.
     pub physical: u64,
-    /// Its bytes.
+    /// Length in bytes.
     pub length: u64,
     /// `DMA_FROM_DEVICE`, `DMA_TO_DEVICE` or `DMA_BIDIRECTIONAL`.
     pub direction: String,
 }
 
 impl Mapping {
-    /// Whether the device may write by it.
+    /// Returns whether the device may write through the mapping.
     pub fn is_for_writing(&self) -> bool {
         ["DMA_FROM_DEVICE", "DMA_BIDIRECTIONAL"].contains(&self.direction.as_str())
     }
 }
 
-/// When idleness was looked at.
+/// The moment at which idle pages were read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum IdleMoment {
     /// Right after the pages were marked idle, before the DMA.
     Marked,
-    /// The card has written the frame, and nobody has read it.
+    /// The card has written the frame, and nobody has read it yet.
     Written,
     /// The process has read all of the frame.
     Read,
 }
 
 /// Which pages of the buffer are idle
-/// (Documentation/admin-guide/mm/idle_page_tracking.rst); the vectors go
-/// together.
+/// (Documentation/admin-guide/mm/idle_page_tracking.rst); the vectors are
+/// parallel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IdleSeen {
-    /// When.
+    /// The moment of the observation.
     pub moment: IdleMoment,
-    /// Entries of the pagemap, as those of
-    /// [`PagesSeen`](super::evidence::PagesSeen).
+    /// Entries of the pagemap, as in [`PagesSeen`](super::evidence::PagesSeen).
     pub pagemap: Vec<u64>,
-    /// Of each page, or of the first of the huge page that it is part of,
-    /// whether it is idle; nothing where the kernel keeps no account: of a page
-    /// that is not present, or on no LRU list.
+    /// For each page, or for the first page of its huge page, whether it is
+    /// idle; `None` if the kernel does not track the page, because it is not
+    /// present or not on an LRU list.
     pub idle: Vec<Option<bool>>,
 }
 
 impl IdleSeen {
-    /// Of each page its page frame and whether it is idle, where both are
+    /// Returns for each page its page frame and whether it is idle, if both are
     /// known.
     pub fn pages(&self) -> impl Iterator<Item = Option<(u64, bool)>> {
         let pairs = self.pagemap.iter().zip(&self.idle);
@@ -84,22 +83,22 @@ impl IdleSeen {
     }
 }
 
-/// An object that the kernel allocated and that nothing refers to any more, as
-/// kmemleak tells of it.
+/// An object that the kernel allocated and to which nothing refers any more, as
+/// kmemleak reports it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeakSeen {
-    /// Its bytes.
+    /// Size in bytes.
     pub size: u64,
-    /// The program that was running when it was allocated.
+    /// The program that was running when the object was allocated.
     pub comm: String,
-    /// Its process; 0 is none, or an interrupt.
+    /// Process of that program; 0 means none, or an interrupt.
     pub pid: i64,
-    /// When it was allocated, by the kernel's clock.
+    /// Time of the allocation, by the kernel's clock.
     pub jiffies: u64,
-    /// Who allocated it, the innermost function first.
+    /// Call trace of the allocation, the innermost function first.
     pub trace: Vec<String>,
-    /// Whether the same was lost when the cell was run once more, alone;
-    /// nothing where it was not tried.
+    /// Whether the same object leaked when the cell was run once more, alone;
+    /// `None` if that was not tried.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub again: Option<bool>,
 }

@@ -43,7 +43,7 @@ table! {
 }
 
 impl Kind {
-    /// Bytes of a frame that suits it, more or less.
+    /// Approximate length in bytes of a frame that suits this kind.
     pub const fn length(self) -> usize {
         match self {
             Self::Thp => 2 << 20,

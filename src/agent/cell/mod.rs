@@ -1,21 +1,21 @@
 //! A cell of the matrix: one kind of memory, one hazard, one frame.
 //!
-//! The agent runs a cell ([`Cell`]) by itself, in a process of its own, and
-//! answers with what it saw ([`CellAnswer`]). It judges nothing: that is for
-//! oracles on the host, which also have the card's witness.
+//! The agent runs a cell ([`Cell`]) alone, in a separate process, and answers
+//! with its evidence ([`CellAnswer`]). The agent judges nothing: the oracles on
+//! the host do, which also have the card's witness.
 //!
 //! | file | what is in it |
 //! |---|---|
 //! | [`kind`] | the kinds of memory |
-//! | [`hazard`] | what happens to the memory, and when |
-//! | [`evidence`] | what the agent saw |
+//! | [`hazard`] | the hazards, and the points at which they happen |
+//! | [`evidence`] | the agent's evidence |
 //! | [`frame`] | the size of the frame that a cell asks for |
-//! | [`instruments`] | what a kernel that checks itself tells |
-//! | [`moment`] | when it was seen |
-//! | [`pagemap`] | what an entry of a pagemap says |
+//! | [`instruments`] | reports of a kernel that checks itself |
+//! | [`moment`] | the moments of the observations |
+//! | [`pagemap`] | the format of a pagemap entry |
 
-/// An enumeration with a table: of each variant the name that is printed, read
-/// and sent, and a line that says what it is.
+/// Defines an enumeration from a table, which gives each variant the name that
+/// is printed, parsed and sent, and a one-line description.
 macro_rules! table {
     (
         $(#[$attribute:meta])*
@@ -31,17 +31,17 @@ macro_rules! table {
         }
 
         impl $type {
-            /// All of them, in the order of the table.
+            /// All variants, in the order of the table.
             pub const ALL: &[Self] = &[$(Self::$variant,)*];
 
-            /// The name, as it is printed, read and sent.
+            /// Returns the name that is printed, parsed and sent.
             pub const fn name(self) -> &'static str {
                 match self {
                     $(Self::$variant => $name,)*
                 }
             }
 
-            /// What it is, in a line.
+            /// Returns the one-line description.
             pub const fn what(self) -> &'static str {
                 match self {
                     $(Self::$variant => $what,)*
@@ -85,7 +85,7 @@ pub use frame::{FrameSize, NoSuchFrame};
 pub use hazard::{Hazard, Point};
 pub use kind::Kind;
 
-/// Bytes of a page.
+/// Size of a page in bytes.
 pub const PAGE: usize = 4096;
 
 /// A name that is not in a table.
@@ -96,31 +96,32 @@ pub struct UnknownName {
     pub(crate) name: String,
 }
 
-/// Run a cell of the matrix: lay memory out, capture one frame into it by
-/// USERPTR, let the hazard come in between, and tell what was seen.
+/// Request to run a cell of the matrix: to lay out memory, capture one frame
+/// into it by USERPTR, let the hazard happen meanwhile, and return the
+/// evidence.
 ///
 /// The card must have the controls Hold Frames, Hold Events and Held Events
-/// where the hazard is not [`Hazard::None`].
+/// unless the hazard is [`Hazard::None`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cell {
     /// The kind of memory.
     pub kind: Kind,
-    /// Where in its first page the buffer begins: less than [`PAGE`].
+    /// Offset of the buffer within its first page: less than [`PAGE`].
     pub offset: u32,
-    /// Bytes of the frame beyond whole pages: less than [`PAGE`]. Only some
-    /// have a frame ([`FrameSize::new`]).
+    /// Bytes of the frame beyond whole pages: less than [`PAGE`]. A frame
+    /// exists for some values only ([`FrameSize::new`]).
     pub tail: u32,
-    /// What happens to the memory.
+    /// The hazard: what happens to the memory.
     pub hazard: Hazard,
-    /// When it happens.
+    /// The point at which the hazard happens.
     pub point: Point,
     /// The capture device in the guest.
     pub device: String,
-    /// The time that all of it may take, in milliseconds; then its process is
-    /// killed, and the answer tells how far it got.
+    /// Time limit for the whole cell, in milliseconds. The agent kills the
+    /// cell's process at the limit, and the answer holds the evidence so far.
     pub limit_ms: u64,
-    /// How many times as long as usual the kernel may take for anything that
-    /// is waited for: one that checks itself is slow.
+    /// Factor by which all waits for the kernel are longer than usual: a kernel
+    /// that checks itself is slow.
     #[serde(default = "one")]
     pub patience: u32,
 }
@@ -130,8 +131,8 @@ fn one() -> u32 {
 }
 
 impl Cell {
-    /// A cell without hazard on /dev/video0, at the start of a page, whose
-    /// frame is whole pages, with half a minute to run in.
+    /// Returns a cell without hazard on /dev/video0, whose buffer starts at a
+    /// page and whose frame is whole pages, with a limit of half a minute.
     pub fn new(kind: Kind) -> Self {
         Self {
             kind,

@@ -1,31 +1,31 @@
-//! The moments of a cell at which something is looked at.
+//! The moments of a cell at which the agent collects evidence.
 
 use serde::{Deserialize, Serialize};
 
-/// When something was looked at.
+/// The moment of an observation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Moment {
-    /// The memory is laid out; nothing was queued.
+    /// The memory is laid out; no buffer was queued.
     LaidOut,
-    /// The buffer is queued and the stream is on; with [`Point::AfterDma`]
-    /// the card has written the frame.
+    /// The buffer is queued and the stream is on. With [`Point::AfterDma`] the
+    /// card has written the frame.
     ///
     /// [`Point::AfterDma`]: super::Point::AfterDma
     Queued,
-    /// The hazard has come; the device still has the buffer.
+    /// The hazard has happened; the device still owns the buffer.
     AfterHazard,
     /// The buffer was dequeued.
     Dequeued,
     /// The stream is off and the buffers are freed.
     Stopped,
-    /// The cell's process has ended; the agent looked. Pages are those of the
-    /// last look before.
+    /// The cell's process has ended, and the agent observed. The pages are
+    /// those of the previous observation.
     Ended,
 }
 
 impl Moment {
-    /// Its name in a report.
+    /// Returns the name in a report.
     pub const fn name(self) -> &'static str {
         match self {
             Self::LaidOut => "laid out",

@@ -1,7 +1,7 @@
-//! What an entry of /proc/PID/pagemap says
+//! The format of an entry of /proc/PID/pagemap
 //! (Documentation/admin-guide/mm/pagemap.rst).
 
-/// The page frame in an entry of a pagemap, if the page is present.
+/// Returns the page frame in an entry of a pagemap, if the page is present.
 pub fn frame(entry: u64) -> Option<u64> {
     const PRESENT: u64 = 1 << 63;
     const FRAME: u64 = (1 << 55) - 1;
