@@ -1,4 +1,4 @@
-//! Which accelerator QEMU runs a guest with.
+//! The accelerator with which QEMU runs a guest.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,14 +6,14 @@ use std::str::FromStr;
 /// An accelerator of QEMU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Accelerator {
-    /// The processor's own virtualisation.
+    /// The processor's hardware virtualisation.
     Kvm,
     /// Emulation.
     Tcg,
 }
 
 impl Accelerator {
-    /// KVM where this machine has it, else TCG.
+    /// Returns KVM if this machine has it, else TCG.
     pub fn detect() -> Self {
         let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let opens = std::fs::File::options()
@@ -24,9 +24,10 @@ impl Accelerator {
         Self::choose(&cpuinfo, opens)
     }
 
-    /// KVM takes more than a /dev/kvm that opens: a paravirtual KVM inside a
-    /// virtual machine gives one too, on a processor that shows neither vmx nor
-    /// svm, and stock kernels do not boot on it.
+    /// Chooses an accelerator. A /dev/kvm that opens is not enough for KVM: a
+    /// paravirtual KVM inside a virtual machine provides one too, on a
+    /// processor that shows neither vmx nor svm, and stock kernels do not boot
+    /// on it.
     fn choose(cpuinfo: &str, kvm_opens: bool) -> Self {
         let virtualises = cpuinfo
             .lines()
@@ -43,7 +44,7 @@ impl Accelerator {
         }
     }
 
-    /// The value of QEMU's option `-accel`.
+    /// Returns the value of QEMU's option `-accel`.
     pub fn argument(self) -> &'static str {
         match self {
             Self::Kvm => "kvm",

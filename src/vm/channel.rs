@@ -19,38 +19,38 @@ use crate::agent::protocol::{Call, Command, Failed, Hello, LINE_MAX, Line, Messa
 /// How long the guest may take to accept a request.
 const SEND_LIMIT: Duration = Duration::from_secs(20);
 
-/// Why the agent did not answer as wished.
+/// Why a request to the agent failed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum AgentError {
-    /// The agent could not do it.
+    /// The agent could not execute the request.
     #[error("in the guest: {message}")]
     Failed {
-        /// What failed, and on what.
+        /// What failed, and on which object.
         message: String,
-        /// The system call's error number, if it was one that failed.
+        /// Error number, if a system call failed.
         errno: Option<i32>,
     },
-    /// The time was up before it answered.
+    /// The agent did not answer before the time was up.
     #[error("the guest did not answer within {:.1} s", .0.as_secs_f32())]
     TimedOut(Duration),
-    /// The channel ended: the guest is off, or QEMU is.
+    /// The channel ended: the guest or QEMU is off.
     #[error("the guest's agent is gone")]
     Closed,
-    /// The agent sent something that is not of the protocol.
+    /// The agent sent something that is not part of the protocol.
     #[error("the guest's agent sent nonsense: {0}")]
     Nonsense(String),
     /// Reading or writing failed.
     #[error("the guest's channel failed: {0}")]
     Io(String),
-    /// SIGINT or SIGTERM came.
+    /// SIGINT or SIGTERM arrived.
     #[error("interrupted")]
     Interrupted,
 }
 
 /// The agent of a running guest.
 ///
-/// Any number of requests may be under way, from any thread. Once SIGINT or
-/// SIGTERM came every one of them, and every further one, ends with
+/// Any number of requests may be in progress, from any thread. After SIGINT or
+/// SIGTERM all of them, and all later ones, end with
 /// [`AgentError::Interrupted`].
 #[derive(Debug)]
 pub struct Agent {
@@ -61,7 +61,7 @@ pub struct Agent {
 #[derive(Debug)]
 struct Shared {
     stream: UnixStream,
-    /// Held for the whole of a request, so that none lands inside another.
+    /// Held while a request is written, so that requests do not interleave.
     writing: Mutex<()>,
     state: Mutex<State>,
     changed: Condvar,
@@ -82,17 +82,17 @@ enum Event {
     Failed(Failed),
 }
 
-/// What came of a request: a line of output before its end, or its end.
+/// A message about a request: a line of output before its end, or its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Update<A> {
-    /// A line, if the request streams.
+    /// A line of output, if the request streams.
     Line(Line),
     /// The answer; nothing follows it.
     Done(A),
 }
 
-/// A request under way. Dropped, its answer is ignored; the guest goes on with
-/// it.
+/// A request in progress. If it is dropped, its answer is ignored; the guest
+/// still executes it.
 #[derive(Debug)]
 pub struct Pending<C> {
     shared: Arc<Shared>,
@@ -124,7 +124,7 @@ impl Agent {
         })
     }
 
-    /// Waits for the agent to introduce itself.
+    /// Waits for the agent's introduction.
     pub fn hello(&self, limit: Duration) -> Result<Hello, AgentError> {
         let state = self.shared.lock();
         let silent = |state: &mut State| state.hello.is_none() && state.ended.is_none();
@@ -140,7 +140,7 @@ impl Agent {
         }
     }
 
-    /// Sends a request; its answer is waited for with what this returns.
+    /// Sends a request; the returned value waits for its answer.
     pub fn start<C: Call>(&self, call: C) -> Result<Pending<C>, AgentError> {
         let command: Command = call.into();
         let (sender, events) = mpsc::channel();
@@ -168,7 +168,7 @@ impl Agent {
             (&self.shared.stream).write_all(&line)
         };
         if let Err(error) = sent {
-            // Part of the request may be out: nothing can follow it.
+            // Part of the request may be sent, so no other can follow it.
             self.shared.end(match error.kind() {
                 io::ErrorKind::BrokenPipe => AgentError::Closed,
                 _ => AgentError::Io(error.to_string()),
@@ -188,19 +188,19 @@ impl Drop for Agent {
     fn drop(&mut self) {
         self.shared.end(AgentError::Closed);
         if let Some(reader) = self.reader.take() {
-            // It ends because the stream is shut down.
+            // The reader thread ends because the stream is shut down.
             let _ = reader.join();
         }
     }
 }
 
 impl<C: Call> Pending<C> {
-    /// The request's id, for [`crate::agent::protocol::Kill`].
+    /// Returns the request's id, for [`crate::agent::protocol::Kill`].
     pub fn id(&self) -> u64 {
         self.id
     }
 
-    /// Waits for the answer; lines that come before it are passed over.
+    /// Waits for the answer; skips lines that come before it.
     pub fn wait(&self, limit: Duration) -> Result<C::Answer, AgentError> {
         let deadline = Instant::now() + limit;
         loop {
@@ -214,8 +214,7 @@ impl<C: Call> Pending<C> {
         }
     }
 
-    /// Waits for the next line, or the answer. After the answer there is
-    /// nothing more to wait for.
+    /// Waits for the next line, or the answer. Nothing follows the answer.
     pub fn next(&self, limit: Duration) -> Result<Update<C::Answer>, AgentError> {
         match self.events.recv_timeout(limit) {
             Ok(Event::Line(line)) => Ok(Update::Line(line)),
@@ -246,19 +245,19 @@ impl Shared {
         self.lock().ended.clone().unwrap_or(AgentError::Closed)
     }
 
-    /// Ends the channel for good; the first reason stays.
+    /// Ends the channel for good; the first reason is kept.
     fn end(&self, why: AgentError) {
         let mut state = self.lock();
         state.ended.get_or_insert(why);
-        // Those who wait see their sender gone.
+        // Waiting threads notice that their sender is gone.
         state.waiting.clear();
         self.changed.notify_all();
         drop(state);
-        // It may be shut down already.
+        // The stream may be shut down already.
         let _ = self.stream.shutdown(Shutdown::Both);
     }
 
-    /// Reads until the channel ends; gives why.
+    /// Reads until the channel ends; returns the reason.
     fn read_all(&self) -> AgentError {
         let mut line = Vec::new();
         let mut buffer = vec![0; 64 << 10];
@@ -298,7 +297,7 @@ impl Shared {
             AgentError::Nonsense(format!("{start:?}: {error}"))
         })?;
         let mut state = self.lock();
-        // Whoever asked may have given up waiting: then nobody is told.
+        // The requester may have given up waiting; the message is then dropped.
         match message {
             Message::Hello(hello) => {
                 state.hello = Some(hello);

@@ -1,4 +1,4 @@
-//! QEMU's arguments.
+//! QEMU's command line.
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -6,20 +6,20 @@ use std::path::{Path, PathBuf};
 use super::accelerator::Accelerator;
 use crate::agent::protocol::PORT_NAME;
 
-/// What a machine is made of.
+/// The hardware of a machine.
 #[derive(Debug, Clone)]
 pub struct Hardware {
-    /// What runs its instructions.
+    /// The accelerator.
     pub accelerator: Accelerator,
-    /// Processors.
+    /// Number of processors.
     pub cpus: u32,
-    /// Memory in MiB; shared, as vhost-user needs it.
+    /// Memory in MiB; shared, as vhost-user requires.
     pub memory_mib: u32,
-    /// Devices that live in other processes.
+    /// Devices that other processes implement.
     pub vhost_user: Vec<VhostUser>,
-    /// Disks, in order.
+    /// Disks, in the order in which the guest finds them.
     pub disks: Vec<Disk>,
-    /// More arguments, at the end.
+    /// Further arguments, appended at the end.
     pub extra: Vec<OsString>,
 }
 
@@ -36,86 +36,91 @@ impl Default for Hardware {
     }
 }
 
-/// A device that a vhost-user backend is.
+/// A device that a vhost-user backend implements.
 #[derive(Debug, Clone)]
 pub struct VhostUser {
-    /// The backend's socket; it must listen before the machine starts.
+    /// Socket of the backend; it must listen before the machine starts.
     pub socket: PathBuf,
     /// QEMU's name for the device.
     pub device: String,
-    /// Its properties besides `chardev`, as `name=value`.
+    /// Properties of the device besides `chardev`, as `name=value`.
     pub properties: Vec<String>,
 }
 
 /// A virtio-blk disk.
 #[derive(Debug, Clone)]
 pub struct Disk {
-    /// A raw image.
+    /// Path of a raw image.
     pub path: PathBuf,
-    /// What the guest sees in /sys/block/*/serial: at most 20 characters.
+    /// Serial number that the guest finds in /sys/block/*/serial: at most 20
+    /// characters.
     pub serial: String,
-    /// The guest cannot write to it, and several machines may share it.
+    /// Whether the guest cannot write to it, so that several machines may share
+    /// it.
     pub read_only: bool,
 }
 
-/// What is loaded into it.
+/// The software that QEMU loads into a machine.
 #[derive(Debug, Clone, Copy)]
 pub struct Software<'a> {
-    /// The kernel.
+    /// Path of the kernel.
     pub kernel: &'a Path,
-    /// Its initramfs.
+    /// Path of its initramfs.
     pub initramfs: &'a Path,
-    /// What is added to its command line.
+    /// Text to append to the kernel's command line.
     pub append: &'a str,
 }
 
-/// Where it connects to.
+/// The sockets to which the machine connects.
 #[derive(Debug, Clone, Copy)]
 pub struct Sockets<'a> {
-    /// The first serial port.
+    /// Socket of the first serial port.
     pub console: &'a Path,
-    /// QMP.
+    /// Socket of QMP.
     pub qmp: &'a Path,
-    /// The agent's port.
+    /// Socket of the agent's port.
     pub agent: &'a Path,
 }
 
-/// The guest kernel's command line before anything that is added: the console
-/// that we keep, and an end instead of a hang when it panics (QEMU runs with
-/// `-no-reboot`).
+/// The first part of the guest kernel's command line. It sets the console that
+/// the host records, and makes a panic end the machine instead of hanging it
+/// (QEMU runs with `-no-reboot`).
 const APPEND: &str = "console=ttyS0 panic=-1 quiet";
 
-/// What TCG adds to it. The processors' time-stamp counters are the host's, so
-/// there is nothing to watch. About one boot in fifty of a 7.3 kernel hung
-/// while the host's processors were busy, and the one that was looked at stood,
-/// as far as its registers tell, in that watch, in which two processors wait
-/// for one another (`watchdog_check_skew()` in kernel/time/clocksource.c). None
-/// of some thirty boots without the watch hung.
+/// Kernel parameters that are added under TCG.
 ///
-/// Nor is there a timer to be checked: on a host under load a 5.10 kernel saw
-/// too few of its interrupts in the time it gives them, and panicked
-/// (`check_timer()` in arch/x86/kernel/apic/io_apic.c).
+/// `tsc=nowatchdog`: the processors' time-stamp counters are the host's, so the
+/// watchdog has nothing to check. About one boot in fifty of a 7.3 kernel hung
+/// while the host's processors were busy. The one hang that was examined was,
+/// according to the registers, in that watchdog, where two processors wait for
+/// one another (`watchdog_check_skew()` in kernel/time/clocksource.c). None of
+/// some thirty boots without the watchdog hung.
+///
+/// `no_timer_check`: on a host under load a 5.10 kernel saw too few timer
+/// interrupts within its limit, and panicked (`check_timer()` in
+/// arch/x86/kernel/apic/io_apic.c).
 const TCG_APPEND: &str = "tsc=nowatchdog no_timer_check";
 
-/// The processor under TCG: all that QEMU can emulate, but without the flags
-/// for which the kernel copies with `rep movsb`, which is emulated byte by
-/// byte. Under QEMU 11.1, on a 6.12 kernel, to read 900 MB from a tmpfs took
-/// 2.9 s of the host's processor with both flags, 3.0 s without fsrm, 3.3 s
-/// without erms and 0.9 s without either; to write 300 MB over took 2.9, 3.1,
-/// 3.3 and 1.0 s. Clearing memory, booting and streaming cost the same.
+/// The processor model under TCG: all features that QEMU can emulate, except
+/// the flags for which the kernel copies with `rep movsb`, which QEMU emulates
+/// byte by byte. Measured with QEMU 11.1 and a 6.12 kernel, in seconds of the
+/// host's processor: reading 900 MB from a tmpfs took 2.9 s with both flags,
+/// 3.0 s without fsrm, 3.3 s without erms and 0.9 s without either; overwriting
+/// 300 MB took 2.9, 3.1, 3.3 and 1.0 s. Clearing memory, booting and streaming
+/// cost the same.
 const TCG_CPU: &str = "max,-erms,-fsrm,-la57";
 
-/// The processor under KVM: the host's.
+/// The processor model under KVM: the host's.
 ///
-/// Neither processor has page tables of five levels. `identify_cpu()` of the
-/// kernel clears what is known of the processor and asks it again; an
-/// interrupt in between, before alternatives are patched, has KASAN take the
-/// address space for one of four levels, and every address for wild. Of ten
-/// boots of a 6.12 kernel under TCG one began with such a report, of which no
-/// driver is guilty.
+/// Both models exclude page tables of five levels. `identify_cpu()` of the
+/// kernel clears the known features of the processor and reads them again. If
+/// an interrupt arrives in between, before alternatives are patched, KASAN
+/// assumes an address space of four levels and reports every address as wild.
+/// One of ten boots of a 6.12 kernel under TCG began with such a report, which
+/// no driver had caused.
 const KVM_CPU: &str = "host,-la57";
 
-/// The arguments for such a machine.
+/// Returns QEMU's arguments for such a machine.
 pub fn arguments(
     hardware: &Hardware,
     software: &Software<'_>,
@@ -169,8 +174,8 @@ pub fn arguments(
     for (index, device) in hardware.vhost_user.iter().enumerate() {
         let id = format!("vhost-user{index}");
         line.socket(&id, &device.socket);
-        // On a port of its own, from which it can be unplugged: the root bus of
-        // q35 lets nothing go.
+        // The device gets its own port, from which it can be unplugged: devices
+        // on the root bus of q35 cannot be unplugged.
         let port = port(index);
         line.option(
             "-device",
@@ -193,7 +198,7 @@ pub fn arguments(
     line.0
 }
 
-/// The bus of the vhost-user device of that index.
+/// Returns the bus of the vhost-user device with that index.
 pub fn port(index: usize) -> String {
     format!("port{index}")
 }
@@ -211,7 +216,7 @@ impl Line {
         self.0.push(value.as_ref().to_owned());
     }
 
-    /// A character device that connects to a socket when QEMU starts.
+    /// Adds a character device that connects to a socket when QEMU starts.
     fn socket(&mut self, id: &str, path: &Path) {
         let mut value = OsString::from(format!("socket,id={id},path="));
         value.push(escaped(path.as_os_str()));
@@ -219,7 +224,7 @@ impl Line {
     }
 }
 
-/// QEMU takes a comma in a value for its end unless it is doubled.
+/// Doubles commas: QEMU takes a single comma for the end of a value.
 fn escaped(value: &OsStr) -> OsString {
     use std::os::unix::ffi::{OsStrExt, OsStringExt};
     let mut bytes = Vec::with_capacity(value.len());

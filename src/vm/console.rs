@@ -1,4 +1,4 @@
-//! The guest's console: kept, remembered, and shown to whoever wants it.
+//! The guest's console: logged, remembered, and shown to a viewer.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -8,10 +8,10 @@ use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-/// Lines that are remembered.
+/// Number of lines that are remembered.
 const LINES: usize = 200;
 
-/// Most bytes of a line that are remembered.
+/// Number of bytes of a line that are remembered.
 const LINE_LENGTH: usize = 1024;
 
 /// The console of a running machine.
@@ -36,8 +36,7 @@ impl std::fmt::Debug for Shared {
 }
 
 impl Console {
-    /// Takes over the stream of a serial port; all that comes goes to `log`
-    /// too.
+    /// Takes over the stream of a serial port; its output also goes to `log`.
     pub fn new(stream: UnixStream, log: Option<File>) -> io::Result<Self> {
         let shared = Arc::new(Mutex::new(Shared {
             log,
@@ -57,7 +56,8 @@ impl Console {
         })
     }
 
-    /// The last lines, at most `count`, without what steers a terminal.
+    /// Returns the last lines, at most `count`, without terminal control
+    /// sequences.
     pub fn tail(&self, count: usize) -> Vec<String> {
         let shared = lock(&self.shared);
         let last = readable(&shared.line);
@@ -68,26 +68,26 @@ impl Console {
         lines.split_off(lines.len().saturating_sub(count))
     }
 
-    /// From now on writes what comes to `viewer` too, as it comes.
+    /// Writes further output also to `viewer`, as it comes.
     pub fn show_to(&self, viewer: Box<dyn Write + Send>) {
         lock(&self.shared).viewer = Some(viewer);
     }
 
-    /// Types something.
+    /// Sends keyboard input.
     pub fn type_in(&self, bytes: &[u8]) -> io::Result<()> {
         (&self.stream).write_all(bytes)
     }
 
-    /// A second handle to type with.
+    /// Returns a second handle for keyboard input.
     pub fn keyboard(&self) -> io::Result<UnixStream> {
         self.stream.try_clone()
     }
 
-    /// Waits until everything that a machine said before its end is kept. Only
-    /// for a machine that has ended.
+    /// Waits until all output of the machine is recorded. Only valid for a
+    /// machine that has ended.
     pub fn finish(&mut self) {
         if let Some(reader) = self.reader.take() {
-            // A reader that panicked has nothing more to keep.
+            // A reader that panicked has nothing more to record.
             let _ = reader.join();
         }
     }
@@ -95,7 +95,7 @@ impl Console {
 
 impl Drop for Console {
     fn drop(&mut self) {
-        // It may be shut down already.
+        // The stream may be shut down already.
         let _ = self.stream.shutdown(Shutdown::Both);
         self.finish();
     }
@@ -149,7 +149,7 @@ impl Shared {
     }
 }
 
-/// The text of a line, without escape sequences (ECMA-48) and control
+/// Returns the text of a line, without escape sequences (ECMA-48) and control
 /// characters.
 fn readable(line: &[u8]) -> String {
     let text = String::from_utf8_lossy(line);
@@ -159,7 +159,8 @@ fn readable(line: &[u8]) -> String {
         match character {
             '\u{1b}' => {
                 if characters.next() == Some('[') {
-                    // Parameters, then one character from @ to ~ that ends it.
+                    // A sequence has parameters, then one character from @ to ~
+                    // that ends it.
                     characters.find(|end| ('@'..='~').contains(end));
                 }
             }

@@ -1,10 +1,10 @@
-//! SIGINT and SIGTERM, as something that can be waited for.
+//! SIGINT and SIGTERM as an event that can be polled for.
 //!
-//! The first call of [`watch`] takes both signals over for the whole process:
-//! they no longer end it, they make [`requested`] true and [`watch`]'s
-//! descriptor readable, for good. Whoever waits for something long polls that
-//! descriptor too, and unwinds, so that every temporary thing is cleaned up by
-//! its owner's `Drop`.
+//! The first call of [`watch`] takes both signals over for the whole process.
+//! They no longer end the process; they make [`requested`] true and the
+//! descriptor of [`watch`] readable, for good. Code that waits for a long time
+//! polls that descriptor too, and unwinds, so that the `Drop` of each owner
+//! cleans up its temporary files and processes.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -16,9 +16,9 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 
 static WATCH: OnceLock<Result<UnixStream, io::ErrorKind>> = OnceLock::new();
 
-/// Takes over SIGINT and SIGTERM, the first time; returns a descriptor that is
-/// readable once one of them came. Nobody reads from it, so that it stays so
-/// for all who poll it.
+/// Takes over SIGINT and SIGTERM at the first call. Returns a descriptor that
+/// is readable once one of them has arrived. Nobody reads from it, so that it
+/// stays readable for every poller.
 pub fn watch() -> io::Result<BorrowedFd<'static>> {
     let watch = WATCH.get_or_init(|| {
         let register = || {
@@ -35,7 +35,8 @@ pub fn watch() -> io::Result<BorrowedFd<'static>> {
     }
 }
 
-/// True once SIGINT or SIGTERM came, if anyone watches.
+/// Returns whether SIGINT or SIGTERM has arrived since [`watch`] was first
+/// called.
 pub fn requested() -> bool {
     let Some(Ok(stream)) = WATCH.get() else {
         return false;

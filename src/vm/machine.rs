@@ -21,119 +21,119 @@ use super::qmp::{Qmp, QmpError};
 use super::wait::{WaitResult, readable};
 use crate::agent::protocol::{Hello, PowerOff};
 
-/// How long QEMU may take from its start to its connections.
+/// How long QEMU may take from its start until it has connected.
 const CONNECT_LIMIT: Duration = Duration::from_secs(30);
 
 /// How long QEMU may take to end when told to.
 const QUIT_LIMIT: Duration = Duration::from_secs(5);
 
-/// Lines of the console that an error quotes.
+/// Number of console lines that an error quotes.
 const QUOTED: usize = 15;
 
-/// Longest path that still fits a socket's address (unix(7)), its terminating
-/// zero and the longest name of a socket taken off.
+/// Longest directory whose sockets fit a socket address (unix(7)): without the
+/// terminating zero and the longest name of a socket.
 const DIR_MAX: usize = 108 - 1 - "/console".len();
 
-/// What to boot.
+/// The specification of a machine to boot.
 #[derive(Debug, Clone)]
 pub struct Spec {
-    /// The QEMU.
+    /// The QEMU to run it.
     pub qemu: Qemu,
-    /// The kernel.
+    /// Path of the kernel.
     pub kernel: PathBuf,
-    /// Its base initramfs.
+    /// Path of the base initramfs.
     pub initramfs: PathBuf,
-    /// What is unpacked over it, besides the agent, which is its init.
+    /// Files that are unpacked over it, besides the agent, which is the init.
     pub overlay: Overlay,
-    /// What is added to the kernel's command line.
+    /// Text to append to the kernel's command line.
     pub append: String,
-    /// The machine.
+    /// The machine's hardware.
     pub hardware: Hardware,
-    /// Where to keep what the console says.
+    /// File in which to keep the console output.
     pub console_log: Option<PathBuf>,
-    /// How long the guest may take until its agent speaks.
+    /// How long the guest may take until its agent introduces itself.
     pub boot_limit: Duration,
 }
 
 /// Default of [`Spec::boot_limit`]. Under TCG a boot takes 5 to 6 s on an idle
-/// machine of two processors, and 17 s on one with five times the load; others
-/// are slower still.
+/// machine of two processors, and 17 s if that has five times the load; other
+/// machines are slower still.
 pub const BOOT_LIMIT: Duration = Duration::from_secs(180);
 
-/// Why there is no machine.
+/// Why a machine could not be started, or has ended.
 #[derive(Debug, thiserror::Error)]
 pub enum MachineError {
-    /// Something on the host could not be set up.
+    /// A resource of the host could not be set up.
     #[error("cannot {what}: {source}")]
     Host {
-        /// What was tried.
+        /// The attempted action.
         what: String,
-        /// Why it failed.
+        /// The system's error.
         source: io::Error,
     },
-    /// What is unpacked over the initramfs could not be made.
+    /// The archive that is unpacked over the initramfs could not be made.
     #[error(transparent)]
     Overlay(#[from] OverlayError),
-    /// A process could not be started or followed.
+    /// A process could not be started or waited for.
     #[error(transparent)]
     Process(ProcessError),
     /// QEMU ended at once.
     #[error("QEMU did not start ({status}): {log}")]
     Start {
-        /// Its exit status.
+        /// QEMU's exit status.
         status: String,
-        /// What it said.
+        /// QEMU's output.
         log: String,
     },
     /// QEMU's monitor does not work.
     #[error(transparent)]
     Qmp(QmpError),
-    /// The machine ended before its agent spoke.
+    /// The machine ended before its agent introduced itself.
     #[error("the guest ended while it booted (QEMU: {status}); the console's end:\n{console}")]
     Ended {
-        /// QEMU's exit status and what it said.
+        /// QEMU's exit status and output.
         status: String,
         /// The last lines of the console.
         console: String,
     },
-    /// The machine ended by itself after its agent had spoken.
+    /// The machine ended by itself after its agent had introduced itself.
     #[error("the guest {how} (QEMU: {status})")]
     Gone {
-        /// What it did: the last that its kernel said of it.
+        /// What happened, according to its kernel's last message.
         how: String,
-        /// QEMU's exit status and what it said.
+        /// QEMU's exit status and output.
         status: String,
     },
-    /// The machine has too little memory for its kernel and what belongs to it.
+    /// The machine has too little memory for its kernel and initramfs.
     #[error(
         "the guest ran out of memory while it booted: {memory_mib} MiB are too little for it \
          (--ram gives it more); the console says:\n{console}"
     )]
     Memory {
-        /// What it has.
+        /// The machine's memory in MiB.
         memory_mib: u32,
-        /// The lines of the console that tell of it.
+        /// The lines of the console that report it.
         console: String,
     },
-    /// The time was up before its agent spoke.
+    /// The time was up before the agent introduced itself.
     #[error("the guest did not come up within {} s ({state}); the console's end:\n{console}", limit.as_secs())]
     TimedOut {
         /// The limit.
         limit: Duration,
-        /// What its processors were at.
+        /// State of the machine's processors.
         state: String,
         /// The last lines of the console.
         console: String,
     },
-    /// Its agent does not work.
+    /// The machine's agent does not work.
     #[error("{source}; the console's end:\n{console}")]
     Agent {
-        /// What is wrong.
+        /// The agent's error.
         source: AgentError,
         /// The last lines of the console.
         console: String,
     },
-    /// SIGINT or SIGTERM came.
+    /// SIGINT or SIGTERM arrived.
     #[error("interrupted")]
     Interrupted,
 }
@@ -141,19 +141,19 @@ pub enum MachineError {
 /// How a machine was turned off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Off {
-    /// The guest turned itself off.
+    /// The guest powered itself off.
     ByGuest,
-    /// QEMU was told to end.
+    /// QEMU ended on request.
     ByQuit,
     /// QEMU had to be killed.
     ByKill,
 }
 
-/// A running machine. Dropped, it is killed, reaped, and leaves nothing behind
-/// but its console's log.
+/// A running machine. If it is dropped, it is killed and reaped, and leaves
+/// only its console's log.
 #[derive(Debug)]
 pub struct Machine {
-    // In the order in which they are dropped.
+    // The fields are dropped in this order.
     process: Process,
     agent: Agent,
     qmp: Qmp,
@@ -164,7 +164,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Starts a machine and waits until its agent speaks.
+    /// Starts a machine and waits until its agent introduces itself.
     pub fn boot(spec: &Spec) -> Result<Self, MachineError> {
         let begin = Instant::now();
         let dir = private_dir()?;
@@ -202,7 +202,7 @@ impl Machine {
         let accept = |listener: Listener, process: &mut Process| {
             listener.accept(process, &qemu_log, deadline)
         };
-        // In the order in which the command line has them.
+        // The sockets are accepted in the order of the command line.
         let console = accept(console, &mut process)?;
         let mut console = Console::new(console, console_log).map_err(host("keep the console"))?;
         let qmp = accept(qmp, &mut process)?;
@@ -212,13 +212,13 @@ impl Machine {
         let mut qmp = match Qmp::new(qmp, limit) {
             Ok(qmp) => qmp,
             Err(QmpError::Interrupted) => return Err(MachineError::Interrupted),
-            // A device that does not work ends QEMU only now.
+            // A device that does not work ends QEMU only at this point.
             Err(QmpError::Closed) => return Err(not_started(&mut process, &qemu_log)),
             Err(error) => return Err(MachineError::Qmp(error)),
         };
 
-        // QEMU has read it. A machine that ends without a chance to clear up
-        // is to leave little behind.
+        // QEMU has read the file. It is removed now, so that a machine that
+        // ends without cleaning up leaves little behind.
         let _ = fs::remove_file(&initramfs);
 
         let memory_mib = spec.hardware.memory_mib;
@@ -263,46 +263,47 @@ impl Machine {
         })
     }
 
-    /// The agent in the guest.
+    /// Returns the agent in the guest.
     pub fn agent(&self) -> &Agent {
         &self.agent
     }
 
-    /// QEMU's monitor.
+    /// Returns QEMU's monitor.
     pub fn qmp(&mut self) -> &mut Qmp {
         &mut self.qmp
     }
 
-    /// The console.
+    /// Returns the console.
     pub fn console(&self) -> &Console {
         &self.console
     }
 
-    /// How the agent introduced itself.
+    /// Returns the agent's introduction.
     pub fn hello(&self) -> &Hello {
         &self.hello
     }
 
-    /// Time from QEMU's start until the agent spoke.
+    /// Returns the time from QEMU's start until the agent introduced itself.
     pub fn boot_time(&self) -> Duration {
         self.boot
     }
 
-    /// A directory that only this user can enter and that ends with the
-    /// machine.
+    /// Returns a directory that only this user can enter and that is removed
+    /// with the machine.
     pub fn dir(&self) -> &Path {
         self.dir.path()
     }
 
-    /// QEMU's process.
+    /// Returns QEMU's process.
     pub fn process(&mut self) -> &mut Process {
         &mut self.process
     }
 
-    /// Turns the machine off: asks the guest, then QEMU, then the kernel. An
-    /// interrupt does not stop this, nor does a guest that hangs.
+    /// Turns the machine off: asks the guest, then QEMU, then kills QEMU.
+    /// Neither an interrupt nor a hanging guest stops this.
     pub fn power_off(&mut self, limit: Duration) -> Off {
-        // The guest may be off before its answer arrives, so none is awaited.
+        // The guest may be off before its answer arrives, so the answer is not
+        // awaited.
         let asked = self.agent.start(PowerOff {}).is_ok();
         if asked && self.ended_within(limit) {
             self.console.finish();
@@ -316,7 +317,7 @@ impl Machine {
         Off::ByKill
     }
 
-    /// Why the machine has ended whose agent is gone.
+    /// Returns why the machine has ended; its agent is gone.
     pub fn why_ended(&mut self) -> MachineError {
         let status = self.process.wait_or_kill(QUIT_LIMIT);
         self.console.finish();
@@ -344,7 +345,7 @@ impl MachineError {
     }
 }
 
-/// A socket that QEMU is to connect to.
+/// A socket to which QEMU will connect.
 struct Listener {
     path: PathBuf,
     socket: UnixListener,
@@ -374,8 +375,8 @@ impl Listener {
     }
 }
 
-/// A temporary directory that only this user can enter, and whose path is short
-/// enough for sockets.
+/// Creates a temporary directory that only this user can enter, and whose path
+/// is short enough for sockets.
 pub fn private_dir() -> Result<TempDir, MachineError> {
     let mut builder = tempfile::Builder::new();
     builder.prefix("pinhole-");
@@ -417,17 +418,17 @@ fn indented(lines: &[impl std::fmt::Display]) -> String {
     lines.collect::<String>().trim_end().into()
 }
 
-/// What a kernel's last words on the console tell that it did. They come at its
-/// highest level, so that they are there on a quiet console too.
+/// Returns what the last kernel messages on the console report. They have the
+/// kernel's highest level, so that a quiet console shows them too.
 fn last_act(console: &[String]) -> String {
-    // kernel/panic.c and kernel/reboot.c.
+    // The messages are from kernel/panic.c and kernel/reboot.c.
     const WORDS: [(&str, &str); 4] = [
         ("Kernel panic - ", "panicked"),
         ("reboot: Power down", "turned itself off"),
         ("reboot: Restarting system", "restarted"),
         ("reboot: machine restart", "restarted"),
     ];
-    // A panic is followed by the restart that it leads to.
+    // A panic comes first, because the restart that it causes follows it.
     for (words, act) in WORDS {
         if let Some(line) = console.iter().rev().find(|line| line.contains(words)) {
             return match act {
@@ -439,10 +440,10 @@ fn last_act(console: &[String]) -> String {
     "ended".to_owned()
 }
 
-/// The lines of the console that tell of too little memory.
+/// Returns the lines of the console that report too little memory.
 fn out_of_memory(console: &Console) -> Option<String> {
-    // init/initramfs.c, mm/oom_kill.c and mm/page_alloc.c; SeaBIOS and QEMU's
-    // loader.
+    // The messages are from init/initramfs.c, mm/oom_kill.c and
+    // mm/page_alloc.c, and from SeaBIOS and QEMU's loader.
     const WORDS: [&str; 7] = [
         "Initramfs unpacking failed: write error",
         "rootfs image is not initramfs (write error)",
@@ -458,8 +459,9 @@ fn out_of_memory(console: &Console) -> Option<String> {
     (!told.is_empty()).then(|| indented(&told))
 }
 
-/// Where the machine's processors are: their program counters (to be looked up
-/// in the kernel's System.map), and whether they wait for an interrupt.
+/// Returns the state of the machine's processors: their program counters (to be
+/// looked up in the kernel's System.map), and whether they wait for an
+/// interrupt.
 fn processors(qmp: &mut Qmp) -> String {
     let command = json!({ "command-line": "info registers -a" });
     let registers = qmp.execute("human-monitor-command", command, QUIT_LIMIT);

@@ -1,4 +1,4 @@
-//! Virtual machines: kernels, images, QEMU and what is said to them.
+//! Virtual machines: kernels, images, QEMU, and the channels to them.
 
 pub mod accelerator;
 pub mod channel;

@@ -1,7 +1,8 @@
-//! What a machine adds to its guest's initramfs: its init, and files.
+//! The overlay: the init and the files that a machine adds to its guest's
+//! initramfs.
 //!
-//! The base archive is built once and kept; what changes with this program and
-//! from one run to the next is an archive of its own behind it.
+//! The base archive is built once and kept; the parts that change with this
+//! program and from one run to the next form a separate archive behind it.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -10,48 +11,49 @@ use std::path::{Path, PathBuf};
 use super::images::initramfs::{Archive, pad};
 use super::process;
 
-/// The agent's file name; it lies beside this program's own.
+/// File name of the agent, which is beside this program's own file.
 const AGENT: &str = "pinhole-agent";
 
-/// Files for the guest.
+/// Files to add to the guest.
 #[derive(Debug, Clone, Default)]
 pub struct Overlay {
-    /// The program that is its init; the agent beside this program if none.
+    /// The program that becomes the init; by default the agent beside this
+    /// program.
     pub init: Option<PathBuf>,
-    /// Where each is in the guest, and what it is here. The way there must not
+    /// Pairs of a path in the guest and a file of the host. The path must not
     /// lead over a link: the kernel would put a directory in its place.
     pub files: Vec<(String, PathBuf)>,
 }
 
-/// Why there is no such initramfs.
+/// Why the initramfs could not be composed.
 #[derive(Debug, thiserror::Error)]
 pub enum OverlayError {
     /// A file could not be read.
     #[error("cannot read {}: {source}", path.display())]
     Read {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// The system's error.
         source: io::Error,
     },
     /// The result could not be written.
     #[error("cannot write {}: {source}", path.display())]
     Write {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// The system's error.
         source: io::Error,
     },
-    /// The agent is missing.
+    /// The agent is not beside this program.
     #[error("{AGENT} is not beside this program: build both with `cargo build --release`")]
     NoAgent,
-    /// The agent is no program.
+    /// The agent is not an x86-64 ELF program.
     #[error("{} is not an x86-64 ELF program", .0.display())]
     NotElf(PathBuf),
 }
 
-/// Writes to `path` the archive `base` with the agent as init and `overlay`
-/// behind it.
+/// Writes to `path` the archive `base`, followed by an archive with the agent
+/// as init and the files of `overlay`.
 pub fn compose(base: &Path, overlay: &Overlay, path: &Path) -> Result<(), OverlayError> {
     let mut bytes = read(base)?;
     pad(&mut bytes);
@@ -79,9 +81,9 @@ fn read(path: &Path) -> Result<Vec<u8>, OverlayError> {
     })
 }
 
-/// What of an ELF program is loaded when it runs: everything up to the end of
-/// its last segment. What lies behind is for linkers and debuggers, and makes
-/// up most of the agent's file.
+/// Returns the part of an ELF program that is loaded when it runs: everything
+/// up to the end of its last segment. The rest is for linkers and debuggers,
+/// and makes up most of the agent's file.
 fn loadable(program: &[u8]) -> Option<Vec<u8>> {
     const PROGRAM_HEADER: usize = 56;
     let field = |at: usize, size: usize| -> Option<u64> {
@@ -89,7 +91,7 @@ fn loadable(program: &[u8]) -> Option<Vec<u8>> {
         bytes[..size].copy_from_slice(program.get(at..at.checked_add(size)?)?);
         Some(u64::from_le_bytes(bytes))
     };
-    // ELF64, little-endian; elf(5) has the offsets.
+    // The file must be ELF64 and little-endian; elf(5) has the offsets.
     if program.get(..6)? != b"\x7fELF\x02\x01" {
         return None;
     }
@@ -105,7 +107,8 @@ fn loadable(program: &[u8]) -> Option<Vec<u8>> {
         end = end.max(usize::try_from(offset.checked_add(size)?).ok()?);
     }
     let mut loaded = program.get(..end)?.to_vec();
-    // There are no section headers any more: e_shoff, e_shnum, e_shstrndx.
+    // The section headers are cut off, so e_shoff, e_shnum and e_shstrndx
+    // become zero.
     loaded.get_mut(40..48)?.fill(0);
     loaded.get_mut(60..64)?.fill(0);
     Some(loaded)

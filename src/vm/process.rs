@@ -1,4 +1,4 @@
-//! A process that ends no later than the one that started it.
+//! Processes that end no later than the process that started them.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -13,43 +13,44 @@ use rustix::process::{Pid, PidfdFlags, Signal, getpid, getppid, pidfd_open, pidf
 
 use super::wait::{WaitResult, readable, readable_regardless};
 
-/// Why a process could not be started or followed.
+/// Why a process could not be started or waited for.
 #[derive(Debug, thiserror::Error)]
 pub enum ProcessError {
-    /// It did not start.
+    /// The process did not start.
     #[error("cannot start {program}: {source}")]
     Start {
-        /// The program.
+        /// Name of the program.
         program: String,
-        /// Why.
+        /// The system's error.
         source: io::Error,
     },
-    /// Waiting failed.
+    /// Waiting for the process failed.
     #[error("cannot wait for {program}: {source}")]
     Wait {
-        /// The program.
+        /// Name of the program.
         program: String,
-        /// Why.
+        /// The system's error.
         source: io::Error,
     },
-    /// SIGINT or SIGTERM came meanwhile.
+    /// SIGINT or SIGTERM arrived meanwhile.
     #[error("interrupted")]
     Interrupted,
 }
 
-/// A process of ours.
+/// A child process.
 ///
-/// It leads a process group of its own, so that a Ctrl-C on the terminal
-/// reaches us alone and we end things in their order. When this value is
-/// dropped it is killed and reaped; when this program dies without that, the
-/// kernel kills it (PR_SET_PDEATHSIG).
+/// It leads its own process group, so that a Ctrl-C on the terminal reaches
+/// only this program, which ends its children in order. When this value is
+/// dropped, the child is killed and reaped; when this program dies without
+/// that, the kernel kills the child (PR_SET_PDEATHSIG).
 #[derive(Debug)]
 pub struct Process {
     program: String,
     pidfd: OwnedFd,
     status: Arc<OnceLock<ExitStatus>>,
-    /// Started the process, waits for it, and ends after it: the kernel sends
-    /// the parent-death signal when the starting *thread* ends.
+    /// The thread that started the process, waits for it, and ends after it:
+    /// the kernel sends the parent-death signal when the starting *thread*
+    /// ends.
     keeper: Option<JoinHandle<()>>,
 }
 
@@ -64,14 +65,14 @@ impl Process {
         let parent = getpid();
         let die_with_parent = move || {
             rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-            // The parent may have died before the kernel was told.
+            // The parent may have died before the signal was set.
             match getppid() == Some(parent) {
                 true => Ok(()),
                 false => Err(io::ErrorKind::NotFound.into()),
             }
         };
-        // SAFETY: between fork and exec it makes two system calls and nothing
-        // else.
+        // SAFETY: between fork and exec the closure makes two system calls and
+        // nothing else.
         unsafe { command.pre_exec(die_with_parent) };
         command.process_group(0);
 
@@ -109,12 +110,12 @@ impl Process {
         })
     }
 
-    /// The program, as it was started.
+    /// Returns the name of the program, as it was started.
     pub fn program(&self) -> &str {
         &self.program
     }
 
-    /// How it ended, if it has.
+    /// Returns the exit status if the process has ended.
     pub fn try_wait(&mut self) -> Option<ExitStatus> {
         match readable_regardless(&[self.pidfd.as_fd()], Some(Instant::now())) {
             Ok(WaitResult::Ready(_)) => self.reap(),
@@ -122,7 +123,8 @@ impl Process {
         }
     }
 
-    /// Waits for its end; `None` if the limit passed before.
+    /// Waits for the end of the process; returns `None` if the limit passed
+    /// before.
     pub fn wait(&mut self, limit: Duration) -> Result<Option<ExitStatus>, ProcessError> {
         match readable(&[self.pidfd.as_fd()], Some(Instant::now() + limit)) {
             Ok(WaitResult::Ready(_)) => Ok(self.reap()),
@@ -135,21 +137,23 @@ impl Process {
         }
     }
 
-    /// Sends it a signal. To one that has ended that does nothing.
+    /// Sends a signal to the process. Has no effect if the process has ended.
     pub fn signal(&self, signal: Signal) {
-        // A process of our own can always be signalled; ESRCH is its end.
+        // A child process can always be signalled; ESRCH means that it has
+        // ended.
         let _ = pidfd_send_signal(&self.pidfd, signal);
     }
 
-    /// Ends it: SIGTERM, and after `limit` SIGKILL. An interrupt does not stop
-    /// this. `None` only if its status could not be had.
+    /// Ends the process with SIGTERM, and after `limit` with SIGKILL. An
+    /// interrupt does not stop this. Returns `None` only if the status is not
+    /// available.
     pub fn terminate(&mut self, limit: Duration) -> Option<ExitStatus> {
         self.signal(Signal::TERM);
         self.wait_or_kill(limit)
     }
 
-    /// Waits for its end and kills it if `limit` passes before. An interrupt
-    /// does not stop this.
+    /// Waits for the end of the process, and kills it if `limit` passes before.
+    /// An interrupt does not stop this.
     pub fn wait_or_kill(&mut self, limit: Duration) -> Option<ExitStatus> {
         let deadline = Instant::now() + limit;
         if !matches!(
@@ -170,8 +174,8 @@ impl Process {
     }
 }
 
-/// A program of ours that lies beside this one, or above it if this is a test
-/// (target/release/deps).
+/// Returns the path of a program of this package: beside this program or, for a
+/// test (target/release/deps), in the directory above.
 pub fn companion(name: &str) -> Option<PathBuf> {
     let program = std::env::current_exe().ok()?;
     let mut dirs = program.ancestors().skip(1).take(2);
@@ -182,7 +186,7 @@ pub fn companion(name: &str) -> Option<PathBuf> {
 }
 
 impl AsFd for Process {
-    /// Readable once the process has ended.
+    /// Returns a descriptor that is readable once the process has ended.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.pidfd.as_fd()
     }
@@ -209,7 +213,7 @@ mod tests {
         command
     }
 
-    /// Starts `script` and waits for the line it says first.
+    /// Starts `script` and waits for the first line of its output.
     fn started(script: &str) -> (Process, String) {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let mut command = shell(script);

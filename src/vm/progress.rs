@@ -1,18 +1,18 @@
-//! What takes long says so, on stderr.
+//! Progress messages of long steps, on stderr.
 //!
-//! On a terminal a step is a spinner, or a bar where its length is known, and
-//! leaves one line behind if it took [`NOTABLE`] or longer. Elsewhere (a log, a
-//! pipe) it is a line at its start and one at its end.
+//! On a terminal a step is a spinner, or a bar if its length is known, and
+//! leaves one line behind if it took [`NOTABLE`] or longer. Otherwise (a log, a
+//! pipe) a step prints one line at its start and one at its end.
 
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-/// A step at least this long is worth a line once it is over.
+/// Least duration for which a finished step leaves a line.
 pub const NOTABLE: Duration = Duration::from_secs(2);
 
-/// Shows steps; clones show theirs beside one another.
+/// A display of steps; clones share it.
 #[derive(Debug, Clone)]
 pub struct Progress {
     to: Output,
@@ -26,7 +26,7 @@ enum Output {
 }
 
 impl Progress {
-    /// Progress on stderr, as fits what stderr is.
+    /// Returns a display on stderr, in the form that suits stderr.
     pub fn stderr() -> Self {
         let to = if std::io::stderr().is_terminal() {
             Output::Terminal(MultiProgress::new())
@@ -36,7 +36,7 @@ impl Progress {
         Self { to }
     }
 
-    /// Progress that nobody sees.
+    /// Returns a display that prints nothing.
     pub fn silent() -> Self {
         Self {
             to: Output::Nowhere,
@@ -69,8 +69,8 @@ impl Progress {
     }
 }
 
-/// A step under way. Dropped without [`Step::done`], it vanishes: whoever gave
-/// up says why.
+/// A step in progress. If it is dropped without [`Step::done`], it disappears;
+/// the code that gave up reports why.
 #[derive(Debug)]
 pub struct Step {
     what: String,
@@ -80,14 +80,14 @@ pub struct Step {
 }
 
 impl Step {
-    /// Says what the step is at.
+    /// Sets the text that says what the step is doing.
     pub fn update(&self, detail: &str) {
         if let Some(bar) = &self.bar {
             bar.set_message(detail.to_owned());
         }
     }
 
-    /// Says how much of how much is done, in units of the caller's choice.
+    /// Sets how much of how much is done, in units of the caller's choice.
     pub fn position(&self, done: u64, of: u64) {
         if let Some(bar) = &self.bar {
             if bar.length() != Some(of) {
@@ -100,7 +100,7 @@ impl Step {
         }
     }
 
-    /// Ends the step; returns how long it took.
+    /// Ends the step; returns its duration.
     pub fn done(mut self) -> Duration {
         let took = self.begun.elapsed();
         if let Some(bar) = self.bar.take() {
@@ -108,7 +108,7 @@ impl Step {
         }
         let line = format!("{}: {:.1} s", self.what, took.as_secs_f64());
         match &self.to {
-            // An error here is a terminal that went away.
+            // An error here means that the terminal is gone.
             Output::Terminal(all) if took >= NOTABLE => drop(all.println(line)),
             Output::Lines => say(&line),
             _ => {}
@@ -125,7 +125,7 @@ impl Drop for Step {
     }
 }
 
-/// Writes a line to stderr, or nowhere if that is gone.
+/// Writes a line to stderr; ignores errors.
 fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }

@@ -1,10 +1,10 @@
 //! A QEMU that can put a vhost-user card on its PCI bus.
 //!
-//! That is the generic `vhost-user-test-device-pci`. The one made for media,
-//! `vhost-user-media-pci`, which QEMU has after 11.1, refuses a card that offers
-//! no shared memory region 0 (VIRTIO 1.4, Media Device), as this one does. The
-//! system's own QEMU is taken where it has the generic device; else one is
-//! unpacked from Debian and run through its own loader.
+//! The card uses the generic device `vhost-user-test-device-pci`. The media
+//! device `vhost-user-media-pci`, which QEMU has after 11.1, refuses a card
+//! that does not offer shared memory region 0 (VIRTIO 1.4, Media Device), as
+//! this one does not. The system's own QEMU is used if it has the generic
+//! device; else one is unpacked from Debian and run through its own loader.
 
 use std::ffi::OsString;
 use std::fs;
@@ -24,7 +24,7 @@ use super::provision::{Context, Error, Result};
 
 pub use accelerator::Accelerator;
 
-/// The program, in a PATH and in a tree.
+/// Name of the program, in PATH and in a tree.
 const PROGRAM: &str = "qemu-system-x86_64";
 
 /// The device that takes any virtio device id.
@@ -32,19 +32,19 @@ const DEVICE: &str = "vhost-user-test-device-pci";
 
 /// The virtio device id of a media device (VIRTIO 1.4, section 5).
 pub const MEDIA_ID: u32 = 48;
-/// The id that stands in for it on a QEMU that has no name for 48 and aborts:
-/// video encoder, which no driver of mainline Linux claims.
+/// The id that replaces it on a QEMU that has no name for 48 and aborts: video
+/// encoder, which no driver of mainline Linux claims.
 pub const STAND_IN_ID: u32 = 30;
 
-/// Counts changes in how a QEMU's tree is made.
+/// Format number, incremented when a QEMU's tree is made differently.
 const TREE_FORMAT: u32 = 1;
-/// Counts changes in what a probe finds out.
+/// Format number, incremented when the result of a probe changes.
 const PROBE_FORMAT: u32 = 2;
-/// The kinds of cache entries.
+/// Kinds of the cache entries.
 const QEMU: &str = "qemu";
 const PROBE: &str = "probe";
 
-/// What of a QEMU's tree it does not read.
+/// Paths in a QEMU's tree that QEMU does not read.
 const UNUSED: [&str; 7] = [
     "/usr/bin/qemu-system-i386",
     "/usr/share/doc",
@@ -55,50 +55,50 @@ const UNUSED: [&str; 7] = [
     "/var/lib/apt",
 ];
 
-/// A QEMU that serves.
+/// A usable QEMU.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Qemu {
     program: PathBuf,
     leading: Vec<OsString>,
-    /// Its version, such as `11.1.3`.
+    /// Version, such as `11.1.3`.
     pub version: String,
-    /// The device that carries the card, for its option `-device`; it is to be
-    /// given the properties `virtio-id`, `num_vqs` and `config_size`.
+    /// The device that carries the card, for the option `-device`; it needs the
+    /// properties `virtio-id`, `num_vqs` and `config_size`.
     pub device: &'static str,
-    /// The virtio device id that the guest is to see.
+    /// The virtio device id that the guest finds.
     pub virtio_id: u32,
 }
 
-/// What there is to know of a QEMU, as it is kept.
+/// The result of probing a QEMU, as the cache keeps it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Probed {
     version: String,
-    /// The virtio device id that its generic device takes; none if it has no
-    /// such device.
+    /// The virtio device id that its generic device supports; `None` if it has
+    /// no such device.
     virtio_id: Option<u32>,
 }
 
 impl Qemu {
-    /// The command that starts it; it takes QEMU's own arguments.
+    /// Returns the command that starts it; the caller appends QEMU's arguments.
     pub fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
         command.args(&self.leading);
         command
     }
 
-    /// The file that is run.
+    /// Returns the path of the program that is run.
     pub fn program(&self) -> &Path {
         &self.program
     }
 }
 
-/// The QEMU at `path`; without one, the system's own if it serves, else one
-/// that is unpacked into the cache.
+/// Returns the QEMU at `path`; without a path, the system's own if it is
+/// usable, else one that is unpacked into the cache.
 pub fn ensure(path: Option<&Path>, progress: &Progress) -> Result<Qemu> {
     ensure_in(&Cache::open()?, path, progress)
 }
 
-/// As [`ensure`], in a cache of one's own.
+/// Does the same as [`ensure`], in a given cache.
 pub fn ensure_in(cache: &Cache, path: Option<&Path>, progress: &Progress) -> Result<Qemu> {
     if let Some(path) = path {
         return at(cache, path, Vec::new())?.map_err(|why| Error::Qemu {
@@ -126,13 +126,13 @@ pub fn ensure_in(cache: &Cache, path: Option<&Path>, progress: &Progress) -> Res
     })
 }
 
-/// True if [`ensure`] would find the tree built, should it need it.
+/// Returns the tree that [`ensure`] would use, if it is built.
 pub fn unpacked(cache: &Cache) -> Option<PathBuf> {
     cache.get(&entry(Catalog::builtin().qemu()))
 }
 
-/// Removes the QEMUs in the cache, all or only `old` ones; returns how many
-/// bytes of disk that gave back.
+/// Removes all QEMUs in the cache, or only `old` ones; returns the disk space
+/// that this freed, in bytes.
 pub fn remove(cache: &Cache, old: bool, progress: &Progress) -> Result<u64> {
     let current = entry(Catalog::builtin().qemu()).key;
     let keep = old.then_some(current.as_str());
@@ -168,8 +168,9 @@ fn ensure_tree(cache: &Cache, recipe: &QemuRecipe, progress: &Progress) -> Resul
     Ok(Tree::new(root.canonicalize().context("find", &root)?))
 }
 
-/// The QEMU that `program` and `leading` start, or why it does not serve. What
-/// was found out is kept as long as the file that is run stays the same.
+/// Returns the QEMU that `program` and `leading` start, or the reason for which
+/// it is not usable. The probe's result is kept as long as the program's file
+/// stays the same.
 fn at(cache: &Cache, program: &Path, leading: Vec<OsString>) -> Result<Result<Qemu, String>> {
     let file = leading
         .iter()
@@ -213,7 +214,7 @@ fn at(cache: &Cache, program: &Path, leading: Vec<OsString>) -> Result<Result<Qe
     })
 }
 
-/// Finds out what a QEMU is and has.
+/// Finds out the version and devices of a QEMU.
 fn probe(start: impl Fn() -> Command) -> std::io::Result<Probed> {
     let run = |args: &[&str]| start().args(args).stdin(Stdio::null()).output();
     let version = version(&text(&run(&["--version"])?))
@@ -227,10 +228,10 @@ fn probe(start: impl Fn() -> Command) -> std::io::Result<Probed> {
     Ok(Probed { version, virtio_id })
 }
 
-/// True unless a device with the id of a media card makes QEMU abort, which it
-/// does where its table of names ends before 48 (virtio_id_to_name). A
-/// character device with nothing at its other end gives an ordinary error
-/// right after that.
+/// Returns whether QEMU accepts a device with the id of a media card. It aborts
+/// if its table of names ends before 48 (virtio_id_to_name). If it does not, it
+/// reports an ordinary error right after that, because the character device has
+/// no peer.
 fn takes_media_id(run: impl Fn(&[&str]) -> std::io::Result<Output>) -> std::io::Result<bool> {
     let device = format!("{DEVICE},virtio-id={MEDIA_ID},chardev=card,num_vqs=2,config_size=40");
     let output = run(&[
@@ -248,7 +249,7 @@ fn takes_media_id(run: impl Fn(&[&str]) -> std::io::Result<Output>) -> std::io::
         "-device",
         &device,
     ])?;
-    // A script in front of QEMU makes the signal an exit code above 128.
+    // A script in front of QEMU turns the signal into an exit code above 128.
     Ok(output.status.code().is_some_and(|code| code < 128))
 }
 
@@ -256,13 +257,13 @@ fn text(output: &Output) -> String {
     String::from_utf8_lossy(&[output.stdout.as_slice(), &output.stderr].concat()).into_owned()
 }
 
-/// The version in `QEMU emulator version 11.1.3 (Debian ...)`.
+/// Returns the version in `QEMU emulator version 11.1.3 (Debian ...)`.
 fn version(text: &str) -> Option<String> {
     let rest = text.split_once("QEMU emulator version ")?.1;
     rest.split_whitespace().next().map(str::to_owned)
 }
 
-/// True if the list of `-device help` has a device.
+/// Returns whether the list of `-device help` contains a device.
 fn has_device(list: &str, device: &str) -> bool {
     let name = format!("name \"{device}\"");
     list.lines().any(|line| line.starts_with(&name))
@@ -274,7 +275,7 @@ mod tests {
 
     use super::*;
 
-    /// A program that answers as a QEMU does, and counts how often it is asked.
+    /// Creates a program that answers as a QEMU does, and counts its calls.
     fn pretender(dir: &Path, devices: &str, on_media_id: &str) -> PathBuf {
         let path = dir.join(PROGRAM);
         let script = format!(
@@ -307,8 +308,9 @@ mod tests {
         Ok(first)
     }
 
-    /// The devices of a QEMU that has all that might carry a card: the second
-    /// is the generic one of before 11.0, which cannot be created by a user.
+    /// The devices of a QEMU that has all those that might carry a card. The
+    /// second is the generic one of QEMU before 11.0, which users cannot
+    /// create.
     const ALL_DEVICES: &str = "name \"vhost-user-media-pci\", bus PCI\n\
                                name \"vhost-user-device-pci\", bus PCI\n\
                                name \"vhost-user-test-device-pci\", bus PCI";
@@ -322,7 +324,7 @@ mod tests {
 
     #[test]
     fn an_abort_on_the_media_id_calls_for_the_stand_in() {
-        // The second is what a script in front of QEMU makes of it.
+        // The second command is the effect of a script in front of QEMU.
         for on_media_id in ["kill -ABRT $$", "exit 134"] {
             let qemu = ensure_pretender(ALL_DEVICES, on_media_id).unwrap();
             assert_eq!((qemu.device, qemu.virtio_id), (DEVICE, STAND_IN_ID));

@@ -1,4 +1,4 @@
-//! QEMU's machine protocol, as much of it as is needed here: the greeting,
+//! The part of QEMU's machine protocol that is needed here: the greeting,
 //! commands, events (docs/interop/qmp-spec.rst in QEMU).
 
 use std::collections::VecDeque;
@@ -12,26 +12,26 @@ use serde_json::{Value, json};
 
 use super::wait::{WaitResult, readable};
 
-/// Events that nobody asked for yet and that are kept.
+/// Largest number of events that are kept until a caller asks for them.
 const EVENTS: usize = 256;
 
 /// Longest line that is accepted, in bytes.
 const LINE_MAX: usize = 4 << 20;
 
-/// Why QEMU did not do as told.
+/// Why a command to QEMU failed.
 #[derive(Debug, thiserror::Error)]
 pub enum QmpError {
     /// QEMU refused a command.
     #[error("QEMU refused {command}: {description}")]
     Refused {
-        /// The command.
+        /// Name of the command.
         command: String,
-        /// QEMU's class of error.
+        /// Class of QEMU's error.
         class: String,
-        /// QEMU's words.
+        /// QEMU's description of the error.
         description: String,
     },
-    /// The time was up.
+    /// QEMU did not answer before the time was up.
     #[error("QEMU did not answer within {:.1} s", .0.as_secs_f32())]
     TimedOut(Duration),
     /// QEMU ended.
@@ -43,17 +43,17 @@ pub enum QmpError {
     /// Reading or writing failed.
     #[error("the connection to QEMU failed: {0}")]
     Io(#[from] io::Error),
-    /// SIGINT or SIGTERM came.
+    /// SIGINT or SIGTERM arrived.
     #[error("interrupted")]
     Interrupted,
 }
 
-/// Something that happened in QEMU.
+/// An event of QEMU.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct Event {
-    /// Its name, such as `DEVICE_DELETED`.
+    /// Name of the event, such as `DEVICE_DELETED`.
     pub event: String,
-    /// What belongs to it.
+    /// Data of the event.
     #[serde(default)]
     pub data: Value,
 }
@@ -90,7 +90,8 @@ struct Refusal {
 }
 
 impl Qmp {
-    /// Takes over a connection: waits for the greeting and enters command mode.
+    /// Takes over a connection: waits for the greeting, and enters command
+    /// mode.
     pub fn new(stream: UnixStream, limit: Duration) -> Result<Self, QmpError> {
         let mut qmp = Self {
             stream,
@@ -105,7 +106,7 @@ impl Qmp {
         Ok(qmp)
     }
 
-    /// Executes a command and waits for what it returns.
+    /// Executes a command, and waits for its return value.
     pub fn execute(
         &mut self,
         command: &str,
@@ -137,8 +138,8 @@ impl Qmp {
         }
     }
 
-    /// Waits for an event for which `wanted` says yes; one that came before is
-    /// found too. Others are kept for later.
+    /// Waits for an event that `wanted` accepts, which may have arrived before.
+    /// Other events are kept for later.
     pub fn wait_event(
         &mut self,
         wanted: impl Fn(&Event) -> bool,
@@ -162,9 +163,10 @@ impl Qmp {
         }
     }
 
-    /// Tells QEMU to end, whatever it does. Its end says whether it listened.
+    /// Tells QEMU to end. The caller waits for the process to see whether it
+    /// does.
     pub fn quit(&mut self, limit: Duration) {
-        // Where it cannot even be told it gets SIGKILL next.
+        // If writing fails, the caller kills QEMU next.
         let _ = self.stream.set_write_timeout(Some(limit));
         let _ = self.stream.write_all(b"{\"execute\":\"quit\"}\n");
     }
@@ -213,8 +215,9 @@ mod tests {
     const LIMIT: Duration = Duration::from_secs(20);
     const GREETING: &str = r#"{"QMP": {"version": {}, "capabilities": ["oob"]}}"#;
 
-    /// A fake QEMU: after the greeting each command is answered by the next of
-    /// `answers`, which may be several lines. Gives the commands it got.
+    /// Starts a fake QEMU: after the greeting it answers each command with the
+    /// next of `answers`, which may be several lines. Returns the commands that
+    /// it got.
     fn fake(answers: Vec<&'static str>) -> (Result<Qmp, QmpError>, JoinHandle<Vec<Value>>) {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let qemu = std::thread::spawn(move || {

@@ -1,4 +1,4 @@
-//! Waiting for descriptors, with a deadline, and no longer than the user wants.
+//! Waiting for descriptors, with a deadline, and until the user interrupts.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -9,19 +9,19 @@ use rustix::io::Errno;
 
 use super::interrupt;
 
-/// Why a wait came back.
+/// Why a wait ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WaitResult {
-    /// The descriptor of this index is readable, or its other end is gone.
+    /// The descriptor with this index is readable, or its other end is closed.
     Ready(usize),
     /// The deadline passed.
     TimedOut,
-    /// SIGINT or SIGTERM came: whatever is under way is to be given up.
+    /// SIGINT or SIGTERM arrived: the caller must give up its work.
     Interrupted,
 }
 
-/// Waits until one of `fds` can be read, until `deadline`, or for SIGINT and
-/// SIGTERM.
+/// Waits until one of `fds` is readable, the deadline passes, or SIGINT or
+/// SIGTERM arrives.
 pub fn readable(fds: &[BorrowedFd<'_>], deadline: Option<Instant>) -> io::Result<WaitResult> {
     let mut all = vec![interrupt::watch()?];
     all.extend_from_slice(fds);
@@ -32,7 +32,8 @@ pub fn readable(fds: &[BorrowedFd<'_>], deadline: Option<Instant>) -> io::Result
     })
 }
 
-/// As [`readable`], but for clearing up, which an interrupt must not stop.
+/// Does the same as [`readable`], but for cleaning up, which an interrupt must
+/// not stop.
 pub fn readable_regardless(
     fds: &[BorrowedFd<'_>],
     deadline: Option<Instant>,

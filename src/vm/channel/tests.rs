@@ -5,7 +5,7 @@ use crate::agent::protocol::{Done, Read as ReadFile, ReadAnswer, Stream, Sync};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// A client, and the stream that a fake agent holds.
+/// Returns a client, and the stream that a fake agent holds.
 fn pair() -> (Agent, UnixStream) {
     let (ours, theirs) = UnixStream::pair().unwrap();
     (Agent::new(ours).unwrap(), theirs)

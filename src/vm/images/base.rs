@@ -1,4 +1,4 @@
-//! What is taken from a tree to boot: the kernel, and the base initramfs.
+//! The bootable part of a tree: the kernel, and the base initramfs.
 
 use std::fs;
 use std::io::Write;
@@ -15,37 +15,38 @@ use crate::vm::provision::bootstrap::Version;
 use crate::vm::provision::tree::Tree;
 use crate::vm::provision::{Context, Error, Result};
 
-/// Counts changes in how the files below are made.
+/// Format number, incremented when the files below are made differently.
 pub const FORMAT: u32 = 1;
 
-/// The kernel.
+/// File name of the kernel.
 pub const KERNEL: &str = "vmlinuz";
-/// The base initramfs.
+/// File name of the base initramfs.
 pub const INITRAMFS: &str = "initramfs.zst";
-/// The packages of a tree, beside its root.
+/// File name of the list of a tree's packages, beside its root.
 pub const PACKAGES: &str = "packages.json";
-/// What a guest's directory holds.
+/// File name of the manifest in a guest's directory.
 const MANIFEST: &str = "guest.json";
 
-/// Where busybox is in a tree, and in the initramfs.
+/// Paths of busybox in a tree; the first is its path in the initramfs, too.
 const BUSYBOX: [&str; 2] = ["/usr/bin/busybox", "/bin/busybox"];
-/// Where programs' loader goes in the initramfs, whose /lib64 is a link.
+/// Path of the programs' loader in the initramfs, whose /lib64 is a link.
 const LOADER: &str = "/usr/lib64/ld-linux-x86-64.so.2";
-/// Where shared libraries go in the initramfs: the loader looks there itself.
+/// Directory of shared libraries in the initramfs; the loader searches it by
+/// itself.
 const LIBRARIES: &str = "/usr/lib/x86_64-linux-gnu";
-/// The effort of compression: 15 takes seven times as long for one percent.
+/// Compression level: 15 takes seven times as long for one percent.
 const COMPRESSION: i32 = 9;
 
-/// What is to be known of a built guest.
+/// The description of a built guest.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Manifest {
-    /// The guest's name.
+    /// Name of the guest.
     pub id: String,
-    /// What `uname -r` says in it.
+    /// Release of its kernel, as `uname -r` prints it.
     pub release: String,
     /// Paths in the guest of the modules to load at boot, in order.
     pub boot_modules: Vec<String>,
-    /// The packages of its tree.
+    /// Packages of its tree.
     pub packages: Vec<Version>,
 }
 
@@ -58,7 +59,8 @@ impl Manifest {
     }
 }
 
-/// Makes a guest of a tree: writes its kernel, initramfs and manifest to `dir`.
+/// Builds a guest from a tree: writes its kernel, initramfs and manifest to
+/// `dir`.
 pub fn build(recipe: &Recipe, tree: &Tree, dir: &Path, step: &Step) -> Result<()> {
     let release = release(tree, &recipe.id)?;
     let kernel = tree
@@ -100,7 +102,7 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     fs::write(path, bytes).context("write", path)
 }
 
-/// The release of the one kernel in a tree.
+/// Returns the release of the only kernel in a tree.
 pub fn release(tree: &Tree, what: &str) -> Result<String> {
     let dir = tree.resolve("/lib/modules")?;
     let kernels: Vec<_> = crate::vm::provision::cache::list(&dir)?
@@ -117,9 +119,9 @@ pub fn release(tree: &Tree, what: &str) -> Result<String> {
     })
 }
 
-/// Directories, and the devices that init needs before it has mounted any.
-/// All directories of programs and libraries are one each, as on any current
-/// Debian, whatever the suite has.
+/// Adds directories, and the devices that init needs before it has mounted a
+/// file system. The directories of programs and of libraries are merged (/bin
+/// is /usr/bin), as on any current Debian, whatever the suite does.
 fn add_skeleton(archive: &mut Archive) {
     for dir in [
         "dev", "etc", "mnt", "proc", "root", "run", "sys", "tmp", "var",
@@ -136,7 +138,7 @@ fn add_skeleton(archive: &mut Archive) {
     archive.add_file("etc/group", 0o644, b"root:x:0:\n");
 }
 
-/// busybox under its own name and under that of each of its applets.
+/// Adds busybox under its own name and under the names of its applets.
 fn add_busybox(archive: &mut Archive, tree: &Tree) -> Result<()> {
     let busybox = tree
         .resolve(BUSYBOX[0])
@@ -155,7 +157,7 @@ fn add_busybox(archive: &mut Archive, tree: &Tree) -> Result<()> {
     Ok(())
 }
 
-/// A program with its loader and libraries.
+/// Adds a program with its loader and libraries.
 fn add_program(archive: &mut Archive, tree: &Tree, program: &str) -> Result<()> {
     archive.add_file(program, 0o755, &tree.read(program)?);
     if !archive.contains(LOADER) {
@@ -171,7 +173,7 @@ fn add_program(archive: &mut Archive, tree: &Tree, program: &str) -> Result<()> 
     Ok(())
 }
 
-/// All of a guest that is not its kernel's.
+/// Adds all of a guest that does not depend on its kernel.
 pub fn add_user_land(archive: &mut Archive, tree: &Tree, recipe: &Recipe) -> Result<()> {
     add_skeleton(archive);
     add_busybox(archive, tree)?;
@@ -181,18 +183,18 @@ pub fn add_user_land(archive: &mut Archive, tree: &Tree, recipe: &Recipe) -> Res
     Ok(())
 }
 
-/// Which modules of a kernel go into an initramfs.
+/// The modules of a kernel that go into an initramfs.
 pub struct Selection {
-    /// Those that are there, each after what it needs.
+    /// The selected modules, each after those that it depends on.
     pub all: Vec<Module>,
-    /// Those of them that are loaded at boot, in this order.
+    /// The modules that are loaded at boot, in this order.
     pub boot: Vec<Module>,
-    /// The text of modules.builtin.
+    /// Text of modules.builtin.
     pub builtin: String,
 }
 
-/// The modules, what modprobe needs to find them, and the list of those to load
-/// at boot, which is returned too.
+/// Adds the modules, the files that modprobe needs to find them, and the list
+/// of modules to load at boot. Returns that list.
 pub fn add_modules(archive: &mut Archive, release: &str, selection: &Selection) -> Vec<String> {
     let dir = format!("/lib/modules/{release}");
     let target = format!("/usr{dir}");
@@ -215,7 +217,8 @@ pub fn add_modules(archive: &mut Archive, release: &str, selection: &Selection) 
     boot
 }
 
-/// Compresses an archive so that the kernel finds another one after it.
+/// Compresses an archive, padded so that the kernel accepts another archive
+/// after it.
 fn write_initramfs(path: &Path, archive: Archive) -> Result<()> {
     let compress = || {
         let mut encoder = zstd::Encoder::new(Vec::new(), COMPRESSION)?;

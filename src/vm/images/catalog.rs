@@ -5,10 +5,10 @@ use serde::{Deserialize, Serialize};
 use crate::vm::provision::bootstrap::Packages;
 use crate::vm::provision::{Error, Result};
 
-/// The catalogue that this program was built with.
+/// The catalogue, built into this program.
 const BUILTIN: &str = include_str!("../../../images/kernels.toml");
 
-/// The configurations that kernels are built with, by name.
+/// The kernel configurations, by name.
 const CONFIGS: [(&str, &str); 2] = [
     ("checked", include_str!("../../../images/checked.config")),
     (
@@ -20,10 +20,10 @@ const CONFIGS: [(&str, &str); 2] = [
     ),
 ];
 
-/// The name that stands for all guests whose kernels are the distribution's.
+/// Name of the set of all guests with a distribution's kernel.
 pub const ALL: &str = "all";
 
-/// All guests, and what they have in common.
+/// All guests, and the recipe parts that they share.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Catalog {
@@ -37,20 +37,19 @@ pub struct Catalog {
     guest: Vec<GuestTable>,
 }
 
-/// Where a QEMU comes from.
+/// The source of a QEMU.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct QemuRecipe {
-    /// The suite of Debian.
+    /// Suite of Debian.
     pub suite: String,
-    /// The suite preferred over it.
+    /// Suite that is preferred over it.
     pub release: Option<String>,
-    /// The packages, with all they depend on.
+    /// Packages; their dependencies come with them.
     pub packages: Vec<String>,
 }
 
-/// The packages that every guest's tree is made of, and those that its kernel is
-/// taken from.
+/// The packages of every guest's tree, and those that provide its kernel.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct TreeRecipe {
@@ -59,35 +58,35 @@ struct TreeRecipe {
     built_kernel: Vec<String>,
 }
 
-/// What goes from the tree into the initramfs.
+/// The files of a tree that go into the initramfs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InitramfsRecipe {
-    /// Programs, by their path in the tree.
+    /// Programs, by their paths in the tree.
     pub programs: Vec<String>,
-    /// Modules loaded at boot, in this order.
+    /// Modules that are loaded at boot, in this order.
     pub boot_modules: Vec<String>,
-    /// Modules that are there to be loaded.
+    /// Modules that can be loaded later.
     pub modules: Vec<String>,
 }
 
-/// What the clients' image is made of.
+/// The recipe of the clients' image.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ClientsRecipe {
-    /// The suite of Debian.
+    /// Suite of Debian.
     pub suite: String,
-    /// The packages that its programs are in, with all they depend on.
+    /// Packages of its programs; their dependencies come with them.
     pub packages: Vec<String>,
-    /// The packages that make the image and are not in it.
+    /// Packages that build the image and are not part of it.
     pub tools: Vec<String>,
-    /// What is in the image, by its path in the packages.
+    /// Files of the image, by their paths in the packages.
     pub programs: Vec<String>,
-    /// Folders of libraries where the loader does not look by itself.
+    /// Directories of libraries that the loader does not search by itself.
     pub library_folders: Vec<String>,
 }
 
-/// Kernels for which modules are built and never loaded.
+/// Kernels for which modules are built but never loaded.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct HeadersTable {
@@ -108,20 +107,20 @@ struct HeadersSuite {
 /// The headers of a suite's kernels.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct HeadersRecipe {
-    /// Their name on the command line.
+    /// Name on the command line.
     pub id: String,
-    /// The suite of Debian.
+    /// Suite of Debian.
     pub suite: String,
-    /// The suite preferred over it.
+    /// Suite that is preferred over it.
     pub release: Option<String>,
-    /// Its lists may have run out.
+    /// Whether the suite's package lists may have expired.
     pub lapsed: bool,
-    /// The packages, with all they depend on.
+    /// Packages; their dependencies come with them.
     pub packages: Vec<String>,
 }
 
 impl HeadersRecipe {
-    /// What is unpacked.
+    /// Returns the packages to unpack.
     pub fn packages(&self) -> Packages<'_> {
         Packages {
             what: &self.id,
@@ -133,13 +132,13 @@ impl HeadersRecipe {
     }
 }
 
-/// What reads the modules' sources with a reviewer's eye.
+/// The recipe of the checkers that review the modules' sources.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LintRecipe {
-    /// The suite of Debian.
+    /// Suite of Debian.
     pub suite: String,
-    /// The packages, with all they depend on.
+    /// Packages; their dependencies come with them.
     pub packages: Vec<String>,
 }
 
@@ -156,59 +155,61 @@ struct GuestTable {
     modules: Vec<String>,
 }
 
-/// The configuration that a kernel is built with.
+/// The configuration of a kernel that is built from source.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Config {
-    /// Its name, by which also all guests that have it are called together.
+    /// Name, which is also the name of the set of all guests with this
+    /// configuration.
     pub name: String,
-    /// What is added to `make tinyconfig`.
+    /// Options that are added to `make tinyconfig`.
     pub fragment: &'static str,
 }
 
-/// What one guest is made of.
+/// The recipe of one guest.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Recipe {
-    /// Its name on the command line.
+    /// Name on the command line.
     pub id: String,
-    /// The suite of Debian.
+    /// Suite of Debian.
     pub suite: String,
-    /// The suite preferred over it, for its kernel.
+    /// Suite that is preferred over it, for the kernel.
     pub release: Option<String>,
-    /// What its kernel is built with; nothing if that is the distribution's.
+    /// Configuration of the kernel; `None` for the distribution's kernel.
     pub config: Option<Config>,
-    /// The packages of its tree.
+    /// Packages of the tree.
     pub packages: Vec<String>,
-    /// What of them is in its initramfs.
+    /// Files of the packages that go into the initramfs.
     pub initramfs: InitramfsRecipe,
 }
 
 impl Catalog {
-    /// The catalogue that this program was built with.
+    /// Returns the catalogue that is built into this program.
     pub fn builtin() -> Self {
         match toml::from_str(BUILTIN) {
             Ok(catalog) => catalog,
-            // Not reachable from outside: the text is part of the program, and
-            // a test parses it.
+            // No input can cause this: the text is part of the program, and a
+            // test parses it.
             Err(error) => panic!("images/kernels.toml: {error}"),
         }
     }
 
-    /// The id of the guest that is meant when none is named.
+    /// Returns the id of the default guest.
     pub fn default_id(&self) -> &str {
         &self.default
     }
 
-    /// Where a QEMU comes from if the system has none that serves.
+    /// Returns the source of a QEMU, for a system without a usable one.
     pub fn qemu(&self) -> &QemuRecipe {
         &self.qemu
     }
 
-    /// What the clients' image is made of.
+    /// Returns the recipe of the clients' image.
     pub fn clients(&self) -> &ClientsRecipe {
         &self.clients
     }
 
-    /// The headers of all kernels that modules are only built for, oldest first.
+    /// Returns the headers of all kernels for which modules are only built,
+    /// oldest first.
     pub fn headers(&self) -> impl Iterator<Item = HeadersRecipe> {
         self.headers.suite.iter().map(|suite| HeadersRecipe {
             id: suite.id.clone(),
@@ -219,18 +220,19 @@ impl Catalog {
         })
     }
 
-    /// What the sources are read by.
+    /// Returns the recipe of the source checkers.
     pub fn lint(&self) -> &LintRecipe {
         &self.lint
     }
 
-    /// All guests, oldest kernel first.
+    /// Returns all guests, oldest kernel first.
     pub fn recipes(&self) -> impl Iterator<Item = Recipe> {
         self.guest.iter().map(|guest| self.recipe(guest))
     }
 
-    /// The guests that go by a common name: [`ALL`] whose kernels are the
-    /// distribution's, or a configuration's name; nothing if it is neither.
+    /// Returns the guests of a set: [`ALL`] for those with a distribution's
+    /// kernel, or the name of a configuration. Returns `None` for any other
+    /// name.
     pub fn set(&self, name: &str) -> Option<Vec<Recipe>> {
         let of_set = |recipe: &Recipe| match &recipe.config {
             None => name == ALL,
@@ -240,7 +242,7 @@ impl Catalog {
         (!recipes.is_empty()).then_some(recipes)
     }
 
-    /// The guest of a name.
+    /// Returns the guest with that name.
     pub fn get(&self, id: &str) -> Result<Recipe> {
         let Some(guest) = self.guest.iter().find(|guest| guest.id == id) else {
             let known: Vec<_> = self.guest.iter().map(|guest| guest.id.as_str()).collect();
@@ -274,21 +276,21 @@ impl Catalog {
     }
 }
 
-/// The configuration of a name.
+/// Returns the configuration with that name.
 fn config(name: &str) -> Config {
     match CONFIGS.iter().find(|(known, _)| *known == name) {
         Some((_, fragment)) => Config {
             name: name.to_owned(),
             fragment,
         },
-        // Not reachable from outside: the name is part of the program, and a
-        // test looks it up.
+        // No input can cause this: the name is part of the program, and a test
+        // looks it up.
         None => panic!("images/kernels.toml: there is no configuration {name}"),
     }
 }
 
 impl Recipe {
-    /// What is unpacked for its tree.
+    /// Returns the packages to unpack for the tree.
     pub fn packages(&self) -> Packages<'_> {
         Packages {
             what: &self.id,

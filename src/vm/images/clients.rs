@@ -1,10 +1,11 @@
-//! The clients' image: real V4L2 applications for the guests to run.
+//! The clients' image: real V4L2 applications that the guests run.
 //!
 //! FFmpeg and GStreamer with all their libraries are a hundred times the size
-//! of a guest's initramfs, so they are a disk of their own: one read-only
+//! of a guest's initramfs, so they are on a separate disk: one read-only
 //! squashfs for all guests, whatever their kernel. It holds the programs of the
-//! recipe, the libraries they load, and nothing else. As with an initramfs, all
-//! libraries lie where the loader looks by itself, so that it needs no cache.
+//! recipe and the libraries that they load, and nothing else. As in an
+//! initramfs, all libraries are in a directory that the loader searches by
+//! itself, so that it needs no cache.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -18,25 +19,26 @@ use crate::vm::provision::cache::{Cache, Entry, Workspace, disk_usage, key};
 use crate::vm::provision::tree::Tree;
 use crate::vm::provision::{Context, Error, Result, process};
 
-/// Its name on the command line, among the guests'.
+/// Name on the command line, among those of the guests.
 pub const ID: &str = "clients";
 
-/// Counts changes in how the image is made.
+/// Format number, incremented when the image is made differently.
 const FORMAT: u32 = 1;
 
-/// The kind of its cache entry.
+/// Kind of its cache entry.
 const CLIENTS: &str = "clients";
-/// The disk, in the entry.
+/// File name of the disk, in the entry.
 const IMAGE: &str = "image";
-/// What is in it, as a tree, in the entry.
+/// Directory with the disk's content as a tree, in the entry.
 const ROOT: &str = "root";
 
-/// Where shared libraries go in the image.
+/// Directory of shared libraries in the image.
 const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
-/// The loader's name in programs.
+/// Path of the loader, as programs name it.
 const LOADER: &str = "usr/lib64/ld-linux-x86-64.so.2";
 
-/// How the image is compressed: what is emulated shall be cheap to unpack.
+/// Options of mksquashfs. lz4 is chosen because emulated guests unpack it
+/// cheaply.
 const OPTIONS: [&str; 10] = [
     "-comp",
     "lz4",
@@ -53,18 +55,18 @@ const OPTIONS: [&str; 10] = [
 /// The image, ready to be a guest's disk.
 #[derive(Debug, Clone)]
 pub struct Clients {
-    /// The disk: a squashfs.
+    /// Path of the disk: a squashfs.
     pub image: PathBuf,
-    /// The same as a tree, whose programs run on the host too.
+    /// The same content as a tree, whose programs run on the host, too.
     pub tree: Tree,
 }
 
-/// The clients' image; built where the cache does not have it.
+/// Returns the clients' image; builds it if the cache does not have it.
 pub fn ensure(progress: &Progress) -> Result<Clients> {
     ensure_in(&Cache::open()?, Catalog::builtin().clients(), progress)
 }
 
-/// As [`ensure`], of a recipe and in a cache of one's own.
+/// Does the same as [`ensure`], for a given recipe and cache.
 pub fn ensure_in(cache: &Cache, recipe: &ClientsRecipe, progress: &Progress) -> Result<Clients> {
     let dir = cache.ensure(&entry(recipe), progress, |workspace| {
         let step = progress.step("making the clients' image");
@@ -80,8 +82,8 @@ pub fn ensure_in(cache: &Cache, recipe: &ClientsRecipe, progress: &Progress) -> 
     })
 }
 
-/// The version of a package of the image, if the image is built: of what is
-/// there as [`ID`] in a list of guests.
+/// Returns the version of a package of the image, if the image is built; in a
+/// list of guests, the image has the name [`ID`].
 pub fn version(cache: &Cache, package: &str) -> Result<Option<String>> {
     let Some(dir) = cache.get(&entry(Catalog::builtin().clients())) else {
         return Ok(None);
@@ -93,13 +95,13 @@ pub fn version(cache: &Cache, package: &str) -> Result<Option<String>> {
     Ok(version.map(|(_, version)| version))
 }
 
-/// Bytes of disk that all builds of the image take.
+/// Returns the disk space of all builds of the image, in bytes.
 pub fn bytes(cache: &Cache) -> u64 {
     disk_usage(&cache.shelf(CLIENTS, ID))
 }
 
-/// Removes the image, all builds or only `old` ones; returns how many bytes of
-/// disk that gave back.
+/// Removes all builds of the image, or only `old` ones; returns the disk space
+/// that this freed, in bytes.
 pub fn remove(cache: &Cache, old: bool, progress: &Progress) -> Result<u64> {
     let current = entry(Catalog::builtin().clients()).key;
     cache.remove(CLIENTS, ID, old.then_some(current.as_str()), progress)
@@ -138,7 +140,7 @@ fn build(recipe: &ClientsRecipe, workspace: &Workspace<'_>, step: &Step) -> Resu
     }
 
     step.update("compressing");
-    // The tree's own: every system makes the same image, whatever it has.
+    // mksquashfs is the tree's own, so that every system makes the same image.
     let mut command = tree.command("/usr/bin/mksquashfs")?;
     command
         .arg(&root)
@@ -160,7 +162,7 @@ fn build(recipe: &ClientsRecipe, workspace: &Workspace<'_>, step: &Step) -> Resu
     fs::remove_dir_all(&unpacked).context("remove", &unpacked)
 }
 
-/// The directories and links that programs expect of a root.
+/// Creates the directories and links that programs expect in a root.
 fn make_skeleton(root: &Path) -> Result<()> {
     let make = |dir: &str| {
         let dir = root.join(dir);
@@ -185,7 +187,7 @@ fn make_skeleton(root: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Takes a program, its loader and the libraries it loads from a tree.
+/// Copies a program, its loader and the libraries that it loads from a tree.
 fn add_program(tree: &Tree, program: &str, root: &Path) -> Result<()> {
     take(&tree.loader_file()?, &root.join(LOADER))?;
     for (name, path) in tree.libraries(program)? {
@@ -198,7 +200,7 @@ fn add_program(tree: &Tree, program: &str, root: &Path) -> Result<()> {
     take(&tree.resolve(program)?, &target)
 }
 
-/// Makes a file of a tree be at `target` too, unless that is there.
+/// Links a file of a tree at `target`, unless that exists.
 fn take(file: &Path, target: &Path) -> Result<()> {
     if target.exists() {
         return Ok(());

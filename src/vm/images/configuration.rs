@@ -1,18 +1,18 @@
-//! How a kernel was configured, as the tree tells in which it was built.
+//! The configuration of a kernel, as its build tree records it.
 
 use std::fs;
 use std::path::Path;
 
-/// Where a build leaves the options that are set, in the tree.
+/// Path in a build tree of the file with the options that are set.
 pub const FILE: &str = "include/config/auto.conf";
 
-/// Whether the kernel in a tree was built by clang.
+/// Returns whether clang built the kernel in a tree.
 pub fn is_clangs(dir: &Path) -> bool {
     let configuration = fs::read_to_string(dir.join(FILE));
     configuration.is_ok_and(|text| has(&text, "CONFIG_CC_IS_CLANG"))
 }
 
-/// Whether an option is built in.
+/// Returns whether an option is set to `y`.
 pub fn has(configuration: &str, option: &str) -> bool {
     let mut lines = configuration.lines();
     lines.any(|line| line.strip_prefix(option) == Some("=y"))

@@ -1,8 +1,8 @@
-//! Building kernel modules, the guest driver first of all, inside a guest's
-//! tree, or on this system for a kernel that was built here.
+//! Builds kernel modules, above all the guest driver, inside a guest's tree, or
+//! on this system for a kernel that was built here.
 //!
-//! In a guest's tree the compiler, the kernel's headers and its build programs
-//! are the tree's own ([`inside`](super::inside)); in the tree it writes nothing.
+//! In a guest's tree the build uses the tree's own compiler, kernel headers and
+//! build programs ([`inside`](super::inside)); it writes nothing to the tree.
 
 use std::ffi::OsString;
 use std::fs;
@@ -18,23 +18,23 @@ use crate::vm::provision::cache::Workspace;
 use crate::vm::provision::tree::Tree;
 use crate::vm::provision::{Context, Error, Result, process};
 
-/// A module from outside the kernel's tree.
+/// A module that is built outside the kernel's tree.
 #[derive(Debug)]
 pub struct Module {
-    /// What it is, to the reader of a message.
+    /// Description of the module, for messages.
     pub what: &'static str,
-    /// The file that comes out.
+    /// File name of the built module.
     pub file: &'static str,
-    /// The folder of its Kbuild among the sources; empty if it is at the top.
+    /// Directory of its Kbuild among the sources; empty for the top directory.
     pub folder: &'static str,
-    /// Its sources: names and contents.
+    /// Source files: names and contents.
     pub sources: &'static [(&'static str, &'static [u8])],
-    /// Variables of its Kbuild that are set for it.
+    /// Variables that are set for its Kbuild.
     pub variables: &'static [&'static str],
 }
 
 impl Module {
-    /// Tells the user of warnings there were when it was built.
+    /// Logs the warnings of a build.
     pub fn warn(&self, warnings: &[String]) {
         for line in warnings {
             log::warn!("building {}: {line}", self.what);
@@ -42,7 +42,7 @@ impl Module {
     }
 }
 
-/// The driver.
+/// The guest driver.
 pub const DRIVER: Module = Module {
     what: "the driver",
     file: "pinhole.ko",
@@ -51,14 +51,14 @@ pub const DRIVER: Module = Module {
     variables: &[],
 };
 
-/// The driver with deliberate bugs in it, of which a parameter picks one.
+/// The driver with deliberate bugs, one of which a parameter selects.
 pub const MUTANTS: Module = Module {
     what: "the driver's mutants",
     variables: &["PINHOLE_MUTANTS=y"],
     ..DRIVER
 };
 
-/// What makes calls on frame vectors for the tests.
+/// The module that makes calls on frame vectors for the tests.
 pub const PROBE: Module = Module {
     what: "the frame vector probe",
     file: "frame_vector_probe.ko",
@@ -67,13 +67,13 @@ pub const PROBE: Module = Module {
     variables: &[],
 };
 
-/// Where the sources are in a workspace.
+/// Directory of the sources in a workspace.
 const SOURCES: &str = "build";
 
-/// Where the sources are mounted in the tree for the build.
+/// Directory at which the sources are mounted in the tree for the build.
 const MOUNT: &str = "/build";
 
-/// A digest of sources.
+/// Returns a digest of source files.
 pub fn digest(sources: &[(&str, &[u8])]) -> String {
     let mut hash = Xxh3::new();
     for (name, contents) in sources {
@@ -86,7 +86,8 @@ pub fn digest(sources: &[(&str, &[u8])]) -> String {
 }
 
 /// Builds `module` for the kernel `release` into the workspace, and leaves
-/// nothing else there. Gives what the compiler, modpost and checkers warned of.
+/// nothing else there. Returns the warnings of the compiler, modpost and
+/// checkers.
 pub fn build(
     module: &Module,
     tree: &Tree,
@@ -105,8 +106,8 @@ pub fn build(
     make(command, module, release, workspace, step)
 }
 
-/// As [`build`], by this system's own make and compiler against the tree `dir`
-/// in which the kernel was built, or which has its headers.
+/// Does the same as [`build`] with this system's own make and compiler, against
+/// the tree `dir` in which the kernel was built, or which has its headers.
 pub fn build_here(
     module: &Module,
     dir: &Path,
@@ -114,8 +115,8 @@ pub fn build_here(
     workspace: &Workspace<'_>,
     step: &Step,
 ) -> Result<Vec<String>> {
-    // The compilers' environment (PATH, LLVM) is the user's, as it was when the
-    // kernel was built.
+    // The compilers' environment (PATH, LLVM) is the user's, as when the kernel
+    // was built.
     let clang = is_clangs(dir);
     let compiler = match clang {
         true => "clang",
@@ -144,7 +145,7 @@ pub fn build_here(
     make(command, module, release, workspace, step)
 }
 
-/// Writes the sources of a module; gives the folder that they are in.
+/// Writes the sources of a module; returns their directory.
 pub fn lay_out(module: &Module, workspace: &Workspace<'_>) -> Result<PathBuf> {
     let build = workspace.dir.join(SOURCES);
     let folder = build.join(module.folder);
@@ -156,7 +157,8 @@ pub fn lay_out(module: &Module, workspace: &Workspace<'_>) -> Result<PathBuf> {
     Ok(build)
 }
 
-/// What tells kbuild which folder to build, of sources that it sees at `root`.
+/// Returns the argument that tells kbuild which directory to build; kbuild sees
+/// the sources at `root`.
 fn target(module: &Module, root: &Path) -> OsString {
     let mut argument = OsString::from("M=");
     argument.push(match module.folder {
@@ -166,8 +168,8 @@ fn target(module: &Module, root: &Path) -> OsString {
     argument
 }
 
-/// Runs make, and takes what comes out from between the sources, which it
-/// removes. Gives the warnings there were.
+/// Runs make, moves the built module out of the sources, and removes the
+/// sources. Returns the warnings.
 fn make(
     command: Command,
     module: &Module,
@@ -195,16 +197,17 @@ fn make(
     Ok(warnings)
 }
 
-/// Whether a line of a build is a warning of the compiler, modpost or a checker,
-/// whose errors fail no build. That a suite's compiler was updated since it built
-/// the kernel is none.
+/// Returns whether a line of a build is a warning of the compiler or modpost,
+/// or an error of a checker, which does not fail the build. The line that says
+/// that a suite's compiler was updated since it built the kernel is not a
+/// warning.
 fn is_warning(line: &str) -> bool {
     let signs = ["warning:", "WARNING:", "error:"];
     let warns = signs.iter().any(|sign| line.contains(sign));
     warns && !line.contains("the compiler differs from the one used")
 }
 
-/// Whether a program is where this system looks for programs.
+/// Returns whether a program is in this system's PATH.
 fn is_installed(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
@@ -232,8 +235,8 @@ mod tests {
         }
     }
 
-    /// The Makefile that users and DKMS call, in a kernel's tree that says what it
-    /// is told.
+    /// Runs the Makefile that users and DKMS call, with a kernel tree that
+    /// prints its arguments.
     #[test]
     fn the_makefile_follows_a_kernel_that_clang_built() {
         let told = |configuration: &str, argument: Option<&str>| {

@@ -9,39 +9,41 @@ use super::own::workshop::Workshop;
 use crate::vm::provision::tree::Tree;
 use crate::vm::provision::{Result, bootstrap};
 
-/// A kernel, an initramfs, and what else is known of a guest.
+/// A bootable guest: a kernel, an initramfs, and their description.
 #[derive(Debug, Clone)]
 pub struct Guest {
-    /// Its name in the catalogue; [`own::ID`](super::own::ID) if its kernel is the user's own.
+    /// Name in the catalogue; [`own::ID`](super::own::ID) if the kernel is the
+    /// user's own.
     pub id: String,
-    /// What `uname -r` says in it.
+    /// Release of the kernel, as `uname -r` prints it.
     pub release: String,
-    /// The kernel, a bzImage.
+    /// Path of the kernel, a bzImage.
     pub kernel: PathBuf,
-    /// The base initramfs: compressed, and of a length at which another
-    /// archive may follow.
+    /// Path of the base initramfs. It is compressed and padded so that another
+    /// archive may follow it.
     pub initramfs: PathBuf,
     /// Paths in the guest of the modules to load at boot, in order; the same
     /// list is in the initramfs as /etc/pinhole/modules.
     pub boot_modules: Vec<String>,
-    /// The packages that it was made of, and their versions; none if its kernel
-    /// is the user's own.
+    /// The packages that it was made from, and their versions; empty if its
+    /// kernel is the user's own.
     pub packages: Vec<bootstrap::Version>,
-    /// The tree that it was made from, in which modules are built for it if
-    /// its kernel is not the user's own.
+    /// The tree that it was made from. Modules for it are built in that tree
+    /// unless its kernel is the user's own.
     pub tree: PathBuf,
-    /// What it was made by.
+    /// The recipe that it was made by.
     pub(super) recipe: Recipe,
-    /// Where modules are built for it, if its kernel is not of the tree.
+    /// The place where modules for it are built, if its kernel is the user's
+    /// own.
     pub(super) workshop: Option<Arc<Workshop>>,
 }
 
 impl Guest {
-    /// The modules of its kernel.
+    /// Returns the modules of its kernel.
     ///
     /// # Errors
     ///
-    /// [`Error::Io`](super::provision::Error::Io) where they cannot be read.
+    /// [`Error::Io`](super::provision::Error::Io) if they cannot be read.
     pub fn modules(&self) -> Result<Modules> {
         match &self.workshop {
             Some(workshop) => workshop.modules(&self.release),

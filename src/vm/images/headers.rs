@@ -1,8 +1,8 @@
-//! Kernels that the modules are built for and never loaded into: what people run
-//! between the guests' kernels, and their other flavours.
+//! Kernels for which the modules are built but into which they are never
+//! loaded: kernels between those of the guests, and their other flavours.
 //!
-//! A suite's headers of all flavours are one tree, with the suite's compiler. The
-//! kernel itself is not in it, and none is booted.
+//! The headers of all flavours of a suite are in one tree, with the suite's
+//! compiler. The tree does not hold the kernels themselves, and none is booted.
 
 use super::catalog::HeadersRecipe;
 use super::driver::{self, Module};
@@ -12,20 +12,21 @@ use crate::vm::provision::cache::{Cache, Entry, key, list};
 use crate::vm::provision::tree::Tree;
 use crate::vm::provision::{Context, Error, Result};
 
-/// Counts changes in how a tree is made of its packages.
+/// Format number, incremented when a tree is made differently from its
+/// packages.
 const FORMAT: u32 = 1;
 
-/// The kinds of their cache entries.
+/// Kinds of the cache entries.
 const HEADERS: &str = "headers";
 const BUILD: &str = "driver-build";
 
-/// What is built.
+/// The modules to build.
 const MODULES: [&Module; 3] = [&driver::DRIVER, &driver::MUTANTS, &driver::PROBE];
 
-/// A kernel, and what building a module for it warned of.
+/// The warnings of building one module for one kernel.
 #[derive(Debug)]
 pub struct Built {
-    /// What `uname -r` says in it.
+    /// Release of the kernel, as `uname -r` prints it.
     pub release: String,
     /// The module.
     pub module: &'static Module,
@@ -33,12 +34,13 @@ pub struct Built {
     pub warnings: Vec<String>,
 }
 
-/// Builds all modules for every kernel of a suite. What was built without a warning
-/// is not built again.
+/// Builds all modules for every kernel of a suite. A build without a warning is
+/// not repeated.
 ///
 /// # Errors
 ///
-/// [`Error`] where the headers cannot be had, or a module does not build at all.
+/// [`Error`] if the headers cannot be provided, or a module does not build at
+/// all.
 pub fn build_all(recipe: &HeadersRecipe, progress: &Progress) -> Result<Vec<Built>> {
     let cache = Cache::open()?;
     let tree = ensure_tree(&cache, recipe, progress)?;
@@ -56,8 +58,8 @@ pub fn build_all(recipe: &HeadersRecipe, progress: &Progress) -> Result<Vec<Buil
     Ok(all)
 }
 
-/// Removes what is there of a suite, all or only what is `old`; returns how many
-/// bytes of disk that gave back.
+/// Removes a suite's entries, all or only those that are `old`; returns the
+/// disk space that this freed, in bytes.
 pub fn remove(
     cache: &Cache,
     recipe: &HeadersRecipe,
@@ -66,12 +68,12 @@ pub fn remove(
 ) -> Result<u64> {
     let tree = entry(recipe);
     let keep = old.then_some(tree.key.as_str());
-    // What was built is empty: that it is there is all there is to know.
+    // The build entries are empty; only their existence matters.
     Ok(cache.remove(HEADERS, &recipe.id, keep, progress)?
         + cache.remove(BUILD, &recipe.id, None, progress)?)
 }
 
-/// Builds one module for one kernel; gives the warnings.
+/// Builds one module for one kernel; returns the warnings.
 fn build(
     cache: &Cache,
     recipe: &HeadersRecipe,
@@ -102,7 +104,8 @@ fn build(
                 let built = workspace.dir.join(module.file);
                 std::fs::remove_file(&built).context("remove", &built)
             }
-            // It is not to be taken for built the next time.
+            // An error keeps the build with warnings out of the cache, so that
+            // it is repeated.
             Some(first) => Err(Error::Failed {
                 what: format!("building {} for {release} without a warning", module.what),
                 line: first.clone(),
@@ -127,7 +130,8 @@ fn ensure_tree(cache: &Cache, recipe: &HeadersRecipe, progress: &Progress) -> Re
     )
 }
 
-/// The kernels whose headers are in a tree, by name.
+/// Returns the releases of the kernels whose headers are in a tree, sorted by
+/// name.
 pub fn releases(tree: &Tree, what: &str) -> Result<Vec<String>> {
     let mut releases: Vec<_> = list(&tree.resolve("/lib/modules")?)?
         .into_iter()
@@ -171,7 +175,7 @@ mod tests {
         assert!(releases(&tree, "none").is_err());
         for release in ["6.1.0-50-rt-amd64", "6.1.0-50-amd64"] {
             fs::create_dir(modules.join(release)).unwrap();
-            // Where it leads is inside the tree, and not outside.
+            // The link leads to a path inside the tree, not outside.
             symlink("/usr/src/x", modules.join(release).join("build")).unwrap();
         }
         fs::create_dir(modules.join("without")).unwrap();

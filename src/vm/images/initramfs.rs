@@ -1,10 +1,10 @@
-//! Archives for the kernel to unpack as its first root file system.
+//! Archives that the kernel unpacks as its first root file system.
 //!
-//! The format is "newc" of cpio(5), as the kernel's
-//! Documentation/driver-api/early-userspace/buffer-format.rst has it. Several
-//! archives one after another are unpacked one after another, each compressed
-//! or not, if each begins at a multiple of four bytes: that is how a machine
-//! adds its own init and driver to a guest's base archive.
+//! The format is "newc" of cpio(5), as described in the kernel's
+//! Documentation/driver-api/early-userspace/buffer-format.rst. The kernel
+//! unpacks several archives one after another, each compressed or not, if each
+//! begins at a multiple of four bytes. A machine adds its own init and driver
+//! to a guest's base archive in this way.
 
 use std::collections::BTreeSet;
 
@@ -16,12 +16,12 @@ mod kind {
     pub const SYMLINK: u32 = 0o120_000;
 }
 
-/// Archives begin at multiples of this in an initramfs, and so do headers and
-/// contents within them.
+/// Alignment of archives in an initramfs, and of headers and contents within an
+/// archive.
 const ALIGNMENT: usize = 4;
 
-/// An archive under construction. Everything in it belongs to root and has no
-/// time, so that equal contents make equal archives.
+/// An archive under construction. All its files belong to root and have no time
+/// stamp, so that equal contents make equal archives.
 #[derive(Debug, Default)]
 pub struct Archive {
     bytes: Vec<u8>,
@@ -30,12 +30,13 @@ pub struct Archive {
 }
 
 impl Archive {
-    /// An empty archive.
+    /// Returns an empty archive.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds a directory and those above it; one that was added is left alone.
+    /// Adds a directory and its parents; directories that were added before
+    /// stay unchanged.
     pub fn add_dir(&mut self, path: &str) {
         let path = path.trim_matches('/');
         if path.is_empty() || self.contains(path) {
@@ -47,19 +48,19 @@ impl Archive {
         self.entry(path, kind::DIRECTORY | 0o755, (0, 0), &[]);
     }
 
-    /// Adds a file, and the directories above it.
+    /// Adds a file and its parent directories.
     pub fn add_file(&mut self, path: &str, mode: u32, contents: &[u8]) {
         self.add_parent(path);
         self.entry(path, kind::REGULAR | (mode & 0o7777), (0, 0), contents);
     }
 
-    /// Adds a symbolic link, and the directories above it.
+    /// Adds a symbolic link and its parent directories.
     pub fn add_symlink(&mut self, path: &str, target: &str) {
         self.add_parent(path);
         self.entry(path, kind::SYMLINK | 0o777, (0, 0), target.as_bytes());
     }
 
-    /// Adds a character device, and the directories above it.
+    /// Adds a character device and its parent directories.
     pub fn add_node(&mut self, path: &str, mode: u32, major: u32, minor: u32) {
         self.add_parent(path);
         self.entry(
@@ -70,12 +71,12 @@ impl Archive {
         );
     }
 
-    /// True if something of this path was added.
+    /// Returns whether an entry with this path was added.
     pub fn contains(&self, path: &str) -> bool {
         self.names.contains(path.trim_matches('/'))
     }
 
-    /// The finished archive, its length a multiple of four.
+    /// Returns the finished archive; its length is a multiple of four.
     pub fn finish(mut self) -> Vec<u8> {
         self.inodes = 0;
         self.entry("TRAILER!!!", 0, (0, 0), &[]);
@@ -121,7 +122,8 @@ impl Archive {
     }
 }
 
-/// Fills up with zeroes, which the kernel skips, to where an archive may begin.
+/// Pads with zeroes, which the kernel skips, to the next position at which an
+/// archive may begin.
 pub fn pad(bytes: &mut Vec<u8>) {
     bytes.resize(bytes.len().next_multiple_of(ALIGNMENT), 0);
 }
@@ -142,7 +144,8 @@ mod tests {
         archive.finish()
     }
 
-    /// Reads an archive back by the format's text, not by the writer's code.
+    /// Parses an archive according to the format's text, not with the writer's
+    /// code.
     fn parse(bytes: &[u8]) -> Vec<(String, u32, Vec<u8>)> {
         let mut entries = Vec::new();
         let mut at = 0;

@@ -1,9 +1,9 @@
-//! Running a program inside a tree, by the tree's own loader and programs.
+//! Runs a program inside a tree, with the tree's own loader and programs.
 //!
-//! A tree is entered with chroot(8) in a mount namespace of its own, as root or
-//! in a user namespace, so that the mounts are gone when the program is, however
-//! it ends. What refuses that is told apart from what the program itself says
-//! ([`Complaint`]).
+//! A tree is entered with chroot(8) in a new mount namespace, as root or in a
+//! user namespace, so that the mounts disappear when the program ends, however
+//! it ends. [`Complaint`] distinguishes a refusal to enter the tree from the
+//! program's own errors.
 
 use std::fs;
 use std::path::Path;
@@ -13,7 +13,7 @@ use crate::vm::provision::cache::Workspace;
 use crate::vm::provision::tree::Tree;
 use crate::vm::provision::{Context, Error, Result};
 
-/// Enters the tree $1. Builds of kernels want /proc and /dev.
+/// Shell script that enters the tree $1. Kernel builds need /proc and /dev.
 const ENTER: &str = r#"
 root=$1
 mount --rbind /proc "$root/proc"
@@ -27,13 +27,13 @@ shift
 exec chroot "$root" "$@"
 "#;
 
-/// The command that runs a program inside `tree`, with directories of this
-/// system mounted at places in it; the places are made. It takes the program and
-/// its arguments.
+/// Returns the command that runs a program inside `tree`, with directories of
+/// this system mounted in it at the given places, which are created. The caller
+/// appends the program and its arguments.
 ///
 /// # Errors
 ///
-/// [`Error::Io`] where a place in the tree cannot be made.
+/// [`Error::Io`] if a mount point in the tree cannot be created.
 pub fn command(tree: &Tree, mounts: &[(&Path, &str)]) -> Result<Command> {
     let places = mounts.iter().map(|(_, place)| *place);
     for dir in places.chain(["/proc", "/dev"]) {
@@ -47,7 +47,8 @@ pub fn command(tree: &Tree, mounts: &[(&Path, &str)]) -> Result<Command> {
     if !rustix::process::geteuid().is_root() {
         command.args(["--user", "--map-root-user"]);
     }
-    // The namespace of process ids ends whatever the program leaves running.
+    // When the process id namespace ends, so does every process that the
+    // program left running.
     command
         .args([
             "--mount",
@@ -66,8 +67,8 @@ pub fn command(tree: &Tree, mounts: &[(&Path, &str)]) -> Result<Command> {
     Ok(command)
 }
 
-/// The line that tells most about a failed build: the refusal of unshare(1) or mount(8),
-/// else the compiler's first error, else the last line there was.
+/// The most informative line of a failed build: the refusal of unshare(1) or
+/// mount(8), else the compiler's first error, else the last line.
 #[derive(Default)]
 pub struct Complaint {
     refusal: Option<String>,
@@ -91,12 +92,12 @@ impl Complaint {
         }
     }
 
-    /// Why building `what` for the kernel `release` failed.
+    /// Returns the error of a failed build of `what` for the kernel `release`.
     pub fn into_error(self, what: &str, release: &str, workspace: &Workspace<'_>) -> Error {
         self.into_failure(format!("building {what} for {release}"), workspace)
     }
 
-    /// Why doing `what` failed.
+    /// Returns the error of a failed action `what`.
     pub fn into_failure(self, what: String, workspace: &Workspace<'_>) -> Error {
         match self.refusal {
             Some(line) => Error::Namespaces { line },

@@ -1,10 +1,10 @@
-//! Building a guest's kernel from its suite's own source, inside its tree and by
-//! the tree's compiler.
+//! Builds a guest's kernel from its suite's own source, inside its tree and
+//! with the tree's compiler.
 //!
-//! What comes out lies in the tree where a package would have put it: the kernel
-//! in /boot, its modules in /lib/modules, and behind their link `build` what
-//! modules are built against. So whatever is made of the tree afterwards does
-//! not tell such a kernel from a packaged one.
+//! The result is installed in the tree at the places that a package would use:
+//! the kernel in /boot, its modules in /lib/modules, and the files against
+//! which modules are built behind their link `build`. So later steps do not
+//! distinguish such a kernel from a packaged one.
 
 use std::fs;
 use std::num::NonZero;
@@ -17,23 +17,23 @@ use crate::vm::provision::cache::Workspace;
 use crate::vm::provision::tree::Tree;
 use crate::vm::provision::{Context, Result, process};
 
-/// Where the package linux-source has put its archive.
+/// Directory in which the package linux-source puts its archive.
 const SOURCES: &str = "/usr/src";
 
-/// Where the configuration's fragment lies for the build, in [`SOURCES`].
+/// File name in [`SOURCES`] of the configuration fragment for the build.
 const FRAGMENT: &str = "fragment.config";
 
-/// What is added to the version, as `uname -r` tells it, before the name of the
-/// configuration.
+/// Separator between the version and the name of the configuration in the
+/// release that `uname -r` prints.
 const LOCAL_VERSION: &str = "-";
 
-/// Builds a kernel in the folder $1 with the fragment $2, the local version $3
-/// and $4 processors at work, installs it, and leaves of the source what modules
-/// are built against.
+/// Shell script that builds a kernel in the directory $1 with the fragment $2,
+/// the local version $3 and $4 jobs, installs it, and keeps of the source only
+/// the files against which modules are built.
 ///
-/// What an external module's build reads is told by the kernel's
-/// scripts/package/install-extmod-build; sources of its programs go, as those
-/// are built by then.
+/// The kernel's scripts/package/install-extmod-build lists the files that an
+/// external module's build reads. The sources of the kernel's build programs
+/// are removed, because those are already built.
 const BUILD: &str = r#"
 cd "$1"
 tar -xf linux-source-*.tar.xz --no-same-owner
@@ -56,11 +56,11 @@ find scripts -name '*.o' -delete
 find . -depth -type d -empty -delete
 "#;
 
-/// What a build line of kbuild begins with when an object has been made.
+/// Prefixes of kbuild's output lines for compiled objects.
 const OBJECT: [&str; 3] = ["CC", "AS", "CC [M]"];
 
-/// Everything but the sources that a kernel of that configuration is made of,
-/// for the key of where it is kept.
+/// Returns a text with everything but the sources on which a kernel of that
+/// configuration depends, for the key of its cache entry.
 pub fn made_of(config: &Config) -> String {
     format!("{BUILD}{LOCAL_VERSION}{}{}", config.name, config.fragment)
 }
@@ -69,9 +69,9 @@ pub fn made_of(config: &Config) -> String {
 ///
 /// # Errors
 ///
-/// [`Error::Namespaces`](crate::vm::provision::Error::Namespaces) where the tree
-/// cannot be entered, [`Error::Failed`](crate::vm::provision::Error::Failed)
-/// where the build fails.
+/// [`Error::Namespaces`](crate::vm::provision::Error::Namespaces) if the tree
+/// cannot be entered, [`Error::Failed`](crate::vm::provision::Error::Failed) if
+/// the build fails.
 pub fn build(
     config: &Config,
     tree: &Tree,
@@ -105,7 +105,7 @@ pub fn build(
     }
 }
 
-/// The object that a line of kbuild says is made, if it does.
+/// Returns the object whose compilation a line of kbuild announces, if it does.
 fn object(line: &str) -> Option<&str> {
     let line = line.trim_start();
     let (verb, object) = line.rsplit_once(' ')?;

@@ -1,8 +1,8 @@
-//! What the kernel's own checkers say of the modules' sources: checkpatch.pl, and
-//! sparse.
+//! The kernel's own checkers, checkpatch.pl and sparse, run on the modules'
+//! sources.
 //!
-//! Both run inside a tree of packages, so that their versions are the suite's and
-//! not the user's.
+//! Both run inside a tree of packages, so that their versions are the suite's
+//! and not the user's.
 
 use std::fs;
 use std::path::Path;
@@ -18,19 +18,20 @@ use crate::vm::provision::cache::{Cache, Entry, Workspace, key};
 use crate::vm::provision::tree::Tree;
 use crate::vm::provision::{Context, Error, Result, process};
 
-/// Counts changes in how the tree is made of its packages.
+/// Format number, incremented when the tree is made differently from its
+/// packages.
 const FORMAT: u32 = 1;
 
-/// The kind of its cache entries, and its name.
+/// Kind and name of its cache entries.
 const LINT: &str = "lint";
 
-/// What checkpatch.pl is not asked, and why.
+/// The types of messages that checkpatch.pl is told to ignore, and the reasons.
 ///
 /// | type | why |
 /// |---|---|
-/// | `CONSTANT_COMPARISON`, `LINUX_VERSION_CODE` | the driver is built for several kernels; compat.h is where it asks which |
-/// | `MACRO_ARG_UNUSED` | compat.h's macros take what the newest kernel's functions take |
-/// | `OPEN_ENDED_LINE`, `PARENTHESIS_ALIGNMENT` | trace.h is laid out as the macros of <linux/tracepoint.h> are everywhere |
+/// | `CONSTANT_COMPARISON`, `LINUX_VERSION_CODE` | the driver supports several kernels; compat.h distinguishes them |
+/// | `MACRO_ARG_UNUSED` | compat.h's macros take the arguments of the newest kernel's functions |
+/// | `OPEN_ENDED_LINE`, `PARENTHESIS_ALIGNMENT` | trace.h has the usual layout of <linux/tracepoint.h> macros |
 /// | `AVOID_EXTERNS` | the linker's `--wrap` defines the functions that mutant_seams.c declares |
 const IGNORED: [&str; 6] = [
     "AVOID_EXTERNS",
@@ -41,7 +42,8 @@ const IGNORED: [&str; 6] = [
     "PARENTHESIS_ALIGNMENT",
 ];
 
-/// What sparse reads: all of the driver, and the probe (Documentation/dev-tools/sparse.rst).
+/// The modules that sparse reads: all of the driver, and the probe
+/// (Documentation/dev-tools/sparse.rst).
 const BY_SPARSE: [Module; 2] = [
     Module {
         variables: &["PINHOLE_MUTANTS=y", "C=2", "CHECK=sparse"],
@@ -53,14 +55,14 @@ const BY_SPARSE: [Module; 2] = [
     },
 ];
 
-/// Where the sources are mounted in the tree.
+/// Directory at which the sources are mounted in the tree.
 const MOUNT: &str = "/build";
 
-/// The scripts of the kernel's source that are kept.
+/// Directory of the kernel source's scripts that are kept.
 const SCRIPTS: &str = "/scripts";
 
-/// Takes from the kernel's source in the folder $1 what is read of it to the folder
-/// $2, and leaves no more of it.
+/// Shell script that moves the needed scripts out of the kernel's source in the
+/// directory $1 to the directory $2, and deletes the source archive.
 const TAKE: &str = r#"
 cd "$1"
 mkdir "$2"
@@ -69,8 +71,9 @@ tar -xf linux-source-*.tar.xz --no-same-owner --strip-components=2 -C "$2" --wil
 rm linux-source-*.tar.xz
 "#;
 
-/// Lets checkpatch.pl read the files behind $3, a line for a finding; it exits with
-/// 1 where it has any. $1 is where it is, and $2 what it is not asked.
+/// Shell script that runs checkpatch.pl on the files from $3 on. $1 is its
+/// directory, and $2 the list of ignored types. checkpatch.pl prints one line
+/// per finding, and exits with 1 if there is one; the script then succeeds.
 const READ: &str = r#"
 script=$1 ignore=$2
 shift 2
@@ -78,15 +81,15 @@ shift 2
 	--ignore "$ignore" --file "$@" || [ $? -eq 1 ]
 "#;
 
-/// A finding, as the checker tells it: `FILE:LINE: WHAT`.
+/// A finding in the checker's format: `FILE:LINE: WHAT`.
 pub type Finding = String;
 
-/// What the checkers find in the sources of the modules that this program was built
-/// with.
+/// Returns the checkers' findings in the modules' sources with which this
+/// program was built.
 ///
 /// # Errors
 ///
-/// [`Error`] where the checkers cannot be had, or do not run.
+/// [`Error`] if the checkers cannot be provided, or do not run.
 pub fn run(progress: &Progress) -> Result<Vec<Finding>> {
     let cache = Cache::open()?;
     let recipe = Catalog::builtin().lint().clone();
@@ -125,8 +128,8 @@ pub fn run(progress: &Progress) -> Result<Vec<Finding>> {
     Ok(findings)
 }
 
-/// Removes it, all or only what is `old`; returns how many bytes of disk that gave
-/// back.
+/// Removes the checkers' entries, all or only those that are `old`; returns the
+/// disk space that this freed, in bytes.
 pub fn remove(cache: &Cache, old: bool, progress: &Progress) -> Result<u64> {
     let current = entry(Catalog::builtin().lint()).key;
     cache.remove(LINT, LINT, old.then_some(current.as_str()), progress)
@@ -170,12 +173,12 @@ fn sparse(
     Ok(warnings.iter().map(|line| place(line)).collect())
 }
 
-/// The finding in a line of checkpatch.pl's.
+/// Returns the finding in a line of checkpatch.pl's output.
 fn finding(line: &str) -> Option<Finding> {
     line.starts_with(MOUNT).then(|| place(line))
 }
 
-/// A line with its file's name as it is in the sources.
+/// Returns a line with its file named as in the sources.
 fn place(line: &str) -> Finding {
     let line = line.strip_prefix(MOUNT).unwrap_or(line);
     line.trim_start_matches('/').to_owned()
@@ -202,7 +205,7 @@ fn ensure_tree(cache: &Cache, recipe: &LintRecipe, progress: &Progress) -> Resul
     )
 }
 
-/// Takes the scripts out of the kernel's source, which goes.
+/// Moves the scripts out of the kernel's source, which is deleted.
 fn take_scripts(tree: &Tree, workspace: &Workspace<'_>, step: &Step) -> Result<()> {
     step.update("checkpatch.pl");
     let mut command = inside::command(tree, &[])?;

@@ -1,27 +1,28 @@
 //! The guests: a Debian suite's kernel, a small initramfs with the tools, and
 //! the driver built for it.
 //!
-//! A guest is made in three layers, each kept in the [cache](super::provision)
-//! under a key of what it is made of, so that a change costs no more than it
-//! must:
+//! A guest is made in three layers. Each is kept in the
+//! [cache](super::provision) under a key of its ingredients, so that a change
+//! rebuilds no more than it must:
 //!
-//! 1. the *tree* ([`catalog`], [`unpacked`], [`bootstrap`](super::provision::bootstrap)):
-//!    Debian packages, unpacked, and where the kernel is not one of them, built
-//!    of their source in it ([`kernel`]);
+//! 1. the *tree* ([`catalog`], [`unpacked`],
+//!    [`bootstrap`](super::provision::bootstrap)): unpacked Debian packages
+//!    and, if the kernel is not one of them, the kernel that was built from
+//!    their source in the tree ([`kernel`]);
 //! 2. the *guest* ([`base`], [`initramfs`], [`modules`]): kernel and initramfs
 //!    taken from the tree;
-//! 3. the *driver* ([`driver`]): pinhole.ko built inside the tree, and for the
-//!    tests of the frame vectors a *probe*, likewise, and a driver with
-//!    *mutants*, deliberate bugs that the matrix must find.
+//! 3. the *driver* ([`driver`]): pinhole.ko built inside the tree; likewise a
+//!    *probe* for the tests of the frame vectors, and a driver with *mutants*,
+//!    deliberate bugs that the matrix must find.
 //!
-//! The kernel may also be the user's own ([`own`]), which the cache keeps
-//! nothing of but the tree of its user land.
+//! The kernel may also be the user's own ([`own`]); the cache then keeps only
+//! the tree of its user land.
 //!
-//! The driver is built for more kernels than it is tried on ([`headers`]), and its
-//! sources are read by the kernel's own checkers ([`lint`]).
+//! The driver is built for more kernels than those it is run on ([`headers`]),
+//! and the kernel's own checkers read its sources ([`lint`]).
 //!
-//! Beside them is one image for all guests, a disk with programs too large for
-//! an initramfs ([`clients`]).
+//! All guests share one image: a disk with programs too large for an initramfs
+//! ([`clients`]).
 
 pub mod base;
 pub mod catalog;
@@ -52,7 +53,8 @@ use super::provision::Result;
 use super::provision::cache::{Cache, Entry, Workspace, key};
 use super::provision::tree::Tree;
 
-/// Counts changes in how a tree is made of its packages.
+/// Format number, incremented when a tree is made differently from its
+/// packages.
 const TREE_FORMAT: u32 = 1;
 
 /// The kinds of cache entries that belong to a guest.
@@ -62,7 +64,8 @@ const DRIVER: &str = "driver";
 const PROBE: &str = "frame-vector-probe";
 const MUTANTS: &str = "driver-mutants";
 
-/// Modules of a kernel that are for hardware no guest has, half of them all.
+/// Directories of kernel modules for hardware that no guest has: half of all
+/// modules.
 const UNUSED_MODULES: [&str; 7] = [
     "drivers/gpu",
     "drivers/infiniband",
@@ -73,12 +76,12 @@ const UNUSED_MODULES: [&str; 7] = [
     "sound",
 ];
 
-/// The guest of a recipe; built where the cache does not have it.
+/// Returns the guest of a recipe; builds it if the cache does not have it.
 pub fn ensure_guest(recipe: &Recipe, progress: &Progress) -> Result<Guest> {
     ensure_guest_in(&Cache::open()?, recipe, progress)
 }
 
-/// The guest of a recipe, in a cache of one's own.
+/// Returns the guest of a recipe, in a given cache.
 pub fn ensure_guest_in(cache: &Cache, recipe: &Recipe, progress: &Progress) -> Result<Guest> {
     let entry = guest_entry(recipe);
     let build = |root: &Tree| {
@@ -105,18 +108,18 @@ pub fn ensure_guest_in(cache: &Cache, recipe: &Recipe, progress: &Progress) -> R
     })
 }
 
-/// What a guest's user land is taken from; unpacked where the cache does not
-/// have it.
+/// Returns the tree that provides a guest's user land; unpacks it if the cache
+/// does not have it.
 pub fn ensure_user_land(recipe: &Recipe, progress: &Progress) -> Result<Tree> {
     ensure_tree(&Cache::open()?, recipe, progress)
 }
 
-/// pinhole.ko for a guest; built where the cache does not have it.
+/// Returns pinhole.ko for a guest; builds it if the cache does not have it.
 pub fn ensure_driver(guest: &Guest, progress: &Progress) -> Result<PathBuf> {
     ensure_driver_in(&Cache::open()?, guest, progress)
 }
 
-/// pinhole.ko for a guest, in a cache of one's own.
+/// Returns pinhole.ko for a guest, in a given cache.
 pub fn ensure_driver_in(cache: &Cache, guest: &Guest, progress: &Progress) -> Result<PathBuf> {
     ensure_module(
         cache,
@@ -127,7 +130,8 @@ pub fn ensure_driver_in(cache: &Cache, guest: &Guest, progress: &Progress) -> Re
     )
 }
 
-/// pinhole.ko with mutants for a guest; built where the cache does not have it.
+/// Returns pinhole.ko with mutants for a guest; builds it if the cache does not
+/// have it.
 pub fn ensure_mutants(guest: &Guest, progress: &Progress) -> Result<PathBuf> {
     ensure_module(
         &Cache::open()?,
@@ -138,7 +142,8 @@ pub fn ensure_mutants(guest: &Guest, progress: &Progress) -> Result<PathBuf> {
     )
 }
 
-/// frame_vector_probe.ko for a guest; built where the cache does not have it.
+/// Returns frame_vector_probe.ko for a guest; builds it if the cache does not
+/// have it.
 pub fn ensure_probe(guest: &Guest, progress: &Progress) -> Result<PathBuf> {
     ensure_module(
         &Cache::open()?,
@@ -198,7 +203,7 @@ fn ensure_tree(cache: &Cache, recipe: &Recipe, progress: &Progress) -> Result<Tr
     )
 }
 
-/// Where the tree of a recipe is kept.
+/// Returns the cache entry of a recipe's tree.
 fn tree_entry(recipe: &Recipe) -> Entry {
     let mut made_of = format!(
         "{TREE_FORMAT} {:?} {:?} {:?} {UNUSED:?} {UNUSED_MODULES:?}",
@@ -214,7 +219,7 @@ fn tree_entry(recipe: &Recipe) -> Entry {
     }
 }
 
-/// Where the kernel and the initramfs of a recipe are kept.
+/// Returns the cache entry of a recipe's kernel and initramfs.
 fn guest_entry(recipe: &Recipe) -> Entry {
     Entry {
         kind: GUEST,
@@ -228,17 +233,17 @@ fn guest_entry(recipe: &Recipe) -> Entry {
     }
 }
 
-/// Where the driver for a recipe's guest is kept.
+/// Returns the cache entry of the driver for a recipe's guest.
 fn driver_entry(recipe: &Recipe) -> Entry {
     module_entry(DRIVER, recipe, &driver::DRIVER)
 }
 
-/// Where the probe for a recipe's guest is kept.
+/// Returns the cache entry of the probe for a recipe's guest.
 fn probe_entry(recipe: &Recipe) -> Entry {
     module_entry(PROBE, recipe, &driver::PROBE)
 }
 
-/// Where the driver with mutants for a recipe's guest is kept.
+/// Returns the cache entry of the driver with mutants for a recipe's guest.
 fn mutants_entry(recipe: &Recipe) -> Entry {
     module_entry(MUTANTS, recipe, &driver::MUTANTS)
 }

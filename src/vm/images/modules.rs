@@ -1,9 +1,9 @@
-//! A kernel's modules: where they are, what each needs, in which order to load
-//! them.
+//! The modules of a kernel: their files, their dependencies, and their load
+//! order.
 //!
-//! What a module needs stands in the module itself, in its section `.modinfo`
-//! as `depends=`, where the kernel's modpost wrote it; modules.dep of depmod(8)
-//! is made of the same.
+//! A module's dependencies are in the module itself, in its section `.modinfo`
+//! as `depends=`, where the kernel's modpost wrote them; depmod(8) makes
+//! modules.dep from the same data.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -13,16 +13,16 @@ use std::path::{Path, PathBuf};
 use crate::vm::provision::cache::list;
 use crate::vm::provision::{Context, Error, Result};
 
-/// A module to be loaded.
+/// A module that can be loaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Module {
-    /// Its name, with underscores.
+    /// Name, with underscores.
     pub name: String,
-    /// Its path below /lib/modules/RELEASE, without a compression's suffix.
+    /// Path below /lib/modules/RELEASE, without the suffix of a compression.
     pub path: String,
-    /// The names of the modules it needs that are not built in.
+    /// Names of the modules that it depends on and that are not built in.
     pub depends: Vec<String>,
-    /// Its contents, not compressed.
+    /// Contents, uncompressed.
     pub contents: Vec<u8>,
 }
 
@@ -35,18 +35,18 @@ pub struct Modules {
     builtin_text: String,
 }
 
-/// Where modules lie in a directory like /lib/modules/RELEASE. Of two of the
-/// same name the later counts, as with depmod(8).
+/// Directories of modules below one like /lib/modules/RELEASE. Of two modules
+/// of the same name the later counts, as for depmod(8).
 const FOLDERS: [&str; 3] = ["kernel", "extra", "updates"];
 
-/// The list of what a kernel has built in.
+/// File with the list of built-in modules.
 const BUILTIN: &str = "modules.builtin";
 
-/// The list of modules that a build made.
+/// File with the list of modules that a build made.
 const ORDER: &str = "modules.order";
 
 impl Modules {
-    /// The modules in a directory like /lib/modules/RELEASE.
+    /// Returns the modules in a directory like /lib/modules/RELEASE.
     pub fn open(dir: &Path) -> Result<Self> {
         let mut files = BTreeMap::new();
         for folder in FOLDERS {
@@ -55,14 +55,14 @@ impl Modules {
         Self::with(dir, files)
     }
 
-    /// The modules of a tree in which a kernel was built, where the build left
-    /// them. A file that another build left there is none.
+    /// Returns the modules in a tree in which a kernel was built. Files that
+    /// another build left there are ignored.
     pub fn built(dir: &Path) -> Result<Self> {
         let order = dir.join(ORDER);
         let text = fs::read_to_string(&order).context("read", &order)?;
         let files = text.lines().filter_map(|line| {
-            // Before Linux 5.3 with "kernel/" in front, since 6.3 the object's
-            // name in place of the module's.
+            // Before Linux 5.3 a line begins with "kernel/"; since 6.3 it names
+            // the object instead of the module.
             let line = line.strip_prefix("kernel/").unwrap_or(line);
             let path = dir.join(line).with_extension("ko");
             Some((name(&path)?, path)).filter(|(_, path)| path.is_file())
@@ -85,15 +85,14 @@ impl Modules {
         })
     }
 
-    /// The text of modules.builtin: of each module that the kernel has built in
-    /// the path that it would have.
+    /// Returns the text of modules.builtin: for each built-in module the path
+    /// that its file would have.
     pub fn builtin(&self) -> &str {
         &self.builtin_text
     }
 
-    /// Those of the named modules that there are, and the names of the others:
-    /// what the kernel has neither built in nor as a module that has all it
-    /// needs.
+    /// Splits the named modules into those that are available and those that
+    /// are not: neither built in, nor a module with all its dependencies.
     pub fn present(&self, names: &[String]) -> Result<(Vec<String>, Vec<String>)> {
         let mut present = Vec::new();
         let mut absent = Vec::new();
@@ -107,8 +106,8 @@ impl Modules {
         Ok((present, absent))
     }
 
-    /// The named modules and all they need, each after what it needs. What the
-    /// kernel has built in is left out.
+    /// Returns the named modules and all their dependencies, each after its own
+    /// dependencies, without built-in modules.
     pub fn load_order(&self, names: &[String]) -> Result<Vec<Module>> {
         let mut order = Vec::new();
         for name in names {
@@ -158,14 +157,15 @@ impl Modules {
     }
 }
 
-/// The text of modules.dep for these modules: of each its path and those of all
-/// that must be loaded before it, nearest first (depmod(8)).
+/// Returns the text of modules.dep for these modules: for each, its path and
+/// those of all modules that must be loaded before it, nearest first
+/// (depmod(8)).
 pub fn modules_dep(modules: &[Module]) -> String {
     let mut text = String::new();
     for module in modules {
         text += &module.path;
         text.push(':');
-        // Later in load order is nearer to the module.
+        // A module that is later in load order is nearer.
         for needed in modules
             .iter()
             .rev()
@@ -200,16 +200,16 @@ fn collect(dir: &Path, files: &mut BTreeMap<String, PathBuf>) -> Result<()> {
     Ok(())
 }
 
-/// The name of the module in a file: with underscores, whatever the file's
-/// name has (kmod's modname_normalize).
+/// Returns the name of the module in a file, with underscores, whatever the
+/// file's name has (kmod's modname_normalize).
 fn name(path: &Path) -> Option<String> {
     let (name, _) = path.file_name()?.to_str()?.split_once(".ko")?;
     Some(name.replace('-', "_"))
 }
 
-/// A module's contents, uncompressed. The kernel's build compresses them by gzip,
-/// xz or zstd (CONFIG_MODULE_COMPRESS), each of which has a mark at its beginning
-/// that no ELF file has, whatever its file is called.
+/// Returns a module's contents, uncompressed. The kernel's build compresses
+/// modules by gzip, xz or zstd (CONFIG_MODULE_COMPRESS). Each of these begins
+/// with a magic number that no ELF file has, whatever the name of the file.
 fn read(path: &Path) -> Result<Vec<u8>> {
     let bytes = fs::read(path).context("read", path)?;
     let bytes = bytes.as_slice();
@@ -228,14 +228,15 @@ fn read(path: &Path) -> Result<Vec<u8>> {
     Ok(contents)
 }
 
-/// The module in a file, which may be compressed; its path is the file's.
+/// Returns the module in a file, which may be compressed; its path is the
+/// file's.
 ///
 /// # Errors
 ///
-/// [`Error::Own`] where it is no module of an x86-64 kernel.
+/// [`Error::Own`] if it is not a module of an x86-64 kernel.
 pub fn read_module(path: &Path) -> Result<Module> {
     let contents = read(path)?;
-    // A relocatable ELF64 file for x86-64 (elf(5)), with a .modinfo.
+    // A module is a relocatable ELF64 file for x86-64 (elf(5)) with a .modinfo.
     let is_module = contents.starts_with(b"\x7fELF\x02\x01")
         && contents.get(16..20) == Some(&[1, 0, 62, 0])
         && information(&contents, b"\0vermagic=").is_some();
@@ -260,14 +261,15 @@ pub fn read_module(path: &Path) -> Result<Module> {
     })
 }
 
-/// The names after `depends=` in a module.
+/// Returns the names after `depends=` in a module.
 fn depends(module: &[u8]) -> impl Iterator<Item = &str> {
     let names = information(module, b"\0depends=").unwrap_or_default();
     names.split(',').filter(|name| !name.is_empty())
 }
 
-/// What stands in a module's .modinfo after a tag. Its strings are terminated
-/// by zero bytes; one that begins as the tag is not found elsewhere in a module.
+/// Returns the value after a tag in a module's .modinfo. Its strings end with
+/// zero bytes; no other part of a module contains a string that begins like the
+/// tag.
 fn information<'a>(module: &'a [u8], tag: &[u8]) -> Option<&'a str> {
     let at = module.windows(tag.len()).position(|window| window == tag)?;
     let rest = &module[at + tag.len()..];
@@ -279,7 +281,7 @@ fn information<'a>(module: &'a [u8], tag: &[u8]) -> Option<&'a str> {
 mod tests {
     use super::*;
 
-    /// A tree of modules that are nothing but their .modinfo.
+    /// Creates a tree of modules that consist only of their .modinfo.
     fn tree(modules: &[(&str, &str)], builtin: &str) -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("modules.builtin"), builtin).unwrap();
@@ -401,7 +403,7 @@ mod tests {
         .unwrap();
         assert_eq!(module.name, "virtio_media");
         assert_eq!(module.depends, ["mc", "videodev"]);
-        // Compressed, in whichever way and with whatever name.
+        // A module may be compressed in any way, and have any name.
         let contents = fs::read(&path).unwrap();
         for (name, compressed) in [
             ("a.ko.gz", gzip(&contents)),

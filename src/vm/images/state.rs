@@ -1,4 +1,4 @@
-//! What of a guest is there, and its removal.
+//! The state of a guest in the cache, and its removal.
 
 use serde::Serialize;
 
@@ -7,20 +7,20 @@ use crate::vm::progress::Progress;
 use crate::vm::provision::Result;
 use crate::vm::provision::cache::{Cache, disk_usage};
 
-/// What of a guest is in the cache.
+/// The state of a guest in the cache.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct State {
-    /// Its name in the catalogue.
+    /// Name in the catalogue.
     pub id: String,
-    /// What `uname -r` says in it, if it is built.
+    /// Release of its kernel, as `uname -r` prints it, if the guest is built.
     pub release: Option<String>,
-    /// True if it is built as its recipe is now.
+    /// Whether the guest is built from its current recipe.
     pub built: bool,
-    /// Bytes of disk that all of it takes, older builds included.
+    /// Disk space of all its builds, older ones included, in bytes.
     pub bytes: u64,
 }
 
-/// What of a guest is in the cache.
+/// Returns the state of a guest in the cache.
 pub fn state(cache: &Cache, recipe: &Recipe) -> Result<State> {
     let dir = cache.get(&guest_entry(recipe));
     let release = match &dir {
@@ -43,8 +43,8 @@ pub fn state(cache: &Cache, recipe: &Recipe) -> Result<State> {
     })
 }
 
-/// Removes the builds of a guest, all or only `old` ones that its recipe no
-/// longer leads to; returns how many bytes of disk that gave back.
+/// Removes all builds of a guest, or only `old` ones that do not match its
+/// current recipe; returns the disk space that this freed, in bytes.
 pub fn remove(cache: &Cache, recipe: &Recipe, old: bool, progress: &Progress) -> Result<u64> {
     let mut freed = 0;
     for entry in [

@@ -1,5 +1,5 @@
-//! A tree of Debian packages as the cache keeps it: unpacked, never configured, and
-//! without what nobody reads.
+//! A tree of Debian packages in the cache: unpacked, never configured, and
+//! without unused files.
 
 use super::base;
 use crate::vm::progress::{Progress, Step};
@@ -8,7 +8,7 @@ use crate::vm::provision::cache::{Cache, Entry, Workspace};
 use crate::vm::provision::tree::Tree;
 use crate::vm::provision::{Context, Result};
 
-/// What of a tree no build and no guest reads.
+/// Paths in a tree that no build and no guest reads.
 pub const UNUSED: [&str; 12] = [
     "/lib/systemd",
     "/lib/udev",
@@ -24,14 +24,14 @@ pub const UNUSED: [&str; 12] = [
     "/var/lib/apt",
 ];
 
-/// The tree that is kept as `entry`; where it is not there it is made of `packages`,
-/// while the progress says `what`. `make` then does to it what else is to be done,
-/// and gives back the step that it was at.
+/// Returns the tree that is kept as `entry`. If the cache does not have it,
+/// unpacks `packages`, with `what` as the progress text, and then calls `make`
+/// for the remaining work; `make` returns the step that is in progress.
 ///
 /// # Errors
 ///
-/// [`Error`](crate::vm::provision::Error) where the packages cannot be had, or
-/// `make` fails.
+/// [`Error`](crate::vm::provision::Error) if the packages cannot be provided,
+/// or `make` fails.
 pub fn ensure(
     cache: &Cache,
     entry: &Entry,

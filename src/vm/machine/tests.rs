@@ -9,11 +9,12 @@ use crate::vm::progress::Progress;
 use crate::vm::provision::cache::Cache;
 use crate::vm::qemu;
 
-/// Tells [`pretend`] what to do, and what QEMU was started with.
+/// Environment variables that tell [`pretend`] its role, and where to record
+/// QEMU's arguments.
 const ROLE: &str = "PINHOLE_TEST_ROLE";
 const ARGUMENTS: &str = "PINHOLE_TEST_ARGUMENTS";
 
-/// Not a test of its own: the process that the others take for QEMU.
+/// Not a test: the process that the tests use as QEMU.
 #[test]
 fn pretend() {
     let Ok(role) = std::env::var(ROLE) else {
@@ -86,7 +87,7 @@ fn pretend() {
     }
 }
 
-/// Boots a machine whose QEMU is [`pretend`] in this role.
+/// Boots a machine whose QEMU is [`pretend`] in that role.
 fn boot(role: &str) -> (Result<Machine, MachineError>, String) {
     let dir = tempfile::tempdir().unwrap();
     let program = dir.path().join("qemu");

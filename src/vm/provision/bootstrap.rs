@@ -1,10 +1,10 @@
-//! Unpacking Debian packages into a tree, with mmdebstrap.
+//! Unpacks Debian packages into a tree, with mmdebstrap.
 //!
-//! The packages are fetched, checked against their signatures, and unpacked;
-//! none is configured and no script of theirs runs (mmdebstrap's variant
-//! `extract`). That takes neither root nor a namespace, a fifth of the time,
-//! and leaves a tree that belongs to the user and holds no mounts, so that it
-//! can be removed like any directory.
+//! mmdebstrap fetches the packages, checks their signatures, and unpacks them.
+//! It configures none and runs no script of theirs (its variant `extract`).
+//! That needs neither root nor a namespace, takes a fifth of the time, and
+//! leaves a tree that belongs to the user and holds no mounts, so that it can
+//! be removed like any directory.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,24 +17,24 @@ use crate::vm::progress::Step;
 /// The environment variable that overrides the mirror.
 pub const MIRROR: &str = "PINHOLE_MIRROR";
 
-/// What to unpack.
+/// The packages to unpack.
 #[derive(Debug, Clone, Copy)]
 pub struct Packages<'a> {
-    /// For whom, in messages.
+    /// Purpose of the packages, for messages.
     pub what: &'a str,
-    /// The suite of Debian.
+    /// Suite of Debian.
     pub suite: &'a str,
-    /// A second suite, which is preferred where it has a package.
+    /// A second suite, which is preferred if it has a package.
     pub release: Option<&'a str>,
-    /// The packages; what they depend on comes with them.
+    /// Names of the packages; their dependencies come with them.
     pub names: &'a [String],
-    /// The suites' lists may be older than they themselves allow, as those of a
-    /// suite in the making soon are on a mirror that lags behind. Their signatures
+    /// Whether the suites' package lists may have expired, as happens soon for
+    /// a suite in development on a mirror that lags behind. Their signatures
     /// are checked all the same.
     pub lapsed: bool,
 }
 
-/// A package that was unpacked.
+/// Name and version of an unpacked package.
 pub type Version = (String, String);
 
 /// Unpacks packages into `root`, which must not exist; returns their versions.
@@ -59,8 +59,8 @@ pub fn unpack(
             "--mode=chrootless",
             "--variant=extract",
             "--format=directory",
-            // mmdebstrap 1.5 refuses this mode to root, for packages' scripts
-            // then run outside of the tree. Here none runs.
+            // mmdebstrap 1.5 refuses this mode to root, because packages'
+            // scripts then run outside of the tree. Here none runs.
             "--skip=check/chrootless",
         ])
         .args([
@@ -69,7 +69,8 @@ pub fn unpack(
         ])
         .args(["--aptopt=Acquire::Retries \"3\""])
         .arg(format!("--include={}", packages.names.join(",")))
-        // The last moment at which the fetched packages are there to be listed.
+        // This is the last moment at which the fetched packages exist and can
+        // be listed.
         .arg("--extract-hook=ls \"$1/var/cache/apt/archives\" > \"$1/packages\"");
     if let Some(release) = packages.release {
         command.arg(format!("--aptopt=APT::Default-Release \"{release}\""));
@@ -100,8 +101,8 @@ pub fn unpack(
     Ok(text.lines().filter_map(version).collect())
 }
 
-/// What a failed mmdebstrap run has to say for itself: its first error, as
-/// those after it follow from it.
+/// The most informative line of a failed mmdebstrap run: its first error, since
+/// later errors follow from it.
 #[derive(Default)]
 struct Complaint {
     line: Option<String>,
@@ -115,7 +116,7 @@ impl Complaint {
         };
         if self.line.is_none() {
             let has = |sign: &str| error.contains(sign);
-            // A full disk is no matter of the network.
+            // A full disk is not a network error.
             self.fetching = !has("No space left on device")
                 && [
                     "Failed to fetch",
@@ -141,16 +142,16 @@ impl Complaint {
     }
 }
 
-/// The name and version in a package's file name, `NAME_VERSION_ARCH.deb`,
-/// where a version's colon is written %3a.
+/// Returns the name and version in a package's file name,
+/// `NAME_VERSION_ARCH.deb`, in which %3a stands for a colon of the version.
 fn version(file: &str) -> Option<Version> {
     let mut parts = file.strip_suffix(".deb")?.split('_');
     let (name, version) = (parts.next()?, parts.next()?);
     Some((name.to_owned(), version.replace("%3a", ":")))
 }
 
-/// The address of a Debian archive: `$PINHOLE_MIRROR`, else the one that this
-/// system's apt takes its packages from.
+/// Returns the address of a Debian archive: `$PINHOLE_MIRROR`, else the one
+/// from which this system's apt takes its packages.
 fn mirror() -> Result<String> {
     if let Ok(mirror) = std::env::var(MIRROR)
         && !mirror.trim().is_empty()
@@ -172,8 +173,9 @@ fn mirror() -> Result<String> {
     main_archive(&String::from_utf8_lossy(&output.stdout)).ok_or(Error::NoMirror)
 }
 
-/// The address of the Debian archive proper among apt's sources, one a line:
-/// security updates, backports alone and third parties' packages are others.
+/// Returns the address of the main Debian archive among apt's sources, which
+/// are one per line; security updates, backports and third parties' packages do
+/// not count.
 fn main_archive(targets: &str) -> Option<String> {
     targets.lines().find_map(|line| {
         let mut fields = line.splitn(4, '|');
@@ -186,9 +188,8 @@ fn main_archive(targets: &str) -> Option<String> {
     })
 }
 
-/// The proxies that this system's apt goes through, as lines of its
-/// configuration; mmdebstrap's own apt does not read that. Where apt cannot be
-/// asked there are none.
+/// Returns the proxies of this system's apt, as lines of its configuration,
+/// which mmdebstrap's own apt does not read. Returns none if apt-config fails.
 fn proxies() -> Vec<String> {
     let dump = Command::new("apt-config")
         .args(["dump", "Acquire"])
@@ -201,7 +202,7 @@ fn proxies() -> Vec<String> {
         .collect()
 }
 
-/// Where a program is in PATH.
+/// Returns the path of a program in PATH.
 pub fn find_in_path(program: &str) -> Option<PathBuf> {
     std::env::split_paths(&std::env::var_os("PATH")?)
         .map(|dir| dir.join(program))

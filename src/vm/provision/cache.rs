@@ -1,11 +1,11 @@
 //! The cache: `$XDG_CACHE_HOME/pinhole/KIND/NAME/KEY`.
 //!
-//! An entry is a directory that is there whole or not at all: it is built as
-//! `KEY.partial` beside its place, flushed to disk, and renamed. Who builds
-//! holds a lock on `KEY.lock`, and so do the programs it started, which have
-//! the lock as their standard input: a second process waits until all of them
-//! are gone. A `KEY.partial` found under the lock is therefore a dead build's,
-//! and is removed.
+//! An entry is a directory that exists completely or not at all. A process
+//! builds it as `KEY.partial` beside its final place, flushes it to disk, and
+//! renames it. The building process holds a lock on `KEY.lock`, and so do the
+//! programs that it started, which have the lock as their standard input: a
+//! second process waits until all of them are gone. A `KEY.partial` found under
+//! the lock therefore belongs to a dead build, and is removed.
 
 use std::fs::{self, File};
 use std::io::ErrorKind;
@@ -21,32 +21,33 @@ use super::{Context, Error, Result};
 use crate::vm::interrupt;
 use crate::vm::progress::Progress;
 
-/// How often a lock that another process holds is tried again.
+/// Interval between two attempts to take a lock that another process holds.
 const LOCK_RETRY: Duration = Duration::from_millis(200);
 
-/// The key of something: a digest of a text that says all it is made of.
+/// Returns the key of an entry: a digest of a text that describes all its
+/// ingredients.
 pub fn key(made_of: &str) -> String {
     format!("{:032x}", xxh3_128(made_of.as_bytes()))[..16].to_owned()
 }
 
-/// Where a thing is kept.
+/// The place of an entry in the cache.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// What it is: `tree`, `guest`, `driver`, `frame-vector-probe`, `qemu`,
-    /// `clients`.
+    /// Kind of the entry: `tree`, `guest`, `driver`, `frame-vector-probe`,
+    /// `qemu`, `clients`.
     pub kind: &'static str,
-    /// Whose it is, for a reader of the directory.
+    /// Name of its owner, readable in the directory.
     pub name: String,
-    /// What it is made of; see [`key`].
+    /// Digest of its ingredients; see [`key`].
     pub key: String,
 }
 
-/// What a build gets to work with.
+/// The files and lock of a build.
 #[derive(Debug)]
 pub struct Workspace<'a> {
     /// An empty directory that becomes the entry.
     pub dir: &'a Path,
-    /// Where programs' output goes; it outlives the build.
+    /// File for programs' output; it outlives the build.
     pub log: &'a Path,
     /// The lock on the entry, for the standard input of started programs.
     pub lock: &'a File,
@@ -59,8 +60,8 @@ pub struct Cache {
 }
 
 impl Cache {
-    /// The cache under `$XDG_CACHE_HOME`, or `~/.cache` where that is unset or
-    /// not absolute (XDG Base Directory Specification).
+    /// Opens the cache under `$XDG_CACHE_HOME`, or `~/.cache` if that is unset
+    /// or not absolute (XDG Base Directory Specification).
     pub fn open() -> Result<Self> {
         let absolute = |name| {
             std::env::var_os(name)
@@ -73,27 +74,29 @@ impl Cache {
         Ok(Self::at(base.join("pinhole")))
     }
 
-    /// A cache at a place of one's own.
+    /// Returns a cache in a given directory.
     pub fn at(root: PathBuf) -> Self {
         Self { root }
     }
 
-    /// The directory of the cache.
+    /// Returns the directory of the cache.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// All that is kept of a kind under a name, whatever its key.
+    /// Returns the directory of all entries of a kind and name, whatever their
+    /// key.
     pub fn shelf(&self, kind: &str, name: &str) -> PathBuf {
         self.root.join(kind).join(name)
     }
 
-    /// The entry's directory, if it is there.
+    /// Returns the entry's directory, if it exists.
     pub fn get(&self, entry: &Entry) -> Option<PathBuf> {
         Some(self.path(entry)).filter(|path| path.is_dir())
     }
 
-    /// The entry's directory; built by `build` if it is not there.
+    /// Returns the entry's directory; calls `build` to make it if it does not
+    /// exist.
     pub fn ensure(
         &self,
         entry: &Entry,
@@ -125,20 +128,21 @@ impl Cache {
         Ok(path)
     }
 
-    /// Where to log what is built under a name; nothing is there yet.
+    /// Returns the path of a log for a build with that name; no file exists
+    /// there.
     pub fn fresh_log(&self, name: &str) -> Result<PathBuf> {
         let logs = self.root.join("log");
         fs::create_dir_all(&logs).context("create", &logs)?;
         let log = logs.join(format!("{name}.log"));
-        // What is there is of an earlier build.
+        // An existing file is the log of an earlier build.
         match fs::remove_file(&log) {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(error).context("remove", &log),
             _ => Ok(log),
         }
     }
 
-    /// Removes everything of a kind under a name, but for the key `keep`;
-    /// returns how many bytes of disk that gave back.
+    /// Removes all entries of a kind and name, except the key `keep`; returns
+    /// the disk space that this freed, in bytes.
     pub fn remove(
         &self,
         kind: &'static str,
@@ -160,7 +164,8 @@ impl Cache {
             };
             let _lock = self.lock(&entry, progress)?;
             freed += disk_usage(&path);
-            // First out of sight, then away: never half of it in its place.
+            // The entry is renamed first and then removed, so that its place
+            // never holds half of it.
             let partial = Partial(self.path(&entry).with_extension("partial"));
             if path != partial.0 {
                 partial.clear()?;
@@ -175,7 +180,8 @@ impl Cache {
         self.shelf(entry.kind, &entry.name).join(&entry.key)
     }
 
-    /// The lock on an entry; freed when the file is closed by all who have it.
+    /// Locks an entry; the lock is released when all processes that hold the
+    /// file have closed it.
     fn lock(&self, entry: &Entry, progress: &Progress) -> Result<File> {
         let shelf = self.shelf(entry.kind, &entry.name);
         fs::create_dir_all(&shelf).context("create", &shelf)?;
@@ -211,7 +217,7 @@ impl Cache {
         }
     }
 
-    /// Makes a whole build visible, once all of it is on disk.
+    /// Makes a complete build visible, once all of it is on disk.
     fn publish(&self, partial: &Path, path: &Path) -> Result<()> {
         let dir = File::open(partial).context("open", partial)?;
         syncfs(&dir).context("flush", partial)?;
@@ -223,7 +229,7 @@ impl Cache {
     }
 }
 
-/// A build that is not whole: removed when dropped, unless renamed by then.
+/// An incomplete build: removed when dropped, unless it was renamed before.
 struct Partial(PathBuf);
 
 impl Partial {
@@ -245,7 +251,8 @@ impl Drop for Partial {
     }
 }
 
-/// The paths in a directory, sorted; none if there is no such directory.
+/// Returns the paths in a directory, sorted; none if the directory does not
+/// exist.
 pub fn list(dir: &Path) -> Result<Vec<PathBuf>> {
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
@@ -260,8 +267,8 @@ pub fn list(dir: &Path) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// Bytes of disk under a path, hard links counted as often as they are met;
-/// what cannot be read counts nothing.
+/// Returns the disk space under a path in bytes. A hard link counts as often as
+/// it is found; a file that cannot be read counts nothing.
 pub fn disk_usage(path: &Path) -> u64 {
     use std::os::unix::fs::MetadataExt;
     let Ok(meta) = fs::symlink_metadata(path) else {

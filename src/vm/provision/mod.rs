@@ -1,9 +1,10 @@
-//! Things that are built once on a machine and then kept: guests' trees and
+//! Files that are built once on a machine and then kept: guests' trees and
 //! images, drivers, a QEMU.
 //!
-//! [`cache`] keeps them, each under a key of what it is made of, and lets
-//! nothing half-made be taken for whole. [`process`] runs what builds them,
-//! [`bootstrap`] unpacks Debian packages, [`tree`] looks into what they made.
+//! [`cache`] keeps them, each under a key of its ingredients, and ensures that
+//! a partial build is never taken for a complete one. [`process`] runs the
+//! programs that build them, [`bootstrap`] unpacks Debian packages, [`tree`]
+//! reads the resulting trees.
 
 pub mod bootstrap;
 pub mod cache;
@@ -14,111 +15,112 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-/// Why something could not be provided. Each is one sentence for the user.
+/// Why something could not be provided. Each message is one sentence for the
+/// user.
 #[derive(Debug, Error)]
 pub enum Error {
-    /// The file system said no.
+    /// A file operation failed.
     #[error("cannot {action} {}", path.display())]
     Io {
-        /// What was tried, as a verb.
+        /// The attempted action, as a verb.
         action: &'static str,
-        /// On what.
+        /// Path of the file.
         path: PathBuf,
-        /// What the system answered.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// There is nowhere to keep anything.
+    /// No directory for the cache is known.
     #[error("there is no cache directory: set HOME, or XDG_CACHE_HOME to an absolute path")]
     NoCache,
-    /// A program is missing that a package would bring.
+    /// A program is not installed.
     #[error("{tool} is not installed: run `apt-get install {package}`")]
     MissingTool {
-        /// The program.
+        /// Name of the program.
         tool: &'static str,
-        /// Debian's package that has it.
+        /// Debian's package that contains it.
         package: &'static str,
     },
-    /// Not a Debian, nor anything like it.
+    /// The system has no apt: it is not Debian or a derivative.
     #[error(
         "this system has no apt, and guests are made of Debian packages: use Debian, or a \
          distribution made from it"
     )]
     NoApt,
-    /// apt is set up for something else than Debian.
+    /// apt is configured for a distribution other than Debian.
     #[error("this system's apt knows no Debian archive: set PINHOLE_MIRROR to the address of one")]
     NoMirror,
     /// A program ran and failed.
     #[error("{what} failed: {line} (the whole log is {})", log.display())]
     Failed {
-        /// What was being done.
+        /// The action of the program.
         what: String,
-        /// The line of its output that says most.
+        /// The most informative line of its output.
         line: String,
-        /// Where all its output is.
+        /// Path of the log with all its output.
         log: PathBuf,
     },
-    /// Packages could not be had.
+    /// Packages could not be fetched.
     #[error(
         "cannot get the packages of {what}: {line}; is there a network, and a Debian mirror at \
          the other end (PINHOLE_MIRROR)? (the whole log is {})", log.display()
     )]
     Fetch {
-        /// For what.
+        /// Purpose of the packages.
         what: String,
-        /// apt's own words.
+        /// apt's error message.
         line: String,
-        /// Where all its output is.
+        /// Path of the log with all the output.
         log: PathBuf,
     },
-    /// Neither root nor user namespaces.
+    /// The process is not root, and user namespaces are not allowed.
     #[error(
         "building the driver takes a mount namespace, and the system refuses one ({line}): run \
          as root, or allow unprivileged user namespaces"
     )]
     Namespaces {
-        /// unshare's own words.
+        /// unshare's error message.
         line: String,
     },
-    /// SIGINT or SIGTERM.
+    /// SIGINT or SIGTERM arrived.
     #[error("interrupted")]
     Interrupted,
-    /// No such guest.
+    /// The catalogue has no such guest.
     #[error("there is no guest named {id}: there are {known}")]
     UnknownGuest {
-        /// What was asked for.
+        /// The requested name.
         id: String,
-        /// All there are.
+        /// The names of all guests.
         known: String,
     },
-    /// The packages are not what the recipe takes them for.
+    /// The packages do not contain what the recipe expects.
     #[error("the packages of {what} are not as expected: {why}")]
     Contents {
-        /// Whose.
+        /// Purpose of the packages.
         what: String,
-        /// What is missing or too much.
+        /// What is missing, or too much.
         why: String,
     },
-    /// The QEMU that was asked for will not do.
+    /// The requested QEMU is not usable.
     #[error("{} cannot be used: {why}", path.display())]
     Qemu {
-        /// Which.
+        /// Path of the QEMU.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         why: String,
     },
-    /// A file of the user's own kernel will not do.
+    /// A file of the user's own kernel is not usable.
     #[error("{} cannot be used: {why}", path.display())]
     Own {
-        /// Which, or which folder.
+        /// Path of the file or directory.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         why: String,
     },
 }
 
 impl Error {
-    /// Whether it is this system that lacks something, whatever was to be
-    /// provided.
+    /// Returns whether the error is a property of this system, whatever was to
+    /// be provided.
     pub fn is_the_systems(&self) -> bool {
         matches!(
             self,
@@ -131,10 +133,10 @@ impl Error {
     }
 }
 
-/// What all of this returns.
+/// The result type of this module's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Says for an I/O error what was tried on what.
+/// Adds the attempted action and the path to an I/O error.
 pub(crate) trait Context<T> {
     /// Turns the error into [`Error::Io`].
     fn context(self, action: &'static str, path: &Path) -> Result<T>;

@@ -1,5 +1,5 @@
-//! Running a program that builds something: its output logged and watched,
-//! Ctrl-C passed on to all of it.
+//! Runs a program that builds something: logs and parses its output, and passes
+//! Ctrl-C on to all its processes.
 
 use std::fs::File;
 use std::io::{self, PipeReader, Read, Write};
@@ -14,14 +14,14 @@ use super::cache::Workspace;
 use super::{Context, Error, Result};
 use crate::vm::interrupt;
 
-/// How long a program that was asked to end may take over it.
+/// How long a program may take to end after SIGTERM.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Runs `command` to its end, with its output appended to the workspace's log
-/// and each line of it shown to `on_line`.
+/// Runs `command` to its end, appends its output to the workspace's log, and
+/// passes each line of it to `on_line`.
 ///
-/// The program gets a process group of its own, so that an interruption ends
-/// all that it started in turn, and the entry's lock as its standard input.
+/// The program gets its own process group, so that an interrupt ends all its
+/// descendants, and the entry's lock as its standard input.
 pub fn run(
     mut command: Command,
     workspace: &Workspace<'_>,
@@ -81,8 +81,8 @@ pub fn run(
     Ok(status)
 }
 
-/// A program and all that it started. Whatever way [`run`] is left, none of it
-/// lives on.
+/// A program and its descendants. However [`run`] returns, all of them are
+/// killed.
 struct Group {
     leader: Child,
     reaped: bool,
@@ -90,14 +90,15 @@ struct Group {
 
 impl Group {
     fn signal(&self, signal: Signal) {
-        // An error is a group that is gone already.
+        // An error means that the group is gone already.
         let _ = kill_process_group(Pid::from_child(&self.leader), signal);
     }
 }
 
 impl Drop for Group {
     fn drop(&mut self) {
-        // As long as the leader is not reaped, no other group has its number.
+        // As long as the leader is not reaped, no other group can have its
+        // number.
         if !self.reaped {
             self.signal(Signal::KILL);
             let _ = self.leader.wait();
@@ -110,7 +111,8 @@ struct Ready {
     interrupted: bool,
 }
 
-/// Waits for output, for a signal, or, once a signal was seen, until `deadline`.
+/// Waits for output, for a signal, or, once a signal was seen, until
+/// `deadline`.
 fn wait(
     output: &PipeReader,
     watch: std::os::fd::BorrowedFd<'_>,
@@ -127,7 +129,8 @@ fn wait(
         PollFd::new(output, PollFlags::IN),
         PollFd::new(&watch, PollFlags::IN),
     ];
-    // The signal stays readable for good: watched only until it is seen.
+    // The descriptor stays readable after the signal, so it is polled only
+    // until then.
     let count = if deadline.is_some() { 1 } else { 2 };
     match poll(&mut fds[..count], timeout.as_ref()) {
         Ok(_) | Err(rustix::io::Errno::INTR) => {}
@@ -139,7 +142,7 @@ fn wait(
     })
 }
 
-/// Cuts a stream of bytes into lines.
+/// Splits a stream of bytes into lines.
 #[derive(Default)]
 struct Lines {
     rest: Vec<u8>,
@@ -167,7 +170,7 @@ mod tests {
 
     use super::*;
 
-    /// Runs a shell script; gives its end, the lines that were shown, and the
+    /// Runs a shell script; returns its result, the lines passed on, and the
     /// log.
     fn shell(script: &str) -> (Result<ExitStatus>, Vec<String>, String) {
         let dir = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! A tree of unpacked packages, looked into from outside.
+//! A tree of unpacked packages, read from outside.
 
 use std::fs::{self, File};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -10,31 +10,31 @@ use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 
 use super::{Context, Error, Result};
 
-/// The loader of x86-64 programs, as their headers name it.
+/// Path of the loader of x86-64 programs, as their headers name it.
 const LOADER: &str = "/lib64/ld-linux-x86-64.so.2";
-/// Where Debian's loader looks without a cache, first to last.
+/// Directories that Debian's loader searches without a cache, in order.
 const LIBRARIES: [&str; 2] = ["/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu"];
 
-/// A root file system that nothing runs in.
+/// A root file system in which no process runs.
 #[derive(Debug, Clone)]
 pub struct Tree {
     root: PathBuf,
 }
 
 impl Tree {
-    /// The tree at a directory.
+    /// Returns the tree in a directory.
     pub fn new(root: PathBuf) -> Self {
         Self { root }
     }
 
-    /// Its directory.
+    /// Returns the directory of the tree.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// Where a path inside the tree is outside, symbolic links followed as
-    /// they would be with the tree as the root directory. It is never outside
-    /// the tree: what is found here may be removed.
+    /// Returns the path on the host of a path inside the tree. Symbolic links
+    /// are followed as if the tree were the root directory. The result is never
+    /// outside the tree, because callers may remove it.
     pub fn resolve(&self, path: &str) -> Result<PathBuf> {
         let open = || {
             let root = File::open(&self.root)?;
@@ -56,23 +56,24 @@ impl Tree {
         open().context("find", &self.root.join(path.trim_start_matches('/')))
     }
 
-    /// The bytes of a file inside the tree.
+    /// Returns the bytes of a file inside the tree.
     pub fn read(&self, path: &str) -> Result<Vec<u8>> {
         let path = self.resolve(path)?;
         fs::read(&path).context("read", &path)
     }
 
-    /// The command that runs a program of the tree without entering it, through
-    /// the tree's own loader and libraries. It takes the program's arguments.
+    /// Returns the command that runs a program of the tree without entering it,
+    /// through the tree's own loader and libraries. The caller appends the
+    /// program's arguments.
     pub fn command(&self, program: &str) -> Result<Command> {
         let mut command = self.loader()?;
         command.arg(self.resolve(program)?);
         Ok(command)
     }
 
-    /// The names of the shared libraries that a program loads, with where they
-    /// are; the loader is not one of them. The loader itself says so, by its
-    /// option --list (ld.so(8)).
+    /// Returns the names and paths of the shared libraries that a program
+    /// loads, without the loader. The loader itself lists them with its option
+    /// --list (ld.so(8)).
     pub fn libraries(&self, program: &str) -> Result<Vec<(String, PathBuf)>> {
         let mut command = self.loader()?;
         command.arg("--list").arg(self.resolve(program)?);
@@ -89,8 +90,8 @@ impl Tree {
             .map_err(|name| broken(&format!("it needs {name}, which is not among them")))
     }
 
-    /// Where the loader of x86-64 programs is. A tree without base-files may
-    /// lack the link of /lib64 to /usr/lib64.
+    /// Returns the path of the loader of x86-64 programs. A tree without
+    /// base-files may lack the link from /lib64 to /usr/lib64.
     pub fn loader_file(&self) -> Result<PathBuf> {
         self.resolve(LOADER)
             .or_else(|error| self.resolve(&format!("/usr{LOADER}")).map_err(|_| error))
@@ -113,9 +114,8 @@ impl Tree {
         Ok(command)
     }
 
-    /// Does what the packages' own scripts would have done, as far as shell
-    /// scripts need it: `sh` and `awk` are links made at configuration time on
-    /// some releases.
+    /// Creates the links `sh` and `awk`, which shell scripts need and which
+    /// packages' scripts create at configuration time on some releases.
     pub fn link_shell_and_awk(&self) -> Result<()> {
         for (dir, name, target) in [("/bin", "sh", "dash"), ("/usr/bin", "awk", "mawk")] {
             let link = self.resolve(dir)?.join(name);
@@ -126,8 +126,8 @@ impl Tree {
         Ok(())
     }
 
-    /// Links the libraries in `folder` into the folder above it, where the
-    /// loader looks, unless something of that name is there.
+    /// Links the libraries in `folder` into its parent directory, which the
+    /// loader searches, unless a file of that name is there.
     pub fn link_libraries(&self, folder: &str) -> Result<()> {
         let folder = self.resolve(folder)?;
         let (Some(above), Some(name)) = (folder.parent(), folder.file_name()) else {
@@ -143,8 +143,8 @@ impl Tree {
         Ok(())
     }
 
-    /// Removes files and directories that nothing here reads; one that is not
-    /// there is no error.
+    /// Removes files and directories that are not needed here; a missing one is
+    /// no error.
     pub fn prune(&self, paths: impl IntoIterator<Item = String>) -> Result<()> {
         for path in paths {
             let Ok(path) = self.resolve(&path) else {
@@ -160,8 +160,9 @@ impl Tree {
     }
 }
 
-/// The libraries in the output of `ld.so --list`, or the name of one that was
-/// not found. A line is `NAME => PATH (ADDRESS)`; the kernel's own has no path.
+/// Returns the libraries in the output of `ld.so --list`, or the name of one
+/// that was not found. A line is `NAME => PATH (ADDRESS)`; the kernel's own
+/// library has no path.
 fn parse_list(text: &str) -> Result<Vec<(String, PathBuf)>, String> {
     let mut libraries = Vec::new();
     for line in text.lines() {

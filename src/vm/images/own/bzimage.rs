@@ -1,4 +1,4 @@
-//! What a bzImage says of itself, in the header that boot loaders read
+//! The header of a bzImage, which boot loaders read
 //! (Documentation/arch/x86/boot.rst in Linux).
 
 use std::fs;
@@ -6,10 +6,10 @@ use std::path::Path;
 
 use crate::vm::provision::{Context, Error, Result};
 
-/// Bytes of a sector, in which the header counts.
+/// Size of a sector in bytes; the header counts in sectors.
 const SECTOR: usize = 512;
 
-/// Where in the file the header's fields are.
+/// Offsets of the header's fields in the file.
 mod field {
     pub const SETUP_SECTS: usize = 0x1f1;
     pub const SYSSIZE: usize = 0x1f4;
@@ -18,11 +18,11 @@ mod field {
     pub const KERNEL_VERSION: usize = 0x20e;
 }
 
-/// The release of the kernel in a bzImage: what `uname -r` says in it.
+/// Returns the release of the kernel in a bzImage, as `uname -r` prints it.
 ///
 /// # Errors
 ///
-/// [`Error::Own`] where the file is no bzImage, or not a whole one.
+/// [`Error::Own`] if the file is not a bzImage, or is incomplete.
 pub fn release(path: &Path) -> Result<String> {
     let bytes = fs::read(path).context("read", path)?;
     parse(&bytes).map_err(|why| Error::Own {
@@ -42,7 +42,7 @@ fn parse(bytes: &[u8]) -> Result<String, &'static str> {
     if number(field::BOOT_FLAG, 2)? != 0xaa55 || !magic.starts_with(b"HdrS") {
         return Err(NO_KERNEL);
     }
-    // No number of sectors means four.
+    // Zero stands for four sectors.
     let sectors = match number(field::SETUP_SECTS, 1)? {
         0 => 4,
         sectors => sectors,
@@ -55,7 +55,7 @@ fn parse(bytes: &[u8]) -> Result<String, &'static str> {
     let text = bytes.get(version + SECTOR..).unwrap_or_default();
     let text = text.split(|&byte| byte == 0).next().unwrap_or_default();
     let text = std::str::from_utf8(text).unwrap_or_default();
-    // A release is to be the name of a directory.
+    // The release must be usable as the name of a directory.
     let release = text.split_whitespace().next().unwrap_or_default();
     match version == 0 || release.is_empty() || release.contains('/') || release.starts_with('.') {
         true => Err("it does not say of which release it is"),
@@ -67,7 +67,7 @@ fn parse(bytes: &[u8]) -> Result<String, &'static str> {
 pub mod tests {
     use super::*;
 
-    /// A bzImage with nothing in it but its header and its version.
+    /// Returns a bzImage that holds only its header and its version.
     pub fn sample(version: &str) -> Vec<u8> {
         let mut bytes = vec![0; 5 * SECTOR + 16];
         bytes[field::SETUP_SECTS] = 4;

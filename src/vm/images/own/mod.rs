@@ -1,11 +1,12 @@
-//! A guest with a kernel of the user's own: one that was built from source, by
-//! hand or at a step of a bisection.
+//! A guest with the user's own kernel, built from source by hand or at a step
+//! of a bisection.
 //!
-//! Its user land is that of a guest of the catalogue; its modules are taken,
-//! and the driver is built, from where the kernel was built or installed
-//! ([`source`]). Nothing of it goes into the cache: a bisection changes all of
-//! it in place, headers included, and what is stale there would be judged in
-//! place of what is not. It is made once for each process that asks.
+//! Its user land is that of a guest of the catalogue. Its modules are taken,
+//! and the driver is built, from the tree in which the kernel was built or the
+//! directory in which it was installed ([`source`]). None of it goes into the
+//! cache: a bisection changes all of it in place, headers included, and a stale
+//! entry would be tested in place of the current kernel. The guest is made once
+//! in each process that uses it.
 
 mod bzimage;
 mod source;
@@ -28,8 +29,8 @@ use crate::vm::progress::Progress;
 use crate::vm::provision::tree::Tree;
 use crate::vm::provision::{Context, Error, Result};
 
-/// What no guest can be without, and what of a kernel's configuration brings
-/// it.
+/// The modules that every guest needs, and the kernel configuration options
+/// that provide them.
 const NEEDED: [(&str, &str); 7] = [
     ("virtio_pci", "CONFIG_VIRTIO_PCI"),
     ("virtio_console", "CONFIG_VIRTIO_CONSOLE"),
@@ -40,8 +41,8 @@ const NEEDED: [(&str, &str); 7] = [
     ("videobuf2_vmalloc", "CONFIG_VIDEOBUF2_VMALLOC"),
 ];
 
-/// A kernel that is not of the catalogue. What was made of it is shared by all
-/// that are cloned from one another.
+/// A kernel that is not in the catalogue. Clones share the guest that was made
+/// from it.
 #[derive(Debug, Clone)]
 pub struct OwnKernel {
     bzimage: PathBuf,
@@ -50,8 +51,9 @@ pub struct OwnKernel {
 }
 
 impl OwnKernel {
-    /// The kernel in the file `bzimage`, whose modules are in `modules`: the
-    /// tree in which both were built, or what installing them left.
+    /// Returns the kernel in the file `bzimage`, whose modules are in
+    /// `modules`: the tree in which both were built, or the directory in which
+    /// the modules were installed.
     pub fn new(bzimage: PathBuf, modules: PathBuf) -> Self {
         Self {
             bzimage,
@@ -60,18 +62,18 @@ impl OwnKernel {
         }
     }
 
-    /// The file of the kernel.
+    /// Returns the path of the kernel.
     pub fn path(&self) -> &Path {
         &self.bzimage
     }
 
-    /// The guest with this kernel, and the user land of `recipe` out of its
-    /// tree; made at the first call.
+    /// Returns the guest with this kernel, and the user land of `recipe` from
+    /// its tree; makes it at the first call.
     ///
     /// # Errors
     ///
-    /// [`Error::Own`] where the kernel or its modules will not do, and others
-    /// where something cannot be read or written.
+    /// [`Error::Own`] if the kernel or its modules are not usable, and others
+    /// if a file cannot be read or written.
     pub fn guest(&self, recipe: &Recipe, tree: &Tree, progress: &Progress) -> Result<Guest> {
         let mut made = self.guest.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(guest) = made.as_ref().filter(|guest| guest.recipe == *recipe) {
@@ -96,7 +98,8 @@ impl OwnKernel {
         base::add_user_land(&mut archive, tree, recipe)?;
         let boot_modules = base::add_modules(&mut archive, &release, &selection);
         let workshop = Workshop::new(self.modules.clone(), source.place)?;
-        // Not compressed: who knows what this kernel can uncompress.
+        // The archive is not compressed, because this kernel's decompressors
+        // are not known.
         let initramfs = workshop.dir.path().join("initramfs");
         let mut bytes = archive.finish();
         pad(&mut bytes);
@@ -116,8 +119,9 @@ impl OwnKernel {
     }
 }
 
-/// Which of the modules that a guest is to have this kernel has. What it lacks
-/// makes things impossible there that need it, unless nothing goes without.
+/// Selects those of a guest's modules that this kernel has. A missing module
+/// makes the tests impossible that need it, and is an error if every guest
+/// needs it.
 fn select(modules: &Modules, wanted: &InitramfsRecipe, dir: &Path) -> Result<Selection> {
     let needed = NEEDED.map(|(name, _)| name.to_owned());
     let (_, absent) = modules.present(&needed)?;
@@ -154,8 +158,8 @@ fn select(modules: &Modules, wanted: &InitramfsRecipe, dir: &Path) -> Result<Sel
     })
 }
 
-/// Takes a module's debugging information away, which is ten times the rest,
-/// where it has any and there is a program for it.
+/// Strips a module's debugging information, which is ten times the rest, if the
+/// module has any and strip(1) is available.
 fn strip(module: &mut Vec<u8>) -> Result<()> {
     const SECTION: &[u8] = b".debug_info\0";
     if !module
@@ -241,7 +245,7 @@ mod tests {
         let mut plain = b"\x7fELF no sections".to_vec();
         strip(&mut plain).unwrap();
         assert_eq!(plain, b"\x7fELF no sections");
-        // What strip(1) does not know stays as it is.
+        // A file that strip(1) does not understand stays unchanged.
         let mut odd = b"text\0.debug_info\0".to_vec();
         strip(&mut odd).unwrap();
         assert_eq!(odd, b"text\0.debug_info\0");

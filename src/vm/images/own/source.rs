@@ -1,7 +1,8 @@
-//! Where a kernel's modules lie, and what modules are built against.
+//! The source of a kernel's modules, and of the files against which modules are
+//! built.
 //!
-//! Either is one directory: the tree in which the kernel was built, or what
-//! `make modules_install` or a package leaves of it.
+//! Both are in one directory: the tree in which the kernel was built, or one
+//! that `make modules_install` or a package has installed.
 
 use std::fs;
 use std::path::{Component, Path, PathBuf};
@@ -11,38 +12,38 @@ use crate::vm::images::modules::Modules;
 use crate::vm::provision::tree::Tree;
 use crate::vm::provision::{Context, Error, Result};
 
-/// What a tree in which a kernel was built says of it.
+/// Files of a build tree that describe its kernel.
 const RELEASE: &str = "include/config/kernel.release";
 const SYMBOLS: &str = "Module.symvers";
 
-/// The programs without which a root builds nothing by itself.
+/// The programs that a root needs to build modules by itself.
 const BUILDERS: [&str; 2] = ["/usr/bin/make", "/usr/bin/gcc"];
 
-/// The modules of a kernel, and where others are built for it.
+/// The modules of a kernel, and the place where others are built for it.
 #[derive(Debug)]
 pub struct Source {
     /// The kernel's modules.
     pub modules: Modules,
-    /// Where others are built.
+    /// The place where other modules are built.
     pub place: Place,
 }
 
-/// Where a module is built.
+/// The place where a module is built.
 #[derive(Debug, Clone)]
 pub enum Place {
-    /// On this system, against the kernel's tree there.
+    /// On this system, against the kernel's tree in that directory.
     Here(PathBuf),
-    /// Inside a root of its own, by its own compiler.
+    /// Inside that root, with the root's compiler.
     Inside(Tree),
 }
 
 impl Source {
-    /// What `dir` has for the kernel `release`.
+    /// Opens the directory `dir` as the source for the kernel `release`.
     ///
     /// # Errors
     ///
-    /// [`Error::Own`] where that is another kernel's, or not whole;
-    /// [`Error::Io`] where it cannot be read.
+    /// [`Error::Own`] if it belongs to another kernel, or is incomplete;
+    /// [`Error::Io`] if it cannot be read.
     pub fn open(dir: &Path, release: &str) -> Result<Self> {
         let dir = dir.canonicalize().context("find", dir)?;
         if dir.join(RELEASE).is_file() {
@@ -85,10 +86,11 @@ impl Source {
     }
 }
 
-/// Where modules are built for a kernel whose own lie in `dir`.
+/// Returns the place where modules are built for a kernel whose own modules are
+/// in `dir`.
 fn place(dir: &Path, release: &str) -> Result<Place> {
-    // In an unpacked root, links and makefiles with absolute paths mean the
-    // root; such a one builds by itself, where it can.
+    // In an unpacked root, absolute paths in links and makefiles are relative
+    // to the root, so modules are built inside the root if it has the programs.
     if let Some(root) = root(dir) {
         let tree = Tree::new(root.to_owned());
         let whole = BUILDERS.iter().all(|path| tree.resolve(path).is_ok());
@@ -111,19 +113,19 @@ fn place(dir: &Path, release: &str) -> Result<Place> {
     Ok(Place::Here(tree))
 }
 
-/// The way to the headers in a root.
+/// Returns the path in a root that leads to the headers.
 fn build_link(release: &str) -> String {
     format!("/lib/modules/{release}/build")
 }
 
-/// The root in which a folder of modules lies, if it is not the system's own.
+/// Returns the root of a directory of modules, if it is not the system's own.
 fn root(dir: &Path) -> Option<&Path> {
     let above = dir.parent()?;
     let root = above
         .ancestors()
         .nth(2)
         .filter(|_| above.ends_with("lib/modules"))?;
-    // /lib is a link to /usr/lib, in most roots.
+    // In most roots /lib is a link to /usr/lib.
     let root = match root.ends_with("usr") {
         true => root.parent()?,
         false => root,
@@ -131,7 +133,7 @@ fn root(dir: &Path) -> Option<&Path> {
     (root.components().next_back() != Some(Component::RootDir)).then_some(root)
 }
 
-/// Whether modules can be built against a tree.
+/// Checks that modules can be built against a tree.
 fn check_build_tree(dir: &Path, release: &str) -> Result<()> {
     let path = dir.join(RELEASE);
     let found = fs::read_to_string(&path).context("read", &path)?;
@@ -175,7 +177,7 @@ mod tests {
 
     const OURS: &str = "6.12.0-own";
 
-    /// Writes files, and the folders that they are in.
+    /// Writes files, and creates their directories.
     fn write(dir: &Path, files: &[(&str, &str)]) {
         for (name, text) in files {
             let path = dir.join(name);
@@ -254,7 +256,7 @@ mod tests {
         assert!(said.contains("/no/such/tree, which is not there"), "{said}");
         fs::remove_file(&link).unwrap();
         symlink(tree.path(), &link).unwrap();
-        // The root above the modules, and the modules themselves.
+        // The source can be the root above the modules, or their own directory.
         for dir in [dir.path(), &modules] {
             let source = Source::open(dir, OURS).unwrap();
             assert!(matches!(source.place, Place::Here(place) if place.join(SYMBOLS).is_file()));

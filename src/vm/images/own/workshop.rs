@@ -1,4 +1,4 @@
-//! Where modules are built for a kernel of the user's own, and where they are
+//! The directory in which modules are built for the user's own kernel, and
 //! kept.
 
 use std::collections::BTreeMap;
@@ -15,10 +15,10 @@ use crate::vm::progress::{Progress, Step};
 use crate::vm::provision::cache::{Cache, Workspace};
 use crate::vm::provision::{Context, Result};
 
-/// What such a guest is called, as those of the catalogue are by their names.
+/// Name of such a guest, in place of a name in the catalogue.
 pub const ID: &str = "bzimage";
 
-/// A folder for the builds, and what has been built in it.
+/// A directory for builds, and the modules built in it.
 #[derive(Debug)]
 pub struct Workshop {
     modules: PathBuf,
@@ -37,13 +37,13 @@ impl Workshop {
         })
     }
 
-    /// The modules of the kernel `release`.
+    /// Returns the modules of the kernel `release`.
     pub fn modules(&self, release: &str) -> Result<Modules> {
         Ok(Source::open(&self.modules, release)?.modules)
     }
 
-    /// A module for the kernel `release`; built at the first call for its
-    /// `kind`.
+    /// Returns a module for the kernel `release`; builds it at the first call
+    /// for its `kind`.
     pub fn module(
         &self,
         kind: &'static str,
@@ -71,7 +71,8 @@ impl Workshop {
     ) -> Result<PathBuf> {
         let dir = self.dir.path().join(kind);
         fs::create_dir(&dir).context("create", &dir)?;
-        // The log outlives this process, for who reads of a failure in it.
+        // The log outlives this process, for a user who reads about a failure
+        // in it.
         let log = Cache::open()?.fresh_log(&format!("{kind}-{ID}"))?;
         let lock = self.dir.path().join("lock");
         let lock = File::create(&lock).context("create", &lock)?;
