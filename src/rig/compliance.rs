@@ -1,7 +1,7 @@
-//! v4l2-compliance, the V4L2 project's own judge of drivers, and what it says.
+//! v4l2-compliance, the V4L2 project's own test of drivers, and its results.
 //!
-//! The one of the clients' image is used, so that every kernel is judged by the
-//! same version.
+//! The rig uses the one of the clients' image, so that the same version judges
+//! every kernel.
 
 use std::time::Duration;
 
@@ -13,99 +13,101 @@ use crate::vm::accelerator::Accelerator;
 use crate::vm::channel::{Agent, AgentError};
 use crate::vm::progress::Progress;
 
-/// The card's device, and vivid's, which is loaded after it.
+/// The devices of the card, and of vivid, which is loaded after it.
 const CARD: &str = "/dev/video0";
 const VIVID: &str = "/dev/video1";
 
-/// What is streamed: all formats at their smallest and largest sizes and rates,
-/// on all inputs (v4l2-compliance(1)).
+/// Options that select what is streamed: all formats at their smallest and
+/// largest sizes and rates, on all inputs (v4l2-compliance(1)).
 const OPTIONS: [&str; 3] = ["--streaming", "--stream-all-formats", "--stream-all-io"];
 
-/// The guest's memory: vivid's largest frames do not fit the usual 1024 MiB.
+/// The guest's memory in MiB: vivid's largest frames do not fit in the usual
+/// 1024.
 const RAM_MIB: u32 = 2048;
 
-/// How long a judgement may take. Under TCG, vivid's takes two minutes on an
-/// idle machine of two processors.
+/// How long a run may take. Under TCG, vivid's takes two minutes on an idle
+/// machine of two processors.
 const LIMIT: Duration = Duration::from_secs(40 * 60);
 
 /// How long the guest may take to load a module.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The most frames a second that the card offers while it is judged in a guest
-/// that is emulated. v4l2-compliance streams at the highest rate that a device
-/// has, and warns of every frame that is missing.
+/// Highest rate in frames per second that the card offers during the test in an
+/// emulated guest. v4l2-compliance streams at the highest rate of a device, and
+/// warns about every missing frame.
 pub const MAX_FPS: u32 = 30;
 
-/// What v4l2-compliance said of a device.
+/// The results of v4l2-compliance for a device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Judgement {
-    /// The version of v4l2-compliance.
+    /// Version of v4l2-compliance.
     pub version: String,
-    /// Tests that were made.
+    /// Number of tests.
     pub total: u32,
-    /// Tests that succeeded.
+    /// Number of tests that succeeded.
     pub succeeded: u32,
-    /// Tests that failed.
+    /// Number of tests that failed.
     pub failed: u32,
-    /// Warnings.
+    /// Number of warnings.
     pub warnings: u32,
-    /// The lines that say what failed, and what is warned of.
+    /// The lines that report failures and warnings.
     pub complaints: Vec<String>,
 }
 
 impl Judgement {
-    /// Nothing failed, and there is nothing to warn of.
+    /// Returns whether there are neither failures nor warnings.
     pub fn is_clean(&self) -> bool {
         self.failed == 0 && self.warnings == 0
     }
 }
 
-/// The card and the kernel's own virtual device, judged in one boot.
+/// The results for the card and for the kernel's own virtual device, in one
+/// boot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Comparison {
-    /// The guest's name.
+    /// Name of the guest.
     pub guest: String,
-    /// What `uname -r` says in it.
+    /// Release of its kernel, as `uname -r` prints it.
     pub release: String,
-    /// What runs its instructions.
+    /// Accelerator that ran the guest.
     pub accelerator: String,
-    /// Which of V4L2's two APIs both devices had.
+    /// V4L2 API (single-planar or multi-planar) of both devices.
     pub planes: BufferApi,
-    /// The card behind its driver.
+    /// Results for the card and its driver.
     pub card: Judgement,
-    /// vivid.
+    /// Results for vivid.
     pub vivid: Judgement,
 }
 
-/// Why there is no judgement.
+/// Why there are no results.
 #[derive(Debug, thiserror::Error)]
 pub enum ComplianceError {
-    /// The guest could not do its part.
+    /// The guest failed to execute a request.
     #[error("the guest cannot {what}: {source}")]
     Agent {
-        /// What it was to do.
+        /// The attempted action.
         what: &'static str,
-        /// Why not.
+        /// The agent's error.
         source: AgentError,
     },
-    /// Card or guest could not be started or stopped.
+    /// The card or the guest could not be started or stopped.
     #[error(transparent)]
     Testbed(#[from] TestbedError),
-    /// v4l2-compliance did not come to its end.
+    /// v4l2-compliance did not run to its end.
     #[error("v4l2-compliance gave no judgement on {device}; its last words: {last}")]
     NoTotal {
-        /// The device.
+        /// Path of the device.
         device: String,
-        /// The end of what it printed.
+        /// The end of the output.
         last: String,
     },
 }
 
-/// Boots a guest, and has card and vivid judged in it.
+/// Boots a guest, and tests the card and vivid in it.
 ///
 /// # Errors
 ///
-/// [`ComplianceError`] where one of them could not be judged.
+/// [`ComplianceError`] if one of them could not be tested.
 pub fn compare(
     guest: &str,
     planes: BufferApi,
@@ -130,7 +132,7 @@ pub fn compare(
     })
 }
 
-/// A guest in which the card can be judged.
+/// Returns the specification of a guest in which the card can be tested.
 pub fn testbed(guest: &str, planes: BufferApi) -> TestbedSpec {
     let emulated = Accelerator::detect() == Accelerator::Tcg;
     TestbedSpec {
@@ -143,8 +145,8 @@ pub fn testbed(guest: &str, planes: BufferApi) -> TestbedSpec {
     }
 }
 
-/// Loads vivid with one video capture device that has one input, HDMI: the
-/// nearest to what the card is.
+/// Loads vivid with one video capture device with one input, HDMI, which is
+/// most similar to the card.
 fn load_vivid(agent: &Agent, planes: BufferApi) -> Result<(), ComplianceError> {
     let multiplanar = match planes {
         BufferApi::Single => 1,
@@ -163,13 +165,13 @@ fn load_vivid(agent: &Agent, planes: BufferApi) -> Result<(), ComplianceError> {
     })
 }
 
-/// Has a device judged, in a guest that has the clients. `options` say what to
+/// Tests a device, in a guest that has the clients. `options` select what to
 /// stream; see v4l2-compliance(1).
 ///
 /// # Errors
 ///
-/// [`ComplianceError`] where v4l2-compliance did not come to a judgement. One
-/// that is bad is none.
+/// [`ComplianceError`] if v4l2-compliance printed no results. Bad results are
+/// not an error.
 pub fn judge(agent: &Agent, device: &str, options: &[&str]) -> Result<Judgement, ComplianceError> {
     let argv = [&["v4l2-compliance", "--device", device], options].concat();
     let run = Run {
@@ -192,8 +194,8 @@ pub fn judge(agent: &Agent, device: &str, options: &[&str]) -> Result<Judgement,
     })
 }
 
-/// Reads what v4l2-compliance prints. Its last line is like `Total for pinhole
-/// device /dev/video0: 49, Succeeded: 49, Failed: 0, Warnings: 0`.
+/// Parses the output of v4l2-compliance. Its last line is like `Total for
+/// pinhole device /dev/video0: 49, Succeeded: 49, Failed: 0, Warnings: 0`.
 fn parse(text: &str) -> Option<Judgement> {
     let last = text
         .lines()
@@ -209,8 +211,8 @@ fn parse(text: &str) -> Option<Judgement> {
     let version = text
         .lines()
         .find_map(|line| line.strip_prefix("v4l2-compliance "))?;
-    // Progress is printed over itself, with carriage returns, and a complaint
-    // may follow on it in the same line.
+    // Progress lines overwrite each other with carriage returns, and a
+    // complaint may follow on the same line.
     let complaints = text.split(['\n', '\r']).filter_map(|line| {
         let begins = ["fail: ", "warn: "].map(|word| line.find(word));
         let begin = begins.into_iter().flatten().min()?;

@@ -5,7 +5,8 @@
 pub struct Version(pub u32, pub u32);
 
 impl Version {
-    /// The version in a kernel's release, such as `6.12.107+deb13-amd64`.
+    /// Returns the version in a kernel's release, such as
+    /// `6.12.107+deb13-amd64`.
     pub fn of(release: &str) -> Option<Self> {
         let mut numbers = release.split(|c: char| !c.is_ascii_digit());
         let mut number = || numbers.next()?.parse().ok();
@@ -13,7 +14,7 @@ impl Version {
     }
 }
 
-/// The name of an error number of Linux, as its manual (errno(3)) has it.
+/// Returns the name of an error number of Linux, as in errno(3).
 pub fn errno_name(errno: i32) -> String {
     let name = match errno {
         libc::EPERM => "EPERM",

@@ -1,8 +1,9 @@
-//! The kernel log oracle: nothing that a kernel developer would call a splat.
+//! The kernel log oracle: the log has no message that kernel developers call a
+//! splat.
 
 use crate::agent::protocol::LogRecord;
 
-/// What in a line of the kernel log means that something went wrong.
+/// Texts in a line of the kernel log that mean that something went wrong.
 const ALARMS: &[&str] = &[
     "WARNING:",
     "BUG:",
@@ -44,33 +45,32 @@ const ALARMS: &[&str] = &[
     "Kernel panic",
 ];
 
-/// Checks of the kernel whose lines count only where they are warnings: they say
-/// what they are up to, too, when they begin, and when they have found something
-/// that they were asked to look for.
+/// Checks of the kernel whose lines count only at the level of a warning: they
+/// also report when they start, and when they have found something that they
+/// were asked to look for.
 const CHECKS: &[&str] = &["DMA-API:", "kmemleak:"];
 
-/// Level of the kernel's log up to which a driver's own line is a complaint
-/// (`KERN_WARNING`).
+/// Log level up to which a driver's own line is a complaint (`KERN_WARNING`).
 const WARNING: u8 = 4;
 
-/// What begins the kernel's account of an allocation that it was told to let
-/// fail (lib/fault-inject.c): it is followed by where that was.
+/// The first line of the kernel's report of an injected allocation failure
+/// (lib/fault-inject.c); the stack follows it.
 const INJECTED: &str = "FAULT_INJECTION: forcing a failure";
 const TRACE: &str = "Call Trace:";
 
-/// A record as dmesg(1) shows it.
+/// Returns a record in the format of dmesg(1).
 pub fn line(record: &LogRecord) -> String {
     format!("[{:12.6}] {}", record.time_us as f64 / 1e6, record.text)
 }
 
-/// The lines of a kernel's log that count against the run: [`splats`], and
-/// what the driver itself complains of.
+/// Returns the lines of a kernel's log that count against the run: [`splats`],
+/// and the driver's own complaints.
 pub fn warnings(log: &[LogRecord]) -> Vec<String> {
     let wrong = |record: &&LogRecord| is_splat(record) || is_complaint(record);
     unprovoked(log).filter(wrong).map(line).collect()
 }
 
-/// The lines of a kernel's log that tell of something broken in the kernel.
+/// Returns the lines of a kernel's log that report an error in the kernel.
 pub fn splats(log: &[LogRecord]) -> Vec<String> {
     unprovoked(log)
         .filter(|record| is_splat(record))
@@ -78,7 +78,8 @@ pub fn splats(log: &[LogRecord]) -> Vec<String> {
         .collect()
 }
 
-/// The records without those that only tell where a failure was injected.
+/// Returns the records without those that only report where a failure was
+/// injected.
 fn unprovoked(log: &[LogRecord]) -> impl Iterator<Item = &LogRecord> {
     let mut injected = false;
     log.iter().filter(move |record| {
@@ -92,15 +93,15 @@ fn unprovoked(log: &[LogRecord]) -> impl Iterator<Item = &LogRecord> {
     })
 }
 
-/// What user space wrote there does not count.
+/// Returns whether a record is a splat; messages of user space are not.
 fn is_splat(record: &LogRecord) -> bool {
     let says = |alarm: &&str| record.text.contains(*alarm);
     record.facility == 0
         && (ALARMS.iter().any(says) || record.level <= WARNING && CHECKS.iter().any(says))
 }
 
-/// Loading a module from outside the kernel's tree taints it with a line of
-/// its own: that is no fault of the run.
+/// Returns whether a record is a complaint of the driver. The line that reports
+/// that a module from outside the kernel's tree taints it is not one.
 fn is_complaint(record: &LogRecord) -> bool {
     let taint = ["taints kernel", "tainting kernel"]
         .iter()
@@ -154,7 +155,7 @@ mod tests {
             "Oops: 0002 [#1] PREEMPT SMP NOPTI",
             "INFO: task v4l2-ctl:91 blocked for more than 120 seconds.",
             "=== BUG kmalloc-512 (Tainted: G): Poison overwritten",
-            // What lockdep, KASAN and their like begin with.
+            // The first lines of reports of lockdep, KASAN and similar checks.
             "WARNING: possible circular locking dependency detected",
             "WARNING: possible recursive locking detected",
             "WARNING: inconsistent lock state",

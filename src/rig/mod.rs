@@ -1,16 +1,16 @@
 //! Captures, the matrix and the contract of the frame vector: guests with the
-//! card, and the oracles that judge what comes of them.
+//! card, and the oracles that judge the results.
 //!
 //! | module | what is in it |
 //! |---|---|
-//! | [`testbed`] | the card, and a guest that has it: started and ended together |
-//! | [`capture`] | an application streams in the guest, and oracles that know nothing of each other judge it: the data, the kernel's log, its counters of pinned pages, a kprobe on the function under test |
+//! | [`testbed`] | the card, and a guest that uses it: started and ended together |
+//! | [`capture`] | an application streams in the guest, and independent oracles judge the result: the data, the kernel's log, its counters of pinned pages, a kprobe on the function under test |
 //! | [`matrix`] | kinds of memory, hazards and kernels, each judged alone |
-//! | [`frame_vector`] | the function under test itself, asked by a module |
-//! | [`compliance`] | what the V4L2 project's own tool has to say of the driver |
+//! | [`frame_vector`] | the function under test itself, called by a module |
+//! | [`compliance`] | the results of the V4L2 project's own tool for the driver |
 //! | [`kernel`] | a kernel's version, and the names of its error numbers |
 //! | [`kernel_log`] | the oracle for the kernel's log |
-//! | [`room`] | room on the host's disk |
+//! | [`room`] | reserving room on the host's disk |
 
 pub mod capture;
 pub mod compliance;

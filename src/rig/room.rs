@@ -1,6 +1,5 @@
-//! Room on the host's disk, made sure of before a guest is booted: QEMU stops
-//! a machine whose disk cannot grow, and results that nobody can write down
-//! were for nothing.
+//! Room on the host's disk, allocated before a guest is booted. QEMU stops a
+//! machine whose disk cannot grow, and results that cannot be written are lost.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -9,32 +8,32 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FallocateFlags, fallocate, fstatvfs};
 use rustix::io::Errno;
 
-/// Why there is no room.
+/// Why there is not enough room.
 #[derive(Debug, thiserror::Error)]
 pub enum RoomError {
-    /// The disk has less than that.
+    /// The disk has fewer free bytes.
     #[error(
         "the disk is full: {what} take {} in {}, and {} are free there; \
          name another folder with --out", megabytes(*wanted), folder.display(), megabytes(*free)
     )]
     Full {
-        /// What for, in the plural.
+        /// What the room is for, in the plural.
         what: &'static str,
-        /// Bytes that it takes.
+        /// Number of bytes requested.
         wanted: u64,
-        /// Bytes that there are.
+        /// Number of bytes free.
         free: u64,
-        /// Where.
+        /// Path of the directory.
         folder: PathBuf,
     },
     /// The system refused for another reason.
     #[error("cannot make room for {what} in {}: {source}", folder.display())]
     Io {
-        /// What for.
+        /// What the room is for.
         what: &'static str,
-        /// Where.
+        /// Path of the directory.
         folder: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
 }
@@ -43,15 +42,15 @@ fn megabytes(bytes: u64) -> String {
     format!("{:.1} MB", bytes as f64 / 1e6)
 }
 
-/// Takes `bytes` bytes of the disk for `file`, which is empty, in `folder`, for
-/// `what`. The file is empty again where there are not so many.
+/// Allocates `bytes` bytes of the disk for `file`, which is empty, in `folder`,
+/// for `what`. If the disk does not have as many, the file is empty again.
 ///
 /// # Errors
 ///
-/// [`RoomError`] where it does not have them.
+/// [`RoomError`] if the disk does not have as many.
 pub fn take(file: &File, bytes: u64, what: &'static str, folder: &Path) -> Result<(), RoomError> {
-    // Asked first, for a file system that has not so much gives away what it has
-    // before it says so.
+    // The free space is queried first, because a file system without enough
+    // gives away what it has before it reports an error.
     let full = |free| RoomError::Full {
         what,
         wanted: bytes,
@@ -63,7 +62,8 @@ pub fn take(file: &File, bytes: u64, what: &'static str, folder: &Path) -> Resul
     }
     let error = match fallocate(file, FallocateFlags::empty(), 0, bytes) {
         Ok(()) => return Ok(()),
-        // A file system that cannot do it (NFS 3): what is written is there.
+        // If a file system does not support the call (NFS 3), writing zeros
+        // allocates the blocks.
         Err(Errno::OPNOTSUPP) => match write_zeros(file, bytes) {
             Ok(()) => return Ok(()),
             Err(error) => error,
@@ -83,7 +83,7 @@ pub fn take(file: &File, bytes: u64, what: &'static str, folder: &Path) -> Resul
     })
 }
 
-/// Bytes that there are on a file's disk, if it says.
+/// Returns the number of bytes free on a file's disk, if the disk reports it.
 fn free(file: &File) -> Option<u64> {
     let disk = fstatvfs(file).ok().filter(|disk| disk.f_blocks > 0)?;
     Some(disk.f_bavail.saturating_mul(disk.f_frsize))
@@ -91,21 +91,21 @@ fn free(file: &File) -> Option<u64> {
 
 fn write_zeros(mut file: &File, bytes: u64) -> io::Result<()> {
     io::copy(&mut io::repeat(0).take(bytes), &mut file)?;
-    // Some say only now that they have no room.
+    // Some file systems report a full disk only here.
     file.sync_data()
 }
 
-/// Room that is kept for what is written at the end. It is free when this is
+/// Room that is kept for files written at the end. It is freed when this is
 /// dropped, and when this process is killed.
 #[derive(Debug)]
 pub struct Reserve(File);
 
 impl Reserve {
-    /// Keeps `bytes` bytes of the disk of `folder` for `what`.
+    /// Allocates `bytes` bytes of the disk of `folder` for `what`.
     ///
     /// # Errors
     ///
-    /// [`RoomError`] where there are not so many.
+    /// [`RoomError`] if the disk does not have as many.
     pub fn make(folder: &Path, bytes: u64, what: &'static str) -> Result<Self, RoomError> {
         let file = tempfile::tempfile_in(folder).map_err(|source| RoomError::Io {
             what,
@@ -116,17 +116,18 @@ impl Reserve {
         Ok(Self(file))
     }
 
-    /// Keeps no more than `bytes` bytes.
+    /// Keeps at most `bytes` bytes.
     ///
     /// # Errors
     ///
-    /// What the file system says.
+    /// The error of the file system.
     pub fn shrink(&self, bytes: u64) -> io::Result<()> {
         self.0.set_len(bytes)
     }
 }
 
-/// Whether the disk of `folder` has no room left, as far as it says.
+/// Returns whether the disk of `folder` has no room left, as far as it reports
+/// that.
 pub fn is_full(folder: &Path) -> bool {
     File::open(folder).is_ok_and(|folder| free(&folder) == Some(0))
 }
@@ -151,7 +152,7 @@ mod tests {
         assert!(reserve.0.metadata().unwrap().blocks() * 512 >= 1 << 20);
         reserve.shrink(4096).unwrap();
         assert!(reserve.0.metadata().unwrap().blocks() * 512 < 1 << 20);
-        // It has no name that anybody would have to remove.
+        // The file has no name, so nobody has to remove it.
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
@@ -167,7 +168,7 @@ mod tests {
     fn more_than_there_is_is_told_in_megabytes() {
         let folder = tempfile::tempdir().unwrap();
         let file = tempfile::tempfile_in(folder.path()).unwrap();
-        // No disk is as large.
+        // No disk is that large.
         let error = take(&file, 1 << 42, "frames", folder.path()).unwrap_err();
         let said = error.to_string();
         assert!(

@@ -1,5 +1,5 @@
-//! The application's side of a capture: what is run in the guest, and what the
-//! guest is asked about it.
+//! The application's side of a capture: the programs that run in the guest, and
+//! the requests to the guest about them.
 
 use std::time::{Duration, Instant};
 
@@ -12,65 +12,67 @@ use crate::card::BufferApi;
 use crate::vm::channel::{Agent, AgentError, Update};
 use crate::vm::progress::Progress;
 
-/// The capture device; our driver is loaded before any other.
+/// The capture device. It is the first device because the guest loads our
+/// driver before any other.
 const DEVICE: &str = "/dev/video0";
-/// vivid's capture device, where buffers are imported from it.
+/// vivid's capture device, used if buffers are imported from it.
 const EXPORTER: &str = "/dev/video1";
-/// The disk that takes the frames out of the guest.
+/// The disk to which the guest writes the frames.
 const DISK: &str = "/dev/vda";
-/// Pages that are pinned (FOLL_PIN), as a difference of counters of
+/// Number of pinned pages (FOLL_PIN), as a difference of counters of
 /// /proc/vmstat.
 const PINNED: &str = "nr_foll_pin_acquired-nr_foll_pin_released";
 
-/// How long the guest may take for what takes no time to speak of.
+/// How long the guest may take for a request that needs hardly any time.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Why the application could not stream at all.
 #[derive(Debug, thiserror::Error)]
 pub enum ApplicationError {
-    /// The guest did not do as it was told.
+    /// The guest failed to execute a request.
     #[error("the guest cannot {what}: {source}")]
     Agent {
-        /// What it was to do.
+        /// The attempted action.
         what: String,
-        /// Why not.
+        /// The agent's error.
         source: AgentError,
     },
-    /// The program that sets the device up failed.
+    /// The program that configures the device failed.
     #[error("`{program}` failed in the guest ({status}): {output}")]
     Setup {
         /// The command line.
         program: String,
-        /// How it ended.
+        /// How the program ended.
         status: String,
-        /// What it printed.
+        /// Output of the program.
         output: String,
     },
 }
 
-/// What the application saw, and what the guest's kernel counted meanwhile.
+/// The application's report on the stream, and the guest kernel's counters
+/// meanwhile.
 #[derive(Debug)]
 pub struct StreamReport {
-    /// Each frame that was written out.
+    /// The frames that the program wrote to the disk.
     pub frames: Vec<ReportedFrame>,
-    /// The frames' timestamps in seconds; nothing for read().
+    /// The frames' timestamps in seconds; empty for read().
     pub timestamps: Vec<f64>,
-    /// The end of what the program printed, if it failed.
+    /// The end of the program's output, if the program failed.
     pub failure: Option<String>,
-    /// Pinned pages before, while, and after the program ran; nothing from a
-    /// kernel that does not count them.
+    /// Number of pinned pages before, during and after the program's run;
+    /// `None` if the kernel does not count them.
     pub pins: Option<Watch>,
-    /// What the kprobe saw.
+    /// Results of the kprobe.
     pub probe: GetVaddrFrames,
     /// The kernel's log.
     pub kernel_log: Vec<LogRecord>,
 }
 
-/// Streams in the guest behind `agent` as `spec` says.
+/// Streams in the guest behind `agent` as `spec` describes.
 ///
 /// # Errors
 ///
-/// [`ApplicationError`] where the stream could not even be tried.
+/// [`ApplicationError`] if the stream could not even be tried.
 pub fn run(
     agent: &Agent,
     spec: &CaptureSpec,
@@ -87,8 +89,8 @@ pub fn run(
 
     let output = format!("{}{}", answer.stdout, answer.stderr);
     let frames = match spec.memory {
-        // One more than were asked for is wrong already; what the guest says
-        // must not decide how much memory is taken here.
+        // One frame more than requested is wrong already. The limit keeps the
+        // guest's report from deciding how much memory is allocated here.
         Memory::Read => {
             let layout = &spec.layout;
             let copied = tool::copied(&output, layout.format.is_compressed());
@@ -116,8 +118,8 @@ pub fn run(
     })
 }
 
-/// Runs the program that streams, to its end, and collects the buffers that it
-/// dequeued and wrote out.
+/// Runs the streaming program to its end, and collects the buffers that it
+/// dequeued and wrote.
 fn stream(
     agent: &Agent,
     spec: &CaptureSpec,
@@ -158,10 +160,11 @@ fn stream(
     }
 }
 
-/// Everything before the first buffer is queued.
+/// Prepares everything before the first buffer is queued.
 fn prepare(agent: &Agent, spec: &CaptureSpec) -> Result<(), ApplicationError> {
-    // The frames leave through the page cache: let it hold them, rather than
-    // make the application wait for the disk while frames come in.
+    // The frames leave the guest through its page cache. It may hold all of
+    // them, so that the application does not wait for the disk while frames
+    // come in.
     for knob in ["dirty_ratio", "dirty_background_ratio"] {
         let write = Write {
             path: format!("/proc/sys/vm/{knob}"),
@@ -173,7 +176,8 @@ fn prepare(agent: &Agent, spec: &CaptureSpec) -> Result<(), ApplicationError> {
     let fps = spec.rate.fps().unwrap_or(Rate::FASTEST);
     set_up(agent, tool::configure(DEVICE, &spec.layout, Some(fps)))?;
     if spec.memory == Memory::Dmabuf {
-        // One capture device without sound or others to tell apart.
+        // vivid gets one capture device without sound and without other
+        // devices.
         let planes = match spec.testbed.planes {
             BufferApi::Single => 1,
             BufferApi::Multi => 2,
@@ -187,7 +191,7 @@ fn prepare(agent: &Agent, spec: &CaptureSpec) -> Result<(), ApplicationError> {
                 params,
             },
         )?;
-        // A multi-planar vivid refuses every rate, and needs none.
+        // A multi-planar vivid refuses every rate, and does not need one.
         set_up(agent, tool::configure(EXPORTER, &spec.layout, None))?;
     }
     kprobe::arm(agent).map_err(cannot("probe get_vaddr_frames()"))
@@ -216,15 +220,15 @@ fn cannot(what: &str) -> impl FnOnce(AgentError) -> ApplicationError {
     move |source| ApplicationError::Agent { what, source }
 }
 
-/// Time that the stream may take before something is wrong: emulated guests
-/// are slow, and so are the machines that test them.
+/// Returns the time limit of the stream. It is generous: emulated guests are
+/// slow, and so are the machines that test them.
 fn time_for(spec: &CaptureSpec) -> Duration {
     let at_rate = f64::from(spec.frames) / f64::from(spec.rate.fps().unwrap_or(30));
     Duration::from_secs(60) + Duration::from_secs_f64(at_rate * 10.0)
 }
 
-/// The end of the output of a program that failed, or was killed because its
-/// time was up.
+/// Returns the end of the program's output if the program failed, or was killed
+/// because its time was up.
 fn failure(answer: &RunAnswer, output: &str) -> Option<String> {
     let said = tail(output);
     if answer.timed_out {
@@ -238,7 +242,7 @@ fn failure(answer: &RunAnswer, output: &str) -> Option<String> {
     })
 }
 
-/// The last two lines of `output` that say anything, as one.
+/// Returns the last two non-empty lines of `output`, joined.
 fn tail(output: &str) -> String {
     let mut lines: Vec<_> = output
         .lines()

@@ -1,5 +1,5 @@
-//! The disk that takes the frames out of the guest: a raw file, which the
-//! application in the guest writes as a block device.
+//! The disk to which the guest writes the frames: a raw file on the host, and a
+//! block device in the guest.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -10,23 +10,23 @@ use super::witness::{ReportedFrame, Verdict, WitnessLog};
 use crate::rig::room::{self, RoomError};
 use crate::vm::progress::Progress;
 
-/// Sizes of the file are multiples of this, for the block device's sake.
+/// Unit of the file's size; a block device needs whole blocks.
 const BLOCK: u64 = 4096;
 
-/// What failed on the file of frames.
+/// Why an operation on the file of frames failed.
 #[derive(Debug, thiserror::Error)]
 pub enum DiskError {
-    /// There is no room for it.
+    /// The host's disk has no room for the file.
     #[error(transparent)]
     Room(#[from] RoomError),
-    /// The system refused.
+    /// The system refused an operation.
     #[error("cannot {what} {path}: {source}")]
     Io {
-        /// What was tried.
+        /// The attempted action.
         what: &'static str,
-        /// On what.
+        /// Path of the file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
 }
@@ -39,30 +39,30 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// Makes the file in `folder`, and takes the room there for `frames` frames
-    /// of up to `frame_bytes` bytes each.
+    /// Creates the file in `folder`, and allocates room for `frames` frames of
+    /// up to `frame_bytes` bytes each.
     ///
     /// # Errors
     ///
-    /// [`DiskError`] where it cannot be made; then it is not there.
+    /// [`DiskError`] if the file cannot be created; it does not exist then.
     pub fn make(folder: &Folder, frame_bytes: u32, frames: u32) -> Result<Self, DiskError> {
         let path = folder.frames();
         let disk = Self { path, frame_bytes };
         let room = (u64::from(frame_bytes) * u64::from(frames)).next_multiple_of(BLOCK);
         let file = File::create_new(&disk.path).map_err(|source| disk.error("make", source))?;
         room::take(&file, room, "the frames", folder.path()).inspect_err(|_| {
-            // It would only be in the way.
+            // An empty file would only be in the way.
             let _ = fs::remove_file(&disk.path);
         })?;
         Ok(disk)
     }
 
-    /// Cuts the file to the frames that were captured, one for each of
-    /// `reports`, and judges each.
+    /// Truncates the file to the captured frames, one for each of `reports`,
+    /// and judges each.
     ///
     /// # Errors
     ///
-    /// [`DiskError`] where the file cannot be read.
+    /// [`DiskError`] if the file cannot be read.
     pub fn judge(
         &self,
         reports: &[ReportedFrame],
@@ -93,9 +93,9 @@ impl Disk {
         Ok(verdicts)
     }
 
-    /// How long each of the frames is, which lie one after the other. What the
-    /// guest claims is believed up to one byte more than a frame can have,
-    /// which is wrong for sure.
+    /// Returns the length of each frame; the frames lie one after the other.
+    /// The guest's report is believed up to one byte more than a frame can
+    /// have, which is wrong for sure.
     fn lengths(&self, reports: &[ReportedFrame], witness: &WitnessLog) -> Vec<u64> {
         let longest = u64::from(self.frame_bytes);
         let mut written = witness.frames().values();
@@ -121,7 +121,7 @@ mod tests {
     use super::*;
     use crate::card::witness::{DIGEST_BLOCK, Digest, PlaneRecord, Record};
 
-    /// A witness of frames of those bytes.
+    /// Returns a witness of frames with those bytes.
     fn witness(frames: &[&[u8]], folder: &tempfile::TempDir) -> WitnessLog {
         let path = folder.path().join("witness");
         let lines = (0..).zip(frames).map(|(sequence, frame)| {

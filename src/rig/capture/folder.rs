@@ -1,5 +1,5 @@
-//! The folder that a capture leaves behind: one capture at a time, and nothing
-//! in it of an earlier one.
+//! The output directory of a capture. One capture uses it at a time, and
+//! removes the files of an earlier one.
 
 use std::fs::{self, File};
 use std::io;
@@ -10,34 +10,34 @@ use rustix::fs::{FlockOperation, flock};
 use crate::agent::protocol::LogRecord;
 use crate::rig::kernel_log;
 
-/// Why a folder cannot be used.
+/// Why a directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum FolderError {
-    /// The system refused.
+    /// The system refused an operation.
     #[error("cannot {what} {path}: {source}")]
     Io {
-        /// What was tried.
+        /// The attempted action.
         what: &'static str,
-        /// On what.
+        /// Path of the file or directory.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// Another capture writes there now.
+    /// Another capture is writing to the directory.
     #[error("another capture is writing to {0}; name a different folder with --out")]
     InUse(PathBuf),
 }
 
-/// The folder of a capture, held for it alone until dropped.
+/// The output directory of a capture, locked until this is dropped.
 #[derive(Debug)]
 pub struct Folder {
     path: PathBuf,
-    /// Holds the lock.
+    /// The open directory, which holds the lock.
     _lock: File,
 }
 
 impl Folder {
-    /// The names of everything that a capture leaves.
+    /// The names of all files that a capture leaves.
     const FILES: [&str; 7] = [
         "frames.raw",
         "report.json",
@@ -48,13 +48,13 @@ impl Folder {
         "kernel.log",
     ];
 
-    /// Makes the folder if it is not there, takes it for this process, and
-    /// removes what an earlier capture left in it.
+    /// Creates the directory if it does not exist, locks it for this process,
+    /// and removes the files of an earlier capture.
     ///
     /// # Errors
     ///
-    /// [`FolderError::InUse`] where another capture holds it,
-    /// [`FolderError::Io`] where it cannot be made or cleared.
+    /// [`FolderError::InUse`] if another capture holds the lock,
+    /// [`FolderError::Io`] if the directory cannot be created or cleared.
     pub fn claim(path: &Path) -> Result<Self, FolderError> {
         let io = |what, path: &Path| {
             let path = path.to_owned();
@@ -82,42 +82,42 @@ impl Folder {
         })
     }
 
-    /// The folder itself.
+    /// Returns the path of the directory.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The raw frames, one after the other, as the application read them.
+    /// Returns the path of the raw frames, one after the other, as the
+    /// application read them.
     pub fn frames(&self) -> PathBuf {
         self.path.join(Self::FILES[0])
     }
 
-    /// The outcome as JSON.
+    /// Returns the path of the outcome as JSON.
     pub fn report(&self) -> PathBuf {
         self.path.join(Self::FILES[1])
     }
 
-    /// Some frames as a picture.
+    /// Returns the path of a picture with some of the frames.
     pub fn contact_sheet(&self) -> PathBuf {
         self.path.join(Self::FILES[2])
     }
 
-    /// What the guest said on its console.
+    /// Returns the path of the guest's console output.
     pub fn console(&self) -> PathBuf {
         self.path.join(Self::FILES[3])
     }
 
-    /// What the card said on its standard error.
+    /// Returns the path of the card's standard error.
     pub fn card_log(&self) -> PathBuf {
         self.path.join(Self::FILES[4])
     }
 
-    /// Writes the guest's kernel log, from its start until the stream had
-    /// ended.
+    /// Writes the guest's kernel log, from the boot to the end of the stream.
     ///
     /// # Errors
     ///
-    /// [`FolderError::Io`] where it cannot be written.
+    /// [`FolderError::Io`] if it cannot be written.
     pub fn write_kernel_log(&self, log: &[LogRecord]) -> Result<(), FolderError> {
         let path = self.path.join(Self::FILES[6]);
         let lines: String = log
@@ -131,7 +131,7 @@ impl Folder {
         })
     }
 
-    /// What the card says it wrote.
+    /// Returns the path of the card's witness.
     pub fn witness(&self) -> PathBuf {
         self.path.join(Self::FILES[5])
     }

@@ -1,8 +1,8 @@
-//! The trace oracle: a kprobe that shows `get_vaddr_frames()` at work.
+//! The trace oracle: a kprobe on `get_vaddr_frames()`.
 //!
-//! The probe is set in the guest's tracefs, on the stock kernel's own
-//! function, at its entry and at its return. It tells how often the function
-//! ran and how many page frames it found.
+//! The probe is set in the guest's tracefs, on the stock kernel's own function,
+//! at its entry and at its return. It shows how often the function ran and how
+//! many page frames it found.
 
 use std::time::Duration;
 
@@ -11,25 +11,25 @@ use serde::Serialize;
 use crate::agent::protocol::{Read, Write};
 use crate::vm::channel::{Agent, AgentError};
 
-/// The guest's tracefs.
+/// Mount point of the guest's tracefs.
 const TRACEFS: &str = "/sys/kernel/tracing";
 
-/// Longer than a guest takes for any of this.
+/// How long the guest may take for each request; longer than any needs.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Entry and return (Documentation/trace/kprobetrace.rst). The second argument
-/// is the number of frames asked for, on every kernel; the function returns
-/// how many it got.
+/// The probes at entry and return (Documentation/trace/kprobetrace.rst). On
+/// every kernel the second argument is the number of frames requested, and the
+/// function returns how many it got.
 const PROBES: [&str; 2] = [
     "p:pinhole/gvf get_vaddr_frames start=%di:x64 asked=%si:u32",
     "r:pinhole/gvf_ret get_vaddr_frames got=$retval:s32",
 ];
 
-/// Sets the probe. The function's module must be loaded.
+/// Sets the probes. The function's module must be loaded.
 ///
 /// # Errors
 ///
-/// [`AgentError`] where the kernel does not take it.
+/// [`AgentError`] if the kernel does not accept them.
 pub fn arm(agent: &Agent) -> Result<(), AgentError> {
     for probe in PROBES {
         write(agent, "kprobe_events", &format!("{probe}\n"), true)?;
@@ -37,11 +37,11 @@ pub fn arm(agent: &Agent) -> Result<(), AgentError> {
     write(agent, "events/pinhole/enable", "1", false)
 }
 
-/// What the probe saw since [`arm`].
+/// Returns the results of the probes since [`arm`].
 ///
 /// # Errors
 ///
-/// [`AgentError`] where the trace cannot be read.
+/// [`AgentError`] if the trace cannot be read.
 pub fn read(agent: &Agent) -> Result<GetVaddrFrames, AgentError> {
     let trace = agent.call(
         Read {
@@ -64,19 +64,19 @@ fn write(agent: &Agent, file: &str, text: &str, append: bool) -> Result<(), Agen
     )
 }
 
-/// What the probe saw.
+/// Results of the probes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct GetVaddrFrames {
-    /// How often the function was called.
+    /// Number of calls of the function.
     pub calls: u64,
-    /// Page frames that it returned, over all calls.
+    /// Number of page frames that it returned, over all calls.
     pub pages: u64,
-    /// Calls that returned an error, or fewer frames than they were asked for.
+    /// Number of calls that returned an error, or fewer frames than requested.
     pub short: u64,
 }
 
 impl GetVaddrFrames {
-    /// Reads what the probe left in tracefs' `trace`. Calls may overlap on
+    /// Parses the probes' lines in tracefs' `trace`. Calls may overlap on
     /// several processors, so entry and return are paired by the task's name
     /// and number.
     pub fn parse(trace: &str) -> Self {

@@ -2,15 +2,15 @@
 //!
 //! | file | what is in it |
 //! |---|---|
-//! | [`application`] | what is run in the guest, and what the guest is asked about it |
-//! | [`disk`] | the disk that takes the frames out of the guest |
-//! | [`folder`] | the folder for all that a capture leaves |
-//! | [`kprobe`] | the trace oracle: `get_vaddr_frames()` at work |
-//! | [`outcome`] | what a capture found, and the verdict |
-//! | [`psnr`] | how much one picture is like another |
-//! | [`spec`] | what to capture |
+//! | [`application`] | the programs that run in the guest, and the requests about them |
+//! | [`disk`] | the disk to which the guest writes the frames |
+//! | [`folder`] | the output directory |
+//! | [`kprobe`] | the trace oracle: a kprobe on `get_vaddr_frames()` |
+//! | [`outcome`] | the results of a capture, and the verdict |
+//! | [`psnr`] | the similarity of two pictures |
+//! | [`spec`] | the specification of a capture |
 //! | [`tool`] | the programs that stream inside the guest |
-//! | [`witness`] | the data oracle: what was read is what the card wrote |
+//! | [`witness`] | the data oracle: the application read what the card wrote |
 
 pub mod application;
 pub mod disk;
@@ -39,14 +39,14 @@ use crate::card::witness::DIGEST_BLOCK;
 use crate::source::Layout;
 use crate::vm::progress::Progress;
 
-/// What a capture found, and what it left.
+/// The results of a capture, and its files.
 #[derive(Debug)]
 pub struct Capture {
-    /// The judgement and all that it rests on.
+    /// The verdict, and the results that it is based on.
     pub outcome: Outcome,
-    /// Every frame's verdict, in order.
+    /// The verdict on every frame, in order.
     pub verdicts: Vec<Verdict>,
-    /// Where everything is.
+    /// The output directory.
     pub folder: Folder,
 }
 
@@ -54,34 +54,36 @@ pub struct Capture {
 /// [`Outcome`], not an error.
 #[derive(Debug, thiserror::Error)]
 pub enum CaptureError {
-    /// The folder cannot be used.
+    /// The output directory cannot be used.
     #[error(transparent)]
     Folder(#[from] FolderError),
-    /// Card or guest could not be started or stopped.
+    /// The card or the guest could not be started or stopped.
     #[error(transparent)]
     Testbed(#[from] TestbedError),
-    /// The guest did not do as it was told.
+    /// The guest failed to execute a request.
     #[error(transparent)]
     Application(#[from] ApplicationError),
-    /// The witness is missing or broken.
+    /// The witness is missing or malformed.
     #[error(transparent)]
     Witness(#[from] WitnessError),
-    /// The frames could not be taken out.
+    /// The frames could not be read from the disk.
     #[error(transparent)]
     Disk(#[from] DiskError),
-    /// There is no room for what else it leaves.
+    /// The host's disk has no room for the other files.
     #[error(transparent)]
     Room(#[from] RoomError),
-    /// Somebody else has filled the disk since.
+    /// Another program has filled the disk meanwhile.
     #[error("the disk is full: the card could not write its witness, {0}, to the end")]
     Full(PathBuf),
 }
 
-/// Bytes of the kernel's log, the report and the contact sheet, and some more.
+/// Room in bytes for the kernel log, the report and the contact sheet, with a
+/// margin.
 const REPORT: u64 = 2 << 20;
 
-/// About the most that the witness and the logs that grow with it may take: for
-/// every block a digest, and a segment of its scatter list.
+/// Returns the approximate upper bound for the witness and the logs that grow
+/// with it, in bytes. Each block has a digest, and a segment of its scatter
+/// list.
 fn witness_bytes(spec: &CaptureSpec) -> u64 {
     const BLOCK_BYTES: u64 = 48;
     const FRAME_BYTES: u64 = 512;
@@ -94,8 +96,8 @@ fn witness_bytes(spec: &CaptureSpec) -> u64 {
 ///
 /// # Errors
 ///
-/// [`CaptureError`] where it could not be run at all. Whatever was started has
-/// ended by the time it returns, also then.
+/// [`CaptureError`] if it could not be run at all. In any case, everything that
+/// was started has ended when this returns.
 pub fn run(spec: &CaptureSpec, progress: &Progress) -> Result<Capture, CaptureError> {
     let begun = Instant::now();
     let folder = Folder::claim(&spec.out)?;
@@ -139,7 +141,7 @@ pub fn run(spec: &CaptureSpec, progress: &Progress) -> Result<Capture, CaptureEr
     })
 }
 
-/// Puts together what was found, and has it judged.
+/// Collects the results into an outcome, and judges it.
 fn conclude(
     spec: &CaptureSpec,
     testbed: &Finished,

@@ -1,6 +1,6 @@
-//! What a capture found: the object that `pinhole capture --json` prints.
+//! The outcome of a capture: the object that `pinhole capture --json` prints.
 //!
-//! Field names are a promise to scripts: they are added to, never renamed.
+//! Field names are stable for scripts: fields are added, never renamed.
 
 use serde::Serialize;
 
@@ -8,34 +8,34 @@ use super::kprobe::GetVaddrFrames;
 use super::tool::Memory;
 use super::witness::Verdict;
 
-/// A capture and everything that was judged of it.
+/// A capture's results, and the judgement on them.
 #[derive(Debug, Clone, Serialize)]
 pub struct Outcome {
-    /// What was being run.
+    /// The program that ran the capture.
     pub pinhole: Pinhole,
     /// The guest's kernel.
     pub kernel: Kernel,
-    /// The machine it ran on.
+    /// The QEMU that ran the guest.
     pub qemu: Qemu,
-    /// What was asked of the card, and how fast it came.
+    /// The requested stream, and its measured rate.
     pub stream: Stream,
-    /// How many frames, and how they were judged.
+    /// Numbers of frames, by judgement.
     pub frames: Frames,
-    /// What the card wrote.
+    /// The card's DMA.
     pub dma: Dma,
-    /// The pin oracle.
+    /// Results of the pin oracle.
     pub pins: Pins,
-    /// The kernel log oracle.
+    /// Results of the kernel log oracle.
     pub kernel_log: KernelLog,
-    /// The trace oracle.
+    /// Results of the trace oracle.
     pub trace: Trace,
-    /// Where the time went.
+    /// Durations of the capture's parts.
     pub timing: Timing,
     /// The judgement.
     pub verdict: Judgement,
-    /// Every reason for a failed verdict, a sentence each.
+    /// The reasons for a failed verdict, one sentence each.
     pub reasons: Vec<String>,
-    /// Each frame that was not verified.
+    /// The frames that were not verified.
     pub mismatches: Vec<Verdict>,
 }
 
@@ -51,16 +51,16 @@ pub struct Pinhole {
 pub struct Kernel {
     /// Id of the guest.
     pub id: String,
-    /// As `uname -r` gives it.
+    /// Release, as `uname -r` prints it.
     pub release: String,
 }
 
 /// See [`Outcome::qemu`].
 #[derive(Debug, Clone, Serialize)]
 pub struct Qemu {
-    /// As QEMU gives it.
+    /// QEMU's version, as QEMU prints it.
     pub version: String,
-    /// QEMU's name of the device that the card is attached to.
+    /// QEMU's name of the device that carries the card.
     pub device: String,
     /// The virtio device id that the guest saw.
     pub virtio_id: u32,
@@ -71,36 +71,36 @@ pub struct Qemu {
 /// See [`Outcome::stream`].
 #[derive(Debug, Clone, Serialize)]
 pub struct Stream {
-    /// How the application gave its memory.
+    /// How the application provided its memory.
     pub memory: Memory,
     /// Pixel format as its four characters.
     pub format: String,
-    /// Pixels a line.
+    /// Pixels per line.
     pub width: u32,
-    /// Lines a frame.
+    /// Lines per frame.
     pub height: u32,
-    /// Frames a second that were asked for; none for the rate `max`.
+    /// Requested frames per second; `None` for the rate `max`.
     pub fps_requested: Option<u32>,
-    /// Frames a second by the timestamps that the application was given or,
-    /// where it is given none (read()), by the card's clock.
+    /// Measured frames per second, by the timestamps that the application got
+    /// or, if it gets none (read()), by the card's clock.
     pub fps_measured: Option<f64>,
-    /// What the program that streams complained of, if it failed.
+    /// Error output of the streaming program, if it failed.
     pub failure: Option<String>,
 }
 
 /// See [`Outcome::frames`].
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 pub struct Frames {
-    /// Asked for.
+    /// Number of frames requested.
     pub requested: u32,
-    /// Read by the application.
+    /// Number of frames that the application read.
     pub captured: u32,
-    /// Equal to what the card wrote, in every byte.
+    /// Number of frames that equal what the card wrote, in every byte.
     pub verified: u32,
-    /// Not so.
+    /// Number of captured frames that differ from what the card wrote.
     pub mismatched: u32,
-    /// Sequence numbers missing up to the last frame captured: frames that
-    /// were due while the card held no buffer, or that it was too slow to
+    /// Number of sequence numbers missing up to the last captured frame: frames
+    /// that were due while the card held no buffer, or that it was too slow to
     /// make.
     pub dropped: u32,
 }
@@ -108,11 +108,11 @@ pub struct Frames {
 /// See [`Outcome::dma`].
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 pub struct Dma {
-    /// Bytes that the card wrote, over the whole stream.
+    /// Bytes that the card wrote during the whole stream.
     pub bytes: u64,
-    /// Segments of the longest scatter list.
+    /// Number of segments in the longest scatter list.
     pub segments_max: usize,
-    /// Most pages that were pinned at a time while the stream ran
+    /// Largest number of pages that were pinned at a time while the stream ran
     /// (`nr_foll_pin_acquired` - `nr_foll_pin_released` of /proc/vmstat).
     pub pinned_pages_max: u64,
 }
@@ -120,31 +120,31 @@ pub struct Dma {
 /// See [`Outcome::pins`].
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 pub struct Pins {
-    /// Pages pinned before the stream.
+    /// Number of pinned pages before the stream.
     pub before: u64,
-    /// Pages pinned after it; the same, or pins leaked.
+    /// Number of pinned pages after the stream; if it differs, pins leaked.
     pub after: u64,
 }
 
 /// See [`Outcome::kernel_log`].
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct KernelLog {
-    /// Lines of the guest's kernel log that a kernel developer would not let
-    /// pass.
+    /// Lines of the guest's kernel log that a kernel developer would not
+    /// accept.
     pub warnings: Vec<String>,
 }
 
 /// See [`Outcome::trace`].
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Trace {
-    /// What a kprobe saw.
+    /// Results of the kprobe.
     pub get_vaddr_frames: GetVaddrFrames,
 }
 
-/// See [`Outcome::timing`]. All in milliseconds, by the host's clock.
+/// See [`Outcome::timing`]. All times are in milliseconds, by the host's clock.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 pub struct Timing {
-    /// From the start of QEMU until the guest's init spoke.
+    /// From the start of QEMU until the guest's init introduced itself.
     pub boot_ms: u64,
     /// From the start of QEMU until the card had written the first frame.
     pub first_frame_ms: Option<u64>,
@@ -156,14 +156,14 @@ pub struct Timing {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Judgement {
-    /// All frames captured and verified, and no oracle objects.
+    /// All frames are captured and verified, and no oracle objects.
     Verified,
-    /// Anything else.
+    /// Any other result.
     Failed,
 }
 
 impl Outcome {
-    /// Decides the verdict by what the oracles found, and notes the reasons.
+    /// Sets the verdict from the oracles' results, and notes the reasons.
     pub fn judge(&mut self) {
         self.reasons.clear();
         let Frames {
@@ -227,7 +227,7 @@ impl Outcome {
 pub(crate) mod tests {
     use super::*;
 
-    /// A capture of `frames` frames in which nothing went wrong.
+    /// Returns a capture of `frames` frames without any failure.
     pub(crate) fn clean(frames: u32) -> Outcome {
         Outcome {
             pinhole: Pinhole { version: "0" },

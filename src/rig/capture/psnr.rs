@@ -1,9 +1,9 @@
-//! How much one picture is like another, where they cannot be equal.
+//! The similarity of two pictures that cannot be equal.
 
-/// The peak signal-to-noise ratio of `picture` against `original`, in decibels:
-/// ten times the logarithm of 255 squared over the mean squared difference of
-/// their samples, which have eight bits each. Infinite where they are equal;
-/// nothing where they are not of one length.
+/// Returns the peak signal-to-noise ratio of `picture` against `original`, in
+/// decibels: ten times the logarithm of 255 squared over the mean squared
+/// difference of their samples, which have eight bits each. Returns infinity
+/// for equal pictures, and `None` for pictures of different lengths.
 pub fn psnr(original: &[u8], picture: &[u8]) -> Option<f64> {
     if original.len() != picture.len() {
         return None;

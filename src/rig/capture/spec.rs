@@ -1,4 +1,4 @@
-//! What to capture.
+//! The specification of a capture.
 
 use std::path::PathBuf;
 
@@ -6,19 +6,20 @@ use super::tool::{Memory, Rate};
 use crate::rig::testbed::TestbedSpec;
 use crate::source::Layout;
 
-/// What to capture, and where to leave it.
+/// The specification of a capture, and its output directory.
 #[derive(Debug)]
 pub struct CaptureSpec {
-    /// Guest, machine and card; where console and witness go is the capture's.
+    /// Guest, machine and card; the capture itself sets the paths of console
+    /// log and witness.
     pub testbed: TestbedSpec,
     /// Format and size of the frames.
     pub layout: Layout,
-    /// How many.
+    /// Number of frames.
     pub frames: u32,
-    /// How fast.
+    /// Frame rate.
     pub rate: Rate,
-    /// How the application gives its memory.
+    /// How the application provides its memory.
     pub memory: Memory,
-    /// The folder for all that the capture leaves.
+    /// Output directory.
     pub out: PathBuf,
 }

@@ -1,9 +1,9 @@
-//! The programs that stream inside the guest: what they are told, and what
-//! their output says.
+//! The programs that stream inside the guest: their command lines, and their
+//! output.
 
 use crate::source::Layout;
 
-/// How the application gives the kernel its memory.
+/// How the application provides memory to the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Memory {
@@ -18,7 +18,7 @@ pub enum Memory {
 }
 
 impl Memory {
-    /// The name on the command line and in reports.
+    /// Returns the name on the command line and in reports.
     pub fn name(self) -> &'static str {
         match self {
             Self::Userptr => "userptr",
@@ -29,20 +29,20 @@ impl Memory {
     }
 }
 
-/// Rates the card can be asked for.
+/// A frame rate that the card can be asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rate {
-    /// Frames a second, as the application sets them with VIDIOC_S_PARM.
+    /// Frames per second, which the application sets with VIDIOC_S_PARM.
     Fps(u32),
-    /// A frame as soon as there is a buffer for it.
+    /// A frame as soon as a buffer is queued.
     Max,
 }
 
 impl Rate {
-    /// The fastest that an application can ask for.
+    /// The highest rate that an application can request.
     pub const FASTEST: u32 = 240;
 
-    /// Frames a second; none for [`Rate::Max`].
+    /// Returns the frames per second; `None` for [`Rate::Max`].
     pub fn fps(self) -> Option<u32> {
         match self {
             Self::Fps(fps) => Some(fps),
@@ -66,16 +66,16 @@ impl std::str::FromStr for Rate {
     }
 }
 
-/// Buffers that the application asks for: enough to ride over the pauses of a
-/// guest under emulation, as far as the guest's memory allows, and no more than
-/// V4L2 gives (VIDEO_MAX_FRAME).
+/// Returns the number of buffers that the application requests: enough to
+/// bridge the pauses of an emulated guest, as far as the guest's memory allows,
+/// and no more than V4L2 allows (VIDEO_MAX_FRAME).
 fn buffers(layout: &Layout) -> u32 {
     const ROOM: u32 = 128 << 20;
     (ROOM / layout.sizeimage).clamp(4, 32)
 }
 
-/// Sets the format, and the rate if one is given, as a user would before
-/// streaming.
+/// Returns the command that sets the format, and the rate if one is given, as a
+/// user would before streaming.
 pub fn configure(device: &str, layout: &Layout, fps: Option<u32>) -> Vec<String> {
     let Layout {
         format,
@@ -84,7 +84,7 @@ pub fn configure(device: &str, layout: &Layout, fps: Option<u32>) -> Vec<String>
         ..
     } = layout;
     let mut argv: Vec<String> = ["v4l2-ctl", "--device", device].map(str::to_owned).into();
-    // All four characters of the code, be the last one a space.
+    // The code has four characters, even if the last is a space.
     argv.push(format!(
         "--set-fmt-video=width={width},height={height},pixelformat={format:<4}"
     ));
@@ -92,8 +92,9 @@ pub fn configure(device: &str, layout: &Layout, fps: Option<u32>) -> Vec<String>
     argv
 }
 
-/// Streams `frames` frames from `device` to the file or disk `to`. `exporter`
-/// is the device whose buffers are imported in [`Memory::Dmabuf`].
+/// Returns the command that streams `frames` frames from `device` to the file
+/// or disk `to`. `exporter` is the device whose buffers are imported in
+/// [`Memory::Dmabuf`].
 pub fn stream(
     device: &str,
     memory: Memory,
@@ -128,33 +129,33 @@ pub fn stream(
     }
 }
 
-/// One buffer as v4l2-ctl dequeued it.
+/// A buffer that v4l2-ctl dequeued.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Dequeued {
     /// V4L2 sequence number.
     pub sequence: u32,
-    /// Bytes in it, in all its planes.
+    /// Bytes in the buffer, in all its planes.
     pub bytes: u64,
-    /// Timestamp in seconds of the guest's monotonic clock.
+    /// Timestamp in seconds, by the guest's monotonic clock.
     pub timestamp: f64,
     /// Whether the buffer carried V4L2_BUF_FLAG_ERROR.
     pub error: bool,
 }
 
 impl Dequeued {
-    /// Whether v4l2-ctl writes such a buffer to its file.
+    /// Returns whether v4l2-ctl writes such a buffer to its file.
     pub fn is_written(&self) -> bool {
         !self.error && self.bytes > 0
     }
 }
 
-/// Reads a line that `v4l2-ctl --verbose` prints for a buffer:
+/// Parses a line that `v4l2-ctl --verbose` prints for a buffer:
 /// `cap dqbuf: 1 seq:      1 bytesused: 614400 ts: 12.345678 delta: 16.6 ms field: None (ts-monotonic)`.
 pub fn dequeued(line: &str) -> Option<Dequeued> {
-    // v4l2-ctl prints progress without a newline in front of it.
+    // v4l2-ctl prints progress before it without a newline.
     let line = &line[line.find("cap dqbuf:")?..];
     let after = |key: &str| line.split_once(key)?.1.split_whitespace().next();
-    // Of several planes the numbers are separated by slashes.
+    // The numbers of several planes are separated by slashes.
     let planes = after(" bytesused:")?.split('/').map(str::parse::<u32>);
     Some(Dequeued {
         sequence: after(" seq:")?.parse().ok()?,
@@ -168,9 +169,9 @@ pub fn dequeued(line: &str) -> Option<Dequeued> {
     })
 }
 
-/// Frames that `dd` copied, from its last words: `60+0 records out`, of which
-/// the second number is that of frames shorter than the longest. They count
-/// only where frames are of lengths of their own.
+/// Returns the number of frames that `dd` copied, from its last line: `60+0
+/// records out`. The second number counts frames shorter than the longest; they
+/// count only if the format's frames vary in length.
 pub fn copied(output: &str, of_any_length: bool) -> u32 {
     let records = |line: &str| {
         let (whole, short) = line.strip_suffix(" records out")?.split_once('+')?;
@@ -183,8 +184,8 @@ pub fn copied(output: &str, of_any_length: bool) -> u32 {
     output.lines().find_map(records).unwrap_or(0)
 }
 
-/// Frames a second over all of `times` (in seconds, ascending); none for less
-/// than two.
+/// Returns the frames per second over all of `times` (in seconds, ascending);
+/// `None` for fewer than two.
 pub fn rate(times: &[f64]) -> Option<f64> {
     let (first, last) = (times.first()?, times.last()?);
     (last > first).then(|| (times.len() - 1) as f64 / (last - first))

@@ -1,10 +1,10 @@
-//! The data oracle: what the application read is what the card wrote.
+//! The data oracle: the application read what the card wrote.
 //!
-//! The card's witness gives a digest for every 4 KiB of every frame. A frame
-//! read by the application is verified when its length and each of its blocks
-//! agree with the record of the same sequence number. Where they do not, the
-//! oracle looks for the record that the frame resembles most, because "this is
-//! frame 12 again" says more than "block 3 differs".
+//! The card's witness has a digest for every 4 KiB of every frame. A frame that
+//! the application read is verified if its length and each of its blocks agree
+//! with the record of the same sequence number. If they do not, the oracle
+//! looks for the record that the frame resembles most, because "this is frame
+//! 12 again" says more than "block 3 differs".
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -22,19 +22,19 @@ pub enum WitnessError {
     /// The file could not be opened or read.
     #[error("cannot read the witness {path}: {source}")]
     Io {
-        /// The witness.
+        /// Path of the witness.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// A line is no record.
+    /// A line is not a record.
     #[error("line {line} of the witness {path} is not a record: {source}")]
     Syntax {
-        /// The witness.
+        /// Path of the witness.
         path: PathBuf,
-        /// Counted from one.
+        /// Line number, counted from one.
         line: usize,
-        /// What is wrong with it.
+        /// The parser's error.
         source: serde_json::Error,
     },
 }
@@ -42,55 +42,55 @@ pub enum WitnessError {
 /// One frame as the card wrote it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WrittenFrame {
-    /// The card's clock at completion, nanoseconds since STREAMON.
+    /// The card's clock at completion, in nanoseconds since STREAMON.
     pub time_ns: u64,
     /// Bytes of each plane, in order.
     plane_bytes: Vec<u32>,
-    /// Segments of the scatter lists of all planes.
+    /// Number of segments in the scatter lists of all planes.
     segments: usize,
     /// Digests of each plane's blocks.
     digests: Vec<Vec<Digest>>,
 }
 
 impl WrittenFrame {
-    /// Segments that the frame was scattered over.
+    /// Returns the number of segments into which the frame was written.
     pub fn segments(&self) -> usize {
         self.segments
     }
 
-    /// Bytes of the whole frame.
+    /// Returns the length of the whole frame in bytes.
     pub fn bytes(&self) -> usize {
         self.plane_bytes.iter().map(|bytes| *bytes as usize).sum()
     }
 }
 
-/// What the application says of a frame that it wrote out.
+/// The application's report on a frame that it wrote to the disk.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ReportedFrame {
-    /// The sequence number that it was told, if it was told one.
+    /// The sequence number that the application got, if it got one.
     pub sequence: Option<u32>,
-    /// Its length in bytes, if the application says; else it is that of the
-    /// frame which the card wrote in its place.
+    /// Length in bytes, if the application reports it; else the frame has the
+    /// length of the frame that the card wrote in its place.
     pub bytes: Option<u64>,
 }
 
-/// What became of one frame.
+/// The judgement on one frame.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Verdict {
-    /// Place of the frame among those captured, from zero.
+    /// Index of the frame among those captured, from zero.
     pub frame: u32,
-    /// Its sequence number, as the application was told or, where it is told
-    /// none (read()), as its content says.
+    /// Sequence number, as the application got it or, if it got none (read()),
+    /// as the content suggests.
     pub sequence: Option<u32>,
-    /// Its bytes among those that the application wrote out.
+    /// Length in bytes, as the application wrote it.
     pub bytes: u64,
-    /// Whether length and every block agree with the witness.
+    /// Whether the length and every block agree with the witness.
     pub verified: bool,
     /// Blocks of 4 KiB that differ, counted through the frame; each plane
-    /// begins with one.
+    /// begins with a new block.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub bad_blocks: Vec<usize>,
-    /// Another frame of the witness that this one resembles more.
+    /// Another frame of the witness, which this one resembles more.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resembles: Option<u32>,
 }
@@ -99,11 +99,11 @@ pub struct Verdict {
 #[derive(Debug, Default)]
 pub struct WitnessLog {
     frames: BTreeMap<u32, WrittenFrame>,
-    /// Where each digest was seen: which frame, which block.
+    /// Frame in which each digest occurs, by block and digest.
     by_block: HashMap<(usize, Digest), u32>,
-    /// When the stream began, in nanoseconds since the Unix epoch.
+    /// Start of the stream, in nanoseconds since the Unix epoch.
     begun_ns: u64,
-    /// The stream has begun and not ended.
+    /// Whether the stream has begun and not ended.
     on: bool,
 }
 
@@ -112,7 +112,7 @@ impl WitnessLog {
     ///
     /// # Errors
     ///
-    /// [`WitnessError`] where the file cannot be read or a line is no record.
+    /// [`WitnessError`] if the file cannot be read or a line is not a record.
     pub fn read(path: &Path) -> Result<Self, WitnessError> {
         let io = |source| WitnessError::Io {
             path: path.to_owned(),
@@ -171,13 +171,13 @@ impl WitnessLog {
         }
     }
 
-    /// Whether it is that of a whole stream, of which the application says that
-    /// it has `captured` frames.
+    /// Returns whether this is the witness of a complete stream, of which the
+    /// application captured `captured` frames.
     pub fn is_whole(&self, captured: usize) -> bool {
         !self.on && (captured == 0 || !self.frames.is_empty())
     }
 
-    /// When the first frame was written.
+    /// Returns when the first frame was written.
     pub fn first_frame(&self) -> Option<SystemTime> {
         let (_, first) = self.frames.first_key_value()?;
         Some(
@@ -186,13 +186,14 @@ impl WitnessLog {
         )
     }
 
-    /// Every frame written, by sequence number.
+    /// Returns every frame written, by sequence number.
     pub fn frames(&self) -> &BTreeMap<u32, WrittenFrame> {
         &self.frames
     }
 
-    /// Judges `content`, the `frame`th that the application read, planes one
-    /// after the other. `claimed` is the sequence number that it was told.
+    /// Judges `content`, the frame with index `frame` that the application
+    /// read, planes one after the other. `claimed` is the sequence number that
+    /// the application got.
     pub fn judge(&self, frame: u32, claimed: Option<u32>, content: &[u8]) -> Verdict {
         let likeness = || self.most_alike(content);
         let sequence = claimed.or_else(likeness);
@@ -217,7 +218,8 @@ impl WitnessLog {
         }
     }
 
-    /// The frame that shares most blocks with `content`, by the blocks' places.
+    /// Returns the frame that shares most blocks with `content`, at the same
+    /// positions.
     fn most_alike(&self, content: &[u8]) -> Option<u32> {
         let mut votes = HashMap::<u32, u32>::new();
         for (block, bytes) in content.chunks(DIGEST_BLOCK).enumerate() {
@@ -232,8 +234,8 @@ impl WitnessLog {
     }
 }
 
-/// Blocks of `content` that are not as `written`; those that only one of the
-/// two has count as well.
+/// Returns the blocks of `content` that differ from `written`; blocks that only
+/// one of the two has count as well.
 fn differing_blocks(written: &WrittenFrame, mut content: &[u8]) -> Vec<usize> {
     let mut bad = Vec::new();
     let mut block = 0;

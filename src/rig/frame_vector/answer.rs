@@ -1,49 +1,49 @@
-//! What came of a point's calls: what was seen and what was expected are
-//! compared by these types, and a person reads their `Display`.
+//! The answers to points. Observed and expected answers are compared as values
+//! of these types, and printed with their `Display`.
 
 use std::fmt;
 
 use crate::agent::frame_vector::Step;
 use crate::rig::kernel::errno_name;
 
-/// What `get_vaddr_frames()` got.
+/// The result of `get_vaddr_frames()`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Got {
     /// An error.
     Error {
-        /// Its number.
+        /// Number of the error.
         errno: i32,
-        /// Frames that the vector holds all the same.
+        /// Number of frames that the vector holds all the same.
         frames: u32,
     },
-    /// No frames, and no error.
+    /// No frames were returned, and no error.
     Nothing,
-    /// So many frames, and there is no vector.
+    /// The function returned a number of frames, but there is no vector.
     NoVector(u32),
-    /// Frames, in a vector.
+    /// The vector holds frames.
     Frames {
-        /// How many it returned.
+        /// Number of frames that the function returned.
         count: u32,
-        /// How many were asked for.
+        /// Number of frames requested.
         asked: u32,
-        /// They are PFNs, not pages.
+        /// Whether the frames are PFNs, not pages.
         pfns: bool,
-        /// What holds them.
+        /// Whether the frames are pinned.
         held: Held,
-        /// How many the vector says that it holds.
+        /// Number of frames in the vector, according to the vector.
         frames: u32,
-        /// They are those of the process, as far as these are known.
+        /// Whether the frames are the process's, as far as those are known.
         own: bool,
     },
 }
 
 impl Got {
-    /// An error, and nothing in the vector.
+    /// Returns an error with nothing in the vector.
     pub fn error(errno: i32) -> Self {
         Self::Error { errno, frames: 0 }
     }
 
-    /// Pages of the process's, pinned.
+    /// Returns pinned pages of the process.
     pub fn pinned(count: u32, asked: u32) -> Self {
         Self::Frames {
             count,
@@ -90,16 +90,16 @@ fn unit(pfns: bool) -> &'static str {
     if pfns { "PFNs" } else { "pages" }
 }
 
-/// What a vector says of its frames, and their counters.
+/// The vector's flag about its frames, compared with their counters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Held {
-    /// They are pinned.
+    /// The frames are pinned.
     Pinned,
-    /// It says so, and they are not all.
+    /// The vector claims that the frames are pinned, but not all are.
     SaidPinned,
-    /// They are not pinned.
+    /// The frames are not pinned.
     Unpinned,
-    /// It says so, and some are.
+    /// The vector claims that the frames are not pinned, but some are.
     SaidUnpinned,
 }
 
@@ -114,14 +114,14 @@ impl fmt::Display for Held {
     }
 }
 
-/// How many of the pages that a step looked at are pinned.
+/// How many of a step's pages are pinned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pinned {
-    /// None.
+    /// No page is pinned.
     None,
-    /// All.
+    /// All pages are pinned.
     All,
-    /// Some.
+    /// Some pages are pinned.
     Part,
 }
 
@@ -135,18 +135,18 @@ impl fmt::Display for Pinned {
     }
 }
 
-/// What a vector says of itself.
+/// The state of a vector, according to its fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flags {
     /// There is no vector.
     NoVector,
-    /// What is in it.
+    /// There is a vector.
     Vector {
-        /// How many frames.
+        /// Number of frames.
         frames: u32,
-        /// They are PFNs.
+        /// Whether the frames are PFNs.
         pfns: bool,
-        /// They are pinned.
+        /// Whether the frames are pinned.
         pinned: bool,
     },
 }
@@ -167,14 +167,14 @@ impl fmt::Display for Flags {
     }
 }
 
-/// What `frame_vector_create()` made.
+/// The result of `frame_vector_create()`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Created {
-    /// `NULL`, with so many warnings.
+    /// `NULL`, with that number of warnings.
     Null(usize),
-    /// A vector of `kmalloc()`.
+    /// A vector allocated by `kmalloc()`.
     Kmalloc,
-    /// A vector of `vmalloc()`.
+    /// A vector allocated by `vmalloc()`.
     Vmalloc,
 }
 
@@ -189,12 +189,12 @@ impl fmt::Display for Created {
     }
 }
 
-/// What `frame_vector_pages()` gave for PFNs that were filled in before.
+/// The result of `frame_vector_pages()` for PFNs that were filled in before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Viewed {
     /// The error number in its `ERR_PTR`, if it was one.
     pub errno: Option<i32>,
-    /// The vector still holds those PFNs.
+    /// Whether the vector still holds those PFNs.
     pub still: bool,
 }
 
@@ -211,12 +211,12 @@ impl fmt::Display for Viewed {
     }
 }
 
-/// Whose pages memory is of that was never used.
+/// The owner of the pages of memory that was never used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Whose {
-    /// The page of zeroes that all share.
+    /// The zero page that all processes share.
     Zero,
-    /// The process's own.
+    /// The process itself.
     Own,
     /// Some of both.
     Both,
@@ -236,71 +236,76 @@ impl fmt::Display for Whose {
 /// to those before the calls.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
-    /// What one call got.
+    /// The result of one call.
     Got(Got),
-    /// The same, and warnings of the function that is called.
+    /// The result of one call, and the number of warnings of the called
+    /// function.
     Warned { got: Got, warnings: usize },
-    /// What two calls got, with a put between.
+    /// The results of two calls, with a put between them.
     Twice {
         first: Got,
         second: Got,
         warnings: usize,
     },
-    /// What two calls got, and the pins after the second and after put.
+    /// The results of two calls, and the pins after the second and after put.
     Again {
         first: Got,
         second: Got,
         pins: [i64; 2],
     },
-    /// The same without a put between: the pins after each call, after put, and
-    /// after what was lost is unpinned.
+    /// The results of two calls without a put between them, and the pins after
+    /// each call, after put, and after the lost pages are unpinned.
     Over {
         first: Got,
         second: Got,
         pins: [i64; 4],
     },
-    /// What a call got, and the pins after it and after put.
+    /// The result of a call, and the pins after it and after put.
     Kept { got: Got, pins: [i64; 2] },
-    /// What a call that fails got, what the vector says then, and the pins after
-    /// put.
+    /// The result of a call that fails, the state of the vector afterwards, and
+    /// the pins after put.
     Failed { got: Got, flags: Flags, pins: i64 },
-    /// Pins after a call, after put, and after another.
+    /// The pins after a call, after put, and after another put.
     Put { pins: [i64; 3], pages: Pinned },
-    /// The pages and pins after destroy, and after they are unpinned.
+    /// The pages and pins after destroy, and the pages after they are unpinned.
     Destroyed {
         pages: Pinned,
         pins: i64,
         unpinned: Pinned,
     },
-    /// What put left of PFNs that were not pinned.
+    /// The effects of put on PFNs that were not pinned.
     Spared { page: i32, kernel: i64, frames: u32 },
-    /// PFNs, viewed as pages.
+    /// The result of viewing PFNs as pages.
     Viewed(Viewed),
-    /// The same, and what `frame_vector_to_pages()` returned then.
+    /// The result of viewing PFNs as pages, and of `frame_vector_to_pages()`
+    /// then.
     Converted { viewed: Viewed, returned: i32 },
-    /// Whether pages are the same as PFNs and back, and pinned after put.
+    /// Whether pages are the same after conversion to PFNs and back, and
+    /// whether they are pinned after put.
     ThereAndBack { same: bool, after: Pinned },
-    /// The pages, viewed as PFNs, and after put.
+    /// Whether pages viewed as PFNs are pinned, and whether they are after put.
     AsPfns { before: Pinned, after: Pinned },
-    /// What a call got, and whose pages.
+    /// The result of a call, and the owner of the pages.
     Whose { got: Got, whose: Whose },
-    /// What a call got, and how many of the pages were in `ZONE_MOVABLE`.
+    /// The result of a call, and the number of pages in `ZONE_MOVABLE` before
+    /// and after it.
     Movable {
         got: Got,
         before: usize,
         after: usize,
     },
-    /// What mlock(2) is refused with, what a call got, and what the process is
-    /// accounted for, in KiB.
+    /// The error with which mlock(2) is refused, the result of a call, and the
+    /// memory charged to the process, in KiB.
     Limited {
         refused: i32,
         got: Got,
         pinned: u64,
         locked: u64,
     },
-    /// Only a kernel's own callers may choose flags.
+    /// The kernel does not let a caller choose flags.
     NoFlags,
-    /// What a call over huge pages got, and the pins after it and after put.
+    /// The result of a call over huge pages, and the pins after it and after
+    /// put.
     Huge {
         got: Got,
         in_place: bool,
@@ -308,40 +313,44 @@ pub enum Answer {
     },
     /// A vector.
     Created(Created),
-    /// How many of several calls made one.
+    /// The number of calls of several that created a vector.
     Vectors { count: usize, warnings: usize },
-    /// Whether each view of a vector without frames was a pointer, and what it
-    /// says of itself after put.
+    /// Whether each view of a vector without frames was a pointer, and the
+    /// state of the vector after put.
     Views { pointers: [bool; 3], flags: Flags },
-    /// Pins after put and destroy of a new vector, and what it said before.
+    /// The pins after put and destroy of a new vector, and its state before.
     Fresh { pins: [i64; 2], flags: Flags },
-    /// A vector for much memory, what the call got, and the pins after it and
-    /// after put.
+    /// The result of creating a vector for much memory, the result of the call,
+    /// and the pins after it and after put.
     Large {
         created: Created,
         got: Got,
         pins: [i64; 2],
     },
-    /// The same while there is no free block of this size, or one of that order.
+    /// The results of creating a vector for much memory and of the call, while
+    /// there is no free block of the needed size; `block` is the order of one
+    /// that exists nevertheless.
     Fragmented {
         block: Option<u32>,
         created: Created,
         got: Got,
     },
-    /// What a call that waits got, and the pages that were filled meanwhile.
+    /// The result of a call that waits, and the number of pages filled
+    /// meanwhile.
     Filled { got: Got, pages: u32, intact: u32 },
-    /// The call does not wait; what it got.
+    /// The result of a call that does not wait.
     NoWait(Option<Got>),
-    /// How often another thread mapped memory while it waited.
+    /// How often another thread mapped memory while the call waited.
     Mapped(u32),
-    /// What a call got, and how many signals were handled.
+    /// The result of a call, and the number of signals handled.
     Signalled { got: Got, handled: u32 },
-    /// What a call returned that was killed, and the pins after it.
+    /// The return value of a call whose process was killed, and the pins after
+    /// it.
     Killed { returned: i32, pins: i64 },
-    /// What a call got, and how many of the pages are the process's after it has
-    /// written to them.
+    /// The result of a call, and how many of the pages are the process's after
+    /// it has written to its memory.
     Written { got: Got, own: usize, frames: usize },
-    /// Not all steps were taken.
+    /// Not all steps were executed.
     NotTried,
     /// A signal ended the caller, in a step or after the last.
     Ended {
@@ -353,7 +362,7 @@ pub enum Answer {
     Silence(String),
 }
 
-/// Pins after a call, and after put.
+/// Describes the pins after a call, and after put.
 fn until_put([call, put]: [i64; 2]) -> String {
     format!("pins: {call:+}, {put:+} after put")
 }

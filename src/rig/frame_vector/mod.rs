@@ -1,9 +1,9 @@
-//! The contract of the frame vector: what reviewers of `get_vaddr_frames()`
-//! asked about it, shown on a kernel.
+//! The contract of the frame vector: the questions that reviewers of
+//! `get_vaddr_frames()` asked, answered on a running kernel.
 //!
-//! Each question is a [`Point`](points::Point): a range of memory, calls over it
-//! made in the guest by frame_vector_probe.ko, and an [`Answer`] read off what came
-//! back. [`expectation`] says what the answer should be on each
+//! Each question is a [`Point`](points::Point): a range of memory, calls over
+//! it that frame_vector_probe.ko makes in the guest, and an [`Answer`] derived
+//! from the results. [`expectation`] says what the answer should be on each
 //! kernel, and why. An answer that differs is a finding.
 
 mod answer;
@@ -35,54 +35,54 @@ use crate::vm::interrupt;
 use crate::vm::machine::private_dir;
 use crate::vm::progress::Progress;
 
-/// Where the probe says whether the kernel has CONFIG_DEBUG_VM.
+/// Module parameter that shows whether the kernel has CONFIG_DEBUG_VM.
 const DEBUG_VM: &str = "/sys/module/frame_vector_probe/parameters/debug_vm";
 
-/// The kernel has drivers' memory to themselves otherwise, and the memory of a
-/// PCI device that has a driver could not be mapped. There are huge pages, and a
-/// zone of pages that can be moved, from which programs are given memory first.
-/// Where there is no free block, none is made by moving pages (before 6.16
-/// `kvmalloc()` tries): vm.rst says that of that threshold.
+/// Kernel parameters. `iomem=relaxed` lets the memory of a PCI device be mapped
+/// that has a driver, which otherwise has it exclusively. There are huge pages,
+/// and a zone of movable pages, from which programs get memory first. The
+/// kernel makes no free block by moving pages if there is none (before 6.16
+/// `kvmalloc()` tries): vm.rst documents that for this threshold.
 const APPEND: &str = "iomem=relaxed hugepages=4 movablecore=96M sysctl.vm.extfrag_threshold=1000";
 
-/// Bytes of the disk whose pages are mapped.
+/// Size in bytes of the disk whose pages are mapped.
 const DISK_BYTES: u64 = 1 << 20;
 
 /// How long a point may take: the largest takes seconds on a busy machine.
 const POINT_LIMIT: Duration = Duration::from_secs(60);
 
-/// Where the points are to be tried.
+/// The guest in which the points are tried.
 #[derive(Debug, Clone, Default)]
 pub struct FrameVectorSpec {
-    /// The guest by its name in the catalogue.
+    /// Name of the guest in the catalogue.
     pub kernel: String,
-    /// A QEMU to use in place of one that is found.
+    /// QEMU to use instead of searching for one.
     pub qemu: Option<PathBuf>,
-    /// The accelerator; the best there is if none.
+    /// The accelerator; the best available one by default.
     pub accelerator: Option<Accelerator>,
 }
 
 /// Why the points could not be tried.
 #[derive(Debug, thiserror::Error)]
 pub enum FrameVectorError {
-    /// The guest could not be started with the probe in it, or be stopped.
+    /// The guest with the probe could not be started or stopped.
     #[error(transparent)]
     Testbed(#[from] TestbedError),
-    /// The guest's disk could not be made.
+    /// The guest's disk could not be created.
     #[error("cannot make a disk for the guest: {0}")]
     Disk(io::Error),
-    /// The guest or the probe tells nothing.
+    /// The guest or the probe failed to execute a request.
     #[error("cannot {what}: {source}")]
     Agent {
-        /// What was tried.
+        /// The attempted action.
         what: &'static str,
-        /// Why it failed.
+        /// The agent's error.
         source: AgentError,
     },
     /// The kernel's release does not begin with two numbers.
     #[error("the kernel calls itself {0:?}, which tells no version")]
     Release(String),
-    /// SIGINT or SIGTERM came.
+    /// SIGINT or SIGTERM arrived.
     #[error("interrupted")]
     Interrupted,
 }
@@ -90,16 +90,16 @@ pub enum FrameVectorError {
 /// The answers of one kernel.
 #[derive(Debug, Clone, Serialize)]
 pub struct Contract {
-    /// The guest.
+    /// Name of the guest.
     pub kernel: String,
-    /// Its kernel's release.
+    /// Release of its kernel.
     pub release: String,
-    /// The points, in their order.
+    /// The answers to the points, in their order.
     pub points: Vec<Finding>,
 }
 
 impl Contract {
-    /// Whether every answer was as expected.
+    /// Returns whether every answer was as expected.
     pub fn is_as_expected(&self) -> bool {
         self.points.iter().all(|point| point.as_expected)
     }
@@ -110,29 +110,29 @@ impl Contract {
 pub struct Finding {
     /// Name of the point.
     pub name: &'static str,
-    /// What it asks.
+    /// The question.
     pub question: &'static str,
-    /// What was seen.
+    /// The observed answer.
     pub answer: String,
-    /// What should have been.
+    /// The expected answer.
     pub expected: String,
-    /// Why.
+    /// The reason for the expectation.
     pub reason: &'static str,
-    /// Whether they are the same.
+    /// Whether the answer was as expected.
     pub as_expected: bool,
-    /// All that was seen.
+    /// The raw results.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub evidence: Option<FrameVectorAnswer>,
-    /// What the kernel complained of meanwhile.
+    /// The kernel's complaints meanwhile.
     pub warnings: Vec<String>,
 }
 
-/// Boots a kernel and tries all points on it. A point that costs the guest its
-/// life has that as its answer, and the rest is tried in another boot.
+/// Boots a kernel and tries all points on it. If a point crashes the guest,
+/// that is its answer, and the remaining points are tried in another boot.
 ///
 /// # Errors
 ///
-/// [`FrameVectorError`] where there is no guest to try them in.
+/// [`FrameVectorError`] if no guest can be booted to try them in.
 pub fn run(spec: &FrameVectorSpec, progress: &Progress) -> Result<Contract, FrameVectorError> {
     let probe = build_probe(&spec.kernel, progress)?;
     let boot = || ProbeGuest::boot(spec, &probe, progress);
@@ -164,7 +164,7 @@ pub fn run(spec: &FrameVectorSpec, progress: &Progress) -> Result<Contract, Fram
     })
 }
 
-/// The probe, built for a guest's kernel.
+/// Builds the probe for a guest's kernel.
 fn build_probe(kernel: &str, progress: &Progress) -> Result<PathBuf, TestbedError> {
     interrupt::watch().map_err(TestbedError::Signals)?;
     let recipe = Catalog::builtin().get(kernel)?;
@@ -175,7 +175,7 @@ fn build_probe(kernel: &str, progress: &Progress) -> Result<PathBuf, TestbedErro
 /// A running guest with the probe, and no card.
 struct ProbeGuest {
     testbed: Testbed,
-    /// Where the kernel log was read to.
+    /// Sequence number up to which the kernel log was read.
     log: u64,
     _dir: tempfile::TempDir,
 }
@@ -213,7 +213,7 @@ impl ProbeGuest {
         Ok(guest)
     }
 
-    /// Whether the kernel checks the callers of its memory management.
+    /// Returns whether the kernel checks the callers of its memory management.
     fn debug_vm(&self) -> Result<bool, FrameVectorError> {
         let read = Read {
             path: DEBUG_VM.to_owned(),
@@ -224,7 +224,7 @@ impl ProbeGuest {
             .map_err(|source| cannot("ask the frame vector probe", source))
     }
 
-    /// Tries a point; tells whether the guest can be asked another.
+    /// Tries a point; returns whether the guest can be asked another.
     fn ask(&mut self, point: &Point, kernel: Kernel) -> Result<(Finding, bool), FrameVectorError> {
         let script = (point.script)();
         let answer = self
@@ -252,7 +252,7 @@ impl ProbeGuest {
                 complaints: Vec::new(),
             },
         };
-        // A kernel that has oopsed is no witness any more.
+        // A kernel that has oopsed is not reliable any more.
         alive &= !warnings.iter().any(|line| line.contains("Oops"));
         let expected = expectation::of(point.name, kernel);
         let reason = expected.as_ref().map_or("", |(_, reason)| *reason);
@@ -270,7 +270,7 @@ impl ProbeGuest {
         Ok((finding, alive))
     }
 
-    /// What the kernel complained of since the last time.
+    /// Returns the kernel's complaints since the last call.
     fn warnings(&mut self) -> Result<Vec<String>, FrameVectorError> {
         let since = self.log;
         let log = self

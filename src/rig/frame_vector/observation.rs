@@ -1,23 +1,23 @@
-//! What came back of a point's calls.
+//! The observed results of a point's calls.
 
 use super::answer::{Got, Held, Pinned};
 use crate::agent::frame_vector::{
     Filled, FrameVector, FrameVectorAnswer, Killed, Meanwhile, Outcome, Step, Vector,
 };
 
-/// What came back, with what was asked and what the kernel said to it.
+/// The results, with the steps that were requested and the kernel's complaints.
 pub struct Observation<'a> {
     pub(super) steps: Vec<(&'a Step, &'a Outcome)>,
-    /// How the caller was ended, and the step that it was in.
+    /// How the caller was ended, and the step in which it was.
     pub(super) killed: Option<(Killed, Option<&'a Step>)>,
-    /// That was what was asked for.
+    /// Whether the point killed the caller on purpose.
     pub(super) on_purpose: bool,
     filled: Filled,
     pub(super) warnings: &'a [String],
 }
 
 impl<'a> Observation<'a> {
-    /// What came back of a script.
+    /// Returns the observation of a script's results.
     pub fn new(
         script: &'a FrameVector,
         answer: &'a FrameVectorAnswer,
@@ -34,38 +34,38 @@ impl<'a> Observation<'a> {
         }
     }
 
-    /// How the caller was ended, if it was.
+    /// Returns how the caller was ended, if it was.
     pub fn killed(&self) -> Option<Killed> {
         self.killed.map(|(killed, _)| killed)
     }
 
-    /// The number of the last step that is such a one.
+    /// Returns the index of the last step that satisfies `is_one`.
     pub fn last(&self, is_one: impl Fn(&Step) -> bool) -> Option<usize> {
         self.steps.iter().rposition(|(step, _)| is_one(step))
     }
 
-    /// Whether there is a step of this number.
+    /// Returns whether a step with this index was executed.
     pub fn has(&self, index: usize) -> bool {
         index < self.steps.len()
     }
 
-    /// What came of a step.
+    /// Returns the outcome of a step.
     pub fn outcome(&self, index: usize) -> &'a Outcome {
         self.steps[index].1
     }
 
-    /// What a thread that filled memory did.
+    /// Returns what the thread did that filled memory.
     pub fn filled(&self) -> Filled {
         self.filled
     }
 
-    /// How many warnings name a function.
+    /// Returns the number of warnings that name a function.
     pub fn warnings_of(&self, function: &str) -> usize {
         let named = |line: &&String| line.contains("WARNING:") && line.contains(function);
         self.warnings.iter().filter(named).count()
     }
 
-    /// What `get_vaddr_frames()` got, as the step `index`.
+    /// Returns the result of `get_vaddr_frames()` in the step `index`.
     pub fn got(&self, index: usize) -> Got {
         let (step, outcome) = self.steps[index];
         let asked = match step {
@@ -103,20 +103,21 @@ impl<'a> Observation<'a> {
         }
     }
 
-    /// Pins in the whole kernel after one step, less those after another.
+    /// Returns the number of pins in the whole kernel after one step, less
+    /// those after another.
     pub fn pins_between(&self, before: usize, after: usize) -> i64 {
         let pins = |index| self.outcome(index).pins as i64;
         pins(after) - pins(before)
     }
 
-    /// What the call of a step has pinned since the first, and what put, in the
-    /// next, has left of it.
+    /// Returns the pins after the call of a step and after the put in the next
+    /// step, as a difference to those after the first step.
     pub fn pins_until_put(&self, step: usize) -> [i64; 2] {
         [step, step + 1].map(|step| self.pins_between(0, step))
     }
 }
 
-/// Whether what a vector says of its frames is what their counters say.
+/// Compares the vector's flag about its frames with their counters.
 fn held(vector: &Vector, outcome: &Outcome) -> Held {
     let counted = outcome.pages.iter().filter(|page| page.exists);
     let pinned = counted.clone().filter(|page| page.pinned).count();
@@ -128,7 +129,7 @@ fn held(vector: &Vector, outcome: &Outcome) -> Held {
     }
 }
 
-/// Whether none, or all, of the pages that a step looked at are pinned.
+/// Returns whether none, some or all of a step's pages are pinned.
 pub fn pinned(outcome: &Outcome) -> Pinned {
     match outcome.pages.iter().filter(|page| page.pinned).count() {
         0 => Pinned::None,
@@ -146,7 +147,7 @@ mod tests {
 
     const PFNS: [u64; 4] = [7, 3, 9, 4];
 
-    /// What a call that got four pages leads to.
+    /// Returns the outcome of a call that got four pages.
     fn got_four() -> Outcome {
         Outcome {
             returned: 4,
@@ -177,7 +178,7 @@ mod tests {
         }
     }
 
-    /// The answer to "touched" when its call led to `outcome`.
+    /// Returns the answer to "touched" if its call had the outcome `outcome`.
     fn answer(outcome: Outcome, warnings: &[String]) -> String {
         let point = all().find(|point| point.name == "touched").unwrap();
         let script = (point.script)();

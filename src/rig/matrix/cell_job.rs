@@ -1,4 +1,4 @@
-//! The cells of one kernel, in as many guests as it takes.
+//! Runs the cells of one kernel, in as many guests as necessary.
 
 use std::mem;
 use std::sync::{Mutex, PoisonError};
@@ -14,18 +14,18 @@ use super::spec::MatrixSpec;
 use crate::rig::testbed::TestbedSpec;
 use crate::vm::progress::Progress;
 
-/// How often a job boots a guest anew because not all checks of its kernel work
-/// any longer.
+/// How often a job boots another guest because not all checks of its kernel
+/// still work.
 const RENEWALS: u32 = 10;
 
-/// How far a guest's clock may be ahead of the host's after a cell.
+/// How much more time a guest's clock may show for a cell than the host's.
 const CLOCK_SLACK: Duration = Duration::from_secs(1);
 
-/// Runs the cells, the first of them in that guest.
+/// Runs the cells, the first of them in `guest`.
 ///
 /// # Errors
 ///
-/// [`MatrixError`] where no guest can be had to run them in.
+/// [`MatrixError`] if no guest can be booted to run them in.
 pub(super) fn run(
     spec: &MatrixSpec,
     guest: CellGuest,
@@ -62,26 +62,26 @@ pub(super) fn run(
     Ok(())
 }
 
-/// A job: cells one after the other, each in the guest of the one before, or in
-/// another where that is no good any more.
+/// A job: runs cells one after the other in one guest, or in another when that
+/// guest is not usable any more.
 struct CellJob<'a> {
     spec: &'a TestbedSpec,
     queue: &'a WorkQueue<'a, CellName>,
     output: &'a mut JobOutput<CellOutcome>,
-    /// Nothing while there is no guest that is any good.
+    /// The guest; `None` while there is no usable one.
     guest: Option<CellGuest>,
-    /// The first cell that was run in this guest, by its place in the output.
+    /// Index in the output of the first cell that was run in this guest.
     first: usize,
-    /// The first that nobody has looked for leaks of.
+    /// Index of the first cell that was not searched for leaks.
     searched: usize,
-    /// How often a guest was booted anew because the one before was spoilt.
+    /// How often another guest was booted because the one before was spoilt.
     renewals: u32,
-    /// What the guest is good for.
+    /// State of the guest.
     state: GuestState,
 }
 
 impl CellJob<'_> {
-    /// Runs the cells that it is dealt.
+    /// Runs cells from the queue until it is empty.
     fn run(mut self) -> Result<(), MatrixError> {
         while let Some((place, cell)) = self.queue.next() {
             self.settle()?;
@@ -90,8 +90,8 @@ impl CellJob<'_> {
         self.finish()
     }
 
-    /// Runs a cell; once more in another guest if the clock of this one cannot
-    /// be trusted.
+    /// Runs a cell; once more in another guest if this guest's clock cannot be
+    /// trusted.
     fn run_cell(&mut self, place: usize, cell: &CellName) -> Result<(), MatrixError> {
         let (mut result, mut state) = self.guest()?.run(cell)?;
         if clock_runs_ahead(&result) {
@@ -104,8 +104,8 @@ impl CellJob<'_> {
         Ok(())
     }
 
-    /// Sees to what the last cell has left: what the kernel said since, what it
-    /// lost, and a guest that is no good any more.
+    /// Handles the effects of the last cell: later kernel messages, leaks, and
+    /// a guest that is not usable any more.
     fn settle(&mut self) -> Result<(), MatrixError> {
         let Some(guest) = &mut self.guest else {
             return Ok(());
@@ -138,7 +138,7 @@ impl CellJob<'_> {
         Ok(())
     }
 
-    /// Looks for what the cells in this guest have lost.
+    /// Searches for leaks of the cells in this guest.
     fn search(&mut self) -> Result<(), MatrixError> {
         let Some(guest) = &mut self.guest else {
             return Ok(());
@@ -153,7 +153,7 @@ impl CellJob<'_> {
         Ok(())
     }
 
-    /// The guest; a new one where there is none.
+    /// Returns the guest; boots one if there is none.
     fn guest(&mut self) -> Result<&mut CellGuest, MatrixError> {
         let guest = match self.guest.take() {
             Some(guest) => guest,
@@ -169,7 +169,7 @@ impl CellJob<'_> {
         Ok(self.guest.insert(guest))
     }
 
-    /// After the last cell.
+    /// Finishes the job after the last cell.
     fn finish(mut self) -> Result<(), MatrixError> {
         self.settle()?;
         if self.output.results.len() > self.searched {
@@ -182,10 +182,10 @@ impl CellJob<'_> {
     }
 }
 
-/// Whether the guest saw more time pass in a cell than the host, whose
-/// measurement begins before the guest's and ends after it. An emulated guest
-/// that was starved while it calibrated its clock can have one that runs many
-/// times too fast; whatever takes time in it then seems to hang.
+/// Returns whether more time passed for the guest in a cell than for the host,
+/// whose measurement begins before the guest's and ends after it. An emulated
+/// guest that was starved while it calibrated its clock can have a clock that
+/// runs many times too fast; everything in it then seems to hang.
 fn clock_runs_ahead(outcome: &CellOutcome) -> bool {
     let guest = outcome
         .answer

@@ -1,19 +1,19 @@
-//! Which cells there are.
+//! The list of all cells.
 
 use super::name::{CellName, Pinning};
 use crate::agent::cell::{FrameSize, Hazard, Kind, Point};
 
-/// Offsets of the buffer in its first page, and bytes of its frame beyond whole
-/// pages: the start of a page, a cache line into it, an address that no
-/// structure is aligned to, and lengths that end inside a page.
+/// Offsets of the buffer in its first page, and lengths of its frame beyond
+/// whole pages: the start of a page, a cache line into it, an address to which
+/// no structure is aligned, and lengths that end inside a page.
 const PLACES: [(u32, u32); 5] = [(0, 0), (64, 0), (1234, 0), (0, 1000), (2055, 2056)];
 
-/// Kinds that every hazard is tried on, pinned in both ways.
+/// Kinds with which every hazard is tried, with both ways of pinning.
 const STEADY: [Kind; 2] = [Kind::AnonTouched, Kind::MemfdShared];
 
-/// Kinds that every hazard is tried on as well, pinned by the driver: the
-/// kernel forks, moves, reclaims and unmaps each in its own way, or has it
-/// replaced by another when it is pinned.
+/// Further kinds with which every hazard is tried, pinned by the driver: the
+/// kernel forks, moves, reclaims and unmaps each in its own way, or replaces it
+/// when it is pinned.
 const STEADY_TOO: [Kind; 7] = [
     Kind::Thp,
     Kind::Hugetlb,
@@ -24,8 +24,8 @@ const STEADY_TOO: [Kind; 7] = [
     Kind::Swapped,
 ];
 
-/// Kinds for which user pointers are queued while allocations fail: pinning
-/// them allocates pages, reads them from swap or a file, or breaks
+/// Kinds for which user pointers are queued while allocations fail. Pinning
+/// allocates their pages, reads them from swap or a file, or breaks
 /// copy-on-write, each in its own way.
 const FAILING: [Kind; 6] = [
     Kind::AnonTouched,
@@ -36,7 +36,7 @@ const FAILING: [Kind; 6] = [
     Kind::Swapped,
 ];
 
-/// All cells, in the order in which they are run.
+/// Returns all cells, in the order in which they are run.
 pub fn all() -> Vec<CellName> {
     let mut cells = Vec::new();
     for pinning in [Pinning::FrameVector, Pinning::Native] {
@@ -48,8 +48,8 @@ pub fn all() -> Vec<CellName> {
                     pinning,
                     ..CellName::plain(*kind)
                 };
-                // The kernel's own path is there to be compared: once a kind,
-                // where offset and length are hardest.
+                // The kernel's own path is run for comparison: once for each
+                // kind, with the offset and length that are hardest.
                 let compared = pinning == Pinning::FrameVector || (offset, tail) == PLACES[4];
                 if compared && FrameSize::new(*kind, tail).is_ok() {
                     cells.push(cell);
@@ -78,8 +78,8 @@ pub fn all() -> Vec<CellName> {
     cells
 }
 
-/// Each call with its failures once, and the one that pins with every kind that
-/// makes a difference, and by the kernel's own path.
+/// Returns the cells with injected failures: each call once, and the call that
+/// pins with every kind that makes a difference, and by the kernel's own path.
 fn failing() -> Vec<CellName> {
     let cell = |kind, point, pinning| CellName {
         hazard: Hazard::FailNth,
@@ -99,8 +99,8 @@ fn failing() -> Vec<CellName> {
     cells
 }
 
-/// Shard `k` of `n` (1 to n) of cells or mutants: every nth, so that the shards
-/// take about as long.
+/// Returns shard `k` of `n` (1 to n) of cells or mutants: every nth, so that
+/// the shards take about the same time.
 pub fn shard<T>(all: Vec<T>, k: usize, n: usize) -> Vec<T> {
     all.into_iter().skip(k - 1).step_by(n).collect()
 }

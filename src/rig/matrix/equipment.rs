@@ -1,6 +1,8 @@
-//! What a guest must have so that all kinds of memory can be laid out in it.
+//! The equipment that a guest needs so that all kinds of memory can be laid out
+//! in it.
 //!
-//! A guest without it can still run cells: those that lack something say what.
+//! A guest without it can still run cells: those that need a missing part
+//! report it.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,14 +10,14 @@ use std::process::Command;
 
 use crate::rig::testbed::TestbedSpec;
 
-/// Kernel parameters: pages of hugetlb; two NUMA nodes; secret memory, which
-/// is to be asked for before Linux 6.5; two ranges of the guest's memory that
-/// are to pass for persistent (Documentation/admin-guide/kernel-parameters).
-/// They fit a guest of a gigabyte.
+/// Kernel parameters: hugetlb pages; two NUMA nodes; secret memory, which must
+/// be enabled before Linux 6.5; two ranges of the guest's memory that are
+/// treated as persistent (Documentation/admin-guide/kernel-parameters). They
+/// suit a guest with a gigabyte.
 const PARAMETERS: &str =
     "hugepages=16 numa=fake=2 secretmem.enable=1 memmap=64M!512M memmap=64M!576M";
 
-/// QEMU's devices: one with registers and no driver, one with memory of its
+/// QEMU's devices: one with registers and no driver, and one with memory of its
 /// own.
 const DEVICES: [&str; 6] = [
     "-device",
@@ -26,35 +28,37 @@ const DEVICES: [&str; 6] = [
     "ivshmem-plain,memdev=ivshmem",
 ];
 
-/// Bytes of the disk that holds an ext4; it must fit the first of the ranges.
+/// Size in bytes of the disk with an ext4; it must fit in the first of the
+/// ranges.
 const DISK: u64 = 32 << 20;
 
-/// Why a guest cannot be made ready.
+/// Why the equipment cannot be provided.
 #[derive(Debug, thiserror::Error)]
 pub enum EquipmentError {
-    /// The disk could not be made.
+    /// The disk could not be created.
     #[error("cannot make the disk {path}: {source}")]
     Disk {
-        /// The disk.
+        /// Path of the disk.
         path: PathBuf,
-        /// Why not.
+        /// The system's error.
         source: io::Error,
     },
-    /// It could not be given a file system.
+    /// mke2fs failed.
     #[error("mke2fs (package e2fsprogs) failed on {path}: {said}")]
     Mke2fs {
-        /// The disk.
+        /// Path of the disk.
         path: PathBuf,
-        /// Its last words.
+        /// Error output of mke2fs.
         said: String,
     },
 }
 
-/// Adds to `spec` what all kinds of memory need; the disk is made in `dir`.
+/// Adds to `spec` the equipment for all kinds of memory; the disk is created in
+/// `dir`.
 ///
 /// # Errors
 ///
-/// [`EquipmentError`] where the disk cannot be made.
+/// [`EquipmentError`] if the disk cannot be created.
 pub fn equip(spec: &mut TestbedSpec, dir: &Path) -> Result<(), EquipmentError> {
     let path = dir.join("ext4.raw");
     make_disk(&path)?;
@@ -64,7 +68,8 @@ pub fn equip(spec: &mut TestbedSpec, dir: &Path) -> Result<(), EquipmentError> {
     Ok(())
 }
 
-/// A disk with an ext4 of blocks as large as pages, which direct access wants.
+/// Creates a disk with an ext4 whose blocks are as large as pages, as direct
+/// access requires.
 fn make_disk(path: &Path) -> Result<(), EquipmentError> {
     let failed = |source| EquipmentError::Disk {
         path: path.to_owned(),
@@ -73,7 +78,7 @@ fn make_disk(path: &Path) -> Result<(), EquipmentError> {
     std::fs::File::create(path)
         .and_then(|file| file.set_len(DISK))
         .map_err(failed)?;
-    // It is not in every user's PATH.
+    // mke2fs is not in every user's PATH.
     let output = ["mke2fs", "/sbin/mke2fs"]
         .into_iter()
         .map(|program| {

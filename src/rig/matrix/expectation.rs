@@ -1,4 +1,4 @@
-//! What is expected of a cell, on a kernel, and why where it is unusual.
+//! The expected outcome of a cell on a kernel, and the reason if it is unusual.
 
 pub mod fail_nth;
 
@@ -8,23 +8,24 @@ use super::observation::{Observation, Reads};
 use crate::agent::cell::{Hazard, Kind, Point};
 use crate::rig::kernel::Version;
 
-/// What is expected of a cell.
+/// The expected outcome of a cell.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Expectation {
-    /// What it may come to.
+    /// The accepted observations.
     pub outcomes: Vec<Observation>,
-    /// Why, where that is not the usual.
+    /// The reason, if the expectation is unusual.
     pub reason: Option<&'static str>,
-    /// The memory itself holds pins, as long as it is there.
+    /// Whether the memory itself holds pins as long as it exists.
     pub holds_pins: bool,
-    /// Several frames are captured, one after the other.
+    /// Whether several frames are captured, one after the other.
     pub many_frames: bool,
-    /// Of a call in which something is made to fail.
+    /// The expectation of a call in which a failure is injected.
     pub failing: Failing,
 }
 
 impl Expectation {
-    /// The application reads what the card wrote.
+    /// Returns the usual expectation: the application reads what the card
+    /// wrote.
     pub fn data() -> Self {
         Self::of(&[Observation::Captured(Reads::Written)], None)
     }
@@ -48,11 +49,12 @@ impl Expectation {
     }
 }
 
-/// What is expected of a cell on a kernel of that version.
+/// Returns the expectation of a cell on a kernel of that version.
 pub fn expect(cell: &CellName, kernel: Version) -> Expectation {
     use Kind::*;
-    // Whether the kernel pins for writing against the mapping's own rights:
-    // get_vaddr_frames() itself from 5.12 to 6.1, vb2_create_framevec() before.
+    // Whether the kernel pins for writing against the mapping's own
+    // permissions: get_vaddr_frames() itself does from 5.12 to 6.1,
+    // vb2_create_framevec() does before 6.2.
     let by_force = match cell.pinning {
         Pinning::FrameVector => (Version(5, 12)..Version(6, 2)).contains(&kernel),
         Pinning::Native => kernel < Version(6, 2),
@@ -64,7 +66,8 @@ pub fn expect(cell: &CellName, kernel: Version) -> Expectation {
             "vb2_dma_sg's get_userptr() answers ENOMEM to every failure to pin",
         ),
     };
-    // Kernels on which a long-term pin holds the mmap lock from end to end.
+    // Whether a long-term pin holds the mmap lock from beginning to end on this
+    // kernel.
     let keeps_lock = (Version(5, 12)..Version(6, 2)).contains(&kernel);
     match cell.kind {
         ReadOnly if by_force => Expectation::captured(
@@ -91,7 +94,7 @@ pub fn expect(cell: &CellName, kernel: Version) -> Expectation {
             ),
         },
         PciBar | Ivshmem => refused("a VM_PFNMAP mapping has no pages to pin"),
-        // udmabuf pins the pages that it makes a dma-buf of.
+        // udmabuf pins the pages that it exports as a dma-buf.
         Udmabuf => Expectation {
             holds_pins: true,
             ..refused("the mapping of a dma-buf has no pages to pin")
@@ -104,7 +107,8 @@ pub fn expect(cell: &CellName, kernel: Version) -> Expectation {
 
 const FORCED: &str = "pinned with FOLL_FORCE although the process itself has no access";
 
-/// What is expected of memory that can be captured into, after the hazard.
+/// Returns the expectation after the hazard, for memory that can be captured
+/// into.
 fn after(cell: &CellName, kernel: Version) -> Expectation {
     use Hazard::*;
     let shared = cell.kind == Kind::MemfdShared;
@@ -182,7 +186,7 @@ mod tests {
             point: Point::AfterDma,
             ..hugetlb(Hazard::ForkParentWrites)
         };
-        // The copies are made of pages that hold the frame.
+        // The copies are made from pages that hold the frame.
         assert_eq!(reads(later, Version(5, 10)), captured(Reads::Written));
     }
 }

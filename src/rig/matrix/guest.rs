@@ -1,4 +1,4 @@
-//! A guest in which cells run, however it ends.
+//! A guest in which cells run, and the handling of its end.
 
 use std::mem;
 use std::path::PathBuf;
@@ -24,49 +24,50 @@ use crate::rig::testbed::{CardProcess, Testbed, TestbedError, TestbedSpec};
 use crate::vm::channel::AgentError;
 use crate::vm::progress::Progress;
 
-/// How long a cell may take in the guest, and how long beyond that the guest
-/// may take to say so.
+/// How long a cell may take in the guest, and, below, how much longer the guest
+/// may take to answer.
 const CELL_LIMIT: Duration = Duration::from_secs(15);
-/// The same for a cell that makes hundreds of captures.
+/// Limit for a cell that makes hundreds of captures.
 const MANY_CAPTURES_LIMIT: Duration = Duration::from_secs(240);
 const GUEST_LIMIT: Duration = Duration::from_secs(30);
 
-/// How often a guest is booted before one is taken whose kernel's checks all work.
+/// How often a guest is booted to find one in which all of its kernel's checks
+/// work.
 const BOOTS: u32 = 3;
 
-/// Parameters of the guest's kernel: freed memory is poisoned, and looked at
-/// when it is used again; KASAN reports more than once a boot.
+/// Parameters of the guest's kernel: freed memory is poisoned, and checked when
+/// it is used again; KASAN reports more than once per boot.
 const APPEND: &str = "page_poison=1 slub_debug=FZPU kasan_multi_shot";
 
-/// The driver's parameter for the way in which it pins.
+/// The driver's parameter that selects how it pins.
 const NATIVE: &str = "native_userptr";
 
-/// Why the matrix could not be run. A guest that breaks is a finding, unless
-/// it is a new one.
+/// Why the matrix could not be run. A guest that breaks is a finding, unless it
+/// has just been booted.
 #[derive(Debug, thiserror::Error)]
 pub enum MatrixError {
-    /// Card or guest could not be started.
+    /// The card or the guest could not be started.
     #[error(transparent)]
     Testbed(#[from] TestbedError),
-    /// What the kinds of memory need could not be made.
+    /// The equipment for the kinds of memory could not be provided.
     #[error(transparent)]
     Equipment(#[from] EquipmentError),
-    /// The card's witness is missing or broken.
+    /// The card's witness is missing or malformed.
     #[error(transparent)]
     Witness(#[from] WitnessError),
-    /// A file could not be made.
+    /// The directory for the witness could not be created.
     #[error("cannot make a folder for the card's witness: {0}")]
     Folder(std::io::Error),
-    /// The kernel's release is not to be understood.
+    /// The kernel's release has no version.
     #[error("the guest's kernel calls itself \"{0}\", which is no version")]
     Release(String),
-    /// The guest does not tell what its kernel checks.
+    /// The guest does not report its kernel's checks.
     #[error("the guest does not tell what its kernel checks: {0}")]
     Checks(AgentError),
-    /// The driver could not be told how to pin.
+    /// The driver's way of pinning could not be set.
     #[error("the driver cannot be switched: {0}")]
     Driver(AgentError),
-    /// SIGINT or SIGTERM came.
+    /// SIGINT or SIGTERM arrived.
     #[error("interrupted")]
     Interrupted,
 }
@@ -83,32 +84,33 @@ impl MatrixError {
 /// A guest in which cells run.
 pub(super) struct CellGuest {
     pub(super) testbed: Testbed,
-    /// How many guests it took until one was sound.
+    /// Number of guests that were booted until one was sound.
     pub(super) boots: u32,
-    /// What its kernel checks.
+    /// State of the kernel's checks.
     pub(super) checks: ChecksAnswer,
-    /// What the kernel said while the driver was loaded, which the first cell is
-    /// judged by.
+    /// Kernel messages from the loading of the driver, which count for the
+    /// first cell.
     loading: Vec<LogRecord>,
-    /// How many times as long as usual anything may take.
+    /// Factor by which all limits are longer than usual.
     patience: u32,
-    /// Of its kernel.
+    /// Version of the guest's kernel.
     pub(super) version: Version,
     witness: Follower,
     pinning: Pinning,
     bounced: bool,
-    /// The driver is Pinhole's own.
+    /// Whether the driver is Pinhole's own.
     ours: bool,
-    /// Whether the driver can be told how to pin; one that is not Pinhole's may
-    /// know but one way.
+    /// Whether the driver's way of pinning can be set; a driver that is not
+    /// Pinhole's may support only one.
     switches: bool,
-    /// Holds the witness.
+    /// The directory of the witness.
     _folder: TempDir,
 }
 
 impl CellGuest {
-    /// Boots a guest as `spec` says, and with what the matrix needs. One of which
-    /// a check has turned itself off meanwhile is no good, unless all are so.
+    /// Boots a guest as `spec` describes, with the matrix's equipment. A guest
+    /// in which a check has turned itself off meanwhile is replaced, until
+    /// [`BOOTS`] guests have been tried.
     pub(super) fn boot(spec: &TestbedSpec, progress: &Progress) -> Result<Self, MatrixError> {
         let mut boots = 1;
         loop {
@@ -143,7 +145,7 @@ impl CellGuest {
         let testbed = Testbed::start(&testbed, progress)?;
         let release = &testbed.machine.hello().release;
         let mut follower = Follower::open(&witness)?;
-        // A card that was there before has testified before, too.
+        // A card that was running before may have witness records from then.
         follower.new_records()?;
         let look = Read {
             path: parameter(&testbed, NATIVE),
@@ -156,7 +158,7 @@ impl CellGuest {
         let agent = testbed.machine.agent();
         let checks = health::ask(agent).map_err(MatrixError::checks)?;
         health::speak_up(agent, &checks).map_err(MatrixError::checks)?;
-        // The agent was there before the driver was loaded.
+        // The agent started before the driver was loaded.
         let up_us = testbed.machine.hello().uptime_ms * 1000;
         let mut loading = agent
             .call(News {}, GUEST_LIMIT)
@@ -179,7 +181,8 @@ impl CellGuest {
         })
     }
 
-    /// Runs a cell, and says what the guest is good for after it.
+    /// Runs a cell, and returns its outcome and the state of the guest after
+    /// it.
     pub(super) fn run(
         &mut self,
         cell: &CellName,
@@ -233,7 +236,7 @@ impl CellGuest {
         }
     }
 
-    /// Has the driver pin in that way; false where it cannot be told to.
+    /// Sets the driver's way of pinning; returns false if it cannot be set.
     fn pin_by(&mut self, pinning: Pinning) -> Result<bool, MatrixError> {
         if pinning != self.pinning {
             if !self.switches {
@@ -261,15 +264,15 @@ impl CellGuest {
         written.map(|_| ()).map_err(MatrixError::Driver)
     }
 
-    /// Turns the guest off. One that the last cell broke need not do it itself.
+    /// Turns the guest off. A guest that the last cell broke may fail to do so.
     pub(super) fn finish(self) {
         if let Err(error) = self.testbed.finish() {
             log::warn!("after the last cell: {error}");
         }
     }
 
-    /// Adds to a cell, the last one, what the kernel has said since it ended.
-    /// Says what the guest is good for after that.
+    /// Adds to the last cell what the kernel has logged since it ended. Returns
+    /// the state of the guest.
     ///
     /// # Errors
     ///
@@ -288,7 +291,7 @@ impl CellGuest {
         Ok(state)
     }
 
-    /// Judges a cell once more, of which more is known now.
+    /// Judges a cell again after more evidence was added.
     pub(super) fn judge_again(&self, cell: &mut CellOutcome) {
         if let Some(answer) = cell.answer.take() {
             let card_frames = mem::take(&mut cell.card_frames);
@@ -296,7 +299,7 @@ impl CellGuest {
         }
     }
 
-    /// Judges a cell that the agent has told of.
+    /// Judges a cell by the agent's evidence.
     fn conclude(
         &self,
         cell: &CellName,
@@ -335,7 +338,7 @@ impl CellGuest {
         }
     }
 
-    /// What the guest is good for after that was in its kernel's log.
+    /// Returns the state of the guest after those records in its kernel's log.
     ///
     /// # Errors
     ///
@@ -350,7 +353,7 @@ impl CellGuest {
             Err(_) => Ok(GuestState::Broken),
             Ok(now) => {
                 let lost = health::lost(&self.checks, &now);
-                // Nobody can lose it twice.
+                // The new state is stored, so that each loss is reported once.
                 self.checks = now;
                 Ok(lost.map_or(GuestState::Fit, GuestState::Spoilt))
             }
@@ -358,7 +361,7 @@ impl CellGuest {
     }
 }
 
-/// How long a cell may take on a kernel that is no slower than others.
+/// Returns how long a cell may take on a kernel of usual speed.
 const fn limit(cell: &CellName) -> Duration {
     match cell.hazard {
         Hazard::FailNth => MANY_CAPTURES_LIMIT,
@@ -366,7 +369,7 @@ const fn limit(cell: &CellName) -> Duration {
     }
 }
 
-/// Where the driver has a parameter.
+/// Returns the path of a parameter of the driver.
 fn parameter(testbed: &Testbed, name: &str) -> String {
     format!("/sys/module/{}/parameters/{name}", testbed.driver)
 }

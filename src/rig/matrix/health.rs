@@ -1,9 +1,9 @@
-//! Whether a guest is still good for what follows.
+//! The health of a guest: whether it is usable for the next cell.
 //!
-//! A kernel that checks itself says some things once: lockdep turns itself off
-//! with its first report, and so does whatever damages memory or ends a process
-//! in the middle of the kernel. What comes afterwards would go unseen, so that
-//! the guest is booted anew for it.
+//! A kernel that checks itself reports some errors only once. lockdep turns
+//! itself off with its first report, and also when memory is damaged or a
+//! process dies in the middle of the kernel. Later errors would not be seen, so
+//! another guest is booted.
 
 use std::time::Duration;
 
@@ -11,31 +11,32 @@ use crate::agent::checks::{Check, Checks, ChecksAnswer};
 use crate::agent::protocol::{LogRecord, News, Write};
 use crate::vm::channel::{Agent, AgentError};
 
-/// How long the guest may take to tell of its checks: to look through the
-/// symbols of a kernel that checks itself takes it seconds.
+/// How long the guest may take to report its checks: searching the symbols of a
+/// kernel that checks itself takes seconds.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// How many times as slow a kernel is whose every access to memory, or every
-/// lock, is checked. Five times was measured.
+/// How many times slower a kernel is that checks every memory access, or every
+/// lock. A factor of five was measured.
 const SLOWNESS: u32 = 6;
 
-/// What the kernel says of itself when it is damaged: a bad page, which is what
-/// KASAN reports, too, or a process that died within it
+/// Taint flags of a damaged kernel: a bad page, which KASAN reports set as
+/// well, or a process that died in the kernel
 /// (Documentation/admin-guide/tainted-kernels.rst).
 const DAMAGED: u64 = 1 << 5 | 1 << 7;
 
-/// What a guest is good for.
+/// The state of a guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum GuestState {
-    /// For anything.
+    /// The guest is usable.
     Fit,
-    /// It answers, but what follows would not all be seen, and why.
+    /// The guest answers, but not all later errors would be seen; with the
+    /// reason.
     Spoilt(String),
-    /// It does not answer.
+    /// The guest does not answer.
     Broken,
 }
 
-/// What has gone wrong between two looks at a kernel's checks.
+/// Returns what has gone wrong between two reports of a kernel's checks.
 pub(super) fn lost(before: &ChecksAnswer, now: &ChecksAnswer) -> Option<String> {
     let worked = before.on.iter().filter(|(_, works)| **works);
     let works = |check| now.on.get(check) == Some(&true);
@@ -52,7 +53,7 @@ pub(super) fn lost(before: &ChecksAnswer, now: &ChecksAnswer) -> Option<String> 
     })
 }
 
-/// What is wrong with a kernel that has just booted.
+/// Returns what is wrong with a kernel that has just booted.
 pub(super) fn unsound(checks: &ChecksAnswer) -> Option<String> {
     let sound = ChecksAnswer {
         on: checks.on.keys().map(|check| (*check, true)).collect(),
@@ -61,7 +62,7 @@ pub(super) fn unsound(checks: &ChecksAnswer) -> Option<String> {
     lost(&sound, checks)
 }
 
-/// How many times as long as usual such a kernel may take for anything.
+/// Returns the factor by which all limits are longer for such a kernel.
 pub(super) fn patience(checks: &ChecksAnswer) -> u32 {
     let slow = [Check::Kasan, Check::Kcsan, Check::Lockdep];
     match slow.iter().any(|check| checks.on.contains_key(check)) {
@@ -70,48 +71,49 @@ pub(super) fn patience(checks: &ChecksAnswer) -> u32 {
     }
 }
 
-/// Which checks a guest's kernel has.
+/// Asks a guest for its kernel's checks.
 ///
 /// # Errors
 ///
-/// [`AgentError`] where it cannot be asked.
+/// [`AgentError`] if the guest does not answer.
 pub(super) fn ask(agent: &Agent) -> Result<ChecksAnswer, AgentError> {
     agent.call(Checks {}, LIMIT)
 }
 
-/// Has a guest's kernel say all that it has to say, each time. Where it has no
-/// such file there is nothing to be said.
+/// Makes a guest's kernel report every error, every time. A file that the
+/// kernel does not have is skipped.
 ///
 /// # Errors
 ///
-/// [`AgentError`] where it cannot be told.
+/// [`AgentError`] if the guest does not answer.
 pub(super) fn speak_up(agent: &Agent, checks: &ChecksAnswer) -> Result<(), AgentError> {
     if checks.on.contains_key(&Check::DmaApi) {
-        // One complaint a boot is the default
+        // By default the check reports only one error per boot
         // (Documentation/core-api/dma-api.rst).
         set(agent, "/sys/kernel/debug/dma-api/all_errors", "1")?;
     }
     if patience(checks) > 1 {
-        // Before the limit of a cell, which kills what hangs.
+        // The timeout is below the limit of a cell, which kills a hanging
+        // process.
         set(agent, "/proc/sys/kernel/hung_task_timeout_secs", "40")?;
     }
     Ok(())
 }
 
-/// Lets the kernel say again what it says once a boot.
+/// Lets the kernel report warnings again that it reports once per boot.
 ///
 /// # Errors
 ///
-/// [`AgentError`] where it cannot be told.
+/// [`AgentError`] if the guest does not answer.
 pub(super) fn warn_again(agent: &Agent) -> Result<(), AgentError> {
     set(agent, "/sys/kernel/debug/clear_warn_once", "1")
 }
 
-/// What came to the kernel's log since somebody last asked.
+/// Returns the new records of the kernel's log since the last request for them.
 ///
 /// # Errors
 ///
-/// [`AgentError`] where it cannot be asked.
+/// [`AgentError`] if the guest does not answer.
 pub(super) fn new_records(agent: &Agent) -> Result<Vec<LogRecord>, AgentError> {
     Ok(agent.call(News {}, LIMIT)?.records)
 }
@@ -157,7 +159,7 @@ mod tests {
     #[test]
     fn a_kernel_is_damaged_by_what_it_calls_so() {
         let before = checks(&[], 4096);
-        // A warning is none.
+        // A warning does not count as damage.
         assert_eq!(lost(&before, &checks(&[], 4096 | 1 << 9)), None);
         for bit in [5, 7] {
             let now = checks(&[], 4096 | 1 << bit);

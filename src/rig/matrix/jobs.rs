@@ -1,4 +1,4 @@
-//! Work that is dealt out to several guests at once, one piece after the other.
+//! Distribution of work to several guests at once, one piece after the other.
 
 use std::fmt::Display;
 use std::panic;
@@ -8,11 +8,11 @@ use std::thread;
 use super::guest::MatrixError;
 use crate::vm::progress::Step;
 
-/// The pieces of work, of which each is given to one job.
+/// A queue of pieces of work, each of which is given to one job.
 pub(super) struct WorkQueue<'a, T> {
     all: &'a [T],
     next: AtomicUsize,
-    /// A job cannot go on, and so none is to.
+    /// Whether a job has failed, so that no job gets further work.
     stopped: AtomicBool,
     step: &'a Step,
 }
@@ -27,7 +27,7 @@ impl<'a, T: Display> WorkQueue<'a, T> {
         }
     }
 
-    /// The next piece, and its place among all.
+    /// Returns the next piece, and its index among all.
     pub(super) fn next(&self) -> Option<(usize, &'a T)> {
         if self.stopped.load(Ordering::Relaxed) {
             return None;
@@ -39,21 +39,22 @@ impl<'a, T: Display> WorkQueue<'a, T> {
         Some((place, piece))
     }
 
-    /// Says what else a job is at.
+    /// Shows what a job is doing besides its pieces.
     pub(super) fn update(&self, detail: &str) {
         self.step.update(detail);
     }
 }
 
-/// What came of the pieces that a job was given.
+/// The output of a job.
 pub(super) struct JobOutput<R> {
     /// The results, in the order in which they came.
     pub(super) results: Vec<R>,
-    /// The place of each among all.
+    /// The index of each result's piece among all.
     places: Vec<usize>,
-    /// Guests that were booted for them.
+    /// Number of guests that were booted for the pieces.
     pub(super) boots: u32,
-    /// Since when, and why, not everything was seen that the kernel checks.
+    /// The moment from which, and the reason for which, the kernel's checks did
+    /// not see everything.
     pub(super) blind: Option<String>,
 }
 
@@ -67,13 +68,13 @@ impl<R> JobOutput<R> {
         }
     }
 
-    /// Adds the result of a piece.
+    /// Adds the result of the piece with the index `place`.
     pub(super) fn add(&mut self, place: usize, result: R) {
         self.places.push(place);
         self.results.push(result);
     }
 
-    /// Puts the outputs together, the results in the order of the pieces.
+    /// Merges the outputs; the results are in the order of the pieces.
     fn of(outputs: impl IntoIterator<Item = Self>) -> Self {
         let mut whole = Self::new();
         let mut placed = Vec::new();
@@ -88,9 +89,9 @@ impl<R> JobOutput<R> {
     }
 }
 
-/// Deals the pieces out to as many jobs, each of which runs `work` in a thread of
-/// its own. Where one comes to an error the others stop after the piece that they
-/// are at. What was done is returned in any case, with the first error.
+/// Distributes the pieces to a number of jobs, each of which runs `work` in its
+/// own thread. If one fails, the others stop after their current piece. Returns
+/// the results so far in any case, with the first error.
 pub(super) fn run<T, R>(
     all: &[T],
     jobs: usize,

@@ -1,10 +1,11 @@
-//! Memory that the kernel has lost, laid to the cells in which it allocated it.
+//! Leaks: memory that the kernel lost, attributed to the cells in which it was
+//! allocated.
 //!
-//! kmemleak takes tens of seconds to find it in a guest, too long for every
-//! cell. It is asked after many, and tells when each object was allocated, by
-//! the same clock that the agent looks at when a cell begins: that cell is run
-//! once more, alone, to see whether it loses the same again. What was allocated
-//! before the first cell the kernel lost without one.
+//! kmemleak takes tens of seconds to find leaks in a guest, which is too long
+//! for every cell, so it is asked after many. It reports when each object was
+//! allocated, by the same clock that the agent reads at the start of a cell.
+//! The cell is run once more, alone, to see whether it loses the same again.
+//! Objects allocated before the first cell were leaked without one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -21,26 +22,26 @@ use crate::vm::channel::AgentError;
 /// load of 8.
 const LIMIT: Duration = Duration::from_secs(300);
 
-/// After how many cells it is time to look for what they lost. It is laid to a
-/// cell by its time, however many they are.
+/// Number of cells after which leaks are searched. A leak is attributed by its
+/// time, however many cells there are.
 pub(super) const GROUP: usize = 400;
 
-/// Most cells that are run once more for what a look has found.
+/// Largest number of cells that are run once more after a search.
 const RERUNS: usize = 4;
 
-/// Whether the kernel in that guest can look for what it lost.
+/// Returns whether the kernel in that guest can search for leaks.
 pub(super) fn can_search(guest: &CellGuest) -> bool {
     guest.checks.on.get(&Check::Kmemleak) == Some(&true) && guest.checks.jiffies.is_some()
 }
 
-/// Looks for what was lost by the cells that were run in that guest, all of
-/// them, in their order, and has those judged by it that lost something. Says
-/// what the guest is good for after that, which before was good for `state`:
-/// only in one that is fit cells are run once more.
+/// Searches for leaks of the cells that were run in that guest. `cells` holds
+/// all of them, in their order. Cells that leaked are judged again. `state` is
+/// the state of the guest before; cells are run once more only in a fit guest.
+/// Returns the state of the guest afterwards.
 ///
 /// # Errors
 ///
-/// [`MatrixError`] where a cell cannot be run once more.
+/// [`MatrixError`] if a cell cannot be run once more.
 pub(super) fn search(
     guest: &mut CellGuest,
     cells: &mut [CellOutcome],
@@ -66,7 +67,7 @@ pub(super) fn search(
         add(cell, leaks);
         guest.judge_again(cell);
         let mut findings = cell.findings.iter();
-        // What the kernel is known to lose needs no second look.
+        // A leak that the kernel is known to have needs no second run.
         let objects = findings.any(|finding| finding.oracle == Oracle::Leaks);
         if !news || !objects || state != GuestState::Fit || reruns == RERUNS {
             continue;
@@ -81,7 +82,8 @@ pub(super) fn search(
             Ok(again) => {
                 tell_whether_again(cell, &again);
                 guest.judge_again(cell);
-                // What the look before has missed; of the rerun enough is known.
+                // These leaks were missed by the previous search; those of the
+                // rerun itself are known well enough.
                 let since = begin(&rerun).unwrap_or_default();
                 let missed = again.into_iter().filter(|leak| leak.jiffies < since);
                 for (loser, leaks) in by_cell(missed, &begins) {
@@ -94,8 +96,8 @@ pub(super) fn search(
     Ok(state)
 }
 
-/// What the kernel finds lost now; or what the guest is good for, which cannot
-/// tell.
+/// Returns the leaks that the kernel finds now; or the state of the guest if it
+/// cannot tell.
 fn find(guest: &CellGuest) -> Result<Result<Vec<LeakSeen>, GuestState>, MatrixError> {
     match guest.testbed.machine.agent().call(Leaks {}, LIMIT) {
         Ok(answer) => {
@@ -112,14 +114,14 @@ fn find(guest: &CellGuest) -> Result<Result<Vec<LeakSeen>, GuestState>, MatrixEr
     }
 }
 
-/// Notes what a cell has lost.
+/// Adds leaks to a cell.
 fn add(cell: &mut CellOutcome, leaks: Vec<LeakSeen>) {
     if let Some(answer) = &mut cell.answer {
         answer.leaks.get_or_insert_default().extend(leaks);
     }
 }
 
-/// Notes which of a cell's losses are among those of another run of it.
+/// Notes which of a cell's leaks occurred again in another run of it.
 fn tell_whether_again(cell: &mut CellOutcome, again: &[LeakSeen]) {
     let leaks = cell
         .answer
@@ -131,13 +133,13 @@ fn tell_whether_again(cell: &mut CellOutcome, again: &[LeakSeen]) {
     }
 }
 
-/// The kernel's clock when a cell began.
+/// Returns the kernel's clock at the start of a cell.
 fn begin(cell: &CellOutcome) -> Option<u64> {
     cell.answer.as_ref()?.jiffies
 }
 
-/// What each cell has lost: what was allocated after it had begun, and before
-/// the next had.
+/// Returns the leaks of each cell: the objects that were allocated after its
+/// start and before the start of the next.
 fn by_cell(
     found: impl IntoIterator<Item = LeakSeen>,
     begins: &[Option<u64>],

@@ -1,30 +1,30 @@
 //! The matrix: kinds of memory, hazards and kernels, each judged alone.
 //!
-//! A cell ([`CellName`]) is run by the agent ([`crate::agent::cell`]), which
-//! tells what it saw; the card tells what it wrote. [`observation`] puts the
-//! two together, [`expectation`] says what should have been, and the oracles
-//! ([`oracle`]) hold what must be true whatever the cell. What differs is a
-//! finding.
+//! The agent runs a cell ([`CellName`]; see [`crate::agent::cell`]) and returns
+//! its evidence; the card's witness records what the card wrote.
+//! [`observation`] combines the two, [`expectation`] says what the result
+//! should be, and the oracles ([`oracle`]) check what must be true of every
+//! cell. A difference is a finding.
 //!
 //! | file | what is in it |
 //! |---|---|
 //! | [`name`] | the names of cells |
-//! | [`cells`] | which cells there are |
-//! | [`cell_job`] | running the cells of a kernel, however guests end |
-//! | [`jobs`] | several guests at once |
-//! | [`equipment`] | what a guest must have so that all kinds of memory can be laid out in it |
-//! | [`expectation`] | what is expected of a cell on a kernel, and why |
+//! | [`cells`] | the list of all cells |
+//! | [`cell_job`] | running the cells of a kernel, and replacing guests |
+//! | [`jobs`] | distributing work to several guests at once |
+//! | [`equipment`] | the equipment that a guest needs for all kinds of memory |
+//! | [`expectation`] | the expected outcome of a cell on a kernel, and the reason |
 //! | [`guest`] | a guest in which cells run |
-//! | [`health`] | whether a guest is good for what follows |
-//! | [`leaks`] | memory that was lost, laid to the cells that lost it |
-//! | [`mutant`] | drivers with one bug each, which the oracles must see |
+//! | [`health`] | whether a guest is usable for the next cell |
+//! | [`leaks`] | leaked memory, attributed to the cells that leaked it |
+//! | [`mutant`] | drivers with one bug each, which the oracles must detect |
 //! | [`mutation`] | running the mutants |
-//! | [`observation`] | what a cell came to |
+//! | [`observation`] | the observed outcome of a cell |
 //! | [`oracle`] | data, addresses, pins, mappings, dirty and idle pages, fences, leaks, the kernel's log |
-//! | [`outcome`] | results, as they are reported |
-//! | [`run`] | running it: the cells, then the mutants |
-//! | [`spec`] | what is to be run on one kernel |
-//! | [`witness`] | following what the card testifies |
+//! | [`outcome`] | results, in the form of the report |
+//! | [`run`] | running the cells, then the mutants |
+//! | [`spec`] | the cells and mutants to run on one kernel |
+//! | [`witness`] | following the card's witness while it is written |
 
 mod cell_job;
 pub mod cells;

@@ -1,12 +1,13 @@
-//! Mutants: the driver with one bug at a time, for the oracles to see.
+//! Mutants: the driver with one bug at a time, which the oracles must detect.
 //!
-//! A matrix that has seen no broken driver proves little. A build of the
-//! driver of its own (`guest-driver/mutant.c`) has the bugs in it, and a module
-//! parameter picks one. Each has cells that must turn red: without the bug they
-//! are run first and must be as expected, so that it is the bug that is seen.
+//! A matrix that has never judged a broken driver proves little. A separate
+//! build of the driver (`guest-driver/mutant.c`) contains the bugs, and a
+//! module parameter selects one. Each bug has cells that must become findings.
+//! They are run without the bug first and must be as expected, so that it is
+//! the bug that is detected.
 //!
-//! Some bugs change nothing that a process could notice. They are for kernels
-//! that check themselves ([`Check`]); a stock kernel would have missed them.
+//! A process cannot notice the effect of some bugs. They are for kernels that
+//! check themselves ([`Check`]); a stock kernel would miss them.
 
 use std::collections::BTreeSet;
 
@@ -17,7 +18,7 @@ use crate::agent::checks::Check;
 use crate::rig::kernel::Version;
 
 table! {
-    /// A bug of the driver; the name is that of the module's parameter.
+    /// A bug of the driver; its name is the value of the module's parameter.
     Mutant:
     UnpinEarly = "unpin-early", "the pages are unpinned before the device has written to them";
     PinReadonly = "pin-readonly", "the pages are pinned without asking for write access";
@@ -42,8 +43,8 @@ table! {
 }
 
 impl Mutant {
-    /// The cells that must turn red. The second buffer of [`Self::StaleList`]
-    /// is the one that shows it; the first is that of the run without the bug.
+    /// Returns the cells that must become findings. [`Self::StaleList`] shows
+    /// in its second buffer; the first is that of the run without the bug.
     pub fn cells(self) -> Vec<CellName> {
         let plain = CellName::plain;
         let after = |kind, hazard| CellName {
@@ -77,7 +78,8 @@ impl Mutant {
                     ..after(Kind::AnonTouched, Hazard::ForkChildExits)
                 })
                 .into(),
-            // Of a file's pages the writer's own mapping has told already.
+            // The writer's own mapping has already marked pages of a file
+            // dirty.
             Self::LeaveClean => vec![plain(Kind::AnonTouched), plain(Kind::Heap)],
             Self::LoseLastPage
             | Self::SwapPages
@@ -96,8 +98,8 @@ impl Mutant {
         }
     }
 
-    /// The oracle that is there to see it. Others may see it, too, and some do at
-    /// times only.
+    /// Returns the oracle that must detect the bug. Others may detect it, too,
+    /// some of them not always.
     pub const fn oracle(self) -> Oracle {
         match self {
             Self::UnpinEarly | Self::LeakPin | Self::UnpinTwice => Oracle::Pins,
@@ -117,7 +119,8 @@ impl Mutant {
         }
     }
 
-    /// The check of the kernel without which nobody can see it.
+    /// Returns the check of the kernel without which the bug cannot be
+    /// detected.
     pub const fn check(self) -> Option<Check> {
         match self {
             Self::UnmapTwice | Self::LeakMapping | Self::WrongDirection => Some(Check::DmaApi),
@@ -129,14 +132,15 @@ impl Mutant {
         }
     }
 
-    /// Whether the card is to be behind bounce buffers: without them the driver
-    /// maps no pinned memory, and synchronising does nothing on this machine.
+    /// Returns whether the card must be behind bounce buffers: without them the
+    /// driver maps no pinned memory, and synchronising has no effect on this
+    /// machine.
     pub fn wants_bounce_buffers(self) -> bool {
         self == Self::WrongSync || self.check() == Some(Check::DmaApi)
     }
 
-    /// Why the bug makes no difference on a kernel with those checks, where it
-    /// makes none.
+    /// Returns why the bug has no effect, or cannot be detected, on a kernel
+    /// with those checks, if that is so.
     pub fn unseen(self, kernel: Version, checks: &BTreeSet<Check>) -> Option<String> {
         let always_writes = (Version(5, 12)..Version(6, 2)).contains(&kernel);
         if self == Self::PinReadonly && always_writes {

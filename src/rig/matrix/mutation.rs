@@ -1,4 +1,4 @@
-//! Running the mutants: each cell without the bug, then with it.
+//! Runs the mutants: each cell without the bug, then with it.
 
 use super::guest::{CellGuest, MatrixError};
 use super::health::GuestState;
@@ -13,16 +13,15 @@ use crate::rig::kernel::Version;
 use crate::rig::testbed::TestbedSpec;
 use crate::vm::progress::Progress;
 
-/// The driver's parameter that picks the bug, and its value for none.
+/// The driver's parameter that selects the bug, and its value for no bug.
 const PARAMETER: &str = "mutant";
 const NONE: &str = "none";
 
-/// Runs the mutants on the kernel of `outcome`, and adds to it what becomes of
-/// them.
+/// Runs the mutants on the kernel of `outcome`, and adds their results to it.
 ///
 /// # Errors
 ///
-/// [`MatrixError`] where no guest can be had to run them in.
+/// [`MatrixError`] if no guest can be booted to run them in.
 pub fn run(
     spec: &MatrixSpec,
     progress: &Progress,
@@ -34,7 +33,8 @@ pub fn run(
     let version = Version::of(&outcome.release)
         .ok_or_else(|| MatrixError::Release(outcome.release.clone()))?;
     let checks = &outcome.checks;
-    // A guest has bounce buffers or not: those that want them come last.
+    // A guest either has bounce buffers or not, so the mutants that want them
+    // come last.
     let mut mutants = spec.mutants.clone();
     mutants.sort_by_key(|mutant| mutant.wants_bounce_buffers());
     let step = progress.step(format!("running {} mutants", mutants.len()));
@@ -63,19 +63,20 @@ pub fn run(
     Ok(())
 }
 
-/// A job: mutants one after the other.
+/// A job: runs mutants one after the other.
 struct MutantJob<'a> {
     testbed: &'a TestbedSpec,
     queue: &'a WorkQueue<'a, Mutant>,
     output: &'a mut JobOutput<MutantOutcome>,
-    /// Whether the guest has them.
+    /// Whether the guest has bounce buffers.
     bounce_buffers: bool,
-    /// Nothing where the last one was broken, or is not what a mutant wants.
+    /// The guest; `None` if the last one was broken, or does not suit the next
+    /// mutant.
     guest: Option<CellGuest>,
 }
 
 impl MutantJob<'_> {
-    /// The guest; a new one where there is none that is any good.
+    /// Returns the guest; boots one if there is no usable one.
     fn guest(&mut self) -> Result<&mut CellGuest, MatrixError> {
         let guest = match self.guest.take() {
             Some(guest) => guest,
@@ -130,8 +131,9 @@ impl MutantJob<'_> {
         Ok(outcome)
     }
 
-    /// Runs a cell without any bug. A guest that was damaged by the bugs before
-    /// is no good; a new one is. Tells why the cell is no good in that one.
+    /// Runs a cell without any bug. A guest that earlier bugs damaged is
+    /// replaced. Returns why the cell is not usable if it fails in a new guest
+    /// as well.
     fn control(&mut self, cell: &CellName) -> Result<Option<String>, MatrixError> {
         let mut fresh = self.guest.is_none();
         loop {
@@ -160,7 +162,7 @@ impl MutantJob<'_> {
         if state == GuestState::Fit && mutant.oracle() == Oracle::Leaks {
             state = leaks::search(guest, std::slice::from_mut(&mut outcome), state)?;
         }
-        // A guest in which that does not work any more is broken, too.
+        // A guest in which the parameter cannot be reset is broken, too.
         if state != GuestState::Fit || guest.set(PARAMETER, NONE).is_err() {
             self.guest = None;
         }
@@ -168,7 +170,7 @@ impl MutantJob<'_> {
     }
 }
 
-/// Why a cell cannot show a bug.
+/// Returns why a cell cannot show a bug.
 fn no_good(outcome: &CellOutcome) -> String {
     let why = match outcome.findings.first() {
         Some(finding) => format!("{}: {}", finding.oracle, finding.what),

@@ -1,4 +1,4 @@
-//! The names of cells, by which they are printed and asked for.
+//! The names of cells, on the command line and in reports.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,51 +7,51 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::agent::cell::{Cell, FrameSize, Hazard, Kind, NoSuchFrame, PAGE, Point, UnknownName};
 
-/// Who pins the application's memory.
+/// The code that pins the application's memory.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Pinning {
-    /// The driver's own operations, by `get_vaddr_frames()`.
+    /// The driver's own operations, with `get_vaddr_frames()`.
     #[default]
     FrameVector,
     /// `vb2_dma_sg_memops` of the kernel.
     Native,
 }
 
-/// What tells a cell from all others of its kernel.
+/// The name of a cell, which identifies it among those of a kernel.
 ///
-/// It is written `KIND@OFFSET+TAIL/HAZARD:POINT/native`, where an offset or
-/// tail of 0, the hazard `none`, the point `before-dma` and the driver's own
-/// pinning are left out: `anon-touched`, `hugetlb@64+100`, `thp/munmap:after-dma`,
+/// Its format is `KIND@OFFSET+TAIL/HAZARD:POINT/native`. An offset or tail of
+/// 0, the hazard `none`, the point `before-dma` and the driver's own pinning
+/// are left out: `anon-touched`, `hugetlb@64+100`, `thp/munmap:after-dma`,
 /// `anon-touched/fail-nth:qbuf`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CellName {
     /// The kind of memory.
     pub kind: Kind,
-    /// Where in its page the buffer begins.
+    /// Offset of the buffer within its first page.
     pub offset: u32,
     /// Bytes of the frame beyond whole pages.
     pub tail: u32,
     /// What happens to the memory.
     pub hazard: Hazard,
-    /// When.
+    /// The point at which it happens.
     pub point: Point,
-    /// Who pins it.
+    /// The code that pins the memory.
     pub pinning: Pinning,
 }
 
-/// Why a text names no cell.
+/// Why a text is not the name of a cell.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NoSuchCell {
-    /// A part of it is none of the table's.
+    /// A part of it is not in the tables.
     #[error(transparent)]
     Name(#[from] UnknownName),
-    /// The offset or the tail is no number of bytes within a page.
+    /// The offset or the tail is not a number of bytes within a page.
     #[error("{0} is no number of bytes from 0 to 4095")]
     Bytes(String),
-    /// The card has no such frame.
+    /// The card can make no such frame.
     #[error(transparent)]
     Frame(#[from] NoSuchFrame),
-    /// The hazard does not come then.
+    /// The hazard cannot happen at that point.
     #[error(
         "{hazard} comes at one of these points only: {}",
         .hazard.points().iter().map(|point| point.name()).collect::<Vec<_>>().join(", ")
@@ -60,13 +60,13 @@ pub enum NoSuchCell {
         /// The hazard.
         hazard: Hazard,
     },
-    /// It has a part too many.
+    /// The text has a part too many.
     #[error("\"{0}\" is not part of a cell's name, which is KIND@OFFSET+TAIL/HAZARD:POINT/native")]
     Part(String),
 }
 
 impl CellName {
-    /// The cell of that kind in which nothing happens, at the start of a page.
+    /// Returns the cell of that kind without a hazard, at the start of a page.
     pub const fn plain(kind: Kind) -> Self {
         Self {
             kind,
@@ -78,7 +78,7 @@ impl CellName {
         }
     }
 
-    /// What the agent is asked to do, with `limit_ms` to do it in.
+    /// Returns the request to the agent, with the limit `limit_ms`.
     pub fn request(&self, limit_ms: u64) -> Cell {
         Cell {
             offset: self.offset,
@@ -140,7 +140,7 @@ impl FromStr for CellName {
     }
 }
 
-/// The hazard and the point of `HAZARD:POINT`, which must go together.
+/// Parses the hazard and the point of `HAZARD:POINT`, which must fit together.
 fn hazard_at_point(text: &str) -> Result<(Hazard, Point), NoSuchCell> {
     let (hazard, point): (&str, Option<Point>) = match text.split_once(':') {
         Some((hazard, point)) => (hazard, Some(point.parse()?)),
@@ -154,7 +154,7 @@ fn hazard_at_point(text: &str) -> Result<(Hazard, Point), NoSuchCell> {
         .ok_or(NoSuchCell::Point { hazard })
 }
 
-/// What stands before the mark, and the number of bytes behind it.
+/// Returns the text before the mark, and the number of bytes after it.
 fn split_bytes(text: &str, mark: char) -> Result<(&str, u32), NoSuchCell> {
     let Some((before, bytes)) = text.split_once(mark) else {
         return Ok((text, 0));

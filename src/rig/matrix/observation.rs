@@ -1,5 +1,5 @@
-//! What a cell came to: the agent's evidence and the card's witness in a
-//! word.
+//! The observed outcome of a cell: a summary of the agent's evidence and the
+//! card's witness.
 
 use std::fmt;
 
@@ -11,40 +11,41 @@ use crate::agent::cell::evidence::{Ended, FrameSeen};
 use crate::rig::kernel::errno_name;
 use crate::wire::buffer::BUF_FLAG_ERROR;
 
-/// What a cell came to.
+/// The observed outcome of a cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Observation {
-    /// QBUF was refused, with this error number.
+    /// QBUF was refused with this error number.
     Refused(i32),
-    /// The buffer was taken, and the application never got it back: STREAMOFF,
-    /// close or its own end came first.
+    /// The buffer was accepted, but never returned to the application:
+    /// STREAMOFF, close or the end of the process came first.
     TakenBack,
-    /// The buffer came back, flagged as one in error.
+    /// The buffer was returned with the error flag.
     InError,
-    /// The buffer came back with a frame.
+    /// The buffer was returned with a frame.
     Captured(Reads),
     /// The process was killed because something in it hung.
     Hung,
 }
 
-/// What the application reads in the buffer that came back with a frame.
+/// What the application reads in a buffer that was returned with a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reads {
     /// Every byte is what the card wrote.
     Written,
-    /// Some blocks are what the card wrote, the others are not.
+    /// Some blocks are what the card wrote, others are not.
     Partly,
-    /// No block is what the card wrote: the mapping shows other pages than
+    /// No block is what the card wrote: the mapping shows pages other than
     /// those that the device had.
     Other,
-    /// It can read none of it.
+    /// The application can read none of it.
     Nothing,
 }
 
 impl Observation {
-    /// What `answer` and the frames that the card wrote meanwhile come to.
+    /// Returns the observation from the agent's evidence and the frames that
+    /// the card wrote.
     pub fn of(answer: &CellAnswer, card_frames: &CardFrames) -> Self {
         if answer.ended == Ended::TimedOut {
             return Self::Hung;

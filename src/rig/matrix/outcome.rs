@@ -1,4 +1,4 @@
-//! Results of the matrix, as they are reported.
+//! Results of the matrix, in the form of the report.
 
 use std::collections::BTreeSet;
 
@@ -12,73 +12,75 @@ use super::witness::CardFrames;
 use crate::agent::cell::CellAnswer;
 use crate::agent::checks::Check;
 
-/// What became of a cell.
+/// The verdict on a cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
-    /// It came to what was expected, and no oracle objects.
+    /// The outcome was as expected, and no oracle objects.
     Expected,
-    /// Something is not as it should be.
+    /// At least one oracle objects.
     Finding,
-    /// It could not be set up on this kernel.
+    /// The cell could not be set up on this kernel.
     Impossible,
 }
 
 /// A cell that was run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CellOutcome {
-    /// Which.
+    /// Name of the cell.
     pub cell: CellName,
-    /// The result.
+    /// The verdict.
     pub verdict: Verdict,
-    /// What it came to; nothing if it could not be set up, or its guest broke.
+    /// The observed outcome; `None` if the cell could not be set up, or its
+    /// guest broke.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observation: Option<Observation>,
-    /// Why that is expected where it is unusual, or why it is impossible.
+    /// The reason for an unusual expectation, or for which the cell is
+    /// impossible.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// What the oracles object to.
+    /// The oracles' objections.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<Finding>,
-    /// Time that it took, in milliseconds.
+    /// Duration in milliseconds.
     pub elapsed_ms: u64,
-    /// What the agent saw; nothing of a guest that broke.
+    /// The agent's evidence; `None` if the guest broke.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answer: Option<CellAnswer>,
-    /// What the card wrote.
+    /// The frames that the card wrote.
     #[serde(default, rename = "testified")]
     pub card_frames: CardFrames,
 }
 
-/// What became of a mutant of the driver.
+/// The verdict on a mutant of the driver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum MutantVerdict {
     /// Every one of its cells was as expected without the bug, and a finding
     /// with it.
     Caught,
-    /// One of its cells did not show the bug, or was no good without it.
+    /// One of its cells did not show the bug, or was not usable without it.
     Missed,
-    /// On this kernel the bug makes no difference.
+    /// The bug has no effect on this kernel, or cannot be detected there.
     Unseen,
 }
 
 /// A mutant of the driver that was run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MutantOutcome {
-    /// Which.
+    /// Name of the mutant.
     pub mutant: Mutant,
-    /// The result.
+    /// The verdict.
     pub verdict: MutantVerdict,
-    /// Why it was missed, or cannot be seen.
+    /// Why it was missed, or cannot be detected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Its cells with the bug in the driver: a finding is what is wanted.
+    /// Its cells with the bug in the driver; findings are intended.
     pub cells: Vec<CellOutcome>,
 }
 
 impl MutantOutcome {
-    /// A mutant that makes no difference, and was not run.
+    /// Returns a mutant that was not run, with the reason.
     pub const fn unseen(mutant: Mutant, why: String) -> Self {
         Self {
             mutant,
@@ -88,7 +90,7 @@ impl MutantOutcome {
         }
     }
 
-    /// The oracles that saw the bug, each once, in their order.
+    /// Returns the oracles that detected the bug, each once, in their order.
     pub fn oracles(&self) -> Vec<Oracle> {
         let saw = |oracle: &Oracle| {
             let mut findings = self.cells.iter().flat_map(|cell| &cell.findings);
@@ -99,7 +101,7 @@ impl MutantOutcome {
 }
 
 impl CellOutcome {
-    /// A cell that cannot be set up, and was not begun.
+    /// Returns a cell that cannot be set up, and was not begun.
     pub fn impossible(cell: CellName, why: String) -> Self {
         Self {
             cell,
@@ -117,33 +119,34 @@ impl CellOutcome {
 /// The matrix of one kernel.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct KernelOutcome {
-    /// The guest's name in the catalogue, or `bzimage` if its kernel is the
+    /// Name of the guest in the catalogue, or `bzimage` if its kernel is the
     /// user's own.
     pub kernel: String,
-    /// Its kernel's release.
+    /// Release of its kernel.
     pub release: String,
-    /// The driver that was judged, if it is not Pinhole's own.
+    /// Name of the driver, if it is not Pinhole's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub driver: Option<String>,
-    /// What the kernel checks of itself.
+    /// The checks that the kernel makes of itself.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub checks: BTreeSet<Check>,
-    /// Since when, and why, not everything was seen that the kernel checks.
+    /// The moment from which, and the reason for which, the kernel's checks did
+    /// not see everything.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blind: Option<String>,
-    /// Every cell that was run.
+    /// The cells that were run.
     pub cells: Vec<CellOutcome>,
-    /// Every mutant of the driver that was run.
+    /// The mutants of the driver that were run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mutants: Vec<MutantOutcome>,
-    /// Failures that were injected into calls, in all cells.
+    /// Number of failures that were injected into calls, in all cells.
     #[serde(default, skip_serializing_if = "is_none")]
     pub injected: usize,
-    /// Guests that were booted.
+    /// Number of guests that were booted.
     pub boots: u32,
-    /// Time that all of it took, in milliseconds.
+    /// Total duration in milliseconds.
     pub elapsed_ms: u64,
-    /// Why it stopped before everything that was asked for had been run.
+    /// Why the run stopped before all requested cells and mutants.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopped: Option<String>,
 }
@@ -152,28 +155,28 @@ fn is_none(count: &usize) -> bool {
     *count == 0
 }
 
-/// How many cells there are of each verdict.
+/// Numbers of cells by verdict.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Totals {
-    /// As expected.
+    /// Cells that were as expected.
     pub expected: usize,
-    /// With findings.
+    /// Cells with findings.
     pub findings: usize,
-    /// That could not be set up.
+    /// Cells that could not be set up.
     pub impossible: usize,
-    /// Mutants that no oracle saw.
+    /// Mutants that no oracle detected.
     pub missed: usize,
 }
 
 impl KernelOutcome {
-    /// Whether there is anything that should not be: a finding, or a mutant that
-    /// no oracle saw.
+    /// Returns whether the kernel or driver failed: there is a finding, or a
+    /// mutant that no oracle detected.
     pub fn is_wrong(&self) -> bool {
         let totals = self.totals();
         totals.findings + totals.missed > 0
     }
 
-    /// The oracles that had nothing to say on this kernel, each with the check
+    /// Returns the oracles without evidence on this kernel, each with the check
     /// that the kernel lacks.
     pub fn silent(&self) -> Vec<(Oracle, Check)> {
         let oracles = Oracle::ALL.iter();
@@ -183,7 +186,7 @@ impl KernelOutcome {
             .collect()
     }
 
-    /// Whether nothing was judged: no cell could be set up.
+    /// Returns whether nothing was judged because no cell could be set up.
     pub fn is_untested(&self) -> bool {
         let mut cells = self.cells.iter();
         self.mutants.is_empty() && cells.all(|cell| cell.verdict == Verdict::Impossible)
@@ -196,7 +199,7 @@ impl KernelOutcome {
         self.cells.push(cell);
     }
 
-    /// How many cells there are of each verdict.
+    /// Returns the numbers of cells by verdict.
     pub fn totals(&self) -> Totals {
         let count = |verdict| {
             let cells = self.cells.iter();

@@ -1,4 +1,4 @@
-//! All that is to be run on one kernel: its cells, then its mutants.
+//! The run of the matrix on one kernel: its cells, then its mutants.
 
 use std::time::Instant;
 
@@ -10,12 +10,12 @@ pub use super::spec::MatrixSpec;
 use crate::vm::progress::Progress;
 
 /// Runs the cells and then the mutants. Once its guest has booted, the kernel's
-/// outcome is added to `outcomes`, also when it stops with an error after that:
-/// what has been seen by then is not lost.
+/// outcome is added to `outcomes`, even if a later error stops the run, so that
+/// the results so far are not lost.
 ///
 /// # Errors
 ///
-/// [`MatrixError`] where no guest can be had to run them in.
+/// [`MatrixError`] if no guest can be booted to run them in.
 pub fn run(
     spec: &MatrixSpec,
     progress: &Progress,

@@ -1,4 +1,4 @@
-//! Following what the card testifies while it does.
+//! Reads the card's witness while it is being written.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -11,17 +11,18 @@ use crate::agent::cell::evidence::FrameSeen;
 use crate::card::witness::{PlaneRecord, Record};
 use crate::rig::capture::witness::WitnessError;
 
-/// What the card wrote during a cell, whose stream is single-planar.
+/// The frames that the card wrote during a cell, whose stream is single-planar.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CardFrames {
-    /// Of each frame its sequence number, and what was written where.
+    /// The sequence number of each frame, and the record of its plane.
     frames: Vec<(u32, PlaneRecord)>,
-    /// Frames that were written after the cell's stream had ended.
+    /// Number of frames that were written after the cell's stream had ended.
     late: usize,
 }
 
 impl CardFrames {
-    /// The frames in `records`, which begin before the cell's stream does.
+    /// Returns the frames in `records`, which begin before the cell's stream
+    /// does.
     pub fn of(records: Vec<Record>) -> Self {
         let mut card_frames = Self::default();
         let mut on = false;
@@ -42,15 +43,15 @@ impl CardFrames {
         card_frames
     }
 
-    /// Adds what was written for a frame.
+    /// Adds the record of a frame's plane.
     pub fn add(&mut self, sequence: u32, plane: PlaneRecord) {
         self.frames.push((sequence, plane));
     }
 
-    /// What was written for a frame that was seen: what has its sequence
-    /// number. Of several, which are those of several streams, it is the one
-    /// that reads alike, as no stream's pattern is another's; if none does, the
-    /// first.
+    /// Returns the record of an observed frame: the one with its sequence
+    /// number. If several streams have that number, returns the one whose
+    /// digests are equal, since different streams have different patterns; if
+    /// none is, the first.
     pub fn frame(&self, seen: &FrameSeen) -> Option<&PlaneRecord> {
         let frames = self.frames.iter();
         let mut planes = frames
@@ -64,20 +65,21 @@ impl CardFrames {
         planes.find(is_alike).or(first)
     }
 
-    /// All frames, in the order in which they were written.
+    /// Returns all frames, in the order in which they were written.
     pub fn frames(&self) -> &[(u32, PlaneRecord)] {
         &self.frames
     }
 
-    /// How many frames were written while no stream was on, which must be none.
+    /// Returns how many frames were written while no stream was on; it must be
+    /// 0.
     pub fn late(&self) -> usize {
         self.late
     }
 }
 
-/// Of each page that a plane's segments touch, in order, its page frame and
-/// whether a segment begins with it; no more than `most`. Segments that meet
-/// within a page touch it once.
+/// Returns the page frame of each page that a plane's segments touch, in order,
+/// and whether a segment begins with it; at most `most` pages. Segments that
+/// meet within a page touch it once.
 pub fn pages(plane: &PlaneRecord, most: usize) -> Vec<(u64, bool)> {
     let page = PAGE as u64;
     let mut pages: Vec<(u64, bool)> = Vec::new();
@@ -96,12 +98,12 @@ pub fn pages(plane: &PlaneRecord, most: usize) -> Vec<(u64, bool)> {
     pages
 }
 
-/// A reader of a witness that is being written.
+/// A reader of a witness that is still being written.
 #[derive(Debug)]
 pub struct Follower {
     path: PathBuf,
     reader: BufReader<File>,
-    /// The beginning of a line whose end has not been written.
+    /// The beginning of a line whose end has not been written yet.
     partial: String,
     line: usize,
 }
@@ -111,7 +113,7 @@ impl Follower {
     ///
     /// # Errors
     ///
-    /// [`WitnessError::Io`] where it cannot be opened.
+    /// [`WitnessError::Io`] if it cannot be opened.
     pub fn open(path: &Path) -> Result<Self, WitnessError> {
         let file = File::open(path).map_err(|source| WitnessError::Io {
             path: path.to_owned(),
@@ -125,11 +127,11 @@ impl Follower {
         })
     }
 
-    /// The records that were written since the last call.
+    /// Returns the records that were written since the last call.
     ///
     /// # Errors
     ///
-    /// [`WitnessError`] where the file cannot be read or a line is no record.
+    /// [`WitnessError`] if the file cannot be read or a line is not a record.
     pub fn new_records(&mut self) -> Result<Vec<Record>, WitnessError> {
         let mut records = Vec::new();
         loop {
@@ -194,7 +196,7 @@ mod tests {
         };
         assert_eq!(frames(&[(0x1000, 4096), (0x9000, 1)]), [1, 9]);
         assert_eq!(frames(&[(0x1040, 4096)]), [1, 2]);
-        // One page, handed over in two pieces.
+        // One page is given in two segments.
         assert_eq!(frames(&[(0x1040, 0x40), (0x1080, 0xf80)]), [1]);
         assert_eq!(frames(&[(0x1000, 4096), (0x2000, 4096)]), [1, 2]);
         assert_eq!(frames(&[(0x1000, 0x9000)]), [1, 2, 3]);

@@ -1,4 +1,4 @@
-//! The card's process: this program once more, as `pinhole device`.
+//! The card's process: this program, started as `pinhole device`.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -12,19 +12,21 @@ use crate::vm::command_line::VhostUser;
 use crate::vm::process::{Process, ProcessError, companion};
 use crate::vm::qemu::Qemu;
 
-/// Queues of a media device: commands and events (VIRTIO 1.4, Media Device).
+/// Number of queues of a media device: commands and events (VIRTIO 1.4, Media
+/// Device).
 const QUEUES: u32 = 2;
 
-/// Bytes of its configuration space (`struct virtio_v4l2_media_config`).
+/// Size in bytes of its configuration space (`struct
+/// virtio_v4l2_media_config`).
 const CONFIG_SIZE: u32 = 40;
 
-/// How long the card may take to listen, and to end.
+/// How long the card may take to start listening, and to end.
 pub const LIMIT: Duration = Duration::from_secs(10);
 
-/// Time between two looks whether the card listens.
+/// Interval between two checks whether the card listens.
 const LOOK: Duration = Duration::from_millis(5);
 
-/// The card as QEMU is to see it.
+/// Returns the card as a device for QEMU.
 pub fn device(qemu: &Qemu, socket: PathBuf, bounce_buffers: bool) -> VhostUser {
     let mut properties = vec![
         format!("virtio-id={}", qemu.virtio_id),
@@ -95,13 +97,13 @@ pub fn start(spec: &TestbedSpec, socket: &Path, log: &Path) -> Result<Process, T
     Ok(card)
 }
 
-/// Whether somebody listens on a Unix socket, by the kernel's own list: to try
-/// a connection would be to be a front end.
+/// Returns whether a process listens on a Unix socket, according to the
+/// kernel's list; a test connection would count as a front end.
 fn listens(socket: &Path) -> bool {
     fs::read_to_string("/proc/net/unix").is_ok_and(|list| is_listening(&list, socket))
 }
 
-/// Looks in the text of /proc/net/unix, whose fields are number, references,
+/// Searches the text of /proc/net/unix, whose fields are number, references,
 /// protocol, flags, type, state, inode, path.
 fn is_listening(list: &str, socket: &Path) -> bool {
     /// `__SO_ACCEPTCON` of linux/net.h.
@@ -116,7 +118,7 @@ fn is_listening(list: &str, socket: &Path) -> bool {
     })
 }
 
-/// The last line that says anything.
+/// Returns the last non-empty line of the log.
 pub fn last_words(log: &Path) -> String {
     let text = fs::read_to_string(log).unwrap_or_default();
     let last = text.lines().rev().find(|line| !line.trim().is_empty());

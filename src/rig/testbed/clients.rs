@@ -1,9 +1,9 @@
-//! Real V4L2 applications in the guest: how they are put there, and how they
-//! are told to capture.
+//! Real V4L2 applications in the guest: how they are installed, and their
+//! command lines for a capture.
 //!
-//! They come with the clients' image ([`crate::vm::images::clients`]), a disk
-//! that is mounted and entered with chroot(8). The same image serves every
-//! kernel, so that what differs between kernels is the kernel.
+//! They are in the clients' image ([`crate::vm::images::clients`]), a disk that
+//! is mounted and entered with chroot(8). The same image serves every kernel,
+//! so that only the kernel differs between guests.
 
 use std::time::Duration;
 
@@ -11,18 +11,20 @@ use crate::agent::protocol::{Call, Load, Run};
 use crate::source::Layout;
 use crate::vm::channel::{Agent, AgentError};
 
-/// The disk's serial number, by which the guest knows it.
+/// Serial number by which the guest identifies the disk.
 pub const SERIAL: &str = "clients";
 
-/// Where the image is in the guest; entered, all its programs are there.
+/// Mount point of the image in the guest; its programs run with it as their
+/// root.
 pub const ROOT: &str = "/clients";
 
 /// How long the guest may take to mount it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Mounts the disk with the serial number $1 at $2, and gives each of the
-/// programs after these a name in PATH. GStreamer keeps its registry of plugins
-/// where it can write; it scans for them itself, with no program to help.
+/// Shell script that mounts the disk with the serial number $1 at $2, and gives
+/// each of the programs in the following arguments a name in PATH. GStreamer's
+/// registry of plugins is in a writable directory; GStreamer scans for plugins
+/// itself, without a helper program.
 const MOUNT: &str = r#"
 serial=$1 root=$2
 shift 2
@@ -44,14 +46,14 @@ END
 done
 "#;
 
-/// The programs that get a name in the guest's PATH. Those of v4l-utils get
-/// none: the guest has its own.
+/// The programs that get a name in the guest's PATH. Those of v4l-utils do not:
+/// the guest has its own.
 const PROGRAMS: [&str; 3] = ["ffmpeg", "gst-inspect-1.0", "gst-launch-1.0"];
 
-/// Why there are no clients in the guest.
+/// Why the clients could not be installed in the guest.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientsError {
-    /// The agent could not do its part.
+    /// The agent failed to execute a request.
     #[error("the clients' image could not be mounted: {0}")]
     Agent(#[from] AgentError),
     /// Mounting failed.
@@ -64,7 +66,7 @@ pub enum ClientsError {
 ///
 /// # Errors
 ///
-/// [`ClientsError`] where there is no such disk or it cannot be mounted.
+/// [`ClientsError`] if there is no such disk or it cannot be mounted.
 pub fn mount(agent: &Agent) -> Result<(), ClientsError> {
     ask(
         agent,
@@ -85,7 +87,8 @@ fn ask<C: Call>(agent: &Agent, request: C) -> Result<C::Answer, AgentError> {
     agent.call(request, PATIENCE)
 }
 
-/// What runs a program of the image that has no name in the guest's PATH.
+/// Returns the command for a program of the image that has no name in the
+/// guest's PATH.
 pub fn inside(argv: &[&str]) -> Vec<String> {
     words(&[&["chroot", ROOT], argv].concat())
 }
@@ -104,10 +107,10 @@ pub enum IoMode {
 }
 
 impl IoMode {
-    /// All of them.
+    /// All modes.
     pub const ALL: [Self; 4] = [Self::Rw, Self::Mmap, Self::Userptr, Self::Dmabuf];
 
-    /// Its name in GStreamer.
+    /// Returns the name of the mode in GStreamer.
     pub fn name(self) -> &'static str {
         match self {
             Self::Rw => "rw",
@@ -118,16 +121,17 @@ impl IoMode {
     }
 }
 
-/// What the clients call a raw format. Neither of them has VYUY.
+/// The clients' names of a raw format. Neither client supports VYUY.
 struct RawFormat {
-    /// Its V4L2 name.
+    /// V4L2 name of the format.
     name: &'static str,
-    /// GStreamer's, of video/x-raw.
+    /// GStreamer's name of the format in video/x-raw.
     gstreamer: &'static str,
-    /// Whether GStreamer's `videoflip` has it.
+    /// Whether GStreamer's `videoflip` supports the format.
     flips: bool,
-    /// FFmpeg's pix_fmt, where the v4l2 input of FFmpeg 7.1 can be told to take
-    /// it. It would take YU12 for YV12, and has no YVYU, VYUY or NV21.
+    /// FFmpeg's pix_fmt, if the v4l2 input of FFmpeg 7.1 can be told to use it.
+    /// FFmpeg would take YU12 for YV12, and does not support YVYU, VYUY or
+    /// NV21.
     ffmpeg: Option<&'static str>,
 }
 
@@ -171,15 +175,17 @@ impl RawFormat {
     }
 }
 
-/// Captures `frames` frames with GStreamer's `v4l2src` and writes them as they
-/// are to the file `to`; nothing for a format that GStreamer, or its `videoflip`
-/// where that is needed, does not have.
+/// Returns the command that captures `frames` frames with GStreamer's `v4l2src`
+/// and writes them unchanged to the file `to`. Returns `None` for a format that
+/// GStreamer, or its `videoflip` if that is needed, does not support.
 ///
-/// GStreamer rounds the lines of its frames up to four bytes: a format and size
-/// for which the card does not is written with padding that it did not send.
+/// GStreamer rounds the lines of its frames up to four bytes. For a format and
+/// size for which the card does not, the file contains padding that the card
+/// did not send.
 ///
-/// In [`IoMode::Userptr`] the source takes the memory of the element behind it,
-/// and a file has none. Two flips that undo each other do, and change nothing.
+/// In [`IoMode::Userptr`] the source uses the memory of the element behind it,
+/// and a file sink has none. Two flips that undo each other have memory, and
+/// change nothing.
 pub fn gstreamer(layout: &Layout, fps: u32, mode: IoMode, frames: u32, to: &str) -> Option<Run> {
     let raw = RawFormat::of(layout);
     if mode == IoMode::Userptr && !raw.is_some_and(|format| format.flips) {
@@ -210,9 +216,9 @@ pub fn gstreamer(layout: &Layout, fps: u32, mode: IoMode, frames: u32, to: &str)
     Some(Run::new(argv.chain(pipeline.split(' '))))
 }
 
-/// Captures `frames` frames with FFmpeg's v4l2 input, which maps the driver's
-/// buffers, and writes them as they are to the file `to`; nothing for a format
-/// that it does not have.
+/// Returns the command that captures `frames` frames with FFmpeg's v4l2 input,
+/// which maps the driver's buffers, and writes them unchanged to the file `to`.
+/// Returns `None` for a format that it does not support.
 pub fn ffmpeg(layout: &Layout, fps: u32, frames: u32, to: &str) -> Option<Run> {
     let (format, form) = match layout.format.is_compressed() {
         true => ("mjpeg", "mjpeg"),
@@ -232,8 +238,8 @@ pub fn ffmpeg(layout: &Layout, fps: u32, frames: u32, to: &str) -> Option<Run> {
         "-i",
         "/dev/video0",
     ];
-    // A frame that is late is neither repeated nor left out, and a JPEG stays
-    // the one that it is.
+    // FFmpeg neither repeats nor drops a late frame, and copies a JPEG
+    // unchanged.
     let codec = if form == "mjpeg" { "copy" } else { "rawvideo" };
     let output = [
         "-frames:v",

@@ -1,4 +1,4 @@
-//! Which driver a testbed's guest is given, and what it takes to load it.
+//! The driver of a testbed's guest, and the modules needed to load it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,33 +8,33 @@ use crate::vm::images::{Guest, modules};
 use crate::vm::provision::Error;
 use crate::vm::qemu::{MEDIA_ID, Qemu};
 
-/// The name of Pinhole's own driver.
+/// Name of Pinhole's own driver.
 const OURS: &str = "pinhole";
 
-/// A driver in place of Pinhole's own.
+/// A driver that replaces Pinhole's own.
 #[derive(Debug, Clone)]
 pub struct OtherDriver {
-    /// The module, of the guest's kernel.
+    /// Path of the module, built for the guest's kernel.
     pub path: PathBuf,
-    /// Its parameters. On a QEMU without the media device they must make it
-    /// take the stand-in's virtio id.
+    /// Parameters of the module. On a QEMU without the media device they must
+    /// make the driver accept the stand-in's virtio id.
     pub params: String,
 }
 
 /// A driver for a guest.
 #[derive(Debug)]
 pub struct Driver {
-    /// The module's name, as in /sys/module.
+    /// Name of the module, as in /sys/module.
     pub name: String,
-    /// The files that the guest is to have: where each is in it, and what it is
-    /// here.
+    /// The files to add to the guest: pairs of a path in the guest and a file
+    /// of the host.
     pub files: Vec<(String, PathBuf)>,
-    /// What to load, in this order, the driver last.
+    /// The modules to load, in this order, the driver last.
     pub loads: Vec<Load>,
 }
 
 impl Driver {
-    /// Pinhole's own driver, out of the file `module`.
+    /// Returns Pinhole's own driver, from the file `module`.
     pub fn ours(module: PathBuf, qemu: &Qemu) -> Self {
         let params = match qemu.virtio_id {
             MEDIA_ID => String::new(),
@@ -49,15 +49,15 @@ impl Driver {
         driver
     }
 
-    /// Another driver, with the modules that it needs and the guest does not
-    /// load at boot; what of these must be written to a file is written to
+    /// Returns another driver, with the modules that it needs and the guest
+    /// does not load at boot. Files that have to be written are written to
     /// `dir`.
     ///
     /// # Errors
     ///
-    /// [`Error::Own`] where it is no module, [`Error::Contents`] where the
-    /// kernel has not what it needs, and others where files cannot be read or
-    /// written.
+    /// [`Error::Own`] if the file is not a module, [`Error::Contents`] if the
+    /// kernel lacks a module that it needs, and others if files cannot be read
+    /// or written.
     pub fn other(spec: &OtherDriver, guest: &Guest, dir: &Path) -> Result<Self, Error> {
         let module = modules::read_module(&spec.path)?;
         let mut driver = Self {
@@ -69,7 +69,8 @@ impl Driver {
             let inside = format!("/lib/modules/{}/{}", guest.release, needed.path);
             if !guest.boot_modules.contains(&inside) {
                 let file = written(dir, &needed.name, &needed.contents)?;
-                // A file's way must not lead over a link, which /lib is.
+                // The path of an added file must not lead over a link, and /lib
+                // is one.
                 driver.add(format!("/usr{inside}"), file, String::new());
             }
         }

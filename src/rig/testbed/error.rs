@@ -1,4 +1,4 @@
-//! Why there is no testbed.
+//! Why a testbed could not be started or stopped.
 
 use std::io;
 use std::path::PathBuf;
@@ -11,10 +11,10 @@ use crate::vm::machine::MachineError;
 use crate::vm::process::ProcessError;
 use crate::vm::provision;
 
-/// Why there is no testbed.
+/// Why a testbed could not be started or stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum TestbedError {
-    /// Signals cannot be waited for.
+    /// Signals cannot be watched.
     #[error("cannot prepare for signals: {0}")]
     Signals(io::Error),
     /// A guest, a driver or a QEMU could not be provided.
@@ -23,53 +23,53 @@ pub enum TestbedError {
     /// The guest could not be booted.
     #[error(transparent)]
     Machine(#[from] MachineError),
-    /// The card could not be started or followed.
+    /// The card could not be started or waited for.
     #[error("the card: {0}")]
     Card(#[from] ProcessError),
-    /// The card's program is missing.
+    /// The card's program is not beside this program.
     #[error(
         "the program pinhole, which is the card, is not beside this one: build it with `cargo build --release`"
     )]
     NoCard,
-    /// The card cannot be given its standard input.
+    /// The card's standard input cannot be passed on.
     #[error("cannot pass on what the card is to read: {0}")]
     Input(io::Error),
-    /// A file of the card could not be made.
+    /// A file for the card could not be created.
     #[error("cannot create {}: {source}", path.display())]
     Create {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Why not.
+        /// The system's error.
         source: io::Error,
     },
     /// The card ended by itself.
     #[error("the card ended by itself ({status}): {log}")]
     CardEnded {
-        /// How.
+        /// Exit status of the card.
         status: String,
-        /// Its last words.
+        /// The last line of its log.
         log: String,
     },
     /// The card does not listen.
     #[error("the card did not listen within {} s: {log}", limit.as_secs())]
     CardSilent {
-        /// How long it was waited for.
+        /// How long the rig waited.
         limit: Duration,
-        /// Its last words.
+        /// The last line of its log.
         log: String,
     },
     /// The driver could not be loaded.
     #[error("the driver {driver} could not be loaded: {source}")]
     Load {
-        /// Its name.
+        /// Name of the driver.
         driver: String,
-        /// Why not.
+        /// The agent's error.
         source: AgentError,
     },
-    /// The clients are not there.
+    /// The clients could not be installed.
     #[error(transparent)]
     Clients(#[from] ClientsError),
-    /// The driver does not take the card.
+    /// The driver does not bind to the card.
     #[error(
         "the driver is loaded but there is no capture device in the guest; its kernel log:\n{log}"
     )]
@@ -77,37 +77,38 @@ pub enum TestbedError {
         /// The last lines of the kernel log.
         log: String,
     },
-    /// The guest has a video device before the driver is there.
+    /// The guest has a video device before the driver is loaded.
     #[error(
         "the kernel has \"{name}\" in the card's place, /dev/video0: build it without, or as a \
          module"
     )]
     Occupied {
-        /// What the device calls itself.
+        /// Name of that device.
         name: String,
     },
-    /// With the user's own kernel there is no testbed.
+    /// The user's own kernel cannot be tested.
     #[error("{0}")]
     Untestable(#[from] Untestable),
-    /// SIGINT or SIGTERM came.
+    /// SIGINT or SIGTERM arrived.
     #[error("interrupted")]
     Interrupted,
 }
 
-/// A kernel of the user's own does not come so far that anything can be told of
-/// it: it is no kernel, the driver cannot be built for it, it does not boot, or
-/// the driver does not load.
+/// The user's own kernel cannot be tested, and the kernel is the cause: it is
+/// not a kernel, the driver cannot be built for it, it does not boot, or the
+/// driver does not load.
 #[derive(Debug, thiserror::Error)]
 #[error("{} cannot be tested: {source}", kernel.display())]
 pub struct Untestable {
-    /// The kernel.
+    /// Path of the kernel.
     pub kernel: PathBuf,
-    /// Why not.
+    /// The cause.
     source: Box<TestbedError>,
 }
 
 impl TestbedError {
-    /// The same, for what the user's own kernel is to blame for.
+    /// Returns the same error, marked as untestable if the user's own kernel is
+    /// the cause.
     pub(crate) fn of(self, own: Option<&OwnKernel>) -> Self {
         let kernels = match &self {
             Self::Provision(error) => !error.is_the_systems(),

@@ -1,4 +1,4 @@
-//! The card, and a guest that has it: started together, ended together.
+//! The card, and a guest that uses it: started together, ended together.
 
 mod card;
 pub mod clients;
@@ -28,30 +28,30 @@ use crate::vm::process::Process;
 use crate::vm::progress::Progress;
 use crate::vm::qemu::{self, Qemu};
 
-/// What shows that the driver has found the card.
+/// A file that exists if the driver has found the card.
 const DEVICE: &str = "/sys/class/video4linux/video0/name";
 
-/// How long the guest may take to load the driver, and to turn itself off.
+/// How long the guest may take to load the driver, and to power off.
 const GUEST_LIMIT: Duration = Duration::from_secs(60);
 
-/// A running guest with the card in it and the driver loaded. Dropped, both are
-/// killed.
+/// A running guest with the card in it and the driver loaded. If it is dropped,
+/// both are killed.
 #[derive(Debug)]
 pub struct Testbed {
-    // The guest first: it must not see its hardware die.
+    // The guest is dropped first: it must not see its hardware disappear.
     /// The machine.
     pub machine: Machine,
-    /// The card's process, if it is the testbed's own.
+    /// The card's process, if the testbed started it.
     pub card: Option<Process>,
-    /// The card as QEMU was told of it, if there is one.
+    /// The card as a device of QEMU, if there is one.
     pub device: Option<VhostUser>,
     /// The guest.
     pub guest: Guest,
-    /// The driver's name, as in /sys/module.
+    /// Name of the driver, as in /sys/module.
     pub driver: String,
     /// The QEMU.
     pub qemu: Qemu,
-    /// What runs the guest's instructions.
+    /// The accelerator that runs the guest.
     pub accelerator: Accelerator,
     /// When the machine was started.
     pub started: SystemTime,
@@ -59,18 +59,18 @@ pub struct Testbed {
     _dir: TempDir,
 }
 
-/// What is left to be told of a testbed that was ended.
+/// Information about a testbed that has ended.
 #[derive(Debug)]
 pub struct Finished {
     /// The guest.
     pub guest: Guest,
-    /// Its kernel's release, as the kernel itself gave it.
+    /// Release of its kernel, as the kernel itself reported it.
     pub release: String,
     /// The QEMU.
     pub qemu: Qemu,
-    /// What ran the guest's instructions.
+    /// The accelerator that ran the guest.
     pub accelerator: Accelerator,
-    /// Time from QEMU's start until the guest could be spoken to.
+    /// Time from QEMU's start until the agent introduced itself.
     pub boot: Duration,
     /// When the machine was started.
     pub started: SystemTime,
@@ -79,15 +79,15 @@ pub struct Finished {
 }
 
 impl Testbed {
-    /// Provides what is missing, starts the card and the machine, and loads the
+    /// Builds what is missing, starts the card and the machine, and loads the
     /// driver.
     ///
     /// # Errors
     ///
-    /// [`TestbedError`]; whatever had been started is ended by then.
+    /// [`TestbedError`]; everything that was started has ended by then.
     pub fn start(spec: &TestbedSpec, progress: &Progress) -> Result<Self, TestbedError> {
-        // From here on SIGINT and SIGTERM are waited for: they must not end
-        // this program before what it started.
+        // From here on SIGINT and SIGTERM are watched: they must not end this
+        // program before the processes that it started.
         interrupt::watch().map_err(TestbedError::Signals)?;
         let catalog = Catalog::builtin();
         let id = spec.kernel.as_deref().unwrap_or(catalog.default_id());
@@ -208,7 +208,7 @@ impl Testbed {
         })
     }
 
-    /// Loads the driver, and looks whether it has found the card.
+    /// Loads the driver, and checks that it has found the card.
     fn load(&mut self, loads: Vec<Load>) -> Result<(), TestbedError> {
         let device = self.device.as_ref().map(|_| Read {
             path: DEVICE.to_owned(),
@@ -247,7 +247,7 @@ impl Testbed {
         }
     }
 
-    /// How the card has ended, if it has.
+    /// Returns the exit status of the card, if it has ended.
     fn card_status(&mut self) -> Option<ExitStatus> {
         self.card.as_mut()?.try_wait()
     }
@@ -271,7 +271,7 @@ impl Testbed {
     }
 }
 
-/// The disks that were asked for, in their order, and the clients behind them.
+/// Returns the requested disks in their order, followed by the clients' disk.
 fn disks(paths: &[PathBuf], clients: Option<&Clients>) -> Vec<Disk> {
     let disk = |(index, path): (usize, &PathBuf)| Disk {
         path: path.clone(),

@@ -1,4 +1,4 @@
-//! What card and guest are to be like.
+//! The specification of a card and a guest.
 
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
@@ -10,61 +10,63 @@ use crate::card::BufferApi;
 use crate::vm::accelerator::Accelerator;
 use crate::vm::images::OwnKernel;
 
-/// What card and guest are to be like.
+/// The specification of a card and a guest.
 #[derive(Debug, Clone, Default)]
 pub struct TestbedSpec {
-    /// Whose the card is, if there is one.
+    /// The origin of the card's process, if there is a card.
     pub card: CardProcess,
-    /// The guest by its name in the catalogue; the catalogue's default if none.
+    /// Name of the guest in the catalogue; the catalogue's default if `None`.
     pub kernel: Option<String>,
-    /// A kernel of the user's own, in place of that guest's.
+    /// The user's own kernel, which replaces that guest's.
     pub own_kernel: Option<OwnKernel>,
-    /// A driver in place of Pinhole's own.
+    /// A driver that replaces Pinhole's own.
     pub driver: Option<OtherDriver>,
-    /// A QEMU to use in place of one that is found.
+    /// QEMU to use instead of searching for one.
     pub qemu: Option<PathBuf>,
-    /// The accelerator; the best there is if none.
+    /// The accelerator; the best available one by default.
     pub accelerator: Option<Accelerator>,
-    /// The guest's memory in MiB; 1024 if none.
+    /// The guest's memory in MiB; 1024 by default.
     pub ram_mib: Option<u32>,
-    /// Its processors; 2 if none.
+    /// Number of processors; 2 by default.
     pub cpus: Option<u32>,
-    /// What is added to its kernel's command line.
+    /// Text to append to the kernel's command line.
     pub append: String,
-    /// What the card's camera sees; the card's default if none.
+    /// Source of the card's pictures; the card's default if `None`.
     pub source: Option<String>,
-    /// What the card reads from standard input, as the source `y4m:-` does.
+    /// Standard input of the card, which the source `y4m:-` reads.
     pub card_input: Option<Arc<OwnedFd>>,
-    /// Which of V4L2's two APIs the card has.
+    /// V4L2's single-planar or multi-planar API.
     pub planes: BufferApi,
-    /// Let the card fill buffers as fast as they come.
+    /// Whether the card fills buffers as fast as they come.
     pub free_running: bool,
-    /// The most frames a second that the guest may set; the card's own limit if
-    /// none.
+    /// Highest rate in frames per second that the guest may set; the card's own
+    /// limit by default.
     pub max_fps: Option<u32>,
-    /// Where the card is to write its witness.
+    /// File to which the card writes its witness.
     pub witness: Option<PathBuf>,
-    /// Where to keep what the card logs.
+    /// File in which to keep the card's log.
     pub card_log: Option<PathBuf>,
-    /// Where to keep what the guest's console says.
+    /// File in which to keep the guest's console output.
     pub console_log: Option<PathBuf>,
-    /// Raw images: /dev/vda and so on.
+    /// Raw disk images, which become /dev/vda and so on.
     pub disks: Vec<PathBuf>,
-    /// Give the guest real applications ([`clients`](super::clients)).
+    /// Whether the guest gets real applications ([`clients`](super::clients)).
     pub clients: bool,
-    /// Load the build of the driver that has deliberate bugs to choose from.
+    /// Whether to load the build of the driver with selectable deliberate bugs.
     pub mutants: bool,
-    /// Put bounce buffers between the guest's memory and the card: it is given
-    /// DMA addresses (VIRTIO_F_ACCESS_PLATFORM), and they are those of swiotlb.
+    /// Whether bounce buffers lie between the guest's memory and the card: the
+    /// card gets DMA addresses (VIRTIO_F_ACCESS_PLATFORM), and they are those
+    /// of swiotlb.
     pub bounce_buffers: bool,
-    /// More arguments for the card.
+    /// Further arguments for the card.
     pub card_arguments: Vec<OsString>,
-    /// More arguments for QEMU.
+    /// Further arguments for QEMU.
     pub qemu_arguments: Vec<OsString>,
 }
 
 impl TestbedSpec {
-    /// Whether it has what only one testbed at a time can have.
+    /// Returns whether the testbed uses a resource that only one at a time can
+    /// have.
     pub fn is_unique(&self) -> bool {
         matches!(self.card, CardProcess::Running { .. })
             || self.card_input.is_some()
@@ -75,22 +77,22 @@ impl TestbedSpec {
     }
 }
 
-/// Whose the card is.
+/// The origin of the card's process.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum CardProcess {
-    /// The testbed's: this program once more, started and ended with the guest,
-    /// as the [`TestbedSpec`] says.
+    /// The testbed's own: this program, started and ended with the guest, as
+    /// the [`TestbedSpec`] describes.
     #[default]
     Own,
-    /// Somebody else's, who started it and will end it: what the
-    /// [`TestbedSpec`] says of the card is for them to see to.
+    /// A process that somebody else started and will end; the [`TestbedSpec`]'s
+    /// settings of the card do not apply to it.
     Running {
-        /// Where it listens.
+        /// Socket on which it listens.
         socket: PathBuf,
-        /// Where it writes its witness.
+        /// File to which it writes its witness.
         witness: PathBuf,
     },
-    /// Nobody's: the guest has no card. Its driver is of something else, and
-    /// finds no capture device.
+    /// No process: the guest has no card. Its driver is for another device, and
+    /// no capture device is expected.
     Absent,
 }

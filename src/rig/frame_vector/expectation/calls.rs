@@ -1,10 +1,10 @@
-//! What calls return, pin and leave behind.
+//! Expectations of what calls return, pin and leave behind.
 
 use super::kernel::{Expectation, FAST, Kernel};
 use crate::agent::frame_vector::Step;
 use crate::rig::frame_vector::answer::{Answer, Flags, Got, Pinned, Viewed};
 
-/// The answer to the point `name`, if it is one of these.
+/// Returns the expected answer to the point `name`, if it is one of these.
 pub fn of(name: &str, kernel: Kernel) -> Option<Expectation> {
     Some(match name {
         "no-frames" => (

@@ -1,56 +1,61 @@
-//! What of a kernel decides an answer.
+//! The properties of a kernel on which the answers depend.
 
 use crate::rig::frame_vector::answer::Answer;
 use crate::rig::kernel::Version;
 
-/// What of a kernel decides an answer.
+/// The properties of a kernel on which the answers depend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Kernel {
-    /// Its version.
+    /// Version of the kernel.
     pub version: Version,
-    /// It checks the callers of its memory management (CONFIG_DEBUG_VM).
+    /// Whether it checks the callers of its memory management
+    /// (CONFIG_DEBUG_VM).
     pub debug_vm: bool,
 }
 
 impl Kernel {
-    /// It always asks for write access, and by force.
+    /// Returns whether `get_vaddr_frames()` always requests write access, and
+    /// by force.
     pub fn forces(self) -> bool {
         (FAST..TOLD_WRITE).contains(&self.version)
     }
 
-    /// It keeps the mmap lock whatever it has to wait for.
+    /// Returns whether a long-term pin keeps the mmap lock whatever it waits
+    /// for.
     pub fn holds_lock(self) -> bool {
         (FAST..LETS_GO).contains(&self.version)
     }
 }
 
-/// Since then `get_vaddr_frames()` asks for a long-term pin, first by GUP's fast
-/// path, which reads page tables without a lock. Before, it looked at the mapping
-/// first.
+/// First version in which `get_vaddr_frames()` requests a long-term pin, first
+/// by GUP's fast path, which reads page tables without a lock. Earlier kernels
+/// examined the mapping first.
 pub const FAST: Version = Version(5, 12);
 
-/// It is told whether the memory is written to. From [`FAST`] until then it
-/// always asked for write access, by force.
+/// First version in which the caller says whether it writes to the memory. From
+/// [`FAST`] until then the function always requested write access, by force.
 pub const TOLD_WRITE: Version = Version(6, 2);
 
-/// A long-term pin may let go of the mmap lock. From [`FAST`] until then it could
-/// not, as the FIXME in `__gup_longterm_unlocked()` said.
+/// First version in which a long-term pin may release the mmap lock. From
+/// [`FAST`] until then it could not, as the FIXME in
+/// `__gup_longterm_unlocked()` said.
 pub const LETS_GO: Version = Version(6, 3);
 
-/// GUP does not pin the pages of a file for long that the file system has to
-/// know of when they are written to.
+/// First version in which GUP refuses a long-term pin of pages of a file whose
+/// file system must be notified of writes.
 pub const KEEPS_OFF_FILES: Version = Version(6, 5);
 
-/// GUP's fast path takes pages of no file and no process again where they are
-/// only read. It came after 6.12, and is in 7.3.
+/// First version in which GUP's fast path accepts read-only pages that belong
+/// to no file and no process again. The change came after 6.12, and is in 7.3.
 pub const TRUSTS_READERS: Version = Version(6, 13);
 
-/// Huge pages of hugetlb can be moved out of `ZONE_MOVABLE` to be pinned. It came
-/// after 6.1, and is in 6.12.
+/// First version in which hugetlb pages can be moved out of `ZONE_MOVABLE` to
+/// be pinned. The change came after 6.1, and is in 6.12.
 pub const PINS_MOVABLE_HUGE: Version = Version(6, 2);
 
-/// An overflow is an error of its own. It came after 6.1, and is in 6.12.
+/// First version in which an overflow has its own error. The change came after
+/// 6.1, and is in 6.12.
 pub const TELLS_OVERFLOW: Version = Version(6, 2);
 
-/// What the answer should be, and why.
+/// The expected answer, and the reason.
 pub type Expectation = (Answer, &'static str);

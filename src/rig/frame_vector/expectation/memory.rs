@@ -1,11 +1,11 @@
-//! What of memory may be pinned, and how.
+//! Expectations of which memory can be pinned, and how.
 
 use super::kernel::{
     Expectation, FAST, KEEPS_OFF_FILES, Kernel, PINS_MOVABLE_HUGE, TELLS_OVERFLOW, TRUSTS_READERS,
 };
 use crate::rig::frame_vector::answer::{Answer, Got, Whose};
 
-/// The answer to the point `name`, if it is one of these.
+/// Returns the expected answer to the point `name`, if it is one of these.
 pub fn of(name: &str, kernel: Kernel) -> Option<Expectation> {
     Some(match name {
         "touched" | "untouched" | "two-mappings" | "tmpfs-file" => (

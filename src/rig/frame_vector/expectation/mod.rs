@@ -1,4 +1,4 @@
-//! What the answers should be, and why.
+//! The expected answers, and the reasons for them.
 
 mod calls;
 mod kernel;
@@ -9,8 +9,8 @@ mod waits;
 use self::kernel::Expectation;
 pub use self::kernel::Kernel;
 
-/// The answer to the point `name` on a kernel, and the reason; nothing if there is
-/// no such point.
+/// Returns the expected answer to the point `name` on a kernel, and the reason;
+/// `None` if no such point exists.
 pub fn of(name: &str, kernel: Kernel) -> Option<Expectation> {
     [calls::of, memory::of, waits::of, vectors::of]
         .into_iter()

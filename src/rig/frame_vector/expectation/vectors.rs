@@ -1,9 +1,9 @@
-//! What a vector is.
+//! Expectations of the vectors themselves.
 
 use super::kernel::{Expectation, Kernel};
 use crate::rig::frame_vector::answer::{Answer, Created, Flags, Got};
 
-/// The answer to the point `name`, if it is one of these.
+/// Returns the expected answer to the point `name`, if it is one of these.
 pub fn of(name: &str, _: Kernel) -> Option<Expectation> {
     Some(match name {
         "create-none" => (

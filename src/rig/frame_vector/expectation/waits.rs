@@ -1,13 +1,14 @@
-//! How calls wait.
+//! Expectations of calls that wait.
 
 use super::kernel::{Expectation, FAST, Kernel};
 use crate::rig::frame_vector::answer::{Answer, Got};
 
-/// Why a kernel does not wait for memory that somebody else fills.
+/// The reason for which a kernel does not wait for memory that another thread
+/// fills.
 const NO_WAIT: &str =
     "a long-term pin keeps the mmap lock, so the fault may not be retried (until 6.3)";
 
-/// The answer to the point `name`, if it is one of these.
+/// Returns the expected answer to the point `name`, if it is one of these.
 pub fn of(name: &str, kernel: Kernel) -> Option<Expectation> {
     Some(match name {
         "userfaultfd" if kernel.holds_lock() => (

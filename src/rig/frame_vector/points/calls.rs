@@ -1,11 +1,12 @@
-//! What the calls return, pin and leave behind.
+//! Points about what calls return, pin and leave behind.
 
 use super::point::{CREATE, Point, flags, get, steps};
 use crate::agent::frame_vector::{Kind, Step, WRITE};
 use crate::rig::frame_vector::answer::{Answer, Viewed};
 use crate::rig::frame_vector::observation::{Observation, pinned};
 
-/// References that a pin of a small page is (`GUP_PIN_COUNTING_BIAS`).
+/// Number of references that a pin of a small page counts
+/// (`GUP_PIN_COUNTING_BIAS`).
 const PIN: i32 = 1024;
 
 /// Questions about calls.
@@ -116,7 +117,8 @@ pub const ALL: &[Point] = &[
             steps(&[(Kind::Touched, 1)], &[CREATE, fill, Step::Put])
         },
         answer: |seen| {
-            // Whoever else holds the page for a moment adds less than a pin.
+            // Other short-term users of the page add fewer references than a
+            // pin.
             let pins = |step: usize| seen.outcome(step).pages[0].references.div_euclid(PIN);
             Answer::Spared {
                 page: pins(2) - pins(0),
@@ -200,8 +202,8 @@ fn fill(pages: &[u32]) -> Step {
     }
 }
 
-/// What `frame_vector_pages()` gave as a step, and whether the PFNs that were
-/// filled in the step before are still there.
+/// Returns the result of `frame_vector_pages()` in a step, and whether the PFNs
+/// that were filled in by the step before are still there.
 fn viewed(seen: &Observation<'_>, index: usize) -> Viewed {
     let outcome = seen.outcome(index);
     Viewed {

@@ -1,13 +1,13 @@
-//! Kinds of memory, and how it is asked for.
+//! Points about kinds of memory, and how it is requested.
 
 use super::point::{CREATE, Point, get, one_get, steps};
 use crate::agent::frame_vector::{FORCE, FrameVector, HUGE_PAGES, Kind, LONGTERM, Step, WRITE};
 use crate::rig::frame_vector::answer::{Answer, Whose};
 
-/// What pins pages of hugetlb in 6.1, where the fast path does not.
+/// The function that pins hugetlb pages in 6.1 if the fast path does not.
 const SLOW_HUGE: &str = "follow_hugetlb_page";
 
-/// Calls over the last pages of a huge page and the first of the next.
+/// Calls over the last pages of a huge page and the first pages of the next.
 const ACROSS: [Step; 3] = [
     Step::Create { frames: 16 },
     Step::Get {
@@ -226,7 +226,7 @@ const fn get_as(flags: u32) -> Step {
     }
 }
 
-/// A point about flags that only a kernel's own callers may choose.
+/// Returns a point about flags that a kernel may not let its callers choose.
 const fn with_flags(
     name: &'static str,
     question: &'static str,
@@ -250,7 +250,8 @@ const fn with_flags(
     }
 }
 
-/// A point about pages on both sides of the boundary between huge pages.
+/// Returns a point about pages on both sides of the boundary between huge
+/// pages.
 const fn across_huge_pages(
     name: &'static str,
     question: &'static str,

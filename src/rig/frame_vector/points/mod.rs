@@ -1,4 +1,4 @@
-//! The points: what is asked, how it is tried, how the answer is read.
+//! The points: the questions, their scripts, and the evaluation of the results.
 
 mod calls;
 mod memory;
@@ -8,8 +8,8 @@ mod waits;
 
 pub use self::point::{Point, Reading};
 
-/// All points, in the order in which they are tried. What breaks up the guest's
-/// memory comes last.
+/// Returns all points, in the order in which they are tried. Points that
+/// fragment the guest's memory come last.
 pub fn all() -> impl Iterator<Item = &'static Point> {
     [calls::ALL, memory::ALL, waits::ALL, vectors::ALL]
         .into_iter()

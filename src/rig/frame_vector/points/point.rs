@@ -1,4 +1,4 @@
-//! A question, and what the questions share.
+//! A point, and the helpers that the points share.
 
 use std::fmt;
 
@@ -10,30 +10,30 @@ use crate::rig::kernel::errno_name;
 /// A question about the frame vector.
 #[derive(Debug)]
 pub struct Point {
-    /// Its name.
+    /// Name of the point.
     pub name: &'static str,
     /// The question.
     pub question: &'static str,
-    /// The memory and the calls.
+    /// The memory and the calls over it.
     pub script: fn() -> FrameVector,
-    /// Reads the answer off what came back.
+    /// Derives the answer from the results.
     pub answer: fn(&Observation<'_>) -> Answer,
-    /// The function that warns, if that is what is asked.
+    /// The function whose warnings the point provokes, if any.
     pub provokes: Option<&'static str>,
 }
 
-/// The answer to a point, and what else was seen that should not be.
+/// The answer to a point, and complaints that should not have come.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reading {
     /// The answer.
     pub answer: Answer,
     /// Calls that the probe refused, which are mistakes in the point, and every
-    /// complaint of the kernel that the point did not provoke on purpose.
+    /// complaint of the kernel that the point did not provoke.
     pub complaints: Vec<String>,
 }
 
 impl Reading {
-    /// Whether it is that answer, and nothing else was seen.
+    /// Returns whether the answer is `answer`, and there are no complaints.
     pub fn is(&self, answer: &Answer) -> bool {
         self.complaints.is_empty() && self.answer == *answer
     }
@@ -48,7 +48,7 @@ impl fmt::Display for Reading {
 }
 
 impl Point {
-    /// Reads the answer off what came back.
+    /// Derives the answer and the complaints from the results.
     pub fn read(&self, seen: &Observation<'_>) -> Reading {
         let answer = match seen.killed {
             None => (self.answer)(seen),
@@ -87,17 +87,17 @@ impl Point {
     }
 }
 
-/// Lines of the kernel log that belong to a warning.
+/// Returns whether a line of the kernel log continues a warning.
 fn is_part(line: &str) -> bool {
     ["Call Trace:", "Oops"]
         .iter()
         .any(|part| line.contains(part))
 }
 
-/// A vector with room for eight.
+/// Creates a vector with room for eight frames.
 pub(super) const CREATE: Step = Step::Create { frames: 8 };
 
-/// Gets pages from the range's first on.
+/// Gets pages from the range's first page on.
 pub(super) const fn get(frames: u32, write: bool) -> Step {
     Step::Get {
         page: 0,
@@ -107,7 +107,8 @@ pub(super) const fn get(frames: u32, write: bool) -> Step {
     }
 }
 
-/// A point that is answered by what the first call after the creation got.
+/// Returns a point whose answer is the result of the first call after the
+/// creation.
 pub(super) const fn one_get(
     name: &'static str,
     question: &'static str,
@@ -122,7 +123,8 @@ pub(super) const fn one_get(
     }
 }
 
-/// A script: areas of a kind and as many pages, and calls over them.
+/// Returns a script: areas of a kind and a number of pages, and calls over
+/// them.
 pub(super) fn steps(areas: &[(Kind, u32)], steps: &[Step]) -> FrameVector {
     let area = |(kind, pages): &(Kind, u32)| Area {
         kind: kind.clone(),
@@ -135,7 +137,7 @@ pub(super) fn steps(areas: &[(Kind, u32)], steps: &[Step]) -> FrameVector {
     }
 }
 
-/// What `frame_vector_create()` made, as the first or second step.
+/// Returns the result of `frame_vector_create()` in the first or second step.
 pub(super) fn created(seen: &Observation<'_>) -> Created {
     let index = usize::from(seen.outcome(0).vector.is_none() && seen.has(1));
     match seen.outcome(index).vector {
@@ -145,7 +147,7 @@ pub(super) fn created(seen: &Observation<'_>) -> Created {
     }
 }
 
-/// What the vector says of itself after a step.
+/// Returns the state of the vector after a step.
 pub(super) fn flags(seen: &Observation<'_>, index: usize) -> Flags {
     match seen.outcome(index).vector {
         None => Flags::NoVector,

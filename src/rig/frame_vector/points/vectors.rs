@@ -1,24 +1,26 @@
-//! Vectors: their size, and what they are before the first call.
+//! Points about vectors: their size, and their state before the first call.
 
 use super::point::{CREATE, Point, created, flags, get, steps};
 use crate::agent::frame_vector::{Kind, Step};
 use crate::rig::frame_vector::answer::Answer;
 
-/// Frames that a vector may have at most: `INT_MAX / sizeof(void *) / 2`.
+/// Largest number of frames that a vector may have: `INT_MAX / sizeof(void *) /
+/// 2`.
 const MOST_FRAMES: u32 = 134_217_727;
 
-/// Frames of a vector for 512 MiB: 1 MiB of pointers.
+/// Number of frames of a vector for 512 MiB: 1 MiB of pointers.
 const LARGE: u32 = 131_072;
 
-/// The order of a block of memory that has room for it: what is before the
-/// pointers makes it a little more than 1 MiB.
+/// Order of a block of memory that has room for that vector: its header makes
+/// it slightly larger than 1 MiB.
 const LARGE_ORDER: u32 = 9;
 
-/// Frames of a vector that kmalloc() has no room for at all: 6 MiB of pointers,
-/// and it gives out 4 MiB at most.
+/// Number of frames of a vector that kmalloc() cannot allocate at all: 6 MiB of
+/// pointers, while kmalloc() allocates at most 4 MiB.
 const HUGE: u32 = 786_432;
 
-/// Single pages that are left free when there is no free block: 64 MiB.
+/// Number of single pages that are left free when there is no free block: 64
+/// MiB.
 const SINGLES: u32 = 16_384;
 
 /// Questions about vectors.
@@ -54,7 +56,7 @@ pub const ALL: &[Point] = &[
             steps(&[], &[Step::Create { frames }])
         },
         answer: |seen| Answer::Created(created(seen)),
-        // Whoever is refused memory by vmalloc() has its calls told.
+        // When vmalloc() fails to allocate memory, it logs its call trace.
         provokes: Some("vmalloc"),
     },
     Point {

@@ -1,18 +1,19 @@
-//! Calls that wait for a fault, and what happens to the memory meanwhile.
+//! Points about calls that wait for a fault, and changes of the memory
+//! meanwhile.
 
 use super::point::{CREATE, Point, get, steps};
 use crate::agent::frame_vector::{FrameVector, Kind, Meanwhile, Pages, Step};
 use crate::rig::frame_vector::answer::Answer;
 use crate::rig::frame_vector::observation::Observation;
 
-/// Memory that the call has pinned a part of when it has to wait.
+/// Memory of which the call has pinned a part when it has to wait.
 const WAIT_MIDWAY: [(Kind, u32); 3] =
     [(Kind::Touched, 4), (Kind::Userfault, 1), (Kind::Touched, 3)];
 
-/// The half of it that is pinned by then.
+/// The half that is pinned by then.
 const FIRST: Pages = Pages { first: 0, count: 4 };
 
-/// The half that comes later.
+/// The half that is pinned later.
 const LAST: Pages = Pages { first: 4, count: 4 };
 
 /// Questions about waiting.
@@ -131,7 +132,8 @@ fn userfault() -> FrameVector {
     steps(&[(Kind::Userfault, 8)], &[CREATE, get(8, true), Step::Put])
 }
 
-/// A call over memory that it has to wait for, and what happens meanwhile.
+/// Returns a script with a call that has to wait for its memory, and an action
+/// meanwhile.
 fn meanwhile(areas: &[(Kind, u32)], what: Meanwhile) -> FrameVector {
     FrameVector {
         meanwhile: Some(what),
@@ -139,8 +141,8 @@ fn meanwhile(areas: &[(Kind, u32)], what: Meanwhile) -> FrameVector {
     }
 }
 
-/// The same over memory of which the first half need not be moved out of
-/// `ZONE_MOVABLE` any more, as it was pinned before.
+/// Returns the same script for memory whose first half need not be moved out of
+/// `ZONE_MOVABLE` any more, because it was pinned before.
 fn settled(what: Meanwhile) -> FrameVector {
     FrameVector {
         steps: vec![CREATE, get(4, true), Step::Put, get(8, true), Step::Put],
@@ -148,7 +150,8 @@ fn settled(what: Meanwhile) -> FrameVector {
     }
 }
 
-/// What the call of a step got, and what put, in the next, has left of it.
+/// Returns the result of a step's call, and the pins after it and after the put
+/// in the next step.
 fn kept(seen: &Observation<'_>, index: usize) -> Answer {
     Answer::Kept {
         got: seen.got(index),
@@ -156,7 +159,7 @@ fn kept(seen: &Observation<'_>, index: usize) -> Answer {
     }
 }
 
-/// How a call ended whose caller was to be killed in it.
+/// Returns how a call ended during which its process should be killed.
 fn ended(seen: &Observation<'_>) -> Answer {
     let Some(killed) = seen.killed() else {
         return Answer::NoWait(seen.last(is_get).map(|get| seen.got(get)));
@@ -171,8 +174,8 @@ fn is_get(step: &Step) -> bool {
     matches!(step, Step::Get { .. })
 }
 
-/// A point about whether the pages that were pinned are the process's after it has
-/// written to its memory.
+/// Returns a point about whether the pinned pages are the process's after it
+/// has written to its memory.
 const fn written_after(
     name: &'static str,
     question: &'static str,

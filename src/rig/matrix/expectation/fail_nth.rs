@@ -1,73 +1,75 @@
-//! What is expected of calls in which an allocation or a copy is made to fail.
+//! The expectation of calls in which an allocation or a copy is made to fail.
 //!
-//! What V4L2 documents is in Documentation/userspace-api/media: every ioctl may
-//! come to the codes of gen-errors.rst, of which these two are the ones for
-//! want of memory and for a copy; other calls have pages of their own. What a
-//! call does beside that is an [`Exception`], with its reason.
+//! V4L2's documentation is in Documentation/userspace-api/media. Every ioctl
+//! may return the codes of gen-errors.rst; two of them are for lack of memory
+//! and for a failed copy. Other calls have their own pages. Anything else that
+//! a call does is an [`Exception`], with its reason.
 
 use crate::agent::cell::Point;
 use crate::agent::cell::evidence::InjectedSeen;
 use crate::agent::protocol::LogRecord;
 use crate::rig::kernel::{Version, errno_name};
 
-/// What is expected of a call that fails.
+/// The expectation of a call that fails.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Failing {
-    /// The error numbers that are documented for it.
+    /// The error numbers that are documented for the call.
     documented: &'static [i32],
-    /// What else it may do.
+    /// The exceptions that apply to the call.
     exceptions: Vec<&'static Exception>,
 }
 
-/// Something that a call does beside what is documented.
+/// An effect of a call that is not documented.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Exception {
-    /// The calls that do it; none stands for all.
+    /// The calls to which it applies; an empty list stands for all.
     points: &'static [Point],
-    /// The kernels that do it: from the first, to before the second.
+    /// The kernels to which it applies: from the first version, to before the
+    /// second.
     kernels: (Version, Version),
-    /// The function that is let down, or one that called it.
+    /// The function in which the failure is injected, or one of its callers.
     function: &'static str,
-    /// What is done.
+    /// The effect.
     does: Does,
-    /// Why.
+    /// The reason.
     reason: &'static str,
 }
 
-/// What may be done.
+/// The effect of an exception.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Does {
-    /// It comes to that error number.
+    /// The call returns that error number.
     Errno(i32),
-    /// What follows goes wrong, until the driver is bound anew.
+    /// Later operations fail, until the driver is bound again.
     Aftermath,
     /// Pages stay pinned.
     KeepsPins,
-    /// Memory that the function allocated, or had allocated, is lost.
+    /// Memory leaks; the function allocated it, itself or through others.
     Loses(&'static str),
-    /// The kernel's log says so, with a stack or without.
+    /// The kernel's log reports it, with or without a stack.
     Says(&'static str),
 }
 
 const ALWAYS: (Version, Version) = (Version(0, 0), Version(u32::MAX, 0));
 
-/// The documented error numbers of a call, for want of memory and for a copy
-/// that fails.
+/// Returns the documented error numbers of a call, for lack of memory and for a
+/// failed copy.
 fn documented(point: Point) -> &'static [i32] {
     match point {
-        // close(2) does as it is told, and there is no retrying.
+        // close(2) always succeeds, and cannot be retried.
         Point::Close => &[],
-        // func-mmap.rst: it copies nothing.
+        // func-mmap.rst; mmap(2) copies nothing.
         Point::Mmap => &[libc::ENOMEM],
         // func-open.rst, and open(2) itself for the path.
         Point::Open => &[libc::ENOMEM, libc::EFAULT],
-        // gen-errors.rst; of sysfs and of module loading nothing else is said.
+        // gen-errors.rst; the documentation of sysfs and of module loading says
+        // nothing else.
         _ => &[libc::ENOMEM, libc::EFAULT],
     }
 }
 
-/// What calls do beside that, and on which kernels; all of it is the kernel's own
-/// doing.
+/// The exceptions, with their kernels; all of them are the kernel's own
+/// behaviour.
 const EXCEPTIONS: &[Exception] = &[
     Exception {
         points: &[Point::Bind, Point::Insmod],
@@ -175,7 +177,7 @@ const EXCEPTIONS: &[Exception] = &[
     },
 ];
 
-/// What is expected of a call that fails on a kernel of that version.
+/// Returns the expectation of a call that fails on a kernel of that version.
 pub fn expect(point: Point, kernel: Version) -> Failing {
     let applies = |one: &&Exception| {
         let (from, to) = one.kernels;
@@ -188,8 +190,8 @@ pub fn expect(point: Point, kernel: Version) -> Failing {
 }
 
 impl Failing {
-    /// Objects to what a call came to when something in it failed, and to what
-    /// followed.
+    /// Adds objections to what a call returned when something in it failed, and
+    /// to later failures.
     pub fn judge(&self, injected: &[InjectedSeen], objections: &mut Vec<String>) {
         for seen in injected {
             if let Some(errno) = seen.errno
@@ -212,8 +214,8 @@ impl Failing {
         }
     }
 
-    /// The lines of the kernel's log that are not expected of those failures. The
-    /// stack that follows an expected line is expected, too.
+    /// Returns the lines of the kernel's log that are not expected of those
+    /// failures. The stack that follows an expected line is expected, too.
     pub fn unexpected(&self, injected: &[InjectedSeen], log: &[LogRecord]) -> Vec<LogRecord> {
         let does: Vec<_> = injected
             .iter()
@@ -236,15 +238,15 @@ impl Failing {
         rest
     }
 
-    /// Whether pages may stay pinned after those failures.
+    /// Returns whether pages may stay pinned after those failures.
     pub fn keeps_pins(&self, injected: &[InjectedSeen]) -> bool {
         injected
             .iter()
             .any(|seen| self.excuse(seen, Does::KeepsPins).is_some())
     }
 
-    /// Whether memory may be lost after those failures of which these functions
-    /// are the backtrace.
+    /// Returns whether memory with that allocation backtrace may leak after
+    /// those failures.
     pub fn loses(&self, injected: &[InjectedSeen], trace: &[String]) -> bool {
         let mut done = injected.iter().flat_map(|seen| self.done_at(seen));
         done.any(|one| match one.does {
@@ -253,8 +255,7 @@ impl Failing {
         })
     }
 
-    /// The reasons of what is done beside what is documented, where it may have
-    /// been, each once.
+    /// Returns the reasons of the exceptions that may have occurred, each once.
     pub fn reasons(&self, injected: &[InjectedSeen]) -> Vec<&'static str> {
         let mut reasons = Vec::new();
         for seen in injected {
@@ -276,7 +277,7 @@ impl Failing {
         self.done_at(seen).find(|one| one.does == does)
     }
 
-    /// What may be done where that failure was.
+    /// Returns the exceptions that apply to the place of that failure.
     fn done_at(&self, seen: &InjectedSeen) -> impl Iterator<Item = &'static Exception> {
         let exceptions = self.exceptions.iter().copied();
         exceptions.filter(move |one| {
@@ -286,14 +287,14 @@ impl Failing {
     }
 }
 
-/// Whether a place on a stack is in that function. The compiler adds to the names
-/// of functions of which it makes others, the kernel where it is and in which
-/// module.
+/// Returns whether a place on a stack is in that function. The compiler adds
+/// suffixes to the names of functions that it derives from others; the kernel
+/// adds the offset and the module.
 fn is_function(place: &str, function: &str) -> bool {
     place.split([' ', '.', '+']).next() == Some(function)
 }
 
-/// A failure in words: which it was, and where.
+/// Describes a failure: its kind, its number, and its place.
 pub fn told(seen: &InjectedSeen) -> String {
     let callers: Vec<_> = seen.callers().iter().take(3).map(String::as_str).collect();
     let place = match callers.is_empty() {

@@ -1,4 +1,4 @@
-//! The address oracle: the card was given the very pages that the process had
+//! The address oracle: the card got exactly the pages that the process had
 //! behind its buffer when it queued it.
 
 use super::super::observation::Observation;
@@ -8,13 +8,13 @@ use crate::agent::cell::PAGE;
 use crate::agent::cell::evidence::{Moment, PagesSeen};
 use crate::card::witness::PlaneRecord;
 
-/// Objects to segments that are not the pages of the process's own pagemap,
-/// and to a buffer that begins elsewhere in its first page or ends elsewhere in
-/// its last: a card that was given more may write more. Of several buffers it
-/// does not know which pages belong to which.
+/// Objects to segments that are not the pages in the process's own pagemap, and
+/// to a buffer that begins elsewhere in its first page or ends elsewhere in its
+/// last: a card that got more memory may write more. With several buffers the
+/// oracle is silent, because it does not know which pages belong to which.
 pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Vec<String>) {
-    // Pages that were not there yet when the buffer was queued were faulted in
-    // by the pin; so the look while it was queued shows all.
+    // Pages that did not exist when the buffer was queued were faulted in by
+    // the pin, so the pagemap of the queued buffer shows all.
     let (Some(memory), Some(pages)) = (
         evidence.answer.memory,
         evidence.answer.pages_at(Moment::Queued),

@@ -1,16 +1,16 @@
-//! The data oracle: what a process reads is what the card wrote.
+//! The data oracle: the process reads what the card wrote.
 //!
-//! That some cells come to something else (the memory was unmapped meanwhile)
-//! is for the expectation to say. Here is judged what holds in all of them:
-//! which frame came back, how long it is, and that the card wrote it.
+//! Some cells have another outcome (the memory was unmapped meanwhile), which
+//! the expectation covers. This oracle checks what holds in all of them: which
+//! frame was returned, how long it is, and that the card wrote it.
 
 use super::super::observation::{Observation, Reads};
 use super::evidence::CellEvidence;
 use crate::agent::cell::evidence::HELD_POLL;
 use crate::dma::{DIGEST_BLOCK, Digest};
 
-/// Objects to frames that the card did not write so, and tells where data
-/// differs.
+/// Objects to frames that the card did not write as reported, and reports where
+/// data differs.
 pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Vec<String>) {
     let Observation::Captured(_) = evidence.observation else {
         return;

@@ -1,9 +1,9 @@
 //! The dirty oracle: pages that the card has written are marked dirty when they
 //! are unpinned.
 //!
-//! The processor never saw the writes, so that no page table has a dirty bit of
-//! them. Without the mark the kernel takes a page that was cleaned meanwhile for
-//! one that holds what is on disk, and drops it
+//! The processor did not make the writes, so no page table has a dirty bit for
+//! them. Without the mark the kernel assumes that a page that was cleaned
+//! meanwhile equals the data on disk, and drops it
 //! (Documentation/core-api/pin_user_pages.rst).
 
 use super::evidence::CellEvidence;
@@ -14,13 +14,13 @@ const DIRTY: u64 = 1 << 4;
 const LRU: u64 = 1 << 5;
 const WRITEBACK: u64 = 1 << 8;
 const ANONYMOUS: u64 = 1 << 12;
-/// Of a compound page the kernel keeps the mark with the first, which a buffer
-/// need not have a part of.
+/// The kernel keeps the mark of a compound page in its first page, of which a
+/// buffer need not have a part.
 const COMPOUND: u64 = 1 << 15 | 1 << 16;
 
 /// Objects to pages of the buffer that were written to, are still mapped after
-/// the stream, and are clean. Pages that are neither anonymous nor in the
-/// kernel's lists of what it may reclaim are not its to clean.
+/// the stream, and are clean. Pages that are neither anonymous nor on the
+/// kernel's LRU lists are exempt: the kernel does not clean them.
 pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Vec<String>) {
     let queued = evidence.answer.pages_at(Moment::Queued);
     let (Some(queued), Some(stopped)) = (queued, evidence.answer.pages_at(Moment::Stopped)) else {
@@ -65,12 +65,12 @@ mod tests {
             objections(judge, &answer, &card_frames),
             ["1 pages that the card has written are not marked dirty, the first is page 1"]
         );
-        // New anonymous pages take a while to get into the lists.
+        // New anonymous pages reach the LRU lists with a delay.
         answer.pages[1].flags[1] = ANONYMOUS;
         assert_eq!(objections(judge, &answer, &card_frames).len(), 1);
         answer.pages[1].flags[1] = LRU | COMPOUND;
         assert_eq!(objections(judge, &answer, &card_frames), [""; 0]);
-        // Another page is there now, which the card never had.
+        // Another page has replaced it, which the card never had.
         answer.pages[1].flags[1] = LRU;
         answer.pages[1].pagemap[1] = 1 << 63 | 9;
         assert_eq!(objections(judge, &answer, &card_frames), [""; 0]);

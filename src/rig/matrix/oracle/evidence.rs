@@ -1,4 +1,4 @@
-//! What the oracles are asked to judge.
+//! The input of the oracles.
 
 use crate::agent::cell::CellAnswer;
 use crate::rig::matrix::expectation::Expectation;
@@ -6,29 +6,29 @@ use crate::rig::matrix::name::Pinning;
 use crate::rig::matrix::observation::Observation;
 use crate::rig::matrix::witness::CardFrames;
 
-/// All that is known of a cell.
+/// The evidence of a cell.
 #[derive(Debug, Clone, Copy)]
 pub struct CellEvidence<'a> {
-    /// What the agent saw.
+    /// The agent's evidence.
     pub answer: &'a CellAnswer,
-    /// What the card wrote.
+    /// The frames that the card wrote.
     pub card_frames: &'a CardFrames,
-    /// What both come to.
+    /// The observation derived from both.
     pub observation: Observation,
-    /// What was expected.
+    /// The expectation.
     pub expectation: &'a Expectation,
-    /// The card is given addresses of the DMA API, which here are those of
+    /// Whether the card gets addresses of the DMA API, which are those of
     /// bounce buffers and not those of the process's pages.
     pub bounced: bool,
-    /// Who pinned the buffer; nothing of a driver that is not Pinhole's and may
-    /// have a way of its own.
+    /// The code that pinned the buffer; `None` for a driver that is not
+    /// Pinhole's and may use another way.
     pub pinning: Option<Pinning>,
 }
 
 impl CellEvidence<'_> {
-    /// Whether the driver maps the buffer by the DMA API, where that is known;
-    /// `translated` is whether the card is given its addresses. The kernel's own
-    /// vb2_dma_sg maps in any case.
+    /// Returns whether the driver maps the buffer with the DMA API, if that is
+    /// known; `translated` is whether the card gets such addresses. The
+    /// kernel's own vb2_dma_sg always maps.
     pub fn mapped(&self, translated: Option<bool>) -> Option<bool> {
         match (self.pinning, translated) {
             (_, Some(true)) | (Some(Pinning::Native), _) => Some(true),

@@ -1,12 +1,12 @@
-//! The fence oracle: what is not the buffer's is not written to.
+//! The fence oracle: memory outside the buffer is not written to.
 
 use super::evidence::CellEvidence;
 use crate::agent::cell::evidence::{CanaryState, ContentsSeen, Place};
 use crate::dma::DIGEST_BLOCK;
 
-/// Objects to bytes around the buffer that have changed, to a buffer that
-/// changed once its stream had ended, and to frames that the card says it wrote
-/// while no stream was on.
+/// Objects to changed bytes around the buffer, to a buffer that changed after
+/// its stream had ended, and to frames that the card reports while no stream
+/// was on.
 pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Vec<String>) {
     for canary in &evidence.answer.canaries {
         if let CanaryState::Changed { first, bytes } = canary.state {
@@ -23,7 +23,8 @@ pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Vec<String>) {
             ));
         }
     }
-    // A card that writes when it must not may not say so.
+    // A card that writes when it must not may not report it, so the contents
+    // are compared.
     if let [ended, later @ ..] = evidence.answer.contents.as_slice() {
         let differs = |later: &ContentsSeen| {
             let mut pairs = ended.digests.iter().zip(&later.digests);

@@ -1,19 +1,19 @@
-//! The idle oracle: the kernel takes a page that only the card writes to for
-//! one that nobody uses, and one that the process reads for one in use.
+//! The idle oracle: the kernel regards a page to which only the card writes as
+//! idle, and a page that the process reads as in use.
 //!
-//! It is judged where the kernel promises an answer
-//! (Documentation/admin-guide/mm/idle_page_tracking.rst): of pages on an LRU
-//! list that could be marked idle, and that the process has mapped before and
-//! after. Of a huge page the first stands for all.
+//! The oracle judges only where the kernel promises an answer
+//! (Documentation/admin-guide/mm/idle_page_tracking.rst): pages on an LRU list
+//! that could be marked idle, and that the process has mapped before and after.
+//! For a huge page, its first page stands for all.
 
 use super::evidence::CellEvidence;
 use crate::agent::cell::instruments::{IdleMoment, IdleSeen};
 
-/// Objects to pages that the DMA made others than idle, and to pages that are
-/// idle although the process has read them.
+/// Objects to pages that are not idle after the DMA, and to pages that are idle
+/// although the process has read them.
 pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Vec<String>) {
     let answer = evidence.answer;
-    // Other threads read while these pages are looked at.
+    // Other threads read these pages during the observation.
     if evidence.expectation.many_frames {
         return;
     }
@@ -39,7 +39,8 @@ pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Vec<String>) {
     object(read, true, "that the process has read are idle");
 }
 
-/// The pages that were marked idle, are the same as then, and are idle or not.
+/// Returns the pages that were marked idle, are still the same, and have the
+/// idle state `idle` later.
 fn pages(marked: &IdleSeen, later: &IdleSeen, idle: bool) -> Vec<usize> {
     let pairs = marked.pages().zip(later.pages()).enumerate();
     let wanted = pairs.filter(|(_, pair)| match pair {
@@ -81,7 +82,7 @@ mod tests {
                 "2 pages that the process has read are idle, the first is page 0"
             ]
         );
-        // What it could not read it has not read.
+        // The process did not read a block that it could not read.
         answer.frames[0].digests[1] = None;
         assert_eq!(objections(judge, &answer, &card_frames).len(), 1);
     }
@@ -90,13 +91,13 @@ mod tests {
     fn where_the_kernel_promises_nothing_nothing_is_judged() {
         let (mut answer, card_frames) = captured();
         answer.idle = vec![
-            // One is on no list, one was in use when it was marked.
+            // One page is on no list, and one was in use when it was marked.
             seen(IdleMoment::Marked, [None, Some(false)]),
             seen(IdleMoment::Written, [Some(false); 2]),
             seen(IdleMoment::Read, [Some(true); 2]),
         ];
         assert_eq!(objections(judge, &answer, &card_frames), [""; 0]);
-        // Another page is there now.
+        // Another page has replaced it.
         answer.idle[0].idle = vec![Some(true); 2];
         answer.idle[1].pagemap = vec![1 << 63 | 4, 0];
         answer.idle[2].pagemap = vec![1 << 63 | 4, 0];

@@ -1,14 +1,14 @@
-//! The leak oracle: no memory of the kernel's is lost.
+//! The leak oracle: no kernel memory leaks.
 
 use super::evidence::CellEvidence;
 use crate::agent::cell::instruments::LeakSeen;
 
-/// Most functions of a backtrace that an objection names.
+/// Largest number of functions of a backtrace that an objection names.
 const SHOWN: usize = 6;
 
-/// Objects to memory that was allocated during the cell and that nothing refers
-/// to any more, but for what the kernel itself loses when a call is made to fail:
-/// once for each way in which it was allocated.
+/// Objects to memory that was allocated during the cell and to which nothing
+/// refers any more, except what the kernel itself leaks when a call is made to
+/// fail. Leaks with the same allocation backtrace get one objection.
 pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Vec<String>) {
     let mut ways: Vec<(String, Vec<&LeakSeen>)> = Vec::new();
     let failing = &evidence.expectation.failing;
@@ -41,8 +41,8 @@ fn objection(way: &str, leaks: &[&LeakSeen]) -> String {
     )
 }
 
-/// The functions that allocated an object, without those that allocate for
-/// others, and where in each it was.
+/// Returns the functions that allocated an object, without the allocators
+/// themselves.
 fn way(leak: &LeakSeen) -> String {
     let name = |place: &String| {
         let name = place.split(['+', ' ', '.']).next();
@@ -57,7 +57,7 @@ fn way(leak: &LeakSeen) -> String {
     }
 }
 
-/// Whether a function is one of the kernel's allocators.
+/// Returns whether a function is one of the kernel's allocators.
 fn allocates(name: &str) -> bool {
     let name = name.trim_start_matches('_');
     ["kmalloc", "kmem", "kvmalloc", "kzalloc", "vmalloc"]
@@ -73,7 +73,7 @@ mod tests {
     #[test]
     fn what_was_lost_is_told_with_who_asked_for_it() {
         let (mut answer, card_frames) = captured();
-        // Nobody looked, or nothing was found.
+        // Either nobody searched, or nothing was found.
         assert_eq!(objections(judge, &answer, &card_frames), [""; 0]);
         answer.leaks = Some(Vec::new());
         assert_eq!(objections(judge, &answer, &card_frames), [""; 0]);

@@ -1,15 +1,14 @@
-//! The kernel log oracle: the kernel has nothing to complain of, and the driver
-//! has nothing to complain of either.
+//! The kernel log oracle: neither the kernel nor the driver complains.
 
 use super::evidence::CellEvidence;
 use crate::rig::kernel_log;
 
-/// Begin what goes on about a complaint that was made before.
+/// First words of lines that continue an earlier complaint.
 const MORE: [&str; 2] = ["Call Trace:", "Mapped at:"];
 
-/// Objects to splats and to complaints of the driver, but for what is said of a
-/// call that was made to fail: once to all that are the same but for their
-/// numbers.
+/// Objects to splats and to complaints of the driver, except those that an
+/// injected failure excuses. Lines that differ only in their numbers get one
+/// objection.
 pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Vec<String>) {
     let answer = evidence.answer;
     let failing = &evidence.expectation.failing;
@@ -17,7 +16,7 @@ pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Vec<String>) {
     let (more, complaints): (Vec<_>, Vec<_>) = lines
         .into_iter()
         .partition(|line| MORE.iter().any(|more| line.contains(more)));
-    // A trace that nobody complained before is a complaint itself.
+    // A trace without an earlier complaint is a complaint itself.
     let complaints = match complaints.is_empty() {
         true => more,
         false => complaints,
@@ -39,7 +38,7 @@ pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Vec<String>) {
     }
 }
 
-/// The line without the words that have a digit in them.
+/// Returns the line without the words that contain a digit.
 fn without_numbers(line: &str) -> String {
     let words = line.split(|c: char| !c.is_alphanumeric());
     let words = words.filter(|word| !word.contains(|c: char| c.is_ascii_digit()));

@@ -1,5 +1,5 @@
-//! The mapping oracle: while a buffer is queued the DMA API maps its segments
-//! for the card to write to, and nothing else of it; afterwards nothing at all.
+//! The mapping oracle: while a buffer is queued, the DMA API maps exactly its
+//! segments for the card to write to; afterwards it maps none of it.
 
 use super::super::observation::Observation;
 use super::evidence::CellEvidence;
@@ -8,7 +8,7 @@ use crate::agent::cell::evidence::{Memory, Moment, PagesSeen};
 use crate::agent::cell::instruments::{Mapping, MappingsSeen};
 
 /// Objects to mappings of a queued buffer that are not its segments, and to
-/// those that outlive it.
+/// mappings that outlive it.
 pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Vec<String>) {
     let answer = evidence.answer;
     let refused = matches!(evidence.observation, Observation::Refused(_));
@@ -22,7 +22,7 @@ pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Vec<String>) {
         queued(evidence, seen, &ranges(memory, pages), objections);
     }
     if let Some(seen) = answer.mappings_at(Moment::Ended) {
-        // A driver that was bound anew has mapped its queues anew.
+        // A driver that was bound again has mapped its queues again.
         let more = seen.mappings.len().saturating_sub(seen.gone);
         if let (true, Some(first)) = (more > 0, seen.mappings.first()) {
             objections.push(format!(
@@ -46,7 +46,7 @@ fn queued(
             .any(|part| part.0 < range.1 && range.0 < part.1)
     };
     let (ours, others): (Vec<_>, Vec<_>) = seen.mappings.iter().partition(touches);
-    // Commands on their way are mapped too, each in one piece.
+    // Commands in progress are mapped too, each in one piece.
     for other in others.iter().filter(|one| one.kind == "scatter-gather") {
         objections.push(format!(
             "while the buffer was queued memory beside it was mapped: {}",
@@ -82,7 +82,7 @@ fn queued(
     }
 }
 
-/// Physical addresses from the first on, and the one behind the last.
+/// A range of physical addresses: the first, and the one after the last.
 type Range = (u64, u64);
 
 fn range_of(mapping: &Mapping) -> Range {
@@ -92,7 +92,8 @@ fn range_of(mapping: &Mapping) -> Range {
     )
 }
 
-/// Where the buffer is; nothing where a page of it is not present.
+/// Returns the physical ranges of the buffer; none if one of its pages is not
+/// present.
 fn ranges(memory: Memory, pages: &PagesSeen) -> Vec<Range> {
     let page = PAGE as u64;
     let from = memory.address % page;
@@ -112,7 +113,7 @@ fn ranges(memory: Memory, pages: &PagesSeen) -> Vec<Range> {
     merged(ranges)
 }
 
-/// The same addresses in as few ranges as there can be, in order.
+/// Returns the same addresses in as few ranges as possible, in order.
 fn merged(mut ranges: Vec<Range>) -> Vec<Range> {
     ranges.sort_unstable();
     let mut merged: Vec<Range> = Vec::new();
@@ -173,7 +174,8 @@ mod tests {
         }
     }
 
-    /// What is objected to while the buffer of page frames 3 and 8 is queued.
+    /// Returns the objections while the buffer of page frames 3 and 8 is
+    /// queued.
     fn queued(mappings: &[Mapping], change: impl Fn(&mut CellAnswer)) -> Vec<String> {
         let (mut answer, card_frames) = captured();
         answer.mappings = vec![seen(Moment::Queued, mappings)];
@@ -268,7 +270,7 @@ mod tests {
                 "there are 2 DMA mappings more than before the cell, among them 0x3000+4096 by scatter-gather DMA_FROM_DEVICE"
             ]
         );
-        // A driver that was bound anew.
+        // The driver was bound again.
         answer.mappings[0].gone = 2;
         assert_eq!(objections(judge, &answer, &card_frames), [""; 0]);
     }

@@ -1,6 +1,7 @@
-//! The oracles: what must be true of a cell, whatever its kind and hazard.
+//! The oracles: checks of what must be true of every cell, whatever its kind
+//! and hazard.
 //!
-//! Each looks at the evidence alone and knows nothing of the others.
+//! Each oracle uses only the evidence, and does not depend on the others.
 
 mod address;
 mod data;
@@ -35,7 +36,8 @@ table! {
 }
 
 impl Oracle {
-    /// The check of the kernel's without which it has nothing to say.
+    /// Returns the check of the kernel without which the oracle has no
+    /// evidence.
     pub const fn check(self) -> Option<Check> {
         match self {
             Self::Mappings => Some(Check::DmaApi),
@@ -46,16 +48,16 @@ impl Oracle {
     }
 }
 
-/// Something that is not as it should be.
+/// An objection of an oracle.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
-    /// Who objects.
+    /// The oracle that objects.
     pub oracle: Oracle,
-    /// To what, in a sentence with the numbers that matter.
+    /// The objection, in a sentence with the relevant numbers.
     pub what: String,
 }
 
-/// Looks at the evidence, and adds what it objects to.
+/// A function that examines the evidence, and adds its objections.
 type Judge = fn(&CellEvidence<'_>, &mut Vec<String>);
 
 impl Oracle {
@@ -75,8 +77,8 @@ impl Oracle {
     }
 }
 
-/// Everything that the oracles object to. Of a cell that could not be set up
-/// there is only what trying to did to the kernel.
+/// Returns all objections of the oracles. For a cell that could not be set up,
+/// only the effects of the attempt on the kernel are judged.
 pub fn judge(evidence: &CellEvidence<'_>) -> Vec<Finding> {
     let asked = match evidence.answer.impossible {
         None => Oracle::ALL,
@@ -125,7 +127,8 @@ mod tests {
     use crate::rig::matrix::observation::Observation;
     use crate::rig::matrix::witness::CardFrames;
 
-    /// A cell that went well: two pages at the start of a page, one frame.
+    /// Returns a cell that succeeded: two pages at the start of a page, one
+    /// frame.
     pub fn captured() -> (CellAnswer, CardFrames) {
         let mut card_frames = CardFrames::default();
         let digests = vec![Digest(1), Digest(2)];
@@ -175,7 +178,8 @@ mod tests {
         (answer, card_frames)
     }
 
-    /// What one oracle objects to in a cell that is to end with data.
+    /// Returns the objections of one oracle to a cell that is expected to end
+    /// with data.
     pub fn objections(judge: Judge, answer: &CellAnswer, card_frames: &CardFrames) -> Vec<String> {
         let mut objections = Vec::new();
         let evidence = CellEvidence {

@@ -1,10 +1,10 @@
-//! The pin oracle: a queued buffer's pages are pinned, every one of them, and
-//! afterwards none is.
+//! The pin oracle: every page of a queued buffer is pinned, and afterwards none
+//! is.
 //!
-//! The kernel counts pins of its whole life (nr_foll_pin_acquired and
-//! nr_foll_pin_released of /proc/vmstat, since 5.10), so that the difference
-//! of two looks is what came between them. Nothing else in the guest pins
-//! pages for longer than a look.
+//! The kernel counts pins since its boot (nr_foll_pin_acquired and
+//! nr_foll_pin_released of /proc/vmstat, since 5.10), so the difference of two
+//! readings shows the pins between them. Nothing else in the guest pins pages
+//! for longer than a reading takes.
 
 use super::super::expectation::fail_nth::told;
 use super::super::observation::Observation;
@@ -31,7 +31,8 @@ pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Vec<String>) {
             ));
         }
     }
-    // The first that has more than the one before it is the one that leaks.
+    // The failure after which the number is first larger than before is the one
+    // that leaks.
     let mut known = 0;
     for failure in &answer.injected {
         let more = failure.pinned.unwrap_or(known);
@@ -44,7 +45,8 @@ pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Vec<String>) {
             known = more;
         }
     }
-    // The process may end before its stream does; then the agent has looked.
+    // The process may end before its stream does; then the agent has read the
+    // counters.
     let after = pinned(Moment::Ended).or_else(|| pinned(Moment::Stopped));
     if let Some(after) = after
         && after != before
@@ -95,7 +97,7 @@ mod tests {
             ["after failure 2 16 pages more are pinned than before it"]
         );
         answer.injected.clear();
-        // An older kernel does not count them.
+        // An older kernel does not count pins.
         answer.counters.clear();
         assert_eq!(objections(judge, &answer, &card_frames), [""; 0]);
     }
