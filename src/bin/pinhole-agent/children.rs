@@ -1,10 +1,10 @@
-//! The processes that the agent started, and those it inherits.
+//! The processes that the agent started, and orphans.
 //!
 //! Process 1 becomes the parent of every orphan and must reap it. One thread
-//! reaps for all: it looks at a dead child without reaping it (WNOWAIT), learns
-//! from the table whether the agent started it, and only then reaps it. Nobody
-//! else waits, so nobody's status is stolen, and a process number in the table
-//! is never that of another process.
+//! reaps all children: it finds a dead child without reaping it (WNOWAIT),
+//! looks up in the table whether the agent started it, and only then reaps it.
+//! No other code waits for children, so no status is lost, and a process number
+//! in the table never belongs to another process.
 
 use std::collections::HashMap;
 use std::io;
@@ -25,43 +25,43 @@ pub struct Children {
 #[derive(Default)]
 struct Table {
     exits: HashMap<Pid, Arc<Exit>>,
-    /// Children started so far: tells the reaper, which found no child at all,
-    /// whether one was started since it looked.
+    /// Number of children started so far. If the reaper found no child at all,
+    /// this tells it whether one was started since.
     generation: u64,
 }
 
-/// The end of one child: known to come, and once it has come, how.
+/// The end of one child, with its status once it has ended.
 pub struct Exit {
     status: OnceLock<Status>,
     event: OwnedFd,
 }
 
 impl Exit {
-    /// How the child ended, once it has.
+    /// Returns how the child ended, once it has.
     pub fn status(&self) -> Option<Status> {
         self.status.get().copied()
     }
 }
 
 impl AsFd for Exit {
-    /// Readable once the child has ended.
+    /// Returns a descriptor that is readable once the child has ended.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.event.as_fd()
     }
 }
 
-/// A child that was started.
+/// A child that the agent started.
 pub struct Child {
-    /// Its pipes.
+    /// The process, with its pipes.
     pub process: std::process::Child,
-    /// Its number, which is its process group's too.
+    /// Its process number, which is also the number of its process group.
     pub pid: Pid,
-    /// Its end.
+    /// The end of the child.
     pub exit: Arc<Exit>,
 }
 
 impl Children {
-    /// The children of this process; the reaper starts with the first call.
+    /// Returns the children of this process; the first call starts the reaper.
     pub fn start() -> &'static Self {
         static CHILDREN: OnceLock<&'static Children> = OnceLock::new();
         CHILDREN.get_or_init(|| {
@@ -74,7 +74,8 @@ impl Children {
         })
     }
 
-    /// Starts `command`, which must make its process the leader of a group.
+    /// Starts `command`, which must make its process the leader of a process
+    /// group.
     pub fn spawn(&self, command: &mut Command) -> io::Result<Child> {
         let exit = Arc::new(Exit {
             status: OnceLock::new(),
@@ -124,13 +125,14 @@ impl Children {
         let mut table = self.lock();
         let exit = table.exits.remove(&pid);
         if exit.is_some() {
-            // While its leader is not reaped the group's number cannot be
-            // another's. ESRCH and EPERM only say that nobody is left.
+            // While the leader is not reaped, no other group can have its
+            // number. ESRCH and EPERM only mean that no process is left.
             let _ = kill_process_group(pid, Signal::KILL);
         }
         let status = match waitpid(Some(pid), WaitOptions::empty()) {
             Ok(Some((_, status))) => status,
-            // A command that could not be executed: spawn() reaped it itself.
+            // The command could not be executed, and spawn() has reaped the
+            // child itself.
             Ok(None) | Err(_) => return,
         };
         if let Some(exit) = exit {
@@ -139,13 +141,13 @@ impl Children {
                 (None, signal) => Status::Signal(signal.unwrap_or_default()),
             };
             let _ = exit.status.set(status);
-            // An eventfd with room never refuses a write.
+            // The write cannot fail: the eventfd has room.
             let _ = rustix::io::write(&exit.event, &1u64.to_ne_bytes());
         }
     }
 }
 
-/// Waits for a child to be dead and names it without reaping it; `None` if
+/// Waits for a dead child and returns its number without reaping it; `None` if
 /// there is no child to wait for.
 fn dead_child() -> Option<Pid> {
     loop {
@@ -155,7 +157,7 @@ fn dead_child() -> Option<Pid> {
         let result =
             unsafe { libc::waitid(libc::P_ALL, 0, &mut info, libc::WEXITED | libc::WNOWAIT) };
         if result == 0 {
-            // SAFETY: waitid(2) succeeded, so it filled in the SIGCHLD fields.
+            // SAFETY: waitid(2) succeeded, so it has set the SIGCHLD fields.
             return Pid::from_raw(unsafe { info.si_pid() });
         }
         if io::Error::last_os_error().raw_os_error() != Some(libc::EINTR) {
@@ -225,7 +227,7 @@ mod tests {
     fn orphans_are_reaped() {
         rustix::process::set_child_subreaper(Pid::from_raw(1)).unwrap();
         let children = Children::start();
-        // setsid takes the orphan out of the group that ends with its leader.
+        // setsid moves the orphan out of the group that ends with its leader.
         let mut command =
             shell("setsid sh -c 'exit 7' & echo $!; wait; setsid sleep 0.2 & echo $!");
         command.stdout(std::process::Stdio::piped());

@@ -13,8 +13,8 @@ use rustix::termios::Winsize;
 use crate::children::Children;
 use crate::failure::Failure;
 
-/// Names the terminals behind the console; the last is the one that
-/// /dev/console stands for.
+/// File with the names of the terminals of the console; /dev/console stands for
+/// the last.
 const ACTIVE: &str = "/sys/class/tty/console/active";
 
 /// Runs a shell on the console until it ends.
@@ -36,13 +36,14 @@ pub fn shell(
         .stdin(terminal.try_clone().map_err(failed)?)
         .stdout(terminal.try_clone().map_err(failed)?)
         .stderr(terminal.try_clone().map_err(failed)?);
-    // Job control needs a session whose controlling terminal the console is.
+    // Job control needs a session whose controlling terminal is the console.
     let make_session = move || {
         rustix::process::setsid()?;
         rustix::process::ioctl_tiocsctty(rustix::stdio::stdin())?;
         Ok(())
     };
-    // SAFETY: between fork and exec it makes two system calls and nothing else.
+    // SAFETY: between fork and exec the closure makes two system calls and
+    // nothing else.
     unsafe { command.pre_exec(make_session) };
     if !fs::exists("/root").unwrap_or(false) {
         command.current_dir("/");
@@ -77,7 +78,7 @@ fn resize(terminal: &File, window: Window) -> Result<(), Failure> {
         .map_err(|error| Failure::io("set the console's size", error))
 }
 
-/// Opens the terminal itself: /dev/console cannot be a controlling terminal.
+/// Opens the console's terminal: /dev/console cannot be a controlling terminal.
 fn open() -> Result<File, Failure> {
     let active = fs::read_to_string(ACTIVE)
         .map_err(|error| Failure::io(format_args!("read {ACTIVE}"), error))?;

@@ -1,18 +1,18 @@
-//! Why a request could not be done.
+//! The failure of a request.
 
 use std::fmt::Display;
 
-/// What failed, on what, and the error number if a system call said so.
+/// What failed, on which object, and the error number if a system call failed.
 #[derive(Debug)]
 pub struct Failure {
-    /// For a person to read.
+    /// Message for the user.
     pub message: String,
-    /// Set where a system call failed.
+    /// Error number, if a system call failed.
     pub errno: Option<i32>,
 }
 
 impl Failure {
-    /// A failure that no system call reported.
+    /// Returns a failure that is not from a system call.
     pub fn new(message: impl Into<String>) -> Self {
         Self {
             message: message.into(),
@@ -20,7 +20,7 @@ impl Failure {
         }
     }
 
-    /// `error`, which came up while doing `what`.
+    /// Returns a failure with the error `error`, which occurred during `what`.
     pub fn io(what: impl Display, error: impl Into<std::io::Error>) -> Self {
         let error = error.into();
         Self {

@@ -1,4 +1,4 @@
-//! Reading and writing small files, those of /proc, /sys and tracefs too.
+//! Reading and writing small files, which may be in /proc, /sys and tracefs.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Write as _};
@@ -7,10 +7,10 @@ use pinhole::agent::protocol::{LINE_MAX, Read, ReadAnswer, Write};
 
 use crate::failure::Failure;
 
-/// Most bytes one answer can bear: JSON may write one byte as six.
+/// Largest number of bytes in one answer: JSON may encode one byte as six.
 const READ_MAX: usize = LINE_MAX / 8;
 
-/// Reads a file, as far as the limit.
+/// Reads a file up to the limit.
 pub fn read(request: &Read) -> Result<ReadAnswer, Failure> {
     let limit = request.limit.min(READ_MAX);
     let failed = |error| Failure::io(format_args!("read {}", request.path), error);

@@ -1,4 +1,4 @@
-//! What the kernel checks of itself, and whether it still does.
+//! The checks that the kernel makes of itself, and whether they still work.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -10,11 +10,11 @@ use pinhole::agent::checks::{Check, ChecksAnswer};
 use crate::failure::Failure;
 use crate::kmemleak;
 
-/// Each of these is there where the check is.
+/// Each of these files exists if the kernel has the check.
 const LOCKDEP: &str = "/proc/lockdep_stats";
 const DMA_API: &str = "/sys/kernel/debug/dma-api/disabled";
 
-/// Looks which checks there are, and whether they work.
+/// Returns the kernel's checks, and whether they work.
 pub fn look() -> Result<ChecksAnswer, Failure> {
     const TAINTED: &str = "/proc/sys/kernel/tainted";
     let failed = |path| move |error| Failure::io(format_args!("read {path}"), error);
@@ -29,7 +29,7 @@ pub fn look() -> Result<ChecksAnswer, Failure> {
             Ok(works) => {
                 answer.on.insert(*check, works);
             }
-            // It may be there, but nothing can be learnt from it.
+            // The check may exist, but its state cannot be read.
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => return Err(Failure::io(format_args!("look at {check}"), error)),
         }
@@ -37,7 +37,7 @@ pub fn look() -> Result<ChecksAnswer, Failure> {
     Ok(answer)
 }
 
-/// Whether a check that is built in has not turned itself off.
+/// Returns whether a built-in check has not turned itself off.
 fn works(check: Check) -> io::Result<bool> {
     match check {
         Check::Lockdep => Ok(locks_are_debugged(&fs::read_to_string(LOCKDEP)?)),
@@ -47,7 +47,8 @@ fn works(check: Check) -> io::Result<bool> {
     }
 }
 
-/// Lockdep's own word for whether it works, debug_locks of lib/debug_locks.c.
+/// Returns whether lockdep reports that it works: debug_locks of
+/// lib/debug_locks.c.
 fn locks_are_debugged(stats: &str) -> bool {
     let mut lines = stats.lines().filter_map(|line| line.split_once(':'));
     let line = lines.find(|(name, _)| name.trim() == "debug_locks");
@@ -56,8 +57,8 @@ fn locks_are_debugged(stats: &str) -> bool {
 
 const SYMBOLS: &str = "/proc/kallsyms";
 
-/// The checks that are built in, which does not change: reading the symbols of
-/// a kernel takes it a second or two.
+/// Returns the built-in checks. The result is cached, because it does not
+/// change and reading the kernel's symbols takes a second or two.
 fn built_in() -> io::Result<&'static BTreeSet<Check>> {
     static BUILT_IN: OnceLock<BTreeSet<Check>> = OnceLock::new();
     if let Some(checks) = BUILT_IN.get() {
@@ -65,15 +66,16 @@ fn built_in() -> io::Result<&'static BTreeSet<Check>> {
     }
     let checks = match File::open(SYMBOLS) {
         Ok(symbols) => among(BufReader::new(symbols))?,
-        // The kernel keeps none.
+        // The kernel has no list of symbols.
         Err(error) if error.kind() == ErrorKind::NotFound => BTreeSet::new(),
         Err(error) => return Err(error),
     };
     Ok(BUILT_IN.get_or_init(|| checks))
 }
 
-/// The checks among symbols, a line each of address, type and name. Modules
-/// come last, behind a tab and their name, and have none.
+/// Returns the checks among symbols, which are one per line with address, type
+/// and name. Symbols of modules come last, followed by a tab and the module's
+/// name, and belong to no check.
 fn among(symbols: impl BufRead) -> io::Result<BTreeSet<Check>> {
     let mut checks = BTreeSet::new();
     for line in symbols.lines() {
@@ -87,7 +89,7 @@ fn among(symbols: impl BufRead) -> io::Result<BTreeSet<Check>> {
     Ok(checks)
 }
 
-/// The kernel's clock, in ticks.
+/// Returns the kernel's clock, in ticks.
 pub fn jiffies() -> Option<u64> {
     among_timers(&fs::read_to_string("/proc/timer_list").ok()?)
 }

@@ -1,4 +1,4 @@
-//! What process 1 does first and last.
+//! The first and the last actions of process 1.
 
 use std::ffi::CString;
 use std::fs;
@@ -34,7 +34,7 @@ const MOUNTS: [(&str, &str, &str); 9] = [
     ("tracefs", "/sys/kernel/tracing", ""),
 ];
 
-/// Links that programs expect in /dev and devtmpfs does not make.
+/// Links that programs expect in /dev and that devtmpfs does not create.
 const LINKS: [(&str, &str); 4] = [
     ("/proc/self/fd", "/dev/fd"),
     ("/proc/self/fd/0", "/dev/stdin"),
@@ -42,7 +42,7 @@ const LINKS: [(&str, &str); 4] = [
     ("/proc/self/fd/2", "/dev/stderr"),
 ];
 
-/// Makes a bare kernel a place to run programs in; gives what went wrong.
+/// Sets up a bare kernel so that it can run programs; returns the problems.
 pub fn set_up() -> Vec<String> {
     let mut problems = Vec::new();
     for (name, value) in ENVIRONMENT {
@@ -50,7 +50,7 @@ pub fn set_up() -> Vec<String> {
         unsafe { std::env::set_var(name, value) };
     }
     for (kind, target, options) in MOUNTS {
-        // Where it cannot be made the mount says so.
+        // If the directory cannot be created, the mount reports it.
         let _ = fs::create_dir_all(target);
         let options = CString::new(options).unwrap_or_default();
         if let Err(error) = mount(kind, target, kind, MountFlags::empty(), &*options) {

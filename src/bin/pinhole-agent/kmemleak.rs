@@ -1,4 +1,4 @@
-//! Memory that the kernel has lost, as kmemleak finds it
+//! Memory that the kernel has leaked, as found by kmemleak
 //! (Documentation/dev-tools/kmemleak.rst, mm/kmemleak.c).
 
 use std::fs::{self, OpenOptions};
@@ -13,18 +13,19 @@ use crate::failure::Failure;
 
 const FILE: &str = "/sys/kernel/debug/kmemleak";
 
-/// How old an object must be before it is told (MSECS_MIN_AGE), and a tick more
+/// Least age of an object that kmemleak reports (MSECS_MIN_AGE), plus one tick
 /// of the slowest clock.
 const MIN_AGE: Duration = Duration::from_millis(5_010);
 
-/// Most objects that are told.
+/// Largest number of objects in an answer.
 const MOST: usize = 64;
 
-/// Most functions of a backtrace; the kernel keeps no more (MAX_TRACE).
+/// Largest number of functions in a backtrace; the kernel keeps no more
+/// (MAX_TRACE).
 const DEEPEST: usize = 32;
 
-/// Whether the kernel looks for lost memory: once it could not keep account of
-/// an allocation it never does again. It no longer scans by itself, so that it
+/// Returns whether kmemleak works; once it could not record an allocation it
+/// stops for good. The call also stops kmemleak's automatic scans, so that it
 /// finds nothing before it is asked.
 pub fn is_on() -> io::Result<bool> {
     match command("scan=off") {
@@ -34,19 +35,19 @@ pub fn is_on() -> io::Result<bool> {
     }
 }
 
-/// Whether this kernel can look for lost memory at all.
+/// Returns whether this kernel has kmemleak.
 pub fn is_there() -> bool {
     Path::new(FILE).exists()
 }
 
-/// Looks for what was lost before, and forgets it.
+/// Returns the leaks so far, and clears them.
 pub fn look() -> Result<LeaksAnswer, Failure> {
     let failed = |what| move |error| Failure::io(format_args!("{what} {FILE}"), error);
     let begin = Instant::now();
-    // The first scan of an object takes its checksum only: one that changes
+    // The first scan only takes the checksum of an object: one that changes
     // between two scans is in use.
     command("scan").map_err(failed("scan by"))?;
-    // Not for luck: younger objects are not told.
+    // The delay is necessary: kmemleak does not report younger objects.
     std::thread::sleep(MIN_AGE.saturating_sub(begin.elapsed()));
     command("scan").map_err(failed("scan by"))?;
     let text = fs::read(FILE).map_err(failed("read"))?;
@@ -66,8 +67,9 @@ fn command(command: &str) -> io::Result<()> {
     file.write_all(command.as_bytes())
 }
 
-/// The objects in the file, as print_unreferenced() writes them: a line that
-/// begins one, a line of its allocation, a dump of its first bytes, a backtrace.
+/// Parses the objects in the file, as written by print_unreferenced(): a line
+/// that begins an object, a line about its allocation, a dump of its first
+/// bytes, a backtrace.
 fn parse(text: &str) -> Vec<LeakSeen> {
     let mut leaks: Vec<LeakSeen> = Vec::new();
     let mut in_trace = false;
@@ -90,7 +92,7 @@ fn parse(text: &str) -> Vec<LeakSeen> {
         {
             leak.comm = comm.to_owned();
             leak.pid = between(rest, "", ",").unwrap_or_default();
-            // Before Linux 6.10 its age follows.
+            // Before Linux 6.10 the object's age follows.
             let ticks = rest.split_once("jiffies ").map_or("", |(_, ticks)| ticks);
             leak.jiffies = between(ticks, "", " ").unwrap_or_default();
         } else if line.starts_with("backtrace") {
@@ -102,15 +104,16 @@ fn parse(text: &str) -> Vec<LeakSeen> {
     leaks
 }
 
-/// The number between two texts, or behind the first at the end of the line.
+/// Returns the number between two texts, or after the first at the end of the
+/// line.
 fn between<T: std::str::FromStr>(line: &str, before: &str, after: &str) -> Option<T> {
     let (_, rest) = line.split_once(before)?;
     let number = rest.split_once(after).map_or(rest, |(number, _)| number);
     number.parse().ok()
 }
 
-/// Where a backtrace has been, without the address, which before Linux 5.15
-/// stands before it.
+/// Returns the place in a line of a backtrace, without the address that
+/// precedes it before Linux 5.15.
 fn function(line: &str) -> &str {
     match line.split_once("] ") {
         Some((address, function)) if address.starts_with("[<") => function,

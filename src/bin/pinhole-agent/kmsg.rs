@@ -1,4 +1,4 @@
-//! The kernel log: read record by record, and written to.
+//! The kernel log: reading its records, and writing to it.
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
@@ -9,30 +9,30 @@ use pinhole::agent::protocol::{LogAnswer, LogRecord};
 
 use crate::failure::Failure;
 
-/// Longest record that /dev/kmsg hands out (CONSOLE_EXT_LOG_MAX and
-/// PRINTKRB_RECORD_MAX in the kernel), with room to spare.
+/// Longest record that /dev/kmsg returns (CONSOLE_EXT_LOG_MAX and
+/// PRINTKRB_RECORD_MAX in the kernel), with a margin.
 const RECORD_MAX: usize = 16 << 10;
 
-/// Writes `text` to the kernel log, as an error of the agent's: those a quiet
-/// kernel, too, shows on its console, which is where a person looks who does
-/// not hear from the agent.
+/// Writes `text` to the kernel log, as an error of the agent. Even a quiet
+/// kernel shows errors on its console, where a user looks if the agent does not
+/// answer.
 pub fn say(text: &str) {
     if let Ok(mut log) = OpenOptions::new().write(true).open("/dev/kmsg") {
-        // Nobody to tell of a failure to tell.
+        // A failure to write cannot be reported anywhere.
         let _ = log.write_all(format!("<11>pinhole-agent: {text}\n").as_bytes());
     }
 }
 
-/// Reads the records from sequence number `since` on.
+/// Returns the records from sequence number `since` on.
 pub fn read(since: u64) -> Result<LogAnswer, Failure> {
     read_from(&mut open()?, since)
 }
 
-/// What is written to the kernel log from some moment on.
+/// The records that are written to the kernel log from some moment on.
 pub struct Tail(File);
 
 impl Tail {
-    /// From now on.
+    /// Starts with the records written from now on.
     pub fn open() -> Result<Self, Failure> {
         let mut log = open()?;
         log.seek(SeekFrom::End(0))
@@ -40,17 +40,17 @@ impl Tail {
         Ok(Self(log))
     }
 
-    /// What was written since then, or since it was last read.
+    /// Returns the records written since then, or since the last call.
     pub fn read(&mut self) -> Result<LogAnswer, Failure> {
         read_from(&mut self.0, 0)
     }
 }
 
-/// What nobody has been told as news yet.
+/// The records that no request has returned yet.
 static NEWS: Mutex<Option<Tail>> = Mutex::new(None);
 
-/// What was written since this was last asked, or since [`start_new_records`];
-/// when neither has been, all there is.
+/// Returns the records written since the last call, or since
+/// [`start_new_records`]; all records if neither was called.
 pub fn new_records() -> Result<LogAnswer, Failure> {
     let mut news = NEWS.lock().unwrap_or_else(PoisonError::into_inner);
     match &mut *news {
@@ -59,7 +59,7 @@ pub fn new_records() -> Result<LogAnswer, Failure> {
     }
 }
 
-/// Has [`new_records`] begin now, if nobody has asked for any yet.
+/// Lets [`new_records`] start now, if it was not called yet.
 pub fn start_new_records() -> Result<(), Failure> {
     let mut news = NEWS.lock().unwrap_or_else(PoisonError::into_inner);
     if news.is_none() {
@@ -89,7 +89,8 @@ fn read_from(log: &mut File, since: u64) -> Result<LogAnswer, Failure> {
             Ok(0) => break,
             Ok(length) => parse(&String::from_utf8_lossy(&buffer[..length])),
             Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-            // EPIPE: the next record was overwritten while we read the last.
+            // EPIPE: the next record was overwritten since the last one was
+            // read.
             Err(error) if error.raw_os_error() == Some(libc::EPIPE) => {
                 answer.lost = true;
                 continue;
@@ -107,8 +108,8 @@ fn read_from(log: &mut File, since: u64) -> Result<LogAnswer, Failure> {
     Ok(answer)
 }
 
-/// A record: `priority,sequence,microseconds,flags[,...];text`, then lines that
-/// begin with a blank and hold what only programs read.
+/// Parses a record: `priority,sequence,microseconds,flags[,...];text`, then
+/// lines that begin with a blank and are only for programs.
 fn parse(record: &str) -> Option<LogRecord> {
     let (head, rest) = record.split_once(';')?;
     let mut fields = head.split(',');
@@ -124,8 +125,8 @@ fn parse(record: &str) -> Option<LogRecord> {
     })
 }
 
-/// The kernel writes what is not printable as `\xHH`; lines of a message of
-/// several lines come as one with `\x0a` between.
+/// Decodes a record's text. The kernel writes unprintable characters as `\xHH`;
+/// a message of several lines is one line with `\x0a` between them.
 fn unescape(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();

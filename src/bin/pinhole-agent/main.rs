@@ -1,9 +1,9 @@
-//! `pinhole-agent`: the init of a Pinhole guest, and its ear on the host's
-//! channel.
+//! `pinhole-agent`: the init of a Pinhole guest, and the server of the host's
+//! requests.
 //!
-//! It sets the guest up, then serves the requests of
-//! [`pinhole::agent::protocol`] that come over a virtio-serial port until it is
-//! told to turn the machine off. As process 1 it must never end: the kernel
+//! It sets up the guest, then serves the requests of
+//! [`pinhole::agent::protocol`] that arrive over a virtio-serial port until it
+//! is told to power the machine off. As process 1 it must never end: the kernel
 //! would panic. It is small and static, as an init must be.
 
 mod cell;

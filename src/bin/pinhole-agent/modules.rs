@@ -1,4 +1,4 @@
-//! Kernel modules: loaded, removed, listed.
+//! Kernel modules: loading, removing and listing them.
 
 use std::ffi::CString;
 use std::fs::{self, File};
@@ -8,11 +8,11 @@ use pinhole::agent::protocol::{Load, Module};
 
 use crate::failure::Failure;
 
-/// The modules to load at boot, one a line: its file, then its parameters.
-/// Empty lines and those that begin with `#` are skipped.
+/// File with the modules to load at boot, one per line: its path, then its
+/// parameters. Empty lines and those that begin with `#` are skipped.
 const AT_BOOT: &str = "/etc/pinhole/modules";
 
-/// Loads what [`AT_BOOT`] lists; gives what went wrong.
+/// Loads the modules in [`AT_BOOT`]; returns the problems.
 pub fn load_at_boot() -> Vec<String> {
     let Ok(list) = fs::read_to_string(AT_BOOT) else {
         return Vec::new();
@@ -30,8 +30,9 @@ pub fn load_at_boot() -> Vec<String> {
         .collect()
 }
 
-/// Loads a module by its file; or by its name, after what it depends on. One
-/// that the kernel has built in is there already, without the parameters.
+/// Loads a module, given by its file or by its name; for a name, loads its
+/// dependencies first. A built-in module counts as loaded, without the
+/// parameters.
 pub fn load(request: &Load) -> Result<(), Failure> {
     if request.module.contains('/') {
         return insert(Path::new(&request.module), &request.params);
@@ -67,8 +68,8 @@ fn insert(file: &Path, params: &str) -> Result<(), Failure> {
     rustix::system::finit_module(&module, &params, 0).map_err(|error| Failure::io(what(), error))
 }
 
-/// Finds a module in the text of modules.dep: its file, and the files of what
-/// it needs, those first that need nothing else.
+/// Finds a module in the text of modules.dep: returns its file, and the files
+/// of its dependencies in load order.
 fn look_up(index: &str, name: &str) -> Option<(PathBuf, Vec<PathBuf>)> {
     index.lines().find_map(|line| {
         let (file, needs) = line.split_once(':')?;
@@ -80,19 +81,20 @@ fn look_up(index: &str, name: &str) -> Option<(PathBuf, Vec<PathBuf>)> {
     })
 }
 
-/// Whether modules.builtin lists a module: one path a line.
+/// Returns whether modules.builtin, which has one path per line, lists a
+/// module.
 fn is_listed(builtin: &str, name: &str) -> bool {
     builtin.lines().any(|file| is_of(file, name))
 }
 
-/// Whether a module's file is of that name, in either spelling.
+/// Returns whether a module's file has that name, in either spelling.
 fn is_of(file: &str, name: &str) -> bool {
     let file = Path::new(file).file_name().and_then(|file| file.to_str());
     let stem = file.and_then(|file| file.split('.').next());
     stem.is_some_and(|stem| stem.replace('-', "_") == name.replace('-', "_"))
 }
 
-/// Removes a module; fails where it is in use.
+/// Removes a module; fails if it is in use.
 pub fn unload(name: &str) -> Result<(), Failure> {
     let what = || format!("unload {name}");
     let module = CString::new(name).map_err(|error| Failure::io(what(), error))?;
@@ -107,7 +109,7 @@ pub fn list() -> Result<Vec<Module>, Failure> {
     Ok(text.lines().filter_map(parse).collect())
 }
 
-/// A line of /proc/modules: `name size references users state address`.
+/// Parses a line of /proc/modules: `name size references users state address`.
 fn parse(line: &str) -> Option<Module> {
     let mut fields = line.split_whitespace();
     Some(Module {
@@ -117,7 +119,7 @@ fn parse(line: &str) -> Option<Module> {
     })
 }
 
-/// Release of the running kernel.
+/// Returns the release of the running kernel.
 pub fn release() -> String {
     rustix::system::uname()
         .release()

@@ -15,14 +15,15 @@ use crate::{kmsg, modules};
 
 const PORTS: &str = "/sys/class/virtio-ports";
 
-/// Time between two looks for the port or for the host at its other end: the
-/// kernel tells of neither in a way that could be waited for more simply.
+/// Interval between two checks for the port, and for the host at its other end.
+/// The kernel has no simpler way to wait for either.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// How long the port may be missing before the kernel log says so.
+/// Number of checks after which the kernel log reports that the port is
+/// missing.
 const PATIENCE: u32 = 1000;
 
-/// Opens the port; waits until it is there and the host has opened its end.
+/// Opens the port; waits until it exists and the host has opened its end.
 pub fn open() -> File {
     let mut looks = 0;
     loop {
@@ -37,7 +38,8 @@ pub fn open() -> File {
     }
 }
 
-/// The device file of the port, named by the driver once the host told it.
+/// Returns the device file of the port, which the driver names once the host
+/// has sent the name.
 fn find() -> Option<PathBuf> {
     fs::read_dir(PORTS).ok()?.flatten().find_map(|entry| {
         let name = fs::read_to_string(entry.path().join("name")).ok()?;
@@ -59,7 +61,8 @@ fn try_open(path: &PathBuf) -> Option<File> {
     (!gone).then_some(port)
 }
 
-/// Says hello and serves the host at the other end until it leaves.
+/// Sends the introduction, and serves the host at the other end until it
+/// leaves.
 pub fn speak(server: &Server, port: &File, problems: &[String]) -> io::Result<End> {
     let uptime = clock_gettime(ClockId::Boottime);
     let hello = Message::Hello(Hello {

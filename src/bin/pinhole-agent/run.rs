@@ -1,5 +1,5 @@
-//! Running a program to its end: its output, its time limit, what is watched
-//! meanwhile.
+//! Runs a program to its end: handles its output, its time limit, and the
+//! counters that are watched meanwhile.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
@@ -17,17 +17,17 @@ use crate::children::{Child, Children};
 use crate::failure::Failure;
 use crate::watch::Sampler;
 
-/// How long the output is still listened to after the program's end: a process
-/// that left its group may hold it open for ever.
+/// How long the output is read after the program's end: a process that left its
+/// group may hold it open for ever.
 const LINGER: Duration = Duration::from_millis(500);
 
-/// Longest piece of a line that is kept back until its end comes.
+/// Longest part of a line that is buffered until its newline comes.
 const LINE_PIECE: usize = 64 << 10;
 
 /// Runs a program to its end.
 ///
-/// `started` is told its process number, `line` gets its lines of output if
-/// the request wants them streamed.
+/// `started` gets its process number. `line` gets its lines of output if the
+/// request wants them streamed.
 pub fn run(
     children: &Children,
     id: u64,
@@ -43,7 +43,7 @@ pub fn run(
         ),
     };
     let begin = Instant::now();
-    // Kept until the program has ended.
+    // The script's file is kept until the program has ended.
     let script = match request.script.is_empty() {
         true => None,
         false => {
@@ -129,7 +129,7 @@ fn start(children: &Children, request: &Run, script: Option<&File>) -> Result<Ch
         .map_err(|error| Failure::io(format_args!("run {program}"), error))
 }
 
-/// A file in memory that holds these bytes: unlike a pipe it never blocks.
+/// Returns a file in memory with these bytes; unlike a pipe it never blocks.
 fn file_of(bytes: &[u8]) -> io::Result<File> {
     let mut file = File::from(rustix::fs::memfd_create("text", MemfdFlags::CLOEXEC)?);
     file.write_all(bytes)?;
@@ -137,7 +137,7 @@ fn file_of(bytes: &[u8]) -> io::Result<File> {
     Ok(file)
 }
 
-/// The name by which another process can open a file of this one.
+/// Returns the path by which another process can open a file of this one.
 fn path_of(file: &File) -> String {
     format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd())
 }
@@ -150,8 +150,8 @@ struct Running {
 }
 
 impl Running {
-    /// Follows the program to its end and its output to its own; gives how it
-    /// ended, and when.
+    /// Waits for the end of the program and of its output; returns how the
+    /// program ended, and when.
     fn follow(
         &mut self,
         children: &Children,
@@ -183,7 +183,8 @@ impl Running {
                 None => {
                     if !self.timed_out && self.deadline.is_some_and(|deadline| now >= deadline) {
                         self.timed_out = true;
-                        // It may have ended this very moment: its status comes.
+                        // If the program ends at this moment, its status
+                        // follows.
                         let _ = children.signal(child.pid, Signal::KILL);
                     }
                     if let Some(sampler) = sampler.as_mut()
@@ -205,8 +206,8 @@ impl Running {
         }
     }
 
-    /// Waits for output, for the child's end if that is still to come, or for
-    /// the time `until`.
+    /// Waits for output, for the child's end if `alive`, or until the time
+    /// `until`.
     fn wait(&mut self, child: &Child, alive: bool, until: Option<Instant>) -> io::Result<()> {
         let timeout = until.map(|until| {
             let left = until.saturating_duration_since(Instant::now());
@@ -243,12 +244,12 @@ impl Running {
 struct Output {
     stream: Stream,
     pipe: File,
-    /// There is something to read, or the end.
+    /// Whether there is something to read, or the end.
     ready: bool,
     end: bool,
     kept: Vec<u8>,
     truncated: bool,
-    /// The line whose end has not come yet.
+    /// A line whose newline has not come yet.
     line: Vec<u8>,
 }
 
@@ -265,7 +266,7 @@ impl Output {
         }
     }
 
-    /// Reads what is there, if there is something.
+    /// Reads the available bytes, if there are any.
     fn drain(
         &mut self,
         at: Duration,
@@ -290,7 +291,7 @@ impl Output {
         Ok(())
     }
 
-    /// Hands on what is there of the last line.
+    /// Sends the rest of the last line.
     fn flush(&mut self, at: Duration, send: &mut impl FnMut(Stream, Duration, &[u8])) {
         if !self.line.is_empty() {
             send(self.stream, at, &self.line);
@@ -326,8 +327,8 @@ mod tests {
         assert!(!answer.timed_out && !answer.truncated);
     }
 
-    /// Shells read a script from a pipe or a file in pieces of some KiB, and what
-    /// they run shares it with them.
+    /// Shells read a script from a pipe or a file in pieces of some KiB, and
+    /// share it with the programs that they run.
     #[test]
     fn a_script_is_run_to_its_end_whatever_its_programs_read() {
         let padding = format!(": {}\n", "x".repeat(80)).repeat(300);

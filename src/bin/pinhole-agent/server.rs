@@ -1,4 +1,4 @@
-//! Requests in, answers out.
+//! The server of the host's requests.
 
 use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -12,16 +12,16 @@ use crate::children::Children;
 use crate::failure::Failure;
 use crate::{cell, console, files, frame_vector, health, kmemleak, kmsg, modules, run};
 
-/// Why a channel is served no more.
+/// Why the service of a channel ended.
 #[derive(Debug, PartialEq, Eq)]
 pub enum End {
-    /// The host closed it.
+    /// The host closed the channel.
     Closed,
-    /// The host wants the machine off; it has been answered.
+    /// The host wants the machine off; the request has been answered.
     PowerOff,
 }
 
-/// Serves requests, one channel after another.
+/// A server of requests, one channel after another.
 #[derive(Clone)]
 pub struct Server {
     children: &'static Children,
@@ -29,7 +29,7 @@ pub struct Server {
     running: Arc<Mutex<HashMap<u64, Pid>>>,
 }
 
-/// The way back to the host, shared by all who have something to say.
+/// The output channel to the host, shared by all threads that send messages.
 struct Output<W>(Mutex<W>);
 
 impl<W: Write> Output<W> {
@@ -40,7 +40,7 @@ impl<W: Write> Output<W> {
         writer.write_all(&line)
     }
 
-    /// Answers a request. Where the channel is gone there is nobody to tell.
+    /// Answers a request. If the channel is closed, the answer is dropped.
     fn answer(&self, id: u64, result: Result<Value, Failure>) {
         let message = match result {
             Ok(answer) => Message::Done(Done { id, answer }),
@@ -59,7 +59,7 @@ fn failed(id: Option<u64>, failure: Failure) -> Message {
 }
 
 impl Server {
-    /// A server that runs programs as `children`.
+    /// Returns a server that runs programs as `children`.
     pub fn new(children: &'static Children) -> Self {
         Self {
             children,
@@ -67,8 +67,8 @@ impl Server {
         }
     }
 
-    /// Says `hello`, then answers what comes, until the channel ends or the
-    /// machine is to be turned off.
+    /// Sends `hello`, then serves requests until the channel ends or the
+    /// machine is to be powered off.
     pub fn serve(
         &self,
         hello: Message,
@@ -97,7 +97,7 @@ impl Server {
         Ok(End::Closed)
     }
 
-    /// Has a request done by a thread of its own, so that none waits for
+    /// Executes a request in its own thread, so that no request waits for
     /// another.
     fn start<W: Write + Send + 'static>(
         &self,
@@ -130,7 +130,8 @@ impl Server {
         match command {
             Command::Run(request) => {
                 let line = |line| {
-                    // The answer will fail likewise if the channel is gone.
+                    // If the channel is closed, sending the answer fails as
+                    // well.
                     let _ = output.send(&Message::Line(line));
                 };
                 let answer = run::run(self.children, id, request, started, line);
@@ -163,7 +164,7 @@ impl Server {
                 self.running().remove(&id);
                 value(answer?)
             }
-            // Turning off is the reader's business: nothing may follow it.
+            // The reading thread powers the machine off, after this answer.
             Command::Sync(_) | Command::PowerOff(_) => {
                 rustix::fs::sync();
                 value(())
@@ -193,9 +194,9 @@ fn value(answer: impl serde::Serialize) -> Result<Value, Failure> {
     serde_json::to_value(answer).map_err(|error| Failure::new(format!("answer: {error}")))
 }
 
-/// Reads a line without its end; false at the end of the channel, where a line
-/// that was not finished is dropped. Of a line that is too long the rest is
-/// skipped; what is left of it is no JSON.
+/// Reads a line without its newline; returns false at the end of the channel,
+/// where an incomplete line is dropped. The rest of a line that is too long is
+/// skipped; the beginning that is returned is not valid JSON.
 fn read_line(input: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
     line.clear();
     input
@@ -247,7 +248,7 @@ mod tests {
         }
     }
 
-    /// A server on one end of a socket; the other end.
+    /// Starts a server on one end of a socket; returns the other end.
     fn serve() -> (UnixStream, JoinHandle<io::Result<End>>) {
         let (host, guest) = UnixStream::pair().unwrap();
         let server = Server::new(Children::start());
@@ -276,7 +277,7 @@ mod tests {
             assert_eq!(answer.status, Status::Exit(code));
         }
         let (target, signal) = (long.id(), libc::SIGTERM);
-        // The run may not have got as far as having a process yet.
+        // The program may not have been started yet.
         let kill = || agent.call(Kill { target, signal }, LIMIT);
         while let Err(error) = kill() {
             assert!(matches!(error, AgentError::Failed { .. }), "{error}");

@@ -1,8 +1,9 @@
-//! Counters of /proc/vmstat, sampled while something runs.
+//! Counters of /proc/vmstat, sampled while a program runs.
 //!
-//! The kernel keeps part of each counter by processor and adds it up now and
-//! then. A sample asks for that first (Documentation/admin-guide/sysctl/vm.rst,
-//! stat_refresh), so that it is exact.
+//! The kernel keeps part of each counter per processor and adds them up now and
+//! then. Before each sample the sampler requests that
+//! (Documentation/admin-guide/sysctl/vm.rst, stat_refresh), so that the sample
+//! is exact.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -11,7 +12,7 @@ use std::os::unix::fs::FileExt;
 
 use pinhole::agent::protocol::Watch;
 
-/// Samples the counters it was told of.
+/// A sampler of given counters.
 pub struct Sampler {
     file: File,
     text: Vec<u8>,
@@ -20,7 +21,7 @@ pub struct Sampler {
 }
 
 impl Sampler {
-    /// A sampler of the counters `names`, with one sample taken.
+    /// Returns a sampler of the counters `names`, with one sample taken.
     pub fn new(names: Vec<String>) -> io::Result<Self> {
         let mut sampler = Self {
             file: File::open("/proc/vmstat")?,
@@ -34,7 +35,8 @@ impl Sampler {
 
     /// Takes a sample.
     pub fn sample(&mut self) -> io::Result<()> {
-        // Only root may ask; others sample what has been added up.
+        // Only root may request it; for others the sample has what was added up
+        // before.
         let _ = std::fs::read("/proc/sys/vm/stat_refresh");
         let mut length = 0;
         loop {
@@ -52,15 +54,15 @@ impl Sampler {
         Ok(())
     }
 
-    /// What was seen of the counters that exist.
+    /// Returns the samples of the counters that exist.
     pub fn finish(self) -> BTreeMap<String, Watch> {
         self.seen
     }
 }
 
-/// The value of a counter, or of one less another, in the text of /proc/vmstat.
-/// The counters of one reading are not of one moment: a difference that this
-/// makes negative is zero.
+/// Returns the value of a counter, or the difference of two, in the text of
+/// /proc/vmstat. The counters of one reading are not from exactly the same
+/// moment; a negative difference becomes zero.
 fn value(text: &str, name: &str) -> Option<u64> {
     let counter = |name: &str| {
         text.lines()

@@ -1,5 +1,5 @@
-//! Several buffers, queued by two threads, while a third takes the lock of the
-//! address space as often as it can.
+//! A cell with several buffers, queued by two threads, while a third takes the
+//! lock of the address space as often as it can.
 
 use std::io;
 use std::sync::Mutex;
@@ -16,20 +16,21 @@ use super::evidence_writer::EvidenceWriter;
 use super::patience::{self, FRAME_LIMIT};
 use super::span::{self, MemoryAccess, Span};
 
-/// Buffers of such a cell.
+/// Number of buffers in such a cell.
 pub const BUFFERS: usize = 4;
 
-/// Frames that are captured in all.
+/// Number of frames that are captured in all.
 const FRAMES: u32 = 24;
 
-/// Bytes that the third thread maps each time.
+/// Number of bytes that the third thread maps each time.
 const MAPPED: usize = 16 * PAGE;
 
-/// How long a thread waits for a frame before it looks whether there are
+/// How long a thread waits for a frame before it checks whether there are
 /// enough.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// Captures into `buffers` until there are enough frames. The stream is on.
+/// Captures into `buffers` until there are enough frames. The stream is on
+/// already.
 pub fn capture(device: &Device, writer: &EvidenceWriter, buffers: &[Span]) -> io::Result<()> {
     let idle = Mutex::new((0..buffers.len() as u32).collect::<Vec<_>>());
     let taken = AtomicU32::new(0);
@@ -55,7 +56,7 @@ pub fn capture(device: &Device, writer: &EvidenceWriter, buffers: &[Span]) -> io
                 other => other?,
             }
             let buffer = match device.dequeue(MEMORY_USERPTR) {
-                // The other thread was faster.
+                // The other thread dequeued the buffer first.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
                 other => other?,
             };

@@ -1,4 +1,4 @@
-//! What memory holds, as the process reads it.
+//! The contents of memory, as the process reads them.
 
 use pinhole::agent::cell::evidence::FrameSeen;
 use pinhole::dma::{DIGEST_BLOCK, Digest};
@@ -6,7 +6,7 @@ use pinhole::wire::buffer::Buffer;
 
 use super::span::{MemoryAccess, Span};
 
-/// A dequeued buffer, and what its memory holds.
+/// Returns the evidence of a dequeued buffer, with the digests of its memory.
 pub fn frame(access: &MemoryAccess, memory: Span, buffer: &Buffer) -> FrameSeen {
     FrameSeen {
         index: buffer.index.get(),
@@ -17,7 +17,8 @@ pub fn frame(access: &MemoryAccess, memory: Span, buffer: &Buffer) -> FrameSeen 
     }
 }
 
-/// Digests of what a range holds, block by block.
+/// Returns the digests of a range, one for each block; `None` for a block that
+/// cannot be read.
 pub fn digests(access: &MemoryAccess, span: Span) -> Vec<Option<Digest>> {
     (0..span.len)
         .step_by(DIGEST_BLOCK)

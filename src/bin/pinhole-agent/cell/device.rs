@@ -1,4 +1,4 @@
-//! The capture device: single-planar capture by ioctls of its own.
+//! The capture device: single-planar capture with direct ioctls.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -22,7 +22,7 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
 use super::span::{Span, check};
 
-// What is no command of a virtio-media device; linux/videodev2.h.
+// These ioctls (linux/videodev2.h) are not commands of a virtio-media device.
 const EXPBUF: u32 = 0xc040_5610;
 const DQBUF: u32 = 0xc058_5611;
 const DQEVENT: u32 = 0x8088_5659;
@@ -55,14 +55,14 @@ struct ExportBuffer {
     reserved: [U32; 11],
 }
 
-/// Memory that is queued as a buffer.
+/// The memory of a buffer to queue.
 #[derive(Debug, Clone, Copy)]
 pub enum Memory<'a> {
-    /// The process's own.
+    /// Memory of the process.
     User(Span),
-    /// The driver's.
+    /// Memory of the driver.
     Driver,
-    /// Another driver's, of that many bytes.
+    /// A dma-buf of another driver, with its length in bytes.
     Dmabuf(BorrowedFd<'a>, usize),
 }
 
@@ -77,7 +77,7 @@ impl AsFd for Device {
 }
 
 impl Device {
-    /// Opens the device; DQBUF does not wait.
+    /// Opens the device non-blocking, so that DQBUF does not wait.
     pub fn open(path: &str) -> io::Result<Self> {
         let file = OpenOptions::new()
             .read(true)
@@ -87,8 +87,8 @@ impl Device {
         Ok(Self(file))
     }
 
-    /// Makes GREY frames of that size the device's format; gives the bytes of
-    /// one.
+    /// Sets the device's format to GREY frames of that size; returns the size
+    /// of a frame in bytes.
     pub fn set_format(&self, size: FrameSize) -> io::Result<usize> {
         let mut format = Format::capture(PixFormat {
             width: size.width.into(),
@@ -101,14 +101,14 @@ impl Device {
         Ok(format.pix.sizeimage.get() as usize)
     }
 
-    /// The device's format.
+    /// Returns the device's format.
     fn format(&self) -> io::Result<Format> {
         let mut format = Format::capture(FromZeros::new_zeroed());
         self.ioctl(Ioctl::GFmt.request(), &mut format)?;
         Ok(format)
     }
 
-    /// Asks for `count` buffers of that V4L2_MEMORY_*; gives how many there
+    /// Requests `count` buffers of that V4L2_MEMORY_*; returns how many there
     /// are now.
     pub fn request_buffers(&self, count: u32, memory: u32) -> io::Result<u32> {
         let mut request = RequestBuffers {
@@ -121,8 +121,9 @@ impl Device {
         Ok(request.count.get())
     }
 
-    /// Asks for a way to make one more buffer of V4L2_MEMORY_MMAP; in a call of
-    /// its own, that creating it may be nothing but that.
+    /// Prepares the creation of one more buffer of V4L2_MEMORY_MMAP. This is a
+    /// separate call, so that [`create_buffer`](Self::create_buffer) makes only
+    /// the ioctl.
     pub fn buffer_to_create(&self) -> io::Result<BufferToCreate> {
         Ok(BufferToCreate(CreateBuffers {
             count: 1.into(),
@@ -132,7 +133,7 @@ impl Device {
         }))
     }
 
-    /// Makes it; gives how many were made.
+    /// Creates the buffer; returns how many were created.
     pub fn create_buffer(&self, wanted: &mut BufferToCreate) -> io::Result<u32> {
         wanted.0.count = 1.into();
         self.ioctl(CREATE_BUFS, &mut wanted.0)?;
@@ -148,17 +149,19 @@ impl Device {
             ..FromZeros::new_zeroed()
         };
         self.ioctl(EXPBUF, &mut export)?;
-        // SAFETY: the ioctl gave a new descriptor, which is nobody's yet.
+        // SAFETY: the ioctl returned a new descriptor, which has no other
+        // owner.
         Ok(unsafe { OwnedFd::from_raw_fd(export.fd.get() as i32) })
     }
 
-    /// Where in the device a buffer of V4L2_MEMORY_MMAP is to be mapped from.
+    /// Returns the offset in the device from which a buffer of V4L2_MEMORY_MMAP
+    /// is mapped.
     pub fn mmap_offset(&self, index: u32) -> io::Result<usize> {
         let buffer = self.query(index, MEMORY_MMAP)?;
         Ok(buffer.m.get() as u32 as usize)
     }
 
-    /// Whether a buffer is the device's, finished or not.
+    /// Returns whether the device owns a buffer, finished or not.
     pub fn has_queued(&self, index: u32, memory: u32) -> io::Result<bool> {
         let flags = self.query(index, memory)?.flags.get();
         Ok(flags & (BUF_FLAG_QUEUED | BUF_FLAG_DONE) != 0)
@@ -195,7 +198,7 @@ impl Device {
         )
     }
 
-    /// Ends it.
+    /// Stops the stream.
     pub fn stream_off(&self) -> io::Result<()> {
         self.ioctl(
             Ioctl::StreamOff.request(),
@@ -203,22 +206,22 @@ impl Device {
         )
     }
 
-    /// Takes a finished buffer of that V4L2_MEMORY_* back; WouldBlock if there
-    /// is none.
+    /// Dequeues a finished buffer of that V4L2_MEMORY_*; WouldBlock if there is
+    /// none.
     pub fn dequeue(&self, memory: u32) -> io::Result<Buffer> {
         let mut buffer = buffer(0, memory);
         self.ioctl(DQBUF, &mut buffer)?;
         Ok(buffer)
     }
 
-    /// Waits until a buffer is finished, or the device in error.
+    /// Waits until a buffer is finished, or the device reports an error.
     pub fn wait(&self, limit: Duration) -> io::Result<()> {
         self.wait_for(PollFlags::IN, limit)
     }
 
-    /// Waits until the card has written a frame, of which the event is told
-    /// even while finished buffers are held back: the card tells of a frame's
-    /// beginning when it is done with the frame.
+    /// Waits until the card has written a frame. This works even while the card
+    /// holds finished buffers back, because the card sends the event of a
+    /// frame's start when it has finished the frame.
     pub fn wait_for_event(&self, limit: Duration) -> io::Result<()> {
         self.wait_for(PollFlags::PRI, limit)
     }
@@ -241,12 +244,13 @@ impl Device {
         }
     }
 
-    /// Subscribes to the beginnings of frames.
+    /// Subscribes to the events of frames' starts.
     pub fn subscribe_to_frames(&self) -> io::Result<()> {
         self.subscribe(EVENT_FRAME_SYNC)
     }
 
-    /// Subscribes to events of that V4L2_EVENT_*, which need no id.
+    /// Subscribes to events of the type `event` (V4L2_EVENT_*), which needs no
+    /// id.
     pub fn subscribe(&self, event: u32) -> io::Result<()> {
         let mut subscription = EventSubscription {
             type_: event.into(),
@@ -255,9 +259,9 @@ impl Device {
         self.ioctl(Ioctl::SubscribeEvent.request(), &mut subscription)
     }
 
-    /// Takes the event that tells of a frame.
+    /// Dequeues the event of a frame's start.
     pub fn take_event(&self) -> io::Result<()> {
-        /// Bytes of `struct v4l2_event`.
+        /// Size of `struct v4l2_event` in bytes.
         const SIZE: usize = 136;
         let mut event = [0u8; SIZE];
         self.ioctl(DQEVENT, &mut event)?;
@@ -267,18 +271,19 @@ impl Device {
         }
     }
 
-    /// Has the card hold back what a [`Point`] wants held back, or lets it go.
+    /// Makes the card hold back what the [`Point`] requires, or lets the card
+    /// continue.
     pub fn hold(&self, point: Point, hold: bool) -> io::Result<()> {
         let name = match point {
             Point::BeforeDma => "Hold Frames",
             Point::AfterDma => "Hold Events",
-            // Nothing is to be held back for a call.
+            // A point that is a call needs nothing held back.
             _ => return Ok(()),
         };
         self.set_control(self.control(name)?, i32::from(hold))
     }
 
-    /// The id of the control of that name.
+    /// Returns the id of the control with that name.
     pub fn control(&self, name: &str) -> io::Result<u32> {
         let controls = self.controls()?;
         let found = controls.iter().find(|control| {
@@ -289,7 +294,7 @@ impl Device {
         id.ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))
     }
 
-    /// All controls.
+    /// Returns all controls.
     pub fn controls(&self) -> io::Result<Vec<QueryExtCtrl>> {
         let mut controls: Vec<QueryExtCtrl> = Vec::new();
         loop {
@@ -299,7 +304,7 @@ impl Device {
                 ..FromZeros::new_zeroed()
             };
             match self.ioctl(Ioctl::QueryExtCtrl.request(), &mut query) {
-                // There is none after the last.
+                // The query fails after the last control.
                 Err(error) if error.raw_os_error() == Some(libc::EINVAL) => return Ok(controls),
                 other => other?,
             }
@@ -307,7 +312,7 @@ impl Device {
         }
     }
 
-    /// Sets a control that is a number.
+    /// Sets a numeric control.
     pub fn set_control(&self, id: u32, value: i32) -> io::Result<()> {
         let mut control = Control {
             id: id.into(),
@@ -316,7 +321,7 @@ impl Device {
         self.ioctl(Ioctl::SCtrl.request(), &mut control)
     }
 
-    /// Its value.
+    /// Returns the value of a numeric control.
     pub fn get_control(&self, id: u32) -> io::Result<i32> {
         let mut control = Control {
             id: id.into(),
@@ -326,13 +331,14 @@ impl Device {
         Ok(control.value.get())
     }
 
-    /// Sets a control that is a text, which ends in a zero byte.
+    /// Sets a string control; `text` ends in a zero byte.
     pub fn set_text(&self, id: u32, text: &[u8]) -> io::Result<()> {
-        // The kernel only reads it.
+        // The kernel does not write to the text.
         self.text(Ioctl::SExtCtrls, id, text.as_ptr().cast_mut(), text.len())
     }
 
-    /// Reads such a text into `text`, which has room for the longest.
+    /// Reads a string control into `text`, which has room for the longest
+    /// value.
     pub fn get_text(&self, id: u32, text: &mut [u8]) -> io::Result<()> {
         self.text(Ioctl::GExtCtrls, id, text.as_mut_ptr(), text.len())
     }
@@ -352,34 +358,35 @@ impl Device {
         self.ioctl(ioctl.request(), &mut controls)
     }
 
-    /// Reads a frame; `frame` has room for it.
+    /// Reads a frame into `frame`, which has room for it, with read(2).
     pub fn read(&self, frame: Span) -> io::Result<usize> {
-        // SAFETY: the range is the cell's, into which Rust holds no
-        // reference.
+        // SAFETY: the range belongs to the cell, and Rust holds no reference
+        // into it.
         let count = unsafe { libc::read(self.0.as_raw_fd(), frame.start as *mut _, frame.len) };
         usize::try_from(count).map_err(|_| io::Error::last_os_error())
     }
 
-    /// Closes the device, and says what came of it.
+    /// Closes the device, and returns the result of close(2).
     pub fn close(self) -> io::Result<()> {
-        // SAFETY: the descriptor is this one's alone, and nobody's afterwards.
+        // SAFETY: this value is the only owner of the descriptor, and gives it
+        // up.
         check(unsafe { libc::close(self.0.into_raw_fd()) })
     }
 
     fn ioctl<T: IntoBytes>(&self, request: u32, payload: &mut T) -> io::Result<()> {
         let payload: *mut T = payload;
         // SAFETY: the request's size is that of the structure, which is valid
-        // for writes and for which any bytes are a value; user pointers in it
-        // are the cell's, and the kernel checks them.
+        // for writes and has no invalid bit patterns; user pointers in it
+        // belong to the cell, and the kernel checks them.
         check(unsafe { libc::ioctl(self.0.as_raw_fd(), request.into(), payload) })
     }
 }
 
-/// A buffer that can be made, of the format that the device has.
+/// The request to create a buffer with the device's format.
 pub struct BufferToCreate(CreateBuffers);
 
 impl Memory<'_> {
-    /// V4L2_MEMORY_*.
+    /// Returns the V4L2_MEMORY_* of the memory.
     pub fn number(self) -> u32 {
         match self {
             Self::User(_) => MEMORY_USERPTR,

@@ -1,41 +1,41 @@
-//! What is told of a cell while it runs.
+//! The writer of a cell's evidence while the cell runs.
 
 use std::io::{self, Write};
 use std::time::Instant;
 
 use pinhole::agent::cell::evidence::{CallSeen, Evidence};
 
-/// Tells the agent, a line for each piece of evidence, at once: the process may
-/// not live to tell it later.
+/// Writes evidence for the agent, a line for each piece, at once: the process
+/// may not live to write it later.
 #[derive(Debug)]
 pub struct EvidenceWriter {
     begin: Instant,
 }
 
 impl EvidenceWriter {
-    /// The cell begins.
+    /// Returns a writer for a cell that begins now.
     pub fn new() -> Self {
         Self {
             begin: Instant::now(),
         }
     }
 
-    /// Tells a piece of evidence.
+    /// Writes a piece of evidence.
     pub fn write(&self, evidence: &Evidence) {
-        // Evidence always has a form in JSON, and where the agent is gone
-        // nobody is left to tell.
+        // Evidence can always be encoded in JSON, and an error of writing means
+        // that the agent is gone.
         let _ = serde_json::to_vec(evidence).map(|mut line| {
             line.push(b'\n');
             io::stdout().lock().write_all(&line)
         });
     }
 
-    /// Tells something that has no form of its own.
+    /// Writes a note: evidence without a structure of its own.
     pub fn note(&self, text: impl Into<String>) {
         self.write(&Evidence::Note(text.into()));
     }
 
-    /// Makes a call and tells how it went.
+    /// Makes a call and writes its result as evidence.
     pub fn call<T>(&self, name: &str, call: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
         let begin = Instant::now();
         let result = call();

@@ -1,4 +1,4 @@
-//! A child that shares the cell's memory, and does as it is told.
+//! A child that shares the cell's memory, and executes orders.
 
 use std::io::{self, Read, Write};
 
@@ -8,11 +8,12 @@ use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
 use super::span::{MemoryAccess, Span};
 
-/// What the child is told; a byte each.
+/// The orders to the child, a byte each.
 const WRITE: u8 = b'w';
 const EXIT: u8 = b'x';
 
-/// A child of this process, forked and not executed. Dropped, it is killed.
+/// A child of this process, forked and not executed. If it is dropped, it is
+/// killed.
 #[derive(Debug)]
 pub struct Fork {
     pid: Pid,
@@ -21,11 +22,11 @@ pub struct Fork {
 }
 
 impl Fork {
-    /// Forks. Only one thread may be alive in this process.
+    /// Forks. The process must have only one thread.
     pub fn start() -> io::Result<Self> {
         let (told, tell) = pipe_with(PipeFlags::CLOEXEC)?;
         let (hear, say) = pipe_with(PipeFlags::CLOEXEC)?;
-        // SAFETY: there is one thread, so that the child finds no lock held.
+        // SAFETY: there is only one thread, so no lock is held in the child.
         match unsafe { libc::fork() } {
             -1 => Err(io::Error::last_os_error()),
             0 => {
@@ -40,7 +41,7 @@ impl Fork {
         }
     }
 
-    /// Has the child write `byte` all over a range of its own memory.
+    /// Makes the child fill a range of its own memory with `byte`.
     pub fn write(&mut self, span: Span, byte: u8) -> io::Result<()> {
         let mut order = vec![WRITE, byte];
         order.extend_from_slice(&span.start.to_ne_bytes());
@@ -54,14 +55,14 @@ impl Fork {
         }
     }
 
-    /// Has the child exit, and waits until it has.
+    /// Makes the child exit, and waits until it has.
     pub fn exit(mut self) -> io::Result<()> {
         self.tell.write_all(&[EXIT])?;
         let ended = waitpid(Some(self.pid), WaitOptions::empty());
         std::mem::forget(self);
         match ended {
-            // Where the agent's reaper runs in this process, too, as it does in
-            // the tests, it may have been faster.
+            // If the agent's reaper runs in this process too, as it does in the
+            // tests, it may have reaped the child first.
             Ok(_) | Err(Errno::CHILD) => Ok(()),
             Err(error) => Err(error.into()),
         }
@@ -70,13 +71,13 @@ impl Fork {
 
 impl Drop for Fork {
     fn drop(&mut self) {
-        // It is this process's child, and only here it is waited for.
+        // The process is a child of this one, and only this code waits for it.
         let _ = kill_process(self.pid, Signal::KILL);
         let _ = waitpid(Some(self.pid), WaitOptions::empty());
     }
 }
 
-/// The child: does what it is told until nobody tells it any more.
+/// The child's main function: executes orders until there are no more.
 fn obey(mut told: std::fs::File, mut say: std::fs::File) -> ! {
     let mut work = || -> io::Result<()> {
         let access = MemoryAccess::new()?;
@@ -96,7 +97,7 @@ fn obey(mut told: std::fs::File, mut say: std::fs::File) -> ! {
         Ok(())
     };
     let status = i32::from(work().is_err());
-    // SAFETY: it ends the process without running what is the parent's to run.
+    // SAFETY: this ends the process without running the parent's exit handlers.
     unsafe { libc::_exit(status) }
 }
 

@@ -1,9 +1,10 @@
-//! Which pages were accessed, where the kernel keeps account of it
+//! Which pages were accessed, if the kernel tracks it
 //! (Documentation/admin-guide/mm/idle_page_tracking.rst).
 //!
-//! A page that was marked idle is so until it is accessed through a page table,
-//! or the kernel says that it accesses it for a process. Only pages on an LRU
-//! list can be marked; of a huge page the first stands for all.
+//! A page that was marked idle stays idle until it is accessed through a page
+//! table, or the kernel reports that it accesses it for a process. Only pages
+//! on an LRU list can be marked; for a huge page, its first page stands for
+//! all.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -17,7 +18,7 @@ use pinhole::agent::cell::pagemap::frame;
 use super::pagemap;
 use super::span::{self, Span, check};
 
-/// A bit for each page frame, in words of 64.
+/// A file with a bit for each page frame, in words of 64 bits.
 const BITMAP: &str = "/sys/kernel/mm/page_idle/bitmap";
 
 /// Bits of /proc/kpageflags (Documentation/admin-guide/mm/pagemap.rst).
@@ -25,17 +26,17 @@ const LRU: u64 = 1 << 5;
 const COMPOUND_HEAD: u64 = 1 << 15;
 const COMPOUND_TAIL: u64 = 1 << 16;
 
-/// Most pages of a huge page that may stand before one of it: those of 2 MiB.
+/// Largest number of pages before a page in its huge page: those of 2 MiB.
 const HUGE: u64 = 512;
 
-/// Looks at the idleness of pages.
+/// Access to the idle state of pages.
 pub struct Idleness {
     bitmap: File,
     flags: File,
 }
 
 impl Idleness {
-    /// Nothing where the kernel does not track it.
+    /// Opens the files; `None` if the kernel does not track idle pages.
     pub fn new() -> Option<Self> {
         let bitmap = File::options().read(true).write(true).open(BITMAP);
         let flags = File::open("/proc/kpageflags");
@@ -45,7 +46,7 @@ impl Idleness {
         })
     }
 
-    /// Marks the pages of a range idle, and tells which are.
+    /// Marks the pages of a range idle, and returns which are.
     pub fn mark(&self, span: Span) -> io::Result<IdleSeen> {
         let mut heads = self.heads(&pagemap::entries(span)?)?;
         if heads.contains(&None) {
@@ -63,7 +64,7 @@ impl Idleness {
         self.look(IdleMoment::Marked, span)
     }
 
-    /// Which pages of a range are idle.
+    /// Returns which pages of a range are idle.
     pub fn look(&self, moment: IdleMoment, span: Span) -> io::Result<IdleSeen> {
         let pagemap = pagemap::entries(span)?;
         let heads = self.heads(&pagemap)?;
@@ -81,7 +82,8 @@ impl Idleness {
         })
     }
 
-    /// Of each page the page frame that stands for it, if it is on a list.
+    /// Returns for each page the page frame that stands for it, if that is on
+    /// an LRU list.
     fn heads(&self, pagemap: &[u64]) -> io::Result<Vec<Option<u64>>> {
         let mut before: Option<(u64, u64)> = None;
         let mut head_of = |entry: &u64| {
@@ -91,7 +93,7 @@ impl Idleness {
             let flags = word(&self.flags, frame)?;
             let head = match before {
                 _ if flags & COMPOUND_TAIL == 0 => frame,
-                // The next page of the same.
+                // This is the next page of the same huge page.
                 Some((last, head)) if last + 1 == frame => head,
                 _ => self.head_before(frame)?,
             };
@@ -102,7 +104,7 @@ impl Idleness {
         pagemap.iter().map(&mut head_of).collect()
     }
 
-    /// The first page of the huge page that a page is part of.
+    /// Returns the first page of the huge page that contains a page.
     fn head_before(&self, frame: u64) -> io::Result<u64> {
         for head in (frame.saturating_sub(HUGE)..frame).rev() {
             if word(&self.flags, head)? & COMPOUND_HEAD != 0 {
@@ -113,7 +115,7 @@ impl Idleness {
     }
 }
 
-/// A word of a file of words; 0 beyond its end.
+/// Returns a word of a file of words; 0 after its end.
 fn word(file: &File, index: u64) -> io::Result<u64> {
     let mut bytes = [0; 8];
     match file.read_at(&mut bytes, index * 8)? {
@@ -122,16 +124,16 @@ fn word(file: &File, index: u64) -> io::Result<u64> {
     }
 }
 
-/// Has every processor put the pages on their lists that it has yet to put
-/// there: new ones it gathers first. move_pages(2) begins with that
-/// (lru_cache_disable() or lru_add_drain_all()), where there are nodes to move
-/// between; else those pages are not accounted for.
+/// Makes every processor put the pages that it has gathered on the LRU lists; a
+/// new page is not put on its list at once. move_pages(2) begins with that
+/// (lru_cache_disable() or lru_add_drain_all()) if there are nodes to move
+/// between; otherwise those pages are not tracked.
 fn gather() -> io::Result<()> {
     const MOVE: i32 = 1 << 1;
     let page = span::anonymous(PAGE)?;
     let (pages, nodes, mut status) = ([page.start], [0], [0]);
-    // SAFETY: the arrays have as many elements as the count says, and outlive
-    // the call.
+    // SAFETY: the arrays have as many elements as the count, and outlive the
+    // call.
     let moved = unsafe {
         libc::syscall(
             libc::SYS_move_pages,
@@ -151,11 +153,11 @@ fn gather() -> io::Result<()> {
     }
 }
 
-/// Has the processors forget where this process's pages are. Marking a page idle
-/// clears the accessed bit of its translation without telling them, and one that
-/// still knows the translation would access the page unseen. To unmap more pages
-/// than are worth forgetting one by one, 33 on x86
-/// (tlb_single_page_flush_ceiling), makes them forget all.
+/// Makes the processors drop this process's address translations. Marking a
+/// page idle clears the accessed bit of its translation without a flush, and a
+/// processor that still has the translation cached would access the page
+/// unnoticed. Unmapping more pages than are flushed one by one, 33 on x86
+/// (tlb_single_page_flush_ceiling), flushes all.
 fn forget_translations() -> io::Result<()> {
     const MANY: usize = 40 * PAGE;
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_POPULATE;
@@ -170,8 +172,8 @@ mod tests {
     use super::super::span::MemoryAccess;
     use super::*;
 
-    /// Page frames 0 to 7: one that is on a list, one that is not, and a huge
-    /// page of four that is, then one that is not.
+    /// Page frames 0 to 7: one that is on a list, one that is not, a huge page
+    /// of four that is, and two that are not.
     fn idleness(bitmap: u64) -> Idleness {
         let file = |words: &[u64]| {
             let mut file = tempfile::tempfile().unwrap();
@@ -197,7 +199,7 @@ mod tests {
         };
         assert_eq!(heads(&[0, 1]), [Some(0), None]);
         assert_eq!(heads(&[2, 3, 4, 5]), [Some(2); 4]);
-        // Its middle alone, and not in order.
+        // Only the middle of the huge page, and not in order.
         assert_eq!(heads(&[4, 5, 3]), [Some(2); 3]);
         assert_eq!(heads(&[6, 100]), [None, None]);
         assert_eq!(idleness.heads(&[3]).unwrap(), [None]);

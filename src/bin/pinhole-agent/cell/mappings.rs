@@ -1,9 +1,9 @@
-//! The DMA mappings of the card's device, where the kernel keeps account of
-//! them (CONFIG_DMA_API_DEBUG, kernel/dma/debug.c).
+//! The DMA mappings of the card's device, if the kernel tracks them
+//! (CONFIG_DMA_API_DEBUG, kernel/dma/debug.c).
 //!
-//! To list all takes a checked kernel some tenths of a second, for it locks each
-//! of 16384 buckets. How many there are it knows at once, and before and after a
-//! cell nothing more is asked while that number stays what it was.
+//! A checked kernel needs some tenths of a second to list all mappings, because
+//! it locks each of 16384 buckets. It reports their number at once, so before
+//! and after a cell the list is only read if the number has changed.
 
 use std::fs;
 use std::path::Path;
@@ -14,20 +14,20 @@ use pinhole::agent::cell::instruments::{Mapping, MappingsSeen};
 
 const DEBUG: &str = "/sys/kernel/debug/dma-api";
 
-/// The card's mappings between two cells.
+/// The mappings of the card's device between two cells.
 pub struct Before {
     device: Device,
-    /// Of all devices together.
+    /// Number of mappings of all devices together.
     count: u64,
     mappings: Vec<Mapping>,
 }
 
-/// What is known from the cell before.
+/// The mappings after the previous cell.
 static LAST: Mutex<Option<Before>> = Mutex::new(None);
 
 impl Before {
-    /// The mappings of the device at `path` before a cell; nothing where the
-    /// kernel does not tell.
+    /// Returns the mappings of the device at `path` before a cell; `None` if
+    /// the kernel does not report them.
     pub fn look(path: &str) -> Option<Self> {
         let device = Device::of(path)?;
         let count = count()?;
@@ -43,7 +43,7 @@ impl Before {
         })
     }
 
-    /// What has become of them after the cell.
+    /// Returns the difference of the mappings after the cell.
     pub fn after(self) -> Option<MappingsSeen> {
         let count = count()?;
         let mappings = match count == self.count {
@@ -64,7 +64,8 @@ impl Before {
         Some(seen)
     }
 
-    /// What was seen, without what was there before, each as often as it was.
+    /// Removes the earlier mappings from those seen, each as often as it
+    /// existed.
     pub fn beyond(&self, mut seen: MappingsSeen) -> MappingsSeen {
         for before in &self.mappings {
             let mut now = seen.mappings.iter();
@@ -78,8 +79,8 @@ impl Before {
     }
 }
 
-/// All mappings of the device at `path` as they are now; nothing where the
-/// kernel does not tell.
+/// Returns all current mappings of the device at `path`; `None` if the kernel
+/// does not report them.
 pub fn look(path: &str, moment: Moment) -> Option<MappingsSeen> {
     let device = Device::of(path)?;
     Some(MappingsSeen {
@@ -90,25 +91,26 @@ pub fn look(path: &str, moment: Moment) -> Option<MappingsSeen> {
     })
 }
 
-/// The device that the memory is mapped for.
+/// The device for which memory is mapped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Device {
-    /// Its name; that of the device which the card's is on, if it is virtio's.
+    /// Name of the device; for a virtio device, of its parent device.
     name: String,
-    /// Whether it is given addresses of the DMA API.
+    /// Whether the device gets addresses of the DMA API; `None` for a device
+    /// that is not a virtio device.
     translated: Option<bool>,
 }
 
 impl Device {
-    /// The device behind a video device.
+    /// Returns the device behind a video device.
     fn of(path: &str) -> Option<Self> {
         let name = Path::new(path).file_name()?.to_str()?;
         let link = format!("/sys/class/video4linux/{name}/device");
         Self::at(&fs::canonicalize(link).ok()?)
     }
 
-    /// The device in that folder of sysfs. What drives a virtio device has its
-    /// parent do the DMA (drivers/virtio/virtio_ring.c).
+    /// Returns the device in that directory of sysfs. The driver of a virtio
+    /// device lets the parent device do the DMA (drivers/virtio/virtio_ring.c).
     fn at(dir: &Path) -> Option<Self> {
         let features = fs::read_to_string(dir.join("features")).ok();
         let translated = features.map(|features| has_access_platform(&features));
@@ -132,14 +134,15 @@ impl Device {
     }
 }
 
-/// A device's features in sysfs are a digit each, that of bit 0 first.
+/// Returns whether the feature is offered. In sysfs a device's features are one
+/// digit each, that of bit 0 first.
 fn has_access_platform(features: &str) -> bool {
     /// VIRTIO_F_ACCESS_PLATFORM of linux/virtio_config.h.
     const ACCESS_PLATFORM: usize = 33;
     features.as_bytes().get(ACCESS_PLATFORM) == Some(&b'1')
 }
 
-/// How many mappings there are of all devices.
+/// Returns the number of mappings of all devices.
 fn count() -> Option<u64> {
     let number = |name| -> Option<u64> {
         let text = fs::read_to_string(format!("{DEBUG}/{name}")).ok()?;
@@ -148,9 +151,9 @@ fn count() -> Option<u64> {
     number("nr_total_entries")?.checked_sub(number("num_free_entries")?)
 }
 
-/// A line of the list: driver, device, kind, `idx` and a number, then `P=` the
-/// physical address, `D=` that of the device, `L=` the length and others, all in
-/// hexadecimal, and the direction.
+/// Parses a line of the list: driver, device, kind, `idx` and a number, then
+/// `P=` the physical address, `D=` the device's address, `L=` the length and
+/// others, all in hexadecimal, and the direction.
 fn parse(line: &str) -> Option<(&str, Mapping)> {
     let mut words = line.split(' ');
     let (_driver, device, kind) = (words.next()?, words.next()?, words.next()?);

@@ -1,28 +1,28 @@
-//! The cells of the matrix, run.
+//! Execution of the cells of the matrix.
 //!
-//! Each has a process of its own, this program once more with the argument
-//! [`process::ARGUMENT`], which is told the cell on its standard input and tells the
-//! evidence on its standard output, a line at a time. So a cell may
-//! damage or end its process, or hang, and what it saw until then is known.
+//! Each cell has its own process: this program, started with the argument
+//! [`process::ARGUMENT`], which reads the cell from its standard input and
+//! writes the evidence to its standard output, a line at a time. So a cell may
+//! damage or end its process, or hang, and its evidence until then is known.
 //!
 //! | file | what is in it |
 //! |---|---|
-//! | [`runner`] | runs a cell for the host: starts its process, collects what it tells |
-//! | [`process`] | the cell's own process: from the layout to the last look |
+//! | [`runner`] | runs a cell for the host: starts its process, collects its evidence |
+//! | [`process`] | the cell's own process: from the layout to the last observation |
 //! | [`fail_nth`] | allocations that fail in one call |
 //! | [`contention`] | several buffers, queued by several threads |
-//! | [`contents`] | what memory holds, as the process reads it |
+//! | [`contents`] | the contents of memory, as the process reads them |
 //! | [`memory`] | laying out memory of every kind |
-//! | [`setup`] | what some memory needs of the guest |
-//! | [`hazards`] | what happens to the memory |
+//! | [`setup`] | setting up the guest for some kinds of memory |
+//! | [`hazards`] | the hazards: what happens to the memory |
 //! | [`idle`] | which pages were accessed |
 //! | [`mappings`] | the card's DMA mappings |
-//! | [`patience`] | how long is waited |
+//! | [`patience`] | time limits of waits |
 //! | [`device`] | the capture device |
 //! | [`fork`] | a child that shares the memory |
 //! | [`pagemap`] | page frames and counters |
 //! | [`span`] | ranges of addresses, and the system calls on them |
-//! | [`evidence_writer`] | what is told to the agent |
+//! | [`evidence_writer`] | writing evidence for the agent |
 
 mod contention;
 mod contents;
@@ -43,12 +43,12 @@ pub mod span;
 
 use std::io;
 
-/// Why a cell goes no further.
+/// Why a cell stopped.
 #[derive(Debug)]
 pub enum Stop {
-    /// This kernel or this machine has no such memory, or no such hazard.
+    /// This kernel or this machine does not support the memory or the hazard.
     Impossible(String),
-    /// Something that should work does not.
+    /// Something failed that should work.
     Failed(String),
 }
 

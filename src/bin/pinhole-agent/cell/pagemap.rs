@@ -1,4 +1,4 @@
-//! The page frames behind memory, and the kernel's counters.
+//! The page frames of memory, and the kernel's counters.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -11,7 +11,7 @@ use pinhole::agent::cell::pagemap::frame;
 
 use super::span::Span;
 
-/// The counters that tell of what matters here.
+/// The relevant counters of /proc/vmstat.
 const COUNTERS: [&str; 15] = [
     "compact_success",
     "ksm_swpin_copy",
@@ -30,10 +30,11 @@ const COUNTERS: [&str; 15] = [
     "thp_split_pmd",
 ];
 
-/// `KPF_THP` of linux/kernel-page-flags.h: a part of a transparent huge page.
+/// `KPF_THP` of linux/kernel-page-flags.h: the page is part of a transparent
+/// huge page.
 pub const THP: u64 = 1 << 22;
 
-/// The pages of a buffer, as they are now.
+/// Returns the current pages of a buffer.
 pub fn look(moment: Moment, span: Span) -> io::Result<PagesSeen> {
     let mut seen = PagesSeen {
         moment,
@@ -46,11 +47,11 @@ pub fn look(moment: Moment, span: Span) -> io::Result<PagesSeen> {
     Ok(seen)
 }
 
-/// Where the kernel tells a process of its pages.
+/// File in which the kernel reports a process's pages.
 pub const PAGEMAP: &str = "/proc/self/pagemap";
 
-/// The entries of this process's pagemap for a range; those of addresses that
-/// no process has are 0.
+/// Returns the entries of this process's pagemap for a range; entries of
+/// addresses that no process can have are 0.
 pub fn entries(span: Span) -> io::Result<Vec<u64>> {
     let pages = span.pages();
     let mut bytes = vec![0; pages.len / PAGE * 8];
@@ -60,7 +61,7 @@ pub fn entries(span: Span) -> io::Result<Vec<u64>> {
         match file.read_at(&mut bytes[at..], (pages.start / PAGE * 8 + at) as u64) {
             Ok(0) => break,
             Ok(count) => at += count,
-            // Beyond the end of the address space.
+            // The address is beyond the end of the address space.
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => break,
             Err(error) => return Err(error),
         }
@@ -69,8 +70,8 @@ pub fn entries(span: Span) -> io::Result<Vec<u64>> {
     Ok(bytes.chunks_exact(8).map(entry).collect())
 }
 
-/// What the kernel says of the page frames in `seen` now; of what it keeps no
-/// account, as of memory cgroups without CONFIG_MEMCG, it says 0.
+/// Updates the kernel's information on the page frames in `seen`. It is 0 for
+/// what the kernel does not track, such as memory cgroups without CONFIG_MEMCG.
 pub fn look_again(seen: &mut PagesSeen) -> io::Result<()> {
     for (path, values) in [
         ("/proc/kpageflags", &mut seen.flags),
@@ -96,10 +97,11 @@ pub fn look_again(seen: &mut PagesSeen) -> io::Result<()> {
     Ok(())
 }
 
-/// The counters, as they are now.
+/// Returns the current counters.
 pub fn counters(moment: Moment) -> io::Result<CountersSeen> {
-    // Has the kernel add up what it keeps by processor; only root may ask, and
-    // some of what it adds up may be negative for a moment (EINVAL).
+    // Reading this file makes the kernel add up its per-processor counters.
+    // Only root may read it, and some sums may be negative for a moment
+    // (EINVAL).
     let _ = std::fs::read("/proc/sys/vm/stat_refresh");
     let text = std::fs::read_to_string("/proc/vmstat")?;
     Ok(CountersSeen {

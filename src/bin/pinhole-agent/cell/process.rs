@@ -1,4 +1,4 @@
-//! The cell's own process: from the layout to the last look.
+//! The cell's own process: from the layout to the last observation.
 
 use std::io;
 use std::path::Path;
@@ -23,13 +23,13 @@ use super::patience::{self, FRAME_LIMIT};
 use super::span::{MemoryAccess, Span};
 use super::{Stop, contention, fail_nth, mappings, memory, pagemap};
 
-/// How long the card is given to write where it must not.
+/// How long the process waits for forbidden writes of the card.
 const QUIET: Duration = Duration::from_millis(30);
 
-/// Tells this program that it is a cell's process.
+/// Argument that makes this program a cell's process.
 pub const ARGUMENT: &str = "cell";
 
-/// Runs the cell on standard input and tells what is seen.
+/// Runs the cell on standard input and writes its evidence.
 pub fn main() -> ExitCode {
     let cell: Cell = match serde_json::from_reader(io::stdin().lock()) {
         Ok(cell) => cell,
@@ -109,17 +109,18 @@ fn run(cell: &Cell, writer: &EvidenceWriter) -> Result<(), Stop> {
     process.capture(device, size)
 }
 
-/// A cell whose memory is laid out.
+/// The process of a cell whose memory is laid out.
 struct CellProcess<'a> {
     cell: &'a Cell,
     writer: &'a EvidenceWriter,
     access: MemoryAccess,
     layout: Layout,
-    /// The memory of further buffers.
+    /// Memory layouts of further buffers.
     others: Vec<Layout>,
-    /// The pages of the buffer before anybody pinned them.
+    /// The pages of the buffer before they were pinned.
     laid_out: PagesSeen,
-    /// Nothing where the kernel does not track it.
+    /// Access to the idle state of pages; `None` if the kernel does not track
+    /// it.
     idleness: Option<Idleness>,
 }
 
@@ -140,7 +141,7 @@ impl CellProcess<'_> {
         let mut device = Some(device);
         match self.cell.hazard {
             Hazard::MmapContention => self.contend(&device)?,
-            // What failed before leaves nothing behind.
+            // The failures before must not have left anything behind.
             Hazard::None | Hazard::FailNth => self.stream(&mut device)?,
             _ => {
                 if let Some(device) = &device {
@@ -151,7 +152,7 @@ impl CellProcess<'_> {
         }
         self.tell_canaries();
         if let Some(device) = &device {
-            // Not every device lets go of a failed stream.
+            // Some devices do not release a failed stream.
             let _ = writer.call("VIDIOC_STREAMOFF", || device.stream_off());
             let _ = writer.call("VIDIOC_REQBUFS", || {
                 device.request_buffers(0, MEMORY_USERPTR)
@@ -160,7 +161,7 @@ impl CellProcess<'_> {
         self.look(Moment::Stopped)
     }
 
-    /// Has the card hold back what this cell's point is before.
+    /// Makes the card hold back what comes after this cell's point.
     fn hold(&self, device: &Device) -> Result<(), Stop> {
         let impossible =
             |error| Stop::Impossible(format!("the card cannot hold back what it does: {error}"));
@@ -174,17 +175,17 @@ impl CellProcess<'_> {
         self.writer.call("hold", hold).map_err(impossible)
     }
 
-    /// From QBUF to the frame.
+    /// Runs the stream from QBUF to the frame.
     fn stream(&mut self, device: &mut Option<Device>) -> Result<(), Stop> {
         let writer = self.writer;
         let Some(open) = device else { return Ok(()) };
-        // That it is refused may be just what is right.
+        // A refusal may be the expected result.
         let queue = || open.queue(0, Queued::User(self.layout.buffer));
         if writer.call("VIDIOC_QBUF", queue).is_err() {
             return Ok(());
         }
-        // Until the stream is on the card writes nothing; where it is held
-        // back, the pages are marked when the hazard has had its way.
+        // The card writes nothing until the stream is on. If the card holds the
+        // frame back, the pages are marked idle after the hazard.
         if !self.is_held_before_dma() {
             self.mark_idle()?;
         }
@@ -222,7 +223,7 @@ impl CellProcess<'_> {
         self.look(Moment::Dequeued)
     }
 
-    /// The hazard comes, and the card may go on.
+    /// Executes the hazard, and lets the card continue.
     fn run_hazard(&mut self, device: &mut Option<Device>) -> Result<(), Stop> {
         let writer = self.writer;
         match (self.cell.hazard, &device) {
@@ -247,13 +248,14 @@ impl CellProcess<'_> {
         }
         self.look(Moment::AfterHazard)?;
         if let Some(open) = device.as_ref().filter(|_| leaves) {
-            // The card has not told of the frame: that nothing comes is right.
+            // The card has not reported the frame, so the poll must time out.
             let _ = writer.call(HELD_POLL, || open.wait(Duration::ZERO));
         }
         if self.is_held_before_dma() {
             self.mark_idle()?;
         }
-        // Of the device itself, or of whoever it is now.
+        // The controls are set on the device itself, or on one that is opened
+        // anew.
         let again = match device {
             Some(_) => None,
             None => Some(Device::open(&self.cell.device)?),
@@ -262,7 +264,7 @@ impl CellProcess<'_> {
             self.must("release", || open.hold(self.cell.point, false))?;
         }
         if !leaves {
-            // Nothing comes that could be waited for: that is the point.
+            // No event is expected, so there is nothing else to wait for.
             std::thread::sleep(QUIET);
             self.tell_contents(Moment::Dequeued);
         }
@@ -286,7 +288,7 @@ impl CellProcess<'_> {
         captured.map_err(|error| Stop::Failed(format!("while two threads queue: {error}")))
     }
 
-    /// Makes a call without which there is no cell.
+    /// Makes a call that must succeed, or the cell fails.
     fn must<T>(&self, name: &str, call: impl FnOnce() -> io::Result<T>) -> Result<T, Stop> {
         self.writer
             .call(name, call)
@@ -301,12 +303,13 @@ impl CellProcess<'_> {
         Ok(())
     }
 
-    /// Whether the card writes nothing before it is let go.
+    /// Returns whether the card writes nothing before it is released.
     fn is_held_before_dma(&self) -> bool {
         self.cell.hazard != Hazard::None && self.cell.point == Point::BeforeDma
     }
 
-    /// Whether the card has written the frame before the hazard comes.
+    /// Returns whether the card has written the frame before the hazard
+    /// happens.
     fn is_held_after_dma(&self) -> bool {
         self.cell.hazard != Hazard::None && self.cell.point == Point::AfterDma
     }

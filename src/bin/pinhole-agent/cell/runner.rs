@@ -1,4 +1,4 @@
-//! Runs a cell for the host: starts its process, and collects what it tells.
+//! Runs a cell for the host: starts its process, and collects its evidence.
 
 use std::mem;
 
@@ -14,7 +14,7 @@ use crate::children::Children;
 use crate::failure::Failure;
 use crate::{health, kmemleak, kmsg, run};
 
-/// Runs a cell; `started` is told its process.
+/// Runs a cell; `started` gets its process.
 pub fn run(
     children: &Children,
     id: u64,
@@ -26,7 +26,7 @@ pub fn run(
     let mappings = mappings::Before::look(&cell.device);
     let jiffies = kmemleak::is_there().then(health::jiffies).flatten();
     kmsg::start_new_records()?;
-    // Undone also where the process does not live to do it.
+    // The settings are undone even if the process dies.
     let fault_settings = (cell.hazard == Hazard::FailNth).then(fail_nth::FaultSettings::make);
     let request = Run {
         stdin,
@@ -73,7 +73,7 @@ pub fn run(
     Ok(answer)
 }
 
-/// Lets go what the card still holds: the process may have died before it
+/// Releases what the card still holds: the process may have died before it
 /// could.
 fn release(path: &str, answer: &mut CellAnswer) {
     let released = Device::open(path).and_then(|device| {
@@ -89,8 +89,8 @@ fn release(path: &str, answer: &mut CellAnswer) {
     }
 }
 
-/// The evidence in what the cell's process wrote; a last line without an
-/// end is one that it did not live to finish.
+/// Parses the evidence that the cell's process wrote. A last line without a
+/// newline is incomplete, because the process died, and is ignored.
 fn collect(output: &str) -> Result<CellAnswer, Failure> {
     let mut answer = CellAnswer::default();
     for line in output.split_inclusive('\n') {

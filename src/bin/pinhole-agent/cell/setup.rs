@@ -1,5 +1,5 @@
-//! What some kinds of memory need of the guest: swap, file systems, devices.
-//! Each is set up by the first cell that needs it, and stays.
+//! Sets up what some kinds of memory need in the guest: swap, file systems,
+//! devices. The first cell that needs a part sets it up, and it stays.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -15,17 +15,17 @@ use super::Stop;
 use super::span::check;
 use crate::modules;
 
-/// Where the ext4 of a disk is mounted.
+/// Mount point of the ext4 on a disk.
 const EXT4: &str = "/run/cell/ext4";
-/// Where the ext4 with direct access is mounted.
+/// Mount point of the ext4 with direct access.
 const DAX: &str = "/run/cell/dax";
-/// The device it is on: the first range of memory that the kernel's command
-/// line calls persistent (`memmap=SIZE!START`).
+/// Device of that ext4: the first memory range that the kernel's command line
+/// declares persistent (`memmap=SIZE!START`).
 const PMEM: &str = "/dev/pmem0";
-/// The second, which is a device for direct access to itself.
+/// The second range, which is a device for direct access.
 const DEVICE_DAX: &str = "/dev/dax1.0";
 
-/// Bytes of swap.
+/// Size of the swap in bytes.
 const SWAP: u64 = 64 << 20;
 
 /// Loads a module, unless it is loaded or built in.
@@ -47,7 +47,7 @@ pub fn knob(path: &str, value: &str) -> Result<(), Stop> {
     fs::write(path, value).map_err(|error| Stop::Impossible(format!("{value} to {path}: {error}")))
 }
 
-/// Swap in compressed memory.
+/// Sets up swap in compressed memory.
 pub fn swap() -> Result<(), Stop> {
     const ZRAM: &str = "/dev/zram0";
     if fs::read_to_string("/proc/swaps")?.contains(ZRAM) {
@@ -63,8 +63,8 @@ pub fn swap() -> Result<(), Stop> {
         .map_err(|error| Stop::Impossible(format!("swapon {ZRAM}: {error}")))
 }
 
-/// `union swap_header` of linux/swap.h: version and number of the last page
-/// behind the boot block, the signature at the page's end.
+/// Returns a `union swap_header` of linux/swap.h: version and number of the
+/// last page after the boot block, and the signature at the end of the page.
 fn swap_header() -> Vec<u8> {
     let mut header = vec![0; PAGE];
     header[1024..1028].copy_from_slice(&1u32.to_le_bytes());
@@ -74,7 +74,7 @@ fn swap_header() -> Vec<u8> {
     header
 }
 
-/// The directory of an ext4 on a disk.
+/// Returns the directory of an ext4 on a disk.
 pub fn ext4() -> Result<&'static Path, Stop> {
     let dir = Path::new(EXT4);
     if !mounted(EXT4)? {
@@ -83,12 +83,13 @@ pub fn ext4() -> Result<&'static Path, Stop> {
     Ok(dir)
 }
 
-/// The directory of an ext4 on persistent memory, with direct access.
+/// Returns the directory of an ext4 on persistent memory, with direct access.
 pub fn dax() -> Result<&'static Path, Stop> {
     let dir = Path::new(DAX);
     if !mounted(DAX)? {
         pmem()?;
-        // A copy of what is mounted would be of several moments.
+        // Without the freeze, a copy of a mounted file system would mix several
+        // states.
         let _frozen = match mounted(EXT4)? {
             true => Some(Frozen::new(EXT4)?),
             false => None,
@@ -99,7 +100,7 @@ pub fn dax() -> Result<&'static Path, Stop> {
     Ok(dir)
 }
 
-/// The device for direct access to persistent memory.
+/// Returns the device for direct access to persistent memory.
 pub fn device_dax() -> Result<&'static str, Stop> {
     if Path::new(DEVICE_DAX).exists() {
         return Ok(DEVICE_DAX);
@@ -113,7 +114,7 @@ pub fn device_dax() -> Result<&'static str, Stop> {
     if Path::new(&bound).exists() {
         knob("/sys/bus/nd/drivers/nd_pmem/unbind", NAMESPACE)?;
     }
-    // What ndctl-create-namespace(1) does for the mode devdax.
+    // These are the steps of ndctl-create-namespace(1) for the mode devdax.
     knob(
         &format!("{SEED}/uuid"),
         "70696e68-6f6c-4d65-8d61-747269780001",
@@ -128,7 +129,7 @@ pub fn device_dax() -> Result<&'static str, Stop> {
     }
 }
 
-/// Makes the ranges of persistent memory devices.
+/// Creates devices for the ranges of persistent memory.
 fn pmem() -> Result<(), Stop> {
     module("nd_e820", "")?;
     module("nd_pmem", "")?;
@@ -140,7 +141,7 @@ fn pmem() -> Result<(), Stop> {
     }
 }
 
-/// The disk that holds an ext4.
+/// Returns the disk with an ext4.
 fn disk() -> Result<String, Stop> {
     for entry in fs::read_dir("/sys/block")? {
         let name = entry?.file_name().display().to_string();
@@ -152,7 +153,7 @@ fn disk() -> Result<String, Stop> {
     Err(Stop::Impossible("no disk holds an ext4".into()))
 }
 
-/// Looks for the magic number of its superblock.
+/// Checks for the magic number of the superblock.
 fn holds_ext4(path: &str) -> io::Result<bool> {
     let mut magic = [0; 2];
     let count = File::open(path)?.read_at(&mut magic, 1024 + 56)?;
@@ -161,8 +162,8 @@ fn holds_ext4(path: &str) -> io::Result<bool> {
 
 fn mount_ext4(device: &str, dir: &Path, options: &std::ffi::CStr) -> Result<(), Stop> {
     module("ext4", "")?;
-    // Not a module of its own on every kernel; where it is missing the mount
-    // says so.
+    // Not every kernel has this as a separate module; if it is missing, the
+    // mount reports it.
     let _ = module("crc32c_generic", "");
     fs::create_dir_all(dir)?;
     mount(device, dir, "ext4", MountFlags::empty(), options)
@@ -176,7 +177,7 @@ fn mounted(dir: &str) -> io::Result<bool> {
         .any(|line| line.split(' ').nth(1) == Some(dir)))
 }
 
-/// A file system to which nobody writes; thawed when dropped.
+/// A file system that is frozen against writes; thawed when dropped.
 struct Frozen(File);
 
 impl Frozen {
@@ -198,12 +199,13 @@ impl Frozen {
 
 impl Drop for Frozen {
     fn drop(&mut self) {
-        // It is frozen, and only once.
+        // The file system is frozen, and is thawed only here.
         let _ = self.ioctl(Self::THAW);
     }
 }
 
-/// Copies what is not zero of a device that is not mounted for writing.
+/// Copies the blocks that are not zero from a device that is not mounted for
+/// writing.
 fn copy(from: &str, to: &str) -> Result<(), Stop> {
     let (from, to) = (File::open(from)?, OpenOptions::new().write(true).open(to)?);
     let mut block = vec![0; 256 << 10];

@@ -1,9 +1,9 @@
 //! Ranges of this process's address space, and the system calls on them.
 //!
-//! The memory of a cell is never borrowed by Rust: it may vanish, move
-//! or be written to by a device at any time. It is named by its addresses
-//! alone, and only the kernel follows them: where nothing is mapped it answers
-//! with an error.
+//! Rust never borrows the memory of a cell: it may vanish, move, or be written
+//! to by a device at any time. The code only uses its addresses, and only the
+//! kernel accesses the memory: if nothing is mapped there, the kernel returns
+//! an error.
 
 use std::fs::File;
 use std::io;
@@ -16,37 +16,37 @@ use rustix::fs::MemfdFlags;
 /// A range of addresses, mapped or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span {
-    /// The first address.
+    /// First address.
     pub start: usize,
-    /// Bytes.
+    /// Length in bytes.
     pub len: usize,
 }
 
 impl Span {
-    /// A range of `len` bytes from `start` on.
+    /// Returns a range of `len` bytes from `start` on.
     pub fn new(start: usize, len: usize) -> Self {
         Self { start, len }
     }
 
-    /// The address after the last, which may have wrapped.
+    /// Returns the address after the last one, which may have wrapped.
     pub fn end(self) -> usize {
         self.start.wrapping_add(self.len)
     }
 
-    /// The whole pages that the range touches.
+    /// Returns the whole pages that the range touches.
     pub fn pages(self) -> Self {
         let start = self.start / PAGE * PAGE;
         let len = (self.start - start + self.len).next_multiple_of(PAGE);
         Self { start, len }
     }
 
-    /// Part of the range.
+    /// Returns part of the range.
     pub fn part(self, from: usize, len: usize) -> Self {
         debug_assert!(from + len <= self.len);
         Self::new(self.start + from, len)
     }
 
-    /// The range in pieces, none of which crosses a page's end.
+    /// Returns the range in pieces, none of which crosses a page boundary.
     fn pieces(self) -> impl Iterator<Item = Self> {
         let mut left = self;
         std::iter::from_fn(move || {
@@ -58,7 +58,7 @@ impl Span {
     }
 }
 
-/// Maps memory, at a place of the kernel's choice; mmap(2).
+/// Maps memory at an address chosen by the kernel; mmap(2).
 pub fn map(len: usize, prot: i32, flags: i32) -> io::Result<Span> {
     mmap(0, len, prot, flags, None, 0)
 }
@@ -72,7 +72,7 @@ pub fn anonymous(len: usize) -> io::Result<Span> {
     )
 }
 
-/// Maps a file from `offset` on, at a place of the kernel's choice.
+/// Maps a file from `offset` on, at an address chosen by the kernel.
 pub fn map_file(
     len: usize,
     prot: i32,
@@ -83,8 +83,7 @@ pub fn map_file(
     mmap(0, len, prot, flags, Some(file), offset)
 }
 
-/// Maps memory or a file in the very place of `span`, which belongs to the
-/// cell.
+/// Maps memory or a file at the address of `span`, which belongs to the cell.
 pub fn map_at(
     span: Span,
     prot: i32,
@@ -111,8 +110,8 @@ fn mmap(
     offset: usize,
 ) -> io::Result<Span> {
     let fd = file.map_or(-1, |file| file.as_raw_fd());
-    // SAFETY: a new mapping harms nobody; MAP_FIXED is only used on ranges of
-    // the cell, into which Rust holds no reference.
+    // SAFETY: a new mapping does not affect existing memory; MAP_FIXED is only
+    // used on ranges of the cell, into which Rust holds no reference.
     let start = unsafe { libc::mmap(at as *mut _, len, prot, flags, fd, offset as i64) };
     if start == libc::MAP_FAILED {
         return Err(io::Error::last_os_error());
@@ -122,16 +121,16 @@ fn mmap(
 
 /// Unmaps a range of the cell; munmap(2).
 pub fn unmap(span: Span) -> io::Result<()> {
-    // SAFETY: the range is the cell's; Rust holds no reference into it.
+    // SAFETY: the range belongs to the cell; Rust holds no reference into it.
     check(unsafe { libc::munmap(span.start as *mut _, span.len) })
 }
 
-/// Moves a mapping of the cell to the place of `new`, which is as long
-/// and is unmapped by it; mremap(2).
+/// Moves a mapping of the cell to the address of `new`, a mapping of the same
+/// length that this replaces; mremap(2).
 pub fn remap(old: Span, new: Span) -> io::Result<()> {
     let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
     let (from, to) = (old.start as *mut _, new.start as *mut libc::c_void);
-    // SAFETY: both ranges are the cell's; Rust holds no reference into
+    // SAFETY: both ranges belong to the cell; Rust holds no reference into
     // them.
     let start = unsafe { libc::mremap(from, old.len, new.len, flags, to) };
     match start == libc::MAP_FAILED {
@@ -154,11 +153,11 @@ pub fn advise(span: Span, advice: i32) -> io::Result<()> {
 
 /// Locks a range into memory; mlock(2).
 pub fn lock(span: Span) -> io::Result<()> {
-    // SAFETY: it changes no contents and no mapping.
+    // SAFETY: the call changes neither contents nor mappings.
     check(unsafe { libc::mlock(span.start as *const _, span.len) })
 }
 
-/// What a system call returned, as a result.
+/// Converts the return value of a system call to a result.
 pub fn check(result: i32) -> io::Result<()> {
     match result {
         -1 => Err(io::Error::last_os_error()),
@@ -166,26 +165,26 @@ pub fn check(result: i32) -> io::Result<()> {
     }
 }
 
-/// Reads and writes memory by way of the kernel, which faults it in as an
-/// access would, and answers with an error where an access would be a signal.
+/// Access to memory through the kernel, which faults pages in as a direct
+/// access would, and returns an error where that would cause a signal.
 #[derive(Debug)]
 pub struct MemoryAccess(File);
 
 impl MemoryAccess {
-    /// Makes the file through which the bytes go.
+    /// Creates the file through which the bytes pass.
     pub fn new() -> io::Result<Self> {
         let file = rustix::fs::memfd_create("cell", MemfdFlags::CLOEXEC)?;
         Ok(Self(File::from(file)))
     }
 
-    /// The bytes of a range, unless part of it cannot be read.
+    /// Returns the bytes of a range; fails if part of it cannot be read.
     pub fn read(&self, span: Span) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; span.len];
         let mut at = 0;
         for piece in span.pieces() {
             let (fd, from) = (self.0.as_raw_fd(), piece.start as *const _);
-            // SAFETY: the kernel checks the address; what is there is read as
-            // bytes, whoever else writes to it.
+            // SAFETY: the kernel checks the address, and reads plain bytes,
+            // whoever else writes to them.
             let count = unsafe { libc::pwrite(fd, from, piece.len, 0) };
             whole(count, piece.len)?;
             self.0.read_exact_at(&mut bytes[at..at + piece.len], 0)?;
@@ -200,8 +199,8 @@ impl MemoryAccess {
         for piece in Span::new(start, bytes.len()).pieces() {
             self.0.write_all_at(&bytes[at..at + piece.len], 0)?;
             let (fd, to) = (self.0.as_raw_fd(), piece.start as *mut _);
-            // SAFETY: the kernel checks the address; the range is the
-            // cell's, and Rust holds no reference into it.
+            // SAFETY: the kernel checks the address; the range belongs to the
+            // cell, and Rust holds no reference into it.
             let count = unsafe { libc::pread(fd, to, piece.len, 0) };
             whole(count, piece.len)?;
             at += piece.len;

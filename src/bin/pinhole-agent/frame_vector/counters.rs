@@ -1,4 +1,4 @@
-//! What the kernel tells of memory: page tables, pins, free blocks.
+//! The kernel's information on memory: page tables, pins, free blocks.
 
 use pinhole::agent::cell::pagemap::frame;
 
@@ -7,7 +7,7 @@ use crate::cell::span::Span;
 use crate::failure::Failure;
 use crate::watch::Sampler;
 
-/// The PFN of an address of this process, or zero where nothing is present
+/// Returns the PFN of an address of this process, or zero if no page is present
 /// (Documentation/admin-guide/mm/pagemap.rst).
 pub fn pfn(address: u64) -> Result<u64, Failure> {
     let entries = pagemap::entries(Span::new(address as usize, 1))
@@ -15,7 +15,7 @@ pub fn pfn(address: u64) -> Result<u64, Failure> {
     Ok(entries.first().copied().and_then(frame).unwrap_or(0))
 }
 
-/// Pins in the whole kernel.
+/// Returns the number of pins in the whole kernel.
 pub fn pins() -> Result<u64, Failure> {
     const PINS: &str = "nr_foll_pin_acquired-nr_foll_pin_released";
     let sampler = Sampler::new(vec![PINS.to_owned()])
@@ -24,7 +24,7 @@ pub fn pins() -> Result<u64, Failure> {
     Ok(seen.get(PINS).map_or(0, |watch| watch.last))
 }
 
-/// KiB of the process that are accounted for as pinned, and as locked.
+/// Returns the KiB that this process is charged for as pinned, and as locked.
 pub fn accounted() -> Result<[u64; 2], Failure> {
     const STATUS: &str = "/proc/self/status";
     let text = std::fs::read_to_string(STATUS)
@@ -37,16 +37,17 @@ pub fn accounted() -> Result<[u64; 2], Failure> {
     Ok([amount("VmPin:")?, amount("VmLck:")?])
 }
 
-/// The largest order of which a block of memory is free, outside of the zone that
-/// the kernel takes nothing from for itself.
+/// Returns the largest order with a free block of memory, outside of the
+/// movable zone, from which the kernel allocates nothing for itself.
 pub fn free_order() -> Result<u32, Failure> {
     let text = std::fs::read_to_string("/proc/buddyinfo")
         .map_err(|error| Failure::io("read /proc/buddyinfo", error))?;
     Ok(largest(&text))
 }
 
-/// The largest order with a free block, in the text of /proc/buddyinfo: a line
-/// for each zone, and behind its name the number of blocks of each order.
+/// Returns the largest order with a free block, in the text of /proc/buddyinfo:
+/// a line for each zone, with the number of blocks of each order after its
+/// name.
 fn largest(text: &str) -> u32 {
     let order = |line: &str| {
         let (_, zone) = line.split_once("zone")?;

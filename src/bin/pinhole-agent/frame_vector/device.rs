@@ -1,4 +1,5 @@
-//! /dev/frame_vector_probe, as guest-driver/probe/frame_vector_probe.h has it.
+//! The device /dev/frame_vector_probe, as declared in
+//! guest-driver/probe/frame_vector_probe.h.
 
 use std::fs::File;
 use std::io;
@@ -8,18 +9,19 @@ use pinhole::agent::frame_vector::{Page, SHOWN, Vector};
 
 use crate::failure::Failure;
 
-/// Where the probe tells what the last `get_vaddr_frames()` returned.
+/// File with the last return value of `get_vaddr_frames()`.
 const LAST_RETURNED: &str = "/sys/module/frame_vector_probe/parameters/last_returned";
 
 const PATH: &str = "/dev/frame_vector_probe";
 
-/// Where to map the device for pages in a `VM_PFNMAP` mapping.
+/// Offset at which to map the device for pages in a `VM_PFNMAP` mapping.
 pub const MAP_PFNMAP: u64 = 0;
 
-/// Where to map the device for pages in a mapping that is `VM_IO` alone.
+/// Offset at which to map the device for pages in a mapping that is only
+/// `VM_IO`.
 pub const MAP_IO: u64 = 1 << 24;
 
-/// The calls, by their numbers.
+/// The calls, with their numbers.
 #[derive(Debug, Clone, Copy)]
 pub enum Request {
     Create = 0,
@@ -74,7 +76,8 @@ struct PageCall {
     movable: u32,
 }
 
-/// The number of a request that passes a `T` both ways (`_IOWR`).
+/// Returns the number of a request that passes a `T` in both directions
+/// (`_IOWR`).
 pub const fn iowr<T>(kind: u8, nr: u8) -> libc::c_ulong {
     (3 << 30)
         | ((size_of::<T>() as libc::c_ulong) << 16)
@@ -82,11 +85,11 @@ pub const fn iowr<T>(kind: u8, nr: u8) -> libc::c_ulong {
         | nr as libc::c_ulong
 }
 
-/// The device, open: one frame vector.
+/// An open device, which holds one frame vector.
 pub struct Device(File);
 
 impl Device {
-    /// Opens it.
+    /// Opens the device.
     pub fn open() -> Result<Self, Failure> {
         File::options()
             .read(true)
@@ -96,11 +99,11 @@ impl Device {
             .map_err(|error| Failure::io(format_args!("open {PATH}"), error))
     }
 
-    /// Makes a call; gives what it returned, and the vector after it.
+    /// Makes a call; returns its return value, and the vector afterwards.
     ///
     /// # Errors
     ///
-    /// The error number with which the probe refused to make it.
+    /// The error number with which the probe refused to make the call.
     pub fn call(
         &self,
         request: Request,
@@ -115,8 +118,8 @@ impl Device {
             ..Call::default()
         };
         let number = iowr::<Call>(b'V', 0xd0 + request as u8);
-        // SAFETY: the probe reads and writes a `Call`, whose size the number
-        // bears; what `start` points to for `Fill` the caller has.
+        // SAFETY: the probe reads and writes a `Call`, whose size is in the
+        // number; for `Fill` the caller provides the memory at `start`.
         if unsafe { libc::ioctl(self.0.as_raw_fd(), number, &raw mut call) } != 0 {
             let error = io::Error::last_os_error();
             return Err(error.raw_os_error().unwrap_or(libc::EIO));
@@ -136,7 +139,7 @@ impl Device {
         self.call(Request::Fill, pfns.as_ptr() as u64, pfns.len() as u32, 0)
     }
 
-    /// The first PFNs in the vector.
+    /// Returns the first PFNs in the vector.
     pub fn frames(&self) -> Result<Vec<u64>, Failure> {
         let mut pfns = vec![0; SHOWN];
         let mut frames = Frames {
@@ -145,8 +148,8 @@ impl Device {
             reserved: 0,
         };
         let number = iowr::<Frames>(b'V', 0xde);
-        // SAFETY: the probe writes no more than `nr` PFNs to `pfns`, and a
-        // `Frames` back.
+        // SAFETY: the probe writes at most `nr` PFNs to `pfns`, and a `Frames`
+        // back.
         if unsafe { libc::ioctl(self.0.as_raw_fd(), number, &raw mut frames) } != 0 {
             return Err(Failure::io("read the frames", io::Error::last_os_error()));
         }
@@ -154,15 +157,15 @@ impl Device {
         Ok(pfns)
     }
 
-    /// What a page's counters say.
+    /// Returns the counters and flags of a page.
     pub fn page(&self, pfn: u64) -> Result<Page, Failure> {
         let mut page = PageCall {
             pfn,
             ..PageCall::default()
         };
         let number = iowr::<PageCall>(b'V', 0xdf);
-        // SAFETY: the probe reads and writes a `PageCall`, whose size the
-        // number bears.
+        // SAFETY: the probe reads and writes a `PageCall`, whose size is in the
+        // number.
         if unsafe { libc::ioctl(self.0.as_raw_fd(), number, &raw mut page) } != 0 {
             return Err(Failure::io("look at a page", io::Error::last_os_error()));
         }
@@ -176,7 +179,7 @@ impl Device {
     }
 }
 
-/// What the last `get_vaddr_frames()` returned, whoever asked.
+/// Returns the last return value of `get_vaddr_frames()`, whoever called it.
 pub fn last_returned() -> Result<i32, Failure> {
     let failed = |error| Failure::io(format_args!("read {LAST_RETURNED}"), error);
     let text = std::fs::read_to_string(LAST_RETURNED).map_err(failed)?;
@@ -199,7 +202,7 @@ mod tests {
         assert_eq!(size_of::<Call>(), 32);
         assert_eq!(size_of::<Frames>(), 16);
         assert_eq!(size_of::<PageCall>(), 24);
-        // UFFDIO_API, a number that everybody knows.
+        // This is UFFDIO_API, a well-known number.
         assert_eq!(iowr::<[u64; 3]>(0xaa, 0x3f), 0xc018_aa3f);
     }
 }

@@ -1,4 +1,4 @@
-//! The range of memory that a frame vector is tried on.
+//! The range of memory over which a frame vector is tried.
 
 use std::ffi::c_void;
 use std::fs::{self, File};
@@ -27,24 +27,24 @@ use crate::failure::Failure;
 
 const READ_WRITE: ProtFlags = ProtFlags::READ.union(ProtFlags::WRITE);
 
-/// Bytes of a huge page.
+/// Size of a huge page in bytes.
 const HUGE: usize = HUGE_PAGES as usize * PAGE;
 
-/// A laid out range, with a page that cannot be accessed at either end.
+/// A laid out range, with an inaccessible page at each end.
 pub struct Range {
-    /// Its first page.
+    /// Address of the first page.
     first: *mut c_void,
     pages: u32,
-    /// What is to be done when memory is used that waits to be filled.
+    /// The action when memory is used that waits to be filled.
     action: Option<Action>,
     filler: Option<Filler>,
-    /// The first page that is a device's memory, how many are, and the first's
-    /// PFN.
+    /// The first page that is a device's memory, the number of such pages, and
+    /// the PFN of the first.
     device: Option<(u32, u32, u64)>,
-    /// What is mapped nowhere is not to be unmapped: somebody else may be
-    /// there by then.
+    /// The mapped parts. Holes are not unmapped, because other memory may be
+    /// mapped there by then.
     mapped: Vec<Place>,
-    /// Files that were made for it.
+    /// Files that were created for the range.
     files: Vec<PathBuf>,
 }
 
@@ -80,18 +80,18 @@ impl Range {
         Ok(range)
     }
 
-    /// Its length.
+    /// Returns the length of the range in pages.
     pub fn pages(&self) -> u32 {
         self.pages
     }
 
-    /// The address of a page, which may be past its end.
+    /// Returns the address of a page, which may be beyond the end.
     pub fn address(&self, page: u32) -> u64 {
         self.at(page) as u64
     }
 
-    /// The PFN of a page; zero where nothing is present, or only the driver who
-    /// mapped it knows.
+    /// Returns the PFN of a page; zero if no page is present, or if only the
+    /// driver that mapped it knows the PFN.
     pub fn pfn(&self, page: u32) -> Result<u64, Failure> {
         match self.device {
             Some((first, pages, pfn)) if (first..first + pages).contains(&page) => {
@@ -108,13 +108,13 @@ impl Range {
         Place { address, bytes }.touch();
     }
 
-    /// Has mlock(2) try to lock its first page.
+    /// Tries to lock the first page with mlock(2).
     pub fn lock(&self) -> std::io::Result<()> {
-        // SAFETY: locking memory changes nothing of what is in it.
+        // SAFETY: locking memory does not change its content.
         unsafe { mlock(self.first, PAGE) }.map_err(Into::into)
     }
 
-    /// Ends the thread that fills memory, if there is one.
+    /// Ends the thread that fills memory, if there is one; returns what it did.
     pub fn finish(&mut self) -> Result<Option<Filled>, Failure> {
         self.filler.take().map(Filler::finish).transpose()
     }
@@ -164,7 +164,7 @@ impl Range {
             }
             Kind::TransparentHuge => at.transparent_huge()?,
             Kind::Hole => {
-                // SAFETY: it is a part of the reserved range, not in use yet.
+                // SAFETY: this part of the reserved range is not in use yet.
                 unsafe { munmap(at.address, at.bytes) }
                     .map_err(|error| Failure::io("make a hole", error))?;
                 self.split(at);
@@ -193,7 +193,7 @@ impl Range {
         Ok(())
     }
 
-    /// Takes a hole out of what is mapped; holes come in ascending order.
+    /// Removes a hole from the mapped parts; holes come in ascending order.
     fn split(&mut self, hole: Place) {
         let Some(last) = self.mapped.last_mut() else {
             return;
@@ -207,7 +207,7 @@ impl Range {
         });
     }
 
-    /// Opens a file; makes it if it is not there.
+    /// Opens a file; creates it if it does not exist.
     fn open(&mut self, path: &str, bytes: u64) -> Result<File, Failure> {
         let failed = |error| Failure::io(format_args!("open {path}"), error);
         let new = !Path::new(path).exists();
@@ -224,10 +224,10 @@ impl Range {
 
 impl Drop for Range {
     fn drop(&mut self) {
-        // Who wanted to know has asked before.
+        // The caller has already asked for the result.
         let _ = self.finish();
         for place in &self.mapped {
-            // SAFETY: nothing refers to the range once it is dropped.
+            // SAFETY: nothing refers to the range when it is dropped.
             let _ = unsafe { munmap(place.address, place.bytes) };
         }
         for file in &self.files {
@@ -244,13 +244,13 @@ struct Place {
 }
 
 impl Place {
-    /// Memory that cannot be accessed, of a length; its second page is where a
-    /// huge page may begin, if that is wanted.
+    /// Reserves inaccessible memory of a length. If `huge` is set, its second
+    /// page is where a huge page may begin.
     fn reserve(bytes: usize, huge: bool) -> Result<Self, Failure> {
         let failed = |error| Failure::io("reserve a range of memory", error);
         let spare = if huge { HUGE } else { 0 };
         let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
-        // SAFETY: the kernel chooses where nothing is.
+        // SAFETY: the kernel chooses an unused address.
         let all =
             unsafe { mmap_anonymous(ptr::null_mut(), bytes + spare, ProtFlags::empty(), flags) }
                 .map_err(failed)?;
@@ -264,18 +264,18 @@ impl Place {
             (address.wrapping_byte_add(bytes), spare - before),
         ] {
             if bytes > 0 {
-                // SAFETY: it was mapped just now, and is not used.
+                // SAFETY: this memory was just mapped, and is not used.
                 unsafe { munmap(start, bytes) }.map_err(failed)?;
             }
         }
         Ok(Self { address, bytes })
     }
 
-    /// Private memory in pages of hugetlb.
+    /// Maps private memory in hugetlb pages.
     fn huge(self) -> Result<Self, Failure> {
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED | libc::MAP_HUGETLB;
         let access = libc::PROT_READ | libc::PROT_WRITE;
-        // SAFETY: it is a part of the reserved range, not in use yet.
+        // SAFETY: this part of the reserved range is not in use yet.
         let mapped = unsafe { libc::mmap(self.address, self.bytes, access, flags, -1, 0) };
         match mapped {
             libc::MAP_FAILED => Err(Failure::io(
@@ -286,14 +286,14 @@ impl Place {
         }
     }
 
-    /// Private memory in transparent huge pages, written to.
+    /// Maps private memory in transparent huge pages, and writes to it.
     fn transparent_huge(self) -> Result<(), Failure> {
         let failed = |error| Failure::io("map transparent huge pages", error);
         let flags = MapFlags::PRIVATE | MapFlags::FIXED;
-        // SAFETY: it is a part of the reserved range, not in use yet.
+        // SAFETY: this part of the reserved range is not in use yet.
         unsafe { mmap_anonymous(self.address, self.bytes, READ_WRITE, flags) }
             .map_err(|error| failed(error.into()))?;
-        // SAFETY: it was mapped just now.
+        // SAFETY: this memory was just mapped.
         unsafe { madvise(self.address, self.bytes, Advice::LinuxHugepage) }
             .map_err(|error| failed(error.into()))?;
         let span = Span::new(self.address as usize, self.touch().bytes);
@@ -306,21 +306,21 @@ impl Place {
         }
     }
 
-    /// Private memory in pages of the usual size.
+    /// Maps private memory in base pages.
     fn private(self) -> Result<Self, Failure> {
         let failed = |error| Failure::io("map private memory", error);
         let flags = MapFlags::PRIVATE | MapFlags::FIXED;
-        // SAFETY: it is a part of the reserved range, not in use yet.
+        // SAFETY: this part of the reserved range is not in use yet.
         unsafe { mmap_anonymous(self.address, self.bytes, READ_WRITE, flags) }.map_err(failed)?;
-        // SAFETY: it was mapped just now.
+        // SAFETY: this memory was just mapped.
         unsafe { madvise(self.address, self.bytes, Advice::LinuxNoHugepage) }.map_err(failed)?;
         Ok(self)
     }
 
-    /// A shared mapping of a file.
+    /// Maps a file shared.
     fn file(self, file: BorrowedFd<'_>, offset: u64) -> Result<Self, Failure> {
         let flags = MapFlags::SHARED | MapFlags::FIXED;
-        // SAFETY: it is a part of the reserved range, not in use yet.
+        // SAFETY: this part of the reserved range is not in use yet.
         unsafe { mmap(self.address, self.bytes, READ_WRITE, flags, file, offset) }
             .map_err(|error| Failure::io("map a file", error))?;
         Ok(self)
@@ -330,21 +330,22 @@ impl Place {
     fn touch(self) -> Self {
         for offset in (0..self.bytes).step_by(PAGE) {
             let byte = self.address.wrapping_byte_add(offset).cast::<u8>();
-            // SAFETY: it was mapped just now, readable and writable, and is
-            // ours alone; a file in memory is as long as its mapping.
+            // SAFETY: this memory was just mapped, readable and writable, and
+            // nothing else uses it; a file in memory is as long as its mapping.
             unsafe { byte.write_volatile(1) };
         }
         self
     }
 
     fn read_only(self) -> Result<(), Failure> {
-        // SAFETY: it was mapped just now, and nobody relies on writing to it.
+        // SAFETY: this memory was just mapped, and nobody relies on writing to
+        // it.
         unsafe { mprotect(self.address, self.bytes, MprotectFlags::READ) }
             .map_err(|error| Failure::io("make memory read-only", error))
     }
 }
 
-/// Whether a huge page must be able to begin where the areas do.
+/// Returns whether a huge page must be able to begin at the start of the areas.
 fn is_huge(areas: &[Area]) -> bool {
     let huge = |area: &Area| matches!(area.kind, Kind::HugeTlb | Kind::TransparentHuge);
     areas.iter().any(huge)
@@ -360,8 +361,8 @@ fn memfd(pages: u32) -> Result<File, Failure> {
     Ok(file)
 }
 
-/// The first memory of a PCI device that is long enough, and its address
-/// (Documentation/PCI/sysfs-pci.rst).
+/// Opens the first memory resource of a PCI device that is long enough; returns
+/// it with its address (Documentation/PCI/sysfs-pci.rst).
 fn bar(bytes: u64) -> Result<(File, u64), Failure> {
     let devices = Path::new("/sys/bus/pci/devices");
     let failed = |error| Failure::io(format_args!("list {}", devices.display()), error);
@@ -381,8 +382,8 @@ fn bar(bytes: u64) -> Result<(File, u64), Failure> {
     )))
 }
 
-/// Looks in a device's list of resources, a line each of its first and last
-/// address and its flags, for memory that is long enough.
+/// Searches a device's list of resources for memory that is long enough. Each
+/// line has the first address, the last address and the flags.
 fn first_memory(list: &str, bytes: u64) -> Option<(usize, u64)> {
     /// `IORESOURCE_MEM` of linux/ioport.h.
     const MEMORY: u64 = 0x200;

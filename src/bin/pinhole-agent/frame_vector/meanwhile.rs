@@ -1,4 +1,4 @@
-//! What another thread does while a call waits for memory.
+//! The action of another thread while a call waits for memory.
 
 use std::ffi::c_void;
 use std::io;
@@ -14,14 +14,15 @@ use rustix::thread::gettid;
 use super::twin::Twin;
 use crate::failure::Failure;
 
-/// Signals that were handled.
+/// Number of signals that were handled.
 static HANDLED: AtomicU32 = AtomicU32::new(0);
 
-/// It, to be done once by another thread. What it leaves is kept until the end.
+/// An action, to be executed once by another thread. Its result is kept until
+/// the end.
 pub type Action = Box<dyn FnOnce() -> io::Result<Option<Twin>> + Send>;
 
-/// Prepares it, in the thread that makes the calls, for the range that begins at
-/// `base`.
+/// Prepares an action, in the thread that makes the calls, for the range that
+/// begins at `base`.
 pub fn prepare(what: Meanwhile, base: u64) -> Result<Action, Failure> {
     if what == Meanwhile::Signal {
         handle().map_err(|error| Failure::io("handle a signal", error))?;
@@ -30,7 +31,7 @@ pub fn prepare(what: Meanwhile, base: u64) -> Result<Action, Failure> {
     Ok(Box::new(move || act(what, base, caller)))
 }
 
-/// How many signals were handled.
+/// Returns how many signals were handled.
 pub fn handled() -> u32 {
     HANDLED.load(Ordering::SeqCst)
 }
@@ -43,24 +44,24 @@ fn act(what: Meanwhile, base: u64, caller: Pid) -> io::Result<Option<Twin>> {
             pages.count as usize * PAGE,
         )
     };
-    // Nothing but the calls uses the range while they are made, and nobody relies
-    // on what is in it.
+    // Only the calls use the range while they are made, and nobody relies on
+    // its content.
     match what {
         Meanwhile::Signal => signal(caller)?,
         Meanwhile::Kill => kill_process(getpid(), Signal::KILL)?,
         Meanwhile::Unmap(pages) => {
             let (address, bytes) = place(pages);
-            // SAFETY: it is a part of the range, see above.
+            // SAFETY: this is part of the range; see above.
             unsafe { munmap(address, bytes) }?;
         }
         Meanwhile::Protect(pages) => {
             let (address, bytes) = place(pages);
-            // SAFETY: it is a part of the range, see above.
+            // SAFETY: this is part of the range; see above.
             unsafe { mprotect(address, bytes, MprotectFlags::READ) }?;
         }
         Meanwhile::Discard(pages) => {
             let (address, bytes) = place(pages);
-            // SAFETY: it is a part of the range, see above.
+            // SAFETY: this is part of the range; see above.
             unsafe { madvise(address, bytes, Advice::LinuxDontNeed) }?;
         }
         Meanwhile::Fork => return Twin::start().map(Some),
@@ -71,14 +72,14 @@ fn act(what: Meanwhile, base: u64, caller: Pid) -> io::Result<Option<Twin>> {
 /// Sends SIGUSR1 to one thread of this process.
 fn signal(thread: Pid) -> io::Result<()> {
     let (process, thread) = (getpid().as_raw_pid(), thread.as_raw_pid());
-    // SAFETY: the signal is handled.
+    // SAFETY: the process handles the signal.
     match unsafe { libc::syscall(libc::SYS_tgkill, process, thread, libc::SIGUSR1) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
 }
 
-/// Counts SIGUSR1 from now on.
+/// Installs a handler that counts SIGUSR1.
 fn handle() -> io::Result<()> {
     extern "C" fn count(_: libc::c_int) {
         HANDLED.fetch_add(1, Ordering::SeqCst);
@@ -86,7 +87,7 @@ fn handle() -> io::Result<()> {
     // SAFETY: all zeroes is a `sigaction` without flags and with an empty mask.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
     action.sa_sigaction = count as extern "C" fn(libc::c_int) as usize;
-    // SAFETY: the handler does what a handler may.
+    // SAFETY: the handler makes only calls that a signal handler may make.
     let set = unsafe { libc::sigaction(libc::SIGUSR1, &raw const action, ptr::null_mut()) };
     match set {
         0 => Ok(()),

@@ -1,4 +1,4 @@
-//! Calls on a frame vector, over memory laid out for it.
+//! Calls on a frame vector, and the memory that is laid out for them.
 
 mod counters;
 mod device;
@@ -24,29 +24,30 @@ use device::{Device, Request};
 use layout::Range;
 use twin::Twin;
 
-/// The order of a block that a large vector would be put in: 2 MiB.
+/// Order of the block that a large vector would need: 2 MiB.
 const LARGE: u32 = 9;
 
-/// How often more is hoarded, at most: some free blocks are for nobody.
+/// Largest number of further attempts to hoard: some free blocks are not
+/// available to anyone.
 const AGAIN: usize = 16;
 
-/// Tells this program that it is the process that makes the calls.
+/// Argument that makes this program the process that makes the calls.
 pub const ARGUMENT: &str = "frame-vector";
 
-/// Lays out memory, makes the calls, and clears up. Where that is for a process of
-/// its own, `started` is told of it.
+/// Lays out memory, makes the calls, and cleans up. If that needs a separate
+/// process, `started` gets it.
 ///
 /// # Errors
 ///
-/// [`Failure`] where the memory cannot be had, or the probe is not there.
+/// [`Failure`] if the memory cannot be laid out, or the probe is missing.
 pub fn run(
     children: &Children,
     id: u64,
     request: &FrameVector,
     started: impl FnOnce(Pid),
 ) -> Result<FrameVectorAnswer, Failure> {
-    // Any other would be the first to die where memory is short, and it would
-    // free memory behind the back of the scripts that come after it.
+    // A separate process would be the first to be killed when memory is short,
+    // which would free memory unnoticed by the scripts that follow.
     if !request.needs_a_process() {
         let mut answer = FrameVectorAnswer::default();
         take_all(request, |part| {
@@ -82,8 +83,8 @@ pub fn run(
     Ok(answer)
 }
 
-/// The answer in what the process wrote; a last line without an end is one that
-/// it did not live to finish.
+/// Parses the answer that the process wrote. A last line without a newline is
+/// incomplete, because the process died, and is ignored.
 fn collect(output: &str) -> Result<FrameVectorAnswer, Failure> {
     let mut answer = FrameVectorAnswer::default();
     let lines = output.split_inclusive('\n');
@@ -98,8 +99,8 @@ fn collect(output: &str) -> Result<FrameVectorAnswer, Failure> {
     Ok(answer)
 }
 
-/// The process that makes the calls of the script on standard input, and tells
-/// what comes of each before it makes the next.
+/// Runs the process that makes the calls of the script on standard input, and
+/// writes the outcome of each before it makes the next.
 pub fn main() -> ExitCode {
     let request = match serde_json::from_reader(io::stdin().lock()) {
         Ok(request) => request,
@@ -123,8 +124,8 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Lays out memory, makes the calls, and clears up; tells of each before the next
-/// is made.
+/// Lays out memory, makes the calls, and cleans up; calls `tell` with the
+/// outcome of each call before the next one.
 fn take_all(
     request: &FrameVector,
     mut tell: impl FnMut(AnswerPart) -> Result<(), Failure>,
@@ -142,7 +143,7 @@ fn take_all(
         tell(AnswerPart::Step(caller.take(step)?))?;
     }
     drop(caller);
-    // The pins first: what is pinned is not to be unmapped.
+    // The pins are released first: pinned memory must not be unmapped.
     drop(device);
     match range.finish()? {
         Some(filled) => tell(AnswerPart::Filled(filled)),
@@ -157,20 +158,20 @@ fn tell(part: AnswerPart) -> Result<(), Failure> {
     written.map_err(|error| Failure::io("tell an answer", error))
 }
 
-/// Who makes the calls.
+/// The caller of the frame vector's functions.
 struct Caller<'a> {
     device: &'a Device,
     range: &'a Range,
-    /// The first page that was last asked for.
+    /// The first page of the last get.
     asked: u32,
     /// The PFNs that the vector held last.
     tracked: Vec<u64>,
-    /// Who shares the memory.
+    /// The child that shares the memory.
     twin: Option<Twin>,
 }
 
 impl Caller<'_> {
-    /// Takes a step, and looks at what has come of it.
+    /// Executes a step, and returns its outcome.
     fn take(&mut self, step: &Step) -> Result<Outcome, Failure> {
         let call = self.make(step)?;
         let frames = self.device.frames()?;
@@ -206,7 +207,8 @@ impl Caller<'_> {
         })
     }
 
-    /// Makes the call of a step; what it returned, and the vector after it.
+    /// Makes the call of a step; returns its return value, and the vector
+    /// afterwards.
     fn make(&mut self, step: &Step) -> Result<Result<(i32, Option<Vector>), i32>, Failure> {
         let (device, range) = (self.device, self.range);
         let plain = |request| device.call(request, 0, 0, 0);
@@ -239,7 +241,7 @@ impl Caller<'_> {
             Step::Release => plain(Request::Release),
             Step::Hoard { singles } => {
                 let taken = device.call(Request::Hoard, 0, singles, 0);
-                // Others give memory back meanwhile.
+                // Other code frees memory meanwhile, so hoarding is repeated.
                 for _ in 0..AGAIN {
                     if counters::free_order()? < LARGE {
                         break;
@@ -267,7 +269,7 @@ impl Caller<'_> {
         })
     }
 
-    /// The PFNs of pages of the range.
+    /// Returns the PFNs of pages of the range.
     fn pfns(&self, pages: &[u32]) -> Result<Vec<u64>, Failure> {
         let pfn = |page: &u32| match self.range.pfn(*page)? {
             0 => Err(Failure::new(format!("page {page} has no PFN to fill in"))),
@@ -277,7 +279,8 @@ impl Caller<'_> {
     }
 }
 
-/// Gives up the right of this process to lock memory, with and without a limit.
+/// Gives up the right of this process to lock memory: sets the limit to zero,
+/// and drops the capability.
 fn limit() -> io::Result<()> {
     let none = Rlimit {
         current: Some(0),

@@ -4,15 +4,15 @@ use std::io;
 
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
-/// A forked child. Dropped, it is killed.
+/// A forked child. If it is dropped, it is killed.
 #[derive(Debug)]
 pub struct Twin(Pid);
 
 impl Twin {
-    /// Forks this process, whatever threads it has.
+    /// Forks this process, however many threads it has.
     pub fn start() -> io::Result<Self> {
         // SAFETY: the child makes system calls and nothing else, so it does not
-        // matter which locks its copy of the memory has as taken.
+        // matter which locks are held in its copy of the memory.
         match unsafe { libc::fork() } {
             -1 => Err(io::Error::last_os_error()),
             0 => live(),
@@ -25,15 +25,16 @@ impl Twin {
 
 impl Drop for Twin {
     fn drop(&mut self) {
-        // It is this process's child, and only here it is waited for.
+        // The process is a child of this one, and only this code waits for it.
         let _ = kill_process(self.0, Signal::KILL);
         let _ = waitpid(Some(self.0), WaitOptions::empty());
     }
 }
 
-/// The child: lives until it is killed, or the thread that forked it ends.
+/// The child's main function: it lives until it is killed, or the thread that
+/// forked it ends.
 fn live() -> ! {
-    // SAFETY: it takes no memory of this process's.
+    // SAFETY: the call takes no memory of this process.
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
     loop {
         // SAFETY: as above.

@@ -14,14 +14,14 @@ use super::device::iowr;
 use super::meanwhile::{Action, handled};
 use crate::failure::Failure;
 
-/// What a page is filled with, beginning with its number.
+/// The byte that fills a page; its lower bits are the page's number.
 const PATTERN: u8 = 0xa0;
 
 const UFFD_API: u64 = 0xaa;
 const REGISTER_MODE_MISSING: u64 = 1;
 const EVENT_PAGEFAULT: u8 = 0x12;
 
-/// `struct uffd_msg`, as far as it tells of a page fault.
+/// `struct uffd_msg`, with the fields of a page fault.
 #[repr(C)]
 #[derive(Debug, Default)]
 struct Message {
@@ -32,7 +32,7 @@ struct Message {
     feature: u64,
 }
 
-/// The thread, for one area.
+/// The thread that fills one area.
 pub struct Filler {
     thread: JoinHandle<io::Result<Filled>>,
     stop: OwnedFd,
@@ -41,12 +41,12 @@ pub struct Filler {
 }
 
 impl Filler {
-    /// Has the `pages` pages at `start`, private memory of this process that
-    /// was never used, filled by a new thread, after the first of them is used and
-    /// it has done `action`.
+    /// Starts a thread that fills the `pages` pages at `start`, private memory
+    /// of this process that was never used. When the first page is used, the
+    /// thread executes `action` before it fills the page.
     pub fn start(start: u64, pages: u32, action: Option<Action>) -> Result<Self, Failure> {
         let failed = |error: io::Error| Failure::io("start to fill memory by userfaultfd", error);
-        // SAFETY: what is filled is memory that nothing but the tests has.
+        // SAFETY: the filled memory is used only by the tests.
         let fd = unsafe { userfaultfd(UserfaultfdFlags::CLOEXEC | UserfaultfdFlags::NONBLOCK) }
             .map_err(|error| failed(error.into()))?;
         control(&fd, iowr::<[u64; 3]>(0xaa, 0x3f), &mut [UFFD_API, 0, 0]).map_err(failed)?;
@@ -66,7 +66,7 @@ impl Filler {
         })
     }
 
-    /// Ends the thread, after its area was used; tells what it did. The area
+    /// Ends the thread after its area was used; returns what it did. The area
     /// must still be mapped.
     pub fn finish(self) -> Result<Filled, Failure> {
         rustix::io::write(&self.stop, &1u64.to_ne_bytes())
@@ -78,7 +78,7 @@ impl Filler {
             .map_err(|error| Failure::io("fill memory by userfaultfd", error))?;
         let intact = |page: &u32| {
             let at = self.start + u64::from(*page) * PAGE as u64;
-            // SAFETY: the area is mapped and readable; without the thread a
+            // SAFETY: the area is mapped and readable; without the thread, a
             // page that was not filled reads as zeroes.
             let byte = unsafe { ptr::with_exposed_provenance::<u8>(at as usize).read_volatile() };
             byte == PATTERN | *page as u8
@@ -89,8 +89,8 @@ impl Filler {
     }
 }
 
-/// Fills page after page as they are used, until it is told to stop; what
-/// `action` leaves lives as long.
+/// Fills the pages as they are used, until it is told to stop. The result of
+/// `action` lives as long.
 fn fill(
     fd: &OwnedFd,
     stop: &OwnedFd,
@@ -109,7 +109,7 @@ fn fill(
             return Ok(filled);
         }
         let mut message = Message::default();
-        // SAFETY: a message is read whole, into one; any bits are valid there.
+        // SAFETY: a message is read as a whole; any bits are valid in it.
         let length = unsafe {
             libc::read(
                 fd.as_raw_fd(),
@@ -120,7 +120,8 @@ fn fill(
         if length != size_of::<Message>() as isize || message.event != EVENT_PAGEFAULT {
             continue;
         }
-        // Whoever waits for this page must not hold the lock that this takes.
+        // A thread that waits for this page must not hold the lock that this
+        // takes.
         map_and_unmap()?;
         filled.mapped += 1;
         if let Some(action) = action.take() {
@@ -130,7 +131,7 @@ fn fill(
         let page = [PATTERN | ((at - start) / PAGE as u64) as u8; PAGE];
         let mut copy = [at, page.as_ptr() as u64, PAGE as u64, 0, 0];
         match control(fd, iowr::<[u64; 5]>(0xaa, 0x03), &mut copy) {
-            // Two threads waited for it.
+            // Two threads waited for the page, and it is already filled.
             Err(error) if error.raw_os_error() == Some(libc::EEXIST) => {}
             other => {
                 other?;
@@ -142,22 +143,22 @@ fn fill(
 
 fn map_and_unmap() -> io::Result<()> {
     let flags = MapFlags::PRIVATE;
-    // SAFETY: the kernel chooses where nothing is.
+    // SAFETY: the kernel chooses an unused address.
     let page = unsafe { mmap_anonymous(ptr::null_mut(), PAGE, ProtFlags::READ, flags) }?;
-    // SAFETY: it was mapped just now, and nobody knows of it.
+    // SAFETY: this memory was just mapped, and nothing refers to it.
     unsafe { munmap(page, PAGE) }?;
     Ok(())
 }
 
-/// An ioctl(2) of userfaultfd whose argument is made of 64-bit numbers.
+/// Makes an ioctl(2) of userfaultfd whose argument consists of 64-bit numbers.
 fn control<const N: usize>(
     fd: &OwnedFd,
     number: libc::c_ulong,
     argument: &mut [u64; N],
 ) -> io::Result<()> {
-    // SAFETY: the kernel reads and writes no more than the size that the
-    // number bears, which is the argument's. The addresses in it are of memory
-    // that is filled, or of a page that lives until the call returns.
+    // SAFETY: the kernel reads and writes at most the size in the number, which
+    // is the argument's. The addresses in it are of memory that is being
+    // filled, or of a page that lives until the call returns.
     match unsafe { libc::ioctl(fd.as_raw_fd(), number, argument.as_mut_ptr()) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),

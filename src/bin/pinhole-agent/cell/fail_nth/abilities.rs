@@ -1,5 +1,6 @@
-//! What a device can do: a driver that was bound while something failed has
-//! either said so or made a device that can do as much as before.
+//! The abilities of a device. If something failed while a driver was bound, the
+//! driver has either reported it or created a device with the same abilities as
+//! before.
 
 use std::fmt::Write as _;
 use std::io;
@@ -12,21 +13,21 @@ use zerocopy::IntoBytes;
 
 use crate::cell::device::Device;
 
-/// Types of events, by number (V4L2_EVENT_*), that need no control.
+/// Types of events (V4L2_EVENT_*) that need no control, with their names.
 const EVENTS: [(u32, &str); 3] = [(2, "EOS"), (4, "FRAME_SYNC"), (5, "SOURCE_CHANGE")];
 
-/// Flags of controls to which not just any value can be given and read back.
+/// Flags of controls that cannot be set to any value and read back.
 const PARTICULAR: u32 =
     CTRL_FLAG_READ_ONLY | CTRL_FLAG_WRITE_ONLY | CTRL_FLAG_VOLATILE | CTRL_FLAG_EXECUTE_ON_WRITE;
 
-/// What a device can do.
+/// The abilities of a device: its controls and events.
 pub struct Abilities {
     controls: Vec<QueryExtCtrl>,
     events: Vec<&'static str>,
 }
 
 impl Abilities {
-    /// What the device behind a node can do.
+    /// Returns the abilities of the device behind a node.
     pub fn of(node: &str) -> io::Result<Self> {
         let device = Device::open(node)?;
         let events = EVENTS.iter();
@@ -37,18 +38,18 @@ impl Abilities {
         })
     }
 
-    /// Whether the device tells of frames by events.
+    /// Returns whether the device sends events of frames' starts.
     pub fn tells_of_frames(&self) -> bool {
         self.events.contains(&"FRAME_SYNC")
     }
 
-    /// A control that is a number, has two values at least, and keeps them.
+    /// Returns a numeric control that has at least two values, and keeps them.
     pub fn number(&self) -> Option<&QueryExtCtrl> {
         self.ordinary(CTRL_TYPE_INTEGER)
             .find(|control| control.maximum.get() > control.minimum.get())
     }
 
-    /// One that is a text, of which one character may be all.
+    /// Returns a string control that accepts text of one character.
     pub fn text(&self) -> Option<&QueryExtCtrl> {
         self.ordinary(CTRL_TYPE_STRING)
             .find(|control| (control.minimum.get()..=control.maximum.get()).contains(&1))
@@ -60,8 +61,8 @@ impl Abilities {
         })
     }
 
-    /// Looks whether a device can do the same; if not, the error says what it
-    /// cannot.
+    /// Checks that a device has the same abilities; the error lists those that
+    /// are missing.
     pub fn are_those_of(&self, node: &str) -> io::Result<()> {
         let now = Self::of(node)?;
         let mut missing = String::new();

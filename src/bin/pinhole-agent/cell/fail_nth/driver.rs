@@ -1,4 +1,5 @@
-//! The driver of the capture device: taken from the card, and given it back.
+//! The driver of the capture device: unbinding it from the card, and binding it
+//! again.
 
 use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
@@ -9,27 +10,27 @@ use pinhole::agent::protocol::driver_file;
 
 use crate::cell::Stop;
 
-/// A driver, bound to the device of which it has made a video node, and as it
-/// was when that was looked up.
+/// A driver, as it was while bound to the device of a video node.
 pub struct Driver {
-    /// Its name, as in /sys/module.
+    /// Name, as in /sys/module.
     name: CString,
-    /// Where its module is in sysfs.
+    /// Directory of its module in sysfs.
     module: PathBuf,
-    /// Where it is on its bus there.
+    /// Directory of the driver on its bus in sysfs.
     dir: PathBuf,
-    /// The device's name on its bus.
+    /// Name of the device on its bus.
     device: String,
-    /// Whether the bus tries new drivers on its devices by itself.
+    /// File that controls whether the bus binds new drivers to its devices by
+    /// itself.
     autoprobe: PathBuf,
-    /// The module.
+    /// The module's file.
     file: File,
-    /// The parameters that it has.
+    /// The module's parameters.
     params: CString,
 }
 
 impl Driver {
-    /// The driver of a video device, by the path of its node.
+    /// Returns the driver of a video device, given the path of its node.
     pub fn of(node: &str) -> Result<Self, Stop> {
         let node = Path::new(node).file_name().unwrap_or_default();
         let device = Path::new("/sys/class/video4linux")
@@ -56,22 +57,22 @@ impl Driver {
         })
     }
 
-    /// Whether it is bound to the device.
+    /// Returns whether the driver is bound to the device.
     pub fn is_bound(&self) -> bool {
         self.dir.join(&self.device).exists()
     }
 
-    /// Whether its module is loaded.
+    /// Returns whether its module is loaded.
     pub fn is_loaded(&self) -> bool {
         self.module.exists()
     }
 
-    /// What binds it to the device.
+    /// Returns the order that binds it to the device.
     pub fn binder(&self) -> io::Result<Order> {
         self.order("bind")
     }
 
-    /// What takes it from the device.
+    /// Returns the order that unbinds it from the device.
     pub fn unbinder(&self) -> io::Result<Order> {
         self.order("unbind")
     }
@@ -88,20 +89,19 @@ impl Driver {
         Ok(rustix::system::finit_module(&self.file, &self.params, 0)?)
     }
 
-    /// Removes it, and takes it from its devices.
+    /// Removes the module, which unbinds it from its devices.
     pub fn unload(&self) -> io::Result<()> {
         let flags = libc::O_NONBLOCK;
         Ok(rustix::system::delete_module(&self.name, flags)?)
     }
 
-    /// Has the bus bind a driver that is loaded to its devices, or leave that to
-    /// who asks for it.
+    /// Sets whether the bus binds a driver to its devices when it is loaded, or
+    /// only on request.
     pub fn bind_when_loaded(&self, bind: bool) -> io::Result<()> {
         fs::write(&self.autoprobe, if bind { "1" } else { "0" })
     }
 
-    /// Loads it anew, whatever has become of it, and sees to it that it is
-    /// bound.
+    /// Reloads the module, whatever its state, and makes sure that it is bound.
     pub fn renew(&self) -> io::Result<()> {
         self.bind_when_loaded(true)?;
         if self.is_loaded() {
@@ -115,21 +115,21 @@ impl Driver {
     }
 }
 
-/// A file of sysfs to which a device's name is written.
+/// An order: a file of sysfs to which a device's name is written.
 pub struct Order {
     file: File,
     device: String,
 }
 
 impl Order {
-    /// Writes it.
+    /// Gives the order.
     pub fn give(&mut self) -> io::Result<()> {
         self.file.write_all(self.device.as_bytes())
     }
 }
 
-/// The parameters of a loaded module, as on a kernel command line; of those that
-/// cannot be read it has the defaults.
+/// Returns the parameters of a loaded module, as on a kernel command line; a
+/// parameter that cannot be read is left out, so that it gets its default.
 fn parameters(module: &Path) -> io::Result<String> {
     let dir = module.join("parameters");
     if !dir.exists() {

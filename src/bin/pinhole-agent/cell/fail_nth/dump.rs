@@ -1,24 +1,24 @@
-//! What the kernel log says of the failures that were injected, and what else
-//! it says.
+//! The parts of the kernel log: the reports of injected failures, and the rest.
 
 use pinhole::agent::protocol::LogRecord;
 
-/// A failure, as `fail_dump()` of lib/fault-inject.c tells of it.
+/// A failure, as reported by `fail_dump()` of lib/fault-inject.c.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Dump {
-    /// What failed.
+    /// The operation that failed.
     pub fault: String,
     /// The functions on the stack, the innermost first, from the one that asked
     /// whether to fail to the system call.
     pub stack: Vec<String>,
 }
 
-/// How the first line begins; the second, in the same record, has the name.
+/// Beginning of the first line; the second line, in the same record, has the
+/// name.
 const BEGIN: &str = "FAULT_INJECTION: forcing a failure.\nname ";
-/// The line behind the last.
+/// The line after the last one of the stack.
 const END: &str = " </TASK>";
 
-/// How lines of dump_stack() begin that are no part of the stack.
+/// Beginnings of lines of dump_stack() that are not part of the stack.
 const AROUND: [&str; 17] = [
     "CPU: ",
     "CR2: ",
@@ -39,18 +39,18 @@ const AROUND: [&str; 17] = [
     "Sched_ext: ",
 ];
 
-/// Functions between the one that decides and dump_stack().
+/// Functions between the one that decides to fail and dump_stack().
 const DECIDES: [&str; 3] = ["should_fail_ex", "should_fail", "fail_dump"];
 
-/// What every system call comes through.
+/// Functions through which every system call passes.
 const ENTRIES: [&str; 3] = [
     "do_syscall_64",
     "x64_sys_call",
     "entry_SYSCALL_64_after_hwframe",
 ];
 
-/// Parts the records into the failures and the rest. Of a dump only the lines
-/// of its own are taken out: what another processor said meanwhile is kept.
+/// Splits the records into the failures and the rest. Only lines of a dump
+/// itself are taken out; messages of other processors in between are kept.
 pub fn part(records: Vec<LogRecord>) -> (Vec<Dump>, Vec<LogRecord>) {
     let mut dumps: Vec<Dump> = Vec::new();
     let mut rest = Vec::new();
@@ -88,8 +88,8 @@ impl Dump {
     }
 }
 
-/// The function in a line of a stack, such as ` f+0x12/0x34 [module]`; of one
-/// that the kernel is not sure of, none.
+/// Returns the function in a line of a stack, such as ` f+0x12/0x34 [module]`;
+/// `None` for one of which the kernel is not sure.
 fn function(line: &str) -> Option<String> {
     let (name, place) = line.trim_start().split_once('+')?;
     let module = place.split_once(' ').map(|(_, module)| module.trim());

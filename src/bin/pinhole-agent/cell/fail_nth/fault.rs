@@ -1,9 +1,9 @@
 //! The kernel's fault injection, for one call at a time.
 //!
 //! `/proc/thread-self/fail-nth` counts down with each allocation and each copy
-//! of this task and lets the one fail at which it comes to 0
-//! (Documentation/fault-injection/fault-injection.rst). Which of them count is
-//! for the settings in debugfs to say.
+//! of this task, and the one at which it reaches 0 fails
+//! (Documentation/fault-injection/fault-injection.rst). The settings in debugfs
+//! decide which of them count.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -14,43 +14,45 @@ use crate::cell::Stop;
 
 const FAIL_NTH: &str = "/proc/thread-self/fail-nth";
 
-/// The kernel's settings for allocations from slabs, of pages, and for copies; a
-/// kernel may lack any of them.
+/// The kernel's settings for allocations from slabs, for allocations of pages,
+/// and for copies; a kernel may lack any of them.
 const SLAB: &str = "/sys/kernel/debug/failslab";
 const PAGES: &str = "/sys/kernel/debug/fail_page_alloc";
 const COPIES: &str = "/sys/kernel/debug/fail_usercopy";
 
-/// What is set, and what it was when the kernel booted (mm/failslab.c,
+/// The settings: directory, file, value, and the value at boot (mm/failslab.c,
 /// mm/fail_page_alloc.c, lib/fault-inject.c).
 const SETTINGS: [(&str, &str, &str, &str); 8] = [
-    // Allocations that may sleep, which nearly all are, fail too.
+    // Allocations that may sleep, as nearly all may, can fail too.
     (SLAB, "ignore-gfp-wait", "N", "Y"),
     (PAGES, "ignore-gfp-wait", "N", "Y"),
-    // User memory, and single pages.
+    // Allocations of user memory, and of single pages, can fail too.
     (PAGES, "ignore-gfp-highmem", "N", "Y"),
     (PAGES, "min-order", "0", "1"),
-    // A failure is told in the kernel log, with the stack.
+    // The kernel logs each failure with its stack.
     (SLAB, "verbose", "2", "2"),
     (PAGES, "verbose", "2", "2"),
     (COPIES, "verbose", "2", "2"),
-    // Last: only those caches count that are told to.
+    // This comes last: only the caches that were selected count.
     (SLAB, "cache-filter", "Y", "N"),
 ];
 
-/// Where each cache of slabs has a directory.
+/// Directory with a directory for each slab cache.
 const CACHES: &str = "/sys/kernel/slab";
 
-/// How the names of caches begin that are the checkers' own, which have ways of
-/// their own to do without: kmemleak notes each allocation
-/// (`mem_pool_alloc()`), and dma-debug, which keeps its notes on mappings in
-/// nodes of radix trees, turns itself off (`add_dma_entry()`).
+/// Prefixes of the names of caches that the kernel's checkers use. These are
+/// excluded, because a checker handles a failed allocation of its own: kmemleak
+/// notes each allocation (`mem_pool_alloc()`), and dma-debug, which keeps its
+/// notes on mappings in nodes of radix trees, turns itself off
+/// (`add_dma_entry()`).
 const CHECKERS: [&str; 2] = ["kmemleak_", "radix_tree_node"];
 
-/// The settings of fault injection, made for as long as this lives.
+/// The settings of fault injection, in force until this is dropped.
 pub struct FaultSettings(());
 
 impl FaultSettings {
-    /// Makes them; those that are missing [`Fault::open`] misses.
+    /// Makes the settings; ignores missing files, which [`Fault::open`]
+    /// reports.
     pub fn make() -> Self {
         let settings = Self(());
         settings.set(true);
@@ -59,7 +61,7 @@ impl FaultSettings {
 
     fn set(&self, made: bool) {
         for cache in caches() {
-            // One that stands for several cannot be told.
+            // A cache that is merged with others does not accept the setting.
             let _ = fs::write(cache.join("failslab"), if made { "1" } else { "0" });
         }
         for (dir, file, value, before) in SETTINGS {
@@ -75,7 +77,7 @@ impl Drop for FaultSettings {
     }
 }
 
-/// The caches of which an allocation may fail.
+/// Returns the caches whose allocations may fail.
 fn caches() -> Vec<PathBuf> {
     let entries = fs::read_dir(CACHES).into_iter().flatten().flatten();
     let names = entries.filter(|entry| {
@@ -86,15 +88,15 @@ fn caches() -> Vec<PathBuf> {
     names.map(|entry| entry.path()).collect()
 }
 
-/// Lets a call of this thread fail.
+/// The fault injection of this thread.
 pub struct Fault(File);
 
 impl Fault {
-    /// Opens the thread's own file.
+    /// Opens the thread's file.
     ///
     /// # Errors
     ///
-    /// [`Stop::Impossible`] where the kernel cannot let allocations fail.
+    /// [`Stop::Impossible`] if the kernel cannot make allocations fail.
     pub fn open() -> Result<Self, Stop> {
         for (path, option) in [
             (FAIL_NTH, "CONFIG_FAULT_INJECTION"),
@@ -114,16 +116,16 @@ impl Fault {
         Ok(Self(file))
     }
 
-    /// Makes a call in which the `nth` allocation or copy fails, and says
-    /// whether the call came to it. `call` must not allocate on its own, nor
-    /// touch memory of this process for the first time: that would count.
+    /// Makes a call in which the `nth` allocation or copy fails, and returns
+    /// whether the call reached it. `call` must not allocate memory itself, nor
+    /// access memory of this process for the first time: both would count.
     pub fn during<T>(&self, nth: u32, call: impl FnOnce() -> T) -> io::Result<(T, bool)> {
         let order = nth.to_string();
         self.0.write_all_at(order.as_bytes(), 0)?;
         let result = call();
         let mut left = [0; 16];
         let injected = came_to_it(self.0.read_at(&mut left, 0).map(|count| &left[..count]))?;
-        // The one that is left over may be the copy of this very write.
+        // The remaining failure may hit the copy of this write itself.
         if self.0.write_all_at(b"0", 0).is_err() {
             self.0.write_all_at(b"0", 0)?;
         }
@@ -131,8 +133,9 @@ impl Fault {
     }
 }
 
-/// Whether the failure was injected, by what is left of the countdown. The read
-/// copies to this process, so that the failure may be its own.
+/// Returns whether the failure was injected, according to the rest of the
+/// countdown. The read copies to this process, so the failure may hit the read
+/// itself.
 fn came_to_it(left: io::Result<&[u8]>) -> io::Result<bool> {
     match left {
         Err(error) if error.raw_os_error() == Some(libc::EFAULT) => Ok(false),

@@ -1,5 +1,5 @@
-//! A capture's life, step by step: each call that a cell can be about is a row,
-//! and the lives are made of rows.
+//! The life of a capture: a sequence of steps. Each call that a cell can be
+//! about is a constant, and the lives are lists of them.
 
 use std::io;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
@@ -19,29 +19,29 @@ use crate::cell::evidence_writer::EvidenceWriter;
 use crate::cell::patience::{self, FRAME_LIMIT};
 use crate::cell::span::{self, MemoryAccess, Span};
 
-/// What all lives of a cell have in common.
+/// The context that all lives of a cell share.
 pub struct LifeContext<'a> {
-    /// Hears of the frames.
+    /// Writer of the frames' evidence.
     pub writer: &'a EvidenceWriter,
     pub access: &'a MemoryAccess,
-    /// The device's node.
+    /// Path of the device's node.
     pub node: &'a str,
     pub size: FrameSize,
-    /// What the device can do.
+    /// Abilities of the device.
     pub abilities: Abilities,
-    /// Its driver.
+    /// Driver of the device.
     pub driver: Driver,
-    /// A dma-buf and where it is mapped, where the cell is about that.
+    /// A dma-buf and its mapping, if the cell is about one.
     pub dmabuf: Option<(OwnedFd, Span)>,
 }
 
-/// What a life has got so far.
+/// The state of a life.
 pub struct Life<'a> {
     context: &'a LifeContext<'a>,
-    /// The process's own memory, for user pointers and for read(2).
+    /// The process's own memory, for user pointers and read(2).
     own: Span,
-    /// What the controls are set to: 0 and 1 in turn, so that each life sets
-    /// them to another value than the one before.
+    /// Value of the controls: 0 and 1 in turn, so that each life sets them to a
+    /// different value than the one before.
     value: u8,
     device: Option<Device>,
     order: Option<Order>,
@@ -51,29 +51,29 @@ pub struct Life<'a> {
     offset: usize,
     mapping: Option<Span>,
     exported: Option<OwnedFd>,
-    /// Descriptors that the process had before it asked for another.
+    /// Descriptors of the process before it requests another.
     descriptors: Vec<i32>,
     taken: Option<Buffer>,
 }
 
-/// A call, as a step makes it.
+/// The call that a step makes.
 type Call = fn(&mut Life<'_>) -> io::Result<()>;
 
-/// A step.
+/// A step of a life.
 #[derive(Clone, Copy)]
 pub struct Step {
-    /// Its name, as that of the call in the manual.
+    /// Name of the call, as in the manual.
     pub name: &'static str,
-    /// The point that is about it.
+    /// The point that is about this step.
     pub point: Option<Point>,
-    /// Makes the call, and nothing beside it: no memory is allocated here.
+    /// Makes the call, and only that: it allocates no memory.
     pub make: Call,
-    /// What an application does when the call was refused: it finds out what
-    /// has come of it, and makes it again if need be.
+    /// The reaction of an application when the call was refused: it checks the
+    /// result, and makes the call again if necessary.
     pub again: Call,
 }
 
-/// A step that cells are about.
+/// Returns a step that cells are about.
 const fn call(name: &'static str, point: Point, make: Call) -> Step {
     Step {
         name,
@@ -83,7 +83,7 @@ const fn call(name: &'static str, point: Point, make: Call) -> Step {
     }
 }
 
-/// A step that no cell is about.
+/// Returns a step that no cell is about.
 const fn step(name: &'static str, make: Call) -> Step {
     Step {
         name,
@@ -169,8 +169,8 @@ const PREPARE_EXPBUF: Step = step("a look at the descriptors", |life| {
 });
 const EXPBUF: Step = Step {
     again: |life| {
-        // Where its number could not be copied to the process, the descriptor
-        // was made and nobody told of it.
+        // If its number could not be copied to the process, the descriptor
+        // exists but the process does not know it.
         close_others(&life.descriptors)?;
         life.export()
     },
@@ -188,8 +188,8 @@ const DQBUF: Step = Step {
         if life.dequeue().is_ok() {
             return Ok(());
         }
-        // Where the answer could not be copied to the process the buffer is
-        // its own again, without a word of the frame.
+        // If the result could not be copied to the process, the buffer belongs
+        // to the process again, but it does not know about the frame.
         if life.has_queued()? {
             return Err(io::Error::other("the buffer is neither given back nor due"));
         }
@@ -220,8 +220,8 @@ const STREAMOFF: Step = call("VIDIOC_STREAMOFF", Point::Streamoff, |life| {
     life.device()?.stream_off()
 });
 const PREPARE_READ: Step = step("fcntl", |life| {
-    // So that one call makes the buffers, starts the stream and waits for the
-    // frame.
+    // In blocking mode one call creates the buffers, starts the stream and
+    // waits for the frame.
     Ok(fcntl_setfl(life.device()?, OFlags::empty())?)
 });
 const READ: Step = call("read", Point::Read, |life| {
@@ -232,7 +232,7 @@ const READ: Step = call("read", Point::Read, |life| {
     }
 });
 const LOOK_AT_WHAT_WAS_READ: Step = step("a look at the frame", |life| {
-    // No call has told which frame it is: the frame does.
+    // The call does not return which frame it read; the frame's content tells.
     let first = life.context.access.read(life.own.part(0, LINE))?;
     let line = first.first_chunk().and_then(Line::of);
     let taken = Buffer {
@@ -244,7 +244,7 @@ const LOOK_AT_WHAT_WAS_READ: Step = step("a look at the frame", |life| {
     Ok(())
 });
 const CLOSE: Step = Step {
-    // There is nothing to be closed again.
+    // The device is closed in any case.
     again: |_| Ok(()),
     ..call("close", Point::Close, |life| match life.device.take() {
         Some(device) => device.close(),
@@ -256,7 +256,7 @@ const PREPARE_UNBIND: Step = step("open the driver's unbind", |life| {
     let driver = &life.context.driver;
     life.order = match driver.is_bound() {
         true => Some(driver.unbinder()?),
-        // It was refused the last time.
+        // The driver was refused at the last bind.
         false => None,
     };
     Ok(())
@@ -297,7 +297,7 @@ const LOOK_AT_DEVICE: Step = step("a look at the device", |life| {
     life.context.abilities.are_those_of(life.context.node)
 });
 
-/// The step that queues the buffer, of whatever memory.
+/// Returns the step that queues the buffer, for any memory.
 const fn queueing(point: Point) -> Step {
     Step {
         again: |life| match life.has_queued()? {
@@ -308,7 +308,7 @@ const fn queueing(point: Point) -> Step {
     }
 }
 
-/// A capture into the process's own memory.
+/// Capture into the process's own memory.
 const USER: &[Step] = &[
     OPEN,
     SUBSCRIBE_EVENT,
@@ -327,10 +327,10 @@ const USER: &[Step] = &[
     CLOSE,
 ];
 
-/// A capture that ends before there is a frame.
+/// Capture that ends before there is a frame.
 const CUT_SHORT: &[Step] = &[OPEN, S_FMT, REQBUFS, QBUF, STREAMON, CLOSE];
 
-/// A capture into the driver's memory.
+/// Capture into the driver's memory.
 const DRIVERS: &[Step] = &[
     OPEN,
     S_FMT,
@@ -351,7 +351,7 @@ const DRIVERS: &[Step] = &[
     CLOSE,
 ];
 
-/// A capture into another driver's.
+/// Capture into another driver's memory.
 const ANOTHERS: &[Step] = &[
     OPEN,
     S_FMT,
@@ -365,7 +365,7 @@ const ANOTHERS: &[Step] = &[
     CLOSE,
 ];
 
-/// A frame that is read.
+/// Capture of a frame with read(2).
 const READING: &[Step] = &[
     OPEN,
     S_FMT,
@@ -375,10 +375,10 @@ const READING: &[Step] = &[
     CLOSE,
 ];
 
-/// The driver is bound anew.
+/// Unbinding and binding the driver.
 const BINDING: &[Step] = &[PREPARE_UNBIND, UNBIND, PREPARE_BIND, BIND, LOOK_AT_DEVICE];
 
-/// The driver is loaded anew.
+/// Unloading and loading the driver.
 const LOADING: &[Step] = &[
     PREPARE_UNBIND,
     UNBIND,
@@ -390,8 +390,8 @@ const LOADING: &[Step] = &[
     LOOK_AT_DEVICE,
 ];
 
-/// The life in which a point is. All end with a capture into the process's own
-/// memory.
+/// Returns the life that contains a point. Every life ends with a capture into
+/// the process's own memory.
 pub fn with(point: Point) -> Vec<Step> {
     let before: &[Step] = match point {
         Point::ReqbufsMmap | Point::CreateBufs | Point::Mmap | Point::Expbuf | Point::QbufMmap => {
@@ -407,20 +407,20 @@ pub fn with(point: Point) -> Vec<Step> {
     [before, USER].concat()
 }
 
-/// Whether a life may end when a call was refused: without a driver there is
-/// nothing to capture with, and to bind one that is not at fault takes longer
-/// than to be refused.
+/// Returns whether a life may end when a call was refused: without a driver
+/// there is nothing to capture with, and binding a driver again takes longer
+/// than the refused call.
 pub fn may_end_with(point: Point) -> bool {
     matches!(point, Point::Bind | Point::Insmod)
 }
 
-/// A capture into the process's own memory.
+/// Returns a capture into the process's own memory.
 pub fn plain() -> Vec<Step> {
     USER.to_vec()
 }
 
 impl<'a> Life<'a> {
-    /// A life that is about to begin; `turn` counts them.
+    /// Returns a life that is about to begin; `turn` counts the lives.
     pub fn new(context: &'a LifeContext<'a>, own: Span, turn: usize) -> Self {
         Self {
             context,
@@ -459,7 +459,7 @@ impl<'a> Life<'a> {
         })
     }
 
-    /// Asks for two buffers, and is content with one.
+    /// Requests two buffers; one is enough.
     fn request(&mut self, memory: u32) -> io::Result<()> {
         self.memory = memory;
         got_any(self.device()?.request_buffers(2, memory)?)
@@ -491,12 +491,12 @@ impl<'a> Life<'a> {
         self.order.as_mut().map_or(Ok(()), Order::give)
     }
 
-    /// What the control that is a text is set to, with its end.
+    /// Returns the value of the string control, with its zero byte.
     fn text(&self) -> [u8; 2] {
         [b'0' + self.value, 0]
     }
 
-    /// Looks whether the controls are what they were set to.
+    /// Checks that the controls have the values they were set to.
     fn look_at_controls(&mut self) -> io::Result<()> {
         let abilities = &self.context.abilities;
         let mut good = true;
@@ -523,7 +523,7 @@ impl<'a> Life<'a> {
 
 impl Drop for Life<'_> {
     fn drop(&mut self) {
-        // As long as it is mapped the device is not closed.
+        // The device cannot be closed while the memory is mapped.
         let _ = self.mapping.take().map(span::unmap);
     }
 }
@@ -535,7 +535,7 @@ fn got_any(count: u32) -> io::Result<()> {
     }
 }
 
-/// The descriptors of this process.
+/// Returns the descriptors of this process.
 fn descriptors() -> io::Result<Vec<i32>> {
     let entries = std::fs::read_dir("/proc/self/fd")?;
     let names = entries.map(|entry| entry.map(|entry| entry.file_name()));
@@ -543,19 +543,19 @@ fn descriptors() -> io::Result<Vec<i32>> {
     let mut numbers: Vec<i32> = numbers
         .filter_map(Result::transpose)
         .collect::<io::Result<_>>()?;
-    // The one by which the list was read is closed again.
-    // SAFETY: it asks for a flag.
+    // The descriptor with which the list was read is closed by now.
+    // SAFETY: the call only queries a flag.
     numbers.retain(|number| unsafe { libc::fcntl(*number, libc::F_GETFD) } != -1);
     Ok(numbers)
 }
 
-/// Closes those that `known` does not list.
+/// Closes the descriptors that are not in `known`.
 fn close_others(known: &[i32]) -> io::Result<()> {
     let mut others = descriptors()?;
     others.retain(|number| !known.contains(number));
     for number in others {
-        // SAFETY: it came while this process's one thread made one call, which
-        // told nobody of it.
+        // SAFETY: the descriptor was created by a call of this process's only
+        // thread, and the call did not return it to anyone.
         drop(unsafe { OwnedFd::from_raw_fd(number) });
     }
     Ok(())
@@ -573,7 +573,7 @@ mod tests {
                 steps.iter().any(|step| step.point == Some(*point)),
                 "{point}"
             );
-            // The next capture.
+            // The last steps are the next capture.
             let last: Vec<_> = steps[steps.len() - USER.len()..]
                 .iter()
                 .map(|s| s.name)

@@ -1,20 +1,21 @@
-//! Allocations that fail: the same capture again and again, in which one call
-//! is let down by the kernel, at the first of its allocations, at the second,
+//! Allocations that fail: the cell repeats the same capture. In each repetition
+//! the kernel makes an allocation of one call fail: the first, then the second,
 //! and so on until there is none left.
 //!
-//! What fails is what the task itself allocates, or copies to or from the
-//! process, while it makes the call; interrupts and work queues are not its
-//! own. After each failure the call is made again, the capture goes on to its
-//! end, and all is given back. Only a driver that was refused, as it is hundreds
-//! of times, is made to capture no more than once for each place in the kernel
-//! where it was let down.
+//! Only allocations of the task itself, and its copies to or from the process,
+//! fail while it makes the call; those of interrupts and work queues do not.
+//! After each failure the call is made again, the capture continues to its end,
+//! and everything is freed. The calls that bind and load the driver are an
+//! exception, because they are refused hundreds of times: after them the
+//! capture continues only once for each place in the kernel where a failure was
+//! injected.
 //!
 //! | file | what is in it |
 //! |---|---|
-//! | [`life`] | the calls, and the lives that are made of them |
+//! | [`life`] | the calls, and the lives that consist of them |
 //! | [`fault`] | the kernel's fault injection |
-//! | [`dump`] | what the kernel's log says of it |
-//! | [`abilities`] | what a device can do |
+//! | [`dump`] | the reports of failures in the kernel's log |
+//! | [`abilities`] | the abilities of a device |
 //! | [`driver`] | the driver of the device |
 
 mod abilities;
@@ -44,25 +45,25 @@ use super::span::MemoryAccess;
 use super::{Stop, pagemap};
 use crate::kmsg;
 
-/// More than any call allocates.
+/// Upper bound of the number of allocations in a call.
 const MOST: u32 = 5000;
 
-/// After so many failures that had an aftermath it is known that something is
-/// wrong, and each costs time.
+/// Number of failures with an aftermath after which the cell stops: by then it
+/// is known that something is wrong, and each takes time.
 const ENOUGH: usize = 8;
 
-/// What a cell has to do with.
+/// The context of a cell.
 pub struct CellContext<'a> {
     pub cell: &'a Cell,
     pub writer: &'a EvidenceWriter,
     pub access: &'a MemoryAccess,
     pub want: Want,
     pub size: FrameSize,
-    /// The memory; where a pin changes it, each life has its own.
+    /// The memory; if pinning changes it, each life lays out its own.
     pub layout: &'a Layout,
 }
 
-/// Lets every allocation of the cell's call fail once. The device is not open.
+/// Makes every allocation of the cell's call fail once. The device is not open.
 pub fn run(cell_context: &CellContext<'_>) -> Result<(), Stop> {
     let Cell {
         device: node,
@@ -95,8 +96,9 @@ pub fn run(cell_context: &CellContext<'_>) -> Result<(), Stop> {
         dump: None,
         refused_at: BTreeSet::new(),
     };
-    // So that all of this process that the calls touch is in memory. Memory
-    // that is refused without a failure is for the rest of the cell to tell of.
+    // This first life loads into memory all parts of this process that the
+    // calls use. If memory is refused without a failure, the rest of the cell
+    // reports it.
     match trials.live(&trials.steps.clone(), None) {
         Err(Broken {
             step: "VIDIOC_QBUF",
@@ -113,7 +115,7 @@ pub fn run(cell_context: &CellContext<'_>) -> Result<(), Stop> {
     ran
 }
 
-/// Whether the device has what the call is about.
+/// Checks that the device has what the call needs.
 fn check(point: Point, abilities: &Abilities) -> Result<(), Stop> {
     let lacks = match point {
         Point::SubscribeEvent if !abilities.tells_of_frames() => "event that tells of a frame",
@@ -124,35 +126,36 @@ fn check(point: Point, abilities: &Abilities) -> Result<(), Stop> {
     Err(Stop::Impossible(format!("the device has no {lacks}")))
 }
 
-/// One life after the other.
+/// The repetitions of the capture.
 struct Trials<'a> {
     cell_context: &'a CellContext<'a>,
     context: &'a LifeContext<'a>,
     steps: Vec<Step>,
     log: kmsg::Tail,
-    /// Lives so far.
+    /// Number of lives so far.
     turns: usize,
-    /// What the log said of the failure of this life, if it was read already.
+    /// The log's report of this life's failure, if it was read already.
     dump: Option<Dump>,
-    /// The stacks of the failures after which a life that may end went on.
+    /// The stacks of the failures after which a life that may end was
+    /// continued.
     refused_at: BTreeSet<Vec<String>>,
 }
 
-/// The call that a failure is injected into.
+/// A failure to inject into a call.
 struct Injection<'a> {
     fault: &'a Fault,
     point: Point,
     nth: u32,
 }
 
-/// What came of it.
+/// The result of an injected failure.
 struct Injected {
     errno: Option<i32>,
 }
 
-/// A life that did not come to its end.
+/// A life that did not reach its end.
 struct Broken {
-    /// What a failure was injected into before.
+    /// The failure that was injected before.
     injected: Option<Injected>,
     step: &'static str,
     why: io::Error,
@@ -179,7 +182,8 @@ impl Trials<'_> {
                 }
             };
             let Some(injected) = injected else {
-                // The one that is left may have failed after the call.
+                // The failure that is left over may have occurred after the
+                // call.
                 self.read_log()?;
                 return broken.map_or(Ok(()), |sentence| {
                     Err(Stop::Failed(format!(
@@ -221,8 +225,8 @@ impl Trials<'_> {
         )))
     }
 
-    /// Lives through the steps, and gives what came of the failure, if the call
-    /// came to it.
+    /// Executes the steps. Returns the result of the injected failure, if the
+    /// call reached it.
     fn live(
         &mut self,
         steps: &[Step],
@@ -278,8 +282,8 @@ impl Trials<'_> {
         }
     }
 
-    /// Whether the failure was at another place than those of the lives before,
-    /// as far as the log tells.
+    /// Returns whether the failure was at a place in which no earlier life had
+    /// one, as far as the log tells.
     fn is_refused_anew(&mut self) -> io::Result<bool> {
         self.dump = self.read_log().map_err(|stop| match stop {
             Stop::Impossible(why) | Stop::Failed(why) => io::Error::other(why),
@@ -290,8 +294,8 @@ impl Trials<'_> {
         Ok(self.refused_at.insert(dump.stack.clone()))
     }
 
-    /// Finds out how bad it is: whether another capture goes through, or takes
-    /// a driver that is bound anew.
+    /// Finds out how serious the damage is: whether another capture succeeds,
+    /// or needs the driver to be bound again.
     fn mend(&mut self, aftermath: &mut Vec<String>) -> Result<(), Stop> {
         let Err(broken) = self.live(&life::plain(), None) else {
             return Ok(());
@@ -312,8 +316,8 @@ impl Trials<'_> {
         }
     }
 
-    /// Memory of the life's own, where what was pinned is another memory than
-    /// what was not; else what is there is made what it was.
+    /// Lays out new memory for the life if pinning changes the memory;
+    /// otherwise refills the existing memory and returns `None`.
     fn lay_out(&self) -> io::Result<Option<Layout>> {
         let CellContext {
             cell,
@@ -335,7 +339,7 @@ impl Trials<'_> {
         Ok(None)
     }
 
-    /// Gives it up again, once nobody has touched what is beside it.
+    /// Frees the memory, after it has checked the canaries around it.
     fn lay_down(&self, layout: Option<Layout>) -> io::Result<()> {
         let Some(layout) = layout else {
             return Ok(());
@@ -348,8 +352,8 @@ impl Trials<'_> {
         super::span::unmap(whole)
     }
 
-    /// Tells what came into the kernel's log, and gives what it says of the
-    /// first failure.
+    /// Writes the new records of the kernel's log as evidence, and returns the
+    /// report of the first failure.
     fn read_log(&mut self) -> Result<Option<Dump>, Stop> {
         let LogAnswer {
             records,
@@ -368,7 +372,7 @@ impl Trials<'_> {
     }
 }
 
-/// How many pages are pinned, where the kernel counts them.
+/// Returns how many pages are pinned, if the kernel counts them.
 fn pinned() -> io::Result<Option<i64>> {
     Ok(pagemap::counters(Moment::Stopped)?.pinned())
 }

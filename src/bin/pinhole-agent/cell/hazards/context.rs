@@ -1,4 +1,4 @@
-//! What a hazard has to do with.
+//! The context of a hazard.
 
 use pinhole::agent::cell::Point;
 use pinhole::agent::cell::evidence::PagesSeen;
@@ -7,16 +7,16 @@ use crate::cell::evidence_writer::EvidenceWriter;
 use crate::cell::memory::layout::Layout;
 use crate::cell::span::MemoryAccess;
 
-/// The process, its memory, and who hears of it.
+/// The process, its memory, and the writer of evidence.
 pub struct HazardContext<'a> {
-    /// Hears what is done.
+    /// Writer of the evidence.
     pub writer: &'a EvidenceWriter,
-    /// Read and write memory.
+    /// Access to the memory.
     pub access: &'a MemoryAccess,
     /// The memory.
     pub layout: &'a mut Layout,
-    /// Its pages before they were pinned, which may have moved them.
+    /// The pages before they were pinned; pinning may have moved them.
     pub laid_out: &'a PagesSeen,
-    /// When the hazard comes.
+    /// The point at which the hazard happens.
     pub point: Point,
 }

@@ -1,4 +1,4 @@
-//! The addresses come to mean something else.
+//! Hazards that change the meaning of the buffer's addresses.
 
 use libc::{MAP_ANONYMOUS, MAP_PRIVATE, PROT_READ, PROT_WRITE};
 
@@ -6,7 +6,7 @@ use super::context::HazardContext;
 use crate::cell::Stop;
 use crate::cell::span::{self, Span};
 
-/// What is written to memory that takes the place of the buffer.
+/// The byte that is written to memory that replaces the buffer.
 const ANEW: u8 = 0x11;
 
 pub fn unmap(context: &mut HazardContext<'_>) -> Result<(), Stop> {
@@ -15,8 +15,8 @@ pub fn unmap(context: &mut HazardContext<'_>) -> Result<(), Stop> {
     Ok(context.writer.call("munmap", || span::unmap(pages))?)
 }
 
-/// The process has other memory at the same address; the buffer's pages are
-/// nobody's but the device's.
+/// Maps other memory at the same address; only the device still uses the
+/// buffer's pages.
 pub fn map_anew(context: &mut HazardContext<'_>) -> Result<(), Stop> {
     unmap(context)?;
     let pages = context.layout.pages();
@@ -31,7 +31,8 @@ pub fn map_anew(context: &mut HazardContext<'_>) -> Result<(), Stop> {
     Ok(())
 }
 
-/// Moves the buffer and what is around it; from here on the buffer is there.
+/// Moves the buffer and the memory around it; afterwards the layout has the new
+/// addresses.
 pub fn remap(context: &mut HazardContext<'_>) -> Result<(), Stop> {
     let old = context.layout.whole();
     let new = span::anonymous(old.len)?;
@@ -58,8 +59,8 @@ pub fn give_up(context: &mut HazardContext<'_>) -> Result<(), Stop> {
     Ok(())
 }
 
-/// Gives advice on the pages that are the buffer's alone, which it may be
-/// refused.
+/// Calls madvise(2) on the pages that belong to the buffer alone; the kernel
+/// may refuse.
 pub fn advise(context: &mut HazardContext<'_>, name: &str, advice: i32) {
     let pages: Span = context.layout.pages();
     let _ = context.writer.call(name, || span::advise(pages, advice));

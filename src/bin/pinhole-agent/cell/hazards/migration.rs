@@ -1,4 +1,4 @@
-//! The kernel wants the contents in other pages.
+//! Hazards in which the kernel moves the contents to other pages.
 
 use std::fs;
 use std::io;
@@ -15,16 +15,16 @@ use crate::cell::{Stop, setup};
 const KHUGEPAGED: &str = "/sys/kernel/mm/transparent_hugepage/khugepaged";
 const KSM: &str = "/sys/kernel/mm/ksm";
 
-/// How long a thread of the kernel may take to look at everything twice. One that
-/// has nothing to look at never does, and another needs less than a second, also
-/// of a kernel that checks itself.
+/// How long a kernel thread may take for two scans. A thread without anything
+/// to scan never finishes them; any other needs less than a second, even in a
+/// kernel that checks itself.
 const PATIENCE: Duration = Duration::from_secs(4);
 
 pub fn collapse(context: &mut HazardContext<'_>) -> Result<(), Stop> {
     /// MADV_COLLAPSE of asm-generic/mman-common.h, since Linux 6.1.
     const COLLAPSE: i32 = 25;
     let range = huge(context.layout.buffer);
-    // What is to stay in small pages is not collapsed.
+    // Memory that must stay in small pages is not collapsed.
     let advise = || span::advise(range, libc::MADV_HUGEPAGE);
     if context
         .writer
@@ -59,7 +59,7 @@ pub fn khugepaged(context: &mut HazardContext<'_>) -> Result<(), Stop> {
     scans(&format!("{KHUGEPAGED}/full_scans"), context)
 }
 
-/// The huge page that the middle of a buffer is in.
+/// Returns the huge page around the middle of a buffer.
 fn huge(buffer: Span) -> Span {
     const HUGE: usize = 2 << 20;
     let middle = buffer.start.wrapping_add(buffer.len / 2);
@@ -69,7 +69,7 @@ fn huge(buffer: Span) -> Span {
 pub fn ksm(context: &mut HazardContext<'_>) -> Result<(), Stop> {
     let pages = context.layout.buffer.pages();
     if context.point == Point::BeforeDma {
-        // The frame will be written over it.
+        // The frame will overwrite this.
         for at in (0..pages.len).step_by(PAGE) {
             let part = pages.part(at, PAGE);
             let (from, to) = (
@@ -94,8 +94,8 @@ pub fn ksm(context: &mut HazardContext<'_>) -> Result<(), Stop> {
     scanned
 }
 
-/// Waits until a counter of whole scans has grown by two; the first may have
-/// been under way.
+/// Waits until a counter of whole scans has grown by two; the first scan may
+/// have been in progress before.
 fn scans(path: &str, context: &HazardContext<'_>) -> Result<(), Stop> {
     let count = || -> Result<u64, Stop> {
         let text = fs::read_to_string(path)?;
@@ -114,7 +114,7 @@ fn scans(path: &str, context: &HazardContext<'_>) -> Result<(), Stop> {
     Ok(())
 }
 
-/// Whether there is a node to move to.
+/// Checks that there is a node to move to.
 pub fn check_nodes() -> Result<(), Stop> {
     match Path::new("/sys/devices/system/node/node1").exists() {
         true => Ok(()),
@@ -127,7 +127,8 @@ pub fn check_nodes() -> Result<(), Stop> {
 pub fn move_pages(context: &mut HazardContext<'_>) -> Result<(), Stop> {
     let pages = context.layout.buffer.pages();
     let addresses: Vec<usize> = (pages.start..pages.end()).step_by(PAGE).collect();
-    // Where each page is; a negative number is why it is nowhere.
+    // The status is the node of each page; a negative number is the error for a
+    // page without one.
     let (_, nodes) = nodes_of(&addresses, None)?;
     let other: Vec<i32> = nodes.iter().map(|node| i32::from(*node == 0)).collect();
     let moved = context
@@ -142,12 +143,12 @@ pub fn move_pages(context: &mut HazardContext<'_>) -> Result<(), Stop> {
     Ok(())
 }
 
-/// move_pages(2) on this process: how many pages did not move, and where each
-/// is if nothing is to move.
+/// move_pages(2) on this process. Returns how many pages did not move, and the
+/// node of each page if `to` is `None`.
 fn nodes_of(addresses: &[usize], to: Option<&[i32]>) -> io::Result<(i64, Vec<i32>)> {
     const MOVE: i32 = 1 << 1;
     let mut status = vec![0; addresses.len()];
-    // SAFETY: the arrays are as long as the count says, and outlive the call.
+    // SAFETY: the arrays are as long as the count, and outlive the call.
     let left = unsafe {
         libc::syscall(
             libc::SYS_move_pages,
@@ -169,7 +170,7 @@ pub fn migrate(context: &mut HazardContext<'_>) -> Result<(), Stop> {
     let from = u64::from(nodes == [1]);
     let (old, new) = ([1u64 << from], [1u64 << (1 - from)]);
     let left = context.writer.call("migrate_pages", || {
-        // SAFETY: the masks are of 64 nodes, one word each.
+        // SAFETY: each mask is one word for 64 nodes.
         let left =
             unsafe { libc::syscall(libc::SYS_migrate_pages, 0, 64, old.as_ptr(), new.as_ptr()) };
         check(left as i32).map(|()| left)

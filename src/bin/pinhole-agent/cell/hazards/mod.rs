@@ -1,4 +1,4 @@
-//! What happens to the memory while the device has it.
+//! The hazards: what happens to the memory while the device owns it.
 
 pub mod context;
 mod mappings;
@@ -12,7 +12,7 @@ use pinhole::agent::cell::Hazard;
 use self::context::HazardContext;
 use super::{Stop, setup};
 
-/// What a hazard needs before the memory is laid out.
+/// Prepares what a hazard needs, before the memory is laid out.
 pub fn prepare(hazard: Hazard) -> Result<(), Stop> {
     match hazard {
         Hazard::MadvisePageout => setup::swap(),
@@ -25,7 +25,8 @@ pub fn prepare(hazard: Hazard) -> Result<(), Stop> {
     }
 }
 
-/// Lets a hazard come; those that are about the device and its calls are not for here.
+/// Executes a hazard; hazards about the device and its calls are handled
+/// elsewhere.
 pub fn run(hazard: Hazard, context: &mut HazardContext<'_>) -> Result<(), Stop> {
     match hazard {
         Hazard::None

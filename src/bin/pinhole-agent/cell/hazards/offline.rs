@@ -1,13 +1,15 @@
-//! A block of memory goes offline, as before a module of it is pulled out.
+//! The hazard of a memory block that goes offline, as before a memory module is
+//! removed.
 //!
-//! The kernel empties the block first, by migration, which only works where
-//! all in it can move: in ZONE_MOVABLE. Without such a zone it refuses, because
-//! of its own memory there; with `kernelcore=504M` a guest of a gigabyte has
-//! one, which begins with a block of memory. A page there that is pinned would
-//! stay in the way for ever. So since Linux 5.13 a long-term pin moves the page
-//! out of that zone first: the block where the page was may go, and the one
-//! where it is now may not. Linux 5.10 pins it where it is, and tries for ever
-//! to empty its block. One in which two zones or two nodes meet never goes.
+//! The kernel empties the block first, by migration. That only works if
+//! everything in it can move: in ZONE_MOVABLE. Without such a zone the kernel
+//! refuses, because its own memory is in the block; with `kernelcore=504M` a
+//! guest of a gigabyte has one, which begins at a block boundary. A pinned page
+//! in the zone would block it for ever. So since Linux 5.13 a long-term pin
+//! moves the page out of that zone first: the block in which the page was can
+//! go offline, and the block in which it is now cannot. Linux 5.10 pins the
+//! page where it is, and tries for ever to empty its block. A block in which
+//! two zones or two nodes meet never goes offline.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -23,14 +25,14 @@ use crate::cell::{Stop, pagemap, patience};
 
 const BLOCKS: &str = "/sys/devices/system/memory";
 
-/// How many pages of hugetlb there are: those in a block go with it.
+/// File with the number of hugetlb pages: those in a block disappear with it.
 const HUGE_PAGES: &str = "/proc/sys/vm/nr_hugepages";
 
-/// How long the kernel tries to empty a block: it would try for ever.
+/// How long the kernel may try to empty a block; it would try for ever.
 const LIMIT: Duration = Duration::from_millis(400);
 
-/// The block that the buffer's first page was in when it was laid out is to go
-/// offline, and the one that it is in now.
+/// Takes two blocks offline: the one in which the buffer's first page was when
+/// it was laid out, and the one in which it is now.
 pub fn offline(context: &mut HazardContext<'_>) -> Result<(), Stop> {
     let now = pagemap::look(Moment::AfterHazard, context.layout.buffer)?;
     let first = |seen: &PagesSeen| seen.frames().flatten().next();
@@ -57,8 +59,8 @@ pub fn offline(context: &mut HazardContext<'_>) -> Result<(), Stop> {
     Ok(())
 }
 
-/// Has another process try, as the kernel tries until it succeeds or the
-/// process is killed. The block is online again afterwards.
+/// Makes another process take a block offline, because the kernel tries until
+/// it succeeds or the process is killed. The block is online again afterwards.
 fn try_one(block: u64) -> Result<String, Stop> {
     let state = format!("{BLOCKS}/memory{block}/state");
     if !Path::new(&state).exists() {

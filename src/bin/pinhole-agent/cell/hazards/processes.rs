@@ -1,4 +1,4 @@
-//! Processes come and go.
+//! Hazards in which processes fork, write and exit.
 
 use std::io;
 
@@ -10,18 +10,18 @@ use crate::cell::Stop;
 use crate::cell::fork::Fork;
 use crate::cell::span::{MemoryAccess, Span};
 
-/// What the child writes.
+/// The byte that the child writes.
 const CHILD: u8 = 0xee;
 
-/// The exit code by which an exit that was wanted is known.
+/// The exit code that identifies an intended exit.
 const EXIT_CODE: i32 = 3;
 
-/// Whoever writes to a page that is shared copy-on-write gets a copy. The
-/// bytes stay what they are: only whose page it is may change.
+/// Forks, and writes to each page, which is shared copy-on-write, so that the
+/// writer gets a copy. The bytes do not change; only the owner of the page may.
 pub fn fork_parent_writes(context: &mut HazardContext<'_>) -> Result<(), Stop> {
     let fork = context.writer.call("fork", Fork::start)?;
     let write = || touch(context.access, context.layout.buffer);
-    // Memory that cannot be written to is another answer.
+    // A write that fails is evidence as well.
     let _ = context.writer.call("write", write);
     context.layout.keep_also(fork);
     Ok(())
@@ -40,7 +40,7 @@ pub fn fork_child_exits(context: &mut HazardContext<'_>) -> Result<(), Stop> {
     Ok(context.writer.call("exit of the child", || fork.exit())?)
 }
 
-/// Writes one byte of each page as it is.
+/// Writes one byte of each page back unchanged.
 fn touch(access: &MemoryAccess, span: Span) -> io::Result<()> {
     for at in (0..span.len).step_by(PAGE) {
         let byte = access.read(span.part(at, 1))?;
@@ -50,8 +50,8 @@ fn touch(access: &MemoryAccess, span: Span) -> io::Result<()> {
 }
 
 pub fn exit() -> Result<(), Stop> {
-    // SAFETY: it ends the process at once; nothing is left to be cleaned up
-    // that the kernel does not.
+    // SAFETY: the process ends at once; the kernel cleans up everything that is
+    // left.
     unsafe { libc::_exit(EXIT_CODE) }
 }
 

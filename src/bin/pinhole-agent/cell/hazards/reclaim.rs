@@ -1,4 +1,4 @@
-//! The kernel wants the pages back.
+//! Hazards in which the kernel reclaims pages.
 
 use std::fs;
 use std::path::Path;
@@ -10,9 +10,9 @@ use super::mappings;
 use crate::cell::span::check;
 use crate::cell::{Stop, setup};
 
-/// Where the hierarchy of cgroups is mounted.
+/// Mount point of the cgroup hierarchy.
 const CGROUPS: &str = "/sys/fs/cgroup";
-/// The cgroup of one cell; there is one at a time.
+/// Directory of a cell's cgroup; there is one at a time.
 const CGROUP: &str = "/sys/fs/cgroup/cell";
 
 pub fn page_out(context: &mut HazardContext<'_>) -> Result<(), Stop> {
@@ -29,15 +29,15 @@ pub fn drop_caches(context: &mut HazardContext<'_>) -> Result<(), Stop> {
 pub fn write_back(context: &mut HazardContext<'_>) -> Result<(), Stop> {
     let pages = context.layout.buffer.pages();
     let _ = context.writer.call("msync", || {
-        // SAFETY: it changes no contents and no mapping.
+        // SAFETY: the call changes neither contents nor mappings.
         check(unsafe { libc::msync(pages.start as *mut _, pages.len, libc::MS_SYNC) })
     });
     rustix::fs::sync();
     Ok(())
 }
 
-/// Puts this process into a memory cgroup, to which what it lays out is
-/// charged.
+/// Moves this process into a memory cgroup, which is charged for the memory
+/// that it lays out.
 pub fn enter_cgroup() -> Result<(), Stop> {
     if !Path::new(CGROUPS).join("cgroup.controllers").exists() {
         mount("cgroup2", CGROUPS, "cgroup2", MountFlags::empty(), c"")
@@ -49,20 +49,21 @@ pub fn enter_cgroup() -> Result<(), Stop> {
     setup::knob(&format!("{CGROUP}/cgroup.procs"), "0")
 }
 
-/// Has the kernel reclaim all that it can of the cgroup.
+/// Makes the kernel reclaim as much as possible from the cgroup.
 pub fn press(context: &mut HazardContext<'_>) -> Result<(), Stop> {
-    /// More than there is.
+    /// More memory than the cgroup has.
     const ALL: &str = "256M";
     let before = charged()?;
     let reclaim = format!("{CGROUP}/memory.reclaim");
     if Path::new(&reclaim).exists() {
-        // EAGAIN: it was not all that was asked for, and cannot be.
+        // EAGAIN means that the kernel reclaimed less than requested, which is
+        // expected.
         let ask = || fs::write(&reclaim, ALL);
         let _ = context.writer.call("memory.reclaim", ask);
     } else {
-        // Before Linux 5.19: to lower the limit reclaims what is above it
-        // before the write returns. Then this process is slowed down until the
-        // limit is high again.
+        // Before Linux 5.19 a lower limit makes the kernel reclaim the memory
+        // above it before the write returns. The kernel then slows this process
+        // down until the limit is high again.
         let high = format!("{CGROUP}/memory.high");
         context
             .writer

@@ -1,4 +1,4 @@
-//! Anonymous memory, whole or with something missing, and memfds.
+//! Anonymous memory, complete or with missing parts, and memfds.
 
 use std::os::fd::AsFd;
 
@@ -10,56 +10,56 @@ use super::layout::{Layout, Want, fill};
 use crate::cell::Stop;
 use crate::cell::span::{self, MemoryAccess, Span};
 
-/// Memory that was written to.
+/// Lays out memory that was written to.
 pub fn touched(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     Ok(Layout::amid(mapping(want, access)?, want))
 }
 
-/// Memory that was only read: the zero page is behind all of it.
+/// Lays out memory that was only read: all of it is the zero page.
 pub fn untouched(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     let mapping = span::anonymous(want.with_canaries())?;
-    // A huge zero page would be another kind.
+    // A huge zero page would be another kind of memory.
     let _ = span::advise(mapping, libc::MADV_NOHUGEPAGE);
     access.read(mapping)?;
     Ok(Layout::amid(mapping, want))
 }
 
-/// Memory that is locked.
+/// Lays out memory that is locked.
 pub fn locked(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     let mapping = mapping(want, access)?;
     span::lock(mapping)?;
     Ok(Layout::amid(mapping, want))
 }
 
-/// Memory that was written to, and then made read-only.
+/// Lays out memory that was written to, and then made read-only.
 pub fn read_only(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     let mapping = mapping(want, access)?;
     span::protect(mapping, PROT_READ)?;
     Ok(Layout::amid(mapping, want))
 }
 
-/// Memory without access.
+/// Lays out memory without access.
 pub fn prot_none(want: Want) -> Result<Layout, Stop> {
     let mapping = span::map(want.with_canaries(), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS)?;
     Ok(Layout::amid(mapping, want))
 }
 
-/// Memory whose last page, and the one after it, are without access.
+/// Lays out memory whose last page, and the one after it, are without access.
 pub fn prot_none_tail(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     let mapping = mapping(want, access)?;
     span::protect(mapping.part(want.pages(), 2 * PAGE), PROT_NONE)?;
     Ok(Layout::amid(mapping, want))
 }
 
-/// Memory with a page in the middle that is not mapped.
+/// Lays out memory with an unmapped page in the middle.
 pub fn hole(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     let mapping = mapping(want, access)?;
     span::unmap(mapping.part(middle(want), PAGE))?;
     Ok(Layout::amid(mapping, want))
 }
 
-/// Two mappings, one after the other, that the kernel keeps apart because only
-/// one is to be in core dumps.
+/// Lays out two adjacent mappings, which the kernel keeps separate because only
+/// one is included in core dumps.
 pub fn two_mappings(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     let mapping = mapping(want, access)?;
     let second = mapping.part(middle(want), mapping.len - middle(want));
@@ -67,7 +67,7 @@ pub fn two_mappings(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     Ok(Layout::amid(mapping, want))
 }
 
-/// Anonymous memory, and a memfd's after it.
+/// Lays out anonymous memory, followed by memory of a memfd.
 pub fn two_kinds(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     let mapping = span::anonymous(want.with_canaries())?;
     let second = mapping.part(middle(want), mapping.len - middle(want));
@@ -84,7 +84,7 @@ pub fn two_kinds(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     Ok(Layout::amid(mapping, want))
 }
 
-/// A shared mapping of a memfd.
+/// Lays out a shared mapping of a memfd.
 pub fn memfd(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     let file = memfd_create("cell", MemfdFlags::CLOEXEC)?;
     let len = want.with_canaries();
@@ -94,13 +94,13 @@ pub fn memfd(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     Ok(Layout::amid(mapping, want))
 }
 
-/// Memory of small pages, filled.
+/// Maps memory of small pages, and fills it.
 fn mapping(want: Want, access: &MemoryAccess) -> Result<Span, Stop> {
     /// Bytes of a huge page.
     const HUGE: usize = 2 << 20;
     if want.roomy {
-        // All of a huge page, written to, and in small pages as long as nobody
-        // asks for another.
+        // The memory is part of a range that could be a huge page. The range is
+        // written to, and stays in small pages until a huge page is requested.
         let whole = span::anonymous(2 * HUGE)?;
         let room = Span::new(whole.start.next_multiple_of(HUGE), HUGE);
         span::advise(room, libc::MADV_NOHUGEPAGE)
@@ -109,13 +109,13 @@ fn mapping(want: Want, access: &MemoryAccess) -> Result<Span, Stop> {
         return Ok(room.part(HUGE / 2, want.with_canaries()));
     }
     let mapping = span::anonymous(want.with_canaries())?;
-    // Not on every kernel; without it there are no huge pages either.
+    // Some kernels do not support this; they have no huge pages either.
     let _ = span::advise(mapping, libc::MADV_NOHUGEPAGE);
     fill(access, mapping)?;
     Ok(mapping)
 }
 
-/// Where in the mapping the page in the buffer's middle begins.
+/// Returns the offset in the mapping of the page in the buffer's middle.
 fn middle(want: Want) -> usize {
     PAGE + want.pages() / PAGE / 2 * PAGE
 }

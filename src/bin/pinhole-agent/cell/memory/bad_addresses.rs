@@ -1,4 +1,4 @@
-//! Addresses behind which there is no memory of the process.
+//! Addresses without memory of the process.
 
 use libc::{MAP_ANONYMOUS, MAP_FIXED_NOREPLACE, MAP_PRIVATE, PROT_READ, PROT_WRITE};
 use pinhole::agent::cell::PAGE;
@@ -8,25 +8,25 @@ use crate::cell::Stop;
 use crate::cell::span::{self, MemoryAccess, Span};
 
 /// The end of a process's address space, with four levels of page tables
-/// (TASK_SIZE_MAX of the kernel's arch/x86/include/asm/page_64_types.h); five
-/// levels do not move it for who does not ask.
+/// (TASK_SIZE_MAX of the kernel's arch/x86/include/asm/page_64_types.h). With
+/// five levels it is the same for a process that does not request more.
 const END: usize = 0x7fff_ffff_f000;
 
-/// Where the kernel's direct mapping begins if it is not moved at boot
+/// Start of the kernel's direct mapping if it is not moved at boot
 /// (Documentation/arch/x86/x86_64/mm.rst); in the kernel's half in any case.
 const KERNEL: usize = 0xffff_8880_0000_0000;
 
-/// The first page.
+/// Lays out a buffer in the first page.
 pub fn null(want: Want) -> Result<Layout, Stop> {
     Ok(Layout::bare(Span::new(want.offset, want.length)))
 }
 
-/// The kernel's.
+/// Lays out a buffer in the kernel's memory.
 pub fn kernel(want: Want) -> Result<Layout, Stop> {
     Ok(Layout::bare(Span::new(KERNEL + want.offset, want.length)))
 }
 
-/// Memory up to the end of the address space, and a page beyond it.
+/// Lays out memory up to the end of the address space, and a page beyond it.
 pub fn end(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     let mapped = want.pages() - PAGE;
     let wanted = Span::new(END - mapped, mapped);
@@ -47,7 +47,7 @@ pub fn end(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     Ok(Layout::bare(Span::new(start, want.length)))
 }
 
-/// The last pages of all; the buffer would go on at 0.
+/// Lays out a buffer in the last pages of all; it would continue at 0.
 pub fn wrapping(want: Want) -> Result<Layout, Stop> {
     let start = usize::MAX - (want.pages() - PAGE) + 1 + want.offset;
     Ok(Layout::bare(Span::new(start, want.length)))

@@ -1,4 +1,4 @@
-//! Memory that belongs to a device, or is hidden from the kernel.
+//! Memory that belongs to a device, or that the kernel cannot access.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -14,32 +14,33 @@ use crate::cell::device::Device;
 use crate::cell::span::{self, MemoryAccess, Span, check};
 use crate::cell::{Stop, setup};
 
-/// Access to all that is mapped here.
+/// Access rights of all mappings here.
 const ACCESS: i32 = PROT_READ | PROT_WRITE;
 
-/// Memory that the kernel itself cannot reach (memfd_secret(2)).
+/// Lays out memory that the kernel itself cannot access (memfd_secret(2)).
 pub fn secret(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
-    // SAFETY: it has no pointers.
+    // SAFETY: the call takes no pointers.
     let fd = unsafe { libc::syscall(libc::SYS_memfd_secret, libc::O_CLOEXEC) };
     check(fd as i32).map_err(|error| {
         Stop::Impossible(format!(
             "there is no secret memory (before Linux 6.5 boot with secretmem.enable=1): {error}"
         ))
     })?;
-    // SAFETY: the system call gave a new descriptor, which is nobody's yet.
+    // SAFETY: the system call returned a new descriptor, which has no other
+    // owner.
     let file = unsafe { OwnedFd::from_raw_fd(fd as i32) };
     let len = want.with_canaries();
     ftruncate(&file, len as u64)?;
-    // Secret memory is locked, of which every process has some.
+    // Secret memory is locked, and every process may lock some.
     let mapping = span::map_file(len, ACCESS, MAP_SHARED, file.as_fd(), 0)?;
     fill(access, mapping)?;
     Ok(Layout::amid(mapping, want))
 }
 
-/// A buffer that vivid, a capture device without hardware, allocated and lets
-/// applications map.
+/// Lays out a buffer that vivid, a capture device without hardware, allocated
+/// and lets applications map.
 pub fn vivid(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
-    // One capture device; webcam is its first input.
+    // The parameters create one capture device; its first input is a webcam.
     setup::module("vivid", "n_devs=1 node_types=0x1")?;
     let path = video_device("vivid")?
         .ok_or_else(|| Stop::Impossible("vivid makes no capture device".into()))?;
@@ -67,7 +68,7 @@ pub fn vivid(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     Ok(Layout::amid(mapping, want).keeping(device))
 }
 
-/// The capture device of a driver that says so in the device's name.
+/// Returns the capture device whose name begins with the driver's.
 fn video_device(driver: &str) -> io::Result<Option<String>> {
     for entry in fs::read_dir("/sys/class/video4linux")? {
         let entry = entry?;
@@ -79,14 +80,14 @@ fn video_device(driver: &str) -> io::Result<Option<String>> {
     Ok(None)
 }
 
-/// Pages of a memfd, mapped through a dma-buf made of them.
+/// Lays out pages of a memfd, mapped through a dma-buf made of them.
 pub fn udmabuf(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     let (buffer, mapping) = made_by_udmabuf(want.with_canaries())?;
     fill(access, mapping)?;
     Ok(Layout::amid(mapping, want).keeping(buffer))
 }
 
-/// A dma-buf of `len` bytes, which are whole pages, and its mapping.
+/// Creates a dma-buf of `len` bytes, which are whole pages, and maps it.
 pub fn made_by_udmabuf(len: usize) -> Result<(OwnedFd, Span), Stop> {
     /// UDMABUF_CREATE of linux/udmabuf.h.
     const CREATE: u64 = 0x4018_7542;
@@ -98,24 +99,25 @@ pub fn made_by_udmabuf(len: usize) -> Result<(OwnedFd, Span), Stop> {
     // struct udmabuf_create: descriptor and flags, offset, size.
     let descriptor = file.as_raw_fd() as u64 | CLOEXEC << 32;
     let mut create = [descriptor, 0, len as u64];
-    // SAFETY: the structure is three words long, and only read.
+    // SAFETY: the structure is three words long, and the kernel only reads it.
     let fd = unsafe { libc::ioctl(device.as_raw_fd(), CREATE, create.as_mut_ptr()) };
     check(fd)?;
-    // SAFETY: the ioctl gave a new descriptor, which is nobody's yet.
+    // SAFETY: the ioctl returned a new descriptor, which has no other owner.
     let buffer = unsafe { OwnedFd::from_raw_fd(fd) };
     let mapping = span::map_file(len, ACCESS, MAP_SHARED, buffer.as_fd(), 0)?;
     Ok((buffer, mapping))
 }
 
-/// Registers of a PCI device: memory only by address.
+/// Lays out registers of a PCI device, which have addresses but no struct
+/// pages.
 pub fn pci_bar(want: Want) -> Result<Layout, Stop> {
-    // QEMU's device "edu": a megabyte of registers, and no driver.
+    // The device is QEMU's "edu": a megabyte of registers, and no driver.
     let mapping = bar("0x1234", "0x11e8", 0, "edu", want)?;
-    // What is read from registers is no canary.
+    // Registers are not used as canaries, because their values may change.
     Ok(Layout::bare(mapping.part(PAGE + want.offset, want.length)))
 }
 
-/// Memory on a PCI device, of which the kernel knows no pages.
+/// Lays out memory on a PCI device, for which the kernel has no struct pages.
 pub fn ivshmem(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     let mapping = bar("0x1af4", "0x1110", 2, "ivshmem-plain", want)?;
     fill(access, mapping)?;
@@ -127,7 +129,7 @@ fn bar(vendor: &str, device: &str, bar: u32, name: &str, want: Want) -> Result<S
     let path = pci_device(vendor, device)?.ok_or_else(|| {
         Stop::Impossible(format!("there is no PCI device {name}, run QEMU with one"))
     })?;
-    // Registers answer only once the device is told to decode addresses.
+    // The device answers only after its address decoding is enabled.
     fs::write(path.join("enable"), "1")?;
     let resource = path.join(format!("resource{bar}"));
     let file = OpenOptions::new().read(true).write(true).open(&resource)?;
@@ -148,9 +150,9 @@ fn pci_device(vendor: &str, device: &str) -> io::Result<Option<PathBuf>> {
     Ok(None)
 }
 
-/// Persistent memory, mapped through its own device.
+/// Lays out persistent memory, mapped through its own device.
 pub fn dax(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
-    /// What the device maps is a multiple of this.
+    /// Alignment of mappings of the device.
     const ALIGNMENT: usize = 2 << 20;
     let file = open(setup::device_dax()?)?;
     let len = want.with_canaries().next_multiple_of(ALIGNMENT);

@@ -1,5 +1,5 @@
-//! Memory that is not simply there when it is touched: swapped out, merged,
-//! guarded, filled by another thread.
+//! Memory that is not simply present when it is accessed: swapped out, merged,
+//! guarded, or filled by another thread.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -18,13 +18,14 @@ use crate::cell::{Stop, pagemap, patience, setup};
 /// How long the kernel may take to swap out or merge a buffer.
 const PATIENCE: Duration = Duration::from_secs(4);
 
-/// Memory that was swapped out.
+/// Lays out memory that was swapped out.
 pub fn swapped(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
-    /// Of a pagemap's entry: the page is in swap.
+    /// Bit of a pagemap entry: the page is in swap.
     const SWAPPED: u64 = 1 << 62;
     setup::swap()?;
     let mut layout = anonymous::touched(want, access)?;
-    // Read before they go, or they would come back.
+    // The canaries are read before they are swapped out; reading later would
+    // swap them in.
     layout.note_canaries(access);
     until(
         layout.buffer,
@@ -35,14 +36,15 @@ pub fn swapped(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     Ok(layout)
 }
 
-/// Memory whose pages were alike, and merged into one by KSM.
+/// Lays out memory whose pages were equal, and merged into one by KSM.
 pub fn merged(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     const KSM: &str = "/sys/kernel/mm/ksm";
     /// KPF_KSM of linux/kernel-page-flags.h.
     const MERGED: u64 = 1 << 21;
     let layout = anonymous::touched(want, access)?;
     let pages = layout.buffer.pages();
-    // No two cells' pages are alike, or one would find them merged.
+    // No two cells have equal pages; otherwise a cell would find its pages
+    // merged already.
     let mut page = pattern(PAGE);
     page[..4].copy_from_slice(&std::process::id().to_ne_bytes());
     access.write(pages.start, &page.repeat(pages.len / PAGE))?;
@@ -57,13 +59,13 @@ pub fn merged(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
         || Ok(()),
         |seen| seen.flags.iter().all(|flags| flags & MERGED != 0),
     );
-    // What is merged stays so.
+    // Merged pages stay merged.
     setup::knob(&format!("{KSM}/run"), "0")?;
     merged?;
     Ok(layout)
 }
 
-/// Memory with a guard region in its middle.
+/// Lays out memory with a guard region in its middle.
 pub fn guarded(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     /// MADV_GUARD_INSTALL of linux/mman.h, since Linux 6.13.
     const GUARD_INSTALL: i32 = 102;
@@ -77,8 +79,7 @@ pub fn guarded(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     Ok(layout)
 }
 
-/// Looks at the pages until they are as they should be; `push` is called before
-/// each look.
+/// Waits until the pages satisfy `reached`; calls `push` before each check.
 fn until(
     buffer: Span,
     otherwise: &str,
@@ -98,7 +99,7 @@ fn until(
     }
 }
 
-/// Memory that is missing until another thread fills it.
+/// Lays out memory that is missing until another thread fills it.
 pub fn missing(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     let mapping = span::anonymous(want.with_canaries())?;
     span::advise(mapping, libc::MADV_NOHUGEPAGE)?;
@@ -107,7 +108,7 @@ pub fn missing(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     access.write(first.start, &filled[..PAGE])?;
     access.write(mapping.start + last, &filled[last..])?;
     let mut layout = Layout::amid(mapping, want);
-    // The rest of the canaries is not there to be read yet.
+    // The rest of the canaries cannot be read yet.
     layout.expect_canaries(|span| {
         let from = span.start - mapping.start;
         filled[from..from + span.len].to_vec()
@@ -123,7 +124,8 @@ pub fn missing(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     Ok(layout)
 }
 
-/// Memory that is write-protected until another thread says otherwise.
+/// Lays out memory that is write-protected until another thread removes the
+/// protection.
 pub fn write_protected(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     let layout = anonymous::touched(want, access)?;
     let pages = layout.buffer.pages();
@@ -148,10 +150,11 @@ impl FaultFd {
         const VERSION: u64 = 0xaa;
         let impossible =
             |error| Stop::Impossible(format!("this kernel has no userfaultfd: {error}"));
-        // SAFETY: it has no pointers.
+        // SAFETY: the call takes no pointers.
         let fd = unsafe { libc::syscall(libc::SYS_userfaultfd, libc::O_CLOEXEC) };
         check(fd as i32).map_err(impossible)?;
-        // SAFETY: the system call gave a new descriptor, which is nobody's yet.
+        // SAFETY: the system call returned a new descriptor, which has no other
+        // owner.
         let fault_fd = Self(unsafe { File::from_raw_fd(fd as i32) });
         fault_fd
             .ioctl(API, &mut [VERSION, 0, 0])
@@ -167,14 +170,15 @@ impl FaultFd {
             })
     }
 
-    /// Protects pages against writing, or lets whoever waits write.
+    /// Protects pages against writing, or removes the protection and wakes
+    /// waiting threads.
     fn protect(&self, span: Span, protect: bool) -> io::Result<()> {
         const WRITEPROTECT: u64 = 0xc018_aa06;
         let range = [span.start as u64, span.len as u64, u64::from(protect)];
         self.ioctl(WRITEPROTECT, &mut { range })
     }
 
-    /// Puts a page where it is missed.
+    /// Fills a missing page.
     fn copy(&self, page: usize, contents: &[u8]) -> io::Result<()> {
         const COPY: u64 = 0xc028_aa03;
         let source = contents.as_ptr() as u64;
@@ -183,20 +187,19 @@ impl FaultFd {
             &mut [page as u64, source, contents.len() as u64, 0, 0],
         );
         match copied {
-            // Two threads missed the same page.
+            // Two threads missed the same page, and it is already filled.
             Err(error) if error.raw_os_error() == Some(libc::EEXIST) => Ok(()),
             other => other,
         }
     }
 
     fn ioctl<const N: usize>(&self, request: u64, words: &mut [u64; N]) -> io::Result<()> {
-        // SAFETY: the request's structure is as many words as there are; what
-        // it names is the cell's memory, or a slice that is alive.
+        // SAFETY: the request's structure has as many words as `words`; the
+        // addresses in it are the cell's memory, or a slice that is alive.
         check(unsafe { libc::ioctl(self.0.as_raw_fd(), request, words.as_mut_ptr()) })
     }
 
-    /// Has a thread of its own handle every fault, as long as the process
-    /// lives.
+    /// Starts a thread that handles every fault, as long as the process lives.
     fn serve(
         self,
         handle: impl Fn(&Self, usize) -> io::Result<()> + Send + 'static,

@@ -1,4 +1,4 @@
-//! Mappings of files: of a tmpfs, of an ext4 on a disk, of an ext4 with direct
+//! Mappings of files: on a tmpfs, on an ext4 on a disk, on an ext4 with direct
 //! access.
 
 use std::fs::{File, OpenOptions};
@@ -12,33 +12,34 @@ use super::layout::{Layout, Want, pattern};
 use crate::cell::span::{self, MemoryAccess};
 use crate::cell::{Stop, setup};
 
-/// A shared mapping of a file on a tmpfs.
+/// Lays out a shared mapping of a file on a tmpfs.
 pub fn tmpfs_shared(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     mapped(Path::new("/dev/shm"), MAP_SHARED, want, access)
 }
 
-/// A private one, which nobody has written to.
+/// Lays out a private mapping of such a file, to which nobody has written.
 pub fn tmpfs_private(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     mapped(Path::new("/dev/shm"), MAP_PRIVATE, want, access)
 }
 
-/// A shared mapping of a file on an ext4.
+/// Lays out a shared mapping of a file on an ext4.
 pub fn ext4_shared(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     mapped(setup::ext4()?, MAP_SHARED, want, access)
 }
 
-/// A private one, which nobody has written to.
+/// Lays out a private mapping of such a file, to which nobody has written.
 pub fn ext4_private(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     mapped(setup::ext4()?, MAP_PRIVATE, want, access)
 }
 
-/// A shared mapping of a file on an ext4 with direct access to persistent
-/// memory.
+/// Lays out a shared mapping of a file on an ext4 with direct access to
+/// persistent memory.
 pub fn dax(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     mapped(setup::dax()?, MAP_SHARED, want, access)
 }
 
-/// A mapping of a new file in `dir`, all of which was read through it.
+/// Lays out a mapping of a new file in `dir`, and reads all of it through the
+/// mapping.
 fn mapped(dir: &Path, flags: i32, want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     let file = file(dir)?;
     let len = want.with_canaries();
@@ -48,7 +49,7 @@ fn mapped(dir: &Path, flags: i32, want: Want, access: &MemoryAccess) -> Result<L
     Ok(Layout::amid(mapping, want).keeping(file))
 }
 
-/// A new file without a name: it goes with the process.
+/// Creates a file without a name: it is removed with the process.
 fn file(dir: &Path) -> Result<File, Stop> {
     OpenOptions::new()
         .read(true)

@@ -1,4 +1,4 @@
-//! Huge pages, of both sorts.
+//! Huge pages, transparent ones and those of hugetlb.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -12,27 +12,28 @@ use super::layout::{Layout, Want, fill};
 use crate::cell::span::{self, MemoryAccess, Span};
 use crate::cell::{Stop, pagemap};
 
-/// Bytes of a huge page of x86-64.
+/// Size in bytes of a huge page of x86-64.
 const HUGE: usize = 2 << 20;
 
-/// A buffer that covers a transparent huge page from its first byte on.
+/// Lays out a buffer that covers a transparent huge page from its first byte
+/// on.
 pub fn whole(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     transparent(want, access, 0)
 }
 
-/// A buffer in the middle of a transparent huge page.
+/// Lays out a buffer in the middle of a transparent huge page.
 pub fn part(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     transparent(want, access, HUGE / 2)
 }
 
-/// A buffer that begins `from` bytes behind the start of a transparent huge
-/// page, and a page before that.
+/// Lays out a buffer that begins `from` bytes after the start of a transparent
+/// huge page, with a page before it.
 fn transparent(want: Want, access: &MemoryAccess, from: usize) -> Result<Layout, Stop> {
     let whole = span::anonymous((from + want.with_canaries()).next_multiple_of(HUGE) + 3 * HUGE)?;
     span::advise(whole, libc::MADV_HUGEPAGE).map_err(|error| {
         Stop::Impossible(format!("there are no transparent huge pages: {error}"))
     })?;
-    // The page before the buffer is the last of a huge page of its own.
+    // The page before the buffer is the last of another huge page.
     let start = (whole.start + HUGE).next_multiple_of(HUGE) + from;
     let mapping = Span::new(start - PAGE, want.with_canaries());
     fill(access, mapping)?;
@@ -46,14 +47,14 @@ fn transparent(want: Want, access: &MemoryAccess, from: usize) -> Result<Layout,
     Ok(layout)
 }
 
-/// A buffer across two pages of hugetlb.
+/// Lays out a buffer across two pages of hugetlb.
 pub fn hugetlb(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     let flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB;
     let whole = span::map(2 * HUGE, PROT_READ | PROT_WRITE, flags).map_err(none_left)?;
     across(whole, want, access)
 }
 
-/// A buffer across two huge pages of a memfd.
+/// Lays out a buffer across two huge pages of a memfd.
 pub fn memfd(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::HUGETLB;
     let file = memfd_create("cell", flags).map_err(|error| none_left(error.into()))?;
@@ -63,7 +64,7 @@ pub fn memfd(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     across(whole, want, access)
 }
 
-/// A buffer in the middle of `whole`, and what is around it.
+/// Lays out a buffer in the middle of `whole`, with canaries around it.
 fn across(whole: Span, want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     let from = HUGE - PAGE - want.pages() / PAGE / 2 * PAGE;
     let mapping = whole.part(from, want.with_canaries());

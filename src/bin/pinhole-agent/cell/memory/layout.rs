@@ -1,4 +1,4 @@
-//! Memory that is laid out: the buffer, and what is watched around it.
+//! A memory layout: the buffer, and the canaries around it.
 
 use std::any::Any;
 use std::io;
@@ -8,56 +8,57 @@ use pinhole::agent::cell::evidence::{CanarySeen, CanaryState, Place};
 
 use crate::cell::span::{MemoryAccess, Span};
 
-/// What the buffer is filled with before it is queued.
+/// The byte from which the buffer's initial content is derived.
 const FILLER: u8 = 0xa5;
 
-/// What memory is wanted.
+/// A description of the wanted memory.
 #[derive(Debug, Clone, Copy)]
 pub struct Want {
-    /// Where in its page the buffer begins.
+    /// Offset of the buffer within its first page.
     pub offset: usize,
-    /// Bytes of the buffer.
+    /// Length of the buffer in bytes.
     pub length: usize,
-    /// Whether anonymous memory of small pages is to lie where it could be a
+    /// Whether anonymous memory of small pages must lie where it could be a
     /// huge page.
     pub roomy: bool,
 }
 
 impl Want {
-    /// Bytes of the pages that the buffer touches.
+    /// Returns the length in bytes of the pages that the buffer touches.
     pub fn pages(self) -> usize {
         (self.offset + self.length).next_multiple_of(PAGE)
     }
 
-    /// Bytes of a mapping that has a page before and one after those.
+    /// Returns the length in bytes of a mapping with one more page before and
+    /// one after those.
     pub fn with_canaries(self) -> usize {
         self.pages() + 2 * PAGE
     }
 }
 
-/// Memory, laid out.
+/// A memory layout.
 pub struct Layout {
     /// The buffer.
     pub buffer: Span,
-    /// Bytes of the pages that it lies in; less of them cannot be mapped or
-    /// unmapped.
+    /// Size in bytes of the pages in which the buffer lies: the unit of mapping
+    /// and unmapping.
     granule: usize,
-    /// What is around it and belongs to the cell.
+    /// The canaries around the buffer, which belong to the cell.
     canaries: Vec<Canary>,
-    /// What must stay alive for the memory to be what it is.
+    /// Values that must stay alive to keep the memory as it is.
     keep: Vec<Box<dyn Any>>,
 }
 
-/// Bytes that nobody may write to.
+/// Bytes to which nobody may write.
 struct Canary {
     place: Place,
     span: Span,
-    /// What they are; nothing where they cannot be read.
+    /// The expected bytes; `None` if they cannot be read.
     bytes: Option<Vec<u8>>,
 }
 
 impl Layout {
-    /// A buffer with no memory around it that one could look at.
+    /// Returns a layout of a buffer without readable memory around it.
     pub fn bare(buffer: Span) -> Self {
         Self {
             buffer,
@@ -67,8 +68,8 @@ impl Layout {
         }
     }
 
-    /// A buffer in the middle of `mapping`, which is as long as
-    /// [`Want::with_canaries`] says; all the rest of it is watched.
+    /// Returns a layout of a buffer in the middle of `mapping`, whose length is
+    /// [`Want::with_canaries`]; the rest of it is canaries.
     pub fn amid(mapping: Span, want: Want) -> Self {
         let buffer = mapping.part(PAGE + want.offset, want.length);
         let before = Span::new(mapping.start, buffer.start - mapping.start);
@@ -86,31 +87,33 @@ impl Layout {
         }
     }
 
-    /// The memory is of huge pages, which cannot be taken apart.
+    /// Sets the page size: the memory consists of huge pages, which cannot be
+    /// split.
     pub fn of_pages(mut self, bytes: usize) -> Self {
         self.granule = bytes;
         self
     }
 
-    /// The pages that the buffer touches.
+    /// Returns the pages that the buffer touches.
     pub fn pages(&self) -> Span {
         let Span { start, len } = self.buffer;
         let from = start / self.granule * self.granule;
         Span::new(from, (start - from + len).next_multiple_of(self.granule))
     }
 
-    /// Keeps something alive as long as the memory.
+    /// Keeps a value alive as long as the memory; for a layout that is being
+    /// built.
     pub fn keeping(mut self, what: impl Any) -> Self {
         self.keep.push(Box::new(what));
         self
     }
 
-    /// Keeps something alive from now on.
+    /// Keeps a value alive as long as the memory.
     pub fn keep_also(&mut self, what: impl Any) {
         self.keep.push(Box::new(what));
     }
 
-    /// The buffer's pages, and what is watched around them.
+    /// Returns the range of the buffer's pages and the canaries.
     pub fn whole(&self) -> Span {
         let spans = self.canaries.iter().map(|canary| canary.span);
         let all = || spans.clone().chain([self.pages()]);
@@ -122,7 +125,8 @@ impl Layout {
         }
     }
 
-    /// The process gives up the buffer's pages, and what is watched in them.
+    /// Removes the buffer's pages from the canaries, because the process gives
+    /// them up.
     pub fn give_up_pages(&mut self) {
         let pages = self.pages();
         for canary in &mut self.canaries {
@@ -138,7 +142,7 @@ impl Layout {
         }
     }
 
-    /// All of it has moved by that distance, which may wrap.
+    /// Moves all addresses by a distance, which may wrap.
     pub fn shift(&mut self, by: usize) {
         self.buffer.start = self.buffer.start.wrapping_add(by);
         for canary in &mut self.canaries {
@@ -146,7 +150,7 @@ impl Layout {
         }
     }
 
-    /// Notes what the canaries are, before the device knows of the buffer.
+    /// Reads the canaries, before the device knows the buffer.
     pub fn note_canaries(&mut self, access: &MemoryAccess) {
         for canary in &mut self.canaries {
             if canary.bytes.is_none() {
@@ -155,14 +159,14 @@ impl Layout {
         }
     }
 
-    /// Says what the canaries are, where they cannot be read without harm.
+    /// Sets the expected canaries, if reading them would change the memory.
     pub fn expect_canaries(&mut self, bytes: impl Fn(Span) -> Vec<u8>) {
         for canary in &mut self.canaries {
             canary.bytes = Some(bytes(canary.span));
         }
     }
 
-    /// What has become of the canaries.
+    /// Returns the state of the canaries.
     pub fn canaries(&self, access: &MemoryAccess) -> impl Iterator<Item = CanarySeen> {
         self.canaries.iter().map(|canary| canary.seen(access))
     }
@@ -193,13 +197,13 @@ impl Canary {
     }
 }
 
-/// Fills a whole mapping: no two bytes near each other are alike, so that a
-/// canary that was moved is seen as well as one that was written to.
+/// Fills a whole mapping. Nearby bytes all differ, so that a moved canary is
+/// detected as well as one that was overwritten.
 pub fn fill(access: &MemoryAccess, mapping: Span) -> io::Result<()> {
     access.write(mapping.start, &pattern(mapping.len))
 }
 
-/// What [`fill`] fills `len` bytes with.
+/// Returns the `len` bytes with which [`fill`] fills a mapping.
 pub fn pattern(len: usize) -> Vec<u8> {
     (0..len).map(|at| FILLER ^ (at ^ (at >> 8)) as u8).collect()
 }

@@ -1,4 +1,4 @@
-//! Laying out memory of every kind.
+//! The layout of memory of every kind.
 
 mod anonymous;
 mod bad_addresses;
@@ -63,9 +63,9 @@ pub fn lay_out(kind: Kind, want: Want, access: &MemoryAccess) -> Result<Layout, 
     Ok(layout)
 }
 
-/// Whether memory of a kind is no longer what it was once it was pinned, so
-/// that it must be laid out anew for another time. What is laid out for it is
-/// all that it has mapped.
+/// Returns whether pinning changes memory of that kind, so that it must be laid
+/// out again for another capture. The layout then covers all that was mapped
+/// for it.
 pub fn is_changed_by_a_pin(kind: Kind) -> bool {
     matches!(
         kind,
@@ -80,13 +80,13 @@ pub fn is_changed_by_a_pin(kind: Kind) -> bool {
     )
 }
 
-/// Makes a buffer what it was before a frame was written to it.
+/// Refills a buffer with the content it had before a frame was written to it.
 pub fn refill(access: &MemoryAccess, buffer: Span) -> io::Result<()> {
     fill(access, buffer)
 }
 
-/// A dma-buf of udmabuf, of at least `len` bytes, and the first `len` of them
-/// mapped.
+/// Creates a dma-buf of udmabuf with at least `len` bytes, and maps it; returns
+/// it with the range of the first `len` bytes.
 pub fn dmabuf(len: usize) -> Result<(OwnedFd, Span), Stop> {
     let (buffer, mapping) = devices::made_by_udmabuf(len.next_multiple_of(PAGE))?;
     Ok((buffer, mapping.part(0, len)))
@@ -104,7 +104,7 @@ mod tests {
         roomy: false,
     };
 
-    /// Memory of that kind, whose buffer is where it should be.
+    /// Lays out memory of that kind, and checks the place of the buffer.
     fn laid_out(kind: Kind, access: &MemoryAccess) -> Layout {
         let layout = match lay_out(kind, WANT, access) {
             Ok(layout) => layout,
@@ -133,7 +133,7 @@ mod tests {
         ] {
             let layout = laid_out(kind, &access);
             let buffer = layout.buffer;
-            // A device that writes the buffer, and nothing but the buffer.
+            // A device that writes the buffer, and only the buffer.
             access.write(buffer.start, &vec![1; buffer.len]).unwrap();
             let state = |place| {
                 let canary = layout
@@ -143,14 +143,14 @@ mod tests {
             };
             assert_eq!(state(Place::Before), CanaryState::Intact, "{kind}");
             assert_eq!(state(Place::After), CanaryState::Intact, "{kind}");
-            // One that forgets the offset.
+            // A device that ignores the offset.
             access.write(buffer.start - 17, &[9; 17]).unwrap();
             let changed = CanaryState::Changed {
                 first: buffer.start as u64 - 17,
                 bytes: 17,
             };
             assert_eq!(state(Place::Before), changed, "{kind}");
-            // One that fills the last page.
+            // A device that fills the last page.
             access.write(buffer.end() + PAGE, &[0x11; 2]).unwrap();
             assert!(matches!(state(Place::After), CanaryState::Changed { .. }));
         }

@@ -1,5 +1,5 @@
-//! Memory that a process has anyway: its stack, its heap, and what it shares
-//! with a child.
+//! Memory that every process has: its stack, its heap, and memory that it
+//! shares with a child.
 
 use std::io;
 
@@ -11,12 +11,12 @@ use crate::cell::Stop;
 use crate::cell::fork::Fork;
 use crate::cell::span::{MemoryAccess, Span};
 
-/// How far below what the stack holds the buffer begins: room for what this
-/// process still calls.
+/// Distance of the buffer below the current end of the stack: room for later
+/// calls of this process.
 const STACK_ROOM: usize = 2 << 20;
 
-/// The main thread's stack, grown down to where the buffer is. The limit of
-/// the stack's size leaves room for it.
+/// Lays out a buffer on the main thread's stack, which grows down to the
+/// buffer. The limit of the stack's size leaves room for that.
 pub fn stack(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     let maps = std::fs::read_to_string("/proc/self/maps")?;
     let bottom =
@@ -32,11 +32,12 @@ fn stack_bottom(maps: &str) -> Option<usize> {
     usize::from_str_radix(line.split_once('-')?.0, 16).ok()
 }
 
-/// The heap that brk(2) makes.
+/// Lays out a buffer on the heap of brk(2).
 pub fn heap(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     let len = want.with_canaries() + PAGE;
-    // SAFETY: it grows the heap by memory that the allocator, which looks
-    // where the heap ends before it grows it itself, never touches.
+    // SAFETY: the call grows the heap by memory that the allocator never
+    // touches, since it checks where the heap ends before it grows the heap
+    // itself.
     let start = unsafe { libc::sbrk(len as isize) } as usize;
     if start == usize::MAX {
         return Err(io::Error::last_os_error().into());
@@ -46,7 +47,7 @@ pub fn heap(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     Ok(Layout::amid(mapping, want))
 }
 
-/// Memory that a child shares until one of the two writes to it.
+/// Lays out memory that a child shares until one of the two writes to it.
 pub fn forked(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     let layout = anonymous::touched(want, access)?;
     Ok(layout.keeping(Fork::start()?))
