@@ -150,10 +150,7 @@ impl Controls {
             flags: control.flags.into(),
             minimum: narrow(control.minimum),
             maximum: narrow(control.maximum),
-            step: match control.kind {
-                Kind::Menu(_) | Kind::IntegerMenu(_) => 1.into(),
-                _ => narrow(control.step().into()),
-            },
+            step: narrow(control.step().into()),
             default_value: narrow(control.default),
             ..FromZeros::new_zeroed()
         }

@@ -200,12 +200,17 @@ impl Control {
     }
 
     /// Returns the step between values, as VIDIOC_QUERYCTRL reports it: 0 for
-    /// kinds without steps, and for menus, where the kernel's field marks the
-    /// items left out.
+    /// kinds without steps, and 1 for the others, menus among them
+    /// (`v4l2_query_ext_ctrl()`).
     pub fn step(&self) -> u32 {
         match self.kind {
-            Kind::Integer | Kind::Boolean | Kind::Text | Kind::Integer64 => 1,
-            Kind::Class | Kind::Button | Kind::Bitmask | Kind::Menu(_) | Kind::IntegerMenu(_) => 0,
+            Kind::Class | Kind::Button | Kind::Bitmask => 0,
+            Kind::Integer
+            | Kind::Boolean
+            | Kind::Text
+            | Kind::Integer64
+            | Kind::Menu(_)
+            | Kind::IntegerMenu(_) => 1,
         }
     }
 

@@ -174,6 +174,8 @@ fn check_described(row: &Row, found: &QueryExtCtrl) {
         (row.minimum, row.maximum)
     );
     assert_eq!(found.default_value, row.default);
+    let stepless = matches!(row.kind, Kind::Class | Kind::Button | Kind::Bitmask);
+    assert_eq!(found.step.get(), u64::from(!stepless));
     assert_eq!(found.flags, row.flags);
     assert_eq!((found.elems.get(), found.nr_of_dims.get()), (1, 0));
     let size = match row.kind {

@@ -96,6 +96,7 @@ impl CellJob<'_> {
         let (mut result, mut state) = self.guest()?.run(cell)?;
         if clock_runs_ahead(&result) {
             log::warn!("the guest's clock runs ahead of the host's: {cell} is run in another");
+            self.search()?;
             self.guest = None;
             (result, state) = self.guest()?.run(cell)?;
         }

@@ -68,7 +68,7 @@ pub fn expect(cell: &CellName, kernel: Version) -> Expectation {
     };
     // Whether a long-term pin holds the mmap lock from beginning to end on this
     // kernel.
-    let keeps_lock = (Version(5, 12)..Version(6, 2)).contains(&kernel);
+    let keeps_lock = (Version(5, 12)..Version(6, 3)).contains(&kernel);
     match cell.kind {
         ReadOnly if by_force => Expectation::captured(
             Reads::Written,
@@ -81,7 +81,7 @@ pub fn expect(cell: &CellName, kernel: Version) -> Expectation {
         Hole => refused("a page of the range is not mapped"),
         GuardRegion => refused("a guard region faults like a hole"),
         UffdMissing | UffdWp if keeps_lock => refused(
-            "a long-term pin keeps the mmap lock on 6.1, so that a fault cannot wait for another thread",
+            "a long-term pin keeps the mmap lock from 5.12 to 6.2, so that a fault cannot wait for another thread",
         ),
         Ext4Shared if kernel >= Version(6, 2) => refused(
             "a shared mapping of a file whose filesystem tracks dirty pages cannot be pinned for long",
