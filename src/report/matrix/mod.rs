@@ -64,20 +64,19 @@ pub fn write(outcomes: &[KernelOutcome], out: &Path) -> Result<(), WriteError> {
         move |source| WriteError { path, source }
     };
     fs::create_dir_all(out).map_err(failed(out))?;
-    let write = |name: &str, content: io::Result<Vec<u8>>| {
+    let write = |name: &str, content: Vec<u8>| {
         let path = out.join(name);
-        content
-            .and_then(|content| replace(&path, &content))
-            .map_err(failed(&path))
+        replace(&path, &content).map_err(failed(&path))
     };
     for outcome in outcomes {
+        let name = format!("{}.json", file_name(&outcome.kernel));
         let json = serde_json::to_vec(outcome).map_err(io::Error::from);
-        write(&format!("{}.json", file_name(&outcome.kernel)), json)?;
+        let json = json.map_err(failed(&out.join(&name)))?;
+        write(&name, json)?;
     }
-    write(PAGE, Ok(html::page(outcomes).into_bytes()))?;
-    write("matrix.ktap", Ok(ktap::ktap(outcomes).into_bytes()))?;
-    let junit = junit::junit(outcomes).map_err(io::Error::other);
-    write("junit.xml", junit.map(String::into_bytes))
+    write(PAGE, html::page(outcomes).into_bytes())?;
+    write("matrix.ktap", ktap::ktap(outcomes).into_bytes())?;
+    write("junit.xml", junit::junit(outcomes).into_bytes())
 }
 
 /// Bytes that [`write()`] may take on the disk for that many cells, of which

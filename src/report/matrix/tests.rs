@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use quick_xml::escape::resolve_xml_entity;
+use quick_xml::events::Event;
 use serde_json::Value;
 
 use super::*;
@@ -250,6 +252,33 @@ fn every_format_is_written_and_nothing_elsewhere() {
     assert!(blocked.starts_with("cannot write "), "{blocked}");
 }
 
+/// Whether another reader of XML understands the document.
+pub fn assert_well_formed(xml: &str) {
+    let mut reader = quick_xml::Reader::from_str(xml);
+    let mut depth = 0;
+    loop {
+        match reader.read_event().unwrap() {
+            Event::Start(start) => {
+                depth += 1;
+                for attribute in start.attributes() {
+                    let version = quick_xml::XmlVersion::Explicit1_0;
+                    attribute.unwrap().normalized_value(version).unwrap();
+                }
+            }
+            Event::End(_) => depth -= 1,
+            Event::GeneralRef(name) => {
+                let name = name.decode().unwrap();
+                assert!(resolve_xml_entity(&name).is_some(), "&{name};");
+            }
+            Event::Eof => break,
+            _ => {}
+        }
+    }
+    assert_eq!(depth, 0, "{xml}");
+    let control = |c: char| c.is_control() && !matches!(c, '\n' | '\t' | '\r' | '\u{7f}'..);
+    assert!(!xml.contains(control), "{xml:?}");
+}
+
 /// Every value within `json` that is a number, an array or a string, by its
 /// JSON pointer.
 fn pointers(json: &Value, here: &str, found: &mut Vec<String>) {
@@ -301,7 +330,7 @@ fn no_file_whatever_is_in_it_breaks_a_report() {
             table(&outcomes);
             markdown(&outcomes);
             ktap::ktap(&outcomes);
-            junit::junit(&outcomes).unwrap();
+            assert_well_formed(&junit::junit(&outcomes));
             let page = html::page(&outcomes);
             assert!(page.len() < 1 << 20, "{place}: {} bytes", page.len());
             let _ = merge(vec![outcomes[0].clone(), outcomes[0].clone()]);
