@@ -15,7 +15,7 @@ impl Digest {
     /// Returns the digest of `block`, which is at most [`DIGEST_BLOCK`] bytes
     /// long.
     pub fn of(block: &[u8]) -> Self {
-        Self(xxhash_rust::xxh3::xxh3_64(block))
+        Self(twox_hash::XxHash3_64::oneshot(block))
     }
 }
 
@@ -47,6 +47,25 @@ impl<'de> Deserialize<'de> for Digest {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// As `xxhsum -H3` says of the same bytes, of each way that XXH3 has with a
+    /// length.
+    #[test]
+    fn a_digest_is_xxh3() {
+        for (length, digest) in [
+            (0, 0x2d06_8005_38d3_94c2),
+            (3, 0xc348_9259_e968_ad9e),
+            (16, 0x9da2_3836_adf2_be1e),
+            (100, 0x6dbb_812c_f19d_012e),
+            (240, 0x4917_a75c_0ef8_eed7),
+            (1000, 0xd1db_6a0a_fea2_cc82),
+            (4095, 0x0b4e_57ed_e5b7_b645),
+            (4096, 0x5c72_2d9c_eb6f_9064),
+        ] {
+            let block: Vec<_> = (0..length).map(|i| (i * 7 + (i >> 8)) as u8).collect();
+            assert_eq!(Digest::of(&block), Digest(digest), "{length} bytes");
+        }
+    }
 
     #[test]
     fn a_digest_is_exactly_sixteen_hexadecimal_digits() {
