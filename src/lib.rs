@@ -2,7 +2,7 @@
 //! memory to hardware.
 //!
 //! The modules, from the wire up. A module may only import from those above it
-//! in this list, and outside of [`source`] no two files import each other:
+//! in this list, and no two files import each other:
 //!
 //! | module | what it is | knows nothing of |
 //! |---|---|---|

@@ -1,7 +1,10 @@
 //! What the card looks through: its inputs, and the settings of its picture.
 
 use super::finish::{self, Finish};
-use super::{Begun, FrameInfo, Layout, Native, Pattern, Settings, Source};
+use super::interface::{Begun, FrameInfo, Native, Source};
+use super::layout::Layout;
+use super::pattern::Pattern;
+use super::settings::Settings;
 
 /// One input of the card.
 pub struct Input {

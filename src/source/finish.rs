@@ -2,10 +2,12 @@
 //! compressed, or both.
 
 use super::adjust::Adjuster;
+use super::format::PixelFormat;
+use super::interface::{Begun, FrameInfo, Source};
 use super::jpeg::Jpeg;
+use super::layout::Layout;
 use super::pattern::watermark::{PAGE, Watermark};
 use super::settings::{Adjust, Settings};
-use super::{Begun, FrameInfo, Layout, PixelFormat, Source};
 
 /// A frame's buffer, and what is done to the frame there.
 #[derive(Debug)]

@@ -4,7 +4,7 @@ use std::io::{Cursor, Write as _};
 
 use jpeg_encoder::{ChromaSubsamplingMethod, ColorType, Encoder, SamplingFactor};
 
-use super::FrameInfo;
+use super::interface::FrameInfo;
 
 /// The APP segment that a frame's number is in. None of the usual programs has
 /// a meaning for this one.

@@ -7,7 +7,7 @@ use yuv::{
     YuvPlanarImageMut, YuvRange, YuvStandardMatrix,
 };
 
-use super::ConvertError;
+use super::error::ConvertError;
 use crate::source::raster::{Chroma, Model, Raster};
 use crate::source::settings::Rect;
 

@@ -4,8 +4,10 @@ use std::io;
 
 use zune_jpeg::errors::DecodeErrors;
 
-use super::MAX_SIDE;
-use super::input::HANGUP;
+use super::size::SizeError;
+
+/// What a read ends with that nobody wants any more.
+pub const HANGUP: io::ErrorKind = io::ErrorKind::ConnectionAborted;
 
 /// Why a film could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -55,8 +57,8 @@ pub enum Fault {
     #[error("its header says no size")]
     NoSize,
     /// It is too large, or has no size at all.
-    #[error("a picture of {0}x{1} is not between 1x1 and {MAX_SIDE}x{MAX_SIDE}")]
-    Size(u32, u32),
+    #[error(transparent)]
+    Size(#[from] SizeError),
     /// Its samples are others.
     #[error("its samples are {0:?}, not 420, 422, 444 or mono of eight bits")]
     Chroma(String),

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::termios::isatty;
 
-use super::FilmError;
+use super::error::{FilmError, HANGUP};
 use super::place::{Descriptors, Place};
 
 /// What films are opened with.
@@ -50,9 +50,6 @@ enum Kind {
     /// Once.
     Stream,
 }
-
-/// What a read ends with that nobody wants any more.
-pub const HANGUP: io::ErrorKind = io::ErrorKind::ConnectionAborted;
 
 /// Ends what waits for an input.
 #[derive(Debug)]

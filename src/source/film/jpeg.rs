@@ -14,8 +14,9 @@ use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
-use super::still::another_begins;
-use super::{MAX_SIDE, PictureFault};
+use super::error::PictureFault;
+use super::size::MAX_SIDE;
+use super::trailing::another_begins;
 
 /// What a JPEG begins with: its first marker, and the begin of another.
 pub const MAGIC: &[u8] = &[0xff, 0xd8, 0xff];

@@ -30,19 +30,22 @@ mod jpeg;
 mod place;
 mod reader;
 mod reel;
+mod size;
 mod spec;
 mod still;
 #[cfg(test)]
 mod tests;
+mod trailing;
 mod y4m;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::convert::Converter;
+use super::interface::{Begun, FrameInfo, Native, Source};
+use super::layout::Layout;
 use super::raster::Raster;
-use super::settings::Rect;
-use super::{Begun, FrameInfo, Layout, Native, Settings, Source};
+use super::settings::{Rect, Settings};
 use input::Input;
 use place::Place;
 use reader::{After, Frame, Next, Reader};
@@ -52,6 +55,7 @@ use spec::{Ending, Rate, Spec};
 pub use error::{Fault, FilmError, PictureFault};
 pub use input::Access;
 pub use place::Descriptors;
+pub use size::MAX_SIDE;
 
 /// The kinds of films, and how each is named.
 pub const KINDS: &[(&str, &str)] = &[
@@ -99,19 +103,8 @@ pub fn check(kind: &str, text: &str) -> Result<(), FilmError> {
     }
 }
 
-/// The widest and the highest picture that is read, in pixels.
-pub const MAX_SIDE: u32 = 8192;
-
 /// How long the beginning of a stream waits for a file's first frame.
 const PATIENCE: Duration = Duration::from_secs(1);
-
-fn check_size(width: u32, height: u32) -> Result<(), Fault> {
-    let is_had = |side| (1..=MAX_SIDE).contains(&side);
-    match is_had(width) && is_had(height) {
-        true => Ok(()),
-        false => Err(Fault::Size(width, height)),
-    }
-}
 
 /// A file or a pipe as a source.
 #[derive(Debug)]

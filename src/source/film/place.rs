@@ -15,7 +15,7 @@ use std::sync::{Mutex, PoisonError};
 
 use rustix::io::{fcntl_dupfd_cloexec, fcntl_getfd};
 
-use super::FilmError;
+use super::error::FilmError;
 
 /// What a film's path names.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use std::{io, thread};
 
-use super::Fault;
+use super::error::Fault;
 use super::input::Hangup;
 use super::reel::Reel;
 

@@ -3,10 +3,10 @@
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::sync::Arc;
 
+use super::error::{Fault, FilmError};
 use super::input::{Hangup, Input};
 use super::y4m::{Header, MAGIC, MAX_LINE};
-use super::{Fault, FilmError};
-use crate::source::Layout;
+use crate::source::layout::Layout;
 use crate::source::raster::Raster;
 
 /// A film of uncompressed frames: with a header and marks between the frames

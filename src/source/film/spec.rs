@@ -1,7 +1,8 @@
 //! What films are named by: `KIND:FILE,OPTION,...`.
 
-use super::FilmError;
-use crate::source::{Layout, PixelFormat};
+use super::error::FilmError;
+use crate::source::format::PixelFormat;
+use crate::source::layout::Layout;
 
 /// What comes after the last frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

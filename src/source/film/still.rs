@@ -5,9 +5,12 @@ use std::io::{Cursor, Read};
 use image::metadata::Orientation;
 use image::{DynamicImage, GenericImageView, ImageDecoder, ImageReader, Limits};
 
+use super::error::{Fault, FilmError, PictureFault};
 use super::input::Input;
-use super::{Fault, FilmError, MAX_SIDE, PictureFault, check_size, jpeg};
-use crate::source::Layout;
+use super::jpeg;
+use super::size::{self, MAX_SIDE};
+use super::trailing::another_begins;
+use crate::source::layout::Layout;
 use crate::source::raster::Raster;
 
 /// The longest file that is taken for a picture, in bytes.
@@ -44,7 +47,7 @@ fn decode(input: Input) -> Result<(Raster, Box<[u8]>), Fault> {
     }
     let picture = picture.into_rgb8();
     let (width, height) = picture.dimensions();
-    check_size(width, height)?;
+    size::check(width, height)?;
     let raster = Raster::rgb(width, height);
     Ok((raster, picture.into_raw().into_boxed_slice()))
 }
@@ -78,13 +81,6 @@ fn behind_png(bytes: &[u8]) -> &[u8] {
         }
     }
     &[]
-}
-
-/// Whether another picture begins there, but for what a file is filled up with.
-pub fn another_begins(rest: &[u8], magic: &[u8]) -> bool {
-    let filled = |byte: &u8| *byte == 0 || byte.is_ascii_whitespace();
-    let begin = rest.iter().position(|byte| !filled(byte));
-    begin.is_some_and(|begin| rest[begin..].starts_with(magic))
 }
 
 /// Lays a picture on black, and says whether that shows anywhere. A transparent

@@ -4,7 +4,8 @@
 //! it takes a film that is cut off within a frame for one that has ended, and
 //! it reads headers by one read(2) a byte.
 
-use super::{Fault, check_size};
+use super::error::Fault;
+use super::size;
 use crate::source::raster::{Chroma, Raster};
 
 /// The longest line of text that is read: a header, or the mark of a frame.
@@ -77,7 +78,7 @@ impl Header {
         let (Some(width), Some(height)) = (width, height) else {
             return Err(Fault::NoSize);
         };
-        check_size(width, height)?;
+        size::check(width, height)?;
         let samples = samples.or(samples_beside).unwrap_or(b"420");
         let chroma = match samples.to_ascii_lowercase().as_slice() {
             // They differ in where chroma is taken between the pixels, by less

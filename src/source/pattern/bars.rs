@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use super::canvas::Ink;
 use super::lines::{Lines, even};
-use super::{Knobs, Painting};
-use crate::source::FrameInfo;
+use super::painting::{Knobs, Painting};
+use crate::source::interface::FrameInfo;
 use crate::source::layout::Layout;
 
 /// The colours of the bars, all of 75 %.

@@ -1,9 +1,9 @@
 //! The checkerboard: black and white squares, the first of them white, eight
 //! to the shorter side of the picture.
 
-use super::Painting;
 use super::canvas::Ink;
 use super::lines::{Lines, even};
+use super::painting::Painting;
 use crate::source::layout::Layout;
 
 /// The checkerboard.

@@ -6,7 +6,7 @@ use std::f32::consts::TAU;
 
 use super::canvas::{Ink, Row};
 use super::text::{Face, Words, columns_of, height_of};
-use crate::source::FrameInfo;
+use crate::source::interface::FrameInfo;
 use crate::source::layout::Layout;
 use crate::source::settings::overlay;
 

@@ -35,7 +35,7 @@ const C: [u64; 6] = [
 /// Which line it is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Line {
-    /// Number of the stream, as [`FrameInfo::stream`](super::FrameInfo::stream)
+    /// Number of the stream, as [`FrameInfo::stream`](crate::source::FrameInfo::stream)
     /// counts them.
     pub stream: u32,
     /// Sequence number of the frame.

@@ -29,16 +29,17 @@ mod clock_overlay;
 mod lines;
 mod moving;
 mod noise;
+mod painting;
 mod ramp;
 mod solid;
 
-use std::fmt::Debug;
-
+use super::interface::{Begun, FrameInfo, Source};
 use super::layout::{Layout, MemoryPlane, PlaneLayout};
-use super::{Begun, FrameInfo, Settings, Source};
+use super::settings::Settings;
 use canvas::Row;
 use caption::Caption;
 use clock_overlay::ClockOverlay;
+use painting::{Knobs, Painting};
 use watermark::Watermark;
 
 /// The patterns that there are, by name; the first is the default.
@@ -51,36 +52,6 @@ pub const NAMES: &[&str] = &[
     "noise",
     "integrity",
 ];
-
-/// A picture that is painted by pieces of its lines.
-trait Painting: Debug + Send {
-    /// Moves what moves to where it is in that frame.
-    fn begin(&mut self, _frame: &FrameInfo, _knobs: &Knobs) {}
-
-    /// Paints a part of the line of a colour plane that begins at line `y` of
-    /// the picture, from byte `column` on; no more than the line has.
-    fn paint(&self, plane: usize, y: u32, column: usize, out: &mut [u8]);
-}
-
-/// The settings that concern patterns.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Knobs {
-    motion: u32,
-    noise_seed: i64,
-    overlay: u32,
-    text: String,
-}
-
-impl From<&Settings> for Knobs {
-    fn from(settings: &Settings) -> Self {
-        Self {
-            motion: settings.motion,
-            noise_seed: settings.noise_seed,
-            overlay: settings.overlay,
-            text: settings.text.clone(),
-        }
-    }
-}
 
 /// A test pattern as a source. Before [`Source::prepare`] it is black.
 #[derive(Debug)]

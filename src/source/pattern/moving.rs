@@ -5,8 +5,8 @@ use super::bars::{BLUE, CYAN, GREEN, GREY, MAGENTA, RED, YELLOW};
 use super::canvas::Ink;
 use super::checkerboard::side;
 use super::lines::{Lines, even};
-use super::{Knobs, Painting};
-use crate::source::FrameInfo;
+use super::painting::{Knobs, Painting};
+use crate::source::interface::FrameInfo;
 use crate::source::layout::Layout;
 
 /// The colours of a row of squares; the next row begins with the third.

@@ -1,8 +1,8 @@
 //! Noise: bytes as if thrown by dice, others in each frame, and the same again
 //! for the same seed, sequence number and layout.
 
-use super::{Knobs, Painting};
-use crate::source::FrameInfo;
+use super::painting::{Knobs, Painting};
+use crate::source::interface::FrameInfo;
 
 /// Noise.
 #[derive(Debug, Default)]

@@ -1,9 +1,9 @@
 //! The ramp: every level there is, from left to right, in four bands: grey,
 //! red, green and blue.
 
-use super::Painting;
 use super::canvas::Ink;
 use super::lines::{Lines, even};
+use super::painting::Painting;
 use crate::source::layout::Layout;
 
 /// The bands' colours at a level, from the top.

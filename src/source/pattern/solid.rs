@@ -1,9 +1,9 @@
 //! One colour: an orange whose red, green and blue differ enough for any two
 //! that are exchanged to be seen.
 
-use super::Painting;
 use super::canvas::Ink;
 use super::lines::Lines;
+use super::painting::Painting;
 use crate::source::layout::Layout;
 
 /// The colour.

@@ -20,7 +20,7 @@
 
 use std::ops::Range;
 
-use crate::source::FrameInfo;
+use crate::source::interface::FrameInfo;
 
 /// Bytes of a page; the last one of a frame has what is left.
 pub const PAGE: usize = 4096;

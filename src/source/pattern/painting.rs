@@ -1,0 +1,36 @@
+//! What a pattern is to the module that puts it together.
+
+use std::fmt::Debug;
+
+use crate::source::interface::FrameInfo;
+use crate::source::settings::Settings;
+
+/// A picture that is painted by pieces of its lines.
+pub trait Painting: Debug + Send {
+    /// Moves what moves to where it is in that frame.
+    fn begin(&mut self, _frame: &FrameInfo, _knobs: &Knobs) {}
+
+    /// Paints a part of the line of a colour plane that begins at line `y` of
+    /// the picture, from byte `column` on; no more than the line has.
+    fn paint(&self, plane: usize, y: u32, column: usize, out: &mut [u8]);
+}
+
+/// The settings that concern patterns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Knobs {
+    pub motion: u32,
+    pub noise_seed: i64,
+    pub overlay: u32,
+    pub text: String,
+}
+
+impl From<&Settings> for Knobs {
+    fn from(settings: &Settings) -> Self {
+        Self {
+            motion: settings.motion,
+            noise_seed: settings.noise_seed,
+            overlay: settings.overlay,
+            text: settings.text.clone(),
+        }
+    }
+}
