@@ -13,7 +13,7 @@ pub struct Log {
 /// request of this kind, or since the end of the last
 /// [`Cell`](super::cell::Cell); if there was neither, the whole log.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct News {}
+pub struct NewRecords {}
 
 /// Part of the kernel log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -17,7 +17,7 @@ use super::bytes::Bytes;
 use super::cell::{Cell, CellAnswer};
 use super::checks::{Checks, ChecksAnswer, Leaks, LeaksAnswer};
 use super::frame_vector::{FrameVector, FrameVectorAnswer};
-pub use super::kernel_log::{Log, LogAnswer, LogRecord, News};
+pub use super::kernel_log::{Log, LogAnswer, LogRecord, NewRecords};
 pub use super::status::Status;
 
 /// Name of the virtio-serial port that carries the protocol.
@@ -57,7 +57,7 @@ pub enum Command {
     Unload(Unload),
     Modules(Modules),
     Log(Log),
-    News(News),
+    NewRecords(NewRecords),
     Cell(Cell),
     Checks(Checks),
     Leaks(Leaks),
@@ -96,7 +96,7 @@ calls! {
     Unload -> (),
     Modules -> Vec<Module>,
     Log -> LogAnswer,
-    News -> LogAnswer,
+    NewRecords -> LogAnswer,
     Cell -> CellAnswer,
     Checks -> ChecksAnswer,
     Leaks -> LeaksAnswer,

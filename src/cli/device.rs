@@ -146,7 +146,7 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
     let descriptors = unsafe { source::descriptors_of(&args.source)? };
     // SAFETY: no thread has been started, and nothing opened but copies of what
     // was open.
-    let front = unsafe { Front::of(&args)? };
+    let socket = unsafe { SocketArg::of(&args)? };
     let witness = args.witness.as_deref().map(|path| {
         WitnessFile::open(path)
             .with_context(|| format!("cannot open the witness {}", path.display()))
@@ -156,7 +156,7 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
         Signals::new([SIGINT, SIGTERM]).context("cannot prepare for signals that end the card")?;
     let control = args.control.as_deref().map(ListeningSocket::bind_private);
     let control = control.transpose()?;
-    let front = front.open()?;
+    let socket = socket.open()?;
     // Everything that was to be opened or bound is, and nobody can connect yet;
     // what a source finds in a file is not to be trusted any more than what the
     // guest says.
@@ -167,16 +167,16 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
     };
     // That may take its time: a pipe says nothing before somebody writes to
     // it. Until then a signal ends the card all the same.
-    let (tell, told) = mpsc::channel();
-    let (opener, sources) = (tell.clone(), args.source.clone());
+    let (sender, events) = mpsc::channel();
+    let (opener, sources) = (sender.clone(), args.source.clone());
     let access = Access {
         descriptors,
         patience: None,
     };
-    thread::spawn(move || opener.send(Told::Opened(open_inputs(&sources, &access))));
+    thread::spawn(move || opener.send(StartupEvent::Opened(open_inputs(&sources, &access))));
     let stop_of = Arc::new(OnceLock::<Stop>::new());
     let stopped = Arc::clone(&stop_of);
-    let names = [front.listening(), control.as_ref()];
+    let names = [socket.listening(), control.as_ref()];
     let names: Vec<_> = names
         .into_iter()
         .flatten()
@@ -188,14 +188,14 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
             return;
         }
         // In this order, as the other thread looks in the other.
-        let _ = tell.send(Told::End);
+        let _ = sender.send(StartupEvent::End);
         if let Some(stop) = stopped.get() {
             stop.request();
         }
         thread::sleep(END);
         abandon(&names)
     });
-    let Told::Opened(inputs) = told.recv()? else {
+    let StartupEvent::Opened(inputs) = events.recv()? else {
         return Ok(super::exit::SUCCESS);
     };
     let camera = Camera::new(inputs?);
@@ -217,7 +217,7 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
     }
 
     let stop = stop_of.get_or_init(|| daemon.stop());
-    if told.try_recv().is_ok() {
+    if events.try_recv().is_ok() {
         stop.request();
     }
     let control = control.map(|socket| {
@@ -225,7 +225,7 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
         Server::start(socket, service, stop.clone())
     });
     let control = control.transpose()?;
-    let served = match front {
+    let served = match socket {
         InheritedSocket::Listening(socket) => daemon.serve(&socket),
         InheritedSocket::Connected(socket) => daemon.serve_connected(socket),
     };
@@ -286,7 +286,7 @@ fn check_paths(args: &Args) -> anyhow::Result<()> {
 }
 
 /// What the daemon waits for before it serves.
-enum Told {
+enum StartupEvent {
     /// The inputs are open, or cannot be.
     Opened(anyhow::Result<Vec<Input>>),
     /// A signal has come.
@@ -294,14 +294,14 @@ enum Told {
 }
 
 /// Where front ends come from.
-enum Front<'a> {
+enum SocketArg<'a> {
     /// A socket to be bound there.
     Path(&'a Path),
     /// A socket that is there already.
     Inherited(InheritedSocket),
 }
 
-impl<'a> Front<'a> {
+impl<'a> SocketArg<'a> {
     /// What the arguments, or else systemd, say.
     ///
     /// # Safety

@@ -62,27 +62,27 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
         card_arguments: args.modes.arguments(),
         ..args.card.put_into(args.guest.testbed()?)?
     };
-    let mut bed = Testbed::start(&spec, &Progress::stderr())?;
+    let mut testbed = Testbed::start(&spec, &Progress::stderr())?;
     let code = match interactive {
-        true => match converse(&bed)? {
+        true => match converse(&testbed)? {
             Left::Exit => super::exit::SUCCESS,
             // Dropped, the testbed is killed.
             Left::Unplugged => return Ok(super::exit::SUCCESS),
         },
-        false => perform(&mut bed, script)?,
+        false => perform(&mut testbed, script)?,
     };
-    bed.finish()?;
+    testbed.finish()?;
     Ok(code)
 }
 
 /// Runs a script and hands its output on as it comes.
-fn perform(bed: &mut Testbed, script: Vec<u8>) -> anyhow::Result<u8> {
+fn perform(testbed: &mut Testbed, script: Vec<u8>) -> anyhow::Result<u8> {
     let request = Run {
         script: script.into(),
         stream: true,
         ..Run::new(["sh"])
     };
-    let pending = bed.machine.agent().start(request)?;
+    let pending = testbed.machine.agent().start(request)?;
     loop {
         match pending.next(Duration::MAX) {
             Ok(Update::Line(line)) => {
@@ -102,7 +102,7 @@ fn perform(bed: &mut Testbed, script: Vec<u8>) -> anyhow::Result<u8> {
             }
             Err(AgentError::Closed) => {
                 io::stdout().flush()?;
-                let why = bed.machine.why_ended();
+                let why = testbed.machine.why_ended();
                 return Err(anyhow::Error::new(why).context("the script has not ended"));
             }
             Err(error) => return Err(error.into()),
@@ -119,8 +119,8 @@ enum Left {
 }
 
 /// Gives the terminal to a shell on the guest's console until the shell ends.
-fn converse(bed: &Testbed) -> anyhow::Result<Left> {
-    let machine = &bed.machine;
+fn converse(testbed: &Testbed) -> anyhow::Result<Left> {
+    let machine = &testbed.machine;
     let keyboard = machine.console().keyboard()?;
     let (resized, winch) = UnixStream::pair()?;
     signal_hook::low_level::pipe::register(SIGWINCH, winch)?;
@@ -129,7 +129,7 @@ fn converse(bed: &Testbed) -> anyhow::Result<Left> {
     machine.console().show_to(Box::new(io::stdout()));
     let pending = machine.agent().start(Shell {
         term: std::env::var("TERM").unwrap_or_else(|_| "linux".into()),
-        greeting: greeting(bed),
+        greeting: greeting(testbed),
         window: window(),
     })?;
     let (ended, unplugged) = std::thread::scope(|scope| {
@@ -147,7 +147,7 @@ fn converse(bed: &Testbed) -> anyhow::Result<Left> {
     Ok(Left::Exit)
 }
 
-fn greeting(bed: &Testbed) -> String {
+fn greeting(testbed: &Testbed) -> String {
     format!(
         "\n\
          Linux {release}. The card is /dev/video0. Try:\n\
@@ -157,7 +157,7 @@ fn greeting(bed: &Testbed) -> String {
          \x20 v4l2-compliance -s\n\
          \x20 ls /sys/kernel/tracing/events/pinhole\n\
          `exit` turns the machine off, Ctrl-] pulls the plug.\n\n",
-        release = bed.machine.hello().release
+        release = testbed.machine.hello().release
     )
 }
 

@@ -1,9 +1,9 @@
 //! What the card looks through: its inputs, and the settings of its picture.
 
-use super::finish::{self, Finish};
 use super::interface::{Begun, FrameInfo, Native, Source};
 use super::layout::Layout;
 use super::pattern::Pattern;
+use super::post_process::{self, PostProcess};
 use super::settings::Settings;
 
 /// One input of the card.
@@ -24,7 +24,7 @@ pub struct Camera {
     /// What was prepared for.
     layout: Option<Layout>,
     /// None where the source draws straight into the guest's memory.
-    finish: Option<Finish>,
+    post_process: Option<PostProcess>,
 }
 
 impl Camera {
@@ -40,7 +40,7 @@ impl Camera {
             settings: Settings::default(),
             test_pattern: None,
             layout: None,
-            finish: None,
+            post_process: None,
         }
     }
 
@@ -106,15 +106,17 @@ impl Camera {
             pattern.set(&self.settings);
         }
         if let Some(layout) = self.layout {
-            self.finish = match self.finish.take() {
-                Some(mut finish) if Finish::is_needed(&layout, &self.settings) => {
-                    finish.set(&self.settings);
-                    Some(finish)
+            self.post_process = match self.post_process.take() {
+                Some(mut post_process) if PostProcess::is_needed(&layout, &self.settings) => {
+                    post_process.set(&self.settings);
+                    Some(post_process)
                 }
-                _ => Finish::new(&layout, &self.settings),
+                _ => PostProcess::new(&layout, &self.settings),
             };
             if self.settings.test_pattern != shown_before {
-                self.shown().1.prepare_for(&finish::drawn(&layout), &layout);
+                self.shown()
+                    .1
+                    .prepare_for(&post_process::drawn(&layout), &layout);
             }
         }
     }
@@ -122,15 +124,17 @@ impl Camera {
     /// As [`Source::prepare`], for any layout.
     pub fn prepare(&mut self, layout: &Layout) {
         self.layout = Some(*layout);
-        self.finish = Finish::new(layout, &self.settings);
-        self.shown().1.prepare_for(&finish::drawn(layout), layout);
+        self.post_process = PostProcess::new(layout, &self.settings);
+        self.shown()
+            .1
+            .prepare_for(&post_process::drawn(layout), layout);
     }
 
     /// As [`Source::begin`]. A frame that is adjusted or compressed is drawn
     /// here; any other while it is filled.
     pub fn begin(&mut self, frame: &FrameInfo) -> Begun {
         match self.shown() {
-            (Some(finish), source) => finish.begin(source, frame),
+            (Some(post_process), source) => post_process.begin(source, frame),
             (None, source) => source.begin(frame),
         }
     }
@@ -138,18 +142,18 @@ impl Camera {
     /// As [`Source::fill`].
     pub fn fill(&mut self, offset: usize, out: &mut [u8]) {
         match self.shown() {
-            (Some(finish), _) => finish.fill(offset, out),
+            (Some(post_process), _) => post_process.fill(offset, out),
             (None, source) => source.fill(offset, out),
         }
     }
 
     /// What is shown, and what is done to its frames.
-    fn shown(&mut self) -> (Option<&mut Finish>, &mut dyn Source) {
+    fn shown(&mut self) -> (Option<&mut PostProcess>, &mut dyn Source) {
         let source: &mut dyn Source = match &mut self.test_pattern {
             Some(pattern) => pattern,
             None => &mut *self.inputs[self.selected].source,
         };
-        (self.finish.as_mut(), source)
+        (self.post_process.as_mut(), source)
     }
 }
 

@@ -9,7 +9,6 @@ pub mod adjust;
 pub mod camera;
 pub mod convert;
 pub mod film;
-mod finish;
 pub mod format;
 mod interface;
 mod jpeg;
@@ -17,6 +16,7 @@ pub mod layout;
 pub mod name;
 mod opening;
 pub mod pattern;
+mod post_process;
 pub mod raster;
 pub mod settings;
 

@@ -50,20 +50,20 @@ fn returned(index: u32, sequence: u32, flags: u32, time: Duration) -> Vec<u8> {
 
 /// A buffer, as `v4l2-ctl --verbose` tells of it.
 #[derive(Debug)]
-struct Told {
+struct Dequeued {
     sequence: u32,
     time: f64,
     line: String,
 }
 
-fn told(said: &str) -> Vec<Told> {
+fn dequeued(said: &str) -> Vec<Dequeued> {
     let after = |line: &str, name: &str| {
         let (_, rest) = line.split_once(name)?;
         Some(rest.split_whitespace().next()?.to_owned())
     };
     said.lines()
         .filter(|line| line.contains("dqbuf:"))
-        .map(|line| Told {
+        .map(|line| Dequeued {
             sequence: after(line, "seq:").unwrap().parse().unwrap(),
             time: after(line, "ts:").unwrap().parse().unwrap(),
             line: line.to_owned(),
@@ -161,7 +161,7 @@ fn times_and_kinds_on(kernel: &str) {
     let ended = stream.wait(LIMIT).unwrap();
     let after = uptime();
 
-    let all = told(&ended.stdout);
+    let all = dequeued(&ended.stdout);
     assert_eq!(all.len(), frames + 1, "{ended:?}");
     for pair in all.windows(2) {
         assert!(pair[0].time <= pair[1].time, "time goes back: {pair:#?}");

@@ -47,23 +47,23 @@ impl Tail {
 }
 
 /// The records that no request has returned yet.
-static NEWS: Mutex<Option<Tail>> = Mutex::new(None);
+static NEW_RECORDS: Mutex<Option<Tail>> = Mutex::new(None);
 
 /// Returns the records written since the last call, or since
 /// [`start_new_records`]; all records if neither was called.
 pub fn new_records() -> Result<LogAnswer, Failure> {
-    let mut news = NEWS.lock().unwrap_or_else(PoisonError::into_inner);
-    match &mut *news {
+    let mut tail = NEW_RECORDS.lock().unwrap_or_else(PoisonError::into_inner);
+    match &mut *tail {
         Some(tail) => tail.read(),
-        None => news.insert(Tail(open()?)).read(),
+        None => tail.insert(Tail(open()?)).read(),
     }
 }
 
 /// Lets [`new_records`] start now, if it was not called yet.
 pub fn start_new_records() -> Result<(), Failure> {
-    let mut news = NEWS.lock().unwrap_or_else(PoisonError::into_inner);
-    if news.is_none() {
-        *news = Some(Tail::open()?);
+    let mut tail = NEW_RECORDS.lock().unwrap_or_else(PoisonError::into_inner);
+    if tail.is_none() {
+        *tail = Some(Tail::open()?);
     }
     Ok(())
 }

@@ -151,7 +151,7 @@ impl Server {
             Command::Unload(request) => value(modules::unload(&request.module)?),
             Command::Modules(_) => value(modules::list()?),
             Command::Log(request) => value(kmsg::read(request.since)?),
-            Command::News(_) => value(kmsg::new_records()?),
+            Command::NewRecords(_) => value(kmsg::new_records()?),
             Command::Cell(request) => {
                 let answer = cell::runner::run(self.children, id, &request, started);
                 self.running().remove(&id);

@@ -32,9 +32,9 @@ impl Rig {
 
     /// Returns all waiting events, as (session, type, id, sequence number).
     fn events(&mut self) -> Vec<(u32, u32, u32, u32)> {
-        let told = self.told().into_iter();
-        told.map(|told| match told {
-            Told::Event(SessionEvent { header, event }) => (
+        let sent = self.sent().into_iter();
+        sent.map(|sent| match sent {
+            Sent::Event(SessionEvent { header, event }) => (
                 header.session_id.get(),
                 event.type_.get(),
                 event.id.get(),
@@ -47,8 +47,8 @@ impl Rig {
 
     /// Returns the one event that waits.
     fn event(&mut self) -> V4l2Event {
-        match &self.told()[..] {
-            [Told::Event(event)] => event.event,
+        match &self.sent()[..] {
+            [Sent::Event(event)] => event.event,
             other => panic!("{other:?}"),
         }
     }
@@ -197,10 +197,10 @@ fn events_that_wait_become_one_with_all_that_has_changed() {
         rig.set(other, cid::HUE, value).unwrap();
     }
     let events: Vec<V4l2Event> = rig
-        .told()
+        .sent()
         .into_iter()
-        .map(|told| match told {
-            Told::Event(event) => event.event,
+        .map(|sent| match sent {
+            Sent::Event(event) => event.event,
             other => panic!("{other:?}"),
         })
         .collect();
@@ -243,16 +243,16 @@ fn events_and_buffers_come_in_the_order_in_which_they_happened() {
         .unwrap();
     // The next frame sync replaces one that has not been sent.
     rig.run(16_667);
-    let told: Vec<(u8, u32)> = rig
-        .told()
+    let sent: Vec<(u8, u32)> = rig
+        .sent()
         .iter()
-        .map(|told| match told {
-            Told::Buffer(event) => (1, event.buffer.sequence.get()),
-            Told::Event(event) => (2, event.event.type_.get()),
-            Told::Died(_) => panic!("{told:?}"),
+        .map(|sent| match sent {
+            Sent::Buffer(event) => (1, event.buffer.sequence.get()),
+            Sent::Event(event) => (2, event.event.type_.get()),
+            Sent::Died(_) => panic!("{sent:?}"),
         })
         .collect();
-    assert_eq!(told, [(1, 0), (2, CTRL), (2, FRAME_SYNC), (1, 1), (2, EOS)]);
+    assert_eq!(sent, [(1, 0), (2, CTRL), (2, FRAME_SYNC), (1, 1), (2, EOS)]);
 }
 
 #[test]
@@ -268,12 +268,12 @@ fn closed_and_dead_sessions_hear_nothing() {
             0 => rig.close(session),
             _ => rig.card.fail_session(session, Errno::EIO),
         }
-        let told = rig.told();
-        assert_eq!(told.len(), end as usize, "{told:?}");
+        let sent = rig.sent();
+        assert_eq!(sent.len(), end as usize, "{sent:?}");
         rig.card
             .set_control(rig.now, "hue", &Value::Integer(100 + end))
             .unwrap();
-        assert!(rig.told().is_empty());
+        assert!(rig.sent().is_empty());
     }
     // The next session has no subscriptions, whatever its id.
     rig.card.reset();
@@ -281,5 +281,5 @@ fn closed_and_dead_sessions_hear_nothing() {
     rig.card
         .set_control(rig.now, "hue", &Value::Integer(1))
         .unwrap();
-    assert!(rig.told().is_empty());
+    assert!(rig.sent().is_empty());
 }

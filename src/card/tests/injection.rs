@@ -39,11 +39,11 @@ fn queue(rig: &mut Rig, session: u32, index: u32) -> Result<(), u32> {
 fn frames(rig: &mut Rig, session: u32) -> (Vec<Buffer>, usize) {
     rig.run(INTERVAL);
     let (mut buffers, mut events) = (Vec::new(), 0);
-    for told in rig.told() {
-        match told {
-            Told::Buffer(event) => buffers.push(event.buffer),
-            Told::Event(_) => events += 1,
-            Told::Died(_) => panic!("{told:?}"),
+    for sent in rig.sent() {
+        match sent {
+            Sent::Buffer(event) => buffers.push(event.buffer),
+            Sent::Event(_) => events += 1,
+            Sent::Died(_) => panic!("{sent:?}"),
         }
     }
     for buffer in &buffers {
@@ -122,7 +122,7 @@ fn a_stall_is_late_once() {
         let (mut rig, session) = streaming(rate);
         if rate == Rate::Max {
             rig.run(0);
-            assert_eq!(rig.told().len(), 4);
+            assert_eq!(rig.sent().len(), 4);
             rig.set(session, cid::STALL, 100).unwrap();
             queue(&mut rig, session, 0).unwrap();
         } else {
@@ -131,7 +131,7 @@ fn a_stall_is_late_once() {
         }
         rig.run(INTERVAL);
         rig.run(99_900);
-        assert!(rig.told().is_empty(), "{rate:?}");
+        assert!(rig.sent().is_empty(), "{rate:?}");
         rig.run(100);
         let buffers = rig.dequeue();
         assert_eq!(buffers.len(), 1, "{rate:?}");
@@ -158,7 +158,7 @@ fn refused_buffers_can_be_queued_again() {
     let on = words(&[1]);
     assert_eq!(rig.ioctl(session, Ioctl::StreamOn, &on), Err(EIO));
     rig.run(INTERVAL);
-    assert!(rig.told().is_empty());
+    assert!(rig.sent().is_empty());
     rig.stream_on(session);
     rig.run(INTERVAL);
     assert_eq!(rig.dequeue().len(), 1, "it was still queued");
@@ -194,24 +194,24 @@ fn the_session_that_streams_is_killed_or_else_the_one_that_asks() {
     let (mut rig, session) = streaming(Rate::Guest);
     let other = rig.open();
     rig.set(other, cid::KILL_SESSION, 1).unwrap();
-    let told = rig.told();
+    let sent = rig.sent();
     assert!(
-        matches!(told[..], [Told::Died(dead)] if dead == session),
-        "{told:?}"
+        matches!(sent[..], [Sent::Died(dead)] if dead == session),
+        "{sent:?}"
     );
     assert_eq!(queue(&mut rig, session, 0), Err(ENODEV));
     rig.run(10 * INTERVAL);
-    assert!(rig.told().is_empty());
+    assert!(rig.sent().is_empty());
     rig.close(session);
     // If no session streams, the session that presses the button dies.
     rig.set(other, cid::KILL_SESSION, 1).unwrap();
-    assert!(matches!(rig.told()[..], [Told::Died(dead)] if dead == other));
+    assert!(matches!(rig.sent()[..], [Sent::Died(dead)] if dead == other));
     let pair = [rig.open(), rig.open()];
     let press = crate::card::Value::Integer(1);
     rig.card
         .set_control(rig.now, "kill_session", &press)
         .unwrap();
-    assert_eq!(rig.told().len(), pair.len(), "the host presses it for all");
+    assert_eq!(rig.sent().len(), pair.len(), "the host presses it for all");
 }
 
 #[test]
@@ -239,9 +239,9 @@ fn a_stream_that_is_ended_has_a_last_frame_and_begins_again() {
 fn a_source_change_is_an_event_and_no_more() {
     let (mut rig, session) = streaming(Rate::Guest);
     rig.set(session, cid::SOURCE_CHANGE, 1).unwrap();
-    let told = rig.told();
-    let [Told::Event(event)] = &told[..] else {
-        panic!("{told:?}")
+    let sent = rig.sent();
+    let [Sent::Event(event)] = &sent[..] else {
+        panic!("{sent:?}")
     };
     assert_eq!((event.event.type_.get(), event.event.id.get()), (5, 0));
     assert_eq!(event.event.u[..4], [1, 0, 0, 0], "the resolution");
@@ -254,7 +254,7 @@ fn a_source_without_a_frame_is_late_and_not_stuck() {
     rig.stage.lock().unwrap().begun = [Begun::Late; 10].into();
     rig.run(INTERVAL);
     for _ in 0..9 {
-        assert!(rig.told().is_empty());
+        assert!(rig.sent().is_empty());
         let due = rig.card.next_deadline().unwrap();
         assert!(due > rig.now.monotonic, "no busy waiting");
         rig.run(4_000);

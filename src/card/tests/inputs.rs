@@ -103,7 +103,7 @@ fn inputs_are_enumerated_and_switched_between_streams() {
     rig.stream_off(session);
     rig.subscribe(session, 5, 0);
     rig.card.set_input(rig.now, 0).unwrap();
-    assert_eq!(rig.told().len(), 1, "the guest is told");
+    assert_eq!(rig.sent().len(), 1, "the guest is told");
     assert_eq!(rig.selected(session), 0);
     let numbers = InputInfo {
         index: 0,
@@ -188,15 +188,15 @@ fn a_source_of_another_size_stops_the_stream_until_it_is_begun_again() {
     // The source has the same size, so the stream continues with it.
     plug(&mut rig, native);
     rig.run(41_667);
-    let told = rig.told();
+    let sent = rig.sent();
     assert!(
-        matches!(told[..], [Told::Event(_), Told::Buffer(_)]),
-        "{told:?}"
+        matches!(sent[..], [Sent::Event(_), Sent::Buffer(_)]),
+        "{sent:?}"
     );
     rig.queue(session, 0, &[(0x8000, FRAME)]).unwrap();
     plug(&mut rig, dictating(48, 16));
     rig.run(100_000);
-    assert!(matches!(rig.told()[..], [Told::Event(_)]));
+    assert!(matches!(rig.sent()[..], [Sent::Event(_)]));
     assert_eq!(rig.card.next_deadline(), None);
     assert_eq!(rig.size(session), (32, 16), "that of the buffers there are");
     rig.stream_off(session);

@@ -248,26 +248,26 @@ impl Rig {
     }
 
     /// Takes all events that wait for the driver.
-    fn told(&mut self) -> Vec<Told> {
+    fn sent(&mut self) -> Vec<Sent> {
         let mut event = Vec::new();
-        let mut told = Vec::new();
+        let mut sent = Vec::new();
         while self.card.next_event(&mut event) {
-            told.push(match event[0] {
-                0 => Told::Died(u32::from_le_bytes(event[4..8].try_into().unwrap())),
-                1 => Told::Buffer(Box::new(DqbufEvent::read_from_bytes(&event).unwrap())),
-                2 => Told::Event(SessionEvent::read_from_bytes(&event).unwrap()),
+            sent.push(match event[0] {
+                0 => Sent::Died(u32::from_le_bytes(event[4..8].try_into().unwrap())),
+                1 => Sent::Buffer(Box::new(DqbufEvent::read_from_bytes(&event).unwrap())),
+                2 => Sent::Event(SessionEvent::read_from_bytes(&event).unwrap()),
                 other => panic!("event {other}"),
             });
             self.card.event_sent();
         }
-        told
+        sent
     }
 
     /// Takes all waiting events, which must be buffers.
     fn dequeue(&mut self) -> Vec<Buffer> {
-        let told = self.told().into_iter();
-        told.map(|told| match told {
-            Told::Buffer(event) => event.buffer,
+        let sent = self.sent().into_iter();
+        sent.map(|sent| match sent {
+            Sent::Buffer(event) => event.buffer,
             other => panic!("{other:?}"),
         })
         .collect()
@@ -325,7 +325,7 @@ impl Rig {
 
 /// An event of the card.
 #[derive(Debug)]
-enum Told {
+enum Sent {
     Died(u32),
     Buffer(Box<DqbufEvent>),
     Event(SessionEvent),

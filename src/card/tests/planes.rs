@@ -151,9 +151,9 @@ fn every_plane_lies_in_its_own_memory_and_the_witness_says_so() {
     rig.ok(session, Ioctl::StreamOn, &MPLANE.to_le_bytes());
     rig.run(20_000);
 
-    let told = rig.told();
-    let [Told::Buffer(event)] = &told[..] else {
-        panic!("{told:?}")
+    let sent = rig.sent();
+    let [Sent::Buffer(event)] = &sent[..] else {
+        panic!("{sent:?}")
     };
     assert_eq!(
         (event.buffer.type_.get(), event.buffer.length.get()),
@@ -298,9 +298,9 @@ fn half_a_frame_ends_within_its_planes() {
     rig.ioctl(session, Ioctl::QBuf, &payload).unwrap();
     rig.ok(session, Ioctl::StreamOn, &MPLANE.to_le_bytes());
     rig.run(20_000);
-    let told = rig.told();
-    let [Told::Buffer(event)] = &told[..] else {
-        panic!("{told:?}")
+    let sent = rig.sent();
+    let [Sent::Buffer(event)] = &sent[..] else {
+        panic!("{sent:?}")
     };
     let used = [
         event.planes[0].bytesused.get(),

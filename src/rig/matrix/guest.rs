@@ -16,7 +16,7 @@ use super::outcome::{CellOutcome, Verdict};
 use super::witness::{CardFrames, Follower};
 use crate::agent::cell::{Cell, CellAnswer, Hazard};
 use crate::agent::checks::ChecksAnswer;
-use crate::agent::protocol::{LogRecord, News, Read, Write};
+use crate::agent::protocol::{LogRecord, NewRecords, Read, Write};
 use crate::rig::capture::witness::WitnessError;
 use crate::rig::kernel::Version;
 use crate::rig::kernel_log;
@@ -161,7 +161,7 @@ impl CellGuest {
         // The agent started before the driver was loaded.
         let up_us = testbed.machine.hello().uptime_ms * 1000;
         let mut loading = agent
-            .call(News {}, GUEST_LIMIT)
+            .call(NewRecords {}, GUEST_LIMIT)
             .map_err(MatrixError::checks)?
             .records;
         loading.retain(|record| record.time_us > up_us);
@@ -278,14 +278,14 @@ impl CellGuest {
     ///
     /// [`MatrixError::Interrupted`].
     pub(super) fn aftermath(&mut self, cell: &mut CellOutcome) -> Result<GuestState, MatrixError> {
-        let news = match health::new_records(self.testbed.machine.agent()) {
-            Ok(news) => news,
+        let records = match health::new_records(self.testbed.machine.agent()) {
+            Ok(records) => records,
             Err(AgentError::Interrupted) => return Err(MatrixError::Interrupted),
             Err(_) => return Ok(GuestState::Broken),
         };
-        let state = self.state(&news)?;
-        if let Some(answer) = cell.answer.as_mut().filter(|_| !news.is_empty()) {
-            answer.log.extend(news);
+        let state = self.state(&records)?;
+        if let Some(answer) = cell.answer.as_mut().filter(|_| !records.is_empty()) {
+            answer.log.extend(records);
             self.judge_again(cell);
         }
         Ok(state)

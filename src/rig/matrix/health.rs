@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use crate::agent::checks::{Check, Checks, ChecksAnswer};
-use crate::agent::protocol::{LogRecord, News, Write};
+use crate::agent::protocol::{LogRecord, NewRecords, Write};
 use crate::vm::channel::{Agent, AgentError};
 
 /// How long the guest may take to report its checks: searching the symbols of a
@@ -115,7 +115,7 @@ pub(super) fn warn_again(agent: &Agent) -> Result<(), AgentError> {
 ///
 /// [`AgentError`] if the guest does not answer.
 pub(super) fn new_records(agent: &Agent) -> Result<Vec<LogRecord>, AgentError> {
-    Ok(agent.call(News {}, LIMIT)?.records)
+    Ok(agent.call(NewRecords {}, LIMIT)?.records)
 }
 
 fn set(agent: &Agent, path: &str, text: &str) -> Result<(), AgentError> {

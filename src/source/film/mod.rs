@@ -220,11 +220,11 @@ impl Film {
     }
 
     /// Turns to the frame that is to be shown.
-    fn advance(&mut self, info: &FrameInfo) -> Turn {
+    fn advance(&mut self, info: &FrameInfo) -> Advance {
         let Some(reader) = &self.reader else {
             return match self.once && self.pace.frames > 0 {
-                true => Turn::Ended,
-                false => Turn::Show,
+                true => Advance::Ended,
+                false => Advance::Show,
             };
         };
         let next = match (self.rate, self.pace.start) {
@@ -267,13 +267,13 @@ impl Film {
                     reader.give_back(past);
                 }
                 self.is_new = true;
-                Turn::Show
+                Advance::Show
             }
-            Next::Late => Turn::Late,
-            Next::End => Turn::Ended,
+            Next::Late => Advance::Late,
+            Next::End => Advance::Ended,
             Next::Hold => match self.shown {
-                Some(_) => Turn::Show,
-                None => Turn::Ended,
+                Some(_) => Advance::Show,
+                None => Advance::Ended,
             },
         }
     }
@@ -291,7 +291,7 @@ impl Film {
 }
 
 /// What becomes of a frame that is to begin.
-enum Turn {
+enum Advance {
     Show,
     Late,
     Ended,
@@ -341,9 +341,9 @@ impl Source for Film {
 
     fn begin(&mut self, info: &FrameInfo) -> Begun {
         match self.advance(info) {
-            Turn::Late => return Begun::Late,
-            Turn::Ended => return Begun::Ended,
-            Turn::Show => {}
+            Advance::Late => return Begun::Late,
+            Advance::Ended => return Begun::Ended,
+            Advance::Show => {}
         }
         let (Some(frame), Some(converter)) = (&self.shown, &mut self.converter) else {
             return Begun::Ended;

@@ -105,7 +105,7 @@ impl Reader {
         });
         let (is_file, is_fifo) = (reel.is_file(), reel.is_fifo());
         let hangup = reel.hangup();
-        let tape = Tape {
+        let ahead = ReadAhead {
             reel,
             after,
             number: 0,
@@ -116,7 +116,7 @@ impl Reader {
         let name = "film".to_owned();
         thread::Builder::new()
             .name(name)
-            .spawn(move || read(tape, &reads))?;
+            .spawn(move || read(ahead, &reads))?;
         Ok(Self {
             shared,
             hangup,
@@ -235,7 +235,7 @@ enum Step {
 }
 
 /// The reader's own: a film, and where it is.
-struct Tape {
+struct ReadAhead {
     reel: Reel,
     after: After,
     /// The next frame's number.
@@ -246,7 +246,7 @@ struct Tape {
     said: bool,
 }
 
-impl Tape {
+impl ReadAhead {
     fn rewind(&mut self) -> Result<(), Fault> {
         (self.number, self.began) = (0, 0);
         match self.reel.is_fifo() {
@@ -333,7 +333,7 @@ impl Tape {
 }
 
 /// The thread.
-fn read(mut tape: Tape, shared: &Shared) {
+fn read(mut ahead: ReadAhead, shared: &Shared) {
     let mut applied = 0;
     let mut state = shared.lock();
     loop {
@@ -352,7 +352,7 @@ fn read(mut tape: Tape, shared: &Shared) {
         let (wanted, rewinds) = (state.wanted, state.rewinds);
         drop(state);
         let again = std::mem::replace(&mut applied, rewinds) != rewinds;
-        let step = tape.proceed(&mut bytes, wanted, again);
+        let step = ahead.proceed(&mut bytes, wanted, again);
         state = shared.lock();
         let is_past = state.rewinds != rewinds;
         match step {

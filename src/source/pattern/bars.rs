@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use super::canvas::Ink;
 use super::lines::{Lines, even};
-use super::painting::{Knobs, Painting};
+use super::painting::{Painting, PatternSettings};
 use crate::source::interface::FrameInfo;
 use crate::source::layout::Layout;
 
@@ -124,7 +124,7 @@ impl Bars {
 }
 
 impl Painting for Bars {
-    fn begin(&mut self, frame: &FrameInfo, _: &Knobs) {
+    fn begin(&mut self, frame: &FrameInfo, _: &PatternSettings) {
         let round = frame.elapsed.as_millis() % RAMP_PERIOD.as_millis();
         let moved = round * u128::from(self.width) / RAMP_PERIOD.as_millis();
         self.shift = even(self.width - moved as u32);

@@ -39,7 +39,7 @@ use super::settings::Settings;
 use canvas::Row;
 use caption::Caption;
 use clock_overlay::ClockOverlay;
-use painting::{Knobs, Painting};
+use painting::{Painting, PatternSettings};
 use watermark::Watermark;
 
 /// The patterns that there are, by name; the first is the default.
@@ -57,7 +57,7 @@ pub const NAMES: &[&str] = &[
 #[derive(Debug)]
 pub struct Pattern {
     kind: Kind,
-    knobs: Knobs,
+    settings: PatternSettings,
     picture: Option<Picture>,
 }
 
@@ -131,7 +131,7 @@ impl Pattern {
     pub fn numbered(number: usize) -> Option<Self> {
         Some(Self {
             kind: *KINDS.get(number)?,
-            knobs: Knobs::from(&Settings::default()),
+            settings: PatternSettings::from(&Settings::default()),
             picture: None,
         })
     }
@@ -170,9 +170,9 @@ impl Source for Pattern {
     }
 
     fn set(&mut self, settings: &Settings) {
-        self.knobs = settings.into();
+        self.settings = settings.into();
         if let Some(picture) = &mut self.picture {
-            picture.set(&self.knobs);
+            picture.set(&self.settings);
         }
     }
 
@@ -188,7 +188,7 @@ impl Source for Pattern {
             sizeimage: layout.sizeimage,
             shown: *shown,
         });
-        picture.set(&self.knobs);
+        picture.set(&self.settings);
     }
 
     fn begin(&mut self, frame: &FrameInfo) -> Begun {
@@ -200,7 +200,7 @@ impl Source for Pattern {
                 line.stream = frame.stream;
                 line.sequence = frame.sequence;
             }
-            Content::Painted(painted) => painted.begin(frame, &self.knobs),
+            Content::Painted(painted) => painted.begin(frame, &self.settings),
         }
         Begun::Frame {
             bytes: picture.sizeimage,
@@ -216,11 +216,11 @@ impl Source for Pattern {
 }
 
 impl Picture {
-    fn set(&mut self, knobs: &Knobs) {
+    fn set(&mut self, settings: &PatternSettings) {
         if let Content::Painted(painted) = &mut self.content {
-            painted.clock_overlay = ClockOverlay::new(&self.shown, knobs.overlay);
+            painted.clock_overlay = ClockOverlay::new(&self.shown, settings.overlay);
             painted.caption =
-                (!knobs.text.is_empty()).then(|| Caption::new(&knobs.text, &self.shown));
+                (!settings.text.is_empty()).then(|| Caption::new(&settings.text, &self.shown));
             painted.current = None;
         }
     }
@@ -255,8 +255,8 @@ impl Picture {
 }
 
 impl Painted {
-    fn begin(&mut self, frame: &FrameInfo, knobs: &Knobs) {
-        self.painting.begin(frame, knobs);
+    fn begin(&mut self, frame: &FrameInfo, settings: &PatternSettings) {
+        self.painting.begin(frame, settings);
         if let Some(clock_overlay) = &mut self.clock_overlay {
             clock_overlay.begin(frame);
         }

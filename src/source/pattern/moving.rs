@@ -5,7 +5,7 @@ use super::bars::{BLUE, CYAN, GREEN, GREY, MAGENTA, RED, YELLOW};
 use super::canvas::Ink;
 use super::checkerboard::side;
 use super::lines::{Lines, even};
-use super::painting::{Knobs, Painting};
+use super::painting::{Painting, PatternSettings};
 use crate::source::interface::FrameInfo;
 use crate::source::layout::Layout;
 
@@ -47,8 +47,8 @@ impl Moving {
 }
 
 impl Painting for Moving {
-    fn begin(&mut self, frame: &FrameInfo, knobs: &Knobs) {
-        let moved = u64::from(frame.sequence) * u64::from(knobs.motion);
+    fn begin(&mut self, frame: &FrameInfo, settings: &PatternSettings) {
+        let moved = u64::from(frame.sequence) * u64::from(settings.motion);
         self.moved = even((moved % u64::from(self.period())) as u32);
     }
 

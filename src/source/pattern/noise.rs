@@ -1,7 +1,7 @@
 //! Noise: bytes as if thrown by dice, others in each frame, and the same again
 //! for the same seed, sequence number and layout.
 
-use super::painting::{Knobs, Painting};
+use super::painting::{Painting, PatternSettings};
 use crate::source::interface::FrameInfo;
 
 /// Noise.
@@ -23,9 +23,9 @@ pub fn mixed(mut x: u64) -> u64 {
 }
 
 impl Painting for Noise {
-    fn begin(&mut self, frame: &FrameInfo, knobs: &Knobs) {
+    fn begin(&mut self, frame: &FrameInfo, settings: &PatternSettings) {
         // The seed is a number of 64 bits, whatever its sign.
-        let seed = mixed(knobs.noise_seed as u64);
+        let seed = mixed(settings.noise_seed as u64);
         self.key = mixed(seed.wrapping_add(GOLDEN.wrapping_mul(u64::from(frame.sequence) + 1)));
     }
 

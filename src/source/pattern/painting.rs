@@ -8,7 +8,7 @@ use crate::source::settings::Settings;
 /// A picture that is painted by pieces of its lines.
 pub trait Painting: Debug + Send {
     /// Moves what moves to where it is in that frame.
-    fn begin(&mut self, _frame: &FrameInfo, _knobs: &Knobs) {}
+    fn begin(&mut self, _frame: &FrameInfo, _settings: &PatternSettings) {}
 
     /// Paints a part of the line of a colour plane that begins at line `y` of
     /// the picture, from byte `column` on; no more than the line has.
@@ -17,14 +17,14 @@ pub trait Painting: Debug + Send {
 
 /// The settings that concern patterns.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Knobs {
+pub struct PatternSettings {
     pub motion: u32,
     pub noise_seed: i64,
     pub overlay: u32,
     pub text: String,
 }
 
-impl From<&Settings> for Knobs {
+impl From<&Settings> for PatternSettings {
     fn from(settings: &Settings) -> Self {
         Self {
             motion: settings.motion,

@@ -37,7 +37,7 @@ fn descriptor(address: u64, len: u32, flags: u16, next: u16) -> Descriptor {
 }
 
 /// Addresses where memory is not, or ends too early.
-fn nowhere(storm: &Storm) -> Vec<(u64, u32)> {
+fn outside(storm: &Storm) -> Vec<(u64, u32)> {
     let end = storm.driver.memory.high().end;
     vec![
         (0, 1),
@@ -120,7 +120,7 @@ fn all(storm: &Storm, places: Places) -> Vec<Broken> {
             &[descriptor(address, 0, NEXT, next), write(0, 0)],
         );
     }
-    for (address, len) in nowhere(storm) {
+    for (address, len) in outside(storm) {
         let astray = |flags, next| descriptor(address, len, flags, next);
         let at = format!("{address:#x}+{len:#x}");
         add(

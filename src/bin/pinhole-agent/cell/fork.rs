@@ -17,26 +17,26 @@ const EXIT: u8 = b'x';
 #[derive(Debug)]
 pub struct Fork {
     pid: Pid,
-    tell: std::fs::File,
-    hear: std::fs::File,
+    orders: std::fs::File,
+    answers: std::fs::File,
 }
 
 impl Fork {
     /// Forks. The process must have only one thread.
     pub fn start() -> io::Result<Self> {
-        let (told, tell) = pipe_with(PipeFlags::CLOEXEC)?;
-        let (hear, say) = pipe_with(PipeFlags::CLOEXEC)?;
+        let (incoming, orders) = pipe_with(PipeFlags::CLOEXEC)?;
+        let (answers, outgoing) = pipe_with(PipeFlags::CLOEXEC)?;
         // SAFETY: there is only one thread, so no lock is held in the child.
         match unsafe { libc::fork() } {
             -1 => Err(io::Error::last_os_error()),
             0 => {
-                drop((tell, hear));
-                obey(told.into(), say.into())
+                drop((orders, answers));
+                obey(incoming.into(), outgoing.into())
             }
             pid => Ok(Self {
                 pid: Pid::from_raw(pid).ok_or(io::ErrorKind::InvalidData)?,
-                tell: tell.into(),
-                hear: hear.into(),
+                orders: orders.into(),
+                answers: answers.into(),
             }),
         }
     }
@@ -46,9 +46,9 @@ impl Fork {
         let mut order = vec![WRITE, byte];
         order.extend_from_slice(&span.start.to_ne_bytes());
         order.extend_from_slice(&span.len.to_ne_bytes());
-        self.tell.write_all(&order)?;
+        self.orders.write_all(&order)?;
         let mut answer = [0; 4];
-        self.hear.read_exact(&mut answer)?;
+        self.answers.read_exact(&mut answer)?;
         match i32::from_ne_bytes(answer) {
             0 => Ok(()),
             errno => Err(io::Error::from_raw_os_error(errno)),
@@ -57,7 +57,7 @@ impl Fork {
 
     /// Makes the child exit, and waits until it has.
     pub fn exit(mut self) -> io::Result<()> {
-        self.tell.write_all(&[EXIT])?;
+        self.orders.write_all(&[EXIT])?;
         let ended = waitpid(Some(self.pid), WaitOptions::empty());
         std::mem::forget(self);
         match ended {
@@ -78,13 +78,13 @@ impl Drop for Fork {
 }
 
 /// The child's main function: executes orders until there are no more.
-fn obey(mut told: std::fs::File, mut say: std::fs::File) -> ! {
+fn obey(mut incoming: std::fs::File, mut outgoing: std::fs::File) -> ! {
     let mut work = || -> io::Result<()> {
         let access = MemoryAccess::new()?;
         let mut order = [0];
-        while told.read(&mut order)? == 1 && order[0] == WRITE {
+        while incoming.read(&mut order)? == 1 && order[0] == WRITE {
             let mut order = [0; 17];
-            told.read_exact(&mut order)?;
+            incoming.read_exact(&mut order)?;
             let word = |at: usize| {
                 let bytes = order[at..at + 8].try_into().unwrap_or_default();
                 usize::from_ne_bytes(bytes)
@@ -92,7 +92,7 @@ fn obey(mut told: std::fs::File, mut say: std::fs::File) -> ! {
             let written = access.write(word(1), &vec![order[0]; word(9)]);
             let errno =
                 written.map_or_else(|error| error.raw_os_error().unwrap_or(libc::EIO), |()| 0);
-            say.write_all(&errno.to_ne_bytes())?;
+            outgoing.write_all(&errno.to_ne_bytes())?;
         }
         Ok(())
     };

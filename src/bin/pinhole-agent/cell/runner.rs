@@ -65,10 +65,10 @@ pub fn run(
     let counters = pagemap::counters(Moment::Ended)
         .map_err(|error| Failure::io("read the counters", error))?;
     answer.counters.push(counters);
-    let news = kmsg::new_records()?;
+    let records = kmsg::new_records()?;
     answer.add_log(match answer.log_told {
-        Some(told) => news.since(told),
-        None => news,
+        Some(told) => records.since(told),
+        None => records,
     });
     Ok(answer)
 }

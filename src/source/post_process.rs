@@ -11,7 +11,7 @@ use super::settings::{Adjust, Settings};
 
 /// A frame's buffer, and what is done to the frame there.
 #[derive(Debug)]
-pub struct Finish {
+pub struct PostProcess {
     /// How it is drawn.
     drawn: Layout,
     frame: Vec<u8>,
@@ -31,7 +31,7 @@ pub fn drawn(layout: &Layout) -> Layout {
     }
 }
 
-impl Finish {
+impl PostProcess {
     /// Whether frames of that layout need anything with these settings.
     pub fn is_needed(layout: &Layout, settings: &Settings) -> bool {
         layout.format.is_compressed() || settings.adjust != Adjust::default()
@@ -45,15 +45,15 @@ impl Finish {
         let compressed = layout.format.is_compressed();
         let drawn = drawn(layout);
         let jpeg = || Jpeg::new(layout.width, layout.height, layout.sizeimage);
-        let mut finish = Self {
+        let mut post_process = Self {
             drawn,
             frame: vec![0; drawn.sizeimage as usize],
             adjuster: None,
             jpeg: compressed.then(jpeg),
             quality: settings.quality,
         };
-        finish.set(settings);
-        Some(finish)
+        post_process.set(settings);
+        Some(post_process)
     }
 
     /// Takes over settings, from the next frame on.
