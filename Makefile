@@ -101,6 +101,7 @@ lint: build ## Check formatting and the driver's floors; no word of clippy's, ch
 	cargo fmt --check
 	tests/floors.sh
 	cargo clippy --release --locked --all-targets -- -D warnings
+	cargo clippy --release --locked --no-default-features --lib --bins -- -D warnings
 	$(PINHOLE) driver lint
 
 .PHONY: driver-builds

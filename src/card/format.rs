@@ -56,6 +56,7 @@ impl BufferApi {
     pub fn formats(self) -> impl Iterator<Item = PixelFormat> {
         PixelFormat::ALL
             .into_iter()
+            .filter(|format| format.is_offered())
             .filter(move |format| self == Self::Multi || !format.is_separate())
     }
 

@@ -74,6 +74,11 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
     let progress = Progress::stderr();
     let (width, height) = args.size;
     anyhow::ensure!(
+        args.format.is_offered(),
+        "the card has no {}: this pinhole was built without it (the cargo feature \"films\")",
+        args.format
+    );
+    anyhow::ensure!(
         Layout::has_size(args.format, width, height),
         "the card has no {} frames of {width}x{height}: sizes are 16x16 to 3840x2160, in steps of {}x{}",
         args.format,

@@ -1,6 +1,5 @@
 //! Execution of the clients' requests.
 
-use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +8,7 @@ use super::protocol::{Answer, Request, Setting};
 use crate::card::controls::{ControlError, ControlInfo, Value};
 use crate::card::inputs::InputError;
 use crate::card::{Card, Now};
-use crate::source::{self, Access, FilmError, SourceError};
+use crate::source::{self, Access, SourceError};
 use crate::vhost::{Remote, RemoteError};
 
 /// Class of the controls that make errors happen.
@@ -77,13 +76,10 @@ impl Service {
             patience: Some(PATIENCE),
             ..Access::default()
         };
-        let input = source::open_input(spec, &access).map_err(|error| match error {
-            SourceError::Film(FilmError::Open { ref source, .. })
-                if source.kind() == ErrorKind::PermissionDenied =>
-            {
-                Refusal::NotAllowed(error)
-            }
-            error => error.into(),
+        let input = source::open_input(spec, &access);
+        let input = input.map_err(|error| match error.is_not_allowed() {
+            true => Refusal::NotAllowed(error),
+            false => error.into(),
         })?;
         self.on_card(|card, now| {
             card.replace_source(now, input);

@@ -5,6 +5,10 @@ pub mod controls;
 pub mod folder;
 pub mod frame_vector;
 pub mod matrix;
+#[cfg(feature = "films")]
+pub mod picture;
+#[cfg(not(feature = "films"))]
+#[path = "without_pictures.rs"]
 pub mod picture;
 pub mod statistics;
 pub mod table;

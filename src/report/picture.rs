@@ -1,5 +1,6 @@
 //! Frames as pictures for a person.
 
+mod capture_sheet;
 pub mod contact_sheet;
 
 use image::{DynamicImage, ImageFormat, RgbImage, imageops};
@@ -8,6 +9,7 @@ use crate::source::Layout;
 use crate::source::convert::{ConvertError, Converter};
 use crate::source::raster::Raster;
 
+pub use capture_sheet::{SheetError, write_sheet};
 pub use contact_sheet::{ContactSheet, Verdict};
 
 /// Why a frame cannot be shown.

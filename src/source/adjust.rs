@@ -14,9 +14,9 @@
 use std::f64::consts::PI;
 use std::ops::Range;
 
-use super::convert::{from_565, to_565};
 use super::format::{Component, PixelFormat};
 use super::layout::{Layout, PlaneLayout};
+use super::rgb565::{from_565, to_565};
 use super::settings::Adjust;
 
 /// Values of a byte.

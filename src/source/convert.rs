@@ -12,6 +12,7 @@ mod error;
 mod rearrange;
 
 use super::raster::{Chroma, Model, Raster};
+use super::rgb565::{from_565, to_565};
 use super::settings::Rect;
 use crates::Scale;
 use rearrange::Rearrange;
@@ -118,19 +119,6 @@ impl Stage {
         }
         Ok(())
     }
-}
-
-/// Five or six bits spread over eight.
-pub(super) fn from_565(word: [u8; 2]) -> [u8; 3] {
-    let word = u16::from_le_bytes(word);
-    let (r, g, b) = (word >> 11, word >> 5 & 63, word & 31);
-    [r << 3 | r >> 2, g << 2 | g >> 4, b << 3 | b >> 2].map(|level| level as u8)
-}
-
-/// The five or six highest bits of eight.
-pub(super) fn to_565([r, g, b]: [u8; 3]) -> [u8; 2] {
-    let [r, g, b] = [r, g, b].map(u16::from);
-    (r >> 3 << 11 | g >> 2 << 5 | b >> 3).to_le_bytes()
 }
 
 /// The part of the crop that lies within the picture; all of it if none does.

@@ -185,7 +185,11 @@ pub struct UnknownFormat(String);
 
 /// The names of all formats, for messages.
 fn names() -> String {
-    PixelFormat::ALL.map(PixelFormat::name).join(", ")
+    let offered = PixelFormat::ALL.into_iter().filter(|it| it.is_offered());
+    offered
+        .map(PixelFormat::name)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 impl PixelFormat {
@@ -252,6 +256,12 @@ impl PixelFormat {
     /// compressed format.
     pub fn planes(self) -> &'static [PlaneFormat] {
         self.entry().planes
+    }
+
+    /// Whether the card has it: what is compressed comes with the cargo feature
+    /// `films`.
+    pub fn is_offered(self) -> bool {
+        cfg!(feature = "films") || !self.is_compressed()
     }
 
     /// Whether frames are compressed: of a length of their own

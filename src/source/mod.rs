@@ -4,24 +4,38 @@
 //! card can render straight into guest memory. A [`Camera`] is what the card
 //! has: several inputs with a source each, and the [`Settings`] of its
 //! controls.
+//!
+//! Films, pictures and JPEG are the cargo feature `films`; without it their
+//! places are taken by files that refuse them.
 
 pub mod adjust;
 pub mod camera;
+#[cfg(feature = "films")]
 pub mod convert;
+#[cfg(feature = "films")]
+pub mod film;
+#[cfg(not(feature = "films"))]
+#[path = "without_films.rs"]
 pub mod film;
 pub mod format;
 mod interface;
+#[cfg(feature = "films")]
+mod jpeg;
+#[cfg(not(feature = "films"))]
+#[path = "without_jpeg.rs"]
 mod jpeg;
 pub mod layout;
 pub mod name;
 mod opening;
 pub mod pattern;
 mod post_process;
+#[cfg(feature = "films")]
 pub mod raster;
+mod rgb565;
 pub mod settings;
 
 pub use camera::{Camera, Input};
-pub use film::{Access, Descriptors, Film, FilmError};
+pub use film::{Access, Descriptors, FilmError};
 pub use format::PixelFormat;
 pub use interface::{Begun, FrameInfo, Native, Source};
 pub use layout::{Layout, MemoryPlane};

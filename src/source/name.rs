@@ -1,26 +1,32 @@
 //! What the words that name a source say of it.
 
+use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 
-use super::film;
+/// The kinds of films, and how each is named.
+pub(super) const FILMS: &[(&str, &str)] = &[
+    ("y4m", "y4m:FILE"),
+    ("image", "image:FILE"),
+    ("raw", "raw:FILE,format=NV12,size=640x480,fps=30"),
+];
 
 /// The path in what names a source, as it is written, if there is one.
 pub(super) fn path_of(spec: &str) -> Option<String> {
     let (kind, text) = spec.split_once(':')?;
-    let is_film = film::KINDS.iter().any(|(name, _)| *name == kind);
-    is_film.then(|| film::path_of(text))
+    let is_film = FILMS.iter().any(|(name, _)| *name == kind);
+    is_film.then(|| split_path(text).0)
 }
 
 /// The file that a source is read from, if it is one that is opened by its name:
 /// standard input, for one, is not.
 pub fn file_of(spec: &str) -> Option<PathBuf> {
-    film::file_of(&path_of(spec)?)
+    file_at(&path_of(spec)?)
 }
 
 /// Whether a source is read from a file descriptor that its process was started
 /// with.
 pub fn is_passed_on(spec: &str) -> bool {
-    path_of(spec).is_some_and(|path| film::file_of(&path).is_none())
+    path_of(spec).is_some_and(|path| file_at(&path).is_none())
 }
 
 /// The same source, as it is named in another folder: a relative path is one
@@ -34,7 +40,7 @@ pub fn absolute(spec: &str, folder: &Path) -> Option<String> {
         return Some(spec.to_owned());
     }
     let path = folder.join(path);
-    Some(format!("{kind}:{}", film::with_path(text, path.to_str()?)))
+    Some(format!("{kind}:{}", with_path(text, path.to_str()?)))
 }
 
 /// What an input that shows it is called: without a file's folders and
@@ -43,7 +49,7 @@ pub fn input_name(spec: &str) -> String {
     let Some((path, (kind, _))) = path_of(spec).zip(spec.split_once(':')) else {
         return spec.to_owned();
     };
-    let file = film::file_of(&path);
+    let file = file_at(&path);
     match file.as_deref().map(|file| (file, file.file_name())) {
         Some((_, Some(name))) => format!("{kind}:{}", name.to_string_lossy()),
         Some((_, None)) => spec.to_owned(),
@@ -51,9 +57,106 @@ pub fn input_name(spec: &str) -> String {
     }
 }
 
+/// The same words, of what comes after a kind and a colon, with another path.
+fn with_path(text: &str, path: &str) -> String {
+    let path = path.replace(',', ",,");
+    match split_path(text).1 {
+        Some(options) => format!("{path},{options}"),
+        None => path,
+    }
+}
+
+/// The path in what comes after a kind and a colon, where a comma of its own is
+/// doubled, and the options if there are any.
+pub(super) fn split_path(text: &str) -> (String, Option<&str>) {
+    let mut path = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once(',') {
+        path.push_str(before);
+        let Some(more) = after.strip_prefix(',') else {
+            return (path, Some(after));
+        };
+        path.push(',');
+        rest = more;
+    }
+    path.push_str(rest);
+    (path, None)
+}
+
+/// The file or FIFO that a film's path names; none where it names a file
+/// descriptor that the process was started with.
+pub(super) fn file_at(path: &str) -> Option<PathBuf> {
+    match Place::of(path) {
+        Place::Path(path) => Some(path),
+        Place::Descriptor(_) => None,
+    }
+}
+
+/// What a film's path names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// A file descriptor that the process was started with.
+    Descriptor(RawFd),
+    /// A file or a FIFO.
+    Path(PathBuf),
+}
+
+/// The folders in which Linux shows a process its own file descriptors (proc(5)).
+const FOLDERS: [&str; 3] = ["/dev/fd/", "/proc/self/fd/", "/proc/thread-self/fd/"];
+
+impl Place {
+    /// What a film's path names; `-` is standard input.
+    pub fn of(path: &str) -> Self {
+        let number = match path {
+            "-" | "/dev/stdin" => Some(0),
+            path => FOLDERS.iter().find_map(|folder| {
+                let number = path.strip_prefix(folder)?;
+                let digits = number.bytes().all(|byte| byte.is_ascii_digit());
+                number.parse().ok().filter(|_| digits)
+            }),
+        };
+        match number {
+            Some(number) => Self::Descriptor(number),
+            None => Self::Path(path.into()),
+        }
+    }
+
+    /// What it is called in messages, where it is named by `path`.
+    pub fn name(path: &str) -> &str {
+        match path {
+            "-" => "standard input",
+            path => path,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_shell_passes_on_is_no_path() {
+        for (path, number) in [
+            ("-", 0),
+            ("/dev/stdin", 0),
+            ("/dev/fd/63", 63),
+            ("/proc/self/fd/7", 7),
+            ("/proc/thread-self/fd/0", 0),
+        ] {
+            assert_eq!(Place::of(path), Place::Descriptor(number), "{path}");
+        }
+        for path in [
+            "a.y4m",
+            "/dev/fd/",
+            "/dev/fd/+1",
+            "/dev/fd/1/x",
+            "/dev/fd/99999999999",
+            "/proc/1/fd/0",
+            "./-",
+        ] {
+            assert_eq!(Place::of(path), Place::Path(path.into()));
+        }
+    }
 
     #[test]
     fn the_file_of_a_source_is_found_among_its_options() {

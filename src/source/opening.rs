@@ -1,7 +1,10 @@
 //! Sources by the words that name them.
 
+use std::error::Error as _;
+use std::io;
+
 use super::camera::Input;
-use super::film::{self, Access, Descriptors, Film, FilmError};
+use super::film::{self, Access, Descriptors, FilmError};
 use super::interface::Source;
 use super::name;
 use super::pattern::{self, Pattern};
@@ -20,10 +23,23 @@ pub enum SourceError {
     Film(#[from] FilmError),
 }
 
+impl SourceError {
+    /// Whether it is a file that this process may not read.
+    pub fn is_not_allowed(&self) -> bool {
+        let cause = match self {
+            Self::Film(film) => film.source(),
+            _ => None,
+        };
+        let cause = cause.and_then(|cause| cause.downcast_ref::<io::Error>());
+        cause.is_some_and(|cause| cause.kind() == io::ErrorKind::PermissionDenied)
+    }
+}
+
 /// All that [`open`] takes, for messages.
 fn specs() -> String {
     let patterns = pattern::NAMES.iter().map(|name| format!("pattern:{name}"));
-    let films = film::KINDS.iter().map(|(_, spec)| (*spec).to_owned());
+    let films = name::FILMS.iter().filter(|_| cfg!(feature = "films"));
+    let films = films.map(|(_, spec)| (*spec).to_owned());
     patterns.chain(films).collect::<Vec<_>>().join(", ")
 }
 
@@ -40,21 +56,20 @@ pub fn open(spec: &str) -> Result<Box<dyn Source>, SourceError> {
 }
 
 fn open_with(spec: &str, access: &Access) -> Result<Box<dyn Source>, SourceError> {
-    let (kind, name) = match spec.split_once(':') {
-        Some((kind, name)) => (kind, Some(name)),
+    let (kind, text) = match spec.split_once(':') {
+        Some((kind, text)) => (kind, Some(text)),
         None => (spec, None),
     };
     match kind {
         "pattern" => {
-            let name = name.unwrap_or(pattern::NAMES[0]);
+            let name = text.unwrap_or(pattern::NAMES[0]);
             match Pattern::named(name) {
                 Some(pattern) => Ok(Box::new(pattern)),
                 None => Err(SourceError::UnknownPattern(name.to_owned())),
             }
         }
-        kind if film::KINDS.iter().any(|(name, _)| *name == kind) => {
-            let film = Film::open(kind, name.unwrap_or_default(), access)?;
-            Ok(Box::new(film))
+        kind if name::FILMS.iter().any(|(name, _)| *name == kind) => {
+            Ok(film::open(kind, text.unwrap_or_default(), access)?)
         }
         _ => Err(SourceError::UnknownKind(kind.to_owned())),
     }

@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::termios::isatty;
 
+use super::descriptors::Descriptors;
 use super::error::{FilmError, HANGUP};
-use super::place::{Descriptors, Place};
+use crate::source::name::Place;
 
 /// What films are opened with.
 #[derive(Debug, Default)]

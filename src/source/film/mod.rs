@@ -24,10 +24,10 @@
 //! whose writer has ended with the next. A film ends where it breaks. Files
 //! stay open, so that a sandbox may forbid opening them.
 
+mod descriptors;
 mod error;
 mod input;
 mod jpeg;
-mod place;
 mod reader;
 mod reel;
 mod size;
@@ -38,54 +38,23 @@ mod tests;
 mod trailing;
 mod y4m;
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use super::convert::Converter;
 use super::interface::{Begun, FrameInfo, Native, Source};
 use super::layout::Layout;
+use super::name;
 use super::raster::Raster;
 use super::settings::{Rect, Settings};
 use input::Input;
-use place::Place;
 use reader::{After, Frame, Next, Reader};
 use reel::Reel;
 use spec::{Ending, Rate, Spec};
 
+pub use descriptors::Descriptors;
 pub use error::{Fault, FilmError, PictureFault};
 pub use input::Access;
-pub use place::Descriptors;
 pub use size::MAX_SIDE;
-
-/// The kinds of films, and how each is named.
-pub const KINDS: &[(&str, &str)] = &[
-    ("y4m", "y4m:FILE"),
-    ("image", "image:FILE"),
-    ("raw", "raw:FILE,format=NV12,size=640x480,fps=30"),
-];
-
-/// The path in what comes after a kind and a colon, as it is written there.
-pub fn path_of(text: &str) -> String {
-    spec::split_path(text).0
-}
-
-/// The same with another path.
-pub fn with_path(text: &str, path: &str) -> String {
-    let path = path.replace(',', ",,");
-    match spec::split_path(text).1 {
-        Some(options) => format!("{path},{options}"),
-        None => path,
-    }
-}
-
-/// The file or FIFO that a path names; none where it is a file descriptor that
-/// the process was started with.
-pub fn file_of(path: &str) -> Option<PathBuf> {
-    match Place::of(path) {
-        Place::Path(path) => Some(path),
-        Place::Descriptor(_) => None,
-    }
-}
 
 /// Says of a film what can be said without opening it.
 ///
@@ -94,7 +63,7 @@ pub fn file_of(path: &str) -> Option<PathBuf> {
 /// Where the name makes no sense, or there is no such file.
 pub fn check(kind: &str, text: &str) -> Result<(), FilmError> {
     let spec = Spec::parse(kind, text)?;
-    match file_of(&spec.path) {
+    match name::file_at(&spec.path) {
         None => Ok(()),
         Some(path) => std::fs::metadata(path).map(drop).map_err(|source| {
             let name = spec.path;
@@ -105,6 +74,15 @@ pub fn check(kind: &str, text: &str) -> Result<(), FilmError> {
 
 /// How long the beginning of a stream waits for a file's first frame.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Opens a film of that kind as a source; see [`Film::open`].
+///
+/// # Errors
+///
+/// As there.
+pub fn open(kind: &str, text: &str, access: &Access) -> Result<Box<dyn Source>, FilmError> {
+    Ok(Box::new(Film::open(kind, text, access)?))
+}
 
 /// A file or a pipe as a source.
 #[derive(Debug)]

@@ -3,6 +3,7 @@
 use super::error::FilmError;
 use crate::source::format::PixelFormat;
 use crate::source::layout::Layout;
+use crate::source::name::split_path;
 
 /// What comes after the last frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,22 +140,6 @@ impl Spec {
         }
         Ok(Layout::new(format, width, height))
     }
-}
-
-/// The path, and the options if there are any.
-pub fn split_path(text: &str) -> (String, Option<&str>) {
-    let mut path = String::new();
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once(',') {
-        path.push_str(before);
-        let Some(more) = after.strip_prefix(',') else {
-            return (path, Some(after));
-        };
-        path.push(',');
-        rest = more;
-    }
-    path.push_str(rest);
-    (path, None)
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! Where a film comes from: a path, or a file descriptor that the process was
-//! started with.
+//! The file descriptors that the process was started with, for films that are
+//! named by one.
 //!
 //! What a shell passes on is named by `-`, `/dev/stdin`, `/dev/fd/N` or, written
 //! as `<(...)`, by one of these. Such a name is not opened: in a sandbox it could
@@ -10,50 +10,12 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::fd::{BorrowedFd, RawFd};
-use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use rustix::io::{fcntl_dupfd_cloexec, fcntl_getfd};
 
 use super::error::FilmError;
-
-/// What a film's path names.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
-    /// A file descriptor that the process was started with.
-    Descriptor(RawFd),
-    /// A file or a FIFO.
-    Path(PathBuf),
-}
-
-/// The folders in which Linux shows a process its own file descriptors (proc(5)).
-const FOLDERS: [&str; 3] = ["/dev/fd/", "/proc/self/fd/", "/proc/thread-self/fd/"];
-
-impl Place {
-    /// What a film's path names; `-` is standard input.
-    pub fn of(path: &str) -> Self {
-        let number = match path {
-            "-" | "/dev/stdin" => Some(0),
-            path => FOLDERS.iter().find_map(|folder| {
-                let number = path.strip_prefix(folder)?;
-                let digits = number.bytes().all(|byte| byte.is_ascii_digit());
-                number.parse().ok().filter(|_| digits)
-            }),
-        };
-        match number {
-            Some(number) => Self::Descriptor(number),
-            None => Self::Path(path.into()),
-        }
-    }
-
-    /// What it is called in messages, where it is named by `path`.
-    pub fn name(path: &str) -> &str {
-        match path {
-            "-" => "standard input",
-            path => path,
-        }
-    }
-}
+use crate::source::name::Place;
 
 /// File descriptors that the process was started with, each to be read by one
 /// film: two would share its bytes.
@@ -108,30 +70,6 @@ impl Descriptors {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_a_shell_passes_on_is_no_path() {
-        for (path, number) in [
-            ("-", 0),
-            ("/dev/stdin", 0),
-            ("/dev/fd/63", 63),
-            ("/proc/self/fd/7", 7),
-            ("/proc/thread-self/fd/0", 0),
-        ] {
-            assert_eq!(Place::of(path), Place::Descriptor(number), "{path}");
-        }
-        for path in [
-            "a.y4m",
-            "/dev/fd/",
-            "/dev/fd/+1",
-            "/dev/fd/1/x",
-            "/dev/fd/99999999999",
-            "/proc/1/fd/0",
-            "./-",
-        ] {
-            assert_eq!(Place::of(path), Place::Path(path.into()));
-        }
-    }
 
     #[test]
     fn a_descriptor_that_is_not_open_or_named_twice_is_refused() {
