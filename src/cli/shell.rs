@@ -16,13 +16,17 @@ use super::card_args::CardArgs;
 use super::guest_args::GuestArgs;
 use super::mode_args::ModeArgs;
 use super::output;
-use crate::agent::protocol::{Run, Shell, Status, Stream, Window};
+use crate::agent::protocol::{Log, Run, Shell, Status, Stream, Window};
+use crate::rig::kernel_log;
 use crate::rig::testbed::{Testbed, TestbedSpec};
 use crate::vm::channel::{Agent, AgentError, Update};
 use crate::vm::progress::Progress;
 
 /// Ctrl-], which ends the machine whatever the guest does.
 const ESCAPE: u8 = 0x1d;
+
+/// How long the guest may take to give its kernel's log.
+const LOG_LIMIT: Duration = Duration::from_secs(30);
 
 /// Boot a guest with the card attached and its console on this terminal.
 ///
@@ -94,6 +98,9 @@ fn perform(testbed: &mut Testbed, script: Vec<u8>) -> anyhow::Result<u8> {
             }
             Ok(Update::Done(answer)) => {
                 io::stdout().flush()?;
+                if !answer.status.success() {
+                    warn_of_memory(testbed);
+                }
                 return Ok(match answer.status {
                     Status::Exit(code) => code as u8,
                     // As shells have it.
@@ -107,6 +114,16 @@ fn perform(testbed: &mut Testbed, script: Vec<u8>) -> anyhow::Result<u8> {
             }
             Err(error) => return Err(error.into()),
         }
+    }
+}
+
+/// Warns if a script failed because the guest had too little memory.
+fn warn_of_memory(testbed: &Testbed) {
+    // A guest without memory may not answer.
+    if let Ok(log) = testbed.machine.agent().call(Log { since: 0 }, LOG_LIMIT)
+        && let Some(why) = kernel_log::out_of_memory(&log.records, testbed.memory_mib)
+    {
+        log::warn!("{why}");
     }
 }
 

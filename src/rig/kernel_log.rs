@@ -78,6 +78,29 @@ pub fn splats(log: &[LogRecord]) -> Vec<String> {
         .collect()
 }
 
+/// Returns the name of the first process that the kernel killed because the guest
+/// had no free memory (mm/oom_kill.c, `__oom_kill_process()`). A process that was
+/// killed at the limit of a control group does not count.
+pub fn killed_for_memory(log: &[LogRecord]) -> Option<&str> {
+    let mut kernels = log.iter().filter(|record| record.facility == 0);
+    kernels.find_map(|record| {
+        let killed = record.text.strip_prefix("Out of memory: Killed process ")?;
+        // Its number, then its name, which may have any character.
+        let (_, named) = killed.split_once(" (")?;
+        Some(named.rsplit_once(") total-vm:")?.0)
+    })
+}
+
+/// Returns a message that says so, if the kernel of a guest with `memory_mib` MiB
+/// killed a process because it had no free memory.
+pub fn out_of_memory(log: &[LogRecord], memory_mib: u32) -> Option<String> {
+    let killed = killed_for_memory(log)?;
+    Some(format!(
+        "the guest ran out of memory, and its kernel killed {killed}: {memory_mib} MiB are too \
+         little (--ram gives it more)"
+    ))
+}
+
 /// Returns the records without those that only report where a failure was
 /// injected.
 fn unprovoked(log: &[LogRecord]) -> impl Iterator<Item = &LogRecord> {
@@ -209,6 +232,36 @@ mod tests {
         ];
         assert_eq!(warnings(&[&injected[..], &warned].concat()).len(), 2);
         assert_eq!(warnings(&warned).len(), 2);
+    }
+
+    #[test]
+    fn a_guest_that_was_short_of_memory_is_told_from_one_with_a_limit() {
+        let killed = |text: &str| killed_for_memory(&[record(3, text)]).map(str::to_owned);
+        let of = |name: &str| {
+            format!(
+                "Out of memory: Killed process 151 ({name}) total-vm:65640kB, anon-rss:35840kB, \
+                 file-rss:0kB, shmem-rss:4028kB, UID:0 pgtables:176kB oom_score_adj:0"
+            )
+        };
+        for name in ["v4l2-ctl", "a (b) total-vm", "a) total-vm:1"] {
+            assert_eq!(killed(&of(name)).as_deref(), Some(name));
+        }
+        assert_eq!(killed(&format!("Memory cgroup o{}", &of("x")[1..])), None);
+        assert_eq!(
+            killed("v4l2-ctl invoked oom-killer: gfp_mask=0x140dc2"),
+            None
+        );
+        let said = LogRecord {
+            facility: 1,
+            ..record(3, &of("nobody"))
+        };
+        let log = [said, record(6, "x"), record(3, &of("v4l2-ctl"))];
+        assert_eq!(
+            out_of_memory(&log, 128).unwrap(),
+            "the guest ran out of memory, and its kernel killed v4l2-ctl: 128 MiB are too little \
+             (--ram gives it more)"
+        );
+        assert_eq!(out_of_memory(&log[..2], 128), None);
     }
 
     #[test]

@@ -49,6 +49,19 @@ pub enum ApplicationError {
     },
 }
 
+impl ApplicationError {
+    /// Whether the request failed because the guest has ended.
+    pub fn is_gone(&self) -> bool {
+        matches!(
+            self,
+            Self::Agent {
+                source: AgentError::Closed,
+                ..
+            }
+        )
+    }
+}
+
 /// The application's report on the stream, and the guest kernel's counters
 /// meanwhile.
 #[derive(Debug)]

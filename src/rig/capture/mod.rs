@@ -37,6 +37,7 @@ use super::room::{self, Reserve, RoomError};
 use super::testbed::{Finished, Testbed, TestbedError, TestbedSpec};
 use crate::card::witness::DIGEST_BLOCK;
 use crate::source::Layout;
+use crate::vm::machine::MachineError;
 use crate::vm::progress::Progress;
 
 /// The results of a capture, and its files.
@@ -63,6 +64,9 @@ pub enum CaptureError {
     /// The guest failed to execute a request.
     #[error(transparent)]
     Application(#[from] ApplicationError),
+    /// The guest ended during the capture.
+    #[error("{0}: {1}")]
+    Gone(Box<ApplicationError>, MachineError),
     /// The witness is missing or malformed.
     #[error(transparent)]
     Witness(#[from] WitnessError),
@@ -110,7 +114,7 @@ pub fn run(spec: &CaptureSpec, progress: &Progress) -> Result<Capture, CaptureEr
         source,
     })?;
 
-    let testbed = Testbed::start(
+    let mut testbed = Testbed::start(
         &TestbedSpec {
             console_log: Some(folder.console()),
             card_log: Some(folder.card_log()),
@@ -121,7 +125,13 @@ pub fn run(spec: &CaptureSpec, progress: &Progress) -> Result<Capture, CaptureEr
         },
         progress,
     )?;
-    let report = application::run(testbed.machine.agent(), spec, progress)?;
+    let report = match application::run(testbed.machine.agent(), spec, progress) {
+        Err(error) if error.is_gone() => {
+            let why = testbed.machine.why_ended();
+            return Err(CaptureError::Gone(Box::new(error), why));
+        }
+        report => report?,
+    };
     let testbed = testbed.finish()?;
 
     let witness = WitnessLog::read(&folder.witness());
@@ -220,6 +230,7 @@ fn conclude(
             }),
         kernel_log: outcome::KernelLog {
             warnings: kernel_log::warnings(&report.kernel_log),
+            out_of_memory: kernel_log::out_of_memory(&report.kernel_log, testbed.memory_mib),
         },
         trace: outcome::Trace {
             get_vaddr_frames: report.probe,

@@ -132,6 +132,8 @@ pub struct KernelLog {
     /// Lines of the guest's kernel log that a kernel developer would not
     /// accept.
     pub warnings: Vec<String>,
+    /// A message, if the kernel killed a process because it had no free memory.
+    pub out_of_memory: Option<String>,
 }
 
 /// See [`Outcome::trace`].
@@ -177,6 +179,10 @@ impl Outcome {
                 self.reasons.push(reason);
             }
         };
+        // First, since the others follow from it.
+        if let Some(why) = &self.kernel_log.out_of_memory {
+            object(true, why.clone());
+        }
         if let Some(failure) = &self.stream.failure {
             object(true, failure.clone());
         }
@@ -290,7 +296,8 @@ pub(crate) mod tests {
 
     #[test]
     fn each_oracle_alone_fails_the_run() {
-        let wrongs: [fn(&mut Outcome); 9] = [
+        let wrongs: [fn(&mut Outcome); 10] = [
+            |outcome| outcome.kernel_log.out_of_memory = Some("too little".into()),
             |outcome| outcome.stream.failure = Some("it ended with signal 9".into()),
             |outcome| outcome.frames.captured = 59,
             |outcome| outcome.frames.captured = 61,
@@ -311,6 +318,15 @@ pub(crate) mod tests {
             assert_eq!(outcome.verdict, Judgement::Failed, "wrong {number}");
             assert_eq!(outcome.reasons.len(), 1, "{:?}", outcome.reasons);
         }
+    }
+
+    #[test]
+    fn too_little_memory_is_the_first_reason() {
+        let mut outcome = clean(60);
+        outcome.stream.failure = Some("it ended with signal 9".into());
+        outcome.kernel_log.out_of_memory = Some("too little".into());
+        outcome.judge();
+        assert_eq!(outcome.reasons, ["too little", "it ended with signal 9"]);
     }
 
     #[test]

@@ -217,9 +217,13 @@ impl CellGuest {
             }
             Err(AgentError::Interrupted) => Err(MatrixError::Interrupted),
             Err(error) => {
+                let why = match error {
+                    AgentError::Closed => self.testbed.machine.why_ended().to_string(),
+                    error => error.to_string(),
+                };
                 let finding = Finding {
                     oracle: Oracle::Outcome,
-                    what: format!("the guest broke: {error}"),
+                    what: format!("the guest broke: {why}"),
                 };
                 let broken = CellOutcome {
                     cell: *cell,
@@ -346,6 +350,9 @@ impl CellGuest {
     fn state(&mut self, log: &[LogRecord]) -> Result<GuestState, MatrixError> {
         if kernel_log::splats(log).is_empty() {
             return Ok(GuestState::Fit);
+        }
+        if let Some(why) = kernel_log::out_of_memory(log, self.testbed.memory_mib) {
+            log::warn!("{why}");
         }
         let agent = self.testbed.machine.agent();
         match health::warn_again(agent).and_then(|()| health::ask(agent)) {

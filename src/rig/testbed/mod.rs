@@ -53,6 +53,8 @@ pub struct Testbed {
     pub qemu: Qemu,
     /// The accelerator that runs the guest.
     pub accelerator: Accelerator,
+    /// The guest's memory in MiB.
+    pub memory_mib: u32,
     /// When the machine was started.
     pub started: SystemTime,
     card_log: PathBuf,
@@ -70,6 +72,8 @@ pub struct Finished {
     pub qemu: Qemu,
     /// The accelerator that ran the guest.
     pub accelerator: Accelerator,
+    /// The guest's memory in MiB.
+    pub memory_mib: u32,
     /// Time from QEMU's start until the agent introduced itself.
     pub boot: Duration,
     /// When the machine was started.
@@ -141,6 +145,7 @@ impl Testbed {
             extra: spec.qemu_arguments.clone(),
         };
         let accelerator = hardware.accelerator;
+        let memory_mib = hardware.memory_mib;
         let started = SystemTime::now();
         let machine = Machine::boot(&Spec {
             qemu: qemu.clone(),
@@ -166,6 +171,7 @@ impl Testbed {
             driver: driver.name,
             qemu,
             accelerator,
+            memory_mib,
             started,
             card_log,
             _dir: dir,
@@ -203,6 +209,7 @@ impl Testbed {
             guest: self.guest,
             qemu: self.qemu,
             accelerator: self.accelerator,
+            memory_mib: self.memory_mib,
             started: self.started,
             off,
         })
