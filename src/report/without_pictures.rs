@@ -1,14 +1,14 @@
-//! What there is in place of pictures without the cargo feature `films`.
+//! Replaces the pictures where the cargo feature `films` is off.
 
 use std::convert::Infallible;
 
 use crate::rig::capture::Capture;
 use crate::source::Layout;
 
-/// Never.
+/// The contact sheet cannot fail: there is none.
 pub type SheetError = Infallible;
 
-/// Says that there is no contact sheet.
+/// Logs that there is no contact sheet.
 ///
 /// # Errors
 /// None.

@@ -258,8 +258,8 @@ impl PixelFormat {
         self.entry().planes
     }
 
-    /// Whether the card has it: what is compressed comes with the cargo feature
-    /// `films`.
+    /// Whether the card offers the format. It offers compressed formats only with
+    /// the cargo feature `films`.
     pub fn is_offered(self) -> bool {
         cfg!(feature = "films") || !self.is_compressed()
     }

@@ -1,4 +1,4 @@
-//! What the card asks of a source, and what it tells it.
+//! The trait [`Source`]: what the card asks of a source, and what it tells it.
 
 use std::time::Duration;
 

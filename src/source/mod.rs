@@ -5,8 +5,8 @@
 //! has: several inputs with a source each, and the [`Settings`] of its
 //! controls.
 //!
-//! Films, pictures and JPEG are the cargo feature `films`; without it their
-//! places are taken by files that refuse them.
+//! The cargo feature `films` turns films, pictures and JPEG on. Without it the
+//! files `without_films.rs` and `without_jpeg.rs` take their place, and refuse them.
 
 pub mod adjust;
 pub mod camera;

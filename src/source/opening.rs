@@ -1,4 +1,4 @@
-//! Sources by the words that name them.
+//! Opens sources by the words that name them.
 
 use std::error::Error as _;
 use std::io;
@@ -24,7 +24,7 @@ pub enum SourceError {
 }
 
 impl SourceError {
-    /// Whether it is a file that this process may not read.
+    /// Whether this process has no permission to read the file.
     pub fn is_not_allowed(&self) -> bool {
         let cause = match self {
             Self::Film(film) => film.source(),

@@ -1,11 +1,11 @@
-//! What there is in place of films without the cargo feature `films`: who asks
-//! for one is told.
+//! Replaces [`film`](super) where the cargo feature `films` is off: every request
+//! for a film fails with a message that says so.
 
 use std::time::Duration;
 
 use super::interface::Source;
 
-/// A film is asked for.
+/// The error of every request for a film; it names the film.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "{0} cannot be shown: this pinhole was built without films and pictures (the cargo feature \
@@ -13,27 +13,27 @@ use super::interface::Source;
 )]
 pub struct FilmError(String);
 
-/// What films would be opened with.
+/// What a film is opened with. Without the feature nothing uses it.
 #[derive(Debug, Default)]
 pub struct Access {
-    /// File descriptors that they would be named by.
+    /// The file descriptors that name films.
     pub descriptors: Descriptors,
-    /// How long the beginning of one would be waited for.
+    /// The time limit for the start of a film.
     pub patience: Option<Duration>,
 }
 
-/// File descriptors that films would be named by.
+/// The file descriptors that name films: none.
 #[derive(Debug, Default)]
 pub struct Descriptors;
 
 impl Descriptors {
-    /// Takes none.
+    /// Takes no descriptor.
     ///
     /// # Safety
-    /// As with films.
+    /// Always safe; the function with films is not.
     ///
     /// # Errors
-    /// Where one is named.
+    /// [`FilmError`] if `paths` names a film.
     pub unsafe fn take(paths: &[String]) -> Result<Self, FilmError> {
         match paths.first() {
             Some(path) => Err(FilmError(path.clone())),
@@ -42,18 +42,18 @@ impl Descriptors {
     }
 }
 
-/// Refuses a film.
+/// Refuses a film without opening it.
 ///
 /// # Errors
-/// Always.
+/// [`FilmError`], always.
 pub fn check(kind: &str, text: &str) -> Result<(), FilmError> {
     Err(FilmError(format!("{kind}:{text}")))
 }
 
-/// Refuses a film.
+/// Refuses to open a film.
 ///
 /// # Errors
-/// Always.
+/// [`FilmError`], always.
 pub fn open(kind: &str, text: &str, _access: &Access) -> Result<Box<dyn Source>, FilmError> {
     Err(FilmError(format!("{kind}:{text}")))
 }

@@ -35,7 +35,7 @@ pub fn junit(outcomes: &[KernelOutcome]) -> String {
     text.replace(|c| !may_occur(c), "\u{fffd}")
 }
 
-/// An end of a line, for those who look at the file.
+/// The end of a line; it makes the file readable for a person.
 const LINE: PreEscaped<&str> = PreEscaped("\n");
 
 fn suite(outcome: &KernelOutcome, cases: &[Case]) -> Markup {
@@ -91,7 +91,7 @@ fn seconds(milliseconds: u64) -> String {
     format!("{}.{:03}", milliseconds / 1000, milliseconds % 1000)
 }
 
-/// Whether XML 1.0 knows the character, escaped or not (its production `Char`).
+/// Whether XML 1.0 allows the character, escaped or not (its production `Char`).
 fn may_occur(c: char) -> bool {
     matches!(c, '\t' | '\n' | '\r' | ' '..='\u{fffd}' | '\u{10000}'..)
 }

@@ -1,4 +1,4 @@
-//! Why a picture cannot be converted.
+//! The error of a conversion.
 
 use fast_image_resize::{ImageBufferError, ResizeError};
 use yuv::YuvError;

@@ -75,11 +75,11 @@ pub fn check(kind: &str, text: &str) -> Result<(), FilmError> {
 /// How long the beginning of a stream waits for a file's first frame.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Opens a film of that kind as a source; see [`Film::open`].
+/// Opens a film as a source; see [`Film::open`].
 ///
 /// # Errors
 ///
-/// As there.
+/// The errors of [`Film::open`].
 pub fn open(kind: &str, text: &str, access: &Access) -> Result<Box<dyn Source>, FilmError> {
     Ok(Box::new(Film::open(kind, text, access)?))
 }

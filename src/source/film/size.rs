@@ -1,4 +1,4 @@
-//! How large a picture may be.
+//! The limit on the size of a picture.
 
 /// The widest and the highest picture that is read, in pixels.
 pub const MAX_SIDE: u32 = 8192;

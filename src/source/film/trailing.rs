@@ -1,4 +1,4 @@
-//! What follows a picture in its file.
+//! The bytes that follow a picture in its file.
 
 /// Whether another picture begins there, but for what a file is filled up with.
 pub fn another_begins(rest: &[u8], magic: &[u8]) -> bool {

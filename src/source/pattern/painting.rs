@@ -1,4 +1,4 @@
-//! What a pattern is to the module that puts it together.
+//! The trait [`Painting`], which every pattern implements, and its settings.
 
 use std::fmt::Debug;
 
