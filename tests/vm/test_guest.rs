@@ -9,6 +9,7 @@ use pinhole::rig::capture::witness::WitnessLog;
 use pinhole::rig::kernel_log;
 use pinhole::rig::testbed::{Testbed, TestbedSpec};
 use pinhole::vm::channel::Pending;
+use pinhole::vm::machine::Machine;
 use pinhole::vm::progress::Progress;
 
 use crate::program::{self, BRIEF};
@@ -40,6 +41,20 @@ pub struct TestGuest {
     folder: tempfile::TempDir,
 }
 
+/// Runs a command line in a guest's shell. A guest that is gone is known by the end
+/// of its console.
+pub fn shell(machine: &Machine, line: &str) -> RunAnswer {
+    let run = Run {
+        timeout_ms: Some(LIMIT.as_millis() as u64),
+        ..Run::new(["sh", "-c", line])
+    };
+    let answer = machine.agent().call(run, 2 * LIMIT);
+    answer.unwrap_or_else(|error| {
+        let console = machine.console().tail(60).join("\n");
+        panic!("{line}: {error}; the console's end:\n{console}")
+    })
+}
+
 impl TestGuest {
     /// Boots a guest whose kernel command line ends in `append`.
     pub fn boot(append: &str) -> Self {
@@ -64,11 +79,7 @@ impl TestGuest {
 
     /// Runs a command line in the guest's shell.
     pub fn run(&self, line: &str) -> RunAnswer {
-        let run = Run {
-            timeout_ms: Some(LIMIT.as_millis() as u64),
-            ..Run::new(["sh", "-c", line])
-        };
-        self.testbed.machine.agent().call(run, 2 * LIMIT).unwrap()
+        shell(&self.testbed.machine, line)
     }
 
     /// Runs a command line that must succeed; returns all it printed.

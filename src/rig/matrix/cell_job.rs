@@ -18,6 +18,9 @@ use crate::vm::progress::Progress;
 /// still work.
 const RENEWALS: u32 = 10;
 
+/// Number of cells that take about as long as to boot a guest.
+const WORTH_A_GUEST: usize = 30;
+
 /// How much more time a guest's clock may show for a cell than the host's.
 const CLOCK_SLACK: Duration = Duration::from_secs(1);
 
@@ -38,20 +41,26 @@ pub(super) fn run(
         outcome.kernel
     ));
     let booted = Mutex::new(Some(guest));
-    let (output, ran) = jobs::run(&spec.cells, spec.jobs(), &step, |queue, output| {
-        let guest = booted.lock().unwrap_or_else(PoisonError::into_inner).take();
-        CellJob {
-            spec: &spec.testbed,
-            queue,
-            output,
-            guest,
-            first: 0,
-            searched: 0,
-            renewals: 0,
-            state: GuestState::Fit,
-        }
-        .run()
-    });
+    let (output, ran) = jobs::run(
+        &spec.cells,
+        spec.jobs(),
+        WORTH_A_GUEST,
+        &step,
+        |queue, output| {
+            let guest = booted.lock().unwrap_or_else(PoisonError::into_inner).take();
+            CellJob {
+                spec: &spec.testbed,
+                queue,
+                output,
+                guest,
+                first: 0,
+                searched: 0,
+                renewals: 0,
+                state: GuestState::Fit,
+            }
+            .run()
+        },
+    );
     outcome.boots += output.boots;
     outcome.blind = output.blind;
     for cell in output.results {

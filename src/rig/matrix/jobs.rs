@@ -89,12 +89,14 @@ impl<R> JobOutput<R> {
     }
 }
 
-/// Distributes the pieces to a number of jobs, each of which runs `work` in its
-/// own thread. If one fails, the others stop after their current piece. Returns
+/// Distributes the pieces to as many as `jobs` jobs, each of which runs `work` in
+/// its own thread. No further job is started for fewer than `least` pieces, in
+/// whose time it could not boot its guest. If one fails, the others stop after their current piece. Returns
 /// the results so far in any case, with the first error.
 pub(super) fn run<T, R>(
     all: &[T],
     jobs: usize,
+    least: usize,
     step: &Step,
     work: impl Fn(&WorkQueue<T>, &mut JobOutput<R>) -> Result<(), MatrixError> + Sync,
 ) -> (JobOutput<R>, Result<(), MatrixError>)
@@ -112,7 +114,7 @@ where
         (output, ran)
     };
     let done: Vec<_> = thread::scope(|scope| {
-        let jobs = jobs.clamp(1, all.len().max(1));
+        let jobs = jobs.min(all.len() / least).max(1);
         let threads: Vec<_> = (0..jobs).map(|_| scope.spawn(job)).collect();
         let joined = threads.into_iter().map(|thread| thread.join());
         joined
@@ -135,7 +137,7 @@ mod tests {
         let pieces: Vec<_> = (0..100).collect();
         let step = Progress::silent().step("dealing");
         let both = Barrier::new(2);
-        let (output, ran) = run(&pieces, 2, &step, |queue, output| {
+        let (output, ran) = run(&pieces, 2, 1, &step, |queue, output| {
             output.boots = 1;
             both.wait();
             while let Some((place, piece)) = queue.next() {
@@ -153,7 +155,7 @@ mod tests {
         let pieces: Vec<_> = (0..100).collect();
         let step = Progress::silent().step("dealing");
         let both = Barrier::new(2);
-        let (output, ran) = run(&pieces, 2, &step, |queue, output| {
+        let (output, ran) = run(&pieces, 2, 1, &step, |queue, output| {
             let (place, piece) = queue.next().unwrap();
             both.wait();
             output.add(place, *piece);
@@ -171,12 +173,20 @@ mod tests {
     }
 
     #[test]
-    fn there_are_no_more_jobs_than_pieces() {
+    fn no_job_is_started_for_less_than_it_is_worth() {
         let step = Progress::silent().step("dealing");
-        let (output, _) = run(&[7], 8, &step, |_, output: &mut JobOutput<i32>| {
-            output.boots = 1;
-            Ok(())
-        });
-        assert_eq!(output.boots, 1);
+        let boots = |pieces: &[i32], least| {
+            let (output, _) = run(pieces, 8, least, &step, |_, output: &mut JobOutput<i32>| {
+                output.boots = 1;
+                Ok(())
+            });
+            output.boots
+        };
+        assert_eq!(boots(&[], 1), 1);
+        assert_eq!(boots(&[7], 1), 1);
+        assert_eq!(boots(&[7; 5], 1), 5);
+        assert_eq!(boots(&[7; 5], 3), 1);
+        assert_eq!(boots(&[7; 6], 3), 2);
+        assert_eq!(boots(&[7; 99], 3), 8);
     }
 }

@@ -17,6 +17,9 @@ use crate::vm::progress::Progress;
 const PARAMETER: &str = "mutant";
 const NONE: &str = "none";
 
+/// Number of mutants that take about as long as to boot a guest.
+const WORTH_A_GUEST: usize = 4;
+
 /// Runs the mutants on the kernel of `outcome`, and adds their results to it.
 ///
 /// # Errors
@@ -38,24 +41,30 @@ pub fn run(
     let mut mutants = spec.mutants.clone();
     mutants.sort_by_key(|mutant| mutant.wants_bounce_buffers());
     let step = progress.step(format!("running {} mutants", mutants.len()));
-    let (output, ran) = jobs::run(&mutants, spec.jobs(), &step, |queue, output| {
-        let mut job = MutantJob {
-            testbed: &spec.testbed,
-            queue,
-            output,
-            bounce_buffers: false,
-            guest: None,
-        };
-        while let Some((place, mutant)) = queue.next() {
-            let judged = match mutant.unseen(version, checks) {
-                Some(why) => MutantOutcome::unseen(*mutant, why),
-                None => job.judge(*mutant)?,
+    let (output, ran) = jobs::run(
+        &mutants,
+        spec.jobs(),
+        WORTH_A_GUEST,
+        &step,
+        |queue, output| {
+            let mut job = MutantJob {
+                testbed: &spec.testbed,
+                queue,
+                output,
+                bounce_buffers: false,
+                guest: None,
             };
-            job.output.add(place, judged);
-        }
-        job.finish();
-        Ok(())
-    });
+            while let Some((place, mutant)) = queue.next() {
+                let judged = match mutant.unseen(version, checks) {
+                    Some(why) => MutantOutcome::unseen(*mutant, why),
+                    None => job.judge(*mutant)?,
+                };
+                job.output.add(place, judged);
+            }
+            job.finish();
+            Ok(())
+        },
+    );
     outcome.boots += output.boots;
     outcome.mutants.extend(output.results);
     ran?;

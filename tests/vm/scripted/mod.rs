@@ -7,7 +7,7 @@ pub mod device;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use pinhole::agent::protocol::{Load, Log, Run, RunAnswer};
+use pinhole::agent::protocol::{Load, Log, RunAnswer};
 use pinhole::rig::kernel_log;
 use pinhole::vm::command_line::{Hardware, VhostUser};
 use pinhole::vm::images::{self, Catalog};
@@ -16,7 +16,7 @@ use pinhole::vm::overlay::Overlay;
 use pinhole::vm::progress::Progress;
 use pinhole::vm::qemu::{self, MEDIA_ID};
 
-use crate::test_guest::{LIMIT, PARANOID};
+use crate::test_guest::{LIMIT, PARANOID, shell};
 use device::{Answers, Device};
 
 /// Where the driver is in the guest.
@@ -98,11 +98,7 @@ impl Scripted {
 
     /// Runs a command line in the guest's shell.
     pub fn run(&self, line: &str) -> RunAnswer {
-        let run = Run {
-            timeout_ms: Some(LIMIT.as_millis() as u64),
-            ..Run::new(["sh", "-c", line])
-        };
-        self.machine.agent().call(run, 2 * LIMIT).unwrap()
+        shell(&self.machine, line)
     }
 
     /// Runs a command line that must succeed; returns all it printed.
