@@ -147,18 +147,22 @@ impl State {
             if let Some((addr, _)) = writable.first() {
                 memory.write_slice(&answer, *addr).unwrap();
             }
-            vring.add_used(head, answer.len() as u32).unwrap();
-            vring.signal_used_queue().unwrap();
+            // The front end may have stopped the queue meanwhile.
+            if vring.add_used(head, answer.len() as u32).is_ok() {
+                vring.signal_used_queue().unwrap();
+            }
         }
     }
 }
 
+/// Returns the next chain; `None` if there is none, or if the front end has stopped
+/// the queue since its kick.
 fn next_chain<'m>(
     vring: &VringMutex,
     memory: &'m GuestMemoryMmap,
 ) -> Option<DescriptorChain<&'m GuestMemoryMmap>> {
     let mut state = vring.get_mut();
-    state.get_queue_mut().iter(memory).unwrap().next()
+    state.get_queue_mut().iter(memory).ok()?.next()
 }
 
 struct Backend {
