@@ -151,7 +151,9 @@ pub fn arguments(
     line.socket("console", sockets.console);
     line.option("-serial", "chardev:console");
     line.socket("qmp", sockets.qmp);
-    line.option("-mon", "chardev=qmp,mode=control");
+    // What `-mon` does, which is deprecated since QEMU 11.1, and objects of the
+    // type `monitor-qmp` are not known before.
+    line.option("-qmp", "chardev:qmp");
     line.socket("agent", sockets.agent);
     line.option("-device", "virtio-serial-pci");
     line.option(
@@ -277,6 +279,8 @@ mod tests {
             ["memory-backend-memfd,id=mem,size=512M,share=on"]
         );
         assert_eq!(values(&line, "-machine"), ["q35,memory-backend=mem"]);
+        assert_eq!(values(&line, "-qmp"), ["chardev:qmp"]);
+        assert!(values(&line, "-mon").is_empty(), "deprecated");
         let append = values(&line, "-append")[0];
         assert!(
             append.contains("panic=-1") && append.ends_with(" page_poison=1"),
