@@ -8,6 +8,7 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use pinhole::vm::accelerator::Accelerator;
 use program::{BRIEF, Program};
 use serde_json::Value;
 
@@ -103,6 +104,81 @@ fn a_slip_of_the_pen_costs_no_earlier_results() {
             "{wrong}"
         );
     }
+}
+
+/// Told before anything is unpacked: the cache is empty, and there is nobody to
+/// ask for packages.
+#[test]
+fn what_cannot_work_is_said_before_anything_is_unpacked() {
+    let folder = tempfile::tempdir().unwrap();
+    let (here, cache) = (folder.path().display(), folder.path().join("cache"));
+    let text = folder.path().join("text");
+    fs::write(&text, "no kernel, and no module").unwrap();
+    let text = text.display();
+    let said = |line: &str| {
+        let mut command = pinhole(line);
+        command
+            .env("XDG_CACHE_HOME", &cache)
+            .env("PINHOLE_MIRROR", "http://127.0.0.1:1/");
+        program::output(&mut command, BRIEF)
+    };
+    let own = said(&format!(
+        "capture --out {here}/o --bzimage {text} --modules /"
+    ));
+    let answer = String::from_utf8_lossy(&own.stderr);
+    assert_eq!(own.status.code(), Some(125), "{answer}");
+    assert!(
+        answer.ends_with("it is no bzImage of an x86 kernel\n"),
+        "{answer}"
+    );
+    for (line, why) in [
+        (
+            format!("capture --out {here}/o --driver {text}"),
+            "it is no module of an x86-64 kernel",
+        ),
+        (
+            format!("capture --out {here}/o --ram 4000000G"),
+            "too little for a guest with --ram",
+        ),
+        (
+            format!("matrix --out {here}/o --kernel all --bzimage {text} --modules /"),
+            "all are several: name one",
+        ),
+        (
+            "shell --source y4m:-".to_owned(),
+            "standard input is the guest's console or script",
+        ),
+    ] {
+        let answer = refused(&said(&line));
+        assert!(answer.contains(why), "{line}: {answer}");
+        assert!(!answer.contains("unpacking"), "{line}: {answer}");
+    }
+    if Accelerator::obstacle_to_kvm().is_some() {
+        let answer = refused(&said("capture --accel kvm"));
+        assert!(answer.contains("KVM boots no guest here: "), "{answer}");
+    }
+}
+
+#[test]
+fn advice_fits_what_went_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path().display();
+    let answer = refused(&output(&format!(
+        "device --socket-path {here}/s --allow-path /nowhere"
+    )));
+    assert!(
+        answer.contains("cannot allow /nowhere: No such file"),
+        "{answer}"
+    );
+    assert!(!answer.contains("sandbox"), "{answer}");
+    let answer = refused(&output(&format!("ctl --control {here}/none stats")));
+    assert!(answer.contains("running?"), "{answer}");
+    let answer = refused(&output("guest remove --all trixie"));
+    assert!(
+        answer.contains("Usage: pinhole guest remove <IDS>..."),
+        "{answer}"
+    );
+    assert!(answer.contains("pinhole guest remove --all\n"), "{answer}");
 }
 
 #[test]

@@ -1,5 +1,10 @@
 //! What the card of a guest shows, where that is for the user to choose.
 
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use rustix::stdio::stdin;
+
 use super::planes::PlanesArg;
 use crate::card::BufferApi;
 use crate::rig::testbed::TestbedSpec;
@@ -25,17 +30,32 @@ impl CardArgs {
         self.planes.map(BufferApi::from)
     }
 
+    /// Whether the card is to read standard input.
+    pub fn reads_standard_input(&self) -> bool {
+        let source = self.source.as_deref();
+        source.is_some_and(source::is_standard_input)
+    }
+
     /// A testbed with that card.
     ///
     /// # Errors
     ///
-    /// Where there is no such source.
+    /// Where there is no such source, or no standard input for one that is read
+    /// from it.
     pub fn put_into(&self, testbed: TestbedSpec) -> anyhow::Result<TestbedSpec> {
         if let Some(source) = &self.source {
             source::check(source)?;
         }
+        let input = match self.reads_standard_input() {
+            true => {
+                let input = stdin().try_clone_to_owned();
+                Some(Arc::new(input.context("cannot hand on standard input")?))
+            }
+            false => None,
+        };
         Ok(TestbedSpec {
             source: self.source.clone(),
+            card_input: input,
             planes: self.planes().unwrap_or_default(),
             ..testbed
         })

@@ -21,7 +21,7 @@ use super::{activation, output};
 use crate::card::witness::Background;
 use crate::card::{Card, Rate, Spec, Witness};
 use crate::control::{Server, Service};
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Sandbox, SandboxError};
 use crate::source::{self, Access, Camera, Input, pattern};
 use crate::vhost::{Daemon, InheritedSocket, ListenError, ListeningSocket, SocketName, Stop};
 
@@ -249,8 +249,13 @@ fn abandon(names: &[SocketName]) -> ! {
     unsafe { libc::_exit(super::exit::SUCCESS.into()) }
 }
 
-/// Refuses paths that would take each other's place.
+/// Refuses paths that would take each other's place, and such to be allowed that
+/// are not there.
 fn check_paths(args: &Args) -> anyhow::Result<()> {
+    for path in &args.allow_path {
+        path.metadata()
+            .with_context(|| format!("cannot allow {}", path.display()))?;
+    }
     // What does not exist yet is compared by its folder and its name.
     let same = |one: &Path, other: &Path| {
         let whole = |path: &Path| {
@@ -345,10 +350,14 @@ fn enter_sandbox(args: &Args) -> anyhow::Result<String> {
         readable,
         removable: sockets.map(|path| folder_of(path)).collect(),
     };
-    let in_force = sandbox
-        .enter()
-        .context("cannot enter the sandbox (--sandbox none does without it)")?;
-    Ok(in_force.to_string())
+    match sandbox.enter() {
+        Ok(in_force) => Ok(in_force.to_string()),
+        // Of a path that is not there the sandbox is not to blame.
+        Err(error @ SandboxError::Path { .. }) => Err(error.into()),
+        Err(error) => {
+            Err(error).context("cannot enter the sandbox (--sandbox none does without it)")
+        }
+    }
 }
 
 /// The folder that a name is in.

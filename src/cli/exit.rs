@@ -12,6 +12,10 @@ pub const CANNOT_RUN: u8 = 2;
 /// anything could be verified. git-bisect(1) skips such a revision.
 pub const UNTESTABLE: u8 = 125;
 
+/// Exit code: SIGINT or SIGTERM came before it was done; as a shell tells of
+/// SIGINT, and such that git-bisect(1) stops.
+pub const INTERRUPTED: u8 = 130;
+
 /// The exit code that tells of an error.
 pub fn code(error: &anyhow::Error) -> u8 {
     match error.chain().any(|cause| cause.is::<Untestable>()) {

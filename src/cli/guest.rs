@@ -50,6 +50,9 @@ enum Command {
         id: String,
     },
     /// Remove what was built.
+    #[command(override_usage = "pinhole guest remove <IDS>...\n       \
+                                pinhole guest remove --all\n       \
+                                pinhole guest remove --old")]
     Remove {
         /// The guests, or `clients`.
         #[arg(required_unless_present_any = ["all", "old"])]

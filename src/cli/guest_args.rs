@@ -109,12 +109,23 @@ impl GuestArgs {
 
     fn testbed_of(&self, kernel: Option<&str>, catalog: &Catalog) -> anyhow::Result<TestbedSpec> {
         if let Some(id) = kernel {
+            let is_set = self.has_own_kernel() && catalog.set(id).is_some();
+            anyhow::ensure!(
+                !is_set,
+                "--bzimage is given the user land of one guest, and {id} are several: name one"
+            );
             catalog.get(id)?;
         }
         let files = [&self.bzimage, &self.modules, &self.driver, &self.qemu];
         for path in files.into_iter().flatten() {
             std::fs::metadata(path).with_context(|| format!("cannot use {}", path.display()))?;
         }
+        let most = memory_mib();
+        anyhow::ensure!(
+            u64::from(self.ram) <= most,
+            "this machine has {most}M of memory and swap, too little for a guest with --ram {}M",
+            self.ram
+        );
         Ok(TestbedSpec {
             kernel: kernel.map(str::to_owned),
             own_kernel: self.own_kernel(),
@@ -163,8 +174,23 @@ pub fn guests(kernels: &str, catalog: &Catalog) -> Vec<String> {
 pub fn accelerator(name: &str) -> Result<Auto, String> {
     match name {
         "auto" => Ok(Auto(None)),
-        name => name.parse().map(|accelerator| Auto(Some(accelerator))),
+        name => {
+            let accelerator = name.parse()?;
+            match Accelerator::obstacle_to_kvm() {
+                Some(why) if accelerator == Accelerator::Kvm => {
+                    Err(format!("KVM boots no guest here: {why}; auto takes TCG"))
+                }
+                _ => Ok(Auto(Some(accelerator))),
+            }
+        }
     }
+}
+
+/// Memory and swap of this machine.
+fn memory_mib() -> u64 {
+    let all = rustix::system::sysinfo();
+    let units = all.totalram as u64 + all.totalswap as u64;
+    units * u64::from(all.mem_unit) >> 20
 }
 
 fn mebibytes(size: &str) -> Result<u32, String> {
@@ -219,7 +245,11 @@ mod tests {
         for (wrong, said) in [
             ("--kernel all,nosuch", "no guest named nosuch"),
             ("--kernel nosuch", "no guest named nosuch"),
-            ("--kernel all --bzimage . --modules .", "no guest named all"),
+            (
+                "--kernel all --bzimage . --modules .",
+                "all are several: name one",
+            ),
+            ("--ram 4194303G", "too little for a guest"),
             ("--bzimage /nosuch --modules .", "cannot use /nosuch"),
             ("--bzimage . --modules /nosuch", "cannot use /nosuch"),
             ("--driver /nosuch", "cannot use /nosuch"),

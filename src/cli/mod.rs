@@ -2,7 +2,8 @@
 //!
 //! Every subcommand has an `Args` and a `run` that returns the exit code or an
 //! error; an error is printed as one sentence, and the code is then
-//! [`CANNOT_RUN`](exit::CANNOT_RUN), or [`UNTESTABLE`](exit::UNTESTABLE) where the user's own kernel is to blame.
+//! [`CANNOT_RUN`](exit::CANNOT_RUN), [`UNTESTABLE`](exit::UNTESTABLE) where the
+//! user's own kernel is to blame, or [`INTERRUPTED`](exit::INTERRUPTED).
 
 mod activation;
 mod bounded_log;
@@ -32,6 +33,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+use crate::vm::interrupt;
 use bounded_log::BoundedLog;
 use exit::{code, sentence};
 
@@ -110,12 +112,17 @@ fn start_log(command: &Command) {
 
 /// Tells of a subcommand's error, and turns its result into the exit code.
 fn conclude(result: anyhow::Result<u8>) -> ExitCode {
-    result
-        .unwrap_or_else(|error| {
-            output::complaint(sentence(&error));
-            code(&error)
-        })
-        .into()
+    let code = result.unwrap_or_else(|error| {
+        // Whatever was being done then failed of it.
+        if interrupt::requested() {
+            log::debug!("{}", sentence(&error));
+            output::complaint("interrupted");
+            return exit::INTERRUPTED;
+        }
+        output::complaint(sentence(&error));
+        code(&error)
+    });
+    code.into()
 }
 
 /// The arguments as `pinhole` takes them.

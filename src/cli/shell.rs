@@ -53,6 +53,11 @@ pub struct Args {
 
 /// Runs the subcommand.
 pub fn run(args: Args) -> anyhow::Result<u8> {
+    anyhow::ensure!(
+        !args.card.reads_standard_input(),
+        "standard input is the guest's console or script, and no film for the card: let it read a \
+         FIFO (mkfifo) or <(...)"
+    );
     let interactive = isatty(stdin());
     let mut script = Vec::new();
     if !interactive {

@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// No process listens on the socket.
-    #[error("cannot reach a card at {path}: {error}; is `pinhole device --control {path}` running?", path = .path.display())]
+    #[error("cannot reach a card at {path}: {error}; {}", advice(.path, .error), path = .path.display())]
     Connect {
         /// The control socket.
         path: PathBuf,
@@ -31,6 +31,17 @@ pub enum ClientError {
     /// The card refuses the request, and says why.
     #[error("{0}")]
     Refused(String),
+}
+
+/// What to do where there is no connection.
+fn advice(path: &Path, error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            "a card's control socket is for the user alone who started it: be that user, or root"
+                .to_owned()
+        }
+        _ => format!("is `pinhole device --control {}` running?", path.display()),
+    }
 }
 
 /// A connection to the control socket of a running card.
@@ -68,5 +79,25 @@ impl Client {
             Answer::Error(cause) => Err(ClientError::Refused(cause)),
             answer => Ok(answer),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_may_not_is_not_asked_whether_it_runs() {
+        let said = |kind: io::ErrorKind| {
+            let (path, error) = ("/run/card".into(), kind.into());
+            ClientError::Connect { path, error }.to_string()
+        };
+        let denied = said(io::ErrorKind::PermissionDenied);
+        assert!(denied.ends_with("be that user, or root"), "{denied}");
+        let absent = said(io::ErrorKind::NotFound);
+        assert!(
+            absent.ends_with("is `pinhole device --control /run/card` running?"),
+            "{absent}"
+        );
     }
 }

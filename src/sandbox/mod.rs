@@ -42,7 +42,7 @@ pub struct Sandbox {
 #[derive(Debug, thiserror::Error)]
 pub enum SandboxError {
     /// An allowed path cannot be opened.
-    #[error("cannot allow the sandbox {path}: {error}", path = .path.display())]
+    #[error("cannot allow {path}: {error}", path = .path.display())]
     Path {
         /// The path.
         path: PathBuf,

@@ -39,7 +39,7 @@ pub use film::{Access, Descriptors, FilmError};
 pub use format::PixelFormat;
 pub use interface::{Begun, FrameInfo, Native, Source};
 pub use layout::{Layout, MemoryPlane};
-pub use name::{absolute, file_of, is_passed_on};
+pub use name::{absolute, file_of, is_passed_on, is_standard_input};
 pub use opening::{SourceError, check, descriptors_of, open, open_input};
 pub use pattern::Pattern;
 pub use settings::Settings;

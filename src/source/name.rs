@@ -29,6 +29,11 @@ pub fn is_passed_on(spec: &str) -> bool {
     path_of(spec).is_some_and(|path| file_at(&path).is_none())
 }
 
+/// Returns whether a source is read from its process's standard input.
+pub fn is_standard_input(spec: &str) -> bool {
+    path_of(spec).is_some_and(|path| Place::of(&path) == Place::Descriptor(0))
+}
+
 /// The same source, as it is named in another folder: a relative path is one
 /// below `folder`. None if the folder's name is no text.
 pub fn absolute(spec: &str, folder: &Path) -> Option<String> {

@@ -1,6 +1,7 @@
 //! The accelerator with which QEMU runs a guest.
 
 use std::fmt;
+use std::io;
 use std::str::FromStr;
 
 /// An accelerator of QEMU.
@@ -15,33 +16,18 @@ pub enum Accelerator {
 impl Accelerator {
     /// Returns KVM if this machine has it, else TCG.
     pub fn detect() -> Self {
-        let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-        let opens = std::fs::File::options()
-            .read(true)
-            .write(true)
-            .open("/dev/kvm")
-            .is_ok();
-        Self::choose(&cpuinfo, opens)
+        match Self::obstacle_to_kvm() {
+            None => Self::Kvm,
+            Some(_) => Self::Tcg,
+        }
     }
 
-    /// Chooses an accelerator. A /dev/kvm that opens is not enough for KVM: a
-    /// paravirtual KVM inside a virtual machine provides one too, on a
-    /// processor that shows neither vmx nor svm, and stock kernels do not boot
-    /// on it.
-    fn choose(cpuinfo: &str, kvm_opens: bool) -> Self {
-        let virtualises = cpuinfo
-            .lines()
-            .filter_map(|line| line.strip_prefix("flags"))
-            .any(|flags| {
-                flags
-                    .split_whitespace()
-                    .any(|flag| flag == "vmx" || flag == "svm")
-            });
-        if virtualises && kvm_opens {
-            Self::Kvm
-        } else {
-            Self::Tcg
-        }
+    /// Returns why KVM cannot run a stock kernel on this machine; none if it can.
+    pub fn obstacle_to_kvm() -> Option<String> {
+        let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let mut device = std::fs::File::options();
+        let opened = device.read(true).write(true).open("/dev/kvm").map(drop);
+        obstacle(&cpuinfo, opened)
     }
 
     /// Returns the value of QEMU's option `-accel`.
@@ -50,6 +36,22 @@ impl Accelerator {
             Self::Kvm => "kvm",
             Self::Tcg => "tcg,thread=multi",
         }
+    }
+}
+
+/// Returns why KVM cannot be used. A /dev/kvm that opens is not enough: a
+/// paravirtual KVM inside a virtual
+/// machine gives one too, on a processor that shows neither vmx nor svm, and
+/// stock kernels do not boot on it.
+fn obstacle(cpuinfo: &str, opened: io::Result<()>) -> Option<String> {
+    let flags = cpuinfo
+        .lines()
+        .filter_map(|line| line.strip_prefix("flags"));
+    let mut flags = flags.flat_map(str::split_whitespace);
+    match opened {
+        Err(error) => Some(format!("/dev/kvm cannot be opened: {error}")),
+        Ok(()) if flags.any(|flag| ["vmx", "svm"].contains(&flag)) => None,
+        Ok(()) => Some("/proc/cpuinfo shows neither vmx nor svm".to_owned()),
     }
 }
 
@@ -85,10 +87,15 @@ mod tests {
         let intel = "processor\t: 0\nflags\t\t: fpu vmx ept\n";
         let amd = "processor\t: 0\nflags\t\t: fpu svm npt\n";
         let paravirtual = "processor\t: 0\nflags\t\t: fpu hypervisor svm_lock\nvmx flags\t: vnmi\n";
-        assert_eq!(Accelerator::choose(intel, true), Accelerator::Kvm);
-        assert_eq!(Accelerator::choose(amd, true), Accelerator::Kvm);
-        assert_eq!(Accelerator::choose(intel, false), Accelerator::Tcg);
-        assert_eq!(Accelerator::choose(paravirtual, true), Accelerator::Tcg);
-        assert_eq!(Accelerator::choose("", true), Accelerator::Tcg);
+        for works in [intel, amd] {
+            assert_eq!(obstacle(works, Ok(())), None);
+            let closed = Err(io::ErrorKind::PermissionDenied.into());
+            let why = obstacle(works, closed).unwrap();
+            assert_eq!(why, "/dev/kvm cannot be opened: permission denied");
+        }
+        for cpuinfo in [paravirtual, ""] {
+            let why = obstacle(cpuinfo, Ok(())).unwrap();
+            assert_eq!(why, "/proc/cpuinfo shows neither vmx nor svm");
+        }
     }
 }

@@ -281,3 +281,31 @@ fn what_cannot_run_is_one_sentence_and_code_2() {
         );
     }
 }
+
+#[test]
+#[ignore = "boots a guest"]
+fn a_film_on_standard_input_is_what_is_captured() {
+    let folder = tempfile::tempdir().unwrap();
+    let film = folder.path().join("film.y4m");
+    let mut bytes = b"YUV4MPEG2 W64 H48 F30:1 Ip A1:1 C420\n".to_vec();
+    for frame in 0..30u8 {
+        bytes.extend(b"FRAME\n");
+        bytes.resize(bytes.len() + 64 * 48 * 3 / 2, 16 + 7 * frame);
+    }
+    std::fs::write(&film, bytes).unwrap();
+    let out = folder.path().join("out");
+    let mut command = pinhole();
+    command
+        .args(["capture", "--json", "--source", "y4m:-", "--size", "64x48"])
+        .args(["--format", "YU12", "--frames", "8", "--out"])
+        .arg(&out)
+        .stdin(std::fs::File::open(&film).unwrap());
+    let output = program::output(&mut command, WITH_A_GUEST);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    let frames = std::fs::read(out.join("frames.raw")).unwrap();
+    let luma = frames.chunks(64 * 48 * 3 / 2).map(|frame| frame[0]);
+    let luma: Vec<_> = luma.take(8).collect();
+    assert!(luma.iter().all(|luma| luma % 7 == 2), "{luma:?}");
+    assert!(luma.is_sorted() && luma[0] < luma[7], "{luma:?}");
+}

@@ -84,7 +84,7 @@ fn everything_ends_after(signal: Signal, code: Option<i32>) {
 #[test]
 #[ignore = "boots a guest"]
 fn an_interrupted_capture_ends_what_it_started() {
-    everything_ends_after(Signal::INT, Some(2));
+    everything_ends_after(Signal::INT, Some(130));
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn an_interrupted_matrix_tells_what_it_has_seen() {
     });
     matrix.signal(Signal::INT);
     let output = matrix.output();
-    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(output.status.code(), Some(130));
     wait_until_all_are_gone(folder.path());
 
     let outcomes: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();

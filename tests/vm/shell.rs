@@ -159,7 +159,7 @@ fn an_interrupt_ends_it_and_everything_with_it() {
     shell.signal(Signal::INT);
     let output = shell.output();
     let stderr = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert_eq!(output.status.code(), Some(130), "{stderr}");
     assert!(stderr.ends_with("pinhole: interrupted\n"), "{stderr}");
     assert!(started.iter().all(|process| !process.exists()));
     assert!(is_empty(dir.path()), "something is left behind");

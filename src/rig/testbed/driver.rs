@@ -33,6 +33,17 @@ pub struct Driver {
     pub loads: Vec<Load>,
 }
 
+impl OtherDriver {
+    /// Says what can be said of it before there is a guest.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Own`] where it is no module.
+    pub fn check(&self) -> Result<(), Error> {
+        modules::read_module(&self.path).map(drop)
+    }
+}
+
 impl Driver {
     /// Returns Pinhole's own driver, from the file `module`.
     pub fn ours(module: PathBuf, qemu: &Qemu) -> Self {

@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
 
-use self::driver::Driver;
+use self::driver::{Driver, OtherDriver};
 pub use self::error::{TestbedError, Untestable};
 pub use self::spec::{CardProcess, TestbedSpec};
 use crate::agent::protocol::{Load, Log, Read};
@@ -20,7 +20,7 @@ use crate::vm::accelerator::Accelerator;
 use crate::vm::channel::AgentError;
 use crate::vm::command_line::{Disk, Hardware, VhostUser};
 use crate::vm::images::clients::Clients;
-use crate::vm::images::{self, Catalog, Guest};
+use crate::vm::images::{self, Catalog, Guest, OwnKernel};
 use crate::vm::interrupt;
 use crate::vm::machine::{BOOT_LIMIT, Machine, MachineError, Off, Spec, private_dir};
 use crate::vm::overlay::Overlay;
@@ -96,8 +96,13 @@ impl Testbed {
         let catalog = Catalog::builtin();
         let id = spec.kernel.as_deref().unwrap_or(catalog.default_id());
         let recipe = catalog.get(id)?;
-        let qemu = qemu::ensure(spec.qemu.as_deref(), progress)?;
         let own = spec.own_kernel.as_ref();
+        // Before a minute is spent on what is unpacked for them.
+        let checked = own.map_or(Ok(()), OwnKernel::check);
+        let checked =
+            checked.and_then(|()| spec.driver.as_ref().map_or(Ok(()), OtherDriver::check));
+        checked.map_err(|error| TestbedError::from(error).of(own))?;
+        let qemu = qemu::ensure(spec.qemu.as_deref(), progress)?;
         let guest = match own {
             None => images::ensure_guest(&recipe, progress)?,
             Some(own) => {

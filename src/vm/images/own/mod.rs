@@ -67,6 +67,20 @@ impl OwnKernel {
         &self.bzimage
     }
 
+    /// Checks the kernel and its modules, as far as that takes no guest.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Own`] where the file is no kernel or the modules are not its.
+    pub fn check(&self) -> Result<()> {
+        let made = self.guest.lock().unwrap_or_else(PoisonError::into_inner);
+        if made.is_none() {
+            let release = bzimage::release(&self.bzimage)?;
+            Source::open(&self.modules, &release)?;
+        }
+        Ok(())
+    }
+
     /// Returns the guest with this kernel, and the user land of `recipe` from
     /// its tree; makes it at the first call.
     ///
