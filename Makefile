@@ -96,8 +96,15 @@ matrix-doc: matrix matrix-checked ## Run both, and write docs/matrix.md
 	$(PINHOLE) report markdown $(OUT)/matrix-all >docs/matrix.md.new
 	mv docs/matrix.md.new docs/matrix.md
 
+# What `make lint` runs of Rust's own, which may not have come with it.
+.PHONY: linters
+linters:
+	@for tool in fmt clippy; do cargo $$tool --version >/dev/null 2>&1 || { \
+	  echo "make lint takes rustfmt and clippy: install them by \`rustup component add rustfmt clippy\`, or" \
+	    "from where rustc came by \`apt-get install rustfmt rust-clippy\`" >&2; exit 2; }; done
+
 .PHONY: lint
-lint: build ## Check formatting and the driver's floors; no word of clippy's, checkpatch.pl's or sparse's
+lint: linters build ## Check formatting and the driver's floors; no word of clippy's, checkpatch.pl's or sparse's
 	cargo fmt --check
 	tests/floors.sh
 	cargo clippy --release --locked --all-targets -- -D warnings

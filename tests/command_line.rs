@@ -43,6 +43,14 @@ fn every_subcommand_has_a_page_with_its_options() {
         let page = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{name}: {error}"));
         let page = page.replace("\\-", "-");
         assert!(page.contains(".TH "), "{name}");
+        let title = page.lines().find(|line| line.starts_with(".TH ")).unwrap();
+        assert!(title.contains("\"pinhole 0"), "{name}: {title}");
+        for section in ["SYNOPSIS", "\"EXIT STATUS\"", "ENVIRONMENT"] {
+            assert!(
+                page.contains(&format!(".SH {section}\n")),
+                "{name}: {section}"
+            );
+        }
         for option in command.get_arguments().filter_map(clap::Arg::get_long) {
             assert!(page.contains(&format!("--{option}")), "{name}: --{option}");
         }
@@ -55,6 +63,17 @@ fn every_subcommand_has_a_page_with_its_options() {
         }
     }
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), commands.len());
+    let page = fs::read_to_string(dir.path().join("pinhole-matrix.1")).unwrap();
+    for part in [
+        "125",
+        "130",
+        "PINHOLE_MIRROR",
+        ".SH FILES",
+        ".SH EXAMPLES",
+        "git bisect run",
+    ] {
+        assert!(page.contains(part), "{part}");
+    }
 }
 
 #[test]
@@ -112,6 +131,16 @@ fn what_is_installed_is_whole_and_knows_where_it_is() {
         "share/pinhole/libvirt.xml",
     ] {
         assert!(fs::metadata(at(path)).unwrap().len() > 0, "{path}");
+    }
+    // Without what only a debugger reads, which is ten times the rest.
+    for program in ["pinhole", "pinhole-agent"] {
+        let built = Path::new(PINHOLE).with_file_name(program);
+        let size = |path: &Path| fs::metadata(path).unwrap().len();
+        let (installed, built) = (size(&at(&format!("bin/{program}"))), size(&built));
+        assert!(
+            installed < built / 2,
+            "{program}: {installed} bytes of {built}"
+        );
     }
     let unit = fs::read_to_string(at("lib/systemd/system/pinhole.service")).unwrap();
     assert!(unit.contains("\nExecStart=/opt/pinhole/bin/pinhole device "));
