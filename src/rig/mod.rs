@@ -10,6 +10,7 @@
 //! | [`compliance`] | the results of the V4L2 project's own tool for the driver |
 //! | [`kernel`] | a kernel's version, and the names of its error numbers |
 //! | [`kernel_log`] | the oracle for the kernel's log |
+//! | [`plural`] | numbers of things, as they are said |
 //! | [`room`] | reserving room on the host's disk |
 
 pub mod capture;
@@ -18,5 +19,6 @@ pub mod frame_vector;
 pub mod kernel;
 pub mod kernel_log;
 pub mod matrix;
+pub mod plural;
 pub mod room;
 pub mod testbed;

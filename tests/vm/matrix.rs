@@ -98,6 +98,15 @@ fn every_kind_every_hazard_and_every_failure_is_as_expected_on_a_kernel_that_che
     assert!(outcome.injected >= 150, "{}", outcome.injected);
 }
 
+#[test]
+#[ignore = "boots a guest"]
+fn a_mutant_by_itself_takes_one_guest() {
+    let outcome = run("trixie", Vec::new(), &[Mutant::SwapPages]);
+    let mutant = &outcome.mutants[0];
+    assert_eq!(mutant.verdict, MutantVerdict::Caught, "{:?}", mutant.reason);
+    assert_eq!(outcome.boots, 1);
+}
+
 /// Runs all mutants: the oracle that is there for one sees it, unless it takes a
 /// check that the kernel is known to lack.
 fn mutants_are_seen(kernel: &str, lacks: impl Fn(Check) -> bool) {

@@ -7,6 +7,10 @@ use super::plain::plain;
 use super::rows;
 use crate::rig::matrix::Mutant;
 use crate::rig::matrix::outcome::{CellOutcome, KernelOutcome, MutantVerdict, Verdict};
+use crate::rig::plural::count;
+
+/// The marks of the results; the page has the same.
+const LEGEND: &str = "✓ the application reads what the card wrote   ◆ expected, but not that   ✗ finding   – impossible";
 
 /// Lays out the results: a row for each kind, each hazard and each mutant, a
 /// column for each kernel; below it every finding, and the totals.
@@ -15,14 +19,20 @@ pub fn table(outcomes: &[KernelOutcome]) -> String {
     table.load_style(presets::NOTHING);
     let head = ["".to_owned()].into_iter();
     table.set_header(head.chain(outcomes.iter().map(|one| one.kernel.clone())));
-    for row in rows::kinds(outcomes).iter().chain(&rows::hazards(outcomes)) {
-        let columns = row.kernels.iter().map(|cells| summary(cells));
-        table.add_row([row.name.to_owned()].into_iter().chain(columns));
+    for (title, rows) in [
+        ("Kinds of memory", rows::kinds(outcomes)),
+        ("Hazards", rows::hazards(outcomes)),
+    ] {
+        let rows = rows.iter().map(|row| {
+            let columns = row.kernels.iter().map(|cells| summary(cells));
+            [row.name.to_owned()].into_iter().chain(columns).collect()
+        });
+        section(&mut table, title, rows.collect());
     }
-    for mutant in Mutant::ALL {
-        mutant_row(&mut table, outcomes, *mutant);
-    }
-    let mut text = table.to_string();
+    let mutants = Mutant::ALL.iter();
+    let mutants = mutants.filter_map(|mutant| mutant_row(outcomes, *mutant));
+    section(&mut table, "Mutants of the driver", mutants.collect());
+    let mut text = format!("{table}\n\n{LEGEND}\n");
     for outcome in outcomes {
         for cell in &outcome.cells {
             for finding in &cell.findings {
@@ -48,20 +58,26 @@ pub fn table(outcomes: &[KernelOutcome]) -> String {
     }
     for outcome in outcomes {
         let totals = outcome.totals();
+        text += &format!("\n{} ({}): ", outcome.kernel, plain(&outcome.release));
+        if !outcome.cells.is_empty() || outcome.mutants.is_empty() {
+            text += &format!(
+                "{} as expected, {}, {} impossible here; ",
+                count(totals.expected, "cell"),
+                count(totals.findings, "finding"),
+                totals.impossible,
+            );
+        }
+        if !outcome.mutants.is_empty() {
+            let mutants = count(outcome.mutants.len(), "mutant");
+            text += &format!("{} of {mutants} missed; ", totals.missed);
+        }
         text += &format!(
-            "\n{} ({}): {} cells as expected, {} findings, {} impossible here; {} of {} mutants missed; {} boots, {:.0} s",
-            outcome.kernel,
-            plain(&outcome.release),
-            totals.expected,
-            totals.findings,
-            totals.impossible,
-            totals.missed,
-            outcome.mutants.len(),
-            outcome.boots,
+            "{}, {:.0} s",
+            count(outcome.boots as usize, "boot"),
             outcome.elapsed_ms as f64 / 1e3,
         );
         if outcome.injected > 0 {
-            text += &format!("; {} failures injected", outcome.injected);
+            text += &format!("; {} injected", count(outcome.injected, "failure"));
         }
         if let Some(why) = &outcome.stopped {
             text += &format!("; STOPPED before the end: {}", plain(why));
@@ -73,8 +89,19 @@ pub fn table(outcomes: &[KernelOutcome]) -> String {
     text
 }
 
-/// Adds a row for a mutant with the oracles that saw it, unless it was not run.
-fn mutant_row(table: &mut Table, outcomes: &[KernelOutcome], mutant: Mutant) {
+/// Adds rows under a heading, if there are any: `ksm` is a kind, and a hazard.
+fn section(table: &mut Table, title: &str, rows: Vec<Vec<String>>) {
+    if !rows.is_empty() {
+        table.add_row([title]);
+        for mut row in rows {
+            row[0].insert_str(0, "  ");
+            table.add_row(row);
+        }
+    }
+}
+
+/// The row of a mutant with the oracles that saw it, unless it was not run.
+fn mutant_row(outcomes: &[KernelOutcome], mutant: Mutant) -> Option<Vec<String>> {
     let of = |outcome: &KernelOutcome| {
         let mut mutants = outcome.mutants.iter();
         mutants
@@ -82,25 +109,25 @@ fn mutant_row(table: &mut Table, outcomes: &[KernelOutcome], mutant: Mutant) {
             .map_or_else(String::new, |one| match one.verdict {
                 MutantVerdict::Caught => {
                     let oracles: Vec<_> = one.oracles().iter().map(ToString::to_string).collect();
-                    format!("seen by {}", oracles.join(", "))
+                    format!("✓ seen by {}", oracles.join(", "))
                 }
-                MutantVerdict::Missed => "MISSED".to_owned(),
-                MutantVerdict::Unseen => "-".to_owned(),
+                MutantVerdict::Missed => "✗ MISSED".to_owned(),
+                MutantVerdict::Unseen => "–".to_owned(),
             })
     };
     let columns: Vec<_> = outcomes.iter().map(of).collect();
-    if columns.iter().any(|column| !column.is_empty()) {
-        table.add_row([format!("mutant {mutant}")].into_iter().chain(columns));
-    }
+    let is_run = columns.iter().any(|column| !column.is_empty());
+    is_run.then(|| [mutant.to_string()].into_iter().chain(columns).collect())
 }
 
 /// What cells came to: each result once, and findings with how many they are.
 fn summary(cells: &[&CellOutcome]) -> String {
     let answers = rows::answers(cells).into_iter().map(|answer| {
         let said = match (answer.verdict, answer.said) {
-            (Verdict::Finding, _) => format!("{} FOUND", answer.count),
-            (Verdict::Impossible, _) | (_, None) => "-".to_owned(),
-            (Verdict::Expected, Some(said)) => said,
+            (Verdict::Finding, _) => format!("✗ {} FOUND", answer.count),
+            (Verdict::Impossible, _) | (_, None) => "–".to_owned(),
+            (Verdict::Expected, Some(said)) if answer.reasons.is_empty() => format!("✓ {said}"),
+            (Verdict::Expected, Some(said)) => format!("◆ {said}"),
         };
         match answer.which {
             Some(which) => format!("{said} ({which})"),
@@ -108,4 +135,64 @@ fn summary(cells: &[&CellOutcome]) -> String {
         }
     });
     answers.collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::kernel;
+    use super::*;
+
+    #[test]
+    fn a_result_has_its_mark_and_a_row_its_heading() {
+        let text = table(&[kernel("trixie")]);
+        let rows: Vec<_> = text.lines().map(str::trim_end).collect();
+        let table = [
+            "                        trixie",
+            " Kinds of memory",
+            "   anon-touched         ✓ data",
+            "   heap                 ✗ 1 FOUND",
+            "   hole                 ◆ EFAULT",
+            "   guard-region         –",
+            " Hazards",
+            "   munmap               ✗ 1 FOUND",
+            " Mutants of the driver",
+            "   pin-readonly         –",
+            "   round-up             ✗ MISSED",
+            "   leak-pin             ✓ seen by pins",
+            "",
+            LEGEND,
+        ];
+        assert_eq!(rows[..table.len()], table);
+    }
+
+    #[test]
+    fn what_was_not_run_is_not_counted_and_one_is_no_plural() {
+        let mut outcome = kernel("trixie");
+        let line = |outcome: &KernelOutcome| {
+            let text = table(std::slice::from_ref(outcome));
+            let line = text.lines().find(|line| line.starts_with("trixie ("));
+            line.unwrap().split_once("): ").unwrap().1.to_owned()
+        };
+        assert_eq!(
+            line(&outcome),
+            "2 cells as expected, 2 findings, 1 impossible here; 1 of 3 mutants missed; 2 boots, \
+             46 s; 7 failures injected"
+        );
+        outcome.mutants.truncate(1);
+        outcome.cells.truncate(1);
+        outcome.boots = 1;
+        outcome.injected = 1;
+        assert_eq!(
+            line(&outcome),
+            "1 cell as expected, 0 findings, 0 impossible here; 0 of 1 mutant missed; 1 boot, \
+             46 s; 1 failure injected"
+        );
+        outcome.mutants.clear();
+        outcome.injected = 0;
+        let without = "1 cell as expected, 0 findings, 0 impossible here; 1 boot, 46 s";
+        assert_eq!(line(&outcome), without);
+        outcome.mutants = kernel("trixie").mutants;
+        outcome.cells.clear();
+        assert_eq!(line(&outcome), "1 of 3 mutants missed; 1 boot, 46 s");
+    }
 }

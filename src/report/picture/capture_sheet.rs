@@ -67,13 +67,18 @@ pub fn write_sheet(capture: &Capture, layout: &Layout) -> Result<(), SheetError>
         stream.format,
         stream.memory.name()
     );
+    let shown = worth_showing(&capture.verdicts);
     let subtitle = format!(
-        "{} ({}): {} of {} frames verified",
-        kernel.release, kernel.id, count.verified, count.requested
+        "{} ({}): {} of {} frames verified{}",
+        kernel.release,
+        kernel.id,
+        count.verified,
+        count.requested,
+        left_out(shown.len(), capture.verdicts.len())
     );
     let mut sheet = ContactSheet::new(&title, &subtitle, layout, COLUMNS);
     let mut bytes = Vec::new();
-    for verdict in worth_showing(&capture.verdicts) {
+    for verdict in shown {
         // Frames lie one after the other.
         let before = capture.verdicts[..verdict.frame as usize].iter();
         let at = before.map(|verdict| verdict.bytes).sum();
@@ -91,6 +96,15 @@ pub fn write_sheet(capture: &Capture, layout: &Layout) -> Result<(), SheetError>
     }
     let saved = sheet.finish().save(&path);
     saved.map_err(|source| SheetError::Png { path, source })
+}
+
+/// Returns what the contact sheet says if it does not show all frames: the others
+/// were not dropped.
+fn left_out(shown: usize, captured: usize) -> String {
+    match shown < captured {
+        true => format!(", {shown} of {captured} shown"),
+        false => String::new(),
+    }
 }
 
 /// Frames for the contact sheet, in order: of those that are wrong the first
@@ -139,6 +153,12 @@ mod tests {
         assert!(shown(0, &[]).is_empty());
         assert_eq!(shown(1, &[]), [0]);
         assert_eq!(shown(2, &[]), [0, 1]);
+    }
+
+    #[test]
+    fn frames_without_room_are_told_of() {
+        assert_eq!(left_out(12, 20), ", 12 of 20 shown");
+        assert_eq!(left_out(12, 12), "");
     }
 
     #[test]

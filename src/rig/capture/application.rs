@@ -7,8 +7,11 @@ use super::kprobe::{self, GetVaddrFrames};
 use super::spec::CaptureSpec;
 use super::tool::{self, Dequeued, Memory, Rate};
 use super::witness::ReportedFrame;
-use crate::agent::protocol::{Call, Load, Log, LogRecord, Run, RunAnswer, Sync, Watch, Write};
+use crate::agent::protocol::{
+    Call, Load, Log, LogRecord, Run, RunAnswer, Status, Sync, Watch, Write,
+};
 use crate::card::BufferApi;
+use crate::rig::plural::count;
 use crate::vm::channel::{Agent, AgentError, Update};
 use crate::vm::progress::Progress;
 
@@ -124,7 +127,7 @@ pub fn run(
     Ok(StreamReport {
         frames,
         timestamps: dequeued.iter().map(|buffer| buffer.timestamp).collect(),
-        failure: failure(&answer, &output),
+        failure: failure(&answer, &output, &log.records),
         pins: answer.watch.get(PINNED).copied(),
         probe,
         kernel_log: log.records,
@@ -138,7 +141,10 @@ fn stream(
     spec: &CaptureSpec,
     progress: &Progress,
 ) -> Result<(RunAnswer, Vec<Dequeued>), ApplicationError> {
-    let step = progress.step(format!("capturing {} frames", spec.frames));
+    let step = progress.step(format!(
+        "capturing {}",
+        count(spec.frames as usize, "frame")
+    ));
     let limit = time_for(spec);
     let run = Run {
         timeout_ms: Some(limit.as_millis() as u64),
@@ -240,9 +246,19 @@ fn time_for(spec: &CaptureSpec) -> Duration {
     Duration::from_secs(60) + Duration::from_secs_f64(at_rate * 10.0)
 }
 
-/// Returns the end of the program's output if the program failed, or was killed
-/// because its time was up.
-fn failure(answer: &RunAnswer, output: &str) -> Option<String> {
+/// Returns why the program failed: the end of its output, or that the guest's
+/// kernel killed it for want of memory, whatever its last call was.
+fn failure(answer: &RunAnswer, output: &str, log: &[LogRecord]) -> Option<String> {
+    // mm/oom_kill.c; the text begins with the system-wide case's or a cgroup's.
+    let mut records = log.iter();
+    let killed = records.any(|record| record.text.contains("ut of memory: Killed process"));
+    if killed && answer.status == Status::Signal(libc::SIGKILL) {
+        return Some(
+            "the guest ran out of memory, for which its kernel ended the program that streams: \
+             --ram gives it more"
+                .to_owned(),
+        );
+    }
     let said = tail(output);
     if answer.timed_out {
         return Some(format!("the stream took too long and was ended: {said}"));
@@ -266,4 +282,42 @@ fn tail(output: &str) -> String {
         .collect();
     lines.reverse();
     lines.join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn a_guest_without_memory_is_named_in_place_of_the_programs_last_call() {
+        let answer = |status| RunAnswer {
+            status,
+            stdout: String::new(),
+            stderr: String::new(),
+            truncated: false,
+            timed_out: false,
+            elapsed_ms: 1,
+            watch: BTreeMap::new(),
+        };
+        let record = |text: &str| LogRecord {
+            sequence: 1,
+            level: 3,
+            facility: 0,
+            time_us: 1,
+            text: text.to_owned(),
+        };
+        let killed = record("Out of memory: Killed process 71 (v4l2-ctl) total-vm:9");
+        let last = "VIDIOC_QBUF returned 0 (Success)";
+        let said = |status, log: &[LogRecord]| failure(&answer(status), last, log);
+        let why = said(Status::Signal(9), &[killed.clone()]).unwrap();
+        assert!(
+            why.contains("out of memory") && why.contains("--ram"),
+            "{why}"
+        );
+        let other = said(Status::Signal(9), &[record("usb 1-1: new device")]).unwrap();
+        assert!(other.contains(last), "{other}");
+        assert_eq!(said(Status::Exit(0), &[killed]), None);
+    }
 }

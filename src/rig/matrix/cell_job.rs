@@ -11,6 +11,7 @@ use super::leaks;
 use super::name::CellName;
 use super::outcome::{CellOutcome, KernelOutcome};
 use super::spec::MatrixSpec;
+use crate::rig::plural::count;
 use crate::rig::testbed::TestbedSpec;
 use crate::vm::progress::Progress;
 
@@ -36,8 +37,8 @@ pub(super) fn run(
     outcome: &mut KernelOutcome,
 ) -> Result<(), MatrixError> {
     let step = progress.step(format!(
-        "running {} cells on {}",
-        spec.cells.len(),
+        "running {} on {}",
+        count(spec.cells.len(), "cell"),
         outcome.kernel
     ));
     let booted = Mutex::new(Some(guest));

@@ -1,5 +1,7 @@
 //! Runs the mutants: each cell without the bug, then with it.
 
+use std::sync::{Mutex, PoisonError};
+
 use super::guest::{CellGuest, MatrixError};
 use super::health::GuestState;
 use super::jobs::{self, JobOutput, WorkQueue};
@@ -10,6 +12,7 @@ use super::oracle::Oracle;
 use super::outcome::{CellOutcome, KernelOutcome, MutantOutcome, MutantVerdict, Verdict};
 use super::spec::MatrixSpec;
 use crate::rig::kernel::Version;
+use crate::rig::plural::count;
 use crate::rig::testbed::TestbedSpec;
 use crate::vm::progress::Progress;
 
@@ -20,13 +23,16 @@ const NONE: &str = "none";
 /// Number of mutants that take about as long as to boot a guest.
 const WORTH_A_GUEST: usize = 4;
 
-/// Runs the mutants on the kernel of `outcome`, and adds their results to it.
+/// Runs the mutants on the kernel of `outcome`, and adds their results to it. The
+/// first of them run in `first`, if there is such a guest; its driver has the
+/// mutants.
 ///
 /// # Errors
 ///
 /// [`MatrixError`] if no guest can be booted to run them in.
 pub fn run(
     spec: &MatrixSpec,
+    first: Option<CellGuest>,
     progress: &Progress,
     outcome: &mut KernelOutcome,
 ) -> Result<(), MatrixError> {
@@ -40,7 +46,8 @@ pub fn run(
     // come last.
     let mut mutants = spec.mutants.clone();
     mutants.sort_by_key(|mutant| mutant.wants_bounce_buffers());
-    let step = progress.step(format!("running {} mutants", mutants.len()));
+    let step = progress.step(format!("running {}", count(mutants.len(), "mutant")));
+    let first = Mutex::new(first);
     let (output, ran) = jobs::run(
         &mutants,
         spec.jobs(),
@@ -52,7 +59,7 @@ pub fn run(
                 queue,
                 output,
                 bounce_buffers: false,
-                guest: None,
+                guest: first.lock().unwrap_or_else(PoisonError::into_inner).take(),
             };
             while let Some((place, mutant)) = queue.next() {
                 let judged = match mutant.unseen(version, checks) {

@@ -7,6 +7,7 @@ use super::guest::{CellGuest, MatrixError};
 use super::mutation;
 use super::outcome::KernelOutcome;
 pub use super::spec::MatrixSpec;
+use crate::rig::testbed::TestbedSpec;
 use crate::vm::progress::Progress;
 
 /// Runs the cells and then the mutants. Once its guest has booted, the kernel's
@@ -22,7 +23,13 @@ pub fn run(
     outcomes: &mut Vec<KernelOutcome>,
 ) -> Result<(), MatrixError> {
     let begun = Instant::now();
-    let guest = CellGuest::boot(&spec.testbed, progress)?;
+    // The first guest is for what is run first; the mutants' has the driver that
+    // has them.
+    let testbed = TestbedSpec {
+        mutants: spec.cells.is_empty(),
+        ..spec.testbed.clone()
+    };
+    let guest = CellGuest::boot(&testbed, progress)?;
     let mut outcome = KernelOutcome {
         kernel: guest.testbed.guest.id.clone(),
         release: guest.testbed.machine.hello().release.clone(),
@@ -40,8 +47,11 @@ pub fn run(
         elapsed_ms: 0,
         stopped: None,
     };
-    let ran = cell_job::run(spec, guest, progress, &mut outcome)
-        .and_then(|()| mutation::run(spec, progress, &mut outcome));
+    let ran = match spec.cells.is_empty() {
+        true => mutation::run(spec, Some(guest), progress, &mut outcome),
+        false => cell_job::run(spec, guest, progress, &mut outcome)
+            .and_then(|()| mutation::run(spec, None, progress, &mut outcome)),
+    };
     outcome.elapsed_ms = begun.elapsed().as_millis() as u64;
     outcome.stopped = ran.as_ref().err().map(ToString::to_string);
     outcomes.push(outcome);

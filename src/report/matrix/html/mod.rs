@@ -30,8 +30,10 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use super::merge::missing;
 use super::oracles;
 use super::rows::{self, Row};
+use crate::rig::kernel::Version;
 use crate::rig::matrix::CellName;
 use crate::rig::matrix::outcome::{CellOutcome, KernelOutcome, MutantVerdict, Verdict};
+use crate::rig::plural::count;
 
 const STYLE: &str = include_str!("style.css");
 
@@ -90,21 +92,21 @@ fn totals(outcomes: &[KernelOutcome]) -> Markup {
                 @let missing = missing(outcome);
                 li {
                     strong { (outcome.kernel) } " (" (outcome.release) "): "
-                    (outcome.cells.len()) " cells, "
+                    (count(outcome.cells.len(), "cell")) ", "
                     @if totals.findings == 0 { span.good { "✓ no findings" } }
                     @else { span.bad { "✗ " (totals.findings) " with findings" } }
                     @if totals.impossible > 0 { ", " (totals.impossible) " impossible there" }
                     @if missing > 0 { ", " (missing) " not run" }
-                    @if outcome.injected > 0 { ", " (outcome.injected) " failures injected into calls" }
+                    @if outcome.injected > 0 { ", " (count(outcome.injected, "failure")) " injected into calls" }
                     @if let Some(why) = &outcome.stopped { ", " span.bad { "✗ stopped: " (why) } }
                     @if !outcome.mutants.is_empty() {
                         @let caught = outcome.mutants.iter().filter(|one| one.verdict == MutantVerdict::Caught);
-                        "; " (caught.count()) " mutants caught"
+                        "; " (count(caught.count(), "mutant")) " caught"
                         @if totals.missed > 0 { ", " span.bad { "✗ " (totals.missed) " missed" } }
                     }
                     @if let Some(checks) = oracles::checks(outcome) { "; checks itself: " (checks) }
                     @if let Some(why) = &outcome.blind { ", " span.bad { "✗ not all was seen: " (why) } }
-                    span.soft { "; " @if outcome.boots == 1 { "1 boot" } @else { (outcome.boots) " boots" } ", " (seconds(outcome.elapsed_ms)) }
+                    span.soft { "; " (count(outcome.boots as usize, "boot")) ", " (seconds(outcome.elapsed_ms)) }
                 }
             }
         }
@@ -170,9 +172,20 @@ fn evidence(outcomes: &[KernelOutcome]) -> Markup {
              the bytes beside the buffer, which nobody may touch. Full: as it should be; hatched, \
              ≠: not so; dashed: nothing there."
         }
+        @if outcomes.iter().any(claims_ksm) {
+            p.soft {
+                "On 6.12 " code { "/proc/kpageflags" } " says " code { "ksm" }
+                " of every anonymous page, merged or not. No oracle judges by that flag."
+            }
+        }
         @for kind in rows::kinds(outcomes) { (row(&kind)) }
         @for hazard in rows::hazards(outcomes) { (row(&hazard)) }
     }
+}
+
+/// Whether the kernel is one whose page flags tell of KSM where there is none.
+fn claims_ksm(outcome: &KernelOutcome) -> bool {
+    Version::of(&outcome.release) == Some(Version(6, 12))
 }
 
 /// The mutants, by kernel; their cells are to have findings.

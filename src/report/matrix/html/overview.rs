@@ -20,6 +20,7 @@ pub fn overview(outcomes: &[KernelOutcome]) -> Markup {
             span.odd { "◆ expected, but not that: see the reason" }
             span.bad { "✗ finding" }
             span.soft { "– impossible on that kernel" }
+            span.soft { "· not run" }
         }
         @if !kinds.is_empty() {
             h2 { "Kinds of memory" }
@@ -31,9 +32,11 @@ pub fn overview(outcomes: &[KernelOutcome]) -> Markup {
         }
         (oracles(outcomes))
         (mutants)
-        h2 { "Reasons" }
-        ol.notes {
-            @for (number, reason) in notes.all() { li id={ "reason-" (number) } { (reason) } }
+        @if notes.all().next().is_some() {
+            h2 { "Reasons" }
+            ol.notes {
+                @for (number, reason) in notes.all() { li id={ "reason-" (number) } { (reason) } }
+            }
         }
     }
 }

@@ -132,3 +132,25 @@ fn evidence_that_makes_no_sense_is_shown_all_the_same() {
     assert!(text.contains("stopped: the &lt;guest&gt; is gone"));
     assert!(page(&[]).contains("</html>"));
 }
+
+#[test]
+fn what_there_is_not_is_not_spoken_of() {
+    let whole = page(&[kernel("trixie")]);
+    assert!(whole.contains("<h2>Reasons</h2>"));
+    assert!(
+        whole.contains("<span class=\"soft\">· not run</span></div>"),
+        "no legend"
+    );
+    assert!(whole.contains("<code>ksm</code> of every anonymous page"));
+    let mut plain = kernel("bookworm");
+    plain.release = "6.1.0-40-amd64".into();
+    plain.cells.truncate(1);
+    plain.mutants.clear();
+    plain.boots = 1;
+    let page = page(&[plain]);
+    assert!(page.contains("1 cell, "), "{page}");
+    assert!(page.contains("; 1 boot, "), "{page}");
+    for absent in ["Reasons", "<code>ksm</code>", "mutant"] {
+        assert!(!page.contains(absent), "{absent}");
+    }
+}
