@@ -9,6 +9,7 @@ mod capture;
 mod card_mutants;
 mod checked;
 mod clients;
+mod compat;
 mod compliance;
 mod controls;
 mod distrust;

@@ -28,13 +28,13 @@ pub struct Studio {
 }
 
 impl Studio {
-    /// Boots a guest as `spec` says.
+    /// Boots a guest as `spec` says, whose disks come behind that for the frames.
     pub fn open(spec: TestbedSpec) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let frames = folder.path().join("frames");
         File::create(&frames).unwrap().set_len(ROOM).unwrap();
         let guest = TestGuest::start(TestbedSpec {
-            disks: vec![frames.clone()],
+            disks: [vec![frames.clone()], spec.disks].concat(),
             clients: true,
             ..spec
         });
