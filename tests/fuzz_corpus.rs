@@ -1,31 +1,35 @@
-//! Replays the corpus of the fuzz target: lives of a card that have once shown
-//! something new.
+//! Replays the corpora of the fuzz targets: lives of a card, and of its front
+//! ends, that have once shown something new.
 
+#[path = "../fuzz/connect.rs"]
+mod connect;
 #[path = "../fuzz/drive.rs"]
 mod drive;
+#[path = "../fuzz/script.rs"]
+mod script;
 
 use std::fs;
 use std::path::Path;
 
-#[test]
-fn every_life_of_the_corpus_is_lived_as_it_should_be() {
-    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/card");
+/// Has each life of a target's corpus lived.
+fn replay(target: &str, live: fn(&[u8])) {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
     let mut lives = 0;
-    for entry in fs::read_dir(corpus).expect("the corpus") {
+    for entry in fs::read_dir(corpus.join(target)).expect("the corpus") {
         let path = entry.expect("the corpus").path();
         let data = fs::read(&path).expect("a life");
         eprintln!("{}", path.display());
-        drive::drive(&data);
+        live(&data);
         lives += 1;
     }
     assert!(lives >= 100, "{lives} lives");
 }
 
-#[test]
-fn random_lives_are_lived_as_they_should_be() {
+/// Has as many lives of so many random bytes lived.
+fn random(lives: usize, bytes: usize, live: fn(&[u8])) {
     let mut state = 0x2545_f491_4f6c_dd1du64;
-    for _ in 0..400 {
-        let life: Vec<u8> = (0..2000)
+    for _ in 0..lives {
+        let life: Vec<u8> = (0..bytes)
             .map(|_| {
                 // Marsaglia's xorshift.
                 state ^= state << 13;
@@ -34,6 +38,31 @@ fn random_lives_are_lived_as_they_should_be() {
                 (state >> 32) as u8
             })
             .collect();
-        drive::drive(&life);
+        live(&life);
     }
+}
+
+#[test]
+fn every_life_of_the_corpus_is_lived_as_it_should_be() {
+    replay("card", drive::drive);
+}
+
+#[test]
+fn random_lives_are_lived_as_they_should_be() {
+    random(400, 2000, drive::drive);
+}
+
+#[test]
+fn every_front_end_of_the_corpus_does_what_it_may() {
+    replay("vhost", connect::drive);
+}
+
+#[test]
+fn random_front_ends_do_what_they_may() {
+    let open = || fs::read_dir("/proc/self/fd").expect("proc").count();
+    random(1, 400, connect::drive);
+    let before = open();
+    random(40, 400, connect::drive);
+    // The other tests of this program have some, too.
+    assert!(open() < before + 20, "descriptors are left open");
 }

@@ -1,11 +1,11 @@
 //! `pinhole capture`, the program, as a user runs it.
 
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::program::{self, WITH_A_GUEST};
+use crate::program::{self, Program, WITH_A_GUEST};
 
 /// A capture that ended.
 struct Captured {
@@ -299,8 +299,10 @@ fn a_film_on_standard_input_is_what_is_captured() {
         .args(["capture", "--json", "--source", "y4m:-", "--size", "64x48"])
         .args(["--format", "YU12", "--frames", "8", "--out"])
         .arg(&out)
-        .stdin(std::fs::File::open(&film).unwrap());
-    let output = program::output(&mut command, WITH_A_GUEST);
+        .stdin(std::fs::File::open(&film).unwrap())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let output = Program::start(&mut command, WITH_A_GUEST).output();
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{stderr}");
     let frames = std::fs::read(out.join("frames.raw")).unwrap();
