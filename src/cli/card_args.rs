@@ -30,7 +30,7 @@ impl CardArgs {
         self.planes.map(BufferApi::from)
     }
 
-    /// Whether the card is to read standard input.
+    /// Returns whether the card is to read standard input.
     pub fn reads_standard_input(&self) -> bool {
         let source = self.source.as_deref();
         source.is_some_and(source::is_standard_input)

@@ -33,7 +33,7 @@ pub enum ClientError {
     Refused(String),
 }
 
-/// What to do where there is no connection.
+/// Returns what to do if there is no connection.
 fn advice(path: &Path, error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::PermissionDenied => {

@@ -1,6 +1,7 @@
 //! Numbers of things, as they are said.
 
-/// `1 cell`, `2 cells`: a number, and the noun in the form that goes with it.
+/// Returns a number with the noun in the form that goes with it: `1 cell`,
+/// `2 cells`.
 pub fn count(number: usize, noun: &str) -> String {
     match number {
         1 => format!("1 {noun}"),

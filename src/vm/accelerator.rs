@@ -40,9 +40,8 @@ impl Accelerator {
 }
 
 /// Returns why KVM cannot be used. A /dev/kvm that opens is not enough: a
-/// paravirtual KVM inside a virtual
-/// machine gives one too, on a processor that shows neither vmx nor svm, and
-/// stock kernels do not boot on it.
+/// paravirtual KVM inside a virtual machine provides one too, on a processor
+/// that shows neither vmx nor svm, and stock kernels do not boot on it.
 fn obstacle(cpuinfo: &str, opened: io::Result<()>) -> Option<String> {
     let flags = cpuinfo
         .lines()

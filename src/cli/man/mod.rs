@@ -67,8 +67,8 @@ fn render(mut command: Command, page: &mut Vec<u8>) -> io::Result<()> {
     Ok(())
 }
 
-/// What `--help` says of how it is used. clap_mangen's own has every option,
-/// without its value.
+/// Returns the usage that `--help` prints. clap_mangen's own synopsis lists every
+/// option without its value.
 fn synopsis(usage: &str) -> Roff {
     let mut roff = Roff::new();
     roff.control("SH", ["SYNOPSIS"]);

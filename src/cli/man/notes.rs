@@ -197,7 +197,7 @@ const EXAMPLES: [(&str, Entry); 17] = [
     ),
 ];
 
-/// The sections for the page of that name.
+/// Returns the sections for the page of that name.
 pub fn of(page: &str, command: &Command) -> Vec<Section> {
     let whole = page == "pinhole";
     let first = page.split_once('-').map_or("", |(_, rest)| rest);

@@ -100,7 +100,7 @@ fn section(table: &mut Table, title: &str, rows: Vec<Vec<String>>) {
     }
 }
 
-/// The row of a mutant with the oracles that saw it, unless it was not run.
+/// Returns the row of a mutant with the oracles that saw it, unless it was not run.
 fn mutant_row(outcomes: &[KernelOutcome], mutant: Mutant) -> Option<Vec<String>> {
     let of = |outcome: &KernelOutcome| {
         let mut mutants = outcome.mutants.iter();

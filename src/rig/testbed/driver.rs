@@ -34,7 +34,7 @@ pub struct Driver {
 }
 
 impl OtherDriver {
-    /// Says what can be said of it before there is a guest.
+    /// Checks that it is a module, which takes no guest.
     ///
     /// # Errors
     ///

@@ -183,7 +183,7 @@ fn evidence(outcomes: &[KernelOutcome]) -> Markup {
     }
 }
 
-/// Whether the kernel is one whose page flags tell of KSM where there is none.
+/// Returns whether the kernel is one whose page flags claim KSM without reason.
 fn claims_ksm(outcome: &KernelOutcome) -> bool {
     Version::of(&outcome.release) == Some(Version(6, 12))
 }
