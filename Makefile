@@ -40,7 +40,7 @@ install: ## Install what is built: programs, manual, completions, units (PREFIX,
 	install -d $(addprefix $(DESTDIR),$(BINDIR) $(LIBEXECDIR) $(UNITDIR) $(DATADIR)/pinhole \
 	  $(DATADIR)/man/man1 $(DATADIR)/bash-completion/completions \
 	  $(DATADIR)/zsh/site-functions $(DATADIR)/fish/vendor_completions.d)
-	install -m 755 $(PINHOLE) $(TARGET)/pinhole-agent $(DESTDIR)$(BINDIR)
+	install -s -m 755 $(PINHOLE) $(TARGET)/pinhole-agent $(DESTDIR)$(BINDIR)
 	ln -sf $(BINDIR)/pinhole $(DESTDIR)$(LIBEXECDIR)/vhost-user-media
 	$(PINHOLE) man $(DESTDIR)$(DATADIR)/man/man1
 	$(PINHOLE) completions bash >$(DESTDIR)$(DATADIR)/bash-completion/completions/pinhole
@@ -116,11 +116,14 @@ driver-builds: build ## Build the driver for the kernels between, without a warn
 	$(PINHOLE) driver builds
 
 .PHONY: fuzz
-fuzz: setup ## Feed the card whole lives of any bytes, for FUZZ_SECONDS (600)
+fuzz: setup ## Feed the card, and its front ends' socket, any bytes, for FUZZ_SECONDS (600) each
 	fuzz/build.sh $(CURDIR)/target/fuzz
-	mkdir -p target/fuzz/corpus
-	target/fuzz/x86_64-unknown-linux-gnu/release/card -max_total_time=$(FUZZ_SECONDS) \
-	  -max_len=4096 -timeout=20 -artifact_prefix=target/fuzz/ target/fuzz/corpus fuzz/corpus/card
+	for target in card vhost; do \
+	  mkdir -p target/fuzz/corpus/$$target; \
+	  target/fuzz/x86_64-unknown-linux-gnu/release/$$target -max_total_time=$(FUZZ_SECONDS) \
+	    -max_len=4096 -timeout=60 -artifact_prefix=target/fuzz/ \
+	    target/fuzz/corpus/$$target fuzz/corpus/$$target; \
+	done
 
 .PHONY: bench
 bench: setup ## Measure the frame path against a plain memory copy

@@ -24,57 +24,14 @@ use pinhole::source::{Begun, Camera, FrameInfo, Input, Layout, Native, Pattern, 
 use pinhole::wire::{Ioctl, Reply};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
+use crate::script::Script;
+
 /// Bytes of each region of guest memory.
 const REGION: usize = 0x1_0000;
 /// Where the regions may lie: two that touch, and one apart.
 const PLACES: [u64; 3] = [0, REGION as u64, 0x10_0000];
 /// Where the ring lies, in the first region.
 const RING: Range<u64> = 0x400..0x800;
-
-/// The bytes that a life is made of; zeros when they are used up.
-struct Script<'d>(&'d [u8]);
-
-impl Script<'_> {
-    fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    fn byte(&mut self) -> u8 {
-        match self.0.split_first() {
-            Some((byte, rest)) => {
-                self.0 = rest;
-                *byte
-            }
-            None => 0,
-        }
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        usize::from(self.byte()) % bound
-    }
-
-    fn one_in(&mut self, chances: usize) -> bool {
-        self.below(chances) == 1
-    }
-
-    fn word(&mut self) -> u32 {
-        u32::from_le_bytes([self.byte(), self.byte(), self.byte(), self.byte()])
-    }
-
-    fn pick<T: Copy>(&mut self, choice: &[T]) -> T {
-        choice[self.below(choice.len())]
-    }
-
-    /// A number that means something, or any.
-    fn number(&mut self) -> u32 {
-        match self.below(8) {
-            0 => self.word(),
-            1 => u32::MAX - u32::from(self.byte()),
-            2 => 1 << self.below(32),
-            _ => self.byte().into(),
-        }
-    }
-}
 
 /// A source that does what its script says.
 struct Moody {
@@ -172,7 +129,7 @@ struct Life {
 
 /// Runs one life.
 pub fn drive(data: &[u8]) {
-    let script = &mut Script(data);
+    let script = &mut Script::new(data);
     let (card, planes) = new_card(script);
     let mut life = Life {
         card,
