@@ -190,7 +190,7 @@ pub fn accelerator(name: &str) -> Result<Auto, String> {
 fn memory_mib() -> u64 {
     let all = rustix::system::sysinfo();
     let units = all.totalram as u64 + all.totalswap as u64;
-    units * u64::from(all.mem_unit) >> 20
+    (units * u64::from(all.mem_unit)) >> 20
 }
 
 fn mebibytes(size: &str) -> Result<u32, String> {

@@ -203,7 +203,7 @@ pub fn of(page: &str, command: &Command) -> Vec<Section> {
     let first = page.split_once('-').map_or("", |(_, rest)| rest);
     let belongs = |names: &[&str]| {
         let is_of = |name: &&str| first == *name || first.starts_with(&format!("{name}-"));
-        whole || names.iter().any(|name| is_of(&name))
+        whole || names.iter().any(is_of)
     };
     let cached = belongs(&CACHED);
     let own_kernel = command

@@ -311,7 +311,7 @@ mod tests {
         let killed = record("Out of memory: Killed process 71 (v4l2-ctl) total-vm:9");
         let last = "VIDIOC_QBUF returned 0 (Success)";
         let said = |status, log: &[LogRecord]| failure(&answer(status), last, log);
-        let why = said(Status::Signal(9), &[killed.clone()]).unwrap();
+        let why = said(Status::Signal(9), std::slice::from_ref(&killed)).unwrap();
         assert!(
             why.contains("out of memory") && why.contains("--ram"),
             "{why}"
