@@ -25,6 +25,11 @@
 #include <media/frame_vector.h>
 #endif
 
+/* Its name since 6.17; later kernels warn of the use of the one before. */
+#if !PINHOLE_KERNEL(6, 17)
+#define system_percpu_wq system_wq
+#endif
+
 /* --- virtio ------------------------------------------------------------- */
 
 /**

@@ -350,7 +350,7 @@ bool pinhole_control_event(struct pinhole_device *dev, u32 id, u32 changes)
 	}
 	spin_unlock_irqrestore(&dev->controls.lock, flags);
 	if (found && !pinhole_fault(dev))
-		mod_delayed_work(system_wq, &dev->controls.work, 0);
+		mod_delayed_work(system_percpu_wq, &dev->controls.work, 0);
 	return found;
 }
 
@@ -365,7 +365,7 @@ void pinhole_control_stale(struct pinhole_device *dev,
 		control->changes |= control->stale;
 		control->stale = 0;
 		if (!pinhole_fault(dev))
-			mod_delayed_work(system_wq, &dev->controls.work, 0);
+			mod_delayed_work(system_percpu_wq, &dev->controls.work, 0);
 	}
 	spin_unlock_irqrestore(&dev->controls.lock, flags);
 }
@@ -385,6 +385,6 @@ void pinhole_controls_stale(struct pinhole_device *dev, bool forgotten)
 		    control->type != V4L2_CTRL_TYPE_CTRL_CLASS)
 			control->changes |= changes;
 	if (!pinhole_fault(dev))
-		mod_delayed_work(system_wq, &dev->controls.work, 0);
+		mod_delayed_work(system_percpu_wq, &dev->controls.work, 0);
 	spin_unlock_irqrestore(&dev->controls.lock, flags);
 }

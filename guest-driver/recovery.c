@@ -45,7 +45,7 @@ bool pinhole_session_lost(struct pinhole_device *dev, u32 session_id)
 		return false;
 
 	if (!pinhole_fault(dev))
-		mod_delayed_work(system_wq, &session->work, 0);
+		mod_delayed_work(system_percpu_wq, &session->work, 0);
 	dev->up->fail(dev, "gave up the session");
 	return true;
 }
@@ -159,7 +159,7 @@ void pinhole_session_recover(struct pinhole_device *dev)
 	if (pinhole_fault(dev) != -EIO || READ_ONCE(session->busy) ||
 	    READ_ONCE(dev->commands.quiet))
 		return;
-	mod_delayed_work(system_wq, &session->work,
+	mod_delayed_work(system_percpu_wq, &session->work,
 			 time_before(now, retry) ? retry - now : 0);
 }
 
@@ -299,7 +299,7 @@ void pinhole_watchdog_start(struct pinhole_device *dev)
 /* Has it look at once: the device has changed its configuration, or its status. */
 void pinhole_watchdog_alert(struct pinhole_device *dev)
 {
-	mod_delayed_work(system_wq, &dev->session.watchdog, 0);
+	mod_delayed_work(system_percpu_wq, &dev->session.watchdog, 0);
 }
 
 /* Stops the watchdog; waits for a look that is under way. */

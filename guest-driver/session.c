@@ -68,7 +68,7 @@ void pinhole_session_replace(struct pinhole_device *dev, unsigned long delay)
 	WRITE_ONCE(session->bad, true);
 	spin_unlock_irqrestore(&session->lock, flags);
 	if (!pinhole_fault(dev))
-		mod_delayed_work(system_wq, &session->work, delay);
+		mod_delayed_work(system_percpu_wq, &session->work, delay);
 }
 
 /* Forwards an ioctl in the session as it is. Waits for the device. */
