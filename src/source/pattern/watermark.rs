@@ -112,12 +112,30 @@ fn bits_per_byte(len: usize) -> usize {
 /// Puts the bits of `value` into those of the frame's bytes `carriers` that
 /// lie in `out`, which begins at the frame's byte `offset`.
 fn put(value: u32, per_byte: usize, carriers: Range<usize>, offset: usize, out: &mut [u8]) {
-    let mask = (1u32 << per_byte) - 1;
     let here = carriers.start.max(offset)..carriers.end.min(offset + out.len());
+    if per_byte == 1 && here.len() == SPREAD {
+        return put_word(value, &mut out[here.start - offset..][..SPREAD]);
+    }
+    let mask = (1u32 << per_byte) - 1;
     for at in here {
         let bits = (value >> ((at - carriers.start) * per_byte)) & mask;
         let byte = &mut out[at - offset];
         *byte = *byte & !(mask as u8) | bits as u8;
+    }
+}
+
+/// Puts the 32 bits of `value` into the lowest bits of as many bytes, eight at a
+/// time: this is what every page of a frame but the last has.
+fn put_word(value: u32, carriers: &mut [u8]) {
+    const LOWEST: u64 = 0x0101_0101_0101_0101;
+    // Bit n of byte n.
+    const DIAGONAL: u64 = 0x8040_2010_0804_0201;
+    for (bits, bytes) in value.to_le_bytes().iter().zip(carriers.as_chunks_mut().0) {
+        // Each byte is 0 or its bit of the diagonal; 0x7f carries the latter, and
+        // nothing else, into the byte's highest bit.
+        let diagonal = u64::from(*bits) * LOWEST & DIAGONAL;
+        let spread = (diagonal + 0x7f * LOWEST) >> 7 & LOWEST;
+        *bytes = (u64::from_le_bytes(*bytes) & !LOWEST | spread).to_le_bytes();
     }
 }
 
