@@ -85,8 +85,13 @@ impl<'a> Row<'a> {
             return;
         }
         let pixels = self.plane.pixels as i32;
-        let first = (start + pixels - 1) / pixels;
-        let last = (end / pixels).max(first);
+        // Short fills are many, and a division by what is not known takes long.
+        let (first, last) = match pixels {
+            1 => (start, end),
+            2 => ((start + 1) / 2, end / 2),
+            pixels => ((start + pixels - 1) / pixels, end / pixels),
+        };
+        let last = last.max(first);
         for x in start..end.min(first * pixels) {
             self.blend(x, ink, 255);
         }
@@ -121,42 +126,107 @@ impl<'a> Row<'a> {
         };
         let samples = self.plane.samples;
         let group = &mut self.bytes[group as usize * samples.len()..][..samples.len()];
-        let alpha = u32::from(alpha);
         for (byte, (component, of)) in group.iter_mut().zip(samples) {
             if u32::from(*of) != pixel {
                 continue;
             }
-            let (old, new) = (u32::from(*byte), u32::from(ink.component(*component)));
+            let (old, new) = (*byte, ink.component(*component));
             *byte = match component {
                 // Parts of several colours do not mix: one or the other.
-                Component::Rgb565Low | Component::Rgb565High => {
-                    (if alpha < 128 { old } else { new }) as u8
-                }
-                _ => ((old * (255 - alpha) + new * alpha + 127) / 255) as u8,
+                Component::Rgb565Low | Component::Rgb565High if alpha < 128 => old,
+                Component::Rgb565Low | Component::Rgb565High => new,
+                _ => mixed(old, new, alpha),
             };
         }
     }
 
-    /// Paints a disc's share of this line: `above` is how far the line's
-    /// middle lies above (or below) the disc's centre, `x` where that centre
-    /// is, in pixels, and `radius` its size. Its rim is smooth.
+    /// Lays the colour over the pixels of a run, moved by `x` pixels.
+    pub fn lay(&mut self, x: i32, run: &Run, ink: Ink) {
+        let (start, end) = (x + run.start, x + run.end);
+        match (self.plane.pixels, self.plane.samples) {
+            // A plane of one component, as luma mostly is: most of what is drawn.
+            (1, &[(component, _)]) => {
+                let (start, end) = (start.max(0), end.min(self.width).max(0));
+                let bytes = self.bytes.get_mut(start as usize..end as usize);
+                let (bytes, new) = (bytes.unwrap_or_default(), ink.component(component));
+                match run.cover {
+                    255 => bytes.fill(new),
+                    cover => bytes
+                        .iter_mut()
+                        .for_each(|old| *old = mixed(*old, new, cover)),
+                }
+            }
+            _ if run.cover == 255 => self.fill(start, end, ink),
+            _ => (start..end).for_each(|at| self.blend(at, ink, run.cover)),
+        }
+    }
+
+    /// Paints the share of this line that [`disc`] covers.
     pub fn disc(&mut self, x: f32, above: f32, radius: f32, ink: Ink) {
-        let above = above.abs();
-        let Some(outer) = half_chord(radius + 0.5, above) else {
-            return;
+        disc(x, above, radius).for_each(|run| self.lay(0, &run, ink));
+    }
+}
+
+/// Neighbouring pixels of a line that a shape covers equally, by `cover` 255ths.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Run {
+    pub start: i32,
+    pub end: i32,
+    pub cover: u8,
+}
+
+impl Run {
+    /// Returns the parts of the run that lie outside of `other`.
+    pub fn outside(self, other: Self) -> impl Iterator<Item = Self> {
+        let before = Self {
+            end: self.end.min(other.start),
+            ..self
         };
+        let after = Self {
+            start: self.start.max(other.end),
+            ..self
+        };
+        [before, after]
+            .into_iter()
+            .filter(|run| run.start < run.end)
+    }
+}
+
+/// Returns the pixels of a line that a disc covers: `above` is the distance of
+/// the line's middle from the disc's centre, `x` the place of that centre and
+/// `radius` its size, all in pixels. The disc's rim is smooth.
+pub fn disc(x: f32, above: f32, radius: f32) -> impl Iterator<Item = Run> {
+    let above = above.abs();
+    let runs = half_chord(radius + 0.5, above).map(|outer| {
         let inner = half_chord(radius - 0.5, above).unwrap_or(0.0);
         let (left, right) = ((x - outer).floor() as i32, (x + outer).ceil() as i32);
-        let solid = ((x - inner).ceil() as i32, (x + inner).floor() as i32);
-        let solid = (solid.0, solid.1.max(solid.0));
-        self.fill(solid.0, solid.1, ink);
-        for column in (left..solid.0).chain(solid.1..right) {
+        let (start, end) = ((x - inner).ceil() as i32, (x + inner).floor() as i32);
+        let solid = Run {
+            start,
+            end: end.max(start),
+            cover: 255,
+        };
+        let rim = (left..solid.start).chain(solid.end..right);
+        let rim = rim.map(move |column| {
             let along = column as f32 + 0.5 - x;
             let distance = (along * along + above * above).sqrt();
             let cover = (radius + 0.5 - distance).clamp(0.0, 1.0);
-            self.blend(column, ink, (cover * 255.0) as u8);
-        }
-    }
+            Run {
+                start: column,
+                end: column + 1,
+                cover: (cover * 255.0) as u8,
+            }
+        });
+        let covered = |run: &Run| run.cover > 0 && run.start < run.end;
+        std::iter::once(solid).chain(rim).filter(covered)
+    });
+    runs.into_iter().flatten()
+}
+
+/// Returns `new` laid over `old` at a strength of `alpha` 255ths.
+fn mixed(old: u8, new: u8, alpha: u8) -> u8 {
+    let [old, new, alpha] = [old, new, alpha].map(u32::from);
+    ((old * (255 - alpha) + new * alpha + 127) / 255) as u8
 }
 
 /// Half the width of a circle `above` its centre; none where it does not
@@ -178,6 +248,28 @@ fn repeat<const N: usize>(bytes: &mut [u8], group: [u8; N]) {
 mod tests {
     use super::*;
     use crate::source::PixelFormat;
+
+    #[test]
+    fn a_run_is_laid_as_its_pixels_are_blended() {
+        for format in PixelFormat::ALL {
+            for plane in format.planes() {
+                for (start, end) in [(-3, 2), (1, 2), (4, 9), (6, 40), (40, 50), (-9, -3)] {
+                    let ink = Ink::rgb(200, 60, 90);
+                    let mut bytes: Vec<u8> = (0..24).map(|at| at * 9).collect();
+                    let mut expected = bytes.clone();
+                    let mut row = Row::new(&mut expected, plane);
+                    (start..end).for_each(|x| row.blend(x + 1, ink, 100));
+                    let run = Run {
+                        start,
+                        end,
+                        cover: 100,
+                    };
+                    Row::new(&mut bytes, plane).lay(1, &run, ink);
+                    assert_eq!(bytes, expected, "{format} {start}..{end}");
+                }
+            }
+        }
+    }
 
     #[test]
     fn colours_are_those_of_bt601() {

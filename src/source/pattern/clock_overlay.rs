@@ -2,19 +2,14 @@
 //! and the sequence number, on a studio clock where there is room for one, else
 //! on a plain panel with as much of them as fits.
 
-use std::f32::consts::TAU;
-
 use super::canvas::{Ink, Row};
+use super::dial::{AMBER, Dial, GROUND, WHITE};
 use super::text::{Face, Words, columns_of, height_of};
 use crate::source::interface::FrameInfo;
 use crate::source::layout::Layout;
 use crate::source::settings::overlay;
 
-const GROUND: Ink = Ink::grey(16);
-const WHITE: Ink = Ink::grey(255);
-const DIM: Ink = Ink::grey(64);
 const SOFT: Ink = Ink::grey(160);
-const AMBER: Ink = Ink::rgb(255, 176, 0);
 
 /// The characters that the card's words are made of.
 const DIGITS: &str = "0123456789:.";
@@ -122,10 +117,11 @@ impl Label {
 #[derive(Debug)]
 enum Ground {
     /// The pixels from `left` to `right`.
-    Panel { left: i32, right: i32 },
-    /// A disc with sixty lamps, of which those of the seconds gone by in this
-    /// minute are lit, and a hand that goes round once a second.
-    Dial { x: f32, y: f32, radius: f32 },
+    Panel {
+        left: i32,
+        right: i32,
+    },
+    Dial(Dial),
 }
 
 /// The clock overlay.
@@ -136,20 +132,10 @@ pub struct ClockOverlay {
     bottom: u32,
     ground: Ground,
     labels: Vec<Label>,
-    /// Where the lamps are, from the top clockwise, on a circle of radius 1.
-    lamps: Vec<(f32, f32)>,
-    lit: usize,
-    /// Where the hand's tip is, on the same circle.
-    hand: (f32, f32),
 }
 
 /// The dial's radius in shares of the picture's shorter side.
 const RADIUS: f32 = 0.37;
-/// Parts of the dial, in shares of its radius.
-const RIM: f32 = 0.022;
-const LAMPS_AT: f32 = 0.89;
-const LAMP: f32 = 0.028;
-const HAND: f32 = 0.055;
 /// The scale of the time of day on a dial of radius 1.
 const TIME: f32 = 0.0175;
 /// What a dial of radius 1 says: how far below its middle, at what scale.
@@ -198,20 +184,12 @@ impl ClockOverlay {
                 let middle = y + (below * radius).round() as i32;
                 Label::new(saying, saying.ink(), scale * radius, x, middle)
             });
-        let reach = radius.ceil() as u32 + 1;
-        let lamps = (0..60).map(|second| on_circle(second as f32 / 60.0));
+        let dial = Dial::new(x, y, radius);
         Some(Self {
-            top: (layout.height / 2).saturating_sub(reach),
-            bottom: layout.height / 2 + reach,
+            top: dial.lines().start,
+            bottom: dial.lines().end,
             labels: labels.collect(),
-            ground: Ground::Dial {
-                x: x as f32,
-                y: y as f32,
-                radius,
-            },
-            lamps: lamps.collect(),
-            lit: 0,
-            hand: (0.0, 0.0),
+            ground: Ground::Dial(dial),
         })
     }
 
@@ -286,9 +264,6 @@ impl ClockOverlay {
                 right: width as i32 / 2 + across,
             },
             labels,
-            lamps: Vec::new(),
-            lit: 0,
-            hand: (0.0, 0.0),
         }
     }
 
@@ -298,8 +273,9 @@ impl ClockOverlay {
             label.words = label.saying.words(frame);
             label.left = label.centre - label.face.width(label.words.as_bytes()) / 2;
         }
-        self.lit = (frame.wall.as_secs() % 60) as usize + 1;
-        self.hand = on_circle(frame.wall.subsec_nanos() as f32 / 1e9);
+        if let Ground::Dial(dial) = &mut self.ground {
+            dial.begin(frame);
+        }
     }
 
     /// Whether line `y` of the picture crosses the clock overlay.
@@ -307,46 +283,12 @@ impl ClockOverlay {
         (self.top..self.bottom).contains(&y)
     }
 
-    /// The lamps that may cross a line which lies so far below the middle of
-    /// their circle, whose radius is 1.
-    fn lamps_near(&self, below: f32) -> impl Iterator<Item = usize> + use<> {
-        // Half as much again as a lamp reaches, for the lines of a small dial.
-        const REACH: f32 = 1.5 * LAMP / LAMPS_AT;
-        let lamps = self.lamps.len();
-        let second = |below: f32| (-below).clamp(-1.0, 1.0).acos() / TAU * lamps as f32;
-        let first = second(below - REACH).ceil() as usize;
-        let last = second(below + REACH).floor() as usize;
-        (first..=last).flat_map(move |right| {
-            let left = (lamps - right) % lamps;
-            [Some(right), (left != right).then_some(left)]
-                .into_iter()
-                .flatten()
-        })
-    }
-
     /// Paints the clock overlay's share of a row that covers `lines` lines of
     /// the picture from `y` on.
     pub fn paint(&self, row: &mut Row<'_>, y: u32, lines: u32) {
-        match self.ground {
-            Ground::Panel { left, right } => row.fill(left, right, GROUND),
-            Ground::Dial {
-                x,
-                y: centre,
-                radius,
-            } => {
-                let below = y as f32 + lines as f32 / 2.0 - centre;
-                row.disc(x, below, radius, WHITE);
-                row.disc(x, below, radius * (1.0 - RIM), GROUND);
-                let mut spot = |at: (f32, f32), size: f32, ink| {
-                    let above = below - at.1 * LAMPS_AT * radius;
-                    row.disc(x + at.0 * LAMPS_AT * radius, above, size * radius, ink);
-                };
-                for second in self.lamps_near(below / (LAMPS_AT * radius)) {
-                    let ink = if second < self.lit { AMBER } else { DIM };
-                    spot(self.lamps[second], LAMP, ink);
-                }
-                spot(self.hand, HAND, WHITE);
-            }
+        match &self.ground {
+            Ground::Panel { left, right } => row.fill(*left, *right, GROUND),
+            Ground::Dial(dial) => dial.paint(row, y, lines),
         }
         for label in &self.labels {
             let line = y as i32 - label.top;
@@ -354,10 +296,4 @@ impl ClockOverlay {
             label.face.draw(row, label.left, line, words, label.ink);
         }
     }
-}
-
-/// The point a share of the way round, from the top clockwise; y downwards.
-fn on_circle(share: f32) -> (f32, f32) {
-    let (sine, cosine) = (share * TAU).sin_cos();
-    (sine, -cosine)
 }

@@ -26,6 +26,7 @@ mod bars;
 mod caption;
 mod checkerboard;
 mod clock_overlay;
+mod dial;
 mod lines;
 mod moving;
 mod noise;

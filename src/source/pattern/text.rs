@@ -5,7 +5,7 @@ use std::fmt;
 
 use font8x8::UnicodeFonts;
 
-use super::canvas::{Ink, Row};
+use super::canvas::{Ink, Row, Run};
 
 /// Rows of a bitmap glyph, and columns at most.
 const CELL: usize = 8;
@@ -105,14 +105,6 @@ struct Glyph {
     lines: Vec<usize>,
 }
 
-/// Pixels side by side of which it covers as much, in 255ths; never none.
-#[derive(Debug)]
-struct Run {
-    start: i32,
-    end: i32,
-    cover: u8,
-}
-
 /// Some characters at one size.
 #[derive(Debug)]
 pub struct Face {
@@ -159,10 +151,7 @@ impl Face {
         for glyph in words.iter().filter_map(|c| self.glyph(*c)) {
             let line = line as usize;
             for run in &glyph.runs[glyph.lines[line]..glyph.lines[line + 1]] {
-                match run.cover {
-                    255 => row.fill(x + run.start, x + run.end, ink),
-                    cover => (run.start..run.end).for_each(|at| row.blend(x + at, ink, cover)),
-                }
+                row.lay(x, run, ink);
             }
             x += glyph.width as i32;
         }
