@@ -133,9 +133,9 @@ fn put_word(value: u32, carriers: &mut [u8]) {
     for (bits, bytes) in value.to_le_bytes().iter().zip(carriers.as_chunks_mut().0) {
         // Each byte is 0 or its bit of the diagonal; 0x7f carries the latter, and
         // nothing else, into the byte's highest bit.
-        let diagonal = u64::from(*bits) * LOWEST & DIAGONAL;
-        let spread = (diagonal + 0x7f * LOWEST) >> 7 & LOWEST;
-        *bytes = (u64::from_le_bytes(*bytes) & !LOWEST | spread).to_le_bytes();
+        let diagonal = (u64::from(*bits) * LOWEST) & DIAGONAL;
+        let spread = ((diagonal + 0x7f * LOWEST) >> 7) & LOWEST;
+        *bytes = ((u64::from_le_bytes(*bytes) & !LOWEST) | spread).to_le_bytes();
     }
 }
 
