@@ -187,7 +187,7 @@ fn an_interrupted_build_leaves_nothing_and_nobody() {
         assert_eq!(processes.len(), 2);
         build.signal(signal);
         let (code, stderr) = end(build);
-        assert_eq!(code, Some(2), "{stderr}");
+        assert_eq!(code, Some(130), "{stderr}");
         assert!(stderr.contains("interrupted"), "{stderr}");
         assert_eq!(scene.trees(), [""; 0]);
         assert!(processes.iter().all(is_dead));
