@@ -1,15 +1,16 @@
-//! Brightness, contrast, saturation, hue, gain, and flips.
+//! Adjustments of the picture: brightness, contrast, saturation, hue, gain, and
+//! flips.
 //!
-//! All of them are taken for what a camera does to light that is written as
-//! levels from 0 (black) to 255 (white):
+//! Each adjustment changes the picture as a camera changes light. Light is
+//! given in levels from 0 (black) to 255 (white):
 //!
 //! - luma `L` becomes `(L * gain / 64 - 127.5) * contrast / 128 + 127.5 +
 //!   brightness - 128`;
 //! - the colour differences are multiplied by `gain / 64 * saturation / 128`
 //!   and turned by `hue / 128` half turns, from blue towards red;
 //!
-//! in every format the same, but for what rounding takes. Y'CbCr of limited
-//! range keeps to 1 to 254, as BT.601 wants it.
+//! The result is the same in every format, except for rounding. Y'CbCr of
+//! limited range stays within 1 to 254, as BT.601 requires.
 
 use std::f64::consts::PI;
 use std::ops::Range;
@@ -19,25 +20,25 @@ use super::layout::{Layout, PlaneLayout};
 use super::rgb565::{from_565, to_565};
 use super::settings::Adjust;
 
-/// Values of a byte.
+/// Number of values of a byte.
 const VALUES: usize = 256;
 
-/// Bits behind the point of the numbers that are summed up.
+/// Number of fraction bits of the fixed-point numbers that are added up.
 const POINT: u32 = 16;
 
-/// What a byte adds to a sum.
+/// The fixed-point amount that each value of a byte adds to a sum.
 type Share = [i32; VALUES];
 
-/// Adjustments made ready: a look into tables for each byte.
+/// Adjustments as tables, which are looked up for each byte.
 pub struct Adjuster {
     settings: Adjust,
-    /// Luma of limited range.
+    /// New value of each luma value of limited range.
     luma: [u8; VALUES],
-    /// Levels of full range.
+    /// New value of each grey level of full range.
     level: [u8; VALUES],
-    /// What U and V add to U, and what they add to V.
+    /// The amounts that U and V add to U, and those that they add to V.
     chroma: [[Share; 2]; 2],
-    /// What R, G and B add to each of R, G and B.
+    /// The amounts that R, G and B add to each of R, G and B.
     rgb: [[Share; 3]; 3],
 }
 
@@ -47,13 +48,13 @@ impl std::fmt::Debug for Adjuster {
     }
 }
 
-/// R'G'B' to luma and colour differences of full range, as BT.601 has it.
+/// Matrix from R'G'B' to luma and colour differences of full range (BT.601).
 const FROM_RGB: [[f64; 3]; 3] = [
     [0.299, 0.587, 0.114],
     [-0.168_736, -0.331_264, 0.5],
     [0.5, -0.418_688, -0.081_312],
 ];
-/// The way back.
+/// The inverse of [`FROM_RGB`].
 const TO_RGB: [[f64; 3]; 3] = [
     [1.0, 0.0, 1.402],
     [1.0, -0.344_136, -0.714_136],
@@ -61,12 +62,13 @@ const TO_RGB: [[f64; 3]; 3] = [
 ];
 
 impl Adjuster {
-    /// Makes the tables for these settings; out of bounds becomes the bound.
+    /// Makes the tables for `settings`; a value out of bounds is clamped to the
+    /// bound.
     pub fn new(settings: Adjust) -> Self {
         let settings = settings.bounded();
         let part = |value: i32, whole: i32| f64::from(value) / f64::from(whole);
         let (gain, contrast) = (part(settings.gain, 64), part(settings.contrast, 128));
-        // What luma is multiplied by, and what is added then.
+        // Luma is multiplied by `slope`, then `shift` is added.
         let slope = gain * contrast;
         let shift = 127.5 - 127.5 * contrast + f64::from(settings.brightness - 128);
         let strength = gain * part(settings.saturation, 128);
@@ -85,7 +87,8 @@ impl Adjuster {
             }),
             level: std::array::from_fn(|i| light(byte(i)).round().clamp(0.0, 255.0) as u8),
             chroma: turn.map(|to| {
-                // The middle is added once, and half of the last place.
+                // The table of U adds the middle value 128 and the one half for
+                // rounding, once for each sum.
                 [(0, 128.5), (1, 0.0)].map(|(from, extra)| share(to[from], 128.0, extra))
             }),
             rgb: std::array::from_fn(|to| {
@@ -104,7 +107,7 @@ impl Adjuster {
         }
     }
 
-    /// Adjusts a whole frame of that layout, which is not compressed.
+    /// Adjusts a whole frame of `layout`. A compressed frame is left as it is.
     pub fn apply(&self, layout: &Layout, frame: &mut [u8]) {
         let neutral = Adjust {
             hflip: self.settings.hflip,
@@ -162,13 +165,13 @@ impl Adjuster {
                 };
                 u.iter_mut().zip(v).for_each(|(u, v)| self.turn(u, v));
             }
-            // Its picture is adjusted before it is compressed.
+            // The picture is adjusted before it is compressed.
             Mjpg => {}
         }
     }
 
-    /// Adjusts the plane of luma that a frame begins with; the planes of
-    /// chroma that follow.
+    /// Adjusts the luma plane at the start of `frame`; returns the chroma
+    /// planes that follow it.
     fn after_luma<'a>(&self, layout: &Layout, frame: &'a mut [u8]) -> &'a mut [u8] {
         let end = layout
             .planes()
@@ -180,7 +183,7 @@ impl Adjuster {
         chroma
     }
 
-    /// Two pixels that share their chroma.
+    /// Adjusts two pixels that share their chroma.
     fn pair(&self, luma: [&mut u8; 2], u: &mut u8, v: &mut u8) {
         for y in luma {
             *y = self.luma[usize::from(*y)];
@@ -188,7 +191,7 @@ impl Adjuster {
         self.turn(u, v);
     }
 
-    /// Chroma of limited range.
+    /// Adjusts a chroma pair of limited range.
     fn turn(&self, u: &mut u8, v: &mut u8) {
         let from = [*u, *v].map(usize::from);
         let to = self.chroma.each_ref().map(|[of_u, of_v]| {
@@ -198,7 +201,7 @@ impl Adjuster {
         [*u, *v] = to;
     }
 
-    /// Red, green and blue.
+    /// Adjusts a pixel of red, green and blue.
     fn pixel(&self, r: &mut u8, g: &mut u8, b: &mut u8) {
         let from = [*r, *g, *b].map(usize::from);
         let to = self.rgb.each_ref().map(|[of_r, of_g, of_b]| {
@@ -208,7 +211,7 @@ impl Adjuster {
         [*r, *g, *b] = to;
     }
 
-    /// A level of sixteen bits, 257 of which are one of eight.
+    /// Returns the adjusted 16-bit level; 257 of its steps are one 8-bit step.
     fn wide(&self, level: u16) -> u16 {
         let Adjust {
             brightness,
@@ -218,7 +221,7 @@ impl Adjuster {
         } = self.settings;
         let (brightness, contrast, gain) =
             (i64::from(brightness), i64::from(contrast), i64::from(gain));
-        // The formula in 8192nds, with 65535 for 255.
+        // The formula in units of 1/8192, with 65535 in place of 255.
         let sum = i64::from(level) * gain * contrast
             + 65_535 * (128 - contrast) * 32
             + (brightness - 128) * 257 * 8192
@@ -227,8 +230,9 @@ impl Adjuster {
     }
 }
 
-/// What each byte adds to a sum: its distance from `middle`, times `factor`,
-/// and `extra`. With the bounds that the settings have, three of them fit.
+/// Returns the table of the amounts that each byte value adds to a sum: (byte -
+/// `middle`) * `factor` + `extra`. With bounded settings, a sum of three
+/// amounts fits an i32.
 fn share(factor: f64, middle: f64, extra: f64) -> Share {
     let one = f64::from(1 << POINT);
     std::array::from_fn(|i| (((i as f64 - middle) * factor + extra) * one).round() as i32)
@@ -243,8 +247,8 @@ fn bytes_of(plane: &PlaneLayout) -> Range<usize> {
     plane.offset..plane.offset + plane.stride * plane.lines
 }
 
-/// Exchanges the first line and the last, the second and the last but one, and
-/// so on.
+/// Exchanges the first line with the last, the second with the last but one,
+/// and so on.
 fn upside_down(bytes: &mut [u8], stride: usize) {
     let mut lines = bytes.chunks_exact_mut(stride);
     while let (Some(upper), Some(lower)) = (lines.next(), lines.next_back()) {
@@ -252,7 +256,8 @@ fn upside_down(bytes: &mut [u8], stride: usize) {
     }
 }
 
-/// Turns a line of a plane round, and the pixels of each group.
+/// Reverses the order of the pixel groups in a line of a plane, and the order
+/// of the pixels within each group.
 fn mirrored(line: &mut [u8], plane: &PlaneLayout) {
     let samples = plane.format.samples;
     match samples.len() {

@@ -1,4 +1,4 @@
-//! What the card looks through: its inputs, and the settings of its picture.
+//! The inputs of the card, and the settings of its picture.
 
 use super::interface::{Begun, FrameInfo, Native, Source};
 use super::layout::Layout;
@@ -8,30 +8,30 @@ use super::settings::Settings;
 
 /// One input of the card.
 pub struct Input {
-    /// What VIDIOC_ENUMINPUT calls it, at most 31 bytes.
+    /// The name that VIDIOC_ENUMINPUT reports, cut at 31 bytes.
     pub name: String,
-    /// What it shows.
+    /// The source that the input shows.
     pub source: Box<dyn Source>,
 }
 
-/// The card's inputs, of which one is selected, and its settings.
+/// The card's inputs, with one selected, and the settings.
 pub struct Camera {
     inputs: Vec<Input>,
     selected: usize,
     settings: Settings,
-    /// Shown in place of the selected input.
+    /// Pattern that is shown in place of the selected input.
     test_pattern: Option<Pattern>,
-    /// What was prepared for.
+    /// Layout of the stream that was prepared last.
     layout: Option<Layout>,
-    /// None where the source draws straight into the guest's memory.
+    /// `None` if the source draws straight into the guest's memory.
     post_process: Option<PostProcess>,
 }
 
 impl Camera {
-    /// A camera with these inputs, the first of them selected.
+    /// Makes a camera with these inputs; the first one is selected.
     ///
     /// # Panics
-    /// If there are none.
+    /// If there are no inputs.
     pub fn new(inputs: Vec<Input>) -> Self {
         assert!(!inputs.is_empty(), "a camera has an input");
         Self {
@@ -44,7 +44,7 @@ impl Camera {
         }
     }
 
-    /// A camera with one input.
+    /// Makes a camera with one input.
     pub fn with(name: &str, source: Box<dyn Source>) -> Self {
         Self::new(vec![Input {
             name: name.to_owned(),
@@ -52,17 +52,17 @@ impl Camera {
         }])
     }
 
-    /// Its inputs.
+    /// Returns the inputs.
     pub fn inputs(&self) -> &[Input] {
         &self.inputs
     }
 
-    /// Which input is selected.
+    /// Returns the index of the selected input.
     pub fn selected(&self) -> usize {
         self.selected
     }
 
-    /// Selects another input, and says whether there is one of that number.
+    /// Selects another input; returns whether an input with that index exists.
     /// The next stream shows it.
     pub fn select(&mut self, input: usize) -> bool {
         let exists = input < self.inputs.len();
@@ -72,14 +72,14 @@ impl Camera {
         exists
     }
 
-    /// Puts another source behind the selected input. The next stream shows
-    /// it.
+    /// Replaces the selected input, with its name and source. The next stream
+    /// shows the new one.
     pub fn replace(&mut self, input: Input) {
         self.inputs[self.selected] = input;
     }
 
-    /// What it shows by itself: the selected input, or a test pattern in its
-    /// place.
+    /// Returns the native properties of the shown source: the test pattern if
+    /// one is set, else the selected input.
     pub fn native(&self) -> Native {
         match &self.test_pattern {
             Some(pattern) => pattern.native(),
@@ -87,12 +87,12 @@ impl Camera {
         }
     }
 
-    /// The settings that hold.
+    /// Returns the current settings.
     pub fn settings(&self) -> &Settings {
         &self.settings
     }
 
-    /// Changes the settings, from the next frame on.
+    /// Changes the settings. They take effect from the next frame on.
     pub fn set(&mut self, settings: Settings) {
         let shown_before = self.settings.test_pattern;
         self.settings = settings;
@@ -121,7 +121,7 @@ impl Camera {
         }
     }
 
-    /// As [`Source::prepare`], for any layout.
+    /// As [`Source::prepare`], for any layout, compressed ones included.
     pub fn prepare(&mut self, layout: &Layout) {
         self.layout = Some(*layout);
         self.post_process = PostProcess::new(layout, &self.settings);
@@ -130,8 +130,8 @@ impl Camera {
             .prepare_for(&post_process::drawn(layout), layout);
     }
 
-    /// As [`Source::begin`]. A frame that is adjusted or compressed is drawn
-    /// here; any other while it is filled.
+    /// As [`Source::begin`]. If a frame is adjusted or compressed, it is drawn
+    /// here; else it is drawn by [`fill`](Self::fill).
     pub fn begin(&mut self, frame: &FrameInfo) -> Begun {
         match self.shown() {
             (Some(post_process), source) => post_process.begin(source, frame),
@@ -147,7 +147,8 @@ impl Camera {
         }
     }
 
-    /// What is shown, and what is done to its frames.
+    /// Returns the shown source, and the processing of its frames if there is
+    /// any.
     fn shown(&mut self) -> (Option<&mut PostProcess>, &mut dyn Source) {
         let source: &mut dyn Source = match &mut self.test_pattern {
             Some(pattern) => pattern,
@@ -174,7 +175,7 @@ mod tests {
         Layout::new(PixelFormat::Rgb3, 64, 48)
     }
 
-    /// The first pixel of the next frame.
+    /// Returns the first pixel of the next frame.
     fn pixel(camera: &mut Camera) -> [u8; 3] {
         let begun = camera.begin(&FrameInfo::default());
         assert_eq!(begun, Begun::Frame { bytes: 9216 });
@@ -214,7 +215,7 @@ mod tests {
         }
     }
 
-    /// A frame as the card asks for it.
+    /// Returns a frame, read in pages as the card reads it.
     fn frame(camera: &mut Camera, layout: &Layout, info: &FrameInfo) -> Vec<u8> {
         let Begun::Frame { bytes } = camera.begin(info) else {
             panic!("no frame");

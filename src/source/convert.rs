@@ -1,11 +1,12 @@
-//! Pictures from one way of lying to another: other packing, other size,
-//! other colours.
+//! Conversion of pictures between rasters: other packing, other size, other
+//! colours.
 //!
-//! A [`Converter`] is a few stages, of which each is left out where it would
-//! change nothing. Pictures that differ in their packing alone are only
-//! rearranged, and so stay bit-exact; luma and chroma never go through RGB on
-//! their way to luma and chroma. Colours are converted by the matrix of BT.601;
-//! what has a full range is brought to that of the target.
+//! A [`Converter`] runs a few stages, and leaves out each one that would change
+//! nothing. If two rasters differ only in their packing, the samples are only
+//! rearranged, so the picture stays bit-exact. A conversion from luma and
+//! chroma to luma and chroma never goes through RGB. Colours are converted by
+//! the matrix of BT.601, and values are brought to the range (full or limited)
+//! of the target.
 
 mod crates;
 mod error;
@@ -22,9 +23,9 @@ pub use error::ConvertError;
 #[derive(Debug)]
 enum Step {
     Rearrange(Rearrange),
-    /// Sixteen bits to three bytes.
+    /// Converts 16-bit words to three bytes.
     Unpack565,
-    /// Three bytes to sixteen bits.
+    /// Converts three bytes to 16-bit words.
     Pack565,
     Scale(Scale),
     Colour,
@@ -46,8 +47,9 @@ pub struct Converter {
 }
 
 impl Converter {
-    /// A converter of frames of `from`, or the part `crop` of them, stretched
-    /// to those of `to`. All buffers are allocated here.
+    /// Makes a converter from frames of `from`, or the part `crop` of them, to
+    /// frames of `to`; the picture is stretched to the size of `to`. All
+    /// buffers are allocated here.
     pub fn new(from: &Raster, crop: Option<Rect>, to: &Raster) -> Self {
         let mut plan = Plan {
             at: from.clone(),
@@ -60,11 +62,12 @@ impl Converter {
         }
     }
 
-    /// Converts a frame, which is then in [`output`](Self::output).
+    /// Converts a frame. [`output`](Self::output) then returns the result.
     ///
     /// # Errors
     ///
-    /// Where the frame is shorter than its raster.
+    /// [`ConvertError`] if the frame is shorter than its raster, or a library
+    /// fails.
     pub fn convert(&mut self, frame: &[u8]) -> Result<(), ConvertError> {
         if frame.len() < self.bytes {
             return Err(ConvertError::Short(frame.len(), self.bytes));
@@ -77,14 +80,13 @@ impl Converter {
         Ok(())
     }
 
-    /// The frame that was converted last; it is `frame` itself where there is
+    /// Returns the frame that was converted last, or `frame` itself if there is
     /// nothing to convert.
     pub fn output<'a>(&'a self, frame: &'a [u8]) -> &'a [u8] {
         self.stages.last().map_or(frame, |stage| &stage.out)
     }
 
-    /// As [`output`](Self::output), of one that has been used for the last
-    /// time.
+    /// As [`output`](Self::output), but consumes the converter.
     pub fn into_output(mut self, frame: &[u8]) -> Vec<u8> {
         self.stages
             .pop()
@@ -121,7 +123,8 @@ impl Stage {
     }
 }
 
-/// The part of the crop that lies within the picture; all of it if none does.
+/// Returns the part of the crop that lies within the picture, or the whole
+/// picture if no part does.
 fn crop_within(raster: &Raster, crop: Option<Rect>) -> Rect {
     let whole = Rect {
         left: 0,
@@ -143,7 +146,7 @@ fn crop_within(raster: &Raster, crop: Option<Rect>) -> Rect {
     }
 }
 
-/// The stages so far, and what the last of them makes.
+/// The stages so far, and the raster that the last of them makes.
 struct Plan {
     at: Raster,
     stages: Vec<Stage>,
@@ -167,7 +170,8 @@ impl Plan {
         let stretched = crop != whole || (crop.width, crop.height) != (width, height);
         let goal = to.unpacked();
         let mut from = self.at.unpacked();
-        // Grey is a matter of range alone, but for that of red, green and blue.
+        // Of the conversions with grey, only RGB to grey needs the matrix; the
+        // others change the range at most.
         let calculated = match (from.model, goal.model) {
             (Model::Yuv, Model::Rgb) | (Model::Rgb, Model::Yuv | Model::Grey) => true,
             (a, b) => a == b && from.chroma() != goal.chroma(),
@@ -179,7 +183,7 @@ impl Plan {
             Model::Grey if from.model == Model::Yuv => {
                 from = Raster::grey(from.width, from.height, from.full_range);
             }
-            // Chroma has to be sampled anew in the range that it ends in.
+            // Chroma is resampled in the target's range.
             Model::Yuv if from.model == Model::Yuv => from.full_range = goal.full_range,
             _ => {}
         }
@@ -202,8 +206,8 @@ impl Plan {
         self.rearrange(to);
     }
 
-    /// Rearranges, through packed RGB if the words of RGB565 have to be taken
-    /// apart or put together.
+    /// Adds the stages that rearrange into `to`: through packed RGB if RGB565
+    /// words have to be unpacked or packed.
     fn rearrange(&mut self, to: &Raster) {
         let is_565 = |raster: &Raster| raster.model == Model::Rgb565;
         if self.at == *to {

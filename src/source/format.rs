@@ -1,8 +1,8 @@
 //! Pixel formats.
 //!
-//! All that the rest of Pinhole knows about a format is one row of [`TABLE`]:
-//! its four characters, its name, and for each plane which colour component
-//! every byte holds. Strides, sizes and the drawing code follow from that.
+//! The rest of Pinhole knows a format only by its row of [`TABLE`]: its four
+//! characters, its name, and for each plane the colour component of every byte.
+//! Strides, sizes and the drawing code follow from that.
 
 use std::fmt;
 use std::str::FromStr;
@@ -24,15 +24,15 @@ pub enum PixelFormat {
     Rgb3,
     /// Packed B G R, eight bits each.
     Bgr3,
-    /// Packed B G R and a byte that means nothing (`V4L2_PIX_FMT_XBGR32`).
+    /// Packed B G R and an unused byte (`V4L2_PIX_FMT_XBGR32`).
     Xr24,
-    /// A byte that means nothing, then R G B (`V4L2_PIX_FMT_XRGB32`).
+    /// An unused byte, then R G B (`V4L2_PIX_FMT_XRGB32`).
     Bx24,
-    /// Five bits of R, six of G, five of B in a little-endian word.
+    /// Five bits of R, six of G and five of B in a little-endian word.
     Rgbp,
-    /// Luma alone.
+    /// Only luma.
     Grey,
-    /// Luma alone, sixteen bits, little-endian.
+    /// Only luma, sixteen bits, little-endian.
     Y16,
     /// Luma plane, then one plane of interleaved U V at half size each way.
     Nv12,
@@ -46,17 +46,17 @@ pub enum PixelFormat {
     Yv12,
     /// Planes of Y, U and V, the chroma at half width.
     P422,
-    /// A JPEG a frame.
+    /// One JPEG for each frame.
     Mjpg,
-    /// As NV12, each plane in memory of its own.
+    /// As NV12, with each plane in memory of its own.
     Nm12,
-    /// As NV16, each plane in memory of its own.
+    /// As NV16, with each plane in memory of its own.
     Nm16,
-    /// As YU12, each plane in memory of its own.
+    /// As YU12, with each plane in memory of its own.
     Ym12,
 }
 
-/// What one byte of a frame holds.
+/// The component that one byte of a frame holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Component {
     /// Luma.
@@ -77,25 +77,25 @@ pub enum Component {
     Rgb565Low,
     /// The high byte of an RGB565 word: five bits of red, three of green.
     Rgb565High,
-    /// Nothing.
+    /// Unused.
     X,
 }
 
 impl Component {
-    /// How many there are.
+    /// Number of components.
     pub const COUNT: usize = Self::X as usize + 1;
 }
 
-/// One colour plane of a format: the smallest group of bytes that repeats
-/// along a line, and how many pixels it stands for.
+/// One colour plane of a format: the smallest group of bytes that repeats along
+/// a line, and the number of pixels that it covers.
 #[derive(Debug, PartialEq, Eq)]
 pub struct PlaneFormat {
-    /// The bytes of a group: the component, and the pixel of the group, from
-    /// its left, that the sample belongs to.
+    /// The bytes of a group: for each, its component, and the index within the
+    /// group of the pixel that the sample belongs to, from the left.
     pub samples: &'static [(Component, u8)],
-    /// Pixels that a group covers.
+    /// Number of pixels of a line that a group covers.
     pub pixels: u32,
-    /// Lines of the picture that a line of this plane covers.
+    /// Number of lines of the picture that a line of this plane covers.
     pub lines: u32,
 }
 
@@ -104,13 +104,14 @@ struct Entry {
     format: PixelFormat,
     fourcc: [u8; 4],
     description: &'static str,
-    /// None for a compressed format.
+    /// Empty for a compressed format.
     planes: &'static [PlaneFormat],
     /// Each plane lies in memory of its own.
     separate: bool,
 }
 
-/// A plane whose groups of samples cover `pixels` pixels of `lines` lines.
+/// Returns a plane whose groups of samples cover `pixels` pixels of `lines`
+/// lines.
 const fn plane(samples: &'static [(Component, u8)], pixels: u32, lines: u32) -> PlaneFormat {
     PlaneFormat {
         samples,
@@ -119,10 +120,10 @@ const fn plane(samples: &'static [(Component, u8)], pixels: u32, lines: u32) -> 
     }
 }
 
-/// A plane of luma, as planar and semi-planar formats begin with.
+/// A plane of luma, the first one of planar and semi-planar formats.
 const LUMA: PlaneFormat = plane(&[(Component::Y, 0)], 1, 1);
 
-/// A row for a format that lies in one piece of memory.
+/// Returns the row of a format whose planes lie in one piece of memory.
 const fn row(
     format: PixelFormat,
     fourcc: &[u8; 4],
@@ -138,7 +139,7 @@ const fn row(
     }
 }
 
-/// A row for a format whose planes lie in memory of their own.
+/// Returns the row of a format whose planes lie in memory of their own.
 const fn separate(entry: Entry) -> Entry {
     Entry {
         separate: true,
@@ -146,8 +147,8 @@ const fn separate(entry: Entry) -> Entry {
     }
 }
 
-/// The formats in the order in which VIDIOC_ENUM_FMT gives them; descriptions
-/// as v4l_fill_fmtdesc() of Linux has them.
+/// The formats in the order of VIDIOC_ENUM_FMT. The descriptions are those of
+/// Linux's v4l_fill_fmtdesc().
 #[rustfmt::skip] // a table
 const TABLE: &[Entry] = {
     use Component::{B, G, L, R, Rgb565High, Rgb565Low, U, V, X, Y};
@@ -163,7 +164,8 @@ const TABLE: &[Entry] = {
         row(Bx24, b"BX24", "32-bit XRGB 8-8-8-8", &[plane(&[(X, 0), (R, 0), (G, 0), (B, 0)], 1, 1)]),
         row(Rgbp, b"RGBP", "16-bit RGB 5-6-5", &[plane(&[(Rgb565Low, 0), (Rgb565High, 0)], 1, 1)]),
         row(Grey, b"GREY", "8-bit Greyscale", &[plane(&[(L, 0)], 1, 1)]),
-        // 257 times the eight-bit level, which spreads it over sixteen.
+        // Both bytes hold the 8-bit level, which makes 257 times the level: the
+        // full 16-bit range.
         row(Y16, b"Y16 ", "16-bit Greyscale", &[plane(&[(L, 0), (L, 0)], 1, 1)]),
         row(Nv12, b"NV12", "Y/UV 4:2:0", &[LUMA, plane(&[(U, 0), (V, 0)], 2, 2)]),
         row(Nv21, b"NV21", "Y/VU 4:2:0", &[LUMA, plane(&[(V, 0), (U, 0)], 2, 2)]),
@@ -178,12 +180,12 @@ const TABLE: &[Entry] = {
     ]
 };
 
-/// A name that is none of the card's pixel formats.
+/// The error of a name that is not one of the card's pixel formats.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("there is no pixel format \"{0}\"; the card has {list}", list = names())]
 pub struct UnknownFormat(String);
 
-/// The names of all formats, for messages.
+/// Returns the names of all offered formats, for messages.
 fn names() -> String {
     let offered = PixelFormat::ALL.into_iter().filter(|it| it.is_offered());
     offered
@@ -193,8 +195,8 @@ fn names() -> String {
 }
 
 impl PixelFormat {
-    /// All formats, in the order in which they are enumerated; the first is
-    /// the card's default.
+    /// All formats, in the order of their enumeration; the first one is the
+    /// card's default.
     pub const ALL: [Self; TABLE.len()] = {
         let mut all = [Self::Yuyv; TABLE.len()];
         let mut i = 0;
@@ -206,77 +208,79 @@ impl PixelFormat {
     };
 
     fn entry(self) -> &'static Entry {
-        // In the enum's own order, as a test holds it to.
+        // A test checks that the table is in the order of the enum.
         &TABLE[self as usize]
     }
 
-    /// The V4L2 code: four characters, the first in the lowest byte.
+    /// Returns the V4L2 code: four characters, the first in the lowest byte.
     pub fn fourcc(self) -> u32 {
         u32::from_le_bytes(self.entry().fourcc)
     }
 
-    /// The format with that V4L2 code, if the card has it.
+    /// Returns the format with that V4L2 code, if the card has it.
     pub fn from_fourcc(fourcc: u32) -> Option<Self> {
         Self::ALL
             .into_iter()
             .find(|format| format.fourcc() == fourcc)
     }
 
-    /// The four characters of the code, without trailing spaces.
+    /// Returns the four characters of the code, without trailing spaces.
     pub fn name(self) -> &'static str {
         // Never fails: a test reads every name of the table.
         std::str::from_utf8(self.entry().fourcc.trim_ascii_end()).unwrap_or_default()
     }
 
-    /// The name that Linux gives the format in VIDIOC_ENUM_FMT (at most 31
+    /// Returns Linux's name of the format in VIDIOC_ENUM_FMT (at most 31
     /// characters).
     pub fn description(self) -> &'static str {
         self.entry().description
     }
 
-    /// Whether its samples use their full range (`V4L2_QUANTIZATION_FULL_RANGE`:
-    /// 0 to 255) or, as Y'CbCr here, the limited one
-    /// (`V4L2_QUANTIZATION_LIM_RANGE`: luma 16 to 235, chroma 16 to 240).
+    /// Returns whether the samples use the full range
+    /// (`V4L2_QUANTIZATION_FULL_RANGE`: 0 to 255) or, as Y'CbCr does here, the
+    /// limited one (`V4L2_QUANTIZATION_LIM_RANGE`: luma 16 to 235, chroma 16 to
+    /// 240).
     pub fn is_full_range(self) -> bool {
         !self.has_component(Component::Y)
     }
 
-    /// Whether any of its bytes holds that component.
+    /// Returns whether any byte of the format holds that component.
     pub fn has_component(self, component: Component) -> bool {
         let mut samples = self.planes().iter().flat_map(|plane| plane.samples);
         samples.any(|(held, _)| *held == component)
     }
 
-    /// Whether its pixels are red, green and blue, in whatever packing.
+    /// Returns whether the pixels are red, green and blue, in any packing.
     pub fn is_rgb(self) -> bool {
         self.has_component(Component::R) || self.has_component(Component::Rgb565High)
     }
 
-    /// The colour planes, in the order in which they lie in memory; none for a
+    /// Returns the colour planes in their order in memory; none for a
     /// compressed format.
     pub fn planes(self) -> &'static [PlaneFormat] {
         self.entry().planes
     }
 
-    /// Whether the card offers the format. It offers compressed formats only with
-    /// the cargo feature `films`.
+    /// Returns whether the card offers the format. It offers compressed formats
+    /// only with the cargo feature `films`.
     pub fn is_offered(self) -> bool {
         cfg!(feature = "films") || !self.is_compressed()
     }
 
-    /// Whether frames are compressed: of a length of their own
+    /// Returns whether frames are compressed, so that each has its own length
     /// (`V4L2_FMT_FLAG_COMPRESSED`).
     pub fn is_compressed(self) -> bool {
         self.planes().is_empty()
     }
 
-    /// Whether every colour plane lies in memory of its own, which only a
-    /// multi-planar buffer has (the formats that V4L2 calls non-contiguous).
+    /// Returns whether every colour plane lies in memory of its own, which only
+    /// a multi-planar buffer has (V4L2 calls these formats non-contiguous).
     pub fn is_separate(self) -> bool {
         self.entry().separate
     }
 
-    /// What widths (in pixels) and heights (in lines) must be multiples of.
+    /// Returns the numbers of which the width (in pixels) and the height (in
+    /// lines) must be multiples.
     pub fn steps(self) -> (u32, u32) {
         self.planes().iter().fold((1, 1), |(x, y), plane| {
             (x.max(plane.pixels), y.max(plane.lines))
@@ -293,7 +297,7 @@ impl fmt::Display for PixelFormat {
 impl FromStr for PixelFormat {
     type Err = UnknownFormat;
 
-    /// Takes the four characters in either case.
+    /// Parses the four characters, in either case.
     fn from_str(text: &str) -> Result<Self, UnknownFormat> {
         Self::ALL
             .into_iter()

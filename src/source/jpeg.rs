@@ -1,4 +1,4 @@
-//! Frames as JPEG, for the format MJPG.
+//! The JPEG encoder for the format MJPG.
 
 use std::io::{Cursor, Write as _};
 
@@ -6,15 +6,15 @@ use jpeg_encoder::{ChromaSubsamplingMethod, ColorType, Encoder, SamplingFactor};
 
 use super::interface::FrameInfo;
 
-/// The APP segment that a frame's number is in. None of the usual programs has
-/// a meaning for this one.
+/// Number of the APP segment that holds a frame's number. No common program
+/// gives this one a meaning.
 const SEGMENT: u8 = 10;
 
-/// After how many frames a segment is as long as before.
+/// Number of frames after which the lengths of the segment repeat.
 const LENGTHS: u32 = 61;
 
-/// Makes JPEGs out of red, green and blue, as JFIF has them: Y'CbCr of BT.601
-/// in full range, and here of 4:2:0.
+/// Makes JPEGs from red, green and blue, in the format of JFIF: Y'CbCr of
+/// BT.601 in full range, here as 4:2:0.
 #[derive(Debug)]
 pub struct Jpeg {
     width: u16,
@@ -24,9 +24,10 @@ pub struct Jpeg {
 }
 
 impl Jpeg {
-    /// For pictures of that size which shall not be longer than `limit` bytes.
+    /// Makes an encoder for pictures of that size, whose JPEGs are at most
+    /// `limit` bytes long.
     pub fn new(width: u32, height: u32, limit: u32) -> Self {
-        // No picture is wider or higher than Layout's bounds.
+        // No picture exceeds Layout's bounds, which fit a u16.
         let [width, height] = [width, height].map(|n| u16::try_from(n).unwrap_or(u16::MAX));
         Self {
             width,
@@ -36,11 +37,11 @@ impl Jpeg {
         }
     }
 
-    /// Makes the JPEG of a picture, and says how long it is: with that quality
-    /// (1 to 100), or with a lower one that keeps it in its bounds; none if
-    /// there is none that does.
+    /// Makes the JPEG of a picture with that quality (1 to 100), or with the
+    /// lower one that makes it fit the limit; returns its length, or `None` if
+    /// it does not fit with any quality.
     ///
-    /// The encoder allocates its working memory, of a few lines.
+    /// The encoder allocates its working memory, which is a few lines.
     pub fn encode(&mut self, rgb: &[u8], quality: u8, frame: &FrameInfo) -> Option<usize> {
         let mut quality = quality.clamp(1, 100);
         loop {
@@ -55,7 +56,7 @@ impl Jpeg {
         }
     }
 
-    /// The JPEG that was made last.
+    /// Returns the JPEG that was made last.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes[..self.len]
     }
@@ -76,10 +77,10 @@ impl Jpeg {
     }
 }
 
-/// What the segment says: which frame it is, in words. It is of another length
-/// in each frame, so that what follows lies elsewhere than in the frames
-/// before, and a page of one of those is not taken for this one's, be the
-/// pictures the same.
+/// Returns the contents of the segment: the frame's numbers in words. The
+/// length differs from frame to frame, so that the bytes behind the segment lie
+/// at another place than in the frames before. A page of an earlier frame is
+/// then not mistaken for this frame's page, even if the pictures are the same.
 fn segment(frame: &FrameInfo) -> Vec<u8> {
     let mut words = Vec::new();
     // Writing to a vector never fails.

@@ -1,70 +1,70 @@
-//! How a frame lies in memory.
+//! The layout of frames in memory.
 
 use super::format::{PixelFormat, PlaneFormat};
 
-/// Memory planes a frame has at most.
+/// Maximal number of memory planes of a frame.
 pub const MAX_MEMORY_PLANES: usize = 3;
 
-/// How a frame lies in memory.
+/// The layout of a frame in memory.
 ///
-/// Its bytes are counted through all of it: colour plane after colour plane,
-/// and so memory plane after memory plane, also where these are not neighbours
-/// in the guest.
+/// Offsets count through the whole frame: colour plane after colour plane, and
+/// so memory plane after memory plane, even if the memory planes are not
+/// adjacent in the guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Layout {
     /// The pixel format.
     pub format: PixelFormat,
-    /// Pixels a line.
+    /// Width in pixels.
     pub width: u32,
-    /// Lines a frame.
+    /// Height in lines.
     pub height: u32,
     /// Bytes from one line of the first plane to the next; 0 if compressed.
     pub bytesperline: u32,
-    /// Bytes of a whole frame, in all its memory planes; if compressed, of the
-    /// longest.
+    /// Size of a whole frame in bytes, over all its memory planes; if
+    /// compressed, the maximal size.
     pub sizeimage: u32,
 }
 
-/// Where one colour plane lies in a frame.
+/// The place of one colour plane in a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PlaneLayout {
-    /// What its bytes hold.
+    /// The components of its bytes.
     pub format: &'static PlaneFormat,
-    /// Its first byte, counted from the frame's.
+    /// Offset of the plane in the frame, in bytes.
     pub offset: usize,
-    /// Bytes from one of its lines to the next.
+    /// Bytes from one line to the next.
     pub stride: usize,
-    /// Its lines.
+    /// Number of lines.
     pub lines: usize,
 }
 
-/// What lies in one piece of memory: all of a frame, or, in a format whose
-/// planes are separate, one colour plane. It is what V4L2 calls a plane of a
-/// multi-planar buffer.
+/// The part of a frame that lies in one piece of memory: the whole frame, or
+/// one colour plane if the format's planes are separate. V4L2 calls it a plane
+/// of a multi-planar buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MemoryPlane {
-    /// Its first byte, counted from the frame's.
+    /// Offset of the plane in the frame, in bytes.
     pub offset: u32,
     /// Bytes from one line to the next; 0 if compressed.
     pub bytesperline: u32,
-    /// Its bytes; if compressed, the most it can have.
+    /// Size in bytes; if compressed, the maximal size.
     pub sizeimage: u32,
 }
 
 impl Layout {
-    /// The narrowest picture, in pixels.
+    /// Minimal width, in pixels.
     pub const MIN_WIDTH: u32 = 16;
-    /// The widest picture, in pixels.
+    /// Maximal width, in pixels.
     pub const MAX_WIDTH: u32 = 3840;
-    /// The lowest picture, in lines.
+    /// Minimal height, in lines.
     pub const MIN_HEIGHT: u32 = 16;
-    /// The highest picture, in lines.
+    /// Maximal height, in lines.
     pub const MAX_HEIGHT: u32 = 2160;
 
-    /// The layout of the size nearest to `width` by `height` that the card
-    /// has, as VIDIOC_S_FMT asks: out of bounds becomes the bound, and what
-    /// the format cannot have is rounded up (as v4l_bound_align_image() of
-    /// Linux rounds).
+    /// Returns the layout of the card's size nearest to `width` by `height`, as
+    /// VIDIOC_S_FMT asks: a size out of bounds is clamped to the bound, and a
+    /// size that the format cannot have is rounded up (as Linux's
+    /// v4l_bound_align_image() rounds).
     pub fn new(format: PixelFormat, width: u32, height: u32) -> Self {
         let (x, y) = format.steps();
         let width = nearest(width, Self::MIN_WIDTH, Self::MAX_WIDTH, x);
@@ -77,22 +77,23 @@ impl Layout {
             height,
             bytesperline: planes.first().map_or(0, stride),
             sizeimage: match format.is_compressed() {
-                // Two bytes a pixel are more than JPEG takes but for noise at
-                // the highest quality; and room for its headers.
+                // A JPEG takes less than two bytes a pixel, except for noise at
+                // the highest quality. The rest is for its headers.
                 true => 2 * width * height + 4096,
                 false => planes.iter().map(|p| stride(p) * (height / p.lines)).sum(),
             },
         }
     }
 
-    /// Whether the card has pictures of exactly that size in that format.
+    /// Returns whether the card has pictures of exactly that size in that
+    /// format.
     pub fn has_size(format: PixelFormat, width: u32, height: u32) -> bool {
         let layout = Self::new(format, width, height);
         (layout.width, layout.height) == (width, height)
     }
 
-    /// Where the colour planes lie, in the order of their offsets; none if
-    /// compressed.
+    /// Returns the places of the colour planes, in the order of their offsets;
+    /// none if compressed.
     pub fn planes(&self) -> impl Iterator<Item = PlaneLayout> + use<> {
         let Self { width, height, .. } = *self;
         self.format.planes().iter().scan(0, move |end, format| {
@@ -109,7 +110,7 @@ impl Layout {
         })
     }
 
-    /// The pieces of memory that a frame lies in, in order: 1 to
+    /// Returns the pieces of memory of a frame in order: 1 to
     /// [`MAX_MEMORY_PLANES`].
     pub fn memory_planes(&self) -> impl ExactSizeIterator<Item = MemoryPlane> + use<> {
         let whole = MemoryPlane {
@@ -122,7 +123,8 @@ impl Layout {
         if self.format.is_separate() {
             count = self.format.planes().len();
             for (piece, plane) in pieces.iter_mut().zip(self.planes()) {
-                // They add up to sizeimage, which is a u32.
+                // All numbers fit, because they add up to sizeimage, which is a
+                // u32.
                 *piece = MemoryPlane {
                     offset: plane.offset as u32,
                     bytesperline: plane.stride as u32,
@@ -134,7 +136,8 @@ impl Layout {
     }
 }
 
-/// The nearest value to `wanted` that is in bounds and a multiple of the step.
+/// Returns `wanted` clamped to the bounds and rounded up to a multiple of the
+/// step.
 fn nearest(wanted: u32, min: u32, max: u32, step: u32) -> u32 {
     wanted.clamp(min, max).next_multiple_of(step)
 }

@@ -1,12 +1,12 @@
-//! Where pixels come from.
+//! The sources of the card's pixels.
 //!
-//! A [`Source`] makes frames of one [`Layout`] a piece at a time, so that the
-//! card can render straight into guest memory. A [`Camera`] is what the card
-//! has: several inputs with a source each, and the [`Settings`] of its
-//! controls.
+//! A [`Source`] makes frames of one [`Layout`] piece by piece, so that the card
+//! can render straight into guest memory. The card has a [`Camera`]: several
+//! inputs with a source each, and the [`Settings`] of the card's controls.
 //!
-//! The cargo feature `films` turns films, pictures and JPEG on. Without it the
-//! files `without_films.rs` and `without_jpeg.rs` take their place, and refuse them.
+//! The cargo feature `films` enables films, pictures and JPEG. Without it, the
+//! files `without_films.rs` and `without_jpeg.rs` replace them and refuse every
+//! request.
 
 pub mod adjust;
 pub mod camera;

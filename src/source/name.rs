@@ -1,30 +1,31 @@
-//! What the words that name a source say of it.
+//! The parsing of a source's specification.
 
 use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 
-/// The kinds of films, and how each is named.
+/// The kinds of films, each with an example of its specification.
 pub(super) const FILMS: &[(&str, &str)] = &[
     ("y4m", "y4m:FILE"),
     ("image", "image:FILE"),
     ("raw", "raw:FILE,format=NV12,size=640x480,fps=30"),
 ];
 
-/// The path in what names a source, as it is written, if there is one.
+/// Returns the path in the specification of a film, as it is written; `None` if
+/// the source is not a film.
 pub(super) fn path_of(spec: &str) -> Option<String> {
     let (kind, text) = spec.split_once(':')?;
     let is_film = FILMS.iter().any(|(name, _)| *name == kind);
     is_film.then(|| split_path(text).0)
 }
 
-/// The file that a source is read from, if it is one that is opened by its name:
-/// standard input, for one, is not.
+/// Returns the file that a source is read from, if the source opens it by its
+/// name. A file descriptor, such as standard input, is not opened by a name.
 pub fn file_of(spec: &str) -> Option<PathBuf> {
     file_at(&path_of(spec)?)
 }
 
-/// Whether a source is read from a file descriptor that its process was started
-/// with.
+/// Returns whether a source is read from a file descriptor that its process was
+/// started with.
 pub fn is_passed_on(spec: &str) -> bool {
     path_of(spec).is_some_and(|path| file_at(&path).is_none())
 }
@@ -34,13 +35,14 @@ pub fn is_standard_input(spec: &str) -> bool {
     path_of(spec).is_some_and(|path| Place::of(&path) == Place::Descriptor(0))
 }
 
-/// The same source, as it is named in another folder: a relative path is one
-/// below `folder`. None if the folder's name is no text.
+/// Returns the specification of the same source for a process in another
+/// folder: a relative path becomes one below `folder`. `None` if the name of
+/// the folder is not UTF-8.
 pub fn absolute(spec: &str, folder: &Path) -> Option<String> {
     let (Some(path), Some((kind, text))) = (file_of(spec), spec.split_once(':')) else {
         return Some(spec.to_owned());
     };
-    // Nothing is not a file of that folder.
+    // An empty path does not name a file of that folder.
     if path.is_absolute() || path == Path::new("") {
         return Some(spec.to_owned());
     }
@@ -48,8 +50,8 @@ pub fn absolute(spec: &str, folder: &Path) -> Option<String> {
     Some(format!("{kind}:{}", with_path(text, path.to_str()?)))
 }
 
-/// What an input that shows it is called: without a file's folders and
-/// options.
+/// Returns the name of an input that shows the source: without the folders and
+/// the options of a file.
 pub fn input_name(spec: &str) -> String {
     let Some((path, (kind, _))) = path_of(spec).zip(spec.split_once(':')) else {
         return spec.to_owned();
@@ -62,7 +64,7 @@ pub fn input_name(spec: &str) -> String {
     }
 }
 
-/// The same words, of what comes after a kind and a colon, with another path.
+/// Returns `text`, the part after a kind and a colon, with another path.
 fn with_path(text: &str, path: &str) -> String {
     let path = path.replace(',', ",,");
     match split_path(text).1 {
@@ -71,7 +73,7 @@ fn with_path(text: &str, path: &str) -> String {
     }
 }
 
-/// The path in what comes after a kind and a colon, where a comma of its own is
+/// Splits the part after a kind and a colon into the path, in which a comma is
 /// doubled, and the options if there are any.
 pub(super) fn split_path(text: &str) -> (String, Option<&str>) {
     let mut path = String::new();
@@ -88,7 +90,7 @@ pub(super) fn split_path(text: &str) -> (String, Option<&str>) {
     (path, None)
 }
 
-/// The file or FIFO that a film's path names; none where it names a file
+/// Returns the file or FIFO that a film's path names; `None` if it names a file
 /// descriptor that the process was started with.
 pub(super) fn file_at(path: &str) -> Option<PathBuf> {
     match Place::of(path) {
@@ -97,7 +99,7 @@ pub(super) fn file_at(path: &str) -> Option<PathBuf> {
     }
 }
 
-/// What a film's path names.
+/// The place that a film's path names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
     /// A file descriptor that the process was started with.
@@ -106,11 +108,11 @@ pub enum Place {
     Path(PathBuf),
 }
 
-/// The folders in which Linux shows a process its own file descriptors (proc(5)).
+/// The folders in which Linux shows a process its file descriptors (proc(5)).
 const FOLDERS: [&str; 3] = ["/dev/fd/", "/proc/self/fd/", "/proc/thread-self/fd/"];
 
 impl Place {
-    /// What a film's path names; `-` is standard input.
+    /// Returns the place that a film's path names; `-` is standard input.
     pub fn of(path: &str) -> Self {
         let number = match path {
             "-" | "/dev/stdin" => Some(0),
@@ -126,7 +128,7 @@ impl Place {
         }
     }
 
-    /// What it is called in messages, where it is named by `path`.
+    /// Returns the name for messages of the place that `path` names.
     pub fn name(path: &str) -> &str {
         match path {
             "-" => "standard input",

@@ -1,4 +1,4 @@
-//! Opens sources by the words that name them.
+//! Opens sources by their specifications.
 
 use std::error::Error as _;
 use std::io;
@@ -9,22 +9,22 @@ use super::interface::Source;
 use super::name;
 use super::pattern::{self, Pattern};
 
-/// Why a source could not be opened.
+/// The reason why a source could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
-    /// The part before the colon is no kind of source.
+    /// The part before the colon is not a kind of source.
     #[error("there is no kind of source \"{0}\"; try {list}", list = specs())]
     UnknownKind(String),
-    /// There is no pattern of that name.
+    /// No pattern has that name.
     #[error("there is no pattern \"{0}\"; try {list}", list = specs())]
     UnknownPattern(String),
-    /// A file or a pipe.
+    /// A film or a picture could not be opened.
     #[error(transparent)]
     Film(#[from] FilmError),
 }
 
 impl SourceError {
-    /// Whether this process has no permission to read the file.
+    /// Returns whether this process has no permission to read the file.
     pub fn is_not_allowed(&self) -> bool {
         let cause = match self {
             Self::Film(film) => film.source(),
@@ -35,7 +35,7 @@ impl SourceError {
     }
 }
 
-/// All that [`open`] takes, for messages.
+/// Returns all specifications that [`open`] takes, for messages.
 fn specs() -> String {
     let patterns = pattern::NAMES.iter().map(|name| format!("pattern:{name}"));
     let films = name::FILMS.iter().filter(|_| cfg!(feature = "films"));
@@ -43,14 +43,14 @@ fn specs() -> String {
     patterns.chain(films).collect::<Vec<_>>().join(", ")
 }
 
-/// Opens the source that `spec` names: `pattern:NAME`, or `pattern` for the
-/// first of them, or a [film]. Waits for the beginning of one that comes from
-/// a pipe.
+/// Opens the source that `spec` names: `pattern:NAME`, `pattern` for the first
+/// pattern, or a [film]. Waits for the header of a film, or the whole of a
+/// picture, that comes from a pipe.
 ///
 /// # Errors
 ///
-/// Where there is none of that name, and the message lists those that there
-/// are; where a film cannot be opened.
+/// [`SourceError`] if no source has that name (the message lists those that
+/// exist), or a film cannot be opened.
 pub fn open(spec: &str) -> Result<Box<dyn Source>, SourceError> {
     open_with(spec, &Access::default())
 }
@@ -75,12 +75,12 @@ fn open_with(spec: &str, access: &Access) -> Result<Box<dyn Source>, SourceError
     }
 }
 
-/// Says of a source what can be said without opening it: whether its name makes
-/// sense, and whether its file is there.
+/// Checks a specification without opening the source: whether it makes sense,
+/// and whether its file exists.
 ///
 /// # Errors
 ///
-/// As [`open`], which may still find more.
+/// As [`open`], which may still fail where this does not.
 pub fn check(spec: &str) -> Result<(), SourceError> {
     match (name::path_of(spec), spec.split_once(':')) {
         (Some(_), Some((kind, text))) => Ok(film::check(kind, text)?),
@@ -88,11 +88,11 @@ pub fn check(spec: &str) -> Result<(), SourceError> {
     }
 }
 
-/// Opens the source that `spec` names as an input that is called after it.
+/// Opens the source that `spec` names, as an input with its name.
 ///
 /// # Errors
 ///
-/// As [`open`], and where `access` does not reach.
+/// As [`open`]; also if `access` does not allow the source.
 pub fn open_input(spec: &str, access: &Access) -> Result<Input, SourceError> {
     Ok(Input {
         name: name::input_name(spec),
@@ -100,19 +100,19 @@ pub fn open_input(spec: &str, access: &Access) -> Result<Input, SourceError> {
     })
 }
 
-/// Takes the file descriptors that sources are named by.
+/// Takes the file descriptors that the specifications name.
 ///
 /// # Safety
-/// This process has not opened anything yet.
+/// The caller makes sure that this process has not opened anything yet.
 ///
 /// # Errors
-/// Where one is not open, or two sources are named by it.
+/// [`SourceError`] if a descriptor is not open, or two sources name it.
 pub unsafe fn descriptors_of(specs: &[String]) -> Result<Descriptors, SourceError> {
     let paths: Vec<_> = specs
         .iter()
         .filter_map(|spec| name::path_of(spec))
         .collect();
-    // SAFETY: by the caller's promise.
+    // SAFETY: the caller promises that this process has not opened anything.
     Ok(unsafe { Descriptors::take(&paths)? })
 }
 

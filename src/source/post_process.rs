@@ -1,5 +1,5 @@
-//! Frames that are drawn whole before they are handed on: adjusted, or
-//! compressed, or both.
+//! Post-processing: frames that are drawn whole, then adjusted, compressed, or
+//! both.
 
 use super::adjust::Adjuster;
 use super::format::PixelFormat;
@@ -9,21 +9,21 @@ use super::layout::Layout;
 use super::pattern::watermark::{PAGE, Watermark};
 use super::settings::{Adjust, Settings};
 
-/// A frame's buffer, and what is done to the frame there.
+/// A frame's buffer, and the processing of the frame in it.
 #[derive(Debug)]
 pub struct PostProcess {
-    /// How it is drawn.
+    /// Layout in which the frame is drawn.
     drawn: Layout,
     frame: Vec<u8>,
-    /// None where nothing is adjusted.
+    /// `None` if nothing is adjusted.
     adjuster: Option<Box<Adjuster>>,
-    /// For a compressed format.
+    /// The encoder, for a compressed format.
     jpeg: Option<Jpeg>,
     quality: u8,
 }
 
-/// The layout in which frames for `layout` are drawn: itself, if it is not
-/// compressed.
+/// Returns the layout in which frames for `layout` are drawn: RGB3 if `layout`
+/// is compressed, else `layout` itself.
 pub fn drawn(layout: &Layout) -> Layout {
     match layout.format.is_compressed() {
         true => Layout::new(PixelFormat::Rgb3, layout.width, layout.height),
@@ -32,12 +32,14 @@ pub fn drawn(layout: &Layout) -> Layout {
 }
 
 impl PostProcess {
-    /// Whether frames of that layout need anything with these settings.
+    /// Returns whether frames of that layout need processing with these
+    /// settings.
     pub fn is_needed(layout: &Layout, settings: &Settings) -> bool {
         layout.format.is_compressed() || settings.adjust != Adjust::default()
     }
 
-    /// What frames of that layout need with these settings; none if nothing.
+    /// Makes the processing that frames of that layout need with these
+    /// settings; `None` if they need none.
     pub fn new(layout: &Layout, settings: &Settings) -> Option<Self> {
         if !Self::is_needed(layout, settings) {
             return None;
@@ -56,15 +58,15 @@ impl PostProcess {
         Some(post_process)
     }
 
-    /// Takes over settings, from the next frame on.
+    /// Applies settings from the next frame on.
     pub fn set(&mut self, settings: &Settings) {
         let adjusted = settings.adjust != Adjust::default();
         self.adjuster = adjusted.then(|| Box::new(Adjuster::new(settings.adjust)));
         self.quality = settings.quality;
     }
 
-    /// Draws the frame that `source` begins. None is begun where it cannot be
-    /// made to fit its layout.
+    /// Draws and processes the frame that `source` begins. Returns
+    /// [`Begun::Late`] if a JPEG does not fit its layout.
     pub fn begin(&mut self, source: &mut dyn Source, info: &FrameInfo) -> Begun {
         match source.begin(info) {
             Begun::Frame { .. } => {}
@@ -95,7 +97,7 @@ impl PostProcess {
             };
         };
         match jpeg.encode(&self.frame, self.quality, info) {
-            // No longer than sizeimage, which is a u32.
+            // The length is at most sizeimage, which is a u32.
             Some(len) => Begun::Frame { bytes: len as u32 },
             None => Begun::Late,
         }

@@ -1,67 +1,67 @@
-//! How the bytes of any uncompressed picture lie, also of one that the card
-//! itself does not offer: of odd size, or of 4:4:4.
+//! The layout of any uncompressed picture in bytes, including pictures that the
+//! card does not offer: of odd size, or of 4:4:4.
 
 use super::format::{Component, PlaneFormat};
 use super::layout::{Layout, PlaneLayout};
 
-/// What the samples of a picture are.
+/// The kind of a picture's samples.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Model {
     /// Luma and chroma of BT.601.
     Yuv,
-    /// Red, green and blue, a byte each.
+    /// Red, green and blue, one byte each.
     Rgb,
     /// Red, green and blue in sixteen bits.
     Rgb565,
-    /// Luma alone.
+    /// Only luma.
     Grey,
 }
 
-/// How chroma is sampled in planes of their own.
+/// The sampling of chroma in planes of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Chroma {
-    /// For every second pixel of every second line.
+    /// One sample for every second pixel of every second line.
     Yuv420,
-    /// For every second pixel.
+    /// One sample for every second pixel.
     Yuv422,
-    /// For every pixel.
+    /// One sample for every pixel.
     Yuv444,
 }
 
-/// How the bytes of a picture lie: planes without gaps.
+/// The layout of a picture in bytes: planes without gaps.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Raster {
-    /// What its samples are.
+    /// The kind of the samples.
     pub model: Model,
-    /// Pixels a line.
+    /// Width in pixels.
     pub width: u32,
-    /// Lines.
+    /// Height in lines.
     pub height: u32,
     /// Whether luma and chroma go from 0 to 255, not from 16 to 235 and 240.
     pub full_range: bool,
-    /// Its bytes.
+    /// Size in bytes.
     pub bytes: usize,
     planes: Vec<PlaneLayout>,
 }
 
-/// Where the samples of one component lie.
+/// The places of the samples of one component.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Channel {
-    /// What they are.
+    /// The component.
     pub component: Component,
-    /// The first of them.
+    /// Offset of the first sample.
     pub offset: usize,
-    /// Bytes from one to the next.
+    /// Bytes from one sample to the next.
     pub step: usize,
     /// Bytes from one line to the next.
     pub stride: usize,
-    /// Samples a line.
+    /// Number of samples in a line.
     pub columns: usize,
-    /// Lines.
+    /// Number of lines.
     pub lines: usize,
-    /// Pixels of the picture that a sample stands for, across.
+    /// Number of pixels of the picture that a sample covers, across.
     pub pixels: u32,
-    /// Lines of the picture that a line stands for.
+    /// Number of lines of the picture that a line of samples covers.
     pub per: u32,
 }
 
@@ -88,7 +88,7 @@ static RGB: [PlaneFormat; 1] = [single(
 static GREY: [PlaneFormat; 1] = [single(&[(Component::L, 0)], 1, 1)];
 
 impl Raster {
-    /// The raster of a card's layout; none if it is compressed.
+    /// Returns the raster of a card's layout; `None` if it is compressed.
     pub fn of(layout: &Layout) -> Option<Self> {
         let format = layout.format;
         let has = |component| format.has_component(component);
@@ -104,7 +104,8 @@ impl Raster {
         Some(Self::new(model, width, height, full, format.planes()))
     }
 
-    /// Planes of Y, U and V. Chroma of odd sizes is rounded up, as in y4m.
+    /// Returns a raster of planes of Y, U and V. Chroma of odd sizes is rounded
+    /// up, as in y4m.
     pub fn yuv(chroma: Chroma, width: u32, height: u32, full_range: bool) -> Self {
         let planes = match chroma {
             Chroma::Yuv420 => &YUV420,
@@ -114,12 +115,12 @@ impl Raster {
         Self::new(Model::Yuv, width, height, full_range, planes)
     }
 
-    /// Packed red, green and blue.
+    /// Returns a raster of packed red, green and blue.
     pub fn rgb(width: u32, height: u32) -> Self {
         Self::new(Model::Rgb, width, height, true, &RGB)
     }
 
-    /// A plane of luma.
+    /// Returns a raster of one plane of luma.
     pub fn grey(width: u32, height: u32, full_range: bool) -> Self {
         Self::new(Model::Grey, width, height, full_range, &GREY)
     }
@@ -155,7 +156,7 @@ impl Raster {
         }
     }
 
-    /// How its chroma is sampled; none without chroma.
+    /// Returns the sampling of the chroma; `None` without chroma.
     pub fn chroma(&self) -> Option<Chroma> {
         let plane = self.channel(Component::U)?;
         match (plane.pixels, plane.per) {
@@ -165,8 +166,8 @@ impl Raster {
         }
     }
 
-    /// Where the samples of each component lie. A component that is there
-    /// twice (the bytes of Y16) is two.
+    /// Returns the places of the samples of each component. A component that
+    /// occurs twice (the bytes of Y16) gives two channels.
     pub fn channels(&self) -> impl Iterator<Item = Channel> {
         self.planes.iter().flat_map(|plane| {
             let samples = plane.format.samples;
@@ -193,15 +194,16 @@ impl Raster {
         })
     }
 
-    /// Where the samples of one component lie; the last of two.
+    /// Returns the places of the samples of one component; the last channel of
+    /// two.
     pub fn channel(&self, component: Component) -> Option<Channel> {
         self.channels()
             .filter(|channel| channel.component == component)
             .last()
     }
 
-    /// The same picture with every component where it can be worked on: planes
-    /// of Y, U and V, packed RGB, or a plane of luma.
+    /// Returns the raster of the same picture in a form that can be processed:
+    /// planes of Y, U and V, packed RGB, or a plane of luma.
     pub fn unpacked(&self) -> Self {
         let (width, height) = (self.width, self.height);
         match (self.model, self.chroma()) {
@@ -211,8 +213,8 @@ impl Raster {
         }
     }
 
-    /// The bytes of each plane, with the pixels of the picture that a sample
-    /// stands for, across and down.
+    /// Returns the layout of each plane, with the number of pixels that a group
+    /// of samples covers, across and down.
     pub fn planes(&self) -> impl Iterator<Item = &PlaneLayout> {
         self.planes.iter()
     }

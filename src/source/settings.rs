@@ -1,32 +1,33 @@
-//! What the card's controls change about its pictures.
+//! The settings of the picture that the card's controls change.
 
-/// A part of a picture, in pixels and lines.
+/// A rectangle in a picture, in pixels and lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rect {
     /// First column.
     pub left: u32,
     /// First line.
     pub top: u32,
-    /// Columns.
+    /// Width.
     pub width: u32,
-    /// Lines.
+    /// Height.
     pub height: u32,
 }
 
-/// Adjustments of the picture, as the controls of V4L2's user class have them.
-/// The defaults leave it as it is.
+/// Adjustments of the picture, by the controls of V4L2's user class. The
+/// defaults leave the picture unchanged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Adjust {
-    /// V4L2_CID_BRIGHTNESS, 0 to 255: what is above 128 is added to luma.
+    /// V4L2_CID_BRIGHTNESS, 0 to 255: the value minus 128 is added to luma.
     pub brightness: i32,
-    /// V4L2_CID_CONTRAST, 0 to 255: 128ths that luma's distance from the
-    /// middle is multiplied by.
+    /// V4L2_CID_CONTRAST, 0 to 255: luma's distance from the middle is
+    /// multiplied by the value / 128.
     pub contrast: i32,
-    /// V4L2_CID_SATURATION, 0 to 255: 128ths that chroma is multiplied by.
+    /// V4L2_CID_SATURATION, 0 to 255: chroma is multiplied by the value / 128.
     pub saturation: i32,
-    /// V4L2_CID_HUE, -128 to 127: 128ths of half a turn of chroma.
+    /// V4L2_CID_HUE, -128 to 127: chroma is rotated by the value / 128 half
+    /// turns.
     pub hue: i32,
-    /// V4L2_CID_GAIN, 0 to 255: 64ths that light is multiplied by.
+    /// V4L2_CID_GAIN, 0 to 255: light is multiplied by the value / 64.
     pub gain: i32,
     /// V4L2_CID_HFLIP.
     pub hflip: bool,
@@ -35,7 +36,7 @@ pub struct Adjust {
 }
 
 impl Adjust {
-    /// The settings within their bounds.
+    /// Returns the adjustments clamped to their bounds.
     pub fn bounded(self) -> Self {
         let byte = |value: i32| value.clamp(0, 255);
         Self {
@@ -68,30 +69,30 @@ impl Default for Adjust {
 pub struct Settings {
     /// Adjustments of the picture, whatever its source.
     pub adjust: Adjust,
-    /// The part of the source's picture that is shown; none for all of it.
+    /// The part of the source's picture that is shown; `None` for all of it.
     pub crop: Option<Rect>,
-    /// A pattern shown in place of the input, as its place in
+    /// The pattern that is shown in place of the input, as an index in
     /// [`pattern::NAMES`](super::pattern::NAMES).
     pub test_pattern: Option<usize>,
     /// V4L2_CID_JPEG_COMPRESSION_QUALITY, 1 to 100.
     pub quality: u8,
-    /// Pixels that the pattern `moving` moves by from frame to frame.
+    /// Number of pixels that the pattern `moving` moves from frame to frame.
     pub motion: u32,
-    /// What is written over the picture: bits of [`overlay`].
+    /// The overlays on the picture: bits of [`overlay`].
     pub overlay: u32,
-    /// A line that a pattern writes over its picture; none if empty.
+    /// A line of text that a pattern writes over its picture; none if empty.
     pub text: String,
     /// Seed of the pattern `noise`.
     pub noise_seed: i64,
 }
 
-/// What a pattern writes over its picture, `integrity` excepted.
+/// The overlays that a pattern writes over its picture; `integrity` has none.
 pub mod overlay {
     /// The clock overlay with the time of day.
     pub const CLOCK: u32 = 1;
     /// The sequence number.
     pub const COUNTER: u32 = 2;
-    /// All of them, which is the default.
+    /// All overlays, which is the default.
     pub const ALL: u32 = CLOCK | COUNTER;
 }
 

@@ -1,4 +1,5 @@
-//! What the libraries do: colour by `yuv`, sizes by `fast_image_resize`.
+//! The stages that libraries run: `yuv` converts colours, `fast_image_resize`
+//! changes sizes.
 
 use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
@@ -21,7 +22,8 @@ fn range(raster: &Raster) -> YuvRange {
     }
 }
 
-/// A frame that is cut into its three planes: their bytes and strides.
+/// Returns the bytes and the stride of each of the three planes of a frame; a
+/// missing plane is empty.
 fn planes<'a>(raster: &Raster, frame: &'a [u8]) -> [(&'a [u8], u32); 3] {
     let mut planes = raster.planes();
     [(); 3].map(|()| {
@@ -32,7 +34,7 @@ fn planes<'a>(raster: &Raster, frame: &'a [u8]) -> [(&'a [u8], u32); 3] {
     })
 }
 
-/// As [`planes`], to be written.
+/// As [`planes`], but writable.
 fn planes_mut<'a>(raster: &Raster, mut frame: &'a mut [u8]) -> [(&'a mut [u8], u32); 3] {
     let mut planes = raster.planes();
     [(); 3].map(|()| {
@@ -44,8 +46,8 @@ fn planes_mut<'a>(raster: &Raster, mut frame: &'a mut [u8]) -> [(&'a mut [u8], u
     })
 }
 
-/// Turns planes of Y, U and V into packed RGB, packed RGB into planes of Y, U
-/// and V, or packed RGB into luma; both of the same size.
+/// Converts planes of Y, U and V to packed RGB, packed RGB to planes of Y, U
+/// and V, or packed RGB to luma. Both rasters have the same size.
 pub fn colour(from: &Raster, frame: &[u8], to: &Raster, out: &mut [u8]) -> Result<(), YuvError> {
     let (width, height) = (from.width, from.height);
     let rgb_stride = width * 3;
@@ -100,8 +102,8 @@ pub fn colour(from: &Raster, frame: &[u8], to: &Raster, out: &mut [u8]) -> Resul
     }
 }
 
-/// Stretches the planes of a picture, or of a part of it, to those of
-/// another: of another size, of another sampling, or both.
+/// Stretches the planes of a picture, or of a part of it, to those of a picture
+/// of another size, of another sampling, or both.
 ///
 /// The library keeps its buffers, but allocates tables of a few KiB for each
 /// plane that it stretches.
@@ -112,7 +114,7 @@ pub struct Scale {
 }
 
 impl Scale {
-    /// Shows `crop`, which must lie within the picture.
+    /// Makes a stage that shows `crop`, which must lie within the picture.
     pub fn new(crop: Rect) -> Self {
         Self {
             resizer: Resizer::new(),
@@ -120,7 +122,7 @@ impl Scale {
         }
     }
 
-    /// Stretches a frame. A plane that has its size already is copied.
+    /// Stretches a frame. A plane that has its target size already is copied.
     pub fn run(
         &mut self,
         from: &Raster,

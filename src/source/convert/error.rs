@@ -3,20 +3,20 @@
 use fast_image_resize::{ImageBufferError, ResizeError};
 use yuv::YuvError;
 
-/// Why a picture could not be converted: never so with a frame of its
-/// raster's size.
+/// The reason why a picture could not be converted. A frame of its raster's
+/// size never fails.
 #[derive(Debug, thiserror::Error)]
 pub enum ConvertError {
     /// The frame is shorter than its raster.
     #[error("it has {0} bytes where {1} belong")]
     Short(usize, usize),
-    /// What the converter of colours says.
+    /// The colour converter failed.
     #[error(transparent)]
     Colour(#[from] YuvError),
-    /// What the resizer says.
+    /// The resizer failed.
     #[error(transparent)]
     Size(#[from] ResizeError),
-    /// What the resizer says of a plane.
+    /// The resizer refused a plane's buffer.
     #[error(transparent)]
     Plane(#[from] ImageBufferError),
 }

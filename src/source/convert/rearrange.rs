@@ -1,38 +1,38 @@
-//! The same samples in other places.
+//! Moves samples to other places.
 
 use crate::source::format::Component;
 use crate::source::raster::{Channel, Raster};
 
-/// What becomes of a sample on its way.
+/// The change of a sample's value.
 #[derive(Debug)]
 enum Map {
-    /// Nothing: pictures that differ in their packing alone stay bit-exact.
+    /// No change: pictures that differ only in their packing stay bit-exact.
     Same,
-    /// Another range.
+    /// A change of the range, by table.
     Table(Box<[u8; 256]>),
 }
 
-/// Where a component comes from.
+/// The origin of a component.
 #[derive(Debug)]
 enum Origin {
     Samples(Channel, Map),
     Constant(u8),
 }
 
-/// Takes the samples of one raster to where they lie in another of the same
-/// size and the same sampling.
+/// Copies the samples of one raster to their places in another of the same size
+/// and the same sampling.
 #[derive(Debug)]
 pub struct Rearrange {
     moves: Vec<(Origin, Channel)>,
 }
 
 impl Rearrange {
-    /// A rearrangement of `from` into `to`, which may differ in their ranges
-    /// also. What `from` does not have is neutral: grey has no colour.
+    /// Makes a rearrangement of `from` into `to`. Their ranges may differ. A
+    /// component that `from` lacks gets its neutral value: grey has no colour.
     ///
     /// # Panics
     ///
-    /// Where a component that both have is sampled differently.
+    /// If a component that both have is sampled differently.
     pub fn new(from: &Raster, to: &Raster) -> Self {
         let moves = to.channels().map(|channel| {
             let origin = origin(channel.component, from, to);
@@ -67,13 +67,14 @@ impl Rearrange {
     }
 }
 
-/// Where a component of `to` comes from.
+/// Returns the origin of a component of `to`.
 fn origin(component: Component, from: &Raster, to: &Raster) -> Origin {
     use Component::{L, U, V, X, Y};
     let find = |component| from.channel(component);
     let map = |table: fn(usize) -> f64| {
         Map::Table(Box::new(std::array::from_fn(|i| {
-            // As `as` saturates, beyond black is black.
+            // `as` saturates: a value below 0 becomes 0, one above 255 becomes
+            // 255.
             table(i).round() as u8
         })))
     };
@@ -96,7 +97,7 @@ fn origin(component: Component, from: &Raster, to: &Raster) -> Origin {
             };
             Origin::Samples(channel, map)
         }),
-        // Red, green and blue of grey are its level.
+        // Grey gives its level to red, green and blue.
         _ => find(component).map_or_else(
             || find(L).or(find(Y)).map_or(Origin::Constant(0), level),
             |channel| Origin::Samples(channel, Map::Same),
@@ -118,7 +119,7 @@ fn copy(from: &[u8], from_step: usize, to: &mut [u8], to_step: usize, map: &Map)
     }
 }
 
-/// Copies every sample, over the steps that formats have.
+/// Copies every sample, with compiled loops for the steps that formats have.
 fn spread(from: &[u8], from_step: usize, to: &mut [u8], to_step: usize, map: impl Fn(u8) -> u8) {
     match (from_step, to_step) {
         (1, 2) => steps::<1, 2>(from, to, map),
@@ -136,7 +137,7 @@ fn spread(from: &[u8], from_step: usize, to: &mut [u8], to_step: usize, map: imp
     }
 }
 
-/// As [`spread`], of steps that the compiler knows.
+/// As [`spread`], with steps that the compiler knows.
 fn steps<const FROM: usize, const TO: usize>(from: &[u8], to: &mut [u8], map: impl Fn(u8) -> u8) {
     for (to, from) in to.chunks_mut(TO).zip(from.chunks(FROM)) {
         to[0] = map(from[0]);

@@ -1,10 +1,11 @@
 //! The file descriptors that the process was started with, for films that are
 //! named by one.
 //!
-//! What a shell passes on is named by `-`, `/dev/stdin`, `/dev/fd/N` or, written
-//! as `<(...)`, by one of these. Such a name is not opened: in a sandbox it could
-//! not be (a pipe has no path that landlock(7) could allow), and later its number
-//! may be another file's. The descriptor itself is taken, when the process starts.
+//! A shell passes an input on as `-`, `/dev/stdin` or `/dev/fd/N`; it also
+//! writes `/dev/fd/N` for `<(...)`. The process does not open such a name: a
+//! sandbox cannot allow it (a pipe has no path that landlock(7) could allow),
+//! and its number may be another file's later. The process takes the descriptor
+//! itself at its start.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -17,19 +18,19 @@ use rustix::io::{fcntl_dupfd_cloexec, fcntl_getfd};
 use super::error::FilmError;
 use crate::source::name::Place;
 
-/// File descriptors that the process was started with, each to be read by one
-/// film: two would share its bytes.
+/// File descriptors that the process was started with. One film reads each of
+/// them: two films would share its bytes.
 #[derive(Debug, Default)]
 pub struct Descriptors(Mutex<BTreeMap<RawFd, File>>);
 
 impl Descriptors {
-    /// Takes those that the paths name.
+    /// Takes the descriptors that the paths name.
     ///
     /// # Safety
-    /// This process has not opened anything yet.
+    /// The caller makes sure that this process has not opened anything yet.
     ///
     /// # Errors
-    /// Where one is not open, or named by two paths.
+    /// [`FilmError::Open`] if a descriptor is not open, or two paths name it.
     pub unsafe fn take(paths: &[String]) -> Result<Self, FilmError> {
         let fail = |path: &str, source| FilmError::Open {
             name: Place::name(path).to_owned(),
@@ -44,14 +45,17 @@ impl Descriptors {
                 let twice = io::Error::other("another source reads it already");
                 return Err(fail(path, twice));
             }
-            // SAFETY: if it is not open, this says so.
+            // SAFETY: the descriptor is used only to ask whether it is open; if
+            // it is not, fcntl(2) fails.
             let fd = unsafe { BorrowedFd::borrow_raw(number) };
             fcntl_getfd(fd).map_err(|error| fail(path, error.into()))?;
         }
-        // Only now, for a copy may get a number that is looked for.
+        // The copies are made after all checks, because a copy may get a number
+        // that another path names.
         let mut files = BTreeMap::new();
         for (number, path) in numbers {
-            // SAFETY: it is open, by the look at it above, and stays so.
+            // SAFETY: the loop above found the descriptor open, and nothing
+            // closes it.
             let fd = unsafe { BorrowedFd::borrow_raw(number) };
             let copy = fcntl_dupfd_cloexec(fd, 3).map_err(|error| fail(path, error.into()))?;
             files.insert(number, File::from(copy));
@@ -59,7 +63,8 @@ impl Descriptors {
         Ok(Self(Mutex::new(files)))
     }
 
-    /// Gives one away.
+    /// Hands a descriptor over to a film; fails if it was not taken or has been
+    /// handed over already.
     pub(super) fn give(&self, number: RawFd) -> io::Result<File> {
         let mut files = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let file = files.remove(&number);
@@ -75,7 +80,7 @@ mod tests {
     fn a_descriptor_that_is_not_open_or_named_twice_is_refused() {
         let take = |paths: &[&str]| {
             let paths: Vec<_> = paths.iter().map(ToString::to_string).collect();
-            // SAFETY: what other tests open has other numbers.
+            // SAFETY: the descriptors that other tests open have other numbers.
             let taken = unsafe { Descriptors::take(&paths) };
             taken.map(drop).map_err(|error| error.to_string())
         };

@@ -1,4 +1,4 @@
-//! Why a film cannot be shown.
+//! The errors of films.
 
 use std::io;
 
@@ -6,108 +6,108 @@ use zune_jpeg::errors::DecodeErrors;
 
 use super::size::SizeError;
 
-/// What a read ends with that nobody wants any more.
+/// The error kind of a read that was cancelled.
 pub const HANGUP: io::ErrorKind = io::ErrorKind::ConnectionAborted;
 
-/// Why a film could not be opened.
+/// The reason why a film could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum FilmError {
-    /// What it was named by makes no sense.
+    /// The specification of the source makes no sense.
     #[error("the source \"{spec}\" makes no sense: {problem}")]
     Spec {
-        /// What it was named by.
+        /// The specification.
         spec: String,
-        /// What is wrong with it.
+        /// The fault in it.
         problem: String,
     },
-    /// There is no such file, or it may not be read.
+    /// The file does not exist, or the process may not read it.
     #[error("cannot open {name}: {source}")]
     Open {
         /// The film's name.
         name: String,
-        /// Why.
+        /// The system's error.
         source: io::Error,
     },
-    /// It was opened, but is no film.
+    /// The file was opened, but cannot be shown.
     #[error("{name} cannot be shown: {fault}")]
     Broken {
         /// The film's name.
         name: String,
-        /// What is wrong with it.
+        /// The fault in it.
         fault: Fault,
     },
 }
 
-/// What is wrong with a film.
+/// A fault in a film.
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
-    /// It cannot be read.
+    /// The film cannot be read.
     #[error("{0}")]
     Read(#[from] io::Error),
-    /// It is something else.
+    /// The file does not begin with the magic word of y4m.
     #[error("it does not begin with YUV4MPEG2")]
     NotY4m,
-    /// Its header does not end.
+    /// The header has no end within this many bytes.
     #[error("its header is cut off, or longer than {0} bytes")]
     Header(usize),
-    /// A parameter of its header.
+    /// A parameter of the header is not understood.
     #[error("its header says {0:?}, which is not understood")]
     Parameter(String),
-    /// There is no size in its header.
+    /// The header has no width or no height.
     #[error("its header says no size")]
     NoSize,
-    /// It is too large, or has no size at all.
+    /// The picture is too large, or empty.
     #[error(transparent)]
     Size(#[from] SizeError),
-    /// Its samples are others.
+    /// The sampling is not supported.
     #[error("its samples are {0:?}, not 420, 422, 444 or mono of eight bits")]
     Chroma(String),
-    /// It ends before its first frame.
+    /// The film ends before its first frame.
     #[error("it has no frames")]
     Empty,
-    /// It ends within a frame.
+    /// The film ends within the frame of this number.
     #[error("it is cut off within frame {0}")]
     CutOff(u64),
-    /// A frame does not begin with its mark.
+    /// The frame of this number does not begin with its mark.
     #[error("frame {0} does not begin with FRAME")]
     Mark(u64),
-    /// Another film follows, and its frames are others.
+    /// Another film follows, and its frames are of another kind.
     #[error("a film of another size, kind of samples or rate follows")]
     Another,
-    /// A raw file whose frames are of another size.
+    /// The length of a raw file is not a multiple of its frame size.
     #[error("its {bytes} bytes are no whole number of frames of {frame} bytes")]
     Length {
-        /// Its length.
+        /// The length of the file.
         bytes: u64,
         /// The length of a frame.
         frame: u64,
     },
-    /// A picture that is not shown.
+    /// A picture is cut off, one of several, or a broken JPEG.
     #[error("{0}")]
     Picture(#[from] PictureFault),
-    /// A picture that cannot be decoded.
-    // Some of its messages end in an empty line.
+    /// A picture cannot be decoded.
+    // Some messages of this error end in an empty line.
     #[error("{}", .0.to_string().trim_end())]
     Image(#[from] image::ImageError),
-    /// More bytes than a picture has.
+    /// The file is longer than a picture may be.
     #[error("it has more than {0} bytes")]
     TooLong(u64),
 }
 
 impl Fault {
-    /// Whether reading it was given up.
+    /// Returns whether the read was cancelled.
     pub fn is_hangup(&self) -> bool {
         matches!(self, Self::Read(error) if error.kind() == HANGUP)
     }
 }
 
-/// What is wrong with a picture.
+/// A fault in a picture.
 #[derive(Debug, thiserror::Error)]
 pub enum PictureFault {
-    /// It ends too early.
+    /// The picture is cut off.
     #[error("it is cut off")]
     CutOff,
-    /// Another begins where it ends.
+    /// Another picture follows.
     #[error(
         "it holds several pictures one behind the other, and one can be shown; make a film of \
          them, as `ffmpeg -f image2pipe -i FILE -f yuv4mpegpipe FILM.y4m` does"

@@ -15,57 +15,60 @@ use super::descriptors::Descriptors;
 use super::error::{FilmError, HANGUP};
 use crate::source::name::Place;
 
-/// What films are opened with.
+/// The means to open films.
 #[derive(Debug, Default)]
 pub struct Access {
-    /// File descriptors that they may be named by.
+    /// File descriptors that may name films.
     pub descriptors: Descriptors,
-    /// How long the beginning of one may be waited for; without, for ever.
+    /// Time limit for the beginning of a film; `None` for no limit.
     pub patience: Option<Duration>,
 }
 
-/// An open file or pipe. It is never opened again by its name, but for a FIFO
+/// An open file or pipe. It is never opened again by its name, except a FIFO
 /// whose writer has ended.
 #[derive(Debug)]
 pub struct Input {
     name: String,
     file: File,
     kind: Kind,
-    /// Until when it may be waited for, and how long that was.
+    /// Deadline for the beginning of the film, and the time limit that it
+    /// follows from; `None` if there is none.
     access_ends: Option<(Instant, Duration)>,
-    /// Who wrote into it has ended; a FIFO is then opened anew at once, so that
-    /// both the beginning and the end of the next are seen, whenever they come.
+    /// The writer has ended. A FIFO is then opened anew at once, so that the
+    /// reader sees both the beginning and the end of the next writer, whenever
+    /// they come.
     at_end: bool,
-    /// A FIFO could not be opened anew.
+    /// The FIFO could not be opened anew.
     is_stale: bool,
     hangup: Arc<Hangup>,
 }
 
-/// How it can be read.
+/// How an input can be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Kind {
-    /// From any place, and again.
+    /// At any offset, and repeatedly.
     File,
-    /// As often as somebody writes into it.
+    /// Once for each writer.
     Fifo(PathBuf),
     /// Once.
     Stream,
 }
 
-/// Ends what waits for an input.
+/// Cancels the reads of an input.
 #[derive(Debug)]
 pub struct Hangup(OwnedFd);
 
 impl Hangup {
-    /// Lets every read of the input fail from now on, unless it is of a file.
+    /// Makes every read of the input fail from now on, except of a file.
     pub fn hang_up(&self) {
-        // An eventfd with room never refuses a write.
+        // A write to an eventfd with room never fails.
         let _ = rustix::io::write(&self.0, &1u64.to_ne_bytes());
     }
 }
 
 impl Input {
-    /// Opens what a film's path names. Does not wait for whoever writes.
+    /// Opens the file, FIFO or descriptor that a film's path names. Does not
+    /// wait for a writer.
     pub fn open(path: &str, access: &Access) -> Result<Self, FilmError> {
         let name = Place::name(path);
         let open = || {
@@ -99,35 +102,35 @@ impl Input {
         })
     }
 
-    /// What it is called in messages.
+    /// Returns the name for messages.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Its length in bytes, if it is a file: one that can be read again from
-    /// any place.
+    /// Returns the length in bytes of a file, which can be read again at any
+    /// offset; `None` for a pipe.
     pub fn length(&self) -> Option<u64> {
         let metadata = self.file.metadata().ok()?;
         (self.kind == Kind::File).then_some(metadata.len())
     }
 
-    /// Whether somebody else may write into it when its writer has ended.
+    /// Returns whether another writer may follow when the writer has ended.
     pub fn is_fifo(&self) -> bool {
         matches!(self.kind, Kind::Fifo(_))
     }
 
-    /// It has begun: from now on it may take its time.
+    /// Removes the time limit, because the film has begun.
     pub fn has_begun(&mut self) {
         self.access_ends = None;
     }
 
-    /// Ends what waits for it.
+    /// Returns the handle that cancels reads.
     pub fn hangup(&self) -> Arc<Hangup> {
         Arc::clone(&self.hangup)
     }
 
-    /// Goes on to who writes into a FIFO next. What the last one still writes is
-    /// passed over.
+    /// Continues with the next writer of a FIFO. Discards the rest of what the
+    /// last one writes.
     pub fn next_writer(&mut self) -> io::Result<()> {
         if !self.is_fifo() {
             return Ok(());
@@ -142,8 +145,8 @@ impl Input {
         Ok(())
     }
 
-    /// Opens a FIFO again whose writer has ended: for one that was open before,
-    /// poll(2) takes its end for that of the next.
+    /// Opens a FIFO again whose writer has ended: on the old file description,
+    /// poll(2) reports the old writer's end as if it were the next one's.
     fn renew(&mut self) -> io::Result<()> {
         let Kind::Fifo(path) = &self.kind else {
             return Ok(());
@@ -153,14 +156,15 @@ impl Input {
         if !file.metadata()?.file_type().is_fifo() {
             return Err(io::Error::other("it is no FIFO any more"));
         }
-        // In this order: what somebody has written meanwhile stays in a FIFO that
-        // is open.
+        // The new file is opened before the old one is closed: a FIFO keeps
+        // what a writer has written meanwhile as long as a reader has it open.
         self.file = file;
         self.is_stale = false;
         Ok(())
     }
 
-    /// Waits until there is something to read, or the end of it.
+    /// Waits until there is something to read, or the end of the input. Fails
+    /// on a hangup and at the deadline.
     fn wait(&self) -> io::Result<()> {
         let left = |end: Instant| {
             let left = end.saturating_duration_since(Instant::now());
@@ -201,9 +205,8 @@ impl Input {
     }
 }
 
-/// Opens a path so that it is not waited for who writes into a FIFO. As poll(2)
-/// has it then, there is neither something to read nor an end before somebody
-/// has opened it to write.
+/// Opens a path without waiting for a writer if it is a FIFO. Until a writer
+/// has opened such a FIFO, poll(2) reports neither data nor an end.
 fn open_path(path: &Path) -> io::Result<File> {
     OpenOptions::new()
         .read(true)
@@ -212,7 +215,7 @@ fn open_path(path: &Path) -> io::Result<File> {
 }
 
 impl Read for Input {
-    /// As of a file that blocks, also where it does not.
+    /// Reads as from a blocking file, also where the file is non-blocking.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.kind == Kind::File {
             return self.file.read(buffer);
@@ -226,7 +229,7 @@ impl Read for Input {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Ok(0) if !buffer.is_empty() => {
                     self.at_end = true;
-                    // If it fails, who waits for the next is told.
+                    // If this fails, the next call of `next_writer` reports it.
                     let _ = self.renew();
                     return Ok(0);
                 }

@@ -1,9 +1,10 @@
-//! JPEGs, as cameras and programs leave them (ITU-T T.81).
+//! JPEGs, as cameras and programs write them (ITU-T T.81).
 //!
-//! The decoder forgives what must not be forgiven, a picture that is cut off,
-//! and not what every other reader forgives: frames of Motion-JPEG have no
-//! Huffman tables, since all use those of T.81, annex K. So the markers are read
-//! here first, and the decoder is given what it needs to be strict.
+//! The decoder accepts pictures that are cut off, which must be refused, and
+//! refuses frames of Motion-JPEG, which every other reader accepts: they have
+//! no Huffman tables, because all of them use those of T.81, annex K. Therefore
+//! this module reads the markers first, and gives the decoder a stream on which
+//! it can be strict.
 
 use std::ops::Range;
 
@@ -18,7 +19,8 @@ use super::error::PictureFault;
 use super::size::MAX_SIDE;
 use super::trailing::another_begins;
 
-/// What a JPEG begins with: its first marker, and the begin of another.
+/// The first bytes of a JPEG: the marker SOI, and the first byte of the next
+/// marker.
 pub const MAGIC: &[u8] = &[0xff, 0xd8, 0xff];
 
 const EOI: u8 = 0xd9;
@@ -27,12 +29,13 @@ const DHT: u8 = 0xc4;
 const APP2: u8 = 0xe2;
 const APP14: u8 = 0xee;
 
-/// A segment APP0 that AVI files have their frames begin with. The decoder takes
-/// it for leave to add the Huffman tables that are missing.
+/// The segment APP0 with which frames in AVI files begin. On it, the decoder
+/// adds the missing Huffman tables.
 const MOTION_JPEG: &[u8] = b"\xff\xe0\x00\x07AVI1\0";
 
-/// Bits set to one, which are no Huffman code in any table (T.81, annex C): a
-/// decoder that wants more than there is finds them, and no zeros.
+/// Bits set to one, which are not a Huffman code in any table (T.81, annex C).
+/// A decoder that reads beyond the data finds an error in them, which zeros
+/// would not give. Each 0xff is followed by the stuffed byte 0.
 const NO_CODES: [u8; 64] = {
     let mut bytes = [0; 64];
     let mut at = 0;
@@ -43,25 +46,26 @@ const NO_CODES: [u8; 64] = {
     bytes
 };
 
-/// What the markers of a JPEG say.
+/// The structure of a JPEG, as its markers give it.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Outline {
-    /// Its frame header, of whichever process (SOFn).
+    /// Marker of the frame header, of any process (SOFn).
     frame: Option<u8>,
-    /// It has Huffman tables, before the first scan.
+    /// The JPEG has Huffman tables before its first scan.
     has_tables: bool,
-    /// It says how its colours are meant (Adobe's APP14).
+    /// The JPEG describes its colours in Adobe's APP14.
     is_adobe: bool,
-    /// It is the first of several by its own account: of a format of CIPA DC-007.
+    /// The JPEG declares itself the first of several (the multi-picture format
+    /// of CIPA DC-007).
     is_first_of_several: bool,
-    /// Its segments and scans, without what lies between them.
+    /// The segments and scans, without the bytes between them.
     pieces: Vec<Range<usize>>,
-    /// It ended with EOI, behind which this comes.
+    /// Offset of the first byte behind EOI; `None` if there is no EOI.
     rest: Option<usize>,
 }
 
 impl Outline {
-    /// Reads the markers of a JPEG; of one that is cut off as far as it goes.
+    /// Reads the markers of a JPEG; if it is cut off, those up to its end.
     fn of(bytes: &[u8]) -> Self {
         let mut outline = Self::default();
         let mut at = MAGIC.len() - 1;
@@ -99,15 +103,15 @@ impl Outline {
         outline
     }
 
-    /// Whether it is of a process whose scans each hold the whole picture, or one
-    /// component of it: Huffman-coded and sequential.
+    /// Returns whether the JPEG is Huffman-coded and sequential: each of its
+    /// scans holds the whole picture, or one component of it.
     fn is_sequential(&self) -> bool {
         matches!(self.frame, Some(0xc0 | 0xc1))
     }
 }
 
-/// Where the next marker is, from `at` on: it is found by its 0xff, whatever lies
-/// before it. In a scan 0xff00 and RSTn are data.
+/// Returns the offset of the next marker from `at` on: the next 0xff, whatever
+/// precedes it. In a scan, 0xff00 and RSTn are data.
 fn next_marker(bytes: &[u8], at: usize, in_scan: bool) -> Option<usize> {
     let from = bytes.get(at..)?;
     let is_marker = |pair: &[u8]| {
@@ -121,14 +125,14 @@ fn next_marker(bytes: &[u8], at: usize, in_scan: bool) -> Option<usize> {
     Some(at + from.windows(2).position(is_marker)?)
 }
 
-/// Decodes a JPEG, and says how it is to be turned.
+/// Decodes a JPEG; returns the picture and its orientation.
 pub fn decode(bytes: &[u8]) -> Result<(DynamicImage, Orientation), PictureFault> {
     let outline = Outline::of(bytes);
     match outline.rest {
         Some(rest) if another_begins(&bytes[rest..], MAGIC) && !outline.is_first_of_several => {
             return Err(PictureFault::Several);
         }
-        // The end of a progressive one cannot be told from its data.
+        // The data of a progressive JPEG do not show where they end.
         None if !outline.is_sequential() => return Err(PictureFault::CutOff),
         _ => {}
     }
@@ -140,7 +144,8 @@ pub fn decode(bytes: &[u8]) -> Result<(DynamicImage, Orientation), PictureFault>
         whole.extend_from_slice(&bytes[piece.clone()]);
     }
     if outline.is_sequential() {
-        // A byte 0xff at the end is a fill byte, or the half of what is cut off.
+        // A byte 0xff at the end is a fill byte, or the first half of a marker
+        // that is cut off.
         while whole.last() == Some(&0xff) {
             whole.pop();
         }
@@ -182,8 +187,9 @@ pub fn decode(bytes: &[u8]) -> Result<(DynamicImage, Orientation), PictureFault>
     ))
 }
 
-/// Red, green and blue of cyan, magenta, yellow and black as they are meant: 255
-/// is all of an ink. Adobe's are the other way round, which the decoder knows.
+/// Converts cyan, magenta, yellow and black to red, green and blue; 255 is all
+/// of an ink. Adobe's values are inverted, and the decoder converts those
+/// itself.
 fn from_cmyk(pixels: &[u8]) -> Vec<u8> {
     let light = |ink: u8, black: u8| {
         let product = u32::from(255 - ink) * u32::from(255 - black);
@@ -208,7 +214,7 @@ mod tests {
 
     const SIDE: u16 = 40;
 
-    /// Something with much in it, to the last line.
+    /// Returns a picture with much detail, down to the last line.
     fn pixels(channels: usize) -> Vec<u8> {
         let noise = |at: usize| (at * 2_654_435_761 % 251) as u8;
         (0..usize::from(SIDE).pow(2) * channels)
@@ -228,7 +234,7 @@ mod tests {
         bytes
     }
 
-    /// JPEGs of several kinds.
+    /// Returns JPEGs of several kinds.
     fn kinds() -> [Vec<u8>; 4] {
         [
             encode(false, 0, SamplingFactor::F_1_1),
@@ -238,12 +244,12 @@ mod tests {
         ]
     }
 
-    /// As another decoder shows it that forgives everything.
+    /// Returns the picture from another decoder, which accepts every fault.
     fn forgiving(bytes: &[u8]) -> DynamicImage {
         image::load_from_memory_with_format(bytes, ImageFormat::Jpeg).unwrap()
     }
 
-    /// Without the segments of that marker.
+    /// Returns the JPEG without the segments of that marker.
     fn without(bytes: &[u8], code: u8) -> Vec<u8> {
         let outline = Outline::of(bytes);
         let pieces = outline.pieces.into_iter().map(|piece| &bytes[piece]);
@@ -263,7 +269,8 @@ mod tests {
             let (picture, orientation) = decode(&bytes).unwrap();
             assert_eq!(picture, forgiving(&bytes));
             assert_eq!(orientation, Orientation::NoTransforms);
-            // What cameras fill frames up with, between segments and behind.
+            // Cameras pad frames with zeros, between segments and behind the
+            // end.
             let tables = bytes
                 .windows(2)
                 .position(|pair| pair == [0xff, 0xdb])
@@ -298,7 +305,7 @@ mod tests {
                     }
                 }
             }
-            // Without the mark of its end alone it is whole, if that can be told.
+            // A picture that lacks only EOI is whole, if that can be seen.
             let open = decode(&bytes[..bytes.len() - 2]);
             assert_eq!(open.is_ok(), kind < 3);
         }
@@ -343,7 +350,7 @@ mod tests {
                 encoder.encode(&pixels, 16, 16, ColorType::Cmyk).unwrap();
                 bytes
             };
-            // The encoder writes them as Adobe does: upside down, and says so.
+            // The encoder inverts the inks, as Adobe does, and says so.
             let adobe = encode(inks);
             let plain = without(&encode(inks.map(|ink| 255 - ink)), APP14);
             for bytes in [adobe, plain] {
@@ -363,7 +370,8 @@ mod tests {
                 let error = decode(&two).unwrap_err();
                 assert!(matches!(error, PictureFault::Several), "{error}");
             }
-            // A telephone's, with a second picture for screens of high contrast.
+            // A telephone's JPEG, with a second picture for screens of high
+            // contrast.
             let mpf = [&bytes[..2], b"\xff\xe2\x00\x08MPF\0ab", &bytes[2..], &bytes].concat();
             assert_eq!(decode(&mpf).unwrap().0, forgiving(&bytes));
         }

@@ -1,28 +1,29 @@
-//! Pictures that come from outside: files and pipes.
+//! Sources that are files and pipes: films and pictures.
 //!
 //! - `y4m:FILE`: a YUV4MPEG2 film, as FFmpeg and GStreamer write it;
-//! - `raw:FILE,format=NV12,size=640x480,fps=30`: frames as the card lays them
-//!   out, and nothing else;
+//! - `raw:FILE,format=NV12,size=640x480,fps=30`: frames in the card's layout,
+//!   and nothing else;
 //! - `image:FILE`: a PNG or a JPEG.
 //!
-//! `-` is standard input, and so are `/dev/stdin` and `/dev/fd/N` what they are
-//! for whoever started the card; a path may be a FIFO as well. Options after
-//! commas, where a comma of the path itself is doubled:
+//! `-` and `/dev/stdin` are standard input; `/dev/fd/N` is a file descriptor
+//! that the card was started with. A path may also be a FIFO. Options follow
+//! after commas; a comma in the path itself is doubled:
 //!
-//! - `loop` (the default for files): after the last frame comes the first, or
-//!   what the next writer of a FIFO brings; `once` (the default for pipes, and
-//!   those that have no name have no other way): the stream ends;
-//! - `rate=time` (the default for files that say their rate): the frame whose
-//!   time it is, repeated or left out as the guest's rate demands; a stream
-//!   begins with the first. `rate=frame` (the default for pipes): each frame in
-//!   its turn, and a late one is waited for;
-//! - `fit=scale` (the default): stretched to what the guest asks for;
-//!   `fit=source`: the card takes on the film's size, as [`Native::follow`]
-//!   tells it.
+//! - `loop` (the default for files): after the last frame follows the first
+//!   one, or, from a FIFO, the film of the next writer. `once` (the default for
+//!   pipes, and the only way for pipes without a name): the stream ends;
+//! - `rate=time` (the default for files that say their rate): the card shows
+//!   the frame that is due by the film's time, and repeats or leaves out frames
+//!   as the guest's rate requires. A stream begins with the first frame.
+//!   `rate=frame` (the default for pipes): the card shows every frame in order,
+//!   and waits for a late one;
+//! - `fit=scale` (the default): the picture is stretched to the size that the
+//!   guest asks for; `fit=source`: the card takes on the film's size, as
+//!   [`Native::follow`] tells it.
 //!
-//! A file begins again with every stream; a pipe goes on where it was, a FIFO
-//! whose writer has ended with the next. A film ends where it breaks. Files
-//! stay open, so that a sandbox may forbid opening them.
+//! A file begins again with every stream. A pipe continues where it was, and a
+//! FIFO whose writer has ended continues with the next writer. A film ends
+//! where it breaks. Files stay open, so that a sandbox may forbid opening them.
 
 mod descriptors;
 mod error;
@@ -56,11 +57,12 @@ pub use error::{Fault, FilmError, PictureFault};
 pub use input::Access;
 pub use size::MAX_SIDE;
 
-/// Says of a film what can be said without opening it.
+/// Checks the specification of a film without opening it.
 ///
 /// # Errors
 ///
-/// Where the name makes no sense, or there is no such file.
+/// [`FilmError`] if the specification makes no sense, or the file does not
+/// exist.
 pub fn check(kind: &str, text: &str) -> Result<(), FilmError> {
     let spec = Spec::parse(kind, text)?;
     match name::file_at(&spec.path) {
@@ -72,7 +74,7 @@ pub fn check(kind: &str, text: &str) -> Result<(), FilmError> {
     }
 }
 
-/// How long the beginning of a stream waits for a file's first frame.
+/// Time limit for a file's first frame at the beginning of a stream.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Opens a film as a source; see [`Film::open`].
@@ -90,44 +92,45 @@ pub struct Film {
     raster: Raster,
     native: Native,
     rate: Rate,
-    /// None for a picture that stands still.
+    /// `None` for a still picture.
     reader: Option<Reader>,
-    /// A still picture ends after one frame.
+    /// The stream of a still picture ends after one frame.
     once: bool,
     shown: Option<Frame>,
     pace: Pace,
     crop: Option<Rect>,
     target: Option<Raster>,
     converter: Option<Converter>,
-    /// What is shown has not been converted yet.
+    /// The shown frame has not been converted yet.
     is_new: bool,
 }
 
-/// Where a stream is in its film.
+/// The position of a stream in its film.
 #[derive(Debug, Clone, Copy, Default)]
 struct Pace {
-    /// Time and number of the first frame shown.
+    /// Time (since STREAMON) and number of the first frame shown.
     start: Option<(Duration, u64)>,
-    /// The frame asked for last.
+    /// Number of the frame that was asked for last.
     asked: u64,
-    /// How many frames further that was than the one before.
+    /// Distance of that frame from the one asked for before it.
     step: u64,
-    /// No frame before this one will be asked for next.
+    /// Lower bound on the number of the frame to be asked for next.
     following: u64,
-    /// Which was asked for when one was late, until the film is in time again.
+    /// Number of the frame that was asked for when one was late first; `None`
+    /// while the film is in time.
     late: Option<u64>,
-    /// Frames begun.
+    /// Number of frames begun.
     frames: u64,
 }
 
 impl Film {
-    /// Opens a film of that kind. Waits for the header of a pipe, as long as
-    /// `access` says.
+    /// Opens a film of that kind. Waits for the header of a film, or the whole
+    /// of a picture, that comes from a pipe, as long as `access` allows.
     ///
     /// # Errors
     ///
-    /// Where it cannot be read, or is no film of that kind; of a file, also
-    /// where its first frame is broken.
+    /// [`FilmError`] if the file cannot be read or is not a film of that kind;
+    /// for a file, not a pipe, also if its first frame is broken.
     pub fn open(kind: &str, text: &str, access: &Access) -> Result<Self, FilmError> {
         let spec = Spec::parse(kind, text)?;
         let problem = |problem: &str| FilmError::Spec {
@@ -197,7 +200,7 @@ impl Film {
         self.is_new = true;
     }
 
-    /// Turns to the frame that is to be shown.
+    /// Advances to the frame that is to be shown.
     fn advance(&mut self, info: &FrameInfo) -> Advance {
         let Some(reader) = &self.reader else {
             return match self.once && self.pace.frames > 0 {
@@ -212,7 +215,7 @@ impl Film {
                 let pace = &mut self.pace;
                 let step = number.saturating_sub(pace.asked);
                 if number != pace.asked {
-                    // At a steady rate steps differ by one at most.
+                    // At a steady rate, steps differ by one at most.
                     let following = number + step.min(pace.step).saturating_sub(1);
                     (pace.asked, pace.step) = (number, step);
                     pace.following = following;
@@ -221,8 +224,8 @@ impl Film {
                 match shown.is_some_and(|shown| shown >= number) {
                     true => Next::Hold,
                     false => {
-                        // A film that is read too slowly for its time shows
-                        // what there is, rather than nothing.
+                        // A film that cannot be read in time shows the frames
+                        // that there are, rather than none.
                         let behind = self.pace.late.is_some_and(|late| late < number);
                         reader.at(number, self.pace.following, behind)
                     }
@@ -256,26 +259,28 @@ impl Film {
         }
     }
 
-    /// The number of the frame that is due at that time.
+    /// Returns the number of the frame that is due at `elapsed`.
     fn number(&self, (began, first): (Duration, u64), elapsed: Duration) -> u64 {
         let Some((seconds, frames)) = self.native.interval else {
             return first;
         };
-        // Times are rounded down to nanoseconds: a frame is due one early.
+        // Times are rounded down to nanoseconds, so a frame is due one
+        // nanosecond early.
         let time = elapsed.saturating_sub(began).as_nanos() + 1;
         let number = time * u128::from(frames) / (u128::from(seconds) * 1_000_000_000);
         first.saturating_add(u64::try_from(number).unwrap_or(u64::MAX))
     }
 }
 
-/// What becomes of a frame that is to begin.
+/// The outcome of [`Film::advance`].
 enum Advance {
     Show,
     Late,
     Ended,
 }
 
-/// A film whose first frame can be read; not tried on a pipe.
+/// Checks that the first frame of a file can be read, and rewinds the file. A
+/// pipe is not checked.
 fn proven(mut reel: Reel) -> Result<Reel, FilmError> {
     if reel.is_file() {
         let mut frame = vec![0; reel.raster().bytes];

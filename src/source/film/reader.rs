@@ -1,8 +1,8 @@
 //! A thread that reads a film ahead.
 //!
-//! It owns as many frames as there ever are: what it has no free one for is
-//! not read, and so whoever writes into a pipe is held up. Nobody waits for it
-//! but at STREAMON, and then not for long.
+//! The reader owns a fixed number of frames. While none is free, it reads
+//! nothing, which holds up the writer of a pipe. The card waits for the reader
+//! only at STREAMON, and there only for a short time.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -13,7 +13,7 @@ use super::error::Fault;
 use super::input::Hangup;
 use super::reel::Reel;
 
-/// Frames that a film has: one shown, one being read, and two ahead.
+/// Number of frames of a film: one shown, one being read, and two ahead.
 const FRAMES: usize = 4;
 
 /// A frame of a film.
@@ -21,42 +21,44 @@ const FRAMES: usize = 4;
 pub struct Frame {
     /// Its bytes.
     pub bytes: Box<[u8]>,
-    /// Its number, counted on when the film begins again.
+    /// Its number. The count continues when the film begins again.
     pub number: u64,
 }
 
-/// What comes after a film's last frame.
+/// What follows a film's last frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum After {
     /// Nothing.
     End,
-    /// Its first; of a FIFO, what is written into it next.
+    /// Its first frame; from a FIFO, the film of the next writer.
     Again,
 }
 
-/// The answer to who wants a frame.
+/// The answer to a request for a frame.
 #[derive(Debug)]
 pub enum Next {
     /// Another one.
     Frame(Frame),
-    /// The one that there was; the next is for later.
+    /// No other frame: the one that is shown stays, and the next one is for
+    /// later.
     Hold,
-    /// None has been read yet.
+    /// No frame has been read yet.
     Late,
-    /// None will come.
+    /// No frame will come.
     End,
 }
 
-/// What the reader and the card both see.
+/// The state that the reader and the card share.
 #[derive(Debug)]
 struct State {
     free: Vec<Box<[u8]>>,
     ready: VecDeque<Frame>,
     /// The last frame has been read.
     end: bool,
-    /// No frame before this one will be asked for.
+    /// Lower bound on the number of every frame to be asked for.
     wanted: u64,
-    /// One more whenever the film is to begin again, or a FIFO's next.
+    /// Incremented when the film is to begin again, or a FIFO's next film is to
+    /// begin.
     rewinds: u64,
     closed: bool,
 }
@@ -64,20 +66,20 @@ struct State {
 #[derive(Debug)]
 struct Shared {
     state: Mutex<State>,
-    /// The reader has something to do.
+    /// Notified when the reader has something to do.
     asked: Condvar,
-    /// The reader has done something.
+    /// Notified when the reader has done something.
     answered: Condvar,
 }
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing panics while it is locked.
+        // Nothing panics while the lock is held.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The thread, from outside. It ends when this is dropped.
+/// The handle of the thread, which ends when the handle is dropped.
 #[derive(Debug)]
 pub struct Reader {
     shared: Arc<Shared>,
@@ -87,7 +89,7 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Starts to read a film.
+    /// Starts a thread that reads a film.
     pub fn start(reel: Reel, after: After) -> io::Result<Self> {
         let frame = vec![0; reel.raster().bytes].into_boxed_slice();
         let state = State {
@@ -125,9 +127,10 @@ impl Reader {
         })
     }
 
-    /// Begins again, if it is a file, and waits for the first frame; not for
-    /// longer than that. Of a FIFO whose writer has ended it is the next that is
-    /// waited for from now on, but not here.
+    /// Rewinds a file, and waits at most `patience` for the first frame. If the
+    /// writer of a FIFO has ended and all its frames have been taken, the
+    /// thread waits for the next writer from now on, but this function does
+    /// not.
     pub fn rewind(&self, patience: Duration) {
         let mut state = self.shared.lock();
         let is_over = state.end && state.ready.is_empty();
@@ -145,7 +148,7 @@ impl Reader {
             return;
         }
         let waiting = |state: &mut State| state.ready.is_empty() && !state.end;
-        // Whether it came in time is seen when it is asked for.
+        // Whether the frame came in time shows when it is asked for.
         drop(
             self.shared
                 .answered
@@ -153,7 +156,7 @@ impl Reader {
         );
     }
 
-    /// Whether it begins again with every stream.
+    /// Returns whether the film begins again with every stream.
     pub fn is_file(&self) -> bool {
         self.is_file
     }
@@ -168,10 +171,10 @@ impl Reader {
         }
     }
 
-    /// Takes the frame of that number, or of what has been read the one that
-    /// comes next to it: any if the film is `behind` its time, else only if
-    /// that frame is sure not to come. The next to be asked for is not before
-    /// `following`.
+    /// Takes the frame `number`. Otherwise takes the nearest one before it that
+    /// has been read: any such frame if the film is `behind` its time, else
+    /// only if frame `number` is certain not to come. The next request is for
+    /// frame `following` or a later one.
     pub fn at(&self, number: u64, following: u64, behind: bool) -> Next {
         let mut state = self.shared.lock();
         let state = &mut *state;
@@ -183,9 +186,10 @@ impl Reader {
         }
         state.wanted = match (behind, self.is_file) {
             (false, _) => number,
-            // What was asked for comes first, lest it be left out in its turn.
+            // The bound stays, so that the frame that was asked for comes first
+            // and is not left out in turn.
             (true, true) => state.wanted,
-            // A pipe is no faster for leaving frames out.
+            // Leaving frames out does not make a pipe faster.
             (true, false) => 0,
         };
         self.shared.asked.notify_one();
@@ -211,7 +215,7 @@ impl Reader {
         }
     }
 
-    /// Gives back a frame that is shown no more.
+    /// Gives back a frame that is no longer shown.
     pub fn give_back(&self, frame: Frame) {
         self.shared.lock().free.push(frame.bytes);
         self.shared.asked.notify_one();
@@ -226,23 +230,23 @@ impl Drop for Reader {
     }
 }
 
-/// What the reader has done.
+/// The outcome of a step of the reader.
 enum Step {
     Frame(u64),
-    /// It is somewhere else now.
+    /// The position changed, but no frame was read.
     Passed,
     End,
 }
 
-/// The reader's own: a film, and where it is.
+/// The state of the thread alone: a film, and the position in it.
 struct ReadAhead {
     reel: Reel,
     after: After,
     /// The next frame's number.
     number: u64,
-    /// That of the film's first frame, when it began last.
+    /// Number of the film's first frame in the current round.
     began: u64,
-    /// What is wrong with it has been said.
+    /// A fault of the film has been logged.
     said: bool,
 }
 
@@ -255,7 +259,7 @@ impl ReadAhead {
         }
     }
 
-    /// Reads the next frame, or passes over it if it is before `wanted`.
+    /// Reads the next frame, or skips it if its number is below `wanted`.
     fn step(&mut self, frame: &mut [u8], wanted: u64) -> Result<Step, Fault> {
         let skipped = self.number < wanted;
         let more = match skipped {
@@ -272,7 +276,7 @@ impl ReadAhead {
         Ok(Step::End)
     }
 
-    /// Goes on after the last frame, and says whether there is anything.
+    /// Continues after the last frame; returns whether anything follows.
     fn go_on(&mut self, wanted: u64) -> Result<bool, Fault> {
         if self.after == After::End {
             return Ok(false);
@@ -285,7 +289,7 @@ impl ReadAhead {
         if length == 0 {
             return Err(Fault::Empty);
         }
-        // Whole rounds need not be read.
+        // Whole rounds that are not wanted are not read.
         let rounds = wanted.saturating_sub(self.number) / length;
         self.number += rounds * length;
         self.began = self.number;
@@ -293,8 +297,9 @@ impl ReadAhead {
         Ok(true)
     }
 
-    /// What was done next. A film ends where it breaks: one that begins again
-    /// then does so, and a FIFO has another writer, if it can be waited for.
+    /// Does the next step, and returns what was done. A film ends where it
+    /// breaks: a looping film then begins again, and a FIFO continues with its
+    /// next writer, if the reader can wait for one.
     fn proceed(&mut self, frame: &mut [u8], wanted: u64, again: bool) -> Step {
         let begun = match again {
             true => self.rewind(),
@@ -311,7 +316,7 @@ impl ReadAhead {
                 Ok(false) => return Step::End,
                 Err(fault) => {
                     self.say(&fault);
-                    // Only a FIFO's next film may be another.
+                    // Only a FIFO can continue, with another film.
                     if !self.reel.is_fifo() || matches!(fault, Fault::Read(_)) {
                         return Step::End;
                     }
@@ -320,19 +325,20 @@ impl ReadAhead {
         }
     }
 
-    /// Says where it broke.
+    /// Logs the fault that ends the film.
     fn say(&mut self, fault: &Fault) {
         if fault.is_hangup() {
             return;
         }
-        // A file is the same when it begins again; a FIFO's next film is not.
+        // A file has the same fault in each round, so it is logged once; a
+        // FIFO's next film is another one.
         if !std::mem::replace(&mut self.said, !self.reel.is_fifo()) {
             log::warn!("{}: {fault}; the film ends there", self.reel.name());
         }
     }
 }
 
-/// The thread.
+/// The main function of the thread.
 fn read(mut ahead: ReadAhead, shared: &Shared) {
     let mut applied = 0;
     let mut state = shared.lock();

@@ -10,23 +10,24 @@ use crate::source::layout::Layout;
 use crate::source::raster::Raster;
 
 /// A film of uncompressed frames: with a header and marks between the frames
-/// (y4m), or of nothing but frames (raw).
+/// (y4m), or with nothing but frames (raw).
 #[derive(Debug)]
 pub struct Reel {
     input: BufReader<Input>,
-    /// A line of text, of which no more than [`MAX_LINE`] is read.
+    /// The last line of text, at most [`MAX_LINE`] bytes of it.
     line: Vec<u8>,
     marked: bool,
     raster: Raster,
     interval: Option<(u32, u32)>,
-    /// Where the first frame begins, if it is a file.
+    /// Offset of the first frame; `None` for a pipe.
     start: Option<u64>,
-    /// Frames passed since then, for messages.
+    /// Number of frames read or skipped since then, for messages.
     passed: u64,
 }
 
 impl Reel {
-    /// Reads the header of a y4m film. Waits for it if it comes from a pipe.
+    /// Opens a y4m film and reads its header. Waits for the header if it comes
+    /// from a pipe.
     pub fn y4m(input: Input) -> Result<Self, FilmError> {
         let name = input.name().to_owned();
         let open = || {
@@ -46,7 +47,7 @@ impl Reel {
         })
     }
 
-    /// Takes a file for raw frames of that layout.
+    /// Opens a film of raw frames of that layout.
     pub fn raw(
         input: Input,
         layout: &Layout,
@@ -54,7 +55,7 @@ impl Reel {
     ) -> Result<Self, FilmError> {
         let name = input.name().to_owned();
         let open = || {
-            // Compressed formats are not let through by the options.
+            // The options have refused compressed formats already.
             let raster = Raster::of(layout).ok_or(Fault::Empty)?;
             if let Some(bytes) = input.length()
                 && bytes % raster.bytes as u64 != 0
@@ -89,38 +90,38 @@ impl Reel {
         })
     }
 
-    /// Its name.
+    /// Returns the name of the film.
     pub fn name(&self) -> &str {
         self.input.get_ref().name()
     }
 
-    /// How its frames lie.
+    /// Returns the raster of the frames.
     pub fn raster(&self) -> &Raster {
         &self.raster
     }
 
-    /// Seconds between its frames, if that is known.
+    /// Returns the seconds between frames, as a fraction, if they are known.
     pub fn interval(&self) -> Option<(u32, u32)> {
         self.interval
     }
 
-    /// Whether it can be rewound.
+    /// Returns whether the film can be rewound.
     pub fn is_file(&self) -> bool {
         self.start.is_some()
     }
 
-    /// Whether another may write its frames when its writer has ended.
+    /// Returns whether another writer may follow when the writer has ended.
     pub fn is_fifo(&self) -> bool {
         self.input.get_ref().is_fifo()
     }
 
-    /// Ends what waits for its frames.
+    /// Returns the handle that cancels reads.
     pub fn hangup(&self) -> Arc<Hangup> {
         self.input.get_ref().hangup()
     }
 
-    /// Waits for who writes into a FIFO next, and for the header of its film,
-    /// whose frames must be of the same kind.
+    /// Waits for the next writer of a FIFO, and for the header of its film. The
+    /// frames of that film must be of the same kind.
     pub fn next_writer(&mut self) -> Result<(), Fault> {
         let rest = self.input.buffer().len();
         self.input.consume(rest);
@@ -148,8 +149,8 @@ impl Reel {
         Header::parse(&self.line)
     }
 
-    /// Refuses another film whose frames have not the same size, samples and
-    /// rate: the card has been prepared for these.
+    /// Refuses another film whose frames differ in size, sampling or rate,
+    /// because the card has been prepared for these.
     fn check_same(&self, other: &Header) -> Result<(), Fault> {
         match other.raster == self.raster && other.interval == self.interval {
             true => Ok(()),
@@ -157,7 +158,7 @@ impl Reel {
         }
     }
 
-    /// The first frame begins here.
+    /// Notes that the first frame begins at the current position.
     fn begin_here(&mut self) -> io::Result<()> {
         self.input.get_mut().has_begun();
         if self.input.get_ref().length().is_some() {
@@ -175,7 +176,7 @@ impl Reel {
         Ok(())
     }
 
-    /// Reads the next frame, and says whether there was one.
+    /// Reads the next frame; returns whether there was one.
     pub fn read(&mut self, frame: &mut [u8]) -> Result<bool, Fault> {
         if !self.read_mark()? {
             return Ok(false);
@@ -193,7 +194,7 @@ impl Reel {
         Ok(true)
     }
 
-    /// Passes over the next frame, and says whether there was one.
+    /// Skips the next frame; returns whether there was one.
     pub fn skip(&mut self) -> Result<bool, Fault> {
         if !self.read_mark()? {
             return Ok(false);
@@ -204,7 +205,7 @@ impl Reel {
             None => None,
         };
         if end.is_some_and(|end| self.input.get_ref().length() >= Some(end)) {
-            // At most 3 * 8192^2.
+            // `bytes` is at most 3 * 8192^2.
             self.input.seek_relative(bytes as i64)?;
         } else {
             let passed = io::copy(&mut self.input.by_ref().take(bytes), &mut io::sink())?;
@@ -216,7 +217,8 @@ impl Reel {
         Ok(true)
     }
 
-    /// The end has come after so many bytes of a frame.
+    /// Returns the result of a read that ended after `bytes` bytes of a frame:
+    /// an error, or, between two raw frames, `false`.
     fn end_within(&self, bytes: u64) -> Result<bool, Fault> {
         match bytes {
             0 if !self.marked => Ok(false),
@@ -224,9 +226,9 @@ impl Reel {
         }
     }
 
-    /// Reads the mark before a frame, if they have any, and says whether there
-    /// is another frame. Another film's header in its place, as where files were
-    /// put one behind the other, and blank lines, are passed over.
+    /// Reads the mark before a frame, if the film has marks; returns whether
+    /// there is another frame. Skips blank lines, and the header of another
+    /// film where files were concatenated.
     fn read_mark(&mut self) -> Result<bool, Fault> {
         if !self.marked {
             return Ok(true);
@@ -249,7 +251,7 @@ impl Reel {
         }
     }
 
-    /// Reads a line of text without its newline, and says whether it had one.
+    /// Reads a line of text without its newline; returns whether it had one.
     fn read_line(&mut self) -> io::Result<bool> {
         self.line.clear();
         let mut bounded = self.input.by_ref().take(MAX_LINE as u64);
@@ -262,8 +264,8 @@ impl Reel {
     }
 }
 
-/// Whether nothing can be seen in a line: also where a file was filled up with
-/// zeros.
+/// Returns whether a line is blank: white space, or zeros with which the file
+/// was padded.
 fn is_blank(line: &[u8]) -> bool {
     line.iter()
         .all(|byte| byte.is_ascii_whitespace() || *byte == 0)

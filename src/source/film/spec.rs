@@ -1,50 +1,50 @@
-//! What films are named by: `KIND:FILE,OPTION,...`.
+//! The specification of a film: `KIND:FILE,OPTION,...`.
 
 use super::error::FilmError;
 use crate::source::format::PixelFormat;
 use crate::source::layout::Layout;
 use crate::source::name::split_path;
 
-/// What comes after the last frame.
+/// What follows the last frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
-    /// The first one.
+    /// The first frame.
     Loop,
     /// The end of the stream.
     Once,
 }
 
-/// Which frame of the film is shown.
+/// How the shown frame is chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rate {
-    /// That whose time it is: frames are repeated or left out.
+    /// The frame that is due; frames are repeated or left out.
     Time,
-    /// The next.
+    /// The next frame.
     Frame,
 }
 
-/// What a film is named by.
+/// The specification of a film.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Spec {
-    /// Its path, or `-` for standard input.
+    /// The path, or `-` for standard input.
     pub path: String,
     /// `loop` or `once`.
     pub ending: Option<Ending>,
-    /// `fit=source`: the card is to take on the film's size.
+    /// `fit=source`: the card takes on the film's size.
     pub follow: bool,
     /// `rate=time` or `rate=frame`.
     pub rate: Option<Rate>,
-    /// `format=FOURCC`, in `raw` alone.
+    /// `format=FOURCC`, only for `raw`.
     pub format: Option<PixelFormat>,
-    /// `size=WxH`, in `raw` alone.
+    /// `size=WxH`, only for `raw`.
     pub size: Option<(u32, u32)>,
-    /// `fps=N` or `fps=N/M`, in `raw` alone, as seconds between frames.
+    /// `fps=N` or `fps=N/M`, only for `raw`, as seconds between frames.
     pub interval: Option<(u32, u32)>,
 }
 
 impl Spec {
-    /// Takes apart what comes after `kind` and a colon. A comma of the path is
-    /// doubled, as QEMU has it.
+    /// Parses `text`, which follows after `kind` and a colon. A comma in the
+    /// path is doubled, as in QEMU's options.
     pub fn parse(kind: &str, text: &str) -> Result<Self, FilmError> {
         let mut spec = Self {
             path: String::new(),
@@ -125,7 +125,7 @@ impl Spec {
         Ok(())
     }
 
-    /// The layout of the frames of a raw file.
+    /// Returns the layout of the frames of a raw file.
     pub fn layout(&self, kind: &str, text: &str) -> Result<Layout, FilmError> {
         let fail = |problem| FilmError::Spec {
             spec: format!("{kind}:{text}"),

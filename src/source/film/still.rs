@@ -1,4 +1,4 @@
-//! Pictures that stand still.
+//! Still pictures.
 
 use std::io::{Cursor, Read};
 
@@ -13,13 +13,13 @@ use super::trailing::another_begins;
 use crate::source::layout::Layout;
 use crate::source::raster::Raster;
 
-/// The longest file that is taken for a picture, in bytes.
+/// Maximal length of a picture's file, in bytes.
 const MAX_BYTES: u64 = 256 << 20;
 
-/// Decodes a picture, turned upright if it says how, and on black where it is
-/// transparent. One that is larger than the card's largest frame is reduced to
-/// fit into it, for the card holds it as long as it lives: a small file may be a
-/// large picture.
+/// Decodes a picture. It is turned upright by its orientation, and laid on
+/// black where it is transparent. A picture larger than the card's largest
+/// frame is reduced to fit into it, because the card holds it as long as the
+/// card lives, and a small file may hold a large picture.
 pub fn read(input: Input) -> Result<(Raster, Box<[u8]>), FilmError> {
     let name = input.name().to_owned();
     decode(input).map_err(|fault| FilmError::Broken { name, fault })
@@ -52,7 +52,7 @@ fn decode(input: Input) -> Result<(Raster, Box<[u8]>), Fault> {
     Ok((raster, picture.into_raw().into_boxed_slice()))
 }
 
-/// What a PNG begins with.
+/// The signature of a PNG.
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
 
 fn decode_png(bytes: Vec<u8>) -> Result<(DynamicImage, Orientation), Fault> {
@@ -69,8 +69,8 @@ fn decode_png(bytes: Vec<u8>) -> Result<(DynamicImage, Orientation), Fault> {
     Ok((DynamicImage::from_decoder(decoder)?, orientation))
 }
 
-/// What is behind the last chunk of a PNG: each has a length, a name of four
-/// letters, and four more bytes than its length.
+/// Returns the bytes behind the last chunk of a PNG. Each chunk has a length, a
+/// name of four letters, and four more bytes than its length.
 fn behind_png(bytes: &[u8]) -> &[u8] {
     let mut rest = bytes.get(PNG.len()..).unwrap_or_default();
     while let Some((&[length @ .., b0, b1, b2, b3], behind)) = rest.split_first_chunk::<8>() {
@@ -83,8 +83,8 @@ fn behind_png(bytes: &[u8]) -> &[u8] {
     &[]
 }
 
-/// Lays a picture on black, and says whether that shows anywhere. A transparent
-/// pixel has a colour as well, which nobody is meant to see.
+/// Lays a picture on black; returns whether any pixel was transparent. A
+/// transparent pixel has a colour too, which is not meant to be seen.
 fn blacken(picture: &mut DynamicImage) -> bool {
     if !picture.color().has_alpha() {
         return false;
@@ -100,7 +100,7 @@ fn blacken(picture: &mut DynamicImage) -> bool {
         }
         *alpha = 255;
     }
-    // Without the alpha, which takes a quarter of the memory.
+    // The alpha is dropped, because it takes a quarter of the memory.
     *picture = DynamicImage::from(pixels).into_rgb8().into();
     shows
 }
@@ -142,7 +142,8 @@ mod tests {
         }
     }
 
-    /// A hidden colour is not mixed into its neighbours when it is reduced.
+    /// The colour of a transparent pixel is not mixed into its neighbours when
+    /// the picture is reduced.
     #[test]
     fn a_large_one_is_laid_on_black_before_it_is_reduced() {
         let picture = RgbaImage::from_fn(2 * Layout::MAX_WIDTH, 2, |x, _| {

@@ -1,32 +1,34 @@
 //! The header of a YUV4MPEG2 film.
 //!
-//! The `y4m` crate is not used: a size that does not fit a usize panics in it,
-//! it takes a film that is cut off within a frame for one that has ended, and
-//! it reads headers by one read(2) a byte.
+//! The `y4m` crate is not used: it panics on a size that does not fit a usize,
+//! it takes a film that is cut off within a frame for a complete one, and it
+//! reads headers with one read(2) for each byte.
 
 use super::error::Fault;
 use super::size;
 use crate::source::raster::{Chroma, Raster};
 
-/// The longest line of text that is read: a header, or the mark of a frame.
+/// Maximal length of a line of text, in bytes: a header, or the mark of a
+/// frame.
 pub const MAX_LINE: usize = 4096;
 
-/// What a header begins with.
+/// The first word of a header.
 pub const MAGIC: &[u8] = b"YUV4MPEG2";
 
-/// What a film's header says.
+/// The contents of a film's header.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Header {
-    /// How its frames lie.
+    /// The raster of the frames.
     pub raster: Raster,
-    /// Seconds between its frames; none if it does not say.
+    /// Seconds between frames, as a fraction; `None` if the header does not
+    /// say.
     pub interval: Option<(u32, u32)>,
-    /// Its frames are two fields each.
+    /// The film is interlaced: each frame is two fields.
     pub interlaced: bool,
 }
 
 impl Header {
-    /// Reads a header: its line, without the newline.
+    /// Parses a header line without its newline.
     pub fn parse(line: &[u8]) -> Result<Self, Fault> {
         let mut words = line.split(|byte| *byte == b' ');
         if words.next() != Some(MAGIC) {
@@ -37,7 +39,8 @@ impl Header {
         let mut interlaced = false;
         let mut full_range = None;
         let mut samples = None;
-        // As mjpegtools and FFmpeg say it for those who do not know a tag C.
+        // The sampling in the tag X, which mjpegtools and FFmpeg write for
+        // readers that do not know the tag C.
         let mut samples_beside = None;
         for word in words {
             let Some((name, value)) = word.split_first() else {
@@ -54,7 +57,7 @@ impl Header {
                     else {
                         return Err(Fault::Parameter(shown(word)));
                     };
-                    // 0:0 is what those write who do not know.
+                    // Writers that do not know the rate write 0:0.
                     interval = match (number(seconds)?, number(frames)?) {
                         (0, _) | (_, 0) => None,
                         interval => Some(interval),
@@ -71,7 +74,7 @@ impl Header {
                         }
                     }
                 },
-                // The shape of pixels (A), and what is not known yet.
+                // The aspect ratio of pixels (A), and unknown tags.
                 _ => {}
             }
         }
@@ -81,10 +84,10 @@ impl Header {
         size::check(width, height)?;
         let samples = samples.or(samples_beside).unwrap_or(b"420");
         let chroma = match samples.to_ascii_lowercase().as_slice() {
-            // They differ in where chroma is taken between the pixels, by less
-            // than one of them.
+            // These differ in the position of chroma between the pixels, by
+            // less than a pixel.
             b"420" | b"420jpeg" | b"420mpeg2" | b"420paldv" => Some(Chroma::Yuv420),
-            // So has libvpx its own.
+            // `422jpeg` is libvpx's own tag.
             b"422" | b"422jpeg" => Some(Chroma::Yuv422),
             b"444" => Some(Chroma::Yuv444),
             b"mono" => None,
@@ -92,7 +95,7 @@ impl Header {
         };
         let raster = match chroma {
             Some(chroma) => Raster::yuv(chroma, width, height, full_range.unwrap_or(false)),
-            // As FFmpeg has it, grey is of full range.
+            // Grey has full range, as in FFmpeg.
             None => Raster::grey(width, height, full_range.unwrap_or(true)),
         };
         Ok(Self {
@@ -104,14 +107,14 @@ impl Header {
 }
 
 fn number(text: &[u8]) -> Option<u32> {
-    // Not by parse(), which takes a sign.
+    // parse() alone would accept a sign.
     if text.is_empty() || !text.iter().all(u8::is_ascii_digit) {
         return None;
     }
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 
-/// Text of a film for a message.
+/// Returns text of a film for a message.
 fn shown(text: &[u8]) -> String {
     String::from_utf8_lossy(&text[..text.len().min(40)]).into_owned()
 }

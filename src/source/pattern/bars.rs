@@ -1,5 +1,5 @@
-//! The test card: colour bars in the proportions of SMPTE RP 219, a grey ramp
-//! that runs.
+//! The test card: colour bars in the proportions of SMPTE RP 219, with a moving
+//! grey ramp.
 //!
 //! ```text
 //! 7/12  grey, yellow, cyan, green, magenta, red, blue, all of 75 %
@@ -8,8 +8,9 @@
 //! 3/12  -I, white, +Q, black, and black with steps just below and above it
 //! ```
 //!
-//! Lines that do not change are made once, at STREAMON, a line for each band;
-//! the ramp is a line twice as long, of which a part is shown that moves.
+//! Lines that do not change are made once, at STREAMON: one line for each band.
+//! The ramp is a line twice as long as the picture is wide; the part of it that
+//! is shown moves.
 
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use super::painting::{Painting, PatternSettings};
 use crate::source::interface::FrameInfo;
 use crate::source::layout::Layout;
 
-/// The colours of the bars, all of 75 %.
+/// The colours of the bars, at 75 %.
 pub const GREY: Ink = Ink::grey(191);
 pub const YELLOW: Ink = Ink::rgb(191, 191, 0);
 pub const CYAN: Ink = Ink::rgb(0, 191, 191);
@@ -31,13 +32,13 @@ const BLACK: Ink = Ink::grey(0);
 const WHITE: Ink = Ink::grey(255);
 const MINUS_I: Ink = Ink::rgb(0, 33, 76);
 const PLUS_Q: Ink = Ink::rgb(50, 0, 106);
-/// 4 % below black, where the range has room for it.
+/// 4 % below black, in formats whose range has room for it.
 const BELOW_BLACK: Ink = Ink::grey(0).with_luma(7);
 /// 4 % above black.
 const ABOVE_BLACK: Ink = Ink::grey(10);
 
-/// The bands from the top: their colours, each with its width in 84ths of the
-/// picture's.
+/// The bands from the top: for each, its colours with their widths in 84ths of
+/// the picture's width.
 const BANDS: [&[(Ink, u32)]; 3] = [
     &[
         (GREY, 12),
@@ -68,30 +69,30 @@ const BANDS: [&[(Ink, u32)]; 3] = [
         (BLACK, 12),
     ],
 ];
-/// What the widths of a band add up to.
+/// Sum of the widths of a band.
 const BAND_WIDTH: u32 = 84;
-/// Which band follows the ramp.
+/// Index of the band below the ramp.
 const LOWEST: usize = 2;
 
-/// The time in which the ramp goes round once.
+/// Time in which the ramp goes round once.
 const RAMP_PERIOD: Duration = Duration::from_secs(4);
 
 /// The test card.
 #[derive(Debug)]
 pub struct Bars {
     width: u32,
-    /// First line of the band that is upside down, of the ramp, and of the
-    /// lowest band; all even.
+    /// First line of the reversed band, of the ramp, and of the lowest band;
+    /// all even.
     edges: [u32; 3],
     bands: Lines,
-    /// One twice as long as the picture is wide.
+    /// One line, twice as long as the picture is wide.
     ramp: Lines,
-    /// How far the ramp is moved, in pixels; even.
+    /// Offset in the ramp's line of the part that is shown, in pixels; even.
     shift: u32,
 }
 
 impl Bars {
-    /// The card for frames of that layout.
+    /// Makes the test card for frames of that layout.
     pub fn new(layout: &Layout) -> Self {
         let (width, height) = (layout.width, layout.height);
         let bands = Lines::new(layout, width, BANDS.len(), |band, row| {
@@ -100,7 +101,7 @@ impl Bars {
                 let start = even(width * parts / BAND_WIDTH);
                 parts += part;
                 let end = match parts {
-                    // Which may be odd.
+                    // The width may be odd.
                     BAND_WIDTH => width,
                     _ => even(width * parts / BAND_WIDTH),
                 };

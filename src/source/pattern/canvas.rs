@@ -1,22 +1,22 @@
-//! Drawing on one line of one plane, in whatever way its bytes are packed.
+//! Drawing on one line of one plane, in any packing of its bytes.
 
 use crate::source::format::{Component, PlaneFormat};
 
-/// A colour, in every component that a format may want of it.
+/// A colour, with its value for every component that a format may have.
 ///
 /// Y'CbCr is that of BT.601 in limited range (luma 16 to 235, chroma 16 to
-/// 240), the defaults of YUV formats of
-/// `V4L2_COLORSPACE_SMPTE170M`; RGB and plain grey levels are of full range.
+/// 240), the default of YUV formats in `V4L2_COLORSPACE_SMPTE170M`. RGB and
+/// grey levels have full range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ink {
     components: [u8; Component::COUNT],
 }
 
 impl Ink {
-    /// The colour of these non-linear R'G'B' values.
+    /// Returns the colour of these non-linear R'G'B' values.
     pub const fn rgb(red: u8, green: u8, blue: u8) -> Self {
         let (r, g, b) = (red as i32, green as i32, blue as i32);
-        // The matrix of BT.601 in thousandths of its limited range.
+        // The matrix of BT.601, in thousandths, for the limited range.
         let y = scaled(65_481 * r + 128_553 * g + 24_966 * b);
         let u = scaled(-37_797 * r - 74_203 * g + 112_000 * b);
         let v = scaled(112_000 * r - 93_786 * g - 18_214 * b);
@@ -35,31 +35,32 @@ impl Ink {
         Self { components }
     }
 
-    /// The neutral colour of that level.
+    /// Returns the neutral colour of that level.
     pub const fn grey(level: u8) -> Self {
         Self::rgb(level, level, level)
     }
 
-    /// This colour with another luma where luma is of limited range, as a
-    /// level below black needs it.
+    /// Returns this colour with another luma of limited range, which a level
+    /// below black needs.
     pub const fn with_luma(mut self, y: u8) -> Self {
         self.components[Component::Y as usize] = y;
         self
     }
 
-    /// The value of one component.
+    /// Returns the value of one component.
     pub const fn component(self, component: Component) -> u8 {
         self.components[component as usize]
     }
 }
 
-/// A sum of thousandths times 0 to 255, as a rounded share of full scale.
+/// Returns `sum` / 255000, rounded: the sum has weights in thousandths and
+/// values of 0 to 255.
 const fn scaled(sum: i32) -> i32 {
     (sum + 127_500).div_euclid(255_000)
 }
 
-/// A line of a plane that can be drawn on. Places are pixels of the picture;
-/// what falls outside of it is cut off.
+/// A line of a plane to draw on. Positions are pixels of the picture; parts
+/// outside of it are cut off.
 #[derive(Debug)]
 pub struct Row<'a> {
     bytes: &'a mut [u8],
@@ -68,7 +69,7 @@ pub struct Row<'a> {
 }
 
 impl<'a> Row<'a> {
-    /// The line of a plane that lies in `bytes`.
+    /// Makes the row for the line of a plane in `bytes`.
     pub fn new(bytes: &'a mut [u8], plane: &'static PlaneFormat) -> Self {
         let width = bytes.len() / plane.samples.len() * plane.pixels as usize;
         Self {
@@ -85,7 +86,8 @@ impl<'a> Row<'a> {
             return;
         }
         let pixels = self.plane.pixels as i32;
-        // Short fills are many, and a division by what is not known takes long.
+        // Short fills are frequent, and a division by an unknown number is
+        // slow.
         let (first, last) = match pixels {
             1 => (start, end),
             2 => ((start + 1) / 2, end / 2),
@@ -113,7 +115,7 @@ impl<'a> Row<'a> {
         }
     }
 
-    /// Lays the colour over one pixel, at a strength of `alpha` 255ths. A
+    /// Blends the colour over one pixel, with a strength of `alpha` 255ths. A
     /// chroma sample belongs to the first pixel of its group.
     pub fn blend(&mut self, x: i32, ink: Ink, alpha: u8) {
         if x < 0 || x >= self.width {
@@ -132,7 +134,8 @@ impl<'a> Row<'a> {
             }
             let (old, new) = (*byte, ink.component(*component));
             *byte = match component {
-                // Parts of several colours do not mix: one or the other.
+                // A byte of RGB565 holds parts of several colours, which cannot
+                // be mixed: it keeps the old value or takes the new one.
                 Component::Rgb565Low | Component::Rgb565High if alpha < 128 => old,
                 Component::Rgb565Low | Component::Rgb565High => new,
                 _ => mixed(old, new, alpha),
@@ -140,11 +143,12 @@ impl<'a> Row<'a> {
         }
     }
 
-    /// Lays the colour over the pixels of a run, moved by `x` pixels.
+    /// Blends the colour over the pixels of a run, moved by `x` pixels.
     pub fn lay(&mut self, x: i32, run: &Run, ink: Ink) {
         let (start, end) = (x + run.start, x + run.end);
         match (self.plane.pixels, self.plane.samples) {
-            // A plane of one component, as luma mostly is: most of what is drawn.
+            // A plane of one component is the most frequent case: most luma
+            // planes are one.
             (1, &[(component, _)]) => {
                 let (start, end) = (start.max(0), end.min(self.width).max(0));
                 let bytes = self.bytes.get_mut(start as usize..end as usize);
@@ -161,13 +165,13 @@ impl<'a> Row<'a> {
         }
     }
 
-    /// Paints the share of this line that [`disc`] covers.
+    /// Paints the part of this line that [`disc`] covers.
     pub fn disc(&mut self, x: f32, above: f32, radius: f32, ink: Ink) {
         disc(x, above, radius).for_each(|run| self.lay(0, &run, ink));
     }
 }
 
-/// Neighbouring pixels of a line that a shape covers equally, by `cover` 255ths.
+/// Adjacent pixels of a line that a shape covers equally, by `cover` 255ths.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Run {
     pub start: i32,
@@ -229,8 +233,8 @@ fn mixed(old: u8, new: u8, alpha: u8) -> u8 {
     ((old * (255 - alpha) + new * alpha + 127) / 255) as u8
 }
 
-/// Half the width of a circle `above` its centre; none where it does not
-/// reach.
+/// Returns half the width of a circle at a distance of `above` from its centre;
+/// `None` if the circle does not reach that far.
 fn half_chord(radius: f32, above: f32) -> Option<f32> {
     (above < radius).then(|| (radius * radius - above * above).sqrt())
 }

@@ -1,4 +1,4 @@
-//! The caption: a line of text low in the picture.
+//! The caption: a line of text near the bottom of the picture.
 
 use super::canvas::{Ink, Row};
 use super::text::{Face, columns_of};
@@ -7,24 +7,24 @@ use crate::source::layout::Layout;
 const GROUND: Ink = Ink::grey(16);
 const INK: Ink = Ink::grey(255);
 
-/// A line of text on a ground of its own.
+/// A line of text on its own background.
 #[derive(Debug)]
 pub struct Caption {
     words: Vec<u8>,
     face: Face,
-    /// Where the words begin, in pixels; before the picture if they are too
-    /// long for it.
+    /// Pixel at which the words begin; negative if they are too long for the
+    /// picture.
     left: i32,
     top: i32,
-    /// What it covers: pixels and lines, all even.
+    /// The covered pixels and lines, all even.
     columns: (i32, i32),
     lines: (i32, i32),
 }
 
 impl Caption {
-    /// That text for frames of that layout: as large as a 20th of the
-    /// picture's height and its width allow. Characters that are none of ASCII
-    /// are left empty.
+    /// Makes the caption for frames of that layout: as large as the width and a
+    /// 20th of the height of the picture allow. Characters outside of ASCII
+    /// become spaces.
     pub fn new(text: &str, layout: &Layout) -> Self {
         let (width, height) = (layout.width as i32, layout.height as i32);
         let words: Vec<u8> = text
@@ -48,12 +48,13 @@ impl Caption {
         }
     }
 
-    /// Whether line `y` of the picture crosses it.
+    /// Returns whether line `y` of the picture crosses the caption.
     pub fn touches(&self, y: u32) -> bool {
         (self.lines.0..self.lines.1).contains(&(y as i32))
     }
 
-    /// Paints its share of a row that begins at line `y` of the picture.
+    /// Paints the caption's part of a row that begins at line `y` of the
+    /// picture.
     pub fn paint(&self, row: &mut Row<'_>, y: u32) {
         row.fill(self.columns.0, self.columns.1, GROUND);
         let line = y as i32 - self.top;

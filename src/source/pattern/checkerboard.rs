@@ -1,5 +1,5 @@
-//! The checkerboard: black and white squares, the first of them white, eight
-//! to the shorter side of the picture.
+//! The checkerboard: black and white squares, the first one white, with eight
+//! along the shorter side of the picture.
 
 use super::canvas::Ink;
 use super::lines::{Lines, even};
@@ -9,18 +9,18 @@ use crate::source::layout::Layout;
 /// The checkerboard.
 #[derive(Debug)]
 pub struct Checkerboard {
-    /// One that begins with white, and one that begins with black.
+    /// A line that begins with white, and one that begins with black.
     lines: Lines,
     side: u32,
 }
 
-/// The side of a square, in pixels; even.
+/// Returns the side of a square, in pixels; even.
 pub fn side(layout: &Layout) -> u32 {
     even(layout.width.min(layout.height) / 8)
 }
 
 impl Checkerboard {
-    /// The checkerboard for frames of that layout.
+    /// Makes the checkerboard for frames of that layout.
     pub fn new(layout: &Layout) -> Self {
         let side = side(layout);
         let lines = Lines::new(layout, layout.width, 2, |first, row| {

@@ -1,6 +1,6 @@
 //! The clock overlay in the middle of a test pattern: the name, the time of day
-//! and the sequence number, on a studio clock where there is room for one, else
-//! on a plain panel with as much of them as fits.
+//! and the sequence number. They stand on a studio clock if there is room for
+//! one, else on a plain panel with as many of them as fit.
 
 use super::canvas::{Ink, Row};
 use super::dial::{AMBER, Dial, GROUND, WHITE};
@@ -11,10 +11,10 @@ use crate::source::settings::overlay;
 
 const SOFT: Ink = Ink::grey(160);
 
-/// The characters that the card's words are made of.
+/// The characters of the time and of the sequence number.
 const DIGITS: &str = "0123456789:.";
 
-/// What a line of text says.
+/// The content of a line of text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Saying {
     Name,
@@ -22,15 +22,15 @@ enum Saying {
     Time,
     /// Time of day, UTC, to the second.
     ShortTime,
-    /// What time of day it is.
+    /// The label of the time: its time zone.
     Zone,
-    /// What the number is.
+    /// The label of the sequence number.
     Frame,
-    /// The sequence number, or the last digits of it.
+    /// The sequence number, or its last digits.
     Sequence {
         digits: usize,
     },
-    /// Size and pixel format.
+    /// The size and pixel format.
     Mode(Layout),
 }
 
@@ -65,12 +65,12 @@ impl Saying {
         }
     }
 
-    /// Whether it is said however small the clock overlay.
+    /// Returns whether the line is shown on every dial, however small.
     fn is_needed(self) -> bool {
         self.ink() != SOFT
     }
 
-    /// The characters that it may need.
+    /// Returns the characters that the line may need.
     fn characters(self) -> Words {
         match self {
             Self::Name | Self::Zone | Self::Frame | Self::Mode(_) => {
@@ -83,15 +83,15 @@ impl Saying {
     }
 }
 
-/// A line of text in its place.
+/// A line of text with its position.
 #[derive(Debug)]
 struct Label {
     saying: Saying,
     ink: Ink,
     face: Face,
-    /// The middle of the words, in pixels.
+    /// Pixel of the middle of the words.
     centre: i32,
-    /// Their topmost line.
+    /// The topmost line of the words.
     top: i32,
     words: Words,
     left: i32,
@@ -113,7 +113,7 @@ impl Label {
     }
 }
 
-/// What the words stand on.
+/// The background of the words.
 #[derive(Debug)]
 enum Ground {
     /// The pixels from `left` to `right`.
@@ -127,7 +127,7 @@ enum Ground {
 /// The clock overlay.
 #[derive(Debug)]
 pub struct ClockOverlay {
-    /// Its lines of the picture.
+    /// The lines of the picture from `top` up to, but not including, `bottom`.
     top: u32,
     bottom: u32,
     ground: Ground,
@@ -138,7 +138,8 @@ pub struct ClockOverlay {
 const RADIUS: f32 = 0.37;
 /// The scale of the time of day on a dial of radius 1.
 const TIME: f32 = 0.0175;
-/// What a dial of radius 1 says: how far below its middle, at what scale.
+/// The lines of text on a dial of radius 1: for each, its distance below the
+/// middle, and its scale.
 const ON_DIAL: [(Saying, f32, f32); 5] = [
     (Saying::Name, -0.50, 0.0190),
     (Saying::Time, -0.04, TIME),
@@ -146,16 +147,17 @@ const ON_DIAL: [(Saying, f32, f32); 5] = [
     (Saying::Sequence { digits: 10 }, 0.36, TIME),
     (Saying::Frame, 0.54, 0.0095),
 ];
-/// The same for the size and format, under the name.
+/// Distance and scale of the size and format, below the name.
 const MODE_ON_DIAL: (f32, f32) = (-0.29, 0.0095);
 
-/// Between the texts of a panel, and around them, at scale 1.
+/// The distance between the texts of a panel, and the margin around them, at
+/// scale 1.
 const GAP: usize = 2;
 const MARGIN: usize = 3;
 
 impl ClockOverlay {
-    /// The clock overlay for frames of that layout, with what the bits of
-    /// [`overlay`] say; none if that is nothing.
+    /// Makes the clock overlay for frames of that layout, with the parts that
+    /// the bits of [`overlay`] select; `None` if they select none.
     pub fn new(layout: &Layout, bits: u32) -> Option<Self> {
         let bits = bits & overlay::ALL;
         let dial = match bits {
@@ -168,7 +170,7 @@ impl ClockOverlay {
         Some(clock_overlay)
     }
 
-    /// A dial, where it is large enough for the time of day.
+    /// Makes a dial; `None` if it would be too small for the time of day.
     fn dial(layout: &Layout) -> Option<Self> {
         let radius = RADIUS * layout.width.min(layout.height) as f32;
         if TIME * radius < 0.92 {
@@ -193,7 +195,7 @@ impl ClockOverlay {
         })
     }
 
-    /// A panel with as many lines of text as fit.
+    /// Makes a panel with as many lines of text as fit.
     fn panel(layout: &Layout, bits: u32) -> Self {
         use Saying::{Name, Sequence, ShortTime, Time};
         let (width, height) = (layout.width as usize, layout.height as usize);
@@ -218,7 +220,7 @@ impl ClockOverlay {
                 &[sequence],
             ],
         };
-        // Width, and lines from one text to the next, at a scale.
+        // The width, and the lines from one text to the next, at a scale.
         let size = |sayings: &[Saying], scale: usize| {
             let columns = |s: &Saying| columns_of(s.words(&FrameInfo::default()).as_bytes());
             let columns = sayings.iter().map(columns).max().unwrap_or(0);
@@ -242,7 +244,8 @@ impl ClockOverlay {
         let top = (height - lines.min(height)) / 2;
         let labels = sayings.iter().enumerate().map(|(line, saying)| {
             let middle = top + line * step + (step - GAP * scale) / 2;
-            // The chroma of small coloured text would run, so it is white.
+            // The text is white, because the chroma of small coloured text
+            // would bleed.
             Label::new(
                 *saying,
                 WHITE,
@@ -252,7 +255,7 @@ impl ClockOverlay {
             )
         });
         let labels: Vec<_> = labels.collect();
-        // Some of the bars shall be seen above and below.
+        // Some of the bars stay visible above and below.
         let margin = (MARGIN * scale).min(height.saturating_sub(lines) / 8);
         let across = (across / 2 + MARGIN * scale).next_multiple_of(2) as i32;
         let down = (lines / 2 + margin).next_multiple_of(2);
@@ -267,7 +270,7 @@ impl ClockOverlay {
         }
     }
 
-    /// Sets words, lamps and hand for `frame`.
+    /// Sets the words, the lamps and the hand for `frame`.
     pub fn begin(&mut self, frame: &FrameInfo) {
         for label in &mut self.labels {
             label.words = label.saying.words(frame);
@@ -278,12 +281,12 @@ impl ClockOverlay {
         }
     }
 
-    /// Whether line `y` of the picture crosses the clock overlay.
+    /// Returns whether line `y` of the picture crosses the clock overlay.
     pub fn touches(&self, y: u32) -> bool {
         (self.top..self.bottom).contains(&y)
     }
 
-    /// Paints the clock overlay's share of a row that covers `lines` lines of
+    /// Paints the clock overlay's part of a row that covers `lines` lines of
     /// the picture from `y` on.
     pub fn paint(&self, row: &mut Row<'_>, y: u32, lines: u32) {
         match &self.ground {

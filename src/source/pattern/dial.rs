@@ -1,9 +1,9 @@
-//! The dial of the clock overlay: a disc with sixty lamps, of which those of the
-//! seconds gone by in this minute are lit, and a hand that goes round once a
-//! second.
+//! The dial of the clock overlay: a disc with sixty lamps and a hand. The lamps
+//! of the seconds that have passed in this minute are lit, and the hand goes
+//! round once a second.
 //!
 //! Only the hand moves. Everything else is turned into runs of pixels when a
-//! stream starts, so that a frame costs no square roots but the hand's.
+//! stream starts, so that a frame needs square roots only for the hand.
 
 use std::f32::consts::TAU;
 use std::ops::Range;
@@ -17,7 +17,7 @@ pub const WHITE: Ink = Ink::grey(255);
 pub const AMBER: Ink = Ink::rgb(255, 176, 0);
 const DIM: Ink = Ink::grey(64);
 
-/// Sizes and places of the dial's parts, in shares of its radius.
+/// Sizes and positions of the dial's parts, as fractions of its radius.
 const RIM: f32 = 0.022;
 const LAMPS_AT: f32 = 0.89;
 const LAMP: f32 = 0.028;
@@ -30,8 +30,8 @@ const LAMPS: usize = 60;
 #[derive(Debug)]
 pub struct Dial {
     shape: Shape,
-    /// The still parts of the planes whose lines cover one line of the picture,
-    /// and of those whose lines cover two.
+    /// The still parts for planes whose lines cover one line of the picture,
+    /// and for planes whose lines cover two.
     still: [Still; 2],
     /// Number of lamps that are lit.
     lit: usize,
@@ -47,10 +47,10 @@ struct Shape {
     radius: f32,
 }
 
-/// What does not move.
+/// The parts of the dial that do not move.
 #[derive(Debug)]
 struct Still {
-    /// First line of the picture that the first of `lines` covers.
+    /// First line of the picture that the first entry of `lines` covers.
     top: u32,
     /// Index in `runs` at which each line begins, and that at which the last ends.
     lines: Vec<usize>,
@@ -94,7 +94,7 @@ impl Dial {
         self.hand = on_circle(frame.wall.subsec_nanos() as f32 / 1e9);
     }
 
-    /// Paints the dial's share of a row that covers `lines` lines of the
+    /// Paints the dial's part of a row that covers `lines` lines of the
     /// picture, one or two, from `y` on.
     pub fn paint(&self, row: &mut Row<'_>, y: u32, lines: u32) {
         let [one, two] = &self.still;
@@ -119,13 +119,13 @@ impl Shape {
         middle.saturating_sub(reach)..middle + reach
     }
 
-    /// Returns how far the middle of a row lies below that of the dial.
+    /// Returns the distance of a row's middle below that of the dial.
     fn below(self, y: u32, lines: u32) -> f32 {
         y as f32 + lines as f32 / 2.0 - self.y
     }
 
-    /// Returns what [`disc`] takes for a spot on the circle of the lamps, in a
-    /// row so far `below` the dial's middle.
+    /// Returns the arguments of [`disc`] for a spot on the circle of the lamps,
+    /// in a row at the distance `below` the dial's middle.
     fn spot(self, at: (f32, f32), size: f32, below: f32) -> (f32, f32, f32) {
         (
             self.x + at.0 * LAMPS_AT * self.radius,
@@ -184,10 +184,11 @@ impl Still {
     }
 }
 
-/// Returns the lamps that may cross a line which lies so far below the middle of
-/// their circle, whose radius is 1.
+/// Returns the lamps that may cross a line at the distance `below` the middle
+/// of their circle, whose radius is 1.
 fn lamps_near(below: f32) -> impl Iterator<Item = usize> {
-    // Half as much again as a lamp reaches, for the lines of a small dial.
+    // One and a half times the reach of a lamp, to allow for the lines of a
+    // small dial.
     const REACH: f32 = 1.5 * LAMP / LAMPS_AT;
     let second = |below: f32| (-below).clamp(-1.0, 1.0).acos() / TAU * LAMPS as f32;
     let first = second(below - REACH).ceil() as usize;
@@ -200,8 +201,8 @@ fn lamps_near(below: f32) -> impl Iterator<Item = usize> {
     })
 }
 
-/// Returns the point a share of the way round, from the top clockwise; y goes
-/// downwards.
+/// Returns the point at a fraction of the way round, clockwise from the top; y
+/// points down.
 fn on_circle(share: f32) -> (f32, f32) {
     let (sine, cosine) = (share * TAU).sin_cos();
     (sine, -cosine)
@@ -214,7 +215,8 @@ mod tests {
     use super::*;
     use crate::source::PixelFormat;
 
-    /// The dial's share of a row, every part of it drawn as the disc that it is.
+    /// Paints the dial's part of a row with every part of the dial drawn as a
+    /// disc.
     fn drawn(dial: &Dial, row: &mut Row<'_>, y: u32, lines: u32) {
         let shape = dial.shape;
         let below = shape.below(y, lines);

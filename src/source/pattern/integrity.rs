@@ -1,8 +1,8 @@
-//! The pattern `integrity`: frames in which no 64 bytes can be taken for any
+//! The pattern `integrity`: frames in which no 64 bytes can be mistaken for any
 //! others.
 //!
 //! Every 64-byte line of every memory plane, counted from the plane's first
-//! byte, says which one it is. It is eight little-endian 64-bit words:
+//! byte, identifies itself. It consists of eight little-endian 64-bit words:
 //!
 //! | word | what it is |
 //! |---|---|
@@ -10,14 +10,13 @@
 //! | 1 | `plane << 56 \| offset`, where `offset` is that of the line, in bytes |
 //! | 2 + i | `(x ^ x >> 32) * C[i]`, where `x = (word 0 * A) ^ (word 1 * B) ^ D`, modulo 2^64 |
 //!
-//! with the constants below. Words 2 to 7 differ in all of their bytes, as good
-//! as always, between two lines, so that a line of which a part is another's is
-//! none at all. The last line of a plane is cut off where the plane ends.
+//! with the constants below. Between two lines, words 2 to 7 almost always
+//! differ in all of their bytes, so a line that contains a part of another line
+//! is no valid line. The last line of a plane is cut off at the plane's end.
 //!
-//! Nothing is written over this picture, no watermark either, and no
-//! adjustment touches it.
+//! This picture has no overlay and no watermark, and no adjustment changes it.
 
-/// Bytes of a line: those of a cache line of x86.
+/// Size of a line in bytes: that of a cache line of x86.
 pub const LINE: usize = 64;
 
 const A: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -32,23 +31,23 @@ const C: [u64; 6] = [
     0xeb44_acca_b455_d165,
 ];
 
-/// Which line it is.
+/// The identity of a line.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Line {
-    /// Number of the stream, as [`FrameInfo::stream`](crate::source::FrameInfo::stream)
-    /// counts them.
+    /// Number of the stream, as
+    /// [`FrameInfo::stream`](crate::source::FrameInfo::stream) counts them.
     pub stream: u32,
     /// Sequence number of the frame.
     pub sequence: u32,
     /// Memory plane, from 0.
     pub plane: u8,
-    /// First byte of the line, counted from the plane's; a multiple of
+    /// Offset of the line in its memory plane, in bytes; a multiple of
     /// [`LINE`].
     pub offset: u32,
 }
 
 impl Line {
-    /// Its bytes.
+    /// Returns the bytes of the line.
     pub fn bytes(self) -> [u8; LINE] {
         let frame = u64::from(self.stream) << 32 | u64::from(self.sequence);
         let place = u64::from(self.plane) << 56 | u64::from(self.offset);
@@ -64,13 +63,14 @@ impl Line {
         bytes
     }
 
-    /// The line that these bytes are; none if they are no line of any frame.
+    /// Returns the line that has these bytes; `None` if no line of any frame
+    /// has them.
     pub fn of(bytes: &[u8; LINE]) -> Option<Self> {
         let (words, _) = bytes.as_chunks();
         let frame = u64::from_le_bytes(words[0]);
         let place = u64::from_le_bytes(words[1]);
         let line = Self {
-            // The halves and the ends of the words.
+            // The casts take the halves and the ends of the words.
             stream: (frame >> 32) as u32,
             sequence: frame as u32,
             plane: (place >> 56) as u8,
@@ -79,8 +79,8 @@ impl Line {
         (line.bytes() == *bytes).then_some(line)
     }
 
-    /// Writes the bytes of this line's plane from `offset` on into `out`,
-    /// whatever this line's own offset.
+    /// Writes the bytes of this line's plane from `offset` on into `out`. The
+    /// line's own offset does not matter.
     pub fn fill(self, offset: usize, out: &mut [u8]) {
         // Planes are shorter than 4 GiB.
         let line = |at: usize| Self {
@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn the_formula_is_the_one_that_is_documented() {
-        // Worked out in Python, from the table above.
+        // Computed in Python from the table above.
         let hex: String = LINES[2]
             .bytes()
             .iter()

@@ -1,17 +1,17 @@
-//! Lines that are made once, of which most pictures are put together.
+//! Lines that are made once, from which most pictures are assembled.
 
 use super::canvas::Row;
 use crate::source::layout::{Layout, PlaneLayout};
 
-/// Some lines of a picture, in every plane of a layout.
+/// Some lines of a picture, for every plane of a layout.
 #[derive(Debug)]
 pub struct Lines {
     planes: Vec<(PlaneLayout, Vec<Vec<u8>>)>,
 }
 
 impl Lines {
-    /// Makes `count` lines, `width` pixels long, of which `draw` draws the one
-    /// that it is given the number of.
+    /// Makes `count` lines of `width` pixels; `draw` draws the line with the
+    /// number that it is given.
     pub fn new(
         layout: &Layout,
         width: u32,
@@ -33,8 +33,8 @@ impl Lines {
         }
     }
 
-    /// The line of that number in a plane, as long as the plane's own are,
-    /// from pixel `from` on; which is even.
+    /// Returns line `number` of a plane from pixel `from` on, which is even,
+    /// with the length of the plane's own lines.
     pub fn get(&self, plane: usize, number: usize, from: u32) -> &[u8] {
         let (layout, lines) = &self.planes[plane];
         let start = (from / layout.format.pixels) as usize * layout.format.samples.len();
@@ -42,7 +42,8 @@ impl Lines {
     }
 }
 
-/// The even number at or below; chroma is shared by two pixels and lines.
+/// Returns `value`, rounded down to an even number: two pixels and two lines
+/// share their chroma.
 pub fn even(value: u32) -> u32 {
     value & !1
 }

@@ -1,20 +1,19 @@
-//! Pictures that are drawn: test patterns.
+//! Test patterns.
 //!
 //! | name | picture |
 //! |---|---|
-//! | `bars` | colour bars, a grey ramp that runs, steps around black |
+//! | `bars` | colour bars, a moving grey ramp, steps around black |
 //! | `ramp` | all levels from left to right: grey, red, green and blue |
 //! | `checkerboard` | black and white squares |
 //! | `solid` | one colour, orange |
-//! | `moving` | coloured squares that move |
-//! | `noise` | bytes that follow from a seed and the sequence number |
-//! | `integrity` | [lines](integrity) that say which one they are |
+//! | `moving` | moving coloured squares |
+//! | `noise` | pseudorandom bytes from a seed and the sequence number |
+//! | `integrity` | [lines](integrity) that identify themselves |
 //!
-//! A pattern paints pieces of lines. This module puts them together to the
-//! pieces that the card asks for, and writes over them what the settings ask
-//! for. As most of these pictures repeat, or a clock overlay that lies over them
-//! does, it gives every page its [watermark], except in `integrity`, which needs
-//! none.
+//! A pattern paints pieces of lines. This module assembles the pieces that the
+//! card asks for, and writes the overlays of the settings over them. Most of
+//! these pictures repeat, or have a clock overlay that repeats, so this module
+//! gives every page its [watermark], except in `integrity`, which needs none.
 
 pub mod integrity;
 pub mod watermark;
@@ -43,7 +42,7 @@ use clock_overlay::ClockOverlay;
 use painting::{Painting, PatternSettings};
 use watermark::Watermark;
 
-/// The patterns that there are, by name; the first is the default.
+/// The names of the patterns; the first one is the default.
 pub const NAMES: &[&str] = &[
     "bars",
     "ramp",
@@ -54,7 +53,8 @@ pub const NAMES: &[&str] = &[
     "integrity",
 ];
 
-/// A test pattern as a source. Before [`Source::prepare`] it is black.
+/// A test pattern as a source. Before [`Source::prepare`], its frames are empty
+/// and its bytes zero.
 #[derive(Debug)]
 pub struct Pattern {
     kind: Kind,
@@ -62,7 +62,7 @@ pub struct Pattern {
     picture: Option<Picture>,
 }
 
-/// Which pattern, in the order of [`NAMES`].
+/// The kinds of patterns, in the order of [`NAMES`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Bars,
@@ -84,35 +84,36 @@ const KINDS: [Kind; NAMES.len()] = [
     Kind::Integrity,
 ];
 
-/// A pattern made ready for one layout.
+/// A pattern prepared for one layout.
 #[derive(Debug)]
 struct Picture {
     content: Content,
     planes: Vec<PlaneLayout>,
     memory: Vec<MemoryPlane>,
     sizeimage: u32,
-    /// What the frames are for, of which the clock overlay tells.
+    /// The layout that the guest sees, which the clock overlay shows.
     shown: Layout,
 }
 
-/// Where a picture's bytes come from.
+/// The origin of a picture's bytes.
 #[derive(Debug)]
 enum Content {
-    /// The lines of [`integrity`], of this frame.
+    /// The lines of [`integrity`]; the value identifies the frame.
     Lines(integrity::Line),
     Painted(Box<Painted>),
 }
 
-/// A picture and what is written over it.
+/// A painted picture and its overlays.
 #[derive(Debug)]
 struct Painted {
     painting: Box<dyn Painting>,
     clock_overlay: Option<ClockOverlay>,
     caption: Option<Caption>,
     mark: Watermark,
-    /// The line that was painted last, of which a piece may still be wanted.
+    /// The line that was painted last. The card may still ask for another piece
+    /// of it.
     line: Vec<u8>,
-    /// Its plane and number.
+    /// The plane and number of that line.
     current: Option<(usize, usize)>,
 }
 
@@ -123,12 +124,12 @@ impl Default for Pattern {
 }
 
 impl Pattern {
-    /// The pattern of that name, if there is one.
+    /// Returns the pattern of that name, if there is one.
     pub fn named(name: &str) -> Option<Self> {
         Self::numbered(NAMES.iter().position(|known| *known == name)?)
     }
 
-    /// The pattern at that place in [`NAMES`], if there is one.
+    /// Returns the pattern at that index in [`NAMES`], if there is one.
     pub fn numbered(number: usize) -> Option<Self> {
         Some(Self {
             kind: *KINDS.get(number)?,
@@ -227,8 +228,8 @@ impl Picture {
     }
 
     fn fill(&mut self, offset: usize, out: &mut [u8]) {
-        // Pages, and lines of `integrity`, are those of the memory that the
-        // bytes lie in.
+        // Pages, and lines of `integrity`, count from the start of the memory
+        // plane in which the bytes lie.
         let memory = self
             .memory
             .iter()
@@ -279,8 +280,8 @@ impl Painted {
         }
     }
 
-    /// Paints the part of a line, given by its plane and number, that begins
-    /// at `column`.
+    /// Paints the part of a line that begins at byte `column`; `line` is the
+    /// plane and the number of the line.
     fn piece(&mut self, layout: &PlaneLayout, line: (usize, usize), column: usize, out: &mut [u8]) {
         let y = line.1 as u32 * layout.format.lines;
         let clock_overlay = self
@@ -314,8 +315,8 @@ impl Painted {
     }
 }
 
-/// The plane, its line and the byte of that line which lie at a byte of the
-/// frame.
+/// Returns the plane, the line and the byte in that line for byte `at` of the
+/// frame; `None` beyond the last plane.
 fn place(planes: &[PlaneLayout], at: usize) -> Option<(usize, usize, usize)> {
     let number = planes.iter().rposition(|plane| plane.offset <= at)?;
     let plane = &planes[number];

@@ -1,5 +1,6 @@
-//! Squares in the colours of the bars that move to the upper left, by as many
-//! pixels a frame as is set, rounded to an even number.
+//! Squares in the colours of the bars that move to the upper left. The settings
+//! give the number of pixels for each frame; the total is rounded to an even
+//! number.
 
 use super::bars::{BLUE, CYAN, GREEN, GREY, MAGENTA, RED, YELLOW};
 use super::canvas::Ink;
@@ -15,16 +16,16 @@ const COLOURS: [Ink; 7] = [GREY, YELLOW, CYAN, GREEN, MAGENTA, RED, BLUE];
 /// The moving squares.
 #[derive(Debug)]
 pub struct Moving {
-    /// One that is longer than the picture is wide by a square of each colour.
+    /// One line, longer than the picture is wide by a square of each colour.
     lines: Lines,
     side: u32,
-    /// How far the squares have moved, in pixels: less than a square of each
-    /// colour, after which they are where they were; even.
+    /// Distance that the squares have moved, in pixels; even. It is less than a
+    /// square of each colour, after which the picture repeats.
     moved: u32,
 }
 
 impl Moving {
-    /// The squares for frames of that layout.
+    /// Makes the squares for frames of that layout.
     pub fn new(layout: &Layout) -> Self {
         let side = side(layout);
         let width = layout.width + side * COLOURS.len() as u32;

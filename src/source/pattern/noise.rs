@@ -1,5 +1,5 @@
-//! Noise: bytes as if thrown by dice, others in each frame, and the same again
-//! for the same seed, sequence number and layout.
+//! Noise: pseudorandom bytes that differ in each frame. The same seed, sequence
+//! number and layout give the same bytes.
 
 use super::painting::{Painting, PatternSettings};
 use crate::source::interface::FrameInfo;
@@ -7,15 +7,15 @@ use crate::source::interface::FrameInfo;
 /// Noise.
 #[derive(Debug, Default)]
 pub struct Noise {
-    /// What the frame's bytes follow from.
+    /// The key from which the frame's bytes are computed.
     key: u64,
 }
 
-/// The increment of SplitMix64, 2^64 over the golden ratio.
+/// The increment of SplitMix64: 2^64 divided by the golden ratio.
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// The output function of SplitMix64 (Steele, Lea, Flood: Fast splittable
-/// pseudorandom number generators).
+/// Returns the output function of SplitMix64 for `x` (Steele, Lea, Flood: Fast
+/// splittable pseudorandom number generators).
 pub fn mixed(mut x: u64) -> u64 {
     x = (x ^ x >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     x = (x ^ x >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -24,7 +24,7 @@ pub fn mixed(mut x: u64) -> u64 {
 
 impl Painting for Noise {
     fn begin(&mut self, frame: &FrameInfo, settings: &PatternSettings) {
-        // The seed is a number of 64 bits, whatever its sign.
+        // The 64 bits of the seed are taken as they are, whatever its sign.
         let seed = mixed(settings.noise_seed as u64);
         self.key = mixed(seed.wrapping_add(GOLDEN.wrapping_mul(u64::from(frame.sequence) + 1)));
     }

@@ -5,17 +5,18 @@ use std::fmt::Debug;
 use crate::source::interface::FrameInfo;
 use crate::source::settings::Settings;
 
-/// A picture that is painted by pieces of its lines.
+/// A picture that is painted in pieces of its lines.
 pub trait Painting: Debug + Send {
-    /// Moves what moves to where it is in that frame.
+    /// Sets the moving parts for that frame.
     fn begin(&mut self, _frame: &FrameInfo, _settings: &PatternSettings) {}
 
     /// Paints a part of the line of a colour plane that begins at line `y` of
-    /// the picture, from byte `column` on; no more than the line has.
+    /// the picture: `out`, from byte `column` on. It does not reach beyond the
+    /// line's end.
     fn paint(&self, plane: usize, y: u32, column: usize, out: &mut [u8]);
 }
 
-/// The settings that concern patterns.
+/// The settings that patterns use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PatternSettings {
     pub motion: u32,

@@ -1,12 +1,12 @@
-//! The ramp: every level there is, from left to right, in four bands: grey,
-//! red, green and blue.
+//! The ramp: every level from left to right, in four bands: grey, red, green
+//! and blue.
 
 use super::canvas::Ink;
 use super::lines::{Lines, even};
 use super::painting::Painting;
 use crate::source::layout::Layout;
 
-/// The bands' colours at a level, from the top.
+/// The colours of the bands at a level, from the top.
 const BANDS: [fn(u8) -> Ink; 4] = [
     Ink::grey,
     |level| Ink::rgb(level, 0, 0),
@@ -22,7 +22,7 @@ pub struct Ramp {
 }
 
 impl Ramp {
-    /// The ramp for frames of that layout.
+    /// Makes the ramp for frames of that layout.
     pub fn new(layout: &Layout) -> Self {
         let width = layout.width;
         let lines = Lines::new(layout, width, BANDS.len(), |band, row| {

@@ -1,5 +1,5 @@
-//! One colour: an orange whose red, green and blue differ enough for any two
-//! that are exchanged to be seen.
+//! One colour: an orange whose red, green and blue differ so much that an
+//! exchange of any two is visible.
 
 use super::canvas::Ink;
 use super::lines::Lines;
@@ -16,7 +16,7 @@ pub struct Solid {
 }
 
 impl Solid {
-    /// The picture for frames of that layout.
+    /// Makes the picture for frames of that layout.
     pub fn new(layout: &Layout) -> Self {
         let end = layout.width as i32;
         Self {

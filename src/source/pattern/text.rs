@@ -1,5 +1,5 @@
-//! Text burned into the picture: the 8 by 8 bitmap font of `font8x8`, drawn
-//! as it is at its own size; at larger ones taller, and with smooth edges.
+//! Text in the picture, in the 8 by 8 bitmap font of `font8x8`: unchanged at
+//! the font's own size, taller and with smooth edges at larger sizes.
 
 use std::fmt;
 
@@ -7,14 +7,14 @@ use font8x8::UnicodeFonts;
 
 use super::canvas::{Ink, Row, Run};
 
-/// Rows of a bitmap glyph, and columns at most.
+/// Number of rows of a bitmap glyph, and its maximal number of columns.
 const CELL: usize = 8;
-/// How much taller than wide the font's dots are made.
+/// Ratio of the height to the width of the font's dots.
 const TALLER: f32 = 1.4;
-/// From this scale on a glyph is smooth and tall; below, it is the bitmap.
+/// The scale from which on a glyph is smooth and tall; below, it is the bitmap.
 const SMOOTH: f32 = 1.5;
 
-/// A few words, held in place: making them allocates nothing.
+/// A few words in an inline buffer, so that making them allocates nothing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Words {
     bytes: [u8; 24],
@@ -22,7 +22,7 @@ pub struct Words {
 }
 
 impl Words {
-    /// What `format_args!` makes of its arguments; what does not fit is cut.
+    /// Formats `arguments`; cuts the result to the buffer.
     pub fn of(arguments: fmt::Arguments<'_>) -> Self {
         let mut words = Self::default();
         // The writer below never fails.
@@ -30,7 +30,7 @@ impl Words {
         words
     }
 
-    /// The last `count` characters of them.
+    /// Returns the last `count` characters.
     pub fn tail(self, count: usize) -> Self {
         let len = self.len.min(count);
         let mut tail = Self {
@@ -41,7 +41,7 @@ impl Words {
         tail
     }
 
-    /// The characters, which are ASCII.
+    /// Returns the characters, which are ASCII.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[..self.len]
     }
@@ -59,9 +59,9 @@ impl fmt::Write for Words {
     }
 }
 
-/// Columns of its cell that a character takes, as `(first, count)`: digits
-/// take all of it, so that a number does not dance; the others what they need
-/// and one more on either side.
+/// Returns the columns of its cell that a character takes, as `(first, count)`.
+/// Digits take all of it, so that a number does not jitter; the others take
+/// what they need and one more on either side.
 fn columns(character: u8) -> (i32, usize) {
     if character.is_ascii_digit() {
         return (0, CELL);
@@ -74,7 +74,7 @@ fn columns(character: u8) -> (i32, usize) {
     (before as i32 - 1, CELL + 2 - (before + after) as usize)
 }
 
-/// Lines that text of that scale takes, in pixels.
+/// Returns the height of text of that scale, in pixels.
 pub fn height_of(scale: f32) -> usize {
     if scale < SMOOTH {
         CELL
@@ -83,25 +83,26 @@ pub fn height_of(scale: f32) -> usize {
     }
 }
 
-/// Columns that words take at scale 1.
+/// Returns the number of columns that words take at scale 1.
 pub fn columns_of(words: &[u8]) -> usize {
     words.iter().map(|c| columns(*c).1).sum()
 }
 
-/// A character's rows, the leftmost column in the lowest bit.
+/// Returns the rows of a character, the leftmost column in the lowest bit.
 fn bitmap(character: u8) -> [u8; CELL] {
     font8x8::BASIC_FONTS
         .get(character.into())
         .unwrap_or_default()
 }
 
-/// One character, ready to be laid down line by line.
+/// One character, prepared for drawing line by line.
 #[derive(Debug)]
 struct Glyph {
     character: u8,
     width: usize,
     runs: Vec<Run>,
-    /// Where in them each of its lines begins, and where the last one ends.
+    /// Index in `runs` at which each line begins, and that at which the last
+    /// ends.
     lines: Vec<usize>,
 }
 
@@ -113,8 +114,8 @@ pub struct Face {
 }
 
 impl Face {
-    /// The characters of `wanted`, `scale` times as wide as the font has them;
-    /// the smallest is the font's own size.
+    /// Makes the characters of `wanted`, `scale` times as wide as in the font.
+    /// The smallest size is the font's own.
     pub fn new(wanted: &[u8], scale: f32) -> Self {
         let scale = if scale < SMOOTH { 1.0 } else { scale };
         let height = height_of(scale);
@@ -127,7 +128,7 @@ impl Face {
         Self { height, glyphs }
     }
 
-    /// Lines that it takes, in pixels.
+    /// Returns the height of the text, in pixels.
     pub fn height(&self) -> i32 {
         self.height as i32
     }
@@ -136,13 +137,13 @@ impl Face {
         self.glyphs.iter().find(|g| g.character == character)
     }
 
-    /// Pixels that `words` take along a line.
+    /// Returns the width of `words`, in pixels.
     pub fn width(&self, words: &[u8]) -> i32 {
         let widths = words.iter().filter_map(|c| self.glyph(*c));
         widths.map(|glyph| glyph.width as i32).sum()
     }
 
-    /// Lays line `line` (0 is the topmost) of `words` down, from pixel `x` on.
+    /// Draws line `line` (0 is the topmost) of `words`, from pixel `x` on.
     pub fn draw(&self, row: &mut Row<'_>, x: i32, line: i32, words: &[u8], ink: Ink) {
         if line < 0 || line >= self.height() {
             return;
@@ -167,9 +168,9 @@ impl Glyph {
             Some(row) if (0..CELL as i32).contains(&x) => f32::from(row >> x & 1),
             _ => 0.0,
         };
-        // Dots are taken for samples of something smooth, whose edge is where
-        // what lies between them, bilinearly, is one half; the edge is made
-        // one pixel wide. At the font's own size every pixel is a dot.
+        // The dots are samples of a smooth shape. Its edge lies where their
+        // bilinear interpolation is one half, and is made one pixel wide. At
+        // the font's own size every pixel is a dot.
         let cover = |x: usize, y: usize| {
             let x = (x as f32 + 0.5) * count as f32 / width as f32 - 0.5 + first as f32;
             let y = (y as f32 + 0.5) * CELL as f32 / height as f32 - 0.5;

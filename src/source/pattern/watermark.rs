@@ -1,9 +1,10 @@
-//! What keeps the pages of a frame from being taken for those of another.
+//! The watermark, which distinguishes the pages of a frame from those of other
+//! frames.
 //!
-//! Most of a test picture never changes, so a page that a driver forgot to
-//! hand over would show last second's bytes and look right. Therefore every
-//! 4 KiB page of a frame (counted from the first byte of each memory plane) ends in a mark
-//! in its lowest bits, where the eye does not see it:
+//! Most of a test picture never changes, so a page that a driver forgot to hand
+//! over would show the bytes of an earlier frame and look right. Therefore
+//! every 4 KiB page of a frame (counted from the first byte of each memory
+//! plane) ends in a mark in its lowest bits, where it is not visible:
 //!
 //! | bytes in the page | what carries it |
 //! |---|---|
@@ -13,25 +14,26 @@
 //! | 1 | all of it: 8 bits of the sequence number |
 //!
 //! The lowest bits go into the first byte. So a page differs from the same page
-//! of each of the 1023 frames before it (a page of one byte: 255), whatever
-//! the picture; and a page of 64 bytes or more differs also from that of an earlier stream with the same
-//! sequence number, unless less than a millisecond or just 49.7 days lie
-//! between them.
+//! of each of the 1023 frames before it (a page of one byte: 255), whatever the
+//! picture. A page of 64 bytes or more also differs from that of an earlier
+//! stream with the same sequence number, unless less than a millisecond or a
+//! multiple of 49.7 days lies between them.
 
 use std::ops::Range;
 
 use crate::source::interface::FrameInfo;
 
-/// Bytes of a page; the last one of a frame has what is left.
+/// Size of a page in bytes; the last one of a memory plane has the rest.
 pub const PAGE: usize = 4096;
 
-/// Bytes that carry a 32-bit value, a bit each.
+/// Number of bytes that carry a 32-bit value, one bit each.
 const SPREAD: usize = 32;
 
-/// Bits of the sequence number that the shortest page must hold.
+/// Number of bits of the sequence number that a page of two bytes or more
+/// carries at least.
 const ENOUGH: usize = 10;
 
-/// What the pages of one frame are marked with.
+/// The mark of the pages of one frame.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Watermark {
     /// The frame's sequence number.
@@ -41,7 +43,7 @@ pub struct Watermark {
 }
 
 impl Watermark {
-    /// The mark of that frame.
+    /// Returns the mark of that frame.
     pub fn of(frame: &FrameInfo) -> Self {
         Self {
             sequence: frame.sequence,
@@ -50,7 +52,8 @@ impl Watermark {
         }
     }
 
-    /// Marks `out`, which begins at byte `offset` of a frame of `frame` bytes.
+    /// Marks `out`, which begins at byte `offset` of a memory plane of `frame`
+    /// bytes.
     pub fn apply(self, frame: usize, offset: usize, out: &mut [u8]) {
         let end = offset + out.len();
         let mut page = offset - offset % PAGE;
@@ -73,30 +76,31 @@ impl Watermark {
     }
 }
 
-/// The sequence number that a page carries: its lowest
-/// [`sequence_bits`]`(page.len())` bits, the others 0.
+/// Returns the sequence number that a page carries: its lowest
+/// [`sequence_bits`]`(page.len())` bits, with the others 0.
 pub fn watermark(page: &[u8]) -> u32 {
     get(&page[sequence_bytes(page.len())], bits_per_byte(page.len()))
 }
 
-/// The time of day that a page carries, in milliseconds modulo 2^32; `None`
-/// where the page is too short for it.
+/// Returns the time of day that a page carries, in milliseconds modulo 2^32;
+/// `None` if the page is too short for it.
 pub fn watermark_millis(page: &[u8]) -> Option<u32> {
     let bytes = &page[time_bytes(page.len())];
     (!bytes.is_empty()).then(|| get(bytes, 1))
 }
 
-/// How many bits of the sequence number a page of `len` bytes carries.
+/// Returns the number of bits of the sequence number that a page of `len` bytes
+/// carries.
 pub fn sequence_bits(len: usize) -> usize {
     sequence_bytes(len).len() * bits_per_byte(len)
 }
 
-/// The bytes of a page of `len` that carry the sequence number.
+/// Returns the bytes of a page of `len` bytes that carry the sequence number.
 fn sequence_bytes(len: usize) -> Range<usize> {
     len.saturating_sub(SPREAD)..len
 }
 
-/// The bytes of a page of `len` that carry the time.
+/// Returns the bytes of a page of `len` bytes that carry the time.
 fn time_bytes(len: usize) -> Range<usize> {
     match len.checked_sub(2 * SPREAD) {
         Some(start) => start..start + SPREAD,
@@ -104,13 +108,14 @@ fn time_bytes(len: usize) -> Range<usize> {
     }
 }
 
-/// How many bits of the sequence number each of those bytes takes.
+/// Returns the number of bits of the sequence number that each of those bytes
+/// carries.
 fn bits_per_byte(len: usize) -> usize {
     ENOUGH.div_ceil(len.max(1)).min(8)
 }
 
-/// Puts the bits of `value` into those of the frame's bytes `carriers` that
-/// lie in `out`, which begins at the frame's byte `offset`.
+/// Puts the bits of `value` into those bytes of the range `carriers` that lie
+/// in `out`, which begins at byte `offset`.
 fn put(value: u32, per_byte: usize, carriers: Range<usize>, offset: usize, out: &mut [u8]) {
     let here = carriers.start.max(offset)..carriers.end.min(offset + out.len());
     if per_byte == 1 && here.len() == SPREAD {
@@ -124,22 +129,22 @@ fn put(value: u32, per_byte: usize, carriers: Range<usize>, offset: usize, out: 
     }
 }
 
-/// Puts the 32 bits of `value` into the lowest bits of as many bytes, eight at a
-/// time: this is what every page of a frame but the last has.
+/// Puts the 32 bits of `value` into the lowest bits of 32 bytes, eight at a
+/// time. Every page of a frame but the last takes this path.
 fn put_word(value: u32, carriers: &mut [u8]) {
     const LOWEST: u64 = 0x0101_0101_0101_0101;
     // Bit n of byte n.
     const DIAGONAL: u64 = 0x8040_2010_0804_0201;
     for (bits, bytes) in value.to_le_bytes().iter().zip(carriers.as_chunks_mut().0) {
-        // Each byte is 0 or its bit of the diagonal; 0x7f carries the latter, and
-        // nothing else, into the byte's highest bit.
+        // Each byte is 0 or its bit of the diagonal. Adding 0x7f carries the
+        // latter, and nothing else, into the byte's highest bit.
         let diagonal = (u64::from(*bits) * LOWEST) & DIAGONAL;
         let spread = ((diagonal + 0x7f * LOWEST) >> 7) & LOWEST;
         *bytes = ((u64::from_le_bytes(*bytes) & !LOWEST) | spread).to_le_bytes();
     }
 }
 
-/// What [`put`] put into `carriers`.
+/// Returns the value that [`put`] put into `carriers`.
 fn get(carriers: &[u8], per_byte: usize) -> u32 {
     let mask = (1u32 << per_byte) - 1;
     carriers
