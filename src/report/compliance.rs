@@ -1,11 +1,11 @@
-//! What v4l2-compliance said, as a page of Markdown.
+//! The results of v4l2-compliance as a page of Markdown.
 
 use std::fmt::Write;
 
 use crate::card::BufferApi;
 use crate::rig::compliance::{Comparison, Judgement, MAX_FPS};
 
-/// The page.
+/// Returns the page.
 pub fn page(comparisons: &[Comparison]) -> String {
     let version = comparisons.first().map(|one| one.card.version.as_str());
     let mut page = format!(
@@ -59,7 +59,8 @@ pub fn page(comparisons: &[Comparison]) -> String {
     page
 }
 
-/// Each complaint once, in the order of the first time, and how often it came.
+/// Returns each complaint once, in the order of their first occurrences, with
+/// the number of occurrences.
 fn folded(complaints: &[String]) -> Vec<(&str, usize)> {
     let mut folded: Vec<(&str, usize)> = Vec::new();
     for line in complaints {

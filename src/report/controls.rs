@@ -5,8 +5,8 @@ use comfy_table::{Table, presets};
 use crate::card::controls::{ControlInfo, Value};
 use crate::card::inputs::InputInfo;
 
-/// Lays out controls with their values and what they take, under the names of
-/// their classes, as `v4l2-ctl --list-ctrls` does.
+/// Returns the controls with their values and allowed values, under the names
+/// of their classes, as `v4l2-ctl --list-ctrls` does.
 pub fn controls(controls: &[ControlInfo]) -> String {
     let mut text = String::new();
     for class in controls.chunk_by(|a, b| a.class == b.class) {
@@ -33,7 +33,7 @@ pub fn controls(controls: &[ControlInfo]) -> String {
     text
 }
 
-/// The values alone, as `v4l2-ctl --get-ctrl` prints them.
+/// Returns only the values, as `v4l2-ctl --get-ctrl` prints them.
 pub fn values(controls: &[ControlInfo]) -> String {
     let line = |control: &ControlInfo| match &control.value {
         Some(value) => format!("{}: {}", control.name, shown(control, value)),
@@ -42,7 +42,7 @@ pub fn values(controls: &[ControlInfo]) -> String {
     controls.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// The inputs, the selected one marked.
+/// Returns the inputs, with the selected one marked.
 pub fn inputs(inputs: &[InputInfo]) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);

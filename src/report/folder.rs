@@ -1,5 +1,5 @@
-//! What a capture leaves in its folder besides frames and logs: report.json
-//! and the contact sheet.
+//! The files that a capture leaves in its folder besides frames and logs:
+//! report.json and the contact sheet.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write as _};
@@ -10,18 +10,18 @@ use crate::rig::capture::Capture;
 use crate::rig::capture::outcome::Outcome;
 use crate::source::Layout;
 
-/// Why a report could not be written.
+/// The reason why a report could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum ReportError {
     /// The file could not be written.
     #[error("cannot write {path}: {source}")]
     File {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// There is no contact sheet.
+    /// The contact sheet could not be made.
     #[error(transparent)]
     Sheet(#[from] SheetError),
 }
@@ -30,7 +30,8 @@ pub enum ReportError {
 ///
 /// # Errors
 ///
-/// [`ReportError`] where the frames cannot be read or a file cannot be written.
+/// [`ReportError`] if the frames cannot be read or shown, or a file cannot be
+/// written.
 pub fn write(capture: &Capture, layout: &Layout) -> Result<(), ReportError> {
     write_json(&capture.outcome, &capture.folder.report())?;
     Ok(write_sheet(capture, layout)?)

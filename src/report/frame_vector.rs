@@ -1,4 +1,4 @@
-//! The contract of the frame vector as a table: for a terminal, and as the page
+//! The contract of the frame vector as a table for a terminal, and as the page
 //! docs/frame-vector.md.
 
 use comfy_table::{ContentArrangement, Table, presets};
@@ -6,17 +6,17 @@ use comfy_table::{ContentArrangement, Table, presets};
 use crate::rig::frame_vector::{Contract, Finding};
 use crate::rig::kernel::Version;
 
-/// What comes before the table in docs/frame-vector.md.
+/// The text before the table in docs/frame-vector.md.
 const INTRODUCTION: &str = include_str!("frame_vector.md");
 
-/// An answer, and the kernels that gave it.
+/// An answer, with the kernels that gave it.
 struct Row<'a> {
     kernels: Vec<String>,
     finding: &'a Finding,
 }
 
-/// Lays out the answers, those that are the same on several kernels together,
-/// and below them what was not as expected.
+/// Returns the table of answers, with equal answers of several kernels in one
+/// row, and below it the unexpected ones.
 pub fn table(contracts: &[Contract]) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
@@ -54,7 +54,7 @@ pub fn table(contracts: &[Contract]) -> String {
     text
 }
 
-/// The page docs/frame-vector.md.
+/// Returns the page docs/frame-vector.md.
 pub fn markdown(contracts: &[Contract]) -> String {
     let mut text = INTRODUCTION.to_owned();
     text += "\n## The answers\n\nSeen on ";
@@ -82,7 +82,7 @@ pub fn markdown(contracts: &[Contract]) -> String {
     text
 }
 
-/// Text in a cell of a table: a bar would end it.
+/// Escapes text for a cell of a table, which a bar would end.
 fn cell(text: &str) -> String {
     text.replace('|', "\\|")
 }
@@ -115,8 +115,8 @@ fn by_point(contracts: &[Contract]) -> Vec<Vec<Row<'_>>> {
         .collect()
 }
 
-/// What a kernel is called: its version, and where others have that, too, its
-/// guest.
+/// Returns the name of a kernel: its version, and also its guest if several
+/// kernels have that version.
 fn label(contract: &Contract, contracts: &[Contract]) -> String {
     let Some(version) = Version::of(&contract.release) else {
         return contract.release.clone();

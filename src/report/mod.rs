@@ -1,4 +1,4 @@
-//! Results for people and machines.
+//! Reports of results, for people and for machines.
 
 pub mod compliance;
 pub mod controls;

@@ -1,4 +1,4 @@
-//! Frames as pictures for a person.
+//! Frames as pictures for people.
 
 mod capture_sheet;
 pub mod contact_sheet;
@@ -12,36 +12,37 @@ use crate::source::raster::Raster;
 pub use capture_sheet::{SheetError, write_sheet};
 pub use contact_sheet::{ContactSheet, Verdict};
 
-/// Why a frame cannot be shown.
+/// The reason why a frame cannot be shown.
 #[derive(Debug, thiserror::Error)]
 pub enum PictureError {
-    /// Strides or sizes that do not go together.
+    /// The converter refused the frame.
     #[error("a frame of {}x{} {} cannot be shown: {source}", layout.width, layout.height, layout.format)]
     Conversion {
         /// The frame's layout.
         layout: Layout,
-        /// What the converter says.
+        /// The converter's error.
         source: ConvertError,
     },
-    /// A frame that is no JPEG.
+    /// The frame is not a JPEG.
     #[error("a frame of {}x{} {} cannot be shown: {source}", layout.width, layout.height, layout.format)]
     Jpeg {
         /// The frame's layout.
         layout: Layout,
-        /// What the decoder says.
+        /// The decoder's error.
         source: image::ImageError,
     },
 }
 
-/// The picture in the bytes of a frame.
+/// Returns the picture in the bytes of a frame.
 ///
-/// Y'CbCr is taken for that of BT.601 in limited range, as the card makes it;
-/// RGB and grey as they are. Where the frame is too short, what is missing is
-/// taken for zeros; what is too much is left out.
+/// Y'CbCr is decoded as BT.601 in limited range, as the card makes it, and RGB
+/// and grey in full range. If the frame is too short, zeros replace the missing
+/// bytes; if it is too long, the rest is ignored.
 ///
 /// # Errors
 ///
-/// Where the layout is none that [`Layout::new`] makes.
+/// [`PictureError`] if a compressed frame is not a JPEG, or [`Layout::new`]
+/// makes no such layout.
 pub fn to_rgb(frame: &[u8], layout: &Layout) -> Result<RgbImage, PictureError> {
     let wanted = layout.sizeimage as usize;
     let padded: Vec<u8>;
@@ -76,7 +77,7 @@ pub fn to_rgb(frame: &[u8], layout: &Layout) -> Result<RgbImage, PictureError> {
     Ok(picture.unwrap_or_default())
 }
 
-/// The picture at its layout's size, which a JPEG may not have.
+/// Returns the picture in the size of its layout, which a JPEG may not have.
 fn cut(picture: RgbImage, layout: &Layout) -> RgbImage {
     if picture.dimensions() == (layout.width, layout.height) {
         return picture;
@@ -91,7 +92,7 @@ mod tests {
     use super::*;
     use crate::source::{Begun, Camera, FrameInfo, Pattern, PixelFormat};
 
-    /// The first frame of the test card.
+    /// Returns the first frame of the test card.
     pub(super) fn card(layout: &Layout) -> Vec<u8> {
         let mut camera = Camera::with("card", Box::new(Pattern::default()));
         camera.prepare(layout);

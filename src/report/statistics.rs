@@ -1,11 +1,11 @@
-//! What a running card has counted, for a terminal.
+//! The statistics of a running card, for a terminal.
 
 use comfy_table::{Table, presets};
 
 use crate::card::statistics::Snapshot;
 
-/// Lays out the statistics as rows of a name and what was counted; of the
-/// histogram only what holds something.
+/// Returns the statistics as rows of a name and a value. Of the histogram, only
+/// buckets with a count are shown.
 pub fn stats(statistics: &Snapshot) -> String {
     let Snapshot {
         frames,

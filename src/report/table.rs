@@ -4,8 +4,8 @@ use comfy_table::{Table, presets};
 
 use crate::rig::capture::outcome::{Judgement, Outcome};
 
-/// Lays out `outcome` as rows of a name and what was found, and the verdict
-/// below them with every reason for a failed one.
+/// Returns `outcome` as rows of a name and a value, with the verdict below
+/// them, and every reason if it is a failure.
 pub fn capture(outcome: &Outcome) -> String {
     let Outcome {
         kernel,

@@ -1,14 +1,15 @@
-//! Replaces the pictures where the cargo feature `films` is off.
+//! Replaces `picture` if the cargo feature `films` is off.
 
 use std::convert::Infallible;
 
 use crate::rig::capture::Capture;
 use crate::source::Layout;
 
-/// The contact sheet cannot fail: there is none.
+/// The error of a contact sheet. It never occurs, because there is no contact
+/// sheet.
 pub type SheetError = Infallible;
 
-/// Logs that there is no contact sheet.
+/// Logs that no contact sheet is written.
 ///
 /// # Errors
 /// None.

@@ -4,33 +4,33 @@ use crate::rig::matrix::outcome::{
     CellOutcome, KernelOutcome, MutantOutcome, MutantVerdict, Verdict,
 };
 
-/// A cell or a mutant, as a test framework sees it.
+/// A cell or a mutant as a test case.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Case {
-    /// The cell's name as it is printed; that of a mutant has `mutant/` before
-    /// it.
+    /// The printed name of the cell; `mutant/` and its name for a mutant.
     pub name: String,
-    /// What became of it.
+    /// The result.
     pub result: CaseResult,
-    /// What else there is to be said.
+    /// A remark, if there is one.
     pub remark: Option<String>,
-    /// Time that it took, in milliseconds.
+    /// Its duration in milliseconds.
     pub elapsed_ms: u64,
 }
 
-/// What became of a case.
+/// The result of a case.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CaseResult {
-    /// It is as it should be.
+    /// The case is as expected.
     Passed,
-    /// It is not, for these reasons, each a sentence.
+    /// The case is not as expected, for these reasons, each a sentence.
     Failed(Vec<String>),
-    /// It could not be tried on this kernel, for this reason.
+    /// The case could not be tried on this kernel, for this reason.
     Skipped(String),
 }
 
-/// All cells of a kernel and then its mutants, as test cases; last the end of a
-/// run that stopped early, so that no framework takes it for a whole one.
+/// Returns all cells of a kernel, then its mutants, as test cases. If the run
+/// stopped early, the last case says so, so that no framework takes the run for
+/// a complete one.
 pub fn cases(outcome: &KernelOutcome) -> Vec<Case> {
     let cells = outcome.cells.iter().map(of_cell);
     let mutants = outcome.mutants.iter().map(of_mutant);
@@ -38,7 +38,7 @@ pub fn cases(outcome: &KernelOutcome) -> Vec<Case> {
     cells.chain(mutants).chain(stopped).collect()
 }
 
-/// Whether no case of a kernel failed.
+/// Returns whether no case of a kernel failed.
 pub fn passed(cases: &[Case]) -> bool {
     let failed = |case: &Case| matches!(case.result, CaseResult::Failed(_));
     !cases.iter().any(failed)

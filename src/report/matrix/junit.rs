@@ -1,7 +1,7 @@
-//! JUnit's XML, which continuous integration shows.
+//! JUnit's XML, which continuous-integration systems show.
 //!
-//! Each kernel is a test suite whose cases are the cells. There is no standard;
-//! this is what the readers have in common
+//! Each kernel is a test suite whose cases are the cells. The format has no
+//! standard; this is the common subset of its readers
 //! (<https://github.com/testmoapp/junitxml>).
 
 use maud::{Markup, PreEscaped, html};
@@ -10,7 +10,7 @@ use super::case::{Case, CaseResult, cases};
 use super::oracles;
 use crate::rig::matrix::outcome::KernelOutcome;
 
-/// The results of all kernels as one XML document.
+/// Returns the results of all kernels as one XML document.
 pub fn junit(outcomes: &[KernelOutcome]) -> String {
     let suites = outcomes.iter().map(|outcome| (outcome, cases(outcome)));
     let suites: Vec<_> = suites.collect();
@@ -35,7 +35,7 @@ pub fn junit(outcomes: &[KernelOutcome]) -> String {
     text.replace(|c| !may_occur(c), "\u{fffd}")
 }
 
-/// The end of a line; it makes the file readable for a person.
+/// The end of a line, which makes the file readable for people.
 const LINE: PreEscaped<&str> = PreEscaped("\n");
 
 fn suite(outcome: &KernelOutcome, cases: &[Case]) -> Markup {
@@ -91,7 +91,8 @@ fn seconds(milliseconds: u64) -> String {
     format!("{}.{:03}", milliseconds / 1000, milliseconds % 1000)
 }
 
-/// Whether XML 1.0 allows the character, escaped or not (its production `Char`).
+/// Returns whether XML 1.0 allows the character, escaped or not (its production
+/// `Char`).
 fn may_occur(c: char) -> bool {
     matches!(c, '\t' | '\n' | '\r' | ' '..='\u{fffd}' | '\u{10000}'..)
 }

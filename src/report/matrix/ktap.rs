@@ -1,4 +1,4 @@
-//! KTAP, version 1: what the kernel's own test runners read
+//! KTAP, version 1: the format that the kernel's own test runners read
 //! (Documentation/dev-tools/ktap.rst).
 //!
 //! Each kernel is a test whose subtests are the cells.
@@ -10,7 +10,7 @@ use super::oracles;
 use super::plain::plain;
 use crate::rig::matrix::outcome::KernelOutcome;
 
-/// The results of all kernels as one KTAP document.
+/// Returns the results of all kernels as one KTAP document.
 pub fn ktap(outcomes: &[KernelOutcome]) -> String {
     let mut text = format!("KTAP version 1\n1..{}\n", outcomes.len());
     for (number, outcome) in outcomes.iter().enumerate() {
@@ -19,7 +19,7 @@ pub fn ktap(outcomes: &[KernelOutcome]) -> String {
         text += "  KTAP version 1\n";
         line(&mut text, format_args!("  # Subtest: {kernel}"));
         line(&mut text, format_args!("  1..{}", cases.len()));
-        // The parser of KUnit wants the plan right after the name.
+        // KUnit's parser requires the plan right after the name.
         let release = plain(&outcome.release);
         line(&mut text, format_args!("  # release: {release}"));
         for (name, said) in oracles::lines(outcome) {
@@ -54,14 +54,14 @@ fn subtest(text: &mut String, number: usize, case: &Case) {
     }
 }
 
-/// Adds a line. What came from a guest must be [`plain`], so that it begins no
-/// other that reads as a result.
+/// Adds a line. Text from a guest must be [`plain`], so that it cannot begin
+/// another line that reads as a result.
 fn line(text: &mut String, what: std::fmt::Arguments<'_>) {
     let _ = writeln!(text, "{}", what.to_string().trim_end());
 }
 
-/// Text as the description of a test, where a # would begin a directive.
-/// KTAP has no way to escape it.
+/// Returns text as the description of a test. A # would begin a directive
+/// there, and KTAP has no way to escape it.
 fn description(text: &str) -> String {
     plain(text).replace('#', "%23")
 }

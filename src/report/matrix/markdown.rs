@@ -1,5 +1,5 @@
-//! The page docs/matrix.md: the table, with nothing in it that differs from
-//! one run to the next.
+//! The page docs/matrix.md: the table, without anything that differs from one
+//! run to the next.
 
 use std::fmt::Write as _;
 
@@ -9,10 +9,10 @@ use crate::rig::matrix::Mutant;
 use crate::rig::matrix::oracle::Oracle;
 use crate::rig::matrix::outcome::{KernelOutcome, MutantOutcome, MutantVerdict, Verdict};
 
-/// What comes before the tables.
+/// The text before the tables.
 const INTRODUCTION: &str = include_str!("matrix.md");
 
-/// The page, of all kernels.
+/// Returns the page of all kernels.
 pub fn markdown(outcomes: &[KernelOutcome]) -> String {
     let mut text = INTRODUCTION.to_owned();
     let mut notes = Notes::default();
@@ -86,7 +86,7 @@ fn answer(answer: &Answer<'_>, notes: &mut Notes) -> String {
     text
 }
 
-/// Which oracles had something to say.
+/// Adds the table of the oracles that had something to judge.
 fn oracles(text: &mut String, outcomes: &[KernelOutcome]) {
     *text += "\n## Oracles\n\n\
         Which had something to look at, and which would have needed a check that the kernel was \
@@ -107,8 +107,8 @@ fn oracles(text: &mut String, outcomes: &[KernelOutcome]) {
     }
 }
 
-/// Whether each mutant was seen by the oracle that is there for it: which others
-/// see it may differ from one run to the next.
+/// Adds the table of mutants: whether the oracle that is meant for each saw it.
+/// Which others see it may differ from one run to the next.
 fn mutants(text: &mut String, outcomes: &[KernelOutcome], notes: &mut Notes) {
     if outcomes.iter().all(|outcome| outcome.mutants.is_empty()) {
         return;
@@ -141,7 +141,8 @@ fn judged(mutant: &MutantOutcome, notes: &mut Notes) -> String {
     }
 }
 
-/// Text in a cell of a table, or a line of a list: nothing of it is markup.
+/// Escapes text for a cell of a table or a line of a list, so that nothing of
+/// it is markup.
 fn cell(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in plain(text).chars() {

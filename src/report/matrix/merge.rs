@@ -1,4 +1,4 @@
-//! Putting the results of shards together, which several machines have run.
+//! Merging the results of shards that several machines have run.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -6,20 +6,20 @@ use crate::rig::kernel::Version;
 use crate::rig::matrix::outcome::KernelOutcome;
 use crate::rig::matrix::{CellName, Mutant, cells};
 
-/// Results that do not go together.
+/// Results that cannot be merged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MergeError {
-    /// What is called the same is not the same.
+    /// Kernels of the same name are different ones.
     #[error("{kernel} is {one:?} in one file and {other:?} in another")]
     Releases {
         /// The guest's name.
         kernel: String,
-        /// A release.
+        /// One release.
         one: String,
-        /// Another.
+        /// The other release.
         other: String,
     },
-    /// There can be only one result.
+    /// There is more than one result.
     #[error("{what} was run on {kernel} more than once")]
     Twice {
         /// The guest's name.
@@ -29,16 +29,16 @@ pub enum MergeError {
     },
 }
 
-/// One result a kernel, the oldest kernel first, with the cells of all that
-/// have its name, in the order in which they are run.
+/// Merges the parts of each kernel into one result, with its cells in the order
+/// of a run; the oldest kernel comes first.
 ///
 /// # Errors
 ///
-/// [`MergeError`] where one name stands for several kernels, and where a cell
+/// [`MergeError`] if one name stands for several kernels, or a cell or a mutant
 /// was run twice.
 pub fn merge(parts: Vec<KernelOutcome>) -> Result<Vec<KernelOutcome>, MergeError> {
     let mut kernels: BTreeMap<String, KernelOutcome> = BTreeMap::new();
-    // Those of which there is more than one part.
+    // The kernels with more than one part.
     let mut others = BTreeSet::new();
     for part in parts {
         match kernels.get_mut(&part.kernel) {
@@ -70,14 +70,14 @@ pub fn merge(parts: Vec<KernelOutcome>) -> Result<Vec<KernelOutcome>, MergeError
     let order: HashMap<CellName, usize> = order.map(|(place, cell)| (cell, place)).collect();
     for outcome in &mut merged {
         once(outcome)?;
-        // A cell that there is no more, or not yet, comes last.
+        // A cell that this version does not know comes last.
         let place = |cell: CellName| order.get(&cell).copied().unwrap_or(order.len());
         outcome.cells.sort_by_key(|cell| place(cell.cell));
         outcome.mutants.sort_by_key(|mutant| mutant.mutant);
         let has_all_mutants =
             outcome.mutants.is_empty() || outcome.mutants.len() == Mutant::ALL.len();
         if others.contains(&outcome.kernel) && missing(outcome) == 0 && has_all_mutants {
-            // What one part left undone, another has done.
+            // Another part has done what the stopped part left undone.
             outcome.stopped = None;
         }
     }
@@ -85,7 +85,7 @@ pub fn merge(parts: Vec<KernelOutcome>) -> Result<Vec<KernelOutcome>, MergeError
     Ok(merged)
 }
 
-/// Refuses what was run more than once.
+/// Refuses a cell or a mutant that was run more than once.
 fn once(outcome: &KernelOutcome) -> Result<(), MergeError> {
     let twice = |what: String| MergeError::Twice {
         kernel: outcome.kernel.clone(),
@@ -103,7 +103,7 @@ fn once(outcome: &KernelOutcome) -> Result<(), MergeError> {
     }
 }
 
-/// How many of all cells were not run on a kernel.
+/// Returns how many of all cells were not run on a kernel.
 pub fn missing(outcome: &KernelOutcome) -> usize {
     let run: BTreeSet<_> = outcome.cells.iter().map(|cell| cell.cell).collect();
     let all = cells::all();

@@ -3,16 +3,16 @@
 //! | file | what is in it |
 //! |---|---|
 //! | [`table`] | the table on a terminal |
-//! | `case` | cells and mutants as test cases, for the two that follow |
+//! | `case` | cells and mutants as test cases, for `ktap` and `junit` |
 //! | `ktap` | KTAP, for the kernel's test runners |
 //! | `junit` | JUnit's XML, for continuous integration |
 //! | `read` | reading results back |
-//! | `merge` | putting the results of shards together |
-//! | `rows` | the matrix as rows of kinds and hazards, for the three that follow |
+//! | `merge` | merging the results of shards |
+//! | `rows` | the matrix as rows of kinds and hazards, for `table`, `markdown` and `html` |
 //! | `markdown` | the page docs/matrix.md |
-//! | `oracles` | what the verdicts stand on |
-//! | `pages` | a buffer's pages: what was mapped, given, written and read |
-//! | `plain` | what of a guest or a file is fit to be printed |
+//! | `oracles` | the kernel's own checks, and the oracles that had nothing to judge |
+//! | `pages` | a buffer's pages: mapped, given, written and read |
+//! | `plain` | text of a guest or a file, made safe for printing |
 //! | `html` | the page with all evidence |
 
 mod case;
@@ -40,10 +40,10 @@ pub use merge::{MergeError, merge, missing};
 pub use read::{ReadError, read};
 pub use table::table;
 
-/// The page's name in the results' folder.
+/// File name of the page in the results' folder.
 const PAGE: &str = "index.html";
 
-/// A result could not be written.
+/// The error of a result that could not be written.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write {}: {source}", path.display())]
 pub struct WriteError {
@@ -51,13 +51,14 @@ pub struct WriteError {
     source: io::Error,
 }
 
-/// Writes the results of every kernel into the folder `out`, which is made if
-/// it is not there: `KERNEL.json` with everything that is known of each cell,
-/// and of all kernels `matrix.ktap`, `junit.xml` and the page ([`page`]).
+/// Writes the results of every kernel into the folder `out`, and makes the
+/// folder if it is missing: `KERNEL.json` with all that is known of each cell,
+/// and for all kernels together `matrix.ktap`, `junit.xml` and the page
+/// ([`page`]).
 ///
 /// # Errors
 ///
-/// [`WriteError`] where the system refuses.
+/// [`WriteError`] if the system refuses.
 pub fn write(outcomes: &[KernelOutcome], out: &Path) -> Result<(), WriteError> {
     let failed = |path: &Path| {
         let path = path.to_owned();
@@ -79,16 +80,17 @@ pub fn write(outcomes: &[KernelOutcome], out: &Path) -> Result<(), WriteError> {
     write("junit.xml", junit::junit(outcomes).into_bytes())
 }
 
-/// Bytes that [`write()`] may take on the disk for that many cells, of which
-/// some are findings with much evidence.
+/// Returns how many bytes [`write()`] may take on the disk for that many cells,
+/// some of which are findings with much evidence.
 pub fn room(cells: usize) -> u64 {
     (1 << 20) + cells as u64 * (16 << 10)
 }
 
-/// Writes a file whole or not at all; an earlier one stays until then.
+/// Writes a file whole or not at all; an earlier file stays until then.
 fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
-    // As one that is simply made: as the umask allows.
+    // The file gets the permissions that the umask allows, as one made by
+    // open(2).
     let mode = fs::Permissions::from_mode(0o666);
     let mut file = tempfile::Builder::new()
         .permissions(mode)
@@ -98,13 +100,13 @@ fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// The page of the results that [`write()`] has put into `out`.
+/// Returns the path of the page that [`write()`] has written into `out`.
 pub fn page(out: &Path) -> PathBuf {
     out.join(PAGE)
 }
 
-/// The name of a kernel, as part of a file's name: nothing that would lead to
-/// another folder.
+/// Returns the name of a kernel as part of a file name, without anything that
+/// would lead to another folder.
 fn file_name(kernel: &str) -> String {
     let plain = |c: char| match c {
         'a'..='z' | 'A'..='Z' | '0'..='9' | '-' | '_' | '+' | '.' => c,

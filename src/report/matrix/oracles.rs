@@ -1,15 +1,16 @@
-//! What stands behind the verdicts on a kernel: what it checks of itself, and
-//! which oracles had nothing to say.
+//! The basis of the verdicts on a kernel: the checks that the kernel makes
+//! itself, and the oracles that had nothing to judge.
 
 use crate::rig::matrix::outcome::KernelOutcome;
 
-/// The kernel's own checks; nothing where it has none that matters here.
+/// Returns the kernel's own checks; `None` if it has none that matters here.
 pub fn checks(outcome: &KernelOutcome) -> Option<String> {
     let checks: Vec<_> = outcome.checks.iter().map(ToString::to_string).collect();
     (!checks.is_empty()).then(|| checks.join(", "))
 }
 
-/// The oracles that had nothing to say, each with what the kernel lacks.
+/// Returns the oracles that had nothing to judge, each with the check that the
+/// kernel lacks.
 pub fn silent(outcome: &KernelOutcome) -> Option<String> {
     let silent = outcome.silent().into_iter();
     let silent: Vec<_> = silent
@@ -18,7 +19,8 @@ pub fn silent(outcome: &KernelOutcome) -> Option<String> {
     (!silent.is_empty()).then(|| silent.join(", "))
 }
 
-/// Both, and what went unseen, a line each: its name, and what it says.
+/// Returns the checks, the silent oracles and what went unseen, as the name and
+/// the text of a line each.
 pub fn lines(outcome: &KernelOutcome) -> Vec<(&'static str, String)> {
     let all = [
         ("checks", checks(outcome)),

@@ -1,9 +1,10 @@
-//! The pages of a cell's buffer: what the process had mapped against what the
-//! card was given, what it wrote against what is read.
+//! The pages of a cell's buffer: those that the process had mapped against
+//! those that the card was given, and the bytes that the card wrote against
+//! those that are read.
 //!
-//! Evidence that was read from a file need not make sense: vectors that should
-//! go together may be of any length, and addresses anything. What is not there
-//! is not known; nothing here grows beyond [`MOST`].
+//! Evidence from a file need not make sense: vectors that belong together may
+//! differ in length, and addresses may be anything. Missing data are unknown,
+//! and nothing here grows beyond [`MOST`].
 
 use crate::agent::cell::PAGE;
 use crate::agent::cell::evidence::Moment;
@@ -11,46 +12,46 @@ use crate::agent::cell::pagemap;
 use crate::rig::matrix::outcome::CellOutcome;
 use crate::rig::matrix::witness;
 
-/// Most pages of a buffer that are looked at; the largest has 513.
+/// Maximal number of pages of a buffer that are examined; the largest buffer
+/// has 513.
 const MOST: usize = 1024;
 
-/// What the card was given for a page of the buffer, or what is read in a block
-/// of it.
+/// The state of a page that the card was given, or of a block that is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// What it should be: the page that the process had mapped, the bytes that
+    /// As it should be: the page that the process had mapped, or the bytes that
     /// the card wrote.
     Same,
-    /// Something else.
+    /// Another page, or other bytes.
     Other,
-    /// Nothing: no page, or no bytes that can be read.
+    /// No page, or no bytes that can be read.
     Nothing,
 }
 
 /// A buffer, page by page and block by block.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Pages {
-    /// Bytes of the first page that are before the buffer.
+    /// Number of bytes of the first page that precede the buffer.
     pub within: u64,
-    /// Bytes of the buffer.
+    /// Length of the buffer in bytes.
     pub length: u64,
-    /// How many pages the buffer touches, as far as they are looked at.
+    /// Number of pages that the buffer touches, at most [`MOST`].
     pub count: usize,
-    /// Which pages the process had mapped when the buffer was queued, or before
-    /// where it was not.
+    /// The pages that the process had mapped when the buffer was queued, or
+    /// earlier if it was not queued.
     pub mapped: Vec<State>,
-    /// What the card was given; nothing where it was given no buffer, or
-    /// several, of which nobody knows which pages are whose.
+    /// The pages that the card was given. Empty if it was given no buffer, or
+    /// several, because the pages cannot then be assigned to a buffer.
     pub given: Vec<State>,
-    /// Pages of the buffer at which a segment of the card's begins.
+    /// Pages of the buffer at which a segment of the card's list begins.
     pub segments: Vec<usize>,
-    /// What the process read in each 4 KiB from the buffer's start, in the
-    /// first frame that it dequeued.
+    /// The state of each 4 KiB from the buffer's start, as the process read
+    /// them in the first frame that it dequeued.
     pub blocks: Vec<State>,
 }
 
 impl Pages {
-    /// The buffer of a cell, if it came to have one.
+    /// Returns the buffer of a cell, if the cell got so far as to have one.
     pub fn of(outcome: &CellOutcome) -> Option<Self> {
         let answer = outcome.answer.as_ref()?;
         let memory = answer.memory?;
@@ -103,7 +104,8 @@ fn presence(page: Option<u64>) -> State {
     page.map_or(State::Nothing, |_| State::Same)
 }
 
-/// Runs of what is the same: where each begins, how long it is, and what it is.
+/// Returns the runs of equal values: the index of each, its length and its
+/// value.
 pub fn runs<T: PartialEq + Copy>(values: &[T]) -> Vec<(usize, usize, T)> {
     let mut runs: Vec<(usize, usize, T)> = Vec::new();
     for (place, value) in values.iter().enumerate() {
@@ -115,8 +117,8 @@ pub fn runs<T: PartialEq + Copy>(values: &[T]) -> Vec<(usize, usize, T)> {
     runs
 }
 
-/// Page frames as runs of consecutive ones, `0x34+3` for 0x34, 0x35 and 0x36,
-/// and `-` for a page that is not present; at most `most` runs.
+/// Returns page frames as runs of consecutive ones, `0x34+3` for 0x34, 0x35 and
+/// 0x36, and `-` for a page that is not present; at most `most` runs.
 pub fn page_frames(pagemap: &[u64], most: usize) -> String {
     let mut runs: Vec<(Option<u64>, u64)> = Vec::new();
     for entry in pagemap.iter().take(MOST) {
@@ -141,8 +143,8 @@ pub fn page_frames(pagemap: &[u64], most: usize) -> String {
     said.join(" ")
 }
 
-/// The flags that a look found on all pages, and those it found on some
-/// (include/uapi/linux/kernel-page-flags.h).
+/// Returns the flags that were set on all pages, and those that were set on
+/// some (include/uapi/linux/kernel-page-flags.h).
 pub fn flags(of: &[u64]) -> String {
     const NAMES: [&str; 27] = [
         "LOCKED",
@@ -184,7 +186,7 @@ pub fn flags(of: &[u64]) -> String {
     said.collect::<Vec<_>>().join(" ")
 }
 
-/// How many of the states are `state`.
+/// Returns how many of the states are `state`.
 pub fn count(states: &[State], state: State) -> usize {
     states.iter().filter(|one| **one == state).count()
 }

@@ -1,4 +1,4 @@
-//! Reading results back, from files that anybody may have written.
+//! Reading results back, from untrusted files.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
@@ -7,35 +7,35 @@ use std::path::{Path, PathBuf};
 use super::file_name;
 use crate::rig::matrix::outcome::KernelOutcome;
 
-/// Most bytes of a file; that of a whole matrix has 3 MiB.
+/// Maximal length of a file in bytes; that of a whole matrix has 3 MiB.
 const LIMIT: u64 = 256 << 20;
 
-/// Why results could not be read.
+/// The reason why results could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// The system refuses.
+    /// The system refused.
     #[error("cannot read {}: {source}", path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// A folder has no file of ours.
+    /// The folder has no file of results.
     #[error("there is no KERNEL.json in {}", .0.display())]
     Empty(PathBuf),
-    /// No matrix is that long.
+    /// The file is longer than the results of any matrix.
     #[error("{} has more than {} MiB: it is no result of pinhole matrix", .0.display(), LIMIT >> 20)]
     TooLong(PathBuf),
-    /// It is another file, or a broken one.
+    /// The file is of another kind, or broken.
     #[error("{} is no result of pinhole matrix: {source}", path.display())]
     Syntax {
         /// The file.
         path: PathBuf,
-        /// Where it is not what it should be.
+        /// The parser's error.
         source: serde_json::Error,
     },
-    /// Its kernel is called what no kernel can be.
+    /// The name of the file's kernel is not a possible one.
     #[error("{} is no result of pinhole matrix: its kernel is called {kernel:?}", path.display())]
     Name {
         /// The file.
@@ -45,11 +45,12 @@ pub enum ReadError {
     },
 }
 
-/// The results in these files, and in every KERNEL.json of these folders.
+/// Returns the results in these files, and in every KERNEL.json of these
+/// folders.
 ///
 /// # Errors
 ///
-/// [`ReadError`] for the first that cannot be read.
+/// [`ReadError`] for the first file that cannot be read.
 pub fn read(paths: &[PathBuf]) -> Result<Vec<KernelOutcome>, ReadError> {
     let mut outcomes = Vec::new();
     for path in paths {
@@ -64,7 +65,8 @@ pub fn read(paths: &[PathBuf]) -> Result<Vec<KernelOutcome>, ReadError> {
     Ok(outcomes)
 }
 
-/// The files of a folder that bear results, in the order of their names.
+/// Returns the files of a folder that hold results, in the order of their
+/// names.
 fn files(folder: &Path) -> Result<Vec<PathBuf>, ReadError> {
     let failed = |source| ReadError::Io {
         path: folder.to_owned(),
@@ -109,7 +111,7 @@ fn parse(path: &Path, json: &[u8]) -> Result<KernelOutcome, ReadError> {
         path: path.to_owned(),
         source,
     })?;
-    // Files are named after it.
+    // File names are made from the kernel's name.
     let kernel = &outcome.kernel;
     if kernel.is_empty() || kernel.starts_with('.') || file_name(kernel) != *kernel {
         return Err(ReadError::Name {

@@ -1,5 +1,5 @@
-//! The matrix as rows: a row for each kind of memory and each hazard, and what
-//! its cells came to on each kernel.
+//! The matrix as rows: a row for each kind of memory and each hazard, with the
+//! results of its cells on each kernel.
 
 use std::collections::BTreeSet;
 
@@ -10,35 +10,37 @@ use crate::rig::matrix::{CellName, Pinning};
 /// A kind of memory without a hazard, or a hazard.
 #[derive(Debug, Clone)]
 pub struct Row<'a> {
-    /// What no other row is called: `ksm` is a kind, and a hazard.
+    /// A unique identifier: `ksm` is the name of a kind and of a hazard.
     pub id: String,
     /// Its name.
     pub name: &'static str,
-    /// What it is, in a line.
+    /// Its description, in a line.
     pub what: &'static str,
     /// The cells of each kernel, in the kernels' order.
     pub kernels: Vec<Vec<&'a CellOutcome>>,
 }
 
-/// What some cells of a row came to, alike.
+/// The common result of some cells of a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer<'a> {
     /// The verdict on each of them.
     pub verdict: Verdict,
-    /// What they came to; of findings, and of cells that could not be set up,
-    /// nothing.
+    /// Their observation; `None` for findings, and for cells that could not be
+    /// set up.
     pub said: Option<String>,
-    /// Why, where that is unusual.
+    /// The reasons for an unusual result.
     pub reasons: BTreeSet<&'a str>,
-    /// Which they are, where not all cells of the row came to the same.
+    /// What distinguishes these cells from the others of the row; `None` for
+    /// the usual result and for findings.
     pub which: Option<String>,
-    /// How many they are.
+    /// Number of the cells.
     pub count: usize,
-    /// The first of them.
+    /// The first of the cells.
     pub first: CellName,
 }
 
-/// The rows of the kinds of memory, without those that nobody has run.
+/// Returns the rows of the kinds of memory, without those of which no cell was
+/// run.
 pub fn kinds(outcomes: &[KernelOutcome]) -> Vec<Row<'_>> {
     let rows = Kind::ALL.iter().map(|kind| {
         row(outcomes, "kind", kind.name(), kind.what(), |cell| {
@@ -48,7 +50,7 @@ pub fn kinds(outcomes: &[KernelOutcome]) -> Vec<Row<'_>> {
     rows.filter(Row::is_run).collect()
 }
 
-/// The rows of the hazards, without those that nobody has run.
+/// Returns the rows of the hazards, without those of which no cell was run.
 pub fn hazards(outcomes: &[KernelOutcome]) -> Vec<Row<'_>> {
     let hazards = Hazard::ALL.iter().filter(|one| **one != Hazard::None);
     let rows = hazards.map(|hazard| {
@@ -84,9 +86,9 @@ impl Row<'_> {
     }
 }
 
-/// What cells of a row came to on a kernel: findings first, then what most
-/// came to. Cells that the kernel's own code pins for are counted with the
-/// others where they came to the same.
+/// Returns the results of a row's cells on a kernel: findings first, then the
+/// most frequent results. Cells for which the kernel's own code pins pages are
+/// counted with the others that have the same result.
 pub fn answers<'a>(cells: &[&'a CellOutcome]) -> Vec<Answer<'a>> {
     let mut groups: Vec<(Verdict, Option<String>, Vec<&CellOutcome>)> = Vec::new();
     for &cell in cells {
@@ -100,11 +102,12 @@ pub fn answers<'a>(cells: &[&'a CellOutcome]) -> Vec<Answer<'a>> {
             None => groups.push((cell.verdict, said, vec![cell])),
         }
     }
-    // Stable: of two that are as many, the one that was run first.
+    // The sort is stable: of two equally frequent results, the one that was run
+    // first comes first.
     groups.sort_by_key(|(verdict, _, of)| {
         (*verdict != Verdict::Finding, std::cmp::Reverse(of.len()))
     });
-    // What is usual in the row needs no telling of which cells it is.
+    // The usual result of the row does not say which cells have it.
     let usual = groups
         .iter()
         .position(|group| group.0 != Verdict::Finding)
@@ -125,7 +128,7 @@ pub fn answers<'a>(cells: &[&'a CellOutcome]) -> Vec<Answer<'a>> {
         .collect()
 }
 
-/// What `some` cells of a row have in common that not `all` have.
+/// Returns what `some` cells of a row have in common that not `all` have.
 fn which(some: &[&CellOutcome], all: &[&CellOutcome]) -> Option<String> {
     let common = |part: fn(&CellOutcome) -> &'static str| {
         let of =
@@ -154,7 +157,7 @@ fn which(some: &[&CellOutcome], all: &[&CellOutcome]) -> Option<String> {
 pub struct Notes(Vec<String>);
 
 impl Notes {
-    /// The number of that reason, from 1 on.
+    /// Returns the number of that reason, from 1 on.
     pub fn number(&mut self, reason: &str) -> usize {
         let known = self.0.iter().position(|one| one == reason);
         known.unwrap_or_else(|| {
@@ -163,7 +166,7 @@ impl Notes {
         }) + 1
     }
 
-    /// All reasons, by number.
+    /// Returns all reasons with their numbers.
     pub fn all(&self) -> impl Iterator<Item = (usize, &str)> {
         (1..).zip(self.0.iter().map(String::as_str))
     }

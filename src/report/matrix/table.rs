@@ -1,4 +1,4 @@
-//! The matrix on a terminal.
+//! The matrix as a table for a terminal.
 
 use comfy_table::{Table, presets};
 
@@ -9,11 +9,11 @@ use crate::rig::matrix::Mutant;
 use crate::rig::matrix::outcome::{CellOutcome, KernelOutcome, MutantVerdict, Verdict};
 use crate::rig::plural::count;
 
-/// The marks of the results; the page has the same.
+/// The marks of the results, which the page uses too.
 const LEGEND: &str = "✓ the application reads what the card wrote   ◆ expected, but not that   ✗ finding   – impossible";
 
-/// Lays out the results: a row for each kind, each hazard and each mutant, a
-/// column for each kernel; below it every finding, and the totals.
+/// Returns the table of results: a row for each kind, each hazard and each
+/// mutant, a column for each kernel, and below it every finding and the totals.
 pub fn table(outcomes: &[KernelOutcome]) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
@@ -89,7 +89,8 @@ pub fn table(outcomes: &[KernelOutcome]) -> String {
     text
 }
 
-/// Adds rows under a heading, if there are any: `ksm` is a kind, and a hazard.
+/// Adds rows under a heading, if there are any. The heading is needed because
+/// `ksm` is a kind and a hazard.
 fn section(table: &mut Table, title: &str, rows: Vec<Vec<String>>) {
     if !rows.is_empty() {
         table.add_row([title]);
@@ -100,7 +101,8 @@ fn section(table: &mut Table, title: &str, rows: Vec<Vec<String>>) {
     }
 }
 
-/// Returns the row of a mutant with the oracles that saw it, unless it was not run.
+/// Returns the row of a mutant with the oracles that saw it; `None` if the
+/// mutant was not run.
 fn mutant_row(outcomes: &[KernelOutcome], mutant: Mutant) -> Option<Vec<String>> {
     let of = |outcome: &KernelOutcome| {
         let mut mutants = outcome.mutants.iter();
@@ -120,7 +122,7 @@ fn mutant_row(outcomes: &[KernelOutcome], mutant: Mutant) -> Option<Vec<String>>
     is_run.then(|| [mutant.to_string()].into_iter().chain(columns).collect())
 }
 
-/// What cells came to: each result once, and findings with how many they are.
+/// Returns the results of cells: each once, and findings with their number.
 fn summary(cells: &[&CellOutcome]) -> String {
     let answers = rows::answers(cells).into_iter().map(|answer| {
         let said = match (answer.verdict, answer.said) {

@@ -12,39 +12,39 @@ use crate::rig::capture::outcome::Outcome;
 use crate::rig::capture::witness::Verdict;
 use crate::source::Layout;
 
-/// Thumbnails on a contact sheet, and in one of its rows.
+/// Number of thumbnails on a contact sheet, and in one of its rows.
 const THUMBNAILS: usize = 12;
 const COLUMNS: usize = 4;
 
-/// Why there is no contact sheet.
+/// The reason why there is no contact sheet.
 #[derive(Debug, thiserror::Error)]
 pub enum SheetError {
     /// The frames could not be read.
     #[error("cannot read {path}: {source}")]
     Frames {
-        /// The file that they are in.
+        /// The file of the frames.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// The frames do not make a picture.
+    /// A frame cannot be shown.
     #[error("cannot draw the contact sheet: {0}")]
     Picture(#[from] PictureError),
     /// The picture could not be written.
     #[error("cannot write {path}: {source}")]
     Png {
-        /// The picture.
+        /// The file of the picture.
         path: PathBuf,
-        /// What was wrong.
+        /// The encoder's error.
         source: image::ImageError,
     },
 }
 
-/// Draws the contact sheet of a capture into its folder: contact-sheet.png.
+/// Writes the contact sheet of a capture into its folder: contact-sheet.png.
 ///
 /// # Errors
 ///
-/// [`SheetError`] where the frames cannot be read or shown, or it cannot be
+/// [`SheetError`] if the frames cannot be read or shown, or the sheet cannot be
 /// written.
 pub fn write_sheet(capture: &Capture, layout: &Layout) -> Result<(), SheetError> {
     let path = capture.folder.contact_sheet();
@@ -79,7 +79,7 @@ pub fn write_sheet(capture: &Capture, layout: &Layout) -> Result<(), SheetError>
     let mut sheet = ContactSheet::new(&title, &subtitle, layout, COLUMNS);
     let mut bytes = Vec::new();
     for verdict in shown {
-        // Frames lie one after the other.
+        // The frames are adjacent in the file.
         let before = capture.verdicts[..verdict.frame as usize].iter();
         let at = before.map(|verdict| verdict.bytes).sum();
         bytes.resize(verdict.bytes as usize, 0);
@@ -98,8 +98,8 @@ pub fn write_sheet(capture: &Capture, layout: &Layout) -> Result<(), SheetError>
     saved.map_err(|source| SheetError::Png { path, source })
 }
 
-/// Returns what the contact sheet says if it does not show all frames: the others
-/// were not dropped.
+/// Returns the note for a contact sheet that does not show all frames, so that
+/// the others are not taken for dropped ones.
 fn left_out(shown: usize, captured: usize) -> String {
     match shown < captured {
         true => format!(", {shown} of {captured} shown"),
@@ -107,8 +107,9 @@ fn left_out(shown: usize, captured: usize) -> String {
     }
 }
 
-/// Frames for the contact sheet, in order: of those that are wrong the first
-/// ones, up to half of the room, the rest spread evenly over the capture.
+/// Returns the frames for the contact sheet, in order. The first wrong ones get
+/// half of the room, or more if the good ones leave more; the good ones are
+/// spread evenly over the capture.
 fn worth_showing(verdicts: &[Verdict]) -> Vec<&Verdict> {
     let (good, wrong): (Vec<_>, Vec<_>) = verdicts.iter().partition(|verdict| verdict.verified);
     let shown_wrong = wrong

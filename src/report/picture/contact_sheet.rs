@@ -1,9 +1,9 @@
-//! The contact sheet: many frames small, side by side, each with its caption
-//! and what became of it.
+//! The contact sheet: many thumbnails of frames side by side, each with its
+//! caption and its verdict.
 //!
-//! A frame that is not what the card wrote has a thick striped border and its
-//! verdict in dark letters on a light ground, and the blocks that differ are
-//! outlined: it stands out without colours too.
+//! A frame that differs from what the card wrote has a thick striped border,
+//! its verdict in dark letters on a light ground, and an outline around the
+//! blocks that differ, so it stands out without colours too.
 
 use std::ops::Range;
 
@@ -15,18 +15,18 @@ use crate::source::pattern::canvas::{Ink, Row};
 use crate::source::pattern::text::Face;
 use crate::source::{Layout, PixelFormat};
 
-/// What became of a frame.
+/// The verdict on a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict<'a> {
-    /// It is what the card wrote.
+    /// The frame is what the card wrote.
     Verified,
-    /// It is not, in the blocks (of 4096 bytes, from the first of each memory
-    /// plane) with these numbers; none, where it is its length that is wrong.
+    /// The frame differs in the blocks (of 4096 bytes, from the first byte of
+    /// each memory plane) with these numbers; none if its length is wrong.
     Mismatched(&'a [usize]),
 }
 
-/// A contact sheet in the making. It holds its frames small, so that however
-/// many are added, no more than one is in memory whole.
+/// A builder of a contact sheet. It holds thumbnails, so that only one frame at
+/// a time is in memory whole.
 #[derive(Debug)]
 pub struct ContactSheet {
     title: String,
@@ -37,19 +37,19 @@ pub struct ContactSheet {
     cells: Vec<RgbImage>,
 }
 
-/// The room that a thumbnail is fitted into, in pixels.
+/// Maximal width and height of a thumbnail, in pixels.
 const BOX: (u32, u32) = (384, 288);
-/// Room for the thickest border on every side of a thumbnail.
+/// Width of the thickest border on every side of a thumbnail, in pixels.
 const BORDER: u32 = 6;
-/// Lines under a thumbnail, for its caption.
+/// Height of the caption under a thumbnail, in lines.
 const CAPTION: u32 = 34;
-/// A cell is at least as wide as its caption.
+/// Minimal width of a cell, in pixels, which leaves room for its caption.
 const NARROWEST: u32 = 384;
-/// Between cells, and around them all.
+/// Distance between cells, and around all of them, in pixels.
 const GAP: u32 = 20;
-/// Lines above the cells, for title and subtitle.
+/// Height of the title and the subtitle above the cells, in lines.
 const HEAD: u32 = 104;
-/// Pixels of the stripes of a mismatched frame's border.
+/// Width of the stripes of a mismatched frame's border, in pixels.
 const STRIPE: u32 = 8;
 
 const GROUND: u8 = 20;
@@ -62,8 +62,8 @@ const LIGHT: Ink = Ink::grey(255);
 const DARK: Ink = Ink::grey(0);
 
 impl ContactSheet {
-    /// An empty sheet for frames of `layout`, `columns` of them in a row. The
-    /// texts, and the captions after them, are of ASCII characters.
+    /// Makes an empty sheet for frames of `layout`, with `columns` of them in a
+    /// row. The texts, and the later captions, consist of ASCII characters.
     pub fn new(title: &str, subtitle: &str, layout: &Layout, columns: usize) -> Self {
         Self {
             title: title.to_owned(),
@@ -79,7 +79,8 @@ impl ContactSheet {
     ///
     /// # Errors
     ///
-    /// As of [`to_rgb`].
+    /// As [`to_rgb`]; not if a mismatched frame is not a JPEG, which is shown
+    /// black.
     pub fn add(
         &mut self,
         caption: &str,
@@ -87,7 +88,7 @@ impl ContactSheet {
         verdict: Verdict<'_>,
     ) -> Result<(), PictureError> {
         let picture = match to_rgb(bytes, &self.layout) {
-            // What is broken may not even be a picture.
+            // A mismatched frame may not even be a JPEG.
             Err(PictureError::Jpeg { layout, .. }) if verdict != Verdict::Verified => {
                 RgbImage::new(layout.width, layout.height)
             }
@@ -142,7 +143,7 @@ impl ContactSheet {
         Ok(())
     }
 
-    /// The sheet as it stands.
+    /// Returns the sheet with the frames added so far.
     pub fn finish(&self) -> RgbImage {
         let (title, subtitle) = (Face::new(&printable(), 3.0), &self.captions);
         let columns = self.columns.min(self.cells.len()) as u32;
@@ -170,7 +171,7 @@ impl ContactSheet {
     }
 }
 
-/// What is said of a frame that is not what the card wrote.
+/// Returns the verdict's text for a frame with so many mismatched blocks.
 fn complaint(blocks: usize) -> String {
     match blocks {
         0 => " MISMATCH ".to_owned(),
@@ -179,18 +180,18 @@ fn complaint(blocks: usize) -> String {
     }
 }
 
-/// All characters that a caption may have.
+/// Returns all characters that a caption may have.
 fn printable() -> Vec<u8> {
     (b' '..=b'~').collect()
 }
 
-/// An empty piece of the sheet.
+/// Returns an empty piece of the sheet.
 fn ground(width: u32, height: u32) -> RgbImage {
     RgbImage::from_pixel(width, height, image::Rgb([GROUND; 3]))
 }
 
-/// The picture as large as the box allows: averaged where it is larger, every
-/// pixel made several where it is much smaller.
+/// Returns the picture as large as the box allows: averaged if it is larger,
+/// and with every pixel repeated if it is much smaller.
 fn fitted(picture: &RgbImage) -> RgbImage {
     let (width, height) = picture.dimensions();
     let times = (BOX.0 / width).min(BOX.1 / height);
@@ -206,7 +207,7 @@ fn fitted(picture: &RgbImage) -> RgbImage {
     imageops::thumbnail(picture, across.max(1), down.max(1))
 }
 
-/// The sheet's own lines are those of an RGB frame.
+/// Returns line `y` of an image as a row of an RGB frame, if there is one.
 fn row(image: &mut RgbImage, y: u32) -> Option<Row<'_>> {
     let stride = image.width() as usize * 3;
     let bytes: &mut [u8] = image;
@@ -214,7 +215,7 @@ fn row(image: &mut RgbImage, y: u32) -> Option<Row<'_>> {
     Some(Row::new(line, &PixelFormat::Rgb3.planes()[0]))
 }
 
-/// Paints a rectangle from its upper left corner on.
+/// Paints a rectangle with the upper left corner (`x`, `y`).
 fn rectangle(image: &mut RgbImage, (x, y): (u32, u32), (width, height): (u32, u32), ink: Ink) {
     for y in y..y + height {
         if let Some(mut row) = row(image, y) {
@@ -223,7 +224,7 @@ fn rectangle(image: &mut RgbImage, (x, y): (u32, u32), (width, height): (u32, u3
     }
 }
 
-/// Writes a line of text from its upper left corner on.
+/// Writes a line of text with the upper left corner (`x`, `y`).
 fn write(image: &mut RgbImage, face: &Face, (x, y): (i32, i32), text: &str, ink: Ink) {
     for line in 0..face.height() {
         if let Some(mut row) = row(image, (y + line) as u32) {
@@ -232,7 +233,7 @@ fn write(image: &mut RgbImage, face: &Face, (x, y): (i32, i32), text: &str, ink:
     }
 }
 
-/// Paints a rectangle that is striped like a barrier.
+/// Paints a rectangle with diagonal stripes, from the top of the image.
 fn stripes(image: &mut RgbImage, x: u32, width: u32, height: u32) {
     for y in 0..height {
         if let Some(mut row) = row(image, y) {
@@ -245,8 +246,8 @@ fn stripes(image: &mut RgbImage, x: u32, width: u32, height: u32) {
     }
 }
 
-/// Draws a line round the parts of a thumbnail that show the given blocks of
-/// its frame.
+/// Draws an outline around the parts of a thumbnail that show the given blocks
+/// of its frame.
 fn outline(thumbnail: &mut RgbImage, layout: &Layout, blocks: &[usize]) {
     let (width, height) = thumbnail.dimensions();
     let mut shown = vec![false; (width * height) as usize];
@@ -281,8 +282,8 @@ fn outline(thumbnail: &mut RgbImage, layout: &Layout, blocks: &[usize]) {
     }
 }
 
-/// The parts of the picture whose bytes lie in a block of the frame: columns
-/// and lines, for each of the block's lines.
+/// Returns the parts of the picture whose bytes lie in a block of the frame:
+/// columns and lines, for each line of the block.
 fn pixels(layout: &Layout, block: usize) -> Vec<(Range<u32>, Range<u32>)> {
     let mut parts = Vec::new();
     let Some(bytes) = bytes_of(layout, block) else {
@@ -308,7 +309,7 @@ fn pixels(layout: &Layout, block: usize) -> Vec<(Range<u32>, Range<u32>)> {
     parts
 }
 
-/// The bytes of the frame that a block has.
+/// Returns the range of a block's bytes in the frame.
 fn bytes_of(layout: &Layout, mut block: usize) -> Option<Range<usize>> {
     for memory in layout.memory_planes() {
         let (first, len) = (memory.offset as usize, memory.sizeimage as usize);
@@ -322,7 +323,7 @@ fn bytes_of(layout: &Layout, mut block: usize) -> Option<Range<usize>> {
     None
 }
 
-/// A span of `from` pixels where they are made `to`; never empty.
+/// Returns a span of `from` pixels after they are scaled to `to`; never empty.
 fn scaled(span: Range<u32>, from: u32, to: u32) -> Range<u32> {
     let start = span.start * to / from;
     start..(span.end * to).div_ceil(from).clamp(start + 1, to)

@@ -12,13 +12,14 @@ use crate::rig::matrix::outcome::{CellOutcome, Verdict};
 use crate::rig::matrix::witness::CardFrames;
 use crate::rig::matrix::{CellName, Mutant};
 
-/// Most of a list that is written out.
+/// Maximal number of a list's elements that are written out.
 const MOST: usize = 12;
-/// Most lines of the kernel log: a splat of a page of them is not cut short.
+/// Maximal number of lines of the kernel log, so that a splat of a page of
+/// lines is not cut short.
 const LINES: usize = 200;
 
-/// A cell that opens to its evidence; one with findings is open, and drawn in
-/// any case.
+/// Returns a cell that unfolds to its evidence. A cell with findings is
+/// unfolded, and always drawn.
 pub fn folded(kernel: &str, cell: &CellOutcome, drawn: bool) -> Markup {
     let red = cell.verdict == Verdict::Finding;
     let again = format!("pinhole matrix --cell {} --kernel {kernel}", cell.cell);
@@ -26,7 +27,7 @@ pub fn folded(kernel: &str, cell: &CellOutcome, drawn: bool) -> Markup {
     details(red, drawn || red, &place, kernel, &again, cell)
 }
 
-/// A cell in whose driver a bug is.
+/// Returns a cell of a driver with a bug.
 pub fn of_mutant(kernel: &str, mutant: Mutant, cell: &CellOutcome) -> Markup {
     let place = format!("{kernel}:{mutant}:{}", cell.cell);
     let again = format!("pinhole matrix --mutant {mutant} --kernel {kernel}");
@@ -34,7 +35,8 @@ pub fn of_mutant(kernel: &str, mutant: Mutant, cell: &CellOutcome) -> Markup {
     details(false, true, &place, &name, &again, cell)
 }
 
-/// `name` is what tells it from those beside it.
+/// Returns the folded evidence of a cell; `name` distinguishes it from its
+/// neighbours.
 fn details(
     open: bool,
     drawn: bool,
@@ -118,7 +120,8 @@ fn facts(cell: &CellName, answer: &CellAnswer, card_frames: &CardFrames) -> Mark
     }
 }
 
-/// The bytes beside the buffer; where they are, if some have changed.
+/// Returns the state of the bytes beside the buffer, with the place of the
+/// first that changed, if any did.
 fn beside(answer: &CellAnswer) -> Markup {
     html! {
         @if !answer.canaries.is_empty() {
@@ -141,8 +144,8 @@ fn beside(answer: &CellAnswer) -> Markup {
     }
 }
 
-/// The failures that were injected: what the call came to, where, and the
-/// numbers of those that failed there.
+/// Returns the injected failures: the call's result, the place, and the numbers
+/// of the failures there.
 fn failures(injected: &[InjectedSeen]) -> Markup {
     let mut places: Vec<(Option<i32>, String, Vec<u32>)> = Vec::new();
     for seen in injected {
@@ -176,7 +179,7 @@ fn failures(injected: &[InjectedSeen]) -> Markup {
     }
 }
 
-/// Numbers that follow one another as `3-7`.
+/// Returns the numbers, with consecutive ones as `3-7`.
 fn ranges(numbers: &[u32]) -> String {
     let runs = numbers.chunk_by(|one, next| one.checked_add(1) == Some(*next));
     let runs = runs.map(|run| match run {
@@ -186,7 +189,7 @@ fn ranges(numbers: &[u32]) -> String {
     runs.collect::<Vec<_>>().join(", ")
 }
 
-/// The calls, each with when it ended, in milliseconds.
+/// Returns the calls, each with the time of its end in milliseconds.
 fn calls(answer: &CellAnswer) -> Markup {
     html! {
         @for (number, call) in answer.calls.iter().take(LINES).enumerate() {
@@ -199,7 +202,7 @@ fn calls(answer: &CellAnswer) -> Markup {
     }
 }
 
-/// What the card says of each frame.
+/// Returns what the card reported of each frame.
 fn given(card_frames: &CardFrames) -> Markup {
     html! {
         @for (sequence, plane) in card_frames.frames().iter().take(MOST) {
@@ -225,7 +228,8 @@ fn given(card_frames: &CardFrames) -> Markup {
     }
 }
 
-/// The looks at the pages; one that saw what the one before it saw says so.
+/// Returns the looks at the pages; a look that saw the same as the one before
+/// it says so.
 fn looks(looks: &[PagesSeen]) -> Markup {
     // The agent's own look repeats the last of the process.
     let looks = looks.iter().filter(|look| look.moment != Moment::Ended);
@@ -250,8 +254,8 @@ fn looks(looks: &[PagesSeen]) -> Markup {
     }
 }
 
-/// The first block of the first frame in which the process read something else
-/// than the card wrote.
+/// Returns the first block of the first frame in which the process read
+/// something other than what the card wrote.
 fn differing(answer: &CellAnswer, card_frames: &CardFrames) -> Markup {
     let frame = answer.frames.first();
     let both = frame.and_then(|frame| Some((frame, card_frames.frame(frame)?)));
@@ -270,7 +274,8 @@ fn differing(answer: &CellAnswer, card_frames: &CardFrames) -> Markup {
     }
 }
 
-/// What was read where nothing is dequeued any more.
+/// Returns the contents that were read at moments when no buffer is dequeued
+/// any more.
 fn contents(answer: &CellAnswer, card_frames: &CardFrames) -> Markup {
     let written = card_frames.frames().last();
     let written = written.map_or(&[][..], |(_, plane)| &plane.digests);
@@ -287,7 +292,7 @@ fn contents(answer: &CellAnswer, card_frames: &CardFrames) -> Markup {
     }
 }
 
-/// The counters that changed, but for pins, which are drawn.
+/// Returns the counters that changed, except pins, which are drawn.
 fn counters(answer: &CellAnswer) -> Markup {
     let names = answer.counters.first().map(|first| first.values.keys());
     let changed: Vec<_> = names

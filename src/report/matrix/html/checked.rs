@@ -1,15 +1,15 @@
-//! The evidence of a kernel that checks itself: DMA mappings, idle pages, lost
-//! memory.
+//! The evidence from a kernel that checks itself: DMA mappings, idle pages,
+//! lost memory.
 
 use maud::{Markup, html};
 
 use crate::agent::cell::CellAnswer;
 use crate::agent::cell::instruments::{IdleMoment, IdleSeen, LeakSeen, MappingsSeen};
 
-/// Most of a list that is written out.
+/// Maximal number of a list's elements that are written out.
 const MOST: usize = 12;
 
-/// What such a kernel told of a cell.
+/// Returns what such a kernel reported of a cell.
 pub fn facts(answer: &CellAnswer) -> Markup {
     html! {
         @for seen in answer.mappings.iter().take(MOST) {

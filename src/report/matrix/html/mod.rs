@@ -1,22 +1,22 @@
-//! The matrix as one page: a table, and behind each of its fields the evidence.
+//! The matrix as one page: a table, and the evidence behind each of its fields.
 //!
-//! The page is whole in itself: no script, no font, no picture from elsewhere.
-//! Everything is written out, in `details` that open without a script, so that
-//! its policy (Content-Security-Policy) forbids every script: what a guest
-//! wrote into its kernel log could not run even if it got past the escaping.
-//! What keeps a page of four kernels at a few MiB is that of what is as expected
-//! only the first cell of a row is drawn, the others are told in words, that
-//! drawings are made of runs of what is alike, and that evidence which says the
-//! same twice is said once.
+//! The page is self-contained: it loads no script, no font and no picture. All
+//! evidence is written out, in `details` that open without a script, so that
+//! the page's policy (Content-Security-Policy) can forbid every script: text
+//! that a guest wrote into its kernel log could not run even if it got past the
+//! escaping. Three rules keep a page of four kernels at a few MiB: of expected
+//! results, only the first cell of a row is drawn, and the others are described
+//! in words; drawings consist of runs of equal elements; and repeated evidence
+//! is written once.
 //!
 //! | file | what is in it |
 //! |---|---|
-//! | `overview` | the table, and the reasons for what is unusual |
+//! | `overview` | the table, and the reasons for unusual results |
 //! | `cell` | the evidence of a cell |
-//! | `checked` | what of it a kernel tells that checks itself |
+//! | `checked` | the part of it that comes from a kernel that checks itself |
 //! | `pages` | the drawing of a buffer's pages |
 //! | `pins` | the drawing of its pins |
-//! | `svg` | what the drawings share |
+//! | `svg` | the common code of the drawings |
 
 mod cell;
 mod checked;
@@ -37,10 +37,10 @@ use crate::rig::plural::count;
 
 const STYLE: &str = include_str!("style.css");
 
-/// Lets the page have its own style, and nothing else.
+/// The policy that allows the page its own style, and nothing else.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
 
-/// The page of all kernels.
+/// Returns the page of all kernels.
 pub fn page(outcomes: &[KernelOutcome]) -> String {
     let page = html! {
         (DOCTYPE)
@@ -71,7 +71,7 @@ pub fn page(outcomes: &[KernelOutcome]) -> String {
     page.into_string()
 }
 
-/// The hatching of what differs, for all drawings.
+/// Returns the hatching of differing parts, for all drawings.
 fn defs() -> Markup {
     html! {
         svg #defs aria-hidden="true" {
@@ -113,7 +113,7 @@ fn totals(outcomes: &[KernelOutcome]) -> Markup {
     }
 }
 
-/// All findings, each with a way to its evidence.
+/// Returns all findings, each with a link to its evidence.
 fn findings(outcomes: &[KernelOutcome]) -> Markup {
     let any = outcomes.iter().any(|outcome| outcome.totals().findings > 0);
     html! {
@@ -136,7 +136,7 @@ fn findings(outcomes: &[KernelOutcome]) -> Markup {
     }
 }
 
-/// The evidence of all cells, row by row.
+/// Returns the evidence of all cells, row by row.
 fn evidence(outcomes: &[KernelOutcome]) -> Markup {
     let row = |row: &Row<'_>| {
         html! {
@@ -188,7 +188,7 @@ fn claims_ksm(outcome: &KernelOutcome) -> bool {
     Version::of(&outcome.release) == Some(Version(6, 12))
 }
 
-/// The mutants, by kernel; their cells are to have findings.
+/// Returns the mutants by kernel, whose cells are meant to have findings.
 fn mutants(outcomes: &[KernelOutcome]) -> Markup {
     html! {
         @for outcome in outcomes {
@@ -209,8 +209,8 @@ fn mutants(outcomes: &[KernelOutcome]) -> Markup {
     }
 }
 
-/// The names of the cells of a row, each once, in the order of the first kernel
-/// that has them.
+/// Returns the names of the cells of a row, each once, in the order of the
+/// first kernel that has them.
 fn names(row: &Row<'_>) -> Vec<CellName> {
     let mut names = Vec::new();
     let mut known = std::collections::HashSet::new();
@@ -222,13 +222,13 @@ fn names(row: &Row<'_>) -> Vec<CellName> {
     names
 }
 
-/// Where in the page the evidence of a cell is. It is within what is folded, so
-/// that a browser which goes there opens it.
+/// Returns the anchor of a cell's evidence. It lies within the folded part, so
+/// that a browser which follows a link to it unfolds that part.
 fn anchor(kernel: &str, cell: &CellName) -> String {
     format!("{kernel}:{cell}")
 }
 
-/// What a cell came to, with a mark that is not a colour.
+/// Returns the result of a cell, with a mark that does not rely on colour.
 fn verdict(cell: &CellOutcome) -> Markup {
     html! {
         @match (cell.verdict, cell.observation) {

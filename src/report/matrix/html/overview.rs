@@ -8,7 +8,8 @@ use crate::rig::matrix::Mutant;
 use crate::rig::matrix::oracle::Oracle;
 use crate::rig::matrix::outcome::{KernelOutcome, MutantOutcome, MutantVerdict, Verdict};
 
-/// The table, a legend, and the reasons that it refers to by number.
+/// Returns the table, a legend, and the reasons that the table refers to by
+/// number.
 pub fn overview(outcomes: &[KernelOutcome]) -> Markup {
     let mut notes = Notes::default();
     let kinds = rows::kinds(outcomes);
@@ -98,7 +99,7 @@ fn field(kernel: &str, answers: &[Answer<'_>], notes: &mut Notes) -> Markup {
     }
 }
 
-/// What each oracle said of each kernel.
+/// Returns the table of what each oracle said of each kernel.
 fn oracles(outcomes: &[KernelOutcome]) -> Markup {
     html! {
         h2 { "Oracles" }
@@ -136,7 +137,7 @@ fn oracle_field(outcome: &KernelOutcome, oracle: Oracle) -> Markup {
     }
 }
 
-/// What became of the mutants, and who saw them.
+/// Returns the table of the mutants and of the oracles that saw them.
 fn mutants(outcomes: &[KernelOutcome]) -> Markup {
     let of = |outcome: &'_ KernelOutcome, mutant: Mutant| -> Option<MutantOutcome> {
         let mut mutants = outcome.mutants.iter();

@@ -1,6 +1,6 @@
-//! The drawing of a buffer's pages, in three lanes: what the process had
-//! mapped, what the card was given, and what is read; beside them the bytes
-//! that nobody may write to.
+//! The drawing of a buffer's pages, in three lanes: those that the process had
+//! mapped, those that the card was given, and the blocks that are read; beside
+//! them the bytes that nobody may write to.
 
 use maud::{Markup, html};
 
@@ -9,19 +9,20 @@ use super::svg::short;
 use crate::agent::cell::PAGE;
 use crate::agent::cell::evidence::{CanarySeen, CanaryState, Place};
 
-/// Where the first page begins, and how wide all pages together are.
+/// Position of the first page, and width of all pages together.
 const LEFT: f64 = 120.0;
 const WIDTH: f64 = 520.0;
-/// Width of a canary, and what is left free beside it.
+/// Width of a canary, and of the gap beside it.
 const CANARY: f64 = 46.0;
 const GAP: f64 = 6.0;
-/// Height of a lane, and from one to the next.
+/// Height of a lane, and distance from one lane to the next.
 const LANE: f64 = 18.0;
 const STEP: f64 = 24.0;
-/// Pages up to which each has its own border.
+/// Maximal number of pages for which each has its own border.
 const BORDERS: usize = 64;
 
-/// Draws the pages and says below in words what is to be seen; or only says it.
+/// Draws the pages, with a description in words below; returns only the
+/// description if `drawn` is false.
 pub fn draw(pages: &Pages, canaries: &[CanarySeen], drawn: bool) -> Markup {
     if !drawn {
         return html! { figure { figcaption { (caption(pages, canaries)) } } };
@@ -59,7 +60,7 @@ pub fn draw(pages: &Pages, canaries: &[CanarySeen], drawn: bool) -> Markup {
     }
 }
 
-/// Boxes of each state, each state's as one path, and marks on them.
+/// Boxes of each state, as one path for each state, and marks on them.
 #[derive(Debug, Default)]
 struct Boxes {
     same: String,
@@ -82,8 +83,8 @@ impl Boxes {
         }
     }
 
-    /// Runs of what is alike, each a box. The last block may end before its
-    /// page.
+    /// Adds a box for each run of equal states. The last block may end before
+    /// its page.
     fn lane(&mut self, states: &[State], top: f64, left: f64, scale: f64) {
         if states.is_empty() {
             self.add(State::Nothing, LEFT, top, WIDTH);
@@ -118,7 +119,8 @@ impl Boxes {
     }
 }
 
-/// Borders of pages, and bold where a segment of the card's begins.
+/// Returns the borders of pages, in bold where a segment of the card's list
+/// begins.
 fn borders(pages: &Pages, scale: f64) -> Markup {
     let line = |page: usize, top: f64, height: f64| {
         format!("M{} {top}v{height}", short(LEFT + page as f64 * scale))
@@ -138,7 +140,7 @@ fn borders(pages: &Pages, scale: f64) -> Markup {
     }
 }
 
-/// The drawing in words.
+/// Returns the description of the drawing in words.
 fn caption(pages: &Pages, canaries: &[CanarySeen]) -> String {
     let mut said = vec![format!(
         "{} of {} pages mapped",

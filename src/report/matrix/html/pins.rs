@@ -1,4 +1,4 @@
-//! The drawing of pins: how many pages were pinned at each moment, more than
+//! The drawing of pins: how many more pages were pinned at each moment than
 //! before the cell.
 
 use maud::{Markup, html};
@@ -7,14 +7,14 @@ use super::svg::short;
 use crate::agent::cell::evidence::{CountersSeen, Moment};
 use crate::agent::cell::{CellAnswer, PAGE};
 
-/// Width of a moment, and the height of the greatest count.
+/// Width of a moment, and height of the greatest count.
 const STEP: f64 = 84.0;
 const HEIGHT: f64 = 34.0;
-/// Where counts of 0 stand.
+/// Vertical position of a count of 0.
 const GROUND: f64 = 52.0;
 
-/// Draws the pins of a cell on a kernel that counts them; or only says how many
-/// they were.
+/// Draws the pins of a cell on a kernel that counts them; returns only their
+/// number if `drawn` is false.
 pub fn draw(answer: &CellAnswer, drawn: bool) -> Markup {
     let counts = counts(answer);
     let pages = answer.memory.map_or(0, |memory| {
@@ -56,7 +56,7 @@ pub fn draw(answer: &CellAnswer, drawn: bool) -> Markup {
     }
 }
 
-/// The pins at each moment beyond those of the first.
+/// Returns the pins at each moment, minus those at the first.
 fn counts(answer: &CellAnswer) -> Vec<(Moment, i128)> {
     let looks = answer.counters.iter().take(8);
     let pins: Vec<_> = looks

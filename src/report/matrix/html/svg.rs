@@ -1,6 +1,7 @@
-//! What the drawings share.
+//! The common code of the drawings.
 
-/// A coordinate in no more digits than can be seen.
+/// Returns a coordinate with one decimal place at most, because more cannot be
+/// seen.
 pub fn short(value: f64) -> String {
     let text = format!("{value:.1}");
     text.strip_suffix(".0").map_or(text.clone(), str::to_owned)
