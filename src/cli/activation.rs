@@ -1,33 +1,33 @@
-//! A socket from systemd (sd_listen_fds(3)).
+//! Socket activation by systemd (sd_listen_fds(3)).
 
 use std::env;
 use std::os::fd::{BorrowedFd, RawFd};
 
 use rustix::io::{FdFlags, fcntl_setfd};
 
-/// The first file descriptor that is passed on.
+/// The first file descriptor that systemd passes on.
 const FIRST: RawFd = 3;
 
-/// What systemd says of the sockets.
+/// The environment variables with which systemd describes the sockets.
 const VARIABLES: [&str; 3] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];
 
-/// Takes the socket that systemd has passed to this process, if it has; it is
-/// not inherited any further, and the variables that tell of it are gone then.
+/// Takes the socket that systemd has passed to this process, if it has. Other
+/// programs do not inherit it, and the variables are removed.
 ///
 /// # Safety
-/// No other thread may run, for the environment is changed; and nothing else
+/// No other thread may run, because this changes the environment. Nothing else
 /// may use file descriptor 3 if the environment says that it is a socket.
 ///
 /// # Errors
-/// Where there are several.
+/// An error if there are several sockets.
 pub unsafe fn socket() -> anyhow::Result<Option<RawFd>> {
     let number = |name| env::var(name).ok()?.parse::<u32>().ok();
     let (pid, count) = (number(VARIABLES[0]), number(VARIABLES[1]));
     for name in VARIABLES {
-        // SAFETY: by the caller's promise this is the only thread.
+        // SAFETY: the caller promises that this is the only thread.
         unsafe { env::remove_var(name) };
     }
-    // They may be somebody else's, who was not careful.
+    // The variables may be for a parent that passed its environment on.
     if pid != Some(std::process::id()) {
         return Ok(None);
     }
@@ -38,9 +38,10 @@ pub unsafe fn socket() -> anyhow::Result<Option<RawFd>> {
             anyhow::bail!("systemd passes {count} sockets; the card takes one, for its front end")
         }
     }
-    // SAFETY: it is not closed in here; where it is not open, this fails.
+    // SAFETY: this function does not close the descriptor, and fcntl(2) fails
+    // if it is not open.
     let socket = unsafe { BorrowedFd::borrow_raw(FIRST) };
-    // Whatever is wrong with it is said by who takes it.
+    // The user of the socket reports its faults.
     let _ = fcntl_setfd(socket, FdFlags::CLOEXEC);
     Ok(Some(FIRST))
 }

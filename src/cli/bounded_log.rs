@@ -1,9 +1,10 @@
-//! A log that nobody can fill a disk with.
+//! A bounded log, with which nobody can fill a disk.
 //!
-//! A guest can start and stop a stream as often as it likes, and whoever can
-//! connect to the card can do so. So each place in the program that logs has
-//! so many lines, and then one a minute; how many were left out is said with
-//! the next. What is asked for by RUST_LOG=debug is not bounded.
+//! A guest can start and stop a stream as often as it likes, and so can
+//! everybody who can connect to the card. So each place in the program that
+//! logs has a number of lines, and then one a minute; the next line tells how
+//! many were left out. Lines of the levels debug and trace, which only RUST_LOG
+//! enables, are not bounded.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -11,19 +12,19 @@ use std::time::{Duration, Instant};
 
 use log::{Level, Log, Metadata, Record};
 
-/// Lines of one place that are logged at once.
+/// Number of lines that one place may log at once.
 const BURST: u64 = 30;
 
-/// How long a place waits for one line more.
+/// Time after which a place may log one line more.
 const PERIOD: Duration = Duration::from_secs(60);
 
-/// What a place in the program has left.
+/// The state of a place in the program.
 #[derive(Debug)]
 struct Place {
     lines: u64,
-    /// When it was last given a line.
+    /// Time at which `lines` was increased last.
     since: Instant,
-    /// Lines left out since the last one that was not.
+    /// Number of lines left out since the last line that was logged.
     left_out: u64,
 }
 
@@ -36,7 +37,8 @@ impl Place {
         }
     }
 
-    /// Whether a line may be logged now; then comes how many were not before.
+    /// Takes a line: returns how many were left out before it, or `None` if it
+    /// may not be logged now.
     fn take(&mut self, now: Instant) -> Option<u64> {
         let periods = now.saturating_duration_since(self.since).as_secs() / PERIOD.as_secs();
         if periods > 0 {
@@ -52,15 +54,16 @@ impl Place {
     }
 }
 
-/// A logger that passes on so many lines of each place in the program.
+/// A logger that passes on a bounded number of lines of each place in the
+/// program.
 pub struct BoundedLog<L> {
     log: L,
-    /// By file and line: no more than there are in the program.
+    /// The places by file and line; there are no more than the program has.
     places: Mutex<HashMap<(&'static str, u32), Place>>,
 }
 
 impl<L: Log> BoundedLog<L> {
-    /// Passes on to `log`.
+    /// Makes a logger that passes lines on to `log`.
     pub fn new(log: L) -> Self {
         Self {
             log,
@@ -130,7 +133,7 @@ mod tests {
         assert_eq!(place.take(at(60)), None);
         assert_eq!(place.take(at(119)), None);
         assert_eq!(place.take(at(120)), Some(2));
-        // After an hour of rest it has as many as at first.
+        // After an hour of rest it has as many lines as at first.
         for _ in 0..BURST {
             assert_eq!(place.take(at(4000)), Some(0));
         }

@@ -1,4 +1,5 @@
-//! What the card of a guest shows, where that is for the user to choose.
+//! The arguments of subcommands whose user chooses what the card of a guest
+//! shows.
 
 use std::sync::Arc;
 
@@ -25,7 +26,7 @@ pub struct CardArgs {
 }
 
 impl CardArgs {
-    /// Which API was asked for, if any was.
+    /// Returns the API that was asked for, if one was.
     pub fn planes(&self) -> Option<BufferApi> {
         self.planes.map(BufferApi::from)
     }
@@ -36,12 +37,12 @@ impl CardArgs {
         source.is_some_and(source::is_standard_input)
     }
 
-    /// A testbed with that card.
+    /// Returns the testbed with that card.
     ///
     /// # Errors
     ///
-    /// Where there is no such source, or no standard input for one that is read
-    /// from it.
+    /// An error if the source does not exist, or it is standard input and the
+    /// process has none.
     pub fn put_into(&self, testbed: TestbedSpec) -> anyhow::Result<TestbedSpec> {
         if let Some(source) = &self.source {
             source::check(source)?;

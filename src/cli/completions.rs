@@ -16,9 +16,9 @@ pub struct Args {
     shell: Shell,
 }
 
-/// Runs the subcommand; `program` is all of `pinhole`.
+/// Runs the subcommand; `program` is the whole command `pinhole`.
 pub fn run(args: Args, program: &mut Command) -> anyhow::Result<u8> {
-    // The generator would panic where its output is closed early.
+    // The generator would panic if its output were closed early.
     let mut script = Vec::new();
     clap_complete::generate(args.shell, program, "pinhole", &mut script);
     output::text(String::from_utf8(script)?)?;

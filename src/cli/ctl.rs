@@ -134,8 +134,8 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
     Ok(SUCCESS)
 }
 
-/// A source as the card is to be told of it, which has a folder and file
-/// descriptors of its own.
+/// Returns the source in the form that the card needs, because the card has
+/// another working folder and other file descriptors.
 fn as_the_card_sees_it(spec: &str) -> anyhow::Result<String> {
     if source::is_passed_on(spec) {
         anyhow::bail!(
@@ -148,7 +148,7 @@ fn as_the_card_sees_it(spec: &str) -> anyhow::Result<String> {
     absolute.with_context(|| format!("the name of {} is no text", folder.display()))
 }
 
-/// The answer for a person, or for Prometheus.
+/// Returns the answer as text for people, or for Prometheus.
 fn text(command: &Command, answer: &Answer) -> String {
     match (command, answer) {
         (Command::Metrics, Answer::Statistics(statistics)) => metrics::prometheus(statistics),

@@ -25,9 +25,9 @@ use crate::sandbox::{Sandbox, SandboxError};
 use crate::source::{self, Access, Camera, Input, pattern};
 use crate::vhost::{Daemon, InheritedSocket, ListenError, ListeningSocket, SocketName, Stop};
 
-/// How long the card may take to end once it is told to: what keeps it for
-/// longer, such as a log that nobody reads, is not waited for. Less than a
-/// second, with what comes after it.
+/// Time limit for the card's end after a signal. The process does not wait
+/// longer for a thread that blocks, for example on a log that nobody reads. The
+/// limit and the steps after it take less than a second.
 const END: Duration = Duration::from_millis(800);
 
 /// Run the capture card as a vhost-user backend.
@@ -104,24 +104,24 @@ enum SandboxArg {
     None,
 }
 
-/// The type of this backend. QEMU's list of them (`VHostUserBackendType` in
+/// The type of this backend. QEMU's list of types (`VHostUserBackendType` in
 /// docs/interop/vhost-user.json) has no media device, so this is the device's
-/// name in VIRTIO, as the types that it does have are.
+/// name in VIRTIO, as the types in the list are.
 const BACKEND_TYPE: &str = "media";
 
-/// Whether the arguments are those of `pinhole device --print-capabilities`,
-/// and of whatever else.
+/// Returns whether the arguments are `pinhole device` with
+/// `--print-capabilities` and any others.
 pub fn asks_for_capabilities(args: &[OsString]) -> bool {
     args.get(1).is_some_and(|name| name == "device")
         && args.iter().any(|arg| arg == "--print-capabilities")
 }
 
-/// Prints what `VHostUserBackendCapabilities` of QEMU's
-/// docs/interop/vhost-user.json asks for.
+/// Prints the `VHostUserBackendCapabilities` of QEMU's
+/// docs/interop/vhost-user.json.
 ///
 /// # Errors
 ///
-/// Where it cannot be written.
+/// An error if it cannot be written.
 pub fn print_capabilities() -> anyhow::Result<u8> {
     output::line(json!({ "type": BACKEND_TYPE }))?;
     Ok(super::exit::SUCCESS)
@@ -142,10 +142,10 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
     }
     check_paths(&args)?;
     let modes = args.modes.modes(args.planes.into())?;
-    // SAFETY: nothing has been opened yet.
+    // SAFETY: the process has not opened anything yet.
     let descriptors = unsafe { source::descriptors_of(&args.source)? };
-    // SAFETY: no thread has been started, and nothing opened but copies of what
-    // was open.
+    // SAFETY: the process has not started a thread, and has opened nothing but
+    // copies of descriptors that were open.
     let socket = unsafe { SocketArg::of(&args)? };
     let witness = args.witness.as_deref().map(|path| {
         WitnessFile::open(path)
@@ -157,16 +157,15 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
     let control = args.control.as_deref().map(ListeningSocket::bind_private);
     let control = control.transpose()?;
     let socket = socket.open()?;
-    // Everything that was to be opened or bound is, and nobody can connect yet;
-    // what a source finds in a file is not to be trusted any more than what the
-    // guest says.
+    // Everything that has to be opened or bound is, and nobody can connect yet.
+    // The contents of a source's file are as untrusted as the guest.
     let in_force = enter_sandbox(&args)?;
     let witness = match witness {
         Some(file) => Witness::new(Box::new(file.start().context("cannot write the witness")?)),
         None => Witness::off(),
     };
-    // That may take its time: a pipe says nothing before somebody writes to
-    // it. Until then a signal ends the card all the same.
+    // Opening the inputs may take long, because a pipe is silent until somebody
+    // writes to it. A signal ends the card even then.
     let (sender, events) = mpsc::channel();
     let (opener, sources) = (sender.clone(), args.source.clone());
     let access = Access {
@@ -187,7 +186,9 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
         if signals.forever().next().is_none() {
             return;
         }
-        // In this order, as the other thread looks in the other.
+        // The main thread sets `stop_of` first and looks for the event then;
+        // this order is the reverse, so that one of the two always sees the
+        // signal.
         let _ = sender.send(StartupEvent::End);
         if let Some(stop) = stopped.get() {
             stop.request();
@@ -230,7 +231,7 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
         InheritedSocket::Connected(socket) => daemon.serve_connected(socket),
     };
     stop.request();
-    // Requests that still wait are not waited for.
+    // This ends waiting requests, so that the control server can end.
     drop(daemon);
     if let Some(control) = control {
         control.join();
@@ -239,24 +240,25 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
     Ok(super::exit::SUCCESS)
 }
 
-/// Ends the process, whatever its other threads are waiting for.
+/// Ends the process, whatever its other threads wait for.
 fn abandon(names: &[SocketName]) -> ! {
     names.iter().for_each(SocketName::remove);
-    // The log may be what everybody waits for.
+    // A thread of its own logs, because the other threads may all wait for the
+    // log.
     thread::spawn(|| log::warn!("the card does not end by itself, and is ended"));
     thread::sleep(Duration::from_millis(50));
-    // SAFETY: it does nothing but end the process.
+    // SAFETY: _exit(2) only ends the process.
     unsafe { libc::_exit(super::exit::SUCCESS.into()) }
 }
 
-/// Refuses paths that would take each other's place, and such to be allowed that
-/// are not there.
+/// Refuses paths that name the same file, and paths of --allow-path that do not
+/// exist.
 fn check_paths(args: &Args) -> anyhow::Result<()> {
     for path in &args.allow_path {
         path.metadata()
             .with_context(|| format!("cannot allow {}", path.display()))?;
     }
-    // What does not exist yet is compared by its folder and its name.
+    // A file that does not exist yet is compared by its folder and its name.
     let same = |one: &Path, other: &Path| {
         let whole = |path: &Path| {
             path.canonicalize().ok().or_else(|| {
@@ -290,29 +292,30 @@ fn check_paths(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What the daemon waits for before it serves.
+/// The events that the daemon waits for before it serves.
 enum StartupEvent {
-    /// The inputs are open, or cannot be.
+    /// The inputs are open, or could not be opened.
     Opened(anyhow::Result<Vec<Input>>),
-    /// A signal has come.
+    /// A signal has arrived.
     End,
 }
 
-/// Where front ends come from.
+/// The socket from which front ends come.
 enum SocketArg<'a> {
-    /// A socket to be bound there.
+    /// The path at which a socket is to be bound.
     Path(&'a Path),
-    /// A socket that is there already.
+    /// A socket that exists already.
     Inherited(InheritedSocket),
 }
 
 impl<'a> SocketArg<'a> {
-    /// What the arguments, or else systemd, say.
+    /// Returns the socket that the arguments, or else systemd, name.
     ///
     /// # Safety
-    /// Nothing has been opened by this process yet, and it has one thread.
+    /// This process has not opened anything yet, except copies of descriptors
+    /// that were open, and it has one thread.
     unsafe fn of(args: &'a Args) -> anyhow::Result<Self> {
-        // SAFETY: by the caller's promise.
+        // SAFETY: the caller's promise covers this call.
         let activated = unsafe { activation::socket()? };
         if let Some(path) = &args.socket_path {
             return Ok(Self::Path(path));
@@ -323,12 +326,13 @@ impl<'a> SocketArg<'a> {
                  from a systemd socket unit"
             );
         };
-        // SAFETY: by the caller's promise it is what the user names by the
-        // argument, or systemd passes on, to be used for this alone.
+        // SAFETY: by the caller's promise, the descriptor is the one that the
+        // user names by the argument, or that systemd passes on, for this use
+        // alone.
         Ok(Self::Inherited(unsafe { InheritedSocket::take(fd)? }))
     }
 
-    /// Binds the socket if it is not there yet.
+    /// Binds the socket if it does not exist yet.
     fn open(self) -> Result<InheritedSocket, ListenError> {
         match self {
             Self::Path(path) => ListeningSocket::bind(path).map(InheritedSocket::Listening),
@@ -337,7 +341,7 @@ impl<'a> SocketArg<'a> {
     }
 }
 
-/// Enters the sandbox, and says what is in force.
+/// Enters the sandbox; returns a description of what is in force.
 fn enter_sandbox(args: &Args) -> anyhow::Result<String> {
     if args.sandbox == SandboxArg::None {
         return Ok("none".to_owned());
@@ -352,7 +356,7 @@ fn enter_sandbox(args: &Args) -> anyhow::Result<String> {
     };
     match sandbox.enter() {
         Ok(in_force) => Ok(in_force.to_string()),
-        // Of a path that is not there the sandbox is not to blame.
+        // A missing path is not a fault of the sandbox.
         Err(error @ SandboxError::Path { .. }) => Err(error.into()),
         Err(error) => {
             Err(error).context("cannot enter the sandbox (--sandbox none does without it)")
@@ -360,7 +364,7 @@ fn enter_sandbox(args: &Args) -> anyhow::Result<String> {
     }
 }
 
-/// The folder that a name is in.
+/// Returns the folder of a path.
 fn folder_of(path: &Path) -> PathBuf {
     match path.parent() {
         Some(folder) if folder != Path::new("") => folder.to_owned(),
@@ -368,11 +372,12 @@ fn folder_of(path: &Path) -> PathBuf {
     }
 }
 
-/// The inputs of a camera that sees those sources: two at least.
+/// Opens the inputs of a camera with those sources; there are at least two.
 fn open_inputs(specs: &[String], access: &Access) -> anyhow::Result<Vec<Input>> {
     let mut specs = specs.to_vec();
     if let [only] = &specs[..] {
-        // The first pattern, or another if that is what there is.
+        // The second input is the first pattern, or the second pattern if the
+        // source is the first.
         let name = only.strip_prefix("pattern");
         let name = name.map(|name| name.trim_start_matches(':'));
         let first = name.is_some_and(|name| ["", pattern::NAMES[0]].contains(&name));
@@ -383,7 +388,7 @@ fn open_inputs(specs: &[String], access: &Access) -> anyhow::Result<Vec<Input>> 
     Ok(inputs.collect::<Result<_, _>>()?)
 }
 
-/// Where the witness goes.
+/// The destination of the witness.
 enum WitnessFile {
     Socket(UnixStream),
     File(File),
@@ -397,7 +402,8 @@ impl WitnessFile {
         }
     }
 
-    /// Starts the thread that writes it, which has to be in the sandbox.
+    /// Starts the thread that writes the witness. The thread has to be in the
+    /// sandbox.
     fn start(self) -> std::io::Result<Background> {
         match self {
             Self::Socket(socket) => Background::start(socket),

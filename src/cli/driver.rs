@@ -49,7 +49,7 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
     })
 }
 
-/// Gives the number of warnings.
+/// Builds the driver for the suites; returns the number of warnings.
 fn builds(ids: &[String], progress: &Progress) -> anyhow::Result<usize> {
     let catalog = Catalog::builtin();
     let known: Vec<_> = catalog.headers().collect();

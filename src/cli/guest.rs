@@ -16,7 +16,8 @@ use crate::vm::progress::Progress;
 use crate::vm::provision::cache::Cache;
 use crate::vm::qemu;
 
-/// How many guests are built at a time: unpacking uses the disk and one core.
+/// Number of guests that are built at a time: unpacking uses the disk and one
+/// core.
 const PARALLEL: usize = 2;
 
 /// List, build and remove the guests.
@@ -153,7 +154,7 @@ fn table(catalog: &Catalog, states: &[State], cache: &Cache) -> anyhow::Result<T
     Ok(table)
 }
 
-/// What a command line names.
+/// The guests and images that a command line names.
 struct Selection {
     guests: Vec<Recipe>,
     clients: bool,
@@ -167,7 +168,8 @@ impl Selection {
         }
     }
 
-    /// What was named; the default guest if nothing was.
+    /// Returns the named guests and images, or the default guest if none is
+    /// named.
     fn named(catalog: &Catalog, ids: &[String]) -> anyhow::Result<Self> {
         let mut names: Vec<_> = ids.iter().map(String::as_str).collect();
         if names.is_empty() {
@@ -210,7 +212,8 @@ fn build(catalog: &Catalog, ids: &[String]) -> anyhow::Result<()> {
             let one = images::ensure_guest(&recipe, &progress)
                 .and_then(|guest| Ok((images::ensure_driver(&guest, &progress)?, guest)));
             if one.is_err() {
-                // What another worker has begun it finishes; nothing else is begun.
+                // Another worker finishes the guest that it has begun, but
+                // begins no other.
                 queue.lock().map(|mut queue| queue.clear()).ok();
             }
             let one = one.with_context(|| format!("cannot build {}", recipe.id))?;

@@ -1,4 +1,4 @@
-//! What every subcommand that boots a guest takes.
+//! The arguments of every subcommand that boots a guest.
 
 use std::path::PathBuf;
 
@@ -74,7 +74,7 @@ pub struct GuestArgs {
     append: String,
 }
 
-/// An accelerator, or the best there is.
+/// An accelerator, or `None` for the best one available.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Auto(Option<Accelerator>);
 
@@ -85,24 +85,25 @@ impl From<Auto> for Option<Accelerator> {
 }
 
 impl GuestArgs {
-    /// The kernel of the user's own, if there is one.
+    /// Returns the user's own kernel, if there is one.
     fn own_kernel(&self) -> Option<OwnKernel> {
         let (bzimage, modules) = self.bzimage.as_ref().zip(self.modules.as_ref())?;
         Some(OwnKernel::new(bzimage.clone(), modules.clone()))
     }
 
-    /// Whether the kernel is the user's own.
+    /// Returns whether the kernel is the user's own.
     pub fn has_own_kernel(&self) -> bool {
         self.bzimage.is_some()
     }
 
-    /// The testbed that these ask for.
+    /// Returns the testbed that the arguments describe.
     ///
     /// # Errors
     ///
-    /// Where there is no such guest or file: told before anything is begun that
-    /// would take the place of earlier results, and before a kernel of one's
-    /// own could be blamed for it.
+    /// An error if a guest or file does not exist, or the machine has too
+    /// little memory. This is checked before anything begins that would replace
+    /// earlier results, and before the user's own kernel could be blamed for
+    /// it.
     pub fn testbed(&self) -> anyhow::Result<TestbedSpec> {
         self.testbed_of(self.kernel.as_deref(), &Catalog::builtin())
     }
@@ -142,9 +143,9 @@ impl GuestArgs {
         })
     }
 
-    /// The testbeds that these ask for: one, or with the name of a set of guests
-    /// one for each of them. The user land of one's own kernel is one guest's,
-    /// and none is named so.
+    /// Returns the testbeds that the arguments describe: one for each guest
+    /// that is named. The user's own kernel gets the user land of one guest, so
+    /// there is one testbed then.
     ///
     /// # Errors
     ///
@@ -160,8 +161,8 @@ impl GuestArgs {
     }
 }
 
-/// The guests that `--kernel` names: names with commas between them, each of one
-/// guest or of a [set](Catalog::set).
+/// Returns the guests that `--kernel` names: names with commas between them,
+/// each of one guest or of a [set](Catalog::set).
 pub fn guests(kernels: &str, catalog: &Catalog) -> Vec<String> {
     let guests = |name: &str| match catalog.set(name) {
         Some(recipes) => recipes.into_iter().map(|recipe| recipe.id).collect(),
@@ -170,7 +171,7 @@ pub fn guests(kernels: &str, catalog: &Catalog) -> Vec<String> {
     kernels.split(',').flat_map(guests).collect()
 }
 
-/// Reads one from the command line.
+/// Parses an accelerator of the command line.
 pub fn accelerator(name: &str) -> Result<Auto, String> {
     match name {
         "auto" => Ok(Auto(None)),
@@ -186,7 +187,7 @@ pub fn accelerator(name: &str) -> Result<Auto, String> {
     }
 }
 
-/// Memory and swap of this machine.
+/// Returns the memory and swap of this machine in MiB.
 fn memory_mib() -> u64 {
     let all = rustix::system::sysinfo();
     let units = all.totalram as u64 + all.totalswap as u64;

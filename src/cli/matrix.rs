@@ -91,7 +91,7 @@ fn shard(text: &str) -> Result<(usize, usize), String> {
 }
 
 impl Args {
-    /// The cells that these ask for.
+    /// Returns the cells that the arguments select.
     fn cells(&self) -> Vec<CellName> {
         if !self.cell.is_empty() || !self.mutant.is_empty() {
             return self.cell.clone();
@@ -107,7 +107,7 @@ impl Args {
         }
     }
 
-    /// The mutants that these ask for.
+    /// Returns the mutants that the arguments select.
     fn mutants(&self) -> Vec<Mutant> {
         let mutants = match self.mutants {
             true => Mutant::ALL.to_vec(),
@@ -120,7 +120,7 @@ impl Args {
     }
 }
 
-/// In how many guests this machine can run cells at once.
+/// Returns the number of guests in which this machine can run cells at once.
 fn jobs(testbed: &TestbedSpec) -> usize {
     const MOST: usize = 4;
     let processors = thread::available_parallelism().map_or(1, NonZero::get);
@@ -132,7 +132,7 @@ fn jobs(testbed: &TestbedSpec) -> usize {
     processors.min(held).clamp(1, MOST)
 }
 
-/// The line that tells where the results are.
+/// Returns the line that tells where the results are.
 pub fn page(out: &Path) -> String {
     format!(
         "Everything is in {}; the page with all evidence is {}.",
@@ -185,7 +185,7 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
     }
     drop(reserve);
     let written = report::write(&outcomes, &args.out);
-    // What cannot be written is printed all the same.
+    // The results are printed even if they cannot be written.
     if args.json {
         output::line(serde_json::to_string(&outcomes)?)?;
     } else {

@@ -1,8 +1,8 @@
-//! The command line: one file a subcommand.
+//! The command line, with one file for each subcommand.
 //!
 //! Every subcommand has an `Args` and a `run` that returns the exit code or an
-//! error; an error is printed as one sentence, and the code is then
-//! [`CANNOT_RUN`](exit::CANNOT_RUN), [`UNTESTABLE`](exit::UNTESTABLE) where the
+//! error. An error is printed as one sentence, and the exit code is then
+//! [`CANNOT_RUN`](exit::CANNOT_RUN), [`UNTESTABLE`](exit::UNTESTABLE) if the
 //! user's own kernel is to blame, or [`INTERRUPTED`](exit::INTERRUPTED).
 
 mod activation;
@@ -62,8 +62,8 @@ enum Command {
     Man(man::Args),
 }
 
-/// Under this name the program is `pinhole device`: vhost-user's conventions
-/// for backend programs know of no subcommands.
+/// The name under which the program is `pinhole device`: vhost-user's
+/// conventions for backend programs have no subcommands.
 const BACKEND_NAME: &str = "vhost-user-media";
 
 /// Parses the arguments, runs the subcommand, and turns its result into the
@@ -72,7 +72,7 @@ pub fn main() -> ExitCode {
     let args = arguments(env::args_os());
     let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
-        // With it, what else there is makes no difference.
+        // With --print-capabilities, the other arguments do not matter.
         Err(_) if device::asks_for_capabilities(&args) => {
             return conclude(device::print_capabilities());
         }
@@ -96,8 +96,8 @@ pub fn main() -> ExitCode {
     conclude(result)
 }
 
-/// Logs to stderr, as RUST_LOG says. A card's log is bounded, for it runs for
-/// long, and what it tells of is a guest's doing.
+/// Starts the log to stderr, filtered by RUST_LOG. The log of a card is
+/// bounded, because the card runs for long and a guest causes its lines.
 fn start_log(command: &Command) {
     let default = env_logger::Env::default().default_filter_or("info");
     let mut builder = env_logger::Builder::from_env(default);
@@ -106,14 +106,14 @@ fn start_log(command: &Command) {
     }
     let log = builder.build();
     log::set_max_level(log.filter());
-    // Fails only if there is a log already, which there is not.
+    // This fails only if there is a log already, and there is none.
     let _ = log::set_boxed_logger(Box::new(BoundedLog::new(log)));
 }
 
-/// Tells of a subcommand's error, and turns its result into the exit code.
+/// Prints a subcommand's error, and turns its result into the exit code.
 fn conclude(result: anyhow::Result<u8>) -> ExitCode {
     let code = result.unwrap_or_else(|error| {
-        // Whatever was being done then failed of it.
+        // The signal made the current operation fail.
         if interrupt::requested() {
             log::debug!("{}", sentence(&error));
             output::complaint("interrupted");
@@ -125,12 +125,12 @@ fn conclude(result: anyhow::Result<u8>) -> ExitCode {
     code.into()
 }
 
-/// The arguments as `pinhole` takes them.
+/// Returns the arguments in the form that `pinhole` takes.
 fn arguments(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let mut args: Vec<OsString> = args.collect();
     let name = args.first().map(Path::new).and_then(Path::file_name);
     if name.is_some_and(|name| name == BACKEND_NAME) {
-        // What is said of how to use it is said of that, too.
+        // The usage that is printed then names `pinhole device`.
         args.splice(..1, ["pinhole".into(), "device".into()]);
     }
     args

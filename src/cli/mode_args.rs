@@ -20,16 +20,16 @@ pub struct ModeArgs {
 }
 
 impl ModeArgs {
-    /// The lists of a card.
+    /// Returns the lists of a card.
     ///
     /// # Errors
     ///
-    /// Where it cannot have all of that.
+    /// [`ModeError`] if the card cannot have all of them.
     pub fn modes(&self, planes: BufferApi) -> Result<Modes, ModeError> {
         Modes::new(planes, &self.sizes, &self.rates)
     }
 
-    /// The same as arguments of `pinhole device`.
+    /// Returns the lists as arguments of `pinhole device`.
     pub fn arguments(&self) -> Vec<OsString> {
         let pairs = |name: &str, pairs: &[(u32, u32)], between: char| {
             let texts: Vec<_> = pairs

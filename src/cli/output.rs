@@ -1,24 +1,24 @@
-//! What subcommands print.
+//! The output of subcommands.
 //!
-//! The macros of the standard library panic where nothing can be written. Here
-//! a reader that has gone, as of a pipe into `head`, has what it wanted, and
-//! anything else is an error like others.
+//! The macros of the standard library panic if nothing can be written. Here, a
+//! reader that has gone, such as `head` at the end of a pipe, is no error,
+//! because it has what it wanted; every other failure is an ordinary error.
 
 use std::fmt::Display;
 use std::io::{self, Write};
 
 use anyhow::Context;
 
-/// Prints this and a newline to stdout.
+/// Prints `what` and a newline to stdout.
 ///
 /// # Errors
 ///
-/// Where it cannot be written, as on a full disk.
+/// An error if it cannot be written, for example on a full disk.
 pub fn line(what: impl Display) -> anyhow::Result<()> {
     text(format_args!("{what}\n"))
 }
 
-/// Prints this to stdout.
+/// Prints `what` to stdout.
 ///
 /// # Errors
 ///
@@ -31,8 +31,8 @@ pub fn text(what: impl Display) -> anyhow::Result<()> {
     }
 }
 
-/// Tells of an error on stderr. Where even that cannot be done, the exit code
-/// has to say it alone.
+/// Prints an error to stderr. If even that fails, only the exit code tells of
+/// the error.
 pub fn complaint(what: impl Display) {
     let _ = writeln!(io::stderr(), "pinhole: {what}");
 }

@@ -70,7 +70,7 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
     }
 }
 
-/// The results in files and folders, one a kernel.
+/// Returns the results in files and folders, merged into one for each kernel.
 fn read(from: &[PathBuf]) -> anyhow::Result<Vec<KernelOutcome>> {
     Ok(report::merge(report::read(from)?)?)
 }

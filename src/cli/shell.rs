@@ -22,10 +22,10 @@ use crate::rig::testbed::{Testbed, TestbedSpec};
 use crate::vm::channel::{Agent, AgentError, Update};
 use crate::vm::progress::Progress;
 
-/// Ctrl-], which ends the machine whatever the guest does.
+/// Ctrl-], which ends the machine, whatever the guest does.
 const ESCAPE: u8 = 0x1d;
 
-/// How long the guest may take to give its kernel's log.
+/// Time limit for the guest's answer with its kernel's log.
 const LOG_LIMIT: Duration = Duration::from_secs(30);
 
 /// Boot a guest with the card attached and its console on this terminal.
@@ -75,7 +75,7 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
     let code = match interactive {
         true => match converse(&testbed)? {
             Left::Exit => super::exit::SUCCESS,
-            // Dropped, the testbed is killed.
+            // The drop kills the testbed.
             Left::Unplugged => return Ok(super::exit::SUCCESS),
         },
         false => perform(&mut testbed, script)?,
@@ -84,7 +84,8 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
     Ok(code)
 }
 
-/// Runs a script and hands its output on as it comes.
+/// Runs a script in the guest and passes its output on as it arrives; returns
+/// its exit code.
 fn perform(testbed: &mut Testbed, script: Vec<u8>) -> anyhow::Result<u8> {
     let request = Run {
         script: script.into(),
@@ -108,7 +109,7 @@ fn perform(testbed: &mut Testbed, script: Vec<u8>) -> anyhow::Result<u8> {
                 }
                 return Ok(match answer.status {
                     Status::Exit(code) => code as u8,
-                    // As shells have it.
+                    // Shells report a signal in this way.
                     Status::Signal(signal) => 128u8.wrapping_add(signal as u8),
                 });
             }
@@ -134,9 +135,9 @@ fn warn_of_memory(testbed: &Testbed) {
 
 /// How the user left the guest's shell.
 enum Left {
-    /// It ended.
+    /// The shell ended.
     Exit,
-    /// By [`ESCAPE`].
+    /// The user typed [`ESCAPE`].
     Unplugged,
 }
 
@@ -183,8 +184,8 @@ fn greeting(testbed: &Testbed) -> String {
     )
 }
 
-/// Hands on what is typed and what size the terminal has, until `stopped` is
-/// closed at its other end; true if the user typed [`ESCAPE`] instead.
+/// Passes the typed bytes and the size of the terminal on, until the other end
+/// of `stopped` is closed. Returns true if the user typed [`ESCAPE`].
 fn type_on(
     mut keyboard: &UnixStream,
     stopped: &UnixStream,
@@ -209,9 +210,9 @@ fn type_on(
             return false;
         }
         if resize {
-            // What is in it are marks of signals; one answer serves them all.
+            // Each byte stands for a signal; one answer serves all of them.
             let _ = resized.read(&mut buffer);
-            // A console of the wrong size is no reason to end.
+            // A console of the wrong size is not a reason to end.
             let _ = agent.start(window());
         }
         if key {
@@ -219,8 +220,8 @@ fn type_on(
             let bytes = &buffer[..length];
             let unplugged = bytes.contains(&ESCAPE);
             if length == 0 || unplugged {
-                // The terminal is gone, or the user wants to be: everything
-                // that waits, waits for this signal too.
+                // The terminal is gone, or the user wants to leave. Every wait
+                // in the process also waits for this signal.
                 let _ = kill_process(getpid(), Signal::TERM);
                 return unplugged;
             }
@@ -240,7 +241,8 @@ fn window() -> Window {
         .unwrap_or_default()
 }
 
-/// The terminal hands on every key as it is, until this is dropped.
+/// Raw mode of the terminal, which passes every key on unchanged. Drop restores
+/// the mode before.
 struct RawMode(Termios);
 
 impl RawMode {

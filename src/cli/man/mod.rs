@@ -21,7 +21,7 @@ pub struct Args {
     dir: PathBuf,
 }
 
-/// Runs the subcommand; `program` is all of `pinhole`.
+/// Runs the subcommand; `program` is the whole command `pinhole`.
 pub fn run(args: Args, program: Command) -> anyhow::Result<u8> {
     let mut program = program.disable_help_subcommand(true);
     program.build();
@@ -50,7 +50,8 @@ fn render(mut command: Command, page: &mut Vec<u8>) -> io::Result<()> {
     let notes = notes::of(name, &command);
     let usage = command.render_usage().to_string();
     let has_subcommands = command.has_subcommands();
-    // A nested command's own name and version would be those of a program.
+    // The default would give the nested command's name and version as those of
+    // a program.
     let source = format!("pinhole {}", env!("CARGO_PKG_VERSION"));
     let man = Man::new(command).source(source).manual("Pinhole");
     man.render_title(page)?;

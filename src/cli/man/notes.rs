@@ -1,9 +1,9 @@
-//! What a manual page says beside the options: how a command exits, what of the
-//! environment and which files it heeds, and how it is used.
+//! The sections of a manual page besides the options: exit codes, environment
+//! variables, files and examples.
 
 use clap::Command;
 
-/// A section: terms, and what is said of each.
+/// A section: a list of terms with their descriptions.
 pub struct Section {
     /// Its title.
     pub title: &'static str,
@@ -61,9 +61,9 @@ const CACHE: Entry = (
     "Guests, drivers and QEMU, as they were built; `pinhole guest remove` removes them.",
 );
 
-/// The subcommands, with those below them, that verify something.
+/// The subcommands that verify something, with their own subcommands.
 const VERIFY: [&str; 5] = ["capture", "compliance", "frame-vector", "matrix", "driver"];
-/// Those that read or fill the cache.
+/// The subcommands that read or fill the cache.
 const CACHED: [&str; 7] = [
     "capture",
     "compliance",
@@ -74,7 +74,7 @@ const CACHED: [&str; 7] = [
     "shell",
 ];
 
-/// Examples, each by the page that it stands on.
+/// Examples, each with the name of its page.
 const EXAMPLES: [(&str, Entry); 17] = [
     (
         "pinhole",
