@@ -1,4 +1,4 @@
-//! How long a film's frame takes to become one of the card's.
+//! The time to convert a film's frame to a frame of the card.
 
 use std::hint::black_box;
 

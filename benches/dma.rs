@@ -1,5 +1,6 @@
-//! What a 1920x1080 NV12 frame costs from QBUF to its event, in pages that lie
-//! as a process's pages do, beside a copy of as many bytes into the same pages.
+//! The time of a 1920x1080 NV12 frame from QBUF to its event, in pages that are
+//! scattered as a process's pages are, compared with a copy of as many bytes
+//! into the same pages.
 
 use std::hint::black_box;
 use std::io;
@@ -16,10 +17,10 @@ use vm_memory::{GuestAddress, GuestMemoryMmap};
 use zerocopy::{FromZeros, IntoBytes};
 
 const PAGE: u32 = 4096;
-/// Where in its first page the buffer begins.
+/// Offset of the buffer in its first page.
 const OFFSET: u32 = 16;
 
-/// A source that costs nothing but the writing.
+/// A source whose only cost is the writing.
 struct Blank;
 
 impl Source for Blank {
@@ -32,8 +33,8 @@ impl Source for Blank {
     }
 }
 
-/// Segments for `size` bytes: every page of guest memory at most once, none
-/// next to the one before it.
+/// Returns segments for `size` bytes: each page of guest memory occurs at most
+/// once, and none is adjacent to the one before it.
 fn segments(size: u32) -> Vec<Segment> {
     let pages = (size + OFFSET).div_ceil(PAGE);
     let mut left = size;
@@ -42,7 +43,8 @@ fn segments(size: u32) -> Vec<Segment> {
             let skip = if page == 0 { OFFSET } else { 0 };
             let len = left.min(PAGE - skip);
             left -= len;
-            // 1021 is prime: a walk through 2 * 1021 pages.
+            // 1021 is prime, so this visits every second one of 2 * 1021 pages
+            // without repetition.
             let place = u64::from(page * 389 % 1021 * 2);
             Segment {
                 start: place * u64::from(PAGE) + u64::from(skip),

@@ -1,7 +1,7 @@
-//! How long patterns take to draw, beside a copy of as many bytes.
+//! The time to draw patterns, compared with a copy of as many bytes.
 //!
-//! Frames are asked for as the card asks: 4 KiB at a time, into memory that is
-//! reused as a capture queue reuses its buffers.
+//! The benchmark asks for frames as the card does: 4 KiB at a time, into memory
+//! that is reused as a capture queue reuses its buffers.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -31,7 +31,7 @@ fn render(criterion: &mut Criterion) {
         });
 
         for name in pattern::NAMES {
-            // Only the test card in every size.
+            // Sizes other than 1920x1080 are measured with the test card alone.
             if *name != pattern::NAMES[0] && width != 1920 {
                 continue;
             }
@@ -55,7 +55,7 @@ fn render(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Frames that are drawn whole: adjusted, or compressed.
+/// Measures frames that are drawn whole and then adjusted or compressed.
 fn finish(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("finish");
     for format in [
