@@ -1,18 +1,19 @@
-//! Front ends of any bytes: vhost-user messages in any order, rings and descriptor
-//! chains of any kind, kicks, guest memory that is written meanwhile. The fuzz
-//! target and the test that replays its corpus both run this.
+//! Front ends made from any bytes: vhost-user messages in any order, rings and
+//! descriptor chains of any kind, kicks, and guest memory that is written
+//! meanwhile. The fuzz target and the test that replays its corpus both run
+//! this.
 //!
 //! Each life is a daemon with a card, and some connections to it, one after the
-//! other. A front end is *wild*, and does what it likes; or *honest*: its rings
-//! are as they should be, in memory that no chain of its own has the device write
-//! to, and what its chains hold is anything. Held against them:
+//! other. A front end is *wild* and does anything, or it is *honest*: its rings
+//! are correct, they lie in memory that none of its chains has the device write
+//! to, and its chains hold anything. These statements are checked:
 //!
 //! - nothing panics, and no connection ends the daemon;
-//! - of an honest one each command's chain comes back, and once; no chain comes
-//!   back with more bytes than it had room for; and no byte changes but in the used
-//!   rings and where the device may write;
+//! - each command's chain of an honest front end comes back exactly once, no
+//!   chain comes back with more bytes than it has room for, and bytes change
+//!   only in the used rings and where the device may write;
 //! - when a connection is over, nothing is written to its memory any more;
-//! - the next one is served.
+//! - the next connection is served.
 
 use std::fs::File;
 use std::io::{IoSlice, Read};
@@ -35,18 +36,18 @@ use rustix::{cmsg_space, fs};
 
 use crate::script::Script;
 
-/// Longer than the card takes on a slow machine under a sanitizer.
+/// Time limit, longer than the card takes on a slow machine under a sanitizer.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// Two regions of guest memory, one behind the other in their file: where each
-/// begins in the guest, and in the process that is the front end.
+/// Two regions of guest memory, adjacent in their file: for each, its address
+/// in the guest, and in the process that is the front end.
 const REGION: u64 = 0x1_0000;
 const REGIONS: [(u64, u64); 2] = [(0, 0x7000_0000_0000), (0x10_0000, 0x7100_0000_0000)];
-/// Where things lie in the first: from there on all is the device's to write.
+/// Addresses in the first region. The device may write from [`WRITABLE`] on.
 const INDIRECT: u64 = 0x2000;
 const COMMANDS: u64 = 0x3000;
 const WRITABLE: u64 = 0x5000;
-/// Descriptors of a queue.
+/// Number of descriptors of a queue.
 const SIZE: u16 = 16;
 
 /// Requests of vhost-user (QEMU's docs/interop/vhost-user.rst).
@@ -91,7 +92,7 @@ pub fn drive(data: &[u8]) {
     while !script.is_empty() {
         let is_honest = script.one_in(2);
         let memory = FrontEnd::connect(&house, is_honest).live(script);
-        // The next is served once that one is over.
+        // The next connection is served once this one is over.
         house.serves();
         memories.push((contents(&memory), memory));
     }
@@ -102,7 +103,8 @@ pub fn drive(data: &[u8]) {
     house.close();
 }
 
-/// A panic in a thread of the daemon's ends a connection, and is to end the life.
+/// Set by a panic in a thread of the daemon. Such a panic ends only a
+/// connection, but must end the life.
 static PANICKED: AtomicBool = AtomicBool::new(false);
 
 fn notice_panics() {
@@ -110,7 +112,7 @@ fn notice_panics() {
     ONCE.call_once(|| {
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
-            // Others are of whoever runs lives.
+            // Other threads belong to the caller of `drive`.
             if let None | Some("vhost-user" | "vring_worker") = thread::current().name() {
                 PANICKED.store(true, Ordering::SeqCst);
             }
@@ -119,7 +121,7 @@ fn notice_panics() {
     });
 }
 
-/// A daemon that serves, and where.
+/// A daemon that serves, with its socket's path.
 struct House {
     path: PathBuf,
     remote: Remote<Card>,
@@ -144,14 +146,14 @@ impl House {
         }
     }
 
-    /// Waits until the card has done what it was woken for.
+    /// Waits until the card has done the work for which it was woken.
     fn settle(&self) {
-        // An error: the connection has just ended, or nobody is there.
+        // This fails if the connection has just ended, or there is none.
         let _ = self.remote.run(|_, _| ());
         assert!(!PANICKED.load(Ordering::SeqCst), "a thread has panicked");
     }
 
-    /// An honest front end's command is answered.
+    /// Checks that an honest front end's command is answered.
     fn serves(&self) {
         let mut front = FrontEnd::connect(self, true);
         front.start(&mut Script::new(&[]));
@@ -184,16 +186,17 @@ fn event() -> OwnedFd {
     eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).expect("an eventfd")
 }
 
-/// A queue as its driver sees it.
+/// A queue from the view of its driver.
 struct Queue {
     kick: OwnedFd,
     call: OwnedFd,
-    /// Entries of the available ring, and of the used ring that were seen.
+    /// Number of entries that were put into the available ring, and of those
+    /// that were taken from the used ring.
     next_avail: u16,
     next_used: u16,
     /// The next descriptor.
     next_descriptor: u16,
-    /// The room of each chain that the device has, by its first descriptor.
+    /// The first descriptor and the room of each chain that the device has.
     pending: Vec<(u16, u64)>,
 }
 
@@ -202,12 +205,12 @@ struct FrontEnd<'h> {
     socket: UnixStream,
     memory: File,
     is_honest: bool,
-    /// Both queues run.
+    /// Whether both queues run.
     is_running: bool,
     queues: [Queue; 2],
-    /// What memory is to hold where the device has no business.
+    /// Expected contents of the memory that the device may not write to.
     shadow: Vec<u8>,
-    /// The next byte for commands.
+    /// Address of the next command.
     heap: u64,
 }
 
@@ -221,7 +224,7 @@ impl<'h> FrontEnd<'h> {
             }
             thread::sleep(Duration::from_micros(100));
         };
-        // A wild one may have sent what nobody answers.
+        // A wild front end may have sent a message that has no answer.
         let patience = if is_honest {
             LIMIT
         } else {
@@ -251,7 +254,7 @@ impl<'h> FrontEnd<'h> {
         }
     }
 
-    /// Does what the script says, to the connection's end; returns its memory.
+    /// Acts as the script says, to the connection's end; returns its memory.
     fn live(mut self, script: &mut Script<'_>) -> File {
         if self.is_honest || script.one_in(2) {
             self.start(script);
@@ -267,7 +270,7 @@ impl<'h> FrontEnd<'h> {
         self.memory
     }
 
-    /// Says whether the connection is still there.
+    /// Does one step; returns whether the connection still exists.
     fn step(&mut self, script: &mut Script<'_>) -> bool {
         match script.below(16) {
             0..=4 => {
@@ -283,7 +286,7 @@ impl<'h> FrontEnd<'h> {
             }
             9 if self.is_honest => self.restart(script),
             10 if self.is_honest => self.all_is_back(),
-            // Messages that have an order, in any.
+            // The messages of the start, at any time.
             9 | 10 if script.one_in(8) => self.start(script),
             9..=11 => {
                 let message = self.proper(script);
@@ -298,7 +301,7 @@ impl<'h> FrontEnd<'h> {
                 let bytes = self.bytes(script);
                 self.memory.write_at(&bytes, at).expect("guest memory");
             }
-            // Rings, of which a few bytes matter.
+            // A write to the rings, where a few bytes matter.
             14 if !self.is_honest => {
                 let at = u64::from(script.byte()) * 32 + u64::from(script.byte());
                 let bytes = [script.byte(), script.byte()];
@@ -325,8 +328,8 @@ impl<'h> FrontEnd<'h> {
 
     // Messages.
 
-    /// A message that an honest front end may send at any time, or for a wild one
-    /// any that makes sense at some time.
+    /// Returns a message that an honest front end may send at any time, or, for
+    /// a wild one, any message that makes sense at some time.
     fn proper(&self, script: &mut Script<'_>) -> (u32, Vec<u8>, usize) {
         let queue = script.below(2) as u32;
         let harmless = [
@@ -370,12 +373,13 @@ impl<'h> FrontEnd<'h> {
         }
     }
 
-    /// Sends a message, of a wild front end now and then a little wrong; says
-    /// whether the connection is still there.
+    /// Sends a message, sometimes with a fault if the front end is wild;
+    /// returns whether the connection still exists.
     fn send_any(&mut self, script: &mut Script<'_>, message: (u32, Vec<u8>, usize)) -> bool {
         let (number, mut payload, mut fds) = message;
         if self.is_honest {
-            // Each answer is waited for: the next may be of the same kind.
+            // This waits for each answer, because the next message may be of
+            // the same kind.
             self.ask(number, &payload);
             return true;
         }
@@ -413,7 +417,7 @@ impl<'h> FrontEnd<'h> {
         is_sent && self.drain()
     }
 
-    /// Takes what has been answered, and says whether the connection is there.
+    /// Discards the answers; returns whether the connection still exists.
     fn drain(&mut self) -> bool {
         self.socket.set_nonblocking(true).expect("a socket");
         let mut answers = [0; 4096];
@@ -428,15 +432,15 @@ impl<'h> FrontEnd<'h> {
         is_there
     }
 
-    /// Sends a message that is right.
+    /// Sends a correct message.
     fn say(&self, number: u32, payload: &[u8], fds: &[BorrowedFd<'_>]) {
         let size = payload.len() as u32;
         let is_sent = send(&self.socket, number, 1, size, payload, fds);
         assert!(is_sent || !self.is_honest, "message {number} is not taken");
     }
 
-    /// Sends a message that is right, and returns its answer; nothing where a wild
-    /// one's connection is gone.
+    /// Sends a correct message, and returns its answer; eight zero bytes if the
+    /// connection of a wild front end is gone or does not answer.
     fn ask(&mut self, number: u32, payload: &[u8]) -> Vec<u8> {
         let is_there = self.drain();
         self.say(number, payload, &[]);
@@ -452,13 +456,13 @@ impl<'h> FrontEnd<'h> {
         vec![0; 8]
     }
 
-    /// Starts the device, in one of the orders in which that may be done.
+    /// Starts the device, in one of the permitted orders.
     fn start(&mut self, script: &mut Script<'_>) {
         self.say(SET_OWNER, &[], &[]);
         self.set_up(script);
     }
 
-    /// The same, once the connection has its owner.
+    /// As [`start`](Self::start), for a connection that has its owner.
     fn set_up(&mut self, script: &mut Script<'_>) {
         let features = match script.one_in(4) {
             true => FEATURES & !EVENT_IDX,
@@ -501,14 +505,14 @@ impl<'h> FrontEnd<'h> {
             enable(self, first);
             enable(self, 1 - first);
         }
-        // Both are taken note of once this is answered.
+        // The daemon has processed both once it answers this.
         self.ask(GET_FEATURES, &[]);
         self.is_running = true;
         self.kick(0);
         self.kick(1);
     }
 
-    /// Stops both queues, and goes on where they were, or as another driver.
+    /// Stops both queues, and continues where they were, or as another driver.
     fn restart(&mut self, script: &mut Script<'_>) {
         let first = script.below(2);
         for queue in [first, 1 - first] {
@@ -532,7 +536,7 @@ impl<'h> FrontEnd<'h> {
             self.heap = COMMANDS;
         }
         match is_reset {
-            // Nothing is left of what was agreed on.
+            // A reset discards everything that was negotiated.
             true => self.set_up(script),
             false => self.start_rings(script),
         }
@@ -565,17 +569,19 @@ impl<'h> FrontEnd<'h> {
         u16::from_le_bytes(bytes)
     }
 
-    /// Offers a command, in pieces as the script says.
+    /// Offers a command, in pieces that the script chooses.
     fn command(&mut self, script: &mut Script<'_>, command: &[u8], room: u32) {
         self.chain(0, script, command, room);
     }
 
-    /// Makes a chain available: that, to be read, and room to be written.
+    /// Makes a chain available: `readable` to be read, and `room` bytes to be
+    /// written.
     fn chain(&mut self, queue: usize, script: &mut Script<'_>, readable: &[u8], room: u32) {
         if self.is_honest && !self.is_running {
             return;
         }
-        // All descriptors and the ring are free in time, or it waits for them.
+        // An honest front end reuses descriptors only when they are free: it
+        // waits for the chains first.
         if self.is_honest && self.queues[queue].next_descriptor > SIZE - 6 {
             if queue == 1 && !self.queues[1].pending.is_empty() {
                 return;
@@ -602,7 +608,8 @@ impl<'h> FrontEnd<'h> {
         self.heap = at;
         let place = WRITABLE + u64::from(script.byte()) * 16;
         match script.below(16) {
-            // What an honest driver may give, though it makes no sense.
+            // Chains that an honest driver may give, although they make no
+            // sense.
             1 => pieces.push((place, u32::MAX - room, 2)),
             2 => pieces.push((u64::MAX - place, room, 2)),
             3 => pieces.insert(0, (place, room, 2)),
@@ -623,7 +630,7 @@ impl<'h> FrontEnd<'h> {
         let writable = pieces.iter().filter(|(.., flags)| *flags == 2);
         let capacity = match flaw {
             0 => writable.map(|(_, len, _)| u64::from(*len)).sum(),
-            // It may lead on to others' descriptors.
+            // The chain may continue in other chains' descriptors.
             _ => u64::MAX,
         };
         let head = self.queues[queue].next_descriptor % SIZE;
@@ -646,7 +653,7 @@ impl<'h> FrontEnd<'h> {
             let last = pieces.len() as u16 - 1;
             for (number, piece) in (0..).zip(&pieces) {
                 let next = match flaw {
-                    // A loop, and one that leads out.
+                    // A loop, and a chain that leads out of the table.
                     1 if number == last => head.max(1),
                     2 if number == last => SIZE + 7,
                     _ if number < last => (head + number + 1) % SIZE,
@@ -679,8 +686,8 @@ impl<'h> FrontEnd<'h> {
         self.put(at, &bytes);
     }
 
-    /// Takes what has come back, which an honest front end holds against what it
-    /// gave.
+    /// Takes the chains that have come back, if the front end is honest, and
+    /// checks them against those that it gave.
     fn take_used(&mut self) {
         if !self.is_honest {
             return;
@@ -698,7 +705,7 @@ impl<'h> FrontEnd<'h> {
                 let (_, room) = of.pending.remove(place);
                 assert!(u64::from(len) <= room, "{len} bytes in {room}");
                 of.next_used = number.wrapping_add(1);
-                // Interrupted next time, too.
+                // The used event makes the device interrupt next time, too.
                 let event = ring(queue) + 0x400 + 4 + 2 * u64::from(SIZE);
                 let seen = of.next_used.to_le_bytes();
                 self.put(event, &seen);
@@ -711,7 +718,7 @@ impl<'h> FrontEnd<'h> {
         }
     }
 
-    /// Every command comes back.
+    /// Checks that every command of an honest front end comes back.
     fn all_is_back(&mut self) {
         if !self.is_honest || !self.is_running {
             return;
@@ -744,7 +751,7 @@ impl<'h> FrontEnd<'h> {
         }
     }
 
-    /// A stream, into memory that is the device's to write.
+    /// Starts a stream into memory that the device may write to.
     fn stream(&mut self, script: &mut Script<'_>) {
         let plain = &mut Script::new(&[]);
         self.command(plain, &words(&[1, 0]), 16);
@@ -786,13 +793,13 @@ impl<'h> FrontEnd<'h> {
     }
 }
 
-/// Where a queue's rings lie: its descriptors, 0x400 behind them the available
-/// ring, 0x400 behind that the used ring.
+/// Returns the address of a queue's descriptors. Its available ring is at 0x400
+/// from there, its used ring at 0x800.
 fn ring(queue: usize) -> u64 {
     queue as u64 * 0x1000
 }
 
-/// `struct vhost_vring_addr` of a queue, moved by that.
+/// Returns the `struct vhost_vring_addr` of a queue, moved by that many bytes.
 fn addresses(queue: u32, by: u64) -> Vec<u8> {
     let base = REGIONS[0].1 + ring((queue & 1) as usize) + by;
     let mut bytes = words(&[queue, 0]);
@@ -832,7 +839,8 @@ fn connect(path: &Path) -> Option<UnixStream> {
     UnixStream::connect(path).ok()
 }
 
-/// Sends a message with file descriptors; says whether somebody is there.
+/// Sends a message with file descriptors; returns whether the connection
+/// exists.
 fn send(
     socket: &UnixStream,
     number: u32,

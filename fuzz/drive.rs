@@ -1,18 +1,18 @@
-//! Whole lives of a card, made of any bytes: commands and ticks, guest memory
-//! that comes and goes, resets, the host's hand on it. The fuzz target and the
-//! test that replays its corpus both run this.
+//! Whole lives of a card, made from any bytes: commands and ticks, guest memory
+//! that comes and goes, resets, and settings by the host. The fuzz target and
+//! the test that replays its corpus both run this.
 //!
-//! Beside the card goes a model of what it may do, which knows of it only what
-//! a driver knows. Held against it:
+//! A model of what the card may do runs beside the card. It knows of the card
+//! only what a driver knows. These statements are checked against it:
 //!
-//! - no byte of guest memory changes but where a buffer lies that is queued on
+//! - a byte of guest memory changes only where a buffer lies that is queued on
 //!   a stream that is on, or where a string was asked for;
 //! - nothing changes after STREAMOFF, REQBUFS(0), CLOSE, a reset or the death
 //!   of the session;
 //! - an answer fits its chain, and is an errno or a whole payload;
 //! - a buffer comes back once for each time that it was queued, to the session
 //!   that queued it;
-//! - what waits to be told is bounded.
+//! - at most 64 sessions are open, and a card that was reset has no event.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
@@ -26,14 +26,14 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 use crate::script::Script;
 
-/// Bytes of each region of guest memory.
+/// Size of each region of guest memory in bytes.
 const REGION: usize = 0x1_0000;
-/// Where the regions may lie: two that touch, and one apart.
+/// Possible addresses of the regions: two that are adjacent, and one apart.
 const PLACES: [u64; 3] = [0, REGION as u64, 0x10_0000];
-/// Where the ring lies, in the first region.
+/// Addresses of the ring, in the first region.
 const RING: Range<u64> = 0x400..0x800;
 
-/// A source that does what its script says.
+/// A source that acts as its script says.
 struct Moody {
     moods: VecDeque<u8>,
     layout: Option<Layout>,
@@ -107,23 +107,23 @@ fn new_card(script: &mut Script<'_>) -> (Card, BufferApi) {
     (Card::new(spec), planes)
 }
 
-/// What the model knows of a queued buffer.
+/// A queued buffer in the model.
 struct Queued {
     session: u32,
     segments: Vec<(u64, u32)>,
 }
 
-/// A card, and the model beside it.
+/// A card, and its model.
 struct Life {
     card: Card,
     planes: BufferApi,
     now: Now,
     memory: GuestMemoryMmap,
-    /// The regions, and what should be in them.
+    /// The regions, with their expected contents.
     shadow: Vec<(u64, Vec<u8>)>,
     sessions: Vec<u32>,
     queued: BTreeMap<u32, Queued>,
-    /// The session that streams.
+    /// The session that streams, if one does.
     streaming: Option<u32>,
 }
 
@@ -213,7 +213,8 @@ impl Life {
         self.now.wall += time;
     }
 
-    /// A tick may write where buffers are queued on a stream.
+    /// Calls the card's tick, which may write where buffers are queued on a
+    /// stream.
     fn tick(&mut self) {
         self.card.tick(self.now);
         if self.streaming.is_some() {
@@ -224,7 +225,7 @@ impl Life {
         self.unchanged();
     }
 
-    /// Takes over what lies in those places.
+    /// Takes the contents of those places over as expected.
     fn accept(&mut self, places: &[(u64, u32)]) {
         for &(start, len) in places {
             for (base, bytes) in &mut self.shadow {
@@ -242,7 +243,7 @@ impl Life {
         }
     }
 
-    /// Nothing has changed that was not accepted.
+    /// Checks that only accepted places have changed.
     fn unchanged(&self) {
         let mut found = [0; REGION];
         for (base, bytes) in &self.shadow {
@@ -253,7 +254,8 @@ impl Life {
         }
     }
 
-    /// Guest memory is now of those regions; what was in others is gone.
+    /// Makes guest memory anew from the regions of this bit mask, filled with
+    /// zeros.
     fn change_memory(&mut self, regions: u8) {
         let places = PLACES.iter().enumerate();
         let places = places.filter(|(i, _)| regions & 1 << i != 0);
@@ -273,7 +275,8 @@ impl Life {
         self.card.memory_changed(self.now, bus);
     }
 
-    /// Gives the card a command, and takes its answer, which is held to fit.
+    /// Gives the card a command, and checks that its answer fits; returns the
+    /// status and the payload.
     fn command(&mut self, request: &[u8], room: usize) -> Option<(u32, Vec<u8>)> {
         let mut reply = Reply::default();
         reply.begin(room);
@@ -316,7 +319,7 @@ impl Life {
         self.end(session);
     }
 
-    /// The session's stream and buffers are no more.
+    /// Removes the session's stream and buffers from the model.
     fn end(&mut self, session: u32) {
         self.queued.retain(|_, queued| queued.session != session);
         if self.streaming == Some(session) {
@@ -330,7 +333,7 @@ impl Life {
         self.streaming = None;
     }
 
-    /// Executes an ioctl, and follows what it has changed.
+    /// Executes an ioctl, and updates the model with its effects.
     fn execute(&mut self, session: u32, code: u32, payload: &[u8], room: usize) -> Option<u32> {
         let mut request = words(&[3, 0, session, code]);
         request.extend_from_slice(payload);
@@ -357,8 +360,8 @@ impl Life {
         self.execute(session, code as u32, &words(&[kind]), 8);
     }
 
-    /// A stream with buffers that are queued, as an application begins one:
-    /// what is to go wrong with it may come later.
+    /// Starts a stream with queued buffers, as an application does. Later steps
+    /// may break it.
     fn start(&mut self, script: &mut Script<'_>) {
         if self.sessions.is_empty() {
             self.open();
@@ -389,11 +392,11 @@ impl Life {
         self.execute(session, Ioctl::StreamOn as u32, &words(&[kind]), 8);
     }
 
-    /// Any ioctl, with a payload that is more or less right.
+    /// Executes any ioctl, with a payload that is more or less correct.
     fn ioctl(&mut self, script: &mut Script<'_>) {
         let session = self.session(script);
         let ioctl = script.pick(&Ioctl::ALL);
-        // What G_EXT_CTRLS writes is followed elsewhere.
+        // Other steps execute these two, because they update the model.
         if ioctl == Ioctl::GExtCtrls || ioctl == Ioctl::QBuf {
             return;
         }
@@ -456,7 +459,7 @@ impl Life {
                 .take(8)
                 .for_each(|at| put(at, script.number())),
         }
-        // Now and then a bit is wrong, or the end is missing.
+        // Sometimes a bit is wrong, or the end is missing.
         if script.one_in(8) && !payload.is_empty() {
             let at = usize::from(script.byte()) % payload.len();
             payload[at] ^= 1 << script.below(8);
@@ -471,7 +474,7 @@ impl Life {
         self.execute(session, ioctl as u32, &payload, room);
     }
 
-    /// Segments, most of them good.
+    /// Returns segments, most of which are valid.
     fn segments(&self, script: &mut Script<'_>, count: usize) -> Vec<(u64, u32)> {
         (0..count)
             .map(|_| {
@@ -512,7 +515,7 @@ impl Life {
         self.queue_buffer(session, index, &planes, segments);
     }
 
-    /// QBUF of a buffer whose planes have those lengths.
+    /// Executes QBUF for a buffer whose planes have those lengths.
     fn queue_buffer(
         &mut self,
         session: u32,
@@ -544,20 +547,22 @@ impl Life {
             let in_ring = |&(start, len): &(u64, u32)| {
                 start < RING.end && RING.start < start.saturating_add(len.into())
             };
-            // What is behind the last one that is needed may lie anywhere.
+            // Segments behind the last one that is needed may lie anywhere, so
+            // those in the ring are not accepted.
             let written: Vec<_> = segments.into_iter().filter(|s| !in_ring(s)).collect();
             let queued = Queued {
                 session,
                 segments: written,
             };
-            // They belong to one session: another one's is dead, though its
-            // death has not been told yet.
+            // All queued buffers belong to one session. Another session with
+            // buffers is dead, even if the event of its death has not been
+            // taken yet.
             self.queued.retain(|_, other| other.session == session);
             assert!(self.queued.insert(index, queued).is_none(), "queued twice");
         }
     }
 
-    /// Several controls, text in memory among them.
+    /// Gets, sets or tries several controls, among them text in guest memory.
     fn control(&mut self, script: &mut Script<'_>) {
         let session = self.session(script);
         let ids = self.card.controls();
@@ -601,7 +606,7 @@ impl Life {
         let _ = self.card.set_control(self.now, &control.name, &value);
     }
 
-    /// Takes one event, and says whether there was any.
+    /// Takes one event; returns whether there was one.
     fn tell(&mut self) -> bool {
         let mut event = Vec::new();
         if !self.card.next_event(&mut event) {

@@ -1,6 +1,6 @@
-//! What fuzz targets make lives of.
+//! The script, from whose bytes a fuzz target makes its decisions.
 
-/// The bytes that a life is made of; zeros when they are used up.
+/// The bytes of a script; zeros when they are used up.
 pub struct Script<'d>(&'d [u8]);
 
 impl<'d> Script<'d> {
@@ -38,7 +38,7 @@ impl<'d> Script<'d> {
         choice[self.below(choice.len())]
     }
 
-    /// A number that means something, or any.
+    /// Returns a number that is likely to be significant, or any number.
     pub fn number(&mut self) -> u32 {
         match self.below(8) {
             0 => self.word(),
