@@ -1,6 +1,6 @@
 use super::*;
 
-/// Bytes without order, and the same each time.
+/// Returns pseudorandom bytes, the same ones each time.
 fn bytes(count: usize) -> Vec<u8> {
     let mut state = 7u32;
     let mut next = || {
@@ -20,7 +20,7 @@ fn adjusted(settings: Adjust, layout: &Layout, frame: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// The settings that are tried, each of which changes something.
+/// Returns the settings that are tested; each of them changes something.
 fn settings() -> [Adjust; 9] {
     let neutral = Adjust::default();
     [
@@ -67,8 +67,8 @@ fn settings() -> [Adjust; 9] {
     ]
 }
 
-/// The documented formula: luma and colour differences of full range, before
-/// they are cut off.
+/// The documented formula: returns luma and colour differences of full range,
+/// before they are clamped.
 fn formula(settings: &Adjust, [l, u, v]: [f64; 3]) -> [f64; 3] {
     let gain = f64::from(settings.gain) / 64.0;
     let contrast = f64::from(settings.contrast) / 128.0;
@@ -125,7 +125,7 @@ fn rgb_follows_the_formula() {
         let (was, is) = (frame.as_chunks::<3>().0, result.as_chunks::<3>().0);
         for (was, is) in was.iter().zip(is) {
             let [r, g, b] = was.map(f64::from);
-            // By the definition of Y'CbCr, not by its matrix.
+            // This computes by the definition of Y'CbCr, not by its matrix.
             let l = 0.299 * r + 0.587 * g + 0.114 * b;
             let [l, u, v] = formula(&settings, [l, (b - l) / 1.772, (r - l) / 1.402]);
             let (r, b) = (l + 1.402 * v, l + 1.772 * u);
@@ -162,7 +162,8 @@ fn grey_follows_the_formula_in_eight_bits_and_in_sixteen() {
     }
 }
 
-/// A pixel's luma and chroma, or its red, green and blue, in whatever format.
+/// Returns a pixel's luma and chroma, or its red, green and blue, in any
+/// format.
 fn pixel(layout: &Layout, frame: &[u8], x: usize, y: usize) -> Vec<(Component, u8)> {
     let mut samples = Vec::new();
     for plane in layout.planes() {
@@ -170,7 +171,8 @@ fn pixel(layout: &Layout, frame: &[u8], x: usize, y: usize) -> Vec<(Component, u
         let group = plane.format.samples;
         let at = plane.offset + y / down * plane.stride + x / across * group.len();
         for (i, (component, of)) in group.iter().enumerate() {
-            // A sample of luma is one pixel's, one of chroma all the group's.
+            // A luma sample belongs to one pixel, a chroma sample to the whole
+            // group.
             if *component != Component::Y || usize::from(*of) == x % across {
                 samples.push((*component, frame[at + i]));
             }

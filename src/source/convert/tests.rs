@@ -18,7 +18,7 @@ fn convert(from: &Raster, crop: Option<Rect>, to: &Raster, frame: &[u8]) -> Vec<
     converter.into_output(frame)
 }
 
-/// Bytes of which none is like its neighbours.
+/// Returns pseudorandom bytes.
 fn noise(bytes: usize) -> Vec<u8> {
     let mut state = 1u32;
     let mut next = || {
@@ -28,7 +28,7 @@ fn noise(bytes: usize) -> Vec<u8> {
     (0..bytes).map(|_| next()).collect()
 }
 
-/// A picture of one colour.
+/// Returns a picture of one colour.
 fn flat(raster: &Raster, ink: Ink) -> Vec<u8> {
     let mut frame = vec![0; raster.bytes];
     for plane in raster.planes() {
@@ -43,7 +43,7 @@ fn flat(raster: &Raster, ink: Ink) -> Vec<u8> {
 #[test]
 fn samples_of_the_same_kind_are_only_rearranged() {
     use PixelFormat::*;
-    // Samples of a picture of 16x16, by what they are.
+    // The samples of a 16x16 picture, by component.
     let y = |i: usize| i as u8;
     let u = |i: usize| (100 + i * 7) as u8;
     let v = |i: usize| (50 + i * 11) as u8;
@@ -83,7 +83,7 @@ fn samples_of_the_same_kind_are_only_rearranged() {
             }
         }
     }
-    // What a film has is one of them, so that this holds for it also.
+    // The rasters of films are among these, so this holds for films as well.
     for (chroma, format) in [(Chroma::Yuv420, Yu12), (Chroma::Yuv422, P422)] {
         assert_eq!(Raster::yuv(chroma, 16, 16, false), raster(format, 16, 16));
     }
@@ -197,7 +197,7 @@ fn a_full_range_becomes_the_limited_one_and_back() {
     let got = convert(&full, None, &limited, &frame);
     assert_eq!([got[0], got[128], got[255]], [16, 126, 235]);
     assert_eq!([got[256], got[256 + 128], got[511]], [16, 128, 240]);
-    // What lies beyond black and white in a limited range is cut off.
+    // Values beyond black and white of a limited range are clamped.
     let luma = Raster::grey(16, 16, false);
     let got = convert(&luma, None, &raster(PixelFormat::Grey, 16, 16), &levels);
     assert_eq!(
@@ -226,7 +226,7 @@ fn a_crop_is_a_part_of_the_picture() {
         let start = ((line + 2) * 34 + 3) * 3;
         assert!(*row == frame[start..start + 17 * 3], "line {line}");
     }
-    // Chroma samples that are not cut through stay as they are also.
+    // Chroma samples that the crop does not cut stay unchanged, too.
     let crop = Rect {
         left: 4,
         top: 2,
@@ -275,7 +275,8 @@ fn no_crop_reaches_beyond_the_picture() {
 
 #[test]
 fn a_picture_is_stretched_as_a_whole() {
-    // Dark on the left and bright on the right, from whatever size to another.
+    // The picture is dark on the left and bright on the right, before and after
+    // scaling.
     for (from, to) in [
         ((16, 16), (3840, 2160)),
         ((3840, 2160), (16, 16)),

@@ -14,23 +14,23 @@ use crate::source::{self, PixelFormat, SourceError};
 mod ends;
 mod fifos;
 
-/// How long a test waits for what must come.
+/// Time limit of a test for an event that must come.
 const LIMIT: Duration = Duration::from_secs(30);
 
 const WIDTH: u32 = 16;
 const HEIGHT: u32 = 18;
-/// Bytes of a frame of 4:2:0.
+/// Size of a 4:2:0 frame in bytes.
 const BYTES: usize = 16 * 18 * 3 / 2;
 const HEADER: &str = "YUV4MPEG2 W16 H18 F30:1 Ip A1:1 C420jpeg\n";
 
-/// The bytes of a frame that is like no other.
+/// Returns the bytes of a frame that differs from all others.
 fn picture(number: usize, bytes: usize) -> Vec<u8> {
     (0..bytes)
         .map(|i| (i * 7 + i / 97 + number * 53) as u8)
         .collect()
 }
 
-/// A film of that many frames.
+/// Returns a film of that many frames.
 fn film(frames: usize) -> Vec<u8> {
     let mut film = HEADER.as_bytes().to_vec();
     for number in 0..frames {
@@ -55,7 +55,7 @@ impl Files {
         }
     }
 
-    /// A file of those bytes, as the path that names it.
+    /// Makes a file of those bytes; returns its path.
     fn file(&self, name: &str, bytes: &[u8]) -> String {
         let path: PathBuf = self.dir.path().join(name);
         fs::write(&path, bytes).unwrap();
@@ -63,9 +63,9 @@ impl Files {
     }
 }
 
-/// Opens a source as the card does, which was started with what it names.
+/// Opens a source as a card that was started with it does.
 fn open(spec: &str) -> Result<Box<dyn Source>, SourceError> {
-    // SAFETY: what other tests open has other numbers.
+    // SAFETY: the descriptors that other tests open have other numbers.
     let descriptors = unsafe { source::descriptors_of(&[spec.to_owned()])? };
     let access = Access {
         descriptors,
@@ -74,7 +74,7 @@ fn open(spec: &str) -> Result<Box<dyn Source>, SourceError> {
     Ok(source::open_input(spec, &access)?.source)
 }
 
-/// A film that is shown, as the card shows it.
+/// A film that is shown as the card shows it.
 struct Show {
     source: Box<dyn Source>,
     layout: Layout,
@@ -102,7 +102,7 @@ impl Show {
         self.source.begin(&info)
     }
 
-    /// The frame of that time, which is waited for; none at the end.
+    /// Waits for the frame of that time and returns it; `None` at the end.
     fn at(&mut self, elapsed: Duration) -> Option<Vec<u8>> {
         let deadline = Instant::now() + LIMIT;
         let begun = loop {
@@ -121,7 +121,8 @@ impl Show {
         Some(self.bytes())
     }
 
-    /// The bytes of the frame that has begun, as the card asks for them.
+    /// Returns the bytes of the frame that has begun, read in pieces as the
+    /// card does.
     fn bytes(&mut self) -> Vec<u8> {
         let mut frame = vec![0xee; self.layout.sizeimage as usize];
         for (number, piece) in frame.chunks_mut(100).enumerate() {
@@ -134,7 +135,7 @@ impl Show {
         self.at(Duration::ZERO)
     }
 
-    /// Which frame of the film [`film`] makes is shown at that time.
+    /// Returns the number of the frame of [`film`] that is shown at that time.
     fn number_at(&mut self, elapsed: Duration) -> Option<usize> {
         let frame = self.at(elapsed)?;
         Some(number_of(&frame))
@@ -146,7 +147,7 @@ fn number_of(frame: &[u8]) -> usize {
     number.expect("a frame of the film")
 }
 
-/// A pipe whose other end is named by the path.
+/// Returns a pipe with the path of its reading end.
 fn pipe() -> (PipeReader, PipeWriter, String) {
     let (reader, writer) = io::pipe().unwrap();
     let path = format!("/proc/self/fd/{}", reader.as_raw_fd());
@@ -206,7 +207,7 @@ fn a_film_that_is_shown_once_ends() {
         assert_eq!(show.next(), None);
         show.source.prepare(&show.layout);
     }
-    // By time, its last frame has its time as well.
+    // With rate=time, the last frame is also shown for its whole time.
     let mut show = Show::of(&format!("y4m:{path},once"), PixelFormat::Yu12);
     let tick = Duration::from_millis(10);
     let seen: Vec<_> = (1..12).map(|n| show.number_at(n * tick)).collect();
@@ -229,7 +230,7 @@ fn by_time_frames_are_repeated_or_left_out() {
         (60000, 1001),
     ] {
         let mut show = Show::of(&format!("y4m:{path}"), PixelFormat::Yu12);
-        // As the card's clock has it: whole nanoseconds.
+        // The card's clock counts whole nanoseconds.
         let due = |n: u64| Duration::from_nanos((n + 1) * 1_000_000_000 * seconds / frames);
         for n in 0..100 {
             let expected = (n * 30 * seconds / frames) as usize % 70;
@@ -269,12 +270,12 @@ fn a_pipe_that_stalls_is_late_and_one_that_ends_is_over() {
         assert_eq!(show.begin_at(Duration::ZERO), Begun::Late);
         assert!(show.bytes() == picture(number, BYTES), "it stays");
     }
-    // Half a frame is none.
+    // Half a frame is not shown.
     writer.write_all(&frame_of(10)[..200]).unwrap();
     assert_eq!(show.begin_at(Duration::ZERO), Begun::Late);
     writer.write_all(&frame_of(10)[200..]).unwrap();
     assert!(show.next() == Some(picture(10, BYTES)));
-    // It goes on in the next stream, where it was.
+    // The film continues in the next stream where it was.
     show.source.prepare(&show.layout);
     assert_eq!(show.begin_at(Duration::ZERO), Begun::Late);
     writer.write_all(&frame_of(11)).unwrap();
@@ -293,9 +294,9 @@ fn a_pipe_by_time_leaves_out_what_is_past() {
     assert_eq!(show.number_at(Duration::from_millis(100)), Some(0));
     assert_eq!(show.number_at(Duration::from_millis(140)), Some(1));
     assert_eq!(show.number_at(Duration::from_millis(440)), Some(10));
-    // From now on everything that it writes is behind its time. That is known
-    // when a frame is late for the second time: no more are left out then, but
-    // for the one that the reader may have begun to pass over before.
+    // From now on every frame of the writer is behind its time. The film knows
+    // this when a frame is late for the second time. Then no more frames are
+    // left out, except the one that the reader may have begun to skip before.
     assert_eq!(show.begin_at(Duration::from_secs(2)), Begun::Late);
     let mut last = match show.begin_at(Duration::from_secs(3)) {
         Begun::Late => 10,
@@ -343,7 +344,7 @@ fn a_pipe_is_held_up_when_nobody_looks() {
             Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
         }
     }
-    // The pipe's 64 KiB, the frames, and what is read at a time.
+    // The limit is the pipe's 64 KiB, the frames, and the size of a read.
     let written = bytes.len() - HEADER.len() - rest.len();
     assert!(
         written <= (64 << 10) + 4 * (BYTES + 9) + (8 << 10),
@@ -442,7 +443,7 @@ fn raw_frames_are_those_of_the_card() {
         for number in [0, 1, 0] {
             assert!(show.next() == Some(frame(number)), "{format}");
         }
-        // By a pipe as well, to its end.
+        // A pipe is also read to its end.
         let (_reader, mut writer, path) = pipe();
         writer.write_all(&[frame(0), frame(1)].concat()).unwrap();
         drop(writer);
@@ -472,7 +473,7 @@ fn a_raw_file_of_another_length_is_refused() {
             (length, Ok(_)) => panic!("{length} bytes"),
         }
     }
-    // A pipe has no length: it ends where it breaks.
+    // A pipe has no length, so its film ends where it breaks.
     let (_reader, mut writer, path) = pipe();
     writer.write_all(&[7; 288 + 1]).unwrap();
     drop(writer);
@@ -522,7 +523,7 @@ fn a_picture_stands_still() {
     let native = source::open(&format!("image:{path}")).unwrap().native();
     assert_eq!((native.size, native.interval), (Some((16, 18)), None));
 
-    // A JPEG, of whatever file name; and grey as well.
+    // The name of the file of a JPEG does not matter, and grey works as well.
     let grey = image::GrayImage::from_pixel(40, 30, image::Luma([200]));
     let path = files.dir.path().join("p");
     grey.save_with_format(&path, image::ImageFormat::Jpeg)
@@ -544,7 +545,7 @@ fn a_picture_that_is_broken_is_an_error() {
     picture
         .write_to(&mut io::Cursor::new(&mut png), image::ImageFormat::Png)
         .unwrap();
-    // Without its last chunk, which says only that it ends, it is whole.
+    // A PNG without its last chunk, which only marks its end, is whole.
     for cut in 0..png.len() - 12 {
         let path = files.file("p.png", &png[..cut]);
         let error = source::open(&format!("image:{path}")).err();
@@ -557,7 +558,7 @@ fn a_picture_that_is_broken_is_an_error() {
         let path = files.file("p.png", &bytes);
         let _ = source::open(&format!("image:{path}"));
     }
-    // A size that its file cannot hold.
+    // The PNG has a size that its file cannot hold.
     let mut bytes = png.clone();
     bytes[16..20].copy_from_slice(&u32::MAX.to_be_bytes());
     let path = files.file("p.png", &bytes);
@@ -610,7 +611,7 @@ fn a_film_of_odd_size_is_stretched_to_what_the_card_has() {
     for format in PixelFormat::ALL.into_iter().filter(|f| !f.is_compressed()) {
         let large = format == PixelFormat::Nv12;
         for (width, height) in [(17, 19), (16, 16), (3840, 2160)] {
-            // Which takes long, and is in every format the same.
+            // Large sizes take long, and are the same in every format.
             if width > 100 && !large {
                 continue;
             }
@@ -625,7 +626,7 @@ fn a_film_of_odd_size_is_stretched_to_what_the_card_has() {
     }
 }
 
-/// A small file may be a large picture, and the card holds it for long.
+/// A small file may hold a large picture, which the card holds for long.
 #[test]
 fn a_picture_larger_than_any_frame_is_reduced() {
     let folder = tempfile::tempdir().unwrap();

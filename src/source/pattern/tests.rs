@@ -5,7 +5,7 @@ use super::watermark::{PAGE, sequence_bits, watermark, watermark_millis};
 use super::*;
 use crate::source::PixelFormat;
 
-/// Sizes of which some divide nothing.
+/// Sizes of pictures, some of them odd.
 const SIZES: [(u32, u32); 7] = [
     (16, 16),
     (17, 19),
@@ -26,7 +26,7 @@ fn prepared(layout: &Layout) -> Pattern {
     pattern
 }
 
-/// Every pattern that is written over.
+/// Returns every pattern that has overlays.
 fn painted(layout: &Layout) -> impl Iterator<Item = (&'static str, Pattern)> {
     let names = NAMES.iter().filter(|name| **name != "integrity");
     names.map(|name| (*name, named(name, layout)))
@@ -38,8 +38,8 @@ fn named(name: &str, layout: &Layout) -> Pattern {
     pattern
 }
 
-/// A frame of a pattern with nothing written over it, as red, green and blue
-/// without their lowest bits, which are the mark's.
+/// Returns a frame of a pattern without overlays, as red, green and blue
+/// without their lowest bits, which belong to the mark.
 fn bare(name: &str, sequence: u32, settings: &Settings) -> (Layout, Vec<u8>) {
     let layout = Layout::new(PixelFormat::Rgb3, 161, 127);
     let mut pattern = named(name, &layout);
@@ -56,8 +56,8 @@ fn bare(name: &str, sequence: u32, settings: &Settings) -> (Layout, Vec<u8>) {
     (layout, bytes)
 }
 
-/// A frame as the card asks for it, `piece` bytes at a time and never across
-/// the end of a memory plane.
+/// Returns a frame, read as the card reads it: `piece` bytes at a time, and
+/// never across the end of a memory plane.
 fn frame(pattern: &mut Pattern, layout: &Layout, info: &FrameInfo, piece: usize) -> Vec<u8> {
     let mut bytes = vec![0xee; layout.sizeimage as usize];
     let begun = pattern.begin(info);
@@ -77,15 +77,15 @@ fn frame(pattern: &mut Pattern, layout: &Layout, info: &FrameInfo, piece: usize)
     bytes
 }
 
-/// The pages of a frame, which are those of its memory planes.
+/// Returns the pages of a frame, which are those of its memory planes.
 fn pages<'a>(layout: &Layout, bytes: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
     layout.memory_planes().flat_map(move |plane| {
         bytes[plane.offset as usize..][..plane.sizeimage as usize].chunks(PAGE)
     })
 }
 
-/// Of each length that a format's shortest page can have, up to 64 bytes, the
-/// smallest picture that has such a page.
+/// For each length that a format's shortest page can have, up to 64 bytes,
+/// returns the smallest picture that has such a page.
 fn with_short_pages(format: PixelFormat) -> HashMap<usize, Layout> {
     let mut smallest = HashMap::<usize, Layout>::new();
     for height in 16..260 {
@@ -135,7 +135,7 @@ fn every_page_can_be_told_its_frame() {
 
 #[test]
 fn no_page_is_that_of_any_of_the_thousand_frames_before() {
-    // The clocks stand still, so that nothing but the sequence number tells
+    // The clocks stand still, so that only the sequence number distinguishes
     // one frame from the next.
     for (format, width, height) in [
         (PixelFormat::Yuyv, 16, 16),
@@ -209,7 +209,8 @@ fn every_size_of_a_wide_range_is_drawn() {
                     };
                     frame(&mut pattern, &layout, &info, PAGE)
                 });
-                // The marks apart, the number can be read in the picture.
+                // Without the marks, the number can still be read in the
+                // picture.
                 for bytes in &mut frames {
                     bytes.iter_mut().for_each(|byte| *byte &= 0xe0);
                 }
@@ -323,7 +324,7 @@ fn noise_follows_from_seed_and_sequence_number() {
     for byte in &one {
         counts[usize::from(*byte)] += 1;
     }
-    // 61341 bytes of 128 values: 479 of each, give or take.
+    // 61341 bytes of 128 values: about 479 of each.
     for (value, count) in counts.into_iter().enumerate().step_by(2) {
         assert!((350..620).contains(&count), "{count} bytes of {value}");
     }

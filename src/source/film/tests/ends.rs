@@ -1,15 +1,15 @@
-//! What comes behind a film's last frame.
+//! Tests of the bytes behind a film's last frame.
 
 use super::*;
 
-/// The numbers of the frames that come next.
+/// Returns the numbers of the next frames.
 fn numbers(show: &mut Show, count: usize) -> Vec<Option<usize>> {
     let frames = (0..count).map(|_| show.next());
     frames.map(|frame| Some(number_of(&frame?))).collect()
 }
 
-/// What stands behind frames, in files that other readers take: they show the
-/// frames, and so does the card, again and again.
+/// Other readers show the frames of files with such bytes behind them, and so
+/// does the card, again and again.
 #[test]
 fn whatever_is_behind_the_last_frame_a_film_begins_again() {
     let files = Files::new();
@@ -36,14 +36,14 @@ fn whatever_is_behind_the_last_frame_a_film_begins_again() {
         let mut show = Show::of(&format!("y4m:{path},once,rate=frame"), PixelFormat::Yu12);
         let expected = [Some(0), Some(1), Some(2), None];
         assert_eq!(numbers(&mut show, 4), expected, "{behind:?}");
-        // By time, as far as another round.
+        // With rate=time, as far as another round.
         let mut show = Show::of(&format!("y4m:{path}"), PixelFormat::Yu12);
         let seen = [0, 1, 2, 3, 31, 302].map(|frame| {
             let time = Duration::from_nanos(1_000_000_000 * frame / 30);
             show.number_at(time)
         });
         assert_eq!(seen, [0, 1, 2, 0, 1, 2].map(Some), "{behind:?}");
-        // By a pipe as well, which ends.
+        // A film from a pipe is shown too, and ends.
         let (_reader, mut writer, path) = pipe();
         writer.write_all(&bytes).unwrap();
         drop(writer);
@@ -62,14 +62,14 @@ fn films_one_behind_the_other_are_one() {
     assert_eq!(numbers(&mut show, 6), [0, 1, 7, 8, 0, 1].map(Some));
 }
 
-/// There is nothing to begin again with.
+/// The film has no frame to begin again with.
 #[test]
 fn a_film_that_is_no_more_ends() {
     let files = Files::new();
     let path = files.file("film", &film(2));
     let mut show = Show::of(&format!("y4m:{path},rate=frame"), PixelFormat::Yu12);
     assert_eq!(numbers(&mut show, 3), [0, 1, 0].map(Some));
-    // As when its disk is gone.
+    // This has the effect of a disk that is gone.
     fs::write(&path, HEADER).unwrap();
     let deadline = Instant::now() + LIMIT;
     while show.next().is_some() {

@@ -1,4 +1,4 @@
-//! FIFOs, whose writers come and go.
+//! Tests of FIFOs, whose writers come and go.
 
 use std::thread::{self, JoinHandle};
 
@@ -12,17 +12,17 @@ fn fifo(files: &Files) -> String {
     path.to_str().unwrap().to_owned()
 }
 
-/// Somebody who opens it, writes and ends.
+/// Starts a writer that opens the FIFO, writes and ends.
 fn writer(path: &str, bytes: Vec<u8>) -> JoinHandle<()> {
     let path = path.to_owned();
     thread::spawn(move || {
         let mut file = fs::OpenOptions::new().write(true).open(path).unwrap();
-        // Who is not read any more is not this test's concern.
+        // Writers that are no longer read are not part of this test.
         let _ = file.write_all(&bytes);
     })
 }
 
-/// A film of one frame of that number.
+/// Returns a film of one frame, with that number.
 fn one(number: usize) -> Vec<u8> {
     [HEADER.as_bytes(), &frame_of(number)].concat()
 }
@@ -42,7 +42,7 @@ fn the_next_stream_is_the_next_writers() {
         for _ in 0..100 {
             assert_eq!(show.begin_at(Duration::ZERO), Begun::Late);
         }
-        // Two at once, of which the second finds the FIFO open.
+        // The next writer brings a film of two frames.
         let both = [one(round + 1), frame_of(round + 2)].concat();
         writer(&path, both).join().unwrap();
     }
@@ -58,12 +58,12 @@ fn a_writer_that_came_while_nobody_looked_is_not_lost() {
     first.join().unwrap();
     assert!(show.next() == Some(picture(0, BYTES)));
     assert_eq!(show.next(), None);
-    // The stream is over, and the FIFO still open.
+    // The stream is over, but the FIFO is still open.
     writer(&path, one(1)).join().unwrap();
     assert_eq!(show.next(), None);
     show.source.prepare(&show.layout);
     assert!(show.next() == Some(picture(1, BYTES)));
-    // Its end is not lost either.
+    // The end of the writer is not lost either.
     assert_eq!(show.next(), None);
 }
 
@@ -109,7 +109,7 @@ fn who_writes_nothing_is_not_waited_for_longer_than_allowed() {
         let error = opened.err().unwrap().to_string();
         assert!(error.contains("nobody has written"), "{error}");
     }
-    // Once it has begun it may take its time.
+    // Once the film has begun, the time limit no longer holds.
     let mut held = None;
     let begin = thread::spawn({
         let path = path.clone();
@@ -128,8 +128,8 @@ fn who_writes_nothing_is_not_waited_for_longer_than_allowed() {
     drop(input);
 }
 
-/// A reader that waits for its pipe ends with the film: it holds as much memory
-/// as four frames take.
+/// A reader that waits for its pipe ends with the film, because it holds as
+/// much memory as four frames take.
 #[test]
 fn a_film_that_waits_for_its_pipe_can_be_dropped() {
     let (_reader, mut writer, path) = pipe();
