@@ -1,4 +1,4 @@
-//! Results to be reported in tests, and that no others break a report.
+//! Results for tests of reports, and a test that no results break a report.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,7 +21,7 @@ use crate::rig::matrix::oracle::{Finding, Oracle};
 use crate::rig::matrix::outcome::{CellOutcome, MutantOutcome, MutantVerdict, Verdict};
 use crate::rig::matrix::witness::CardFrames;
 
-/// A cell of that name, that went well in no time.
+/// Returns a cell of that name with the expected result.
 pub fn cell(name: &str) -> CellOutcome {
     CellOutcome {
         cell: name.parse().unwrap(),
@@ -42,8 +42,8 @@ pub fn finding(oracle: Oracle, what: &str) -> Finding {
     }
 }
 
-/// Evidence of three pages from byte 1234 of the first: the second was
-/// swapped for another after it was queued, and its block differs.
+/// Returns the evidence of three pages from byte 1234 of the first: the second
+/// was replaced by another after it was queued, and its block differs.
 pub fn evidence() -> (CellAnswer, CardFrames) {
     let mut card_frames = CardFrames::default();
     card_frames.add(
@@ -148,7 +148,7 @@ pub fn evidence() -> (CellAnswer, CardFrames) {
     (answer, card_frames)
 }
 
-/// A small matrix in which everything occurs that can.
+/// Returns a small matrix with everything that can occur.
 pub fn kernel(name: &str) -> KernelOutcome {
     let (answer, card_frames) = evidence();
     let broken = CellOutcome {
@@ -252,7 +252,7 @@ fn every_format_is_written_and_nothing_elsewhere() {
     assert!(blocked.starts_with("cannot write "), "{blocked}");
 }
 
-/// Whether another reader of XML understands the document.
+/// Checks that another XML reader understands the document.
 pub fn assert_well_formed(xml: &str) {
     let mut reader = quick_xml::Reader::from_str(xml);
     let mut depth = 0;
@@ -279,8 +279,8 @@ pub fn assert_well_formed(xml: &str) {
     assert!(!xml.contains(control), "{xml:?}");
 }
 
-/// Every value within `json` that is a number, an array or a string, by its
-/// JSON pointer.
+/// Collects the JSON pointer of every value within `json` that is neither an
+/// object nor null.
 fn pointers(json: &Value, here: &str, found: &mut Vec<String>) {
     let children: Vec<(String, &Value)> = match json {
         Value::Object(map) => map.iter().map(|(key, it)| (key.clone(), it)).collect(),
@@ -295,7 +295,7 @@ fn pointers(json: &Value, here: &str, found: &mut Vec<String>) {
     }
 }
 
-/// Values that no honest run would have in place of `value`.
+/// Returns values that no honest run would have in place of `value`.
 fn wild(value: &Value) -> Vec<Value> {
     match value {
         Value::Array(list) => {

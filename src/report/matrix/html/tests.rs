@@ -35,7 +35,7 @@ fn what_a_guest_wrote_is_escaped_wherever_it_stands() {
             .count()
             > 12
     );
-    // Quotes too, for it stands in attributes.
+    // Quotes are escaped too, because the text stands in attributes.
     assert!(!page.contains("\"&gt;&lt;script"));
 }
 
