@@ -62,8 +62,6 @@ pub struct Args {
 
     /// In how many guests to run cells at once [default: one for each processor,
     /// but no more than 4, nor than half of the memory holds]
-    ///
-    /// In one where QEMU is given further arguments, or the card runs already.
     #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u8).range(1..))]
     jobs: Option<u8>,
 
