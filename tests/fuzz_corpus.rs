@@ -1,7 +1,7 @@
 //! Replays the corpora of the fuzz targets: lives of a card, and of its front
 //! ends, that have once shown something new.
 
-#[path = "../fuzz/connect.rs"]
+#[path = "../fuzz/connect/mod.rs"]
 mod connect;
 #[path = "../fuzz/drive.rs"]
 mod drive;

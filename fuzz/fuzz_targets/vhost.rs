@@ -1,6 +1,6 @@
 #![no_main]
 
-#[path = "../connect.rs"]
+#[path = "../connect/mod.rs"]
 mod connect;
 #[path = "../script.rs"]
 mod script;

@@ -15,171 +15,49 @@
 //! - when a connection is over, nothing is written to its memory any more;
 //! - the next connection is served.
 
-use std::fs::File;
-use std::io::{IoSlice, Read};
-use std::mem::MaybeUninit;
+mod memory;
+mod message;
+mod server;
+
+use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::sync::Once;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
 
-use pinhole::card::{Card, Rate, Spec};
-use pinhole::source::{self, Camera};
-use pinhole::vhost::{Daemon, ListeningSocket, Remote, Stop};
 use rustix::event::{EventfdFlags, eventfd};
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
-use rustix::{cmsg_space, fs};
 
+use self::memory::{COMMANDS, INDIRECT, Memory, REGION, REGIONS, SIZE, WRITABLE, ring};
+use self::message::*;
+use self::server::{LIMIT, Server, notice_panics};
 use crate::script::Script;
-
-/// Time limit, longer than the card takes on a slow machine under a sanitizer.
-const LIMIT: Duration = Duration::from_secs(20);
-
-/// Two regions of guest memory, adjacent in their file: for each, its address
-/// in the guest, and in the process that is the front end.
-const REGION: u64 = 0x1_0000;
-const REGIONS: [(u64, u64); 2] = [(0, 0x7000_0000_0000), (0x10_0000, 0x7100_0000_0000)];
-/// Addresses in the first region. The device may write from [`WRITABLE`] on.
-const INDIRECT: u64 = 0x2000;
-const COMMANDS: u64 = 0x3000;
-const WRITABLE: u64 = 0x5000;
-/// Number of descriptors of a queue.
-const SIZE: u16 = 16;
-
-/// Requests of vhost-user (QEMU's docs/interop/vhost-user.rst).
-mod request {
-    pub const GET_FEATURES: u32 = 1;
-    pub const SET_FEATURES: u32 = 2;
-    pub const SET_OWNER: u32 = 3;
-    pub const RESET_OWNER: u32 = 4;
-    pub const SET_MEM_TABLE: u32 = 5;
-    pub const SET_VRING_NUM: u32 = 8;
-    pub const SET_VRING_ADDR: u32 = 9;
-    pub const SET_VRING_BASE: u32 = 10;
-    pub const GET_VRING_BASE: u32 = 11;
-    pub const SET_VRING_KICK: u32 = 12;
-    pub const SET_VRING_CALL: u32 = 13;
-    pub const SET_VRING_ERR: u32 = 14;
-    pub const GET_PROTOCOL_FEATURES: u32 = 15;
-    pub const SET_PROTOCOL_FEATURES: u32 = 16;
-    pub const GET_QUEUE_NUM: u32 = 17;
-    pub const SET_VRING_ENABLE: u32 = 18;
-    pub const GET_CONFIG: u32 = 24;
-    pub const SET_CONFIG: u32 = 25;
-    pub const RESET_DEVICE: u32 = 34;
-    pub const GET_MAX_MEM_SLOTS: u32 = 36;
-    pub const ADD_MEM_REG: u32 = 37;
-    pub const REM_MEM_REG: u32 = 38;
-}
-use request::*;
-
-/// VERSION_1, PROTOCOL_FEATURES, EVENT_IDX and INDIRECT_DESC.
-const FEATURES: u64 = 1 << 32 | 1 << 30 | 1 << 29 | 1 << 28;
-const EVENT_IDX: u64 = 1 << 29;
-/// MQ, REPLY_ACK, BACKEND_REQ, CONFIG, RESET_DEVICE and CONFIGURE_MEM_SLOTS.
-const PROTOCOL_FEATURES: u64 = 1 << 0 | 1 << 3 | 1 << 5 | 1 << 9 | 1 << 13 | 1 << 15;
 
 /// Runs one life.
 pub fn drive(data: &[u8]) {
     notice_panics();
     let script = &mut Script::new(data);
-    let house = House::open();
+    let server = Server::open();
     let mut memories = Vec::new();
     while !script.is_empty() {
         let is_honest = script.one_in(2);
-        let memory = FrontEnd::connect(&house, is_honest).live(script);
+        let memory = FrontEnd::connect(&server, is_honest).live(script);
         // The next connection is served once this one is over.
-        house.serves();
-        memories.push((contents(&memory), memory));
+        serves(&server);
+        memories.push((memory.contents(), memory));
     }
-    house.serves();
+    serves(&server);
     for (before, memory) in memories {
-        assert!(contents(&memory) == before, "written after the end");
+        assert!(memory.contents() == before, "written after the end");
     }
-    house.close();
+    server.close();
 }
 
-/// Set by a panic in a thread of the daemon. Such a panic ends only a
-/// connection, but must end the life.
-static PANICKED: AtomicBool = AtomicBool::new(false);
-
-fn notice_panics() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let before = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |info| {
-            // Other threads belong to the caller of `drive`.
-            if let None | Some("vhost-user" | "vring_worker") = thread::current().name() {
-                PANICKED.store(true, Ordering::SeqCst);
-            }
-            before(info);
-        }));
-    });
-}
-
-/// A daemon that serves, with its socket's path.
-struct House {
-    path: PathBuf,
-    remote: Remote<Card>,
-    stop: Stop,
-    serving: thread::JoinHandle<()>,
-}
-
-impl House {
-    fn open() -> Self {
-        static NUMBER: AtomicUsize = AtomicUsize::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let name = format!("pinhole-fuzz-{}-{number}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        let socket = ListeningSocket::bind(&path).expect("a socket");
-        let camera = Camera::with("Pinhole", source::open("pattern").expect("a pattern"));
-        let daemon = Daemon::new(Card::new(Spec::new(camera, Rate::Max))).expect("a daemon");
-        Self {
-            path,
-            remote: daemon.remote(),
-            stop: daemon.stop(),
-            serving: thread::spawn(move || daemon.serve(&socket).expect("it serves")),
-        }
-    }
-
-    /// Waits until the card has done the work for which it was woken.
-    fn settle(&self) {
-        // This fails if the connection has just ended, or there is none.
-        let _ = self.remote.run(|_, _| ());
-        assert!(!PANICKED.load(Ordering::SeqCst), "a thread has panicked");
-    }
-
-    /// Checks that an honest front end's command is answered.
-    fn serves(&self) {
-        let mut front = FrontEnd::connect(self, true);
-        front.start(&mut Script::new(&[]));
-        front.command(&mut Script::new(&[]), &words(&[1, 0]), 16);
-        front.all_is_back();
-        assert_eq!(front.word(WRITABLE), 0, "OPEN is refused");
-    }
-
-    fn close(self) {
-        self.stop.request();
-        let begun = Instant::now();
-        while !self.serving.is_finished() {
-            assert!(begun.elapsed() < LIMIT, "it does not end");
-            thread::sleep(Duration::from_micros(100));
-        }
-        self.serving.join().expect("it served to the end");
-        assert!(!PANICKED.load(Ordering::SeqCst), "a thread has panicked");
-        let _ = std::fs::remove_file(&self.path);
-    }
-}
-
-fn contents(memory: &File) -> Vec<u8> {
-    let mut bytes = vec![0; 2 * REGION as usize];
-    let read = memory.read_at(&mut bytes, 0).expect("guest memory");
-    bytes.truncate(read);
-    bytes
+/// Checks that an honest front end's command is answered.
+fn serves(server: &Server) {
+    let mut front = FrontEnd::connect(server, true);
+    front.start(&mut Script::new(&[]));
+    front.command(&mut Script::new(&[]), &words(&[1, 0]), 16);
+    front.all_is_back();
+    assert_eq!(front.memory.word(WRITABLE), 0, "OPEN is refused");
 }
 
 fn event() -> OwnedFd {
@@ -200,30 +78,21 @@ struct Queue {
     pending: Vec<(u16, u64)>,
 }
 
-struct FrontEnd<'h> {
-    house: &'h House,
+struct FrontEnd<'s> {
+    server: &'s Server,
     socket: UnixStream,
-    memory: File,
+    memory: Memory,
     is_honest: bool,
     /// Whether both queues run.
     is_running: bool,
     queues: [Queue; 2],
-    /// Expected contents of the memory that the device may not write to.
-    shadow: Vec<u8>,
     /// Address of the next command.
     heap: u64,
 }
 
-impl<'h> FrontEnd<'h> {
-    fn connect(house: &'h House, is_honest: bool) -> Self {
-        let begun = Instant::now();
-        let socket = loop {
-            match connect(&house.path) {
-                Some(socket) => break socket,
-                None => assert!(begun.elapsed() < LIMIT, "nobody listens"),
-            }
-            thread::sleep(Duration::from_micros(100));
-        };
+impl<'s> FrontEnd<'s> {
+    fn connect(server: &'s Server, is_honest: bool) -> Self {
+        let socket = server.connect();
         // A wild front end may have sent a message that has no answer.
         let patience = if is_honest {
             LIMIT
@@ -231,9 +100,6 @@ impl<'h> FrontEnd<'h> {
             Duration::from_millis(5)
         };
         socket.set_read_timeout(Some(patience)).expect("a time");
-        let memory = fs::memfd_create("guest", fs::MemfdFlags::CLOEXEC).expect("a memfd");
-        let memory = File::from(memory);
-        memory.set_len(2 * REGION).expect("guest memory");
         let queue = || Queue {
             kick: event(),
             call: event(),
@@ -243,19 +109,18 @@ impl<'h> FrontEnd<'h> {
             pending: Vec::new(),
         };
         Self {
-            house,
+            server,
             socket,
-            memory,
+            memory: Memory::new(),
             is_honest,
             is_running: false,
             queues: [queue(), queue()],
-            shadow: vec![0; WRITABLE as usize],
             heap: COMMANDS,
         }
     }
 
     /// Acts as the script says, to the connection's end; returns its memory.
-    fn live(mut self, script: &mut Script<'_>) -> File {
+    fn live(mut self, script: &mut Script<'_>) -> Memory {
         if self.is_honest || script.one_in(2) {
             self.start(script);
         }
@@ -281,7 +146,7 @@ impl<'h> FrontEnd<'h> {
             5 | 6 => self.chain(1, script, &[], 608),
             7 => self.stream(script),
             8 => {
-                self.house.settle();
+                self.server.settle();
                 self.take_used();
             }
             9 if self.is_honest => self.restart(script),
@@ -299,19 +164,19 @@ impl<'h> FrontEnd<'h> {
             13 if !self.is_honest => {
                 let at = u64::from(script.word()) % (2 * REGION);
                 let bytes = self.bytes(script);
-                self.memory.write_at(&bytes, at).expect("guest memory");
+                self.memory.scribble(at, &bytes);
             }
             // A write to the rings, where a few bytes matter.
             14 if !self.is_honest => {
                 let at = u64::from(script.byte()) * 32 + u64::from(script.byte());
                 let bytes = [script.byte(), script.byte()];
-                self.memory.write_at(&bytes, at).expect("guest memory");
+                self.memory.scribble(at, &bytes);
                 self.kick(script.below(2));
             }
             15 if !self.is_honest && script.one_in(4) => {
                 let len = u64::from(script.word()) % (2 * REGION);
-                self.memory.set_len(len).expect("a length");
-                self.memory.set_len(2 * REGION).expect("a length");
+                self.memory.truncate(len);
+                self.memory.truncate(2 * REGION);
             }
             _ => self.kick(script.below(2)),
         }
@@ -528,7 +393,7 @@ impl<'h> FrontEnd<'h> {
         }
         if is_reset || script.one_in(2) {
             for queue in 0..2 {
-                self.put(ring(queue), &[0; 0x1000]);
+                self.memory.put(ring(queue), &[0; 0x1000]);
                 let queue = &mut self.queues[queue];
                 (queue.next_avail, queue.next_used) = (0, 0);
                 queue.pending.clear();
@@ -542,32 +407,7 @@ impl<'h> FrontEnd<'h> {
         }
     }
 
-    // Memory and rings.
-
-    fn put(&mut self, at: u64, bytes: &[u8]) {
-        self.memory.write_at(bytes, at).expect("guest memory");
-        let end = (at as usize + bytes.len()).min(self.shadow.len());
-        if (at as usize) < end {
-            let len = end - at as usize;
-            self.shadow[at as usize..end].copy_from_slice(&bytes[..len]);
-        }
-    }
-
-    fn word(&self, at: u64) -> u32 {
-        let mut bytes = [0; 4];
-        self.memory
-            .read_exact_at(&mut bytes, at)
-            .expect("guest memory");
-        u32::from_le_bytes(bytes)
-    }
-
-    fn half(&self, at: u64) -> u16 {
-        let mut bytes = [0; 2];
-        self.memory
-            .read_exact_at(&mut bytes, at)
-            .expect("guest memory");
-        u16::from_le_bytes(bytes)
-    }
+    // Rings.
 
     /// Offers a command, in pieces that the script chooses.
     fn command(&mut self, script: &mut Script<'_>, command: &[u8], room: u32) {
@@ -601,7 +441,7 @@ impl<'h> FrontEnd<'h> {
                 false => left.len(),
             };
             let len = if pieces.len() == 1 { left.len() } else { len };
-            self.put(at, &left[..len]);
+            self.memory.put(at, &left[..len]);
             pieces.push((at, len as u32, 0));
             (at, left) = (at + len as u64, &left[len..]);
         }
@@ -666,11 +506,12 @@ impl<'h> FrontEnd<'h> {
         }
         let number = self.queues[queue].next_avail;
         let avail = ring(queue) + 0x400;
-        self.put(
+        self.memory.put(
             avail + 4 + 2 * u64::from(number % SIZE),
             &head.to_le_bytes(),
         );
-        self.put(avail + 2, &number.wrapping_add(1).to_le_bytes());
+        self.memory
+            .put(avail + 2, &number.wrapping_add(1).to_le_bytes());
         let queue_of = &mut self.queues[queue];
         queue_of.next_avail = number.wrapping_add(1);
         queue_of.pending.push((head, capacity));
@@ -683,7 +524,7 @@ impl<'h> FrontEnd<'h> {
         let flags = flags | u16::from(next != 0);
         bytes.extend(flags.to_le_bytes());
         bytes.extend(next.to_le_bytes());
-        self.put(at, &bytes);
+        self.memory.put(at, &bytes);
     }
 
     /// Takes the chains that have come back, if the front end is honest, and
@@ -694,10 +535,10 @@ impl<'h> FrontEnd<'h> {
         }
         for queue in 0..2 {
             let used = ring(queue) + 0x800;
-            while self.queues[queue].next_used != self.half(used + 2) {
+            while self.queues[queue].next_used != self.memory.half(used + 2) {
                 let number = self.queues[queue].next_used;
                 let at = used + 4 + 8 * u64::from(number % SIZE);
-                let (head, len) = (self.word(at), self.word(at + 4));
+                let (head, len) = (self.memory.word(at), self.memory.word(at + 4));
                 let of = &mut self.queues[queue];
                 let mut pending = of.pending.iter();
                 let place = pending.position(|(one, _)| u32::from(*one) == head);
@@ -708,14 +549,10 @@ impl<'h> FrontEnd<'h> {
                 // The used event makes the device interrupt next time, too.
                 let event = ring(queue) + 0x400 + 4 + 2 * u64::from(SIZE);
                 let seen = of.next_used.to_le_bytes();
-                self.put(event, &seen);
+                self.memory.put(event, &seen);
             }
         }
-        let is_rings = |at: usize| (0x800..0x900).contains(&(at % 0x1000)) && at < 0x2000;
-        let found = contents(&self.memory);
-        for (at, (is, was)) in found.iter().zip(&self.shadow).enumerate() {
-            assert!(is == was || is_rings(at), "byte {at:#x} was written");
-        }
+        self.memory.is_intact();
     }
 
     /// Checks that every command of an honest front end comes back.
@@ -730,7 +567,7 @@ impl<'h> FrontEnd<'h> {
                 return;
             }
             assert!(begun.elapsed() < LIMIT, "a command does not come back");
-            self.house.settle();
+            self.server.settle();
         }
     }
 
@@ -757,7 +594,7 @@ impl<'h> FrontEnd<'h> {
         self.command(plain, &words(&[1, 0]), 16);
         self.all_is_back();
         let session = match self.is_honest {
-            true => self.word(WRITABLE + 8),
+            true => self.memory.word(WRITABLE + 8),
             false => 1 + script.below(3) as u32,
         };
         let ioctl = |code: u32, payload: &[u8]| {
@@ -791,75 +628,4 @@ impl<'h> FrontEnd<'h> {
         }
         self.chain(1, plain, &[], 608);
     }
-}
-
-/// Returns the address of a queue's descriptors. Its available ring is at 0x400
-/// from there, its used ring at 0x800.
-fn ring(queue: usize) -> u64 {
-    queue as u64 * 0x1000
-}
-
-/// Returns the `struct vhost_vring_addr` of a queue, moved by that many bytes.
-fn addresses(queue: u32, by: u64) -> Vec<u8> {
-    let base = REGIONS[0].1 + ring((queue & 1) as usize) + by;
-    let mut bytes = words(&[queue, 0]);
-    for at in [base, base + 0x800, base + 0x400, 0] {
-        bytes.extend(at.to_le_bytes());
-    }
-    bytes
-}
-
-fn area(region: usize) -> Vec<u8> {
-    let (guest, process) = REGIONS[region];
-    let fields = [guest, REGION, process, region as u64 * REGION];
-    fields
-        .iter()
-        .flat_map(|field| field.to_le_bytes())
-        .collect()
-}
-
-fn region(region: usize) -> Vec<u8> {
-    [0u64.to_le_bytes().to_vec(), area(region)].concat()
-}
-
-fn table(regions: usize) -> (u32, Vec<u8>, usize) {
-    let mut payload = words(&[regions as u32, 0]);
-    (0..regions).for_each(|region| payload.extend(area(region)));
-    (SET_MEM_TABLE, payload, regions)
-}
-
-fn config(script: &mut Script<'_>) -> Vec<u8> {
-    let size = script.below(40) as u32 + 1;
-    let mut payload = words(&[script.below(8) as u32, size, 0]);
-    payload.resize(12 + size as usize, 0);
-    payload
-}
-
-fn connect(path: &Path) -> Option<UnixStream> {
-    UnixStream::connect(path).ok()
-}
-
-/// Sends a message with file descriptors; returns whether the connection
-/// exists.
-fn send(
-    socket: &UnixStream,
-    number: u32,
-    flags: u32,
-    size: u32,
-    payload: &[u8],
-    fds: &[BorrowedFd<'_>],
-) -> bool {
-    let mut message = words(&[number, flags, size]);
-    message.extend(payload);
-    let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(4))];
-    let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    if !fds.is_empty() {
-        ancillary.push(SendAncillaryMessage::ScmRights(fds));
-    }
-    let slices = [IoSlice::new(&message)];
-    sendmsg(socket, &slices, &mut ancillary, SendFlags::NOSIGNAL).is_ok()
-}
-
-fn words(words: &[u32]) -> Vec<u8> {
-    words.iter().flat_map(|word| word.to_le_bytes()).collect()
 }
