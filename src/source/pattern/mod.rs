@@ -172,8 +172,11 @@ impl Source for Pattern {
     }
 
     fn set(&mut self, settings: &Settings) {
-        self.settings = settings.into();
-        if let Some(picture) = &mut self.picture {
+        let before = std::mem::replace(&mut self.settings, settings.into());
+        let is_drawn = (before.overlay, &before.text) == (settings.overlay, &settings.text);
+        if let Some(picture) = &mut self.picture
+            && !is_drawn
+        {
             picture.set(&self.settings);
         }
     }
