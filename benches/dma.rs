@@ -1,162 +1,162 @@
-//! The time of a 1920x1080 NV12 frame from QBUF to its event, in pages that are
-//! scattered as a process's pages are, compared with a copy of as many bytes
-//! into the same pages.
+//! The time to write a frame into pages that are scattered as a process's pages
+//! are, and the time of a frame from QBUF to its event, both compared with a
+//! plain copy into the same pages; and the witness's digests, compared with the
+//! digest of as many bytes in one piece.
+
+mod streaming;
 
 use std::hint::black_box;
 use std::io;
-use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use pinhole::card::{Card, Now, Rate, Spec, Witness};
-use pinhole::dma::{Bus, FrameWriter, ScatterList, Segment};
-use pinhole::source::{Begun, Camera, FrameInfo, Layout, Pattern, PixelFormat, Source};
-use pinhole::wire::buffer::{Buffer, MEMORY_USERPTR, RequestBuffers};
-use pinhole::wire::format::{BUF_TYPE_VIDEO_CAPTURE, Format, PixFormat};
-use pinhole::wire::{Ioctl, Reply};
-use vm_memory::{GuestAddress, GuestMemoryMmap};
-use zerocopy::{FromZeros, IntoBytes};
+use pinhole::card::Witness;
+use pinhole::dma::{DIGEST_BLOCK, Digest, FrameWriter, ScatterList};
+use pinhole::source::{Layout, Pattern, PixelFormat, Source};
+use streaming::{Blank, Memory, PAGE, Scatter, Streaming};
+use vm_memory::{GuestAddress, GuestMemoryBackend};
 
-const PAGE: u32 = 4096;
-/// Offset of the buffer in its first page.
-const OFFSET: u32 = 16;
+const BUFFERS: usize = 32;
 
-/// A source whose only cost is the writing.
-struct Blank;
-
-impl Source for Blank {
-    fn prepare(&mut self, _layout: &Layout) {}
-    fn begin(&mut self, _frame: &FrameInfo) -> Begun {
-        Begun::Frame { bytes: u32::MAX }
+/// Measures the copy into segments of several lengths and places.
+fn copy(criterion: &mut Criterion) {
+    for (format, width, height) in [
+        (PixelFormat::Yuyv, 1280, 720),
+        (PixelFormat::Nv12, 1920, 1080),
+        (PixelFormat::Nm12, 1920, 1080),
+        (PixelFormat::Nv12, 3840, 2160),
+    ] {
+        let layout = Layout::new(format, width, height);
+        for (offset, segment) in [(0, PAGE), (16, PAGE), (1234, PAGE), (0, 16 * PAGE)] {
+            let memory = Memory::new(
+                &layout,
+                Scatter {
+                    buffers: BUFFERS,
+                    offset,
+                    segment,
+                },
+            );
+            let name = format!("copy/{format}-{width}x{height}/{segment}+{offset}");
+            let mut group = criterion.benchmark_group(name);
+            group.throughput(Throughput::Bytes(layout.sizeimage.into()));
+            plain_copy(&mut group, &layout, &memory);
+            let frame = vec![0x80; layout.sizeimage as usize];
+            let lists: Vec<Vec<ScatterList>> = memory
+                .buffers
+                .iter()
+                .map(|planes| {
+                    let lists = planes.iter().zip(layout.memory_planes());
+                    let list = lists.map(|(segments, plane)| {
+                        let mut list = ScatterList::default();
+                        let size = plane.sizeimage;
+                        list.resolve(segments.iter().copied(), size, size, memory.bus())
+                            .expect("segments in memory");
+                        list
+                    });
+                    list.collect()
+                })
+                .collect();
+            let mut turn = lists.iter().cycle();
+            group.bench_function("card", |bencher| {
+                bencher.iter(|| {
+                    let lists = turn.next().expect("a cycle has no end");
+                    for (list, plane) in lists.iter().zip(layout.memory_planes()) {
+                        let bytes = &frame[plane.offset as usize..][..plane.sizeimage as usize];
+                        let mut writer = FrameWriter::new(list, None);
+                        for block in black_box(bytes).chunks(DIGEST_BLOCK) {
+                            writer.write(block).expect("room in the list");
+                        }
+                    }
+                });
+            });
+            group.finish();
+        }
     }
-    fn fill(&mut self, _offset: usize, out: &mut [u8]) {
-        out.fill(0x80);
-    }
 }
 
-/// Returns segments for `size` bytes: each page of guest memory occurs at most
-/// once, and none is adjacent to the one before it.
-fn segments(size: u32) -> Vec<Segment> {
-    let pages = (size + OFFSET).div_ceil(PAGE);
-    let mut left = size;
-    (0..pages)
-        .map(|page| {
-            let skip = if page == 0 { OFFSET } else { 0 };
-            let len = left.min(PAGE - skip);
-            left -= len;
-            // 1021 is prime, so this visits every second one of 2 * 1021 pages
-            // without repetition.
-            let place = u64::from(page * 389 % 1021 * 2);
-            Segment {
-                start: place * u64::from(PAGE) + u64::from(skip),
-                len,
-            }
-        })
-        .collect()
-}
-
-fn give(card: &mut Card, bus: Bus<'_>, reply: &mut Reply, request: &[u8]) {
-    reply.begin(4096);
-    card.command(Now::default(), request, bus, reply).unwrap();
-}
-
-fn ioctl(session: u32, ioctl: Ioctl, payload: &[&[u8]]) -> Vec<u8> {
-    let mut request: Vec<u8> = [3, 0, session, ioctl as u32]
-        .iter()
-        .flat_map(|word| word.to_le_bytes())
-        .collect();
-    request.extend(payload.concat());
-    request
-}
-
-fn dma(criterion: &mut Criterion) {
-    let layout = Layout::new(PixelFormat::Nv12, 1920, 1080);
-    let size = layout.sizeimage;
-    let segments = segments(size);
-    let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 2048 * PAGE as usize)]).unwrap();
-    let bus = Bus {
-        memory: &memory,
-        forbidden: &[],
-    };
-    let mut group = criterion.benchmark_group("NV12-1920x1080");
-    group.throughput(Throughput::Bytes(size.into()));
-
-    let mut list = ScatterList::default();
-    list.resolve(segments.iter().copied(), size, size, bus)
-        .unwrap();
-    let frame = vec![0x80; size as usize];
-    group.bench_function("copy", |bencher| {
+/// Measures the copy of a frame into the memory's buffers in turn.
+fn plain_copy(
+    group: &mut criterion::BenchmarkGroup<'_, criterion::measurement::WallTime>,
+    layout: &Layout,
+    memory: &Memory,
+) {
+    let start = memory
+        .guest
+        .get_host_address(GuestAddress(0))
+        .expect("memory at 0");
+    let frame = vec![0x80_u8; layout.sizeimage as usize];
+    let mut turn = memory.buffers.iter().cycle();
+    group.bench_function("plain", |bencher| {
         bencher.iter(|| {
-            let mut writer = FrameWriter::new(&list, None);
-            writer.write(black_box(&frame)).unwrap();
+            let segments = turn.next().expect("a cycle has no end").iter().flatten();
+            let mut rest = black_box(&frame[..]);
+            for segment in segments {
+                let (now, later) = rest.split_at(segment.len as usize);
+                // SAFETY: the segment lies in the memory that is mapped at
+                // `start`, and no reference to that memory exists.
+                unsafe {
+                    let place = start.add(segment.start as usize);
+                    std::ptr::copy_nonoverlapping(now.as_ptr(), place, now.len());
+                }
+                rest = later;
+            }
         });
     });
+}
 
-    let list: Vec<u8> = segments
-        .iter()
-        .flat_map(|segment| {
-            let mut entry = [0; 16];
-            entry[..8].copy_from_slice(&segment.start.to_le_bytes());
-            entry[8..12].copy_from_slice(&segment.len.to_le_bytes());
-            entry
-        })
-        .collect();
-    let mut format = Format::capture(PixFormat::new_zeroed());
-    format.pix.width = layout.width.into();
-    format.pix.height = layout.height.into();
-    format.pix.pixelformat = layout.format.fourcc().into();
-    let mut request = RequestBuffers::new_zeroed();
-    request.count = 1.into();
-    request.type_ = BUF_TYPE_VIDEO_CAPTURE.into();
-    request.memory = MEMORY_USERPTR.into();
-    let mut buffer = Buffer::new_zeroed();
-    buffer.type_ = BUF_TYPE_VIDEO_CAPTURE.into();
-    buffer.memory = MEMORY_USERPTR.into();
-    buffer.length = size.into();
-
-    let cases: [(&str, Box<dyn Source>, Witness); 4] = [
-        ("blank", Box::new(Blank), Witness::off()),
-        (
-            "blank with witness",
-            Box::new(Blank),
-            Witness::new(Box::new(io::sink())),
-        ),
-        ("bars", Box::new(Pattern::default()), Witness::off()),
-        (
-            "bars with witness",
-            Box::new(Pattern::default()),
-            Witness::new(Box::new(io::sink())),
-        ),
-    ];
-    for (name, source, witness) in cases {
-        let mut card = Card::new(Spec {
-            witness,
-            ..Spec::new(Camera::with("Camera", source), Rate::Max)
-        });
-        let mut reply = Reply::default();
-        let mut event = Vec::new();
-        for request in [
-            vec![1, 0, 0, 0, 0, 0, 0, 0],
-            ioctl(1, Ioctl::SFmt, &[format.as_bytes()]),
-            ioctl(1, Ioctl::ReqBufs, &[request.as_bytes()]),
-            ioctl(1, Ioctl::StreamOn, &[&1u32.to_le_bytes()]),
-        ] {
-            give(&mut card, bus, &mut reply, &request);
+/// Measures a frame from QBUF to its event.
+fn frame(criterion: &mut Criterion) {
+    for (format, width, height) in [
+        (PixelFormat::Yuyv, 1280, 720),
+        (PixelFormat::Nv12, 1920, 1080),
+        (PixelFormat::Nv12, 3840, 2160),
+    ] {
+        let layout = Layout::new(format, width, height);
+        let memory = Memory::new(
+            &layout,
+            Scatter {
+                buffers: BUFFERS,
+                offset: 16,
+                segment: PAGE,
+            },
+        );
+        let mut group = criterion.benchmark_group(format!("frame/{format}-{width}x{height}"));
+        group.throughput(Throughput::Bytes(layout.sizeimage.into()));
+        plain_copy(&mut group, &layout, &memory);
+        let blank: fn() -> Box<dyn Source> = || Box::new(Blank);
+        let bars: fn() -> Box<dyn Source> = || Box::new(Pattern::default());
+        for (name, source) in [("blank", blank), ("bars", bars)] {
+            for witnessed in [false, true] {
+                let witness = match witnessed {
+                    true => Witness::new(Box::new(io::sink())),
+                    false => Witness::off(),
+                };
+                let name = format!("{name}{}", if witnessed { " with witness" } else { "" });
+                let mut streaming = Streaming::new(&memory, &layout, source(), witness);
+                group.bench_function(name, |bencher| bencher.iter(|| streaming.frame()));
+            }
         }
-        let qbuf = ioctl(1, Ioctl::QBuf, &[buffer.as_bytes(), &list]);
-        let mut now = Now::default();
-        group.bench_function(name, |bencher| {
-            bencher.iter(|| {
-                now.monotonic += Duration::from_millis(1);
-                give(&mut card, bus, &mut reply, &qbuf);
-                card.tick(now);
-                assert!(card.next_event(&mut event));
-                card.event_sent();
-                card.flush_witness();
-            });
-        });
+        group.finish();
     }
+}
+
+/// Measures the digests of a frame's blocks.
+fn digest(criterion: &mut Criterion) {
+    let size = Layout::new(PixelFormat::Nv12, 1920, 1080).sizeimage;
+    let frame: Vec<u8> = (0..size).map(|i| (i * 7 + i / 97) as u8).collect();
+    let mut group = criterion.benchmark_group("digest/NV12-1920x1080");
+    group.throughput(Throughput::Bytes(size.into()));
+    group.bench_function("one piece", |bencher| {
+        bencher.iter(|| black_box(Digest::of(black_box(&frame))));
+    });
+    let mut digests = Vec::with_capacity(frame.len().div_ceil(DIGEST_BLOCK));
+    group.bench_function("blocks", |bencher| {
+        bencher.iter(|| {
+            digests.clear();
+            digests.extend(black_box(&frame).chunks(DIGEST_BLOCK).map(Digest::of));
+        });
+    });
     group.finish();
 }
 
-criterion_group!(benches, dma);
+criterion_group!(benches, copy, frame, digest);
 criterion_main!(benches);

@@ -65,23 +65,32 @@ const fn scaled(sum: i32) -> i32 {
 pub struct Row<'a> {
     bytes: &'a mut [u8],
     plane: &'static PlaneFormat,
+    /// Pixel of the picture at which `bytes` begins; even.
+    first: i32,
     width: i32,
 }
 
 impl<'a> Row<'a> {
     /// Makes the row for the line of a plane in `bytes`.
     pub fn new(bytes: &'a mut [u8], plane: &'static PlaneFormat) -> Self {
+        Self::from(bytes, plane, 0)
+    }
+
+    /// Makes the row for the part of a line of a plane that is in `bytes`; its
+    /// first pixel is `first`, which is even.
+    pub fn from(bytes: &'a mut [u8], plane: &'static PlaneFormat, first: i32) -> Self {
         let width = bytes.len() / plane.samples.len() * plane.pixels as usize;
         Self {
             bytes,
             plane,
+            first,
             width: width as i32,
         }
     }
 
     /// Paints the pixels from `start` up to, but not including, `end`.
     pub fn fill(&mut self, start: i32, end: i32, ink: Ink) {
-        let (start, end) = (start.max(0), end.min(self.width));
+        let (start, end) = self.within(start, end);
         if start >= end {
             return;
         }
@@ -94,11 +103,9 @@ impl<'a> Row<'a> {
             pixels => ((start + pixels - 1) / pixels, end / pixels),
         };
         let last = last.max(first);
-        for x in start..end.min(first * pixels) {
-            self.blend(x, ink, 255);
-        }
-        for x in start.max(last * pixels)..end {
-            self.blend(x, ink, 255);
+        let ends = (start..end.min(first * pixels)).chain(start.max(last * pixels)..end);
+        for x in ends {
+            self.blend(self.first + x, ink, 255);
         }
         let samples = self.plane.samples;
         let groups = first as usize * samples.len()..last as usize * samples.len();
@@ -118,6 +125,7 @@ impl<'a> Row<'a> {
     /// Blends the colour over one pixel, with a strength of `alpha` 255ths. A
     /// chroma sample belongs to the first pixel of its group.
     pub fn blend(&mut self, x: i32, ink: Ink, alpha: u8) {
+        let x = x - self.first;
         if x < 0 || x >= self.width {
             return;
         }
@@ -150,7 +158,7 @@ impl<'a> Row<'a> {
             // A plane of one component is the most frequent case: most luma
             // planes are one.
             (1, &[(component, _)]) => {
-                let (start, end) = (start.max(0), end.min(self.width).max(0));
+                let (start, end) = self.within(start, end);
                 let bytes = self.bytes.get_mut(start as usize..end as usize);
                 let (bytes, new) = (bytes.unwrap_or_default(), ink.component(component));
                 match run.cover {
@@ -163,6 +171,12 @@ impl<'a> Row<'a> {
             _ if run.cover == 255 => self.fill(start, end, ink),
             _ => (start..end).for_each(|at| self.blend(at, ink, run.cover)),
         }
+    }
+
+    /// Returns where those pixels lie in the row, cut off at its ends.
+    fn within(&self, start: i32, end: i32) -> (i32, i32) {
+        let place = |pixel: i32| pixel.saturating_sub(self.first).clamp(0, self.width);
+        (place(start), place(end))
     }
 
     /// Paints the part of this line that [`disc`] covers.
@@ -179,27 +193,10 @@ pub struct Run {
     pub cover: u8,
 }
 
-impl Run {
-    /// Returns the parts of the run that lie outside of `other`.
-    pub fn outside(self, other: Self) -> impl Iterator<Item = Self> {
-        let before = Self {
-            end: self.end.min(other.start),
-            ..self
-        };
-        let after = Self {
-            start: self.start.max(other.end),
-            ..self
-        };
-        [before, after]
-            .into_iter()
-            .filter(|run| run.start < run.end)
-    }
-}
-
 /// Returns the pixels of a line that a disc covers: `above` is the distance of
 /// the line's middle from the disc's centre, `x` the place of that centre and
 /// `radius` its size, all in pixels. The disc's rim is smooth.
-pub fn disc(x: f32, above: f32, radius: f32) -> impl Iterator<Item = Run> {
+fn disc(x: f32, above: f32, radius: f32) -> impl Iterator<Item = Run> {
     let above = above.abs();
     let runs = half_chord(radius + 0.5, above).map(|outer| {
         let inner = half_chord(radius - 0.5, above).unwrap_or(0.0);

@@ -1,6 +1,7 @@
 //! The caption: a line of text near the bottom of the picture.
 
 use super::canvas::{Ink, Row};
+use super::layer::Layer;
 use super::text::{Face, columns_of};
 use crate::source::layout::Layout;
 
@@ -10,15 +11,7 @@ const INK: Ink = Ink::grey(255);
 /// A line of text on its own background.
 #[derive(Debug)]
 pub struct Caption {
-    words: Vec<u8>,
-    face: Face,
-    /// Pixel at which the words begin; negative if they are too long for the
-    /// picture.
-    left: i32,
-    top: i32,
-    /// The covered pixels and lines, all even.
-    columns: (i32, i32),
-    lines: (i32, i32),
+    layer: Layer,
 }
 
 impl Caption {
@@ -36,28 +29,28 @@ impl Caption {
         let face = Face::new(&words, scale);
         let (across, down) = (face.width(&words), face.height());
         let margin = (scale * 3.0) as i32;
+        // The left end is negative if the words are too long for the picture.
         let left = (width - across) / 2;
         let top = (height - down - height / 16).max(0);
+        let columns = (left - margin) & !1..(left + across + margin + 1) & !1;
+        let lines = ((top - margin) & !1).max(0) as u32..((top + down + margin + 1) & !1) as u32;
+        let drawing = |row: &mut Row<'_>, y: u32, _: u32| {
+            row.fill(columns.start, columns.end, GROUND);
+            face.draw(row, left, y as i32 - top, &words, INK);
+        };
         Self {
-            words,
-            face,
-            left,
-            top,
-            columns: ((left - margin) & !1, (left + across + margin + 1) & !1),
-            lines: ((top - margin) & !1, (top + down + margin + 1) & !1),
+            layer: Layer::new(layout, columns.clone(), lines, GROUND, &[&drawing]),
         }
     }
 
     /// Returns whether line `y` of the picture crosses the caption.
     pub fn touches(&self, y: u32) -> bool {
-        (self.lines.0..self.lines.1).contains(&(y as i32))
+        self.layer.touches(y)
     }
 
-    /// Paints the caption's part of a row that begins at line `y` of the
-    /// picture.
-    pub fn paint(&self, row: &mut Row<'_>, y: u32) {
-        row.fill(self.columns.0, self.columns.1, GROUND);
-        let line = y as i32 - self.top;
-        self.face.draw(row, self.left, line, &self.words, INK);
+    /// Paints the caption's share of a part of a line of a colour plane over
+    /// what is in `out`: see [`Layer::paint`].
+    pub fn paint(&self, plane: usize, line: usize, column: usize, out: &mut [u8]) {
+        self.layer.paint(plane, line, column, out, |_, _| ());
     }
 }

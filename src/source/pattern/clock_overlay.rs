@@ -2,9 +2,15 @@
 //! and the sequence number. They stand on a studio clock if there is room for
 //! one, else on a plain panel with as many of them as fit.
 
+use std::ops::Range;
+
 use super::canvas::{Ink, Row};
-use super::dial::{AMBER, Dial, GROUND, WHITE};
+use super::dial::{AMBER, Dial, GROUND, LAMPS, WHITE};
+use super::layer::Layer;
+use super::painting::Painting;
+use super::sprite::Sprite;
 use super::text::{Face, Words, columns_of, height_of};
+use super::ticker::Ticker;
 use crate::source::interface::FrameInfo;
 use crate::source::layout::Layout;
 use crate::source::settings::overlay;
@@ -57,6 +63,11 @@ impl Saying {
         }
     }
 
+    /// Returns whether the words change from frame to frame.
+    fn changes(self) -> bool {
+        matches!(self, Self::Time | Self::ShortTime | Self::Sequence { .. })
+    }
+
     fn ink(self) -> Ink {
         match self {
             Self::Sequence { .. } => AMBER,
@@ -88,50 +99,70 @@ impl Saying {
 struct Label {
     saying: Saying,
     ink: Ink,
-    face: Face,
+    scale: f32,
     /// Pixel of the middle of the words.
     centre: i32,
-    /// The topmost line of the words.
-    top: i32,
-    words: Words,
-    left: i32,
+    /// Line of the picture at the middle of the words.
+    middle: i32,
 }
 
 impl Label {
     fn new(saying: Saying, ink: Ink, scale: f32, centre: i32, middle: i32) -> Self {
-        let face = Face::new(saying.characters().as_bytes(), scale);
-        let top = middle - face.height() / 2;
         Self {
             saying,
             ink,
-            face,
+            scale,
             centre,
-            top,
-            words: Words::default(),
-            left: centre,
+            middle,
         }
+    }
+
+    /// Returns the label as words that stay, with the pixel and the line at
+    /// which they begin.
+    fn still(&self) -> (Words, Face, i32, i32) {
+        let words = self.saying.words(&FrameInfo::default());
+        let face = Face::new(words.as_bytes(), self.scale);
+        let left = self.centre - face.width(words.as_bytes()) / 2;
+        let top = self.middle - face.height() / 2;
+        (words, face, left, top)
     }
 }
 
-/// The background of the words.
-#[derive(Debug)]
-enum Ground {
-    /// The pixels from `left` to `right`.
-    Panel {
-        left: i32,
-        right: i32,
-    },
-    Dial(Dial),
+/// What the clock overlay consists of, before it is made for a layout.
+struct Design {
+    dial: Option<Dial>,
+    columns: Range<i32>,
+    lines: Range<u32>,
+    labels: Vec<Label>,
 }
 
 /// The clock overlay.
 #[derive(Debug)]
 pub struct ClockOverlay {
-    /// The lines of the picture from `top` up to, but not including, `bottom`.
-    top: u32,
-    bottom: u32,
-    ground: Ground,
-    labels: Vec<Label>,
+    /// The ground, the dial and the words that stay.
+    layer: Layer,
+    still: Still,
+    dial: Option<Hand>,
+    /// The words that change.
+    tickers: Vec<(Saying, Ticker)>,
+}
+
+/// The parts of the clock overlay that stay, to be drawn.
+#[derive(Debug)]
+struct Still {
+    dial: Option<Dial>,
+    columns: Range<i32>,
+    /// For each label its words, its ink, and where they begin.
+    labels: Vec<(Words, Face, Ink, i32, i32)>,
+}
+
+/// The parts of the dial that move.
+#[derive(Debug)]
+struct Hand {
+    dial: Dial,
+    /// Number of lamps that the layer shows lit.
+    lit: usize,
+    hand: Sprite,
 }
 
 /// The dial's radius in shares of the picture's shorter side.
@@ -156,20 +187,152 @@ const GAP: usize = 2;
 const MARGIN: usize = 3;
 
 impl ClockOverlay {
-    /// Makes the clock overlay for frames of that layout, with the parts that
-    /// the bits of [`overlay`] select; `None` if they select none.
-    pub fn new(layout: &Layout, bits: u32) -> Option<Self> {
+    /// Makes the clock overlay for frames of that layout, which are converted to
+    /// the layout `shown`, with the parts that the bits of [`overlay`] select;
+    /// `None` if they select none.
+    pub fn new(layout: &Layout, shown: &Layout, bits: u32) -> Option<Self> {
         let bits = bits & overlay::ALL;
         let dial = match bits {
             0 => return None,
-            overlay::ALL => Self::dial(layout),
+            overlay::ALL => Design::dial(shown),
             _ => None,
         };
-        let mut clock_overlay = dial.unwrap_or_else(|| Self::panel(layout, bits));
-        clock_overlay.begin(&FrameInfo::default());
-        Some(clock_overlay)
+        let design = dial.unwrap_or_else(|| Design::panel(shown, bits));
+        Some(Self::make(layout, design))
     }
 
+    fn make(layout: &Layout, design: Design) -> Self {
+        let (moving, staying): (Vec<_>, Vec<_>) = design
+            .labels
+            .into_iter()
+            .partition(|label| label.saying.changes());
+        let staying = staying.iter().map(|label| {
+            let (words, face, left, top) = label.still();
+            (words, face, label.ink, left, top)
+        });
+        let still = Still {
+            dial: design.dial,
+            columns: design.columns.clone(),
+            labels: staying.collect(),
+        };
+        // The lamps may be lit and not: what is ground is so in both.
+        let drawings = [1, LAMPS].map(|lit| {
+            let still = &still;
+            move |row: &mut Row<'_>, y, lines| still.paint(row, y, lines, lit)
+        });
+        let layer = Layer::new(
+            layout,
+            design.columns,
+            design.lines,
+            GROUND,
+            &[&drawings[0], &drawings[1]],
+        );
+        let tickers = moving.iter().map(|label| {
+            let ticker = Ticker::new(
+                layout,
+                label.saying.characters().as_bytes(),
+                label.scale,
+                (label.ink, GROUND),
+                (label.centre, label.middle),
+            );
+            (label.saying, ticker)
+        });
+        let dial = design.dial.map(|dial| {
+            let (columns, lines) = dial.hand(Default::default()).area();
+            // Where it stands decides about a pixel more or less.
+            let (width, height) = (columns.len() as i32 + 2, lines.len() as i32 + 2);
+            Hand {
+                dial,
+                lit: 1,
+                hand: Sprite::new(layout, width, height),
+            }
+        });
+        Self {
+            layer,
+            still,
+            dial,
+            tickers: tickers.collect(),
+        }
+    }
+
+    /// Sets the words, the lamps and the hand for `frame`, whose picture behind
+    /// the overlay is `painting`.
+    pub fn begin(&mut self, frame: &FrameInfo, painting: &dyn Painting) {
+        for (saying, ticker) in &mut self.tickers {
+            ticker.show(saying.words(frame));
+        }
+        let Some(Hand { dial, lit, hand }) = &mut self.dial else {
+            return;
+        };
+        let now = Dial::lit(frame.wall);
+        if now != *lit {
+            let changed = now.min(*lit)..now.max(*lit);
+            *lit = now;
+            let drawing = |row: &mut Row<'_>, y, lines| self.still.paint(row, y, lines, now);
+            for second in changed {
+                let lines = dial.lamp(second).area().1;
+                self.layer
+                    .redraw(lines.start.max(0) as u32..lines.end.max(0) as u32, &drawing);
+            }
+        }
+        let spot = dial.hand(frame.wall);
+        let (columns, lines) = spot.area();
+        hand.place(columns, lines);
+        for mut row in hand.rows() {
+            // The dial, and so its hand, lies within the picture.
+            let (Ok(line), Ok(column)) = (row.line.try_into(), row.column.try_into()) else {
+                continue;
+            };
+            let (plane, y) = (row.plane, row.y as u32);
+            self.layer
+                .paint(plane, line, column, row.bytes, |column, out| {
+                    painting.paint(plane, y, column, out);
+                });
+            let (y, lines) = (row.y, row.lines);
+            spot.paint(&mut row.row(), y, lines, WHITE);
+        }
+    }
+
+    /// Returns whether line `y` of the picture crosses the clock overlay.
+    pub fn touches(&self, y: u32) -> bool {
+        self.layer.touches(y)
+    }
+
+    /// Paints a part of a line of a colour plane, with the picture that
+    /// `behind` paints behind the overlay, as [`Layer::paint`] does.
+    pub fn paint(
+        &self,
+        plane: usize,
+        line: usize,
+        column: usize,
+        out: &mut [u8],
+        behind: impl FnMut(usize, &mut [u8]),
+    ) {
+        self.layer.paint(plane, line, column, out, behind);
+        if let Some(dial) = &self.dial {
+            dial.hand.paint(plane, line, column, out);
+        }
+        for (_, ticker) in &self.tickers {
+            ticker.paint(plane, line, column, out);
+        }
+    }
+}
+
+impl Still {
+    /// Paints them in a row that covers `lines` lines of the picture from `y`
+    /// on, with that many lamps lit.
+    fn paint(&self, row: &mut Row<'_>, y: u32, lines: u32, lit: usize) {
+        match self.dial {
+            Some(dial) => dial.paint(row, y, lines, lit),
+            None => row.fill(self.columns.start, self.columns.end, GROUND),
+        }
+        for (words, face, ink, left, top) in &self.labels {
+            face.draw(row, *left, y as i32 - top, words.as_bytes(), *ink);
+        }
+    }
+}
+
+impl Design {
     /// Makes a dial; `None` if it would be too small for the time of day.
     fn dial(layout: &Layout) -> Option<Self> {
         let radius = RADIUS * layout.width.min(layout.height) as f32;
@@ -188,10 +351,10 @@ impl ClockOverlay {
             });
         let dial = Dial::new(x, y, radius);
         Some(Self {
-            top: dial.lines().start,
-            bottom: dial.lines().end,
+            dial: Some(dial),
+            columns: dial.columns(),
+            lines: dial.lines(),
             labels: labels.collect(),
-            ground: Ground::Dial(dial),
         })
     }
 
@@ -259,44 +422,12 @@ impl ClockOverlay {
         let margin = (MARGIN * scale).min(height.saturating_sub(lines) / 8);
         let across = (across / 2 + MARGIN * scale).next_multiple_of(2) as i32;
         let down = (lines / 2 + margin).next_multiple_of(2);
+        let (x, y) = (width as i32 / 2, height / 2);
         Self {
-            top: (height / 2).saturating_sub(down) as u32,
-            bottom: (height / 2 + down) as u32,
-            ground: Ground::Panel {
-                left: width as i32 / 2 - across,
-                right: width as i32 / 2 + across,
-            },
+            dial: None,
+            columns: x - across..x + across,
+            lines: y.saturating_sub(down) as u32..(y + down) as u32,
             labels,
-        }
-    }
-
-    /// Sets the words, the lamps and the hand for `frame`.
-    pub fn begin(&mut self, frame: &FrameInfo) {
-        for label in &mut self.labels {
-            label.words = label.saying.words(frame);
-            label.left = label.centre - label.face.width(label.words.as_bytes()) / 2;
-        }
-        if let Ground::Dial(dial) = &mut self.ground {
-            dial.begin(frame);
-        }
-    }
-
-    /// Returns whether line `y` of the picture crosses the clock overlay.
-    pub fn touches(&self, y: u32) -> bool {
-        (self.top..self.bottom).contains(&y)
-    }
-
-    /// Paints the clock overlay's part of a row that covers `lines` lines of
-    /// the picture from `y` on.
-    pub fn paint(&self, row: &mut Row<'_>, y: u32, lines: u32) {
-        match &self.ground {
-            Ground::Panel { left, right } => row.fill(*left, *right, GROUND),
-            Ground::Dial(dial) => dial.paint(row, y, lines),
-        }
-        for label in &self.labels {
-            let line = y as i32 - label.top;
-            let words = label.words.as_bytes();
-            label.face.draw(row, label.left, line, words, label.ink);
         }
     }
 }

@@ -26,17 +26,19 @@ mod caption;
 mod checkerboard;
 mod clock_overlay;
 mod dial;
+mod layer;
 mod lines;
 mod moving;
 mod noise;
 mod painting;
 mod ramp;
 mod solid;
+mod sprite;
+mod ticker;
 
 use super::interface::{Begun, FrameInfo, Source};
 use super::layout::{Layout, MemoryPlane, PlaneLayout};
 use super::settings::Settings;
-use canvas::Row;
 use caption::Caption;
 use clock_overlay::ClockOverlay;
 use painting::{Painting, PatternSettings};
@@ -88,9 +90,9 @@ const KINDS: [Kind; NAMES.len()] = [
 #[derive(Debug)]
 struct Picture {
     content: Content,
+    layout: Layout,
     planes: Vec<PlaneLayout>,
     memory: Vec<MemoryPlane>,
-    sizeimage: u32,
     /// The layout that the guest sees, which the clock overlay shows.
     shown: Layout,
 }
@@ -110,11 +112,17 @@ struct Painted {
     clock_overlay: Option<ClockOverlay>,
     caption: Option<Caption>,
     mark: Watermark,
-    /// The line that was painted last. The card may still ask for another piece
-    /// of it.
-    line: Vec<u8>,
-    /// The plane and number of that line.
-    current: Option<(usize, usize)>,
+    /// The byte of the frame that is probably asked for next, and its place.
+    next: (usize, Place),
+}
+
+/// The place of a byte in the colour planes of a frame.
+#[derive(Debug, Clone, Copy, Default)]
+struct Place {
+    plane: usize,
+    line: usize,
+    /// Byte of that line.
+    column: usize,
 }
 
 impl Default for Pattern {
@@ -147,17 +155,15 @@ impl Kind {
             Self::Checkerboard => Box::new(checkerboard::Checkerboard::new(layout)),
             Self::Solid => Box::new(solid::Solid::new(layout)),
             Self::Moving => Box::new(moving::Moving::new(layout)),
-            Self::Noise => Box::new(noise::Noise::default()),
+            Self::Noise => Box::new(noise::Noise::new(layout)),
             Self::Integrity => return Content::Lines(integrity::Line::default()),
         };
-        let longest = layout.planes().map(|plane| plane.stride).max();
         Content::Painted(Box::new(Painted {
             painting,
             clock_overlay: None,
             caption: None,
             mark: Watermark::default(),
-            line: vec![0; longest.unwrap_or(0)],
-            current: None,
+            next: (0, Place::default()),
         }))
     }
 }
@@ -188,9 +194,9 @@ impl Source for Pattern {
     fn prepare_for(&mut self, layout: &Layout, shown: &Layout) {
         let picture = self.picture.insert(Picture {
             content: self.kind.content(layout),
+            layout: *layout,
             planes: layout.planes().collect(),
             memory: layout.memory_planes().collect(),
-            sizeimage: layout.sizeimage,
             shown: *shown,
         });
         picture.set(&self.settings);
@@ -208,7 +214,7 @@ impl Source for Pattern {
             Content::Painted(painted) => painted.begin(frame, &self.settings),
         }
         Begun::Frame {
-            bytes: picture.sizeimage,
+            bytes: picture.layout.sizeimage,
         }
     }
 
@@ -223,10 +229,9 @@ impl Source for Pattern {
 impl Picture {
     fn set(&mut self, settings: &PatternSettings) {
         if let Content::Painted(painted) = &mut self.content {
-            painted.clock_overlay = ClockOverlay::new(&self.shown, settings.overlay);
-            painted.caption =
-                (!settings.text.is_empty()).then(|| Caption::new(&settings.text, &self.shown));
-            painted.current = None;
+            let text = &settings.text;
+            painted.clock_overlay = ClockOverlay::new(&self.layout, &self.shown, settings.overlay);
+            painted.caption = (!text.is_empty()).then(|| Caption::new(text, &self.layout));
         }
     }
 
@@ -263,71 +268,75 @@ impl Painted {
     fn begin(&mut self, frame: &FrameInfo, settings: &PatternSettings) {
         self.painting.begin(frame, settings);
         if let Some(clock_overlay) = &mut self.clock_overlay {
-            clock_overlay.begin(frame);
+            clock_overlay.begin(frame, &*self.painting);
         }
-        self.current = None;
         self.mark = Watermark::of(frame);
     }
 
     fn fill(&mut self, planes: &[PlaneLayout], offset: usize, out: &mut [u8]) {
-        let mut done = 0;
-        while done < out.len() {
-            let Some((plane, line, column)) = place(planes, offset + done) else {
-                out[done..].fill(0);
-                return;
-            };
-            let len = (planes[plane].stride - column).min(out.len() - done);
-            let piece = &mut out[done..done + len];
-            self.piece(&planes[plane], (plane, line), column, piece);
-            done += len;
+        let mut at = match self.next {
+            (next, at) if next == offset => at,
+            _ => Place::of(planes, offset),
+        };
+        let mut rest = &mut *out;
+        while let Some(plane) = planes.get(at.plane)
+            && !rest.is_empty()
+        {
+            let (piece, later) = rest.split_at_mut(rest.len().min(plane.stride - at.column));
+            self.piece(plane, at, piece);
+            at.column += piece.len();
+            if at.column == plane.stride {
+                (at.line, at.column) = (at.line + 1, 0);
+            }
+            if at.line == plane.lines {
+                (at.plane, at.line) = (at.plane + 1, 0);
+            }
+            rest = later;
         }
+        rest.fill(0);
+        self.next = (offset + out.len(), at);
     }
 
-    /// Paints the part of a line that begins at byte `column`; `line` is the
-    /// plane and the number of the line.
-    fn piece(&mut self, layout: &PlaneLayout, line: (usize, usize), column: usize, out: &mut [u8]) {
-        let y = line.1 as u32 * layout.format.lines;
-        let clock_overlay = self
-            .clock_overlay
-            .as_ref()
-            .filter(|clock_overlay| clock_overlay.touches(y));
-        let caption = self.caption.as_ref().filter(|caption| caption.touches(y));
-        if clock_overlay.is_none() && caption.is_none() {
-            self.painting.paint(line.0, y, column, out);
-            return;
-        }
-        let whole = |out: &mut [u8]| {
-            self.painting.paint(line.0, y, 0, out);
-            let mut row = Row::new(out, layout.format);
-            if let Some(clock_overlay) = clock_overlay {
-                clock_overlay.paint(&mut row, y, layout.format.lines);
+    /// Paints the part of a line that begins at `at`.
+    fn piece(&self, plane: &PlaneLayout, at: Place, out: &mut [u8]) {
+        let y = at.line as u32 * plane.format.lines;
+        let behind = |column, out: &mut [u8]| self.painting.paint(at.plane, y, column, out);
+        match &self.clock_overlay {
+            Some(clock_overlay) if clock_overlay.touches(y) => {
+                clock_overlay.paint(at.plane, at.line, at.column, out, behind);
             }
-            if let Some(caption) = caption {
-                caption.paint(&mut row, y);
-            }
-        };
-        if out.len() == layout.stride {
-            whole(out);
-            return;
+            _ => behind(at.column, out),
         }
-        if self.current != Some(line) {
-            whole(&mut self.line[..layout.stride]);
-            self.current = Some(line);
+        if let Some(caption) = &self.caption
+            && caption.touches(y)
+        {
+            caption.paint(at.plane, at.line, at.column, out);
         }
-        out.copy_from_slice(&self.line[column..][..out.len()]);
     }
 }
 
-/// Returns the plane, the line and the byte in that line for byte `at` of the
-/// frame; `None` beyond the last plane.
-fn place(planes: &[PlaneLayout], at: usize) -> Option<(usize, usize, usize)> {
-    let number = planes.iter().rposition(|plane| plane.offset <= at)?;
-    let plane = &planes[number];
-    let (line, column) = (
-        (at - plane.offset) / plane.stride,
-        (at - plane.offset) % plane.stride,
-    );
-    (line < plane.lines).then_some((number, line, column))
+impl Place {
+    /// Returns the place of byte `offset` of the frame; beyond its end, that of
+    /// a plane that there is not.
+    fn of(planes: &[PlaneLayout], offset: usize) -> Self {
+        let beyond = Self {
+            plane: planes.len(),
+            ..Self::default()
+        };
+        let Some(plane) = planes.iter().rposition(|plane| plane.offset <= offset) else {
+            return beyond;
+        };
+        let within = offset - planes[plane].offset;
+        let (line, column) = (within / planes[plane].stride, within % planes[plane].stride);
+        match line < planes[plane].lines {
+            true => Self {
+                plane,
+                line,
+                column,
+            },
+            false => beyond,
+        }
+    }
 }
 
 #[cfg(test)]

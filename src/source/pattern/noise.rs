@@ -1,12 +1,24 @@
 //! Noise: pseudorandom bytes that differ in each frame. The same seed, sequence
 //! number and layout give the same bytes.
+//!
+//! A line is the exclusive or of two stretches of a pool of random bytes, which
+//! the seed determines. Where they begin follows from the seed, the sequence
+//! number, the plane and the line.
 
 use super::painting::{Painting, PatternSettings};
 use crate::source::interface::FrameInfo;
+use crate::source::layout::Layout;
+
+/// Number of places in a half of the pool at which a stretch may begin.
+const PLACES: u64 = 8192;
 
 /// Noise.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Noise {
+    /// Two halves, each as long as its places and a line.
+    pool: Vec<u8>,
+    /// The seed from which the pool was made.
+    seed: Option<i64>,
     /// The key from which the frame's bytes are computed.
     key: u64,
 }
@@ -16,36 +28,50 @@ const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// Returns the output function of SplitMix64 for `x` (Steele, Lea, Flood: Fast
 /// splittable pseudorandom number generators).
-pub fn mixed(mut x: u64) -> u64 {
+fn mixed(mut x: u64) -> u64 {
     x = (x ^ x >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     x = (x ^ x >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
     x ^ x >> 31
+}
+
+impl Noise {
+    /// Makes noise for frames of that layout.
+    pub fn new(layout: &Layout) -> Self {
+        let longest = layout.planes().map(|plane| plane.stride).max();
+        let half = PLACES as usize + longest.unwrap_or(0).next_multiple_of(8);
+        Self {
+            pool: vec![0; 2 * half],
+            seed: None,
+            key: 0,
+        }
+    }
 }
 
 impl Painting for Noise {
     fn begin(&mut self, frame: &FrameInfo, settings: &PatternSettings) {
         // The 64 bits of the seed are taken as they are, whatever its sign.
         let seed = mixed(settings.noise_seed as u64);
-        self.key = mixed(seed.wrapping_add(GOLDEN.wrapping_mul(u64::from(frame.sequence) + 1)));
+        if self.seed != Some(settings.noise_seed) {
+            self.seed = Some(settings.noise_seed);
+            let mut word = seed;
+            for bytes in self.pool.as_chunks_mut().0 {
+                word = word.wrapping_add(GOLDEN);
+                *bytes = mixed(word).to_le_bytes();
+            }
+        }
+        self.key = mixed(seed ^ GOLDEN.wrapping_mul(u64::from(frame.sequence) + 1));
     }
 
     fn paint(&self, plane: usize, y: u32, column: usize, out: &mut [u8]) {
         let line = mixed(self.key ^ ((plane as u64) << 32 | u64::from(y)));
-        let word = |number: usize| {
-            mixed(line.wrapping_add(GOLDEN.wrapping_mul(number as u64 + 1))).to_le_bytes()
+        let (one, other) = self.pool.split_at(self.pool.len() / 2);
+        let from = |half, place: u64| -> &[u8] {
+            let half: &[u8] = half;
+            &half[(place % PLACES) as usize + column..][..out.len()]
         };
-        let mut number = column / 8;
-        let head = (column.next_multiple_of(8) - column).min(out.len());
-        let (head, rest) = out.split_at_mut(head);
-        if !head.is_empty() {
-            head.copy_from_slice(&word(number)[column % 8..][..head.len()]);
-            number += 1;
+        let (one, other) = (from(one, line), from(other, line >> 32));
+        for ((out, one), other) in out.iter_mut().zip(one).zip(other) {
+            *out = one ^ other;
         }
-        let (words, tail) = rest.as_chunks_mut();
-        for bytes in words {
-            *bytes = word(number);
-            number += 1;
-        }
-        tail.copy_from_slice(&word(number)[..tail.len()]);
     }
 }

@@ -17,11 +17,14 @@ const SMOOTH: f32 = 1.5;
 /// A few words in an inline buffer, so that making them allocates nothing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Words {
-    bytes: [u8; 24],
+    bytes: [u8; Self::MOST],
     len: usize,
 }
 
 impl Words {
+    /// Number of characters that fit.
+    pub const MOST: usize = 24;
+
     /// Formats `arguments`; cuts the result to the buffer.
     pub fn of(arguments: fmt::Arguments<'_>) -> Self {
         let mut words = Self::default();

@@ -1,0 +1,154 @@
+//! A small rectangle in front of the picture, whose place and bytes change from
+//! frame to frame.
+
+use std::ops::Range;
+
+use super::canvas::Row;
+use crate::source::format::PlaneFormat;
+use crate::source::layout::Layout;
+
+/// The rectangle's bytes, for every colour plane of a layout.
+#[derive(Debug)]
+pub struct Sprite {
+    planes: Vec<Plane>,
+}
+
+#[derive(Debug)]
+struct Plane {
+    format: &'static PlaneFormat,
+    /// The plane's lines that the rectangle covers; they may lie beyond the
+    /// picture.
+    lines: Range<i32>,
+    /// The rectangle's first pixel, and its first byte in a line.
+    left: (i32, i32),
+    /// Length of its rows, in bytes.
+    len: usize,
+    bytes: Vec<u8>,
+}
+
+/// A row of a sprite.
+pub struct SpriteRow<'a> {
+    /// Colour plane.
+    pub plane: usize,
+    /// Line of that plane.
+    pub line: i32,
+    /// First line of the picture that the row covers.
+    pub y: i32,
+    /// Number of lines of the picture that it covers.
+    pub lines: u32,
+    /// Its first byte in the line.
+    pub column: i32,
+    pub bytes: &'a mut [u8],
+    left: i32,
+    format: &'static PlaneFormat,
+}
+
+impl SpriteRow<'_> {
+    /// Returns the row to draw on, in the picture's pixels.
+    pub fn row(&mut self) -> Row<'_> {
+        Row::from(self.bytes, self.format, self.left)
+    }
+}
+
+impl Sprite {
+    /// Makes a sprite of at most `width` by `height` pixels. It is empty.
+    pub fn new(layout: &Layout, width: i32, height: i32) -> Self {
+        let planes = layout.planes().map(|plane| {
+            let format = plane.format;
+            let rows = height as usize / format.lines as usize + 1;
+            Plane {
+                format,
+                lines: 0..0,
+                left: (0, 0),
+                len: 0,
+                bytes: vec![0; rows * count(format, even(width + 1)) as usize],
+            }
+        });
+        Self {
+            planes: planes.collect(),
+        }
+    }
+
+    /// Moves the sprite to these columns, of which the first is even, and lines
+    /// of the picture. What its bytes were is lost. A rectangle that is too
+    /// large is cut off.
+    pub fn place(&mut self, columns: Range<i32>, lines: Range<i32>) {
+        for plane in &mut self.planes {
+            let format = plane.format;
+            let covered = format.lines as i32;
+            let len = count(format, even(columns.len() as i32 + 1)) as usize;
+            let start = -(-lines.start).div_euclid(covered);
+            let end = -(-lines.end).div_euclid(covered);
+            let most = plane.bytes.len().checked_div(len).unwrap_or(0) as i32;
+            plane.left = (columns.start, count(format, columns.start));
+            plane.len = len;
+            plane.lines = start..end.max(start).min(start + most);
+        }
+    }
+
+    /// Returns the sprite's rows.
+    pub fn rows(&mut self) -> impl Iterator<Item = SpriteRow<'_>> {
+        let planes = self.planes.iter_mut().enumerate();
+        planes.flat_map(|(number, plane)| {
+            let (format, left) = (plane.format, plane.left);
+            let rows = plane.bytes.chunks_exact_mut(plane.len.max(1));
+            plane
+                .lines
+                .clone()
+                .zip(rows)
+                .map(move |(line, bytes)| SpriteRow {
+                    plane: number,
+                    line,
+                    y: line * format.lines as i32,
+                    lines: format.lines,
+                    column: left.1,
+                    bytes,
+                    left: left.0,
+                    format,
+                })
+        })
+    }
+
+    /// Copies `bytes`, the rows of a rectangle of `width` pixels (even) that is
+    /// as high as the sprite, into its rows from pixel `x` (even) on.
+    pub fn copy_in(&mut self, x: i32, width: i32, bytes: &[u8]) {
+        let mut rest = bytes;
+        for row in self.rows() {
+            let [start, len] = [x, width].map(|pixels| count(row.format, pixels) as usize);
+            let (now, later) = rest.split_at(len.min(rest.len()));
+            rest = later;
+            if let Some(out) = row.bytes.get_mut(start..start + now.len()) {
+                out.copy_from_slice(now);
+            }
+        }
+    }
+
+    /// Paints the sprite's share of a part of a line of a colour plane: `out`,
+    /// from byte `column` of the line on.
+    pub fn paint(&self, plane: usize, line: usize, column: usize, out: &mut [u8]) {
+        let plane = &self.planes[plane];
+        let line = line as i32;
+        if !plane.lines.contains(&line) {
+            return;
+        }
+        let row = &plane.bytes[(line - plane.lines.start) as usize * plane.len..][..plane.len];
+        let column = column as i32;
+        let start = plane.left.1.max(column);
+        let end = (plane.left.1 + plane.len as i32).min(column + out.len() as i32);
+        if start < end {
+            let from = (start - plane.left.1) as usize;
+            let to = (start - column) as usize;
+            let len = (end - start) as usize;
+            out[to..to + len].copy_from_slice(&row[from..from + len]);
+        }
+    }
+}
+
+/// Returns the number of bytes of an even number of pixels.
+fn count(format: &PlaneFormat, pixels: i32) -> i32 {
+    pixels.div_euclid(format.pixels as i32) * format.samples.len() as i32
+}
+
+fn even(value: i32) -> i32 {
+    value & !1
+}
