@@ -70,9 +70,10 @@ checked: build ## Build the guests whose kernels check themselves (KASAN, lockde
 test: export TEST_LIMIT := $(TEST_LIMIT)
 test: export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER := $(CURDIR)/tests/limit.sh
 test: guests ## Run everything: units, protocol tests, and the tests that boot guests
-	@images/setup.sh chromium fonts-dejavu-core
+	@images/setup.sh chromium fonts-dejavu-core valgrind
 	$(PINHOLE) guest build trixie-checked
 	cargo test --release --locked
+	cargo test --release --locked --test instructions
 	cargo test --release --locked --test report_page -- --ignored
 	cargo test --release --locked --test debian_13 -- --ignored
 	cargo test --release --locked --test vm -- --ignored --test-threads=1
@@ -126,8 +127,18 @@ fuzz: setup ## Feed the card, and its front ends' socket, any bytes, for FUZZ_SE
 	done
 
 .PHONY: bench
-bench: setup ## Measure the frame path against a plain memory copy
+bench: setup ## Measure the frame path: copies, drawing, the witness, films, a running card
 	cargo bench --locked
+
+.PHONY: performance-doc
+performance-doc: guests ## The same and in a guest, into docs/performance.md
+	mkdir -p $(OUT)/performance
+	rm -rf target/criterion
+	cargo bench --locked --bench convert --bench dma --bench render
+	cargo bench --locked --bench daemon >$(OUT)/performance/daemon.md
+	$(PINHOLE) bench --kernel $(KERNEL) >$(OUT)/performance/guest.txt
+	cargo bench --locked --bench performance -- $(OUT)/performance >docs/performance.md.new
+	mv docs/performance.md.new docs/performance.md
 
 .PHONY: compliance
 compliance: guests ## Have v4l2-compliance judge the card on every kernel, into docs/compliance.md

@@ -6,13 +6,13 @@
 mod streaming;
 
 use std::hint::black_box;
-use std::io;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use pinhole::card::Witness;
+use pinhole::card::witness::Background;
 use pinhole::dma::{DIGEST_BLOCK, Digest, FrameWriter, ScatterList};
 use pinhole::source::{Layout, Pattern, PixelFormat, Source};
-use streaming::{Blank, Memory, PAGE, Scatter, Streaming};
+use streaming::{Blank, Memory, Nowhere, PAGE, Scatter, Streaming};
 use vm_memory::{GuestAddress, GuestMemoryBackend};
 
 const BUFFERS: usize = 32;
@@ -127,7 +127,7 @@ fn frame(criterion: &mut Criterion) {
         for (name, source) in [("blank", blank), ("bars", bars)] {
             for witnessed in [false, true] {
                 let witness = match witnessed {
-                    true => Witness::new(Box::new(io::sink())),
+                    true => Witness::new(Background::start(Nowhere).expect("a thread")),
                     false => Witness::off(),
                 };
                 let name = format!("{name}{}", if witnessed { " with witness" } else { "" });

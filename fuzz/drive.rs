@@ -18,6 +18,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::time::Duration;
 
+use pinhole::card::witness::Lines;
 use pinhole::card::{BufferApi, Card, Now, Rate, Spec, Value, Witness};
 use pinhole::dma::Bus;
 use pinhole::source::{Begun, Camera, FrameInfo, Input, Layout, Native, Pattern, Source};
@@ -99,7 +100,7 @@ fn new_card(script: &mut Script<'_>) -> (Card, BufferApi) {
         planes,
         most_fps: script.pick(&[240, 60, 1]),
         witness: match script.one_in(2) {
-            true => Witness::new(Box::new(std::io::sink())),
+            true => Witness::new(Lines::new(std::io::sink())),
             false => Witness::off(),
         },
         ..Spec::new(Camera::new(inputs), script.pick(&[Rate::Guest, Rate::Max]))

@@ -2,8 +2,10 @@
 //! in it as a process's pages do, and a card that streams into them.
 
 use std::fs::File;
+use std::io::{self, Write};
 use std::time::Duration;
 
+use pinhole::card::witness::Target;
 use pinhole::card::{Card, Now, Rate, Spec, Witness};
 use pinhole::dma::{Bus, Segment};
 use pinhole::source::{Begun, Camera, FrameInfo, Layout, Source};
@@ -106,6 +108,21 @@ impl Source for Blank {
         out.fill(0x80);
     }
 }
+
+/// A witness's file that keeps nothing.
+pub struct Nowhere;
+
+impl Write for Nowhere {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Target for Nowhere {}
 
 /// A card that streams into the buffers of a [`Memory`], whose layout has one
 /// memory plane.

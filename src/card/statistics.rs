@@ -198,11 +198,9 @@ impl From<&Histogram> for DmaTimes {
 
 impl Card {
     /// Records how long the [`tick`](Card::tick) that made a frame took; the
-    /// card has no clock of its own. The frame's record goes to the witness
-    /// now, because writing it is not part of that time.
+    /// card has no clock of its own.
     pub fn frame_took(&mut self, duration: Duration) {
         self.statistics.dma.record(duration);
-        self.witness.tell();
     }
 
     /// Returns the counters, and the current state of the card.

@@ -112,7 +112,6 @@ impl Card {
         let short = self.injection.happens(Fault::Short);
         let whole = bytes.min(self.layout.sizeimage);
         let bytes = if broken || short { whole / 2 } else { whole };
-        self.witness.tell();
         let result = self.write_frame(buffer, bytes);
         let Some(stream) = &mut self.stream else {
             return false;
@@ -157,7 +156,7 @@ impl Card {
     fn write_frame(&mut self, buffer: u32, bytes: u32) -> Result<usize, DmaError> {
         let mut segments = 0;
         for (number, (plane, list)) in self.buffers.memory(buffer).enumerate() {
-            segments += list.segments().len();
+            segments += list.count();
             let mut writer = FrameWriter::new(list, self.witness.digests(number));
             let end = bytes.min(plane.offset + plane.sizeimage) as usize;
             let mut offset = plane.offset as usize;
@@ -251,7 +250,7 @@ impl Card {
         );
         let planes = self.buffers.planes();
         self.witness.begin(planes.len());
-        self.witness.record(&Record::StreamOn {
+        self.witness.record(Record::StreamOn {
             session,
             wall_ns: now.wall.as_nanos() as u64,
             format: layout.format.to_string(),
@@ -273,7 +272,7 @@ impl Card {
             ..
         } = stream;
         log::info!("session {session} streams no more: {frames} frames, {dropped} dropped");
-        self.witness.record(&Record::StreamOff {
+        self.witness.record(Record::StreamOff {
             session,
             frames,
             dropped,

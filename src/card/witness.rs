@@ -7,13 +7,15 @@
 //! hexadecimal digits.
 
 mod background;
+mod lines;
 mod sink;
 
 use serde::{Deserialize, Serialize};
 
 pub use crate::dma::{DIGEST_BLOCK, Digest};
 pub use background::{Background, Target};
-pub use sink::{FrameWritten, Witness};
+pub use lines::Lines;
+pub use sink::{FrameWritten, RecordSink, Witness};
 
 /// One line of the witness.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,6 +62,16 @@ pub enum Record {
         /// the card was too slow.
         dropped: u64,
     },
+}
+
+impl Record {
+    /// Returns the planes of a frame; none of another record.
+    fn into_planes(self) -> Vec<PlaneRecord> {
+        match self {
+            Self::Frame { planes, .. } => planes,
+            Self::StreamOn { .. } | Self::StreamOff { .. } => Vec::new(),
+        }
+    }
 }
 
 /// The data that the card wrote into one plane of a buffer.

@@ -161,7 +161,7 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
     // The contents of a source's file are as untrusted as the guest.
     let in_force = enter_sandbox(&args)?;
     let witness = match witness {
-        Some(file) => Witness::new(Box::new(file.start().context("cannot write the witness")?)),
+        Some(file) => Witness::new(file.start().context("cannot write the witness")?),
         None => Witness::off(),
     };
     // Opening the inputs may take long, because a pipe is silent until somebody

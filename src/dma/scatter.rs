@@ -18,13 +18,25 @@ pub struct Segment {
     pub len: u32,
 }
 
-/// A run of consecutive bytes within one mapping of guest memory.
+/// A segment, or the part of one that lies in one mapping of guest memory.
+///
+/// A list may have thousands, so the segments are not kept besides: they follow
+/// from the runs.
 #[derive(Debug, Clone, Copy)]
 struct Run {
     /// Index into [`ScatterList::mappings`].
-    mapping: u32,
+    mapping: u16,
+    /// Whether the run goes on with the segment of the run before it.
+    continues: bool,
     len: u32,
     offset: u64,
+}
+
+/// A mapping of guest memory, and the guest-physical address of its first byte.
+#[derive(Debug)]
+struct Mapping {
+    region: Arc<MmapRegion>,
+    base: u64,
 }
 
 /// The scatter list of a buffer, resolved against guest memory.
@@ -38,9 +50,10 @@ struct Run {
 /// [`release`]: Self::release
 #[derive(Debug, Default)]
 pub struct ScatterList {
-    segments: Vec<Segment>,
     runs: Vec<Run>,
-    mappings: Vec<Arc<MmapRegion>>,
+    /// Number of segments.
+    count: usize,
+    mappings: Vec<Mapping>,
 }
 
 impl ScatterList {
@@ -59,7 +72,7 @@ impl ScatterList {
     ) -> Result<(), DmaError> {
         self.release();
         let most = segments.len().min(MAX_SEGMENTS).min(needed as usize);
-        self.segments.reserve_exact(most);
+        self.runs.reserve_exact(most);
         let result = self.take(segments, u64::from(length), u64::from(needed), bus);
         if result.is_err() {
             self.release();
@@ -81,13 +94,12 @@ impl ScatterList {
             };
             check(segment, bus)?;
             if held < needed {
-                if self.segments.len() == MAX_SEGMENTS {
+                if self.count == MAX_SEGMENTS {
                     return Err(DmaError::TooMany);
                 }
-                self.segments.push(segment);
                 self.map(segment, bus)?;
             } else {
-                each_run(segment, bus, |_, _, _| ())?;
+                each_run(segment, bus, |_, _, _| Ok(()))?;
             }
             held += u64::from(segment.len);
         }
@@ -97,13 +109,11 @@ impl ScatterList {
     /// Resolves the same segments against the current memory. On error the list
     /// is empty.
     pub fn resolve_again(&mut self, bus: Bus<'_>) -> Result<(), DmaError> {
-        self.runs.clear();
-        self.mappings.clear();
-        let segments = std::mem::take(&mut self.segments);
-        let result = segments
-            .iter()
-            .try_for_each(|segment| check(*segment, bus).and_then(|()| self.map(*segment, bus)));
-        self.segments = segments;
+        let before = std::mem::take(self);
+        self.runs.reserve_exact(before.runs.len());
+        let result = before
+            .segments()
+            .try_for_each(|segment| check(segment, bus).and_then(|()| self.map(segment, bus)));
         if result.is_err() {
             self.release();
         }
@@ -112,14 +122,30 @@ impl ScatterList {
 
     /// Empties the list and drops its mappings of guest memory.
     pub fn release(&mut self) {
-        self.segments.clear();
         self.runs.clear();
+        self.count = 0;
         self.mappings.clear();
     }
 
+    /// Returns the number of segments that hold the frame.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
     /// Returns the segments that hold the frame, as the driver gave them.
-    pub fn segments(&self) -> &[Segment] {
-        &self.segments
+    pub fn segments(&self) -> impl Iterator<Item = Segment> {
+        let mut runs = self.runs.iter().peekable();
+        std::iter::from_fn(move || {
+            let first = runs.next()?;
+            let mut len = first.len;
+            while let Some(more) = runs.next_if(|run| run.continues) {
+                len += more.len;
+            }
+            Some(Segment {
+                start: self.mappings[usize::from(first.mapping)].base + first.offset,
+                len,
+            })
+        })
     }
 
     /// Copies the first bytes of the buffer to `out`. If `out` is longer than
@@ -135,31 +161,31 @@ impl ScatterList {
         }
     }
 
-    /// Adds the runs of `segment`; adjacent runs in one mapping are merged.
+    /// Adds a segment.
     fn map(&mut self, segment: Segment, bus: Bus<'_>) -> Result<(), DmaError> {
         let Self { runs, mappings, .. } = self;
+        let mut continues = false;
         each_run(segment, bus, |region, offset, len| {
             let known = mappings
                 .iter()
-                .position(|mapping| mapping.as_ptr() == region.as_ptr());
+                .position(|mapping| mapping.region.as_ptr() == region.as_ptr());
             let mapping = known.unwrap_or_else(|| {
-                mappings.push(region.get_mmap());
-                mappings.len() - 1
-            }) as u32;
-            if let Some(last) = runs.last_mut()
-                && last.mapping == mapping
-                && last.offset + u64::from(last.len) == offset
-                && let Some(sum) = last.len.checked_add(len)
-            {
-                last.len = sum;
-            } else {
-                runs.push(Run {
-                    mapping,
-                    len,
-                    offset,
+                mappings.push(Mapping {
+                    region: region.get_mmap(),
+                    base: region.start_addr().raw_value(),
                 });
-            }
-        })
+                mappings.len() - 1
+            });
+            runs.push(Run {
+                mapping: mapping.try_into().map_err(|_| DmaError::TooMany)?,
+                continues: std::mem::replace(&mut continues, true),
+                len,
+                offset,
+            });
+            Ok(())
+        })?;
+        self.count += 1;
+        Ok(())
     }
 
     /// Returns the memory of the run with the index `run` from byte `at` on, or
@@ -167,7 +193,8 @@ impl ScatterList {
     pub(super) fn memory(&self, run: usize, at: u32) -> Option<VolatileSlice<'_>> {
         let run = self.runs.get(run)?;
         let offset = usize::try_from(run.offset).ok()?;
-        self.mappings[run.mapping as usize]
+        self.mappings[usize::from(run.mapping)]
+            .region
             .get_slice(offset, run.len as usize)
             .and_then(|slice| slice.offset(at as usize))
             .ok()
@@ -199,7 +226,7 @@ fn check(segment: Segment, bus: Bus<'_>) -> Result<(), DmaError> {
 fn each_run(
     segment: Segment,
     bus: Bus<'_>,
-    mut found: impl FnMut(&vm_memory::GuestRegionMmap, u64, u32),
+    mut found: impl FnMut(&vm_memory::GuestRegionMmap, u64, u32) -> Result<(), DmaError>,
 ) -> Result<(), DmaError> {
     let Segment { mut start, mut len } = segment;
     while len > 0 {
@@ -213,7 +240,7 @@ fn each_run(
         let offset = start - region.start_addr().raw_value();
         // The value fits in 32 bits: it is at most `len`.
         let here = (region.len() - offset).min(u64::from(len)) as u32;
-        found(region, offset, here);
+        found(region, offset, here)?;
         start += u64::from(here);
         len -= here;
     }
@@ -251,15 +278,23 @@ mod tests {
     }
 
     #[test]
-    fn segments_are_kept_as_given_and_neighbours_copied_as_one() {
-        let list = resolve(&[seg(0x0, 16), seg(16, 16), seg(0x3ff0, 32)], 64, 64).unwrap();
-        assert_eq!(
-            list.segments(),
-            [seg(0, 16), seg(16, 16), seg(0x3ff0, 32)],
-            "the witness shows what the driver gave"
-        );
+    fn segments_are_those_that_were_given_wherever_the_mappings_end() {
+        let given = [
+            seg(0x0, 16),
+            seg(16, 16),
+            seg(0x3ff0, 32),
+            seg(0x10_0004, 8),
+        ];
+        let list = resolve(&given, 72, 72).unwrap();
+        // The witness shows what the driver gave.
+        assert_eq!(segments(&list), given);
+        assert_eq!(list.count(), 4);
         let runs: Vec<_> = list.runs.iter().map(|p| (p.mapping, p.len)).collect();
-        assert_eq!(runs, [(0, 32), (0, 16), (1, 16)]);
+        assert_eq!(runs, [(0, 16), (0, 16), (0, 16), (1, 16), (2, 8)]);
+    }
+
+    fn segments(list: &ScatterList) -> Vec<Segment> {
+        list.segments().collect()
     }
 
     #[test]
@@ -356,7 +391,7 @@ mod tests {
         );
         assert!(resolve(&[], 1, 1).is_err());
         let list = resolve(&[seg(0, 10), seg(32, 10), seg(64, 9), seg(0, 0)], 29, 15).unwrap();
-        assert_eq!(list.segments(), [seg(0, 10), seg(32, 10)]);
+        assert_eq!(segments(&list), [seg(0, 10), seg(32, 10)]);
     }
 
     #[test]
@@ -396,7 +431,7 @@ mod tests {
         };
         list.resolve_again(bus).unwrap();
         assert!(mapping.upgrade().is_none());
-        assert_eq!(list.segments(), [seg(0, 64)]);
+        assert_eq!(segments(&list), [seg(0, 64)]);
 
         let elsewhere = GuestMemoryMmap::from_ranges(&[(GuestAddress(32), 0x4000)]).unwrap();
         let bus = Bus {
@@ -404,7 +439,7 @@ mod tests {
             forbidden: &[],
         };
         assert!(list.resolve_again(bus).is_err());
-        assert_eq!(list.segments(), []);
+        assert_eq!(segments(&list), []);
         assert!(list.mappings.is_empty() && list.runs.is_empty());
     }
 }

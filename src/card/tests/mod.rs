@@ -134,7 +134,7 @@ impl Rig {
         Self {
             card: Card::new(Spec {
                 planes,
-                witness: Witness::new(Box::new(witness.clone())),
+                witness: Witness::new(super::witness::Lines::new(witness.clone())),
                 ..Spec::new(camera, rate)
             }),
             memory,

@@ -1,25 +1,43 @@
-//! The sink to which the witness is written.
+//! The witness, as the card sees it.
 
-use std::io::{self, Write};
+use std::io;
 
 use super::{Digest, PlaneRecord, Record};
 use crate::dma::Segment;
 
-/// Number of bytes collected before they are passed on: a few frames' worth.
-const COLLECTED: usize = 64 * 1024;
+/// What takes the records of a card.
+pub trait RecordSink: Send {
+    /// Takes a record, and returns the planes of an earlier one, for their
+    /// allocations, if there is one.
+    ///
+    /// # Errors
+    /// The sink takes no record any more.
+    fn take(&mut self, record: Record) -> io::Result<Vec<PlaneRecord>>;
+
+    /// Has the records that were taken written. The card calls this while no
+    /// frame is due.
+    ///
+    /// # Errors
+    /// As [`take`](Self::take).
+    fn flush(&mut self) -> io::Result<()>;
+
+    /// Waits until they are written.
+    ///
+    /// # Errors
+    /// As [`take`](Self::take).
+    fn finish(&mut self) -> io::Result<()>;
+}
 
 /// The witness: records of what the card does, or nothing at all.
 ///
 /// If the sink fails, the witness gives it up with one line in the log, and the
 /// card continues.
 pub struct Witness {
-    sink: Option<Box<dyn Write + Send>>,
-    /// Lines that have not been passed on.
-    lines: Vec<u8>,
-    /// The last frame, whose record is not written yet.
-    frame: Option<FrameWritten>,
-    /// The planes of that frame; kept for their allocations.
+    sink: Option<Box<dyn RecordSink>>,
+    /// The planes of the frame that is being written.
     planes: Vec<PlaneRecord>,
+    /// Their number.
+    count: usize,
 }
 
 impl Witness {
@@ -28,23 +46,22 @@ impl Witness {
         Self::with(None)
     }
 
-    /// Returns a witness that writes to `sink`.
-    pub fn new(sink: Box<dyn Write + Send>) -> Self {
-        Self::with(Some(sink))
+    /// Returns a witness whose records `sink` takes.
+    pub fn new(sink: impl RecordSink + 'static) -> Self {
+        Self::with(Some(Box::new(sink)))
     }
 
-    fn with(sink: Option<Box<dyn Write + Send>>) -> Self {
+    fn with(sink: Option<Box<dyn RecordSink>>) -> Self {
         Self {
             sink,
-            lines: Vec::new(),
-            frame: None,
             planes: Vec::new(),
+            count: 0,
         }
     }
 
     /// Prepares for a stream whose frames have `planes` memory planes.
     pub fn begin(&mut self, planes: usize) {
-        self.tell();
+        self.count = planes;
         self.planes.resize_with(planes, PlaneRecord::default);
     }
 
@@ -57,14 +74,13 @@ impl Witness {
         Some(digests)
     }
 
-    /// Notes a frame: the segments of each of its memory planes, and the number
-    /// of bytes written there. The frame's digests are already in
-    /// [`digests`](Self::digests). [`tell`](Self::tell) writes its record and
-    /// must be called before the next frame begins.
-    pub fn frame<'s>(
+    /// Records a frame: the segments of each of its memory planes, and the
+    /// number of bytes written there. The frame's digests are already in
+    /// [`digests`](Self::digests).
+    pub fn frame(
         &mut self,
         frame: FrameWritten,
-        memory: impl Iterator<Item = (&'s [Segment], u32)>,
+        memory: impl Iterator<Item = (impl Iterator<Item = Segment>, u32)>,
     ) {
         if self.sink.is_none() {
             return;
@@ -74,79 +90,55 @@ impl Witness {
             plane.segments.clear();
             plane
                 .segments
-                .extend(segments.iter().map(|segment| (segment.start, segment.len)));
+                .extend(segments.map(|segment| (segment.start, segment.len)));
         }
-        self.frame = Some(frame);
-    }
-
-    /// Writes the record of the last frame, if it is not written yet.
-    pub fn tell(&mut self) {
-        let Some(frame) = self.frame.take() else {
-            return;
-        };
-        let record = Record::Frame {
+        let planes = std::mem::take(&mut self.planes);
+        if let Some(planes) = self.take(Record::Frame {
             sequence: frame.sequence,
             session: frame.session,
             buffer: frame.buffer,
             time_ns: frame.time_ns,
-            planes: std::mem::take(&mut self.planes),
-        };
-        self.write(&record);
-        if let Record::Frame { planes, .. } = record {
+            planes,
+        }) {
             self.planes = planes;
         }
+        self.planes.resize_with(self.count, PlaneRecord::default);
     }
 
-    /// Writes one record.
-    pub fn record(&mut self, record: &Record) {
-        self.tell();
-        self.write(record);
+    /// Records what is not a frame.
+    pub fn record(&mut self, record: Record) {
+        self.take(record);
     }
 
-    fn write(&mut self, record: &Record) {
-        if self.sink.is_none() {
-            return;
-        }
-        let written = serde_json::to_writer(&mut self.lines, record);
-        self.lines.push(b'\n');
-        if let Err(error) = written {
-            self.give_up(&error.into());
-        } else if self.lines.len() >= COLLECTED {
-            self.pass_on();
-        }
+    fn take(&mut self, record: Record) -> Option<Vec<PlaneRecord>> {
+        let taken = self.sink.as_mut()?.take(record);
+        self.unless_failed(taken)
     }
 
-    /// Passes the collected records on to the sink.
+    /// Has the records written.
     pub fn flush(&mut self) {
-        self.tell();
-        if !self.lines.is_empty() {
-            self.pass_on();
+        if let Some(sink) = &mut self.sink {
+            let flushed = sink.flush();
+            self.unless_failed(flushed);
         }
     }
 
-    /// Passes the collected records on, and waits until the sink has written
-    /// them.
+    /// Waits until the records are written.
     pub fn finish(&mut self) {
-        self.flush();
-        if let Some(sink) = &mut self.sink
-            && let Err(error) = sink.flush()
-        {
-            self.give_up(&error);
+        if let Some(sink) = &mut self.sink {
+            let finished = sink.finish();
+            self.unless_failed(finished);
         }
     }
 
-    fn pass_on(&mut self) {
-        if let Some(sink) = &mut self.sink
-            && let Err(error) = sink.write_all(&self.lines)
-        {
-            self.give_up(&error);
-        }
-        self.lines.clear();
-    }
-
-    fn give_up(&mut self, error: &io::Error) {
-        log::error!("the witness cannot be written any more: {error}; going on without it");
-        self.sink = None;
+    /// Gives the sink up if it has failed.
+    fn unless_failed<T>(&mut self, result: io::Result<T>) -> Option<T> {
+        result
+            .inspect_err(|error| {
+                log::error!("the witness cannot be written any more: {error}; going on without it");
+                self.sink = None;
+            })
+            .ok()
     }
 }
 
@@ -172,6 +164,8 @@ pub struct FrameWritten {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::card::witness::Lines;
+    use std::io::Write;
     use std::sync::{Arc, Mutex};
 
     /// A sink that takes `room` bytes and then fails.
@@ -203,13 +197,16 @@ mod tests {
         time_ns: 5,
     };
 
+    /// The memory of a frame without planes.
+    const NOWHERE: [(std::option::IntoIter<Segment>, u32); 0] = [];
+
     #[test]
     fn frames_are_lines_that_read_back() {
         let sink = Sink {
             bytes: Arc::default(),
             room: usize::MAX,
         };
-        let mut witness = Witness::new(Box::new(sink.clone()));
+        let mut witness = Witness::new(Lines::new(sink.clone()));
         witness.begin(2);
         for len in [4096, 17] {
             let segments = [64, 1 << 20].map(|start| [Segment { start, len }]);
@@ -217,8 +214,10 @@ mod tests {
                 let digests = witness.digests(plane).unwrap();
                 digests.push(Digest(u64::from(len) + plane as u64));
             }
-            witness.frame(FRAME, segments.iter().map(|list| (&list[..], len)));
-            witness.tell();
+            witness.frame(
+                FRAME,
+                segments.iter().map(|list| (list.iter().copied(), len)),
+            );
         }
         assert!(sink.bytes.lock().unwrap().is_empty());
         witness.flush();
@@ -249,21 +248,21 @@ mod tests {
     fn without_a_sink_no_digest_is_wanted() {
         let mut off = Witness::off();
         assert!(off.digests(0).is_none());
-        off.frame(FRAME, std::iter::empty());
+        off.frame(FRAME, NOWHERE.into_iter());
         off.flush();
     }
 
     #[test]
     fn a_sink_that_fails_is_given_up() {
-        let mut witness = Witness::new(Box::new(Sink {
+        let mut witness = Witness::new(Lines::new(Sink {
             bytes: Arc::default(),
             room: 10,
         }));
         witness.begin(1);
         assert!(witness.digests(0).is_some());
-        witness.frame(FRAME, std::iter::empty());
+        witness.frame(FRAME, NOWHERE.into_iter());
         witness.flush();
         assert!(witness.digests(0).is_none());
-        witness.frame(FRAME, std::iter::empty());
+        witness.frame(FRAME, NOWHERE.into_iter());
     }
 }

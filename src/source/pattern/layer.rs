@@ -42,28 +42,27 @@ struct Plane {
     bytes: Vec<u8>,
 }
 
-/// Ends of the ranges of a row in `spans` and in `blends`; they begin where
-/// those of the row before end.
-#[derive(Debug, Clone, Copy, Default)]
+/// A row's ranges in [`Plane::spans`] and in [`Plane::blends`].
+#[derive(Debug)]
 struct Parts {
-    spans: usize,
-    blends: usize,
+    spans: Range<usize>,
+    blends: Range<usize>,
 }
 
 /// Bytes of a line that hide the picture.
 #[derive(Debug, Clone, Copy)]
 struct Span {
     /// First byte in the line, and the byte after the last.
-    start: usize,
-    end: usize,
+    start: u32,
+    end: u32,
     /// Index of the first one in [`Plane::bytes`].
-    from: usize,
+    from: u32,
 }
 
 /// A byte of a line that is mixed with the picture.
 #[derive(Debug, Clone, Copy)]
 struct Blend {
-    at: usize,
+    at: u32,
     /// What becomes of 0 and of 255; what lies between them becomes what lies
     /// between these.
     zero: u8,
@@ -133,13 +132,16 @@ impl Layer {
             for line in lines.start.div_ceil(covered)..lines.end.div_ceil(covered) {
                 row.fill(0);
                 plane.draw(row, line * covered, drawing);
-                let (spans, _) = plane.parts(line as usize);
-                for span in &plane.spans[spans] {
+                let Some(parts) = plane.row(line as usize) else {
+                    continue;
+                };
+                for span in &plane.spans[parts.spans.clone()] {
+                    let (start, end, from) = span.places();
                     // What is ground is so in every drawing.
-                    if span.from >= plane.len {
+                    if from >= plane.len {
                         let first = plane.first.1;
-                        plane.bytes[span.from..][..span.end - span.start]
-                            .copy_from_slice(&row[span.start - first..span.end - first]);
+                        plane.bytes[from..][..end - start]
+                            .copy_from_slice(&row[start - first..end - first]);
                     }
                 }
             }
@@ -158,26 +160,35 @@ impl Layer {
         mut behind: impl FnMut(usize, &mut [u8]),
     ) {
         let plane = &self.planes[plane];
-        let (spans, blends) = plane.parts(line);
-        let end = column + out.len();
-        let mut at = column;
-        for span in &plane.spans[spans] {
-            let (start, stop) = (span.start.max(column), span.end.min(end));
-            if start < stop {
-                if at < start {
-                    behind(at, &mut out[at - column..start - column]);
-                }
-                let from = span.from + (start - span.start);
-                out[start - column..stop - column]
-                    .copy_from_slice(&plane.bytes[from..][..stop - start]);
-                at = stop;
+        let Some(row) = plane.row(line) else {
+            return behind(column, out);
+        };
+        let (mut at, mut rest) = (column, &mut *out);
+        for span in &plane.spans[row.spans.clone()] {
+            let (start, end, from) = span.places();
+            if end <= at {
+                continue;
             }
+            if start > at {
+                let gap = (start - at).min(rest.len());
+                let (gap, later) = rest.split_at_mut(gap);
+                behind(at, gap);
+                at += gap.len();
+                rest = later;
+            }
+            if rest.is_empty() {
+                break;
+            }
+            let (hidden, later) = rest.split_at_mut((end - at).min(rest.len()));
+            hidden.copy_from_slice(&plane.bytes[from + (at - start)..][..hidden.len()]);
+            at += hidden.len();
+            rest = later;
         }
-        if at < end {
-            behind(at, &mut out[at - column..]);
+        if !rest.is_empty() {
+            behind(at, rest);
         }
-        for blend in &plane.blends[blends] {
-            if let Some(byte) = blend.at.checked_sub(column).and_then(|at| out.get_mut(at)) {
+        for blend in &plane.blends[row.blends.clone()] {
+            if let Some(byte) = out.get_mut((blend.at as usize).wrapping_sub(column)) {
                 *byte = blend.over(*byte);
             }
         }
@@ -214,7 +225,8 @@ impl Plane {
             if !hides(at) {
                 if (zero[at], most[at]) != (0, 255) {
                     self.blends.push(Blend {
-                        at: first + at,
+                        // A line has 16 KiB at most.
+                        at: (first + at) as u32,
                         zero: zero[at],
                         most: most[at],
                     });
@@ -245,31 +257,31 @@ impl Plane {
                     self.bytes.len() - range.len()
                 }
             };
+            // A line has 16 KiB at most, and what is not ground a few MiB.
             self.spans.push(Span {
-                start: first + range.start,
-                end: first + range.end,
-                from,
+                start: (first + range.start) as u32,
+                end: (first + range.end) as u32,
+                from: from as u32,
             });
         }
+        let last = self.rows.last();
+        let (spans, blends) = last.map_or((0, 0), |row| (row.spans.end, row.blends.end));
         self.rows.push(Parts {
-            spans: self.spans.len(),
-            blends: self.blends.len(),
+            spans: spans..self.spans.len(),
+            blends: blends..self.blends.len(),
         });
     }
 
-    /// Returns the ranges of a line of the plane in `spans` and in `blends`.
-    fn parts(&self, line: usize) -> (Range<usize>, Range<usize>) {
-        let Some(row) = line.checked_sub(self.top) else {
-            return (0..0, 0..0);
-        };
-        let Some(end) = self.rows.get(row) else {
-            return (0..0, 0..0);
-        };
-        let start = match row {
-            0 => Parts::default(),
-            row => self.rows[row - 1],
-        };
-        (start.spans..end.spans, start.blends..end.blends)
+    /// Returns the row for a line of the plane, if there is one.
+    fn row(&self, line: usize) -> Option<&Parts> {
+        self.rows.get(line.checked_sub(self.top)?)
+    }
+}
+
+impl Span {
+    /// Returns `start`, `end` and `from`.
+    fn places(self) -> (usize, usize, usize) {
+        (self.start as usize, self.end as usize, self.from as usize)
     }
 }
 
@@ -278,5 +290,110 @@ impl Blend {
         let [old, zero, most] = [old, self.zero, self.most].map(u32::from);
         // Both shares add up to 255 at most, and so does the sum of each.
         ((zero * (255 - old) + most * old + 127) / 255) as u8
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::PixelFormat;
+
+    const GROUND: Ink = Ink::grey(16);
+
+    fn drawable() -> impl Iterator<Item = PixelFormat> {
+        PixelFormat::ALL.into_iter().filter(|f| !f.is_compressed())
+    }
+
+    /// Draws a smooth disc, with a spot that may be lit and a smaller disc whose
+    /// rim lies on that of the first.
+    fn draw(row: &mut Row<'_>, y: u32, lines: u32, lit: bool) {
+        let below = y as f32 + lines as f32 / 2.0 - 40.0;
+        row.disc(61.3, below, 30.4, Ink::grey(255));
+        row.disc(61.3, below, 29.9, GROUND);
+        let spot = if lit { Ink::rgb(255, 176, 0) } else { GROUND };
+        if (30..34).contains(&y) {
+            row.fill(50, 55, spot);
+        }
+    }
+
+    fn layer(layout: &Layout) -> Layer {
+        let drawing = |lit| move |row: &mut Row<'_>, y, lines| draw(row, y, lines, lit);
+        let drawings: [Drawing<'_>; 2] = [&drawing(false), &drawing(true)];
+        Layer::new(layout, 30..92, 9..72, GROUND, &drawings)
+    }
+
+    /// Compares every line of the layer, painted in pieces, with what is drawn,
+    /// over a picture of other bytes for each line.
+    fn compare(layer: &Layer, layout: &Layout, lit: impl Fn(u32) -> bool) {
+        for (number, plane) in layout.planes().enumerate() {
+            for line in 0..plane.lines {
+                let y = line as u32 * plane.format.lines;
+                let picture: Vec<u8> = (0..plane.stride)
+                    .map(|x| (x * 37 + line * 11) as u8)
+                    .collect();
+                let mut drawn = picture.clone();
+                if layer.touches(y) {
+                    let row = &mut Row::new(&mut drawn, plane.format);
+                    draw(row, y, plane.format.lines, lit(y));
+                }
+                for piece in [1, 7, 64, plane.stride] {
+                    let mut painted = vec![0xee; plane.stride];
+                    for (start, out) in (0..).step_by(piece).zip(painted.chunks_mut(piece)) {
+                        layer.paint(number, line, start, out, |column, out| {
+                            out.copy_from_slice(&picture[column..][..out.len()]);
+                        });
+                    }
+                    let differ = painted.iter().zip(&drawn).map(|(a, b)| a.abs_diff(*b));
+                    // A mixture is rounded once, and what is drawn each time.
+                    assert!(
+                        differ.max().is_none_or(|most| most <= 1),
+                        "{}, line {line}, in pieces of {piece}",
+                        layout.format
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_painted_is_what_was_drawn() {
+        for format in drawable() {
+            let layout = Layout::new(format, 128, 80);
+            compare(&layer(&layout), &layout, |_| false);
+        }
+    }
+
+    #[test]
+    fn another_drawing_is_shown_in_the_lines_that_are_redrawn() {
+        for format in drawable() {
+            let layout = Layout::new(format, 128, 80);
+            let mut layer = layer(&layout);
+            let lit = |row: &mut Row<'_>, y, lines| draw(row, y, lines, true);
+            layer.redraw(32..400, &lit);
+            compare(&layer, &layout, |y| y >= 32);
+        }
+    }
+
+    #[test]
+    fn the_ground_is_kept_once() {
+        let layout = Layout::new(PixelFormat::Grey, 1920, 1080);
+        let fill = |row: &mut Row<'_>, _: u32, _: u32| row.fill(100, 1800, GROUND);
+        let layer = Layer::new(&layout, 100..1800, 100..900, GROUND, &[&fill]);
+        assert_eq!(layer.planes[0].bytes.len(), 1700);
+        assert_eq!(layer.planes[0].spans.len(), 800);
+    }
+
+    #[test]
+    fn a_layer_beyond_the_picture_is_cut_off() {
+        for format in drawable() {
+            let layout = Layout::new(format, 18, 18);
+            let fill = |row: &mut Row<'_>, _: u32, _: u32| row.fill(-50, 50, GROUND);
+            let layer = Layer::new(&layout, -50..50, 0..50, GROUND, &[&fill]);
+            for (number, plane) in layout.planes().enumerate() {
+                let mut out = vec![0xee; plane.stride];
+                layer.paint(number, plane.lines - 1, 0, &mut out, |_, _| panic!("a gap"));
+                assert!(out.iter().all(|byte| *byte != 0xee));
+            }
+        }
     }
 }

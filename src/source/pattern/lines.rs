@@ -37,7 +37,10 @@ impl Lines {
     /// with the length of the plane's own lines.
     pub fn get(&self, plane: usize, number: usize, from: u32) -> &[u8] {
         let (layout, lines) = &self.planes[plane];
-        let start = (from / layout.format.pixels) as usize * layout.format.samples.len();
+        let start = match from {
+            0 => 0,
+            _ => (from / layout.format.pixels) as usize * layout.format.samples.len(),
+        };
         &lines[number][start..][..layout.stride]
     }
 }

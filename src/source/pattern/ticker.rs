@@ -31,12 +31,13 @@ struct Character {
 }
 
 impl Ticker {
-    /// Makes the ticker that can show these `characters`, in the first of the
-    /// colours on the second one, around the pixel and line `middle`. It shows
-    /// nothing yet.
+    /// Makes the ticker that can show `most` of these `characters`, in the first
+    /// of the colours on the second one, around the pixel and line `middle`. It
+    /// shows nothing yet.
     pub fn new(
         layout: &Layout,
         characters: &[u8],
+        most: usize,
         scale: f32,
         (ink, ground): (Ink, Ink),
         middle: (i32, i32),
@@ -66,7 +67,7 @@ impl Ticker {
             })
             .collect();
         let widest = characters.iter().map(|drawn| drawn.width).max();
-        let most = widest.unwrap_or(0) * Words::MOST as i32;
+        let most = widest.unwrap_or(0) * most as i32;
         Self {
             characters,
             centre: middle.0,
@@ -110,5 +111,63 @@ impl Ticker {
     /// Paints the words' share of a part of a line, as [`Sprite::paint`] does.
     pub fn paint(&self, plane: usize, line: usize, column: usize, out: &mut [u8]) {
         self.sprite.paint(plane, line, column, out);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::PixelFormat;
+
+    fn ticker(layout: &Layout) -> Ticker {
+        let inks = (Ink::rgb(255, 176, 0), Ink::grey(16));
+        Ticker::new(layout, b"0123456789:", 10, 1.7, inks, (101, 33))
+    }
+
+    /// Returns the picture with nothing but the words.
+    fn picture(ticker: &Ticker, layout: &Layout) -> Vec<u8> {
+        let mut bytes = vec![0; layout.sizeimage as usize];
+        for (number, plane) in layout.planes().enumerate() {
+            let lines = bytes[plane.offset..].chunks_mut(plane.stride);
+            for (line, out) in lines.take(plane.lines).enumerate() {
+                let (one, other) = out.split_at_mut(plane.stride / 3);
+                ticker.paint(number, line, 0, one);
+                ticker.paint(number, line, plane.stride / 3, other);
+            }
+        }
+        bytes
+    }
+
+    fn words(text: &str) -> Words {
+        Words::of(format_args!("{text}"))
+    }
+
+    #[test]
+    fn words_that_change_are_as_those_that_are_shown_first() {
+        for format in PixelFormat::ALL.into_iter().filter(|f| !f.is_compressed()) {
+            let layout = Layout::new(format, 200, 60);
+            let mut changed = ticker(&layout);
+            let mut seen: Vec<Vec<u8>> = Vec::new();
+            // Digits, the number of characters, and which ones are narrow.
+            for text in ["09:59", "10:00", "1:000", "999999", "1000000", "7", ""] {
+                changed.show(words(text));
+                let now = picture(&changed, &layout);
+                let mut first = ticker(&layout);
+                first.show(words(text));
+                assert!(now == picture(&first, &layout), "{format}: {text}");
+                assert!(!seen.contains(&now), "{format}: {text}");
+                seen.push(now);
+            }
+        }
+    }
+
+    #[test]
+    fn words_at_the_edge_and_too_many_are_cut_off() {
+        for format in [PixelFormat::Yuyv, PixelFormat::Nv12, PixelFormat::Rgb3] {
+            let layout = Layout::new(format, 32, 32);
+            let mut ticker = ticker(&layout);
+            ticker.show(words("012345678901234567890123"));
+            picture(&ticker, &layout);
+        }
     }
 }

@@ -52,13 +52,20 @@ impl Watermark {
         }
     }
 
-    /// Marks `out`, which begins at byte `offset` of a memory plane of `frame`
+    /// Marks `out`, which begins at byte `offset` of a memory plane of `plane`
     /// bytes.
-    pub fn apply(self, frame: usize, offset: usize, out: &mut [u8]) {
+    pub fn apply(self, plane: usize, offset: usize, out: &mut [u8]) {
+        // Most of what is marked is one whole page.
+        if out.len() == PAGE && offset.is_multiple_of(PAGE) && offset + PAGE <= plane {
+            let (millis, sequence) = out[PAGE - 2 * SPREAD..].split_at_mut(SPREAD);
+            put_word(self.millis, millis);
+            put_word(self.sequence, sequence);
+            return;
+        }
         let end = offset + out.len();
         let mut page = offset - offset % PAGE;
         while page < end {
-            let len = PAGE.min(frame.saturating_sub(page));
+            let len = PAGE.min(plane.saturating_sub(page));
             for (bytes, per_byte, value) in [
                 (time_bytes(len), 1, self.millis),
                 (sequence_bytes(len), bits_per_byte(len), self.sequence),

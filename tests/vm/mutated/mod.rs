@@ -7,6 +7,7 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::thread::{self, JoinHandle};
 
+use pinhole::card::witness::Background;
 use pinhole::card::{Card, Rate, Spec, Witness};
 use pinhole::rig::testbed::CardProcess;
 use pinhole::source::{self, Camera};
@@ -28,7 +29,7 @@ impl Served {
         let witness = File::create(folder.path().join("witness")).unwrap();
         let source = source::open("pattern:integrity").unwrap();
         let card = Card::new(Spec {
-            witness: Witness::new(Box::new(witness)),
+            witness: Witness::new(Background::start(witness).unwrap()),
             ..Spec::new(Camera::with("Pinhole", source), Rate::Max)
         });
         let daemon = Daemon::new(MutatedCard::new(card, mutation)).unwrap();
