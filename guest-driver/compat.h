@@ -140,6 +140,26 @@ static inline bool pinhole_page_maybe_pinned(struct page *page)
 }
 
 /**
+ * pinhole_unpin_dirty() - mark pages dirty that are pinned, and unpin them
+ * @pages: pages that follow one another in memory
+ * @nr: number of pages
+ *
+ * A folio that is dirty is not marked again, nor its lock taken. Since 5.13 there
+ * is a function for pages that follow one another, whose work is one step a folio;
+ * before, it is one step a page.
+ *
+ * Context: Process context. Takes folios' locks.
+ */
+static inline void pinhole_unpin_dirty(struct page **pages, unsigned int nr)
+{
+#if PINHOLE_KERNEL(5, 13)
+	unpin_user_page_range_dirty_lock(pages[0], nr, true);
+#else
+	unpin_user_pages_dirty_lock(pages, nr, true);
+#endif
+}
+
+/**
  * pinhole_vm_flags_set() - set flags of a mapping that is being made
  * @vma: mapping
  * @flags: VM_* to set

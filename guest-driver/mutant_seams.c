@@ -43,25 +43,43 @@ int __wrap_get_vaddr_frames(unsigned long start, unsigned int nr,
 }
 #endif
 
-/* Pages are unpinned twice, or never. */
-void __wrap_put_vaddr_frames(struct frame_vector *vec)
+/* Pages that follow one another are marked dirty, and stay pinned. */
+static void pinhole_mutant_leak(struct page *page, unsigned long nr)
 {
-	if (vec->got_ref && pinhole_mutant(PINHOLE_UNPIN_TWICE))
-		unpin_user_pages(frame_vector_pages(vec), vec->nr_frames);
-	if (pinhole_mutant(PINHOLE_LEAK_PIN)) {
-		vec->got_ref = false;
-		vec->nr_frames = 0;
-	}
-	__real_put_vaddr_frames(vec);
+	unsigned long i;
+
+	for (i = 0; i < nr; i++)
+		set_page_dirty_lock(pfn_to_page(page_to_pfn(page) + i));
 }
 
-/* Pages are not marked dirty. */
-int __wrap_set_page_dirty_lock(struct page *page)
+/* Pages are unpinned twice, or never, or not marked dirty. */
+#if PINHOLE_KERNEL(5, 13)
+void __wrap_unpin_user_page_range_dirty_lock(struct page *page,
+					     unsigned long nr, bool dirty)
 {
-	if (pinhole_mutant(PINHOLE_LEAVE_CLEAN))
-		return 0;
-	return __real_set_page_dirty_lock(page);
+	if (pinhole_mutant(PINHOLE_LEAK_PIN)) {
+		pinhole_mutant_leak(page, nr);
+		return;
+	}
+	dirty = dirty && !pinhole_mutant(PINHOLE_LEAVE_CLEAN);
+	__real_unpin_user_page_range_dirty_lock(page, nr, dirty);
+	if (pinhole_mutant(PINHOLE_UNPIN_TWICE))
+		__real_unpin_user_page_range_dirty_lock(page, nr, false);
 }
+#else
+void __wrap_unpin_user_pages_dirty_lock(struct page **pages, unsigned long nr,
+					bool dirty)
+{
+	if (pinhole_mutant(PINHOLE_LEAK_PIN)) {
+		pinhole_mutant_leak(pages[0], nr);
+		return;
+	}
+	dirty = dirty && !pinhole_mutant(PINHOLE_LEAVE_CLEAN);
+	__real_unpin_user_pages_dirty_lock(pages, nr, dirty);
+	if (pinhole_mutant(PINHOLE_UNPIN_TWICE))
+		__real_unpin_user_pages_dirty_lock(pages, nr, false);
+}
+#endif
 
 /* The scatter list is made anew, of other pages. */
 static int pinhole_mutant_list(struct pinhole_mem *mem, struct page **pages)
@@ -129,7 +147,7 @@ void *__wrap_pinhole_mem_get_userptr(struct vb2_buffer *vb, struct device *dev,
 		return ERR_PTR(ret);
 	}
 	if (pinhole_mutant(PINHOLE_UNPIN_EARLY))
-		__real_put_vaddr_frames(mem->vec);
+		put_vaddr_frames(mem->vec);
 	return mem;
 }
 

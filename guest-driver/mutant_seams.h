@@ -24,10 +24,17 @@ int __real_get_vaddr_frames(unsigned long start, unsigned int nr,
 int __wrap_get_vaddr_frames(unsigned long start, unsigned int nr,
 			    unsigned int flags, struct frame_vector *vec);
 #endif
-void __real_put_vaddr_frames(struct frame_vector *vec);
-void __wrap_put_vaddr_frames(struct frame_vector *vec);
-int __real_set_page_dirty_lock(struct page *page);
-int __wrap_set_page_dirty_lock(struct page *page);
+#if PINHOLE_KERNEL(5, 13)
+void __real_unpin_user_page_range_dirty_lock(struct page *page,
+					     unsigned long nr, bool dirty);
+void __wrap_unpin_user_page_range_dirty_lock(struct page *page,
+					     unsigned long nr, bool dirty);
+#else
+void __real_unpin_user_pages_dirty_lock(struct page **pages, unsigned long nr,
+					bool dirty);
+void __wrap_unpin_user_pages_dirty_lock(struct page **pages, unsigned long nr,
+					bool dirty);
+#endif
 void *__real_pinhole_mem_get_userptr(struct vb2_buffer *vb, struct device *dev,
 				     unsigned long vaddr, unsigned long size);
 void *__wrap_pinhole_mem_get_userptr(struct vb2_buffer *vb, struct device *dev,

@@ -36,25 +36,36 @@ void pinhole_pinned_segments(struct pinhole_mem *mem,
 }
 
 /*
- * How much of the buffer lies in the run of contiguous pages that begins with the
- * page @first, @max bytes at most; @next is the page after the run.
+ * Ends of the first runs of contiguous pages, which are remembered while the
+ * pages are walked: memory of that few runs, such as that in huge pages, is
+ * walked once.
  */
-static size_t pinhole_run_length(struct pinhole_mem *mem, unsigned int first,
-				 size_t max, unsigned int *next)
+#define PINHOLE_KNOWN_RUNS 32
+
+/*
+ * The page after the run of contiguous pages that begins with the page @first and
+ * has @max pages at most.
+ */
+static unsigned int pinhole_run_end(const struct pinhole_mem *mem,
+				    unsigned int first, unsigned int max)
+{
+	unsigned long pfn = page_to_pfn(mem->pages[first]);
+	unsigned int nr = min(mem->nr - first, max);
+	unsigned int i = 1;
+
+	while (i < nr && page_to_pfn(mem->pages[first + i]) == pfn + i)
+		i++;
+	return first + i;
+}
+
+/* How much of the buffer lies in the pages from @first to before @next. */
+static size_t pinhole_run_length(const struct pinhole_mem *mem,
+				 unsigned int first, unsigned int next)
 {
 	unsigned long base = mem->start & PAGE_MASK;
-	unsigned long from, to;
-	unsigned int i = first + 1;
+	unsigned long from = max(mem->start, base + first * PAGE_SIZE);
 
-	while (i < mem->nr && (i - first + 1) * PAGE_SIZE <= max &&
-	       page_to_pfn(mem->pages[i]) ==
-	       page_to_pfn(mem->pages[i - 1]) + 1)
-		i++;
-	*next = i;
-
-	from = max(mem->start, base + first * PAGE_SIZE);
-	to = min(mem->start + mem->size, base + i * PAGE_SIZE);
-	return to - from;
+	return min(mem->start + mem->size, base + next * PAGE_SIZE) - from;
 }
 
 /*
@@ -63,31 +74,33 @@ static size_t pinhole_run_length(struct pinhole_mem *mem, unsigned int first,
  */
 static int pinhole_build_sgt(struct pinhole_mem *mem)
 {
-	unsigned long offset = offset_in_page(mem->start);
+	unsigned int ends[PINHOLE_KNOWN_RUNS];
 	size_t max = PINHOLE_MAX_SEGMENT;
-	unsigned int i, next, count = 0;
+	unsigned int i, run, next, count = 0;
 	struct scatterlist *sg;
 	int ret;
 
 	if (mem->dev->dma.use)
 		max = min3(max, dma_max_mapping_size(mem->dev->dma.dev),
 			   (size_t)dma_get_max_seg_size(mem->dev->dma.dev));
-	max = max_t(size_t, max & PAGE_MASK, PAGE_SIZE);
+	max = max_t(size_t, max >> PAGE_SHIFT, 1);
 
-	for (i = 0; i < mem->nr; i = next) {
-		pinhole_run_length(mem, i, max, &next);
-		count++;
+	for (i = 0; i < mem->nr; i = next, count++) {
+		next = pinhole_run_end(mem, i, max);
+		if (count < ARRAY_SIZE(ends))
+			ends[count] = next;
 	}
 	ret = sg_alloc_table(&mem->sgt, count, GFP_KERNEL);
 	if (ret)
 		return ret;
 
-	sg = mem->sgt.sgl;
-	for (i = 0; i < mem->nr; i = next) {
-		size_t len = pinhole_run_length(mem, i, max, &next);
-
-		sg_set_page(sg, mem->pages[i], len, i ? 0 : offset);
-		sg = sg_next(sg);
+	i = 0;
+	for_each_sgtable_sg(&mem->sgt, sg, run) {
+		next = run < ARRAY_SIZE(ends) ? ends[run] :
+		       pinhole_run_end(mem, i, max);
+		sg_set_page(sg, mem->pages[i], pinhole_run_length(mem, i, next),
+			    i ? 0 : offset_in_page(mem->start));
+		i = next;
 	}
 	return 0;
 }
@@ -269,22 +282,33 @@ void pinhole_pinned_finish(struct pinhole_mem *mem)
 }
 
 /*
- * Releases pinned memory that the device no longer writes to. The pages are
- * marked dirty first, as the device may have written to all of them.
+ * Marks all pages dirty, as the device may have written to all of them, and unpins
+ * them, run by run: put_vaddr_frames() would take each page by itself. The pages
+ * are those of the frame vector, which has none to put afterwards.
  */
+static void pinhole_put_dirty(struct pinhole_mem *mem)
+{
+	unsigned int i, next;
+
+	for (i = 0; i < mem->nr; i = next) {
+		next = pinhole_run_end(mem, i, mem->nr);
+		pinhole_unpin_dirty(&mem->pages[i], next - i);
+	}
+	mem->vec->got_ref = false;
+}
+
+/* Releases pinned memory that the device no longer writes to. */
 void pinhole_unpin(struct pinhole_mem *mem)
 {
-	unsigned int dirtied = 0;
+	bool pinned = mem->vec->got_ref;
 
 	if (mem->vaddr)
 		vm_unmap_ram(mem->vaddr, mem->nr);
 	pinhole_pages_unmap(mem);
 
-	if (mem->vec->got_ref)
-		for (; dirtied < mem->nr; dirtied++)
-			set_page_dirty_lock(mem->pages[dirtied]);
-
-	trace_pinhole_unpin(mem->start, mem->nr, dirtied);
+	trace_pinhole_unpin(mem->start, mem->nr, pinned ? mem->nr : 0);
+	if (pinned)
+		pinhole_put_dirty(mem);
 	put_vaddr_frames(mem->vec);
 	frame_vector_destroy(mem->vec);
 }
