@@ -91,6 +91,10 @@ frame-vector-doc: guests checked ## Ask all kernels about frame vectors, and wri
 	$(PINHOLE) frame-vector --kernel all,checked --markdown >docs/frame-vector.md.new
 	mv docs/frame-vector.md.new docs/frame-vector.md
 
+.PHONY: bench-guest
+bench-guest: guests ## Measure in guests: streams beside vivid's, pins, timestamps, boots
+	$(PINHOLE) bench --kernel all --ram 2G
+
 .PHONY: matrix-doc
 matrix-doc: matrix matrix-checked ## Run both, and write docs/matrix.md
 	$(PINHOLE) report merge $(OUT)/matrix $(OUT)/matrix-checked --out $(OUT)/matrix-all

@@ -4,6 +4,7 @@
 //! whose folders have the same names. The library holds only the definitions
 //! that both ends share, so that they cannot diverge.
 
+pub mod bench;
 pub mod bytes;
 pub mod cell;
 pub mod checks;

@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::bench::{Pin, PinAnswer, Stream as BenchStream, StreamAnswer};
 use super::bytes::Bytes;
 use super::cell::{Cell, CellAnswer};
 use super::checks::{Checks, ChecksAnswer, Leaks, LeaksAnswer};
@@ -62,6 +63,8 @@ pub enum Command {
     Checks(Checks),
     Leaks(Leaks),
     FrameVector(FrameVector),
+    BenchStream(BenchStream),
+    Pin(Pin),
     Sync(Sync),
     PowerOff(PowerOff),
 }
@@ -101,6 +104,8 @@ calls! {
     Checks -> ChecksAnswer,
     Leaks -> LeaksAnswer,
     FrameVector -> FrameVectorAnswer,
+    BenchStream -> StreamAnswer,
+    Pin -> PinAnswer,
     Sync -> (),
     PowerOff -> (),
 }

@@ -6,6 +6,7 @@
 //! user's own kernel is to blame, or [`INTERRUPTED`](exit::INTERRUPTED).
 
 mod activation;
+pub mod bench;
 mod bounded_log;
 pub mod capture;
 mod card_args;
@@ -53,6 +54,7 @@ enum Command {
     Capture(capture::Args),
     Compliance(compliance::Args),
     FrameVector(frame_vector::Args),
+    Bench(bench::Args),
     Shell(shell::Args),
     Guest(guest::Args),
     Driver(driver::Args),
@@ -85,6 +87,7 @@ pub fn main() -> ExitCode {
         Command::Capture(args) => capture::run(args),
         Command::Compliance(args) => compliance::run(args),
         Command::FrameVector(args) => frame_vector::run(args),
+        Command::Bench(args) => bench::run(args),
         Command::Shell(args) => shell::run(args),
         Command::Guest(args) => guest::run(args),
         Command::Driver(args) => driver::run(args),

@@ -1,5 +1,6 @@
 //! Reports of results, for people and for machines.
 
+pub mod bench;
 pub mod compliance;
 pub mod controls;
 pub mod folder;

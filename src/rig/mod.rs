@@ -8,11 +8,13 @@
 //! | [`matrix`] | kinds of memory, hazards and kernels, each judged alone |
 //! | [`frame_vector`] | the function under test itself, called by a module |
 //! | [`compliance`] | the results of the V4L2 project's own tool for the driver |
+//! | [`bench`] | measurements in a guest: streams, pins, timestamps, boots, cells |
 //! | [`kernel`] | a kernel's version, and the names of its error numbers |
 //! | [`kernel_log`] | the oracle for the kernel's log |
 //! | [`plural`] | numbers of things, as they are said |
 //! | [`room`] | reserving room on the host's disk |
 
+pub mod bench;
 pub mod capture;
 pub mod compliance;
 pub mod frame_vector;

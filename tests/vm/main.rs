@@ -5,6 +5,7 @@
 //! they are ignored by a plain `cargo test`; `make test` runs them. Guests that
 //! are not in the cache are built first.
 
+mod bench;
 mod capture;
 mod card_mutants;
 mod checked;

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::instruments::{IdleMoment, IdleSeen, LeakSeen, MappingsSeen};
 pub use super::moment::Moment;
 use super::pagemap;
+use super::phases::Phases;
 use crate::agent::kernel_log::{LogAnswer, LogRecord};
 use crate::agent::status::Status;
 use crate::dma::Digest;
@@ -30,6 +31,9 @@ pub struct CellAnswer {
     pub ended: Ended,
     /// Duration of the cell, in milliseconds.
     pub elapsed_ms: u64,
+    /// Time in each phase; nothing of a process that died.
+    #[serde(default, skip_serializing_if = "Phases::is_empty")]
+    pub phases: Phases,
     /// The cell's memory, once it was laid out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<Memory>,
@@ -121,6 +125,7 @@ impl CellAnswer {
                 self.log_told = Some(log.next);
                 self.add_log(log);
             }
+            Evidence::Phases(phases) => self.phases = phases,
             Evidence::Note(note) => self.notes.push(note),
         }
     }
@@ -151,6 +156,7 @@ pub enum Evidence {
     Idle(IdleSeen),
     Injected(InjectedSeen),
     Log(LogAnswer),
+    Phases(Phases),
     Note(String),
 }
 

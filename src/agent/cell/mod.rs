@@ -13,6 +13,7 @@
 //! | [`instruments`] | reports of a kernel that checks itself |
 //! | [`moment`] | the moments of the observations |
 //! | [`pagemap`] | the format of a pagemap entry |
+//! | [`phases`] | where the time of a cell goes |
 
 /// Defines an enumeration from a table, which gives each variant the name that
 /// is printed, parsed and sent, and a one-line description.
@@ -77,6 +78,7 @@ pub mod instruments;
 pub mod kind;
 pub mod moment;
 pub mod pagemap;
+pub mod phases;
 
 use serde::{Deserialize, Serialize};
 

@@ -6,6 +6,7 @@
 //! is told to power the machine off. As process 1 it must never end: the kernel
 //! would panic. It is small and static, as an init must be.
 
+mod bench;
 mod cell;
 mod children;
 mod console;
@@ -28,6 +29,7 @@ use server::{End, Server};
 
 fn main() -> ExitCode {
     match std::env::args().nth(1).as_deref() {
+        Some(bench::ARGUMENT) => return bench::main(),
         Some(cell::process::ARGUMENT) => return cell::process::main(),
         Some(frame_vector::ARGUMENT) => return frame_vector::main(),
         _ => {}

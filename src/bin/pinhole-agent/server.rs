@@ -4,13 +4,14 @@ use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use pinhole::agent::bench::Measurement;
 use pinhole::agent::protocol::{Command, Done, Failed, LINE_MAX, Message, Request};
 use rustix::process::{Pid, Signal};
 use serde_json::Value;
 
 use crate::children::Children;
 use crate::failure::Failure;
-use crate::{cell, console, files, frame_vector, health, kmemleak, kmsg, modules, run};
+use crate::{bench, cell, console, files, frame_vector, health, kmemleak, kmsg, modules, run};
 
 /// Why the service of a channel ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -164,12 +165,32 @@ impl Server {
                 self.running().remove(&id);
                 value(answer?)
             }
+            Command::BenchStream(request) => {
+                let limit_ms = request.limit_ms;
+                self.measure(id, &Measurement::Stream(request), limit_ms, started)
+            }
+            Command::Pin(request) => {
+                let limit_ms = request.limit_ms;
+                self.measure(id, &Measurement::Pin(request), limit_ms, started)
+            }
             // The reading thread powers the machine off, after this answer.
             Command::Sync(_) | Command::PowerOff(_) => {
                 rustix::fs::sync();
                 value(())
             }
         }
+    }
+
+    fn measure(
+        &self,
+        id: u64,
+        measurement: &Measurement,
+        limit_ms: u64,
+        started: impl FnOnce(Pid),
+    ) -> Result<Value, Failure> {
+        let answer = bench::run(self.children, id, measurement, limit_ms, started);
+        self.running().remove(&id);
+        answer
     }
 
     fn kill(&self, target: u64, signal: i32) -> Result<(), Failure> {

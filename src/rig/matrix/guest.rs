@@ -14,6 +14,7 @@ use super::observation::Observation;
 use super::oracle::{self, CellEvidence, Finding, Oracle};
 use super::outcome::{CellOutcome, Verdict};
 use super::witness::{CardFrames, Follower};
+use crate::agent::cell::phases::{self, Phase};
 use crate::agent::cell::{Cell, CellAnswer, Hazard};
 use crate::agent::checks::ChecksAnswer;
 use crate::agent::protocol::{LogRecord, NewRecords, Read, Write};
@@ -205,14 +206,21 @@ impl CellGuest {
             .machine
             .agent()
             .call(request, limit + GUEST_LIMIT * self.patience);
-        let elapsed_ms = begun.elapsed().as_millis() as u64;
+        let elapsed = begun.elapsed();
+        let elapsed_ms = elapsed.as_millis() as u64;
+        let judging = Instant::now();
         let card_frames = CardFrames::of(self.witness.new_records()?);
         match answer {
             Ok(mut answer) => {
                 let before = mem::take(&mut self.loading);
                 answer.log.splice(..0, before);
+                let channel = elapsed.saturating_sub(phases::total(&answer.phases));
+                phases::spend(&mut answer.phases, Phase::Channel, channel);
                 let state = self.state(&answer.log)?;
-                let outcome = self.conclude(cell, answer, card_frames, elapsed_ms);
+                let mut outcome = self.conclude(cell, answer, card_frames, elapsed_ms);
+                if let Some(answer) = &mut outcome.answer {
+                    phases::spend(&mut answer.phases, Phase::Judge, judging.elapsed());
+                }
                 Ok((outcome, state))
             }
             Err(AgentError::Interrupted) => Err(MatrixError::Interrupted),
@@ -282,11 +290,15 @@ impl CellGuest {
     ///
     /// [`MatrixError::Interrupted`].
     pub(super) fn aftermath(&mut self, cell: &mut CellOutcome) -> Result<GuestState, MatrixError> {
+        let begun = Instant::now();
         let records = match health::new_records(self.testbed.machine.agent()) {
             Ok(records) => records,
             Err(AgentError::Interrupted) => return Err(MatrixError::Interrupted),
             Err(_) => return Ok(GuestState::Broken),
         };
+        if let Some(answer) = &mut cell.answer {
+            phases::spend(&mut answer.phases, Phase::Aftermath, begun.elapsed());
+        }
         let state = self.state(&records)?;
         if let Some(answer) = cell.answer.as_mut().filter(|_| !records.is_empty()) {
             answer.log.extend(records);

@@ -11,6 +11,9 @@ use crate::vm::qemu::{MEDIA_ID, Qemu};
 /// Name of Pinhole's own driver.
 const OURS: &str = "pinhole";
 
+/// Name of the module that calls the functions of the frame vector.
+const PROBE: &str = "frame_vector_probe";
+
 /// A driver that replaces Pinhole's own.
 #[derive(Debug, Clone)]
 pub struct OtherDriver {
@@ -29,7 +32,7 @@ pub struct Driver {
     /// The files to add to the guest: pairs of a path in the guest and a file
     /// of the host.
     pub files: Vec<(String, PathBuf)>,
-    /// The modules to load, in this order, the driver last.
+    /// The modules to load, in this order: the driver after what it needs.
     pub loads: Vec<Load>,
 }
 
@@ -88,6 +91,11 @@ impl Driver {
         let file = written(dir, &driver.name, &module.contents)?;
         driver.add(driver_file(&driver.name), file, spec.params.clone());
         Ok(driver)
+    }
+
+    /// Adds the module `probe`, which is loaded after the driver.
+    pub fn add_probe(&mut self, probe: PathBuf) {
+        self.add(driver_file(PROBE), probe, String::new());
     }
 
     fn add(&mut self, inside: String, file: PathBuf, params: String) {

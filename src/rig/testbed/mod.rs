@@ -112,7 +112,7 @@ impl Testbed {
             }
         };
         let dir = private_dir()?;
-        let driver = match &spec.driver {
+        let mut driver = match &spec.driver {
             Some(other) => Driver::other(other, &guest, dir.path())
                 .map_err(|error| TestbedError::from(error).of(own))?,
             None => {
@@ -124,6 +124,10 @@ impl Testbed {
                 Driver::ours(module, &qemu)
             }
         };
+        if spec.probe {
+            let probe = images::ensure_probe(&guest, progress);
+            driver.add_probe(probe.map_err(|error| TestbedError::from(error).of(own))?);
+        }
         let clients = match spec.clients {
             true => Some(images::clients::ensure(progress)?),
             false => None,

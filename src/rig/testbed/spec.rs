@@ -52,6 +52,8 @@ pub struct TestbedSpec {
     pub disks: Vec<PathBuf>,
     /// Whether the guest gets real applications ([`clients`](super::clients)).
     pub clients: bool,
+    /// Whether the guest gets frame_vector_probe.ko beside the driver.
+    pub probe: bool,
     /// Whether to load the build of the driver with selectable deliberate bugs.
     pub mutants: bool,
     /// Whether bounce buffers lie between the guest's memory and the card: the

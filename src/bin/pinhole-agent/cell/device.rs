@@ -11,11 +11,12 @@ use pinhole::wire::Ioctl;
 use pinhole::wire::buffer::{
     BUF_FLAG_DONE, BUF_FLAG_QUEUED, Buffer, MEMORY_MMAP, MEMORY_USERPTR, RequestBuffers,
 };
+use pinhole::wire::capture::StreamParm;
 use pinhole::wire::control::{
     CTRL_FLAG_NEXT_COMPOUND, CTRL_FLAG_NEXT_CTRL, Control, ExtControl, ExtControls, QueryExtCtrl,
 };
 use pinhole::wire::event::{EVENT_FRAME_SYNC, EventSubscription};
-use pinhole::wire::format::{BUF_TYPE_VIDEO_CAPTURE, FIELD_NONE, Format, PixFormat};
+use pinhole::wire::format::{BUF_TYPE_VIDEO_CAPTURE, FIELD_NONE, Format, Fract, PixFormat};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use zerocopy::little_endian::U32;
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
@@ -90,15 +91,34 @@ impl Device {
     /// Sets the device's format to GREY frames of that size; returns the size
     /// of a frame in bytes.
     pub fn set_format(&self, size: FrameSize) -> io::Result<usize> {
+        let grey = u32::from_le_bytes(*b"GREY");
+        let format = self.set_pixels(grey, size.width, size.height)?;
+        Ok(format.sizeimage.get() as usize)
+    }
+
+    /// Sets the device's format to frames of that format and size; returns the
+    /// one that the device has then.
+    pub fn set_pixels(&self, pixelformat: u32, width: u32, height: u32) -> io::Result<PixFormat> {
         let mut format = Format::capture(PixFormat {
-            width: size.width.into(),
-            height: size.height.into(),
-            pixelformat: u32::from_le_bytes(*b"GREY").into(),
+            width: width.into(),
+            height: height.into(),
+            pixelformat: pixelformat.into(),
             field: FIELD_NONE.into(),
             ..FromZeros::new_zeroed()
         });
         self.ioctl(Ioctl::SFmt.request(), &mut format)?;
-        Ok(format.pix.sizeimage.get() as usize)
+        Ok(format.pix)
+    }
+
+    /// Sets the device's rate in frames per second, or the nearest one that it
+    /// has.
+    pub fn set_rate(&self, rate: u32) -> io::Result<()> {
+        let interval = Fract {
+            numerator: 1.into(),
+            denominator: rate.into(),
+        };
+        let mut parameters = StreamParm::capture(BUF_TYPE_VIDEO_CAPTURE, interval);
+        self.ioctl(Ioctl::SParm.request(), &mut parameters)
     }
 
     /// Returns the device's format.

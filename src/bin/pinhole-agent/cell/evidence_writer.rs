@@ -1,15 +1,18 @@
 //! The writer of a cell's evidence while the cell runs.
 
 use std::io::{self, Write};
-use std::time::Instant;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use pinhole::agent::cell::evidence::{CallSeen, Evidence};
+use pinhole::agent::cell::phases::{self, Phase, Phases};
 
 /// Writes evidence for the agent, a line for each piece, at once: the process
 /// may not live to write it later.
 #[derive(Debug)]
 pub struct EvidenceWriter {
     begin: Instant,
+    phases: Mutex<Phases>,
 }
 
 impl EvidenceWriter {
@@ -17,6 +20,7 @@ impl EvidenceWriter {
     pub fn new() -> Self {
         Self {
             begin: Instant::now(),
+            phases: Mutex::default(),
         }
     }
 
@@ -35,16 +39,46 @@ impl EvidenceWriter {
         self.write(&Evidence::Note(text.into()));
     }
 
+    /// Does something that is a phase of the cell. The phases within it are not
+    /// part of it.
+    pub fn spend<T>(&self, phase: Phase, work: impl FnOnce() -> T) -> T {
+        let before = self.spent();
+        let begin = Instant::now();
+        let result = work();
+        let elapsed = begin.elapsed();
+        let within = self.spent() - before;
+        let own = elapsed.saturating_sub(within);
+        phases::spend(&mut self.phases(), phase, own);
+        result
+    }
+
+    /// Writes the phases, at the end of the cell.
+    pub fn write_phases(&self) {
+        let rest = self.begin.elapsed().saturating_sub(self.spent());
+        let mut phases = self.phases().clone();
+        phases::spend(&mut phases, Phase::Rest, rest);
+        self.write(&Evidence::Phases(phases));
+    }
+
+    fn phases(&self) -> MutexGuard<'_, Phases> {
+        self.phases.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn spent(&self) -> Duration {
+        phases::total(&self.phases())
+    }
+
     /// Makes a call and writes its result as evidence.
     pub fn call<T>(&self, name: &str, call: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
         let begin = Instant::now();
-        let result = call();
+        let result = self.spend(Phase::Device, call);
+        let took = begin.elapsed();
         let error = result.as_ref().err();
         self.write(&Evidence::Call(CallSeen {
             name: name.to_owned(),
             errno: error.map(|error| error.raw_os_error().unwrap_or(libc::EIO)),
             at_us: self.begin.elapsed().as_micros() as u64,
-            took_us: begin.elapsed().as_micros() as u64,
+            took_us: took.as_micros() as u64,
         }));
         result
     }

@@ -26,7 +26,7 @@
 
 mod contention;
 mod contents;
-mod device;
+pub mod device;
 mod evidence_writer;
 mod fail_nth;
 mod fork;

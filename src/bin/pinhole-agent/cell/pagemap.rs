@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
 use pinhole::agent::cell::PAGE;
@@ -82,19 +83,57 @@ pub fn look_again(seen: &mut PagesSeen) -> io::Result<()> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             file => Some(file?),
         };
-        let value = |entry: &u64| {
-            let mut bytes = [0; 8];
-            let Some(file) = &file else {
-                return 0;
-            };
-            match frame(*entry).map(|frame| file.read_at(&mut bytes, frame * 8)) {
-                Some(Ok(8)) => u64::from_ne_bytes(bytes),
-                _ => 0,
-            }
+        let known = match &file {
+            Some(file) => values_of(
+                &runs(seen.pagemap.iter().filter_map(|one| frame(*one))),
+                file,
+            ),
+            None => BTreeMap::new(),
         };
-        *values = seen.pagemap.iter().map(value).collect();
+        let value = |entry: &u64| frame(*entry).and_then(|frame| known.get(&frame).copied());
+        *values = seen
+            .pagemap
+            .iter()
+            .map(|entry| value(entry).unwrap_or(0))
+            .collect();
     }
     Ok(())
+}
+
+/// Reads the 8 bytes that a file has for each page frame in the runs. A frame of
+/// which it has nothing is left out.
+fn values_of(runs: &[Range<u64>], file: &File) -> BTreeMap<u64, u64> {
+    let mut known = BTreeMap::new();
+    for run in runs {
+        let mut bytes = vec![0; (run.end - run.start) as usize * 8];
+        let count = file.read_at(&mut bytes, run.start * 8).unwrap_or(0);
+        let values = bytes[..count].chunks_exact(8).filter_map(|value| {
+            let value: [u8; 8] = value.try_into().ok()?;
+            Some(u64::from_ne_bytes(value))
+        });
+        known.extend((run.start..).zip(values));
+    }
+    known
+}
+
+/// Returns the runs of page frames that cover all of `frames`. Frames that are
+/// near one another are in one run, which also covers what is between them: to
+/// read of a frame in vain takes much less than another system call.
+fn runs(frames: impl Iterator<Item = u64>) -> Vec<Range<u64>> {
+    /// Most frames in vain between two of a run.
+    const GAP: u64 = 16;
+    let mut sorted: Vec<u64> = frames.collect();
+    sorted.sort_unstable();
+    let mut runs: Vec<Range<u64>> = Vec::new();
+    for frame in sorted {
+        match runs.last_mut() {
+            Some(run) if frame <= run.end.saturating_add(GAP) => {
+                run.end = run.end.max(frame.saturating_add(1));
+            }
+            _ => runs.push(frame..frame.saturating_add(1)),
+        }
+    }
+    runs
 }
 
 /// Returns the current counters.
@@ -143,6 +182,29 @@ mod tests {
             let seen = look(Moment::Queued, Span::new(start, 8192)).unwrap();
             assert_eq!(seen.pagemap, [0, 0], "{start:x}");
         }
+    }
+
+    #[test]
+    fn frames_near_one_another_are_read_at_once() {
+        let of = |frames: &[u64]| -> Vec<(u64, u64)> {
+            let runs = runs(frames.iter().copied());
+            runs.into_iter().map(|run| (run.start, run.end)).collect()
+        };
+        assert_eq!(of(&[]), []);
+        assert_eq!(of(&[7, 5, 5, 6]), [(5, 8)]);
+        assert_eq!(of(&[5, 22, 39, 57]), [(5, 40), (57, 58)]);
+        assert_eq!(of(&[u64::MAX]), [(u64::MAX, u64::MAX)]);
+    }
+
+    #[test]
+    fn each_frame_has_the_value_at_its_place() {
+        let file = tempfile::tempfile().unwrap();
+        let bytes: Vec<u8> = (100..120u64).flat_map(u64::to_ne_bytes).collect();
+        file.write_all_at(&bytes[..bytes.len() - 3], 0).unwrap();
+        let known = values_of(&[2..4, 17..30, 50..51], &file);
+        let pairs: Vec<_> = known.into_iter().collect();
+        // The last one is not whole.
+        assert_eq!(pairs, [(2, 102), (3, 103), (17, 117), (18, 118)]);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use pinhole::agent::cell::evidence::{
     ContentsSeen, Evidence, HELD_POLL, Memory, Moment, PagesSeen,
 };
 use pinhole::agent::cell::instruments::IdleMoment;
+use pinhole::agent::cell::phases::Phase;
 use pinhole::agent::cell::{Cell, FrameSize, Hazard, PAGE, Point};
 use pinhole::wire::buffer::MEMORY_USERPTR;
 
@@ -45,6 +46,7 @@ pub fn main() -> ExitCode {
         Err(Stop::Impossible(why)) => writer.write(&Evidence::Impossible(why)),
         Err(Stop::Failed(why)) => writer.write(&Evidence::Failed(why)),
     }
+    writer.write_phases();
     ExitCode::SUCCESS
 }
 
@@ -67,9 +69,9 @@ fn run(cell: &Cell, writer: &EvidenceWriter) -> Result<(), Stop> {
             "the kernel tells of no process's pages, it has no CONFIG_PROC_PAGE_MONITOR".into(),
         ));
     }
-    hazards::prepare(cell.hazard)?;
+    writer.spend(Phase::Hazard, || hazards::prepare(cell.hazard))?;
     let access = MemoryAccess::new()?;
-    let layout = memory::lay_out(cell.kind, want, &access)?;
+    let layout = writer.spend(Phase::Memory, || memory::lay_out(cell.kind, want, &access))?;
     writer.write(&Evidence::Memory(Memory {
         address: layout.buffer.start as u64,
         length: layout.buffer.len as u64,
@@ -83,7 +85,7 @@ fn run(cell: &Cell, writer: &EvidenceWriter) -> Result<(), Stop> {
         access,
         layout,
         others: Vec::new(),
-        laid_out: pagemap::look(Moment::LaidOut, buffer)?,
+        laid_out: writer.spend(Phase::Pages, || pagemap::look(Moment::LaidOut, buffer))?,
         idleness: Idleness::new(),
     };
     if cell.hazard == Hazard::MmapContention {
@@ -216,7 +218,8 @@ impl CellProcess<'_> {
             if !self.is_held_after_dma() {
                 self.tell_idle(IdleMoment::Written)?;
             }
-            let seen = frame(&self.access, self.layout.buffer, &buffer);
+            let read = || frame(&self.access, self.layout.buffer, &buffer);
+            let seen = writer.spend(Phase::Contents, read);
             self.tell_idle(IdleMoment::Read)?;
             writer.write(&Evidence::Frame(seen));
         }
@@ -231,16 +234,16 @@ impl CellProcess<'_> {
             (Hazard::Streamoff, Some(open)) => {
                 self.must("VIDIOC_STREAMOFF", || open.stream_off())?;
             }
-            (hazard, _) => hazards::run(
-                hazard,
-                &mut HazardContext {
+            (hazard, _) => {
+                let mut context = HazardContext {
                     writer,
                     access: &self.access,
                     layout: &mut self.layout,
                     laid_out: &self.laid_out,
                     point: self.cell.point,
-                },
-            )?,
+                };
+                writer.spend(Phase::Hazard, || hazards::run(hazard, &mut context))?;
+            }
         }
         let leaves = self.cell.hazard.leaves_a_stream();
         if !leaves {
@@ -265,7 +268,7 @@ impl CellProcess<'_> {
         }
         if !leaves {
             // No event is expected, so there is nothing else to wait for.
-            std::thread::sleep(QUIET);
+            writer.spend(Phase::Device, || std::thread::sleep(QUIET));
             self.tell_contents(Moment::Dequeued);
         }
         Ok(())
@@ -296,10 +299,13 @@ impl CellProcess<'_> {
     }
 
     fn look(&self, moment: Moment) -> Result<(), Stop> {
-        let pages = pagemap::look(moment, self.layout.buffer)?;
+        let look = || {
+            let pages = pagemap::look(moment, self.layout.buffer)?;
+            Ok::<_, io::Error>((pages, pagemap::counters(moment)?))
+        };
+        let (pages, counters) = self.writer.spend(Phase::Pages, look)?;
         self.writer.write(&Evidence::Pages(pages));
-        self.writer
-            .write(&Evidence::Counters(pagemap::counters(moment)?));
+        self.writer.write(&Evidence::Counters(counters));
         Ok(())
     }
 
@@ -337,15 +343,16 @@ impl CellProcess<'_> {
     }
 
     fn tell_contents(&self, moment: Moment) {
-        self.writer.write(&Evidence::Contents(ContentsSeen {
-            moment,
-            digests: digests(&self.access, self.layout.buffer),
-        }));
+        let read = || digests(&self.access, self.layout.buffer);
+        let digests = self.writer.spend(Phase::Contents, read);
+        self.writer
+            .write(&Evidence::Contents(ContentsSeen { moment, digests }));
     }
 
     fn tell_canaries(&self) {
         for layout in [&self.layout].into_iter().chain(&self.others) {
-            for canary in layout.canaries(&self.access) {
+            let read = || layout.canaries(&self.access);
+            for canary in self.writer.spend(Phase::Contents, read) {
                 self.writer.write(&Evidence::Canary(canary));
             }
         }

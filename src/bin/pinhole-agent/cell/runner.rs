@@ -1,8 +1,10 @@
 //! Runs a cell for the host: starts its process, and collects its evidence.
 
 use std::mem;
+use std::time::Instant;
 
 use pinhole::agent::cell::evidence::{Ended, Moment};
+use pinhole::agent::cell::phases::{self, Phase};
 use pinhole::agent::cell::{Cell, CellAnswer, Hazard, Point};
 use pinhole::agent::protocol::{Run, Status};
 use rustix::process::Pid;
@@ -21,6 +23,7 @@ pub fn run(
     cell: &Cell,
     started: impl FnOnce(Pid),
 ) -> Result<CellAnswer, Failure> {
+    let begun = Instant::now();
     let stdin = serde_json::to_string(cell)
         .map_err(|error| Failure::new(format!("tell the cell: {error}")))?;
     let mappings = mappings::Before::look(&cell.device);
@@ -33,10 +36,15 @@ pub fn run(
         timeout_ms: Some(cell.limit_ms),
         ..Run::new(["/proc/self/exe", ARGUMENT])
     };
+    let starts = Instant::now();
     let ran = run::run(children, id, request, started, |_| {})?;
+    let ended = Instant::now();
     drop(fault_settings);
     let mut answer = collect(&ran.stdout)?;
     answer.elapsed_ms = ran.elapsed_ms;
+    let process = (ended - starts).saturating_sub(phases::total(&answer.phases));
+    phases::spend(&mut answer.phases, Phase::Prepare, starts - begun);
+    phases::spend(&mut answer.phases, Phase::Process, process);
     answer.jiffies = jiffies;
     answer.ended = match ran.status {
         _ if ran.timed_out => Ended::TimedOut,
@@ -70,6 +78,7 @@ pub fn run(
         Some(told) => records.since(told),
         None => records,
     });
+    phases::spend(&mut answer.phases, Phase::Conclude, ended.elapsed());
     Ok(answer)
 }
 

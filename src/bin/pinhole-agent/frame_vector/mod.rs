@@ -1,7 +1,7 @@
 //! Calls on a frame vector, and the memory that is laid out for them.
 
 mod counters;
-mod device;
+pub mod device;
 mod layout;
 mod meanwhile;
 mod twin;
