@@ -130,7 +130,7 @@ fn start(children: &Children, request: &Run, script: Option<&File>) -> Result<Ch
 }
 
 /// Returns a file in memory with these bytes; unlike a pipe it never blocks.
-fn file_of(bytes: &[u8]) -> io::Result<File> {
+pub fn file_of(bytes: &[u8]) -> io::Result<File> {
     let mut file = File::from(rustix::fs::memfd_create("text", MemfdFlags::CLOEXEC)?);
     file.write_all(bytes)?;
     file.rewind()?;
@@ -138,7 +138,7 @@ fn file_of(bytes: &[u8]) -> io::Result<File> {
 }
 
 /// Returns the path by which another process can open a file of this one.
-fn path_of(file: &File) -> String {
+pub fn path_of(file: &File) -> String {
     format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd())
 }
 

@@ -64,7 +64,8 @@ const CACHE: Entry = (
 /// The subcommands that verify something, with their own subcommands.
 const VERIFY: [&str; 5] = ["capture", "compliance", "frame-vector", "matrix", "driver"];
 /// The subcommands that read or fill the cache.
-const CACHED: [&str; 7] = [
+const CACHED: [&str; 8] = [
+    "bench",
     "capture",
     "compliance",
     "frame-vector",
@@ -75,7 +76,7 @@ const CACHED: [&str; 7] = [
 ];
 
 /// Examples, each with the name of its page.
-const EXAMPLES: [(&str, Entry); 17] = [
+const EXAMPLES: [(&str, Entry); 18] = [
     (
         "pinhole",
         (
@@ -95,6 +96,13 @@ const EXAMPLES: [(&str, Entry); 17] = [
         (
             "ffmpeg -i film.mp4 -f yuv4mpegpipe - | pinhole capture --source y4m:-",
             "Show the card a film, and verify what is captured of it.",
+        ),
+    ),
+    (
+        "pinhole-bench",
+        (
+            "pinhole bench --kernel trixie --ram 2G",
+            "Measure on Linux 6.12, with memory of 1 GiB to pin, too.",
         ),
     ),
     (

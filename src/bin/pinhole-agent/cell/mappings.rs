@@ -29,8 +29,8 @@ impl Before {
     /// Returns the mappings of the device at `path` before a cell; `None` if
     /// the kernel does not report them.
     pub fn look(path: &str) -> Option<Self> {
-        let device = Device::of(path)?;
         let count = count()?;
+        let device = Device::of(path)?;
         let last = LAST.lock().unwrap_or_else(PoisonError::into_inner).take();
         let mappings = match last {
             Some(last) if last.count == count && last.device == device => last.mappings,

@@ -1,12 +1,13 @@
 //! Runs a cell for the host: starts its process, and collects its evidence.
 
+use std::io::Read;
 use std::mem;
 use std::time::Instant;
 
 use pinhole::agent::cell::evidence::{Ended, Moment};
 use pinhole::agent::cell::phases::{self, Phase};
 use pinhole::agent::cell::{Cell, CellAnswer, Hazard, Point};
-use pinhole::agent::protocol::{Run, Status};
+use pinhole::agent::protocol::{OUTPUT_MAX, Run, Status};
 use rustix::process::Pid;
 
 use super::device::Device;
@@ -31,16 +32,23 @@ pub fn run(
     kmsg::start_new_records()?;
     // The settings are undone even if the process dies.
     let fault_settings = (cell.hazard == Hazard::FailNth).then(fail_nth::FaultSettings::make);
+    // The process writes to a file: who reads a pipe is woken by every line.
+    let failed = |error| Failure::io("keep the evidence", error);
+    let evidence = run::file_of(b"").map_err(failed)?;
     let request = Run {
         stdin,
         timeout_ms: Some(cell.limit_ms),
+        stdout_path: Some(run::path_of(&evidence)),
         ..Run::new(["/proc/self/exe", ARGUMENT])
     };
     let starts = Instant::now();
     let ran = run::run(children, id, request, started, |_| {})?;
     let ended = Instant::now();
     drop(fault_settings);
-    let mut answer = collect(&ran.stdout)?;
+    let mut text = Vec::new();
+    let read = evidence.take(OUTPUT_MAX as u64).read_to_end(&mut text);
+    read.map_err(failed)?;
+    let mut answer = collect(&String::from_utf8_lossy(&text))?;
     answer.elapsed_ms = ran.elapsed_ms;
     let process = (ended - starts).saturating_sub(phases::total(&answer.phases));
     phases::spend(&mut answer.phases, Phase::Prepare, starts - begun);
@@ -54,7 +62,7 @@ pub fn run(
     if !ran.stderr.trim().is_empty() {
         answer.failed = Some(ran.stderr.trim().to_owned());
     }
-    if cell.hazard != Hazard::None {
+    if cell.hazard != Hazard::None && may_be_held(&answer) {
         release(&cell.device, &mut answer);
     }
     if let Some(before) = mappings {
@@ -82,8 +90,19 @@ pub fn run(
     Ok(answer)
 }
 
-/// Releases what the card still holds: the process may have died before it
-/// could.
+/// Returns whether the card may still hold something back: the process may have
+/// died before it could release it, or between the call and its evidence.
+fn may_be_held(answer: &CellAnswer) -> bool {
+    let succeeded = |name: &str| {
+        let calls = answer.calls.iter();
+        calls
+            .filter(|call| call.name == name && call.errno.is_none())
+            .count()
+    };
+    answer.ended != Ended::Finished || succeeded("hold") > succeeded("release")
+}
+
+/// Releases what the card still holds.
 fn release(path: &str, answer: &mut CellAnswer) {
     let released = Device::open(path).and_then(|device| {
         for point in Point::DMA {
@@ -116,6 +135,28 @@ fn collect(output: &str) -> Result<CellAnswer, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_not_released_is_held() {
+        let call = |name: &str, errno: Option<i32>| {
+            let errno = errno.map_or("null".to_owned(), |errno| errno.to_string());
+            format!(
+                "{{\"call\":{{\"name\":\"{name}\",\"errno\":{errno},\"at_us\":1,\"took_us\":1}}}}\n"
+            )
+        };
+        let held = |calls: &[String], ended| {
+            let mut answer = collect(&calls.concat()).unwrap();
+            answer.ended = ended;
+            may_be_held(&answer)
+        };
+        let hold = || call("hold", None);
+        assert!(held(&[hold()], Ended::Finished));
+        assert!(held(&[hold(), call("release", Some(5))], Ended::Finished));
+        assert!(!held(&[hold(), call("release", None)], Ended::Finished));
+        assert!(held(&[hold(), call("release", None)], Ended::TimedOut));
+        assert!(!held(&[call("hold", Some(22))], Ended::Finished));
+        assert!(held(&[], Ended::Early(Status::Signal(9))));
+    }
 
     #[test]
     fn evidence_is_collected_up_to_where_the_process_died() {
