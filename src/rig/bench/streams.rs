@@ -16,8 +16,9 @@ const FRAMES: [(&str, u32, u32); 3] = [
 ];
 
 /// The devices, with the number of frames that are measured: the card is so much
-/// faster that its stream lasts about as long.
-const DEVICES: [(&str, &str, u32); 2] = [("pinhole", CARD, 300), ("vivid", VIVID, 45)];
+/// faster that its stream lasts about as long: some hundred of the ticks in
+/// which the kernel counts the processors' time.
+const DEVICES: [(&str, &str, u32); 2] = [("pinhole", CARD, 3000), ("vivid", VIVID, 120)];
 
 /// Number of buffers.
 const BUFFERS: u32 = 4;
