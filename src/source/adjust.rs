@@ -38,8 +38,9 @@ pub struct Adjuster {
     level: [u8; VALUES],
     /// The amounts that U and V add to U, and those that they add to V.
     chroma: [[Share; 2]; 2],
-    /// The amounts that R, G and B add to each of R, G and B.
-    rgb: [[Share; 3]; 3],
+    /// The amounts that each value of R, of G and of B adds to R, G and B. The
+    /// fourth is 0: four numbers are one register.
+    rgb: [[[i32; 4]; VALUES]; 3],
 }
 
 impl std::fmt::Debug for Adjuster {
@@ -91,8 +92,8 @@ impl Adjuster {
                 // rounding, once for each sum.
                 [(0, 128.5), (1, 0.0)].map(|(from, extra)| share(to[from], 128.0, extra))
             }),
-            rgb: std::array::from_fn(|to| {
-                std::array::from_fn(|from| {
+            rgb: std::array::from_fn(|from| {
+                let shares: [Share; 3] = std::array::from_fn(|to| {
                     let luma = slope * FROM_RGB[0][from];
                     let differences = [0, 1].map(|difference| {
                         turn[difference][0] * FROM_RGB[1][from]
@@ -102,7 +103,8 @@ impl Adjuster {
                         + TO_RGB[to][1] * differences[0]
                         + TO_RGB[to][2] * differences[1];
                     share(factor, 0.0, if from == 0 { shift + 0.5 } else { 0.0 })
-                })
+                });
+                std::array::from_fn(|i| [shares[0][i], shares[1][i], shares[2][i], 0])
             }),
         }
     }
@@ -203,12 +205,21 @@ impl Adjuster {
 
     /// Adjusts a pixel of red, green and blue.
     fn pixel(&self, r: &mut u8, g: &mut u8, b: &mut u8) {
-        let from = [*r, *g, *b].map(usize::from);
-        let to = self.rgb.each_ref().map(|[of_r, of_g, of_b]| {
-            let sum = (of_r[from[0]] + of_g[from[1]] + of_b[from[2]]) >> POINT;
-            sum.clamp(0, 255) as u8
+        let [of_r, of_g, of_b] = &self.rgb;
+        let shares = [
+            of_r[usize::from(*r)],
+            of_g[usize::from(*g)],
+            of_b[usize::from(*b)],
+        ];
+        let to: [u8; 4] = std::array::from_fn(|to| {
+            // The sum fits (see `share`); a check of it would keep the compiler
+            // from adding four at a time.
+            let sum = shares[0][to]
+                .wrapping_add(shares[1][to])
+                .wrapping_add(shares[2][to]);
+            (sum >> POINT).clamp(0, 255) as u8
         });
-        [*r, *g, *b] = to;
+        [*r, *g, *b] = [to[0], to[1], to[2]];
     }
 
     /// Returns the adjusted 16-bit level; 257 of its steps are one 8-bit step.
