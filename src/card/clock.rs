@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::source::FrameInfo;
+use crate::source::{FrameInfo, Pace};
 
 /// The current time, which the caller gives the card.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -165,16 +165,32 @@ impl Clock {
         if now.monotonic < self.due() {
             return None;
         }
-        let elapsed = match self.rate {
-            Rate::Guest => self.elapsed_at_next(),
-            Rate::Max => self.elapsed(now),
-        };
-        Some(FrameInfo {
+        Some(match self.rate {
+            Rate::Guest => self.frame_at(self.elapsed_at_next()),
+            Rate::Max => self.frame_at(self.elapsed(now)),
+        })
+    }
+
+    /// Returns the pace of the frames.
+    pub fn pace(&self) -> Pace {
+        match self.rate {
+            Rate::Guest => Pace::Every(self.interval.numerator, self.interval.denominator),
+            Rate::Max => Pace::Free,
+        }
+    }
+
+    /// Returns the next frame before it is due, if its time is known.
+    pub fn expected(&self) -> Option<FrameInfo> {
+        (self.rate == Rate::Guest).then(|| self.frame_at(self.elapsed_at_next()))
+    }
+
+    fn frame_at(&self, elapsed: Duration) -> FrameInfo {
+        FrameInfo {
             stream: self.stream,
             sequence: self.sequence(),
             elapsed,
             wall: self.start.wall + elapsed,
-        })
+        }
     }
 
     /// Advances to the following frame.

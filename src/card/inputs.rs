@@ -92,6 +92,8 @@ impl Card {
         if let Some(stream) = &mut self.stream {
             if fits {
                 self.camera.prepare(&self.layout);
+                let clock = &stream.clock;
+                self.camera.expect(clock.pace(), clock.expected());
             } else {
                 stream.halted = true;
             }

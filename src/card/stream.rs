@@ -224,9 +224,11 @@ impl Card {
     pub(super) fn begin_stream(&mut self, now: Now, session: u32) {
         self.camera.prepare(&self.layout);
         self.streams = self.streams.wrapping_add(1);
+        let clock = Clock::new(self.rate, self.interval, now, self.streams);
+        self.camera.expect(clock.pace(), clock.expected());
         self.stream = Some(Stream {
             session,
-            clock: Clock::new(self.rate, self.interval, now, self.streams),
+            clock,
             frames: 0,
             dropped: 0,
             held: None,
@@ -265,6 +267,7 @@ impl Card {
         let Some(stream) = self.stream.take() else {
             return;
         };
+        self.camera.end();
         let Stream {
             session,
             frames,

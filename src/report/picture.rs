@@ -66,14 +66,15 @@ pub fn to_rgb(frame: &[u8], layout: &Layout) -> Result<RgbImage, PictureError> {
         };
     };
     let (width, height) = (layout.width, layout.height);
-    let mut converter = Converter::new(&raster, None, &Raster::rgb(width, height));
-    converter
-        .convert(frame)
+    let rgb = Raster::rgb(width, height);
+    let mut pixels = vec![0; rgb.bytes];
+    Converter::new(&raster, None, &rgb)
+        .convert(frame, &mut pixels)
         .map_err(|source| PictureError::Conversion {
             layout: *layout,
             source,
         })?;
-    let picture = RgbImage::from_raw(width, height, converter.into_output(frame));
+    let picture = RgbImage::from_raw(width, height, pixels);
     Ok(picture.unwrap_or_default())
 }
 

@@ -1,9 +1,10 @@
 //! The inputs of the card, and the settings of its picture.
 
-use super::interface::{Begun, FrameInfo, Native, Source};
+use super::ahead::Ahead;
+use super::interface::{Begun, FrameInfo, Native, Pace, Source};
 use super::layout::Layout;
 use super::pattern::Pattern;
-use super::post_process::{self, PostProcess};
+use super::processing::{self, Recipe};
 use super::settings::Settings;
 
 /// One input of the card.
@@ -20,11 +21,16 @@ pub struct Camera {
     selected: usize,
     settings: Settings,
     /// Pattern that is shown in place of the selected input.
-    test_pattern: Option<Pattern>,
-    /// Layout of the stream that was prepared last.
+    test_pattern: Option<Box<dyn Source>>,
+    /// Layout of the stream that is on.
     layout: Option<Layout>,
-    /// `None` if the source draws straight into the guest's memory.
-    post_process: Option<PostProcess>,
+    /// The frames of the stream, as far as they are known.
+    pace: Option<Pace>,
+    /// The next frame, if it is known.
+    next: Option<FrameInfo>,
+    /// Makes the frames that the source cannot draw straight into the guest's
+    /// memory.
+    ahead: Ahead,
 }
 
 impl Camera {
@@ -40,7 +46,9 @@ impl Camera {
             settings: Settings::default(),
             test_pattern: None,
             layout: None,
-            post_process: None,
+            pace: None,
+            next: None,
+            ahead: Ahead::default(),
         }
     }
 
@@ -63,18 +71,20 @@ impl Camera {
     }
 
     /// Selects another input; returns whether an input with that index exists.
-    /// The next stream shows it.
+    /// The next stream that is [prepared](Self::prepare) shows it.
     pub fn select(&mut self, input: usize) -> bool {
         let exists = input < self.inputs.len();
         if exists {
+            self.end();
             self.selected = input;
         }
         exists
     }
 
-    /// Replaces the selected input, with its name and source. The next stream
-    /// shows the new one.
+    /// Replaces the selected input, with its name and source. The next stream that
+    /// is [prepared](Self::prepare) shows the new one.
     pub fn replace(&mut self, input: Input) {
+        self.end();
         self.inputs[self.selected] = input;
     }
 
@@ -92,69 +102,119 @@ impl Camera {
         &self.settings
     }
 
-    /// Changes the settings. They take effect from the next frame on.
+    /// Changes the settings. They take effect from the next frame on, also if
+    /// frames have been made ahead.
     pub fn set(&mut self, settings: Settings) {
+        self.stop();
         let shown_before = self.settings.test_pattern;
         self.settings = settings;
         for input in &mut self.inputs {
             input.source.set(&self.settings);
         }
-        if self.settings.test_pattern != shown_before {
-            self.test_pattern = self.settings.test_pattern.and_then(Pattern::numbered);
+        let is_other = self.settings.test_pattern != shown_before;
+        if is_other {
+            self.rest();
+            let pattern = self.settings.test_pattern.and_then(Pattern::numbered);
+            self.test_pattern = pattern.map(|pattern| Box::new(pattern) as _);
         }
         if let Some(pattern) = &mut self.test_pattern {
             pattern.set(&self.settings);
         }
         if let Some(layout) = self.layout {
-            self.post_process = match self.post_process.take() {
-                Some(mut post_process) if PostProcess::is_needed(&layout, &self.settings) => {
-                    post_process.set(&self.settings);
-                    Some(post_process)
-                }
-                _ => PostProcess::new(&layout, &self.settings),
-            };
-            if self.settings.test_pattern != shown_before {
-                self.shown()
-                    .1
-                    .prepare_for(&post_process::drawn(&layout), &layout);
+            if is_other {
+                let drawn = processing::drawn(&layout);
+                self.shown().prepare_for(&drawn, &layout);
             }
+            self.start(&layout);
         }
     }
 
     /// As [`Source::prepare`], for any layout, compressed ones included.
     pub fn prepare(&mut self, layout: &Layout) {
+        self.stop();
         self.layout = Some(*layout);
-        self.post_process = PostProcess::new(layout, &self.settings);
-        self.shown()
-            .1
-            .prepare_for(&post_process::drawn(layout), layout);
+        (self.pace, self.next) = (None, None);
+        let drawn = processing::drawn(layout);
+        self.shown().prepare_for(&drawn, layout);
+        self.start(layout);
     }
 
-    /// As [`Source::begin`]. If a frame is adjusted or compressed, it is drawn
-    /// here; else it is drawn by [`fill`](Self::fill).
+    /// Sets the pace of the stream that has been prepared, and its first frame if
+    /// that is known, so that frames can be made ahead. Without this, each is
+    /// made when it is begun.
+    pub fn expect(&mut self, pace: Pace, first: Option<FrameInfo>) {
+        (self.pace, self.next) = (Some(pace), first);
+        self.ahead.expect(self.pace, self.next);
+    }
+
+    /// Ends the stream: frees the frames that have been made ahead, and the
+    /// memory that they took. Does not wait for frames in work.
+    pub fn end(&mut self) {
+        self.stop();
+        self.rest();
+        self.layout = None;
+    }
+
+    /// As [`Source::begin`]. A frame that is converted, adjusted or compressed
+    /// has been made ahead, or is waited for here; any other is drawn by
+    /// [`fill`](Self::fill).
     pub fn begin(&mut self, frame: &FrameInfo) -> Begun {
-        match self.shown() {
-            (Some(post_process), source) => post_process.begin(source, frame),
-            (None, source) => source.begin(frame),
+        if !self.ahead.is_running() {
+            return self.shown().begin(frame);
         }
+        let begun = self.ahead.begin(frame);
+        if begun != Begun::Late {
+            self.next = self.pace.map(|pace| pace.after(frame));
+        }
+        begun
     }
 
     /// As [`Source::fill`].
     pub fn fill(&mut self, offset: usize, out: &mut [u8]) {
-        match self.shown() {
-            (Some(post_process), _) => post_process.fill(offset, out),
-            (None, source) => source.fill(offset, out),
+        match self.ahead.is_running() {
+            true => self.ahead.fill(offset, out),
+            false => self.shown().fill(offset, out),
         }
     }
 
-    /// Returns the shown source, and the processing of its frames if there is
-    /// any.
-    fn shown(&mut self) -> (Option<&mut PostProcess>, &mut dyn Source) {
-        let source: &mut dyn Source = match &mut self.test_pattern {
+    /// Returns the shown source, or what stands in for it while the threads have
+    /// it; and the threads.
+    fn parts(&mut self) -> (&mut Box<dyn Source>, &mut Ahead) {
+        let source = match &mut self.test_pattern {
             Some(pattern) => pattern,
-            None => &mut *self.inputs[self.selected].source,
+            None => &mut self.inputs[self.selected].source,
         };
-        (self.post_process.as_mut(), source)
+        (source, &mut self.ahead)
+    }
+
+    fn shown(&mut self) -> &mut dyn Source {
+        &mut **self.parts().0
+    }
+
+    /// Gives the shown source to the threads, if its frames for that layout
+    /// have to be processed.
+    fn start(&mut self, layout: &Layout) {
+        let (pace, next) = (self.pace, self.next);
+        let settings = self.settings.clone();
+        match Recipe::new(layout, &settings, self.shown()) {
+            Some(recipe) => {
+                let (source, ahead) = self.parts();
+                ahead.start(source, recipe, pace, next);
+            }
+            None => self.rest(),
+        }
+    }
+
+    /// Takes the shown source back from the threads.
+    fn stop(&mut self) {
+        let (source, ahead) = self.parts();
+        ahead.stop(source);
+    }
+
+    /// Frees the memory that the threads had for the shown source.
+    fn rest(&mut self) {
+        let (source, ahead) = self.parts();
+        ahead.rest(&mut **source);
     }
 }
 

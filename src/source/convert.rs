@@ -36,7 +36,8 @@ struct Stage {
     step: Step,
     from: Raster,
     to: Raster,
-    out: Vec<u8>,
+    /// The input of the stage; empty for the first one.
+    input: Vec<u8>,
 }
 
 /// Converts frames of one raster into another.
@@ -44,6 +45,12 @@ struct Stage {
 pub struct Converter {
     bytes: usize,
     stages: Vec<Stage>,
+}
+
+/// Returns whether frames of `from`, or the part `crop` of them, have to be
+/// converted to be frames of `to`.
+pub fn is_needed(from: &Raster, crop: Option<Rect>, to: &Raster) -> bool {
+    from != to || crop_within(from, crop) != crop_within(from, None)
 }
 
 impl Converter {
@@ -62,62 +69,64 @@ impl Converter {
         }
     }
 
-    /// Converts a frame. [`output`](Self::output) then returns the result.
+    /// Converts a frame into `out`, which has the size of the target's raster.
     ///
     /// # Errors
     ///
     /// [`ConvertError`] if the frame is shorter than its raster, or a library
     /// fails.
-    pub fn convert(&mut self, frame: &[u8]) -> Result<(), ConvertError> {
+    pub fn convert(&mut self, frame: &[u8], out: &mut [u8]) -> Result<(), ConvertError> {
         if frame.len() < self.bytes {
             return Err(ConvertError::Short(frame.len(), self.bytes));
         }
+        if self.stages.is_empty() {
+            out.copy_from_slice(&frame[..self.bytes]);
+            return Ok(());
+        }
         for number in 0..self.stages.len() {
-            let (done, rest) = self.stages.split_at_mut(number);
-            let input = done.last().map_or(frame, |stage| &stage.out);
-            rest[0].run(input)?;
+            let (done, rest) = self.stages.split_at_mut(number + 1);
+            let Stage {
+                step,
+                from,
+                to,
+                input,
+            } = &mut done[number];
+            let input = match number {
+                0 => frame,
+                _ => input,
+            };
+            let output = match rest.first_mut() {
+                Some(next) => &mut next.input[..],
+                None => &mut *out,
+            };
+            step.run((from, input), (to, output))?;
         }
         Ok(())
     }
-
-    /// Returns the frame that was converted last, or `frame` itself if there is
-    /// nothing to convert.
-    pub fn output<'a>(&'a self, frame: &'a [u8]) -> &'a [u8] {
-        self.stages.last().map_or(frame, |stage| &stage.out)
-    }
-
-    /// As [`output`](Self::output), but consumes the converter.
-    pub fn into_output(mut self, frame: &[u8]) -> Vec<u8> {
-        self.stages
-            .pop()
-            .map_or_else(|| frame[..self.bytes].to_vec(), |stage| stage.out)
-    }
 }
 
-impl Stage {
-    fn run(&mut self, frame: &[u8]) -> Result<(), ConvertError> {
-        let Self {
-            step,
-            from,
-            to,
-            out,
-        } = self;
-        match step {
-            Step::Rearrange(rearrange) => rearrange.run(frame, out),
-            Step::Unpack565 => {
+impl Step {
+    fn run(
+        &mut self,
+        (from, frame): (&Raster, &[u8]),
+        (to, out): (&Raster, &mut [u8]),
+    ) -> Result<(), ConvertError> {
+        match self {
+            Self::Rearrange(rearrange) => rearrange.run(frame, out),
+            Self::Unpack565 => {
                 let (words, pixels) = (frame.as_chunks().0, out.as_chunks_mut().0);
                 for (pixel, word) in pixels.iter_mut().zip(words) {
                     *pixel = from_565(*word);
                 }
             }
-            Step::Pack565 => {
+            Self::Pack565 => {
                 let (pixels, words) = (frame.as_chunks().0, out.as_chunks_mut().0);
                 for (word, pixel) in words.iter_mut().zip(pixels) {
                     *word = to_565(*pixel);
                 }
             }
-            Step::Scale(scale) => scale.run(from, frame, to, out)?,
-            Step::Colour => crates::colour(from, frame, to, out)?,
+            Self::Scale(scale) => scale.run(from, frame, to, out)?,
+            Self::Colour => crates::colour(from, frame, to, out)?,
         }
         Ok(())
     }
@@ -155,12 +164,15 @@ struct Plan {
 impl Plan {
     fn push(&mut self, step: Step, to: Raster) {
         let from = std::mem::replace(&mut self.at, to.clone());
-        let out = vec![0; to.bytes];
+        let bytes = match self.stages.is_empty() {
+            true => 0,
+            false => from.bytes,
+        };
         self.stages.push(Stage {
             step,
             from,
             to,
-            out,
+            input: vec![0; bytes],
         });
     }
 
@@ -187,11 +199,23 @@ impl Plan {
             Model::Yuv if from.model == Model::Yuv => from.full_range = goal.full_range,
             _ => {}
         }
+        // Planes that the target has are stretched straight into it: the
+        // samples are put together before, while there are fewer of them.
+        if from.model == goal.model && from.chroma() == goal.chroma() && to.is_stretchable() {
+            self.rearrange(&to.resized(from.width, from.height));
+            return self.push(Step::Scale(Scale::new(crop)), to.clone());
+        }
         self.rearrange(&from);
+        // Chroma that is not reduced stays as sparse as it came.
+        let grows = width >= crop.width && height >= crop.height;
+        let chroma = match from.chroma() {
+            Some(chroma) if grows => chroma,
+            _ => Chroma::Yuv444,
+        };
         let scaled = match (from.model, goal.model) {
             (Model::Yuv, Model::Yuv) => goal.clone(),
             (Model::Yuv, _) if !stretched => from.clone(),
-            (Model::Yuv, _) => Raster::yuv(Chroma::Yuv444, width, height, from.full_range),
+            (Model::Yuv, _) => Raster::yuv(chroma, width, height, from.full_range),
             (Model::Grey, _) => Raster::grey(width, height, from.full_range),
             _ => Raster::rgb(width, height),
         };

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::layout::Layout;
 use super::settings::Settings;
+use super::whole::Whole;
 
 /// The properties of the frame that a source is to make.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -16,6 +17,40 @@ pub struct FrameInfo {
     pub elapsed: Duration,
     /// Time of day at which the frame was due, since the Unix epoch.
     pub wall: Duration,
+}
+
+/// The times of a stream's frames, as far as they are known beforehand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// A frame is due at every multiple of these seconds, a fraction, after
+    /// STREAMON.
+    Every(u32, u32),
+    /// A frame is due when the guest has a buffer.
+    Free,
+}
+
+impl Pace {
+    /// Returns the frame that follows `frame` if none is dropped. At
+    /// [`Pace::Free`] it has the same time, which is the earliest possible one.
+    pub fn after(self, frame: &FrameInfo) -> FrameInfo {
+        let elapsed = match self {
+            Self::Every(numerator, denominator) => {
+                let nanoseconds = u128::from(numerator) * 1_000_000_000;
+                let parts = u128::from(denominator);
+                // Times are rounded down, and an interval is far longer than
+                // a nanosecond.
+                let intervals = (frame.elapsed.as_nanos() * parts).div_ceil(nanoseconds) + 1;
+                Duration::from_nanos((intervals * nanoseconds / parts) as u64)
+            }
+            Self::Free => frame.elapsed,
+        };
+        FrameInfo {
+            sequence: frame.sequence.wrapping_add(1),
+            elapsed,
+            wall: frame.wall.saturating_sub(frame.elapsed) + elapsed,
+            ..*frame
+        }
+    }
 }
 
 /// The result of [`Source::begin`].
@@ -50,6 +85,11 @@ pub struct Native {
 }
 
 /// A maker of frames.
+///
+/// What a source draws follows from the [`FrameInfo`], the settings and the
+/// layout alone, because a frame may be begun before it is due, by any thread,
+/// and may then not be shown. Only a source whose frames come [`Whole`] need not
+/// draw so.
 pub trait Source: Send {
     /// Returns the native properties of the source.
     fn native(&self) -> Native {
@@ -73,6 +113,11 @@ pub trait Source: Send {
         false
     }
 
+    /// Returns the source as one whose frames come whole, if it is one.
+    fn whole(&mut self) -> Option<&mut dyn Whole> {
+        None
+    }
+
     /// Prepares for frames of `layout`. The camera calls this at STREAMON, off
     /// the frame path, so it may allocate.
     fn prepare(&mut self, layout: &Layout);
@@ -92,4 +137,39 @@ pub trait Source: Send {
     /// bytes, nor does it reach beyond the end of a memory plane or of the
     /// frame. It must not allocate.
     fn fill(&mut self, offset: usize, out: &mut [u8]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_frame_follows_from_the_one_before() {
+        for (numerator, denominator) in [(1, 60), (1001, 30000), (1, 240), (1, 1), (7, 9)] {
+            let due = |n: u64| {
+                let nanoseconds = u128::from(n + 1) * u128::from(numerator) * 1_000_000_000;
+                Duration::from_nanos((nanoseconds / u128::from(denominator)) as u64)
+            };
+            let wall = Duration::from_secs(5000);
+            let mut frame = FrameInfo {
+                stream: 3,
+                sequence: 0,
+                elapsed: due(0),
+                wall: wall + due(0),
+            };
+            for n in 1..10_000u32 {
+                frame = Pace::Every(numerator, denominator).after(&frame);
+                assert_eq!((frame.stream, frame.sequence), (3, n));
+                assert_eq!(
+                    frame.elapsed,
+                    due(n.into()),
+                    "{n}: {numerator}/{denominator}"
+                );
+                assert_eq!(frame.wall, wall + frame.elapsed);
+            }
+            let free = Pace::Free.after(&frame);
+            assert_eq!((free.elapsed, free.wall), (frame.elapsed, frame.wall));
+            assert_eq!(free.sequence, 10_000);
+        }
+    }
 }

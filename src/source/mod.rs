@@ -5,13 +5,26 @@
 //! inputs with a source each, and the [`Settings`] of the card's controls.
 //!
 //! The cargo feature `films` enables films, pictures and JPEG. Without it, the
-//! files `without_films.rs` and `without_jpeg.rs` replace them and refuse every
-//! request.
+//! files `without_films.rs`, `without_convert.rs` and `without_jpeg.rs` replace
+//! them and refuse every request.
+//!
+//! | file | what is in it |
+//! |---|---|
+//! | [`interface`], [`whole`] | what the card asks of a source |
+//! | [`pattern`], [`film`] | the sources |
+//! | [`camera`] | the inputs, and which of them is shown |
+//! | `ahead` | threads that make frames before they are due |
+//! | `processing` | what those make of a source's frame: [`convert`], [`adjust`], `jpeg` |
+//! | [`layout`], [`format`], [`raster`] | how pictures lie in memory |
 
 pub mod adjust;
+mod ahead;
 pub mod camera;
 #[cfg(feature = "films")]
 pub mod convert;
+#[cfg(not(feature = "films"))]
+#[path = "without_convert.rs"]
+mod convert;
 #[cfg(feature = "films")]
 pub mod film;
 #[cfg(not(feature = "films"))]
@@ -28,16 +41,16 @@ pub mod layout;
 pub mod name;
 mod opening;
 pub mod pattern;
-mod post_process;
-#[cfg(feature = "films")]
+mod processing;
 pub mod raster;
 mod rgb565;
 pub mod settings;
+pub mod whole;
 
 pub use camera::{Camera, Input};
 pub use film::{Access, Descriptors, FilmError};
 pub use format::PixelFormat;
-pub use interface::{Begun, FrameInfo, Native, Source};
+pub use interface::{Begun, FrameInfo, Native, Pace, Source};
 pub use layout::{Layout, MemoryPlane};
 pub use name::{absolute, file_of, is_passed_on, is_standard_input};
 pub use opening::{SourceError, check, descriptors_of, open, open_input};

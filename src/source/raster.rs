@@ -130,11 +130,11 @@ impl Raster {
         width: u32,
         height: u32,
         full_range: bool,
-        formats: &'static [PlaneFormat],
+        formats: impl IntoIterator<Item = &'static PlaneFormat>,
     ) -> Self {
         let mut bytes = 0;
         let planes = formats
-            .iter()
+            .into_iter()
             .map(|format| {
                 let plane = PlaneLayout {
                     format,
@@ -200,6 +200,26 @@ impl Raster {
         self.channels()
             .filter(|channel| channel.component == component)
             .last()
+    }
+
+    /// Returns a raster of another size that is packed in the same way.
+    pub fn resized(&self, width: u32, height: u32) -> Self {
+        let formats = self.planes.iter().map(|plane| plane.format);
+        Self::new(self.model, width, height, self.full_range, formats)
+    }
+
+    /// Returns whether every plane is a picture of its own, with one to four
+    /// bytes a pixel, each a sample.
+    pub fn is_stretchable(&self) -> bool {
+        let is_picture = |plane: &PlaneLayout| {
+            let samples = plane.format.samples;
+            let once = |(component, pixel): &(Component, u8)| {
+                let same = samples.iter().filter(|(other, _)| other == component);
+                *pixel == 0 && same.count() == 1
+            };
+            samples.iter().all(once)
+        };
+        self.model != Model::Rgb565 && self.planes.iter().all(is_picture)
     }
 
     /// Returns the raster of the same picture in a form that can be processed:

@@ -2,24 +2,20 @@
 //! ask for MJPG then: [`PixelFormat::is_offered`](super::PixelFormat::is_offered).
 
 use super::interface::FrameInfo;
+use super::layout::Layout;
 
-/// An encoder that makes no JPEG.
-#[derive(Debug)]
-pub struct Jpeg;
+/// Returns `None`: no JPEG fits.
+pub fn encode(
+    _frame: &[u8],
+    _drawn: &Layout,
+    _shown: &Layout,
+    _quality: u8,
+    _out: &mut Vec<u8>,
+) -> Option<usize> {
+    None
+}
 
-impl Jpeg {
-    /// Returns an encoder; sizes do not matter.
-    pub fn new(_width: u32, _height: u32, _limit: u32) -> Self {
-        Self
-    }
-
-    /// Returns `None`: no JPEG fits.
-    pub fn encode(&mut self, _rgb: &[u8], _quality: u8, _frame: &FrameInfo) -> Option<usize> {
-        None
-    }
-
-    /// Returns no bytes.
-    pub fn bytes(&self) -> &[u8] {
-        &[]
-    }
+/// Writes no segment.
+pub fn segment(_frame: &FrameInfo, segment: &mut Vec<u8>) {
+    segment.clear();
 }

@@ -110,8 +110,9 @@ fn standard_input_arrives_bit_for_bit_and_holds_up_who_writes() {
         }
     });
     // Frames on their way: in the pipe's 64 KiB and what is read at a time, in
-    // the card's four, and in four buffers.
-    let ahead = (72 << 10) / frame(0).len() + 4 + 4;
+    // the card's four, in those that are made ahead (by four threads at most,
+    // and two more), and in four buffers.
+    let ahead = (72 << 10) / frame(0).len() + 4 + 6 + 4;
     let driver = &mut Driver::new(card);
     let stream = Stream::new(driver, size(b"NV12"), 4);
     stream.start(driver);
@@ -339,4 +340,42 @@ fn a_film_that_breaks_ends_there_and_says_so_once() {
     let log = card.log();
     let said = log.matches("it is cut off within frame 2; the film ends there");
     assert_eq!(said.count(), 1, "{log}");
+}
+
+/// Frames that are made ahead are those that the guest is told of, whichever of
+/// them it has a buffer for.
+#[test]
+fn a_jpeg_tells_the_number_of_its_frame() {
+    for options in [&[][..], &["--rate", "max"]] {
+        let card = &mut Card::start(options);
+        let driver = &mut Driver::new(card);
+        let code = u32::from_le_bytes(*b"MJPG");
+        let stream = Stream::new(driver, (code, 320, 240), 3);
+        for round in 0..2 {
+            stream.start(driver);
+            let mut last = None;
+            for number in 0..40 {
+                let buffer = driver.dqbuf(stream.session);
+                assert!(last.is_none_or(|last| buffer.sequence > last));
+                last = Some(buffer.sequence);
+                let list = &stream.lists[buffer.index as usize];
+                let bytes = driver.memory.gather(list);
+                let head = String::from_utf8_lossy(&bytes[..100]).into_owned();
+                let said = format!("stream {:010} frame {:010}", round + 1, buffer.sequence);
+                assert!(head.contains(&said), "{said}: {head}");
+                assert_eq!(&bytes[buffer.bytesused as usize - 2..][..2], [0xff, 0xd9]);
+                driver.memory.accept_segments(list);
+                // The guest is away for a while, now and then.
+                if number % 8 == 7 {
+                    std::thread::sleep(Duration::from_millis(70));
+                }
+                stream.queue(driver, buffer.index);
+            }
+            driver.streamoff(stream.session).expect("STREAMOFF");
+            driver.forget_events();
+            for list in &stream.lists {
+                driver.memory.accept_segments(list);
+            }
+        }
+    }
 }

@@ -137,7 +137,9 @@ impl Scale {
             rest = after;
             let samples = a.format.samples.len();
             let kind = match samples {
+                2 => PixelType::U8x2,
                 3 => PixelType::U8x3,
+                4 => PixelType::U8x4,
                 _ => PixelType::U8,
             };
             let size = |stride: usize, lines| ((stride / samples) as u32, lines as u32);
@@ -147,7 +149,9 @@ impl Scale {
             let (width, height) = size(b.stride, b.lines);
             let mut target = Image::from_slice_u8(width, height, plane, kind)?;
             let (across, down) = (f64::from(a.format.pixels), f64::from(a.format.lines));
+            // The second or the fourth sample is no transparency.
             let options = ResizeOptions::new()
+                .use_alpha(false)
                 .resize_alg(ResizeAlg::Convolution(FilterType::Bilinear))
                 .crop(
                     f64::from(self.crop.left) / across,

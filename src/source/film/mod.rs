@@ -39,16 +39,17 @@ mod tests;
 mod trailing;
 mod y4m;
 
+use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::convert::Converter;
 use super::interface::{Begun, FrameInfo, Native, Source};
 use super::layout::Layout;
 use super::name;
 use super::raster::Raster;
-use super::settings::{Rect, Settings};
+use super::whole::{Frame, Wake, Whole};
 use input::Input;
-use reader::{After, Frame, Next, Reader};
+use reader::{After, Next, Reader};
 use reel::Reel;
 use spec::{Ending, Rate, Spec};
 
@@ -86,7 +87,7 @@ pub fn open(kind: &str, text: &str, access: &Access) -> Result<Box<dyn Source>, 
     Ok(Box::new(Film::open(kind, text, access)?))
 }
 
-/// A file or a pipe as a source.
+/// A file or a pipe as a source. Its frames come [`Whole`].
 #[derive(Debug)]
 pub struct Film {
     raster: Raster,
@@ -96,13 +97,18 @@ pub struct Film {
     reader: Option<Reader>,
     /// The stream of a still picture ends after one frame.
     once: bool,
-    shown: Option<Frame>,
+    shown: Option<Arc<Frame>>,
     pace: Pace,
-    crop: Option<Rect>,
-    target: Option<Raster>,
-    converter: Option<Converter>,
-    /// The shown frame has not been converted yet.
-    is_new: bool,
+    /// What was before each of the frames that were begun ahead and may be
+    /// taken back, in order.
+    begun: VecDeque<Before>,
+}
+
+/// The state of a film before it began a frame.
+#[derive(Debug)]
+struct Before {
+    shown: Option<Arc<Frame>>,
+    pace: Pace,
 }
 
 /// The position of a stream in its film.
@@ -146,7 +152,11 @@ impl Film {
             ("image", _) => {
                 let (raster, bytes) = still::read(input)?;
                 let mut film = Self::new(raster, None, &spec, Rate::Frame);
-                film.shown = Some(Frame { bytes, number: 0 });
+                film.shown = Some(Arc::new(Frame {
+                    bytes,
+                    number: 0,
+                    home: None,
+                }));
                 return Ok(film);
             }
             (_, Some(layout)) => Reel::raw(input, layout, spec.interval)?,
@@ -187,17 +197,8 @@ impl Film {
             once: spec.ending == Some(Ending::Once),
             shown: None,
             pace: Pace::default(),
-            crop: None,
-            target: None,
-            converter: None,
-            is_new: true,
+            begun: VecDeque::new(),
         }
-    }
-
-    fn renew_converter(&mut self) {
-        let target = self.target.as_ref();
-        self.converter = target.map(|target| Converter::new(&self.raster, self.crop, target));
-        self.is_new = true;
     }
 
     /// Advances to the frame that is to be shown.
@@ -244,10 +245,8 @@ impl Film {
                     self.pace.start = Some((info.elapsed, frame.number));
                     self.pace.asked = frame.number;
                 }
-                if let Some(past) = self.shown.replace(frame) {
-                    reader.give_back(past);
-                }
-                self.is_new = true;
+                // The buffer of the past frame goes home to the reader.
+                self.shown = Some(frame);
                 Advance::Show
             }
             Next::Late => Advance::Late,
@@ -301,22 +300,16 @@ impl Source for Film {
         self.native
     }
 
-    fn set(&mut self, settings: &Settings) {
-        if self.crop != settings.crop {
-            self.crop = settings.crop;
-            self.renew_converter();
-        }
+    fn whole(&mut self) -> Option<&mut dyn Whole> {
+        Some(self)
     }
 
-    fn prepare(&mut self, layout: &Layout) {
-        self.target = Raster::of(layout);
-        self.renew_converter();
+    fn prepare(&mut self, _layout: &Layout) {
         self.pace = Pace::default();
+        self.begun.clear();
         if let Some(reader) = &self.reader {
-            if reader.is_file()
-                && let Some(frame) = self.shown.take()
-            {
-                reader.give_back(frame);
+            if reader.is_file() {
+                self.shown = None;
             }
             reader.rewind(PATIENCE);
         }
@@ -328,29 +321,71 @@ impl Source for Film {
             Advance::Ended => return Begun::Ended,
             Advance::Show => {}
         }
-        let (Some(frame), Some(converter)) = (&self.shown, &mut self.converter) else {
-            return Begun::Ended;
-        };
-        if std::mem::take(&mut self.is_new)
-            && let Err(error) = converter.convert(&frame.bytes)
-        {
-            log::error!("a frame cannot be converted: {error}");
+        if self.shown.is_none() {
             return Begun::Ended;
         }
         self.pace.frames += 1;
         Begun::Frame {
-            bytes: self.target.as_ref().map_or(0, |target| target.bytes as u32),
+            bytes: self.raster.bytes as u32,
         }
     }
 
     fn fill(&mut self, offset: usize, out: &mut [u8]) {
-        let frame = match (&self.shown, &self.converter) {
-            (Some(frame), Some(converter)) => converter.output(&frame.bytes),
-            _ => &[],
-        };
+        let frame = self.shown.as_ref().map_or(&[][..], |frame| &frame.bytes);
         let rest = frame.get(offset..).unwrap_or_default();
         let (bytes, beyond) = out.split_at_mut(rest.len().min(out.len()));
         bytes.copy_from_slice(&rest[..bytes.len()]);
         beyond.fill(0);
+    }
+}
+
+impl Whole for Film {
+    fn raster(&self) -> &Raster {
+        &self.raster
+    }
+
+    fn frame(&self) -> Option<&Arc<Frame>> {
+        self.shown.as_ref()
+    }
+
+    fn is_in_order(&self) -> bool {
+        self.rate == Rate::Frame
+    }
+
+    fn go_ahead(&mut self, ahead: Option<(usize, Wake)>) {
+        self.begun.clear();
+        if let Some(reader) = &self.reader {
+            reader.go_ahead(ahead);
+        }
+    }
+
+    fn begin_ahead(&mut self, info: &FrameInfo, unshown: usize) -> Begun {
+        let past = self.begun.len().saturating_sub(unshown);
+        self.begun.drain(..past);
+        let before = Before {
+            shown: self.shown.clone(),
+            pace: self.pace,
+        };
+        let begun = self.begin(info);
+        if let Begun::Frame { .. } = begun {
+            self.begun.push_back(before);
+        }
+        begun
+    }
+
+    fn take_back(&mut self, frames: usize) {
+        for _ in 0..frames {
+            let Some(before) = self.begun.pop_back() else {
+                return;
+            };
+            self.pace = before.pace;
+            let taken = std::mem::replace(&mut self.shown, before.shown);
+            let is_same = |a: &Arc<Frame>, b: &Arc<Frame>| Arc::ptr_eq(a, b);
+            match (&self.reader, taken, &self.shown) {
+                (_, Some(taken), Some(shown)) if is_same(&taken, shown) => {}
+                (Some(reader), Some(taken), _) => reader.put_back(taken),
+                _ => {}
+            }
+        }
     }
 }

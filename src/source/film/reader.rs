@@ -5,25 +5,18 @@
 //! only at STREAMON, and there only for a short time.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 use std::{io, thread};
 
 use super::error::Fault;
 use super::input::Hangup;
 use super::reel::Reel;
+use crate::source::whole::{Frame, Home, Wake};
 
-/// Number of frames of a film: one shown, one being read, and two ahead.
+/// Number of frames of a film: one shown, one being read, and two ahead. Frames
+/// that are begun ahead come on top.
 const FRAMES: usize = 4;
-
-/// A frame of a film.
-#[derive(Debug)]
-pub struct Frame {
-    /// Its bytes.
-    pub bytes: Box<[u8]>,
-    /// Its number. The count continues when the film begins again.
-    pub number: u64,
-}
 
 /// What follows a film's last frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +31,7 @@ pub enum After {
 #[derive(Debug)]
 pub enum Next {
     /// Another one.
-    Frame(Frame),
+    Frame(Arc<Frame>),
     /// No other frame: the one that is shown stays, and the next one is for
     /// later.
     Hold,
@@ -49,10 +42,15 @@ pub enum Next {
 }
 
 /// The state that the reader and the card share.
-#[derive(Debug)]
 struct State {
     free: Vec<Box<[u8]>>,
-    ready: VecDeque<Frame>,
+    ready: VecDeque<Arc<Frame>>,
+    /// Number of frames that there are, free or not.
+    frames: usize,
+    /// Number of frames that there are to be.
+    limit: usize,
+    /// Called when there is another frame, or will be none.
+    wake: Option<Wake>,
     /// The last frame has been read.
     end: bool,
     /// Lower bound on the number of every frame to be asked for.
@@ -63,9 +61,10 @@ struct State {
     closed: bool,
 }
 
-#[derive(Debug)]
 struct Shared {
     state: Mutex<State>,
+    /// Size of a frame in bytes.
+    bytes: usize,
     /// Notified when the reader has something to do.
     asked: Condvar,
     /// Notified when the reader has done something.
@@ -76,6 +75,40 @@ impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing panics while the lock is held.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Takes the bytes of a frame that is not used any more.
+    fn free(&mut self, bytes: Box<[u8]>) {
+        match self.frames > self.limit {
+            true => self.frames -= 1,
+            false => self.free.push(bytes),
+        }
+    }
+
+    /// Frees a frame that is not shown, unless somebody else holds it: then it
+    /// goes home later.
+    fn pass_over(&mut self, frame: Arc<Frame>) {
+        // The frame's own way home would lock the state again.
+        if let Some(mut frame) = Arc::into_inner(frame) {
+            self.free(std::mem::take(&mut frame.bytes));
+        }
+    }
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared")
+            .field("bytes", &self.bytes)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Home for Shared {
+    fn give_back(&self, bytes: Box<[u8]>) {
+        self.lock().free(bytes);
+        self.asked.notify_one();
     }
 }
 
@@ -91,10 +124,14 @@ pub struct Reader {
 impl Reader {
     /// Starts a thread that reads a film.
     pub fn start(reel: Reel, after: After) -> io::Result<Self> {
-        let frame = vec![0; reel.raster().bytes].into_boxed_slice();
+        let bytes = reel.raster().bytes;
+        let frame = vec![0; bytes].into_boxed_slice();
         let state = State {
             free: vec![frame; FRAMES],
             ready: VecDeque::with_capacity(FRAMES),
+            frames: FRAMES,
+            limit: FRAMES,
+            wake: None,
             end: false,
             wanted: 0,
             rewinds: 0,
@@ -102,6 +139,7 @@ impl Reader {
         };
         let shared = Arc::new(Shared {
             state: Mutex::new(state),
+            bytes,
             asked: Condvar::new(),
             answered: Condvar::new(),
         });
@@ -141,7 +179,7 @@ impl Reader {
         state.end = false;
         state.wanted = 0;
         while let Some(frame) = state.ready.pop_front() {
-            state.free.push(frame.bytes);
+            state.pass_over(frame);
         }
         self.shared.asked.notify_one();
         if self.is_fifo {
@@ -181,7 +219,7 @@ impl Reader {
         let due = state.ready.iter().filter(|f| f.number <= number).count();
         for _ in 1..due {
             if let Some(past) = state.ready.pop_front() {
-                state.free.push(past.bytes);
+                state.pass_over(past);
             }
         }
         state.wanted = match (behind, self.is_file) {
@@ -215,9 +253,25 @@ impl Reader {
         }
     }
 
-    /// Gives back a frame that is no longer shown.
-    pub fn give_back(&self, frame: Frame) {
-        self.shared.lock().free.push(frame.bytes);
+    /// Puts back a frame that was taken and not shown; the last one taken first.
+    pub fn put_back(&self, frame: Arc<Frame>) {
+        self.shared.lock().ready.push_front(frame);
+    }
+
+    /// Prepares for `frames` more frames that are taken ahead, and calls the
+    /// given function when another one is ready; or ends that.
+    pub fn go_ahead(&self, ahead: Option<(usize, Wake)>) {
+        let mut state = self.shared.lock();
+        let (frames, wake) = ahead.map_or((0, None), |(frames, wake)| (frames, Some(wake)));
+        state.wake = wake;
+        state.limit = FRAMES + frames;
+        while state.frames < state.limit {
+            state.free.push(vec![0; self.shared.bytes].into());
+            state.frames += 1;
+        }
+        while state.frames > state.limit && state.free.pop().is_some() {
+            state.frames -= 1;
+        }
         self.shared.asked.notify_one();
     }
 }
@@ -339,7 +393,7 @@ impl ReadAhead {
 }
 
 /// The main function of the thread.
-fn read(mut ahead: ReadAhead, shared: &Shared) {
+fn read(mut ahead: ReadAhead, shared: &Arc<Shared>) {
     let mut applied = 0;
     let mut state = shared.lock();
     loop {
@@ -361,14 +415,31 @@ fn read(mut ahead: ReadAhead, shared: &Shared) {
         let step = ahead.proceed(&mut bytes, wanted, again);
         state = shared.lock();
         let is_past = state.rewinds != rewinds;
-        match step {
-            Step::Frame(number) if !is_past => state.ready.push_back(Frame { bytes, number }),
-            Step::Frame(_) | Step::Passed => state.free.push(bytes),
-            Step::End => {
-                state.free.push(bytes);
-                state.end |= !is_past;
+        let wake = match step {
+            Step::Frame(number) if !is_past => {
+                let home: Weak<dyn Home> = Arc::downgrade(shared) as _;
+                state.ready.push_back(Arc::new(Frame {
+                    bytes,
+                    number,
+                    home: Some(home),
+                }));
+                state.wake.clone()
             }
-        }
+            Step::Frame(_) | Step::Passed => {
+                state.free(bytes);
+                None
+            }
+            Step::End => {
+                state.free(bytes);
+                state.end |= !is_past;
+                state.wake.clone()
+            }
+        };
         shared.answered.notify_one();
+        if let Some(wake) = wake {
+            drop(state);
+            wake();
+            state = shared.lock();
+        }
     }
 }

@@ -9,8 +9,10 @@ use rustix::io::ioctl_fionbio;
 use tempfile::TempDir;
 
 use super::*;
-use crate::source::{self, PixelFormat, SourceError};
+use crate::source::settings::{Rect, Settings};
+use crate::source::{self, Camera, PixelFormat, SourceError};
 
+mod ahead;
 mod ends;
 mod fifos;
 
@@ -76,7 +78,7 @@ fn open(spec: &str) -> Result<Box<dyn Source>, SourceError> {
 
 /// A film that is shown as the card shows it.
 struct Show {
-    source: Box<dyn Source>,
+    camera: Camera,
     layout: Layout,
     frames: u32,
 }
@@ -85,12 +87,17 @@ impl Show {
     fn of(spec: &str, format: PixelFormat) -> Self {
         let source = open(spec).unwrap_or_else(|e| panic!("{spec}: {e}"));
         let mut show = Self {
-            source,
+            camera: Camera::with("film", source),
             layout: Layout::new(format, WIDTH, HEIGHT),
             frames: 0,
         };
-        show.source.prepare(&show.layout);
+        show.prepare();
         show
+    }
+
+    /// Begins another stream.
+    fn prepare(&mut self) {
+        self.camera.prepare(&self.layout);
     }
 
     fn begin_at(&mut self, elapsed: Duration) -> Begun {
@@ -99,7 +106,7 @@ impl Show {
             elapsed,
             ..FrameInfo::default()
         };
-        self.source.begin(&info)
+        self.camera.begin(&info)
     }
 
     /// Waits for the frame of that time and returns it; `None` at the end.
@@ -126,7 +133,7 @@ impl Show {
     fn bytes(&mut self) -> Vec<u8> {
         let mut frame = vec![0xee; self.layout.sizeimage as usize];
         for (number, piece) in frame.chunks_mut(100).enumerate() {
-            self.source.fill(number * 100, piece);
+            self.camera.fill(number * 100, piece);
         }
         frame
     }
@@ -187,7 +194,7 @@ fn frames_come_in_their_turn_and_begin_again() {
     }
     // Another stream shows the film from its beginning.
     for _ in 0..20 {
-        show.source.prepare(&show.layout);
+        show.prepare();
         for number in [0, 1] {
             assert!(show.next() == Some(picture(number, BYTES)), "{number}");
         }
@@ -205,7 +212,7 @@ fn a_film_that_is_shown_once_ends() {
         }
         assert_eq!(show.next(), None);
         assert_eq!(show.next(), None);
-        show.source.prepare(&show.layout);
+        show.prepare();
     }
     // With rate=time, the last frame is also shown for its whole time.
     let mut show = Show::of(&format!("y4m:{path},once"), PixelFormat::Yu12);
@@ -276,13 +283,13 @@ fn a_pipe_that_stalls_is_late_and_one_that_ends_is_over() {
     writer.write_all(&frame_of(10)[200..]).unwrap();
     assert!(show.next() == Some(picture(10, BYTES)));
     // The film continues in the next stream where it was.
-    show.source.prepare(&show.layout);
+    show.prepare();
     assert_eq!(show.begin_at(Duration::ZERO), Begun::Late);
     writer.write_all(&frame_of(11)).unwrap();
     assert!(show.next() == Some(picture(11, BYTES)));
     drop(writer);
     assert_eq!(show.next(), None);
-    show.source.prepare(&show.layout);
+    show.prepare();
     assert_eq!(show.next(), None);
 }
 
@@ -394,18 +401,19 @@ fn no_byte_of_a_film_makes_it_fail_otherwise_than_cleanly() {
             let mut bytes = whole.clone();
             bytes[place] = value;
             let path = files.file("film", &bytes);
-            let Ok(mut source) = source::open(&format!("y4m:{path},once,rate=frame")) else {
+            let Ok(source) = source::open(&format!("y4m:{path},once,rate=frame")) else {
                 continue;
             };
             let layout = Layout::new(PixelFormat::Rgbp, 34, 18);
-            source.prepare(&layout);
+            let mut camera = Camera::with("film", source);
+            camera.prepare(&layout);
             let deadline = Instant::now() + LIMIT;
             for _ in 0..4 {
-                while source.begin(&FrameInfo::default()) == Begun::Late {
+                while camera.begin(&FrameInfo::default()) == Begun::Late {
                     assert!(Instant::now() < deadline);
                     std::thread::yield_now();
                 }
-                source.fill(0, &mut [0; 1000]);
+                camera.fill(0, &mut [0; 1000]);
             }
         }
     }
@@ -518,7 +526,7 @@ fn a_picture_stands_still() {
     for _ in 0..2 {
         assert!(show.next().as_ref() == Some(picture.as_raw()));
         assert_eq!(show.next(), None);
-        show.source.prepare(&show.layout);
+        show.prepare();
     }
     let native = source::open(&format!("image:{path}")).unwrap().native();
     assert_eq!((native.size, native.interval), (Some((16, 18)), None));
@@ -617,7 +625,7 @@ fn a_film_of_odd_size_is_stretched_to_what_the_card_has() {
             }
             let mut show = Show::of(&format!("y4m:{path}"), format);
             show.layout = Layout::new(format, width, height);
-            show.source.prepare(&show.layout);
+            show.prepare();
             let frame = show.next().unwrap();
             if format.has_component(source::format::Component::Y) {
                 assert!(frame.iter().all(|sample| *sample == 90), "{format}");
@@ -662,7 +670,7 @@ fn the_crop_changes_a_picture_that_stands_still() {
             crop: Some(crop),
             ..Settings::default()
         };
-        show.source.set(&settings);
+        show.camera.set(settings);
         show.next().unwrap()
     };
     assert!(crop_at(0).iter().all(|level| *level == 0));

@@ -6,14 +6,14 @@ use rustix::fs::{CWD, Mode, mkfifoat};
 
 use super::*;
 
-fn fifo(files: &Files) -> String {
+pub(super) fn fifo(files: &Files) -> String {
     let path = files.dir.path().join("fifo");
     mkfifoat(CWD, &path, Mode::RUSR | Mode::WUSR).unwrap();
     path.to_str().unwrap().to_owned()
 }
 
 /// Starts a writer that opens the FIFO, writes and ends.
-fn writer(path: &str, bytes: Vec<u8>) -> JoinHandle<()> {
+pub(super) fn writer(path: &str, bytes: Vec<u8>) -> JoinHandle<()> {
     let path = path.to_owned();
     thread::spawn(move || {
         let mut file = fs::OpenOptions::new().write(true).open(path).unwrap();
@@ -23,7 +23,7 @@ fn writer(path: &str, bytes: Vec<u8>) -> JoinHandle<()> {
 }
 
 /// Returns a film of one frame, with that number.
-fn one(number: usize) -> Vec<u8> {
+pub(super) fn one(number: usize) -> Vec<u8> {
     [HEADER.as_bytes(), &frame_of(number)].concat()
 }
 
@@ -38,7 +38,7 @@ fn the_next_stream_is_the_next_writers() {
         assert!(show.next() == Some(picture(round + 1, BYTES)));
         assert_eq!(show.next(), None);
         assert_eq!(show.next(), None);
-        show.source.prepare(&show.layout);
+        show.prepare();
         for _ in 0..100 {
             assert_eq!(show.begin_at(Duration::ZERO), Begun::Late);
         }
@@ -61,7 +61,7 @@ fn a_writer_that_came_while_nobody_looked_is_not_lost() {
     // The stream is over, but the FIFO is still open.
     writer(&path, one(1)).join().unwrap();
     assert_eq!(show.next(), None);
-    show.source.prepare(&show.layout);
+    show.prepare();
     assert!(show.next() == Some(picture(1, BYTES)));
     // The end of the writer is not lost either.
     assert_eq!(show.next(), None);
