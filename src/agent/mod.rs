@@ -10,5 +10,6 @@ pub mod cell;
 pub mod checks;
 pub mod frame_vector;
 pub mod kernel_log;
+pub mod location;
 pub mod protocol;
 pub mod status;

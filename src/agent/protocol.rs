@@ -19,6 +19,7 @@ use super::cell::{Cell, CellAnswer};
 use super::checks::{Checks, ChecksAnswer, Leaks, LeaksAnswer};
 use super::frame_vector::{FrameVector, FrameVectorAnswer};
 pub use super::kernel_log::{Log, LogAnswer, LogRecord, NewRecords};
+pub use super::location::{Locate, Location, Segment};
 pub use super::status::Status;
 
 /// Name of the virtio-serial port that carries the protocol.
@@ -54,6 +55,7 @@ pub enum Command {
     Window(Window),
     Read(Read),
     Write(Write),
+    Locate(Locate),
     Load(Load),
     Unload(Unload),
     Modules(Modules),
@@ -95,6 +97,7 @@ calls! {
     Window -> (),
     Read -> ReadAnswer,
     Write -> (),
+    Locate -> Location,
     Load -> (),
     Unload -> (),
     Modules -> Vec<Module>,

@@ -8,6 +8,7 @@ use super::output;
 use crate::card::BufferApi;
 use crate::report;
 use crate::rig::capture::outcome::Judgement;
+use crate::rig::capture::store::Store;
 use crate::rig::capture::tool::{Memory, Rate};
 use crate::rig::capture::{self, CaptureSpec};
 use crate::source::{Layout, PixelFormat};
@@ -42,6 +43,11 @@ pub struct Args {
     /// How the application gives the kernel its memory
     #[arg(long, value_enum, default_value_t = Memory::Userptr)]
     memory: Memory,
+
+    /// Where the application writes the frames, from where they are taken
+    /// afterwards
+    #[arg(long, value_enum, default_value_t = Store::Auto)]
+    store: Store,
 
     /// Folder for the frames, report.json, contact-sheet.png, the console's log
     /// and the witness; made if it is not there
@@ -111,6 +117,7 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
         frames: args.frames,
         rate: args.fps,
         memory: args.memory,
+        store: args.store,
         out: args.out.clone(),
     };
     let capture = capture::run(&spec, &progress)?;

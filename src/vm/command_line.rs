@@ -120,9 +120,11 @@ const TCG_CPU: &str = "max,-erms,-fsrm,-la57";
 /// no driver had caused.
 const KVM_CPU: &str = "host,-la57";
 
-/// Returns QEMU's arguments for such a machine.
+/// Returns QEMU's arguments for such a machine, whose memory is the file at the
+/// path `memory`.
 pub fn arguments(
     hardware: &Hardware,
+    memory: &Path,
     software: &Software<'_>,
     sockets: &Sockets<'_>,
 ) -> Vec<OsString> {
@@ -136,13 +138,12 @@ pub fn arguments(
     line.option("-accel", hardware.accelerator.argument());
     line.option("-cpu", cpu);
     line.option("-smp", hardware.cpus.to_string());
-    line.option(
-        "-object",
-        format!(
-            "memory-backend-memfd,id=mem,size={}M,share=on",
-            hardware.memory_mib
-        ),
-    );
+    let mut object = OsString::from(format!(
+        "memory-backend-file,id=mem,size={}M,share=on,mem-path=",
+        hardware.memory_mib
+    ));
+    object.push(escaped(memory.as_os_str()));
+    line.option("-object", object);
     line.option("-kernel", software.kernel);
     line.option("-initrd", software.initramfs);
     let append = [APPEND, append, software.append].join(" ");
@@ -254,7 +255,7 @@ mod tests {
             qmp: Path::new("/s/qmp"),
             agent: Path::new("/s/agent"),
         };
-        arguments(hardware, &software, &sockets)
+        arguments(hardware, Path::new("/m,n"), &software, &sockets)
             .into_iter()
             .map(|word| word.into_string().unwrap())
             .collect()
@@ -276,7 +277,7 @@ mod tests {
         let line = line(&hardware);
         assert_eq!(
             values(&line, "-object"),
-            ["memory-backend-memfd,id=mem,size=512M,share=on"]
+            ["memory-backend-file,id=mem,size=512M,share=on,mem-path=/m,,n"]
         );
         assert_eq!(values(&line, "-machine"), ["q35,memory-backend=mem"]);
         assert_eq!(values(&line, "-qmp"), ["chardev:qmp"]);

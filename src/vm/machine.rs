@@ -14,6 +14,7 @@ use tempfile::TempDir;
 use super::channel::{Agent, AgentError};
 use super::command_line::{Hardware, Sockets, Software, arguments};
 use super::console::Console;
+use super::memory::GuestMemory;
 use super::overlay::{self, Overlay, OverlayError};
 use super::process::{Process, ProcessError};
 use super::qemu::Qemu;
@@ -158,6 +159,7 @@ pub struct Machine {
     agent: Agent,
     qmp: Qmp,
     console: Console,
+    memory: GuestMemory,
     hello: Hello,
     boot: Duration,
     dir: TempDir,
@@ -189,9 +191,12 @@ impl Machine {
             agent: &agent.path,
         };
         let qemu_log = dir.path().join("qemu.log");
+        let memory = GuestMemory::make(spec.hardware.memory_mib);
+        let memory = memory.map_err(host("make the guest's memory"))?;
         let mut command = spec.qemu.command();
+        let memory_path = memory.pass_to(&mut command);
         command
-            .args(arguments(&spec.hardware, &software, &sockets))
+            .args(arguments(&spec.hardware, &memory_path, &software, &sockets))
             .stdin(Stdio::null())
             .stdout(create(&qemu_log)?)
             .stderr(append(&qemu_log)?);
@@ -257,6 +262,7 @@ impl Machine {
             agent,
             qmp,
             console,
+            memory,
             hello,
             boot: begin.elapsed(),
             dir,
@@ -276,6 +282,11 @@ impl Machine {
     /// Returns the console.
     pub fn console(&self) -> &Console {
         &self.console
+    }
+
+    /// Returns the guest's memory.
+    pub fn memory(&self) -> &GuestMemory {
+        &self.memory
     }
 
     /// Returns the agent's introduction.

@@ -7,6 +7,7 @@ pub mod console;
 pub mod images;
 pub mod interrupt;
 pub mod machine;
+pub mod memory;
 pub mod overlay;
 pub mod process;
 pub mod progress;

@@ -137,6 +137,24 @@ fn user_pointers_on(kernel: &str, release: &str) {
         json["kernel"]
     );
     assert!(json["trace"]["get_vaddr_frames"]["calls"].as_u64().unwrap() > 0);
+    assert_eq!(json["stream"]["store"], "memory");
+}
+
+#[test]
+#[ignore = "boots a guest"]
+fn frames_on_the_disk_are_verified_too() {
+    let json = capture(&["--store", "disk", "--size", "640x480"]).verified(60);
+    assert_eq!(json["stream"]["store"], "disk");
+}
+
+/// A q35 machine of this size has memory below and above 4 GiB, and the frames
+/// are too many for either alone.
+#[test]
+#[ignore = "boots a guest"]
+fn frames_above_4_gib_are_found_where_they_are() {
+    let frames = ["--size", "3840x2160", "--format", "RGB3", "--frames", "90"];
+    let json = capture(&[&frames[..], &["--fps", "max", "--store", "memory"]].concat());
+    assert_eq!(json.verified(90)["stream"]["store"], "memory");
 }
 
 #[test]

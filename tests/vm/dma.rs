@@ -3,6 +3,7 @@
 
 use pinhole::agent::protocol::Run;
 use pinhole::rig::capture::outcome::Judgement;
+use pinhole::rig::capture::store::Store;
 use pinhole::rig::capture::tool::{Memory, Rate};
 use pinhole::rig::capture::{self, CaptureSpec};
 use pinhole::rig::testbed::TestbedSpec;
@@ -64,6 +65,7 @@ fn mapped_buffers_come_whole(testbed: TestbedSpec) {
         frames: 10,
         rate: Rate::Fps(30),
         memory: Memory::Mmap,
+        store: Store::Auto,
         out: folder.path().to_owned(),
     };
     let outcome = capture::run(&spec, &Progress::silent()).unwrap().outcome;

@@ -71,7 +71,7 @@ fn card_and_qemu(shell: &Program) -> Vec<PathBuf> {
     until("card and QEMU did not start", || {
         found = children(shell);
         let runs = |word: &str| found.iter().any(|(_, line)| line.contains(word));
-        runs(" device ") && runs("memory-backend-memfd")
+        runs(" device ") && runs("memory-backend-file")
     });
     found.into_iter().map(|(path, _)| path).collect()
 }

@@ -17,6 +17,7 @@ mod health;
 mod init;
 mod kmemleak;
 mod kmsg;
+mod locate;
 mod modules;
 mod port;
 mod run;

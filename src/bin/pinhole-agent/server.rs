@@ -11,7 +11,9 @@ use serde_json::Value;
 
 use crate::children::Children;
 use crate::failure::Failure;
-use crate::{bench, cell, console, files, frame_vector, health, kmemleak, kmsg, modules, run};
+use crate::{
+    bench, cell, console, files, frame_vector, health, kmemleak, kmsg, locate, modules, run,
+};
 
 /// Why the service of a channel ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -148,6 +150,7 @@ impl Server {
             Command::Window(window) => value(console::set_window(window)?),
             Command::Read(request) => value(files::read(&request)?),
             Command::Write(request) => value(files::write(&request)?),
+            Command::Locate(request) => value(locate::locate(&request)?),
             Command::Load(request) => value(modules::load(&request)?),
             Command::Unload(request) => value(modules::unload(&request.module)?),
             Command::Modules(_) => value(modules::list()?),

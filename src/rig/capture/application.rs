@@ -3,8 +3,10 @@
 
 use std::time::{Duration, Instant};
 
+use super::disk::{Disk, DiskError};
 use super::kprobe::{self, GetVaddrFrames};
 use super::spec::CaptureSpec;
+use super::store::{self, Home, Store, StoreError};
 use super::tool::{self, Dequeued, Memory, Rate};
 use super::witness::ReportedFrame;
 use crate::agent::protocol::{
@@ -13,6 +15,7 @@ use crate::agent::protocol::{
 use crate::card::BufferApi;
 use crate::rig::plural::count;
 use crate::vm::channel::{Agent, AgentError, Update};
+use crate::vm::machine::Machine;
 use crate::vm::progress::Progress;
 
 /// The capture device. It is the first device because the guest loads our
@@ -20,8 +23,6 @@ use crate::vm::progress::Progress;
 const DEVICE: &str = "/dev/video0";
 /// vivid's capture device, used if buffers are imported from it.
 const EXPORTER: &str = "/dev/video1";
-/// The disk to which the guest writes the frames.
-const DISK: &str = "/dev/vda";
 /// Number of pinned pages (FOLL_PIN), as a difference of counters of
 /// /proc/vmstat.
 const PINNED: &str = "nr_foll_pin_acquired-nr_foll_pin_released";
@@ -50,6 +51,12 @@ pub enum ApplicationError {
         /// Output of the program.
         output: String,
     },
+    /// The frames cannot be stored in the guest's memory, or taken from there.
+    #[error("cannot take the frames out of the guest's memory: {0}")]
+    Store(StoreError),
+    /// The file of frames cannot be opened.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
 }
 
 impl ApplicationError {
@@ -60,7 +67,7 @@ impl ApplicationError {
             Self::Agent {
                 source: AgentError::Closed,
                 ..
-            }
+            } | Self::Store(StoreError::Agent(AgentError::Closed))
         )
     }
 }
@@ -69,7 +76,9 @@ impl ApplicationError {
 /// meanwhile.
 #[derive(Debug)]
 pub struct StreamReport {
-    /// The frames that the program wrote to the disk.
+    /// Where the program wrote the frames.
+    pub home: Home,
+    /// The frames that the program wrote.
     pub frames: Vec<ReportedFrame>,
     /// The frames' timestamps in seconds; empty for read().
     pub timestamps: Vec<f64>,
@@ -84,21 +93,37 @@ pub struct StreamReport {
     pub kernel_log: Vec<LogRecord>,
 }
 
-/// Streams in the guest behind `agent` as `spec` describes.
+/// Streams in the guest of `machine` as `spec` describes, into the file of
+/// `disk`; `spare_mib` is the guest's memory for the frames, if it has any.
 ///
 /// # Errors
 ///
 /// [`ApplicationError`] if the stream could not even be tried.
 pub fn run(
-    agent: &Agent,
+    machine: &Machine,
     spec: &CaptureSpec,
+    disk: &Disk,
+    spare_mib: u32,
     progress: &Progress,
 ) -> Result<StreamReport, ApplicationError> {
-    prepare(agent, spec)?;
-    let (answer, dequeued) = stream(agent, spec, progress)?;
+    let agent = machine.agent();
+    let home = match spare_mib {
+        0 => Home::Disk,
+        _ => in_memory(machine, spec, disk.room())?,
+    };
+    prepare(agent, spec, home)?;
+    let (answer, dequeued) = stream(agent, spec, home, progress)?;
 
     let step = progress.step("taking the frames out of the guest");
-    ask(agent, "write the frames back", Sync {})?;
+    match home {
+        Home::Disk => ask(agent, "write the frames back", Sync {})?,
+        Home::Memory => match store::take_out(machine, disk.room(), &disk.open()?) {
+            // A program that failed early may not have made the file.
+            Err(StoreError::Agent(AgentError::Failed { errno, .. }))
+                if errno == Some(libc::ENOENT) => {}
+            taken => taken.map_err(ApplicationError::Store)?,
+        },
+    }
     let probe = kprobe::read(agent).map_err(cannot("read the trace"))?;
     let log = ask(agent, "read its kernel log", Log { since: 0 })?;
     step.done();
@@ -125,6 +150,7 @@ pub fn run(
             .collect(),
     };
     Ok(StreamReport {
+        home,
         frames,
         timestamps: dequeued.iter().map(|buffer| buffer.timestamp).collect(),
         failure: failure(&answer, &output, &log.records),
@@ -134,11 +160,28 @@ pub fn run(
     })
 }
 
+/// Returns the guest's memory as the frames' home or, if that does not work on
+/// this guest and is not insisted on, the disk.
+fn in_memory(machine: &Machine, spec: &CaptureSpec, room: u64) -> Result<Home, ApplicationError> {
+    match Home::in_memory(machine, room) {
+        Ok(home) => Ok(home),
+        Err(error @ StoreError::Agent(AgentError::Closed | AgentError::Interrupted)) => {
+            Err(ApplicationError::Store(error))
+        }
+        Err(error) if spec.store == Store::Auto => {
+            log::warn!("a disk takes the frames, which makes the stream slower: {error}");
+            Ok(Home::Disk)
+        }
+        Err(error) => Err(ApplicationError::Store(error)),
+    }
+}
+
 /// Runs the streaming program to its end, and collects the buffers that it
 /// dequeued and wrote.
 fn stream(
     agent: &Agent,
     spec: &CaptureSpec,
+    home: Home,
     progress: &Progress,
 ) -> Result<(RunAnswer, Vec<Dequeued>), ApplicationError> {
     let step = progress.step(format!(
@@ -156,7 +199,7 @@ fn stream(
             EXPORTER,
             &spec.layout,
             spec.frames,
-            DISK,
+            home.path(),
         ))
     };
     let failed = |source| cannot("run the program that streams")(source);
@@ -180,11 +223,15 @@ fn stream(
 }
 
 /// Prepares everything before the first buffer is queued.
-fn prepare(agent: &Agent, spec: &CaptureSpec) -> Result<(), ApplicationError> {
-    // The frames leave the guest through its page cache. It may hold all of
-    // them, so that the application does not wait for the disk while frames
+fn prepare(agent: &Agent, spec: &CaptureSpec, home: Home) -> Result<(), ApplicationError> {
+    // The frames go to the disk through the guest's page cache. It may hold all
+    // of them, so that the application does not wait for the disk while frames
     // come in.
-    for knob in ["dirty_ratio", "dirty_background_ratio"] {
+    let knobs: &[&str] = match home {
+        Home::Disk => &["dirty_ratio", "dirty_background_ratio"],
+        Home::Memory => &[],
+    };
+    for knob in knobs {
         let write = Write {
             path: format!("/proc/sys/vm/{knob}"),
             text: "90".into(),

@@ -1,5 +1,5 @@
-//! The disk to which the guest writes the frames: a raw file on the host, and a
-//! block device in the guest.
+//! The file of frames on the host: raw, one after the other. It is the guest's
+//! first disk, to which the frames are written if its memory does not hold them.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -36,6 +36,7 @@ pub enum DiskError {
 pub struct Disk {
     path: PathBuf,
     frame_bytes: u32,
+    room: u64,
 }
 
 impl Disk {
@@ -47,14 +48,33 @@ impl Disk {
     /// [`DiskError`] if the file cannot be created; it does not exist then.
     pub fn make(folder: &Folder, frame_bytes: u32, frames: u32) -> Result<Self, DiskError> {
         let path = folder.frames();
-        let disk = Self { path, frame_bytes };
         let room = (u64::from(frame_bytes) * u64::from(frames)).next_multiple_of(BLOCK);
+        let disk = Self {
+            path,
+            frame_bytes,
+            room,
+        };
         let file = File::create_new(&disk.path).map_err(|source| disk.error("make", source))?;
         room::take(&file, room, "the frames", folder.path()).inspect_err(|_| {
             // An empty file would only be in the way.
             let _ = fs::remove_file(&disk.path);
         })?;
         Ok(disk)
+    }
+
+    /// Returns the size of the file in bytes, as it was created.
+    pub fn room(&self) -> u64 {
+        self.room
+    }
+
+    /// Opens the file for reading and writing.
+    ///
+    /// # Errors
+    ///
+    /// [`DiskError`] if that is not possible.
+    pub fn open(&self) -> Result<File, DiskError> {
+        let file = File::options().read(true).write(true).open(&self.path);
+        file.map_err(|source| self.error("open", source))
     }
 
     /// Truncates the file to the captured frames, one for each of `reports`,
@@ -69,11 +89,7 @@ impl Disk {
         witness: &WitnessLog,
         progress: &Progress,
     ) -> Result<Vec<Verdict>, DiskError> {
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .open(&self.path)
-            .map_err(|source| self.error("open", source))?;
+        let file = self.open()?;
         let lengths = self.lengths(reports, witness);
         file.set_len(lengths.iter().sum())
             .map_err(|source| self.error("cut", source))?;

@@ -3,12 +3,13 @@
 //! | file | what is in it |
 //! |---|---|
 //! | [`application`] | the programs that run in the guest, and the requests about them |
-//! | [`disk`] | the disk to which the guest writes the frames |
+//! | [`disk`] | the file of frames, and the disk that it is to the guest |
 //! | [`folder`] | the output directory |
 //! | [`kprobe`] | the trace oracle: a kprobe on `get_vaddr_frames()` |
 //! | [`outcome`] | the results of a capture, and the verdict |
 //! | [`psnr`] | the similarity of two pictures |
 //! | [`spec`] | the specification of a capture |
+//! | [`store`] | where the streaming program writes the frames |
 //! | [`tool`] | the programs that stream inside the guest |
 //! | [`witness`] | the data oracle: the application read what the card wrote |
 
@@ -19,6 +20,7 @@ pub mod kprobe;
 pub mod outcome;
 pub mod psnr;
 pub mod spec;
+pub mod store;
 pub mod tool;
 pub mod witness;
 
@@ -30,6 +32,7 @@ use self::disk::{Disk, DiskError};
 use self::folder::{Folder, FolderError};
 use self::outcome::Outcome;
 pub use self::spec::CaptureSpec;
+use self::store::StoreError;
 use self::tool::Rate;
 use self::witness::{Verdict, WitnessError, WitnessLog, WrittenFrame};
 use super::kernel_log;
@@ -73,6 +76,9 @@ pub enum CaptureError {
     /// The frames could not be read from the disk.
     #[error(transparent)]
     Disk(#[from] DiskError),
+    /// The host has no memory for the frames.
+    #[error(transparent)]
+    Store(StoreError),
     /// The host's disk has no room for the other files.
     #[error(transparent)]
     Room(#[from] RoomError),
@@ -114,8 +120,12 @@ pub fn run(spec: &CaptureSpec, progress: &Progress) -> Result<Capture, CaptureEr
         source,
     })?;
 
+    let ram = spec.testbed.ram_mib;
+    let spare_mib = store::spare_mib(spec.store, disk.room(), ram).map_err(CaptureError::Store)?;
+
     let mut testbed = Testbed::start(
         &TestbedSpec {
+            spare_mib,
             console_log: Some(folder.console()),
             card_log: Some(folder.card_log()),
             witness: Some(folder.witness()),
@@ -125,7 +135,7 @@ pub fn run(spec: &CaptureSpec, progress: &Progress) -> Result<Capture, CaptureEr
         },
         progress,
     )?;
-    let report = match application::run(testbed.machine.agent(), spec, progress) {
+    let report = match application::run(&testbed.machine, spec, &disk, spare_mib, progress) {
         Err(error) if error.is_gone() => {
             let why = testbed.machine.why_ended();
             return Err(CaptureError::Gone(Box::new(error), why));
@@ -205,6 +215,7 @@ fn conclude(
             fps_requested: spec.rate.fps(),
             fps_measured: tool::rate(&times),
             failure: report.failure,
+            store: report.home,
         },
         frames: outcome::Frames {
             requested: spec.frames,

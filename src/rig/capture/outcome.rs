@@ -5,6 +5,7 @@
 use serde::Serialize;
 
 use super::kprobe::GetVaddrFrames;
+use super::store::Home;
 use super::tool::Memory;
 use super::witness::Verdict;
 
@@ -86,6 +87,8 @@ pub struct Stream {
     pub fps_measured: Option<f64>,
     /// Error output of the streaming program, if it failed.
     pub failure: Option<String>,
+    /// Where the application wrote the frames.
+    pub store: Home,
 }
 
 /// See [`Outcome::frames`].
@@ -255,6 +258,7 @@ pub(crate) mod tests {
                 fps_requested: Some(60),
                 fps_measured: Some(59.94),
                 failure: None,
+                store: Home::Memory,
             },
             frames: Frames {
                 requested: frames,
@@ -352,6 +356,7 @@ pub(crate) mod tests {
             "/stream/width",
             "/stream/height",
             "/stream/fps_measured",
+            "/stream/store",
             "/frames/requested",
             "/frames/captured",
             "/frames/verified",

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::store::Store;
 use super::tool::{Memory, Rate};
 use crate::rig::testbed::TestbedSpec;
 use crate::source::Layout;
@@ -20,6 +21,8 @@ pub struct CaptureSpec {
     pub rate: Rate,
     /// How the application provides its memory.
     pub memory: Memory,
+    /// Where the application writes the frames.
+    pub store: Store,
     /// Output directory.
     pub out: PathBuf,
 }

@@ -53,7 +53,7 @@ pub struct Testbed {
     pub qemu: Qemu,
     /// The accelerator that runs the guest.
     pub accelerator: Accelerator,
-    /// The guest's memory in MiB.
+    /// The guest's memory in MiB, without that for files.
     pub memory_mib: u32,
     /// When the machine was started.
     pub started: SystemTime,
@@ -72,7 +72,7 @@ pub struct Finished {
     pub qemu: Qemu,
     /// The accelerator that ran the guest.
     pub accelerator: Accelerator,
-    /// The guest's memory in MiB.
+    /// The guest's memory in MiB, without that for files.
     pub memory_mib: u32,
     /// Time from QEMU's start until the agent introduced itself.
     pub boot: Duration,
@@ -145,16 +145,16 @@ impl Testbed {
         };
         let device = socket.map(|socket| card::device(&qemu, socket, spec.bounce_buffers));
         let defaults = Hardware::default();
+        let memory_mib = spec.ram_mib.unwrap_or(defaults.memory_mib);
         let hardware = Hardware {
             accelerator: spec.accelerator.unwrap_or(defaults.accelerator),
             cpus: spec.cpus.unwrap_or(defaults.cpus),
-            memory_mib: spec.ram_mib.unwrap_or(defaults.memory_mib),
+            memory_mib: memory_mib.saturating_add(spec.spare_mib),
             vhost_user: device.iter().cloned().collect(),
             disks: disks(&spec.disks, clients.as_ref()),
             extra: spec.qemu_arguments.clone(),
         };
         let accelerator = hardware.accelerator;
-        let memory_mib = hardware.memory_mib;
         let started = SystemTime::now();
         let machine = Machine::boot(&Spec {
             qemu: qemu.clone(),

@@ -27,6 +27,8 @@ pub struct TestbedSpec {
     pub accelerator: Option<Accelerator>,
     /// The guest's memory in MiB; 1024 by default.
     pub ram_mib: Option<u32>,
+    /// Memory in MiB that the guest has besides, for files in its memory.
+    pub spare_mib: u32,
     /// Number of processors; 2 by default.
     pub cpus: Option<u32>,
     /// Text to append to the kernel's command line.
