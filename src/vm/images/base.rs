@@ -10,16 +10,18 @@ use serde::{Deserialize, Serialize};
 use super::catalog::Recipe;
 use super::initramfs::{Archive, pad};
 use super::modules::{Module, Modules, modules_dep};
+use super::pvh;
 use crate::vm::progress::Step;
 use crate::vm::provision::bootstrap::Version;
 use crate::vm::provision::tree::Tree;
 use crate::vm::provision::{Context, Error, Result};
 
 /// Format number, incremented when the files below are made differently.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
-/// File name of the kernel.
-pub const KERNEL: &str = "vmlinuz";
+/// File names of the kernel: as a bzImage, and uncompressed.
+const BZIMAGE: &str = "vmlinuz";
+const UNCOMPRESSED: &str = "vmlinux";
 /// File name of the base initramfs.
 pub const INITRAMFS: &str = "initramfs.zst";
 /// File name of the list of a tree's packages, beside its root.
@@ -44,6 +46,8 @@ pub struct Manifest {
     pub id: String,
     /// Release of its kernel, as `uname -r` prints it.
     pub release: String,
+    /// File name of its kernel.
+    pub kernel: String,
     /// Paths in the guest of the modules to load at boot, in order.
     pub boot_modules: Vec<String>,
     /// Packages of its tree.
@@ -66,8 +70,14 @@ pub fn build(recipe: &Recipe, tree: &Tree, dir: &Path, step: &Step) -> Result<()
     let kernel = tree
         .resolve(&format!("/boot/vmlinuz-{release}"))
         .or_else(|_| tree.resolve(&format!("/lib/modules/{release}/vmlinuz")))?;
-    let target = dir.join(KERNEL);
-    fs::copy(&kernel, &target).context("copy", &kernel)?;
+    step.update("kernel");
+    let image = fs::read(&kernel).context("read", &kernel)?;
+    let (kernel, contents) = match pvh::kernel(&image) {
+        Some(uncompressed) => (UNCOMPRESSED, uncompressed),
+        None => (BZIMAGE, image),
+    };
+    let target = dir.join(kernel);
+    fs::write(&target, contents).context("write", &target)?;
 
     let mut archive = Archive::new();
     step.update("tools");
@@ -90,6 +100,7 @@ pub fn build(recipe: &Recipe, tree: &Tree, dir: &Path, step: &Step) -> Result<()
     let manifest = Manifest {
         id: recipe.id.clone(),
         release,
+        kernel: kernel.to_owned(),
         boot_modules,
         packages: serde_json::from_slice(&bytes).context("read", &packages)?,
     };

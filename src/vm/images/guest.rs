@@ -17,7 +17,8 @@ pub struct Guest {
     pub id: String,
     /// Release of the kernel, as `uname -r` prints it.
     pub release: String,
-    /// Path of the kernel, a bzImage.
+    /// Path of the kernel, as QEMU starts it: an ELF file with a PVH entry, or a
+    /// bzImage if the kernel has no such entry or is the user's own.
     pub kernel: PathBuf,
     /// Path of the base initramfs. It is compressed and padded so that another
     /// archive may follow it.

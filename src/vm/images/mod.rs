@@ -9,8 +9,8 @@
 //!    [`bootstrap`](super::provision::bootstrap)): unpacked Debian packages
 //!    and, if the kernel is not one of them, the kernel that was built from
 //!    their source in the tree ([`kernel`]);
-//! 2. the *guest* ([`base`], [`initramfs`], [`modules`]): kernel and initramfs
-//!    taken from the tree;
+//! 2. the *guest* ([`base`], [`initramfs`], [`modules`], [`pvh`]): kernel and
+//!    initramfs taken from the tree;
 //! 3. the *driver* ([`driver`]): pinhole.ko built inside the tree; likewise a
 //!    *probe* for the tests of the frame vectors, and a driver with *mutants*,
 //!    deliberate bugs that the matrix must find.
@@ -37,6 +37,7 @@ mod kernel;
 pub mod lint;
 pub mod modules;
 pub mod own;
+pub mod pvh;
 mod state;
 mod unpacked;
 
@@ -98,7 +99,7 @@ pub fn ensure_guest_in(cache: &Cache, recipe: &Recipe, progress: &Progress) -> R
     Ok(Guest {
         id: recipe.id.clone(),
         release: manifest.release,
-        kernel: dir.join(base::KERNEL),
+        kernel: dir.join(manifest.kernel),
         initramfs: dir.join(base::INITRAMFS),
         boot_modules: manifest.boot_modules,
         packages: manifest.packages,
