@@ -8,7 +8,6 @@
 #[allow(dead_code, unused_imports, reason = "the protocol tests use the rest")]
 #[path = "../tests/protocol/harness/mod.rs"]
 mod harness;
-#[allow(dead_code, reason = "the tests use the rest")]
 #[path = "../tests/program/mod.rs"]
 mod program;
 

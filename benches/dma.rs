@@ -91,12 +91,10 @@ fn plain_copy(
             let mut rest = black_box(&frame[..]);
             for segment in segments {
                 let (now, later) = rest.split_at(segment.len as usize);
+                let place = start.wrapping_add(segment.start as usize);
                 // SAFETY: the segment lies in the memory that is mapped at
                 // `start`, and no reference to that memory exists.
-                unsafe {
-                    let place = start.add(segment.start as usize);
-                    std::ptr::copy_nonoverlapping(now.as_ptr(), place, now.len());
-                }
+                unsafe { std::ptr::copy_nonoverlapping(now.as_ptr(), place, now.len()) };
                 rest = later;
             }
         });

@@ -56,7 +56,7 @@ impl Memory {
         // The places are visited in steps that have no divisor in common with
         // their number, a power of two.
         let places = (needed * 2).next_power_of_two();
-        let step = places * 389 / 1021 | 1;
+        let step = (places * 389 / 1021) | 1;
         let mut place = 0;
         let mut next = || {
             place = (place + step) % places;
