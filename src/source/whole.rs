@@ -61,8 +61,10 @@ pub trait Whole {
     fn go_ahead(&mut self, ahead: Option<(usize, Wake)>);
 
     /// As [`Source::begin`](super::Source::begin), for a frame that is begun
-    /// ahead, when the last `unshown` frames have not been shown yet.
-    fn begin_ahead(&mut self, info: &FrameInfo, unshown: usize) -> Begun;
+    /// ahead, when the last `unshown` frames have not been shown yet. That a
+    /// frame is late for which the card does not wait, as it does if it is
+    /// `is_awaited`, is forgotten.
+    fn begin_ahead(&mut self, info: &FrameInfo, unshown: usize, is_awaited: bool) -> Begun;
 
     /// Takes the last `frames` frames back, which were begun ahead and not
     /// shown. The source is then as it was before it began them.

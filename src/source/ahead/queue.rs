@@ -42,6 +42,8 @@ pub struct Turn {
     pub info: FrameInfo,
     /// Number of frames that have been begun and not shown.
     pub unshown: usize,
+    /// The card waits for this frame.
+    pub is_awaited: bool,
     pub product: Arc<Product>,
     /// The show to which the turn belongs; another one may begin meanwhile.
     show: u64,
@@ -113,6 +115,8 @@ pub struct Queue {
     is_open: bool,
     /// No frame of this show has been shown.
     is_fresh: bool,
+    /// The card waits for a frame.
+    is_awaited: bool,
     /// The source has ended.
     has_ended: bool,
     /// What had happened when the source was late; `None` while it is not.
@@ -155,6 +159,7 @@ impl Queue {
             retract: 0,
             is_open: false,
             is_fresh: true,
+            is_awaited: false,
             has_ended: false,
             late: None,
             seen: Seen::default(),
@@ -288,12 +293,19 @@ impl Queue {
                 self.next = Some(*info);
             }
         }
+        self.is_awaited = true;
         self.seen.asked += 1;
         self.seen.asked
     }
 
     /// Answers the request with that number, which is the last one.
     pub fn answer(&mut self, ask: u64) -> Answer {
+        let answer = self.state_of(ask);
+        self.is_awaited = matches!(answer, Answer::Wait);
+        answer
+    }
+
+    fn state_of(&mut self, ask: u64) -> Answer {
         let Some(slot) = self.slots.front() else {
             return match self.late {
                 _ if self.is_broken || self.has_ended => Answer::Begun(Begun::Ended),
@@ -351,6 +363,7 @@ impl Queue {
             recipe,
             info,
             unshown: self.slots.len(),
+            is_awaited: self.is_awaited && self.slots.is_empty(),
             // `is_full` would be true.
             product: self.free.pop().unwrap_or_default(),
             show: self.show,

@@ -327,7 +327,7 @@ impl Whole for Pairs {
 
     fn go_ahead(&mut self, _ahead: Option<(usize, Wake)>) {}
 
-    fn begin_ahead(&mut self, info: &FrameInfo, _unshown: usize) -> Begun {
+    fn begin_ahead(&mut self, info: &FrameInfo, _unshown: usize, _is_awaited: bool) -> Begun {
         self.begin(info)
     }
 
@@ -357,12 +357,35 @@ fn turn(queue: &mut Queue) -> Option<Turn> {
 fn begin(queue: &mut Queue) -> Option<Job> {
     let mut turn = turn(queue).expect("a turn");
     let info = turn.info;
-    let unshown = turn.unshown;
+    let (unshown, is_awaited) = (turn.unshown, turn.is_awaited);
     let (begun, whole) = match turn.source.whole() {
-        Some(whole) => (whole.begin_ahead(&info, unshown), whole.frame().cloned()),
+        Some(whole) => {
+            let begun = whole.begin_ahead(&info, unshown, is_awaited);
+            (begun, whole.frame().cloned())
+        }
         None => (turn.source.begin(&info), None),
     };
     queue.end_turn(turn, begun, whole)
+}
+
+#[test]
+fn a_frame_is_awaited_that_was_asked_for_and_is_not_there() {
+    let mut queue = queue(Box::new(pairs()));
+    let first = turn(&mut queue).expect("a turn");
+    assert!(!first.is_awaited, "nobody has asked");
+    let ask = queue.ask(&first.info);
+    assert!(matches!(queue.answer(ask), Answer::Wait));
+    queue.end_turn(first, Begun::Late, None);
+    assert!(matches!(queue.answer(ask), Answer::Wait));
+    let again = turn(&mut queue).expect("a turn");
+    assert!(again.is_awaited);
+    queue.end_turn(again, Begun::Late, None);
+    assert!(matches!(queue.answer(ask), Answer::Begun(Begun::Late)));
+    queue.wake();
+    assert!(
+        !turn(&mut queue).expect("a turn").is_awaited,
+        "it was answered"
+    );
 }
 
 /// A stream ends while frames of it are being processed, and the next one does

@@ -33,7 +33,7 @@ pub fn run(shared: &Shared) {
                 tools.suit(&turn.recipe);
                 let (mut begun, mut whole) = (None, None);
                 if let Some(source) = turn.source.whole() {
-                    begun = Some(source.begin_ahead(&turn.info, turn.unshown));
+                    begun = Some(source.begin_ahead(&turn.info, turn.unshown, turn.is_awaited));
                     whole = source.frame().cloned();
                 }
                 let begun = begun.unwrap_or_else(|| turn.source.begin(&turn.info));

@@ -359,7 +359,7 @@ impl Whole for Film {
         }
     }
 
-    fn begin_ahead(&mut self, info: &FrameInfo, unshown: usize) -> Begun {
+    fn begin_ahead(&mut self, info: &FrameInfo, unshown: usize, is_awaited: bool) -> Begun {
         let past = self.begun.len().saturating_sub(unshown);
         self.begun.drain(..past);
         let before = Before {
@@ -367,8 +367,11 @@ impl Whole for Film {
             pace: self.pace,
         };
         let begun = self.begin(info);
-        if let Begun::Frame { .. } = begun {
-            self.begun.push_back(before);
+        match begun {
+            Begun::Frame { .. } => self.begun.push_back(before),
+            // The film is not behind its time before the frame is due.
+            Begun::Late if !is_awaited => self.pace = before.pace,
+            Begun::Late | Begun::Ended => {}
         }
         begun
     }

@@ -222,6 +222,35 @@ fn by_time_every_frame_is_that_of_its_time() {
     }
 }
 
+/// A film that is not read in time shows the frames that there are. What nobody
+/// waits for is not late.
+#[test]
+fn a_film_is_not_behind_its_time_before_a_frame_is_due() {
+    let (_reader, mut writer, path) = pipe();
+    writer.write_all(&film(3)).unwrap();
+    let mut film = open(&format!("y4m:{path},rate=time")).unwrap();
+    let film = film.whole().expect("its frames come whole");
+    film.go_ahead(Some((6, Arc::new(|| ()))));
+    let mut begin = |n, is_awaited| film.begin_ahead(&frame_at_sixty(n), 0, is_awaited);
+    let deadline = Instant::now() + LIMIT;
+    for n in [0, 2] {
+        while begin(n, true) == Begun::Late {
+            assert!(Instant::now() < deadline, "no frame");
+            std::thread::yield_now();
+        }
+    }
+    assert_eq!(begin(20, false), Begun::Late);
+    for _ in 0..1000 {
+        assert_eq!(begin(30, true), Begun::Late);
+        std::thread::yield_now();
+    }
+    // Now it is.
+    while begin(40, true) == Begun::Late {
+        assert!(Instant::now() < deadline, "no frame");
+        std::thread::yield_now();
+    }
+}
+
 /// However late the guest has its first buffer, a stream begins with the film's
 /// first frame.
 #[test]
