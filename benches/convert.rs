@@ -8,6 +8,7 @@
 
 use std::hint::black_box;
 use std::io::Write;
+use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use fast_image_resize::images::{Image, ImageRef};
@@ -289,5 +290,12 @@ fn film(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, convert, scale, mjpg, film);
+criterion_group! {
+    name = benches;
+    // There are many, and a median settles soon.
+    config = Criterion::default()
+        .warm_up_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_secs(2));
+    targets = convert, scale, mjpg, film
+}
 criterion_main!(benches);

@@ -6,6 +6,7 @@
 mod streaming;
 
 use std::hint::black_box;
+use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use pinhole::card::Witness;
@@ -156,5 +157,12 @@ fn digest(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, copy, frame, digest);
+criterion_group! {
+    name = benches;
+    // There are many, and a median settles soon.
+    config = Criterion::default()
+        .warm_up_time(Duration::from_millis(300))
+        .measurement_time(Duration::from_secs(1));
+    targets = copy, frame, digest
+}
 criterion_main!(benches);

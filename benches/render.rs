@@ -7,7 +7,7 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use pinhole::source::{Camera, FrameInfo, Layout, Pattern, PixelFormat, Settings, Source, pattern};
+use pinhole::source::{FrameInfo, Layout, Pattern, PixelFormat, Source, pattern};
 
 const PIECE: usize = 4096;
 
@@ -58,35 +58,12 @@ fn render(criterion: &mut Criterion) {
     }
 }
 
-/// Measures frames that are drawn whole and then adjusted or compressed.
-fn finish(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("finish");
-    for format in [
-        PixelFormat::Yuyv,
-        PixelFormat::Nv12,
-        PixelFormat::Rgb3,
-        PixelFormat::Mjpg,
-    ] {
-        let layout = Layout::new(format, 1920, 1080);
-        let mut settings = Settings::default();
-        if format != PixelFormat::Mjpg {
-            settings.adjust.hue = 20;
-            settings.adjust.hflip = true;
-        }
-        let mut camera = Camera::with("bars", Box::new(Pattern::default()));
-        camera.set(settings);
-        camera.prepare(&layout);
-        let mut frame = FrameInfo::default();
-        group.throughput(Throughput::Elements(1));
-        group.bench_function(format!("{format}-1920x1080"), |bencher| {
-            bencher.iter(|| {
-                frame.sequence = frame.sequence.wrapping_add(1);
-                black_box(camera.begin(&frame))
-            });
-        });
-    }
-    group.finish();
+criterion_group! {
+    name = benches;
+    // There are many, and a median settles soon.
+    config = Criterion::default()
+        .warm_up_time(Duration::from_millis(300))
+        .measurement_time(Duration::from_secs(1));
+    targets = render
 }
-
-criterion_group!(benches, render, finish);
 criterion_main!(benches);
