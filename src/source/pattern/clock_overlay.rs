@@ -81,14 +81,6 @@ impl Saying {
         self.ink() != SOFT
     }
 
-    /// Returns the largest number of characters that the line has.
-    fn longest(self) -> usize {
-        match self {
-            Self::Sequence { digits } => digits,
-            _ => self.words(&FrameInfo::default()).as_bytes().len(),
-        }
-    }
-
     /// Returns the characters that the line may need.
     fn characters(self) -> Words {
         match self {
@@ -239,7 +231,6 @@ impl ClockOverlay {
             let ticker = Ticker::new(
                 layout,
                 label.saying.characters().as_bytes(),
-                label.saying.longest(),
                 label.scale,
                 (label.ink, GROUND),
                 (label.centre, label.middle),

@@ -109,20 +109,6 @@ impl Sprite {
         })
     }
 
-    /// Copies `bytes`, the rows of a rectangle of `width` pixels (even) that is
-    /// as high as the sprite, into its rows from pixel `x` (even) on.
-    pub fn copy_in(&mut self, x: i32, width: i32, bytes: &[u8]) {
-        let mut rest = bytes;
-        for row in self.rows() {
-            let [start, len] = [x, width].map(|pixels| count(row.format, pixels) as usize);
-            let (now, later) = rest.split_at(len.min(rest.len()));
-            rest = later;
-            if let Some(out) = row.bytes.get_mut(start..start + now.len()) {
-                out.copy_from_slice(now);
-            }
-        }
-    }
-
     /// Paints the sprite's share of a part of a line of a colour plane: `out`,
     /// from byte `column` of the line on.
     pub fn paint(&self, plane: usize, line: usize, column: usize, out: &mut [u8]) {

@@ -1,22 +1,31 @@
 //! Words that change from frame to frame: numbers, on a ground of one colour.
 
+use std::ops::Range;
+
 use super::canvas::{Ink, Row};
-use super::sprite::Sprite;
 use super::text::{Face, Words};
+use crate::source::format::PlaneFormat;
 use crate::source::layout::Layout;
 
 /// A line of such words. The characters that it may show are drawn once, and a
-/// frame copies those that have changed.
+/// frame copies those that it shows.
 #[derive(Debug)]
 pub struct Ticker {
     characters: Vec<Character>,
+    planes: Vec<Plane>,
     /// Pixel of the middle of the words.
     centre: i32,
-    /// First line of the words.
-    top: i32,
-    height: i32,
+    /// Pixel at which they begin; even.
+    left: i32,
     words: Words,
-    sprite: Sprite,
+}
+
+/// A colour plane's part of the words.
+#[derive(Debug)]
+struct Plane {
+    format: &'static PlaneFormat,
+    /// The plane's lines that they cover; these may lie beyond the picture.
+    lines: Range<i32>,
 }
 
 /// A character, drawn.
@@ -26,91 +35,106 @@ struct Character {
     /// Distance to the next one, in pixels; even, so that the pixels that share
     /// their chroma belong to one character.
     width: i32,
-    /// Its bytes: rows of all planes, as the sprite has them.
-    bytes: Vec<u8>,
+    /// Its bytes, row by row, for each colour plane.
+    planes: Vec<Vec<u8>>,
+}
+
+impl Plane {
+    /// Returns the number of bytes of an even number of pixels.
+    fn bytes(&self, pixels: i32) -> i32 {
+        pixels.div_euclid(self.format.pixels as i32) * self.format.samples.len() as i32
+    }
 }
 
 impl Ticker {
-    /// Makes the ticker that can show `most` of these `characters`, in the first
-    /// of the colours on the second one, around the pixel and line `middle`. It
-    /// shows nothing yet.
+    /// Makes the ticker that can show these `characters`, in the first of the
+    /// colours on the second one, around the pixel and line `middle`. It shows
+    /// nothing yet.
     pub fn new(
         layout: &Layout,
         characters: &[u8],
-        most: usize,
         scale: f32,
         (ink, ground): (Ink, Ink),
         middle: (i32, i32),
     ) -> Self {
         let face = Face::new(characters, scale);
-        let height = face.height();
-        let top = middle.1 - height / 2;
-        let characters: Vec<_> = characters
-            .iter()
-            .map(|&character| {
-                let width = (face.width(&[character]) + 1) & !1;
-                let mut sprite = Sprite::new(layout, width, height);
-                sprite.place(0..width, top..top + height);
-                let mut bytes = Vec::new();
-                for mut row in sprite.rows() {
-                    let y = row.y;
-                    let mut canvas: Row<'_> = row.row();
-                    canvas.fill(0, width, ground);
-                    face.draw(&mut canvas, 0, y - top, &[character], ink);
-                    bytes.extend_from_slice(row.bytes);
-                }
-                Character {
-                    character,
-                    width,
-                    bytes,
+        let top = middle.1 - face.height() / 2;
+        let planes: Vec<_> = layout
+            .planes()
+            .map(|plane| {
+                // A line of the plane belongs to the first of those that it
+                // covers.
+                let first = |y: i32| -(-y).div_euclid(plane.format.lines as i32);
+                Plane {
+                    format: plane.format,
+                    lines: first(top)..first(top + face.height()),
                 }
             })
             .collect();
-        let widest = characters.iter().map(|drawn| drawn.width).max();
-        let most = widest.unwrap_or(0) * most as i32;
+        let drawn = |plane: &Plane, character: u8, width: i32| {
+            let mut bytes = vec![0; plane.bytes(width) as usize * plane.lines.len()];
+            let rows = bytes.chunks_exact_mut(plane.bytes(width).max(1) as usize);
+            for (line, bytes) in plane.lines.clone().zip(rows) {
+                let y = line * plane.format.lines as i32;
+                let mut row = Row::new(bytes, plane.format);
+                row.fill(0, width, ground);
+                face.draw(&mut row, 0, y - top, &[character], ink);
+            }
+            bytes
+        };
+        let characters = characters.iter().map(|&character| {
+            let width = (face.width(&[character]) + 1) & !1;
+            Character {
+                character,
+                width,
+                planes: planes.iter().map(|p| drawn(p, character, width)).collect(),
+            }
+        });
         Self {
-            characters,
+            characters: characters.collect(),
+            planes,
             centre: middle.0,
-            top,
-            height,
+            left: middle.0,
             words: Words::default(),
-            sprite: Sprite::new(layout, most, height),
         }
     }
 
-    fn drawn(&self, character: u8) -> Option<&Character> {
-        self.characters.iter().find(|c| c.character == character)
+    /// Returns the characters that are shown.
+    fn shown(&self) -> impl Iterator<Item = &Character> {
+        let words = self.words.as_bytes().iter();
+        words.filter_map(|shown| self.characters.iter().find(|c| c.character == *shown))
     }
 
     /// Shows `words`. Characters that the ticker cannot show are left out.
     pub fn show(&mut self, words: Words) {
-        let width = |words: &Words| -> i32 {
-            let drawn = words.as_bytes().iter().filter_map(|c| self.drawn(*c));
-            drawn.map(|character| character.width).sum()
-        };
-        let (before, now) = (width(&self.words), width(&words));
-        let is_new = before != now || self.words.as_bytes().len() != words.as_bytes().len();
-        let left = (self.centre - now / 2) & !1;
-        if is_new {
-            self.sprite
-                .place(left..left + now, self.top..self.top + self.height);
-        }
-        let mut x = 0;
-        let was = std::mem::replace(&mut self.words, words);
-        for (at, character) in words.as_bytes().iter().enumerate() {
-            let Some(drawn) = self.characters.iter().find(|c| c.character == *character) else {
-                continue;
-            };
-            if is_new || was.as_bytes()[at] != *character {
-                self.sprite.copy_in(x, drawn.width, &drawn.bytes);
-            }
-            x += drawn.width;
-        }
+        self.words = words;
+        let width: i32 = self.shown().map(|character| character.width).sum();
+        self.left = (self.centre - width / 2) & !1;
     }
 
-    /// Paints the words' share of a part of a line, as [`Sprite::paint`] does.
+    /// Paints the words' share of a part of a line of a colour plane: `out`,
+    /// from byte `column` of the line on.
     pub fn paint(&self, plane: usize, line: usize, column: usize, out: &mut [u8]) {
-        self.sprite.paint(plane, line, column, out);
+        let number = plane;
+        let plane = &self.planes[number];
+        let line = line as i32;
+        if !plane.lines.contains(&line) {
+            return;
+        }
+        let row = (line - plane.lines.start) as usize;
+        let end = out.len() as i32;
+        // Where the character begins in `out`.
+        let mut at = plane.bytes(self.left) - column as i32;
+        for character in self.shown() {
+            let len = plane.bytes(character.width);
+            let (from, to) = (at.max(0), (at + len).min(end));
+            if from < to {
+                let bytes = &character.planes[number][row * len as usize..][..len as usize];
+                out[from as usize..to as usize]
+                    .copy_from_slice(&bytes[(from - at) as usize..(to - at) as usize]);
+            }
+            at += len;
+        }
     }
 }
 
@@ -121,7 +145,7 @@ mod tests {
 
     fn ticker(layout: &Layout) -> Ticker {
         let inks = (Ink::rgb(255, 176, 0), Ink::grey(16));
-        Ticker::new(layout, b"0123456789:", 10, 1.7, inks, (101, 33))
+        Ticker::new(layout, b"0123456789:", 1.7, inks, (101, 33))
     }
 
     /// Returns the picture with nothing but the words.
