@@ -54,44 +54,44 @@ const fn case(
 }
 
 const CASES: [Case; 9] = [
-    case("blank", PixelFormat::Nv12, None, false, 792_000),
-    case("blank-witness", PixelFormat::Nv12, None, true, 1_859_000),
-    case("bars", PixelFormat::Nv12, Some("bars"), false, 2_350_000),
+    case("blank", PixelFormat::Nv12, None, false, 788_000),
+    case("blank-witness", PixelFormat::Nv12, None, true, 1_880_000),
+    case("bars", PixelFormat::Nv12, Some("bars"), false, 2_540_000),
     case(
         "bars-witness",
         PixelFormat::Nv12,
         Some("bars"),
         true,
-        3_410_000,
+        3_625_000,
     ),
     case(
         "bars-yuyv",
         PixelFormat::Yuyv,
         Some("bars"),
         false,
-        2_776_000,
+        2_924_000,
     ),
     case(
         "bars-rgb3",
         PixelFormat::Rgb3,
         Some("bars"),
         false,
-        3_681_000,
+        3_872_000,
     ),
     case(
         "moving",
         PixelFormat::Nv12,
         Some("moving"),
         false,
-        2_470_000,
+        2_661_000,
     ),
-    case("noise", PixelFormat::Nv12, Some("noise"), false, 3_038_000),
+    case("noise", PixelFormat::Nv12, Some("noise"), false, 3_229_000),
     case(
         "integrity",
         PixelFormat::Nv12,
         Some("integrity"),
         false,
-        2_392_000,
+        2_388_000,
     ),
 ];
 

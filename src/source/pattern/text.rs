@@ -23,7 +23,7 @@ pub struct Words {
 
 impl Words {
     /// Number of characters that fit.
-    const MOST: usize = 24;
+    pub const MOST: usize = 24;
 
     /// Formats `arguments`; cuts the result to the buffer.
     pub fn of(arguments: fmt::Arguments<'_>) -> Self {

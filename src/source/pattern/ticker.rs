@@ -17,7 +17,8 @@ pub struct Ticker {
     centre: i32,
     /// Pixel at which they begin; even.
     left: i32,
-    words: Words,
+    /// Indices of the characters that are shown.
+    shown: Vec<usize>,
 }
 
 /// A colour plane's part of the words.
@@ -95,21 +96,18 @@ impl Ticker {
             planes,
             centre: middle.0,
             left: middle.0,
-            words: Words::default(),
+            // So that a frame does not allocate.
+            shown: Vec::with_capacity(Words::MOST),
         }
-    }
-
-    /// Returns the characters that are shown.
-    fn shown(&self) -> impl Iterator<Item = &Character> {
-        let words = self.words.as_bytes().iter();
-        words.filter_map(|shown| self.characters.iter().find(|c| c.character == *shown))
     }
 
     /// Shows `words`. Characters that the ticker cannot show are left out.
     pub fn show(&mut self, words: Words) {
-        self.words = words;
-        let width: i32 = self.shown().map(|character| character.width).sum();
-        self.left = (self.centre - width / 2) & !1;
+        let place = |shown: &u8| self.characters.iter().position(|c| c.character == *shown);
+        self.shown.clear();
+        self.shown.extend(words.as_bytes().iter().filter_map(place));
+        let widths = self.shown.iter().map(|index| self.characters[*index].width);
+        self.left = (self.centre - widths.sum::<i32>() / 2) & !1;
     }
 
     /// Paints the words' share of a part of a line of a colour plane: `out`,
@@ -125,7 +123,8 @@ impl Ticker {
         let end = out.len() as i32;
         // Where the character begins in `out`.
         let mut at = plane.bytes(self.left) - column as i32;
-        for character in self.shown() {
+        for index in &self.shown {
+            let character = &self.characters[*index];
             let len = plane.bytes(character.width);
             let (from, to) = (at.max(0), (at + len).min(end));
             if from < to {
