@@ -15,10 +15,13 @@ use crate::cell::{Stop, setup};
 const KHUGEPAGED: &str = "/sys/kernel/mm/transparent_hugepage/khugepaged";
 const KSM: &str = "/sys/kernel/mm/ksm";
 
-/// How long a kernel thread may take for two scans. A thread without anything
-/// to scan never finishes them; any other needs less than a second, even in a
-/// kernel that checks itself.
+/// How long a kernel thread may take for two scans; it needs less than a second,
+/// even in a kernel that checks itself.
 const PATIENCE: Duration = Duration::from_secs(4);
+
+/// Size of the memory that is there for the kernel's thread alone: a huge page
+/// fits into it wherever it begins.
+const SCRAP: usize = 4 << 20;
 
 pub fn collapse(context: &mut HazardContext<'_>) -> Result<(), Stop> {
     /// MADV_COLLAPSE of asm-generic/mman-common.h, since Linux 6.1.
@@ -56,7 +59,8 @@ pub fn khugepaged(context: &mut HazardContext<'_>) -> Result<(), Stop> {
     ] {
         setup::knob(&format!("{KHUGEPAGED}/{knob}"), value)?;
     }
-    scans(&format!("{KHUGEPAGED}/full_scans"), context)
+    let advice = libc::MADV_HUGEPAGE;
+    scans(&format!("{KHUGEPAGED}/full_scans"), advice, context)
 }
 
 /// Returns the huge page around the middle of a buffer.
@@ -89,14 +93,26 @@ pub fn ksm(context: &mut HazardContext<'_>) -> Result<(), Stop> {
     ] {
         setup::knob(&format!("{KSM}/{knob}"), value)?;
     }
-    let scanned = scans(&format!("{KSM}/full_scans"), context);
+    let advice = libc::MADV_MERGEABLE;
+    let scanned = scans(&format!("{KSM}/full_scans"), advice, context);
     setup::knob(&format!("{KSM}/run"), "0")?;
     scanned
 }
 
 /// Waits until a counter of whole scans has grown by two; the first scan may
 /// have been in progress before.
-fn scans(path: &str, context: &HazardContext<'_>) -> Result<(), Stop> {
+///
+/// A thread that has nothing to scan never finishes. There is nothing where the
+/// cell's memory does not take `advice`, so some more memory does.
+fn scans(path: &str, advice: i32, context: &HazardContext<'_>) -> Result<(), Stop> {
+    let scrap = span::anonymous(SCRAP)?;
+    let _ = span::advise(scrap, advice);
+    let waited = two_more(path, context);
+    span::unmap(scrap)?;
+    waited
+}
+
+fn two_more(path: &str, context: &HazardContext<'_>) -> Result<(), Stop> {
     let count = || -> Result<u64, Stop> {
         let text = fs::read_to_string(path)?;
         text.trim()
