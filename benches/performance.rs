@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use pinhole::rig::bench::Host;
 use serde::Deserialize;
 
 /// What the page says around the tables.
@@ -201,21 +202,12 @@ fn parsed<T: for<'de> Deserialize<'de>>(path: &Path) -> Option<T> {
 
 /// Says on what machine this runs.
 fn machine() -> String {
-    let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let value = |key: &str| {
-        let line = cpuinfo.lines().find(|line| line.starts_with(key));
-        line.and_then(|line| line.split_once(": "))
-            .map_or("unknown", |(_, value)| value)
-    };
-    let count = cpuinfo
-        .lines()
-        .filter(|line| line.starts_with("processor"))
-        .count();
+    let Host {
+        processor, cpus, ..
+    } = Host::here();
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     format!(
-        "Measured on {count} processors, {}, cache {}, Linux {}.\n",
-        value("model name"),
-        value("cache size"),
+        "Measured on {cpus} processors, {processor}, Linux {}.\n",
         kernel.trim()
     )
 }

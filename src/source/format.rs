@@ -99,6 +99,21 @@ pub struct PlaneFormat {
     pub lines: u32,
 }
 
+impl PlaneFormat {
+    /// Returns the number of bytes of whole groups that cover `pixels` pixels of
+    /// a line; before the line's start if both are negative.
+    pub fn bytes(&self, pixels: i32) -> i32 {
+        pixels.div_euclid(self.pixels as i32) * self.samples.len() as i32
+    }
+
+    /// Returns the first of the plane's lines that begins at line `y` of the
+    /// picture or below; a line of the plane begins at the first of those that
+    /// it covers.
+    pub fn line_from(&self, y: i32) -> i32 {
+        -(-y).div_euclid(self.lines as i32)
+    }
+}
+
 /// A row of the table of formats.
 struct Entry {
     format: PixelFormat,

@@ -69,7 +69,7 @@ impl Layout {
         let (x, y) = format.steps();
         let width = nearest(width, Self::MIN_WIDTH, Self::MAX_WIDTH, x);
         let height = nearest(height, Self::MIN_HEIGHT, Self::MAX_HEIGHT, y);
-        let stride = |plane: &PlaneFormat| width / plane.pixels * plane.samples.len() as u32;
+        let stride = |plane: &PlaneFormat| plane.bytes(width as i32) as u32;
         let planes = format.planes();
         Self {
             format,
@@ -97,7 +97,7 @@ impl Layout {
     pub fn planes(&self) -> impl Iterator<Item = PlaneLayout> + use<> {
         let Self { width, height, .. } = *self;
         self.format.planes().iter().scan(0, move |end, format| {
-            let stride = (width / format.pixels) as usize * format.samples.len();
+            let stride = format.bytes(width as i32) as usize;
             let lines = (height / format.lines) as usize;
             let offset = *end;
             *end += stride * lines;

@@ -145,7 +145,7 @@ pub struct Host {
 
 impl Host {
     /// Returns this host.
-    fn here() -> Self {
+    pub fn here() -> Self {
         let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let name = text.lines().find_map(|line| {
             let value = line.strip_prefix("model name")?;

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::BenchError;
 use super::guest::{BenchGuest, CARD, VIVID};
 use super::spread::Spread;
-use crate::agent::bench::{Stream, StreamMemory};
+use crate::agent::bench::{Stream, StreamAnswer, StreamMemory};
 use crate::vm::progress::Step;
 
 /// The frames that are streamed: a format, with width and height.
@@ -85,9 +85,7 @@ pub fn measure(
                 }
             }
             for (answers, (device, ..)) in answers.iter().zip(DEVICES) {
-                let frames = |answer: &crate::agent::bench::StreamAnswer| {
-                    answer.timestamps_us.len().max(1) as f64
-                };
+                let frames = |answer: &StreamAnswer| answer.timestamps_us.len().max(1) as f64;
                 all.push(Streaming {
                     device,
                     memory: memory.name(),

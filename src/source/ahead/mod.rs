@@ -255,4 +255,4 @@ impl Drop for Ahead {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -17,8 +17,9 @@ fn layout() -> Layout {
     Layout::new(PixelFormat::Grey, 64, 48)
 }
 
-/// Returns frame `n` of a stream of 60 frames a second.
-fn frame(n: u32) -> FrameInfo {
+/// Returns the frame that is due at the end of interval `n` of a stream of
+/// 60 frames a second.
+pub fn frame(n: u32) -> FrameInfo {
     let elapsed = Duration::from_nanos((u64::from(n) + 1) * 1_000_000_000 / 60);
     FrameInfo {
         stream: 1,

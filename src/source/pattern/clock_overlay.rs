@@ -80,18 +80,6 @@ impl Saying {
     fn is_needed(self) -> bool {
         self.ink() != SOFT
     }
-
-    /// Returns the characters that the line may need.
-    fn characters(self) -> Words {
-        match self {
-            Self::Name | Self::Zone | Self::Frame | Self::Mode(_) => {
-                self.words(&FrameInfo::default())
-            }
-            Self::Time | Self::ShortTime | Self::Sequence { .. } => {
-                Words::of(format_args!("{DIGITS}"))
-            }
-        }
-    }
 }
 
 /// A line of text with its position.
@@ -230,7 +218,7 @@ impl ClockOverlay {
         let tickers = moving.iter().map(|label| {
             let ticker = Ticker::new(
                 layout,
-                label.saying.characters().as_bytes(),
+                DIGITS.as_bytes(),
                 label.scale,
                 (label.ink, GROUND),
                 (label.centre, label.middle),

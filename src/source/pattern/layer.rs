@@ -89,7 +89,7 @@ impl Layer {
         let mut longest = 0;
         let planes = layout.planes().map(|plane| {
             let format = plane.format;
-            let byte = |pixel: u32| (pixel / format.pixels) as usize * format.samples.len();
+            let byte = |pixel: u32| format.bytes(pixel as i32) as usize;
             let len = byte(columns.end.max(columns.start)) - byte(columns.start);
             longest = longest.max(len);
             let mut made = Plane {

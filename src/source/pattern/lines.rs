@@ -20,7 +20,7 @@ impl Lines {
     ) -> Self {
         let planes = layout.planes().map(|plane| {
             let format = plane.format;
-            let bytes = (width / format.pixels) as usize * format.samples.len();
+            let bytes = format.bytes(width as i32) as usize;
             let lines = (0..count).map(|number| {
                 let mut line = vec![0; bytes];
                 draw(number, &mut Row::new(&mut line, format));
@@ -39,7 +39,7 @@ impl Lines {
         let (layout, lines) = &self.planes[plane];
         let start = match from {
             0 => 0,
-            _ => (from / layout.format.pixels) as usize * layout.format.samples.len(),
+            _ => layout.format.bytes(from as i32) as usize,
         };
         &lines[number][start..][..layout.stride]
     }

@@ -61,7 +61,7 @@ impl Sprite {
                 lines: 0..0,
                 left: (0, 0),
                 len: 0,
-                bytes: vec![0; rows * count(format, even(width + 1)) as usize],
+                bytes: vec![0; rows * format.bytes(even(width + 1)) as usize],
             }
         });
         Self {
@@ -75,12 +75,10 @@ impl Sprite {
     pub fn place(&mut self, columns: Range<i32>, lines: Range<i32>) {
         for plane in &mut self.planes {
             let format = plane.format;
-            let covered = format.lines as i32;
-            let len = count(format, even(columns.len() as i32 + 1)) as usize;
-            let start = -(-lines.start).div_euclid(covered);
-            let end = -(-lines.end).div_euclid(covered);
+            let len = format.bytes(even(columns.len() as i32 + 1)) as usize;
+            let (start, end) = (format.line_from(lines.start), format.line_from(lines.end));
             let most = plane.bytes.len().checked_div(len).unwrap_or(0) as i32;
-            plane.left = (columns.start, count(format, columns.start));
+            plane.left = (columns.start, format.bytes(columns.start));
             plane.len = len;
             plane.lines = start..end.max(start).min(start + most);
         }
@@ -128,11 +126,6 @@ impl Sprite {
             out[to..to + len].copy_from_slice(&row[from..from + len]);
         }
     }
-}
-
-/// Returns the number of bytes of an even number of pixels.
-fn count(format: &PlaneFormat, pixels: i32) -> i32 {
-    pixels.div_euclid(format.pixels as i32) * format.samples.len() as i32
 }
 
 fn even(value: i32) -> i32 {

@@ -40,13 +40,6 @@ struct Character {
     planes: Vec<Vec<u8>>,
 }
 
-impl Plane {
-    /// Returns the number of bytes of an even number of pixels.
-    fn bytes(&self, pixels: i32) -> i32 {
-        pixels.div_euclid(self.format.pixels as i32) * self.format.samples.len() as i32
-    }
-}
-
 impl Ticker {
     /// Makes the ticker that can show these `characters`, in the first of the
     /// colours on the second one, around the pixel and line `middle`. It shows
@@ -62,19 +55,14 @@ impl Ticker {
         let top = middle.1 - face.height() / 2;
         let planes: Vec<_> = layout
             .planes()
-            .map(|plane| {
-                // A line of the plane belongs to the first of those that it
-                // covers.
-                let first = |y: i32| -(-y).div_euclid(plane.format.lines as i32);
-                Plane {
-                    format: plane.format,
-                    lines: first(top)..first(top + face.height()),
-                }
+            .map(|plane| Plane {
+                format: plane.format,
+                lines: plane.format.line_from(top)..plane.format.line_from(top + face.height()),
             })
             .collect();
         let drawn = |plane: &Plane, character: u8, width: i32| {
-            let mut bytes = vec![0; plane.bytes(width) as usize * plane.lines.len()];
-            let rows = bytes.chunks_exact_mut(plane.bytes(width).max(1) as usize);
+            let mut bytes = vec![0; plane.format.bytes(width) as usize * plane.lines.len()];
+            let rows = bytes.chunks_exact_mut(plane.format.bytes(width).max(1) as usize);
             for (line, bytes) in plane.lines.clone().zip(rows) {
                 let y = line * plane.format.lines as i32;
                 let mut row = Row::new(bytes, plane.format);
@@ -122,10 +110,10 @@ impl Ticker {
         let row = (line - plane.lines.start) as usize;
         let end = out.len() as i32;
         // Where the character begins in `out`.
-        let mut at = plane.bytes(self.left) - column as i32;
+        let mut at = plane.format.bytes(self.left) - column as i32;
         for index in &self.shown {
             let character = &self.characters[*index];
-            let len = plane.bytes(character.width);
+            let len = plane.format.bytes(character.width);
             let (from, to) = (at.max(0), (at + len).min(end));
             if from < to {
                 let bytes = &character.planes[number][row * len as usize..][..len as usize];

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::source::Pace;
+use crate::source::ahead::tests::frame as frame_at_sixty;
 use crate::source::settings::Adjust;
 
 /// Returns the number of a frame of [`film`] that is shown as NV12.
@@ -27,18 +28,6 @@ fn other_settings(show: &Show) -> Settings {
     Settings {
         quality: settings.quality % 100 + 1,
         ..settings.clone()
-    }
-}
-
-/// Returns the frame that is due at the end of interval `n` of a stream of
-/// 60 frames a second.
-fn frame_at_sixty(n: u32) -> FrameInfo {
-    let elapsed = Duration::from_nanos((u64::from(n) + 1) * 1_000_000_000 / 60);
-    FrameInfo {
-        stream: 1,
-        sequence: n,
-        elapsed,
-        wall: Duration::from_secs(1000) + elapsed,
     }
 }
 
