@@ -44,7 +44,7 @@ use std::collections::VecDeque;
 
 use zerocopy::IntoBytes;
 
-use crate::dma::{Bus, DIGEST_BLOCK};
+use crate::dma::{Bus, Staging};
 use crate::source::settings::Rect;
 use crate::source::{Camera, Layout, PixelFormat};
 use crate::wire::event::{DqbufEvent, ErrorEvent, SessionEvent};
@@ -134,8 +134,8 @@ pub struct Card {
     /// Dead sessions whose error events wait to be sent.
     errors: VecDeque<(u32, Errno)>,
     statistics: Statistics,
-    /// The block into which the camera draws.
-    block: Box<[u8; DIGEST_BLOCK]>,
+    /// The memory in which the camera draws.
+    staging: Staging,
 }
 
 impl Card {
@@ -169,7 +169,7 @@ impl Card {
             stamps: 0,
             errors: VecDeque::new(),
             statistics: Statistics::default(),
-            block: Box::new([0; DIGEST_BLOCK]),
+            staging: Staging::default(),
         };
         card.set_first_format();
         card

@@ -157,15 +157,16 @@ impl Card {
         let mut segments = 0;
         for (number, (plane, list)) in self.buffers.memory(buffer).enumerate() {
             segments += list.count();
-            let mut writer = FrameWriter::new(list, self.witness.digests(number));
+            let digests = self.witness.digests(number);
+            let mut writer = FrameWriter::new(list, &mut self.staging, digests);
             let end = bytes.min(plane.offset + plane.sizeimage) as usize;
             let mut offset = plane.offset as usize;
             while offset < end {
-                let block = &mut self.block[..DIGEST_BLOCK.min(end - offset)];
-                self.camera.fill(offset, block);
-                writer.write(block)?;
-                offset += block.len();
+                let length = DIGEST_BLOCK.min(end - offset);
+                writer.block(length, |block| self.camera.fill(offset, block))?;
+                offset += length;
             }
+            writer.finish()?;
         }
         Ok(segments)
     }

@@ -4,7 +4,7 @@
 //! buffer is queued ([`ScatterList::resolve`]), and written through a
 //! [`FrameWriter`] when its frame is due. The card never reads a frame back
 //! from guest memory: the witness's digests are computed from the private block
-//! that is about to be copied.
+//! that is about to be copied ([`Staging`]).
 
 pub mod digest;
 pub mod scatter;
@@ -16,7 +16,7 @@ use vm_memory::GuestMemoryMmap;
 
 pub use digest::{DIGEST_BLOCK, Digest};
 pub use scatter::{ScatterList, Segment};
-pub use writer::FrameWriter;
+pub use writer::{FrameWriter, Staging};
 
 /// Largest number of segments that a list keeps: the page count of the largest
 /// frame (3840x2160 at four bytes a pixel) at any offset, and some more.

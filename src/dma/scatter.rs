@@ -161,6 +161,19 @@ impl ScatterList {
         }
     }
 
+    /// Copies `bytes` to the first bytes of the buffer. What is longer than the
+    /// buffer is left out.
+    pub fn write(&self, mut bytes: &[u8]) {
+        for run in 0.. {
+            let Some(memory) = self.memory(run, 0).filter(|_| !bytes.is_empty()) else {
+                return;
+            };
+            let (now, later) = bytes.split_at(memory.len().min(bytes.len()));
+            memory.copy_from(now);
+            bytes = later;
+        }
+    }
+
     /// Adds a segment.
     fn map(&mut self, segment: Segment, bus: Bus<'_>) -> Result<(), DmaError> {
         let Self { runs, mappings, .. } = self;
@@ -190,13 +203,13 @@ impl ScatterList {
 
     /// Returns the memory of the run with the index `run` from byte `at` on, or
     /// `None` after the last run.
-    pub(super) fn memory(&self, run: usize, at: u32) -> Option<VolatileSlice<'_>> {
+    pub(super) fn memory(&self, run: usize, at: usize) -> Option<VolatileSlice<'_>> {
         let run = self.runs.get(run)?;
         let offset = usize::try_from(run.offset).ok()?;
         self.mappings[usize::from(run.mapping)]
             .region
             .get_slice(offset, run.len as usize)
-            .and_then(|slice| slice.offset(at as usize))
+            .and_then(|slice| slice.offset(at))
             .ok()
     }
 }
@@ -298,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_read_is_what_lies_there_in_order() {
+    fn what_is_read_or_written_lies_there_in_order() {
         let memory = memory();
         let bus = Bus {
             memory: &memory,
@@ -318,6 +331,15 @@ mod tests {
         let mut text = [b'-'; 5];
         list.read(&mut text);
         assert_eq!(&text, b"pin--");
+
+        list.resolve(segments.into_iter(), 4, 4, bus).unwrap();
+        list.write(b"cap");
+        list.read(&mut text);
+        assert_eq!(&text, b"capho");
+        list.write(b"twelve chars and more");
+        let mut text = [b'-'; 13];
+        list.read(&mut text);
+        assert_eq!(&text, b"twelve chars-");
     }
 
     #[test]

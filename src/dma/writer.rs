@@ -1,43 +1,102 @@
 //! The copy into guest memory.
 
-use super::{Digest, DmaError, ScatterList};
+use super::{DIGEST_BLOCK, Digest, DmaError, ScatterList};
+
+/// Blocks that are drawn before they are copied. They stay in the processor's
+/// first cache.
+const BLOCKS: usize = 4;
+
+/// Length of a page, and of what a copy may leave for the next one.
+const PAGE: usize = 4096;
+
+/// Private memory in which a frame is drawn before it is copied.
+///
+/// A frame that does not begin at a page's first byte has blocks that lie in two
+/// pages each. Pages written in two parts take half as long again as pages
+/// written in one, so the end of a page's content waits here for the rest of it.
+pub struct Staging {
+    /// Room for what waits, and after it for the blocks.
+    bytes: Box<[u8; PAGE + BLOCKS * DIGEST_BLOCK]>,
+}
+
+impl Default for Staging {
+    fn default() -> Self {
+        Self {
+            bytes: Box::new([0; _]),
+        }
+    }
+}
 
 /// Writes a frame into a scatter list, starting at the list's first byte.
 pub struct FrameWriter<'a> {
     list: &'a ScatterList,
     run: usize,
     /// Bytes of `run` that are already written.
-    at: u32,
+    at: usize,
     written: u64,
+    staging: &'a mut Staging,
+    /// First byte in the staging that is not written yet; at most `PAGE`.
+    first: usize,
+    /// End of the bytes that are drawn; at least `PAGE`.
+    end: usize,
     digests: Option<&'a mut Vec<Digest>>,
 }
 
 impl<'a> FrameWriter<'a> {
     /// Begins a frame. If `digests` is given, one digest is added to it for
-    /// every block written.
-    pub fn new(list: &'a ScatterList, digests: Option<&'a mut Vec<Digest>>) -> Self {
+    /// every block.
+    pub fn new(
+        list: &'a ScatterList,
+        staging: &'a mut Staging,
+        digests: Option<&'a mut Vec<Digest>>,
+    ) -> Self {
         Self {
             list,
             run: 0,
             at: 0,
             written: 0,
+            staging,
+            first: PAGE,
+            end: PAGE,
             digests,
         }
     }
 
-    /// Writes the next block of the frame: [`DIGEST_BLOCK`] bytes, or the rest
-    /// of the frame. Each byte of guest memory is written once.
+    /// Takes the next block of the frame: `length` bytes, which `draw` has to
+    /// write, all of them. `length` is [`DIGEST_BLOCK`], or less for the end of
+    /// the frame. Each byte of guest memory is written once, by this call or a
+    /// later one.
     ///
     /// # Errors
-    /// [`DmaError::TooShort`] if the list has no room for the block.
-    ///
-    /// [`DIGEST_BLOCK`]: super::DIGEST_BLOCK
-    pub fn write(&mut self, mut block: &[u8]) -> Result<(), DmaError> {
+    /// [`DmaError::TooShort`] if the list has no room for what was drawn.
+    pub fn block(&mut self, length: usize, draw: impl FnOnce(&mut [u8])) -> Result<(), DmaError> {
+        if self.end + length > self.staging.bytes.len() {
+            self.copy(Until::Page)?;
+        }
+        let block = &mut self.staging.bytes[self.end..][..length];
+        draw(block);
         if let Some(digests) = &mut self.digests {
             digests.push(Digest::of(block));
         }
-        let length = self.written + block.len() as u64;
-        while !block.is_empty() {
+        self.end += length;
+        Ok(())
+    }
+
+    /// Writes what has not been written yet. A writer that is dropped instead
+    /// leaves the end of its frame out.
+    ///
+    /// # Errors
+    /// [`DmaError::TooShort`] if the list has no room for it.
+    pub fn finish(mut self) -> Result<(), DmaError> {
+        self.copy(Until::End)
+    }
+
+    /// Copies what is drawn, and puts what waits in front of the next block.
+    fn copy(&mut self, until: Until) -> Result<(), DmaError> {
+        let drawn = &self.staging.bytes[self.first..self.end];
+        let length = self.written + drawn.len() as u64;
+        let mut rest = drawn;
+        while !rest.is_empty() {
             let memory = self
                 .list
                 .memory(self.run, self.at)
@@ -45,77 +104,127 @@ impl<'a> FrameWriter<'a> {
                     held: self.written,
                     length,
                 })?;
-            let (now, later) = block.split_at(block.len().min(memory.len()));
-            memory.copy_from(now);
-            self.written += now.len() as u64;
-            block = later;
-            if now.len() == memory.len() {
+            let now = match until {
+                // A segment's end is written, whatever lies behind it.
+                _ if memory.len() <= rest.len() => memory.len(),
+                Until::Page => {
+                    let end = memory.ptr_guard().as_ptr().addr() + rest.len();
+                    rest.len().saturating_sub(end % PAGE)
+                }
+                Until::End => rest.len(),
+            };
+            if now == 0 {
+                // What is left ends in the page in which it begins.
+                break;
+            }
+            memory.copy_from(&rest[..now]);
+            self.written += now as u64;
+            rest = &rest[now..];
+            if now == memory.len() {
                 self.run += 1;
                 self.at = 0;
             } else {
-                // A run's length is a u32, and `at` stays below it.
-                self.at += now.len() as u32;
+                self.at += now;
             }
         }
+        self.first = PAGE - rest.len();
+        let waits = self.end - rest.len()..self.end;
+        self.staging.bytes.copy_within(waits, self.first);
+        self.end = PAGE;
         Ok(())
     }
+}
+
+/// Where a copy ends.
+#[derive(Clone, Copy)]
+enum Until {
+    /// At the end of a page or of a segment; what comes after it waits.
+    Page,
+    /// At the end of what is drawn.
+    End,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dma::{Bus, DIGEST_BLOCK, Segment};
+    use crate::dma::{Bus, Segment};
     use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
-    #[test]
-    fn a_frame_lands_in_its_segments_in_order_and_nowhere_else() {
+    const SIZE: usize = 0x20000;
+
+    /// Writes a frame that is 7 bytes shorter than the segments, and compares
+    /// all of the guest's memory with what it has to be.
+    fn check(segments: &[(u64, u32)]) {
+        let half = SIZE / 2;
         let memory = GuestMemoryMmap::from_ranges(&[
-            (GuestAddress(0), 0x4000),
-            (GuestAddress(0x4000), 0x4000),
+            (GuestAddress(0), half),
+            (GuestAddress(half as u64), half),
         ])
         .unwrap();
-        memory
-            .write_slice(&[0xee; 0x8000], GuestAddress(0))
-            .unwrap();
-        // The segments run backwards, are unaligned, lie in two mappings, and
-        // one is a byte long; blocks end within a segment, and segments within
-        // a block.
-        let segments = [
-            (0x7001, 3000),
-            (0x3f00, 0x200),
-            (0x11, 1),
-            (0x12, 2000),
-            (0x5000, 4000),
-        ]
-        .map(|(start, len)| Segment { start, len });
-        let total: u32 = segments.iter().map(|s| s.len).sum();
+        memory.write_slice(&[0xee; SIZE], GuestAddress(0)).unwrap();
+        let segments = segments.iter().map(|&(start, len)| Segment { start, len });
+        let total: u32 = segments.clone().map(|s| s.len).sum();
         let mut list = ScatterList::default();
         let bus = Bus {
             memory: &memory,
             forbidden: &[],
         };
-        list.resolve(segments.into_iter(), total, total, bus)
-            .unwrap();
+        let given: Vec<Segment> = segments.clone().collect();
+        list.resolve(given.into_iter(), total, total, bus).unwrap();
 
         let frame: Vec<u8> = (0..total - 7).map(|i| (i % 251) as u8 | 1).collect();
         let mut digests = Vec::new();
-        let mut writer = FrameWriter::new(&list, Some(&mut digests));
+        let mut staging = Staging::default();
+        let mut writer = FrameWriter::new(&list, &mut staging, Some(&mut digests));
         for block in frame.chunks(DIGEST_BLOCK) {
-            writer.write(block).unwrap();
+            writer
+                .block(block.len(), |drawn| drawn.copy_from_slice(block))
+                .unwrap();
         }
+        writer.finish().unwrap();
 
-        let mut expected = vec![0xee; 0x8000];
+        let mut expected = vec![0xee; SIZE];
         let mut rest = &frame[..];
         for Segment { start, len } in segments {
             let (now, later) = rest.split_at(rest.len().min(len as usize));
             expected[start as usize..][..now.len()].copy_from_slice(now);
             rest = later;
         }
-        let mut found = vec![0; 0x8000];
+        let mut found = vec![0; SIZE];
         memory.read_slice(&mut found, GuestAddress(0)).unwrap();
         assert!(found == expected);
         let wanted: Vec<_> = frame.chunks(DIGEST_BLOCK).map(Digest::of).collect();
         assert_eq!(digests, wanted);
+    }
+
+    #[test]
+    fn a_frame_lands_in_its_segments_in_order_and_nowhere_else() {
+        // The segments run backwards, are unaligned, lie in two mappings, and
+        // one is a byte long; blocks end within a segment, and segments within
+        // a block.
+        check(&[
+            (0x1f001, 3000),
+            (0xff00, 0x200),
+            (0x11, 1),
+            (0x12, 2000),
+            (0x15000, 4000),
+        ]);
+    }
+
+    #[test]
+    fn a_frame_of_many_blocks_lands_wherever_its_pages_begin_and_end() {
+        for offset in [0, 1, 16, 1234, 4095] {
+            // Pages that lie apart, as a process's do.
+            let first = (0x1e000 + offset, 0x1000 - offset as u32);
+            let pages = (0..14).rev().map(|page| (page * 0x2000, 0x1000));
+            check(&std::iter::once(first).chain(pages).collect::<Vec<_>>());
+            // One segment, and two that meet within a page.
+            check(&[(offset, 0x1c000)]);
+            check(&[(offset, 0x5800), (0x10000 + offset, 0xb001)]);
+        }
+        // Segments that are shorter than a page, and end within it.
+        let short = (0..200).map(|i| (i * 600, 501));
+        check(&short.collect::<Vec<_>>());
     }
 
     #[test]
@@ -128,10 +237,12 @@ mod tests {
         };
         let segment = Segment { start: 0, len: 100 };
         list.resolve([segment].into_iter(), 100, 100, bus).unwrap();
-        let mut writer = FrameWriter::new(&list, None);
-        writer.write(&[1; 64]).unwrap();
+        let mut staging = Staging::default();
+        let mut writer = FrameWriter::new(&list, &mut staging, None);
+        writer.block(64, |drawn| drawn.fill(1)).unwrap();
+        writer.block(64, |drawn| drawn.fill(1)).unwrap();
         assert_eq!(
-            writer.write(&[1; 64]),
+            writer.finish(),
             Err(DmaError::TooShort {
                 held: 100,
                 length: 128

@@ -30,18 +30,30 @@ pub fn now() -> Now {
 /// A timer on CLOCK_MONOTONIC that makes its file descriptor readable when it
 /// expires.
 #[derive(Debug)]
-pub struct Timer(OwnedFd);
+pub struct Timer {
+    file: OwnedFd,
+    /// Whether the timer was set to a deadline, which may have passed.
+    set: bool,
+}
 
 impl Timer {
     /// Creates a timer that is not set.
     pub fn new() -> io::Result<Self> {
         let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
-        Ok(Self(timerfd_create(TimerfdClockId::Monotonic, flags)?))
+        Ok(Self {
+            file: timerfd_create(TimerfdClockId::Monotonic, flags)?,
+            set: false,
+        })
     }
 
     /// Sets the timer to `deadline`, or disarms it; an expiry that was not read
     /// yet is dropped.
-    pub fn set(&self, deadline: Option<Duration>) {
+    pub fn set(&mut self, deadline: Option<Duration>) {
+        // Most commands find the timer disarmed and leave it so.
+        if !self.set && deadline.is_none() {
+            return;
+        }
+        self.set = deadline.is_some();
         let value = deadline.map_or(Timespec::default(), |deadline| Timespec {
             tv_sec: i64::try_from(deadline.as_secs()).unwrap_or(i64::MAX),
             // Zero in both fields would disarm the timer.
@@ -52,7 +64,7 @@ impl Timer {
             it_value: value,
         };
         // The call fails only for a bad file descriptor or time.
-        if let Err(error) = timerfd_settime(&self.0, TimerfdTimerFlags::ABSTIME, &spec) {
+        if let Err(error) = timerfd_settime(&self.file, TimerfdTimerFlags::ABSTIME, &spec) {
             log::error!("the timer cannot be set to {deadline:?}: {error}");
         }
     }
@@ -60,6 +72,6 @@ impl Timer {
 
 impl AsRawFd for Timer {
     fn as_raw_fd(&self) -> RawFd {
-        self.0.as_raw_fd()
+        self.file.as_raw_fd()
     }
 }

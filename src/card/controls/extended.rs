@@ -13,7 +13,7 @@ use super::{Value, default_value, validate};
 use crate::card::queueing::segment;
 use crate::card::refused::{Refused, invalid};
 use crate::card::{Card, Now};
-use crate::dma::{Bus, FrameWriter, ScatterList};
+use crate::dma::{Bus, ScatterList};
 use crate::wire::control::{
     CID_PRIVATE_BASE, CTRL_CLASS_MASK, CTRL_FLAG_READ_ONLY, CTRL_FLAG_WRITE_ONLY, CTRL_ID_MASK,
     CTRL_WHICH_CUR_VAL, CTRL_WHICH_DEF_VAL, CTRL_WHICH_REQUEST_VAL, ExtControl, ExtControls,
@@ -164,13 +164,8 @@ impl Card {
             match value {
                 Value::Integer(value) => put(&self.controls.table[*row], given, *value),
                 Value::Text(text) => {
-                    let mut writer = FrameWriter::new(payload, None);
-                    let written = writer.write(text.as_bytes());
-                    if let Err(error) = written.and_then(|()| writer.write(&[0])) {
-                        // The check above has compared the memory's size with
-                        // the text's.
-                        log::error!("a control's text is not given: {error}");
-                    }
+                    // There is room: `size` was compared with the text above.
+                    payload.write(&[text.as_bytes(), &[0]].concat());
                 }
             }
         }
