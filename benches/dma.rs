@@ -11,7 +11,7 @@ use std::time::Duration;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use pinhole::card::Witness;
 use pinhole::card::witness::Background;
-use pinhole::dma::{DIGEST_BLOCK, Digest, FrameWriter, ScatterList, Staging};
+use pinhole::dma::{DIGEST_BLOCK, Digest, FrameWriter, PIECE, ScatterList, Staging};
 use pinhole::source::{Layout, Pattern, PixelFormat, Source};
 use streaming::{Blank, Memory, Nowhere, PAGE, Scatter, Streaming};
 use vm_memory::{GuestAddress, GuestMemoryBackend};
@@ -19,8 +19,8 @@ use vm_memory::{GuestAddress, GuestMemoryBackend};
 const BUFFERS: usize = 32;
 
 /// Measures the copy into segments of several lengths and places. The card
-/// copies the blocks that were drawn last, which the processor has at hand; the
-/// plain copy, a frame that lies elsewhere.
+/// copies what was drawn last, which the processor has at hand; the plain copy,
+/// a frame that lies elsewhere.
 fn copy(criterion: &mut Criterion) {
     for (format, width, height) in [
         (PixelFormat::Yuyv, 1280, 720),
@@ -64,10 +64,10 @@ fn copy(criterion: &mut Criterion) {
                     let lists = turn.next().expect("a cycle has no end");
                     for (list, plane) in lists.iter().zip(layout.memory_planes()) {
                         let mut writer = FrameWriter::new(list, &mut staging, None);
-                        for offset in (0..plane.sizeimage as usize).step_by(DIGEST_BLOCK) {
-                            let length = DIGEST_BLOCK.min(plane.sizeimage as usize - offset);
-                            let drawn = |block: &mut [u8]| _ = black_box(block);
-                            writer.block(length, drawn).expect("room in the list");
+                        for offset in (0..plane.sizeimage as usize).step_by(PIECE) {
+                            let length = PIECE.min(plane.sizeimage as usize - offset);
+                            let drawn = |piece: &mut [u8]| _ = black_box(piece);
+                            writer.write(length, drawn).expect("room in the list");
                         }
                         writer.finish().expect("room in the list");
                     }

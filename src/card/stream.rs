@@ -8,7 +8,7 @@ use super::clock::{Clock, Now, Rate};
 use super::events::{Payload, Topic};
 use super::injection::Fault;
 use super::witness::{FrameWritten, Record};
-use crate::dma::{DIGEST_BLOCK, DmaError, FrameWriter};
+use crate::dma::{DmaError, FrameWriter, PIECE};
 use crate::source::{Begun, FrameInfo};
 
 /// Time after which the card asks a source again that had no picture.
@@ -151,7 +151,7 @@ impl Card {
     }
 
     /// Writes the first `bytes` bytes of the frame that has begun, and returns
-    /// the buffer's number of segments. No block crosses the end of a memory
+    /// the buffer's number of segments. No piece crosses the end of a memory
     /// plane.
     fn write_frame(&mut self, buffer: u32, bytes: u32) -> Result<usize, DmaError> {
         let mut segments = 0;
@@ -162,8 +162,8 @@ impl Card {
             let end = bytes.min(plane.offset + plane.sizeimage) as usize;
             let mut offset = plane.offset as usize;
             while offset < end {
-                let length = DIGEST_BLOCK.min(end - offset);
-                writer.block(length, |block| self.camera.fill(offset, block))?;
+                let length = PIECE.min(end - offset);
+                writer.write(length, |piece| self.camera.fill(offset, piece))?;
                 offset += length;
             }
             writer.finish()?;

@@ -3,8 +3,8 @@
 //! A buffer's scatter list is resolved against guest memory once, when the
 //! buffer is queued ([`ScatterList::resolve`]), and written through a
 //! [`FrameWriter`] when its frame is due. The card never reads a frame back
-//! from guest memory: the witness's digests are computed from the private block
-//! that is about to be copied ([`Staging`]).
+//! from guest memory: the witness's digests are computed from the private copy
+//! that is about to be written ([`Staging`]).
 
 pub mod digest;
 pub mod scatter;
@@ -16,7 +16,7 @@ use vm_memory::GuestMemoryMmap;
 
 pub use digest::{DIGEST_BLOCK, Digest};
 pub use scatter::{ScatterList, Segment};
-pub use writer::{FrameWriter, Staging};
+pub use writer::{FrameWriter, PIECE, Staging};
 
 /// Largest number of segments that a list keeps: the page count of the largest
 /// frame (3840x2160 at four bytes a pixel) at any offset, and some more.

@@ -2,9 +2,9 @@
 
 use super::{DIGEST_BLOCK, Digest, DmaError, ScatterList};
 
-/// Blocks that are drawn before they are copied. They stay in the processor's
-/// first cache.
-const BLOCKS: usize = 4;
+/// Length of what is drawn at once, in bytes. It stays in the processor's first
+/// cache until it is copied.
+pub const PIECE: usize = 4 * DIGEST_BLOCK;
 
 /// Length of a page, and of what a copy may leave for the next one.
 const PAGE: usize = 4096;
@@ -15,8 +15,8 @@ const PAGE: usize = 4096;
 /// pages each. Pages written in two parts take half as long again as pages
 /// written in one, so the end of a page's content waits here for the rest of it.
 pub struct Staging {
-    /// Room for what waits, and after it for the blocks.
-    bytes: Box<[u8; PAGE + BLOCKS * DIGEST_BLOCK]>,
+    /// Room for what waits, and after it for what is drawn.
+    bytes: Box<[u8; PAGE + PIECE]>,
 }
 
 impl Default for Staging {
@@ -35,10 +35,9 @@ pub struct FrameWriter<'a> {
     at: usize,
     written: u64,
     staging: &'a mut Staging,
-    /// First byte in the staging that is not written yet; at most `PAGE`.
-    first: usize,
-    /// End of the bytes that are drawn; at least `PAGE`.
-    end: usize,
+    /// Number of bytes that wait in the staging, before [`PAGE`]; less than a
+    /// page.
+    waiting: usize,
     digests: Option<&'a mut Vec<Digest>>,
 }
 
@@ -56,46 +55,39 @@ impl<'a> FrameWriter<'a> {
             at: 0,
             written: 0,
             staging,
-            first: PAGE,
-            end: PAGE,
+            waiting: 0,
             digests,
         }
     }
 
-    /// Takes the next block of the frame: `length` bytes, which `draw` has to
-    /// write, all of them. `length` is [`DIGEST_BLOCK`], or less for the end of
-    /// the frame. Each byte of guest memory is written once, by this call or a
-    /// later one.
+    /// Writes the next `length` bytes of the frame, all of which `draw` has to
+    /// fill in: [`PIECE`], or less for the end of the frame. Each byte of guest
+    /// memory is written once, by this call or a later one.
     ///
     /// # Errors
-    /// [`DmaError::TooShort`] if the list has no room for what was drawn.
-    pub fn block(&mut self, length: usize, draw: impl FnOnce(&mut [u8])) -> Result<(), DmaError> {
-        if self.end + length > self.staging.bytes.len() {
-            self.copy(Until::Page)?;
-        }
-        let block = &mut self.staging.bytes[self.end..][..length];
-        draw(block);
+    /// [`DmaError::TooShort`] if the list has no room for them.
+    pub fn write(&mut self, length: usize, draw: impl FnOnce(&mut [u8])) -> Result<(), DmaError> {
+        let drawn = &mut self.staging.bytes[PAGE..][..length];
+        draw(drawn);
         if let Some(digests) = &mut self.digests {
-            digests.push(Digest::of(block));
+            digests.extend(drawn.chunks(DIGEST_BLOCK).map(Digest::of));
         }
-        self.end += length;
-        Ok(())
+        self.copy(length, Until::Page)
     }
 
-    /// Writes what has not been written yet. A writer that is dropped instead
-    /// leaves the end of its frame out.
+    /// Writes what waits. A writer that is dropped instead leaves the end of its
+    /// frame out.
     ///
     /// # Errors
     /// [`DmaError::TooShort`] if the list has no room for it.
     pub fn finish(mut self) -> Result<(), DmaError> {
-        self.copy(Until::End)
+        self.copy(0, Until::End)
     }
 
-    /// Copies what is drawn, and puts what waits in front of the next block.
-    fn copy(&mut self, until: Until) -> Result<(), DmaError> {
-        let drawn = &self.staging.bytes[self.first..self.end];
-        let length = self.written + drawn.len() as u64;
-        let mut rest = drawn;
+    /// Copies what waits and the `drawn` bytes after it, and has the rest wait.
+    fn copy(&mut self, drawn: usize, until: Until) -> Result<(), DmaError> {
+        let mut rest = &self.staging.bytes[PAGE - self.waiting..PAGE + drawn];
+        let length = self.written + rest.len() as u64;
         while !rest.is_empty() {
             let memory = self
                 .list
@@ -127,10 +119,9 @@ impl<'a> FrameWriter<'a> {
                 self.at += now;
             }
         }
-        self.first = PAGE - rest.len();
-        let waits = self.end - rest.len()..self.end;
-        self.staging.bytes.copy_within(waits, self.first);
-        self.end = PAGE;
+        self.waiting = rest.len();
+        let left = PAGE + drawn - self.waiting..PAGE + drawn;
+        self.staging.bytes.copy_within(left, PAGE - self.waiting);
         Ok(())
     }
 }
@@ -140,7 +131,7 @@ impl<'a> FrameWriter<'a> {
 enum Until {
     /// At the end of a page or of a segment; what comes after it waits.
     Page,
-    /// At the end of what is drawn.
+    /// At the end of what there is.
     End,
 }
 
@@ -176,9 +167,9 @@ mod tests {
         let mut digests = Vec::new();
         let mut staging = Staging::default();
         let mut writer = FrameWriter::new(&list, &mut staging, Some(&mut digests));
-        for block in frame.chunks(DIGEST_BLOCK) {
+        for piece in frame.chunks(PIECE) {
             writer
-                .block(block.len(), |drawn| drawn.copy_from_slice(block))
+                .write(piece.len(), |drawn| drawn.copy_from_slice(piece))
                 .unwrap();
         }
         writer.finish().unwrap();
@@ -239,10 +230,9 @@ mod tests {
         list.resolve([segment].into_iter(), 100, 100, bus).unwrap();
         let mut staging = Staging::default();
         let mut writer = FrameWriter::new(&list, &mut staging, None);
-        writer.block(64, |drawn| drawn.fill(1)).unwrap();
-        writer.block(64, |drawn| drawn.fill(1)).unwrap();
+        writer.write(64, |drawn| drawn.fill(1)).unwrap();
         assert_eq!(
-            writer.finish(),
+            writer.write(64, |drawn| drawn.fill(1)),
             Err(DmaError::TooShort {
                 held: 100,
                 length: 128

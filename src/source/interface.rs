@@ -133,9 +133,8 @@ pub trait Source: Send {
 
     /// Writes the bytes of the current frame from `offset` on into `out`, and
     /// fills all of it. Offsets count through the frame as [`Layout`] defines.
-    /// The caller asks in ascending order, and `out` is never longer than 4096
-    /// bytes, nor does it reach beyond the end of a memory plane or of the
-    /// frame. It must not allocate.
+    /// The caller asks in ascending order, and `out` reaches neither beyond the
+    /// end of a memory plane nor of the frame. It must not allocate.
     fn fill(&mut self, offset: usize, out: &mut [u8]);
 }
 

@@ -54,44 +54,44 @@ const fn case(
 }
 
 const CASES: [Case; 9] = [
-    case("blank", PixelFormat::Nv12, None, false, 788_000),
-    case("blank-witness", PixelFormat::Nv12, None, true, 1_880_000),
-    case("bars", PixelFormat::Nv12, Some("bars"), false, 2_540_000),
+    case("blank", PixelFormat::Nv12, None, false, 712_000),
+    case("blank-witness", PixelFormat::Nv12, None, true, 1_800_000),
+    case("bars", PixelFormat::Nv12, Some("bars"), false, 1_883_000),
     case(
         "bars-witness",
         PixelFormat::Nv12,
         Some("bars"),
         true,
-        3_625_000,
+        2_972_000,
     ),
     case(
         "bars-yuyv",
         PixelFormat::Yuyv,
         Some("bars"),
         false,
-        2_924_000,
+        2_169_000,
     ),
     case(
         "bars-rgb3",
         PixelFormat::Rgb3,
         Some("bars"),
         false,
-        3_872_000,
+        2_713_000,
     ),
     case(
         "moving",
         PixelFormat::Nv12,
         Some("moving"),
         false,
-        2_661_000,
+        2_001_000,
     ),
-    case("noise", PixelFormat::Nv12, Some("noise"), false, 3_229_000),
+    case("noise", PixelFormat::Nv12, Some("noise"), false, 2_567_000),
     case(
         "integrity",
         PixelFormat::Nv12,
         Some("integrity"),
         false,
-        2_388_000,
+        2_261_000,
     ),
 ];
 

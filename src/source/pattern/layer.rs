@@ -13,8 +13,12 @@ use crate::source::layout::Layout;
 /// it begins, and the number of lines that it covers.
 pub type Drawing<'a> = &'a dyn Fn(&mut Row<'_>, u32, u32);
 
-/// The shortest stretch of ground that is worth a span of its own, in bytes.
-const SHORTEST: usize = 64;
+/// Returns the length of the shortest stretch of ground that is worth a span of
+/// its own, in rows of that length; both in bytes. A span takes time, and what
+/// is kept in its stead takes memory, of which long rows need most.
+const fn shortest_span(row: usize) -> usize {
+    if row < 4096 { 256 } else { 64 }
+}
 
 /// The layer, for every colour plane of a layout.
 #[derive(Debug)]
@@ -237,7 +241,7 @@ impl Plane {
             let hidden = while_in(at, self.len, &hides);
             while at < hidden {
                 let ground = while_in(at, hidden, &is_ground);
-                let is_span = ground - at >= SHORTEST || ground - at == hidden - at;
+                let is_span = ground - at >= shortest_span(self.len) || ground - at == hidden - at;
                 let end = match is_span {
                     true => ground,
                     false => while_in(ground, hidden, &|at| !is_ground(at)),

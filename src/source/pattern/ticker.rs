@@ -7,8 +7,8 @@ use super::text::{Face, Words};
 use crate::source::format::PlaneFormat;
 use crate::source::layout::Layout;
 
-/// A line of such words. The characters that it may show are drawn once, and a
-/// frame copies those that it shows.
+/// A line of such words. The characters that it may show are drawn once; a frame
+/// puts those that changed into the line, and copies the line.
 #[derive(Debug)]
 pub struct Ticker {
     characters: Vec<Character>,
@@ -27,14 +27,17 @@ struct Plane {
     format: &'static PlaneFormat,
     /// The plane's lines that they cover; these may lie beyond the picture.
     lines: Range<i32>,
+    /// Length of the words in bytes.
+    len: usize,
+    /// The words, row by row.
+    bytes: Vec<u8>,
 }
 
 /// A character, drawn.
 #[derive(Debug)]
 struct Character {
     character: u8,
-    /// Distance to the next one, in pixels; even, so that the pixels that share
-    /// their chroma belong to one character.
+    /// Its [`even_width`].
     width: i32,
     /// Its bytes, row by row, for each colour plane.
     planes: Vec<Vec<u8>>,
@@ -53,11 +56,20 @@ impl Ticker {
     ) -> Self {
         let face = Face::new(characters, scale);
         let top = middle.1 - face.height() / 2;
+        let widest = characters.iter().map(|&c| even_width(&face, c)).max();
         let planes: Vec<_> = layout
             .planes()
-            .map(|plane| Plane {
-                format: plane.format,
-                lines: plane.format.line_from(top)..plane.format.line_from(top + face.height()),
+            .map(|plane| {
+                let format = plane.format;
+                let lines = format.line_from(top)..format.line_from(top + face.height());
+                // So that a frame does not allocate.
+                let most = format.bytes(widest.unwrap_or(0)) as usize * Words::MOST;
+                Plane {
+                    format,
+                    len: 0,
+                    bytes: Vec::with_capacity(most * lines.len()),
+                    lines,
+                }
             })
             .collect();
         let drawn = |plane: &Plane, character: u8, width: i32| {
@@ -72,7 +84,7 @@ impl Ticker {
             bytes
         };
         let characters = characters.iter().map(|&character| {
-            let width = (face.width(&[character]) + 1) & !1;
+            let width = even_width(&face, character);
             Character {
                 character,
                 width,
@@ -91,38 +103,80 @@ impl Ticker {
 
     /// Shows `words`. Characters that the ticker cannot show are left out.
     pub fn show(&mut self, words: Words) {
-        let place = |shown: &u8| self.characters.iter().position(|c| c.character == *shown);
-        self.shown.clear();
-        self.shown.extend(words.as_bytes().iter().filter_map(place));
-        let widths = self.shown.iter().map(|index| self.characters[*index].width);
-        self.left = (self.centre - widths.sum::<i32>() / 2) & !1;
+        let Self {
+            characters,
+            planes,
+            shown,
+            ..
+        } = self;
+        let place = |shown: &u8| characters.iter().position(|c| c.character == *shown);
+        let words = words.as_bytes().iter().filter_map(place);
+        let width: i32 = words.clone().map(|index| characters[index].width).sum();
+        self.left = (self.centre - width / 2) & !1;
+        let stays = |(old, new): (&usize, usize)| characters[*old].width == characters[new].width;
+        let in_place =
+            words.clone().count() == shown.len() && shown.iter().zip(words.clone()).all(stays);
+        if !in_place {
+            shown.clear();
+            for plane in planes.iter_mut() {
+                plane.len = plane.format.bytes(width) as usize;
+                plane.bytes.clear();
+                plane.bytes.resize(plane.len * plane.lines.len(), 0);
+            }
+        }
+        let mut left = 0;
+        for (at, index) in words.enumerate() {
+            let character = &characters[index];
+            if shown.get(at) != Some(&index) {
+                for (plane, bytes) in planes.iter_mut().zip(&character.planes) {
+                    plane.put(left, character.width, bytes);
+                }
+            }
+            left += character.width;
+            match shown.get_mut(at) {
+                Some(known) => *known = index,
+                None => shown.push(index),
+            }
+        }
     }
 
     /// Paints the words' share of a part of a line of a colour plane: `out`,
     /// from byte `column` of the line on.
     pub fn paint(&self, plane: usize, line: usize, column: usize, out: &mut [u8]) {
-        let number = plane;
-        let plane = &self.planes[number];
+        let plane = &self.planes[plane];
         let line = line as i32;
         if !plane.lines.contains(&line) {
             return;
         }
         let row = (line - plane.lines.start) as usize;
-        let end = out.len() as i32;
-        // Where the character begins in `out`.
-        let mut at = plane.format.bytes(self.left) - column as i32;
-        for index in &self.shown {
-            let character = &self.characters[*index];
-            let len = plane.format.bytes(character.width);
-            let (from, to) = (at.max(0), (at + len).min(end));
-            if from < to {
-                let bytes = &character.planes[number][row * len as usize..][..len as usize];
-                out[from as usize..to as usize]
-                    .copy_from_slice(&bytes[(from - at) as usize..(to - at) as usize]);
-            }
-            at += len;
+        let words = &plane.bytes[row * plane.len..][..plane.len];
+        // Where the words begin in `out`.
+        let at = plane.format.bytes(self.left) - column as i32;
+        let (from, to) = (at.max(0), (at + words.len() as i32).min(out.len() as i32));
+        if from < to {
+            out[from as usize..to as usize]
+                .copy_from_slice(&words[(from - at) as usize..(to - at) as usize]);
         }
     }
+}
+
+impl Plane {
+    /// Puts a character of that width, drawn row by row, into the words, `left`
+    /// pixels after their beginning.
+    fn put(&mut self, left: i32, width: i32, character: &[u8]) {
+        let (start, len) = (self.format.bytes(left), self.format.bytes(width));
+        let (start, len) = (start as usize, len.max(1) as usize);
+        let rows = self.bytes.chunks_exact_mut(self.len.max(1));
+        for (row, drawn) in rows.zip(character.chunks_exact(len)) {
+            row[start..][..len].copy_from_slice(drawn);
+        }
+    }
+}
+
+/// Returns the distance from a character to the next one, in pixels: even, so
+/// that the pixels that share their chroma belong to one character.
+fn even_width(face: &Face, character: u8) -> i32 {
+    (face.width(&[character]) + 1) & !1
 }
 
 #[cfg(test)]

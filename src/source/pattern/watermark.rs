@@ -55,13 +55,18 @@ impl Watermark {
     /// Marks `out`, which begins at byte `offset` of a memory plane of `plane`
     /// bytes.
     pub fn apply(self, plane: usize, offset: usize, out: &mut [u8]) {
-        // Most of what is marked is one whole page.
-        if out.len() == PAGE && offset.is_multiple_of(PAGE) && offset + PAGE <= plane {
-            let (millis, sequence) = out[PAGE - 2 * SPREAD..].split_at_mut(SPREAD);
+        // Most of what is marked are whole pages.
+        let whole = match offset.is_multiple_of(PAGE) {
+            true => out.len() - out.len() % PAGE,
+            false => 0,
+        };
+        let (pages, out) = out.split_at_mut(whole);
+        for page in pages.chunks_exact_mut(PAGE) {
+            let (millis, sequence) = page[PAGE - 2 * SPREAD..].split_at_mut(SPREAD);
             put_word(self.millis, millis);
             put_word(self.sequence, sequence);
-            return;
         }
+        let offset = offset + whole;
         let end = offset + out.len();
         let mut page = offset - offset % PAGE;
         while page < end {
