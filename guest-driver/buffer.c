@@ -26,7 +26,7 @@ static void pinhole_qbuf_fill(struct vb2_buffer *vb, struct v4l2_buffer *b)
 	memset(b, 0, pinhole_qbuf_length(vb));
 	b->index = vb->index;
 	b->type = vb->type;
-	b->memory = V4L2_MEMORY_USERPTR;
+	b->memory = pinhole_wire_memory(vb2_get_drv_priv(vb->vb2_queue));
 	if (!pinhole_is_multiplanar(vb2_get_drv_priv(vb->vb2_queue))) {
 		b->length = pinhole_plane_length(vb, 0);
 		return;

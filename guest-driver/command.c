@@ -107,6 +107,12 @@ static int pinhole_cmd_alloc_entries(struct pinhole_cmd *cmd,
 	return 0;
 }
 
+/* Memory that the device reads or writes shares no cache line with other such. */
+static void *pinhole_cmd_room(size_t len)
+{
+	return kzalloc(max_t(size_t, len, L1_CACHE_BYTES), GFP_KERNEL);
+}
+
 /**
  * pinhole_cmd_alloc() - allocate a command
  * @dev: device
@@ -134,13 +140,13 @@ struct pinhole_cmd *pinhole_cmd_alloc(struct pinhole_device *dev, size_t req_len
 	cmd->req_len = req_len;
 	cmd->resp_len = resp_len;
 
-	cmd->req = kzalloc(req_len, GFP_KERNEL);
+	cmd->req = pinhole_cmd_room(req_len);
 	if (!cmd->req)
 		goto err_free;
 	sg_init_one(&cmd->req_sg, cmd->req, req_len);
 
 	if (resp_len) {
-		cmd->resp = kzalloc(resp_len, GFP_KERNEL);
+		cmd->resp = pinhole_cmd_room(resp_len);
 		if (!cmd->resp)
 			goto err_free;
 		sg_init_one(&cmd->resp_sg, cmd->resp, resp_len);

@@ -193,8 +193,11 @@ static inline void pinhole_vm_flags_set(struct vm_area_struct *vma,
 #if PINHOLE_KERNEL(6, 10)
 #define PINHOLE_REMOVE_BUFS_OP					\
 	.vidioc_remove_bufs = vb2_ioctl_remove_bufs,
+#define PINHOLE_DISABLE_REMOVE_BUFS(video)			\
+	v4l2_disable_ioctl(video, VIDIOC_REMOVE_BUFS)
 #else
 #define PINHOLE_REMOVE_BUFS_OP
+#define PINHOLE_DISABLE_REMOVE_BUFS(video) ((void)(video))
 #endif
 
 /**
@@ -248,12 +251,17 @@ struct dma_buf *pinhole_mem_get_dmabuf(struct vb2_buffer *vb, void *priv,
 				       unsigned long flags);
 void *pinhole_mem_vaddr(struct vb2_buffer *vb, void *priv);
 void *pinhole_mem_cookie(struct vb2_buffer *vb, void *priv);
+void *pinhole_region_alloc(struct vb2_buffer *vb, struct device *dev,
+			   unsigned long size);
+void *pinhole_region_vaddr(struct vb2_buffer *vb, void *priv);
+void *pinhole_region_cookie(struct vb2_buffer *vb, void *priv);
 
 #define PINHOLE_DMA_DIR DMA_FROM_DEVICE
 
 #if PINHOLE_KERNEL(5, 16)
 
 #define PINHOLE_MEM_OP(name) pinhole_mem_##name
+#define PINHOLE_REGION_OP(name) pinhole_region_##name
 
 #define pinhole_sg_alloc(vb, dev, size) \
 	vb2_dma_sg_memops.alloc(vb, dev, size)
@@ -277,6 +285,7 @@ void *pinhole_mem_cookie(struct vb2_buffer *vb, void *priv);
 #else
 
 #define PINHOLE_MEM_OP(name) pinhole_old_##name
+#define PINHOLE_REGION_OP(name) pinhole_old_region_##name
 
 static inline void *pinhole_old_alloc(struct device *dev, unsigned long attrs,
 				      unsigned long size,
@@ -315,6 +324,25 @@ static inline void *pinhole_old_vaddr(void *priv)
 static inline void *pinhole_old_cookie(void *priv)
 {
 	return pinhole_mem_cookie(NULL, priv);
+}
+
+static inline void *pinhole_old_region_alloc(struct device *dev,
+					     unsigned long attrs,
+					     unsigned long size,
+					     enum dma_data_direction dir,
+					     gfp_t gfp)
+{
+	return pinhole_region_alloc(NULL, dev, size);
+}
+
+static inline void *pinhole_old_region_vaddr(void *priv)
+{
+	return pinhole_region_vaddr(NULL, priv);
+}
+
+static inline void *pinhole_old_region_cookie(void *priv)
+{
+	return pinhole_region_cookie(NULL, priv);
 }
 
 #define pinhole_sg_alloc(vb, dev, size) \

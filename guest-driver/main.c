@@ -3,8 +3,8 @@
  * pinhole: a V4L2 capture driver for the virtio media device (VIRTIO 1.4).
  *
  * The driver opens one session with the device and runs the buffer queue in the
- * guest's own videobuf2. The device is given scatter lists of guest memory, and
- * needs no memory of its own.
+ * guest's own videobuf2. The device is given scatter lists of guest memory; one
+ * that takes none, or is told so, has the buffers in memory of its own.
  */
 #include <linux/dma-mapping.h>
 #include <linux/module.h>
@@ -21,6 +21,11 @@ module_param(standin_id, uint, 0444);
 MODULE_PARM_DESC(standin_id,
 		 "bind this virtio device id, too, for machine monitors that have no media device (default: 0, none)");
 
+static bool device_memory;
+module_param(device_memory, bool, 0444);
+MODULE_PARM_DESC(device_memory,
+		 "have the buffers in the device's own memory, also if it takes such in the guest's (default: N)");
+
 static const struct pinhole_upcalls pinhole_upcalls = {
 	.done = pinhole_buffers_done,
 	.fault = pinhole_stream_fault,
@@ -28,6 +33,7 @@ static const struct pinhole_upcalls pinhole_upcalls = {
 	.dqbuf = pinhole_buffer_returned,
 	.event = pinhole_v4l2_event,
 	.lost = pinhole_session_lost,
+	.reset = pinhole_region_reset,
 	.renewed = pinhole_session_renewed,
 };
 
@@ -40,6 +46,7 @@ static void pinhole_release(struct v4l2_device *v4l2_dev)
 
 	pinhole_controls_exit(dev);
 	pinhole_stream_exit(dev);
+	pinhole_region_exit(dev);
 	pinhole_session_exit(dev);
 	pinhole_commands_exit(dev);
 	put_device(dev->dma.dev);
@@ -131,7 +138,10 @@ static int pinhole_probe_dma(struct pinhole_device *dev)
  */
 static void pinhole_stop_virtio(struct pinhole_device *dev, int fault)
 {
+	mutex_lock(&dev->session.mutex);
+	pinhole_region_leave(dev);
 	pinhole_set_fault(dev, fault, NULL);
+	mutex_unlock(&dev->session.mutex);
 	pinhole_session_cancel(dev);
 	cancel_delayed_work_sync(&dev->controls.work);
 	mutex_lock(&dev->session.mutex);
@@ -140,8 +150,9 @@ static void pinhole_stop_virtio(struct pinhole_device *dev, int fault)
 }
 
 /*
- * A device whose buffers are its own only (MMAP on the wire) can be looked at,
- * and not streamed from: that is said here, and not by every STREAMON.
+ * Finds out in whose memory the buffers can be. A device that takes none in the
+ * guest's, and does not show its own, can be looked at and not streamed from: that
+ * is said here, and not by every STREAMON.
  */
 static int pinhole_probe_memory(struct pinhole_device *dev)
 {
@@ -153,10 +164,17 @@ static int pinhole_probe_memory(struct pinhole_device *dev)
 
 	if (pinhole_is_local(ret) || pinhole_fault(dev))
 		return ret;
+	if (!ret && !device_memory)
+		return 0;
+	if (pinhole_region_use(dev))
+		return 0;
 	if (ret)
 		dev_err(&dev->vdev->dev,
-			"device takes no buffers in guest memory (SHARED_PAGES), the only ones supported: error %d\n",
+			"device takes no buffers in guest memory (SHARED_PAGES), error %d, and has no shared memory region for its own\n",
 			ret);
+	else
+		dev_warn(&dev->vdev->dev,
+			 "device has no shared memory region: the buffers are in guest memory\n");
 	return 0;
 }
 
@@ -190,6 +208,7 @@ static int pinhole_probe(struct virtio_device *vdev)
 	pinhole_commands_init(dev);
 	pinhole_events_init(dev);
 	pinhole_session_init(dev);
+	pinhole_region_init(dev);
 	pinhole_stream_init(dev);
 	pinhole_controls_init(dev);
 	vdev->priv = dev;

@@ -60,7 +60,8 @@ static void pinhole_mem_detach_dmabuf(void *priv)
  * and an imported dma-buf has no other addresses; they can be used for a
  * device that wants guest-physical ones only where both are the same.
  *
- * Return: Number of entries, or a negative errno.
+ * Return: Number of entries, or a negative errno. The device's own memory needs
+ * none.
  */
 int pinhole_mem_segments(struct pinhole_mem *mem, size_t length,
 			 struct virtio_media_sg_entry *entries,
@@ -76,6 +77,8 @@ int pinhole_mem_segments(struct pinhole_mem *mem, size_t length,
 	struct sg_table *sgt;
 	unsigned int i;
 
+	if (dev->region.used)
+		return 0;
 	if (mem->sg_priv && !dev->dma.use && !dev->dma.identity) {
 		dev_err_once(&dev->vdev->dev,
 			     "the DMA API translates addresses: DMABUF cannot be imported without VIRTIO_F_ACCESS_PLATFORM\n");

@@ -143,6 +143,16 @@ static const struct v4l2_file_operations pinhole_fops = {
 };
 
 /*
+ * The device makes its own buffers all at once, and nothing exports them.
+ */
+static void pinhole_disable_more_bufs(struct video_device *video)
+{
+	v4l2_disable_ioctl(video, VIDIOC_CREATE_BUFS);
+	v4l2_disable_ioctl(video, VIDIOC_EXPBUF);
+	PINHOLE_DISABLE_REMOVE_BUFS(video);
+}
+
+/*
  * Makes the device node. Ioctls that the device cannot serve are switched off, so
  * that applications are told -ENOTTY by the kernel itself, and need not try.
  */
@@ -170,6 +180,8 @@ int pinhole_register_node(struct pinhole_device *dev)
 		v4l2_disable_ioctl(video, VIDIOC_S_CROP);
 		v4l2_disable_ioctl(video, VIDIOC_CROPCAP);
 	}
+	if (dev->region.used)
+		pinhole_disable_more_bufs(video);
 	if (!pinhole_has_events(dev)) {
 		v4l2_disable_ioctl(video, VIDIOC_SUBSCRIBE_EVENT);
 		v4l2_disable_ioctl(video, VIDIOC_UNSUBSCRIBE_EVENT);

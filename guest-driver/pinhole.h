@@ -14,7 +14,9 @@
  *   session.lock, controls.lock
  *
  * The last four lines are spinlocks, under which nothing waits, nothing is given
- * back to videobuf2, and the device is not notified.
+ * back to videobuf2, and the device is not notified. region.lock, a mutex for what
+ * is mapped of the device's memory, comes after session.mutex and the lock of a
+ * process's mappings.
  */
 #ifndef PINHOLE_H
 #define PINHOLE_H
@@ -29,6 +31,7 @@
 #include "controls.h"
 #include "eventq.h"
 #include "memory.h"
+#include "region.h"
 #include "session.h"
 #include "stream.h"
 #include "transport.h"
@@ -42,6 +45,7 @@
  * @dqbuf: a DQBUF event has come; false if it is to be ignored
  * @event: a V4L2 event has come; likewise
  * @lost: the device gave up a session; likewise
+ * @reset: the device was reset; called in process context
  * @renewed: there is a new session, which session.mutex is held for; 0,
  *	     -ETIMEDOUT if the device is too slow, or a negative errno for which
  *	     pinhole_is_local() is true
@@ -57,6 +61,7 @@ struct pinhole_upcalls {
 	bool (*event)(struct pinhole_device *dev, u32 session_id,
 		      const struct virtio_media_event_event *event);
 	bool (*lost)(struct pinhole_device *dev, u32 session_id);
+	void (*reset)(struct pinhole_device *dev);
 	int (*renewed)(struct pinhole_device *dev);
 };
 
@@ -73,6 +78,7 @@ struct pinhole_upcalls {
  * @commands: the command queue, and the fault
  * @events: the event queue
  * @session: the session, and what looks after it
+ * @region: the device's own memory
  * @stream: the buffer queue, and the buffers
  * @controls: the controls
  * @subscriptions: which events the device has
@@ -89,6 +95,7 @@ struct pinhole_device {
 	struct pinhole_commands commands;
 	struct pinhole_events events;
 	struct pinhole_session session;
+	struct pinhole_region region;
 	struct pinhole_stream stream;
 	struct pinhole_controls controls;
 	struct pinhole_subscriptions subscriptions;
@@ -98,6 +105,12 @@ struct pinhole_device {
 static inline bool pinhole_is_multiplanar(const struct pinhole_device *dev)
 {
 	return dev->stream.queue.type == V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE;
+}
+
+/* Where a device's buffers are: in its own memory, or the guest's. */
+static inline u32 pinhole_wire_memory(const struct pinhole_device *dev)
+{
+	return dev->region.used ? V4L2_MEMORY_MMAP : V4L2_MEMORY_USERPTR;
 }
 
 /* Whether a time per frame is more than 0 and less than infinite. */

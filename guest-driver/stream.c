@@ -48,6 +48,18 @@ void pinhole_stream_fault(struct pinhole_device *dev)
 	pinhole_session_recover(dev);
 }
 
+/* The device's own buffers went with the session that had them. */
+static int pinhole_stream_own(struct pinhole_device *dev,
+			      struct v4l2_requestbuffers *req)
+{
+	int ret = pinhole_session_ready(dev);
+
+	if (!ret && dev->session.id != dev->region.session)
+		ret = -EIO;
+	req->count = dev->region.count;
+	return ret;
+}
+
 /*
  * Begins a stream, in a session that knows its buffers: a session that was lost
  * before is replaced, and so is a device that was given up set up anew. From here
@@ -66,7 +78,8 @@ static int pinhole_stream_begin(struct pinhole_device *dev,
 
 	if (mutex_lock_killable(&dev->session.mutex))
 		return -ERESTARTSYS;
-	ret = pinhole_call_locked(dev, &call);
+	ret = dev->region.used ? pinhole_stream_own(dev, req) :
+				 pinhole_call_locked(dev, &call);
 	if (!ret) {
 		WRITE_ONCE(dev->session.busy, true);
 		spin_lock_irq(&stream->lock);
@@ -147,7 +160,7 @@ static void pinhole_stream_stop(struct pinhole_device *dev)
 	if (!pinhole_fault(dev) && pinhole_stream_has_session(dev)) {
 		ret = pinhole_session_ioctl(dev, VIDIOC_STREAMOFF, &type);
 		pinhole_wait_qbufs(dev);
-		if (!ret)
+		if (!ret && !dev->region.used)
 			ret = pinhole_session_ioctl(dev, VIDIOC_REQBUFS, &none);
 		if (ret)
 			pinhole_session_replace(dev, 0);

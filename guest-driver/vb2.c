@@ -22,6 +22,11 @@ static int pinhole_queue_setup(struct vb2_queue *q, unsigned int *nbuffers,
 		if (ret)
 			return ret;
 	}
+	if (dev->region.used) {
+		ret = pinhole_region_request(dev, nbuffers);
+		if (ret)
+			return ret;
+	}
 
 	if (*nplanes) {
 		if (*nplanes != stream->num_planes)

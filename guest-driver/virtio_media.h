@@ -35,6 +35,11 @@ struct virtio_media_config {
 #define VIRTIO_MEDIA_CMD_OPEN 1
 #define VIRTIO_MEDIA_CMD_CLOSE 2
 #define VIRTIO_MEDIA_CMD_IOCTL 3
+#define VIRTIO_MEDIA_CMD_MMAP 4
+#define VIRTIO_MEDIA_CMD_MUNMAP 5
+
+/* The shared memory region that MMAP buffers are mapped into. */
+#define VIRTIO_MEDIA_SHM_MMAP 0
 
 /**
  * struct virtio_media_cmd_header - start of every command
@@ -93,6 +98,46 @@ struct virtio_media_cmd_ioctl {
 	struct virtio_media_cmd_header hdr;
 	__le32 session_id;
 	__le32 code;
+};
+
+#define VIRTIO_MEDIA_MMAP_FLAG_RW 1
+
+/**
+ * struct virtio_media_cmd_mmap - VIRTIO_MEDIA_CMD_MMAP: map a MMAP buffer
+ * @hdr: command header
+ * @session_id: session that has the buffer
+ * @flags: VIRTIO_MEDIA_MMAP_FLAG_*
+ * @offset: what QUERYBUF says of a plane: where the device has it
+ */
+struct virtio_media_cmd_mmap {
+	struct virtio_media_cmd_header hdr;
+	__le32 session_id;
+	__le32 flags;
+	__le32 offset;
+};
+
+/**
+ * struct virtio_media_resp_mmap - response to VIRTIO_MEDIA_CMD_MMAP
+ * @hdr: response header
+ * @driver_addr: where the plane was mapped to, from the start of the region
+ * @len: its length in bytes
+ */
+struct virtio_media_resp_mmap {
+	struct virtio_media_resp_header hdr;
+	__le64 driver_addr;
+	__le64 len;
+};
+
+/**
+ * struct virtio_media_cmd_munmap - VIRTIO_MEDIA_CMD_MUNMAP: undo a mapping
+ * @hdr: command header
+ * @driver_addr: where the plane was mapped to
+ *
+ * The response is a header.
+ */
+struct virtio_media_cmd_munmap {
+	struct virtio_media_cmd_header hdr;
+	__le64 driver_addr;
 };
 
 /**
@@ -161,6 +206,9 @@ struct virtio_media_event_event {
 
 static_assert(sizeof(struct virtio_media_config) == 40);
 static_assert(sizeof(struct virtio_media_cmd_ioctl) == 16);
+static_assert(sizeof(struct virtio_media_cmd_mmap) == 20);
+static_assert(sizeof(struct virtio_media_resp_mmap) == 24);
+static_assert(sizeof(struct virtio_media_cmd_munmap) == 16);
 static_assert(sizeof(struct virtio_media_sg_entry) == 16);
 static_assert(sizeof(struct v4l2_buffer) == 88);
 static_assert(sizeof(struct v4l2_plane) == 64);

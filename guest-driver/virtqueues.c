@@ -84,6 +84,7 @@ void pinhole_virtqueues_down(struct pinhole_device *dev)
 {
 	lockdep_assert_held(&dev->session.mutex);
 	pinhole_reset_device(dev->vdev);
+	dev->up->reset(dev);
 	if (!dev->commands.ring.vq)
 		return;
 	pinhole_commands_detach(dev);

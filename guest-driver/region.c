@@ -1,0 +1,476 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Buffers in the device's own memory: MMAP buffers on the wire (VIRTIO 1.4,
+ * section "Device Operation: Mapping a MMAP buffer").
+ *
+ * The device makes the buffers when videobuf2 wants some, and frees them when
+ * videobuf2 has given back the last. Each plane is mapped into the shared memory
+ * region from there on, until the last program that has mapped it has unmapped it:
+ * the device keeps a mapping that long, whatever becomes of the buffers. A reset
+ * ends all mappings at once, as the unbinding of the driver does before it. Programs then lose theirs, too: what the device maps
+ * next in the same place is not for them.
+ */
+#include <linux/fs.h>
+#include <linux/io.h>
+#include <linux/mm.h>
+#include <linux/refcount.h>
+#include <linux/slab.h>
+
+#include "pinhole.h"
+
+/**
+ * struct pinhole_plane - a plane in the device's memory, as videobuf2's mem_priv
+ * @mem: what the rest of the driver knows of it; must be first
+ * @node: entry in the list of what is mapped
+ * @users: videobuf2, and each mapping of a program
+ * @munmap: command that ends the mapping, which needs no memory then
+ * @resets: the region's number of resets when it was mapped
+ * @start: guest-physical address of the first byte
+ * @inode: file through which programs have mapped it; NULL if none has
+ */
+struct pinhole_plane {
+	struct pinhole_mem mem;
+	struct list_head node;
+	refcount_t users;
+	struct pinhole_cmd *munmap;
+	unsigned int resets;
+	phys_addr_t start;
+	struct inode *inode;
+};
+
+/* A QUERYBUF with the planes of a multi-planar buffer. */
+struct pinhole_querybuf {
+	struct v4l2_buffer buffer;
+	struct v4l2_plane planes[VIRTIO_MEDIA_MAX_PLANES];
+};
+
+/* Asks for @count buffers, or that there be none; says how many there are. */
+static int pinhole_region_reqbufs(struct pinhole_device *dev,
+				  unsigned int *count)
+{
+	struct pinhole_region *region = &dev->region;
+	struct v4l2_requestbuffers req = {
+		.count = *count,
+		.type = dev->stream.queue.type,
+		.memory = V4L2_MEMORY_MMAP,
+	};
+	const struct pinhole_call call = {
+		.cmd = VIDIOC_REQBUFS,
+		.payload = &req,
+		.length = sizeof(req),
+	};
+	int ret;
+
+	mutex_lock(&dev->session.mutex);
+	ret = pinhole_call_locked(dev, &call);
+	if (!ret)
+		region->session = dev->session.id;
+	else if (ret == -ERESTARTSYS)
+		/* Buffers that nobody knows of would keep the format as it is. */
+		pinhole_session_replace(dev, 0);
+	mutex_unlock(&dev->session.mutex);
+	if (!ret)
+		*count = req.count;
+	return ret;
+}
+
+/**
+ * pinhole_region_request() - have the device make buffers
+ * @dev: device, whose format is known
+ * @count: number of buffers; becomes the number that there are
+ *
+ * videobuf2 asks a second time if it could not map all of them.
+ *
+ * Context: Process context, under stream.queue_mutex. Waits for the device.
+ * Return: 0 or a negative errno.
+ */
+int pinhole_region_request(struct pinhole_device *dev, unsigned int *count)
+{
+	struct pinhole_region *region = &dev->region;
+	int ret;
+
+	if (region->held)
+		return *count <= region->count ? 0 : -ENOMEM;
+	ret = pinhole_region_reqbufs(dev, count);
+	if (ret)
+		return ret;
+	region->count = min_t(unsigned int, *count, VIDEO_MAX_FRAME);
+	region->next = 0;
+	*count = region->count;
+	return region->count ? 0 : -ENOMEM;
+}
+
+/* Where the device has a plane: what its MMAP takes as the offset. */
+static int pinhole_region_query(struct pinhole_device *dev, unsigned int index,
+				unsigned int plane, u32 *offset)
+{
+	const unsigned int num_planes = dev->stream.num_planes;
+	struct pinhole_querybuf query = {
+		.buffer.index = index,
+		.buffer.type = dev->stream.queue.type,
+		.buffer.memory = V4L2_MEMORY_MMAP,
+	};
+	struct pinhole_call call = {
+		.cmd = VIDIOC_QUERYBUF,
+		.payload = &query,
+		.length = sizeof(query.buffer),
+	};
+	int ret;
+
+	lockdep_assert_held(&dev->session.mutex);
+	if (num_planes > ARRAY_SIZE(query.planes))
+		return -EINVAL;
+	if (pinhole_is_multiplanar(dev)) {
+		query.buffer.length = num_planes;
+		call.length += num_planes * sizeof(query.planes[0]);
+	}
+	ret = pinhole_session_call(dev, &call);
+	if (ret)
+		return ret;
+	*offset = pinhole_is_multiplanar(dev) ?
+		  query.planes[plane].m.mem_offset : query.buffer.m.offset;
+	return 0;
+}
+
+/* Maps what the device has at @offset. */
+static int pinhole_region_map(struct pinhole_device *dev, u32 offset,
+			      u64 *addr, u64 *len)
+{
+	struct virtio_media_resp_mmap *resp;
+	struct virtio_media_cmd_mmap *req;
+	struct pinhole_cmd *cmd;
+	int ret;
+
+	lockdep_assert_held(&dev->session.mutex);
+	cmd = pinhole_cmd_alloc(dev, sizeof(*req), sizeof(*resp), 0);
+	if (IS_ERR(cmd))
+		return PTR_ERR(cmd);
+	req = cmd->req;
+	req->hdr.cmd = cpu_to_le32(VIRTIO_MEDIA_CMD_MMAP);
+	req->session_id = cpu_to_le32(dev->session.id);
+	req->flags = cpu_to_le32(VIRTIO_MEDIA_MMAP_FLAG_RW);
+	req->offset = cpu_to_le32(offset);
+
+	/* What was mapped for a process that is killed would stay mapped. */
+	ret = pinhole_cmd_call(cmd, false);
+	if (!ret && cmd->used < sizeof(*resp))
+		ret = -EIO;
+	if (!ret) {
+		resp = cmd->resp;
+		*addr = le64_to_cpu(resp->driver_addr);
+		*len = le64_to_cpu(resp->len);
+	}
+	pinhole_cmd_release(cmd);
+	return ret;
+}
+
+/*
+ * Whether the device has mapped all pages of @size bytes, and within the region. It
+ * says how long the plane is, which may end within a page.
+ */
+static bool pinhole_region_fits(const struct pinhole_region *region, u64 addr,
+				u64 len, unsigned long size)
+{
+	return PAGE_ALIGNED(addr) && len <= region->shm.len &&
+	       PAGE_ALIGN(len) >= size && addr <= region->shm.len &&
+	       PAGE_ALIGN(size) <= region->shm.len - addr;
+}
+
+/* Maps the next plane that videobuf2 asks for: they are asked for in order. */
+static int pinhole_plane_map(struct pinhole_plane *plane, unsigned long size)
+{
+	struct pinhole_device *dev = plane->mem.dev;
+	struct pinhole_region *region = &dev->region;
+	struct virtio_media_cmd_munmap *req;
+	u64 addr, len;
+	u32 offset;
+	int ret;
+
+	lockdep_assert_held(&dev->session.mutex);
+	ret = pinhole_fault(dev);
+	if (!ret && (READ_ONCE(dev->session.bad) ||
+		     dev->session.id != region->session))
+		ret = -EIO;
+	if (!ret)
+		ret = pinhole_region_query(dev,
+					   region->next / dev->stream.num_planes,
+					   region->next % dev->stream.num_planes,
+					   &offset);
+	if (!ret)
+		ret = pinhole_region_map(dev, offset, &addr, &len);
+	if (ret)
+		return ret;
+
+	req = plane->munmap->req;
+	req->hdr.cmd = cpu_to_le32(VIRTIO_MEDIA_CMD_MUNMAP);
+	req->driver_addr = cpu_to_le64(addr);
+	if (!pinhole_region_fits(region, addr, len, size)) {
+		pinhole_cmd_submit(plane->munmap);
+		return pinhole_nonsense(dev, VIDIOC_QUERYBUF);
+	}
+	plane->start = region->shm.addr + addr;
+	plane->resets = READ_ONCE(region->resets);
+	return 0;
+}
+
+/*
+ * The last user has gone. No command tells a device of a mapping that ended by a
+ * reset: another may be in its place.
+ */
+static void pinhole_plane_release(struct pinhole_plane *plane)
+{
+	struct pinhole_region *region = &plane->mem.dev->region;
+	bool mapped;
+
+	if (!refcount_dec_and_test(&plane->users))
+		return;
+	mutex_lock(&region->lock);
+	list_del(&plane->node);
+	mapped = plane->resets == region->resets;
+	mutex_unlock(&region->lock);
+
+	if (plane->mem.vaddr)
+		memunmap(plane->mem.vaddr);
+	if (mapped)
+		pinhole_cmd_submit(plane->munmap);
+	pinhole_cmd_release(plane->munmap);
+	iput(plane->inode);
+	v4l2_device_put(&plane->mem.dev->v4l2_dev);
+	kfree(plane);
+}
+
+/* videobuf2: memory for the next plane of the buffers that it has asked for. */
+void *pinhole_region_alloc(struct vb2_buffer *vb, struct device *device,
+			   unsigned long size)
+{
+	struct pinhole_device *dev = dev_to_virtio(device)->priv;
+	struct pinhole_region *region = &dev->region;
+	struct pinhole_plane *plane;
+	unsigned int none = 0;
+	int ret = -ENOMEM;
+
+	plane = kzalloc(sizeof(*plane), GFP_KERNEL);
+	if (!plane)
+		goto err_none;
+	plane->munmap = pinhole_cmd_alloc(dev,
+					  sizeof(struct virtio_media_cmd_munmap),
+					  sizeof(struct virtio_media_resp_header),
+					  0);
+	if (IS_ERR(plane->munmap)) {
+		ret = PTR_ERR(plane->munmap);
+		goto err_free;
+	}
+	plane->mem.dev = dev;
+	plane->mem.size = size;
+	refcount_set(&plane->users, 1);
+
+	/* A reset, which ends the mapping, is either before it or sees it. */
+	mutex_lock(&dev->session.mutex);
+	ret = pinhole_plane_map(plane, size);
+	if (!ret) {
+		mutex_lock(&region->lock);
+		list_add(&plane->node, &region->mapped);
+		mutex_unlock(&region->lock);
+	}
+	mutex_unlock(&dev->session.mutex);
+	if (ret)
+		goto err_cmd;
+	/* Programs may keep it for longer than videobuf2 is there. */
+	v4l2_device_get(&dev->v4l2_dev);
+	region->next++;
+	region->held++;
+	return plane;
+
+err_cmd:
+	pinhole_cmd_release(plane->munmap);
+err_free:
+	kfree(plane);
+err_none:
+	if (!region->held)
+		pinhole_region_reqbufs(dev, &none);
+	return ERR_PTR(ret);
+}
+
+/* videobuf2 gives a plane back. With the last, the device is to free them all. */
+static void pinhole_region_put(void *priv)
+{
+	struct pinhole_plane *plane = priv;
+	struct pinhole_device *dev = plane->mem.dev;
+	struct pinhole_region *region = &dev->region;
+	unsigned int none = 0;
+
+	pinhole_cmd_release(plane->mem.cmd);
+	if (!--region->held && READ_ONCE(dev->session.id) == region->session)
+		pinhole_region_reqbufs(dev, &none);
+	pinhole_plane_release(plane);
+}
+
+void *pinhole_region_vaddr(struct vb2_buffer *vb, void *priv)
+{
+	struct pinhole_plane *plane = priv;
+
+	if (!plane->mem.vaddr)
+		plane->mem.vaddr = memremap(plane->start, plane->mem.size,
+					    MEMREMAP_WB);
+	return plane->mem.vaddr;
+}
+
+/* What vb2_plane_cookie() returns: the struct pinhole_mem. */
+void *pinhole_region_cookie(struct vb2_buffer *vb, void *priv)
+{
+	struct pinhole_plane *plane = priv;
+
+	return &plane->mem;
+}
+
+static unsigned int pinhole_region_num_users(void *priv)
+{
+	struct pinhole_plane *plane = priv;
+
+	return refcount_read(&plane->users);
+}
+
+static void pinhole_plane_vm_open(struct vm_area_struct *vma)
+{
+	struct pinhole_plane *plane = vma->vm_private_data;
+
+	refcount_inc(&plane->users);
+}
+
+static void pinhole_plane_vm_close(struct vm_area_struct *vma)
+{
+	pinhole_plane_release(vma->vm_private_data);
+}
+
+/* A program touches a page; SIGBUS if the mapping ended by a reset. */
+static vm_fault_t pinhole_plane_vm_fault(struct vm_fault *vmf)
+{
+	struct pinhole_plane *plane = vmf->vma->vm_private_data;
+	struct pinhole_region *region = &plane->mem.dev->region;
+	vm_fault_t ret = VM_FAULT_SIGBUS;
+
+	mutex_lock(&region->lock);
+	if (plane->resets == region->resets)
+		ret = vmf_insert_pfn(vmf->vma, vmf->address,
+				     PHYS_PFN(plane->start) + vmf->pgoff);
+	mutex_unlock(&region->lock);
+	return ret;
+}
+
+static const struct vm_operations_struct pinhole_plane_vm_ops = {
+	.open = pinhole_plane_vm_open,
+	.close = pinhole_plane_vm_close,
+	.fault = pinhole_plane_vm_fault,
+};
+
+/*
+ * Maps a plane into a program, as memory that is not the kernel's. A reset finds
+ * the mappings through their inode, so that there may be only one.
+ */
+static int pinhole_region_mmap(void *priv, struct vm_area_struct *vma)
+{
+	struct pinhole_plane *plane = priv;
+	struct pinhole_region *region = &plane->mem.dev->region;
+	struct inode *inode = file_inode(vma->vm_file);
+	int ret = 0;
+
+	if (vma->vm_end - vma->vm_start > PAGE_ALIGN(plane->mem.size))
+		return -EINVAL;
+	mutex_lock(&region->lock);
+	if (!plane->inode) {
+		ihold(inode);
+		plane->inode = inode;
+	} else if (plane->inode != inode) {
+		ret = -EBUSY;
+	}
+	mutex_unlock(&region->lock);
+	if (ret)
+		return ret;
+	pinhole_vm_flags_set(vma, VM_IO | VM_PFNMAP | VM_DONTEXPAND |
+				  VM_DONTDUMP);
+	/* It was the offset that stands for the buffer; now it is within it. */
+	vma->vm_pgoff = 0;
+	vma->vm_private_data = plane;
+	vma->vm_ops = &pinhole_plane_vm_ops;
+	pinhole_plane_vm_open(vma);
+	return 0;
+}
+
+static const struct vb2_mem_ops pinhole_region_ops = {
+	.alloc = PINHOLE_REGION_OP(alloc),
+	.put = pinhole_region_put,
+	.vaddr = PINHOLE_REGION_OP(vaddr),
+	.cookie = PINHOLE_REGION_OP(cookie),
+	.num_users = pinhole_region_num_users,
+	.mmap = pinhole_region_mmap,
+};
+
+/*
+ * Ends all mappings: programs lose theirs, and so does the device, if it is to be
+ * told and not reset.
+ */
+static void pinhole_region_end(struct pinhole_device *dev, bool tell)
+{
+	struct pinhole_region *region = &dev->region;
+	struct pinhole_plane *plane;
+
+	lockdep_assert_held(&dev->session.mutex);
+	mutex_lock(&region->lock);
+	list_for_each_entry(plane, &region->mapped, node) {
+		if (plane->inode)
+			unmap_mapping_range(plane->inode->i_mapping, 0, 0, 1);
+		if (tell && plane->resets == region->resets &&
+		    !pinhole_fault(dev))
+			pinhole_cmd_call(plane->munmap, false);
+	}
+	WRITE_ONCE(region->resets, region->resets + 1);
+	mutex_unlock(&region->lock);
+}
+
+/* The device was reset: nothing is mapped any more. */
+void pinhole_region_reset(struct pinhole_device *dev)
+{
+	pinhole_region_end(dev, false);
+}
+
+/*
+ * The device is going to be reset for good. QEMU (11.1.3) crashes when a device is
+ * reset that has something mapped.
+ */
+void pinhole_region_leave(struct pinhole_device *dev)
+{
+	pinhole_region_end(dev, true);
+}
+
+/**
+ * pinhole_region_use() - have the buffers in the device's memory
+ * @dev: device whose queue is initialised, and used by nobody yet
+ *
+ * Return: False if the device has no region for them.
+ */
+bool pinhole_region_use(struct pinhole_device *dev)
+{
+	struct pinhole_region *region = &dev->region;
+	struct vb2_queue *q = &dev->stream.queue;
+
+	if (!virtio_get_shm_region(dev->vdev, &region->shm,
+				   VIRTIO_MEDIA_SHM_MMAP) ||
+	    !PAGE_ALIGNED(region->shm.addr))
+		return false;
+	region->used = true;
+	q->mem_ops = &pinhole_region_ops;
+	q->io_modes = VB2_MMAP | VB2_READ;
+	return true;
+}
+
+void pinhole_region_init(struct pinhole_device *dev)
+{
+	mutex_init(&dev->region.lock);
+	INIT_LIST_HEAD(&dev->region.mapped);
+}
+
+/* Nothing is mapped any more. */
+void pinhole_region_exit(struct pinhole_device *dev)
+{
+	mutex_destroy(&dev->region.lock);
+}
