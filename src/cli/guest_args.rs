@@ -36,12 +36,12 @@ pub struct GuestArgs {
     #[arg(long, value_name = "PATH")]
     driver: Option<PathBuf>,
 
-    /// That driver's parameters. Where QEMU has no media device they must make
-    /// it take the stand-in, virtio id 30, as standin_id does with Pinhole's
+    /// The driver's parameters. Where QEMU has no media device, those of another
+    /// driver must make it take the stand-in, virtio id 30, as standin_id does
+    /// with Pinhole's, which needs not be told
     #[arg(
         long,
         value_name = "ARGS",
-        requires = "driver",
         default_value = "",
         hide_default_value = true,
         allow_hyphen_values = true
@@ -134,6 +134,7 @@ impl GuestArgs {
                 path: path.clone(),
                 params: self.driver_args.clone(),
             }),
+            driver_args: self.driver_args.clone(),
             qemu: self.qemu.clone(),
             accelerator: self.accel.0,
             ram_mib: Some(self.ram),

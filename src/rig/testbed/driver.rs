@@ -48,11 +48,12 @@ impl OtherDriver {
 }
 
 impl Driver {
-    /// Returns Pinhole's own driver, from the file `module`.
-    pub fn ours(module: PathBuf, qemu: &Qemu) -> Self {
+    /// Returns Pinhole's own driver, from the file `module`, with those
+    /// parameters besides the one that the machine needs.
+    pub fn ours(module: PathBuf, qemu: &Qemu, params: &str) -> Self {
         let params = match qemu.virtio_id {
-            MEDIA_ID => String::new(),
-            id => format!("standin_id={id}"),
+            MEDIA_ID => params.to_owned(),
+            id => format!("standin_id={id} {params}"),
         };
         let mut driver = Self {
             name: OURS.to_owned(),

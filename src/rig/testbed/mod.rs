@@ -121,7 +121,7 @@ impl Testbed {
                     false => images::ensure_driver(&guest, progress),
                 };
                 let module = module.map_err(|error| TestbedError::from(error).of(own))?;
-                Driver::ours(module, &qemu)
+                Driver::ours(module, &qemu, &spec.driver_args)
             }
         };
         if spec.probe {

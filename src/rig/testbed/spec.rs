@@ -21,6 +21,9 @@ pub struct TestbedSpec {
     pub own_kernel: Option<OwnKernel>,
     /// A driver that replaces Pinhole's own.
     pub driver: Option<OtherDriver>,
+    /// Parameters of Pinhole's own driver, besides the one that the machine
+    /// needs.
+    pub driver_args: String,
     /// QEMU to use instead of searching for one.
     pub qemu: Option<PathBuf>,
     /// The accelerator; the best available one by default.
