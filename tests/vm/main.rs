@@ -26,6 +26,7 @@ mod matrix;
 mod mutated;
 mod other_driver;
 mod own_kernel;
+mod own_memory;
 mod planes;
 mod process;
 #[path = "../program/mod.rs"]

@@ -1,0 +1,84 @@
+//! Buffers in the card's own memory, which the guest sees through shared memory
+//! region 0 of a real QEMU's device.
+
+use pinhole::rig::capture::outcome::Judgement;
+use pinhole::rig::capture::store::Store;
+use pinhole::rig::capture::tool::{Memory, Rate};
+use pinhole::rig::capture::{self, CaptureSpec};
+use pinhole::rig::testbed::TestbedSpec;
+use pinhole::source::{Layout, PixelFormat};
+use pinhole::vm::progress::Progress;
+
+use crate::test_guest::TestGuest;
+
+fn testbed(kernel: &str) -> TestbedSpec {
+    TestbedSpec {
+        kernel: Some(kernel.into()),
+        driver_args: "device_memory=1".into(),
+        ..TestbedSpec::default()
+    }
+}
+
+/// Captures frames of which the guest's memory has none, and has every byte
+/// verified.
+fn every_byte_comes(kernel: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let spec = CaptureSpec {
+        testbed: testbed(kernel),
+        layout: Layout::new(PixelFormat::Yuyv, 1280, 720),
+        frames: 60,
+        rate: Rate::Fps(30),
+        memory: Memory::Mmap,
+        store: Store::Auto,
+        out: folder.path().to_owned(),
+    };
+    let outcome = capture::run(&spec, &Progress::silent()).unwrap().outcome;
+    assert_eq!(outcome.verdict, Judgement::Verified, "{outcome:#?}");
+    // Guest memory would take hundreds of segments.
+    assert_eq!(outcome.dma.segments_max, 1, "{outcome:#?}");
+}
+
+#[test]
+#[ignore = "boots a guest"]
+fn every_byte_comes_through_the_region_on_bullseye() {
+    every_byte_comes("bullseye");
+}
+
+#[test]
+#[ignore = "boots a guest"]
+fn every_byte_comes_through_the_region_on_trixie_backports() {
+    every_byte_comes("trixie-backports");
+}
+
+/// QEMU (11.1.3) crashes when a device is reset that has something mapped, so that
+/// a guest that lives on shows that nothing was.
+#[test]
+#[ignore = "boots a guest"]
+fn mappings_end_with_the_driver_the_session_and_the_program() {
+    let guest = TestGuest::start(testbed("trixie-checked"));
+    let capture = "v4l2-ctl --device /dev/video0 --stream-mmap=4";
+    // Twice: the second time, the places of the first are free.
+    guest.must(&format!("{capture} --stream-count=5"));
+    guest.must(&format!("{capture} --stream-count=5"));
+    // read(), and other buffers for another format.
+    guest.must(
+        "v4l2-ctl --device /dev/video0 --set-fmt-video=width=640,height=480,pixelformat=NV12 && \
+         dd if=/dev/video0 of=/dev/null bs=460800 count=3",
+    );
+    // A program that is killed in its stream.
+    guest.must(&format!(
+        "timeout --signal=KILL 2 {capture} >/dev/null 2>&1; {capture} --stream-count=5"
+    ));
+    // The driver goes while a program streams, and comes back.
+    guest.must(&format!(
+        "{capture} >/tmp/out 2>&1 & \
+         until grep -q '<' /tmp/out; do sleep 0.1; done; \
+         device=$(basename $(readlink -f /sys/class/video4linux/video0/device)); \
+         echo $device >/sys/bus/virtio/drivers/pinhole/unbind && wait; \
+         echo $device >/sys/bus/virtio/drivers/pinhole/bind && \
+         until [ -e /dev/video0 ]; do sleep 0.1; done; \
+         {capture} --stream-count=5"
+    ));
+    guest.no_splats();
+    guest.testbed.finish().unwrap();
+}
