@@ -11,6 +11,7 @@ use std::process::{Command, Output};
 use pinhole::agent::protocol::LogRecord;
 use pinhole::report::matrix as report;
 use pinhole::rig::matrix::Mutant;
+use pinhole::rig::matrix::objection::Severity;
 use pinhole::rig::matrix::oracle::{Finding, Oracle};
 use pinhole::rig::matrix::outcome::{KernelOutcome, MutantOutcome, MutantVerdict, Verdict};
 use tempfile::TempDir;
@@ -26,6 +27,7 @@ fn outcomes() -> Vec<KernelOutcome> {
     cell.verdict = Verdict::Finding;
     cell.findings = vec![Finding {
         oracle: Oracle::Data,
+        severity: Severity::DataLost,
         what: format!("frame 0 differs {EVIL}"),
     }];
     let answer = cell.answer.as_mut().unwrap();

@@ -12,14 +12,9 @@ const ALARMS: &[&str] = &[
     "general protection fault",
     "Unable to handle kernel",
     "unable to handle page fault",
-    TRACE,
     "Bad page state",
     "Bad page map",
     "bad: scheduling",
-    "pagealloc: memory corruption",
-    "pagealloc: single bit error",
-    "Poison overwritten",
-    "Redzone overwritten",
     "Object already free",
     "Freeing a pointer",
     "list_add corruption",
@@ -41,8 +36,18 @@ const ALARMS: &[&str] = &[
     "suspicious RCU usage",
     "scheduling while atomic",
     "sleeping function called from invalid context",
+    "page allocation failure",
     "Out of memory:",
     "Kernel panic",
+];
+
+/// Alarms of the checks that find what was written to memory that was free, or
+/// beside what was allocated.
+const OVERWRITTEN: &[&str] = &[
+    "pagealloc: memory corruption",
+    "pagealloc: single bit error",
+    "Poison overwritten",
+    "Redzone overwritten",
 ];
 
 /// Checks of the kernel whose lines count only at the level of a warning: they
@@ -63,19 +68,68 @@ pub fn line(record: &LogRecord) -> String {
     format!("[{:12.6}] {}", record.time_us as f64 / 1e6, record.text)
 }
 
-/// Returns the lines of a kernel's log that count against the run: [`splats`],
-/// and the driver's own complaints.
-pub fn warnings(log: &[LogRecord]) -> Vec<String> {
-    let wrong = |record: &&LogRecord| is_splat(record) || is_complaint(record);
-    unprovoked(log).filter(wrong).map(line).collect()
+/// Who complains.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Complainer {
+    /// The kernel, of memory that was written to and should not have been.
+    Memory,
+    /// The kernel, of anything else.
+    Kernel,
+    /// The driver under test.
+    Driver,
+}
+
+/// A line of the kernel's log that counts against the run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Complaint {
+    /// Who complains.
+    pub of: Complainer,
+    /// The line, in the format of dmesg(1).
+    pub line: String,
+}
+
+/// Returns the lines of a kernel's log that count against the run: those that
+/// report an error in the kernel, and what the driver complains of. `names` are
+/// the driver's ([`Testbed::names`](super::testbed::Testbed)).
+///
+/// A stack is no complaint, but belongs to one. If no complaint precedes it, its
+/// heading is taken for one: the line before those of dump_stack().
+pub fn complaints(log: &[LogRecord], names: &[String]) -> Vec<Complaint> {
+    let mut complaints = Vec::new();
+    let mut heading: Option<&LogRecord> = None;
+    for record in unprovoked(log) {
+        let of = match complainer(record) {
+            None if is_complaint(record, names) => Some(Complainer::Driver),
+            known => known,
+        };
+        let told = match of {
+            Some(of) => Some((of, record)),
+            None if is_stack(record) && complaints.is_empty() => {
+                Some((Complainer::Kernel, heading.unwrap_or(record)))
+            }
+            None => None,
+        };
+        complaints.extend(told.map(|(of, record)| Complaint {
+            of,
+            line: line(record),
+        }));
+        let dumped = ["CPU: ", "Hardware name: "];
+        if record.facility == 0 && !dumped.iter().any(|begin| record.text.starts_with(begin)) {
+            heading = Some(record);
+        }
+    }
+    complaints
+}
+
+/// Returns the [`complaints`] as lines.
+pub fn warnings(log: &[LogRecord], names: &[String]) -> Vec<String> {
+    let complaints = complaints(log, names).into_iter();
+    complaints.map(|complaint| complaint.line).collect()
 }
 
 /// Returns the lines of a kernel's log that report an error in the kernel.
 pub fn splats(log: &[LogRecord]) -> Vec<String> {
-    unprovoked(log)
-        .filter(|record| is_splat(record))
-        .map(line)
-        .collect()
+    warnings(log, &[])
 }
 
 /// Returns the name of the first process that the kernel killed because the guest
@@ -116,24 +170,47 @@ fn unprovoked(log: &[LogRecord]) -> impl Iterator<Item = &LogRecord> {
     })
 }
 
-/// Returns whether a record is a splat; messages of user space are not.
-fn is_splat(record: &LogRecord) -> bool {
+/// Returns who complains in a record, if the kernel does; messages of user space
+/// are not the kernel's.
+fn complainer(record: &LogRecord) -> Option<Complainer> {
     let says = |alarm: &&str| record.text.contains(*alarm);
-    record.facility == 0
-        && (ALARMS.iter().any(says) || record.level <= WARNING && CHECKS.iter().any(says))
+    if record.facility != 0 {
+        None
+    } else if OVERWRITTEN.iter().any(says) {
+        Some(Complainer::Memory)
+    } else if ALARMS.iter().any(says) || record.level <= WARNING && CHECKS.iter().any(says) {
+        Some(Complainer::Kernel)
+    } else {
+        None
+    }
+}
+
+fn is_stack(record: &LogRecord) -> bool {
+    record.facility == 0 && record.text.contains(TRACE)
 }
 
 /// Returns whether a record is a complaint of the driver. The line that reports
 /// that a module from outside the kernel's tree taints it is not one.
-fn is_complaint(record: &LogRecord) -> bool {
+fn is_complaint(record: &LogRecord, names: &[String]) -> bool {
     let taint = ["taints kernel", "tainting kernel"]
         .iter()
         .any(|words| record.text.contains(words));
-    record.facility == 0 && record.level <= WARNING && speaks_of_us(&record.text) && !taint
+    let speaks = || names.iter().any(|name| speaks_of(name, &record.text));
+    record.facility == 0 && record.level <= WARNING && !taint && speaks()
 }
 
-fn speaks_of_us(text: &str) -> bool {
-    text.starts_with("pinhole") || text.starts_with("virtio") && text.contains("pinhole")
+/// Returns whether a message is of the driver with that name: it begins with the
+/// name, as pr_fmt() and dev_err() have it, or it is one about its device. A
+/// module's name has `_` where that of its driver may have `-`.
+fn speaks_of(name: &str, text: &str) -> bool {
+    let is_part = |c: char| c.is_alphanumeric() || c == '_';
+    let (name, text) = (name.replace('-', "_"), text.replace('-', "_"));
+    let mut places = text.match_indices(&*name);
+    places.any(|(at, _)| {
+        let is_word =
+            !text[at + name.len()..].starts_with(is_part) && !text[..at].ends_with(is_part);
+        is_word && (at == 0 || text.starts_with("virtio"))
+    })
 }
 
 #[cfg(test)]
@@ -150,8 +227,12 @@ mod tests {
         }
     }
 
+    fn ours() -> Vec<String> {
+        vec!["pinhole".to_owned()]
+    }
+
     fn is_warning(level: u8, text: &str) -> bool {
-        !warnings(&[record(level, text)]).is_empty()
+        !warnings(&[record(level, text)], &ours()).is_empty()
     }
 
     #[test]
@@ -160,7 +241,7 @@ mod tests {
             facility: 1,
             ..record(4, "BUG: of somebody else")
         };
-        assert!(warnings(&[said]).is_empty());
+        assert!(warnings(&[said], &ours()).is_empty());
     }
 
     #[test]
@@ -225,13 +306,51 @@ mod tests {
             record(4, " should_fail_ex+0x1/0x2"),
         ];
         let again = [&injected[..], &injected].concat();
-        assert!(warnings(&again).is_empty());
+        assert!(warnings(&again, &ours()).is_empty());
         let warned = [
             record(4, "WARNING: CPU: 1 PID: 88"),
             record(4, "Call Trace:"),
         ];
-        assert_eq!(warnings(&[&injected[..], &warned].concat()).len(), 2);
-        assert_eq!(warnings(&warned).len(), 2);
+        let told = ["[    1.500000] WARNING: CPU: 1 PID: 88"];
+        let both = [&injected[..], &warned].concat();
+        assert_eq!(warnings(&both, &ours()), told);
+        assert_eq!(warnings(&warned, &ours()), told);
+    }
+
+    #[test]
+    fn a_stack_is_told_by_its_heading() {
+        let stack = [
+            record(6, "registered as video0"),
+            record(3, "the driver thinks that this cannot be"),
+            record(4, "CPU: 0 UID: 0 PID: 88 Comm: x"),
+            record(4, "Hardware name: QEMU"),
+            record(4, "Call Trace:"),
+            record(4, " <TASK>"),
+            record(4, "Call Trace:"),
+        ];
+        assert_eq!(
+            warnings(&stack, &ours()),
+            ["[    1.500000] the driver thinks that this cannot be"]
+        );
+        assert_eq!(
+            warnings(&stack[4..5], &ours()),
+            ["[    1.500000] Call Trace:"]
+        );
+        let alarmed = [&[record(4, "BUG: x")][..], &stack].concat();
+        assert_eq!(warnings(&alarmed, &ours()), ["[    1.500000] BUG: x"]);
+    }
+
+    #[test]
+    fn who_complains_is_told() {
+        let log = [
+            record(3, "pagealloc: memory corruption"),
+            record(4, "WARNING: CPU: 1 PID: 88"),
+            record(4, "pinhole virtio2: no"),
+        ];
+        let complaints = complaints(&log, &ours());
+        let of: Vec<_> = complaints.iter().map(|complaint| complaint.of).collect();
+        let all = [Complainer::Memory, Complainer::Kernel, Complainer::Driver];
+        assert_eq!(of, all);
     }
 
     #[test]
@@ -272,6 +391,27 @@ mod tests {
         ));
         assert!(!is_warning(6, "pinhole virtio2: registered as video0"));
         assert!(!is_warning(4, "ACPI: whatever it complains about"));
+    }
+
+    #[test]
+    fn a_driver_of_another_name_complains_by_that() {
+        let names = ["virtio_media".to_owned()];
+        let said = |text: &str| !warnings(&[record(3, text)], &names).is_empty();
+        for own in [
+            "virtio-media virtio2: timed out waiting for response to command",
+            "virtio_media: no",
+            "virtio virtio2: driver virtio-media failed",
+        ] {
+            assert!(said(own), "{own}");
+        }
+        for other in [
+            "virtio_media_pci: no",
+            "virtio_blk virtio1: no",
+            "pinhole virtio2: no",
+            "systemd: virtio-media",
+        ] {
+            assert!(!said(other), "{other}");
+        }
     }
 
     #[test]

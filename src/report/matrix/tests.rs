@@ -16,6 +16,7 @@ use crate::agent::protocol::LogRecord;
 use crate::card::witness::PlaneRecord;
 use crate::dma::Digest;
 use crate::rig::matrix::Mutant;
+use crate::rig::matrix::objection::Severity;
 use crate::rig::matrix::observation::{Observation, Reads};
 use crate::rig::matrix::oracle::{Finding, Oracle};
 use crate::rig::matrix::outcome::{CellOutcome, MutantOutcome, MutantVerdict, Verdict};
@@ -38,6 +39,7 @@ pub fn cell(name: &str) -> CellOutcome {
 pub fn finding(oracle: Oracle, what: &str) -> Finding {
     Finding {
         oracle,
+        severity: Severity::DataLost,
         what: what.into(),
     }
 }

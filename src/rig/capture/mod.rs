@@ -240,7 +240,7 @@ fn conclude(
                 after: pins.last,
             }),
         kernel_log: outcome::KernelLog {
-            warnings: kernel_log::warnings(&report.kernel_log),
+            warnings: kernel_log::warnings(&report.kernel_log, &testbed.names),
             out_of_memory: kernel_log::out_of_memory(&report.kernel_log, testbed.memory_mib),
         },
         trace: outcome::Trace {

@@ -10,6 +10,7 @@ use super::equipment::{self, EquipmentError};
 use super::expectation::expect;
 use super::health::{self, GuestState};
 use super::name::{CellName, Pinning};
+use super::objection::Severity;
 use super::observation::Observation;
 use super::oracle::{self, CellEvidence, Finding, Oracle};
 use super::outcome::{CellOutcome, Verdict};
@@ -231,6 +232,7 @@ impl CellGuest {
                 };
                 let finding = Finding {
                     oracle: Oracle::Outcome,
+                    severity: Severity::KernelBroken,
                     what: format!("the guest broke: {why}"),
                 };
                 let broken = CellOutcome {
@@ -332,6 +334,7 @@ impl CellGuest {
             expectation: &expectation,
             bounced: self.bounced,
             pinning: self.ours.then_some(cell.pinning),
+            names: &self.testbed.names,
         });
         let impossible = answer.impossible.clone();
         CellOutcome {

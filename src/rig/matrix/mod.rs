@@ -19,6 +19,7 @@
 //! | [`leaks`] | leaked memory, attributed to the cells that leaked it |
 //! | [`mutant`] | drivers with one bug each, which the oracles must detect |
 //! | [`mutation`] | running the mutants |
+//! | [`objection`] | the oracles' objections, and how bad each is |
 //! | [`observation`] | the observed outcome of a cell |
 //! | [`oracle`] | data, addresses, pins, mappings, dirty and idle pages, fences, leaks, the kernel's log |
 //! | [`outcome`] | results, in the form of the report |
@@ -37,6 +38,7 @@ mod leaks;
 pub mod mutant;
 mod mutation;
 pub mod name;
+pub mod objection;
 pub mod observation;
 pub mod oracle;
 pub mod outcome;

@@ -31,6 +31,9 @@ use crate::vm::qemu::{self, Qemu};
 /// A file that exists if the driver has found the card.
 const DEVICE: &str = "/sys/class/video4linux/video0/name";
 
+/// A file that names the driver that is bound to the card (DRIVER=).
+const BOUND: &str = "/sys/class/video4linux/video0/device/uevent";
+
 /// How long the guest may take to load the driver, and to power off.
 const GUEST_LIMIT: Duration = Duration::from_secs(60);
 
@@ -49,6 +52,9 @@ pub struct Testbed {
     pub guest: Guest,
     /// Name of the driver, as in /sys/module.
     pub driver: String,
+    /// Names by which the driver speaks in the kernel's log: that of the module,
+    /// and that of the driver which is bound to the card.
+    pub names: Vec<String>,
     /// The QEMU.
     pub qemu: Qemu,
     /// The accelerator that runs the guest.
@@ -68,6 +74,8 @@ pub struct Finished {
     pub guest: Guest,
     /// Release of its kernel, as the kernel itself reported it.
     pub release: String,
+    /// Names of the driver, as in [`Testbed::names`].
+    pub names: Vec<String>,
     /// The QEMU.
     pub qemu: Qemu,
     /// The accelerator that ran the guest.
@@ -177,6 +185,7 @@ impl Testbed {
             card,
             device,
             guest,
+            names: vec![driver.name.clone()],
             driver: driver.name,
             qemu,
             accelerator,
@@ -187,6 +196,7 @@ impl Testbed {
         };
         step.update("loading the driver");
         testbed.load(driver.loads).map_err(|error| error.of(own))?;
+        testbed.learn_names();
         if clients.is_some() {
             step.update("mounting the clients");
             clients::mount(testbed.machine.agent())?;
@@ -215,6 +225,7 @@ impl Testbed {
         Ok(Finished {
             release: self.machine.hello().release.clone(),
             boot: self.machine.boot_time(),
+            names: self.names,
             guest: self.guest,
             qemu: self.qemu,
             accelerator: self.accelerator,
@@ -260,6 +271,25 @@ impl Testbed {
                     log: self.kernel_log(),
                 }),
             },
+        }
+    }
+
+    /// Adds the name of the driver that is bound to the card, if it is another
+    /// than the module's.
+    fn learn_names(&mut self) {
+        let look = Read {
+            path: BOUND.to_owned(),
+            limit: 4096,
+        };
+        let Ok(read) = self.machine.agent().call(look, GUEST_LIMIT) else {
+            return;
+        };
+        let bound = read
+            .text
+            .lines()
+            .find_map(|line| line.strip_prefix("DRIVER="));
+        if let Some(bound) = bound.filter(|bound| *bound != self.driver) {
+            self.names.push(bound.to_owned());
         }
     }
 

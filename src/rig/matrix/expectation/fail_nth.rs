@@ -9,6 +9,7 @@ use crate::agent::cell::Point;
 use crate::agent::cell::evidence::InjectedSeen;
 use crate::agent::protocol::LogRecord;
 use crate::rig::kernel::{Version, errno_name};
+use crate::rig::matrix::objection::{Objections, Severity};
 
 /// The expectation of a call that fails.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -192,24 +193,26 @@ pub fn expect(point: Point, kernel: Version) -> Failing {
 impl Failing {
     /// Adds objections to what a call returned when something in it failed, and
     /// to later failures.
-    pub fn judge(&self, injected: &[InjectedSeen], objections: &mut Vec<String>) {
+    pub fn judge(&self, injected: &[InjectedSeen], objections: &mut Objections) {
         for seen in injected {
             if let Some(errno) = seen.errno
                 && !self.documented.contains(&errno)
                 && self.excuse(seen, Does::Errno(errno)).is_none()
             {
-                objections.push(format!(
-                    "{} made it {}, which is not documented for the call",
-                    told(seen),
-                    errno_name(errno)
-                ));
+                objections.push(
+                    Severity::WrongError,
+                    format!(
+                        "{} made it {}, which is not documented for the call",
+                        told(seen),
+                        errno_name(errno)
+                    ),
+                );
             }
             if !seen.aftermath.is_empty() && self.excuse(seen, Does::Aftermath).is_none() {
-                objections.push(format!(
-                    "after {}: {}",
-                    told(seen),
-                    seen.aftermath.join("; ")
-                ));
+                objections.push(
+                    Severity::DataLost,
+                    format!("after {}: {}", told(seen), seen.aftermath.join("; ")),
+                );
             }
         }
     }
@@ -320,9 +323,9 @@ mod tests {
     }
 
     fn objections(failing: &Failing, seen: InjectedSeen) -> Vec<String> {
-        let mut objections = Vec::new();
+        let mut objections = Objections::default();
         failing.judge(&[seen], &mut objections);
-        objections
+        objections.into_iter().map(|(_, what)| what).collect()
     }
 
     #[test]

@@ -7,12 +7,13 @@ use super::evidence::CellEvidence;
 use crate::agent::cell::PAGE;
 use crate::agent::cell::evidence::{Moment, PagesSeen};
 use crate::card::witness::PlaneRecord;
+use crate::rig::matrix::objection::{Objections, Severity};
 
 /// Objects to segments that are not the pages in the process's own pagemap, and
 /// to a buffer that begins elsewhere in its first page or ends elsewhere in its
 /// last: a card that got more memory may write more. With several buffers the
 /// oracle is silent, because it does not know which pages belong to which.
-pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Vec<String>) {
+pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Objections) {
     // Pages that did not exist when the buffer was queued were faulted in by
     // the pin, so the pagemap of the queued buffer shows all.
     let (Some(memory), Some(pages)) = (
@@ -27,37 +28,50 @@ pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Vec<String>) {
     }
     for (sequence, plane) in evidence.card_frames.frames() {
         let Some(&(start, _)) = plane.segments.first() else {
-            objections.push(format!("frame {sequence} was written to no memory"));
+            objections.push(
+                Severity::DataLost,
+                format!("frame {sequence} was written to no memory"),
+            );
             continue;
         };
         let (given, wanted) = (start % PAGE as u64, memory.address % PAGE as u64);
         if given != wanted {
-            objections.push(format!(
+            objections.push(Severity::MemoryWritten, format!(
                 "the buffer begins at byte {wanted} of its page, the card was given byte {given}"
             ));
         }
         let lengths = plane.segments.iter().map(|(_, length)| u64::from(*length));
         let given: u64 = lengths.sum();
         if given != memory.length {
-            objections.push(format!(
-                "the buffer has {} bytes, the card was given {given}",
-                memory.length
-            ));
+            let severity = match given > memory.length {
+                true => Severity::MemoryWritten,
+                false => Severity::DataLost,
+            };
+            objections.push(
+                severity,
+                format!(
+                    "the buffer has {} bytes, the card was given {given}",
+                    memory.length
+                ),
+            );
         }
         compare(*sequence, plane, pages, objections);
     }
 }
 
-fn compare(sequence: u32, plane: &PlaneRecord, pages: &PagesSeen, objections: &mut Vec<String>) {
+fn compare(sequence: u32, plane: &PlaneRecord, pages: &PagesSeen, objections: &mut Objections) {
     let given = witness::pages(plane, usize::MAX).into_iter();
     let given: Vec<_> = given.map(|(frame, _)| frame).collect();
     let mapped: Vec<_> = pages.frames().collect();
     if given.len() != mapped.len() {
-        objections.push(format!(
-            "the buffer lies in {} pages, the card was given {}",
-            mapped.len(),
-            given.len()
-        ));
+        objections.push(
+            Severity::MemoryWritten,
+            format!(
+                "the buffer lies in {} pages, the card was given {}",
+                mapped.len(),
+                given.len()
+            ),
+        );
     }
     let differs = |(given, mapped): (&u64, &Option<u64>)| Some(*given) != *mapped;
     if let Some(page) = given.iter().zip(&mapped).position(differs) {
@@ -65,7 +79,7 @@ fn compare(sequence: u32, plane: &PlaneRecord, pages: &PagesSeen, objections: &m
             Some(frame) => format!("page frame {frame:#x}"),
             None => "nothing".to_owned(),
         };
-        objections.push(format!(
+        objections.push(Severity::MemoryWritten, format!(
             "frame {sequence}: page {page} of the buffer is {shown} in the process's pagemap, the card was given {:#x}",
             given[page]
         ));

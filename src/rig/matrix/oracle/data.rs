@@ -8,50 +8,66 @@ use super::super::observation::{Observation, Reads};
 use super::evidence::CellEvidence;
 use crate::agent::cell::evidence::HELD_POLL;
 use crate::dma::{DIGEST_BLOCK, Digest};
+use crate::rig::matrix::objection::{Objections, Severity};
 
 /// Objects to frames that the card did not write as reported, and reports where
 /// data differs.
-pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Vec<String>) {
+pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Objections) {
     let Observation::Captured(_) = evidence.observation else {
         return;
     };
     let held = evidence.answer.call(HELD_POLL);
     if held.is_some_and(|poll| poll.errno.is_none()) {
-        objections.push("the buffer came back while the card still had it".into());
+        objections.push(
+            Severity::MemoryWritten,
+            "the buffer came back while the card still had it",
+        );
     }
     let expected = &evidence.expectation.outcomes;
     let expects_data = expected.contains(&Observation::Captured(Reads::Written));
     for frame in &evidence.answer.frames {
         let Some(written) = evidence.card_frames.frame(frame) else {
-            objections.push(format!(
-                "frame {} came back, which the card never wrote",
-                frame.sequence
-            ));
+            objections.push(
+                Severity::DataLost,
+                format!(
+                    "frame {} came back, which the card never wrote",
+                    frame.sequence
+                ),
+            );
             continue;
         };
         if frame.bytesused != written.bytes {
-            objections.push(format!(
-                "frame {} came back with {} bytes, the card wrote {}",
-                frame.sequence, frame.bytesused, written.bytes
-            ));
+            objections.push(
+                Severity::DataLost,
+                format!(
+                    "frame {} came back with {} bytes, the card wrote {}",
+                    frame.sequence, frame.bytesused, written.bytes
+                ),
+            );
         }
         if expects_data {
             let differing = |(seen, wrote): (&Option<Digest>, &Digest)| *seen != Some(*wrote);
             let mut pairs = frame.digests.iter().zip(&written.digests);
             if let Some(first) = pairs.position(differing) {
-                objections.push(format!(
-                    "frame {} differs from what the card wrote, first in the 4 KiB at byte {}",
-                    frame.sequence,
-                    first * DIGEST_BLOCK
-                ));
+                objections.push(
+                    Severity::DataLost,
+                    format!(
+                        "frame {} differs from what the card wrote, first in the 4 KiB at byte {}",
+                        frame.sequence,
+                        first * DIGEST_BLOCK
+                    ),
+                );
             }
         }
     }
     if evidence.answer.frames.len() > 1 && !evidence.expectation.many_frames {
-        objections.push(format!(
-            "one buffer was queued and {} came back",
-            evidence.answer.frames.len()
-        ));
+        objections.push(
+            Severity::DataLost,
+            format!(
+                "one buffer was queued and {} came back",
+                evidence.answer.frames.len()
+            ),
+        );
     }
 }
 

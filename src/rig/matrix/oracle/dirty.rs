@@ -8,6 +8,7 @@
 
 use super::evidence::CellEvidence;
 use crate::agent::cell::evidence::Moment;
+use crate::rig::matrix::objection::{Objections, Severity};
 
 /// Bits of /proc/kpageflags (Documentation/admin-guide/mm/pagemap.rst).
 const DIRTY: u64 = 1 << 4;
@@ -21,7 +22,7 @@ const COMPOUND: u64 = 1 << 15 | 1 << 16;
 /// Objects to pages of the buffer that were written to, are still mapped after
 /// the stream, and are clean. Pages that are neither anonymous nor on the
 /// kernel's LRU lists are exempt: the kernel does not clean them.
-pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Vec<String>) {
+pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Objections) {
     let queued = evidence.answer.pages_at(Moment::Queued);
     let (Some(queued), Some(stopped)) = (queued, evidence.answer.pages_at(Moment::Stopped)) else {
         return;
@@ -40,7 +41,7 @@ pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Vec<String>) {
         .map(|(page, _)| page)
         .collect();
     if let Some(first) = clean.first() {
-        objections.push(format!(
+        objections.push(Severity::DataLost, format!(
             "{} pages that the card has written are not marked dirty, the first is page {first}",
             clean.len()
         ));

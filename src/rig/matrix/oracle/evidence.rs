@@ -23,6 +23,8 @@ pub struct CellEvidence<'a> {
     /// The code that pinned the buffer; `None` for a driver that is not
     /// Pinhole's and may use another way.
     pub pinning: Option<Pinning>,
+    /// Names by which the driver speaks in the kernel's log.
+    pub names: &'a [String],
 }
 
 impl CellEvidence<'_> {

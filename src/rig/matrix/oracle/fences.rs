@@ -3,11 +3,12 @@
 use super::evidence::CellEvidence;
 use crate::agent::cell::evidence::{CanaryState, ContentsSeen, Place};
 use crate::dma::DIGEST_BLOCK;
+use crate::rig::matrix::objection::{Objections, Severity};
 
 /// Objects to changed bytes around the buffer, to a buffer that changed after
 /// its stream had ended, and to frames that the card reports while no stream
 /// was on.
-pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Vec<String>) {
+pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Objections) {
     for canary in &evidence.answer.canaries {
         if let CanaryState::Changed { first, bytes } = canary.state {
             let (place, distance) = match (canary.place, evidence.answer.memory) {
@@ -18,7 +19,7 @@ pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Vec<String>) {
                 (Place::Before, None) => ("before", 0),
                 (Place::After, None) => ("after", 0),
             };
-            objections.push(format!(
+            objections.push(Severity::MemoryWritten, format!(
                 "{bytes} bytes {place} the buffer have changed, the first at {first:#x}, {distance} bytes from it"
             ));
         }
@@ -31,17 +32,20 @@ pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Vec<String>) {
             pairs.position(|(ended, later)| ended != later)
         };
         if let Some(block) = later.iter().find_map(differs) {
-            objections.push(format!(
+            objections.push(Severity::MemoryWritten, format!(
                 "the buffer was written to after its stream had ended, first in the 4 KiB at byte {}",
                 block * DIGEST_BLOCK
             ));
         }
     }
     if evidence.card_frames.late() > 0 {
-        objections.push(format!(
-            "the card wrote {} frames while no stream was on",
-            evidence.card_frames.late()
-        ));
+        objections.push(
+            Severity::MemoryWritten,
+            format!(
+                "the card wrote {} frames while no stream was on",
+                evidence.card_frames.late()
+            ),
+        );
     }
 }
 

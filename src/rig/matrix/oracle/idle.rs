@@ -8,10 +8,11 @@
 
 use super::evidence::CellEvidence;
 use crate::agent::cell::instruments::{IdleMoment, IdleSeen};
+use crate::rig::matrix::objection::{Objections, Severity};
 
 /// Objects to pages that are not idle after the DMA, and to pages that are idle
 /// although the process has read them.
-pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Vec<String>) {
+pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Objections) {
     let answer = evidence.answer;
     // Other threads read these pages during the observation.
     if evidence.expectation.many_frames {
@@ -24,7 +25,10 @@ pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Vec<String>) {
         let pages = later.map_or_else(Vec::new, |later| pages(marked, later, idle));
         if let Some(first) = pages.first() {
             let count = pages.len();
-            objections.push(format!("{count} pages {what}, the first is page {first}"));
+            objections.push(
+                Severity::Slow,
+                format!("{count} pages {what}, the first is page {first}"),
+            );
         }
     };
     let written = answer.idle_at(IdleMoment::Written);

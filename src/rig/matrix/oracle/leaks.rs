@@ -2,6 +2,7 @@
 
 use super::evidence::CellEvidence;
 use crate::agent::cell::instruments::LeakSeen;
+use crate::rig::matrix::objection::{Objections, Severity};
 
 /// Largest number of functions of a backtrace that an objection names.
 const SHOWN: usize = 6;
@@ -9,7 +10,7 @@ const SHOWN: usize = 6;
 /// Objects to memory that was allocated during the cell and to which nothing
 /// refers any more, except what the kernel itself leaks when a call is made to
 /// fail. Leaks with the same allocation backtrace get one objection.
-pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Vec<String>) {
+pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Objections) {
     let mut ways: Vec<(String, Vec<&LeakSeen>)> = Vec::new();
     let failing = &evidence.expectation.failing;
     let lost = evidence.answer.leaks.iter().flatten();
@@ -20,7 +21,9 @@ pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Vec<String>) {
             None => ways.push((way, vec![leak])),
         }
     }
-    objections.extend(ways.iter().map(|(way, leaks)| objection(way, leaks)));
+    for (way, leaks) in &ways {
+        objections.push(Severity::Leaked, objection(way, leaks));
+    }
 }
 
 fn objection(way: &str, leaks: &[&LeakSeen]) -> String {

@@ -1,40 +1,50 @@
 //! The kernel log oracle: neither the kernel nor the driver complains.
 
 use super::evidence::CellEvidence;
-use crate::rig::kernel_log;
+use crate::rig::kernel_log::{self, Complainer};
+use crate::rig::matrix::objection::{Objections, Severity};
 
 /// First words of lines that continue an earlier complaint.
-const MORE: [&str; 2] = ["Call Trace:", "Mapped at:"];
+const MORE: &str = "Mapped at:";
 
 /// Objects to splats and to complaints of the driver, except those that an
 /// injected failure excuses. Lines that differ only in their numbers get one
 /// objection.
-pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Vec<String>) {
+pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Objections) {
     let answer = evidence.answer;
     let failing = &evidence.expectation.failing;
-    let lines = kernel_log::warnings(&failing.unexpected(&answer.injected, &answer.log));
-    let (more, complaints): (Vec<_>, Vec<_>) = lines
+    let log = failing.unexpected(&answer.injected, &answer.log);
+    let complaints = kernel_log::complaints(&log, evidence.names);
+    let mut kinds: Vec<(String, Complainer, String, usize)> = Vec::new();
+    for complaint in complaints
         .into_iter()
-        .partition(|line| MORE.iter().any(|more| line.contains(more)));
-    // A trace without an earlier complaint is a complaint itself.
-    let complaints = match complaints.is_empty() {
-        true => more,
-        false => complaints,
-    };
-    let mut kinds: Vec<(String, String, usize)> = Vec::new();
-    for line in complaints {
-        let kind = without_numbers(&line);
+        .filter(|one| !one.line.contains(MORE))
+    {
+        let kind = without_numbers(&complaint.line);
         match kinds.iter_mut().find(|(other, ..)| *other == kind) {
-            Some((_, _, count)) => *count += 1,
-            None => kinds.push((kind, line, 0)),
+            Some((.., count)) => *count += 1,
+            None => kinds.push((kind, complaint.of, complaint.line, 0)),
         }
     }
-    objections.extend(kinds.into_iter().map(|(_, line, more)| match more {
-        0 => line,
-        more => format!("{line} (and {more} more like it)"),
-    }));
+    for (_, of, line, more) in kinds {
+        let severity = match of {
+            Complainer::Memory => Severity::MemoryWritten,
+            Complainer::Kernel => Severity::KernelBroken,
+            Complainer::Driver => Severity::WrongError,
+        };
+        objections.push(
+            severity,
+            match more {
+                0 => line,
+                more => format!("{line} (and {more} more like it)"),
+            },
+        );
+    }
     if evidence.answer.log_lost {
-        objections.push("part of the kernel log was overwritten before it was read".into());
+        objections.push(
+            Severity::KernelBroken,
+            "part of the kernel log was overwritten before it was read",
+        );
     }
 }
 
@@ -66,8 +76,6 @@ mod tests {
             objections(judge, &answer, &card_frames)
         };
         assert_eq!(said(6, "EXT4-fs (vda): mounted"), [""; 0]);
-        let trace = said(4, "Call Trace:");
-        assert_eq!(trace, ["[    1.500000] Call Trace:"]);
         let sync = |address| format!("DMA-API: x: syncs [device address=0x{address}]");
         let first = "[    1.500000] DMA-API: x: syncs [device address=0x35a33000]";
         assert_eq!(said(4, &sync("35a33000")), [first]);

@@ -6,10 +6,11 @@ use super::evidence::CellEvidence;
 use crate::agent::cell::PAGE;
 use crate::agent::cell::evidence::{Memory, Moment, PagesSeen};
 use crate::agent::cell::instruments::{Mapping, MappingsSeen};
+use crate::rig::matrix::objection::{Objections, Severity};
 
 /// Objects to mappings of a queued buffer that are not its segments, and to
 /// mappings that outlive it.
-pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Vec<String>) {
+pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Objections) {
     let answer = evidence.answer;
     let refused = matches!(evidence.observation, Observation::Refused(_));
     if let (Some(seen), Some(pages), Some(memory)) = (
@@ -25,10 +26,13 @@ pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Vec<String>) {
         // A driver that was bound again has mapped its queues again.
         let more = seen.mappings.len().saturating_sub(seen.gone);
         if let (true, Some(first)) = (more > 0, seen.mappings.first()) {
-            objections.push(format!(
-                "there are {more} DMA mappings more than before the cell, among them {}",
-                told(first)
-            ));
+            objections.push(
+                Severity::Leaked,
+                format!(
+                    "there are {more} DMA mappings more than before the cell, among them {}",
+                    told(first)
+                ),
+            );
         }
     }
 }
@@ -37,7 +41,7 @@ fn queued(
     evidence: &CellEvidence<'_>,
     seen: &MappingsSeen,
     buffer: &[Range],
-    objections: &mut Vec<String>,
+    objections: &mut Objections,
 ) {
     let touches = |mapping: &&Mapping| {
         let range = range_of(mapping);
@@ -48,37 +52,49 @@ fn queued(
     let (ours, others): (Vec<_>, Vec<_>) = seen.mappings.iter().partition(touches);
     // Commands in progress are mapped too, each in one piece.
     for other in others.iter().filter(|one| one.kind == "scatter-gather") {
-        objections.push(format!(
-            "while the buffer was queued memory beside it was mapped: {}",
-            told(other)
-        ));
+        objections.push(
+            Severity::MemoryWritten,
+            format!(
+                "while the buffer was queued memory beside it was mapped: {}",
+                told(other)
+            ),
+        );
     }
     match evidence.mapped(seen.translated) {
         None => {}
         Some(false) => {
             if let Some(first) = ours.first() {
-                objections.push(format!(
-                    "the card is given no DMA addresses, but the buffer is mapped: {}",
-                    told(first)
-                ));
+                objections.push(
+                    Severity::Leaked,
+                    format!(
+                        "the card is given no DMA addresses, but the buffer is mapped: {}",
+                        told(first)
+                    ),
+                );
             }
         }
         Some(true) => {
             let mapped = merged(ours.iter().map(|mapping| range_of(mapping)).collect());
             if mapped != buffer {
-                objections.push(format!(
-                    "the buffer is {}, mapped is {}",
-                    shown(buffer),
-                    shown(&mapped)
-                ));
+                objections.push(
+                    Severity::MemoryWritten,
+                    format!(
+                        "the buffer is {}, mapped is {}",
+                        shown(buffer),
+                        shown(&mapped)
+                    ),
+                );
             }
         }
     }
     if let Some(wrong) = ours.iter().find(|mapping| !mapping.is_for_writing()) {
-        objections.push(format!(
-            "the card cannot write to the buffer as it is mapped: {}",
-            told(wrong)
-        ));
+        objections.push(
+            Severity::DataLost,
+            format!(
+                "the card cannot write to the buffer as it is mapped: {}",
+                told(wrong)
+            ),
+        );
     }
 }
 

@@ -19,6 +19,8 @@ use serde::{Deserialize, Serialize};
 pub use self::evidence::CellEvidence;
 use crate::agent::cell::table;
 use crate::agent::checks::Check;
+use crate::rig::matrix::objection::{Objections, Severity};
+use crate::rig::matrix::observation::{Observation, Reads};
 
 table! {
     /// An oracle.
@@ -53,12 +55,14 @@ impl Oracle {
 pub struct Finding {
     /// The oracle that objects.
     pub oracle: Oracle,
+    /// How bad it is.
+    pub severity: Severity,
     /// The objection, in a sentence with the relevant numbers.
     pub what: String,
 }
 
 /// A function that examines the evidence, and adds its objections.
-type Judge = fn(&CellEvidence<'_>, &mut Vec<String>);
+type Judge = fn(&CellEvidence<'_>, &mut Objections);
 
 impl Oracle {
     fn judge(self) -> Judge {
@@ -77,7 +81,7 @@ impl Oracle {
     }
 }
 
-/// Returns all objections of the oracles. For a cell that could not be set up,
+/// Returns all objections of the oracles, the worst first. For a cell that could not be set up,
 /// only the effects of the attempt on the kernel are judged.
 pub fn judge(evidence: &CellEvidence<'_>) -> Vec<Finding> {
     let asked = match evidence.answer.impossible {
@@ -86,31 +90,54 @@ pub fn judge(evidence: &CellEvidence<'_>) -> Vec<Finding> {
     };
     let mut findings = Vec::new();
     for oracle in asked {
-        let mut objections = Vec::new();
+        let mut objections = Objections::default();
         oracle.judge()(evidence, &mut objections);
-        findings.extend(objections.into_iter().map(|what| Finding {
+        let objections = objections.into_iter();
+        findings.extend(objections.map(|(severity, what)| Finding {
             oracle: *oracle,
+            severity,
             what,
         }));
     }
+    findings.sort_by_key(|finding: &Finding| finding.severity);
     findings
 }
 
-fn outcome(evidence: &CellEvidence<'_>, objections: &mut Vec<String>) {
+fn outcome(evidence: &CellEvidence<'_>, objections: &mut Objections) {
     if let Some(why) = &evidence.answer.failed {
-        objections.push(format!("the cell could not be run to its end: {why}"));
+        objections.push(
+            Severity::DataLost,
+            format!("the cell could not be run to its end: {why}"),
+        );
     }
     let expected = &evidence.expectation.outcomes;
     if !expected.contains(&evidence.observation) {
-        let expected: Vec<_> = expected.iter().map(ToString::to_string).collect();
-        objections.push(format!(
-            "it came to \"{}\", expected was \"{}\"",
-            evidence.observation,
-            expected.join("\" or \"")
-        ));
+        let told: Vec<_> = expected.iter().map(ToString::to_string).collect();
+        objections.push(
+            severity(evidence.observation, expected),
+            format!(
+                "it came to \"{}\", expected was \"{}\"",
+                evidence.observation,
+                told.join("\" or \"")
+            ),
+        );
     }
     let failing = &evidence.expectation.failing;
     failing.judge(&evidence.answer.injected, objections);
+}
+
+/// Returns how bad it is to come to that observation and to none of those
+/// expected.
+fn severity(observation: Observation, expected: &[Observation]) -> Severity {
+    let written = Observation::Captured(Reads::Written);
+    match observation {
+        Observation::Refused(_) => Severity::WrongError,
+        Observation::Hung => Severity::Slow,
+        Observation::TakenBack | Observation::InError => Severity::DataLost,
+        Observation::Captured(_) if expected.contains(&written) => Severity::DataLost,
+        // The card was to write to other memory, or to none.
+        Observation::Captured(_) => Severity::MemoryWritten,
+    }
 }
 
 #[cfg(test)]
@@ -124,7 +151,6 @@ mod tests {
     use crate::dma::Digest;
     use crate::rig::matrix::expectation::Expectation;
     use crate::rig::matrix::name::Pinning;
-    use crate::rig::matrix::observation::Observation;
     use crate::rig::matrix::witness::CardFrames;
 
     /// Returns a cell that succeeded: two pages at the start of a page, one
@@ -181,7 +207,7 @@ mod tests {
     /// Returns the objections of one oracle to a cell that is expected to end
     /// with data.
     pub fn objections(judge: Judge, answer: &CellAnswer, card_frames: &CardFrames) -> Vec<String> {
-        let mut objections = Vec::new();
+        let mut objections = Objections::default();
         let evidence = CellEvidence {
             answer,
             card_frames,
@@ -189,9 +215,10 @@ mod tests {
             expectation: &Expectation::data(),
             bounced: false,
             pinning: Some(Pinning::FrameVector),
+            names: &[],
         };
         judge(&evidence, &mut objections);
-        objections
+        objections.into_iter().map(|(_, what)| what).collect()
     }
 
     #[test]
@@ -219,6 +246,7 @@ mod tests {
                 expectation: &Expectation::data(),
                 bounced: false,
                 pinning: None,
+                names: &[],
             })
         };
         assert_eq!(judged(&answer), []);
@@ -237,6 +265,7 @@ mod tests {
                 expectation: &Expectation::data(),
                 bounced: false,
                 pinning,
+                names: &[],
             };
             evidence.mapped(translated)
         };
@@ -247,6 +276,28 @@ mod tests {
         assert_eq!(mapped(None, Some(false)), None);
         assert_eq!(mapped(None, Some(true)), Some(true));
         assert_eq!(mapped(own, None), None);
+    }
+
+    #[test]
+    fn what_came_of_a_cell_is_as_bad_as_what_was_expected_makes_it() {
+        let refused = Observation::Refused;
+        let captured = Observation::Captured;
+        let written = captured(Reads::Written);
+        for (observation, expected, severity) in [
+            (
+                refused(libc::EOVERFLOW),
+                refused(libc::EFAULT),
+                Severity::WrongError,
+            ),
+            (refused(libc::EINVAL), written, Severity::WrongError),
+            (Observation::TakenBack, written, Severity::DataLost),
+            (captured(Reads::Other), written, Severity::DataLost),
+            (written, captured(Reads::Other), Severity::MemoryWritten),
+            (written, refused(libc::EFAULT), Severity::MemoryWritten),
+            (Observation::Hung, written, Severity::Slow),
+        ] {
+            assert_eq!(super::severity(observation, &[expected]), severity);
+        }
     }
 
     #[test]

@@ -11,10 +11,11 @@ use super::super::observation::Observation;
 use super::evidence::CellEvidence;
 use crate::agent::cell::PAGE;
 use crate::agent::cell::evidence::{CountersSeen, Moment};
+use crate::rig::matrix::objection::{Objections, Severity};
 
 /// Objects to pages of a queued buffer that are not pinned, and to pins that
 /// outlive it.
-pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Vec<String>) {
+pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Objections) {
     let answer = evidence.answer;
     let pinned = |moment| answer.counters_at(moment).and_then(CountersSeen::pinned);
     let Some(before) = pinned(Moment::LaidOut) else {
@@ -26,9 +27,15 @@ pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Vec<String>) {
         let pages = (within + memory.length).div_ceil(PAGE as u64) as i64;
         let grown = queued - before;
         if grown != pages && !evidence.expectation.many_frames {
-            objections.push(format!(
-                "{grown} pages were pinned while the buffer of {pages} was queued"
-            ));
+            // Pages without a pin can get another owner while the card writes.
+            let severity = match grown < pages {
+                true => Severity::MemoryWritten,
+                false => Severity::Leaked,
+            };
+            objections.push(
+                severity,
+                format!("{grown} pages were pinned while the buffer of {pages} was queued"),
+            );
         }
     }
     // The failure after which the number is first larger than before is the one
@@ -37,11 +44,14 @@ pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Vec<String>) {
     for failure in &answer.injected {
         let more = failure.pinned.unwrap_or(known);
         if more != known {
-            objections.push(format!(
-                "after {} {} pages more are pinned than before it",
-                told(failure),
-                more - known
-            ));
+            objections.push(
+                Severity::Leaked,
+                format!(
+                    "after {} {} pages more are pinned than before it",
+                    told(failure),
+                    more - known
+                ),
+            );
             known = more;
         }
     }
@@ -53,9 +63,15 @@ pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Vec<String>) {
         && !evidence.expectation.holds_pins
         && !evidence.expectation.failing.keeps_pins(&answer.injected)
     {
-        objections.push(format!(
-            "{before} pages were pinned before the cell and {after} after it"
-        ));
+        // Fewer than before: pins of somebody else are gone.
+        let severity = match after < before {
+            true => Severity::MemoryWritten,
+            false => Severity::Leaked,
+        };
+        objections.push(
+            severity,
+            format!("{before} pages were pinned before the cell and {after} after it"),
+        );
     }
 }
 

@@ -1,0 +1,46 @@
+//! An oracle's objections, each with how bad it is.
+
+use crate::agent::cell::table;
+
+table! {
+    /// How bad a finding is, the worst first.
+    Severity:
+    MemoryWritten = "memory-written", "memory is written that should not be, or could be: the device has addresses of pages that nobody holds for it";
+    KernelBroken = "kernel-broken", "the kernel went down, or reports an error in itself";
+    DataLost = "data-lost", "the application does not get what the card wrote, or the kernel may drop it";
+    Leaked = "leaked", "pins, mappings or memory are not given back";
+    WrongError = "wrong-error", "a call fails in a way that its documentation does not have, or the driver complains where nothing is wrong";
+    Slow = "slow", "it takes too long, or keeps the kernel from reclaiming pages";
+}
+
+/// The objections of an oracle, in the order in which they were raised.
+#[derive(Debug, Default)]
+pub struct Objections(Vec<(Severity, String)>);
+
+impl Objections {
+    /// Adds an objection: a sentence with the relevant numbers.
+    pub fn push(&mut self, severity: Severity, what: impl Into<String>) {
+        self.0.push((severity, what.into()));
+    }
+}
+
+impl IntoIterator for Objections {
+    type Item = (Severity, String);
+    type IntoIter = std::vec::IntoIter<Self::Item>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worst_comes_first() {
+        assert!(Severity::ALL.is_sorted());
+        assert_eq!(Severity::ALL[0], Severity::MemoryWritten);
+        assert!(Severity::DataLost < Severity::WrongError);
+    }
+}
