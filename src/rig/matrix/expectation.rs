@@ -105,6 +105,38 @@ pub fn expect(cell: &CellName, kernel: Version) -> Expectation {
     }
 }
 
+/// Error numbers with which memory is refused: those of user pointers in V4L2's
+/// documentation of QBUF and in gen-errors.rst, and that of memory that cannot be
+/// pinned for long (pin_user_pages(), FOLL_LONGTERM).
+const REFUSALS: [i32; 4] = [libc::EFAULT, libc::EINVAL, libc::ENOMEM, libc::EOPNOTSUPP];
+
+/// Returns the expectation of a cell on a kernel of that version, for a driver
+/// that is not Pinhole's. It may refuse memory with any documented error, and pin
+/// it with another of the kernel's functions than Pinhole's own does.
+pub fn expect_of_any_driver(cell: &CellName, kernel: Version) -> Expectation {
+    use Kind::{ProtNone, ProtNoneTail, ReadOnly, UffdMissing, UffdWp};
+    let mut expectation = expect(cell, kernel);
+    // get_vaddr_frames() pins these in a way of its own on some kernels.
+    if matches!(
+        cell.kind,
+        ReadOnly | ProtNone | ProtNoneTail | UffdMissing | UffdWp
+    ) {
+        let newest = expect(cell, Version(u32::MAX, 0));
+        expectation.outcomes.extend(newest.outcomes);
+    }
+    let is_refusal = |outcome: &Observation| matches!(outcome, Observation::Refused(_));
+    if expectation.outcomes.iter().any(is_refusal) {
+        expectation.outcomes.retain(|outcome| !is_refusal(outcome));
+        let refusals = REFUSALS.map(Observation::Refused);
+        expectation.outcomes.extend(refusals);
+    }
+    expectation.outcomes.dedup();
+    if cell.point == Point::Qbuf {
+        expectation.failing.documented = &REFUSALS;
+    }
+    expectation
+}
+
 const FORCED: &str = "pinned with FOLL_FORCE although the process itself has no access";
 
 /// Returns the expectation after the hazard, for memory that can be captured
@@ -164,6 +196,25 @@ fn after(cell: &CellName, kernel: Version) -> Expectation {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn another_driver_may_refuse_memory_with_any_documented_error() {
+        let cell = CellName::plain(Kind::Hole);
+        let own = expect(&cell, Version(6, 12)).outcomes;
+        assert_eq!(own, [Observation::Refused(libc::EFAULT)]);
+        let any = |cell: &CellName, kernel| expect_of_any_driver(cell, kernel).outcomes;
+        let refused = REFUSALS.map(Observation::Refused);
+        assert_eq!(any(&cell, Version(6, 12)), refused);
+        assert!(!refused.contains(&Observation::Refused(libc::EOVERFLOW)));
+        let good = CellName::plain(Kind::Thp);
+        let data = Observation::Captured(Reads::Written);
+        assert_eq!(any(&good, Version(6, 12)), [data]);
+        // Some kernels pin against the mapping's permissions, in one function.
+        let forced = any(&CellName::plain(Kind::ReadOnly), Version(6, 1));
+        assert_eq!(forced, [&[data][..], &refused].concat());
+        let waits = any(&CellName::plain(Kind::UffdMissing), Version(6, 1));
+        assert_eq!(waits, forced);
+    }
 
     #[test]
     fn what_became_of_huge_pages_depends_on_the_kernel() {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use super::equipment::{self, EquipmentError};
-use super::expectation::expect;
+use super::expectation::{expect, expect_of_any_driver};
 use super::health::{self, GuestState};
 use super::name::{CellName, Pinning};
 use super::objection::Severity;
@@ -325,7 +325,10 @@ impl CellGuest {
         card_frames: CardFrames,
         elapsed_ms: u64,
     ) -> CellOutcome {
-        let expectation = expect(cell, self.version);
+        let expectation = match self.ours {
+            true => expect(cell, self.version),
+            false => expect_of_any_driver(cell, self.version),
+        };
         let observation = Observation::of(&answer, &card_frames);
         let findings = oracle::judge(&CellEvidence {
             answer: &answer,

@@ -15,7 +15,7 @@ use crate::rig::matrix::objection::{Objections, Severity};
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Failing {
     /// The error numbers that are documented for the call.
-    documented: &'static [i32],
+    pub(super) documented: &'static [i32],
     /// The exceptions that apply to the call.
     exceptions: Vec<&'static Exception>,
 }
