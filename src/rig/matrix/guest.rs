@@ -16,7 +16,7 @@ use super::oracle::{self, CellEvidence, Finding, Oracle};
 use super::outcome::{CellOutcome, Verdict};
 use super::witness::{CardFrames, Follower};
 use crate::agent::cell::phases::{self, Phase};
-use crate::agent::cell::{Cell, CellAnswer, Hazard};
+use crate::agent::cell::{Cell, CellAnswer, Hazard, Kind};
 use crate::agent::checks::ChecksAnswer;
 use crate::agent::protocol::{LogRecord, NewRecords, Read, Write};
 use crate::rig::capture::witness::WitnessError;
@@ -66,6 +66,17 @@ pub enum MatrixError {
     /// The guest does not report its kernel's checks.
     #[error("the guest does not tell what its kernel checks: {0}")]
     Checks(AgentError),
+    /// The driver does not take an application's memory at all.
+    #[error(
+        "the driver {driver} cannot be judged, it gets no further than: {why}; it has to take \
+         buffers of V4L2_MEMORY_USERPTR, for which some drivers need a parameter (--driver-args)"
+    )]
+    NoUserPointers {
+        /// Name of the driver.
+        driver: String,
+        /// The call that fails, and its error.
+        why: String,
+    },
     /// The driver's way of pinning could not be set.
     #[error("the driver cannot be switched: {0}")]
     Driver(AgentError),
@@ -124,10 +135,32 @@ impl CellGuest {
                 }
                 _ => {
                     guest.boots = boots;
+                    guest.try_user_pointers()?;
                     return Ok(guest);
                 }
             }
         }
+    }
+
+    /// Runs a cell in advance of the others, with a driver that is not Pinhole's:
+    /// one that never gets to queue a buffer would fail all cells for the same
+    /// reason.
+    fn try_user_pointers(&mut self) -> Result<(), MatrixError> {
+        if self.ours {
+            return Ok(());
+        }
+        let (outcome, _) = self.run(&CellName::plain(Kind::AnonTouched))?;
+        let Some(answer) = outcome.answer else {
+            return Ok(());
+        };
+        if let Some(why) = before_queueing(&answer) {
+            return Err(MatrixError::NoUserPointers {
+                driver: self.testbed.driver.clone(),
+                why: why.to_owned(),
+            });
+        }
+        self.loading = answer.log;
+        Ok(())
     }
 
     fn boot_once(spec: &TestbedSpec, progress: &Progress) -> Result<Self, MatrixError> {
@@ -386,6 +419,12 @@ impl CellGuest {
     }
 }
 
+/// Returns why a cell failed, if it failed before it queued a buffer.
+fn before_queueing(answer: &CellAnswer) -> Option<&str> {
+    let queued = answer.call("VIDIOC_QBUF").is_some();
+    answer.failed.as_deref().filter(|_| !queued)
+}
+
 /// Returns how long a cell may take on a kernel of usual speed.
 const fn limit(cell: &CellName) -> Duration {
     match cell.hazard {
@@ -397,4 +436,26 @@ const fn limit(cell: &CellName) -> Duration {
 /// Returns the path of a parameter of the driver.
 fn parameter(testbed: &Testbed, name: &str) -> String {
     format!("/sys/module/{}/parameters/{name}", testbed.driver)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::cell::evidence::CallSeen;
+
+    #[test]
+    fn a_driver_that_queues_nothing_is_no_driver_to_judge() {
+        let mut answer = CellAnswer::default();
+        assert_eq!(before_queueing(&answer), None);
+        answer.failed = Some("VIDIOC_REQBUFS: Invalid argument".into());
+        let why = before_queueing(&answer);
+        assert_eq!(why, Some("VIDIOC_REQBUFS: Invalid argument"));
+        answer.calls.push(CallSeen {
+            name: "VIDIOC_QBUF".into(),
+            errno: None,
+            at_us: 1,
+            took_us: 1,
+        });
+        assert_eq!(before_queueing(&answer), None);
+    }
 }

@@ -10,6 +10,7 @@ use crate::vm::images::OwnKernel;
 use crate::vm::machine::MachineError;
 use crate::vm::process::ProcessError;
 use crate::vm::provision;
+use crate::vm::qemu::MEDIA_ID;
 
 /// Why a testbed could not be started or stopped.
 #[derive(Debug, thiserror::Error)]
@@ -71,9 +72,16 @@ pub enum TestbedError {
     Clients(#[from] ClientsError),
     /// The driver does not bind to the card.
     #[error(
-        "the driver is loaded but there is no capture device in the guest; its kernel log:\n{log}"
+        "the driver {driver} is loaded but there is no capture device in the guest{}; its kernel \
+         log:\n{log}",
+        told_to_bind(*stand_in)
     )]
     NoDevice {
+        /// Name of the driver.
+        driver: String,
+        /// The virtio id that the card has in place of a media device's, if the
+        /// driver is one that the rig does not tell of it.
+        stand_in: Option<u32>,
         /// The last lines of the kernel log.
         log: String,
     },
@@ -92,6 +100,17 @@ pub enum TestbedError {
     /// SIGINT or SIGTERM arrived.
     #[error("interrupted")]
     Interrupted,
+}
+
+/// Returns how to make a driver bind to a card with another id.
+fn told_to_bind(stand_in: Option<u32>) -> String {
+    stand_in.map_or_else(String::new, |id| {
+        format!(
+            ": QEMU shows the card with the virtio id {id} and not with a media device's, \
+             {MEDIA_ID}, so make the driver bind {id}, by a parameter (--driver-args) or in its \
+             table of ids"
+        )
+    })
 }
 
 /// The user's own kernel cannot be tested, and the kernel is the cause: it is
@@ -128,5 +147,29 @@ impl TestbedError {
             }),
             _ => self,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_driver_that_does_not_bind_the_stand_in_is_told_of_it() {
+        let error = |stand_in| TestbedError::NoDevice {
+            driver: "their_driver".into(),
+            stand_in,
+            log: "  x".into(),
+        };
+        let said = error(Some(30)).to_string();
+        assert!(
+            said.contains("make the driver bind 30, by a parameter"),
+            "{said}"
+        );
+        assert_eq!(
+            error(None).to_string(),
+            "the driver their_driver is loaded but there is no capture device in the guest; its \
+             kernel log:\n  x"
+        );
     }
 }

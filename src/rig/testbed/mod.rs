@@ -26,7 +26,7 @@ use crate::vm::machine::{BOOT_LIMIT, Machine, MachineError, Off, Spec, private_d
 use crate::vm::overlay::Overlay;
 use crate::vm::process::Process;
 use crate::vm::progress::Progress;
-use crate::vm::qemu::{self, Qemu};
+use crate::vm::qemu::{self, MEDIA_ID, Qemu};
 
 /// A file that exists if the driver has found the card.
 const DEVICE: &str = "/sys/class/video4linux/video0/name";
@@ -195,7 +195,9 @@ impl Testbed {
             _dir: dir,
         };
         step.update("loading the driver");
-        testbed.load(driver.loads).map_err(|error| error.of(own))?;
+        testbed
+            .load(driver.loads, spec.driver.is_some())
+            .map_err(|error| error.of(own))?;
         testbed.learn_names();
         if clients.is_some() {
             step.update("mounting the clients");
@@ -235,8 +237,9 @@ impl Testbed {
         })
     }
 
-    /// Loads the driver, and checks that it has found the card.
-    fn load(&mut self, loads: Vec<Load>) -> Result<(), TestbedError> {
+    /// Loads the driver, and checks that it has found the card; `other` is whether
+    /// the driver replaces Pinhole's own.
+    fn load(&mut self, loads: Vec<Load>, other: bool) -> Result<(), TestbedError> {
         let device = self.device.as_ref().map(|_| Read {
             path: DEVICE.to_owned(),
             limit: 256,
@@ -268,6 +271,8 @@ impl Testbed {
             Err(_) => match self.card_status() {
                 Some(status) => Err(self.card_ended(status)),
                 None => Err(TestbedError::NoDevice {
+                    driver: self.driver.clone(),
+                    stand_in: Some(self.qemu.virtio_id).filter(|id| other && *id != MEDIA_ID),
                     log: self.kernel_log(),
                 }),
             },
