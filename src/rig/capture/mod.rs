@@ -33,11 +33,13 @@ use self::folder::{Folder, FolderError};
 use self::outcome::Outcome;
 pub use self::spec::CaptureSpec;
 use self::store::StoreError;
-use self::tool::Rate;
+use self::tool::{Memory, Rate};
 use self::witness::{Verdict, WitnessError, WitnessLog, WrittenFrame};
 use super::kernel_log;
 use super::room::{self, Reserve, RoomError};
 use super::testbed::{Finished, Testbed, TestbedError, TestbedSpec};
+use crate::agent::cell::PAGE;
+use crate::agent::protocol::WATCH_PERIOD_MS;
 use crate::card::witness::DIGEST_BLOCK;
 use crate::source::Layout;
 use crate::vm::machine::MachineError;
@@ -161,6 +163,31 @@ pub fn run(spec: &CaptureSpec, progress: &Progress) -> Result<Capture, CaptureEr
     })
 }
 
+/// Returns whether a stream with frames at these times, in seconds, lasted so long
+/// that the pins were surely counted while it ran.
+fn lasts(times: &[f64]) -> bool {
+    const COUNTS: u64 = 10;
+    let least = Duration::from_millis(COUNTS * WATCH_PERIOD_MS).as_secs_f64();
+    matches!(times, [first, .., last] if last - first >= least)
+}
+
+/// Returns how many pages have to be pinned at a time: those of all buffers, which
+/// the application queues before it starts the stream. A driver that is not
+/// Pinhole's may unpin a buffer when it is full; half of them are then at the card
+/// at some time, as it fills one after the other.
+fn pages_due(spec: &CaptureSpec) -> u64 {
+    if spec.memory != Memory::Userptr {
+        return 0;
+    }
+    let planes = spec.layout.memory_planes();
+    let pages = planes.map(|plane| u64::from(plane.sizeimage).div_ceil(PAGE as u64));
+    let all = pages.sum::<u64>() * u64::from(tool::buffers(&spec.layout));
+    match spec.testbed.driver {
+        None => all,
+        Some(_) => all / 2,
+    }
+}
+
 /// Collects the results into an outcome, and judges it.
 fn conclude(
     spec: &CaptureSpec,
@@ -187,6 +214,10 @@ fn conclude(
     } else {
         report.timestamps
     };
+    let due = match &report.pins {
+        Some(_) if lasts(&times) => pages_due(spec),
+        _ => 0,
+    };
     let verified = verdicts.iter().filter(|verdict| verdict.verified).count() as u32;
     let captured = verdicts.len() as u32;
     let first_frame = witness
@@ -201,6 +232,11 @@ fn conclude(
             id: testbed.guest.id.clone(),
             release: testbed.release.clone(),
         },
+        driver: spec
+            .testbed
+            .driver
+            .as_ref()
+            .and_then(|_| testbed.names.first().cloned()),
         qemu: outcome::Qemu {
             version: testbed.qemu.version.clone(),
             device: testbed.qemu.device.to_owned(),
@@ -232,6 +268,7 @@ fn conclude(
                 .max()
                 .unwrap_or(0),
             pinned_pages_max: report.pins.map_or(0, |pins| pins.max),
+            pinned_pages_due: due,
         },
         pins: report
             .pins
@@ -261,4 +298,38 @@ fn conclude(
     };
     outcome.judge();
     outcome
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rig::testbed::driver::OtherDriver;
+    use crate::source::PixelFormat;
+
+    #[test]
+    fn all_buffers_are_due_to_be_pinned_or_half_of_them() {
+        let mut spec = CaptureSpec {
+            testbed: TestbedSpec::default(),
+            layout: Layout::new(PixelFormat::Yuyv, 1280, 720),
+            frames: 60,
+            rate: Rate::Fps(60),
+            memory: Memory::Userptr,
+            store: store::Store::Auto,
+            out: PathBuf::new(),
+        };
+        assert_eq!(pages_due(&spec), 32 * 450);
+        spec.testbed.driver = Some(OtherDriver {
+            path: "their.ko".into(),
+            params: String::new(),
+        });
+        assert_eq!(pages_due(&spec), 16 * 450);
+        spec.memory = Memory::Mmap;
+        assert_eq!(pages_due(&spec), 0);
+    }
+
+    #[test]
+    fn a_short_stream_is_not_long_enough_to_count_pins() {
+        assert!(!lasts(&[]) && !lasts(&[1.0]) && !lasts(&[1.0, 1.1, 1.19]));
+        assert!(lasts(&[1.0, 1.1, 1.21]));
+    }
 }

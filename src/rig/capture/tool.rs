@@ -69,7 +69,7 @@ impl std::str::FromStr for Rate {
 /// Returns the number of buffers that the application requests: enough to
 /// bridge the pauses of an emulated guest, as far as the guest's memory allows,
 /// and no more than V4L2 allows (VIDEO_MAX_FRAME).
-fn buffers(layout: &Layout) -> u32 {
+pub fn buffers(layout: &Layout) -> u32 {
     const ROOM: u32 = 128 << 20;
     (ROOM / layout.sizeimage).clamp(4, 32)
 }
