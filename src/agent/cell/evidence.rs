@@ -86,9 +86,22 @@ impl CellAnswer {
         self.calls.iter().find(|call| call.name == name)
     }
 
-    /// Returns the pages at that moment.
+    /// Returns the pages of the first buffer at that moment.
     pub fn pages_at(&self, moment: Moment) -> Option<&PagesSeen> {
         self.pages.iter().find(|pages| pages.moment == moment)
+    }
+
+    /// Returns the pages of the buffers that were queued, while the card had
+    /// them all.
+    pub fn queued(&self) -> impl Iterator<Item = &PagesSeen> {
+        let pages = self.pages.iter();
+        pages.filter(|pages| pages.moment == Moment::Queued)
+    }
+
+    /// Returns whether the card was kept from giving back the buffer while it
+    /// was looked at as queued.
+    pub fn is_held(&self) -> bool {
+        self.call(HOLD).is_some_and(|call| call.errno.is_none())
     }
 
     /// Returns the counters at that moment.
@@ -190,6 +203,10 @@ pub struct Memory {
 /// was returned while the card still holds it. `ETIMEDOUT` means that none was.
 pub const HELD_POLL: &str = "poll while the card holds the buffer";
 
+/// The name of the call that makes the card hold back what comes after a cell's
+/// point.
+pub const HOLD: &str = "hold";
+
 /// A system call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CallSeen {
@@ -209,6 +226,9 @@ pub struct CallSeen {
 pub struct PagesSeen {
     /// The moment of the observation.
     pub moment: Moment,
+    /// Index of the buffer.
+    #[serde(default, skip_serializing_if = "is_first")]
+    pub buffer: u32,
     /// Raw entries of /proc/PID/pagemap
     /// (Documentation/admin-guide/mm/pagemap.rst): bit 63 present, 62 swapped,
     /// 61 file or shared, 56 mapped once, 0-54 the page frame.
@@ -220,6 +240,10 @@ pub struct PagesSeen {
     /// /proc/kpagecgroup of each page: the inode of the memory cgroup that it
     /// is charged to.
     pub cgroup: Vec<u64>,
+}
+
+fn is_first(buffer: &u32) -> bool {
+    *buffer == 0
 }
 
 impl PagesSeen {
@@ -454,6 +478,7 @@ mod tests {
             Evidence::Note("a\nb".into()),
             Evidence::Pages(PagesSeen {
                 moment: Moment::Queued,
+                buffer: 0,
                 pagemap: vec![1 << 63 | 0x1234, 0],
                 flags: vec![1, 0],
                 count: vec![1, 0],

@@ -102,8 +102,8 @@ pub struct UnknownName {
 /// into it by USERPTR, let the hazard happen meanwhile, and return the
 /// evidence.
 ///
-/// The card must have the controls Hold Frames, Hold Events and Held Events
-/// unless the hazard is [`Hazard::None`].
+/// The card must have the controls Hold Frames, Hold Events and Held Events; of
+/// a cell without a hazard all is seen but the pins if it has not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cell {
     /// The kind of memory.

@@ -66,6 +66,7 @@ pub fn evidence() -> (CellAnswer, CardFrames) {
     };
     let pages = |moment, second| PagesSeen {
         moment,
+        buffer: 0,
         pagemap: vec![1 << 63 | 3, second, 1 << 63 | 9],
         flags: vec![0x28; 3],
         count: vec![1; 3],

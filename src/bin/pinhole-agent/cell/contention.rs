@@ -4,6 +4,7 @@
 use std::io;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::thread::Scope;
 use std::time::Duration;
 
 use pinhole::agent::cell::PAGE;
@@ -30,21 +31,41 @@ const MAPPED: usize = 16 * PAGE;
 const LOOK: Duration = Duration::from_millis(50);
 
 /// Captures into `buffers` until there are enough frames. The stream is on
-/// already.
-pub fn capture(device: &Device, writer: &EvidenceWriter, buffers: &[Span]) -> io::Result<()> {
+/// already, and the card writes nothing until `all_queued` has returned, which is
+/// called when every buffer is queued. The third thread rests meanwhile, as the
+/// kernel pins its pages for a moment, too.
+pub fn capture(
+    device: &Device,
+    writer: &EvidenceWriter,
+    buffers: &[Span],
+    all_queued: impl FnOnce() -> io::Result<()>,
+) -> io::Result<()> {
     let idle = Mutex::new((0..buffers.len() as u32).collect::<Vec<_>>());
     let taken = AtomicU32::new(0);
     let over = AtomicBool::new(false);
     let lock = || idle.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let rest = Mutex::new(());
+    let is_wanted = AtomicBool::new(false);
+    let turn = || rest.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let queue = |index: u32| {
+        let memory = buffers[index as usize];
+        writer.call("VIDIOC_QBUF", || device.queue(index, Memory::User(memory)))
+    };
+    let queue_all = || -> io::Result<()> {
+        loop {
+            let next = lock().pop();
+            match next {
+                Some(index) => queue(index)?,
+                None => return Ok(()),
+            }
+        }
+    };
     let queue_and_dequeue = || -> io::Result<()> {
         let access = MemoryAccess::new()?;
         let mut waited = Duration::ZERO;
         while taken.load(Ordering::Relaxed) < FRAMES {
             let next = lock().pop();
-            if let Some(index) = next {
-                let memory = buffers[index as usize];
-                writer.call("VIDIOC_QBUF", || device.queue(index, Memory::User(memory)))?;
-            }
+            next.map_or(Ok(()), &queue)?;
             match device.wait(LOOK) {
                 Err(error) if error.raw_os_error() == Some(libc::ETIMEDOUT) => {
                     waited += LOOK;
@@ -73,6 +94,11 @@ pub fn capture(device: &Device, writer: &EvidenceWriter, buffers: &[Span]) -> io
         let access = MemoryAccess::new()?;
         let mut rounds = 0;
         while !over.load(Ordering::Relaxed) {
+            // Who waits for the lock would not get it for long.
+            while is_wanted.load(Ordering::Relaxed) {
+                std::thread::yield_now();
+            }
+            let _turn = turn();
             let mapping = span::anonymous(MAPPED)?;
             access.write(mapping.start, &[rounds as u8; MAPPED])?;
             span::protect(mapping.part(PAGE, PAGE), libc::PROT_READ)?;
@@ -83,18 +109,31 @@ pub fn capture(device: &Device, writer: &EvidenceWriter, buffers: &[Span]) -> io
     };
     std::thread::scope(|scope| {
         let third = scope.spawn(disturb);
-        let threads = [
-            scope.spawn(queue_and_dequeue),
-            scope.spawn(queue_and_dequeue),
-        ];
-        let results = threads.map(|thread| thread.join().unwrap_or(Err(panicked())));
+        let captured = by_two(scope, &queue_all)
+            .and_then(|()| {
+                is_wanted.store(true, Ordering::Relaxed);
+                let _turn = turn();
+                is_wanted.store(false, Ordering::Relaxed);
+                all_queued()
+            })
+            .and_then(|()| by_two(scope, &queue_and_dequeue));
         over.store(true, Ordering::Relaxed);
         let rounds = third.join().unwrap_or(Err(panicked()))?;
         writer.note(format!(
             "{rounds} times memory was mapped, written to and unmapped"
         ));
-        results.into_iter().collect()
+        captured
     })
+}
+
+/// Has two threads do the same work; returns the first error.
+fn by_two<'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    work: &'scope (impl Fn() -> io::Result<()> + Sync),
+) -> io::Result<()> {
+    let threads = [scope.spawn(work), scope.spawn(work)];
+    let results = threads.map(|thread| thread.join().unwrap_or(Err(panicked())));
+    results.into_iter().collect()
 }
 
 fn panicked() -> io::Error {

@@ -43,6 +43,7 @@ pub const THP: u64 = 1 << 22;
 pub fn look(moment: Moment, span: Span) -> io::Result<PagesSeen> {
     let mut seen = PagesSeen {
         moment,
+        buffer: 0,
         pagemap: entries(span)?,
         flags: Vec::new(),
         count: Vec::new(),

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use pinhole::agent::cell::evidence::{
-    ContentsSeen, Evidence, HELD_POLL, Memory, Moment, PagesSeen,
+    ContentsSeen, Evidence, HELD_POLL, HOLD, Memory, Moment, PagesSeen,
 };
 use pinhole::agent::cell::instruments::IdleMoment;
 use pinhole::agent::cell::phases::Phase;
@@ -87,6 +87,7 @@ fn run(cell: &Cell, writer: &EvidenceWriter) -> Result<(), Stop> {
         others: Vec::new(),
         laid_out: writer.spend(Phase::Pages, || pagemap::look(Moment::LaidOut, buffer))?,
         idleness: Idleness::new(),
+        held: false,
     };
     if cell.hazard == Hazard::MmapContention {
         for _ in 1..contention::BUFFERS {
@@ -124,6 +125,9 @@ struct CellProcess<'a> {
     /// Access to the idle state of pages; `None` if the kernel does not track
     /// it.
     idleness: Option<Idleness>,
+    /// Whether the card holds back what comes after this cell's point. What is
+    /// looked at until it is released is looked at while the card has the buffer.
+    held: bool,
 }
 
 impl CellProcess<'_> {
@@ -141,16 +145,19 @@ impl CellProcess<'_> {
             device.request_buffers(buffers, MEMORY_USERPTR)
         })?;
         let mut device = Some(device);
+        match (self.cell.hazard, &device) {
+            // The failures before must not have left anything behind.
+            (Hazard::FailNth, _) | (_, None) => {}
+            (hazard, Some(open)) => match self.hold(open) {
+                Err(Stop::Impossible(why)) if hazard == Hazard::None => {
+                    writer.note(format!("{why}; pins are not looked at"));
+                }
+                held => self.held = held.map(|()| true)?,
+            },
+        }
         match self.cell.hazard {
             Hazard::MmapContention => self.contend(&device)?,
-            // The failures before must not have left anything behind.
-            Hazard::None | Hazard::FailNth => self.stream(&mut device)?,
-            _ => {
-                if let Some(device) = &device {
-                    self.hold(device)?;
-                }
-                self.stream(&mut device)?;
-            }
+            _ => self.stream(&mut device)?,
         }
         self.tell_canaries();
         if let Some(device) = &device {
@@ -174,7 +181,12 @@ impl CellProcess<'_> {
                 .map_err(impossible)?;
         }
         let hold = || device.hold(point, true);
-        self.writer.call("hold", hold).map_err(impossible)
+        self.writer.call(HOLD, hold).map_err(impossible)
+    }
+
+    /// Lets the card go on.
+    fn release(&self, device: &Device) -> Result<(), Stop> {
+        self.must("release", || device.hold(self.cell.point, false))
     }
 
     /// Runs the stream from QBUF to the frame.
@@ -194,18 +206,18 @@ impl CellProcess<'_> {
         if writer.call("VIDIOC_STREAMON", || open.stream_on()).is_err() {
             return Ok(());
         }
+        if self.is_held_after_dma() {
+            let wait = || open.wait_for_event(patience::of(FRAME_LIMIT));
+            writer
+                .call("poll for the frame", wait)
+                .map_err(|error| Stop::Failed(format!("no frame is written: {error}")))?;
+            self.tell_idle(IdleMoment::Written)?;
+        }
+        self.look(Moment::Queued)?;
         if matches!(self.cell.hazard, Hazard::None | Hazard::FailNth) {
-            self.look(Moment::Queued)?;
             self.tell_mappings();
-        } else {
-            if self.cell.point == Point::AfterDma {
-                let wait = || open.wait_for_event(patience::of(FRAME_LIMIT));
-                writer
-                    .call("poll for the frame", wait)
-                    .map_err(|error| Stop::Failed(format!("no frame is written: {error}")))?;
-                self.tell_idle(IdleMoment::Written)?;
-            }
-            self.look(Moment::Queued)?;
+        }
+        if self.held {
             self.run_hazard(device)?;
         }
         let leaves = self.cell.hazard.leaves_a_stream();
@@ -230,6 +242,7 @@ impl CellProcess<'_> {
     fn run_hazard(&mut self, device: &mut Option<Device>) -> Result<(), Stop> {
         let writer = self.writer;
         match (self.cell.hazard, &device) {
+            (Hazard::None, _) => {}
             (Hazard::Close, _) => *device = None,
             (Hazard::Streamoff, Some(open)) => {
                 self.must("VIDIOC_STREAMOFF", || open.stream_off())?;
@@ -264,7 +277,7 @@ impl CellProcess<'_> {
             None => Some(Device::open(&self.cell.device)?),
         };
         if let Some(open) = device.as_ref().or(again.as_ref()) {
-            self.must("release", || open.hold(self.cell.point, false))?;
+            self.release(open)?;
         }
         if !leaves {
             // No event is expected, so there is nothing else to wait for.
@@ -286,7 +299,18 @@ impl CellProcess<'_> {
         {
             return Ok(());
         }
-        let captured = contention::capture(device, self.writer, &buffers);
+        let all_queued = || {
+            for (index, buffer) in (0..).zip(&buffers) {
+                let mut pages = pagemap::look(Moment::Queued, *buffer)?;
+                pages.buffer = index;
+                self.writer.write(&Evidence::Pages(pages));
+            }
+            let counters = pagemap::counters(Moment::Queued)?;
+            self.writer.write(&Evidence::Counters(counters));
+            self.writer
+                .call("release", || device.hold(self.cell.point, false))
+        };
+        let captured = contention::capture(device, self.writer, &buffers, all_queued);
         self.look(Moment::Dequeued)?;
         captured.map_err(|error| Stop::Failed(format!("while two threads queue: {error}")))
     }
@@ -311,13 +335,13 @@ impl CellProcess<'_> {
 
     /// Returns whether the card writes nothing before it is released.
     fn is_held_before_dma(&self) -> bool {
-        self.cell.hazard != Hazard::None && self.cell.point == Point::BeforeDma
+        self.held && self.cell.point == Point::BeforeDma
     }
 
     /// Returns whether the card has written the frame before the hazard
     /// happens.
     fn is_held_after_dma(&self) -> bool {
-        self.cell.hazard != Hazard::None && self.cell.point == Point::AfterDma
+        self.held && self.cell.point == Point::AfterDma
     }
 
     fn mark_idle(&self) -> Result<(), Stop> {

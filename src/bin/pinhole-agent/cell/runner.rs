@@ -4,7 +4,7 @@ use std::io::Read;
 use std::mem;
 use std::time::Instant;
 
-use pinhole::agent::cell::evidence::{Ended, Moment};
+use pinhole::agent::cell::evidence::{Ended, HOLD, Moment};
 use pinhole::agent::cell::phases::{self, Phase};
 use pinhole::agent::cell::{Cell, CellAnswer, Hazard, Point};
 use pinhole::agent::protocol::{OUTPUT_MAX, Run, Status};
@@ -62,7 +62,7 @@ pub fn run(
     if !ran.stderr.trim().is_empty() {
         answer.failed = Some(ran.stderr.trim().to_owned());
     }
-    if cell.hazard != Hazard::None && may_be_held(&answer) {
+    if may_be_held(&answer) {
         release(&cell.device, &mut answer);
     }
     if let Some(before) = mappings {
@@ -99,7 +99,7 @@ fn may_be_held(answer: &CellAnswer) -> bool {
             .filter(|call| call.name == name && call.errno.is_none())
             .count()
     };
-    answer.ended != Ended::Finished || succeeded("hold") > succeeded("release")
+    answer.ended != Ended::Finished || succeeded(HOLD) > succeeded("release")
 }
 
 /// Releases what the card still holds.
@@ -149,12 +149,12 @@ mod tests {
             answer.ended = ended;
             may_be_held(&answer)
         };
-        let hold = || call("hold", None);
+        let hold = || call(HOLD, None);
         assert!(held(&[hold()], Ended::Finished));
         assert!(held(&[hold(), call("release", Some(5))], Ended::Finished));
         assert!(!held(&[hold(), call("release", None)], Ended::Finished));
         assert!(held(&[hold(), call("release", None)], Ended::TimedOut));
-        assert!(!held(&[call("hold", Some(22))], Ended::Finished));
+        assert!(!held(&[call(HOLD, Some(22))], Ended::Finished));
         assert!(held(&[], Ended::Early(Status::Signal(9))));
     }
 

@@ -237,7 +237,10 @@ fn looks(looks: &[PagesSeen]) -> Markup {
     let before = [None].into_iter().chain(looks.iter().map(Some));
     html! {
         @for (look, before) in looks.iter().zip(before) {
-            dt { "pages, " (look.moment.name()) }
+            dt {
+                "pages, " (look.moment.name())
+                @if look.buffer > 0 { ", buffer " (look.buffer) }
+            }
             dd {
                 @let frames = before.is_some_and(|before| before.pagemap == look.pagemap);
                 @let flags = before.is_some_and(|before| (&before.flags, &before.count) == (&look.flags, &look.count));

@@ -5,58 +5,82 @@ use super::super::observation::Observation;
 use super::super::witness;
 use super::evidence::CellEvidence;
 use crate::agent::cell::PAGE;
-use crate::agent::cell::evidence::{Moment, PagesSeen};
+use crate::agent::cell::evidence::{Memory, PagesSeen};
 use crate::card::witness::PlaneRecord;
 use crate::rig::matrix::objection::{Objections, Severity};
 
 /// Objects to segments that are not the pages in the process's own pagemap, and
 /// to a buffer that begins elsewhere in its first page or ends elsewhere in its
-/// last: a card that got more memory may write more. With several buffers the
-/// oracle is silent, because it does not know which pages belong to which.
+/// last: a card that got more memory may write more. Of several buffers the first
+/// frame of each is judged: for the next, the buffer was queued anew, and nobody
+/// looked at its pages.
 pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Objections) {
-    // Pages that did not exist when the buffer was queued were faulted in by
-    // the pin, so the pagemap of the queued buffer shows all.
-    let (Some(memory), Some(pages)) = (
-        evidence.answer.memory,
-        evidence.answer.pages_at(Moment::Queued),
-    ) else {
+    let answer = evidence.answer;
+    let refused = matches!(evidence.observation, Observation::Refused(_));
+    let Some(memory) = answer.memory.filter(|_| !refused && !evidence.bounced) else {
         return;
     };
-    let refused = matches!(evidence.observation, Observation::Refused(_));
-    if refused || evidence.expectation.many_frames || evidence.bounced {
-        return;
+    // Pages that did not exist when the buffer was queued were faulted in by
+    // the pin, so the pagemap of the queued buffer shows all.
+    let queued: Vec<_> = answer.queued().collect();
+    match &queued[..] {
+        [pages] if !evidence.expectation.many_frames => {
+            for (sequence, plane) in evidence.card_frames.frames() {
+                frame(*sequence, plane, memory, pages, objections);
+            }
+        }
+        [_, _, ..] => {
+            for pages in queued {
+                let frames = answer.frames.iter();
+                let of_buffer = frames.filter(|seen| seen.index == pages.buffer);
+                let first = of_buffer.min_by_key(|seen| seen.sequence);
+                let plane = first.and_then(|seen| evidence.card_frames.frame(seen));
+                if let (Some(first), Some(plane)) = (first, plane) {
+                    frame(first.sequence, plane, memory, pages, objections);
+                }
+            }
+        }
+        _ => {}
     }
-    for (sequence, plane) in evidence.card_frames.frames() {
-        let Some(&(start, _)) = plane.segments.first() else {
-            objections.push(
-                Severity::DataLost,
-                format!("frame {sequence} was written to no memory"),
-            );
-            continue;
-        };
-        let (given, wanted) = (start % PAGE as u64, memory.address % PAGE as u64);
-        if given != wanted {
-            objections.push(Severity::MemoryWritten, format!(
+}
+
+/// Compares the memory that the card was given for a frame with its buffer's.
+fn frame(
+    sequence: u32,
+    plane: &PlaneRecord,
+    memory: Memory,
+    pages: &PagesSeen,
+    objections: &mut Objections,
+) {
+    let Some(&(start, _)) = plane.segments.first() else {
+        let what = format!("frame {sequence} was written to no memory");
+        return objections.push(Severity::DataLost, what);
+    };
+    let (given, wanted) = (start % PAGE as u64, memory.address % PAGE as u64);
+    if given != wanted {
+        objections.push(
+            Severity::MemoryWritten,
+            format!(
                 "the buffer begins at byte {wanted} of its page, the card was given byte {given}"
-            ));
-        }
-        let lengths = plane.segments.iter().map(|(_, length)| u64::from(*length));
-        let given: u64 = lengths.sum();
-        if given != memory.length {
-            let severity = match given > memory.length {
-                true => Severity::MemoryWritten,
-                false => Severity::DataLost,
-            };
-            objections.push(
-                severity,
-                format!(
-                    "the buffer has {} bytes, the card was given {given}",
-                    memory.length
-                ),
-            );
-        }
-        compare(*sequence, plane, pages, objections);
+            ),
+        );
     }
+    let lengths = plane.segments.iter().map(|(_, length)| u64::from(*length));
+    let given: u64 = lengths.sum();
+    if given != memory.length {
+        let severity = match given > memory.length {
+            true => Severity::MemoryWritten,
+            false => Severity::DataLost,
+        };
+        objections.push(
+            severity,
+            format!(
+                "the buffer has {} bytes, the card was given {given}",
+                memory.length
+            ),
+        );
+    }
+    compare(sequence, plane, pages, objections);
 }
 
 fn compare(sequence: u32, plane: &PlaneRecord, pages: &PagesSeen, objections: &mut Objections) {
@@ -90,6 +114,7 @@ fn compare(sequence: u32, plane: &PlaneRecord, pages: &PagesSeen, objections: &m
 mod tests {
     use super::super::tests::{captured, objections};
     use super::*;
+    use crate::agent::cell::evidence::FrameSeen;
 
     #[test]
     fn the_card_has_the_pages_of_the_process() {
@@ -109,6 +134,43 @@ mod tests {
             [
                 "the buffer lies in 3 pages, the card was given 2",
                 "frame 0: page 1 of the buffer is nothing in the process's pagemap, the card was given 0x8"
+            ]
+        );
+    }
+
+    #[test]
+    fn of_several_buffers_the_first_frame_of_each_is_judged() {
+        let (mut answer, mut card_frames) = captured();
+        let frame = |sequence, index, address| {
+            let seen = FrameSeen {
+                index,
+                sequence,
+                ..captured().0.frames.remove(0)
+            };
+            let plane = PlaneRecord {
+                bytes: 8192,
+                segments: vec![(address, 8192)],
+                digests: seen.digests.iter().copied().flatten().collect(),
+            };
+            (seen, plane)
+        };
+        // The second buffer is in page frames 5 and 6, and later in others.
+        for (sequence, index, address) in [(2, 1, 0x9000), (1, 1, 0x5000)] {
+            let (seen, plane) = frame(sequence, index, address);
+            answer.frames.push(seen);
+            card_frames.add(sequence, plane);
+        }
+        answer.pages.push(PagesSeen {
+            buffer: 1,
+            pagemap: vec![1 << 63 | 5, 1 << 63 | 6],
+            ..answer.pages[0].clone()
+        });
+        assert_eq!(objections(judge, &answer, &card_frames), [""; 0]);
+        answer.pages[1].pagemap[1] += 1;
+        assert_eq!(
+            objections(judge, &answer, &card_frames),
+            [
+                "frame 1: page 1 of the buffer is page frame 0x7 in the process's pagemap, the card was given 0x6"
             ]
         );
     }

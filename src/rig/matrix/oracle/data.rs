@@ -109,7 +109,7 @@ mod tests {
             took_us: 0,
         });
         assert_eq!(objections(judge, &answer, &card_frames), [""; 0]);
-        answer.calls[0].errno = None;
+        answer.calls[1].errno = None;
         assert_eq!(
             objections(judge, &answer, &card_frames),
             ["the buffer came back while the card still had it"]

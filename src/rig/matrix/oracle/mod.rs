@@ -146,7 +146,9 @@ mod tests {
 
     use super::*;
     use crate::agent::cell::CellAnswer;
-    use crate::agent::cell::evidence::{CountersSeen, FrameSeen, Memory, Moment, PagesSeen};
+    use crate::agent::cell::evidence::{
+        CallSeen, CountersSeen, FrameSeen, HOLD, Memory, Moment, PagesSeen,
+    };
     use crate::card::witness::PlaneRecord;
     use crate::dma::Digest;
     use crate::rig::matrix::expectation::Expectation;
@@ -174,6 +176,12 @@ mod tests {
             ]),
         };
         let answer = CellAnswer {
+            calls: vec![CallSeen {
+                name: HOLD.into(),
+                errno: None,
+                at_us: 1,
+                took_us: 1,
+            }],
             memory: Some(Memory {
                 address: 0x7000_0000,
                 length: 8192,
@@ -182,6 +190,7 @@ mod tests {
             }),
             pages: vec![PagesSeen {
                 moment: Moment::Queued,
+                buffer: 0,
                 pagemap: vec![1 << 63 | 3, 1 << 63 | 8],
                 flags: vec![0; 2],
                 count: vec![1; 2],

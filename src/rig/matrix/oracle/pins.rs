@@ -9,7 +9,6 @@
 use super::super::expectation::fail_nth::told;
 use super::super::observation::Observation;
 use super::evidence::CellEvidence;
-use crate::agent::cell::PAGE;
 use crate::agent::cell::evidence::{CountersSeen, Moment};
 use crate::rig::matrix::objection::{Objections, Severity};
 
@@ -21,20 +20,25 @@ pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Objections) {
     let Some(before) = pinned(Moment::LaidOut) else {
         return;
     };
-    let taken = !matches!(evidence.observation, Observation::Refused(_));
-    if let (Some(memory), Some(queued), true) = (answer.memory, pinned(Moment::Queued), taken) {
-        let within = memory.address % PAGE as u64;
-        let pages = (within + memory.length).div_ceil(PAGE as u64) as i64;
+    // A buffer that the card may give back may be unpinned, too.
+    let taken = answer.is_held() && !matches!(evidence.observation, Observation::Refused(_));
+    if let (Some(queued), true) = (pinned(Moment::Queued), taken) {
+        let pages = answer.queued().map(|seen| seen.pagemap.len() as i64);
+        let pages: i64 = pages.sum();
         let grown = queued - before;
-        if grown != pages && !evidence.expectation.many_frames {
+        if grown != pages {
             // Pages without a pin can get another owner while the card writes.
             let severity = match grown < pages {
                 true => Severity::MemoryWritten,
                 false => Severity::Leaked,
             };
+            let queued = match answer.queued().count() {
+                1 => format!("the buffer of {pages} was queued"),
+                buffers => format!("{buffers} buffers of {pages} were queued"),
+            };
             objections.push(
                 severity,
-                format!("{grown} pages were pinned while the buffer of {pages} was queued"),
+                format!("{grown} pages were pinned while {queued}"),
             );
         }
     }
@@ -79,7 +83,7 @@ pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Objections) {
 mod tests {
     use super::super::tests::{captured, objections};
     use super::*;
-    use crate::agent::cell::evidence::InjectedSeen;
+    use crate::agent::cell::evidence::{InjectedSeen, PagesSeen};
 
     #[test]
     fn pins_come_with_the_buffer_and_go_with_it() {
@@ -94,6 +98,17 @@ mod tests {
             objections(judge, &answer, &card_frames),
             ["1 pages were pinned while the buffer of 2 was queued"]
         );
+        // What is looked at without a hold may be given back already.
+        let held = answer.calls.pop();
+        assert_eq!(objections(judge, &answer, &card_frames), [""; 0]);
+        answer.calls.extend(held);
+        let other = answer.pages[0].clone();
+        answer.pages.push(PagesSeen { buffer: 1, ..other });
+        assert_eq!(
+            objections(judge, &answer, &card_frames),
+            ["1 pages were pinned while 2 buffers of 4 were queued"]
+        );
+        answer.pages.pop();
         acquired(&mut answer, 1, 102);
         acquired(&mut answer, 2, 103);
         assert_eq!(
