@@ -59,6 +59,18 @@ pub struct ChecksAnswer {
     pub jiffies: Option<u64>,
 }
 
+/// Request to use nearly all free memory once, so that the kernel looks at the
+/// poison of pages that were freed (`page_poison`).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sweep {}
+
+/// What was used.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SweepAnswer {
+    /// Number of bytes.
+    pub bytes: u64,
+}
+
 /// Request to scan for memory that the kernel allocated and leaked
 /// (Documentation/dev-tools/kmemleak.rst). A leak is reported once.
 ///

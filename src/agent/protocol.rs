@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::bench::{Pin, PinAnswer, Stream as BenchStream, StreamAnswer};
 use super::bytes::Bytes;
 use super::cell::{Cell, CellAnswer};
-use super::checks::{Checks, ChecksAnswer, Leaks, LeaksAnswer};
+use super::checks::{Checks, ChecksAnswer, Leaks, LeaksAnswer, Sweep, SweepAnswer};
 use super::frame_vector::{FrameVector, FrameVectorAnswer};
 pub use super::kernel_log::{Log, LogAnswer, LogRecord, NewRecords};
 pub use super::location::{Locate, Location, Segment};
@@ -64,6 +64,7 @@ pub enum Command {
     Cell(Cell),
     Checks(Checks),
     Leaks(Leaks),
+    Sweep(Sweep),
     FrameVector(FrameVector),
     BenchStream(BenchStream),
     Pin(Pin),
@@ -106,6 +107,7 @@ calls! {
     Cell -> CellAnswer,
     Checks -> ChecksAnswer,
     Leaks -> LeaksAnswer,
+    Sweep -> SweepAnswer,
     FrameVector -> FrameVectorAnswer,
     BenchStream -> StreamAnswer,
     Pin -> PinAnswer,

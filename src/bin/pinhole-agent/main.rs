@@ -22,6 +22,7 @@ mod modules;
 mod port;
 mod run;
 mod server;
+mod sweep;
 mod watch;
 
 use std::process::ExitCode;

@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::children::Children;
 use crate::failure::Failure;
 use crate::{
-    bench, cell, console, files, frame_vector, health, kmemleak, kmsg, locate, modules, run,
+    bench, cell, console, files, frame_vector, health, kmemleak, kmsg, locate, modules, run, sweep,
 };
 
 /// Why the service of a channel ended.
@@ -163,6 +163,7 @@ impl Server {
             }
             Command::Checks(_) => value(health::look()?),
             Command::Leaks(_) => value(kmemleak::look()?),
+            Command::Sweep(_) => value(sweep::sweep()?),
             Command::FrameVector(request) => {
                 let answer = frame_vector::run(self.children, id, &request, started);
                 self.running().remove(&id);

@@ -10,6 +10,7 @@ use super::jobs::{self, JobOutput, WorkQueue};
 use super::leaks;
 use super::name::CellName;
 use super::outcome::{CellOutcome, KernelOutcome};
+use super::poison;
 use super::spec::MatrixSpec;
 use crate::rig::plural::count;
 use crate::rig::testbed::TestbedSpec;
@@ -82,7 +83,7 @@ struct CellJob<'a> {
     guest: Option<CellGuest>,
     /// Index in the output of the first cell that was run in this guest.
     first: usize,
-    /// Index of the first cell that was not searched for leaks.
+    /// Index of the first cell whose group was not searched.
     searched: usize,
     /// How often another guest was booted because the one before was spoilt.
     renewals: u32,
@@ -149,7 +150,8 @@ impl CellJob<'_> {
         Ok(())
     }
 
-    /// Searches for leaks of the cells in this guest.
+    /// Ends a group of cells in this guest: searches for pages that were written
+    /// to after they were freed, and for leaks.
     fn search(&mut self) -> Result<(), MatrixError> {
         let Some(guest) = &mut self.guest else {
             return Ok(());
@@ -159,6 +161,7 @@ impl CellJob<'_> {
         }
         let state = mem::replace(&mut self.state, GuestState::Fit);
         let cells = &mut self.output.results[self.first..];
+        let state = poison::sweep(guest, cells, self.searched - self.first, state)?;
         self.state = leaks::search(guest, cells, state)?;
         self.searched = self.output.results.len();
         Ok(())

@@ -398,7 +398,7 @@ impl CellGuest {
     /// # Errors
     ///
     /// [`MatrixError::Interrupted`].
-    fn state(&mut self, log: &[LogRecord]) -> Result<GuestState, MatrixError> {
+    pub(super) fn state(&mut self, log: &[LogRecord]) -> Result<GuestState, MatrixError> {
         if kernel_log::splats(log).is_empty() {
             return Ok(GuestState::Fit);
         }

@@ -23,6 +23,7 @@
 //! | [`observation`] | the observed outcome of a cell |
 //! | [`oracle`] | data, addresses, pins, mappings, dirty and idle pages, fences, leaks, the kernel's log |
 //! | [`outcome`] | results, in the form of the report |
+//! | [`poison`] | pages written to after they were freed, attributed to the cells that wrote |
 //! | [`run`] | running the cells, then the mutants |
 //! | [`spec`] | the cells and mutants to run on one kernel |
 //! | [`witness`] | following the card's witness while it is written |
@@ -42,6 +43,7 @@ pub mod objection;
 pub mod observation;
 pub mod oracle;
 pub mod outcome;
+mod poison;
 pub mod run;
 mod spec;
 pub mod witness;
