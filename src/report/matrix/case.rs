@@ -1,5 +1,7 @@
 //! The results as test cases, for the formats of test frameworks.
 
+use crate::rig::matrix::objection::Severity;
+use crate::rig::matrix::oracle::Finding;
 use crate::rig::matrix::outcome::{
     CellOutcome, KernelOutcome, MutantOutcome, MutantVerdict, Verdict,
 };
@@ -11,6 +13,8 @@ pub struct Case {
     pub name: String,
     /// The result.
     pub result: CaseResult,
+    /// How bad the worst finding is, if it is a cell with one.
+    pub severity: Option<Severity>,
     /// A remark, if there is one.
     pub remark: Option<String>,
     /// Its duration in milliseconds.
@@ -48,7 +52,14 @@ fn of_cell(cell: &CellOutcome) -> Case {
     let findings = || {
         let findings = cell.findings.iter();
         findings
-            .map(|finding| format!("{}: {}", finding.oracle, finding.what))
+            .map(|finding| {
+                let Finding {
+                    severity,
+                    oracle,
+                    what,
+                } = finding;
+                format!("{severity}: {oracle}: {what}")
+            })
             .collect()
     };
     let reason = || cell.reason.clone().unwrap_or_default();
@@ -59,6 +70,7 @@ fn of_cell(cell: &CellOutcome) -> Case {
             Verdict::Finding => CaseResult::Failed(findings()),
             Verdict::Impossible => CaseResult::Skipped(reason()),
         },
+        severity: cell.findings.iter().map(|finding| finding.severity).min(),
         remark: match (cell.verdict, &cell.observation, &cell.reason) {
             (Verdict::Impossible, ..) | (_, None, _) => None,
             (_, Some(observation), None) => Some(observation.to_string()),
@@ -79,6 +91,7 @@ fn of_mutant(mutant: &MutantOutcome) -> Case {
             MutantVerdict::Missed => CaseResult::Failed(vec![reason]),
             MutantVerdict::Unseen => CaseResult::Skipped(reason),
         },
+        severity: None,
         remark: (!oracles.is_empty()).then(|| format!("seen by {}", oracles.join(", "))),
         elapsed_ms: times.fold(0, u64::saturating_add),
     }
@@ -88,6 +101,7 @@ fn of_stop(why: &str) -> Case {
     Case {
         name: "run-to-the-end".into(),
         result: CaseResult::Failed(vec![format!("stopped: {why}")]),
+        severity: None,
         remark: None,
         elapsed_ms: 0,
     }

@@ -68,7 +68,7 @@ fn test_case(kernel: &str, case: &Case) -> Markup {
             @match &case.result {
                 CaseResult::Passed => {}
                 CaseResult::Failed(findings) => {
-                    failure message=[findings.first()] { (findings.join("\n")) }
+                    failure message=[findings.first()] type=[case.severity] { (findings.join("\n")) }
                 }
                 CaseResult::Skipped(reason) => skipped message=(reason) {},
             }
@@ -116,8 +116,8 @@ mod tests {
 <testcase name="anon-touched@1234" classname="bookworm" time="0.062"><system-out>data</system-out></testcase>
 <testcase name="hole" classname="bookworm" time="0.062"><system-out>EFAULT: a page of the range is not mapped</system-out></testcase>
 <testcase name="guard-region" classname="bookworm" time="0.062"><skipped message="no MADV_GUARD_INSTALL here"></skipped></testcase>
-<testcase name="thp/munmap" classname="bookworm" time="0.062"><failure message="data: frame 0 differs &lt;script&gt;alert(1)&lt;/script&gt; &amp; &quot;more&quot;">data: frame 0 differs &lt;script&gt;alert(1)&lt;/script&gt; &amp; &quot;more&quot;
-fences: 5 bytes after the buffer have changed</failure><system-out>part of the data</system-out></testcase>
+<testcase name="thp/munmap" classname="bookworm" time="0.062"><failure message="data-lost: data: frame 0 differs &lt;script&gt;alert(1)&lt;/script&gt; &amp; &quot;more&quot;" type="memory-written">data-lost: data: frame 0 differs &lt;script&gt;alert(1)&lt;/script&gt; &amp; &quot;more&quot;
+memory-written: fences: 5 bytes after the buffer have changed</failure><system-out>part of the data</system-out></testcase>
 </testsuite>
 </testsuites>
 "#

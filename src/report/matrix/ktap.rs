@@ -103,10 +103,10 @@ ok 1 bookworm
   ok 2 hole
   ok 3 guard-region # SKIP no MADV_GUARD_INSTALL here
   # thp/munmap: part of the data
-  # thp/munmap: FINDING data: frame 0 differs <script>alert(1)</script> & \"more\"
-  # thp/munmap: FINDING fences: 5 bytes after the buffer have changed
+  # thp/munmap: FINDING data-lost: data: frame 0 differs <script>alert(1)</script> & \"more\"
+  # thp/munmap: FINDING memory-written: fences: 5 bytes after the buffer have changed
   not ok 4 thp/munmap
-  # heap/native: FINDING outcome: the guest broke: no answer
+  # heap/native: FINDING kernel-broken: outcome: the guest broke: no answer
   not ok 5 heap/native
   # mutant/leak-pin: seen by pins
   ok 6 mutant/leak-pin

@@ -3,9 +3,11 @@
 
 use std::fmt::Write as _;
 
+use super::groups::groups;
 use super::plain::plain;
 use super::rows::{self, Answer, Notes, Row};
 use crate::rig::matrix::Mutant;
+use crate::rig::matrix::objection::Severity;
 use crate::rig::matrix::oracle::Oracle;
 use crate::rig::matrix::outcome::{KernelOutcome, MutantOutcome, MutantVerdict, Verdict};
 
@@ -27,6 +29,7 @@ pub fn markdown(outcomes: &[KernelOutcome]) -> String {
             }
         }
     }
+    findings(&mut text, outcomes);
     oracles(&mut text, outcomes);
     mutants(&mut text, outcomes, &mut notes);
     text += "\n## Reasons\n\n";
@@ -39,6 +42,11 @@ pub fn markdown(outcomes: &[KernelOutcome]) -> String {
     }
     for oracle in Oracle::ALL {
         let _ = writeln!(text, "- **{oracle}**: {}", oracle.what());
+    }
+    if outcomes.iter().any(|outcome| outcome.totals().findings > 0) {
+        for severity in Severity::ALL {
+            let _ = writeln!(text, "- **{severity}**: {}", severity.what());
+        }
     }
     if outcomes.iter().any(|outcome| !outcome.mutants.is_empty()) {
         for mutant in Mutant::ALL {
@@ -84,6 +92,30 @@ fn answer(answer: &Answer<'_>, notes: &mut Notes) -> String {
         text += &format!("<sup>{}</sup>", numbers.join(","));
     }
     text
+}
+
+/// Adds the table of findings, those with one cause in a row, if there are any.
+fn findings(text: &mut String, outcomes: &[KernelOutcome]) {
+    let groups = groups(outcomes);
+    if groups.is_empty() {
+        return;
+    }
+    *text += "\n## Findings\n\n\
+        The worst first; what differs in its numbers only is one row.\n\n\
+        | severity | oracle | cells | what was seen first | hazards | among the cells |\n\
+        |---|---|---|---|---|---|\n";
+    for group in groups {
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {} | {} | {} |",
+            group.severity,
+            group.oracle,
+            group.findings.len(),
+            cell(group.what()),
+            group.hazards(),
+            cell(&group.cells(outcomes.len())),
+        );
+    }
 }
 
 /// Adds the table of the oracles that had something to judge.
@@ -180,6 +212,16 @@ mod tests {
 | | trixie (6.12) | bookworm (6.12) |
 |---|---|---|
 | munmap | **1 FOUND** | **1 FOUND** |
+
+## Findings
+
+The worst first; what differs in its numbers only is one row.
+
+| severity | oracle | cells | what was seen first | hazards | among the cells |
+|---|---|---|---|---|---|
+| memory-written | fences | 2 | 5 bytes after the buffer have changed | munmap 2 | thp/munmap on trixie, thp/munmap on bookworm |
+| kernel-broken | outcome | 2 | the guest broke: no answer | no hazard 2 | heap/native on trixie, heap/native on bookworm |
+| data-lost | data | 2 | frame 0 differs &lt;script>alert(1)&lt;/script> &amp; \"more\" | munmap 2 | thp/munmap on trixie, thp/munmap on bookworm |
 
 ## Oracles
 

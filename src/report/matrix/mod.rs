@@ -6,6 +6,7 @@
 //! | `case` | cells and mutants as test cases, for `ktap` and `junit` |
 //! | `ktap` | KTAP, for the kernel's test runners |
 //! | `junit` | JUnit's XML, for continuous integration |
+//! | `groups` | findings that have one cause |
 //! | `read` | reading results back |
 //! | `merge` | merging the results of shards |
 //! | `rows` | the matrix as rows of kinds and hazards, for `table`, `markdown` and `html` |
@@ -16,6 +17,7 @@
 //! | `html` | the page with all evidence |
 
 mod case;
+mod groups;
 mod html;
 mod junit;
 mod ktap;

@@ -2,6 +2,7 @@
 
 use comfy_table::{Table, presets};
 
+use super::groups::groups;
 use super::oracles;
 use super::plain::plain;
 use super::rows;
@@ -13,7 +14,8 @@ use crate::rig::plural::count;
 const LEGEND: &str = "✓ the application reads what the card wrote   ◆ expected, but not that   ✗ finding   – impossible";
 
 /// Returns the table of results: a row for each kind, each hazard and each
-/// mutant, a column for each kernel, and below it every finding and the totals.
+/// mutant, a column for each kernel, and below it the findings, those with one cause
+/// together, and the totals.
 pub fn table(outcomes: &[KernelOutcome]) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
@@ -33,18 +35,18 @@ pub fn table(outcomes: &[KernelOutcome]) -> String {
     let mutants = mutants.filter_map(|mutant| mutant_row(outcomes, *mutant));
     section(&mut table, "Mutants of the driver", mutants.collect());
     let mut text = format!("{table}\n\n{LEGEND}\n");
+    for group in groups(outcomes) {
+        text += &format!(
+            "\nFINDING {:<14}  {:<8}  {}\n    in {}: {}\n    {}",
+            group.severity,
+            group.oracle,
+            plain(group.what()),
+            count(group.findings.len(), "cell"),
+            plain(&group.cells(outcomes.len())),
+            group.hazards(),
+        );
+    }
     for outcome in outcomes {
-        for cell in &outcome.cells {
-            for finding in &cell.findings {
-                text += &format!(
-                    "\nFINDING {} on {}, {}: {}",
-                    cell.cell,
-                    outcome.kernel,
-                    finding.oracle,
-                    plain(&finding.what)
-                );
-            }
-        }
         for mutant in &outcome.mutants {
             if mutant.verdict == MutantVerdict::Missed {
                 text += &format!(
@@ -165,6 +167,24 @@ mod tests {
             LEGEND,
         ];
         assert_eq!(rows[..table.len()], table);
+    }
+
+    #[test]
+    fn findings_with_one_cause_are_told_once_the_worst_first() {
+        let text = table(&[kernel("trixie"), kernel("bookworm")]);
+        let at = text.find("\nFINDING").unwrap();
+        let told = "
+FINDING memory-written  fences    5 bytes after the buffer have changed
+    in 2 cells: thp/munmap on trixie, thp/munmap on bookworm
+    munmap 2
+FINDING kernel-broken   outcome   the guest broke: no answer
+    in 2 cells: heap/native on trixie, heap/native on bookworm
+    no hazard 2
+FINDING data-lost       data      frame 0 differs <script>alert(1)</script> & \"more\"
+    in 2 cells: thp/munmap on trixie, thp/munmap on bookworm
+    munmap 2
+MISSED mutant round-up on trixie: ";
+        assert!(text[at..].starts_with(told), "{}", &text[at..]);
     }
 
     #[test]

@@ -36,10 +36,10 @@ pub fn cell(name: &str) -> CellOutcome {
     }
 }
 
-pub fn finding(oracle: Oracle, what: &str) -> Finding {
+pub fn finding(severity: Severity, oracle: Oracle, what: &str) -> Finding {
     Finding {
         oracle,
-        severity: Severity::DataLost,
+        severity,
         what: what.into(),
     }
 }
@@ -159,10 +159,15 @@ pub fn kernel(name: &str) -> KernelOutcome {
         observation: Some(Observation::Captured(Reads::Partly)),
         findings: vec![
             finding(
+                Severity::DataLost,
                 Oracle::Data,
                 "frame 0 differs <script>alert(1)</script> & \"more\"",
             ),
-            finding(Oracle::Fences, "5 bytes after the buffer have changed"),
+            finding(
+                Severity::MemoryWritten,
+                Oracle::Fences,
+                "5 bytes after the buffer have changed",
+            ),
         ],
         answer: Some(answer),
         card_frames,
@@ -171,6 +176,7 @@ pub fn kernel(name: &str) -> KernelOutcome {
     let leak = CellOutcome {
         verdict: Verdict::Finding,
         findings: vec![finding(
+            Severity::Leaked,
             Oracle::Pins,
             "0 pages were pinned before, 16 after",
         )],
@@ -205,7 +211,11 @@ pub fn kernel(name: &str) -> KernelOutcome {
             CellOutcome {
                 verdict: Verdict::Finding,
                 observation: None,
-                findings: vec![finding(Oracle::Outcome, "the guest broke: no answer")],
+                findings: vec![finding(
+                    Severity::KernelBroken,
+                    Oracle::Outcome,
+                    "the guest broke: no answer",
+                )],
                 ..cell("heap/native")
             },
         ],

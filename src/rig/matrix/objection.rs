@@ -33,9 +33,24 @@ impl IntoIterator for Objections {
     }
 }
 
+/// Returns what objections that differ only in their numbers have in common: the
+/// text without the words that contain a digit.
+pub fn kind(what: &str) -> String {
+    let words = what.split(|c: char| !c.is_alphanumeric());
+    let words = words.filter(|word| !word.contains(|c: char| c.is_ascii_digit()));
+    words.collect::<Vec<_>>().join(" ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_make_no_other_kind() {
+        let pins = |text: &str| kind(&format!("{text} pages were pinned"));
+        assert_eq!(pins("0"), pins("0x1f"));
+        assert_ne!(pins("no"), pins("0"));
+    }
 
     #[test]
     fn the_worst_comes_first() {

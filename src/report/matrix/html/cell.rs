@@ -60,7 +60,7 @@ fn evidence(again: &str, cell: &CellOutcome, drawn: bool) -> Markup {
         @if !cell.findings.is_empty() {
             ul.findings {
                 @for finding in &cell.findings {
-                    li { span.bad { "✗ " (finding.oracle) } " " (finding.what) }
+                    li { span.bad { "✗ " (finding.severity) ", " (finding.oracle) } " " (finding.what) }
                 }
             }
         }

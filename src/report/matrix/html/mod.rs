@@ -27,11 +27,13 @@ mod svg;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
+use super::groups::{Group, groups};
 use super::merge::missing;
 use super::oracles;
 use super::rows::{self, Row};
 use crate::rig::kernel::Version;
 use crate::rig::matrix::CellName;
+use crate::rig::matrix::objection::Severity;
 use crate::rig::matrix::outcome::{CellOutcome, KernelOutcome, MutantVerdict, Verdict};
 use crate::rig::plural::count;
 
@@ -113,22 +115,53 @@ fn totals(outcomes: &[KernelOutcome]) -> Markup {
     }
 }
 
-/// Returns all findings, each with a link to its evidence.
+/// Returns all findings, each with a link to its evidence; those with one cause
+/// are in a row that opens.
 fn findings(outcomes: &[KernelOutcome]) -> Markup {
-    let any = outcomes.iter().any(|outcome| outcome.totals().findings > 0);
+    let groups = groups(outcomes);
     html! {
-        @if any {
+        @if !groups.is_empty() {
             h2 { "Findings" }
-            ul #findings {
-                @for outcome in outcomes {
-                    @for cell in outcome.cells.iter().filter(|cell| cell.verdict == Verdict::Finding) {
-                        @for finding in &cell.findings {
-                            li {
-                                span.bad { "✗ " (finding.oracle) } " "
-                                a.n href={ "#" (anchor(&outcome.kernel, &cell.cell)) } { (cell.cell) }
-                                " on " (outcome.kernel) ": " (finding.what)
+            p.soft {
+                "The worst first. Findings of one oracle that differ only in their numbers are one \
+                 row, which opens: most likely they have one cause."
+            }
+            div.wide {
+                table #findings {
+                    thead {
+                        tr {
+                            th { "severity" } th { "oracle" } th { "cells" }
+                            th.what { "what was seen" } th { "hazards" }
+                        }
+                    }
+                    tbody {
+                        @for group in &groups {
+                            tr {
+                                td title=(group.severity.what()) { span.bad { (group.severity) } }
+                                td title=(group.oracle.what()) { (group.oracle) }
+                                td { (group.findings.len()) }
+                                td { (members(group)) }
+                                td { (group.hazards()) }
                             }
                         }
+                    }
+                }
+            }
+            ul.soft { @for severity in Severity::ALL { li { b { (severity) } ": " (severity.what()) } } }
+        }
+    }
+}
+
+/// Returns what the first finding of a group says, which unfolds to all of them.
+fn members(group: &Group<'_>) -> Markup {
+    html! {
+        details {
+            summary { (group.what()) }
+            ul {
+                @for (kernel, cell, finding) in &group.findings {
+                    li {
+                        a.n href={ "#" (anchor(kernel, cell)) } { (cell) }
+                        " on " (kernel) ": " (finding.what)
                     }
                 }
             }

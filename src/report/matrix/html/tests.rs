@@ -44,6 +44,10 @@ fn a_finding_is_told_shown_and_open() {
     let page = page(&[kernel("trixie"), kernel("bookworm")]);
     for part in [
         "✗ 2 with findings",
+        "<span class=\"bad\">memory-written</span></td><td title=\"the bytes around",
+        "<summary>5 bytes after the buffer have changed</summary>",
+        "<td>munmap 2</td>",
+        "<span class=\"bad\">✗ data-lost, data</span>",
         "<a class=\"n\" href=\"#trixie:thp/munmap\">thp/munmap</a> on trixie: 5 bytes after the buffer",
         "<details class=\"red\" open><summary><span class=\"bad\">✗ part of the data</span> <small>trixie</small>",
         "id=\"trixie:thp/munmap\"",

@@ -2,7 +2,7 @@
 
 use super::evidence::CellEvidence;
 use crate::rig::kernel_log::{self, Complainer};
-use crate::rig::matrix::objection::{Objections, Severity};
+use crate::rig::matrix::objection::{self, Objections, Severity};
 
 /// First words of lines that continue an earlier complaint.
 const MORE: &str = "Mapped at:";
@@ -20,7 +20,7 @@ pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Objections) {
         .into_iter()
         .filter(|one| !one.line.contains(MORE))
     {
-        let kind = without_numbers(&complaint.line);
+        let kind = objection::kind(&complaint.line);
         match kinds.iter_mut().find(|(other, ..)| *other == kind) {
             Some((.., count)) => *count += 1,
             None => kinds.push((kind, complaint.of, complaint.line, 0)),
@@ -46,13 +46,6 @@ pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Objections) {
             "part of the kernel log was overwritten before it was read",
         );
     }
-}
-
-/// Returns the line without the words that contain a digit.
-fn without_numbers(line: &str) -> String {
-    let words = line.split(|c: char| !c.is_alphanumeric());
-    let words = words.filter(|word| !word.contains(|c: char| c.is_ascii_digit()));
-    words.collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
