@@ -162,11 +162,13 @@ fn the_page_is_whole_in_itself_and_its_cells_open() {
     assert!(!dom.contains("<img"), "a guest's text became a picture");
     assert!(dom.contains("&lt;script&gt;document.title"));
 
-    // Five kinds, two hazards, a mutant and the oracles on two kernels.
+    // Five kinds, two hazards, a mutant and the oracles on two kernels, and what is
+    // said of the finding.
     let rows = 5 + 2 + 1 + Oracle::ALL.len();
-    assert_eq!(dom.matches("<td").count(), rows * 2);
+    assert_eq!(dom.matches("<td").count(), rows * 2 + 5);
     let cells: usize = outcomes().iter().map(|one| one.cells.len()).sum();
-    assert_eq!(dom.matches("<details").count(), cells + 1);
+    let (mutants, groups) = (1, 1);
+    assert_eq!(dom.matches("<details").count(), cells + mutants + groups);
     // Only the finding is open, and shows what is wrong.
     let open = |dom: &str| {
         dom.matches("<details open=\"\"").count()
@@ -218,7 +220,7 @@ fn the_page_is_drawn_in_light_and_dark_and_narrow() {
         assert!(colours.len() > 50, "{} colours", colours.len());
         colours
     };
-    let light = paper(&["--window-size=1280,2400"]);
+    let light = paper(&["--window-size=1280,2700"]);
     assert_eq!(light[0].1, [255, 255, 255]);
     // The pages that are as they should be, and the mark of the finding.
     for drawn in [[0x8f, 0xbc, 0x9b], [0xff, 0xe3, 0xe3], [0xa4, 0x0e, 0x26]] {
@@ -229,7 +231,7 @@ fn the_page_is_drawn_in_light_and_dark_and_narrow() {
         );
     }
     let dark = paper(&[
-        "--window-size=1280,2400",
+        "--window-size=1280,2700",
         "--blink-settings=preferredColorScheme=0",
     ]);
     assert_eq!(dark[0].1, [0x14, 0x17, 0x1b]);

@@ -113,7 +113,7 @@ pub fn complaints(log: &[LogRecord], names: &[String]) -> Vec<Complaint> {
             of,
             line: line(record),
         }));
-        let dumped = ["CPU: ", "Hardware name: "];
+        let dumped = ["CPU: ", "Tainted: ", "Hardware name: "];
         if record.facility == 0 && !dumped.iter().any(|begin| record.text.starts_with(begin)) {
             heading = Some(record);
         }
@@ -323,6 +323,7 @@ mod tests {
             record(6, "registered as video0"),
             record(3, "the driver thinks that this cannot be"),
             record(4, "CPU: 0 UID: 0 PID: 88 Comm: x"),
+            record(4, "Tainted: [O]=OOT_MODULE"),
             record(4, "Hardware name: QEMU"),
             record(4, "Call Trace:"),
             record(4, " <TASK>"),
@@ -333,7 +334,7 @@ mod tests {
             ["[    1.500000] the driver thinks that this cannot be"]
         );
         assert_eq!(
-            warnings(&stack[4..5], &ours()),
+            warnings(&stack[5..6], &ours()),
             ["[    1.500000] Call Trace:"]
         );
         let alarmed = [&[record(4, "BUG: x")][..], &stack].concat();

@@ -54,9 +54,9 @@ impl Group<'_> {
             .map_or("", |(.., finding)| &finding.what)
     }
 
-    /// Returns the hazards, each with the number of its findings, the most
-    /// frequent first.
-    pub fn hazards(&self) -> String {
+    /// Returns the `most` most frequent hazards, each with the number of its
+    /// findings.
+    pub fn hazards(&self, most: usize) -> String {
         let mut hazards: BTreeMap<Hazard, usize> = BTreeMap::new();
         for (_, cell, _) in &self.findings {
             *hazards.entry(cell.hazard).or_default() += 1;
@@ -67,17 +67,17 @@ impl Group<'_> {
             Hazard::None => format!("no hazard {count}"),
             hazard => format!("{hazard} {count}"),
         });
-        first(&said.collect::<Vec<_>>(), 6)
+        first(&said.collect::<Vec<_>>(), most)
     }
 
-    /// Returns the first of the cells; with their kernel if there are several
+    /// Returns the first `most` of the cells; with their kernel if there are several
     /// kernels.
-    pub fn cells(&self, kernels: usize) -> String {
+    pub fn cells(&self, kernels: usize, most: usize) -> String {
         let said = self.findings.iter().map(|(kernel, cell, _)| match kernels {
             1 => cell.to_string(),
             _ => format!("{cell} on {kernel}"),
         });
-        first(&said.collect::<Vec<_>>(), 3)
+        first(&said.collect::<Vec<_>>(), most)
     }
 }
 
@@ -135,10 +135,10 @@ mod tests {
             pins.what(),
             "0 pages were pinned while the buffer of 512 was queued"
         );
-        assert_eq!(pins.hazards(), "no hazard 3, munmap 1");
-        assert_eq!(pins.cells(1), "thp/munmap, heap, heap@64 and 1 more");
+        assert_eq!(pins.hazards(2), "no hazard 3, munmap 1");
+        assert_eq!(pins.cells(1, 3), "thp/munmap, heap, heap@64 and 1 more");
         assert_eq!(
-            groups[2].cells(2),
+            groups[2].cells(2, 3),
             "hole on trixie, wrapping-length on trixie"
         );
     }

@@ -112,8 +112,8 @@ fn findings(text: &mut String, outcomes: &[KernelOutcome]) {
             group.oracle,
             group.findings.len(),
             cell(group.what()),
-            group.hazards(),
-            cell(&group.cells(outcomes.len())),
+            group.hazards(6),
+            cell(&group.cells(outcomes.len(), 3)),
         );
     }
 }

@@ -37,13 +37,13 @@ pub fn table(outcomes: &[KernelOutcome]) -> String {
     let mut text = format!("{table}\n\n{LEGEND}\n");
     for group in groups(outcomes) {
         text += &format!(
-            "\nFINDING {:<14}  {:<8}  {}\n    in {}: {}\n    {}",
+            "\nFINDING {:<14}  {:<8}  {}\n        in {} ({}): {}",
             group.severity,
             group.oracle,
             plain(group.what()),
             count(group.findings.len(), "cell"),
-            plain(&group.cells(outcomes.len())),
-            group.hazards(),
+            group.hazards(3),
+            plain(&group.cells(outcomes.len(), 2)),
         );
     }
     for outcome in outcomes {
@@ -175,14 +175,11 @@ mod tests {
         let at = text.find("\nFINDING").unwrap();
         let told = "
 FINDING memory-written  fences    5 bytes after the buffer have changed
-    in 2 cells: thp/munmap on trixie, thp/munmap on bookworm
-    munmap 2
+        in 2 cells (munmap 2): thp/munmap on trixie, thp/munmap on bookworm
 FINDING kernel-broken   outcome   the guest broke: no answer
-    in 2 cells: heap/native on trixie, heap/native on bookworm
-    no hazard 2
+        in 2 cells (no hazard 2): heap/native on trixie, heap/native on bookworm
 FINDING data-lost       data      frame 0 differs <script>alert(1)</script> & \"more\"
-    in 2 cells: thp/munmap on trixie, thp/munmap on bookworm
-    munmap 2
+        in 2 cells (munmap 2): thp/munmap on trixie, thp/munmap on bookworm
 MISSED mutant round-up on trixie: ";
         assert!(text[at..].starts_with(told), "{}", &text[at..]);
     }

@@ -38,8 +38,9 @@ const GUEST_LIMIT: Duration = Duration::from_secs(30);
 const BOOTS: u32 = 3;
 
 /// Parameters of the guest's kernel: freed memory is poisoned, and checked when
-/// it is used again; KASAN reports more than once per boot.
-const APPEND: &str = "page_poison=1 slub_debug=FZPU kasan_multi_shot";
+/// it is used again; KASAN reports more than once per boot; the kernel's log holds
+/// the dumps of many pages.
+const APPEND: &str = "page_poison=1 slub_debug=FZPU kasan_multi_shot log_buf_len=4M";
 
 /// The driver's parameter that selects how it pins.
 const NATIVE: &str = "native_userptr";

@@ -24,6 +24,10 @@ const SLOWNESS: u32 = 6;
 /// (Documentation/admin-guide/tainted-kernels.rst).
 const DAMAGED: u64 = 1 << 5 | 1 << 7;
 
+/// Level of the console at which it prints what is worse than an error
+/// (Documentation/admin-guide/sysctl/kernel.rst, printk).
+const CRITICAL: &str = "3";
+
 /// The state of a guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum GuestState {
@@ -80,13 +84,17 @@ pub(super) fn ask(agent: &Agent) -> Result<ChecksAnswer, AgentError> {
     agent.call(Checks {}, LIMIT)
 }
 
-/// Makes a guest's kernel report every error, every time. A file that the
+/// Makes a guest's kernel report every error, every time, in its log. A file that the
 /// kernel does not have is skipped.
 ///
 /// # Errors
 ///
 /// [`AgentError`] if the guest does not answer.
 pub(super) fn speak_up(agent: &Agent, checks: &ChecksAnswer) -> Result<(), AgentError> {
+    // The kernel waits for the console to print errors, and a dump of a page takes
+    // seconds there. They are read from its log; what ends the kernel is printed at
+    // any level (console_verbose()).
+    set(agent, "/proc/sys/kernel/printk", CRITICAL)?;
     if checks.on.contains_key(&Check::DmaApi) {
         // By default the check reports only one error per boot
         // (Documentation/core-api/dma-api.rst).

@@ -33,11 +33,24 @@ impl IntoIterator for Objections {
     }
 }
 
+const MORE: &str = " (and ";
+
+/// Returns an objection that stands for `more` others.
+pub fn and_more(what: String, more: usize) -> String {
+    match more {
+        0 => what,
+        more => format!("{what}{MORE}{more} more like it)"),
+    }
+}
+
 /// Returns what objections that differ only in their numbers have in common: the
-/// text without the words that contain a digit.
+/// text without the words that contain a digit, and without how many more there
+/// are ([`and_more`]).
 pub fn kind(what: &str) -> String {
+    let what = what.split(MORE).next().unwrap_or_default();
     let words = what.split(|c: char| !c.is_alphanumeric());
-    let words = words.filter(|word| !word.contains(|c: char| c.is_ascii_digit()));
+    let has_digit = |word: &str| word.contains(|c: char| c.is_ascii_digit());
+    let words = words.filter(|word| !word.is_empty() && !has_digit(word));
     words.collect::<Vec<_>>().join(" ")
 }
 
@@ -50,6 +63,9 @@ mod tests {
         let pins = |text: &str| kind(&format!("{text} pages were pinned"));
         assert_eq!(pins("0"), pins("0x1f"));
         assert_ne!(pins("no"), pins("0"));
+        assert_eq!(kind("[  120.47] x"), kind("[   90.54] x"));
+        let said = || "pagealloc: memory corruption".to_owned();
+        assert_eq!(kind(&and_more(said(), 4)), kind(&and_more(said(), 0)));
     }
 
     #[test]

@@ -33,7 +33,6 @@ use super::oracles;
 use super::rows::{self, Row};
 use crate::rig::kernel::Version;
 use crate::rig::matrix::CellName;
-use crate::rig::matrix::objection::Severity;
 use crate::rig::matrix::outcome::{CellOutcome, KernelOutcome, MutantVerdict, Verdict};
 use crate::rig::plural::count;
 
@@ -141,13 +140,12 @@ fn findings(outcomes: &[KernelOutcome]) -> Markup {
                                 td title=(group.oracle.what()) { (group.oracle) }
                                 td { (group.findings.len()) }
                                 td { (members(group)) }
-                                td { (group.hazards()) }
+                                td { (group.hazards(usize::MAX)) }
                             }
                         }
                     }
                 }
             }
-            ul.soft { @for severity in Severity::ALL { li { b { (severity) } ": " (severity.what()) } } }
         }
     }
 }

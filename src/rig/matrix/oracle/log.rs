@@ -32,13 +32,7 @@ pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Objections) {
             Complainer::Kernel => Severity::KernelBroken,
             Complainer::Driver => Severity::WrongError,
         };
-        objections.push(
-            severity,
-            match more {
-                0 => line,
-                more => format!("{line} (and {more} more like it)"),
-            },
-        );
+        objections.push(severity, objection::and_more(line, more));
     }
     if evidence.answer.log_lost {
         objections.push(
