@@ -12,12 +12,13 @@
 //! - an answer fits its chain, and is an errno or a whole payload;
 //! - a buffer comes back once for each time that it was queued, to the session
 //!   that queued it;
-//! - at most 64 sessions are open, and a card that was reset has no event.
+//! - no more sessions are open than the card has, and a card that was reset has no event.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::time::Duration;
 
+use pinhole::card::session::MAX_SESSIONS;
 use pinhole::card::witness::Lines;
 use pinhole::card::{BufferApi, Card, Now, Rate, Spec, Value, Witness};
 use pinhole::dma::Bus;
@@ -303,7 +304,7 @@ impl Life {
             assert!(!self.sessions.contains(&session), "an id twice");
             self.sessions.push(session);
         }
-        assert!(self.sessions.len() <= 64);
+        assert!(self.sessions.len() <= MAX_SESSIONS);
     }
 
     fn session(&self, script: &mut Script<'_>) -> u32 {

@@ -97,6 +97,15 @@ pub struct QueuedEvent {
     pub stamp: u64,
 }
 
+/// How a session's queue took an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Raised {
+    /// It waits besides the others.
+    Besides,
+    /// It has taken the place of the event with that stamp.
+    InsteadOf(u64),
+}
+
 #[derive(Debug)]
 struct Subscription {
     topic: Topic,
@@ -117,7 +126,7 @@ impl EventQueue {
     /// Subscribes to `topic`, and with `feedback` also to the session's own
     /// changes. Returns whether the subscription is new; subscribing again
     /// changes nothing.
-    fn subscribe(&mut self, topic: Topic, feedback: bool) -> bool {
+    pub fn subscribe(&mut self, topic: Topic, feedback: bool) -> bool {
         if self.subscriptions.iter().any(|s| s.topic == topic) {
             return false;
         }
@@ -129,51 +138,41 @@ impl EventQueue {
         true
     }
 
-    /// Unsubscribes from all topics that `chosen` accepts; their events are no
-    /// longer sent.
-    fn unsubscribe(&mut self, chosen: impl Fn(Topic) -> bool) {
-        self.subscriptions.retain(|s| !chosen(s.topic));
+    /// Unsubscribes from all topics that `chosen` accepts. Their events are no
+    /// longer sent; `dropped` gets the stamp of each.
+    pub fn unsubscribe(&mut self, chosen: impl Fn(Topic) -> bool, mut dropped: impl FnMut(u64)) {
+        self.subscriptions.retain(|subscription| {
+            let ends = chosen(subscription.topic);
+            if ends && let Some((event, _)) = &subscription.waiting {
+                dropped(event.stamp);
+            }
+            !ends
+        });
         let waiting = self.subscriptions.iter().filter(|s| s.waiting.is_some());
         self.waiting = waiting.count() as u32;
     }
 
     /// Queues an event if the session has subscribed to it. The session gets
     /// its `own` events only if it subscribed with feedback.
-    pub fn raise(&mut self, event: QueuedEvent, own: bool) {
-        let found = self
+    /// Returns `None` if the event is not for the session.
+    pub fn raise(&mut self, event: QueuedEvent, own: bool) -> Option<Raised> {
+        let subscription = self
             .subscriptions
             .iter_mut()
-            .find(|s| s.topic == event.topic && (s.feedback || !own));
-        let Some(subscription) = found else {
-            return;
-        };
+            .find(|s| s.topic == event.topic && (s.feedback || !own))?;
         self.sequence = self.sequence.wrapping_add(1);
-        let payload = match subscription.waiting {
-            Some((earlier, _)) => event.payload.after(earlier.payload),
+        let (payload, raised) = match subscription.waiting {
+            Some((earlier, _)) => (
+                event.payload.after(earlier.payload),
+                Raised::InsteadOf(earlier.stamp),
+            ),
             None => {
                 self.waiting += 1;
-                event.payload
+                (event.payload, Raised::Besides)
             }
         };
         subscription.waiting = Some((QueuedEvent { payload, ..event }, self.sequence));
-    }
-
-    /// Returns how many events wait.
-    pub fn waiting(&self) -> u32 {
-        self.waiting
-    }
-
-    /// Returns the stamp of the event that has waited longest.
-    pub fn oldest(&self) -> Option<u64> {
-        if self.waiting == 0 {
-            return None;
-        }
-        self.stamps().min()
-    }
-
-    fn stamps(&self) -> impl Iterator<Item = u64> {
-        let waiting = self.subscriptions.iter().filter_map(|s| s.waiting.as_ref());
-        waiting.map(|(event, _)| event.stamp)
+        Some(raised)
     }
 
     /// Returns the event with that stamp, as VIDIOC_DQEVENT would return it.
@@ -216,10 +215,8 @@ impl Card {
     ) -> Result<(), Refused> {
         let topic = self.topic(asked)?;
         let flags = asked.flags.get();
-        let Some(queue) = self.sessions.events(session) else {
-            return Ok(());
-        };
-        let new = queue.subscribe(topic, flags & EVENT_SUB_FL_ALLOW_FEEDBACK != 0);
+        let feedback = flags & EVENT_SUB_FL_ALLOW_FEEDBACK != 0;
+        let new = self.sessions.subscribe(session, topic, feedback);
         // Only controls have an initial state to report.
         if let Topic::Control(id) = topic
             && new
@@ -228,9 +225,7 @@ impl Card {
             let changes = EVENT_CTRL_CH_FLAGS | EVENT_CTRL_CH_VALUE;
             if let Some(payload) = self.controls.initial_event(id, changes) {
                 let event = self.queued_event(now, topic, Payload::Control(payload));
-                if let Some(queue) = self.sessions.events(session) {
-                    queue.raise(event, false);
-                }
+                self.sessions.raise_for(session, event);
             }
         }
         Ok(())
@@ -240,9 +235,8 @@ impl Card {
     /// error if the session was not subscribed.
     pub(super) fn unsubscribe(&mut self, session: u32, asked: &EventSubscription) {
         let wanted = (asked.type_.get(), asked.id.get());
-        if let Some(queue) = self.sessions.events(session) {
-            queue.unsubscribe(|topic| wanted.0 == EVENT_ALL || topic.parts() == wanted);
-        }
+        let chosen = |topic: Topic| wanted.0 == EVENT_ALL || topic.parts() == wanted;
+        self.sessions.unsubscribe(session, chosen);
     }
 
     fn topic(&self, asked: &EventSubscription) -> Result<Topic, Refused> {

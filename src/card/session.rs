@@ -1,25 +1,35 @@
 //! Sessions: the open files of the card.
 
-use super::events::{EventQueue, QueuedEvent};
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::events::{EventQueue, QueuedEvent, Raised, Topic};
 use super::refused::{Refused, invalid};
 use crate::wire::Errno;
 use crate::wire::event::V4l2Event;
 
-/// Largest number of sessions open at once.
-pub const MAX_SESSIONS: usize = 64;
+/// Largest number of sessions open at once. V4L2 knows no limit of open files;
+/// this one protects the host's memory. A session takes a few bytes, and its
+/// queue of events up to 8 KiB once it has subscribed to everything: a guest
+/// that does so in all sessions takes 32 MiB.
+pub const MAX_SESSIONS: usize = 4096;
 
-#[derive(Debug)]
-struct Session {
-    id: u32,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Alive,
     /// An error event has declared the session dead, and it is not closed yet.
-    dead: bool,
-    events: EventQueue,
+    Dead,
 }
 
 /// The sessions that are open, and those that are dead and not closed.
 #[derive(Debug, Default)]
 pub struct Sessions {
-    sessions: Vec<Session>,
+    sessions: BTreeMap<u32, State>,
+    /// The event queues of the sessions that have subscribed to anything. Most
+    /// sessions never do, and what an event costs depends on the others alone.
+    queues: BTreeMap<u32, EventQueue>,
+    /// Stamp and session of every waiting event, so that the oldest is found
+    /// without a look at every queue.
+    waiting: BTreeSet<(u64, u32)>,
     last: u32,
 }
 
@@ -34,88 +44,112 @@ impl Sessions {
         }
         let id = loop {
             self.last = self.last.wrapping_add(1);
-            if self.find(self.last).is_none() {
+            if !self.sessions.contains_key(&self.last) {
                 break self.last;
             }
         };
-        self.sessions.push(Session {
-            id,
-            dead: false,
-            events: EventQueue::default(),
-        });
+        self.sessions.insert(id, State::Alive);
         Ok(id)
     }
 
     /// Closes a session, dead or alive; its id may be used again.
     pub fn close(&mut self, id: u32) -> Result<(), Refused> {
-        let index = self.find(id).ok_or(UNKNOWN)?;
-        self.sessions.swap_remove(index);
+        self.sessions.remove(&id).ok_or(UNKNOWN)?;
+        self.drop_queue(id);
         Ok(())
     }
 
     /// Refuses a session that does not exist or is dead.
     pub fn check(&self, id: u32) -> Result<(), Refused> {
-        let index = self.find(id).ok_or(UNKNOWN)?;
-        if self.sessions[index].dead {
-            return Err(Refused::Because(Errno::ENODEV, "the session is dead"));
+        match self.sessions.get(&id) {
+            Some(State::Alive) => Ok(()),
+            Some(State::Dead) => Err(Refused::Because(Errno::ENODEV, "the session is dead")),
+            None => Err(UNKNOWN),
         }
-        Ok(())
     }
 
     /// Declares a session dead: it can only be closed, and gets no more events.
     /// Returns whether it was alive.
     pub fn kill(&mut self, id: u32) -> bool {
-        self.find(id).is_some_and(|index| {
-            let session = &mut self.sessions[index];
-            session.events = EventQueue::default();
-            !std::mem::replace(&mut session.dead, true)
-        })
+        let Some(state) = self.sessions.get_mut(&id) else {
+            return false;
+        };
+        let before = std::mem::replace(state, State::Dead);
+        self.drop_queue(id);
+        before == State::Alive
     }
 
     /// Returns the sessions that are alive.
     pub fn alive(&self) -> impl Iterator<Item = u32> {
-        let alive = self.sessions.iter().filter(|session| !session.dead);
-        alive.map(|session| session.id)
+        let alive = self.sessions.iter();
+        alive.filter_map(|(id, state)| (*state == State::Alive).then_some(*id))
     }
 
-    /// Returns the event queue of a session.
-    pub fn events(&mut self, id: u32) -> Option<&mut EventQueue> {
-        let index = self.find(id)?;
-        Some(&mut self.sessions[index].events)
+    /// Subscribes a session to `topic`, and with `feedback` also to its own
+    /// changes. Returns whether the subscription is new; subscribing again
+    /// changes nothing.
+    pub fn subscribe(&mut self, id: u32, topic: Topic, feedback: bool) -> bool {
+        let queue = self.queues.entry(id).or_default();
+        queue.subscribe(topic, feedback)
+    }
+
+    /// Ends a session's subscriptions to all topics that `chosen` accepts;
+    /// their events are no longer sent.
+    pub fn unsubscribe(&mut self, id: u32, chosen: impl Fn(Topic) -> bool) {
+        if let Some(queue) = self.queues.get_mut(&id) {
+            queue.unsubscribe(chosen, |stamp| {
+                self.waiting.remove(&(stamp, id));
+            });
+        }
+    }
+
+    fn drop_queue(&mut self, id: u32) {
+        self.unsubscribe(id, |_| true);
+        self.queues.remove(&id);
     }
 
     /// Queues an event for every subscriber; the session `by` has caused it.
     pub fn raise(&mut self, event: QueuedEvent, by: Option<u32>) {
-        for session in &mut self.sessions {
-            session.events.raise(event, by == Some(session.id));
+        for (id, queue) in &mut self.queues {
+            note(&mut self.waiting, *id, event.stamp, || {
+                queue.raise(event, by == Some(*id))
+            });
+        }
+    }
+
+    /// Queues an event for one session, if it has subscribed to it.
+    pub fn raise_for(&mut self, id: u32, event: QueuedEvent) {
+        if let Some(queue) = self.queues.get_mut(&id) {
+            note(&mut self.waiting, id, event.stamp, || {
+                queue.raise(event, false)
+            });
         }
     }
 
     /// Returns the stamp of the event that has waited longest.
     pub fn oldest_event(&self) -> Option<u64> {
-        let oldest = self.sessions.iter().filter_map(|s| s.events.oldest());
-        oldest.min()
+        self.waiting.first().map(|(stamp, _)| *stamp)
     }
 
     /// Returns the event with that stamp, for the first session in which it
     /// waits.
     pub fn describe_event(&self, stamp: u64) -> Option<(u32, V4l2Event)> {
-        let found = |session: &Session| Some((session.id, session.events.describe(stamp)?));
-        self.sessions.iter().find_map(found)
+        let (_, id) = *self.waiting.range((stamp, 0)..=(stamp, u32::MAX)).next()?;
+        Some((id, self.queues.get(&id)?.describe(stamp)?))
     }
 
     /// Removes the event with that stamp, which has been sent to the session
     /// `id`.
     pub fn event_sent(&mut self, id: u32, stamp: u64) {
-        if let Some(events) = self.events(id) {
-            events.sent(stamp);
+        self.waiting.remove(&(stamp, id));
+        if let Some(queue) = self.queues.get_mut(&id) {
+            queue.sent(stamp);
         }
     }
 
     /// Returns the number of waiting events of all sessions.
     pub fn waiting_events(&self) -> u64 {
-        let waiting = self.sessions.iter().map(|s| u64::from(s.events.waiting()));
-        waiting.sum()
+        self.waiting.len() as u64
     }
 
     /// Returns the number of sessions.
@@ -125,12 +159,27 @@ impl Sessions {
 
     /// Removes all sessions.
     pub fn clear(&mut self) {
-        self.sessions.clear();
+        let last = self.last;
+        *self = Self {
+            last,
+            ..Self::default()
+        };
     }
+}
 
-    fn find(&self, id: u32) -> Option<usize> {
-        self.sessions.iter().position(|session| session.id == id)
+/// Keeps the list of waiting events when a session's queue takes the event with
+/// that stamp, or does not.
+fn note(
+    waiting: &mut BTreeSet<(u64, u32)>,
+    id: u32,
+    stamp: u64,
+    raise: impl FnOnce() -> Option<Raised>,
+) {
+    let Some(raised) = raise() else { return };
+    if let Raised::InsteadOf(earlier) = raised {
+        waiting.remove(&(earlier, id));
     }
+    waiting.insert((stamp, id));
 }
 
 const UNKNOWN: Refused = invalid("there is no such session");
@@ -138,6 +187,8 @@ const UNKNOWN: Refused = invalid("there is no such session");
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::card::events::Payload;
+    use std::time::Duration;
 
     #[test]
     fn ids_are_not_given_twice_while_open_or_dead() {
@@ -171,5 +222,42 @@ mod tests {
         assert_eq!(sessions.open().unwrap_err().errno(), Errno::EMFILE);
         sessions.close(7).unwrap();
         sessions.open().unwrap();
+    }
+
+    fn event(topic: Topic, stamp: u64) -> QueuedEvent {
+        QueuedEvent {
+            topic,
+            payload: Payload::Nothing,
+            time: Duration::ZERO,
+            stamp,
+        }
+    }
+
+    #[test]
+    fn what_waits_is_what_the_queues_hold() {
+        let mut sessions = Sessions::default();
+        let [first, second, quiet] = [0; 3].map(|_| sessions.open().unwrap());
+        for id in [first, second] {
+            assert!(sessions.subscribe(id, Topic::Eos, false));
+            assert!(sessions.subscribe(id, Topic::FrameSync, false));
+        }
+        assert_eq!(sessions.queues.len(), 2, "a session without has no queue");
+        sessions.raise(event(Topic::Eos, 1), Some(first));
+        sessions.raise(event(Topic::FrameSync, 2), None);
+        sessions.raise(event(Topic::FrameSync, 3), None);
+        sessions.raise_for(quiet, event(Topic::Eos, 4));
+        // The third event has replaced the second, and is one for each.
+        assert_eq!(sessions.waiting_events(), 3);
+        assert_eq!(sessions.oldest_event(), Some(1));
+        assert_eq!(sessions.describe_event(1).unwrap().0, second);
+        sessions.event_sent(second, 1);
+        assert_eq!(sessions.oldest_event(), Some(3));
+        assert_eq!(sessions.describe_event(3).unwrap().0, first);
+        sessions.unsubscribe(first, |topic| topic == Topic::FrameSync);
+        assert_eq!(sessions.describe_event(3).unwrap().0, second);
+        assert!(sessions.kill(second));
+        assert_eq!(sessions.oldest_event(), None);
+        sessions.close(first).unwrap();
+        assert!(sessions.queues.is_empty() && sessions.waiting.is_empty());
     }
 }

@@ -1,7 +1,7 @@
 //! Sessions: opening, closing, and whose the buffers are.
 
 use crate::harness::v4l2::*;
-use crate::harness::{Card, Driver};
+use crate::harness::{Card, Driver, Stream};
 
 #[test]
 fn open_sessions_have_different_ids() {
@@ -36,6 +36,42 @@ fn sessions_can_be_opened_and_closed_without_end() {
     }
     let session = driver.open();
     assert_eq!(driver.reqbufs(session, 4), Ok(4));
+}
+
+#[test]
+fn sessions_that_come_and_go_cost_a_stream_nothing() {
+    const AT_ONCE: usize = 64;
+    let card = &mut Card::fast();
+    let driver = &mut Driver::new(card);
+    let stream = Stream::new(driver, (GREY, 64, 64), 4);
+    stream.start(driver);
+    let mut before = 0;
+    let mut expected = 0;
+    let mut frames = |driver: &mut Driver, card: &mut Card| {
+        for _ in 0..4 {
+            let frame = stream.turn(driver, card);
+            assert_eq!(frame.sequence, expected, "a frame is lost");
+            expected += 1;
+        }
+    };
+    for round in 0..10_000usize.div_ceil(AT_ONCE) {
+        let sessions: Vec<_> = (0..AT_ONCE).map(|_| driver.open()).collect();
+        for session in &sessions {
+            // V4L2_EVENT_CTRL: each gets a queue of its own.
+            let hue = subscription(3, HUE, 0);
+            let subscribed = driver.ioctl(*session, SUBSCRIBE_EVENT, &hue);
+            assert!(subscribed.is_ok());
+        }
+        for session in sessions {
+            driver.close(session);
+        }
+        frames(driver, card);
+        if round == 20 {
+            before = card.allocated_kib();
+        }
+    }
+    let after = card.allocated_kib();
+    assert!(after < before + 512, "{before} KiB have become {after}");
 }
 
 #[test]
