@@ -52,7 +52,7 @@ pub struct StreamParm {
     pub timeperframe: Fract,
     /// Driver-specific.
     pub extendedmode: U32,
-    /// Number of buffers for read().
+    /// Number of buffers for read(); the card has no read().
     pub readbuffers: U32,
     /// Reserved.
     pub reserved: [U32; 4],
@@ -67,7 +67,6 @@ impl StreamParm {
             type_: buffer_type.into(),
             capability: CAP_TIMEPERFRAME.into(),
             timeperframe,
-            readbuffers: 1.into(),
             ..FromZeros::new_zeroed()
         }
     }
