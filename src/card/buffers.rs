@@ -1,23 +1,53 @@
 //! The queue of buffers, which belongs to one session at a time.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use zerocopy::FromZeros;
 
 use super::format::BufferApi;
 use super::refused::{Refused, busy, invalid};
-use crate::dma::{Bus, DmaError, ScatterList, Segment};
+use crate::dma::{Bus, DmaError, OwnMemory, ScatterList, Segment};
 use crate::source::MemoryPlane;
 use crate::source::layout::MAX_MEMORY_PLANES;
 use crate::wire::buffer::{
-    BUF_FLAG_DONE, BUF_FLAG_ERROR, BUF_FLAG_LAST, BUF_FLAG_QUEUED, BUF_FLAG_TIMESTAMP_MONOTONIC,
-    Buffer, MEMORY_USERPTR, Plane,
+    BUF_FLAG_DONE, BUF_FLAG_ERROR, BUF_FLAG_LAST, BUF_FLAG_MAPPED, BUF_FLAG_QUEUED,
+    BUF_FLAG_TIMESTAMP_MONOTONIC, Buffer, MEMORY_MMAP, MEMORY_USERPTR, Plane,
 };
 use crate::wire::format::FIELD_NONE;
 
 /// Largest number of buffers in a queue (VIDEO_MAX_FRAME of Linux).
 pub const MAX_BUFFERS: u32 = 32;
+
+/// Whose the memory of the buffers is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum MemoryKind {
+    /// The guest's: SHARED_PAGES, V4L2_MEMORY_USERPTR.
+    #[default]
+    SharedPages,
+    /// The card's own: V4L2_MEMORY_MMAP.
+    Mmap,
+}
+
+impl MemoryKind {
+    /// Returns the kind that V4L2_MEMORY_* names.
+    pub fn of(memory: u32) -> Option<Self> {
+        match memory {
+            MEMORY_USERPTR => Some(Self::SharedPages),
+            MEMORY_MMAP => Some(Self::Mmap),
+            _ => None,
+        }
+    }
+
+    /// Returns V4L2_MEMORY_*.
+    pub fn memory(self) -> u32 {
+        match self {
+            Self::SharedPages => MEMORY_USERPTR,
+            Self::Mmap => MEMORY_MMAP,
+        }
+    }
+}
 
 /// The owner of a buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,9 +81,12 @@ pub struct Completion {
 /// memory.
 #[derive(Debug, Default)]
 struct PlaneMemory {
-    /// The driver's own pointer, returned to the driver unchanged.
-    userptr: u64,
+    /// The driver's own pointer, returned to the driver unchanged; for memory of
+    /// the card's own, the offset to map.
+    m: u64,
     length: u32,
+    /// The card's own memory, if the buffers have it.
+    own: Option<Arc<OwnMemory>>,
     /// The scatter list; empty unless the buffer is queued.
     list: ScatterList,
 }
@@ -104,6 +137,7 @@ impl BufferDescription {
 pub struct Buffers {
     owner: Option<u32>,
     kind: BufferApi,
+    memory: MemoryKind,
     /// The memory planes of a frame.
     planes: Vec<MemoryPlane>,
     slots: Vec<Slot>,
@@ -132,6 +166,11 @@ impl Buffers {
         }
     }
 
+    /// Returns whose the memory of the buffers is.
+    pub fn memory_kind(&self) -> MemoryKind {
+        self.memory
+    }
+
     /// Allocates `count` buffers (1 to [`MAX_BUFFERS`]) to `session`, for
     /// frames with the given memory planes. They replace any earlier buffers.
     pub fn allocate(
@@ -141,22 +180,93 @@ impl Buffers {
         kind: BufferApi,
         planes: impl Iterator<Item = MemoryPlane>,
     ) {
+        self.begin(session, kind, planes);
+        for _ in 0..count {
+            let piece = |plane: &MemoryPlane| PlaneMemory {
+                length: plane.sizeimage,
+                ..PlaneMemory::default()
+            };
+            let pieces = self.planes.iter().map(piece).collect();
+            self.add(pieces);
+        }
+    }
+
+    /// Does the same as [`allocate`](Self::allocate) with memory of the card's
+    /// own, which `make` makes for so many bytes, and returns how many buffers
+    /// there are: fewer than `count` if no more memory can be made.
+    ///
+    /// # Errors
+    /// There is no memory for a single buffer, and the earlier ones are freed.
+    pub fn allocate_own(
+        &mut self,
+        session: u32,
+        count: u32,
+        kind: BufferApi,
+        planes: impl Iterator<Item = MemoryPlane>,
+        make: impl Fn(u32) -> std::io::Result<OwnMemory>,
+    ) -> std::io::Result<u32> {
+        self.begin(session, kind, planes);
+        self.memory = MemoryKind::Mmap;
+        let mut offset = 0;
+        for made in 0..count {
+            let piece = |plane: &MemoryPlane| {
+                let own = make(plane.sizeimage)?;
+                let m = offset;
+                offset += own.size();
+                Ok(PlaneMemory {
+                    m,
+                    length: own.length(),
+                    own: Some(Arc::new(own)),
+                    ..PlaneMemory::default()
+                })
+            };
+            match self.planes.iter().map(piece).collect() {
+                Ok(pieces) => self.add(pieces),
+                Err(error) if made == 0 => {
+                    self.free();
+                    return Err(error);
+                }
+                Err(error) => {
+                    log::debug!("{made} of {count} buffers: {error}");
+                    return Ok(made);
+                }
+            }
+        }
+        Ok(count)
+    }
+
+    fn begin(&mut self, session: u32, kind: BufferApi, planes: impl Iterator<Item = MemoryPlane>) {
         self.free();
         self.owner = Some(session);
         self.kind = kind;
         self.planes.extend(planes);
-        let piece = |plane: &MemoryPlane| PlaneMemory {
-            length: plane.sizeimage,
-            ..PlaneMemory::default()
-        };
-        self.slots.extend((0..count).map(|_| Slot {
-            state: State::Dequeued,
-            pieces: self.planes.iter().map(piece).collect(),
-            completion: Completion::default(),
-        }));
         // Capacity is reserved here, so that queueing never allocates.
-        self.queued.reserve(self.slots.len());
-        self.done.reserve(self.slots.len());
+        self.queued.reserve(MAX_BUFFERS as usize);
+        self.done.reserve(MAX_BUFFERS as usize);
+    }
+
+    fn add(&mut self, pieces: Vec<PlaneMemory>) {
+        self.slots.push(Slot {
+            state: State::Dequeued,
+            pieces,
+            completion: Completion::default(),
+        });
+    }
+
+    /// Returns the memory of the card's own that has that offset.
+    pub fn own_memory(&self, offset: u32) -> Option<&Arc<OwnMemory>> {
+        let pieces = self.slots.iter().flat_map(|slot| &slot.pieces);
+        let mut own = pieces.filter_map(|piece| Some((piece.m, piece.own.as_ref()?)));
+        own.find_map(|(m, own)| (m == u64::from(offset)).then_some(own))
+    }
+
+    /// Returns the bytes that are free once the buffers are: those of memory of
+    /// the card's own that the guest has not mapped.
+    pub fn own_bytes(&self) -> u64 {
+        let pieces = self.slots.iter().flat_map(|slot| &slot.pieces);
+        let own = pieces.filter_map(|piece| piece.own.as_ref());
+        let unmapped = own.filter(|own| !own.is_mapped());
+        unmapped.map(|own| own.size()).sum()
     }
 
     /// Frees all buffers; no session owns them afterwards.
@@ -207,8 +317,23 @@ impl Buffers {
                 slot.release();
                 return Err(error.into());
             }
-            piece.userptr = given.userptr;
+            piece.m = given.userptr;
             piece.length = given.length;
+        }
+        slot.state = State::Queued;
+        slot.completion = Completion::default();
+        self.queued.push_back(index);
+        Ok(())
+    }
+
+    /// Queues buffer `index`, whose memory is the card's own.
+    pub fn queue_own(&mut self, index: u32) -> Result<(), Refused> {
+        self.check_dequeued(index)?;
+        let slot = &mut self.slots[index as usize];
+        for (piece, plane) in slot.pieces.iter_mut().zip(&self.planes) {
+            if let Some(own) = &piece.own {
+                piece.list.take_own(own, plane.sizeimage);
+            }
         }
         slot.state = State::Queued;
         slot.completion = Completion::default();
@@ -292,10 +417,12 @@ impl Buffers {
         let index = *self.done.front()?;
         let mut described = self.describe(index).ok()?;
         // VIRTIO asks for NULL pointers here: other sessions must not see the
-        // driver's.
-        described.buffer.m = 0.into();
-        for plane in &mut described.planes {
-            plane.m = 0.into();
+        // driver's. The offset of memory of the card's own is no pointer.
+        if self.memory == MemoryKind::SharedPages {
+            described.buffer.m = 0.into();
+            for plane in &mut described.planes {
+                plane.m = 0.into();
+            }
         }
         Some((self.owner?, described))
     }
@@ -330,6 +457,10 @@ impl Buffers {
                 flags |= if last { BUF_FLAG_LAST } else { 0 };
             }
         }
+        let mut own = slot.pieces.iter().filter_map(|piece| piece.own.as_ref());
+        if own.any(|own| own.is_mapped()) {
+            flags |= BUF_FLAG_MAPPED;
+        }
         let mut described = BufferDescription {
             buffer: Buffer {
                 index: index.into(),
@@ -341,7 +472,7 @@ impl Buffers {
                     .into(),
                 timestamp_usec: i64::from(timestamp.subsec_micros()).into(),
                 sequence: sequence.into(),
-                memory: MEMORY_USERPTR.into(),
+                memory: self.memory.memory().into(),
                 ..FromZeros::new_zeroed()
             },
             planes: FromZeros::new_zeroed(),
@@ -351,7 +482,7 @@ impl Buffers {
         match (self.kind, slot.pieces.first()) {
             (BufferApi::Single, Some(piece)) => {
                 described.buffer.bytesused = bytesused.into();
-                described.buffer.m = piece.userptr.into();
+                described.buffer.m = piece.m.into();
                 described.buffer.length = piece.length.into();
             }
             _ => {
@@ -362,7 +493,7 @@ impl Buffers {
                     let here = bytesused.saturating_sub(memory.offset);
                     plane.bytesused = here.min(memory.sizeimage).into();
                     plane.length = piece.length.into();
-                    plane.m = piece.userptr.into();
+                    plane.m = piece.m.into();
                 }
             }
         }

@@ -16,6 +16,7 @@
 //! | [`session`], [`events`] | open sessions, and the events they get |
 //! | `ioctl` | dispatch of the ioctls; formats and rates |
 //! | [`buffers`], `queueing` | the buffer queue, and its ioctls |
+//! | [`region`] | mappings of the card's own memory |
 //! | `stream`, [`clock`] | frames as they become due |
 //! | [`controls`], [`injection`] | controls, and the faults that some of them cause |
 //! | [`inputs`], `selection` | inputs and their sources; cropping |
@@ -32,6 +33,7 @@ mod ioctl;
 mod modes;
 mod queueing;
 pub mod refused;
+pub mod region;
 mod selection;
 pub mod session;
 pub mod statistics;
@@ -44,6 +46,7 @@ use std::collections::VecDeque;
 
 use zerocopy::IntoBytes;
 
+use crate::dma::own::Pool;
 use crate::dma::{Bus, Staging};
 use crate::source::settings::Rect;
 use crate::source::{Camera, Layout, PixelFormat};
@@ -54,6 +57,7 @@ use buffers::{Buffers, Completion};
 use clock::Interval;
 use controls::Controls;
 use injection::Injection;
+use region::Region;
 use session::Sessions;
 use statistics::Statistics;
 use stream::Stream;
@@ -125,6 +129,9 @@ pub struct Card {
     crop: Option<Rect>,
     sessions: Sessions,
     buffers: Buffers,
+    /// The memory of buffers that the guest does not provide.
+    pool: Pool,
+    region: Region,
     stream: Option<Stream>,
     /// Number of streams begun since the card was created.
     streams: u32,
@@ -164,6 +171,8 @@ impl Card {
             crop: None,
             sessions: Sessions::default(),
             buffers: Buffers::default(),
+            pool: Pool::new(region::REGION_SIZE),
+            region: Region::default(),
             stream: None,
             streams: 0,
             stamps: 0,
@@ -206,6 +215,9 @@ impl Card {
 
     /// Executes the command in `request`, the readable part of a chain, and
     /// puts the response into `reply`.
+    ///
+    /// MMAP and MUNMAP are not answered yet: see
+    /// [`next_remap`](Self::next_remap).
     ///
     /// # Errors
     /// A refused command has changed nothing. The response carries the error,
@@ -264,6 +276,8 @@ impl Card {
                 self.sessions.check(session)?;
                 self.ioctl(now, session, code, payload, bus, reply)
             }
+            Request::Mmap { body } => self.map_buffer(body, reply),
+            Request::Munmap { body } => self.unmap_buffer(body, reply),
             Request::Unknown { .. } => Err(Refused::Because(
                 Errno::ENOTTY,
                 "the card has no such command",
@@ -372,6 +386,7 @@ impl Card {
     pub fn reset(&mut self) {
         self.end_stream();
         self.buffers.free();
+        self.region.clear();
         self.sessions.clear();
         self.errors.clear();
         self.controls = Controls::default();

@@ -4,20 +4,21 @@ use zerocopy::little_endian::U32;
 use zerocopy::{FromBytes, FromZeros};
 
 use super::Card;
-use super::buffers::{BufferDescription, MAX_BUFFERS, Queued};
+use super::buffers::{BufferDescription, MAX_BUFFERS, MemoryKind, Queued};
 use super::clock::Now;
 use super::format::BufferApi;
 use super::injection::Fault;
 use super::refused::{Refused, busy, invalid};
-use crate::dma::{Bus, Segment};
+use crate::dma::{Bus, Segment, own};
 use crate::source::MemoryPlane;
-use crate::wire::Reply;
 use crate::wire::buffer::{
-    BUF_CAP_SUPPORTS_USERPTR, BUF_FLAG_REQUEST_FD, Buffer, MEMORY_USERPTR, Plane, RequestBuffers,
+    BUF_CAP_SUPPORTS_MMAP, BUF_CAP_SUPPORTS_ORPHANED_BUFS, BUF_CAP_SUPPORTS_USERPTR,
+    BUF_FLAG_REQUEST_FD, Buffer, Plane, RequestBuffers,
 };
 use crate::wire::event::MAX_PLANES;
 use crate::wire::protocol::SgEntry;
 use crate::wire::request::Truncated;
+use crate::wire::{Errno, Reply};
 
 impl Card {
     /// VIDIOC_REQBUFS.
@@ -27,9 +28,9 @@ impl Card {
         asked: &RequestBuffers,
     ) -> Result<RequestBuffers, Refused> {
         self.planes.check_type(asked.type_.get())?;
-        check_memory(asked.memory)?;
+        let memory = self.supported(asked.memory)?;
         self.buffers.check_owner(session)?;
-        let count = asked.count.get().min(MAX_BUFFERS);
+        let mut count = asked.count.get().min(MAX_BUFFERS);
         if count == 0 {
             self.end_stream();
             self.buffers.free();
@@ -38,17 +39,59 @@ impl Card {
             self.obey_source();
         } else if self.stream.is_some() {
             return Err(busy("buffers cannot be replaced while streaming"));
+        } else if memory == MemoryKind::Mmap {
+            count = self.allocate_own(session, count)?;
         } else {
             let planes = self.layout.memory_planes();
             self.buffers.allocate(session, count, self.planes, planes);
+        }
+        let mut capabilities = BUF_CAP_SUPPORTS_USERPTR;
+        if self.region.is_open() {
+            capabilities |= BUF_CAP_SUPPORTS_MMAP | BUF_CAP_SUPPORTS_ORPHANED_BUFS;
         }
         Ok(RequestBuffers {
             count: count.into(),
             type_: asked.type_,
             memory: asked.memory,
-            capabilities: BUF_CAP_SUPPORTS_USERPTR.into(),
+            capabilities: capabilities.into(),
             ..FromZeros::new_zeroed()
         })
+    }
+
+    /// Allocates buffers of the card's own memory, as many of `count` as there
+    /// is memory for.
+    fn allocate_own(&mut self, session: u32, count: u32) -> Result<u32, Refused> {
+        const FULL: Refused = Refused::Because(
+            Errno::ENOMEM,
+            "the buffers that exist, and those that are still mapped, leave no memory for one",
+        );
+        let planes = self.layout.memory_planes();
+        let needed: u64 = planes.map(|plane| own::size_of(plane.sizeimage)).sum();
+        if needed > self.pool.left() + self.buffers.own_bytes() {
+            return Err(FULL);
+        }
+        let planes = self.layout.memory_planes();
+        let pool = &self.pool;
+        self.buffers
+            .allocate_own(session, count, self.planes, planes, |bytes| {
+                pool.make(bytes)
+            })
+            .map_err(|error| {
+                log::warn!("no memory for a buffer can be made: {error}");
+                FULL
+            })
+    }
+
+    /// Returns the kind of memory that V4L2_MEMORY_* names.
+    fn supported(&self, memory: U32) -> Result<MemoryKind, Refused> {
+        match MemoryKind::of(memory.get()) {
+            Some(MemoryKind::SharedPages) => Ok(MemoryKind::SharedPages),
+            Some(MemoryKind::Mmap) if self.region.is_open() => Ok(MemoryKind::Mmap),
+            Some(MemoryKind::Mmap) => Err(invalid(
+                "the front end has no shared memory region for MMAP buffers",
+            )),
+            None => Err(invalid("the card takes no such memory")),
+        }
     }
 
     /// VIDIOC_QUERYBUF, with as many planes as the driver has room for.
@@ -73,7 +116,9 @@ impl Card {
         self.buffers.check_owner(session)?;
         let index = asked.index.get();
         self.buffers.check_dequeued(index)?;
-        check_memory(asked.memory)?;
+        if asked.memory.get() != self.buffers.memory_kind().memory() {
+            return Err(invalid("the buffers have memory of another kind"));
+        }
         if asked.flags.get() & BUF_FLAG_REQUEST_FD != 0 {
             return Err(invalid("the card has no requests"));
         }
@@ -84,6 +129,12 @@ impl Card {
         let memory = self.buffers.planes();
         if self.planes == BufferApi::Multi && planes.len() < memory.len() {
             return Err(invalid("the buffer has too few planes"));
+        }
+        if self.buffers.memory_kind() == MemoryKind::Mmap {
+            let given = planes.len();
+            self.injection.fail(Fault::RefuseQbuf)?;
+            self.buffers.queue_own(index)?;
+            return answer(asked, self.buffers.describe(index)?, given, reply);
         }
         // A single-planar buffer is one piece.
         let single = Queued {
@@ -179,16 +230,6 @@ fn answer(
     }
     reply.succeed_with(&buffer, planes);
     Ok(())
-}
-
-fn check_memory(memory: U32) -> Result<(), Refused> {
-    if memory == MEMORY_USERPTR {
-        Ok(())
-    } else {
-        Err(invalid(
-            "the card takes SHARED_PAGES (USERPTR) buffers only",
-        ))
-    }
 }
 
 /// Converts a scatter entry into a segment for the DMA engine.

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use super::Card;
-use super::buffers::Completion;
+use super::buffers::{Completion, MemoryKind};
 use super::clock::{Clock, Now, Rate};
 use super::events::{Payload, Topic};
 use super::injection::Fault;
-use super::witness::{FrameWritten, Record};
+use super::witness::{FrameWritten, Record, StreamMemory};
 use crate::dma::{DmaError, FrameWriter, PIECE};
 use crate::source::{Begun, FrameInfo};
 
@@ -259,6 +259,10 @@ impl Card {
             format: layout.format.to_string(),
             width: layout.width,
             height: layout.height,
+            memory: match self.buffers.memory_kind() {
+                MemoryKind::SharedPages => StreamMemory::Guest,
+                MemoryKind::Mmap => StreamMemory::Card,
+            },
             bytesperline: planes.iter().map(|plane| plane.bytesperline).collect(),
             sizeimage: planes.iter().map(|plane| plane.sizeimage).collect(),
         });

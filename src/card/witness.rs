@@ -2,7 +2,7 @@
 //!
 //! The rig compares the bytes that the application read with these records, so
 //! their format is a contract between the two. Addresses are guest-physical
-//! (bus) addresses. Digests are XXH3-64 (seed 0) of each 4 KiB of a plane as
+//! (bus) addresses, or offsets in the card's own memory. Digests are XXH3-64 (seed 0) of each 4 KiB of a plane as
 //! written, the last one of the bytes that remain, as sixteen lower-case
 //! hexadecimal digits.
 
@@ -33,6 +33,9 @@ pub enum Record {
         width: u32,
         /// Lines per frame.
         height: u32,
+        /// Whose memory the buffers are.
+        #[serde(default)]
+        memory: StreamMemory,
         /// Bytes from one line to the next, in each plane.
         bytesperline: Vec<u32>,
         /// Bytes of a frame in each plane.
@@ -72,6 +75,18 @@ impl Record {
             Self::StreamOn { .. } | Self::StreamOff { .. } => Vec::new(),
         }
     }
+}
+
+/// Whose memory the buffers of a stream are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StreamMemory {
+    /// The guest's; segments are guest-physical (bus) addresses.
+    #[default]
+    Guest,
+    /// The card's own (MMAP buffers); segments are offsets in the memory of the
+    /// buffer's plane.
+    Card,
 }
 
 /// The data that the card wrote into one plane of a buffer.

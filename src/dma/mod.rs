@@ -5,8 +5,12 @@
 //! [`FrameWriter`] when its frame is due. The card never reads a frame back
 //! from guest memory: the witness's digests are computed from the private copy
 //! that is about to be written ([`Staging`]).
+//!
+//! The memory of a buffer may also be the card's own ([`own`]); it is written
+//! through a list as well.
 
 pub mod digest;
+pub mod own;
 pub mod scatter;
 pub mod writer;
 
@@ -15,6 +19,7 @@ use std::ops::Range;
 use vm_memory::GuestMemoryMmap;
 
 pub use digest::{DIGEST_BLOCK, Digest};
+pub use own::OwnMemory;
 pub use scatter::{ScatterList, Segment};
 pub use writer::{FrameWriter, PIECE, Staging};
 

@@ -7,7 +7,7 @@ use vm_memory::{
     VolatileSlice,
 };
 
-use super::{Bus, DmaError, MAX_SEGMENTS};
+use super::{Bus, DmaError, MAX_SEGMENTS, OwnMemory};
 
 /// A segment of guest memory, as the driver gave it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +32,8 @@ struct Run {
     offset: u64,
 }
 
-/// A mapping of guest memory, and the guest-physical address of its first byte.
+/// A mapping of guest memory, and the guest-physical address of its first byte;
+/// or the card's own memory, at 0.
 #[derive(Debug)]
 struct Mapping {
     region: Arc<MmapRegion>,
@@ -54,6 +55,8 @@ pub struct ScatterList {
     /// Number of segments.
     count: usize,
     mappings: Vec<Mapping>,
+    /// Whether the memory is the card's own.
+    own: bool,
 }
 
 impl ScatterList {
@@ -106,9 +109,35 @@ impl ScatterList {
         Ok(())
     }
 
+    /// Takes memory of the card's own, whose first `needed` bytes hold the
+    /// frame. It is one segment at 0.
+    pub fn take_own(&mut self, memory: &OwnMemory, needed: u32) {
+        self.release();
+        self.own = true;
+        self.mappings.push(Mapping {
+            region: memory.region(),
+            base: 0,
+        });
+        self.runs.push(Run {
+            mapping: 0,
+            continues: false,
+            len: needed,
+            offset: 0,
+        });
+        self.count = 1;
+    }
+
+    /// Returns whether the memory is the card's own.
+    pub fn is_own(&self) -> bool {
+        self.own
+    }
+
     /// Resolves the same segments against the current memory. On error the list
-    /// is empty.
+    /// is empty. A change of guest memory does not concern the card's own.
     pub fn resolve_again(&mut self, bus: Bus<'_>) -> Result<(), DmaError> {
+        if self.own {
+            return Ok(());
+        }
         let before = std::mem::take(self);
         self.runs.reserve_exact(before.runs.len());
         let result = before
@@ -125,6 +154,7 @@ impl ScatterList {
         self.runs.clear();
         self.count = 0;
         self.mappings.clear();
+        self.own = false;
     }
 
     /// Returns the number of segments that hold the frame.
@@ -263,6 +293,9 @@ fn each_run(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dma::own::Pool;
+    use crate::dma::{FrameWriter, Staging};
+    use std::os::unix::fs::FileExt;
     use vm_memory::{Bytes, GuestMemoryMmap};
 
     fn seg(start: u64, len: u32) -> Segment {
@@ -340,6 +373,34 @@ mod tests {
         let mut text = [b'-'; 13];
         list.read(&mut text);
         assert_eq!(&text, b"twelve chars-");
+    }
+
+    #[test]
+    fn own_memory_is_one_segment_and_stays_when_guest_memory_goes() {
+        let own = Pool::new(1 << 20).make(5000).unwrap();
+        let mut list = ScatterList::default();
+        list.take_own(&own, 5000);
+        let nothing = GuestMemoryMmap::new();
+        let bus = Bus {
+            memory: &nothing,
+            forbidden: std::slice::from_ref(&(0..0x1_0000)),
+        };
+        list.resolve_again(bus).unwrap();
+        assert_eq!(segments(&list), [seg(0, 5000)]);
+        assert!(list.is_own());
+        let mut staging = Staging::default();
+        let mut writer = FrameWriter::new(&list, &mut staging, None);
+        writer.write(4096, |bytes| bytes.fill(7)).unwrap();
+        writer.write(904, |bytes| bytes.fill(8)).unwrap();
+        writer.finish().unwrap();
+        let mut bytes = [1; 5001];
+        own.file().read_exact_at(&mut bytes, 0).unwrap();
+        assert!(bytes[..4096].iter().all(|byte| *byte == 7));
+        assert!(bytes[4096..5000].iter().all(|byte| *byte == 8));
+        assert_eq!(bytes[5000], 0);
+        // The same list is guest memory's afterwards.
+        assert!(list.resolve([seg(0, 8)].into_iter(), 8, 8, bus).is_err());
+        assert!(!list.is_own());
     }
 
     #[test]

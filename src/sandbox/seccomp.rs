@@ -129,6 +129,8 @@ fn checked() -> Result<Vec<(c_long, SeccompRule)>, BackendError> {
     // O_TMPFILE includes O_DIRECTORY, which is left out.
     let opens_more = (libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC) as u64
         | (libc::O_TMPFILE & !libc::O_DIRECTORY) as u64;
+    let memfd_flags =
+        u64::from(libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING | libc::MFD_NOEXEC_SEAL);
     let process = u64::from(std::process::id());
     let mut list = vec![
         (libc::SYS_mmap, masked(2, executable, 0)?),
@@ -140,6 +142,8 @@ fn checked() -> Result<Vec<(c_long, SeccompRule)>, BackendError> {
         // them.
         (libc::SYS_prlimit64, masked(2, u64::MAX, 0)?),
         (libc::SYS_prctl, equal(0, libc::PR_SET_NAME as u64)?),
+        // Buffers of the card's own memory; never of huge pages.
+        (libc::SYS_memfd_create, masked(1, !memfd_flags, 0)?),
     ];
     for command in [
         libc::F_DUPFD_CLOEXEC,
@@ -147,6 +151,7 @@ fn checked() -> Result<Vec<(c_long, SeccompRule)>, BackendError> {
         libc::F_SETFD,
         libc::F_GETFL,
         libc::F_SETFL,
+        libc::F_ADD_SEALS,
     ] {
         list.push((libc::SYS_fcntl, equal(1, command as u64)?));
     }

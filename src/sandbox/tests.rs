@@ -7,7 +7,10 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
 
+use rustix::fs::{MemfdFlags, memfd_create};
+
 use super::*;
+use crate::dma::own::Pool;
 
 /// Environment variable with the directory for the process in the sandbox.
 const FOLDER: &str = "PINHOLE_SANDBOX_TEST";
@@ -68,6 +71,7 @@ fn inside() {
     fs::remove_file(folder.join("socket/file")).unwrap();
     std::thread::spawn(|| ()).join().unwrap();
     drop(vec![0u8; 64 << 20]);
+    Pool::new(1 << 20).make(5000).unwrap();
     // These system calls must fail.
     assert_eq!(errno(File::create(&readable)), EPERM);
     assert_eq!(
@@ -75,6 +79,8 @@ fn inside() {
         EPERM
     );
     assert_eq!(errno(UnixStream::pair()), EPERM);
+    let huge = memfd_create("huge", MemfdFlags::HUGETLB);
+    assert_eq!(huge.unwrap_err(), rustix::io::Errno::PERM);
     assert_eq!(errno(TcpListener::bind("127.0.0.1:0")), EPERM);
     assert_eq!(errno(Command::new("/bin/true").spawn()), EPERM);
     assert_eq!(errno(fs::create_dir(folder.join("socket/new"))), EPERM);

@@ -6,7 +6,9 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::{Arc, Mutex};
 
 use vhost::vhost_user::Backend as FrontEndChannel;
-use vhost::vhost_user::message::{VhostUserProtocolFeatures, VhostUserVirtioFeatures};
+use vhost::vhost_user::message::{
+    VhostUserProtocolFeatures, VhostUserShMemConfig, VhostUserVirtioFeatures,
+};
 use vhost_user_backend::VhostUserBackend;
 use virtio_bindings::bindings::virtio_config::{VIRTIO_F_ACCESS_PLATFORM, VIRTIO_F_VERSION_1};
 use virtio_bindings::bindings::virtio_ring::{
@@ -27,6 +29,7 @@ use super::engine::{Engine, MAILBOX_EVENT};
 use super::fair::Fair;
 use super::stop::Stop;
 use super::vring::Vring;
+use super::window;
 use crate::wire::protocol::QUEUES;
 
 /// Largest number of descriptors in a queue; QEMU's own limit.
@@ -65,10 +68,6 @@ pub struct Backend<D> {
     stop: Stop,
     /// File descriptor of the exit event on which the worker waits.
     exit: Mutex<Option<RawFd>>,
-    /// The channel for requests to the front end. The card makes no requests,
-    /// but QEMU requires the channel before it offers VIRTIO_F_ACCESS_PLATFORM,
-    /// and reports an error if the channel is closed.
-    requests: Mutex<Option<FrontEndChannel>>,
 }
 
 impl<D> Backend<D> {
@@ -78,7 +77,6 @@ impl<D> Backend<D> {
             engine,
             stop,
             exit: Mutex::new(None),
-            requests: Mutex::new(None),
         }
     }
 
@@ -121,7 +119,12 @@ impl<D: Device> VhostUserBackend for Backend<D> {
     }
 
     fn protocol_features(&self) -> VhostUserProtocolFeatures {
-        VhostUserProtocolFeatures::MQ
+        let region = match self.engine.lock().can_map() {
+            true => VhostUserProtocolFeatures::SHMEM,
+            false => VhostUserProtocolFeatures::empty(),
+        };
+        region
+            | VhostUserProtocolFeatures::MQ
             | VhostUserProtocolFeatures::CONFIG
             | VhostUserProtocolFeatures::REPLY_ACK
             | VhostUserProtocolFeatures::BACKEND_REQ
@@ -159,9 +162,12 @@ impl<D: Device> VhostUserBackend for Backend<D> {
     }
 
     fn set_backend_req_fd(&self, channel: FrontEndChannel) {
-        if let Ok(mut requests) = self.requests.lock() {
-            *requests = Some(channel);
-        }
+        self.engine.lock().set_channel(channel);
+    }
+
+    fn get_shmem_config(&self) -> io::Result<VhostUserShMemConfig> {
+        self.engine.lock().open_region();
+        Ok(window::config())
     }
 
     fn exit_event(&self, _thread_index: usize) -> Option<(EventConsumer, EventNotifier)> {

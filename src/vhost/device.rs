@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::card::region::Remap;
 use crate::card::{Card, Now, Refused};
 use crate::dma::Bus;
 use crate::wire::Reply;
@@ -51,6 +52,26 @@ pub trait Device: Send + 'static {
     /// When this returns, nothing may refer to the old memory.
     fn memory_changed(&mut self, now: Now, bus: Bus<'_>);
 
+    /// Tells the device whether its front end maps memory into shared memory
+    /// region 0. A device that has no such memory ignores it.
+    fn open_region(&mut self, _open: bool) {}
+
+    /// Returns the next change of the region that the front end is to make. If
+    /// it is awaited, [`remapped`](Self::remapped) answers the command that was
+    /// just executed, and no other command comes before.
+    fn next_remap(&mut self) -> Option<Remap> {
+        None
+    }
+
+    /// Answers the command that waited for a change of the region; `done` tells
+    /// whether the front end has made it.
+    ///
+    /// # Errors
+    /// As [`command`](Self::command).
+    fn remapped(&mut self, _done: bool, _reply: &mut Reply) -> Result<(), Refused> {
+        Ok(())
+    }
+
     /// Resets the device: the guest has reset it, or is gone.
     fn reset(&mut self);
 
@@ -95,6 +116,18 @@ impl Device for Card {
 
     fn memory_changed(&mut self, now: Now, bus: Bus<'_>) {
         Card::memory_changed(self, now, bus);
+    }
+
+    fn open_region(&mut self, open: bool) {
+        Card::open_region(self, open);
+    }
+
+    fn next_remap(&mut self) -> Option<Remap> {
+        Card::next_remap(self)
+    }
+
+    fn remapped(&mut self, done: bool, reply: &mut Reply) -> Result<(), Refused> {
+        Card::remapped(self, done, reply)
     }
 
     fn reset(&mut self) {

@@ -2,8 +2,10 @@
 //! tick.
 
 use std::ops::Range;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
+use vhost::vhost_user::Backend as FrontEndChannel;
 use vhost_user_backend::{VringState, VringT};
 use virtio_queue::{DescriptorChain, QueueOwnedT, QueueT};
 use vm_memory::{GuestAddressSpace, GuestMemoryAtomic, GuestMemoryMmap};
@@ -13,6 +15,7 @@ use super::device::Device;
 use super::remote::Mailbox;
 use super::timer::{Timer, now};
 use super::vring::{Vring, interrupt};
+use super::window::{PATIENCE, Window};
 use crate::card::Refused;
 use crate::dma::Bus;
 use crate::wire::protocol::{COMMAND_QUEUE, Config, EVENT_QUEUE, QUEUES};
@@ -37,6 +40,16 @@ pub(super) const MAILBOX_EVENT: u64 = TIMER_EVENT + 1;
 /// The guest has not set up the queue properly.
 struct BadQueue;
 
+/// A command whose answer waits for the front end.
+struct Awaited {
+    /// The command's chain, which is not returned yet.
+    head: u16,
+    chain: Chain,
+    ticket: u64,
+    /// Until when the front end may take to answer, on CLOCK_MONOTONIC.
+    until: Duration,
+}
+
 /// The card and its connection to one guest.
 pub struct Engine<D> {
     card: D,
@@ -47,6 +60,19 @@ pub struct Engine<D> {
     rings: Vec<Range<u64>>,
     /// Whether the front end has stopped the command queue since the last kick.
     stopped: bool,
+    /// The channel for requests to the front end. QEMU requires it before it
+    /// offers VIRTIO_F_ACCESS_PLATFORM, and reports an error if it is closed.
+    channel: Option<FrontEndChannel>,
+    /// Whether the front end has asked for the shared memory regions, which it
+    /// does if it maps memory into them.
+    asked_for_regions: bool,
+    /// The requests to map memory.
+    window: Option<Window>,
+    /// The thread of an earlier connection's requests, which still waits for
+    /// that front end.
+    leftover: Option<JoinHandle<()>>,
+    /// The command that waits for the front end; the next ones wait for it.
+    awaited: Option<Awaited>,
     faults: u32,
     chain: Chain,
     reply: Reply,
@@ -62,6 +88,11 @@ impl<D: Device> Engine<D> {
             mailbox,
             rings: Vec::new(),
             stopped: false,
+            channel: None,
+            asked_for_regions: false,
+            window: None,
+            leftover: None,
+            awaited: None,
             faults: 0,
             chain: Chain::default(),
             reply: Reply::default(),
@@ -85,14 +116,69 @@ impl<D: Device> Engine<D> {
     /// Drops the sessions and the memory of a front end that has disconnected.
     pub fn disconnect(&mut self) {
         self.reset();
+        self.card.open_region(false);
+        self.asked_for_regions = false;
+        self.channel = None;
+        if let Some(window) = self.window.take() {
+            self.leftover = window.close();
+        }
         self.rings.clear();
         self.memory = GuestMemoryAtomic::new(GuestMemoryMmap::new());
+    }
+
+    /// Returns whether the front end may be offered a shared memory region.
+    pub fn can_map(&self) -> bool {
+        self.leftover.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// Notes the channel for requests to the front end.
+    pub fn set_channel(&mut self, channel: FrontEndChannel) {
+        self.channel = Some(channel);
+        self.start_window();
+    }
+
+    /// Notes that the front end has asked for the shared memory regions.
+    pub fn open_region(&mut self) {
+        self.asked_for_regions = true;
+        self.start_window();
+    }
+
+    fn start_window(&mut self) {
+        let Some(channel) = self.channel.as_ref().filter(|_| self.asked_for_regions) else {
+            return;
+        };
+        // A front end may claim what it was not offered.
+        if self.window.is_some() || !self.can_map() {
+            return;
+        }
+        match Window::open(channel.clone(), self.mailbox.event()) {
+            Ok(window) => {
+                self.window = Some(window);
+                self.card.open_region(true);
+            }
+            Err(error) => log::error!("memory cannot be mapped for the guest: {error}"),
+        }
     }
 
     /// Resets the card, because the guest has reset the device.
     pub fn reset(&mut self) {
         self.card.reset();
+        self.awaited = None;
+        self.pass_on_remaps();
         self.timer.set(None);
+    }
+
+    /// Has the front end make the changes of its mappings that the card wants.
+    /// Returns the ticket of the one for which a command waits.
+    fn pass_on_remaps(&mut self) -> Option<u64> {
+        let mut awaited = None;
+        while let Some(remap) = self.card.next_remap() {
+            if let Some(window) = &mut self.window {
+                let ticket = window.ask(remap.change);
+                awaited = awaited.or(remap.awaited.then_some(ticket));
+            }
+        }
+        awaited
     }
 
     /// Notes that the front end has stopped a queue. It may start the queue
@@ -170,7 +256,10 @@ impl<D: Device> Engine<D> {
         let deadline = if more {
             Some(now)
         } else {
-            self.card.next_deadline().filter(|_| running)
+            let due = self.card.next_deadline().filter(|_| running);
+            let answer = self.awaited.as_ref().map(|awaited| awaited.until);
+            let answer = answer.filter(|_| is_running(&commands.get_ref()));
+            due.into_iter().chain(answer).min()
         };
         self.timer.set(deadline);
         if deadline.is_none_or(|deadline| deadline > now) {
@@ -200,14 +289,18 @@ impl<D: Device> Engine<D> {
     }
 
     /// Executes the waiting commands, for no longer than [`TURN`] and at most a
-    /// queue full of them. Returns whether more may be waiting.
+    /// queue full of them, or until one waits for the front end. Returns whether
+    /// to run again without waiting for a kick.
     fn run_commands(&mut self, vring: &mut VringState, memory: &GuestMemoryMmap) -> bool {
         if !is_running(vring) {
             return false;
         }
+        let mut answered = self.answer_awaited(vring, memory);
+        if self.awaited.is_some() {
+            return false;
+        }
         let end = now().monotonic + TURN;
         let mut budget = vring.get_queue().size();
-        let mut answered = false;
         let mut idle = false;
         'queue: loop {
             // The last look at the queue, which finds nothing, is made with
@@ -224,6 +317,9 @@ impl<D: Device> Engine<D> {
                     Ok(Some(chain)) => {
                         budget -= 1;
                         answered |= self.run_command(chain, vring, memory);
+                        if self.awaited.is_some() {
+                            break 'queue;
+                        }
                         if now().monotonic >= end {
                             budget = 0;
                         }
@@ -248,7 +344,32 @@ impl<D: Device> Engine<D> {
         if answered {
             notify(vring);
         }
-        budget == 0
+        budget == 0 && self.awaited.is_none()
+    }
+
+    /// Answers the command that waits for the front end, if that has answered or
+    /// has taken too long. Returns whether the command's chain was returned to
+    /// the guest.
+    fn answer_awaited(&mut self, vring: &mut VringState, memory: &GuestMemoryMmap) -> bool {
+        let (Some(awaited), Some(window)) = (&self.awaited, &mut self.window) else {
+            return false;
+        };
+        let done = match window.answer(awaited.ticket) {
+            Some(done) => done,
+            None if now().monotonic < awaited.until => return false,
+            None => {
+                window.give_up();
+                false
+            }
+        };
+        let Some(Awaited { head, chain, .. }) = self.awaited.take() else {
+            return false;
+        };
+        self.reply.begin(chain.capacity());
+        let result = self.card.remapped(done, &mut self.reply);
+        log_command(chain.readable(), result);
+        let written = chain.write(self.reply.bytes(), memory);
+        self.give_back(vring, head, written)
     }
 
     /// Executes one command, and returns whether its chain was returned to the
@@ -270,6 +391,18 @@ impl<D: Device> Engine<D> {
                 };
                 let request = self.chain.readable();
                 let result = self.card.command(now(), request, bus, &mut self.reply);
+                if result.is_ok()
+                    && let Some(ticket) = self.pass_on_remaps()
+                {
+                    self.awaited = Some(Awaited {
+                        head,
+                        chain: std::mem::take(&mut self.chain),
+                        ticket,
+                        until: now().monotonic + PATIENCE,
+                    });
+                    return false;
+                }
+                let request = self.chain.readable();
                 log_command(request, result);
                 if let Err(refused) = result
                     && refused.is_malformed()

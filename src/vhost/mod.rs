@@ -32,6 +32,7 @@ mod socket;
 mod stop;
 mod timer;
 mod vring;
+mod window;
 
 pub use daemon::{Daemon, DaemonError};
 pub use device::Device;

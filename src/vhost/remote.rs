@@ -109,6 +109,12 @@ impl<D> Mailbox<D> {
         Ok((Self { requests, event }, remote))
     }
 
+    /// Returns the eventfd, with which another thread of the daemon wakes the
+    /// worker.
+    pub fn event(&self) -> Arc<OwnedFd> {
+        Arc::clone(&self.event)
+    }
+
     /// Executes the waiting requests, at most as many as fit in the mailbox.
     pub fn empty(&self, card: &mut D, now: impl Fn() -> Now) {
         // The event is cleared before the requests are taken, so that a later

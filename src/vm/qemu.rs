@@ -1,10 +1,10 @@
 //! A QEMU that can put a vhost-user card on its PCI bus.
 //!
-//! The card uses the generic device `vhost-user-test-device-pci`. The media
-//! device `vhost-user-media-pci`, which QEMU has after 11.1, refuses a card
-//! that does not offer shared memory region 0 (VIRTIO 1.4, Media Device), as
-//! this one does not. The system's own QEMU is used if it has the generic
-//! device; else one is unpacked from Debian and run through its own loader.
+//! The card uses the generic device `vhost-user-test-device-pci`, which shows the
+//! guest the card's shared memory region as a BAR. QEMU has a media device,
+//! `vhost-user-media-pci`, after 11.1. The system's own QEMU is used if it has the
+//! generic device; else one is unpacked from Debian and run through its own
+//! loader.
 
 use std::ffi::OsString;
 use std::fs;

@@ -9,9 +9,16 @@ pub const MEMORY_MMAP: u32 = 1;
 /// V4L2_MEMORY_USERPTR, which virtio-media calls SHARED_PAGES: the driver
 /// gives the memory as a list of scatter entries.
 pub const MEMORY_USERPTR: u32 = 2;
+/// V4L2_BUF_CAP_SUPPORTS_MMAP.
+pub const BUF_CAP_SUPPORTS_MMAP: u32 = 0x0000_0001;
+/// V4L2_BUF_CAP_SUPPORTS_ORPHANED_BUFS: buffers can be freed while they are
+/// mapped, and the mappings stay.
+pub const BUF_CAP_SUPPORTS_ORPHANED_BUFS: u32 = 0x0000_0010;
 /// V4L2_BUF_CAP_SUPPORTS_USERPTR.
 pub const BUF_CAP_SUPPORTS_USERPTR: u32 = 0x0000_0002;
 
+/// V4L2_BUF_FLAG_MAPPED: the buffer is mapped.
+pub const BUF_FLAG_MAPPED: u32 = 0x0000_0001;
 /// V4L2_BUF_FLAG_QUEUED: the device has the buffer.
 pub const BUF_FLAG_QUEUED: u32 = 0x0000_0002;
 /// V4L2_BUF_FLAG_DONE: the device has filled it.
@@ -72,8 +79,8 @@ pub struct Buffer {
     pub sequence: U32,
     /// V4L2_MEMORY_*.
     pub memory: U32,
-    /// The union: for SHARED_PAGES the driver's own `userptr`, or its pointer
-    /// to the planes.
+    /// The union: for SHARED_PAGES the driver's own `userptr`, for MMAP the
+    /// offset to map, or the driver's pointer to the planes.
     pub m: U64,
     /// Bytes of memory; for a multi-planar buffer, the number of its planes.
     pub length: U32,
@@ -93,7 +100,8 @@ pub struct Plane {
     pub bytesused: U32,
     /// Bytes of memory.
     pub length: U32,
-    /// The union: for SHARED_PAGES the driver's own `userptr`.
+    /// The union: for SHARED_PAGES the driver's own `userptr`, for MMAP the
+    /// offset to map.
     pub m: U64,
     /// Offset of the data within the plane.
     pub data_offset: U32,

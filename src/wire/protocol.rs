@@ -18,6 +18,17 @@ pub const CMD_CLOSE: u32 = 2;
 /// VIRTIO_MEDIA_CMD_IOCTL: an ioctl on a session.
 pub const CMD_IOCTL: u32 = 3;
 
+/// VIRTIO_MEDIA_CMD_MMAP: maps a buffer into [`REGION`].
+pub const CMD_MMAP: u32 = 4;
+/// VIRTIO_MEDIA_CMD_MUNMAP: undoes CMD_MMAP.
+pub const CMD_MUNMAP: u32 = 5;
+
+/// VIRTIO_MEDIA_MMAP_FLAG_RW: the mapping can be written to.
+pub const MMAP_FLAG_RW: u32 = 1;
+
+/// Id of the shared memory region that holds the mapped buffers.
+pub const REGION: u8 = 0;
+
 /// `struct virtio_media_cmd_header`.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
@@ -46,6 +57,36 @@ pub struct IoctlBody {
     pub session_id: U32,
     /// The ioctl's number: the second argument of its `_IO*` macro.
     pub code: U32,
+}
+
+/// `struct virtio_media_cmd_mmap` without its header.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub struct MmapBody {
+    /// The session.
+    pub session_id: U32,
+    /// `MMAP_FLAG_*`.
+    pub flags: U32,
+    /// `mem_offset` of the buffer's plane, as QUERYBUF returns it.
+    pub offset: U32,
+}
+
+/// `struct virtio_media_cmd_munmap` without its header.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub struct MunmapBody {
+    /// Offset of the mapping in the region.
+    pub driver_addr: U64,
+}
+
+/// `struct virtio_media_resp_mmap` without its header.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub struct MmapReply {
+    /// Offset of the mapping in the region.
+    pub driver_addr: U64,
+    /// Length of the buffer's plane in bytes.
+    pub len: U64,
 }
 
 /// `struct virtio_media_resp_header`.
@@ -111,6 +152,9 @@ mod tests {
         assert_layout!(CommandHeader, 8, { cmd: 0, reserved: 4 });
         assert_layout!(CloseBody, 8, { session_id: 0, reserved: 4 });
         assert_layout!(IoctlBody, 8, { session_id: 0, code: 4 });
+        assert_layout!(MmapBody, 12, { session_id: 0, flags: 4, offset: 8 });
+        assert_layout!(MunmapBody, 8, { driver_addr: 0 });
+        assert_layout!(MmapReply, 16, { driver_addr: 0, len: 8 });
         assert_layout!(ResponseHeader, 8, { status: 0, reserved: 4 });
         assert_layout!(OpenReply, 8, { session_id: 0, reserved: 4 });
         assert_layout!(SgEntry, 16, { start: 0, len: 8, reserved: 12 });

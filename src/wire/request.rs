@@ -2,7 +2,9 @@
 
 use zerocopy::FromBytes;
 
-use super::protocol::{CMD_CLOSE, CMD_IOCTL, CMD_OPEN, CloseBody, CommandHeader, IoctlBody};
+use super::protocol::{
+    CMD_CLOSE, CMD_IOCTL, CMD_MMAP, CMD_MUNMAP, CMD_OPEN, CloseBody, CommandHeader, IoctlBody,
+};
 
 /// A command. It borrows from the private copy of the chain's readable part,
 /// which the guest cannot change.
@@ -24,7 +26,19 @@ pub enum Request<'a> {
         /// Everything that follows the command.
         payload: &'a [u8],
     },
-    /// A command that this device does not implement, such as MMAP and MUNMAP.
+    /// Maps a buffer of the card's own memory into the shared memory region.
+    Mmap {
+        /// What follows the header: a [`MmapBody`](super::protocol::MmapBody), if
+        /// it is whole. A device without the region does not look at it.
+        body: &'a [u8],
+    },
+    /// Undoes a mapping.
+    Munmap {
+        /// What follows the header: a
+        /// [`MunmapBody`](super::protocol::MunmapBody), if it is whole.
+        body: &'a [u8],
+    },
+    /// A command that VIRTIO 1.4 does not have.
     Unknown {
         /// Number of the command.
         cmd: u32,
@@ -56,6 +70,8 @@ impl<'a> Request<'a> {
                     payload,
                 }
             }
+            CMD_MMAP => Self::Mmap { body: rest },
+            CMD_MUNMAP => Self::Munmap { body: rest },
             cmd => Self::Unknown { cmd },
         })
     }
@@ -85,7 +101,19 @@ mod tests {
                 payload: &[4, 3, 2, 1],
             })
         );
-        for cmd in [0, 4, 5, 6, u32::MAX] {
+        assert_eq!(
+            Request::parse(&words(&[4, 0, 0x0102_0304])),
+            Ok(Request::Mmap {
+                body: &[4, 3, 2, 1]
+            })
+        );
+        assert_eq!(
+            Request::parse(&words(&[5, 0, 0x0102_0304])),
+            Ok(Request::Munmap {
+                body: &[4, 3, 2, 1]
+            })
+        );
+        for cmd in [0, 6, u32::MAX] {
             assert_eq!(
                 Request::parse(&words(&[cmd, 0])),
                 Ok(Request::Unknown { cmd })
@@ -100,6 +128,8 @@ mod tests {
             words(&[2, 0, 7, 0]),
             words(&[3, 0, 7, 4]),
             words(&[4, 0]),
+            words(&[5, 0]),
+            words(&[6, 0]),
         ] {
             for length in 0..whole.len() {
                 assert_eq!(Request::parse(&whole[..length]), Err(Truncated));

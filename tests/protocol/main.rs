@@ -22,5 +22,6 @@ mod pace;
 mod pause;
 mod planes;
 mod quiet;
+mod region;
 mod sandbox;
 mod sessions;

@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, SystemTime};
 
 use pinhole::card::clock::GRACE;
-use pinhole::card::witness::Record;
+use pinhole::card::witness::{Record, StreamMemory};
 
 use crate::harness::v4l2::*;
 use crate::harness::{Card, Driver, Event, Memory, Options, Stream};
@@ -156,12 +156,14 @@ fn the_witness_tells_of_the_stream_and_its_end() {
         height,
         bytesperline,
         sizeimage,
+        memory,
         wall_ns,
     } = &card.witness()[0]
     else {
         panic!("{:?}", card.witness());
     };
     assert_eq!((*of, format.as_str()), (session, "NV12"));
+    assert_eq!(*memory, StreamMemory::Guest);
     assert_eq!((*width, *height), (320, 240));
     assert_eq!(bytesperline[0], 320);
     assert_eq!(sizeimage, &[320 * 240 * 3 / 2]);

@@ -8,6 +8,7 @@ mod inputs;
 mod ioctls;
 mod modes;
 mod planes;
+mod region;
 mod streams;
 
 use std::collections::VecDeque;

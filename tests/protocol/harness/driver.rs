@@ -11,6 +11,7 @@ use vhost::vhost_user::{Frontend, VhostUserFrontend};
 use super::card::{Card, LIMIT};
 use super::memory::{LOW, LOW_SPARE, Memory, PAGE};
 use super::queue::{Descriptor, Piece, Queue, RAW, Used};
+use super::region::Region;
 use super::v4l2::{
     self, Buffer, CAPTURE_MPLANE, CMD_OPEN, EVENT, EVT_DQBUF, EVT_ERROR, EVT_EVENT, Fields, Ioctl,
     RESPONSE, V4L2_EVENT,
@@ -42,6 +43,8 @@ pub struct Options {
     pub chains: Chains,
     /// Event buffers posted at first, each posted anew when it was used.
     pub event_buffers: usize,
+    /// The front end maps memory into region 0.
+    pub region: bool,
 }
 
 impl Default for Options {
@@ -50,6 +53,7 @@ impl Default for Options {
             event_idx: true,
             chains: Chains::Plain,
             event_buffers: 40,
+            region: false,
         }
     }
 }
@@ -99,6 +103,8 @@ pub struct Driver {
     /// What it speaks over.
     pub stream: UnixStream,
     pub memory: Memory,
+    /// Shared memory region 0, if the front end has it.
+    pub region: Option<Region>,
     pub commands: Queue,
     pub events: Queue,
     options: Options,
@@ -131,11 +137,13 @@ impl Driver {
         let commands = Queue::new(0, options.event_idx, &mut memory);
         let events = Queue::new(1, options.event_idx, &mut memory);
         front.set_owner().expect("SET_OWNER");
-        negotiate(&mut front);
+        negotiate(&mut front, options.region);
+        let region = options.region.then(|| Region::open(&mut front));
         Self {
             front,
             stream,
             memory,
+            region,
             commands,
             events,
             options,
@@ -541,16 +549,19 @@ const EVENT_SLOT: u64 = PAGE;
 const EVENT_SLOTS: u64 = 128;
 
 /// Acks the protocol features that the tests use.
-fn negotiate(front: &mut Frontend) {
+fn negotiate(front: &mut Frontend, region: bool) {
     front.get_features().expect("GET_FEATURES");
     let offered = front
         .get_protocol_features()
         .expect("GET_PROTOCOL_FEATURES");
-    let needed = VhostUserProtocolFeatures::MQ
+    let mut needed = VhostUserProtocolFeatures::MQ
         | VhostUserProtocolFeatures::CONFIG
         | VhostUserProtocolFeatures::RESET_DEVICE
         | VhostUserProtocolFeatures::CONFIGURE_MEM_SLOTS
         | VhostUserProtocolFeatures::REPLY_ACK;
+    if region {
+        needed |= VhostUserProtocolFeatures::BACKEND_REQ | VhostUserProtocolFeatures::SHMEM;
+    }
     assert!(offered.contains(needed), "the card offers {offered:?}");
     front
         .set_protocol_features(needed)

@@ -5,6 +5,7 @@ pub mod card;
 pub mod driver;
 pub mod memory;
 pub mod queue;
+pub mod region;
 pub mod stream;
 pub mod v4l2;
 
@@ -13,6 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub use card::Card;
 pub use driver::{Chains, Driver, Event, Options};
 pub use memory::{Memory, PAGE};
+pub use region::{Manner, Region};
 pub use stream::Stream;
 
 /// Sets a flag when dropped, so that a thread that goes on until then does not

@@ -4,6 +4,7 @@
 use std::fmt;
 
 pub const EIO: u32 = 5;
+pub const ENOMEM: u32 = 12;
 pub const EACCES: u32 = 13;
 pub const EBUSY: u32 = 16;
 pub const EINVAL: u32 = 22;
@@ -307,6 +308,17 @@ pub fn command(cmd: u32) -> Vec<u8> {
 /// CLOSE of that session.
 pub fn close_command(session: u32) -> Vec<u8> {
     vec![0; 16].with(0, CMD_CLOSE).with(8, session)
+}
+
+/// MMAP of the buffer at that offset; flag 1 is for writing.
+pub fn mmap_command(session: u32, flags: u32, offset: u32) -> Vec<u8> {
+    let command = vec![0; 20].with(0, CMD_MMAP).with(8, session);
+    command.with(12, flags).with(16, offset)
+}
+
+/// MUNMAP of what is mapped there.
+pub fn munmap_command(address: u64) -> Vec<u8> {
+    vec![0; 16].with(0, CMD_MUNMAP).with64(8, address)
 }
 
 /// An ioctl command with whatever follows its header.
