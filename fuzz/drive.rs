@@ -104,6 +104,7 @@ fn new_card(script: &mut Script<'_>) -> (Card, BufferApi) {
             true => Witness::new(Lines::new(std::io::sink())),
             false => Witness::off(),
         },
+        error_injection: true,
         ..Spec::new(Camera::new(inputs), script.pick(&[Rate::Guest, Rate::Max]))
     };
     (Card::new(spec), planes)

@@ -1,7 +1,8 @@
 //! Error injection: faults that the card produces on request.
 //!
 //! Each of the controls of the class "Error Injection" has one effect, which
-//! docs/controls.md describes as the application sees it.
+//! docs/controls.md describes as the application sees it. A card has them only
+//! if it was asked for them.
 
 use std::time::Duration;
 

@@ -84,12 +84,15 @@ pub struct Spec {
     /// The sizes and rates that the card offers; all of them if the lists are
     /// empty.
     pub modes: Modes,
+    /// Whether there are controls that make errors happen. Programs that try
+    /// every control (v4l2-compliance) press them, too.
+    pub error_injection: bool,
     /// The witness, which records what the card writes.
     pub witness: Witness,
 }
 
 impl Spec {
-    /// Returns a single-planar card without a witness.
+    /// Returns a single-planar card without error injection or a witness.
     pub fn new(camera: Camera, rate: Rate) -> Self {
         Self {
             camera,
@@ -97,6 +100,7 @@ impl Spec {
             rate,
             most_fps: 240,
             modes: Modes::default(),
+            error_injection: false,
             witness: Witness::off(),
         }
     }
@@ -123,6 +127,8 @@ pub struct Card {
     /// The shortest interval that the guest may set.
     shortest: Interval,
     modes: Modes,
+    /// Whether there are controls that make errors happen.
+    error_injection: bool,
     controls: Controls,
     injection: Injection,
     /// The part of the source's picture that is captured; `None` for all of it.
@@ -154,6 +160,7 @@ impl Card {
             rate,
             most_fps,
             modes,
+            error_injection,
             witness,
         } = spec;
         let shortest = Interval::of_rate(most_fps);
@@ -166,7 +173,8 @@ impl Card {
             interval: Interval::DEFAULT,
             shortest,
             modes,
-            controls: Controls::default(),
+            error_injection,
+            controls: Controls::new(error_injection),
             injection: Injection::default(),
             crop: None,
             sessions: Sessions::default(),
@@ -389,7 +397,7 @@ impl Card {
         self.region.clear();
         self.sessions.clear();
         self.errors.clear();
-        self.controls = Controls::default();
+        self.controls = Controls::new(self.error_injection);
         self.injection = Injection::default();
         self.crop = None;
         self.camera.select(0);

@@ -23,6 +23,11 @@ pub struct CardArgs {
     /// planes lie in memory of their own
     #[arg(long, value_enum)]
     planes: Option<PlanesArg>,
+
+    /// Give the card controls that make errors happen: lost frames, stalls, a
+    /// dead session
+    #[arg(long)]
+    error_injection: bool,
 }
 
 impl CardArgs {
@@ -58,6 +63,7 @@ impl CardArgs {
             source: self.source.clone(),
             card_input: input,
             planes: self.planes().unwrap_or_default(),
+            harmless: !self.error_injection,
             ..testbed
         })
     }

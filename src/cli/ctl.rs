@@ -62,7 +62,8 @@ enum Command {
         #[arg(value_name = "SPEC")]
         spec: String,
     },
-    /// Make an error happen: a control of the class "Error Injection".
+    /// Make an error happen: a control of the class "Error Injection", which
+    /// a card has that was started with --error-injection.
     Inject {
         /// The control, and how often or for how long; 1 without it.
         #[arg(value_name = "NAME[=N]", value_parser = injection)]

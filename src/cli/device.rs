@@ -81,6 +81,11 @@ pub struct Args {
     #[arg(long, value_name = "FPS", default_value_t = 240, value_parser = clap::value_parser!(u32).range(1..=240), conflicts_with = "rates")]
     max_fps: u32,
 
+    /// Have controls that make errors happen: lost frames, stalls, a dead
+    /// session. Programs in the guest that try every control try these, too.
+    #[arg(long)]
+    error_injection: bool,
+
     /// What the running card is restricted to.
     #[arg(long, value_enum, default_value_t = SandboxArg::Default)]
     sandbox: SandboxArg,
@@ -210,6 +215,7 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
         rate,
         most_fps: args.max_fps,
         modes,
+        error_injection: args.error_injection,
         witness,
     }))?;
     log::info!("sandbox: {in_force}");

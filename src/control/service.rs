@@ -33,6 +33,8 @@ enum Refusal {
     Control(#[from] ControlError),
     #[error("\"{0}\" makes no error happen; try {1}")]
     NoInjection(String, String),
+    #[error("the card makes no errors happen: it was started without --error-injection")]
+    NotAskedFor,
     #[error(transparent)]
     Input(#[from] InputError),
     #[error(transparent)]
@@ -155,6 +157,9 @@ fn inject(card: &mut Card, now: Now, name: &str, count: i64) -> Result<Answer, R
         let names: Vec<&str> = injections()
             .map(|control: &ControlInfo| &*control.name)
             .collect();
+        if names.is_empty() {
+            return Err(Refusal::NotAskedFor);
+        }
         return Err(Refusal::NoInjection(name.to_owned(), names.join(", ")));
     }
     card.set_control(now, name, &Value::Integer(count))?;

@@ -140,6 +140,7 @@ pub fn testbed(guest: &str, planes: BufferApi) -> TestbedSpec {
         ram_mib: Some(RAM_MIB),
         max_fps: emulated.then_some(MAX_FPS),
         planes,
+        harmless: true,
         clients: true,
         ..TestbedSpec::default()
     }

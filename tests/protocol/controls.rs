@@ -183,3 +183,33 @@ fn injected_errors_are_seen_and_the_stream_goes_on() {
     driver.set_picture(session, GREY, 64, 64);
     driver.capture_one(card, session);
 }
+
+#[test]
+fn a_card_breaks_nothing_unless_it_was_asked_to() {
+    let dir = tempfile::tempdir().expect("a directory for the card");
+    let mut command = Card::plain_command();
+    command
+        .arg("--socket-path")
+        .arg(dir.path().join("card.sock"));
+    let card = &mut Card::spawn(command, dir);
+    let driver = &mut Driver::new(card);
+    let session = driver.open();
+    // V4L2_CTRL_FLAG_NEXT_CTRL walks through every control.
+    let mut id = 0;
+    let mut seen = Vec::new();
+    while let Ok(control) = driver.ioctl(
+        session,
+        QUERYCTRL,
+        &payload(QUERYCTRL).with(0, 0x8000_0000 | id),
+    ) {
+        id = control.le32(0);
+        seen.push(id);
+    }
+    assert!(seen.contains(&HUE) && seen.contains(&TEXT), "{seen:x?}");
+    assert!(seen.iter().all(|id| *id < 0x00f2_0000), "{seen:x?}");
+    for id in [DROP_FRAMES, KILL_SESSION, HOLD_FRAMES] {
+        let set = payload(S_CTRL).with(0, id).with(4, 1);
+        assert_eq!(driver.ioctl(session, S_CTRL, &set), Err(EINVAL));
+    }
+    driver.capture_one(card, session);
+}

@@ -56,15 +56,15 @@ pub struct Controls {
     values: Vec<Value>,
 }
 
-impl Default for Controls {
-    fn default() -> Self {
-        let table = table();
+impl Controls {
+    /// Returns the controls with their default values; those that make errors
+    /// happen only with `error_injection`.
+    pub fn new(error_injection: bool) -> Self {
+        let table = table(error_injection);
         let values = table.iter().map(default_value).collect();
         Self { table, values }
     }
-}
 
-impl Controls {
     /// Returns whether a control has the id `id`.
     pub fn has(&self, id: u32) -> bool {
         self.find(id).is_some()

@@ -226,8 +226,9 @@ impl Control {
     }
 }
 
-/// Returns all controls, in the order of their ids.
-pub fn table() -> Vec<Control> {
+/// Returns all controls, in the order of their ids; those that make errors
+/// happen only with `error_injection`.
+pub fn table(error_injection: bool) -> Vec<Control> {
     let Settings {
         adjust,
         quality,
@@ -237,7 +238,7 @@ pub fn table() -> Vec<Control> {
     let motion = MOTION.iter().position(|m| *m == i64::from(motion));
     let mut patterns = vec!["Disabled"];
     patterns.extend(pattern::NAMES);
-    vec![
+    let mut table = vec![
         Control::class(cid::USER_CLASS, "User Controls"),
         Control::slider(cid::BRIGHTNESS, "Brightness", (0, 255), adjust.brightness),
         Control::slider(cid::CONTRAST, "Contrast", (0, 255), adjust.contrast),
@@ -279,6 +280,16 @@ pub fn table() -> Vec<Control> {
             maximum: i64::MAX,
             ..Control::new(cid::NOISE_SEED, "Noise Seed", Kind::Integer64)
         },
+    ];
+    if error_injection {
+        table.extend(injection());
+    }
+    table
+}
+
+/// Returns the controls that make errors happen.
+fn injection() -> [Control; 13] {
+    [
         Control::class(cid::INJECTION_CLASS, "Error Injection"),
         Control::countdown(cid::DROP_FRAMES, "Drop Frames", MOST),
         Control::countdown(cid::ERROR_FRAMES, "Error Frames", MOST),
@@ -301,7 +312,7 @@ mod tests {
 
     #[test]
     fn it_is_sorted_and_its_rows_make_sense() {
-        let table = table();
+        let table = table(true);
         assert!(table.is_sorted_by(|a, b| a.id < b.id));
         for control in &table {
             let Control {
@@ -321,8 +332,18 @@ mod tests {
     }
 
     #[test]
+    fn nothing_breaks_the_card_unless_it_was_asked_for() {
+        let table = table(false);
+        assert!(
+            table
+                .iter()
+                .all(|control| control.id < cid::INJECTION_CLASS)
+        );
+    }
+
+    #[test]
     fn the_default_of_motion_is_what_the_camera_does_by_default() {
-        let table = table();
+        let table = table(false);
         let motion = table.iter().find(|c| c.id == cid::MOTION).unwrap();
         let pixels = MOTION[motion.default as usize];
         assert_eq!(pixels, i64::from(Settings::default().motion));

@@ -135,6 +135,7 @@ impl Rig {
         Self {
             card: Card::new(Spec {
                 planes,
+                error_injection: true,
                 witness: Witness::new(super::witness::Lines::new(witness.clone())),
                 ..Spec::new(camera, rate)
             }),

@@ -52,6 +52,9 @@ pub fn start(spec: &TestbedSpec, socket: &Path, log: &Path) -> Result<Process, T
     })?;
     let mut command = Command::new(program);
     command.arg("device").arg("--socket-path").arg(socket);
+    if !spec.harmless {
+        command.arg("--error-injection");
+    }
     if let Some(source) = &spec.source {
         command.arg("--source").arg(source);
     }

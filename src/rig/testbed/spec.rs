@@ -44,6 +44,9 @@ pub struct TestbedSpec {
     pub planes: BufferApi,
     /// Whether the card fills buffers as fast as they come.
     pub free_running: bool,
+    /// Whether the card lacks the controls that make errors happen: programs in
+    /// the guest that try every control would try those, too.
+    pub harmless: bool,
     /// Highest rate in frames per second that the guest may set; the card's own
     /// limit by default.
     pub max_fps: Option<u32>,

@@ -64,8 +64,15 @@ impl Card {
         Self::start(&["--rate", "max"])
     }
 
-    /// `pinhole device`, without arguments yet.
+    /// `pinhole device` with nothing but the controls that make errors happen.
     pub fn command() -> Command {
+        let mut command = Self::plain_command();
+        command.arg("--error-injection");
+        command
+    }
+
+    /// `pinhole device`, without arguments yet.
+    pub fn plain_command() -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pinhole"));
         command.arg("device").env_remove("RUST_LOG");
         command

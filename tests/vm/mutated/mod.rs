@@ -30,6 +30,7 @@ impl Served {
         let source = source::open("pattern:integrity").unwrap();
         let card = Card::new(Spec {
             witness: Witness::new(Background::start(witness).unwrap()),
+            error_injection: true,
             ..Spec::new(Camera::with("Pinhole", source), Rate::Max)
         });
         let daemon = Daemon::new(MutatedCard::new(card, mutation)).unwrap();
