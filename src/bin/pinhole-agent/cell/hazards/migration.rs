@@ -103,9 +103,12 @@ pub fn ksm(context: &mut HazardContext<'_>) -> Result<(), Stop> {
 /// have been in progress before.
 ///
 /// A thread that has nothing to scan never finishes. There is nothing where the
-/// cell's memory does not take `advice`, so some more memory does.
+/// cell's memory does not take `advice`, so some more memory does. It has a page:
+/// khugepaged heeds no advice of memory that was never touched
+/// (thp_vma_allowable_order() of include/linux/huge_mm.h).
 fn scans(path: &str, advice: i32, context: &HazardContext<'_>) -> Result<(), Stop> {
     let scrap = span::anonymous(SCRAP)?;
+    context.access.write(scrap.start, &[1])?;
     let _ = span::advise(scrap, advice);
     let waited = two_more(path, context);
     span::unmap(scrap)?;
