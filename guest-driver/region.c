@@ -7,8 +7,8 @@
  * videobuf2 has given back the last. Each plane is mapped into the shared memory
  * region from there on, until the last program that has mapped it has unmapped it:
  * the device keeps a mapping that long, whatever becomes of the buffers. A reset
- * ends all mappings at once, as the unbinding of the driver does before it. Programs then lose theirs, too: what the device maps
- * next in the same place is not for them.
+ * ends all mappings at once, as the unbinding of the driver does before it. Programs
+ * then lose theirs, too: what the device maps next in the same place is not for them.
  */
 #include <linux/fs.h>
 #include <linux/io.h>
