@@ -9,6 +9,7 @@ use pinhole::rig::testbed::TestbedSpec;
 use pinhole::source::{Layout, PixelFormat};
 use pinhole::vm::progress::Progress;
 
+use crate::mutated::{Mutation, Served};
 use crate::test_guest::TestGuest;
 
 fn testbed(kernel: &str) -> TestbedSpec {
@@ -48,6 +49,24 @@ fn every_byte_comes_through_the_region_on_bullseye() {
 #[ignore = "boots a guest"]
 fn every_byte_comes_through_the_region_on_trixie_backports() {
     every_byte_comes("trixie-backports");
+}
+
+#[test]
+#[ignore = "boots a guest"]
+fn a_device_that_takes_no_guest_memory_is_used_without_being_told() {
+    let card = Served::start(Some(Mutation::OwnMemoryOnly));
+    let testbed = TestbedSpec {
+        card: card.process(),
+        ..TestbedSpec::default()
+    };
+    let guest = TestGuest::start(testbed);
+    let capture = "v4l2-ctl --device /dev/video0 --stream-count=20";
+    guest.must(&format!("{capture} --stream-mmap=4"));
+    guest.must(&format!(
+        "{capture} --stream-user=4 2>&1 | grep 'VIDIOC_REQBUFS returned -1 (Invalid argument)'"
+    ));
+    guest.no_splats();
+    guest.testbed.finish().unwrap();
 }
 
 /// QEMU (11.1.3) crashes when a device is reset that has something mapped, so that

@@ -6,13 +6,14 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use pinhole::card::region::Remap;
 use pinhole::card::{Card, Now, Refused};
 use pinhole::dma::Bus;
 use pinhole::vhost::Device;
-use pinhole::wire::buffer::Buffer;
+use pinhole::wire::buffer::{Buffer, MEMORY_USERPTR, RequestBuffers};
 use pinhole::wire::event::{DqbufEvent, EVT_DQBUF};
 use pinhole::wire::protocol::{Config, SgEntry};
-use pinhole::wire::{Ioctl, Reply, Request};
+use pinhole::wire::{Errno, Ioctl, Reply, Request};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -32,6 +33,9 @@ pub enum Mutation {
     OneByteOff,
     /// It gives each buffer back twice.
     FrameTwice,
+    /// No fault, but the way of other devices: it takes no buffers in guest
+    /// memory, and has its own.
+    OwnMemoryOnly,
 }
 
 /// A card, with a fault or without.
@@ -115,7 +119,7 @@ impl MutatedCard {
             }
             Some(Mutation::OneByteOff) => self.move_frame(index),
             Some(Mutation::FrameTwice) => self.outbox.push_back(event.as_bytes().to_vec()),
-            Some(Mutation::WriteAfterStreamoff) | None => (),
+            Some(Mutation::WriteAfterStreamoff | Mutation::OwnMemoryOnly) | None => (),
         }
         self.outbox.push_back(event.as_bytes().to_vec());
     }
@@ -153,6 +157,16 @@ impl MutatedCard {
     }
 }
 
+/// Whether a command is a REQBUFS of SHARED_PAGES buffers.
+fn asks_for_guest_memory(request: &[u8]) -> bool {
+    let Ok(Request::Ioctl { code, payload, .. }) = Request::parse(request) else {
+        return false;
+    };
+    code == Ioctl::ReqBufs as u32
+        && RequestBuffers::ref_from_prefix(payload)
+            .is_ok_and(|(asked, _)| asked.memory.get() == MEMORY_USERPTR)
+}
+
 impl Device for MutatedCard {
     fn config(&self) -> Config {
         self.card.config()
@@ -165,9 +179,25 @@ impl Device for MutatedCard {
         bus: Bus<'_>,
         reply: &mut Reply,
     ) -> Result<(), Refused> {
+        if self.mutation == Some(Mutation::OwnMemoryOnly) && asks_for_guest_memory(request) {
+            reply.fail(Errno::EINVAL);
+            return Err(Refused::Because(Errno::EINVAL, "it has its own memory"));
+        }
         self.memory = bus.memory.clone();
         self.overhear(request);
         self.card.command(now, request, bus, reply)
+    }
+
+    fn open_region(&mut self, open: bool) {
+        self.card.open_region(open);
+    }
+
+    fn next_remap(&mut self) -> Option<Remap> {
+        self.card.next_remap()
+    }
+
+    fn remapped(&mut self, done: bool, reply: &mut Reply) -> Result<(), Refused> {
+        self.card.remapped(done, reply)
     }
 
     fn tick(&mut self, now: Now) -> bool {
