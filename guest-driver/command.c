@@ -110,7 +110,7 @@ static int pinhole_cmd_alloc_entries(struct pinhole_cmd *cmd,
 /* Memory that the device reads or writes shares no cache line with other such. */
 static void *pinhole_cmd_room(size_t len)
 {
-	return kzalloc(max_t(size_t, len, L1_CACHE_BYTES), GFP_KERNEL);
+	return kzalloc(ALIGN(len, L1_CACHE_BYTES), GFP_KERNEL);
 }
 
 /**
@@ -224,6 +224,12 @@ void pinhole_cmd_fetch(struct pinhole_cmd *cmd,
 		memcpy(pieces[i].data, cmd->data + at, pieces[i].length);
 		at += pieces[i].length;
 	}
+}
+
+/* Drops the owner's reference; @cmd->complete is called all the same. */
+void pinhole_cmd_put(struct pinhole_cmd *cmd)
+{
+	kref_put(&cmd->ref, pinhole_cmd_free);
 }
 
 /* Drops the owner's reference, after which @cmd->complete is not called. */

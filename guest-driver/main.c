@@ -134,14 +134,19 @@ static int pinhole_probe_dma(struct pinhole_device *dev)
  * (-ESHUTDOWN).
  *
  * When the fault is set nothing is submitted any more, and whoever waits for the
- * device stops waiting.
+ * device stops waiting. A device whose own memory is mapped is asked to unmap it
+ * before.
  */
 static void pinhole_stop_virtio(struct pinhole_device *dev, int fault)
 {
-	mutex_lock(&dev->session.mutex);
-	pinhole_region_leave(dev);
-	pinhole_set_fault(dev, fault, NULL);
-	mutex_unlock(&dev->session.mutex);
+	if (dev->region.used) {
+		mutex_lock(&dev->session.mutex);
+		pinhole_region_leave(dev);
+		pinhole_set_fault(dev, fault, NULL);
+		mutex_unlock(&dev->session.mutex);
+	} else {
+		pinhole_set_fault(dev, fault, NULL);
+	}
 	pinhole_session_cancel(dev);
 	cancel_delayed_work_sync(&dev->controls.work);
 	mutex_lock(&dev->session.mutex);
@@ -170,11 +175,11 @@ static int pinhole_probe_memory(struct pinhole_device *dev)
 		return 0;
 	if (ret)
 		dev_err(&dev->vdev->dev,
-			"device takes no buffers in guest memory (SHARED_PAGES), error %d, and has no shared memory region for its own\n",
+			"device takes no buffers in guest memory (SHARED_PAGES), error %d, and has no shared memory region that is fit for its own\n",
 			ret);
 	else
 		dev_warn(&dev->vdev->dev,
-			 "device has no shared memory region: the buffers are in guest memory\n");
+			 "device has no fit shared memory region: the buffers are in guest memory\n");
 	return 0;
 }
 

@@ -33,7 +33,8 @@ struct pinhole_device;
  * @vaddr: kernel mapping, or NULL
  *
  * The fields from @start on are for memory pinned by this driver, and from @pages to
- * @dma_mapped for that of @vm_priv, which begins at 0.
+ * @dma_mapped for that of @vm_priv, which begins at 0. The device's own memory has
+ * @size, of whole pages, and @vaddr.
  */
 struct pinhole_mem {
 	struct pinhole_device *dev;

@@ -67,6 +67,8 @@ static int pinhole_reqbufs(struct file *file, void *priv,
 	struct pinhole_device *dev = video_drvdata(file);
 	int ret = vb2_ioctl_reqbufs(file, priv, req);
 
+	if (!vb2_is_busy(&dev->stream.queue))
+		pinhole_region_free(dev);
 	pinhole_controls_grab(dev, vb2_is_busy(&dev->stream.queue));
 	return ret;
 }

@@ -15,8 +15,9 @@
  *
  * The last four lines are spinlocks, under which nothing waits, nothing is given
  * back to videobuf2, and the device is not notified. region.lock, a mutex for what
- * is mapped of the device's memory, comes after session.mutex and the lock of a
- * process's mappings.
+ * is mapped of the device's memory, comes after session.mutex, and after the locks of
+ * a process's mappings, under which it is taken without any other of these. Those of
+ * a file's mappings come after it.
  */
 #ifndef PINHOLE_H
 #define PINHOLE_H
@@ -45,7 +46,7 @@
  * @dqbuf: a DQBUF event has come; false if it is to be ignored
  * @event: a V4L2 event has come; likewise
  * @lost: the device gave up a session; likewise
- * @reset: the device was reset; called in process context
+ * @reset: the device is going to be reset; called with session.mutex held
  * @renewed: there is a new session, which session.mutex is held for; 0,
  *	     -ETIMEDOUT if the device is too slow, or a negative errno for which
  *	     pinhole_is_local() is true

@@ -7,11 +7,12 @@
  * videobuf2 has given back the last. Each plane is mapped into the shared memory
  * region from there on, until the last program that has mapped it has unmapped it:
  * the device keeps a mapping that long, whatever becomes of the buffers. A reset
- * ends all mappings at once, as the unbinding of the driver does before it. Programs
- * then lose theirs, too: what the device maps next in the same place is not for them.
+ * ends all mappings at once. Programs lose theirs before it: what the device maps
+ * next in the same place is not for them.
  */
 #include <linux/fs.h>
 #include <linux/io.h>
+#include <linux/ioport.h>
 #include <linux/mm.h>
 #include <linux/refcount.h>
 #include <linux/slab.h>
@@ -24,17 +25,20 @@
  * @node: entry in the list of what is mapped
  * @users: videobuf2, and each mapping of a program
  * @munmap: command that ends the mapping, which needs no memory then
- * @resets: the region's number of resets when it was mapped
- * @start: guest-physical address of the first byte
- * @inode: file through which programs have mapped it; NULL if none has
+ * @epoch: the region's when it was mapped
+ * @phys: guest-physical address of the first byte
+ * @vmas: number of mappings of programs (under the region's lock, like @inode)
+ * @inode: file through which programs have mapped it, and which they hold; NULL if
+ *	   none has
  */
 struct pinhole_plane {
 	struct pinhole_mem mem;
 	struct list_head node;
 	refcount_t users;
 	struct pinhole_cmd *munmap;
-	unsigned int resets;
-	phys_addr_t start;
+	unsigned int epoch;
+	phys_addr_t phys;
+	unsigned int vmas;
 	struct inode *inode;
 };
 
@@ -63,15 +67,46 @@ static int pinhole_region_reqbufs(struct pinhole_device *dev,
 
 	mutex_lock(&dev->session.mutex);
 	ret = pinhole_call_locked(dev, &call);
-	if (!ret)
-		region->session = dev->session.id;
-	else if (ret == -ERESTARTSYS)
+	if (!ret) {
+		region->session = dev->session.opened;
+		region->made = READ_ONCE(region->epoch);
+	} else if (!*count || ret == -ERESTARTSYS || ret == -EIO) {
 		/* Buffers that nobody knows of would keep the format as it is. */
 		pinhole_session_replace(dev, 0);
+	}
 	mutex_unlock(&dev->session.mutex);
 	if (!ret)
 		*count = req.count;
 	return ret;
+}
+
+/**
+ * pinhole_region_has_buffers() - whether the device still has the buffers
+ * @dev: device
+ *
+ * Context: Any; an answer that is to stay true needs session.mutex.
+ * Return: False if the session that had them was lost, or the device was reset.
+ */
+bool pinhole_region_has_buffers(struct pinhole_device *dev)
+{
+	const struct pinhole_region *region = &dev->region;
+
+	return !READ_ONCE(dev->session.bad) &&
+	       READ_ONCE(dev->session.opened) == region->session &&
+	       READ_ONCE(region->epoch) == region->made;
+}
+
+/* Has the device free its buffers, if it has any that nobody uses. */
+void pinhole_region_free(struct pinhole_device *dev)
+{
+	struct pinhole_region *region = &dev->region;
+	unsigned int none = 0;
+
+	if (!region->count || region->held)
+		return;
+	region->count = 0;
+	if (pinhole_region_has_buffers(dev))
+		pinhole_region_reqbufs(dev, &none);
 }
 
 /**
@@ -176,6 +211,22 @@ static bool pinhole_region_fits(const struct pinhole_region *region, u64 addr,
 	       PAGE_ALIGN(size) <= region->shm.len - addr;
 }
 
+/* Context: Any; the command queue's lock is held. */
+static void pinhole_munmap_complete(struct pinhole_cmd *cmd)
+{
+	struct pinhole_region *region = &cmd->dev->region;
+
+	if (atomic_dec_and_test(&region->unmapping))
+		wake_up(&region->idle);
+}
+
+/* Has the device unmap a plane. Nobody waits for it here. */
+static void pinhole_plane_unmap(struct pinhole_plane *plane)
+{
+	atomic_inc(&plane->mem.dev->region.unmapping);
+	pinhole_cmd_submit(plane->munmap);
+}
+
 /* Maps the next plane that videobuf2 asks for: they are asked for in order. */
 static int pinhole_plane_map(struct pinhole_plane *plane, unsigned long size)
 {
@@ -188,8 +239,7 @@ static int pinhole_plane_map(struct pinhole_plane *plane, unsigned long size)
 
 	lockdep_assert_held(&dev->session.mutex);
 	ret = pinhole_fault(dev);
-	if (!ret && (READ_ONCE(dev->session.bad) ||
-		     dev->session.id != region->session))
+	if (!ret && !pinhole_region_has_buffers(dev))
 		ret = -EIO;
 	if (!ret)
 		ret = pinhole_region_query(dev,
@@ -205,38 +255,46 @@ static int pinhole_plane_map(struct pinhole_plane *plane, unsigned long size)
 	req->hdr.cmd = cpu_to_le32(VIRTIO_MEDIA_CMD_MUNMAP);
 	req->driver_addr = cpu_to_le64(addr);
 	if (!pinhole_region_fits(region, addr, len, size)) {
-		pinhole_cmd_submit(plane->munmap);
+		pinhole_plane_unmap(plane);
 		return pinhole_nonsense(dev, VIDIOC_QUERYBUF);
 	}
-	plane->start = region->shm.addr + addr;
-	plane->resets = READ_ONCE(region->resets);
+	plane->phys = region->shm.addr + addr;
+	plane->epoch = READ_ONCE(region->epoch);
+	/*
+	 * For read(), and so that x86 knows of the memory's type, which is that of
+	 * programs' mappings, too.
+	 */
+	plane->mem.vaddr = memremap(plane->phys, PAGE_ALIGN(size),
+				    MEMREMAP_WB);
+	if (!plane->mem.vaddr) {
+		pinhole_plane_unmap(plane);
+		return -ENOMEM;
+	}
 	return 0;
 }
 
 /*
- * The last user has gone. No command tells a device of a mapping that ended by a
- * reset: another may be in its place.
+ * The last user has gone. No command tells a device of a mapping that ended with
+ * all others: another may be in its place. Who ends those finds the plane in the
+ * list, or its MUNMAP submitted.
  */
 static void pinhole_plane_release(struct pinhole_plane *plane)
 {
-	struct pinhole_region *region = &plane->mem.dev->region;
-	bool mapped;
+	struct pinhole_device *dev = plane->mem.dev;
+	struct pinhole_region *region = &dev->region;
 
 	if (!refcount_dec_and_test(&plane->users))
 		return;
 	mutex_lock(&region->lock);
 	list_del(&plane->node);
-	mapped = plane->resets == region->resets;
+	if (plane->epoch == region->epoch)
+		pinhole_plane_unmap(plane);
 	mutex_unlock(&region->lock);
 
-	if (plane->mem.vaddr)
-		memunmap(plane->mem.vaddr);
-	if (mapped)
-		pinhole_cmd_submit(plane->munmap);
-	pinhole_cmd_release(plane->munmap);
-	iput(plane->inode);
-	v4l2_device_put(&plane->mem.dev->v4l2_dev);
+	memunmap(plane->mem.vaddr);
+	pinhole_cmd_put(plane->munmap);
 	kfree(plane);
+	v4l2_device_put(&dev->v4l2_dev);
 }
 
 /* videobuf2: memory for the next plane of the buffers that it has asked for. */
@@ -246,7 +304,6 @@ void *pinhole_region_alloc(struct vb2_buffer *vb, struct device *device,
 	struct pinhole_device *dev = dev_to_virtio(device)->priv;
 	struct pinhole_region *region = &dev->region;
 	struct pinhole_plane *plane;
-	unsigned int none = 0;
 	int ret = -ENOMEM;
 
 	plane = kzalloc(sizeof(*plane), GFP_KERNEL);
@@ -260,11 +317,12 @@ void *pinhole_region_alloc(struct vb2_buffer *vb, struct device *device,
 		ret = PTR_ERR(plane->munmap);
 		goto err_free;
 	}
+	plane->munmap->complete = pinhole_munmap_complete;
 	plane->mem.dev = dev;
 	plane->mem.size = size;
 	refcount_set(&plane->users, 1);
 
-	/* A reset, which ends the mapping, is either before it or sees it. */
+	/* Who ends all mappings is either before it or sees it. */
 	mutex_lock(&dev->session.mutex);
 	ret = pinhole_plane_map(plane, size);
 	if (!ret) {
@@ -282,12 +340,11 @@ void *pinhole_region_alloc(struct vb2_buffer *vb, struct device *device,
 	return plane;
 
 err_cmd:
-	pinhole_cmd_release(plane->munmap);
+	pinhole_cmd_put(plane->munmap);
 err_free:
 	kfree(plane);
 err_none:
-	if (!region->held)
-		pinhole_region_reqbufs(dev, &none);
+	pinhole_region_free(dev);
 	return ERR_PTR(ret);
 }
 
@@ -296,12 +353,10 @@ static void pinhole_region_put(void *priv)
 {
 	struct pinhole_plane *plane = priv;
 	struct pinhole_device *dev = plane->mem.dev;
-	struct pinhole_region *region = &dev->region;
-	unsigned int none = 0;
 
 	pinhole_cmd_release(plane->mem.cmd);
-	if (!--region->held && READ_ONCE(dev->session.id) == region->session)
-		pinhole_region_reqbufs(dev, &none);
+	dev->region.held--;
+	pinhole_region_free(dev);
 	pinhole_plane_release(plane);
 }
 
@@ -309,9 +364,6 @@ void *pinhole_region_vaddr(struct vb2_buffer *vb, void *priv)
 {
 	struct pinhole_plane *plane = priv;
 
-	if (!plane->mem.vaddr)
-		plane->mem.vaddr = memremap(plane->start, plane->mem.size,
-					    MEMREMAP_WB);
 	return plane->mem.vaddr;
 }
 
@@ -333,16 +385,27 @@ static unsigned int pinhole_region_num_users(void *priv)
 static void pinhole_plane_vm_open(struct vm_area_struct *vma)
 {
 	struct pinhole_plane *plane = vma->vm_private_data;
+	struct pinhole_region *region = &plane->mem.dev->region;
 
 	refcount_inc(&plane->users);
+	mutex_lock(&region->lock);
+	plane->vmas++;
+	mutex_unlock(&region->lock);
 }
 
 static void pinhole_plane_vm_close(struct vm_area_struct *vma)
 {
-	pinhole_plane_release(vma->vm_private_data);
+	struct pinhole_plane *plane = vma->vm_private_data;
+	struct pinhole_region *region = &plane->mem.dev->region;
+
+	mutex_lock(&region->lock);
+	if (!--plane->vmas)
+		plane->inode = NULL;
+	mutex_unlock(&region->lock);
+	pinhole_plane_release(plane);
 }
 
-/* A program touches a page; SIGBUS if the mapping ended by a reset. */
+/* A program touches a page; SIGBUS if all mappings were ended. */
 static vm_fault_t pinhole_plane_vm_fault(struct vm_fault *vmf)
 {
 	struct pinhole_plane *plane = vmf->vma->vm_private_data;
@@ -350,9 +413,9 @@ static vm_fault_t pinhole_plane_vm_fault(struct vm_fault *vmf)
 	vm_fault_t ret = VM_FAULT_SIGBUS;
 
 	mutex_lock(&region->lock);
-	if (plane->resets == region->resets)
+	if (plane->epoch == region->epoch)
 		ret = vmf_insert_pfn(vmf->vma, vmf->address,
-				     PHYS_PFN(plane->start) + vmf->pgoff);
+				     PHYS_PFN(plane->phys) + vmf->pgoff);
 	mutex_unlock(&region->lock);
 	return ret;
 }
@@ -364,8 +427,8 @@ static const struct vm_operations_struct pinhole_plane_vm_ops = {
 };
 
 /*
- * Maps a plane into a program, as memory that is not the kernel's. A reset finds
- * the mappings through their inode, so that there may be only one.
+ * Maps a plane into a program, as memory that is not the kernel's. Who ends all
+ * mappings finds them through their inode, so that there may be only one at a time.
  */
 static int pinhole_region_mmap(void *priv, struct vm_area_struct *vma)
 {
@@ -377,22 +440,22 @@ static int pinhole_region_mmap(void *priv, struct vm_area_struct *vma)
 	if (vma->vm_end - vma->vm_start > PAGE_ALIGN(plane->mem.size))
 		return -EINVAL;
 	mutex_lock(&region->lock);
-	if (!plane->inode) {
-		ihold(inode);
-		plane->inode = inode;
-	} else if (plane->inode != inode) {
+	if (plane->inode && plane->inode != inode) {
 		ret = -EBUSY;
+	} else {
+		plane->inode = inode;
+		plane->vmas++;
 	}
 	mutex_unlock(&region->lock);
 	if (ret)
 		return ret;
+	refcount_inc(&plane->users);
 	pinhole_vm_flags_set(vma, VM_IO | VM_PFNMAP | VM_DONTEXPAND |
 				  VM_DONTDUMP);
 	/* It was the offset that stands for the buffer; now it is within it. */
 	vma->vm_pgoff = 0;
 	vma->vm_private_data = plane;
 	vma->vm_ops = &pinhole_plane_vm_ops;
-	pinhole_plane_vm_open(vma);
 	return 0;
 }
 
@@ -406,10 +469,10 @@ static const struct vb2_mem_ops pinhole_region_ops = {
 };
 
 /*
- * Ends all mappings: programs lose theirs, and so does the device, if it is to be
- * told and not reset.
+ * Ends all mappings of programs; and has the device end its own, if it is asked to
+ * and not reset.
  */
-static void pinhole_region_end(struct pinhole_device *dev, bool tell)
+static void pinhole_region_end(struct pinhole_device *dev, bool ask)
 {
 	struct pinhole_region *region = &dev->region;
 	struct pinhole_plane *plane;
@@ -419,34 +482,47 @@ static void pinhole_region_end(struct pinhole_device *dev, bool tell)
 	list_for_each_entry(plane, &region->mapped, node) {
 		if (plane->inode)
 			unmap_mapping_range(plane->inode->i_mapping, 0, 0, 1);
-		if (tell && plane->resets == region->resets &&
-		    !pinhole_fault(dev))
-			pinhole_cmd_call(plane->munmap, false);
+		if (ask && plane->epoch == region->epoch)
+			pinhole_plane_unmap(plane);
 	}
-	WRITE_ONCE(region->resets, region->resets + 1);
+	WRITE_ONCE(region->epoch, region->epoch + 1);
 	mutex_unlock(&region->lock);
 }
 
-/* The device was reset: nothing is mapped any more. */
+/* The device is going to be reset: nothing is mapped any more after that. */
 void pinhole_region_reset(struct pinhole_device *dev)
 {
 	pinhole_region_end(dev, false);
 }
 
 /*
- * The device is going to be reset for good. QEMU (11.1.3) crashes when a device is
- * reset that has something mapped.
+ * The device is going to be reset for good, and may respond. QEMU (11.1.3) crashes
+ * when a device is reset that has something mapped.
  */
 void pinhole_region_leave(struct pinhole_device *dev)
 {
+	struct pinhole_region *region = &dev->region;
+
 	pinhole_region_end(dev, true);
+	wait_event_timeout(region->idle,
+			   !atomic_read(&region->unmapping) ||
+			   pinhole_fault(dev), pinhole_timeout());
+}
+
+/* Whether the region is there, of whole pages, and no memory of the kernel's. */
+static bool pinhole_region_is_sound(const struct virtio_shm_region *shm)
+{
+	return PAGE_ALIGNED(shm->addr) && shm->len &&
+	       shm->addr + shm->len > shm->addr &&
+	       region_intersects(shm->addr, shm->len, IORESOURCE_SYSTEM_RAM,
+				 IORES_DESC_NONE) == REGION_DISJOINT;
 }
 
 /**
  * pinhole_region_use() - have the buffers in the device's memory
  * @dev: device whose queue is initialised, and used by nobody yet
  *
- * Return: False if the device has no region for them.
+ * Return: False if the device has no region that is fit for them.
  */
 bool pinhole_region_use(struct pinhole_device *dev)
 {
@@ -455,7 +531,7 @@ bool pinhole_region_use(struct pinhole_device *dev)
 
 	if (!virtio_get_shm_region(dev->vdev, &region->shm,
 				   VIRTIO_MEDIA_SHM_MMAP) ||
-	    !PAGE_ALIGNED(region->shm.addr))
+	    !pinhole_region_is_sound(&region->shm))
 		return false;
 	region->used = true;
 	q->mem_ops = &pinhole_region_ops;
@@ -467,6 +543,8 @@ void pinhole_region_init(struct pinhole_device *dev)
 {
 	mutex_init(&dev->region.lock);
 	INIT_LIST_HEAD(&dev->region.mapped);
+	atomic_set(&dev->region.unmapping, 0);
+	init_waitqueue_head(&dev->region.idle);
 }
 
 /* Nothing is mapped any more. */

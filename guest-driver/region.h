@@ -6,10 +6,12 @@
 #ifndef PINHOLE_REGION_H
 #define PINHOLE_REGION_H
 
+#include <linux/atomic.h>
 #include <linux/list.h>
 #include <linux/mutex.h>
 #include <linux/types.h>
 #include <linux/virtio_config.h>
+#include <linux/wait.h>
 
 struct pinhole_device;
 
@@ -17,25 +19,32 @@ struct pinhole_device;
  * struct pinhole_region - the device's shared memory region, and what lies in it
  * @used: the buffers are the device's, not the guest's; fixed by the probe
  * @shm: where the region is in the guest's physical memory
- * @session: session that has the buffers (under stream.queue_mutex, like what
- *	     follows up to @lock)
+ * @session: session that has the buffers, by its number in @session.opened of the
+ *	     device (under stream.queue_mutex, like what follows up to @lock)
+ * @made: @epoch when it made them
  * @count: number of buffers that the device has
  * @next: number of planes that have been mapped since it made them
  * @held: number of those that videobuf2 has not given back
- * @lock: guards @mapped and @resets
+ * @lock: guards what follows up to @unmapping; taken under the lock of a process's
+ *	  mappings, so that nobody waits for the device under it
  * @mapped: planes that are mapped into the region
- * @resets: number of times that all mappings were ended, as by a reset
+ * @epoch: number of times that all mappings were ended, as before a reset
+ * @unmapping: number of MUNMAP commands that are not answered
+ * @idle: woken when @unmapping falls to 0
  */
 struct pinhole_region {
 	bool used;
 	struct virtio_shm_region shm;
 	u32 session;
+	unsigned int made;
 	unsigned int count;
 	unsigned int next;
 	unsigned int held;
 	struct mutex lock; /* what is mapped */
 	struct list_head mapped;
-	unsigned int resets;
+	unsigned int epoch;
+	atomic_t unmapping;
+	wait_queue_head_t idle;
 };
 
 /* region.c */
@@ -43,6 +52,8 @@ void pinhole_region_init(struct pinhole_device *dev);
 void pinhole_region_exit(struct pinhole_device *dev);
 bool pinhole_region_use(struct pinhole_device *dev);
 int pinhole_region_request(struct pinhole_device *dev, unsigned int *count);
+bool pinhole_region_has_buffers(struct pinhole_device *dev);
+void pinhole_region_free(struct pinhole_device *dev);
 void pinhole_region_reset(struct pinhole_device *dev);
 void pinhole_region_leave(struct pinhole_device *dev);
 

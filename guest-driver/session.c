@@ -32,6 +32,7 @@ int pinhole_session_new(struct pinhole_device *dev)
 		WRITE_ONCE(session->id, le32_to_cpu(resp->session_id));
 		WRITE_ONCE(session->bad, false);
 		spin_unlock_irqrestore(&session->lock, flags);
+		WRITE_ONCE(session->opened, session->opened + 1);
 		session->open = true;
 	}
 	pinhole_cmd_release(cmd);

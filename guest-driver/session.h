@@ -22,6 +22,8 @@
  *	  set up anew before they are done
  * @retry: when a device that was given up may be set up anew, in jiffies
  * @fresh: the device was reset, and knows nothing of what it was told before
+ * @opened: number of sessions that were opened so far: the device may give a
+ *	    number a second time
  * @open: the device has the session
  * @close: command that closes a session: closing, which takes all buffers from
  *	   the device, needs no memory
@@ -38,6 +40,7 @@ struct pinhole_session {
 	bool busy;
 	unsigned long retry;
 	bool fresh;
+	unsigned int opened;
 	bool open;
 	struct pinhole_cmd *close;
 	spinlock_t lock; /* the session's number and state */

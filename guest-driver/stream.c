@@ -54,7 +54,7 @@ static int pinhole_stream_own(struct pinhole_device *dev,
 {
 	int ret = pinhole_session_ready(dev);
 
-	if (!ret && dev->session.id != dev->region.session)
+	if (!ret && !pinhole_region_has_buffers(dev))
 		ret = -EIO;
 	req->count = dev->region.count;
 	return ret;

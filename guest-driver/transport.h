@@ -168,6 +168,7 @@ void pinhole_cmd_fetch(struct pinhole_cmd *cmd,
 		       const struct pinhole_piece *pieces);
 void pinhole_cmd_free_later(struct kref *ref);
 void pinhole_commands_reap(struct work_struct *work);
+void pinhole_cmd_put(struct pinhole_cmd *cmd);
 void pinhole_cmd_release(struct pinhole_cmd *cmd);
 
 /* transport.c */

@@ -83,8 +83,8 @@ int pinhole_virtqueues_up_again(struct pinhole_device *dev)
 void pinhole_virtqueues_down(struct pinhole_device *dev)
 {
 	lockdep_assert_held(&dev->session.mutex);
-	pinhole_reset_device(dev->vdev);
 	dev->up->reset(dev);
+	pinhole_reset_device(dev->vdev);
 	if (!dev->commands.ring.vq)
 		return;
 	pinhole_commands_detach(dev);

@@ -73,7 +73,7 @@ fn a_device_that_takes_no_guest_memory_is_used_without_being_told() {
 /// a guest that lives on shows that nothing was.
 #[test]
 #[ignore = "boots a guest"]
-fn mappings_end_with_the_driver_the_session_and_the_program() {
+fn mappings_end_with_the_driver_the_queue_and_the_program() {
     let guest = TestGuest::start(testbed("trixie-checked"));
     let capture = "v4l2-ctl --device /dev/video0 --stream-mmap=4";
     // Twice: the second time, the places of the first are free.
