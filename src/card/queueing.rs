@@ -77,7 +77,7 @@ impl Card {
                 pool.make(bytes)
             })
             .map_err(|error| {
-                log::warn!("no memory for a buffer can be made: {error}");
+                log::debug!("no memory for a buffer can be made: {error}");
                 FULL
             })
     }

@@ -115,11 +115,13 @@ impl<D: Device> Engine<D> {
 
     /// Drops the sessions and the memory of a front end that has disconnected.
     pub fn disconnect(&mut self) {
+        // Nobody is there any more to undo mappings.
+        let window = self.window.take();
         self.reset();
         self.card.open_region(false);
         self.asked_for_regions = false;
         self.channel = None;
-        if let Some(window) = self.window.take() {
+        if let Some(window) = window {
             self.leftover = window.close();
         }
         self.rings.clear();
@@ -317,6 +319,8 @@ impl<D: Device> Engine<D> {
                     Ok(Some(chain)) => {
                         budget -= 1;
                         answered |= self.run_command(chain, vring, memory);
+                        // A front end that is asked no more has answered.
+                        answered |= self.answer_awaited(vring, memory);
                         if self.awaited.is_some() {
                             break 'queue;
                         }

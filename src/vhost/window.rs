@@ -6,6 +6,9 @@
 //! request between two others, and may itself wait for the card meanwhile. QEMU
 //! does, whenever a mapping changes the memory table.
 //!
+//! Without VHOST_USER_PROTOCOL_F_REPLY_ACK nobody answers, and a mapping counts as
+//! made when it was asked for.
+//!
 //! A front end that does not answer costs the guest its mappings, not the card.
 //! vhost gives no access to the channel's socket, so the thread waits until the
 //! front end closes it. There is at most one such thread: the next front end is
@@ -27,6 +30,10 @@ use crate::wire::protocol::REGION;
 /// How long the guest waits for a mapping: many times what a front end takes
 /// that does anything else first.
 pub const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Number of mappings that a front end refuses and that are logged; a guest must
+/// not be able to fill a disk with them.
+const REFUSALS_LOGGED: u32 = 10;
 
 /// How long the end of a connection waits for the thread: the front end that
 /// ended it has usually closed both sockets.
@@ -63,10 +70,18 @@ impl Window {
         let thread = thread::Builder::new()
             .name("region".into())
             .spawn(move || {
+                let mut refused = 0;
                 for Job { ticket, change } in waiting {
                     let result = carry_out(&channel, &change);
-                    if let Err(error) = &result {
-                        log::warn!("the front end does not do {change:?}: {error}");
+                    if let Err(error) = &result
+                        && refused < REFUSALS_LOGGED
+                    {
+                        refused += 1;
+                        let (what, at) = match change {
+                            Change::Map { at, .. } => ("map", at),
+                            Change::Unmap { at, .. } => ("unmap", at),
+                        };
+                        log::warn!("the front end does not {what} at {at:#x}: {error}");
                     }
                     if answers.send((ticket, result.is_ok())).is_err() {
                         break;
