@@ -39,9 +39,10 @@ pub fn sweep() -> Result<SweepAnswer, Failure> {
     });
     // A thread for each request: what comes of the affinity ends with it.
     let bytes = parts.iter().map(|span: &Span| span.len as u64).sum();
-    for span in parts {
-        span::unmap(span).map_err(failed("give memory back"))?;
-    }
+    let unmapped = parts.into_iter().map(span::unmap);
+    // All of it goes back, whatever becomes of a part.
+    let unmapped = unmapped.fold(Ok(()), io::Result::and);
+    unmapped.map_err(failed("give memory back"))?;
     used.map_err(failed("use free memory"))?;
     Ok(SweepAnswer { bytes })
 }

@@ -17,13 +17,13 @@ pub struct Group<'a> {
     pub severity: Severity,
     /// The oracle that objects.
     pub oracle: Oracle,
-    /// The findings, each with the kernel and the cell, in the order in which the
-    /// cells were run.
+    /// The first of the findings in each cell, with the kernel and the cell, in the
+    /// order in which the cells were run.
     pub findings: Vec<(&'a str, CellName, &'a Finding)>,
 }
 
 /// Returns the findings in the cells of all kernels, in groups: the worst first,
-/// and of those alike the one with most findings.
+/// and of those alike the one with most cells.
 pub fn groups(outcomes: &[KernelOutcome]) -> Vec<Group<'_>> {
     let mut groups: BTreeMap<_, Group<'_>> = BTreeMap::new();
     for outcome in outcomes {
@@ -37,7 +37,10 @@ pub fn groups(outcomes: &[KernelOutcome]) -> Vec<Group<'_>> {
                     findings: Vec::new(),
                 });
                 let found = (outcome.kernel.as_str(), cell.cell, finding);
-                group.findings.push(found);
+                let last = group.findings.last();
+                if last.is_none_or(|(kernel, cell, _)| (*kernel, *cell) != (found.0, found.1)) {
+                    group.findings.push(found);
+                }
             }
         }
     }
@@ -55,7 +58,7 @@ impl Group<'_> {
     }
 
     /// Returns the `most` most frequent hazards, each with the number of its
-    /// findings.
+    /// cells.
     pub fn hazards(&self, most: usize) -> String {
         let mut hazards: BTreeMap<Hazard, usize> = BTreeMap::new();
         for (_, cell, _) in &self.findings {
@@ -121,7 +124,8 @@ mod tests {
                 found("heap", &[&pins(16)]),
                 found("heap@64", &[&pins(17)]),
                 found("stack", &[&dirty]),
-                found("mlocked", &[&pins(16)]),
+                // A finding for each frame of a cell.
+                found("mlocked", &[&pins(16), &pins(17)]),
             ],
             ..kernel("trixie")
         };

@@ -84,10 +84,17 @@ pub(super) fn sweep(
             reports.extend(found.map(|report| (finder, report)));
         }
     }
-    let last = cells.len() - 1;
+    let Some(last) = cells.iter().rposition(|cell| cell.answer.is_some()) else {
+        if !reports.is_empty() || !records.is_empty() {
+            log::warn!("memory was overwritten, and no cell has run that could have done it");
+        }
+        return Ok(state);
+    };
     let mut changed = Vec::new();
     for (finder, report) in reports {
-        let of = writer(cells, finder, report.frame).unwrap_or(finder.min(last));
+        let of = writer(cells, finder, report.frame)
+            .filter(|of| cells[*of].answer.is_some())
+            .unwrap_or(finder.min(last));
         changed.extend([of, finder.min(last)]);
         if let Some(answer) = &mut cells[of].answer {
             answer.log.extend(report.lines);
