@@ -25,7 +25,7 @@ fn render(criterion: &mut Criterion) {
     .map(|(format, width, height)| (format, width, height, &pattern::NAMES[..1]));
     for (format, width, height, names) in hd.chain(others) {
         let layout = Layout::new(format, width, height);
-        let mut buffer = vec![0; layout.sizeimage as usize];
+        let mut buffer = vec![0u8; layout.sizeimage as usize];
         let mut piece = [0; PIECE];
         let mut group = criterion.benchmark_group(format!("render/{format}-{width}x{height}"));
         group.throughput(Throughput::Bytes(layout.sizeimage.into()));

@@ -126,10 +126,20 @@ fn collect(output: &str) -> Result<CellAnswer, Failure> {
             break;
         };
         let evidence = serde_json::from_str(line)
-            .map_err(|error| Failure::new(format!("no evidence: {error}: {line}")))?;
+            .map_err(|error| Failure::new(format!("no evidence: {error}: {}", start(line))))?;
         answer.add(evidence);
     }
     Ok(answer)
+}
+
+/// Returns the start of a line for a message. A card that writes where it must not
+/// may have put anything into it.
+fn start(line: &str) -> String {
+    const MOST: usize = 80;
+    line.chars()
+        .take(MOST)
+        .flat_map(char::escape_debug)
+        .collect()
 }
 
 #[cfg(test)]
