@@ -67,7 +67,8 @@ const TABLES: [Table; 5] = [
     },
     Table {
         title: "Drawing",
-        about: "The rate at which a pattern is drawn, 16 KiB at a time into private memory as the card does it, in that of `memset` of the frame:",
+        about: "The rate at which a pattern is drawn, 16 KiB at a time into private memory as \
+                the card does it, in that of `memset` of the frame:",
         prefix: "render/",
         baseline: "memset",
         kind: Kind::Rate,

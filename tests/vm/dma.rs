@@ -2,15 +2,9 @@
 //! memory that the card cannot be given as it is.
 
 use pinhole::agent::protocol::Run;
-use pinhole::rig::capture::outcome::Judgement;
-use pinhole::rig::capture::store::Store;
-use pinhole::rig::capture::tool::{Memory, Rate};
-use pinhole::rig::capture::{self, CaptureSpec};
 use pinhole::rig::testbed::TestbedSpec;
-use pinhole::source::{Layout, PixelFormat};
-use pinhole::vm::progress::Progress;
 
-use crate::test_guest::{LIMIT, TestGuest};
+use crate::test_guest::{LIMIT, TestGuest, capture_mapped};
 
 /// Larger than the 64 KiB that PCI allows a segment of a device whose driver
 /// says nothing; memory of videobuf2's comes in pieces of MiB.
@@ -58,18 +52,7 @@ fn memory_of_every_kind_is_mapped_within_the_devices_limits() {
 /// Captures a few frames, each several times as long as a bounce buffer holds in
 /// one piece, and has every byte verified.
 fn mapped_buffers_come_whole(testbed: TestbedSpec) {
-    let folder = tempfile::tempdir().unwrap();
-    let spec = CaptureSpec {
-        testbed,
-        layout: Layout::new(PixelFormat::Yuyv, 1280, 720),
-        frames: 10,
-        rate: Rate::Fps(30),
-        memory: Memory::Mmap,
-        store: Store::Auto,
-        out: folder.path().to_owned(),
-    };
-    let outcome = capture::run(&spec, &Progress::silent()).unwrap().outcome;
-    assert_eq!(outcome.verdict, Judgement::Verified, "{outcome:#?}");
+    capture_mapped(testbed, 10);
 }
 
 fn bounce_buffers(kernel: &str) -> TestbedSpec {

@@ -1,16 +1,10 @@
 //! Buffers in the card's own memory, which the guest sees through shared memory
 //! region 0 of a real QEMU's device.
 
-use pinhole::rig::capture::outcome::Judgement;
-use pinhole::rig::capture::store::Store;
-use pinhole::rig::capture::tool::{Memory, Rate};
-use pinhole::rig::capture::{self, CaptureSpec};
 use pinhole::rig::testbed::TestbedSpec;
-use pinhole::source::{Layout, PixelFormat};
-use pinhole::vm::progress::Progress;
 
 use crate::mutated::{Mutation, Served};
-use crate::test_guest::TestGuest;
+use crate::test_guest::{TestGuest, capture_mapped};
 
 fn testbed(kernel: &str) -> TestbedSpec {
     TestbedSpec {
@@ -23,18 +17,7 @@ fn testbed(kernel: &str) -> TestbedSpec {
 /// Captures frames of which the guest's memory has none, and has every byte
 /// verified.
 fn every_byte_comes(kernel: &str) {
-    let folder = tempfile::tempdir().unwrap();
-    let spec = CaptureSpec {
-        testbed: testbed(kernel),
-        layout: Layout::new(PixelFormat::Yuyv, 1280, 720),
-        frames: 60,
-        rate: Rate::Fps(30),
-        memory: Memory::Mmap,
-        store: Store::Auto,
-        out: folder.path().to_owned(),
-    };
-    let outcome = capture::run(&spec, &Progress::silent()).unwrap().outcome;
-    assert_eq!(outcome.verdict, Judgement::Verified, "{outcome:#?}");
+    let outcome = capture_mapped(testbed(kernel), 60);
     // Guest memory would take hundreds of segments.
     assert_eq!(outcome.dma.segments_max, 1, "{outcome:#?}");
 }

@@ -5,9 +5,14 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use pinhole::agent::protocol::{Kill, Log, Run, RunAnswer};
+use pinhole::rig::capture::outcome::{Judgement, Outcome};
+use pinhole::rig::capture::store::Store;
+use pinhole::rig::capture::tool::{Memory, Rate};
 use pinhole::rig::capture::witness::WitnessLog;
+use pinhole::rig::capture::{self, CaptureSpec};
 use pinhole::rig::kernel_log;
 use pinhole::rig::testbed::{Testbed, TestbedSpec};
+use pinhole::source::{Layout, PixelFormat};
 use pinhole::vm::channel::Pending;
 use pinhole::vm::machine::Machine;
 use pinhole::vm::progress::Progress;
@@ -33,6 +38,23 @@ pub fn compile(name: &str, folder: &Path) -> PathBuf {
     let built = program::output(&mut command, BRIEF);
     assert!(built.status.success(), "{built:?}");
     path
+}
+
+/// Captures 1280x720 YUYV into MMAP buffers, and has every byte verified.
+pub fn capture_mapped(testbed: TestbedSpec, frames: u32) -> Outcome {
+    let folder = tempfile::tempdir().unwrap();
+    let spec = CaptureSpec {
+        testbed,
+        layout: Layout::new(PixelFormat::Yuyv, 1280, 720),
+        frames,
+        rate: Rate::Fps(30),
+        memory: Memory::Mmap,
+        store: Store::Auto,
+        out: folder.path().to_owned(),
+    };
+    let outcome = capture::run(&spec, &Progress::silent()).unwrap().outcome;
+    assert_eq!(outcome.verdict, Judgement::Verified, "{outcome:#?}");
+    outcome
 }
 
 /// A running guest, and what its card testifies.
