@@ -81,19 +81,24 @@ static long hoard_blocks(void *data)
 {
 	struct hoard *hoard = data;
 	static const gfp_t zones[] = { 0, __GFP_DMA32, __GFP_DMA };
+	/* A processor keeps movable blocks apart from the others. */
+	static const gfp_t mobilities[] = { 0, __GFP_MOVABLE };
 	unsigned int i;
 	long count = 0;
+	gfp_t gfp;
 	int order;
 
 	for (order = HOARD_ORDER_MAX; order >= HOARD_ORDER; order--)
-		for (i = 0; i < ARRAY_SIZE(zones); i++)
-			while (hoard_list_add(&hoard->blocks,
-					      HOARD_GFP | zones[i], order)) {
+		for (i = 0; i < ARRAY_SIZE(zones) * ARRAY_SIZE(mobilities); i++) {
+			gfp = HOARD_GFP | zones[i / ARRAY_SIZE(mobilities)] |
+			      mobilities[i % ARRAY_SIZE(mobilities)];
+			while (hoard_list_add(&hoard->blocks, gfp, order)) {
 				count++;
 				if (fatal_signal_pending(current))
 					return -EINTR;
 				cond_resched();
 			}
+		}
 	return count;
 }
 

@@ -206,9 +206,11 @@ pub enum Step {
     /// `CAP_IPC_LOCK`), and returns the result of mlock(2) on a page of the
     /// range.
     Limit,
-    /// Allocates all free blocks of memory of 64 KiB or more, until the last
-    /// step is done.
-    Hoard {
+    /// `frame_vector_create()` right after all free blocks of memory of 64 KiB or
+    /// more were allocated, which stay so until the last step is done.
+    CreateFragmented {
+        /// The number of frames to make room for.
+        frames: u32,
         /// Number of single pages to leave free.
         singles: u32,
     },
@@ -277,7 +279,7 @@ pub struct Outcome {
     /// `VmLck` of proc_pid_status(5)).
     pub accounted: [u64; 2],
     /// The largest order with a free block of memory that the kernel may use
-    /// for itself.
+    /// for itself, right before the step's call.
     pub free_order: u32,
 }
 

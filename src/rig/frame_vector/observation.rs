@@ -44,11 +44,6 @@ impl<'a> Observation<'a> {
         self.steps.iter().rposition(|(step, _)| is_one(step))
     }
 
-    /// Returns whether a step with this index was executed.
-    pub fn has(&self, index: usize) -> bool {
-        index < self.steps.len()
-    }
-
     /// Returns the outcome of a step.
     pub fn outcome(&self, index: usize) -> &'a Outcome {
         self.steps[index].1

@@ -173,6 +173,10 @@ struct Caller<'a> {
 impl Caller<'_> {
     /// Executes a step, and returns its outcome.
     fn take(&mut self, step: &Step) -> Result<Outcome, Failure> {
+        if let Step::CreateFragmented { singles, .. } = *step {
+            self.fragment(singles)?;
+        }
+        let free_order = counters::free_order()?;
         let call = self.make(step)?;
         let frames = self.device.frames()?;
         let last = self.range.pages().min(self.asked + SHOWN as u32);
@@ -203,8 +207,26 @@ impl Caller<'_> {
             pages,
             pins: counters::pins()?,
             accounted: counters::accounted()?,
-            free_order: counters::free_order()?,
+            free_order,
         })
+    }
+
+    /// Leaves no free block of memory that is large, and `singles` single pages.
+    fn fragment(&self, singles: u32) -> Result<(), Failure> {
+        let hoard = |singles| {
+            let taken = self.device.call(Request::Hoard, 0, singles, 0);
+            let failure = |errno| Failure::io("hoard", io::Error::from_raw_os_error(errno));
+            taken.map(drop).map_err(failure)
+        };
+        hoard(singles)?;
+        // Other code frees memory meanwhile, so hoarding is repeated.
+        for _ in 0..AGAIN {
+            if counters::free_order()? < LARGE {
+                break;
+            }
+            hoard(1)?;
+        }
+        Ok(())
     }
 
     /// Makes the call of a step; returns its return value, and the vector
@@ -213,7 +235,9 @@ impl Caller<'_> {
         let (device, range) = (self.device, self.range);
         let plain = |request| device.call(request, 0, 0, 0);
         Ok(match *step {
-            Step::Create { frames } => device.call(Request::Create, 0, frames, 0),
+            Step::Create { frames } | Step::CreateFragmented { frames, .. } => {
+                device.call(Request::Create, 0, frames, 0)
+            }
             Step::Get {
                 page,
                 offset,
@@ -239,17 +263,6 @@ impl Caller<'_> {
             Step::Poison => plain(Request::Poison),
             Step::Abandon => plain(Request::Abandon),
             Step::Release => plain(Request::Release),
-            Step::Hoard { singles } => {
-                let taken = device.call(Request::Hoard, 0, singles, 0);
-                // Other code frees memory meanwhile, so hoarding is repeated.
-                for _ in 0..AGAIN {
-                    if counters::free_order()? < LARGE {
-                        break;
-                    }
-                    let _ = device.call(Request::Hoard, 0, 1, 0);
-                }
-                taken
-            }
             Step::Touch => {
                 range.touch(SHOWN as u32);
                 Ok((0, None))

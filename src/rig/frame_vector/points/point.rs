@@ -137,10 +137,9 @@ pub(super) fn steps(areas: &[(Kind, u32)], steps: &[Step]) -> FrameVector {
     }
 }
 
-/// Returns the result of `frame_vector_create()` in the first or second step.
+/// Returns the result of `frame_vector_create()` in the first step.
 pub(super) fn created(seen: &Observation<'_>) -> Created {
-    let index = usize::from(seen.outcome(0).vector.is_none() && seen.has(1));
-    match seen.outcome(index).vector {
+    match seen.outcome(0).vector {
         None => Created::Null(seen.warnings_of("frame_vector_create")),
         Some(vector) if vector.is_vmalloc => Created::Vmalloc,
         Some(_) => Created::Kmalloc,

@@ -103,9 +103,11 @@ pub const ALL: &[Point] = &[
         name: "no-free-block",
         question: "A vector for 512 MiB while no free block is large enough for it?",
         script: || {
-            let hoard = Step::Hoard { singles: SINGLES };
-            let create = Step::Create { frames: LARGE };
-            let calls = [hoard, create, get(LARGE, true), Step::Put];
+            let create = Step::CreateFragmented {
+                frames: LARGE,
+                singles: SINGLES,
+            };
+            let calls = [create, get(LARGE, true), Step::Put];
             steps(&[(Kind::Repeated, LARGE)], &calls)
         },
         answer: |seen| {
@@ -113,7 +115,7 @@ pub const ALL: &[Point] = &[
             Answer::Fragmented {
                 block: (order >= LARGE_ORDER).then_some(order),
                 created: created(seen),
-                got: seen.got(2),
+                got: seen.got(1),
             }
         },
         provokes: None,
