@@ -251,17 +251,12 @@ struct dma_buf *pinhole_mem_get_dmabuf(struct vb2_buffer *vb, void *priv,
 				       unsigned long flags);
 void *pinhole_mem_vaddr(struct vb2_buffer *vb, void *priv);
 void *pinhole_mem_cookie(struct vb2_buffer *vb, void *priv);
-void *pinhole_region_alloc(struct vb2_buffer *vb, struct device *dev,
-			   unsigned long size);
-void *pinhole_region_vaddr(struct vb2_buffer *vb, void *priv);
-void *pinhole_region_cookie(struct vb2_buffer *vb, void *priv);
 
 #define PINHOLE_DMA_DIR DMA_FROM_DEVICE
 
 #if PINHOLE_KERNEL(5, 16)
 
 #define PINHOLE_MEM_OP(name) pinhole_mem_##name
-#define PINHOLE_REGION_OP(name) pinhole_region_##name
 
 #define pinhole_sg_alloc(vb, dev, size) \
 	vb2_dma_sg_memops.alloc(vb, dev, size)
@@ -285,7 +280,6 @@ void *pinhole_region_cookie(struct vb2_buffer *vb, void *priv);
 #else
 
 #define PINHOLE_MEM_OP(name) pinhole_old_##name
-#define PINHOLE_REGION_OP(name) pinhole_old_region_##name
 
 static inline void *pinhole_old_alloc(struct device *dev, unsigned long attrs,
 				      unsigned long size,
@@ -324,25 +318,6 @@ static inline void *pinhole_old_vaddr(void *priv)
 static inline void *pinhole_old_cookie(void *priv)
 {
 	return pinhole_mem_cookie(NULL, priv);
-}
-
-static inline void *pinhole_old_region_alloc(struct device *dev,
-					     unsigned long attrs,
-					     unsigned long size,
-					     enum dma_data_direction dir,
-					     gfp_t gfp)
-{
-	return pinhole_region_alloc(NULL, dev, size);
-}
-
-static inline void *pinhole_old_region_vaddr(void *priv)
-{
-	return pinhole_region_vaddr(NULL, priv);
-}
-
-static inline void *pinhole_old_region_cookie(void *priv)
-{
-	return pinhole_region_cookie(NULL, priv);
 }
 
 #define pinhole_sg_alloc(vb, dev, size) \

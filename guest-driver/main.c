@@ -21,11 +21,6 @@ module_param(standin_id, uint, 0444);
 MODULE_PARM_DESC(standin_id,
 		 "bind this virtio device id, too, for machine monitors that have no media device (default: 0, none)");
 
-static bool device_memory;
-module_param(device_memory, bool, 0444);
-MODULE_PARM_DESC(device_memory,
-		 "have the buffers in the device's own memory, also if it takes such in the guest's (default: N)");
-
 static const struct pinhole_upcalls pinhole_upcalls = {
 	.done = pinhole_buffers_done,
 	.fault = pinhole_stream_fault,
@@ -139,7 +134,7 @@ static int pinhole_probe_dma(struct pinhole_device *dev)
  */
 static void pinhole_stop_virtio(struct pinhole_device *dev, int fault)
 {
-	if (dev->region.used) {
+	if (pinhole_region_is_in_use(dev)) {
 		mutex_lock(&dev->session.mutex);
 		pinhole_region_leave(dev);
 		pinhole_set_fault(dev, fault, NULL);
@@ -169,17 +164,10 @@ static int pinhole_probe_memory(struct pinhole_device *dev)
 
 	if (pinhole_is_local(ret) || pinhole_fault(dev))
 		return ret;
-	if (!ret && !device_memory)
-		return 0;
-	if (pinhole_region_use(dev))
-		return 0;
-	if (ret)
+	if (!pinhole_region_find(dev, ret) && ret)
 		dev_err(&dev->vdev->dev,
 			"device takes no buffers in guest memory (SHARED_PAGES), error %d, and has no shared memory region that is fit for its own\n",
 			ret);
-	else
-		dev_warn(&dev->vdev->dev,
-			 "device has no fit shared memory region: the buffers are in guest memory\n");
 	return 0;
 }
 

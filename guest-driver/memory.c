@@ -4,8 +4,8 @@
  *
  * DMABUF memory is that of vb2_dma_sg_memops, and so is USERPTR memory if the
  * module's parameter says so; other USERPTR memory is pinned by pin.c. MMAP memory
- * is that of vb2_dma_sg_memops, or of paged.c where those do not do. Around all
- * there is a struct pinhole_mem, which knows where the memory comes from.
+ * is that of vb2_dma_sg_memops, of paged.c where those do not do, or the device's own
+ * of region.c. Around all there is a struct pinhole_mem, which knows where the memory comes from.
  */
 #include <linux/slab.h>
 #include <linux/vmalloc.h>
@@ -18,6 +18,10 @@ static void pinhole_mem_put(void *priv)
 	struct pinhole_mem *mem = priv;
 
 	pinhole_cmd_release(mem->cmd);
+	if (mem->own) {
+		pinhole_region_put(mem);
+		return;
+	}
 	if (mem->vm_priv)
 		pinhole_paged_free(mem);
 	else
@@ -77,7 +81,7 @@ int pinhole_mem_segments(struct pinhole_mem *mem, size_t length,
 	struct sg_table *sgt;
 	unsigned int i;
 
-	if (dev->region.used)
+	if (mem->own)
 		return 0;
 	if (mem->sg_priv && !dev->dma.use && !dev->dma.identity) {
 		dev_err_once(&dev->vdev->dev,
@@ -104,9 +108,13 @@ int pinhole_mem_segments(struct pinhole_mem *mem, size_t length,
 void *pinhole_mem_alloc(struct vb2_buffer *vb, struct device *dev,
 			unsigned long size)
 {
-	struct pinhole_mem *mem = pinhole_mem_new(dev);
+	struct pinhole_device *pinhole = dev_to_virtio(dev)->priv;
+	struct pinhole_mem *mem;
 	int ret;
 
+	if (pinhole->region.used)
+		return pinhole_region_alloc(pinhole, size);
+	mem = pinhole_mem_new(dev);
 	if (!mem)
 		return ERR_PTR(-ENOMEM);
 	if (!mem->dev->dma.paged)
@@ -147,11 +155,14 @@ static void pinhole_mem_unmap_dmabuf(void *priv)
 	vb2_dma_sg_memops.unmap_dmabuf(mem->sg_priv);
 }
 
+/* videobuf2 takes NULL as the answer that there is no dma-buf. */
 struct dma_buf *pinhole_mem_get_dmabuf(struct vb2_buffer *vb, void *priv,
 				       unsigned long flags)
 {
 	struct pinhole_mem *mem = priv;
 
+	if (mem->own)
+		return NULL;
 	if (mem->vm_priv)
 		return pinhole_vm_get_dmabuf(vb, mem->vm_priv, flags);
 	return pinhole_sg_get_dmabuf(vb, mem->sg_priv, flags);
@@ -163,7 +174,7 @@ static void pinhole_mem_prepare(void *priv)
 
 	if (mem->sg_priv)
 		vb2_dma_sg_memops.prepare(mem->sg_priv);
-	else
+	else if (!mem->own)
 		pinhole_pinned_prepare(mem);
 }
 
@@ -173,7 +184,7 @@ static void pinhole_mem_finish(void *priv)
 
 	if (mem->sg_priv)
 		vb2_dma_sg_memops.finish(mem->sg_priv);
-	else
+	else if (!mem->own)
 		pinhole_pinned_finish(mem);
 }
 
@@ -200,6 +211,8 @@ static unsigned int pinhole_mem_num_users(void *priv)
 {
 	struct pinhole_mem *mem = priv;
 
+	if (mem->own)
+		return pinhole_region_num_users(mem);
 	if (mem->sg_priv)
 		return vb2_dma_sg_memops.num_users(mem->sg_priv);
 	return mem->vm_priv ? vb2_vmalloc_memops.num_users(mem->vm_priv) : 1;
@@ -209,6 +222,8 @@ static int pinhole_mem_mmap(void *priv, struct vm_area_struct *vma)
 {
 	struct pinhole_mem *mem = priv;
 
+	if (mem->own)
+		return pinhole_region_mmap(mem, vma);
 	if (mem->vm_priv)
 		return vb2_vmalloc_memops.mmap(mem->vm_priv, vma);
 	return vb2_dma_sg_memops.mmap(mem->sg_priv, vma);

@@ -20,8 +20,9 @@ struct pinhole_device;
  * struct pinhole_mem - the memory of one plane, as videobuf2's mem_priv
  * @dev: the device
  * @sg_priv: memory of vb2_dma_sg_memops, or NULL
- * @vm_priv: memory of vb2_vmalloc_memops, or NULL; if there is neither it is pinned
- *	     by this driver
+ * @vm_priv: memory of vb2_vmalloc_memops, or NULL
+ * @own: the device's own memory; if it is none of the three it is pinned by this
+ *	 driver
  * @cmd: of a first plane: the QBUF command that describes the buffer's memory
  * @start: user address of the first byte
  * @size: length in bytes, no longer than the format's plane
@@ -34,12 +35,13 @@ struct pinhole_device;
  *
  * The fields from @start on are for memory pinned by this driver, and from @pages to
  * @dma_mapped for that of @vm_priv, which begins at 0. The device's own memory has
- * @size, of whole pages, and @vaddr.
+ * @size, of whole pages, and @vaddr, and begins at 0.
  */
 struct pinhole_mem {
 	struct pinhole_device *dev;
 	void *sg_priv;
 	void *vm_priv;
+	bool own;
 	struct pinhole_cmd *cmd;
 
 	unsigned long start;

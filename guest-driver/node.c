@@ -182,7 +182,7 @@ int pinhole_register_node(struct pinhole_device *dev)
 		v4l2_disable_ioctl(video, VIDIOC_S_CROP);
 		v4l2_disable_ioctl(video, VIDIOC_CROPCAP);
 	}
-	if (dev->region.used)
+	if (pinhole_region_is_wanted(dev))
 		pinhole_disable_more_bufs(video);
 	if (!pinhole_has_events(dev)) {
 		v4l2_disable_ioctl(video, VIDIOC_SUBSCRIBE_EVENT);

@@ -14,14 +14,20 @@
 #include <linux/io.h>
 #include <linux/ioport.h>
 #include <linux/mm.h>
+#include <linux/moduleparam.h>
 #include <linux/refcount.h>
 #include <linux/slab.h>
 
 #include "pinhole.h"
 
+static bool device_memory;
+module_param(device_memory, bool, 0644);
+MODULE_PARM_DESC(device_memory,
+		 "have MMAP buffers in the device's own memory, also if it takes such in the guest's; holds for buffers that are made from then on (default: N)");
+
 /**
- * struct pinhole_plane - a plane in the device's memory, as videobuf2's mem_priv
- * @mem: what the rest of the driver knows of it; must be first
+ * struct pinhole_plane - a plane in the device's memory
+ * @mem: what the rest of the driver knows of it
  * @node: entry in the list of what is mapped
  * @users: videobuf2, and each mapping of a program
  * @munmap: command that ends the mapping, which needs no memory then
@@ -41,6 +47,11 @@ struct pinhole_plane {
 	unsigned int vmas;
 	struct inode *inode;
 };
+
+static struct pinhole_plane *to_pinhole_plane(struct pinhole_mem *mem)
+{
+	return container_of(mem, struct pinhole_plane, mem);
+}
 
 /* A QUERYBUF with the planes of a multi-planar buffer. */
 struct pinhole_querybuf {
@@ -297,11 +308,10 @@ static void pinhole_plane_release(struct pinhole_plane *plane)
 	v4l2_device_put(&dev->v4l2_dev);
 }
 
-/* videobuf2: memory for the next plane of the buffers that it has asked for. */
-void *pinhole_region_alloc(struct vb2_buffer *vb, struct device *device,
-			   unsigned long size)
+/* Memory for the next plane of the buffers that videobuf2 has asked for. */
+struct pinhole_mem *pinhole_region_alloc(struct pinhole_device *dev,
+					 unsigned long size)
 {
-	struct pinhole_device *dev = dev_to_virtio(device)->priv;
 	struct pinhole_region *region = &dev->region;
 	struct pinhole_plane *plane;
 	int ret = -ENOMEM;
@@ -319,6 +329,7 @@ void *pinhole_region_alloc(struct vb2_buffer *vb, struct device *device,
 	}
 	plane->munmap->complete = pinhole_munmap_complete;
 	plane->mem.dev = dev;
+	plane->mem.own = true;
 	plane->mem.size = size;
 	refcount_set(&plane->users, 1);
 
@@ -337,7 +348,7 @@ void *pinhole_region_alloc(struct vb2_buffer *vb, struct device *device,
 	v4l2_device_get(&dev->v4l2_dev);
 	region->next++;
 	region->held++;
-	return plane;
+	return &plane->mem;
 
 err_cmd:
 	pinhole_cmd_put(plane->munmap);
@@ -349,37 +360,18 @@ err_none:
 }
 
 /* videobuf2 gives a plane back. With the last, the device is to free them all. */
-static void pinhole_region_put(void *priv)
+void pinhole_region_put(struct pinhole_mem *mem)
 {
-	struct pinhole_plane *plane = priv;
-	struct pinhole_device *dev = plane->mem.dev;
+	struct pinhole_device *dev = mem->dev;
 
-	pinhole_cmd_release(plane->mem.cmd);
 	dev->region.held--;
 	pinhole_region_free(dev);
-	pinhole_plane_release(plane);
+	pinhole_plane_release(to_pinhole_plane(mem));
 }
 
-void *pinhole_region_vaddr(struct vb2_buffer *vb, void *priv)
+unsigned int pinhole_region_num_users(struct pinhole_mem *mem)
 {
-	struct pinhole_plane *plane = priv;
-
-	return plane->mem.vaddr;
-}
-
-/* What vb2_plane_cookie() returns: the struct pinhole_mem. */
-void *pinhole_region_cookie(struct vb2_buffer *vb, void *priv)
-{
-	struct pinhole_plane *plane = priv;
-
-	return &plane->mem;
-}
-
-static unsigned int pinhole_region_num_users(void *priv)
-{
-	struct pinhole_plane *plane = priv;
-
-	return refcount_read(&plane->users);
+	return refcount_read(&to_pinhole_plane(mem)->users);
 }
 
 static void pinhole_plane_vm_open(struct vm_area_struct *vma)
@@ -430,9 +422,9 @@ static const struct vm_operations_struct pinhole_plane_vm_ops = {
  * Maps a plane into a program, as memory that is not the kernel's. Who ends all
  * mappings finds them through their inode, so that there may be only one at a time.
  */
-static int pinhole_region_mmap(void *priv, struct vm_area_struct *vma)
+int pinhole_region_mmap(struct pinhole_mem *mem, struct vm_area_struct *vma)
 {
-	struct pinhole_plane *plane = priv;
+	struct pinhole_plane *plane = to_pinhole_plane(mem);
 	struct pinhole_region *region = &plane->mem.dev->region;
 	struct inode *inode = file_inode(vma->vm_file);
 	int ret = 0;
@@ -458,15 +450,6 @@ static int pinhole_region_mmap(void *priv, struct vm_area_struct *vma)
 	vma->vm_ops = &pinhole_plane_vm_ops;
 	return 0;
 }
-
-static const struct vb2_mem_ops pinhole_region_ops = {
-	.alloc = PINHOLE_REGION_OP(alloc),
-	.put = pinhole_region_put,
-	.vaddr = PINHOLE_REGION_OP(vaddr),
-	.cookie = PINHOLE_REGION_OP(cookie),
-	.num_users = pinhole_region_num_users,
-	.mmap = pinhole_region_mmap,
-};
 
 /*
  * Ends all mappings of programs; and has the device end its own, if it is asked to
@@ -519,24 +502,56 @@ static bool pinhole_region_is_sound(const struct virtio_shm_region *shm)
 }
 
 /**
- * pinhole_region_use() - have the buffers in the device's memory
+ * pinhole_region_find() - look for memory of the device's own
  * @dev: device whose queue is initialised, and used by nobody yet
+ * @only: the device takes no buffers in the guest's memory
  *
- * Return: False if the device has no region that is fit for them.
+ * Return: False if the device has no region that is fit for buffers.
  */
-bool pinhole_region_use(struct pinhole_device *dev)
+bool pinhole_region_find(struct pinhole_device *dev, bool only)
 {
 	struct pinhole_region *region = &dev->region;
-	struct vb2_queue *q = &dev->stream.queue;
 
 	if (!virtio_get_shm_region(dev->vdev, &region->shm,
 				   VIRTIO_MEDIA_SHM_MMAP) ||
-	    !pinhole_region_is_sound(&region->shm))
+	    !pinhole_region_is_sound(&region->shm)) {
+		if (device_memory && !only)
+			dev_warn(&dev->vdev->dev,
+				 "device has no fit shared memory region: the buffers are in guest memory\n");
 		return false;
-	region->used = true;
-	q->mem_ops = &pinhole_region_ops;
-	q->io_modes = VB2_MMAP | VB2_READ;
+	}
+	region->found = true;
+	region->only = only;
+	if (only)
+		dev->stream.queue.io_modes = VB2_MMAP | VB2_READ;
 	return true;
+}
+
+/* Whether MMAP buffers that are made now are to be the device's. */
+bool pinhole_region_is_wanted(const struct pinhole_device *dev)
+{
+	return dev->region.only ||
+	       (dev->region.found && READ_ONCE(device_memory));
+}
+
+/* Decides whose memory the buffers are in that videobuf2 is about to make. */
+void pinhole_region_choose(struct pinhole_device *dev)
+{
+	WRITE_ONCE(dev->region.used,
+		   dev->stream.queue.memory == VB2_MEMORY_MMAP &&
+		   pinhole_region_is_wanted(dev));
+}
+
+/* Whether something is mapped that a reset would end, or may soon be. */
+bool pinhole_region_is_in_use(struct pinhole_device *dev)
+{
+	struct pinhole_region *region = &dev->region;
+	bool mapped;
+
+	mutex_lock(&region->lock);
+	mapped = !list_empty(&region->mapped);
+	mutex_unlock(&region->lock);
+	return mapped || READ_ONCE(region->used);
 }
 
 void pinhole_region_init(struct pinhole_device *dev)

@@ -14,13 +14,19 @@
 #include <linux/wait.h>
 
 struct pinhole_device;
+struct pinhole_mem;
+struct vm_area_struct;
 
 /**
  * struct pinhole_region - the device's shared memory region, and what lies in it
- * @used: the buffers are the device's, not the guest's; fixed by the probe
+ * @found: the device shows a region that is fit for buffers; fixed by the probe, like
+ *	   what follows up to @used
+ * @only: the device takes no buffers in the guest's memory
  * @shm: where the region is in the guest's physical memory
+ * @used: the buffers are the device's, not the guest's; decided when there are none
+ *	  (under stream.queue_mutex, like what follows up to @lock)
  * @session: session that has the buffers, by its number in @session.opened of the
- *	     device (under stream.queue_mutex, like what follows up to @lock)
+ *	     device
  * @made: @epoch when it made them
  * @count: number of buffers that the device has
  * @next: number of planes that have been mapped since it made them
@@ -33,8 +39,10 @@ struct pinhole_device;
  * @idle: woken when @unmapping falls to 0
  */
 struct pinhole_region {
-	bool used;
+	bool found;
+	bool only;
 	struct virtio_shm_region shm;
+	bool used;
 	u32 session;
 	unsigned int made;
 	unsigned int count;
@@ -50,11 +58,19 @@ struct pinhole_region {
 /* region.c */
 void pinhole_region_init(struct pinhole_device *dev);
 void pinhole_region_exit(struct pinhole_device *dev);
-bool pinhole_region_use(struct pinhole_device *dev);
+bool pinhole_region_find(struct pinhole_device *dev, bool only);
+bool pinhole_region_is_wanted(const struct pinhole_device *dev);
+bool pinhole_region_is_in_use(struct pinhole_device *dev);
+void pinhole_region_choose(struct pinhole_device *dev);
 int pinhole_region_request(struct pinhole_device *dev, unsigned int *count);
 bool pinhole_region_has_buffers(struct pinhole_device *dev);
 void pinhole_region_free(struct pinhole_device *dev);
 void pinhole_region_reset(struct pinhole_device *dev);
 void pinhole_region_leave(struct pinhole_device *dev);
+struct pinhole_mem *pinhole_region_alloc(struct pinhole_device *dev,
+					 unsigned long size);
+void pinhole_region_put(struct pinhole_mem *mem);
+unsigned int pinhole_region_num_users(struct pinhole_mem *mem);
+int pinhole_region_mmap(struct pinhole_mem *mem, struct vm_area_struct *vma);
 
 #endif /* PINHOLE_REGION_H */

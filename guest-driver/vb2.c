@@ -21,8 +21,12 @@ static int pinhole_queue_setup(struct vb2_queue *q, unsigned int *nbuffers,
 		ret = pinhole_take_format(dev);
 		if (ret)
 			return ret;
+		pinhole_region_choose(dev);
 	}
 	if (dev->region.used) {
+		/* The device makes all its buffers at once. */
+		if (*nplanes)
+			return -EINVAL;
 		ret = pinhole_region_request(dev, nbuffers);
 		if (ret)
 			return ret;

@@ -59,6 +59,15 @@ fn a_device_that_takes_no_guest_memory_is_used_without_being_told() {
 fn mappings_end_with_the_driver_the_queue_and_the_program() {
     let guest = TestGuest::start(testbed("trixie-checked"));
     let capture = "v4l2-ctl --device /dev/video0 --stream-mmap=4";
+    // Memory of the guest's is used as without the region, and in between.
+    let user = "v4l2-ctl --device /dev/video0 --stream-user=4 --stream-count=5";
+    let switch = |on| format!("echo {on} >/sys/module/pinhole/parameters/device_memory");
+    guest.must(&format!("{user} && {capture} --stream-count=5 && {user}"));
+    guest.must(&format!(
+        "{} && {capture} --stream-count=5 && {} && {capture} --stream-count=5",
+        switch("N"),
+        switch("Y")
+    ));
     // Twice: the second time, the places of the first are free.
     guest.must(&format!("{capture} --stream-count=5"));
     guest.must(&format!("{capture} --stream-count=5"));

@@ -33,6 +33,7 @@ table! {
     Udmabuf = "udmabuf", "pages of a memfd, mapped through a dma-buf made of them by udmabuf";
     PciBar = "pci-bar", "registers of a PCI device, mapped through sysfs (VM_PFNMAP)";
     Ivshmem = "ivshmem", "memory on a PCI device, ivshmem, mapped through sysfs (VM_PFNMAP)";
+    CardMmap = "card-mmap", "memory of the card's own, mapped by mmap(2) of its device node (VM_PFNMAP)";
     DeviceDax = "device-dax", "persistent memory mapped through its own device (device DAX)";
     FsDax = "fs-dax", "a shared mapping of a file on an ext4 with direct access to persistent memory";
     GuardRegion = "guard-region", "anonymous memory with a guard region in its middle (MADV_GUARD_INSTALL)";

@@ -93,7 +93,7 @@ pub fn expect(cell: &CellName, kernel: Version) -> Expectation {
                 "a long-term pin would keep the filesystem from moving its blocks",
             ),
         },
-        PciBar | Ivshmem => refused("a VM_PFNMAP mapping has no pages to pin"),
+        PciBar | Ivshmem | CardMmap => refused("a VM_PFNMAP mapping has no pages to pin"),
         // udmabuf pins the pages that it exports as a dma-buf.
         Udmabuf => Expectation {
             holds_pins: true,

@@ -6,11 +6,10 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use libc::{MAP_SHARED, PROT_READ, PROT_WRITE};
-use pinhole::agent::cell::{FrameSize, PAGE};
+use pinhole::agent::cell::PAGE;
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
 
 use super::layout::{Layout, Want, fill};
-use crate::cell::device::Device;
 use crate::cell::span::{self, MemoryAccess, Span, check};
 use crate::cell::{Stop, setup};
 
@@ -35,49 +34,6 @@ pub fn secret(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     let mapping = span::map_file(len, ACCESS, MAP_SHARED, file.as_fd(), 0)?;
     fill(access, mapping)?;
     Ok(Layout::amid(mapping, want))
-}
-
-/// Lays out a buffer that vivid, a capture device without hardware, allocated
-/// and lets applications map.
-pub fn vivid(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
-    // The parameters create one capture device; its first input is a webcam.
-    setup::module("vivid", "n_devs=1 node_types=0x1")?;
-    let path = video_device("vivid")?
-        .ok_or_else(|| Stop::Impossible("vivid makes no capture device".into()))?;
-    let device = Device::open(&path)?;
-    let size = FrameSize {
-        width: 1280,
-        height: 720,
-    };
-    let sizeimage = device.set_format(size)?;
-    if sizeimage < want.with_canaries() {
-        return Err(Stop::Failed(format!(
-            "vivid's buffer is of {sizeimage} bytes only"
-        )));
-    }
-    device.request_buffers(1, pinhole::wire::buffer::MEMORY_MMAP)?;
-    let offset = device.mmap_offset(0)?;
-    let mapping = span::map_file(
-        want.with_canaries(),
-        ACCESS,
-        MAP_SHARED,
-        device.as_fd(),
-        offset,
-    )?;
-    fill(access, mapping)?;
-    Ok(Layout::amid(mapping, want).keeping(device))
-}
-
-/// Returns the capture device whose name begins with the driver's.
-fn video_device(driver: &str) -> io::Result<Option<String>> {
-    for entry in fs::read_dir("/sys/class/video4linux")? {
-        let entry = entry?;
-        let name = fs::read_to_string(entry.path().join("name"))?;
-        if name.starts_with(driver) {
-            return Ok(Some(format!("/dev/{}", entry.file_name().display())));
-        }
-    }
-    Ok(None)
 }
 
 /// Lays out pages of a memfd, mapped through a dma-buf made of them.

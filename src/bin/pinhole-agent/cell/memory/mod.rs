@@ -2,6 +2,7 @@
 
 mod anonymous;
 mod bad_addresses;
+mod buffers;
 mod devices;
 mod faults;
 mod files;
@@ -47,10 +48,11 @@ pub fn lay_out(kind: Kind, want: Want, access: &MemoryAccess) -> Result<Layout, 
         Kind::UffdMissing => faults::missing(want, access),
         Kind::UffdWp => faults::write_protected(want, access),
         Kind::Secretmem => devices::secret(want, access),
-        Kind::Vb2Mmap => devices::vivid(want, access),
+        Kind::Vb2Mmap => buffers::vivid(want, access),
         Kind::Udmabuf => devices::udmabuf(want, access),
         Kind::PciBar => devices::pci_bar(want),
         Kind::Ivshmem => devices::ivshmem(want, access),
+        Kind::CardMmap => buffers::card(want, access),
         Kind::DeviceDax => devices::dax(want, access),
         Kind::FsDax => files::dax(want, access),
         Kind::GuardRegion => faults::guarded(want, access),
