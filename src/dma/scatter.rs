@@ -20,16 +20,45 @@ pub struct Segment {
 
 /// A segment, or the part of one that lies in one mapping of guest memory.
 ///
-/// A list may have thousands, so the segments are not kept besides: they follow
-/// from the runs.
+/// A list may have thousands, and a card dozens of lists, so the segments are not
+/// kept besides, as they follow from the runs, and a run is 12 bytes.
 #[derive(Debug, Clone, Copy)]
 struct Run {
-    /// Index into [`ScatterList::mappings`].
-    mapping: u16,
-    /// Whether the run goes on with the segment of the run before it.
-    continues: bool,
     len: u32,
-    offset: u64,
+    /// The low 32 bits of the offset in the mapping, and the 16 above them.
+    low: u32,
+    high: u16,
+    /// Index into [`ScatterList::mappings`], and in the top bit whether the run
+    /// goes on with the segment of the run before it.
+    mapping: u16,
+}
+
+impl Run {
+    const CONTINUES: u16 = 1 << 15;
+
+    /// Returns `None` if the numbers are larger than a run has room for.
+    fn new(mapping: usize, offset: u64, len: u32, continues: bool) -> Option<Self> {
+        let index = u16::try_from(mapping).ok()?;
+        let continues = if continues { Self::CONTINUES } else { 0 };
+        (index < Self::CONTINUES).then_some(Self {
+            len,
+            low: offset as u32,
+            high: u16::try_from(offset >> 32).ok()?,
+            mapping: index | continues,
+        })
+    }
+
+    fn mapping(self) -> usize {
+        usize::from(self.mapping & !Self::CONTINUES)
+    }
+
+    fn offset(self) -> u64 {
+        u64::from(self.high) << 32 | u64::from(self.low)
+    }
+
+    fn continues(self) -> bool {
+        self.mapping & Self::CONTINUES != 0
+    }
 }
 
 /// A mapping of guest memory, and the guest-physical address of its first byte;
@@ -119,10 +148,10 @@ impl ScatterList {
             base: 0,
         });
         self.runs.push(Run {
-            mapping: 0,
-            continues: false,
             len: needed,
-            offset: 0,
+            low: 0,
+            high: 0,
+            mapping: 0,
         });
         self.count = 1;
     }
@@ -168,11 +197,11 @@ impl ScatterList {
         std::iter::from_fn(move || {
             let first = runs.next()?;
             let mut len = first.len;
-            while let Some(more) = runs.next_if(|run| run.continues) {
+            while let Some(more) = runs.next_if(|run| run.continues()) {
                 len += more.len;
             }
             Some(Segment {
-                start: self.mappings[usize::from(first.mapping)].base + first.offset,
+                start: self.mappings[first.mapping()].base + first.offset(),
                 len,
             })
         })
@@ -219,12 +248,8 @@ impl ScatterList {
                 });
                 mappings.len() - 1
             });
-            runs.push(Run {
-                mapping: mapping.try_into().map_err(|_| DmaError::TooMany)?,
-                continues: std::mem::replace(&mut continues, true),
-                len,
-                offset,
-            });
+            let continues = std::mem::replace(&mut continues, true);
+            runs.push(Run::new(mapping, offset, len, continues).ok_or(DmaError::TooMany)?);
             Ok(())
         })?;
         self.count += 1;
@@ -235,8 +260,8 @@ impl ScatterList {
     /// `None` after the last run.
     pub(super) fn memory(&self, run: usize, at: usize) -> Option<VolatileSlice<'_>> {
         let run = self.runs.get(run)?;
-        let offset = usize::try_from(run.offset).ok()?;
-        self.mappings[usize::from(run.mapping)]
+        let offset = usize::try_from(run.offset()).ok()?;
+        self.mappings[run.mapping()]
             .region
             .get_slice(offset, run.len as usize)
             .and_then(|slice| slice.offset(at))
@@ -321,6 +346,26 @@ mod tests {
         };
         list.resolve(segments.iter().copied(), length, needed, bus)
             .map(|()| list)
+    }
+
+    #[test]
+    fn a_run_keeps_what_it_is_made_of_and_nothing_that_is_too_large() {
+        const MOST: u64 = (1 << 48) - 1;
+        for (mapping, offset, continues) in [
+            (0, 0, false),
+            (0, MOST, true),
+            (0x7fff, 0, true),
+            (0x7fff, MOST, false),
+            (5, 0x1_2345_6789, true),
+        ] {
+            let run = Run::new(mapping, offset, u32::MAX, continues).unwrap();
+            let kept = (run.mapping(), run.offset(), run.continues());
+            assert_eq!(kept, (mapping, offset, continues));
+            assert_eq!(run.len, u32::MAX);
+        }
+        assert!(Run::new(0x8000, 0, 1, false).is_none());
+        assert!(Run::new(0, MOST + 1, 1, false).is_none());
+        assert_eq!(size_of::<Run>(), 12);
     }
 
     #[test]
