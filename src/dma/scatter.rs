@@ -380,7 +380,7 @@ mod tests {
         // The witness shows what the driver gave.
         assert_eq!(segments(&list), given);
         assert_eq!(list.count(), 4);
-        let runs: Vec<_> = list.runs.iter().map(|p| (p.mapping, p.len)).collect();
+        let runs: Vec<_> = list.runs.iter().map(|p| (p.mapping(), p.len)).collect();
         assert_eq!(runs, [(0, 16), (0, 16), (0, 16), (1, 16), (2, 8)]);
     }
 

@@ -1,10 +1,9 @@
 //! A QEMU that can put a vhost-user card on its PCI bus.
 //!
-//! The card uses the generic device `vhost-user-test-device-pci`, which shows the
-//! guest the card's shared memory region as a BAR. QEMU has a media device,
-//! `vhost-user-media-pci`, after 11.1. The system's own QEMU is used if it has the
-//! generic device; else one is unpacked from Debian and run through its own
-//! loader.
+//! That is QEMU's media device, `vhost-user-media-pci`, which QEMU has after 11.1, or
+//! else the generic device `vhost-user-test-device-pci`. Both show the guest the
+//! card's shared memory region as a BAR. The system's own QEMU is used if it has one
+//! of the two; else one is unpacked from Debian and run through its own loader.
 
 use std::ffi::OsString;
 use std::fs;
@@ -27,8 +26,10 @@ pub use accelerator::Accelerator;
 /// Name of the program, in PATH and in a tree.
 const PROGRAM: &str = "qemu-system-x86_64";
 
+/// The media device.
+const MEDIA_DEVICE: &str = "vhost-user-media-pci";
 /// The device that takes any virtio device id.
-const DEVICE: &str = "vhost-user-test-device-pci";
+const GENERIC_DEVICE: &str = "vhost-user-test-device-pci";
 
 /// The virtio device id of a media device (VIRTIO 1.4, section 5).
 pub const MEDIA_ID: u32 = 48;
@@ -39,7 +40,7 @@ pub const STAND_IN_ID: u32 = 30;
 /// Format number, incremented when a QEMU's tree is made differently.
 const TREE_FORMAT: u32 = 1;
 /// Format number, incremented when the result of a probe changes.
-const PROBE_FORMAT: u32 = 2;
+const PROBE_FORMAT: u32 = 3;
 /// Kinds of the cache entries.
 const QEMU: &str = "qemu";
 const PROBE: &str = "probe";
@@ -62,20 +63,23 @@ pub struct Qemu {
     leading: Vec<OsString>,
     /// Version, such as `11.1.3`.
     pub version: String,
-    /// The device that carries the card, for the option `-device`; it needs the
-    /// properties `virtio-id`, `num_vqs` and `config_size`.
+    /// The device that carries the card, for the option `-device`.
     pub device: &'static str,
     /// The virtio device id that the guest finds.
     pub virtio_id: u32,
+    /// The virtio device id that its generic device supports; `None` if it has
+    /// no such device.
+    generic: Option<u32>,
 }
 
 /// The result of probing a QEMU, as the cache keeps it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Probed {
     version: String,
-    /// The virtio device id that its generic device supports; `None` if it has
-    /// no such device.
-    virtio_id: Option<u32>,
+    /// Whether it has the media device.
+    media: bool,
+    /// See [`Qemu::generic`].
+    generic: Option<u32>,
 }
 
 impl Qemu {
@@ -84,6 +88,33 @@ impl Qemu {
         let mut command = Command::new(&self.program);
         command.args(&self.leading);
         command
+    }
+
+    /// Returns whether the device is the generic one, which needs the properties
+    /// `virtio-id`, `num_vqs` and `config_size`. The media device has none of
+    /// them.
+    pub fn device_is_generic(&self) -> bool {
+        self.device == GENERIC_DEVICE
+    }
+
+    /// Returns the same QEMU with the generic device, which passes on every feature
+    /// of a card and has as large a configuration space as is asked for.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Qemu`] if it has no such device.
+    pub fn with_generic_device(self) -> Result<Self> {
+        match self.generic {
+            Some(virtio_id) => Ok(Self {
+                device: GENERIC_DEVICE,
+                virtio_id,
+                ..self
+            }),
+            None => Err(Error::Qemu {
+                path: self.program,
+                why: format!("QEMU {} has no {GENERIC_DEVICE}", self.version),
+            }),
+        }
     }
 
     /// Returns the path of the program that is run.
@@ -202,16 +233,24 @@ fn at(cache: &Cache, program: &Path, leading: Vec<OsString>) -> Result<Result<Qe
     let path = dir.join("probe.json");
     let text = fs::read(&path).context("read", &path)?;
     let probed: Probed = serde_json::from_slice(&text).context("read", &path)?;
-    Ok(match probed.virtio_id {
-        Some(virtio_id) => Ok(Qemu {
-            program: program.to_owned(),
-            leading,
-            version: probed.version,
-            device: DEVICE,
-            virtio_id,
-        }),
-        None => Err(format!("QEMU {} has no {DEVICE}", probed.version)),
-    })
+    let (device, virtio_id) = match probed.generic {
+        _ if probed.media => (MEDIA_DEVICE, MEDIA_ID),
+        Some(virtio_id) => (GENERIC_DEVICE, virtio_id),
+        None => {
+            let version = probed.version;
+            return Ok(Err(format!(
+                "QEMU {version} has neither {MEDIA_DEVICE} nor {GENERIC_DEVICE}"
+            )));
+        }
+    };
+    Ok(Ok(Qemu {
+        program: program.to_owned(),
+        leading,
+        version: probed.version,
+        device,
+        virtio_id,
+        generic: probed.generic,
+    }))
 }
 
 /// Finds out the version and devices of a QEMU.
@@ -220,12 +259,16 @@ fn probe(start: impl Fn() -> Command) -> std::io::Result<Probed> {
     let version = version(&text(&run(&["--version"])?))
         .ok_or_else(|| std::io::Error::other("it does not say that it is a QEMU"))?;
     let devices = text(&run(&["-machine", "none", "-device", "help"])?);
-    let virtio_id = match has_device(&devices, DEVICE) {
+    let generic = match has_device(&devices, GENERIC_DEVICE) {
         true if takes_media_id(run)? => Some(MEDIA_ID),
         true => Some(STAND_IN_ID),
         false => None,
     };
-    Ok(Probed { version, virtio_id })
+    Ok(Probed {
+        version,
+        media: has_device(&devices, MEDIA_DEVICE),
+        generic,
+    })
 }
 
 /// Returns whether QEMU accepts a device with the id of a media card. It aborts
@@ -233,7 +276,8 @@ fn probe(start: impl Fn() -> Command) -> std::io::Result<Probed> {
 /// reports an ordinary error right after that, because the character device has
 /// no peer.
 fn takes_media_id(run: impl Fn(&[&str]) -> std::io::Result<Output>) -> std::io::Result<bool> {
-    let device = format!("{DEVICE},virtio-id={MEDIA_ID},chardev=card,num_vqs=2,config_size=40");
+    let device =
+        format!("{GENERIC_DEVICE},virtio-id={MEDIA_ID},chardev=card,num_vqs=2,config_size=40");
     let output = run(&[
         "-machine",
         "q35,accel=tcg",
@@ -315,10 +359,31 @@ mod tests {
                                name \"vhost-user-device-pci\", bus PCI\n\
                                name \"vhost-user-test-device-pci\", bus PCI";
 
+    /// Those of QEMU 11.1.
+    const WITHOUT_MEDIA: &str = "name \"vhost-user-device-pci\", bus PCI\n\
+                                 name \"vhost-user-test-device-pci\", bus PCI";
+
+    #[test]
+    fn the_media_device_is_used_where_there_is_one() {
+        // Whatever the generic device makes of the id.
+        let qemu = ensure_pretender(ALL_DEVICES, "exit 134").unwrap();
+        assert_eq!((qemu.device, qemu.virtio_id), (MEDIA_DEVICE, MEDIA_ID));
+        assert!(!qemu.device_is_generic());
+        let qemu = qemu.with_generic_device().unwrap();
+        assert_eq!((qemu.device, qemu.virtio_id), (GENERIC_DEVICE, STAND_IN_ID));
+        assert!(qemu.device_is_generic());
+
+        let alone = "name \"vhost-user-media-pci\", bus PCI";
+        let qemu = ensure_pretender(alone, "exit 1").unwrap();
+        assert_eq!((qemu.device, qemu.virtio_id), (MEDIA_DEVICE, MEDIA_ID));
+        let error = qemu.with_generic_device().unwrap_err().to_string();
+        assert!(error.contains("99.1 has no vhost-user-test-"), "{error}");
+    }
+
     #[test]
     fn the_generic_device_carries_the_media_id_where_it_takes_it() {
-        let qemu = ensure_pretender(ALL_DEVICES, "exit 1").unwrap();
-        assert_eq!((qemu.device, qemu.virtio_id), (DEVICE, MEDIA_ID));
+        let qemu = ensure_pretender(WITHOUT_MEDIA, "exit 1").unwrap();
+        assert_eq!((qemu.device, qemu.virtio_id), (GENERIC_DEVICE, MEDIA_ID));
         assert_eq!(qemu.version, "99.1");
     }
 
@@ -326,19 +391,16 @@ mod tests {
     fn an_abort_on_the_media_id_calls_for_the_stand_in() {
         // The second command is the effect of a script in front of QEMU.
         for on_media_id in ["kill -ABRT $$", "exit 134"] {
-            let qemu = ensure_pretender(ALL_DEVICES, on_media_id).unwrap();
-            assert_eq!((qemu.device, qemu.virtio_id), (DEVICE, STAND_IN_ID));
+            let qemu = ensure_pretender(WITHOUT_MEDIA, on_media_id).unwrap();
+            assert_eq!((qemu.device, qemu.virtio_id), (GENERIC_DEVICE, STAND_IN_ID));
         }
     }
 
     #[test]
-    fn one_without_the_generic_device_is_refused_by_name() {
-        let others = ["vhost-user-media-pci", "vhost-user-device-pci"];
-        let list = others.map(|device| format!("name \"{device}\", bus PCI"));
-        let error = ensure_pretender(&list.join("\n"), "exit 1").unwrap_err();
-        assert!(
-            error.to_string().contains("99.1 has no vhost-user-test-"),
-            "{error}"
-        );
+    fn one_without_either_device_is_refused_by_name() {
+        let other = "name \"vhost-user-device-pci\", bus PCI";
+        let error = ensure_pretender(other, "exit 1").unwrap_err().to_string();
+        let named = "99.1 has neither vhost-user-media-pci nor vhost-user-test-";
+        assert!(error.contains(named), "{error}");
     }
 }

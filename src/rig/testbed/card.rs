@@ -28,11 +28,14 @@ const LOOK: Duration = Duration::from_millis(5);
 
 /// Returns the card as a device for QEMU.
 pub fn device(qemu: &Qemu, socket: PathBuf, bounce_buffers: bool) -> VhostUser {
-    let mut properties = vec![
-        format!("virtio-id={}", qemu.virtio_id),
-        format!("num_vqs={QUEUES}"),
-        format!("config_size={CONFIG_SIZE}"),
-    ];
+    let mut properties = match qemu.device_is_generic() {
+        true => vec![
+            format!("virtio-id={}", qemu.virtio_id),
+            format!("num_vqs={QUEUES}"),
+            format!("config_size={CONFIG_SIZE}"),
+        ],
+        false => Vec::new(),
+    };
     if bounce_buffers {
         properties.push("iommu_platform=on".to_owned());
     }
