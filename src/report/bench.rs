@@ -142,7 +142,11 @@ fn pins(all: &[Pinning]) -> Table {
                 one.release_us.median,
                 vivid.map(|other| other.release_us.median),
             ),
-            format!("{:.0} %", 100.0 * one.huge_bytes as f64 / one.bytes as f64),
+            // A huge page may be longer than what was asked for.
+            format!(
+                "{:.0} %",
+                100.0 * one.huge_bytes.min(one.bytes) as f64 / one.bytes as f64
+            ),
         ]);
     }
     table

@@ -28,8 +28,7 @@ pub struct Camera {
     pace: Option<Pace>,
     /// The next frame, if it is known.
     next: Option<FrameInfo>,
-    /// Makes the frames that the source cannot draw straight into the guest's
-    /// memory.
+    /// Makes the frames that the source cannot make piece by piece in time.
     ahead: Ahead,
 }
 

@@ -1,7 +1,7 @@
 //! The sources of the card's pixels.
 //!
 //! A [`Source`] makes frames of one [`Layout`] piece by piece, so that the card
-//! can render straight into guest memory. The card has a [`Camera`]: several
+//! needs no memory for a whole one. The card has a [`Camera`]: several
 //! inputs with a source each, and the [`Settings`] of the card's controls.
 //!
 //! The cargo feature `films` enables films, pictures and JPEG. Without it, the

@@ -135,8 +135,13 @@ impl CellGuest {
                     boots += 1;
                 }
                 _ => {
+                    let state = guest.try_user_pointers()?;
+                    if state == GuestState::Broken {
+                        // The same cell, when it is run, tells of it.
+                        boots += 1;
+                        guest = Self::boot_once(spec, progress)?;
+                    }
                     guest.boots = boots;
-                    guest.try_user_pointers()?;
                     return Ok(guest);
                 }
             }
@@ -145,14 +150,14 @@ impl CellGuest {
 
     /// Runs a cell in advance of the others, with a driver that is not Pinhole's:
     /// one that never gets to queue a buffer would fail all cells for the same
-    /// reason.
-    fn try_user_pointers(&mut self) -> Result<(), MatrixError> {
+    /// reason. Returns the state of the guest.
+    fn try_user_pointers(&mut self) -> Result<GuestState, MatrixError> {
         if self.ours {
-            return Ok(());
+            return Ok(GuestState::Fit);
         }
-        let (outcome, _) = self.run(&CellName::plain(Kind::AnonTouched))?;
+        let (outcome, state) = self.run(&CellName::plain(Kind::AnonTouched))?;
         let Some(answer) = outcome.answer else {
-            return Ok(());
+            return Ok(GuestState::Broken);
         };
         if let Some(why) = before_queueing(&answer) {
             return Err(MatrixError::NoUserPointers {
@@ -161,7 +166,7 @@ impl CellGuest {
             });
         }
         self.loading = answer.log;
-        Ok(())
+        Ok(state)
     }
 
     fn boot_once(spec: &TestbedSpec, progress: &Progress) -> Result<Self, MatrixError> {
