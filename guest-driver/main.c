@@ -4,7 +4,7 @@
  *
  * The driver opens one session with the device and runs the buffer queue in the
  * guest's own videobuf2. The device is given scatter lists of guest memory; one
- * that takes none, or is told so, has the buffers in memory of its own.
+ * that takes none, or is to, has MMAP buffers in memory of its own.
  */
 #include <linux/dma-mapping.h>
 #include <linux/module.h>
@@ -134,13 +134,18 @@ static int pinhole_probe_dma(struct pinhole_device *dev)
  */
 static void pinhole_stop_virtio(struct pinhole_device *dev, int fault)
 {
-	if (pinhole_region_is_in_use(dev)) {
+	bool in_use;
+
+	mutex_lock(&dev->region.lock);
+	in_use = pinhole_region_is_in_use(dev);
+	if (!in_use)
+		pinhole_set_fault(dev, fault, NULL);
+	mutex_unlock(&dev->region.lock);
+	if (in_use) {
 		mutex_lock(&dev->session.mutex);
 		pinhole_region_leave(dev);
 		pinhole_set_fault(dev, fault, NULL);
 		mutex_unlock(&dev->session.mutex);
-	} else {
-		pinhole_set_fault(dev, fault, NULL);
 	}
 	pinhole_session_cancel(dev);
 	cancel_delayed_work_sync(&dev->controls.work);

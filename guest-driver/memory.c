@@ -4,8 +4,8 @@
  *
  * DMABUF memory is that of vb2_dma_sg_memops, and so is USERPTR memory if the
  * module's parameter says so; other USERPTR memory is pinned by pin.c. MMAP memory
- * is that of vb2_dma_sg_memops, of paged.c where those do not do, or the device's own
- * of region.c. Around all there is a struct pinhole_mem, which knows where the memory comes from.
+ * is that of vb2_dma_sg_memops, of paged.c where those do not do, or the device's
+ * own of region.c. Around all there is a struct pinhole_mem, which knows where the memory comes from.
  */
 #include <linux/slab.h>
 #include <linux/vmalloc.h>
@@ -17,6 +17,7 @@ static void pinhole_mem_put(void *priv)
 {
 	struct pinhole_mem *mem = priv;
 
+	mem->dev->stream.allocated--;
 	pinhole_cmd_release(mem->cmd);
 	if (mem->own) {
 		pinhole_region_put(mem);
@@ -105,16 +106,14 @@ int pinhole_mem_segments(struct pinhole_mem *mem, size_t length,
 	return segs.count;
 }
 
-void *pinhole_mem_alloc(struct vb2_buffer *vb, struct device *dev,
-			unsigned long size)
+/* Memory of the guest's. */
+static struct pinhole_mem *pinhole_mem_alloc_guest(struct vb2_buffer *vb,
+						   struct device *dev,
+						   unsigned long size)
 {
-	struct pinhole_device *pinhole = dev_to_virtio(dev)->priv;
-	struct pinhole_mem *mem;
+	struct pinhole_mem *mem = pinhole_mem_new(dev);
 	int ret;
 
-	if (pinhole->region.used)
-		return pinhole_region_alloc(pinhole, size);
-	mem = pinhole_mem_new(dev);
 	if (!mem)
 		return ERR_PTR(-ENOMEM);
 	if (!mem->dev->dma.paged)
@@ -126,6 +125,19 @@ void *pinhole_mem_alloc(struct vb2_buffer *vb, struct device *dev,
 		kfree(mem);
 		return ERR_PTR(ret);
 	}
+	return mem;
+}
+
+void *pinhole_mem_alloc(struct vb2_buffer *vb, struct device *dev,
+			unsigned long size)
+{
+	struct pinhole_device *pinhole = dev_to_virtio(dev)->priv;
+	struct pinhole_mem *mem;
+
+	mem = pinhole->region.used ? pinhole_region_alloc(pinhole, size) :
+				     pinhole_mem_alloc_guest(vb, dev, size);
+	if (!IS_ERR(mem))
+		pinhole->stream.allocated++;
 	return mem;
 }
 

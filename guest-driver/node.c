@@ -96,6 +96,8 @@ static int pinhole_close(struct file *file)
 	if (vb2_is_busy(&dev->stream.queue))
 		return ret;
 	mutex_lock(&dev->stream.queue_mutex);
+	if (!vb2_is_busy(&dev->stream.queue))
+		pinhole_region_free(dev);
 	pinhole_controls_grab(dev, vb2_is_busy(&dev->stream.queue));
 	mutex_unlock(&dev->stream.queue_mutex);
 	return ret;
@@ -145,7 +147,8 @@ static const struct v4l2_file_operations pinhole_fops = {
 };
 
 /*
- * The device makes its own buffers all at once, and nothing exports them.
+ * The device makes its own buffers all at once, and keeps them until there is none;
+ * nothing exports them.
  */
 static void pinhole_disable_more_bufs(struct video_device *video)
 {

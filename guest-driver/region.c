@@ -25,6 +25,13 @@ module_param(device_memory, bool, 0644);
 MODULE_PARM_DESC(device_memory,
 		 "have MMAP buffers in the device's own memory, also if it takes such in the guest's; holds for buffers that are made from then on (default: N)");
 
+/*
+ * Where planes begin in the file through which programs map them, in pages: beyond
+ * what videobuf2 has an offset for, so that their mappings can be ended without
+ * those of guest memory.
+ */
+#define PINHOLE_REGION_PGOFF (1UL << (32 - PAGE_SHIFT))
+
 /**
  * struct pinhole_plane - a plane in the device's memory
  * @mem: what the rest of the driver knows of it
@@ -107,13 +114,17 @@ bool pinhole_region_has_buffers(struct pinhole_device *dev)
 	       READ_ONCE(region->epoch) == region->made;
 }
 
-/* Has the device free its buffers, if it has any that nobody uses. */
+/*
+ * Has the device free its buffers, if it has any that nobody uses. A stream whose
+ * buffers were removed keeps them: others may not be asked for in it.
+ */
 void pinhole_region_free(struct pinhole_device *dev)
 {
 	struct pinhole_region *region = &dev->region;
 	unsigned int none = 0;
 
-	if (!region->count || region->held)
+	if (!region->count || region->held ||
+	    vb2_is_streaming(&dev->stream.queue))
 		return;
 	region->count = 0;
 	if (pinhole_region_has_buffers(dev))
@@ -407,7 +418,8 @@ static vm_fault_t pinhole_plane_vm_fault(struct vm_fault *vmf)
 	mutex_lock(&region->lock);
 	if (plane->epoch == region->epoch)
 		ret = vmf_insert_pfn(vmf->vma, vmf->address,
-				     PHYS_PFN(plane->phys) + vmf->pgoff);
+				     PHYS_PFN(plane->phys) + vmf->pgoff -
+				     PINHOLE_REGION_PGOFF);
 	mutex_unlock(&region->lock);
 	return ret;
 }
@@ -444,8 +456,8 @@ int pinhole_region_mmap(struct pinhole_mem *mem, struct vm_area_struct *vma)
 	refcount_inc(&plane->users);
 	pinhole_vm_flags_set(vma, VM_IO | VM_PFNMAP | VM_DONTEXPAND |
 				  VM_DONTDUMP);
-	/* It was the offset that stands for the buffer; now it is within it. */
-	vma->vm_pgoff = 0;
+	/* It was the offset that stands for the buffer. */
+	vma->vm_pgoff = PINHOLE_REGION_PGOFF;
 	vma->vm_private_data = plane;
 	vma->vm_ops = &pinhole_plane_vm_ops;
 	return 0;
@@ -464,7 +476,9 @@ static void pinhole_region_end(struct pinhole_device *dev, bool ask)
 	mutex_lock(&region->lock);
 	list_for_each_entry(plane, &region->mapped, node) {
 		if (plane->inode)
-			unmap_mapping_range(plane->inode->i_mapping, 0, 0, 1);
+			unmap_mapping_range(plane->inode->i_mapping,
+					    (loff_t)PINHOLE_REGION_PGOFF <<
+					    PAGE_SHIFT, 0, 1);
 		if (ask && plane->epoch == region->epoch)
 			pinhole_plane_unmap(plane);
 	}
@@ -514,12 +528,8 @@ bool pinhole_region_find(struct pinhole_device *dev, bool only)
 
 	if (!virtio_get_shm_region(dev->vdev, &region->shm,
 				   VIRTIO_MEDIA_SHM_MMAP) ||
-	    !pinhole_region_is_sound(&region->shm)) {
-		if (device_memory && !only)
-			dev_warn(&dev->vdev->dev,
-				 "device has no fit shared memory region: the buffers are in guest memory\n");
+	    !pinhole_region_is_sound(&region->shm))
 		return false;
-	}
 	region->found = true;
 	region->only = only;
 	if (only)
@@ -534,24 +544,42 @@ bool pinhole_region_is_wanted(const struct pinhole_device *dev)
 	       (dev->region.found && READ_ONCE(device_memory));
 }
 
-/* Decides whose memory the buffers are in that videobuf2 is about to make. */
-void pinhole_region_choose(struct pinhole_device *dev)
+/**
+ * pinhole_region_choose() - decide whose memory the buffers are in
+ * @dev: device whose queue has no MMAP buffers
+ * @all: all buffers are about to be made, as the device makes its own
+ *
+ * Context: Process context, under stream.queue_mutex.
+ */
+void pinhole_region_choose(struct pinhole_device *dev, bool all)
 {
-	WRITE_ONCE(dev->region.used,
-		   dev->stream.queue.memory == VB2_MEMORY_MMAP &&
-		   pinhole_region_is_wanted(dev));
+	struct pinhole_region *region = &dev->region;
+	bool mmap = dev->stream.queue.memory == VB2_MEMORY_MMAP;
+	bool wanted = region->only || (all && pinhole_region_is_wanted(dev));
+
+	if (mmap && !region->found && READ_ONCE(device_memory))
+		dev_warn_once(&dev->vdev->dev,
+			      "device has no fit shared memory region: the buffers are in guest memory\n");
+	mutex_lock(&region->lock);
+	region->used = mmap && wanted;
+	mutex_unlock(&region->lock);
 }
 
-/* Whether something is mapped that a reset would end, or may soon be. */
+/*
+ * Whether the device has something mapped, or is about to be asked to. After a fault
+ * it is not asked, so that the answer no stays true if there is one before the lock
+ * is released.
+ */
 bool pinhole_region_is_in_use(struct pinhole_device *dev)
 {
 	struct pinhole_region *region = &dev->region;
-	bool mapped;
+	struct pinhole_plane *plane;
 
-	mutex_lock(&region->lock);
-	mapped = !list_empty(&region->mapped);
-	mutex_unlock(&region->lock);
-	return mapped || READ_ONCE(region->used);
+	lockdep_assert_held(&region->lock);
+	list_for_each_entry(plane, &region->mapped, node)
+		if (plane->epoch == region->epoch)
+			return true;
+	return region->used || atomic_read(&region->unmapping);
 }
 
 void pinhole_region_init(struct pinhole_device *dev)

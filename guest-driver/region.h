@@ -24,7 +24,8 @@ struct vm_area_struct;
  * @only: the device takes no buffers in the guest's memory
  * @shm: where the region is in the guest's physical memory
  * @used: the buffers are the device's, not the guest's; decided when there are none
- *	  (under stream.queue_mutex, like what follows up to @lock)
+ *	  (under stream.queue_mutex, like what follows up to @lock, and changed under
+ *	  @lock, too)
  * @session: session that has the buffers, by its number in @session.opened of the
  *	     device
  * @made: @epoch when it made them
@@ -61,7 +62,7 @@ void pinhole_region_exit(struct pinhole_device *dev);
 bool pinhole_region_find(struct pinhole_device *dev, bool only);
 bool pinhole_region_is_wanted(const struct pinhole_device *dev);
 bool pinhole_region_is_in_use(struct pinhole_device *dev);
-void pinhole_region_choose(struct pinhole_device *dev);
+void pinhole_region_choose(struct pinhole_device *dev, bool all);
 int pinhole_region_request(struct pinhole_device *dev, unsigned int *count);
 bool pinhole_region_has_buffers(struct pinhole_device *dev);
 void pinhole_region_free(struct pinhole_device *dev);

@@ -65,6 +65,7 @@ enum pinhole_state {
  * @format: format that the buffers are made for
  * @num_planes: number of planes of a buffer in it
  * @plane_sizes: their lengths in bytes
+ * @allocated: number of planes of MMAP memory that there are (under queue_mutex)
  * @lock: guards what follows
  * @state: state of the stream
  * @failed: the stream is dead until STREAMOFF
@@ -85,6 +86,7 @@ struct pinhole_stream {
 	struct v4l2_format format;
 	unsigned int num_planes;
 	u32 plane_sizes[VIDEO_MAX_PLANES];
+	unsigned int allocated;
 	spinlock_t lock; /* where the buffers are */
 	enum pinhole_state state;
 	bool failed;

@@ -15,14 +15,18 @@ static int pinhole_queue_setup(struct vb2_queue *q, unsigned int *nbuffers,
 
 	if (pinhole_fault(dev))
 		return pinhole_fault(dev);
-	/* The first buffers decide on the format that all are made for. */
-	if (!vb2_is_busy(q)) {
+	/*
+	 * The first buffers decide on the format that all are made for. videobuf2 asks
+	 * again if it could not make all of them.
+	 */
+	if (!vb2_is_busy(q) && !stream->allocated) {
 		pinhole_controls_grab(dev, true);
 		ret = pinhole_take_format(dev);
 		if (ret)
 			return ret;
-		pinhole_region_choose(dev);
 	}
+	if (!stream->allocated && !vb2_is_streaming(q))
+		pinhole_region_choose(dev, !*nplanes);
 	if (dev->region.used) {
 		/* The device makes all its buffers at once. */
 		if (*nplanes)

@@ -99,11 +99,7 @@ impl Qemu {
 
     /// Returns the same QEMU with the generic device, which passes on every feature
     /// of a card and has as large a configuration space as is asked for.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Qemu`] if it has no such device.
-    pub fn with_generic_device(self) -> Result<Self> {
+    fn with_generic_device(self) -> Result<Self> {
         match self.generic {
             Some(virtio_id) => Ok(Self {
                 device: GENERIC_DEVICE,
@@ -126,21 +122,36 @@ impl Qemu {
 /// Returns the QEMU at `path`; without a path, the system's own if it is
 /// usable, else one that is unpacked into the cache.
 pub fn ensure(path: Option<&Path>, progress: &Progress) -> Result<Qemu> {
-    ensure_in(&Cache::open()?, path, progress)
+    ensure_in(&Cache::open()?, path, Ok, progress)
 }
 
-/// Does the same as [`ensure`], in a given cache.
-pub fn ensure_in(cache: &Cache, path: Option<&Path>, progress: &Progress) -> Result<Qemu> {
+/// Does the same as [`ensure`], with the [generic device](Qemu::with_generic_device).
+pub fn ensure_generic(path: Option<&Path>, progress: &Progress) -> Result<Qemu> {
+    ensure_in(&Cache::open()?, path, Qemu::with_generic_device, progress)
+}
+
+/// Does the same as [`ensure`], in a given cache, with what `choose` makes of the
+/// QEMU. A QEMU of which it makes an error is not usable.
+pub(super) fn ensure_in(
+    cache: &Cache,
+    path: Option<&Path>,
+    choose: impl Fn(Qemu) -> Result<Qemu>,
+    progress: &Progress,
+) -> Result<Qemu> {
+    let usable = |path: &Path, leading| {
+        at(cache, path, leading)?
+            .map_err(|why| Error::Qemu {
+                path: path.to_owned(),
+                why,
+            })
+            .and_then(&choose)
+    };
     if let Some(path) = path {
-        return at(cache, path, Vec::new())?.map_err(|why| Error::Qemu {
-            path: path.to_owned(),
-            why,
-        });
+        return usable(path, Vec::new());
     }
     if let Some(path) = find_in_path(PROGRAM) {
-        match at(cache, &path, Vec::new()) {
-            Ok(Ok(qemu)) => return Ok(qemu),
-            Ok(Err(why)) => log::debug!("{}: {why}", path.display()),
+        match usable(&path, Vec::new()) {
+            Ok(qemu) => return Ok(qemu),
             Err(error) => log::debug!("{error}"),
         }
     }
@@ -150,11 +161,7 @@ pub fn ensure_in(cache: &Cache, path: Option<&Path>, progress: &Progress) -> Res
         command.arg("-L").arg(tree.resolve(firmware)?);
     }
     let leading = command.get_args().map(OsString::from).collect();
-    let program = Path::new(command.get_program());
-    at(cache, program, leading)?.map_err(|why| Error::Qemu {
-        path: program.to_owned(),
-        why,
-    })
+    usable(Path::new(command.get_program()), leading)
 }
 
 /// Returns the tree that [`ensure`] would use, if it is built.
@@ -344,9 +351,9 @@ mod tests {
                 .lines()
                 .count()
         };
-        let first = ensure_in(&cache, Some(&path), &Progress::silent())?;
+        let first = ensure_in(&cache, Some(&path), Ok, &Progress::silent())?;
         let before = asked();
-        let second = ensure_in(&cache, Some(&path), &Progress::silent())?;
+        let second = ensure_in(&cache, Some(&path), Ok, &Progress::silent())?;
         assert_eq!(first, second);
         assert_eq!(asked(), before, "a warm call asks the program nothing");
         Ok(first)

@@ -110,11 +110,11 @@ impl Testbed {
         let checked =
             checked.and_then(|()| spec.driver.as_ref().map_or(Ok(()), OtherDriver::check));
         checked.map_err(|error| TestbedError::from(error).of(own))?;
-        let mut qemu = qemu::ensure(spec.qemu.as_deref(), progress)?;
-        if spec.bounce_buffers {
+        let qemu = match spec.bounce_buffers {
             // The media device does not pass VIRTIO_F_ACCESS_PLATFORM on.
-            qemu = qemu.with_generic_device()?;
-        }
+            true => qemu::ensure_generic(spec.qemu.as_deref(), progress)?,
+            false => qemu::ensure(spec.qemu.as_deref(), progress)?,
+        };
         let guest = match own {
             None => images::ensure_guest(&recipe, progress)?,
             Some(own) => {

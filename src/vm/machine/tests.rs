@@ -106,7 +106,7 @@ fn boot(role: &str) -> (Result<Machine, MachineError>, String) {
     fs::write(&initramfs, b"").unwrap();
     let console = dir.path().join("console.log");
     let result = Machine::boot(&Spec {
-        qemu: qemu::ensure_in(&cache, Some(&program), &Progress::silent()).unwrap(),
+        qemu: qemu::ensure_in(&cache, Some(&program), Ok, &Progress::silent()).unwrap(),
         kernel: "/kernel".into(),
         initramfs,
         overlay: Overlay {

@@ -39,7 +39,7 @@ pub fn card(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     let node = node(|node| node.join(PARAMETER).exists())?
         .ok_or_else(|| Stop::Impossible("the driver has no parameter device_memory".into()))?;
     let mapping = {
-        let _switch = Switch::on(node.entry.join(PARAMETER))?;
+        let _switch = Switch::on(&node.entry.join(PARAMETER))?;
         let device = Device::open(&node.path)?;
         let mapping = mapped(&device, want)?;
         device.request_buffers(0, MEMORY_MMAP)?;
@@ -102,24 +102,26 @@ fn node(is_one: impl Fn(&Path) -> bool) -> io::Result<Option<Node>> {
     Ok(None)
 }
 
-/// A parameter of a module that is on; off when dropped.
-struct Switch(PathBuf);
+/// A parameter of a module that is on; as it was before when dropped.
+struct Switch {
+    parameter: String,
+    before: String,
+}
 
 impl Switch {
-    fn on(parameter: PathBuf) -> Result<Self, Stop> {
-        let switch = Self(parameter);
-        switch.set("Y").map(|()| switch)
-    }
-
-    fn set(&self, value: &str) -> Result<(), Stop> {
-        setup::knob(&self.0.display().to_string(), value)
+    fn on(parameter: &Path) -> Result<Self, Stop> {
+        let switch = Self {
+            before: fs::read_to_string(parameter)?.trim().to_owned(),
+            parameter: parameter.display().to_string(),
+        };
+        setup::knob(&switch.parameter, "Y").map(|()| switch)
     }
 }
 
 impl Drop for Switch {
     fn drop(&mut self) {
         // Buffers in the process's memory, as all others are, do not depend on it.
-        let _ = self.set("N");
+        let _ = setup::knob(&self.parameter, &self.before);
     }
 }
 
