@@ -7,6 +7,7 @@
 //! | module | what it is | knows nothing of |
 //! |---|---|---|
 //! | [`wire`] | virtio-media on the wire: bytes <-> types, no policy | everything else |
+//! | [`scripted`] | the two ends of virtio-media, scripted: a driver without a guest, a device whose answers are given | the card |
 //! | [`source`] | the sources of pixels: formats, layouts, patterns | memory, virtio |
 //! | [`dma`] | scatter lists resolved against guest memory; the copy; the digests | V4L2, virtqueues |
 //! | [`card`] | the capture card: a state machine driven by a command and a tick | sockets, virtqueues, threads |
@@ -16,6 +17,7 @@
 //! | [`agent`] | the protocol between the guest's init (`src/bin/pinhole-agent/`) and the host; the cells of the matrix | the card |
 //! | [`vm`] | QEMU, kernels, guest images, the console, QMP, the agent's channel | V4L2, the card |
 //! | [`rig`] | the testbed; captures, the matrix, frame vectors, and the oracles that judge them | the terminal |
+//! | [`conformance`] | the clauses of virtio-media, and the suites that hold a device or a driver against them | the terminal |
 //! | [`report`] | JSON, tables and pictures for people | how the results were obtained |
 //! | [`cli`] | one file a subcommand | |
 //!
@@ -25,11 +27,13 @@
 pub mod agent;
 pub mod card;
 pub mod cli;
+pub mod conformance;
 pub mod control;
 pub mod dma;
 pub mod report;
 pub mod rig;
 pub mod sandbox;
+pub mod scripted;
 pub mod source;
 pub mod vhost;
 pub mod vm;

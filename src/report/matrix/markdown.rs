@@ -4,8 +4,8 @@
 use std::fmt::Write as _;
 
 use super::groups::groups;
-use super::plain::plain;
 use super::rows::{self, Answer, Notes, Row};
+use crate::report::plain::plain;
 use crate::rig::matrix::Mutant;
 use crate::rig::matrix::objection::Severity;
 use crate::rig::matrix::oracle::Oracle;

@@ -3,9 +3,7 @@
 //! | file | what is in it |
 //! |---|---|
 //! | [`table`] | the table on a terminal |
-//! | `case` | cells and mutants as test cases, for `ktap` and `junit` |
-//! | `ktap` | KTAP, for the kernel's test runners |
-//! | `junit` | JUnit's XML, for continuous integration |
+//! | `case` | cells and mutants as test cases, for the formats of test frameworks |
 //! | `groups` | findings that have one cause |
 //! | `read` | reading results back |
 //! | `merge` | merging the results of shards |
@@ -13,19 +11,15 @@
 //! | `markdown` | the page docs/matrix.md |
 //! | `oracles` | the kernel's own checks, and the oracles that had nothing to judge |
 //! | `pages` | a buffer's pages: mapped, given, written and read |
-//! | `plain` | text of a guest or a file, made safe for printing |
 //! | `html` | the page with all evidence |
 
 mod case;
 mod groups;
 mod html;
-mod junit;
-mod ktap;
 mod markdown;
 mod merge;
 mod oracles;
 mod pages;
-mod plain;
 mod read;
 mod rows;
 mod table;
@@ -35,6 +29,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use super::cases;
 use crate::rig::matrix::outcome::KernelOutcome;
 
 pub use markdown::markdown;
@@ -78,8 +73,10 @@ pub fn write(outcomes: &[KernelOutcome], out: &Path) -> Result<(), WriteError> {
         write(&name, json)?;
     }
     write(PAGE, html::page(outcomes).into_bytes())?;
-    write("matrix.ktap", ktap::ktap(outcomes).into_bytes())?;
-    write("junit.xml", junit::junit(outcomes).into_bytes())
+    let suites = case::suites(outcomes);
+    write("matrix.ktap", cases::ktap(&suites).into_bytes())?;
+    let xml = cases::junit("pinhole matrix", &suites);
+    write("junit.xml", xml.into_bytes())
 }
 
 /// Returns how many bytes [`write()`] may take on the disk for that many cells,
@@ -118,4 +115,4 @@ fn file_name(kernel: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -4,8 +4,8 @@ use comfy_table::{Table, presets};
 
 use super::groups::groups;
 use super::oracles;
-use super::plain::plain;
 use super::rows;
+use crate::report::plain::plain;
 use crate::rig::matrix::Mutant;
 use crate::rig::matrix::outcome::{CellOutcome, KernelOutcome, MutantVerdict, Verdict};
 use crate::rig::plural::count;

@@ -342,8 +342,8 @@ fn no_file_whatever_is_in_it_breaks_a_report() {
             let outcomes = [outcome];
             table(&outcomes);
             markdown(&outcomes);
-            ktap::ktap(&outcomes);
-            assert_well_formed(&junit::junit(&outcomes));
+            cases::ktap(&case::suites(&outcomes));
+            assert_well_formed(&cases::junit("pinhole matrix", &case::suites(&outcomes)));
             let page = html::page(&outcomes);
             assert!(page.len() < 1 << 20, "{place}: {} bytes", page.len());
             let _ = merge(vec![outcomes[0].clone(), outcomes[0].clone()]);

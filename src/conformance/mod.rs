@@ -1,0 +1,12 @@
+//! The conformance suites: a virtio-media device or driver, held against the
+//! clauses of its specification.
+//!
+//! | file | what is in it |
+//! |---|---|
+//! | [`clause`] | a clause: its number, its source, and what it says |
+//! | [`clauses`] | the table of the clauses that the suites test |
+//! | [`verdict`] | what became of a clause, and the outcome of a suite |
+
+pub mod clause;
+pub mod clauses;
+pub mod verdict;
