@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use harness::stream::pages;
 use harness::v4l2::ioctl_command;
-use harness::{Card, Driver, Memory, Options, Stream};
+use harness::{Card, Driver, Options, Stream, guest_memory};
 use pinhole::source::PixelFormat;
 
 /// Number of exchanges that are measured.
@@ -63,7 +63,7 @@ fn unwitnessed(args: &[&str]) -> Card {
 /// card does not know.
 fn exchanges() {
     let card = &mut unwitnessed(&["--rate", "max"]);
-    let driver = &mut Driver::attach(card, Memory::new(2 << 20), Options::default());
+    let driver = &mut Driver::attach(card, guest_memory(2 << 20), Options::default());
     let stream = Stream::new(driver, (PixelFormat::Grey.fourcc(), 16, 16), 1);
     driver.streamon(stream.session).expect("STREAMON");
     let unknown = ioctl_command(stream.session, UNKNOWN, &[]);
@@ -96,7 +96,7 @@ fn processor_time() {
     println!("|---|--:|--:|");
     for rate in [60, 240] {
         let card = &mut unwitnessed(&[]);
-        let driver = &mut Driver::attach(card, Memory::new(16 << 20), Options::default());
+        let driver = &mut Driver::attach(card, guest_memory(16 << 20), Options::default());
         let stream = Stream::new(driver, (PixelFormat::Nv12.fourcc(), 1920, 1080), 4);
         driver.set_rate(stream.session, rate);
         stream.start(driver);
@@ -148,7 +148,7 @@ fn memory() {
     for format in PixelFormat::ALL.into_iter().filter(|f| !f.is_separate()) {
         let card = &mut Card::fast();
         // All buffers share the same 2 MiB.
-        let driver = &mut Driver::attach(card, Memory::new(2 << 20), Options::default());
+        let driver = &mut Driver::attach(card, guest_memory(2 << 20), Options::default());
         let session = driver.open();
         let picture = driver.set_picture(session, format.fourcc(), 3840, 2160);
         driver.reqbufs(session, 32).expect("REQBUFS");

@@ -6,12 +6,14 @@
 //! user's own kernel is to blame, or [`INTERRUPTED`](exit::INTERRUPTED).
 
 mod activation;
+mod back_end_args;
 pub mod bench;
 mod bounded_log;
 pub mod capture;
 mod card_args;
 pub mod completions;
 pub mod compliance;
+pub mod conformance;
 pub mod ctl;
 pub mod device;
 pub mod driver;
@@ -53,6 +55,7 @@ enum Command {
     Ctl(ctl::Args),
     Capture(capture::Args),
     Compliance(compliance::Args),
+    Conformance(conformance::Args),
     FrameVector(frame_vector::Args),
     Bench(bench::Args),
     Shell(shell::Args),
@@ -86,6 +89,7 @@ pub fn main() -> ExitCode {
         Command::Ctl(args) => ctl::run(args),
         Command::Capture(args) => capture::run(args),
         Command::Compliance(args) => compliance::run(args),
+        Command::Conformance(args) => conformance::run(args),
         Command::FrameVector(args) => frame_vector::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Shell(args) => shell::run(args),

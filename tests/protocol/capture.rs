@@ -5,7 +5,7 @@ use pinhole::card::witness::{DIGEST_BLOCK, Digest};
 use crate::harness::memory::{HIGH, LOW_END, LOW_SPARE, Segment};
 use crate::harness::stream::{Stream, pages, pieces};
 use crate::harness::v4l2::*;
-use crate::harness::{Card, Driver, Memory, Options};
+use crate::harness::{Card, Driver, Memory, Options, guest_memory};
 
 /// Captures two frames of that picture into each of the scatter lists that
 /// `shape` makes of the frame's size and the memory above the hole.
@@ -14,7 +14,7 @@ fn captures(
     shape: impl Fn(&Memory, u32) -> Vec<Segment>,
 ) {
     let card = &mut Card::fast();
-    let driver = &mut Driver::attach(card, Memory::new(8 << 20), Options::default());
+    let driver = &mut Driver::attach(card, guest_memory(8 << 20), Options::default());
     let session = driver.open();
     let picture = driver.set_picture(session, pixelformat, width, height);
     let list = shape(&driver.memory, picture.sizeimage);
@@ -203,7 +203,7 @@ fn frames_of_a_compressed_format_are_as_long_as_they_are() {
 #[test]
 fn the_largest_picture_in_scattered_pages() {
     let card = &mut Card::fast();
-    let driver = &mut Driver::attach(card, Memory::new(32 << 20), Options::default());
+    let driver = &mut Driver::attach(card, guest_memory(32 << 20), Options::default());
     let session = driver.open();
     let picture = driver.set_picture(session, RGB3, 3840, 2160);
     assert_eq!(picture.sizeimage, 24_883_200);
@@ -219,7 +219,7 @@ fn the_largest_picture_in_scattered_pages() {
 #[test]
 fn thirty_two_buffers_hold_frames_that_all_differ() {
     let card = &mut Card::fast();
-    let driver = &mut Driver::attach(card, Memory::new(16 << 20), Options::default());
+    let driver = &mut Driver::attach(card, guest_memory(16 << 20), Options::default());
     let stream = Stream::new(driver, (YUYV, 320, 240), 32);
     let frames = driver.capture(card, stream.session, &stream.lists);
     let mut pages = std::collections::HashSet::new();

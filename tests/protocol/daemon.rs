@@ -11,7 +11,7 @@ use rustix::process::Signal;
 
 use crate::harness::card::{abandon_socket, run_to_end};
 use crate::harness::v4l2::*;
-use crate::harness::{Card, Driver, Memory, Options, Stream};
+use crate::harness::{Card, Driver, Options, Stream, guest_memory};
 
 const SMALL: (u32, u32, u32) = (NV12, 160, 120);
 
@@ -156,7 +156,7 @@ fn a_front_end_that_hangs_up_at_once_or_talks_nonsense_is_forgotten() {
 #[test]
 fn the_memory_of_a_guest_that_has_gone_is_let_go() {
     let card = &mut Card::fast();
-    let mut driver = Driver::attach(card, Memory::new(24 << 20), Options::default());
+    let mut driver = Driver::attach(card, guest_memory(24 << 20), Options::default());
     let session = driver.open();
     driver.set_picture(session, RGB3, 1920, 1080);
     driver.capture_one(card, session);

@@ -2,7 +2,7 @@
 
 use crate::harness::stream::pages;
 use crate::harness::v4l2::*;
-use crate::harness::{Card, Driver, Memory, Options};
+use crate::harness::{Card, Driver, Options, guest_memory};
 
 /// What the daemon may have resident at most, in KiB; its own code takes more
 /// where it is not optimized.
@@ -17,7 +17,7 @@ fn thirty_two_buffers_of_the_largest_picture_fit_into_sixteen_mib() {
     let card = &mut Card::fast();
     // All buffers share the same 2 MiB, which is for the guest to regret and
     // not for the card.
-    let driver = &mut Driver::attach(card, Memory::new(2 << 20), Options::default());
+    let driver = &mut Driver::attach(card, guest_memory(2 << 20), Options::default());
     let session = driver.open();
     let sizeimage = driver.set_picture(session, RGB3, 3840, 2160).sizeimage;
     assert_eq!(driver.reqbufs(session, 32), Ok(32));

@@ -14,7 +14,7 @@ use vmm_sys_util::eventfd::{EFD_CLOEXEC, EventFd};
 
 use crate::harness::card::LIMIT;
 use crate::harness::v4l2::*;
-use crate::harness::{Card, Driver, Memory, Options, Stream};
+use crate::harness::{Card, Driver, Memory, Options, Stream, guest_memory};
 
 /// Messages that start the rings.
 const MESSAGES: usize = 15;
@@ -25,12 +25,16 @@ const END: Duration = Duration::from_secs(2);
 
 /// A front end that has told the card of nothing yet.
 fn connect(card: &mut Card) -> Driver {
-    Driver::connect(card, Memory::new(1 << 20), Options::default())
+    Driver::connect(card, guest_memory(1 << 20), Options::default())
 }
 
 /// The card ends the connection.
 fn hung_up(driver: &mut Driver, what: &str) {
-    let mut stream = driver.stream.try_clone().expect("the connection");
+    let mut stream = driver
+        .connection
+        .stream
+        .try_clone()
+        .expect("the connection");
     let mut answers = Vec::new();
     // Within the time that the socket's timeout gives it; a message that was
     // not read any more makes it a reset.
@@ -64,7 +68,8 @@ fn a_kick_that_cannot_be_read_ends_the_connection() {
         let (reader, writer) = std::io::pipe().expect("a pipe");
         // At its end, it is always readable, and there is nothing to read.
         drop(writer);
-        let queues = [&mut driver.commands, &mut driver.events];
+        let scripted = &mut *driver;
+        let queues = [&mut scripted.commands, &mut scripted.events];
         queues.into_iter().nth(queue).expect("a queue").kick = as_eventfd(reader);
         // Whether the last messages are still answered is a race.
         let _ = driver.start_some(usize::MAX);
@@ -104,7 +109,7 @@ fn deaf(card: &mut Card) -> Driver {
         event_idx: false,
         ..Options::default()
     };
-    let mut driver = Driver::connect(card, Memory::new(1 << 20), options);
+    let mut driver = Driver::connect(card, guest_memory(1 << 20), options);
     driver.commands.call = full();
     driver.events.call = full();
     driver.start_some(usize::MAX).expect("the rings start");
@@ -199,7 +204,8 @@ fn a_region_longer_than_its_file_is_refused() {
 fn memory_whose_file_shrinks_costs_the_connection() {
     let card = &mut Card::fast();
     for keeps_rings in [true, false, true, false] {
-        let mut driver = Driver::new(card);
+        let memory = Memory::unsealed(8 << 20).expect("guest memory");
+        let mut driver = Driver::attach(card, memory, Options::default());
         let stream = Stream::new(&mut driver, (NV12, 160, 120), 4);
         let memory = driver.memory.shared();
         let region = memory.iter().next().expect("a region");
@@ -283,7 +289,11 @@ fn a_signal_ends_a_card_whose_log_is_stuck() {
         driver.submit(&command(CMD_OPEN), 16);
         let deadline = Instant::now() + Duration::from_secs(1);
         loop {
-            if driver.commands.take_used(&mut driver.memory).is_some() {
+            if driver
+                .on_commands(|queue, memory| queue.take_used(memory))
+                .expect("the used ring")
+                .is_some()
+            {
                 break false;
             }
             if Instant::now() > deadline {

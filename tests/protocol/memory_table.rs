@@ -172,7 +172,7 @@ fn rings_whose_memory_is_taken_away_rest_until_it_is_back() {
     driver.front.set_mem_table(&without).expect("SET_MEM_TABLE");
     for queue in [&driver.commands, &driver.events] {
         queue.kick.write(1).expect("kick");
-        queue.wait_kick_taken();
+        Driver::wait_kick_taken(queue);
     }
     driver.barrier();
     card.assert_alive();

@@ -4,7 +4,7 @@ use vhost::vhost_user::VhostUserFrontend;
 use vhost::vhost_user::message::VhostUserConfigFlags;
 
 use crate::harness::v4l2::*;
-use crate::harness::{Card, Chains, Driver, Memory, Options};
+use crate::harness::{Card, Chains, Driver, Options, guest_memory};
 
 #[test]
 fn the_configuration_space_describes_a_capture_device() {
@@ -38,7 +38,7 @@ fn commands_are_understood_however_their_chain_is_cut() {
                 event_idx,
                 ..Options::default()
             };
-            let driver = &mut Driver::attach(card, Memory::new(1 << 20), options);
+            let driver = &mut Driver::attach(card, guest_memory(1 << 20), options);
             let session = driver.open();
             for (number, Raw { fourcc, .. }) in (0..).zip(RAW) {
                 let ask = payload(ENUM_FMT).with(0, number).with(4, CAPTURE);

@@ -9,7 +9,7 @@ use vhost::vhost_user::message::VhostUserConfigFlags;
 use crate::harness::card::LIMIT;
 use crate::harness::queue::Queue;
 use crate::harness::v4l2::*;
-use crate::harness::{Card, Chains, Driver, Memory, Options, Stream};
+use crate::harness::{Card, Chains, Driver, Memory, Options, Stream, guest_memory};
 
 /// Waits until the card has given back a chain of the queue, and so has begun.
 fn wait_for_first(queue: &Queue, memory: &Memory, before: u16) {
@@ -39,7 +39,7 @@ fn a_queue_full_of_long_commands_keeps_nobody_waiting() {
         chains: Chains::Indirect,
         ..Options::default()
     };
-    let driver = &mut Driver::attach(card, Memory::new(1 << 20), options);
+    let driver = &mut Driver::attach(card, guest_memory(1 << 20), options);
     let session = driver.open();
     driver.set_picture(session, NV12, 3840, 2160);
     driver.reqbufs(session, 1).expect("REQBUFS");
@@ -67,7 +67,7 @@ fn a_queue_full_of_long_commands_keeps_nobody_waiting() {
 fn frames_without_a_pause_keep_nobody_waiting() {
     const BUFFERS: u32 = 32;
     let card = &mut Card::fast();
-    let driver = &mut Driver::attach(card, Memory::new(64 << 20), Options::default());
+    let driver = &mut Driver::attach(card, guest_memory(64 << 20), Options::default());
     let stream = Stream::new(driver, (MJPG, 1280, 720), BUFFERS);
     let before = driver.events.used_index(&driver.memory);
     stream.start(driver);

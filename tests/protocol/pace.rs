@@ -8,7 +8,7 @@ use pinhole::card::clock::GRACE;
 use pinhole::card::witness::{Record, StreamMemory};
 
 use crate::harness::v4l2::*;
-use crate::harness::{Card, Driver, Event, Memory, Options, Stream};
+use crate::harness::{Card, Driver, Event, Options, Stream, guest_memory};
 
 const SMALL: (u32, u32, u32) = (GREY, 64, 64);
 
@@ -88,7 +88,7 @@ fn a_card_that_is_too_slow_keeps_to_the_time_and_all_agree_on_what_is_dropped() 
         command.arg(option).arg(dir.path().join(name));
     }
     let card = &mut Card::spawn(command, dir);
-    let driver = &mut Driver::attach(card, Memory::new(24 << 20), Options::default());
+    let driver = &mut Driver::attach(card, guest_memory(24 << 20), Options::default());
     let stream = Stream::new(driver, (MJPG, 1920, 1080), 4);
     driver.set_rate(stream.session, RATE);
     stream.start(driver);
@@ -200,7 +200,7 @@ fn events_wait_for_a_buffer_and_none_is_lost() {
         event_buffers: 0,
         ..Options::default()
     };
-    let driver = &mut Driver::attach(card, Memory::new(1 << 20), options);
+    let driver = &mut Driver::attach(card, guest_memory(1 << 20), options);
     let stream = Stream::new(driver, SMALL, 8);
     stream.start(driver);
     // All eight frames are written, and nobody can be told.
@@ -223,7 +223,7 @@ fn a_stream_that_ends_takes_its_waiting_events_with_it() {
         event_buffers: 0,
         ..Options::default()
     };
-    let driver = &mut Driver::attach(card, Memory::new(1 << 20), options);
+    let driver = &mut Driver::attach(card, guest_memory(1 << 20), options);
     let stream = Stream::new(driver, SMALL, 4);
     stream.start(driver);
     card.wait_frame(3);

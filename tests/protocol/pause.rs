@@ -5,7 +5,7 @@ use vhost::vhost_user::VhostUserFrontend;
 use vhost::vhost_user::message::VhostUserConfigFlags;
 
 use crate::harness::v4l2::*;
-use crate::harness::{Card, Driver, Memory, Options, Stream};
+use crate::harness::{Card, Driver, Options, Stream, guest_memory};
 
 const SMALL: (u32, u32, u32) = (YUYV, 160, 120);
 
@@ -91,7 +91,7 @@ fn a_new_driver_hears_nothing_of_the_one_before() {
         event_buffers: 0,
         ..Options::default()
     };
-    let driver = &mut Driver::attach(card, Memory::new(1 << 20), options);
+    let driver = &mut Driver::attach(card, guest_memory(1 << 20), options);
     let stream = Stream::new(driver, SMALL, 4);
     stream.start(driver);
     // Buffers have come back, and nobody has been told.
@@ -114,7 +114,7 @@ fn a_new_driver_hears_nothing_of_the_one_before() {
         .set_vring_enable(1, true)
         .expect("SET_VRING_ENABLE");
     driver.events.kick.write(1).expect("kick");
-    driver.events.wait_kick_taken();
+    Driver::wait_kick_taken(&driver.events);
     // Waits until the card has done what there was to do.
     let flags = VhostUserConfigFlags::WRITABLE;
     let config = driver.front.get_config(0, 40, flags, &[0; 40]);

@@ -7,7 +7,7 @@ use vhost::vhost_user::message::VhostUserConfigFlags;
 use crate::harness::memory::Segment;
 use crate::harness::stream::pages;
 use crate::harness::v4l2::*;
-use crate::harness::{Card, Chains, Driver, Event, Memory, Options};
+use crate::harness::{Card, Chains, Driver, Event, Options, guest_memory};
 
 /// A plane: bytes of a line of it for two pixels, and the lines of the picture
 /// that it covers.
@@ -49,7 +49,7 @@ fn every_plane_is_written_to_memory_of_its_own() {
             chains,
             ..Options::default()
         };
-        let driver = &mut Driver::attach(card, Memory::new(4 << 20), options);
+        let driver = &mut Driver::attach(card, guest_memory(4 << 20), options);
         let session = driver.open();
         for (fourcc, planes) in PLANAR {
             let (width, height) = (178, 98);

@@ -11,7 +11,7 @@ use vhost::vhost_user::VhostUserFrontend;
 
 use crate::harness::memory::{LOW, LOW_END};
 use crate::harness::v4l2::*;
-use crate::harness::{Card, Driver, Memory, Options, Stream};
+use crate::harness::{Card, Driver, Memory, Options, Stream, guest_memory};
 
 /// Large, so that a frame takes the card some milliseconds.
 const LARGE: (u32, u32, u32) = (RGB3, 1920, 1080);
@@ -21,7 +21,7 @@ const ROUNDS: u32 = 6;
 
 /// Guest memory that has room for the buffers.
 fn memory() -> Memory {
-    Memory::new(u64::from(BUFFERS) * 0x60_0000)
+    guest_memory(u64::from(BUFFERS) * 0x60_0000)
 }
 
 fn driver(card: &mut Card) -> Driver {
@@ -180,7 +180,7 @@ fn nothing_is_written_for_a_guest_that_has_gone() {
         // What came before it went: rings, answers, events.
         memory.accept(LOW, (LOW_END - LOW) as usize);
         assert_quiet(&mut next, true);
-        memory.assert_untouched();
+        crate::harness::memory::assert_untouched(&memory);
         let session = next.open();
         next.set_picture(session, YUYV, 64, 64);
         next.capture_one(card, session);

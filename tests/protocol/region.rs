@@ -11,7 +11,7 @@ use vhost::vhost_user::message::VhostUserProtocolFeatures;
 
 use crate::harness::stream::check_watermarks;
 use crate::harness::v4l2::*;
-use crate::harness::{Card, Driver, Event, Manner, Memory, Options, Region, Stream};
+use crate::harness::{Card, Driver, Event, Manner, Options, Stream, guest_memory};
 
 const BUF_FLAG_MAPPED: u32 = 1;
 /// Flags of MMAP.
@@ -26,14 +26,10 @@ fn options() -> Options {
 }
 
 fn driver(card: &mut Card) -> Driver {
-    Driver::attach(card, Memory::new(8 << 20), options())
+    Driver::attach(card, guest_memory(8 << 20), options())
 }
 
 impl Driver {
-    fn window(&self) -> &Region {
-        self.region.as_ref().expect("a region")
-    }
-
     /// REQBUFS of MMAP buffers; how many there are.
     fn reqbufs_mmap(&mut self, session: u32, count: u32) -> Result<u32, u32> {
         let request = request_buffers(count, CAPTURE, MEMORY_MMAP);

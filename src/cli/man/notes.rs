@@ -62,7 +62,14 @@ const CACHE: Entry = (
 );
 
 /// The subcommands that verify something, with their own subcommands.
-const VERIFY: [&str; 5] = ["capture", "compliance", "frame-vector", "matrix", "driver"];
+const VERIFY: [&str; 6] = [
+    "capture",
+    "compliance",
+    "conformance",
+    "frame-vector",
+    "matrix",
+    "driver",
+];
 /// The subcommands that read or fill the cache.
 const CACHED: [&str; 8] = [
     "bench",
@@ -76,7 +83,7 @@ const CACHED: [&str; 8] = [
 ];
 
 /// Examples, each with the name of its page.
-const EXAMPLES: [(&str, Entry); 18] = [
+const EXAMPLES: [(&str, Entry); 20] = [
     (
         "pinhole",
         (
@@ -110,6 +117,20 @@ const EXAMPLES: [(&str, Entry); 18] = [
         (
             "pinhole compliance --kernel trixie >compliance.md",
             "Have one kernel's driver judged.",
+        ),
+    ),
+    (
+        "pinhole-conformance",
+        (
+            "pinhole conformance -- my-device --socket-path {socket}",
+            "Start a back end of your own, and have its device judged clause by clause.",
+        ),
+    ),
+    (
+        "pinhole-conformance",
+        (
+            "pinhole conformance --socket /run/media.sock --clause MD-5 --json",
+            "One clause, of a back end that runs, with the bytes of the exchange.",
         ),
     ),
     (

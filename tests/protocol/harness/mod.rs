@@ -4,7 +4,6 @@
 pub mod card;
 pub mod driver;
 pub mod memory;
-pub mod queue;
 pub mod region;
 pub mod stream;
 pub mod v4l2;
@@ -13,8 +12,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use card::Card;
 pub use driver::{Chains, Driver, Event, Options};
-pub use memory::{Memory, PAGE};
-pub use region::{Manner, Region};
+pub use memory::{Memory, PAGE, guest_memory};
+pub use pinhole::scripted::driver::queue;
+pub use region::Manner;
 pub use stream::Stream;
 
 /// Sets a flag when dropped, so that a thread that goes on until then does not

@@ -4,7 +4,7 @@ use super::Storm;
 use crate::harness::memory::{HIGH, LOW, LOW_END};
 use crate::harness::queue::{Descriptor, INDIRECT, NEXT, RAW, SIZE, WRITE};
 use crate::harness::v4l2::*;
-use crate::harness::{Chains, Options};
+use crate::harness::{Chains, Driver, Options};
 
 /// Bytes of the command in the readable buffer, and of the writable one.
 const READABLE: u32 = 16 + 208;
@@ -210,11 +210,9 @@ fn give(storm: &mut Storm, places: Places, broken: &Broken) {
         driver.memory.write(address, &descriptor.to_bytes());
     }
     for (i, descriptor) in (0..).zip(&broken.table) {
-        driver
-            .commands
-            .write_descriptor(&mut driver.memory, RAW + i, *descriptor);
+        driver.on_commands(|queue, memory| queue.write_descriptor(memory, RAW + i, *descriptor));
     }
-    driver.commands.make_available(&mut driver.memory, RAW);
+    driver.on_commands(|queue, memory| queue.make_available(memory, RAW));
 }
 
 #[test]
@@ -261,7 +259,7 @@ fn a_chain_that_begins_nowhere_is_passed_over() {
     let mut storm = Storm::new(Options::default());
     for head in [SIZE, SIZE + 1, 1000, 0x7fff, 0x8000, 0xffff] {
         let driver = &mut storm.driver;
-        driver.commands.make_available(&mut driver.memory, head);
+        driver.on_commands(|queue, memory| queue.make_available(memory, head));
         storm.survived(&format!("a chain at descriptor {head}"));
         assert!(storm.driver.strays.is_empty());
     }
@@ -277,11 +275,11 @@ fn an_index_that_leaps_over_the_ring_is_not_followed() {
         });
         for ahead in [SIZE + 1, SIZE + 2, 1000, 0x7fff, 0x8000, 0xffff] {
             let driver = &mut storm.driver;
-            driver.commands.set_index_wrong(&mut driver.memory, ahead);
+            driver.on_commands(|queue, memory| queue.set_index_wrong(memory, ahead));
             // When the kick is taken it looks at the index, before this or
             // after; both are fine.
-            driver.commands.wait_kick_taken();
-            driver.commands.set_index_right(&mut driver.memory);
+            Driver::wait_kick_taken(&driver.commands);
+            driver.on_commands(|queue, memory| queue.set_index_right(memory));
             storm.survived(&format!("an index {ahead} ahead"));
         }
         storm.end();
@@ -365,11 +363,9 @@ fn the_longest_chain_that_fits_is_served() {
         let last = i == 15;
         let flags = if last { 0 } else { NEXT };
         let one = descriptor(HIGH + u64::from(i), 1, flags, RAW + i + 1);
-        driver
-            .commands
-            .write_descriptor(&mut driver.memory, RAW + i, one);
+        driver.on_commands(|queue, memory| queue.write_descriptor(memory, RAW + i, one));
     }
-    driver.commands.make_available(&mut driver.memory, RAW);
+    driver.on_commands(|queue, memory| queue.make_available(memory, RAW));
     storm.survived("a chain of sixteen");
     assert_eq!(storm.driver.strays, [(RAW, 0)]);
     storm.end();

@@ -1,11 +1,11 @@
 //! Event buffers that cannot take an event.
 
 use super::Storm;
-use crate::harness::Options;
 use crate::harness::memory::{HIGH, LOW_END};
 use crate::harness::queue::{Descriptor, INDIRECT, NEXT, RAW, SIZE, WRITE};
 use crate::harness::stream::pages;
 use crate::harness::v4l2::*;
+use crate::harness::{Driver, Options};
 
 /// A driver that has posted no event buffer, with one frame about to be
 /// written.
@@ -29,8 +29,8 @@ fn event_passes(storm: &mut Storm, bad: Descriptor, case: &str) {
         session,
         ..
     } = storm;
-    driver.events.write_descriptor(&mut driver.memory, RAW, bad);
-    driver.events.make_available(&mut driver.memory, RAW);
+    driver.on_events(|queue, memory| queue.write_descriptor(memory, RAW, bad));
+    driver.on_events(|queue, memory| queue.make_available(memory, RAW));
     let list = pages(HIGH + 0x1_0000, 4096);
     driver.qbuf(*session, 0, &list).unwrap();
     driver.post_event_buffer();
@@ -92,7 +92,7 @@ fn event_chains_that_begin_nowhere_are_passed_over() {
             session,
             ..
         } = &mut storm;
-        driver.events.make_available(&mut driver.memory, head);
+        driver.on_events(|queue, memory| queue.make_available(memory, head));
         let list = pages(HIGH + 0x1_0000, 4096);
         driver.qbuf(*session, 0, &list).unwrap();
         driver.post_event_buffer();
@@ -117,11 +117,11 @@ fn an_event_index_that_leaps_over_the_ring_is_not_followed() {
                 session,
                 ..
             } = &mut storm;
-            driver.events.set_index_wrong(&mut driver.memory, ahead);
+            driver.on_events(|queue, memory| queue.set_index_wrong(memory, ahead));
             let list = pages(HIGH + 0x1_0000, 4096);
             driver.qbuf(*session, 0, &list).unwrap();
-            driver.events.wait_kick_taken();
-            driver.events.set_index_right(&mut driver.memory);
+            Driver::wait_kick_taken(&driver.events);
+            driver.on_events(|queue, memory| queue.set_index_right(memory));
             driver.post_event_buffer();
             let buffer = driver.dqbuf(*session);
             driver.check_frame(card, *session, &buffer, &list, 4096);

@@ -13,7 +13,7 @@ mod planes;
 mod races;
 
 use crate::harness::v4l2::*;
-use crate::harness::{Card, Driver, Memory, Options};
+use crate::harness::{Card, Driver, Options, guest_memory};
 
 /// A card under attack.
 struct Storm {
@@ -27,7 +27,7 @@ struct Storm {
 impl Storm {
     fn new(options: Options) -> Self {
         let mut card = Card::fast();
-        let mut driver = Driver::attach(&mut card, Memory::new(1 << 20), options);
+        let mut driver = Driver::attach(&mut card, guest_memory(1 << 20), options);
         let session = driver.open();
         let picture = driver.set_picture(session, GREY, 64, 64);
         Self {

@@ -3,7 +3,7 @@
 use super::buffers::bad_segments;
 use crate::harness::memory::{HIGH, Segment};
 use crate::harness::v4l2::*;
-use crate::harness::{Card, Driver, Memory, Options};
+use crate::harness::{Card, Driver, Options, guest_memory};
 
 /// Sizes of the planes of 64x64 YM12.
 const SIZES: [u32; 3] = [4096, 1024, 1024];
@@ -20,7 +20,7 @@ struct Storm {
 impl Storm {
     fn new() -> Self {
         let mut card = Card::start(&["--rate", "max", "--planes", "multi"]);
-        let mut driver = Driver::attach(&mut card, Memory::new(1 << 20), Options::default());
+        let mut driver = Driver::attach(&mut card, guest_memory(1 << 20), Options::default());
         let session = driver.open();
         let format = planar_format(u32::from_le_bytes(*b"YM12"), 64, 64);
         driver.ioctl(session, S_FMT, &format).expect("S_FMT");

@@ -48,9 +48,7 @@ fn a_scatter_list_that_changes_while_it_is_read_leads_nowhere_else() {
     .enumerate()
     {
         let index = RAW + index as u16;
-        driver
-            .commands
-            .write_descriptor(&mut driver.memory, index, descriptor);
+        driver.on_commands(|queue, memory| queue.write_descriptor(memory, index, descriptor));
     }
 
     let shared = driver.memory.shared();
@@ -71,7 +69,7 @@ fn a_scatter_list_that_changes_while_it_is_read_leads_nowhere_else() {
         // Until both have been seen often: on a busy machine the other thread
         // may rest for long.
         while outcomes.iter().any(|&seen| seen < 100) && Instant::now() < deadline {
-            driver.commands.make_available(&mut driver.memory, RAW);
+            driver.on_commands(|queue, memory| queue.make_available(memory, RAW));
             // Behind it in the queue: the answer is there when this is.
             driver.picture(*session);
             driver.strays.clear();
@@ -134,7 +132,7 @@ fn descriptors_that_change_while_they_are_followed_lead_nowhere_else() {
             }
         });
         for _ in 0..2000 {
-            driver.commands.make_available(&mut driver.memory, RAW);
+            driver.on_commands(|queue, memory| queue.make_available(memory, RAW));
             driver.picture(storm.session);
         }
     });

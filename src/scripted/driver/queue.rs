@@ -3,37 +3,54 @@
 use std::collections::HashMap;
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{Ordering, fence};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use vhost::VringConfigData;
 use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
+use super::fault::Fault;
 use super::memory::{LOW, Memory, Segment};
 
 /// Descriptors of a queue.
 pub const SIZE: u16 = 64;
-/// Descriptors from here on are left to tests that write them by hand.
+/// Descriptors from here on are left to those who write them by hand.
 pub const RAW: u16 = 48;
 
+/// VIRTQ_DESC_F_NEXT.
 pub const NEXT: u16 = 1;
+/// VIRTQ_DESC_F_WRITE.
 pub const WRITE: u16 = 2;
+/// VIRTQ_DESC_F_INDIRECT.
 pub const INDIRECT: u16 = 4;
 
+/// VIRTQ_USED_F_NO_NOTIFY.
 const NO_NOTIFY: u16 = 1;
+
+/// How often the used ring is looked at without a notification.
+const GLANCE: Duration = Duration::from_millis(5);
+
+/// Bytes between the rings of two queues.
+const PLACE: u64 = 0x4000;
 
 /// A descriptor, as it lies in a table.
 #[derive(Debug, Clone, Copy)]
 pub struct Descriptor {
+    /// Address of the memory.
     pub address: u64,
+    /// Its length in bytes.
     pub len: u32,
+    /// [`NEXT`], [`WRITE`], [`INDIRECT`].
     pub flags: u16,
+    /// The next one of the chain.
     pub next: u16,
 }
 
 impl Descriptor {
+    /// Bytes of a descriptor.
     pub const BYTES: u64 = 16;
 
+    /// Returns it as it lies in memory.
     pub fn to_bytes(self) -> [u8; 16] {
         let mut bytes = [0; 16];
         bytes[..8].copy_from_slice(&self.address.to_le_bytes());
@@ -47,8 +64,11 @@ impl Descriptor {
 /// A piece of a chain: memory, and whether the device writes it.
 #[derive(Debug, Clone, Copy)]
 pub struct Piece {
+    /// Address of the memory.
     pub address: u64,
+    /// Its length in bytes.
     pub len: u32,
+    /// Whether the device writes it.
     pub writable: bool,
 }
 
@@ -63,18 +83,25 @@ pub struct Used {
     pub writable: Vec<Segment>,
 }
 
+#[derive(Debug)]
 struct Chain {
     descriptors: Vec<u16>,
     writable: Vec<Segment>,
 }
 
+/// A virtqueue.
 pub struct Queue {
+    /// Its number.
     pub number: usize,
+    /// What the driver notifies the device with.
     pub kick: EventFd,
+    /// What the device notifies the driver with.
     pub call: EventFd,
     kicked: Epoll,
     called: Epoll,
     event_idx: bool,
+    /// Which of the places for rings it lies in.
+    place: u64,
     next_avail: u16,
     next_used: u16,
     free: Vec<u16>,
@@ -82,32 +109,59 @@ pub struct Queue {
 }
 
 impl Queue {
-    pub fn new(number: usize, event_idx: bool, memory: &mut Memory) -> Self {
-        let eventfd = || EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC).expect("eventfd");
-        let (kick, call) = (eventfd(), eventfd());
+    /// Makes an empty queue, whose rings lie where a queue of that number has
+    /// them.
+    ///
+    /// # Errors
+    /// [`Fault::System`] if there is no eventfd.
+    pub fn new(number: usize, event_idx: bool, memory: &mut Memory) -> Result<Self, Fault> {
+        Self::at(number, number as u64, event_idx, memory)
+    }
+
+    /// As [`new`](Self::new), with the rings in another of the places.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn at(
+        number: usize,
+        place: u64,
+        event_idx: bool,
+        memory: &mut Memory,
+    ) -> Result<Self, Fault> {
+        let eventfd = || {
+            EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)
+                .map_err(|error| Fault::system("an eventfd", error))
+        };
+        let (kick, call) = (eventfd()?, eventfd()?);
         let queue = Self {
             number,
-            kicked: readable(&kick),
-            called: readable(&call),
+            kicked: readable(&kick)?,
+            called: readable(&call)?,
             kick,
             call,
             event_idx,
+            place,
             next_avail: 0,
             next_used: 0,
             free: (0..RAW).rev().collect(),
             in_flight: HashMap::new(),
         };
-        memory.write(queue.table(), &[0; 0x4000]);
+        memory.write(queue.table(), &[0; PLACE as usize]);
         // Whether the device wants to be kicked, which it may say at any time:
         // also after the last chain has come back (VIRTIO 1.4, 2.7.10).
         memory.leave_open(queue.used(), 2);
         memory.leave_open(queue.used() + 4 + 8 * u64::from(SIZE), 2);
-        queue
+        Ok(queue)
+    }
+
+    /// Takes the descriptors that are left to those who write by hand, too.
+    pub fn take_all(&mut self) {
+        self.free.extend(RAW..SIZE);
     }
 
     /// Address of the descriptor table.
     pub fn table(&self) -> u64 {
-        LOW + 0x4000 * self.number as u64
+        LOW + PLACE * self.place
     }
 
     /// Address of the available ring.
@@ -120,10 +174,14 @@ impl Queue {
         self.table() + 0x2000
     }
 
+    /// Bytes of the descriptor table.
     pub const TABLE_BYTES: u64 = SIZE as u64 * Descriptor::BYTES;
+    /// Bytes of the available ring.
     pub const AVAIL_BYTES: u64 = 6 + 2 * SIZE as u64;
+    /// Bytes of the used ring.
     pub const USED_BYTES: u64 = 6 + 8 * SIZE as u64;
 
+    /// Returns what vhost-user is told of it.
     pub fn config(&self, memory: &Memory) -> VringConfigData {
         VringConfigData {
             queue_max_size: SIZE,
@@ -137,14 +195,23 @@ impl Queue {
     }
 
     /// Puts a chain into the ring and tells the device. With `indirect`, the
-    /// descriptors go into a table there instead.
-    pub fn submit(&mut self, memory: &mut Memory, pieces: &[Piece], indirect: Option<u64>) -> u16 {
+    /// descriptors go into a table there instead. Returns the first descriptor.
+    ///
+    /// # Errors
+    /// [`Fault::NoDescriptors`] if the device has them all.
+    ///
+    /// # Panics
+    /// There are no pieces.
+    pub fn submit(
+        &mut self,
+        memory: &mut Memory,
+        pieces: &[Piece],
+        indirect: Option<u64>,
+    ) -> Result<u16, Fault> {
         let count = if indirect.is_some() { 1 } else { pieces.len() };
-        let at = self
-            .free
-            .len()
-            .checked_sub(count)
-            .expect("free descriptors");
+        let Some(at) = self.free.len().checked_sub(count) else {
+            return Err(Fault::NoDescriptors(usize::from(RAW) - self.free.len()));
+        };
         let indices = self.free.split_off(at);
         match indirect {
             Some(table) => {
@@ -176,9 +243,10 @@ impl Queue {
         };
         self.in_flight.insert(head, chain);
         self.make_available(memory, head);
-        head
+        Ok(head)
     }
 
+    /// Writes a descriptor of the table.
     pub fn write_descriptor(&self, memory: &mut Memory, index: u16, descriptor: Descriptor) {
         let address = self.table() + u64::from(index) * Descriptor::BYTES;
         memory.write(address, &descriptor.to_bytes());
@@ -201,8 +269,15 @@ impl Queue {
             u16::from_le(memory.load(self.used())) & NO_NOTIFY == 0
         };
         if wanted {
-            self.kick.write(1).expect("kick");
+            self.kick();
         }
+    }
+
+    /// Notifies the device.
+    pub fn kick(&self) {
+        // It fails only if the counter is full, and then the device is notified
+        // already.
+        let _ = self.kick.write(1);
     }
 
     /// Claims that so many more chains are available than there are, and kicks;
@@ -210,24 +285,34 @@ impl Queue {
     pub fn set_index_wrong(&mut self, memory: &mut Memory, ahead: u16) {
         let wrong = self.next_avail.wrapping_add(ahead);
         memory.store(wrong.to_le(), self.avail() + 2);
-        self.kick.write(1).expect("kick");
+        self.kick();
     }
 
-    /// Waits until the device has taken the last kick.
-    pub fn wait_kick_taken(&self) {
-        let deadline = Instant::now() + super::card::LIMIT;
-        // The device empties the eventfd, which nothing can wait for.
-        while self.kick_is_pending() {
-            assert!(Instant::now() < deadline, "the kick is not taken");
-            std::thread::yield_now();
-        }
-    }
-
-    fn kick_is_pending(&self) -> bool {
+    /// Returns whether the device has not taken the last kick.
+    pub fn kick_is_pending(&self) -> bool {
         let mut events = [EpollEvent::default()];
-        self.kicked.wait(0, &mut events).expect("epoll") > 0
+        self.kicked
+            .wait(0, &mut events)
+            .is_ok_and(|count| count > 0)
     }
 
+    /// Returns whether the device has notified the driver since this was asked
+    /// last, or since the driver waited last.
+    pub fn take_call(&self) -> bool {
+        self.call.read().is_ok()
+    }
+
+    /// Waits until the device notifies the driver.
+    pub fn wait_call(&self, limit: Duration) -> bool {
+        let mut events = [EpollEvent::default()];
+        let millis = limit.as_millis().try_into().unwrap_or(i32::MAX);
+        self.called
+            .wait(millis, &mut events)
+            .is_ok_and(|count| count > 0)
+            && self.take_call()
+    }
+
+    /// Takes the claim back.
     pub fn set_index_right(&mut self, memory: &mut Memory) {
         memory.store(self.next_avail.to_le(), self.avail() + 2);
     }
@@ -242,68 +327,107 @@ impl Queue {
         u16::from_le(memory.load(self.used() + 2))
     }
 
+    /// Sets the flags of the available ring, with which the driver asks for no
+    /// notifications (without EVENT_IDX).
+    pub fn set_flags(&self, memory: &mut Memory, flags: u16) {
+        memory.store(flags.to_le(), self.avail());
+    }
+
+    /// Sets `used_event`, the index at which the driver wants to be notified
+    /// (with EVENT_IDX).
+    pub fn set_used_event(&self, memory: &mut Memory, index: u16) {
+        let event = self.avail() + 4 + 2 * u64::from(SIZE);
+        memory.store(index.to_le(), event);
+    }
+
+    /// Returns the flags of the used ring.
+    pub fn used_flags(&self, memory: &Memory) -> u16 {
+        u16::from_le(memory.load(self.used()))
+    }
+
+    /// Returns the index of the next chain that the driver takes.
+    pub fn next_used(&self) -> u16 {
+        self.next_used
+    }
+
+    /// Returns the address of that entry of the used ring.
+    pub fn used_entry(&self, index: u16) -> u64 {
+        self.used() + 4 + 8 * u64::from(index % SIZE)
+    }
+
     /// The next chain that the device has given back, if there is one.
-    pub fn take_used(&mut self, memory: &mut Memory) -> Option<Used> {
+    ///
+    /// # Errors
+    /// [`Fault::UsedHead`] if it is none that the device has.
+    pub fn take_used(&mut self, memory: &mut Memory) -> Result<Option<Used>, Fault> {
         if self.used_index(memory) == self.next_used {
-            return None;
+            return Ok(None);
         }
-        let entry = self.used() + 4 + 8 * u64::from(self.next_used % SIZE);
+        let entry = self.used_entry(self.next_used);
         self.next_used = self.next_used.wrapping_add(1);
         let id = u32::from_le(memory.load(entry));
         let len = u32::from_le(memory.load(entry + 4));
         memory.accept(self.used(), Self::USED_BYTES as usize);
-        let head = u16::try_from(id).expect("a descriptor's index");
+        let head = u16::try_from(id).map_err(|_| Fault::UsedHead(id))?;
         let writable = match self.in_flight.remove(&head) {
             Some(chain) => {
                 self.free.extend(chain.descriptors);
                 chain.writable
             }
-            None => {
-                assert!((RAW..SIZE).contains(&head), "{head} was not in flight");
-                Vec::new()
-            }
+            None if (RAW..SIZE).contains(&head) => Vec::new(),
+            None => return Err(Fault::UsedHead(id)),
         };
-        Some(Used {
+        Ok(Some(Used {
             head,
             len,
             writable,
-        })
+        }))
     }
 
-    /// Waits for a chain to come back.
-    pub fn wait_used(&mut self, memory: &mut Memory, deadline: Instant) -> Option<Used> {
+    /// Waits for a chain to come back, until `deadline` at most. A driver that
+    /// does not rely on notifications looks at the ring now and then.
+    ///
+    /// # Errors
+    /// As [`take_used`](Self::take_used).
+    pub fn wait_used(
+        &mut self,
+        memory: &mut Memory,
+        deadline: Instant,
+        relies_on_calls: bool,
+    ) -> Result<Option<Used>, Fault> {
         loop {
-            if let Some(used) = self.take_used(memory) {
-                return Some(used);
+            if let Some(used) = self.take_used(memory)? {
+                return Ok(Some(used));
             }
             // Ask to be called for the next one, then look again: it may have
             // come in between.
-            let event = self.avail() + 4 + 2 * u64::from(SIZE);
-            memory.store(self.next_used.to_le(), event);
+            self.set_used_event(memory, self.next_used);
             fence(Ordering::SeqCst);
             if self.used_index(memory) != self.next_used {
                 continue;
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            let mut events = [EpollEvent::default()];
-            let woken = self.called.wait(left.as_millis() as i32, &mut events);
-            if woken.expect("epoll") == 0 {
+            if left.is_zero() {
                 return self.take_used(memory);
             }
-            // Only one reader: it was readable, so this cannot fail.
-            self.call.read().expect("call");
+            let wait = match relies_on_calls {
+                true => left,
+                false => left.min(GLANCE),
+            };
+            self.wait_call(wait.max(Duration::from_millis(1)));
         }
     }
 }
 
 /// What waits for the eventfd to be written.
-fn readable(eventfd: &EventFd) -> Epoll {
-    let epoll = Epoll::new().expect("epoll");
+fn readable(eventfd: &EventFd) -> Result<Epoll, Fault> {
+    let failed = |error| Fault::system("epoll", error);
+    let epoll = Epoll::new().map_err(failed)?;
     let event = EpollEvent::new(EventSet::IN, 0);
     epoll
         .ctl(ControlOperation::Add, eventfd.as_raw_fd(), event)
-        .expect("epoll");
-    epoll
+        .map_err(failed)?;
+    Ok(epoll)
 }
 
 fn descriptor(piece: Piece, next: Option<u16>) -> Descriptor {

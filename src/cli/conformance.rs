@@ -1,0 +1,109 @@
+//! `pinhole conformance`.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+
+use super::back_end_args::BackEndArgs;
+use super::output;
+use crate::conformance::clause::{self, Clause, ClauseId, Side};
+use crate::conformance::device::{self, Settings};
+use crate::conformance::verdict::SuiteOutcome;
+use crate::report::conformance as report;
+use crate::vm::progress::Progress;
+
+/// Hold a virtio-media device against the clauses of the specification
+///
+/// Speaks to a vhost-user back end as a guest's driver does, and judges its
+/// answers clause by clause, without a guest: the one that listens on --socket,
+/// or the one that COMMAND starts; with neither, Pinhole's own card. What a
+/// device does not have is not offered, and no failure. Exits with 0 when every
+/// clause is kept or is about what there is not, 1 when one is not or could not
+/// be judged, 2 when it could not run.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Print the clauses, and judge none
+    #[arg(long)]
+    list: bool,
+
+    /// Judge this clause alone; may be given several times
+    #[arg(long, value_name = "ID")]
+    clause: Vec<ClauseId>,
+
+    /// Print a JSON array with an object for each device instead of the table,
+    /// and nothing else on stdout
+    #[arg(long, conflicts_with = "list")]
+    json: bool,
+
+    /// Write the results as KTAP to this file, too
+    #[arg(long, value_name = "FILE")]
+    ktap: Option<PathBuf>,
+
+    /// Write the results as JUnit's XML to this file, too
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+
+    #[command(flatten)]
+    back_end: BackEndArgs,
+}
+
+impl Args {
+    fn wants(&self, clause: &Clause) -> bool {
+        self.clause.is_empty() || self.clause.iter().any(|one| one.clause().id == clause.id)
+    }
+}
+
+/// Runs the subcommand.
+pub fn run(args: Args) -> anyhow::Result<u8> {
+    if args.list {
+        let clauses = clause::of(Side::Device).chain(clause::of(Side::Driver));
+        output::line(report::list(clauses.filter(|one| args.wants(one))))?;
+        return Ok(super::exit::SUCCESS);
+    }
+    let outcomes = devices(&args)?;
+    if args.json {
+        output::line(serde_json::to_string(&outcomes)?)?;
+    } else {
+        output::line(report::table(&outcomes))?;
+    }
+    let files = [
+        (&args.ktap, report::ktap as fn(&[SuiteOutcome]) -> String),
+        (&args.junit, report::junit),
+    ];
+    for (path, format) in files {
+        if let Some(path) = path {
+            fs::write(path, format(&outcomes))
+                .with_context(|| format!("cannot write {}", path.display()))?;
+        }
+    }
+    Ok(match outcomes.iter().any(SuiteOutcome::is_wrong) {
+        false => super::exit::SUCCESS,
+        true => super::exit::FAILED,
+    })
+}
+
+/// Judges the back end.
+fn devices(args: &Args) -> anyhow::Result<Vec<SuiteOutcome>> {
+    let of_driver = args
+        .clause
+        .iter()
+        .find(|one| one.clause().side == Side::Driver);
+    if let Some(clause) = of_driver {
+        anyhow::bail!("{clause} is a driver's clause, and no driver was named");
+    }
+    let settings = Settings {
+        clauses: args.clause.clone(),
+        error_control: args.back_end.error_control(),
+        region: args.back_end.has_region(),
+        ..Settings::default()
+    };
+    let mut subject = args.back_end.subject()?;
+    let progress = Progress::stderr();
+    let step = progress.step("trying the clauses");
+    let outcome = device::run(&mut subject, &settings, &mut |clause| {
+        step.update(&clause.to_string());
+    })?;
+    step.done();
+    Ok(vec![outcome])
+}

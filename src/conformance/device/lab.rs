@@ -1,0 +1,156 @@
+//! What a test works with, and how it ends.
+
+use std::fmt::Display;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::Settings;
+use super::stream::Layout;
+use super::subject::Subject;
+use super::survey::Survey;
+use crate::scripted::driver::queue::Queue;
+use crate::scripted::driver::{Driver, Fault, Log, Memory, Options};
+
+/// Why a test ended before its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stop {
+    /// The device does not do what the clause says.
+    Failed {
+        /// What it has to do.
+        expected: String,
+        /// What it did.
+        seen: String,
+    },
+    /// The device does not have what the clause is about.
+    NotOffered(String),
+    /// Something else failed before.
+    NotReached(String),
+}
+
+/// How a test ends.
+pub type Tested = Result<(), Stop>;
+
+impl From<Fault> for Stop {
+    /// A fault that the clause is not about; [`OrFailed`] for the others.
+    fn from(fault: Fault) -> Self {
+        Self::NotReached(fault.to_string())
+    }
+}
+
+/// Returns that the device does not do what it has to.
+pub fn failed(expected: impl Display, seen: impl Display) -> Stop {
+    Stop::Failed {
+        expected: expected.to_string(),
+        seen: seen.to_string(),
+    }
+}
+
+/// Ends the test unless the device does what it has to.
+pub fn ensure(holds: bool, expected: impl Display, seen: impl Display) -> Tested {
+    match holds {
+        true => Ok(()),
+        false => Err(failed(expected, seen)),
+    }
+}
+
+/// A fault that shows that the clause does not hold.
+pub trait OrFailed<T> {
+    /// Takes the fault for a failure of the clause.
+    fn or_failed(self, expected: impl Display) -> Result<T, Stop>;
+}
+
+impl<T> OrFailed<T> for Result<T, Fault> {
+    fn or_failed(self, expected: impl Display) -> Result<T, Stop> {
+        self.map_err(|fault| failed(expected, fault))
+    }
+}
+
+/// What the test of a clause works with.
+pub struct Lab<'a> {
+    /// The back end.
+    pub subject: &'a mut Subject,
+    /// What the device has.
+    pub survey: &'a Survey,
+    /// How the suite is run.
+    pub settings: &'a Settings,
+    /// The exchange.
+    pub log: Log,
+}
+
+impl Lab<'_> {
+    /// The options of a driver that has whatever the device offers.
+    pub fn options(&self) -> Options {
+        Options {
+            region: self.survey.region.is_some(),
+            limit: self.settings.limit,
+            event_buffers: 16,
+            ..Options::default()
+        }
+    }
+
+    /// Connects, and tells the device of no memory and no ring yet.
+    pub fn connect(&mut self, options: Options) -> Result<Driver, Stop> {
+        connect(self.subject, self.survey.memory(), options, &self.log)
+    }
+
+    /// Connects a driver that is ready for commands.
+    pub fn attach(&mut self, options: Options) -> Result<Driver, Stop> {
+        let mut driver = self.connect(options)?;
+        driver.start()?;
+        Ok(driver)
+    }
+
+    /// Connects a driver like any other, which is ready for commands.
+    pub fn driver(&mut self) -> Result<Driver, Stop> {
+        self.attach(self.options())
+    }
+
+    /// The buffer type that the device has, and the layout of its structures.
+    pub fn layout(&self) -> Result<Layout, Stop> {
+        self.survey.layout.ok_or_else(|| {
+            Stop::NotReached("the device names no buffer type in device_caps".into())
+        })
+    }
+
+    /// Waits as long as nothing may happen, and tells whether it did.
+    pub fn is_quiet(&self, mut happens: impl FnMut() -> bool) -> bool {
+        let until = Instant::now() + self.settings.quiet;
+        while Instant::now() < until {
+            if happens() {
+                return false;
+            }
+            thread::sleep(Duration::from_millis(2));
+        }
+        !happens()
+    }
+
+    /// Waits until the device has used a chain, without telling it that anybody
+    /// waits. Returns whether it has.
+    pub fn wait_used(&self, queue: &Queue, memory: &Memory) -> bool {
+        let deadline = Instant::now() + self.settings.limit;
+        while queue.used_index(memory) == queue.next_used() {
+            if Instant::now() > deadline {
+                return false;
+            }
+            thread::sleep(Duration::from_micros(200));
+        }
+        true
+    }
+}
+
+/// Connects a driver with so many bytes of memory for frames.
+pub fn connect(
+    subject: &mut Subject,
+    memory: u64,
+    options: Options,
+    log: &Log,
+) -> Result<Driver, Stop> {
+    let stream = subject
+        .connect(options.limit)
+        .map_err(|error| Stop::NotReached(error.to_string()))?;
+    let memory = Memory::new(memory).map_err(|error| Fault::system("guest memory", error))?;
+    Ok(Driver::connect(stream, memory, options, log.clone())?)
+}
+
+/// What a device-writable buffer holds before.
+pub const FILL: u8 = crate::scripted::driver::session::UNWRITTEN;
