@@ -40,6 +40,7 @@ fn a_reader_that_has_gone_is_no_error_and_a_full_disk_is() {
     let markdown = format!("report markdown {}", fixtures.display());
     for line in [
         "matrix --list",
+        "conformance --list",
         "guest list",
         "guest list --json",
         "completions bash",

@@ -146,7 +146,7 @@ clauses! {
         "Nothing is assumed of how a message is cut into descriptors.";
     "GD-18" Device Must general!("Split Virtqueues: Message Framing"),
         "A chain of as many descriptors as the queue has is taken.",
-        assumes "the reasonable limit that a device may have is not below what a message of one page needs in single bytes, or the queue's size: 64";
+        assumes "the \"reasonable limit\" that a device may have is not below 64, a small queue's size";
     "GD-19" Device Must general!("Split Virtqueues: Descriptor Table"),
         "Nothing is written to a device-readable buffer.";
     "GD-20" Device Should general!("Split Virtqueues: Descriptor Table"),

@@ -1,8 +1,8 @@
 //! Buffers: what comes back of them, and when.
 
-use super::lab::{Lab, OrFailed, Stop, Tested, ensure, failed};
+use super::lab::{EVENTS, Lab, OrFailed, Stop, Tested, ensure, failed};
 use super::stream::{BUFFER, PLANE, POINTER, Stream};
-use crate::scripted::driver::memory::{HIGH, Segment};
+use crate::scripted::driver::memory::{HIGH, PAGE, Segment};
 use crate::scripted::driver::v4l2::{
     self, ENOTTY, Fields, MEMORY_DMABUF, MEMORY_MMAP, MEMORY_USERPTR, QBUF, RESPONSE, With,
 };
@@ -113,14 +113,19 @@ fn pieces((at, len): Segment) -> Vec<Segment> {
 pub fn segments(lab: &mut Lab) -> Tested {
     lab.survey.needs_shared_pages()?;
     let mut driver = lab.driver()?;
-    // Every other buffer's place is room for the pieces of the one before it.
     let stream = Stream::open(lab, &mut driver, MEMORY_USERPTR, 2)?;
     if stream.sizes.iter().any(|size| *size < 64) {
         return Err(Stop::NotReached(
             "its planes are too small to be cut".into(),
         ));
     }
-    let lists: Vec<_> = stream.places(0).into_iter().map(pieces).collect();
+    // Twice the room, so that no piece lies in another's.
+    let mut at = HIGH;
+    let mut lists = Vec::new();
+    for size in &stream.sizes {
+        lists.push(pieces((at, *size)));
+        at += 2 * u64::from(*size).next_multiple_of(PAGE);
+    }
     let covered = "a list that covers the buffer's length is taken";
     let reply = stream.queue_at(&mut driver, 0, &lists).or_failed(covered)?;
     let seen = format!("status {:?}", reply.status());
@@ -263,7 +268,10 @@ pub fn each_comes_back_once(lab: &mut Lab) -> Tested {
 
 /// Checks that no buffer comes back for a while.
 fn nothing_more(lab: &Lab, driver: &mut Driver, expected: &str, seen: &mut Vec<u32>) -> Tested {
-    while let Some(event) = driver.event_within(lab.settings.quiet)? {
+    for _ in 0..EVENTS {
+        let Some(event) = driver.event_within(lab.settings.quiet)? else {
+            break;
+        };
         if let Event::Dqbuf { buffer, .. } = event {
             seen.push(buffer.index);
             return Err(failed(expected, format!("{seen:?}")));

@@ -1,6 +1,6 @@
 //! V4L2's events.
 
-use super::lab::{Lab, Stop, Tested, ensure, failed};
+use super::lab::{EVENTS, Lab, Stop, Tested, ensure, failed};
 use crate::scripted::driver::v4l2::{
     Fields, S_CTRL, SUBSCRIBE_EVENT, UNSUBSCRIBE_EVENT, With, payload, subscription,
 };
@@ -42,7 +42,9 @@ pub fn to_subscribers(lab: &mut Lab) -> Tested {
             events.push(event);
         }
     }
-    while let Some(event) = driver.event_within(lab.settings.quiet)? {
+    while events.len() < EVENTS
+        && let Some(event) = driver.event_within(lab.settings.quiet)?
+    {
         events.push(event);
     }
     ensure(!events.is_empty(), expected, "none")?;

@@ -11,6 +11,9 @@ use super::survey::Survey;
 use crate::scripted::driver::queue::Queue;
 use crate::scripted::driver::{Driver, Fault, Log, Memory, Options};
 
+/// Most events that are waited through for another: a device could go on.
+pub const EVENTS: usize = 1000;
+
 /// Why a test ended before its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Stop {

@@ -1,6 +1,6 @@
 //! Sessions: their ids, their end, and their death.
 
-use super::lab::{Lab, OrFailed, Stop, Tested, ensure, failed};
+use super::lab::{EVENTS, Lab, OrFailed, Stop, Tested, ensure, failed};
 use super::stream::Stream;
 use crate::scripted::driver::v4l2::{G_CTRL, G_FMT, MEMORY_USERPTR, S_CTRL, With, payload};
 use crate::scripted::driver::{Driver, Event, Fault};
@@ -88,7 +88,7 @@ fn given_up(lab: &Lab, driver: &mut Driver) -> Result<u32, Stop> {
         let why = format!("control {id:#x} is refused with errno {errno}");
         return Err(Stop::NotOffered(why));
     }
-    loop {
+    for _ in 0..EVENTS {
         match driver.event_within(driver.options.limit)? {
             Some(Event::Error { session: of, .. }) if of == session => return Ok(session),
             Some(_) => {}
@@ -98,6 +98,9 @@ fn given_up(lab: &Lab, driver: &mut Driver) -> Result<u32, Stop> {
             }
         }
     }
+    Err(Stop::NotReached(format!(
+        "{EVENTS} events, and no error among them"
+    )))
 }
 
 /// MD-10.

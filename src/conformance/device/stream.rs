@@ -7,12 +7,15 @@ use crate::scripted::driver::v4l2::{
 };
 use crate::scripted::driver::{Driver, Event, Fault, Reply};
 
-use super::lab::{Lab, Stop};
+use super::lab::{EVENTS, Lab, Stop};
 
 /// What a driver gives as pointer: nothing that a device could read sense into.
 pub const POINTER: u64 = 0xdead_beef_0bad_cafe;
 
-/// Bytes of a v4l2_buffer and of a v4l2_plane.
+/// Most buffers that are made use of.
+const MOST: u32 = 8;
+
+/// Bytes of a v4l2_buffer.
 pub const BUFFER: usize = 88;
 /// Bytes of a v4l2_plane.
 pub const PLANE: usize = 64;
@@ -121,7 +124,8 @@ impl Stream {
             layout,
             memory,
             sizes,
-            count: answer.le32(0),
+            // It may give more than were asked for.
+            count: answer.le32(0).min(MOST),
         };
         let room = lab.survey.memory();
         match stream.count {
@@ -278,7 +282,7 @@ impl Stream {
     /// # Errors
     /// None comes.
     pub fn next(&self, driver: &mut Driver) -> Result<(u32, Buffer, Vec<u8>), Stop> {
-        loop {
+        for _ in 0..EVENTS {
             match driver.event_within(driver.options.limit)? {
                 Some(Event::Dqbuf {
                     session,
@@ -299,6 +303,9 @@ impl Stream {
                 }
             }
         }
+        Err(Stop::NotReached(format!(
+            "{EVENTS} events, and no buffer among them"
+        )))
     }
 }
 

@@ -110,11 +110,11 @@ impl Survey {
                 .message("GET_QUEUE_NUM", |front| front.get_queue_num())?;
             self.queues = Some(queues);
         }
+        driver.start()?;
         // It may be refused: a clause is about that.
         self.config = config(driver, 0, CONFIG).ok();
         let caps = self.config.as_ref().map_or(0, |config| config.le32(0));
         self.layout = Layout::of(caps);
-        driver.start()?;
         let session = driver.open()?;
         if let Some(layout) = self.layout {
             self.look_at_buffers(driver, session, layout)?;

@@ -670,10 +670,17 @@ impl Driver {
     /// # Errors
     /// A used ring is nonsense.
     pub fn reap(&mut self) -> Result<(), Fault> {
-        while let Some(used) = self.commands.take_used(&mut self.memory)? {
+        // No more than there can be: a device could go on for ever.
+        for _ in 0..SIZE {
+            let Some(used) = self.commands.take_used(&mut self.memory)? else {
+                break;
+            };
             self.take_answer(used);
         }
-        while let Some(used) = self.events.take_used(&mut self.memory)? {
+        for _ in 0..SIZE {
+            let Some(used) = self.events.take_used(&mut self.memory)? else {
+                break;
+            };
             self.receive(used)?;
         }
         for queue in [&self.commands, &self.events] {
