@@ -11,6 +11,7 @@ use crate::conformance::clause::{self, Clause, ClauseId, Side};
 use crate::conformance::device::{self, Settings};
 use crate::conformance::verdict::SuiteOutcome;
 use crate::report::conformance as report;
+use crate::vm::interrupt;
 use crate::vm::progress::Progress;
 
 /// Hold a virtio-media device against the clauses of the specification
@@ -76,6 +77,9 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
             fs::write(path, format(&outcomes))
                 .with_context(|| format!("cannot write {}", path.display()))?;
         }
+    }
+    if interrupt::requested() {
+        return Ok(super::exit::INTERRUPTED);
     }
     Ok(match outcomes.iter().any(SuiteOutcome::is_wrong) {
         false => super::exit::SUCCESS,

@@ -4,15 +4,18 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::net::UnixListener;
-use std::process::{Command, Output};
-use std::time::Duration;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use pinhole::conformance::device::subject::Subject;
 use pinhole::conformance::device::{self, Settings};
 use pinhole::report::conformance as report;
+use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::program::{self, BRIEF};
+use crate::program::{self, BRIEF, Program};
 use crate::{clauses, is_absent, is_failed, is_passed, is_unreached, run, settings};
 
 /// How long a whole suite may take here, beside others.
@@ -154,6 +157,37 @@ fn the_list_has_every_clause() {
         let row = |line: &&str| line.split_whitespace().next() == Some(&id);
         assert_eq!(text.lines().filter(row).count(), 1, "{id} in {text}");
     }
+}
+
+/// A signal ends the suite in order: what it has started does not stay.
+#[test]
+fn an_interrupted_suite_leaves_nothing_running() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pid");
+    // The shell becomes the card, and keeps its number.
+    let script = format!(
+        "echo $$ >{0}.new; mv {0}.new {0}; exec {1} device --socket-path \"$0\"",
+        path.display(),
+        env!("CARGO_BIN_EXE_pinhole"),
+    );
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pinhole"));
+    let args = ["conformance", "--", "sh", "-c", &script, "{socket}"];
+    command
+        .args(args)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    let mut program = Program::start(&mut command, SUITE);
+    let began = Instant::now();
+    let card = loop {
+        match fs::read_to_string(&path) {
+            Ok(pid) => break pid.trim().to_owned(),
+            Err(_) => assert!(began.elapsed() < BRIEF, "the command is not started"),
+        }
+        thread::yield_now();
+    };
+    program.signal(Signal::TERM);
+    assert_eq!(program.wait().code(), Some(130));
+    assert!(!Path::new("/proc").join(card).exists(), "it still runs");
 }
 
 /// A back end that dies under the suite costs no more than what it died of.

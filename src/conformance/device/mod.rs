@@ -24,11 +24,13 @@ mod stream;
 pub mod subject;
 pub mod survey;
 
+use std::io;
 use std::time::{Duration, Instant};
 
 use super::clause::{ClauseId, Side};
 use super::verdict::{ClauseOutcome, SuiteOutcome, Verdict};
 use crate::scripted::driver::{Fault, Log};
+use crate::vm::interrupt;
 use lab::{Lab, Stop, Tested};
 use subject::{Subject, SubjectError};
 use survey::Survey;
@@ -127,6 +129,9 @@ pub enum DeviceError {
     /// There is nothing to connect to.
     #[error(transparent)]
     Subject(#[from] SubjectError),
+    /// Signals cannot be waited for.
+    #[error("cannot watch for signals: {0}")]
+    Signals(io::Error),
     /// What is there does not answer as a media device does.
     #[error("{subject} is no vhost-user media device, or a broken one: {fault}")]
     NoDevice {
@@ -148,6 +153,9 @@ pub fn run(
 ) -> Result<SuiteOutcome, DeviceError> {
     let began = Instant::now();
     let log = Log::new();
+    // From here on a signal ends the suite and not the process, which may have a
+    // back end to end.
+    interrupt::watch().map_err(DeviceError::Signals)?;
     let survey = Survey::make(subject, settings, &log)?;
     let mut outcome = SuiteOutcome {
         subject: subject.to_string(),
@@ -164,6 +172,10 @@ pub fn run(
     for test in chosen {
         let clause = ClauseId::known(test.clause);
         step(clause);
+        if interrupt::requested() {
+            outcome.stopped = Some("interrupted".into());
+            break;
+        }
         if let Err(error) = subject.make_ready(settings.limit) {
             outcome.stopped = Some(error.to_string());
             break;

@@ -6,9 +6,11 @@ use std::fmt;
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use crate::vm::process::{Process, ProcessError};
 
 /// What the path of the socket replaces in a command's arguments.
 const PLACEHOLDER: &str = "{socket}";
@@ -28,13 +30,8 @@ pub enum SubjectError {
         error: io::Error,
     },
     /// The command cannot be started.
-    #[error("cannot start {command}: {error}")]
-    Start {
-        /// The command.
-        command: String,
-        /// The system's error.
-        error: io::Error,
-    },
+    #[error(transparent)]
+    Start(#[from] ProcessError),
     /// The command ended before it listened.
     #[error("{command} ended ({status}) before it listened on its socket{hint}")]
     Ended {
@@ -65,7 +62,7 @@ struct Started {
     argv: Vec<OsString>,
     /// The folder of the socket, removed at the end.
     folder: tempfile::TempDir,
-    child: Option<Child>,
+    child: Option<Process>,
     /// Whether it logs no more than warnings, as far as RUST_LOG decides that.
     is_quiet: bool,
 }
@@ -194,7 +191,7 @@ impl Started {
 
     fn make_ready(&mut self, name: &str, limit: Duration) -> Result<(), SubjectError> {
         if let Some(child) = &mut self.child
-            && matches!(child.try_wait(), Ok(None))
+            && child.try_wait().is_none()
         {
             return Ok(());
         }
@@ -206,10 +203,10 @@ impl Started {
         });
         let args: Vec<OsString> = args.collect();
         let Some((program, args)) = args.split_first() else {
-            return Err(SubjectError::Start {
-                command: name.into(),
-                error: io::ErrorKind::InvalidInput.into(),
-            });
+            return Err(SubjectError::Start(ProcessError::Start {
+                program: name.into(),
+                source: io::ErrorKind::InvalidInput.into(),
+            }));
         };
         // It may speak to the user, and must not speak among the results.
         let mut command = Command::new(program);
@@ -220,11 +217,7 @@ impl Started {
         if self.is_quiet && std::env::var_os("RUST_LOG").is_none() {
             command.env("RUST_LOG", "error");
         }
-        let child = command.spawn().map_err(|error| SubjectError::Start {
-            command: name.into(),
-            error,
-        })?;
-        self.child = Some(child);
+        self.child = Some(Process::spawn(command)?);
         self.wait_listening(name, limit)
     }
 
@@ -235,8 +228,8 @@ impl Started {
         let deadline = Instant::now() + limit;
         let hint = self.hint();
         while !self.socket().exists() {
-            let status = self.child.as_mut().map(Child::try_wait);
-            if let Some(Ok(Some(status))) = status {
+            let status = self.child.as_mut().and_then(Process::try_wait);
+            if let Some(status) = status {
                 return Err(SubjectError::Ended {
                     command: name.into(),
                     status: status.to_string(),
@@ -256,11 +249,8 @@ impl Started {
     }
 
     fn end(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            // It fails only if it has ended, and then there is nothing to end.
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        // Dropped, it is dead.
+        self.child = None;
         let _ = std::fs::remove_file(self.socket());
     }
 }
