@@ -148,12 +148,30 @@ pub fn connect(
     options: Options,
     log: &Log,
 ) -> Result<Driver, Stop> {
-    let stream = subject
-        .connect(options.limit)
-        .map_err(|error| Stop::NotReached(error.to_string()))?;
-    let memory = Memory::new(memory).map_err(|error| Fault::system("guest memory", error))?;
-    Ok(Driver::connect(stream, memory, options, log.clone())?)
+    let deadline = Instant::now() + options.limit;
+    loop {
+        let stream = subject
+            .connect(options.limit)
+            .map_err(|error| Stop::NotReached(error.to_string()))?;
+        let memory = Memory::new(memory).map_err(|error| Fault::system("guest memory", error))?;
+        match Driver::connect(stream, memory, options, log.clone()) {
+            // Nobody has served it: the back end ended when the connection before
+            // did, and may be there again.
+            Err(Fault::Message { message, .. })
+                if FIRST.contains(&message.as_str()) && Instant::now() < deadline =>
+            {
+                thread::sleep(PAUSE);
+            }
+            connected => return Ok(connected?),
+        }
+    }
 }
+
+/// The first messages of a connection.
+const FIRST: [&str; 2] = ["SET_OWNER", "GET_FEATURES"];
+
+/// How soon a connection is tried again.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// What a device-writable buffer holds before.
 pub const FILL: u8 = crate::scripted::driver::session::UNWRITTEN;

@@ -141,17 +141,17 @@ impl Subject {
     /// # Errors
     /// Nobody listens.
     pub fn connect(&mut self, limit: Duration) -> Result<UnixStream, SubjectError> {
-        self.make_ready(limit)?;
-        let path = match &self.kind {
-            Kind::Socket(path) => path.clone(),
-            Kind::Started(started) => started.socket(),
-        };
         let deadline = Instant::now() + limit;
         loop {
+            // A command may be about to end, as the last connection has.
+            self.make_ready(limit)?;
+            let (path, is_started) = match &self.kind {
+                Kind::Socket(path) => (path.clone(), false),
+                Kind::Started(started) => (started.socket(), true),
+            };
             match UnixStream::connect(&path) {
                 Ok(stream) => return Ok(stream),
-                // A back end may listen anew after each connection.
-                Err(error) if may_pass(&error) && Instant::now() < deadline => {
+                Err(error) if may_pass(&error, is_started) && Instant::now() < deadline => {
                     thread::sleep(PAUSE);
                 }
                 Err(error) => return Err(SubjectError::Connect { path, error }),
@@ -161,8 +161,12 @@ impl Subject {
 }
 
 /// Returns whether a back end that begins anew has this error for a moment.
-fn may_pass(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::ConnectionRefused)
+fn may_pass(error: &io::Error, is_started: bool) -> bool {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => true,
+        io::ErrorKind::NotFound => is_started,
+        _ => false,
+    }
 }
 
 impl fmt::Display for Subject {

@@ -12,7 +12,7 @@ use crate::scripted::driver::v4l2::{
     self, Fields, G_FMT, MEMORY_DMABUF, MEMORY_MMAP, MEMORY_USERPTR, QUERY_EXT_CTRL, REQBUFS,
     S_FMT, With, payload,
 };
-use crate::scripted::driver::{Driver, Fault, Log, Options};
+use crate::scripted::driver::{Driver, Fault, Log, Memory, Options};
 
 /// Bytes of the configuration.
 pub const CONFIG: u32 = 40;
@@ -88,8 +88,8 @@ impl Survey {
             ..Options::default()
         };
         let stream = subject.connect(settings.limit)?;
-        let memory = crate::scripted::driver::Memory::new(LEAST)
-            .map_err(|error| no_device(Fault::system("guest memory", error)))?;
+        let memory =
+            Memory::new(LEAST).map_err(|error| no_device(Fault::system("guest memory", error)))?;
         let mut driver =
             Driver::connect(stream, memory, options, log.clone()).map_err(no_device)?;
         let mut survey = Self {
