@@ -1,8 +1,13 @@
-//! The two ends of virtio-media, scripted: each says what it is told to say, and
-//! trusts nothing that the other end does.
+//! The two ends of virtio-media, scripted: whoever has one decides what it says,
+//! and sees what the other end said.
 //!
-//! | file | what is in it |
+//! They speak to peers that may do anything. Nothing that a peer does makes them
+//! panic: it is recorded, or an error.
+//!
+//! | folder | what it is |
 //! |---|---|
-//! | [`driver`] | a driver without a guest |
+//! | [`device`] | a vhost-user media back end, and a camera that answers for it |
+//! | [`driver`] | a driver without a guest: memory, rings, and a vhost-user front end |
 
+pub mod device;
 pub mod driver;

@@ -2,10 +2,10 @@
 //! events of sessions that are no more.
 
 use pinhole::agent::protocol::RunAnswer;
+use pinhole::scripted::device::ioctl::EINVAL;
 
 use crate::scripted::Scripted;
 use crate::scripted::camera::{Camera, QBUF, REQBUFS, SINGLE, STREAMON, Shared};
-use crate::scripted::device::EINVAL;
 use crate::test_guest::LIMIT;
 
 /// What a card says that does not know the session.

@@ -4,13 +4,13 @@
 use std::time::{Duration, Instant};
 
 use pinhole::agent::protocol::{Kill, Run};
+use pinhole::scripted::device::ioctl::EINVAL;
 
 use crate::scripted::Scripted;
 use crate::scripted::camera::{
     BITMASK, BOOLEAN, Camera, Control, INTEGER, INTEGER_MENU, INTEGER64, MENU, QBUF, S_EXT_CTRLS,
     SINGLE, STRING, Shared, TRY_EXT_CTRLS,
 };
-use crate::scripted::device::EINVAL;
 use crate::test_guest::{LIMIT, compile};
 
 /// `VIRTIO_MEDIA_EVT_*`.

@@ -1,14 +1,15 @@
 //! A guest whose card does what a test wants: to see what the driver makes of
 //! a card that has all there is, and of one that tells lies.
 
-pub mod camera;
-pub mod device;
-
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use pinhole::agent::protocol::{Load, Log, RunAnswer};
 use pinhole::rig::kernel_log;
+pub use pinhole::scripted::device::camera;
+use pinhole::scripted::device::ioctl::Answers;
+use pinhole::scripted::device::{self, Config, Opening};
 use pinhole::vm::command_line::{Hardware, VhostUser};
 use pinhole::vm::images::{self, Catalog};
 use pinhole::vm::machine::{BOOT_LIMIT, Machine, Spec, private_dir};
@@ -17,10 +18,60 @@ use pinhole::vm::progress::Progress;
 use pinhole::vm::qemu::{self, MEDIA_ID};
 
 use crate::test_guest::{LIMIT, PARANOID, shell};
-use device::{Answers, Device};
 
 /// Where the driver is in the guest.
 const DRIVER: &str = "/usr/lib/modules/pinhole.ko";
+
+/// A scripted card of a driver that does nothing wrong.
+pub struct Device(device::Device);
+
+impl Device {
+    /// Sends an event of the present session: what follows its header. Says that so
+    /// many bytes were written, header included.
+    pub fn send(&self, event: u32, body: &[u8], used: u32) {
+        self.send_to(self.sessions(), event, body, used);
+    }
+
+    /// As [`Device::send`], of any session.
+    pub fn send_to(&self, session: u32, event: u32, body: &[u8], used: u32) {
+        self.0.send(session, event, body, used).unwrap();
+    }
+
+    /// Fills each event buffer of the present session until told to stop.
+    pub fn flood(&self, event: u32, enough: &AtomicBool) {
+        self.0.flood(self.sessions(), event, enough);
+    }
+
+    /// Writes guest memory.
+    pub fn write(&self, start: u64, bytes: &[u8]) {
+        assert!(self.0.write(start, bytes), "no memory at {start:#x}");
+    }
+
+    /// Whether it leaves commands unanswered, for ever.
+    pub fn be_silent(&self, silent: bool) {
+        self.0.be_silent(silent);
+    }
+
+    /// Answers the next OPEN with what is no answer.
+    pub fn open_with_garbage(&self) {
+        self.0.open_with(Opening::Garbage);
+    }
+
+    /// Sessions that were opened so far.
+    pub fn sessions(&self) -> u32 {
+        self.0.sessions()
+    }
+
+    /// Waits for the end, once the machine is gone.
+    fn join(self) {
+        assert_eq!(
+            self.0.faults(),
+            [] as [String; 0],
+            "what the driver did wrong"
+        );
+        assert!(self.0.join(LIMIT), "the device does not end");
+    }
+}
 
 /// A running guest with a scripted card.
 pub struct Scripted {
@@ -54,7 +105,11 @@ impl Scripted {
 
         let dir = private_dir().unwrap();
         let socket = dir.path().join("card");
-        let device = Device::serve(&socket, device_caps, answers);
+        let config = Config {
+            patience: LIMIT,
+            ..Config::new(device_caps)
+        };
+        let device = Device(device::Device::serve(&socket, config, answers).unwrap());
         let properties = vec![
             format!("virtio-id={}", qemu.virtio_id),
             "num_vqs=2".to_owned(),

@@ -1,48 +1,63 @@
 //! A camera to put words into the mouth of: what it answers by itself makes
-//! sense, and a test changes what it likes.
+//! sense, and its owner changes what it likes.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::device::{Answers, EINVAL, ENOTTY, Ioctl};
+use super::ioctl::{Answers, EINVAL, ENOTTY, Ioctl};
 
 /// `V4L2_CAP_VIDEO_CAPTURE | V4L2_CAP_STREAMING`.
 pub const SINGLE: u32 = 0x0400_0001;
 /// `V4L2_CAP_VIDEO_CAPTURE_MPLANE | V4L2_CAP_STREAMING`.
 pub const MULTI: u32 = 0x0400_1000;
 
-const ENUM_FMT: u32 = 2;
-pub const G_FMT: u32 = 4;
-const S_FMT: u32 = 5;
-pub const REQBUFS: u32 = 8;
-pub const QBUF: u32 = 15;
-pub const STREAMON: u32 = 18;
-const STREAMOFF: u32 = 19;
-const ENUMINPUT: u32 = 26;
-const QUERYMENU: u32 = 37;
-const G_INPUT: u32 = 38;
-const TRY_FMT: u32 = 64;
-const G_EXT_CTRLS: u32 = 71;
-pub const S_EXT_CTRLS: u32 = 72;
-pub const TRY_EXT_CTRLS: u32 = 73;
-const SUBSCRIBE_EVENT: u32 = 90;
-const UNSUBSCRIBE_EVENT: u32 = 91;
-const QUERY_EXT_CTRL: u32 = 103;
+/// Numbers of ioctls, as their names in linux/videodev2.h have them.
+#[allow(missing_docs)]
+mod code {
+    pub const ENUM_FMT: u32 = 2;
+    pub const G_FMT: u32 = 4;
+    pub const S_FMT: u32 = 5;
+    pub const REQBUFS: u32 = 8;
+    pub const QUERYBUF: u32 = 9;
+    pub const QBUF: u32 = 15;
+    pub const STREAMON: u32 = 18;
+    pub const STREAMOFF: u32 = 19;
+    pub const ENUMINPUT: u32 = 26;
+    pub const QUERYMENU: u32 = 37;
+    pub const G_INPUT: u32 = 38;
+    pub const S_INPUT: u32 = 39;
+    pub const TRY_FMT: u32 = 64;
+    pub const G_EXT_CTRLS: u32 = 71;
+    pub const S_EXT_CTRLS: u32 = 72;
+    pub const TRY_EXT_CTRLS: u32 = 73;
+    pub const SUBSCRIBE_EVENT: u32 = 90;
+    pub const UNSUBSCRIBE_EVENT: u32 = 91;
+    pub const QUERY_EXT_CTRL: u32 = 103;
+}
+pub use code::*;
 
-/// `enum v4l2_ctrl_type`.
-pub const INTEGER: u32 = 1;
-pub const BOOLEAN: u32 = 2;
-pub const MENU: u32 = 3;
-pub const BUTTON: u32 = 4;
-pub const INTEGER64: u32 = 5;
-pub const STRING: u32 = 7;
-pub const BITMASK: u32 = 8;
-pub const INTEGER_MENU: u32 = 9;
+/// `V4L2_MEMORY_USERPTR`.
+const USERPTR: u32 = 2;
 
-/// `V4L2_CTRL_FLAG_*`.
-pub const INACTIVE: u32 = 0x10;
-pub const MODIFY_LAYOUT: u32 = 0x400;
-pub const VOLATILE: u32 = 0x80;
-pub const EXECUTE_ON_WRITE: u32 = 0x200;
+/// `V4L2_CTRL_TYPE_*` and `V4L2_CTRL_FLAG_*`.
+#[allow(missing_docs)]
+mod kind {
+    pub const INTEGER: u32 = 1;
+    pub const BOOLEAN: u32 = 2;
+    pub const MENU: u32 = 3;
+    pub const BUTTON: u32 = 4;
+    pub const INTEGER64: u32 = 5;
+    pub const STRING: u32 = 7;
+    pub const BITMASK: u32 = 8;
+    pub const INTEGER_MENU: u32 = 9;
+    pub const INACTIVE: u32 = 0x10;
+    pub const MODIFY_LAYOUT: u32 = 0x400;
+    pub const VOLATILE: u32 = 0x80;
+    pub const EXECUTE_ON_WRITE: u32 = 0x200;
+}
+pub use kind::*;
+
+/// Answers one ioctl in place of the camera.
+pub type Override = Box<dyn FnMut(&mut Ioctl<'_>) -> Result<(), u32> + Send>;
 
 /// The memory of a plane: address and length of each piece.
 pub type Memory = Vec<(u64, u32)>;
@@ -50,14 +65,21 @@ pub type Memory = Vec<(u64, u32)>;
 /// A control.
 #[derive(Clone, Default)]
 pub struct Control {
+    /// `V4L2_CID_*`.
     pub id: u32,
+    /// `V4L2_CTRL_TYPE_*`.
     pub kind: u32,
+    /// Its name, of which 32 bytes are told.
     pub name: &'static str,
     /// Minimum, maximum, step and default.
     pub range: (i64, i64, u64, i64),
+    /// `V4L2_CTRL_FLAG_*`.
     pub flags: u32,
+    /// Length of its only dimension; 0 where it is no array.
     pub dims: u32,
+    /// Its value, if it is a number's.
     pub value: i64,
+    /// Its value, if it is a string's.
     pub text: String,
     /// Items of a menu, by index: a name, or a number's eight bytes.
     pub items: Vec<(u32, Vec<u8>)>,
@@ -66,6 +88,7 @@ pub struct Control {
 /// What the camera is, and what was done to it.
 #[derive(Default)]
 pub struct Camera {
+    /// Its controls.
     pub controls: Vec<Control>,
     /// Lengths of the planes of a frame; none for a single-planar camera with
     /// frames of 3072 bytes.
@@ -86,6 +109,7 @@ pub struct Camera {
     pub subscribed: Vec<(u32, u32)>,
     /// Buffers at the camera: index, and the memory of each plane.
     pub queued: Vec<(u32, Vec<Memory>)>,
+    /// Whether it streams.
     pub streaming: bool,
     /// What the next QBUF is answered with although its buffer was taken.
     pub denied: Option<u32>,
@@ -99,32 +123,51 @@ pub struct Camera {
     pub height: u32,
     /// How often STREAMON was called.
     pub streamons: u32,
+    /// What answers ioctls in its place, by their numbers.
+    pub overrides: Vec<(u32, Override)>,
 }
 
-/// A camera that the test and the device share.
+/// A camera that its owner and the device share.
 #[derive(Clone, Default)]
 pub struct Shared(Arc<Mutex<Camera>>);
 
 impl Shared {
+    /// Shares a camera.
     pub fn new(camera: Camera) -> Self {
         Self(Arc::new(Mutex::new(camera)))
     }
 
+    /// Returns the camera; the device waits meanwhile.
     pub fn get(&self) -> MutexGuard<'_, Camera> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What answers for it.
+    /// Returns what answers for it.
     pub fn answers(&self) -> Answers {
         let camera = self.clone();
         Box::new(move |ioctl| camera.get().answer(ioctl))
     }
 
-    /// Changes a control without anybody being told.
+    /// Changes a control, if there is one of that id, without anybody being told.
     pub fn change(&self, id: u32, change: impl FnOnce(&mut Control)) {
         let mut camera = self.get();
         let found = camera.controls.iter_mut().find(|control| control.id == id);
-        change(found.unwrap());
+        found.map(change);
+    }
+
+    /// Has an ioctl answered in the camera's place, until
+    /// [`Shared::restore`].
+    pub fn override_with(
+        &self,
+        code: u32,
+        answer: impl FnMut(&mut Ioctl<'_>) -> Result<(), u32> + Send + 'static,
+    ) {
+        self.get().overrides.push((code, Box::new(answer)));
+    }
+
+    /// Has the camera answer all by itself again.
+    pub fn restore(&self) {
+        self.get().overrides.clear();
     }
 }
 
@@ -141,6 +184,10 @@ impl Camera {
         {
             self.refuse_one = None;
             return Err(error);
+        }
+        let mut overrides = self.overrides.iter_mut();
+        if let Some((_, answer)) = overrides.find(|(code, _)| *code == ioctl.code) {
+            return answer(ioctl);
         }
         match ioctl.code {
             ENUM_FMT => match ioctl.u32(0) {
@@ -159,6 +206,12 @@ impl Camera {
                 if ioctl.u32(0) != 0 {
                     self.height = self.next_height.take().unwrap_or(self.height);
                 }
+                // V4L2_BUF_CAP_SUPPORTS_USERPTR.
+                ioctl.put(12, &2u32.to_le_bytes());
+                Ok(())
+            }
+            QUERYBUF => {
+                self.describe(ioctl);
                 Ok(())
             }
             QBUF => {
@@ -184,6 +237,8 @@ impl Camera {
                 ioctl.put(0, &[0; 4]);
                 Ok(())
             }
+            S_INPUT if ioctl.u32(0) == 0 => Ok(()),
+            S_INPUT => Err(EINVAL),
             QUERYMENU => self.menu(ioctl),
             QUERY_EXT_CTRL => self.control(ioctl),
             TRY_EXT_CTRLS if !self.tries => Err(ENOTTY),
@@ -224,13 +279,38 @@ impl Camera {
         ioctl.put(188, &[told]);
     }
 
+    /// Length of a frame's plane.
+    fn length(&self) -> u32 {
+        match self.height {
+            0 => 64 * 48,
+            height => 64 * height,
+        }
+    }
+
+    /// `struct v4l2_buffer`, and its planes, of a buffer that is not queued.
+    fn describe(&self, ioctl: &mut Ioctl<'_>) {
+        ioctl.put(60, &USERPTR.to_le_bytes());
+        if self.planes.is_empty() {
+            ioctl.put(72, &self.length().to_le_bytes());
+            return;
+        }
+        let room = ioctl.u32(72) as usize;
+        ioctl.put(72, &(self.planes.len() as u32).to_le_bytes());
+        for (plane, length) in self.planes.iter().take(room).enumerate() {
+            ioctl.put(88 + 64 * plane + 4, &length.to_le_bytes());
+        }
+    }
+
     /// `struct v4l2_buffer`, its planes and their scatter entries.
     fn queue(&mut self, ioctl: &Ioctl<'_>) {
         let length = ioctl.u32(72);
         let (planes, mut at): (Vec<u32>, usize) = match self.planes.len() {
             0 => (vec![length], 88),
             count => {
-                assert_eq!(length as usize, count);
+                if length as usize != count {
+                    ioctl.fault(format!("a buffer of {length} planes, and not {count}"));
+                    return;
+                }
                 let lengths = (0..count).map(|plane| ioctl.u32(88 + 64 * plane + 4));
                 (lengths.collect(), 88 + 64 * count)
             }
@@ -240,14 +320,22 @@ impl Camera {
             let mut entries = Vec::new();
             while left > 0 {
                 let entry = ioctl.entry(at);
-                assert!(entry.1 <= left, "an entry covers two planes");
+                if entry.1 == 0 || entry.1 > left {
+                    ioctl.fault(format!(
+                        "an entry of {} bytes where {left} are left",
+                        entry.1
+                    ));
+                    return;
+                }
                 left -= entry.1;
                 at += 16;
                 entries.push(entry);
             }
             memory.push(entries);
         }
-        assert_eq!(at, ioctl.request.len(), "entries that cover nothing");
+        if at != ioctl.request.len() {
+            ioctl.fault("entries that cover nothing");
+        }
         self.queued.push((ioctl.u32(0), memory));
     }
 
@@ -290,6 +378,10 @@ impl Camera {
     fn values(&mut self, ioctl: &mut Ioctl<'_>) -> Result<(), u32> {
         let count = ioctl.u32(4) as usize;
         let at = |index: usize| 32 + 20 * index;
+        if ioctl.bytes(at(0), 20usize.saturating_mul(count)).is_none() {
+            ioctl.fault(format!("not {count} controls"));
+            return Err(EINVAL);
+        }
         let ids: Vec<_> = (0..count).map(|index| ioctl.u32(at(index))).collect();
         if ioctl.code != G_EXT_CTRLS {
             self.asked.push((ioctl.code, ids.clone()));
@@ -301,9 +393,15 @@ impl Camera {
         for (index, id) in ids.into_iter().enumerate() {
             let found = self.controls.iter_mut().find(|control| control.id == id);
             let control = found.ok_or(EINVAL)?;
-            let memory = (control.kind == STRING).then(|| ioctl.entry(entries.next().unwrap()));
-            if let Some(memory) = memory {
-                assert_eq!(ioctl.u32(at(index) + 4), memory.1, "size and entry differ");
+            let memory = match control.kind {
+                STRING => entries.next().map(|entry| ioctl.entry(entry)),
+                _ => None,
+            };
+            let size = ioctl.u32(at(index) + 4);
+            if control.kind == STRING && memory.is_none_or(|memory| memory.1 != size) {
+                ioctl.fault(format!(
+                    "a string of {size} bytes whose entry is {memory:x?}"
+                ));
             }
             let place = at(index) + 12;
             if ioctl.code == G_EXT_CTRLS {
@@ -313,7 +411,7 @@ impl Camera {
                 }
                 continue;
             }
-            let value = i64::from_le_bytes(ioctl.request[place..place + 8].try_into().unwrap());
+            let value = ioctl.u64(place) as i64;
             let value = match (self.wilful, control.kind) {
                 (Some((wilful, value)), _) if wilful == id => value,
                 (_, INTEGER64) => value,
@@ -326,12 +424,16 @@ impl Camera {
             control.value = value;
             if let Some(memory) = memory {
                 let bytes = ioctl.read(memory);
-                let end = bytes.iter().position(|byte| *byte == 0).unwrap();
-                control.text = String::from_utf8(bytes[..end].to_vec()).unwrap();
+                match std::ffi::CStr::from_bytes_until_nul(&bytes) {
+                    Ok(text) => control.text = text.to_string_lossy().into_owned(),
+                    Err(_) => ioctl.fault("a string without end"),
+                }
             }
             self.set.push((id, control.value, control.text.clone()));
         }
-        assert_eq!(entries.next(), None, "entries that cover nothing");
+        if entries.next().is_some() {
+            ioctl.fault("entries that cover nothing");
+        }
         Ok(())
     }
 }
