@@ -9,6 +9,7 @@ pub mod bytes;
 pub mod cell;
 pub mod checks;
 pub mod frame_vector;
+pub mod ioctls;
 pub mod kernel_log;
 pub mod location;
 pub mod protocol;

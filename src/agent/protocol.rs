@@ -18,6 +18,7 @@ use super::bytes::Bytes;
 use super::cell::{Cell, CellAnswer};
 use super::checks::{Checks, ChecksAnswer, Leaks, LeaksAnswer, Sweep, SweepAnswer};
 use super::frame_vector::{FrameVector, FrameVectorAnswer};
+use super::ioctls::{Ioctls, IoctlsAnswer};
 pub use super::kernel_log::{Log, LogAnswer, LogRecord, NewRecords};
 pub use super::location::{Locate, Location, Segment};
 pub use super::status::Status;
@@ -68,6 +69,7 @@ pub enum Command {
     FrameVector(FrameVector),
     BenchStream(BenchStream),
     Pin(Pin),
+    Ioctls(Ioctls),
     Sync(Sync),
     PowerOff(PowerOff),
 }
@@ -111,6 +113,7 @@ calls! {
     FrameVector -> FrameVectorAnswer,
     BenchStream -> StreamAnswer,
     Pin -> PinAnswer,
+    Ioctls -> IoctlsAnswer,
     Sync -> (),
     PowerOff -> (),
 }

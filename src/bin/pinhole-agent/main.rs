@@ -6,6 +6,7 @@
 //! is told to power the machine off. As process 1 it must never end: the kernel
 //! would panic. It is small and static, as an init must be.
 
+mod apart;
 mod bench;
 mod cell;
 mod children;
@@ -15,6 +16,7 @@ mod files;
 mod frame_vector;
 mod health;
 mod init;
+mod ioctls;
 mod kmemleak;
 mod kmsg;
 mod locate;
@@ -34,6 +36,7 @@ fn main() -> ExitCode {
         Some(bench::ARGUMENT) => return bench::main(),
         Some(cell::process::ARGUMENT) => return cell::process::main(),
         Some(frame_vector::ARGUMENT) => return frame_vector::main(),
+        Some(ioctls::ARGUMENT) => return ioctls::main(),
         _ => {}
     }
     if std::process::id() != 1 {

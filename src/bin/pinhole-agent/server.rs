@@ -12,7 +12,8 @@ use serde_json::Value;
 use crate::children::Children;
 use crate::failure::Failure;
 use crate::{
-    bench, cell, console, files, frame_vector, health, kmemleak, kmsg, locate, modules, run, sweep,
+    apart, bench, cell, console, files, frame_vector, health, ioctls, kmemleak, kmsg, locate,
+    modules, run, sweep,
 };
 
 /// Why the service of a channel ended.
@@ -171,11 +172,17 @@ impl Server {
             }
             Command::BenchStream(request) => {
                 let limit_ms = request.limit_ms;
-                self.measure(id, &Measurement::Stream(request), limit_ms, started)
+                let request = (bench::ARGUMENT, &Measurement::Stream(request));
+                self.run_apart(id, request, limit_ms, started)
             }
             Command::Pin(request) => {
                 let limit_ms = request.limit_ms;
-                self.measure(id, &Measurement::Pin(request), limit_ms, started)
+                let request = (bench::ARGUMENT, &Measurement::Pin(request));
+                self.run_apart(id, request, limit_ms, started)
+            }
+            Command::Ioctls(request) => {
+                let limit_ms = request.limit_ms;
+                self.run_apart(id, (ioctls::ARGUMENT, &request), limit_ms, started)
             }
             // The reading thread powers the machine off, after this answer.
             Command::Sync(_) | Command::PowerOff(_) => {
@@ -185,14 +192,14 @@ impl Server {
         }
     }
 
-    fn measure(
+    fn run_apart(
         &self,
         id: u64,
-        measurement: &Measurement,
+        request: (&str, &impl serde::Serialize),
         limit_ms: u64,
         started: impl FnOnce(Pid),
     ) -> Result<Value, Failure> {
-        let answer = bench::run(self.children, id, measurement, limit_ms, started);
+        let answer = apart::run(self.children, id, request, limit_ms, started);
         self.running().remove(&id);
         answer
     }

@@ -9,50 +9,12 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use pinhole::agent::bench::Measurement;
-use pinhole::agent::protocol::{Run, Status};
-use rustix::process::Pid;
 use serde_json::Value;
 
-use crate::children::Children;
 use crate::failure::Failure;
-use crate::run;
 
 /// Argument that makes this program the process that measures.
 pub const ARGUMENT: &str = "bench";
-
-/// Measures in a process of its own, which `started` gets.
-///
-/// # Errors
-///
-/// [`Failure`] if the device refuses, the time is up, or the memory is not
-/// there.
-pub fn run(
-    children: &Children,
-    id: u64,
-    measurement: &Measurement,
-    limit_ms: u64,
-    started: impl FnOnce(Pid),
-) -> Result<Value, Failure> {
-    let stdin = serde_json::to_string(measurement)
-        .map_err(|error| Failure::new(format!("tell what to measure: {error}")))?;
-    let process = Run {
-        stdin,
-        timeout_ms: Some(limit_ms),
-        ..Run::new(["/proc/self/exe", ARGUMENT])
-    };
-    let ran = run::run(children, id, process, started, |_| {})?;
-    if ran.timed_out {
-        return Err(Failure::new(format!("measure: not done in {limit_ms} ms")));
-    }
-    match ran.status {
-        Status::Exit(0) => serde_json::from_str(&ran.stdout)
-            .map_err(|error| Failure::new(format!("measure: no answer: {error}"))),
-        status => Err(Failure::new(format!(
-            "measure: {status}: {}",
-            ran.stderr.trim()
-        ))),
-    }
-}
 
 /// Runs the process that measures what standard input says, and writes the
 /// answer.
