@@ -61,10 +61,15 @@ impl BackEndArgs {
         Ok(Subject::started(name.into(), argv)?.quiet())
     }
 
+    /// Returns whether a back end is named.
+    pub fn is_named(&self) -> bool {
+        self.socket.is_some() || !self.command.is_empty()
+    }
+
     /// Returns the control that makes the device give up a session.
     pub fn error_control(&self) -> Option<u32> {
-        let is_ours = self.socket.is_none() && self.command.is_empty();
-        self.error_control.or(is_ours.then_some(KILL_SESSION))
+        self.error_control
+            .or((!self.is_named()).then_some(KILL_SESSION))
     }
 
     /// Returns whether the front end has a shared memory region.

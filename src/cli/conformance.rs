@@ -6,22 +6,29 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 
 use super::back_end_args::BackEndArgs;
+use super::guest_args::GuestArgs;
 use super::output;
 use crate::conformance::clause::{self, Clause, ClauseId, Side};
 use crate::conformance::device::{self, Settings};
+use crate::conformance::driver;
 use crate::conformance::verdict::SuiteOutcome;
 use crate::report::conformance as report;
+use crate::vm::images::Catalog;
 use crate::vm::interrupt;
 use crate::vm::progress::Progress;
 
-/// Hold a virtio-media device against the clauses of the specification
+/// Hold a virtio-media device or driver against the clauses of the specification
 ///
 /// Speaks to a vhost-user back end as a guest's driver does, and judges its
 /// answers clause by clause, without a guest: the one that listens on --socket,
-/// or the one that COMMAND starts; with neither, Pinhole's own card. What a
-/// device does not have is not offered, and no failure. Exits with 0 when every
-/// clause is kept or is about what there is not, 1 when one is not or could not
-/// be judged, 2 when it could not run.
+/// or the one that COMMAND starts; with neither, Pinhole's own card. With
+/// --kernel or --driver, boots a guest with scripted media devices in it, and
+/// judges what the driver there puts on the queues, and what becomes of the
+/// guest when a device lies, is late, is slow, or dies. What a device or driver
+/// does not have is not offered, and no failure. Exits with 0 when every clause
+/// is kept or is about what there is not, 1 when one is not or could not be
+/// judged, 2 when it could not run, 125 when a kernel of your own could not be
+/// tested.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Print the clauses, and judge none
@@ -32,8 +39,8 @@ pub struct Args {
     #[arg(long, value_name = "ID")]
     clause: Vec<ClauseId>,
 
-    /// Print a JSON array with an object for each device instead of the table,
-    /// and nothing else on stdout
+    /// Print a JSON array with an object for each device or driver instead of the
+    /// table, and nothing else on stdout
     #[arg(long, conflicts_with = "list")]
     json: bool,
 
@@ -47,6 +54,9 @@ pub struct Args {
 
     #[command(flatten)]
     back_end: BackEndArgs,
+
+    #[command(flatten)]
+    guest: GuestArgs,
 }
 
 impl Args {
@@ -62,7 +72,10 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
         output::line(report::list(clauses.filter(|one| args.wants(one))))?;
         return Ok(super::exit::SUCCESS);
     }
-    let outcomes = devices(&args)?;
+    let outcomes = match args.guest.names_a_driver() {
+        true => drivers(&args)?,
+        false => devices(&args)?,
+    };
     if args.json {
         output::line(serde_json::to_string(&outcomes)?)?;
     } else {
@@ -110,4 +123,22 @@ fn devices(args: &Args) -> anyhow::Result<Vec<SuiteOutcome>> {
     })?;
     step.done();
     Ok(vec![outcome])
+}
+
+/// Judges the driver on each kernel that is named.
+fn drivers(args: &Args) -> anyhow::Result<Vec<SuiteOutcome>> {
+    anyhow::ensure!(
+        !args.back_end.is_named(),
+        "a back end and a driver were named: each is tested by itself"
+    );
+    let mut clauses = args.clause.iter();
+    if let Some(clause) = clauses.find(|one| one.clause().side == Side::Device) {
+        anyhow::bail!("{clause} is a device's clause, and a driver was named");
+    }
+    let progress = Progress::stderr();
+    let testbeds = args.guest.testbeds(&Catalog::builtin())?;
+    let judged = testbeds
+        .iter()
+        .map(|testbed| driver::run(testbed, &args.clause, &progress));
+    Ok(judged.collect::<Result<_, _>>()?)
 }

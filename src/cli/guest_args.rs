@@ -91,6 +91,11 @@ impl GuestArgs {
         Some(OwnKernel::new(bzimage.clone(), modules.clone()))
     }
 
+    /// Returns whether a kernel, or a driver for one, is named.
+    pub fn names_a_driver(&self) -> bool {
+        self.kernel.is_some() || self.has_own_kernel() || self.driver.is_some()
+    }
+
     /// Returns whether the kernel is the user's own.
     pub fn has_own_kernel(&self) -> bool {
         self.bzimage.is_some()

@@ -17,6 +17,9 @@ pub enum Level {
     Should,
     /// A description outside the normative boxes, which a peer relies on.
     Prose,
+    /// No clause at all: that a device which breaks its own does not break the
+    /// guest.
+    Robust,
 }
 
 impl fmt::Display for Level {
@@ -25,6 +28,7 @@ impl fmt::Display for Level {
             Self::Must => "MUST",
             Self::Should => "SHOULD",
             Self::Prose => "prose",
+            Self::Robust => "robust",
         })
     }
 }
@@ -52,7 +56,8 @@ impl fmt::Display for Side {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Clause {
     /// Its number, such as `MD-1`: M for media, G for VIRTIO in general; D for
-    /// the device's conformance clauses, V for the driver's, P for prose.
+    /// the device's conformance clauses, V for the driver's, P for prose. `DV-1`
+    /// and those that follow it are ours, of devices that break clauses.
     pub id: &'static str,
     /// The end that it binds.
     pub side: Side,

@@ -22,6 +22,9 @@ macro_rules! general {
     };
 }
 
+/// Where it is not printed.
+const OURS: &str = "No clause: a driver and a device that breaks clauses";
+
 /// Defines the table, with a row for each clause.
 macro_rules! clauses {
     ($($id:literal $side:ident $level:ident $source:expr, $statement:literal $(, assumes $assumes:literal)?;)*) => {
@@ -181,11 +184,35 @@ clauses! {
     "GV-15" Driver Must general!("Split Virtqueues: Message Framing"),
         "Device-writable descriptors come after the device-readable ones.";
     "GV-16" Driver Should general!("Split Virtqueues: Message Framing"),
-        "A chain has no excessive number of descriptors.";
+        "A chain has no excessive number of descriptors.",
+        assumes "eight, and one for each 4 KiB of the message, are not excessive: the text has no number";
     "GV-17" Driver Must general!("Split Virtqueues: Descriptor Table"),
         "A chain has no loop, and no more than 2^32 bytes.";
     "GV-21" Driver Must general!("Split Virtqueues: Used Ring"),
         "Nothing is assumed of data beyond the used length, and it is ignored.";
+
+    "DV-1" Driver Robust OURS,
+        "A device that keeps all clauses is used: programs are told what it says, and its frames are where they belong.";
+    "DV-2" Driver Robust OURS,
+        "Formats and controls that make no sense break neither the guest nor a program.";
+    "DV-3" Driver Robust OURS,
+        "Garbage for an answer, a status that is no errno and a false used length are errors that programs know.";
+    "DV-4" Driver Robust OURS,
+        "Events of buffers that the device does not have, or has not filled so, are not believed.";
+    "DV-5" Driver Robust OURS,
+        "Events without an end keep no program from its answers.";
+    "DV-6" Driver Robust OURS,
+        "A command that is not answered is an error within half a minute; its answer is harmless when it comes later.";
+    "DV-7" Driver Robust OURS,
+        "Answers that take their time are taken.";
+    "DV-8" Driver Robust OURS,
+        "A chain that the device gives back and was not given is an error.";
+    "DV-9" Driver Robust OURS,
+        "A device that opens no session costs an error.";
+    "DV-10" Driver Robust OURS,
+        "A device that is gone costs errors, and the driver can be taken from it.";
+    "DV-11" Driver Robust OURS,
+        "A session that the device gives up costs its program an error.";
 }
 
 #[cfg(test)]

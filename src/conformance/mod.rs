@@ -6,9 +6,11 @@
 //! | [`clause`] | a clause: its number, its source, and what it says |
 //! | [`clauses`] | the table of the clauses that the suites test |
 //! | [`device`] | the suite for devices |
+//! | [`driver`] | the suite for drivers |
 //! | [`verdict`] | what became of a clause, and the outcome of a suite |
 
 pub mod clause;
 pub mod clauses;
 pub mod device;
+pub mod driver;
 pub mod verdict;

@@ -1,7 +1,6 @@
 //! A driver in place of Pinhole's own, as `--driver` gives it: one that is made of
 //! Pinhole's and is not built like it (`lookalike/lookalike_seams.c`).
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use pinhole::agent::cell::{Hazard, Kind, Point};
@@ -14,12 +13,9 @@ use pinhole::rig::matrix::run::{self, MatrixSpec};
 use pinhole::rig::matrix::{CellName, Pinning};
 use pinhole::rig::testbed::driver::OtherDriver;
 use pinhole::rig::testbed::{Testbed, TestbedError, TestbedSpec};
-use pinhole::vm::images::driver::{DRIVER, Module, build};
-use pinhole::vm::images::{self, Catalog};
 use pinhole::vm::progress::Progress;
-use pinhole::vm::provision::cache::Workspace;
-use pinhole::vm::provision::tree::Tree;
-use pinhole::vm::qemu::{self, MEDIA_ID};
+
+use crate::seams::{Seams, stand_in};
 
 const SEAMS: &[u8] = include_bytes!("lookalike/lookalike_seams.c");
 
@@ -30,48 +26,14 @@ const WRAPPED: &str = "pinhole_mem_get_userptr pinhole_unpin pinhole_pinned_fini
 /// Builds the driver in `dir` under another name, with the seams and without the
 /// parameter that has it pin as the kernel does.
 fn build_lookalike(dir: &Path) -> PathBuf {
-    let mut sources: Vec<(&str, &[u8])> = DRIVER
-        .sources
-        .iter()
-        .map(|&(name, text)| {
-            let text = String::from_utf8(text.to_vec()).unwrap();
-            let edited = match name {
-                "Kbuild" => {
-                    text.replace("pinhole", "lookalike")
-                        + "lookalike-y += lookalike_seams.o\n"
-                        + &format!("LDFLAGS_lookalike.o := $(addprefix --wrap=,{WRAPPED})\n")
-                }
-                _ => text.replace("module_param(native_userptr, bool, 0644);\n", ""),
-            };
-            (name, &*edited.into_bytes().leak())
-        })
-        .collect();
-    sources.push(("lookalike_seams.c", SEAMS));
-    let module = Module {
-        what: "a lookalike of the driver",
-        file: "lookalike.ko",
-        folder: "",
-        sources: sources.leak(),
-        variables: &[],
+    let seams = Seams {
+        name: "lookalike",
+        file: "lookalike_seams",
+        text: SEAMS,
+        wrapped: WRAPPED,
+        edit: |_, text| text.replace("module_param(native_userptr, bool, 0644);\n", ""),
     };
-    let recipe = Catalog::builtin().get("trixie").unwrap();
-    let guest = images::ensure_guest(&recipe, &Progress::silent()).unwrap();
-    let lock = File::create(dir.join("lock")).unwrap();
-    let workspace = Workspace {
-        dir,
-        log: &dir.join("log"),
-        lock: &lock,
-    };
-    let step = Progress::silent().step("");
-    let tree = Tree::new(guest.tree);
-    build(&module, &tree, &guest.release, &workspace, &step).unwrap();
-    dir.join(module.file)
-}
-
-/// The virtio id that the card has in place of a media device's, if it has.
-fn stand_in() -> Option<u32> {
-    let id = qemu::ensure(None, &Progress::silent()).unwrap().virtio_id;
-    Some(id).filter(|id| *id != MEDIA_ID)
+    seams.build("trixie", dir)
 }
 
 /// What runs cells with the lookalike, which is given further parameters.

@@ -110,7 +110,7 @@ impl Testbed {
         let checked =
             checked.and_then(|()| spec.driver.as_ref().map_or(Ok(()), OtherDriver::check));
         checked.map_err(|error| TestbedError::from(error).of(own))?;
-        let qemu = match spec.bounce_buffers {
+        let qemu = match spec.bounce_buffers || spec.generic_device {
             // The media device does not pass VIRTIO_F_ACCESS_PLATFORM on.
             true => qemu::ensure_generic(spec.qemu.as_deref(), progress)?,
             false => qemu::ensure(spec.qemu.as_deref(), progress)?,

@@ -68,6 +68,9 @@ pub struct TestbedSpec {
     /// card gets DMA addresses (VIRTIO_F_ACCESS_PLATFORM), and they are those
     /// of swiotlb.
     pub bounce_buffers: bool,
+    /// Whether QEMU's generic device carries the card, also where there is one for
+    /// media devices: it passes on all that a card offers.
+    pub generic_device: bool,
     /// Further arguments for the card.
     pub card_arguments: Vec<OsString>,
     /// Further arguments for QEMU.

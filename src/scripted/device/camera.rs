@@ -22,6 +22,8 @@ mod code {
     pub const STREAMON: u32 = 18;
     pub const STREAMOFF: u32 = 19;
     pub const ENUMINPUT: u32 = 26;
+    pub const G_CTRL: u32 = 27;
+    pub const S_CTRL: u32 = 28;
     pub const QUERYMENU: u32 = 37;
     pub const G_INPUT: u32 = 38;
     pub const S_INPUT: u32 = 39;
@@ -52,6 +54,7 @@ mod kind {
     pub const INACTIVE: u32 = 0x10;
     pub const MODIFY_LAYOUT: u32 = 0x400;
     pub const VOLATILE: u32 = 0x80;
+    pub const HAS_PAYLOAD: u32 = 0x100;
     pub const EXECUTE_ON_WRITE: u32 = 0x200;
 }
 pub use kind::*;
@@ -107,6 +110,8 @@ pub struct Camera {
     pub wilful: Option<(u32, i64)>,
     /// Subscriptions: type and id.
     pub subscribed: Vec<(u32, u32)>,
+    /// The session in which the last buffer was queued.
+    pub session: u32,
     /// Buffers at the camera: index, and the memory of each plane.
     pub queued: Vec<(u32, Vec<Memory>)>,
     /// Whether it streams.
@@ -215,6 +220,7 @@ impl Camera {
                 Ok(())
             }
             QBUF => {
+                self.session = ioctl.session;
                 self.queue(ioctl);
                 self.denied.take().map_or(Ok(()), Err)
             }
@@ -239,6 +245,7 @@ impl Camera {
             }
             S_INPUT if ioctl.u32(0) == 0 => Ok(()),
             S_INPUT => Err(EINVAL),
+            G_CTRL | S_CTRL => self.value(ioctl),
             QUERYMENU => self.menu(ioctl),
             QUERY_EXT_CTRL => self.control(ioctl),
             TRY_EXT_CTRLS if !self.tries => Err(ENOTTY),
@@ -360,7 +367,15 @@ impl Camera {
         ioctl.put(48, &maximum.to_le_bytes());
         ioctl.put(56, &step.to_le_bytes());
         ioctl.put(64, &default.to_le_bytes());
-        ioctl.put(72, &control.flags.to_le_bytes());
+        let (size, payload) = match control.kind {
+            // With the zero at its end, behind a pointer.
+            STRING => ((maximum as u32).wrapping_add(1), HAS_PAYLOAD),
+            INTEGER64 => (8, 0),
+            _ => (4, 0),
+        };
+        ioctl.put(72, &(control.flags | payload).to_le_bytes());
+        ioctl.put(76, &size.to_le_bytes());
+        ioctl.put(80, &1u32.to_le_bytes());
         ioctl.put(84, &control.dims.to_le_bytes());
         Ok(())
     }
@@ -371,6 +386,21 @@ impl Camera {
         let items = &control.ok_or(EINVAL)?.items;
         let item = items.iter().find(|(at, _)| *at == index).ok_or(EINVAL)?;
         ioctl.put(8, &item.1);
+        Ok(())
+    }
+
+    /// `struct v4l2_control`, which is of no string and of no wide number.
+    fn value(&mut self, ioctl: &mut Ioctl<'_>) -> Result<(), u32> {
+        let id = ioctl.u32(0);
+        let found = self.controls.iter_mut().find(|control| control.id == id);
+        let narrow = found.filter(|control| ![STRING, INTEGER64].contains(&control.kind));
+        let control = narrow.ok_or(EINVAL)?;
+        if ioctl.code == S_CTRL {
+            control.value = i64::from(ioctl.u32(4) as i32);
+            self.set.push((id, control.value, String::new()));
+        } else {
+            ioctl.put(4, &(control.value as i32).to_le_bytes());
+        }
         Ok(())
     }
 
@@ -405,9 +435,17 @@ impl Camera {
             }
             let place = at(index) + 12;
             if ioctl.code == G_EXT_CTRLS {
-                ioctl.put(place, &control.value.to_le_bytes());
-                if let Some(memory) = memory {
-                    ioctl.write(memory, control.text.as_bytes());
+                match memory {
+                    // The pointer comes back as it was given.
+                    Some(memory) => {
+                        let mut text = control.text.clone().into_bytes();
+                        // A text that is too long has no end.
+                        if text.len() < memory.1 as usize {
+                            text.push(0);
+                        }
+                        ioctl.write(memory, &text);
+                    }
+                    None => ioctl.put(place, &control.value.to_le_bytes()),
                 }
                 continue;
             }
@@ -415,9 +453,12 @@ impl Camera {
             let value = match (self.wilful, control.kind) {
                 (Some((wilful, value)), _) if wilful == id => value,
                 (_, INTEGER64) => value,
+                (_, STRING) => control.value,
                 _ => i64::from(value as i32),
             };
-            ioctl.put(place, &value.to_le_bytes());
+            if memory.is_none() {
+                ioctl.put(place, &value.to_le_bytes());
+            }
             if ioctl.code == TRY_EXT_CTRLS {
                 continue;
             }

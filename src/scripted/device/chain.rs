@@ -29,6 +29,7 @@ impl Chain {
         let mut fault = None;
         let mut exchange = Exchange {
             start,
+            event_queue: false,
             descriptors: Vec::new(),
             request: Vec::new(),
             endless: false,

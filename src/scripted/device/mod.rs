@@ -54,7 +54,7 @@ pub struct Config {
     /// `V4L2_CAP_*`.
     pub device_caps: u32,
     /// Its name, of which 32 bytes are told.
-    pub card: &'static str,
+    pub card: String,
     /// Whether it offers VIRTIO_F_ACCESS_PLATFORM.
     pub access_platform: bool,
     /// How long the driver may take to give an event buffer back.
@@ -66,7 +66,7 @@ impl Config {
     pub fn new(device_caps: u32) -> Self {
         Self {
             device_caps,
-            card: "Script",
+            card: "Script".to_owned(),
             access_platform: false,
             patience: Duration::from_secs(10),
         }
@@ -80,7 +80,7 @@ impl Config {
         let card = &self.card.as_bytes()[..self.card.len().min(32)];
         space.extend(card);
         space.resize(CONFIG_SIZE, 0);
-        space.resize(size.max(CONFIG_SIZE), 0xff);
+        space.resize(size.max(CONFIG_SIZE), 0x5a);
         space
     }
 }
@@ -148,6 +148,8 @@ impl VhostUserBackend for Backend {
         VhostUserProtocolFeatures::MQ
             | VhostUserProtocolFeatures::CONFIG
             | VhostUserProtocolFeatures::REPLY_ACK
+            // QEMU wants it of a device with VIRTIO_F_ACCESS_PLATFORM.
+            | VhostUserProtocolFeatures::BACKEND_REQ
             | VhostUserProtocolFeatures::CONFIGURE_MEM_SLOTS
     }
 
@@ -224,7 +226,7 @@ impl Device {
                 opening: Opening::Session,
                 hold: None,
                 waiting: Vec::new(),
-                wrong_head: None,
+                wrong_chain: false,
             }),
             changed: Condvar::new(),
             shutdown: OnceLock::new(),
@@ -307,7 +309,9 @@ impl Device {
         guard
             .write_slice(bytes, buffer.addr())
             .map_err(|error| wrong(error.to_string()))?;
+        // Eight bytes are an event's header.
         if event == EVENT_ERROR
+            && used >= 8
             && let Some(given_up) = state.open.get_mut(&session)
         {
             *given_up = true;
@@ -351,6 +355,14 @@ impl Device {
         let _ = vring.signal_used_queue();
     }
 
+    /// Reads guest memory; `None` if there is none.
+    pub fn read(&self, start: u64, length: u32) -> Option<Vec<u8>> {
+        let guard = self.state().memory.memory();
+        let mut bytes = vec![0; length as usize];
+        let read = guard.read_slice(&mut bytes, GuestAddress(start));
+        read.is_ok().then_some(bytes)
+    }
+
     /// Writes guest memory; returns whether there is any.
     pub fn write(&self, start: u64, bytes: &[u8]) -> bool {
         let guard = self.state().memory.memory();
@@ -389,9 +401,9 @@ impl Device {
         self.state().changed()
     }
 
-    /// Gives the next command back as the chain with another head.
-    pub fn give_back_as(&self, head: u16) {
-        self.state().wrong_head = Some(head);
+    /// Gives the next command back as a chain that it was not given.
+    pub fn give_back_another(&self) {
+        self.state().wrong_chain = true;
     }
 
     /// Sessions that were opened so far.

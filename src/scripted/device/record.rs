@@ -30,6 +30,8 @@ pub struct Answer {
 pub struct Exchange {
     /// How often the front end had started the device before, by then.
     pub start: u32,
+    /// Whether the driver had set up the queue of events.
+    pub event_queue: bool,
     /// The chain's descriptors, in its order.
     pub descriptors: Vec<Descriptor>,
     /// The bytes of the readable ones.

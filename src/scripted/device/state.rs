@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use vhost_user_backend::{VringMutex, VringT};
-use virtio_queue::{DescriptorChain, QueueOwnedT};
+use virtio_queue::{DescriptorChain, QueueOwnedT, QueueT};
 use vm_memory::{GuestAddressSpace, GuestMemoryAtomic, GuestMemoryMmap};
 
 use super::Config;
 use super::chain::Chain;
 use super::ioctl::{Answers, Delivery, ENOTTY, Ioctl};
 use super::record::{Answer, Entry, Exchange, What};
-use crate::wire::protocol::{CMD_CLOSE, CMD_IOCTL, CMD_MMAP, CMD_MUNMAP, CMD_OPEN, COMMAND_QUEUE};
+use crate::wire::protocol::{
+    CMD_CLOSE, CMD_IOCTL, CMD_MMAP, CMD_MUNMAP, CMD_OPEN, COMMAND_QUEUE, EVENT_QUEUE,
+};
 
 /// `EINVAL`, `ENODEV`.
 const EINVAL: u32 = 22;
@@ -70,8 +72,8 @@ pub struct State {
     pub opening: Opening,
     pub hold: Option<Held>,
     pub waiting: Vec<Waiting>,
-    /// Index of another chain that the next command is given back as.
-    pub wrong_head: Option<u16>,
+    /// Whether the next command is given back as a chain that was not given.
+    pub wrong_chain: bool,
 }
 
 impl State {
@@ -91,6 +93,7 @@ impl State {
         };
         while let Some(chain) = next_chain(&vring, memory) {
             let mut chain = Chain::read(chain, memory, self.starts);
+            chain.exchange.event_queue = self.has_event_queue();
             self.faults.extend(chain.fault.take());
             let entry = self.note(What::Command(chain.exchange.clone()));
             if self.silent {
@@ -108,6 +111,11 @@ impl State {
                 self.give(&vring, memory, waiting);
             }
         }
+    }
+
+    fn has_event_queue(&self) -> bool {
+        let vring = self.vrings.get(EVENT_QUEUE);
+        vring.is_some_and(|vring| vring.get_ref().get_queue().ready())
     }
 
     fn holds(&self, exchange: &Exchange) -> bool {
@@ -130,7 +138,11 @@ impl State {
         if let Some(What::Command(exchange)) = self.record.get_mut(entry).map(|one| &mut one.what) {
             exchange.answer = Some(answer);
         }
-        let head = self.wrong_head.take().unwrap_or(chain.head);
+        let mut head = chain.head;
+        if std::mem::take(&mut self.wrong_chain) {
+            // The last descriptor is the last to be used.
+            head = vring.get_ref().get_queue().size().saturating_sub(1);
+        }
         // The front end may have stopped the queue meanwhile.
         if vring.add_used(head, used).is_ok()
             && let Err(error) = vring.signal_used_queue()

@@ -98,7 +98,8 @@ impl Scripted {
     ) -> Self {
         let progress = Progress::silent();
         let recipe = Catalog::builtin().get(kernel).unwrap();
-        let qemu = qemu::ensure(None, &progress).unwrap();
+        // It has no region, as a device for media has to have.
+        let qemu = qemu::ensure_generic(None, &progress).unwrap();
         let guest = images::ensure_guest(&recipe, &progress).unwrap();
         let driver = images::ensure_driver(&guest, &progress).unwrap();
         files.push((DRIVER.to_owned(), driver));
