@@ -83,7 +83,7 @@ const CACHED: [&str; 8] = [
 ];
 
 /// Examples, each with the name of its page.
-const EXAMPLES: [(&str, Entry); 20] = [
+const EXAMPLES: [(&str, Entry); 21] = [
     (
         "pinhole",
         (
@@ -131,6 +131,13 @@ const EXAMPLES: [(&str, Entry); 20] = [
         (
             "pinhole conformance --socket /run/media.sock --clause MD-5 --json",
             "One clause, of a back end that runs, with the bytes of the exchange.",
+        ),
+    ),
+    (
+        "pinhole-conformance",
+        (
+            "pinhole conformance --kernel trixie --driver my.ko --driver-args standin_id=30",
+            "Judge a driver of your own, in a guest whose devices are scripted.",
         ),
     ),
     (
