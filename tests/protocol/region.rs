@@ -1,5 +1,7 @@
 //! Buffers of the card's own memory, seen through shared memory region 0.
 
+mod media_device;
+
 use std::fs;
 use std::time::{Duration, Instant};
 

@@ -12,10 +12,10 @@ use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 use super::fault::Fault;
 use super::memory::{LOW, Memory, Segment};
 
-/// Descriptors of a queue.
-pub const SIZE: u16 = 64;
+/// Descriptors of a queue: as many as QEMU gives its media device.
+pub const SIZE: u16 = 128;
 /// Descriptors from here on are left to those who write them by hand.
-pub const RAW: u16 = 48;
+pub const RAW: u16 = 112;
 
 /// VIRTQ_DESC_F_NEXT.
 pub const NEXT: u16 = 1;
