@@ -72,9 +72,9 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
         output::line(report::list(clauses.filter(|one| args.wants(one))))?;
         return Ok(super::exit::SUCCESS);
     }
-    let outcomes = match args.guest.names_a_driver() {
+    let (outcomes, stopped) = match args.guest.names_a_driver() {
         true => drivers(&args)?,
-        false => devices(&args)?,
+        false => (devices(&args)?, None),
     };
     if args.json {
         output::line(serde_json::to_string(&outcomes)?)?;
@@ -93,6 +93,9 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
     }
     if interrupt::requested() {
         return Ok(super::exit::INTERRUPTED);
+    }
+    if let Some(error) = stopped {
+        return Err(error);
     }
     Ok(match outcomes.iter().any(SuiteOutcome::is_wrong) {
         false => super::exit::SUCCESS,
@@ -125,8 +128,9 @@ fn devices(args: &Args) -> anyhow::Result<Vec<SuiteOutcome>> {
     Ok(vec![outcome])
 }
 
-/// Judges the driver on each kernel that is named.
-fn drivers(args: &Args) -> anyhow::Result<Vec<SuiteOutcome>> {
+/// Judges the driver on each kernel that is named, up to one with which the suite
+/// cannot begin: what was found before is told all the same.
+fn drivers(args: &Args) -> anyhow::Result<(Vec<SuiteOutcome>, Option<anyhow::Error>)> {
     anyhow::ensure!(
         !args.back_end.is_named(),
         "a back end and a driver were named: each is tested by itself"
@@ -137,8 +141,13 @@ fn drivers(args: &Args) -> anyhow::Result<Vec<SuiteOutcome>> {
     }
     let progress = Progress::stderr();
     let testbeds = args.guest.testbeds(&Catalog::builtin())?;
-    let judged = testbeds
-        .iter()
-        .map(|testbed| driver::run(testbed, &args.clause, &progress));
-    Ok(judged.collect::<Result<_, _>>()?)
+    let mut outcomes = Vec::new();
+    for testbed in &testbeds {
+        match driver::run(testbed, &args.clause, &progress) {
+            Ok(outcome) => outcomes.push(outcome),
+            Err(error) if outcomes.is_empty() => return Err(error.into()),
+            Err(error) => return Ok((outcomes, Some(error.into()))),
+        }
+    }
+    Ok((outcomes, None))
 }

@@ -66,7 +66,7 @@ clauses! {
     "MD-10" Device Must media!("Device-side error"),
         "The id of a session that the device gave up is not used again until the driver has closed it.";
 
-    "MV-1" Driver Must media!("Command Virtqueue: Sessions"),
+    "MV-1" Driver Prose media!("Command Virtqueue: Sessions"),
         "A session is opened before anything is done on it.";
     "MV-2" Driver Must media!("Close device"),
         "A session's id is not used after its CLOSE until OPEN has returned it again.";
@@ -75,7 +75,8 @@ clauses! {
     "MV-4" Driver Must media!("V4L2 ioctls"),
         "A payload that an error came without counts as not modified.";
     "MV-5" Driver Must media!("Device-side error"),
-        "After an error event the session is closed with CLOSE.";
+        "After an error event the session is closed with CLOSE.",
+        assumes "that is done within ten seconds, while its program lives: the text has 'as soon as possible'";
     "MV-6" Driver Must media!("Dequeue buffer"),
         "The pointers in the v4l2_buffer and the planes of a DQBUF event are ignored.";
 

@@ -8,6 +8,7 @@ use super::subject::{NUMBER, Subject};
 use super::traffic::{kind, no_user_pointers};
 use crate::conformance::verdict::Verdict;
 use crate::scripted::device::ioctl::{Delivery, EINVAL};
+use crate::scripted::device::record::Entry;
 use crate::wire::Ioctl;
 
 /// The value that a program has in its structure, and no device says.
@@ -36,19 +37,34 @@ pub fn errors_without_payload(stand: &mut Stand) -> Result<Findings, Broken> {
     subject.camera.restore();
     stand.check()?;
 
-    let evidence = told(&subject.device.record(mark));
+    let record = subject.device.record(mark);
+    let evidence = told(&record);
     let finding = match answer {
         None => Finding::not_reached("the ioctls do not come back"),
         Some(answer) => {
-            let mut finding = Finding::not_reached("no ioctl that the device refuses fails");
+            let mut finding = Finding::not_reached("the device has nothing to refuse");
             for (ioctl, (call, control)) in calls {
-                let Some(made) = answer.calls.get(call).filter(|made| made.errno.is_some()) else {
+                // What the driver refuses by itself shows nothing.
+                let refused = record.iter().filter_map(Entry::command).any(|exchange| {
+                    let answer = exchange.answer.as_ref();
+                    exchange.code() == Some(ioctl as u32)
+                        && answer.is_some_and(|answer| answer.used == 8)
+                });
+                let Some(made) = answer.calls.get(call).filter(|_| refused) else {
                     continue;
                 };
+                if made.errno.is_none() {
+                    finding = Finding::failed(
+                        format!("an error of {ioctl:?}, which the device refuses"),
+                        "success",
+                        evidence,
+                    );
+                    break;
+                }
                 let at = control as usize;
                 let after = answer.memory.0.get(at..at + CONTROL).unwrap_or_default();
                 let payload = &made.payload.0;
-                let place = answer.base + u64::from(control);
+                let place = answer.base.wrapping_add(u64::from(control));
                 // error_idx is the V4L2 core's to set.
                 let kept = number(payload, 4) == 1
                     && pointer(payload, 24) == place
@@ -192,7 +208,7 @@ fn pointers(stand: &Stand, subject: &Subject) -> Result<Finding, Broken> {
     };
     let wanted: Vec<u64> = places
         .iter()
-        .map(|place| answer.base + u64::from(*place))
+        .map(|(place, _)| answer.base.wrapping_add(u64::from(*place)))
         .collect();
     Ok(match pointers == wanted {
         true => Finding::passed(evidence),

@@ -17,7 +17,7 @@ pub struct Capture {
     limit: Duration,
     dqbuf: usize,
     at: u32,
-    places: Vec<u32>,
+    places: Vec<(u32, u32)>,
 }
 
 /// What became of the program.
@@ -28,8 +28,8 @@ pub struct Ended {
     pub dqbuf: usize,
     /// Offset of DQBUF's structure in the program's memory.
     pub at: u32,
-    /// Offsets of the planes' memory in it.
-    pub places: Vec<u32>,
+    /// Offsets and lengths of the planes' memory in it.
+    pub places: Vec<(u32, u32)>,
 }
 
 /// An event's contents.
@@ -47,6 +47,7 @@ impl Contents {
             used: if self.planes.is_empty() { FRAME } else { 0 },
             planes: &self.planes,
             pointer: self.pointer,
+            sequence: 0,
         }
     }
 }
@@ -74,7 +75,7 @@ pub fn start(stand: &Stand, subject: &Subject, limit: Duration) -> Result<Captur
     };
     let mut image = Image::default();
     let places = image.frames(&planes);
-    let memory: Vec<_> = places.iter().copied().zip(planes).collect();
+    let memory: Vec<_> = places.iter().copied().zip(planes.iter().copied()).collect();
     image.reqbufs(kind, 1);
     image.buffer(Ioctl::QBuf.request(), kind, 0, &memory);
     image.number(Ioctl::StreamOn, kind);
@@ -85,7 +86,7 @@ pub fn start(stand: &Stand, subject: &Subject, limit: Duration) -> Result<Captur
         limit,
         dqbuf,
         at,
-        places,
+        places: memory,
     })
 }
 

@@ -78,6 +78,11 @@ impl Finding {
                 let seen = format!("its kernel complains: {first}");
                 Self::failed(expected, seen, lines.clone())
             }
+            Broken::Flood => Self::failed(
+                expected,
+                "commands without an end: the device has stopped to take them",
+                Vec::new(),
+            ),
             Broken::Gone(what, console) => Self::failed(expected, what.clone(), console.clone()),
         }
     }

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::subject::FRAME;
 use crate::agent::ioctls::{IoctlCall, Ioctls, Pointer};
 use crate::wire::Ioctl;
 
@@ -222,6 +223,8 @@ pub struct Done<'a> {
     pub used: u32,
     /// What the pointers are.
     pub pointer: u64,
+    /// Its number in the stream, from 0.
+    pub sequence: u32,
 }
 
 impl Done<'_> {
@@ -250,9 +253,18 @@ impl Done<'_> {
             put(at, value);
         }
         put(60, USERPTR);
-        put(72, self.planes.len() as u32);
+        // A frame each thirtieth of a second.
+        put(24, 1 + self.sequence / 30);
+        put(32, self.sequence % 30 * 33_333);
+        put(56, self.sequence);
+        match self.planes.len() {
+            // The planes' lengths are those of the frame's.
+            0 => put(72, FRAME),
+            planes => put(72, planes as u32),
+        }
         for (plane, used) in self.planes.iter().enumerate() {
             put(BUFFER + PLANE * plane, *used);
+            put(BUFFER + PLANE * plane + 4, *used);
         }
         let mut point = |at: usize| {
             bytes[at..at + 8].copy_from_slice(&self.pointer.to_le_bytes());

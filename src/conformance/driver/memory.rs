@@ -88,11 +88,9 @@ fn frame(stand: &Stand) -> Result<Option<Finding>, Broken> {
         let bytes = subject.device.read(start, length);
         bytes.is_some_and(|bytes| bytes.iter().all(|byte| *byte == MARK))
     };
-    let given_away = !stopped && !queued.memory.iter().all(whole);
+    let given_away = !stopped && !queued.memory.iter().flatten().all(whole);
     if !stopped && !given_away {
-        for (start, length) in queued.memory {
-            subject.device.write(start, &vec![0x5b; length as usize]);
-        }
+        subject.fill(&queued, 1);
     }
     subject.device.release();
     capture.end(stand)?;

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::image::{BUFFER, CONTROL, CONTROLS, PLANE, USERPTR, number};
-use crate::scripted::device::record::{Entry, Exchange, What};
+use crate::scripted::device::record::{Descriptor, Entry, Exchange, What};
 use crate::wire::Ioctl;
 use crate::wire::protocol::{CMD_CLOSE, CMD_OPEN};
 
@@ -322,7 +322,8 @@ fn segments_cover_exactly(record: &[Entry]) -> Seen {
     each(record, |exchange| {
         let (ioctl, payload) = ioctl(exchange)?;
         let layout = layout(ioctl, payload)?;
-        if layout.wrong.is_some() {
+        // Of a long request the record does not have all.
+        if layout.wrong.is_some() || exchange.length > exchange.request.len() as u64 {
             return None;
         }
         let room = exchange.room().saturating_sub(RESPONSE);
@@ -383,56 +384,68 @@ fn uncovered(lengths: &[u32], list: &[u8]) -> Option<String> {
     (rest > 0).then(|| format!("{rest} further segments"))
 }
 
+/// Holds each chain of both queues against a clause: its descriptors, and whether it
+/// goes on without end. `judge` says what is expected and what was seen instead.
+fn each_chain(
+    record: &[Entry],
+    judge: impl Fn(&[Descriptor], bool) -> Option<(String, String)>,
+) -> Seen {
+    let mut seen = Seen::Nothing;
+    for entry in record {
+        let wrong = match &entry.what {
+            What::Command(one) => judge(&one.descriptors, one.endless),
+            What::Event {
+                descriptors,
+                endless,
+                ..
+            } => judge(descriptors, *endless),
+            _ => continue,
+        };
+        if let Some((expected, seen)) = wrong {
+            return Seen::Broken {
+                expected,
+                seen,
+                evidence: vec![entry.to_string()],
+            };
+        }
+        seen = Seen::Kept;
+    }
+    seen
+}
+
 fn writable_ones_come_last(record: &[Entry]) -> Seen {
-    each(record, |exchange| {
-        let kinds: Vec<_> = exchange
-            .descriptors
-            .iter()
-            .map(|one| one.writable)
-            .collect();
-        Some(match kinds.is_sorted() {
-            true => Seen::Kept,
-            false => broken(
-                "the device-readable descriptors first",
-                "a device-readable one behind a device-writable one",
-                exchange,
-            ),
+    each_chain(record, |descriptors, _| {
+        let sorted = descriptors.is_sorted_by_key(|one| one.writable);
+        (!sorted).then(|| {
+            (
+                "the device-readable descriptors first".to_owned(),
+                "a device-readable one behind a device-writable one".to_owned(),
+            )
         })
     })
 }
 
 fn chains_are_short(record: &[Entry]) -> Seen {
-    each(record, |exchange| {
-        let count = exchange.descriptors.len();
-        let bytes: u64 = exchange
-            .descriptors
-            .iter()
-            .map(|one| u64::from(one.length))
-            .sum();
+    each_chain(record, |descriptors, _| {
+        let count = descriptors.len();
+        let bytes: u64 = descriptors.iter().map(|one| u64::from(one.length)).sum();
         let most = DESCRIPTORS + (bytes / BYTES) as usize;
-        Some(match count <= most {
-            true => Seen::Kept,
-            false => broken(
+        (count > most).then(|| {
+            (
                 format!("at most {most} descriptors for {bytes} bytes"),
                 format!("{count}"),
-                exchange,
-            ),
+            )
         })
     })
 }
 
 fn chains_end(record: &[Entry]) -> Seen {
-    each(record, |exchange| {
-        Some(match exchange.endless {
-            false => Seen::Kept,
-            true => broken(
-                "a chain that ends, of no more than 2^32 bytes",
-                format!(
-                    "one that goes on behind descriptor {}",
-                    exchange.descriptors.len()
-                ),
-                exchange,
-            ),
+    each_chain(record, |descriptors, endless| {
+        endless.then(|| {
+            (
+                "a chain that ends, of no more than 2^32 bytes".to_owned(),
+                format!("one that goes on behind descriptor {}", descriptors.len()),
+            )
         })
     })
 }

@@ -12,9 +12,13 @@ use super::stand::{Broken, LIMIT, Stand};
 use super::traffic::{kind, no_user_pointers};
 use crate::scripted::device::{Held, Opening};
 use crate::wire::Ioctl;
+use crate::wire::protocol::CMD_OPEN;
 
 /// How long a driver may wait for a device before a program has its error.
 pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Events without which there was no flood.
+const FLOOD: u64 = 1000;
 
 /// Ends an experiment: the guest is as it was, and the driver works with a device that
 /// keeps the rules.
@@ -54,14 +58,18 @@ pub fn flood(stand: &mut Stand) -> Result<Findings, Broken> {
     let session = subject.device.session().unwrap_or(1);
     let enough = AtomicBool::new(false);
     let line = format!("for i in 1 2 3; do v4l2-ctl -d {} -V; done", subject.node());
-    let said = std::thread::scope(|scope| {
-        scope.spawn(|| subject.device.flood(session, 99, &enough));
+    let (said, sent) = std::thread::scope(|scope| {
+        let flood = scope.spawn(|| subject.device.flood(session, 99, &enough));
         let said = stand.run(&line, LIMIT);
         enough.store(true, Ordering::Relaxed);
-        said
-    })?;
+        (said, flood.join().unwrap_or(0))
+    });
+    let said = said?;
     let finding = match said.stdout.matches("64/48").count() {
-        3 => Finding::passed(Vec::new()),
+        3 if sent < FLOOD => Finding::not_reached(format!(
+            "the driver gave event buffers back for {sent} events only"
+        )),
+        3 => Finding::passed(vec![format!("{sent} events")]),
         answers => Finding::failed(
             format!(
                 "three programs that get their answers within {} s",
@@ -83,12 +91,14 @@ pub fn silent(stand: &mut Stand) -> Result<Findings, Broken> {
     subject.device.hold(Held::Ioctl(Ioctl::TryFmt as u32));
     let begun = Instant::now();
     let pending = stand.start_ioctls(image, subject.node(), PATIENCE)?;
+    let held = stand.holds(PATIENCE, || subject.device.held() > 0);
     let answer = stand.ioctls_end(&pending, PATIENCE)?;
     let took = begun.elapsed();
     // Too late: its program is gone.
     subject.device.release();
     let evidence = told(&subject.device.record(mark));
     let finding = match answer.as_ref().and_then(|answer| answer.calls.get(call)) {
+        _ if !held => Finding::not_reached("TRY_FMT does not come to the device"),
         Some(made) => match made.errno {
             Some(errno) => Finding::passed(
                 [
@@ -155,12 +165,20 @@ pub fn wrong_chain(stand: &mut Stand) -> Result<Findings, Broken> {
     let subject = &stand.plain;
     let mark = subject.device.mark();
     let mut image = Image::default();
-    image.format(Ioctl::TryFmt, kind(subject));
-    subject.device.give_back_another();
+    let call = image.format(Ioctl::TryFmt, kind(subject));
+    // Whatever session the program's file takes is opened as ever.
+    subject.device.give_back_another(Ioctl::TryFmt as u32);
     let answer = stand.ioctls(image, subject.node(), PATIENCE)?;
-    let evidence = told(&subject.device.record(mark));
+    let record = subject.device.record(mark);
+    let evidence = told(&record);
+    let mut commands = record.iter().filter_map(|entry| entry.command());
+    let came = commands.any(|one| one.code() == Some(Ioctl::TryFmt as u32));
     let finding = match answer {
-        Some(_) => Finding::passed(evidence),
+        _ if !came => Finding::not_reached("TRY_FMT does not come to the device"),
+        Some(answer) => match answer.calls.get(call).map(|made| made.errno) {
+            Some(None) => Finding::failed("an error", "success", evidence),
+            _ => Finding::passed(evidence),
+        },
         None => Finding::failed(
             format!("an error within {} s", PATIENCE.as_secs()),
             "a program that had to be killed",
@@ -195,6 +213,24 @@ pub fn no_session(stand: &mut Stand) -> Result<Findings, Broken> {
             break;
         }
         stand.check()?;
+        let record = stand.plain.device.record(mark);
+        let mut commands = record.iter().filter_map(|entry| entry.command());
+        let Some(open) = commands.find(|one| one.command() == Some(CMD_OPEN)) else {
+            finding = Finding::not_reached("no OPEN comes to the device");
+            break;
+        };
+        // What the refusal and the garbage have where a session's id is.
+        let answered = open.start;
+        let believed = commands
+            .find(|one| one.start == answered && matches!(one.session(), Some(0 | u32::MAX)));
+        if let Some(believed) = believed {
+            finding = Finding::failed(
+                "no command in a session that was not opened",
+                believed.to_string(),
+                told(&record),
+            );
+            break;
+        }
     }
     stand.plain.device.open_with(Opening::Session);
     over(stand, "DV-9", finding)
@@ -226,20 +262,26 @@ pub fn dead(stand: &mut Stand) -> Result<Findings, Broken> {
     // until it is killed, as it would for a frame that takes that long.
     stand.kill(pending.id());
     stand.wait(&pending, PATIENCE)?;
-    let mut line = format!("v4l2-ctl -d {node} -V;");
+    // Each step may take what a command may.
+    let mut steps = vec![format!("v4l2-ctl -d {node} -V")];
     if let Some(place) = &subject.place {
-        line += &format!("echo {} > {}/unbind", place.virtio, place.driver);
+        steps.push(format!("echo {} > {}/unbind", place.virtio, place.driver));
     }
-    let said = stand.run(&format!("({line}) > /dev/null 2>&1"), PATIENCE)?;
+    let mut timed_out = false;
+    for step in steps {
+        // v4l2-ctl makes several commands for the format.
+        let said = stand.run(&format!("({step}) > /dev/null 2>&1"), 2 * PATIENCE)?;
+        timed_out |= said.timed_out;
+    }
     let evidence = told(&subject.device.record(mark));
     stand.spend();
     stand.check()?;
-    let finding = match said.timed_out {
+    let finding = match timed_out {
         false => Finding::passed(evidence),
         true => Finding::failed(
             format!(
-                "errors, and a driver that lets go, within {} s",
-                PATIENCE.as_secs()
+                "errors, and a driver that lets go, within {} s each",
+                2 * PATIENCE.as_secs()
             ),
             "a program that had to be killed",
             evidence,

@@ -1,5 +1,7 @@
 //! What the driver does with a session that the device gives up.
 
+use std::time::{Duration, Instant};
+
 use super::capture;
 use super::finding::{Finding, Findings, PROMPTLY, told};
 use super::image::Image;
@@ -8,19 +10,30 @@ use super::stand::{Broken, Stand};
 use super::subject::NUMBER;
 use super::traffic::no_user_pointers;
 use crate::scripted::device::EVENT_ERROR;
+use crate::vm::channel::Pending;
 use crate::wire::protocol::CMD_CLOSE;
 
 /// Bytes of `struct virtio_media_event_error`.
 const ERROR_SIZE: u32 = 16;
+
+/// How long the program lives: longer than all that is waited for meanwhile, since a
+/// driver with a session a file closes it when the program is gone.
+const ALIVE: Duration = Duration::from_secs(30);
+
+/// Says why what a program's end brings with it may have come already, if it may.
+fn late(begun: Instant) -> Option<String> {
+    (begun.elapsed() >= ALIVE).then(|| "the program was over before its session was".to_owned())
+}
 
 /// The session of a program that waits is given up.
 pub fn given_up(stand: &mut Stand) -> Result<Findings, Broken> {
     let subject = &stand.plain;
     let streams = no_user_pointers(stand, subject)?.is_none();
     let mark = subject.device.mark();
+    let begun = Instant::now();
     let (session, capture, waiting) = match streams {
         true => {
-            let capture = capture::start(stand, subject, PROMPTLY)?;
+            let capture = capture::start(stand, subject, ALIVE)?;
             let queued = capture.wait(stand, subject);
             (queued.map(|queued| queued.session), Some(capture), None)
         }
@@ -28,7 +41,7 @@ pub fn given_up(stand: &mut Stand) -> Result<Findings, Broken> {
         false => {
             let mut image = Image::default();
             image.wait_for_event(NUMBER);
-            let waiting = stand.start_ioctls(image, subject.node(), PROMPTLY)?;
+            let waiting = stand.start_ioctls(image, subject.node(), ALIVE)?;
             // SUBSCRIBE_EVENT.
             let is = |entry: &crate::scripted::device::record::Entry| {
                 entry.command().is_some_and(|one| one.code() == Some(90))
@@ -50,10 +63,21 @@ pub fn given_up(stand: &mut Stand) -> Result<Findings, Broken> {
             close.is_some_and(|one| one.session() == Some(session))
         })
     });
+    let late = late(begun);
+    // A program that the driver told nothing waits on.
+    if closed.is_none() {
+        let id = capture.as_ref().map(capture::Capture::id);
+        if let Some(id) = id.or(waiting.as_ref().map(Pending::id)) {
+            stand.kill(id);
+        }
+    }
     // The record decides the clauses also where the guest breaks.
+    let mut killed = false;
     let ended = match (capture, &waiting) {
-        (Some(capture), _) => capture.end(stand).map(drop),
-        (None, Some(waiting)) => stand.ioctls_end(waiting, PROMPTLY).map(drop),
+        (Some(capture), _) => capture.end(stand).map(|ended| killed = ended.is_none()),
+        (None, Some(waiting)) => stand
+            .ioctls_end(waiting, ALIVE)
+            .map(|ended| killed = ended.is_none()),
         (None, None) => Ok(()),
     };
     let ended = ended
@@ -74,6 +98,7 @@ pub fn given_up(stand: &mut Stand) -> Result<Findings, Broken> {
         (Some(_), Some(Err(error))) => Some(error.to_string()),
         _ => Some("no program uses a session".to_owned()),
     };
+    let unreached = unreached.or(late);
     let (Some(session), None) = (session, &unreached) else {
         let finding = Finding::not_reached(unreached.unwrap_or_default());
         return Ok(["MV-5", "MP-20", "DV-11"]
@@ -84,7 +109,10 @@ pub fn given_up(stand: &mut Stand) -> Result<Findings, Broken> {
         Some(_) => Finding::passed(evidence.clone()),
         None => Finding::failed(
             format!("CLOSE of session {session} after its error event"),
-            format!("none within {} s", 2 * PROMPTLY.as_secs()),
+            format!(
+                "none within {} s, while its program lives",
+                2 * PROMPTLY.as_secs()
+            ),
             evidence.clone(),
         ),
     };
@@ -95,6 +123,9 @@ pub fn given_up(stand: &mut Stand) -> Result<Findings, Broken> {
             .map(ToString::to_string)
     });
     let left_alone = match used {
+        None if closed.is_none() && killed => {
+            Finding::not_reached("no program was told, and none tried to use the session")
+        }
         None => Finding::passed(evidence),
         Some(used) => Finding::failed(
             format!("nothing but CLOSE in session {session} after its error event"),

@@ -15,7 +15,7 @@ use crate::rig::kernel_log;
 use crate::rig::testbed::{CardProcess, Testbed, TestbedError, TestbedSpec};
 use crate::scripted::device::Config;
 use crate::scripted::device::camera::{MULTI, SINGLE};
-use crate::vm::channel::{AgentError, Pending};
+use crate::vm::channel::{Agent, AgentError, Pending};
 use crate::vm::machine::{MachineError, private_dir};
 use crate::vm::progress::Progress;
 use crate::vm::qemu;
@@ -75,13 +75,18 @@ pub enum Broken {
     Stuck(String),
     /// The kernel complains.
     Complaint(Vec<String>),
+    /// The driver sends more than anything takes.
+    Flood,
     /// Nobody answers any more; the console's end.
     Gone(String, Vec<String>),
 }
 
 /// The guest.
 pub struct Stand {
-    testbed: Testbed,
+    /// Until another is to boot in its place.
+    testbed: Option<Testbed>,
+    driver: String,
+    release: String,
     /// The small device.
     pub plain: Subject,
     /// The one with a larger configuration space, and planes.
@@ -155,7 +160,9 @@ impl Stand {
         };
         let testbed = Testbed::start(&spec, progress)?;
         let mut stand = Self {
-            testbed,
+            driver: testbed.driver.clone(),
+            release: testbed.machine.hello().release.clone(),
+            testbed: Some(testbed),
             plain,
             planes,
             platform,
@@ -175,9 +182,15 @@ impl Stand {
         spec: &TestbedSpec,
         progress: &Progress,
     ) -> Result<(), StandError> {
-        // A machine that is dropped is killed.
+        // A machine that is dropped is killed: two at once would take twice the memory.
+        self.testbed = None;
         *self = Self::boot(spec, progress)?;
         Ok(())
+    }
+
+    /// The devices.
+    pub fn subjects(&self) -> [&Subject; 3] {
+        [&self.plain, &self.planes, &self.platform]
     }
 
     /// Learns which node each device has.
@@ -212,12 +225,18 @@ impl Stand {
 
     /// The guest's kernel, as it calls itself.
     pub fn release(&self) -> &str {
-        &self.testbed.machine.hello().release
+        &self.release
     }
 
     /// The driver's name, as in /sys/module.
     pub fn driver(&self) -> &str {
-        &self.testbed.driver
+        &self.driver
+    }
+
+    fn agent(&self) -> Result<&Agent, Broken> {
+        let testbed = self.testbed.as_ref();
+        let agent = testbed.map(|testbed| testbed.machine.agent());
+        agent.ok_or_else(|| Broken::Stuck("there is no guest".to_owned()))
     }
 
     /// A device of it is gone: it is of no more use.
@@ -246,7 +265,7 @@ impl Stand {
             timeout_ms: Some(limit.as_millis() as u64),
             ..Run::new(["sh", "-c", line])
         };
-        self.testbed.machine.agent().start(run).map_err(gone)
+        self.agent()?.start(run).map_err(gone)
     }
 
     /// Waits for the end of a command line that is killed after `limit`.
@@ -267,7 +286,7 @@ impl Stand {
         limit: Duration,
     ) -> Result<Pending<Ioctls>, Broken> {
         let request = image.request(node, limit);
-        self.testbed.machine.agent().start(request).map_err(gone)
+        self.agent()?.start(request).map_err(gone)
     }
 
     /// Waits for the end of the ioctls; `None` if their process had to be killed.
@@ -296,19 +315,18 @@ impl Stand {
     /// Kills a process that the guest runs.
     pub fn kill(&self, target: u64) {
         // It may be gone by itself.
-        let _ = self.testbed.machine.agent().call(
-            Kill {
-                target,
-                signal: libc::SIGKILL,
-            },
-            LIMIT,
-        );
+        let kill = Kill {
+            target,
+            signal: libc::SIGKILL,
+        };
+        let _ = self.agent().map(|agent| agent.call(kill, LIMIT));
     }
 
     /// Has the kernel look at memory that was freed.
     pub fn sweep(&self) -> Result<(), Broken> {
-        let agent = self.testbed.machine.agent();
-        let swept = agent.call(crate::agent::checks::Sweep {}, LIMIT + GRACE);
+        let swept = self
+            .agent()?
+            .call(crate::agent::checks::Sweep {}, LIMIT + GRACE);
         match swept {
             Ok(_) | Err(AgentError::Failed { .. }) => Ok(()),
             Err(error) => Err(gone(error)),
@@ -320,16 +338,20 @@ impl Stand {
         let log = Log {
             since: self.seen.get(),
         };
-        let log = self.testbed.machine.agent().call(log, LIMIT);
+        let log = self.agent()?.call(log, LIMIT);
         let records = log.map_err(gone)?.records;
         if let Some(last) = records.last() {
-            self.seen.set(last.sequence + 1);
+            self.seen.set(last.sequence.saturating_add(1));
         }
         Ok(records)
     }
 
     /// Returns what is broken in the kernel, if anything is since the last look.
     pub fn check(&self) -> Result<(), Broken> {
+        let mut subjects = self.subjects().into_iter();
+        if subjects.any(|subject| subject.device.is_flooded()) {
+            return Err(Broken::Flood);
+        }
         let complaints = kernel_log::splats(&self.fresh()?);
         match complaints.is_empty() {
             true => Ok(()),
@@ -346,7 +368,12 @@ impl Stand {
         match self.check() {
             Ok(()) => Broken::Stuck(what),
             Err(Broken::Complaint(lines)) => Broken::Complaint([lines, vec![what]].concat()),
-            Err(_) => Broken::Gone(what, self.testbed.machine.console().tail(CONSOLE)),
+            Err(Broken::Flood) => Broken::Flood,
+            Err(_) => {
+                let machine = self.testbed.as_ref().map(|testbed| &testbed.machine);
+                let console = machine.map(|machine| machine.console().tail(CONSOLE));
+                Broken::Gone(what, console.unwrap_or_default())
+            }
         }
     }
 
@@ -386,7 +413,7 @@ impl Stand {
 
     /// Turns the guest off.
     pub fn finish(self) {
-        if let Err(error) = self.testbed.finish() {
+        if let Some(Err(error)) = self.testbed.map(Testbed::finish) {
             log::warn!("{error}");
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::image::Done;
 use crate::scripted::device::camera::{
-    BOOLEAN, Camera, Control, INTEGER, INTEGER64, STRING, Shared,
+    BOOLEAN, Camera, Control, INTEGER, INTEGER64, Memory, STRING, Shared,
 };
 use crate::scripted::device::{Config, Device, EVENT_DQBUF};
 
@@ -45,8 +45,8 @@ pub struct Queued {
     pub session: u32,
     /// Its index.
     pub index: u32,
-    /// Its memory, plane by plane: address and length of each piece.
-    pub memory: Vec<(u64, u32)>,
+    /// Its memory, plane by plane.
+    pub memory: Vec<Memory>,
 }
 
 /// Where the guest has a device.
@@ -86,6 +86,14 @@ pub fn camera(planes: &[u32]) -> Camera {
     }
 }
 
+/// Returns a plane of a stream's frame of that number: no two parts of it are the
+/// same, nor are two planes or frames.
+pub fn picture(number: u32, plane: usize, length: u32) -> Vec<u8> {
+    let seed = number.wrapping_mul(0x0101_6b55) ^ (plane as u32).wrapping_mul(0x5bd1_e995);
+    let byte = |at: u32| ((at ^ seed).wrapping_mul(0x9e37_79b1) >> 24) as u8;
+    (0..length).map(byte).collect()
+}
+
 impl Subject {
     /// Serves a device with a camera of these planes, none of a single-planar one.
     pub fn serve(
@@ -123,8 +131,27 @@ impl Subject {
         Some(Queued {
             session: camera.session,
             index: *index,
-            memory: memory.concat(),
+            memory: memory.clone(),
         })
+    }
+
+    /// Writes a stream's frame of that number, from 1, into a buffer's memory. Where
+    /// there is none is a fault of the driver's.
+    pub fn fill(&self, queued: &Queued, number: u32) {
+        for (plane, pieces) in queued.memory.iter().enumerate() {
+            let length = pieces.iter().map(|piece| piece.1).sum();
+            let picture = picture(number, plane, length);
+            let mut rest = &picture[..];
+            for (start, length) in pieces {
+                let (now, then) = rest.split_at(rest.len().min(*length as usize));
+                rest = then;
+                if !self.device.write(*start, now) {
+                    let piece = format!("{length} bytes at {start:#x}");
+                    self.device
+                        .fault(format!("a queued buffer: {piece} are no memory"));
+                }
+            }
+        }
     }
 
     /// Fills buffers as they come and gives them back, until told to stop.
@@ -141,16 +168,14 @@ impl Subject {
                 continue;
             };
             filled += 1;
-            for (start, length) in queued.memory {
-                self.device
-                    .write(start, &vec![filled as u8; length as usize]);
-            }
+            self.fill(&queued, filled as u32);
             let planes = self.camera.get().planes.clone();
             let done = Done {
                 index: queued.index,
                 used: if planes.is_empty() { FRAME } else { 0 },
                 planes: &planes,
                 pointer: 0,
+                sequence: filled as u32 - 1,
             };
             let sent = self
                 .device

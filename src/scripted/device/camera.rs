@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::ioctl::{Answers, EINVAL, ENOTTY, Ioctl};
+use super::ioctl::{Answers, EINVAL, ENOSPC, ENOTTY, Ioctl};
 
 /// `V4L2_CAP_VIDEO_CAPTURE | V4L2_CAP_STREAMING`.
 pub const SINGLE: u32 = 0x0400_0001;
@@ -39,6 +39,22 @@ pub use code::*;
 
 /// `V4L2_MEMORY_USERPTR`.
 const USERPTR: u32 = 2;
+
+/// `V4L2_CID_MAX_CTRLS`: most controls in one ioctl.
+const MAX_CONTROLS: usize = 1024;
+
+/// Entries that are kept of what was done to it, and buffers of one stream.
+const KEPT: usize = 10_000;
+
+/// Longest plane that is taken; frames have three kilobytes.
+const PLANE_MAX: u32 = 1 << 20;
+
+/// Keeps one more, as long as there is room.
+fn keep<T>(list: &mut Vec<T>, one: T) {
+    if list.len() < KEPT {
+        list.push(one);
+    }
+}
 
 /// `V4L2_CTRL_TYPE_*` and `V4L2_CTRL_FLAG_*`.
 #[allow(missing_docs)]
@@ -206,6 +222,7 @@ impl Camera {
                 self.format(ioctl);
                 Ok(())
             }
+            REQBUFS if ioctl.u32(8) != USERPTR => Err(EINVAL),
             REQBUFS => {
                 self.queued.clear();
                 if ioctl.u32(0) != 0 {
@@ -221,7 +238,7 @@ impl Camera {
             }
             QBUF => {
                 self.session = ioctl.session;
-                self.queue(ioctl);
+                self.queue(ioctl)?;
                 self.denied.take().map_or(Ok(()), Err)
             }
             STREAMON => {
@@ -251,7 +268,7 @@ impl Camera {
             TRY_EXT_CTRLS if !self.tries => Err(ENOTTY),
             G_EXT_CTRLS | S_EXT_CTRLS | TRY_EXT_CTRLS => self.values(ioctl),
             SUBSCRIBE_EVENT => {
-                self.subscribed.push((ioctl.u32(0), ioctl.u32(4)));
+                keep(&mut self.subscribed, (ioctl.u32(0), ioctl.u32(4)));
                 Ok(())
             }
             UNSUBSCRIBE_EVENT => {
@@ -309,19 +326,28 @@ impl Camera {
     }
 
     /// `struct v4l2_buffer`, its planes and their scatter entries.
-    fn queue(&mut self, ioctl: &Ioctl<'_>) {
+    fn queue(&mut self, ioctl: &Ioctl<'_>) -> Result<(), u32> {
         let length = ioctl.u32(72);
         let (planes, mut at): (Vec<u32>, usize) = match self.planes.len() {
             0 => (vec![length], 88),
             count => {
                 if length as usize != count {
                     ioctl.fault(format!("a buffer of {length} planes, and not {count}"));
-                    return;
+                    return Err(EINVAL);
                 }
                 let lengths = (0..count).map(|plane| ioctl.u32(88 + 64 * plane + 4));
                 (lengths.collect(), 88 + 64 * count)
             }
         };
+        // A frame of a bigger buffer would be as long as the driver likes.
+        if let Some(length) = planes.iter().find(|length| **length > PLANE_MAX) {
+            ioctl.fault(format!("a plane of {length} bytes"));
+            return Err(EINVAL);
+        }
+        if self.queued.len() >= KEPT {
+            ioctl.fault(format!("more than {KEPT} buffers in a stream"));
+            return Err(EINVAL);
+        }
         let mut memory = Vec::new();
         for mut left in planes {
             let mut entries = Vec::new();
@@ -332,7 +358,7 @@ impl Camera {
                         "an entry of {} bytes where {left} are left",
                         entry.1
                     ));
-                    return;
+                    return Err(EINVAL);
                 }
                 left -= entry.1;
                 at += 16;
@@ -344,6 +370,7 @@ impl Camera {
             ioctl.fault("entries that cover nothing");
         }
         self.queued.push((ioctl.u32(0), memory));
+        Ok(())
     }
 
     fn control(&self, ioctl: &mut Ioctl<'_>) -> Result<(), u32> {
@@ -375,8 +402,9 @@ impl Camera {
         };
         ioctl.put(72, &(control.flags | payload).to_le_bytes());
         ioctl.put(76, &size.to_le_bytes());
-        ioctl.put(80, &1u32.to_le_bytes());
-        ioctl.put(84, &control.dims.to_le_bytes());
+        ioctl.put(80, &control.dims.max(1).to_le_bytes());
+        ioctl.put(84, &u32::from(control.dims > 0).to_le_bytes());
+        ioctl.put(88, &control.dims.to_le_bytes());
         Ok(())
     }
 
@@ -397,7 +425,7 @@ impl Camera {
         let control = narrow.ok_or(EINVAL)?;
         if ioctl.code == S_CTRL {
             control.value = i64::from(ioctl.u32(4) as i32);
-            self.set.push((id, control.value, String::new()));
+            keep(&mut self.set, (id, control.value, String::new()));
         } else {
             ioctl.put(4, &(control.value as i32).to_le_bytes());
         }
@@ -408,13 +436,13 @@ impl Camera {
     fn values(&mut self, ioctl: &mut Ioctl<'_>) -> Result<(), u32> {
         let count = ioctl.u32(4) as usize;
         let at = |index: usize| 32 + 20 * index;
-        if ioctl.bytes(at(0), 20usize.saturating_mul(count)).is_none() {
+        if count > MAX_CONTROLS || ioctl.bytes(at(0), 20 * count).is_none() {
             ioctl.fault(format!("not {count} controls"));
             return Err(EINVAL);
         }
         let ids: Vec<_> = (0..count).map(|index| ioctl.u32(at(index))).collect();
         if ioctl.code != G_EXT_CTRLS {
-            self.asked.push((ioctl.code, ids.clone()));
+            keep(&mut self.asked, (ioctl.code, ids.clone()));
             if let Some((_, error)) = self.unwilling.filter(|(id, _)| ids.contains(id)) {
                 return Err(error);
             }
@@ -439,9 +467,14 @@ impl Camera {
                     // The pointer comes back as it was given.
                     Some(memory) => {
                         let mut text = control.text.clone().into_bytes();
-                        // A text that is too long has no end.
-                        if text.len() < memory.1 as usize {
+                        // A text longer than the control may be, a liar's, has no end.
+                        if text.len() as i64 <= control.range.1 {
                             text.push(0);
+                            if text.len() > size as usize {
+                                let whole = (control.range.1 as u32).wrapping_add(1);
+                                ioctl.put(at(index) + 4, &whole.to_le_bytes());
+                                return Err(ENOSPC);
+                            }
                         }
                         ioctl.write(memory, &text);
                     }
@@ -470,11 +503,72 @@ impl Camera {
                     Err(_) => ioctl.fault("a string without end"),
                 }
             }
-            self.set.push((id, control.value, control.text.clone()));
+            keep(&mut self.set, (id, control.value, control.text.clone()));
         }
         if entries.next().is_some() {
             ioctl.fault("entries that cover nothing");
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+
+    use super::super::ioctl::Delivery;
+    use super::*;
+
+    /// Asks a camera with the string "here", of up to 16 characters, for it: room of
+    /// so many bytes at 0x1000. Returns what it says, and the memory there.
+    fn text(size: u32) -> (Result<(), u32>, u32, Vec<u8>) {
+        let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 0x2000)]).unwrap();
+        memory
+            .write_slice(&[0x55; 32], GuestAddress(0x1000))
+            .unwrap();
+        let mut camera = Camera {
+            controls: vec![Control {
+                id: 0x00f3_0007,
+                kind: STRING,
+                range: (0, 16, 1, 0),
+                text: "here".into(),
+                ..Control::default()
+            }],
+            ..Camera::default()
+        };
+        let mut request = vec![0; 32 + 20 + 16];
+        for (at, value) in [
+            (4, 1),
+            (32, 0x00f3_0007),
+            (36, size),
+            (52, 0x1000),
+            (60, size),
+        ] {
+            request[at..at + 4].copy_from_slice(&u32::to_le_bytes(value));
+        }
+        let mut ioctl = Ioctl {
+            code: G_EXT_CTRLS,
+            session: 1,
+            request: &request,
+            reply: request[..52].to_vec(),
+            delivery: Delivery::Whole,
+            memory: &memory,
+            faults: Default::default(),
+        };
+        let result = camera.answer(&mut ioctl);
+        assert_eq!(ioctl.faults.take(), [""; 0]);
+        let told = u32::from_le_bytes(ioctl.reply[36..40].try_into().unwrap());
+        let mut after = vec![0; 8];
+        memory.read_slice(&mut after, GuestAddress(0x1000)).unwrap();
+        (result, told, after)
+    }
+
+    #[test]
+    fn a_string_comes_with_its_end_or_not_at_all() {
+        assert_eq!(text(17), (Ok(()), 17, b"here\0UUU".to_vec()));
+        assert_eq!(text(5), (Ok(()), 5, b"here\0UUU".to_vec()));
+        for short in [1, 2, 4] {
+            assert_eq!(text(short), (Err(ENOSPC), 17, b"UUUUUUUU".to_vec()));
+        }
     }
 }

@@ -1,12 +1,13 @@
-//! A chain of the command queue, read out.
+//! A chain of a queue, read out.
 
 use virtio_queue::DescriptorChain;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 use super::record::{Descriptor, Exchange};
 
-/// Most bytes of a request, and of an answer, that this device has to do with.
-const MOST: usize = 16 << 20;
+/// Most bytes of a request, and of an answer, that this device has to do with: a
+/// driver may name one page again and again.
+const MOST: usize = 1 << 20;
 
 /// A chain.
 pub struct Chain {
@@ -32,6 +33,7 @@ impl Chain {
             event_queue: false,
             descriptors: Vec::new(),
             request: Vec::new(),
+            length: 0,
             endless: false,
             answer: None,
         };
@@ -44,6 +46,7 @@ impl Chain {
             };
             exchange.descriptors.push(one);
             if !one.writable {
+                exchange.length += u64::from(one.length);
                 let begin = exchange.request.len();
                 let length = (one.length as usize).min(MOST - begin.min(MOST));
                 exchange.request.resize(begin + length, 0);

@@ -8,9 +8,11 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 pub const ENOTTY: u32 = 25;
 /// `EINVAL`.
 pub const EINVAL: u32 = 22;
+/// `ENOSPC`: a control's value does not fit.
+pub const ENOSPC: u32 = 28;
 
 /// Longest piece of guest memory that is read at once.
-const PIECE_MAX: u32 = 16 << 20;
+const PIECE_MAX: u32 = 64 << 10;
 
 /// How the answer to an ioctl is given.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -103,8 +105,9 @@ impl Ioctl<'_> {
         }
     }
 
-    /// Writes guest memory.
-    pub fn write(&self, (start, _): (u64, u32), bytes: &[u8]) {
+    /// Writes guest memory, and not beyond the length that it has.
+    pub fn write(&self, (start, length): (u64, u32), bytes: &[u8]) {
+        let bytes = &bytes[..bytes.len().min(length as usize)];
         if let Err(error) = self.memory.write_slice(bytes, GuestAddress(start)) {
             self.fault(format!("memory at {start:#x}: {error}"));
         }

@@ -12,6 +12,7 @@ mod state;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,6 +30,7 @@ use vmm_sys_util::event::{
     EventConsumer, EventFlag, EventNotifier, new_event_consumer_and_notifier,
 };
 
+use self::chain::Chain;
 use self::ioctl::Answers;
 use self::record::{Entry, Exchange, What};
 pub use self::state::{Held, Opening};
@@ -45,8 +47,12 @@ pub const EVENT_V4L2: u32 = 2;
 /// Bytes of the configuration space that have a meaning.
 pub const CONFIG_SIZE: usize = 40;
 
-/// Interval between two looks for an event buffer.
+/// Interval between two looks for an event buffer, and pause between two turns of a
+/// queue that does not run dry, for whoever waits for the state.
 const LOOK: Duration = Duration::from_micros(200);
+
+/// Most bytes that are read at once: a length is what the driver says.
+const READ_MAX: u32 = 16 << 20;
 
 /// What the device says it is.
 #[derive(Debug, Clone)]
@@ -188,9 +194,11 @@ impl VhostUserBackend for Backend {
         vrings: &[VringMutex],
         _thread_id: usize,
     ) -> io::Result<()> {
-        let mut state = self.0.state();
-        state.vrings = vrings.to_vec();
-        state.run();
+        self.0.state().vrings = vrings.to_vec();
+        while self.0.state().run() {
+            self.0.changed.notify_all();
+            thread::sleep(LOOK);
+        }
         self.0.changed.notify_all();
         Ok(())
     }
@@ -200,6 +208,18 @@ impl VhostUserBackend for Backend {
 pub struct Device {
     shared: Arc<Shared>,
     thread: JoinHandle<()>,
+    _listening: Listening,
+}
+
+/// A listener whose end nobody has to wait for: a front end that never connects
+/// would leave the device's thread behind.
+struct Listening(UnixListener);
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        // SAFETY: the descriptor is the listener's, which is open; accept(2) returns.
+        unsafe { libc::shutdown(self.0.as_raw_fd(), libc::SHUT_RDWR) };
+    }
 }
 
 impl Device {
@@ -218,6 +238,8 @@ impl Device {
                 vrings: Vec::new(),
                 begun: Instant::now(),
                 record: Vec::new(),
+                recorded: 0,
+                flooded: false,
                 faults: Vec::new(),
                 starts: 0,
                 sessions: 0,
@@ -226,13 +248,14 @@ impl Device {
                 opening: Opening::Session,
                 hold: None,
                 waiting: Vec::new(),
-                wrong_chain: false,
+                wrong_chain: None,
             }),
             changed: Condvar::new(),
             shutdown: OnceLock::new(),
         });
         let backend = Arc::new(Backend(Arc::clone(&shared)));
         let listener = UnixListener::bind(socket)?;
+        let listening = Listening(listener.try_clone()?);
         let mut daemon = VhostUserDaemon::new("scripted".into(), backend, memory)
             .map_err(|error| io::Error::other(error.to_string()))?;
         let connected = Arc::clone(&shared);
@@ -247,7 +270,11 @@ impl Device {
             // However the front end goes.
             let _ = daemon.wait();
         });
-        Ok(Self { shared, thread })
+        Ok(Self {
+            shared,
+            thread,
+            _listening: listening,
+        })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -293,22 +320,24 @@ impl Device {
         let Some(chain) = next_chain(&vring, &guard) else {
             return Ok(false);
         };
-        let head = chain.head_index();
-        let wrong = |what: String| EventError::Buffer(what);
-        let buffer = chain
-            .last()
-            .ok_or_else(|| wrong("an empty chain".to_owned()))?;
-        if (buffer.len() as usize) < bytes.len() || !buffer.is_write_only() {
-            return Err(wrong(format!(
-                "{} bytes at {:#x} for an event of {}",
-                buffer.len(),
-                buffer.addr().0,
+        let chain = Chain::read(chain, &guard, state.starts);
+        let Chain { head, .. } = chain;
+        let fault = match chain.room() < bytes.len() {
+            true => Some(format!(
+                "{} bytes in {:x?} for an event of {}",
+                chain.room(),
+                chain.exchange.descriptors,
                 bytes.len()
-            )));
+            )),
+            false => chain.write(&guard, bytes),
+        };
+        if let Some(fault) = fault {
+            // It is the driver's again, with nothing in it.
+            if vring.add_used(head, 0).is_ok() {
+                let _ = vring.signal_used_queue();
+            }
+            return Err(EventError::Buffer(fault));
         }
-        guard
-            .write_slice(bytes, buffer.addr())
-            .map_err(|error| wrong(error.to_string()))?;
         // Eight bytes are an event's header.
         if event == EVENT_ERROR
             && used >= 8
@@ -317,7 +346,12 @@ impl Device {
             *given_up = true;
         }
         let bytes = bytes.to_vec();
-        state.note(What::Event { bytes, used });
+        state.note(What::Event {
+            bytes,
+            used,
+            descriptors: chain.exchange.descriptors,
+            endless: chain.exchange.endless,
+        });
         // The front end may stop the queue at any time.
         if vring.add_used(head, used).is_ok() {
             let _ = vring.signal_used_queue();
@@ -327,36 +361,50 @@ impl Device {
     }
 
     /// Fills each event buffer as soon as the driver gives it back, until told
-    /// to stop. The driver is told once a thousand: it has the next one long
-    /// before it has looked at one. Nothing of it is in the record.
-    pub fn flood(&self, session: u32, event: u32, enough: &AtomicBool) {
+    /// to stop; returns how many it filled. The driver is told once a thousand, and
+    /// whenever it gave none back: it has the next one long before it has looked at
+    /// one. Nothing of it is in the record.
+    pub fn flood(&self, session: u32, event: u32, enough: &AtomicBool) -> u64 {
         let (memory, vring) = {
             let state = self.state();
             let vring = state.vrings.get(EVENT_QUEUE).cloned();
             (state.memory.clone(), vring)
         };
-        let Some(vring) = vring else { return };
+        let Some(vring) = vring else { return 0 };
         let bytes = [event, session].map(u32::to_le_bytes).concat();
         let guard = memory.memory();
-        let mut sent = 0_u32;
+        let mut sent = 0_u64;
+        let mut told = true;
         while !enough.load(Ordering::Relaxed) {
             let Some(chain) = next_chain(&vring, &guard) else {
+                // The driver may sleep, and whoever drives it need this processor.
+                if !std::mem::replace(&mut told, true) {
+                    let _ = vring.signal_used_queue();
+                }
+                thread::yield_now();
                 continue;
             };
-            let head = chain.head_index();
-            if let Some(buffer) = chain.last() {
-                let _ = guard.write_slice(&bytes, buffer.addr());
+            let chain = Chain::read(chain, &guard, 0);
+            let _ = chain.write(&guard, &bytes);
+            if vring.add_used(chain.head, 8).is_err() {
+                break;
             }
-            if vring.add_used(head, 8).is_ok() && sent.is_multiple_of(1000) {
+            told = sent.is_multiple_of(1000);
+            if told {
                 let _ = vring.signal_used_queue();
             }
-            sent = sent.wrapping_add(1);
+            sent += 1;
         }
         let _ = vring.signal_used_queue();
+        sent
     }
 
-    /// Reads guest memory; `None` if there is none.
+    /// Reads guest memory; `None` if there is none, or more is asked for than a frame
+    /// may have.
     pub fn read(&self, start: u64, length: u32) -> Option<Vec<u8>> {
+        if length > READ_MAX {
+            return None;
+        }
         let guard = self.state().memory.memory();
         let mut bytes = vec![0; length as usize];
         let read = guard.read_slice(&mut bytes, GuestAddress(start));
@@ -401,9 +449,9 @@ impl Device {
         self.state().changed()
     }
 
-    /// Gives the next command back as a chain that it was not given.
-    pub fn give_back_another(&self) {
-        self.state().wrong_chain = true;
+    /// Gives the next ioctl of that number back as a chain that it was not given.
+    pub fn give_back_another(&self, code: u32) {
+        self.state().wrong_chain = Some(code);
     }
 
     /// Sessions that were opened so far.
@@ -420,6 +468,17 @@ impl Device {
     /// itself.
     pub fn faults(&self) -> Vec<String> {
         self.state().faults.clone()
+    }
+
+    /// Adds to what the driver did wrong.
+    pub fn fault(&self, what: String) {
+        self.state().fault([what]);
+    }
+
+    /// Returns whether the driver sent more than the record has room for. The device
+    /// takes nothing any more then.
+    pub fn is_flooded(&self) -> bool {
+        self.state().flooded
     }
 
     /// Returns the number of entries of the record.

@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use crate::wire::protocol::{CMD_CLOSE, CMD_IOCTL, CMD_MMAP, CMD_MUNMAP, CMD_OPEN};
 
+/// Bytes of a request, and of an answer, that are kept.
+pub const KEPT: usize = 64 << 10;
+
 /// A descriptor of a chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Descriptor {
@@ -19,7 +22,8 @@ pub struct Descriptor {
 /// What the device answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
-    /// The bytes that were written to the writable part.
+    /// The bytes that were written to the writable part, the first [`KEPT`] of them
+    /// in a record.
     pub bytes: Vec<u8>,
     /// How many the device said it wrote.
     pub used: u32,
@@ -34,8 +38,10 @@ pub struct Exchange {
     pub event_queue: bool,
     /// The chain's descriptors, in its order.
     pub descriptors: Vec<Descriptor>,
-    /// The bytes of the readable ones.
+    /// The bytes of the readable ones, the first [`KEPT`] of them in a record.
     pub request: Vec<u8>,
+    /// The readable ones' length in bytes.
+    pub length: u64,
     /// Whether the chain went on where it had to end: it is longer than the queue,
     /// or leads to what is no descriptor.
     pub endless: bool,
@@ -44,6 +50,16 @@ pub struct Exchange {
 }
 
 impl Exchange {
+    /// Returns what is kept of it in a record.
+    pub fn kept(&self) -> Self {
+        Self {
+            request: self.request[..self.request.len().min(KEPT)].to_vec(),
+            descriptors: self.descriptors.clone(),
+            answer: self.answer.clone(),
+            ..*self
+        }
+    }
+
     /// Returns the little-endian number at that offset of the request; `None` behind
     /// its end.
     pub fn word(&self, at: usize) -> Option<u32> {
@@ -162,6 +178,10 @@ pub enum What {
         bytes: Vec<u8>,
         /// How many the device said it wrote.
         used: u32,
+        /// The descriptors of the chain that it is in.
+        descriptors: Vec<Descriptor>,
+        /// As [`Exchange::endless`].
+        endless: bool,
     },
 }
 
@@ -192,7 +212,7 @@ impl fmt::Display for Entry {
             What::Stopped { queue } => write!(f, "queue {queue} was stopped"),
             What::Config => f.write_str("the configuration was read"),
             What::Command(exchange) => exchange.fmt(f),
-            What::Event { bytes, used } => {
+            What::Event { bytes, used, .. } => {
                 write!(f, "event: {} (used.len {used})", Hex(bytes))
             }
         }

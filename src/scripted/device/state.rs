@@ -10,7 +10,7 @@ use vm_memory::{GuestAddressSpace, GuestMemoryAtomic, GuestMemoryMmap};
 use super::Config;
 use super::chain::Chain;
 use super::ioctl::{Answers, Delivery, ENOTTY, Ioctl};
-use super::record::{Answer, Entry, Exchange, What};
+use super::record::{Answer, Entry, Exchange, KEPT, What};
 use crate::wire::protocol::{
     CMD_CLOSE, CMD_IOCTL, CMD_MMAP, CMD_MUNMAP, CMD_OPEN, COMMAND_QUEUE, EVENT_QUEUE,
 };
@@ -22,6 +22,15 @@ const ENODEV: u32 = 19;
 /// Bytes of `struct virtio_media_cmd_ioctl`, and of `virtio_media_resp_header`.
 const IOCTL_HEADER: usize = 16;
 const RESPONSE_HEADER: usize = 8;
+
+/// Commands that are answered before others may look at the state.
+const TURN: usize = 64;
+
+/// Entries of a record, bytes of all of them, and faults that are kept. A driver that
+/// sends more never ends.
+const ENTRIES: usize = 100_000;
+const BYTES: usize = 256 << 20;
+const FAULTS: usize = 1000;
 
 /// How OPEN is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +68,10 @@ pub struct State {
     pub vrings: Vec<VringMutex>,
     pub begun: Instant,
     pub record: Vec<Entry>,
+    /// Bytes in the record.
+    pub recorded: usize,
+    /// Whether more came than the record has room for: the device has stopped.
+    pub flooded: bool,
     pub faults: Vec<String>,
     /// How often the front end has started it.
     pub starts: u32,
@@ -72,30 +85,53 @@ pub struct State {
     pub opening: Opening,
     pub hold: Option<Held>,
     pub waiting: Vec<Waiting>,
-    /// Whether the next command is given back as a chain that was not given.
-    pub wrong_chain: bool,
+    /// The ioctl that is given back next as a chain that was not given.
+    pub wrong_chain: Option<u32>,
 }
 
 impl State {
-    /// Adds to the record.
+    /// Adds to the record, as long as it has room, and returns where it is.
     pub fn note(&mut self, what: What) -> usize {
         let at = self.begun.elapsed();
-        self.record.push(Entry { at, what });
-        self.record.len() - 1
+        let bytes = match &what {
+            What::Command(exchange) => exchange.request.len() + 16 * exchange.descriptors.len(),
+            What::Event { bytes, .. } => bytes.len(),
+            _ => 0,
+        };
+        if self.record.len() >= ENTRIES || self.recorded + bytes > BYTES {
+            self.flooded = true;
+        } else {
+            self.recorded += bytes;
+            self.record.push(Entry { at, what });
+        }
+        self.record.len().saturating_sub(1)
     }
 
-    /// Answers the commands that have come.
-    pub fn run(&mut self) {
+    /// Keeps what the driver did wrong.
+    pub fn fault(&mut self, faults: impl IntoIterator<Item = String>) {
+        let room = FAULTS.saturating_sub(self.faults.len());
+        self.faults.extend(faults.into_iter().take(room));
+    }
+
+    /// Answers commands that have come; returns whether there may be more. A driver
+    /// that adds one whenever one is taken would keep the state to itself otherwise.
+    pub fn run(&mut self) -> bool {
         let guard = self.memory.memory();
         let memory: &GuestMemoryMmap = &guard;
         let Some(vring) = self.vrings.get(COMMAND_QUEUE).cloned() else {
-            return;
+            return false;
         };
-        while let Some(chain) = next_chain(&vring, memory) {
+        for _ in 0..TURN {
+            let Some(chain) = next_chain(&vring, memory).filter(|_| !self.flooded) else {
+                return false;
+            };
             let mut chain = Chain::read(chain, memory, self.starts);
             chain.exchange.event_queue = self.has_event_queue();
-            self.faults.extend(chain.fault.take());
-            let entry = self.note(What::Command(chain.exchange.clone()));
+            self.fault(chain.fault.take());
+            let entry = self.note(What::Command(chain.exchange.kept()));
+            if self.flooded {
+                return false;
+            }
             if self.silent {
                 continue;
             }
@@ -111,6 +147,7 @@ impl State {
                 self.give(&vring, memory, waiting);
             }
         }
+        true
     }
 
     fn has_event_queue(&self) -> bool {
@@ -133,13 +170,19 @@ impl State {
             entry,
             answer,
         } = waiting;
-        self.faults.extend(chain.write(memory, &answer.bytes));
+        let fault = chain.write(memory, &answer.bytes);
+        self.fault(fault);
         let used = answer.used;
         if let Some(What::Command(exchange)) = self.record.get_mut(entry).map(|one| &mut one.what) {
-            exchange.answer = Some(answer);
+            let mut bytes = answer.bytes;
+            bytes.truncate(KEPT);
+            self.recorded += bytes.len();
+            exchange.answer = Some(Answer { bytes, used });
         }
         let mut head = chain.head;
-        if std::mem::take(&mut self.wrong_chain) {
+        let code = chain.exchange.code();
+        if code.is_some() && self.wrong_chain == code {
+            self.wrong_chain = None;
             // The last descriptor is the last to be used.
             head = vring.get_ref().get_queue().size().saturating_sub(1);
         }
@@ -204,13 +247,13 @@ impl State {
             // There is no shared memory region.
             Some(CMD_MMAP | CMD_MUNMAP) => status(ENOTTY),
             _ => {
-                self.faults.push(format!("no command: {exchange}"));
+                self.fault([format!("no command: {exchange}")]);
                 status(EINVAL)
             }
         };
         if bytes.len() > room {
             let fault = format!("has no room for {} bytes of answer", bytes.len());
-            self.faults.push(format!("{exchange}: {fault}"));
+            self.fault([format!("{exchange}: {fault}")]);
         }
         let used = bytes.len().min(room) as u32;
         Answer { bytes, used }
@@ -220,7 +263,7 @@ impl State {
         let request = &exchange.request[IOCTL_HEADER..];
         let mut reply = request.to_vec();
         if room < RESPONSE_HEADER {
-            self.faults.push(format!("{exchange}: has no room"));
+            self.fault([format!("{exchange}: has no room")]);
         }
         reply.resize(room.saturating_sub(RESPONSE_HEADER), 0);
         let session = exchange.session().unwrap_or(0);
@@ -248,7 +291,8 @@ impl State {
             }
             Delivery::Used(used) => used,
         };
-        self.faults.extend(ioctl.faults.take());
+        let faults = ioctl.faults.take();
+        self.fault(faults);
         Answer { bytes, used }
     }
 }

@@ -27,6 +27,7 @@ fn exchange(request: Vec<u8>, room: u32, answer: Vec<u8>) -> Exchange {
         start: 1,
         event_queue: true,
         descriptors,
+        length: request.len() as u64,
         request,
         endless: false,
         answer: Some(Answer {
@@ -183,12 +184,40 @@ fn the_same_id_is_another_session_when_it_was_opened_again() {
 }
 
 #[test]
+fn buffers_for_events_are_chains_as_well() {
+    let one = |writable| Descriptor {
+        addr: 0x7000,
+        length: 64,
+        writable,
+    };
+    let event = |descriptors, endless| {
+        let mut all = record(good());
+        all.push(Entry {
+            at: Duration::ZERO,
+            what: What::Event {
+                bytes: words(&[1, SESSION]),
+                used: 8,
+                descriptors,
+                endless,
+            },
+        });
+        broken_by(&all)
+    };
+    assert_eq!(event(vec![one(true), one(true)], false), [""; 0]);
+    assert_eq!(event(vec![one(true), one(false)], false), ["GV-15"]);
+    assert_eq!(event(vec![one(true); 9], false), ["GV-16"]);
+    assert_eq!(event(vec![one(true)], true), ["GV-17"]);
+}
+
+#[test]
 fn what_follows_an_error_is_seen_up_to_the_close() {
     let error = Entry {
         at: Duration::ZERO,
         what: What::Event {
             bytes: words(&[0, SESSION, 5, 0]),
             used: 16,
+            descriptors: Vec::new(),
+            endless: false,
         },
     };
     let mut all = record(vec![open(), format()]);
@@ -208,6 +237,7 @@ fn an_event_has_room_for_eight_planes() {
         planes: &[100, 200],
         used: 0,
         pointer: 0x1234_5678_9abc_def0,
+        sequence: 31,
     };
     let body = done.body();
     assert_eq!(body.len() as u32 + 8, Done::SIZE);
@@ -215,6 +245,9 @@ fn an_event_has_room_for_eight_planes() {
         (number(&body, 0), number(&body, 4), number(&body, 72)),
         (3, 9, 2)
     );
+    assert_eq!(number(&body, 24), 2);
+    assert_eq!(number(&body, 56), 31);
     assert_eq!(number(&body, BUFFER + PLANE), 200);
+    assert_eq!(number(&body, BUFFER + PLANE + 4), 200);
     assert_eq!(number(&body, BUFFER + PLANE + 8), 0x9abc_def0);
 }
