@@ -128,9 +128,19 @@ static void mutate_header(struct pinhole_cmd *cmd)
 		memmove(format + 4, format + 8, sizeof(struct v4l2_format) - 8);
 }
 
-/* MP-9: the list goes on, with what happens to be behind it in memory. */
+/*
+ * MP-9: the list goes on, with what happens to be behind it in memory. DV-1/offset:
+ * memory is said to begin at its page.
+ */
 static void mutate_segments(struct pinhole_cmd *cmd)
 {
+	u64 start;
+
+	if (breaks("DV-1/offset") && code_of(cmd) == _IOC_NR(VIDIOC_QBUF) &&
+	    cmd->entries) {
+		start = le64_to_cpu(cmd->entries[0].start) & PAGE_MASK;
+		cmd->entries[0].start = cpu_to_le64(start);
+	}
 	if (breaks("MP-9") && code_of(cmd) == _IOC_NR(VIDIOC_QBUF) && cmd->entries)
 		cmd->entries_sgt.sgl->length =
 			(cmd->num_entries + 1) * sizeof(*cmd->entries);
