@@ -134,7 +134,7 @@ fn properties(stand: &Stand) -> Vec<(String, String)> {
         let place = subject.place.as_ref();
         place.map_or_else(|| "not bound".to_owned(), |place| place.node.clone())
     };
-    vec![
+    let mut properties = vec![
         ("single-planar device".into(), node(&stand.plain)),
         (
             "multi-planar device, larger configuration".into(),
@@ -144,7 +144,16 @@ fn properties(stand: &Stand) -> Vec<(String, String)> {
             "device with VIRTIO_F_ACCESS_PLATFORM".into(),
             node(&stand.platform),
         ),
-    ]
+    ];
+    if let Some(first) = stand.complaints_before.first() {
+        let count = stand.complaints_before.len();
+        let told = format!("{count}, the first of them: {first}");
+        properties.push((
+            "complaints of the kernel before the driver came".into(),
+            told,
+        ));
+    }
+    properties
 }
 
 struct Suite<'a> {

@@ -93,6 +93,8 @@ pub struct Stand {
     pub planes: Subject,
     /// The one with VIRTIO_F_ACCESS_PLATFORM.
     pub platform: Subject,
+    /// What the kernel complained of before the driver came.
+    pub complaints_before: Vec<String>,
     /// Number of the kernel's next record that was not looked at.
     seen: Cell<u64>,
     /// Whether a suite had it before.
@@ -162,11 +164,12 @@ impl Stand {
         let mut stand = Self {
             driver: testbed.driver.clone(),
             release: testbed.machine.hello().release.clone(),
-            testbed: Some(testbed),
             plain,
             planes,
             platform,
-            seen: Cell::new(0),
+            seen: Cell::new(testbed.first_record),
+            complaints_before: testbed.complaints_before.clone(),
+            testbed: Some(testbed),
             used: false,
             spent: Cell::new(false),
             _dir: dir,

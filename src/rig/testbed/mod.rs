@@ -16,6 +16,7 @@ use self::driver::{Driver, OtherDriver};
 pub use self::error::{TestbedError, Untestable};
 pub use self::spec::{CardProcess, TestbedSpec};
 use crate::agent::protocol::{Load, Log, Read};
+use crate::rig::kernel_log;
 use crate::vm::accelerator::Accelerator;
 use crate::vm::channel::AgentError;
 use crate::vm::command_line::{Disk, Hardware, VhostUser};
@@ -63,6 +64,10 @@ pub struct Testbed {
     pub memory_mib: u32,
     /// When the machine was started.
     pub started: SystemTime,
+    /// Number of the kernel's first record since the driver was to be loaded.
+    pub first_record: u64,
+    /// What the kernel complained of before that.
+    pub complaints_before: Vec<String>,
     card_log: PathBuf,
     _dir: TempDir,
 }
@@ -195,6 +200,8 @@ impl Testbed {
             accelerator,
             memory_mib,
             started,
+            first_record: 0,
+            complaints_before: Vec::new(),
             card_log,
             _dir: dir,
         };
@@ -254,6 +261,12 @@ impl Testbed {
             let name = name.text.trim().to_owned();
             return Err(TestbedError::Occupied { name });
         }
+        // What the kernel has against its own boot is not the driver's.
+        let log = self.machine.agent().call(Log { since: 0 }, GUEST_LIMIT);
+        let records = log.map(|log| log.records).unwrap_or_default();
+        let last = records.last();
+        self.first_record = last.map_or(0, |last| last.sequence.saturating_add(1));
+        self.complaints_before = kernel_log::splats(&records);
         for load in loads {
             if let Err(error) = self.machine.agent().call(load, GUEST_LIMIT) {
                 return Err(match (self.card_status(), error) {

@@ -140,7 +140,13 @@ fn each_way_to_break_a_clause_breaks_that_one() {
     for (id, record) in [
         ("MV-1", with(1, &|it| it.request[8] = 9)),
         ("MV-2", record([good(), vec![format()]].concat())),
-        ("MV-3", with(1, &|it| it.request[COMMAND + 4] = 64)),
+        (
+            "MV-3",
+            with(1, &|it| {
+                it.request[COMMAND + 4] = 64;
+                it.request[COMMAND + 8] = 48;
+            }),
+        ),
         ("MP-3", record(good())[1..].to_vec()),
         ("MP-3", with(0, &|it| it.event_queue = false)),
         (
