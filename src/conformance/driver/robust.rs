@@ -3,7 +3,7 @@
 //! time, and with the guest as it was. When the driver is bound anew, a device that
 //! keeps the rules works.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::finding::{Finding, Findings, PROMPTLY, result, told};
@@ -18,7 +18,7 @@ use crate::wire::protocol::CMD_OPEN;
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Events without which there was no flood.
-const FLOOD: u64 = 1000;
+const FLOOD: u64 = 2000;
 
 /// Ends an experiment: the guest is as it was, and the driver works with a device that
 /// keeps the rules.
@@ -58,13 +58,16 @@ pub fn flood(stand: &mut Stand) -> Result<Findings, Broken> {
     let session = subject.device.session().unwrap_or(1);
     let enough = AtomicBool::new(false);
     let line = format!("for i in 1 2 3; do v4l2-ctl -d {} -V; done", subject.node());
-    let (said, sent) = std::thread::scope(|scope| {
-        let flood = scope.spawn(|| subject.device.flood(session, 99, &enough));
+    let sent = AtomicU64::new(0);
+    let said = std::thread::scope(|scope| {
+        scope.spawn(|| subject.device.flood(session, 99, &enough, &sent));
         let said = stand.run(&line, LIMIT);
+        // A fast machine is done with its programs before.
+        stand.holds(PROMPTLY, || sent.load(Ordering::Relaxed) >= FLOOD);
         enough.store(true, Ordering::Relaxed);
-        (said, flood.join().unwrap_or(0))
-    });
-    let said = said?;
+        said
+    })?;
+    let sent = sent.into_inner();
     let finding = match said.stdout.matches("64/48").count() {
         3 if sent < FLOOD => Finding::not_reached(format!(
             "the driver gave event buffers back for {sent} events only"

@@ -15,7 +15,7 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -361,19 +361,18 @@ impl Device {
     }
 
     /// Fills each event buffer as soon as the driver gives it back, until told
-    /// to stop; returns how many it filled. The driver is told once a thousand, and
+    /// to stop; `sent` is how many it filled. The driver is told once a thousand, and
     /// whenever it gave none back: it has the next one long before it has looked at
     /// one. Nothing of it is in the record.
-    pub fn flood(&self, session: u32, event: u32, enough: &AtomicBool) -> u64 {
+    pub fn flood(&self, session: u32, event: u32, enough: &AtomicBool, sent: &AtomicU64) {
         let (memory, vring) = {
             let state = self.state();
             let vring = state.vrings.get(EVENT_QUEUE).cloned();
             (state.memory.clone(), vring)
         };
-        let Some(vring) = vring else { return 0 };
+        let Some(vring) = vring else { return };
         let bytes = [event, session].map(u32::to_le_bytes).concat();
         let guard = memory.memory();
-        let mut sent = 0_u64;
         let mut told = true;
         while !enough.load(Ordering::Relaxed) {
             let Some(chain) = next_chain(&vring, &guard) else {
@@ -389,14 +388,12 @@ impl Device {
             if vring.add_used(chain.head, 8).is_err() {
                 break;
             }
-            told = sent.is_multiple_of(1000);
+            told = sent.fetch_add(1, Ordering::Relaxed).is_multiple_of(1000);
             if told {
                 let _ = vring.signal_used_queue();
             }
-            sent += 1;
         }
         let _ = vring.signal_used_queue();
-        sent
     }
 
     /// Reads guest memory; `None` if there is none, or more is asked for than a frame

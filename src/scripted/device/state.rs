@@ -306,3 +306,72 @@ pub fn next_chain<'m>(
     let mut state = vring.get_mut();
     state.get_queue_mut().iter(memory).ok()?.next()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state() -> State {
+        State {
+            config: Config::new(0),
+            answers: Box::new(|_| Ok(())),
+            memory: GuestMemoryAtomic::new(GuestMemoryMmap::new()),
+            vrings: Vec::new(),
+            begun: Instant::now(),
+            record: Vec::new(),
+            recorded: 0,
+            flooded: false,
+            faults: Vec::new(),
+            starts: 0,
+            sessions: 0,
+            open: BTreeMap::new(),
+            silent: false,
+            opening: Opening::Session,
+            hold: None,
+            waiting: Vec::new(),
+            wrong_chain: None,
+        }
+    }
+
+    fn event(length: usize) -> What {
+        What::Event {
+            bytes: vec![0; length],
+            used: 0,
+            descriptors: Vec::new(),
+            endless: false,
+        }
+    }
+
+    #[test]
+    fn a_record_ends_at_its_entries() {
+        let mut state = state();
+        for _ in 0..ENTRIES {
+            state.note(What::Config);
+        }
+        assert!(!state.flooded);
+        state.note(What::Config);
+        assert!(state.flooded);
+        assert_eq!(state.record.len(), ENTRIES);
+    }
+
+    #[test]
+    fn a_record_ends_at_its_bytes() {
+        let mut state = state();
+        for _ in 0..BYTES / KEPT {
+            state.note(event(KEPT));
+        }
+        assert!(!state.flooded);
+        state.note(event(1));
+        assert!(state.flooded);
+        assert_eq!(state.record.len(), BYTES / KEPT);
+    }
+
+    #[test]
+    fn faults_end() {
+        let mut state = state();
+        for _ in 0..FAULTS {
+            state.fault([String::new(), String::new()]);
+        }
+        assert_eq!(state.faults.len(), FAULTS);
+    }
+}

@@ -2,7 +2,7 @@
 //! a card that has all there is, and of one that tells lies.
 
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Instant;
 
 use pinhole::agent::protocol::{Load, Log, RunAnswer};
@@ -39,7 +39,8 @@ impl Device {
 
     /// Fills each event buffer of the present session until told to stop.
     pub fn flood(&self, event: u32, enough: &AtomicBool) {
-        self.0.flood(self.sessions(), event, enough);
+        let sent = AtomicU64::new(0);
+        self.0.flood(self.sessions(), event, enough, &sent);
     }
 
     /// Writes guest memory.
