@@ -28,7 +28,8 @@ use crate::vm::progress::Progress;
 /// does not have is not offered, and no failure. Exits with 0 when every clause
 /// is kept or is about what there is not, 1 when one is not or could not be
 /// judged, 2 when it could not run, 125 when a kernel of your own could not be
-/// tested.
+/// tested. A SHOULD or a MAY that is not kept is told, and leaves the exit code
+/// as it is.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Print the clauses, and judge none

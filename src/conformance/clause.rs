@@ -15,6 +15,8 @@ pub enum Level {
     Must,
     /// SHOULD, SHOULD NOT, "recommended".
     Should,
+    /// MAY, "may or may not": a device is free, and drivers rely on one way.
+    May,
     /// A description outside the normative boxes, which a peer relies on.
     Prose,
     /// No clause at all: that a device which breaks its own does not break the
@@ -22,11 +24,22 @@ pub enum Level {
     Robust,
 }
 
+impl Level {
+    /// Returns whether a subject that does otherwise does not conform.
+    pub fn binds(self) -> bool {
+        match self {
+            Self::Must | Self::Prose => true,
+            Self::Should | Self::May => false,
+        }
+    }
+}
+
 impl fmt::Display for Level {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Must => "MUST",
             Self::Should => "SHOULD",
+            Self::May => "MAY",
             Self::Prose => "prose",
             Self::Robust => "robust",
         })

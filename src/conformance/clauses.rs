@@ -48,7 +48,7 @@ clauses! {
         "A successful OPEN returns a session id that no other open session has.";
     "MD-2" Device Must media!("V4L2 ioctls"),
         "A successful ioctl with a device-writable payload has that payload in its answer, whole.";
-    "MD-3" Device Prose media!("V4L2 ioctls"),
+    "MD-3" Device May media!("V4L2 ioctls"),
         "A failed ioctl that says in its payload what is wrong (error_idx of the extended controls) writes the payload, too.";
     "MD-4" Device Must media!("Pointers in V4L2 ioctls"),
         "The value of a pointer (controls, planes) is ignored, and comes back as it was given.";
@@ -120,7 +120,8 @@ clauses! {
     "MP-17" Device Should media!("Dequeue buffer"),
         "Pointers in a DQBUF event are NULL.";
     "MP-18" Device Prose media!("Emit an event"),
-        "Each V4L2 event that a session subscribed to, and no other, is sent to it.";
+        "Each V4L2 event that a session subscribed to, and no other, is sent to it.",
+        assumes "no event comes after the answer to UNSUBSCRIBE_EVENT: the text does not order the two queues";
     "MP-19" Device Prose media!("Device-side error"),
         "After an error event every command on the session but CLOSE is answered with an error.";
     "MP-20" Driver Prose media!("Device-side error"),
@@ -130,7 +131,8 @@ clauses! {
         "Before DRIVER_OK the device takes no buffers and sends no used notification.",
         assumes "DRIVER_OK is the enabling of the rings (VHOST_USER_SET_VRING_ENABLE)";
     "GD-4" Device Must general!("Feature Bits"),
-        "No feature is offered that needs one that is not.";
+        "No feature is offered that needs one that is not.",
+        assumes "the protocol features of vhost-user count as well: of VIRTIO's own that a media device offers none needs another";
     "GD-5" Device Should general!("Feature Bits"),
         "Any valid subset of the features is accepted.";
     "GD-6" Device Must general!("Feature Bits"),
@@ -143,12 +145,13 @@ clauses! {
     "GD-10" Device Must general!("Device Configuration Space"),
         "The configuration can be read before the features are agreed on.";
     "GD-12" Device Must general!("Virtqueue Reset: Re-enable"),
-        "A queue that is set up anew is used where and as long as it then is.";
+        "A queue that is set up anew is used where it then is.",
+        assumes "GET_VRING_BASE and the messages that set a ring up stand for VIRTIO_F_RING_RESET, which vhost-user has no message for";
     "GD-14" Device Must general!("Reserved Feature Bits"),
         "VIRTIO_F_VERSION_1 is offered.";
     "GD-17" Device Must general!("Split Virtqueues: Message Framing"),
         "Nothing is assumed of how a message is cut into descriptors.";
-    "GD-18" Device Must general!("Split Virtqueues: Message Framing"),
+    "GD-18" Device May general!("Split Virtqueues: Message Framing"),
         "A chain of as many descriptors as the queue has is taken.",
         assumes "the \"reasonable limit\" that a device may have is not below 64, a small queue's size";
     "GD-19" Device Must general!("Split Virtqueues: Descriptor Table"),
@@ -162,9 +165,13 @@ clauses! {
     "GD-23" Device Must general!("Split Virtqueues: Indirect Descriptors"),
         "A chain of normal descriptors may end in an indirect table.";
     "GD-24" Device Must general!("Split Virtqueues: Used Buffer Notification Suppression"),
-        "Without EVENT_IDX the device notifies if the available ring's flags are 0, does not if they are 1, and ignores used_event.";
+        "Without EVENT_IDX the device notifies if the available ring's flags are 0, and ignores used_event.";
+    "GD-24b" Device Should general!("Split Virtqueues: Used Buffer Notification Suppression"),
+        "Without EVENT_IDX the device does not notify if the available ring's flags are 1.";
     "GD-25" Device Must general!("Split Virtqueues: Used Buffer Notification Suppression"),
-        "With EVENT_IDX the device notifies when the index passes used_event, does not otherwise, and ignores the flags.";
+        "With EVENT_IDX the device notifies when the index passes used_event, and ignores the flags.";
+    "GD-25b" Device Should general!("Split Virtqueues: Used Buffer Notification Suppression"),
+        "With EVENT_IDX the device does not notify before the index passes used_event.";
     "GD-26" Device Must general!("Split Virtqueues: Used Ring"),
         "An entry of the used ring is there, with its length, before the index counts it.";
     "GD-27" Device Must general!("Split Virtqueues: Used Ring"),

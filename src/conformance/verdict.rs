@@ -69,8 +69,10 @@ pub struct SuiteOutcome {
 pub struct Totals {
     /// [`Verdict::Passed`].
     pub passed: usize,
-    /// [`Verdict::Failed`].
+    /// [`Verdict::Failed`], of a clause that binds.
     pub failed: usize,
+    /// [`Verdict::Failed`], of a SHOULD or a MAY.
+    pub advised: usize,
     /// [`Verdict::NotOffered`].
     pub not_offered: usize,
     /// [`Verdict::NotReached`].
@@ -84,6 +86,7 @@ impl SuiteOutcome {
         for one in &self.clauses {
             *match one.verdict {
                 Verdict::Passed => &mut totals.passed,
+                Verdict::Failed { .. } if !one.clause.level.binds() => &mut totals.advised,
                 Verdict::Failed { .. } => &mut totals.failed,
                 Verdict::NotOffered { .. } => &mut totals.not_offered,
                 Verdict::NotReached { .. } => &mut totals.not_reached,
@@ -92,8 +95,8 @@ impl SuiteOutcome {
         totals
     }
 
-    /// Returns whether the subject cannot be said to conform: a clause failed,
-    /// or could not be judged though the subject has what it is about.
+    /// Returns whether the subject cannot be said to conform: a clause that
+    /// [binds](super::clause::Level::binds) failed, or any clause could not be judged though the subject has what it is about.
     pub fn is_wrong(&self) -> bool {
         let totals = self.totals();
         totals.failed + totals.not_reached > 0 || self.stopped.is_some()
@@ -106,8 +109,12 @@ mod tests {
     use super::*;
 
     fn suite(verdicts: &[Verdict]) -> SuiteOutcome {
+        suite_of("MD-1", verdicts)
+    }
+
+    fn suite_of(id: &str, verdicts: &[Verdict]) -> SuiteOutcome {
         let of = |verdict: &Verdict| ClauseOutcome {
-            clause: ClauseId::known("MD-1").clause(),
+            clause: ClauseId::known(id).clause(),
             verdict: verdict.clone(),
             evidence: Vec::new(),
             elapsed_ms: 0,
@@ -139,6 +146,32 @@ mod tests {
             assert!(suite.is_wrong());
             assert_eq!(suite.totals().passed, 1);
             assert_eq!(suite.totals().not_offered, 1);
+        }
+    }
+
+    #[test]
+    fn what_a_device_should_do_is_told_and_does_not_bind_it() {
+        let why = || "why".to_owned();
+        let failed = Verdict::Failed {
+            expected: why(),
+            seen: why(),
+        };
+        // MUST and prose; SHOULD and MAY.
+        for (id, binds) in [
+            ("MD-1", true),
+            ("MP-16", true),
+            ("MP-17", false),
+            ("GD-18", false),
+        ] {
+            let suite = suite_of(id, std::slice::from_ref(&failed));
+            assert_eq!(suite.is_wrong(), binds, "{id}");
+            let totals = suite.totals();
+            assert_eq!(
+                (totals.failed, totals.advised),
+                (binds.into(), (!binds).into())
+            );
+            let unjudged = Verdict::NotReached { why: why() };
+            assert!(suite_of(id, &[unjudged]).is_wrong());
         }
     }
 

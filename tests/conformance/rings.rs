@@ -75,10 +75,14 @@ pub enum Fault {
     IndirectWrite,
     /// GD-23: an indirect descriptor is only looked for at the beginning.
     IndirectFirst,
-    /// GD-24: always notifies without EVENT_IDX.
+    /// GD-24: obeys used_event without EVENT_IDX.
+    ObeysIndex,
+    /// GD-24b: always notifies without EVENT_IDX.
     IgnoresFlags,
     /// GD-25: obeys the flags with EVENT_IDX.
     ObeysFlags,
+    /// GD-25b: always notifies with EVENT_IDX.
+    IgnoresIndex,
     /// GD-26: the index comes before the entry.
     EarlyIndex,
     /// GD-27: the used length is all the room there is.
@@ -87,6 +91,10 @@ pub enum Fault {
     OddFlags,
     /// MP-1: a feature of the device type.
     OwnFeature,
+    /// MP-2: the configuration can be written, as long as the connection lasts.
+    WritableConfiguration,
+    /// Chains that it was not given come back, one after the other.
+    RunsAway,
     /// MP-7: the room for the answer is cleared before the command is read.
     ClearsFirst,
 }
@@ -130,6 +138,7 @@ struct Device {
     features: Option<u64>,
     was_enabled: bool,
     was_reset: bool,
+    written: Vec<u8>,
     reply: Reply,
     event: Vec<u8>,
 }
@@ -156,6 +165,7 @@ impl Device {
             features: None,
             was_enabled: false,
             was_reset: false,
+            written: Vec::new(),
             reply: Reply::default(),
             event: Vec::new(),
         }
@@ -197,6 +207,11 @@ impl Device {
             && let Some(chain) = self.take(0)
         {
             self.execute(chain);
+        }
+        if self.has(Fault::RunsAway) && self.runs(0) {
+            for _ in 0..8 {
+                self.give_back(0, 50, 0, false);
+            }
         }
         self.card.tick(now());
         while self.runs(1) && self.card.next_event(&mut self.event) {
@@ -357,7 +372,8 @@ impl Device {
         let used_event: u16 = self.load(avail + 4 + 2 * u64::from(size));
         let wanted = match self.accepted(EVENT_IDX) {
             true if self.has(Fault::ObeysFlags) && flags & 1 != 0 => false,
-            true => old == used_event,
+            true => old == used_event || self.has(Fault::IgnoresIndex),
+            false if self.has(Fault::ObeysIndex) => flags & 1 == 0 && old == used_event,
             false => flags & 1 == 0 || self.has(Fault::IgnoresFlags),
         };
         if wanted && let Some(mut call) = self.rings[queue].call.as_ref() {
@@ -532,16 +548,23 @@ impl VhostUserBackendReqHandlerMut for Device {
             space.fill(0);
         }
         space.resize(256, 0);
+        space[8..][..self.written.len()].copy_from_slice(&self.written);
         Ok(space[offset as usize..][..size as usize].to_vec())
     }
 
     fn set_config(
         &mut self,
-        _offset: u32,
-        _bytes: &[u8],
+        offset: u32,
+        bytes: &[u8],
         _flags: VhostUserConfigFlags,
     ) -> Result<()> {
-        unsupported()
+        match self.has(Fault::WritableConfiguration) && offset == 8 && bytes.len() <= 32 {
+            true => {
+                self.written = bytes.to_vec();
+                Ok(())
+            }
+            false => unsupported(),
+        }
     }
 
     fn set_gpu_socket(&mut self, _gpu: GpuBackend) -> Result<()> {

@@ -8,7 +8,7 @@ use pinhole::card::{Card, Now, Refused};
 use pinhole::dma::Bus;
 use pinhole::scripted::driver::v4l2::{
     CMD_CLOSE, CMD_IOCTL, CMD_MMAP, CMD_OPEN, EVT_DQBUF, EVT_ERROR, EVT_EVENT, Fields, G_EXT_CTRLS,
-    G_FMT, G_PARM, MEMORY_USERPTR, QBUF, QUERYBUF, REQBUFS, TRY_EXT_CTRLS, With,
+    G_FMT, G_PARM, MEMORY_USERPTR, QBUF, QUERYBUF, REQBUFS, S_FMT, TRY_EXT_CTRLS, With,
 };
 use pinhole::vhost::Device;
 use pinhole::wire::protocol::Config;
@@ -57,6 +57,12 @@ pub enum Fault {
     PointersInEvents,
     /// No control's event is sent.
     NoEvents,
+    /// Events of controls have another one's id.
+    OtherControl,
+    /// There are events without end, of a type that there is not.
+    Floods,
+    /// More buffers, of more bytes, than there can be.
+    Endless,
     /// A session that was given up goes on.
     DeadSessionLives,
 }
@@ -199,6 +205,15 @@ impl Wrapped {
             Some(Fault::OtherMemory) if is(QUERYBUF.code) && succeeded => {
                 answer(reply, 0, &payload.with(60, 4));
             }
+            Some(Fault::Endless) if is(REQBUFS.code) && succeeded && payload.le32(0) > 0 => {
+                answer(reply, 0, &payload.with(0, u32::MAX));
+            }
+            Some(Fault::Endless) if (is(G_FMT.code) || is(S_FMT.code)) && succeeded => {
+                answer(reply, 0, &payload.with(28, u32::MAX));
+            }
+            Some(Fault::Endless) if is(QUERYBUF.code) && succeeded => {
+                answer(reply, 0, &payload.with(72, 0xffff_f000));
+            }
             Some(Fault::NoErrno) if is(G_FMT.code) && request.le32(16) == 77 => {
                 answer(reply, 0xffff_ffea, &[]);
             }
@@ -211,6 +226,7 @@ impl Wrapped {
         match (event.le32(0), self.fault) {
             (EVT_ERROR, _) => self.dead = Some(event.le32(4)),
             (EVT_EVENT, Some(Fault::NoEvents)) => return,
+            (EVT_EVENT, Some(Fault::OtherControl)) => event = event.with(8 + 96, 1),
             (EVT_DQBUF, Some(Fault::FrameTwice)) => self.outbox.push_back(event.clone()),
             (EVT_DQBUF, Some(Fault::PointersInEvents)) => event = event.with64(8 + 64, 0x1000),
             _ => {}
@@ -300,6 +316,11 @@ impl Device for Wrapped {
         while self.card.next_event(event) {
             self.card.event_sent();
             self.pass_on(event.clone());
+        }
+        if self.has(Fault::Floods) && !self.open.is_empty() && self.outbox.is_empty() {
+            let flood = vec![0; 8 + 136];
+            let flood = flood.with(0, EVT_EVENT).with(4, self.open[0]);
+            self.outbox.push_back(flood);
         }
         event.clear();
         if let Some(next) = self.outbox.front() {

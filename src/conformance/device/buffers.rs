@@ -1,7 +1,10 @@
 //! Buffers: what comes back of them, and when.
 
-use super::lab::{EVENTS, Lab, OrFailed, Stop, Tested, ensure, failed};
-use super::stream::{BUFFER, PLANE, POINTER, Stream};
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use super::lab::{Lab, OrFailed, Stop, Tested, ensure, failed};
+use super::stream::{BUFFER, FRAMES, PLANE, POINTER, Stream};
 use crate::scripted::driver::memory::{HIGH, PAGE, Segment};
 use crate::scripted::driver::v4l2::{
     self, ENOTTY, Fields, MEMORY_DMABUF, MEMORY_MMAP, MEMORY_USERPTR, QBUF, RESPONSE, With,
@@ -93,46 +96,60 @@ pub fn descriptors_come_back(lab: &mut Lab) -> Tested {
     }
 }
 
-/// Three pieces of a plane, with room between them, the last one first.
-fn pieces((at, len): Segment) -> Vec<Segment> {
-    let third = len / 3;
-    let lens = [third, third, len - 2 * third];
-    let room = u64::from(third) / 8;
-    let mut place = at + 2 * (u64::from(third) + room);
+/// A plane from `at` on in pieces as a driver makes them: the first one ends at
+/// the end of a page, the last one begins at the beginning of one, the others are
+/// whole pages. They lie in memory the other way round, a page apart; the next
+/// free address comes with them.
+fn pieces(at: u64, len: u32) -> (Vec<Segment>, u64) {
+    const WHOLE: u32 = PAGE as u32;
+    let first = match len / 2 % WHOLE {
+        0 => WHOLE.min(len / 2),
+        rest => rest,
+    };
+    let middle = (len - first) / 2 / WHOLE * WHOLE;
+    let mut lens = vec![first, middle, len - first - middle];
+    lens.retain(|len| *len > 0);
     let mut list = Vec::new();
-    for len in lens {
-        list.push((place, len));
-        place = place.saturating_sub(u64::from(third) + room);
+    let mut at = at;
+    for (number, len) in lens.iter().enumerate().rev() {
+        let end = at + u64::from(*len).next_multiple_of(PAGE);
+        // The first one is at the end of its page.
+        let start = if number == 0 {
+            end - u64::from(*len)
+        } else {
+            at
+        };
+        list.insert(0, (start, *len));
+        at = end + PAGE;
     }
-    // The last piece may be longer than those before it.
-    list.retain(|(_, len)| *len > 0);
-    list
+    (list, at)
 }
 
 /// MP-10.
 pub fn segments(lab: &mut Lab) -> Tested {
     lab.survey.needs_shared_pages()?;
     let mut driver = lab.driver()?;
-    let stream = Stream::open(lab, &mut driver, MEMORY_USERPTR, 2)?;
+    let stream = Stream::open(lab, &mut driver, MEMORY_USERPTR, FRAMES)?;
     if stream.sizes.iter().any(|size| *size < 64) {
         return Err(Stop::NotReached(
             "its planes are too small to be cut".into(),
         ));
     }
-    // Twice the room, so that no piece lies in another's.
-    let mut at = HIGH;
+    let mut at = stream.spare();
     let mut lists = Vec::new();
     for size in &stream.sizes {
-        lists.push(pieces((at, *size)));
-        at += 2 * u64::from(*size).next_multiple_of(PAGE);
+        let (list, next) = pieces(at, *size);
+        lists.push(list);
+        at = next;
     }
     let covered = "a list that covers the buffer's length is taken";
     let reply = stream.queue_at(&mut driver, 0, &lists).or_failed(covered)?;
     let seen = format!("status {:?}", reply.status());
     ensure(reply.status() == Some(0), covered, seen)?;
     if lab.survey.captures() {
+        stream.queue_others(&mut driver, Some(0))?;
         stream.start(&mut driver)?;
-        let (_, buffer, planes) = stream.next(&mut driver)?;
+        let (buffer, planes) = stream.next_of(&mut driver, 0)?;
         let used = |plane: usize| match stream.layout.is_planar() {
             false => buffer.bytesused,
             true => planes.le32(PLANE * plane),
@@ -146,6 +163,9 @@ pub fn segments(lab: &mut Lab) -> Tested {
         driver.forget_events()?;
         for list in &lists {
             driver.memory.accept_segments(list);
+        }
+        for index in 1..stream.count {
+            driver.memory.accept_segments(&stream.places(index));
         }
         let elsewhere = driver.memory.check_range(HIGH..u64::MAX);
         let expected = "frames in the listed segments, and nowhere else";
@@ -199,13 +219,14 @@ pub fn memory_types(lab: &mut Lab) -> Tested {
             continue;
         }
         let mut driver = lab.driver()?;
-        let stream = Stream::open(lab, &mut driver, memory, 1)?;
+        let stream = Stream::open(lab, &mut driver, memory, FRAMES)?;
         let expected = format!("memory {memory}, as REQBUFS had it");
         let said = stream.query(&mut driver, 0)?.le32(60);
         ensure(said == memory, &expected, format!("{said} by QUERYBUF"))?;
         let said = stream.queue(&mut driver, 0)?.le32(60);
         ensure(said == memory, &expected, format!("{said} by QBUF"))?;
         if lab.survey.captures() {
+            stream.queue_others(&mut driver, Some(0))?;
             stream.start(&mut driver)?;
             let said = stream.next(&mut driver)?.1.memory;
             ensure(
@@ -218,79 +239,85 @@ pub fn memory_types(lab: &mut Lab) -> Tested {
     Ok(())
 }
 
+/// Buffers that are to come back in the test of MP-16, one after the other.
+const BACK: usize = 16;
+
 /// MP-16.
 pub fn each_comes_back_once(lab: &mut Lab) -> Tested {
     let memory = lab.survey.memory_for_frames()?;
     let mut driver = lab.driver()?;
-    let stream = Stream::open(lab, &mut driver, memory, 3)?;
-    for index in 0..stream.count {
-        stream.queue(&mut driver, index)?;
-    }
+    let stream = Stream::open(lab, &mut driver, memory, FRAMES)?;
+    stream.queue_others(&mut driver, None)?;
     stream.start(&mut driver)?;
     driver.take_anomalies();
+    let expected = "each buffer that was queued back once, when it is done";
+    let mut queued: BTreeSet<_> = (0..stream.count).collect();
     let mut seen = Vec::new();
-    let expected = "each buffer back once, in the order of the events";
-    for _ in 0..stream.count {
+    // A buffer is queued again when the next one is back, so that a second event
+    // of it stands out.
+    let mut held = None;
+    while seen.len() < BACK {
         let (session, buffer, _) = stream.next(&mut driver).map_err(|stop| match stop {
-            Stop::NotReached(why) => failed(expected, format!("{seen:?}, then {why}")),
+            Stop::NotReached(why) => Stop::NotReached(format!(
+                "{seen:?} are back with {queued:?} queued, then {why}"
+            )),
             other => other,
         })?;
         let own = "events of the session that queued the buffer";
         ensure(session == stream.session, own, format!("session {session}"))?;
+        let was_queued = queued.remove(&buffer.index);
         seen.push(buffer.index);
+        let told = || format!("{seen:?}, the last of which is not queued");
+        ensure(was_queued, expected, told())?;
+        if let Some(index) = held.replace(buffer.index) {
+            stream.queue(&mut driver, index)?;
+            queued.insert(index);
+        }
     }
-    nothing_more(lab, &mut driver, expected, &mut seen)?;
-    let mut sorted = seen.clone();
-    sorted.sort_unstable();
-    let all: Vec<_> = (0..stream.count).collect();
-    ensure(sorted == all, expected, format!("{seen:?}"))?;
-    // Once more, since nothing is left of the first time.
-    stream.queue(&mut driver, 0)?;
-    let (_, again, _) = stream.next(&mut driver)?;
-    ensure(
-        again.index == 0,
-        "buffer 0 back",
-        format!("buffer {}", again.index),
-    )?;
     for anomaly in driver.take_anomalies() {
-        if let Anomaly::Short { .. } | Anomaly::Event(_) = anomaly {
+        if let Anomaly::Short { .. } = anomaly {
             return Err(failed("events with eight planes and nothing else", anomaly));
         }
     }
-    for index in 0..stream.count {
-        stream.queue(&mut driver, index)?;
-    }
     stream.stop(&mut driver)?;
     driver.forget_events()?;
-    let expected = "no buffer back after the answer to STREAMOFF";
-    nothing_more(lab, &mut driver, expected, &mut Vec::new())
+    if memory == MEMORY_USERPTR {
+        for index in 0..stream.count {
+            driver.memory.accept_segments(&stream.places(index));
+        }
+    }
+    nothing_more(lab, &mut driver)?;
+    let expected = "no frame written after the answer to STREAMOFF";
+    let untouched = driver.memory.check_range(HIGH..u64::MAX);
+    untouched.map_err(|stray| failed(expected, stray))
 }
 
 /// Checks that no buffer comes back for a while.
-fn nothing_more(lab: &Lab, driver: &mut Driver, expected: &str, seen: &mut Vec<u32>) -> Tested {
-    for _ in 0..EVENTS {
-        let Some(event) = driver.event_within(lab.settings.quiet)? else {
-            break;
-        };
-        if let Event::Dqbuf { buffer, .. } = event {
-            seen.push(buffer.index);
-            return Err(failed(expected, format!("{seen:?}")));
+fn nothing_more(lab: &Lab, driver: &mut Driver) -> Tested {
+    let by = Instant::now() + lab.settings.quiet;
+    loop {
+        match driver.event_by(by)? {
+            Some(Event::Dqbuf { buffer, .. }) => {
+                let expected = "no buffer back after the answer to STREAMOFF";
+                return Err(failed(expected, format!("buffer {}", buffer.index)));
+            }
+            Some(_) if Instant::now() < by => {}
+            _ => return Ok(()),
         }
     }
-    Ok(())
 }
 
 /// MP-17.
 pub fn no_pointers_in_events(lab: &mut Lab) -> Tested {
     let memory = lab.survey.memory_for_frames()?;
     let mut driver = lab.driver()?;
-    let stream = Stream::open(lab, &mut driver, memory, 1)?;
+    let stream = Stream::open(lab, &mut driver, memory, FRAMES)?;
     let is_planar = stream.layout.is_planar();
     if memory != MEMORY_USERPTR && !is_planar {
         let why = "its buffers have offsets instead of pointers";
         return Err(Stop::NotOffered(why.into()));
     }
-    stream.queue(&mut driver, 0)?;
+    stream.queue_others(&mut driver, None)?;
     stream.start(&mut driver)?;
     let (_, buffer, planes) = stream.next(&mut driver)?;
     let expected = |what: &str| format!("NULL for {what} in a DQBUF event");
@@ -308,4 +335,36 @@ pub fn no_pointers_in_events(lab: &mut Lab) -> Tested {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_are_a_drivers_and_do_not_overlap() {
+        for len in [
+            64, 3072, 4096, 4097, 8192, 8200, 12288, 307_200, 460_800, 460_801,
+        ] {
+            let (list, end) = pieces(HIGH, len);
+            assert_eq!(list.iter().map(|(_, len)| len).sum::<u32>(), len);
+            assert!(list.len() > 1, "{len}: {list:?}");
+            for (number, (at, of)) in list.iter().enumerate() {
+                assert!(number == 0 || at % PAGE == 0, "{len}: {list:?}");
+                let ends = at + u64::from(*of);
+                assert!(
+                    number + 1 == list.len() || ends % PAGE == 0,
+                    "{len}: {list:?}"
+                );
+                assert!(*at >= HIGH && ends < end);
+            }
+            let apart = list
+                .windows(2)
+                .all(|pair| pair[1].0 + u64::from(pair[1].1) < pair[0].0);
+            assert!(apart, "{len}: {list:?}");
+            // As much as `Stream::spare` leaves for a plane.
+            let spare = 2 * (u64::from(len).next_multiple_of(PAGE) + PAGE) + PAGE;
+            assert!(end - HIGH <= spare, "{len}: {list:?}");
+        }
+    }
 }

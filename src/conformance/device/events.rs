@@ -1,6 +1,8 @@
 //! V4L2's events.
 
-use super::lab::{EVENTS, Lab, Stop, Tested, ensure, failed};
+use std::time::Instant;
+
+use super::lab::{Lab, Stop, Tested, ensure, failed};
 use crate::scripted::driver::v4l2::{
     Fields, S_CTRL, SUBSCRIBE_EVENT, UNSUBSCRIBE_EVENT, With, payload, subscription,
 };
@@ -29,32 +31,25 @@ pub fn to_subscribers(lab: &mut Lab) -> Tested {
     }
     // Whatever its value was, it changes by one of these.
     let expected = "an event of the control for the session that subscribed to it";
-    let mut events = Vec::new();
+    let mut came = false;
     for value in control.values {
         set(&mut driver, other, control.id, value)?;
-        let limit = driver.options.limit;
         let wait = match value == control.values[0] {
             // It may have had this value.
             true => lab.settings.quiet,
-            false => limit,
+            false => driver.options.limit,
         };
         if let Some(event) = driver.event_within(wait)? {
-            events.push(event);
+            is_of(&event, one, control.id)?;
+            came = true;
         }
     }
-    while events.len() < EVENTS
-        && let Some(event) = driver.event_within(lab.settings.quiet)?
-    {
-        events.push(event);
-    }
-    ensure(!events.is_empty(), expected, "none")?;
-    for event in &events {
-        match event {
-            Event::V4l2 { session, event } => {
-                let seen = format!("an event of type {} for session {session}", event.le32(0));
-                ensure(*session == one && event.le32(0) == CONTROL, expected, seen)?;
-            }
-            other => return Err(failed(expected, format!("{other:?}"))),
+    ensure(came, expected, "none")?;
+    let by = Instant::now() + lab.settings.quiet;
+    while let Some(event) = driver.event_by(by)? {
+        is_of(&event, one, control.id)?;
+        if Instant::now() > by {
+            return Err(failed(expected, "events without end"));
         }
     }
     let unsubscribed = driver.ioctl(one, UNSUBSCRIBE_EVENT, &ask)?;
@@ -66,6 +61,21 @@ pub fn to_subscribers(lab: &mut Lab) -> Tested {
     match driver.event_within(lab.settings.quiet)? {
         None => Ok(()),
         Some(event) => Err(failed(expected, format!("{event:?}"))),
+    }
+}
+
+/// Checks that an event is a control's, for that session.
+fn is_of(event: &Event, subscriber: u32, id: u32) -> Tested {
+    let expected = "events of the control for the session that subscribed to it, and no others";
+    match event {
+        Event::V4l2 { session, event } => {
+            // struct v4l2_event: type and id.
+            let (kind, of) = (event.le32(0), event.le32(96));
+            let seen = format!("an event of type {kind}, id {of:#x}, for session {session}");
+            let is_of = *session == subscriber && (kind, of) == (CONTROL, id);
+            ensure(is_of, expected, seen)
+        }
+        other => Err(failed(expected, format!("{other:?}"))),
     }
 }
 

@@ -11,9 +11,6 @@ use super::survey::Survey;
 use crate::scripted::driver::queue::Queue;
 use crate::scripted::driver::{Driver, Fault, Log, Memory, Options};
 
-/// Most events that are waited through for another: a device could go on.
-pub const EVENTS: usize = 1000;
-
 /// Why a test ended before its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Stop {
@@ -110,9 +107,9 @@ impl Lab<'_> {
 
     /// The buffer type that the device has, and the layout of its structures.
     pub fn layout(&self) -> Result<Layout, Stop> {
-        self.survey.layout.ok_or_else(|| {
-            Stop::NotReached("the device names no buffer type in device_caps".into())
-        })
+        self.survey
+            .layout
+            .ok_or_else(|| Stop::NotOffered("device_caps names no type of buffers".into()))
     }
 
     /// Waits as long as nothing may happen, and tells whether it did.
@@ -173,5 +170,5 @@ const FIRST: [&str; 2] = ["SET_OWNER", "GET_FEATURES"];
 /// How soon a connection is tried again.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// What a device-writable buffer holds before.
+/// What a device-writable buffer holds before the device writes it.
 pub const FILL: u8 = crate::scripted::driver::session::UNWRITTEN;

@@ -1,5 +1,7 @@
 //! Buffers of either API and either memory, for the tests.
 
+use std::time::Instant;
+
 use crate::scripted::driver::memory::{HIGH, PAGE, Segment};
 use crate::scripted::driver::v4l2::{
     self, Buffer, CAPTURE, CAPTURE_MPLANE, Fields, G_FMT, MEMORY_USERPTR, OUTPUT, OUTPUT_MPLANE,
@@ -7,13 +9,20 @@ use crate::scripted::driver::v4l2::{
 };
 use crate::scripted::driver::{Driver, Event, Fault, Reply};
 
-use super::lab::{EVENTS, Lab, Stop};
+use super::lab::{Lab, Stop};
 
 /// What a driver gives as pointer: nothing that a device could read sense into.
 pub const POINTER: u64 = 0xdead_beef_0bad_cafe;
 
 /// Most buffers that are made use of.
 const MOST: u32 = 8;
+
+/// Buffers that are asked for to stream: drivers of hardware keep one or two
+/// until there are others, and begin with two or three.
+pub const FRAMES: u32 = 4;
+
+/// Buffers' room in guest memory that is left behind them.
+pub const SPARE: u64 = 2;
 
 /// Bytes of a v4l2_buffer.
 pub const BUFFER: usize = 88;
@@ -119,26 +128,36 @@ impl Stream {
         let answer = driver
             .ioctl(session, REQBUFS, &asked)?
             .map_err(|errno| refused("REQBUFS", errno))?;
-        let stream = Self {
+        let given = answer.le32(0);
+        if given == 0 {
+            return Err(Stop::NotReached("REQBUFS gives no buffers".into()));
+        }
+        let mut stream = Self {
             session,
             layout,
             memory,
             sizes,
-            // It may give more than were asked for.
-            count: answer.le32(0).min(MOST),
+            // It may give more than were asked for, which it may need.
+            count: given.min(MOST),
         };
-        let room = lab.survey.memory();
-        match stream.count {
-            0 => Err(Stop::NotReached("REQBUFS gives no buffers".into())),
-            // Where the device has the memory, it takes none of the guest's.
-            count if memory == MEMORY_USERPTR && u64::from(count) * stream.step() > room => {
-                Err(Stop::NotReached(format!(
+        // Where the device has the memory, it takes none of the guest's.
+        if memory == MEMORY_USERPTR {
+            let room = lab.survey.memory();
+            let fit = (room / stream.step()).saturating_sub(SPARE);
+            stream.count = stream.count.min(fit.try_into().unwrap_or(MOST));
+            if stream.count < given.min(count) {
+                return Err(Stop::NotReached(format!(
                     "{count} buffers of {:?} bytes are more than the {room} of guest memory",
                     stream.sizes
-                )))
+                )));
             }
-            _ => Ok(stream),
         }
+        Ok(stream)
+    }
+
+    /// Address behind all buffers in guest memory, with room for [`SPARE`] more.
+    pub fn spare(&self) -> u64 {
+        HIGH + u64::from(self.count) * self.step()
     }
 
     /// Bytes from one buffer in guest memory to the next: whole pages, with one
@@ -167,16 +186,23 @@ impl Stream {
             .with(0, index)
             .with(4, self.layout.kind)
             .with(60, self.memory);
+        // What the device is to read of a buffer is all of it.
+        let used = |size: u32| match [OUTPUT, OUTPUT_MPLANE].contains(&self.layout.kind) {
+            true => size,
+            false => 0,
+        };
         let pointer = |bytes: Vec<u8>, at: usize| match own {
             true => bytes,
             false => bytes.with64(at, pointer),
         };
         if !self.layout.is_planar() {
+            let bytes = bytes.with(8, used(self.sizes[0]));
             return pointer(bytes, 64).with(72, self.sizes[0]);
         }
         bytes = bytes.with64(64, POINTER).with(72, self.sizes.len() as u32);
         for size in &self.sizes {
-            bytes.extend(pointer(vec![0; PLANE].with(4, *size), 8));
+            let plane = vec![0; PLANE].with(0, used(*size)).with(4, *size);
+            bytes.extend(pointer(plane, 8));
         }
         bytes
     }
@@ -239,6 +265,17 @@ impl Stream {
         accepted("QBUF", &reply, self.structure(index, 0).len())
     }
 
+    /// QBUF of each buffer that is not `but`.
+    ///
+    /// # Errors
+    /// One is refused.
+    pub fn queue_others(&self, driver: &mut Driver, but: Option<u32>) -> Result<(), Stop> {
+        for index in (0..self.count).filter(|index| Some(*index) != but) {
+            self.queue(driver, index)?;
+        }
+        Ok(())
+    }
+
     /// STREAMON.
     ///
     /// # Errors
@@ -282,8 +319,14 @@ impl Stream {
     /// # Errors
     /// None comes.
     pub fn next(&self, driver: &mut Driver) -> Result<(u32, Buffer, Vec<u8>), Stop> {
-        for _ in 0..EVENTS {
-            match driver.event_within(driver.options.limit)? {
+        self.next_by(driver, Instant::now() + driver.options.limit)
+    }
+
+    /// As [`next`](Self::next), with a moment up to which events that are
+    /// something else are waited through.
+    fn next_by(&self, driver: &mut Driver, by: Instant) -> Result<(u32, Buffer, Vec<u8>), Stop> {
+        loop {
+            match driver.event_by(by)? {
                 Some(Event::Dqbuf {
                     session,
                     buffer,
@@ -293,8 +336,8 @@ impl Stream {
                     let what = format!("the device gave up the session with errno {errno}");
                     return Err(Stop::NotReached(what));
                 }
-                Some(_) => {}
-                None => {
+                Some(_) if Instant::now() < by => {}
+                _ => {
                     return Err(Fault::NoAnswer {
                         what: "buffer in an event".into(),
                         limit: driver.options.limit,
@@ -303,9 +346,26 @@ impl Stream {
                 }
             }
         }
-        Err(Stop::NotReached(format!(
-            "{EVENTS} events, and no buffer among them"
-        )))
+    }
+
+    /// Waits until that buffer comes back, and gives the device the others again
+    /// that do: the buffer and its planes.
+    ///
+    /// # Errors
+    /// It does not come.
+    pub fn next_of(&self, driver: &mut Driver, index: u32) -> Result<(Buffer, Vec<u8>), Stop> {
+        let by = Instant::now() + driver.options.limit;
+        loop {
+            let (_, buffer, planes) = self.next_by(driver, by)?;
+            if buffer.index == index {
+                return Ok((buffer, planes));
+            }
+            if buffer.index >= self.count || Instant::now() > by {
+                let why = format!("buffer {} comes back instead of {index}", buffer.index);
+                return Err(Stop::NotReached(why));
+            }
+            self.queue(driver, buffer.index)?;
+        }
     }
 }
 

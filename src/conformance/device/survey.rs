@@ -4,7 +4,7 @@ use vhost::vhost_user::VhostUserFrontend;
 use vhost::vhost_user::message::{VhostUserConfigFlags, VhostUserProtocolFeatures};
 
 use super::lab::Stop;
-use super::stream::Layout;
+use super::stream::{FRAMES, Layout, SPARE};
 use super::subject::Subject;
 use super::{DeviceError, Settings};
 use crate::scripted::driver::memory::PAGE;
@@ -191,6 +191,13 @@ impl Survey {
         found.map_or(Some(0), |(_, refused)| *refused)
     }
 
+    fn why_refused(&self, memory: &str, errno: u32) -> String {
+        match self.layout {
+            Some(_) => format!("REQBUFS of {memory} is refused with errno {errno}"),
+            None => "device_caps names no type of buffers".into(),
+        }
+    }
+
     /// Returns whether the device takes buffers of that memory (a V4L2_MEMORY_*).
     pub fn takes(&self, memory: u32) -> bool {
         self.refused(memory).is_none()
@@ -203,9 +210,7 @@ impl Survey {
     pub fn needs_shared_pages(&self) -> Result<(), Stop> {
         match self.refused(MEMORY_USERPTR) {
             None => Ok(()),
-            Some(errno) => Err(Stop::NotOffered(format!(
-                "REQBUFS of SHARED_PAGES is refused with errno {errno}"
-            ))),
+            Some(errno) => Err(Stop::NotOffered(self.why_refused("SHARED_PAGES", errno))),
         }
     }
 
@@ -220,9 +225,7 @@ impl Survey {
         }
         match self.refused(MEMORY_MMAP) {
             None => Ok(()),
-            Some(errno) => Err(Stop::NotOffered(format!(
-                "REQBUFS of MMAP is refused with errno {errno}"
-            ))),
+            Some(errno) => Err(Stop::NotOffered(self.why_refused("MMAP", errno))),
         }
     }
 
@@ -261,9 +264,13 @@ impl Survey {
             .ok_or_else(|| Stop::NotOffered("it takes neither SHARED_PAGES nor MMAP".into()))
     }
 
-    /// Bytes of guest memory for frames: four buffers, within bounds.
+    /// Bytes of guest memory for frames: eight buffers, within bounds. Where not
+    /// even those fit that are streamed with, memory would be of no use.
     pub fn memory(&self) -> u64 {
-        (4 * self.frame).clamp(LEAST, MOST)
+        match (u64::from(FRAMES) + SPARE) * self.frame {
+            needed if needed > MOST => LEAST,
+            _ => (8 * self.frame).clamp(LEAST, MOST),
+        }
     }
 
     /// Returns what is to be known of the device, for a report.

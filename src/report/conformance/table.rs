@@ -7,7 +7,8 @@ use crate::conformance::verdict::{ClauseOutcome, SuiteOutcome, Verdict};
 use crate::report::plain::plain;
 use crate::rig::plural::count;
 
-const LEGEND: &str = "✓ as the clause says   ✗ not so   – not offered   ? not reached";
+const LEGEND: &str = "✓ as the clause says   ✗ not so   ! not so, which a SHOULD or a MAY allows   – not offered   \
+                      ? not reached";
 
 /// Lines of evidence that are printed below what is wrong; JSON has them all.
 const EVIDENCE: usize = 24;
@@ -34,7 +35,7 @@ fn suite(outcome: &SuiteOutcome) -> String {
     let mut table = new();
     for one in &outcome.clauses {
         let level = one.clause.level.to_string();
-        table.add_row([mark(&one.verdict), one.clause.id, &level, &said(one)]);
+        table.add_row([mark(one), one.clause.id, &level, &said(one)]);
     }
     let mut text = format!("{} ({})\n", plain(&outcome.subject), outcome.side);
     for (name, what) in &outcome.properties {
@@ -61,10 +62,12 @@ fn suite(outcome: &SuiteOutcome) -> String {
 fn totals(outcome: &SuiteOutcome) -> String {
     let totals = outcome.totals();
     let mut text = format!(
-        "{}: {} passed, {} failed, {} not offered, {} not reached; {:.1} s",
+        "{}: {} passed, {} failed, {} only advised and not so, {} not offered, {} not reached; \
+         {:.1} s",
         count(outcome.clauses.len(), "clause"),
         totals.passed,
         totals.failed,
+        totals.advised,
         totals.not_offered,
         totals.not_reached,
         outcome.elapsed_ms as f64 / 1e3,
@@ -75,9 +78,10 @@ fn totals(outcome: &SuiteOutcome) -> String {
     text
 }
 
-fn mark(verdict: &Verdict) -> &'static str {
-    match verdict {
+fn mark(one: &ClauseOutcome) -> &'static str {
+    match one.verdict {
         Verdict::Passed => "✓",
+        Verdict::Failed { .. } if !one.clause.level.binds() => "!",
         Verdict::Failed { .. } => "✗",
         Verdict::NotOffered { .. } => "–",
         Verdict::NotReached { .. } => "?",
@@ -97,7 +101,12 @@ fn complaint(one: &ClauseOutcome) -> String {
     let mut text = match &one.verdict {
         Verdict::Passed | Verdict::NotOffered { .. } => return String::new(),
         Verdict::Failed { expected, seen } => format!(
-            "\nFAILED {id}, {source} ({})\n  expected: {}\n  seen:     {}\n",
+            "\n{} {id}, {source} ({})\n  expected: {}\n  seen:     {}\n",
+            if one.clause.level.binds() {
+                "FAILED"
+            } else {
+                "NOT KEPT"
+            },
             one.clause.level,
             plain(expected),
             plain(seen)

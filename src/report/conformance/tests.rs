@@ -36,6 +36,14 @@ fn outcome() -> SuiteOutcome {
                 },
                 &[],
             ),
+            clause(
+                "MP-17",
+                Verdict::Failed {
+                    expected: why("NULL"),
+                    seen: why("0x1000"),
+                },
+                &["<* 01"],
+            ),
         ],
         stopped: None,
         elapsed_ms: 1234,
@@ -61,6 +69,7 @@ fn people_see_every_clause_and_what_is_wrong() {
     assert!(row("MD-5").starts_with("✗ MD-5 MUST"), "{text}");
     assert_eq!(row("MD-6"), "– MD-6 MUST not offered: no region");
     assert!(row("MD-8").starts_with("? MD-8 MUST"), "{text}");
+    assert!(row("MP-17").starts_with("! MP-17 SHOULD"), "{text}");
     let wrong = "
 FAILED MD-5, VIRTIO 1.4, 5.22 Media Device: Unsupported ioctls (MUST)
   expected: status 25
@@ -71,10 +80,16 @@ FAILED MD-5, VIRTIO 1.4, 5.22 Media Device: Unsupported ioctls (MUST)
 NOT REACHED MD-8, VIRTIO 1.4, 5.22 Media Device: Shared Pages
   because:  OPEN failed
 
+NOT KEPT MP-17, VIRTIO 1.4, 5.22 Media Device: Dequeue buffer (SHOULD)
+  expected: NULL
+  seen:     0x1000
+  | <* 01
+
 Assumed, where the text is silent or at odds with itself:
   MD-5: ";
     assert!(text.contains(wrong), "{text}");
-    let total = "4 clauses: 1 passed, 1 failed, 1 not offered, 1 not reached; 1.2 s";
+    let total = "5 clauses: 1 passed, 1 failed, 1 only advised and not so, 1 not offered, \
+                 1 not reached; 1.2 s";
     assert!(text.contains(total), "{text}");
     let mut stopped = outcome();
     stopped.stopped = Some("the command ended".into());
@@ -108,12 +123,13 @@ fn frameworks_get_a_case_for_each_clause() {
             "KTAP version 1",
             "1..1",
             "  KTAP version 1",
-            "  1..5",
+            "  1..6",
             "  ok 1 MD-1",
             "  not ok 2 MD-5",
             "  ok 3 MD-6 # SKIP not offered: no region",
             "  not ok 4 MD-8",
-            "  not ok 5 suite-to-the-end",
+            "  ok 5 MP-17 # SKIP SHOULD that is not kept: expected NULL; seen: 0x1000",
+            "  not ok 6 suite-to-the-end",
             "not ok 1 /run/card.sock",
         ]
     );
@@ -121,8 +137,8 @@ fn frameworks_get_a_case_for_each_clause() {
     assert!(text.contains("\n  # MD-5: > 03 00\n") && !text.contains("MD-1: OPEN"));
     let xml = junit(&[outcome]);
     assert_well_formed(&xml);
-    let all = "<testsuites name=\"pinhole conformance\" tests=\"5\" failures=\"1\" errors=\"2\" \
-               skipped=\"1\" time=\"1.234\">";
+    let all = "<testsuites name=\"pinhole conformance\" tests=\"6\" failures=\"1\" errors=\"2\" \
+               skipped=\"2\" time=\"1.234\">";
     assert!(xml.contains(all), "{xml}");
     assert!(xml.contains("type=\"MUST\""), "{xml}");
 }

@@ -42,6 +42,9 @@ pub enum Fault {
     /// The used ring names a descriptor at which no chain begins.
     #[error("the used ring returns descriptor {0}, which the device does not have")]
     UsedHead(u32),
+    /// More comes than anybody takes.
+    #[error("{0} events came that nobody waited for")]
+    Flood(usize),
     /// There is no descriptor left for a chain.
     #[error("no descriptor is free: {0} are with the device, which returns none")]
     NoDescriptors(usize),

@@ -113,7 +113,9 @@ impl Front {
         let shared = Arc::new(Shared::default());
         let guard = {
             let (shared, stream) = (Arc::clone(&shared), stream.try_clone().map_err(system)?);
-            thread::spawn(move || shared.guard(&stream))
+            thread::Builder::new()
+                .spawn(move || shared.guard(&stream))
+                .map_err(|error| Fault::system("a thread", error))?
         };
         let mut this = Self {
             front,

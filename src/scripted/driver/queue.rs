@@ -81,6 +81,8 @@ pub struct Used {
     pub len: u32,
     /// The chain's writable memory; none for a chain written by hand.
     pub writable: Vec<Segment>,
+    /// Whether the chain was written by hand.
+    pub by_hand: bool,
 }
 
 #[derive(Debug)]
@@ -106,6 +108,8 @@ pub struct Queue {
     next_used: u16,
     free: Vec<u16>,
     in_flight: HashMap<u16, Chain>,
+    /// First descriptors of the chains by hand that the device has.
+    by_hand: Vec<u16>,
 }
 
 impl Queue {
@@ -145,6 +149,7 @@ impl Queue {
             next_used: 0,
             free: (0..RAW).rev().collect(),
             in_flight: HashMap::new(),
+            by_hand: Vec::new(),
         };
         memory.write(queue.table(), &[0; PLACE as usize]);
         // Whether the device wants to be kicked, which it may say at any time:
@@ -210,7 +215,7 @@ impl Queue {
     ) -> Result<u16, Fault> {
         let count = if indirect.is_some() { 1 } else { pieces.len() };
         let Some(at) = self.free.len().checked_sub(count) else {
-            return Err(Fault::NoDescriptors(usize::from(RAW) - self.free.len()));
+            return Err(Fault::NoDescriptors(self.in_flight.len()));
         };
         let indices = self.free.split_off(at);
         match indirect {
@@ -242,8 +247,13 @@ impl Queue {
             writable: writable.map(|piece| (piece.address, piece.len)).collect(),
         };
         self.in_flight.insert(head, chain);
-        self.make_available(memory, head);
+        self.publish(memory, head);
         Ok(head)
+    }
+
+    /// The first descriptor of the next chain, if one is free.
+    pub fn next_descriptor(&self) -> Option<u16> {
+        self.free.last().copied()
     }
 
     /// Writes a descriptor of the table.
@@ -252,9 +262,17 @@ impl Queue {
         memory.write(address, &descriptor.to_bytes());
     }
 
-    /// Makes the chain at `head` available, and kicks unless the device said
-    /// that it needs no kick.
+    /// Makes the chain at `head`, which was written by hand, available, and kicks
+    /// unless the device said that it needs no kick.
     pub fn make_available(&mut self, memory: &mut Memory, head: u16) {
+        // A head beyond the table is a broken driver's, and does not come back.
+        if head < SIZE {
+            self.by_hand.push(head);
+        }
+        self.publish(memory, head);
+    }
+
+    fn publish(&mut self, memory: &mut Memory, head: u16) {
         let slot = self.avail() + 4 + 2 * u64::from(self.next_avail % SIZE);
         memory.write(slot, &head.to_le_bytes());
         let old = self.next_avail;
@@ -369,18 +387,28 @@ impl Queue {
         let len = u32::from_le(memory.load(entry + 4));
         memory.accept(self.used(), Self::USED_BYTES as usize);
         let head = u16::try_from(id).map_err(|_| Fault::UsedHead(id))?;
-        let writable = match self.in_flight.remove(&head) {
-            Some(chain) => {
+        let given = self.by_hand.iter().position(|one| *one == head);
+        let writable = match (self.in_flight.remove(&head), given) {
+            (Some(chain), _) => {
                 self.free.extend(chain.descriptors);
                 chain.writable
             }
-            None if (RAW..SIZE).contains(&head) => Vec::new(),
-            None => return Err(Fault::UsedHead(id)),
+            (None, Some(given)) => {
+                self.by_hand.swap_remove(given);
+                return Ok(Some(Used {
+                    head,
+                    len,
+                    writable: Vec::new(),
+                    by_hand: true,
+                }));
+            }
+            (None, None) => return Err(Fault::UsedHead(id)),
         };
         Ok(Some(Used {
             head,
             len,
             writable,
+            by_hand: false,
         }))
     }
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt as _;
 use std::ptr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -26,6 +26,12 @@ use super::memory::PAGE;
 /// for many.
 const MOST: u64 = 1 << 40;
 
+/// Most mappings at a time: a process has 65530 in all.
+const MAPPINGS: usize = 4096;
+
+/// Most anomalies that are kept: a device could go on.
+const ANOMALIES: usize = 4096;
+
 /// What the front end does with the device's requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Manner {
@@ -41,7 +47,7 @@ pub enum Manner {
 /// A mapping in the region.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mapping {
-    /// Its length in bytes.
+    /// Its length in bytes, as the device has it: pages are mapped whole.
     pub len: u64,
     /// Whether the guest may write to it.
     pub writable: bool,
@@ -56,6 +62,11 @@ struct State {
     requests: u32,
     ends: bool,
     anomalies: Vec<Anomaly>,
+}
+
+/// The length of a mapping in memory. It fits: [`Space::check`] has seen it.
+fn pages(len: u64) -> u64 {
+    len.next_multiple_of(PAGE)
 }
 
 /// Where the region lies in this process.
@@ -82,7 +93,7 @@ impl Space {
     /// Counts a request, and waits while the front end is silent.
     fn begin(&self) -> io::Result<MutexGuard<'_, State>> {
         let mut state = self.lock();
-        state.requests += 1;
+        state.requests = state.requests.saturating_add(1);
         self.changed.notify_all();
         let silent = |state: &mut State| state.manner == Manner::Silent && !state.ends;
         let waited = self.changed.wait_while(state, silent);
@@ -103,9 +114,16 @@ impl Space {
         (base + offset as usize) as *mut _
     }
 
+    fn note(&self, what: String) {
+        let mut state = self.lock();
+        if state.anomalies.len() < ANOMALIES {
+            state.anomalies.push(Anomaly::Region(what));
+        }
+    }
+
     /// Notes that a request makes no sense, and refuses it.
     fn refuse(&self, what: String) -> io::Error {
-        self.lock().anomalies.push(Anomaly::Region(what));
+        self.note(what);
         io::Error::from_raw_os_error(libc::EINVAL)
     }
 
@@ -123,12 +141,15 @@ impl Space {
              {fd_offset:#x}, flags {flags:#x}"
         );
         self.log.note(|| format!("<~ {text}"));
-        let pages = [shm_offset, fd_offset, len].iter().all(|n| n % PAGE == 0);
-        let ends = shm_offset.checked_add(len);
+        // As with mmap(2): offsets are of whole pages, lengths need not be.
+        let pages = [shm_offset, fd_offset].iter().all(|n| n % PAGE == 0);
+        let ends = len
+            .checked_next_multiple_of(PAGE)
+            .and_then(|len| shm_offset.checked_add(len));
         let wrong = if shmid != 0 {
             "there is region 0 only"
         } else if !pages {
-            "these are not whole pages"
+            "these offsets are not of whole pages"
         } else if len == 0 || ends.is_none_or(|end| end > self.size()) {
             "this is not in the region"
         } else {
@@ -143,11 +164,16 @@ impl VhostUserFrontendReqHandler for Space {
         self.check("SHMEM_MAP", request)?;
         let (at, len, flags) = (request.shm_offset, request.len, request.flags);
         let mut state = self.begin()?;
-        let overlaps =
-            |(start, other): (&u64, &Mapping)| *start < at + len && at < start + other.len;
+        let overlaps = |(start, other): (&u64, &Mapping)| {
+            *start < at + pages(len) && at < start + pages(other.len)
+        };
         if state.mappings.iter().any(overlaps) {
             drop(state);
             return Err(self.refuse(format!("SHMEM_MAP at {at:#x}: something is mapped there")));
+        }
+        if state.mappings.len() >= MAPPINGS {
+            drop(state);
+            return Err(self.refuse(format!("SHMEM_MAP at {at:#x}: {MAPPINGS} are mapped")));
         }
         // SAFETY: the descriptor is open while the request is handled.
         let fd = unsafe { BorrowedFd::borrow_raw(fd.as_raw_fd()) };
@@ -162,7 +188,7 @@ impl VhostUserFrontendReqHandler for Space {
         let (place, map) = (self.place(at), MapFlags::SHARED | MapFlags::FIXED);
         let fd_offset = request.fd_offset;
         // SAFETY: the place lies in the reserved space, where nothing is.
-        unsafe { mmap(place, len as usize, protection, map, fd, fd_offset) }?;
+        unsafe { mmap(place, pages(len) as usize, protection, map, fd, fd_offset) }?;
         let mapping = Mapping {
             len,
             writable,
@@ -183,7 +209,14 @@ impl VhostUserFrontendReqHandler for Space {
         state.mappings.remove(&at);
         let flags = MapFlags::PRIVATE | MapFlags::NORESERVE | MapFlags::FIXED;
         // SAFETY: the place lies in the reserved space.
-        unsafe { mmap_anonymous(self.place(at), len as usize, ProtFlags::empty(), flags) }?;
+        unsafe {
+            mmap_anonymous(
+                self.place(at),
+                pages(len) as usize,
+                ProtFlags::empty(),
+                flags,
+            )
+        }?;
         self.changed.notify_all();
         Ok(0)
     }
@@ -204,8 +237,8 @@ pub struct Region {
     /// What is copied out of the region, and into it: the system tells of memory
     /// that is not there, where a load would end the process.
     scratch: File,
-    /// The device's end of the channel, of which the handler keeps a copy.
-    channel: RawFd,
+    /// A copy of the device's end of the channel: the handler may end before.
+    channel: OwnedFd,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -257,13 +290,26 @@ impl Region {
         let _ = space.window.set(Window { base, size });
         let scratch = memfd_create("region", MemfdFlags::CLOEXEC)
             .map_err(|error| Fault::system("a memfd", error))?;
-        let thread = thread::spawn(move || {
+        // SAFETY: the handler, which is not moved yet, has it open.
+        let channel = unsafe { BorrowedFd::borrow_raw(channel) }
+            .try_clone_to_owned()
+            .map_err(|error| Fault::system("a channel", error))?;
+        let served = Arc::clone(&space);
+        let serve = move || {
             // Errors of a request go to the device; any other is the end.
-            while matches!(
-                handler.handle_request(),
-                Ok(_) | Err(vhost::vhost_user::Error::ReqHandlerError(_))
-            ) {}
-        });
+            let error = loop {
+                match handler.handle_request() {
+                    Ok(_) | Err(vhost::vhost_user::Error::ReqHandlerError(_)) => {}
+                    Err(error) => break error,
+                }
+            };
+            if !served.lock().ends {
+                served.note(format!("the channel for requests ends: {error}"));
+            }
+        };
+        let thread = thread::Builder::new()
+            .spawn(serve)
+            .map_err(|error| Fault::system("a thread", error))?;
         Ok(Some(Self {
             space,
             scratch: File::from(scratch),
@@ -327,6 +373,11 @@ impl Region {
         true
     }
 
+    /// The mapping that holds so many bytes from there on, and where it begins.
+    pub fn mapping(&self, offset: u64, len: u64) -> Option<(u64, Mapping)> {
+        holding(&self.space.lock().mappings, offset, len)
+    }
+
     /// What the guest reads there.
     ///
     /// # Errors
@@ -334,10 +385,7 @@ impl Region {
     pub fn read(&self, offset: u64, len: usize) -> io::Result<Vec<u8>> {
         // The lock keeps the mapping in place.
         let state = self.space.lock();
-        let found = state.mappings.range(..=offset).next_back();
-        let inside =
-            |(start, mapping): (&u64, &Mapping)| offset + len as u64 <= start + mapping.len;
-        if !found.is_some_and(inside) {
+        if holding(&state.mappings, offset, len as u64).is_none() {
             return Err(io::Error::other(format!(
                 "nothing is mapped at {offset:#x}"
             )));
@@ -358,15 +406,15 @@ impl Region {
         }
     }
 
-    /// Writes as the guest does, at the beginning of a mapping.
+    /// Writes as the guest does.
     ///
     /// # Errors
-    /// There is no such mapping, it cannot be written, or there is no memory
+    /// There is no mapping, it cannot be written, or there is no memory
     /// behind it.
     pub fn fill(&self, offset: u64, len: usize, byte: u8) -> io::Result<()> {
         let state = self.space.lock();
-        let found = state.mappings.get(&offset);
-        if !found.is_some_and(|mapping| mapping.writable && len as u64 <= mapping.len) {
+        let found = holding(&state.mappings, offset, len as u64);
+        if !found.is_some_and(|(_, mapping)| mapping.writable) {
             return Err(io::Error::other(format!(
                 "nothing to write to at {offset:#x}"
             )));
@@ -383,16 +431,82 @@ impl Region {
     }
 }
 
+/// The mapping that holds so many bytes from `offset` on.
+fn holding(mappings: &BTreeMap<u64, Mapping>, offset: u64, len: u64) -> Option<(u64, Mapping)> {
+    let (start, mapping) = mappings.range(..=offset).next_back()?;
+    let end = offset.checked_add(len)?;
+    (end <= start + mapping.len).then_some((*start, *mapping))
+}
+
 impl Drop for Region {
     fn drop(&mut self) {
         self.space.lock().ends = true;
         self.space.changed.notify_all();
-        // SAFETY: the thread's handler keeps the descriptor open until it ends.
-        let channel = unsafe { BorrowedFd::borrow_raw(self.channel) };
-        let _ = rustix::net::shutdown(channel, rustix::net::Shutdown::Both);
+        let _ = rustix::net::shutdown(&self.channel, rustix::net::Shutdown::Both);
         if let Some(thread) = self.thread.take() {
             // It ends with the channel, whatever the device said.
             let _ = thread.join();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn space(size: u64) -> Space {
+        let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
+        // SAFETY: the kernel chooses the place.
+        let base =
+            unsafe { mmap_anonymous(ptr::null_mut(), size as usize, ProtFlags::empty(), flags) };
+        let base = base.expect("address space") as usize;
+        Space {
+            window: OnceLock::from(Window { base, size }),
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            log: Log::default(),
+        }
+    }
+
+    fn request(at: u64, len: u64) -> VhostUserMMap {
+        VhostUserMMap {
+            shm_offset: at,
+            len,
+            ..VhostUserMMap::default()
+        }
+    }
+
+    /// As mmap(2) takes them, and as the reference library sends them.
+    #[test]
+    fn lengths_need_not_be_whole_pages() {
+        const LEN: u64 = 460_800;
+        let space = space(1 << 20);
+        let file = File::from(memfd_create("buffer", MemfdFlags::CLOEXEC).unwrap());
+        file.set_len(LEN).unwrap();
+        let map = |at, len| space.shmem_map(&request(at, len), &file);
+        map(0x1000, LEN).unwrap();
+        assert_eq!(space.lock().mappings[&0x1000].len, LEN);
+        let held = |at, len| holding(&space.lock().mappings, at, len).is_some();
+        assert!(held(0x1000, LEN) && held(0x2345, 7));
+        assert!(!held(0x1000, LEN + 1) && !held(0, 1) && !held(0x1000, u64::MAX));
+        // Its last page is taken, the next one is not.
+        let last = (0x1000 + LEN) & !0xfff;
+        assert!(map(last, 1).is_err());
+        assert!(map(last + 0x1000, 1).is_ok());
+        // Offsets have to be of pages, and everything in the region.
+        assert!(map(0x123, 1).is_err() && map(0x10_0000, 1).is_err());
+        assert!(map(0x8_0000, 0x8_0001).is_err() && map(0x8_0000, u64::MAX).is_err());
+        assert!(map(0x8_0000, 0).is_err());
+        assert!(space.shmem_unmap(&request(0x1000, LEN)).is_ok());
+        assert!(map(0x1000, LEN).is_ok());
+    }
+
+    #[test]
+    fn of_nonsense_without_end_some_is_kept() {
+        let space = space(1 << 20);
+        for _ in 0..ANOMALIES + 5 {
+            assert!(space.shmem_unmap(&request(0, 0x1000)).is_err());
+        }
+        assert_eq!(space.lock().anomalies.len(), ANOMALIES);
     }
 }

@@ -12,12 +12,15 @@ use super::fault::{Anomaly, Fault};
 use super::front::{EVENT_IDX, Front, INDIRECT_DESC, PROTOCOL_FEATURES, VERSION_1};
 use super::log::{Log, hex};
 use super::memory::{LOW, LOW_SPARE, Memory, PAGE};
-use super::queue::{Descriptor, Piece, Queue, RAW, SIZE, Used};
+use super::queue::{Descriptor, Piece, Queue, SIZE, Used};
 use super::region::Region;
 use super::v4l2::{
     self, Buffer, CAPTURE_MPLANE, CMD_CLOSE, CMD_IOCTL, CMD_MMAP, CMD_MUNMAP, CMD_OPEN, EVENT,
     EVT_DQBUF, EVT_ERROR, EVT_EVENT, Fields, Ioctl, OUTPUT_MPLANE, RESPONSE, V4L2_EVENT,
 };
+
+/// Most events, and most anomalies, that are kept: a device could go on.
+const MOST: usize = 4096;
 
 /// What a writable buffer holds before the device writes it.
 pub const UNWRITTEN: u8 = 0xee;
@@ -360,6 +363,12 @@ impl Driver {
         anomalies
     }
 
+    fn note_anomaly(&mut self, anomaly: Anomaly) {
+        if self.anomalies.len() < MOST {
+            self.anomalies.push(anomaly);
+        }
+    }
+
     /// A piece of the heap. Addresses are as odd as can be: a device may not
     /// expect any alignment of buffers.
     ///
@@ -467,7 +476,7 @@ impl Driver {
     }
 
     fn take_answer(&mut self, used: Used) {
-        if used.head >= RAW {
+        if used.by_hand {
             self.strays.push((used.head, used.len));
         } else {
             let head = used.head;
@@ -505,12 +514,12 @@ impl Driver {
         self.memory.accept_segments(&used.writable);
         let written = used.len as usize;
         if written > bytes.len() {
-            self.anomalies.push(Anomaly::Overlong {
+            self.note_anomaly(Anomaly::Overlong {
                 used: used.len,
                 room: bytes.len(),
             });
         } else if bytes[written..].iter().any(|&byte| byte != UNWRITTEN) {
-            self.anomalies.push(Anomaly::Beyond {
+            self.note_anomaly(Anomaly::Beyond {
                 used: used.len,
                 bytes: bytes.clone(),
             });
@@ -542,7 +551,7 @@ impl Driver {
         let command = || ioctl.name.to_owned();
         let reserved = reply.bytes.le32(4);
         if reserved != 0 {
-            self.anomalies.push(Anomaly::Reserved {
+            self.note_anomaly(Anomaly::Reserved {
                 command: command(),
                 value: reserved,
             });
@@ -550,7 +559,7 @@ impl Driver {
         if status == 0 {
             let mut payload = reply.payload().to_vec();
             if payload.len() != answer {
-                self.anomalies.push(Anomaly::Short {
+                self.note_anomaly(Anomaly::Short {
                     what: format!("the payload of {}", ioctl.name),
                     bytes: payload.len(),
                     whole: answer,
@@ -560,7 +569,7 @@ impl Driver {
             return Ok(Ok(payload));
         }
         if !is_errno(status) {
-            self.anomalies.push(Anomaly::NoErrno {
+            self.note_anomaly(Anomaly::NoErrno {
                 command: command(),
                 status,
             });
@@ -609,14 +618,14 @@ impl Driver {
             }
         }
         if reply.bytes.len() != 16 {
-            self.anomalies.push(Anomaly::Short {
+            self.note_anomaly(Anomaly::Short {
                 what: "the answer to OPEN".into(),
                 bytes: reply.bytes.len(),
                 whole: 16,
             });
         }
         if reply.bytes.le32(12) != 0 {
-            self.anomalies.push(Anomaly::Reserved {
+            self.note_anomaly(Anomaly::Reserved {
                 command: command(),
                 value: reply.bytes.le32(12),
             });
@@ -646,9 +655,13 @@ impl Driver {
     /// # Errors
     /// No descriptor is free.
     pub fn post_event_bytes(&mut self, len: usize) -> Result<(), Fault> {
-        // Not from the heap, which goes round: these stay for long.
-        let slot = EVENT_START + self.event_slot() * EVENT_SLOT;
-        self.memory.write(slot, &vec![UNWRITTEN; len]);
+        // Not from the heap, which goes round: these stay for long, each at the
+        // slot of its descriptor.
+        let slot = self.events.next_descriptor().map_or(0, u64::from);
+        let slot = EVENT_START + slot * EVENT_SLOT;
+        if self.events.next_descriptor().is_some() {
+            self.memory.write(slot, &vec![UNWRITTEN; len]);
+        }
         let piece = Piece {
             address: slot,
             len: len as u32,
@@ -657,12 +670,6 @@ impl Driver {
         self.events
             .submit(&mut self.memory, &[piece], None)
             .map(drop)
-    }
-
-    /// A slot that no buffer in flight lies in: there are more of them than
-    /// descriptors, and they are taken in turn.
-    fn event_slot(&mut self) -> u64 {
-        u64::from(self.events.next_avail()) % EVENT_SLOTS
     }
 
     /// Takes in whatever the device has given back so far.
@@ -691,13 +698,16 @@ impl Driver {
     }
 
     fn receive(&mut self, used: Used) -> Result<(), Fault> {
-        if used.head >= RAW {
+        if used.by_hand {
             self.strays.push((used.head, used.len));
             return Ok(());
         }
         let bytes = self.reply(used).bytes;
         if self.options.event_buffers > 0 {
             self.post_event_buffer()?;
+        }
+        if self.received.len() >= MOST {
+            return Err(Fault::Flood(self.received.len()));
         }
         let event = self.parse(bytes);
         self.log.note(|| format!("<* {event:?}"));
@@ -722,7 +732,7 @@ impl Driver {
                 let beyond = bytes.get(96 + 64 * planes.min(8)..).unwrap_or_default();
                 if planes > 8 || beyond.iter().any(|&byte| byte != 0) {
                     let what = "a DQBUF event has planes that its buffer does not have";
-                    self.anomalies.push(Anomaly::Event(what.into()));
+                    self.note_anomaly(Anomaly::Event(what.into()));
                 }
                 Event::Dqbuf {
                     session,
@@ -736,7 +746,7 @@ impl Driver {
             },
             _ => {
                 let what = format!("event {kind} is none that there is: {}", hex(&bytes));
-                self.anomalies.push(Anomaly::Event(what));
+                self.note_anomaly(Anomaly::Event(what));
                 Event::Unknown(bytes)
             }
         }
@@ -745,7 +755,7 @@ impl Driver {
     /// Returns an event at its right length.
     fn whole(&mut self, what: &str, mut bytes: Vec<u8>, len: usize) -> Vec<u8> {
         if bytes.len() != len {
-            self.anomalies.push(Anomaly::Short {
+            self.note_anomaly(Anomaly::Short {
                 what: what.into(),
                 bytes: bytes.len(),
                 whole: len,
@@ -760,7 +770,16 @@ impl Driver {
     /// # Errors
     /// A used ring is nonsense.
     pub fn event_within(&mut self, limit: Duration) -> Result<Option<Event>, Fault> {
-        let deadline = Instant::now() + limit;
+        self.event_by(Instant::now() + limit)
+    }
+
+    /// The next event, or none if there is none until then. An event that is
+    /// there already is returned also after that: whoever waits for one among
+    /// others has to look at the time.
+    ///
+    /// # Errors
+    /// A used ring is nonsense.
+    pub fn event_by(&mut self, deadline: Instant) -> Result<Option<Event>, Fault> {
         while self.received.is_empty() {
             let relies = self.options.relies_on_calls;
             let used = self.events.wait_used(&mut self.memory, deadline, relies)?;
