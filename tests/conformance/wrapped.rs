@@ -59,7 +59,7 @@ pub enum Fault {
     NoEvents,
     /// Events of controls have another one's id.
     OtherControl,
-    /// There are events without end, of a type that there is not.
+    /// There are events without end, of a type that there is not, and no frames.
     Floods,
     /// More buffers, of more bytes, than there can be.
     Endless,
@@ -225,7 +225,7 @@ impl Wrapped {
     fn pass_on(&mut self, mut event: Vec<u8>) {
         match (event.le32(0), self.fault) {
             (EVT_ERROR, _) => self.dead = Some(event.le32(4)),
-            (EVT_EVENT, Some(Fault::NoEvents)) => return,
+            (EVT_EVENT, Some(Fault::NoEvents)) | (EVT_DQBUF, Some(Fault::Floods)) => return,
             (EVT_EVENT, Some(Fault::OtherControl)) => event = event.with(8 + 96, 1),
             (EVT_DQBUF, Some(Fault::FrameTwice)) => self.outbox.push_back(event.clone()),
             (EVT_DQBUF, Some(Fault::PointersInEvents)) => event = event.with64(8 + 64, 0x1000),
