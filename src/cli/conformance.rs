@@ -8,7 +8,8 @@ use anyhow::Context as _;
 use super::back_end_args::BackEndArgs;
 use super::guest_args::GuestArgs;
 use super::output;
-use crate::conformance::clause::{self, Clause, ClauseId, Side};
+use crate::conformance::clause::{Clause, Side};
+use crate::conformance::clauses::{self, ClauseId};
 use crate::conformance::device::{self, Settings};
 use crate::conformance::driver;
 use crate::conformance::verdict::SuiteOutcome;
@@ -69,7 +70,7 @@ impl Args {
 /// Runs the subcommand.
 pub fn run(args: Args) -> anyhow::Result<u8> {
     if args.list {
-        let clauses = clause::of(Side::Device).chain(clause::of(Side::Driver));
+        let clauses = clauses::of(Side::Device).chain(clauses::of(Side::Driver));
         output::line(report::list(clauses.filter(|one| args.wants(one))))?;
         return Ok(super::exit::SUCCESS);
     }

@@ -1,11 +1,8 @@
 //! A clause of the specification.
 
 use std::fmt;
-use std::str::FromStr;
 
-use serde::{Serialize, Serializer};
-
-use super::clauses::CLAUSES;
+use serde::Serialize;
 
 /// How binding a clause is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -28,7 +25,7 @@ impl Level {
     /// Returns whether a subject that does otherwise does not conform.
     pub fn binds(self) -> bool {
         match self {
-            Self::Must | Self::Prose => true,
+            Self::Must | Self::Prose | Self::Robust => true,
             Self::Should | Self::May => false,
         }
     }
@@ -83,73 +80,4 @@ pub struct Clause {
     /// What the suite assumes where the text says nothing, or contradicts
     /// itself.
     pub assumes: Option<&'static str>,
-}
-
-/// Returns the clauses that bind that end, in the order of the table.
-pub fn of(side: Side) -> impl Iterator<Item = &'static Clause> {
-    CLAUSES.iter().filter(move |clause| clause.side == side)
-}
-
-/// The number of a clause in the table.
-#[derive(Clone, Copy)]
-pub struct ClauseId(&'static Clause);
-
-impl ClauseId {
-    /// Returns the number of a clause that the table is known to have.
-    ///
-    /// # Panics
-    /// The table has no such clause. The suites' tables are tested for that.
-    pub fn known(id: &str) -> Self {
-        match id.parse() {
-            Ok(clause) => clause,
-            Err(UnknownClause) => panic!("no clause {id} in the table"),
-        }
-    }
-
-    /// Returns the clause.
-    pub fn clause(self) -> &'static Clause {
-        self.0
-    }
-}
-
-/// There is no clause with this number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("there is no such clause; --list prints them")]
-pub struct UnknownClause;
-
-impl FromStr for ClauseId {
-    type Err = UnknownClause;
-
-    fn from_str(id: &str) -> Result<Self, UnknownClause> {
-        let found = CLAUSES
-            .iter()
-            .find(|clause| clause.id.eq_ignore_ascii_case(id));
-        found.map(Self).ok_or(UnknownClause)
-    }
-}
-
-impl PartialEq for ClauseId {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.id == other.0.id
-    }
-}
-
-impl Eq for ClauseId {}
-
-impl fmt::Debug for ClauseId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0.id)
-    }
-}
-
-impl fmt::Display for ClauseId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.0.id)
-    }
-}
-
-impl Serialize for ClauseId {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.0.id)
-    }
 }

@@ -105,7 +105,7 @@ impl SuiteOutcome {
 
 #[cfg(test)]
 mod tests {
-    use super::super::clause::ClauseId;
+    use super::super::clauses::ClauseId;
     use super::*;
 
     fn suite(verdicts: &[Verdict]) -> SuiteOutcome {

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use pinhole::conformance::clause::ClauseId;
+use pinhole::conformance::clauses::ClauseId;
 use pinhole::conformance::device::subject::Subject;
 use pinhole::conformance::device::{self, DeviceError, Settings};
 use pinhole::conformance::verdict::Verdict;

@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use super::lab::{Lab, OrFailed, Stop, Tested, ensure, failed};
-use super::stream::{BUFFER, FRAMES, PLANE, POINTER, Stream};
+use super::lab::Lab;
+use super::stop::{OrFailed, Stop, Tested, ensure, failed};
+use super::stream::{BUFFER, PLANE, POINTER, Stream};
+use super::survey::FRAMES;
 use crate::scripted::driver::memory::{HIGH, PAGE, Segment};
 use crate::scripted::driver::v4l2::{
     self, ENOTTY, Fields, MEMORY_DMABUF, MEMORY_MMAP, MEMORY_USERPTR, QBUF, RESPONSE, With,

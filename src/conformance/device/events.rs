@@ -2,7 +2,8 @@
 
 use std::time::Instant;
 
-use super::lab::{Lab, Stop, Tested, ensure, failed};
+use super::lab::Lab;
+use super::stop::{Stop, Tested, ensure, failed};
 use crate::scripted::driver::v4l2::{
     Fields, S_CTRL, SUBSCRIBE_EVENT, UNSUBSCRIBE_EVENT, With, payload, subscription,
 };

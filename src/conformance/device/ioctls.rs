@@ -1,8 +1,10 @@
 //! Ioctls: payloads, pointers, statuses.
 
-use super::lab::{Lab, OrFailed, Stop, Tested, ensure, failed};
+use super::lab::Lab;
+use super::layout::Layout;
 use super::rings::same;
-use super::stream::{Layout, POINTER, Stream};
+use super::stop::{OrFailed, Stop, Tested, ensure, failed};
+use super::stream::{POINTER, Stream};
 use crate::scripted::driver::queue::Piece;
 use crate::scripted::driver::session::is_errno;
 use crate::scripted::driver::v4l2::{

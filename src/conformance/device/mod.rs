@@ -8,7 +8,9 @@
 //! |---|---|
 //! | [`subject`] | the back end: a socket, or a command that is started |
 //! | [`survey`] | what the device has, found out before the clauses |
-//! | [`lab`] | what a test works with, and how it ends |
+//! | [`lab`] | what a test works with |
+//! | `stop` | how a test ends |
+//! | `layout` | the layout of a device's structures, by its buffers' type |
 //! | `sessions`, `ioctls`, `buffers`, `region`, `events`, `setup`, `rings` | the tests, by what they are about |
 //! | `stream` | buffers and frames, for the tests |
 
@@ -16,10 +18,12 @@ mod buffers;
 mod events;
 mod ioctls;
 pub mod lab;
+mod layout;
 mod region;
 mod rings;
 mod sessions;
 mod setup;
+mod stop;
 mod stream;
 pub mod subject;
 pub mod survey;
@@ -27,11 +31,13 @@ pub mod survey;
 use std::io;
 use std::time::{Duration, Instant};
 
-use super::clause::{ClauseId, Side};
+use super::clause::Side;
+use super::clauses::ClauseId;
 use super::verdict::{ClauseOutcome, SuiteOutcome, Verdict};
 use crate::scripted::driver::{Fault, Log};
 use crate::vm::interrupt;
-use lab::{Lab, Stop, Tested};
+use lab::Lab;
+use stop::{Stop, Tested};
 use subject::{Subject, SubjectError};
 use survey::Survey;
 
@@ -219,13 +225,13 @@ fn milliseconds(since: Instant) -> u64 {
 mod tests {
     use std::collections::BTreeSet;
 
-    use super::super::clause;
+    use super::super::clauses;
     use super::*;
 
     #[test]
     fn every_clause_that_binds_the_device_has_one_test() {
         let tested: Vec<_> = clauses().map(|id| id.clause().id).collect();
-        let bound: BTreeSet<_> = clause::of(Side::Device).map(|clause| clause.id).collect();
+        let bound: BTreeSet<_> = clauses::of(Side::Device).map(|clause| clause.id).collect();
         assert_eq!(tested.iter().copied().collect::<BTreeSet<_>>(), bound);
         assert_eq!(tested.len(), bound.len());
     }

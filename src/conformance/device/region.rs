@@ -2,8 +2,10 @@
 
 use std::io;
 
-use super::lab::{Lab, OrFailed, Stop, Tested, ensure, failed};
-use super::stream::{BUFFER, FRAMES, PLANE, Stream};
+use super::lab::Lab;
+use super::stop::{OrFailed, Stop, Tested, ensure, failed};
+use super::stream::{BUFFER, PLANE, Stream};
+use super::survey::FRAMES;
 use crate::scripted::driver::Driver;
 use crate::scripted::driver::memory::Segment;
 use crate::scripted::driver::region::Region;

@@ -3,7 +3,8 @@
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use super::lab::{FILL, Lab, OrFailed, Stop, Tested, ensure, failed};
+use super::lab::{FILL, Lab};
+use super::stop::{OrFailed, Stop, Tested, ensure, failed};
 use crate::scripted::driver::front::{EVENT_IDX, INDIRECT_DESC};
 use crate::scripted::driver::memory::Segment;
 use crate::scripted::driver::queue::{Descriptor, INDIRECT, NEXT, Piece, Queue, RAW, SIZE, WRITE};

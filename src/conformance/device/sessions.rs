@@ -2,8 +2,10 @@
 
 use std::time::Instant;
 
-use super::lab::{Lab, OrFailed, Stop, Tested, ensure, failed};
-use super::stream::{FRAMES, Stream};
+use super::lab::Lab;
+use super::stop::{OrFailed, Stop, Tested, ensure, failed};
+use super::stream::Stream;
+use super::survey::FRAMES;
 use crate::scripted::driver::memory::HIGH;
 use crate::scripted::driver::v4l2::{
     CAPTURE, G_FMT, G_INPUT, MEMORY_USERPTR, QUERYCTRL, S_CTRL, With, payload,

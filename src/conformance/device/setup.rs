@@ -4,7 +4,8 @@ use vhost::VhostBackend;
 use vhost::vhost_user::VhostUserFrontend;
 use vhost::vhost_user::message::{VhostUserConfigFlags, VhostUserProtocolFeatures};
 
-use super::lab::{Lab, OrFailed, Stop, Tested, ensure, failed};
+use super::lab::Lab;
+use super::stop::{OrFailed, Stop, Tested, ensure, failed};
 use super::stream::Stream;
 use super::survey::{CONFIG, config};
 use crate::scripted::driver::front::{EVENT_IDX, INDIRECT_DESC, PROTOCOL_FEATURES, VERSION_1};

@@ -4,12 +4,15 @@ use std::time::Instant;
 
 use crate::scripted::driver::memory::{HIGH, PAGE, Segment};
 use crate::scripted::driver::v4l2::{
-    self, Buffer, CAPTURE, CAPTURE_MPLANE, Fields, G_FMT, MEMORY_USERPTR, OUTPUT, OUTPUT_MPLANE,
-    QBUF, QUERYBUF, REQBUFS, RESPONSE, S_FMT, STREAMOFF, STREAMON, With, payload,
+    self, Buffer, Fields, G_FMT, MEMORY_USERPTR, OUTPUT, OUTPUT_MPLANE, QBUF, QUERYBUF, REQBUFS,
+    RESPONSE, S_FMT, STREAMOFF, STREAMON, With, payload,
 };
 use crate::scripted::driver::{Driver, Event, Fault, Reply};
 
-use super::lab::{Lab, Stop};
+use super::lab::Lab;
+use super::layout::Layout;
+use super::stop::Stop;
+use super::survey::SPARE;
 
 /// What a driver gives as pointer: nothing that a device could read sense into.
 pub const POINTER: u64 = 0xdead_beef_0bad_cafe;
@@ -17,64 +20,10 @@ pub const POINTER: u64 = 0xdead_beef_0bad_cafe;
 /// Most buffers that are made use of.
 const MOST: u32 = 8;
 
-/// Buffers that are asked for to stream: drivers of hardware keep one or two
-/// until there are others, and begin with two or three.
-pub const FRAMES: u32 = 4;
-
-/// Buffers' room in guest memory that is left behind them.
-pub const SPARE: u64 = 2;
-
 /// Bytes of a v4l2_buffer.
 pub const BUFFER: usize = 88;
 /// Bytes of a v4l2_plane.
 pub const PLANE: usize = 64;
-
-/// The type of a device's buffers, which the layout of its structures depends
-/// on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Layout {
-    /// V4L2_BUF_TYPE_*.
-    pub kind: u32,
-}
-
-impl Layout {
-    /// Returns the layout of the first of the types that `device_caps` has.
-    pub fn of(caps: u32) -> Option<Self> {
-        // V4L2_CAP_VIDEO_CAPTURE, _CAPTURE_MPLANE, _M2M_MPLANE, _M2M, _OUTPUT,
-        // _OUTPUT_MPLANE.
-        let types = [
-            (0x1, CAPTURE),
-            (0x1000, CAPTURE_MPLANE),
-            (0x4000, CAPTURE_MPLANE),
-            (0x8000, CAPTURE),
-            (0x2, OUTPUT),
-            (0x2000, OUTPUT_MPLANE),
-        ];
-        let found = types.iter().find(|(cap, _)| caps & cap != 0);
-        found.map(|(_, kind)| Self { kind: *kind })
-    }
-
-    /// Returns whether buffers have planes.
-    pub fn is_planar(self) -> bool {
-        [CAPTURE_MPLANE, OUTPUT_MPLANE].contains(&self.kind)
-    }
-
-    /// Returns the lengths of the planes that a v4l2_format asks for.
-    pub fn sizes(self, format: &[u8]) -> Vec<u32> {
-        if !self.is_planar() {
-            return vec![format.le32(28)];
-        }
-        let planes = usize::from(format.get(188).copied().unwrap_or_default()).clamp(1, 8);
-        (0..planes)
-            .map(|plane| format.le32(28 + 20 * plane))
-            .collect()
-    }
-
-    /// A request of a format, zeroed but for its type.
-    pub fn format(self) -> Vec<u8> {
-        payload(G_FMT).with(0, self.kind)
-    }
-}
 
 /// A session with buffers.
 pub struct Stream {

@@ -3,8 +3,8 @@
 use vhost::vhost_user::VhostUserFrontend;
 use vhost::vhost_user::message::{VhostUserConfigFlags, VhostUserProtocolFeatures};
 
-use super::lab::Stop;
-use super::stream::{FRAMES, Layout, SPARE};
+use super::layout::Layout;
+use super::stop::Stop;
 use super::subject::Subject;
 use super::{DeviceError, Settings};
 use crate::scripted::driver::memory::PAGE;
@@ -13,6 +13,13 @@ use crate::scripted::driver::v4l2::{
     S_FMT, With, payload,
 };
 use crate::scripted::driver::{Driver, Fault, Log, Memory, Options};
+
+/// Buffers that are asked for to stream: drivers of hardware keep one or two
+/// until there are others, and begin with two or three.
+pub const FRAMES: u32 = 4;
+
+/// Buffers' room in guest memory that is left behind them.
+pub const SPARE: u64 = 2;
 
 /// Bytes of the configuration.
 pub const CONFIG: u32 = 40;

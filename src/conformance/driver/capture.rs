@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use super::image::FRAME;
 use super::image::{DQBUF, Done, Image};
 use super::stand::{Broken, Stand};
-use super::subject::{FRAME, Queued, Subject};
-use super::traffic::kind;
+use super::subject::kind;
+use super::subject::{Queued, Subject};
 use crate::agent::ioctls::{Ioctls, IoctlsAnswer};
 use crate::scripted::device::{EVENT_DQBUF, EventError};
 use crate::vm::channel::Pending;

@@ -3,9 +3,11 @@
 
 use std::time::Duration;
 
-use super::subject::FRAME;
 use crate::agent::ioctls::{IoctlCall, Ioctls, Pointer};
 use crate::wire::Ioctl;
+
+/// Length of a frame of the device that has one.
+pub const FRAME: u32 = 64 * 48;
 
 /// VIDIOC_DQBUF and VIDIOC_DQEVENT, which are no commands of a media device.
 pub const DQBUF: u32 = 0xc058_5611;

@@ -4,11 +4,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::capture::{self, Ended};
 use super::finding::{Finding, Findings, PROMPTLY, told};
+use super::image::FRAME;
 use super::image::{Done, Image, number};
 use super::robust::{PATIENCE, over};
 use super::stand::{Broken, LIMIT, Stand};
-use super::subject::{FRAME, NUMBER};
-use super::traffic::{kind, no_user_pointers};
+use super::subject::NUMBER;
+use super::subject::kind;
+use super::traffic::no_user_pointers;
 use crate::scripted::device::camera::{BITMASK, Control, INTEGER, INTEGER64, MENU, STRING};
 use crate::scripted::device::ioctl::Delivery;
 use crate::scripted::device::{EVENT_DQBUF, EVENT_V4L2};

@@ -38,7 +38,8 @@ use std::time::{Duration, Instant};
 use self::finding::{Experiment, Finding, told};
 use self::rings::Seen;
 use self::stand::{Broken, Stand, StandError};
-use super::clause::{self, ClauseId, Side};
+use super::clause::Side;
+use super::clauses::{self, ClauseId};
 use super::verdict::{ClauseOutcome, SuiteOutcome, Verdict};
 use crate::rig::testbed::TestbedSpec;
 use crate::scripted::device::record::Entry;
@@ -294,7 +295,7 @@ impl Suite<'_> {
     }
 
     fn outcome(mut self, begun: Instant) -> SuiteOutcome {
-        let clauses = clause::of(Side::Driver);
+        let clauses = clauses::of(Side::Driver);
         let wanted: Vec<_> = clauses.filter(|clause| self.wants(clause.id)).collect();
         let clauses = wanted.into_iter().map(|clause| {
             let (finding, took) = self.findings.remove(clause.id).unwrap_or_else(|| {
@@ -363,7 +364,7 @@ mod tests {
             .collect();
         let once: BTreeSet<_> = all.iter().copied().collect();
         assert_eq!(all.len(), once.len(), "{all:?}");
-        let clauses: BTreeSet<_> = clause::of(Side::Driver).map(|clause| clause.id).collect();
+        let clauses: BTreeSet<_> = clauses::of(Side::Driver).map(|clause| clause.id).collect();
         assert_eq!(once, clauses);
     }
 }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use super::image::Done;
+use super::image::{CAPTURE, CAPTURE_MPLANE, Done, FRAME};
 use crate::scripted::device::camera::{
     BOOLEAN, Camera, Control, INTEGER, INTEGER64, Memory, STRING, Shared,
 };
@@ -12,9 +12,6 @@ use crate::scripted::device::{Config, Device, EVENT_DQBUF};
 
 /// Lengths of the planes of the device that has two.
 pub const PLANES: [u32; 2] = [3072, 1500];
-
-/// Length of a frame of the device that has one.
-pub const FRAME: u32 = 64 * 48;
 
 /// Ids of the controls: a number, a wide number, a switch and a string.
 pub const NUMBER: u32 = 0x0098_0900;
@@ -184,5 +181,13 @@ impl Subject {
                 return;
             }
         }
+    }
+}
+
+/// The type of a subject's buffers.
+pub fn kind(subject: &Subject) -> u32 {
+    match subject.camera.get().planes.is_empty() {
+        true => CAPTURE,
+        false => CAPTURE_MPLANE,
     }
 }

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use super::capture;
 use super::finding::{Finding, Findings, PROMPTLY, result, told};
-use super::image::{CAPTURE, CAPTURE_MPLANE, Image, MARK, SHIFT};
+use super::image::FRAME;
+use super::image::{Image, MARK, SHIFT};
 use super::stand::{Broken, LIMIT, Stand};
-use super::subject::{FRAME, Subject, picture};
+use super::subject::{Subject, kind, picture};
 use crate::conformance::verdict::Verdict;
 use crate::wire::Ioctl;
 
@@ -37,14 +38,6 @@ pub fn no_user_pointers(stand: &Stand, subject: &Subject) -> Result<Option<Strin
         (None, None) => None,
     };
     Ok(refused)
-}
-
-/// The type of a subject's buffers.
-pub fn kind(subject: &Subject) -> u32 {
-    match subject.camera.get().planes.is_empty() {
-        true => CAPTURE,
-        false => CAPTURE_MPLANE,
-    }
 }
 
 /// Has programs use both devices; finds whether all is as the devices said.

@@ -1,5 +1,6 @@
 use super::*;
-use crate::conformance::clause::{ClauseId, Side};
+use crate::conformance::clause::Side;
+use crate::conformance::clauses::ClauseId;
 use crate::conformance::verdict::{ClauseOutcome, Verdict};
 use crate::report::matrix::tests::assert_well_formed;
 

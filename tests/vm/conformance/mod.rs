@@ -7,7 +7,8 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use pinhole::conformance::clause::{self, ClauseId, Level, Side};
+use pinhole::conformance::clause::{Level, Side};
+use pinhole::conformance::clauses::{self, ClauseId};
 use pinhole::conformance::driver::stand::Stand;
 use pinhole::conformance::driver::{judge, run};
 use pinhole::conformance::verdict::{SuiteOutcome, Verdict};
@@ -129,7 +130,7 @@ fn a_driver_that_breaks_a_clause_is_seen_at_that_one() {
     let progress = Progress::silent();
     let mut stand = Stand::boot(&spec, &progress).unwrap();
     // What lies, is late, or dies takes its time, and finds nothing of other clauses.
-    let brief: Vec<ClauseId> = clause::of(Side::Driver)
+    let brief: Vec<ClauseId> = clauses::of(Side::Driver)
         .filter(|clause| clause.level != Level::Robust)
         .map(|clause| ClauseId::known(clause.id))
         .chain([ClauseId::known("DV-1")])
