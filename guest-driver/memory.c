@@ -5,7 +5,8 @@
  * DMABUF memory is that of vb2_dma_sg_memops, and so is USERPTR memory if the
  * module's parameter says so; other USERPTR memory is pinned by pin.c. MMAP memory
  * is that of vb2_dma_sg_memops, of paged.c where those do not do, or the device's
- * own of region.c. Around all there is a struct pinhole_mem, which knows where the memory comes from.
+ * own of region.c. Around all there is a struct pinhole_mem, which knows where the
+ * memory comes from.
  */
 #include <linux/slab.h>
 #include <linux/vmalloc.h>
