@@ -1,6 +1,6 @@
-//! The guest in which the driver is, with three scripted devices: one as small as a
-//! media device may be, one with a larger configuration space and planes, and one
-//! with VIRTIO_F_ACCESS_PLATFORM.
+//! The guest in which the driver is, with four scripted devices: one as small as a
+//! media device may be, one with planes, one with VIRTIO_F_ACCESS_PLATFORM, and one
+//! with a larger configuration space. A driver need not take each of them.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
@@ -40,6 +40,7 @@ const LARGE_CONFIG: u32 = 64;
 /// Slots of the ports that the other devices are behind, on the guest's root bus.
 const PLANES_SLOT: u32 = 0x1e;
 const PLATFORM_SLOT: u32 = 0x1d;
+const LARGE_SLOT: u32 = 0x1c;
 
 /// Prints a line for each capture device: node, virtio device, driver, PCI path.
 const PLACES: &str = r#"
@@ -89,10 +90,12 @@ pub struct Stand {
     release: String,
     /// The small device.
     pub plain: Subject,
-    /// The one with a larger configuration space, and planes.
+    /// The one with planes.
     pub planes: Subject,
     /// The one with VIRTIO_F_ACCESS_PLATFORM.
     pub platform: Subject,
+    /// The one with a larger configuration space. Nothing is done with it.
+    pub large: Subject,
     /// What the kernel complained of before the driver came.
     pub complaints_before: Vec<String>,
     /// Number of the kernel's next record that was not looked at.
@@ -126,6 +129,7 @@ impl Stand {
         let plain = serve("plain", SINGLE, false, &[])?;
         let planes = serve("planes", MULTI, false, &PLANES)?;
         let platform = serve("platform", SINGLE, true, &[])?;
+        let large = serve("large", SINGLE, false, &[])?;
         let device = |name: &str, slot: u32, properties: &str| {
             let path = socket(name);
             [
@@ -141,14 +145,14 @@ impl Stand {
                 ),
             ]
         };
-        let config = format!("config_size={LARGE_CONFIG}");
         let others = [
-            device("planes", PLANES_SLOT, &config),
+            device("planes", PLANES_SLOT, "config_size=40"),
             device(
                 "platform",
                 PLATFORM_SLOT,
                 "config_size=40,iommu_platform=on",
             ),
+            device("large", LARGE_SLOT, &format!("config_size={LARGE_CONFIG}")),
         ];
         let spec = TestbedSpec {
             card: CardProcess::Running {
@@ -167,6 +171,7 @@ impl Stand {
             plain,
             planes,
             platform,
+            large,
             seen: Cell::new(testbed.first_record),
             complaints_before: testbed.complaints_before.clone(),
             testbed: Some(testbed),
@@ -192,15 +197,15 @@ impl Stand {
     }
 
     /// The devices.
-    pub fn subjects(&self) -> [&Subject; 3] {
-        [&self.plain, &self.planes, &self.platform]
+    pub fn subjects(&self) -> [&Subject; 4] {
+        [&self.plain, &self.planes, &self.platform, &self.large]
     }
 
     /// Learns which node each device has.
     fn find(&mut self) {
         let places = self.run(PLACES, LIMIT).map(|answer| answer.stdout);
         let places = places.unwrap_or_default();
-        let slots = [PLANES_SLOT, PLATFORM_SLOT];
+        let slots = [PLANES_SLOT, PLATFORM_SLOT, LARGE_SLOT];
         let find = |slot: Option<u32>| {
             places.lines().find_map(|line| {
                 let mut words = line.split(' ').map(str::to_owned);
@@ -218,6 +223,7 @@ impl Stand {
             (&mut self.plain, None),
             (&mut self.planes, Some(PLANES_SLOT)),
             (&mut self.platform, Some(PLATFORM_SLOT)),
+            (&mut self.large, Some(LARGE_SLOT)),
         ] {
             subject.place = find(slot);
             if subject.place.is_some() {
@@ -386,8 +392,9 @@ impl Stand {
         self.plain.reset(&[]);
         self.planes.reset(&PLANES);
         self.platform.reset(&[]);
+        self.large.reset(&[]);
         let mut line = String::new();
-        for subject in [&self.plain, &self.planes, &self.platform] {
+        for subject in self.subjects() {
             if let Some(Place { virtio, driver, .. }) = &subject.bound {
                 line +=
                     &format!("echo {virtio} > {driver}/unbind; echo {virtio} > {driver}/bind\n");
