@@ -10,7 +10,6 @@ pub mod ioctl;
 pub mod record;
 mod state;
 
-use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixListener;
@@ -231,25 +230,7 @@ impl Device {
     pub fn serve(socket: &Path, config: Config, answers: Answers) -> io::Result<Self> {
         let memory = GuestMemoryAtomic::new(GuestMemoryMmap::new());
         let shared = Arc::new(Shared {
-            state: Mutex::new(State {
-                config,
-                answers,
-                memory: memory.clone(),
-                vrings: Vec::new(),
-                begun: Instant::now(),
-                record: Vec::new(),
-                recorded: 0,
-                flooded: false,
-                faults: Vec::new(),
-                starts: 0,
-                sessions: 0,
-                open: BTreeMap::new(),
-                silent: false,
-                opening: Opening::Session,
-                hold: None,
-                waiting: Vec::new(),
-                wrong_chain: None,
-            }),
+            state: Mutex::new(State::new(config, answers, memory.clone())),
             changed: Condvar::new(),
             shutdown: OnceLock::new(),
         });

@@ -90,6 +90,33 @@ pub struct State {
 }
 
 impl State {
+    /// Returns the state of a device that nobody has spoken to.
+    pub fn new(
+        config: Config,
+        answers: Answers,
+        memory: GuestMemoryAtomic<GuestMemoryMmap>,
+    ) -> Self {
+        Self {
+            config,
+            answers,
+            memory,
+            vrings: Vec::new(),
+            begun: Instant::now(),
+            record: Vec::new(),
+            recorded: 0,
+            flooded: false,
+            faults: Vec::new(),
+            starts: 0,
+            sessions: 0,
+            open: BTreeMap::new(),
+            silent: false,
+            opening: Opening::Session,
+            hold: None,
+            waiting: Vec::new(),
+            wrong_chain: None,
+        }
+    }
+
     /// Adds to the record, as long as it has room, and returns where it is.
     pub fn note(&mut self, what: What) -> usize {
         let at = self.begun.elapsed();
@@ -312,25 +339,8 @@ mod tests {
     use super::*;
 
     fn state() -> State {
-        State {
-            config: Config::new(0),
-            answers: Box::new(|_| Ok(())),
-            memory: GuestMemoryAtomic::new(GuestMemoryMmap::new()),
-            vrings: Vec::new(),
-            begun: Instant::now(),
-            record: Vec::new(),
-            recorded: 0,
-            flooded: false,
-            faults: Vec::new(),
-            starts: 0,
-            sessions: 0,
-            open: BTreeMap::new(),
-            silent: false,
-            opening: Opening::Session,
-            hold: None,
-            waiting: Vec::new(),
-            wrong_chain: None,
-        }
+        let memory = GuestMemoryAtomic::new(GuestMemoryMmap::new());
+        State::new(Config::new(0), Box::new(|_| Ok(())), memory)
     }
 
     fn event(length: usize) -> What {
