@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use super::Card;
 use super::buffers::{Completion, MemoryKind};
 use super::clock::{Clock, Now, Rate};
 use super::events::{Payload, Topic};
 use super::injection::Fault;
 use super::witness::{FrameWritten, Record, StreamMemory};
+use super::{Card, CardKind};
 use crate::dma::{DmaError, FrameWriter, PIECE};
 use crate::source::{Begun, FrameInfo};
 
@@ -263,6 +263,7 @@ impl Card {
                 MemoryKind::SharedPages => StreamMemory::Guest,
                 MemoryKind::Mmap => StreamMemory::Card,
             },
+            card: CardKind::Capture,
             bytesperline: planes.iter().map(|plane| plane.bytesperline).collect(),
             sizeimage: planes.iter().map(|plane| plane.sizeimage).collect(),
         });

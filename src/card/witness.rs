@@ -12,6 +12,8 @@ mod sink;
 
 use serde::{Deserialize, Serialize};
 
+use super::CardKind;
+
 pub use crate::dma::{DIGEST_BLOCK, Digest};
 pub use background::{Background, Target};
 pub use lines::Lines;
@@ -36,6 +38,9 @@ pub enum Record {
         /// Whose memory the buffers are.
         #[serde(default)]
         memory: StreamMemory,
+        /// Which way the frames go. It is left out if they are captured.
+        #[serde(default, skip_serializing_if = "CardKind::is_capture")]
+        card: CardKind,
         /// Bytes from one line to the next, in each plane.
         bytesperline: Vec<u32>,
         /// Bytes of a frame in each plane.

@@ -7,6 +7,10 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligne
 pub const BUF_TYPE_VIDEO_CAPTURE: u32 = 1;
 /// V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE.
 pub const BUF_TYPE_VIDEO_CAPTURE_MPLANE: u32 = 9;
+/// V4L2_BUF_TYPE_VIDEO_OUTPUT.
+pub const BUF_TYPE_VIDEO_OUTPUT: u32 = 2;
+/// V4L2_BUF_TYPE_VIDEO_OUTPUT_MPLANE.
+pub const BUF_TYPE_VIDEO_OUTPUT_MPLANE: u32 = 10;
 /// V4L2_FMT_FLAG_COMPRESSED.
 pub const FMT_FLAG_COMPRESSED: u32 = 1;
 /// V4L2_FIELD_NONE: frames are progressive.

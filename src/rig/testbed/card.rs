@@ -67,6 +67,9 @@ pub fn start(spec: &TestbedSpec, socket: &Path, log: &Path) -> Result<Process, T
     if let Some(fps) = spec.max_fps {
         command.arg("--max-fps").arg(fps.to_string());
     }
+    if !spec.kind.is_capture() {
+        command.args(["--kind", spec.kind.name()]);
+    }
     if spec.planes == BufferApi::Multi {
         command.args(["--planes", "multi"]);
     }

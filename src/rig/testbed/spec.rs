@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::driver::OtherDriver;
-use crate::card::BufferApi;
+use crate::card::{BufferApi, CardKind};
 use crate::vm::accelerator::Accelerator;
 use crate::vm::images::OwnKernel;
 
@@ -40,6 +40,8 @@ pub struct TestbedSpec {
     pub source: Option<String>,
     /// Standard input of the card, which the source `y4m:-` reads.
     pub card_input: Option<Arc<OwnedFd>>,
+    /// What the card is for.
+    pub kind: CardKind,
     /// V4L2's single-planar or multi-planar API.
     pub planes: BufferApi,
     /// Whether the card fills buffers as fast as they come.
