@@ -117,7 +117,7 @@ impl Device {
             numerator: 1.into(),
             denominator: rate.into(),
         };
-        let mut parameters = StreamParm::capture(BUF_TYPE_VIDEO_CAPTURE, interval);
+        let mut parameters = StreamParm::of(BUF_TYPE_VIDEO_CAPTURE, interval);
         self.ioctl(Ioctl::SParm.request(), &mut parameters)
     }
 
