@@ -9,7 +9,7 @@
 //! | [`wire`] | virtio-media on the wire: bytes <-> types, no policy | everything else |
 //! | [`scripted`] | the two ends of virtio-media, scripted: a driver without a guest, a device whose answers are given | the card |
 //! | [`source`] | the sources of pixels: formats, layouts, patterns | memory, virtio |
-//! | [`sink`] | where the frames of an output card go: files, pipes | memory, virtio |
+//! | [`sink`] | where the frames of an output card go: films, raw files | memory, virtio |
 //! | [`dma`] | scatter lists resolved against guest memory; the copy; the digests | V4L2, virtqueues |
 //! | [`card`] | the card, which captures or shows frames: a state machine driven by a command and a tick | sockets, virtqueues, threads |
 //! | [`vhost`] | the vhost-user daemon: virtqueues in, card calls out | pixels |

@@ -1,110 +1,49 @@
-//! Where the frames of an output card go.
+//! The sinks of the card's pixels: where the frames go that an output card
+//! reads.
+//!
+//! The card has a [`Display`]: several outputs with a sink each. A sink takes
+//! frames of one [`Layout`](crate::source::Layout) part by part, as the card
+//! reads them from guest memory:
+//!
+//! - `digest`: the card reads the frames, its witness has their digests, and
+//!   nothing keeps them;
+//! - `raw:FILE`: the bytes of all frames, one after the other; a part that the
+//!   guest did not give is zero, and a compressed frame is as long as it came;
+//! - `y4m:FILE`: a YUV4MPEG2 film, as FFmpeg, GStreamer and the card's own
+//!   [sources](crate::source::film) read it. Luma and chroma are moved without
+//!   loss into the film's planes; red, green and blue become luma and chroma at
+//!   4:4:4.
+//!
+//! `-` is standard output. FILE may be a FIFO, and a comma in it is doubled, as
+//! in a source's. The streams of a card go into the same file. A film has one
+//! header: the rate is that of its first stream, and frames of another size or
+//! sampling are left out of it.
+//!
+//! A thread writes the frames. The memories that frames are read into go round
+//! between the card and that thread, four of them, so a reader that is slow, or
+//! does not read at all, holds the frames back and never the card. A file that takes no more, because its disk is full or its
+//! reader is gone, costs a line in the log; its sink goes on as `digest`. What a
+//! file holds then are whole frames.
+//!
+//! | file | what is in it |
+//! |---|---|
+//! | `display` | the outputs, and which of them is selected |
+//! | `opening` | sinks by their specifications |
+//! | `writer` | the frames on the card's side |
+//! | `thread`, `queue` | the thread that writes them, and what it shares with the card |
+//! | `encoding`, `y4m` | what the thread makes of a frame |
+//! | `target` | the file, which ends with a whole frame |
 
-use std::path::PathBuf;
+mod display;
+mod encoding;
+mod opening;
+mod queue;
+mod target;
+#[cfg(test)]
+mod tests;
+mod thread;
+mod writer;
+mod y4m;
 
-use crate::source::{Layout, PixelFormat};
-
-/// One output of the card.
-#[derive(Debug)]
-pub struct Output {
-    /// The name that VIDIOC_ENUMOUTPUT reports, cut at 31 bytes.
-    pub name: String,
-}
-
-impl Output {
-    /// Makes an output whose frames nothing keeps.
-    pub fn digest() -> Self {
-        Self {
-            name: "digest".to_owned(),
-        }
-    }
-}
-
-/// The reason why a sink could not be opened.
-#[derive(Debug, thiserror::Error)]
-#[error("there is no kind of sink \"{0}\"")]
-pub struct SinkError(String);
-
-/// Opens a sink.
-///
-/// # Errors
-/// There is no such sink.
-pub fn open(spec: &str) -> Result<Output, SinkError> {
-    match spec {
-        "digest" => Ok(Output::digest()),
-        _ => Err(SinkError(spec.to_owned())),
-    }
-}
-
-/// Returns the file that a sink is written to.
-pub fn file_of(_spec: &str) -> Option<PathBuf> {
-    None
-}
-
-/// The card's outputs, with one selected.
-#[derive(Debug)]
-pub struct Display {
-    outputs: Vec<Output>,
-    selected: usize,
-}
-
-impl Display {
-    /// Makes a display with these outputs; the first one is selected.
-    ///
-    /// # Panics
-    /// If there are no outputs.
-    pub fn new(outputs: Vec<Output>) -> Self {
-        assert!(!outputs.is_empty(), "a display has an output");
-        Self {
-            outputs,
-            selected: 0,
-        }
-    }
-
-    /// Returns the outputs.
-    pub fn outputs(&self) -> &[Output] {
-        &self.outputs
-    }
-
-    /// Returns the index of the selected output.
-    pub fn selected(&self) -> usize {
-        self.selected
-    }
-
-    /// Selects another output.
-    pub fn select(&mut self, output: usize) -> bool {
-        let exists = output < self.outputs.len();
-        if exists {
-            self.selected = output;
-        }
-        exists
-    }
-
-    /// Returns whether all outputs can take frames of that format.
-    pub fn takes(&self, _format: PixelFormat) -> bool {
-        true
-    }
-
-    /// Prepares for a stream.
-    pub fn prepare(&mut self, _layout: &Layout, _interval: (u32, u32)) {}
-
-    /// Returns whether a frame can be begun now.
-    pub fn is_ready(&self) -> bool {
-        true
-    }
-
-    /// Begins a frame.
-    pub fn begin(&mut self) {}
-
-    /// Takes the next part of the frame.
-    pub fn take(&mut self, _offset: usize, _bytes: &[u8]) {}
-
-    /// Passes the frame on.
-    pub fn finish(&mut self) {}
-
-    /// Forgets the frame that was begun.
-    pub fn abandon(&mut self) {}
-
-    /// Ends the stream.
-    pub fn end(&mut self) {}
-}
+pub use display::{Display, Output};
+pub use opening::{SinkError, check, file_of, is_standard_output, open};
