@@ -120,7 +120,7 @@ static const char *pinhole_frame_check(struct vb2_buffer *vb,
 		if (planes[i].bytesused > pinhole_plane_length(vb, i))
 			return output ? "read more than a plane holds" :
 					"wrote more than a plane holds";
-		if (planes[i].data_offset > planes[i].bytesused)
+		if (!output && planes[i].data_offset > planes[i].bytesused)
 			return "returned a plane whose data begin after their end";
 	}
 	return NULL;
