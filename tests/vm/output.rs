@@ -14,7 +14,8 @@ const DQBUF: u32 = 1;
 const ERROR: u32 = 0x40;
 
 /// The lengths of the planes of a multi-planar screen, and of a single-planar one.
-const PLANES: [u32; 2] = [3072, 1500];
+/// v4l2-ctl writes a picture of 3072 bytes to each before it reads its file.
+const PLANES: [u32; 2] = [3072, 4500];
 const PLANE: [u32; 1] = [3072];
 
 /// How many frames v4l2-ctl queues, two of them at once.
@@ -117,7 +118,7 @@ fn a_screen_is_given_what_the_program_wrote_and_cannot_change_what_it_said() {
 
         // It cannot have read more than there is.
         let stream = start("user");
-        let event = said(0, 0, 3073);
+        let event = said(0, 0, 4501);
         guest.device.send(DQBUF, &event, event_length);
         let ended = stream.wait(LIMIT).unwrap();
         assert!(ended.stderr.contains("Input/output error"), "{ended:?}");
