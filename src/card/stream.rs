@@ -101,7 +101,7 @@ impl Card {
                     return false;
                 }
             },
-            End::Display(display) if display.is_ready() => self.layout.sizeimage,
+            End::Display(display) if display.is_ready() => self.buffers.extent(buffer),
             End::Display(_) => {
                 stream.held = Some(now.monotonic + RETRY);
                 return false;

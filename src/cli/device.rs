@@ -64,7 +64,7 @@ pub struct Args {
     #[arg(long, value_name = "PATH")]
     witness: Option<PathBuf>,
 
-    /// How fast frames are made.
+    /// How fast frames are made, or read.
     #[arg(long, value_enum, default_value_t = RateArg::Guest)]
     rate: RateArg,
 
@@ -130,7 +130,7 @@ pub fn print_capabilities() -> anyhow::Result<u8> {
 enum RateArg {
     /// At the rate the guest sets, 1 to 240 frames a second, 60 at first.
     Guest,
-    /// As soon as there is a buffer to fill.
+    /// As soon as there is a buffer.
     Max,
 }
 

@@ -6,7 +6,7 @@ use anyhow::bail;
 use clap::ValueEnum;
 
 use crate::card::{CardKind, End};
-use crate::sink::{self, Display, Output};
+use crate::sink::{self, Display, Output, is_standard_output};
 use crate::source::{self, Access, Camera, Input, pattern};
 
 /// What the card is for, and its inputs or outputs.
@@ -57,7 +57,8 @@ impl EndArgs {
     /// Returns the specifications of the sources; none for an output card.
     ///
     /// # Errors
-    /// Inputs are asked of an output card, or outputs of a capture card.
+    /// Inputs are asked of an output card, or outputs of a capture card, or two
+    /// outputs are standard output.
     pub fn sources(&self) -> anyhow::Result<Vec<String>> {
         match self.kind {
             KindArg::Capture if !self.sink.is_empty() => {
@@ -65,6 +66,9 @@ impl EndArgs {
             }
             KindArg::Output if !self.source.is_empty() => {
                 bail!("an output card has no --source: say --kind capture")
+            }
+            KindArg::Output if self.sink.iter().filter(|it| is_standard_output(it)).count() > 1 => {
+                bail!("one sink alone can be standard output")
             }
             KindArg::Capture if self.source.is_empty() => Ok(vec!["pattern".to_owned()]),
             KindArg::Capture | KindArg::Output => Ok(self.source.clone()),
@@ -181,6 +185,8 @@ mod tests {
         }
         let output = args(KindArg::Output, &[], &[]);
         assert!(output.sources().unwrap().is_empty());
+        let twice = args(KindArg::Output, &[], &["raw:-", "raw:-"]);
+        assert!(twice.sources().is_err());
         let capture = args(KindArg::Capture, &[], &[]);
         assert!(capture.open_outputs().unwrap().is_none());
     }
