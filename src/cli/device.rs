@@ -154,12 +154,16 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
     let witness = witness.transpose()?;
     // This may wait for the reader of a pipe. A signal ends the process until
     // its handlers are there.
-    let outputs = args.end.open_outputs()?;
+    let mut outputs = args.end.open_outputs()?;
     let mut signals =
         Signals::new([SIGINT, SIGTERM]).context("cannot prepare for signals that end the card")?;
     let control = args.control.as_deref().map(ListeningSocket::bind_private);
     let control = control.transpose()?;
     let socket = socket.open()?;
+    for output in outputs.iter_mut().flatten() {
+        let emptied = output.empty();
+        emptied.with_context(|| format!("cannot empty the file of {}", output.name))?;
+    }
     // Everything that has to be opened or bound is, and nobody can connect yet.
     // The contents of a source's file are as untrusted as the guest.
     let in_force = enter_sandbox(&args, &sources)?;

@@ -340,6 +340,18 @@ fn what_makes_no_sense_is_refused_before_anything_is_opened() {
             &["--kind", "output", "--sink", &sink, "--sink", &sink],
             "are both",
         ),
+        // Another card may be writing that file.
+        (
+            &[
+                "--kind",
+                "output",
+                "--sink",
+                &sink,
+                "--control",
+                "/nowhere/x",
+            ],
+            "/nowhere/x",
+        ),
     ] {
         let args = [args, &["--socket-path", socket]].concat();
         let error = refused(&args);
