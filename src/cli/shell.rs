@@ -13,7 +13,7 @@ use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize,
 use signal_hook::consts::SIGWINCH;
 
 use super::card_args::CardArgs;
-use super::end_args::KindArg;
+use super::endpoint_args::KindArg;
 use super::guest_args::GuestArgs;
 use super::mode_args::ModeArgs;
 use super::output;

@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use anyhow::bail;
 use clap::ValueEnum;
 
-use crate::card::{CardKind, End};
+use crate::card::{CardKind, Endpoint};
 use crate::sink::{self, Display, Output, is_standard_output};
 use crate::source::{self, Access, Camera, Input, pattern};
 
 /// What the card is for, and its inputs or outputs.
 #[derive(Debug, clap::Args)]
-pub struct EndArgs {
+pub struct EndpointArgs {
     /// What the card is for.
     #[arg(long, value_enum, default_value_t = KindArg::Capture)]
     kind: KindArg,
@@ -53,7 +53,7 @@ impl From<KindArg> for CardKind {
     }
 }
 
-impl EndArgs {
+impl EndpointArgs {
     /// Returns the specifications of the sources; none for an output card.
     ///
     /// # Errors
@@ -108,12 +108,12 @@ pub fn open(
     sources: &[String],
     access: &Access,
     outputs: Option<Vec<Output>>,
-) -> anyhow::Result<End> {
+) -> anyhow::Result<Endpoint> {
     match outputs {
-        None => Ok(End::Camera(Box::new(Camera::new(open_inputs(
+        None => Ok(Endpoint::Camera(Box::new(Camera::new(open_inputs(
             sources, access,
         )?)))),
-        Some(outputs) => Ok(End::Display(Display::new(outputs))),
+        Some(outputs) => Ok(Endpoint::Display(Display::new(outputs))),
     }
 }
 
@@ -136,9 +136,9 @@ fn open_inputs(specs: &[String], access: &Access) -> anyhow::Result<Vec<Input>> 
 mod tests {
     use super::*;
 
-    fn args(kind: KindArg, source: &[&str], sink: &[&str]) -> EndArgs {
+    fn args(kind: KindArg, source: &[&str], sink: &[&str]) -> EndpointArgs {
         let strings = |specs: &[&str]| specs.iter().map(ToString::to_string).collect();
-        EndArgs {
+        EndpointArgs {
             kind,
             source: strings(source),
             sink: strings(sink),
