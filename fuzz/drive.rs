@@ -20,8 +20,9 @@ use std::time::Duration;
 
 use pinhole::card::session::MAX_SESSIONS;
 use pinhole::card::witness::Lines;
-use pinhole::card::{BufferApi, Card, Now, Rate, Spec, Value, Witness};
+use pinhole::card::{BufferApi, BufferType, Card, CardKind, End, Now, Rate, Spec, Value, Witness};
 use pinhole::dma::Bus;
+use pinhole::sink::{Display, Output};
 use pinhole::source::{Begun, Camera, FrameInfo, Input, Layout, Native, Pattern, Source};
 use pinhole::wire::{Ioctl, Reply};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
@@ -85,8 +86,8 @@ fn moody(script: &mut Script<'_>) -> Moody {
     }
 }
 
-fn new_card(script: &mut Script<'_>) -> (Card, BufferApi) {
-    let planes = script.pick(&[BufferApi::Single, BufferApi::Multi]);
+fn new_card(script: &mut Script<'_>, kind: CardKind) -> (Card, BufferType) {
+    let api = script.pick(&[BufferApi::Single, BufferApi::Multi]);
     let inputs = vec![
         Input {
             name: "Pattern".into(),
@@ -97,17 +98,21 @@ fn new_card(script: &mut Script<'_>) -> (Card, BufferApi) {
             source: Box::new(moody(script)),
         },
     ];
+    let end = match kind {
+        CardKind::Capture => End::Camera(Box::new(Camera::new(inputs))),
+        CardKind::Output => End::Display(Display::new(vec![Output::digest(), Output::digest()])),
+    };
     let spec = Spec {
-        planes,
+        planes: api,
         most_fps: script.pick(&[240, 60, 1]),
         witness: match script.one_in(2) {
             true => Witness::new(Lines::new(std::io::sink())),
             false => Witness::off(),
         },
         error_injection: true,
-        ..Spec::new(Camera::new(inputs), script.pick(&[Rate::Guest, Rate::Max]))
+        ..Spec::with(end, script.pick(&[Rate::Guest, Rate::Max]))
     };
-    (Card::new(spec), planes)
+    (Card::new(spec), BufferType { kind, api })
 }
 
 /// A queued buffer in the model.
@@ -119,7 +124,7 @@ struct Queued {
 /// A card, and its model.
 struct Life {
     card: Card,
-    planes: BufferApi,
+    type_: BufferType,
     now: Now,
     memory: GuestMemoryMmap,
     /// The regions, with their expected contents.
@@ -130,13 +135,18 @@ struct Life {
     streaming: Option<u32>,
 }
 
-/// Runs one life.
+/// Runs one life of a capture card, and the same one of an output card.
 pub fn drive(data: &[u8]) {
+    live(data, CardKind::Capture);
+    live(data, CardKind::Output);
+}
+
+fn live(data: &[u8], kind: CardKind) {
     let script = &mut Script::new(data);
-    let (card, planes) = new_card(script);
+    let (card, type_) = new_card(script, kind);
     let mut life = Life {
         card,
-        planes,
+        type_,
         now: Now {
             monotonic: Duration::from_secs(1000),
             wall: Duration::from_secs(1_700_000_000),
@@ -198,7 +208,8 @@ impl Life {
                     name: "Another".into(),
                     source: Box::new(moody(script)),
                 };
-                self.card.replace_source(self.now, input);
+                let plugged = self.card.replace_source(self.now, input);
+                assert_eq!(plugged.is_ok(), self.type_.kind.is_capture());
             }
             _ => {
                 let _ = self.card.statistics(self.now);
@@ -216,11 +227,11 @@ impl Life {
         self.now.wall += time;
     }
 
-    /// Calls the card's tick, which may write where buffers are queued on a
-    /// stream.
+    /// Calls the card's tick, by which a capture card may write where buffers are
+    /// queued on a stream, and an output card nowhere.
     fn tick(&mut self) {
         self.card.tick(self.now);
-        if self.streaming.is_some() {
+        if self.streaming.is_some() && self.type_.kind.is_capture() {
             let queued = self.queued.values().flat_map(|queued| &queued.segments);
             let places: Vec<_> = queued.copied().collect();
             self.accept(&places);
@@ -359,7 +370,7 @@ impl Life {
     fn stream(&mut self, script: &mut Script<'_>) {
         let session = self.session(script);
         let code = script.pick(&[Ioctl::StreamOn, Ioctl::StreamOn, Ioctl::StreamOff]);
-        let kind = self.planes.buffer_type();
+        let kind = self.type_.number();
         self.execute(session, code as u32, &words(&[kind]), 8);
     }
 
@@ -370,8 +381,8 @@ impl Life {
             self.open();
         }
         let session = self.session(script);
-        let kind = self.planes.buffer_type();
-        let formats: Vec<_> = self.planes.formats().collect();
+        let kind = self.type_.number();
+        let formats: Vec<_> = self.type_.api.formats().collect();
         let format = script.pick(&formats);
         let (width, height) = (16 + script.below(48) as u32, 16 + script.below(16) as u32);
         let mut payload = words(&[kind, 0, width, height, format.fourcc()]);
@@ -403,7 +414,7 @@ impl Life {
         if ioctl == Ioctl::GExtCtrls || ioctl == Ioctl::QBuf {
             return;
         }
-        let kind = self.planes.buffer_type();
+        let kind = self.type_.number();
         let size = ioctl.payload_size();
         let mut payload = vec![0; size];
         let mut put = |at: usize, value: u32| {
@@ -501,7 +512,7 @@ impl Life {
         let total: u32 = segments
             .iter()
             .fold(0, |sum, (_, len)| sum.wrapping_add(*len));
-        let planes = match self.planes {
+        let planes = match self.type_.api {
             BufferApi::Single => {
                 vec![total.wrapping_sub(u32::from(script.pick(&[0u8, 0, 0, 1, 255])))]
             }
@@ -528,17 +539,22 @@ impl Life {
     ) {
         let mut payload = vec![0; 88];
         payload[..4].copy_from_slice(&index.to_le_bytes());
-        payload[4..8].copy_from_slice(&self.planes.buffer_type().to_le_bytes());
+        payload[4..8].copy_from_slice(&self.type_.number().to_le_bytes());
         payload[60] = 2;
-        let length = match self.planes {
+        // Only an output card looks at where the data of a plane begin and end.
+        let used = |length: u32| length.wrapping_sub(index * 7);
+        payload[8..12].copy_from_slice(&used(planes[0]).to_le_bytes());
+        let length = match self.type_.api {
             BufferApi::Single => planes[0],
             BufferApi::Multi => planes.len() as u32,
         };
         payload[72..76].copy_from_slice(&length.to_le_bytes());
-        if self.planes == BufferApi::Multi {
+        if self.type_.api == BufferApi::Multi {
             for length in planes {
                 let mut plane = [0; 64];
+                plane[..4].copy_from_slice(&used(*length).to_le_bytes());
                 plane[4..8].copy_from_slice(&length.to_le_bytes());
+                plane[16..20].copy_from_slice(&(index * 3).to_le_bytes());
                 payload.extend_from_slice(&plane);
             }
         }

@@ -18,28 +18,32 @@ static size_t pinhole_qbuf_length(struct vb2_buffer *vb)
 	return length;
 }
 
-static void pinhole_qbuf_fill(struct vb2_buffer *vb, struct v4l2_buffer *b)
+static void pinhole_qbuf_fill(struct pinhole_buffer *buf, struct v4l2_buffer *b)
 {
+	struct vb2_buffer *vb = &buf->vb.vb2_buf;
+	struct pinhole_device *dev = vb2_get_drv_priv(vb->vb2_queue);
 	struct v4l2_plane *planes = (struct v4l2_plane *)(b + 1);
 	unsigned int i;
 
 	memset(b, 0, pinhole_qbuf_length(vb));
 	b->index = vb->index;
 	b->type = vb->type;
-	b->memory = pinhole_wire_memory(vb2_get_drv_priv(vb->vb2_queue));
-	if (!pinhole_is_multiplanar(vb2_get_drv_priv(vb->vb2_queue))) {
+	b->memory = pinhole_wire_memory(dev);
+	if (pinhole_is_multiplanar(dev)) {
+		b->length = vb->num_planes;
+		for (i = 0; i < vb->num_planes; i++)
+			planes[i].length = pinhole_plane_length(vb, i);
+	} else {
 		b->length = pinhole_plane_length(vb, 0);
-		return;
 	}
-	b->length = vb->num_planes;
-	for (i = 0; i < vb->num_planes; i++)
-		planes[i].length = pinhole_plane_length(vb, i);
+	if (pinhole_is_output(dev))
+		pinhole_frame_give(buf, b, planes);
 }
 
 /*
  * A buffer goes back to videobuf2 when the device has returned it and has
  * answered its QBUF. Those of a dead stream stay until it is stopped, when it is
- * known that the device no longer writes to them.
+ * known that the device no longer uses them.
  */
 void pinhole_buffer_settle(struct pinhole_device *dev,
 			   struct pinhole_buffer *buf)
@@ -138,7 +142,7 @@ static struct pinhole_cmd *pinhole_buffer_cmd(struct pinhole_buffer *buf)
 }
 
 /*
- * Writes the QBUF command for a buffer's memory. The scatter entries of all
+ * Makes the QBUF command for a buffer's memory. The scatter entries of all
  * planes follow one another; no entry covers parts of two planes. A command with
  * as many entries as before is used again, for memory that may be mapped at other
  * addresses. It goes with the memory of the first plane.
@@ -175,7 +179,6 @@ static int pinhole_buffer_describe(struct vb2_buffer *vb)
 		pinhole_cmd_release(first->cmd);
 		first->cmd = cmd;
 	}
-	pinhole_qbuf_fill(vb, cmd->req + sizeof(struct virtio_media_cmd_ioctl));
 
 	total = 0;
 	for (i = 0; i < vb->num_planes; i++) {
@@ -197,7 +200,8 @@ int pinhole_buf_init(struct vb2_buffer *vb)
 }
 
 /*
- * videobuf2: a buffer is about to be queued. A dma-buf may have been mapped anew
+ * videobuf2: a buffer is about to be queued, with the application's frame in it if it
+ * is to be shown. A dma-buf may have been mapped anew
  * since it was attached, at other addresses; other memory stays where it is from
  * buf_init until it is put.
  */
@@ -213,12 +217,18 @@ int pinhole_buf_prepare(struct vb2_buffer *vb)
 	for (i = 0; i < vb->num_planes; i++)
 		if (vb2_plane_size(vb, i) < dev->stream.plane_sizes[i])
 			return -EINVAL;
+	if (pinhole_is_output(dev) && !pinhole_frame_good(vb))
+		return -EINVAL;
 	if (vb->memory == VB2_MEMORY_DMABUF)
 		return pinhole_buffer_describe(vb);
 	return 0;
 }
 
-/* Queues a buffer that videobuf2 has handed over at the device. */
+/*
+ * Queues a buffer that videobuf2 has handed over at the device. Its memory was
+ * handed to the device before, by videobuf2 (pinhole_mem_prepare()). What is in it
+ * may be another frame than when the command was used last.
+ */
 void pinhole_buffer_submit(struct pinhole_device *dev,
 			   struct pinhole_buffer *buf)
 {
@@ -231,6 +241,7 @@ void pinhole_buffer_submit(struct pinhole_device *dev,
 	for (i = 0; i < vb->num_planes; i++)
 		bytes += pinhole_plane_length(vb, i);
 	pinhole_fill_ioctl(cmd->req, stream->session, VIDIOC_QBUF);
+	pinhole_qbuf_fill(buf, cmd->req + sizeof(struct virtio_media_cmd_ioctl));
 
 	spin_lock_irqsave(&stream->lock, flags);
 	stream->slots[vb->index] = buf;

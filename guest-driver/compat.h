@@ -100,9 +100,11 @@ static inline void pinhole_reset_device(struct virtio_device *vdev)
  * @write: the device will write to the pages
  * @vec: frame vector with room for @nr pages
  *
- * 5.10 takes GUP flags. From 5.12 to 6.1 the kernel always asks for write
- * access, by force where the mapping is read-only. Since 6.2 it asks for write
- * access where @write says so.
+ * From 5.12 to 6.1 the kernel always asks for write access, by force where the mapping
+ * is read-only. Since 6.2 it asks for write access where @write says so. 5.10 takes
+ * GUP flags; a pin for reading does not do there, for it may be of a page that the
+ * process shares, with a child or as the zero page, and has another in place of when
+ * it writes next. So it is asked as later kernels ask.
  *
  * Context: Process context, of the process whose memory it is.
  * Return: Number of pages, which may be fewer than @nr, or a negative errno.
@@ -115,7 +117,9 @@ static inline int pinhole_get_vaddr_frames(unsigned long start, unsigned int nr,
 #elif PINHOLE_KERNEL(5, 12)
 	return get_vaddr_frames(start, nr, vec);
 #else
-	return get_vaddr_frames(start, nr, write ? FOLL_WRITE : 0, vec);
+	return get_vaddr_frames(start, nr,
+				write ? FOLL_WRITE : FOLL_FORCE | FOLL_WRITE,
+				vec);
 #endif
 }
 
@@ -140,9 +144,10 @@ static inline bool pinhole_page_maybe_pinned(struct page *page)
 }
 
 /**
- * pinhole_unpin_dirty() - mark pages dirty that are pinned, and unpin them
+ * pinhole_unpin_pages() - unpin pages
  * @pages: pages that follow one another in memory
  * @nr: number of pages
+ * @dirty: they are to be marked dirty before
  *
  * A folio that is dirty is not marked again, nor its lock taken. Since 5.13 there
  * is a function for pages that follow one another, whose work is one step a folio;
@@ -150,12 +155,13 @@ static inline bool pinhole_page_maybe_pinned(struct page *page)
  *
  * Context: Process context. Takes folios' locks.
  */
-static inline void pinhole_unpin_dirty(struct page **pages, unsigned int nr)
+static inline void pinhole_unpin_pages(struct page **pages, unsigned int nr,
+				       bool dirty)
 {
 #if PINHOLE_KERNEL(5, 13)
-	unpin_user_page_range_dirty_lock(pages[0], nr, true);
+	unpin_user_page_range_dirty_lock(pages[0], nr, dirty);
 #else
-	unpin_user_pages_dirty_lock(pages, nr, true);
+	unpin_user_pages_dirty_lock(pages, nr, dirty);
 #endif
 }
 
@@ -239,7 +245,7 @@ static inline __poll_t pinhole_poll(struct file *file, poll_table *wait)
 /*
  * Memory operations. They are written against the prototypes of 5.16, which
  * pass the vb2_buffer. Before, they were passed what they need of the queue
- * instead; for this driver's queue those are constants.
+ * instead, such as the direction of its DMA; this driver knows its queue.
  */
 void *pinhole_mem_alloc(struct vb2_buffer *vb, struct device *dev,
 			unsigned long size);
@@ -252,17 +258,16 @@ struct dma_buf *pinhole_mem_get_dmabuf(struct vb2_buffer *vb, void *priv,
 void *pinhole_mem_vaddr(struct vb2_buffer *vb, void *priv);
 void *pinhole_mem_cookie(struct vb2_buffer *vb, void *priv);
 
-#define PINHOLE_DMA_DIR DMA_FROM_DEVICE
-
 #if PINHOLE_KERNEL(5, 16)
 
 #define PINHOLE_MEM_OP(name) pinhole_mem_##name
 
-#define pinhole_sg_alloc(vb, dev, size) \
+/* The direction is that of the buffer's queue. */
+#define pinhole_sg_alloc(vb, dev, size, dir) \
 	vb2_dma_sg_memops.alloc(vb, dev, size)
-#define pinhole_sg_get_userptr(vb, dev, vaddr, size) \
+#define pinhole_sg_get_userptr(vb, dev, vaddr, size, dir) \
 	vb2_dma_sg_memops.get_userptr(vb, dev, vaddr, size)
-#define pinhole_sg_attach_dmabuf(vb, dev, dbuf, size) \
+#define pinhole_sg_attach_dmabuf(vb, dev, dbuf, size, dir) \
 	vb2_dma_sg_memops.attach_dmabuf(vb, dev, dbuf, size)
 #define pinhole_sg_get_dmabuf(vb, priv, flags) \
 	vb2_dma_sg_memops.get_dmabuf(vb, priv, flags)
@@ -270,7 +275,7 @@ void *pinhole_mem_cookie(struct vb2_buffer *vb, void *priv);
 	vb2_dma_sg_memops.vaddr(vb, priv)
 #define pinhole_sg_cookie(vb, priv) \
 	vb2_dma_sg_memops.cookie(vb, priv)
-#define pinhole_vm_alloc(vb, dev, size) \
+#define pinhole_vm_alloc(vb, dev, size, dir) \
 	vb2_vmalloc_memops.alloc(vb, dev, size)
 #define pinhole_vm_get_dmabuf(vb, priv, flags) \
 	vb2_vmalloc_memops.get_dmabuf(vb, priv, flags)
@@ -320,20 +325,20 @@ static inline void *pinhole_old_cookie(void *priv)
 	return pinhole_mem_cookie(NULL, priv);
 }
 
-#define pinhole_sg_alloc(vb, dev, size) \
-	vb2_dma_sg_memops.alloc(dev, 0, size, PINHOLE_DMA_DIR, 0)
-#define pinhole_sg_get_userptr(vb, dev, vaddr, size) \
-	vb2_dma_sg_memops.get_userptr(dev, vaddr, size, PINHOLE_DMA_DIR)
-#define pinhole_sg_attach_dmabuf(vb, dev, dbuf, size) \
-	vb2_dma_sg_memops.attach_dmabuf(dev, dbuf, size, PINHOLE_DMA_DIR)
+#define pinhole_sg_alloc(vb, dev, size, dir) \
+	vb2_dma_sg_memops.alloc(dev, 0, size, dir, 0)
+#define pinhole_sg_get_userptr(vb, dev, vaddr, size, dir) \
+	vb2_dma_sg_memops.get_userptr(dev, vaddr, size, dir)
+#define pinhole_sg_attach_dmabuf(vb, dev, dbuf, size, dir) \
+	vb2_dma_sg_memops.attach_dmabuf(dev, dbuf, size, dir)
 #define pinhole_sg_get_dmabuf(vb, priv, flags) \
 	vb2_dma_sg_memops.get_dmabuf(priv, flags)
 #define pinhole_sg_vaddr(vb, priv) \
 	vb2_dma_sg_memops.vaddr(priv)
 #define pinhole_sg_cookie(vb, priv) \
 	vb2_dma_sg_memops.cookie(priv)
-#define pinhole_vm_alloc(vb, dev, size) \
-	vb2_vmalloc_memops.alloc(dev, 0, size, PINHOLE_DMA_DIR, 0)
+#define pinhole_vm_alloc(vb, dev, size, dir) \
+	vb2_vmalloc_memops.alloc(dev, 0, size, dir, 0)
 #define pinhole_vm_get_dmabuf(vb, priv, flags) \
 	vb2_vmalloc_memops.get_dmabuf(priv, flags)
 #define pinhole_vm_vaddr(vb, priv) \

@@ -89,11 +89,13 @@ struct pinhole_controls {
  * @frame_sync_users: subscriptions to FRAME_SYNC
  * @has_eos: the device has the event EOS
  * @has_source_change: the device has the event SOURCE_CHANGE
+ * @has_frame_sync: the device has the event FRAME_SYNC
  */
 struct pinhole_subscriptions {
 	unsigned int frame_sync_users;
 	bool has_eos;
 	bool has_source_change;
+	bool has_frame_sync;
 };
 
 /* control_ranges.c */

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What the device says of a frame: how long it is, when it was taken, and of what
- * kind it is.
+ * A frame in a buffer: how long it is, when it was taken or shown, and of what kind
+ * it is. The application says it to the device if it is the application's, and the
+ * device says the rest.
  */
 #include <linux/ktime.h>
 
@@ -13,13 +14,75 @@
 	 V4L2_BUF_FLAG_BFRAME | V4L2_BUF_FLAG_TIMECODE |		\
 	 V4L2_BUF_FLAG_LAST)
 
-/* How much of a plane the device may write to: a frame, if there is more. */
+/* What the device is told of the flags that the application gives a frame. */
+#define PINHOLE_OUTPUT_FLAGS						\
+	(V4L2_BUF_FLAG_KEYFRAME | V4L2_BUF_FLAG_PFRAME |		\
+	 V4L2_BUF_FLAG_BFRAME | V4L2_BUF_FLAG_TIMECODE)
+
+/* How much of a plane the device has: what a frame needs, if there is more. */
 u32 pinhole_plane_length(struct vb2_buffer *vb, unsigned int plane)
 {
 	struct pinhole_device *dev = vb2_get_drv_priv(vb->vb2_queue);
 
 	return min_t(unsigned long, vb2_plane_size(vb, plane),
-		     dev->stream.plane_sizes[plane]);
+		     pinhole_plane_needed(dev, plane));
+}
+
+/*
+ * Where the application's frame ends in a plane. What it claims beyond a frame is
+ * none of the device's business.
+ */
+static unsigned long pinhole_frame_end(struct vb2_buffer *vb,
+				       unsigned int plane)
+{
+	struct pinhole_device *dev = vb2_get_drv_priv(vb->vb2_queue);
+
+	return min_t(unsigned long, vb2_get_plane_payload(vb, plane),
+		     vb->planes[plane].data_offset +
+		     (unsigned long)dev->stream.plane_sizes[plane]);
+}
+
+/* Whether the application's frame lies within what the device has of the buffer. */
+bool pinhole_frame_good(struct vb2_buffer *vb)
+{
+	unsigned int i;
+
+	for (i = 0; i < vb->num_planes; i++)
+		if (vb->planes[i].data_offset >= vb2_get_plane_payload(vb, i) ||
+		    pinhole_frame_end(vb, i) > pinhole_plane_length(vb, i))
+			return false;
+	return true;
+}
+
+/* videobuf2: which fields are in a buffer that is to be shown. Frames are whole. */
+int pinhole_buf_out_validate(struct vb2_buffer *vb)
+{
+	struct vb2_v4l2_buffer *vbuf = to_vb2_v4l2_buffer(vb);
+
+	if (vbuf->field == V4L2_FIELD_ANY)
+		vbuf->field = V4L2_FIELD_NONE;
+	return vbuf->field == V4L2_FIELD_NONE ? 0 : -EINVAL;
+}
+
+/* Tells the device what the application says of its frame. */
+void pinhole_frame_give(struct pinhole_buffer *buf, struct v4l2_buffer *b,
+			struct v4l2_plane *planes)
+{
+	struct vb2_buffer *vb = &buf->vb.vb2_buf;
+	unsigned int i;
+
+	b->field = buf->vb.field;
+	b->flags = buf->vb.flags & PINHOLE_OUTPUT_FLAGS;
+	if (b->flags & V4L2_BUF_FLAG_TIMECODE)
+		b->timecode = buf->vb.timecode;
+	if (!pinhole_is_multiplanar(vb2_get_drv_priv(vb->vb2_queue))) {
+		b->bytesused = pinhole_frame_end(vb, 0);
+		return;
+	}
+	for (i = 0; i < vb->num_planes; i++) {
+		planes[i].bytesused = pinhole_frame_end(vb, i);
+		planes[i].data_offset = vb->planes[i].data_offset;
+	}
 }
 
 /* The device's time of a frame; 0 if it has none of a monotonic clock. */
@@ -36,23 +99,53 @@ static s64 pinhole_frame_time(const struct v4l2_buffer *b)
 	return sec * NSEC_PER_SEC + usec * NSEC_PER_USEC;
 }
 
-/* Takes over what the device says of a frame's planes; NULL if it is right. */
-static const char *pinhole_frame_planes(struct vb2_buffer *vb,
-					const struct v4l2_plane *planes)
+/* NULL if what the device says of a frame's length is possible. */
+static const char *pinhole_frame_check(struct vb2_buffer *vb,
+				       const struct v4l2_buffer *b,
+				       const struct v4l2_plane *planes)
 {
+	struct pinhole_device *dev = vb2_get_drv_priv(vb->vb2_queue);
+	const bool output = pinhole_is_output(dev);
 	unsigned int i;
 
+	if (!pinhole_is_multiplanar(dev)) {
+		if (b->bytesused <= pinhole_plane_length(vb, 0))
+			return NULL;
+		return output ? "read more than a buffer holds" :
+				"wrote more than a buffer holds";
+	}
+	if (b->length != vb->num_planes)
+		return "returned a buffer with other planes";
 	for (i = 0; i < vb->num_planes; i++) {
 		if (planes[i].bytesused > pinhole_plane_length(vb, i))
-			return "wrote more than a plane holds";
-		if (planes[i].data_offset > planes[i].bytesused)
+			return output ? "read more than a plane holds" :
+					"wrote more than a plane holds";
+		if (!output && planes[i].data_offset > planes[i].bytesused)
 			return "returned a plane whose data begin after their end";
+	}
+	return NULL;
+}
+
+/* Takes over what the device has written, of which it was looked what it says. */
+static void pinhole_frame_filled(struct pinhole_buffer *buf,
+				 const struct v4l2_buffer *b,
+				 const struct v4l2_plane *planes)
+{
+	struct vb2_buffer *vb = &buf->vb.vb2_buf;
+	unsigned int i;
+
+	buf->vb.field = V4L2_FIELD_NONE;
+	buf->vb.flags &= ~PINHOLE_FRAME_FLAGS;
+	buf->vb.flags |= b->flags & PINHOLE_FRAME_FLAGS;
+	buf->vb.timecode = b->timecode;
+	if (!pinhole_is_multiplanar(vb2_get_drv_priv(vb->vb2_queue))) {
+		vb2_set_plane_payload(vb, 0, b->bytesused);
+		return;
 	}
 	for (i = 0; i < vb->num_planes; i++) {
 		vb2_set_plane_payload(vb, i, planes[i].bytesused);
 		vb->planes[i].data_offset = planes[i].data_offset;
 	}
-	return NULL;
 }
 
 /**
@@ -61,7 +154,9 @@ static const char *pinhole_frame_planes(struct vb2_buffer *vb,
  * @b: what it says
  * @planes: what it says of the planes, if it is multi-planar
  *
- * Which end of a frame the times are of videobuf2 knows of the queue only.
+ * Which end of a frame the times are of videobuf2 knows of the queue only. Of a
+ * frame that the device has read everything but its time, its number and whether it
+ * went well stays what the application has said.
  *
  * Context: Any; the stream's lock is held.
  * Return: NULL, or what is wrong with it.
@@ -76,17 +171,11 @@ const char *pinhole_frame_take(struct pinhole_buffer *buf,
 	const char *wrong;
 
 	lockdep_assert_held(&stream->lock);
-	if (pinhole_is_multiplanar(dev)) {
-		if (b->length != vb->num_planes)
-			return "returned a buffer with other planes";
-		wrong = pinhole_frame_planes(vb, planes);
-		if (wrong)
-			return wrong;
-	} else {
-		if (b->bytesused > pinhole_plane_length(vb, 0))
-			return "wrote more than a buffer holds";
-		vb2_set_plane_payload(vb, 0, b->bytesused);
-	}
+	wrong = pinhole_frame_check(vb, b, planes);
+	if (wrong)
+		return wrong;
+	if (!pinhole_is_output(dev))
+		pinhole_frame_filled(buf, b, planes);
 
 	vb->timestamp = pinhole_clock_stamp(&stream->clock, pinhole_frame_time(b),
 					    ktime_get_ns());
@@ -95,10 +184,6 @@ const char *pinhole_frame_take(struct pinhole_buffer *buf,
 		   (b->flags & V4L2_BUF_FLAG_TSTAMP_SRC_SOE));
 	buf->vb.sequence = b->sequence;
 	stream->sequence = b->sequence;
-	buf->vb.field = V4L2_FIELD_NONE;
-	buf->vb.flags &= ~PINHOLE_FRAME_FLAGS;
-	buf->vb.flags |= b->flags & PINHOLE_FRAME_FLAGS;
-	buf->vb.timecode = b->timecode;
 	buf->result = b->flags & V4L2_BUF_FLAG_ERROR ? VB2_BUF_STATE_ERROR :
 						       VB2_BUF_STATE_DONE;
 	return NULL;
@@ -115,9 +200,11 @@ void pinhole_frame_none(struct pinhole_buffer *buf)
 	lockdep_assert_held(&stream->lock);
 	vb->timestamp = pinhole_clock_stamp(&stream->clock, 0, ktime_get_ns());
 	buf->vb.sequence = stream->sequence;
+	buf->result = VB2_BUF_STATE_ERROR;
+	if (pinhole_is_output(dev))
+		return;
 	buf->vb.field = V4L2_FIELD_NONE;
 	buf->vb.flags &= ~PINHOLE_FRAME_FLAGS;
-	buf->result = VB2_BUF_STATE_ERROR;
 	for (i = 0; i < vb->num_planes; i++)
 		vb2_set_plane_payload(vb, i, 0);
 }

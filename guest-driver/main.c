@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * pinhole: a V4L2 capture driver for the virtio media device (VIRTIO 1.4).
+ * pinhole: a V4L2 capture and output driver for the virtio media device (VIRTIO
+ * 1.4).
  *
  * The driver opens one session with the device and runs the buffer queue in the
  * guest's own videobuf2. The device is given scatter lists of guest memory; one
@@ -50,10 +51,22 @@ static void pinhole_release(struct v4l2_device *v4l2_dev)
 	kfree(dev);
 }
 
+/* What the device may be. The node has one queue: the first of these that it has. */
+static const struct {
+	u32 cap;
+	u32 type;
+} pinhole_queues[] = {
+	{ V4L2_CAP_VIDEO_CAPTURE, V4L2_BUF_TYPE_VIDEO_CAPTURE },
+	{ V4L2_CAP_VIDEO_CAPTURE_MPLANE, V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE },
+	{ V4L2_CAP_VIDEO_OUTPUT, V4L2_BUF_TYPE_VIDEO_OUTPUT },
+	{ V4L2_CAP_VIDEO_OUTPUT_MPLANE, V4L2_BUF_TYPE_VIDEO_OUTPUT_MPLANE },
+};
+
 /* Reads what the device is; -ENODEV if it is nothing that this driver drives. */
 static int pinhole_read_config(struct pinhole_device *dev)
 {
 	struct virtio_device *vdev = dev->vdev;
+	unsigned int i;
 	u32 caps, type;
 
 	virtio_cread_le(vdev, struct virtio_media_config, device_caps, &caps);
@@ -63,15 +76,14 @@ static int pinhole_read_config(struct pinhole_device *dev)
 	if (!dev->card[0])
 		strscpy(dev->card, "virtio-media", sizeof(dev->card));
 
-	if (caps & V4L2_CAP_VIDEO_CAPTURE)
-		dev->stream.queue.type = V4L2_BUF_TYPE_VIDEO_CAPTURE;
-	else if (caps & V4L2_CAP_VIDEO_CAPTURE_MPLANE)
-		dev->stream.queue.type = V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE;
-
-	if (type != VFL_TYPE_VIDEO || !dev->stream.queue.type ||
+	for (i = 0; i < ARRAY_SIZE(pinhole_queues) && !dev->cap; i++) {
+		dev->cap = caps & pinhole_queues[i].cap;
+		dev->stream.queue.type = pinhole_queues[i].type;
+	}
+	if (type != VFL_TYPE_VIDEO || !dev->cap ||
 	    !(caps & V4L2_CAP_STREAMING)) {
 		dev_err(&vdev->dev,
-			"not a capture device: type %u, capabilities 0x%08x\n",
+			"neither a capture nor an output device: type %u, capabilities 0x%08x\n",
 			type, caps);
 		return -ENODEV;
 	}
@@ -102,6 +114,7 @@ static void pinhole_limit_segments(struct device *dma_dev)
  */
 static int pinhole_probe_dma(struct pinhole_device *dev)
 {
+	const enum dma_data_direction dir = pinhole_dma_dir(dev);
 	struct pinhole_dma *dma = &dev->dma;
 	struct page *page;
 	dma_addr_t addr;
@@ -111,11 +124,12 @@ static int pinhole_probe_dma(struct pinhole_device *dev)
 	page = alloc_page(GFP_KERNEL);
 	if (!page)
 		return -ENOMEM;
-	addr = dma_map_page(dma->dev, page, 0, PAGE_SIZE, PINHOLE_DMA_DIR);
+	addr = dma_map_page(dma->dev, page, 0, PAGE_SIZE, dir);
 	if (!dma_mapping_error(dma->dev, addr)) {
 		dma->identity = addr == page_to_phys(page);
-		dma->sync = dma->use && dma_need_sync(dma->dev, addr);
-		dma_unmap_page(dma->dev, addr, PAGE_SIZE, PINHOLE_DMA_DIR);
+		dma->sync = dma->use && !pinhole_is_output(dev) &&
+			    dma_need_sync(dma->dev, addr);
+		dma_unmap_page(dma->dev, addr, PAGE_SIZE, dir);
 	}
 	__free_page(page);
 	dma->paged = dma->use ? dma_max_mapping_size(dma->dev) != SIZE_MAX :
@@ -156,7 +170,7 @@ static void pinhole_stop_virtio(struct pinhole_device *dev, int fault)
 
 /*
  * Finds out in whose memory the buffers can be. A device that takes none in the
- * guest's, and does not show its own, can be looked at and not streamed from: that
+ * guest's, and does not show its own, can be looked at and not streamed with: that
  * is said here, and not by every STREAMON.
  */
 static int pinhole_probe_memory(struct pinhole_device *dev)
@@ -177,8 +191,8 @@ static int pinhole_probe_memory(struct pinhole_device *dev)
 }
 
 /*
- * The system goes down, and another kernel may follow: the device is to write
- * nowhere from here on. Some kernels have an operation of virtio drivers for it,
+ * The system goes down, and another kernel may follow: the device is to use no memory
+ * from here on. Some kernels have an operation of virtio drivers for it,
  * some reset all virtio devices themselves, after this, and others do nothing.
  */
 static int pinhole_reboot(struct notifier_block *nb, unsigned long action,
@@ -353,7 +367,7 @@ static void __exit pinhole_exit(void)
 }
 module_exit(pinhole_exit);
 
-MODULE_DESCRIPTION("V4L2 capture driver for the virtio media device");
+MODULE_DESCRIPTION("V4L2 capture and output driver for the virtio media device");
 MODULE_AUTHOR("The Pinhole authors");
 MODULE_LICENSE("GPL");
 PINHOLE_IMPORT_DMA_BUF;

@@ -120,7 +120,8 @@ static struct pinhole_mem *pinhole_mem_alloc_guest(struct vb2_buffer *vb,
 	if (!mem->dev->dma.paged)
 		return pinhole_mem_wrap(mem,
 					pinhole_sg_alloc(vb, mem->dev->dma.dev,
-							 size));
+							 size,
+							 pinhole_dma_dir(mem->dev)));
 	ret = pinhole_paged_alloc(mem, vb, size);
 	if (ret) {
 		kfree(mem);
@@ -151,7 +152,8 @@ void *pinhole_mem_attach_dmabuf(struct vb2_buffer *vb, struct device *dev,
 		return ERR_PTR(-ENOMEM);
 	return pinhole_mem_wrap(mem,
 				pinhole_sg_attach_dmabuf(vb, mem->dev->dma.dev,
-							 dbuf, size));
+							 dbuf, size,
+							 pinhole_dma_dir(mem->dev)));
 }
 
 static int pinhole_mem_map_dmabuf(void *priv)
@@ -181,6 +183,7 @@ struct dma_buf *pinhole_mem_get_dmabuf(struct vb2_buffer *vb, void *priv,
 	return pinhole_sg_get_dmabuf(vb, mem->sg_priv, flags);
 }
 
+/* videobuf2: a buffer is about to be queued, and is the device's from here on. */
 static void pinhole_mem_prepare(void *priv)
 {
 	struct pinhole_mem *mem = priv;
@@ -191,6 +194,7 @@ static void pinhole_mem_prepare(void *priv)
 		pinhole_pinned_prepare(mem);
 }
 
+/* videobuf2: the device has given it back. There is nothing to do for output. */
 static void pinhole_mem_finish(void *priv)
 {
 	struct pinhole_mem *mem = priv;

@@ -63,7 +63,7 @@ struct pinhole_mem {
  * @paged: MMAP memory is of single pages: what it can map in one piece is short, or
  *	   its addresses are not those that the device wants
  * @sync: memory has to be synchronised after the DMA, by a copy out of a bounce
- *	  buffer or as caches want it
+ *	  buffer or as caches want it; never for output
  */
 struct pinhole_dma {
 	struct device *dev;

@@ -30,6 +30,9 @@ static const char * const mutant_names[] = {
 	[PINHOLE_IRQS_ON] = "irqs-on",
 	[PINHOLE_USE_AFTER_FREE] = "use-after-free",
 	[PINHOLE_LEAK_COMMAND] = "leak-command",
+	[PINHOLE_OUTPUT_WRITE_PINS] = "output-write-pins",
+	[PINHOLE_OUTPUT_DIRTY] = "output-dirty",
+	[PINHOLE_OUTPUT_NO_SYNC] = "output-no-sync",
 };
 
 static int mutant;

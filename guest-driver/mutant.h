@@ -13,7 +13,7 @@
 /**
  * enum pinhole_mutant - the bugs
  * @PINHOLE_NO_MUTANT: none
- * @PINHOLE_UNPIN_EARLY: unpin the pages before the device has written to them
+ * @PINHOLE_UNPIN_EARLY: unpin the pages before the device has used them
  * @PINHOLE_PIN_READONLY: pin the pages without asking for write access
  * @PINHOLE_LEAVE_CLEAN: do not mark the pages dirty
  * @PINHOLE_IGNORE_OFFSET: ignore the offset of the buffer in its first page
@@ -22,7 +22,7 @@
  * @PINHOLE_SWAP_PAGES: put the first two pages in the wrong order
  * @PINHOLE_LEAK_PIN: never unpin the pages
  * @PINHOLE_UNPIN_TWICE: unpin the pages twice
- * @PINHOLE_COMPLETE_EARLY: give a buffer back before the device has filled it
+ * @PINHOLE_COMPLETE_EARLY: give a buffer back before the device has filled or read it
  * @PINHOLE_STALE_LIST: use the pages of the buffer that was pinned before
  * @PINHOLE_WRONG_SYNC: synchronise for the device where it is for the CPU
  * @PINHOLE_UNMAP_TWICE: unmap pinned memory from the DMA API twice
@@ -33,6 +33,9 @@
  * @PINHOLE_IRQS_ON: take the spinlock without keeping interrupts out
  * @PINHOLE_USE_AFTER_FREE: read a command when it was freed
  * @PINHOLE_LEAK_COMMAND: never free a command
+ * @PINHOLE_OUTPUT_WRITE_PINS: pin the pages of output with write access
+ * @PINHOLE_OUTPUT_DIRTY: mark the pages of output dirty
+ * @PINHOLE_OUTPUT_NO_SYNC: do not synchronise output for the device
  */
 enum pinhole_mutant {
 	PINHOLE_NO_MUTANT,
@@ -56,6 +59,9 @@ enum pinhole_mutant {
 	PINHOLE_IRQS_ON,
 	PINHOLE_USE_AFTER_FREE,
 	PINHOLE_LEAK_COMMAND,
+	PINHOLE_OUTPUT_WRITE_PINS,
+	PINHOLE_OUTPUT_DIRTY,
+	PINHOLE_OUTPUT_NO_SYNC,
 };
 
 bool pinhole_mutant(enum pinhole_mutant which);

@@ -19,12 +19,17 @@
 static struct page *last_pages[1024];
 static unsigned int last_nr;
 
-/* Pages are pinned without asking for write access, where that can be asked for. */
+/*
+ * Pages are pinned without asking for write access, or with where the device only
+ * reads. Since 6.2 it can be chosen for both directions, before for none; 5.10 is
+ * asked for it in either.
+ */
 #if PINHOLE_KERNEL(6, 2)
 int __wrap_get_vaddr_frames(unsigned long start, unsigned int nr, bool write,
 			    struct frame_vector *vec)
 {
-	write = write && !pinhole_mutant(PINHOLE_PIN_READONLY);
+	write = (write && !pinhole_mutant(PINHOLE_PIN_READONLY)) ||
+		pinhole_mutant(PINHOLE_OUTPUT_WRITE_PINS);
 	return __real_get_vaddr_frames(start, nr, write, vec);
 }
 #elif PINHOLE_KERNEL(5, 12)
@@ -43,25 +48,26 @@ int __wrap_get_vaddr_frames(unsigned long start, unsigned int nr,
 }
 #endif
 
-/* Pages that follow one another are marked dirty, and stay pinned. */
-static void pinhole_mutant_leak(struct page *page, unsigned long nr)
+/* Pages that follow one another are marked dirty if they are to be; they stay pinned. */
+static void pinhole_mutant_leak(struct page *page, unsigned long nr, bool dirty)
 {
 	unsigned long i;
 
-	for (i = 0; i < nr; i++)
+	for (i = 0; dirty && i < nr; i++)
 		set_page_dirty_lock(pfn_to_page(page_to_pfn(page) + i));
 }
 
-/* Pages are unpinned twice, or never, or not marked dirty. */
+/* Pages are unpinned twice, or never, or not marked dirty, or marked for nothing. */
 #if PINHOLE_KERNEL(5, 13)
 void __wrap_unpin_user_page_range_dirty_lock(struct page *page,
 					     unsigned long nr, bool dirty)
 {
 	if (pinhole_mutant(PINHOLE_LEAK_PIN)) {
-		pinhole_mutant_leak(page, nr);
+		pinhole_mutant_leak(page, nr, dirty);
 		return;
 	}
-	dirty = dirty && !pinhole_mutant(PINHOLE_LEAVE_CLEAN);
+	dirty = (dirty && !pinhole_mutant(PINHOLE_LEAVE_CLEAN)) ||
+		pinhole_mutant(PINHOLE_OUTPUT_DIRTY);
 	__real_unpin_user_page_range_dirty_lock(page, nr, dirty);
 	if (pinhole_mutant(PINHOLE_UNPIN_TWICE))
 		__real_unpin_user_page_range_dirty_lock(page, nr, false);
@@ -71,10 +77,11 @@ void __wrap_unpin_user_pages_dirty_lock(struct page **pages, unsigned long nr,
 					bool dirty)
 {
 	if (pinhole_mutant(PINHOLE_LEAK_PIN)) {
-		pinhole_mutant_leak(pages[0], nr);
+		pinhole_mutant_leak(pages[0], nr, dirty);
 		return;
 	}
-	dirty = dirty && !pinhole_mutant(PINHOLE_LEAVE_CLEAN);
+	dirty = (dirty && !pinhole_mutant(PINHOLE_LEAVE_CLEAN)) ||
+		pinhole_mutant(PINHOLE_OUTPUT_DIRTY);
 	__real_unpin_user_pages_dirty_lock(pages, nr, dirty);
 	if (pinhole_mutant(PINHOLE_UNPIN_TWICE))
 		__real_unpin_user_pages_dirty_lock(pages, nr, false);
@@ -124,15 +131,17 @@ void *__wrap_pinhole_mem_get_userptr(struct vb2_buffer *vb, struct device *dev,
 {
 	struct pinhole_mem *mem = __real_pinhole_mem_get_userptr(vb, dev, vaddr,
 								 size);
-	enum dma_data_direction dir = PINHOLE_DMA_DIR;
+	enum dma_data_direction right, dir;
 	int ret;
 
 	if (IS_ERR(mem) || mem->sg_priv)
 		return mem;
+	right = pinhole_dma_dir(mem->dev);
+	dir = right;
 	if (pinhole_mutant(PINHOLE_WRONG_DIRECTION))
-		dir = DMA_TO_DEVICE;
+		dir = right == DMA_TO_DEVICE ? DMA_FROM_DEVICE : DMA_TO_DEVICE;
 	if (mem->dma_mapped)
-		dma_unmap_sgtable(mem->dev->dma.dev, &mem->sgt, PINHOLE_DMA_DIR,
+		dma_unmap_sgtable(mem->dev->dma.dev, &mem->sgt, right,
 				  DMA_ATTR_SKIP_CPU_SYNC);
 	ret = pinhole_mutant_describe(mem);
 	if (mem->dma_mapped) {
@@ -164,11 +173,19 @@ int __wrap_pinhole_mem_segments(struct pinhole_mem *mem, size_t length,
 	return __real_pinhole_mem_segments(mem, length, entries, max);
 }
 
+/* Memory that the device is to read is not synchronised for it. */
+void __wrap_pinhole_pinned_prepare(struct pinhole_mem *mem)
+{
+	if (!pinhole_mutant(PINHOLE_OUTPUT_NO_SYNC) ||
+	    !pinhole_is_output(mem->dev))
+		__real_pinhole_pinned_prepare(mem);
+}
+
 /* Memory is synchronised for the device where it is for the processor. */
 void __wrap_pinhole_pinned_finish(struct pinhole_mem *mem)
 {
 	if (pinhole_mutant(PINHOLE_WRONG_SYNC))
-		pinhole_pinned_prepare(mem);
+		__real_pinhole_pinned_prepare(mem);
 	else
 		__real_pinhole_pinned_finish(mem);
 }
@@ -177,7 +194,8 @@ void __wrap_pinhole_pinned_finish(struct pinhole_mem *mem)
 void __wrap_pinhole_unpin(struct pinhole_mem *mem)
 {
 	if (mem->dma_mapped && pinhole_mutant(PINHOLE_UNMAP_TWICE))
-		dma_unmap_sgtable(mem->dev->dma.dev, &mem->sgt, PINHOLE_DMA_DIR,
+		dma_unmap_sgtable(mem->dev->dma.dev, &mem->sgt,
+				  pinhole_dma_dir(mem->dev),
 				  DMA_ATTR_SKIP_CPU_SYNC);
 	if (pinhole_mutant(PINHOLE_LEAK_MAPPING))
 		mem->dma_mapped = false;
@@ -187,7 +205,7 @@ void __wrap_pinhole_unpin(struct pinhole_mem *mem)
 /* What the driver would have a QBUF completed by. */
 static void (*qbuf_complete)(struct pinhole_cmd *cmd);
 
-/* A QBUF was answered: the buffer is full, the driver is told. */
+/* A QBUF was answered: the driver is told that the device has done with the buffer. */
 static void pinhole_mutant_complete(struct pinhole_cmd *cmd)
 {
 	struct pinhole_device *dev = cmd->dev;

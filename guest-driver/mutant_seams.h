@@ -45,6 +45,8 @@ int __real_pinhole_mem_segments(struct pinhole_mem *mem, size_t length,
 int __wrap_pinhole_mem_segments(struct pinhole_mem *mem, size_t length,
 				struct virtio_media_sg_entry *entries,
 				unsigned int max);
+void __real_pinhole_pinned_prepare(struct pinhole_mem *mem);
+void __wrap_pinhole_pinned_prepare(struct pinhole_mem *mem);
 void __real_pinhole_pinned_finish(struct pinhole_mem *mem);
 void __wrap_pinhole_pinned_finish(struct pinhole_mem *mem);
 void __real_pinhole_unpin(struct pinhole_mem *mem);

@@ -84,8 +84,8 @@ static int pinhole_create_bufs(struct file *file, void *priv,
 }
 
 /*
- * The buffers go with the file that has asked for them, those of read(), too.
- * The device stays until this returns.
+ * The buffers go with the file that has asked for them, those of read() or write(),
+ * too. The device stays until this returns.
  */
 static int pinhole_close(struct file *file)
 {
@@ -103,6 +103,7 @@ static int pinhole_close(struct file *file)
 	return ret;
 }
 
+/* Of these the V4L2 core leaves out those of the other direction (vfl_dir). */
 static const struct v4l2_ioctl_ops pinhole_ioctl_ops = {
 	.vidioc_querycap = pinhole_querycap,
 	.vidioc_enum_fmt_vid_cap = pinhole_enum_fmt,
@@ -112,6 +113,13 @@ static const struct v4l2_ioctl_ops pinhole_ioctl_ops = {
 	.vidioc_g_fmt_vid_cap_mplane = pinhole_g_fmt,
 	.vidioc_s_fmt_vid_cap_mplane = pinhole_s_fmt,
 	.vidioc_try_fmt_vid_cap_mplane = pinhole_try_fmt,
+	.vidioc_enum_fmt_vid_out = pinhole_enum_fmt,
+	.vidioc_g_fmt_vid_out = pinhole_g_fmt,
+	.vidioc_s_fmt_vid_out = pinhole_s_fmt,
+	.vidioc_try_fmt_vid_out = pinhole_try_fmt,
+	.vidioc_g_fmt_vid_out_mplane = pinhole_g_fmt,
+	.vidioc_s_fmt_vid_out_mplane = pinhole_s_fmt,
+	.vidioc_try_fmt_vid_out_mplane = pinhole_try_fmt,
 	.vidioc_enum_framesizes = pinhole_enum_framesizes,
 	.vidioc_enum_frameintervals = pinhole_enum_frameintervals,
 	.vidioc_g_parm = pinhole_g_parm,
@@ -119,6 +127,9 @@ static const struct v4l2_ioctl_ops pinhole_ioctl_ops = {
 	.vidioc_enum_input = pinhole_enum_input,
 	.vidioc_g_input = pinhole_g_input,
 	.vidioc_s_input = pinhole_s_input,
+	.vidioc_enum_output = pinhole_enum_output,
+	.vidioc_g_output = pinhole_g_output,
+	.vidioc_s_output = pinhole_s_output,
 	.vidioc_g_selection = pinhole_g_selection,
 	.vidioc_s_selection = pinhole_s_selection,
 	.vidioc_reqbufs = pinhole_reqbufs,
@@ -141,6 +152,7 @@ static const struct v4l2_file_operations pinhole_fops = {
 	.open = v4l2_fh_open,
 	.release = pinhole_close,
 	.read = vb2_fop_read,
+	.write = vb2_fop_write,
 	.poll = pinhole_poll,
 	.mmap = vb2_fop_mmap,
 	.unlocked_ioctl = video_ioctl2,
@@ -172,13 +184,11 @@ int pinhole_register_node(struct pinhole_device *dev)
 	video->lock = &dev->ioctl_mutex;
 	video->queue = &dev->stream.queue;
 	video->release = video_device_release_empty;
-	video->device_caps = V4L2_CAP_STREAMING | V4L2_CAP_READWRITE |
-			     (pinhole_is_multiplanar(dev) ?
-			      V4L2_CAP_VIDEO_CAPTURE_MPLANE :
-			      V4L2_CAP_VIDEO_CAPTURE);
+	video->vfl_dir = pinhole_is_output(dev) ? VFL_DIR_TX : VFL_DIR_RX;
+	video->device_caps = V4L2_CAP_STREAMING | V4L2_CAP_READWRITE | dev->cap;
 	if (!list_empty(&dev->controls.list))
 		video->ctrl_handler = &dev->controls.handler;
-	if (!pinhole_has_selection(dev)) {
+	if (pinhole_is_output(dev) || !pinhole_has_selection(dev)) {
 		v4l2_disable_ioctl(video, VIDIOC_G_SELECTION);
 		v4l2_disable_ioctl(video, VIDIOC_S_SELECTION);
 		v4l2_disable_ioctl(video, VIDIOC_G_CROP);

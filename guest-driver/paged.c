@@ -27,7 +27,8 @@ int pinhole_paged_alloc(struct pinhole_mem *mem, struct vb2_buffer *vb,
 	mem->pages = kvmalloc_array(nr, sizeof(*mem->pages), GFP_KERNEL);
 	if (!mem->pages)
 		return -ENOMEM;
-	priv = pinhole_vm_alloc(vb, mem->dev->dma.dev, size);
+	priv = pinhole_vm_alloc(vb, mem->dev->dma.dev, size,
+				pinhole_dma_dir(mem->dev));
 	ret = PTR_ERR_OR_ZERO(priv);
 	if (ret)
 		goto err_pages;

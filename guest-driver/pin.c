@@ -124,18 +124,19 @@ int pinhole_pages_map(struct pinhole_mem *mem)
 		return ret;
 
 	/* The caches are synchronised by prepare and finish. */
-	ret = dma_map_sgtable(dev->dma.dev, &mem->sgt, PINHOLE_DMA_DIR,
+	ret = dma_map_sgtable(dev->dma.dev, &mem->sgt, pinhole_dma_dir(dev),
 			      DMA_ATTR_SKIP_CPU_SYNC);
 	mem->dma_mapped = !ret;
 	return ret;
 }
 
-/* Undoes pinhole_pages_map(); the device no longer writes to the pages. */
+/* Undoes pinhole_pages_map(); the device no longer uses the pages. */
 void pinhole_pages_unmap(struct pinhole_mem *mem)
 {
 	if (mem->dma_mapped)
 		dma_unmap_sgtable(mem->dev->dma.dev, &mem->sgt,
-				  PINHOLE_DMA_DIR, DMA_ATTR_SKIP_CPU_SYNC);
+				  pinhole_dma_dir(mem->dev),
+				  DMA_ATTR_SKIP_CPU_SYNC);
 	sg_free_table(&mem->sgt);
 }
 
@@ -159,7 +160,8 @@ static int pinhole_map_pinned(struct pinhole_mem *mem)
 
 /*
  * All or nothing: a range that can be pinned in part only, as it is when it
- * runs across mappings of different kinds, is refused.
+ * runs across mappings of different kinds, is refused. Memory that the device only
+ * reads may be read-only to the process as well.
  */
 static int pinhole_pin(struct pinhole_mem *mem, unsigned long start,
 		       unsigned long size)
@@ -179,7 +181,8 @@ static int pinhole_pin(struct pinhole_mem *mem, unsigned long start,
 	if (!mem->vec)
 		goto out;
 
-	ret = pinhole_get_vaddr_frames(start & PAGE_MASK, nr, true, mem->vec);
+	ret = pinhole_get_vaddr_frames(start & PAGE_MASK, nr,
+				       !pinhole_is_output(mem->dev), mem->vec);
 	if (ret < 0)
 		goto err_destroy;
 	mem->nr = ret;
@@ -216,7 +219,7 @@ struct pinhole_mem *pinhole_mem_new(struct device *dev)
 }
 
 /*
- * How much of a user pointer the device can write to: no more than the format's
+ * How much of a user pointer the device has use for: no more than the format's
  * plane, or the longest plane if it is not known which.
  *
  * videobuf2 does not say which plane the memory is for. It gets memory for the
@@ -233,8 +236,10 @@ static unsigned long pinhole_mem_needed(struct pinhole_device *dev,
 	lockdep_assert_held(&stream->queue_mutex);
 	for (i = 0; i < stream->num_planes; i++) {
 		if (vb && i < vb->num_planes && !vb->planes[i].mem_priv)
-			return min_t(unsigned long, size, stream->plane_sizes[i]);
-		needed = max_t(unsigned long, needed, stream->plane_sizes[i]);
+			return min_t(unsigned long, size,
+				     pinhole_plane_needed(dev, i));
+		needed = max_t(unsigned long, needed,
+			       pinhole_plane_needed(dev, i));
 	}
 	return min(size, needed);
 }
@@ -256,7 +261,8 @@ void *pinhole_mem_get_userptr(struct vb2_buffer *vb, struct device *dev,
 		return pinhole_mem_wrap(mem,
 					pinhole_sg_get_userptr(vb,
 							       mem->dev->dma.dev,
-							       vaddr, size));
+							       vaddr, size,
+							       pinhole_dma_dir(mem->dev)));
 	ret = pinhole_pin(mem, vaddr, size);
 	if (ret) {
 		kfree(mem);
@@ -265,12 +271,15 @@ void *pinhole_mem_get_userptr(struct vb2_buffer *vb, struct device *dev,
 	return mem;
 }
 
-/* Hands pinned memory from the processor to the device. */
+/*
+ * Hands pinned memory from the processor to the device: a bounce buffer has what the
+ * process has written so far, and no later.
+ */
 void pinhole_pinned_prepare(struct pinhole_mem *mem)
 {
 	if (mem->dma_mapped)
 		dma_sync_sgtable_for_device(mem->dev->dma.dev, &mem->sgt,
-					    PINHOLE_DMA_DIR);
+					    pinhole_dma_dir(mem->dev));
 }
 
 /* Hands pinned memory from the device to the processor. */
@@ -278,37 +287,38 @@ void pinhole_pinned_finish(struct pinhole_mem *mem)
 {
 	if (mem->dma_mapped)
 		dma_sync_sgtable_for_cpu(mem->dev->dma.dev, &mem->sgt,
-					 PINHOLE_DMA_DIR);
+					 pinhole_dma_dir(mem->dev));
 }
 
 /*
- * Marks all pages dirty, as the device may have written to all of them, and unpins
- * them, run by run: put_vaddr_frames() would take each page by itself. The pages
- * are those of the frame vector, which has none to put afterwards.
+ * Unpins the pages, run by run: put_vaddr_frames() would take each by itself. If the
+ * device may have written to them all are marked dirty. The pages are those of the
+ * frame vector, which has none to put afterwards.
  */
-static void pinhole_put_dirty(struct pinhole_mem *mem)
+static void pinhole_put_pages(struct pinhole_mem *mem, bool dirty)
 {
 	unsigned int i, next;
 
 	for (i = 0; i < mem->nr; i = next) {
 		next = pinhole_run_end(mem, i, mem->nr);
-		pinhole_unpin_dirty(&mem->pages[i], next - i);
+		pinhole_unpin_pages(&mem->pages[i], next - i, dirty);
 	}
 	mem->vec->got_ref = false;
 }
 
-/* Releases pinned memory that the device no longer writes to. */
+/* Releases pinned memory that the device no longer uses. */
 void pinhole_unpin(struct pinhole_mem *mem)
 {
+	bool dirty = !pinhole_is_output(mem->dev);
 	bool pinned = mem->vec->got_ref;
 
 	if (mem->vaddr)
 		vm_unmap_ram(mem->vaddr, mem->nr);
 	pinhole_pages_unmap(mem);
 
-	trace_pinhole_unpin(mem->start, mem->nr, pinned ? mem->nr : 0);
+	trace_pinhole_unpin(mem->start, mem->nr, pinned && dirty ? mem->nr : 0);
 	if (pinned)
-		pinhole_put_dirty(mem);
+		pinhole_put_pages(mem, dirty);
 	put_vaddr_frames(mem->vec);
 	frame_vector_destroy(mem->vec);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * pinhole: a V4L2 capture driver for the virtio media device.
+ * pinhole: a V4L2 capture and output driver for the virtio media device.
  *
  * Locks, outermost first:
  *
@@ -75,6 +75,8 @@ struct pinhole_upcalls {
  * @up: calls upwards
  * @reboot: told when the system goes down
  * @card: name of the device, NUL-terminated
+ * @cap: what it is: V4L2_CAP_VIDEO_CAPTURE or V4L2_CAP_VIDEO_OUTPUT, or one of their
+ *	 multi-planar counterparts
  * @dma: how the device addresses memory
  * @commands: the command queue, and the fault
  * @events: the event queue
@@ -92,6 +94,7 @@ struct pinhole_device {
 	const struct pinhole_upcalls *up;
 	struct notifier_block reboot;
 	char card[33];
+	u32 cap;
 	struct pinhole_dma dma;
 	struct pinhole_commands commands;
 	struct pinhole_events events;
@@ -105,7 +108,34 @@ struct pinhole_device {
 /* Whether the planes of the device's buffers have memory of their own. */
 static inline bool pinhole_is_multiplanar(const struct pinhole_device *dev)
 {
-	return dev->stream.queue.type == V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE;
+	return V4L2_TYPE_IS_MULTIPLANAR(dev->stream.queue.type);
+}
+
+/* Whether the device reads the buffers, which applications fill. */
+static inline bool pinhole_is_output(const struct pinhole_device *dev)
+{
+	return V4L2_TYPE_IS_OUTPUT(dev->stream.queue.type);
+}
+
+/* Which way the data of the buffers go; known once there is a queue. */
+static inline enum dma_data_direction
+pinhole_dma_dir(const struct pinhole_device *dev)
+{
+	return dev->stream.queue.dma_dir;
+}
+
+/*
+ * How much of a plane the device has at most: a frame, and before it what the
+ * application may keep there in a plane with an offset (data_offset).
+ */
+static inline u32 pinhole_plane_needed(const struct pinhole_device *dev,
+				       unsigned int plane)
+{
+	u32 needed = dev->stream.plane_sizes[plane];
+
+	if (pinhole_is_output(dev) && pinhole_is_multiplanar(dev))
+		needed += PINHOLE_MAX_DATA_OFFSET;
+	return needed;
 }
 
 /* Where a device's buffers are: in its own memory, or the guest's. */
@@ -138,12 +168,20 @@ int pinhole_enum_framesizes(struct file *file, void *priv,
 int pinhole_enum_frameintervals(struct file *file, void *priv,
 				struct v4l2_frmivalenum *fival);
 
-/* input.c */
+/* rate.c */
 int pinhole_g_parm(struct file *file, void *priv, struct v4l2_streamparm *parm);
 int pinhole_s_parm(struct file *file, void *priv, struct v4l2_streamparm *parm);
+
+/* connector.c */
 int pinhole_enum_input(struct file *file, void *priv, struct v4l2_input *input);
 int pinhole_g_input(struct file *file, void *priv, unsigned int *index);
 int pinhole_s_input(struct file *file, void *priv, unsigned int index);
+int pinhole_enum_output(struct file *file, void *priv,
+			struct v4l2_output *output);
+int pinhole_g_output(struct file *file, void *priv, unsigned int *index);
+int pinhole_s_output(struct file *file, void *priv, unsigned int index);
+
+/* selection.c */
 bool pinhole_has_selection(struct pinhole_device *dev);
 int pinhole_g_selection(struct file *file, void *priv,
 			struct v4l2_selection *sel);

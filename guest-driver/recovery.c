@@ -8,7 +8,8 @@
  *
  * Nobody waits for the response to a QBUF, and a device may be silent for as long
  * as no frame is due. So that one that died is told from one that has nothing to
- * say, the watchdog asks a silent device for its input: any response will do.
+ * say, the watchdog asks a silent device for its input or output: any response
+ * will do.
  */
 #include <linux/moduleparam.h>
 #include <linux/videodev2.h>
@@ -284,7 +285,8 @@ static void pinhole_watchdog_work(struct work_struct *work)
 		return;
 	if (idle && time_after(jiffies, heard + pinhole_timeout() / 4)) {
 		pinhole_fill_ioctl(ping->req, READ_ONCE(dev->session.id),
-				   VIDIOC_G_INPUT);
+				   pinhole_is_output(dev) ? VIDIOC_G_OUTPUT :
+							    VIDIOC_G_INPUT);
 		pinhole_cmd_submit(ping);
 	}
 	pinhole_watchdog_start(dev);

@@ -40,7 +40,7 @@ int pinhole_session_new(struct pinhole_device *dev)
 }
 
 /*
- * Once the device has taken the command it writes to no buffer of the session. It
+ * Once the device has taken the command it uses no buffer of the session. It
  * fails only with the device, and the fault set: the command was allocated
  * beforehand.
  */

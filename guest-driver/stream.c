@@ -141,7 +141,7 @@ static void pinhole_wait_qbufs(struct pinhole_device *dev)
 }
 
 /*
- * Takes all buffers back from the device: after it the device writes to none. A
+ * Takes all buffers back from the device: after it the device uses none. A
  * device that refuses to stop, or cannot be told to for want of memory, loses its
  * session, which stops it as well. Another is opened by who needs it: this waits
  * for no more than it must, for no signal ends it. A device that was given up is
@@ -314,7 +314,7 @@ err_end:
 	return ret;
 }
 
-/* videobuf2: STREAMOFF. Waits for the device, which writes to no buffer after. */
+/* videobuf2: STREAMOFF. Waits for the device, which uses no buffer after. */
 void pinhole_stop_streaming(struct vb2_queue *q)
 {
 	struct pinhole_device *dev = vb2_get_drv_priv(q);

@@ -20,6 +20,9 @@ struct pinhole_device;
 /* A frame larger than this is taken for a mistake of the device. */
 #define PINHOLE_MAX_SIZEIMAGE SZ_64M
 
+/* How much may stand in a plane before a frame that the device reads. */
+#define PINHOLE_MAX_DATA_OFFSET SZ_64K
+
 /**
  * struct pinhole_buffer - a videobuf2 buffer
  * @vb: what videobuf2 knows of it; must be first
@@ -109,6 +112,10 @@ static inline struct pinhole_buffer *to_pinhole_buffer(struct vb2_buffer *vb)
 
 /* frame.c */
 u32 pinhole_plane_length(struct vb2_buffer *vb, unsigned int plane);
+bool pinhole_frame_good(struct vb2_buffer *vb);
+int pinhole_buf_out_validate(struct vb2_buffer *vb);
+void pinhole_frame_give(struct pinhole_buffer *buf, struct v4l2_buffer *b,
+			struct v4l2_plane *planes);
 const char *pinhole_frame_take(struct pinhole_buffer *buf,
 			       const struct v4l2_buffer *b,
 			       const struct v4l2_plane *planes);

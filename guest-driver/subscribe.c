@@ -56,6 +56,27 @@ static int pinhole_subscribe_inputs(struct pinhole_device *dev,
 }
 
 /*
+ * Subscribes the session to FRAME_SYNC if somebody listens, and else finds out whether
+ * the device would let it. What memory is too short for is returned.
+ */
+static int pinhole_subscribe_frame_sync(struct pinhole_device *dev)
+{
+	struct pinhole_subscriptions *subs = &dev->subscriptions;
+	int ret;
+
+	ret = pinhole_session_event(dev, VIDIOC_SUBSCRIBE_EVENT,
+				    V4L2_EVENT_FRAME_SYNC, 0);
+	if (pinhole_is_local(ret))
+		return ret;
+	subs->has_frame_sync = !ret;
+	if (!subs->has_frame_sync || subs->frame_sync_users)
+		return 0;
+	ret = pinhole_session_event(dev, VIDIOC_UNSUBSCRIBE_EVENT,
+				    V4L2_EVENT_FRAME_SYNC, 0);
+	return pinhole_is_local(ret) ? ret : 0;
+}
+
+/*
  * Subscribes a new session to the device's events, of which there may be none.
  * What it refuses is told from what did not get there for want of memory: the
  * latter is tried again, in another session. -ETIMEDOUT if it takes the device
@@ -75,15 +96,15 @@ static int pinhole_session_subscribe(struct pinhole_device *dev)
 	if (pinhole_is_local(ret))
 		return ret;
 	dev->subscriptions.has_eos = !ret;
-	ret = pinhole_subscribe_inputs(dev, end);
-	if (ret < 0)
-		return ret;
-	dev->subscriptions.has_source_change = ret;
-	if (dev->subscriptions.frame_sync_users) {
-		ret = pinhole_session_event(dev, cmd, V4L2_EVENT_FRAME_SYNC, 0);
-		if (pinhole_is_local(ret))
+	if (!pinhole_is_output(dev)) {
+		ret = pinhole_subscribe_inputs(dev, end);
+		if (ret < 0)
 			return ret;
+		dev->subscriptions.has_source_change = ret;
 	}
+	ret = pinhole_subscribe_frame_sync(dev);
+	if (ret)
+		return ret;
 
 	list_for_each_entry(control, &dev->controls.list, node) {
 		if (control->type == V4L2_CTRL_TYPE_CTRL_CLASS)
@@ -235,6 +256,8 @@ int pinhole_subscribe_event(struct v4l2_fh *fh,
  */
 bool pinhole_has_events(struct pinhole_device *dev)
 {
-	return dev->subscriptions.has_eos || dev->subscriptions.has_source_change ||
-	       !list_empty(&dev->controls.list);
+	const struct pinhole_subscriptions *subs = &dev->subscriptions;
+
+	return subs->has_eos || subs->has_source_change ||
+	       subs->has_frame_sync || !list_empty(&dev->controls.list);
 }

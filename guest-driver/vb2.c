@@ -53,6 +53,7 @@ static int pinhole_queue_setup(struct vb2_queue *q, unsigned int *nbuffers,
 static const struct vb2_ops pinhole_vb2_ops = {
 	PINHOLE_VB2_WAIT_OPS
 	.queue_setup = pinhole_queue_setup,
+	.buf_out_validate = pinhole_buf_out_validate,
 	.buf_init = pinhole_buf_init,
 	.buf_prepare = pinhole_buf_prepare,
 	.buf_queue = pinhole_buf_queue,
@@ -65,7 +66,8 @@ int pinhole_queue_init(struct pinhole_device *dev)
 {
 	struct vb2_queue *q = &dev->stream.queue;
 
-	q->io_modes = VB2_MMAP | VB2_USERPTR | VB2_DMABUF | VB2_READ;
+	q->io_modes = VB2_MMAP | VB2_USERPTR | VB2_DMABUF |
+		      (pinhole_is_output(dev) ? VB2_WRITE : VB2_READ);
 	q->dev = &dev->vdev->dev;
 	q->lock = &dev->stream.queue_mutex;
 	q->ops = &pinhole_vb2_ops;

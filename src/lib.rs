@@ -9,8 +9,9 @@
 //! | [`wire`] | virtio-media on the wire: bytes <-> types, no policy | everything else |
 //! | [`scripted`] | the two ends of virtio-media, scripted: a driver without a guest, a device whose answers are given | the card |
 //! | [`source`] | the sources of pixels: formats, layouts, patterns | memory, virtio |
+//! | [`sink`] | where the frames of an output card go: films, raw files | memory, virtio |
 //! | [`dma`] | scatter lists resolved against guest memory; the copy; the digests | V4L2, virtqueues |
-//! | [`card`] | the capture card: a state machine driven by a command and a tick | sockets, virtqueues, threads |
+//! | [`card`] | the card, which captures or shows frames: a state machine driven by a command and a tick | sockets, virtqueues, threads |
 //! | [`vhost`] | the vhost-user daemon: virtqueues in, card calls out | pixels |
 //! | [`control`] | the control socket: access from the host to a running card's statistics and settings | virtqueues |
 //! | [`sandbox`] | the restrictions of the running card's process | everything else |
@@ -34,6 +35,7 @@ pub mod report;
 pub mod rig;
 pub mod sandbox;
 pub mod scripted;
+pub mod sink;
 pub mod source;
 pub mod vhost;
 pub mod vm;

@@ -1,12 +1,14 @@
 //! The queue of buffers, which belongs to one session at a time.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use zerocopy::FromZeros;
 
 use super::format::BufferApi;
+use super::kind::{BufferType, CardKind};
 use super::refused::{Refused, busy, invalid};
 use crate::dma::{Bus, DmaError, OwnMemory, ScatterList, Segment};
 use crate::source::MemoryPlane;
@@ -54,7 +56,7 @@ impl MemoryKind {
 enum State {
     /// The driver owns the buffer.
     Dequeued,
-    /// The card owns the buffer and will write a frame into it.
+    /// The card owns the buffer and will write a frame into it, or read one.
     Queued,
     /// The card has finished the buffer, and the driver has not been told yet.
     Done,
@@ -63,7 +65,8 @@ enum State {
 /// How a buffer was finished.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Completion {
-    /// Bytes written, counted over the whole frame.
+    /// Bytes written, counted over the whole frame. A frame that was read has
+    /// the bytes that it was queued with.
     pub bytesused: u32,
     /// V4L2 sequence number.
     pub sequence: u32,
@@ -85,6 +88,8 @@ struct PlaneMemory {
     /// the card's own, the offset to map.
     m: u64,
     length: u32,
+    /// The bytes that hold the frame, since the buffer was queued last.
+    data: Range<u32>,
     /// The card's own memory, if the buffers have it.
     own: Option<Arc<OwnMemory>>,
     /// The scatter list; empty unless the buffer is queued.
@@ -114,6 +119,38 @@ pub struct Queued {
     pub userptr: u64,
     /// Length in bytes.
     pub length: u32,
+    /// Bytes of data, from the first byte of the plane on, if the card is to
+    /// read a frame; 0 for a whole frame.
+    pub bytesused: u32,
+    /// Offset of the data in the plane, likewise.
+    pub data_offset: u32,
+}
+
+impl Queued {
+    /// Returns the bytes of the plane that hold the frame, for a card of that
+    /// kind, in memory of `length` bytes. They are no more than a frame has.
+    fn data(
+        &self,
+        kind: CardKind,
+        length: u32,
+        plane: &MemoryPlane,
+    ) -> Result<Range<u32>, Refused> {
+        if kind.is_capture() {
+            return Ok(0..plane.sizeimage);
+        }
+        let end = match self.bytesused {
+            0 => plane.sizeimage,
+            bytesused => bytesused,
+        };
+        if end > length {
+            return Err(invalid("the data are longer than the buffer"));
+        }
+        let start = self.data_offset;
+        if start >= end {
+            return Err(invalid("the data begin after their end"));
+        }
+        Ok(start..end.min(start.saturating_add(plane.sizeimage)))
+    }
 }
 
 /// A buffer as V4L2 describes it, with its planes if it is multi-planar.
@@ -136,7 +173,7 @@ impl BufferDescription {
 #[derive(Debug, Default)]
 pub struct Buffers {
     owner: Option<u32>,
-    kind: BufferApi,
+    type_: BufferType,
     memory: MemoryKind,
     /// The memory planes of a frame.
     planes: Vec<MemoryPlane>,
@@ -177,10 +214,10 @@ impl Buffers {
         &mut self,
         session: u32,
         count: u32,
-        kind: BufferApi,
+        type_: BufferType,
         planes: impl Iterator<Item = MemoryPlane>,
     ) {
-        self.begin(session, kind, planes);
+        self.begin(session, type_, planes);
         for _ in 0..count {
             let piece = |plane: &MemoryPlane| PlaneMemory {
                 length: plane.sizeimage,
@@ -201,11 +238,11 @@ impl Buffers {
         &mut self,
         session: u32,
         count: u32,
-        kind: BufferApi,
+        type_: BufferType,
         planes: impl Iterator<Item = MemoryPlane>,
         make: impl Fn(u32) -> std::io::Result<OwnMemory>,
     ) -> std::io::Result<u32> {
-        self.begin(session, kind, planes);
+        self.begin(session, type_, planes);
         self.memory = MemoryKind::Mmap;
         let mut offset = 0;
         for made in 0..count {
@@ -235,10 +272,15 @@ impl Buffers {
         Ok(count)
     }
 
-    fn begin(&mut self, session: u32, kind: BufferApi, planes: impl Iterator<Item = MemoryPlane>) {
+    fn begin(
+        &mut self,
+        session: u32,
+        type_: BufferType,
+        planes: impl Iterator<Item = MemoryPlane>,
+    ) {
         self.free();
         self.owner = Some(session);
-        self.kind = kind;
+        self.type_ = type_;
         self.planes.extend(planes);
         // Capacity is reserved here, so that queueing never allocates.
         self.queued.reserve(MAX_BUFFERS as usize);
@@ -311,12 +353,20 @@ impl Buffers {
         self.check_dequeued(index)?;
         let slot = &mut self.slots[index as usize];
         for ((piece, plane), given) in slot.pieces.iter_mut().zip(&self.planes).zip(pieces) {
-            let needed = plane.sizeimage;
-            let result = piece.list.resolve(&mut segments, given.length, needed, bus);
-            if let Err(error) = result {
-                slot.release();
-                return Err(error.into());
-            }
+            let data = given.data(self.type_.kind, given.length, plane);
+            let result = data.and_then(|data| {
+                let needed = data.end;
+                let list = &mut piece.list;
+                list.resolve(&mut segments, given.length, needed, bus)?;
+                Ok(data)
+            });
+            piece.data = match result {
+                Ok(data) => data,
+                Err(refused) => {
+                    slot.release();
+                    return Err(refused);
+                }
+            };
             piece.m = given.userptr;
             piece.length = given.length;
         }
@@ -326,13 +376,26 @@ impl Buffers {
         Ok(())
     }
 
-    /// Queues buffer `index`, whose memory is the card's own.
-    pub fn queue_own(&mut self, index: u32) -> Result<(), Refused> {
+    /// Queues buffer `index`, whose memory is the card's own. On error the buffer
+    /// is not queued.
+    pub fn queue_own(
+        &mut self,
+        index: u32,
+        pieces: impl Iterator<Item = Queued>,
+    ) -> Result<(), Refused> {
         self.check_dequeued(index)?;
         let slot = &mut self.slots[index as usize];
-        for (piece, plane) in slot.pieces.iter_mut().zip(&self.planes) {
-            if let Some(own) = &piece.own {
-                piece.list.take_own(own, plane.sizeimage);
+        for ((piece, plane), given) in slot.pieces.iter_mut().zip(&self.planes).zip(pieces) {
+            let Some(own) = &piece.own else { continue };
+            match given.data(self.type_.kind, own.length(), plane) {
+                Ok(data) => {
+                    piece.list.take_own(own, data.end);
+                    piece.data = data;
+                }
+                Err(refused) => {
+                    slot.release();
+                    return Err(refused);
+                }
             }
         }
         slot.state = State::Queued;
@@ -357,11 +420,16 @@ impl Buffers {
         self.queued.front().copied()
     }
 
-    /// Returns the memory of a queued buffer, one item for each memory plane.
-    pub fn memory(&self, index: u32) -> impl Iterator<Item = (&MemoryPlane, &ScatterList)> {
+    /// Returns the memory of a queued buffer, one item for each memory plane, and
+    /// the bytes of it that hold the frame.
+    pub fn memory(
+        &self,
+        index: u32,
+    ) -> impl Iterator<Item = (&MemoryPlane, &ScatterList, Range<u32>)> {
         let pieces = self.slots.get(index as usize).map(|slot| &slot.pieces);
-        let lists = pieces.into_iter().flatten().map(|piece| &piece.list);
-        self.planes.iter().zip(lists)
+        let pieces = pieces.into_iter().flatten();
+        let planes = self.planes.iter().zip(pieces);
+        planes.map(|(plane, piece)| (plane, &piece.list, piece.data.clone()))
     }
 
     /// Takes the buffer of the next frame out of the queue, to be returned to
@@ -464,7 +532,7 @@ impl Buffers {
         let mut described = BufferDescription {
             buffer: Buffer {
                 index: index.into(),
-                type_: self.kind.buffer_type().into(),
+                type_: self.type_.number().into(),
                 flags: flags.into(),
                 field: FIELD_NONE.into(),
                 timestamp_sec: i64::try_from(timestamp.as_secs())
@@ -479,8 +547,10 @@ impl Buffers {
             count: 0,
         };
         let pieces = slot.pieces.iter().zip(&self.planes);
-        match (self.kind, slot.pieces.first()) {
+        let reads = self.type_.kind == CardKind::Output;
+        match (self.type_.api, slot.pieces.first()) {
             (BufferApi::Single, Some(piece)) => {
+                let bytesused = if reads { piece.data.end } else { bytesused };
                 described.buffer.bytesused = bytesused.into();
                 described.buffer.m = piece.m.into();
                 described.buffer.length = piece.length.into();
@@ -492,6 +562,10 @@ impl Buffers {
                 for (plane, (piece, memory)) in described.planes.iter_mut().zip(pieces) {
                     let here = bytesused.saturating_sub(memory.offset);
                     plane.bytesused = here.min(memory.sizeimage).into();
+                    if reads {
+                        plane.bytesused = piece.data.end.into();
+                        plane.data_offset = piece.data.start.into();
+                    }
                     plane.length = piece.length.into();
                     plane.m = piece.m.into();
                 }

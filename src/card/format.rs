@@ -7,13 +7,11 @@ use super::clock::Interval;
 use super::refused::{Refused, invalid};
 use crate::source::{Layout, PixelFormat};
 use crate::wire::format::{
-    BUF_TYPE_VIDEO_CAPTURE, BUF_TYPE_VIDEO_CAPTURE_MPLANE, COLORSPACE_JPEG, COLORSPACE_SMPTE170M,
-    COLORSPACE_SRGB, FIELD_NONE, FMT_FLAG_COMPRESSED, FRMIVAL_TYPE_CONTINUOUS,
-    FRMIVAL_TYPE_DISCRETE, FRMSIZE_TYPE_DISCRETE, FRMSIZE_TYPE_STEPWISE, FmtDesc, Fract,
-    FrmIvalEnum, FrmSizeEnum, PIX_FMT_PRIV_MAGIC, PixFormat, PixFormatMplane,
+    COLORSPACE_JPEG, COLORSPACE_SMPTE170M, COLORSPACE_SRGB, FIELD_NONE, FMT_FLAG_COMPRESSED,
+    FRMIVAL_TYPE_CONTINUOUS, FRMIVAL_TYPE_DISCRETE, FRMSIZE_TYPE_DISCRETE, FRMSIZE_TYPE_STEPWISE,
+    FmtDesc, Fract, FrmIvalEnum, FrmSizeEnum, PIX_FMT_PRIV_MAGIC, PixFormat, PixFormatMplane,
     QUANTIZATION_FULL_RANGE, QUANTIZATION_LIM_RANGE, XFER_FUNC_709, XFER_FUNC_SRGB, YCBCR_ENC_601,
 };
-use crate::wire::protocol::{CAP_VIDEO_CAPTURE, CAP_VIDEO_CAPTURE_MPLANE};
 
 /// How a frame's colour planes are laid out in a buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -27,42 +25,12 @@ pub enum BufferApi {
 }
 
 impl BufferApi {
-    /// Returns the type of all the card's buffers.
-    pub fn buffer_type(self) -> u32 {
-        match self {
-            Self::Single => BUF_TYPE_VIDEO_CAPTURE,
-            Self::Multi => BUF_TYPE_VIDEO_CAPTURE_MPLANE,
-        }
-    }
-
-    /// Returns the device capability for this API.
-    pub fn capability(self) -> u32 {
-        match self {
-            Self::Single => CAP_VIDEO_CAPTURE,
-            Self::Multi => CAP_VIDEO_CAPTURE_MPLANE,
-        }
-    }
-
-    /// Refuses every buffer type except the card's.
-    pub fn check_type(self, buffer_type: u32) -> Result<(), Refused> {
-        if buffer_type == self.buffer_type() {
-            Ok(())
-        } else {
-            Err(invalid("the card has no buffers of that type"))
-        }
-    }
-
     /// Returns the supported formats, in the order of their enumeration.
     pub fn formats(self) -> impl Iterator<Item = PixelFormat> {
         PixelFormat::ALL
             .into_iter()
             .filter(|format| format.is_offered())
             .filter(move |format| self == Self::Multi || !format.is_separate())
-    }
-
-    /// Returns the format with that four-character code, if it is supported.
-    pub fn format(self, fourcc: u32) -> Option<PixelFormat> {
-        self.formats().find(|format| format.fourcc() == fourcc)
     }
 }
 
@@ -149,11 +117,27 @@ pub fn pix_format_mplane(layout: &Layout) -> PixFormatMplane {
 }
 
 impl Card {
+    /// Returns the formats that the card has, in the order of their enumeration.
+    /// There is one at least.
+    pub(super) fn formats(&self) -> impl Iterator<Item = PixelFormat> {
+        let formats = self.planes.formats();
+        formats.filter(|format| self.end.takes(*format))
+    }
+
+    /// Returns the format with that four-character code, if the card has it.
+    pub(super) fn format(&self, fourcc: u32) -> Option<PixelFormat> {
+        self.formats().find(|format| format.fourcc() == fourcc)
+    }
+
+    /// Returns the card's first format.
+    pub(super) fn first_format(&self) -> PixelFormat {
+        self.formats().next().unwrap_or(PixelFormat::ALL[0])
+    }
+
     /// VIDIOC_ENUM_FMT.
     pub(super) fn enum_format(&self, asked: &FmtDesc) -> Result<FmtDesc, Refused> {
-        self.planes.check_type(asked.type_.get())?;
+        self.buffer_type().check(asked.type_.get())?;
         let format = self
-            .planes
             .formats()
             .nth(asked.index.get() as usize)
             .ok_or(invalid("there is no format of that number"))?;
@@ -254,7 +238,7 @@ impl Card {
         pixel_format: u32,
         length: usize,
     ) -> Result<(PixelFormat, usize), Refused> {
-        let format = self.planes.format(pixel_format);
+        let format = self.format(pixel_format);
         let format = format.ok_or(invalid("the card has no such format"))?;
         let place = index as usize;
         if place >= length.max(1) {

@@ -7,7 +7,7 @@ use super::Card;
 use super::clock::{Interval, Now};
 use super::format::padded;
 use super::refused::{Refused, busy, invalid};
-use crate::source::{Input, Layout, PixelFormat};
+use crate::source::{Camera, Input, Layout, Native, PixelFormat};
 use crate::wire::capture::{IN_ST_NO_SIGNAL, INPUT_TYPE_CAMERA, Input as WireInput};
 
 /// An input as the host sees it.
@@ -29,18 +29,33 @@ pub enum InputError {
     /// No input has that index.
     #[error("the card has no input {0}")]
     Unknown(u32),
+    /// The card is an output card.
+    #[error("an output card has no inputs")]
+    None,
     /// A stream or buffers depend on the current input.
     #[error("the input cannot be switched while a guest streams")]
     Busy,
 }
 
 impl Card {
+    /// Returns the inputs of the camera; an output card has none.
+    pub(super) fn camera_inputs(&self) -> &[Input] {
+        self.end.camera().map_or(&[], Camera::inputs)
+    }
+
+    /// Returns what the selected input's source dictates or prefers.
+    pub(super) fn native(&self) -> Native {
+        self.end
+            .camera()
+            .map_or_else(Native::default, Camera::native)
+    }
+
     /// Returns the inputs.
     pub fn inputs(&self) -> Vec<InputInfo> {
         (0..)
-            .zip(self.camera.inputs())
+            .zip(self.camera_inputs())
             .map(|(index, input)| {
-                let selected = self.camera.selected() == index as usize;
+                let selected = self.end.selected() == index as usize;
                 InputInfo {
                     index,
                     name: input.name.clone(),
@@ -57,10 +72,10 @@ impl Card {
     /// There is no input of that index, a stream is on, or the input dictates a
     /// format while buffers are allocated.
     pub fn set_input(&mut self, now: Now, input: u32) -> Result<(), InputError> {
-        let Some(wanted) = self.camera.inputs().get(input as usize) else {
+        let Some(wanted) = self.camera_inputs().get(input as usize) else {
             return Err(InputError::Unknown(input));
         };
-        if input as usize == self.camera.selected() {
+        if input as usize == self.end.selected() {
             return Ok(());
         }
         // An input must not change the format while buffers of it are
@@ -69,7 +84,7 @@ impl Card {
         if self.stream.is_some() || dictated {
             return Err(InputError::Busy);
         }
-        self.camera.select(input as usize);
+        self.end.select(input as usize);
         self.crop = None;
         self.apply_settings();
         self.obey_source();
@@ -81,27 +96,32 @@ impl Card {
     /// Plugs another source into the selected input. A stream that is on
     /// continues with it; but if the source dictates a different size, the
     /// stream has no more frames until it is started again.
-    pub fn replace_source(&mut self, now: Now, input: Input) {
+    ///
+    /// # Errors
+    /// The card is an output card.
+    pub fn replace_source(&mut self, now: Now, input: Input) -> Result<(), InputError> {
         self.pass_missed(now);
-        self.camera.replace(input);
-        self.crop = None;
         let settings = self.controls.settings(None);
-        self.camera.set(settings);
+        let camera = self.end.camera_mut().ok_or(InputError::None)?;
+        camera.replace(input);
+        camera.set(settings);
+        self.crop = None;
         let fits = self.layout_for(self.layout.format, self.layout.width, self.layout.height)
             == self.layout;
-        if let Some(stream) = &mut self.stream {
+        if let (Some(stream), Some(camera)) = (&mut self.stream, self.end.camera_mut()) {
             if fits {
-                self.camera.prepare(&self.layout);
+                camera.prepare(&self.layout);
                 let clock = &stream.clock;
-                self.camera.expect(clock.pace(), clock.expected());
+                camera.expect(clock.pace(), clock.expected());
             } else {
                 stream.halted = true;
             }
         }
         self.obey_source();
-        if self.camera.native().follow {
+        if self.native().follow {
             self.raise_source_change(now);
         }
+        Ok(())
     }
 
     /// Adopts the size and rate that the selected input's source dictates, if
@@ -132,7 +152,7 @@ impl Card {
 
     /// Returns the size that the source dictates, if it does.
     pub(super) fn dictated_size(&self) -> Option<(u32, u32)> {
-        let native = self.camera.native();
+        let native = self.native();
         native.size.filter(|_| native.follow)
     }
 
@@ -146,7 +166,7 @@ impl Card {
 
     /// Returns the interval that the source dictates, if it does.
     pub(super) fn dictated_interval(&self) -> Option<Interval> {
-        let native = self.camera.native();
+        let native = self.native();
         let (numerator, denominator) = native.interval.filter(|_| native.follow)?;
         Some(Interval::nearest(numerator, denominator, self.shortest))
     }
@@ -154,8 +174,8 @@ impl Card {
     /// VIDIOC_ENUMINPUT.
     pub(super) fn enum_input(&self, asked: &WireInput) -> Result<WireInput, Refused> {
         let index = asked.index.get() as usize;
-        let input = self.camera.inputs().get(index).ok_or(NO_INPUT)?;
-        let lost = self.injection.signal_lost && index == self.camera.selected();
+        let input = self.camera_inputs().get(index).ok_or(NO_INPUT)?;
+        let lost = self.injection.signal_lost && index == self.end.selected();
         Ok(WireInput {
             index: asked.index,
             name: padded(&input.name),
@@ -168,7 +188,7 @@ impl Card {
     /// VIDIOC_S_INPUT.
     pub(super) fn select_input(&mut self, now: Now, input: u32) -> Result<(), Refused> {
         self.set_input(now, input).map_err(|error| match error {
-            InputError::Unknown(_) => NO_INPUT,
+            InputError::None | InputError::Unknown(_) => NO_INPUT,
             InputError::Busy => busy("the input is fixed while streaming"),
         })
     }

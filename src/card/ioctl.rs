@@ -8,7 +8,7 @@ use super::format::BufferApi;
 use super::refused::{Refused, busy};
 use super::{Card, format};
 use crate::dma::Bus;
-use crate::source::{Layout, PixelFormat};
+use crate::source::Layout;
 use crate::wire::capture::StreamParm;
 use crate::wire::format::{Format, FormatMplane};
 use crate::wire::request::Truncated;
@@ -26,7 +26,8 @@ impl Card {
         bus: Bus<'_>,
         reply: &mut Reply,
     ) -> Result<(), Refused> {
-        let ioctl = Ioctl::from_code(code).ok_or(Refused::Because(
+        let known = Ioctl::from_code(code).filter(|ioctl| self.end.kind().has(*ioctl));
+        let ioctl = known.ok_or(Refused::Because(
             Errno::ENOTTY,
             "the card has no such ioctl",
         ))?;
@@ -49,13 +50,21 @@ impl Card {
             Ioctl::GParm => reply.succeed(&self.get_parm(read(payload)?)?),
             Ioctl::SParm => reply.succeed(&self.set_parm(read(payload)?)?),
             Ioctl::EnumInput => reply.succeed(&self.enum_input(read(payload)?)?),
-            // The number fits: there are at most as many inputs as command line
-            // arguments.
-            Ioctl::GInput => reply.succeed(&U32::new(self.camera.selected() as u32)),
+            // The number fits: there are at most as many inputs or outputs as
+            // command line arguments.
+            Ioctl::GInput | Ioctl::GOutput => {
+                reply.succeed(&U32::new(self.end.selected() as u32));
+            }
             Ioctl::SInput => {
                 let input: &U32 = read(payload)?;
                 self.select_input(now, input.get())?;
                 reply.succeed(input);
+            }
+            Ioctl::EnumOutput => reply.succeed(&self.enum_output(read(payload)?)?),
+            Ioctl::SOutput => {
+                let output: &U32 = read(payload)?;
+                self.select_output(output.get())?;
+                reply.succeed(output);
             }
             Ioctl::QueryCtrl => reply.succeed(&self.query_control(read(payload)?)?),
             Ioctl::QueryExtCtrl => reply.succeed(&self.query_ext_control(read(payload)?)?),
@@ -110,17 +119,18 @@ impl Card {
                 (type_, pix_mp.pixelformat, pix_mp.width, pix_mp.height)
             }
         };
-        self.planes.check_type(type_.get())?;
-        let format = self.planes.format(fourcc.get());
-        let format = format.unwrap_or(PixelFormat::ALL[0]);
+        self.buffer_type().check(type_.get())?;
+        let format = self.format(fourcc.get());
+        let format = format.unwrap_or_else(|| self.first_format());
         Ok(self.layout_for(format, width.get(), height.get()))
     }
 
     fn describe_format(&self, layout: &Layout, reply: &mut Reply) {
+        let number = self.buffer_type().number();
         match self.planes {
-            BufferApi::Single => reply.succeed(&Format::capture(format::pix_format(layout))),
+            BufferApi::Single => reply.succeed(&Format::of(number, format::pix_format(layout))),
             BufferApi::Multi => {
-                reply.succeed(&FormatMplane::capture(format::pix_format_mplane(layout)));
+                reply.succeed(&FormatMplane::of(number, format::pix_format_mplane(layout)));
             }
         }
     }
@@ -136,15 +146,15 @@ impl Card {
     }
 
     fn get_parm(&self, asked: &StreamParm) -> Result<StreamParm, Refused> {
-        self.planes.check_type(asked.type_.get())?;
-        Ok(StreamParm::capture(
+        self.buffer_type().check(asked.type_.get())?;
+        Ok(StreamParm::of(
             asked.type_.get(),
             format::fraction(self.interval),
         ))
     }
 
     fn set_parm(&mut self, asked: &StreamParm) -> Result<StreamParm, Refused> {
-        self.planes.check_type(asked.type_.get())?;
+        self.buffer_type().check(asked.type_.get())?;
         if self.stream.is_some() {
             return Err(busy("the frame interval is fixed while streaming"));
         }

@@ -1,6 +1,17 @@
-//! What a card is for: which way its frames go.
+//! What a card is for, and the type of its buffers.
 
 use serde::{Deserialize, Serialize};
+
+use super::format::BufferApi;
+use super::refused::{Refused, invalid};
+use crate::wire::Ioctl;
+use crate::wire::format::{
+    BUF_TYPE_VIDEO_CAPTURE, BUF_TYPE_VIDEO_CAPTURE_MPLANE, BUF_TYPE_VIDEO_OUTPUT,
+    BUF_TYPE_VIDEO_OUTPUT_MPLANE,
+};
+use crate::wire::protocol::{
+    CAP_VIDEO_CAPTURE, CAP_VIDEO_CAPTURE_MPLANE, CAP_VIDEO_OUTPUT, CAP_VIDEO_OUTPUT_MPLANE,
+};
 
 /// The kind of a card.
 #[derive(
@@ -26,6 +37,55 @@ impl CardKind {
         match self {
             Self::Capture => "capture",
             Self::Output => "output",
+        }
+    }
+
+    /// Returns whether a card of this kind has the ioctl.
+    pub fn has(self, ioctl: Ioctl) -> bool {
+        use Ioctl::*;
+        match ioctl {
+            EnumInput | GInput | SInput | GSelection | SSelection => self == Self::Capture,
+            EnumOutput | GOutput | SOutput => self == Self::Output,
+            _ => true,
+        }
+    }
+}
+
+/// The type of all the buffers of a card (V4L2_BUF_TYPE_*).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct BufferType {
+    /// Which way the frames go.
+    pub kind: CardKind,
+    /// How a frame's planes are laid out.
+    pub api: BufferApi,
+}
+
+impl BufferType {
+    /// Returns V4L2's number of the type.
+    pub fn number(self) -> u32 {
+        match (self.kind, self.api) {
+            (CardKind::Capture, BufferApi::Single) => BUF_TYPE_VIDEO_CAPTURE,
+            (CardKind::Capture, BufferApi::Multi) => BUF_TYPE_VIDEO_CAPTURE_MPLANE,
+            (CardKind::Output, BufferApi::Single) => BUF_TYPE_VIDEO_OUTPUT,
+            (CardKind::Output, BufferApi::Multi) => BUF_TYPE_VIDEO_OUTPUT_MPLANE,
+        }
+    }
+
+    /// Returns the capability of a device with such buffers.
+    pub fn capability(self) -> u32 {
+        match (self.kind, self.api) {
+            (CardKind::Capture, BufferApi::Single) => CAP_VIDEO_CAPTURE,
+            (CardKind::Capture, BufferApi::Multi) => CAP_VIDEO_CAPTURE_MPLANE,
+            (CardKind::Output, BufferApi::Single) => CAP_VIDEO_OUTPUT,
+            (CardKind::Output, BufferApi::Multi) => CAP_VIDEO_OUTPUT_MPLANE,
+        }
+    }
+
+    /// Refuses every buffer type except this one.
+    pub fn check(self, number: u32) -> Result<(), Refused> {
+        match number == self.number() {
+            true => Ok(()),
+            false => Err(invalid("the card has no buffers of that type")),
         }
     }
 }

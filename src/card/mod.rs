@@ -1,11 +1,12 @@
-//! The capture card: a state machine driven by a command and a tick.
+//! The card: a state machine driven by a command and a tick. Its [`End`] says
+//! whether it captures frames from a camera or shows them on a display.
 //!
-//! [`Card::command`] executes a driver's command, [`Card::tick`] makes the next
+//! [`Card::command`] executes a driver's command, [`Card::tick`] transfers the next
 //! frame when it is due, and [`Card::next_event`] returns the next event for
 //! the driver. The caller tells the card the time and the location of guest
 //! memory; the card has no clock, no socket and no thread of its own.
 //!
-//! Only `tick` writes to a buffer, and only if the buffer is queued on a stream
+//! Only `tick` writes to a buffer or reads from it, and only if the buffer is queued on a stream
 //! that is on. STREAMOFF, REQBUFS(0) and CLOSE therefore end all DMA before
 //! they return. The one command that writes to guest memory is
 //! VIDIOC_G_EXT_CTRLS, which writes a string to the address that the driver
@@ -17,14 +18,17 @@
 //! | `ioctl` | dispatch of the ioctls; formats and rates |
 //! | [`buffers`], `queueing` | the buffer queue, and its ioctls |
 //! | [`region`] | mappings of the card's own memory |
-//! | `stream`, [`clock`] | frames as they become due |
+//! | `stream`, `transfer`, [`clock`] | frames as they become due |
+//! | `kind`, `end` | capture or output: the type of the buffers; camera or display |
 //! | [`controls`], [`injection`] | controls, and the faults that some of them cause |
 //! | [`inputs`], `selection` | inputs and their sources; cropping |
+//! | `outputs` | outputs |
 //! | [`statistics`], [`witness`] | what the card reports to the host |
 
 pub mod buffers;
 pub mod clock;
 pub mod controls;
+mod end;
 pub mod events;
 pub mod format;
 pub mod injection;
@@ -32,6 +36,7 @@ pub mod inputs;
 mod ioctl;
 mod kind;
 mod modes;
+mod outputs;
 mod queueing;
 pub mod refused;
 pub mod region;
@@ -41,6 +46,7 @@ pub mod statistics;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod transfer;
 pub mod witness;
 
 use std::collections::VecDeque;
@@ -65,17 +71,18 @@ use stream::Stream;
 
 pub use clock::{Now, Rate};
 pub use controls::{ControlError, ControlInfo, MenuItem, Value};
+pub use end::End;
 pub use format::BufferApi;
 pub use inputs::{InputError, InputInfo};
-pub use kind::CardKind;
+pub use kind::{BufferType, CardKind};
 pub use modes::{ModeError, Modes};
 pub use refused::Refused;
 pub use witness::Witness;
 
 /// The parts and settings of a card.
 pub struct Spec {
-    /// The camera that makes the pictures.
-    pub camera: Camera,
+    /// The camera that makes the pictures, or the display that shows them.
+    pub end: End,
     /// V4L2's single-planar or multi-planar API.
     pub planes: BufferApi,
     /// How fast the card makes frames.
@@ -89,15 +96,21 @@ pub struct Spec {
     /// Whether there are controls that make errors happen. Programs that try
     /// every control (v4l2-compliance) press them, too.
     pub error_injection: bool,
-    /// The witness, which records what the card writes.
+    /// The witness, which records what the card writes or reads.
     pub witness: Witness,
 }
 
 impl Spec {
-    /// Returns a single-planar card without error injection or a witness.
+    /// Returns a single-planar capture card without error injection or a witness.
     pub fn new(camera: Camera, rate: Rate) -> Self {
+        Self::with(End::Camera(Box::new(camera)), rate)
+    }
+
+    /// Returns a single-planar card with that end, without error injection or a
+    /// witness.
+    pub fn with(end: End, rate: Rate) -> Self {
         Self {
-            camera,
+            end,
             planes: BufferApi::default(),
             rate,
             most_fps: 240,
@@ -118,9 +131,9 @@ enum Oldest {
     Event(u64),
 }
 
-/// The capture card.
+/// The card.
 pub struct Card {
-    camera: Camera,
+    end: End,
     planes: BufferApi,
     rate: Rate,
     witness: Witness,
@@ -149,7 +162,7 @@ pub struct Card {
     /// Dead sessions whose error events wait to be sent.
     errors: VecDeque<(u32, Errno)>,
     statistics: Statistics,
-    /// The memory in which the camera draws.
+    /// The memory in which the camera draws, or into which frames are read.
     staging: Staging,
 }
 
@@ -157,7 +170,7 @@ impl Card {
     /// Creates a card as `spec` describes it.
     pub fn new(spec: Spec) -> Self {
         let Spec {
-            camera,
+            end,
             planes,
             rate,
             most_fps,
@@ -167,7 +180,8 @@ impl Card {
         } = spec;
         let shortest = Interval::of_rate(most_fps);
         let mut card = Self {
-            camera,
+            controls: Controls::new(end.kind(), error_injection),
+            end,
             planes,
             rate,
             witness,
@@ -176,7 +190,6 @@ impl Card {
             shortest,
             modes,
             error_injection,
-            controls: Controls::new(error_injection),
             injection: Injection::default(),
             crop: None,
             sessions: Sessions::default(),
@@ -198,7 +211,7 @@ impl Card {
     fn set_first_format(&mut self) {
         let size = self.modes.sizes().first();
         let (width, height) = *size.unwrap_or(&(640, 480));
-        self.layout = Layout::new(PixelFormat::ALL[0], width, height);
+        self.layout = Layout::new(self.first_format(), width, height);
         self.interval = self.first_interval();
         self.obey_source();
     }
@@ -212,14 +225,22 @@ impl Card {
     /// Returns the configuration space.
     ///
     /// The card does not announce V4L2_CAP_READWRITE: the driver implements
-    /// read(), and a driver that passes these capabilities on may not.
+    /// read() and write(), and a driver that passes these capabilities on may not.
     pub fn config(&self) -> Config {
-        let capabilities = self.planes.capability() | CAP_STREAMING | CAP_EXT_PIX_FORMAT;
+        let capabilities = self.buffer_type().capability() | CAP_STREAMING | CAP_EXT_PIX_FORMAT;
         Config {
             device_caps: capabilities.into(),
             // VFL_TYPE_VIDEO
             device_type: 0.into(),
             card: format::padded("Pinhole"),
+        }
+    }
+
+    /// Returns the type of the card's buffers.
+    fn buffer_type(&self) -> BufferType {
+        BufferType {
+            kind: self.end.kind(),
+            api: self.planes,
         }
     }
 
@@ -399,10 +420,10 @@ impl Card {
         self.region.clear();
         self.sessions.clear();
         self.errors.clear();
-        self.controls = Controls::new(self.error_injection);
+        self.controls = Controls::new(self.end.kind(), self.error_injection);
         self.injection = Injection::default();
         self.crop = None;
-        self.camera.select(0);
+        self.end.select(0);
         self.apply_settings();
         self.set_first_format();
     }

@@ -27,7 +27,7 @@ impl Card {
         session: u32,
         asked: &RequestBuffers,
     ) -> Result<RequestBuffers, Refused> {
-        self.planes.check_type(asked.type_.get())?;
+        self.buffer_type().check(asked.type_.get())?;
         let memory = self.supported(asked.memory)?;
         self.buffers.check_owner(session)?;
         let mut count = asked.count.get().min(MAX_BUFFERS);
@@ -43,7 +43,8 @@ impl Card {
             count = self.allocate_own(session, count)?;
         } else {
             let planes = self.layout.memory_planes();
-            self.buffers.allocate(session, count, self.planes, planes);
+            let type_ = self.buffer_type();
+            self.buffers.allocate(session, count, type_, planes);
         }
         let mut capabilities = BUF_CAP_SUPPORTS_USERPTR;
         if self.region.is_open() {
@@ -71,11 +72,9 @@ impl Card {
             return Err(FULL);
         }
         let planes = self.layout.memory_planes();
-        let pool = &self.pool;
+        let (pool, type_) = (&self.pool, self.buffer_type());
         self.buffers
-            .allocate_own(session, count, self.planes, planes, |bytes| {
-                pool.make(bytes)
-            })
+            .allocate_own(session, count, type_, planes, |bytes| pool.make(bytes))
             .map_err(|error| {
                 log::debug!("no memory for a buffer can be made: {error}");
                 FULL
@@ -97,7 +96,7 @@ impl Card {
     /// VIDIOC_QUERYBUF, with as many planes as the driver has room for.
     pub(super) fn query_buffer(&self, payload: &[u8], reply: &mut Reply) -> Result<(), Refused> {
         let (asked, rest) = Buffer::ref_from_prefix(payload).map_err(|_| Truncated)?;
-        self.planes.check_type(asked.type_.get())?;
+        self.buffer_type().check(asked.type_.get())?;
         let described = self.buffers.describe(asked.index.get())?;
         let (planes, _) = self.given_planes(asked, rest)?;
         answer(asked, described, planes.len(), reply)
@@ -112,7 +111,7 @@ impl Card {
         reply: &mut Reply,
     ) -> Result<(), Refused> {
         let (asked, rest) = Buffer::ref_from_prefix(payload).map_err(|_| Truncated)?;
-        self.planes.check_type(asked.type_.get())?;
+        self.buffer_type().check(asked.type_.get())?;
         self.buffers.check_owner(session)?;
         let index = asked.index.get();
         self.buffers.check_dequeued(index)?;
@@ -130,22 +129,26 @@ impl Card {
         if self.planes == BufferApi::Multi && planes.len() < memory.len() {
             return Err(invalid("the buffer has too few planes"));
         }
-        if self.buffers.memory_kind() == MemoryKind::Mmap {
-            let given = planes.len();
-            self.injection.fail(Fault::RefuseQbuf)?;
-            self.buffers.queue_own(index)?;
-            return answer(asked, self.buffers.describe(index)?, given, reply);
-        }
         // A single-planar buffer is one piece.
         let single = Queued {
             userptr: asked.m.get(),
             length: asked.length.get(),
+            bytesused: asked.bytesused.get(),
+            data_offset: 0,
         };
         let single = std::iter::repeat_n(single, usize::from(planes.is_empty()));
         let pieces = single.chain(planes.iter().map(|plane| Queued {
             userptr: plane.m.get(),
             length: plane.length.get(),
+            bytesused: plane.bytesused.get(),
+            data_offset: plane.data_offset.get(),
         }));
+        if self.buffers.memory_kind() == MemoryKind::Mmap {
+            let given = planes.len();
+            self.injection.fail(Fault::RefuseQbuf)?;
+            self.buffers.queue_own(index, pieces)?;
+            return answer(asked, self.buffers.describe(index)?, given, reply);
+        }
         let small = |(piece, plane): (Queued, &MemoryPlane)| piece.length < plane.sizeimage;
         if pieces.clone().zip(memory).any(small) {
             return Err(invalid("the buffer is smaller than a frame"));
@@ -186,7 +189,7 @@ impl Card {
         session: u32,
         buffer_type: U32,
     ) -> Result<(), Refused> {
-        self.planes.check_type(buffer_type.get())?;
+        self.buffer_type().check(buffer_type.get())?;
         self.buffers.check_owner(session)?;
         if self.buffers.is_empty() {
             return Err(invalid("there are no buffers to stream into"));
@@ -200,7 +203,7 @@ impl Card {
 
     /// VIDIOC_STREAMOFF.
     pub(super) fn stream_off(&mut self, session: u32, buffer_type: U32) -> Result<(), Refused> {
-        self.planes.check_type(buffer_type.get())?;
+        self.buffer_type().check(buffer_type.get())?;
         self.buffers.check_owner(session)?;
         self.end_stream();
         // STREAMOFF takes back the queued buffers even if no stream is on.

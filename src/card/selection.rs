@@ -41,9 +41,7 @@ impl Card {
     pub(super) fn set_selection(&mut self, asked: &Selection) -> Result<Selection, Refused> {
         self.check_selection(asked)?;
         let rect = match asked.target.get() {
-            SEL_TGT_CROP if self.camera.native().size.is_some() => {
-                within(&asked.r, self.crop_bounds())
-            }
+            SEL_TGT_CROP if self.native().size.is_some() => within(&asked.r, self.crop_bounds()),
             SEL_TGT_CROP => self.frame(),
             SEL_TGT_COMPOSE => self.frame(),
             _ => return Err(invalid("the selection cannot be set")),
@@ -78,7 +76,7 @@ impl Card {
         // driver that does not convert is accepted, too.
         match asked.type_.get() {
             BUF_TYPE_VIDEO_CAPTURE => Ok(()),
-            other => self.planes.check_type(other),
+            other => self.buffer_type().check(other),
         }
     }
 
@@ -89,7 +87,7 @@ impl Card {
 
     /// Returns the rectangle of the whole source picture.
     fn crop_bounds(&self) -> Rect {
-        match self.camera.native().size {
+        match self.native().size {
             Some((width, height)) => all_of(width, height),
             None => self.frame(),
         }

@@ -1,33 +1,33 @@
-//! Streams: making frames as they become due, and what prevents it.
+//! Streams: frames as they become due, and what prevents them.
 
 use std::time::Duration;
 
 use super::buffers::{Completion, MemoryKind};
-use super::clock::{Clock, Now, Rate};
+use super::clock::{Clock, Interval, Now, Rate};
 use super::events::{Payload, Topic};
 use super::injection::Fault;
-use super::witness::{FrameWritten, Record, StreamMemory};
-use super::{Card, CardKind};
-use crate::dma::{DmaError, FrameWriter, PIECE};
-use crate::source::{Begun, FrameInfo};
+use super::witness::{Record, StreamMemory};
+use super::{Card, End};
+use crate::source::Begun;
 
-/// Time after which the card asks a source again that had no picture.
+/// Time after which the card asks a source again that had no picture, or a
+/// display that had no room for one.
 const RETRY: Duration = Duration::from_millis(4);
 
 /// A stream that is on.
 pub(super) struct Stream {
-    session: u32,
+    pub(super) session: u32,
     pub(super) clock: Clock,
-    /// Frames written.
-    frames: u64,
-    /// Frames that were due and not written.
+    /// Frames transferred.
+    pub(super) frames: u64,
+    /// Frames that were due and not transferred.
     dropped: u64,
     /// Time on CLOCK_MONOTONIC until which no frame is made; frames due before
     /// it are late.
     held: Option<Duration>,
     /// The next frame is the last of the stream.
     pub(super) ending: bool,
-    /// The last frame has been written.
+    /// The last frame has been transferred.
     ended: bool,
     /// The source has been replaced by one of a size that this stream does not
     /// have.
@@ -35,11 +35,11 @@ pub(super) struct Stream {
 }
 
 /// The result of a frame that was begun.
-struct FrameResult {
-    sequence: u32,
-    bytes: u32,
-    error: bool,
-    last: bool,
+pub(super) struct FrameResult {
+    pub sequence: u32,
+    pub bytes: u32,
+    pub error: bool,
+    pub last: bool,
 }
 
 impl Card {
@@ -80,99 +80,38 @@ impl Card {
             self.statistics.dropped += 1;
             return false;
         }
-        match self.camera.begin(&frame) {
-            Begun::Frame { bytes } => self.make_frame(now, &frame, buffer, bytes),
-            Begun::Late => {
-                stream.held = Some(now.monotonic + RETRY);
-                false
-            }
-            Begun::Ended => {
-                // V4L2 ends a stream with an empty last buffer.
-                self.complete(
-                    now,
-                    FrameResult {
-                        sequence: frame.sequence,
-                        bytes: 0,
-                        error: false,
-                        last: true,
-                    },
-                );
-                false
-            }
-        }
-    }
-
-    /// Writes a frame of `bytes` bytes, or as much of it as succeeds, and gives
-    /// its buffer back to the driver. Returns false if a write failed; an
-    /// injected fault that cuts the frame short is no failure here.
-    fn make_frame(&mut self, now: Now, frame: &FrameInfo, buffer: u32, bytes: u32) -> bool {
-        let sequence = frame.sequence;
-        self.raise(now, Topic::FrameSync, Payload::FrameSync(sequence), None);
-        let broken = self.injection.happens(Fault::Error);
-        let short = self.injection.happens(Fault::Short);
-        let whole = bytes.min(self.layout.sizeimage);
-        let bytes = if broken || short { whole / 2 } else { whole };
-        let result = self.write_frame(buffer, bytes);
-        let Some(stream) = &mut self.stream else {
-            return false;
-        };
-        let last = std::mem::take(&mut stream.ending);
-        stream.clock.advance();
-        match result {
-            Ok(segments) => {
-                stream.frames += 1;
-                let written = FrameWritten {
-                    sequence,
-                    session: stream.session,
-                    buffer,
-                    time_ns: stream.clock.elapsed(now).as_nanos() as u64,
-                };
-                let memory = self.buffers.memory(buffer).map(|(plane, list)| {
-                    let here = bytes.saturating_sub(plane.offset).min(plane.sizeimage);
-                    (list.segments(), here)
-                });
-                self.witness.frame(written, memory);
-                self.statistics.frame(now, bytes.into(), segments);
-            }
-            Err(error) => log::error!("buffer {buffer} comes back without a frame: {error}"),
-        }
-        let failed = result.is_err();
-        self.statistics.errors(usize::from(failed || broken));
-        self.complete(
-            now,
-            FrameResult {
-                sequence,
-                bytes: if failed { 0 } else { bytes },
-                error: failed || broken,
-                last,
+        let bytes = match &mut self.end {
+            End::Camera(camera) => match camera.begin(&frame) {
+                Begun::Frame { bytes } => bytes,
+                Begun::Late => {
+                    stream.held = Some(now.monotonic + RETRY);
+                    return false;
+                }
+                Begun::Ended => {
+                    // V4L2 ends a stream with an empty last buffer.
+                    self.complete(
+                        now,
+                        FrameResult {
+                            sequence: frame.sequence,
+                            bytes: 0,
+                            error: false,
+                            last: true,
+                        },
+                    );
+                    return false;
+                }
             },
-        );
-        !failed
-    }
-
-    /// Writes the first `bytes` bytes of the frame that has begun, and returns
-    /// the buffer's number of segments. No piece crosses the end of a memory
-    /// plane.
-    fn write_frame(&mut self, buffer: u32, bytes: u32) -> Result<usize, DmaError> {
-        let mut segments = 0;
-        for (number, (plane, list)) in self.buffers.memory(buffer).enumerate() {
-            segments += list.count();
-            let digests = self.witness.digests(number);
-            let mut writer = FrameWriter::new(list, &mut self.staging, digests);
-            let end = bytes.min(plane.offset + plane.sizeimage) as usize;
-            let mut offset = plane.offset as usize;
-            while offset < end {
-                let length = PIECE.min(end - offset);
-                writer.write(length, |piece| self.camera.fill(offset, piece))?;
-                offset += length;
+            End::Display(display) if display.is_ready() => self.layout.sizeimage,
+            End::Display(_) => {
+                stream.held = Some(now.monotonic + RETRY);
+                return false;
             }
-            writer.finish()?;
-        }
-        Ok(segments)
+        };
+        self.make_frame(now, &frame, buffer, bytes)
     }
 
     /// Returns the buffer of the next frame to the driver.
-    fn complete(&mut self, now: Now, result: FrameResult) {
+    pub(super) fn complete(&mut self, now: Now, result: FrameResult) {
         let stamp = self.stamp();
         self.buffers.complete_next(Completion {
             bytesused: result.bytes,
@@ -223,10 +162,21 @@ impl Card {
     }
 
     pub(super) fn begin_stream(&mut self, now: Now, session: u32) {
-        self.camera.prepare(&self.layout);
         self.streams = self.streams.wrapping_add(1);
         let clock = Clock::new(self.rate, self.interval, now, self.streams);
-        self.camera.expect(clock.pace(), clock.expected());
+        match &mut self.end {
+            End::Camera(camera) => {
+                camera.prepare(&self.layout);
+                camera.expect(clock.pace(), clock.expected());
+            }
+            End::Display(display) => {
+                let Interval {
+                    numerator,
+                    denominator,
+                } = self.interval;
+                display.prepare(&self.layout, (numerator, denominator));
+            }
+        }
         self.stream = Some(Stream {
             session,
             clock,
@@ -263,7 +213,7 @@ impl Card {
                 MemoryKind::SharedPages => StreamMemory::Guest,
                 MemoryKind::Mmap => StreamMemory::Card,
             },
-            card: CardKind::Capture,
+            card: self.end.kind(),
             bytesperline: planes.iter().map(|plane| plane.bytesperline).collect(),
             sizeimage: planes.iter().map(|plane| plane.sizeimage).collect(),
         });
@@ -273,7 +223,7 @@ impl Card {
         let Some(stream) = self.stream.take() else {
             return;
         };
-        self.camera.end();
+        self.end.end();
         let Stream {
             session,
             frames,

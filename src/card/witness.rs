@@ -1,10 +1,11 @@
-//! The witness: the card's record of what it wrote, one JSON object per line.
+//! The witness: the card's record of what it wrote or read, one JSON object per
+//! line.
 //!
-//! The rig compares the bytes that the application read with these records, so
+//! The rig compares the bytes that the application has with these records, so
 //! their format is a contract between the two. Addresses are guest-physical
-//! (bus) addresses, or offsets in the card's own memory. Digests are XXH3-64 (seed 0) of each 4 KiB of a plane as
-//! written, the last one of the bytes that remain, as sixteen lower-case
-//! hexadecimal digits.
+//! (bus) addresses, or offsets in the card's own memory. Digests are XXH3-64 (seed
+//! 0) of each 4 KiB of a plane as written or read, the last one of the bytes that
+//! remain, as sixteen lower-case hexadecimal digits.
 
 mod background;
 mod lines;
@@ -17,7 +18,7 @@ use super::CardKind;
 pub use crate::dma::{DIGEST_BLOCK, Digest};
 pub use background::{Background, Target};
 pub use lines::Lines;
-pub use sink::{FrameWritten, RecordSink, Witness};
+pub use sink::{FrameTransferred, RecordSink, Witness};
 
 /// One line of the witness.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,7 +47,7 @@ pub enum Record {
         /// Bytes of a frame in each plane.
         sizeimage: Vec<u32>,
     },
-    /// A frame was written into a buffer.
+    /// A frame was written into a buffer, or read out of it.
     Frame {
         /// V4L2 sequence number; dropped frames are counted, too.
         sequence: u32,
@@ -57,17 +58,17 @@ pub enum Record {
         /// The card's clock when the frame was made, in nanoseconds since
         /// STREAMON.
         time_ns: u64,
-        /// The data written, for each plane.
+        /// The data written or read, for each plane.
         planes: Vec<PlaneRecord>,
     },
     /// A session ended its stream.
     StreamOff {
         /// The session.
         session: u32,
-        /// Frames written since STREAMON.
+        /// Frames written or read since STREAMON.
         frames: u64,
-        /// Frames that were due and not made, because no buffer was queued or
-        /// the card was too slow.
+        /// Frames that were due and not transferred, because no buffer was queued
+        /// or the card was too slow.
         dropped: u64,
     },
 }
@@ -94,10 +95,11 @@ pub enum StreamMemory {
     Card,
 }
 
-/// The data that the card wrote into one plane of a buffer.
+/// The data that the card wrote into one plane of a buffer, or read out of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlaneRecord {
-    /// Number of bytes written, counted from the plane's first.
+    /// Number of bytes written, counted from the plane's first; or read, counted
+    /// from the first that an application says are data (`data_offset`).
     pub bytes: u32,
     /// Scatter list of the plane: `[address, length]`, in order.
     pub segments: Vec<(u64, u32)>,

@@ -15,14 +15,15 @@ use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use super::end_args::{self, EndArgs};
 use super::mode_args::ModeArgs;
 use super::planes::PlanesArg;
 use super::{activation, output};
 use crate::card::witness::Background;
-use crate::card::{Card, Rate, Spec, Witness};
+use crate::card::{Card, End, Rate, Spec, Witness};
 use crate::control::{Server, Service};
 use crate::sandbox::{Sandbox, SandboxError};
-use crate::source::{self, Access, Camera, Input, pattern};
+use crate::source::{self, Access};
 use crate::vhost::{Daemon, InheritedSocket, ListenError, ListeningSocket, SocketName, Stop};
 
 /// Time limit for the card's end after a signal. The process does not wait
@@ -30,7 +31,7 @@ use crate::vhost::{Daemon, InheritedSocket, ListenError, ListeningSocket, Socket
 /// limit and the steps after it take less than a second.
 const END: Duration = Duration::from_millis(800);
 
-/// Run the capture card as a vhost-user backend.
+/// Run the card as a vhost-user backend.
 ///
 /// Serves one front end (a QEMU) after another until SIGTERM or SIGINT.
 /// RUST_LOG=debug shows every command.
@@ -51,21 +52,14 @@ pub struct Args {
     #[arg(long, value_name = "PATH")]
     control: Option<PathBuf>,
 
-    /// What the camera sees; given several times, the card has as many
-    /// inputs. With one, its second input is a pattern. A source is
-    /// pattern:NAME, y4m:FILE, image:FILE, or
-    /// raw:FILE,format=NV12,size=640x480,fps=30. FILE may be a FIFO, - or
-    /// /dev/stdin for standard input, and what a shell makes of <(...);
-    /// options after commas are loop, once, rate=time, rate=frame, fit=scale
-    /// and fit=source.
-    #[arg(long, value_name = "SPEC", default_value = "pattern")]
-    source: Vec<String>,
+    #[command(flatten)]
+    end: EndArgs,
 
     /// Which of V4L2's two APIs the card has.
     #[arg(long, value_enum, default_value_t = PlanesArg::Single)]
     planes: PlanesArg,
 
-    /// Write what was written to guest memory, and where, as JSON lines to
+    /// Write what was written to guest memory or read from it, and where, as JSON lines to
     /// this file, or with `unix:PATH` to a listening Unix socket.
     #[arg(long, value_name = "PATH")]
     witness: Option<PathBuf>,
@@ -145,10 +139,11 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
     if args.print_capabilities {
         return print_capabilities();
     }
-    check_paths(&args)?;
+    let sources = args.end.sources()?;
+    check_paths(&args, &sources)?;
     let modes = args.modes.modes(args.planes.into())?;
     // SAFETY: the process has not opened anything yet.
-    let descriptors = unsafe { source::descriptors_of(&args.source)? };
+    let descriptors = unsafe { source::descriptors_of(&sources)? };
     // SAFETY: the process has not started a thread, and has opened nothing but
     // copies of descriptors that were open.
     let socket = unsafe { SocketArg::of(&args)? };
@@ -157,6 +152,9 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
             .with_context(|| format!("cannot open the witness {}", path.display()))
     });
     let witness = witness.transpose()?;
+    // This may wait for the reader of a pipe. A signal ends the process until
+    // its handlers are there.
+    let outputs = args.end.open_outputs()?;
     let mut signals =
         Signals::new([SIGINT, SIGTERM]).context("cannot prepare for signals that end the card")?;
     let control = args.control.as_deref().map(ListeningSocket::bind_private);
@@ -164,7 +162,7 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
     let socket = socket.open()?;
     // Everything that has to be opened or bound is, and nobody can connect yet.
     // The contents of a source's file are as untrusted as the guest.
-    let in_force = enter_sandbox(&args)?;
+    let in_force = enter_sandbox(&args, &sources)?;
     let witness = match witness {
         Some(file) => Witness::new(file.start().context("cannot write the witness")?),
         None => Witness::off(),
@@ -172,12 +170,15 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
     // Opening the inputs may take long, because a pipe is silent until somebody
     // writes to it. A signal ends the card even then.
     let (sender, events) = mpsc::channel();
-    let (opener, sources) = (sender.clone(), args.source.clone());
+    let opener = sender.clone();
     let access = Access {
         descriptors,
         patience: None,
     };
-    thread::spawn(move || opener.send(StartupEvent::Opened(open_inputs(&sources, &access))));
+    thread::spawn(move || {
+        let end = end_args::open(&sources, &access, outputs);
+        opener.send(StartupEvent::Opened(end))
+    });
     let stop_of = Arc::new(OnceLock::<Stop>::new());
     let stopped = Arc::clone(&stop_of);
     let names = [socket.listening(), control.as_ref()];
@@ -201,16 +202,15 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
         thread::sleep(END);
         abandon(&names)
     });
-    let StartupEvent::Opened(inputs) = events.recv()? else {
+    let StartupEvent::Opened(end) = events.recv()? else {
         return Ok(super::exit::SUCCESS);
     };
-    let camera = Camera::new(inputs?);
     let rate = match args.rate {
         RateArg::Guest => Rate::Guest,
         RateArg::Max => Rate::Max,
     };
     let daemon = Daemon::new(Card::new(Spec {
-        camera,
+        end: end?,
         planes: args.planes.into(),
         rate,
         most_fps: args.max_fps,
@@ -259,7 +259,7 @@ fn abandon(names: &[SocketName]) -> ! {
 
 /// Refuses paths that name the same file, and paths of --allow-path that do not
 /// exist.
-fn check_paths(args: &Args) -> anyhow::Result<()> {
+fn check_paths(args: &Args, sources: &[String]) -> anyhow::Result<()> {
     for path in &args.allow_path {
         path.metadata()
             .with_context(|| format!("cannot allow {}", path.display()))?;
@@ -279,15 +279,16 @@ fn check_paths(args: &Args) -> anyhow::Result<()> {
         ("--control", &args.control),
         ("--witness", &args.witness),
     ];
-    let written = written.map(|(name, path)| Some((name, path.as_deref()?)));
-    let mut taken: Vec<(&str, &Path)> = Vec::new();
-    for (name, path) in written.into_iter().flatten() {
-        if let Some((other, _)) = taken.iter().find(|(_, other)| same(path, other)) {
+    let written = written.map(|(name, path)| Some((name, path.clone()?)));
+    let sinks = args.end.written().map(|path| ("--sink", path));
+    let mut taken: Vec<(&str, PathBuf)> = Vec::new();
+    for (name, path) in written.into_iter().flatten().chain(sinks) {
+        if let Some((other, _)) = taken.iter().find(|(_, other)| same(&path, other)) {
             anyhow::bail!("{other} and {name} are both {}", path.display());
         }
         taken.push((name, path));
     }
-    for file in args.source.iter().filter_map(|spec| source::file_of(spec)) {
+    for file in sources.iter().filter_map(|spec| source::file_of(spec)) {
         if let Some((name, _)) = taken.iter().find(|(_, path)| same(&file, path)) {
             anyhow::bail!(
                 "{name} would take the place of the source {}",
@@ -300,8 +301,8 @@ fn check_paths(args: &Args) -> anyhow::Result<()> {
 
 /// The events that the daemon waits for before it serves.
 enum StartupEvent {
-    /// The inputs are open, or could not be opened.
-    Opened(anyhow::Result<Vec<Input>>),
+    /// The inputs or outputs are open, or could not be opened.
+    Opened(anyhow::Result<End>),
     /// A signal has arrived.
     End,
 }
@@ -348,13 +349,13 @@ impl<'a> SocketArg<'a> {
 }
 
 /// Enters the sandbox; returns a description of what is in force.
-fn enter_sandbox(args: &Args) -> anyhow::Result<String> {
+fn enter_sandbox(args: &Args, sources: &[String]) -> anyhow::Result<String> {
     if args.sandbox == SandboxArg::None {
         return Ok("none".to_owned());
     }
     let sockets = [&args.socket_path, &args.control].into_iter().flatten();
     let mut readable = args.allow_path.clone();
-    let files = args.source.iter().filter_map(|spec| source::file_of(spec));
+    let files = sources.iter().filter_map(|spec| source::file_of(spec));
     readable.extend(files.filter(|path| path.exists()));
     let sandbox = Sandbox {
         readable,
@@ -378,22 +379,6 @@ fn folder_of(path: &Path) -> PathBuf {
     }
 }
 
-/// Opens the inputs of a camera with those sources; there are at least two.
-fn open_inputs(specs: &[String], access: &Access) -> anyhow::Result<Vec<Input>> {
-    let mut specs = specs.to_vec();
-    if let [only] = &specs[..] {
-        // The second input is the first pattern, or the second pattern if the
-        // source is the first.
-        let name = only.strip_prefix("pattern");
-        let name = name.map(|name| name.trim_start_matches(':'));
-        let first = name.is_some_and(|name| ["", pattern::NAMES[0]].contains(&name));
-        let other = pattern::NAMES.get(usize::from(first));
-        specs.push(format!("pattern:{}", other.unwrap_or(&pattern::NAMES[0])));
-    }
-    let inputs = specs.iter().map(|spec| source::open_input(spec, access));
-    Ok(inputs.collect::<Result<_, _>>()?)
-}
-
 /// The destination of the witness.
 enum WitnessFile {
     Socket(UnixStream),
@@ -415,26 +400,5 @@ impl WitnessFile {
             Self::Socket(socket) => Background::start(socket),
             Self::File(file) => Background::start(file),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn there_are_two_inputs_at_least() {
-        let names = |specs: &[&str]| {
-            let specs: Vec<_> = specs.iter().map(ToString::to_string).collect();
-            let inputs = open_inputs(&specs, &Access::default()).unwrap();
-            let names = inputs.into_iter().map(|input| input.name);
-            names.collect::<Vec<_>>()
-        };
-        let second = format!("pattern:{}", pattern::NAMES[1]);
-        assert_eq!(names(&["pattern"]), ["pattern", &second]);
-        assert_eq!(names(&["pattern:bars"]), ["pattern:bars", &second]);
-        assert_eq!(names(&[&second]), [&second, "pattern:bars"]);
-        let three = ["pattern:bars", "pattern:bars", "pattern:ramp"];
-        assert_eq!(names(&three), three);
     }
 }

@@ -84,7 +84,7 @@ impl Service {
             false => error.into(),
         })?;
         self.on_card(|card, now| {
-            card.replace_source(now, input);
+            card.replace_source(now, input)?;
             Ok(Answer::Inputs(card.inputs()))
         })
     }

@@ -2,15 +2,17 @@
 //!
 //! A buffer's scatter list is resolved against guest memory once, when the
 //! buffer is queued ([`ScatterList::resolve`]), and written through a
-//! [`FrameWriter`] when its frame is due. The card never reads a frame back
-//! from guest memory: the witness's digests are computed from the private copy
-//! that is about to be written ([`Staging`]).
+//! [`FrameWriter`], or read through a [`FrameReader`], when its frame is due.
+//! Either way the card touches each byte of guest memory once, and the witness's
+//! digests are computed from the private copy ([`Staging`]) that is about to be
+//! written, or was read.
 //!
-//! The memory of a buffer may also be the card's own ([`own`]); it is written
+//! The memory of a buffer may also be the card's own ([`own`]); it is reached
 //! through a list as well.
 
 pub mod digest;
 pub mod own;
+pub mod reader;
 pub mod scatter;
 pub mod writer;
 
@@ -20,6 +22,7 @@ use vm_memory::GuestMemoryMmap;
 
 pub use digest::{DIGEST_BLOCK, Digest};
 pub use own::OwnMemory;
+pub use reader::FrameReader;
 pub use scatter::{ScatterList, Segment};
 pub use writer::{FrameWriter, PIECE, Staging};
 
@@ -37,7 +40,7 @@ pub struct Bus<'a> {
     pub forbidden: &'a [Range<u64>],
 }
 
-/// Why a scatter list cannot be written to.
+/// Why a scatter list cannot be written to or read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum DmaError {
     /// A segment has no bytes.

@@ -9,7 +9,8 @@ pub const PIECE: usize = 4 * DIGEST_BLOCK;
 /// Length of a page, and of what a copy may leave for the next one.
 const PAGE: usize = 4096;
 
-/// Private memory in which a frame is drawn before it is copied.
+/// Private memory in which a frame is drawn before it is copied, or to which one
+/// is copied that is read.
 ///
 /// A frame that does not begin at a page's first byte has blocks that lie in two
 /// pages each. Pages written in two parts take half as long again as pages
@@ -17,6 +18,13 @@ const PAGE: usize = 4096;
 pub struct Staging {
     /// Room for what waits, and after it for what is drawn.
     bytes: Box<[u8; PAGE + PIECE]>,
+}
+
+impl Staging {
+    /// Returns the room for a piece.
+    pub(super) fn piece(&mut self) -> &mut [u8] {
+        &mut self.bytes[PAGE..]
+    }
 }
 
 impl Default for Staging {

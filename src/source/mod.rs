@@ -24,7 +24,7 @@ pub mod camera;
 pub mod convert;
 #[cfg(not(feature = "films"))]
 #[path = "without_convert.rs"]
-mod convert;
+pub mod convert;
 #[cfg(feature = "films")]
 pub mod film;
 #[cfg(not(feature = "films"))]

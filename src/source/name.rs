@@ -50,9 +50,9 @@ pub fn absolute(spec: &str, folder: &Path) -> Option<String> {
     Some(format!("{kind}:{}", with_path(text, path.to_str()?)))
 }
 
-/// Returns the name of an input that shows the source: without the folders and
-/// the options of a file.
-pub fn input_name(spec: &str) -> String {
+/// Returns the specification of a source or a sink without the folders and the
+/// options of its file: the name of an input or an output.
+pub fn short_name(spec: &str) -> String {
     let Some((path, (kind, _))) = path_of(spec).zip(spec.split_once(':')) else {
         return spec.to_owned();
     };
@@ -75,7 +75,7 @@ fn with_path(text: &str, path: &str) -> String {
 
 /// Splits the part after a kind and a colon into the path, in which a comma is
 /// doubled, and the options if there are any.
-pub(super) fn split_path(text: &str) -> (String, Option<&str>) {
+pub(crate) fn split_path(text: &str) -> (String, Option<&str>) {
     let mut path = String::new();
     let mut rest = text;
     while let Some((before, after)) = rest.split_once(',') {
@@ -214,7 +214,7 @@ mod tests {
             ("y4m:/dev/fd/63,once", "y4m:/dev/fd/63"),
             ("y4m:/", "y4m:/"),
         ] {
-            assert_eq!(input_name(spec), name);
+            assert_eq!(short_name(spec), name);
         }
     }
 }

@@ -95,7 +95,7 @@ pub fn check(spec: &str) -> Result<(), SourceError> {
 /// As [`open`]; also if `access` does not allow the source.
 pub fn open_input(spec: &str, access: &Access) -> Result<Input, SourceError> {
     Ok(Input {
-        name: name::input_name(spec),
+        name: name::short_name(spec),
         source: open_with(spec, access)?,
     })
 }

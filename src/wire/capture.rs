@@ -1,4 +1,4 @@
-//! Inputs and streaming parameters.
+//! Inputs, and streaming parameters of both directions.
 
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -38,7 +38,8 @@ pub struct Input {
     pub tail: U32,
 }
 
-/// `struct v4l2_streamparm` with its union as `capture`.
+/// `struct v4l2_streamparm` with its union as `capture`, or as `output`, whose
+/// fields have the same places.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub struct StreamParm {
@@ -52,7 +53,7 @@ pub struct StreamParm {
     pub timeperframe: Fract,
     /// Driver-specific.
     pub extendedmode: U32,
-    /// Number of buffers for read(); the card has no read().
+    /// Number of buffers for read() or write(), which the card has not.
     pub readbuffers: U32,
     /// Reserved.
     pub reserved: [U32; 4],
@@ -61,8 +62,9 @@ pub struct StreamParm {
 }
 
 impl StreamParm {
-    /// Returns capture parameters with the frame interval `timeperframe`.
-    pub fn capture(buffer_type: u32, timeperframe: Fract) -> Self {
+    /// Returns the parameters of buffers of that type with the frame interval
+    /// `timeperframe`.
+    pub fn of(buffer_type: u32, timeperframe: Fract) -> Self {
         Self {
             type_: buffer_type.into(),
             capability: CAP_TIMEPERFRAME.into(),

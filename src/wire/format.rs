@@ -113,8 +113,13 @@ pub struct Format {
 impl Format {
     /// Returns a single-planar capture format.
     pub fn capture(pix: PixFormat) -> Self {
+        Self::of(BUF_TYPE_VIDEO_CAPTURE, pix)
+    }
+
+    /// Returns a format of that single-planar buffer type.
+    pub fn of(buffer_type: u32, pix: PixFormat) -> Self {
         Self {
-            type_: BUF_TYPE_VIDEO_CAPTURE.into(),
+            type_: buffer_type.into(),
             padding: U32::ZERO,
             pix,
             rest: FromZeros::new_zeroed(),
@@ -179,10 +184,10 @@ pub struct FormatMplane {
 }
 
 impl FormatMplane {
-    /// Returns a multi-planar capture format.
-    pub fn capture(pix_mp: PixFormatMplane) -> Self {
+    /// Returns a format of that multi-planar buffer type.
+    pub fn of(buffer_type: u32, pix_mp: PixFormatMplane) -> Self {
         Self {
-            type_: BUF_TYPE_VIDEO_CAPTURE_MPLANE.into(),
+            type_: buffer_type.into(),
             padding: U32::ZERO,
             pix_mp,
             rest: FromZeros::new_zeroed(),

@@ -8,6 +8,7 @@ use super::capture::{Input, StreamParm};
 use super::control::{Control, ExtControls, QueryCtrl, QueryExtCtrl, QueryMenu};
 use super::event::EventSubscription;
 use super::format::{FmtDesc, Format, FrmIvalEnum, FrmSizeEnum};
+use super::output::Output;
 use super::selection::Selection;
 
 /// An ioctl; its value is the ioctl's number, the second argument of its `_IO*`
@@ -33,6 +34,9 @@ pub enum Ioctl {
     QueryMenu = 37,
     GInput = 38,
     SInput = 39,
+    GOutput = 46,
+    SOutput = 47,
+    EnumOutput = 48,
     TryFmt = 64,
     GExtCtrls = 71,
     SExtCtrls = 72,
@@ -59,7 +63,7 @@ pub enum Direction {
 
 impl Ioctl {
     /// Every ioctl that the card implements.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 31] = [
         Self::EnumFmt,
         Self::GFmt,
         Self::SFmt,
@@ -77,6 +81,9 @@ impl Ioctl {
         Self::QueryMenu,
         Self::GInput,
         Self::SInput,
+        Self::GOutput,
+        Self::SOutput,
+        Self::EnumOutput,
         Self::TryFmt,
         Self::GExtCtrls,
         Self::SExtCtrls,
@@ -98,7 +105,7 @@ impl Ioctl {
     /// Returns the direction of the payload.
     pub fn direction(self) -> Direction {
         match self {
-            Self::GInput => Direction::Read,
+            Self::GInput | Self::GOutput => Direction::Read,
             Self::StreamOn | Self::StreamOff | Self::SubscribeEvent | Self::UnsubscribeEvent => {
                 Direction::Write
             }
@@ -116,7 +123,9 @@ impl Ioctl {
             Self::QueryBuf | Self::QBuf => size_of::<Buffer>(),
             Self::GParm | Self::SParm => size_of::<StreamParm>(),
             Self::EnumInput => size_of::<Input>(),
-            Self::StreamOn | Self::StreamOff | Self::GInput | Self::SInput => size_of::<U32>(),
+            Self::EnumOutput => size_of::<Output>(),
+            Self::StreamOn | Self::StreamOff => size_of::<U32>(),
+            Self::GInput | Self::SInput | Self::GOutput | Self::SOutput => size_of::<U32>(),
             Self::EnumFrameSizes => size_of::<FrmSizeEnum>(),
             Self::EnumFrameIntervals => size_of::<FrmIvalEnum>(),
             Self::GCtrl | Self::SCtrl => size_of::<Control>(),
@@ -181,6 +190,9 @@ mod tests {
             (Ioctl::QueryMenu, 0xc02c_5625),
             (Ioctl::GInput, 0x8004_5626),
             (Ioctl::SInput, 0xc004_5627),
+            (Ioctl::GOutput, 0x8004_562e),
+            (Ioctl::SOutput, 0xc004_562f),
+            (Ioctl::EnumOutput, 0xc048_5630),
             (Ioctl::TryFmt, 0xc0d0_5640),
             (Ioctl::GExtCtrls, 0xc020_5647),
             (Ioctl::SExtCtrls, 0xc020_5648),

@@ -12,6 +12,7 @@
 //! | [`format`] | `v4l2_fmtdesc`, `v4l2_format`, frame sizes and intervals |
 //! | [`buffer`] | `v4l2_buffer`, `v4l2_plane`, `v4l2_requestbuffers` |
 //! | [`capture`] | `v4l2_input`, `v4l2_streamparm` |
+//! | [`output`] | `v4l2_output` |
 //! | [`control`] | `v4l2_queryctrl`, `v4l2_ext_controls` and their kin |
 //! | [`selection`] | `v4l2_selection` |
 //! | [`event`] | messages that the device sends without a command |
@@ -26,6 +27,7 @@ pub mod errno;
 pub mod event;
 pub mod format;
 pub mod ioctl;
+pub mod output;
 pub mod protocol;
 pub mod reply;
 pub mod request;

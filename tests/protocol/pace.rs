@@ -157,6 +157,7 @@ fn the_witness_tells_of_the_stream_and_its_end() {
         bytesperline,
         sizeimage,
         memory,
+        card: kind,
         wall_ns,
     } = &card.witness()[0]
     else {
@@ -164,6 +165,7 @@ fn the_witness_tells_of_the_stream_and_its_end() {
     };
     assert_eq!((*of, format.as_str()), (session, "NV12"));
     assert_eq!(*memory, StreamMemory::Guest);
+    assert!(kind.is_capture());
     assert_eq!((*width, *height), (320, 240));
     assert_eq!(bytesperline[0], 320);
     assert_eq!(sizeimage, &[320 * 240 * 3 / 2]);

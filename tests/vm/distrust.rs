@@ -3,11 +3,11 @@
 
 use pinhole::agent::protocol::Run;
 
-use crate::scripted::Scripted;
 use crate::scripted::camera::{
     BITMASK, BUTTON, Camera, Control, EXECUTE_ON_WRITE, INACTIVE, INTEGER, INTEGER_MENU, INTEGER64,
     MENU, MULTI, SINGLE, STRING, Shared, VOLATILE,
 };
+use crate::scripted::{Scripted, returned_planes};
 use crate::test_guest::LIMIT;
 
 /// What a card says that does not know the session.
@@ -308,20 +308,7 @@ const PLANES: [u32; 2] = [3072, 1500];
 
 /// `struct v4l2_buffer` and eight planes, as a DQBUF event has them.
 fn returned(index: u32, count: u32, flags: u32, planes: &[(u32, u32)]) -> Vec<u8> {
-    let mut bytes = vec![0; 88 + 8 * 64];
-    let mut put = |at: usize, value: u32| {
-        bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
-    };
-    put(0, index);
-    put(4, 9);
-    put(12, flags);
-    put(60, 2);
-    put(72, count);
-    for (plane, (used, offset)) in planes.iter().enumerate() {
-        put(88 + 64 * plane, *used);
-        put(88 + 64 * plane + 16, *offset);
-    }
-    bytes
+    returned_planes(9, index, count, flags, planes)
 }
 
 #[test]

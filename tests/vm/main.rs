@@ -26,6 +26,7 @@ mod lists;
 mod matrix;
 mod mutated;
 mod other_driver;
+mod output;
 mod own_kernel;
 mod own_memory;
 mod planes;

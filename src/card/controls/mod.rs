@@ -15,10 +15,10 @@ use zerocopy::FromZeros;
 pub(super) use extended::Access;
 pub use host::{ControlError, ControlInfo, MenuItem};
 
-use super::Card;
 use super::clock::Now;
 use super::events::{Payload, Topic};
 use super::injection::Injection;
+use super::{Card, CardKind};
 use crate::source::Settings;
 use crate::source::settings::{Adjust, Rect};
 use crate::wire::Errno;
@@ -57,10 +57,10 @@ pub struct Controls {
 }
 
 impl Controls {
-    /// Returns the controls with their default values; those that make errors
-    /// happen only with `error_injection`.
-    pub fn new(error_injection: bool) -> Self {
-        let table = table(error_injection);
+    /// Returns the controls of a card of that kind with their default values;
+    /// those that make errors happen only with `error_injection`.
+    pub fn new(kind: CardKind, error_injection: bool) -> Self {
+        let table = table(kind, error_injection);
         let values = table.iter().map(default_value).collect();
         Self { table, values }
     }
@@ -218,12 +218,13 @@ impl Card {
         self.apply_settings();
     }
 
-    /// Passes the controls and the crop rectangle on to the camera, if they
-    /// have changed.
+    /// Passes the controls and the crop rectangle on to the camera, if there is
+    /// one and they have changed.
     pub(super) fn apply_settings(&mut self) {
         let settings = self.controls.settings(self.crop);
-        if settings != *self.camera.settings() {
-            self.camera.set(settings);
+        let camera = self.end.camera_mut();
+        if let Some(camera) = camera.filter(|camera| settings != *camera.settings()) {
+            camera.set(settings);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The table of the card's controls.
 
+use crate::card::CardKind;
 use crate::source::pattern;
 use crate::source::settings::{Settings, overlay};
 use crate::wire::control::{
@@ -226,9 +227,29 @@ impl Control {
     }
 }
 
-/// Returns all controls, in the order of their ids; those that make errors
-/// happen only with `error_injection`.
-pub fn table(error_injection: bool) -> Vec<Control> {
+/// Returns all controls of a card of that kind, in the order of their ids; those
+/// that make errors happen only with `error_injection`.
+pub fn table(kind: CardKind, error_injection: bool) -> Vec<Control> {
+    let mut table = match kind {
+        CardKind::Capture => picture(),
+        CardKind::Output => Vec::new(),
+    };
+    if error_injection {
+        let injection = injection().into_iter();
+        table.extend(injection.filter(|control| is_injected_into(kind, control.id)));
+    }
+    table
+}
+
+/// Returns whether an error can be injected into a card of that kind. A card
+/// that reads frames has no signal to lose, and no source that changes or ends.
+fn is_injected_into(kind: CardKind, id: u32) -> bool {
+    use cid::{END_OF_STREAM, SIGNAL_LOST, SOURCE_CHANGE};
+    kind.is_capture() || ![SIGNAL_LOST, END_OF_STREAM, SOURCE_CHANGE].contains(&id)
+}
+
+/// Returns the controls of the camera's picture.
+fn picture() -> Vec<Control> {
     let Settings {
         adjust,
         quality,
@@ -238,7 +259,7 @@ pub fn table(error_injection: bool) -> Vec<Control> {
     let motion = MOTION.iter().position(|m| *m == i64::from(motion));
     let mut patterns = vec!["Disabled"];
     patterns.extend(pattern::NAMES);
-    let mut table = vec![
+    vec![
         Control::class(cid::USER_CLASS, "User Controls"),
         Control::slider(cid::BRIGHTNESS, "Brightness", (0, 255), adjust.brightness),
         Control::slider(cid::CONTRAST, "Contrast", (0, 255), adjust.contrast),
@@ -280,11 +301,7 @@ pub fn table(error_injection: bool) -> Vec<Control> {
             maximum: i64::MAX,
             ..Control::new(cid::NOISE_SEED, "Noise Seed", Kind::Integer64)
         },
-    ];
-    if error_injection {
-        table.extend(injection());
-    }
-    table
+    ]
 }
 
 /// Returns the controls that make errors happen.
@@ -312,7 +329,7 @@ mod tests {
 
     #[test]
     fn it_is_sorted_and_its_rows_make_sense() {
-        let table = table(true);
+        let table = table(CardKind::Capture, true);
         assert!(table.is_sorted_by(|a, b| a.id < b.id));
         for control in &table {
             let Control {
@@ -333,7 +350,7 @@ mod tests {
 
     #[test]
     fn nothing_breaks_the_card_unless_it_was_asked_for() {
-        let table = table(false);
+        let table = table(CardKind::Capture, false);
         assert!(
             table
                 .iter()
@@ -343,7 +360,7 @@ mod tests {
 
     #[test]
     fn the_default_of_motion_is_what_the_camera_does_by_default() {
-        let table = table(false);
+        let table = table(CardKind::Capture, false);
         let motion = table.iter().find(|c| c.id == cid::MOTION).unwrap();
         let pixels = MOTION[motion.default as usize];
         assert_eq!(pixels, i64::from(Settings::default().motion));

@@ -1,6 +1,7 @@
 //! Controls: which exist, and who may set which to what value.
 
 use super::*;
+use crate::card::CardKind;
 use crate::card::Value;
 use crate::card::controls::table::{Control as Row, Kind, cid, table};
 use crate::wire::Errno;
@@ -125,7 +126,7 @@ fn every_control_is_found_by_its_id_and_after_the_one_before() {
     let mut rig = Rig::new(Rate::Guest);
     let session = rig.open();
     let mut last = 0;
-    for row in table(true) {
+    for row in table(CardKind::Capture, true) {
         for id in [row.id, last | CTRL_FLAG_NEXT_CTRL, last | 0xc000_0000] {
             let mut asked = QueryExtCtrl::new_zeroed();
             asked.id = id.into();
@@ -275,7 +276,10 @@ fn values_are_taken_as_the_kernel_takes_them() {
 fn what_is_set_reaches_the_camera() {
     let mut rig = Rig::new(Rate::Guest);
     let session = rig.open();
-    assert_eq!(rig.card.camera.settings(), &Settings::default());
+    assert_eq!(
+        rig.card.end.camera().unwrap().settings(),
+        &Settings::default()
+    );
     rig.write(TEXT, b"hello\0");
     let list = [
         ext(cid::BRIGHTNESS, 1),
@@ -477,7 +481,7 @@ fn a_text_is_as_long_as_it_may_be_and_text() {
         let answer = rig.ext(session, Ioctl::SExtCtrls, 0, &[text(size)], &[(TEXT, size)]);
         assert_eq!(answer.status, result.err().unwrap_or(0), "{size}");
         if let Ok(length) = result {
-            assert_eq!(rig.card.camera.settings().text.len(), length);
+            assert_eq!(rig.card.end.camera().unwrap().settings().text.len(), length);
         }
     }
 }
@@ -487,7 +491,7 @@ fn the_host_sees_and_sets_what_the_guest_does() {
     let mut rig = Rig::new(Rate::Guest);
     let session = rig.open();
     let listed = rig.card.controls();
-    let expected = table(true)
+    let expected = table(CardKind::Capture, true)
         .into_iter()
         .filter(|row| row.kind != Kind::Class);
     assert!(listed.iter().map(|c| c.id).eq(expected.map(|row| row.id)));

@@ -130,7 +130,7 @@ fn a_source_that_is_not_scaled_dictates_size_and_rate() {
     assert_eq!(rig.size(session), (320, 240));
     let set = rig.get(session, Ioctl::SFmt, &format(b"GREY", 32, 16));
     assert_eq!((set.pix.width.get(), set.pix.height.get()), (320, 240));
-    let parm = StreamParm::capture(1, Fract::new(1, 60));
+    let parm = StreamParm::of(1, Fract::new(1, 60));
     let parm = rig.get(session, Ioctl::SParm, &parm);
     assert_eq!(parm.timeperframe, Fract::new(1, 24));
     let mut asked = FrmSizeEnum::new_zeroed();
@@ -183,7 +183,9 @@ fn a_source_of_another_size_stops_the_stream_until_it_is_begun_again() {
     let plug = |rig: &mut Rig, native| {
         let numbers = Numbers::default();
         numbers.stage.lock().unwrap().native = native;
-        rig.card.replace_source(rig.now, input("Another", numbers));
+        rig.card
+            .replace_source(rig.now, input("Another", numbers))
+            .unwrap();
     };
     // The source has the same size, so the stream continues with it.
     plug(&mut rig, native);
@@ -212,7 +214,9 @@ fn a_scaled_stream_goes_on_with_another_source() {
     rig.stream_on(session);
     let numbers = Numbers::default();
     numbers.stage.lock().unwrap().native = film(1000, 17);
-    rig.card.replace_source(rig.now, input("Another", numbers));
+    rig.card
+        .replace_source(rig.now, input("Another", numbers))
+        .unwrap();
     rig.run(16_667);
     assert_eq!(rig.dequeue().len(), 1);
     assert!(rig.read(&[(0x8000, FRAME)]) == frame(0));

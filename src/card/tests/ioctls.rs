@@ -1,6 +1,7 @@
 //! Each ioctl: its response, and what it refuses.
 
 use super::*;
+use crate::card::CardKind;
 use crate::card::buffers::MAX_BUFFERS;
 use crate::card::controls::table::cid;
 use crate::source::PixelFormat;
@@ -26,12 +27,11 @@ fn payload(ioctl: Ioctl) -> Vec<u8> {
         Ioctl::QueryBuf => qbuf(1, 0, &[]),
         Ioctl::QBuf => qbuf(1, FRAME, &[(0x8000, 500), (0x9000, 12)]),
         Ioctl::StreamOn | Ioctl::StreamOff => words(&[1]),
-        Ioctl::GParm | Ioctl::SParm => StreamParm::capture(1, Fract::new(1, 30))
-            .as_bytes()
-            .to_vec(),
+        Ioctl::GParm | Ioctl::SParm => StreamParm::of(1, Fract::new(1, 30)).as_bytes().to_vec(),
         Ioctl::EnumInput => vec![0; 80],
-        Ioctl::GInput => vec![],
-        Ioctl::SInput => words(&[0]),
+        Ioctl::EnumOutput => vec![0; 72],
+        Ioctl::GInput | Ioctl::GOutput => vec![],
+        Ioctl::SInput | Ioctl::SOutput => words(&[0]),
         Ioctl::GCtrl | Ioctl::SCtrl => words(&[cid::BRIGHTNESS, 128]),
         Ioctl::QueryCtrl => [words(&[cid::HUE]), vec![0; 64]].concat(),
         Ioctl::QueryExtCtrl => [words(&[cid::HUE]), vec![0; 228]].concat(),
@@ -59,6 +59,11 @@ fn contiguous() -> impl Iterator<Item = PixelFormat> {
 
 /// Returns a card on which every [`payload`] is accepted.
 fn rig(ioctl: Ioctl) -> (Rig, u32) {
+    if !CardKind::Capture.has(ioctl) {
+        let mut rig = Rig::output(Rate::Guest, BufferApi::Single);
+        let session = rig.open();
+        return (rig, session);
+    }
     let (mut rig, session) = Rig::with_buffers(Rate::Guest, 3);
     if ioctl == Ioctl::SFmt {
         rig.ok(session, Ioctl::ReqBufs, &request(0));
@@ -352,7 +357,7 @@ fn the_frame_interval_is_sixty_a_second_until_set() {
     let mut rig = Rig::new(Rate::Guest);
     let session = rig.open();
     let get = |rig: &mut Rig| {
-        let asked = StreamParm::capture(1, Fract::new(0, 0));
+        let asked = StreamParm::of(1, Fract::new(0, 0));
         let parm = rig.get(session, Ioctl::GParm, &asked);
         assert_eq!((parm.capability.get(), parm.readbuffers.get()), (0x1000, 0));
         (
@@ -367,7 +372,7 @@ fn the_frame_interval_is_sixty_a_second_until_set() {
         ((2, 1), (1, 1)),
         ((0, 25), (1, 60)),
     ] {
-        let asked = StreamParm::capture(1, Fract::new(asked.0, asked.1));
+        let asked = StreamParm::of(1, Fract::new(asked.0, asked.1));
         let answer = rig.get(session, Ioctl::SParm, &asked);
         assert_eq!(answer.timeperframe, Fract::new(got.0, got.1));
         assert_eq!(get(&mut rig), got);
@@ -386,11 +391,11 @@ fn a_limit_on_the_rate_holds_from_the_start_and_after_a_reset() {
     });
     for _ in 0..2 {
         let session = rig.open();
-        let unset = StreamParm::capture(1, Fract::new(0, 0));
+        let unset = StreamParm::of(1, Fract::new(0, 0));
         let parm = rig.get(session, Ioctl::GParm, &unset);
         assert_eq!(parm.timeperframe, Fract::new(1, 25));
         for (asked, got) in [((1, 60), (1, 25)), ((1, 10), (1, 10)), ((0, 0), (1, 25))] {
-            let asked = StreamParm::capture(1, Fract::new(asked.0, asked.1));
+            let asked = StreamParm::of(1, Fract::new(asked.0, asked.1));
             let answer = rig.get(session, Ioctl::SParm, &asked);
             assert_eq!(answer.timeperframe, Fract::new(got.0, got.1));
         }
@@ -529,7 +534,7 @@ fn streaming_needs_buffers_and_fixes_what_it_depends_on() {
     rig.ok(session, Ioctl::ReqBufs, &request(2));
     rig.stream_on(session);
     rig.stream_on(session);
-    let parm = StreamParm::capture(1, Fract::new(1, 30));
+    let parm = StreamParm::of(1, Fract::new(1, 30));
     assert_eq!(
         rig.ioctl(session, Ioctl::SParm, parm.as_bytes()),
         Err(EBUSY)

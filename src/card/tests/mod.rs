@@ -7,6 +7,7 @@ mod injection;
 mod inputs;
 mod ioctls;
 mod modes;
+mod outputs;
 mod planes;
 mod region;
 mod streams;
@@ -20,8 +21,9 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::witness::Record;
-use super::{BufferApi, Card, Now, Rate, Refused, Spec, Witness};
+use super::{BufferApi, Card, End, Now, Rate, Refused, Spec, Witness};
 use crate::dma::Bus;
+use crate::sink::{Display, Output};
 use crate::source::{Begun, Camera, FrameInfo, Input, Layout, Native, Settings, Source};
 use crate::wire::buffer::{Buffer, MEMORY_USERPTR, RequestBuffers};
 use crate::wire::event::{DqbufEvent, SessionEvent};
@@ -118,7 +120,6 @@ impl Rig {
     /// Returns a card with two inputs, the first of which has the size and rate
     /// `native`.
     fn with(rate: Rate, planes: BufferApi, native: Native) -> Self {
-        let witness = Lines::default();
         let stage = Arc::new(Mutex::new(Stage {
             native,
             ..Stage::default()
@@ -131,13 +132,28 @@ impl Rig {
             input("Numbers", numbers),
             input("Others", Numbers::default()),
         ]);
+        Self {
+            stage,
+            ..Self::of(End::Camera(Box::new(camera)), rate, planes)
+        }
+    }
+
+    /// Returns an output card with two outputs.
+    fn output(rate: Rate, planes: BufferApi) -> Self {
+        let display = Display::new(vec![Output::digest(), Output::digest()]);
+        Self::of(End::Display(display), rate, planes)
+    }
+
+    /// Returns a card with that end.
+    fn of(end: End, rate: Rate, planes: BufferApi) -> Self {
+        let witness = Lines::default();
         let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), MEMORY)]).unwrap();
         Self {
             card: Card::new(Spec {
                 planes,
                 error_injection: true,
                 witness: Witness::new(super::witness::Lines::new(witness.clone())),
-                ..Spec::new(camera, rate)
+                ..Spec::with(end, rate)
             }),
             memory,
             now: Now {
@@ -145,7 +161,7 @@ impl Rig {
                 wall: Duration::from_secs(1_000_000),
             },
             witness,
-            stage,
+            stage: Arc::default(),
         }
     }
 

@@ -98,7 +98,7 @@ fn lists_are_enumerated_and_the_nearest_is_set() {
         asked.type_ = 1.into();
         let pix = rig.get(session, Ioctl::GFmt, &asked).pix;
         assert_eq!((pix.width.get(), pix.height.get()), SIZES[0]);
-        let unset = StreamParm::capture(1, Fract::new(0, 0));
+        let unset = StreamParm::of(1, Fract::new(0, 0));
         let parm = rig.get(session, Ioctl::GParm, &unset);
         assert_eq!(parm.timeperframe, Fract::new(1, 30));
         for (wanted, got) in [
@@ -121,7 +121,7 @@ fn lists_are_enumerated_and_the_nearest_is_set() {
             ((1, 29), (1001, 30000)),
             ((0, 0), (1, 30)),
         ] {
-            let asked = StreamParm::capture(1, Fract::new(wanted.0, wanted.1));
+            let asked = StreamParm::of(1, Fract::new(wanted.0, wanted.1));
             let parm = rig.get(session, Ioctl::SParm, &asked);
             assert_eq!(parm.timeperframe, Fract::new(got.0, got.1), "{wanted:?}");
         }

@@ -62,7 +62,7 @@ fn frames_come_in_the_order_of_the_queue_each_at_its_time() {
 fn frames_come_at_the_rate_that_was_set() {
     let (mut rig, session) = Rig::with_buffers(Rate::Guest, 2);
     for rate in [1, 30, 60, 200] {
-        let parm = StreamParm::capture(1, Fract::new(1, rate));
+        let parm = StreamParm::of(1, Fract::new(1, rate));
         rig.ok(session, Ioctl::SParm, &parm);
         rig.queue(session, 0, &place(0)).unwrap();
         rig.stream_on(session);

@@ -34,7 +34,7 @@ pub trait RecordSink: Send {
 /// card continues.
 pub struct Witness {
     sink: Option<Box<dyn RecordSink>>,
-    /// The planes of the frame that is being written.
+    /// The planes of the frame that is being written or read.
     planes: Vec<PlaneRecord>,
     /// Their number.
     count: usize,
@@ -75,11 +75,11 @@ impl Witness {
     }
 
     /// Records a frame: the segments of each of its memory planes, and the
-    /// number of bytes written there. The frame's digests are already in
+    /// number of bytes written or read there. The frame's digests are already in
     /// [`digests`](Self::digests).
     pub fn frame(
         &mut self,
-        frame: FrameWritten,
+        frame: FrameTransferred,
         memory: impl Iterator<Item = (impl Iterator<Item = Segment>, u32)>,
     ) {
         if self.sink.is_none() {
@@ -148,9 +148,9 @@ impl Drop for Witness {
     }
 }
 
-/// The frame that was written, its buffer, and the time.
+/// The frame that was written or read, its buffer, and the time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FrameWritten {
+pub struct FrameTransferred {
     /// V4L2 sequence number.
     pub sequence: u32,
     /// The session.
@@ -190,7 +190,7 @@ mod tests {
         }
     }
 
-    const FRAME: FrameWritten = FrameWritten {
+    const FRAME: FrameTransferred = FrameTransferred {
         sequence: 3,
         session: 1,
         buffer: 0,

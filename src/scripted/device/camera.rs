@@ -1,5 +1,6 @@
 //! A camera to put words into the mouth of: what it answers by itself makes
-//! sense, and its owner changes what it likes.
+//! sense, and its owner changes what it likes. With the capabilities of a screen it
+//! is one.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -9,6 +10,11 @@ use super::ioctl::{Answers, EINVAL, ENOSPC, ENOTTY, Ioctl};
 pub const SINGLE: u32 = 0x0400_0001;
 /// `V4L2_CAP_VIDEO_CAPTURE_MPLANE | V4L2_CAP_STREAMING`.
 pub const MULTI: u32 = 0x0400_1000;
+
+/// `V4L2_CAP_VIDEO_OUTPUT | V4L2_CAP_STREAMING`.
+pub const SINGLE_OUTPUT: u32 = 0x0400_0002;
+/// `V4L2_CAP_VIDEO_OUTPUT_MPLANE | V4L2_CAP_STREAMING`.
+pub const MULTI_OUTPUT: u32 = 0x0400_2000;
 
 /// Numbers of ioctls, as their names in linux/videodev2.h have them.
 #[allow(missing_docs)]
@@ -27,6 +33,9 @@ mod code {
     pub const QUERYMENU: u32 = 37;
     pub const G_INPUT: u32 = 38;
     pub const S_INPUT: u32 = 39;
+    pub const G_OUTPUT: u32 = 46;
+    pub const S_OUTPUT: u32 = 47;
+    pub const ENUMOUTPUT: u32 = 48;
     pub const TRY_FMT: u32 = 64;
     pub const G_EXT_CTRLS: u32 = 71;
     pub const S_EXT_CTRLS: u32 = 72;
@@ -130,6 +139,9 @@ pub struct Camera {
     pub session: u32,
     /// Buffers at the camera: index, and the memory of each plane.
     pub queued: Vec<(u32, Vec<Memory>)>,
+    /// What the driver said of each plane of the buffer that it queued last:
+    /// bytesused, and data_offset.
+    pub used: Vec<(u32, u32)>,
     /// Whether it streams.
     pub streaming: bool,
     /// What the next QBUF is answered with although its buffer was taken.
@@ -250,18 +262,18 @@ impl Camera {
                 self.queued.clear();
                 Ok(())
             }
-            ENUMINPUT if ioctl.u32(0) == 0 => {
+            // V4L2_INPUT_TYPE_CAMERA and V4L2_OUTPUT_TYPE_ANALOG are the same.
+            ENUMINPUT | ENUMOUTPUT if ioctl.u32(0) == 0 => {
                 ioctl.put(4, b"Script\0");
                 ioctl.put(36, &2u32.to_le_bytes());
                 Ok(())
             }
-            ENUMINPUT => Err(EINVAL),
-            G_INPUT => {
+            G_INPUT | G_OUTPUT => {
                 ioctl.put(0, &[0; 4]);
                 Ok(())
             }
-            S_INPUT if ioctl.u32(0) == 0 => Ok(()),
-            S_INPUT => Err(EINVAL),
+            S_INPUT | S_OUTPUT if ioctl.u32(0) == 0 => Ok(()),
+            ENUMINPUT | ENUMOUTPUT | S_INPUT | S_OUTPUT => Err(EINVAL),
             G_CTRL | S_CTRL => self.value(ioctl),
             QUERYMENU => self.menu(ioctl),
             QUERY_EXT_CTRL => self.control(ioctl),
@@ -328,6 +340,7 @@ impl Camera {
     /// `struct v4l2_buffer`, its planes and their scatter entries.
     fn queue(&mut self, ioctl: &Ioctl<'_>) -> Result<(), u32> {
         let length = ioctl.u32(72);
+        let mut used = vec![(ioctl.u32(8), 0)];
         let (planes, mut at): (Vec<u32>, usize) = match self.planes.len() {
             0 => (vec![length], 88),
             count => {
@@ -335,7 +348,11 @@ impl Camera {
                     ioctl.fault(format!("a buffer of {length} planes, and not {count}"));
                     return Err(EINVAL);
                 }
-                let lengths = (0..count).map(|plane| ioctl.u32(88 + 64 * plane + 4));
+                let field = |plane, at| ioctl.u32(88 + 64 * plane + at);
+                used = (0..count)
+                    .map(|one| (field(one, 0), field(one, 16)))
+                    .collect();
+                let lengths = (0..count).map(|plane| field(plane, 4));
                 (lengths.collect(), 88 + 64 * count)
             }
         };
@@ -370,6 +387,7 @@ impl Camera {
             ioctl.fault("entries that cover nothing");
         }
         self.queued.push((ioctl.u32(0), memory));
+        self.used = used;
         Ok(())
     }
 

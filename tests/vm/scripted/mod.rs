@@ -48,6 +48,12 @@ impl Device {
         assert!(self.0.write(start, bytes), "no memory at {start:#x}");
     }
 
+    /// Reads guest memory.
+    pub fn read(&self, start: u64, length: u32) -> Vec<u8> {
+        let bytes = self.0.read(start, length);
+        bytes.unwrap_or_else(|| panic!("no memory at {start:#x}"))
+    }
+
     /// Whether it leaves commands unanswered, for ever.
     pub fn be_silent(&self, silent: bool) {
         self.0.be_silent(silent);
@@ -72,6 +78,31 @@ impl Device {
         );
         assert!(self.0.join(LIMIT), "the device does not end");
     }
+}
+
+/// `VIRTIO_MEDIA_EVT_DQBUF`: a buffer of a `V4L2_BUF_TYPE_*`. Of each plane it says
+/// bytesused and data_offset, and that there are `count`.
+pub fn returned_planes(
+    kind: u32,
+    index: u32,
+    count: u32,
+    flags: u32,
+    planes: &[(u32, u32)],
+) -> Vec<u8> {
+    let mut bytes = vec![0; 88 + 8 * 64];
+    let mut put = |at: usize, value: u32| {
+        bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
+    };
+    put(0, index);
+    put(4, kind);
+    put(12, flags);
+    put(60, 2);
+    put(72, count);
+    for (plane, (used, offset)) in planes.iter().enumerate() {
+        put(88 + 64 * plane, *used);
+        put(88 + 64 * plane + 16, *offset);
+    }
+    bytes
 }
 
 /// A running guest with a scripted card.

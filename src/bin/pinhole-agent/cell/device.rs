@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::time::{Duration, Instant};
 
 use pinhole::agent::cell::{FrameSize, Point};
-use pinhole::card::CardKind;
+use pinhole::card::{BufferApi, BufferType, CardKind};
 use pinhole::wire::Ioctl;
 use pinhole::wire::buffer::{
     BUF_FLAG_DONE, BUF_FLAG_QUEUED, Buffer, MEMORY_MMAP, MEMORY_USERPTR, RequestBuffers,
@@ -17,9 +17,7 @@ use pinhole::wire::control::{
     CTRL_FLAG_NEXT_COMPOUND, CTRL_FLAG_NEXT_CTRL, Control, ExtControl, ExtControls, QueryExtCtrl,
 };
 use pinhole::wire::event::{EVENT_FRAME_SYNC, EventSubscription};
-use pinhole::wire::format::{
-    BUF_TYPE_VIDEO_CAPTURE, BUF_TYPE_VIDEO_OUTPUT, FIELD_NONE, Format, Fract, PixFormat,
-};
+use pinhole::wire::format::{FIELD_NONE, Format, Fract, PixFormat};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use zerocopy::little_endian::U32;
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
@@ -97,10 +95,11 @@ impl Device {
 
     /// Returns the V4L2_BUF_TYPE_* of the device's buffers.
     fn buffer_type(&self) -> u32 {
-        match self.kind {
-            CardKind::Capture => BUF_TYPE_VIDEO_CAPTURE,
-            CardKind::Output => BUF_TYPE_VIDEO_OUTPUT,
-        }
+        let type_ = BufferType {
+            kind: self.kind,
+            api: BufferApi::Single,
+        };
+        type_.number()
     }
 
     /// Sets the device's format to GREY frames of that size; returns the size
@@ -114,13 +113,16 @@ impl Device {
     /// Sets the device's format to frames of that format and size; returns the
     /// one that the device has then.
     pub fn set_pixels(&self, pixelformat: u32, width: u32, height: u32) -> io::Result<PixFormat> {
-        let mut format = self.single_planar(PixFormat {
-            width: width.into(),
-            height: height.into(),
-            pixelformat: pixelformat.into(),
-            field: FIELD_NONE.into(),
-            ..FromZeros::new_zeroed()
-        });
+        let mut format = Format::of(
+            self.buffer_type(),
+            PixFormat {
+                width: width.into(),
+                height: height.into(),
+                pixelformat: pixelformat.into(),
+                field: FIELD_NONE.into(),
+                ..FromZeros::new_zeroed()
+            },
+        );
         self.ioctl(Ioctl::SFmt.request(), &mut format)?;
         Ok(format.pix)
     }
@@ -132,20 +134,13 @@ impl Device {
             numerator: 1.into(),
             denominator: rate.into(),
         };
-        let mut parameters = StreamParm::capture(self.buffer_type(), interval);
+        let mut parameters = StreamParm::of(self.buffer_type(), interval);
         self.ioctl(Ioctl::SParm.request(), &mut parameters)
-    }
-
-    fn single_planar(&self, pix: PixFormat) -> Format {
-        Format {
-            type_: self.buffer_type().into(),
-            ..Format::capture(pix)
-        }
     }
 
     /// Returns the device's format.
     fn format(&self) -> io::Result<Format> {
-        let mut format = self.single_planar(FromZeros::new_zeroed());
+        let mut format = Format::of(self.buffer_type(), FromZeros::new_zeroed());
         self.ioctl(Ioctl::GFmt.request(), &mut format)?;
         Ok(format)
     }

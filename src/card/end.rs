@@ -1,0 +1,80 @@
+//! What frames come from or go to: the camera of a capture card, the display of
+//! an output card.
+
+use super::CardKind;
+use crate::sink::Display;
+use crate::source::{Camera, PixelFormat};
+
+/// What is at the other end of a card.
+pub enum End {
+    /// The camera of a capture card.
+    Camera(Box<Camera>),
+    /// The display of an output card.
+    Display(Display),
+}
+
+impl End {
+    /// Returns what a card with this end is for.
+    pub fn kind(&self) -> CardKind {
+        match self {
+            Self::Camera(_) => CardKind::Capture,
+            Self::Display(_) => CardKind::Output,
+        }
+    }
+
+    /// Returns the camera, if it is one.
+    pub fn camera(&self) -> Option<&Camera> {
+        match self {
+            Self::Camera(camera) => Some(camera),
+            Self::Display(_) => None,
+        }
+    }
+
+    /// Returns the camera, if it is one.
+    pub fn camera_mut(&mut self) -> Option<&mut Camera> {
+        match self {
+            Self::Camera(camera) => Some(camera),
+            Self::Display(_) => None,
+        }
+    }
+
+    /// Returns the display, if it is one.
+    pub fn display_mut(&mut self) -> Option<&mut Display> {
+        match self {
+            Self::Camera(_) => None,
+            Self::Display(display) => Some(display),
+        }
+    }
+
+    /// Returns whether frames of that format can come from or go to it.
+    pub fn takes(&self, format: PixelFormat) -> bool {
+        match self {
+            Self::Camera(_) => true,
+            Self::Display(display) => display.takes(format),
+        }
+    }
+
+    /// Returns the index of the selected input or output.
+    pub fn selected(&self) -> usize {
+        match self {
+            Self::Camera(camera) => camera.selected(),
+            Self::Display(display) => display.selected(),
+        }
+    }
+
+    /// Selects an input or output; returns whether there is one of that index.
+    pub fn select(&mut self, index: usize) -> bool {
+        match self {
+            Self::Camera(camera) => camera.select(index),
+            Self::Display(display) => display.select(index),
+        }
+    }
+
+    /// Ends the stream.
+    pub fn end(&mut self) {
+        match self {
+            Self::Camera(camera) => camera.end(),
+            Self::Display(display) => display.end(),
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! The driver and a card that shows frames: what it is given is what the program
+//! has said and written, and what it says of it later changes none of that.
+
+use pinhole::agent::protocol::Run;
+
+use crate::scripted::camera::{Camera, MULTI_OUTPUT, SINGLE_OUTPUT, Shared};
+use crate::scripted::{Scripted, returned_planes};
+use crate::test_guest::LIMIT;
+
+/// `VIRTIO_MEDIA_EVT_DQBUF`.
+const DQBUF: u32 = 1;
+
+/// `V4L2_BUF_FLAG_ERROR`.
+const ERROR: u32 = 0x40;
+
+/// The lengths of the planes of a multi-planar screen, and of a single-planar one.
+const PLANES: [u32; 2] = [3072, 1500];
+const PLANE: [u32; 1] = [3072];
+
+/// A screen, its lengths of planes, and its `V4L2_BUF_TYPE_*`.
+fn screens() -> [(u32, Camera, &'static [u32], u32); 2] {
+    let multi = Camera {
+        planes: PLANES.to_vec(),
+        ..Camera::default()
+    };
+    [
+        (SINGLE_OUTPUT, Camera::default(), &PLANE, 2),
+        (MULTI_OUTPUT, multi, &PLANES, 10),
+    ]
+}
+
+#[test]
+#[ignore = "boots two guests"]
+fn a_screen_is_given_what_the_program_wrote_and_cannot_change_what_it_said() {
+    for (caps, camera, planes, kind) in screens() {
+        let camera = Shared::new(camera);
+        let guest = Scripted::boot(caps, camera.answers());
+        let length: u32 = planes.iter().sum();
+        // Three frames, of which each byte of a plane is the same.
+        let mut frames = Vec::new();
+        for frame in 0..3u8 {
+            for (plane, length) in planes.iter().enumerate() {
+                let fill = 16 * frame + plane as u8 + 1;
+                frames.push((fill, *length));
+            }
+        }
+        let make: String = frames
+            .iter()
+            .map(|(fill, length)| {
+                format!("head -c {length} /dev/zero | tr '\\000' '\\{fill:03o}';")
+            })
+            .collect();
+        guest.must(&format!("{{ {make} }} >/tmp/frames"));
+        let start = |memory: &str, count: u32| {
+            camera.get().queued.clear();
+            let line = format!(
+                "v4l2-ctl -d /dev/video0 --stream-out-{memory}=2 --stream-count={count} \
+                 --stream-from=/tmp/frames --verbose"
+            );
+            let run = Run::new(["sh", "-c", &line]);
+            let pending = guest.machine.agent().start(run).unwrap();
+            guest.wait("the stream starts", || {
+                let camera = camera.get();
+                camera.streaming && camera.queued.len() == 2
+            });
+            pending
+        };
+        let said = |index: u32, flags: u32, used: u32| {
+            let used: Vec<_> = planes.iter().map(|_| (used, 0)).collect();
+            let mut event = returned_planes(kind, index, used.len() as u32, flags, &used);
+            if planes.len() == 1 {
+                event[8..12].copy_from_slice(&used[0].0.to_le_bytes());
+                event.truncate(88);
+            }
+            event
+        };
+        let event_length = 8 + 88 + if planes.len() == 1 { 0 } else { 8 * 64 };
+
+        for memory in ["user", "mmap"] {
+            let stream = start(memory, 3);
+            let whole: Vec<_> = planes.iter().map(|length| (*length, 0)).collect();
+            assert_eq!(camera.get().used, whole, "{memory}");
+            for frame in 0..3usize {
+                // The third frame comes in the first buffer, when that is back.
+                guest.wait("the frame is queued", || camera.get().queued.len() > frame);
+                let (index, memory) = camera.get().queued[frame].clone();
+                for (plane, entries) in memory.iter().enumerate() {
+                    let fill = frames[planes.len() * frame + plane].0;
+                    for &(start, length) in entries {
+                        let read = guest.device.read(start, length);
+                        assert!(read.iter().all(|byte| *byte == fill), "{frame} {plane}");
+                    }
+                }
+                // One byte, it says, of a frame that is broken.
+                let event = said(index, if frame == 1 { ERROR } else { 0 }, 1);
+                guest.device.send(DQBUF, &event, event_length);
+            }
+            let ended = stream.wait(LIMIT).unwrap();
+            let said = format!("{}{}", ended.stdout, ended.stderr);
+            assert!(ended.status.success(), "{said}");
+            let returned: Vec<_> = said
+                .lines()
+                .filter(|line| line.contains("dqbuf:"))
+                .collect();
+            assert!(returned.len() >= 3, "{said}");
+            for line in &returned {
+                // Of several planes v4l2-ctl adds up.
+                assert!(line.contains(&format!("bytesused: {length}")), "{line}");
+            }
+            assert!(returned[1].contains("error"), "{said}");
+            assert!(!returned[0].contains("error"), "{said}");
+        }
+
+        // It cannot have read more than there is.
+        let stream = start("user", 3);
+        let event = said(0, 0, 3073);
+        guest.device.send(DQBUF, &event, event_length);
+        let ended = stream.wait(LIMIT).unwrap();
+        assert!(ended.stderr.contains("Input/output error"), "{ended:?}");
+        assert!(guest.log().contains("read more than a"));
+
+        // write(), where there is one plane.
+        if planes.len() == 1 {
+            camera.get().queued.clear();
+            let run = Run::new([
+                "dd",
+                "if=/tmp/frames",
+                "of=/dev/video0",
+                "bs=3072",
+                "count=1",
+            ]);
+            let pending = guest.machine.agent().start(run).unwrap();
+            guest.wait("the frame is queued", || !camera.get().queued.is_empty());
+            let (start, length) = camera.get().queued[0].1[0][0];
+            assert_eq!(guest.device.read(start, length), vec![1; 3072]);
+            let ended = pending.wait(LIMIT).unwrap();
+            assert!(ended.status.success(), "{ended:?}");
+        }
+        guest.finish();
+    }
+}
