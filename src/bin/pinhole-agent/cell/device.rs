@@ -260,14 +260,42 @@ impl Device {
         Ok(buffer)
     }
 
-    /// Waits until a buffer is finished, or the device reports an error. An
-    /// output device is ready as well while one of its buffers is not queued.
+    /// Waits until a buffer is finished, or the device reports an error.
     pub fn wait(&self, limit: Duration) -> io::Result<()> {
-        let ready = match self.kind {
-            CardKind::Capture => PollFlags::IN,
-            CardKind::Output => PollFlags::OUT,
-        };
-        self.wait_for(ready, limit)
+        match self.kind {
+            CardKind::Capture => self.wait_for(PollFlags::IN, limit),
+            CardKind::Output => self.wait_for_done(limit),
+        }
+    }
+
+    /// Waits as [`wait`](Self::wait). Poll(2) does not do for an output: it is
+    /// ready as well while one of its buffers is not queued, and videobuf2 makes one
+    /// to spare.
+    fn wait_for_done(&self, limit: Duration) -> io::Result<()> {
+        /// Time between two looks.
+        const LOOK: Duration = Duration::from_millis(1);
+        let deadline = Instant::now() + limit;
+        while !self.is_any_done()? {
+            if Instant::now() >= deadline {
+                return Err(io::Error::from_raw_os_error(libc::ETIMEDOUT));
+            }
+            std::thread::sleep(LOOK);
+        }
+        Ok(())
+    }
+
+    /// Returns whether a buffer is finished and not dequeued yet.
+    fn is_any_done(&self) -> io::Result<bool> {
+        for index in 0.. {
+            match self.query(index, 0) {
+                Ok(buffer) if buffer.flags.get() & BUF_FLAG_DONE != 0 => return Ok(true),
+                Ok(_) => {}
+                // There is no buffer of that index.
+                Err(error) if error.raw_os_error() == Some(libc::EINVAL) => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(false)
     }
 
     /// Waits until the card has written a frame, or read it. This works even while the card

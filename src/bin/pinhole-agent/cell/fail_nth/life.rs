@@ -487,15 +487,10 @@ impl<'a> Life<'a> {
         Ok(())
     }
 
-    /// Requests two buffers, of which one is enough. A device that reads would be
-    /// ready for the other at any time, and is asked for one.
+    /// Requests two buffers; one is enough.
     fn request(&mut self, memory: u32) -> io::Result<()> {
         self.memory = memory;
-        let count = match self.context.abilities.kind() {
-            CardKind::Capture => 2,
-            CardKind::Output => 1,
-        };
-        got_any(self.device()?.request_buffers(count, memory)?)
+        got_any(self.device()?.request_buffers(2, memory)?)
     }
 
     fn queue(&mut self) -> io::Result<()> {
