@@ -209,6 +209,7 @@ int pinhole_buf_prepare(struct vb2_buffer *vb)
 {
 	struct pinhole_device *dev = vb2_get_drv_priv(vb->vb2_queue);
 	unsigned int i;
+	int ret;
 
 	if (pinhole_fault(dev))
 		return pinhole_fault(dev);
@@ -217,8 +218,11 @@ int pinhole_buf_prepare(struct vb2_buffer *vb)
 	for (i = 0; i < vb->num_planes; i++)
 		if (vb2_plane_size(vb, i) < dev->stream.plane_sizes[i])
 			return -EINVAL;
-	if (pinhole_is_output(dev) && !pinhole_frame_good(vb))
-		return -EINVAL;
+	if (pinhole_is_output(dev)) {
+		ret = pinhole_frame_prepare(vb);
+		if (ret)
+			return ret;
+	}
 	if (vb->memory == VB2_MEMORY_DMABUF)
 		return pinhole_buffer_describe(vb);
 	return 0;

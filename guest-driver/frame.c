@@ -42,16 +42,31 @@ static unsigned long pinhole_frame_end(struct vb2_buffer *vb,
 		     (unsigned long)dev->stream.plane_sizes[plane]);
 }
 
-/* Whether the application's frame lies within what the device has of the buffer. */
-bool pinhole_frame_good(struct vb2_buffer *vb)
+/**
+ * pinhole_frame_prepare() - look at the application's frame
+ * @vb: buffer that it is in
+ *
+ * A payload of 0 is that of write(), which queues a buffer when it is full:
+ * __fill_vb2_buffer() of videobuf2 overwrites the payload then with what no QBUF
+ * has said (5.0 to 7.3). QBUF with 0 means all of the buffer, too, and videobuf2
+ * says so.
+ *
+ * Context: Process context, before the buffer is queued.
+ * Return: 0, or -EINVAL if the frame begins after its end, or ends beyond what the
+ * device has of the buffer.
+ */
+int pinhole_frame_prepare(struct vb2_buffer *vb)
 {
 	unsigned int i;
 
-	for (i = 0; i < vb->num_planes; i++)
+	for (i = 0; i < vb->num_planes; i++) {
+		if (!vb2_get_plane_payload(vb, i))
+			vb2_set_plane_payload(vb, i, vb2_plane_size(vb, i));
 		if (vb->planes[i].data_offset >= vb2_get_plane_payload(vb, i) ||
 		    pinhole_frame_end(vb, i) > pinhole_plane_length(vb, i))
-			return false;
-	return true;
+			return -EINVAL;
+	}
+	return 0;
 }
 
 /* videobuf2: which fields are in a buffer that is to be shown. Frames are whole. */

@@ -112,7 +112,7 @@ static inline struct pinhole_buffer *to_pinhole_buffer(struct vb2_buffer *vb)
 
 /* frame.c */
 u32 pinhole_plane_length(struct vb2_buffer *vb, unsigned int plane);
-bool pinhole_frame_good(struct vb2_buffer *vb);
+int pinhole_frame_prepare(struct vb2_buffer *vb);
 int pinhole_buf_out_validate(struct vb2_buffer *vb);
 void pinhole_frame_give(struct pinhole_buffer *buf, struct v4l2_buffer *b,
 			struct v4l2_plane *planes);

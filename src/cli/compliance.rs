@@ -1,9 +1,10 @@
 //! `pinhole compliance`.
 
+use super::end_args::KindArg;
 use super::guest_args::guests;
 use super::output;
 use super::planes::PlanesArg;
-use crate::card::BufferApi;
+use crate::card::{BufferApi, CardKind};
 use crate::report;
 use crate::rig::compliance;
 use crate::vm::images::Catalog;
@@ -11,8 +12,8 @@ use crate::vm::progress::Progress;
 
 /// Have v4l2-compliance judge the card, beside vivid, and print a page of it
 ///
-/// Boots each guest twice, with a single-planar and with a multi-planar card,
-/// and runs v4l2-compliance with streaming in every format on every input.
+/// Boots each guest four times, with a capture and with an output card, each
+/// single-planar and multi-planar, and runs v4l2-compliance with streaming in every format on every input or output.
 /// Takes a quarter of an hour a boot where the guest is emulated. Exits with 0
 /// when nothing of the card failed and nothing was warned of, 1 when something
 /// was, 2 when it could not run.
@@ -26,6 +27,10 @@ pub struct Args {
     /// Which of V4L2's two APIs the devices are to have, both if none is named
     #[arg(long, value_enum)]
     planes: Option<PlanesArg>,
+
+    /// What the devices are to be for, both if none is named
+    #[arg(long, value_enum)]
+    kind: Option<KindArg>,
 }
 
 /// Runs the subcommand.
@@ -38,10 +43,16 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
         Some(planes) => vec![planes.into()],
         None => vec![BufferApi::Single, BufferApi::Multi],
     };
+    let kinds = match args.kind {
+        Some(kind) => vec![kind.into()],
+        None => vec![CardKind::Capture, CardKind::Output],
+    };
     let mut comparisons = Vec::new();
     for guest in &guests {
-        for &planes in &apis {
-            comparisons.push(compliance::compare(guest, planes, &progress)?);
+        for &kind in &kinds {
+            for &planes in &apis {
+                comparisons.push(compliance::compare(guest, kind, planes, &progress)?);
+            }
         }
     }
     output::text(report::compliance::page(&comparisons))?;

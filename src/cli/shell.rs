@@ -13,6 +13,7 @@ use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize,
 use signal_hook::consts::SIGWINCH;
 
 use super::card_args::CardArgs;
+use super::end_args::KindArg;
 use super::guest_args::GuestArgs;
 use super::mode_args::ModeArgs;
 use super::output;
@@ -47,6 +48,14 @@ pub struct Args {
     #[command(flatten)]
     card: CardArgs,
 
+    /// What the card is for
+    #[arg(long, value_enum, default_value_t = KindArg::Capture, help_heading = "Card")]
+    kind: KindArg,
+
+    /// Where the frames of an output card go, as `pinhole device` takes it
+    #[arg(long, value_name = "SPEC", help_heading = "Card")]
+    sink: Option<String>,
+
     #[command(flatten)]
     modes: ModeArgs,
 }
@@ -65,10 +74,15 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
             .read_to_end(&mut script)
             .context("cannot read the script on standard input")?;
     }
+    let sink = args
+        .sink
+        .iter()
+        .flat_map(|sink| ["--sink".into(), sink.into()]);
     args.modes.modes(args.card.planes().unwrap_or_default())?;
     let spec = TestbedSpec {
         clients: args.clients,
-        card_arguments: args.modes.arguments(),
+        kind: args.kind.into(),
+        card_arguments: args.modes.arguments().into_iter().chain(sink).collect(),
         ..args.card.put_into(args.guest.testbed()?)?
     };
     let mut testbed = Testbed::start(&spec, &Progress::stderr())?;

@@ -11,10 +11,10 @@ pub fn page(comparisons: &[Comparison]) -> String {
     let mut page = format!(
         "# v4l2-compliance\n\n\
          Made by `make compliance`: v4l2-compliance {} with `-s -f -a` (streaming, in\n\
-         every format, on every input), on the card and on vivid, the kernel's own virtual\n\
-         capture device, in the same boot.\n\n\
-         | kernel | API | Pinhole: tests | failed | warnings | vivid: tests | failed | warnings |\n\
-         |---|---|---|---|---|---|---|---|\n",
+         every format, on every input or output), on the card and on vivid, the kernel's own\n\
+         virtual device, in the same boot.\n\n\
+         | kernel | device | API | Pinhole: tests | failed | warnings | vivid: tests | failed | warnings |\n\
+         |---|---|---|---|---|---|---|---|---|\n",
         version.unwrap_or_default()
     );
     for one in comparisons {
@@ -22,9 +22,10 @@ pub fn page(comparisons: &[Comparison]) -> String {
         // Writing to a string does not fail.
         let _ = writeln!(
             page,
-            "| {} ({}) | {} | {} |",
+            "| {} ({}) | {} | {} | {} |",
             one.release,
             one.guest,
+            one.kind.name(),
             api(one.planes),
             cells.join(" | ")
         );
@@ -42,8 +43,9 @@ pub fn page(comparisons: &[Comparison]) -> String {
             if !judgement.complaints.is_empty() {
                 let _ = write!(
                     page,
-                    "\nOf {device} on {}, {}:\n\n",
+                    "\nOf {device} on {}, {}, {}:\n\n",
                     one.guest,
+                    one.kind.name(),
                     api(one.planes)
                 );
                 for (line, times) in folded(&judgement.complaints) {
@@ -92,6 +94,7 @@ fn counts(judgement: &Judgement) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::card::CardKind;
 
     fn judgement(failed: u32, complaints: &[&str]) -> Judgement {
         Judgement {
@@ -110,16 +113,19 @@ mod tests {
             guest: "trixie".into(),
             release: "6.12".into(),
             accelerator: "tcg".into(),
+            kind: CardKind::Output,
             planes: BufferApi::Multi,
             card: judgement(0, &[]),
             vivid: judgement(2, &["fail: x(1): y", "fail: x(2): z", "fail: x(1): y"]),
         }]);
         assert!(
-            page.contains("\n| 6.12 (trixie) | multi-planar | 81 | 0 | 0 | 81 | 2 | 0 |\n"),
+            page.contains(
+                "\n| 6.12 (trixie) | output | multi-planar | 81 | 0 | 0 | 81 | 2 | 0 |\n"
+            ),
             "{page}"
         );
         assert!(page.ends_with(
-            "\nOf vivid on trixie, multi-planar:\n\n\
+            "\nOf vivid on trixie, output, multi-planar:\n\n\
              - `fail: x(1): y` (2 times)\n- `fail: x(2): z`\n"
         ));
         assert!(page.contains("--max-fps 30") && !page.contains("Of Pinhole"));

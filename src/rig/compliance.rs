@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::testbed::clients;
 use super::testbed::{Testbed, TestbedError, TestbedSpec};
 use crate::agent::protocol::{Load, Run};
-use crate::card::BufferApi;
+use crate::card::{BufferApi, CardKind};
 use crate::vm::accelerator::Accelerator;
 use crate::vm::channel::{Agent, AgentError};
 use crate::vm::progress::Progress;
@@ -71,6 +71,8 @@ pub struct Comparison {
     pub release: String,
     /// Accelerator that ran the guest.
     pub accelerator: String,
+    /// What both devices are for.
+    pub kind: CardKind,
     /// V4L2 API (single-planar or multi-planar) of both devices.
     pub planes: BufferApi,
     /// Results for the card and its driver.
@@ -110,15 +112,16 @@ pub enum ComplianceError {
 /// [`ComplianceError`] if one of them could not be tested.
 pub fn compare(
     guest: &str,
+    kind: CardKind,
     planes: BufferApi,
     progress: &Progress,
 ) -> Result<Comparison, ComplianceError> {
-    let testbed = Testbed::start(&testbed(guest, planes), progress)?;
+    let testbed = Testbed::start(&testbed(guest, kind, planes), progress)?;
     let agent = testbed.machine.agent();
     let step = progress.step(format!("judging the card on {guest}"));
     let card = judge(agent, CARD, &OPTIONS)?;
     step.update("vivid");
-    load_vivid(agent, planes)?;
+    load_vivid(agent, kind, planes)?;
     let vivid = judge(agent, VIVID, &OPTIONS)?;
     step.done();
     let testbed = testbed.finish()?;
@@ -126,6 +129,7 @@ pub fn compare(
         guest: testbed.guest.id,
         release: testbed.release,
         accelerator: testbed.accelerator.to_string(),
+        kind,
         planes,
         card,
         vivid,
@@ -133,12 +137,13 @@ pub fn compare(
 }
 
 /// Returns the specification of a guest in which the card can be tested.
-pub fn testbed(guest: &str, planes: BufferApi) -> TestbedSpec {
+pub fn testbed(guest: &str, kind: CardKind, planes: BufferApi) -> TestbedSpec {
     let emulated = Accelerator::detect() == Accelerator::Tcg;
     TestbedSpec {
         kernel: Some(guest.to_owned()),
         ram_mib: Some(RAM_MIB),
         max_fps: emulated.then_some(MAX_FPS),
+        kind,
         planes,
         harmless: true,
         clients: true,
@@ -146,18 +151,21 @@ pub fn testbed(guest: &str, planes: BufferApi) -> TestbedSpec {
     }
 }
 
-/// Loads vivid with one video capture device with one input, HDMI, which is
+/// Loads vivid with one video device with one input or output, HDMI, which is
 /// most similar to the card.
-fn load_vivid(agent: &Agent, planes: BufferApi) -> Result<(), ComplianceError> {
+fn load_vivid(agent: &Agent, kind: CardKind, planes: BufferApi) -> Result<(), ComplianceError> {
     let multiplanar = match planes {
         BufferApi::Single => 1,
         BufferApi::Multi => 2,
     };
+    // Documentation/admin-guide/media/vivid.rst.
+    let node = match kind {
+        CardKind::Capture => "node_types=0x1 num_inputs=1 input_types=3",
+        CardKind::Output => "node_types=0x100 num_outputs=1 output_types=1",
+    };
     let load = Load {
         module: "vivid".into(),
-        params: format!(
-            "n_devs=1 node_types=0x1 num_inputs=1 input_types=3 multiplanar={multiplanar}"
-        ),
+        params: format!("n_devs=1 {node} multiplanar={multiplanar}"),
     };
     let loaded = agent.call(load, PATIENCE);
     loaded.map_err(|source| ComplianceError::Agent {

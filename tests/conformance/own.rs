@@ -213,3 +213,13 @@ fn a_command_that_ends_is_started_again() {
     let lost = clauses(&outcome, is_unreached).len() + clauses(&outcome, is_failed).len();
     assert!(lost < 20, "{lost} of the clauses");
 }
+
+#[test]
+fn as_an_output_card() {
+    // It has no controls of a picture, which are those that keep a value.
+    let absent = ["MD-3", "MD-9", "MP-18"];
+    for (planes, more) in [("single", &["MD-4"][..]), ("multi", &[])] {
+        let args = [&FULL[..], &["--kind", "output", "--planes", planes]].concat();
+        conforms(&args, &settings(), &[&absent, more].concat());
+    }
+}

@@ -17,6 +17,7 @@ mod hostile;
 mod malformed;
 mod memory_table;
 mod negotiation;
+mod outputs;
 mod overload;
 mod pace;
 mod pause;

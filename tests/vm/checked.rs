@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use pinhole::agent::protocol::{Log, Run};
-use pinhole::card::BufferApi;
+use pinhole::card::{BufferApi, CardKind};
 use pinhole::rig::compliance;
 use pinhole::rig::kernel_log;
 use pinhole::rig::testbed::TestbedSpec;
@@ -143,7 +143,11 @@ fn name(nth: usize) -> String {
 #[test]
 #[ignore = "boots a guest"]
 fn the_device_complies_and_nothing_is_said() {
-    let guest = TestGuest::start(compliance::testbed(KERNEL, BufferApi::Single));
+    let guest = TestGuest::start(compliance::testbed(
+        KERNEL,
+        CardKind::Capture,
+        BufferApi::Single,
+    ));
     let agent = guest.testbed.machine.agent();
     let judgement = compliance::judge(agent, "/dev/video0", &["--streaming=2"]).unwrap();
     assert!(

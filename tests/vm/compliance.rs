@@ -1,13 +1,13 @@
 //! v4l2-compliance, the V4L2 project's own judge: it finds nothing wrong.
 
-use pinhole::card::BufferApi;
+use pinhole::card::{BufferApi, CardKind};
 use pinhole::rig::compliance::{judge, testbed};
 
 use crate::test_guest::TestGuest;
 
 /// The device complies on a kernel, where it streams as `options` say.
-fn complies(kernel: &str, planes: BufferApi, options: &[&str]) {
-    let guest = TestGuest::start(testbed(kernel, planes));
+fn complies(kernel: &str, kind: CardKind, planes: BufferApi, options: &[&str]) {
+    let guest = TestGuest::start(testbed(kernel, kind, planes));
     let agent = guest.testbed.machine.agent();
     let judgement = judge(agent, "/dev/video0", options).unwrap();
     // Where the machine has no time for its guest, frames are dropped, and the
@@ -32,12 +32,19 @@ const QUICK: [&str; 2] = ["--streaming=10", "--stream-all-formats=1"];
 #[ignore = "boots guests"]
 fn the_single_planar_device_complies_on_every_kernel() {
     for kernel in ["bullseye", "bookworm", "trixie", "trixie-backports"] {
-        complies(kernel, BufferApi::Single, &QUICK);
+        complies(kernel, CardKind::Capture, BufferApi::Single, &QUICK);
     }
 }
 
 #[test]
 #[ignore = "boots a guest"]
 fn the_multi_planar_device_complies() {
-    complies("trixie", BufferApi::Multi, &QUICK);
+    complies("trixie", CardKind::Capture, BufferApi::Multi, &QUICK);
+}
+
+#[test]
+#[ignore = "boots guests"]
+fn the_output_device_complies() {
+    complies("bookworm", CardKind::Output, BufferApi::Single, &QUICK);
+    complies("trixie", CardKind::Output, BufferApi::Multi, &QUICK);
 }

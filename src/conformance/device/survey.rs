@@ -187,9 +187,19 @@ impl Survey {
     /// Returns whether the device makes frames by itself: it captures, and needs
     /// no frames to make them of.
     pub fn captures(&self) -> bool {
-        let caps = self.config.as_ref().map_or(0, |config| config.le32(0));
         // V4L2_CAP_VIDEO_CAPTURE, _CAPTURE_MPLANE.
-        caps & 0x1001 != 0
+        self.capabilities() & 0x1001 != 0
+    }
+
+    /// Returns whether the device returns buffers by itself: it captures and needs
+    /// no frames to make others of, or shows frames and makes none of them.
+    fn returns_buffers(&self) -> bool {
+        // V4L2_CAP_VIDEO_OUTPUT, _OUTPUT_MPLANE.
+        self.captures() || self.capabilities() & 0x2002 != 0
+    }
+
+    fn capabilities(&self) -> u32 {
+        self.config.as_ref().map_or(0, |config| config.le32(0))
     }
 
     /// Returns the errno with which buffers of that memory are refused.
@@ -245,15 +255,16 @@ impl Survey {
             .ok_or_else(|| Stop::NotOffered("it has no integer control that can be set".into()))
     }
 
-    /// Ends a test that is about frames, if the device makes none.
+    /// Ends a test that is about frames, if the device returns no buffers by itself.
     ///
     /// # Errors
-    /// It makes none.
+    /// It returns none.
     pub fn needs_frames(&self) -> Result<(), Stop> {
-        match self.captures() {
+        match self.returns_buffers() {
             true => Ok(()),
             false => Err(Stop::NotOffered(
-                "it makes no frames by itself: device_caps has no capture".into(),
+                "it returns no buffers by itself: device_caps has neither capture nor output"
+                    .into(),
             )),
         }
     }

@@ -5,7 +5,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, ExitStatus, Output, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use pinhole::card::witness::{PlaneRecord, Record};
@@ -101,17 +101,33 @@ impl Card {
         (card, stdin)
     }
 
+    /// A card on a socket of its own, with a pipe from its standard output and
+    /// `args` besides.
+    pub fn start_shown(args: &[&str]) -> (Self, ChildStdout) {
+        let dir = tempfile::tempdir().expect("a directory for the card");
+        let socket = dir.path().join("card.sock");
+        let mut command = Self::command();
+        command.arg("--socket-path").arg(&socket).args(args);
+        let log = File::create(dir.path().join("log")).expect("log file");
+        let ends = [Stdio::null(), Stdio::piped(), log.into()];
+        let mut card = Self::spawn_to(command, dir, ends);
+        let stdout = card.child.stdout.take().expect("a pipe");
+        (card, stdout)
+    }
+
     /// Runs `command`, which logs to `log`.
     pub fn spawn_with_log(command: Command, dir: tempfile::TempDir, log: Stdio) -> Self {
-        Self::spawn_to(command, dir, Stdio::null(), log)
+        Self::spawn_to(command, dir, [Stdio::null(), Stdio::null(), log])
     }
 
     fn spawn_from(command: Command, dir: tempfile::TempDir, stdin: Stdio) -> Self {
         let log = File::create(dir.path().join("log")).expect("log file");
-        Self::spawn_to(command, dir, stdin, log.into())
+        Self::spawn_to(command, dir, [stdin, Stdio::null(), log.into()])
     }
 
-    fn spawn_to(mut command: Command, dir: tempfile::TempDir, stdin: Stdio, log: Stdio) -> Self {
+    /// Runs `command` with those standard streams: input, output, log.
+    fn spawn_to(mut command: Command, dir: tempfile::TempDir, ends: [Stdio; 3]) -> Self {
+        let [stdin, stdout, log] = ends;
         let changes = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)
             .expect("inotify");
         let flags =
@@ -119,7 +135,7 @@ impl Card {
         inotify::add_watch(&changes, dir.path(), flags).expect("inotify watch");
         let child = command
             .stdin(stdin)
-            .stdout(Stdio::null())
+            .stdout(stdout)
             .stderr(log)
             .spawn()
             .expect("the card starts");
