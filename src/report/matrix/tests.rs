@@ -96,6 +96,7 @@ pub fn evidence() -> (CellAnswer, CardFrames) {
             flags: 0,
             bytesused: 8192,
             digests: vec![Some(Digest(1)), Some(Digest(7))],
+            sent: Vec::new(),
         }],
         canaries: vec![
             CanarySeen {

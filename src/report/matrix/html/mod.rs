@@ -59,7 +59,7 @@ pub fn page(outcomes: &[KernelOutcome]) -> String {
                 h1 { "The userptr matrix" }
                 p.soft {
                     "Every kind of memory that a user pointer can name, and everything that can \
-                     happen to it while a device writes into it: what each kernel did."
+                     happen to it while a device writes into it or reads it: what each kernel did."
                 }
                 (totals(outcomes))
                 (findings(outcomes))
@@ -192,14 +192,16 @@ fn evidence(outcomes: &[KernelOutcome]) -> Markup {
         p.soft {
             "Each field opens. " code { "@" } " is the byte of its page at which the buffer begins, "
             code { "+" } " what its frame has beyond whole pages, " code { "/native" }
-            " has the kernel's own vb2_dma_sg pin instead of get_vaddr_frames()."
+            " has the kernel's own vb2_dma_sg pin instead of get_vaddr_frames(), and of a cell "
+            code { "output/" } " the card reads what the process has written."
         }
         p.soft {
             "The first cell of each row, and every finding, is drawn. Drawings show the buffer page by page when it was queued. " b { "mapped" }
             ": the process has a page there. " b { "card" }
             ": the card was given that very page frame; a bold line is where a segment of its \
              scatter list begins. " b { "read" }
-            ": the process reads in this 4 KiB what the card wrote. The boxes on either side are \
+            ": the process reads in this 4 KiB what the card wrote, or the card what the process \
+             wrote. The boxes on either side are \
              the bytes beside the buffer, which nobody may touch. Full: as it should be; hatched, \
              ≠: not so; dashed: nothing there."
         }
@@ -209,8 +211,9 @@ fn evidence(outcomes: &[KernelOutcome]) -> Markup {
                 " of every anonymous page, merged or not. No oracle judges by that flag."
             }
         }
-        @for kind in rows::kinds(outcomes) { (row(&kind)) }
-        @for hazard in rows::hazards(outcomes) { (row(&hazard)) }
+        @for section in rows::sections(outcomes) {
+            @for one in &section.rows { (row(one)) }
+        }
     }
 }
 

@@ -26,13 +26,13 @@ table! {
     /// An oracle.
     Oracle:
     Outcome = "outcome", "what came of the cell is what was expected of it";
-    Data = "data", "what the process reads through its own mapping is what the card wrote";
+    Data = "data", "what the process reads through its own mapping is what the card wrote, or the other way round";
     Address = "address", "the card's segments are the pages that the process had mapped";
     Pins = "pins", "as many pages are pinned as the buffer has, and none afterwards";
     Mappings = "mappings", "the DMA API maps the buffer's segments while it is queued, and nothing of it afterwards";
-    Dirty = "dirty", "the pages that the card wrote are marked dirty when they are unpinned";
-    Idle = "idle", "a page that only the card wrote to stays idle, and one that the process reads does not";
-    Fences = "fences", "the bytes around the buffer are untouched, and nothing is written once the stream is off";
+    Dirty = "dirty", "the pages that the card wrote are marked dirty when they are unpinned, and those that it read are not";
+    Idle = "idle", "a page that only the card wrote to, or read, stays idle, and one that the process reads does not";
+    Fences = "fences", "the bytes around the buffer are untouched, and so is one that the card only reads; nothing is written or read once the stream is off";
     Leaks = "leaks", "no memory of the kernel's is lost";
     Log = "log", "the kernel has nothing to complain of";
 }
@@ -130,6 +130,7 @@ fn outcome(evidence: &CellEvidence<'_>, objections: &mut Objections) {
 /// expected.
 fn severity(observation: Observation, expected: &[Observation]) -> Severity {
     let written = Observation::Captured(Reads::Written);
+    let is_sent = |outcome: &Observation| matches!(outcome, Observation::Sent(_));
     match observation {
         Observation::Refused(_) => Severity::WrongError,
         Observation::Hung => Severity::Slow,
@@ -137,6 +138,8 @@ fn severity(observation: Observation, expected: &[Observation]) -> Severity {
         Observation::Captured(_) if expected.contains(&written) => Severity::DataLost,
         // The card was to write to other memory, or to none.
         Observation::Captured(_) => Severity::MemoryWritten,
+        Observation::Sent(_) if expected.iter().any(is_sent) => Severity::DataLost,
+        Observation::Sent(_) => Severity::MemoryRead,
     }
 }
 
@@ -147,12 +150,14 @@ mod tests {
     use super::*;
     use crate::agent::cell::CellAnswer;
     use crate::agent::cell::evidence::{
-        CallSeen, CountersSeen, FrameSeen, HOLD, Memory, Moment, PagesSeen,
+        CallSeen, ContentsSeen, CountersSeen, FrameSeen, HOLD, Memory, Moment, PagesSeen,
     };
+    use crate::card::CardKind;
     use crate::card::witness::PlaneRecord;
     use crate::dma::Digest;
     use crate::rig::matrix::expectation::Expectation;
     use crate::rig::matrix::name::Pinning;
+    use crate::rig::matrix::observation::Sent;
     use crate::rig::matrix::witness::CardFrames;
 
     /// Returns a cell that succeeded: two pages at the start of a page, one
@@ -207,27 +212,54 @@ mod tests {
                 flags: 0,
                 bytesused: 8192,
                 digests: digests.into_iter().map(Some).collect(),
+                sent: Vec::new(),
             }],
             ..CellAnswer::default()
         };
         (answer, card_frames)
     }
 
-    /// Returns the objections of one oracle to a cell that is expected to end
+    /// Returns the same cell of an output: the card has read what the process
+    /// wrote, which is still there.
+    pub fn sent() -> (CellAnswer, CardFrames) {
+        let (mut answer, card_frames) = captured();
+        let frame = &mut answer.frames[0];
+        frame.sent = frame.digests.clone();
+        answer.contents.push(ContentsSeen {
+            moment: Moment::Filled,
+            digests: frame.sent.clone(),
+        });
+        (answer, card_frames)
+    }
+
+    /// Returns the objections of one oracle to a capture that is expected to end
     /// with data.
     pub fn objections(judge: Judge, answer: &CellAnswer, card_frames: &CardFrames) -> Vec<String> {
+        let objections = objections_of(CardKind::Capture, judge, answer, card_frames);
+        objections.into_iter().map(|(_, what)| what).collect()
+    }
+
+    /// Returns the objections of one oracle to a cell of that direction that is
+    /// expected to end with data.
+    pub fn objections_of(
+        direction: CardKind,
+        judge: Judge,
+        answer: &CellAnswer,
+        card_frames: &CardFrames,
+    ) -> Vec<(Severity, String)> {
         let mut objections = Objections::default();
         let evidence = CellEvidence {
+            direction,
             answer,
             card_frames,
             observation: Observation::of(answer, card_frames),
-            expectation: &Expectation::data(),
+            expectation: &Expectation::data(direction),
             bounced: false,
             pinning: Some(Pinning::FrameVector),
             names: &[],
         };
         judge(&evidence, &mut objections);
-        objections.into_iter().map(|(_, what)| what).collect()
+        objections.into_iter().collect()
     }
 
     #[test]
@@ -240,6 +272,11 @@ mod tests {
                 "{oracle}"
             );
         }
+        let (answer, card_frames) = sent();
+        for oracle in Oracle::ALL {
+            let said = objections_of(CardKind::Output, oracle.judge(), &answer, &card_frames);
+            assert_eq!(said, [], "{oracle}");
+        }
     }
 
     #[test]
@@ -249,10 +286,11 @@ mod tests {
         answer.impossible = Some("no such memory".into());
         let judged = |answer: &CellAnswer| {
             judge(&CellEvidence {
+                direction: CardKind::Capture,
                 answer,
                 card_frames: &card_frames,
                 observation: Observation::of(answer, &card_frames),
-                expectation: &Expectation::data(),
+                expectation: &Expectation::data(CardKind::Capture),
                 bounced: false,
                 pinning: None,
                 names: &[],
@@ -268,10 +306,11 @@ mod tests {
         let (answer, card_frames) = captured();
         let mapped = |pinning, translated| {
             let evidence = CellEvidence {
+                direction: CardKind::Capture,
                 answer: &answer,
                 card_frames: &card_frames,
                 observation: Observation::TakenBack,
-                expectation: &Expectation::data(),
+                expectation: &Expectation::data(CardKind::Capture),
                 bounced: false,
                 pinning,
                 names: &[],
@@ -304,6 +343,16 @@ mod tests {
             (written, captured(Reads::Other), Severity::MemoryWritten),
             (written, refused(libc::EFAULT), Severity::MemoryWritten),
             (Observation::Hung, written, Severity::Slow),
+            (
+                Observation::Sent(Sent::Other),
+                Observation::Sent(Sent::Written),
+                Severity::DataLost,
+            ),
+            (
+                Observation::Sent(Sent::Written),
+                refused(libc::EFAULT),
+                Severity::MemoryRead,
+            ),
         ] {
             assert_eq!(super::severity(observation, &[expected]), severity);
         }
