@@ -30,6 +30,7 @@ pub fn cell(name: &str) -> CellOutcome {
         observation: Some(Observation::Captured(Reads::Written)),
         reason: None,
         findings: Vec::new(),
+        runs: Vec::new(),
         elapsed_ms: 62,
         answer: None,
         card_frames: CardFrames::default(),
