@@ -30,6 +30,7 @@ mod output;
 mod own_kernel;
 mod own_memory;
 mod planes;
+mod players;
 mod process;
 #[path = "../program/mod.rs"]
 mod program;

@@ -5,6 +5,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use pinhole::agent::protocol::{Kill, Log, Run, RunAnswer};
+use pinhole::card::witness::Record;
 use pinhole::rig::capture::outcome::{Judgement, Outcome};
 use pinhole::rig::capture::store::Store;
 use pinhole::rig::capture::tool::{Memory, Rate};
@@ -153,6 +154,15 @@ impl TestGuest {
     /// What the card has written in its last stream.
     pub fn witness_log(&self) -> WitnessLog {
         WitnessLog::read(&self.folder.path().join("witness")).unwrap()
+    }
+
+    /// All that the card's witness has said so far.
+    pub fn records(&self) -> Vec<Record> {
+        let witness = std::fs::read_to_string(self.folder.path().join("witness")).unwrap();
+        // The last line may not be whole yet.
+        let whole = witness.rfind('\n').map_or("", |end| &witness[..end]);
+        let records = whole.lines().map(serde_json::from_str);
+        records.collect::<Result<_, _>>().unwrap()
     }
 
     /// Frames that the card has written since its start.

@@ -1,5 +1,5 @@
 //! Real V4L2 applications in the guest: how they are installed, and their
-//! command lines for a capture.
+//! command lines for a capture, or for showing frames.
 //!
 //! They are in the clients' image ([`crate::vm::images::clients`]), a disk that
 //! is mounted and entered with chroot(8). The same image serves every kernel,
@@ -93,10 +93,10 @@ pub fn inside(argv: &[&str]) -> Vec<String> {
     words(&[&["chroot", ROOT], argv].concat())
 }
 
-/// How `v4l2src` gets its buffers (its property `io-mode`).
+/// How `v4l2src` and `v4l2sink` get their buffers (their property `io-mode`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IoMode {
-    /// read().
+    /// read(). GStreamer's sink writes nothing in this mode.
     Rw,
     /// V4L2_MEMORY_MMAP.
     Mmap,
@@ -253,6 +253,51 @@ pub fn ffmpeg(layout: &Layout, fps: u32, frames: u32, to: &str) -> Option<Run> {
         "-y",
         to,
     ];
+    let ffmpeg = ["ffmpeg", "-hide_banner", "-nostdin", "-loglevel", "warning"];
+    Some(Run::new(words(&[&ffmpeg[..], &input, &output].concat())))
+}
+
+/// Returns the command that shows the raw frames in the file `from` with
+/// GStreamer's `v4l2sink`: the first of them twice, as its preview, and all but
+/// those that the device has not read when the file ends. Returns `None` for a
+/// format that GStreamer does not support.
+pub fn gstreamer_shows(layout: &Layout, fps: u32, mode: IoMode, from: &str) -> Option<Run> {
+    let format = RawFormat::of(layout)?.gstreamer;
+    let source = format!("filesrc location={from} blocksize={}", layout.sizeimage);
+    let caps = format!(
+        "video/x-raw,format={format},width={},height={},framerate={fps}/1",
+        layout.width, layout.height
+    );
+    let sink = format!(
+        "v4l2sink device=/dev/video0 io-mode={} sync=false",
+        mode.name()
+    );
+    let pipeline = [source, caps, sink].join(" ! ");
+    let argv = ["gst-launch-1.0", "--quiet"].into_iter();
+    Some(Run::new(argv.chain(pipeline.split(' '))))
+}
+
+/// Returns the command that shows the raw frames in the file `from` with FFmpeg's
+/// v4l2 output, which writes them with write(): all but those that the device has
+/// not read when the file ends. Returns `None` for a format that it does not
+/// support.
+pub fn ffmpeg_shows(layout: &Layout, fps: u32, from: &str) -> Option<Run> {
+    let format = RawFormat::of(layout)?.ffmpeg?;
+    let size = format!("{}x{}", layout.width, layout.height);
+    let fps = fps.to_string();
+    let input = [
+        "-f",
+        "rawvideo",
+        "-pixel_format",
+        format,
+        "-video_size",
+        &size,
+        "-framerate",
+        &fps,
+        "-i",
+        from,
+    ];
+    let output = ["-codec:v", "rawvideo", "-f", "v4l2", "/dev/video0"];
     let ffmpeg = ["ffmpeg", "-hide_banner", "-nostdin", "-loglevel", "warning"];
     Some(Run::new(words(&[&ffmpeg[..], &input, &output].concat())))
 }
