@@ -1,5 +1,5 @@
 //! The time to write a frame into pages that are scattered as a process's pages
-//! are, and the time of a frame from QBUF to its event, both compared with a
+//! are, and to read one out of them, and the time of a frame from QBUF to its event, both compared with a
 //! plain copy into the same pages; and the witness's digests, compared with the
 //! digest of as many bytes in one piece.
 
@@ -13,7 +13,7 @@ use pinhole::card::Witness;
 use pinhole::card::witness::Background;
 use pinhole::dma::{DIGEST_BLOCK, Digest, FrameWriter, PIECE, ScatterList, Staging};
 use pinhole::source::{Layout, Pattern, PixelFormat, Source};
-use streaming::{Blank, Memory, Nowhere, PAGE, Scatter, Streaming};
+use streaming::{Blank, Memory, Nowhere, PAGE, Scatter, Streaming, camera, display};
 use vm_memory::{GuestAddress, GuestMemoryBackend};
 
 const BUFFERS: usize = 32;
@@ -127,14 +127,15 @@ fn frame(criterion: &mut Criterion) {
         plain_copy(&mut group, &layout, &memory);
         let blank: fn() -> Box<dyn Source> = || Box::new(Blank);
         let bars: fn() -> Box<dyn Source> = || Box::new(Pattern::default());
-        for (name, source) in [("blank", blank), ("bars", bars)] {
+        for (name, source) in [("blank", Some(blank)), ("bars", Some(bars)), ("read", None)] {
             for witnessed in [false, true] {
                 let witness = match witnessed {
                     true => Witness::new(Background::start(Nowhere).expect("a thread")),
                     false => Witness::off(),
                 };
                 let name = format!("{name}{}", if witnessed { " with witness" } else { "" });
-                let mut streaming = Streaming::new(&memory, &layout, source(), witness);
+                let end = source.map_or_else(display, |source| camera(source()));
+                let mut streaming = Streaming::new(&memory, &layout, end, witness);
                 group.bench_function(name, |bencher| bencher.iter(|| streaming.frame()));
             }
         }

@@ -76,7 +76,8 @@ const TABLES: [Table; 5] = [
     Table {
         title: "A frame",
         about: "The time from QBUF to the event, in plain copies of the frame into the same \
-                pages. `blank` is a source that costs nothing; `bars` is the test card.",
+                pages. `blank` is a source that costs nothing; `bars` is the test card; `read` is an \
+                output card, which copies the frame out of the pages.",
         prefix: "frame/",
         baseline: "plain",
         kind: Kind::Time,

@@ -20,9 +20,8 @@ static struct page *last_pages[1024];
 static unsigned int last_nr;
 
 /*
- * Pages are pinned without asking for write access, or with where the device only
- * reads. Since 6.2 it can be chosen for both directions, before for none; 5.10 is
- * asked for it in either.
+ * Pages are pinned without write access, or with it where the device only reads. Before
+ * 6.2 they are pinned with it for either direction, and only 5.10 lets it be left out.
  */
 #if PINHOLE_KERNEL(6, 2)
 int __wrap_get_vaddr_frames(unsigned long start, unsigned int nr, bool write,

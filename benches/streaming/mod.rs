@@ -6,11 +6,12 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use pinhole::card::witness::Target;
-use pinhole::card::{Card, Now, Rate, Spec, Witness};
+use pinhole::card::{Card, End, Now, Rate, Spec, Witness};
 use pinhole::dma::{Bus, Segment};
+use pinhole::sink::{Display, Output};
 use pinhole::source::{Begun, Camera, FrameInfo, Layout, Source};
 use pinhole::wire::buffer::{Buffer, MEMORY_USERPTR, RequestBuffers};
-use pinhole::wire::format::{BUF_TYPE_VIDEO_CAPTURE, Format, PixFormat};
+use pinhole::wire::format::{BUF_TYPE_VIDEO_CAPTURE, BUF_TYPE_VIDEO_OUTPUT, Format, PixFormat};
 use pinhole::wire::{Ioctl, Reply};
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use vm_memory::{FileOffset, GuestAddress, GuestMemoryMmap};
@@ -124,8 +125,18 @@ impl Write for Nowhere {
 
 impl Target for Nowhere {}
 
-/// A card that streams into the buffers of a [`Memory`], whose layout has one
-/// memory plane.
+/// Returns a camera with that source, as a card's end.
+pub fn camera(source: Box<dyn Source>) -> End {
+    End::Camera(Box::new(Camera::with("Camera", source)))
+}
+
+/// Returns a display that keeps nothing, as a card's end.
+pub fn display() -> End {
+    End::Display(Display::new(vec![Output::digest()]))
+}
+
+/// A card that streams into the buffers of a [`Memory`], or out of them; its
+/// layout has one memory plane.
 pub struct Streaming<'a> {
     card: Card,
     bus: Bus<'a>,
@@ -138,24 +149,23 @@ pub struct Streaming<'a> {
 }
 
 impl<'a> Streaming<'a> {
-    pub fn new(
-        memory: &'a Memory,
-        layout: &Layout,
-        source: Box<dyn Source>,
-        witness: Witness,
-    ) -> Self {
-        let mut format = Format::capture(PixFormat::new_zeroed());
+    pub fn new(memory: &'a Memory, layout: &Layout, end: End, witness: Witness) -> Self {
+        let type_ = match end {
+            End::Camera(_) => BUF_TYPE_VIDEO_CAPTURE,
+            End::Display(_) => BUF_TYPE_VIDEO_OUTPUT,
+        };
+        let mut format = Format::of(type_, PixFormat::new_zeroed());
         format.pix.width = layout.width.into();
         format.pix.height = layout.height.into();
         format.pix.pixelformat = layout.format.fourcc().into();
         let mut buffers = RequestBuffers::new_zeroed();
         buffers.count = (memory.buffers.len() as u32).into();
-        buffers.type_ = BUF_TYPE_VIDEO_CAPTURE.into();
+        buffers.type_ = type_.into();
         buffers.memory = MEMORY_USERPTR.into();
         let queue = memory.buffers.iter().zip(0u32..).map(|(planes, index)| {
             let mut buffer = Buffer::new_zeroed();
             buffer.index = index.into();
-            buffer.type_ = BUF_TYPE_VIDEO_CAPTURE.into();
+            buffer.type_ = type_.into();
             buffer.memory = MEMORY_USERPTR.into();
             buffer.length = layout.sizeimage.into();
             ioctl(Ioctl::QBuf, &[buffer.as_bytes(), &entries(&planes[0])])
@@ -163,7 +173,7 @@ impl<'a> Streaming<'a> {
         let mut streaming = Self {
             card: Card::new(Spec {
                 witness,
-                ..Spec::new(Camera::with("Camera", source), Rate::Max)
+                ..Spec::with(end, Rate::Max)
             }),
             bus: memory.bus(),
             reply: Reply::default(),
@@ -176,7 +186,7 @@ impl<'a> Streaming<'a> {
         streaming.give(&open);
         streaming.give(&ioctl(Ioctl::SFmt, &[format.as_bytes()]));
         streaming.give(&ioctl(Ioctl::ReqBufs, &[buffers.as_bytes()]));
-        streaming.give(&ioctl(Ioctl::StreamOn, &[&1u32.to_le_bytes()]));
+        streaming.give(&ioctl(Ioctl::StreamOn, &[&type_.to_le_bytes()]));
         streaming
     }
 

@@ -11,16 +11,28 @@ use std::process::{Command, ExitCode};
 
 use pinhole::card::Witness;
 use pinhole::card::witness::Background;
-use pinhole::source::{Layout, Pattern, PixelFormat, Source};
-use streaming::{Blank, Memory, Nowhere, PAGE, Scatter, Streaming};
+use pinhole::source::{Layout, PixelFormat, pattern};
+use streaming::{Memory, Nowhere, PAGE, Scatter, Streaming, camera, display};
+
+/// What a card does for a frame.
+#[derive(Clone, Copy)]
+enum Work {
+    /// It writes what a source that costs nothing has.
+    Blank,
+    /// It draws the pattern of that name, and writes it.
+    Pattern(&'static str),
+    /// It reads the frame.
+    Read,
+}
+
+use Work::{Blank, Pattern, Read};
 
 /// A frame that is counted.
 struct Case {
     name: &'static str,
     format: PixelFormat,
     size: (u32, u32),
-    /// The pattern; `None` for a source that costs nothing.
-    pattern: Option<&'static str>,
+    work: Work,
     witnessed: bool,
     /// Instructions for each frame.
     expected: u64,
@@ -39,7 +51,7 @@ const HD: (u32, u32) = (1920, 1080);
 const fn case(
     name: &'static str,
     format: PixelFormat,
-    pattern: Option<&'static str>,
+    work: Work,
     witnessed: bool,
     expected: u64,
 ) -> Case {
@@ -47,52 +59,60 @@ const fn case(
         name,
         format,
         size: HD,
-        pattern,
+        work,
         witnessed,
         expected,
     }
 }
 
-const CASES: [Case; 9] = [
-    case("blank", PixelFormat::Nv12, None, false, 712_000),
-    case("blank-witness", PixelFormat::Nv12, None, true, 1_800_000),
-    case("bars", PixelFormat::Nv12, Some("bars"), false, 1_883_000),
+const CASES: [Case; 11] = [
+    case("blank", PixelFormat::Nv12, Blank, false, 712_000),
+    case("blank-witness", PixelFormat::Nv12, Blank, true, 1_800_000),
+    case("bars", PixelFormat::Nv12, Pattern("bars"), false, 1_883_000),
     case(
         "bars-witness",
         PixelFormat::Nv12,
-        Some("bars"),
+        Pattern("bars"),
         true,
         2_972_000,
     ),
     case(
         "bars-yuyv",
         PixelFormat::Yuyv,
-        Some("bars"),
+        Pattern("bars"),
         false,
         2_169_000,
     ),
     case(
         "bars-rgb3",
         PixelFormat::Rgb3,
-        Some("bars"),
+        Pattern("bars"),
         false,
         2_713_000,
     ),
     case(
         "moving",
         PixelFormat::Nv12,
-        Some("moving"),
+        Pattern("moving"),
         false,
         2_001_000,
     ),
-    case("noise", PixelFormat::Nv12, Some("noise"), false, 2_567_000),
+    case(
+        "noise",
+        PixelFormat::Nv12,
+        Pattern("noise"),
+        false,
+        2_567_000,
+    ),
     case(
         "integrity",
         PixelFormat::Nv12,
-        Some("integrity"),
+        Pattern("integrity"),
         false,
         2_261_000,
     ),
+    case("read", PixelFormat::Nv12, Read, false, 535_000),
+    case("read-witness", PixelFormat::Nv12, Read, true, 1_630_000),
 ];
 
 fn main() -> ExitCode {
@@ -139,15 +159,19 @@ fn run(case: &Case) {
             segment: PAGE,
         },
     );
-    let source: Box<dyn Source> = match case.pattern {
-        Some(name) => Box::new(Pattern::named(name).expect("a pattern of that name")),
-        None => Box::new(Blank),
+    let end = match case.work {
+        Blank => camera(Box::new(streaming::Blank)),
+        Pattern(name) => {
+            let pattern = pattern::Pattern::named(name);
+            camera(Box::new(pattern.expect("a pattern of that name")))
+        }
+        Read => display(),
     };
     let witness = match case.witnessed {
         true => Witness::new(Background::start(Nowhere).expect("a thread")),
         false => Witness::off(),
     };
-    let mut streaming = Streaming::new(&memory, &layout, source, witness);
+    let mut streaming = Streaming::new(&memory, &layout, end, witness);
     for _ in 0..FRAMES {
         streaming.frame();
     }

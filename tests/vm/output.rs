@@ -14,8 +14,12 @@ const DQBUF: u32 = 1;
 const ERROR: u32 = 0x40;
 
 /// The lengths of the planes of a multi-planar screen, and of a single-planar one.
-const PLANES: [u32; 2] = [3072, 1500];
+/// v4l2-ctl writes a picture of 3072 bytes to each before it reads its file.
+const PLANES: [u32; 2] = [3072, 4500];
 const PLANE: [u32; 1] = [3072];
+
+/// How many frames v4l2-ctl queues, two of them at once.
+const FRAMES: u8 = 5;
 
 /// A screen, its lengths of planes, and its `V4L2_BUF_TYPE_*`.
 fn screens() -> [(u32, Camera, &'static [u32], u32); 2] {
@@ -35,10 +39,12 @@ fn a_screen_is_given_what_the_program_wrote_and_cannot_change_what_it_said() {
     for (caps, camera, planes, kind) in screens() {
         let camera = Shared::new(camera);
         let guest = Scripted::boot(caps, camera.answers());
-        let length: u32 = planes.iter().sum();
-        // Three frames, of which each byte of a plane is the same.
+        let whole: Vec<_> = planes.iter().map(u32::to_string).collect();
+        let whole = whole.join("/");
+        // Each byte of a frame's plane is the same. v4l2-ctl counts the frames that it
+        // queues, and the last two it does not wait for.
         let mut frames = Vec::new();
-        for frame in 0..3u8 {
+        for frame in 0..FRAMES {
             for (plane, length) in planes.iter().enumerate() {
                 let fill = 16 * frame + plane as u8 + 1;
                 frames.push((fill, *length));
@@ -51,10 +57,10 @@ fn a_screen_is_given_what_the_program_wrote_and_cannot_change_what_it_said() {
             })
             .collect();
         guest.must(&format!("{{ {make} }} >/tmp/frames"));
-        let start = |memory: &str, count: u32| {
+        let start = |memory: &str| {
             camera.get().queued.clear();
             let line = format!(
-                "v4l2-ctl -d /dev/video0 --stream-out-{memory}=2 --stream-count={count} \
+                "v4l2-ctl -d /dev/video0 --stream-out-{memory}=2 --stream-count={FRAMES} \
                  --stream-from=/tmp/frames --verbose"
             );
             let run = Run::new(["sh", "-c", &line]);
@@ -77,9 +83,9 @@ fn a_screen_is_given_what_the_program_wrote_and_cannot_change_what_it_said() {
         let event_length = 8 + 88 + if planes.len() == 1 { 0 } else { 8 * 64 };
 
         for memory in ["user", "mmap"] {
-            let stream = start(memory, 3);
-            let whole: Vec<_> = planes.iter().map(|length| (*length, 0)).collect();
-            assert_eq!(camera.get().used, whole, "{memory}");
+            let stream = start(memory);
+            let given: Vec<_> = planes.iter().map(|length| (*length, 0)).collect();
+            assert_eq!(camera.get().used, given, "{memory}");
             for frame in 0..3usize {
                 // The third frame comes in the first buffer, when that is back.
                 guest.wait("the frame is queued", || camera.get().queued.len() > frame);
@@ -104,16 +110,15 @@ fn a_screen_is_given_what_the_program_wrote_and_cannot_change_what_it_said() {
                 .collect();
             assert!(returned.len() >= 3, "{said}");
             for line in &returned {
-                // Of several planes v4l2-ctl adds up.
-                assert!(line.contains(&format!("bytesused: {length}")), "{line}");
+                assert!(line.contains(&format!("bytesused: {whole} ")), "{line}");
             }
             assert!(returned[1].contains("error"), "{said}");
             assert!(!returned[0].contains("error"), "{said}");
         }
 
         // It cannot have read more than there is.
-        let stream = start("user", 3);
-        let event = said(0, 0, 3073);
+        let stream = start("user");
+        let event = said(0, 0, 4501);
         guest.device.send(DQBUF, &event, event_length);
         let ended = stream.wait(LIMIT).unwrap();
         assert!(ended.stderr.contains("Input/output error"), "{ended:?}");
@@ -122,17 +127,14 @@ fn a_screen_is_given_what_the_program_wrote_and_cannot_change_what_it_said() {
         // write(), where there is one plane.
         if planes.len() == 1 {
             camera.get().queued.clear();
-            let run = Run::new([
-                "dd",
-                "if=/tmp/frames",
-                "of=/dev/video0",
-                "bs=3072",
-                "count=1",
-            ]);
+            let line = "exec >/dev/video0; head -c 3072 /tmp/frames; \
+                 until [ -e /tmp/read ]; do sleep 0.1; done";
+            let run = Run::new(["sh", "-c", line]);
             let pending = guest.machine.agent().start(run).unwrap();
             guest.wait("the frame is queued", || !camera.get().queued.is_empty());
             let (start, length) = camera.get().queued[0].1[0][0];
             assert_eq!(guest.device.read(start, length), vec![1; 3072]);
+            guest.must("touch /tmp/read");
             let ended = pending.wait(LIMIT).unwrap();
             assert!(ended.status.success(), "{ended:?}");
         }

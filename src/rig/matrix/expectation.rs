@@ -145,27 +145,18 @@ const REFUSALS: [i32; 4] = [libc::EFAULT, libc::EINVAL, libc::ENOMEM, libc::EOPN
 /// that is not Pinhole's. It may refuse memory with any documented error, and pin
 /// it with another of the kernel's functions than Pinhole's own does.
 pub fn expect_of_any_driver(cell: &CellName, kernel: Version) -> Expectation {
-    use Kind::{ProtNone, ProtNoneTail, ReadOnly, UffdMissing, UffdWp};
+    use Kind::{ProtNone, ProtNoneTail, ReadOnly, ReadOnlyShared, UffdMissing, UffdWp};
     let mut expectation = expect(cell, kernel);
     // get_vaddr_frames() pins these in a way of its own on some kernels.
     if matches!(
         cell.kind,
-        ReadOnly | ProtNone | ProtNoneTail | UffdMissing | UffdWp
+        ReadOnly | ReadOnlyShared | ProtNone | ProtNoneTail | UffdMissing | UffdWp
     ) {
         let newest = expect(cell, Version(u32::MAX, 0));
         expectation.outcomes.extend(newest.outcomes);
     }
-    // It may have other pages of memory that a child shares.
-    if let Some(Observation::Sent(_)) = expectation.outcomes.first() {
-        let either = [Sent::Written, Sent::Later].map(Observation::Sent);
-        if expectation
-            .outcomes
-            .iter()
-            .any(|outcome| either.contains(outcome))
-            && cell.hazard == Hazard::ForkParentWrites
-        {
-            expectation.outcomes = either.into();
-        }
+    if cell.direction == CardKind::Output {
+        output::of_any_driver(cell, &mut expectation);
     }
     let is_refusal = |outcome: &Observation| matches!(outcome, Observation::Refused(_));
     if expectation.outcomes.iter().any(is_refusal) {

@@ -305,7 +305,7 @@ impl CellProcess<'_> {
         let buffers: Vec<_> = layouts
             .map(|layout| ContendedBuffer {
                 span: layout.buffer,
-                sent: Mutex::new(sent(self.cell, layout, &self.access)),
+                sent: Mutex::new(layout.sent(self.cell.direction, &self.access)),
             })
             .collect();
         if self
@@ -385,7 +385,7 @@ impl CellProcess<'_> {
     /// Writes what the buffer holds before it is queued, if the card is to read
     /// it.
     fn tell_sent(&mut self) {
-        let read = || sent(self.cell, &self.layout, &self.access);
+        let read = || self.layout.sent(self.cell.direction, &self.access);
         self.sent = self.writer.spend(Phase::Contents, read);
         if !self.sent.is_empty() {
             self.writer.write(&Evidence::Contents(ContentsSeen {
@@ -415,13 +415,4 @@ impl CellProcess<'_> {
 /// Returns whether the card of a cell reads.
 fn cell_reads(cell: &Cell) -> bool {
     cell.direction == CardKind::Output
-}
-
-/// Returns what a card that reads is to read from a buffer that is queued next;
-/// nothing of another card.
-pub fn sent(cell: &Cell, layout: &Layout, access: &MemoryAccess) -> Blocks {
-    match cell.direction {
-        CardKind::Capture => Blocks::new(),
-        CardKind::Output => layout.content(access),
-    }
 }

@@ -16,9 +16,17 @@ use crate::rig::matrix::objection::{Objections, Severity};
 /// Objects to frames that the card did not write or read as reported, and reports
 /// where data differs.
 pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Objections) {
+    let frames = evidence.card_frames.frames().len();
+    let is_output = evidence.direction == CardKind::Output;
+    if is_output && frames > 1 && !evidence.expectation.many_frames {
+        objections.push(
+            evidence.trespass(),
+            format!("one buffer was queued, and the card read {frames} frames"),
+        );
+    }
     match evidence.observation {
         Observation::Captured(_) | Observation::Sent(_) => returned(evidence, objections),
-        _ if evidence.direction == CardKind::Output => taken_back(evidence, objections),
+        _ if is_output => taken_back(evidence, objections),
         _ => {}
     }
 }
@@ -172,6 +180,18 @@ mod tests {
         assert_eq!(said(&answer), [""; 0]);
         answer.contents[0].digests = frame.sent;
         assert_eq!(said(&answer), [differs]);
+    }
+
+    #[test]
+    fn a_buffer_is_read_once() {
+        let (answer, mut card_frames) = sent();
+        let again = card_frames.frames()[0].1.clone();
+        card_frames.add(1, again);
+        let what = "one buffer was queued, and the card read 2 frames";
+        assert_eq!(
+            objections_of(CardKind::Output, judge, &answer, &card_frames),
+            [(Severity::MemoryRead, what.into())]
+        );
     }
 
     #[test]

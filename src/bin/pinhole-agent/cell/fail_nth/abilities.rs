@@ -121,6 +121,7 @@ mod tests {
     #[test]
     fn controls_that_keep_what_they_are_given_are_found() {
         let abilities = Abilities {
+            kind: CardKind::Output,
             controls: vec![
                 control(1, CTRL_TYPE_INTEGER, (0, 9), CTRL_FLAG_VOLATILE),
                 control(2, CTRL_TYPE_INTEGER, (5, 5), 0),

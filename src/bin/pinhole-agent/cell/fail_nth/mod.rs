@@ -42,7 +42,6 @@ use self::life::{Life, LifeContext, Step};
 use super::evidence_writer::EvidenceWriter;
 use super::memory;
 use super::memory::layout::{Layout, Want};
-use super::process::sent;
 use super::span::MemoryAccess;
 use super::{Stop, pagemap};
 use crate::kmsg;
@@ -248,7 +247,7 @@ impl Trials<'_> {
             .map_err(|why| broken(None, "laying memory out", why))?;
         let CellContext { cell, access, .. } = self.cell_context;
         let laid_out = layout.as_ref().unwrap_or(self.cell_context.layout);
-        let sent = sent(cell, laid_out, access);
+        let sent = laid_out.sent(cell.direction, access);
         self.turns += 1;
         let mut life = Life::new(self.context, laid_out.buffer, sent, self.turns);
         for step in steps {

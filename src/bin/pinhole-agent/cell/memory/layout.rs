@@ -194,6 +194,15 @@ impl Layout {
         noted.unwrap_or_else(|| digests(access, self.buffer))
     }
 
+    /// Returns what a card of that kind is to read from the buffer, which is
+    /// queued next; nothing if it is to write.
+    pub fn sent(&self, card: CardKind, access: &MemoryAccess) -> Blocks {
+        match card {
+            CardKind::Capture => Blocks::new(),
+            CardKind::Output => self.content(access),
+        }
+    }
+
     /// Returns the state of the canaries.
     pub fn canaries(&self, access: &MemoryAccess) -> impl Iterator<Item = CanarySeen> {
         self.canaries.iter().map(|canary| canary.seen(access))

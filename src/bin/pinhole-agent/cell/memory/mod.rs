@@ -150,8 +150,8 @@ mod tests {
             assert_eq!(state(Place::After), CanaryState::Intact, "{kind}");
             // A device that ignores the offset.
             let before = Span::new(buffer.start - 17, 17);
-            let others = access.read(before).unwrap().iter().map(|byte| !byte);
-            let others: Vec<u8> = others.collect();
+            let bytes = access.read(before).unwrap();
+            let others: Vec<u8> = bytes.iter().map(|byte| !byte).collect();
             access.write(before.start, &others).unwrap();
             let changed = CanaryState::Changed {
                 first: buffer.start as u64 - 17,
