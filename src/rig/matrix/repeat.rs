@@ -8,7 +8,6 @@ use super::objection::Severity;
 use super::observation::Observation;
 use super::oracle::{Cause, Finding, Oracle};
 use super::outcome::{CellOutcome, RunsAlike, Verdict};
-use crate::rig::plural::count;
 
 /// Returns each cell once, in the order in which they were run first. A cell that
 /// was run several times has the evidence of one run: the first with a finding, or
@@ -79,7 +78,8 @@ fn what(of: &RunsAlike) -> (Verdict, Option<Observation>, BTreeSet<Cause>) {
 
 /// Returns the finding that a cell came to these different things.
 fn flaky(runs: &[RunsAlike]) -> Finding {
-    let mut said: Vec<_> = runs.iter().map(say).collect();
+    let all = runs.iter().map(|of| of.times).sum();
+    let mut said: Vec<_> = runs.iter().map(|of| say(of, all)).collect();
     // Not in the order of the runs, which says nothing.
     said.sort();
     Finding {
@@ -89,7 +89,9 @@ fn flaky(runs: &[RunsAlike]) -> Finding {
     }
 }
 
-fn say(of: &RunsAlike) -> String {
+/// Returns what some of `all` runs came to. The words are the same however many they
+/// are, so that flaky cells which come to the same are in one group.
+fn say(of: &RunsAlike, all: usize) -> String {
     let came_to = match (of.verdict, of.observation) {
         (Verdict::Impossible, _) => "impossible".to_owned(),
         (_, Some(observation)) => observation.to_string(),
@@ -97,13 +99,11 @@ fn say(of: &RunsAlike) -> String {
     };
     let oracles: BTreeSet<_> = of.findings.iter().map(|finding| finding.oracle).collect();
     let oracles: Vec<_> = oracles.iter().map(ToString::to_string).collect();
-    match oracles.is_empty() {
-        true => format!("{came_to} {}", count(of.times, "time")),
-        false => format!(
-            "{came_to} with a finding of {} {}",
-            oracles.join(", "),
-            count(of.times, "time")
-        ),
+    let times = format!("in {} of {all}", of.times);
+    match &oracles[..] {
+        [] => format!("{came_to} {times}"),
+        [one] => format!("{came_to} ({one} objects) {times}"),
+        several => format!("{came_to} ({} object) {times}", several.join(", ")),
     }
 }
 
@@ -191,7 +191,7 @@ mod tests {
         );
         assert_eq!(
             only.what,
-            "not the same each time: EFAULT 1 time, data 2 times"
+            "not the same each time: EFAULT in 1 of 3, data in 2 of 3"
         );
         let times: Vec<_> = thp
             .runs
@@ -207,7 +207,7 @@ mod tests {
     fn the_findings_of_all_runs_are_kept_and_the_worst_comes_first() {
         let log = finding(Severity::KernelBroken, Oracle::Log, "WARNING");
         let warned = CellOutcome {
-            findings: vec![log],
+            findings: [vec![log], wrong("thp", "frame 9").findings].concat(),
             ..wrong("thp", "x")
         };
         let cells = vec![
@@ -223,8 +223,8 @@ mod tests {
             [
                 "WARNING",
                 "frame 0",
-                "not the same each time: data 1 time, data with a finding of data 2 times, \
-                 data with a finding of log 1 time"
+                "not the same each time: data (data objects) in 2 of 4, data (data, log object) \
+                 in 1 of 4, data in 1 of 4"
             ]
         );
         assert_eq!(thp.reason.as_deref(), Some("frame 0"));
@@ -238,7 +238,7 @@ mod tests {
         };
         assert_eq!(
             thp.findings[0].what,
-            "not the same each time: data 1 time, impossible 1 time"
+            "not the same each time: data in 1 of 2, impossible in 1 of 2"
         );
     }
 }

@@ -91,9 +91,17 @@ pub fn sorted(entries: Entries<'_>) -> Vec<Entry<'_>> {
 }
 
 impl<'a> Changed<'a> {
-    /// Returns the worst of the objections that are new or, if none is, gone.
+    /// Returns the objections that are new or, if none is, gone.
+    fn objections(&self) -> &[&'a Finding] {
+        match self.appeared.is_empty() {
+            true => &self.vanished,
+            false => &self.appeared,
+        }
+    }
+
+    /// Returns the worst of these.
     fn worst(&self) -> Option<&'a Finding> {
-        self.appeared.first().or(self.vanished.first()).copied()
+        self.objections().first().copied()
     }
 }
 
@@ -108,19 +116,15 @@ impl<'a> Entry<'a> {
     pub fn other_oracles(&self) -> BTreeSet<Oracle> {
         let worst = self.worst().map(|finding| finding.oracle);
         let cells = self.cells.iter();
-        let findings = cells.flat_map(|cell| match cell.appeared.is_empty() {
-            true => &cell.vanished,
-            false => &cell.appeared,
-        });
+        let findings = cells.flat_map(Changed::objections);
         let oracles = findings.map(|finding| finding.oracle);
         oracles.filter(|oracle| Some(*oracle) != worst).collect()
     }
 
-    /// Returns what came of what only the second run has, if that is not as it should
-    /// be.
-    pub fn new_and_bad(&self) -> Option<&Said<'a>> {
-        let said = self.b.as_ref().filter(|_| self.group == Group::New);
-        said.filter(|said| said.standing == Standing::Bad)
+    /// Returns whether only the second run has it, and not as it should be.
+    pub fn is_new_and_bad(&self) -> bool {
+        let is_bad = |said: &Said<'_>| said.standing == Standing::Bad;
+        self.group == Group::New && self.b.as_ref().is_some_and(is_bad)
     }
 
     /// Returns what came of the cells, before and after.
@@ -165,14 +169,19 @@ impl<'a> Entry<'a> {
     /// objection is, which other oracles object, and the reasons in both runs.
     pub fn causes(&self) -> Vec<(&'static str, String)> {
         let mut causes = Vec::new();
-        if let Some(finding) = self.worst() {
+        let objections = self.cells.first().map_or(&[][..], Changed::objections);
+        let is_told = |(place, finding): &(usize, &&Finding)| {
+            // How often a flaky cell came to what, whatever else is wrong.
+            *place == 0 || finding.severity == Severity::Flaky
+        };
+        let appeared = self.cells.iter().any(|cell| !cell.appeared.is_empty());
+        let label = if appeared { "now" } else { "no more" };
+        for (_, finding) in objections.iter().enumerate().filter(is_told) {
             let Finding {
                 severity,
                 oracle,
                 what,
             } = finding;
-            let appeared = self.cells.iter().any(|cell| !cell.appeared.is_empty());
-            let label = if appeared { "now" } else { "no more" };
             causes.push((label, format!("{severity}, {oracle}: {what}")));
         }
         let others: Vec<_> = self

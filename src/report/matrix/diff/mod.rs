@@ -25,6 +25,7 @@ pub use self::change::Group;
 use self::entry::Entry;
 pub use self::page::page;
 use self::pair::{Pair, Side};
+use self::said::Name;
 pub use self::text::text;
 use crate::rig::matrix::outcome::KernelOutcome;
 use crate::rig::plural::count;
@@ -126,9 +127,16 @@ impl Diff<'_> {
                 worse.push(format!("{} got worse", count(number, noun)));
             }
         }
-        for entry in &self.changes {
-            if let Some(said) = entry.new_and_bad() {
-                worse.push(format!("{} that only B has: {said}", entry.count()));
+        let new = self.changes.iter().filter(|entry| entry.is_new_and_bad());
+        let new = new.flat_map(|entry| &entry.cells);
+        let (cells, mutants): (Vec<_>, Vec<_>) =
+            new.partition(|changed| matches!(changed.name, Name::Cell(_)));
+        for (new, noun, what) in [
+            (cells, "cell", "with findings"),
+            (mutants, "mutant", "missed"),
+        ] {
+            if !new.is_empty() {
+                worse.push(format!("{} {what} that only B has", count(new.len(), noun)));
             }
         }
         for (place, pair) in self.kernels.iter().enumerate() {
@@ -169,8 +177,8 @@ pub fn diff<'a>(a: &'a [KernelOutcome], b: &'a [KernelOutcome]) -> Result<Diff<'
         for (name, change) in pair.changes() {
             let group = change.group();
             match name {
-                said::Name::Cell(_) => cells.add(group),
-                said::Name::Mutant(_) => mutants.add(group),
+                Name::Cell(_) => cells.add(group),
+                Name::Mutant(_) => mutants.add(group),
             }
             if let Some(group) = group {
                 entry::add(&mut entries, group, (place, pair), name, change);

@@ -135,6 +135,17 @@ fn what_flaps_anyway_is_no_change() {
     assert_eq!(of_cell(one.clone(), other), (None, false));
     let worse = (Some(Group::Worse), true);
     assert_eq!(of_cell(cell("thp"), one.clone()), worse);
+    let mut both = one.clone();
+    both.findings.insert(0, data(0));
+    let (a, b) = ([run(vec![cell("thp")])], [run(vec![both])]);
+    let causes = diff(&a, &b).unwrap().changes[0].causes();
+    let now = |said: &str| ("now", said.to_owned());
+    let causes_told = [
+        now("data-lost, data: frame 0 differs"),
+        now("flaky, outcome: EFAULT 1 time"),
+        ("also", "outcome".to_owned()),
+    ];
+    assert_eq!(causes, causes_told);
     assert_eq!(of_cell(one, cell("thp")), (Some(Group::Better), false));
     let mut a = kernel("trixie");
     let b = a.clone();
@@ -257,7 +268,7 @@ fn mutants_that_are_not_seen_any_more_are_worse() {
     );
     assert_eq!(
         diff.verdict(),
-        "WORSE: 2 mutants got worse; 1 mutant that only B has: ✗ missed"
+        "WORSE: 2 mutants got worse; 1 mutant missed that only B has"
     );
 }
 
@@ -281,7 +292,7 @@ fn what_only_one_run_has_is_worse_if_it_is_wrong_or_the_run_stopped() {
         wrong("heap", &[data(0)]),
     ])];
     let compared = diff(&a, &bad).unwrap();
-    let verdict = "WORSE: 1 cell that only B has: ✗ part of the data";
+    let verdict = "WORSE: 1 cell with findings that only B has";
     assert_eq!(compared.verdict(), verdict);
     let stopped = [KernelOutcome {
         stopped: Some("interrupted".into()),
