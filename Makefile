@@ -26,6 +26,10 @@ UNITDIR    ?= $(PREFIX)/lib/systemd/system
 capture: build ## Boot a stock kernel, capture 60 frames at 1280x720 by USERPTR, verify every byte
 	$(PINHOLE) capture --kernel $(KERNEL) --frames 60 --size 1280x720 --out $(OUT)/capture
 
+.PHONY: play
+play: build ## The other direction: play 60 frames to an output card, verify every byte it read
+	$(PINHOLE) play --kernel $(KERNEL) --frames 60 --size 1280x720 --out $(OUT)/play
+
 .PHONY: shell
 shell: build ## The same guest with its console on this terminal (KERNEL=bookworm for another)
 	$(PINHOLE) shell --kernel $(KERNEL)

@@ -17,7 +17,7 @@
 //! | [`sandbox`] | the restrictions of the running card's process | everything else |
 //! | [`agent`] | the protocol between the guest's init (`src/bin/pinhole-agent/`) and the host; the cells of the matrix | the card, but for its kind |
 //! | [`vm`] | QEMU, kernels, guest images, the console, QMP, the agent's channel | V4L2, the card |
-//! | [`rig`] | the testbed; captures, the matrix, frame vectors, and the oracles that judge them | the terminal |
+//! | [`rig`] | the testbed; captures and plays, the matrix, frame vectors, and the oracles that judge them | the terminal |
 //! | [`conformance`] | the clauses of virtio-media, and the suites that hold a device or a driver against them | the terminal |
 //! | [`report`] | JSON, tables and pictures for people | how the results were obtained |
 //! | [`cli`] | one file a subcommand | |

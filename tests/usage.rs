@@ -75,6 +75,7 @@ fn a_slip_of_the_pen_costs_no_earlier_results() {
     let folder = tempfile::tempdir().unwrap();
     let (report, out) = (folder.path().join("report.json"), folder.path().display());
     fs::write(&report, "what was seen").unwrap();
+    let mut lines = Vec::new();
     for (wrong, said) in [
         ("--kernel nosuch", "there is no guest named nosuch"),
         ("--kernel all", "there is no guest named all"),
@@ -92,8 +93,22 @@ fn a_slip_of_the_pen_costs_no_earlier_results() {
             "a card of --planes single has no NM12",
         ),
     ] {
-        let output = output(&format!("capture --out {out} {wrong}"));
-        let answer = refused(&output);
+        lines.push((format!("capture {wrong}"), said));
+        lines.push((format!("play {wrong}"), said));
+    }
+    for (wrong, said) in [
+        ("--sink x:f", "there is no kind of sink \"x\""),
+        ("--sink raw:-", "standard output has the result"),
+        ("--sink y4m:/f --format Y16", "the sink y4m:/f takes no Y16"),
+        (
+            "--memory write --format NM12",
+            "write() knows one plane, and NM12 has several",
+        ),
+    ] {
+        lines.push((format!("play {wrong}"), said));
+    }
+    for (wrong, said) in lines {
+        let answer = refused(&output(&format!("{wrong} --out {out}")));
         assert!(
             answer.starts_with(&format!("pinhole: {said}")),
             "{wrong}: {answer}"

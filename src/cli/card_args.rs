@@ -1,5 +1,5 @@
 //! The arguments of subcommands whose user chooses what the card of a guest
-//! shows.
+//! shows, or what it can do.
 
 use std::sync::Arc;
 
@@ -19,6 +19,14 @@ pub struct CardArgs {
     #[arg(long, value_name = "SPEC")]
     source: Option<String>,
 
+    #[command(flatten)]
+    features: FeatureArgs,
+}
+
+/// What the card can do.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Card")]
+pub struct FeatureArgs {
     /// Which of V4L2's two APIs the card has; multi for the formats whose
     /// planes lie in memory of their own
     #[arg(long, value_enum)]
@@ -31,9 +39,9 @@ pub struct CardArgs {
 }
 
 impl CardArgs {
-    /// Returns the API that was asked for, if one was.
+    /// As [`FeatureArgs::planes`].
     pub fn planes(&self) -> Option<BufferApi> {
-        self.planes.map(BufferApi::from)
+        self.features.planes()
     }
 
     /// Returns whether the card is to read standard input.
@@ -62,9 +70,23 @@ impl CardArgs {
         Ok(TestbedSpec {
             source: self.source.clone(),
             card_input: input,
+            ..self.features.put_into(testbed)
+        })
+    }
+}
+
+impl FeatureArgs {
+    /// Returns the API that was asked for, if one was.
+    pub fn planes(&self) -> Option<BufferApi> {
+        self.planes.map(BufferApi::from)
+    }
+
+    /// Returns the testbed with such a card.
+    pub fn put_into(&self, testbed: TestbedSpec) -> TestbedSpec {
+        TestbedSpec {
             planes: self.planes().unwrap_or_default(),
             harmless: !self.error_injection,
             ..testbed
-        })
+        }
     }
 }

@@ -27,8 +27,10 @@ pub mod matrix;
 mod mode_args;
 mod output;
 mod planes;
+pub mod play;
 pub mod report;
 pub mod shell;
+mod stream_args;
 
 use std::env;
 use std::ffi::OsString;
@@ -55,6 +57,7 @@ enum Command {
     Device(device::Args),
     Ctl(ctl::Args),
     Capture(capture::Args),
+    Play(play::Args),
     Compliance(compliance::Args),
     Conformance(conformance::Args),
     FrameVector(frame_vector::Args),
@@ -89,6 +92,7 @@ pub fn main() -> ExitCode {
         Command::Device(args) => device::run(args),
         Command::Ctl(args) => ctl::run(args),
         Command::Capture(args) => capture::run(args),
+        Command::Play(args) => play::run(args),
         Command::Compliance(args) => compliance::run(args),
         Command::Conformance(args) => conformance::run(args),
         Command::FrameVector(args) => frame_vector::run(args),

@@ -1,8 +1,8 @@
-//! A capture as a short table for a terminal.
+//! A stream, captured or played, as a short table for a terminal.
 
 use comfy_table::{Table, presets};
 
-use crate::rig::capture::outcome::{Judgement, Outcome};
+use crate::rig::capture::outcome::{Done, Judgement, Outcome};
 
 /// Returns `outcome` as rows of a name and a value, with the verdict below
 /// them, and every reason if it is a failure.
@@ -50,8 +50,13 @@ pub fn capture(outcome: &Outcome) -> String {
     row(
         "frames",
         format!(
-            "{} of {} captured, {} verified, {} mismatched, {} dropped",
-            frames.captured, frames.requested, frames.verified, frames.mismatched, frames.dropped
+            "{} of {} {}, {} verified, {} mismatched, {} dropped",
+            frames.done.count(),
+            frames.requested,
+            frames.done.verb(),
+            frames.verified,
+            frames.mismatched,
+            frames.dropped
         ),
     );
     row(
@@ -94,11 +99,14 @@ pub fn capture(outcome: &Outcome) -> String {
     );
 
     let mut text = table.trim_fmt();
-    text.push_str(match outcome.verdict {
-        Judgement::Verified => {
+    text.push_str(match (outcome.verdict, frames.done) {
+        (Judgement::Verified, Done::Captured(_)) => {
             "\n\nVERIFIED: every byte that the application read is what the card wrote."
         }
-        Judgement::Failed => "\n\nFAILED:",
+        (Judgement::Verified, Done::Played(_)) => {
+            "\n\nVERIFIED: every byte that the card read is what the application played."
+        }
+        (Judgement::Failed, _) => "\n\nFAILED:",
     });
     for reason in &outcome.reasons {
         text.push_str("\n  - ");
@@ -130,5 +138,14 @@ mod tests {
             "{bad}"
         );
         assert!(!bad.contains("VERIFIED"), "{bad}");
+
+        let mut outcome = clean(60);
+        outcome.frames.done = Done::Played(60);
+        outcome.judge();
+        let played = capture(&outcome);
+        assert!(
+            played.contains("60 of 60 played") && played.contains("what the application played."),
+            "{played}"
+        );
     }
 }

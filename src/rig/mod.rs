@@ -4,7 +4,7 @@
 //! | module | what is in it |
 //! |---|---|
 //! | [`testbed`] | the card, and a guest that uses it: started and ended together |
-//! | [`capture`] | an application streams in the guest, and independent oracles judge the result: the data, the kernel's log, its counters of pinned pages, a kprobe on the function under test |
+//! | [`capture`] | an application streams in the guest, captures or plays, and independent oracles judge the result: the data, the kernel's log, its counters of pinned pages, a kprobe on the function under test |
 //! | [`matrix`] | kinds of memory, hazards and kernels, each judged alone |
 //! | [`frame_vector`] | the function under test itself, called by a module |
 //! | [`compliance`] | the results of the V4L2 project's own tool for the driver |

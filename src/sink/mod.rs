@@ -46,4 +46,4 @@ mod writer;
 mod y4m;
 
 pub use display::{Display, Output};
-pub use opening::{SinkError, check, file_of, is_standard_output, open};
+pub use opening::{SinkError, file_of, is_standard_output, open, takes};

@@ -10,6 +10,7 @@ use rustix::termios::isatty;
 use super::display::Output;
 use super::encoding::Form;
 use super::writer::Writer;
+use crate::source::PixelFormat;
 use crate::source::name::{short_name, split_path};
 
 /// The reason why a sink could not be opened.
@@ -124,13 +125,13 @@ pub fn open(spec: &str) -> Result<Output, SinkError> {
     })
 }
 
-/// Checks a specification without opening the sink.
+/// Returns whether a sink can take frames of that format. Does not open it.
 ///
 /// # Errors
 ///
 /// As [`open`], which may still fail where this does not.
-pub fn check(spec: &str) -> Result<(), SinkError> {
-    parse(spec).map(drop)
+pub fn takes(spec: &str, format: PixelFormat) -> Result<bool, SinkError> {
+    Ok(parse(spec)?.is_none_or(|(_, form)| form.takes(format)))
 }
 
 /// Returns the file that a sink is written to, if it is opened by a name.
@@ -198,7 +199,10 @@ mod tests {
                     .into(),
             ),
         ] {
-            assert_eq!(check(spec).unwrap_err().to_string(), message);
+            assert_eq!(
+                takes(spec, PixelFormat::Yuyv).unwrap_err().to_string(),
+                message
+            );
             assert_eq!(open(spec).unwrap_err().to_string(), message);
         }
         let error = open("raw:/nowhere/f").unwrap_err().to_string();
@@ -208,10 +212,21 @@ mod tests {
         );
     }
 
+    #[test]
+    fn a_sink_that_is_not_open_says_what_it_takes() {
+        assert!(takes("digest", PixelFormat::Mjpg).unwrap());
+        assert!(takes("raw:/nowhere/f", PixelFormat::Mjpg).unwrap());
+        if cfg!(feature = "films") {
+            assert!(takes("y4m:/nowhere/f", PixelFormat::Yuyv).unwrap());
+            assert!(!takes("y4m:/nowhere/f", PixelFormat::Mjpg).unwrap());
+        }
+        assert!(takes("x:f", PixelFormat::Yuyv).is_err());
+    }
+
     #[cfg(not(feature = "films"))]
     #[test]
     fn a_film_is_refused_where_none_can_be_written() {
-        let error = check("y4m:f").unwrap_err().to_string();
+        let error = open("y4m:f").unwrap_err().to_string();
         assert!(error.contains("the cargo feature \"films\""), "{error}");
     }
 

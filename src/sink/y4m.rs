@@ -146,8 +146,39 @@ fn header(raster: &Raster, interval: (u32, u32)) -> String {
         false => "LIMITED",
     };
     let (width, height) = (raster.width, raster.height);
-    let (seconds, frames) = interval;
+    let (seconds, frames) = lowest(interval);
     format!(
         "YUV4MPEG2 W{width} H{height} F{frames}:{seconds} Ip A1:1 C{samples} XCOLORRANGE={range}\n"
     )
+}
+
+/// Returns a fraction in lowest terms.
+fn lowest((above, below): (u32, u32)) -> (u32, u32) {
+    let (mut common, mut rest) = (above, below);
+    while rest != 0 {
+        (common, rest) = (rest, common % rest);
+    }
+    let common = common.max(1);
+    (above / common, below / common)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_is_in_lowest_terms() {
+        for (interval, rate) in [
+            ((1000, 60_000), "F60:1"),
+            ((1001, 30_000), "F30000:1001"),
+            ((2, 4), "F2:1"),
+            ((5, 1), "F1:5"),
+            ((0, 0), "F0:0"),
+            ((0, 7), "F1:0"),
+        ] {
+            let raster = Raster::grey(16, 16, true);
+            let header = header(&raster, interval);
+            assert!(header.contains(&format!(" {rate} ")), "{header}");
+        }
+    }
 }

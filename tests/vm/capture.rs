@@ -1,65 +1,24 @@
 //! `pinhole capture`, the program, as a user runs it.
 
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use serde_json::Value;
 
 use crate::program::{self, Program, WITH_A_GUEST};
+use crate::streamed::{Streamed, pinhole, stream, tampered};
 
 /// A capture that ended.
-struct Captured {
-    code: Option<i32>,
-    stdout: String,
-    stderr: String,
-    folder: tempfile::TempDir,
-}
+struct Captured(Streamed);
 
 impl Captured {
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.stdout).unwrap_or_else(|error| {
-            panic!(
-                "stdout is not one JSON object: {error}\n{}\n{}",
-                self.stdout, self.stderr
-            )
-        })
-    }
-
     /// The object of a capture that must have been verified.
     fn verified(&self, frames: u64) -> Value {
-        assert_eq!(self.code, Some(0), "{}\n{}", self.stdout, self.stderr);
-        let json = self.json();
-        assert_eq!(json["verdict"], "verified");
-        for (count, expected) in [
-            ("requested", frames),
-            ("captured", frames),
-            ("verified", frames),
-            ("mismatched", 0),
-        ] {
-            assert_eq!(json["frames"][count], expected, "{count}");
-        }
-        assert_eq!(json["kernel_log"]["warnings"], serde_json::json!([]));
-        json
+        self.0.verified("captured", frames)
     }
-}
-
-fn pinhole() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_pinhole"))
 }
 
 fn capture(args: &[&str]) -> Captured {
-    let folder = tempfile::tempdir().unwrap();
-    let mut command = pinhole();
-    command.args(["capture", "--json", "--out"]);
-    command.arg(folder.path()).args(args);
-    let output = program::output(&mut command, WITH_A_GUEST);
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    Captured {
-        code: output.status.code(),
-        stdout: text(output.stdout),
-        stderr: text(output.stderr),
-        folder,
-    }
+    Captured(stream("capture", args))
 }
 
 #[test]
@@ -81,7 +40,7 @@ fn user_pointers_on_trixie_at_full_rate() {
         "{probe}"
     );
 
-    let folder = captured.folder.path();
+    let folder = captured.0.folder.path();
     let raw = folder.join("frames.raw").metadata().unwrap().len();
     assert_eq!(raw, 300 * 1280 * 720 * 2);
     let report: Value =
@@ -198,65 +157,10 @@ fn the_smallest_and_the_largest_frame_and_a_free_running_card() {
     .verified(8);
 }
 
-/// The checker is checked: a QEMU that, once the guest is off, changes one
-/// byte of one frame on the frames' way out of it.
 #[test]
 #[ignore = "boots a guest"]
 fn one_changed_byte_in_one_frame_fails_the_capture() {
-    let folder = tempfile::tempdir().unwrap();
-    let qemu = QemuThatTampers::new(folder.path());
-    let mut command = pinhole();
-    command
-        .args([
-            "capture", "--json", "--frames", "12", "--size", "64x64", "--format", "GREY", "--out",
-        ])
-        .arg(folder.path())
-        .arg("--qemu")
-        .arg(&qemu.script);
-    let output = program::output(&mut command, WITH_A_GUEST);
-    let stdout = String::from_utf8(output.stdout).unwrap();
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{stdout}\n{stderr}");
-    let json: Value = serde_json::from_str(&stdout).unwrap();
-    assert_eq!(json["verdict"], "failed");
-    assert_eq!(
-        (&json["frames"]["verified"], &json["frames"]["mismatched"]),
-        (&11.into(), &1.into())
-    );
-    assert_eq!(json["mismatches"][0]["frame"], 5);
-    assert_eq!(json["mismatches"][0]["bad_blocks"], serde_json::json!([0]));
-}
-
-/// A stand-in for QEMU that runs the real one, and then flips a bit in byte
-/// 100 of frame 5 of the 64x64 GREY frames in a folder.
-struct QemuThatTampers {
-    script: std::path::PathBuf,
-}
-
-impl QemuThatTampers {
-    fn new(folder: &Path) -> Self {
-        use std::os::unix::fs::PermissionsExt as _;
-        let real =
-            pinhole::vm::qemu::ensure(None, &pinhole::vm::progress::Progress::silent()).unwrap();
-        let command = real.command();
-        let words: Vec<_> = std::iter::once(command.get_program())
-            .chain(command.get_args())
-            .map(|word| format!("'{}'", word.to_str().unwrap()))
-            .collect();
-        let script = folder.join("qemu-that-tampers");
-        let text = format!(
-            "#!/bin/sh\n{} \"$@\"\ncode=$?\nframes='{}/frames.raw'\n[ -s \"$frames\" ] || exit $code\n\
-             at=$((5 * 64 * 64 + 100))\n\
-             byte=$(od -An -tu1 -j $at -N 1 \"$frames\")\n\
-             printf \"\\\\$(printf %o $((byte ^ 16)))\" | dd of=\"$frames\" bs=1 seek=$at conv=notrunc status=none\n\
-             exit $code\n",
-            words.join(" "),
-            folder.display(),
-        );
-        std::fs::write(&script, text).unwrap();
-        std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
-        Self { script }
-    }
+    tampered("capture");
 }
 
 #[test]

@@ -30,6 +30,7 @@ mod output;
 mod own_kernel;
 mod own_memory;
 mod planes;
+mod play;
 mod players;
 mod process;
 #[path = "../program/mod.rs"]
@@ -40,6 +41,7 @@ mod scripted;
 mod seams;
 mod sessions;
 mod shell;
+mod streamed;
 mod studio;
 mod test_guest;
 mod truthful;

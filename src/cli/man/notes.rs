@@ -62,8 +62,9 @@ const CACHE: Entry = (
 );
 
 /// The subcommands that verify something, with their own subcommands.
-const VERIFY: [&str; 8] = [
+const VERIFY: [&str; 9] = [
     "capture",
+    "play",
     "compliance",
     "conformance",
     "frame-vector",
@@ -73,9 +74,10 @@ const VERIFY: [&str; 8] = [
     "report-diff",
 ];
 /// The subcommands that read or fill the cache.
-const CACHED: [&str; 8] = [
+const CACHED: [&str; 9] = [
     "bench",
     "capture",
+    "play",
     "compliance",
     "frame-vector",
     "matrix",
@@ -85,7 +87,7 @@ const CACHED: [&str; 8] = [
 ];
 
 /// Examples, each with the name of its page.
-const EXAMPLES: [(&str, Entry); 23] = [
+const EXAMPLES: [(&str, Entry); 25] = [
     (
         "pinhole",
         (
@@ -105,6 +107,20 @@ const EXAMPLES: [(&str, Entry); 23] = [
         (
             "ffmpeg -i film.mp4 -f yuv4mpegpipe - | pinhole capture --source y4m:-",
             "Show the card a film, and verify what is captured of it.",
+        ),
+    ),
+    (
+        "pinhole-play",
+        (
+            "pinhole play --kernel bookworm --frames 300 --format NV12",
+            "Play frames to an output card on Linux 6.1, in another format.",
+        ),
+    ),
+    (
+        "pinhole-play",
+        (
+            "pinhole play --source y4m:film.y4m --sink y4m:shown.y4m --format YU12",
+            "Play a film, and keep what the card was shown of it.",
         ),
     ),
     (

@@ -1,4 +1,4 @@
-//! The contact sheet of a capture.
+//! The contact sheet of a stream, captured or played.
 
 use std::fs::File;
 use std::io;
@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use super::PictureError;
 use super::contact_sheet::{ContactSheet, Verdict as Mark};
 use crate::rig::capture::Capture;
-use crate::rig::capture::outcome::Outcome;
+use crate::rig::capture::outcome::{Done, Outcome};
 use crate::rig::capture::witness::Verdict;
 use crate::source::Layout;
 
@@ -61,10 +61,14 @@ pub fn write_sheet(capture: &Capture, layout: &Layout) -> Result<(), SheetError>
         ..
     } = &capture.outcome;
     let title = format!(
-        "{}x{} {} by {}",
+        "{}x{} {} {}by {}",
         stream.width,
         stream.height,
         stream.format,
+        match count.done {
+            Done::Captured(_) => "",
+            Done::Played(_) => "played ",
+        },
         stream.memory.name()
     );
     let shown = worth_showing(&capture.verdicts);

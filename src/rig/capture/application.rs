@@ -7,18 +7,18 @@ use super::disk::{Disk, DiskError};
 use super::kprobe::{self, GetVaddrFrames};
 use super::spec::CaptureSpec;
 use super::store::{self, Home, Store, StoreError};
-use super::tool::{self, Dequeued, Memory, Rate};
+use super::tool::{self, Dequeued, Memory, Program, Rate};
 use super::witness::ReportedFrame;
 use crate::agent::protocol::{
     Call, Load, Log, LogRecord, Run, RunAnswer, Status, Sync, Watch, Write,
 };
-use crate::card::BufferApi;
+use crate::card::{BufferApi, CardKind};
 use crate::rig::plural::count;
 use crate::vm::channel::{Agent, AgentError, Update};
 use crate::vm::machine::Machine;
 use crate::vm::progress::Progress;
 
-/// The capture device. It is the first device because the guest loads our
+/// The card's device. It is the first device because the guest loads our
 /// driver before any other.
 const DEVICE: &str = "/dev/video0";
 /// vivid's capture device, used if buffers are imported from it.
@@ -52,7 +52,7 @@ pub enum ApplicationError {
         output: String,
     },
     /// The frames cannot be stored in the guest's memory, or taken from there.
-    #[error("cannot take the frames out of the guest's memory: {0}")]
+    #[error("cannot have the frames in the guest's memory: {0}")]
     Store(StoreError),
     /// The file of frames cannot be opened.
     #[error(transparent)]
@@ -76,9 +76,9 @@ impl ApplicationError {
 /// meanwhile.
 #[derive(Debug)]
 pub struct StreamReport {
-    /// Where the program wrote the frames.
+    /// Where the program had the frames.
     pub home: Home,
-    /// The frames that the program wrote.
+    /// The frames that the program captured or played.
     pub frames: Vec<ReportedFrame>,
     /// The frames' timestamps in seconds; empty for read().
     pub timestamps: Vec<f64>,
@@ -94,7 +94,8 @@ pub struct StreamReport {
 }
 
 /// Streams in the guest of `machine` as `spec` describes, into the file of
-/// `disk`; `spare_mib` is the guest's memory for the frames, if it has any.
+/// `disk`, or from it; `spare_mib` is the guest's memory for the frames, if it
+/// has any.
 ///
 /// # Errors
 ///
@@ -111,18 +112,28 @@ pub fn run(
         0 => Home::Disk,
         _ => in_memory(machine, spec, disk.room())?,
     };
+    if spec.kind() == CardKind::Output && home == Home::Memory {
+        let step = progress.step("putting the frames into the guest");
+        let limit = time_for(spec);
+        let copied = store::put_in(agent, limit);
+        copied.map_err(ApplicationError::Store)?;
+        step.done();
+    }
     prepare(agent, spec, home)?;
     let (answer, dequeued) = stream(agent, spec, home, progress)?;
 
-    let step = progress.step("taking the frames out of the guest");
-    match home {
-        Home::Disk => ask(agent, "write the frames back", Sync {})?,
-        Home::Memory => match store::take_out(machine, disk.room(), &disk.open()?) {
-            // A program that failed early may not have made the file.
-            Err(StoreError::Agent(AgentError::Failed { errno, .. }))
-                if errno == Some(libc::ENOENT) => {}
-            taken => taken.map_err(ApplicationError::Store)?,
-        },
+    let step = progress.step("taking the results out of the guest");
+    match (spec.kind(), home) {
+        (CardKind::Output, _) => {}
+        (CardKind::Capture, Home::Disk) => ask(agent, "write the frames back", Sync {})?,
+        (CardKind::Capture, Home::Memory) => {
+            match store::take_out(machine, disk.room(), &disk.open()?) {
+                // A program that failed early may not have made the file.
+                Err(StoreError::Agent(AgentError::Failed { errno, .. }))
+                    if errno == Some(libc::ENOENT) => {}
+                taken => taken.map_err(ApplicationError::Store)?,
+            }
+        }
     }
     let probe = kprobe::read(agent).map_err(cannot("read the trace"))?;
     let log = ask(agent, "read its kernel log", Log { since: 0 })?;
@@ -132,7 +143,7 @@ pub fn run(
     let frames = match spec.memory {
         // One frame more than requested is wrong already. The limit keeps the
         // guest's report from deciding how much memory is allocated here.
-        Memory::Read => {
+        memory if memory.is_copied() => {
             let layout = &spec.layout;
             let copied = tool::copied(&output, layout.format.is_compressed());
             let frame = ReportedFrame {
@@ -184,23 +195,29 @@ fn stream(
     home: Home,
     progress: &Progress,
 ) -> Result<(RunAnswer, Vec<Dequeued>), ApplicationError> {
-    let step = progress.step(format!(
-        "capturing {}",
-        count(spec.frames as usize, "frame")
-    ));
+    let does = match spec.kind() {
+        CardKind::Capture => "capturing",
+        CardKind::Output => "playing",
+    };
+    let step = progress.step(format!("{does} {}", count(spec.frames as usize, "frame")));
     let limit = time_for(spec);
     let run = Run {
         timeout_ms: Some(limit.as_millis() as u64),
         watch: vec![PINNED.to_owned()],
         stream: true,
-        ..Run::new(tool::stream(
-            DEVICE,
-            spec.memory,
-            EXPORTER,
-            &spec.layout,
-            spec.frames,
-            home.path(),
-        ))
+        ..Run::new(
+            Program {
+                kind: spec.kind(),
+                device: DEVICE,
+                memory: spec.memory,
+                exporter: EXPORTER,
+                layout: &spec.layout,
+                frames: spec.frames,
+                fps: spec.rate.fps(),
+                file: home.path(),
+            }
+            .command(),
+        )
     };
     let failed = |source| cannot("run the program that streams")(source);
     let mut dequeued = Vec::new();
@@ -210,8 +227,9 @@ fn stream(
         let left = deadline.saturating_duration_since(Instant::now());
         match pending.next(left).map_err(failed)? {
             Update::Line(line) => {
-                let buffer = tool::dequeued(&line.text.text()).filter(Dequeued::is_written);
-                dequeued.extend(buffer);
+                // Every buffer that was played had a frame of the file.
+                let has_frame = |it: &Dequeued| spec.kind() == CardKind::Output || it.is_written();
+                dequeued.extend(tool::dequeued(&line.text.text()).filter(has_frame));
                 step.position(dequeued.len() as u64, spec.frames.into());
             }
             Update::Done(answer) => {
@@ -227,9 +245,9 @@ fn prepare(agent: &Agent, spec: &CaptureSpec, home: Home) -> Result<(), Applicat
     // The frames go to the disk through the guest's page cache. It may hold all
     // of them, so that the application does not wait for the disk while frames
     // come in.
-    let knobs: &[&str] = match home {
-        Home::Disk => &["dirty_ratio", "dirty_background_ratio"],
-        Home::Memory => &[],
+    let knobs: &[&str] = match (spec.kind(), home) {
+        (CardKind::Capture, Home::Disk) => &["dirty_ratio", "dirty_background_ratio"],
+        _ => &[],
     };
     for knob in knobs {
         let write = Write {
@@ -240,7 +258,8 @@ fn prepare(agent: &Agent, spec: &CaptureSpec, home: Home) -> Result<(), Applicat
         ask(agent, "set up its page cache", write)?;
     }
     let fps = spec.rate.fps().unwrap_or(Rate::FASTEST);
-    set_up(agent, tool::configure(DEVICE, &spec.layout, Some(fps)))?;
+    let argv = tool::configure(spec.kind(), DEVICE, &spec.layout, Some(fps));
+    set_up(agent, argv)?;
     if spec.memory == Memory::Dmabuf {
         // vivid gets one capture device without sound and without other
         // devices.
@@ -258,7 +277,8 @@ fn prepare(agent: &Agent, spec: &CaptureSpec, home: Home) -> Result<(), Applicat
             },
         )?;
         // A multi-planar vivid refuses every rate, and does not need one.
-        set_up(agent, tool::configure(EXPORTER, &spec.layout, None))?;
+        let argv = tool::configure(CardKind::Capture, EXPORTER, &spec.layout, None);
+        set_up(agent, argv)?;
     }
     kprobe::arm(agent).map_err(cannot("probe get_vaddr_frames()"))
 }

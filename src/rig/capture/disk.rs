@@ -1,5 +1,6 @@
 //! The file of frames on the host: raw, one after the other. It is the guest's
-//! first disk, to which the frames are written if its memory does not hold them.
+//! first disk, to which captured frames are written if its memory does not hold
+//! them, and which has the frames to be played.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -77,8 +78,8 @@ impl Disk {
         file.map_err(|source| self.error("open", source))
     }
 
-    /// Truncates the file to the captured frames, one for each of `reports`,
-    /// and judges each.
+    /// Truncates the file to the captured or played frames, one for each of
+    /// `reports`, and judges each.
     ///
     /// # Errors
     ///
@@ -123,7 +124,8 @@ impl Disk {
         lengths.collect()
     }
 
-    fn error(&self, what: &'static str, source: io::Error) -> DiskError {
+    /// Returns the error of an operation on the file.
+    pub fn error(&self, what: &'static str, source: io::Error) -> DiskError {
         DiskError::Io {
             what,
             path: self.path.clone(),

@@ -1,4 +1,5 @@
-//! A capture from end to end: guest, stream, oracles, verdict.
+//! A capture from end to end, or the frames that an application plays: guest,
+//! stream, oracles, verdict.
 //!
 //! | file | what is in it |
 //! |---|---|
@@ -6,12 +7,13 @@
 //! | [`disk`] | the file of frames, and the disk that it is to the guest |
 //! | [`folder`] | the output directory |
 //! | [`kprobe`] | the trace oracle: a kprobe on `get_vaddr_frames()` |
-//! | [`outcome`] | the results of a capture, and the verdict |
+//! | [`outcome`] | the results of a stream, and the verdict |
 //! | [`psnr`] | the similarity of two pictures |
-//! | [`spec`] | the specification of a capture |
-//! | [`store`] | where the streaming program writes the frames |
+//! | [`render`] | the frames that an application plays |
+//! | [`spec`] | the specification of a stream |
+//! | [`store`] | where the streaming program writes the frames, or has them |
 //! | [`tool`] | the programs that stream inside the guest |
-//! | [`witness`] | the data oracle: the application read what the card wrote |
+//! | [`witness`] | the data oracle: the application read what the card wrote, or the other way round |
 
 pub mod application;
 pub mod disk;
@@ -19,6 +21,7 @@ pub mod folder;
 pub mod kprobe;
 pub mod outcome;
 pub mod psnr;
+pub mod render;
 pub mod spec;
 pub mod store;
 pub mod tool;
@@ -30,7 +33,8 @@ use std::time::{Duration, Instant};
 use self::application::{ApplicationError, StreamReport};
 use self::disk::{Disk, DiskError};
 use self::folder::{Folder, FolderError};
-use self::outcome::Outcome;
+use self::outcome::{Done, Outcome};
+use self::render::RenderError;
 pub use self::spec::CaptureSpec;
 use self::store::StoreError;
 use self::tool::{Memory, Rate};
@@ -40,12 +44,14 @@ use super::room::{self, Reserve, RoomError};
 use super::testbed::{Finished, Testbed, TestbedError, TestbedSpec};
 use crate::agent::cell::PAGE;
 use crate::agent::protocol::WATCH_PERIOD_MS;
+use crate::card::CardKind;
 use crate::card::witness::DIGEST_BLOCK;
-use crate::source::Layout;
+use crate::source::{Camera, Layout};
+use crate::vm::interrupt;
 use crate::vm::machine::MachineError;
 use crate::vm::progress::Progress;
 
-/// The results of a capture, and its files.
+/// The results of a stream, and its files.
 #[derive(Debug)]
 pub struct Capture {
     /// The verdict, and the results that it is based on.
@@ -56,8 +62,8 @@ pub struct Capture {
     pub folder: Folder,
 }
 
-/// Why a capture could not be run. A capture that ran and failed is an
-/// [`Outcome`], not an error.
+/// Why a stream could not be run. One that ran and failed is an [`Outcome`], not
+/// an error.
 #[derive(Debug, thiserror::Error)]
 pub enum CaptureError {
     /// The output directory cannot be used.
@@ -78,6 +84,9 @@ pub enum CaptureError {
     /// The frames could not be read from the disk.
     #[error(transparent)]
     Disk(#[from] DiskError),
+    /// The frames to be played could not be made.
+    #[error(transparent)]
+    Render(#[from] RenderError),
     /// The host has no memory for the frames.
     #[error(transparent)]
     Store(StoreError),
@@ -104,16 +113,50 @@ fn witness_bytes(spec: &CaptureSpec) -> u64 {
     LOGS + u64::from(spec.frames) * (FRAME_BYTES + blocks * BLOCK_BYTES)
 }
 
-/// Runs one capture.
+/// Runs one capture; the card is a capture card.
 ///
 /// # Errors
 ///
 /// [`CaptureError`] if it could not be run at all. In any case, everything that
 /// was started has ended when this returns.
 pub fn run(spec: &CaptureSpec, progress: &Progress) -> Result<Capture, CaptureError> {
+    stream(spec, None, progress)
+}
+
+/// Has an application play what `camera` shows; the card is an output card.
+///
+/// # Errors
+///
+/// As [`run`].
+pub fn play(
+    spec: &CaptureSpec,
+    camera: Camera,
+    progress: &Progress,
+) -> Result<Capture, CaptureError> {
+    stream(spec, Some(camera), progress)
+}
+
+/// Runs one stream, of the frames that `camera` shows if there is one.
+fn stream(
+    spec: &CaptureSpec,
+    camera: Option<Camera>,
+    progress: &Progress,
+) -> Result<Capture, CaptureError> {
     let begun = Instant::now();
     let folder = Folder::claim(&spec.out)?;
-    let disk = Disk::make(&folder, spec.layout.sizeimage, spec.frames)?;
+    // A program that plays frames has read some more of them when the last one
+    // is played, as many as it has buffers. Those are zeros.
+    let ahead = match spec.kind() {
+        CardKind::Capture => 0,
+        CardKind::Output => tool::ahead(spec.memory, &spec.layout),
+    };
+    let disk = Disk::make(&folder, spec.layout.sizeimage, spec.frames + ahead)?;
+    if let Some(camera) = camera {
+        // From here on the file's maker may be told to stop.
+        interrupt::watch().map_err(TestbedError::Signals)?;
+        let (layout, rate) = (&spec.layout, spec.rate);
+        render::render(camera, layout, rate, spec.frames, &disk, progress)?;
+    }
     let others = "witness, logs and report";
     let reserve = Reserve::make(folder.path(), REPORT + witness_bytes(spec), others)?;
     reserve.shrink(REPORT).map_err(|source| RoomError::Io {
@@ -219,7 +262,7 @@ fn conclude(
         _ => 0,
     };
     let verified = verdicts.iter().filter(|verdict| verdict.verified).count() as u32;
-    let captured = verdicts.len() as u32;
+    let count = verdicts.len() as u32;
     let first_frame = witness
         .first_frame()
         .and_then(|at| at.duration_since(testbed.started).ok());
@@ -255,10 +298,13 @@ fn conclude(
         },
         frames: outcome::Frames {
             requested: spec.frames,
-            captured,
+            done: match spec.kind() {
+                CardKind::Capture => Done::Captured(count),
+                CardKind::Output => Done::Played(count),
+            },
             verified,
-            mismatched: captured - verified,
-            dropped: last.map_or(0, |last| last.saturating_add(1).saturating_sub(captured)),
+            mismatched: count - verified,
+            dropped: last.map_or(0, |last| last.saturating_add(1).saturating_sub(count)),
         },
         dma: outcome::Dma {
             bytes: written.values().map(|frame| frame.bytes() as u64).sum(),

@@ -1,4 +1,5 @@
-//! The outcome of a capture: the object that `pinhole capture --json` prints.
+//! The outcome of a stream: the object that `pinhole capture --json` and `pinhole
+//! play --json` print.
 //!
 //! Field names are stable for scripts: fields are added, never renamed.
 
@@ -9,7 +10,7 @@ use super::store::Home;
 use super::tool::Memory;
 use super::witness::Verdict;
 
-/// A capture's results, and the judgement on them.
+/// A stream's results, and the judgement on them.
 #[derive(Debug, Clone, Serialize)]
 pub struct Outcome {
     /// The program that ran the capture.
@@ -33,7 +34,7 @@ pub struct Outcome {
     pub kernel_log: KernelLog,
     /// Results of the trace oracle.
     pub trace: Trace,
-    /// Durations of the capture's parts.
+    /// Durations of the command's parts.
     pub timing: Timing,
     /// The judgement.
     pub verdict: Judgement,
@@ -90,7 +91,7 @@ pub struct Stream {
     pub fps_measured: Option<f64>,
     /// Error output of the streaming program, if it failed.
     pub failure: Option<String>,
-    /// Where the application wrote the frames.
+    /// Where the application had the frames.
     pub store: Home,
 }
 
@@ -99,22 +100,64 @@ pub struct Stream {
 pub struct Frames {
     /// Number of frames requested.
     pub requested: u32,
-    /// Number of frames that the application read.
-    pub captured: u32,
-    /// Number of frames that equal what the card wrote, in every byte.
+    /// Number of frames that the application has streamed.
+    #[serde(flatten)]
+    pub done: Done,
+    /// Number of frames that equal what the card wrote or read, in every byte.
     pub verified: u32,
-    /// Number of captured frames that differ from what the card wrote.
+    /// Number of streamed frames that differ from what the card wrote or read.
     pub mismatched: u32,
-    /// Number of sequence numbers missing up to the last captured frame: frames
-    /// that were due while the card held no buffer, or that it was too slow to
-    /// make.
+    /// Number of sequence numbers missing up to the last frame: frames that were
+    /// due while the card held no buffer, or that it was too slow to make.
     pub dropped: u32,
+}
+
+/// A number of frames that an application has streamed, in the direction of the
+/// stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Done {
+    /// Frames that it read, and the card wrote.
+    Captured(u32),
+    /// Frames that it wrote, and the card read.
+    Played(u32),
+}
+
+impl Default for Done {
+    fn default() -> Self {
+        Self::Captured(0)
+    }
+}
+
+impl Done {
+    /// Returns the number.
+    pub fn count(self) -> u32 {
+        match self {
+            Self::Captured(count) | Self::Played(count) => count,
+        }
+    }
+
+    /// Returns what has been done to the frames.
+    pub fn verb(self) -> &'static str {
+        match self {
+            Self::Captured(_) => "captured",
+            Self::Played(_) => "played",
+        }
+    }
+
+    /// Returns what the card did to the frames.
+    pub fn verb_of_card(self) -> &'static str {
+        match self {
+            Self::Captured(_) => "wrote",
+            Self::Played(_) => "read",
+        }
+    }
 }
 
 /// See [`Outcome::dma`].
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 pub struct Dma {
-    /// Bytes that the card wrote during the whole stream.
+    /// Bytes that the card wrote or read during the whole stream.
     pub bytes: u64,
     /// Number of segments in the longest scatter list.
     pub segments_max: usize,
@@ -157,7 +200,7 @@ pub struct Trace {
 pub struct Timing {
     /// From the start of QEMU until the guest's init introduced itself.
     pub boot_ms: u64,
-    /// From the start of QEMU until the card had written the first frame.
+    /// From the start of QEMU until the card had the first frame behind it.
     pub first_frame_ms: Option<u64>,
     /// From the start of the command until the verdict.
     pub total_ms: u64,
@@ -167,7 +210,7 @@ pub struct Timing {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Judgement {
-    /// All frames are captured and verified, and no oracle objects.
+    /// All frames are streamed and verified, and no oracle objects.
     Verified,
     /// Any other result.
     Failed,
@@ -179,10 +222,11 @@ impl Outcome {
         self.reasons.clear();
         let Frames {
             requested,
-            captured,
+            done,
             mismatched,
             ..
         } = self.frames;
+        let (count, verb) = (done.count(), done.verb());
         let mut object = |is_wrong: bool, reason: String| {
             if is_wrong {
                 self.reasons.push(reason);
@@ -196,16 +240,19 @@ impl Outcome {
             object(true, failure.clone());
         }
         object(
-            captured < requested,
-            format!("{captured} of {requested} frames were captured"),
+            count < requested,
+            format!("{count} of {requested} frames were {verb}"),
         );
         object(
-            captured > requested,
-            format!("{captured} frames were captured where {requested} were asked for"),
+            count > requested,
+            format!("{count} frames were {verb} where {requested} were asked for"),
         );
         object(
             mismatched > 0,
-            format!("{mismatched} of {captured} frames are not what the card wrote"),
+            format!(
+                "{mismatched} of {count} frames are not what the card {}",
+                done.verb_of_card()
+            ),
         );
         let Dma {
             pinned_pages_max: most,
@@ -213,10 +260,11 @@ impl Outcome {
             ..
         } = self.dma;
         object(
-            captured > 0 && most < due,
+            count > 0 && most < due,
             format!(
-                "no more than {most} pages were pinned at a time, {due} were due: the card wrote \
-                 into pages that were not pinned"
+                "no more than {most} pages were pinned at a time, {due} were due: pages that the \
+                 card {} were not pinned",
+                done.verb_of_card()
             ),
         );
         object(
@@ -283,7 +331,7 @@ pub(crate) mod tests {
             },
             frames: Frames {
                 requested: frames,
-                captured: frames,
+                done: Done::Captured(frames),
                 verified: frames,
                 mismatched: 0,
                 dropped: 0,
@@ -325,8 +373,8 @@ pub(crate) mod tests {
         let wrongs: [fn(&mut Outcome); 11] = [
             |outcome| outcome.kernel_log.out_of_memory = Some("too little".into()),
             |outcome| outcome.stream.failure = Some("it ended with signal 9".into()),
-            |outcome| outcome.frames.captured = 59,
-            |outcome| outcome.frames.captured = 61,
+            |outcome| outcome.frames.done = Done::Captured(59),
+            |outcome| outcome.frames.done = Done::Captured(61),
             |outcome| outcome.frames.mismatched = 1,
             |outcome| outcome.pins.after = 1,
             |outcome| outcome.dma.pinned_pages_max = 442,
@@ -334,7 +382,7 @@ pub(crate) mod tests {
             |outcome| outcome.trace.get_vaddr_frames.calls = 0,
             |outcome| outcome.trace.get_vaddr_frames.short = 1,
             |outcome| {
-                outcome.frames.captured = 0;
+                outcome.frames.done = Done::Captured(0);
                 outcome.frames.requested = 60;
             },
         ];
@@ -345,6 +393,22 @@ pub(crate) mod tests {
             assert_eq!(outcome.verdict, Judgement::Failed, "wrong {number}");
             assert_eq!(outcome.reasons.len(), 1, "{:?}", outcome.reasons);
         }
+    }
+
+    #[test]
+    fn what_was_played_is_said_to_be_played() {
+        let mut outcome = clean(60);
+        outcome.frames.done = Done::Played(59);
+        outcome.frames.mismatched = 1;
+        outcome.judge();
+        let said = [
+            "59 of 60 frames were played",
+            "1 of 59 frames are not what the card read",
+        ];
+        assert_eq!(outcome.reasons, said);
+        let json = serde_json::to_value(outcome).unwrap();
+        assert_eq!(json.pointer("/frames/played"), Some(&59.into()));
+        assert_eq!(json.pointer("/frames/captured"), None);
     }
 
     #[test]

@@ -1,17 +1,18 @@
-//! The specification of a capture.
+//! The specification of a stream: a capture, or frames that are played.
 
 use std::path::PathBuf;
 
 use super::store::Store;
 use super::tool::{Memory, Rate};
+use crate::card::CardKind;
 use crate::rig::testbed::TestbedSpec;
 use crate::source::Layout;
 
-/// The specification of a capture, and its output directory.
+/// The specification of a stream, and its output directory.
 #[derive(Debug)]
 pub struct CaptureSpec {
-    /// Guest, machine and card; the capture itself sets the paths of console
-    /// log and witness.
+    /// Guest, machine and card, whose kind says which way the frames go; the
+    /// stream itself sets the paths of console log and witness.
     pub testbed: TestbedSpec,
     /// Format and size of the frames.
     pub layout: Layout,
@@ -21,8 +22,16 @@ pub struct CaptureSpec {
     pub rate: Rate,
     /// How the application provides its memory.
     pub memory: Memory,
-    /// Where the application writes the frames.
+    /// Where the application writes the frames, or has them.
     pub store: Store,
     /// Output directory.
     pub out: PathBuf,
+}
+
+impl CaptureSpec {
+    /// Returns the kind of the card: frames are captured from a capture card, and
+    /// played to an output card.
+    pub fn kind(&self) -> CardKind {
+        self.testbed.kind
+    }
 }

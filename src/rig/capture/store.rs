@@ -1,4 +1,4 @@
-//! Where the streaming program writes the frames.
+//! Where the streaming program writes the frames, or has those that it plays.
 //!
 //! In a file system in the guest's memory a frame costs one copy, by the
 //! program's write(2). The host then reads the frames where they are, in the
@@ -59,6 +59,9 @@ pub enum StoreError {
     /// The file system could not be mounted.
     #[error("the guest cannot mount a tmpfs: {0}")]
     Mount(String),
+    /// The frames could not be copied from the disk into the guest's memory.
+    #[error("the guest cannot copy the frames from the disk: {0}")]
+    Copy(String),
     /// What the guest wrote is not at the address that it names.
     #[error("the guest's memory is not where its kernel says")]
     Elsewhere,
@@ -197,6 +200,26 @@ impl Home {
             Self::Memory => FRAMES,
             Self::Disk => DISK,
         }
+    }
+}
+
+/// Copies the frames from the disk to the file in the guest's memory, within
+/// that time.
+///
+/// # Errors
+///
+/// [`StoreError`] if the guest cannot copy them.
+pub fn put_in(agent: &Agent, limit: Duration) -> Result<(), StoreError> {
+    let (from, to) = (format!("if={DISK}"), format!("of={FRAMES}"));
+    let argv = ["dd", &from, &to, "bs=1M"];
+    let run = Run {
+        timeout_ms: Some(limit.as_millis() as u64),
+        ..Run::new(argv)
+    };
+    let answer = agent.call(run, limit + PATIENCE)?;
+    match answer.status.success() {
+        true => Ok(()),
+        false => Err(StoreError::Copy(answer.stderr.trim().to_owned())),
     }
 }
 

@@ -1,6 +1,9 @@
 //! The programs that stream inside the guest: their command lines, and their
 //! output.
 
+use clap::ValueEnum as _;
+
+use crate::card::CardKind;
 use crate::source::Layout;
 
 /// How the application provides memory to the kernel.
@@ -15,6 +18,8 @@ pub enum Memory {
     Dmabuf,
     /// read(): the driver's pages, copied by the kernel.
     Read,
+    /// write(): the driver's pages, copied by the kernel.
+    Write,
 }
 
 impl Memory {
@@ -25,7 +30,24 @@ impl Memory {
             Self::Mmap => "mmap",
             Self::Dmabuf => "dmabuf",
             Self::Read => "read",
+            Self::Write => "write",
         }
+    }
+
+    /// Returns whether a program copies every frame by a system call, and so
+    /// sees no buffers.
+    pub fn is_copied(self) -> bool {
+        matches!(self, Self::Read | Self::Write)
+    }
+
+    /// Returns the ways of a program that streams with a card of that kind.
+    pub fn of(kind: CardKind) -> impl Iterator<Item = Self> {
+        let other = match kind {
+            CardKind::Capture => Self::Write,
+            CardKind::Output => Self::Read,
+        };
+        let all = Self::value_variants().iter().copied();
+        all.filter(move |memory| *memory != other)
     }
 }
 
@@ -74,9 +96,20 @@ pub fn buffers(layout: &Layout) -> u32 {
     (ROOM / layout.sizeimage).clamp(4, 32)
 }
 
+/// Returns how many frames an application has queued, or read to queue them, when
+/// a frame that it plays is back: as many as it has buffers.
+pub fn ahead(memory: Memory, layout: &Layout) -> u32 {
+    /// The number of buffers that v4l2-ctl imports unless it is told another one.
+    const IMPORTED: u32 = 4;
+    match memory {
+        Memory::Dmabuf => IMPORTED,
+        _ => buffers(layout),
+    }
+}
+
 /// Returns the command that sets the format, and the rate if one is given, as a
 /// user would before streaming.
-pub fn configure(device: &str, layout: &Layout, fps: Option<u32>) -> Vec<String> {
+pub fn configure(kind: CardKind, device: &str, layout: &Layout, fps: Option<u32>) -> Vec<String> {
     let Layout {
         format,
         width,
@@ -84,49 +117,105 @@ pub fn configure(device: &str, layout: &Layout, fps: Option<u32>) -> Vec<String>
         ..
     } = layout;
     let mut argv: Vec<String> = ["v4l2-ctl", "--device", device].map(str::to_owned).into();
+    let (set_format, set_rate) = match kind {
+        CardKind::Capture => ("--set-fmt-video", "--set-parm"),
+        CardKind::Output => ("--set-fmt-video-out", "--set-output-parm"),
+    };
     // The code has four characters, even if the last is a space.
     argv.push(format!(
-        "--set-fmt-video=width={width},height={height},pixelformat={format:<4}"
+        "{set_format}=width={width},height={height},pixelformat={format:<4}"
     ));
-    argv.extend(fps.map(|fps| format!("--set-parm={fps}")));
+    argv.extend(fps.map(|fps| format!("{set_rate}={fps}")));
     argv
 }
 
-/// Returns the command that streams `frames` frames from `device` to the file
-/// or disk `to`. `exporter` is the device whose buffers are imported in
-/// [`Memory::Dmabuf`].
-pub fn stream(
-    device: &str,
-    memory: Memory,
-    exporter: &str,
-    layout: &Layout,
-    frames: u32,
-    to: &str,
-) -> Vec<String> {
-    let v4l2_ctl = |mode: &[&str]| {
-        let mut argv: Vec<String> = ["v4l2-ctl", "--device", device].map(str::to_owned).into();
-        argv.extend(mode.iter().map(|word| (*word).to_owned()));
-        argv.extend([
-            format!("--stream-count={frames}"),
-            format!("--stream-to={to}"),
-            "--verbose".to_owned(),
-        ]);
-        argv
-    };
-    match memory {
-        Memory::Userptr => v4l2_ctl(&[&format!("--stream-user={}", buffers(layout))]),
-        Memory::Mmap => v4l2_ctl(&[&format!("--stream-mmap={}", buffers(layout))]),
-        Memory::Dmabuf => v4l2_ctl(&["--stream-dmabuf", "--export-device", exporter]),
-        Memory::Read => [
-            "dd",
-            &format!("if={device}"),
-            &format!("of={to}"),
-            &format!("bs={}", layout.sizeimage),
-            &format!("count={frames}"),
-        ]
-        .map(str::to_owned)
-        .into(),
+/// Number of buffers, or more, that the kernel has for write()
+/// (`__vb2_init_fileio()` in videobuf2-core.c).
+const WRITTEN_AHEAD: u32 = 4;
+
+/// A program that streams inside the guest.
+#[derive(Debug, Clone, Copy)]
+pub struct Program<'a> {
+    /// What the card is for.
+    pub kind: CardKind,
+    /// The video device.
+    pub device: &'a str,
+    /// How the program provides its memory.
+    pub memory: Memory,
+    /// The device whose buffers are imported in [`Memory::Dmabuf`].
+    pub exporter: &'a str,
+    /// Format and size of the frames.
+    pub layout: &'a Layout,
+    /// Number of frames.
+    pub frames: u32,
+    /// Frames per second, as far as they are bounded.
+    pub fps: Option<u32>,
+    /// The file or disk that frames are written to, or played from.
+    pub file: &'a str,
+}
+
+impl Program<'_> {
+    /// Returns the program's command line.
+    pub fn command(&self) -> Vec<String> {
+        let buffers = buffers(self.layout);
+        let out = match self.kind {
+            CardKind::Capture => "",
+            CardKind::Output => "-out",
+        };
+        match self.memory {
+            Memory::Userptr => self.v4l2_ctl([format!("--stream{out}-user={buffers}")]),
+            Memory::Mmap => self.v4l2_ctl([format!("--stream{out}-mmap={buffers}")]),
+            Memory::Dmabuf => self.v4l2_ctl([
+                format!("--stream{out}-dmabuf"),
+                format!("--export-device={}", self.exporter),
+            ]),
+            Memory::Read => {
+                let target = format!("of={}", self.file);
+                self.dd(self.device).into_iter().chain([target]).collect()
+            }
+            Memory::Write => {
+                // The kernel's few buffers that wait when the device is closed
+                // are not played: the shell has it open until they are.
+                let seconds = 1 + self.fps.map_or(0, |fps| WRITTEN_AHEAD.div_ceil(fps));
+                let dd = self.dd(self.file).join(" ");
+                let line = format!(
+                    "{{ {dd}; code=$?; sleep {seconds}; }} >{}; exit $code",
+                    self.device
+                );
+                words(["sh", "-c", &line]).collect()
+            }
+        }
     }
+
+    fn v4l2_ctl<const N: usize>(&self, mode: [String; N]) -> Vec<String> {
+        let file = match self.kind {
+            CardKind::Capture => format!("--stream-to={}", self.file),
+            CardKind::Output => format!("--stream-from={}", self.file),
+        };
+        // Of frames that it plays, v4l2-ctl counts those that it has queued, and
+        // those in the last buffers are lost when it ends.
+        let ahead = match self.kind {
+            CardKind::Capture => 0,
+            CardKind::Output => ahead(self.memory, self.layout),
+        };
+        let count = format!("--stream-count={}", self.frames.saturating_add(ahead));
+        let device = words(["v4l2-ctl", "--device", self.device]);
+        let mode = device.chain(mode).chain([count, file]);
+        mode.chain(words(["--verbose"])).collect()
+    }
+
+    fn dd(&self, from: &str) -> [String; 4] {
+        [
+            "dd".to_owned(),
+            format!("if={from}"),
+            format!("bs={}", self.layout.sizeimage),
+            format!("count={}", self.frames),
+        ]
+    }
+}
+
+fn words<const N: usize>(words: [&str; N]) -> impl Iterator<Item = String> {
+    words.map(str::to_owned).into_iter()
 }
 
 /// A buffer that v4l2-ctl dequeued.
@@ -149,11 +238,12 @@ impl Dequeued {
     }
 }
 
-/// Parses a line that `v4l2-ctl --verbose` prints for a buffer:
+/// Parses a line that `v4l2-ctl --verbose` prints for a buffer, `cap` one that it
+/// captured or `out` one that it played:
 /// `cap dqbuf: 1 seq:      1 bytesused: 614400 ts: 12.345678 delta: 16.6 ms field: None (ts-monotonic)`.
 pub fn dequeued(line: &str) -> Option<Dequeued> {
     // v4l2-ctl prints progress before it without a newline.
-    let line = &line[line.find("cap dqbuf:")?..];
+    let line = &line[line.find("cap dqbuf:").or(line.find("out dqbuf:"))?..];
     let after = |key: &str| line.split_once(key)?.1.split_whitespace().next();
     // The numbers of several planes are separated by slashes.
     let planes = after(" bytesused:")?.split('/').map(str::parse::<u32>);
@@ -223,6 +313,7 @@ cap dqbuf: 2 seq:      3 bytesused: 1843200 ts: 5.050000 delta: 33.333 ms fps: 6
         assert!(frames[1].is_written() && !frames[2].is_written());
         let planes = "cap dqbuf: 0 seq: 7 bytesused: 307200/76800/76800 ts: 5.0 field: None";
         assert_eq!(dequeued(planes).unwrap().bytes, 460_800);
+        assert_eq!(dequeued(&planes.replace("cap", "out")), dequeued(planes));
         for wrong in ["", "1/", "x", "-1", "4294967296"] {
             let line = format!("cap dqbuf: 0 seq: 7 bytesused: {wrong} ts: 5.0 field: None");
             assert_eq!(dequeued(&line), None, "{wrong}");
@@ -250,30 +341,52 @@ cap dqbuf: 2 seq:      3 bytesused: 1843200 ts: 5.050000 delta: 33.333 ms fps: 6
     }
 
     #[test]
-    fn every_way_of_streaming_names_the_device_the_count_and_the_target() {
+    fn every_way_of_streaming_names_the_device_the_count_and_the_file() {
         let layout = Layout::new(PixelFormat::Nv12, 640, 480);
-        for memory in [Memory::Userptr, Memory::Mmap, Memory::Dmabuf, Memory::Read] {
-            let line = stream(
-                "/dev/video0",
-                memory,
-                "/dev/video1",
-                &layout,
-                42,
-                "/dev/vda",
-            )
-            .join(" ");
-            assert!(
-                line.contains("/dev/video0") && line.contains("=42") && line.contains("=/dev/vda"),
-                "{line}"
-            );
+        for kind in [CardKind::Capture, CardKind::Output] {
+            for memory in Memory::of(kind) {
+                let program = Program {
+                    kind,
+                    device: "/dev/video0",
+                    memory,
+                    exporter: "/dev/video1",
+                    layout: &layout,
+                    frames: 42,
+                    fps: Some(30),
+                    file: "/dev/vda",
+                };
+                let line = program.command().join(" ");
+                let count = match (kind, memory) {
+                    (CardKind::Output, Memory::Userptr | Memory::Mmap) => "count=74",
+                    (CardKind::Output, Memory::Dmabuf) => "count=46",
+                    _ => "count=42",
+                };
+                for word in ["/dev/video0", count, "=/dev/vda"] {
+                    assert!(line.contains(word), "{line}");
+                }
+                let plays = line.contains("--stream-out-") || line.contains(">/dev/video0");
+                assert_eq!(plays, kind == CardKind::Output, "{line}");
+            }
         }
-        let line = configure("/dev/video0", &layout, Some(60)).join(" ");
-        assert!(
-            line.contains("width=640,height=480,pixelformat=NV12")
-                && line.contains("--set-parm=60")
-        );
-        let layout = Layout::new(PixelFormat::Y16, 16, 16);
-        let argv = configure("/dev/video0", &layout, Some(60));
-        assert!(argv.iter().any(|word| word.ends_with("pixelformat=Y16 ")));
+        assert!(Memory::of(CardKind::Capture).all(|memory| memory != Memory::Write));
+        assert!(Memory::of(CardKind::Output).all(|memory| memory != Memory::Read));
+    }
+
+    #[test]
+    fn the_format_and_the_rate_are_set_before() {
+        let layout = Layout::new(PixelFormat::Y16, 640, 480);
+        for (kind, set_format, set_rate) in [
+            (CardKind::Capture, "--set-fmt-video=", "--set-parm=60"),
+            (
+                CardKind::Output,
+                "--set-fmt-video-out=",
+                "--set-output-parm=60",
+            ),
+        ] {
+            let argv = configure(kind, "/dev/video0", &layout, Some(60));
+            let format = format!("{set_format}width=640,height=480,pixelformat=Y16 ");
+            assert!(argv.contains(&format), "{argv:?}");
+            assert!(argv.iter().any(|word| word == set_rate), "{argv:?}");
+        }
     }
 }

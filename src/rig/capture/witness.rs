@@ -1,4 +1,5 @@
-//! The data oracle: the application read what the card wrote.
+//! The data oracle: the application read what the card wrote, or the card what
+//! the application played.
 //!
 //! The card's witness has a digest for every 4 KiB of every frame. A frame that
 //! the application read is verified if its length and each of its blocks agree
