@@ -386,6 +386,7 @@ impl CellGuest {
         };
         let observation = Observation::of(&answer, &card_frames);
         let findings = oracle::judge(&CellEvidence {
+            point: cell.point,
             direction: cell.direction,
             answer: &answer,
             card_frames: &card_frames,

@@ -230,6 +230,12 @@ impl KernelOutcome {
         self.cells.push(cell);
     }
 
+    /// Notes why the kernel's checks did not see everything in a part of the run. The
+    /// first such part counts.
+    pub fn note_blind(&mut self, why: Option<String>) {
+        self.blind = self.blind.take().or(why);
+    }
+
     /// Returns the numbers of cells by verdict.
     pub fn totals(&self) -> Totals {
         let count = |verdict| {

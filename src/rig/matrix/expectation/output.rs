@@ -41,13 +41,14 @@ pub fn expect(cell: &CellName, kernel: Version) -> Expectation {
 }
 
 /// Accepts what a driver may do that pins pages which the process shares with
-/// others: the process writes next to pages of its own.
+/// others, copy-on-write: the process writes next to pages of its own.
 pub fn of_any_driver(cell: &CellName, expectation: &mut Expectation) {
     let (written, later) = (
         Observation::Sent(Sent::Written),
         Observation::Sent(Sent::Later),
     );
-    if cell.hazard == Hazard::ForkParentWrites && expectation.outcomes == [later] {
+    let copies = cell.hazard == Hazard::ForkParentWrites && !is_file(cell.kind);
+    if copies && expectation.outcomes == [later] {
         expectation.outcomes.push(written);
     }
 }
@@ -56,10 +57,15 @@ fn sent(what: Sent, reason: &'static str) -> Expectation {
     Expectation::of(&[Observation::Sent(what)], Some(reason))
 }
 
+/// Returns whether the memory is a file's, whose pages nobody gets a copy of.
+const fn is_file(kind: Kind) -> bool {
+    use Kind::*;
+    matches!(kind, MemfdShared | MemfdHugetlb | TmpfsShared | Ext4Shared)
+}
+
 /// Returns the expectation after the hazard, for memory that can be pinned.
 fn after(cell: &CellName, kernel: Version) -> Expectation {
     use Hazard::*;
-    let is_file = matches!(cell.kind, Kind::MemfdShared | Kind::Ext4Shared);
     match cell.hazard {
         Close | Exit | Sigkill | Streamoff => taken_back(),
         // What comes after the DMA is too late for the card.
@@ -72,7 +78,9 @@ fn after(cell: &CellName, kernel: Version) -> Expectation {
             Sent::Later,
             "the process writes to the page that the card has, which is its own",
         ),
-        ForkChildWrites if is_file => sent(Sent::Later, "parent and child share the pages"),
+        ForkChildWrites if is_file(cell.kind) => {
+            sent(Sent::Later, "parent and child share the pages")
+        }
         Ksm => sent(
             Sent::Later,
             "to make its pages alike the process writes to those that the card has",
@@ -156,6 +164,7 @@ mod tests {
         };
         let name = "output/anon-forked/fork-parent-writes";
         assert_eq!(any(name), "later data or data");
+        assert_eq!(any("output/memfd-shared/fork-parent-writes"), "later data");
         assert_eq!(any("output/anon-forked"), "data");
         assert_eq!(any("output/memfd-shared/fork-child-writes"), "later data");
         let refused = "EFAULT or EINVAL or ENOMEM or EOPNOTSUPP";

@@ -45,7 +45,10 @@ fn returned(evidence: &CellEvidence<'_>, objections: &mut Objections) {
         Observation::Captured(Reads::Written),
         Observation::Sent(Sent::Written),
     ];
-    let expects_data = expected.iter().any(|outcome| data.contains(outcome));
+    // Of several outcomes that are expected one may be other data.
+    let observed = evidence.observation;
+    let expects_data = expected.iter().any(|outcome| data.contains(outcome))
+        && (data.contains(&observed) || !expected.contains(&observed));
     let did = evidence.did();
     for frame in &evidence.answer.frames {
         let Some(plane) = evidence.card_frames.frame(frame) else {
@@ -119,9 +122,10 @@ fn compare(
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{captured, objections, objections_of, sent};
+    use super::super::tests::{captured, evidence, objections, objections_of, said, sent};
     use super::*;
-    use crate::agent::cell::evidence::CallSeen;
+    use crate::agent::cell::evidence::{CallSeen, ContentsSeen};
+    use crate::rig::matrix::expectation::Expectation;
 
     #[test]
     fn a_frame_is_one_that_was_written() {
@@ -180,6 +184,33 @@ mod tests {
         assert_eq!(said(&answer), [""; 0]);
         answer.contents[0].digests = frame.sent;
         assert_eq!(said(&answer), [differs]);
+    }
+
+    #[test]
+    fn later_data_may_be_expected_besides() {
+        let (mut answer, card_frames) = sent();
+        answer.frames[0].sent = vec![Some(Digest(7)), Some(Digest(8))];
+        answer.contents.push(ContentsSeen {
+            moment: Moment::AfterHazard,
+            digests: answer.frames[0].digests.clone(),
+        });
+        let (written, later) = (
+            Observation::Sent(Sent::Written),
+            Observation::Sent(Sent::Later),
+        );
+        for (outcomes, objections) in [
+            (vec![written], 1),
+            (vec![later], 0),
+            (vec![later, written], 0),
+        ] {
+            let expectation = Expectation {
+                outcomes,
+                ..Expectation::data(CardKind::Output)
+            };
+            let evidence = evidence(CardKind::Output, &answer, &card_frames, &expectation);
+            assert_eq!(evidence.observation, later);
+            assert_eq!(said(judge, &evidence).len(), objections, "{expectation:?}");
+        }
     }
 
     #[test]

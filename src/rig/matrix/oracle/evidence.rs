@@ -1,6 +1,6 @@
 //! The input of the oracles.
 
-use crate::agent::cell::CellAnswer;
+use crate::agent::cell::{CellAnswer, Point};
 use crate::card::CardKind;
 use crate::rig::matrix::expectation::Expectation;
 use crate::rig::matrix::name::Pinning;
@@ -13,6 +13,8 @@ use crate::rig::matrix::witness::CardFrames;
 pub struct CellEvidence<'a> {
     /// The kind of the card.
     pub direction: CardKind,
+    /// The point of the hazard, before which the card holds back what comes next.
+    pub point: Point,
     /// The agent's evidence.
     pub answer: &'a CellAnswer,
     /// The frames that the card wrote, or read.

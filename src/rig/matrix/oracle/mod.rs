@@ -159,10 +159,10 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::agent::cell::CellAnswer;
     use crate::agent::cell::evidence::{
         CallSeen, ContentsSeen, CountersSeen, FrameSeen, HOLD, Memory, Moment, PagesSeen,
     };
+    use crate::agent::cell::{CellAnswer, Point};
     use crate::card::CardKind;
     use crate::card::witness::PlaneRecord;
     use crate::dma::Digest;
@@ -258,19 +258,39 @@ mod tests {
         answer: &CellAnswer,
         card_frames: &CardFrames,
     ) -> Vec<(Severity, String)> {
+        let expectation = Expectation::data(direction);
+        said(
+            judge,
+            &evidence(direction, answer, card_frames, &expectation),
+        )
+    }
+
+    /// Returns the objections of one oracle to that evidence.
+    pub fn said(judge: Judge, evidence: &CellEvidence<'_>) -> Vec<(Severity, String)> {
         let mut objections = Objections::default();
-        let evidence = CellEvidence {
+        judge(evidence, &mut objections);
+        objections.into_iter().collect()
+    }
+
+    /// Returns the evidence of a cell whose buffer Pinhole's own driver pinned, with
+    /// its hazard before the DMA.
+    pub fn evidence<'a>(
+        direction: CardKind,
+        answer: &'a CellAnswer,
+        card_frames: &'a CardFrames,
+        expectation: &'a Expectation,
+    ) -> CellEvidence<'a> {
+        CellEvidence {
             direction,
+            point: Point::BeforeDma,
             answer,
             card_frames,
             observation: Observation::of(answer, card_frames),
-            expectation: &Expectation::data(direction),
+            expectation,
             bounced: false,
             pinning: Some(Pinning::FrameVector),
             names: &[],
-        };
-        judge(&evidence, &mut objections);
-        objections.into_iter().collect()
+        }
     }
 
     #[test]
@@ -296,16 +316,13 @@ mod tests {
         answer.frames.clear();
         answer.impossible = Some("no such memory".into());
         let judged = |answer: &CellAnswer| {
-            judge(&CellEvidence {
-                direction: CardKind::Capture,
+            let expectation = Expectation::data(CardKind::Capture);
+            judge(&evidence(
+                CardKind::Capture,
                 answer,
-                card_frames: &card_frames,
-                observation: Observation::of(answer, &card_frames),
-                expectation: &Expectation::data(CardKind::Capture),
-                bounced: false,
-                pinning: None,
-                names: &[],
-            })
+                &card_frames,
+                &expectation,
+            ))
         };
         assert_eq!(judged(&answer), []);
         answer.log_lost = true;
@@ -315,16 +332,11 @@ mod tests {
     #[test]
     fn a_driver_maps_what_the_card_is_to_have_addresses_of() {
         let (answer, card_frames) = captured();
+        let expectation = Expectation::data(CardKind::Capture);
         let mapped = |pinning, translated| {
             let evidence = CellEvidence {
-                direction: CardKind::Capture,
-                answer: &answer,
-                card_frames: &card_frames,
-                observation: Observation::TakenBack,
-                expectation: &Expectation::data(CardKind::Capture),
-                bounced: false,
                 pinning,
-                names: &[],
+                ..evidence(CardKind::Capture, &answer, &card_frames, &expectation)
             };
             evidence.mapped(translated)
         };
