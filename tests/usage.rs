@@ -212,7 +212,7 @@ fn shards_of_the_matrix_are_all_of_it_and_each_cell_once() {
     assert_eq!(parts.len(), whole.len());
     assert_eq!(BTreeSet::from_iter(parts), BTreeSet::from_iter(whole));
 
-    let none = refused(&output("matrix --list --shard 999/1000"));
+    let none = refused(&output("matrix --list --shard 9999/10000"));
     assert!(none.contains("--shard"), "{none}");
     let source = refused(&output("matrix --list --source pattern:bars"));
     assert!(

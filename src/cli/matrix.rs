@@ -7,9 +7,11 @@ use std::thread;
 
 use anyhow::Context as _;
 
+use super::end_args::KindArg;
 use super::guest_args::GuestArgs;
 use super::output;
 use crate::agent::cell::{Hazard, Kind};
+use crate::card::CardKind;
 use crate::report::matrix as report;
 use crate::rig::matrix::outcome::KernelOutcome;
 use crate::rig::matrix::run::{self, MatrixSpec};
@@ -23,7 +25,8 @@ use crate::vm::progress::Progress;
 /// Run the userptr matrix: every kind of memory, every hazard, judged
 ///
 /// Boots a guest, captures a frame into every kind of memory that a process
-/// can have while things happen to it, and has independent oracles judge each.
+/// can have, or has a card read one from it, while things happen to it, and has
+/// independent oracles judge each.
 /// Exits with 0 when every cell came to what was expected of it, 1 when there
 /// are findings or an oracle missed a mutant, 2 when it could not run, 125 when
 /// a kernel of your own could not be tested, or none of the cells on it. What
@@ -36,7 +39,7 @@ pub struct Args {
     list: bool,
 
     /// Run this cell alone, by its printed name; may be given several times
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["kind", "hazard", "shard"])]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["direction", "kind", "hazard", "shard"])]
     cell: Vec<CellName>,
 
     /// Run the mutants, too: drivers with one bug each, which the oracles must
@@ -45,8 +48,13 @@ pub struct Args {
     mutants: bool,
 
     /// Run this mutant, and no cells but its own; may be given several times
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["cell", "driver", "kind", "hazard", "mutants", "shard"])]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["cell", "driver", "direction", "kind", "hazard", "mutants", "shard"])]
     mutant: Vec<Mutant>,
+
+    /// Run the cells of this direction only: the card writes into memory
+    /// (capture), or reads it (output)
+    #[arg(long, value_enum)]
+    direction: Option<KindArg>,
 
     /// Run the cells of this kind of memory only; may be given several times
     #[arg(long, value_name = "KIND")]
@@ -59,6 +67,12 @@ pub struct Args {
     /// Run the Kth part of N of the cells
     #[arg(long, value_name = "K/N", value_parser = shard)]
     shard: Option<(usize, usize)>,
+
+    /// Run each cell N times; one that does not come to the same each time is
+    /// flaky, which is a finding
+    #[arg(long, value_name = "N", default_value_t = 1, conflicts_with_all = ["list", "mutant"],
+          value_parser = clap::value_parser!(u16).range(1..))]
+    repeat: u16,
 
     /// In how many guests to run cells at once [default: one for each processor,
     /// but no more than 4, nor than half of the memory holds]
@@ -96,7 +110,9 @@ impl Args {
         }
         let mut cells = cells::all();
         cells.retain(|cell| {
-            (self.kind.is_empty() || self.kind.contains(&cell.kind))
+            self.direction
+                .is_none_or(|kind| CardKind::from(kind) == cell.direction)
+                && (self.kind.is_empty() || self.kind.contains(&cell.kind))
                 && (self.hazard.is_empty() || self.hazard.contains(&cell.hazard))
         });
         match self.shard {
@@ -144,7 +160,7 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
     let (cells, mutants) = (args.cells(), args.mutants());
     anyhow::ensure!(
         !cells.is_empty() || !mutants.is_empty(),
-        "there is no such cell: --kind, --hazard and --shard leave none"
+        "there is no such cell: --direction, --kind, --hazard and --shard leave none"
     );
     if args.list {
         for cell in &cells {
@@ -167,7 +183,9 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
         let jobs = args.jobs.map_or_else(|| jobs(&testbed), usize::from);
         let spec = MatrixSpec {
             testbed,
-            cells: cells.clone(),
+            // One whole round after the other, so that a run that is interrupted has
+            // run all cells about as often.
+            cells: cells.repeat(args.repeat.into()),
             mutants: mutants.clone(),
             jobs,
         };

@@ -4,6 +4,9 @@ use std::collections::BTreeSet;
 
 use pinhole::agent::cell::{Hazard, Kind, Point};
 use pinhole::agent::checks::Check;
+use pinhole::card::CardKind;
+use pinhole::rig::matrix::cells;
+use pinhole::rig::matrix::observation::{Observation, Reads, Sent};
 use pinhole::rig::matrix::outcome::{CellOutcome, KernelOutcome, MutantVerdict, Verdict};
 use pinhole::rig::matrix::run::{self, MatrixSpec};
 use pinhole::rig::matrix::{CellName, Mutant, Pinning};
@@ -98,10 +101,56 @@ fn every_kind_every_hazard_and_every_failure_is_as_expected_on_a_kernel_that_che
     assert!(outcome.injected >= 150, "{}", outcome.injected);
 }
 
+/// The cells in which the card reads; no allocation can be made to fail on a stock
+/// kernel.
+fn every_output() -> Vec<CellName> {
+    let mut cells = cells::all();
+    cells.retain(|cell| cell.direction == CardKind::Output && cell.hazard != Hazard::FailNth);
+    cells
+}
+
+#[test]
+#[ignore = "boots a guest"]
+fn every_cell_in_which_the_card_reads_is_as_expected() {
+    let outcome = run("trixie", every_output(), &[]);
+    let frames = |cell: &CellOutcome| cell.card_frames.frames().len();
+    let mut read = 0;
+    for cell in &outcome.cells {
+        let expected = match (cell.cell.kind, cell.cell.hazard) {
+            NO_GUARD_REGION => Verdict::Impossible,
+            _ => Verdict::Expected,
+        };
+        assert_eq!(cell.verdict, expected, "{}: {cell:#?}", cell.cell);
+        read += usize::from(frames(cell) > 0);
+    }
+    assert!(read > 150, "the card has read in {read} cells only");
+}
+
+/// The first guest has the capture card, and the second the other.
+#[test]
+#[ignore = "boots two guests"]
+fn cells_of_both_directions_are_run_with_a_card_each() {
+    let plain = CellName::plain(Kind::AnonTouched);
+    let outcome = run("trixie", vec![plain.of_output(), plain], &[]);
+    let told: Vec<_> = outcome
+        .cells
+        .iter()
+        .map(|cell| (cell.cell, cell.observation.unwrap()))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            (plain, Observation::Captured(Reads::Written)),
+            (plain.of_output(), Observation::Sent(Sent::Written)),
+        ]
+    );
+    assert_eq!(outcome.boots, 2);
+}
+
 #[test]
 #[ignore = "boots a guest"]
 fn a_mutant_by_itself_takes_one_guest() {
-    let outcome = run("trixie", Vec::new(), &[Mutant::SwapPages]);
+    let outcome = run("trixie", Vec::new(), &[Mutant::OutputDirty]);
     let mutant = &outcome.mutants[0];
     assert_eq!(mutant.verdict, MutantVerdict::Caught, "{:?}", mutant.reason);
     assert_eq!(outcome.boots, 1);

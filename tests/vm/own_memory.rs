@@ -1,6 +1,7 @@
 //! Buffers in the card's own memory, which the guest sees through shared memory
 //! region 0 of a real QEMU's device.
 
+use pinhole::card::CardKind;
 use pinhole::rig::testbed::TestbedSpec;
 
 use crate::mutated::{Mutation, Served};
@@ -37,7 +38,7 @@ fn every_byte_comes_through_the_region_on_trixie_backports() {
 #[test]
 #[ignore = "boots a guest"]
 fn a_device_that_takes_no_guest_memory_is_used_without_being_told() {
-    let card = Served::start(Some(Mutation::OwnMemoryOnly));
+    let card = Served::start(CardKind::Capture, Some(Mutation::OwnMemoryOnly));
     let testbed = TestbedSpec {
         card: card.process(),
         ..TestbedSpec::default()

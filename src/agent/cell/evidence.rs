@@ -104,6 +104,13 @@ impl CellAnswer {
         self.call(HOLD).is_some_and(|call| call.errno.is_none())
     }
 
+    /// Returns the buffer's content at that moment.
+    pub fn contents_at(&self, moment: Moment) -> Option<&[Option<Digest>]> {
+        let mut contents = self.contents.iter();
+        let seen = contents.find(|seen| seen.moment == moment)?;
+        Some(&seen.digests)
+    }
+
     /// Returns the counters at that moment.
     pub fn counters_at(&self, moment: Moment) -> Option<&CountersSeen> {
         self.counters.iter().find(|seen| seen.moment == moment)
@@ -290,14 +297,30 @@ pub struct FrameSeen {
     /// buffer. The process computes them through its own mapping, right after
     /// DQBUF; `None` for a block that it cannot read.
     pub digests: Vec<Option<Digest>>,
+    /// Digests of the same blocks when the buffer was queued, of a frame that
+    /// the card was to read; empty if it was captured.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sent: Vec<Option<Digest>>,
 }
 
-/// The content of a buffer that is not dequeued any more. The card must not
-/// write to it after the hazard, so that later observations are equal.
+impl FrameSeen {
+    /// Returns the digests on the process's side: of what it read of a frame that
+    /// was captured, or of what it wrote for the card to read.
+    pub fn own(&self) -> &[Option<Digest>] {
+        match self.sent.is_empty() {
+            true => &self.digests,
+            false => &self.sent,
+        }
+    }
+}
+
+/// The content of a buffer that is not dequeued. After the hazard neither the
+/// process nor the card may write to it, so that later observations are equal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContentsSeen {
-    /// The moment of the observation: after the hazard, and long after the card
-    /// was released.
+    /// The moment of the observation: right before the buffer was queued, if the
+    /// card was to read it; after the hazard; and long after the card was
+    /// released.
     pub moment: Moment,
     /// Digests as in [`FrameSeen`].
     pub digests: Vec<Option<Digest>>,

@@ -5,7 +5,7 @@ table! {
     /// What happens to the memory.
     Hazard:
     None = "none", "nothing happens";
-    ForkParentWrites = "fork-parent-writes", "the process forks, then writes a byte of each page anew, as it was";
+    ForkParentWrites = "fork-parent-writes", "the process forks, then writes a byte of each page: as it was if the card captures, another one if it reads";
     ForkChildWrites = "fork-child-writes", "the process forks, and the child writes over all of the buffer";
     ForkChildExits = "fork-child-exits", "the process forks, and the child exits";
     Munmap = "munmap", "the memory is unmapped";
@@ -19,7 +19,7 @@ table! {
     MovePages = "move-pages", "the pages are to move to the other NUMA node by move_pages(2)";
     MigratePages = "migrate-pages", "the process is to move to the other NUMA node by migrate_pages(2)";
     Compaction = "compaction", "all memory is compacted";
-    Ksm = "ksm", "the pages are made alike if the card has yet to write, and KSM looks at them twice";
+    Ksm = "ksm", "the pages are made alike before the DMA, and KSM looks at them twice";
     MemoryOffline = "memory-offline", "the memory blocks that the first page was in when it was laid out, and is in now, are to go offline";
     DropCaches = "drop-caches", "all is written back, and clean caches are dropped";
     Writeback = "writeback", "the memory is written back to its file by msync(2) and sync(2)";
@@ -61,8 +61,8 @@ impl Hazard {
 table! {
     /// The point at which a hazard happens.
     Point:
-    BeforeDma = "before-dma", "the buffer is queued and the card has not written to it yet";
-    AfterDma = "after-dma", "the card has written the frame and the buffer cannot be dequeued yet";
+    BeforeDma = "before-dma", "the buffer is queued and the card has not written to it yet, or read it";
+    AfterDma = "after-dma", "the card has written the frame, or read it, and the buffer cannot be dequeued yet";
     Open = "open", "the device is opened by open(2)";
     SubscribeEvent = "subscribe-event", "VIDIOC_SUBSCRIBE_EVENT subscribes to the beginnings of frames";
     SCtrl = "s-ctrl", "VIDIOC_S_CTRL sets a number";

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::moment::Moment;
 use super::pagemap::frame;
+use crate::card::CardKind;
 
 /// The DMA mappings of the card's device, as `dma-api/dump` of debugfs lists
 /// them (kernel/dma/debug.c), without those that existed before the cell:
@@ -41,9 +42,13 @@ pub struct Mapping {
 }
 
 impl Mapping {
-    /// Returns whether the device may write through the mapping.
-    pub fn is_for_writing(&self) -> bool {
-        ["DMA_FROM_DEVICE", "DMA_BIDIRECTIONAL"].contains(&self.direction.as_str())
+    /// Returns whether a card of that kind can do its work through the mapping.
+    pub fn suits(&self, card: CardKind) -> bool {
+        let direction = match card {
+            CardKind::Capture => "DMA_FROM_DEVICE",
+            CardKind::Output => "DMA_TO_DEVICE",
+        };
+        [direction, "DMA_BIDIRECTIONAL"].contains(&self.direction.as_str())
     }
 }
 
@@ -53,7 +58,8 @@ impl Mapping {
 pub enum IdleMoment {
     /// Right after the pages were marked idle, before the DMA.
     Marked,
-    /// The card has written the frame, and nobody has read it yet.
+    /// The card has written the frame, or read it, and the process has not read
+    /// it yet.
     Written,
     /// The process has read all of the frame.
     Read,
@@ -121,11 +127,11 @@ mod tests {
     }
 
     #[test]
-    fn a_device_writes_by_two_of_three_directions() {
-        for (direction, writes) in [
-            ("DMA_FROM_DEVICE", true),
-            ("DMA_BIDIRECTIONAL", true),
-            ("DMA_TO_DEVICE", false),
+    fn a_card_has_the_use_of_two_of_three_directions() {
+        for (direction, writes, reads) in [
+            ("DMA_FROM_DEVICE", true, false),
+            ("DMA_BIDIRECTIONAL", true, true),
+            ("DMA_TO_DEVICE", false, true),
         ] {
             let mapping = Mapping {
                 kind: "single".into(),
@@ -133,7 +139,8 @@ mod tests {
                 length: 1,
                 direction: direction.into(),
             };
-            assert_eq!(mapping.is_for_writing(), writes, "{direction}");
+            assert_eq!(mapping.suits(CardKind::Capture), writes, "{direction}");
+            assert_eq!(mapping.suits(CardKind::Output), reads, "{direction}");
         }
     }
 }

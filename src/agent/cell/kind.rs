@@ -19,6 +19,7 @@ table! {
     Ext4Private = "ext4-private", "a private mapping of a file on an ext4, read but never written to";
     Mlocked = "mlocked", "anonymous memory locked by mlock(2)";
     ReadOnly = "read-only", "anonymous memory made read-only after it was written to";
+    ReadOnlyShared = "read-only-shared", "a shared mapping of a file on an ext4 that may only be read";
     ProtNone = "prot-none", "memory mapped without any access";
     ProtNoneTail = "prot-none-tail", "anonymous memory whose last page cannot be accessed";
     Hole = "hole", "anonymous memory with a page in the middle unmapped";

@@ -87,6 +87,8 @@ pub use frame::{FrameSize, NoSuchFrame};
 pub use hazard::{Hazard, Point};
 pub use kind::Kind;
 
+use crate::card::CardKind;
+
 /// Size of a page in bytes.
 pub const PAGE: usize = 4096;
 
@@ -98,14 +100,17 @@ pub struct UnknownName {
     pub(crate) name: String,
 }
 
-/// Request to run a cell of the matrix: to lay out memory, capture one frame
-/// into it by USERPTR, let the hazard happen meanwhile, and return the
+/// Request to run a cell of the matrix: to lay out memory, move one frame into
+/// or out of it by USERPTR, let the hazard happen meanwhile, and return the
 /// evidence.
 ///
 /// The card must have the controls Hold Frames, Hold Events and Held Events; of
 /// a cell without a hazard all is seen but the pins if it has not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cell {
+    /// The kind of the card: whether it writes to the memory, or reads it.
+    #[serde(default, skip_serializing_if = "CardKind::is_capture")]
+    pub direction: CardKind,
     /// The kind of memory.
     pub kind: Kind,
     /// Offset of the buffer within its first page: less than [`PAGE`].
@@ -117,7 +122,7 @@ pub struct Cell {
     pub hazard: Hazard,
     /// The point at which the hazard happens.
     pub point: Point,
-    /// The capture device in the guest.
+    /// The card's device in the guest.
     pub device: String,
     /// Time limit for the whole cell, in milliseconds. The agent kills the
     /// cell's process at the limit, and the answer holds the evidence so far.
@@ -133,10 +138,12 @@ fn one() -> u32 {
 }
 
 impl Cell {
-    /// Returns a cell without hazard on /dev/video0, whose buffer starts at a
-    /// page and whose frame is whole pages, with a limit of half a minute.
+    /// Returns a cell of a capture without hazard on /dev/video0, whose buffer
+    /// starts at a page and whose frame is whole pages, with a limit of half a
+    /// minute.
     pub fn new(kind: Kind) -> Self {
         Self {
+            direction: CardKind::Capture,
             kind,
             offset: 0,
             tail: 0,

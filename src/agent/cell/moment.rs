@@ -8,8 +8,10 @@ use serde::{Deserialize, Serialize};
 pub enum Moment {
     /// The memory is laid out; no buffer was queued.
     LaidOut,
+    /// The buffer holds the frame that the card is to read, and is queued next.
+    Filled,
     /// The buffer is queued and the stream is on. With [`Point::AfterDma`] the
-    /// card has written the frame.
+    /// card has written the frame, or read it.
     ///
     /// [`Point::AfterDma`]: super::Point::AfterDma
     Queued,
@@ -29,6 +31,7 @@ impl Moment {
     pub const fn name(self) -> &'static str {
         match self {
             Self::LaidOut => "laid out",
+            Self::Filled => "filled",
             Self::Queued => "queued",
             Self::AfterHazard => "after hazard",
             Self::Dequeued => "dequeued",

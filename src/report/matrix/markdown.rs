@@ -18,15 +18,12 @@ const INTRODUCTION: &str = include_str!("matrix.md");
 pub fn markdown(outcomes: &[KernelOutcome]) -> String {
     let mut text = INTRODUCTION.to_owned();
     let mut notes = Notes::default();
-    let kinds = rows::kinds(outcomes);
-    let hazards = rows::hazards(outcomes);
-    for (title, rows) in [("Kinds of memory", &kinds), ("Hazards", &hazards)] {
-        if !rows.is_empty() {
-            let _ = write!(text, "\n## {title}\n\n");
-            head(&mut text, outcomes);
-            for row in rows {
-                self::row(&mut text, row, &mut notes);
-            }
+    let sections = rows::sections(outcomes);
+    for section in &sections {
+        let _ = write!(text, "\n## {}\n\n", section.title);
+        head(&mut text, outcomes);
+        for row in &section.rows {
+            self::row(&mut text, row, &mut notes);
         }
     }
     findings(&mut text, outcomes);
@@ -37,8 +34,8 @@ pub fn markdown(outcomes: &[KernelOutcome]) -> String {
         let _ = writeln!(text, "{number}. {}", cell(reason));
     }
     text += "\n## What they are\n\n";
-    for row in kinds.iter().chain(&hazards) {
-        let _ = writeln!(text, "- **{}**: {}", row.name, row.what);
+    for (name, what) in rows::descriptions(&sections) {
+        let _ = writeln!(text, "- **{name}**: {what}");
     }
     for oracle in Oracle::ALL {
         let _ = writeln!(text, "- **{oracle}**: {}", oracle.what());
@@ -266,6 +263,9 @@ The driver with one bug at a time, and whether the oracle that is there for it s
 | irqs-on |  |  |
 | use-after-free |  |  |
 | leak-command |  |  |
+| output-write-pins |  |  |
+| output-dirty |  |  |
+| output-no-sync |  |  |
 
 ## Reasons
 

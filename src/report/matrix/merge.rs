@@ -56,7 +56,7 @@ pub fn merge(parts: Vec<KernelOutcome>) -> Result<Vec<KernelOutcome>, MergeError
                 whole.cells.extend(part.cells);
                 whole.mutants.extend(part.mutants);
                 whole.checks.extend(part.checks);
-                whole.blind = whole.blind.take().or(part.blind);
+                whole.note_blind(part.blind);
                 whole.injected = whole.injected.saturating_add(part.injected);
                 whole.stopped = whole.stopped.take().or(part.stopped);
                 others.insert(part.kernel);
@@ -165,6 +165,25 @@ mod tests {
         assert!(stopped(&[&begun, &part("a", "6.1", &rest[1..])]));
         assert!(stopped(&[&part("a", "6.1", &rest[1..]), &begun]));
         assert!(!stopped(&[&begun, &part("a", "6.1", rest)]));
+    }
+
+    #[test]
+    fn what_one_part_did_not_see_was_not_seen() {
+        let part = |cell, blind: Option<&str>| KernelOutcome {
+            blind: blind.map(Into::into),
+            ..part("a", "6.1", &[cell])
+        };
+        for (parts, blind) in [
+            ([part("hole", None), part("thp", None)], None),
+            ([part("hole", Some("why")), part("thp", None)], Some("why")),
+            ([part("hole", None), part("thp", Some("why"))], Some("why")),
+            (
+                [part("hole", Some("why")), part("thp", Some("else"))],
+                Some("why"),
+            ),
+        ] {
+            assert_eq!(merge(parts.into()).unwrap()[0].blind.as_deref(), blind);
+        }
     }
 
     #[test]

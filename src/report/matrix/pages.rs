@@ -1,6 +1,6 @@
 //! The pages of a cell's buffer: those that the process had mapped against
-//! those that the card was given, and the bytes that the card wrote against
-//! those that are read.
+//! those that the card was given, and the bytes that one of the two wrote
+//! against those that the other read.
 //!
 //! Evidence from a file need not make sense: vectors that belong together may
 //! differ in length, and addresses may be anything. Missing data are unknown,
@@ -46,7 +46,7 @@ pub struct Pages {
     /// Pages of the buffer at which a segment of the card's list begins.
     pub segments: Vec<usize>,
     /// The state of each 4 KiB from the buffer's start, as the process read
-    /// them in the first frame that it dequeued.
+    /// them in the first frame that it dequeued, or as the card read them.
     pub blocks: Vec<State>,
 }
 
@@ -85,15 +85,14 @@ impl Pages {
         if let Some(frame) = answer.frames.first() {
             let written = outcome.card_frames.frame(frame);
             let written = written.map_or(&[][..], |plane| &plane.digests);
-            let blocks = frame.digests.len().max(written.len()).min(MOST);
+            let own = frame.own();
+            let blocks = own.len().max(written.len()).min(MOST);
             pages.blocks = (0..blocks)
-                .map(
-                    |block| match (frame.digests.get(block), written.get(block)) {
-                        (Some(Some(seen)), Some(written)) if seen == written => State::Same,
-                        (Some(Some(_)), _) => State::Other,
-                        (Some(None) | None, _) => State::Nothing,
-                    },
-                )
+                .map(|block| match (own.get(block), written.get(block)) {
+                    (Some(Some(seen)), Some(written)) if seen == written => State::Same,
+                    (Some(Some(_)), _) => State::Other,
+                    (Some(None) | None, _) => State::Nothing,
+                })
                 .collect();
         }
         Some(pages)

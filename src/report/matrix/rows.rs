@@ -4,8 +4,20 @@
 use std::collections::BTreeSet;
 
 use crate::agent::cell::{Hazard, Kind, Point};
+use crate::card::CardKind;
 use crate::rig::matrix::outcome::{CellOutcome, KernelOutcome, Verdict};
 use crate::rig::matrix::{CellName, Pinning};
+
+/// Rows under a heading: the kinds of memory or the hazards of one direction.
+#[derive(Debug, Clone)]
+pub struct Section<'a> {
+    /// A unique identifier.
+    pub id: &'static str,
+    /// The heading.
+    pub title: &'static str,
+    /// The rows.
+    pub rows: Vec<Row<'a>>,
+}
 
 /// A kind of memory without a hazard, or a hazard.
 #[derive(Debug, Clone)]
@@ -39,31 +51,75 @@ pub struct Answer<'a> {
     pub first: CellName,
 }
 
-/// Returns the rows of the kinds of memory, without those of which no cell was
-/// run.
-pub fn kinds(outcomes: &[KernelOutcome]) -> Vec<Row<'_>> {
-    let rows = Kind::ALL.iter().map(|kind| {
-        row(outcomes, "kind", kind.name(), kind.what(), |cell| {
-            cell.kind == *kind && cell.hazard == Hazard::None
-        })
+/// Returns all rows, without those and the headings of which no cell was run.
+pub fn sections(outcomes: &[KernelOutcome]) -> Vec<Section<'_>> {
+    use CardKind::{Capture, Output};
+    let sections = [
+        ("kinds", "Kinds of memory", kinds(outcomes, Capture)),
+        ("hazards", "Hazards", hazards(outcomes, Capture)),
+        (
+            "output-kinds",
+            "Kinds of memory that the card reads",
+            kinds(outcomes, Output),
+        ),
+        (
+            "output-hazards",
+            "Hazards to memory that the card reads",
+            hazards(outcomes, Output),
+        ),
+    ];
+    let sections = sections.into_iter().map(|(id, title, mut rows)| {
+        rows.retain(Row::is_run);
+        Section { id, title, rows }
     });
-    rows.filter(Row::is_run).collect()
+    sections
+        .filter(|section| !section.rows.is_empty())
+        .collect()
 }
 
-/// Returns the rows of the hazards, without those of which no cell was run.
-pub fn hazards(outcomes: &[KernelOutcome]) -> Vec<Row<'_>> {
-    let hazards = Hazard::ALL.iter().filter(|one| **one != Hazard::None);
-    let rows = hazards.map(|hazard| {
-        row(outcomes, "hazard", hazard.name(), hazard.what(), |cell| {
-            cell.hazard == *hazard
+/// Returns the name and the description of each row, once for all directions.
+pub fn descriptions(sections: &[Section<'_>]) -> Vec<(&'static str, &'static str)> {
+    let mut descriptions = Vec::new();
+    for row in sections.iter().flat_map(|section| &section.rows) {
+        if !descriptions.contains(&(row.name, row.what)) {
+            descriptions.push((row.name, row.what));
+        }
+    }
+    descriptions
+}
+
+fn kinds(outcomes: &[KernelOutcome], direction: CardKind) -> Vec<Row<'_>> {
+    let rows = Kind::ALL.iter().map(|kind| {
+        let id = id(direction, "kind", kind.name());
+        row(outcomes, id, kind.name(), kind.what(), |cell| {
+            let of_it = (cell.direction, cell.kind) == (direction, *kind);
+            of_it && cell.hazard == Hazard::None
         })
     });
-    rows.filter(Row::is_run).collect()
+    rows.collect()
+}
+
+fn hazards(outcomes: &[KernelOutcome], direction: CardKind) -> Vec<Row<'_>> {
+    let hazards = Hazard::ALL.iter().filter(|one| **one != Hazard::None);
+    let rows = hazards.map(|hazard| {
+        let id = id(direction, "hazard", hazard.name());
+        row(outcomes, id, hazard.name(), hazard.what(), |cell| {
+            (cell.direction, cell.hazard) == (direction, *hazard)
+        })
+    });
+    rows.collect()
+}
+
+fn id(direction: CardKind, of_what: &str, name: &str) -> String {
+    match direction {
+        CardKind::Capture => format!("{of_what}-{name}"),
+        CardKind::Output => format!("output-{of_what}-{name}"),
+    }
 }
 
 fn row<'a>(
     outcomes: &'a [KernelOutcome],
-    of_what: &str,
+    id: String,
     name: &'static str,
     what: &'static str,
     belongs: impl Fn(&CellName) -> bool,
@@ -73,7 +129,7 @@ fn row<'a>(
         cells.filter(|cell| belongs(&cell.cell)).collect()
     };
     Row {
-        id: format!("{of_what}-{name}"),
+        id,
         name,
         what,
         kernels: outcomes.iter().map(of).collect(),
@@ -231,14 +287,59 @@ mod tests {
     #[test]
     fn rows_are_of_what_was_run() {
         let outcomes = [kernel("trixie"), kernel("bookworm")];
-        let names = |rows: Vec<Row<'_>>| rows.iter().map(|row| row.name).collect::<Vec<_>>();
+        let names = |section: &Section<'_>| -> Vec<_> {
+            let rows = section.rows.iter();
+            rows.map(|row| row.id.clone()).collect()
+        };
+        let both = sections(&outcomes);
+        let [kinds, hazards] = &both[..] else {
+            panic!("{both:?}")
+        };
         assert_eq!(
-            names(kinds(&outcomes)),
-            ["anon-touched", "heap", "hole", "guard-region"]
+            names(kinds),
+            [
+                "kind-anon-touched",
+                "kind-heap",
+                "kind-hole",
+                "kind-guard-region"
+            ]
         );
-        let hazards = hazards(&outcomes);
-        assert_eq!(hazards[0].kernels.len(), 2);
-        assert_eq!(names(hazards), ["munmap"]);
+        assert_eq!(hazards.rows[0].kernels.len(), 2);
+        assert_eq!(names(hazards), ["hazard-munmap"]);
+    }
+
+    #[test]
+    fn each_direction_has_rows_of_its_own() {
+        let mut outcome = kernel("trixie");
+        outcome.cells = vec![cell("thp"), cell("output/thp"), cell("output/thp/ksm")];
+        let outcomes = [outcome];
+        let sections = sections(&outcomes);
+        let told: Vec<_> = sections
+            .iter()
+            .map(|section| {
+                let row = &section.rows[0];
+                assert_eq!(section.rows.len(), 1);
+                (
+                    section.id,
+                    row.id.as_str(),
+                    row.kernels[0][0].cell.to_string(),
+                )
+            })
+            .collect();
+        assert_eq!(
+            told,
+            [
+                ("kinds", "kind-thp", "thp".into()),
+                ("output-kinds", "output-kind-thp", "output/thp".into()),
+                (
+                    "output-hazards",
+                    "output-hazard-ksm",
+                    "output/thp/ksm".into()
+                ),
+            ]
+        );
+        let names = descriptions(&sections).into_iter().map(|(name, _)| name);
+        assert_eq!(names.collect::<Vec<_>>(), ["thp", "ksm"]);
     }
 
     #[test]

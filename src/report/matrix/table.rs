@@ -11,7 +11,8 @@ use crate::rig::matrix::outcome::{CellOutcome, KernelOutcome, MutantVerdict, Ver
 use crate::rig::plural::count;
 
 /// The marks of the results, which the page uses too.
-const LEGEND: &str = "✓ the application reads what the card wrote   ◆ expected, but not that   ✗ finding   – impossible";
+pub const LEGEND: &str =
+    "✓ the one reads what the other wrote   ◆ expected, but not that   ✗ finding   – impossible";
 
 /// Returns the table of results: a row for each kind, each hazard and each
 /// mutant, a column for each kernel, and below it the findings, those with one cause
@@ -21,15 +22,12 @@ pub fn table(outcomes: &[KernelOutcome]) -> String {
     table.load_style(presets::NOTHING);
     let head = ["".to_owned()].into_iter();
     table.set_header(head.chain(outcomes.iter().map(|one| one.kernel.clone())));
-    for (title, rows) in [
-        ("Kinds of memory", rows::kinds(outcomes)),
-        ("Hazards", rows::hazards(outcomes)),
-    ] {
-        let rows = rows.iter().map(|row| {
+    for of in rows::sections(outcomes) {
+        let rows = of.rows.iter().map(|row| {
             let columns = row.kernels.iter().map(|cells| summary(cells));
             [row.name.to_owned()].into_iter().chain(columns).collect()
         });
-        section(&mut table, title, rows.collect());
+        section(&mut table, of.title, rows.collect());
     }
     let mutants = Mutant::ALL.iter();
     let mutants = mutants.filter_map(|mutant| mutant_row(outcomes, *mutant));
@@ -143,8 +141,9 @@ fn summary(cells: &[&CellOutcome]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::kernel;
+    use super::super::tests::{cell, kernel};
     use super::*;
+    use crate::rig::matrix::observation::{Observation, Sent};
 
     #[test]
     fn a_result_has_its_mark_and_a_row_its_heading() {
@@ -167,6 +166,36 @@ mod tests {
             LEGEND,
         ];
         assert_eq!(rows[..table.len()], table);
+    }
+
+    #[test]
+    fn what_the_card_reads_stands_below_what_it_writes() {
+        let mut outcome = kernel("trixie");
+        let sent = |name: &str, sent| CellOutcome {
+            observation: Some(Observation::Sent(sent)),
+            ..cell(name)
+        };
+        outcome.cells = vec![
+            cell("thp"),
+            sent("output/thp", Sent::Written),
+            sent("output/prot-none", Sent::Zeros),
+            sent("output/thp/ksm", Sent::Later),
+        ];
+        outcome.mutants.clear();
+        let text = table(&[outcome]);
+        let rows: Vec<_> = text.lines().map(str::trim_end).collect();
+        let width = " Hazards to memory that the card reads".len() - 1;
+        let row = |name: &str, said: &str| format!("   {name:<width$}{said}");
+        let lines = [
+            " Kinds of memory".to_owned(),
+            row("thp", "✓ data"),
+            " Kinds of memory that the card reads".to_owned(),
+            row("thp", "✓ data"),
+            row("prot-none", "✓ zeros"),
+            " Hazards to memory that the card reads".to_owned(),
+            row("ksm", "✓ later data"),
+        ];
+        assert_eq!(rows[1..=lines.len()], lines, "{text}");
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub struct CellPhase {
     pub share: f64,
 }
 
-/// Runs a part of the matrix's cells in one guest, the larger the more `runs`
+/// Runs a part of the matrix's captures in one guest, the larger the more `runs`
 /// there are.
 pub fn measure(
     spec: &TestbedSpec,
@@ -36,9 +36,11 @@ pub fn measure(
     progress: &Progress,
 ) -> Result<Vec<CellPhase>, BenchError> {
     let part = (PART / runs.max(1) as usize).max(1);
+    let mut captures = cells::all();
+    captures.retain(|cell| cell.direction.is_capture());
     let spec = MatrixSpec {
         testbed: spec.clone(),
-        cells: cells::shard(cells::all(), 1, part),
+        cells: cells::shard(captures, 1, part),
         mutants: Vec::new(),
         jobs: 1,
     };

@@ -64,7 +64,7 @@ pub(super) fn run(
         },
     );
     outcome.boots += output.boots;
-    outcome.blind = output.blind;
+    outcome.note_blind(output.blind);
     for cell in output.results {
         outcome.add(cell);
     }

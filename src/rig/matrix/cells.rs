@@ -1,5 +1,7 @@
 //! The list of all cells.
 
+mod output;
+
 use super::name::{CellName, Pinning};
 use crate::agent::cell::{FrameSize, Hazard, Kind, Point};
 
@@ -38,6 +40,11 @@ const FAILING: [Kind; 6] = [
 
 /// Returns all cells, in the order in which they are run.
 pub fn all() -> Vec<CellName> {
+    [captures(), output::all()].concat()
+}
+
+/// Returns the cells of captures.
+fn captures() -> Vec<CellName> {
     let mut cells = Vec::new();
     for pinning in [Pinning::FrameVector, Pinning::Native] {
         for kind in Kind::ALL {
@@ -110,6 +117,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::card::CardKind;
 
     #[test]
     fn every_cell_has_a_name_of_its_own_that_reads_back() {
@@ -122,9 +130,26 @@ mod tests {
         for kind in Kind::ALL {
             assert!(cells.contains(&CellName::plain(*kind)), "{kind}");
         }
-        for hazard in Hazard::ALL {
-            assert!(cells.iter().any(|cell| cell.hazard == *hazard), "{hazard}");
+        for direction in [CardKind::Capture, CardKind::Output] {
+            for hazard in Hazard::ALL {
+                let is_it =
+                    |cell: &&CellName| (cell.direction, cell.hazard) == (direction, *hazard);
+                assert!(
+                    cells.iter().any(|cell| is_it(&cell)),
+                    "{direction:?} {hazard}"
+                );
+            }
+            for kind in Kind::ALL {
+                let is_it = |cell: &&CellName| (cell.direction, cell.kind) == (direction, *kind);
+                assert!(
+                    cells.iter().any(|cell| is_it(&cell)),
+                    "{direction:?} {kind}"
+                );
+            }
         }
+        let outputs = cells.iter().filter(|cell| !cell.direction.is_capture());
+        let outputs = outputs.count();
+        assert!((200..=260).contains(&outputs), "{outputs}");
     }
 
     #[test]

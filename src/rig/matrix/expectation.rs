@@ -1,11 +1,13 @@
 //! The expected outcome of a cell on a kernel, and the reason if it is unusual.
 
 pub mod fail_nth;
+mod output;
 
 use self::fail_nth::Failing;
 use super::name::{CellName, Pinning};
-use super::observation::{Observation, Reads};
+use super::observation::{Observation, Reads, Sent};
 use crate::agent::cell::{Hazard, Kind, Point};
+use crate::card::CardKind;
 use crate::rig::kernel::Version;
 
 /// The expected outcome of a cell.
@@ -17,17 +19,21 @@ pub struct Expectation {
     pub reason: Option<&'static str>,
     /// Whether the memory itself holds pins as long as it exists.
     pub holds_pins: bool,
-    /// Whether several frames are captured, one after the other.
+    /// Whether several frames are captured or sent, one after the other.
     pub many_frames: bool,
     /// The expectation of a call in which a failure is injected.
     pub failing: Failing,
 }
 
 impl Expectation {
-    /// Returns the usual expectation: the application reads what the card
-    /// wrote.
-    pub fn data() -> Self {
-        Self::of(&[Observation::Captured(Reads::Written)], None)
+    /// Returns the usual expectation: the application reads what the card wrote, or
+    /// the card what the application wrote.
+    pub fn data(direction: CardKind) -> Self {
+        let outcome = match direction {
+            CardKind::Capture => Observation::Captured(Reads::Written),
+            CardKind::Output => Observation::Sent(Sent::Written),
+        };
+        Self::of(&[outcome], None)
     }
 
     fn of(outcomes: &[Observation], reason: Option<&'static str>) -> Self {
@@ -51,6 +57,13 @@ impl Expectation {
 
 /// Returns the expectation of a cell on a kernel of that version.
 pub fn expect(cell: &CellName, kernel: Version) -> Expectation {
+    match cell.direction {
+        CardKind::Capture => capture(cell, kernel),
+        CardKind::Output => output::expect(cell, kernel),
+    }
+}
+
+fn capture(cell: &CellName, kernel: Version) -> Expectation {
     use Kind::*;
     // Whether the kernel pins for writing against the mapping's own
     // permissions: get_vaddr_frames() itself does from 5.12 to 6.1,
@@ -59,33 +72,32 @@ pub fn expect(cell: &CellName, kernel: Version) -> Expectation {
         Pinning::FrameVector => (Version(5, 12)..Version(6, 2)).contains(&kernel),
         Pinning::Native => kernel < Version(6, 2),
     };
-    let refused = |reason| match cell.pinning {
-        Pinning::FrameVector => Expectation::refused(libc::EFAULT, reason),
-        Pinning::Native => Expectation::refused(
-            libc::ENOMEM,
-            "vb2_dma_sg's get_userptr() answers ENOMEM to every failure to pin",
-        ),
-    };
-    // Whether a long-term pin holds the mmap lock from beginning to end on this
-    // kernel.
-    let keeps_lock = (Version(5, 12)..Version(6, 3)).contains(&kernel);
+    let refused = |reason| refused(cell, reason);
     match cell.kind {
         ReadOnly if by_force => Expectation::captured(
             Reads::Written,
             "pinned with FOLL_FORCE, which breaks copy-on-write of a private mapping that cannot be written",
         ),
-        ReadOnly => refused("write access to a read-only mapping"),
+        ReadOnly | ReadOnlyShared => refused("write access to a read-only mapping"),
         ProtNone if by_force => Expectation::captured(Reads::Nothing, FORCED),
         ProtNoneTail if by_force => Expectation::captured(Reads::Partly, FORCED),
         ProtNone | ProtNoneTail => refused("the process itself has no access"),
-        Hole => refused("a page of the range is not mapped"),
-        GuardRegion => refused("a guard region faults like a hole"),
-        UffdMissing | UffdWp if keeps_lock => refused(
-            "a long-term pin keeps the mmap lock from 5.12 to 6.2, so that a fault cannot wait for another thread",
-        ),
+        UffdMissing | UffdWp if keeps_lock(kernel) => refused(KEEPS_LOCK),
         Ext4Shared if kernel >= Version(6, 2) => refused(
             "a shared mapping of a file whose filesystem tracks dirty pages cannot be pinned for long",
         ),
+        _ => unpinnable(cell).unwrap_or_else(|| after(cell, kernel)),
+    }
+}
+
+/// Returns the expectation of memory that no kernel pins, whatever the card is to
+/// do with it.
+fn unpinnable(cell: &CellName) -> Option<Expectation> {
+    use Kind::*;
+    let refused = |reason| refused(cell, reason);
+    Some(match cell.kind {
+        Hole => refused("a page of the range is not mapped"),
+        GuardRegion => refused("a guard region faults like a hole"),
         FsDax => match cell.pinning {
             Pinning::Native => refused(""),
             Pinning::FrameVector => Expectation::refused(
@@ -101,9 +113,28 @@ pub fn expect(cell: &CellName, kernel: Version) -> Expectation {
         },
         Secretmem => refused("secret memory is not the kernel's to reach"),
         Null | KernelAddress | AddressSpaceEnd | WrappingLength => refused("no such memory"),
-        _ => after(cell, kernel),
+        _ => return None,
+    })
+}
+
+/// Returns the expectation of memory that is refused.
+fn refused(cell: &CellName, reason: &'static str) -> Expectation {
+    match cell.pinning {
+        Pinning::FrameVector => Expectation::refused(libc::EFAULT, reason),
+        Pinning::Native => Expectation::refused(
+            libc::ENOMEM,
+            "vb2_dma_sg's get_userptr() answers ENOMEM to every failure to pin",
+        ),
     }
 }
+
+/// Returns whether a long-term pin holds the mmap lock from beginning to end on
+/// this kernel.
+fn keeps_lock(kernel: Version) -> bool {
+    (Version(5, 12)..Version(6, 3)).contains(&kernel)
+}
+
+const KEEPS_LOCK: &str = "a long-term pin keeps the mmap lock from 5.12 to 6.2, so that a fault cannot wait for another thread";
 
 /// Error numbers with which memory is refused: those of user pointers in V4L2's
 /// documentation of QBUF and in gen-errors.rst, and that of memory that cannot be
@@ -114,15 +145,18 @@ const REFUSALS: [i32; 4] = [libc::EFAULT, libc::EINVAL, libc::ENOMEM, libc::EOPN
 /// that is not Pinhole's. It may refuse memory with any documented error, and pin
 /// it with another of the kernel's functions than Pinhole's own does.
 pub fn expect_of_any_driver(cell: &CellName, kernel: Version) -> Expectation {
-    use Kind::{ProtNone, ProtNoneTail, ReadOnly, UffdMissing, UffdWp};
+    use Kind::{ProtNone, ProtNoneTail, ReadOnly, ReadOnlyShared, UffdMissing, UffdWp};
     let mut expectation = expect(cell, kernel);
     // get_vaddr_frames() pins these in a way of its own on some kernels.
     if matches!(
         cell.kind,
-        ReadOnly | ProtNone | ProtNoneTail | UffdMissing | UffdWp
+        ReadOnly | ReadOnlyShared | ProtNone | ProtNoneTail | UffdMissing | UffdWp
     ) {
         let newest = expect(cell, Version(u32::MAX, 0));
         expectation.outcomes.extend(newest.outcomes);
+    }
+    if cell.direction == CardKind::Output {
+        output::of_any_driver(cell, &mut expectation);
     }
     let is_refusal = |outcome: &Observation| matches!(outcome, Observation::Refused(_));
     if expectation.outcomes.iter().any(is_refusal) {
@@ -176,20 +210,28 @@ fn after(cell: &CellName, kernel: Version) -> Expectation {
         ForkChildWrites if shared && cell.point == Point::AfterDma => {
             Expectation::captured(Reads::Other, "parent and child share the pages")
         }
-        Close | Exit | Sigkill | Streamoff => Expectation::of(
-            &[Observation::TakenBack],
-            Some("the stream ended before the buffer was dequeued"),
-        ),
-        MmapContention => Expectation {
-            many_frames: true,
-            ..Expectation::data()
+        Close | Exit | Sigkill | Streamoff => taken_back(),
+        _ => undisturbed(cell, kernel),
+    }
+}
+
+/// Returns the expectation of a stream that ends before its buffer is returned.
+fn taken_back() -> Expectation {
+    Expectation::of(
+        &[Observation::TakenBack],
+        Some("the stream ended before the buffer was dequeued"),
+    )
+}
+
+/// Returns the expectation after a hazard that takes no data away.
+fn undisturbed(cell: &CellName, kernel: Version) -> Expectation {
+    Expectation {
+        many_frames: matches!(cell.hazard, Hazard::MmapContention | Hazard::FailNth),
+        failing: match cell.hazard {
+            Hazard::FailNth => fail_nth::expect(cell.point, kernel),
+            _ => Failing::default(),
         },
-        FailNth => Expectation {
-            many_frames: true,
-            failing: fail_nth::expect(cell.point, kernel),
-            ..Expectation::data()
-        },
-        _ => Expectation::data(),
+        ..Expectation::data(cell.direction)
     }
 }
 

@@ -19,6 +19,7 @@ use crate::agent::cell::phases::{self, Phase};
 use crate::agent::cell::{Cell, CellAnswer, Hazard, Kind};
 use crate::agent::checks::ChecksAnswer;
 use crate::agent::protocol::{LogRecord, NewRecords, Read, Write};
+use crate::card::CardKind;
 use crate::rig::capture::witness::WitnessError;
 use crate::rig::kernel::Version;
 use crate::rig::kernel_log;
@@ -87,6 +88,14 @@ pub enum MatrixError {
 }
 
 impl MatrixError {
+    /// Returns whether it is the driver that has no use for the card.
+    pub(super) fn is_of_the_driver(&self) -> bool {
+        matches!(
+            self,
+            Self::NoUserPointers { .. } | Self::Testbed(TestbedError::NoDevice { .. })
+        )
+    }
+
     fn checks(error: AgentError) -> Self {
         match error {
             AgentError::Interrupted => Self::Interrupted,
@@ -110,6 +119,8 @@ pub(super) struct CellGuest {
     /// Version of the guest's kernel.
     pub(super) version: Version,
     witness: Follower,
+    /// The kind of the card.
+    direction: CardKind,
     pinning: Pinning,
     bounced: bool,
     /// Whether the driver is Pinhole's own.
@@ -155,7 +166,10 @@ impl CellGuest {
         if self.ours {
             return Ok(GuestState::Fit);
         }
-        let (outcome, state) = self.run(&CellName::plain(Kind::AnonTouched))?;
+        let (outcome, state) = self.run(&CellName {
+            direction: self.direction,
+            ..CellName::plain(Kind::AnonTouched)
+        })?;
         let Some(answer) = outcome.answer else {
             return Ok(GuestState::Broken);
         };
@@ -177,7 +191,7 @@ impl CellGuest {
         };
         let mut testbed = TestbedSpec {
             witness: Some(witness.clone()),
-            source: Some("pattern:integrity".into()),
+            source: spec.kind.is_capture().then(|| "pattern:integrity".into()),
             free_running: true,
             append: format!("{APPEND} {}", spec.append),
             ..spec.clone()
@@ -215,6 +229,7 @@ impl CellGuest {
             version: Version::of(release).ok_or_else(|| MatrixError::Release(release.clone()))?,
             testbed,
             witness: follower,
+            direction: spec.kind,
             pinning: Pinning::default(),
             bounced: spec.bounce_buffers,
             switches,
@@ -280,6 +295,7 @@ impl CellGuest {
                     observation: None,
                     reason: None,
                     findings: vec![finding],
+                    runs: Vec::new(),
                     elapsed_ms,
                     answer: None,
                     card_frames,
@@ -370,6 +386,8 @@ impl CellGuest {
         };
         let observation = Observation::of(&answer, &card_frames);
         let findings = oracle::judge(&CellEvidence {
+            point: cell.point,
+            direction: cell.direction,
             answer: &answer,
             card_frames: &card_frames,
             observation,
@@ -393,6 +411,7 @@ impl CellGuest {
                 (!reasons.is_empty()).then(|| reasons.join("; "))
             }),
             findings,
+            runs: Vec::new(),
             elapsed_ms,
             answer: Some(answer),
             card_frames,

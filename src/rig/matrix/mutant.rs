@@ -20,7 +20,7 @@ use crate::rig::kernel::Version;
 table! {
     /// A bug of the driver; its name is the value of the module's parameter.
     Mutant:
-    UnpinEarly = "unpin-early", "the pages are unpinned before the device has written to them";
+    UnpinEarly = "unpin-early", "the pages are unpinned before the device has used them";
     PinReadonly = "pin-readonly", "the pages are pinned without asking for write access";
     LeaveClean = "leave-clean", "the pages are not marked dirty when they are unpinned";
     IgnoreOffset = "ignore-offset", "the offset of the buffer in its first page is ignored";
@@ -29,7 +29,7 @@ table! {
     SwapPages = "swap-pages", "the first two pages stand in the wrong order";
     LeakPin = "leak-pin", "the pages are never unpinned";
     UnpinTwice = "unpin-twice", "the pages are unpinned twice";
-    CompleteEarly = "complete-early", "the buffer is given back before the data are there";
+    CompleteEarly = "complete-early", "the buffer is given back before the data are there, or have been read";
     StaleList = "stale-list", "the scatter list of the buffer before is used again";
     WrongSync = "wrong-sync", "after the DMA the memory is synchronised for the device, not for the processor";
     UnmapTwice = "unmap-twice", "the memory is unmapped from the DMA API twice";
@@ -40,6 +40,9 @@ table! {
     IrqsOn = "irqs-on", "the spinlock is taken without keeping out the interrupt that takes it, too";
     UseAfterFree = "use-after-free", "a command is read when it was freed";
     LeakCommand = "leak-command", "a command is never freed";
+    OutputWritePins = "output-write-pins", "pages that the device only reads are pinned for writing";
+    OutputDirty = "output-dirty", "pages that the device has only read are marked dirty";
+    OutputNoSync = "output-no-sync", "memory is not synchronised for the device that is to read it";
 }
 
 impl Mutant {
@@ -56,6 +59,8 @@ impl Mutant {
                 plain(Kind::AnonTouched),
                 after(Kind::AnonTouched, Hazard::MovePages),
                 plain(Kind::MemfdShared),
+                plain(Kind::AnonTouched).of_output(),
+                after(Kind::AnonTouched, Hazard::Munmap).of_output(),
             ],
             Self::PinReadonly => vec![plain(Kind::ReadOnly)],
             Self::IgnoreOffset => vec![
@@ -67,29 +72,55 @@ impl Mutant {
                     offset: 64,
                     ..plain(Kind::Hugetlb)
                 },
+                CellName {
+                    offset: 1234,
+                    ..plain(Kind::AnonTouched).of_output()
+                },
             ],
             Self::RoundUp => vec![CellName {
                 tail: 1000,
                 ..plain(Kind::AnonTouched)
             }],
-            Self::CompleteEarly => [Point::BeforeDma, Point::AfterDma]
-                .map(|point| CellName {
+            Self::CompleteEarly => {
+                let at = |point| CellName {
                     point,
                     ..after(Kind::AnonTouched, Hazard::ForkChildExits)
-                })
-                .into(),
+                };
+                let captures = [Point::BeforeDma, Point::AfterDma].map(at);
+                [&captures[..], &captures.map(CellName::of_output)].concat()
+            }
+            Self::OutputWritePins => vec![
+                plain(Kind::ReadOnlyShared).of_output(),
+                plain(Kind::ReadOnly).of_output(),
+                plain(Kind::Ext4Shared).of_output(),
+            ],
+            // Anonymous pages have their mark in the page table.
+            Self::OutputDirty => vec![
+                plain(Kind::AnonTouched).of_output(),
+                plain(Kind::Heap).of_output(),
+            ],
+            // A mapping copies the first frame by itself.
+            Self::OutputNoSync => {
+                vec![after(Kind::AnonTouched, Hazard::MmapContention).of_output()]
+            }
             // The writer's own mapping has already marked pages of a file
             // dirty.
             Self::LeaveClean => vec![plain(Kind::AnonTouched), plain(Kind::Heap)],
-            Self::LoseLastPage
-            | Self::SwapPages
-            | Self::LeakPin
-            | Self::UnpinTwice
-            | Self::StaleList
-            | Self::WrongSync => vec![plain(Kind::AnonTouched), plain(Kind::MemfdShared)],
+            Self::SwapPages | Self::LeakPin | Self::UnpinTwice | Self::StaleList => vec![
+                plain(Kind::AnonTouched),
+                plain(Kind::MemfdShared),
+                plain(Kind::AnonTouched).of_output(),
+                plain(Kind::MemfdShared).of_output(),
+            ],
+            Self::LoseLastPage | Self::WrongSync => {
+                vec![plain(Kind::AnonTouched), plain(Kind::MemfdShared)]
+            }
+            Self::WrongDirection => vec![
+                plain(Kind::AnonTouched),
+                plain(Kind::AnonTouched).of_output(),
+            ],
             Self::UnmapTwice
             | Self::LeakMapping
-            | Self::WrongDirection
             | Self::SleepLocked
             | Self::LockOrder
             | Self::IrqsOn
@@ -103,11 +134,13 @@ impl Mutant {
     pub const fn oracle(self) -> Oracle {
         match self {
             Self::UnpinEarly | Self::LeakPin | Self::UnpinTwice => Oracle::Pins,
-            Self::PinReadonly | Self::LoseLastPage | Self::StaleList => Oracle::Outcome,
-            Self::LeaveClean => Oracle::Dirty,
+            Self::PinReadonly | Self::LoseLastPage | Self::StaleList | Self::OutputWritePins => {
+                Oracle::Outcome
+            }
+            Self::LeaveClean | Self::OutputDirty => Oracle::Dirty,
             Self::IgnoreOffset => Oracle::Fences,
             Self::RoundUp | Self::SwapPages => Oracle::Address,
-            Self::CompleteEarly | Self::WrongSync => Oracle::Data,
+            Self::CompleteEarly | Self::WrongSync | Self::OutputNoSync => Oracle::Data,
             Self::LeakMapping => Oracle::Mappings,
             Self::LeakCommand => Oracle::Leaks,
             Self::UnmapTwice
@@ -136,7 +169,7 @@ impl Mutant {
     /// driver maps no pinned memory, and synchronising has no effect on this
     /// machine.
     pub fn wants_bounce_buffers(self) -> bool {
-        self == Self::WrongSync || self.check() == Some(Check::DmaApi)
+        matches!(self, Self::WrongSync | Self::OutputNoSync) || self.check() == Some(Check::DmaApi)
     }
 
     /// Returns why the bug has no effect, or cannot be detected, on a kernel
@@ -146,6 +179,9 @@ impl Mutant {
         if self == Self::PinReadonly && always_writes {
             let why = "get_vaddr_frames() has no parameter for it and asks for write access";
             return Some(why.into());
+        }
+        if self == Self::OutputWritePins && kernel < Version(6, 2) {
+            return Some("before 6.2 memory is pinned for writing in any case".into());
         }
         let missing = self.check().filter(|check| !checks.contains(check))?;
         Some(format!(
@@ -185,6 +221,9 @@ mod tests {
             Mutant::UseAfterFree.unseen(kernel, &BTreeSet::from([Check::Kmemleak])),
             Some("only a kernel with KASAN can see it, and this one has none".into())
         );
+        for kernel in [Version(5, 10), Version(6, 1)] {
+            assert!(Mutant::OutputWritePins.unseen(kernel, &all).is_some());
+        }
         let forced = Mutant::PinReadonly.unseen(Version(6, 1), &all);
         assert!(
             forced

@@ -1,5 +1,6 @@
 //! Runs the mutants: each cell without the bug, then with it.
 
+use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
 use super::guest::{CellGuest, MatrixError};
@@ -11,6 +12,7 @@ use super::name::CellName;
 use super::oracle::Oracle;
 use super::outcome::{CellOutcome, KernelOutcome, MutantOutcome, MutantVerdict, Verdict};
 use super::spec::MatrixSpec;
+use crate::card::CardKind;
 use crate::rig::kernel::Version;
 use crate::rig::plural::count;
 use crate::rig::testbed::TestbedSpec;
@@ -24,8 +26,8 @@ const NONE: &str = "none";
 const WORTH_A_GUEST: usize = 4;
 
 /// Runs the mutants on the kernel of `outcome`, and adds their results to it. The
-/// first of them run in `first`, if there is such a guest; its driver has the
-/// mutants.
+/// first of them run in `first`, if there is such a guest; it is as
+/// [`first_testbed`] says.
 ///
 /// # Errors
 ///
@@ -42,14 +44,12 @@ pub fn run(
     let version = Version::of(&outcome.release)
         .ok_or_else(|| MatrixError::Release(outcome.release.clone()))?;
     let checks = &outcome.checks;
-    // A guest either has bounce buffers or not, so the mutants that want them
-    // come last.
-    let mut mutants = spec.mutants.clone();
-    mutants.sort_by_key(|mutant| mutant.wants_bounce_buffers());
-    let step = progress.step(format!("running {}", count(mutants.len(), "mutant")));
+    let parts = parts(&spec.mutants);
+    let first_needs = parts.first().map_or_else(Needs::default, |part| part.needs);
+    let step = progress.step(format!("running {}", count(spec.mutants.len(), "mutant")));
     let first = Mutex::new(first);
     let (output, ran) = jobs::run(
-        &mutants,
+        &parts,
         spec.jobs(),
         WORTH_A_GUEST,
         &step,
@@ -58,13 +58,13 @@ pub fn run(
                 testbed: &spec.testbed,
                 queue,
                 output,
-                bounce_buffers: false,
+                needs: first_needs,
                 guest: first.lock().unwrap_or_else(PoisonError::into_inner).take(),
             };
-            while let Some((place, mutant)) = queue.next() {
-                let judged = match mutant.unseen(version, checks) {
-                    Some(why) => MutantOutcome::unseen(*mutant, why),
-                    None => job.judge(*mutant)?,
+            while let Some((place, part)) = queue.next() {
+                let judged = match part.mutant.unseen(version, checks) {
+                    Some(why) => MutantOutcome::unseen(part.mutant, why),
+                    None => job.judge(part)?,
                 };
                 job.output.add(place, judged);
             }
@@ -73,19 +73,109 @@ pub fn run(
         },
     );
     outcome.boots += output.boots;
-    outcome.mutants.extend(output.results);
+    outcome.mutants.extend(whole(output.results));
     ran?;
     step.done();
     Ok(())
 }
 
+/// The cells of a mutant that can have the same guest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Part {
+    mutant: Mutant,
+    needs: Needs,
+    cells: Vec<CellName>,
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.mutant, self.needs.card.name())
+    }
+}
+
+/// Returns the parts of the mutants in the order in which they are run: those that
+/// can have the same guest together.
+fn parts(mutants: &[Mutant]) -> Vec<Part> {
+    let mut parts: Vec<Part> = Vec::new();
+    for &mutant in mutants {
+        for cell in mutant.cells() {
+            let needs = Needs::of(mutant, &cell);
+            let mut known = parts.iter_mut();
+            match known.find(|part| (part.mutant, part.needs) == (mutant, needs)) {
+                Some(part) => part.cells.push(cell),
+                None => parts.push(Part {
+                    mutant,
+                    needs,
+                    cells: vec![cell],
+                }),
+            }
+        }
+    }
+    parts.sort_by_key(|part| part.needs);
+    parts
+}
+
+/// Returns the outcomes of mutants, each of them once, of those of their parts.
+fn whole(parts: Vec<MutantOutcome>) -> Vec<MutantOutcome> {
+    let mut whole: Vec<MutantOutcome> = Vec::new();
+    for part in parts {
+        let mut known = whole.iter_mut();
+        match known.find(|one| one.mutant == part.mutant) {
+            None => whole.push(part),
+            Some(one) => {
+                if part.verdict == MutantVerdict::Missed {
+                    one.verdict = MutantVerdict::Missed;
+                }
+                one.reason = one.reason.take().or(part.reason);
+                one.cells.extend(part.cells);
+            }
+        }
+    }
+    whole
+}
+
+/// Returns the testbed of the guest in which the first cell is run.
+pub(super) fn first_testbed(spec: &MatrixSpec) -> TestbedSpec {
+    let parts = parts(&spec.mutants);
+    let needs = parts.first().map_or_else(Needs::default, |part| part.needs);
+    needs.testbed(&spec.testbed)
+}
+
+/// What a cell with a mutant needs of its guest, of which a guest has either or
+/// not.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct Needs {
+    /// Bounce buffers.
+    bounce_buffers: bool,
+    /// The kind of the card.
+    card: CardKind,
+}
+
+impl Needs {
+    fn of(mutant: Mutant, cell: &CellName) -> Self {
+        Self {
+            bounce_buffers: mutant.wants_bounce_buffers(),
+            card: cell.direction,
+        }
+    }
+
+    fn testbed(self, spec: &TestbedSpec) -> TestbedSpec {
+        TestbedSpec {
+            mutants: true,
+            kind: self.card,
+            bounce_buffers: self.bounce_buffers,
+            ..spec.clone()
+        }
+    }
+}
+
 /// A job: runs mutants one after the other.
 struct MutantJob<'a> {
     testbed: &'a TestbedSpec,
-    queue: &'a WorkQueue<'a, Mutant>,
+    queue: &'a WorkQueue<'a, Part>,
     output: &'a mut JobOutput<MutantOutcome>,
-    /// Whether the guest has bounce buffers.
-    bounce_buffers: bool,
+    /// What the guest has, or the next one is to have.
+    needs: Needs,
     /// The guest; `None` if the last one was broken, or does not suit the next
     /// mutant.
     guest: Option<CellGuest>,
@@ -98,11 +188,7 @@ impl MutantJob<'_> {
             Some(guest) => guest,
             None => {
                 self.queue.update("booting a guest");
-                let spec = TestbedSpec {
-                    mutants: true,
-                    bounce_buffers: self.bounce_buffers,
-                    ..self.testbed.clone()
-                };
+                let spec = self.needs.testbed(self.testbed);
                 let guest = CellGuest::boot(&spec, &Progress::silent())?;
                 self.output.boots += guest.boots;
                 guest
@@ -118,22 +204,22 @@ impl MutantJob<'_> {
         }
     }
 
-    fn judge(&mut self, mutant: Mutant) -> Result<MutantOutcome, MatrixError> {
+    fn judge(&mut self, part: &Part) -> Result<MutantOutcome, MatrixError> {
         let mut outcome = MutantOutcome {
-            mutant,
+            mutant: part.mutant,
             verdict: MutantVerdict::Caught,
             reason: None,
             cells: Vec::new(),
         };
-        if mutant.wants_bounce_buffers() != self.bounce_buffers {
+        if part.needs != self.needs {
             self.finish();
-            self.bounce_buffers = mutant.wants_bounce_buffers();
+            self.needs = part.needs;
         }
-        for cell in mutant.cells() {
-            let missed = match self.control(&cell)? {
+        for cell in &part.cells {
+            let missed = match self.control(cell)? {
                 Some(why) => Some(why),
                 None => {
-                    let mutated = self.mutated(mutant, &cell)?;
+                    let mutated = self.mutated(part.mutant, cell)?;
                     let green = mutated.verdict != Verdict::Finding;
                     outcome.cells.push(mutated);
                     green.then(|| format!("{cell} does not show it"))
@@ -193,4 +279,43 @@ fn no_good(outcome: &CellOutcome) -> String {
         None => outcome.reason.clone().unwrap_or_default(),
     };
     format!("{} is no good without the bug: {why}", outcome.cell)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_can_have_the_same_guest_is_run_together() {
+        let parts = parts(Mutant::ALL);
+        assert!(parts.is_sorted_by_key(|part| part.needs));
+        for mutant in Mutant::ALL {
+            let of_it = parts.iter().filter(|part| part.mutant == *mutant);
+            let mut cells: Vec<_> = of_it.flat_map(|part| part.cells.clone()).collect();
+            let mut all = mutant.cells();
+            cells.sort();
+            all.sort();
+            assert_eq!(cells, all, "{mutant}");
+        }
+        let guests: std::collections::BTreeSet<_> = parts.iter().map(|part| part.needs).collect();
+        assert_eq!(guests.len(), 4);
+    }
+
+    #[test]
+    fn a_mutant_that_is_missed_in_one_direction_is_missed() {
+        let part = |verdict, reason: Option<&str>, cells: &[&str]| MutantOutcome {
+            mutant: Mutant::SwapPages,
+            verdict,
+            reason: reason.map(Into::into),
+            cells: cells
+                .iter()
+                .map(|name| CellOutcome::impossible(name.parse().unwrap(), String::new()))
+                .collect(),
+        };
+        let caught = part(MutantVerdict::Caught, None, &["thp"]);
+        let missed = part(MutantVerdict::Missed, Some("why"), &["output/thp"]);
+        let both = part(MutantVerdict::Missed, Some("why"), &["thp", "output/thp"]);
+        assert_eq!(whole(vec![caught.clone(), missed]), [both]);
+        assert_eq!(whole(vec![caught.clone()]), [caught]);
+    }
 }

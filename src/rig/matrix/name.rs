@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::agent::cell::{Cell, FrameSize, Hazard, Kind, NoSuchFrame, PAGE, Point, UnknownName};
+use crate::card::CardKind;
 
 /// The code that pins the application's memory.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -19,12 +20,14 @@ pub enum Pinning {
 
 /// The name of a cell, which identifies it among those of a kernel.
 ///
-/// Its format is `KIND@OFFSET+TAIL/HAZARD:POINT/native`. An offset or tail of
-/// 0, the hazard `none`, the point `before-dma` and the driver's own pinning
-/// are left out: `anon-touched`, `hugetlb@64+100`, `thp/munmap:after-dma`,
-/// `anon-touched/fail-nth:qbuf`.
+/// Its format is `DIRECTION/KIND@OFFSET+TAIL/HAZARD:POINT/native`. The direction
+/// `capture`, an offset or tail of 0, the hazard `none`, the point `before-dma`
+/// and the driver's own pinning are left out: `anon-touched`, `hugetlb@64+100`,
+/// `thp/munmap:after-dma`, `anon-touched/fail-nth:qbuf`, `output/read-only`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CellName {
+    /// The kind of the card: whether it writes to the memory, or reads it.
+    pub direction: CardKind,
     /// The kind of memory.
     pub kind: Kind,
     /// Offset of the buffer within its first page.
@@ -61,14 +64,19 @@ pub enum NoSuchCell {
         hazard: Hazard,
     },
     /// The text has a part too many.
-    #[error("\"{0}\" is not part of a cell's name, which is KIND@OFFSET+TAIL/HAZARD:POINT/native")]
+    #[error(
+        "\"{0}\" is not part of a cell's name, which is KIND@OFFSET+TAIL/HAZARD:POINT/native, or \
+         output/ and that"
+    )]
     Part(String),
 }
 
 impl CellName {
-    /// Returns the cell of that kind without a hazard, at the start of a page.
+    /// Returns the cell of a capture into that kind without a hazard, at the start
+    /// of a page.
     pub const fn plain(kind: Kind) -> Self {
         Self {
+            direction: CardKind::Capture,
             kind,
             offset: 0,
             tail: 0,
@@ -78,9 +86,18 @@ impl CellName {
         }
     }
 
+    /// Returns the same cell of an output.
+    pub const fn of_output(self) -> Self {
+        Self {
+            direction: CardKind::Output,
+            ..self
+        }
+    }
+
     /// Returns the request to the agent, with the limit `limit_ms`.
     pub fn request(&self, limit_ms: u64) -> Cell {
         Cell {
+            direction: self.direction,
             offset: self.offset,
             tail: self.tail,
             hazard: self.hazard,
@@ -93,7 +110,10 @@ impl CellName {
 
 impl fmt::Display for CellName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut name = self.kind.name().to_owned();
+        let mut name = match self.direction {
+            CardKind::Capture => self.kind.name().to_owned(),
+            output => format!("{}/{}", output.name(), self.kind),
+        };
         if self.offset != 0 {
             name += &format!("@{}", self.offset);
         }
@@ -117,11 +137,16 @@ impl FromStr for CellName {
     type Err = NoSuchCell;
 
     fn from_str(text: &str) -> Result<Self, NoSuchCell> {
+        let (direction, text) = match text_after(text, CardKind::Output.name()) {
+            Some(text) => (CardKind::Output, text),
+            None => (CardKind::Capture, text),
+        };
         let mut parts = text.split('/');
         let memory = parts.next().unwrap_or_default();
         let (memory, tail) = split_bytes(memory, '+')?;
         let (kind, offset) = split_bytes(memory, '@')?;
         let mut cell = Self {
+            direction,
             offset,
             tail,
             ..Self::plain(kind.parse()?)
@@ -138,6 +163,11 @@ impl FromStr for CellName {
         }
         Ok(cell)
     }
+}
+
+/// Returns the text after a first part, if it begins with that.
+fn text_after<'a>(text: &'a str, part: &str) -> Option<&'a str> {
+    text.strip_prefix(part)?.strip_prefix('/')
 }
 
 /// Parses the hazard and the point of `HAZARD:POINT`, which must fit together.
@@ -212,6 +242,12 @@ mod tests {
         };
         assert_eq!(failing.to_string(), "anon-touched/fail-nth:qbuf");
         assert_eq!(failing.to_string().parse(), Ok(failing));
+        for cell in cells.into_iter().chain([failing]) {
+            let output = cell.of_output();
+            assert_eq!(output.to_string(), format!("output/{cell}"));
+            assert_eq!(output.to_string().parse(), Ok(output));
+            assert!(cell < output);
+        }
     }
 
     #[test]
@@ -229,8 +265,14 @@ mod tests {
             ("hole+-1", "-1 is no number of bytes from 0 to 4095"),
             (
                 "hole/none/x",
-                "\"x\" is not part of a cell's name, which is KIND@OFFSET+TAIL/HAZARD:POINT/native",
+                "\"x\" is not part of a cell's name, which is KIND@OFFSET+TAIL/HAZARD:POINT/native, \
+                 or output/ and that",
             ),
+            ("output", "the matrix has no kind \"output\""),
+            ("output/", "the matrix has no kind \"\""),
+            ("output/output/hole", "the matrix has no kind \"output\""),
+            ("capture/hole", "the matrix has no kind \"capture\""),
+            ("outputs/hole", "the matrix has no kind \"outputs\""),
         ] {
             let error = text.parse::<CellName>().unwrap_err().to_string();
             let (error, _) = error.split_once("; `").unwrap_or((&error, ""));

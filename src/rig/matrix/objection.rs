@@ -6,11 +6,13 @@ table! {
     /// How bad a finding is, the worst first.
     Severity:
     MemoryWritten = "memory-written", "memory is written that should not be, or could be: the device has addresses of pages that nobody holds for it";
+    MemoryRead = "memory-read", "the device reads memory that it should not, or could: it has addresses of pages that nobody holds for it, and what it sends may be another's";
     KernelBroken = "kernel-broken", "the kernel went down, or reports an error in itself";
-    DataLost = "data-lost", "the application does not get what the card wrote, or the kernel may drop it";
+    DataLost = "data-lost", "what the card wrote does not get to the application, or the other way round, or the kernel may drop it";
     Leaked = "leaked", "pins, mappings or memory are not given back";
     WrongError = "wrong-error", "a call fails in a way that its documentation does not have, or the driver complains where nothing is wrong";
     Slow = "slow", "it takes too long, or keeps the kernel from reclaiming pages";
+    Flaky = "flaky", "the same cell does not come to the same each time it is run";
 }
 
 /// The objections of an oracle, in the order in which they were raised.

@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::witness::CardFrames;
 use crate::agent::cell::CellAnswer;
-use crate::agent::cell::evidence::{Ended, FrameSeen};
+use crate::agent::cell::evidence::{Ended, FrameSeen, Moment};
+use crate::card::witness::PlaneRecord;
+use crate::dma::{DIGEST_BLOCK, Digest};
 use crate::rig::kernel::errno_name;
 use crate::wire::buffer::BUF_FLAG_ERROR;
 
@@ -24,6 +26,8 @@ pub enum Observation {
     InError,
     /// The buffer was returned with a frame.
     Captured(Reads),
+    /// The buffer was returned when the card had read a frame from it.
+    Sent(Sent),
     /// The process was killed because something in it hung.
     Hung,
 }
@@ -43,9 +47,27 @@ pub enum Reads {
     Nothing,
 }
 
+/// What the card read from a buffer that was returned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sent {
+    /// Every byte is what the process had written when it queued the buffer.
+    Written,
+    /// Every byte is what the process's memory holds since something was written
+    /// to it after that: the card has the pages that the process has.
+    Later,
+    /// Some blocks are what the process had written, others are not, or the
+    /// process cannot tell because it cannot read them.
+    Partly,
+    /// Every byte is zero, and the process had not written zeros.
+    Zeros,
+    /// Something else.
+    Other,
+}
+
 impl Observation {
     /// Returns the observation from the agent's evidence and the frames that
-    /// the card wrote.
+    /// the card wrote or read.
     pub fn of(answer: &CellAnswer, card_frames: &CardFrames) -> Self {
         if answer.ended == Ended::TimedOut {
             return Self::Hung;
@@ -56,7 +78,8 @@ impl Observation {
         match answer.frames.first() {
             None => Self::TakenBack,
             Some(frame) if frame.flags & BUF_FLAG_ERROR != 0 => Self::InError,
-            Some(frame) => Self::Captured(Reads::of(frame, card_frames)),
+            Some(frame) if frame.sent.is_empty() => Self::Captured(Reads::of(frame, card_frames)),
+            Some(frame) => Self::Sent(Sent::of(frame, answer, card_frames)),
         }
     }
 }
@@ -78,6 +101,34 @@ impl Reads {
     }
 }
 
+impl Sent {
+    fn of(frame: &FrameSeen, answer: &CellAnswer, card_frames: &CardFrames) -> Self {
+        let Some(plane) = card_frames.frame(frame) else {
+            return Self::Other;
+        };
+        let read = &plane.digests;
+        let is_read =
+            |blocks: &[Option<Digest>]| blocks.iter().copied().eq(read.iter().copied().map(Some));
+        let mut same = frame.sent.iter().zip(read);
+        match answer.contents_at(Moment::AfterHazard) {
+            _ if is_read(&frame.sent) => Self::Written,
+            Some(later) if is_read(later) => Self::Later,
+            _ if is_zero(plane) => Self::Zeros,
+            _ if same.any(|(sent, read)| *sent == Some(*read)) => Self::Partly,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// Returns whether all bytes of a plane are zero.
+fn is_zero(plane: &PlaneRecord) -> bool {
+    let zeros = [0; DIGEST_BLOCK];
+    let lengths = (0..plane.bytes as usize).step_by(DIGEST_BLOCK);
+    let lengths = lengths.map(|at| DIGEST_BLOCK.min(plane.bytes as usize - at));
+    let digests = lengths.map(|length| Digest::of(&zeros[..length]));
+    digests.eq(plane.digests.iter().copied())
+}
+
 impl fmt::Display for Observation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -88,6 +139,11 @@ impl fmt::Display for Observation {
             Self::Captured(Reads::Partly) => f.write_str("part of the data"),
             Self::Captured(Reads::Other) => f.write_str("other pages"),
             Self::Captured(Reads::Nothing) => f.write_str("unreadable"),
+            Self::Sent(Sent::Written) => f.write_str("data"),
+            Self::Sent(Sent::Later) => f.write_str("later data"),
+            Self::Sent(Sent::Partly) => f.write_str("part of the data"),
+            Self::Sent(Sent::Zeros) => f.write_str("zeros"),
+            Self::Sent(Sent::Other) => f.write_str("other data"),
             Self::Hung => f.write_str("hung"),
         }
     }
@@ -96,9 +152,7 @@ impl fmt::Display for Observation {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::agent::cell::evidence::CallSeen;
-    use crate::card::witness::PlaneRecord;
-    use crate::dma::Digest;
+    use crate::agent::cell::evidence::{CallSeen, ContentsSeen};
 
     fn frame(digests: &[Option<u64>]) -> CellAnswer {
         CellAnswer {
@@ -108,6 +162,7 @@ mod tests {
                 flags: 0,
                 bytesused: 8192,
                 digests: digests.iter().map(|d| d.map(Digest)).collect(),
+                sent: Vec::new(),
             }],
             ..CellAnswer::default()
         }
@@ -145,6 +200,42 @@ mod tests {
             Observation::of(&frame(&[Some(1), Some(2)]), &nobody),
             Observation::Captured(Reads::Other)
         );
+    }
+
+    #[test]
+    fn what_the_card_read_is_held_against_what_was_written_before_and_after() {
+        let zero = Digest::of(&[0; DIGEST_BLOCK]).0;
+        let short = Digest::of(&[0; 100]).0;
+        for (read, sent) in [
+            (&[1, 2][..], Sent::Written),
+            (&[3, 4], Sent::Later),
+            (&[1, 4], Sent::Partly),
+            (&[3, 2], Sent::Partly),
+            (&[1], Sent::Partly),
+            (&[zero, short], Sent::Zeros),
+            (&[zero, zero], Sent::Other),
+            (&[5, 6], Sent::Other),
+        ] {
+            let mut card_frames = CardFrames::default();
+            card_frames.add(
+                3,
+                PlaneRecord {
+                    bytes: 4196,
+                    segments: vec![(0x1000, 4196)],
+                    digests: read.iter().copied().map(Digest).collect(),
+                },
+            );
+            let mut answer = frame(&[Some(3), Some(4)]);
+            answer.frames[0].sent = vec![Some(Digest(1)), Some(Digest(2))];
+            answer.contents.push(ContentsSeen {
+                moment: Moment::AfterHazard,
+                digests: answer.frames[0].digests.clone(),
+            });
+            let seen = Observation::of(&answer, &card_frames);
+            assert_eq!(seen, Observation::Sent(sent), "{read:?}");
+            let never = Observation::of(&answer, &CardFrames::default());
+            assert_eq!(never, Observation::Sent(Sent::Other));
+        }
     }
 
     #[test]

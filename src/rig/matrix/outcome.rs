@@ -42,7 +42,11 @@ pub struct CellOutcome {
     /// The oracles' objections.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<Finding>,
-    /// Duration in milliseconds.
+    /// If the cell was run several times, what it came to how often; more than one
+    /// if it is flaky.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub runs: Vec<RunsAlike>,
+    /// Duration in milliseconds, of all runs together.
     pub elapsed_ms: u64,
     /// The agent's evidence; `None` if the guest broke.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -50,6 +54,21 @@ pub struct CellOutcome {
     /// The frames that the card wrote.
     #[serde(default, rename = "testified")]
     pub card_frames: CardFrames,
+}
+
+/// Runs of a cell that came to the same.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunsAlike {
+    /// Their number.
+    pub times: usize,
+    /// The verdict on each.
+    pub verdict: Verdict,
+    /// The observed outcome of each.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observation: Option<Observation>,
+    /// The oracles' objections to the first of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<Finding>,
 }
 
 /// The verdict on a mutant of the driver.
@@ -101,6 +120,11 @@ impl MutantOutcome {
 }
 
 impl CellOutcome {
+    /// Returns whether the cell did not come to the same each time it was run.
+    pub fn is_flaky(&self) -> bool {
+        self.runs.len() > 1
+    }
+
     /// Returns a cell that cannot be set up, and was not begun.
     pub fn impossible(cell: CellName, why: String) -> Self {
         Self {
@@ -109,6 +133,7 @@ impl CellOutcome {
             observation: None,
             reason: Some(why),
             findings: Vec::new(),
+            runs: Vec::new(),
             elapsed_ms: 0,
             answer: None,
             card_frames: CardFrames::default(),
@@ -186,6 +211,12 @@ impl KernelOutcome {
             .collect()
     }
 
+    /// Returns how often a cell was run, at most.
+    pub fn rounds(&self) -> usize {
+        let times = |cell: &CellOutcome| cell.runs.iter().map(|of| of.times).sum();
+        self.cells.iter().map(times).max().unwrap_or(0).max(1)
+    }
+
     /// Returns whether nothing was judged because no cell could be set up.
     pub fn is_untested(&self) -> bool {
         let mut cells = self.cells.iter();
@@ -197,6 +228,12 @@ impl KernelOutcome {
         let injected = cell.answer.as_ref().map_or(0, |it| it.injected.len());
         self.injected += injected;
         self.cells.push(cell);
+    }
+
+    /// Notes why the kernel's checks did not see everything in a part of the run. The
+    /// first such part counts.
+    pub fn note_blind(&mut self, why: Option<String>) {
+        self.blind = self.blind.take().or(why);
     }
 
     /// Returns the numbers of cells by verdict.

@@ -1,12 +1,16 @@
-//! The run of the matrix on one kernel: its cells, then its mutants.
+//! The run of the matrix on one kernel: its cells, those of each kind of card
+//! together, then its mutants.
 
 use std::time::Instant;
 
 use super::cell_job;
 use super::guest::{CellGuest, MatrixError};
 use super::mutation;
-use super::outcome::KernelOutcome;
+use super::name::CellName;
+use super::outcome::{CellOutcome, KernelOutcome};
+use super::repeat;
 pub use super::spec::MatrixSpec;
+use crate::card::CardKind;
 use crate::rig::testbed::TestbedSpec;
 use crate::vm::progress::Progress;
 
@@ -23,11 +27,11 @@ pub fn run(
     outcomes: &mut Vec<KernelOutcome>,
 ) -> Result<(), MatrixError> {
     let begun = Instant::now();
-    // The first guest is for what is run first; the mutants' has the driver that
-    // has them.
-    let testbed = TestbedSpec {
-        mutants: spec.cells.is_empty(),
-        ..spec.testbed.clone()
+    // The first guest is for what is run first.
+    let parts = spec.parts();
+    let testbed = match parts.first() {
+        Some((kind, _)) => with_card(spec, *kind),
+        None => mutation::first_testbed(spec),
     };
     let guest = CellGuest::boot(&testbed, progress)?;
     let mut outcome = KernelOutcome {
@@ -47,13 +51,53 @@ pub fn run(
         elapsed_ms: 0,
         stopped: None,
     };
-    let ran = match spec.cells.is_empty() {
-        true => mutation::run(spec, Some(guest), progress, &mut outcome),
-        false => cell_job::run(spec, guest, progress, &mut outcome)
-            .and_then(|()| mutation::run(spec, None, progress, &mut outcome)),
-    };
+    let ran = all(spec, parts, guest, progress, &mut outcome);
+    outcome.cells = repeat::fold(outcome.cells);
     outcome.elapsed_ms = begun.elapsed().as_millis() as u64;
     outcome.stopped = ran.as_ref().err().map(ToString::to_string);
     outcomes.push(outcome);
     ran
+}
+
+/// Runs all there is, the first of it in `guest`.
+fn all(
+    spec: &MatrixSpec,
+    parts: Vec<(CardKind, Vec<CellName>)>,
+    guest: CellGuest,
+    progress: &Progress,
+    outcome: &mut KernelOutcome,
+) -> Result<(), MatrixError> {
+    let mut guest = Some(guest);
+    for (kind, cells) in parts {
+        let part = MatrixSpec {
+            testbed: with_card(spec, kind),
+            cells,
+            ..spec.clone()
+        };
+        let booted = match guest.take() {
+            Some(guest) => Ok(guest),
+            None => CellGuest::boot(&part.testbed, progress).inspect(|guest| {
+                outcome.boots += guest.boots;
+            }),
+        };
+        match booted {
+            Ok(guest) => cell_job::run(&part, guest, progress, outcome)?,
+            // Not every driver is for every kind of card.
+            Err(error) if spec.testbed.driver.is_some() && error.is_of_the_driver() => {
+                for cell in part.cells {
+                    outcome.add(CellOutcome::impossible(cell, error.to_string()));
+                }
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    mutation::run(spec, guest, progress, outcome)
+}
+
+/// Returns the testbed with a card of that kind.
+fn with_card(spec: &MatrixSpec, kind: CardKind) -> TestbedSpec {
+    TestbedSpec {
+        kind,
+        ..spec.testbed.clone()
+    }
 }

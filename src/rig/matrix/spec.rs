@@ -2,16 +2,19 @@
 
 use super::mutant::Mutant;
 use super::name::CellName;
+use crate::card::CardKind;
 use crate::rig::testbed::TestbedSpec;
 
 /// The cells and mutants to run on one kernel.
 #[derive(Debug, Clone)]
 pub struct MatrixSpec {
-    /// The guest and its machine; the matrix adds its equipment. A card that is
-    /// already running must fill buffers as fast as they come, with the pattern
-    /// `integrity`.
+    /// The guest and its machine; the matrix adds its equipment, and the kind of
+    /// the card as the cells want it. A card that is already running must be of the
+    /// kind of all cells, and do with buffers what it has to as fast as they come; a
+    /// capture card with the pattern `integrity`.
     pub testbed: TestbedSpec,
-    /// The cells, in the order in which to run them.
+    /// The cells, in the order in which to run them. The runs of one that is there
+    /// several times are judged as one.
     pub cells: Vec<CellName>,
     /// The mutants of the driver to run after them.
     pub mutants: Vec<Mutant>,
@@ -21,11 +24,53 @@ pub struct MatrixSpec {
 }
 
 impl MatrixSpec {
+    /// Returns the cells of each kind of card, in their order; a guest has one
+    /// card. Kinds without cells are left out.
+    pub(super) fn parts(&self) -> Vec<(CardKind, Vec<CellName>)> {
+        let kinds = [CardKind::Capture, CardKind::Output].into_iter();
+        let parts = kinds.map(|kind| {
+            let cells = self.cells.iter().copied();
+            let of_it = cells.filter(|cell| cell.direction == kind);
+            (kind, of_it.collect::<Vec<_>>())
+        });
+        parts.filter(|(_, cells)| !cells.is_empty()).collect()
+    }
+
     /// Returns how many guests can run cells at once.
     pub(super) fn jobs(&self) -> usize {
         match self.testbed.is_unique() {
             true => 1,
             false => self.jobs,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cells_are_parted_by_what_the_card_does() {
+        let cell = |name: &str| name.parse::<CellName>().unwrap();
+        let parts = |names: &[&str]| {
+            let spec = MatrixSpec {
+                testbed: TestbedSpec::default(),
+                cells: names.iter().map(|name| cell(name)).collect(),
+                mutants: Vec::new(),
+                jobs: 1,
+            };
+            spec.parts()
+        };
+        assert_eq!(parts(&[]), []);
+        let (thp, heap) = (cell("output/thp"), cell("output/heap"));
+        assert_eq!(
+            parts(&["output/thp", "hole", "output/heap"]),
+            [
+                (CardKind::Capture, vec![cell("hole")]),
+                (CardKind::Output, vec![thp, heap])
+            ]
+        );
+        let outputs = (CardKind::Output, vec![heap, thp]);
+        assert_eq!(parts(&["output/heap", "output/thp"]), [outputs]);
     }
 }

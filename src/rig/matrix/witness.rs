@@ -11,12 +11,14 @@ use crate::agent::cell::evidence::FrameSeen;
 use crate::card::witness::{PlaneRecord, Record};
 use crate::rig::capture::witness::WitnessError;
 
-/// The frames that the card wrote during a cell, whose stream is single-planar.
+/// The frames that the card wrote or read during a cell, whose stream is
+/// single-planar.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CardFrames {
     /// The sequence number of each frame, and the record of its plane.
     frames: Vec<(u32, PlaneRecord)>,
-    /// Number of frames that were written after the cell's stream had ended.
+    /// Number of frames that were written or read after the cell's stream had
+    /// ended.
     late: usize,
 }
 
@@ -60,18 +62,18 @@ impl CardFrames {
         let first = planes.clone().next();
         let is_alike = |plane: &&PlaneRecord| {
             let written = plane.digests.iter().copied().map(Some);
-            written.eq(seen.digests.iter().copied())
+            written.eq(seen.own().iter().copied())
         };
         planes.find(is_alike).or(first)
     }
 
-    /// Returns all frames, in the order in which they were written.
+    /// Returns all frames, in the order in which they were written or read.
     pub fn frames(&self) -> &[(u32, PlaneRecord)] {
         &self.frames
     }
 
-    /// Returns how many frames were written while no stream was on; it must be
-    /// 0.
+    /// Returns how many frames were written or read while no stream was on; it
+    /// must be 0.
     pub fn late(&self) -> usize {
         self.late
     }
@@ -178,10 +180,16 @@ mod tests {
             flags: 0,
             bytesused: 1,
             digests: vec![Some(Digest(digest))],
+            sent: Vec::new(),
         };
         assert_eq!(card_frames.frame(&frame(0, 9)), Some(&plane(9)));
         assert_eq!(card_frames.frame(&frame(0, 8)), Some(&plane(7)));
         assert_eq!(card_frames.frame(&frame(2, 7)), None);
+        let sent = FrameSeen {
+            sent: vec![Some(Digest(9))],
+            ..frame(0, 8)
+        };
+        assert_eq!(card_frames.frame(&sent), Some(&plane(9)));
     }
 
     #[test]

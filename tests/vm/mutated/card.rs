@@ -33,6 +33,11 @@ pub enum Mutation {
     OneByteOff,
     /// It gives each buffer back twice.
     FrameTwice,
+    /// It reads each frame one byte further than it should, and so one byte
+    /// beyond the buffer's end.
+    ReadOneByteOff,
+    /// It writes to a buffer that it is only to read.
+    WriteToRead,
     /// No fault, but the way of other devices: it takes no buffers in guest
     /// memory, and has its own.
     OwnMemoryOnly,
@@ -118,20 +123,32 @@ impl MutatedCard {
                 self.outbox.push_back(before.as_bytes().to_vec());
             }
             Some(Mutation::OneByteOff) => self.move_frame(index),
+            Some(Mutation::WriteToRead) => {
+                let begin = GuestAddress(self.lists[&index][0].start.get());
+                self.invert(begin);
+            }
             Some(Mutation::FrameTwice) => self.outbox.push_back(event.as_bytes().to_vec()),
-            Some(Mutation::WriteAfterStreamoff | Mutation::OwnMemoryOnly) | None => (),
+            Some(
+                Mutation::WriteAfterStreamoff | Mutation::ReadOneByteOff | Mutation::OwnMemoryOnly,
+            )
+            | None => (),
         }
         self.outbox.push_back(event.as_bytes().to_vec());
     }
 
     /// Writes to memory that was taken back: the first bytes are others then.
     fn write_where_it_must_not(&mut self) {
-        for start in self.kept.drain(..) {
-            let mut bytes = [0; 16];
-            self.memory.read_slice(&mut bytes, start).unwrap();
-            let others = bytes.map(|byte| !byte);
-            self.memory.write_slice(&others, start).unwrap();
+        for start in std::mem::take(&mut self.kept) {
+            self.invert(start);
         }
+    }
+
+    /// Writes other bytes to memory.
+    fn invert(&self, start: GuestAddress) {
+        let mut bytes = [0; 16];
+        self.memory.read_slice(&mut bytes, start).unwrap();
+        let others = bytes.map(|byte| !byte);
+        self.memory.write_slice(&others, start).unwrap();
     }
 
     /// Moves the frame in a buffer by one byte, over its end.
@@ -155,6 +172,21 @@ impl MutatedCard {
             rest = later;
         }
     }
+}
+
+/// The command, with the scatter list of a QBUF moved by one byte.
+fn moved(request: &[u8]) -> Vec<u8> {
+    let mut moved = request.to_vec();
+    if let Ok(Request::Ioctl { code, payload, .. }) = Request::parse(request)
+        && code == Ioctl::QBuf as u32
+    {
+        let list = request.len() - payload.len() + size_of::<Buffer>();
+        for entry in moved[list..].chunks_exact_mut(size_of::<SgEntry>()) {
+            let (entry, _) = SgEntry::mut_from_prefix(entry).unwrap();
+            entry.start = (entry.start.get() + 1).into();
+        }
+    }
+    moved
 }
 
 /// Whether a command is a REQBUFS of SHARED_PAGES buffers.
@@ -185,7 +217,10 @@ impl Device for MutatedCard {
         }
         self.memory = bus.memory.clone();
         self.overhear(request);
-        self.card.command(now, request, bus, reply)
+        match self.mutation {
+            Some(Mutation::ReadOneByteOff) => self.card.command(now, &moved(request), bus, reply),
+            _ => self.card.command(now, request, bus, reply),
+        }
     }
 
     fn open_region(&mut self, open: bool) {

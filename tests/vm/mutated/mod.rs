@@ -8,8 +8,9 @@ use std::path::PathBuf;
 use std::thread::{self, JoinHandle};
 
 use pinhole::card::witness::Background;
-use pinhole::card::{Card, Rate, Spec, Witness};
+use pinhole::card::{Card, CardKind, End, Rate, Spec, Witness};
 use pinhole::rig::testbed::CardProcess;
+use pinhole::sink::{Display, Output};
 use pinhole::source::{self, Camera};
 use pinhole::vhost::{Daemon, ListeningSocket, Stop};
 
@@ -24,14 +25,20 @@ pub struct Served {
 
 impl Served {
     /// A card that is as the matrix wants it but for the fault.
-    pub fn start(mutation: Option<Mutation>) -> Self {
+    pub fn start(kind: CardKind, mutation: Option<Mutation>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let witness = File::create(folder.path().join("witness")).unwrap();
-        let source = source::open("pattern:integrity").unwrap();
+        let end = match kind {
+            CardKind::Capture => {
+                let source = source::open("pattern:integrity").unwrap();
+                End::Camera(Box::new(Camera::with("Pinhole", source)))
+            }
+            CardKind::Output => End::Display(Display::new(vec![Output::digest()])),
+        };
         let card = Card::new(Spec {
             witness: Witness::new(Background::start(witness).unwrap()),
             error_injection: true,
-            ..Spec::new(Camera::with("Pinhole", source), Rate::Max)
+            ..Spec::with(end, Rate::Max)
         });
         let daemon = Daemon::new(MutatedCard::new(card, mutation)).unwrap();
         let socket = ListeningSocket::bind(&folder.path().join("card")).unwrap();

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use pinhole::agent::bench::{Stream, StreamAnswer, StreamMemory};
 use pinhole::agent::cell::PAGE;
+use pinhole::card::CardKind;
 use pinhole::wire::buffer::{Buffer, MEMORY_MMAP, MEMORY_USERPTR};
 use rustix::time::{ClockId, clock_gettime};
 
@@ -24,7 +25,7 @@ const FRAME_LIMIT: Duration = Duration::from_secs(20);
 pub fn measure(request: &Stream) -> Result<StreamAnswer, Failure> {
     let path = &request.device;
     let failed = |what: &str, error: io::Error| Failure::io(format_args!("{what} {path}"), error);
-    let device = Device::open(path).map_err(|error| failed("open", error))?;
+    let device = Device::open(path, CardKind::Capture).map_err(|error| failed("open", error))?;
     let format = device
         .set_pixels(code(&request.format)?, request.width, request.height)
         .map_err(|error| failed("set the format of", error))?;
@@ -109,7 +110,8 @@ impl Open {
 
     fn queue(&self, index: u32) -> io::Result<()> {
         let memory = match &self.buffers {
-            Buffers::Mmap => Memory::Driver,
+            // Who captures need not say how long a frame is.
+            Buffers::Mmap => Memory::Driver(0),
             Buffers::Userptr(spans) => match spans.get(index as usize) {
                 Some(span) => Memory::User(*span),
                 None => return Err(io::ErrorKind::InvalidData.into()),

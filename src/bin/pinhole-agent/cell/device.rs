@@ -1,4 +1,4 @@
-//! The capture device: single-planar capture with direct ioctls.
+//! The card's device: single-planar capture or output with direct ioctls.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -7,6 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::time::{Duration, Instant};
 
 use pinhole::agent::cell::{FrameSize, Point};
+use pinhole::card::{BufferApi, BufferType, CardKind};
 use pinhole::wire::Ioctl;
 use pinhole::wire::buffer::{
     BUF_FLAG_DONE, BUF_FLAG_QUEUED, Buffer, MEMORY_MMAP, MEMORY_USERPTR, RequestBuffers,
@@ -16,7 +17,7 @@ use pinhole::wire::control::{
     CTRL_FLAG_NEXT_COMPOUND, CTRL_FLAG_NEXT_CTRL, Control, ExtControl, ExtControls, QueryExtCtrl,
 };
 use pinhole::wire::event::{EVENT_FRAME_SYNC, EventSubscription};
-use pinhole::wire::format::{BUF_TYPE_VIDEO_CAPTURE, FIELD_NONE, Format, Fract, PixFormat};
+use pinhole::wire::format::{FIELD_NONE, Format, Fract, PixFormat};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use zerocopy::little_endian::U32;
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
@@ -61,31 +62,44 @@ struct ExportBuffer {
 pub enum Memory<'a> {
     /// Memory of the process.
     User(Span),
-    /// Memory of the driver.
-    Driver,
+    /// Memory of the driver; a frame in it has that many bytes.
+    Driver(usize),
     /// A dma-buf of another driver, with its length in bytes.
     Dmabuf(BorrowedFd<'a>, usize),
 }
 
-/// An open capture device.
+/// An open device.
 #[derive(Debug)]
-pub struct Device(File);
+pub struct Device {
+    file: File,
+    kind: CardKind,
+}
 
 impl AsFd for Device {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.file.as_fd()
     }
 }
 
 impl Device {
-    /// Opens the device non-blocking, so that DQBUF does not wait.
-    pub fn open(path: &str) -> io::Result<Self> {
+    /// Opens the device of a card of that kind, non-blocking, so that DQBUF does
+    /// not wait.
+    pub fn open(path: &str, kind: CardKind) -> io::Result<Self> {
         let file = OpenOptions::new()
             .read(true)
             .write(true)
             .custom_flags(libc::O_NONBLOCK)
             .open(path)?;
-        Ok(Self(file))
+        Ok(Self { file, kind })
+    }
+
+    /// Returns the V4L2_BUF_TYPE_* of the device's buffers.
+    fn buffer_type(&self) -> u32 {
+        let type_ = BufferType {
+            kind: self.kind,
+            api: BufferApi::Single,
+        };
+        type_.number()
     }
 
     /// Sets the device's format to GREY frames of that size; returns the size
@@ -99,13 +113,16 @@ impl Device {
     /// Sets the device's format to frames of that format and size; returns the
     /// one that the device has then.
     pub fn set_pixels(&self, pixelformat: u32, width: u32, height: u32) -> io::Result<PixFormat> {
-        let mut format = Format::capture(PixFormat {
-            width: width.into(),
-            height: height.into(),
-            pixelformat: pixelformat.into(),
-            field: FIELD_NONE.into(),
-            ..FromZeros::new_zeroed()
-        });
+        let mut format = Format::of(
+            self.buffer_type(),
+            PixFormat {
+                width: width.into(),
+                height: height.into(),
+                pixelformat: pixelformat.into(),
+                field: FIELD_NONE.into(),
+                ..FromZeros::new_zeroed()
+            },
+        );
         self.ioctl(Ioctl::SFmt.request(), &mut format)?;
         Ok(format.pix)
     }
@@ -117,13 +134,13 @@ impl Device {
             numerator: 1.into(),
             denominator: rate.into(),
         };
-        let mut parameters = StreamParm::of(BUF_TYPE_VIDEO_CAPTURE, interval);
+        let mut parameters = StreamParm::of(self.buffer_type(), interval);
         self.ioctl(Ioctl::SParm.request(), &mut parameters)
     }
 
     /// Returns the device's format.
     fn format(&self) -> io::Result<Format> {
-        let mut format = Format::capture(FromZeros::new_zeroed());
+        let mut format = Format::of(self.buffer_type(), FromZeros::new_zeroed());
         self.ioctl(Ioctl::GFmt.request(), &mut format)?;
         Ok(format)
     }
@@ -133,7 +150,7 @@ impl Device {
     pub fn request_buffers(&self, count: u32, memory: u32) -> io::Result<u32> {
         let mut request = RequestBuffers {
             count: count.into(),
-            type_: BUF_TYPE_VIDEO_CAPTURE.into(),
+            type_: self.buffer_type().into(),
             memory: memory.into(),
             ..FromZeros::new_zeroed()
         };
@@ -163,7 +180,7 @@ impl Device {
     /// Exports a buffer of V4L2_MEMORY_MMAP as a dma-buf.
     pub fn export(&self, index: u32) -> io::Result<OwnedFd> {
         let mut export = ExportBuffer {
-            type_: BUF_TYPE_VIDEO_CAPTURE.into(),
+            type_: self.buffer_type().into(),
             index: index.into(),
             flags: (libc::O_CLOEXEC as u32).into(),
             ..FromZeros::new_zeroed()
@@ -188,20 +205,23 @@ impl Device {
     }
 
     fn query(&self, index: u32, memory: u32) -> io::Result<Buffer> {
-        let mut buffer = buffer(index, memory);
+        let mut buffer = self.buffer(index, memory);
         self.ioctl(Ioctl::QueryBuf.request(), &mut buffer)?;
         Ok(buffer)
     }
 
-    /// Queues memory as a buffer.
+    /// Queues memory as a buffer; all of it is a frame, if the card reads.
     pub fn queue(&self, index: u32, memory: Memory<'_>) -> io::Result<()> {
-        let mut buffer = buffer(index, memory.number());
+        let mut buffer = self.buffer(index, memory.number());
+        if self.kind == CardKind::Output {
+            buffer.bytesused = (memory.len() as u32).into();
+        }
         match memory {
             Memory::User(span) => {
                 buffer.m = (span.start as u64).into();
                 buffer.length = (span.len as u32).into();
             }
-            Memory::Driver => {}
+            Memory::Driver(_) => {}
             Memory::Dmabuf(fd, length) => {
                 buffer.m = (fd.as_raw_fd() as u64).into();
                 buffer.length = (length as u32).into();
@@ -210,36 +230,75 @@ impl Device {
         self.ioctl(Ioctl::QBuf.request(), &mut buffer)
     }
 
+    fn buffer(&self, index: u32, memory: u32) -> Buffer {
+        Buffer {
+            index: index.into(),
+            type_: self.buffer_type().into(),
+            memory: memory.into(),
+            ..FromZeros::new_zeroed()
+        }
+    }
+
     /// Starts the stream.
     pub fn stream_on(&self) -> io::Result<()> {
-        self.ioctl(
-            Ioctl::StreamOn.request(),
-            &mut U32::new(BUF_TYPE_VIDEO_CAPTURE),
-        )
+        self.ioctl(Ioctl::StreamOn.request(), &mut U32::new(self.buffer_type()))
     }
 
     /// Stops the stream.
     pub fn stream_off(&self) -> io::Result<()> {
         self.ioctl(
             Ioctl::StreamOff.request(),
-            &mut U32::new(BUF_TYPE_VIDEO_CAPTURE),
+            &mut U32::new(self.buffer_type()),
         )
     }
 
     /// Dequeues a finished buffer of that V4L2_MEMORY_*; WouldBlock if there is
     /// none.
     pub fn dequeue(&self, memory: u32) -> io::Result<Buffer> {
-        let mut buffer = buffer(0, memory);
+        let mut buffer = self.buffer(0, memory);
         self.ioctl(DQBUF, &mut buffer)?;
         Ok(buffer)
     }
 
     /// Waits until a buffer is finished, or the device reports an error.
     pub fn wait(&self, limit: Duration) -> io::Result<()> {
-        self.wait_for(PollFlags::IN, limit)
+        match self.kind {
+            CardKind::Capture => self.wait_for(PollFlags::IN, limit),
+            CardKind::Output => self.wait_for_done(limit),
+        }
     }
 
-    /// Waits until the card has written a frame. This works even while the card
+    /// Waits as [`wait`](Self::wait). Poll(2) does not do for an output: it is
+    /// ready as well while one of its buffers is not queued, and videobuf2 makes one
+    /// to spare.
+    fn wait_for_done(&self, limit: Duration) -> io::Result<()> {
+        /// Time between two looks.
+        const LOOK: Duration = Duration::from_millis(1);
+        let deadline = Instant::now() + limit;
+        while !self.is_any_done()? {
+            if Instant::now() >= deadline {
+                return Err(io::Error::from_raw_os_error(libc::ETIMEDOUT));
+            }
+            std::thread::sleep(LOOK);
+        }
+        Ok(())
+    }
+
+    /// Returns whether a buffer is finished and not dequeued yet.
+    fn is_any_done(&self) -> io::Result<bool> {
+        for index in 0.. {
+            match self.query(index, 0) {
+                Ok(buffer) if buffer.flags.get() & BUF_FLAG_DONE != 0 => return Ok(true),
+                Ok(_) => {}
+                // There is no buffer of that index.
+                Err(error) if error.raw_os_error() == Some(libc::EINVAL) => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(false)
+    }
+
+    /// Waits until the card has written a frame, or read it. This works even while the card
     /// holds finished buffers back, because the card sends the event of a
     /// frame's start when it has finished the frame.
     pub fn wait_for_event(&self, limit: Duration) -> io::Result<()> {
@@ -382,7 +441,7 @@ impl Device {
     pub fn read(&self, frame: Span) -> io::Result<usize> {
         // SAFETY: the range belongs to the cell, and Rust holds no reference
         // into it.
-        let count = unsafe { libc::read(self.0.as_raw_fd(), frame.start as *mut _, frame.len) };
+        let count = unsafe { libc::read(self.file.as_raw_fd(), frame.start as *mut _, frame.len) };
         usize::try_from(count).map_err(|_| io::Error::last_os_error())
     }
 
@@ -390,7 +449,7 @@ impl Device {
     pub fn close(self) -> io::Result<()> {
         // SAFETY: this value is the only owner of the descriptor, and gives it
         // up.
-        check(unsafe { libc::close(self.0.into_raw_fd()) })
+        check(unsafe { libc::close(self.file.into_raw_fd()) })
     }
 
     fn ioctl<T: IntoBytes>(&self, request: u32, payload: &mut T) -> io::Result<()> {
@@ -398,7 +457,7 @@ impl Device {
         // SAFETY: the request's size is that of the structure, which is valid
         // for writes and has no invalid bit patterns; user pointers in it
         // belong to the cell, and the kernel checks them.
-        check(unsafe { libc::ioctl(self.0.as_raw_fd(), request.into(), payload) })
+        check(unsafe { libc::ioctl(self.file.as_raw_fd(), request.into(), payload) })
     }
 }
 
@@ -410,17 +469,16 @@ impl Memory<'_> {
     pub fn number(self) -> u32 {
         match self {
             Self::User(_) => MEMORY_USERPTR,
-            Self::Driver => MEMORY_MMAP,
+            Self::Driver(_) => MEMORY_MMAP,
             Self::Dmabuf(..) => MEMORY_DMABUF,
         }
     }
-}
 
-fn buffer(index: u32, memory: u32) -> Buffer {
-    Buffer {
-        index: index.into(),
-        type_: BUF_TYPE_VIDEO_CAPTURE.into(),
-        memory: memory.into(),
-        ..FromZeros::new_zeroed()
+    /// Returns the length of a frame in it in bytes.
+    fn len(self) -> usize {
+        match self {
+            Self::User(span) => span.len,
+            Self::Driver(length) | Self::Dmabuf(_, length) => length,
+        }
     }
 }

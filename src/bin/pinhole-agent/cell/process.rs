@@ -3,6 +3,7 @@
 use std::io;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use pinhole::agent::cell::evidence::{
@@ -11,9 +12,11 @@ use pinhole::agent::cell::evidence::{
 use pinhole::agent::cell::instruments::IdleMoment;
 use pinhole::agent::cell::phases::Phase;
 use pinhole::agent::cell::{Cell, FrameSize, Hazard, PAGE, Point};
+use pinhole::card::CardKind;
 use pinhole::wire::buffer::MEMORY_USERPTR;
 
-use super::contents::{digests, frame};
+use super::contention::ContendedBuffer;
+use super::contents::{Blocks, digests, frame};
 use super::device::{Device, Memory as Queued};
 use super::evidence_writer::EvidenceWriter;
 use super::hazards;
@@ -21,7 +24,7 @@ use super::hazards::context::HazardContext;
 use super::idle::Idleness;
 use super::memory::layout::{Layout, Want};
 use super::patience::{self, FRAME_LIMIT};
-use super::span::{MemoryAccess, Span};
+use super::span::MemoryAccess;
 use super::{Stop, contention, fail_nth, mappings, memory, pagemap};
 
 /// How long the process waits for forbidden writes of the card.
@@ -63,6 +66,7 @@ fn run(cell: &Cell, writer: &EvidenceWriter) -> Result<(), Stop> {
         offset: cell.offset as usize,
         length: size.bytes(),
         roomy: matches!(cell.hazard, Hazard::MadviseCollapse | Hazard::Khugepaged),
+        card: cell.direction,
     };
     if !Path::new(pagemap::PAGEMAP).exists() {
         return Err(Stop::Impossible(
@@ -85,6 +89,7 @@ fn run(cell: &Cell, writer: &EvidenceWriter) -> Result<(), Stop> {
         access,
         layout,
         others: Vec::new(),
+        sent: Blocks::new(),
         laid_out: writer.spend(Phase::Pages, || pagemap::look(Moment::LaidOut, buffer))?,
         idleness: Idleness::new(),
         held: false,
@@ -107,9 +112,9 @@ fn run(cell: &Cell, writer: &EvidenceWriter) -> Result<(), Stop> {
         })?;
     }
     let device = writer
-        .call("open", || Device::open(&cell.device))
+        .call("open", || Device::open(&cell.device, cell.direction))
         .map_err(|error| Stop::Failed(format!("open {}: {error}", cell.device)))?;
-    process.capture(device, size)
+    process.transfer(device, size)
 }
 
 /// The process of a cell whose memory is laid out.
@@ -120,6 +125,8 @@ struct CellProcess<'a> {
     layout: Layout,
     /// Memory layouts of further buffers.
     others: Vec<Layout>,
+    /// The content that the card is to read; empty if it is to write.
+    sent: Blocks,
     /// The pages of the buffer before they were pinned.
     laid_out: PagesSeen,
     /// Access to the idle state of pages; `None` if the kernel does not track
@@ -131,7 +138,7 @@ struct CellProcess<'a> {
 }
 
 impl CellProcess<'_> {
-    fn capture(&mut self, device: Device, size: FrameSize) -> Result<(), Stop> {
+    fn transfer(&mut self, device: Device, size: FrameSize) -> Result<(), Stop> {
         let writer = self.writer;
         let sizeimage = self.must("VIDIOC_S_FMT", || device.set_format(size))?;
         if sizeimage != self.layout.buffer.len {
@@ -193,12 +200,13 @@ impl CellProcess<'_> {
     fn stream(&mut self, device: &mut Option<Device>) -> Result<(), Stop> {
         let writer = self.writer;
         let Some(open) = device else { return Ok(()) };
+        self.tell_sent();
         // A refusal may be the expected result.
         let queue = || open.queue(0, Queued::User(self.layout.buffer));
         if writer.call("VIDIOC_QBUF", queue).is_err() {
             return Ok(());
         }
-        // The card writes nothing until the stream is on. If the card holds the
+        // The card does nothing until the stream is on. If the card holds the
         // frame back, the pages are marked idle after the hazard.
         if !self.is_held_before_dma() {
             self.mark_idle()?;
@@ -208,9 +216,9 @@ impl CellProcess<'_> {
         }
         if self.is_held_after_dma() {
             let wait = || open.wait_for_event(patience::of(FRAME_LIMIT));
-            writer
-                .call("poll for the frame", wait)
-                .map_err(|error| Stop::Failed(format!("no frame is written: {error}")))?;
+            writer.call("poll for the frame", wait).map_err(|error| {
+                Stop::Failed(format!("the card does nothing with the frame: {error}"))
+            })?;
             self.tell_idle(IdleMoment::Written)?;
         }
         self.look(Moment::Queued)?;
@@ -230,7 +238,7 @@ impl CellProcess<'_> {
             if !self.is_held_after_dma() {
                 self.tell_idle(IdleMoment::Written)?;
             }
-            let read = || frame(&self.access, self.layout.buffer, &buffer);
+            let read = || frame(&self.access, self.layout.buffer, &buffer, &self.sent);
             let seen = writer.spend(Phase::Contents, read);
             self.tell_idle(IdleMoment::Read)?;
             writer.write(&Evidence::Frame(seen));
@@ -254,17 +262,19 @@ impl CellProcess<'_> {
                     layout: &mut self.layout,
                     laid_out: &self.laid_out,
                     point: self.cell.point,
+                    card: self.cell.direction,
                 };
                 writer.spend(Phase::Hazard, || hazards::run(hazard, &mut context))?;
             }
         }
         let leaves = self.cell.hazard.leaves_a_stream();
-        if !leaves {
+        // Of a frame that is read nothing changes in the memory any more.
+        if !leaves || cell_reads(self.cell) {
             self.tell_contents(Moment::AfterHazard);
         }
         self.look(Moment::AfterHazard)?;
         if let Some(open) = device.as_ref().filter(|_| leaves) {
-            // The card has not reported the frame, so the poll must time out.
+            // The card has not given the buffer back, so the poll must time out.
             let _ = writer.call(HELD_POLL, || open.wait(Duration::ZERO));
         }
         if self.is_held_before_dma() {
@@ -274,7 +284,7 @@ impl CellProcess<'_> {
         // anew.
         let again = match device {
             Some(_) => None,
-            None => Some(Device::open(&self.cell.device)?),
+            None => Some(Device::open(&self.cell.device, self.cell.direction)?),
         };
         if let Some(open) = device.as_ref().or(again.as_ref()) {
             self.release(open)?;
@@ -287,11 +297,17 @@ impl CellProcess<'_> {
         Ok(())
     }
 
-    /// Captures into several buffers while the address space changes.
+    /// Captures into several buffers, or sends them, while the address space
+    /// changes.
     fn contend(&self, device: &Option<Device>) -> Result<(), Stop> {
         let Some(device) = device else { return Ok(()) };
         let layouts = [&self.layout].into_iter().chain(&self.others);
-        let buffers: Vec<Span> = layouts.map(|layout| layout.buffer).collect();
+        let buffers: Vec<_> = layouts
+            .map(|layout| ContendedBuffer {
+                span: layout.buffer,
+                sent: Mutex::new(layout.sent(self.cell.direction, &self.access)),
+            })
+            .collect();
         if self
             .writer
             .call("VIDIOC_STREAMON", || device.stream_on())
@@ -301,7 +317,7 @@ impl CellProcess<'_> {
         }
         let all_queued = || {
             for (index, buffer) in (0..).zip(&buffers) {
-                let mut pages = pagemap::look(Moment::Queued, *buffer)?;
+                let mut pages = pagemap::look(Moment::Queued, buffer.span)?;
                 pages.buffer = index;
                 self.writer.write(&Evidence::Pages(pages));
             }
@@ -310,7 +326,7 @@ impl CellProcess<'_> {
             self.writer
                 .call("release", || device.hold(self.cell.point, false))
         };
-        let captured = contention::capture(device, self.writer, &buffers, all_queued);
+        let captured = contention::transfer(device, self.writer, &buffers, all_queued);
         self.look(Moment::Dequeued)?;
         captured.map_err(|error| Stop::Failed(format!("while two threads queue: {error}")))
     }
@@ -333,13 +349,13 @@ impl CellProcess<'_> {
         Ok(())
     }
 
-    /// Returns whether the card writes nothing before it is released.
+    /// Returns whether the card does nothing before it is released.
     fn is_held_before_dma(&self) -> bool {
         self.held && self.cell.point == Point::BeforeDma
     }
 
-    /// Returns whether the card has written the frame before the hazard
-    /// happens.
+    /// Returns whether the card has written the frame, or read it, before the
+    /// hazard happens.
     fn is_held_after_dma(&self) -> bool {
         self.held && self.cell.point == Point::AfterDma
     }
@@ -366,6 +382,19 @@ impl CellProcess<'_> {
         }
     }
 
+    /// Writes what the buffer holds before it is queued, if the card is to read
+    /// it.
+    fn tell_sent(&mut self) {
+        let read = || self.layout.sent(self.cell.direction, &self.access);
+        self.sent = self.writer.spend(Phase::Contents, read);
+        if !self.sent.is_empty() {
+            self.writer.write(&Evidence::Contents(ContentsSeen {
+                moment: Moment::Filled,
+                digests: self.sent.clone(),
+            }));
+        }
+    }
+
     fn tell_contents(&self, moment: Moment) {
         let read = || digests(&self.access, self.layout.buffer);
         let digests = self.writer.spend(Phase::Contents, read);
@@ -381,4 +410,9 @@ impl CellProcess<'_> {
             }
         }
     }
+}
+
+/// Returns whether the card of a cell reads.
+fn cell_reads(cell: &Cell) -> bool {
+    cell.direction == CardKind::Output
 }

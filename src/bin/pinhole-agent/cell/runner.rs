@@ -63,7 +63,7 @@ pub fn run(
         answer.failed = Some(ran.stderr.trim().to_owned());
     }
     if may_be_held(&answer) {
-        release(&cell.device, &mut answer);
+        release(cell, &mut answer);
     }
     if let Some(before) = mappings {
         answer.mappings = mem::take(&mut answer.mappings)
@@ -103,8 +103,8 @@ fn may_be_held(answer: &CellAnswer) -> bool {
 }
 
 /// Releases what the card still holds.
-fn release(path: &str, answer: &mut CellAnswer) {
-    let released = Device::open(path).and_then(|device| {
+fn release(cell: &Cell, answer: &mut CellAnswer) {
+    let released = Device::open(&cell.device, cell.direction).and_then(|device| {
         for point in Point::DMA {
             device.hold(*point, false)?;
         }

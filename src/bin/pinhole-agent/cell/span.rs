@@ -40,10 +40,10 @@ impl Span {
         Self { start, len }
     }
 
-    /// Returns part of the range.
+    /// Returns part of the range, whose address may have wrapped.
     pub fn part(self, from: usize, len: usize) -> Self {
         debug_assert!(from + len <= self.len);
-        Self::new(self.start + from, len)
+        Self::new(self.start.wrapping_add(from), len)
     }
 
     /// Returns the range in pieces, none of which crosses a page boundary.
@@ -235,6 +235,13 @@ mod tests {
                 Span::new(0x7000, 1)
             ]
         );
+    }
+
+    #[test]
+    fn a_range_may_wrap() {
+        let span = Span::new(usize::MAX - 4095, 3 * PAGE);
+        assert_eq!(span.part(PAGE, PAGE), Span::new(0, PAGE));
+        assert!(MemoryAccess::new().unwrap().read(span).is_err());
     }
 
     #[test]

@@ -6,6 +6,7 @@ use super::super::pages::{self, Pages};
 use super::{anchor, checked, pages as drawing, pins, verdict};
 use crate::agent::cell::evidence::{CanaryState, Ended, InjectedSeen, Moment, PagesSeen, Place};
 use crate::agent::cell::{CellAnswer, Hazard, PAGE};
+use crate::card::CardKind;
 use crate::rig::kernel::errno_name;
 use crate::rig::kernel_log;
 use crate::rig::matrix::outcome::{CellOutcome, Verdict};
@@ -25,6 +26,14 @@ pub fn folded(kernel: &str, cell: &CellOutcome, drawn: bool) -> Markup {
     let again = format!("pinhole matrix --cell {} --kernel {kernel}", cell.cell);
     let place = anchor(kernel, &cell.cell);
     details(red, drawn || red, &place, kernel, &again, cell)
+}
+
+/// Returns a cell of one of two runs, whose name is `run`.
+pub fn of_run(run: &str, kernel: &str, cell: &CellOutcome) -> Markup {
+    let red = cell.verdict == Verdict::Finding;
+    let again = format!("pinhole matrix --cell {} --kernel {kernel}", cell.cell);
+    let place = format!("{run}:{}", anchor(kernel, &cell.cell));
+    details(red, true, &place, &format!("{run}, {kernel}"), &again, cell)
 }
 
 /// Returns a cell of a driver with a bug.
@@ -98,10 +107,10 @@ fn facts(cell: &CellName, answer: &CellAnswer, card_frames: &CardFrames) -> Mark
             }
         }
         @if !answer.calls.is_empty() { dt { "calls" } dd.n { (calls(answer)) } }
-        (given(card_frames))
+        (given(cell.direction, card_frames))
         (looks(&answer.pages))
-        (differing(answer, card_frames))
-        (contents(answer, card_frames))
+        (differing(cell.direction, answer, card_frames))
+        (contents(cell.direction, answer, card_frames))
         (failures(&answer.injected))
         (beside(answer))
         (checked::facts(answer))
@@ -203,12 +212,16 @@ fn calls(answer: &CellAnswer) -> Markup {
 }
 
 /// Returns what the card reported of each frame.
-fn given(card_frames: &CardFrames) -> Markup {
+fn given(direction: CardKind, card_frames: &CardFrames) -> Markup {
+    let way = match direction {
+        CardKind::Capture => "into",
+        CardKind::Output => "out of",
+    };
     html! {
         @for (sequence, plane) in card_frames.frames().iter().take(MOST) {
             dt { "the card" }
             dd {
-                "frame " (sequence) ", " (plane.bytes) " bytes into "
+                "frame " (sequence) ", " (plane.bytes) " bytes " (way) " "
                 (plane.segments.len()) " segments: "
                 span.n {
                     @for (start, length) in plane.segments.iter().take(MOST) {
@@ -258,20 +271,24 @@ fn looks(looks: &[PagesSeen]) -> Markup {
 }
 
 /// Returns the first block of the first frame in which the process read
-/// something other than what the card wrote.
-fn differing(answer: &CellAnswer, card_frames: &CardFrames) -> Markup {
+/// something other than what the card wrote, or the other way round.
+fn differing(direction: CardKind, answer: &CellAnswer, card_frames: &CardFrames) -> Markup {
+    let (process, card) = match direction {
+        CardKind::Capture => ("reads", "wrote"),
+        CardKind::Output => ("wrote", "read"),
+    };
     let frame = answer.frames.first();
     let both = frame.and_then(|frame| Some((frame, card_frames.frame(frame)?)));
     let first = both.and_then(|(frame, written)| {
-        let mut pairs = frame.digests.iter().zip(&written.digests).enumerate();
+        let mut pairs = frame.own().iter().zip(&written.digests).enumerate();
         pairs.find(|(_, (seen, written))| **seen != Some(**written))
     });
     html! {
         @if let Some((block, (Some(seen), written))) = first {
             dt { "first differs" }
             dd {
-                "block " (block) ": the process reads " span.n { (format!("{seen:?}")) }
-                ", the card wrote " span.n { (format!("{written:?}")) }
+                "block " (block) ": the process " (process) " " span.n { (format!("{seen:?}")) }
+                ", the card " (card) " " span.n { (format!("{written:?}")) }
             }
         }
     }
@@ -279,7 +296,11 @@ fn differing(answer: &CellAnswer, card_frames: &CardFrames) -> Markup {
 
 /// Returns the contents that were read at moments when no buffer is dequeued
 /// any more.
-fn contents(answer: &CellAnswer, card_frames: &CardFrames) -> Markup {
+fn contents(direction: CardKind, answer: &CellAnswer, card_frames: &CardFrames) -> Markup {
+    let did = match direction {
+        CardKind::Capture => "wrote",
+        CardKind::Output => "read",
+    };
     let written = card_frames.frames().last();
     let written = written.map_or(&[][..], |(_, plane)| &plane.digests);
     html! {
@@ -287,7 +308,7 @@ fn contents(answer: &CellAnswer, card_frames: &CardFrames) -> Markup {
             dt { "read, " (seen.moment.name()) }
             dd {
                 @let same = seen.digests.iter().zip(written).filter(|(seen, written)| **seen == Some(**written));
-                (same.count()) " of " (seen.digests.len()) " blocks are what the card wrote"
+                (same.count()) " of " (seen.digests.len()) " blocks are what the card " (did)
                 @let dark = seen.digests.iter().filter(|digest| digest.is_none()).count();
                 @if dark > 0 { ", " (dark) " cannot be read" }
             }

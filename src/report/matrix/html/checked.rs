@@ -61,7 +61,7 @@ fn idle(seen: &IdleSeen) -> Markup {
     html! {
         @match seen.moment {
             IdleMoment::Marked => "marked before the DMA",
-            IdleMoment::Written => "written by the card",
+            IdleMoment::Written => "written or read by the card",
             IdleMoment::Read => "read by the process",
         }
         ": " (idle) " of " (known)

@@ -12,24 +12,18 @@ use crate::rig::matrix::outcome::{KernelOutcome, MutantOutcome, MutantVerdict, V
 /// number.
 pub fn overview(outcomes: &[KernelOutcome]) -> Markup {
     let mut notes = Notes::default();
-    let kinds = rows::kinds(outcomes);
-    let hazards = rows::hazards(outcomes);
     let mutants = mutants(outcomes);
     html! {
         div.legend {
-            span.good { "✓ the application reads what the card wrote" }
+            span.good { "✓ the application reads what the card wrote, or the card what the application wrote" }
             span.odd { "◆ expected, but not that: see the reason" }
             span.bad { "✗ finding" }
             span.soft { "– impossible on that kernel" }
             span.soft { "· not run" }
         }
-        @if !kinds.is_empty() {
-            h2 { "Kinds of memory" }
-            (table(outcomes, &kinds, "kinds", &mut notes))
-        }
-        @if !hazards.is_empty() {
-            h2 { "Hazards" }
-            (table(outcomes, &hazards, "hazards", &mut notes))
+        @for section in rows::sections(outcomes) {
+            h2 { (section.title) }
+            (table(outcomes, &section.rows, section.id, &mut notes))
         }
         (oracles(outcomes))
         (mutants)

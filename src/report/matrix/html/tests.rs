@@ -62,7 +62,7 @@ fn a_finding_is_told_shown_and_open() {
         "pgmigrate_success 100 103 103",
         "– impossible",
         "mapped, queued</dt><dd>1 by the DMA API: <span class=\"n\">0x34d2+6958 </span> DMA_FROM_DEVICE",
-        "written by the card: 2 of 2 (1 are not tracked)",
+        "written or read by the card: 2 of 2 (1 are not tracked)",
         "192 bytes, allocated by &lt;agent&gt; (process 88), again when the cell was run once more<pre>pinhole_cmd_alloc",
         "– nothing to say: no DEBUG_KMEMLEAK",
         "✗ 1 found",

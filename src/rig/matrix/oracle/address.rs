@@ -11,7 +11,7 @@ use crate::rig::matrix::objection::{Objections, Severity};
 
 /// Objects to segments that are not the pages in the process's own pagemap, and
 /// to a buffer that begins elsewhere in its first page or ends elsewhere in its
-/// last: a card that got more memory may write more. Of several buffers the first
+/// last: a card that got more memory may write more, or read more. Of several buffers the first
 /// frame of each is judged: for the next, the buffer was queued anew, and nobody
 /// looked at its pages.
 pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Objections) {
@@ -26,7 +26,7 @@ pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Objections) {
     match &queued[..] {
         [pages] if !evidence.expectation.many_frames => {
             for (sequence, plane) in evidence.card_frames.frames() {
-                frame(*sequence, plane, memory, pages, objections);
+                frame(evidence, (*sequence, plane), memory, pages, objections);
             }
         }
         [_, _, ..] => {
@@ -36,7 +36,7 @@ pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Objections) {
                 let first = of_buffer.min_by_key(|seen| seen.sequence);
                 let plane = first.and_then(|seen| evidence.card_frames.frame(seen));
                 if let (Some(first), Some(plane)) = (first, plane) {
-                    frame(first.sequence, plane, memory, pages, objections);
+                    frame(evidence, (first.sequence, plane), memory, pages, objections);
                 }
             }
         }
@@ -46,20 +46,20 @@ pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Objections) {
 
 /// Compares the memory that the card was given for a frame with its buffer's.
 fn frame(
-    sequence: u32,
-    plane: &PlaneRecord,
+    evidence: &CellEvidence<'_>,
+    (sequence, plane): (u32, &PlaneRecord),
     memory: Memory,
     pages: &PagesSeen,
     objections: &mut Objections,
 ) {
     let Some(&(start, _)) = plane.segments.first() else {
-        let what = format!("frame {sequence} was written to no memory");
+        let what = format!("for frame {sequence} the card {} no memory", evidence.did());
         return objections.push(Severity::DataLost, what);
     };
     let (given, wanted) = (start % PAGE as u64, memory.address % PAGE as u64);
     if given != wanted {
         objections.push(
-            Severity::MemoryWritten,
+            evidence.trespass(),
             format!(
                 "the buffer begins at byte {wanted} of its page, the card was given byte {given}"
             ),
@@ -69,7 +69,7 @@ fn frame(
     let given: u64 = lengths.sum();
     if given != memory.length {
         let severity = match given > memory.length {
-            true => Severity::MemoryWritten,
+            true => evidence.trespass(),
             false => Severity::DataLost,
         };
         objections.push(
@@ -80,16 +80,21 @@ fn frame(
             ),
         );
     }
-    compare(sequence, plane, pages, objections);
+    compare(evidence, (sequence, plane), pages, objections);
 }
 
-fn compare(sequence: u32, plane: &PlaneRecord, pages: &PagesSeen, objections: &mut Objections) {
+fn compare(
+    evidence: &CellEvidence<'_>,
+    (sequence, plane): (u32, &PlaneRecord),
+    pages: &PagesSeen,
+    objections: &mut Objections,
+) {
     let given = witness::pages(plane, usize::MAX).into_iter();
     let given: Vec<_> = given.map(|(frame, _)| frame).collect();
     let mapped: Vec<_> = pages.frames().collect();
     if given.len() != mapped.len() {
         objections.push(
-            Severity::MemoryWritten,
+            evidence.trespass(),
             format!(
                 "the buffer lies in {} pages, the card was given {}",
                 mapped.len(),
@@ -103,7 +108,7 @@ fn compare(sequence: u32, plane: &PlaneRecord, pages: &PagesSeen, objections: &m
             Some(frame) => format!("page frame {frame:#x}"),
             None => "nothing".to_owned(),
         };
-        objections.push(Severity::MemoryWritten, format!(
+        objections.push(evidence.trespass(), format!(
             "frame {sequence}: page {page} of the buffer is {shown} in the process's pagemap, the card was given {:#x}",
             given[page]
         ));
@@ -112,9 +117,10 @@ fn compare(sequence: u32, plane: &PlaneRecord, pages: &PagesSeen, objections: &m
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{captured, objections};
+    use super::super::tests::{captured, objections, objections_of, sent};
     use super::*;
     use crate::agent::cell::evidence::FrameSeen;
+    use crate::card::CardKind;
 
     #[test]
     fn the_card_has_the_pages_of_the_process() {
@@ -173,6 +179,17 @@ mod tests {
                 "frame 1: page 1 of the buffer is page frame 0x7 in the process's pagemap, the card was given 0x6"
             ]
         );
+    }
+
+    #[test]
+    fn a_card_that_reads_has_no_others_either() {
+        let (mut answer, card_frames) = sent();
+        let said = |answer: &_| objections_of(CardKind::Output, judge, answer, &card_frames);
+        assert_eq!(said(&answer), []);
+        answer.pages[0].pagemap[1] += 1;
+        let what = "frame 0: page 1 of the buffer is page frame 0x9 in the process's pagemap, \
+                    the card was given 0x8";
+        assert_eq!(said(&answer), [(Severity::MemoryRead, what.into())]);
     }
 
     #[test]

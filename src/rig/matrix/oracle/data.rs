@@ -1,63 +1,77 @@
-//! The data oracle: the process reads what the card wrote.
+//! The data oracle: the process reads what the card wrote, or the card what the
+//! process wrote.
 //!
 //! Some cells have another outcome (the memory was unmapped meanwhile), which
 //! the expectation covers. This oracle checks what holds in all of them: which
-//! frame was returned, how long it is, and that the card wrote it.
+//! frame was returned, how long it is, and that the card wrote or read it.
 
-use super::super::observation::{Observation, Reads};
+use super::super::observation::{Observation, Reads, Sent};
 use super::evidence::CellEvidence;
-use crate::agent::cell::evidence::HELD_POLL;
+use crate::agent::cell::evidence::{HELD_POLL, Moment};
+use crate::card::CardKind;
+use crate::card::witness::PlaneRecord;
 use crate::dma::{DIGEST_BLOCK, Digest};
 use crate::rig::matrix::objection::{Objections, Severity};
 
-/// Objects to frames that the card did not write as reported, and reports where
-/// data differs.
+/// Objects to frames that the card did not write or read as reported, and reports
+/// where data differs.
 pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Objections) {
-    let Observation::Captured(_) = evidence.observation else {
-        return;
-    };
+    let frames = evidence.card_frames.frames().len();
+    let is_output = evidence.direction == CardKind::Output;
+    if is_output && frames > 1 && !evidence.expectation.many_frames {
+        objections.push(
+            evidence.trespass(),
+            format!("one buffer was queued, and the card read {frames} frames"),
+        );
+    }
+    match evidence.observation {
+        Observation::Captured(_) | Observation::Sent(_) => returned(evidence, objections),
+        _ if is_output => taken_back(evidence, objections),
+        _ => {}
+    }
+}
+
+/// Judges the frames that were returned.
+fn returned(evidence: &CellEvidence<'_>, objections: &mut Objections) {
     let held = evidence.answer.call(HELD_POLL);
     if held.is_some_and(|poll| poll.errno.is_none()) {
         objections.push(
-            Severity::MemoryWritten,
+            evidence.trespass(),
             "the buffer came back while the card still had it",
         );
     }
     let expected = &evidence.expectation.outcomes;
-    let expects_data = expected.contains(&Observation::Captured(Reads::Written));
+    let data = [
+        Observation::Captured(Reads::Written),
+        Observation::Sent(Sent::Written),
+    ];
+    // Of several outcomes that are expected one may be other data.
+    let observed = evidence.observation;
+    let expects_data = expected.iter().any(|outcome| data.contains(outcome))
+        && (data.contains(&observed) || !expected.contains(&observed));
+    let did = evidence.did();
     for frame in &evidence.answer.frames {
-        let Some(written) = evidence.card_frames.frame(frame) else {
+        let Some(plane) = evidence.card_frames.frame(frame) else {
             objections.push(
                 Severity::DataLost,
                 format!(
-                    "frame {} came back, which the card never wrote",
+                    "frame {} came back, which the card never {did}",
                     frame.sequence
                 ),
             );
             continue;
         };
-        if frame.bytesused != written.bytes {
+        if frame.bytesused != plane.bytes {
             objections.push(
                 Severity::DataLost,
                 format!(
-                    "frame {} came back with {} bytes, the card wrote {}",
-                    frame.sequence, frame.bytesused, written.bytes
+                    "frame {} came back with {} bytes, the card {did} {}",
+                    frame.sequence, frame.bytesused, plane.bytes
                 ),
             );
         }
         if expects_data {
-            let differing = |(seen, wrote): (&Option<Digest>, &Digest)| *seen != Some(*wrote);
-            let mut pairs = frame.digests.iter().zip(&written.digests);
-            if let Some(first) = pairs.position(differing) {
-                objections.push(
-                    Severity::DataLost,
-                    format!(
-                        "frame {} differs from what the card wrote, first in the 4 KiB at byte {}",
-                        frame.sequence,
-                        first * DIGEST_BLOCK
-                    ),
-                );
-            }
+            compare(evidence, (frame.sequence, plane), frame.own(), objections);
         }
     }
     if evidence.answer.frames.len() > 1 && !evidence.expectation.many_frames {
@@ -71,11 +85,47 @@ pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Objections) {
     }
 }
 
+/// Judges what the card read from a buffer that was not returned.
+fn taken_back(evidence: &CellEvidence<'_>, objections: &mut Objections) {
+    if let Some(sent) = evidence.answer.contents_at(Moment::Filled) {
+        for (sequence, plane) in evidence.card_frames.frames() {
+            compare(evidence, (*sequence, plane), sent, objections);
+        }
+    }
+}
+
+/// Compares what the card wrote or read with what the process read or wrote.
+fn compare(
+    evidence: &CellEvidence<'_>,
+    (sequence, plane): (u32, &PlaneRecord),
+    own: &[Option<Digest>],
+    objections: &mut Objections,
+) {
+    let mut pairs = own.iter().zip(&plane.digests);
+    let first = pairs.position(|(own, card)| *own != Some(*card));
+    let Some(at) = first.map(|block| block * DIGEST_BLOCK) else {
+        return;
+    };
+    let what = match evidence.direction {
+        CardKind::Capture => {
+            format!(
+                "frame {sequence} differs from what the card wrote, first in the 4 KiB at byte {at}"
+            )
+        }
+        CardKind::Output => format!(
+            "what the card read as frame {sequence} differs from what the process wrote, first in \
+             the 4 KiB at byte {at}"
+        ),
+    };
+    objections.push(Severity::DataLost, what);
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{captured, objections};
+    use super::super::tests::{captured, evidence, objections, objections_of, said, sent};
     use super::*;
-    use crate::agent::cell::evidence::CallSeen;
+    use crate::agent::cell::evidence::{CallSeen, ContentsSeen};
+    use crate::rig::matrix::expectation::Expectation;
 
     #[test]
     fn a_frame_is_one_that_was_written() {
@@ -113,6 +163,65 @@ mod tests {
         assert_eq!(
             objections(judge, &answer, &card_frames),
             ["the buffer came back while the card still had it"]
+        );
+    }
+
+    #[test]
+    fn the_card_reads_what_was_written() {
+        let (mut answer, card_frames) = sent();
+        let said = |answer: &_| {
+            let objections = objections_of(CardKind::Output, judge, answer, &card_frames);
+            let said = objections.into_iter().map(|(_, what)| what);
+            said.collect::<Vec<_>>()
+        };
+        assert_eq!(said(&answer), [""; 0]);
+        answer.frames[0].sent[1] = Some(Digest(7));
+        let differs = "what the card read as frame 0 differs from what the process wrote, first \
+                       in the 4 KiB at byte 4096";
+        assert_eq!(said(&answer), [differs]);
+        // Nor does what it read count for nothing when the buffer is not returned.
+        let frame = answer.frames.remove(0);
+        assert_eq!(said(&answer), [""; 0]);
+        answer.contents[0].digests = frame.sent;
+        assert_eq!(said(&answer), [differs]);
+    }
+
+    #[test]
+    fn later_data_may_be_expected_besides() {
+        let (mut answer, card_frames) = sent();
+        answer.frames[0].sent = vec![Some(Digest(7)), Some(Digest(8))];
+        answer.contents.push(ContentsSeen {
+            moment: Moment::AfterHazard,
+            digests: answer.frames[0].digests.clone(),
+        });
+        let (written, later) = (
+            Observation::Sent(Sent::Written),
+            Observation::Sent(Sent::Later),
+        );
+        for (outcomes, objections) in [
+            (vec![written], 1),
+            (vec![later], 0),
+            (vec![later, written], 0),
+        ] {
+            let expectation = Expectation {
+                outcomes,
+                ..Expectation::data(CardKind::Output)
+            };
+            let evidence = evidence(CardKind::Output, &answer, &card_frames, &expectation);
+            assert_eq!(evidence.observation, later);
+            assert_eq!(said(judge, &evidence).len(), objections, "{expectation:?}");
+        }
+    }
+
+    #[test]
+    fn a_buffer_is_read_once() {
+        let (answer, mut card_frames) = sent();
+        let again = card_frames.frames()[0].1.clone();
+        card_frames.add(1, again);
+        let what = "one buffer was queued, and the card read 2 frames";
+        assert_eq!(
+            objections_of(CardKind::Output, judge, &answer, &card_frames),
+            [(Severity::MemoryRead, what.into())]
         );
     }
 

@@ -1,13 +1,16 @@
 //! The dirty oracle: pages that the card has written are marked dirty when they
-//! are unpinned.
+//! are unpinned, and pages that it has read are not.
 //!
 //! The processor did not make the writes, so no page table has a dirty bit for
 //! them. Without the mark the kernel assumes that a page that was cleaned
 //! meanwhile equals the data on disk, and drops it
-//! (Documentation/core-api/pin_user_pages.rst).
+//! (Documentation/core-api/pin_user_pages.rst). A page that nobody wrote to need
+//! not be written back, and the file system of a file's page has not been told
+//! that it would have to.
 
 use super::evidence::CellEvidence;
-use crate::agent::cell::evidence::Moment;
+use crate::agent::cell::evidence::{Moment, PagesSeen};
+use crate::card::CardKind;
 use crate::rig::matrix::objection::{Objections, Severity};
 
 /// Bits of /proc/kpageflags (Documentation/admin-guide/mm/pagemap.rst).
@@ -20,9 +23,17 @@ const ANONYMOUS: u64 = 1 << 12;
 const COMPOUND: u64 = 1 << 15 | 1 << 16;
 
 /// Objects to pages of the buffer that were written to, are still mapped after
-/// the stream, and are clean. Pages that are neither anonymous nor on the
-/// kernel's LRU lists are exempt: the kernel does not clean them.
+/// the stream, and are clean; and to those that were read, and are dirty only
+/// since they were given back. Pages that are neither anonymous nor on the kernel's
+/// LRU lists are exempt: the kernel does not clean them.
 pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Objections) {
+    match evidence.direction {
+        CardKind::Capture => written(evidence, objections),
+        CardKind::Output => read(evidence, objections),
+    }
+}
+
+fn written(evidence: &CellEvidence<'_>, objections: &mut Objections) {
     let queued = evidence.answer.pages_at(Moment::Queued);
     let (Some(queued), Some(stopped)) = (queued, evidence.answer.pages_at(Moment::Stopped)) else {
         return;
@@ -30,14 +41,8 @@ pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Objections) {
     if evidence.card_frames.frames().is_empty() {
         return;
     }
-    let pages = queued.frames().zip(stopped.frames()).zip(&stopped.flags);
-    let clean: Vec<_> = pages
-        .enumerate()
-        .filter(|(_, ((before, after), flags))| {
-            let the_same = before.is_some() && before == after;
-            let kept = **flags & (LRU | ANONYMOUS) != 0 && **flags & COMPOUND == 0;
-            the_same && kept && **flags & (DIRTY | WRITEBACK) == 0
-        })
+    let clean: Vec<_> = kept(queued, stopped)
+        .filter(|(_, (_, after))| after & (DIRTY | WRITEBACK) == 0)
         .map(|(page, _)| page)
         .collect();
     if let Some(first) = clean.first() {
@@ -48,9 +53,48 @@ pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Objections) {
     }
 }
 
+fn read(evidence: &CellEvidence<'_>, objections: &mut Objections) {
+    // Pinning for a write, and the hazard, may mark pages as well.
+    let hazard = evidence.answer.pages_at(Moment::AfterHazard);
+    let given = hazard.or_else(|| evidence.answer.pages_at(Moment::Queued));
+    let (Some(given), Some(stopped)) = (given, evidence.answer.pages_at(Moment::Stopped)) else {
+        return;
+    };
+    let dirty: Vec<_> = kept(given, stopped)
+        .filter(|(_, (before, after))| before & (DIRTY | WRITEBACK) == 0 && after & DIRTY != 0)
+        .map(|(page, _)| page)
+        .collect();
+    if let Some(first) = dirty.first() {
+        objections.push(
+            Severity::Slow,
+            format!(
+                "{} pages that the card has only read are marked dirty, the first is page {first}",
+                dirty.len()
+            ),
+        );
+    }
+}
+
+/// Returns the pages that the process has at both looks, and that the kernel may
+/// clean: the number of each, and its flags.
+fn kept(before: &PagesSeen, after: &PagesSeen) -> impl Iterator<Item = (usize, (u64, u64))> {
+    let frames = before.frames().zip(after.frames());
+    let flags = before
+        .flags
+        .iter()
+        .copied()
+        .zip(after.flags.iter().copied());
+    let pages = frames.zip(flags).enumerate();
+    pages.filter_map(|(page, ((before, now), flags))| {
+        let the_same = before.is_some() && before == now;
+        let kept = flags.1 & (LRU | ANONYMOUS) != 0 && flags.1 & COMPOUND == 0;
+        (the_same && kept).then_some((page, flags))
+    })
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{captured, objections};
+    use super::super::tests::{captured, objections, objections_of, sent};
     use super::*;
 
     #[test]
@@ -75,5 +119,26 @@ mod tests {
         answer.pages[1].flags[1] = LRU;
         answer.pages[1].pagemap[1] = 1 << 63 | 9;
         assert_eq!(objections(judge, &answer, &card_frames), [""; 0]);
+    }
+
+    #[test]
+    fn pages_that_were_only_read_are_as_clean_as_before() {
+        let (mut answer, card_frames) = sent();
+        let mut look = |moment, flags: [u64; 2]| {
+            let mut seen = answer.pages[0].clone();
+            seen.moment = moment;
+            seen.flags = flags.into();
+            answer.pages.retain(|other| other.moment != moment);
+            answer.pages.push(seen);
+            objections_of(CardKind::Output, judge, &answer, &card_frames)
+        };
+        assert_eq!(look(Moment::Queued, [LRU | DIRTY, LRU]), []);
+        assert_eq!(look(Moment::Stopped, [LRU | DIRTY, LRU]), []);
+        let what = "1 pages that the card has only read are marked dirty, the first is page 1";
+        let objection = (Severity::Slow, what.to_owned());
+        let dirty = [LRU | DIRTY, LRU | DIRTY];
+        assert_eq!(look(Moment::Stopped, dirty), [objection]);
+        // It was the hazard that did it.
+        assert_eq!(look(Moment::AfterHazard, dirty), []);
     }
 }

@@ -1,17 +1,23 @@
 //! The input of the oracles.
 
-use crate::agent::cell::CellAnswer;
+use crate::agent::cell::{CellAnswer, Point};
+use crate::card::CardKind;
 use crate::rig::matrix::expectation::Expectation;
 use crate::rig::matrix::name::Pinning;
+use crate::rig::matrix::objection::Severity;
 use crate::rig::matrix::observation::Observation;
 use crate::rig::matrix::witness::CardFrames;
 
 /// The evidence of a cell.
 #[derive(Debug, Clone, Copy)]
 pub struct CellEvidence<'a> {
+    /// The kind of the card.
+    pub direction: CardKind,
+    /// The point of the hazard, before which the card holds back what comes next.
+    pub point: Point,
     /// The agent's evidence.
     pub answer: &'a CellAnswer,
-    /// The frames that the card wrote.
+    /// The frames that the card wrote, or read.
     pub card_frames: &'a CardFrames,
     /// The observation derived from both.
     pub observation: Observation,
@@ -28,6 +34,22 @@ pub struct CellEvidence<'a> {
 }
 
 impl CellEvidence<'_> {
+    /// Returns how bad it is that the card has memory that it should not have.
+    pub fn trespass(&self) -> Severity {
+        match self.direction {
+            CardKind::Capture => Severity::MemoryWritten,
+            CardKind::Output => Severity::MemoryRead,
+        }
+    }
+
+    /// Returns what the card does to memory, in the past tense.
+    pub fn did(&self) -> &'static str {
+        match self.direction {
+            CardKind::Capture => "wrote",
+            CardKind::Output => "read",
+        }
+    }
+
     /// Returns whether the driver maps the buffer with the DMA API, if that is
     /// known; `translated` is whether the card gets such addresses. The
     /// kernel's own vb2_dma_sg always maps.

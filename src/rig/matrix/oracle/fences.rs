@@ -1,13 +1,15 @@
-//! The fence oracle: memory outside the buffer is not written to.
+//! The fence oracle: memory outside the buffer is not written to, nor any while
+//! the card only reads.
 
 use super::evidence::CellEvidence;
-use crate::agent::cell::evidence::{CanaryState, ContentsSeen, Place};
-use crate::dma::DIGEST_BLOCK;
+use crate::agent::cell::evidence::{CanaryState, Moment, Place};
+use crate::card::CardKind;
+use crate::dma::{DIGEST_BLOCK, Digest};
 use crate::rig::matrix::objection::{Objections, Severity};
 
 /// Objects to changed bytes around the buffer, to a buffer that changed after
-/// its stream had ended, and to frames that the card reports while no stream
-/// was on.
+/// its stream had ended or while the card read it, and to frames that the card
+/// reports while no stream was on.
 pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Objections) {
     for canary in &evidence.answer.canaries {
         if let CanaryState::Changed { first, bytes } = canary.state {
@@ -26,35 +28,66 @@ pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Objections) {
     }
     // A card that writes when it must not may not report it, so the contents
     // are compared.
-    if let [ended, later @ ..] = evidence.answer.contents.as_slice() {
-        let differs = |later: &ContentsSeen| {
-            let mut pairs = ended.digests.iter().zip(&later.digests);
-            pairs.position(|(ended, later)| ended != later)
-        };
-        if let Some(block) = later.iter().find_map(differs) {
-            objections.push(Severity::MemoryWritten, format!(
-                "the buffer was written to after its stream had ended, first in the 4 KiB at byte {}",
-                block * DIGEST_BLOCK
-            ));
-        }
+    let answer = evidence.answer;
+    let at = |moment| answer.contents_at(moment);
+    let ended = at(Moment::AfterHazard).or_else(|| at(Moment::Filled));
+    let later = ended.zip(at(Moment::Dequeued));
+    if let Some(block) = later.and_then(|(ended, later)| changed(ended, later)) {
+        objections.push(Severity::MemoryWritten, format!(
+            "the buffer was written to after its stream had ended, first in the 4 KiB at byte {}",
+            block * DIGEST_BLOCK
+        ));
+    }
+    if evidence.direction == CardKind::Output {
+        read_only(evidence, ended, objections);
     }
     if evidence.card_frames.late() > 0 {
         objections.push(
-            Severity::MemoryWritten,
+            evidence.trespass(),
             format!(
-                "the card wrote {} frames while no stream was on",
+                "the card {} {} frames while no stream was on",
+                evidence.did(),
                 evidence.card_frames.late()
             ),
         );
     }
 }
 
+/// Objects to a buffer that changed while the card had it to read. `given` is
+/// what it held when nobody but the card had to do with it any more.
+fn read_only(
+    evidence: &CellEvidence<'_>,
+    given: Option<&[Option<Digest>]>,
+    objections: &mut Objections,
+) {
+    let many = evidence.expectation.many_frames;
+    for frame in &evidence.answer.frames {
+        let before = given.filter(|_| !many).unwrap_or(&frame.sent);
+        if let Some(block) = changed(before, &frame.digests) {
+            objections.push(
+                Severity::MemoryWritten,
+                format!(
+                    "the buffer of frame {} was written to while the card had it to read, first in \
+                     the 4 KiB at byte {}",
+                    frame.sequence,
+                    block * DIGEST_BLOCK
+                ),
+            );
+        }
+    }
+}
+
+/// Returns the first block that was another before, if the process could read both.
+fn changed(before: &[Option<Digest>], now: &[Option<Digest>]) -> Option<usize> {
+    let mut pairs = before.iter().zip(now);
+    pairs.position(|(before, now)| before.is_some() && now.is_some() && before != now)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{captured, objections};
+    use super::super::tests::{captured, objections, objections_of, sent};
     use super::*;
-    use crate::agent::cell::evidence::{CanarySeen, Moment};
-    use crate::dma::Digest;
+    use crate::agent::cell::evidence::{CanarySeen, ContentsSeen};
 
     #[test]
     fn a_changed_canary_is_told_with_its_place() {
@@ -95,5 +128,25 @@ mod tests {
                 "the buffer was written to after its stream had ended, first in the 4 KiB at byte 4096"
             ]
         );
+    }
+
+    #[test]
+    fn a_buffer_that_is_read_stays_what_it_was_given_as() {
+        let (mut answer, card_frames) = sent();
+        let said = |answer: &_| objections_of(CardKind::Output, judge, answer, &card_frames);
+        assert_eq!(said(&answer), []);
+        answer.frames[0].digests[1] = Some(Digest(3));
+        let what = "the buffer of frame 0 was written to while the card had it to read, first in \
+                    the 4 KiB at byte 4096";
+        assert_eq!(said(&answer), [(Severity::MemoryWritten, what.into())]);
+        // It was the hazard that wrote there.
+        answer.contents.push(ContentsSeen {
+            moment: Moment::AfterHazard,
+            digests: answer.frames[0].digests.clone(),
+        });
+        assert_eq!(said(&answer), []);
+        // What the process cannot read any more it cannot tell of.
+        answer.frames[0].digests[0] = None;
+        assert_eq!(said(&answer), []);
     }
 }

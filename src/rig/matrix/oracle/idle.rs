@@ -1,5 +1,5 @@
-//! The idle oracle: the kernel regards a page to which only the card writes as
-//! idle, and a page that the process reads as in use.
+//! The idle oracle: the kernel regards a page that only the card writes to, or
+//! reads, as idle, and a page that the process reads as in use.
 //!
 //! The oracle judges only where the kernel promises an answer
 //! (Documentation/admin-guide/mm/idle_page_tracking.rst): pages on an LRU list
@@ -8,6 +8,7 @@
 
 use super::evidence::CellEvidence;
 use crate::agent::cell::instruments::{IdleMoment, IdleSeen};
+use crate::card::CardKind;
 use crate::rig::matrix::objection::{Objections, Severity};
 
 /// Objects to pages that are not idle after the DMA, and to pages that are idle
@@ -35,7 +36,10 @@ pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Objections) {
     object(
         written,
         false,
-        "that only the card has written to are not idle",
+        match evidence.direction {
+            CardKind::Capture => "that only the card has written to are not idle",
+            CardKind::Output => "that only the card has read are not idle",
+        },
     );
     let frame = answer.frames.first();
     let all_read = frame.is_some_and(|frame| frame.digests.iter().all(Option::is_some));

@@ -1,11 +1,12 @@
 //! The mapping oracle: while a buffer is queued, the DMA API maps exactly its
-//! segments for the card to write to; afterwards it maps none of it.
+//! segments, for the card to write to or to read; afterwards it maps none of it.
 
 use super::super::observation::Observation;
 use super::evidence::CellEvidence;
 use crate::agent::cell::PAGE;
 use crate::agent::cell::evidence::{Memory, Moment, PagesSeen};
 use crate::agent::cell::instruments::{Mapping, MappingsSeen};
+use crate::card::CardKind;
 use crate::rig::matrix::objection::{Objections, Severity};
 
 /// Objects to mappings of a queued buffer that are not its segments, and to
@@ -53,7 +54,7 @@ fn queued(
     // Commands in progress are mapped too, each in one piece.
     for other in others.iter().filter(|one| one.kind == "scatter-gather") {
         objections.push(
-            Severity::MemoryWritten,
+            evidence.trespass(),
             format!(
                 "while the buffer was queued memory beside it was mapped: {}",
                 told(other)
@@ -77,7 +78,7 @@ fn queued(
             let mapped = merged(ours.iter().map(|mapping| range_of(mapping)).collect());
             if mapped != buffer {
                 objections.push(
-                    Severity::MemoryWritten,
+                    evidence.trespass(),
                     format!(
                         "the buffer is {}, mapped is {}",
                         shown(buffer),
@@ -87,11 +88,18 @@ fn queued(
             }
         }
     }
-    if let Some(wrong) = ours.iter().find(|mapping| !mapping.is_for_writing()) {
+    if let Some(wrong) = ours
+        .iter()
+        .find(|mapping| !mapping.suits(evidence.direction))
+    {
+        let cannot = match evidence.direction {
+            CardKind::Capture => "write to",
+            CardKind::Output => "read",
+        };
         objections.push(
             Severity::DataLost,
             format!(
-                "the card cannot write to the buffer as it is mapped: {}",
+                "the card cannot {cannot} the buffer as it is mapped: {}",
                 told(wrong)
             ),
         );
@@ -168,7 +176,7 @@ fn shown(ranges: &[Range]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{captured, objections};
+    use super::super::tests::{captured, objections, objections_of, sent};
     use super::*;
     use crate::agent::cell::CellAnswer;
 
@@ -241,6 +249,21 @@ mod tests {
                 "the card cannot write to the buffer as it is mapped: 0x8000+4096 by scatter-gather DMA_TO_DEVICE"
             ]
         );
+    }
+
+    #[test]
+    fn a_card_that_reads_has_the_buffer_mapped_the_other_way() {
+        let (mut answer, card_frames) = sent();
+        let whole = [mapping(0x3000, 4096), mapping(0x8000, 4096)];
+        answer.mappings = vec![seen(Moment::Queued, &whole)];
+        let said = |answer: &_| objections_of(CardKind::Output, judge, answer, &card_frames);
+        let what = "the card cannot read the buffer as it is mapped: 0x3000+4096 by \
+                    scatter-gather DMA_FROM_DEVICE";
+        assert_eq!(said(&answer), [(Severity::DataLost, what.into())]);
+        for mapping in &mut answer.mappings[0].mappings {
+            mapping.direction = "DMA_TO_DEVICE".into();
+        }
+        assert_eq!(said(&answer), []);
     }
 
     #[test]

@@ -19,20 +19,20 @@ use serde::{Deserialize, Serialize};
 pub use self::evidence::CellEvidence;
 use crate::agent::cell::table;
 use crate::agent::checks::Check;
-use crate::rig::matrix::objection::{Objections, Severity};
+use crate::rig::matrix::objection::{Objections, Severity, kind};
 use crate::rig::matrix::observation::{Observation, Reads};
 
 table! {
     /// An oracle.
     Oracle:
     Outcome = "outcome", "what came of the cell is what was expected of it";
-    Data = "data", "what the process reads through its own mapping is what the card wrote";
+    Data = "data", "what the process reads through its own mapping is what the card wrote, or the other way round";
     Address = "address", "the card's segments are the pages that the process had mapped";
     Pins = "pins", "as many pages are pinned as the buffer has, and none afterwards";
     Mappings = "mappings", "the DMA API maps the buffer's segments while it is queued, and nothing of it afterwards";
-    Dirty = "dirty", "the pages that the card wrote are marked dirty when they are unpinned";
-    Idle = "idle", "a page that only the card wrote to stays idle, and one that the process reads does not";
-    Fences = "fences", "the bytes around the buffer are untouched, and nothing is written once the stream is off";
+    Dirty = "dirty", "the pages that the card wrote are marked dirty when they are unpinned, and those that it read are not";
+    Idle = "idle", "a page that only the card wrote to, or read, stays idle, and one that the process reads does not";
+    Fences = "fences", "the bytes around the buffer are untouched, and so is one that the card only reads; nothing is written or read once the stream is off";
     Leaks = "leaks", "no memory of the kernel's is lost";
     Log = "log", "the kernel has nothing to complain of";
 }
@@ -59,6 +59,17 @@ pub struct Finding {
     pub severity: Severity,
     /// The objection, in a sentence with the relevant numbers.
     pub what: String,
+}
+
+/// What findings with one cause have in common, as far as that can be told from
+/// them: all but the numbers.
+pub type Cause = (Severity, Oracle, String);
+
+impl Finding {
+    /// Returns the finding without its numbers.
+    pub fn cause(&self) -> Cause {
+        (self.severity, self.oracle, kind(&self.what))
+    }
 }
 
 /// A function that examines the evidence, and adds its objections.
@@ -130,6 +141,7 @@ fn outcome(evidence: &CellEvidence<'_>, objections: &mut Objections) {
 /// expected.
 fn severity(observation: Observation, expected: &[Observation]) -> Severity {
     let written = Observation::Captured(Reads::Written);
+    let is_sent = |outcome: &Observation| matches!(outcome, Observation::Sent(_));
     match observation {
         Observation::Refused(_) => Severity::WrongError,
         Observation::Hung => Severity::Slow,
@@ -137,6 +149,8 @@ fn severity(observation: Observation, expected: &[Observation]) -> Severity {
         Observation::Captured(_) if expected.contains(&written) => Severity::DataLost,
         // The card was to write to other memory, or to none.
         Observation::Captured(_) => Severity::MemoryWritten,
+        Observation::Sent(_) if expected.iter().any(is_sent) => Severity::DataLost,
+        Observation::Sent(_) => Severity::MemoryRead,
     }
 }
 
@@ -145,14 +159,16 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::agent::cell::CellAnswer;
     use crate::agent::cell::evidence::{
-        CallSeen, CountersSeen, FrameSeen, HOLD, Memory, Moment, PagesSeen,
+        CallSeen, ContentsSeen, CountersSeen, FrameSeen, HOLD, Memory, Moment, PagesSeen,
     };
+    use crate::agent::cell::{CellAnswer, Point};
+    use crate::card::CardKind;
     use crate::card::witness::PlaneRecord;
     use crate::dma::Digest;
     use crate::rig::matrix::expectation::Expectation;
     use crate::rig::matrix::name::Pinning;
+    use crate::rig::matrix::observation::Sent;
     use crate::rig::matrix::witness::CardFrames;
 
     /// Returns a cell that succeeded: two pages at the start of a page, one
@@ -207,27 +223,74 @@ mod tests {
                 flags: 0,
                 bytesused: 8192,
                 digests: digests.into_iter().map(Some).collect(),
+                sent: Vec::new(),
             }],
             ..CellAnswer::default()
         };
         (answer, card_frames)
     }
 
-    /// Returns the objections of one oracle to a cell that is expected to end
+    /// Returns the same cell of an output: the card has read what the process
+    /// wrote, which is still there.
+    pub fn sent() -> (CellAnswer, CardFrames) {
+        let (mut answer, card_frames) = captured();
+        let frame = &mut answer.frames[0];
+        frame.sent = frame.digests.clone();
+        answer.contents.push(ContentsSeen {
+            moment: Moment::Filled,
+            digests: frame.sent.clone(),
+        });
+        (answer, card_frames)
+    }
+
+    /// Returns the objections of one oracle to a capture that is expected to end
     /// with data.
     pub fn objections(judge: Judge, answer: &CellAnswer, card_frames: &CardFrames) -> Vec<String> {
+        let objections = objections_of(CardKind::Capture, judge, answer, card_frames);
+        objections.into_iter().map(|(_, what)| what).collect()
+    }
+
+    /// Returns the objections of one oracle to a cell of that direction that is
+    /// expected to end with data.
+    pub fn objections_of(
+        direction: CardKind,
+        judge: Judge,
+        answer: &CellAnswer,
+        card_frames: &CardFrames,
+    ) -> Vec<(Severity, String)> {
+        let expectation = Expectation::data(direction);
+        said(
+            judge,
+            &evidence(direction, answer, card_frames, &expectation),
+        )
+    }
+
+    /// Returns the objections of one oracle to that evidence.
+    pub fn said(judge: Judge, evidence: &CellEvidence<'_>) -> Vec<(Severity, String)> {
         let mut objections = Objections::default();
-        let evidence = CellEvidence {
+        judge(evidence, &mut objections);
+        objections.into_iter().collect()
+    }
+
+    /// Returns the evidence of a cell whose buffer Pinhole's own driver pinned, with
+    /// its hazard before the DMA.
+    pub fn evidence<'a>(
+        direction: CardKind,
+        answer: &'a CellAnswer,
+        card_frames: &'a CardFrames,
+        expectation: &'a Expectation,
+    ) -> CellEvidence<'a> {
+        CellEvidence {
+            direction,
+            point: Point::BeforeDma,
             answer,
             card_frames,
             observation: Observation::of(answer, card_frames),
-            expectation: &Expectation::data(),
+            expectation,
             bounced: false,
             pinning: Some(Pinning::FrameVector),
             names: &[],
-        };
-        judge(&evidence, &mut objections);
-        objections.into_iter().map(|(_, what)| what).collect()
+        }
     }
 
     #[test]
@@ -240,6 +303,11 @@ mod tests {
                 "{oracle}"
             );
         }
+        let (answer, card_frames) = sent();
+        for oracle in Oracle::ALL {
+            let said = objections_of(CardKind::Output, oracle.judge(), &answer, &card_frames);
+            assert_eq!(said, [], "{oracle}");
+        }
     }
 
     #[test]
@@ -248,15 +316,13 @@ mod tests {
         answer.frames.clear();
         answer.impossible = Some("no such memory".into());
         let judged = |answer: &CellAnswer| {
-            judge(&CellEvidence {
+            let expectation = Expectation::data(CardKind::Capture);
+            judge(&evidence(
+                CardKind::Capture,
                 answer,
-                card_frames: &card_frames,
-                observation: Observation::of(answer, &card_frames),
-                expectation: &Expectation::data(),
-                bounced: false,
-                pinning: None,
-                names: &[],
-            })
+                &card_frames,
+                &expectation,
+            ))
         };
         assert_eq!(judged(&answer), []);
         answer.log_lost = true;
@@ -266,15 +332,11 @@ mod tests {
     #[test]
     fn a_driver_maps_what_the_card_is_to_have_addresses_of() {
         let (answer, card_frames) = captured();
+        let expectation = Expectation::data(CardKind::Capture);
         let mapped = |pinning, translated| {
             let evidence = CellEvidence {
-                answer: &answer,
-                card_frames: &card_frames,
-                observation: Observation::TakenBack,
-                expectation: &Expectation::data(),
-                bounced: false,
                 pinning,
-                names: &[],
+                ..evidence(CardKind::Capture, &answer, &card_frames, &expectation)
             };
             evidence.mapped(translated)
         };
@@ -304,6 +366,16 @@ mod tests {
             (written, captured(Reads::Other), Severity::MemoryWritten),
             (written, refused(libc::EFAULT), Severity::MemoryWritten),
             (Observation::Hung, written, Severity::Slow),
+            (
+                Observation::Sent(Sent::Other),
+                Observation::Sent(Sent::Written),
+                Severity::DataLost,
+            ),
+            (
+                Observation::Sent(Sent::Written),
+                refused(libc::EFAULT),
+                Severity::MemoryRead,
+            ),
         ] {
             assert_eq!(super::severity(observation, &[expected]), severity);
         }

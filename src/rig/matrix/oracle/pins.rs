@@ -27,9 +27,9 @@ pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Objections) {
         let pages: i64 = pages.sum();
         let grown = queued - before;
         if grown != pages {
-            // Pages without a pin can get another owner while the card writes.
+            // Pages without a pin can get another owner while the card has them.
             let severity = match grown < pages {
-                true => Severity::MemoryWritten,
+                true => evidence.trespass(),
                 false => Severity::Leaked,
             };
             let queued = match answer.queued().count() {

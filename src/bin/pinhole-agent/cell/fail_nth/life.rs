@@ -1,4 +1,4 @@
-//! The life of a capture: a sequence of steps. Each call that a cell can be
+//! The life of a stream: a sequence of steps. Each call that a cell can be
 //! about is a constant, and the lives are lists of them.
 
 use std::io;
@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 
 use pinhole::agent::cell::evidence::Evidence;
 use pinhole::agent::cell::{FrameSize, Point};
+use pinhole::card::CardKind;
 use pinhole::source::pattern::integrity::{LINE, Line};
 use pinhole::wire::buffer::{Buffer, MEMORY_MMAP, MEMORY_USERPTR};
 use rustix::fs::{OFlags, fcntl_setfl};
@@ -13,7 +14,7 @@ use zerocopy::FromZeros;
 
 use super::abilities::Abilities;
 use super::driver::{Driver, Order};
-use crate::cell::contents::frame;
+use crate::cell::contents::{Blocks, digests, frame};
 use crate::cell::device::{BufferToCreate, Device, MEMORY_DMABUF, Memory};
 use crate::cell::evidence_writer::EvidenceWriter;
 use crate::cell::patience::{self, FRAME_LIMIT};
@@ -53,6 +54,10 @@ pub struct Life<'a> {
     exported: Option<OwnedFd>,
     /// Descriptors of the process before it requests another.
     descriptors: Vec<i32>,
+    /// What the card is to read from `own`, if it reads.
+    own_sent: Blocks,
+    /// What it is to read from the buffer that is queued next.
+    sent: Blocks,
     taken: Option<Buffer>,
 }
 
@@ -94,7 +99,8 @@ const fn step(name: &'static str, make: Call) -> Step {
 }
 
 const OPEN: Step = call("open", Point::Open, |life| {
-    life.device = Some(Device::open(life.context.node)?);
+    let context = life.context;
+    life.device = Some(Device::open(context.node, context.abilities.kind())?);
     Ok(())
 });
 const SUBSCRIBE_EVENT: Step =
@@ -176,6 +182,7 @@ const EXPBUF: Step = Step {
     },
     ..call("VIDIOC_EXPBUF", Point::Expbuf, |life| life.export())
 };
+const NOTE_SENT: Step = step("a look at the buffer", |life| life.note_sent());
 const QBUF: Step = queueing(Point::Qbuf);
 const QBUF_MMAP: Step = queueing(Point::QbufMmap);
 const QBUF_DMABUF: Step = queueing(Point::QbufDmabuf);
@@ -208,12 +215,7 @@ const EVENT: Step = step("VIDIOC_DQEVENT", |life| {
 });
 const LOOK: Step = step("a look at the frame", |life| {
     let taken = life.taken.ok_or(io::ErrorKind::NotFound)?;
-    let span = match life.memory()? {
-        Memory::User(span) => span,
-        Memory::Driver => life.mapping.ok_or(io::ErrorKind::NotFound)?,
-        Memory::Dmabuf(..) => life.dmabuf()?.1,
-    };
-    life.tell(span, &taken);
+    life.tell(life.mapped()?, &taken);
     Ok(())
 });
 const STREAMOFF: Step = call("VIDIOC_STREAMOFF", Point::Streamoff, |life| {
@@ -308,7 +310,7 @@ const fn queueing(point: Point) -> Step {
     }
 }
 
-/// Capture into the process's own memory.
+/// A frame in the process's own memory.
 const USER: &[Step] = &[
     OPEN,
     SUBSCRIBE_EVENT,
@@ -317,6 +319,7 @@ const USER: &[Step] = &[
     LOOK_AT_CONTROLS,
     S_FMT,
     REQBUFS,
+    NOTE_SENT,
     QBUF,
     STREAMON,
     POLL,
@@ -341,6 +344,7 @@ const DRIVERS: &[Step] = &[
     MMAP,
     PREPARE_EXPBUF,
     EXPBUF,
+    NOTE_SENT,
     QBUF_MMAP,
     STREAMON,
     POLL,
@@ -356,6 +360,7 @@ const ANOTHERS: &[Step] = &[
     OPEN,
     S_FMT,
     REQBUFS_DMABUF,
+    NOTE_SENT,
     QBUF_DMABUF,
     STREAMON,
     POLL,
@@ -420,8 +425,9 @@ pub fn plain() -> Vec<Step> {
 }
 
 impl<'a> Life<'a> {
-    /// Returns a life that is about to begin; `turn` counts the lives.
-    pub fn new(context: &'a LifeContext<'a>, own: Span, turn: usize) -> Self {
+    /// Returns a life that is about to begin; `own_sent` is what a card that reads
+    /// is to read from `own`, and `turn` counts the lives.
+    pub fn new(context: &'a LifeContext<'a>, own: Span, own_sent: Blocks, turn: usize) -> Self {
         Self {
             context,
             own,
@@ -434,6 +440,8 @@ impl<'a> Life<'a> {
             mapping: None,
             exported: None,
             descriptors: Vec::new(),
+            own_sent,
+            sent: Blocks::new(),
             taken: None,
         }
     }
@@ -455,8 +463,28 @@ impl<'a> Life<'a> {
                 let (fd, span) = self.dmabuf()?;
                 Memory::Dmabuf(fd.as_fd(), span.len)
             }
-            _ => Memory::Driver,
+            _ => Memory::Driver(self.context.size.bytes()),
         })
+    }
+
+    /// Returns where the process has the buffer mapped.
+    fn mapped(&self) -> io::Result<Span> {
+        match self.memory()? {
+            Memory::User(span) => Ok(span),
+            Memory::Driver(_) => self.mapping.ok_or(io::ErrorKind::NotFound.into()),
+            Memory::Dmabuf(..) => Ok(self.dmabuf()?.1),
+        }
+    }
+
+    /// Notes what a card that reads is to read from the buffer. The process's own
+    /// memory must not be read for it: that would change some of its kinds.
+    fn note_sent(&mut self) -> io::Result<()> {
+        self.sent = match (self.context.abilities.kind(), self.memory) {
+            (CardKind::Capture, _) => Blocks::new(),
+            (CardKind::Output, MEMORY_USERPTR) => self.own_sent.clone(),
+            (CardKind::Output, _) => digests(self.context.access, self.mapped()?),
+        };
+        Ok(())
     }
 
     /// Requests two buffers; one is enough.
@@ -516,7 +544,7 @@ impl<'a> Life<'a> {
     }
 
     fn tell(&self, span: Span, taken: &Buffer) {
-        let seen = frame(self.context.access, span, taken);
+        let seen = frame(self.context.access, span, taken, &self.sent);
         self.context.writer.write(&Evidence::Frame(seen));
     }
 }

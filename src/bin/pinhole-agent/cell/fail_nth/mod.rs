@@ -1,4 +1,4 @@
-//! Allocations that fail: the cell repeats the same capture. In each repetition
+//! Allocations that fail: the cell repeats the same transfer. In each repetition
 //! the kernel makes an allocation of one call fail: the first, then the second,
 //! and so on until there is none left.
 //!
@@ -30,6 +30,7 @@ use std::io;
 use pinhole::agent::cell::evidence::{Evidence, InjectedSeen, Moment};
 use pinhole::agent::cell::{Cell, FrameSize, Point};
 use pinhole::agent::protocol::LogAnswer;
+use pinhole::card::CardKind;
 
 pub use self::fault::FaultSettings;
 
@@ -68,11 +69,12 @@ pub fn run(cell_context: &CellContext<'_>) -> Result<(), Stop> {
     let Cell {
         device: node,
         point,
+        direction,
         ..
     } = cell_context.cell;
     let fault = Fault::open()?;
-    let abilities =
-        Abilities::of(node).map_err(|error| Stop::Failed(format!("{node}: {error}")))?;
+    let abilities = Abilities::of(node, *direction)
+        .map_err(|error| Stop::Failed(format!("{node}: {error}")))?;
     check(*point, &abilities)?;
     let dmabuf = match point {
         Point::QbufDmabuf => Some(memory::dmabuf(cell_context.size.bytes())?),
@@ -118,6 +120,7 @@ pub fn run(cell_context: &CellContext<'_>) -> Result<(), Stop> {
 /// Checks that the device has what the call needs.
 fn check(point: Point, abilities: &Abilities) -> Result<(), Stop> {
     let lacks = match point {
+        Point::Read if abilities.kind() == CardKind::Output => "frame that could be read",
         Point::SubscribeEvent if !abilities.tells_of_frames() => "event that tells of a frame",
         Point::SCtrl if abilities.number().is_none() => "control that is a number",
         Point::SExtCtrls if abilities.text().is_none() => "control that is a text",
@@ -242,9 +245,11 @@ impl Trials<'_> {
         let layout = self
             .lay_out()
             .map_err(|why| broken(None, "laying memory out", why))?;
-        let own = layout.as_ref().unwrap_or(self.cell_context.layout).buffer;
+        let CellContext { cell, access, .. } = self.cell_context;
+        let laid_out = layout.as_ref().unwrap_or(self.cell_context.layout);
+        let sent = laid_out.sent(cell.direction, access);
         self.turns += 1;
-        let mut life = Life::new(self.context, own, self.turns);
+        let mut life = Life::new(self.context, laid_out.buffer, sent, self.turns);
         for step in steps {
             let result = match due.take_if(|due| step.point == Some(due.point)) {
                 None => (step.make)(&mut life),

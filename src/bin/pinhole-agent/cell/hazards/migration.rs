@@ -73,7 +73,7 @@ fn huge(buffer: Span) -> Span {
 pub fn ksm(context: &mut HazardContext<'_>) -> Result<(), Stop> {
     let pages = context.layout.buffer.pages();
     if context.point == Point::BeforeDma {
-        // The frame will overwrite this.
+        // A captured frame will overwrite this; a card that reads reads it.
         for at in (0..pages.len).step_by(PAGE) {
             let part = pages.part(at, PAGE);
             let (from, to) = (

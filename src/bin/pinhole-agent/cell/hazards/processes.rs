@@ -3,6 +3,7 @@
 use std::io;
 
 use pinhole::agent::cell::PAGE;
+use pinhole::card::CardKind;
 use rustix::process::{Signal, getpid, kill_process};
 
 use super::context::HazardContext;
@@ -17,10 +18,16 @@ const CHILD: u8 = 0xee;
 const EXIT_CODE: i32 = 3;
 
 /// Forks, and writes to each page, which is shared copy-on-write, so that the
-/// writer gets a copy. The bytes do not change; only the owner of the page may.
+/// writer gets a copy. The bytes of a captured frame do not change; only the owner
+/// of the page may. Of a frame that is read they do: the card tells which page it
+/// has.
 pub fn fork_parent_writes(context: &mut HazardContext<'_>) -> Result<(), Stop> {
     let fork = context.writer.call("fork", Fork::start)?;
-    let write = || touch(context.access, context.layout.buffer);
+    let change = match context.card {
+        CardKind::Capture => 0,
+        CardKind::Output => 0xff,
+    };
+    let write = || touch(context.access, context.layout.buffer, change);
     // A write that fails is evidence as well.
     let _ = context.writer.call("write", write);
     context.layout.keep_also(fork);
@@ -40,10 +47,11 @@ pub fn fork_child_exits(context: &mut HazardContext<'_>) -> Result<(), Stop> {
     Ok(context.writer.call("exit of the child", || fork.exit())?)
 }
 
-/// Writes one byte of each page back unchanged.
-fn touch(access: &MemoryAccess, span: Span) -> io::Result<()> {
+/// Writes one byte of each page back, with the bits of `change` inverted.
+fn touch(access: &MemoryAccess, span: Span, change: u8) -> io::Result<()> {
     for at in (0..span.len).step_by(PAGE) {
         let byte = access.read(span.part(at, 1))?;
+        let byte: Vec<u8> = byte.iter().map(|byte| byte ^ change).collect();
         access.write(span.start + at, &byte)?;
     }
     Ok(())

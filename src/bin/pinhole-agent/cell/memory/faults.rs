@@ -24,9 +24,10 @@ pub fn swapped(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     const SWAPPED: u64 = 1 << 62;
     setup::swap()?;
     let mut layout = anonymous::touched(want, access)?;
-    // The canaries are read before they are swapped out; reading later would
-    // swap them in.
+    // The memory is read before it is swapped out; reading later would swap it
+    // in.
     layout.note_canaries(access);
+    layout.note_content(access);
     until(
         layout.buffer,
         "the kernel did not swap the buffer out",
@@ -113,6 +114,8 @@ pub fn missing(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
         let from = span.start - mapping.start;
         filled[from..from + span.len].to_vec()
     });
+    let from = layout.buffer.start - mapping.start;
+    layout.expect_content(&filled[from..from + want.length]);
     let registered = mapping.part(PAGE, want.pages());
     let fault_fd = FaultFd::open()?;
     fault_fd.register(registered, FaultFd::MISSING)?;

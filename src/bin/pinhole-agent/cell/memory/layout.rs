@@ -2,14 +2,18 @@
 
 use std::any::Any;
 use std::io;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use pinhole::agent::cell::PAGE;
 use pinhole::agent::cell::evidence::{CanarySeen, CanaryState, Place};
+use pinhole::card::CardKind;
+use pinhole::dma::{DIGEST_BLOCK, Digest};
 
+use crate::cell::contents::{Blocks, digests};
 use crate::cell::span::{MemoryAccess, Span};
 
-/// The byte from which the buffer's initial content is derived.
-const FILLER: u8 = 0xa5;
+/// Number of patterns that this process has made.
+static PATTERNS: AtomicU32 = AtomicU32::new(0);
 
 /// A description of the wanted memory.
 #[derive(Debug, Clone, Copy)]
@@ -21,6 +25,8 @@ pub struct Want {
     /// Whether anonymous memory of small pages must lie where it could be a
     /// huge page.
     pub roomy: bool,
+    /// The kind of the card that uses the memory.
+    pub card: CardKind,
 }
 
 impl Want {
@@ -45,6 +51,8 @@ pub struct Layout {
     granule: usize,
     /// The canaries around the buffer, which belong to the cell.
     canaries: Vec<Canary>,
+    /// Digests of the buffer, if reading them later would change the memory.
+    content: Option<Blocks>,
     /// Values that must stay alive to keep the memory as it is.
     keep: Vec<Box<dyn Any>>,
 }
@@ -64,6 +72,7 @@ impl Layout {
             buffer,
             granule: PAGE,
             canaries: Vec::new(),
+            content: None,
             keep: Vec::new(),
         }
     }
@@ -83,6 +92,7 @@ impl Layout {
             buffer,
             granule: PAGE,
             canaries: vec![canary(Place::Before, before), canary(Place::After, after)],
+            content: None,
             keep: Vec::new(),
         }
     }
@@ -166,6 +176,33 @@ impl Layout {
         }
     }
 
+    /// Reads the buffer, which must not be read any more before it is queued.
+    pub fn note_content(&mut self, access: &MemoryAccess) {
+        self.content = Some(digests(access, self.buffer));
+    }
+
+    /// Sets the content of the buffer, if reading it would change the memory.
+    pub fn expect_content(&mut self, bytes: &[u8]) {
+        let blocks = bytes.chunks(DIGEST_BLOCK);
+        self.content = Some(blocks.map(|block| Some(Digest::of(block))).collect());
+    }
+
+    /// Returns the digests of what the buffer held when it was laid out or
+    /// filled; `None` for a block that cannot be read.
+    pub fn content(&self, access: &MemoryAccess) -> Blocks {
+        let noted = self.content.clone();
+        noted.unwrap_or_else(|| digests(access, self.buffer))
+    }
+
+    /// Returns what a card of that kind is to read from the buffer, which is
+    /// queued next; nothing if it is to write.
+    pub fn sent(&self, card: CardKind, access: &MemoryAccess) -> Blocks {
+        match card {
+            CardKind::Capture => Blocks::new(),
+            CardKind::Output => self.content(access),
+        }
+    }
+
     /// Returns the state of the canaries.
     pub fn canaries(&self, access: &MemoryAccess) -> impl Iterator<Item = CanarySeen> {
         self.canaries.iter().map(|canary| canary.seen(access))
@@ -197,13 +234,30 @@ impl Canary {
     }
 }
 
-/// Fills a whole mapping. Nearby bytes all differ, so that a moved canary is
-/// detected as well as one that was overwritten.
+/// Fills a whole mapping with a [`pattern`], so that a moved canary is detected
+/// as well as one that was overwritten.
 pub fn fill(access: &MemoryAccess, mapping: Span) -> io::Result<()> {
     access.write(mapping.start, &pattern(mapping.len))
 }
 
-/// Returns the `len` bytes with which [`fill`] fills a mapping.
+/// Returns `len` bytes of which no page is like another, nor like one that this
+/// or another process of the guest was given before: what a card reads tells
+/// where it was.
 pub fn pattern(len: usize) -> Vec<u8> {
-    (0..len).map(|at| FILLER ^ (at ^ (at >> 8)) as u8).collect()
+    let number = PATTERNS.fetch_add(1, Ordering::Relaxed);
+    let seed = u64::from(std::process::id()) << 32 | u64::from(number);
+    let first = mix(seed);
+    let words = (0..len.div_ceil(8) as u64).map(|place| mix(first.wrapping_add(place)));
+    let mut bytes: Vec<u8> = words.flat_map(u64::to_ne_bytes).collect();
+    bytes.truncate(len);
+    bytes
+}
+
+/// Returns a number that looks like chance, another one for each number
+/// (SplitMix64).
+fn mix(number: u64) -> u64 {
+    let mut mixed = number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
 }

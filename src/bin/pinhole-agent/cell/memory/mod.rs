@@ -38,6 +38,7 @@ pub fn lay_out(kind: Kind, want: Want, access: &MemoryAccess) -> Result<Layout, 
         Kind::Ext4Private => files::ext4_private(want, access),
         Kind::Mlocked => anonymous::locked(want, access),
         Kind::ReadOnly => anonymous::read_only(want, access),
+        Kind::ReadOnlyShared => files::read_only(want, access),
         Kind::ProtNone => anonymous::prot_none(want),
         Kind::ProtNoneTail => anonymous::prot_none_tail(want, access),
         Kind::Hole => anonymous::hole(want, access),
@@ -82,7 +83,7 @@ pub fn is_changed_by_a_pin(kind: Kind) -> bool {
     )
 }
 
-/// Refills a buffer with the content it had before a frame was written to it.
+/// Fills a buffer anew, before the next frame is written to it or read from it.
 pub fn refill(access: &MemoryAccess, buffer: Span) -> io::Result<()> {
     fill(access, buffer)
 }
@@ -97,6 +98,7 @@ pub fn dmabuf(len: usize) -> Result<(OwnedFd, Span), Stop> {
 #[cfg(test)]
 mod tests {
     use pinhole::agent::cell::evidence::{CanaryState, Place};
+    use pinhole::card::CardKind;
 
     use super::*;
 
@@ -104,6 +106,7 @@ mod tests {
         offset: 17,
         length: 5 * PAGE + 100,
         roomy: false,
+        card: CardKind::Capture,
     };
 
     /// Lays out memory of that kind, and checks the place of the buffer.
@@ -146,16 +149,56 @@ mod tests {
             assert_eq!(state(Place::Before), CanaryState::Intact, "{kind}");
             assert_eq!(state(Place::After), CanaryState::Intact, "{kind}");
             // A device that ignores the offset.
-            access.write(buffer.start - 17, &[9; 17]).unwrap();
+            let before = Span::new(buffer.start - 17, 17);
+            let bytes = access.read(before).unwrap();
+            let others: Vec<u8> = bytes.iter().map(|byte| !byte).collect();
+            access.write(before.start, &others).unwrap();
             let changed = CanaryState::Changed {
                 first: buffer.start as u64 - 17,
                 bytes: 17,
             };
             assert_eq!(state(Place::Before), changed, "{kind}");
             // A device that fills the last page.
-            access.write(buffer.end() + PAGE, &[0x11; 2]).unwrap();
+            access.write(buffer.end() + PAGE, &[0x11; 8]).unwrap();
             assert!(matches!(state(Place::After), CanaryState::Changed { .. }));
         }
+    }
+
+    #[test]
+    fn what_a_card_reads_tells_where_it_was() {
+        let access = MemoryAccess::new().unwrap();
+        let content = |layout: &Layout| layout.content(&access);
+        let (one, other) = (
+            laid_out(Kind::AnonTouched, &access),
+            laid_out(Kind::AnonTouched, &access),
+        );
+        let blocks: std::collections::BTreeSet<_> = [&one, &other]
+            .iter()
+            .flat_map(|layout| content(layout))
+            .map(|digest| digest.unwrap().0)
+            .collect();
+        assert_eq!(blocks.len(), 2 * 6);
+        let before = content(&one);
+        refill(&access, one.buffer).unwrap();
+        assert_ne!(content(&one), before);
+        let dark = content(&laid_out(Kind::ProtNoneTail, &access));
+        assert_eq!(
+            (dark[0].is_some(), dark.last()),
+            (true, Some(&None)),
+            "{dark:?}"
+        );
+    }
+
+    #[test]
+    fn what_must_not_be_read_is_known_without() {
+        let access = MemoryAccess::new().unwrap();
+        let mut layout = laid_out(Kind::AnonTouched, &access);
+        let bytes = access.read(layout.buffer).unwrap();
+        let read = layout.content(&access);
+        layout.expect_content(&bytes);
+        assert_eq!(layout.content(&access), read);
+        crate::cell::span::unmap(layout.buffer.pages()).unwrap();
+        assert_eq!(layout.content(&access), read);
     }
 
     #[test]

@@ -1,0 +1,127 @@
+//! The cells of an output, whose card reads the memory.
+
+use super::{PLACES, STEADY};
+use crate::agent::cell::{FrameSize, Hazard, Kind, Point};
+use crate::rig::matrix::name::{CellName, Pinning};
+
+/// Kinds that the kernel's own code pins, too: what a pin for reading meets in
+/// other ways than one for writing, and two kinds that it does not.
+const COMPARED: [Kind; 13] = [
+    Kind::AnonTouched,
+    Kind::AnonUntouched,
+    Kind::AnonForked,
+    Kind::MemfdShared,
+    Kind::TmpfsPrivate,
+    Kind::Ext4Shared,
+    Kind::ReadOnly,
+    Kind::ReadOnlyShared,
+    Kind::ProtNone,
+    Kind::Ksm,
+    Kind::UffdMissing,
+    Kind::UffdWp,
+    Kind::FsDax,
+];
+
+/// Hazards of kinds besides those with which each hazard is tried: who writes
+/// after a fork when the page that was pinned is not the process's alone, and
+/// what the kernel does to pages that it could have back, or that it keeps
+/// otherwise.
+const PARTICULAR: &[(Kind, &[Hazard])] = &[
+    (Kind::AnonForked, FORKS),
+    (Kind::AnonUntouched, FORKS),
+    (Kind::Ksm, FORKS),
+    (Kind::TmpfsPrivate, FORKS),
+    (Kind::Ext4Private, FORKS),
+    (Kind::Hugetlb, FORKS),
+    (Kind::Thp, FORKS),
+    (
+        Kind::Ext4Shared,
+        &[
+            Hazard::ForkChildWrites,
+            Hazard::MadvisePageout,
+            Hazard::DropCaches,
+            Hazard::Writeback,
+            Hazard::MemoryPressure,
+        ],
+    ),
+    (
+        Kind::ReadOnlyShared,
+        &[Hazard::MadvisePageout, Hazard::DropCaches],
+    ),
+    (Kind::Ext4Private, &[Hazard::DropCaches]),
+    (
+        Kind::Swapped,
+        &[Hazard::MadvisePageout, Hazard::MemoryPressure],
+    ),
+    (Kind::Mlocked, &[Hazard::MadviseDontneed]),
+];
+
+/// The hazards in which a process writes after a fork.
+const FORKS: &[Hazard] = &[Hazard::ForkParentWrites, Hazard::ForkChildWrites];
+
+/// Kinds from which user pointers are queued while allocations fail.
+const FAILING: [Kind; 6] = [
+    Kind::AnonTouched,
+    Kind::AnonUntouched,
+    Kind::Hugetlb,
+    Kind::MemfdShared,
+    Kind::Ext4Private,
+    Kind::Swapped,
+];
+
+/// Returns the cells, in the order in which they are run.
+pub fn all() -> Vec<CellName> {
+    let cells = [kinds(), hazards(), failing()].concat();
+    cells.into_iter().map(CellName::of_output).collect()
+}
+
+/// Returns each kind at the start of a page and at the place that is hardest, and
+/// there by the kernel's own path, too.
+fn kinds() -> Vec<CellName> {
+    let [easy, .., hard] = PLACES;
+    let at = |kind: &Kind, (offset, tail), pinning| CellName {
+        offset,
+        tail,
+        pinning,
+        ..CellName::plain(*kind)
+    };
+    let own = Kind::ALL.iter().flat_map(|kind| {
+        let places = [easy, hard].into_iter();
+        places.map(move |place| at(kind, place, Pinning::FrameVector))
+    });
+    let compared = COMPARED.iter().map(|kind| at(kind, hard, Pinning::Native));
+    let mut cells: Vec<_> = own.chain(compared).collect();
+    cells.retain(|cell| FrameSize::new(cell.kind, cell.tail).is_ok());
+    cells
+}
+
+/// Returns each hazard with two kinds, and those with other kinds.
+fn hazards() -> Vec<CellName> {
+    let on_memory = |hazard: &&Hazard| !matches!(hazard, Hazard::None | Hazard::FailNth);
+    let all = Hazard::ALL.iter().filter(on_memory);
+    let steady = all.flat_map(|hazard| STEADY.map(|kind| (kind, *hazard)));
+    let particular = PARTICULAR
+        .iter()
+        .flat_map(|(kind, hazards)| hazards.iter().map(|hazard| (*kind, *hazard)));
+    let cells = steady.chain(particular).flat_map(|(kind, hazard)| {
+        hazard.points().iter().map(move |point| CellName {
+            hazard,
+            point: *point,
+            ..CellName::plain(kind)
+        })
+    });
+    cells.collect()
+}
+
+/// Returns the cells in which the call that pins has allocations that fail.
+fn failing() -> Vec<CellName> {
+    let cell = |kind, pinning| CellName {
+        hazard: Hazard::FailNth,
+        point: Point::Qbuf,
+        pinning,
+        ..CellName::plain(kind)
+    };
+    let own = FAILING.map(|kind| cell(kind, Pinning::FrameVector));
+    let compared = [cell(Kind::AnonTouched, Pinning::Native)];
+    own.into_iter().chain(compared).collect()
+}
