@@ -7,7 +7,7 @@ use std::thread;
 
 use anyhow::Context as _;
 
-use super::end_args::KindArg;
+use super::endpoint_args::KindArg;
 use super::guest_args::GuestArgs;
 use super::output;
 use crate::agent::cell::{Hazard, Kind};
