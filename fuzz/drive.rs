@@ -547,7 +547,8 @@ impl Life {
         payload[60] = 2;
         // Only an output card looks at where the data of a plane begin and end.
         let used = |length: u32| length.wrapping_sub(index * 7);
-        payload[8..12].copy_from_slice(&used(planes[0]).to_le_bytes());
+        let first = planes.first().copied().unwrap_or(0);
+        payload[8..12].copy_from_slice(&used(first).to_le_bytes());
         let length = match self.type_.api {
             BufferApi::Single => planes[0],
             BufferApi::Multi => planes.len() as u32,
