@@ -134,8 +134,8 @@ fn frame(criterion: &mut Criterion) {
                     false => Witness::off(),
                 };
                 let name = format!("{name}{}", if witnessed { " with witness" } else { "" });
-                let end = source.map_or_else(display, |source| camera(source()));
-                let mut streaming = Streaming::new(&memory, &layout, end, witness);
+                let endpoint = source.map_or_else(display, |source| camera(source()));
+                let mut streaming = Streaming::new(&memory, &layout, endpoint, witness);
                 group.bench_function(name, |bencher| bencher.iter(|| streaming.frame()));
             }
         }

@@ -20,7 +20,9 @@ use std::time::Duration;
 
 use pinhole::card::session::MAX_SESSIONS;
 use pinhole::card::witness::Lines;
-use pinhole::card::{BufferApi, BufferType, Card, CardKind, End, Now, Rate, Spec, Value, Witness};
+use pinhole::card::{
+    BufferApi, BufferType, Card, CardKind, Endpoint, Now, Rate, Spec, Value, Witness,
+};
 use pinhole::dma::Bus;
 use pinhole::sink::{Display, Output};
 use pinhole::source::{Begun, Camera, FrameInfo, Input, Layout, Native, Pattern, Source};
@@ -98,9 +100,11 @@ fn new_card(script: &mut Script<'_>, kind: CardKind) -> (Card, BufferType) {
             source: Box::new(moody(script)),
         },
     ];
-    let end = match kind {
-        CardKind::Capture => End::Camera(Box::new(Camera::new(inputs))),
-        CardKind::Output => End::Display(Display::new(vec![Output::digest(), Output::digest()])),
+    let endpoint = match kind {
+        CardKind::Capture => Endpoint::Camera(Box::new(Camera::new(inputs))),
+        CardKind::Output => {
+            Endpoint::Display(Display::new(vec![Output::digest(), Output::digest()]))
+        }
     };
     let spec = Spec {
         planes: api,
@@ -110,7 +114,7 @@ fn new_card(script: &mut Script<'_>, kind: CardKind) -> (Card, BufferType) {
             false => Witness::off(),
         },
         error_injection: true,
-        ..Spec::with(end, script.pick(&[Rate::Guest, Rate::Max]))
+        ..Spec::with(endpoint, script.pick(&[Rate::Guest, Rate::Max]))
     };
     (Card::new(spec), BufferType { kind, api })
 }

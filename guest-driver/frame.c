@@ -52,8 +52,8 @@ static unsigned long pinhole_frame_end(struct vb2_buffer *vb,
  * says so.
  *
  * Context: Process context, before the buffer is queued.
- * Return: 0, or -EINVAL if the frame begins after its end, or ends beyond what the
- * device has of the buffer.
+ * Return: 0, or -EINVAL if the frame begins too late or after its end, or ends beyond
+ * what the device has of the buffer.
  */
 int pinhole_frame_prepare(struct vb2_buffer *vb)
 {
@@ -62,7 +62,8 @@ int pinhole_frame_prepare(struct vb2_buffer *vb)
 	for (i = 0; i < vb->num_planes; i++) {
 		if (!vb2_get_plane_payload(vb, i))
 			vb2_set_plane_payload(vb, i, vb2_plane_size(vb, i));
-		if (vb->planes[i].data_offset >= vb2_get_plane_payload(vb, i) ||
+		if (vb->planes[i].data_offset > PINHOLE_MAX_DATA_OFFSET ||
+		    vb->planes[i].data_offset >= vb2_get_plane_payload(vb, i) ||
 		    pinhole_frame_end(vb, i) > pinhole_plane_length(vb, i))
 			return -EINVAL;
 	}

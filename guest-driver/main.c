@@ -110,7 +110,7 @@ static void pinhole_limit_segments(struct device *dma_dev)
 /*
  * Finds out what addresses the device wants. Without VIRTIO_F_ACCESS_PLATFORM
  * they are guest-physical. Whether those are what the DMA API hands out, and
- * whether it does nothing else, is tried on a page.
+ * whether it does nothing else, is tried on a page, which the host may see.
  */
 static int pinhole_probe_dma(struct pinhole_device *dev)
 {
@@ -121,7 +121,7 @@ static int pinhole_probe_dma(struct pinhole_device *dev)
 
 	pinhole_limit_segments(dma->dev);
 	dma->use = !virtio_has_dma_quirk(dev->vdev);
-	page = alloc_page(GFP_KERNEL);
+	page = alloc_page(GFP_KERNEL | __GFP_ZERO);
 	if (!page)
 		return -ENOMEM;
 	addr = dma_map_page(dma->dev, page, 0, PAGE_SIZE, dir);

@@ -160,8 +160,8 @@ static int pinhole_map_pinned(struct pinhole_mem *mem)
 
 /*
  * All or nothing: a range that can be pinned in part only, as it is when it
- * runs across mappings of different kinds, is refused. Memory that the device only
- * reads may be read-only to the process as well.
+ * runs across mappings of different kinds, is refused. Since 6.2 memory that the
+ * device only reads may be read-only to the process as well.
  */
 static int pinhole_pin(struct pinhole_mem *mem, unsigned long start,
 		       unsigned long size)

@@ -117,3 +117,119 @@ fn what_cannot_be_merged_is_one_sentence_and_leaves_nothing() {
         assert!(!out.exists());
     }
 }
+
+/// Runs `pinhole report diff`; returns its exit code, stdout and stderr.
+fn diff(args: &[&Path]) -> (Option<i32>, String, String) {
+    let diff: &[&Path] = &["diff".as_ref()];
+    let output = pinhole(&[diff, args].concat());
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output.status.code(), stdout(&output).to_owned(), said)
+}
+
+/// Writes the results of a kernel, changed, and returns the file.
+fn changed(folder: &Path, change: impl Fn(&mut Value)) -> PathBuf {
+    let whole = fs::read(fixtures().join("trixie.json")).unwrap();
+    let mut whole: Value = serde_json::from_slice(&whole).unwrap();
+    change(&mut whole);
+    let path = folder.join("changed.json");
+    fs::write(&path, whole.to_string()).unwrap();
+    path
+}
+
+#[test]
+fn two_kernels_are_compared_and_what_is_no_worse_is_a_success() {
+    let (bookworm, trixie) = (
+        fixtures().join("bookworm.json"),
+        fixtures().join("trixie.json"),
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let page = folder.path().join("diff.html");
+    let (code, said, _) = diff(&[&fixtures(), &fixtures(), "--html".as_ref(), &page]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.starts_with("A  bookworm (6.1"), "{said}");
+    assert!(said.ends_with("\n\nNothing got worse.\n"), "{said}");
+    let page = fs::read_to_string(page).unwrap();
+    assert!(page.contains("✓ Nothing got worse."), "{page}");
+    let (code, said, _) = diff(&[&trixie, &bookworm, "--json".as_ref()]);
+    let diff: Value = serde_json::from_str(&said).unwrap();
+    let worse = diff["worse"].as_array().unwrap();
+    assert_eq!(code, Some(i32::from(!worse.is_empty())), "{said}");
+    let changes = diff["changes"].as_array().unwrap();
+    let change = changes.iter().find(|change| {
+        let mut cells = change["cells"].as_array().unwrap().iter();
+        cells.any(|cell| cell["name"] == "read-only")
+    });
+    let change = change.unwrap();
+    assert_eq!(change["group"], "different");
+    assert_eq!(change["a"]["what"], "EFAULT");
+    assert_eq!(change["b"]["what"], "data");
+}
+
+#[test]
+fn what_got_worse_is_a_failure() {
+    let folder = tempfile::tempdir().unwrap();
+    let trixie = fixtures().join("trixie.json");
+    let finding = changed(folder.path(), |whole| {
+        let cell = &mut whole["cells"][0];
+        cell["verdict"] = "finding".into();
+        cell["findings"] = serde_json::json!([
+            {"oracle": "data", "severity": "data-lost", "what": "frame 0 differs"}
+        ]);
+    });
+    let (code, said, _) = diff(&[&trixie, &finding]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(
+        said.contains("now: data-lost, data: frame 0 differs\n"),
+        "{said}"
+    );
+    assert!(said.ends_with("\nWORSE: 1 cell got worse\n"), "{said}");
+    let (code, said, _) = diff(&[&finding, &trixie]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("BETTER     ✗ data → ✓ data\n"), "{said}");
+    let impossible = changed(folder.path(), |whole| {
+        whole["cells"][0]["verdict"] = "impossible".into();
+    });
+    assert_eq!(diff(&[&trixie, &impossible]).0, Some(1));
+    let stopped = changed(folder.path(), |whole| {
+        whole["cells"].as_array_mut().unwrap().pop();
+        whole["stopped"] = "interrupted".into();
+    });
+    let (code, said, _) = diff(&[&trixie, &stopped]);
+    assert_eq!(code, Some(1), "{said}");
+}
+
+#[test]
+fn what_cannot_be_compared_is_one_sentence() {
+    let folder = tempfile::tempdir().unwrap();
+    let trixie = fixtures().join("trixie.json");
+    let newer = changed(folder.path(), |whole| {
+        whole["cells"][0]["verdict"] = "perhaps".into();
+    });
+    let empty = folder.path().join("empty");
+    fs::create_dir(&empty).unwrap();
+    let broken = folder.path().join("broken.json");
+    fs::write(&broken, "{}").unwrap();
+    for (other, why) in [
+        (
+            &newer,
+            "that this version of pinhole cannot read (unknown variant `perhaps`",
+        ),
+        (&empty, "there is no KERNEL.json in "),
+        (&broken, " is no result of pinhole matrix: "),
+        (&folder.path().join("nowhere"), "cannot read "),
+    ] {
+        for pair in [[&trixie, other], [other, &trixie]] {
+            let (code, out, said) = diff(&pair.map(PathBuf::as_path));
+            assert_eq!((code, out.as_str()), (Some(2), ""), "{said}");
+            assert!(
+                said.starts_with("pinhole: ") && said.contains(why),
+                "{said}"
+            );
+            assert_eq!(said.lines().count(), 1, "{said}");
+        }
+    }
+    let gone = folder.path().join("no/such/folder/page.html");
+    let (code, out, said) = diff(&[&trixie, &trixie, "--html".as_ref(), &gone]);
+    assert_eq!((code, out.as_str()), (Some(2), ""), "{said}");
+    assert!(said.starts_with("pinhole: cannot write "), "{said}");
+}

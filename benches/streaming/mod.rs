@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use pinhole::card::witness::Target;
-use pinhole::card::{Card, End, Now, Rate, Spec, Witness};
+use pinhole::card::{Card, Endpoint, Now, Rate, Spec, Witness};
 use pinhole::dma::{Bus, Segment};
 use pinhole::sink::{Display, Output};
 use pinhole::source::{Begun, Camera, FrameInfo, Layout, Source};
@@ -125,14 +125,14 @@ impl Write for Nowhere {
 
 impl Target for Nowhere {}
 
-/// Returns a camera with that source, as a card's end.
-pub fn camera(source: Box<dyn Source>) -> End {
-    End::Camera(Box::new(Camera::with("Camera", source)))
+/// Returns a camera with that source, as the endpoint of a card.
+pub fn camera(source: Box<dyn Source>) -> Endpoint {
+    Endpoint::Camera(Box::new(Camera::with("Camera", source)))
 }
 
-/// Returns a display that keeps nothing, as a card's end.
-pub fn display() -> End {
-    End::Display(Display::new(vec![Output::digest()]))
+/// Returns a display that keeps nothing, as the endpoint of a card.
+pub fn display() -> Endpoint {
+    Endpoint::Display(Display::new(vec![Output::digest()]))
 }
 
 /// A card that streams into the buffers of a [`Memory`], or out of them; its
@@ -149,10 +149,10 @@ pub struct Streaming<'a> {
 }
 
 impl<'a> Streaming<'a> {
-    pub fn new(memory: &'a Memory, layout: &Layout, end: End, witness: Witness) -> Self {
-        let type_ = match end {
-            End::Camera(_) => BUF_TYPE_VIDEO_CAPTURE,
-            End::Display(_) => BUF_TYPE_VIDEO_OUTPUT,
+    pub fn new(memory: &'a Memory, layout: &Layout, endpoint: Endpoint, witness: Witness) -> Self {
+        let type_ = match endpoint {
+            Endpoint::Camera(_) => BUF_TYPE_VIDEO_CAPTURE,
+            Endpoint::Display(_) => BUF_TYPE_VIDEO_OUTPUT,
         };
         let mut format = Format::of(type_, PixFormat::new_zeroed());
         format.pix.width = layout.width.into();
@@ -173,7 +173,7 @@ impl<'a> Streaming<'a> {
         let mut streaming = Self {
             card: Card::new(Spec {
                 witness,
-                ..Spec::with(end, Rate::Max)
+                ..Spec::with(endpoint, Rate::Max)
             }),
             bus: memory.bus(),
             reply: Reply::default(),

@@ -138,18 +138,19 @@ impl Queued {
         if kind.is_capture() {
             return Ok(0..plane.sizeimage);
         }
+        let start = self.data_offset;
+        let whole = start.saturating_add(plane.sizeimage);
         let end = match self.bytesused {
-            0 => plane.sizeimage,
+            0 => whole.min(length),
             bytesused => bytesused,
         };
         if end > length {
             return Err(invalid("the data are longer than the buffer"));
         }
-        let start = self.data_offset;
         if start >= end {
             return Err(invalid("the data begin after their end"));
         }
-        Ok(start..end.min(start.saturating_add(plane.sizeimage)))
+        Ok(start..end.min(whole))
     }
 }
 
@@ -418,6 +419,15 @@ impl Buffers {
     /// Returns the buffer that the next frame goes to.
     pub fn next(&self) -> Option<u32> {
         self.queued.front().copied()
+    }
+
+    /// Returns how much of a frame a queued buffer holds, in bytes from the frame's
+    /// first; a plane may hold less than the planes behind it.
+    pub fn extent(&self, index: u32) -> u32 {
+        let planes = self.memory(index);
+        // A plane's length fits in 32 bits, and so does the frame's.
+        let ends = planes.map(|(plane, _, data)| plane.offset + data.len() as u32);
+        ends.max().unwrap_or(0)
     }
 
     /// Returns the memory of a queued buffer, one item for each memory plane, and

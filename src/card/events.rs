@@ -242,7 +242,7 @@ impl Card {
     fn topic(&self, asked: &EventSubscription) -> Result<Topic, Refused> {
         let id = asked.id.get();
         match asked.type_.get() {
-            EVENT_EOS if id == 0 && self.end.kind().is_capture() => Ok(Topic::Eos),
+            EVENT_EOS if id == 0 && self.endpoint.kind().is_capture() => Ok(Topic::Eos),
             EVENT_FRAME_SYNC if id == 0 => Ok(Topic::FrameSync),
             EVENT_CTRL if self.controls.has(id) => Ok(Topic::Control(id)),
             EVENT_SOURCE_CHANGE if (id as usize) < self.camera_inputs().len() => {

@@ -121,7 +121,7 @@ impl Card {
     /// There is one at least.
     pub(super) fn formats(&self) -> impl Iterator<Item = PixelFormat> {
         let formats = self.planes.formats();
-        formats.filter(|format| self.end.takes(*format))
+        formats.filter(|format| self.endpoint.takes(*format))
     }
 
     /// Returns the format with that four-character code, if the card has it.

@@ -129,7 +129,7 @@ impl Card {
     pub(super) fn raise_source_change(&mut self, now: Now) {
         // The number fits: there are at most as many inputs as command line
         // arguments.
-        let topic = Topic::SourceChange(self.end.selected() as u32);
+        let topic = Topic::SourceChange(self.endpoint.selected() as u32);
         let payload = Payload::SourceChange(EVENT_SRC_CH_RESOLUTION);
         self.raise(now, topic, payload, None);
     }

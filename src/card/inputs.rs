@@ -40,12 +40,12 @@ pub enum InputError {
 impl Card {
     /// Returns the inputs of the camera; an output card has none.
     pub(super) fn camera_inputs(&self) -> &[Input] {
-        self.end.camera().map_or(&[], Camera::inputs)
+        self.endpoint.camera().map_or(&[], Camera::inputs)
     }
 
     /// Returns what the selected input's source dictates or prefers.
     pub(super) fn native(&self) -> Native {
-        self.end
+        self.endpoint
             .camera()
             .map_or_else(Native::default, Camera::native)
     }
@@ -55,7 +55,7 @@ impl Card {
         (0..)
             .zip(self.camera_inputs())
             .map(|(index, input)| {
-                let selected = self.end.selected() == index as usize;
+                let selected = self.endpoint.selected() == index as usize;
                 InputInfo {
                     index,
                     name: input.name.clone(),
@@ -75,7 +75,7 @@ impl Card {
         let Some(wanted) = self.camera_inputs().get(input as usize) else {
             return Err(InputError::Unknown(input));
         };
-        if input as usize == self.end.selected() {
+        if input as usize == self.endpoint.selected() {
             return Ok(());
         }
         // An input must not change the format while buffers of it are
@@ -84,7 +84,7 @@ impl Card {
         if self.stream.is_some() || dictated {
             return Err(InputError::Busy);
         }
-        self.end.select(input as usize);
+        self.endpoint.select(input as usize);
         self.crop = None;
         self.apply_settings();
         self.obey_source();
@@ -102,13 +102,13 @@ impl Card {
     pub fn replace_source(&mut self, now: Now, input: Input) -> Result<(), InputError> {
         self.pass_missed(now);
         let settings = self.controls.settings(None);
-        let camera = self.end.camera_mut().ok_or(InputError::None)?;
+        let camera = self.endpoint.camera_mut().ok_or(InputError::None)?;
         camera.replace(input);
         camera.set(settings);
         self.crop = None;
         let fits = self.layout_for(self.layout.format, self.layout.width, self.layout.height)
             == self.layout;
-        if let (Some(stream), Some(camera)) = (&mut self.stream, self.end.camera_mut()) {
+        if let (Some(stream), Some(camera)) = (&mut self.stream, self.endpoint.camera_mut()) {
             if fits {
                 camera.prepare(&self.layout);
                 let clock = &stream.clock;
@@ -175,7 +175,7 @@ impl Card {
     pub(super) fn enum_input(&self, asked: &WireInput) -> Result<WireInput, Refused> {
         let index = asked.index.get() as usize;
         let input = self.camera_inputs().get(index).ok_or(NO_INPUT)?;
-        let lost = self.injection.signal_lost && index == self.end.selected();
+        let lost = self.injection.signal_lost && index == self.endpoint.selected();
         Ok(WireInput {
             index: asked.index,
             name: padded(&input.name),

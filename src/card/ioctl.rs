@@ -26,7 +26,7 @@ impl Card {
         bus: Bus<'_>,
         reply: &mut Reply,
     ) -> Result<(), Refused> {
-        let known = Ioctl::from_code(code).filter(|ioctl| self.end.kind().has(*ioctl));
+        let known = Ioctl::from_code(code).filter(|ioctl| self.endpoint.kind().has(*ioctl));
         let ioctl = known.ok_or(Refused::Because(
             Errno::ENOTTY,
             "the card has no such ioctl",
@@ -53,7 +53,7 @@ impl Card {
             // The number fits: there are at most as many inputs or outputs as
             // command line arguments.
             Ioctl::GInput | Ioctl::GOutput => {
-                reply.succeed(&U32::new(self.end.selected() as u32));
+                reply.succeed(&U32::new(self.endpoint.selected() as u32));
             }
             Ioctl::SInput => {
                 let input: &U32 = read(payload)?;

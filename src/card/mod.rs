@@ -1,4 +1,4 @@
-//! The card: a state machine driven by a command and a tick. Its [`End`] says
+//! The card: a state machine driven by a command and a tick. Its [`Endpoint`] says
 //! whether it captures frames from a camera or shows them on a display.
 //!
 //! [`Card::command`] executes a driver's command, [`Card::tick`] transfers the next
@@ -19,7 +19,7 @@
 //! | [`buffers`], `queueing` | the buffer queue, and its ioctls |
 //! | [`region`] | mappings of the card's own memory |
 //! | `stream`, `transfer`, [`clock`] | frames as they become due |
-//! | `kind`, `end` | capture or output: the type of the buffers; camera or display |
+//! | `kind`, `endpoint` | capture or output: the type of the buffers; camera or display |
 //! | [`controls`], [`injection`] | controls, and the faults that some of them cause |
 //! | [`inputs`], `selection` | inputs and their sources; cropping |
 //! | `outputs` | outputs |
@@ -28,7 +28,7 @@
 pub mod buffers;
 pub mod clock;
 pub mod controls;
-mod end;
+mod endpoint;
 pub mod events;
 pub mod format;
 pub mod injection;
@@ -71,7 +71,7 @@ use stream::Stream;
 
 pub use clock::{Now, Rate};
 pub use controls::{ControlError, ControlInfo, MenuItem, Value};
-pub use end::End;
+pub use endpoint::Endpoint;
 pub use format::BufferApi;
 pub use inputs::{InputError, InputInfo};
 pub use kind::{BufferType, CardKind};
@@ -82,7 +82,7 @@ pub use witness::Witness;
 /// The parts and settings of a card.
 pub struct Spec {
     /// The camera that makes the pictures, or the display that shows them.
-    pub end: End,
+    pub endpoint: Endpoint,
     /// V4L2's single-planar or multi-planar API.
     pub planes: BufferApi,
     /// How fast the card makes frames.
@@ -103,14 +103,14 @@ pub struct Spec {
 impl Spec {
     /// Returns a single-planar capture card without error injection or a witness.
     pub fn new(camera: Camera, rate: Rate) -> Self {
-        Self::with(End::Camera(Box::new(camera)), rate)
+        Self::with(Endpoint::Camera(Box::new(camera)), rate)
     }
 
-    /// Returns a single-planar card with that end, without error injection or a
+    /// Returns a single-planar card with that endpoint, without error injection or a
     /// witness.
-    pub fn with(end: End, rate: Rate) -> Self {
+    pub fn with(endpoint: Endpoint, rate: Rate) -> Self {
         Self {
-            end,
+            endpoint,
             planes: BufferApi::default(),
             rate,
             most_fps: 240,
@@ -133,7 +133,7 @@ enum Oldest {
 
 /// The card.
 pub struct Card {
-    end: End,
+    endpoint: Endpoint,
     planes: BufferApi,
     rate: Rate,
     witness: Witness,
@@ -170,7 +170,7 @@ impl Card {
     /// Creates a card as `spec` describes it.
     pub fn new(spec: Spec) -> Self {
         let Spec {
-            end,
+            endpoint,
             planes,
             rate,
             most_fps,
@@ -180,8 +180,8 @@ impl Card {
         } = spec;
         let shortest = Interval::of_rate(most_fps);
         let mut card = Self {
-            controls: Controls::new(end.kind(), error_injection),
-            end,
+            controls: Controls::new(endpoint.kind(), error_injection),
+            endpoint,
             planes,
             rate,
             witness,
@@ -239,7 +239,7 @@ impl Card {
     /// Returns the type of the card's buffers.
     fn buffer_type(&self) -> BufferType {
         BufferType {
-            kind: self.end.kind(),
+            kind: self.endpoint.kind(),
             api: self.planes,
         }
     }
@@ -420,10 +420,10 @@ impl Card {
         self.region.clear();
         self.sessions.clear();
         self.errors.clear();
-        self.controls = Controls::new(self.end.kind(), self.error_injection);
+        self.controls = Controls::new(self.endpoint.kind(), self.error_injection);
         self.injection = Injection::default();
         self.crop = None;
-        self.end.select(0);
+        self.endpoint.select(0);
         self.apply_settings();
         self.set_first_format();
     }

@@ -4,15 +4,15 @@ use zerocopy::FromZeros;
 
 use super::format::padded;
 use super::refused::{Refused, busy, invalid};
-use super::{Card, End};
+use super::{Card, Endpoint};
 use crate::sink::Output;
 use crate::wire::output::{OUTPUT_TYPE_ANALOG, Output as WireOutput};
 
 impl Card {
     fn outputs(&self) -> &[Output] {
-        match &self.end {
-            End::Camera(_) => &[],
-            End::Display(display) => display.outputs(),
+        match &self.endpoint {
+            Endpoint::Camera(_) => &[],
+            Endpoint::Display(display) => display.outputs(),
         }
     }
 
@@ -33,13 +33,13 @@ impl Card {
         if output as usize >= self.outputs().len() {
             return Err(NO_OUTPUT);
         }
-        if output as usize == self.end.selected() {
+        if output as usize == self.endpoint.selected() {
             return Ok(());
         }
         if self.stream.is_some() {
             return Err(busy("the output is fixed while streaming"));
         }
-        self.end.select(output as usize);
+        self.endpoint.select(output as usize);
         Ok(())
     }
 }

@@ -7,7 +7,7 @@ use super::clock::{Clock, Interval, Now, Rate};
 use super::events::{Payload, Topic};
 use super::injection::Fault;
 use super::witness::{Record, StreamMemory};
-use super::{Card, End};
+use super::{Card, Endpoint};
 use crate::source::Begun;
 
 /// Time after which the card asks a source again that had no picture, or a
@@ -80,8 +80,8 @@ impl Card {
             self.statistics.dropped += 1;
             return false;
         }
-        let bytes = match &mut self.end {
-            End::Camera(camera) => match camera.begin(&frame) {
+        let bytes = match &mut self.endpoint {
+            Endpoint::Camera(camera) => match camera.begin(&frame) {
                 Begun::Frame { bytes } => bytes,
                 Begun::Late => {
                     stream.held = Some(now.monotonic + RETRY);
@@ -101,8 +101,8 @@ impl Card {
                     return false;
                 }
             },
-            End::Display(display) if display.is_ready() => self.layout.sizeimage,
-            End::Display(_) => {
+            Endpoint::Display(display) if display.is_ready() => self.buffers.extent(buffer),
+            Endpoint::Display(_) => {
                 stream.held = Some(now.monotonic + RETRY);
                 return false;
             }
@@ -164,12 +164,12 @@ impl Card {
     pub(super) fn begin_stream(&mut self, now: Now, session: u32) {
         self.streams = self.streams.wrapping_add(1);
         let clock = Clock::new(self.rate, self.interval, now, self.streams);
-        match &mut self.end {
-            End::Camera(camera) => {
+        match &mut self.endpoint {
+            Endpoint::Camera(camera) => {
                 camera.prepare(&self.layout);
                 camera.expect(clock.pace(), clock.expected());
             }
-            End::Display(display) => {
+            Endpoint::Display(display) => {
                 let Interval {
                     numerator,
                     denominator,
@@ -213,7 +213,7 @@ impl Card {
                 MemoryKind::SharedPages => StreamMemory::Guest,
                 MemoryKind::Mmap => StreamMemory::Card,
             },
-            card: self.end.kind(),
+            card: self.endpoint.kind(),
             bytesperline: planes.iter().map(|plane| plane.bytesperline).collect(),
             sizeimage: planes.iter().map(|plane| plane.sizeimage).collect(),
         });
@@ -223,7 +223,7 @@ impl Card {
         let Some(stream) = self.stream.take() else {
             return;
         };
-        self.end.end();
+        self.endpoint.stop();
         let Stream {
             session,
             frames,

@@ -5,7 +5,7 @@ use super::events::{Payload, Topic};
 use super::injection::Fault;
 use super::stream::FrameResult;
 use super::witness::FrameTransferred;
-use super::{Card, End};
+use super::{Card, Endpoint};
 use crate::dma::{DmaError, FrameReader, FrameWriter, PIECE};
 use crate::source::FrameInfo;
 
@@ -80,11 +80,11 @@ impl Card {
     /// Transfers the first `bytes` bytes of the frame that has begun. No piece crosses the end of a memory
     /// plane. A frame that is `broken` off is not displayed.
     fn transfer(&mut self, buffer: u32, bytes: u32, broken: bool) -> Result<Transferred, DmaError> {
-        if let End::Display(display) = &mut self.end {
+        if let Endpoint::Display(display) = &mut self.endpoint {
             display.begin();
         }
         let result = self.transfer_planes(buffer, bytes);
-        if let End::Display(display) = &mut self.end {
+        if let Endpoint::Display(display) = &mut self.endpoint {
             match result.is_ok() && !broken {
                 true => display.finish(),
                 false => display.abandon(),
@@ -103,15 +103,15 @@ impl Card {
             transferred.bytes += end.saturating_sub(first) as u64;
             let pieces = (first..end).step_by(PIECE);
             let pieces = pieces.map(|offset| (offset, PIECE.min(end - offset)));
-            match &mut self.end {
-                End::Camera(camera) => {
+            match &mut self.endpoint {
+                Endpoint::Camera(camera) => {
                     let mut writer = FrameWriter::new(list, &mut self.staging, digests);
                     for (offset, length) in pieces {
                         writer.write(length, |piece| camera.fill(offset, piece))?;
                     }
                     writer.finish()?;
                 }
-                End::Display(display) => {
+                Endpoint::Display(display) => {
                     let mut reader = FrameReader::new(list, &mut self.staging, digests);
                     reader.skip(data.start)?;
                     for (offset, length) in pieces {

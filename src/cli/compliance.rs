@@ -1,6 +1,6 @@
 //! `pinhole compliance`.
 
-use super::end_args::KindArg;
+use super::endpoint_args::KindArg;
 use super::guest_args::guests;
 use super::output;
 use super::planes::PlanesArg;

@@ -15,12 +15,12 @@ use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use super::end_args::{self, EndArgs};
+use super::endpoint_args::{self, EndpointArgs};
 use super::mode_args::ModeArgs;
 use super::planes::PlanesArg;
 use super::{activation, output};
 use crate::card::witness::Background;
-use crate::card::{Card, End, Rate, Spec, Witness};
+use crate::card::{Card, Endpoint, Rate, Spec, Witness};
 use crate::control::{Server, Service};
 use crate::sandbox::{Sandbox, SandboxError};
 use crate::source::{self, Access};
@@ -53,7 +53,7 @@ pub struct Args {
     control: Option<PathBuf>,
 
     #[command(flatten)]
-    end: EndArgs,
+    endpoint: EndpointArgs,
 
     /// Which of V4L2's two APIs the card has.
     #[arg(long, value_enum, default_value_t = PlanesArg::Single)]
@@ -64,7 +64,7 @@ pub struct Args {
     #[arg(long, value_name = "PATH")]
     witness: Option<PathBuf>,
 
-    /// How fast frames are made.
+    /// How fast frames are made, or read.
     #[arg(long, value_enum, default_value_t = RateArg::Guest)]
     rate: RateArg,
 
@@ -130,7 +130,7 @@ pub fn print_capabilities() -> anyhow::Result<u8> {
 enum RateArg {
     /// At the rate the guest sets, 1 to 240 frames a second, 60 at first.
     Guest,
-    /// As soon as there is a buffer to fill.
+    /// As soon as there is a buffer.
     Max,
 }
 
@@ -139,7 +139,7 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
     if args.print_capabilities {
         return print_capabilities();
     }
-    let sources = args.end.sources()?;
+    let sources = args.endpoint.sources()?;
     check_paths(&args, &sources)?;
     let modes = args.modes.modes(args.planes.into())?;
     // SAFETY: the process has not opened anything yet.
@@ -154,12 +154,16 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
     let witness = witness.transpose()?;
     // This may wait for the reader of a pipe. A signal ends the process until
     // its handlers are there.
-    let outputs = args.end.open_outputs()?;
+    let mut outputs = args.endpoint.open_outputs()?;
     let mut signals =
         Signals::new([SIGINT, SIGTERM]).context("cannot prepare for signals that end the card")?;
     let control = args.control.as_deref().map(ListeningSocket::bind_private);
     let control = control.transpose()?;
     let socket = socket.open()?;
+    for output in outputs.iter_mut().flatten() {
+        let emptied = output.empty();
+        emptied.with_context(|| format!("cannot empty the file of {}", output.name))?;
+    }
     // Everything that has to be opened or bound is, and nobody can connect yet.
     // The contents of a source's file are as untrusted as the guest.
     let in_force = enter_sandbox(&args, &sources)?;
@@ -176,8 +180,8 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
         patience: None,
     };
     thread::spawn(move || {
-        let end = end_args::open(&sources, &access, outputs);
-        opener.send(StartupEvent::Opened(end))
+        let endpoint = endpoint_args::open(&sources, &access, outputs);
+        opener.send(StartupEvent::Opened(endpoint))
     });
     let stop_of = Arc::new(OnceLock::<Stop>::new());
     let stopped = Arc::clone(&stop_of);
@@ -202,7 +206,7 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
         thread::sleep(END);
         abandon(&names)
     });
-    let StartupEvent::Opened(end) = events.recv()? else {
+    let StartupEvent::Opened(endpoint) = events.recv()? else {
         return Ok(super::exit::SUCCESS);
     };
     let rate = match args.rate {
@@ -210,7 +214,7 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
         RateArg::Max => Rate::Max,
     };
     let daemon = Daemon::new(Card::new(Spec {
-        end: end?,
+        endpoint: endpoint?,
         planes: args.planes.into(),
         rate,
         most_fps: args.max_fps,
@@ -280,7 +284,7 @@ fn check_paths(args: &Args, sources: &[String]) -> anyhow::Result<()> {
         ("--witness", &args.witness),
     ];
     let written = written.map(|(name, path)| Some((name, path.clone()?)));
-    let sinks = args.end.written().map(|path| ("--sink", path));
+    let sinks = args.endpoint.written().map(|path| ("--sink", path));
     let mut taken: Vec<(&str, PathBuf)> = Vec::new();
     for (name, path) in written.into_iter().flatten().chain(sinks) {
         if let Some((other, _)) = taken.iter().find(|(_, other)| same(&path, other)) {
@@ -302,7 +306,7 @@ fn check_paths(args: &Args, sources: &[String]) -> anyhow::Result<()> {
 /// The events that the daemon waits for before it serves.
 enum StartupEvent {
     /// The inputs or outputs are open, or could not be opened.
-    Opened(anyhow::Result<End>),
+    Opened(anyhow::Result<Endpoint>),
     /// A signal has arrived.
     End,
 }

@@ -7,7 +7,7 @@ use std::thread;
 
 use anyhow::Context as _;
 
-use super::end_args::KindArg;
+use super::endpoint_args::KindArg;
 use super::guest_args::GuestArgs;
 use super::output;
 use crate::agent::cell::{Hazard, Kind};
@@ -67,6 +67,12 @@ pub struct Args {
     /// Run the Kth part of N of the cells
     #[arg(long, value_name = "K/N", value_parser = shard)]
     shard: Option<(usize, usize)>,
+
+    /// Run each cell N times; one that does not come to the same each time is
+    /// flaky, which is a finding
+    #[arg(long, value_name = "N", default_value_t = 1, conflicts_with_all = ["list", "mutant"],
+          value_parser = clap::value_parser!(u16).range(1..))]
+    repeat: u16,
 
     /// In how many guests to run cells at once [default: one for each processor,
     /// but no more than 4, nor than half of the memory holds]
@@ -177,7 +183,9 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
         let jobs = args.jobs.map_or_else(|| jobs(&testbed), usize::from);
         let spec = MatrixSpec {
             testbed,
-            cells: cells.clone(),
+            // One whole round after the other, so that a run that is interrupted has
+            // run all cells about as often.
+            cells: cells.repeat(args.repeat.into()),
             mutants: mutants.clone(),
             jobs,
         };

@@ -17,7 +17,7 @@ pub mod conformance;
 pub mod ctl;
 pub mod device;
 pub mod driver;
-mod end_args;
+mod endpoint_args;
 pub mod exit;
 pub mod frame_vector;
 pub mod guest;

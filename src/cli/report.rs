@@ -32,6 +32,31 @@ enum Action {
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
     },
+    /// Compare two runs: what got worse, better or different from A to B, and why
+    ///
+    /// Kernels are paired by name; if each run has one kernel, these two are
+    /// compared, whatever they are called. Changes with one cause are told
+    /// together. Times, boots and numbers in what an oracle says are no change.
+    ///
+    /// Exits with 0 when nothing got worse, 1 when something did, and 2 where the
+    /// results cannot be read, or have nothing in common. Worse is an objection
+    /// that there was not, a cell that was possible or a mutant that was seen and
+    /// is not any more, and what B has not run because it stopped before its end.
+    Diff {
+        /// The first run: KERNEL.json of pinhole matrix, or a folder of them
+        a: PathBuf,
+
+        /// The second run
+        b: PathBuf,
+
+        /// Print a JSON object instead of the table, and nothing else on stdout
+        #[arg(long)]
+        json: bool,
+
+        /// Also write a page with the evidence of both runs
+        #[arg(long, value_name = "FILE")]
+        html: Option<PathBuf>,
+    },
     /// Print the page docs/matrix.md
     Markdown {
         /// KERNEL.json of pinhole matrix, or folders of them
@@ -59,6 +84,21 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
             output::line(format_args!("\n{}", super::matrix::page(&out)))?;
             let failed = |one: &KernelOutcome| one.is_wrong() || one.stopped.is_some();
             Ok(match outcomes.iter().any(failed) {
+                false => super::exit::SUCCESS,
+                true => super::exit::FAILED,
+            })
+        }
+        Action::Diff { a, b, json, html } => {
+            let (a, b) = (read(&[a])?, read(&[b])?);
+            let diff = report::diff(&a, &b)?;
+            if let Some(path) = html {
+                report::write_diff(&diff, &path)?;
+            }
+            match json {
+                true => output::line(serde_json::to_string(&diff)?)?,
+                false => output::line(report::diff_text(&diff))?,
+            }
+            Ok(match diff.is_worse() {
                 false => super::exit::SUCCESS,
                 true => super::exit::FAILED,
             })

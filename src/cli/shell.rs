@@ -13,13 +13,14 @@ use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize,
 use signal_hook::consts::SIGWINCH;
 
 use super::card_args::CardArgs;
-use super::end_args::KindArg;
+use super::endpoint_args::KindArg;
 use super::guest_args::GuestArgs;
 use super::mode_args::ModeArgs;
 use super::output;
 use crate::agent::protocol::{Log, Run, Shell, Status, Stream, Window};
 use crate::rig::kernel_log;
 use crate::rig::testbed::{Testbed, TestbedSpec};
+use crate::sink;
 use crate::vm::channel::{Agent, AgentError, Update};
 use crate::vm::progress::Progress;
 
@@ -66,6 +67,10 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
         !args.card.reads_standard_input(),
         "standard input is the guest's console or script, and no film for the card: let it read a \
          FIFO (mkfifo) or <(...)"
+    );
+    anyhow::ensure!(
+        !args.sink.as_deref().is_some_and(sink::is_standard_output),
+        "standard output is the guest's console: let the sink be a file or a FIFO (mkfifo)"
     );
     let interactive = isatty(stdin());
     let mut script = Vec::new();

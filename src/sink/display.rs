@@ -1,5 +1,7 @@
 //! The outputs of the card.
 
+use std::fs::File;
+use std::io;
 use std::time::{Duration, Instant};
 
 use super::writer::Writer;
@@ -20,6 +22,8 @@ pub struct Output {
     pub name: String,
     /// What keeps the frames; `None` if nothing does.
     pub(super) writer: Option<Writer>,
+    /// The file, which may have old contents.
+    pub(super) file: Option<File>,
 }
 
 impl Output {
@@ -28,6 +32,20 @@ impl Output {
         Self {
             name: "digest".to_owned(),
             writer: None,
+            file: None,
+        }
+    }
+
+    /// Empties the output's file, if it is a regular one. A card does this when
+    /// nothing else can keep it from starting: another card may be writing the
+    /// same file.
+    ///
+    /// # Errors
+    /// The file cannot be cut.
+    pub fn empty(&mut self) -> io::Result<()> {
+        match self.file.take() {
+            Some(file) if file.metadata()?.is_file() => file.set_len(0),
+            _ => Ok(()),
         }
     }
 

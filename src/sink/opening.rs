@@ -90,8 +90,8 @@ fn parse(spec: &str) -> Result<Option<(Place, Form)>, SinkError> {
 }
 
 /// Opens the sink that `spec` names, as an output with its name: `digest`,
-/// `y4m:FILE` or `raw:FILE`. Creates or empties the file; waits for the reader
-/// of a FIFO. Starts no thread: the first stream does, so that it is in the
+/// `y4m:FILE` or `raw:FILE`. Creates the file, which [`Output::empty`] empties;
+/// waits for the reader of a FIFO. Starts no thread: the first stream does, so that it is in the
 /// sandbox that the process has entered by then.
 ///
 /// # Errors
@@ -104,14 +104,26 @@ pub fn open(spec: &str) -> Result<Output, SinkError> {
     let open = || {
         let file = match &place {
             Place::StandardOutput => File::from(stdout().try_clone_to_owned()?),
-            Place::Path(path) => File::create(path)?,
+            Place::Path(path) => {
+                let mut options = File::options();
+                options
+                    .write(true)
+                    .create(true)
+                    .truncate(false)
+                    .open(path)?
+            }
         };
-        match isatty(&file) {
-            true => Err(io::Error::other("it is a terminal, which shows no frames")),
-            false => Ok(file),
+        if isatty(&file) {
+            return Err(io::Error::other("it is a terminal, which shows no frames"));
         }
+        // What a shell has opened, it has emptied, or not.
+        let to_empty = match &place {
+            Place::StandardOutput => None,
+            Place::Path(_) => Some(file.try_clone()?),
+        };
+        Ok((file, to_empty))
     };
-    let file = open().map_err(|source| SinkError::Open {
+    let (file, to_empty) = open().map_err(|source| SinkError::Open {
         name: match &place {
             Place::StandardOutput => "standard output".to_owned(),
             Place::Path(path) => path.display().to_string(),
@@ -122,6 +134,7 @@ pub fn open(spec: &str) -> Result<Output, SinkError> {
     Ok(Output {
         writer: Some(Writer::new(&name, file, form)),
         name,
+        file: to_empty,
     })
 }
 
@@ -236,7 +249,10 @@ mod tests {
         std::fs::write(&file, "old").unwrap();
         let spec = format!("raw:{}", file.path().display());
         let name = file.path().file_name().unwrap().to_string_lossy();
-        assert_eq!(open(&spec).unwrap().name, format!("raw:{name}"));
+        let mut output = open(&spec).unwrap();
+        assert_eq!(output.name, format!("raw:{name}"));
+        assert_eq!(std::fs::read(&file).unwrap(), b"old");
+        output.empty().unwrap();
         assert_eq!(std::fs::read(&file).unwrap(), b"");
         assert_eq!(open("digest").unwrap().name, "digest");
     }

@@ -4,16 +4,27 @@ use std::fs;
 use std::io::{self, Seek, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 /// Largest number of bytes that are written at once. Between two writes the
 /// thread sees that it is to stop.
 const AT_ONCE: usize = 1 << 20;
+
+/// How long a full file is waited for before the thread sees that it is to stop.
+const MOMENT: Duration = Duration::from_millis(20);
 
 /// What frames can be written to.
 pub trait Target: Write + Send + 'static {
     /// Removes the last `bytes` bytes that were written: the part of a frame
     /// whose rest could not be. Does nothing if that is impossible.
     fn cut(&mut self, _bytes: u64) {}
+
+    /// Waits until more can be written, or [`MOMENT`] has passed.
+    fn wait(&mut self) {
+        std::thread::sleep(MOMENT);
+    }
 }
 
 impl Target for fs::File {
@@ -21,6 +32,15 @@ impl Target for fs::File {
         // This fails for a file that is not regular, such as a FIFO.
         let begin = self.stream_position().map(|end| end.saturating_sub(bytes));
         let _ = begin.and_then(|begin| self.set_len(begin));
+    }
+
+    fn wait(&mut self) {
+        let moment = Timespec {
+            tv_sec: 0,
+            tv_nsec: MOMENT.subsec_nanos().into(),
+        };
+        // An error shows at the next write.
+        let _ = poll(&mut [PollFd::new(self, PollFlags::OUT)], Some(&moment));
     }
 }
 
@@ -68,6 +88,8 @@ impl File {
                     rest = &rest[count..];
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // Whoever else has the file may have made it non-blocking.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.target.wait(),
                 Err(error) => return Err(error),
             }
         }

@@ -24,6 +24,7 @@ fn output(target: impl Target, form: Form) -> Output {
     Output {
         name: "test".into(),
         writer: Some(Writer::new("test", target, form)),
+        file: None,
     }
 }
 

@@ -159,7 +159,7 @@ fn run(case: &Case) {
             segment: PAGE,
         },
     );
-    let end = match case.work {
+    let endpoint = match case.work {
         Blank => camera(Box::new(streaming::Blank)),
         Pattern(name) => {
             let pattern = pattern::Pattern::named(name);
@@ -171,7 +171,7 @@ fn run(case: &Case) {
         true => Witness::new(Background::start(Nowhere).expect("a thread")),
         false => Witness::off(),
     };
-    let mut streaming = Streaming::new(&memory, &layout, end, witness);
+    let mut streaming = Streaming::new(&memory, &layout, endpoint, witness);
     for _ in 0..FRAMES {
         streaming.frame();
     }

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use pinhole::card::witness::{DIGEST_BLOCK, Digest, Record};
 use rustix::process::Signal;
@@ -16,6 +17,13 @@ const GREY: u32 = u32::from_le_bytes(*b"GREY");
 const WIDTH: u32 = 96;
 const HEIGHT: u32 = 64;
 const SIZE: u32 = WIDTH * HEIGHT;
+
+/// How long nothing must come for a test to believe that nothing will.
+const QUIET: Duration = Duration::from_millis(300);
+
+/// Ids of the controls.
+const ERROR_FRAMES: u32 = 0x00f2_f001;
+const SHORT_FRAMES: u32 = 0x00f2_f002;
 
 /// Starts an output card with those arguments besides.
 fn card(args: &[&str]) -> Card {
@@ -164,6 +172,48 @@ fn nothing_is_read_once_streamoff_is_answered() {
 }
 
 #[test]
+fn a_broken_frame_is_not_shown_and_a_short_one_ends_in_zeros() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("frames.raw");
+    let sink = format!("raw:{}", path.display());
+    let mut card = card(&["--rate", "max", "--sink", &sink]);
+    let driver = &mut Driver::new(&mut card);
+    let output = Output::new(driver, 1);
+    output.stream(driver, STREAMON);
+    let half = SIZE as usize / 2;
+    let mut shown = Vec::new();
+    for (fault, seed) in [
+        (None, 1),
+        (Some(ERROR_FRAMES), 2),
+        (Some(SHORT_FRAMES), 3),
+        (None, 4),
+    ] {
+        if let Some(id) = fault {
+            let once = payload(S_CTRL).with(0, id).with(4, 1);
+            driver.ioctl(output.session, S_CTRL, &once).expect("S_CTRL");
+        }
+        let picture = output.draw(driver, 0, seed);
+        output.queue(driver, 0);
+        let done = driver.dqbuf(output.session);
+        let broken = done.flags & BUF_FLAG_ERROR != 0;
+        assert_eq!(broken, fault == Some(ERROR_FRAMES), "{fault:?}");
+        let whole = if fault.is_none() { SIZE as usize } else { half };
+        let record = card.frame(output.session, seed - 1);
+        assert_eq!(
+            record.plane.digests,
+            digests(&picture[..whole]),
+            "{fault:?}"
+        );
+        if !broken {
+            shown.extend_from_slice(&picture[..whole]);
+            shown.resize(shown.len().next_multiple_of(SIZE as usize), 0);
+        }
+    }
+    let held = file_of(&mut card, &path, shown.len());
+    assert!(held == shown);
+}
+
+#[test]
 fn a_film_comes_out_at_standard_output_and_ends_with_the_card() {
     let (mut card, film) =
         Card::start_shown(&["--kind", "output", "--rate", "max", "--sink", "y4m:-"]);
@@ -242,14 +292,18 @@ fn a_reader_that_is_slow_holds_frames_back_and_loses_none() {
     for _ in 0..10 {
         driver.dqbuf(output.session);
     }
-    // The card answers while it waits for the reader.
+    // The card answers while it waits for the reader, and takes no more frames than
+    // it and the pipe have room for.
     driver.open();
+    let more = (0..14).take_while(|_| driver.event_within(QUIET).is_some());
+    let taken = 10 + more.count();
+    assert!(taken < 20, "{taken} frames of 24 are taken");
     for picture in &pictures {
         let mut read = vec![0; SIZE as usize];
         frames.read_exact(&mut read).unwrap();
         assert!(&read == picture);
     }
-    for _ in 10..24 {
+    for _ in taken..24 {
         driver.dqbuf(output.session);
     }
     output.stream(driver, STREAMOFF);
@@ -285,6 +339,18 @@ fn what_makes_no_sense_is_refused_before_anything_is_opened() {
         (
             &["--kind", "output", "--sink", &sink, "--sink", &sink],
             "are both",
+        ),
+        // Another card may be writing that file.
+        (
+            &[
+                "--kind",
+                "output",
+                "--sink",
+                &sink,
+                "--control",
+                "/nowhere/x",
+            ],
+            "/nowhere/x",
         ),
     ] {
         let args = [args, &["--socket-path", socket]].concat();

@@ -222,7 +222,7 @@ impl Card {
     /// one and they have changed.
     pub(super) fn apply_settings(&mut self) {
         let settings = self.controls.settings(self.crop);
-        let camera = self.end.camera_mut();
+        let camera = self.endpoint.camera_mut();
         if let Some(camera) = camera.filter(|camera| settings != *camera.settings()) {
             camera.set(settings);
         }

@@ -277,7 +277,7 @@ fn what_is_set_reaches_the_camera() {
     let mut rig = Rig::new(Rate::Guest);
     let session = rig.open();
     assert_eq!(
-        rig.card.end.camera().unwrap().settings(),
+        rig.card.endpoint.camera().unwrap().settings(),
         &Settings::default()
     );
     rig.write(TEXT, b"hello\0");
@@ -481,7 +481,10 @@ fn a_text_is_as_long_as_it_may_be_and_text() {
         let answer = rig.ext(session, Ioctl::SExtCtrls, 0, &[text(size)], &[(TEXT, size)]);
         assert_eq!(answer.status, result.err().unwrap_or(0), "{size}");
         if let Ok(length) = result {
-            assert_eq!(rig.card.end.camera().unwrap().settings().text.len(), length);
+            assert_eq!(
+                rig.card.endpoint.camera().unwrap().settings().text.len(),
+                length
+            );
         }
     }
 }

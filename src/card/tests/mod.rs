@@ -21,7 +21,7 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::witness::Record;
-use super::{BufferApi, Card, End, Now, Rate, Refused, Spec, Witness};
+use super::{BufferApi, Card, Endpoint, Now, Rate, Refused, Spec, Witness};
 use crate::dma::Bus;
 use crate::sink::{Display, Output};
 use crate::source::{Begun, Camera, FrameInfo, Input, Layout, Native, Settings, Source};
@@ -134,18 +134,18 @@ impl Rig {
         ]);
         Self {
             stage,
-            ..Self::of(End::Camera(Box::new(camera)), rate, planes)
+            ..Self::of(Endpoint::Camera(Box::new(camera)), rate, planes)
         }
     }
 
     /// Returns an output card with two outputs.
     fn output(rate: Rate, planes: BufferApi) -> Self {
         let display = Display::new(vec![Output::digest(), Output::digest()]);
-        Self::of(End::Display(display), rate, planes)
+        Self::of(Endpoint::Display(display), rate, planes)
     }
 
-    /// Returns a card with that end.
-    fn of(end: End, rate: Rate, planes: BufferApi) -> Self {
+    /// Returns a card with that endpoint.
+    fn of(endpoint: Endpoint, rate: Rate, planes: BufferApi) -> Self {
         let witness = Lines::default();
         let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), MEMORY)]).unwrap();
         Self {
@@ -153,7 +153,7 @@ impl Rig {
                 planes,
                 error_injection: true,
                 witness: Witness::new(super::witness::Lines::new(witness.clone())),
-                ..Spec::with(end, rate)
+                ..Spec::with(endpoint, rate)
             }),
             memory,
             now: Now {

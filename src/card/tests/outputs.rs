@@ -1,11 +1,14 @@
 //! An output card: it reads what the buffers hold, at its time, and nothing else.
 
+use std::os::unix::fs::FileExt;
+
 use super::*;
 use crate::card::CardKind;
 use crate::card::controls::table::cid;
+use crate::card::region::{Change, Remap};
 use crate::dma::{DIGEST_BLOCK, Digest};
 use crate::wire::Errno;
-use crate::wire::buffer::Plane;
+use crate::wire::buffer::{MEMORY_MMAP, Plane};
 use crate::wire::capture::StreamParm;
 use crate::wire::control::Control;
 use crate::wire::format::{
@@ -153,16 +156,36 @@ fn a_frame_is_what_the_buffer_holds_when_it_is_due() {
 
 #[test]
 fn nothing_is_read_after_the_stream_ends() {
-    let (mut rig, session) = with_buffers(Rate::Guest);
-    for index in 0..3 {
-        queue(&mut rig, session, index, SIZE).unwrap();
+    let ends: [fn(&mut Rig, u32); 5] = [
+        |rig, session| drop(stream(rig, session, Ioctl::StreamOff).unwrap()),
+        |rig, session| {
+            let none = of_output(request(0).as_bytes().to_vec(), 4, BUF_TYPE_VIDEO_OUTPUT);
+            rig.ioctl(session, Ioctl::ReqBufs, &none).unwrap();
+        },
+        |rig, session| rig.close(session),
+        |rig, _| rig.card.reset(),
+        // The guest's memory goes away, and every buffer with it.
+        |rig, _| {
+            rig.memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 0x1000)]).unwrap();
+            let bus = Bus {
+                memory: &rig.memory,
+                forbidden: &[],
+            };
+            rig.card.memory_changed(rig.now, bus);
+        },
+    ];
+    for (number, end) in ends.into_iter().enumerate() {
+        let (mut rig, session) = with_buffers(Rate::Guest);
+        for index in 0..3 {
+            queue(&mut rig, session, index, SIZE).unwrap();
+        }
+        stream(&mut rig, session, Ioctl::StreamOn).unwrap();
+        rig.run(INTERVAL);
+        end(&mut rig, session);
+        rig.run(10 * INTERVAL);
+        assert_eq!(frames(&mut rig).len(), 1, "end {number}");
+        assert!(rig.card.next_deadline().is_none(), "end {number}");
     }
-    stream(&mut rig, session, Ioctl::StreamOn).unwrap();
-    rig.run(INTERVAL);
-    stream(&mut rig, session, Ioctl::StreamOff).unwrap();
-    rig.run(10 * INTERVAL);
-    assert_eq!(frames(&mut rig).len(), 1);
-    assert!(rig.card.next_deadline().is_none());
 }
 
 #[test]
@@ -308,6 +331,13 @@ fn faults_are_injected_into_the_reading() {
         SIZE,
         "the buffer says what it held"
     );
+    // Half is half of what the buffer holds.
+    set_control(&mut rig, session, cid::SHORT_FRAMES, 1);
+    queue(&mut rig, session, 0, 600).unwrap();
+    rig.run(1);
+    let seen = frames(&mut rig).pop().unwrap();
+    assert_eq!(seen, (1, 300, digests(&held[..300])));
+    rig.dequeue();
     set_control(&mut rig, session, cid::ERROR_FRAMES, 1);
     queue(&mut rig, session, 0, SIZE).unwrap();
     rig.run(1);
@@ -404,4 +434,59 @@ fn it_has_no_controls_but_the_faults_that_make_sense() {
         let subscribed = rig.ioctl(session, Ioctl::SubscribeEvent, &asked);
         assert_eq!(subscribed.is_ok(), known, "event {event}");
     }
+}
+
+#[test]
+fn what_a_program_writes_into_the_cards_own_memory_is_read_there() {
+    let mut rig = Rig::output(Rate::Max, BufferApi::Single);
+    rig.card.open_region(true);
+    let session = rig.open();
+    let grey = of_output(
+        format(b"GREY", 64, 80).as_bytes().to_vec(),
+        0,
+        BUF_TYPE_VIDEO_OUTPUT,
+    );
+    rig.ioctl(session, Ioctl::SFmt, &grey).unwrap();
+    let asked = RequestBuffers {
+        memory: MEMORY_MMAP.into(),
+        type_: BUF_TYPE_VIDEO_OUTPUT.into(),
+        ..request(1)
+    };
+    rig.ok(session, Ioctl::ReqBufs, &asked);
+    let (result, _) = rig.give(&words(&[4, 0, session, 1, 0]), 24);
+    assert_eq!(result, Ok(()));
+    let Some(Remap {
+        change: Change::Map {
+            memory, writable, ..
+        },
+        ..
+    }) = rig.card.next_remap()
+    else {
+        panic!("nothing is mapped")
+    };
+    assert!(writable);
+    let mut reply = Reply::default();
+    reply.begin(24);
+    rig.card.remapped(true, &mut reply).unwrap();
+    let bytes: Vec<u8> = (0..SIZE as usize).map(|at| pixel(5, at)).collect();
+    memory.file().write_all_at(&bytes, 0).unwrap();
+    let mut queued = Buffer::new_zeroed();
+    queued.type_ = BUF_TYPE_VIDEO_OUTPUT.into();
+    queued.memory = MEMORY_MMAP.into();
+    for (used, read) in [(SIZE, SIZE), (0, SIZE), (700, 700)] {
+        queued.bytesused = used.into();
+        rig.ioctl(session, Ioctl::QBuf, queued.as_bytes()).unwrap();
+        stream(&mut rig, session, Ioctl::StreamOn).unwrap();
+        rig.run(1);
+        stream(&mut rig, session, Ioctl::StreamOff).unwrap();
+        let (_, bytes_read, seen) = frames(&mut rig).pop().unwrap();
+        assert_eq!(
+            (bytes_read, seen),
+            (read, digests(&bytes[..read as usize])),
+            "{used}"
+        );
+    }
+    queued.bytesused = (SIZE + 1).into();
+    let refused = rig.ioctl(session, Ioctl::QBuf, queued.as_bytes());
+    assert_eq!(refused, Err(EINVAL));
 }

@@ -62,7 +62,7 @@ const CACHE: Entry = (
 );
 
 /// The subcommands that verify something, with their own subcommands.
-const VERIFY: [&str; 7] = [
+const VERIFY: [&str; 9] = [
     "capture",
     "play",
     "compliance",
@@ -70,6 +70,8 @@ const VERIFY: [&str; 7] = [
     "frame-vector",
     "matrix",
     "driver",
+    "report-merge",
+    "report-diff",
 ];
 /// The subcommands that read or fill the cache.
 const CACHED: [&str; 9] = [
@@ -85,7 +87,7 @@ const CACHED: [&str; 9] = [
 ];
 
 /// Examples, each with the name of its page.
-const EXAMPLES: [(&str, Entry); 23] = [
+const EXAMPLES: [(&str, Entry); 25] = [
     (
         "pinhole",
         (
@@ -178,10 +180,24 @@ const EXAMPLES: [(&str, Entry); 23] = [
         ),
     ),
     (
+        "pinhole-matrix",
+        (
+            "pinhole matrix --cell thp/munmap --repeat 20",
+            "Is the cell the same each time?",
+        ),
+    ),
+    (
         "pinhole-report",
         (
             "pinhole report merge out/1 out/2 --out all",
             "Put the results of two shards together.",
+        ),
+    ),
+    (
+        "pinhole-report-diff",
+        (
+            "pinhole report diff out/6.1 out/6.12 --html diff.html",
+            "What two kernels do otherwise, and why, with a page of the evidence of both.",
         ),
     ),
     (

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use crate::agent::cell::Hazard;
 use crate::rig::matrix::CellName;
-use crate::rig::matrix::objection::{Severity, kind};
+use crate::rig::matrix::objection::Severity;
 use crate::rig::matrix::oracle::{Finding, Oracle};
 use crate::rig::matrix::outcome::KernelOutcome;
 
@@ -29,11 +29,9 @@ pub fn groups(outcomes: &[KernelOutcome]) -> Vec<Group<'_>> {
     for outcome in outcomes {
         for cell in &outcome.cells {
             for finding in &cell.findings {
-                let (severity, oracle) = (finding.severity, finding.oracle);
-                let key = (severity, oracle, kind(&finding.what));
-                let group = groups.entry(key).or_insert_with(|| Group {
-                    severity,
-                    oracle,
+                let group = groups.entry(finding.cause()).or_insert_with(|| Group {
+                    severity: finding.severity,
+                    oracle: finding.oracle,
                     findings: Vec::new(),
                 });
                 let found = (outcome.kernel.as_str(), cell.cell, finding);
@@ -60,17 +58,7 @@ impl Group<'_> {
     /// Returns the `most` most frequent hazards, each with the number of its
     /// cells.
     pub fn hazards(&self, most: usize) -> String {
-        let mut hazards: BTreeMap<Hazard, usize> = BTreeMap::new();
-        for (_, cell, _) in &self.findings {
-            *hazards.entry(cell.hazard).or_default() += 1;
-        }
-        let mut hazards: Vec<_> = hazards.into_iter().collect();
-        hazards.sort_by_key(|(_, count)| Reverse(*count));
-        let said = hazards.iter().map(|(hazard, count)| match hazard {
-            Hazard::None => format!("no hazard {count}"),
-            hazard => format!("{hazard} {count}"),
-        });
-        first(&said.collect::<Vec<_>>(), most)
+        hazards(self.findings.iter().map(|(_, cell, _)| *cell), most)
     }
 
     /// Returns the first `most` of the cells; with their kernel if there are several
@@ -84,8 +72,24 @@ impl Group<'_> {
     }
 }
 
+/// Returns the `most` most frequent hazards of cells, each with the number of its
+/// cells.
+pub fn hazards(cells: impl Iterator<Item = CellName>, most: usize) -> String {
+    let mut hazards: BTreeMap<Hazard, usize> = BTreeMap::new();
+    for cell in cells {
+        *hazards.entry(cell.hazard).or_default() += 1;
+    }
+    let mut hazards: Vec<_> = hazards.into_iter().collect();
+    hazards.sort_by_key(|(_, count)| Reverse(*count));
+    let said = hazards.iter().map(|(hazard, count)| match hazard {
+        Hazard::None => format!("no hazard {count}"),
+        hazard => format!("{hazard} {count}"),
+    });
+    first(&said.collect::<Vec<_>>(), most)
+}
+
 /// Returns the first `most` of a list, and how many more there are.
-fn first(list: &[String], most: usize) -> String {
+pub fn first(list: &[String], most: usize) -> String {
     let mut said = list[..list.len().min(most)].join(", ");
     if list.len() > most {
         said += &format!(" and {} more", list.len() - most);

@@ -9,11 +9,13 @@
 //! | `merge` | merging the results of shards |
 //! | `rows` | the matrix as rows of kinds and hazards, for `table`, `markdown` and `html` |
 //! | `markdown` | the page docs/matrix.md |
+//! | [`diff()`] | two runs side by side |
 //! | `oracles` | the kernel's own checks, and the oracles that had nothing to judge |
 //! | `pages` | a buffer's pages: mapped, given, written and read |
 //! | `html` | the page with all evidence |
 
 mod case;
+mod diff;
 mod groups;
 mod html;
 mod markdown;
@@ -32,6 +34,7 @@ use std::path::{Path, PathBuf};
 use super::cases;
 use crate::rig::matrix::outcome::KernelOutcome;
 
+pub use diff::{Diff, DiffError, diff, text as diff_text};
 pub use markdown::markdown;
 pub use merge::{MergeError, merge, missing};
 pub use read::{ReadError, read};
@@ -77,6 +80,18 @@ pub fn write(outcomes: &[KernelOutcome], out: &Path) -> Result<(), WriteError> {
     write("matrix.ktap", cases::ktap(&suites).into_bytes())?;
     let xml = cases::junit("pinhole matrix", &suites);
     write("junit.xml", xml.into_bytes())
+}
+
+/// Writes the page of what changed between two runs.
+///
+/// # Errors
+///
+/// [`WriteError`] if the system refuses.
+pub fn write_diff(diff: &Diff<'_>, path: &Path) -> Result<(), WriteError> {
+    replace(path, diff::page(diff).as_bytes()).map_err(|source| WriteError {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// Returns how many bytes [`write()`] may take on the disk for that many cells,

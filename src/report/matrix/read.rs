@@ -4,6 +4,8 @@ use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
+
 use super::file_name;
 use crate::rig::matrix::outcome::KernelOutcome;
 
@@ -30,6 +32,19 @@ pub enum ReadError {
     /// The file is of another kind, or broken.
     #[error("{} is no result of pinhole matrix: {source}", path.display())]
     Syntax {
+        /// The file.
+        path: PathBuf,
+        /// The parser's error.
+        source: serde_json::Error,
+    },
+    /// The file is of a matrix, but says what this version does not know, or not
+    /// what it must.
+    #[error(
+        "{} is a result that this version of pinhole cannot read ({source}): run the matrix \
+         again, or take the version that wrote it",
+        path.display()
+    )]
+    Version {
         /// The file.
         path: PathBuf,
         /// The parser's error.
@@ -107,9 +122,12 @@ fn read_file(path: &Path) -> Result<KernelOutcome, ReadError> {
 
 fn parse(path: &Path, json: &[u8]) -> Result<KernelOutcome, ReadError> {
     let parsed: Result<KernelOutcome, _> = serde_json::from_slice(json);
-    let outcome = parsed.map_err(|source| ReadError::Syntax {
-        path: path.to_owned(),
-        source,
+    let outcome = parsed.map_err(|source| {
+        let path = path.to_owned();
+        match is_of_a_matrix(json) {
+            true => ReadError::Version { path, source },
+            false => ReadError::Syntax { path, source },
+        }
     })?;
     // File names are made from the kernel's name.
     let kernel = &outcome.kernel;
@@ -120,6 +138,13 @@ fn parse(path: &Path, json: &[u8]) -> Result<KernelOutcome, ReadError> {
         });
     }
     Ok(outcome)
+}
+
+/// Returns whether a file has the outline of a result, whatever is in it.
+fn is_of_a_matrix(json: &[u8]) -> bool {
+    let whole: Value = serde_json::from_slice(json).unwrap_or_default();
+    let is_text = |key: &str| whole.get(key).is_some_and(Value::is_string);
+    is_text("kernel") && is_text("release") && whole.get("cells").is_some_and(Value::is_array)
 }
 
 #[cfg(test)]
@@ -154,14 +179,24 @@ mod tests {
             "null",
             r#"{"kernel":"trixie"}"#,
             &"[".repeat(100_000),
-            &whole.replace("62", "-1"),
             &whole.replace("62", "1e400"),
+            &whole.replace(r#""cells":["#, r#""cells":7,"more":["#),
+        ] {
+            let said = said("broken.json", broken);
+            assert!(said.contains(" is no result of pinhole matrix: "), "{said}");
+        }
+        for other in [
+            &whole.replace("62", "-1"),
             &whole.replace("62", "99999999999999999999999"),
             &whole.replace("anon-touched@1234", "dragon"),
             &whole.replace("queued", "never"),
         ] {
-            let said = said("broken.json", broken);
-            assert!(said.contains(" is no result of pinhole matrix: "), "{said}");
+            let said = said("other.json", other);
+            let found = said.contains(" is a result that this version of pinhole cannot read (");
+            assert!(
+                found && said.ends_with("the version that wrote it"),
+                "{said}"
+            );
         }
         for kernel in ["", ".", "..", "../x", "a/b", "a\nb", "a b"] {
             let mut outcome = super::super::tests::kernel("x");

@@ -11,7 +11,7 @@ use crate::rig::matrix::outcome::{CellOutcome, KernelOutcome, MutantVerdict, Ver
 use crate::rig::plural::count;
 
 /// The marks of the results, which the page uses too.
-const LEGEND: &str =
+pub const LEGEND: &str =
     "✓ the one reads what the other wrote   ◆ expected, but not that   ✗ finding   – impossible";
 
 /// Returns the table of results: a row for each kind, each hazard and each

@@ -30,6 +30,7 @@ pub fn cell(name: &str) -> CellOutcome {
         observation: Some(Observation::Captured(Reads::Written)),
         reason: None,
         findings: Vec::new(),
+        runs: Vec::new(),
         elapsed_ms: 62,
         answer: None,
         card_frames: CardFrames::default(),
@@ -331,6 +332,7 @@ fn no_file_whatever_is_in_it_breaks_a_report() {
     let mut places = Vec::new();
     pointers(&honest, "", &mut places);
     assert!(places.len() > 150, "{}", places.len());
+    let whole = [kernel("trixie")];
     let mut shown = 0;
     for place in &places {
         for value in wild(honest.pointer(place).unwrap()) {
@@ -347,6 +349,12 @@ fn no_file_whatever_is_in_it_breaks_a_report() {
             assert_well_formed(&cases::junit("pinhole matrix", &case::suites(&outcomes)));
             let page = html::page(&outcomes);
             assert!(page.len() < 1 << 20, "{place}: {} bytes", page.len());
+            for (a, b) in [(&outcomes[..], &whole[..]), (&whole, &outcomes)] {
+                if let Ok(diff) = diff(a, b) {
+                    diff_text(&diff);
+                    diff::page(&diff);
+                }
+            }
             let _ = merge(vec![outcomes[0].clone(), outcomes[0].clone()]);
         }
     }

@@ -295,6 +295,7 @@ impl CellGuest {
                     observation: None,
                     reason: None,
                     findings: vec![finding],
+                    runs: Vec::new(),
                     elapsed_ms,
                     answer: None,
                     card_frames,
@@ -410,6 +411,7 @@ impl CellGuest {
                 (!reasons.is_empty()).then(|| reasons.join("; "))
             }),
             findings,
+            runs: Vec::new(),
             elapsed_ms,
             answer: Some(answer),
             card_frames,

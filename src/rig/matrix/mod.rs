@@ -24,6 +24,7 @@
 //! | [`oracle`] | data, addresses, pins, mappings, dirty and idle pages, fences, leaks, the kernel's log |
 //! | [`outcome`] | results, in the form of the report |
 //! | [`poison`] | pages written to after they were freed, attributed to the cells that wrote |
+//! | [`repeat`] | judging the runs of a cell that was run several times as one |
 //! | [`run`] | running the cells, then the mutants |
 //! | [`spec`] | the cells and mutants to run on one kernel |
 //! | [`witness`] | following the card's witness while it is written |
@@ -44,6 +45,7 @@ pub mod observation;
 pub mod oracle;
 pub mod outcome;
 mod poison;
+mod repeat;
 pub mod run;
 mod spec;
 pub mod witness;

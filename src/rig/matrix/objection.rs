@@ -12,6 +12,7 @@ table! {
     Leaked = "leaked", "pins, mappings or memory are not given back";
     WrongError = "wrong-error", "a call fails in a way that its documentation does not have, or the driver complains where nothing is wrong";
     Slow = "slow", "it takes too long, or keeps the kernel from reclaiming pages";
+    Flaky = "flaky", "the same cell does not come to the same each time it is run";
 }
 
 /// The objections of an oracle, in the order in which they were raised.

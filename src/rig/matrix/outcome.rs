@@ -42,7 +42,11 @@ pub struct CellOutcome {
     /// The oracles' objections.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<Finding>,
-    /// Duration in milliseconds.
+    /// If the cell was run several times, what it came to how often; more than one
+    /// if it is flaky.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub runs: Vec<RunsAlike>,
+    /// Duration in milliseconds, of all runs together.
     pub elapsed_ms: u64,
     /// The agent's evidence; `None` if the guest broke.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -50,6 +54,21 @@ pub struct CellOutcome {
     /// The frames that the card wrote.
     #[serde(default, rename = "testified")]
     pub card_frames: CardFrames,
+}
+
+/// Runs of a cell that came to the same.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunsAlike {
+    /// Their number.
+    pub times: usize,
+    /// The verdict on each.
+    pub verdict: Verdict,
+    /// The observed outcome of each.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observation: Option<Observation>,
+    /// The oracles' objections to the first of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<Finding>,
 }
 
 /// The verdict on a mutant of the driver.
@@ -121,6 +140,11 @@ impl MutantOutcome {
 }
 
 impl CellOutcome {
+    /// Returns whether the cell did not come to the same each time it was run.
+    pub fn is_flaky(&self) -> bool {
+        self.runs.len() > 1
+    }
+
     /// Returns a cell that cannot be set up, and was not begun.
     pub fn impossible(cell: CellName, why: String) -> Self {
         Self {
@@ -129,6 +153,7 @@ impl CellOutcome {
             observation: None,
             reason: Some(why),
             findings: Vec::new(),
+            runs: Vec::new(),
             elapsed_ms: 0,
             answer: None,
             card_frames: CardFrames::default(),
@@ -204,6 +229,12 @@ impl KernelOutcome {
         needs
             .filter(|(_, check)| !self.checks.contains(check))
             .collect()
+    }
+
+    /// Returns how often a cell was run, at most.
+    pub fn rounds(&self) -> usize {
+        let times = |cell: &CellOutcome| cell.runs.iter().map(|of| of.times).sum();
+        self.cells.iter().map(times).max().unwrap_or(0).max(1)
     }
 
     /// Returns whether nothing was judged because no cell could be set up.

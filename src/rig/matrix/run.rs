@@ -8,6 +8,7 @@ use super::guest::{CellGuest, MatrixError};
 use super::mutation;
 use super::name::CellName;
 use super::outcome::{CellOutcome, KernelOutcome};
+use super::repeat;
 pub use super::spec::MatrixSpec;
 use crate::card::CardKind;
 use crate::rig::testbed::TestbedSpec;
@@ -63,6 +64,7 @@ pub fn run(
         outcome.add(cell);
     }
     let ran = all(spec, parts, guest, progress, &mut outcome);
+    outcome.cells = repeat::fold(outcome.cells);
     outcome.elapsed_ms = begun.elapsed().as_millis() as u64;
     outcome.stopped = ran.as_ref().err().map(ToString::to_string);
     outcomes.push(outcome);

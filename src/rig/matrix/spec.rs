@@ -13,7 +13,8 @@ pub struct MatrixSpec {
     /// kind of all cells, and do with buffers what it has to as fast as they come; a
     /// capture card with the pattern `integrity`.
     pub testbed: TestbedSpec,
-    /// The cells, in the order in which to run them.
+    /// The cells, in the order in which to run them. The runs of one that is there
+    /// several times are judged as one.
     pub cells: Vec<CellName>,
     /// The mutants of the driver to run after them.
     pub mutants: Vec<Mutant>,

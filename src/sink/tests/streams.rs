@@ -247,7 +247,7 @@ fn the_end_does_not_wait_for_a_reader_that_does_not_read() {
     drop(display);
     let took = began.elapsed();
     assert!(took >= Duration::from_millis(200), "{took:?}");
-    assert!(took < Duration::from_millis(400), "{took:?}");
+    assert!(took < Duration::from_millis(800), "{took:?}");
     // The thread of the pipe ends once its write does.
     let mut rest = Vec::new();
     theirs.read_to_end(&mut rest).unwrap();

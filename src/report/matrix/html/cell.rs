@@ -28,6 +28,14 @@ pub fn folded(kernel: &str, cell: &CellOutcome, drawn: bool) -> Markup {
     details(red, drawn || red, &place, kernel, &again, cell)
 }
 
+/// Returns a cell of one of two runs, whose name is `run`.
+pub fn of_run(run: &str, kernel: &str, cell: &CellOutcome) -> Markup {
+    let red = cell.verdict == Verdict::Finding;
+    let again = format!("pinhole matrix --cell {} --kernel {kernel}", cell.cell);
+    let place = format!("{run}:{}", anchor(kernel, &cell.cell));
+    details(red, true, &place, &format!("{run}, {kernel}"), &again, cell)
+}
+
 /// Returns a cell of a driver with a bug.
 pub fn of_mutant(kernel: &str, mutant: Mutant, cell: &CellOutcome) -> Markup {
     let place = format!("{kernel}:{mutant}:{}", cell.cell);

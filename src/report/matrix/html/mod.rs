@@ -11,6 +11,7 @@
 //!
 //! | file | what is in it |
 //! |---|---|
+//! | `document` | what every page has |
 //! | `overview` | the table, and the reasons for unusual results |
 //! | `cell` | the evidence of a cell |
 //! | `checked` | the part of it that comes from a kernel that checks itself |
@@ -18,15 +19,17 @@
 //! | `pins` | the drawing of its pins |
 //! | `svg` | the common code of the drawings |
 
-mod cell;
+pub mod cell;
 mod checked;
+pub mod document;
 mod overview;
 mod pages;
 mod pins;
 mod svg;
 
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{Markup, html};
 
+use self::document::document;
 use super::groups::{Group, groups};
 use super::merge::missing;
 use super::oracles;
@@ -36,53 +39,21 @@ use crate::rig::matrix::CellName;
 use crate::rig::matrix::outcome::{CellOutcome, KernelOutcome, MutantVerdict, Verdict};
 use crate::rig::plural::count;
 
-const STYLE: &str = include_str!("style.css");
-
-/// The policy that allows the page its own style, and nothing else.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
-
 /// Returns the page of all kernels.
 pub fn page(outcomes: &[KernelOutcome]) -> String {
-    let page = html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta http-equiv="Content-Security-Policy" content=(POLICY);
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                title { "Pinhole: the matrix" }
-                style { (PreEscaped(STYLE)) }
-                style { ":root { --kernels: " (outcomes.len()) "; }" }
-            }
-            body {
-                (defs())
-                h1 { "The userptr matrix" }
-                p.soft {
-                    "Every kind of memory that a user pointer can name, and everything that can \
-                     happen to it while a device writes into it or reads it: what each kernel did."
-                }
-                (totals(outcomes))
-                (findings(outcomes))
-                (overview::overview(outcomes))
-                (evidence(outcomes))
-                (mutants(outcomes))
-            }
+    let body = html! {
+        h1 { "The userptr matrix" }
+        p.soft {
+            "Every kind of memory that a user pointer can name, and everything that can \
+             happen to it while a device writes into it or reads it: what each kernel did."
         }
+        (totals(outcomes))
+        (findings(outcomes))
+        (overview::overview(outcomes))
+        (evidence(outcomes))
+        (mutants(outcomes))
     };
-    page.into_string()
-}
-
-/// Returns the hatching of differing parts, for all drawings.
-fn defs() -> Markup {
-    html! {
-        svg #defs aria-hidden="true" {
-            defs {
-                pattern #differs width="6" height="6" patternUnits="userSpaceOnUse" {
-                    path d="M-1 1 1-1M0 6 6 0M5 7 7 5" {}
-                }
-            }
-        }
-    }
+    document("Pinhole: the matrix", outcomes.len(), &body)
 }
 
 fn totals(outcomes: &[KernelOutcome]) -> Markup {
@@ -106,6 +77,7 @@ fn totals(outcomes: &[KernelOutcome]) -> Markup {
                         @if totals.missed > 0 { ", " span.bad { "✗ " (totals.missed) " missed" } }
                     }
                     @if let Some(checks) = oracles::checks(outcome) { "; checks itself: " (checks) }
+                    @if let Some(repeated) = oracles::repeated(outcome) { "; run " (repeated) }
                     @if let Some(why) = &outcome.blind { ", " span.bad { "✗ not all was seen: " (why) } }
                     span.soft { "; " (count(outcome.boots as usize, "boot")) ", " (seconds(outcome.elapsed_ms)) }
                 }

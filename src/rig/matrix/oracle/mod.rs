@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 pub use self::evidence::CellEvidence;
 use crate::agent::cell::table;
 use crate::agent::checks::Check;
-use crate::rig::matrix::objection::{Objections, Severity};
+use crate::rig::matrix::objection::{Objections, Severity, kind};
 use crate::rig::matrix::observation::{Observation, Reads};
 
 table! {
@@ -59,6 +59,17 @@ pub struct Finding {
     pub severity: Severity,
     /// The objection, in a sentence with the relevant numbers.
     pub what: String,
+}
+
+/// What findings with one cause have in common, as far as that can be told from
+/// them: all but the numbers.
+pub type Cause = (Severity, Oracle, String);
+
+impl Finding {
+    /// Returns the finding without its numbers.
+    pub fn cause(&self) -> Cause {
+        (self.severity, self.oracle, kind(&self.what))
+    }
 }
 
 /// A function that examines the evidence, and adds its objections.

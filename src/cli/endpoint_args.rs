@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use anyhow::bail;
 use clap::ValueEnum;
 
-use crate::card::{CardKind, End};
-use crate::sink::{self, Display, Output};
+use crate::card::{CardKind, Endpoint};
+use crate::sink::{self, Display, Output, is_standard_output};
 use crate::source::{self, Access, Camera, Input, pattern};
 
 /// What the card is for, and its inputs or outputs.
 #[derive(Debug, clap::Args)]
-pub struct EndArgs {
+pub struct EndpointArgs {
     /// What the card is for.
     #[arg(long, value_enum, default_value_t = KindArg::Capture)]
     kind: KindArg,
@@ -53,11 +53,12 @@ impl From<KindArg> for CardKind {
     }
 }
 
-impl EndArgs {
+impl EndpointArgs {
     /// Returns the specifications of the sources; none for an output card.
     ///
     /// # Errors
-    /// Inputs are asked of an output card, or outputs of a capture card.
+    /// Inputs are asked of an output card, or outputs of a capture card, or two
+    /// outputs are standard output.
     pub fn sources(&self) -> anyhow::Result<Vec<String>> {
         match self.kind {
             KindArg::Capture if !self.sink.is_empty() => {
@@ -65,6 +66,9 @@ impl EndArgs {
             }
             KindArg::Output if !self.source.is_empty() => {
                 bail!("an output card has no --source: say --kind capture")
+            }
+            KindArg::Output if self.sink.iter().filter(|it| is_standard_output(it)).count() > 1 => {
+                bail!("one sink alone can be standard output")
             }
             KindArg::Capture if self.source.is_empty() => Ok(vec!["pattern".to_owned()]),
             KindArg::Capture | KindArg::Output => Ok(self.source.clone()),
@@ -104,12 +108,12 @@ pub fn open(
     sources: &[String],
     access: &Access,
     outputs: Option<Vec<Output>>,
-) -> anyhow::Result<End> {
+) -> anyhow::Result<Endpoint> {
     match outputs {
-        None => Ok(End::Camera(Box::new(Camera::new(open_inputs(
+        None => Ok(Endpoint::Camera(Box::new(Camera::new(open_inputs(
             sources, access,
         )?)))),
-        Some(outputs) => Ok(End::Display(Display::new(outputs))),
+        Some(outputs) => Ok(Endpoint::Display(Display::new(outputs))),
     }
 }
 
@@ -132,9 +136,9 @@ fn open_inputs(specs: &[String], access: &Access) -> anyhow::Result<Vec<Input>> 
 mod tests {
     use super::*;
 
-    fn args(kind: KindArg, source: &[&str], sink: &[&str]) -> EndArgs {
+    fn args(kind: KindArg, source: &[&str], sink: &[&str]) -> EndpointArgs {
         let strings = |specs: &[&str]| specs.iter().map(ToString::to_string).collect();
-        EndArgs {
+        EndpointArgs {
             kind,
             source: strings(source),
             sink: strings(sink),
@@ -181,6 +185,8 @@ mod tests {
         }
         let output = args(KindArg::Output, &[], &[]);
         assert!(output.sources().unwrap().is_empty());
+        let twice = args(KindArg::Output, &[], &["raw:-", "raw:-"]);
+        assert!(twice.sources().is_err());
         let capture = args(KindArg::Capture, &[], &[]);
         assert!(capture.open_outputs().unwrap().is_none());
     }

@@ -5,16 +5,16 @@ use super::CardKind;
 use crate::sink::Display;
 use crate::source::{Camera, PixelFormat};
 
-/// What is at the other end of a card.
-pub enum End {
+/// What is at the other side of a card.
+pub enum Endpoint {
     /// The camera of a capture card.
     Camera(Box<Camera>),
     /// The display of an output card.
     Display(Display),
 }
 
-impl End {
-    /// Returns what a card with this end is for.
+impl Endpoint {
+    /// Returns what a card with this endpoint is for.
     pub fn kind(&self) -> CardKind {
         match self {
             Self::Camera(_) => CardKind::Capture,
@@ -71,7 +71,7 @@ impl End {
     }
 
     /// Ends the stream.
-    pub fn end(&mut self) {
+    pub fn stop(&mut self) {
         match self {
             Self::Camera(camera) => camera.end(),
             Self::Display(display) => display.end(),
