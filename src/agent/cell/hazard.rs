@@ -49,6 +49,12 @@ impl Hazard {
         }
     }
 
+    /// Returns whether something happens to the memory, or to the stream that has it,
+    /// and not to the calls.
+    pub const fn is_on_memory(self) -> bool {
+        !matches!(self, Self::None | Self::FailNth)
+    }
+
     /// Returns whether the buffer can still be dequeued after the hazard.
     pub const fn leaves_a_stream(self) -> bool {
         !matches!(

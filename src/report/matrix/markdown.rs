@@ -157,10 +157,13 @@ fn mutants(text: &mut String, outcomes: &[KernelOutcome], notes: &mut Notes) {
 }
 
 fn judged(mutant: &MutantOutcome, notes: &mut Notes) -> String {
-    let oracle = mutant.mutant.oracle();
+    let names: Vec<_> = mutant.meant().iter().map(ToString::to_string).collect();
+    let names = names.join(", ");
     let said = match mutant.verdict {
-        MutantVerdict::Caught if mutant.oracles().contains(&oracle) => format!("seen: {oracle}"),
-        MutantVerdict::Caught => format!("seen, but not by {oracle}"),
+        MutantVerdict::Caught => match mutant.unseen_as_meant().next() {
+            None => format!("seen: {names}"),
+            Some(_) => format!("seen, but not by {names} in each cell"),
+        },
         MutantVerdict::Missed => "**MISSED**".to_owned(),
         MutantVerdict::Unseen => "-".to_owned(),
     };
@@ -187,8 +190,30 @@ fn cell(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::kernel;
+    use super::super::tests::{finding, kernel};
     use super::*;
+    use crate::rig::matrix::outcome::CellOutcome;
+
+    #[test]
+    fn the_oracle_that_is_meant_for_each_cell_is_asked() {
+        let cell = |name: &str, oracle| CellOutcome {
+            findings: vec![finding(Severity::DataLost, oracle, "it is wrong")],
+            ..super::super::tests::cell(name)
+        };
+        let said = |output| {
+            let cells = vec![cell("thp", Oracle::Fences), cell("output/thp", output)];
+            let mutant = MutantOutcome {
+                mutant: Mutant::IgnoreOffset,
+                verdict: MutantVerdict::Caught,
+                reason: None,
+                cells,
+            };
+            judged(&mutant, &mut Notes::default())
+        };
+        assert_eq!(said(Oracle::Address), "seen: address, fences");
+        let not = "seen, but not by address, fences in each cell";
+        assert_eq!(said(Oracle::Fences), not);
+    }
 
     #[test]
     fn answers_stand_with_the_numbers_of_their_reasons() {

@@ -67,8 +67,7 @@ fn captures() -> Vec<CellName> {
             Pinning::FrameVector => &STEADY_TOO[..],
             Pinning::Native => &[],
         };
-        let on_memory = |hazard: &&Hazard| !matches!(hazard, Hazard::None | Hazard::FailNth);
-        for hazard in Hazard::ALL.iter().filter(on_memory) {
+        for hazard in Hazard::ALL.iter().filter(|hazard| hazard.is_on_memory()) {
             for kind in STEADY.iter().chain(too) {
                 for point in hazard.points() {
                     cells.push(CellName {

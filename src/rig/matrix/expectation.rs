@@ -83,7 +83,7 @@ fn capture(cell: &CellName, kernel: Version) -> Expectation {
         ProtNoneTail if by_force => Expectation::captured(Reads::Partly, FORCED),
         ProtNone | ProtNoneTail => refused("the process itself has no access"),
         UffdMissing | UffdWp if keeps_lock(kernel) => refused(KEEPS_LOCK),
-        Ext4Shared if kernel >= Version(6, 2) => refused(
+        Ext4Shared if kernel >= Version(6, 5) => refused(
             "a shared mapping of a file whose filesystem tracks dirty pages cannot be pinned for long",
         ),
         _ => unpinnable(cell).unwrap_or_else(|| after(cell, kernel)),

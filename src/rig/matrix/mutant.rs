@@ -15,6 +15,7 @@ use super::name::CellName;
 use super::oracle::Oracle;
 use crate::agent::cell::{Hazard, Kind, Point, table};
 use crate::agent::checks::Check;
+use crate::card::CardKind;
 use crate::rig::kernel::Version;
 
 table! {
@@ -62,7 +63,10 @@ impl Mutant {
                 plain(Kind::AnonTouched).of_output(),
                 after(Kind::AnonTouched, Hazard::Munmap).of_output(),
             ],
-            Self::PinReadonly => vec![plain(Kind::ReadOnly)],
+            Self::PinReadonly => vec![
+                plain(Kind::ReadOnly),
+                after(Kind::AnonUntouched, Hazard::ForkParentWrites).of_output(),
+            ],
             Self::IgnoreOffset => vec![
                 CellName {
                     offset: 1234,
@@ -94,10 +98,13 @@ impl Mutant {
                 plain(Kind::ReadOnly).of_output(),
                 plain(Kind::Ext4Shared).of_output(),
             ],
-            // Anonymous pages have their mark in the page table.
+            // Anonymous pages have their mark in the page table; those of a file
+            // have it until they are written back.
             Self::OutputDirty => vec![
                 plain(Kind::AnonTouched).of_output(),
                 plain(Kind::Heap).of_output(),
+                after(Kind::Ext4Shared, Hazard::Writeback).of_output(),
+                after(Kind::ReadOnlyShared, Hazard::DropCaches).of_output(),
             ],
             // A mapping copies the first frame by itself.
             Self::OutputNoSync => {
@@ -112,9 +119,12 @@ impl Mutant {
                 plain(Kind::AnonTouched).of_output(),
                 plain(Kind::MemfdShared).of_output(),
             ],
-            Self::LoseLastPage | Self::WrongSync => {
-                vec![plain(Kind::AnonTouched), plain(Kind::MemfdShared)]
-            }
+            Self::LoseLastPage => vec![
+                plain(Kind::AnonTouched),
+                plain(Kind::MemfdShared),
+                plain(Kind::AnonTouched).of_output(),
+            ],
+            Self::WrongSync => vec![plain(Kind::AnonTouched), plain(Kind::MemfdShared)],
             Self::WrongDirection => vec![
                 plain(Kind::AnonTouched),
                 plain(Kind::AnonTouched).of_output(),
@@ -129,16 +139,20 @@ impl Mutant {
         }
     }
 
-    /// Returns the oracle that must detect the bug. Others may detect it, too,
-    /// some of them not always.
-    pub const fn oracle(self) -> Oracle {
+    /// Returns the oracle that must detect the bug in each of its cells of that
+    /// direction. Others may detect it, too, some of them not always.
+    pub const fn oracle(self, direction: CardKind) -> Oracle {
         match self {
             Self::UnpinEarly | Self::LeakPin | Self::UnpinTwice => Oracle::Pins,
             Self::PinReadonly | Self::LoseLastPage | Self::StaleList | Self::OutputWritePins => {
                 Oracle::Outcome
             }
             Self::LeaveClean | Self::OutputDirty => Oracle::Dirty,
-            Self::IgnoreOffset => Oracle::Fences,
+            // A card that reads beside the buffer leaves no trace there.
+            Self::IgnoreOffset => match direction {
+                CardKind::Capture => Oracle::Fences,
+                CardKind::Output => Oracle::Address,
+            },
             Self::RoundUp | Self::SwapPages => Oracle::Address,
             Self::CompleteEarly | Self::WrongSync | Self::OutputNoSync => Oracle::Data,
             Self::LeakMapping => Oracle::Mappings,
@@ -149,6 +163,19 @@ impl Mutant {
             | Self::LockOrder
             | Self::IrqsOn
             | Self::UseAfterFree => Oracle::Log,
+        }
+    }
+
+    /// Returns whether one of its cells shows the bug on a kernel of that version.
+    pub fn shows_in(self, cell: &CellName, kernel: Version) -> bool {
+        match (self, cell.direction, cell.kind) {
+            // Later kernels pin for writing all the same, or need not.
+            (Self::PinReadonly, CardKind::Output, _) => kernel < Version(5, 12),
+            // Before, memory is pinned for writing, which this mapping does not allow.
+            (Self::OutputDirty, _, Kind::ReadOnlyShared) => kernel >= Version(6, 2),
+            // Nor does any filesystem refuse a pin for writing.
+            (Self::OutputWritePins, _, Kind::Ext4Shared) => kernel >= Version(6, 5),
+            _ => true,
         }
     }
 
@@ -206,6 +233,25 @@ mod tests {
             }
             assert_eq!(mutant.name().parse(), Ok(*mutant));
         }
+    }
+
+    #[test]
+    fn every_mutant_that_is_seen_on_a_kernel_has_cells_there() {
+        let all = Check::ALL.iter().copied().collect();
+        for kernel in [Version(5, 10), Version(6, 1), Version(6, 12), Version(7, 3)] {
+            for mutant in Mutant::ALL {
+                let shows = |cell: &CellName| mutant.shows_in(cell, kernel);
+                let has_cells = mutant.cells().iter().any(shows);
+                let is_seen = mutant.unseen(kernel, &all).is_none();
+                assert!(has_cells || !is_seen, "{mutant} on {kernel:?}");
+            }
+        }
+        let cells = |kernel| {
+            let mut cells = Mutant::PinReadonly.cells();
+            cells.retain(|cell| Mutant::PinReadonly.shows_in(cell, kernel));
+            cells.len()
+        };
+        assert_eq!((cells(Version(5, 10)), cells(Version(6, 12))), (2, 1));
     }
 
     #[test]

@@ -44,8 +44,9 @@ pub fn run(
     let version = Version::of(&outcome.release)
         .ok_or_else(|| MatrixError::Release(outcome.release.clone()))?;
     let checks = &outcome.checks;
-    let parts = parts(&spec.mutants);
+    let mut parts = parts(&spec.mutants);
     let first_needs = parts.first().map_or_else(Needs::default, |part| part.needs);
+    parts.retain_mut(|part| part.is_left_on(version));
     let step = progress.step(format!("running {}", count(spec.mutants.len(), "mutant")));
     let first = Mutex::new(first);
     let (output, ran) = jobs::run(
@@ -85,6 +86,16 @@ struct Part {
     mutant: Mutant,
     needs: Needs,
     cells: Vec<CellName>,
+}
+
+impl Part {
+    /// Removes the cells that do not show the bug on a kernel of that version.
+    /// Returns whether there are others.
+    fn is_left_on(&mut self, kernel: Version) -> bool {
+        let mutant = self.mutant;
+        self.cells.retain(|cell| mutant.shows_in(cell, kernel));
+        !self.cells.is_empty()
+    }
 }
 
 impl fmt::Display for Part {
@@ -261,7 +272,7 @@ impl MutantJob<'_> {
         if state == GuestState::Fit {
             state = guest.aftermath(&mut outcome)?;
         }
-        if state == GuestState::Fit && mutant.oracle() == Oracle::Leaks {
+        if state == GuestState::Fit && mutant.oracle(cell.direction) == Oracle::Leaks {
             state = leaks::search(guest, std::slice::from_mut(&mut outcome), state)?;
         }
         // A guest in which the parameter cannot be reset is broken, too.

@@ -109,6 +109,26 @@ impl MutantOutcome {
         }
     }
 
+    /// Returns the oracles that must detect the bug in the cells that were run, each
+    /// once, in their order.
+    pub fn meant(&self) -> BTreeSet<Oracle> {
+        let cells = self.cells.iter();
+        cells.map(|cell| self.meant_in(cell)).collect()
+    }
+
+    /// Returns the cells in which the oracle that must detect the bug did not.
+    pub fn unseen_as_meant(&self) -> impl Iterator<Item = &CellOutcome> {
+        let saw = |cell: &CellOutcome| {
+            let mut findings = cell.findings.iter();
+            findings.any(|finding| finding.oracle == self.meant_in(cell))
+        };
+        self.cells.iter().filter(move |cell| !saw(cell))
+    }
+
+    fn meant_in(&self, cell: &CellOutcome) -> Oracle {
+        self.mutant.oracle(cell.cell.direction)
+    }
+
     /// Returns the oracles that detected the bug, each once, in their order.
     pub fn oracles(&self) -> Vec<Oracle> {
         let saw = |oracle: &Oracle| {

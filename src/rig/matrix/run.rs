@@ -28,12 +28,21 @@ pub fn run(
 ) -> Result<(), MatrixError> {
     let begun = Instant::now();
     // The first guest is for what is run first.
-    let parts = spec.parts();
-    let testbed = match parts.first() {
-        Some((kind, _)) => with_card(spec, *kind),
-        None => mutation::first_testbed(spec),
+    let mut parts = spec.parts();
+    let mut refused = Vec::new();
+    let guest = loop {
+        let testbed = match parts.first() {
+            Some((kind, _)) => with_card(spec, *kind),
+            None => mutation::first_testbed(spec),
+        };
+        match CellGuest::boot(&testbed, progress) {
+            Ok(guest) => break guest,
+            Err(error) if parts.len() > 1 && is_of_the_card(spec, &error) => {
+                refused.extend(impossible(parts.remove(0).1, &error));
+            }
+            Err(error) => return Err(error),
+        }
     };
-    let guest = CellGuest::boot(&testbed, progress)?;
     let mut outcome = KernelOutcome {
         kernel: guest.testbed.guest.id.clone(),
         release: guest.testbed.machine.hello().release.clone(),
@@ -51,6 +60,9 @@ pub fn run(
         elapsed_ms: 0,
         stopped: None,
     };
+    for cell in refused {
+        outcome.add(cell);
+    }
     let ran = all(spec, parts, guest, progress, &mut outcome);
     outcome.cells = repeat::fold(outcome.cells);
     outcome.elapsed_ms = begun.elapsed().as_millis() as u64;
@@ -82,16 +94,29 @@ fn all(
         };
         match booted {
             Ok(guest) => cell_job::run(&part, guest, progress, outcome)?,
-            // Not every driver is for every kind of card.
-            Err(error) if spec.testbed.driver.is_some() && error.is_of_the_driver() => {
-                for cell in part.cells {
-                    outcome.add(CellOutcome::impossible(cell, error.to_string()));
+            Err(error) if is_of_the_card(spec, &error) => {
+                for cell in impossible(part.cells, &error) {
+                    outcome.add(cell);
                 }
             }
             Err(error) => return Err(error),
         }
     }
     mutation::run(spec, guest, progress, outcome)
+}
+
+/// Returns whether an error is one of a driver that is not for every kind of card,
+/// as Pinhole's own is.
+fn is_of_the_card(spec: &MatrixSpec, error: &MatrixError) -> bool {
+    spec.testbed.driver.is_some() && error.is_of_the_driver()
+}
+
+/// Returns the cells of a card that the driver has no use for.
+fn impossible(cells: Vec<CellName>, error: &MatrixError) -> impl Iterator<Item = CellOutcome> {
+    let why = error.to_string();
+    cells
+        .into_iter()
+        .map(move |cell| CellOutcome::impossible(cell, why.clone()))
 }
 
 /// Returns the testbed with a card of that kind.

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::thread::{self, JoinHandle};
 
 use pinhole::card::witness::Background;
-use pinhole::card::{Card, CardKind, End, Rate, Spec, Witness};
+use pinhole::card::{Card, CardKind, Endpoint, Rate, Spec, Witness};
 use pinhole::rig::testbed::CardProcess;
 use pinhole::sink::{Display, Output};
 use pinhole::source::{self, Camera};
@@ -28,17 +28,17 @@ impl Served {
     pub fn start(kind: CardKind, mutation: Option<Mutation>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let witness = File::create(folder.path().join("witness")).unwrap();
-        let end = match kind {
+        let endpoint = match kind {
             CardKind::Capture => {
                 let source = source::open("pattern:integrity").unwrap();
-                End::Camera(Box::new(Camera::with("Pinhole", source)))
+                Endpoint::Camera(Box::new(Camera::with("Pinhole", source)))
             }
-            CardKind::Output => End::Display(Display::new(vec![Output::digest()])),
+            CardKind::Output => Endpoint::Display(Display::new(vec![Output::digest()])),
         };
         let card = Card::new(Spec {
             witness: Witness::new(Background::start(witness).unwrap()),
             error_injection: true,
-            ..Spec::with(end, Rate::Max)
+            ..Spec::with(endpoint, Rate::Max)
         });
         let daemon = Daemon::new(MutatedCard::new(card, mutation)).unwrap();
         let socket = ListeningSocket::bind(&folder.path().join("card")).unwrap();

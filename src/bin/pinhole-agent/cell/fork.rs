@@ -41,9 +41,10 @@ impl Fork {
         }
     }
 
-    /// Makes the child fill a range of its own memory with `byte`.
-    pub fn write(&mut self, span: Span, byte: u8) -> io::Result<()> {
-        let mut order = vec![WRITE, byte];
+    /// Makes the child write over a range of its own memory: what is there, with the
+    /// bits of `change` inverted.
+    pub fn write(&mut self, span: Span, change: u8) -> io::Result<()> {
+        let mut order = vec![WRITE, change];
         order.extend_from_slice(&span.start.to_ne_bytes());
         order.extend_from_slice(&span.len.to_ne_bytes());
         self.orders.write_all(&order)?;
@@ -89,7 +90,12 @@ fn obey(mut incoming: std::fs::File, mut outgoing: std::fs::File) -> ! {
                 let bytes = order[at..at + 8].try_into().unwrap_or_default();
                 usize::from_ne_bytes(bytes)
             };
-            let written = access.write(word(1), &vec![order[0]; word(9)]);
+            let written = access
+                .read(Span::new(word(1), word(9)))
+                .and_then(|mut bytes| {
+                    bytes.iter_mut().for_each(|byte| *byte ^= order[0]);
+                    access.write(word(1), &bytes)
+                });
             let errno =
                 written.map_or_else(|error| error.raw_os_error().unwrap_or(libc::EIO), |()| 0);
             outgoing.write_all(&errno.to_ne_bytes())?;

@@ -12,7 +12,6 @@ use pinhole::agent::cell::evidence::{
 use pinhole::agent::cell::instruments::IdleMoment;
 use pinhole::agent::cell::phases::Phase;
 use pinhole::agent::cell::{Cell, FrameSize, Hazard, PAGE, Point};
-use pinhole::card::CardKind;
 use pinhole::wire::buffer::MEMORY_USERPTR;
 
 use super::contention::ContendedBuffer;
@@ -220,6 +219,9 @@ impl CellProcess<'_> {
                 Stop::Failed(format!("the card does nothing with the frame: {error}"))
             })?;
             self.tell_idle(IdleMoment::Written)?;
+            if !self.cell.direction.is_capture() {
+                self.tell_contents(Moment::Queued);
+            }
         }
         self.look(Moment::Queued)?;
         if matches!(self.cell.hazard, Hazard::None | Hazard::FailNth) {
@@ -269,7 +271,7 @@ impl CellProcess<'_> {
         }
         let leaves = self.cell.hazard.leaves_a_stream();
         // Of a frame that is read nothing changes in the memory any more.
-        if !leaves || cell_reads(self.cell) {
+        if !leaves || !self.cell.direction.is_capture() {
             self.tell_contents(Moment::AfterHazard);
         }
         self.look(Moment::AfterHazard)?;
@@ -410,9 +412,4 @@ impl CellProcess<'_> {
             }
         }
     }
-}
-
-/// Returns whether the card of a cell reads.
-fn cell_reads(cell: &Cell) -> bool {
-    cell.direction == CardKind::Output
 }

@@ -1,6 +1,6 @@
 //! The cells of an output, whose card reads the memory.
 
-use super::{PLACES, STEADY};
+use super::{FAILING, PLACES, STEADY};
 use crate::agent::cell::{FrameSize, Hazard, Kind, Point};
 use crate::rig::matrix::name::{CellName, Pinning};
 
@@ -59,16 +59,6 @@ const PARTICULAR: &[(Kind, &[Hazard])] = &[
 /// The hazards in which a process writes after a fork.
 const FORKS: &[Hazard] = &[Hazard::ForkParentWrites, Hazard::ForkChildWrites];
 
-/// Kinds from which user pointers are queued while allocations fail.
-const FAILING: [Kind; 6] = [
-    Kind::AnonTouched,
-    Kind::AnonUntouched,
-    Kind::Hugetlb,
-    Kind::MemfdShared,
-    Kind::Ext4Private,
-    Kind::Swapped,
-];
-
 /// Returns the cells, in the order in which they are run.
 pub fn all() -> Vec<CellName> {
     let cells = [kinds(), hazards(), failing()].concat();
@@ -97,8 +87,7 @@ fn kinds() -> Vec<CellName> {
 
 /// Returns each hazard with two kinds, and those with other kinds.
 fn hazards() -> Vec<CellName> {
-    let on_memory = |hazard: &&Hazard| !matches!(hazard, Hazard::None | Hazard::FailNth);
-    let all = Hazard::ALL.iter().filter(on_memory);
+    let all = Hazard::ALL.iter().filter(|hazard| hazard.is_on_memory());
     let steady = all.flat_map(|hazard| STEADY.map(|kind| (kind, *hazard)));
     let particular = PARTICULAR
         .iter()

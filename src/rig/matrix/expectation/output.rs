@@ -31,7 +31,7 @@ pub fn expect(cell: &CellName, kernel: Version) -> Expectation {
             "before 6.2 a pin asks for write access, and force is for private mappings",
         ),
         ProtNone if by_force => sent(Sent::Zeros, FORCED),
-        ProtNoneTail if by_force => sent(Sent::Partly, FORCED),
+        ProtNoneTail if by_force => sent(Sent::Written, FORCED),
         ProtNone | ProtNoneTail => refused(cell, "the process itself has no access"),
         UffdMissing if keeps_lock(kernel) => refused(cell, KEEPS_LOCK),
         // A pin for reading does not meet the protection.

@@ -11,9 +11,9 @@ use crate::rig::matrix::objection::{Objections, Severity};
 
 /// Objects to segments that are not the pages in the process's own pagemap, and
 /// to a buffer that begins elsewhere in its first page or ends elsewhere in its
-/// last: a card that got more memory may write more, or read more. Of several buffers the first
-/// frame of each is judged: for the next, the buffer was queued anew, and nobody
-/// looked at its pages.
+/// last: a card that got more memory may write more, or read more. Of several
+/// buffers the first frame of each is judged: for the next, the buffer was queued
+/// anew, and nobody looked at its pages.
 pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Objections) {
     let answer = evidence.answer;
     let refused = matches!(evidence.observation, Observation::Refused(_));

@@ -7,7 +7,8 @@
 
 use super::super::observation::{Observation, Reads, Sent};
 use super::evidence::CellEvidence;
-use crate::agent::cell::evidence::{HELD_POLL, Moment};
+use crate::agent::cell::Point;
+use crate::agent::cell::evidence::{HELD_POLL, HOLD, Moment};
 use crate::card::CardKind;
 use crate::card::witness::PlaneRecord;
 use crate::dma::{DIGEST_BLOCK, Digest};
@@ -85,8 +86,26 @@ fn returned(evidence: &CellEvidence<'_>, objections: &mut Objections) {
     }
 }
 
-/// Judges what the card read from a buffer that was not returned.
+/// Judges what the card read from a buffer that was not returned. A card that holds
+/// frames back is to read none of a buffer that is taken from it meanwhile, whether
+/// the driver has told it that the stream ended or not.
 fn taken_back(evidence: &CellEvidence<'_>, objections: &mut Objections) {
+    let is_held = evidence
+        .answer
+        .call(HOLD)
+        .is_some_and(|hold| hold.errno.is_none());
+    let expected = &evidence.expectation.outcomes;
+    let is_taken = expected.contains(&Observation::TakenBack)
+        && evidence.observation == Observation::TakenBack;
+    let frames = evidence.card_frames.frames().len();
+    if is_taken && is_held && evidence.point == Point::BeforeDma && frames > 0 {
+        objections.push(
+            evidence.trespass(),
+            format!(
+                "the buffer was taken back before the card had read it, and it read {frames} frames"
+            ),
+        );
+    }
     if let Some(sent) = evidence.answer.contents_at(Moment::Filled) {
         for (sequence, plane) in evidence.card_frames.frames() {
             compare(evidence, (*sequence, plane), sent, objections);
@@ -125,7 +144,9 @@ mod tests {
     use super::super::tests::{captured, evidence, objections, objections_of, said, sent};
     use super::*;
     use crate::agent::cell::evidence::{CallSeen, ContentsSeen};
-    use crate::rig::matrix::expectation::Expectation;
+    use crate::rig::kernel::Version;
+    use crate::rig::matrix::expectation::{Expectation, expect};
+    use crate::rig::matrix::name::CellName;
 
     #[test]
     fn a_frame_is_one_that_was_written() {
@@ -184,6 +205,29 @@ mod tests {
         assert_eq!(said(&answer), [""; 0]);
         answer.contents[0].digests = frame.sent;
         assert_eq!(said(&answer), [differs]);
+    }
+
+    #[test]
+    fn a_buffer_that_was_taken_back_is_not_read() {
+        let (mut answer, card_frames) = sent();
+        answer.frames.clear();
+        let taken: CellName = "output/anon-touched/close".parse().unwrap();
+        let expectation = expect(&taken, Version(6, 12));
+        let objections = |answer: &_, point| {
+            let evidence = CellEvidence {
+                point,
+                ..evidence(CardKind::Output, answer, &card_frames, &expectation)
+            };
+            let objections = said(judge, &evidence).into_iter();
+            objections.map(|(severity, _)| severity).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            objections(&answer, Point::BeforeDma),
+            [Severity::MemoryRead]
+        );
+        assert_eq!(objections(&answer, Point::AfterDma), []);
+        answer.calls[0].errno = Some(libc::EINVAL);
+        assert_eq!(objections(&answer, Point::BeforeDma), []);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use super::evidence::CellEvidence;
 use crate::agent::cell::evidence::{Moment, PagesSeen};
 use crate::card::CardKind;
 use crate::rig::matrix::objection::{Objections, Severity};
+use crate::rig::matrix::observation::Observation;
 
 /// Bits of /proc/kpageflags (Documentation/admin-guide/mm/pagemap.rst).
 const DIRTY: u64 = 1 << 4;
@@ -54,8 +55,12 @@ fn written(evidence: &CellEvidence<'_>, objections: &mut Objections) {
 }
 
 fn read(evidence: &CellEvidence<'_>, objections: &mut Objections) {
-    // Pinning for a write, and the hazard, may mark pages as well.
-    let hazard = evidence.answer.pages_at(Moment::AfterHazard);
+    // Pinning for a write, and the hazard, may mark pages as well; a hazard that ends
+    // the stream does not, but the driver may have given the pages back in it.
+    let hazard = match evidence.observation {
+        Observation::TakenBack => None,
+        _ => evidence.answer.pages_at(Moment::AfterHazard),
+    };
     let given = hazard.or_else(|| evidence.answer.pages_at(Moment::Queued));
     let (Some(given), Some(stopped)) = (given, evidence.answer.pages_at(Moment::Stopped)) else {
         return;
@@ -140,5 +145,9 @@ mod tests {
         assert_eq!(look(Moment::Stopped, dirty), [objection]);
         // It was the hazard that did it.
         assert_eq!(look(Moment::AfterHazard, dirty), []);
+        // One that ended the stream was the driver's.
+        answer.frames.clear();
+        let said = objections_of(CardKind::Output, judge, &answer, &card_frames);
+        assert_eq!(said.len(), 1);
     }
 }

@@ -6,6 +6,7 @@ use crate::agent::cell::evidence::{CanaryState, Moment, Place};
 use crate::card::CardKind;
 use crate::dma::{DIGEST_BLOCK, Digest};
 use crate::rig::matrix::objection::{Objections, Severity};
+use crate::rig::matrix::observation::Observation;
 
 /// Objects to changed bytes around the buffer, to a buffer that changed after
 /// its stream had ended or while the card read it, and to frames that the card
@@ -60,6 +61,28 @@ fn read_only(
     given: Option<&[Option<Digest>]>,
     objections: &mut Objections,
 ) {
+    let at = |moment| evidence.answer.contents_at(moment);
+    // A hazard after the DMA, or one that takes the buffer back, is too late to be
+    // what the buffer was given as.
+    let taken = evidence
+        .expectation
+        .outcomes
+        .contains(&Observation::TakenBack);
+    let had = match taken {
+        true => at(Moment::AfterHazard),
+        false => at(Moment::Queued),
+    };
+    let pair = at(Moment::Filled).zip(had);
+    if let Some(block) = pair.and_then(|(filled, had)| changed(filled, had)) {
+        objections.push(
+            Severity::MemoryWritten,
+            format!(
+                "the buffer was written to when the card had it to read, first in the 4 KiB at \
+                 byte {}",
+                block * DIGEST_BLOCK
+            ),
+        );
+    }
     let many = evidence.expectation.many_frames;
     for frame in &evidence.answer.frames {
         let before = given.filter(|_| !many).unwrap_or(&frame.sent);
@@ -85,9 +108,12 @@ fn changed(before: &[Option<Digest>], now: &[Option<Digest>]) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{captured, objections, objections_of, sent};
+    use super::super::tests::{captured, evidence, objections, objections_of, said, sent};
     use super::*;
     use crate::agent::cell::evidence::{CanarySeen, ContentsSeen};
+    use crate::rig::kernel::Version;
+    use crate::rig::matrix::expectation::{Expectation, expect};
+    use crate::rig::matrix::name::CellName;
 
     #[test]
     fn a_changed_canary_is_told_with_its_place() {
@@ -128,6 +154,31 @@ mod tests {
                 "the buffer was written to after its stream had ended, first in the 4 KiB at byte 4096"
             ]
         );
+    }
+
+    #[test]
+    fn a_buffer_is_not_written_to_before_a_hazard_that_comes_late() {
+        let (mut answer, card_frames) = sent();
+        let other = vec![Some(Digest(1)), Some(Digest(3))];
+        answer.frames[0].digests = other.clone();
+        let taken: CellName = "output/heap/streamoff".parse().unwrap();
+        let (data, taken) = (
+            Expectation::data(CardKind::Output),
+            expect(&taken, Version(6, 12)),
+        );
+        answer.contents.push(ContentsSeen {
+            moment: Moment::AfterHazard,
+            digests: other,
+        });
+        let count = |answer: &_, expectation: &_| {
+            let evidence = evidence(CardKind::Output, answer, &card_frames, expectation);
+            said(judge, &evidence).len()
+        };
+        // The hazard may write, unless it takes the buffer back.
+        assert_eq!((count(&answer, &data), count(&answer, &taken)), (0, 1));
+        answer.contents[1].moment = Moment::Queued;
+        answer.frames.clear();
+        assert_eq!((count(&answer, &data), count(&answer, &taken)), (1, 0));
     }
 
     #[test]

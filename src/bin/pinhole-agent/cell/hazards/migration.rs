@@ -9,6 +9,7 @@ use pinhole::agent::cell::{PAGE, Point};
 
 use super::context::HazardContext;
 use super::mappings;
+use crate::cell::memory::layout::pattern;
 use crate::cell::span::{self, Span, check};
 use crate::cell::{Stop, setup};
 
@@ -74,15 +75,15 @@ pub fn ksm(context: &mut HazardContext<'_>) -> Result<(), Stop> {
     let pages = context.layout.buffer.pages();
     if context.point == Point::BeforeDma {
         // A captured frame will overwrite this; a card that reads reads it.
+        let alike = pattern(PAGE);
         for at in (0..pages.len).step_by(PAGE) {
             let part = pages.part(at, PAGE);
             let (from, to) = (
                 part.start.max(context.layout.buffer.start),
                 part.end().min(context.layout.buffer.end()),
             );
-            let _ = context
-                .access
-                .write(from, &vec![0x77; to.saturating_sub(from)]);
+            let bytes = alike.get(from - part.start..to - part.start);
+            let _ = context.access.write(from, bytes.unwrap_or_default());
         }
     }
     mappings::advise(context, "madvise MADV_MERGEABLE", libc::MADV_MERGEABLE);

@@ -11,7 +11,7 @@ use crate::cell::Stop;
 use crate::cell::fork::Fork;
 use crate::cell::span::{MemoryAccess, Span};
 
-/// The byte that the child writes.
+/// The bits that the child inverts: what it writes is like nothing else.
 const CHILD: u8 = 0xee;
 
 /// The exit code that identifies an intended exit.

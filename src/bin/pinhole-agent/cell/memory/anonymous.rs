@@ -47,8 +47,10 @@ pub fn prot_none(want: Want) -> Result<Layout, Stop> {
 /// Lays out memory whose last page, and the one after it, are without access.
 pub fn prot_none_tail(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     let mapping = mapping(want, access)?;
+    let mut layout = Layout::amid(mapping, want);
+    layout.note_content(access);
     span::protect(mapping.part(want.pages(), 2 * PAGE), PROT_NONE)?;
-    Ok(Layout::amid(mapping, want))
+    Ok(layout)
 }
 
 /// Lays out memory with an unmapped page in the middle.

@@ -46,9 +46,7 @@ pub fn merged(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     let pages = layout.buffer.pages();
     // No two cells have equal pages; otherwise a cell would find its pages
     // merged already.
-    let mut page = pattern(PAGE);
-    page[..4].copy_from_slice(&std::process::id().to_ne_bytes());
-    access.write(pages.start, &page.repeat(pages.len / PAGE))?;
+    access.write(pages.start, &pattern(PAGE).repeat(pages.len / PAGE))?;
     span::advise(pages, libc::MADV_MERGEABLE)
         .map_err(|error| Stop::Impossible(format!("this kernel has no KSM: {error}")))?;
     setup::knob(&format!("{KSM}/sleep_millisecs"), "1")?;
