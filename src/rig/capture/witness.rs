@@ -65,14 +65,28 @@ impl WrittenFrame {
     }
 }
 
-/// The application's report on a frame that it wrote to the disk.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// The record that a frame has to agree with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claim {
+    /// The one of the sequence number that the application got.
+    Sequence(u32),
+    /// The next one: no number comes back from write(), but the card reads the
+    /// frames in the order in which they were written.
+    Next,
+    /// The one that the frame resembles most: no number comes with read().
+    Likeness,
+}
+
+/// The application's report on a frame of the file, which it captured or played.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReportedFrame {
-    /// The sequence number that the application got, if it got one.
-    pub sequence: Option<u32>,
-    /// Length in bytes, if the application reports it; else the frame has the
-    /// length of the frame that the card wrote in its place.
+    /// The record that it has to agree with.
+    pub claim: Claim,
+    /// Length in bytes, if it is known; else the frame has the length of the
+    /// frame that the card wrote in its place.
     pub bytes: Option<u64>,
+    /// Whether its buffer came back with V4L2_BUF_FLAG_ERROR.
+    pub error: bool,
 }
 
 /// The judgement on one frame.
@@ -85,8 +99,15 @@ pub struct Verdict {
     pub sequence: Option<u32>,
     /// Length in bytes, as the application wrote it.
     pub bytes: u64,
-    /// Whether the length and every block agree with the witness.
+    /// Whether the length and every block agree with the witness, with a record
+    /// that no frame before had, and the buffer came back without an error.
     pub verified: bool,
+    /// Whether the buffer came back with V4L2_BUF_FLAG_ERROR.
+    #[serde(skip_serializing_if = "is_false")]
+    pub error: bool,
+    /// Whether a frame before has the record of this sequence number.
+    #[serde(skip_serializing_if = "is_false")]
+    pub repeated: bool,
     /// Blocks of 4 KiB that differ, counted through the frame; each plane
     /// begins with a new block.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -94,6 +115,10 @@ pub struct Verdict {
     /// Another frame of the witness, which this one resembles more.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resembles: Option<u32>,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// The witness of one stream.
@@ -192,9 +217,9 @@ impl WitnessLog {
         &self.frames
     }
 
-    /// Judges `content`, the frame with index `frame` that the application
-    /// read, planes one after the other. `claimed` is the sequence number that
-    /// the application got.
+    /// Compares `content`, the frame with index `frame` of the file, planes one
+    /// after the other, with the record `claimed` or, if that is `None`, with the
+    /// one that it resembles most.
     pub fn judge(&self, frame: u32, claimed: Option<u32>, content: &[u8]) -> Verdict {
         let likeness = || self.most_alike(content);
         let sequence = claimed.or_else(likeness);
@@ -214,6 +239,8 @@ impl WitnessLog {
             sequence,
             bytes: content.len() as u64,
             verified,
+            error: false,
+            repeated: false,
             bad_blocks,
             resembles,
         }
