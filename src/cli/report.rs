@@ -41,7 +41,8 @@ enum Action {
     /// Exits with 0 when nothing got worse, 1 when something did, and 2 where the
     /// results cannot be read, or have nothing in common. Worse is an objection
     /// that there was not, a cell that was possible or a mutant that was seen and
-    /// is not any more, and what B has not run because it stopped before its end.
+    /// is not any more, what fails each time and did at times, a kernel that B has
+    /// no results of, and what B has not run because it stopped before its end.
     Diff {
         /// The first run: KERNEL.json of pinhole matrix, or a folder of them
         a: PathBuf,

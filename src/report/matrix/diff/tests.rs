@@ -79,9 +79,19 @@ fn what_a_change_means_is_a_matter_of_what_was_judged_before_and_after() {
     let other = || refused("thp", libc::EFAULT, "why");
     let none = || impossible("thp", "why");
     let bad = |findings: &[Finding]| wrong("thp", findings);
-    let hung = CellOutcome {
+    let hung = || CellOutcome {
         observation: Some(Observation::Hung),
         ..bad(&[data(0)])
+    };
+    let flaky = |findings: &[Finding]| {
+        let what = "not the same each time";
+        let at_times = finding(Severity::Flaky, Oracle::Outcome, what);
+        bad(&[findings, &[at_times]].concat())
+    };
+    let no_memory = || finding(Severity::WrongError, Oracle::Outcome, "ENOMEM");
+    let for_a_reason = || CellOutcome {
+        reason: Some("why".into()),
+        ..good()
     };
     for (a, b, group) in [
         (good(), good(), None),
@@ -98,7 +108,19 @@ fn what_a_change_means_is_a_matter_of_what_was_judged_before_and_after() {
         (bad(&[data(0)]), bad(&[pins(16), data(0)]), Some(Worse)),
         (bad(&[pins(16), data(0)]), bad(&[data(0)]), Some(Better)),
         (bad(&[pins(16)]), bad(&[data(0)]), Some(Worse)),
-        (bad(&[data(0)]), hung, Some(Different)),
+        (bad(&[data(0)]), hung(), Some(Different)),
+        // What fails at times, and then each time.
+        (flaky(&[]), bad(&[no_memory()]), Some(Worse)),
+        (bad(&[no_memory()]), flaky(&[]), Some(Better)),
+        (flaky(&[data(0)]), bad(&[data(0)]), Some(Worse)),
+        (bad(&[data(0)]), flaky(&[data(0)]), Some(Better)),
+        (flaky(&[]), flaky(&[data(0)]), Some(Worse)),
+        (flaky(&[data(0)]), flaky(&[]), Some(Better)),
+        (flaky(&[]), flaky(&[]), None),
+        // The same outcome, and a reason for it.
+        (good(), for_a_reason(), Some(Different)),
+        (for_a_reason(), good(), Some(Different)),
+        (for_a_reason(), for_a_reason(), None),
     ] {
         let said = format!("{:?} -> {:?}", a.verdict, b.verdict);
         assert_eq!(of_cell(a, b), (group, group == Some(Worse)), "{said}");
@@ -328,17 +350,33 @@ fn kernels_are_paired_by_name_or_because_there_is_one_each() {
     assert_eq!(names, ["x", "y"]);
     assert_eq!(three.only_a.len(), 0);
     assert_eq!(three.only_b[0].kernel, "z");
+    assert_eq!(three.verdict(), "WORSE: 1 cell got worse");
     assert_eq!(
         told(&three),
         ["worse: ✓ data → ✗ part of the data: heap on x"]
     );
     assert!(text(&three).contains("   not compared, only B has it: z (6.12"));
+    // A kernel that B has not, and one that A has not.
+    let (a, b) = ([x.clone(), z.clone()], [z.clone(), y.clone()]);
+    let verdict = "WORSE: B has no results of x; B has findings on y, which only B has";
+    let other = diff(&a, &b).unwrap();
+    assert_eq!(
+        (other.verdict().as_str(), other.is_worse()),
+        (verdict, true)
+    );
     let (a, b) = ([x.clone(), y], [z]);
     let nothing = diff(&a, &b).unwrap_err().to_string();
     let begin = "the runs have no kernel in common, A has x, y and B z: ";
     assert!(nothing.starts_with(begin), "{nothing}");
     let (a, b) = ([x], [named("x", vec![cell("hole")])]);
     assert_eq!(diff(&a, &b).unwrap_err(), DiffError::Cells);
+    let stopped = KernelOutcome {
+        stopped: Some("no guest boots".into()),
+        ..named("x", Vec::new())
+    };
+    let nothing = diff(&a, &[stopped]).unwrap_err().to_string();
+    let told = "B stopped before it had run anything that the other has: no guest boots";
+    assert_eq!(nothing, told);
 }
 
 #[test]
@@ -366,6 +404,16 @@ fn what_makes_results_hard_to_compare_is_told() {
             "B ran each cell 5 times",
         ]
     );
+    // A file may have any number.
+    let mut often = cell("thp");
+    let many = RunsAlike {
+        times: usize::MAX,
+        verdict: Verdict::Expected,
+        observation: None,
+        findings: Vec::new(),
+    };
+    often.runs = vec![many.clone(), many];
+    assert_eq!(run(vec![often]).rounds(), usize::MAX);
 }
 
 #[test]
