@@ -1,6 +1,7 @@
 //! `pinhole report`.
 
 use std::path::PathBuf;
+use std::slice::from_ref;
 
 use super::output;
 use crate::report::matrix as report;
@@ -90,14 +91,15 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
             })
         }
         Action::Diff { a, b, json, html } => {
-            let (a, b) = (read(&[a])?, read(&[b])?);
-            let diff = report::diff(&a, &b)?;
+            let (first, second) = (read(from_ref(&a))?, read(from_ref(&b))?);
+            let diff = report::diff(&first, &second)?;
+            let runs = [a.as_path(), b.as_path()];
             if let Some(path) = html {
-                report::write_diff(&diff, &path)?;
+                report::write_diff(&diff, runs, &path)?;
             }
             match json {
                 true => output::line(serde_json::to_string(&diff)?)?,
-                false => output::line(report::diff_text(&diff))?,
+                false => output::line(report::diff_text(&diff, runs))?,
             }
             Ok(match diff.is_worse() {
                 false => super::exit::SUCCESS,

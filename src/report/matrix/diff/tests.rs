@@ -1,3 +1,5 @@
+use std::path::Path;
+
 use serde_json::Value;
 
 use super::super::tests::{cell, finding, kernel};
@@ -54,6 +56,10 @@ fn mutant(mutant: Mutant, verdict: MutantVerdict) -> MutantOutcome {
         reason: (verdict != MutantVerdict::Caught).then(|| "why".into()),
         ..MutantOutcome::unseen(mutant, String::new())
     }
+}
+
+fn paths() -> [&'static Path; 2] {
+    ["before", "after.json"].map(Path::new)
 }
 
 /// The group and the change of each entry, with the names of its cells.
@@ -224,15 +230,18 @@ fn changes_with_one_cause_are_one_entry_and_the_worst_comes_first() {
         gone: 0,
     };
     assert_eq!((diff.cells, diff.mutants), (numbers, Numbers::default()));
-    let text = text(&diff).replace(&format!("\n{}\n", super::super::table::LEGEND), "");
-    let expected = "A  trixie (6.12.107+deb13-amd64)
+    let text = text(&diff, paths()).replace(&format!("\n{}\n", super::super::table::LEGEND), "");
+    let expected = "A: before
+B: after.json
+
+A  trixie (6.12.107+deb13-amd64)
 B  trixie (6.12.107+deb13-amd64)
 
         compared  same  worse  better  different  new  gone
  cells         9     1      5       1          2    0     0
 
 WORSE      ✓ data → ✗ part of the data
-           in 1 cell (no hazard 1): stack
+           in 1 cell: stack
            now: memory-written, pins: 0 pages were pinned while the buffer of 16 was queued
            also: data
 
@@ -241,11 +250,11 @@ WORSE      ✓ data → ✗ part of the data
            now: data-lost, data: frame 0 differs
 
 WORSE      ✓ data → – impossible
-           in 1 cell (no hazard 1): hole
+           in 1 cell: hole
            B: no memory
 
 BETTER     ✗ part of the data → ✓ data
-           in 1 cell (no hazard 1): memfd-shared
+           in 1 cell: memfd-shared
            no more: data-lost, data: frame 0 differs
 
 DIFFERENT  ✓ data → ◆ EFAULT
@@ -282,7 +291,7 @@ fn mutants_that_are_not_seen_any_more_are_worse() {
         told(&diff),
         [
             "worse: ✓ caught → ✗ missed: mutant/leak-pin",
-            "worse: ✓ caught → – not to be seen: mutant/swap-pages",
+            "worse: ✓ caught → – no difference here: mutant/swap-pages",
             "better: ✗ missed → ✓ caught: mutant/round-up",
             "new: not run → ✗ missed: mutant/leave-clean",
             "gone: ✓ caught → not run: mutant/unpin-twice",
@@ -355,7 +364,7 @@ fn kernels_are_paired_by_name_or_because_there_is_one_each() {
         told(&three),
         ["worse: ✓ data → ✗ part of the data: heap on x"]
     );
-    assert!(text(&three).contains("   not compared, only B has it: z (6.12"));
+    assert!(text(&three, paths()).contains("   not compared, only B has it: z (6.12"));
     // A kernel that B has not, and one that A has not.
     let (a, b) = ([x.clone(), z.clone()], [z.clone(), y.clone()]);
     let verdict = "WORSE: B has no results of x; B has findings on y, which only B has";
@@ -438,16 +447,18 @@ fn programs_and_pages_have_every_cell() {
     let told: Vec<_> = told.iter().map(|cell| cell["name"].as_str()).collect();
     assert_eq!(told, names.map(Some));
     assert_eq!(change["cells"][5]["appeared"][0]["oracle"], "data");
-    let text = text(&diff);
+    let text = text(&diff, paths());
     assert!(
         text.contains("): thp, heap, stack, mlocked and 2 more\n"),
         "{text}"
     );
     assert!(!text.contains('\u{1b}'));
-    let page = page(&diff);
+    let page = page(&diff, paths());
     assert!(!page.contains("<script"));
     for part in [
         "<span class=\"bad\">✗ WORSE: 6 cells got worse</span>",
+        "<li><strong>B</strong>: <code>after.json</code></li>",
+        "<div class=\"legend\">",
         "<h2>worse<small",
         "<td><span class=\"good\">✓ data</span></td><td><span class=\"bad\">✗ part of the data</span></td><td>6</td>",
         "<span class=\"n\">hole</span>",
