@@ -1,4 +1,4 @@
-//! The application's side of a capture: the programs that run in the guest, and
+//! The application's side of a stream: the programs that run in the guest, and
 //! the requests to the guest about them.
 
 use std::time::{Duration, Instant};

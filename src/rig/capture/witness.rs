@@ -2,7 +2,7 @@
 //! the application played.
 //!
 //! The card's witness has a digest for every 4 KiB of every frame. A frame that
-//! the application read is verified if its length and each of its blocks agree
+//! the application read or played is verified if its length and each of its blocks agree
 //! with the record of the same sequence number. If they do not, the oracle
 //! looks for the record that the frame resembles most, because "this is frame
 //! 12 again" says more than "block 3 differs".
@@ -40,7 +40,7 @@ pub enum WitnessError {
     },
 }
 
-/// One frame as the card wrote it.
+/// One frame as the card wrote or read it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WrittenFrame {
     /// The card's clock at completion, in nanoseconds since STREAMON.
@@ -92,12 +92,12 @@ pub struct ReportedFrame {
 /// The judgement on one frame.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Verdict {
-    /// Index of the frame among those captured, from zero.
+    /// Index of the frame among those captured or played, from zero.
     pub frame: u32,
-    /// Sequence number, as the application got it or, if it got none (read()),
-    /// as the content suggests.
+    /// Sequence number, as the application got it or, if it got none, as the
+    /// content suggests (read()) or the order of the frames (write()).
     pub sequence: Option<u32>,
-    /// Length in bytes, as the application wrote it.
+    /// Length in bytes in the application's file.
     pub bytes: u64,
     /// Whether the length and every block agree with the witness, with a record
     /// that no frame before had, and the buffer came back without an error.
@@ -198,12 +198,12 @@ impl WitnessLog {
     }
 
     /// Returns whether this is the witness of a complete stream, of which the
-    /// application captured `captured` frames.
+    /// application captured or played `captured` frames.
     pub fn is_whole(&self, captured: usize) -> bool {
         !self.on && (captured == 0 || !self.frames.is_empty())
     }
 
-    /// Returns when the first frame was written.
+    /// Returns when the card had written or read the first frame.
     pub fn first_frame(&self) -> Option<SystemTime> {
         let (_, first) = self.frames.first_key_value()?;
         Some(
@@ -212,7 +212,7 @@ impl WitnessLog {
         )
     }
 
-    /// Returns every frame written, by sequence number.
+    /// Returns every frame that the card wrote or read, by sequence number.
     pub fn frames(&self) -> &BTreeMap<u32, WrittenFrame> {
         &self.frames
     }
