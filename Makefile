@@ -27,7 +27,7 @@ capture: build ## Boot a stock kernel, capture 60 frames at 1280x720 by USERPTR,
 	$(PINHOLE) capture --kernel $(KERNEL) --frames 60 --size 1280x720 --out $(OUT)/capture
 
 .PHONY: play
-play: build ## The other direction: play 60 frames to an output card, verify every byte it read
+play: build ## The other direction: play 60 frames to an output card, verify every byte played
 	$(PINHOLE) play --kernel $(KERNEL) --frames 60 --size 1280x720 --out $(OUT)/play
 
 .PHONY: shell

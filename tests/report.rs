@@ -146,10 +146,15 @@ fn two_kernels_are_compared_and_what_is_no_worse_is_a_success() {
     let page = folder.path().join("diff.html");
     let (code, said, _) = diff(&[&fixtures(), &fixtures(), "--html".as_ref(), &page]);
     assert_eq!(code, Some(0), "{said}");
-    assert!(said.starts_with("A  bookworm (6.1"), "{said}");
+    let runs = fixtures();
+    let head = format!("A: {0}\nB: {0}\n\nA  bookworm (6.1", runs.display());
+    assert!(said.starts_with(&head), "{said}");
     assert!(said.ends_with("\n\nNothing got worse.\n"), "{said}");
     let page = fs::read_to_string(page).unwrap();
     assert!(page.contains("✓ Nothing got worse."), "{page}");
+    let (code, said, _) = diff(&[&runs, &trixie]);
+    let verdict = "\n\nWORSE: B has no results of bookworm\n";
+    assert!(code == Some(1) && said.ends_with(verdict), "{said}");
     let (code, said, _) = diff(&[&trixie, &bookworm, "--json".as_ref()]);
     let diff: Value = serde_json::from_str(&said).unwrap();
     let worse = diff["worse"].as_array().unwrap();

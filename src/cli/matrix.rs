@@ -69,9 +69,10 @@ pub struct Args {
     shard: Option<(usize, usize)>,
 
     /// Run each cell N times; one that does not come to the same each time is
-    /// flaky, which is a finding
+    /// flaky, which is a finding; no more than 100, because the evidence of all
+    /// rounds is kept in memory until the last
     #[arg(long, value_name = "N", default_value_t = 1, conflicts_with_all = ["list", "mutant"],
-          value_parser = clap::value_parser!(u16).range(1..))]
+          value_parser = clap::value_parser!(u16).range(1..=100))]
     repeat: u16,
 
     /// In how many guests to run cells at once [default: one for each processor,

@@ -1,6 +1,7 @@
 //! `pinhole report`.
 
 use std::path::PathBuf;
+use std::slice::from_ref;
 
 use super::output;
 use crate::report::matrix as report;
@@ -41,7 +42,8 @@ enum Action {
     /// Exits with 0 when nothing got worse, 1 when something did, and 2 where the
     /// results cannot be read, or have nothing in common. Worse is an objection
     /// that there was not, a cell that was possible or a mutant that was seen and
-    /// is not any more, and what B has not run because it stopped before its end.
+    /// is not any more, what fails each time and did at times, a kernel that B has
+    /// no results of, and what B has not run because it stopped before its end.
     Diff {
         /// The first run: KERNEL.json of pinhole matrix, or a folder of them
         a: PathBuf,
@@ -89,14 +91,15 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
             })
         }
         Action::Diff { a, b, json, html } => {
-            let (a, b) = (read(&[a])?, read(&[b])?);
-            let diff = report::diff(&a, &b)?;
+            let (first, second) = (read(from_ref(&a))?, read(from_ref(&b))?);
+            let diff = report::diff(&first, &second)?;
+            let runs = [a.as_path(), b.as_path()];
             if let Some(path) = html {
-                report::write_diff(&diff, &path)?;
+                report::write_diff(&diff, runs, &path)?;
             }
             match json {
                 true => output::line(serde_json::to_string(&diff)?)?,
-                false => output::line(report::diff_text(&diff))?,
+                false => output::line(report::diff_text(&diff, runs))?,
             }
             Ok(match diff.is_worse() {
                 false => super::exit::SUCCESS,

@@ -104,7 +104,7 @@ pub fn capture(outcome: &Outcome) -> String {
             "\n\nVERIFIED: every byte that the application read is what the card wrote."
         }
         (Judgement::Verified, Done::Played(_)) => {
-            "\n\nVERIFIED: every byte that the card read is what the application played."
+            "\n\nVERIFIED: every byte that the application played is what the card read."
         }
         (Judgement::Failed, _) => "\n\nFAILED:",
     });
@@ -144,7 +144,7 @@ mod tests {
         outcome.judge();
         let played = capture(&outcome);
         assert!(
-            played.contains("60 of 60 played") && played.contains("what the application played."),
+            played.contains("60 of 60 played") && played.contains("played is what the card read."),
             "{played}"
         );
     }

@@ -82,13 +82,13 @@ pub fn write(outcomes: &[KernelOutcome], out: &Path) -> Result<(), WriteError> {
     write("junit.xml", xml.into_bytes())
 }
 
-/// Writes the page of what changed between two runs.
+/// Writes the page of what changed between two runs, which are at `runs`.
 ///
 /// # Errors
 ///
 /// [`WriteError`] if the system refuses.
-pub fn write_diff(diff: &Diff<'_>, path: &Path) -> Result<(), WriteError> {
-    replace(path, diff::page(diff).as_bytes()).map_err(|source| WriteError {
+pub fn write_diff(diff: &Diff<'_>, runs: [&Path; 2], path: &Path) -> Result<(), WriteError> {
+    replace(path, diff::page(diff, runs).as_bytes()).map_err(|source| WriteError {
         path: path.to_owned(),
         source,
     })

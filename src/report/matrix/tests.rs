@@ -351,8 +351,9 @@ fn no_file_whatever_is_in_it_breaks_a_report() {
             assert!(page.len() < 1 << 20, "{place}: {} bytes", page.len());
             for (a, b) in [(&outcomes[..], &whole[..]), (&whole, &outcomes)] {
                 if let Ok(diff) = diff(a, b) {
-                    diff_text(&diff);
-                    diff::page(&diff);
+                    let paths = ["a", "b"].map(Path::new);
+                    diff_text(&diff, paths);
+                    diff::page(&diff, paths);
                 }
             }
             let _ = merge(vec![outcomes[0].clone(), outcomes[0].clone()]);

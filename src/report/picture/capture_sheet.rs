@@ -136,6 +136,8 @@ mod tests {
             frame,
             sequence: Some(frame),
             bytes: 1,
+            error: false,
+            repeated: false,
             verified: !wrong.contains(&frame),
             bad_blocks: Vec::new(),
             resembles: None,

@@ -1,4 +1,4 @@
-//! The application's side of a capture: the programs that run in the guest, and
+//! The application's side of a stream: the programs that run in the guest, and
 //! the requests to the guest about them.
 
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use super::kprobe::{self, GetVaddrFrames};
 use super::spec::CaptureSpec;
 use super::store::{self, Home, Store, StoreError};
 use super::tool::{self, Dequeued, Memory, Program, Rate};
-use super::witness::ReportedFrame;
+use super::witness::{Claim, ReportedFrame};
 use crate::agent::protocol::{
     Call, Load, Log, LogRecord, Run, RunAnswer, Status, Sync, Watch, Write,
 };
@@ -140,25 +140,12 @@ pub fn run(
     step.done();
 
     let output = format!("{}{}", answer.stdout, answer.stderr);
-    let frames = match spec.memory {
-        // One frame more than requested is wrong already. The limit keeps the
-        // guest's report from deciding how much memory is allocated here.
-        memory if memory.is_copied() => {
-            let layout = &spec.layout;
-            let copied = tool::copied(&output, layout.format.is_compressed());
-            let frame = ReportedFrame {
-                sequence: None,
-                bytes: (!layout.format.is_compressed()).then_some(layout.sizeimage.into()),
-            };
-            vec![frame; copied.min(spec.frames.saturating_add(1)) as usize]
+    let frames = match spec.memory.is_copied() {
+        true => copied(spec, &output),
+        false => {
+            let buffers = dequeued.iter();
+            buffers.map(|buffer| reported(spec, buffer)).collect()
         }
-        _ => dequeued
-            .iter()
-            .map(|buffer| ReportedFrame {
-                sequence: Some(buffer.sequence),
-                bytes: Some(buffer.bytes),
-            })
-            .collect(),
     };
     Ok(StreamReport {
         home,
@@ -169,6 +156,43 @@ pub fn run(
         probe,
         kernel_log: log.records,
     })
+}
+
+/// Returns whether the file has the frames in their own lengths, of which the
+/// application tells; frames that are played have all one length, that of the
+/// longest.
+fn have_their_own_length(spec: &CaptureSpec) -> bool {
+    spec.kind() == CardKind::Capture && spec.layout.format.is_compressed()
+}
+
+/// Returns the frames that a program copied, by its `output`.
+fn copied(spec: &CaptureSpec, output: &str) -> Vec<ReportedFrame> {
+    let of_any_length = have_their_own_length(spec);
+    let copied = tool::copied(output, of_any_length);
+    let frame = ReportedFrame {
+        claim: match spec.kind() {
+            CardKind::Capture => Claim::Likeness,
+            CardKind::Output => Claim::Next,
+        },
+        bytes: (!of_any_length).then_some(spec.layout.sizeimage.into()),
+        error: false,
+    };
+    // One frame more than requested is wrong already. The limit keeps the guest's
+    // report from deciding how much memory is allocated here.
+    vec![frame; copied.min(spec.frames.saturating_add(1)) as usize]
+}
+
+/// Returns the frame of a buffer that a program dequeued.
+fn reported(spec: &CaptureSpec, buffer: &Dequeued) -> ReportedFrame {
+    ReportedFrame {
+        claim: Claim::Sequence(buffer.sequence),
+        bytes: Some(match spec.kind() {
+            CardKind::Capture => buffer.bytes,
+            // The file has whole frames, whatever length came back.
+            CardKind::Output => spec.layout.sizeimage.into(),
+        }),
+        error: buffer.error,
+    }
 }
 
 /// Returns the guest's memory as the frames' home or, if that does not work on
@@ -227,7 +251,8 @@ fn stream(
         let left = deadline.saturating_duration_since(Instant::now());
         match pending.next(left).map_err(failed)? {
             Update::Line(line) => {
-                // Every buffer that was played had a frame of the file.
+                // Every buffer that was played had a frame of the file, with an
+                // error or without.
                 let has_frame = |it: &Dequeued| spec.kind() == CardKind::Output || it.is_written();
                 dequeued.extend(tool::dequeued(&line.text.text()).filter(has_frame));
                 step.position(dequeued.len() as u64, spec.frames.into());

@@ -2,12 +2,13 @@
 //! first disk, to which captured frames are written if its memory does not hold
 //! them, and which has the frames to be played.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::PathBuf;
 
 use super::folder::Folder;
-use super::witness::{ReportedFrame, Verdict, WitnessLog};
+use super::witness::{Claim, ReportedFrame, Verdict, WitnessLog};
 use crate::rig::room::{self, RoomError};
 use crate::vm::progress::Progress;
 
@@ -79,7 +80,8 @@ impl Disk {
     }
 
     /// Truncates the file to the captured or played frames, one for each of
-    /// `reports`, and judges each.
+    /// `reports`, and judges each. A record verifies one frame only: two that claim
+    /// one sequence number are not both what the card wrote or read.
     ///
     /// # Errors
     ///
@@ -98,12 +100,30 @@ impl Disk {
         let step = progress.step("comparing every byte");
         let mut content = Vec::with_capacity(self.frame_bytes as usize);
         let mut verdicts = Vec::with_capacity(reports.len());
+        let mut next = witness.frames().keys().copied();
+        let mut taken = BTreeSet::new();
         for (frame, (report, length)) in reports.iter().zip(lengths).enumerate() {
             content.clear();
             Read::take(&file, length)
                 .read_to_end(&mut content)
                 .map_err(|source| self.error("read", source))?;
-            verdicts.push(witness.judge(frame as u32, report.sequence, &content));
+            let claimed = match report.claim {
+                Claim::Sequence(sequence) => Some(sequence),
+                Claim::Next => next.next(),
+                Claim::Likeness => None,
+            };
+            let mut verdict = witness.judge(frame as u32, claimed, &content);
+            verdict.error = report.error;
+            // A refused buffer has the number of the frame before. Frames that
+            // look the same are told apart by their numbers alone.
+            verdict.repeated = match (verdict.sequence, report.claim) {
+                (Some(sequence), Claim::Sequence(_) | Claim::Next) if !report.error => {
+                    !taken.insert(sequence)
+                }
+                _ => false,
+            };
+            verdict.verified &= !verdict.error && !verdict.repeated;
+            verdicts.push(verdict);
             step.position(frame as u64 + 1, reports.len() as u64);
         }
         step.done();
@@ -160,7 +180,15 @@ mod tests {
         WitnessLog::read(&path).unwrap()
     }
 
-    fn judged(content: &[u8], reports: &[(Option<u32>, Option<u64>)]) -> Vec<(u64, bool)> {
+    fn report(claim: Claim, bytes: Option<u64>) -> ReportedFrame {
+        ReportedFrame {
+            claim,
+            bytes,
+            error: false,
+        }
+    }
+
+    fn judged(content: &[u8], reports: &[ReportedFrame]) -> Vec<(u64, bool)> {
         let folder = tempfile::tempdir().unwrap();
         let frames = [&[1; 5000][..], &[2; 100], &[3; 9000]];
         let witness = witness(&frames, &folder);
@@ -168,14 +196,7 @@ mod tests {
         let disk = Disk::make(&claimed, 10_000, 3).unwrap();
         let path = claimed.frames();
         fs::write(&path, content).unwrap();
-        let reports: Vec<_> = reports
-            .iter()
-            .map(|(sequence, bytes)| ReportedFrame {
-                sequence: *sequence,
-                bytes: *bytes,
-            })
-            .collect();
-        let verdicts = disk.judge(&reports, &witness, &Progress::silent()).unwrap();
+        let verdicts = disk.judge(reports, &witness, &Progress::silent()).unwrap();
         let left = fs::metadata(&path).unwrap().len();
         assert!(left >= verdicts.iter().map(|verdict| verdict.bytes).sum());
         verdicts.iter().map(|v| (v.bytes, v.verified)).collect()
@@ -186,9 +207,11 @@ mod tests {
         let all = [vec![1; 5000], vec![2; 100], vec![3; 9000]].concat();
         let right = [(5000, true), (100, true), (9000, true)];
         let told = [5000, 100, 9000].map(Some);
-        for sequences in [[Some(0), Some(1), Some(2)], [None; 3]] {
+        let numbers = [0, 1, 2].map(Claim::Sequence);
+        for claims in [numbers, [Claim::Next; 3], [Claim::Likeness; 3]] {
             for bytes in [told, [None; 3]] {
-                let reports: Vec<_> = sequences.into_iter().zip(bytes).collect();
+                let frames = claims.into_iter().zip(bytes);
+                let reports: Vec<_> = frames.map(|(claim, bytes)| report(claim, bytes)).collect();
                 assert_eq!(judged(&all, &reports), right, "{reports:?}");
             }
         }
@@ -197,10 +220,52 @@ mod tests {
     #[test]
     fn what_the_guest_claims_wrongly_is_not_verified() {
         let all = [vec![1; 5000], vec![2; 100], vec![3; 9000]].concat();
-        let reports = [(Some(0), Some(4999)), (Some(1), Some(100))];
+        let claim = |sequence, bytes| report(Claim::Sequence(sequence), Some(bytes));
+        let reports = [claim(0, 4999), claim(1, 100)];
         assert_eq!(judged(&all, &reports), [(4999, false), (100, false)]);
-        let wild = [(Some(0), Some(u64::MAX)), (Some(2), Some(u64::MAX))];
+        let wild = [claim(0, u64::MAX), claim(2, u64::MAX)];
         assert_eq!(judged(&all, &wild), [(10_001, false), (4099 + 5902, false)]);
-        assert_eq!(judged(&all[..10], &[(Some(0), Some(0))]), [(0, false)]);
+        assert_eq!(judged(&all[..10], &[claim(0, 0)]), [(0, false)]);
+    }
+
+    #[test]
+    fn a_record_verifies_one_frame_only() {
+        let twice = [[1; 5000], [1; 5000]].concat();
+        let first = report(Claim::Sequence(0), Some(5000));
+        assert_eq!(
+            judged(&twice, &[first, first]),
+            [(5000, true), (5000, false)]
+        );
+        // Frames without numbers may look the same.
+        let alike = report(Claim::Likeness, Some(5000));
+        assert_eq!(judged(&twice, &[alike; 2]), [(5000, true); 2]);
+    }
+
+    #[test]
+    fn written_frames_are_what_the_card_read_in_that_order() {
+        let lengths = [5000, 9000, 100].map(|bytes| report(Claim::Next, Some(bytes)));
+        let swapped = [vec![1; 5000], vec![3; 9000], vec![2; 100]].concat();
+        let verdicts = judged(&swapped, &lengths);
+        assert_eq!(verdicts, [(5000, true), (9000, false), (100, false)]);
+        // Four were written, and the card read three.
+        let lengths = [5000, 100, 9000, 100].map(|bytes| report(Claim::Next, Some(bytes)));
+        let more = [vec![1; 5000], vec![2; 100], vec![3; 9000], vec![2; 100]].concat();
+        let verified = judged(&more, &lengths).into_iter().map(|(_, it)| it);
+        assert!(verified.eq([true, true, true, false]));
+    }
+
+    #[test]
+    fn a_buffer_with_an_error_is_not_verified_and_keeps_its_place() {
+        let all = [vec![1; 5000], vec![1; 5000], vec![2; 100]].concat();
+        let played = |sequence, bytes| report(Claim::Sequence(sequence), Some(bytes));
+        let refused = ReportedFrame {
+            error: true,
+            ..played(0, 5000)
+        };
+        let verdicts = judged(&all, &[played(0, 5000), refused, played(1, 100)]);
+        assert_eq!(verdicts, [(5000, true), (5000, false), (100, true)]);
+        // Before the first frame its number is that of no frame.
+        let verdicts = judged(&all, &[refused, played(0, 5000), played(1, 100)]);
+        assert_eq!(verdicts, [(5000, false), (5000, true), (100, true)]);
     }
 }

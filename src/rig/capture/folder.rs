@@ -1,5 +1,5 @@
-//! The output directory of a capture. One capture uses it at a time, and
-//! removes the files of an earlier one.
+//! The output directory of a capture, or of frames that are played. One command
+//! uses it at a time, and removes the files of an earlier one.
 
 use std::fs::{self, File};
 use std::io;
@@ -23,8 +23,8 @@ pub enum FolderError {
         /// The system's error.
         source: io::Error,
     },
-    /// Another capture is writing to the directory.
-    #[error("another capture is writing to {0}; name a different folder with --out")]
+    /// Another capture, or play, is writing to the directory.
+    #[error("another pinhole is writing to {0}; name a different folder with --out")]
     InUse(PathBuf),
 }
 

@@ -103,14 +103,14 @@ pub enum CaptureError {
 const REPORT: u64 = 2 << 20;
 
 /// Returns the approximate upper bound for the witness and the logs that grow
-/// with it, in bytes. Each block has a digest, and a segment of its scatter
-/// list.
-fn witness_bytes(spec: &CaptureSpec) -> u64 {
+/// with it, in bytes, for that many frames. Each block has a digest, and a segment
+/// of its scatter list.
+fn witness_bytes(spec: &CaptureSpec, frames: u32) -> u64 {
     const BLOCK_BYTES: u64 = 48;
     const FRAME_BYTES: u64 = 512;
     const LOGS: u64 = 1 << 20;
     let blocks = u64::from(spec.layout.sizeimage).div_ceil(DIGEST_BLOCK as u64);
-    LOGS + u64::from(spec.frames) * (FRAME_BYTES + blocks * BLOCK_BYTES)
+    LOGS + u64::from(frames) * (FRAME_BYTES + blocks * BLOCK_BYTES)
 }
 
 /// Runs one capture; the card is a capture card.
@@ -150,7 +150,8 @@ fn stream(
         CardKind::Capture => 0,
         CardKind::Output => tool::ahead(spec.memory, &spec.layout),
     };
-    let disk = Disk::make(&folder, spec.layout.sizeimage, spec.frames + ahead)?;
+    let frames = spec.frames + ahead;
+    let disk = Disk::make(&folder, spec.layout.sizeimage, frames)?;
     if let Some(camera) = camera {
         // From here on the file's maker may be told to stop.
         interrupt::watch().map_err(TestbedError::Signals)?;
@@ -158,7 +159,8 @@ fn stream(
         render::render(camera, layout, rate, spec.frames, &disk, progress)?;
     }
     let others = "witness, logs and report";
-    let reserve = Reserve::make(folder.path(), REPORT + witness_bytes(spec), others)?;
+    let witness_bytes = witness_bytes(spec, frames);
+    let reserve = Reserve::make(folder.path(), REPORT + witness_bytes, others)?;
     reserve.shrink(REPORT).map_err(|source| RoomError::Io {
         what: others,
         folder: folder.path().to_owned(),

@@ -13,7 +13,7 @@ use super::witness::Verdict;
 /// A stream's results, and the judgement on them.
 #[derive(Debug, Clone, Serialize)]
 pub struct Outcome {
-    /// The program that ran the capture.
+    /// The program that ran the stream.
     pub pinhole: Pinhole,
     /// The guest's kernel.
     pub kernel: Kernel,
@@ -87,7 +87,7 @@ pub struct Stream {
     /// Requested frames per second; `None` for the rate `max`.
     pub fps_requested: Option<u32>,
     /// Measured frames per second, by the timestamps that the application got
-    /// or, if it gets none (read()), by the card's clock.
+    /// or, if it gets none (read() and write()), by the card's clock.
     pub fps_measured: Option<f64>,
     /// Error output of the streaming program, if it failed.
     pub failure: Option<String>,

@@ -81,7 +81,8 @@ pub fn render(
         for plane in layout.memory_planes() {
             let first = plane.offset as usize;
             let end = drawn.len().min(first + plane.sizeimage as usize);
-            camera.fill(first, &mut drawn[first..end]);
+            // A frame may end before this plane.
+            camera.fill(first, drawn.get_mut(first..end).unwrap_or_default());
         }
         rest.fill(0);
         let written = file.write_all(&content);
@@ -186,18 +187,26 @@ mod tests {
         }
     }
 
+    fn two() -> Camera {
+        Camera::new(vec![Input {
+            name: "two".into(),
+            source: Box::new(Two(0)),
+        }])
+    }
+
+    #[test]
+    fn a_frame_that_ends_before_its_last_planes_is_followed_by_zeros() {
+        let layout = Layout::new(PixelFormat::Ym12, 64, 48);
+        let one = rendered(two(), &layout, 1).unwrap();
+        assert!(one[..256] == [1; 256] && one[256..].iter().all(|byte| *byte == 0));
+    }
+
     #[test]
     fn a_source_with_too_few_frames_is_said() {
-        let camera = || {
-            Camera::new(vec![Input {
-                name: "two".into(),
-                source: Box::new(Two(0)),
-            }])
-        };
         let layout = Layout::new(PixelFormat::Grey, 16, 16);
-        let two = rendered(camera(), &layout, 2).unwrap();
-        assert!(two == [[1; 256], [2; 256]].concat());
+        let both = rendered(two(), &layout, 2).unwrap();
+        assert!(both == [[1; 256], [2; 256]].concat());
         let said = "the source ends after 2 frames; 3 are to be played";
-        assert_eq!(rendered(camera(), &layout, 3).unwrap_err(), said);
+        assert_eq!(rendered(two(), &layout, 3).unwrap_err(), said);
     }
 }

@@ -2,7 +2,7 @@
 //! the application played.
 //!
 //! The card's witness has a digest for every 4 KiB of every frame. A frame that
-//! the application read is verified if its length and each of its blocks agree
+//! the application read or played is verified if its length and each of its blocks agree
 //! with the record of the same sequence number. If they do not, the oracle
 //! looks for the record that the frame resembles most, because "this is frame
 //! 12 again" says more than "block 3 differs".
@@ -40,7 +40,7 @@ pub enum WitnessError {
     },
 }
 
-/// One frame as the card wrote it.
+/// One frame as the card wrote or read it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WrittenFrame {
     /// The card's clock at completion, in nanoseconds since STREAMON.
@@ -65,28 +65,49 @@ impl WrittenFrame {
     }
 }
 
-/// The application's report on a frame that it wrote to the disk.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// The record that a frame has to agree with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claim {
+    /// The one of the sequence number that the application got.
+    Sequence(u32),
+    /// The next one: no number comes back from write(), but the card reads the
+    /// frames in the order in which they were written.
+    Next,
+    /// The one that the frame resembles most: no number comes with read().
+    Likeness,
+}
+
+/// The application's report on a frame of the file, which it captured or played.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReportedFrame {
-    /// The sequence number that the application got, if it got one.
-    pub sequence: Option<u32>,
-    /// Length in bytes, if the application reports it; else the frame has the
-    /// length of the frame that the card wrote in its place.
+    /// The record that it has to agree with.
+    pub claim: Claim,
+    /// Length in bytes, if it is known; else the frame has the length of the
+    /// frame that the card wrote in its place.
     pub bytes: Option<u64>,
+    /// Whether its buffer came back with V4L2_BUF_FLAG_ERROR.
+    pub error: bool,
 }
 
 /// The judgement on one frame.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Verdict {
-    /// Index of the frame among those captured, from zero.
+    /// Index of the frame among those captured or played, from zero.
     pub frame: u32,
-    /// Sequence number, as the application got it or, if it got none (read()),
-    /// as the content suggests.
+    /// Sequence number, as the application got it or, if it got none, as the
+    /// content suggests (read()) or the order of the frames (write()).
     pub sequence: Option<u32>,
-    /// Length in bytes, as the application wrote it.
+    /// Length in bytes in the application's file.
     pub bytes: u64,
-    /// Whether the length and every block agree with the witness.
+    /// Whether the length and every block agree with the witness, with a record
+    /// that no frame before had, and the buffer came back without an error.
     pub verified: bool,
+    /// Whether the buffer came back with V4L2_BUF_FLAG_ERROR.
+    #[serde(skip_serializing_if = "is_false")]
+    pub error: bool,
+    /// Whether a frame before has the record of this sequence number.
+    #[serde(skip_serializing_if = "is_false")]
+    pub repeated: bool,
     /// Blocks of 4 KiB that differ, counted through the frame; each plane
     /// begins with a new block.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -94,6 +115,10 @@ pub struct Verdict {
     /// Another frame of the witness, which this one resembles more.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resembles: Option<u32>,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// The witness of one stream.
@@ -173,12 +198,12 @@ impl WitnessLog {
     }
 
     /// Returns whether this is the witness of a complete stream, of which the
-    /// application captured `captured` frames.
+    /// application captured or played `captured` frames.
     pub fn is_whole(&self, captured: usize) -> bool {
         !self.on && (captured == 0 || !self.frames.is_empty())
     }
 
-    /// Returns when the first frame was written.
+    /// Returns when the card had written or read the first frame.
     pub fn first_frame(&self) -> Option<SystemTime> {
         let (_, first) = self.frames.first_key_value()?;
         Some(
@@ -187,14 +212,14 @@ impl WitnessLog {
         )
     }
 
-    /// Returns every frame written, by sequence number.
+    /// Returns every frame that the card wrote or read, by sequence number.
     pub fn frames(&self) -> &BTreeMap<u32, WrittenFrame> {
         &self.frames
     }
 
-    /// Judges `content`, the frame with index `frame` that the application
-    /// read, planes one after the other. `claimed` is the sequence number that
-    /// the application got.
+    /// Compares `content`, the frame with index `frame` of the file, planes one
+    /// after the other, with the record `claimed` or, if that is `None`, with the
+    /// one that it resembles most.
     pub fn judge(&self, frame: u32, claimed: Option<u32>, content: &[u8]) -> Verdict {
         let likeness = || self.most_alike(content);
         let sequence = claimed.or_else(likeness);
@@ -214,6 +239,8 @@ impl WitnessLog {
             sequence,
             bytes: content.len() as u64,
             verified,
+            error: false,
+            repeated: false,
             bad_blocks,
             resembles,
         }

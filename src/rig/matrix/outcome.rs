@@ -233,7 +233,11 @@ impl KernelOutcome {
 
     /// Returns how often a cell was run, at most.
     pub fn rounds(&self) -> usize {
-        let times = |cell: &CellOutcome| cell.runs.iter().map(|of| of.times).sum();
+        // The numbers may be those of a file.
+        let times = |cell: &CellOutcome| {
+            let times = cell.runs.iter().map(|of| of.times);
+            times.fold(0, usize::saturating_add)
+        };
         self.cells.iter().map(times).max().unwrap_or(0).max(1)
     }
 

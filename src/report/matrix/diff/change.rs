@@ -4,6 +4,7 @@
 use serde::Serialize;
 
 use super::said::{Said, Standing};
+use crate::rig::matrix::objection::Severity;
 use crate::rig::matrix::oracle::Finding;
 
 /// What a change means; the first concerns a reader most.
@@ -65,15 +66,23 @@ impl<'a> Change<'a> {
             (None, _) => return Some(Group::New),
             (_, None) => return Some(Group::Gone),
         };
-        let differs = (a.what != b.what).then_some(Group::Different);
+        // An outcome may be as always in one run, and for a reason in the other.
+        let is_odd = |said: &Said<'_>| said.reason.is_some();
+        let differs = a.what != b.what || is_odd(a) != is_odd(b);
+        let differs = differs.then_some(Group::Different);
         match (a.standing, b.standing) {
             (Good | Bad, NotJudged) | (Good | NotJudged, Bad) => Some(Group::Worse),
             (Bad | NotJudged, Good) => Some(Group::Better),
             (Good, Good) => differs,
             (NotJudged, NotJudged) => None,
-            (Bad, Bad) if !self.appeared().is_empty() => Some(Group::Worse),
-            (Bad, Bad) if !self.vanished().is_empty() => Some(Group::Better),
-            (Bad, Bad) => differs,
+            (Bad, Bad) if has_steady(&self.appeared()) => Some(Group::Worse),
+            (Bad, Bad) if has_steady(&self.vanished()) => Some(Group::Better),
+            // What fails each time is worse than what fails at times.
+            (Bad, Bad) => match (is_flaky(a), is_flaky(b)) {
+                (true, false) => Some(Group::Worse),
+                (false, true) => Some(Group::Better),
+                _ => differs,
+            },
         }
     }
 
@@ -88,6 +97,17 @@ impl<'a> Change<'a> {
     pub fn vanished(&self) -> Vec<&'a Finding> {
         without(self.a.as_ref(), self.b.as_ref())
     }
+}
+
+/// Returns whether there is an objection besides that it is flaky.
+fn has_steady(objections: &[&Finding]) -> bool {
+    let mut objections = objections.iter();
+    objections.any(|finding| finding.severity != Severity::Flaky)
+}
+
+fn is_flaky(said: &Said<'_>) -> bool {
+    let mut causes = said.objections.keys();
+    causes.any(|(severity, ..)| *severity == Severity::Flaky)
 }
 
 fn without<'a>(of: Option<&Said<'a>>, other: Option<&Said<'a>>) -> Vec<&'a Finding> {

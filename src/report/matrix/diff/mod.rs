@@ -69,6 +69,14 @@ pub enum DiffError {
          --kind, --hazard and --mutant both times"
     )]
     Cells,
+    /// A run stopped before there was anything in common.
+    #[error("{run} stopped before it had run anything that the other has: {why}")]
+    Stopped {
+        /// The run, A or B.
+        run: &'static str,
+        /// Why it stopped.
+        why: String,
+    },
 }
 
 /// Numbers of cells or mutants.
@@ -106,7 +114,8 @@ impl Numbers {
 
 impl Diff<'_> {
     /// Returns whether something got worse: there is an objection that there was
-    /// not, or something is not judged any more.
+    /// not, or something is not judged any more, if only because the second run has
+    /// not its kernel.
     pub fn is_worse(&self) -> bool {
         !self.worse.is_empty()
     }
@@ -148,6 +157,13 @@ impl Diff<'_> {
                 worse.push(format!("B stopped before it had run {gone} of A's: {why}"));
             }
         }
+        for kernel in &self.only_a {
+            worse.push(format!("B has no results of {}", kernel.kernel));
+        }
+        for kernel in self.only_b.iter().filter(|it| it.outcome.is_wrong()) {
+            let kernel = kernel.kernel;
+            worse.push(format!("B has findings on {kernel}, which only B has"));
+        }
         worse
     }
 }
@@ -186,7 +202,7 @@ pub fn diff<'a>(a: &'a [KernelOutcome], b: &'a [KernelOutcome]) -> Result<Diff<'
         }
     }
     if cells.compared + mutants.compared == 0 {
-        return Err(DiffError::Cells);
+        return Err(nothing_in_common(&kernels));
     }
     let mut diff = Diff {
         worse: Vec::new(),
@@ -199,6 +215,21 @@ pub fn diff<'a>(a: &'a [KernelOutcome], b: &'a [KernelOutcome]) -> Result<Diff<'
     };
     diff.worse = diff.what_got_worse();
     Ok(diff)
+}
+
+/// Returns why no cell and no mutant of these kernels is in both runs.
+fn nothing_in_common(kernels: &[Pair<'_>]) -> DiffError {
+    let sides = kernels
+        .iter()
+        .flat_map(|pair| [("A", &pair.a), ("B", &pair.b)]);
+    let mut stopped = sides.filter_map(|(run, side)| Some((run, side.outcome.stopped.as_ref()?)));
+    match stopped.next() {
+        Some((run, why)) => DiffError::Stopped {
+            run,
+            why: why.clone(),
+        },
+        None => DiffError::Cells,
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! The changes between two runs as one page, with the evidence of both. As the page
 //! of the matrix it has no script and loads nothing.
 
+use std::path::Path;
+
 use maud::{Markup, html};
 
 use super::Diff;
@@ -11,6 +13,7 @@ use super::said::{Name, Said, Standing};
 use super::text::{HEADS, rows, side};
 use crate::report::matrix::html::cell::of_run;
 use crate::report::matrix::html::document::document;
+use crate::report::matrix::html::overview::legend;
 use crate::rig::matrix::CellName;
 
 const GROUPS: [Group; 5] = [
@@ -21,16 +24,22 @@ const GROUPS: [Group; 5] = [
     Group::Gone,
 ];
 
-/// Returns the page.
-pub fn page(diff: &Diff<'_>) -> String {
+/// Returns the page; the two runs are at `paths`.
+pub fn page(diff: &Diff<'_>, paths: [&Path; 2]) -> String {
     let body = html! {
         h1 { "Two runs of the userptr matrix" }
+        ul {
+            @for (run, path) in ["A", "B"].iter().zip(paths) {
+                li { strong { (run) } ": " code { (path.display()) } }
+            }
+        }
         (kernels(diff))
         (numbers(diff))
         p {
             @if diff.is_worse() { span.bad { "✗ " (diff.verdict()) } }
             @else { span.good { "✓ " (diff.verdict()) } }
         }
+        @if !diff.changes.is_empty() { (legend()) }
         @for group in GROUPS { (changes(diff, group)) }
         (evidence(diff))
     };

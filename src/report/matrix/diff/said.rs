@@ -99,7 +99,7 @@ impl<'a> Said<'a> {
         let (standing, what) = match mutant.verdict {
             MutantVerdict::Caught => (Standing::Good, "caught"),
             MutantVerdict::Missed => (Standing::Bad, "missed"),
-            MutantVerdict::Unseen => (Standing::NotJudged, "not to be seen"),
+            MutantVerdict::Unseen => (Standing::NotJudged, "no difference here"),
         };
         Self {
             standing,

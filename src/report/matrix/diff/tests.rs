@@ -1,3 +1,5 @@
+use std::path::Path;
+
 use serde_json::Value;
 
 use super::super::tests::{cell, finding, kernel};
@@ -56,6 +58,10 @@ fn mutant(mutant: Mutant, verdict: MutantVerdict) -> MutantOutcome {
     }
 }
 
+fn paths() -> [&'static Path; 2] {
+    ["before", "after.json"].map(Path::new)
+}
+
 /// The group and the change of each entry, with the names of its cells.
 fn told(diff: &Diff<'_>) -> Vec<String> {
     let entries = diff.changes.iter().map(|entry| {
@@ -79,9 +85,19 @@ fn what_a_change_means_is_a_matter_of_what_was_judged_before_and_after() {
     let other = || refused("thp", libc::EFAULT, "why");
     let none = || impossible("thp", "why");
     let bad = |findings: &[Finding]| wrong("thp", findings);
-    let hung = CellOutcome {
+    let hung = || CellOutcome {
         observation: Some(Observation::Hung),
         ..bad(&[data(0)])
+    };
+    let flaky = |findings: &[Finding]| {
+        let what = "not the same each time";
+        let at_times = finding(Severity::Flaky, Oracle::Outcome, what);
+        bad(&[findings, &[at_times]].concat())
+    };
+    let no_memory = || finding(Severity::WrongError, Oracle::Outcome, "ENOMEM");
+    let for_a_reason = || CellOutcome {
+        reason: Some("why".into()),
+        ..good()
     };
     for (a, b, group) in [
         (good(), good(), None),
@@ -98,7 +114,19 @@ fn what_a_change_means_is_a_matter_of_what_was_judged_before_and_after() {
         (bad(&[data(0)]), bad(&[pins(16), data(0)]), Some(Worse)),
         (bad(&[pins(16), data(0)]), bad(&[data(0)]), Some(Better)),
         (bad(&[pins(16)]), bad(&[data(0)]), Some(Worse)),
-        (bad(&[data(0)]), hung, Some(Different)),
+        (bad(&[data(0)]), hung(), Some(Different)),
+        // What fails at times, and then each time.
+        (flaky(&[]), bad(&[no_memory()]), Some(Worse)),
+        (bad(&[no_memory()]), flaky(&[]), Some(Better)),
+        (flaky(&[data(0)]), bad(&[data(0)]), Some(Worse)),
+        (bad(&[data(0)]), flaky(&[data(0)]), Some(Better)),
+        (flaky(&[]), flaky(&[data(0)]), Some(Worse)),
+        (flaky(&[data(0)]), flaky(&[]), Some(Better)),
+        (flaky(&[]), flaky(&[]), None),
+        // The same outcome, and a reason for it.
+        (good(), for_a_reason(), Some(Different)),
+        (for_a_reason(), good(), Some(Different)),
+        (for_a_reason(), for_a_reason(), None),
     ] {
         let said = format!("{:?} -> {:?}", a.verdict, b.verdict);
         assert_eq!(of_cell(a, b), (group, group == Some(Worse)), "{said}");
@@ -202,15 +230,18 @@ fn changes_with_one_cause_are_one_entry_and_the_worst_comes_first() {
         gone: 0,
     };
     assert_eq!((diff.cells, diff.mutants), (numbers, Numbers::default()));
-    let text = text(&diff).replace(&format!("\n{}\n", super::super::table::LEGEND), "");
-    let expected = "A  trixie (6.12.107+deb13-amd64)
+    let text = text(&diff, paths()).replace(&format!("\n{}\n", super::super::table::LEGEND), "");
+    let expected = "A: before
+B: after.json
+
+A  trixie (6.12.107+deb13-amd64)
 B  trixie (6.12.107+deb13-amd64)
 
         compared  same  worse  better  different  new  gone
  cells         9     1      5       1          2    0     0
 
 WORSE      ✓ data → ✗ part of the data
-           in 1 cell (no hazard 1): stack
+           in 1 cell: stack
            now: memory-written, pins: 0 pages were pinned while the buffer of 16 was queued
            also: data
 
@@ -219,11 +250,11 @@ WORSE      ✓ data → ✗ part of the data
            now: data-lost, data: frame 0 differs
 
 WORSE      ✓ data → – impossible
-           in 1 cell (no hazard 1): hole
+           in 1 cell: hole
            B: no memory
 
 BETTER     ✗ part of the data → ✓ data
-           in 1 cell (no hazard 1): memfd-shared
+           in 1 cell: memfd-shared
            no more: data-lost, data: frame 0 differs
 
 DIFFERENT  ✓ data → ◆ EFAULT
@@ -260,7 +291,7 @@ fn mutants_that_are_not_seen_any_more_are_worse() {
         told(&diff),
         [
             "worse: ✓ caught → ✗ missed: mutant/leak-pin",
-            "worse: ✓ caught → – not to be seen: mutant/swap-pages",
+            "worse: ✓ caught → – no difference here: mutant/swap-pages",
             "better: ✗ missed → ✓ caught: mutant/round-up",
             "new: not run → ✗ missed: mutant/leave-clean",
             "gone: ✓ caught → not run: mutant/unpin-twice",
@@ -328,17 +359,33 @@ fn kernels_are_paired_by_name_or_because_there_is_one_each() {
     assert_eq!(names, ["x", "y"]);
     assert_eq!(three.only_a.len(), 0);
     assert_eq!(three.only_b[0].kernel, "z");
+    assert_eq!(three.verdict(), "WORSE: 1 cell got worse");
     assert_eq!(
         told(&three),
         ["worse: ✓ data → ✗ part of the data: heap on x"]
     );
-    assert!(text(&three).contains("   not compared, only B has it: z (6.12"));
+    assert!(text(&three, paths()).contains("   not compared, only B has it: z (6.12"));
+    // A kernel that B has not, and one that A has not.
+    let (a, b) = ([x.clone(), z.clone()], [z.clone(), y.clone()]);
+    let verdict = "WORSE: B has no results of x; B has findings on y, which only B has";
+    let other = diff(&a, &b).unwrap();
+    assert_eq!(
+        (other.verdict().as_str(), other.is_worse()),
+        (verdict, true)
+    );
     let (a, b) = ([x.clone(), y], [z]);
     let nothing = diff(&a, &b).unwrap_err().to_string();
     let begin = "the runs have no kernel in common, A has x, y and B z: ";
     assert!(nothing.starts_with(begin), "{nothing}");
     let (a, b) = ([x], [named("x", vec![cell("hole")])]);
     assert_eq!(diff(&a, &b).unwrap_err(), DiffError::Cells);
+    let stopped = KernelOutcome {
+        stopped: Some("no guest boots".into()),
+        ..named("x", Vec::new())
+    };
+    let nothing = diff(&a, &[stopped]).unwrap_err().to_string();
+    let told = "B stopped before it had run anything that the other has: no guest boots";
+    assert_eq!(nothing, told);
 }
 
 #[test]
@@ -366,6 +413,16 @@ fn what_makes_results_hard_to_compare_is_told() {
             "B ran each cell 5 times",
         ]
     );
+    // A file may have any number.
+    let mut often = cell("thp");
+    let many = RunsAlike {
+        times: usize::MAX,
+        verdict: Verdict::Expected,
+        observation: None,
+        findings: Vec::new(),
+    };
+    often.runs = vec![many.clone(), many];
+    assert_eq!(run(vec![often]).rounds(), usize::MAX);
 }
 
 #[test]
@@ -390,16 +447,18 @@ fn programs_and_pages_have_every_cell() {
     let told: Vec<_> = told.iter().map(|cell| cell["name"].as_str()).collect();
     assert_eq!(told, names.map(Some));
     assert_eq!(change["cells"][5]["appeared"][0]["oracle"], "data");
-    let text = text(&diff);
+    let text = text(&diff, paths());
     assert!(
         text.contains("): thp, heap, stack, mlocked and 2 more\n"),
         "{text}"
     );
     assert!(!text.contains('\u{1b}'));
-    let page = page(&diff);
+    let page = page(&diff, paths());
     assert!(!page.contains("<script"));
     for part in [
         "<span class=\"bad\">✗ WORSE: 6 cells got worse</span>",
+        "<li><strong>B</strong>: <code>after.json</code></li>",
+        "<div class=\"legend\">",
         "<h2>worse<small",
         "<td><span class=\"good\">✓ data</span></td><td><span class=\"bad\">✗ part of the data</span></td><td>6</td>",
         "<span class=\"n\">hole</span>",

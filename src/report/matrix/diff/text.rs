@@ -1,5 +1,7 @@
 //! The changes between two runs, for a terminal.
 
+use std::path::Path;
+
 use comfy_table::{CellAlignment, Table, presets};
 
 use super::entry::Entry;
@@ -12,10 +14,14 @@ use crate::report::plain::plain;
 /// How many cells of an entry are named; JSON and the page have all.
 const MOST: usize = 4;
 
-/// Returns the kernels, the numbers, each change with its cause and cells, and
+/// Returns where each run is, the kernels, the numbers, each change with its cause and cells, and
 /// whether something got worse.
-pub fn text(diff: &Diff<'_>) -> String {
+pub fn text(diff: &Diff<'_>, paths: [&Path; 2]) -> String {
     let mut text = String::new();
+    for (run, path) in ["A", "B"].iter().zip(paths) {
+        text += &format!("{run}: {}\n", plain(&path.display().to_string()));
+    }
+    text.push('\n');
     for pair in &diff.kernels {
         text += &format!("A  {}\nB  {}\n", side(&pair.a), side(&pair.b));
         for note in &pair.notes {
@@ -92,7 +98,8 @@ fn numbers(diff: &Diff<'_>) -> String {
 fn entry(entry: &Entry<'_>, pairs: usize) -> String {
     let group = entry.group.name().to_uppercase();
     let hazards = match entry.hazards(3) {
-        none if none.is_empty() => none,
+        // The name of a single cell has it.
+        hazards if hazards.is_empty() || entry.cells.len() == 1 => String::new(),
         hazards => format!(" ({hazards})"),
     };
     let mut text = format!(

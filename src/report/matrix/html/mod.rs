@@ -22,7 +22,7 @@
 pub mod cell;
 mod checked;
 pub mod document;
-mod overview;
+pub mod overview;
 mod pages;
 mod pins;
 mod svg;

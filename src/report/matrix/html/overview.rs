@@ -8,11 +8,8 @@ use crate::rig::matrix::Mutant;
 use crate::rig::matrix::oracle::Oracle;
 use crate::rig::matrix::outcome::{KernelOutcome, MutantOutcome, MutantVerdict, Verdict};
 
-/// Returns the table, a legend, and the reasons that the table refers to by
-/// number.
-pub fn overview(outcomes: &[KernelOutcome]) -> Markup {
-    let mut notes = Notes::default();
-    let mutants = mutants(outcomes);
+/// Returns what the marks mean.
+pub fn legend() -> Markup {
     html! {
         div.legend {
             span.good { "✓ the application reads what the card wrote, or the card what the application wrote" }
@@ -21,6 +18,16 @@ pub fn overview(outcomes: &[KernelOutcome]) -> Markup {
             span.soft { "– impossible on that kernel" }
             span.soft { "· not run" }
         }
+    }
+}
+
+/// Returns the table, a legend, and the reasons that the table refers to by
+/// number.
+pub fn overview(outcomes: &[KernelOutcome]) -> Markup {
+    let mut notes = Notes::default();
+    let mutants = mutants(outcomes);
+    html! {
+        (legend())
         @for section in rows::sections(outcomes) {
             h2 { (section.title) }
             (table(outcomes, &section.rows, section.id, &mut notes))
