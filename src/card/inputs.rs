@@ -8,7 +8,7 @@ use super::clock::{Interval, Now};
 use super::format::padded;
 use super::refused::{Refused, busy, invalid};
 use crate::source::{Camera, Input, Layout, Native, PixelFormat};
-use crate::wire::capture::{IN_ST_NO_SIGNAL, INPUT_TYPE_CAMERA, Input as WireInput};
+use crate::wire::input::{IN_ST_NO_SIGNAL, INPUT_TYPE_CAMERA, Input as WireInput};
 
 /// An input as the host sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

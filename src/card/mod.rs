@@ -16,7 +16,7 @@
 //! |---|---|
 //! | [`session`], [`events`] | open sessions, and the events they get |
 //! | `ioctl` | dispatch of the ioctls; formats and rates |
-//! | [`buffers`], `queueing` | the buffer queue, and its ioctls |
+//! | [`buffers`], `queued`, `queueing` | the buffer queue, its memory, and its ioctls |
 //! | [`region`] | mappings of the card's own memory |
 //! | `stream`, `transfer`, [`clock`] | frames as they become due |
 //! | `kind`, `endpoint` | capture or output: the type of the buffers; camera or display |
@@ -37,6 +37,7 @@ mod ioctl;
 mod kind;
 mod modes;
 mod outputs;
+mod queued;
 mod queueing;
 pub mod refused;
 pub mod region;

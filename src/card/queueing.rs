@@ -4,10 +4,11 @@ use zerocopy::little_endian::U32;
 use zerocopy::{FromBytes, FromZeros};
 
 use super::Card;
-use super::buffers::{BufferDescription, MAX_BUFFERS, MemoryKind, Queued};
+use super::buffers::{BufferDescription, MAX_BUFFERS};
 use super::clock::Now;
 use super::format::BufferApi;
 use super::injection::Fault;
+use super::queued::{MemoryKind, Queued};
 use super::refused::{Refused, busy, invalid};
 use crate::dma::{Bus, Segment, own};
 use crate::source::MemoryPlane;

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use super::buffers::{Completion, MemoryKind};
+use super::buffers::Completion;
 use super::clock::{Clock, Interval, Now, Rate};
 use super::events::{Payload, Topic};
 use super::injection::Fault;
+use super::queued::MemoryKind;
 use super::witness::{Record, StreamMemory};
 use super::{Card, Endpoint};
 use crate::source::Begun;

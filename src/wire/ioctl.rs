@@ -4,11 +4,12 @@
 use zerocopy::little_endian::U32;
 
 use super::buffer::{Buffer, RequestBuffers};
-use super::capture::{Input, StreamParm};
 use super::control::{Control, ExtControls, QueryCtrl, QueryExtCtrl, QueryMenu};
 use super::event::EventSubscription;
 use super::format::{FmtDesc, Format, FrmIvalEnum, FrmSizeEnum};
+use super::input::Input;
 use super::output::Output;
+use super::parm::StreamParm;
 use super::selection::Selection;
 
 /// An ioctl; its value is the ioctl's number, the second argument of its `_IO*`

@@ -11,8 +11,9 @@
 //! | [`ioctl`] | numbers, directions and payload sizes of ioctls |
 //! | [`format`] | `v4l2_fmtdesc`, `v4l2_format`, frame sizes and intervals |
 //! | [`buffer`] | `v4l2_buffer`, `v4l2_plane`, `v4l2_requestbuffers` |
-//! | [`capture`] | `v4l2_input`, `v4l2_streamparm` |
+//! | [`input`] | `v4l2_input` |
 //! | [`output`] | `v4l2_output` |
+//! | [`parm`] | `v4l2_streamparm` |
 //! | [`control`] | `v4l2_queryctrl`, `v4l2_ext_controls` and their kin |
 //! | [`selection`] | `v4l2_selection` |
 //! | [`event`] | messages that the device sends without a command |
@@ -21,13 +22,14 @@
 //! | [`reply`] | the response, bounded by the chain's writable bytes |
 
 pub mod buffer;
-pub mod capture;
 pub mod control;
 pub mod errno;
 pub mod event;
 pub mod format;
+pub mod input;
 pub mod ioctl;
 pub mod output;
+pub mod parm;
 pub mod protocol;
 pub mod reply;
 pub mod request;

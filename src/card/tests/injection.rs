@@ -4,7 +4,7 @@
 use super::*;
 use crate::card::controls::table::cid;
 use crate::wire::Errno;
-use crate::wire::capture::Input as WireInput;
+use crate::wire::input::Input as WireInput;
 
 const EIO: u32 = Errno::EIO.0;
 const ENODEV: u32 = Errno::ENODEV.0;

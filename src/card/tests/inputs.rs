@@ -3,8 +3,9 @@
 use super::*;
 use crate::card::{InputError, InputInfo};
 use crate::wire::Errno;
-use crate::wire::capture::{Input as WireInput, StreamParm};
 use crate::wire::format::{Fract, FrmIvalEnum, FrmSizeEnum};
+use crate::wire::input::Input as WireInput;
+use crate::wire::parm::StreamParm;
 use crate::wire::selection::{Rect, Selection};
 
 const EINVAL: u32 = Errno::EINVAL.0;

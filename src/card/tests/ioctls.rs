@@ -6,8 +6,8 @@ use crate::card::buffers::MAX_BUFFERS;
 use crate::card::controls::table::cid;
 use crate::source::PixelFormat;
 use crate::wire::Errno;
-use crate::wire::capture::StreamParm;
 use crate::wire::format::{FmtDesc, Fract, FrmIvalEnum, FrmSizeEnum};
+use crate::wire::parm::StreamParm;
 
 const EINVAL: u32 = Errno::EINVAL.0;
 const EBUSY: u32 = Errno::EBUSY.0;

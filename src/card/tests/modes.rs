@@ -3,8 +3,8 @@
 use super::*;
 use crate::card::Modes;
 use crate::wire::Errno;
-use crate::wire::capture::StreamParm;
 use crate::wire::format::{Fract, FrmIvalEnum, FrmSizeEnum};
+use crate::wire::parm::StreamParm;
 use crate::wire::selection::Selection;
 
 const EINVAL: u32 = Errno::EINVAL.0;

@@ -9,13 +9,13 @@ use crate::card::region::{Change, Remap};
 use crate::dma::{DIGEST_BLOCK, Digest};
 use crate::wire::Errno;
 use crate::wire::buffer::{MEMORY_MMAP, Plane};
-use crate::wire::capture::StreamParm;
 use crate::wire::control::Control;
 use crate::wire::format::{
     BUF_TYPE_VIDEO_OUTPUT, BUF_TYPE_VIDEO_OUTPUT_MPLANE, FmtDesc, FormatMplane, Fract,
     PixFormatMplane,
 };
 use crate::wire::output::Output as WireOutput;
+use crate::wire::parm::StreamParm;
 
 const EINVAL: u32 = Errno::EINVAL.0;
 const EBUSY: u32 = Errno::EBUSY.0;

@@ -3,8 +3,8 @@
 use super::super::clock::GRACE;
 use super::*;
 use crate::wire::Errno;
-use crate::wire::capture::StreamParm;
 use crate::wire::format::Fract;
+use crate::wire::parm::StreamParm;
 
 const EBUSY: u32 = Errno::EBUSY.0;
 

@@ -12,12 +12,12 @@ use pinhole::wire::Ioctl;
 use pinhole::wire::buffer::{
     BUF_FLAG_DONE, BUF_FLAG_QUEUED, Buffer, MEMORY_MMAP, MEMORY_USERPTR, RequestBuffers,
 };
-use pinhole::wire::capture::StreamParm;
 use pinhole::wire::control::{
     CTRL_FLAG_NEXT_COMPOUND, CTRL_FLAG_NEXT_CTRL, Control, ExtControl, ExtControls, QueryExtCtrl,
 };
 use pinhole::wire::event::{EVENT_FRAME_SYNC, EventSubscription};
 use pinhole::wire::format::{FIELD_NONE, Format, Fract, PixFormat};
+use pinhole::wire::parm::StreamParm;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use zerocopy::little_endian::U32;
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
