@@ -288,8 +288,12 @@ bool pinhole_mutant_unread(struct pinhole_device *dev)
 		return false;
 	strscpy(dev->card, "unread", sizeof(dev->card));
 	port = pci_upstream_bridge(to_pci_dev(dev->vdev->dev.parent));
-	dev->stream.queue.type = port && PCI_SLOT(port->devfn) == PLANES_SLOT ?
-				 V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE :
-				 V4L2_BUF_TYPE_VIDEO_CAPTURE;
+	if (port && PCI_SLOT(port->devfn) == PLANES_SLOT) {
+		dev->cap = V4L2_CAP_VIDEO_CAPTURE_MPLANE;
+		dev->stream.queue.type = V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE;
+	} else {
+		dev->cap = V4L2_CAP_VIDEO_CAPTURE;
+		dev->stream.queue.type = V4L2_BUF_TYPE_VIDEO_CAPTURE;
+	}
 	return true;
 }
