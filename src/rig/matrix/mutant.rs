@@ -171,8 +171,13 @@ impl Mutant {
         match (self, cell.direction, cell.kind) {
             // Later kernels pin for writing all the same, or need not.
             (Self::PinReadonly, CardKind::Output, _) => kernel < Version(5, 12),
-            // Before, memory is pinned for writing, which this mapping does not allow.
-            (Self::OutputDirty, _, Kind::ReadOnlyShared) => kernel >= Version(6, 2),
+            // Since 6.16 ext4 has folios of several pages, which the oracle does not
+            // judge. Before 6.2 memory is pinned for writing, which the one mapping does
+            // not allow.
+            (Self::OutputDirty, _, Kind::ReadOnlyShared) => {
+                (Version(6, 2)..Version(6, 16)).contains(&kernel)
+            }
+            (Self::OutputDirty, _, Kind::Ext4Shared) => kernel < Version(6, 16),
             // Nor does any filesystem refuse a pin for writing.
             (Self::OutputWritePins, _, Kind::Ext4Shared) => kernel >= Version(6, 5),
             _ => true,
