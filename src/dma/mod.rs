@@ -10,6 +10,7 @@
 //! The memory of a buffer may also be the card's own ([`own`]); it is reached
 //! through a list as well.
 
+mod cursor;
 pub mod digest;
 pub mod own;
 pub mod reader;

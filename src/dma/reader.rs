@@ -1,5 +1,6 @@
 //! The copy out of guest memory.
 
+use super::cursor::Cursor;
 use super::writer::Staging;
 use super::{DIGEST_BLOCK, Digest, DmaError, ScatterList};
 
@@ -8,11 +9,7 @@ use super::{DIGEST_BLOCK, Digest, DmaError, ScatterList};
 /// Each byte of guest memory is read once: the digest and whoever gets the frame
 /// see the same copy, whatever the guest writes meanwhile.
 pub struct FrameReader<'a> {
-    list: &'a ScatterList,
-    run: usize,
-    /// Bytes of `run` that are already read or passed over.
-    at: usize,
-    passed: u64,
+    cursor: Cursor<'a>,
     staging: &'a mut Staging,
     digests: Option<&'a mut Vec<Digest>>,
 }
@@ -26,10 +23,7 @@ impl<'a> FrameReader<'a> {
         digests: Option<&'a mut Vec<Digest>>,
     ) -> Self {
         Self {
-            list,
-            run: 0,
-            at: 0,
-            passed: 0,
+            cursor: Cursor::new(list),
             staging,
             digests,
         }
@@ -42,11 +36,9 @@ impl<'a> FrameReader<'a> {
     pub fn skip(&mut self, length: u32) -> Result<(), DmaError> {
         let mut left = length as usize;
         while left > 0 {
-            let memory = self.list.memory(self.run, self.at);
-            let here = memory.map(|memory| memory.len());
-            let here = here.ok_or_else(|| self.too_short(left))?;
+            let here = self.cursor.memory(left)?.len();
             let now = here.min(left);
-            self.advance(now, here);
+            self.cursor.advance(now, here);
             left -= now;
         }
         Ok(())
@@ -60,13 +52,11 @@ impl<'a> FrameReader<'a> {
     pub fn read(&mut self, length: usize) -> Result<&[u8], DmaError> {
         let mut read = 0;
         while read < length {
-            let Some(memory) = self.list.memory(self.run, self.at) else {
-                return Err(self.too_short(length - read));
-            };
+            let memory = self.cursor.memory(length - read)?;
             let here = memory.len();
             let now = here.min(length - read);
             memory.copy_to(&mut self.staging.piece()[read..read + now]);
-            self.advance(now, here);
+            self.cursor.advance(now, here);
             read += now;
         }
         let piece = &self.staging.piece()[..length];
@@ -74,24 +64,6 @@ impl<'a> FrameReader<'a> {
             digests.extend(piece.chunks(DIGEST_BLOCK).map(Digest::of));
         }
         Ok(piece)
-    }
-
-    /// Passes `now` of the `here` bytes that are left of the run.
-    fn advance(&mut self, now: usize, here: usize) {
-        self.passed += now as u64;
-        if now == here {
-            self.run += 1;
-            self.at = 0;
-        } else {
-            self.at += now;
-        }
-    }
-
-    fn too_short(&self, wanted: usize) -> DmaError {
-        DmaError::TooShort {
-            held: self.passed,
-            length: self.passed + wanted as u64,
-        }
     }
 }
 

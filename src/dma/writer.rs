@@ -1,5 +1,6 @@
 //! The copy into guest memory.
 
+use super::cursor::Cursor;
 use super::{DIGEST_BLOCK, Digest, DmaError, ScatterList};
 
 /// Length of what is drawn at once, in bytes. It stays in the processor's first
@@ -37,11 +38,7 @@ impl Default for Staging {
 
 /// Writes a frame into a scatter list, starting at the list's first byte.
 pub struct FrameWriter<'a> {
-    list: &'a ScatterList,
-    run: usize,
-    /// Bytes of `run` that are already written.
-    at: usize,
-    written: u64,
+    cursor: Cursor<'a>,
     staging: &'a mut Staging,
     /// Number of bytes that wait in the staging, before [`PAGE`]; less than a
     /// page.
@@ -58,10 +55,7 @@ impl<'a> FrameWriter<'a> {
         digests: Option<&'a mut Vec<Digest>>,
     ) -> Self {
         Self {
-            list,
-            run: 0,
-            at: 0,
-            written: 0,
+            cursor: Cursor::new(list),
             staging,
             waiting: 0,
             digests,
@@ -95,15 +89,8 @@ impl<'a> FrameWriter<'a> {
     /// Copies what waits and the `drawn` bytes after it, and has the rest wait.
     fn copy(&mut self, drawn: usize, until: Until) -> Result<(), DmaError> {
         let mut rest = &self.staging.bytes[PAGE - self.waiting..PAGE + drawn];
-        let length = self.written + rest.len() as u64;
         while !rest.is_empty() {
-            let memory = self
-                .list
-                .memory(self.run, self.at)
-                .ok_or(DmaError::TooShort {
-                    held: self.written,
-                    length,
-                })?;
+            let memory = self.cursor.memory(rest.len())?;
             let now = match until {
                 // A segment's end is written, whatever lies behind it.
                 _ if memory.len() <= rest.len() => memory.len(),
@@ -118,14 +105,8 @@ impl<'a> FrameWriter<'a> {
                 break;
             }
             memory.copy_from(&rest[..now]);
-            self.written += now as u64;
+            self.cursor.advance(now, memory.len());
             rest = &rest[now..];
-            if now == memory.len() {
-                self.run += 1;
-                self.at = 0;
-            } else {
-                self.at += now;
-            }
         }
         self.waiting = rest.len();
         let left = PAGE + drawn - self.waiting..PAGE + drawn;
