@@ -38,14 +38,6 @@ impl Endpoint {
         }
     }
 
-    /// Returns the display, if it is one.
-    pub fn display_mut(&mut self) -> Option<&mut Display> {
-        match self {
-            Self::Camera(_) => None,
-            Self::Display(display) => Some(display),
-        }
-    }
-
     /// Returns whether frames of that format can come from or go to it.
     pub fn takes(&self, format: PixelFormat) -> bool {
         match self {

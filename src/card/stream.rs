@@ -81,34 +81,33 @@ impl Card {
             self.statistics.dropped += 1;
             return false;
         }
-        let bytes = match &mut self.endpoint {
-            Endpoint::Camera(camera) => match camera.begin(&frame) {
-                Begun::Frame { bytes } => bytes,
-                Begun::Late => {
-                    stream.held = Some(now.monotonic + RETRY);
-                    return false;
-                }
-                Begun::Ended => {
-                    // V4L2 ends a stream with an empty last buffer.
-                    self.complete(
-                        now,
-                        FrameResult {
-                            sequence: frame.sequence,
-                            bytes: 0,
-                            error: false,
-                            last: true,
-                        },
-                    );
-                    return false;
-                }
+        let begun = match &mut self.endpoint {
+            Endpoint::Camera(camera) => camera.begin(&frame),
+            Endpoint::Display(display) if display.is_ready() => Begun::Frame {
+                bytes: self.buffers.extent(buffer),
             },
-            Endpoint::Display(display) if display.is_ready() => self.buffers.extent(buffer),
-            Endpoint::Display(_) => {
-                stream.held = Some(now.monotonic + RETRY);
-                return false;
-            }
+            Endpoint::Display(_) => Begun::Late,
         };
-        self.make_frame(now, &frame, buffer, bytes)
+        match begun {
+            Begun::Frame { bytes } => self.make_frame(now, &frame, buffer, bytes),
+            Begun::Late => {
+                stream.held = Some(now.monotonic + RETRY);
+                false
+            }
+            Begun::Ended => {
+                // V4L2 ends a stream with an empty last buffer.
+                self.complete(
+                    now,
+                    FrameResult {
+                        sequence: frame.sequence,
+                        bytes: 0,
+                        error: false,
+                        last: true,
+                    },
+                );
+                false
+            }
+        }
     }
 
     /// Returns the buffer of the next frame to the driver.

@@ -1,5 +1,7 @@
 //! The transfer of a frame: into its buffer, or out of it.
 
+use std::ops::Range;
+
 use super::clock::Now;
 use super::events::{Payload, Topic};
 use super::injection::Fault;
@@ -7,7 +9,7 @@ use super::stream::FrameResult;
 use super::witness::FrameTransferred;
 use super::{Card, Endpoint};
 use crate::dma::{DmaError, FrameReader, FrameWriter, PIECE};
-use crate::source::FrameInfo;
+use crate::source::{FrameInfo, MemoryPlane};
 
 /// What was transferred of a frame.
 #[derive(Default)]
@@ -15,6 +17,13 @@ struct Transferred {
     bytes: u64,
     /// Number of segments of the buffer.
     segments: usize,
+}
+
+/// Returns how many of a frame's first `bytes` bytes lie in a plane that has so
+/// much data.
+fn part_of(plane: &MemoryPlane, data: &Range<u32>, bytes: u32) -> u32 {
+    let length = data.end - data.start;
+    length.min(bytes.saturating_sub(plane.offset))
 }
 
 impl Card {
@@ -53,11 +62,8 @@ impl Card {
                     time_ns: stream.clock.elapsed(now).as_nanos() as u64,
                 };
                 let memory = self.buffers.memory(buffer);
-                let memory = memory.map(|(plane, list, data)| {
-                    let here = data.len().min(bytes.saturating_sub(plane.offset) as usize);
-                    // A plane's length fits in 32 bits.
-                    (list.segments(), here as u32)
-                });
+                let memory = memory
+                    .map(|(plane, list, data)| (list.segments(), part_of(plane, &data, bytes)));
                 self.witness.frame(frame, memory);
                 self.statistics.frame(now, transferred, segments);
             }
@@ -77,8 +83,8 @@ impl Card {
         !failed
     }
 
-    /// Transfers the first `bytes` bytes of the frame that has begun. No piece crosses the end of a memory
-    /// plane. A frame that is `broken` off is not displayed.
+    /// Transfers the first `bytes` bytes of the frame that has begun. No piece
+    /// crosses the end of a memory plane. A frame that is `broken` off is not displayed.
     fn transfer(&mut self, buffer: u32, bytes: u32, broken: bool) -> Result<Transferred, DmaError> {
         if let Endpoint::Display(display) = &mut self.endpoint {
             display.begin();
@@ -98,9 +104,10 @@ impl Card {
         for (number, (plane, list, data)) in self.buffers.memory(buffer).enumerate() {
             transferred.segments += list.count();
             let digests = self.witness.digests(number);
+            let here = part_of(plane, &data, bytes);
+            transferred.bytes += u64::from(here);
             let first = plane.offset as usize;
-            let end = (bytes as usize).min(first + data.len());
-            transferred.bytes += end.saturating_sub(first) as u64;
+            let end = first + here as usize;
             let pieces = (first..end).step_by(PIECE);
             let pieces = pieces.map(|offset| (offset, PIECE.min(end - offset)));
             match &mut self.endpoint {
