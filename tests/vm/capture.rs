@@ -5,7 +5,7 @@ use std::process::Stdio;
 use serde_json::Value;
 
 use crate::program::{self, Program, WITH_A_GUEST};
-use crate::streamed::{Streamed, pinhole, stream, tampered};
+use crate::streamed::{Streamed, pinhole, stream, tampered, write_film};
 
 /// A capture that ended.
 struct Captured(Streamed);
@@ -209,12 +209,7 @@ fn what_cannot_run_is_one_sentence_and_code_2() {
 fn a_film_on_standard_input_is_what_is_captured() {
     let folder = tempfile::tempdir().unwrap();
     let film = folder.path().join("film.y4m");
-    let mut bytes = b"YUV4MPEG2 W64 H48 F30:1 Ip A1:1 C420\n".to_vec();
-    for frame in 0..30u8 {
-        bytes.extend(b"FRAME\n");
-        bytes.resize(bytes.len() + 64 * 48 * 3 / 2, 16 + 7 * frame);
-    }
-    std::fs::write(&film, bytes).unwrap();
+    write_film(&film, 30);
     let out = folder.path().join("out");
     let mut command = pinhole();
     command

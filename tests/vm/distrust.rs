@@ -320,16 +320,7 @@ fn every_plane_has_its_memory_and_no_lie_about_planes_is_believed() {
         ..Camera::default()
     });
     let guest = Scripted::boot(MULTI, camera.answers());
-    let start = |args: &str| {
-        let line = format!("v4l2-ctl -d /dev/video0 {args}");
-        let run = Run::new(["sh", "-c", &line]);
-        let pending = guest.machine.agent().start(run).unwrap();
-        guest.wait("the stream starts", || {
-            let camera = camera.get();
-            camera.streaming && camera.queued.len() == 2
-        });
-        pending
-    };
+    let start = |args: &str| guest.stream(&camera, args);
 
     // Frames in both kinds of memory: each plane's own, in order.
     for memory in ["user", "mmap"] {

@@ -59,17 +59,11 @@ fn a_screen_is_given_what_the_program_wrote_and_cannot_change_what_it_said() {
         guest.must(&format!("{{ {make} }} >/tmp/frames"));
         let start = |memory: &str| {
             camera.get().queued.clear();
-            let line = format!(
-                "v4l2-ctl -d /dev/video0 --stream-out-{memory}=2 --stream-count={FRAMES} \
-                 --stream-from=/tmp/frames --verbose"
+            let args = format!(
+                "--stream-out-{memory}=2 --stream-count={FRAMES} --stream-from=/tmp/frames \
+                 --verbose"
             );
-            let run = Run::new(["sh", "-c", &line]);
-            let pending = guest.machine.agent().start(run).unwrap();
-            guest.wait("the stream starts", || {
-                let camera = camera.get();
-                camera.streaming && camera.queued.len() == 2
-            });
-            pending
+            guest.stream(&camera, &args)
         };
         let said = |index: u32, flags: u32, used: u32| {
             let used: Vec<_> = planes.iter().map(|_| (used, 0)).collect();

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::streamed::{stream, tampered};
+use crate::streamed::{stream, tampered, write_film};
 
 /// Plays frames, which must all be verified.
 fn played(args: &[&str], frames: u64) -> Value {
@@ -77,12 +77,7 @@ fn one_changed_byte_in_one_frame_fails_the_play() {
 fn a_film_that_ends_too_early_is_one_sentence() {
     let folder = tempfile::tempdir().unwrap();
     let film = folder.path().join("film.y4m");
-    let mut bytes = b"YUV4MPEG2 W64 H48 F30:1 Ip A1:1 C420\n".to_vec();
-    for frame in 0..4u8 {
-        bytes.extend(b"FRAME\n");
-        bytes.resize(bytes.len() + 64 * 48 * 3 / 2, 16 + 7 * frame);
-    }
-    std::fs::write(&film, bytes).unwrap();
+    write_film(&film, 4);
     let source = format!("y4m:{},once,rate=frame", film.display());
     let args = ["--source", &source, "--size", "64x48", "--format", "YU12"];
     let short = stream("play", &args);

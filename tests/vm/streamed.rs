@@ -19,6 +19,16 @@ pub fn pinhole() -> Command {
     Command::new(env!("CARGO_BIN_EXE_pinhole"))
 }
 
+/// Writes a film of 64x48 pixels, whose frames are each of another colour.
+pub fn write_film(film: &Path, frames: u8) {
+    let mut bytes = b"YUV4MPEG2 W64 H48 F30:1 Ip A1:1 C420\n".to_vec();
+    for frame in 0..frames {
+        bytes.extend(b"FRAME\n");
+        bytes.resize(bytes.len() + 64 * 48 * 3 / 2, 16 + 7 * frame);
+    }
+    std::fs::write(film, bytes).unwrap();
+}
+
 /// Runs a subcommand that streams, to its end.
 pub fn stream(subcommand: &str, args: &[&str]) -> Streamed {
     let folder = tempfile::tempdir().unwrap();

@@ -212,8 +212,7 @@ pub fn gstreamer(layout: &Layout, fps: u32, mode: IoMode, frames: u32, to: &str)
         IoMode::Userptr => [&source, &caps, flip, flip, &sink].join(" ! "),
         _ => [&source, &caps, sink.as_str()].join(" ! "),
     };
-    let argv = ["gst-launch-1.0", "--quiet"].into_iter();
-    Some(Run::new(argv.chain(pipeline.split(' '))))
+    Some(run_gstreamer(&pipeline))
 }
 
 /// Returns the command that captures `frames` frames with FFmpeg's v4l2 input,
@@ -253,8 +252,7 @@ pub fn ffmpeg(layout: &Layout, fps: u32, frames: u32, to: &str) -> Option<Run> {
         "-y",
         to,
     ];
-    let ffmpeg = ["ffmpeg", "-hide_banner", "-nostdin", "-loglevel", "warning"];
-    Some(Run::new(words(&[&ffmpeg[..], &input, &output].concat())))
+    Some(run_ffmpeg(&input, &output))
 }
 
 /// Returns the command that shows the raw frames in the file `from` with
@@ -273,8 +271,7 @@ pub fn gstreamer_shows(layout: &Layout, fps: u32, mode: IoMode, from: &str) -> O
         mode.name()
     );
     let pipeline = [source, caps, sink].join(" ! ");
-    let argv = ["gst-launch-1.0", "--quiet"].into_iter();
-    Some(Run::new(argv.chain(pipeline.split(' '))))
+    Some(run_gstreamer(&pipeline))
 }
 
 /// Returns the command that shows the raw frames in the file `from` with FFmpeg's
@@ -298,8 +295,17 @@ pub fn ffmpeg_shows(layout: &Layout, fps: u32, from: &str) -> Option<Run> {
         from,
     ];
     let output = ["-codec:v", "rawvideo", "-f", "v4l2", "/dev/video0"];
+    Some(run_ffmpeg(&input, &output))
+}
+
+fn run_gstreamer(pipeline: &str) -> Run {
+    let argv = ["gst-launch-1.0", "--quiet"].into_iter();
+    Run::new(argv.chain(pipeline.split(' ')))
+}
+
+fn run_ffmpeg(input: &[&str], output: &[&str]) -> Run {
     let ffmpeg = ["ffmpeg", "-hide_banner", "-nostdin", "-loglevel", "warning"];
-    Some(Run::new(words(&[&ffmpeg[..], &input, &output].concat())))
+    Run::new(words(&[&ffmpeg[..], input, output].concat()))
 }
 
 fn words(words: &[&str]) -> Vec<String> {

@@ -5,11 +5,13 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Instant;
 
-use pinhole::agent::protocol::{Load, Log, RunAnswer};
+use pinhole::agent::protocol::{Load, Log, Run, RunAnswer};
 use pinhole::rig::kernel_log;
 pub use pinhole::scripted::device::camera;
+use pinhole::scripted::device::camera::Shared;
 use pinhole::scripted::device::ioctl::Answers;
 use pinhole::scripted::device::{self, Config, Opening};
+use pinhole::vm::channel::Pending;
 use pinhole::vm::command_line::{Hardware, VhostUser};
 use pinhole::vm::images::{self, Catalog};
 use pinhole::vm::machine::{BOOT_LIMIT, Machine, Spec, private_dir};
@@ -187,6 +189,19 @@ impl Scripted {
     /// Runs a command line in the guest's shell.
     pub fn run(&self, line: &str) -> RunAnswer {
         shell(&self.machine, line)
+    }
+
+    /// Starts a stream of v4l2-ctl with two buffers, and waits until the device has
+    /// both.
+    pub fn stream(&self, camera: &Shared, args: &str) -> Pending<Run> {
+        let line = format!("v4l2-ctl -d /dev/video0 {args}");
+        let run = Run::new(["sh", "-c", &line]);
+        let pending = self.machine.agent().start(run).unwrap();
+        self.wait("the stream starts", || {
+            let camera = camera.get();
+            camera.streaming && camera.queued.len() == 2
+        });
+        pending
     }
 
     /// Runs a command line that must succeed; returns all it printed.
