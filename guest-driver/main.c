@@ -4,8 +4,9 @@
  * shows, or makes frames out of frames.
  *
  * The driver opens one session with the device, or one for each file where a file is a
- * context, and runs the buffer queues in the guest's own videobuf2. The device is given scatter lists of guest memory; one
- * that takes none, or is to, has MMAP buffers in memory of its own.
+ * context, and runs the buffer queues in the guest's own videobuf2. The device is given
+ * scatter lists of guest memory; one that takes none, or is to, has MMAP buffers in
+ * memory of its own.
  */
 #include <linux/dma-mapping.h>
 #include <linux/module.h>

@@ -124,6 +124,7 @@ pinhole_context_find(struct pinhole_device *dev, u32 session_id)
 	struct pinhole_context *ctx;
 
 	pinhole_for_each_context(ctx, dev)
+		/* Pairs with pinhole_session_new(), which stores the number before. */
 		if (smp_load_acquire(&ctx->session.open) &&
 		    READ_ONCE(ctx->session.id) == session_id)
 			return ctx;
