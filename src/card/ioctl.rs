@@ -6,7 +6,7 @@ use super::clock::{Interval, Now};
 use super::controls::Access;
 use super::format::BufferApi;
 use super::refused::{Refused, busy};
-use super::{Card, format};
+use super::{Card, format, queueing};
 use crate::dma::Bus;
 use crate::source::Layout;
 use crate::wire::format::{Format, FormatMplane};
@@ -27,10 +27,7 @@ impl Card {
         reply: &mut Reply,
     ) -> Result<(), Refused> {
         let known = Ioctl::from_code(code).filter(|ioctl| self.endpoint.kind().has(*ioctl));
-        let ioctl = known.ok_or(Refused::Because(
-            Errno::ENOTTY,
-            "the card has no such ioctl",
-        ))?;
+        let ioctl = known.ok_or(NO_IOCTL)?;
         if payload.len() < ioctl.bytes_in() {
             return Err(Truncated.into());
         }
@@ -66,19 +63,22 @@ impl Card {
                 self.select_output(output.get())?;
                 reply.succeed(output);
             }
-            Ioctl::QueryCtrl => reply.succeed(&self.query_control(read(payload)?)?),
-            Ioctl::QueryExtCtrl => reply.succeed(&self.query_ext_control(read(payload)?)?),
-            Ioctl::QueryMenu => reply.succeed(&self.query_menu(read(payload)?)?),
-            Ioctl::GCtrl => reply.succeed(&self.get_control(read(payload)?)?),
-            Ioctl::SCtrl => reply.succeed(&self.put_control(now, session, read(payload)?)?),
-            Ioctl::GExtCtrls => {
-                self.ext_controls(now, session, Access::Get, payload, bus, reply)?;
+            Ioctl::QueryCtrl => reply.succeed(&self.controls.query(read(payload)?)?),
+            Ioctl::QueryExtCtrl => reply.succeed(&self.controls.query_ext(read(payload)?)?),
+            Ioctl::QueryMenu => reply.succeed(&self.controls.query_menu(read(payload)?)?),
+            Ioctl::GCtrl => reply.succeed(&self.controls.get(read(payload)?, &self.injection)?),
+            Ioctl::SCtrl => {
+                let (response, change) = self.controls.put(read(payload)?)?;
+                self.set_controls(now, vec![change], Some(session));
+                reply.succeed(&response);
             }
-            Ioctl::TryExtCtrls => {
-                self.ext_controls(now, session, Access::Try, payload, bus, reply)?;
-            }
-            Ioctl::SExtCtrls => {
-                self.ext_controls(now, session, Access::Set, payload, bus, reply)?;
+            Ioctl::GExtCtrls | Ioctl::TryExtCtrls | Ioctl::SExtCtrls => {
+                let access = Access::of(ioctl);
+                let injection = &self.injection;
+                let changes = self
+                    .controls
+                    .extended(access, payload, injection, bus, reply)?;
+                self.set_controls(now, changes, Some(session));
             }
             Ioctl::SubscribeEvent => {
                 self.subscribe(now, session, read(payload)?)?;
@@ -90,9 +90,14 @@ impl Card {
             }
             Ioctl::GSelection => reply.succeed(&self.get_selection(read(payload)?)?),
             Ioctl::SSelection => reply.succeed(&self.set_selection(read(payload)?)?),
+            // CardKind::has() knows that they are an m2m card's.
+            Ioctl::EncoderCmd | Ioctl::TryEncoderCmd => return Err(NO_IOCTL),
             Ioctl::ReqBufs => reply.succeed(&self.request_buffers(session, read(payload)?)?),
-            Ioctl::QueryBuf => self.query_buffer(payload, reply)?,
-            Ioctl::QBuf => self.queue_buffer(session, payload, bus, reply)?,
+            Ioctl::QueryBuf => queueing::query(&self.buffers, payload, reply)?,
+            Ioctl::QBuf => {
+                let (buffers, injection) = (&mut self.buffers, &mut self.injection);
+                queueing::queue(buffers, session, payload, injection, bus, reply)?;
+            }
             Ioctl::StreamOn => {
                 self.stream_on(now, session, *read(payload)?)?;
                 reply.succeed(&[0u8; 0]);
@@ -171,6 +176,9 @@ impl Card {
         self.get_parm(asked)
     }
 }
+
+/// The refusal of an ioctl that the card does not have.
+pub(crate) const NO_IOCTL: Refused = Refused::Because(Errno::ENOTTY, "the card has no such ioctl");
 
 /// Reads the structure `T` from the start of the payload.
 fn read<T>(payload: &[u8]) -> Result<&T, Refused>

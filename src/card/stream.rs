@@ -116,7 +116,7 @@ impl Card {
         self.buffers.complete_next(Completion {
             bytesused: result.bytes,
             sequence: result.sequence,
-            timestamp: now.monotonic,
+            timestamp: now.monotonic.into(),
             error: result.error,
             last: result.last,
             stamp,

@@ -159,13 +159,22 @@ fn load_vivid(agent: &Agent, kind: CardKind, planes: BufferApi) -> Result<(), Co
         BufferApi::Multi => 2,
     };
     // Documentation/admin-guide/media/vivid.rst.
-    let node = match kind {
-        CardKind::Capture => "node_types=0x1 num_inputs=1 input_types=3",
-        CardKind::Output => "node_types=0x100 num_outputs=1 output_types=1",
+    let (module, node) = match kind {
+        CardKind::Capture => (
+            "vivid",
+            "n_devs=1 node_types=0x1 num_inputs=1 input_types=3",
+        ),
+        CardKind::Output => (
+            "vivid",
+            "n_devs=1 node_types=0x100 num_outputs=1 output_types=1",
+        ),
+        CardKind::M2m => ("vim2m", ""),
     };
     let load = Load {
-        module: "vivid".into(),
-        params: format!("n_devs=1 {node} multiplanar={multiplanar}"),
+        module: module.into(),
+        params: format!("{node} multiplanar={multiplanar}")
+            .trim()
+            .to_owned(),
     };
     let loaded = agent.call(load, PATIENCE);
     loaded.map_err(|source| ComplianceError::Agent {
