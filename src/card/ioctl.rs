@@ -4,12 +4,11 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::clock::{Interval, Now};
 use super::controls::Access;
-use super::format::BufferApi;
+use super::format::AskedFormat;
 use super::refused::{Refused, busy};
 use super::{Card, format, queueing};
 use crate::dma::Bus;
 use crate::source::Layout;
-use crate::wire::format::{Format, FormatMplane};
 use crate::wire::parm::StreamParm;
 use crate::wire::request::Truncated;
 use crate::wire::{Errno, Ioctl, Reply};
@@ -114,30 +113,16 @@ impl Card {
     /// first format if it does not support that one, and the nearest size that
     /// it supports.
     fn wanted_format(&self, payload: &[u8]) -> Result<Layout, Refused> {
-        let (type_, fourcc, width, height) = match self.planes {
-            BufferApi::Single => {
-                let Format { type_, pix, .. } = read(payload)?;
-                (type_, pix.pixelformat, pix.width, pix.height)
-            }
-            BufferApi::Multi => {
-                let FormatMplane { type_, pix_mp, .. } = read(payload)?;
-                (type_, pix_mp.pixelformat, pix_mp.width, pix_mp.height)
-            }
-        };
-        self.buffer_type().check(type_.get())?;
-        let format = self.format(fourcc.get());
+        let asked = AskedFormat::read(self.planes, payload)?;
+        self.buffer_type().check(asked.type_)?;
+        let format = self.format(asked.fourcc);
         let format = format.unwrap_or_else(|| self.first_format());
-        Ok(self.layout_for(format, width.get(), height.get()))
+        Ok(self.layout_for(format, asked.width, asked.height))
     }
 
     fn describe_format(&self, layout: &Layout, reply: &mut Reply) {
-        let number = self.buffer_type().number();
-        match self.planes {
-            BufferApi::Single => reply.succeed(&Format::of(number, format::pix_format(layout))),
-            BufferApi::Multi => {
-                reply.succeed(&FormatMplane::of(number, format::pix_format_mplane(layout)));
-            }
-        }
+        let colors = format::colorimetry(layout.format);
+        format::answer(self.buffer_type(), layout, colors, reply);
     }
 
     fn set_format(&mut self, payload: &[u8], reply: &mut Reply) -> Result<(), Refused> {
@@ -181,7 +166,7 @@ impl Card {
 pub(crate) const NO_IOCTL: Refused = Refused::Because(Errno::ENOTTY, "the card has no such ioctl");
 
 /// Reads the structure `T` from the start of the payload.
-fn read<T>(payload: &[u8]) -> Result<&T, Refused>
+pub(crate) fn read<T>(payload: &[u8]) -> Result<&T, Refused>
 where
     T: FromBytes + IntoBytes + Immutable + KnownLayout + Unaligned,
 {
