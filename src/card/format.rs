@@ -51,6 +51,20 @@ pub struct Colorimetry {
     pub quantization: u32,
 }
 
+impl Colorimetry {
+    /// Returns this colorimetry, with what it leaves to the card (0) taken from
+    /// `other`.
+    pub fn or(self, other: Self) -> Self {
+        let or = |one: u32, other: u32| if one == 0 { other } else { one };
+        Self {
+            colorspace: or(self.colorspace, other.colorspace),
+            transfer: or(self.transfer, other.transfer),
+            encoding: or(self.encoding, other.encoding),
+            quantization: or(self.quantization, other.quantization),
+        }
+    }
+}
+
 /// Returns the colorimetry of the frames that the card makes in that format.
 pub fn colorimetry(format: PixelFormat) -> Colorimetry {
     let quantization = match format.is_full_range() {

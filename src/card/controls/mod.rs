@@ -10,6 +10,8 @@ mod host;
 mod ioctl;
 pub mod table;
 
+use std::sync::Arc;
+
 use zerocopy::FromZeros;
 
 pub use extended::Access;
@@ -48,9 +50,9 @@ impl Value {
 }
 
 /// The controls of a card and their values.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Controls {
-    table: Vec<Control>,
+    table: Arc<[Control]>,
     /// The value of each row; for a control that counts down, the value that
     /// was last set.
     values: Vec<Value>,
@@ -60,7 +62,7 @@ impl Controls {
     /// Returns the controls of a card of that kind with their default values;
     /// those that make errors happen only with `error_injection`.
     pub fn new(kind: CardKind, error_injection: bool) -> Self {
-        let table = table(kind, error_injection);
+        let table: Arc<[Control]> = table(kind, error_injection).into();
         let values = table.iter().map(default_value).collect();
         Self { table, values }
     }
