@@ -1,5 +1,6 @@
 //! The card's formats, frame sizes and intervals, in V4L2's structures.
 
+use serde::{Deserialize, Serialize};
 use zerocopy::{FromBytes, FromZeros};
 
 use super::Card;
@@ -18,7 +19,8 @@ use crate::wire::format::{
 use crate::wire::request::Truncated;
 
 /// How a frame's colour planes are laid out in a buffer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum BufferApi {
     /// All planes lie in one piece of memory (V4L2's single-planar API).
     #[default]
