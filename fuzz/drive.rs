@@ -21,7 +21,7 @@ use std::time::Duration;
 use pinhole::card::session::MAX_SESSIONS;
 use pinhole::card::witness::Lines;
 use pinhole::card::{
-    BufferApi, BufferType, Card, CardKind, Endpoint, Now, Rate, Spec, Value, Witness,
+    BufferApi, BufferType, Card, Direction, Endpoint, Now, Rate, Spec, Value, Witness,
 };
 use pinhole::dma::Bus;
 use pinhole::sink::{Display, Output};
@@ -88,7 +88,7 @@ fn moody(script: &mut Script<'_>) -> Moody {
     }
 }
 
-fn new_card(script: &mut Script<'_>, kind: CardKind) -> (Card, BufferType) {
+fn new_card(script: &mut Script<'_>, direction: Direction) -> (Card, BufferType) {
     let api = script.pick(&[BufferApi::Single, BufferApi::Multi]);
     let inputs = vec![
         Input {
@@ -100,9 +100,9 @@ fn new_card(script: &mut Script<'_>, kind: CardKind) -> (Card, BufferType) {
             source: Box::new(moody(script)),
         },
     ];
-    let endpoint = match kind {
-        CardKind::Capture => Endpoint::Camera(Box::new(Camera::new(inputs))),
-        CardKind::Output => {
+    let endpoint = match direction {
+        Direction::Capture => Endpoint::Camera(Box::new(Camera::new(inputs))),
+        Direction::Output => {
             Endpoint::Display(Display::new(vec![Output::digest(), Output::digest()]))
         }
     };
@@ -116,7 +116,7 @@ fn new_card(script: &mut Script<'_>, kind: CardKind) -> (Card, BufferType) {
         error_injection: true,
         ..Spec::with(endpoint, script.pick(&[Rate::Guest, Rate::Max]))
     };
-    (Card::new(spec), BufferType { kind, api })
+    (Card::new(spec), BufferType { direction, api })
 }
 
 /// A queued buffer in the model.
@@ -141,13 +141,13 @@ struct Life {
 
 /// Runs one life of a capture card, and the same one of an output card.
 pub fn drive(data: &[u8]) {
-    live(data, CardKind::Capture);
-    live(data, CardKind::Output);
+    live(data, Direction::Capture);
+    live(data, Direction::Output);
 }
 
-fn live(data: &[u8], kind: CardKind) {
+fn live(data: &[u8], direction: Direction) {
     let script = &mut Script::new(data);
-    let (card, type_) = new_card(script, kind);
+    let (card, type_) = new_card(script, direction);
     let mut life = Life {
         card,
         type_,
@@ -213,7 +213,10 @@ impl Life {
                     source: Box::new(moody(script)),
                 };
                 let plugged = self.card.replace_source(self.now, input);
-                assert_eq!(plugged.is_ok(), self.type_.kind.is_capture());
+                assert_eq!(
+                    plugged.is_ok(),
+                    (self.type_.direction == Direction::Capture)
+                );
             }
             _ => {
                 let _ = self.card.statistics(self.now);
@@ -235,7 +238,7 @@ impl Life {
     /// queued on a stream, and an output card nowhere.
     fn tick(&mut self) {
         self.card.tick(self.now);
-        if self.streaming.is_some() && self.type_.kind.is_capture() {
+        if self.streaming.is_some() && (self.type_.direction == Direction::Capture) {
             let queued = self.queued.values().flat_map(|queued| &queued.segments);
             let places: Vec<_> = queued.copied().collect();
             self.accept(&places);

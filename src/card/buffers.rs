@@ -8,7 +8,7 @@ use std::time::Duration;
 use zerocopy::FromZeros;
 
 use super::format::BufferApi;
-use super::kind::{BufferType, CardKind};
+use super::kind::{BufferType, Direction};
 use super::queued::{MemoryKind, Queued};
 use super::refused::{Refused, busy, invalid};
 use crate::dma::{Bus, DmaError, OwnMemory, ScatterList, Segment};
@@ -16,7 +16,7 @@ use crate::source::MemoryPlane;
 use crate::source::layout::MAX_MEMORY_PLANES;
 use crate::wire::buffer::{
     BUF_FLAG_DONE, BUF_FLAG_ERROR, BUF_FLAG_LAST, BUF_FLAG_MAPPED, BUF_FLAG_QUEUED,
-    BUF_FLAG_TIMESTAMP_MONOTONIC, Buffer, Plane,
+    BUF_FLAG_TIMESTAMP_COPY, BUF_FLAG_TIMESTAMP_MONOTONIC, Buffer, Plane,
 };
 use crate::wire::format::FIELD_NONE;
 
@@ -34,6 +34,45 @@ enum State {
     Done,
 }
 
+/// The time of a frame, as a buffer has it (`struct timeval`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Timestamp {
+    /// Seconds.
+    pub sec: i64,
+    /// Microseconds.
+    pub usec: i64,
+}
+
+impl From<Duration> for Timestamp {
+    fn from(time: Duration) -> Self {
+        Self {
+            sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
+            usec: time.subsec_micros().into(),
+        }
+    }
+}
+
+/// Whose the times of a queue's frames are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TimeSource {
+    /// The card's: CLOCK_MONOTONIC.
+    #[default]
+    Card,
+    /// The application's: a frame that is read has a time, and the frame that is
+    /// made of it has the same.
+    Copy,
+}
+
+impl TimeSource {
+    /// Returns V4L2_BUF_FLAG_TIMESTAMP_*.
+    fn flag(self) -> u32 {
+        match self {
+            Self::Card => BUF_FLAG_TIMESTAMP_MONOTONIC,
+            Self::Copy => BUF_FLAG_TIMESTAMP_COPY,
+        }
+    }
+}
+
 /// How a buffer was finished.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Completion {
@@ -42,8 +81,8 @@ pub struct Completion {
     pub bytesused: u32,
     /// V4L2 sequence number.
     pub sequence: u32,
-    /// Time on CLOCK_MONOTONIC.
-    pub timestamp: Duration,
+    /// The frame's time.
+    pub timestamp: Timestamp,
     /// Whether the buffer is returned with V4L2_BUF_FLAG_ERROR.
     pub error: bool,
     /// Whether this is the last frame of the stream.
@@ -101,10 +140,11 @@ impl BufferDescription {
 }
 
 /// The buffers, and the order in which they are filled and returned.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Buffers {
-    owner: Option<u32>,
     type_: BufferType,
+    times: TimeSource,
+    owner: Option<u32>,
     memory: MemoryKind,
     /// The memory planes of a frame.
     planes: Vec<MemoryPlane>,
@@ -116,6 +156,30 @@ pub struct Buffers {
 }
 
 impl Buffers {
+    /// Returns a queue without buffers.
+    pub fn new(type_: BufferType, times: TimeSource) -> Self {
+        Self {
+            type_,
+            times,
+            owner: None,
+            memory: MemoryKind::default(),
+            planes: Vec::new(),
+            slots: Vec::new(),
+            queued: VecDeque::new(),
+            done: VecDeque::new(),
+        }
+    }
+
+    /// Returns the type of the buffers.
+    pub fn type_(&self) -> BufferType {
+        self.type_
+    }
+
+    /// Returns how many buffers there are.
+    pub fn count(&self) -> usize {
+        self.slots.len()
+    }
+
     /// Returns whether there are no buffers.
     pub fn is_empty(&self) -> bool {
         self.slots.is_empty()
@@ -145,10 +209,9 @@ impl Buffers {
         &mut self,
         session: u32,
         count: u32,
-        type_: BufferType,
         planes: impl Iterator<Item = MemoryPlane>,
     ) {
-        self.begin(session, type_, planes);
+        self.begin(session, planes);
         for _ in 0..count {
             let piece = |plane: &MemoryPlane| PlaneMemory {
                 length: plane.sizeimage,
@@ -169,11 +232,10 @@ impl Buffers {
         &mut self,
         session: u32,
         count: u32,
-        type_: BufferType,
         planes: impl Iterator<Item = MemoryPlane>,
         make: impl Fn(u32) -> std::io::Result<OwnMemory>,
     ) -> std::io::Result<u32> {
-        self.begin(session, type_, planes);
+        self.begin(session, planes);
         self.memory = MemoryKind::Mmap;
         let mut offset = 0;
         for made in 0..count {
@@ -203,15 +265,9 @@ impl Buffers {
         Ok(count)
     }
 
-    fn begin(
-        &mut self,
-        session: u32,
-        type_: BufferType,
-        planes: impl Iterator<Item = MemoryPlane>,
-    ) {
+    fn begin(&mut self, session: u32, planes: impl Iterator<Item = MemoryPlane>) {
         self.free();
         self.owner = Some(session);
-        self.type_ = type_;
         self.planes.extend(planes);
         // Capacity is reserved here, so that queueing never allocates.
         self.queued.reserve(MAX_BUFFERS as usize);
@@ -244,7 +300,7 @@ impl Buffers {
 
     /// Frees all buffers; no session owns them afterwards.
     pub fn free(&mut self) {
-        *self = Self::default();
+        *self = Self::new(self.type_, self.times);
     }
 
     /// Takes all buffers back from the card, and drops their unsent events.
@@ -280,11 +336,12 @@ impl Buffers {
         pieces: impl Iterator<Item = Queued>,
         mut segments: impl ExactSizeIterator<Item = Segment>,
         bus: Bus<'_>,
+        time: Timestamp,
     ) -> Result<(), Refused> {
         self.check_dequeued(index)?;
         let slot = &mut self.slots[index as usize];
         for ((piece, plane), given) in slot.pieces.iter_mut().zip(&self.planes).zip(pieces) {
-            let data = given.data(self.type_.kind, given.length, plane);
+            let data = given.data(self.type_.direction, given.length, plane);
             let result = data.and_then(|data| {
                 let needed = data.end;
                 let list = &mut piece.list;
@@ -301,9 +358,7 @@ impl Buffers {
             piece.m = given.userptr;
             piece.length = given.length;
         }
-        slot.state = State::Queued;
-        slot.completion = Completion::default();
-        self.queued.push_back(index);
+        self.put(index, time);
         Ok(())
     }
 
@@ -313,12 +368,13 @@ impl Buffers {
         &mut self,
         index: u32,
         pieces: impl Iterator<Item = Queued>,
+        time: Timestamp,
     ) -> Result<(), Refused> {
         self.check_dequeued(index)?;
         let slot = &mut self.slots[index as usize];
         for ((piece, plane), given) in slot.pieces.iter_mut().zip(&self.planes).zip(pieces) {
             let Some(own) = &piece.own else { continue };
-            match given.data(self.type_.kind, own.length(), plane) {
+            match given.data(self.type_.direction, own.length(), plane) {
                 Ok(data) => {
                     piece.list.take_own(own, data.end);
                     piece.data = data;
@@ -329,10 +385,27 @@ impl Buffers {
                 }
             }
         }
-        slot.state = State::Queued;
-        slot.completion = Completion::default();
-        self.queued.push_back(index);
+        self.put(index, time);
         Ok(())
+    }
+
+    /// Gives the card a buffer whose memory is ready. The application's time of a
+    /// frame to read stays with it, if times are copied.
+    fn put(&mut self, index: u32, time: Timestamp) {
+        let time = self.keeps_times().then_some(time);
+        let slot = &mut self.slots[index as usize];
+        slot.state = State::Queued;
+        slot.completion = Completion {
+            timestamp: time.unwrap_or_default(),
+            ..Completion::default()
+        };
+        self.queued.push_back(index);
+    }
+
+    /// Returns the application's time of a queued buffer.
+    pub fn time(&self, index: u32) -> Timestamp {
+        let slot = self.slots.get(index as usize);
+        slot.map_or(Timestamp::default(), |slot| slot.completion.timestamp)
     }
 
     /// Returns how many buffers are queued for a frame.
@@ -376,13 +449,15 @@ impl Buffers {
     /// the driver.
     pub fn complete_next(&mut self, completion: Completion) {
         if let Some(index) = self.queued.pop_front() {
-            Self::complete(&mut self.slots, &mut self.done, index, completion);
+            let keeps = self.keeps_times();
+            Self::complete(&mut self.slots, &mut self.done, index, completion, keeps);
         }
     }
 
     /// Resolves the memory of all queued buffers again. A buffer that has lost
     /// its memory is returned as `completion` says.
     pub fn memory_changed(&mut self, bus: Bus<'_>, completion: Completion) {
+        let keeps = self.keeps_times();
         let Self {
             slots,
             queued,
@@ -398,16 +473,31 @@ impl Buffers {
                 .fold(Ok(()), Result::and);
             if let Err(error) = &result {
                 log::warn!("buffer {index} is given back: its memory went away: {error}");
-                Self::complete(slots, done, index, completion);
+                Self::complete(slots, done, index, completion, keeps);
             }
             result.is_ok()
         });
     }
 
-    fn complete(slots: &mut [Slot], done: &mut VecDeque<u32>, index: u32, completion: Completion) {
+    /// Returns whether a buffer's time is the one that it was queued with.
+    fn keeps_times(&self) -> bool {
+        self.times == TimeSource::Copy && self.type_.direction == Direction::Output
+    }
+
+    fn complete(
+        slots: &mut [Slot],
+        done: &mut VecDeque<u32>,
+        index: u32,
+        completion: Completion,
+        keeps_time: bool,
+    ) {
         let slot = &mut slots[index as usize];
         slot.release();
+        let queued = slot.completion.timestamp;
         slot.completion = completion;
+        if keeps_time {
+            slot.completion.timestamp = queued;
+        }
         slot.state = State::Done;
         done.push_back(index);
     }
@@ -455,7 +545,7 @@ impl Buffers {
             last,
             ..
         } = slot.completion;
-        let mut flags = BUF_FLAG_TIMESTAMP_MONOTONIC;
+        let mut flags = self.times.flag();
         match slot.state {
             State::Dequeued => (),
             State::Queued => flags |= BUF_FLAG_QUEUED,
@@ -475,10 +565,8 @@ impl Buffers {
                 type_: self.type_.number().into(),
                 flags: flags.into(),
                 field: FIELD_NONE.into(),
-                timestamp_sec: i64::try_from(timestamp.as_secs())
-                    .unwrap_or(i64::MAX)
-                    .into(),
-                timestamp_usec: i64::from(timestamp.subsec_micros()).into(),
+                timestamp_sec: timestamp.sec.into(),
+                timestamp_usec: timestamp.usec.into(),
                 sequence: sequence.into(),
                 memory: self.memory.memory().into(),
                 ..FromZeros::new_zeroed()
@@ -487,7 +575,7 @@ impl Buffers {
             count: 0,
         };
         let pieces = slot.pieces.iter().zip(&self.planes);
-        let reads = self.type_.kind == CardKind::Output;
+        let reads = self.type_.direction == Direction::Output;
         match (self.type_.api, slot.pieces.first()) {
             (BufferApi::Single, Some(piece)) => {
                 let bytesused = if reads { piece.data.end } else { bytesused };

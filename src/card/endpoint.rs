@@ -1,7 +1,7 @@
 //! What frames come from or go to: the camera of a capture card, the display of
 //! an output card.
 
-use super::CardKind;
+use super::{CardKind, Direction};
 use crate::sink::Display;
 use crate::source::{Camera, PixelFormat};
 
@@ -19,6 +19,14 @@ impl Endpoint {
         match self {
             Self::Camera(_) => CardKind::Capture,
             Self::Display(_) => CardKind::Output,
+        }
+    }
+
+    /// Returns which way the frames go.
+    pub fn direction(&self) -> Direction {
+        match self {
+            Self::Camera(_) => Direction::Capture,
+            Self::Display(_) => Direction::Output,
         }
     }
 

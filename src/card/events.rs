@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use zerocopy::{FromZeros, IntoBytes};
 
+use super::controls::Controls;
 use super::refused::{Refused, invalid};
 use super::{Card, Now};
 use crate::wire::event::{
@@ -205,6 +206,44 @@ impl EventQueue {
     }
 }
 
+/// A subscription, as VIDIOC_SUBSCRIBE_EVENT asks for it.
+#[derive(Debug, Clone, Copy)]
+pub struct Subscribing {
+    /// The subject.
+    pub topic: Topic,
+    /// The session wants to know of its own changes, too.
+    pub feedback: bool,
+    /// What the new subscriber is told at once, if anything.
+    pub first: Option<Payload>,
+}
+
+impl Subscribing {
+    /// Returns the subscription to `topic` that is asked for, on a card with those
+    /// controls. Only controls have an initial state to report.
+    pub fn new(asked: &EventSubscription, topic: Topic, controls: &Controls) -> Self {
+        let flags = asked.flags.get();
+        let wants = flags & EVENT_SUB_FL_SEND_INITIAL != 0;
+        let first = match topic {
+            Topic::Control(id) if wants => {
+                let changes = EVENT_CTRL_CH_FLAGS | EVENT_CTRL_CH_VALUE;
+                controls.initial_event(id, changes).map(Payload::Control)
+            }
+            _ => None,
+        };
+        Self {
+            topic,
+            feedback: flags & EVENT_SUB_FL_ALLOW_FEEDBACK != 0,
+            first,
+        }
+    }
+}
+
+/// Returns which topics VIDIOC_UNSUBSCRIBE_EVENT is about.
+pub fn is_meant(asked: &EventSubscription) -> impl Fn(Topic) -> bool {
+    let wanted = (asked.type_.get(), asked.id.get());
+    move |topic: Topic| wanted.0 == EVENT_ALL || topic.parts() == wanted
+}
+
 impl Card {
     /// VIDIOC_SUBSCRIBE_EVENT.
     pub(super) fn subscribe(
@@ -213,20 +252,13 @@ impl Card {
         session: u32,
         asked: &EventSubscription,
     ) -> Result<(), Refused> {
-        let topic = self.topic(asked)?;
-        let flags = asked.flags.get();
-        let feedback = flags & EVENT_SUB_FL_ALLOW_FEEDBACK != 0;
-        let new = self.sessions.subscribe(session, topic, feedback);
-        // Only controls have an initial state to report.
-        if let Topic::Control(id) = topic
-            && new
-            && flags & EVENT_SUB_FL_SEND_INITIAL != 0
-        {
-            let changes = EVENT_CTRL_CH_FLAGS | EVENT_CTRL_CH_VALUE;
-            if let Some(payload) = self.controls.initial_event(id, changes) {
-                let event = self.queued_event(now, topic, Payload::Control(payload));
-                self.sessions.raise_for(session, event);
-            }
+        let asked = Subscribing::new(asked, self.topic(asked)?, &self.controls);
+        let new = self
+            .sessions
+            .subscribe(session, asked.topic, asked.feedback);
+        if let Some(first) = asked.first.filter(|_| new) {
+            let event = self.queued_event(now, asked.topic, first);
+            self.sessions.raise_for(session, event, false);
         }
         Ok(())
     }
@@ -234,9 +266,7 @@ impl Card {
     /// VIDIOC_UNSUBSCRIBE_EVENT. As in `v4l2_event_unsubscribe()`, it is no
     /// error if the session was not subscribed.
     pub(super) fn unsubscribe(&mut self, session: u32, asked: &EventSubscription) {
-        let wanted = (asked.type_.get(), asked.id.get());
-        let chosen = |topic: Topic| wanted.0 == EVENT_ALL || topic.parts() == wanted;
-        self.sessions.unsubscribe(session, chosen);
+        self.sessions.unsubscribe(session, is_meant(asked));
     }
 
     fn topic(&self, asked: &EventSubscription) -> Result<Topic, Refused> {

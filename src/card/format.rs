@@ -1,20 +1,26 @@
 //! The card's formats, frame sizes and intervals, in V4L2's structures.
 
-use zerocopy::FromZeros;
+use serde::{Deserialize, Serialize};
+use zerocopy::{FromBytes, FromZeros};
 
 use super::Card;
 use super::clock::Interval;
+use super::kind::BufferType;
 use super::refused::{Refused, invalid};
 use crate::source::{Layout, PixelFormat};
+use crate::wire::Reply;
 use crate::wire::format::{
     COLORSPACE_JPEG, COLORSPACE_SMPTE170M, COLORSPACE_SRGB, FIELD_NONE, FMT_FLAG_COMPRESSED,
     FRMIVAL_TYPE_CONTINUOUS, FRMIVAL_TYPE_DISCRETE, FRMSIZE_TYPE_DISCRETE, FRMSIZE_TYPE_STEPWISE,
-    FmtDesc, Fract, FrmIvalEnum, FrmSizeEnum, PIX_FMT_PRIV_MAGIC, PixFormat, PixFormatMplane,
-    QUANTIZATION_FULL_RANGE, QUANTIZATION_LIM_RANGE, XFER_FUNC_709, XFER_FUNC_SRGB, YCBCR_ENC_601,
+    FmtDesc, Format, FormatMplane, Fract, FrmIvalEnum, FrmSizeEnum, PIX_FMT_PRIV_MAGIC, PixFormat,
+    PixFormatMplane, QUANTIZATION_FULL_RANGE, QUANTIZATION_LIM_RANGE, XFER_FUNC_709,
+    XFER_FUNC_SRGB, YCBCR_ENC_601,
 };
+use crate::wire::request::Truncated;
 
 /// How a frame's colour planes are laid out in a buffer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum BufferApi {
     /// All planes lie in one piece of memory (V4L2's single-planar API).
     #[default]
@@ -34,16 +40,35 @@ impl BufferApi {
     }
 }
 
-/// The V4L2 colorimetry of a format.
-struct Colorimetry {
-    colorspace: u32,
-    transfer: u32,
+/// The V4L2 colorimetry of a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Colorimetry {
+    /// V4L2_COLORSPACE_*.
+    pub colorspace: u32,
+    /// V4L2_XFER_FUNC_*.
+    pub transfer: u32,
     /// V4L2_YCBCR_ENC_*; 0 for a format without Y'CbCr.
-    encoding: u32,
-    quantization: u32,
+    pub encoding: u32,
+    /// V4L2_QUANTIZATION_*.
+    pub quantization: u32,
 }
 
-fn colorimetry(format: PixelFormat) -> Colorimetry {
+impl Colorimetry {
+    /// Returns this colorimetry, with what it leaves to the card (0) taken from
+    /// `other`.
+    pub fn or(self, other: Self) -> Self {
+        let or = |one: u32, other: u32| if one == 0 { other } else { one };
+        Self {
+            colorspace: or(self.colorspace, other.colorspace),
+            transfer: or(self.transfer, other.transfer),
+            encoding: or(self.encoding, other.encoding),
+            quantization: or(self.quantization, other.quantization),
+        }
+    }
+}
+
+/// Returns the colorimetry of the frames that the card makes in that format.
+pub fn colorimetry(format: PixelFormat) -> Colorimetry {
     let quantization = match format.is_full_range() {
         true => QUANTIZATION_FULL_RANGE,
         false => QUANTIZATION_LIM_RANGE,
@@ -74,8 +99,7 @@ fn colorimetry(format: PixelFormat) -> Colorimetry {
 }
 
 /// Returns a layout in the structure of V4L2's single-planar API.
-pub fn pix_format(layout: &Layout) -> PixFormat {
-    let colors = colorimetry(layout.format);
+pub fn pix_format(layout: &Layout, colors: Colorimetry) -> PixFormat {
     PixFormat {
         width: layout.width.into(),
         height: layout.height.into(),
@@ -93,8 +117,7 @@ pub fn pix_format(layout: &Layout) -> PixFormat {
 }
 
 /// Returns a layout in the structure of V4L2's multi-planar API.
-pub fn pix_format_mplane(layout: &Layout) -> PixFormatMplane {
-    let colors = colorimetry(layout.format);
+pub fn pix_format_mplane(layout: &Layout, colors: Colorimetry) -> PixFormatMplane {
     let planes = layout.memory_planes();
     // V4L2's enumeration values and the number of planes all fit in a byte.
     let mut pix = PixFormatMplane {
@@ -114,6 +137,111 @@ pub fn pix_format_mplane(layout: &Layout) -> PixFormatMplane {
         place.bytesperline = plane.bytesperline.into();
     }
     pix
+}
+
+/// What a `v4l2_format` of either of V4L2's APIs asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AskedFormat {
+    /// V4L2_BUF_TYPE_*.
+    pub type_: u32,
+    /// Four-character code.
+    pub fourcc: u32,
+    /// Pixels per line.
+    pub width: u32,
+    /// Lines per frame.
+    pub height: u32,
+    /// How the application's pictures are to be seen.
+    pub colors: Colorimetry,
+}
+
+impl AskedFormat {
+    /// Reads the structure at the start of a payload.
+    pub fn read(api: BufferApi, payload: &[u8]) -> Result<Self, Refused> {
+        Ok(match api {
+            BufferApi::Single => {
+                let (Format { type_, pix, .. }, _) =
+                    Format::ref_from_prefix(payload).map_err(|_| Truncated)?;
+                Self {
+                    type_: type_.get(),
+                    fourcc: pix.pixelformat.get(),
+                    width: pix.width.get(),
+                    height: pix.height.get(),
+                    colors: Colorimetry {
+                        colorspace: pix.colorspace.get(),
+                        transfer: pix.xfer_func.get(),
+                        encoding: pix.ycbcr_enc.get(),
+                        quantization: pix.quantization.get(),
+                    },
+                }
+            }
+            BufferApi::Multi => {
+                let (FormatMplane { type_, pix_mp, .. }, _) =
+                    FormatMplane::ref_from_prefix(payload).map_err(|_| Truncated)?;
+                Self {
+                    type_: type_.get(),
+                    fourcc: pix_mp.pixelformat.get(),
+                    width: pix_mp.width.get(),
+                    height: pix_mp.height.get(),
+                    colors: Colorimetry {
+                        colorspace: pix_mp.colorspace.get(),
+                        transfer: pix_mp.xfer_func.into(),
+                        encoding: pix_mp.ycbcr_enc.into(),
+                        quantization: pix_mp.quantization.into(),
+                    },
+                }
+            }
+        })
+    }
+}
+
+/// Answers with the `v4l2_format` of buffers of that type.
+pub fn answer(type_: BufferType, layout: &Layout, colors: Colorimetry, reply: &mut Reply) {
+    let number = type_.number();
+    match type_.api {
+        BufferApi::Single => reply.succeed(&Format::of(number, pix_format(layout, colors))),
+        BufferApi::Multi => {
+            reply.succeed(&FormatMplane::of(number, pix_format_mplane(layout, colors)));
+        }
+    }
+}
+
+/// Returns the format of `formats` whose number VIDIOC_ENUM_FMT asks for.
+pub fn enumerated(
+    asked: &FmtDesc,
+    mut formats: impl Iterator<Item = PixelFormat>,
+) -> Result<FmtDesc, Refused> {
+    let format = formats
+        .nth(asked.index.get() as usize)
+        .ok_or(invalid("there is no format of that number"))?;
+    Ok(FmtDesc {
+        index: asked.index,
+        type_: asked.type_,
+        flags: match format.is_compressed() {
+            true => FMT_FLAG_COMPRESSED,
+            false => 0,
+        }
+        .into(),
+        description: padded(format.description()),
+        pixelformat: format.fourcc().into(),
+        ..FromZeros::new_zeroed()
+    })
+}
+
+/// Returns the range of all sizes of a format, for VIDIOC_ENUM_FRAMESIZES.
+pub fn every_size(asked: &FrmSizeEnum, format: PixelFormat) -> FrmSizeEnum {
+    let step = format.steps();
+    FrmSizeEnum {
+        index: asked.index,
+        pixel_format: asked.pixel_format,
+        type_: FRMSIZE_TYPE_STEPWISE.into(),
+        min_width: Layout::MIN_WIDTH.into(),
+        max_width: Layout::MAX_WIDTH.into(),
+        step_width: step.0.into(),
+        min_height: Layout::MIN_HEIGHT.into(),
+        max_height: Layout::MAX_HEIGHT.into(),
+        step_height: step.1.into(),
+        ..FromZeros::new_zeroed()
+    }
 }
 
 impl Card {
@@ -137,22 +265,7 @@ impl Card {
     /// VIDIOC_ENUM_FMT.
     pub(super) fn enum_format(&self, asked: &FmtDesc) -> Result<FmtDesc, Refused> {
         self.buffer_type().check(asked.type_.get())?;
-        let format = self
-            .formats()
-            .nth(asked.index.get() as usize)
-            .ok_or(invalid("there is no format of that number"))?;
-        Ok(FmtDesc {
-            index: asked.index,
-            type_: asked.type_,
-            flags: match format.is_compressed() {
-                true => FMT_FLAG_COMPRESSED,
-                false => 0,
-            }
-            .into(),
-            description: padded(format.description()),
-            pixelformat: format.fourcc().into(),
-            ..FromZeros::new_zeroed()
-        })
+        enumerated(asked, self.formats())
     }
 
     /// VIDIOC_ENUM_FRAMESIZES: one range of sizes for every format, or the
@@ -164,7 +277,7 @@ impl Card {
             None => self.modes.sizes(),
         };
         let (format, place) =
-            self.enumerated(asked.index.get(), asked.pixel_format.get(), list.len())?;
+            self.listed(asked.index.get(), asked.pixel_format.get(), list.len())?;
         let (index, pixel_format) = (asked.index, asked.pixel_format);
         if let Some(&(width, height)) = list.get(place) {
             let layout = Layout::new(format, width, height);
@@ -177,19 +290,7 @@ impl Card {
                 ..FromZeros::new_zeroed()
             });
         }
-        let step = format.steps();
-        Ok(FrmSizeEnum {
-            index,
-            pixel_format,
-            type_: FRMSIZE_TYPE_STEPWISE.into(),
-            min_width: Layout::MIN_WIDTH.into(),
-            max_width: Layout::MAX_WIDTH.into(),
-            step_width: step.0.into(),
-            min_height: Layout::MIN_HEIGHT.into(),
-            max_height: Layout::MAX_HEIGHT.into(),
-            step_height: step.1.into(),
-            ..FromZeros::new_zeroed()
-        })
+        Ok(every_size(asked, format))
     }
 
     /// VIDIOC_ENUM_FRAMEINTERVALS: the same intervals for every size, or those
@@ -201,7 +302,7 @@ impl Card {
             None => self.modes.intervals(),
         };
         let (format, place) =
-            self.enumerated(asked.index.get(), asked.pixel_format.get(), list.len())?;
+            self.listed(asked.index.get(), asked.pixel_format.get(), list.len())?;
         let (width, height) = (asked.width.get(), asked.height.get());
         let layout = self.layout_for(format, width, height);
         if (layout.width, layout.height) != (width, height) {
@@ -232,7 +333,7 @@ impl Card {
 
     /// Returns the format, and the position in a list of `length` entries. An
     /// empty list stands for one range, at position 0.
-    fn enumerated(
+    fn listed(
         &self,
         index: u32,
         pixel_format: u32,

@@ -69,6 +69,23 @@ impl Injection {
         }
     }
 
+    /// Takes the value of the control `id`, if it is about faults to come or a
+    /// state that is held.
+    pub fn set(&mut self, id: u32, value: i64) {
+        let number = u32::try_from(value).unwrap_or(0);
+        match id {
+            cid::STALL => self.stall = number,
+            cid::SIGNAL_LOST => self.signal_lost = value != 0,
+            cid::HOLD_FRAMES => self.hold_frames = value != 0,
+            cid::HOLD_EVENTS => self.hold_events = value != 0,
+            _ => {
+                if let Some(fault) = Fault::of(id) {
+                    self.left[fault as usize] = number;
+                }
+            }
+        }
+    }
+
     /// Returns whether the fault happens now; if so, its count goes down by
     /// one.
     pub fn happens(&mut self, fault: Fault) -> bool {
@@ -97,23 +114,16 @@ impl Card {
     /// Performs the effect of a control beyond its value. The value has been
     /// validated.
     pub(super) fn inject(&mut self, now: Now, id: u32, value: i64, by: Option<u32>) {
-        let number = u32::try_from(value).unwrap_or(0);
-        if let Some(fault) = Fault::of(id) {
-            self.injection.left[fault as usize] = number;
-            return;
-        }
         match id {
-            cid::STALL => self.injection.stall = number,
             cid::SIGNAL_LOST => {
                 self.pass_missed(now);
-                self.injection.signal_lost = value != 0;
+                self.injection.set(id, value);
                 self.raise_source_change(now);
             }
             cid::HOLD_FRAMES => {
                 self.pass_missed(now);
-                self.injection.hold_frames = value != 0;
+                self.injection.set(id, value);
             }
-            cid::HOLD_EVENTS => self.injection.hold_events = value != 0,
             cid::KILL_SESSION => self.kill_session(by),
             cid::END_OF_STREAM => {
                 if let Some(stream) = &mut self.stream {
@@ -121,7 +131,7 @@ impl Card {
                 }
             }
             cid::SOURCE_CHANGE => self.raise_source_change(now),
-            _ => (),
+            _ => self.injection.set(id, value),
         }
     }
 

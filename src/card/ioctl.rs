@@ -4,12 +4,11 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::clock::{Interval, Now};
 use super::controls::Access;
-use super::format::BufferApi;
+use super::format::AskedFormat;
 use super::refused::{Refused, busy};
-use super::{Card, format};
+use super::{Card, format, queueing};
 use crate::dma::Bus;
 use crate::source::Layout;
-use crate::wire::format::{Format, FormatMplane};
 use crate::wire::parm::StreamParm;
 use crate::wire::request::Truncated;
 use crate::wire::{Errno, Ioctl, Reply};
@@ -27,10 +26,7 @@ impl Card {
         reply: &mut Reply,
     ) -> Result<(), Refused> {
         let known = Ioctl::from_code(code).filter(|ioctl| self.endpoint.kind().has(*ioctl));
-        let ioctl = known.ok_or(Refused::Because(
-            Errno::ENOTTY,
-            "the card has no such ioctl",
-        ))?;
+        let ioctl = known.ok_or(NO_IOCTL)?;
         if payload.len() < ioctl.bytes_in() {
             return Err(Truncated.into());
         }
@@ -66,19 +62,22 @@ impl Card {
                 self.select_output(output.get())?;
                 reply.succeed(output);
             }
-            Ioctl::QueryCtrl => reply.succeed(&self.query_control(read(payload)?)?),
-            Ioctl::QueryExtCtrl => reply.succeed(&self.query_ext_control(read(payload)?)?),
-            Ioctl::QueryMenu => reply.succeed(&self.query_menu(read(payload)?)?),
-            Ioctl::GCtrl => reply.succeed(&self.get_control(read(payload)?)?),
-            Ioctl::SCtrl => reply.succeed(&self.put_control(now, session, read(payload)?)?),
-            Ioctl::GExtCtrls => {
-                self.ext_controls(now, session, Access::Get, payload, bus, reply)?;
+            Ioctl::QueryCtrl => reply.succeed(&self.controls.query(read(payload)?)?),
+            Ioctl::QueryExtCtrl => reply.succeed(&self.controls.query_ext(read(payload)?)?),
+            Ioctl::QueryMenu => reply.succeed(&self.controls.query_menu(read(payload)?)?),
+            Ioctl::GCtrl => reply.succeed(&self.controls.get(read(payload)?, &self.injection)?),
+            Ioctl::SCtrl => {
+                let (response, change) = self.controls.put(read(payload)?)?;
+                self.set_controls(now, vec![change], Some(session));
+                reply.succeed(&response);
             }
-            Ioctl::TryExtCtrls => {
-                self.ext_controls(now, session, Access::Try, payload, bus, reply)?;
-            }
-            Ioctl::SExtCtrls => {
-                self.ext_controls(now, session, Access::Set, payload, bus, reply)?;
+            Ioctl::GExtCtrls | Ioctl::TryExtCtrls | Ioctl::SExtCtrls => {
+                let access = Access::of(ioctl);
+                let injection = &self.injection;
+                let changes = self
+                    .controls
+                    .extended(access, payload, injection, bus, reply)?;
+                self.set_controls(now, changes, Some(session));
             }
             Ioctl::SubscribeEvent => {
                 self.subscribe(now, session, read(payload)?)?;
@@ -90,9 +89,14 @@ impl Card {
             }
             Ioctl::GSelection => reply.succeed(&self.get_selection(read(payload)?)?),
             Ioctl::SSelection => reply.succeed(&self.set_selection(read(payload)?)?),
+            // CardKind::has() knows that they are an m2m card's.
+            Ioctl::EncoderCmd | Ioctl::TryEncoderCmd => return Err(NO_IOCTL),
             Ioctl::ReqBufs => reply.succeed(&self.request_buffers(session, read(payload)?)?),
-            Ioctl::QueryBuf => self.query_buffer(payload, reply)?,
-            Ioctl::QBuf => self.queue_buffer(session, payload, bus, reply)?,
+            Ioctl::QueryBuf => queueing::query(&self.buffers, payload, reply)?,
+            Ioctl::QBuf => {
+                let (buffers, injection) = (&mut self.buffers, &mut self.injection);
+                queueing::queue(buffers, session, payload, injection, bus, reply)?;
+            }
             Ioctl::StreamOn => {
                 self.stream_on(now, session, *read(payload)?)?;
                 reply.succeed(&[0u8; 0]);
@@ -109,30 +113,16 @@ impl Card {
     /// first format if it does not support that one, and the nearest size that
     /// it supports.
     fn wanted_format(&self, payload: &[u8]) -> Result<Layout, Refused> {
-        let (type_, fourcc, width, height) = match self.planes {
-            BufferApi::Single => {
-                let Format { type_, pix, .. } = read(payload)?;
-                (type_, pix.pixelformat, pix.width, pix.height)
-            }
-            BufferApi::Multi => {
-                let FormatMplane { type_, pix_mp, .. } = read(payload)?;
-                (type_, pix_mp.pixelformat, pix_mp.width, pix_mp.height)
-            }
-        };
-        self.buffer_type().check(type_.get())?;
-        let format = self.format(fourcc.get());
+        let asked = AskedFormat::read(self.planes, payload)?;
+        self.buffer_type().check(asked.type_)?;
+        let format = self.format(asked.fourcc);
         let format = format.unwrap_or_else(|| self.first_format());
-        Ok(self.layout_for(format, width.get(), height.get()))
+        Ok(self.layout_for(format, asked.width, asked.height))
     }
 
     fn describe_format(&self, layout: &Layout, reply: &mut Reply) {
-        let number = self.buffer_type().number();
-        match self.planes {
-            BufferApi::Single => reply.succeed(&Format::of(number, format::pix_format(layout))),
-            BufferApi::Multi => {
-                reply.succeed(&FormatMplane::of(number, format::pix_format_mplane(layout)));
-            }
-        }
+        let colors = format::colorimetry(layout.format);
+        format::answer(self.buffer_type(), layout, colors, reply);
     }
 
     fn set_format(&mut self, payload: &[u8], reply: &mut Reply) -> Result<(), Refused> {
@@ -172,8 +162,11 @@ impl Card {
     }
 }
 
+/// The refusal of an ioctl that the card does not have.
+pub(crate) const NO_IOCTL: Refused = Refused::Because(Errno::ENOTTY, "the card has no such ioctl");
+
 /// Reads the structure `T` from the start of the payload.
-fn read<T>(payload: &[u8]) -> Result<&T, Refused>
+pub(crate) fn read<T>(payload: &[u8]) -> Result<&T, Refused>
 where
     T: FromBytes + IntoBytes + Immutable + KnownLayout + Unaligned,
 {

@@ -24,6 +24,8 @@ pub enum CardKind {
     Capture,
     /// An output card: it reads frames out of the guest's memory.
     Output,
+    /// A mem-to-mem card: it reads a frame and writes what it makes of it.
+    M2m,
 }
 
 impl CardKind {
@@ -37,6 +39,7 @@ impl CardKind {
         match self {
             Self::Capture => "capture",
             Self::Output => "output",
+            Self::M2m => "m2m",
         }
     }
 
@@ -44,18 +47,32 @@ impl CardKind {
     pub fn has(self, ioctl: Ioctl) -> bool {
         use Ioctl::*;
         match ioctl {
-            EnumInput | GInput | SInput | GSelection | SSelection => self == Self::Capture,
+            EnumInput | GInput | SInput => self == Self::Capture,
             EnumOutput | GOutput | SOutput => self == Self::Output,
+            GSelection | SSelection => self != Self::Output,
+            EnumFrameIntervals | GParm | SParm => self != Self::M2m,
+            EncoderCmd | TryEncoderCmd => self == Self::M2m,
             _ => true,
         }
     }
 }
 
-/// The type of all the buffers of a card (V4L2_BUF_TYPE_*).
+/// Which way the frames of a queue of buffers go.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Direction {
+    /// The card writes them.
+    #[default]
+    Capture,
+    /// The card reads them.
+    Output,
+}
+
+/// The type of the buffers of a queue (V4L2_BUF_TYPE_*).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct BufferType {
     /// Which way the frames go.
-    pub kind: CardKind,
+    pub direction: Direction,
     /// How a frame's planes are laid out.
     pub api: BufferApi,
 }
@@ -63,21 +80,21 @@ pub struct BufferType {
 impl BufferType {
     /// Returns V4L2's number of the type.
     pub fn number(self) -> u32 {
-        match (self.kind, self.api) {
-            (CardKind::Capture, BufferApi::Single) => BUF_TYPE_VIDEO_CAPTURE,
-            (CardKind::Capture, BufferApi::Multi) => BUF_TYPE_VIDEO_CAPTURE_MPLANE,
-            (CardKind::Output, BufferApi::Single) => BUF_TYPE_VIDEO_OUTPUT,
-            (CardKind::Output, BufferApi::Multi) => BUF_TYPE_VIDEO_OUTPUT_MPLANE,
+        match (self.direction, self.api) {
+            (Direction::Capture, BufferApi::Single) => BUF_TYPE_VIDEO_CAPTURE,
+            (Direction::Capture, BufferApi::Multi) => BUF_TYPE_VIDEO_CAPTURE_MPLANE,
+            (Direction::Output, BufferApi::Single) => BUF_TYPE_VIDEO_OUTPUT,
+            (Direction::Output, BufferApi::Multi) => BUF_TYPE_VIDEO_OUTPUT_MPLANE,
         }
     }
 
-    /// Returns the capability of a device with such buffers.
+    /// Returns the capability of a device that has such buffers alone.
     pub fn capability(self) -> u32 {
-        match (self.kind, self.api) {
-            (CardKind::Capture, BufferApi::Single) => CAP_VIDEO_CAPTURE,
-            (CardKind::Capture, BufferApi::Multi) => CAP_VIDEO_CAPTURE_MPLANE,
-            (CardKind::Output, BufferApi::Single) => CAP_VIDEO_OUTPUT,
-            (CardKind::Output, BufferApi::Multi) => CAP_VIDEO_OUTPUT_MPLANE,
+        match (self.direction, self.api) {
+            (Direction::Capture, BufferApi::Single) => CAP_VIDEO_CAPTURE,
+            (Direction::Capture, BufferApi::Multi) => CAP_VIDEO_CAPTURE_MPLANE,
+            (Direction::Output, BufferApi::Single) => CAP_VIDEO_OUTPUT,
+            (Direction::Output, BufferApi::Multi) => CAP_VIDEO_OUTPUT_MPLANE,
         }
     }
 

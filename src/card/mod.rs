@@ -33,20 +33,20 @@ pub mod events;
 pub mod format;
 pub mod injection;
 pub mod inputs;
-mod ioctl;
+pub(crate) mod ioctl;
 mod kind;
 mod modes;
 mod outputs;
-mod queued;
-mod queueing;
+pub(crate) mod queued;
+pub(crate) mod queueing;
 pub mod refused;
 pub mod region;
-mod selection;
+pub(crate) mod selection;
 pub mod session;
 pub mod statistics;
 mod stream;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod transfer;
 pub mod witness;
 
@@ -61,7 +61,7 @@ use crate::source::{Camera, Layout, PixelFormat};
 use crate::wire::event::{DqbufEvent, ErrorEvent, SessionEvent};
 use crate::wire::protocol::{CAP_EXT_PIX_FORMAT, CAP_STREAMING, Config, OpenReply};
 use crate::wire::{Errno, Reply, Request};
-use buffers::{Buffers, Completion};
+use buffers::{Buffers, Completion, TimeSource};
 use clock::Interval;
 use controls::Controls;
 use injection::Injection;
@@ -75,7 +75,7 @@ pub use controls::{ControlError, ControlInfo, MenuItem, Value};
 pub use endpoint::Endpoint;
 pub use format::BufferApi;
 pub use inputs::{InputError, InputInfo};
-pub use kind::{BufferType, CardKind};
+pub use kind::{BufferType, CardKind, Direction};
 pub use modes::{ModeError, Modes};
 pub use refused::Refused;
 pub use witness::Witness;
@@ -182,6 +182,13 @@ impl Card {
         let shortest = Interval::of_rate(most_fps);
         let mut card = Self {
             controls: Controls::new(endpoint.kind(), error_injection),
+            buffers: Buffers::new(
+                BufferType {
+                    direction: endpoint.direction(),
+                    api: planes,
+                },
+                TimeSource::Card,
+            ),
             endpoint,
             planes,
             rate,
@@ -194,7 +201,6 @@ impl Card {
             injection: Injection::default(),
             crop: None,
             sessions: Sessions::default(),
-            buffers: Buffers::default(),
             pool: Pool::new(region::REGION_SIZE),
             region: Region::default(),
             stream: None,
@@ -239,10 +245,7 @@ impl Card {
 
     /// Returns the type of the card's buffers.
     fn buffer_type(&self) -> BufferType {
-        BufferType {
-            kind: self.endpoint.kind(),
-            api: self.planes,
-        }
+        self.buffers.type_()
     }
 
     /// Executes the command in `request`, the readable part of a chain, and
@@ -394,7 +397,7 @@ impl Card {
             Completion {
                 bytesused: 0,
                 sequence,
-                timestamp: now.monotonic,
+                timestamp: now.monotonic.into(),
                 error: true,
                 last: false,
                 stamp,

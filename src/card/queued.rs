@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::kind::CardKind;
+use super::kind::Direction;
 use super::refused::{Refused, invalid};
 use crate::source::MemoryPlane;
 use crate::wire::buffer::{MEMORY_MMAP, MEMORY_USERPTR};
@@ -51,15 +51,15 @@ pub struct Queued {
 }
 
 impl Queued {
-    /// Returns the bytes of the plane that hold the frame, for a card of that
-    /// kind, in memory of `length` bytes. They are no more than a frame has.
+    /// Returns the bytes of the plane that hold the frame, for a queue of that
+    /// direction, in memory of `length` bytes. They are no more than a frame has.
     pub fn data(
         &self,
-        kind: CardKind,
+        direction: Direction,
         length: u32,
         plane: &MemoryPlane,
     ) -> Result<Range<u32>, Refused> {
-        if kind.is_capture() {
+        if direction == Direction::Capture {
             return Ok(0..plane.sizeimage);
         }
         let start = self.data_offset;

@@ -4,10 +4,10 @@ use zerocopy::little_endian::U32;
 use zerocopy::{FromBytes, FromZeros};
 
 use super::Card;
-use super::buffers::{BufferDescription, MAX_BUFFERS};
+use super::buffers::{BufferDescription, Buffers, MAX_BUFFERS, Timestamp};
 use super::clock::Now;
 use super::format::BufferApi;
-use super::injection::Fault;
+use super::injection::{Fault, Injection};
 use super::queued::{MemoryKind, Queued};
 use super::refused::{Refused, busy, invalid};
 use crate::dma::{Bus, Segment, own};
@@ -44,8 +44,7 @@ impl Card {
             count = self.allocate_own(session, count)?;
         } else {
             let planes = self.layout.memory_planes();
-            let type_ = self.buffer_type();
-            self.buffers.allocate(session, count, type_, planes);
+            self.buffers.allocate(session, count, planes);
         }
         let mut capabilities = BUF_CAP_SUPPORTS_USERPTR;
         if self.region.is_open() {
@@ -73,9 +72,9 @@ impl Card {
             return Err(FULL);
         }
         let planes = self.layout.memory_planes();
-        let (pool, type_) = (&self.pool, self.buffer_type());
+        let pool = &self.pool;
         self.buffers
-            .allocate_own(session, count, type_, planes, |bytes| pool.make(bytes))
+            .allocate_own(session, count, planes, |bytes| pool.make(bytes))
             .map_err(|error| {
                 log::debug!("no memory for a buffer can be made: {error}");
                 FULL
@@ -92,95 +91,6 @@ impl Card {
             )),
             None => Err(invalid("the card takes no such memory")),
         }
-    }
-
-    /// VIDIOC_QUERYBUF, with as many planes as the driver has room for.
-    pub(super) fn query_buffer(&self, payload: &[u8], reply: &mut Reply) -> Result<(), Refused> {
-        let (asked, rest) = Buffer::ref_from_prefix(payload).map_err(|_| Truncated)?;
-        self.buffer_type().check(asked.type_.get())?;
-        let described = self.buffers.describe(asked.index.get())?;
-        let (planes, _) = self.given_planes(asked, rest)?;
-        answer(asked, described, planes.len(), reply)
-    }
-
-    /// VIDIOC_QBUF.
-    pub(super) fn queue_buffer(
-        &mut self,
-        session: u32,
-        payload: &[u8],
-        bus: Bus<'_>,
-        reply: &mut Reply,
-    ) -> Result<(), Refused> {
-        let (asked, rest) = Buffer::ref_from_prefix(payload).map_err(|_| Truncated)?;
-        self.buffer_type().check(asked.type_.get())?;
-        self.buffers.check_owner(session)?;
-        let index = asked.index.get();
-        self.buffers.check_dequeued(index)?;
-        if asked.memory.get() != self.buffers.memory_kind().memory() {
-            return Err(invalid("the buffers have memory of another kind"));
-        }
-        if asked.flags.get() & BUF_FLAG_REQUEST_FD != 0 {
-            return Err(invalid("the card has no requests"));
-        }
-        let (planes, rest) = self.given_planes(asked, rest)?;
-        if !reply.has_room_for(size_of::<Buffer>() + size_of_val(planes)) {
-            return Err(Refused::NoRoom);
-        }
-        let memory = self.buffers.planes();
-        if self.planes == BufferApi::Multi && planes.len() < memory.len() {
-            return Err(invalid("the buffer has too few planes"));
-        }
-        // A single-planar buffer is one piece.
-        let single = Queued {
-            userptr: asked.m.get(),
-            length: asked.length.get(),
-            bytesused: asked.bytesused.get(),
-            data_offset: 0,
-        };
-        let single = std::iter::repeat_n(single, usize::from(planes.is_empty()));
-        let pieces = single.chain(planes.iter().map(|plane| Queued {
-            userptr: plane.m.get(),
-            length: plane.length.get(),
-            bytesused: plane.bytesused.get(),
-            data_offset: plane.data_offset.get(),
-        }));
-        if self.buffers.memory_kind() == MemoryKind::Mmap {
-            let given = planes.len();
-            self.injection.fail(Fault::RefuseQbuf)?;
-            self.buffers.queue_own(index, pieces)?;
-            return answer(asked, self.buffers.describe(index)?, given, reply);
-        }
-        let small = |(piece, plane): (Queued, &MemoryPlane)| piece.length < plane.sizeimage;
-        if pieces.clone().zip(memory).any(small) {
-            return Err(invalid("the buffer is smaller than a frame"));
-        }
-        self.injection.fail(Fault::RefuseQbuf)?;
-        // The list of entries ends where the chain does; a partial entry at the
-        // end is ignored.
-        let count = rest.len() / size_of::<SgEntry>();
-        let (entries, _) =
-            <[SgEntry]>::ref_from_prefix_with_elems(rest, count).map_err(|_| Truncated)?;
-        let segments = entries.iter().map(segment);
-        let given = planes.len();
-        self.buffers.queue(index, pieces, segments, bus)?;
-        answer(asked, self.buffers.describe(index)?, given, reply)
-    }
-
-    /// Returns the planes of a multi-planar buffer, and the bytes that follow
-    /// them; a single-planar buffer has no planes.
-    fn given_planes<'p>(
-        &self,
-        asked: &Buffer,
-        rest: &'p [u8],
-    ) -> Result<(&'p [Plane], &'p [u8]), Refused> {
-        let count = match self.planes {
-            BufferApi::Single => return Ok((&[], rest)),
-            BufferApi::Multi => asked.length.get() as usize,
-        };
-        if count == 0 || count > MAX_PLANES {
-            return Err(invalid("a buffer has one to eight planes"));
-        }
-        <[Plane]>::ref_from_prefix_with_elems(rest, count).map_err(|_| Truncated.into())
     }
 
     /// VIDIOC_STREAMON.
@@ -213,6 +123,100 @@ impl Card {
     }
 }
 
+/// VIDIOC_QUERYBUF, with as many planes as the driver has room for.
+pub fn query(buffers: &Buffers, payload: &[u8], reply: &mut Reply) -> Result<(), Refused> {
+    let (asked, rest) = Buffer::ref_from_prefix(payload).map_err(|_| Truncated)?;
+    buffers.type_().check(asked.type_.get())?;
+    let described = buffers.describe(asked.index.get())?;
+    let (planes, _) = given_planes(buffers, asked, rest)?;
+    answer(asked, described, planes.len(), reply)
+}
+
+/// VIDIOC_QBUF, which `injection` may have fail.
+pub fn queue(
+    buffers: &mut Buffers,
+    session: u32,
+    payload: &[u8],
+    injection: &mut Injection,
+    bus: Bus<'_>,
+    reply: &mut Reply,
+) -> Result<(), Refused> {
+    let (asked, rest) = Buffer::ref_from_prefix(payload).map_err(|_| Truncated)?;
+    buffers.type_().check(asked.type_.get())?;
+    buffers.check_owner(session)?;
+    let index = asked.index.get();
+    buffers.check_dequeued(index)?;
+    if asked.memory.get() != buffers.memory_kind().memory() {
+        return Err(invalid("the buffers have memory of another kind"));
+    }
+    if asked.flags.get() & BUF_FLAG_REQUEST_FD != 0 {
+        return Err(invalid("the card has no requests"));
+    }
+    let time = Timestamp {
+        sec: asked.timestamp_sec.get(),
+        usec: asked.timestamp_usec.get(),
+    };
+    let (planes, rest) = given_planes(buffers, asked, rest)?;
+    if !reply.has_room_for(size_of::<Buffer>() + size_of_val(planes)) {
+        return Err(Refused::NoRoom);
+    }
+    let memory = buffers.planes();
+    if buffers.type_().api == BufferApi::Multi && planes.len() < memory.len() {
+        return Err(invalid("the buffer has too few planes"));
+    }
+    // A single-planar buffer is one piece.
+    let single = Queued {
+        userptr: asked.m.get(),
+        length: asked.length.get(),
+        bytesused: asked.bytesused.get(),
+        data_offset: 0,
+    };
+    let single = std::iter::repeat_n(single, usize::from(planes.is_empty()));
+    let pieces = single.chain(planes.iter().map(|plane| Queued {
+        userptr: plane.m.get(),
+        length: plane.length.get(),
+        bytesused: plane.bytesused.get(),
+        data_offset: plane.data_offset.get(),
+    }));
+    if buffers.memory_kind() == MemoryKind::Mmap {
+        let given = planes.len();
+        injection.fail(Fault::RefuseQbuf)?;
+        buffers.queue_own(index, pieces, time)?;
+        return answer(asked, buffers.describe(index)?, given, reply);
+    }
+    let small = |(piece, plane): (Queued, &MemoryPlane)| piece.length < plane.sizeimage;
+    if pieces.clone().zip(memory).any(small) {
+        return Err(invalid("the buffer is smaller than a frame"));
+    }
+    injection.fail(Fault::RefuseQbuf)?;
+    // The list of entries ends where the chain does; a partial entry at the
+    // end is ignored.
+    let count = rest.len() / size_of::<SgEntry>();
+    let (entries, _) =
+        <[SgEntry]>::ref_from_prefix_with_elems(rest, count).map_err(|_| Truncated)?;
+    let segments = entries.iter().map(segment);
+    let given = planes.len();
+    buffers.queue(index, pieces, segments, bus, time)?;
+    answer(asked, buffers.describe(index)?, given, reply)
+}
+
+/// Returns the planes of a multi-planar buffer, and the bytes that follow
+/// them; a single-planar buffer has no planes.
+fn given_planes<'p>(
+    buffers: &Buffers,
+    asked: &Buffer,
+    rest: &'p [u8],
+) -> Result<(&'p [Plane], &'p [u8]), Refused> {
+    let count = match buffers.type_().api {
+        BufferApi::Single => return Ok((&[], rest)),
+        BufferApi::Multi => asked.length.get() as usize,
+    };
+    if count == 0 || count > MAX_PLANES {
+        return Err(invalid("a buffer has one to eight planes"));
+    }
+    <[Plane]>::ref_from_prefix_with_elems(rest, count).map_err(|_| Truncated.into())
+}
+
 /// Answers with a buffer and as many of its planes as the driver gave.
 fn answer(
     asked: &Buffer,
@@ -237,7 +241,7 @@ fn answer(
 }
 
 /// Converts a scatter entry into a segment for the DMA engine.
-pub(super) fn segment(entry: &SgEntry) -> Segment {
+pub(crate) fn segment(entry: &SgEntry) -> Segment {
     Segment {
         start: entry.start.get(),
         len: entry.len.get(),

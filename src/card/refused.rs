@@ -42,11 +42,11 @@ impl Refused {
 }
 
 /// Refuses with EINVAL.
-pub(super) const fn invalid(reason: &'static str) -> Refused {
+pub(crate) const fn invalid(reason: &'static str) -> Refused {
     Refused::Because(Errno::EINVAL, reason)
 }
 
 /// Refuses with EBUSY.
-pub(super) const fn busy(reason: &'static str) -> Refused {
+pub(crate) const fn busy(reason: &'static str) -> Refused {
     Refused::Because(Errno::EBUSY, reason)
 }

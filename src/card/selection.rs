@@ -46,16 +46,7 @@ impl Card {
             SEL_TGT_COMPOSE => self.frame(),
             _ => return Err(invalid("the selection cannot be set")),
         };
-        let (width, height) = (asked.r.width.get(), asked.r.height.get());
-        let flags = asked.flags.get();
-        let smaller = rect.width < width || rect.height < height;
-        let larger = rect.width > width || rect.height > height;
-        if flags & SEL_FLAG_GE != 0 && smaller || flags & SEL_FLAG_LE != 0 && larger {
-            return Err(Refused::Because(
-                Errno::ERANGE,
-                "no selection is as the flags ask for",
-            ));
-        }
+        check_flags(asked, rect)?;
         if asked.target == SEL_TGT_CROP {
             self.crop = (rect != self.crop_bounds()).then_some(rect);
             self.apply_settings();
@@ -98,7 +89,23 @@ impl Card {
     }
 }
 
-fn all_of(width: u32, height: u32) -> Rect {
+/// Refuses a rectangle that is not as large or small as the flags ask for.
+pub fn check_flags(asked: &Selection, rect: Rect) -> Result<(), Refused> {
+    let (width, height) = (asked.r.width.get(), asked.r.height.get());
+    let flags = asked.flags.get();
+    let smaller = rect.width < width || rect.height < height;
+    let larger = rect.width > width || rect.height > height;
+    match flags & SEL_FLAG_GE != 0 && smaller || flags & SEL_FLAG_LE != 0 && larger {
+        true => Err(Refused::Because(
+            Errno::ERANGE,
+            "no selection is as the flags ask for",
+        )),
+        false => Ok(()),
+    }
+}
+
+/// Returns the rectangle of a whole picture.
+pub fn all_of(width: u32, height: u32) -> Rect {
     Rect {
         left: 0,
         top: 0,
@@ -108,7 +115,7 @@ fn all_of(width: u32, height: u32) -> Rect {
 }
 
 /// Returns the rectangle nearest to `asked` within `bounds`, which begin at 0.
-fn within(asked: &WireRect, bounds: Rect) -> Rect {
+pub fn within(asked: &WireRect, bounds: Rect) -> Rect {
     let length = |asked: u32, bound: u32| asked.clamp(LEAST.min(bound), bound);
     let start = |asked: i32, room: u32| (asked.max(0) as u32).min(room);
     let width = length(asked.width.get(), bounds.width);
@@ -121,7 +128,8 @@ fn within(asked: &WireRect, bounds: Rect) -> Rect {
     }
 }
 
-fn answer(asked: &Selection, rect: Rect) -> Selection {
+/// Returns the response that tells that rectangle.
+pub fn answer(asked: &Selection, rect: Rect) -> Selection {
     // The numbers fit in an i32: pictures are far smaller.
     Selection {
         type_: asked.type_,

@@ -117,11 +117,12 @@ impl Sessions {
         }
     }
 
-    /// Queues an event for one session, if it has subscribed to it.
-    pub fn raise_for(&mut self, id: u32, event: QueuedEvent) {
+    /// Queues an event for one session, if it has subscribed to it; its `own`
+    /// doing only if it subscribed with feedback.
+    pub fn raise_for(&mut self, id: u32, event: QueuedEvent, own: bool) {
         if let Some(queue) = self.queues.get_mut(&id) {
             note(&mut self.waiting, id, event.stamp, || {
-                queue.raise(event, false)
+                queue.raise(event, own)
             });
         }
     }
@@ -245,7 +246,7 @@ mod tests {
         sessions.raise(event(Topic::Eos, 1), Some(first));
         sessions.raise(event(Topic::FrameSync, 2), None);
         sessions.raise(event(Topic::FrameSync, 3), None);
-        sessions.raise_for(quiet, event(Topic::Eos, 4));
+        sessions.raise_for(quiet, event(Topic::Eos, 4), false);
         // The third event has replaced the second, and is one for each.
         assert_eq!(sessions.waiting_events(), 3);
         assert_eq!(sessions.oldest_event(), Some(1));

@@ -43,7 +43,7 @@ impl Histogram {
 
 /// The counters of a card.
 #[derive(Debug, Clone)]
-pub(super) struct Statistics {
+pub struct Statistics {
     frames: u64,
     errors: u64,
     pub(super) dropped: u64,
@@ -74,7 +74,7 @@ impl Default for Statistics {
 impl Statistics {
     /// Counts a frame of `bytes` bytes that was written into `segments`
     /// segments.
-    pub(super) fn frame(&mut self, now: Now, bytes: u64, segments: usize) {
+    pub fn frame(&mut self, now: Now, bytes: u64, segments: usize) {
         let segments = segments as u64;
         self.recent[(self.frames % RECENT as u64) as usize] = now.monotonic;
         self.frames += 1;
@@ -84,8 +84,28 @@ impl Statistics {
     }
 
     /// Counts buffers that were returned without a whole frame.
-    pub(super) fn errors(&mut self, count: usize) {
+    pub fn errors(&mut self, count: usize) {
         self.errors += count as u64;
+    }
+
+    /// Records how long a frame took.
+    pub fn took(&mut self, duration: Duration) {
+        self.dma.record(duration);
+    }
+
+    /// Returns the counters; of the card's state it knows nothing.
+    pub fn snapshot(&self, now: Now) -> Snapshot {
+        Snapshot {
+            frames: self.frames,
+            dropped: self.dropped,
+            errors: self.errors,
+            bytes: self.bytes,
+            segments: self.segments,
+            most_segments: self.most_segments,
+            dma: (&self.dma).into(),
+            fps: self.fps(now),
+            ..Snapshot::default()
+        }
     }
 
     /// Returns the rate of the frames of the last two seconds, or of as many of
@@ -200,29 +220,12 @@ impl Card {
     /// Records how long the [`tick`](Card::tick) that made a frame took; the
     /// card has no clock of its own.
     pub fn frame_took(&mut self, duration: Duration) {
-        self.statistics.dma.record(duration);
+        self.statistics.took(duration);
     }
 
     /// Returns the counters, and the current state of the card.
     pub fn statistics(&self, now: Now) -> Snapshot {
-        let Statistics {
-            frames,
-            errors,
-            dropped,
-            bytes,
-            segments,
-            most_segments,
-            ref dma,
-            ..
-        } = self.statistics;
         Snapshot {
-            frames,
-            dropped,
-            errors,
-            bytes,
-            segments,
-            most_segments,
-            dma: dma.into(),
             queued: self.buffers.queued() as u64,
             events_pending: (self.errors.len() + self.buffers.done()) as u64
                 + self.sessions.waiting_events(),
@@ -231,7 +234,7 @@ impl Card {
             format: self.layout.format.to_string(),
             width: self.layout.width,
             height: self.layout.height,
-            fps: self.statistics.fps(now),
+            ..self.statistics.snapshot(now)
         }
     }
 }

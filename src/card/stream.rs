@@ -116,7 +116,7 @@ impl Card {
         self.buffers.complete_next(Completion {
             bytesused: result.bytes,
             sequence: result.sequence,
-            timestamp: now.monotonic,
+            timestamp: now.monotonic.into(),
             error: result.error,
             last: result.last,
             stamp,
@@ -214,6 +214,7 @@ impl Card {
                 MemoryKind::Mmap => StreamMemory::Card,
             },
             card: self.endpoint.kind(),
+            direction: None,
             bytesperline: planes.iter().map(|plane| plane.bytesperline).collect(),
             sizeimage: planes.iter().map(|plane| plane.sizeimage).collect(),
         });
@@ -233,6 +234,7 @@ impl Card {
         log::info!("session {session} streams no more: {frames} frames, {dropped} dropped");
         self.witness.record(Record::StreamOff {
             session,
+            direction: None,
             frames,
             dropped,
         });

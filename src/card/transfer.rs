@@ -58,6 +58,7 @@ impl Card {
                 let frame = FrameTransferred {
                     sequence,
                     session: stream.session,
+                    direction: None,
                     buffer,
                     time_ns: stream.clock.elapsed(now).as_nanos() as u64,
                 };

@@ -13,7 +13,7 @@ mod sink;
 
 use serde::{Deserialize, Serialize};
 
-use super::CardKind;
+use super::{CardKind, Direction};
 
 pub use crate::dma::{DIGEST_BLOCK, Digest};
 pub use background::{Background, Target};
@@ -24,7 +24,7 @@ pub use sink::{FrameTransferred, RecordSink, Witness};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Record {
-    /// A session began to stream.
+    /// A session began to stream, with one of its queues.
     StreamOn {
         /// The session.
         session: u32,
@@ -42,6 +42,9 @@ pub enum Record {
         /// Which way the frames go. It is left out if they are captured.
         #[serde(default, skip_serializing_if = "CardKind::is_capture")]
         card: CardKind,
+        /// Of a mem-to-mem card: which of the session's queues it is.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        direction: Option<Direction>,
         /// Bytes from one line to the next, in each plane.
         bytesperline: Vec<u32>,
         /// Bytes of a frame in each plane.
@@ -53,6 +56,9 @@ pub enum Record {
         sequence: u32,
         /// The session.
         session: u32,
+        /// Of a mem-to-mem card: whether the frame was read (output) or written.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        direction: Option<Direction>,
         /// Index of the buffer.
         buffer: u32,
         /// The card's clock when the frame was made, in nanoseconds since
@@ -61,10 +67,13 @@ pub enum Record {
         /// The data written or read, for each plane.
         planes: Vec<PlaneRecord>,
     },
-    /// A session ended its stream.
+    /// A session ended its stream, of one of its queues.
     StreamOff {
         /// The session.
         session: u32,
+        /// Of a mem-to-mem card: which of the session's queues it is.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        direction: Option<Direction>,
         /// Frames written or read since STREAMON.
         frames: u64,
         /// Frames that were due and not transferred, because no buffer was queued
@@ -116,6 +125,7 @@ mod tests {
         let record = Record::Frame {
             sequence: 7,
             session: 1,
+            direction: None,
             buffer: 2,
             time_ns: 16_666_667,
             planes: vec![PlaneRecord {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::card_args::CardArgs;
 use super::guest_args::GuestArgs;
 use super::stream_args::{StreamArgs, memory};
-use crate::card::CardKind;
+use crate::card::Direction;
 use crate::rig::capture;
 use crate::rig::capture::store::Store;
 use crate::rig::capture::tool::Memory;
@@ -24,7 +24,7 @@ pub struct Args {
     stream: StreamArgs,
 
     /// How the application gives the kernel its memory
-    #[arg(long, default_value = "userptr", value_parser = memory(CardKind::Capture))]
+    #[arg(long, default_value = "userptr", value_parser = memory(Direction::Capture))]
     memory: Memory,
 
     /// Where the application writes the frames, from where they are taken

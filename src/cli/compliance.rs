@@ -1,5 +1,7 @@
 //! `pinhole compliance`.
 
+use std::path::PathBuf;
+
 use super::endpoint_args::KindArg;
 use super::guest_args::guests;
 use super::output;
@@ -13,8 +15,8 @@ use crate::vm::progress::Progress;
 /// Have v4l2-compliance judge the card, beside vivid, and print a page of it
 ///
 /// Boots each guest four times, with a capture and with an output card, each
-/// single-planar and multi-planar, and runs v4l2-compliance with streaming in every format on every input or output.
-/// Takes a quarter of an hour a boot where the guest is emulated. Exits with 0
+/// single-planar and multi-planar, and runs v4l2-compliance with streaming in
+/// every format on every input or output. Takes a quarter of an hour a boot where the guest is emulated. Exits with 0
 /// when nothing of the card failed and nothing was warned of, 1 when something
 /// was, 2 when it could not run.
 #[derive(Debug, clap::Args)]
@@ -31,6 +33,11 @@ pub struct Args {
     /// What the devices are to be for, both if none is named
     #[arg(long, value_enum)]
     kind: Option<KindArg>,
+
+    /// Keep the results in this folder, one file a boot, and print the page of
+    /// all that it holds: a run of some replaces those alone
+    #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+    keep: Option<PathBuf>,
 }
 
 /// Runs the subcommand.
@@ -51,12 +58,21 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
     for guest in &guests {
         for &kind in &kinds {
             for &planes in &apis {
-                comparisons.push(compliance::compare(guest, kind, planes, &progress)?);
+                let comparison = compliance::compare(guest, kind, planes, &progress)?;
+                if let Some(folder) = &args.keep {
+                    compliance::keep(folder, &comparison)?;
+                }
+                comparisons.push(comparison);
             }
         }
     }
-    output::text(report::compliance::page(&comparisons))?;
-    Ok(match comparisons.iter().all(|one| one.card.is_clean()) {
+    let is_clean = comparisons.iter().all(|one| one.card.is_clean());
+    let shown = match &args.keep {
+        Some(folder) => compliance::kept(folder)?,
+        None => comparisons,
+    };
+    output::text(report::compliance::page(&shown))?;
+    Ok(match is_clean {
         true => super::exit::SUCCESS,
         false => super::exit::FAILED,
     })

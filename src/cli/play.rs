@@ -6,7 +6,7 @@ use std::slice;
 use super::card_args::FeatureArgs;
 use super::guest_args::GuestArgs;
 use super::stream_args::{StreamArgs, memory};
-use crate::card::CardKind;
+use crate::card::{CardKind, Direction};
 use crate::rig::capture;
 use crate::rig::capture::store::Store;
 use crate::rig::capture::tool::Memory;
@@ -27,7 +27,7 @@ pub struct Args {
     stream: StreamArgs,
 
     /// How the application gives the kernel its memory
-    #[arg(long, default_value = "userptr", value_parser = memory(CardKind::Output))]
+    #[arg(long, default_value = "userptr", value_parser = memory(Direction::Output))]
     memory: Memory,
 
     /// Where the application has the frames that it plays

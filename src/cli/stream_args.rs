@@ -6,7 +6,7 @@ use clap::ValueEnum as _;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use super::output;
-use crate::card::{BufferApi, CardKind};
+use crate::card::{BufferApi, Direction};
 use crate::report;
 use crate::rig::capture::outcome::Judgement;
 use crate::rig::capture::store::Store;
@@ -50,9 +50,10 @@ fn size(text: &str) -> Result<(u32, u32), String> {
     }
 }
 
-/// Returns the parser of how an application gives memory to a card of that kind.
-pub fn memory(kind: CardKind) -> impl TypedValueParser<Value = Memory> {
-    let values = Memory::of(kind).filter_map(|memory| memory.to_possible_value());
+/// Returns the parser of how an application gives memory to a card for frames that
+/// go that way.
+pub fn memory(direction: Direction) -> impl TypedValueParser<Value = Memory> {
+    let values = Memory::of(direction).filter_map(|memory| memory.to_possible_value());
     let parse = |name: String| Memory::from_str(&name, false);
     PossibleValuesParser::new(values.collect::<Vec<_>>()).try_map(parse)
 }

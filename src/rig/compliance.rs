@@ -3,7 +3,11 @@
 //! The rig uses the one of the clients' image, so that the same version judges
 //! every kernel.
 
+mod kept;
+
 use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 use super::testbed::clients;
 use super::testbed::{Testbed, TestbedError, TestbedSpec};
@@ -12,6 +16,8 @@ use crate::card::{BufferApi, CardKind};
 use crate::vm::accelerator::Accelerator;
 use crate::vm::channel::{Agent, AgentError};
 use crate::vm::progress::Progress;
+
+pub use kept::{KeptError, keep, kept};
 
 /// The devices of the card, and of vivid, which is loaded after it.
 const CARD: &str = "/dev/video0";
@@ -38,7 +44,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub const MAX_FPS: u32 = 30;
 
 /// The results of v4l2-compliance for a device.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Judgement {
     /// Version of v4l2-compliance.
     pub version: String,
@@ -63,7 +69,7 @@ impl Judgement {
 
 /// The results for the card and for the kernel's own virtual device, in one
 /// boot.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Comparison {
     /// Name of the guest.
     pub guest: String,
@@ -159,13 +165,22 @@ fn load_vivid(agent: &Agent, kind: CardKind, planes: BufferApi) -> Result<(), Co
         BufferApi::Multi => 2,
     };
     // Documentation/admin-guide/media/vivid.rst.
-    let node = match kind {
-        CardKind::Capture => "node_types=0x1 num_inputs=1 input_types=3",
-        CardKind::Output => "node_types=0x100 num_outputs=1 output_types=1",
+    let (module, node) = match kind {
+        CardKind::Capture => (
+            "vivid",
+            "n_devs=1 node_types=0x1 num_inputs=1 input_types=3",
+        ),
+        CardKind::Output => (
+            "vivid",
+            "n_devs=1 node_types=0x100 num_outputs=1 output_types=1",
+        ),
+        CardKind::M2m => ("vim2m", ""),
     };
     let load = Load {
-        module: "vivid".into(),
-        params: format!("n_devs=1 {node} multiplanar={multiplanar}"),
+        module: module.into(),
+        params: format!("{node} multiplanar={multiplanar}")
+            .trim()
+            .to_owned(),
     };
     let loaded = agent.call(load, PATIENCE);
     loaded.map_err(|source| ComplianceError::Agent {

@@ -330,6 +330,7 @@ mod tests {
         assert!(frame(&mut camera, &layout(), &FrameInfo::default()) == plain);
     }
 
+    #[cfg(feature = "films")]
     #[test]
     fn compressed_frames_show_the_picture_and_are_as_long_as_they_are() {
         for (width, height) in [(64, 48), (17, 19), (320, 241)] {

@@ -185,15 +185,7 @@ fn full_chroma(chroma: u8) -> u8 {
 mod tests {
     use super::*;
     use crate::source::PixelFormat;
-
-    fn noise(bytes: usize) -> Vec<u8> {
-        let mut state = 1u32;
-        let mut next = || {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            (state >> 24) as u8
-        };
-        (0..bytes).map(|_| next()).collect()
-    }
+    use crate::source::fixtures::noise;
 
     fn layouts(width: u32, height: u32) -> (Layout, Layout) {
         let drawn = Layout::new(PixelFormat::Yu12, width, height);

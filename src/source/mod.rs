@@ -15,6 +15,7 @@
 //! | [`camera`] | the inputs, and which of them is shown |
 //! | `ahead` | threads that make frames before they are due |
 //! | `processing` | what those make of a source's frame: [`convert`], [`adjust`], `jpeg` |
+//! | [`transform`] | what a mem-to-mem card makes of a frame: the same, and `turn` |
 //! | [`layout`], [`format`], [`raster`] | how pictures lie in memory |
 
 pub mod adjust;
@@ -30,6 +31,8 @@ pub mod film;
 #[cfg(not(feature = "films"))]
 #[path = "without_films.rs"]
 pub mod film;
+#[cfg(all(test, feature = "films"))]
+mod fixtures;
 pub mod format;
 mod interface;
 #[cfg(feature = "films")]
@@ -45,6 +48,8 @@ mod processing;
 pub mod raster;
 mod rgb565;
 pub mod settings;
+pub mod transform;
+mod turn;
 pub mod whole;
 
 pub use camera::{Camera, Input};

@@ -30,6 +30,8 @@ pub const BUF_FLAG_ERROR: u32 = 0x0000_0040;
 pub const BUF_FLAG_LAST: u32 = 0x0010_0000;
 /// V4L2_BUF_FLAG_TIMESTAMP_MONOTONIC.
 pub const BUF_FLAG_TIMESTAMP_MONOTONIC: u32 = 0x0000_2000;
+/// V4L2_BUF_FLAG_TIMESTAMP_COPY: the time is that of the frame it was made of.
+pub const BUF_FLAG_TIMESTAMP_COPY: u32 = 0x0000_4000;
 /// V4L2_BUF_FLAG_REQUEST_FD: `request_fd` is valid.
 pub const BUF_FLAG_REQUEST_FD: u32 = 0x0080_0000;
 

@@ -5,6 +5,7 @@ use zerocopy::little_endian::U32;
 
 use super::buffer::{Buffer, RequestBuffers};
 use super::control::{Control, ExtControls, QueryCtrl, QueryExtCtrl, QueryMenu};
+use super::encoder::EncoderCmd;
 use super::event::EventSubscription;
 use super::format::{FmtDesc, Format, FrmIvalEnum, FrmSizeEnum};
 use super::input::Input;
@@ -44,6 +45,8 @@ pub enum Ioctl {
     TryExtCtrls = 73,
     EnumFrameSizes = 74,
     EnumFrameIntervals = 75,
+    EncoderCmd = 77,
+    TryEncoderCmd = 78,
     SubscribeEvent = 90,
     UnsubscribeEvent = 91,
     GSelection = 94,
@@ -64,7 +67,7 @@ pub enum Direction {
 
 impl Ioctl {
     /// Every ioctl that the card implements.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 33] = [
         Self::EnumFmt,
         Self::GFmt,
         Self::SFmt,
@@ -91,6 +94,8 @@ impl Ioctl {
         Self::TryExtCtrls,
         Self::EnumFrameSizes,
         Self::EnumFrameIntervals,
+        Self::EncoderCmd,
+        Self::TryEncoderCmd,
         Self::SubscribeEvent,
         Self::UnsubscribeEvent,
         Self::GSelection,
@@ -129,6 +134,7 @@ impl Ioctl {
             Self::GInput | Self::SInput | Self::GOutput | Self::SOutput => size_of::<U32>(),
             Self::EnumFrameSizes => size_of::<FrmSizeEnum>(),
             Self::EnumFrameIntervals => size_of::<FrmIvalEnum>(),
+            Self::EncoderCmd | Self::TryEncoderCmd => size_of::<EncoderCmd>(),
             Self::GCtrl | Self::SCtrl => size_of::<Control>(),
             Self::QueryCtrl => size_of::<QueryCtrl>(),
             Self::QueryExtCtrl => size_of::<QueryExtCtrl>(),
@@ -200,6 +206,8 @@ mod tests {
             (Ioctl::TryExtCtrls, 0xc020_5649),
             (Ioctl::EnumFrameSizes, 0xc02c_564a),
             (Ioctl::EnumFrameIntervals, 0xc034_564b),
+            (Ioctl::EncoderCmd, 0xc028_564d),
+            (Ioctl::TryEncoderCmd, 0xc028_564e),
             (Ioctl::SubscribeEvent, 0x4020_565a),
             (Ioctl::UnsubscribeEvent, 0x4020_565b),
             (Ioctl::GSelection, 0xc040_565e),

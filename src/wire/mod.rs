@@ -13,6 +13,7 @@
 //! | [`buffer`] | `v4l2_buffer`, `v4l2_plane`, `v4l2_requestbuffers` |
 //! | [`input`] | `v4l2_input` |
 //! | [`output`] | `v4l2_output` |
+//! | [`encoder`] | `v4l2_encoder_cmd` |
 //! | [`parm`] | `v4l2_streamparm` |
 //! | [`control`] | `v4l2_queryctrl`, `v4l2_ext_controls` and their kin |
 //! | [`selection`] | `v4l2_selection` |
@@ -23,6 +24,7 @@
 
 pub mod buffer;
 pub mod control;
+pub mod encoder;
 pub mod errno;
 pub mod event;
 pub mod format;

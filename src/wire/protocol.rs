@@ -141,6 +141,10 @@ pub const CAP_VIDEO_CAPTURE_MPLANE: u32 = 0x0000_1000;
 pub const CAP_VIDEO_OUTPUT: u32 = 0x0000_0002;
 /// V4L2_CAP_VIDEO_OUTPUT_MPLANE: multi-planar output.
 pub const CAP_VIDEO_OUTPUT_MPLANE: u32 = 0x0000_2000;
+/// V4L2_CAP_VIDEO_M2M: single-planar mem-to-mem.
+pub const CAP_VIDEO_M2M: u32 = 0x0000_8000;
+/// V4L2_CAP_VIDEO_M2M_MPLANE: multi-planar mem-to-mem.
+pub const CAP_VIDEO_M2M_MPLANE: u32 = 0x0000_4000;
 /// V4L2_CAP_EXT_PIX_FORMAT: the extended fields of `v4l2_pix_format` are valid.
 pub const CAP_EXT_PIX_FORMAT: u32 = 0x0020_0000;
 /// V4L2_CAP_STREAMING: the device supports the streaming ioctls.

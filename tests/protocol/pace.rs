@@ -68,6 +68,7 @@ fn a_frame_without_a_buffer_is_dropped_and_counted() {
     let (frames, dropped) = card.wait_record("the end of the stream", |record| match record {
         Record::StreamOff {
             session: of,
+            direction: None,
             frames,
             dropped,
         } if *of == session => Some((*frames, *dropped)),
@@ -146,11 +147,12 @@ fn the_witness_tells_of_the_stream_and_its_end() {
     driver.streamoff(stream.session).unwrap();
     let session = stream.session;
     card.wait_record("the end of the stream", |record| {
-        matches!(record, Record::StreamOff { session: of, frames: 3, dropped: 0 } if *of == session)
+        matches!(record, Record::StreamOff { session: of, frames: 3, dropped: 0, .. } if *of == session)
             .then_some(())
     });
     let Record::StreamOn {
         session: of,
+        direction: None,
         format,
         width,
         height,

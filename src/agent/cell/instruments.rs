@@ -46,7 +46,7 @@ impl Mapping {
     pub fn suits(&self, card: CardKind) -> bool {
         let direction = match card {
             CardKind::Capture => "DMA_FROM_DEVICE",
-            CardKind::Output => "DMA_TO_DEVICE",
+            CardKind::Output | CardKind::M2m => "DMA_TO_DEVICE",
         };
         [direction, "DMA_BIDIRECTIONAL"].contains(&self.direction.as_str())
     }

@@ -9,10 +9,10 @@ use zerocopy::FromBytes;
 
 use super::ioctl::{READ_ONLY, UNKNOWN, WRITE_ONLY, not_taken};
 use super::table::{Control, Kind};
-use super::{Value, default_value, validate};
+use super::{Change, Controls, Value, default_value, validate};
+use crate::card::injection::Injection;
 use crate::card::queueing::segment;
 use crate::card::refused::{Refused, invalid};
-use crate::card::{Card, Now};
 use crate::dma::{Bus, ScatterList};
 use crate::wire::control::{
     CID_PRIVATE_BASE, CTRL_CLASS_MASK, CTRL_FLAG_READ_ONLY, CTRL_FLAG_WRITE_ONLY, CTRL_ID_MASK,
@@ -21,11 +21,11 @@ use crate::wire::control::{
 };
 use crate::wire::protocol::SgEntry;
 use crate::wire::request::Truncated;
-use crate::wire::{Errno, Reply};
+use crate::wire::{Errno, Ioctl, Reply};
 
 /// What the ioctl does with the controls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::card) enum Access {
+pub enum Access {
     /// VIDIOC_G_EXT_CTRLS.
     Get,
     /// VIDIOC_TRY_EXT_CTRLS.
@@ -34,21 +34,32 @@ pub(in crate::card) enum Access {
     Set,
 }
 
+impl Access {
+    /// Returns what one of the three ioctls does.
+    pub fn of(ioctl: Ioctl) -> Self {
+        match ioctl {
+            Ioctl::SExtCtrls => Self::Set,
+            Ioctl::TryExtCtrls => Self::Try,
+            _ => Self::Get,
+        }
+    }
+}
+
 /// An error, and the index of the control that caused it, if one did.
 struct Wrong(Option<usize>, Refused);
 
-impl Card {
-    /// Executes one of the three ioctls, for the `ExtControls` and controls in
-    /// `payload`.
-    pub(in crate::card) fn ext_controls(
-        &mut self,
-        now: Now,
-        session: u32,
+impl Controls {
+    /// Answers one of the three ioctls, for the `ExtControls` and controls in
+    /// `payload`, and returns the changes that the caller makes: those of
+    /// [`Access::Set`].
+    pub fn extended(
+        &self,
         access: Access,
         payload: &[u8],
+        injection: &Injection,
         bus: Bus<'_>,
         reply: &mut Reply,
-    ) -> Result<(), Refused> {
+    ) -> Result<Vec<Change>, Refused> {
         let (head, rest) = ExtControls::ref_from_prefix(payload).map_err(|_| Truncated)?;
         if head.count.get() > MAX_CONTROLS {
             return Err(invalid("there are more controls than V4L2 allows"));
@@ -69,12 +80,18 @@ impl Card {
         let result = self
             .check(head.which.get(), &list, access)
             .and_then(|rows| {
-                let payloads = payloads(&self.controls.table, &rows, &list, entries, bus)?;
+                let payloads = payloads(&self.table, &rows, &list, entries, bus)?;
+                let which = head.which.get();
                 match access {
-                    Access::Get => self.get_all(head.which.get(), &rows, &mut list, &payloads),
-                    Access::Try | Access::Set => {
-                        self.set_all(now, session, access, &rows, &mut list, &payloads)
+                    Access::Get => {
+                        self.get_all(which, &rows, injection, &mut list, &payloads)?;
+                        Ok(Vec::new())
                     }
+                    Access::Try => {
+                        self.try_all(&rows, &mut list, &payloads)?;
+                        Ok(Vec::new())
+                    }
+                    Access::Set => self.try_all(&rows, &mut list, &payloads),
                 }
             });
         let result = result.map_err(|Wrong(at, refused)| {
@@ -104,7 +121,7 @@ impl Card {
             CTRL_WHICH_CUR_VAL | CTRL_WHICH_DEF_VAL => (),
             class if list.is_empty() => {
                 // An empty list asks whether the class itself exists.
-                let known = self.controls.has(class & CTRL_CLASS_MASK | 1);
+                let known = self.has(class & CTRL_CLASS_MASK | 1);
                 return match known && class & !CTRL_CLASS_MASK == 0 {
                     true => Ok(Vec::new()),
                     false => Err(Wrong(None, invalid("there is no such class of controls"))),
@@ -120,9 +137,9 @@ impl Card {
         let mut rows = Vec::with_capacity(list.len());
         for (at, control) in list.iter().enumerate() {
             let id = control.id.get() & CTRL_ID_MASK;
-            let row = self.controls.find(id).filter(|_| id < CID_PRIVATE_BASE);
+            let row = self.find(id).filter(|_| id < CID_PRIVATE_BASE);
             let row = row.ok_or(Wrong(Some(at), UNKNOWN))?;
-            let control = &self.controls.table[row];
+            let control = &self.table[row];
             match access {
                 Access::Get if control.is(CTRL_FLAG_WRITE_ONLY) => {
                     return Err(Wrong(Some(at), WRITE_ONLY));
@@ -141,15 +158,16 @@ impl Card {
         &self,
         which: u32,
         rows: &[usize],
+        injection: &Injection,
         list: &mut [ExtControl],
         payloads: &[ScatterList],
     ) -> Result<(), Wrong> {
         let mut values = Vec::with_capacity(rows.len());
         for (at, (&row, given)) in rows.iter().zip(list.iter_mut()).enumerate() {
-            let control = &self.controls.table[row];
+            let control = &self.table[row];
             let value = match which {
                 CTRL_WHICH_DEF_VAL => default_value(control),
-                _ => self.controls.value(row, &self.injection),
+                _ => self.value(row, injection),
             };
             if let Value::Text(text) = &value
                 && (given.size.get() as usize) <= text.len()
@@ -162,7 +180,7 @@ impl Card {
         }
         for (((value, row), given), payload) in values.iter().zip(rows).zip(list).zip(payloads) {
             match value {
-                Value::Integer(value) => put(&self.controls.table[*row], given, *value),
+                Value::Integer(value) => put(&self.table[*row], given, *value),
                 Value::Text(text) => {
                     // There is room: `size` was compared with the text above.
                     payload.write(&[text.as_bytes(), &[0]].concat());
@@ -172,19 +190,16 @@ impl Card {
         Ok(())
     }
 
-    /// Sets all values or, with `Access::Try`, reports what they would become.
-    fn set_all(
-        &mut self,
-        now: Now,
-        session: u32,
-        access: Access,
+    /// Reports what all values become, and returns the changes.
+    fn try_all(
+        &self,
         rows: &[usize],
         list: &mut [ExtControl],
         payloads: &[ScatterList],
-    ) -> Result<(), Wrong> {
+    ) -> Result<Vec<Change>, Wrong> {
         let mut changes = Vec::with_capacity(rows.len());
         for (at, ((&row, given), payload)) in rows.iter().zip(&*list).zip(payloads).enumerate() {
-            let control = &self.controls.table[row];
+            let control = &self.table[row];
             let value = match control.kind {
                 Kind::Text => text(control, given, payload),
                 Kind::Integer64 => Ok(Value::Integer(given.value.get())),
@@ -196,13 +211,10 @@ impl Card {
         }
         for ((row, value), given) in changes.iter().zip(list) {
             if let Value::Integer(value) = value {
-                put(&self.controls.table[*row], given, *value);
+                put(&self.table[*row], given, *value);
             }
         }
-        if access == Access::Set {
-            self.set_controls(now, changes, Some(session));
-        }
-        Ok(())
+        Ok(changes)
     }
 }
 

@@ -1,11 +1,10 @@
 //! The ioctls of single controls: queries, and values of 32 bits.
 
-use super::Value;
 use super::table::{Control, Kind};
-use super::validate;
+use super::{Change, Controls, Value, validate};
 use crate::card::format::padded;
+use crate::card::injection::Injection;
 use crate::card::refused::{Refused, invalid};
-use crate::card::{Card, Now};
 use crate::wire::Errno;
 use crate::wire::control::{
     CTRL_FLAG_NEXT_COMPOUND, CTRL_FLAG_NEXT_CTRL, CTRL_FLAG_READ_ONLY, CTRL_FLAG_WRITE_ONLY,
@@ -24,12 +23,9 @@ pub(super) const fn not_taken(errno: Errno) -> Refused {
     Refused::Because(errno, "the control does not take that value")
 }
 
-impl Card {
+impl Controls {
     /// VIDIOC_QUERY_EXT_CTRL.
-    pub(in crate::card) fn query_ext_control(
-        &self,
-        asked: &QueryExtCtrl,
-    ) -> Result<QueryExtCtrl, Refused> {
+    pub fn query_ext(&self, asked: &QueryExtCtrl) -> Result<QueryExtCtrl, Refused> {
         let control = self.queried(asked.id.get())?;
         Ok(QueryExtCtrl {
             id: control.id.into(),
@@ -47,7 +43,7 @@ impl Card {
     }
 
     /// VIDIOC_QUERYCTRL: the same content, as far as it fits.
-    pub(in crate::card) fn query_control(&self, asked: &QueryCtrl) -> Result<QueryCtrl, Refused> {
+    pub fn query(&self, asked: &QueryCtrl) -> Result<QueryCtrl, Refused> {
         let control = self.queried(asked.id.get())?;
         let wide = control.kind == Kind::Integer64;
         let narrow = |value: i64| if wide { 0 } else { value as i32 };
@@ -68,22 +64,22 @@ impl Card {
     /// query sets V4L2_CTRL_FLAG_NEXT_CTRL. No control of the card is compound.
     fn queried(&self, asked: u32) -> Result<&Control, Refused> {
         let id = asked & CTRL_ID_MASK;
-        let table = &self.controls.table;
+        let table = &self.table;
         let found = if asked & CTRL_FLAG_NEXT_CTRL != 0 {
             table.iter().find(|control| control.id > id)
         } else if asked & CTRL_FLAG_NEXT_COMPOUND != 0 {
             None
         } else {
-            self.controls.find(id).map(|row| &table[row])
+            self.find(id).map(|row| &table[row])
         };
         found.ok_or(UNKNOWN)
     }
 
     /// VIDIOC_QUERYMENU.
-    pub(in crate::card) fn query_menu(&self, asked: &QueryMenu) -> Result<QueryMenu, Refused> {
-        let row = self.controls.find(asked.id.get()).ok_or(UNKNOWN)?;
+    pub fn query_menu(&self, asked: &QueryMenu) -> Result<QueryMenu, Refused> {
+        let row = self.find(asked.id.get()).ok_or(UNKNOWN)?;
         let index = asked.index.get() as usize;
-        let item = match &self.controls.table[row].kind {
+        let item = match &self.table[row].kind {
             Kind::Menu(items) => items.get(index).map(|name| padded(name)),
             Kind::IntegerMenu(items) => items.get(index).map(|value| {
                 let mut item = [0; 32];
@@ -100,45 +96,39 @@ impl Card {
     }
 
     /// VIDIOC_G_CTRL.
-    pub(in crate::card) fn get_control(&self, asked: &WireControl) -> Result<WireControl, Refused> {
+    pub fn get(&self, asked: &WireControl, injection: &Injection) -> Result<WireControl, Refused> {
         let row = self.narrow(asked.id.get())?;
-        if self.controls.table[row].is(CTRL_FLAG_WRITE_ONLY) {
+        if self.table[row].is(CTRL_FLAG_WRITE_ONLY) {
             return Err(WRITE_ONLY);
         }
-        let value = self.controls.value(row, &self.injection).number();
+        let value = self.value(row, injection).number();
         Ok(WireControl {
             id: asked.id,
             value: (value as i32).into(),
         })
     }
 
-    /// VIDIOC_S_CTRL.
-    pub(in crate::card) fn put_control(
-        &mut self,
-        now: Now,
-        session: u32,
-        asked: &WireControl,
-    ) -> Result<WireControl, Refused> {
+    /// VIDIOC_S_CTRL: returns the response, and the change that the caller makes.
+    pub fn put(&self, asked: &WireControl) -> Result<(WireControl, Change), Refused> {
         let row = self.narrow(asked.id.get())?;
-        let control = &self.controls.table[row];
+        let control = &self.table[row];
         if control.is(CTRL_FLAG_READ_ONLY) {
             return Err(READ_ONLY);
         }
         let value = Value::Integer(asked.value.get().into());
         let value = validate(control, value).map_err(not_taken)?;
-        let taken = value.number() as i32;
-        self.set_controls(now, vec![(row, value)], Some(session));
-        Ok(WireControl {
+        let response = WireControl {
             id: asked.id,
-            value: taken.into(),
-        })
+            value: (value.number() as i32).into(),
+        };
+        Ok((response, (row, value)))
     }
 
     /// Returns the row of a control with a 32-bit value; G_CTRL and S_CTRL
     /// support no others.
     fn narrow(&self, id: u32) -> Result<usize, Refused> {
-        let row = self.controls.find(id).ok_or(UNKNOWN)?;
-        match self.controls.table[row].kind {
+        let row = self.find(id).ok_or(UNKNOWN)?;
+        match self.table[row].kind {
             Kind::Text | Kind::Integer64 => Err(invalid("the value needs an extended control")),
             _ => Ok(row),
         }

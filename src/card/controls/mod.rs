@@ -10,9 +10,11 @@ mod host;
 mod ioctl;
 pub mod table;
 
+use std::sync::Arc;
+
 use zerocopy::FromZeros;
 
-pub(super) use extended::Access;
+pub use extended::Access;
 pub use host::{ControlError, ControlInfo, MenuItem};
 
 use super::clock::Now;
@@ -48,9 +50,9 @@ impl Value {
 }
 
 /// The controls of a card and their values.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Controls {
-    table: Vec<Control>,
+    table: Arc<[Control]>,
     /// The value of each row; for a control that counts down, the value that
     /// was last set.
     values: Vec<Value>,
@@ -60,7 +62,7 @@ impl Controls {
     /// Returns the controls of a card of that kind with their default values;
     /// those that make errors happen only with `error_injection`.
     pub fn new(kind: CardKind, error_injection: bool) -> Self {
-        let table = table(kind, error_injection);
+        let table: Arc<[Control]> = table(kind, error_injection).into();
         let values = table.iter().map(default_value).collect();
         Self { table, values }
     }
@@ -86,7 +88,8 @@ impl Controls {
         }
     }
 
-    fn number(&self, id: u32) -> i64 {
+    /// Returns the value of a control with a number; 0 if there is none.
+    pub fn number(&self, id: u32) -> i64 {
         self.find(id).map_or(0, |row| self.values[row].number())
     }
 
@@ -168,7 +171,10 @@ fn default_value(control: &Control) -> Value {
 /// `std_validate_elem()` of Linux decides.
 fn validate(control: &Control, value: Value) -> Result<Value, Errno> {
     let Control {
-        minimum, maximum, ..
+        minimum,
+        maximum,
+        step,
+        ..
     } = *control;
     match (&control.kind, value) {
         (Kind::Text, Value::Text(text)) => {
@@ -180,7 +186,11 @@ fn validate(control: &Control, value: Value) -> Result<Value, Errno> {
         }
         (Kind::Text, Value::Integer(_)) | (_, Value::Text(_)) => Err(Errno::EINVAL),
         (kind, Value::Integer(value)) => Ok(Value::Integer(match kind {
-            Kind::Integer | Kind::Integer64 => value.clamp(minimum, maximum),
+            Kind::Integer => {
+                let nearest = value.saturating_add(step / 2).clamp(minimum, maximum);
+                minimum + (nearest - minimum) / step * step
+            }
+            Kind::Integer64 => value.clamp(minimum, maximum),
             Kind::Boolean => (value != 0).into(),
             Kind::Menu(_) | Kind::IntegerMenu(_) => match (minimum..=maximum).contains(&value) {
                 true => value,
@@ -192,25 +202,47 @@ fn validate(control: &Control, value: Value) -> Result<Value, Errno> {
     }
 }
 
+/// What comes of a control that was set to another value, or that acts whenever it
+/// is set.
+pub struct Changed {
+    /// The control.
+    pub id: u32,
+    /// Its value; 0 for text.
+    pub number: i64,
+    /// The event for those who have subscribed to it. A volatile control changes
+    /// by itself, so its changes raise none.
+    pub event: Option<EventCtrl>,
+}
+
+/// A control, by its row, and a value that it takes.
+pub type Change = (usize, Value);
+
+impl Controls {
+    /// Makes a change. Returns `None` if there is nothing to it.
+    pub fn change(&mut self, (row, value): Change) -> Option<Changed> {
+        let control = &self.table[row];
+        let (id, number) = (control.id, value.number());
+        let volatile = control.is(CTRL_FLAG_VOLATILE);
+        let changed = control.is(CTRL_FLAG_EXECUTE_ON_WRITE) || self.values[row] != value;
+        if !changed {
+            return None;
+        }
+        self.values[row] = value;
+        let event = (!volatile).then(|| self.event(row, EVENT_CTRL_CH_VALUE));
+        Some(Changed { id, number, event })
+    }
+}
+
 impl Card {
     /// Sets controls to values that [`validate`] has accepted, so none can
     /// fail. The session `by` that set them gets an event only if it subscribed
     /// to feedback.
-    fn set_controls(&mut self, now: Now, changes: Vec<(usize, Value)>, by: Option<u32>) {
-        for (row, value) in changes {
-            let control = &self.controls.table[row];
-            let (id, number) = (control.id, value.number());
-            let volatile = control.is(CTRL_FLAG_VOLATILE);
-            let changed =
-                control.is(CTRL_FLAG_EXECUTE_ON_WRITE) || self.controls.values[row] != value;
-            if !changed {
+    pub(super) fn set_controls(&mut self, now: Now, changes: Vec<Change>, by: Option<u32>) {
+        for change in changes {
+            let Some(Changed { id, number, event }) = self.controls.change(change) else {
                 continue;
-            }
-            self.controls.values[row] = value;
-            // A volatile control changes by itself, so its changes raise no
-            // event.
-            if !volatile {
-                let event = self.controls.event(row, EVENT_CTRL_CH_VALUE);
+            };
+            if let Some(event) = event {
                 self.raise(now, Topic::Control(id), Payload::Control(event), by);
             }
             self.inject(now, id, number, by);

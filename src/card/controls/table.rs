@@ -23,6 +23,7 @@ pub mod cid {
     pub const GAIN: u32 = USER + 19;
     pub const HFLIP: u32 = USER + 20;
     pub const VFLIP: u32 = USER + 21;
+    pub const ROTATE: u32 = USER + 34;
     pub const JPEG_CLASS: u32 = 0x009d_0001;
     pub const JPEG_COMPRESSION_QUALITY: u32 = 0x009d_0903;
     pub const IMAGE_PROC_CLASS: u32 = 0x009f_0001;
@@ -129,6 +130,8 @@ pub struct Control {
     pub minimum: i64,
     /// Greatest value.
     pub maximum: i64,
+    /// Step between the values of an integer, from the least one on.
+    pub step: i64,
     /// Default value; unused for a string.
     pub default: i64,
     /// V4L2_CTRL_FLAG_*.
@@ -143,6 +146,7 @@ impl Control {
             kind,
             minimum: 0,
             maximum: 0,
+            step: 1,
             default: 0,
             flags: 0,
         }
@@ -201,17 +205,15 @@ impl Control {
     }
 
     /// Returns the step between values, as VIDIOC_QUERYCTRL reports it: 0 for
-    /// kinds without steps, and 1 for the others, menus among them
+    /// kinds without steps, and 1 for the others except integers, menus among them
     /// (`v4l2_query_ext_ctrl()`).
     pub fn step(&self) -> u32 {
         match self.kind {
             Kind::Class | Kind::Button | Kind::Bitmask => 0,
-            Kind::Integer
-            | Kind::Boolean
-            | Kind::Text
-            | Kind::Integer64
-            | Kind::Menu(_)
-            | Kind::IntegerMenu(_) => 1,
+            Kind::Integer => self.step as u32,
+            Kind::Boolean | Kind::Text | Kind::Integer64 | Kind::Menu(_) | Kind::IntegerMenu(_) => {
+                1
+            }
         }
     }
 
@@ -233,6 +235,7 @@ pub fn table(kind: CardKind, error_injection: bool) -> Vec<Control> {
     let mut table = match kind {
         CardKind::Capture => picture(),
         CardKind::Output => Vec::new(),
+        CardKind::M2m => conversion(),
     };
     if error_injection {
         let injection = injection().into_iter();
@@ -242,10 +245,15 @@ pub fn table(kind: CardKind, error_injection: bool) -> Vec<Control> {
 }
 
 /// Returns whether an error can be injected into a card of that kind. A card
-/// that reads frames has no signal to lose, and no source that changes or ends.
+/// that shows frames has no signal to lose, and no source that changes or ends; one
+/// that converts them loses none, and its stream ends where the application wants.
 fn is_injected_into(kind: CardKind, id: u32) -> bool {
-    use cid::{END_OF_STREAM, SIGNAL_LOST, SOURCE_CHANGE};
-    kind.is_capture() || ![SIGNAL_LOST, END_OF_STREAM, SOURCE_CHANGE].contains(&id)
+    use cid::{DROP_FRAMES, END_OF_STREAM, SIGNAL_LOST, SOURCE_CHANGE};
+    match kind {
+        CardKind::Capture => true,
+        CardKind::Output => ![SIGNAL_LOST, END_OF_STREAM, SOURCE_CHANGE].contains(&id),
+        CardKind::M2m => ![DROP_FRAMES, SIGNAL_LOST, END_OF_STREAM].contains(&id),
+    }
 }
 
 /// Returns the controls of the camera's picture.
@@ -301,6 +309,26 @@ fn picture() -> Vec<Control> {
             maximum: i64::MAX,
             ..Control::new(cid::NOISE_SEED, "Noise Seed", Kind::Integer64)
         },
+    ]
+}
+
+/// Returns the controls of a conversion.
+fn conversion() -> Vec<Control> {
+    vec![
+        Control::class(cid::USER_CLASS, "User Controls"),
+        Control::boolean(cid::HFLIP, "Horizontal Flip", false),
+        Control::boolean(cid::VFLIP, "Vertical Flip", false),
+        Control {
+            step: 90,
+            ..Control::integer(cid::ROTATE, "Rotate", (0, 270), 0)
+        },
+        Control::class(cid::JPEG_CLASS, "JPEG Compression Controls"),
+        Control::integer(
+            cid::JPEG_COMPRESSION_QUALITY,
+            "Compression Quality",
+            (1, 100),
+            Settings::default().quality.into(),
+        ),
     ]
 }
 

@@ -333,6 +333,7 @@ mod tests {
         Record::Frame {
             sequence,
             session: 1,
+            direction: None,
             buffer: 0,
             time_ns: 0,
             planes: vec![PlaneRecord {

@@ -3,6 +3,7 @@
 use std::io;
 
 use super::{Digest, PlaneRecord, Record};
+use crate::card::Direction;
 use crate::dma::Segment;
 
 /// What takes the records of a card.
@@ -96,6 +97,7 @@ impl Witness {
         if let Some(planes) = self.take(Record::Frame {
             sequence: frame.sequence,
             session: frame.session,
+            direction: frame.direction,
             buffer: frame.buffer,
             time_ns: frame.time_ns,
             planes,
@@ -155,6 +157,8 @@ pub struct FrameTransferred {
     pub sequence: u32,
     /// The session.
     pub session: u32,
+    /// Of a mem-to-mem card, whether the frame was read or written.
+    pub direction: Option<Direction>,
     /// Index of the buffer.
     pub buffer: u32,
     /// Nanoseconds since STREAMON.
@@ -193,6 +197,7 @@ mod tests {
     const FRAME: FrameTransferred = FrameTransferred {
         sequence: 3,
         session: 1,
+        direction: None,
         buffer: 0,
         time_ns: 5,
     };
@@ -229,6 +234,7 @@ mod tests {
         let expected = [4096, 17].map(|len| Record::Frame {
             sequence: 3,
             session: 1,
+            direction: None,
             buffer: 0,
             time_ns: 5,
             planes: [64, 1 << 20]

@@ -113,7 +113,7 @@ fn hazards(outcomes: &[KernelOutcome], direction: CardKind) -> Vec<Row<'_>> {
 fn id(direction: CardKind, of_what: &str, name: &str) -> String {
     match direction {
         CardKind::Capture => format!("{of_what}-{name}"),
-        CardKind::Output => format!("output-{of_what}-{name}"),
+        CardKind::Output | CardKind::M2m => format!("output-{of_what}-{name}"),
     }
 }
 

@@ -12,7 +12,7 @@ use super::witness::{Claim, ReportedFrame};
 use crate::agent::protocol::{
     Call, Load, Log, LogRecord, Run, RunAnswer, Status, Sync, Watch, Write,
 };
-use crate::card::{BufferApi, CardKind};
+use crate::card::{BufferApi, Direction};
 use crate::rig::plural::count;
 use crate::vm::channel::{Agent, AgentError, Update};
 use crate::vm::machine::Machine;
@@ -112,7 +112,7 @@ pub fn run(
         0 => Home::Disk,
         _ => in_memory(machine, spec, disk.room())?,
     };
-    if spec.kind() == CardKind::Output && home == Home::Memory {
+    if spec.direction() == Direction::Output && home == Home::Memory {
         let step = progress.step("putting the frames into the guest");
         let limit = time_for(spec);
         let copied = store::put_in(agent, limit);
@@ -123,10 +123,10 @@ pub fn run(
     let (answer, dequeued) = stream(agent, spec, home, progress)?;
 
     let step = progress.step("taking the results out of the guest");
-    match (spec.kind(), home) {
-        (CardKind::Output, _) => {}
-        (CardKind::Capture, Home::Disk) => ask(agent, "write the frames back", Sync {})?,
-        (CardKind::Capture, Home::Memory) => {
+    match (spec.direction(), home) {
+        (Direction::Output, _) => {}
+        (Direction::Capture, Home::Disk) => ask(agent, "write the frames back", Sync {})?,
+        (Direction::Capture, Home::Memory) => {
             match store::take_out(machine, disk.room(), &disk.open()?) {
                 // A program that failed early may not have made the file.
                 Err(StoreError::Agent(AgentError::Failed { errno, .. }))
@@ -162,7 +162,7 @@ pub fn run(
 /// application tells; frames that are played have all one length, that of the
 /// longest.
 fn have_their_own_length(spec: &CaptureSpec) -> bool {
-    spec.kind() == CardKind::Capture && spec.layout.format.is_compressed()
+    spec.direction() == Direction::Capture && spec.layout.format.is_compressed()
 }
 
 /// Returns the frames that a program copied, by its `output`.
@@ -170,9 +170,9 @@ fn copied(spec: &CaptureSpec, output: &str) -> Vec<ReportedFrame> {
     let of_any_length = have_their_own_length(spec);
     let copied = tool::copied(output, of_any_length);
     let frame = ReportedFrame {
-        claim: match spec.kind() {
-            CardKind::Capture => Claim::Likeness,
-            CardKind::Output => Claim::Next,
+        claim: match spec.direction() {
+            Direction::Capture => Claim::Likeness,
+            Direction::Output => Claim::Next,
         },
         bytes: (!of_any_length).then_some(spec.layout.sizeimage.into()),
         error: false,
@@ -186,10 +186,10 @@ fn copied(spec: &CaptureSpec, output: &str) -> Vec<ReportedFrame> {
 fn reported(spec: &CaptureSpec, buffer: &Dequeued) -> ReportedFrame {
     ReportedFrame {
         claim: Claim::Sequence(buffer.sequence),
-        bytes: Some(match spec.kind() {
-            CardKind::Capture => buffer.bytes,
+        bytes: Some(match spec.direction() {
+            Direction::Capture => buffer.bytes,
             // The file has whole frames, whatever length came back.
-            CardKind::Output => spec.layout.sizeimage.into(),
+            Direction::Output => spec.layout.sizeimage.into(),
         }),
         error: buffer.error,
     }
@@ -219,9 +219,9 @@ fn stream(
     home: Home,
     progress: &Progress,
 ) -> Result<(RunAnswer, Vec<Dequeued>), ApplicationError> {
-    let does = match spec.kind() {
-        CardKind::Capture => "capturing",
-        CardKind::Output => "playing",
+    let does = match spec.direction() {
+        Direction::Capture => "capturing",
+        Direction::Output => "playing",
     };
     let step = progress.step(format!("{does} {}", count(spec.frames as usize, "frame")));
     let limit = time_for(spec);
@@ -231,7 +231,7 @@ fn stream(
         stream: true,
         ..Run::new(
             Program {
-                kind: spec.kind(),
+                direction: spec.direction(),
                 device: DEVICE,
                 memory: spec.memory,
                 exporter: EXPORTER,
@@ -253,7 +253,8 @@ fn stream(
             Update::Line(line) => {
                 // Every buffer that was played had a frame of the file, with an
                 // error or without.
-                let has_frame = |it: &Dequeued| spec.kind() == CardKind::Output || it.is_written();
+                let has_frame =
+                    |it: &Dequeued| spec.direction() == Direction::Output || it.is_written();
                 dequeued.extend(tool::dequeued(&line.text.text()).filter(has_frame));
                 step.position(dequeued.len() as u64, spec.frames.into());
             }
@@ -270,8 +271,8 @@ fn prepare(agent: &Agent, spec: &CaptureSpec, home: Home) -> Result<(), Applicat
     // The frames go to the disk through the guest's page cache. It may hold all
     // of them, so that the application does not wait for the disk while frames
     // come in.
-    let knobs: &[&str] = match (spec.kind(), home) {
-        (CardKind::Capture, Home::Disk) => &["dirty_ratio", "dirty_background_ratio"],
+    let knobs: &[&str] = match (spec.direction(), home) {
+        (Direction::Capture, Home::Disk) => &["dirty_ratio", "dirty_background_ratio"],
         _ => &[],
     };
     for knob in knobs {
@@ -283,7 +284,7 @@ fn prepare(agent: &Agent, spec: &CaptureSpec, home: Home) -> Result<(), Applicat
         ask(agent, "set up its page cache", write)?;
     }
     let fps = spec.rate.fps().unwrap_or(Rate::FASTEST);
-    let argv = tool::configure(spec.kind(), DEVICE, &spec.layout, Some(fps));
+    let argv = tool::configure(spec.direction(), DEVICE, &spec.layout, Some(fps));
     set_up(agent, argv)?;
     if spec.memory == Memory::Dmabuf {
         // vivid gets one capture device without sound and without other
@@ -302,7 +303,7 @@ fn prepare(agent: &Agent, spec: &CaptureSpec, home: Home) -> Result<(), Applicat
             },
         )?;
         // A multi-planar vivid refuses every rate, and does not need one.
-        let argv = tool::configure(CardKind::Capture, EXPORTER, &spec.layout, None);
+        let argv = tool::configure(Direction::Capture, EXPORTER, &spec.layout, None);
         set_up(agent, argv)?;
     }
     kprobe::arm(agent).map_err(cannot("probe get_vaddr_frames()"))

@@ -166,6 +166,7 @@ mod tests {
             let record = Record::Frame {
                 sequence,
                 session: 1,
+                direction: None,
                 buffer: 0,
                 time_ns: 0,
                 planes: vec![PlaneRecord {

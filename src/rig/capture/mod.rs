@@ -44,7 +44,7 @@ use super::room::{self, Reserve, RoomError};
 use super::testbed::{Finished, Testbed, TestbedError, TestbedSpec};
 use crate::agent::cell::PAGE;
 use crate::agent::protocol::WATCH_PERIOD_MS;
-use crate::card::CardKind;
+use crate::card::Direction;
 use crate::card::witness::DIGEST_BLOCK;
 use crate::source::{Camera, Layout};
 use crate::vm::interrupt;
@@ -146,9 +146,9 @@ fn stream(
     let folder = Folder::claim(&spec.out)?;
     // A program that plays frames has read some more of them when the last one
     // is played, as many as it has buffers. Those are zeros.
-    let ahead = match spec.kind() {
-        CardKind::Capture => 0,
-        CardKind::Output => tool::ahead(spec.memory, &spec.layout),
+    let ahead = match spec.direction() {
+        Direction::Capture => 0,
+        Direction::Output => tool::ahead(spec.memory, &spec.layout),
     };
     let frames = spec.frames + ahead;
     let disk = Disk::make(&folder, spec.layout.sizeimage, frames)?;
@@ -300,9 +300,9 @@ fn conclude(
         },
         frames: outcome::Frames {
             requested: spec.frames,
-            done: match spec.kind() {
-                CardKind::Capture => Done::Captured(count),
-                CardKind::Output => Done::Played(count),
+            done: match spec.direction() {
+                Direction::Capture => Done::Captured(count),
+                Direction::Output => Done::Played(count),
             },
             verified,
             mismatched: count - verified,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::store::Store;
 use super::tool::{Memory, Rate};
-use crate::card::CardKind;
+use crate::card::{CardKind, Direction};
 use crate::rig::testbed::TestbedSpec;
 use crate::source::Layout;
 
@@ -29,9 +29,12 @@ pub struct CaptureSpec {
 }
 
 impl CaptureSpec {
-    /// Returns the kind of the card: frames are captured from a capture card, and
-    /// played to an output card.
-    pub fn kind(&self) -> CardKind {
-        self.testbed.kind
+    /// Returns which way the frames go: they are played to an output card, and
+    /// captured from any other.
+    pub fn direction(&self) -> Direction {
+        match self.testbed.kind {
+            CardKind::Output => Direction::Output,
+            CardKind::Capture | CardKind::M2m => Direction::Capture,
+        }
     }
 }

@@ -3,7 +3,7 @@
 
 use clap::ValueEnum as _;
 
-use crate::card::CardKind;
+use crate::card::Direction;
 use crate::source::Layout;
 
 /// How the application provides memory to the kernel.
@@ -40,11 +40,11 @@ impl Memory {
         matches!(self, Self::Read | Self::Write)
     }
 
-    /// Returns the ways of a program that streams with a card of that kind.
-    pub fn of(kind: CardKind) -> impl Iterator<Item = Self> {
-        let other = match kind {
-            CardKind::Capture => Self::Write,
-            CardKind::Output => Self::Read,
+    /// Returns the ways of a program that streams in that direction.
+    pub fn of(direction: Direction) -> impl Iterator<Item = Self> {
+        let other = match direction {
+            Direction::Capture => Self::Write,
+            Direction::Output => Self::Read,
         };
         let all = Self::value_variants().iter().copied();
         all.filter(move |memory| *memory != other)
@@ -109,7 +109,12 @@ pub fn ahead(memory: Memory, layout: &Layout) -> u32 {
 
 /// Returns the command that sets the format, and the rate if one is given, as a
 /// user would before streaming.
-pub fn configure(kind: CardKind, device: &str, layout: &Layout, fps: Option<u32>) -> Vec<String> {
+pub fn configure(
+    direction: Direction,
+    device: &str,
+    layout: &Layout,
+    fps: Option<u32>,
+) -> Vec<String> {
     let Layout {
         format,
         width,
@@ -117,9 +122,9 @@ pub fn configure(kind: CardKind, device: &str, layout: &Layout, fps: Option<u32>
         ..
     } = layout;
     let mut argv: Vec<String> = ["v4l2-ctl", "--device", device].map(str::to_owned).into();
-    let (set_format, set_rate) = match kind {
-        CardKind::Capture => ("--set-fmt-video", "--set-parm"),
-        CardKind::Output => ("--set-fmt-video-out", "--set-output-parm"),
+    let (set_format, set_rate) = match direction {
+        Direction::Capture => ("--set-fmt-video", "--set-parm"),
+        Direction::Output => ("--set-fmt-video-out", "--set-output-parm"),
     };
     // The code has four characters, even if the last is a space.
     argv.push(format!(
@@ -137,7 +142,7 @@ const WRITTEN_AHEAD: u32 = 4;
 #[derive(Debug, Clone, Copy)]
 pub struct Program<'a> {
     /// What the card is for.
-    pub kind: CardKind,
+    pub direction: Direction,
     /// The video device.
     pub device: &'a str,
     /// How the program provides its memory.
@@ -158,9 +163,9 @@ impl Program<'_> {
     /// Returns the program's command line.
     pub fn command(&self) -> Vec<String> {
         let buffers = buffers(self.layout);
-        let out = match self.kind {
-            CardKind::Capture => "",
-            CardKind::Output => "-out",
+        let out = match self.direction {
+            Direction::Capture => "",
+            Direction::Output => "-out",
         };
         match self.memory {
             Memory::Userptr => self.v4l2_ctl([format!("--stream{out}-user={buffers}")]),
@@ -188,15 +193,15 @@ impl Program<'_> {
     }
 
     fn v4l2_ctl<const N: usize>(&self, mode: [String; N]) -> Vec<String> {
-        let file = match self.kind {
-            CardKind::Capture => format!("--stream-to={}", self.file),
-            CardKind::Output => format!("--stream-from={}", self.file),
+        let file = match self.direction {
+            Direction::Capture => format!("--stream-to={}", self.file),
+            Direction::Output => format!("--stream-from={}", self.file),
         };
         // Of frames that it plays, v4l2-ctl counts those that it has queued, and
         // those in the last buffers are lost when it ends.
-        let ahead = match self.kind {
-            CardKind::Capture => 0,
-            CardKind::Output => ahead(self.memory, self.layout),
+        let ahead = match self.direction {
+            Direction::Capture => 0,
+            Direction::Output => ahead(self.memory, self.layout),
         };
         let count = format!("--stream-count={}", self.frames.saturating_add(ahead));
         let device = words(["v4l2-ctl", "--device", self.device]);
@@ -343,10 +348,10 @@ cap dqbuf: 2 seq:      3 bytesused: 1843200 ts: 5.050000 delta: 33.333 ms fps: 6
     #[test]
     fn every_way_of_streaming_names_the_device_the_count_and_the_file() {
         let layout = Layout::new(PixelFormat::Nv12, 640, 480);
-        for kind in [CardKind::Capture, CardKind::Output] {
-            for memory in Memory::of(kind) {
+        for direction in [Direction::Capture, Direction::Output] {
+            for memory in Memory::of(direction) {
                 let program = Program {
-                    kind,
+                    direction,
                     device: "/dev/video0",
                     memory,
                     exporter: "/dev/video1",
@@ -356,34 +361,34 @@ cap dqbuf: 2 seq:      3 bytesused: 1843200 ts: 5.050000 delta: 33.333 ms fps: 6
                     file: "/dev/vda",
                 };
                 let line = program.command().join(" ");
-                let count = match (kind, memory) {
-                    (CardKind::Output, Memory::Userptr | Memory::Mmap) => "count=74",
-                    (CardKind::Output, Memory::Dmabuf) => "count=46",
+                let count = match (direction, memory) {
+                    (Direction::Output, Memory::Userptr | Memory::Mmap) => "count=74",
+                    (Direction::Output, Memory::Dmabuf) => "count=46",
                     _ => "count=42",
                 };
                 for word in ["/dev/video0", count, "=/dev/vda"] {
                     assert!(line.contains(word), "{line}");
                 }
                 let plays = line.contains("--stream-out-") || line.contains(">/dev/video0");
-                assert_eq!(plays, kind == CardKind::Output, "{line}");
+                assert_eq!(plays, direction == Direction::Output, "{line}");
             }
         }
-        assert!(Memory::of(CardKind::Capture).all(|memory| memory != Memory::Write));
-        assert!(Memory::of(CardKind::Output).all(|memory| memory != Memory::Read));
+        assert!(Memory::of(Direction::Capture).all(|memory| memory != Memory::Write));
+        assert!(Memory::of(Direction::Output).all(|memory| memory != Memory::Read));
     }
 
     #[test]
     fn the_format_and_the_rate_are_set_before() {
         let layout = Layout::new(PixelFormat::Y16, 640, 480);
-        for (kind, set_format, set_rate) in [
-            (CardKind::Capture, "--set-fmt-video=", "--set-parm=60"),
+        for (direction, set_format, set_rate) in [
+            (Direction::Capture, "--set-fmt-video=", "--set-parm=60"),
             (
-                CardKind::Output,
+                Direction::Output,
                 "--set-fmt-video-out=",
                 "--set-output-parm=60",
             ),
         ] {
-            let argv = configure(kind, "/dev/video0", &layout, Some(60));
+            let argv = configure(direction, "/dev/video0", &layout, Some(60));
             let format = format!("{set_format}width=640,height=480,pixelformat=Y16 ");
             assert!(argv.contains(&format), "{argv:?}");
             assert!(argv.iter().any(|word| word == set_rate), "{argv:?}");

@@ -307,6 +307,7 @@ mod tests {
             witness.add(Record::Frame {
                 sequence,
                 session: 1,
+                direction: None,
                 buffer: sequence,
                 time_ns: 0,
                 planes: vec![plane(&content(sequence as u8))],
@@ -379,6 +380,7 @@ mod tests {
         witness.add(Record::Frame {
             sequence: 0,
             session: 1,
+            direction: None,
             buffer: 0,
             time_ns: 0,
             planes: vec![plane(&luma), plane(&chroma)],

@@ -31,7 +31,7 @@ impl Expectation {
     pub fn data(direction: CardKind) -> Self {
         let outcome = match direction {
             CardKind::Capture => Observation::Captured(Reads::Written),
-            CardKind::Output => Observation::Sent(Sent::Written),
+            CardKind::Output | CardKind::M2m => Observation::Sent(Sent::Written),
         };
         Self::of(&[outcome], None)
     }
@@ -59,7 +59,7 @@ impl Expectation {
 pub fn expect(cell: &CellName, kernel: Version) -> Expectation {
     match cell.direction {
         CardKind::Capture => capture(cell, kernel),
-        CardKind::Output => output::expect(cell, kernel),
+        CardKind::Output | CardKind::M2m => output::expect(cell, kernel),
     }
 }
 

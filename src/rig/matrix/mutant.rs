@@ -151,7 +151,7 @@ impl Mutant {
             // A card that reads beside the buffer leaves no trace there.
             Self::IgnoreOffset => match direction {
                 CardKind::Capture => Oracle::Fences,
-                CardKind::Output => Oracle::Address,
+                CardKind::Output | CardKind::M2m => Oracle::Address,
             },
             Self::RoundUp | Self::SwapPages => Oracle::Address,
             Self::CompleteEarly | Self::WrongSync | Self::OutputNoSync => Oracle::Data,

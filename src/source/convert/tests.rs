@@ -1,43 +1,14 @@
 use super::*;
+use crate::source::PixelFormat;
+use crate::source::fixtures::{flat, near, noise, raster, uncompressed};
 use crate::source::format::Component;
-use crate::source::pattern::canvas::{Ink, Row};
-use crate::source::{Layout, PixelFormat};
-
-fn uncompressed() -> impl Iterator<Item = PixelFormat> {
-    PixelFormat::ALL.into_iter().filter(|f| !f.is_compressed())
-}
-
-fn raster(format: PixelFormat, width: u32, height: u32) -> Raster {
-    Raster::of(&Layout::new(format, width, height)).unwrap()
-}
+use crate::source::pattern::canvas::Ink;
 
 fn convert(from: &Raster, crop: Option<Rect>, to: &Raster, frame: &[u8]) -> Vec<u8> {
     let mut out = vec![0xee; to.bytes];
     let mut converter = Converter::new(from, crop, to);
     converter.convert(frame, &mut out).unwrap();
     out
-}
-
-/// Returns pseudorandom bytes.
-fn noise(bytes: usize) -> Vec<u8> {
-    let mut state = 1u32;
-    let mut next = || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 24) as u8
-    };
-    (0..bytes).map(|_| next()).collect()
-}
-
-/// Returns a picture of one colour.
-fn flat(raster: &Raster, ink: Ink) -> Vec<u8> {
-    let mut frame = vec![0; raster.bytes];
-    for plane in raster.planes() {
-        let bytes = &mut frame[plane.offset..plane.offset + plane.stride * plane.lines];
-        for line in bytes.chunks_mut(plane.stride) {
-            Row::new(line, plane.format).fill(0, i32::MAX, ink);
-        }
-    }
-    frame
 }
 
 #[test]
@@ -155,16 +126,6 @@ fn a_colour_is_the_same_in_every_format_and_size() {
                 }
             }
         }
-    }
-}
-
-fn near(got: &[u8], expected: &[u8], tolerance: u8, what: &dyn std::fmt::Debug) {
-    assert_eq!(got.len(), expected.len());
-    for (at, (a, b)) in got.iter().zip(expected).enumerate() {
-        assert!(
-            a.abs_diff(*b) <= tolerance,
-            "{what:?}: {a}, not {b}, at {at}"
-        );
     }
 }
 

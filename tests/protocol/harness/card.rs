@@ -301,6 +301,7 @@ impl Card {
             Record::Frame {
                 sequence: number,
                 session: of,
+                direction: None,
                 buffer,
                 time_ns,
                 planes,

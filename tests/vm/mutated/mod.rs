@@ -34,6 +34,7 @@ impl Served {
                 Endpoint::Camera(Box::new(Camera::with("Pinhole", source)))
             }
             CardKind::Output => Endpoint::Display(Display::new(vec![Output::digest()])),
+            CardKind::M2m => panic!("no fault of an m2m card is made here"),
         };
         let card = Card::new(Spec {
             witness: Witness::new(Background::start(witness).unwrap()),

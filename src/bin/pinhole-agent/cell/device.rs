@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::time::{Duration, Instant};
 
 use pinhole::agent::cell::{FrameSize, Point};
-use pinhole::card::{BufferApi, BufferType, CardKind};
+use pinhole::card::{BufferApi, BufferType, CardKind, Direction};
 use pinhole::wire::Ioctl;
 use pinhole::wire::buffer::{
     BUF_FLAG_DONE, BUF_FLAG_QUEUED, Buffer, MEMORY_MMAP, MEMORY_USERPTR, RequestBuffers,
@@ -96,7 +96,10 @@ impl Device {
     /// Returns the V4L2_BUF_TYPE_* of the device's buffers.
     fn buffer_type(&self) -> u32 {
         let type_ = BufferType {
-            kind: self.kind,
+            direction: match self.kind {
+                CardKind::Output => Direction::Output,
+                CardKind::Capture | CardKind::M2m => Direction::Capture,
+            },
             api: BufferApi::Single,
         };
         type_.number()
@@ -264,7 +267,7 @@ impl Device {
     pub fn wait(&self, limit: Duration) -> io::Result<()> {
         match self.kind {
             CardKind::Capture => self.wait_for(PollFlags::IN, limit),
-            CardKind::Output => self.wait_for_done(limit),
+            CardKind::Output | CardKind::M2m => self.wait_for_done(limit),
         }
     }
 

@@ -215,7 +215,7 @@ fn calls(answer: &CellAnswer) -> Markup {
 fn given(direction: CardKind, card_frames: &CardFrames) -> Markup {
     let way = match direction {
         CardKind::Capture => "into",
-        CardKind::Output => "out of",
+        CardKind::Output | CardKind::M2m => "out of",
     };
     html! {
         @for (sequence, plane) in card_frames.frames().iter().take(MOST) {
@@ -275,7 +275,7 @@ fn looks(looks: &[PagesSeen]) -> Markup {
 fn differing(direction: CardKind, answer: &CellAnswer, card_frames: &CardFrames) -> Markup {
     let (process, card) = match direction {
         CardKind::Capture => ("reads", "wrote"),
-        CardKind::Output => ("wrote", "read"),
+        CardKind::Output | CardKind::M2m => ("wrote", "read"),
     };
     let frame = answer.frames.first();
     let both = frame.and_then(|frame| Some((frame, card_frames.frame(frame)?)));
@@ -299,7 +299,7 @@ fn differing(direction: CardKind, answer: &CellAnswer, card_frames: &CardFrames)
 fn contents(direction: CardKind, answer: &CellAnswer, card_frames: &CardFrames) -> Markup {
     let did = match direction {
         CardKind::Capture => "wrote",
-        CardKind::Output => "read",
+        CardKind::Output | CardKind::M2m => "read",
     };
     let written = card_frames.frames().last();
     let written = written.map_or(&[][..], |(_, plane)| &plane.digests);

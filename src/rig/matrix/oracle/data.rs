@@ -131,7 +131,7 @@ fn compare(
                 "frame {sequence} differs from what the card wrote, first in the 4 KiB at byte {at}"
             )
         }
-        CardKind::Output => format!(
+        CardKind::Output | CardKind::M2m => format!(
             "what the card read as frame {sequence} differs from what the process wrote, first in \
              the 4 KiB at byte {at}"
         ),

@@ -30,7 +30,7 @@ const COMPOUND: u64 = 1 << 15 | 1 << 16;
 pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Objections) {
     match evidence.direction {
         CardKind::Capture => written(evidence, objections),
-        CardKind::Output => read(evidence, objections),
+        CardKind::Output | CardKind::M2m => read(evidence, objections),
     }
 }
 

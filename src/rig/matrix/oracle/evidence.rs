@@ -38,7 +38,7 @@ impl CellEvidence<'_> {
     pub fn trespass(&self) -> Severity {
         match self.direction {
             CardKind::Capture => Severity::MemoryWritten,
-            CardKind::Output => Severity::MemoryRead,
+            CardKind::Output | CardKind::M2m => Severity::MemoryRead,
         }
     }
 
@@ -46,7 +46,7 @@ impl CellEvidence<'_> {
     pub fn did(&self) -> &'static str {
         match self.direction {
             CardKind::Capture => "wrote",
-            CardKind::Output => "read",
+            CardKind::Output | CardKind::M2m => "read",
         }
     }
 

@@ -38,7 +38,7 @@ pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Objections) {
         false,
         match evidence.direction {
             CardKind::Capture => "that only the card has written to are not idle",
-            CardKind::Output => "that only the card has read are not idle",
+            CardKind::Output | CardKind::M2m => "that only the card has read are not idle",
         },
     );
     let frame = answer.frames.first();

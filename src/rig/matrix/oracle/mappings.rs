@@ -94,7 +94,7 @@ fn queued(
     {
         let cannot = match evidence.direction {
             CardKind::Capture => "write to",
-            CardKind::Output => "read",
+            CardKind::Output | CardKind::M2m => "read",
         };
         objections.push(
             Severity::DataLost,

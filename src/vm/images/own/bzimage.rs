@@ -33,7 +33,7 @@ pub fn release(path: &Path) -> Result<String> {
 
 fn parse(bytes: &[u8]) -> Result<String, &'static str> {
     const NO_KERNEL: &str = "it is no bzImage of an x86 kernel";
-    let number = |at: usize, size: usize| {
+    let number = |at: usize, size: usize| -> Result<usize, &'static str> {
         let mut number = [0; 4];
         number[..size].copy_from_slice(bytes.get(at..at + size).ok_or(NO_KERNEL)?);
         Ok(u32::from_le_bytes(number) as usize)

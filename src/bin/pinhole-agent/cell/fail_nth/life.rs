@@ -482,7 +482,7 @@ impl<'a> Life<'a> {
         self.sent = match (self.context.abilities.kind(), self.memory) {
             (CardKind::Capture, _) => Blocks::new(),
             (CardKind::Output, MEMORY_USERPTR) => self.own_sent.clone(),
-            (CardKind::Output, _) => digests(self.context.access, self.mapped()?),
+            (CardKind::Output | CardKind::M2m, _) => digests(self.context.access, self.mapped()?),
         };
         Ok(())
     }

@@ -25,7 +25,7 @@ pub fn fork_parent_writes(context: &mut HazardContext<'_>) -> Result<(), Stop> {
     let fork = context.writer.call("fork", Fork::start)?;
     let change = match context.card {
         CardKind::Capture => 0,
-        CardKind::Output => 0xff,
+        CardKind::Output | CardKind::M2m => 0xff,
     };
     let write = || touch(context.access, context.layout.buffer, change);
     // A write that fails is evidence as well.

@@ -199,7 +199,7 @@ impl Layout {
     pub fn sent(&self, card: CardKind, access: &MemoryAccess) -> Blocks {
         match card {
             CardKind::Capture => Blocks::new(),
-            CardKind::Output => self.content(access),
+            CardKind::Output | CardKind::M2m => self.content(access),
         }
     }
 
