@@ -80,10 +80,7 @@ fn a_session_that_is_lost_is_one_files() {
     let since = log_end(&guest);
     let other = stream(&guest, STREAM);
     for _ in 0..deaths() {
-        failed(&guest.run(&format!(
-            "v4l2-ctl --device /dev/video0 --set-ctrl kill_session=1 \
-             --stream-out-user=4 --stream-user=4 --stream-count=10"
-        )));
+        failed(&guest.run(&format!("{STREAM} --set-ctrl kill_session=1")));
         guest.wait_for_frames(guest.frames() + 20);
         still_works(&guest);
     }
