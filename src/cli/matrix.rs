@@ -52,7 +52,7 @@ pub struct Args {
     mutant: Vec<Mutant>,
 
     /// Run the cells of this direction only: the card writes into memory
-    /// (capture), or reads it (output)
+    /// (capture), or reads it (output), or makes one frame of another (m2m)
     #[arg(long, value_enum)]
     direction: Option<KindArg>,
 
@@ -112,7 +112,7 @@ impl Args {
         let mut cells = cells::all();
         cells.retain(|cell| {
             self.direction
-                .is_none_or(|kind| CardKind::from(kind) == cell.direction)
+                .is_none_or(|kind| CardKind::from(kind) == cell.card())
                 && (self.kind.is_empty() || self.kind.contains(&cell.kind))
                 && (self.hazard.is_empty() || self.hazard.contains(&cell.hazard))
         });

@@ -139,9 +139,9 @@ impl Mutant {
         }
     }
 
-    /// Returns the oracle that must detect the bug in each of its cells of that
-    /// direction. Others may detect it, too, some of them not always.
-    pub const fn oracle(self, direction: CardKind) -> Oracle {
+    /// Returns the oracle that must detect the bug in that one of its cells. Others may
+    /// detect it, too, some of them not always.
+    pub const fn oracle(self, cell: &CellName) -> Oracle {
         match self {
             Self::UnpinEarly | Self::LeakPin | Self::UnpinTwice => Oracle::Pins,
             Self::PinReadonly | Self::LoseLastPage | Self::StaleList | Self::OutputWritePins => {
@@ -149,7 +149,7 @@ impl Mutant {
             }
             Self::LeaveClean | Self::OutputDirty => Oracle::Dirty,
             // A card that reads beside the buffer leaves no trace there.
-            Self::IgnoreOffset => match direction {
+            Self::IgnoreOffset => match cell.card() {
                 CardKind::Capture => Oracle::Fences,
                 CardKind::Output | CardKind::M2m => Oracle::Address,
             },
@@ -168,7 +168,7 @@ impl Mutant {
 
     /// Returns whether one of its cells shows the bug on a kernel of that version.
     pub fn shows_in(self, cell: &CellName, kernel: Version) -> bool {
-        match (self, cell.direction, cell.kind) {
+        match (self, cell.card(), cell.kind) {
             // Later kernels pin for writing all the same, or need not.
             (Self::PinReadonly, CardKind::Output, _) => kernel < Version(5, 12),
             // Since 6.16 ext4 has folios of several pages, which the oracle does not

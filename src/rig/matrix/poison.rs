@@ -17,6 +17,7 @@ use crate::agent::cell::CellAnswer;
 use crate::agent::cell::evidence::Moment;
 use crate::agent::checks::Sweep;
 use crate::agent::protocol::LogRecord;
+use crate::card::Direction;
 use crate::vm::channel::AgentError;
 
 /// How long a sweep may take.
@@ -154,11 +155,7 @@ fn page_frame(record: &LogRecord) -> Option<u64> {
 /// wrote to the page. That very cell is not the one if it still has the page in one
 /// of its buffers: it was the first to use it again.
 fn writer(cells: &[CellOutcome], finder: usize, frame: u64) -> Option<usize> {
-    let wrote = |cell: &CellOutcome| {
-        let frames = cell.card_frames.frames().iter();
-        let mut pages = frames.flat_map(|(_, plane)| witness::pages(plane, usize::MAX));
-        pages.any(|(page, _)| page == frame)
-    };
+    let wrote = |cell: &CellOutcome| wrote(cell, frame);
     let kept = |cell: &CellOutcome| cell.answer.as_ref().is_some_and(|kept| keeps(kept, frame));
     let cells = cells
         .iter()
@@ -170,14 +167,28 @@ fn writer(cells: &[CellOutcome], finder: usize, frame: u64) -> Option<usize> {
     writers.next().map(|(place, _)| place)
 }
 
+/// Returns whether a cell's card wrote to a page.
+fn wrote(cell: &CellOutcome, frame: u64) -> bool {
+    let ends = cell.cell.flow.ends().iter().enumerate();
+    let mut written = ends.filter(|(_, end)| end.direction == Direction::Capture);
+    written.any(|(number, _)| {
+        let frames = cell.card_frames.of_buffer(number);
+        let planes = frames.frames().iter();
+        let mut pages = planes.flat_map(|(_, plane)| witness::pages(plane, usize::MAX));
+        pages.any(|(page, _)| page == frame)
+    })
+}
+
 /// Returns whether a page is in one of the buffers of a cell, as each was when the
 /// cell's process looked at it last.
 fn keeps(answer: &CellAnswer, frame: u64) -> bool {
-    let looks = answer.pages.iter().rev();
-    let own = looks.filter(|pages| pages.moment != Moment::Ended);
-    let mut buffers = BTreeSet::new();
-    let mut last = own.filter(|pages| buffers.insert(pages.buffer));
-    last.any(|pages| pages.frames().any(|page| page == Some(frame)))
+    let mut looks = answer.all_pages().map(|pages| pages.iter().rev());
+    looks.any(|looks| {
+        let own = looks.filter(|pages| pages.moment != Moment::Ended);
+        let mut buffers = BTreeSet::new();
+        let mut last = own.filter(|pages| buffers.insert(pages.buffer));
+        last.any(|pages| pages.frames().any(|page| page == Some(frame)))
+    })
 }
 
 #[cfg(test)]
@@ -256,6 +267,10 @@ mod tests {
         // The last has the page in its buffer: it was given it with the report.
         assert_eq!(writer(&cells, 2, 7), Some(0));
         assert_eq!(writer(&cells, 3, 7), Some(2));
+        // A card that read it did not.
+        let mut read = cell(7, &[]);
+        read.cell = read.cell.of_output();
+        assert_eq!(writer(&[cell(7, &[]), read], 1, 7), Some(0));
         let freed = [cell(7, &[]), cell(7, &[9])];
         assert_eq!(writer(&freed, 1, 7), Some(1));
         assert_eq!(writer(&freed, 1, 5), None);

@@ -1,9 +1,12 @@
 //! The oracles: checks of what must be true of every cell, whatever its kind
 //! and hazard.
 //!
-//! Each oracle uses only the evidence, and does not depend on the others.
+//! Each oracle uses only the evidence, and does not depend on the others. Most judge
+//! each of a cell's buffers by itself ([`buffers`]).
 
 mod address;
+mod buffers;
+mod conversion;
 mod data;
 mod dirty;
 mod evidence;
@@ -16,9 +19,11 @@ mod pins;
 
 use serde::{Deserialize, Serialize};
 
+use self::buffers::BufferEvidence;
 pub use self::evidence::CellEvidence;
 use crate::agent::cell::table;
 use crate::agent::checks::Check;
+use crate::card::Direction;
 use crate::rig::matrix::objection::{Objections, Severity, kind};
 use crate::rig::matrix::observation::{Observation, Reads};
 
@@ -76,19 +81,55 @@ impl Finding {
 type Judge = fn(&CellEvidence<'_>, &mut Objections);
 
 impl Oracle {
-    fn judge(self) -> Judge {
+    /// Returns what the oracle asks of the whole cell.
+    fn of_cell(self) -> Option<Judge> {
         match self {
-            Self::Outcome => outcome,
-            Self::Data => data::judge,
-            Self::Address => address::judge,
-            Self::Pins => pins::judge,
-            Self::Mappings => mappings::judge,
-            Self::Dirty => dirty::judge,
-            Self::Idle => idle::judge,
-            Self::Fences => fences::judge,
-            Self::Leaks => leaks::judge,
-            Self::Log => log::judge,
+            Self::Outcome => Some(outcome),
+            Self::Data => Some(conversion::judge),
+            Self::Pins => Some(pins::judge),
+            Self::Mappings => Some(mappings::judge),
+            Self::Leaks => Some(leaks::judge),
+            Self::Log => Some(log::judge),
+            Self::Address | Self::Dirty | Self::Idle | Self::Fences => None,
         }
+    }
+
+    /// Returns what the oracle asks of each of the cell's buffers.
+    fn of_buffer(self) -> Option<Judge> {
+        match self {
+            Self::Outcome => Some(undisturbed),
+            Self::Data => Some(data::judge),
+            Self::Address => Some(address::judge),
+            Self::Dirty => Some(dirty::judge),
+            Self::Idle => Some(idle::judge),
+            Self::Fences => Some(fences::judge),
+            Self::Pins | Self::Mappings | Self::Leaks | Self::Log => None,
+        }
+    }
+
+    /// Returns the oracle's objections to a cell; one to a buffer among several begins
+    /// with its name.
+    fn objections(self, cell: &CellEvidence<'_>, buffers: &[BufferEvidence<'_>]) -> Objections {
+        let mut objections = Objections::default();
+        if let Some(judge) = self.of_cell() {
+            judge(cell, &mut objections);
+        }
+        if let Some(judge) = self.of_buffer() {
+            for buffer in buffers {
+                let mut of_it = Objections::default();
+                judge(&buffer.evidence(cell), &mut of_it);
+                for (severity, what) in of_it {
+                    match buffers.len() {
+                        1 => objections.push(severity, what),
+                        _ => {
+                            let name = buffer.end(cell).name();
+                            objections.push(severity, format!("{name}: {what}"));
+                        }
+                    }
+                }
+            }
+        }
+        objections
     }
 }
 
@@ -99,11 +140,10 @@ pub fn judge(evidence: &CellEvidence<'_>) -> Vec<Finding> {
         None => Oracle::ALL,
         Some(_) => &[Oracle::Leaks, Oracle::Log],
     };
+    let buffers = BufferEvidence::of(evidence);
     let mut findings = Vec::new();
     for oracle in asked {
-        let mut objections = Objections::default();
-        oracle.judge()(evidence, &mut objections);
-        let objections = objections.into_iter();
+        let objections = oracle.objections(evidence, &buffers).into_iter();
         findings.extend(objections.map(|(severity, what)| Finding {
             oracle: *oracle,
             severity,
@@ -137,6 +177,19 @@ fn outcome(evidence: &CellEvidence<'_>, objections: &mut Objections) {
     failing.judge(&evidence.answer.injected, objections);
 }
 
+/// Objects to a buffer of a second file that is not what it would be without the
+/// first; what comes of the first file is the cell's outcome.
+fn undisturbed(evidence: &CellEvidence<'_>, objections: &mut Objections) {
+    let expected = &evidence.expectation.outcomes;
+    let of_second = evidence.flow.ends()[evidence.number].file > 0;
+    if of_second && !expected.contains(&evidence.observation) {
+        objections.push(
+            severity(evidence.observation, expected),
+            format!("it came to \"{}\"", evidence.observation),
+        );
+    }
+}
+
 /// Returns how bad it is to come to that observation and to none of those
 /// expected.
 fn severity(observation: Observation, expected: &[Observation]) -> Severity {
@@ -151,6 +204,15 @@ fn severity(observation: Observation, expected: &[Observation]) -> Severity {
         Observation::Captured(_) => Severity::MemoryWritten,
         Observation::Sent(_) if expected.iter().any(is_sent) => Severity::DataLost,
         Observation::Sent(_) => Severity::MemoryRead,
+        Observation::Converted(..) => {
+            let of_each = [Direction::Output, Direction::Capture].map(|direction| {
+                let expected: Vec<_> = expected.iter().map(|it| it.at(direction)).collect();
+                let came = observation.at(direction);
+                (!expected.contains(&came)).then(|| severity(came, &expected))
+            });
+            let worst = of_each.into_iter().flatten().min();
+            worst.unwrap_or(Severity::DataLost)
+        }
     }
 }
 
@@ -162,11 +224,12 @@ mod tests {
     use crate::agent::cell::evidence::{
         CallSeen, ContentsSeen, CountersSeen, FrameSeen, HOLD, Memory, Moment, PagesSeen,
     };
-    use crate::agent::cell::{CellAnswer, Point};
-    use crate::card::CardKind;
+    use crate::agent::cell::further::BufferSeen;
+    use crate::agent::cell::{CellAnswer, Ends, Flow, Point};
     use crate::card::witness::PlaneRecord;
     use crate::dma::Digest;
-    use crate::rig::matrix::expectation::Expectation;
+    use crate::rig::kernel::Version;
+    use crate::rig::matrix::expectation::{Expectation, expect};
     use crate::rig::matrix::name::Pinning;
     use crate::rig::matrix::observation::Sent;
     use crate::rig::matrix::witness::CardFrames;
@@ -243,26 +306,173 @@ mod tests {
         (answer, card_frames)
     }
 
+    /// Returns a cell of a mem-to-mem card that succeeded: what it read in page frames
+    /// 3 and 8 it wrote to 5 and 6.
+    pub fn converted() -> (CellAnswer, CardFrames) {
+        let (mut answer, card_frames) = sent();
+        let (other, _) = captured();
+        answer.further.push(BufferSeen {
+            memory: other.memory,
+            pages: vec![PagesSeen {
+                pagemap: vec![1 << 63 | 5, 1 << 63 | 6],
+                ..other.pages[0].clone()
+            }],
+            frames: other.frames,
+            ..BufferSeen::default()
+        });
+        let read = card_frames.frames()[0].1.clone();
+        let mut made = CardFrames::default();
+        made.add(
+            0,
+            PlaneRecord {
+                segments: vec![(0x5000, 8192)],
+                ..read
+            },
+        );
+        // Both buffers are pinned.
+        let queued = &mut answer.counters[1].values;
+        queued.insert("nr_foll_pin_acquired".into(), 104);
+        let stopped = &mut answer.counters[2].values;
+        stopped.insert("nr_foll_pin_acquired".into(), 104);
+        stopped.insert("nr_foll_pin_released".into(), 104);
+        (answer, card_frames.with(vec![made]))
+    }
+
+    /// Returns all objections to a cell of that flow that is expected to end with data.
+    fn findings(flow: Flow, answer: &CellAnswer, card_frames: &CardFrames) -> Vec<String> {
+        let expectation = Expectation::data(flow);
+        let findings = judge(&evidence(flow, answer, card_frames, &expectation));
+        let said = findings.into_iter();
+        said.map(|one| format!("{}: {}", one.oracle, one.what))
+            .collect()
+    }
+
+    #[test]
+    fn both_buffers_of_a_mem_to_mem_card_are_judged() {
+        let flow = Flow::M2m(Ends::Read);
+        let (answer, card_frames) = converted();
+        assert_eq!(findings(flow, &answer, &card_frames), [""; 0]);
+        let broken = |change: &dyn Fn(&mut CellAnswer)| {
+            let (mut answer, card_frames) = converted();
+            change(&mut answer);
+            findings(flow, &answer, &card_frames)
+        };
+        let pages = broken(&|answer| answer.further[0].pages[0].pagemap[1] = 1 << 63 | 9);
+        assert_eq!(
+            pages,
+            [
+                "address: CAPTURE: frame 0: page 1 of the buffer is page frame 0x9 in the process's \
+                 pagemap, the card was given 0x6"
+            ]
+        );
+        let read = broken(&|answer| answer.further[0].frames[0].digests[1] = None);
+        assert_eq!(
+            read,
+            [
+                "outcome: it came to \"part of the data\", expected was \"data\"",
+                "data: CAPTURE: frame 0 differs from what the card wrote, first in the 4 KiB at \
+                 byte 4096",
+            ]
+        );
+        let pins = broken(&|answer| {
+            let queued = &mut answer.counters[1].values;
+            queued.insert("nr_foll_pin_acquired".into(), 102);
+        });
+        assert_eq!(
+            pins,
+            ["pins: 2 pages were pinned while 2 buffers of 4 were queued"]
+        );
+    }
+
+    #[test]
+    fn what_is_made_of_a_frame_is_that_frame() {
+        let flow = Flow::M2m(Ends::Read);
+        let (mut answer, card_frames) = converted();
+        let mut made = card_frames.of_buffer(1).into_owned();
+        // The card wrote something else, and the process reads just that.
+        answer.further[0].frames[0].digests[0] = Some(Digest(9));
+        made.add(0, {
+            let (_, plane) = &made.frames()[0];
+            PlaneRecord {
+                digests: vec![Digest(9), plane.digests[1]],
+                ..plane.clone()
+            }
+        });
+        let other = CardFrames::default();
+        let (_, plane) = made.frames()[1].clone();
+        let mut one = other.clone();
+        one.add(0, plane);
+        let said = findings(flow, &answer, &card_frames.clone().with(vec![one]));
+        assert_eq!(
+            said,
+            ["data: OUTPUT: the card made something else of frame 0 than it is"]
+        );
+        let said = findings(flow, &answer, &card_frames.with(vec![other]));
+        assert!(
+            said.contains(&"data: OUTPUT: the card read 1 frames, and wrote 0".to_owned()),
+            "{said:?}"
+        );
+    }
+
+    #[test]
+    fn a_second_file_is_not_disturbed() {
+        let flow = Flow::M2m(Ends::TwoFiles);
+        let (mut answer, frames) = converted();
+        let [read, made] = [0, 1].map(|number| frames.of_buffer(number).into_owned());
+        let of_second = BufferSeen {
+            memory: answer.memory,
+            pages: answer.pages.clone(),
+            frames: answer.frames.clone(),
+            contents: answer.contents.clone(),
+            canaries: Vec::new(),
+        };
+        let made_too = answer.further[0].clone();
+        answer.further.extend([of_second, made_too]);
+        for (moment, released) in [(1, 100), (2, 108)] {
+            let values = &mut answer.counters[moment].values;
+            values.insert("nr_foll_pin_acquired".into(), 108);
+            values.insert("nr_foll_pin_released".into(), released);
+        }
+        let frames = frames.with(vec![made.clone(), read.clone(), made]);
+        assert_eq!(findings(flow, &answer, &frames), [""; 0]);
+        answer.further[2].frames.clear();
+        let said = findings(flow, &answer, &frames);
+        assert_eq!(
+            said,
+            ["outcome: CAPTURE of the second file: it came to \"taken back\""]
+        );
+        // The first may be taken back, and the second is not.
+        answer.further[2].frames = answer.further[0].frames.clone();
+        answer.frames.clear();
+        answer.further[0].frames.clear();
+        let expectation = expect(
+            &"m2m/two-files/heap/streamoff:after-dma".parse().unwrap(),
+            Version(6, 12),
+        );
+        let evidence = CellEvidence {
+            point: Point::AfterDma,
+            ..evidence(flow, &answer, &frames, &expectation)
+        };
+        assert_eq!(judge(&evidence), []);
+    }
+
     /// Returns the objections of one oracle to a capture that is expected to end
     /// with data.
     pub fn objections(judge: Judge, answer: &CellAnswer, card_frames: &CardFrames) -> Vec<String> {
-        let objections = objections_of(CardKind::Capture, judge, answer, card_frames);
+        let objections = objections_of(Flow::Capture, judge, answer, card_frames);
         objections.into_iter().map(|(_, what)| what).collect()
     }
 
     /// Returns the objections of one oracle to a cell of that direction that is
     /// expected to end with data.
     pub fn objections_of(
-        direction: CardKind,
+        flow: Flow,
         judge: Judge,
         answer: &CellAnswer,
         card_frames: &CardFrames,
     ) -> Vec<(Severity, String)> {
-        let expectation = Expectation::data(direction);
-        said(
-            judge,
-            &evidence(direction, answer, card_frames, &expectation),
-        )
+        let expectation = Expectation::data(flow);
+        said(judge, &evidence(flow, answer, card_frames, &expectation))
     }
 
     /// Returns the objections of one oracle to that evidence.
@@ -275,17 +485,19 @@ mod tests {
     /// Returns the evidence of a cell whose buffer Pinhole's own driver pinned, with
     /// its hazard before the DMA.
     pub fn evidence<'a>(
-        direction: CardKind,
+        flow: Flow,
         answer: &'a CellAnswer,
         card_frames: &'a CardFrames,
         expectation: &'a Expectation,
     ) -> CellEvidence<'a> {
         CellEvidence {
-            direction,
+            flow,
+            number: 0,
             point: Point::BeforeDma,
+            cell: answer,
             answer,
             card_frames,
-            observation: Observation::of(answer, card_frames),
+            observation: Observation::of(flow, answer, card_frames),
             expectation,
             bounced: false,
             pinning: Some(Pinning::FrameVector),
@@ -296,18 +508,9 @@ mod tests {
     #[test]
     fn a_cell_that_went_well_has_no_findings() {
         let (answer, card_frames) = captured();
-        for oracle in Oracle::ALL {
-            assert_eq!(
-                objections(oracle.judge(), &answer, &card_frames),
-                [""; 0],
-                "{oracle}"
-            );
-        }
+        assert_eq!(findings(Flow::Capture, &answer, &card_frames), [""; 0]);
         let (answer, card_frames) = sent();
-        for oracle in Oracle::ALL {
-            let said = objections_of(CardKind::Output, oracle.judge(), &answer, &card_frames);
-            assert_eq!(said, [], "{oracle}");
-        }
+        assert_eq!(findings(Flow::Output, &answer, &card_frames), [""; 0]);
     }
 
     #[test]
@@ -316,13 +519,8 @@ mod tests {
         answer.frames.clear();
         answer.impossible = Some("no such memory".into());
         let judged = |answer: &CellAnswer| {
-            let expectation = Expectation::data(CardKind::Capture);
-            judge(&evidence(
-                CardKind::Capture,
-                answer,
-                &card_frames,
-                &expectation,
-            ))
+            let expectation = Expectation::data(Flow::Capture);
+            judge(&evidence(Flow::Capture, answer, &card_frames, &expectation))
         };
         assert_eq!(judged(&answer), []);
         answer.log_lost = true;
@@ -332,11 +530,11 @@ mod tests {
     #[test]
     fn a_driver_maps_what_the_card_is_to_have_addresses_of() {
         let (answer, card_frames) = captured();
-        let expectation = Expectation::data(CardKind::Capture);
+        let expectation = Expectation::data(Flow::Capture);
         let mapped = |pinning, translated| {
             let evidence = CellEvidence {
                 pinning,
-                ..evidence(CardKind::Capture, &answer, &card_frames, &expectation)
+                ..evidence(Flow::Capture, &answer, &card_frames, &expectation)
             };
             evidence.mapped(translated)
         };
@@ -375,6 +573,21 @@ mod tests {
                 Observation::Sent(Sent::Written),
                 refused(libc::EFAULT),
                 Severity::MemoryRead,
+            ),
+            (
+                Observation::Converted(Sent::Other, Reads::Written),
+                Observation::Converted(Sent::Written, Reads::Written),
+                Severity::DataLost,
+            ),
+            (
+                Observation::Converted(Sent::Written, Reads::Written),
+                Observation::Converted(Sent::Written, Reads::Other),
+                Severity::MemoryWritten,
+            ),
+            (
+                Observation::Converted(Sent::Written, Reads::Written),
+                refused(libc::EFAULT),
+                Severity::MemoryWritten,
             ),
         ] {
             assert_eq!(super::severity(observation, &[expected]), severity);
