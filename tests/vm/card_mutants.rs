@@ -67,7 +67,7 @@ const TABLE: &[(Mutation, &str, &[Oracle])] = &[
 
 /// Runs cells of one direction with a card that has this fault, or none.
 fn run(mutation: Option<Mutation>, cells: Vec<CellName>) -> Vec<CellOutcome> {
-    let card = Served::start(cells[0].direction, mutation);
+    let card = Served::start(cells[0].card(), mutation);
     let spec = MatrixSpec {
         testbed: TestbedSpec {
             card: card.process(),
@@ -103,7 +103,7 @@ fn the_oracles_see_every_mutant_of_the_card() {
                 let cell = name.parse::<CellName>().unwrap();
                 (*mutation, cell, *oracles)
             })
-            .filter(|(_, cell, _)| cell.direction == direction)
+            .filter(|(_, cell, _)| cell.card() == direction)
             .collect();
         let mut all: Vec<_> = rows.iter().map(|(_, cell, _)| *cell).collect();
         all.sort();

@@ -105,7 +105,7 @@ fn every_kind_every_hazard_and_every_failure_is_as_expected_on_a_kernel_that_che
 /// kernel.
 fn every_output() -> Vec<CellName> {
     let mut cells = cells::all();
-    cells.retain(|cell| cell.direction == CardKind::Output && cell.hazard != Hazard::FailNth);
+    cells.retain(|cell| cell.card() == CardKind::Output && cell.hazard != Hazard::FailNth);
     cells
 }
 
