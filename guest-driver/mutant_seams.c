@@ -19,6 +19,9 @@
 static struct page *last_pages[1024];
 static unsigned int last_nr;
 
+/* Who pins memory as that of the other direction. */
+static struct task_struct *swapping;
+
 /*
  * Pages are pinned without write access, or with it where the device only reads. Before
  * 6.2 they are pinned with it for either direction, and only 5.10 lets it be left out.
@@ -29,6 +32,8 @@ int __wrap_get_vaddr_frames(unsigned long start, unsigned int nr, bool write,
 {
 	write = (write && !pinhole_mutant(PINHOLE_PIN_READONLY)) ||
 		pinhole_mutant(PINHOLE_OUTPUT_WRITE_PINS);
+	if (READ_ONCE(swapping) == current)
+		write = !write;
 	return __real_get_vaddr_frames(start, nr, write, vec);
 }
 #elif PINHOLE_KERNEL(5, 12)
@@ -121,23 +126,38 @@ static int pinhole_mutant_describe(struct pinhole_mem *mem)
 	return ret;
 }
 
+/* Whether memory is taken for that of the other queue. */
+static bool pinhole_mutant_swaps(struct device *mem_dev)
+{
+	struct pinhole_stream *stream = container_of(mem_dev,
+						     struct pinhole_stream,
+						     mem_dev);
+
+	return pinhole_is_m2m(stream->dev) && pinhole_mutant(PINHOLE_M2M_SWAPPED);
+}
+
 /*
- * Memory is described otherwise than it is, unpinned at once, or mapped for the
- * other direction where the DMA API maps it.
+ * Memory is described otherwise than it is, unpinned at once, taken for that of the
+ * other queue, or mapped for the other direction where the DMA API maps it.
  */
 void *__wrap_pinhole_mem_get_userptr(struct vb2_buffer *vb, struct device *dev,
 				     unsigned long vaddr, unsigned long size)
 {
-	struct pinhole_mem *mem = __real_pinhole_mem_get_userptr(vb, dev, vaddr,
-								 size);
+	bool swaps = pinhole_mutant_swaps(dev);
 	enum dma_data_direction right, dir;
+	struct pinhole_mem *mem;
 	int ret;
 
+	if (swaps)
+		WRITE_ONCE(swapping, current);
+	mem = __real_pinhole_mem_get_userptr(vb, dev, vaddr, size);
+	if (swaps)
+		WRITE_ONCE(swapping, NULL);
 	if (IS_ERR(mem) || mem->sg_priv)
 		return mem;
-	right = pinhole_dma_dir(mem->dev);
+	right = mem->dir;
 	dir = right;
-	if (pinhole_mutant(PINHOLE_WRONG_DIRECTION))
+	if (swaps || pinhole_mutant(PINHOLE_WRONG_DIRECTION))
 		dir = right == DMA_TO_DEVICE ? DMA_FROM_DEVICE : DMA_TO_DEVICE;
 	if (mem->dma_mapped)
 		dma_unmap_sgtable(mem->dev->dma.dev, &mem->sgt, right,
@@ -149,6 +169,8 @@ void *__wrap_pinhole_mem_get_userptr(struct vb2_buffer *vb, struct device *dev,
 					      DMA_ATTR_SKIP_CPU_SYNC);
 		mem->dma_mapped = !ret;
 	}
+	if (swaps)
+		mem->dir = dir;
 	if (ret) {
 		pinhole_unpin(mem);
 		kfree(mem);
@@ -176,7 +198,7 @@ int __wrap_pinhole_mem_segments(struct pinhole_mem *mem, size_t length,
 void __wrap_pinhole_pinned_prepare(struct pinhole_mem *mem)
 {
 	if (!pinhole_mutant(PINHOLE_OUTPUT_NO_SYNC) ||
-	    !pinhole_is_output(mem->dev))
+	    mem->dir != DMA_TO_DEVICE)
 		__real_pinhole_pinned_prepare(mem);
 }
 
@@ -194,8 +216,7 @@ void __wrap_pinhole_unpin(struct pinhole_mem *mem)
 {
 	if (mem->dma_mapped && pinhole_mutant(PINHOLE_UNMAP_TWICE))
 		dma_unmap_sgtable(mem->dev->dma.dev, &mem->sgt,
-				  pinhole_dma_dir(mem->dev),
-				  DMA_ATTR_SKIP_CPU_SYNC);
+				  mem->dir, DMA_ATTR_SKIP_CPU_SYNC);
 	if (pinhole_mutant(PINHOLE_LEAK_MAPPING))
 		mem->dma_mapped = false;
 	__real_pinhole_unpin(mem);
@@ -207,28 +228,46 @@ static void (*qbuf_complete)(struct pinhole_cmd *cmd);
 /* A QBUF was answered: the driver is told that the device has done with the buffer. */
 static void pinhole_mutant_complete(struct pinhole_cmd *cmd)
 {
-	struct pinhole_device *dev = cmd->dev;
+	struct vb2_buffer *vb = &cmd->buf->vb.vb2_buf;
+	struct pinhole_stream *stream = vb2_get_drv_priv(vb->vb2_queue);
 	struct virtio_media_event_dqbuf event = {
-		.buffer.index = cmd->buf->vb.vb2_buf.index,
-		.buffer.type = dev->stream.queue.type,
-		.buffer.length = cmd->buf->vb.vb2_buf.num_planes,
+		.buffer.index = vb->index,
+		.buffer.type = vb->type,
+		.buffer.length = vb->num_planes,
 		.buffer.sequence = cmd->buf->vb.sequence,
-		.buffer.bytesused = dev->stream.plane_sizes[0],
+		.buffer.bytesused = stream->plane_sizes[0],
 	};
 	bool taken = !cmd->result;
 	unsigned int i;
 
-	for (i = 0; i < dev->stream.num_planes; i++)
-		event.planes[i].bytesused = dev->stream.plane_sizes[i];
+	for (i = 0; i < stream->num_planes; i++)
+		event.planes[i].bytesused = stream->plane_sizes[i];
 	qbuf_complete(cmd);
 	if (taken)
-		__real_pinhole_buffer_returned(dev, dev->stream.session, &event,
-					       sizeof(event));
+		__real_pinhole_buffer_returned(cmd->dev, stream->session,
+					       &event, sizeof(event));
 }
 
-/* A buffer is given back as soon as the device has it. */
+/* A buffer that is to be filled is queued in the session of another file. */
+static void pinhole_mutant_mix_up(struct pinhole_cmd *cmd)
+{
+	struct virtio_media_cmd_ioctl *hdr = cmd->req;
+	struct pinhole_context *ctx;
+
+	if (V4L2_TYPE_IS_OUTPUT(cmd->buf->vb.vb2_buf.type))
+		return;
+	rcu_read_lock();
+	pinhole_for_each_context(ctx, cmd->dev)
+		if (READ_ONCE(ctx->session.open) && &ctx->session != cmd->session)
+			hdr->session_id = cpu_to_le32(READ_ONCE(ctx->session.id));
+	rcu_read_unlock();
+}
+
+/* A buffer is given back as soon as the device has it, or goes where it does not belong. */
 void __wrap_pinhole_cmd_submit(struct pinhole_cmd *cmd)
 {
+	if (cmd->buf && pinhole_mutant(PINHOLE_M2M_MIXED_UP))
+		pinhole_mutant_mix_up(cmd);
 	if (cmd->buf && cmd->complete != pinhole_mutant_complete &&
 	    pinhole_mutant(PINHOLE_COMPLETE_EARLY)) {
 		qbuf_complete = cmd->complete;
@@ -237,16 +276,32 @@ void __wrap_pinhole_cmd_submit(struct pinhole_cmd *cmd)
 	__real_pinhole_cmd_submit(cmd);
 }
 
+/* Whether the driver takes a buffer for one that is at the device. */
+static bool pinhole_mutant_expects(struct pinhole_device *dev, u32 session_id,
+				   const struct v4l2_buffer *b)
+{
+	struct pinhole_context *ctx = pinhole_context_find(dev, session_id);
+	struct pinhole_stream *stream =
+		ctx ? pinhole_context_stream(ctx, b->type) : NULL;
+
+	return !stream || b->index >= VIDEO_MAX_FRAME ||
+	       READ_ONCE(stream->slots[b->index]);
+}
+
 /* When the device returns it in truth, nobody wonders that it is not there. */
 bool __wrap_pinhole_buffer_returned(struct pinhole_device *dev, u32 session_id,
 				    const struct virtio_media_event_dqbuf *event,
 				    u32 used)
 {
-	if (pinhole_mutant(PINHOLE_COMPLETE_EARLY) &&
-	    event->buffer.index < VIDEO_MAX_FRAME &&
-	    !READ_ONCE(dev->stream.slots[event->buffer.index]))
-		return true;
-	return __real_pinhole_buffer_returned(dev, session_id, event, used);
+	bool expected = true;
+
+	rcu_read_lock();
+	if (pinhole_mutant(PINHOLE_COMPLETE_EARLY))
+		expected = pinhole_mutant_expects(dev, session_id,
+						  &event->buffer);
+	rcu_read_unlock();
+	return !expected ||
+	       __real_pinhole_buffer_returned(dev, session_id, event, used);
 }
 
 /* A command is looked at when it was freed, or is not freed. */
@@ -273,13 +328,14 @@ void __wrap_pinhole_events_drain(struct pinhole_device *dev)
 /* Two mutexes are taken in the other order than pinhole.h has them in. */
 int __wrap_pinhole_s_fmt(struct file *file, void *priv, struct v4l2_format *f)
 {
-	struct pinhole_device *dev = video_drvdata(file);
+	struct pinhole_context *ctx = pinhole_file_context(file);
+	struct pinhole_device *dev = ctx->dev;
 
 	if (pinhole_mutant(PINHOLE_LOCK_ORDER)) {
-		mutex_lock(&dev->session.mutex);
-		mutex_lock(&dev->stream.queue_mutex);
-		mutex_unlock(&dev->stream.queue_mutex);
-		mutex_unlock(&dev->session.mutex);
+		mutex_lock(&dev->commands.mutex);
+		mutex_lock(&ctx->queue_mutex);
+		mutex_unlock(&ctx->queue_mutex);
+		mutex_unlock(&dev->commands.mutex);
 	}
 	return __real_pinhole_s_fmt(file, priv, f);
 }
