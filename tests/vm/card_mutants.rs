@@ -63,6 +63,22 @@ const TABLE: &[(Mutation, &str, &[Oracle])] = &[
     ),
     (WriteToRead, "output/anon-touched", &[Fences]),
     (WriteToRead, "output/hugetlb@2055+2056", &[Fences]),
+    (
+        WriteAfterStreamoff,
+        "m2m/written/anon-touched/streamoff",
+        &[Fences],
+    ),
+    (FrameTwice, "m2m/read/anon-touched", &[Log]),
+    (
+        ReadOneByteOff,
+        "m2m/read/anon-touched@2055+2056",
+        &[Outcome, Data, Address],
+    ),
+    (WriteToRead, "m2m/read/anon-touched", &[Fences]),
+    // The frame of one file gets to the process by way of the other.
+    (OtherSession, "m2m/two-files/anon-touched", &[Data, Address]),
+    (Mirrors, "m2m/read/anon-touched", &[Data]),
+    (Mirrors, "m2m/in-place/memfd-shared", &[Data]),
 ];
 
 /// Runs cells of one direction with a card that has this fault, or none.
@@ -96,7 +112,7 @@ fn objections(cell: &CellOutcome) -> BTreeMap<Oracle, &str> {
 #[ignore = "boots a guest"]
 fn the_oracles_see_every_mutant_of_the_card() {
     let mut unseen = Vec::new();
-    for direction in [CardKind::Capture, CardKind::Output] {
+    for direction in [CardKind::Capture, CardKind::Output, CardKind::M2m] {
         let rows: Vec<_> = TABLE
             .iter()
             .map(|(mutation, name, oracles)| {

@@ -291,6 +291,8 @@ The driver with one bug at a time, and whether the oracle that is there for it s
 | output-write-pins |  |  |
 | output-dirty |  |  |
 | output-no-sync |  |  |
+| m2m-swapped |  |  |
+| m2m-mixed-up |  |  |
 
 ## Reasons
 

@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 
 use super::name::CellName;
 use super::oracle::Oracle;
-use crate::agent::cell::{Hazard, Kind, Point, table};
+use crate::agent::cell::{Ends, Hazard, Kind, Point, table};
 use crate::agent::checks::Check;
 use crate::card::CardKind;
 use crate::rig::kernel::Version;
@@ -44,6 +44,8 @@ table! {
     OutputWritePins = "output-write-pins", "pages that the device only reads are pinned for writing";
     OutputDirty = "output-dirty", "pages that the device has only read are marked dirty";
     OutputNoSync = "output-no-sync", "memory is not synchronised for the device that is to read it";
+    M2mSwapped = "m2m-swapped", "what a mem-to-mem device reads is pinned and given back as what it writes to, and the other way round";
+    M2mMixedUp = "m2m-mixed-up", "the buffers that a mem-to-mem device is to write to are queued in another file's session";
 }
 
 impl Mutant {
@@ -110,6 +112,15 @@ impl Mutant {
             Self::OutputNoSync => {
                 vec![after(Kind::AnonTouched, Hazard::MmapContention).of_output()]
             }
+            Self::M2mSwapped => vec![
+                plain(Kind::AnonTouched).of_m2m(Ends::Read),
+                plain(Kind::ReadOnlyShared).of_m2m(Ends::Read),
+                plain(Kind::ReadOnly).of_m2m(Ends::Written),
+            ],
+            Self::M2mMixedUp => vec![
+                plain(Kind::AnonTouched).of_m2m(Ends::TwoFiles),
+                plain(Kind::MemfdShared).of_m2m(Ends::TwoFiles),
+            ],
             // The writer's own mapping has already marked pages of a file
             // dirty.
             Self::LeaveClean => vec![plain(Kind::AnonTouched), plain(Kind::Heap)],
@@ -148,13 +159,19 @@ impl Mutant {
                 Oracle::Outcome
             }
             Self::LeaveClean | Self::OutputDirty => Oracle::Dirty,
+            Self::M2mSwapped => match cell.kind {
+                Kind::AnonTouched => Oracle::Dirty,
+                _ => Oracle::Outcome,
+            },
             // A card that reads beside the buffer leaves no trace there.
             Self::IgnoreOffset => match cell.card() {
                 CardKind::Capture => Oracle::Fences,
                 CardKind::Output | CardKind::M2m => Oracle::Address,
             },
             Self::RoundUp | Self::SwapPages => Oracle::Address,
-            Self::CompleteEarly | Self::WrongSync | Self::OutputNoSync => Oracle::Data,
+            Self::CompleteEarly | Self::WrongSync | Self::OutputNoSync | Self::M2mMixedUp => {
+                Oracle::Data
+            }
             Self::LeakMapping => Oracle::Mappings,
             Self::LeakCommand => Oracle::Leaks,
             Self::UnmapTwice
@@ -178,6 +195,8 @@ impl Mutant {
                 (Version(6, 2)..Version(6, 16)).contains(&kernel)
             }
             (Self::OutputDirty, _, Kind::Ext4Shared) => kernel < Version(6, 16),
+            // All pins are for writing.
+            (Self::M2mSwapped, _, Kind::ReadOnly | Kind::ReadOnlyShared) => kernel >= Version(6, 2),
             // Nor does any filesystem refuse a pin for writing.
             (Self::OutputWritePins, _, Kind::Ext4Shared) => kernel >= Version(6, 5),
             _ => true,

@@ -309,7 +309,7 @@ mod tests {
             assert_eq!(cells, all, "{mutant}");
         }
         let guests: std::collections::BTreeSet<_> = parts.iter().map(|part| part.needs).collect();
-        assert_eq!(guests.len(), 4);
+        assert_eq!(guests.len(), 5);
     }
 
     #[test]
