@@ -168,10 +168,8 @@ impl Mutant {
                 CardKind::Capture => Oracle::Fences,
                 CardKind::Output | CardKind::M2m => Oracle::Address,
             },
-            Self::RoundUp | Self::SwapPages => Oracle::Address,
-            Self::CompleteEarly | Self::WrongSync | Self::OutputNoSync | Self::M2mMixedUp => {
-                Oracle::Data
-            }
+            Self::RoundUp | Self::SwapPages | Self::M2mMixedUp => Oracle::Address,
+            Self::CompleteEarly | Self::WrongSync | Self::OutputNoSync => Oracle::Data,
             Self::LeakMapping => Oracle::Mappings,
             Self::LeakCommand => Oracle::Leaks,
             Self::UnmapTwice

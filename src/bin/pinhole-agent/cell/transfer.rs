@@ -236,8 +236,9 @@ impl<'a> Transfer<'a> {
         if self.held {
             self.run_hazard()?;
         }
+        let deadline = Instant::now() + patience::of(FRAME_LIMIT);
         for buffer in self.buffers.iter().filter(|one| self.leaves(one)) {
-            self.take_frame(buffer)?;
+            self.take_frame(buffer, deadline)?;
         }
         self.look(Moment::Dequeued)
     }
@@ -272,11 +273,11 @@ impl<'a> Transfer<'a> {
     }
 
     /// Waits for a buffer, dequeues it and reads it.
-    fn take_frame(&self, buffer: &CellBuffer<'_>) -> Result<(), Stop> {
+    fn take_frame(&self, buffer: &CellBuffer<'_>, deadline: Instant) -> Result<(), Stop> {
         let Some(queue) = &buffer.queue else {
             return Ok(());
         };
-        let wait = || queue.wait(patience::of(FRAME_LIMIT));
+        let wait = || queue.wait(deadline.saturating_duration_since(Instant::now()));
         if self.writer.call("poll", wait).is_err() {
             return Ok(());
         }
