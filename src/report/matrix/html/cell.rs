@@ -75,8 +75,11 @@ fn evidence(again: &str, cell: &CellOutcome, drawn: bool) -> Markup {
         }
         @if let Some(answer) = &cell.answer {
             div.drawings {
-                @if let Some(pages) = Pages::of(cell) {
-                    (drawing::draw(&pages, &answer.canaries, drawn))
+                @for (number, end) in cell.cell.flow.ends().iter().enumerate() {
+                    @if let Some(pages) = Pages::of(cell, number) {
+                        @if number > 0 { p.soft { (end.name()) } }
+                        (drawing::draw(&pages, &answer.of_buffer(number).canaries, drawn))
+                    }
                 }
                 (pins::draw(answer, drawn))
             }

@@ -20,10 +20,7 @@ pub fn of(ends: Ends, cell: &CellName, of: impl Fn(&CellName) -> Expectation) ->
         Direction::Capture => (&written, &read),
     };
     let refused = [first, second].into_iter().find(|one| is_refused(one));
-    let outcomes = match refused {
-        Some(refused) => refused.outcomes.clone(),
-        None => both(&read.outcomes, &written.outcomes),
-    };
+    let outcomes = both(&read.outcomes, &written.outcomes);
     let reason = match refused {
         Some(refused) => refused.reason,
         None => first.reason.or(second.reason),
@@ -61,8 +58,8 @@ fn is_refused(expectation: &Expectation) -> bool {
     outcomes.all(|outcome| matches!(outcome, Observation::Refused(_)))
 }
 
-/// Returns what can come of both ends together. If one is taken back, no frame is
-/// made.
+/// Returns what can come of both ends together. If one is refused or taken back, no
+/// frame is made.
 fn both(read: &[Observation], written: &[Observation]) -> Vec<Observation> {
     let mut outcomes = Vec::new();
     for (read, written) in read
