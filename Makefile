@@ -127,7 +127,7 @@ driver-builds: build ## Build the driver for the kernels between, without a warn
 .PHONY: fuzz
 fuzz: setup ## Feed the card, and its front ends' socket, any bytes, for FUZZ_SECONDS (600) each
 	fuzz/build.sh $(CURDIR)/target/fuzz
-	for target in card vhost; do \
+	for target in card m2m vhost; do \
 	  mkdir -p target/fuzz/corpus/$$target; \
 	  target/fuzz/x86_64-unknown-linux-gnu/release/$$target -max_total_time=$(FUZZ_SECONDS) \
 	    -max_len=4096 -timeout=60 -artifact_prefix=target/fuzz/ \

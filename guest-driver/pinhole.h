@@ -21,8 +21,8 @@
  * a process's mappings, under which it is taken without any other of these. Those of
  * a file's mappings come after it.
  *
- * Who holds none of the mutexes finds contexts under RCU: one is freed a grace period
- * after it has left the list.
+ * Who does not hold contexts.mutex finds contexts under RCU, which a spinlock is as good
+ * as: one is freed a grace period after it has left the list.
  */
 #ifndef PINHOLE_H
 #define PINHOLE_H

@@ -3,6 +3,8 @@
 
 #[path = "../fuzz/connect/mod.rs"]
 mod connect;
+#[path = "../fuzz/convert.rs"]
+mod convert;
 #[path = "../fuzz/drive.rs"]
 mod drive;
 #[path = "../fuzz/script.rs"]
@@ -50,6 +52,11 @@ fn every_life_of_the_corpus_is_lived_as_it_should_be() {
 #[test]
 fn random_lives_are_lived_as_they_should_be() {
     random(400, 2000, drive::drive);
+}
+
+#[test]
+fn random_lives_of_a_mem_to_mem_card_are_lived_as_they_should_be() {
+    random(400, 2000, convert::drive);
 }
 
 #[test]

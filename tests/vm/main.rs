@@ -13,6 +13,7 @@ mod clients;
 mod compat;
 mod compliance;
 mod conformance;
+mod contexts;
 mod controls;
 mod distrust;
 mod dma;

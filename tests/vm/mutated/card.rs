@@ -310,6 +310,10 @@ impl<D: Device> Device for MutatedCard<D> {
         }
     }
 
+    fn has_region(&self) -> bool {
+        true
+    }
+
     fn open_region(&mut self, open: bool) {
         self.card.open_region(open);
     }
