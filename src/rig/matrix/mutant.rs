@@ -64,6 +64,7 @@ impl Mutant {
                 plain(Kind::MemfdShared),
                 plain(Kind::AnonTouched).of_output(),
                 after(Kind::AnonTouched, Hazard::Munmap).of_output(),
+                plain(Kind::AnonTouched).of_m2m(Ends::Read),
             ],
             Self::PinReadonly => vec![
                 plain(Kind::ReadOnly),
@@ -82,11 +83,18 @@ impl Mutant {
                     offset: 1234,
                     ..plain(Kind::AnonTouched).of_output()
                 },
+                // The one buffer begins in the page in which the other ends.
+                CellName {
+                    tail: 1000,
+                    ..plain(Kind::AnonTouched).of_m2m(Ends::Adjacent)
+                },
             ],
-            Self::RoundUp => vec![CellName {
-                tail: 1000,
-                ..plain(Kind::AnonTouched)
-            }],
+            Self::RoundUp => [
+                plain(Kind::AnonTouched),
+                plain(Kind::AnonTouched).of_m2m(Ends::Turned),
+            ]
+            .map(|cell| CellName { tail: 1000, ..cell })
+            .into(),
             Self::CompleteEarly => {
                 let at = |point| CellName {
                     point,
@@ -124,7 +132,14 @@ impl Mutant {
             // The writer's own mapping has already marked pages of a file
             // dirty.
             Self::LeaveClean => vec![plain(Kind::AnonTouched), plain(Kind::Heap)],
-            Self::SwapPages | Self::LeakPin | Self::UnpinTwice | Self::StaleList => vec![
+            Self::LeakPin => vec![
+                plain(Kind::AnonTouched),
+                plain(Kind::MemfdShared),
+                plain(Kind::AnonTouched).of_output(),
+                plain(Kind::MemfdShared).of_output(),
+                plain(Kind::AnonTouched).of_m2m(Ends::InPlace),
+            ],
+            Self::SwapPages | Self::UnpinTwice | Self::StaleList => vec![
                 plain(Kind::AnonTouched),
                 plain(Kind::MemfdShared),
                 plain(Kind::AnonTouched).of_output(),
@@ -165,8 +180,8 @@ impl Mutant {
             },
             // A card that reads beside the buffer leaves no trace there.
             Self::IgnoreOffset => match cell.card() {
-                CardKind::Capture => Oracle::Fences,
-                CardKind::Output | CardKind::M2m => Oracle::Address,
+                CardKind::Capture | CardKind::M2m => Oracle::Fences,
+                CardKind::Output => Oracle::Address,
             },
             Self::RoundUp | Self::SwapPages | Self::M2mMixedUp => Oracle::Address,
             Self::CompleteEarly | Self::WrongSync | Self::OutputNoSync => Oracle::Data,
