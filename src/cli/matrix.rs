@@ -25,8 +25,8 @@ use crate::vm::progress::Progress;
 /// Run the userptr matrix: every kind of memory, every hazard, judged
 ///
 /// Boots a guest, captures a frame into every kind of memory that a process
-/// can have, or has a card read one from it, while things happen to it, and has
-/// independent oracles judge each.
+/// can have, or has a card read one from it, or make one of another, while
+/// things happen to it, and has independent oracles judge each.
 /// Exits with 0 when every cell came to what was expected of it, 1 when there
 /// are findings or an oracle missed a mutant, 2 when it could not run, 125 when
 /// a kernel of your own could not be tested, or none of the cells on it. What
