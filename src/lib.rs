@@ -12,6 +12,7 @@
 //! | [`sink`] | where the frames of an output card go: films, raw files | memory, virtio |
 //! | [`dma`] | scatter lists resolved against guest memory; the copy; the digests | V4L2, virtqueues |
 //! | [`card`] | the card, which captures or shows frames: a state machine driven by a command and a tick | sockets, virtqueues, threads |
+//! | [`m2m`] | the mem-to-mem card, which converts frames; what it has in common with the others is theirs | sockets, virtqueues, threads |
 //! | [`vhost`] | the vhost-user daemon: virtqueues in, card calls out | pixels |
 //! | [`control`] | the control socket: access from the host to a running card's statistics and settings | virtqueues |
 //! | [`sandbox`] | the restrictions of the running card's process | everything else |
@@ -31,6 +32,7 @@ pub mod cli;
 pub mod conformance;
 pub mod control;
 pub mod dma;
+pub mod m2m;
 pub mod report;
 pub mod rig;
 pub mod sandbox;

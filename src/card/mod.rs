@@ -46,7 +46,7 @@ pub mod session;
 pub mod statistics;
 mod stream;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod transfer;
 pub mod witness;
 

@@ -20,11 +20,14 @@ use super::mode_args::ModeArgs;
 use super::planes::PlanesArg;
 use super::{activation, output};
 use crate::card::witness::Background;
-use crate::card::{Card, Endpoint, Rate, Spec, Witness};
-use crate::control::{Server, Service};
+use crate::card::{Card, CardKind, Endpoint, Modes, Rate, Spec, Witness};
+use crate::control::{Operated, Server, Service};
+use crate::m2m::{self, M2mCard};
 use crate::sandbox::{Sandbox, SandboxError};
 use crate::source::{self, Access};
-use crate::vhost::{Daemon, InheritedSocket, ListenError, ListeningSocket, SocketName, Stop};
+use crate::vhost::{
+    Daemon, Device, InheritedSocket, ListenError, ListeningSocket, SocketName, Stop,
+};
 
 /// Time limit for the card's end after a signal. The process does not wait
 /// longer for a thread that blocks, for example on a log that nobody reads. The
@@ -64,7 +67,7 @@ pub struct Args {
     #[arg(long, value_name = "PATH")]
     witness: Option<PathBuf>,
 
-    /// How fast frames are made, or read.
+    /// How fast frames are made, or read; an m2m card converts them as they come.
     #[arg(long, value_enum, default_value_t = RateArg::Guest)]
     rate: RateArg,
 
@@ -142,6 +145,11 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
     let sources = args.endpoint.sources()?;
     check_paths(&args, &sources)?;
     let modes = args.modes.modes(args.planes.into())?;
+    if args.endpoint.kind() == CardKind::M2m && modes != Modes::default() {
+        anyhow::bail!(
+            "an m2m card has every size and no rates: --sizes and --rates are not for it"
+        );
+    }
     // SAFETY: the process has not opened anything yet.
     let descriptors = unsafe { source::descriptors_of(&sources)? };
     // SAFETY: the process has not started a thread, and has opened nothing but
@@ -213,41 +221,76 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
         RateArg::Guest => Rate::Guest,
         RateArg::Max => Rate::Max,
     };
-    let daemon = Daemon::new(Card::new(Spec {
-        endpoint: endpoint?,
-        planes: args.planes.into(),
-        rate,
-        most_fps: args.max_fps,
-        modes,
-        error_injection: args.error_injection,
-        witness,
-    }))?;
-    log::info!("sandbox: {in_force}");
-    if let Some(path) = &args.socket_path {
-        log::info!("listening on {}", path.display());
-    }
-
-    let stop = stop_of.get_or_init(|| daemon.stop());
-    if events.try_recv().is_ok() {
-        stop.request();
-    }
-    let control = control.map(|socket| {
-        let service = Service::new(daemon.remote());
-        Server::start(socket, service, stop.clone())
-    });
-    let control = control.transpose()?;
-    let served = match socket {
-        InheritedSocket::Listening(socket) => daemon.serve(&socket),
-        InheritedSocket::Connected(socket) => daemon.serve_connected(socket),
+    let startup = Startup {
+        in_force,
+        socket_path: args.socket_path.clone(),
+        socket,
+        control,
+        stop_of,
+        events,
     };
-    stop.request();
-    // This ends waiting requests, so that the control server can end.
-    drop(daemon);
-    if let Some(control) = control {
-        control.join();
+    let planes = args.planes.into();
+    match endpoint? {
+        Some(endpoint) => startup.serve(Card::new(Spec {
+            endpoint,
+            planes,
+            rate,
+            most_fps: args.max_fps,
+            modes,
+            error_injection: args.error_injection,
+            witness,
+        })),
+        None => startup.serve(M2mCard::new(m2m::Spec {
+            planes,
+            error_injection: args.error_injection,
+            witness,
+        })),
     }
-    served?;
-    Ok(super::exit::SUCCESS)
+}
+
+/// What there is when the card can begin.
+struct Startup {
+    /// What restricts the process, for the log.
+    in_force: String,
+    socket_path: Option<PathBuf>,
+    socket: InheritedSocket,
+    control: Option<ListeningSocket>,
+    /// Where the thread that waits for signals looks for what ends the daemon.
+    stop_of: Arc<OnceLock<Stop>>,
+    events: mpsc::Receiver<StartupEvent>,
+}
+
+impl Startup {
+    /// Serves front ends and clients until the card is to end.
+    fn serve<D: Device + Operated>(self, card: D) -> anyhow::Result<u8> {
+        let daemon = Daemon::new(card)?;
+        log::info!("sandbox: {}", self.in_force);
+        if let Some(path) = &self.socket_path {
+            log::info!("listening on {}", path.display());
+        }
+
+        let stop = self.stop_of.get_or_init(|| daemon.stop());
+        if self.events.try_recv().is_ok() {
+            stop.request();
+        }
+        let control = self.control.map(|socket| {
+            let service = Service::new(daemon.remote());
+            Server::start(socket, service, stop.clone())
+        });
+        let control = control.transpose()?;
+        let served = match self.socket {
+            InheritedSocket::Listening(socket) => daemon.serve(&socket),
+            InheritedSocket::Connected(socket) => daemon.serve_connected(socket),
+        };
+        stop.request();
+        // This ends waiting requests, so that the control server can end.
+        drop(daemon);
+        if let Some(control) = control {
+            control.join();
+        }
+        served?;
+        Ok(super::exit::SUCCESS)
+    }
 }
 
 /// Ends the process, whatever its other threads wait for.
@@ -306,7 +349,7 @@ fn check_paths(args: &Args, sources: &[String]) -> anyhow::Result<()> {
 /// The events that the daemon waits for before it serves.
 enum StartupEvent {
     /// The inputs or outputs are open, or could not be opened.
-    Opened(anyhow::Result<Endpoint>),
+    Opened(anyhow::Result<Option<Endpoint>>),
     /// A signal has arrived.
     End,
 }

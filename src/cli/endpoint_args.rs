@@ -42,6 +42,9 @@ pub enum KindArg {
     Capture,
     /// The card reads frames out of the guest's memory.
     Output,
+    /// The card reads a frame and writes what it makes of it: converted, scaled,
+    /// turned, compressed. It has neither inputs nor outputs.
+    M2m,
 }
 
 impl From<KindArg> for CardKind {
@@ -49,12 +52,18 @@ impl From<KindArg> for CardKind {
         match kind {
             KindArg::Capture => Self::Capture,
             KindArg::Output => Self::Output,
+            KindArg::M2m => Self::M2m,
         }
     }
 }
 
 impl EndpointArgs {
-    /// Returns the specifications of the sources; none for an output card.
+    /// Returns what the card is for.
+    pub fn kind(&self) -> CardKind {
+        self.kind.into()
+    }
+
+    /// Returns the specifications of the sources; none but for a capture card.
     ///
     /// # Errors
     /// Inputs are asked of an output card, or outputs of a capture card, or two
@@ -67,22 +76,25 @@ impl EndpointArgs {
             KindArg::Output if !self.source.is_empty() => {
                 bail!("an output card has no --source: say --kind capture")
             }
+            KindArg::M2m if !self.source.is_empty() || !self.sink.is_empty() => {
+                bail!("an m2m card has no --source and no --sink")
+            }
             KindArg::Output if self.sink.iter().filter(|it| is_standard_output(it)).count() > 1 => {
                 bail!("one sink alone can be standard output")
             }
             KindArg::Capture if self.source.is_empty() => Ok(vec!["pattern".to_owned()]),
-            KindArg::Capture | KindArg::Output => Ok(self.source.clone()),
+            KindArg::Capture | KindArg::Output | KindArg::M2m => Ok(self.source.clone()),
         }
     }
 
-    /// Opens the outputs; `None` for a capture card. There are at least two.
+    /// Opens the outputs; `None` but for an output card. There are at least two.
     ///
     /// This waits for the reader of a FIFO.
     ///
     /// # Errors
     /// A sink makes no sense, or its file cannot be written.
     pub fn open_outputs(&self) -> anyhow::Result<Option<Vec<Output>>> {
-        if self.kind == KindArg::Capture {
+        if self.kind != KindArg::Output {
             return Ok(None);
         }
         let outputs = self.sink.iter().map(|spec| sink::open(spec));
@@ -100,7 +112,7 @@ impl EndpointArgs {
 }
 
 /// Opens the inputs of a capture card with those sources, of which there are at
-/// least two, or takes the outputs of an output card.
+/// least two, or takes the outputs of an output card. An m2m card has neither.
 ///
 /// # Errors
 /// A source cannot be opened.
@@ -108,13 +120,15 @@ pub fn open(
     sources: &[String],
     access: &Access,
     outputs: Option<Vec<Output>>,
-) -> anyhow::Result<Endpoint> {
-    match outputs {
-        None => Ok(Endpoint::Camera(Box::new(Camera::new(open_inputs(
-            sources, access,
-        )?)))),
-        Some(outputs) => Ok(Endpoint::Display(Display::new(outputs))),
-    }
+) -> anyhow::Result<Option<Endpoint>> {
+    Ok(match outputs {
+        Some(outputs) => Some(Endpoint::Display(Display::new(outputs))),
+        None if sources.is_empty() => None,
+        None => {
+            let camera = Camera::new(open_inputs(sources, access)?);
+            Some(Endpoint::Camera(Box::new(camera)))
+        }
+    })
 }
 
 fn open_inputs(specs: &[String], access: &Access) -> anyhow::Result<Vec<Input>> {
@@ -187,7 +201,12 @@ mod tests {
         assert!(output.sources().unwrap().is_empty());
         let twice = args(KindArg::Output, &[], &["raw:-", "raw:-"]);
         assert!(twice.sources().is_err());
-        let capture = args(KindArg::Capture, &[], &[]);
-        assert!(capture.open_outputs().unwrap().is_none());
+        for kind in [KindArg::Capture, KindArg::M2m] {
+            assert!(args(kind, &[], &[]).open_outputs().unwrap().is_none());
+        }
+        assert!(args(KindArg::M2m, &[], &[]).sources().unwrap().is_empty());
+        for (source, sink) in [(&["pattern"][..], &[][..]), (&[], &["digest"])] {
+            assert!(args(KindArg::M2m, source, sink).sources().is_err());
+        }
     }
 }

@@ -13,11 +13,13 @@ mod connection;
 mod later;
 mod line;
 pub mod metrics;
+mod operated;
 pub mod protocol;
 mod server;
 mod service;
 
 pub use client::{Client, ClientError};
+pub use operated::Operated;
 pub use protocol::{Answer, Request};
 pub use server::{Server, ServerError};
 pub use service::Service;

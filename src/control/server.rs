@@ -9,6 +9,7 @@ use std::thread::{self, JoinHandle};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::connection::Connection;
+use super::operated::Operated;
 use super::service::Service;
 use crate::vhost::{ListeningSocket, Stop};
 
@@ -33,9 +34,9 @@ pub struct Server {
 impl Server {
     /// Listens on `socket`, and serves the clients that connect until `stop` is
     /// requested.
-    pub fn start(
+    pub fn start<D: Operated>(
         socket: ListeningSocket,
-        service: Service,
+        service: Service<D>,
         stop: Stop,
     ) -> Result<Self, ServerError> {
         socket.listener().set_nonblocking(true)?;
@@ -57,7 +58,11 @@ impl Server {
     }
 }
 
-fn serve(socket: &ListeningSocket, service: &Service, stop: &Stop) -> io::Result<()> {
+fn serve<D: Operated>(
+    socket: &ListeningSocket,
+    service: &Service<D>,
+    stop: &Stop,
+) -> io::Result<()> {
     let mut clients: Vec<Connection> = Vec::new();
     for turn in 0.. {
         let (accepted, ready) = wait(socket, stop, &clients)?;

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::later::{Later, Reply};
+use super::operated::Operated;
 use super::protocol::{Answer, Request, Setting};
+use crate::card::Now;
 use crate::card::controls::{ControlError, ControlInfo, Value};
 use crate::card::inputs::InputError;
-use crate::card::{Card, Now};
 use crate::source::{self, Access, SourceError};
 use crate::vhost::{Remote, RemoteError};
 
@@ -19,9 +20,16 @@ const INJECTION: &str = "Error Injection";
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The service that executes the requests of all clients.
-#[derive(Clone)]
-pub struct Service {
-    card: Remote,
+pub struct Service<D> {
+    card: Remote<D>,
+}
+
+impl<D> Clone for Service<D> {
+    fn clone(&self) -> Self {
+        Self {
+            card: self.card.clone(),
+        }
+    }
 }
 
 /// Why a request was not executed.
@@ -45,9 +53,9 @@ enum Refusal {
     Later(#[from] std::io::Error),
 }
 
-impl Service {
+impl<D: Operated> Service<D> {
     /// Returns a service that executes requests on `card`.
-    pub fn new(card: Remote) -> Self {
+    pub fn new(card: Remote<D>) -> Self {
         Self { card }
     }
 
@@ -123,7 +131,7 @@ impl Service {
         // set.
         self.on_card(move |card, _| named(card, &wanted))?;
         for Setting { name, value } in controls {
-            let set = move |card: &mut Card, now| card.set_control(now, &name, &value);
+            let set = move |card: &mut D, now| card.set_control(now, &name, &value);
             self.card.run(set)??;
         }
         self.on_card(move |card, _| named(card, &names))
@@ -131,14 +139,14 @@ impl Service {
 
     fn on_card(
         &self,
-        action: impl FnOnce(&mut Card, Now) -> Result<Answer, Refusal> + Send + 'static,
+        action: impl FnOnce(&mut D, Now) -> Result<Answer, Refusal> + Send + 'static,
     ) -> Result<Answer, Refusal> {
         self.card.run(action)?
     }
 }
 
 /// Returns the controls with those names.
-fn named(card: &Card, names: &[String]) -> Result<Answer, Refusal> {
+fn named(card: &impl Operated, names: &[String]) -> Result<Answer, Refusal> {
     let all = card.controls();
     let find = |name: &String| {
         let found = all.iter().find(|control| control.name == *name);
@@ -150,7 +158,7 @@ fn named(card: &Card, names: &[String]) -> Result<Answer, Refusal> {
     Ok(Answer::Controls(controls?))
 }
 
-fn inject(card: &mut Card, now: Now, name: &str, count: i64) -> Result<Answer, Refusal> {
+fn inject(card: &mut impl Operated, now: Now, name: &str, count: i64) -> Result<Answer, Refusal> {
     let all = card.controls();
     let injections = || all.iter().filter(|control| control.class == INJECTION);
     if !injections().any(|control| control.name == name) {

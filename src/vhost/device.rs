@@ -5,11 +5,12 @@ use std::time::Duration;
 use crate::card::region::Remap;
 use crate::card::{Card, Now, Refused};
 use crate::dma::Bus;
+use crate::m2m::M2mCard;
 use crate::wire::Reply;
 use crate::wire::protocol::Config;
 
-/// A media device, as the daemon drives it: the card, or a stand-in, such as a
-/// card with a fault in a test.
+/// A media device, as the daemon drives it: a card, or a stand-in, such as a card
+/// with a fault in a test.
 ///
 /// The methods of [`Card`] with the same names document what each must do. The
 /// daemon calls all of them under one lock.
@@ -136,5 +137,53 @@ impl Device for Card {
 
     fn flush_witness(&mut self) {
         Card::flush_witness(self);
+    }
+}
+
+impl Device for M2mCard {
+    fn config(&self) -> Config {
+        M2mCard::config(self)
+    }
+
+    fn command(
+        &mut self,
+        now: Now,
+        request: &[u8],
+        bus: Bus<'_>,
+        reply: &mut Reply,
+    ) -> Result<(), Refused> {
+        M2mCard::command(self, now, request, bus, reply)
+    }
+
+    fn tick(&mut self, now: Now) -> bool {
+        M2mCard::tick(self, now)
+    }
+
+    fn next_deadline(&self) -> Option<Duration> {
+        M2mCard::next_deadline(self)
+    }
+
+    fn frame_took(&mut self, duration: Duration) {
+        M2mCard::frame_took(self, duration);
+    }
+
+    fn next_event(&mut self, event: &mut Vec<u8>) -> bool {
+        M2mCard::next_event(self, event)
+    }
+
+    fn event_sent(&mut self) {
+        M2mCard::event_sent(self);
+    }
+
+    fn memory_changed(&mut self, now: Now, bus: Bus<'_>) {
+        M2mCard::memory_changed(self, now, bus);
+    }
+
+    fn reset(&mut self) {
+        M2mCard::reset(self);
+    }
+
+    fn flush_witness(&mut self) {
+        M2mCard::flush_witness(self);
     }
 }

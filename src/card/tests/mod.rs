@@ -361,12 +361,12 @@ fn frame(sequence: u32) -> Vec<u8> {
     (0..FRAME as usize).map(|i| pixel(sequence, i)).collect()
 }
 
-fn words(words: &[u32]) -> Vec<u8> {
+pub(crate) fn words(words: &[u32]) -> Vec<u8> {
     words.iter().flat_map(|word| word.to_le_bytes()).collect()
 }
 
 /// Returns an ioctl command.
-fn command(session: u32, code: u32, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn command(session: u32, code: u32, payload: &[u8]) -> Vec<u8> {
     let mut request = words(&[3, 0, session, code]);
     request.extend_from_slice(payload);
     request

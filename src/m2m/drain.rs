@@ -1,0 +1,74 @@
+//! The end of a session's stream: VIDIOC_ENCODER_CMD.
+//!
+//! STOP has the frames made that were given before it. The last one has
+//! V4L2_BUF_FLAG_LAST; if there is none left to make, an empty buffer has it. After
+//! it no frame is made until START, or until a queue is streamed anew ("Memory-to-
+//! Memory Stateful Video Encoder Interface", Drain). A queue that does not stream
+//! has nothing to drain.
+
+use super::context::Context;
+use crate::card::refused::{busy, invalid};
+use crate::card::{Direction, Refused};
+use crate::wire::encoder::{ENC_CMD_START, ENC_CMD_STOP, EncoderCmd};
+
+/// How far the end of a stream is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Drain {
+    /// No end is in sight.
+    #[default]
+    Off,
+    /// So many frames that were given are still to be made, and if none, the end
+    /// is still to be told.
+    Left(usize),
+    /// The last frame was made.
+    Done,
+}
+
+impl Drain {
+    /// Counts a frame that was made; returns whether it is the last one.
+    pub fn count(&mut self) -> bool {
+        match self {
+            Self::Left(1) => *self = Self::Done,
+            Self::Left(left) => *left = left.saturating_sub(1),
+            Self::Off | Self::Done => (),
+        }
+        *self == Self::Done
+    }
+}
+
+impl Context {
+    /// VIDIOC_TRY_ENCODER_CMD: what the card takes of a command.
+    pub fn try_encoder_command(asked: &EncoderCmd) -> Result<EncoderCmd, Refused> {
+        match asked.cmd.get() {
+            ENC_CMD_START | ENC_CMD_STOP => Ok(EncoderCmd {
+                flags: 0.into(),
+                ..*asked
+            }),
+            _ => Err(invalid("the card has no such command for its work")),
+        }
+    }
+
+    /// VIDIOC_ENCODER_CMD.
+    pub fn encoder_command(&mut self, asked: &EncoderCmd) -> Result<EncoderCmd, Refused> {
+        let taken = Self::try_encoder_command(asked)?;
+        if !self.is_at_work() {
+            return Ok(taken);
+        }
+        self.drain = match (asked.cmd.get(), self.drain) {
+            (_, Drain::Left(_)) => return Err(busy("the stream is being drained")),
+            (ENC_CMD_STOP, Drain::Off) => Drain::Left(self.output.buffers.queued()),
+            (ENC_CMD_START, Drain::Done) => Drain::Off,
+            (_, drain) => drain,
+        };
+        Ok(taken)
+    }
+
+    /// Adapts to the end of the stream of one queue, whose buffers are taken back:
+    /// no frame is left to be made, but the end of the other stream is still told.
+    pub fn stop_draining(&mut self, stopped: Direction) {
+        self.drain = match (stopped, self.drain) {
+            (Direction::Output, Drain::Left(_)) => Drain::Left(0),
+            _ => Drain::Off,
+        };
+    }
+}
