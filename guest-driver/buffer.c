@@ -21,22 +21,22 @@ static size_t pinhole_qbuf_length(struct vb2_buffer *vb)
 static void pinhole_qbuf_fill(struct pinhole_buffer *buf, struct v4l2_buffer *b)
 {
 	struct vb2_buffer *vb = &buf->vb.vb2_buf;
-	struct pinhole_device *dev = vb2_get_drv_priv(vb->vb2_queue);
+	struct pinhole_stream *stream = vb2_get_drv_priv(vb->vb2_queue);
 	struct v4l2_plane *planes = (struct v4l2_plane *)(b + 1);
 	unsigned int i;
 
 	memset(b, 0, pinhole_qbuf_length(vb));
 	b->index = vb->index;
 	b->type = vb->type;
-	b->memory = pinhole_wire_memory(dev);
-	if (pinhole_is_multiplanar(dev)) {
+	b->memory = pinhole_wire_memory(stream->dev);
+	if (pinhole_is_multiplanar(stream)) {
 		b->length = vb->num_planes;
 		for (i = 0; i < vb->num_planes; i++)
 			planes[i].length = pinhole_plane_length(vb, i);
 	} else {
 		b->length = pinhole_plane_length(vb, 0);
 	}
-	if (pinhole_is_output(dev))
+	if (pinhole_is_output(stream))
 		pinhole_frame_give(buf, b, planes);
 }
 
@@ -45,13 +45,11 @@ static void pinhole_qbuf_fill(struct pinhole_buffer *buf, struct v4l2_buffer *b)
  * answered its QBUF. Those of a dead stream stay until it is stopped, when it is
  * known that the device no longer uses them.
  */
-void pinhole_buffer_settle(struct pinhole_device *dev,
+void pinhole_buffer_settle(struct pinhole_stream *stream,
 			   struct pinhole_buffer *buf)
 {
-	struct pinhole_stream *stream = &dev->stream;
-
 	lockdep_assert_held(&stream->lock);
-	if (!buf->returned || buf->queued || pinhole_fault(dev))
+	if (!buf->returned || buf->queued || pinhole_fault(stream->dev))
 		return;
 	if (stream->state != PINHOLE_STARTING && !stream->failed)
 		list_move_tail(&buf->node, &stream->done);
@@ -79,9 +77,9 @@ static void pinhole_buffer_refused(struct pinhole_stream *stream,
  */
 static void pinhole_qbuf_complete(struct pinhole_cmd *cmd)
 {
-	struct pinhole_device *dev = cmd->dev;
-	struct pinhole_stream *stream = &dev->stream;
 	struct pinhole_buffer *buf = cmd->buf;
+	struct pinhole_stream *stream = vb2_get_drv_priv(buf->vb.vb2_buf.vb2_queue);
+	struct pinhole_device *dev = cmd->dev;
 	const char *wrong = NULL;
 	unsigned long flags;
 	u32 session;
@@ -106,29 +104,31 @@ static void pinhole_qbuf_complete(struct pinhole_cmd *cmd)
 	else if (cmd->result)
 		pinhole_buffer_refused(stream, buf);
 	if (!wrong)
-		pinhole_buffer_settle(dev, buf);
+		pinhole_buffer_settle(stream, buf);
 unlock:
 	spin_unlock_irqrestore(&stream->lock, flags);
 
 	if (wrong && cmd->result == -ENODEV)
 		pinhole_session_lost(dev, session);
 	if (wrong)
-		dev->up->fail(dev, wrong);
+		dev->up->fail(stream->ctx, wrong);
 }
 
 static struct pinhole_cmd *pinhole_qbuf_alloc(struct vb2_buffer *vb,
 					      unsigned int num_entries)
 {
+	struct pinhole_stream *stream = vb2_get_drv_priv(vb->vb2_queue);
 	size_t payload = pinhole_qbuf_length(vb);
 	struct pinhole_cmd *cmd;
 
-	cmd = pinhole_cmd_alloc(vb2_get_drv_priv(vb->vb2_queue),
+	cmd = pinhole_cmd_alloc(stream->dev,
 				sizeof(struct virtio_media_cmd_ioctl) + payload,
 				sizeof(struct virtio_media_resp_header) +
 				payload, num_entries);
 	if (IS_ERR(cmd))
 		return cmd;
 	cmd->buf = to_pinhole_buffer(vb);
+	cmd->session = &stream->ctx->session;
 	cmd->complete = pinhole_qbuf_complete;
 	return cmd;
 }
@@ -207,18 +207,18 @@ int pinhole_buf_init(struct vb2_buffer *vb)
  */
 int pinhole_buf_prepare(struct vb2_buffer *vb)
 {
-	struct pinhole_device *dev = vb2_get_drv_priv(vb->vb2_queue);
+	struct pinhole_stream *stream = vb2_get_drv_priv(vb->vb2_queue);
+	int ret = pinhole_session_fault(stream->ctx);
 	unsigned int i;
-	int ret;
 
-	if (pinhole_fault(dev))
-		return pinhole_fault(dev);
-	if (vb->num_planes != dev->stream.num_planes)
+	if (ret)
+		return ret;
+	if (vb->num_planes != stream->num_planes)
 		return -EINVAL;
 	for (i = 0; i < vb->num_planes; i++)
-		if (vb2_plane_size(vb, i) < dev->stream.plane_sizes[i])
+		if (vb2_plane_size(vb, i) < stream->plane_sizes[i])
 			return -EINVAL;
-	if (pinhole_is_output(dev)) {
+	if (pinhole_is_output(stream)) {
 		ret = pinhole_frame_prepare(vb);
 		if (ret)
 			return ret;
@@ -233,11 +233,10 @@ int pinhole_buf_prepare(struct vb2_buffer *vb)
  * handed to the device before, by videobuf2 (pinhole_mem_prepare()). What is in it
  * may be another frame than when the command was used last.
  */
-void pinhole_buffer_submit(struct pinhole_device *dev,
+void pinhole_buffer_submit(struct pinhole_stream *stream,
 			   struct pinhole_buffer *buf)
 {
 	struct pinhole_cmd *cmd = pinhole_buffer_cmd(buf);
-	struct pinhole_stream *stream = &dev->stream;
 	struct vb2_buffer *vb = &buf->vb.vb2_buf;
 	unsigned long flags, bytes = 0;
 	unsigned int i;
@@ -261,13 +260,12 @@ void pinhole_buffer_submit(struct pinhole_device *dev,
 /* videobuf2 hands over a buffer; before STREAMON it is put by. */
 void pinhole_buf_queue(struct vb2_buffer *vb)
 {
-	struct pinhole_device *dev = vb2_get_drv_priv(vb->vb2_queue);
+	struct pinhole_stream *stream = vb2_get_drv_priv(vb->vb2_queue);
 	struct pinhole_buffer *buf = to_pinhole_buffer(vb);
-	struct pinhole_stream *stream = &dev->stream;
 	unsigned long flags;
 	bool submit;
 
-	lockdep_assert_held(&stream->queue_mutex);
+	lockdep_assert_held(&stream->ctx->queue_mutex);
 	spin_lock_irqsave(&stream->lock, flags);
 	buf->at_device = false;
 	buf->returned = false;
@@ -275,21 +273,18 @@ void pinhole_buf_queue(struct vb2_buffer *vb)
 	submit = stream->state == PINHOLE_STREAMING && !stream->failed;
 	spin_unlock_irqrestore(&stream->lock, flags);
 	if (submit)
-		pinhole_buffer_submit(dev, buf);
+		pinhole_buffer_submit(stream, buf);
 }
 
 /* Takes a buffer back from the device; NULL if what it says of it is right. */
-static const char *pinhole_buffer_take(struct pinhole_device *dev,
+static const char *pinhole_buffer_take(struct pinhole_stream *stream,
 				       const struct v4l2_buffer *b,
 				       const struct v4l2_plane *planes)
 {
-	struct pinhole_stream *stream = &dev->stream;
 	struct pinhole_buffer *buf;
 	const char *wrong;
 	u32 index;
 
-	if (b->type != stream->queue.type)
-		return "returned a buffer of the wrong type";
 	if (b->index >= ARRAY_SIZE(stream->slots))
 		return "returned a buffer with an index out of range";
 	index = array_index_nospec(b->index, ARRAY_SIZE(stream->slots));
@@ -300,8 +295,43 @@ static const char *pinhole_buffer_take(struct pinhole_device *dev,
 	if (wrong)
 		return wrong;
 	pinhole_buffer_left(stream, buf);
-	pinhole_buffer_settle(dev, buf);
+	pinhole_buffer_settle(stream, buf);
 	return NULL;
+}
+
+/*
+ * An event of a stream that is stopped or dead is late, not wrong: the device may
+ * have sent it before it was told.
+ */
+static const char *pinhole_stream_returned(struct pinhole_stream *stream,
+					   const struct virtio_media_event_dqbuf *event,
+					   u32 used)
+{
+	size_t length = pinhole_is_multiplanar(stream) ? sizeof(*event) :
+			offsetof(struct virtio_media_event_dqbuf, planes);
+	const char *wrong = NULL;
+	unsigned long flags;
+
+	spin_lock_irqsave(&stream->lock, flags);
+	if (stream->state != PINHOLE_STOPPED && !stream->failed)
+		wrong = used < length ?
+			"sent an event of the wrong length" :
+			pinhole_buffer_take(stream, &event->buffer,
+					    event->planes);
+	spin_unlock_irqrestore(&stream->lock, flags);
+	return wrong;
+}
+
+/* Whether a stream of the context is to hear of buffers. */
+static bool pinhole_context_listens(struct pinhole_context *ctx)
+{
+	struct pinhole_stream *stream;
+
+	pinhole_for_each_stream(stream, ctx)
+		if (READ_ONCE(stream->state) != PINHOLE_STOPPED &&
+		    !READ_ONCE(stream->failed))
+			return true;
+	return false;
 }
 
 /**
@@ -311,35 +341,33 @@ static const char *pinhole_buffer_take(struct pinhole_device *dev,
  * @event: the event, out of the device's reach
  * @used: length of @event in bytes
  *
- * An event of a stream that is stopped or dead is late, not wrong: the device may
- * have sent it before it was told.
- *
  * Context: Any; the event ring's lock is held.
- * Return: False if it is not for the session of the stream.
+ * Return: False if there is no such session.
  */
 bool pinhole_buffer_returned(struct pinhole_device *dev, u32 session_id,
 			     const struct virtio_media_event_dqbuf *event,
 			     u32 used)
 {
-	size_t length = pinhole_is_multiplanar(dev) ? sizeof(*event) :
-			offsetof(struct virtio_media_event_dqbuf, planes);
-	struct pinhole_stream *stream = &dev->stream;
-	const char *wrong;
-	unsigned long flags;
+	struct pinhole_stream *stream;
+	struct pinhole_context *ctx;
+	const char *wrong = NULL;
 
-	if (session_id != READ_ONCE(dev->session.id))
-		return false;
-	spin_lock_irqsave(&stream->lock, flags);
-	if (stream->state == PINHOLE_STOPPED || stream->failed)
-		wrong = NULL;
-	else if (used < length)
-		wrong = "sent an event of the wrong length";
-	else
-		wrong = pinhole_buffer_take(dev, &event->buffer, event->planes);
-	spin_unlock_irqrestore(&stream->lock, flags);
+	rcu_read_lock();
+	ctx = pinhole_context_find(dev, session_id);
+	if (!ctx)
+		goto unlock;
+	stream = used < offsetofend(struct virtio_media_event_dqbuf, buffer.type) ?
+		 ctx->streams :
+		 pinhole_context_stream(ctx, event->buffer.type);
+	if (stream)
+		wrong = pinhole_stream_returned(stream, event, used);
+	else if (pinhole_context_listens(ctx))
+		wrong = "returned a buffer of the wrong type";
 	if (wrong)
-		dev->up->fail(dev, wrong);
-	return true;
+		dev->up->fail(ctx, wrong);
+unlock:
+	rcu_read_unlock();
+	return ctx;
 }
 
 /* Gives a buffer back to videobuf2; it stands in no list any more. */
@@ -359,9 +387,8 @@ void pinhole_buffer_done(struct pinhole_buffer *buf)
  * Gives buffers back to videobuf2, in order and therefore by one at a time: who
  * finds another at it leaves his to the other. No more at once than a queue has.
  */
-static void pinhole_buffers_give(struct pinhole_device *dev)
+static void pinhole_buffers_give(struct pinhole_stream *stream)
 {
-	struct pinhole_stream *stream = &dev->stream;
 	unsigned int left = VIDEO_MAX_FRAME;
 	struct pinhole_buffer *buf;
 	unsigned long flags;
@@ -388,8 +415,7 @@ unlock:
 
 void pinhole_buffers_work(struct work_struct *work)
 {
-	pinhole_buffers_give(container_of(work, struct pinhole_device,
-					  stream.work));
+	pinhole_buffers_give(container_of(work, struct pinhole_stream, work));
 }
 
 /**
@@ -402,12 +428,19 @@ void pinhole_buffers_work(struct work_struct *work)
  */
 void pinhole_buffers_done(struct pinhole_device *dev)
 {
-	struct pinhole_stream *stream = &dev->stream;
+	struct pinhole_stream *stream;
+	struct pinhole_context *ctx;
 
-	if (list_empty_careful(&stream->done))
-		return;
-	if (dev->dma.sync)
-		queue_work(system_highpri_wq, &stream->work);
-	else
-		pinhole_buffers_give(dev);
+	rcu_read_lock();
+	pinhole_for_each_context(ctx, dev) {
+		pinhole_for_each_stream(stream, ctx) {
+			if (list_empty_careful(&stream->done))
+				continue;
+			if (dev->dma.sync)
+				queue_work(system_highpri_wq, &stream->work);
+			else
+				pinhole_buffers_give(stream);
+		}
+	}
+	rcu_read_unlock();
 }

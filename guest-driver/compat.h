@@ -13,6 +13,7 @@
 #include <linux/virtio.h>
 #include <linux/virtio_config.h>
 #include <media/v4l2-dev.h>
+#include <media/v4l2-fh.h>
 #include <media/videobuf2-dma-sg.h>
 #include <media/videobuf2-v4l2.h>
 #include <media/videobuf2-vmalloc.h>
@@ -242,16 +243,57 @@ static inline __poll_t pinhole_poll(struct file *file, poll_table *wait)
 	return vb2_fop_poll(file, wait);
 }
 
-/*
- * Memory operations. They are written against the prototypes of 5.16, which
- * pass the vb2_buffer. Before, they were passed what they need of the queue
- * instead, such as the direction of its DMA; this driver knows its queue.
+/* As pinhole_poll(), of one of a file's queues, and without write() or read(). */
+static inline __poll_t pinhole_poll_queue(struct file *file, struct vb2_queue *q,
+					  poll_table *wait)
+{
+#if !PINHOLE_KERNEL(5, 11)
+	poll_wait(file, &q->done_wq, wait);
+#endif
+	return vb2_poll(q, file, wait);
+}
+
+/* --- files -------------------------------------------------------------- */
+
+/**
+ * pinhole_fh_add() - a file has this handle
+ * @fh: handle
+ * @file: file that is being opened
+ *
+ * The file is passed since 6.18.
  */
-void *pinhole_mem_alloc(struct vb2_buffer *vb, struct device *dev,
+static inline void pinhole_fh_add(struct v4l2_fh *fh, struct file *file)
+{
+#if PINHOLE_KERNEL(6, 18)
+	v4l2_fh_add(fh, file);
+#else
+	file->private_data = fh;
+	v4l2_fh_add(fh);
+#endif
+}
+
+/* The file is being closed. */
+static inline void pinhole_fh_del(struct v4l2_fh *fh, struct file *file)
+{
+#if PINHOLE_KERNEL(6, 18)
+	v4l2_fh_del(fh, file);
+#else
+	v4l2_fh_del(fh);
+#endif
+}
+
+/* --- memory operations -------------------------------------------------- */
+
+/*
+ * They are written against the prototypes of 5.16, which pass the vb2_buffer. Before,
+ * they were passed what they need of the queue instead, such as the direction of its
+ * DMA; this driver knows its stream by the device that it has videobuf2 pass.
+ */
+void *pinhole_mem_alloc(struct vb2_buffer *vb, struct device *mem_dev,
 			unsigned long size);
-void *pinhole_mem_get_userptr(struct vb2_buffer *vb, struct device *dev,
+void *pinhole_mem_get_userptr(struct vb2_buffer *vb, struct device *mem_dev,
 			      unsigned long vaddr, unsigned long size);
-void *pinhole_mem_attach_dmabuf(struct vb2_buffer *vb, struct device *dev,
+void *pinhole_mem_attach_dmabuf(struct vb2_buffer *vb, struct device *mem_dev,
 				struct dma_buf *dbuf, unsigned long size);
 struct dma_buf *pinhole_mem_get_dmabuf(struct vb2_buffer *vb, void *priv,
 				       unsigned long flags);

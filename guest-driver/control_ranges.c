@@ -13,7 +13,7 @@
  * default is none of them. What items of an integer menu are missing is for
  * @skip: an item of another menu that has no name is none to the framework.
  */
-int pinhole_menu_query(struct pinhole_device *dev,
+int pinhole_menu_query(struct pinhole_context *ctx,
 		       const struct v4l2_query_ext_ctrl *q,
 		       struct pinhole_menu *menu, u64 *skip)
 {
@@ -25,7 +25,7 @@ int pinhole_menu_query(struct pinhole_device *dev,
 	for (i = q->minimum; i <= q->maximum; i++) {
 		struct v4l2_querymenu item = { .id = q->id, .index = i };
 
-		ret = pinhole_ioctl(dev, VIDIOC_QUERYMENU, &item);
+		ret = pinhole_ioctl(ctx, VIDIOC_QUERYMENU, &item);
 		if (ret == -EINVAL) {
 			if (i == q->default_value)
 				return -ERANGE;
@@ -72,8 +72,7 @@ static void pinhole_range_tell(struct pinhole_control *control)
 	} else {
 		ev.u.ctrl.value = ctrl->cur.val;
 	}
-	if (video_is_registered(&control->dev->video_dev))
-		v4l2_event_queue(&control->dev->video_dev, &ev);
+	pinhole_tell(control->ctx, &ev);
 }
 
 /*
@@ -93,7 +92,7 @@ static int pinhole_menu_follow(struct pinhole_control *control,
 	menu = kzalloc(sizeof(*menu), GFP_KERNEL);
 	if (!menu)
 		return -ENOMEM;
-	ret = pinhole_menu_query(control->dev, q, menu, &skip);
+	ret = pinhole_menu_query(control->ctx, q, menu, &skip);
 	if (ret)
 		goto out;
 
@@ -154,12 +153,12 @@ int pinhole_range_follow(struct pinhole_control *control)
 	struct v4l2_ctrl *ctrl = control->ctrl;
 	int ret;
 
-	ret = pinhole_ioctl(control->dev, VIDIOC_QUERY_EXT_CTRL, &q);
+	ret = pinhole_ioctl(control->ctx, VIDIOC_QUERY_EXT_CTRL, &q);
 	if (ret)
 		return ret;
 	if (q.id != control->id || q.type != control->type ||
 	    !pinhole_range_good(&q))
-		return pinhole_nonsense(control->dev, VIDIOC_QUERY_EXT_CTRL);
+		return pinhole_nonsense(control->ctx->dev, VIDIOC_QUERY_EXT_CTRL);
 
 	v4l2_ctrl_activate(ctrl, !(q.flags & V4L2_CTRL_FLAG_INACTIVE));
 	if (ctrl->flags & V4L2_CTRL_FLAG_GRABBED)

@@ -29,7 +29,7 @@ struct pinhole_value {
  * Asks the device for values, tells it, or has it try them, all in one command.
  * What it does not take as a whole it is to leave alone as a whole.
  */
-static int pinhole_values_call(struct pinhole_device *dev, unsigned int cmd,
+static int pinhole_values_call(struct pinhole_context *ctx, unsigned int cmd,
 			       struct pinhole_value *values, unsigned int count)
 {
 	struct pinhole_call call = {
@@ -64,7 +64,7 @@ static int pinhole_values_call(struct pinhole_device *dev, unsigned int cmd,
 		}
 	}
 
-	ret = pinhole_call(dev, &call);
+	ret = pinhole_call(ctx, &call);
 	for (i = 0; !ret && i < count; i++) {
 		struct pinhole_value *value = &values[i];
 		const struct v4l2_ctrl *ctrl = value->control->ctrl;
@@ -77,7 +77,7 @@ static int pinhole_values_call(struct pinhole_device *dev, unsigned int cmd,
 			value->number = list[i].value;
 		if (list[i].id != ctrl->id ||
 		    (!value->string && !pinhole_value_good(ctrl, value->number)))
-			ret = pinhole_nonsense(dev, cmd);
+			ret = pinhole_nonsense(ctx->dev, cmd);
 	}
 out:
 	kfree(pieces);
@@ -117,7 +117,7 @@ static int pinhole_control_get(struct v4l2_ctrl *ctrl)
 	struct pinhole_control *control = ctrl->priv;
 	int ret;
 
-	ret = pinhole_values_call(control->dev, VIDIOC_G_EXT_CTRLS, &value, 1);
+	ret = pinhole_values_call(control->ctx, VIDIOC_G_EXT_CTRLS, &value, 1);
 	if (!ret)
 		pinhole_value_store(&value);
 	return ret;
@@ -135,7 +135,7 @@ static void pinhole_control_told(struct pinhole_control *control, int ret)
 	if (!ret)
 		control->was_set = true;
 	else if (control->type != V4L2_CTRL_TYPE_BUTTON)
-		pinhole_control_event(control->dev, control->id,
+		pinhole_control_event(control->ctx, control->id,
 				      V4L2_EVENT_CTRL_CH_VALUE);
 }
 
@@ -158,7 +158,7 @@ static int pinhole_cluster_call(struct v4l2_ctrl *master, unsigned int cmd)
 		if (master->cluster[i]->is_new)
 			values[count++] = pinhole_value_new(master->cluster[i]);
 
-	ret = pinhole_values_call(control->dev, cmd, values, count);
+	ret = pinhole_values_call(control->ctx, cmd, values, count);
 	for (i = 0; i < count; i++) {
 		if (!ret)
 			pinhole_value_store(&values[i]);
@@ -176,7 +176,7 @@ static int pinhole_cluster_call(struct v4l2_ctrl *master, unsigned int cmd)
 static int pinhole_try_ctrl(struct v4l2_ctrl *master)
 {
 	struct pinhole_control *control = master->priv;
-	struct pinhole_controls *controls = &control->dev->controls;
+	struct pinhole_controls *controls = &control->ctx->controls;
 	int ret;
 
 	if (controls->from_device || controls->tries_nothing ||
@@ -195,7 +195,7 @@ static int pinhole_s_ctrl(struct v4l2_ctrl *master)
 	struct pinhole_control *control = master->priv;
 	unsigned int i;
 
-	if (!control->dev->controls.from_device)
+	if (!control->ctx->controls.from_device)
 		return pinhole_cluster_call(master, VIDIOC_S_EXT_CTRLS);
 	for (i = 0; i < master->ncontrols; i++) {
 		control = master->cluster[i]->priv;
@@ -232,7 +232,7 @@ static int pinhole_control_take_value(struct pinhole_control *control)
 		if (!value.string)
 			return -ENOMEM;
 	}
-	ret = pinhole_values_call(control->dev, VIDIOC_G_EXT_CTRLS, &value, 1);
+	ret = pinhole_values_call(control->ctx, VIDIOC_G_EXT_CTRLS, &value, 1);
 	if (ret)
 		goto out;
 	if (ctrl->is_string)
@@ -265,14 +265,15 @@ static int pinhole_control_restore(struct pinhole_control *control)
 		value.number = *ctrl->p_cur.p_s64;
 	else
 		value.number = ctrl->cur.val;
-	return pinhole_values_call(control->dev, VIDIOC_S_EXT_CTRLS, &value, 1);
+	return pinhole_values_call(control->ctx, VIDIOC_S_EXT_CTRLS, &value, 1);
 }
 
 /* What fails for want of memory is tried again later. */
 static void pinhole_control_update(struct pinhole_control *control,
 				   u32 changes)
 {
-	struct pinhole_device *dev = control->dev;
+	struct pinhole_context *ctx = control->ctx;
+	struct pinhole_device *dev = ctx->dev;
 	unsigned long flags;
 	int ret = 0;
 
@@ -280,29 +281,29 @@ static void pinhole_control_update(struct pinhole_control *control,
 	if (changes & PINHOLE_CTRL_RESTORE)
 		ret = pinhole_control_restore(control);
 	/* What the device refuses is as if it had changed it. */
-	if (!pinhole_is_local(ret) && !pinhole_fault(dev))
+	if (!pinhole_is_local(ret) && !pinhole_session_fault(ctx))
 		ret = 0;
-	dev->controls.from_device = true;
+	ctx->controls.from_device = true;
 	if (!ret && changes & (V4L2_EVENT_CTRL_CH_FLAGS | V4L2_EVENT_CTRL_CH_RANGE))
 		ret = pinhole_range_follow(control);
 	if (!ret && changes & (V4L2_EVENT_CTRL_CH_VALUE | V4L2_EVENT_CTRL_CH_RANGE))
 		ret = pinhole_control_take_value(control);
-	dev->controls.from_device = false;
+	ctx->controls.from_device = false;
 	v4l2_ctrl_unlock(control->ctrl);
 
 	/* A grabbed control follows when it is let go. */
 	if (ret == -EBUSY && control->ctrl->flags & V4L2_CTRL_FLAG_GRABBED) {
-		spin_lock_irqsave(&dev->controls.lock, flags);
+		spin_lock_irqsave(&ctx->controls.lock, flags);
 		control->stale |= changes;
-		spin_unlock_irqrestore(&dev->controls.lock, flags);
+		spin_unlock_irqrestore(&ctx->controls.lock, flags);
 	} else if (ret == -ENOMEM) {
-		spin_lock_irqsave(&dev->controls.lock, flags);
+		spin_lock_irqsave(&ctx->controls.lock, flags);
 		control->changes |= changes;
-		if (!pinhole_fault(dev))
-			schedule_delayed_work(&dev->controls.work,
+		if (!pinhole_session_fault(ctx))
+			schedule_delayed_work(&ctx->controls.work,
 					      PINHOLE_RETRY);
-		spin_unlock_irqrestore(&dev->controls.lock, flags);
-	} else if (ret && !pinhole_fault(dev)) {
+		spin_unlock_irqrestore(&ctx->controls.lock, flags);
+	} else if (ret && !pinhole_session_fault(ctx)) {
 		dev_warn_ratelimited(&dev->vdev->dev,
 				     "control 0x%08x cannot follow the device: error %d\n",
 				     control->id, ret);
@@ -312,21 +313,28 @@ static void pinhole_control_update(struct pinhole_control *control,
 /* Takes over what the device has reported. */
 void pinhole_control_work(struct work_struct *work)
 {
-	struct pinhole_device *dev = container_of(to_delayed_work(work),
-						  struct pinhole_device,
-						  controls.work);
+	struct pinhole_controls *controls = container_of(to_delayed_work(work),
+							 struct pinhole_controls,
+							 work);
 	struct pinhole_control *control;
 	unsigned long flags;
 	u32 changes;
 
-	list_for_each_entry(control, &dev->controls.list, node) {
-		spin_lock_irqsave(&dev->controls.lock, flags);
+	list_for_each_entry(control, &controls->list, node) {
+		spin_lock_irqsave(&controls->lock, flags);
 		changes = control->changes;
 		control->changes = 0;
-		spin_unlock_irqrestore(&dev->controls.lock, flags);
+		spin_unlock_irqrestore(&controls->lock, flags);
 		if (changes)
 			pinhole_control_update(control, changes);
 	}
+}
+
+/* Has what has changed taken over, unless it cannot be asked for. */
+static void pinhole_controls_follow(struct pinhole_context *ctx)
+{
+	if (!pinhole_session_fault(ctx))
+		mod_delayed_work(system_percpu_wq, &ctx->controls.work, 0);
 }
 
 /*
@@ -334,57 +342,57 @@ void pinhole_control_work(struct work_struct *work)
  * The event says what changed; the value is asked for later, when it is the
  * present one. However many events there are, they take no memory.
  */
-bool pinhole_control_event(struct pinhole_device *dev, u32 id, u32 changes)
+bool pinhole_control_event(struct pinhole_context *ctx, u32 id, u32 changes)
 {
+	struct pinhole_controls *controls = &ctx->controls;
 	struct pinhole_control *control;
 	unsigned long flags;
 	bool found = false;
 
-	spin_lock_irqsave(&dev->controls.lock, flags);
-	list_for_each_entry(control, &dev->controls.list, node) {
+	spin_lock_irqsave(&controls->lock, flags);
+	list_for_each_entry(control, &controls->list, node) {
 		if (control->id != id)
 			continue;
 		control->changes |= changes;
 		found = true;
 		break;
 	}
-	spin_unlock_irqrestore(&dev->controls.lock, flags);
-	if (found && !pinhole_fault(dev))
-		mod_delayed_work(system_percpu_wq, &dev->controls.work, 0);
+	spin_unlock_irqrestore(&controls->lock, flags);
+	if (found)
+		pinhole_controls_follow(ctx);
 	return found;
 }
 
 /* A control was let go, and can follow the device again. */
-void pinhole_control_stale(struct pinhole_device *dev,
-			   struct pinhole_control *control)
+void pinhole_control_stale(struct pinhole_control *control)
 {
+	struct pinhole_context *ctx = control->ctx;
 	unsigned long flags;
 
-	spin_lock_irqsave(&dev->controls.lock, flags);
+	spin_lock_irqsave(&ctx->controls.lock, flags);
 	if (control->stale) {
 		control->changes |= control->stale;
 		control->stale = 0;
-		if (!pinhole_fault(dev))
-			mod_delayed_work(system_percpu_wq, &dev->controls.work, 0);
+		pinhole_controls_follow(ctx);
 	}
-	spin_unlock_irqrestore(&dev->controls.lock, flags);
+	spin_unlock_irqrestore(&ctx->controls.lock, flags);
 }
 
 /* All values may have changed, or the device has forgotten those that it had. */
-void pinhole_controls_stale(struct pinhole_device *dev, bool forgotten)
+void pinhole_controls_stale(struct pinhole_context *ctx, bool forgotten)
 {
+	struct pinhole_controls *controls = &ctx->controls;
 	u32 changes = V4L2_EVENT_CTRL_CH_VALUE;
 	struct pinhole_control *control;
 	unsigned long flags;
 
 	if (forgotten)
 		changes |= PINHOLE_CTRL_RESTORE;
-	spin_lock_irqsave(&dev->controls.lock, flags);
-	list_for_each_entry(control, &dev->controls.list, node)
+	spin_lock_irqsave(&controls->lock, flags);
+	list_for_each_entry(control, &controls->list, node)
 		if (control->type != V4L2_CTRL_TYPE_BUTTON &&
 		    control->type != V4L2_CTRL_TYPE_CTRL_CLASS)
 			control->changes |= changes;
-	if (!pinhole_fault(dev))
-		mod_delayed_work(system_percpu_wq, &dev->controls.work, 0);
-	spin_unlock_irqrestore(&dev->controls.lock, flags);
+	pinhole_controls_follow(ctx);
+	spin_unlock_irqrestore(&controls->lock, flags);
 }

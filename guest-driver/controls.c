@@ -42,11 +42,11 @@ static int pinhole_control_menu(struct pinhole_control *control,
 		cfg->qmenu_int = menu->values;
 	else
 		cfg->qmenu = menu->items;
-	return pinhole_menu_query(control->dev, q, menu, &cfg->menu_skip_mask);
+	return pinhole_menu_query(control->ctx, q, menu, &cfg->menu_skip_mask);
 }
 
 /* Makes a control known to the framework; -ERANGE if it makes no sense. */
-static int pinhole_control_add(struct pinhole_device *dev,
+static int pinhole_control_add(struct pinhole_context *ctx,
 			       const struct v4l2_query_ext_ctrl *q)
 {
 	struct v4l2_ctrl_config cfg = {
@@ -63,7 +63,7 @@ static int pinhole_control_add(struct pinhole_device *dev,
 	control = kzalloc(sizeof(*control), GFP_KERNEL);
 	if (!control)
 		return -ENOMEM;
-	control->dev = dev;
+	control->ctx = ctx;
 	control->id = q->id;
 	control->type = q->type;
 	strscpy(control->name, q->name, sizeof(control->name));
@@ -99,18 +99,18 @@ static int pinhole_control_add(struct pinhole_device *dev,
 		break;
 	}
 
-	control->ctrl = v4l2_ctrl_new_custom(&dev->controls.handler, &cfg, control);
+	control->ctrl = v4l2_ctrl_new_custom(&ctx->controls.handler, &cfg, control);
 	if (!control->ctrl) {
 		/* The others are not to suffer for it. */
-		ret = dev->controls.handler.error;
-		dev->controls.handler.error = 0;
+		ret = ctx->controls.handler.error;
+		ctx->controls.handler.error = 0;
 		goto err_free;
 	}
-	mutex_lock(&dev->session.mutex);
-	spin_lock_irq(&dev->controls.lock);
-	list_add_tail(&control->node, &dev->controls.list);
-	spin_unlock_irq(&dev->controls.lock);
-	mutex_unlock(&dev->session.mutex);
+	mutex_lock(&ctx->dev->commands.mutex);
+	spin_lock_irq(&ctx->controls.lock);
+	list_add_tail(&control->node, &ctx->controls.list);
+	spin_unlock_irq(&ctx->controls.lock);
+	mutex_unlock(&ctx->dev->commands.mutex);
 	return 0;
 
 err_free:
@@ -122,7 +122,7 @@ err_free:
  * The framework makes the class controls that V4L2 defines by itself. A class of
  * the device's own needs one, too, and the device may not have it.
  */
-static int pinhole_control_class(struct pinhole_device *dev, u32 id)
+static int pinhole_control_class(struct pinhole_context *ctx, u32 id)
 {
 	struct v4l2_query_ext_ctrl q = {
 		.id = V4L2_CTRL_ID2WHICH(id) | 1,
@@ -131,16 +131,17 @@ static int pinhole_control_class(struct pinhole_device *dev, u32 id)
 	};
 
 	if (id == q.id || v4l2_ctrl_get_name(q.id) ||
-	    v4l2_ctrl_find(&dev->controls.handler, q.id))
+	    v4l2_ctrl_find(&ctx->controls.handler, q.id))
 		return 0;
 	snprintf(q.name, sizeof(q.name), "Controls of Class 0x%08lx",
 		 V4L2_CTRL_ID2WHICH(id));
-	return pinhole_control_add(dev, &q);
+	return pinhole_control_add(ctx, &q);
 }
 
 /* Asks the device for its controls. */
-static int pinhole_controls_query(struct pinhole_device *dev)
+static int pinhole_controls_query(struct pinhole_context *ctx)
 {
+	struct pinhole_device *dev = ctx->dev;
 	unsigned int count, compound = 0;
 	u32 id = 0;
 	int ret;
@@ -151,7 +152,7 @@ static int pinhole_controls_query(struct pinhole_device *dev)
 			      V4L2_CTRL_FLAG_NEXT_COMPOUND,
 		};
 
-		ret = pinhole_ioctl(dev, VIDIOC_QUERY_EXT_CTRL, &q);
+		ret = pinhole_ioctl(ctx, VIDIOC_QUERY_EXT_CTRL, &q);
 		if (pinhole_is_local(ret))
 			return ret;
 		if (ret)
@@ -174,9 +175,9 @@ static int pinhole_controls_query(struct pinhole_device *dev)
 			continue;
 		}
 		q.name[sizeof(q.name) - 1] = '\0';
-		ret = pinhole_control_class(dev, id);
+		ret = pinhole_control_class(ctx, id);
 		if (!ret)
-			ret = pinhole_control_add(dev, &q);
+			ret = pinhole_control_add(ctx, &q);
 		if (pinhole_is_local(ret))
 			return ret;
 		if (ret)
@@ -205,9 +206,9 @@ static bool pinhole_control_is_ordinary(const struct pinhole_control *control)
 }
 
 /* Has the framework set together what can be: all in one ioctl to the device. */
-static void pinhole_controls_cluster(struct pinhole_device *dev)
+static void pinhole_controls_cluster(struct pinhole_context *ctx)
 {
-	struct pinhole_controls *controls = &dev->controls;
+	struct pinhole_controls *controls = &ctx->controls;
 	struct pinhole_control *control;
 	unsigned int count = 0;
 
@@ -226,62 +227,62 @@ static void pinhole_controls_cluster(struct pinhole_device *dev)
  * set to the framework's defaults. Subscriptions come before values, so that no
  * change is missed. Waits for the device.
  */
-int pinhole_controls_probe(struct pinhole_device *dev)
+int pinhole_controls_probe(struct pinhole_context *ctx)
 {
 	int ret;
 
-	ret = v4l2_ctrl_handler_init(&dev->controls.handler, 32);
+	ret = v4l2_ctrl_handler_init(&ctx->controls.handler, 32);
 	if (ret)
 		return ret;
-	ret = pinhole_controls_query(dev);
+	ret = pinhole_controls_query(ctx);
 	if (ret)
 		return ret;
-	pinhole_controls_cluster(dev);
+	pinhole_controls_cluster(ctx);
 
-	mutex_lock(&dev->session.mutex);
-	ret = pinhole_session_renewed(dev);
-	mutex_unlock(&dev->session.mutex);
+	mutex_lock(&ctx->dev->commands.mutex);
+	ret = pinhole_session_renewed(ctx);
+	mutex_unlock(&ctx->dev->commands.mutex);
 	if (ret)
 		return ret;
-	flush_delayed_work(&dev->controls.work);
-	return pinhole_fault(dev);
+	flush_delayed_work(&ctx->controls.work);
+	return pinhole_session_fault(ctx);
 }
 
 /**
  * pinhole_controls_grab() - take hold of the controls that a format depends on
- * @dev: device
+ * @ctx: context
  * @grabbed: there are buffers, which are made for the format as it is
  *
  * What the device changes by itself meanwhile is taken over afterwards.
  */
-void pinhole_controls_grab(struct pinhole_device *dev, bool grabbed)
+void pinhole_controls_grab(struct pinhole_context *ctx, bool grabbed)
 {
 	struct pinhole_control *control;
 
-	lockdep_assert_held(&dev->stream.queue_mutex);
-	list_for_each_entry(control, &dev->controls.list, node) {
+	lockdep_assert_held(&ctx->queue_mutex);
+	list_for_each_entry(control, &ctx->controls.list, node) {
 		if (!(control->ctrl->flags & V4L2_CTRL_FLAG_MODIFY_LAYOUT))
 			continue;
 		v4l2_ctrl_grab(control->ctrl, grabbed);
 		if (!grabbed)
-			pinhole_control_stale(dev, control);
+			pinhole_control_stale(control);
 	}
 }
 
-void pinhole_controls_init(struct pinhole_device *dev)
+void pinhole_controls_init(struct pinhole_context *ctx)
 {
-	spin_lock_init(&dev->controls.lock);
-	INIT_LIST_HEAD(&dev->controls.list);
-	INIT_DELAYED_WORK(&dev->controls.work, pinhole_control_work);
+	spin_lock_init(&ctx->controls.lock);
+	INIT_LIST_HEAD(&ctx->controls.list);
+	INIT_DELAYED_WORK(&ctx->controls.work, pinhole_control_work);
 }
 
 /* Nobody uses the controls any more. */
-void pinhole_controls_exit(struct pinhole_device *dev)
+void pinhole_controls_exit(struct pinhole_context *ctx)
 {
 	struct pinhole_control *control, *tmp;
 
-	cancel_delayed_work_sync(&dev->controls.work);
-	v4l2_ctrl_handler_free(&dev->controls.handler);
-	list_for_each_entry_safe(control, tmp, &dev->controls.list, node)
+	cancel_delayed_work_sync(&ctx->controls.work);
+	v4l2_ctrl_handler_free(&ctx->controls.handler);
+	list_for_each_entry_safe(control, tmp, &ctx->controls.list, node)
 		pinhole_control_free(control);
 }

@@ -14,6 +14,7 @@
 #include "range.h"
 #include "virtio_media.h"
 
+struct pinhole_context;
 struct pinhole_device;
 
 /* More controls than this are left out. */
@@ -37,7 +38,7 @@ struct pinhole_menu {
 /**
  * struct pinhole_control - one of the device's controls
  * @node: entry in the list of controls
- * @dev: the device
+ * @ctx: the context that it belongs to
  * @ctrl: the control framework's view of it
  * @id: V4L2_CID_*
  * @type: V4L2_CTRL_TYPE_*
@@ -52,7 +53,7 @@ struct pinhole_menu {
  */
 struct pinhole_control {
 	struct list_head node;
-	struct pinhole_device *dev;
+	struct pinhole_context *ctx;
 	struct v4l2_ctrl *ctrl;
 	u32 id;
 	u32 type;
@@ -85,7 +86,7 @@ struct pinhole_controls {
 };
 
 /**
- * struct pinhole_subscriptions - events of the device (under session.mutex)
+ * struct pinhole_subscriptions - events of the device (under commands.mutex)
  * @frame_sync_users: subscriptions to FRAME_SYNC
  * @has_eos: the device has the event EOS
  * @has_source_change: the device has the event SOURCE_CHANGE
@@ -99,7 +100,7 @@ struct pinhole_subscriptions {
 };
 
 /* control_ranges.c */
-int pinhole_menu_query(struct pinhole_device *dev,
+int pinhole_menu_query(struct pinhole_context *ctx,
 		       const struct v4l2_query_ext_ctrl *q,
 		       struct pinhole_menu *menu, u64 *skip);
 int pinhole_range_follow(struct pinhole_control *control);
@@ -107,23 +108,22 @@ int pinhole_range_follow(struct pinhole_control *control);
 /* control_values.c */
 extern const struct v4l2_ctrl_ops pinhole_control_ops;
 void pinhole_control_work(struct work_struct *work);
-bool pinhole_control_event(struct pinhole_device *dev, u32 id, u32 changes);
-void pinhole_control_stale(struct pinhole_device *dev,
-			   struct pinhole_control *control);
-void pinhole_controls_stale(struct pinhole_device *dev, bool forgotten);
+bool pinhole_control_event(struct pinhole_context *ctx, u32 id, u32 changes);
+void pinhole_control_stale(struct pinhole_control *control);
+void pinhole_controls_stale(struct pinhole_context *ctx, bool forgotten);
 
 /* subscribe.c */
-int pinhole_session_renewed(struct pinhole_device *dev);
+int pinhole_session_renewed(struct pinhole_context *ctx);
 bool pinhole_v4l2_event(struct pinhole_device *dev, u32 session_id,
 			const struct virtio_media_event_event *event);
 int pinhole_subscribe_event(struct v4l2_fh *fh,
 			    const struct v4l2_event_subscription *sub);
-bool pinhole_has_events(struct pinhole_device *dev);
+bool pinhole_has_events(const struct pinhole_context *ctx);
 
 /* controls.c */
-void pinhole_controls_init(struct pinhole_device *dev);
-int pinhole_controls_probe(struct pinhole_device *dev);
-void pinhole_controls_exit(struct pinhole_device *dev);
-void pinhole_controls_grab(struct pinhole_device *dev, bool grabbed);
+void pinhole_controls_init(struct pinhole_context *ctx);
+int pinhole_controls_probe(struct pinhole_context *ctx);
+void pinhole_controls_exit(struct pinhole_context *ctx);
+void pinhole_controls_grab(struct pinhole_context *ctx, bool grabbed);
 
 #endif /* PINHOLE_CONTROLS_H */

@@ -39,6 +39,17 @@ static int pinhole_event_offer(struct pinhole_events *events,
 	return virtqueue_add_inbuf(events->ring.vq, &sg, 1, buf, GFP_ATOMIC);
 }
 
+/* An event buffer does not get to the device: no stream hears of its buffers. */
+static void pinhole_events_broken(struct pinhole_device *dev)
+{
+	struct pinhole_context *ctx;
+
+	rcu_read_lock();
+	pinhole_for_each_context(ctx, dev)
+		dev->up->fail(ctx, "broke the event queue");
+	rcu_read_unlock();
+}
+
 /* Passes the event in hand to whom it concerns. */
 static void pinhole_event_handle(struct pinhole_device *dev, u32 used)
 {
@@ -84,7 +95,7 @@ static unsigned int pinhole_events_handle(struct pinhole_device *dev,
 			memcpy(&events->event, buf, used);
 		barrier();
 		if (pinhole_event_offer(events, buf))
-			dev->up->fail(dev, "broke the event queue");
+			pinhole_events_broken(dev);
 		if (whole)
 			pinhole_event_handle(dev, used);
 		else

@@ -8,17 +8,17 @@
 
 int pinhole_enum_fmt(struct file *file, void *priv, struct v4l2_fmtdesc *f)
 {
-	struct pinhole_device *dev = video_drvdata(file);
+	struct pinhole_stream *stream = pinhole_file_stream(file, f->type);
 	u32 index = f->index;
 	int ret;
 
-	if (f->type != dev->stream.queue.type)
+	if (!stream)
 		return -EINVAL;
-	ret = pinhole_ioctl(dev, VIDIOC_ENUM_FMT, f);
+	ret = pinhole_ioctl(stream->ctx, VIDIOC_ENUM_FMT, f);
 	if (ret)
 		return ret;
-	if (f->type != dev->stream.queue.type || f->index != index || !f->pixelformat)
-		return pinhole_nonsense(dev, VIDIOC_ENUM_FMT);
+	if (f->type != stream->queue.type || f->index != index || !f->pixelformat)
+		return pinhole_nonsense(stream->dev, VIDIOC_ENUM_FMT);
 	f->description[sizeof(f->description) - 1] = '\0';
 	/* The V4L2 core warns of a format that has no description at all. */
 	if (!f->description[0])
@@ -59,17 +59,18 @@ static bool pinhole_pix_mp_good(const struct v4l2_pix_format_mplane *pix)
 }
 
 /* Whether a format makes sense. */
-static bool pinhole_format_good(const struct pinhole_device *dev,
+static bool pinhole_format_good(const struct pinhole_stream *stream,
 				const struct v4l2_format *f)
 {
-	if (f->type != dev->stream.queue.type)
+	if (f->type != stream->queue.type)
 		return false;
-	return pinhole_is_multiplanar(dev) ? pinhole_pix_mp_good(&f->fmt.pix_mp) :
-					     pinhole_pix_good(&f->fmt.pix);
+	return pinhole_is_multiplanar(stream) ?
+	       pinhole_pix_mp_good(&f->fmt.pix_mp) :
+	       pinhole_pix_good(&f->fmt.pix);
 }
 
 /* Whether two formats lay a frame out in the same way. */
-static bool pinhole_format_same(const struct pinhole_device *dev,
+static bool pinhole_format_same(const struct pinhole_stream *stream,
 				const struct v4l2_format *a,
 				const struct v4l2_format *b)
 {
@@ -78,7 +79,7 @@ static bool pinhole_format_same(const struct pinhole_device *dev,
 	const struct v4l2_pix_format *as = &a->fmt.pix, *bs = &b->fmt.pix;
 	unsigned int i;
 
-	if (!pinhole_is_multiplanar(dev))
+	if (!pinhole_is_multiplanar(stream))
 		return as->pixelformat == bs->pixelformat &&
 		       as->width == bs->width && as->height == bs->height &&
 		       as->bytesperline == bs->bytesperline &&
@@ -96,34 +97,31 @@ static bool pinhole_format_same(const struct pinhole_device *dev,
 }
 
 /* Forwards G_FMT, S_FMT or TRY_FMT. */
-static int pinhole_forward_format(struct pinhole_device *dev, unsigned int cmd,
-				  struct v4l2_format *f)
+static int pinhole_forward_format(struct pinhole_stream *stream,
+				  unsigned int cmd, struct v4l2_format *f)
 {
-	int ret;
+	int ret = pinhole_ioctl(stream->ctx, cmd, f);
 
-	if (f->type != dev->stream.queue.type)
-		return -EINVAL;
-	ret = pinhole_ioctl(dev, cmd, f);
 	if (ret)
 		return ret;
-	return pinhole_format_good(dev, f) ? 0 : pinhole_nonsense(dev, cmd);
+	return pinhole_format_good(stream, f) ? 0 :
+	       pinhole_nonsense(stream->dev, cmd);
 }
 
 /* Asks the device for the format to make the first buffers for. */
-int pinhole_take_format(struct pinhole_device *dev)
+int pinhole_take_format(struct pinhole_stream *stream)
 {
-	struct pinhole_stream *stream = &dev->stream;
-	struct v4l2_format f = { .type = dev->stream.queue.type };
+	struct v4l2_format f = { .type = stream->queue.type };
 	unsigned int i;
 	int ret;
 
-	lockdep_assert_held(&stream->queue_mutex);
-	ret = pinhole_forward_format(dev, VIDIOC_G_FMT, &f);
+	lockdep_assert_held(&stream->ctx->queue_mutex);
+	ret = pinhole_forward_format(stream, VIDIOC_G_FMT, &f);
 	if (ret)
 		return ret;
 
 	stream->format = f;
-	if (!pinhole_is_multiplanar(dev)) {
+	if (!pinhole_is_multiplanar(stream)) {
 		stream->num_planes = 1;
 		stream->plane_sizes[0] = f.fmt.pix.sizeimage;
 		return 0;
@@ -136,7 +134,7 @@ int pinhole_take_format(struct pinhole_device *dev)
 
 /**
  * pinhole_check_format() - whether a format is still the one of the buffers
- * @dev: device
+ * @stream: stream
  * @f: the device's format now, and until the stream ends
  *
  * The buffers are not known to the device until the stream begins, and its
@@ -144,27 +142,55 @@ int pinhole_take_format(struct pinhole_device *dev)
  *
  * Return: 0, -EPIPE if it is another, or -EIO if it makes no sense.
  */
-int pinhole_check_format(struct pinhole_device *dev,
+int pinhole_check_format(struct pinhole_stream *stream,
 			 const struct v4l2_format *f)
 {
-	lockdep_assert_held(&dev->stream.queue_mutex);
-	if (!pinhole_format_good(dev, f))
-		return pinhole_nonsense(dev, VIDIOC_G_FMT);
-	if (pinhole_format_same(dev, &dev->stream.format, f))
+	lockdep_assert_held(&stream->ctx->queue_mutex);
+	if (!pinhole_format_good(stream, f))
+		return pinhole_nonsense(stream->dev, VIDIOC_G_FMT);
+	if (pinhole_format_same(stream, &stream->format, f))
 		return 0;
-	dev_warn_ratelimited(&dev->vdev->dev,
+	dev_warn_ratelimited(&stream->dev->vdev->dev,
 			     "the format has changed since the buffers were allocated\n");
 	return -EPIPE;
 }
 
 int pinhole_g_fmt(struct file *file, void *priv, struct v4l2_format *f)
 {
-	return pinhole_forward_format(video_drvdata(file), VIDIOC_G_FMT, f);
+	struct pinhole_stream *stream = pinhole_file_stream(file, f->type);
+
+	return stream ? pinhole_forward_format(stream, VIDIOC_G_FMT, f) : -EINVAL;
 }
 
 int pinhole_try_fmt(struct file *file, void *priv, struct v4l2_format *f)
 {
-	return pinhole_forward_format(video_drvdata(file), VIDIOC_TRY_FMT, f);
+	struct pinhole_stream *stream = pinhole_file_stream(file, f->type);
+
+	return stream ? pinhole_forward_format(stream, VIDIOC_TRY_FMT, f) : -EINVAL;
+}
+
+/*
+ * The device knows of buffers while their stream runs, and may have given the other
+ * stream of a context a format that follows this one's. If there are buffers for it
+ * that one has to stay.
+ */
+static int pinhole_keep_formats(struct pinhole_context *ctx,
+				const struct pinhole_stream *changed)
+{
+	struct pinhole_stream *stream;
+	struct v4l2_format f;
+	int ret = 0;
+
+	pinhole_for_each_stream(stream, ctx) {
+		if (stream == changed || !vb2_is_busy(&stream->queue) || ret)
+			continue;
+		f = stream->format;
+		ret = pinhole_forward_format(stream, VIDIOC_S_FMT, &f);
+		/* It runs, and the device has kept it by itself. */
+		if (ret == -EBUSY)
+			ret = 0;
+	}
+	return ret;
 }
 
 /*
@@ -173,27 +199,31 @@ int pinhole_try_fmt(struct file *file, void *priv, struct v4l2_format *f)
  */
 int pinhole_s_fmt(struct file *file, void *priv, struct v4l2_format *f)
 {
-	struct pinhole_device *dev = video_drvdata(file);
+	struct pinhole_stream *stream = pinhole_file_stream(file, f->type);
 	int ret = -EBUSY;
 
-	if (mutex_lock_interruptible(&dev->stream.queue_mutex))
+	if (!stream)
+		return -EINVAL;
+	if (mutex_lock_interruptible(&stream->ctx->queue_mutex))
 		return -ERESTARTSYS;
-	if (!vb2_is_busy(&dev->stream.queue))
-		ret = pinhole_forward_format(dev, VIDIOC_S_FMT, f);
-	mutex_unlock(&dev->stream.queue_mutex);
+	if (!vb2_is_busy(&stream->queue))
+		ret = pinhole_forward_format(stream, VIDIOC_S_FMT, f);
+	if (!ret)
+		ret = pinhole_keep_formats(stream->ctx, stream);
+	mutex_unlock(&stream->ctx->queue_mutex);
 	return ret;
 }
 
 int pinhole_enum_framesizes(struct file *file, void *priv,
 			    struct v4l2_frmsizeenum *fsize)
 {
-	struct pinhole_device *dev = video_drvdata(file);
+	struct pinhole_context *ctx = pinhole_file_context(file);
 	struct v4l2_frmsize_stepwise *s = &fsize->stepwise;
 	u32 index = fsize->index, format = fsize->pixel_format;
 	bool good = false;
 	int ret;
 
-	ret = pinhole_ioctl(dev, VIDIOC_ENUM_FRAMESIZES, fsize);
+	ret = pinhole_ioctl(ctx, VIDIOC_ENUM_FRAMESIZES, fsize);
 	if (ret)
 		return ret;
 	switch (fsize->type) {
@@ -208,19 +238,19 @@ int pinhole_enum_framesizes(struct file *file, void *priv,
 		break;
 	}
 	if (!good || fsize->index != index || fsize->pixel_format != format)
-		return pinhole_nonsense(dev, VIDIOC_ENUM_FRAMESIZES);
+		return pinhole_nonsense(ctx->dev, VIDIOC_ENUM_FRAMESIZES);
 	return 0;
 }
 
 int pinhole_enum_frameintervals(struct file *file, void *priv,
 				struct v4l2_frmivalenum *fival)
 {
-	struct pinhole_device *dev = video_drvdata(file);
+	struct pinhole_context *ctx = pinhole_file_context(file);
 	struct v4l2_frmivalenum asked = *fival;
 	bool good = false;
 	int ret;
 
-	ret = pinhole_ioctl(dev, VIDIOC_ENUM_FRAMEINTERVALS, fival);
+	ret = pinhole_ioctl(ctx, VIDIOC_ENUM_FRAMEINTERVALS, fival);
 	if (ret)
 		return ret;
 	switch (fival->type) {
@@ -237,6 +267,6 @@ int pinhole_enum_frameintervals(struct file *file, void *priv,
 	if (!good || fival->index != asked.index ||
 	    fival->pixel_format != asked.pixel_format ||
 	    fival->width != asked.width || fival->height != asked.height)
-		return pinhole_nonsense(dev, VIDIOC_ENUM_FRAMEINTERVALS);
+		return pinhole_nonsense(ctx->dev, VIDIOC_ENUM_FRAMEINTERVALS);
 	return 0;
 }

@@ -22,10 +22,10 @@
 /* How much of a plane the device has: what a frame needs, if there is more. */
 u32 pinhole_plane_length(struct vb2_buffer *vb, unsigned int plane)
 {
-	struct pinhole_device *dev = vb2_get_drv_priv(vb->vb2_queue);
+	struct pinhole_stream *stream = vb2_get_drv_priv(vb->vb2_queue);
 
 	return min_t(unsigned long, vb2_plane_size(vb, plane),
-		     pinhole_plane_needed(dev, plane));
+		     pinhole_plane_needed(stream, plane));
 }
 
 /*
@@ -35,11 +35,11 @@ u32 pinhole_plane_length(struct vb2_buffer *vb, unsigned int plane)
 static unsigned long pinhole_frame_end(struct vb2_buffer *vb,
 				       unsigned int plane)
 {
-	struct pinhole_device *dev = vb2_get_drv_priv(vb->vb2_queue);
+	struct pinhole_stream *stream = vb2_get_drv_priv(vb->vb2_queue);
 
 	return min_t(unsigned long, vb2_get_plane_payload(vb, plane),
 		     vb->planes[plane].data_offset +
-		     (unsigned long)dev->stream.plane_sizes[plane]);
+		     (unsigned long)stream->plane_sizes[plane]);
 }
 
 /**
@@ -91,6 +91,11 @@ void pinhole_frame_give(struct pinhole_buffer *buf, struct v4l2_buffer *b,
 	b->flags = buf->vb.flags & PINHOLE_OUTPUT_FLAGS;
 	if (b->flags & V4L2_BUF_FLAG_TIMECODE)
 		b->timecode = buf->vb.timecode;
+	if (vb->vb2_queue->copy_timestamp) {
+		b->flags |= V4L2_BUF_FLAG_TIMESTAMP_COPY |
+			    (buf->vb.flags & V4L2_BUF_FLAG_TSTAMP_SRC_MASK);
+		v4l2_buffer_set_timestamp(b, vb->timestamp);
+	}
 	if (!pinhole_is_multiplanar(vb2_get_drv_priv(vb->vb2_queue))) {
 		b->bytesused = pinhole_frame_end(vb, 0);
 		return;
@@ -120,11 +125,11 @@ static const char *pinhole_frame_check(struct vb2_buffer *vb,
 				       const struct v4l2_buffer *b,
 				       const struct v4l2_plane *planes)
 {
-	struct pinhole_device *dev = vb2_get_drv_priv(vb->vb2_queue);
-	const bool output = pinhole_is_output(dev);
+	struct pinhole_stream *stream = vb2_get_drv_priv(vb->vb2_queue);
+	const bool output = pinhole_is_output(stream);
 	unsigned int i;
 
-	if (!pinhole_is_multiplanar(dev)) {
+	if (!pinhole_is_multiplanar(stream)) {
 		if (b->bytesused <= pinhole_plane_length(vb, 0))
 			return NULL;
 		return output ? "read more than a buffer holds" :
@@ -164,15 +169,40 @@ static void pinhole_frame_filled(struct pinhole_buffer *buf,
 	}
 }
 
+/*
+ * When a frame was taken or shown. One that is made of another has the other's time,
+ * and the application has given that one, which keeps it. Which end of a frame the
+ * other times are of videobuf2 knows of the queue only.
+ */
+static void pinhole_frame_stamp(struct pinhole_buffer *buf,
+				const struct v4l2_buffer *b)
+{
+	struct vb2_buffer *vb = &buf->vb.vb2_buf;
+	struct pinhole_stream *stream = vb2_get_drv_priv(vb->vb2_queue);
+	const u32 source = b->flags & V4L2_BUF_FLAG_TSTAMP_SRC_MASK;
+
+	if (!stream->queue.copy_timestamp) {
+		vb->timestamp = pinhole_clock_stamp(&stream->clock,
+						    pinhole_frame_time(b),
+						    ktime_get_ns());
+		WRITE_ONCE(stream->queue.timestamp_flags,
+			   V4L2_BUF_FLAG_TIMESTAMP_MONOTONIC |
+			   (source & V4L2_BUF_FLAG_TSTAMP_SRC_SOE));
+	} else if (!pinhole_is_output(stream)) {
+		vb->timestamp = v4l2_buffer_get_timestamp(b);
+		buf->vb.flags &= ~V4L2_BUF_FLAG_TSTAMP_SRC_MASK;
+		buf->vb.flags |= source;
+	}
+}
+
 /**
  * pinhole_frame_take() - take over what the device says of a frame
  * @buf: buffer that the frame is in
  * @b: what it says
  * @planes: what it says of the planes, if it is multi-planar
  *
- * Which end of a frame the times are of videobuf2 knows of the queue only. Of a
- * frame that the device has read everything but its time, its number and whether it
- * went well stays what the application has said.
+ * Of a frame that the device has read everything but its time, its number and whether
+ * it went well stays what the application has said.
  *
  * Context: Any; the stream's lock is held.
  * Return: NULL, or what is wrong with it.
@@ -182,22 +212,17 @@ const char *pinhole_frame_take(struct pinhole_buffer *buf,
 			       const struct v4l2_plane *planes)
 {
 	struct vb2_buffer *vb = &buf->vb.vb2_buf;
-	struct pinhole_device *dev = vb2_get_drv_priv(vb->vb2_queue);
-	struct pinhole_stream *stream = &dev->stream;
+	struct pinhole_stream *stream = vb2_get_drv_priv(vb->vb2_queue);
 	const char *wrong;
 
 	lockdep_assert_held(&stream->lock);
 	wrong = pinhole_frame_check(vb, b, planes);
 	if (wrong)
 		return wrong;
-	if (!pinhole_is_output(dev))
+	if (!pinhole_is_output(stream))
 		pinhole_frame_filled(buf, b, planes);
 
-	vb->timestamp = pinhole_clock_stamp(&stream->clock, pinhole_frame_time(b),
-					    ktime_get_ns());
-	WRITE_ONCE(stream->queue.timestamp_flags,
-		   V4L2_BUF_FLAG_TIMESTAMP_MONOTONIC |
-		   (b->flags & V4L2_BUF_FLAG_TSTAMP_SRC_SOE));
+	pinhole_frame_stamp(buf, b);
 	buf->vb.sequence = b->sequence;
 	stream->sequence = b->sequence;
 	buf->result = b->flags & V4L2_BUF_FLAG_ERROR ? VB2_BUF_STATE_ERROR :
@@ -205,19 +230,25 @@ const char *pinhole_frame_take(struct pinhole_buffer *buf,
 	return NULL;
 }
 
-/* A buffer was refused: it is no frame, and stands where the last one was. */
+/*
+ * A buffer was refused: it is no frame, and stands where the last one was. One that no
+ * frame was made for has no time.
+ */
 void pinhole_frame_none(struct pinhole_buffer *buf)
 {
 	struct vb2_buffer *vb = &buf->vb.vb2_buf;
-	struct pinhole_device *dev = vb2_get_drv_priv(vb->vb2_queue);
-	struct pinhole_stream *stream = &dev->stream;
+	struct pinhole_stream *stream = vb2_get_drv_priv(vb->vb2_queue);
 	unsigned int i;
 
 	lockdep_assert_held(&stream->lock);
-	vb->timestamp = pinhole_clock_stamp(&stream->clock, 0, ktime_get_ns());
+	if (!stream->queue.copy_timestamp)
+		vb->timestamp = pinhole_clock_stamp(&stream->clock, 0,
+						    ktime_get_ns());
+	else if (!pinhole_is_output(stream))
+		vb->timestamp = 0;
 	buf->vb.sequence = stream->sequence;
 	buf->result = VB2_BUF_STATE_ERROR;
-	if (pinhole_is_output(dev))
+	if (pinhole_is_output(stream))
 		return;
 	buf->vb.field = V4L2_FIELD_NONE;
 	buf->vb.flags &= ~PINHOLE_FRAME_FLAGS;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * pinhole: a V4L2 capture and output driver for the virtio media device (VIRTIO
- * 1.4).
+ * pinhole: a V4L2 driver for the virtio media device (VIRTIO 1.4), which captures,
+ * shows, or makes frames out of frames.
  *
- * The driver opens one session with the device and runs the buffer queue in the
- * guest's own videobuf2. The device is given scatter lists of guest memory; one
+ * The driver opens one session with the device, or one for each file where a file is a
+ * context, and runs the buffer queues in the guest's own videobuf2. The device is given scatter lists of guest memory; one
  * that takes none, or is to, has MMAP buffers in memory of its own.
  */
 #include <linux/dma-mapping.h>
@@ -22,14 +22,21 @@ module_param(standin_id, uint, 0444);
 MODULE_PARM_DESC(standin_id,
 		 "bind this virtio device id, too, for machine monitors that have no media device (default: 0, none)");
 
+/* The device is going to be reset: it has no session and no mapping after that. */
+static void pinhole_reset(struct pinhole_device *dev)
+{
+	pinhole_sessions_reset(dev);
+	pinhole_region_reset(dev);
+}
+
 static const struct pinhole_upcalls pinhole_upcalls = {
 	.done = pinhole_buffers_done,
-	.fault = pinhole_stream_fault,
-	.fail = pinhole_stream_fail,
+	.fault = pinhole_streams_fault,
+	.fail = pinhole_streams_fail,
 	.dqbuf = pinhole_buffer_returned,
 	.event = pinhole_v4l2_event,
 	.lost = pinhole_session_lost,
-	.reset = pinhole_region_reset,
+	.reset = pinhole_reset,
 	.renewed = pinhole_session_renewed,
 };
 
@@ -40,33 +47,42 @@ static void pinhole_release(struct v4l2_device *v4l2_dev)
 						  struct pinhole_device,
 						  v4l2_dev);
 
-	pinhole_controls_exit(dev);
-	pinhole_stream_exit(dev);
+	pinhole_recovery_exit(dev);
+	pinhole_context_exit(&dev->context);
 	pinhole_region_exit(dev);
-	pinhole_session_exit(dev);
 	pinhole_commands_exit(dev);
+	mutex_destroy(&dev->contexts.mutex);
 	put_device(dev->dma.dev);
 	put_device(&dev->vdev->dev);
 	mutex_destroy(&dev->ioctl_mutex);
 	kfree(dev);
 }
 
-/* What the device may be. The node has one queue: the first of these that it has. */
+/* What the device may be, and the queues of a context: the first of these that it is. */
 static const struct {
 	u32 cap;
-	u32 type;
-} pinhole_queues[] = {
-	{ V4L2_CAP_VIDEO_CAPTURE, V4L2_BUF_TYPE_VIDEO_CAPTURE },
-	{ V4L2_CAP_VIDEO_CAPTURE_MPLANE, V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE },
-	{ V4L2_CAP_VIDEO_OUTPUT, V4L2_BUF_TYPE_VIDEO_OUTPUT },
-	{ V4L2_CAP_VIDEO_OUTPUT_MPLANE, V4L2_BUF_TYPE_VIDEO_OUTPUT_MPLANE },
+	unsigned int num_types;
+	u32 types[2];
+} pinhole_kinds[] = {
+	{ V4L2_CAP_VIDEO_CAPTURE, 1, { V4L2_BUF_TYPE_VIDEO_CAPTURE } },
+	{ V4L2_CAP_VIDEO_CAPTURE_MPLANE, 1,
+	  { V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE } },
+	{ V4L2_CAP_VIDEO_OUTPUT, 1, { V4L2_BUF_TYPE_VIDEO_OUTPUT } },
+	{ V4L2_CAP_VIDEO_OUTPUT_MPLANE, 1,
+	  { V4L2_BUF_TYPE_VIDEO_OUTPUT_MPLANE } },
+	{ V4L2_CAP_VIDEO_M2M, 2,
+	  { V4L2_BUF_TYPE_VIDEO_OUTPUT, V4L2_BUF_TYPE_VIDEO_CAPTURE } },
+	{ V4L2_CAP_VIDEO_M2M_MPLANE, 2,
+	  { V4L2_BUF_TYPE_VIDEO_OUTPUT_MPLANE,
+	    V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE } },
 };
 
 /* Reads what the device is; -ENODEV if it is nothing that this driver drives. */
 static int pinhole_read_config(struct pinhole_device *dev)
 {
+	struct pinhole_context *ctx = &dev->context;
 	struct virtio_device *vdev = dev->vdev;
-	unsigned int i;
+	unsigned int i, j;
 	u32 caps, type;
 
 	virtio_cread_le(vdev, struct virtio_media_config, device_caps, &caps);
@@ -76,14 +92,16 @@ static int pinhole_read_config(struct pinhole_device *dev)
 	if (!dev->card[0])
 		strscpy(dev->card, "virtio-media", sizeof(dev->card));
 
-	for (i = 0; i < ARRAY_SIZE(pinhole_queues) && !dev->cap; i++) {
-		dev->cap = caps & pinhole_queues[i].cap;
-		dev->stream.queue.type = pinhole_queues[i].type;
+	for (i = 0; i < ARRAY_SIZE(pinhole_kinds) && !dev->cap; i++) {
+		dev->cap = caps & pinhole_kinds[i].cap;
+		ctx->num_streams = pinhole_kinds[i].num_types;
+		for (j = 0; j < ctx->num_streams; j++)
+			ctx->streams[j].queue.type = pinhole_kinds[i].types[j];
 	}
 	if (type != VFL_TYPE_VIDEO || !dev->cap ||
 	    !(caps & V4L2_CAP_STREAMING)) {
 		dev_err(&vdev->dev,
-			"neither a capture nor an output device: type %u, capabilities 0x%08x\n",
+			"no capture, output or mem-to-mem device: type %u, capabilities 0x%08x\n",
 			type, caps);
 		return -ENODEV;
 	}
@@ -114,7 +132,10 @@ static void pinhole_limit_segments(struct device *dma_dev)
  */
 static int pinhole_probe_dma(struct pinhole_device *dev)
 {
-	const enum dma_data_direction dir = pinhole_dma_dir(dev);
+	const bool reads_only = !pinhole_is_m2m(dev) &&
+				pinhole_is_output(dev->context.streams);
+	const enum dma_data_direction dir = reads_only ? DMA_TO_DEVICE :
+							 DMA_FROM_DEVICE;
 	struct pinhole_dma *dma = &dev->dma;
 	struct page *page;
 	dma_addr_t addr;
@@ -127,7 +148,7 @@ static int pinhole_probe_dma(struct pinhole_device *dev)
 	addr = dma_map_page(dma->dev, page, 0, PAGE_SIZE, dir);
 	if (!dma_mapping_error(dma->dev, addr)) {
 		dma->identity = addr == page_to_phys(page);
-		dma->sync = dma->use && !pinhole_is_output(dev) &&
+		dma->sync = dma->use && !reads_only &&
 			    dma_need_sync(dma->dev, addr);
 		dma_unmap_page(dma->dev, addr, PAGE_SIZE, dir);
 	}
@@ -148,6 +169,7 @@ static int pinhole_probe_dma(struct pinhole_device *dev)
  */
 static void pinhole_stop_virtio(struct pinhole_device *dev, int fault)
 {
+	struct pinhole_context *ctx;
 	bool in_use;
 
 	mutex_lock(&dev->region.lock);
@@ -156,16 +178,19 @@ static void pinhole_stop_virtio(struct pinhole_device *dev, int fault)
 		pinhole_set_fault(dev, fault, NULL);
 	mutex_unlock(&dev->region.lock);
 	if (in_use) {
-		mutex_lock(&dev->session.mutex);
+		mutex_lock(&dev->commands.mutex);
 		pinhole_region_leave(dev);
 		pinhole_set_fault(dev, fault, NULL);
-		mutex_unlock(&dev->session.mutex);
+		mutex_unlock(&dev->commands.mutex);
 	}
-	pinhole_session_cancel(dev);
-	cancel_delayed_work_sync(&dev->controls.work);
-	mutex_lock(&dev->session.mutex);
+	pinhole_recovery_cancel(dev);
+	mutex_lock(&dev->contexts.mutex);
+	list_for_each_entry(ctx, &dev->contexts.list, node)
+		cancel_delayed_work_sync(&ctx->controls.work);
+	mutex_unlock(&dev->contexts.mutex);
+	mutex_lock(&dev->commands.mutex);
 	pinhole_virtqueues_down(dev);
-	mutex_unlock(&dev->session.mutex);
+	mutex_unlock(&dev->commands.mutex);
 }
 
 /*
@@ -176,14 +201,14 @@ static void pinhole_stop_virtio(struct pinhole_device *dev, int fault)
 static int pinhole_probe_memory(struct pinhole_device *dev)
 {
 	struct v4l2_requestbuffers none = {
-		.type = dev->stream.queue.type,
+		.type = dev->context.streams[0].queue.type,
 		.memory = V4L2_MEMORY_USERPTR,
 	};
-	int ret = pinhole_ioctl(dev, VIDIOC_REQBUFS, &none);
+	int ret = pinhole_ioctl(&dev->context, VIDIOC_REQBUFS, &none);
 
 	if (pinhole_is_local(ret) || pinhole_fault(dev))
 		return ret;
-	if (!pinhole_region_find(dev, ret) && ret)
+	if ((pinhole_is_m2m(dev) || !pinhole_region_find(dev, ret)) && ret)
 		dev_err(&dev->vdev->dev,
 			"device takes no buffers in guest memory (SHARED_PAGES), error %d, and has no shared memory region that is fit for its own\n",
 			ret);
@@ -219,10 +244,12 @@ static int pinhole_probe(struct virtio_device *vdev)
 	mutex_init(&dev->ioctl_mutex);
 	pinhole_commands_init(dev);
 	pinhole_events_init(dev);
-	pinhole_session_init(dev);
+	pinhole_recovery_init(dev);
 	pinhole_region_init(dev);
-	pinhole_stream_init(dev);
-	pinhole_controls_init(dev);
+	mutex_init(&dev->contexts.mutex);
+	INIT_LIST_HEAD(&dev->contexts.list);
+	pinhole_context_init(&dev->context, dev);
+	dev->context.session.busy = PINHOLE_PROBING;
 	vdev->priv = dev;
 
 	ret = v4l2_device_register(&vdev->dev, &dev->v4l2_dev);
@@ -235,7 +262,7 @@ static int pinhole_probe(struct virtio_device *vdev)
 	ret = pinhole_read_config(dev);
 	if (ret)
 		goto err_v4l2;
-	ret = pinhole_queue_init(dev);
+	ret = pinhole_context_queues(&dev->context);
 	if (ret)
 		goto err_v4l2;
 	ret = pinhole_probe_dma(dev);
@@ -244,16 +271,16 @@ static int pinhole_probe(struct virtio_device *vdev)
 	ret = pinhole_virtqueues_up(dev);
 	if (ret)
 		goto err_virtio;
-	ret = pinhole_session_open(dev);
+	ret = pinhole_recovery_alloc(dev);
+	if (ret)
+		goto err_virtio;
+	ret = pinhole_context_open(&dev->context);
 	if (ret)
 		goto err_virtio;
 	ret = pinhole_probe_memory(dev);
 	if (ret)
 		goto err_virtio;
-	ret = pinhole_controls_probe(dev);
-	if (ret)
-		goto err_virtio;
-	pinhole_session_done(dev);
+	pinhole_session_done(&dev->context, PINHOLE_PROBING);
 	dev->reboot.notifier_call = pinhole_reboot;
 	ret = register_reboot_notifier(&dev->reboot);
 	if (ret)
@@ -262,6 +289,8 @@ static int pinhole_probe(struct virtio_device *vdev)
 	if (ret)
 		goto err_reboot;
 
+	if (pinhole_is_m2m(dev))
+		pinhole_context_close(&dev->context);
 	dev_info(&vdev->dev, "%s as %s\n", dev->card,
 		 video_device_node_name(&dev->video_dev));
 	return 0;
@@ -288,6 +317,8 @@ static void pinhole_remove(struct virtio_device *vdev)
 	unregister_reboot_notifier(&dev->reboot);
 	pinhole_stop_virtio(dev, -ENODEV);
 	vb2_video_unregister_device(&dev->video_dev);
+	if (pinhole_is_m2m(dev))
+		pinhole_m2m_remove(dev);
 	v4l2_device_unregister(&dev->v4l2_dev);
 	v4l2_device_put(&dev->v4l2_dev);
 }
@@ -329,11 +360,11 @@ static int pinhole_restore(struct virtio_device *vdev)
 	struct pinhole_device *dev = vdev->priv;
 
 	pinhole_replace_fault(dev, -ESHUTDOWN, -EIO);
-	mutex_lock(&dev->session.mutex);
-	dev->session.retry = jiffies;
+	mutex_lock(&dev->commands.mutex);
+	dev->recovery.retry = jiffies;
 	dev->commands.silent = false;
-	pinhole_session_ready(dev);
-	mutex_unlock(&dev->session.mutex);
+	pinhole_session_ready(&dev->context);
+	mutex_unlock(&dev->commands.mutex);
 	return 0;
 }
 #endif
@@ -367,7 +398,7 @@ static void __exit pinhole_exit(void)
 }
 module_exit(pinhole_exit);
 
-MODULE_DESCRIPTION("V4L2 capture and output driver for the virtio media device");
+MODULE_DESCRIPTION("V4L2 driver for the virtio media device");
 MODULE_AUTHOR("The Pinhole authors");
 MODULE_LICENSE("GPL");
 PINHOLE_IMPORT_DMA_BUF;

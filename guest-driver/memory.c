@@ -18,7 +18,7 @@ static void pinhole_mem_put(void *priv)
 {
 	struct pinhole_mem *mem = priv;
 
-	mem->dev->stream.allocated--;
+	mem->stream->allocated--;
 	pinhole_cmd_release(mem->cmd);
 	if (mem->own) {
 		pinhole_region_put(mem);
@@ -109,10 +109,10 @@ int pinhole_mem_segments(struct pinhole_mem *mem, size_t length,
 
 /* Memory of the guest's. */
 static struct pinhole_mem *pinhole_mem_alloc_guest(struct vb2_buffer *vb,
-						   struct device *dev,
+						   struct device *mem_dev,
 						   unsigned long size)
 {
-	struct pinhole_mem *mem = pinhole_mem_new(dev);
+	struct pinhole_mem *mem = pinhole_mem_new(mem_dev);
 	int ret;
 
 	if (!mem)
@@ -120,8 +120,7 @@ static struct pinhole_mem *pinhole_mem_alloc_guest(struct vb2_buffer *vb,
 	if (!mem->dev->dma.paged)
 		return pinhole_mem_wrap(mem,
 					pinhole_sg_alloc(vb, mem->dev->dma.dev,
-							 size,
-							 pinhole_dma_dir(mem->dev)));
+							 size, mem->dir));
 	ret = pinhole_paged_alloc(mem, vb, size);
 	if (ret) {
 		kfree(mem);
@@ -130,30 +129,31 @@ static struct pinhole_mem *pinhole_mem_alloc_guest(struct vb2_buffer *vb,
 	return mem;
 }
 
-void *pinhole_mem_alloc(struct vb2_buffer *vb, struct device *dev,
+void *pinhole_mem_alloc(struct vb2_buffer *vb, struct device *mem_dev,
 			unsigned long size)
 {
-	struct pinhole_device *pinhole = dev_to_virtio(dev)->priv;
+	struct pinhole_stream *stream = container_of(mem_dev,
+						     struct pinhole_stream,
+						     mem_dev);
 	struct pinhole_mem *mem;
 
-	mem = pinhole->region.used ? pinhole_region_alloc(pinhole, size) :
-				     pinhole_mem_alloc_guest(vb, dev, size);
+	mem = stream->dev->region.used ? pinhole_region_alloc(stream, size) :
+					 pinhole_mem_alloc_guest(vb, mem_dev, size);
 	if (!IS_ERR(mem))
-		pinhole->stream.allocated++;
+		stream->allocated++;
 	return mem;
 }
 
-void *pinhole_mem_attach_dmabuf(struct vb2_buffer *vb, struct device *dev,
+void *pinhole_mem_attach_dmabuf(struct vb2_buffer *vb, struct device *mem_dev,
 				struct dma_buf *dbuf, unsigned long size)
 {
-	struct pinhole_mem *mem = pinhole_mem_new(dev);
+	struct pinhole_mem *mem = pinhole_mem_new(mem_dev);
 
 	if (!mem)
 		return ERR_PTR(-ENOMEM);
 	return pinhole_mem_wrap(mem,
 				pinhole_sg_attach_dmabuf(vb, mem->dev->dma.dev,
-							 dbuf, size,
-							 pinhole_dma_dir(mem->dev)));
+							 dbuf, size, mem->dir));
 }
 
 static int pinhole_mem_map_dmabuf(void *priv)

@@ -5,6 +5,7 @@
 #ifndef PINHOLE_MEMORY_H
 #define PINHOLE_MEMORY_H
 
+#include <linux/dma-direction.h>
 #include <linux/scatterlist.h>
 #include <linux/slab.h>
 #include <media/videobuf2-core.h>
@@ -15,10 +16,13 @@ struct dma_buf;
 struct frame_vector;
 struct pinhole_cmd;
 struct pinhole_device;
+struct pinhole_stream;
 
 /**
  * struct pinhole_mem - the memory of one plane, as videobuf2's mem_priv
  * @dev: the device
+ * @stream: the stream whose buffer it is of
+ * @dir: which way the data go
  * @sg_priv: memory of vb2_dma_sg_memops, or NULL
  * @vm_priv: memory of vb2_vmalloc_memops, or NULL
  * @own: the device's own memory; if it is none of the three it is pinned by this
@@ -39,6 +43,8 @@ struct pinhole_device;
  */
 struct pinhole_mem {
 	struct pinhole_device *dev;
+	struct pinhole_stream *stream;
+	enum dma_data_direction dir;
 	void *sg_priv;
 	void *vm_priv;
 	bool own;
@@ -63,7 +69,7 @@ struct pinhole_mem {
  * @paged: MMAP memory is of single pages: what it can map in one piece is short, or
  *	   its addresses are not those that the device wants
  * @sync: memory has to be synchronised after the DMA, by a copy out of a bounce
- *	  buffer or as caches want it; never for output
+ *	  buffer or as caches want it; never of a device that only reads
  */
 struct pinhole_dma {
 	struct device *dev;
@@ -91,7 +97,7 @@ static inline void *pinhole_mem_wrap(struct pinhole_mem *mem, void *sg_priv)
 }
 
 /* pin.c; pinhole_mem_get_userptr() is in compat.h */
-struct pinhole_mem *pinhole_mem_new(struct device *dev);
+struct pinhole_mem *pinhole_mem_new(struct device *mem_dev);
 void pinhole_unpin(struct pinhole_mem *mem);
 void pinhole_pinned_prepare(struct pinhole_mem *mem);
 void pinhole_pinned_finish(struct pinhole_mem *mem);

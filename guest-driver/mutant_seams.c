@@ -135,7 +135,7 @@ void *__wrap_pinhole_mem_get_userptr(struct vb2_buffer *vb, struct device *dev,
 
 	if (IS_ERR(mem) || mem->sg_priv)
 		return mem;
-	right = pinhole_dma_dir(mem->dev);
+	right = mem->dir;
 	dir = right;
 	if (pinhole_mutant(PINHOLE_WRONG_DIRECTION))
 		dir = right == DMA_TO_DEVICE ? DMA_FROM_DEVICE : DMA_TO_DEVICE;
@@ -176,7 +176,7 @@ int __wrap_pinhole_mem_segments(struct pinhole_mem *mem, size_t length,
 void __wrap_pinhole_pinned_prepare(struct pinhole_mem *mem)
 {
 	if (!pinhole_mutant(PINHOLE_OUTPUT_NO_SYNC) ||
-	    !pinhole_is_output(mem->dev))
+	    mem->dir != DMA_TO_DEVICE)
 		__real_pinhole_pinned_prepare(mem);
 }
 
@@ -194,8 +194,7 @@ void __wrap_pinhole_unpin(struct pinhole_mem *mem)
 {
 	if (mem->dma_mapped && pinhole_mutant(PINHOLE_UNMAP_TWICE))
 		dma_unmap_sgtable(mem->dev->dma.dev, &mem->sgt,
-				  pinhole_dma_dir(mem->dev),
-				  DMA_ATTR_SKIP_CPU_SYNC);
+				  mem->dir, DMA_ATTR_SKIP_CPU_SYNC);
 	if (pinhole_mutant(PINHOLE_LEAK_MAPPING))
 		mem->dma_mapped = false;
 	__real_pinhole_unpin(mem);
@@ -207,23 +206,24 @@ static void (*qbuf_complete)(struct pinhole_cmd *cmd);
 /* A QBUF was answered: the driver is told that the device has done with the buffer. */
 static void pinhole_mutant_complete(struct pinhole_cmd *cmd)
 {
-	struct pinhole_device *dev = cmd->dev;
+	struct vb2_buffer *vb = &cmd->buf->vb.vb2_buf;
+	struct pinhole_stream *stream = vb2_get_drv_priv(vb->vb2_queue);
 	struct virtio_media_event_dqbuf event = {
-		.buffer.index = cmd->buf->vb.vb2_buf.index,
-		.buffer.type = dev->stream.queue.type,
-		.buffer.length = cmd->buf->vb.vb2_buf.num_planes,
+		.buffer.index = vb->index,
+		.buffer.type = vb->type,
+		.buffer.length = vb->num_planes,
 		.buffer.sequence = cmd->buf->vb.sequence,
-		.buffer.bytesused = dev->stream.plane_sizes[0],
+		.buffer.bytesused = stream->plane_sizes[0],
 	};
 	bool taken = !cmd->result;
 	unsigned int i;
 
-	for (i = 0; i < dev->stream.num_planes; i++)
-		event.planes[i].bytesused = dev->stream.plane_sizes[i];
+	for (i = 0; i < stream->num_planes; i++)
+		event.planes[i].bytesused = stream->plane_sizes[i];
 	qbuf_complete(cmd);
 	if (taken)
-		__real_pinhole_buffer_returned(dev, dev->stream.session, &event,
-					       sizeof(event));
+		__real_pinhole_buffer_returned(cmd->dev, stream->session,
+					       &event, sizeof(event));
 }
 
 /* A buffer is given back as soon as the device has it. */
@@ -237,16 +237,32 @@ void __wrap_pinhole_cmd_submit(struct pinhole_cmd *cmd)
 	__real_pinhole_cmd_submit(cmd);
 }
 
+/* Whether the driver takes a buffer for one that is at the device. */
+static bool pinhole_mutant_expects(struct pinhole_device *dev, u32 session_id,
+				   const struct v4l2_buffer *b)
+{
+	struct pinhole_context *ctx = pinhole_context_find(dev, session_id);
+	struct pinhole_stream *stream =
+		ctx ? pinhole_context_stream(ctx, b->type) : NULL;
+
+	return !stream || b->index >= VIDEO_MAX_FRAME ||
+	       READ_ONCE(stream->slots[b->index]);
+}
+
 /* When the device returns it in truth, nobody wonders that it is not there. */
 bool __wrap_pinhole_buffer_returned(struct pinhole_device *dev, u32 session_id,
 				    const struct virtio_media_event_dqbuf *event,
 				    u32 used)
 {
-	if (pinhole_mutant(PINHOLE_COMPLETE_EARLY) &&
-	    event->buffer.index < VIDEO_MAX_FRAME &&
-	    !READ_ONCE(dev->stream.slots[event->buffer.index]))
-		return true;
-	return __real_pinhole_buffer_returned(dev, session_id, event, used);
+	bool expected = true;
+
+	rcu_read_lock();
+	if (pinhole_mutant(PINHOLE_COMPLETE_EARLY))
+		expected = pinhole_mutant_expects(dev, session_id,
+						  &event->buffer);
+	rcu_read_unlock();
+	return !expected ||
+	       __real_pinhole_buffer_returned(dev, session_id, event, used);
 }
 
 /* A command is looked at when it was freed, or is not freed. */
@@ -273,13 +289,14 @@ void __wrap_pinhole_events_drain(struct pinhole_device *dev)
 /* Two mutexes are taken in the other order than pinhole.h has them in. */
 int __wrap_pinhole_s_fmt(struct file *file, void *priv, struct v4l2_format *f)
 {
-	struct pinhole_device *dev = video_drvdata(file);
+	struct pinhole_context *ctx = pinhole_file_context(file);
+	struct pinhole_device *dev = ctx->dev;
 
 	if (pinhole_mutant(PINHOLE_LOCK_ORDER)) {
-		mutex_lock(&dev->session.mutex);
-		mutex_lock(&dev->stream.queue_mutex);
-		mutex_unlock(&dev->stream.queue_mutex);
-		mutex_unlock(&dev->session.mutex);
+		mutex_lock(&dev->commands.mutex);
+		mutex_lock(&ctx->queue_mutex);
+		mutex_unlock(&ctx->queue_mutex);
+		mutex_unlock(&dev->commands.mutex);
 	}
 	return __real_pinhole_s_fmt(file, priv, f);
 }

@@ -2,60 +2,10 @@
 /*
  * The device node: its ioctls, and the few that are not the device's business.
  */
-#include <linux/pci.h>
 #include <linux/string.h>
 #include <media/v4l2-event.h>
 
 #include "pinhole.h"
-
-static int pinhole_querycap(struct file *file, void *priv,
-			    struct v4l2_capability *cap)
-{
-	struct pinhole_device *dev = video_drvdata(file);
-
-	strscpy(cap->driver, KBUILD_MODNAME, sizeof(cap->driver));
-	strscpy(cap->card, dev->card, sizeof(cap->card));
-	if (dev_is_pci(dev->dma.dev))
-		snprintf(cap->bus_info, sizeof(cap->bus_info), "PCI:%s",
-			 dev_name(dev->dma.dev));
-	else
-		snprintf(cap->bus_info, sizeof(cap->bus_info), "platform:%s",
-			 dev_name(&dev->vdev->dev));
-	return 0;
-}
-
-static int pinhole_log_status(struct file *file, void *priv)
-{
-	static const char * const states[] = {
-		[PINHOLE_STOPPED] = "stopped",
-		[PINHOLE_STARTING] = "starting",
-		[PINHOLE_STREAMING] = "streaming",
-		[PINHOLE_STOPPING] = "stopping",
-	};
-	struct pinhole_device *dev = video_drvdata(file);
-	struct pinhole_stream *stream = &dev->stream;
-	unsigned int at_device = 0, i;
-	enum pinhole_state state;
-	bool failed;
-
-	spin_lock_irq(&stream->lock);
-	for (i = 0; i < ARRAY_SIZE(stream->slots); i++)
-		at_device += !!stream->slots[i];
-	state = stream->state;
-	failed = stream->failed;
-	spin_unlock_irq(&stream->lock);
-
-	v4l2_info(&dev->v4l2_dev, "session %u, %s addresses%s\n",
-		  READ_ONCE(dev->session.id),
-		  dev->dma.use ? "DMA" : "guest-physical",
-		  pinhole_fault(dev) ? ", the device was given up" : "");
-	v4l2_info(&dev->v4l2_dev, "stream %s%s, %u buffers at the device\n",
-		  states[state], failed ? " and dead" : "", at_device);
-	v4l2_info(&dev->v4l2_dev, "%lu events ignored\n",
-		  READ_ONCE(dev->events.ignored));
-	v4l2_ctrl_handler_log_status(&dev->controls.handler, dev->v4l2_dev.name);
-	return 0;
-}
 
 /*
  * The controls that were grabbed when buffers were asked for are let go if
@@ -64,22 +14,22 @@ static int pinhole_log_status(struct file *file, void *priv)
 static int pinhole_reqbufs(struct file *file, void *priv,
 			   struct v4l2_requestbuffers *req)
 {
-	struct pinhole_device *dev = video_drvdata(file);
+	struct pinhole_context *ctx = pinhole_file_context(file);
 	int ret = vb2_ioctl_reqbufs(file, priv, req);
 
-	if (!vb2_is_busy(&dev->stream.queue))
-		pinhole_region_free(dev);
-	pinhole_controls_grab(dev, vb2_is_busy(&dev->stream.queue));
+	if (!pinhole_context_is_busy(ctx))
+		pinhole_region_free(ctx->dev);
+	pinhole_controls_grab(ctx, pinhole_context_is_busy(ctx));
 	return ret;
 }
 
 static int pinhole_create_bufs(struct file *file, void *priv,
 			       struct v4l2_create_buffers *create)
 {
-	struct pinhole_device *dev = video_drvdata(file);
+	struct pinhole_context *ctx = pinhole_file_context(file);
 	int ret = vb2_ioctl_create_bufs(file, priv, create);
 
-	pinhole_controls_grab(dev, vb2_is_busy(&dev->stream.queue));
+	pinhole_controls_grab(ctx, pinhole_context_is_busy(ctx));
 	return ret;
 }
 
@@ -90,16 +40,17 @@ static int pinhole_create_bufs(struct file *file, void *priv,
 static int pinhole_close(struct file *file)
 {
 	struct pinhole_device *dev = video_drvdata(file);
+	struct pinhole_context *ctx = &dev->context;
 	int ret = vb2_fop_release(file);
 
 	/* Whoever had no buffers does not wait for the lock of those who have. */
-	if (vb2_is_busy(&dev->stream.queue))
+	if (pinhole_context_is_busy(ctx))
 		return ret;
-	mutex_lock(&dev->stream.queue_mutex);
-	if (!vb2_is_busy(&dev->stream.queue))
+	mutex_lock(&ctx->queue_mutex);
+	if (!pinhole_context_is_busy(ctx))
 		pinhole_region_free(dev);
-	pinhole_controls_grab(dev, vb2_is_busy(&dev->stream.queue));
-	mutex_unlock(&dev->stream.queue_mutex);
+	pinhole_controls_grab(ctx, pinhole_context_is_busy(ctx));
+	mutex_unlock(&ctx->queue_mutex);
 	return ret;
 }
 
@@ -169,6 +120,54 @@ static void pinhole_disable_more_bufs(struct video_device *video)
 	PINHOLE_DISABLE_REMOVE_BUFS(video);
 }
 
+static void pinhole_disable_selection(struct video_device *video)
+{
+	v4l2_disable_ioctl(video, VIDIOC_G_SELECTION);
+	v4l2_disable_ioctl(video, VIDIOC_S_SELECTION);
+	v4l2_disable_ioctl(video, VIDIOC_G_CROP);
+	v4l2_disable_ioctl(video, VIDIOC_S_CROP);
+	v4l2_disable_ioctl(video, VIDIOC_CROPCAP);
+}
+
+/* What is of a device with one queue for all files. */
+static void pinhole_node_one(struct pinhole_device *dev,
+			     struct video_device *video)
+{
+	struct pinhole_context *ctx = &dev->context;
+	const bool output = pinhole_is_output(ctx->streams);
+
+	video->fops = &pinhole_fops;
+	video->ioctl_ops = &pinhole_ioctl_ops;
+	video->lock = &dev->ioctl_mutex;
+	video->queue = &ctx->streams[0].queue;
+	video->vfl_dir = output ? VFL_DIR_TX : VFL_DIR_RX;
+	video->device_caps |= V4L2_CAP_READWRITE;
+	if (!list_empty(&ctx->controls.list))
+		video->ctrl_handler = &ctx->controls.handler;
+	if (pinhole_region_is_wanted(dev))
+		pinhole_disable_more_bufs(video);
+	if (output || !pinhole_has_selection(ctx))
+		pinhole_disable_selection(video);
+}
+
+/* What is of a device each file of which has a context: its locks are the files'. */
+static void pinhole_node_m2m(struct pinhole_device *dev,
+			     struct video_device *video)
+{
+	struct v4l2_encoder_cmd stop = { .cmd = V4L2_ENC_CMD_STOP };
+	struct pinhole_context *ctx = &dev->context;
+
+	video->fops = &pinhole_m2m_fops;
+	video->ioctl_ops = &pinhole_m2m_ioctl_ops;
+	video->vfl_dir = VFL_DIR_M2M;
+	if (!pinhole_has_selection(ctx))
+		pinhole_disable_selection(video);
+	if (pinhole_ioctl(ctx, VIDIOC_TRY_ENCODER_CMD, &stop) == -ENOTTY) {
+		v4l2_disable_ioctl(video, VIDIOC_TRY_ENCODER_CMD);
+		v4l2_disable_ioctl(video, VIDIOC_ENCODER_CMD);
+	}
+}
+
 /*
  * Makes the device node. Ioctls that the device cannot serve are switched off, so
  * that applications are told -ENOTTY by the kernel itself, and need not try.
@@ -179,25 +178,13 @@ int pinhole_register_node(struct pinhole_device *dev)
 
 	strscpy(video->name, dev->card, sizeof(video->name));
 	video->v4l2_dev = &dev->v4l2_dev;
-	video->fops = &pinhole_fops;
-	video->ioctl_ops = &pinhole_ioctl_ops;
-	video->lock = &dev->ioctl_mutex;
-	video->queue = &dev->stream.queue;
 	video->release = video_device_release_empty;
-	video->vfl_dir = pinhole_is_output(dev) ? VFL_DIR_TX : VFL_DIR_RX;
-	video->device_caps = V4L2_CAP_STREAMING | V4L2_CAP_READWRITE | dev->cap;
-	if (!list_empty(&dev->controls.list))
-		video->ctrl_handler = &dev->controls.handler;
-	if (pinhole_is_output(dev) || !pinhole_has_selection(dev)) {
-		v4l2_disable_ioctl(video, VIDIOC_G_SELECTION);
-		v4l2_disable_ioctl(video, VIDIOC_S_SELECTION);
-		v4l2_disable_ioctl(video, VIDIOC_G_CROP);
-		v4l2_disable_ioctl(video, VIDIOC_S_CROP);
-		v4l2_disable_ioctl(video, VIDIOC_CROPCAP);
-	}
-	if (pinhole_region_is_wanted(dev))
-		pinhole_disable_more_bufs(video);
-	if (!pinhole_has_events(dev)) {
+	video->device_caps = V4L2_CAP_STREAMING | dev->cap;
+	if (pinhole_is_m2m(dev))
+		pinhole_node_m2m(dev, video);
+	else
+		pinhole_node_one(dev, video);
+	if (!pinhole_has_events(&dev->context)) {
 		v4l2_disable_ioctl(video, VIDIOC_SUBSCRIBE_EVENT);
 		v4l2_disable_ioctl(video, VIDIOC_UNSUBSCRIBE_EVENT);
 		v4l2_disable_ioctl(video, VIDIOC_DQEVENT);

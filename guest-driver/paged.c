@@ -27,8 +27,7 @@ int pinhole_paged_alloc(struct pinhole_mem *mem, struct vb2_buffer *vb,
 	mem->pages = kvmalloc_array(nr, sizeof(*mem->pages), GFP_KERNEL);
 	if (!mem->pages)
 		return -ENOMEM;
-	priv = pinhole_vm_alloc(vb, mem->dev->dma.dev, size,
-				pinhole_dma_dir(mem->dev));
+	priv = pinhole_vm_alloc(vb, mem->dev->dma.dev, size, mem->dir);
 	ret = PTR_ERR_OR_ZERO(priv);
 	if (ret)
 		goto err_pages;

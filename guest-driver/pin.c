@@ -124,7 +124,7 @@ int pinhole_pages_map(struct pinhole_mem *mem)
 		return ret;
 
 	/* The caches are synchronised by prepare and finish. */
-	ret = dma_map_sgtable(dev->dma.dev, &mem->sgt, pinhole_dma_dir(dev),
+	ret = dma_map_sgtable(dev->dma.dev, &mem->sgt, mem->dir,
 			      DMA_ATTR_SKIP_CPU_SYNC);
 	mem->dma_mapped = !ret;
 	return ret;
@@ -134,8 +134,7 @@ int pinhole_pages_map(struct pinhole_mem *mem)
 void pinhole_pages_unmap(struct pinhole_mem *mem)
 {
 	if (mem->dma_mapped)
-		dma_unmap_sgtable(mem->dev->dma.dev, &mem->sgt,
-				  pinhole_dma_dir(mem->dev),
+		dma_unmap_sgtable(mem->dev->dma.dev, &mem->sgt, mem->dir,
 				  DMA_ATTR_SKIP_CPU_SYNC);
 	sg_free_table(&mem->sgt);
 }
@@ -182,7 +181,7 @@ static int pinhole_pin(struct pinhole_mem *mem, unsigned long start,
 		goto out;
 
 	ret = pinhole_get_vaddr_frames(start & PAGE_MASK, nr,
-				       !pinhole_is_output(mem->dev), mem->vec);
+				       mem->dir == DMA_FROM_DEVICE, mem->vec);
 	if (ret < 0)
 		goto err_destroy;
 	mem->nr = ret;
@@ -208,13 +207,16 @@ out:
 	return ret;
 }
 
-/* Allocates the description of a plane's memory; @dev is the virtio device. */
-struct pinhole_mem *pinhole_mem_new(struct device *dev)
+/* Allocates the description of a plane's memory; @mem_dev is that of its stream. */
+struct pinhole_mem *pinhole_mem_new(struct device *mem_dev)
 {
 	struct pinhole_mem *mem = kzalloc(sizeof(*mem), GFP_KERNEL);
 
-	if (mem)
-		mem->dev = dev_to_virtio(dev)->priv;
+	if (!mem)
+		return NULL;
+	mem->stream = container_of(mem_dev, struct pinhole_stream, mem_dev);
+	mem->dev = mem->stream->dev;
+	mem->dir = pinhole_dma_dir(mem->stream);
 	return mem;
 }
 
@@ -225,21 +227,20 @@ struct pinhole_mem *pinhole_mem_new(struct device *dev)
  * videobuf2 does not say which plane the memory is for. It gets memory for the
  * planes in order, and takes away what there was of a plane before.
  */
-static unsigned long pinhole_mem_needed(struct pinhole_device *dev,
+static unsigned long pinhole_mem_needed(const struct pinhole_stream *stream,
 					struct vb2_buffer *vb,
 					unsigned long size)
 {
-	const struct pinhole_stream *stream = &dev->stream;
 	unsigned long needed = 0;
 	unsigned int i;
 
-	lockdep_assert_held(&stream->queue_mutex);
+	lockdep_assert_held(&stream->ctx->queue_mutex);
 	for (i = 0; i < stream->num_planes; i++) {
 		if (vb && i < vb->num_planes && !vb->planes[i].mem_priv)
 			return min_t(unsigned long, size,
-				     pinhole_plane_needed(dev, i));
+				     pinhole_plane_needed(stream, i));
 		needed = max_t(unsigned long, needed,
-			       pinhole_plane_needed(dev, i));
+			       pinhole_plane_needed(stream, i));
 	}
 	return min(size, needed);
 }
@@ -248,21 +249,21 @@ static unsigned long pinhole_mem_needed(struct pinhole_device *dev,
  * videobuf2: pins memory for a USERPTR plane. What the application claims beyond
  * the frame is left alone. The struct pinhole_mem, or an ERR_PTR.
  */
-void *pinhole_mem_get_userptr(struct vb2_buffer *vb, struct device *dev,
+void *pinhole_mem_get_userptr(struct vb2_buffer *vb, struct device *mem_dev,
 			      unsigned long vaddr, unsigned long size)
 {
-	struct pinhole_mem *mem = pinhole_mem_new(dev);
+	struct pinhole_mem *mem = pinhole_mem_new(mem_dev);
 	int ret;
 
 	if (!mem)
 		return ERR_PTR(-ENOMEM);
-	size = pinhole_mem_needed(mem->dev, vb, size);
+	size = pinhole_mem_needed(mem->stream, vb, size);
 	if (READ_ONCE(native_userptr))
 		return pinhole_mem_wrap(mem,
 					pinhole_sg_get_userptr(vb,
 							       mem->dev->dma.dev,
 							       vaddr, size,
-							       pinhole_dma_dir(mem->dev)));
+							       mem->dir));
 	ret = pinhole_pin(mem, vaddr, size);
 	if (ret) {
 		kfree(mem);
@@ -279,7 +280,7 @@ void pinhole_pinned_prepare(struct pinhole_mem *mem)
 {
 	if (mem->dma_mapped)
 		dma_sync_sgtable_for_device(mem->dev->dma.dev, &mem->sgt,
-					    pinhole_dma_dir(mem->dev));
+					    mem->dir);
 }
 
 /* Hands pinned memory from the device to the processor. */
@@ -287,7 +288,7 @@ void pinhole_pinned_finish(struct pinhole_mem *mem)
 {
 	if (mem->dma_mapped)
 		dma_sync_sgtable_for_cpu(mem->dev->dma.dev, &mem->sgt,
-					 pinhole_dma_dir(mem->dev));
+					 mem->dir);
 }
 
 /*
@@ -309,7 +310,7 @@ static void pinhole_put_pages(struct pinhole_mem *mem, bool dirty)
 /* Releases pinned memory that the device no longer uses. */
 void pinhole_unpin(struct pinhole_mem *mem)
 {
-	bool dirty = !pinhole_is_output(mem->dev);
+	bool dirty = mem->dir == DMA_FROM_DEVICE;
 	bool pinned = mem->vec->got_ref;
 
 	if (mem->vaddr)

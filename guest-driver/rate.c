@@ -12,19 +12,20 @@
 static int pinhole_forward_parm(struct file *file, unsigned int cmd,
 				struct v4l2_streamparm *parm)
 {
-	struct pinhole_device *dev = video_drvdata(file);
-	const bool output = pinhole_is_output(dev);
+	struct pinhole_context *ctx = pinhole_file_context(file);
+	const struct pinhole_stream *stream = ctx->streams;
+	const bool output = pinhole_is_output(stream);
 	const u32 asked = parm->type;
 	int ret;
 
-	parm->type = dev->stream.queue.type;
-	ret = pinhole_ioctl(dev, cmd, parm);
+	parm->type = stream->queue.type;
+	ret = pinhole_ioctl(ctx, cmd, parm);
 	if (ret)
 		return ret;
-	if (parm->type != dev->stream.queue.type ||
+	if (parm->type != stream->queue.type ||
 	    !pinhole_fraction_good(output ? &parm->parm.output.timeperframe :
 					    &parm->parm.capture.timeperframe))
-		return pinhole_nonsense(dev, cmd);
+		return pinhole_nonsense(ctx->dev, cmd);
 	parm->type = asked;
 	if (output)
 		parm->parm.output.writebuffers = 2;

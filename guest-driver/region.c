@@ -9,6 +9,8 @@
  * the device keeps a mapping that long, whatever becomes of the buffers. A reset
  * ends all mappings at once. Programs lose theirs before it: what the device maps
  * next in the same place is not for them.
+ *
+ * Only devices with one context, and one stream in it, have such buffers.
  */
 #include <linux/fs.h>
 #include <linux/io.h>
@@ -71,9 +73,10 @@ static int pinhole_region_reqbufs(struct pinhole_device *dev,
 				  unsigned int *count)
 {
 	struct pinhole_region *region = &dev->region;
+	struct pinhole_context *ctx = &dev->context;
 	struct v4l2_requestbuffers req = {
 		.count = *count,
-		.type = dev->stream.queue.type,
+		.type = ctx->streams[0].queue.type,
 		.memory = V4L2_MEMORY_MMAP,
 	};
 	const struct pinhole_call call = {
@@ -83,16 +86,16 @@ static int pinhole_region_reqbufs(struct pinhole_device *dev,
 	};
 	int ret;
 
-	mutex_lock(&dev->session.mutex);
-	ret = pinhole_call_locked(dev, &call);
+	mutex_lock(&dev->commands.mutex);
+	ret = pinhole_call_locked(ctx, &call);
 	if (!ret) {
-		region->session = dev->session.opened;
+		region->session = ctx->session.opened;
 		region->made = READ_ONCE(region->epoch);
 	} else if (!*count || ret == -ERESTARTSYS || ret == -EIO) {
 		/* Buffers that nobody knows of would keep the format as it is. */
-		pinhole_session_replace(dev, 0);
+		pinhole_session_replace(ctx, 0);
 	}
-	mutex_unlock(&dev->session.mutex);
+	mutex_unlock(&dev->commands.mutex);
 	if (!ret)
 		*count = req.count;
 	return ret;
@@ -102,15 +105,16 @@ static int pinhole_region_reqbufs(struct pinhole_device *dev,
  * pinhole_region_has_buffers() - whether the device still has the buffers
  * @dev: device
  *
- * Context: Any; an answer that is to stay true needs session.mutex.
+ * Context: Any; an answer that is to stay true needs commands.mutex.
  * Return: False if the session that had them was lost, or the device was reset.
  */
 bool pinhole_region_has_buffers(struct pinhole_device *dev)
 {
+	const struct pinhole_session *session = &dev->context.session;
 	const struct pinhole_region *region = &dev->region;
 
-	return !READ_ONCE(dev->session.bad) &&
-	       READ_ONCE(dev->session.opened) == region->session &&
+	return !READ_ONCE(session->bad) &&
+	       READ_ONCE(session->opened) == region->session &&
 	       READ_ONCE(region->epoch) == region->made;
 }
 
@@ -124,7 +128,7 @@ void pinhole_region_free(struct pinhole_device *dev)
 	unsigned int none = 0;
 
 	if (!region->count || region->held ||
-	    vb2_is_streaming(&dev->stream.queue))
+	    vb2_is_streaming(&dev->context.streams[0].queue))
 		return;
 	region->count = 0;
 	if (pinhole_region_has_buffers(dev))
@@ -138,7 +142,7 @@ void pinhole_region_free(struct pinhole_device *dev)
  *
  * videobuf2 asks a second time if it could not map all of them.
  *
- * Context: Process context, under stream.queue_mutex. Waits for the device.
+ * Context: Process context, under queue_mutex. Waits for the device.
  * Return: 0 or a negative errno.
  */
 int pinhole_region_request(struct pinhole_device *dev, unsigned int *count)
@@ -161,10 +165,11 @@ int pinhole_region_request(struct pinhole_device *dev, unsigned int *count)
 static int pinhole_region_query(struct pinhole_device *dev, unsigned int index,
 				unsigned int plane, u32 *offset)
 {
-	const unsigned int num_planes = dev->stream.num_planes;
+	const struct pinhole_stream *stream = &dev->context.streams[0];
+	const unsigned int num_planes = stream->num_planes;
 	struct pinhole_querybuf query = {
 		.buffer.index = index,
-		.buffer.type = dev->stream.queue.type,
+		.buffer.type = stream->queue.type,
 		.buffer.memory = V4L2_MEMORY_MMAP,
 	};
 	struct pinhole_call call = {
@@ -174,17 +179,17 @@ static int pinhole_region_query(struct pinhole_device *dev, unsigned int index,
 	};
 	int ret;
 
-	lockdep_assert_held(&dev->session.mutex);
+	lockdep_assert_held(&dev->commands.mutex);
 	if (num_planes > ARRAY_SIZE(query.planes))
 		return -EINVAL;
-	if (pinhole_is_multiplanar(dev)) {
+	if (pinhole_is_multiplanar(stream)) {
 		query.buffer.length = num_planes;
 		call.length += num_planes * sizeof(query.planes[0]);
 	}
-	ret = pinhole_session_call(dev, &call);
+	ret = pinhole_session_call(&dev->context, &call);
 	if (ret)
 		return ret;
-	*offset = pinhole_is_multiplanar(dev) ?
+	*offset = pinhole_is_multiplanar(stream) ?
 		  query.planes[plane].m.mem_offset : query.buffer.m.offset;
 	return 0;
 }
@@ -198,13 +203,13 @@ static int pinhole_region_map(struct pinhole_device *dev, u32 offset,
 	struct pinhole_cmd *cmd;
 	int ret;
 
-	lockdep_assert_held(&dev->session.mutex);
+	lockdep_assert_held(&dev->commands.mutex);
 	cmd = pinhole_cmd_alloc(dev, sizeof(*req), sizeof(*resp), 0);
 	if (IS_ERR(cmd))
 		return PTR_ERR(cmd);
 	req = cmd->req;
 	req->hdr.cmd = cpu_to_le32(VIRTIO_MEDIA_CMD_MMAP);
-	req->session_id = cpu_to_le32(dev->session.id);
+	req->session_id = cpu_to_le32(dev->context.session.id);
 	req->flags = cpu_to_le32(VIRTIO_MEDIA_MMAP_FLAG_RW);
 	req->offset = cpu_to_le32(offset);
 
@@ -252,6 +257,7 @@ static void pinhole_plane_unmap(struct pinhole_plane *plane)
 /* Maps the next plane that videobuf2 asks for: they are asked for in order. */
 static int pinhole_plane_map(struct pinhole_plane *plane, unsigned long size)
 {
+	const unsigned int num_planes = plane->mem.stream->num_planes;
 	struct pinhole_device *dev = plane->mem.dev;
 	struct pinhole_region *region = &dev->region;
 	struct virtio_media_cmd_munmap *req;
@@ -259,15 +265,13 @@ static int pinhole_plane_map(struct pinhole_plane *plane, unsigned long size)
 	u32 offset;
 	int ret;
 
-	lockdep_assert_held(&dev->session.mutex);
+	lockdep_assert_held(&dev->commands.mutex);
 	ret = pinhole_fault(dev);
 	if (!ret && !pinhole_region_has_buffers(dev))
 		ret = -EIO;
 	if (!ret)
-		ret = pinhole_region_query(dev,
-					   region->next / dev->stream.num_planes,
-					   region->next % dev->stream.num_planes,
-					   &offset);
+		ret = pinhole_region_query(dev, region->next / num_planes,
+					   region->next % num_planes, &offset);
 	if (!ret)
 		ret = pinhole_region_map(dev, offset, &addr, &len);
 	if (ret)
@@ -320,9 +324,10 @@ static void pinhole_plane_release(struct pinhole_plane *plane)
 }
 
 /* Memory for the next plane of the buffers that videobuf2 has asked for. */
-struct pinhole_mem *pinhole_region_alloc(struct pinhole_device *dev,
+struct pinhole_mem *pinhole_region_alloc(struct pinhole_stream *stream,
 					 unsigned long size)
 {
+	struct pinhole_device *dev = stream->dev;
 	struct pinhole_region *region = &dev->region;
 	struct pinhole_plane *plane;
 	int ret = -ENOMEM;
@@ -340,19 +345,20 @@ struct pinhole_mem *pinhole_region_alloc(struct pinhole_device *dev,
 	}
 	plane->munmap->complete = pinhole_munmap_complete;
 	plane->mem.dev = dev;
+	plane->mem.stream = stream;
 	plane->mem.own = true;
 	plane->mem.size = size;
 	refcount_set(&plane->users, 1);
 
 	/* Who ends all mappings is either before it or sees it. */
-	mutex_lock(&dev->session.mutex);
+	mutex_lock(&dev->commands.mutex);
 	ret = pinhole_plane_map(plane, size);
 	if (!ret) {
 		mutex_lock(&region->lock);
 		list_add(&plane->node, &region->mapped);
 		mutex_unlock(&region->lock);
 	}
-	mutex_unlock(&dev->session.mutex);
+	mutex_unlock(&dev->commands.mutex);
 	if (ret)
 		goto err_cmd;
 	/* Programs may keep it for longer than videobuf2 is there. */
@@ -472,7 +478,7 @@ static void pinhole_region_end(struct pinhole_device *dev, bool ask)
 	struct pinhole_region *region = &dev->region;
 	struct pinhole_plane *plane;
 
-	lockdep_assert_held(&dev->session.mutex);
+	lockdep_assert_held(&dev->commands.mutex);
 	mutex_lock(&region->lock);
 	list_for_each_entry(plane, &region->mapped, node) {
 		if (plane->inode)
@@ -533,7 +539,7 @@ bool pinhole_region_find(struct pinhole_device *dev, bool only)
 	region->found = true;
 	region->only = only;
 	if (only)
-		dev->stream.queue.io_modes = VB2_MMAP | VB2_READ;
+		dev->context.streams[0].queue.io_modes = VB2_MMAP | VB2_READ;
 	return true;
 }
 
@@ -546,15 +552,16 @@ bool pinhole_region_is_wanted(const struct pinhole_device *dev)
 
 /**
  * pinhole_region_choose() - decide whose memory the buffers are in
- * @dev: device whose queue has no MMAP buffers
+ * @stream: stream whose queue has no MMAP buffers
  * @all: all buffers are about to be made, as the device makes its own
  *
- * Context: Process context, under stream.queue_mutex.
+ * Context: Process context, under queue_mutex.
  */
-void pinhole_region_choose(struct pinhole_device *dev, bool all)
+void pinhole_region_choose(struct pinhole_stream *stream, bool all)
 {
+	struct pinhole_device *dev = stream->dev;
 	struct pinhole_region *region = &dev->region;
-	bool mmap = dev->stream.queue.memory == VB2_MEMORY_MMAP;
+	bool mmap = stream->queue.memory == VB2_MEMORY_MMAP;
 	bool wanted = region->only || (all && pinhole_region_is_wanted(dev));
 
 	if (mmap && !region->found && READ_ONCE(device_memory))

@@ -15,6 +15,7 @@
 
 struct pinhole_device;
 struct pinhole_mem;
+struct pinhole_stream;
 struct vm_area_struct;
 
 /**
@@ -24,10 +25,9 @@ struct vm_area_struct;
  * @only: the device takes no buffers in the guest's memory
  * @shm: where the region is in the guest's physical memory
  * @used: the buffers are the device's, not the guest's; decided when there are none
- *	  (under stream.queue_mutex, like what follows up to @lock, and changed under
+ *	  (under queue_mutex, like what follows up to @lock, and changed under
  *	  @lock, too)
- * @session: session that has the buffers, by its number in @session.opened of the
- *	     device
+ * @session: session that has the buffers, by its number in @opened
  * @made: @epoch when it made them
  * @count: number of buffers that the device has
  * @next: number of planes that have been mapped since it made them
@@ -62,13 +62,13 @@ void pinhole_region_exit(struct pinhole_device *dev);
 bool pinhole_region_find(struct pinhole_device *dev, bool only);
 bool pinhole_region_is_wanted(const struct pinhole_device *dev);
 bool pinhole_region_is_in_use(struct pinhole_device *dev);
-void pinhole_region_choose(struct pinhole_device *dev, bool all);
+void pinhole_region_choose(struct pinhole_stream *stream, bool all);
 int pinhole_region_request(struct pinhole_device *dev, unsigned int *count);
 bool pinhole_region_has_buffers(struct pinhole_device *dev);
 void pinhole_region_free(struct pinhole_device *dev);
 void pinhole_region_reset(struct pinhole_device *dev);
 void pinhole_region_leave(struct pinhole_device *dev);
-struct pinhole_mem *pinhole_region_alloc(struct pinhole_device *dev,
+struct pinhole_mem *pinhole_region_alloc(struct pinhole_stream *stream,
 					 unsigned long size);
 void pinhole_region_put(struct pinhole_mem *mem);
 unsigned int pinhole_region_num_users(struct pinhole_mem *mem);

@@ -5,10 +5,9 @@
 #include "pinhole.h"
 #include "trace.h"
 
-/* The device broke the rules. The stream is dead after that: logged once. */
-void pinhole_stream_fail(struct pinhole_device *dev, const char *why)
+/* A stream is dead until it is stopped; whether it runs, and that is news. */
+static bool pinhole_stream_fail(struct pinhole_stream *stream, bool *runs)
 {
-	struct pinhole_stream *stream = &dev->stream;
 	enum pinhole_state state;
 	unsigned long flags;
 	bool again;
@@ -22,21 +21,30 @@ void pinhole_stream_fail(struct pinhole_device *dev, const char *why)
 		vb2_queue_error(&stream->queue);
 	spin_unlock_irqrestore(&stream->lock, flags);
 
-	if (state == PINHOLE_STOPPED)
-		dev_warn_ratelimited(&dev->vdev->dev, "device %s\n", why);
-	else if (!again)
-		dev_err_ratelimited(&dev->vdev->dev,
-				    "device %s: the stream is dead\n", why);
+	*runs |= state != PINHOLE_STOPPED;
+	return state != PINHOLE_STOPPED && !again;
 }
 
-/*
- * The device was given up: nobody waits for it any longer. A stream that starts
- * will see to it itself, as in pinhole_stream_fail(). Where there is no stream
- * the device can be set up anew at once.
- */
-void pinhole_stream_fault(struct pinhole_device *dev)
+/* The device broke the rules. The streams are dead after that: logged once. */
+void pinhole_streams_fail(struct pinhole_context *ctx, const char *why)
 {
-	struct pinhole_stream *stream = &dev->stream;
+	struct device *dev = &ctx->dev->vdev->dev;
+	struct pinhole_stream *stream;
+	bool runs = false, news = false;
+
+	pinhole_for_each_stream(stream, ctx)
+		news |= pinhole_stream_fail(stream, &runs);
+	if (!why)
+		return;
+	if (!runs)
+		dev_warn_ratelimited(dev, "device %s\n", why);
+	else if (news)
+		dev_err_ratelimited(dev, "device %s: the stream is dead\n", why);
+}
+
+/* Nobody waits for the device any longer, in or for this stream. */
+static void pinhole_stream_fault(struct pinhole_stream *stream)
+{
 	unsigned long flags;
 
 	spin_lock_irqsave(&stream->lock, flags);
@@ -45,14 +53,38 @@ void pinhole_stream_fault(struct pinhole_device *dev)
 	    stream->state == PINHOLE_STOPPING)
 		vb2_queue_error(&stream->queue);
 	spin_unlock_irqrestore(&stream->lock, flags);
+}
+
+/*
+ * The device was given up: nobody waits for it any longer. A stream that starts
+ * will see to it itself, as in pinhole_streams_fail(). Where no stream relies on the
+ * device as it is it can be set up anew at once.
+ */
+void pinhole_streams_fault(struct pinhole_device *dev)
+{
+	struct pinhole_stream *stream;
+	struct pinhole_context *ctx;
+
+	rcu_read_lock();
+	pinhole_for_each_context(ctx, dev)
+		pinhole_for_each_stream(stream, ctx)
+			pinhole_stream_fault(stream);
+	rcu_read_unlock();
 	pinhole_session_recover(dev);
 }
 
+/* A stream's bit in what its session is busy with. */
+static u32 pinhole_stream_bit(const struct pinhole_stream *stream)
+{
+	return BIT(stream - stream->ctx->streams);
+}
+
 /* The device's own buffers went with the session that had them. */
-static int pinhole_stream_own(struct pinhole_device *dev,
+static int pinhole_stream_own(struct pinhole_stream *stream,
 			      struct v4l2_requestbuffers *req)
 {
-	int ret = pinhole_session_ready(dev);
+	struct pinhole_device *dev = stream->dev;
+	int ret = pinhole_session_ready(stream->ctx);
 
 	if (!ret && !pinhole_region_has_buffers(dev))
 		ret = -EIO;
@@ -65,7 +97,7 @@ static int pinhole_stream_own(struct pinhole_device *dev,
  * before is replaced, and so is a device that was given up set up anew. From here
  * on the stream and the session are bound to each other.
  */
-static int pinhole_stream_begin(struct pinhole_device *dev,
+static int pinhole_stream_begin(struct pinhole_stream *stream,
 				struct v4l2_requestbuffers *req)
 {
 	const struct pinhole_call call = {
@@ -73,63 +105,67 @@ static int pinhole_stream_begin(struct pinhole_device *dev,
 		.payload = req,
 		.length = sizeof(*req),
 	};
-	struct pinhole_stream *stream = &dev->stream;
+	struct pinhole_context *ctx = stream->ctx;
+	struct pinhole_device *dev = stream->dev;
 	int ret;
 
-	if (mutex_lock_killable(&dev->session.mutex))
+	if (mutex_lock_killable(&dev->commands.mutex))
 		return -ERESTARTSYS;
-	ret = dev->region.used ? pinhole_stream_own(dev, req) :
-				 pinhole_call_locked(dev, &call);
+	ret = dev->region.used ? pinhole_stream_own(stream, req) :
+				 pinhole_call_locked(ctx, &call);
 	if (!ret) {
-		WRITE_ONCE(dev->session.busy, true);
+		WRITE_ONCE(ctx->session.busy,
+			   ctx->session.busy | pinhole_stream_bit(stream));
 		spin_lock_irq(&stream->lock);
 		stream->state = PINHOLE_STARTING;
-		stream->session = dev->session.id;
+		stream->session = ctx->session.id;
 		stream->sequence = 0;
 		pinhole_clock_start(&stream->clock);
 		spin_unlock_irq(&stream->lock);
 	} else if (ret == -ERESTARTSYS) {
 		/* Buffers that nobody knows of would keep the format as it is. */
-		pinhole_session_replace(dev, 0);
+		pinhole_session_replace(ctx, 0);
 	}
-	mutex_unlock(&dev->session.mutex);
+	mutex_unlock(&dev->commands.mutex);
 	return ret;
 }
 
 /* Whether the session is the one that has the stream's buffers. */
-static bool pinhole_stream_has_session(struct pinhole_device *dev)
+static bool pinhole_stream_has_session(struct pinhole_stream *stream)
 {
-	lockdep_assert_held(&dev->session.mutex);
-	return !READ_ONCE(dev->session.bad) &&
-	       dev->session.id == dev->stream.session;
+	const struct pinhole_session *session = &stream->ctx->session;
+
+	lockdep_assert_held(&stream->dev->commands.mutex);
+	return !READ_ONCE(session->bad) && session->id == stream->session;
 }
 
 /* Forwards an ioctl in the session of the stream; -EIO if that is gone. */
-static int pinhole_stream_ioctl(struct pinhole_device *dev, unsigned int cmd,
+static int pinhole_stream_ioctl(struct pinhole_stream *stream, unsigned int cmd,
 				void *payload)
 {
+	struct pinhole_device *dev = stream->dev;
 	int ret;
 
-	if (mutex_lock_killable(&dev->session.mutex))
+	if (mutex_lock_killable(&dev->commands.mutex))
 		return -ERESTARTSYS;
 	ret = pinhole_fault(dev);
-	if (!ret && !pinhole_stream_has_session(dev))
+	if (!ret && !pinhole_stream_has_session(stream))
 		ret = -EIO;
 	if (!ret) {
-		ret = pinhole_session_ioctl(dev, cmd, payload);
+		ret = pinhole_session_ioctl(stream->ctx, cmd, payload);
 		if (ret == -ENODEV && !pinhole_fault(dev)) {
-			pinhole_session_lost(dev, dev->session.id);
+			pinhole_session_lost(dev, stream->session);
 			ret = -EIO;
 		}
 	}
-	mutex_unlock(&dev->session.mutex);
+	mutex_unlock(&dev->commands.mutex);
 	return ret;
 }
 
 /* Waits until every QBUF was answered; sets the fault if they are not. */
-static void pinhole_wait_qbufs(struct pinhole_device *dev)
+static void pinhole_wait_qbufs(struct pinhole_stream *stream)
 {
-	struct pinhole_stream *stream = &dev->stream;
+	struct pinhole_device *dev = stream->dev;
 
 	if (!wait_event_timeout(stream->idle,
 				!READ_ONCE(stream->qbufs) || pinhole_fault(dev),
@@ -147,34 +183,36 @@ static void pinhole_wait_qbufs(struct pinhole_device *dev)
  * for no more than it must, for no signal ends it. A device that was given up is
  * reset, before and not after its memory is somebody else's again.
  */
-static void pinhole_stream_stop(struct pinhole_device *dev)
+static void pinhole_stream_stop(struct pinhole_stream *stream)
 {
 	struct v4l2_requestbuffers none = {
-		.type = dev->stream.queue.type,
+		.type = stream->queue.type,
 		.memory = V4L2_MEMORY_USERPTR,
 	};
-	int type = dev->stream.queue.type;
+	struct pinhole_context *ctx = stream->ctx;
+	struct pinhole_device *dev = stream->dev;
+	int type = stream->queue.type;
 	int ret;
 
-	mutex_lock(&dev->session.mutex);
-	if (!pinhole_fault(dev) && pinhole_stream_has_session(dev)) {
-		ret = pinhole_session_ioctl(dev, VIDIOC_STREAMOFF, &type);
-		pinhole_wait_qbufs(dev);
+	mutex_lock(&dev->commands.mutex);
+	if (!pinhole_fault(dev) && pinhole_stream_has_session(stream)) {
+		ret = pinhole_session_ioctl(ctx, VIDIOC_STREAMOFF, &type);
+		pinhole_wait_qbufs(stream);
 		if (!ret && !dev->region.used)
-			ret = pinhole_session_ioctl(dev, VIDIOC_REQBUFS, &none);
+			ret = pinhole_session_ioctl(ctx, VIDIOC_REQBUFS, &none);
 		if (ret)
-			pinhole_session_replace(dev, 0);
+			pinhole_session_replace(ctx, 0);
 	}
-	if (!pinhole_fault(dev) && READ_ONCE(dev->session.bad)) {
-		if (dev->session.open)
-			pinhole_session_close(dev);
-		pinhole_session_replace(dev, 0);
+	if (!pinhole_fault(dev) && READ_ONCE(ctx->session.bad)) {
+		if (ctx->session.open)
+			pinhole_session_close(ctx);
+		pinhole_session_replace(ctx, 0);
 	}
-	pinhole_wait_qbufs(dev);
+	pinhole_wait_qbufs(stream);
 	pinhole_events_drain(dev);
 	if (pinhole_fault(dev))
 		pinhole_virtqueues_down(dev);
-	mutex_unlock(&dev->session.mutex);
+	mutex_unlock(&dev->commands.mutex);
 }
 
 /* Begins to give buffers back, alone, unless somebody is at it. */
@@ -193,15 +231,14 @@ static bool pinhole_stream_quiet(struct pinhole_stream *stream)
  * Gives all buffers back to videobuf2, in a state or as what they came back. The
  * device has none of them.
  */
-static void pinhole_stream_end(struct pinhole_device *dev,
+static void pinhole_stream_end(struct pinhole_stream *stream,
 			       enum vb2_buffer_state state)
 {
-	struct pinhole_stream *stream = &dev->stream;
 	struct pinhole_buffer *buf, *tmp;
 	LIST_HEAD(buffers);
 	LIST_HEAD(done);
 
-	lockdep_assert_held(&stream->queue_mutex);
+	lockdep_assert_held(&stream->ctx->queue_mutex);
 	wait_event(stream->idle, pinhole_stream_quiet(stream));
 
 	spin_lock_irq(&stream->lock);
@@ -226,30 +263,31 @@ static void pinhole_stream_end(struct pinhole_device *dev,
 			trace_pinhole_done(vb->index, 0, 0, state);
 		vb2_buffer_done(vb, state);
 	}
-	pinhole_session_done(dev);
+	pinhole_session_done(stream->ctx, pinhole_stream_bit(stream));
 }
 
 /* Whether the device's format is still the one that the buffers are made for. */
-static int pinhole_stream_check_format(struct pinhole_device *dev)
+static int pinhole_stream_check_format(struct pinhole_stream *stream)
 {
-	struct v4l2_format f = { .type = dev->stream.queue.type };
-	int ret = pinhole_stream_ioctl(dev, VIDIOC_G_FMT, &f);
+	struct v4l2_format f = { .type = stream->queue.type };
+	int ret = pinhole_stream_ioctl(stream, VIDIOC_G_FMT, &f);
 
-	return ret ? ret : pinhole_check_format(dev, &f);
+	return ret ? ret : pinhole_check_format(stream, &f);
 }
 
 /* Queues the buffers that are there, of which the device takes @count. */
-static int pinhole_stream_submit(struct pinhole_device *dev, unsigned int count)
+static int pinhole_stream_submit(struct pinhole_stream *stream,
+				 unsigned int count)
 {
 	struct pinhole_buffer *buf;
 
 	/* Nothing leaves the list before the stream has started, or failed to. */
-	list_for_each_entry(buf, &dev->stream.buffers, node) {
+	list_for_each_entry(buf, &stream->buffers, node) {
 		if (buf->vb.vb2_buf.index < count) {
-			pinhole_buffer_submit(dev, buf);
+			pinhole_buffer_submit(stream, buf);
 			continue;
 		}
-		dev_err_ratelimited(&dev->vdev->dev,
+		dev_err_ratelimited(&stream->dev->vdev->dev,
 				    "device takes only %u buffers\n", count);
 		return -ENOBUFS;
 	}
@@ -257,30 +295,29 @@ static int pinhole_stream_submit(struct pinhole_device *dev, unsigned int count)
 }
 
 /* The device streams: so do we, unless something was wrong meanwhile. */
-static int pinhole_stream_started(struct pinhole_device *dev)
+static int pinhole_stream_started(struct pinhole_stream *stream)
 {
-	struct pinhole_stream *stream = &dev->stream;
 	struct pinhole_buffer *buf, *tmp;
 	bool failed;
 
 	spin_lock_irq(&stream->lock);
-	failed = stream->failed || pinhole_fault(dev);
+	failed = stream->failed || pinhole_session_fault(stream->ctx);
 	if (!failed) {
 		stream->state = PINHOLE_STREAMING;
 		list_for_each_entry_safe(buf, tmp, &stream->buffers, node)
-			pinhole_buffer_settle(dev, buf);
+			pinhole_buffer_settle(stream, buf);
 	}
 	spin_unlock_irq(&stream->lock);
 	if (failed)
 		return -EIO;
-	pinhole_buffers_done(dev);
+	pinhole_buffers_done(stream->dev);
 	return 0;
 }
 
-/* videobuf2: STREAMON, with at least one buffer. Waits for the device. */
+/* videobuf2: STREAMON. Waits for the device. */
 int pinhole_start_streaming(struct vb2_queue *q, unsigned int count)
 {
-	struct pinhole_device *dev = vb2_get_drv_priv(q);
+	struct pinhole_stream *stream = vb2_get_drv_priv(q);
 	struct v4l2_requestbuffers req = {
 		.count = VIDEO_MAX_FRAME,
 		.type = q->type,
@@ -291,49 +328,51 @@ int pinhole_start_streaming(struct vb2_queue *q, unsigned int count)
 
 	/* The last stream may have ended by LAST, and without STREAMOFF. */
 	vb2_clear_last_buffer_dequeued(q);
-	ret = pinhole_stream_begin(dev, &req);
+	ret = pinhole_stream_begin(stream, &req);
 	if (ret)
 		goto err_end;
-	ret = pinhole_stream_check_format(dev);
+	ret = pinhole_stream_check_format(stream);
 	if (!ret)
-		ret = pinhole_stream_submit(dev, req.count);
+		ret = pinhole_stream_submit(stream, req.count);
 	if (!ret)
-		ret = pinhole_stream_ioctl(dev, VIDIOC_STREAMON, &type);
+		ret = pinhole_stream_ioctl(stream, VIDIOC_STREAMON, &type);
 	if (!ret)
-		ret = pinhole_stream_started(dev);
+		ret = pinhole_stream_started(stream);
 	if (ret)
 		goto err_stop;
 
-	pinhole_watchdog_start(dev);
+	pinhole_watchdog_start(stream->dev);
 	return 0;
 
 err_stop:
-	pinhole_stream_stop(dev);
+	pinhole_stream_stop(stream);
 err_end:
-	pinhole_stream_end(dev, VB2_BUF_STATE_QUEUED);
+	pinhole_stream_end(stream, VB2_BUF_STATE_QUEUED);
 	return ret;
 }
 
 /* videobuf2: STREAMOFF. Waits for the device, which uses no buffer after. */
 void pinhole_stop_streaming(struct vb2_queue *q)
 {
-	struct pinhole_device *dev = vb2_get_drv_priv(q);
+	struct pinhole_stream *stream = vb2_get_drv_priv(q);
 
-	spin_lock_irq(&dev->stream.lock);
-	dev->stream.state = PINHOLE_STOPPING;
-	spin_unlock_irq(&dev->stream.lock);
-	pinhole_commands_cancel_qbufs(dev);
+	spin_lock_irq(&stream->lock);
+	stream->state = PINHOLE_STOPPING;
+	spin_unlock_irq(&stream->lock);
+	pinhole_commands_cancel_qbufs(stream);
 
-	pinhole_watchdog_stop(dev);
-	pinhole_stream_stop(dev);
-	pinhole_stream_end(dev, VB2_BUF_STATE_ERROR);
+	/* The streams of other files are still to be looked after. */
+	if (!pinhole_is_m2m(stream->dev))
+		pinhole_watchdog_stop(stream->dev);
+	pinhole_stream_stop(stream);
+	pinhole_stream_end(stream, VB2_BUF_STATE_ERROR);
 }
 
-void pinhole_stream_init(struct pinhole_device *dev)
+void pinhole_stream_init(struct pinhole_stream *stream,
+			 struct pinhole_context *ctx)
 {
-	struct pinhole_stream *stream = &dev->stream;
-
-	mutex_init(&stream->queue_mutex);
+	stream->ctx = ctx;
+	stream->dev = ctx->dev;
 	spin_lock_init(&stream->lock);
 	INIT_LIST_HEAD(&stream->buffers);
 	INIT_LIST_HEAD(&stream->done);
@@ -342,8 +381,7 @@ void pinhole_stream_init(struct pinhole_device *dev)
 }
 
 /* Nobody uses the stream any more. */
-void pinhole_stream_exit(struct pinhole_device *dev)
+void pinhole_stream_exit(struct pinhole_stream *stream)
 {
-	cancel_work_sync(&dev->stream.work);
-	mutex_destroy(&dev->stream.queue_mutex);
+	cancel_work_sync(&stream->work);
 }

@@ -5,8 +5,8 @@
 #ifndef PINHOLE_STREAM_H
 #define PINHOLE_STREAM_H
 
+#include <linux/device.h>
 #include <linux/list.h>
-#include <linux/mutex.h>
 #include <linux/spinlock.h>
 #include <linux/wait.h>
 #include <linux/workqueue.h>
@@ -15,6 +15,7 @@
 #include "clock.h"
 #include "virtio_media.h"
 
+struct pinhole_context;
 struct pinhole_device;
 
 /* A frame larger than this is taken for a mistake of the device. */
@@ -62,17 +63,20 @@ enum pinhole_state {
 };
 
 /**
- * struct pinhole_stream - the stream
- * @queue_mutex: videobuf2's lock: its buffers, and the format while there are any
- * @queue: the buffer queue
+ * struct pinhole_stream - a stream
+ * @ctx: the context that it belongs to
+ * @dev: the device
+ * @mem_dev: stands for the stream where videobuf2 asks for memory, and says nothing
+ *	     else of what it is for before 5.16: no device, and not registered
+ * @queue: the buffer queue, under the context's queue_mutex like what follows
  * @format: format that the buffers are made for
  * @num_planes: number of planes of a buffer in it
  * @plane_sizes: their lengths in bytes
- * @allocated: number of planes of MMAP memory that there are (under queue_mutex)
+ * @allocated: number of planes of MMAP memory that there are
  * @lock: guards what follows
  * @state: state of the stream
  * @failed: the stream is dead until STREAMOFF
- * @session: session that the stream runs in
+ * @session: number of the session that the stream runs in
  * @sequence: sequence number of the buffer that the device returned last
  * @clock: the device's clock
  * @buffers: buffers that videobuf2 has handed over
@@ -84,7 +88,9 @@ enum pinhole_state {
  * @work: gives back what must not be given back in an interrupt
  */
 struct pinhole_stream {
-	struct mutex queue_mutex; /* the buffer queue and the format */
+	struct pinhole_context *ctx;
+	struct pinhole_device *dev;
+	struct device mem_dev;
 	struct vb2_queue queue;
 	struct v4l2_format format;
 	unsigned int num_planes;
@@ -110,6 +116,39 @@ static inline struct pinhole_buffer *to_pinhole_buffer(struct vb2_buffer *vb)
 	return container_of(to_vb2_v4l2_buffer(vb), struct pinhole_buffer, vb);
 }
 
+/* Whether the planes of the stream's buffers have memory of their own. */
+static inline bool pinhole_is_multiplanar(const struct pinhole_stream *stream)
+{
+	return V4L2_TYPE_IS_MULTIPLANAR(stream->queue.type);
+}
+
+/* Whether the device reads the buffers, which applications fill. */
+static inline bool pinhole_is_output(const struct pinhole_stream *stream)
+{
+	return V4L2_TYPE_IS_OUTPUT(stream->queue.type);
+}
+
+/* Which way the data of the buffers go. */
+static inline enum dma_data_direction
+pinhole_dma_dir(const struct pinhole_stream *stream)
+{
+	return pinhole_is_output(stream) ? DMA_TO_DEVICE : DMA_FROM_DEVICE;
+}
+
+/*
+ * How much of a plane the device has at most: a frame, and before it what the
+ * application may keep there in a plane with an offset (data_offset).
+ */
+static inline u32 pinhole_plane_needed(const struct pinhole_stream *stream,
+				       unsigned int plane)
+{
+	u32 needed = stream->plane_sizes[plane];
+
+	if (pinhole_is_output(stream) && pinhole_is_multiplanar(stream))
+		needed += PINHOLE_MAX_DATA_OFFSET;
+	return needed;
+}
+
 /* frame.c */
 u32 pinhole_plane_length(struct vb2_buffer *vb, unsigned int plane);
 int pinhole_frame_prepare(struct vb2_buffer *vb);
@@ -125,9 +164,9 @@ void pinhole_frame_none(struct pinhole_buffer *buf);
 int pinhole_buf_init(struct vb2_buffer *vb);
 int pinhole_buf_prepare(struct vb2_buffer *vb);
 void pinhole_buf_queue(struct vb2_buffer *vb);
-void pinhole_buffer_submit(struct pinhole_device *dev,
+void pinhole_buffer_submit(struct pinhole_stream *stream,
 			   struct pinhole_buffer *buf);
-void pinhole_buffer_settle(struct pinhole_device *dev,
+void pinhole_buffer_settle(struct pinhole_stream *stream,
 			   struct pinhole_buffer *buf);
 bool pinhole_buffer_returned(struct pinhole_device *dev, u32 session_id,
 			     const struct virtio_media_event_dqbuf *event,
@@ -137,10 +176,11 @@ void pinhole_buffers_done(struct pinhole_device *dev);
 void pinhole_buffers_work(struct work_struct *work);
 
 /* stream.c */
-void pinhole_stream_init(struct pinhole_device *dev);
-void pinhole_stream_exit(struct pinhole_device *dev);
-void pinhole_stream_fail(struct pinhole_device *dev, const char *why);
-void pinhole_stream_fault(struct pinhole_device *dev);
+void pinhole_stream_init(struct pinhole_stream *stream,
+			 struct pinhole_context *ctx);
+void pinhole_stream_exit(struct pinhole_stream *stream);
+void pinhole_streams_fail(struct pinhole_context *ctx, const char *why);
+void pinhole_streams_fault(struct pinhole_device *dev);
 int pinhole_start_streaming(struct vb2_queue *q, unsigned int count);
 void pinhole_stop_streaming(struct vb2_queue *q);
 

@@ -92,7 +92,8 @@ static bool pinhole_commands_flush(struct pinhole_commands *commands)
  * @cmd: command that is not submitted
  *
  * Commands reach the device in the order of submission. The command is completed
- * exactly once, at once if there is a fault.
+ * exactly once, at once if there is a fault. A buffer of a session that is lost does
+ * not get there: the number may be another session's since.
  *
  * Context: Any, without a lock of this driver that is a spinlock.
  */
@@ -111,6 +112,8 @@ void pinhole_cmd_submit(struct pinhole_cmd *cmd)
 	list_add_tail(&cmd->node, &commands->pending);
 	if (commands->fault)
 		pinhole_cmd_finish(cmd, commands->fault);
+	else if (cmd->session && READ_ONCE(cmd->session->bad))
+		pinhole_cmd_finish(cmd, -EIO);
 	else
 		added = pinhole_commands_flush(commands);
 	pinhole_ring_unlock(&commands->ring, flags, added);
@@ -258,16 +261,16 @@ const char *pinhole_commands_check(struct pinhole_device *dev, bool *idle)
 	return wrong;
 }
 
-/* Takes back the QBUF commands that wait for room. */
-void pinhole_commands_cancel_qbufs(struct pinhole_device *dev)
+/* Takes back the QBUF commands of a stream that wait for room. */
+void pinhole_commands_cancel_qbufs(struct pinhole_stream *stream)
 {
-	struct pinhole_commands *commands = &dev->commands;
+	struct pinhole_commands *commands = &stream->dev->commands;
 	struct pinhole_cmd *cmd, *tmp;
 	unsigned long flags;
 
 	spin_lock_irqsave(&commands->ring.lock, flags);
 	list_for_each_entry_safe(cmd, tmp, &commands->pending, node)
-		if (cmd->buf)
+		if (cmd->buf && cmd->buf->vb.vb2_buf.vb2_queue == &stream->queue)
 			pinhole_cmd_finish(cmd, -ECANCELED);
 	spin_unlock_irqrestore(&commands->ring.lock, flags);
 }
@@ -333,6 +336,7 @@ void pinhole_commands_init(struct pinhole_device *dev)
 {
 	struct pinhole_commands *commands = &dev->commands;
 
+	mutex_init(&commands->mutex);
 	spin_lock_init(&commands->ring.lock);
 	INIT_LIST_HEAD(&commands->pending);
 	INIT_LIST_HEAD(&commands->inflight);
@@ -372,4 +376,5 @@ void pinhole_commands_detach(struct pinhole_device *dev)
 void pinhole_commands_exit(struct pinhole_device *dev)
 {
 	flush_work(&dev->commands.reaper);
+	mutex_destroy(&dev->commands.mutex);
 }

@@ -6,10 +6,12 @@
 #ifndef PINHOLE_TRANSPORT_H
 #define PINHOLE_TRANSPORT_H
 
+#include <linux/bitmap.h>
 #include <linux/completion.h>
 #include <linux/kref.h>
 #include <linux/list.h>
 #include <linux/llist.h>
+#include <linux/mutex.h>
 #include <linux/rcupdate.h>
 #include <linux/scatterlist.h>
 #include <linux/spinlock.h>
@@ -20,6 +22,8 @@
 
 struct pinhole_buffer;
 struct pinhole_device;
+struct pinhole_session;
+struct pinhole_stream;
 
 /**
  * struct pinhole_ring - a virtqueue
@@ -77,6 +81,7 @@ static inline void pinhole_ring_unlock(struct pinhole_ring *ring,
  * @complete: called when @result is known, with the ring's lock held; or NULL
  * @done: completed then, and when the fault is set
  * @buf: buffer that the command queues; NULL for other commands
+ * @session: the session that it queues it in
  * @data: what the entries describe, if it is the command's own; or NULL
  * @data_len: length of @data in bytes
  * @data_addr: DMA address of @data
@@ -103,6 +108,7 @@ struct pinhole_cmd {
 	void (*complete)(struct pinhole_cmd *cmd);
 	struct completion done;
 	struct pinhole_buffer *buf;
+	struct pinhole_session *session;
 	void *data;
 	size_t data_len;
 	dma_addr_t data_addr;
@@ -121,6 +127,8 @@ struct pinhole_piece {
 
 /**
  * struct pinhole_commands - the command queue
+ * @mutex: one synchronous command at a time; guards the sessions, and when the device
+ *	   is reset and set up anew
  * @ring: its virtqueue; its lock guards what follows
  * @slots: number of descriptors
  * @pending: commands that wait for room in the virtqueue
@@ -128,13 +136,15 @@ struct pinhole_piece {
  * @fault: 0; -EIO once the device was given up, until it is set up anew;
  *	   -ESHUTDOWN while it sleeps or is shut down; -ENODEV once it is removed
  * @quiet: the device was given up before and has not been of use since, so that
- *	   another fault is no news (under session.mutex)
+ *	   another fault is no news (under commands.mutex)
  * @heard: when the device last gave a sign of life, in jiffies
  * @silent: there was none for long when it was given up: it may be gone
  * @dead: commands that are to be freed
  * @reaper: frees them
+ * @complaints: ioctls whose malformed response has been logged
  */
 struct pinhole_commands {
+	struct mutex mutex; /* one synchronous command at a time */
 	struct pinhole_ring ring;
 	unsigned int slots;
 	struct list_head pending;
@@ -145,6 +155,7 @@ struct pinhole_commands {
 	bool silent;
 	struct llist_head dead;
 	struct work_struct reaper;
+	DECLARE_BITMAP(complaints, 256);
 };
 
 /**
@@ -180,7 +191,7 @@ void pinhole_commands_exit(struct pinhole_device *dev);
 void pinhole_commands_cb(struct virtqueue *vq);
 void pinhole_commands_look(struct pinhole_device *dev);
 const char *pinhole_commands_check(struct pinhole_device *dev, bool *idle);
-void pinhole_commands_cancel_qbufs(struct pinhole_device *dev);
+void pinhole_commands_cancel_qbufs(struct pinhole_stream *stream);
 int pinhole_fault(const struct pinhole_device *dev);
 void pinhole_set_fault(struct pinhole_device *dev, int fault, const char *why);
 int pinhole_replace_fault(struct pinhole_device *dev, int from, int to);

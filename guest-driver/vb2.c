@@ -8,25 +8,25 @@ static int pinhole_queue_setup(struct vb2_queue *q, unsigned int *nbuffers,
 			       unsigned int *nplanes, unsigned int sizes[],
 			       struct device *alloc_devs[])
 {
-	struct pinhole_device *dev = vb2_get_drv_priv(q);
-	const struct pinhole_stream *stream = &dev->stream;
+	struct pinhole_stream *stream = vb2_get_drv_priv(q);
+	int ret = pinhole_session_fault(stream->ctx);
+	struct pinhole_device *dev = stream->dev;
 	unsigned int i;
-	int ret;
 
-	if (pinhole_fault(dev))
-		return pinhole_fault(dev);
+	if (ret)
+		return ret;
 	/*
 	 * The first buffers decide on the format that all are made for. videobuf2 asks
 	 * again if it could not make all of them.
 	 */
 	if (!vb2_is_busy(q) && !stream->allocated) {
-		pinhole_controls_grab(dev, true);
-		ret = pinhole_take_format(dev);
+		pinhole_controls_grab(stream->ctx, true);
+		ret = pinhole_take_format(stream);
 		if (ret)
 			return ret;
 	}
 	if (!stream->allocated && !vb2_is_streaming(q))
-		pinhole_region_choose(dev, !*nplanes);
+		pinhole_region_choose(stream, !*nplanes);
 	if (dev->region.used) {
 		/* The device makes all its buffers at once. */
 		if (*nplanes)
@@ -61,20 +61,39 @@ static const struct vb2_ops pinhole_vb2_ops = {
 	.stop_streaming = pinhole_stop_streaming,
 };
 
-/* Initialises the buffer queue, whose type is set. */
-int pinhole_queue_init(struct pinhole_device *dev)
+/*
+ * Initialises a buffer queue, whose type is set. One of two has no read() or write(),
+ * begins to stream without a buffer, as the other may have some, and passes on the
+ * times of frames that others are made of.
+ */
+static int pinhole_queue_init(struct pinhole_stream *stream)
 {
-	struct vb2_queue *q = &dev->stream.queue;
+	const bool one = !pinhole_is_m2m(stream->dev);
+	struct vb2_queue *q = &stream->queue;
 
-	q->io_modes = VB2_MMAP | VB2_USERPTR | VB2_DMABUF |
-		      (pinhole_is_output(dev) ? VB2_WRITE : VB2_READ);
-	q->dev = &dev->vdev->dev;
-	q->lock = &dev->stream.queue_mutex;
+	q->io_modes = VB2_MMAP | VB2_USERPTR | VB2_DMABUF;
+	if (one)
+		q->io_modes |= pinhole_is_output(stream) ? VB2_WRITE : VB2_READ;
+	q->dev = &stream->mem_dev;
+	q->lock = &stream->ctx->queue_mutex;
 	q->ops = &pinhole_vb2_ops;
 	q->mem_ops = &pinhole_mem_ops;
-	q->drv_priv = dev;
+	q->drv_priv = stream;
 	q->buf_struct_size = sizeof(struct pinhole_buffer);
-	q->timestamp_flags = V4L2_BUF_FLAG_TIMESTAMP_MONOTONIC;
-	pinhole_set_min_queued(q, 1);
+	q->timestamp_flags = one ? V4L2_BUF_FLAG_TIMESTAMP_MONOTONIC :
+				   V4L2_BUF_FLAG_TIMESTAMP_COPY;
+	pinhole_set_min_queued(q, one);
 	return vb2_queue_init(q);
+}
+
+/* Initialises the buffer queues of a context, whose types are set. */
+int pinhole_context_queues(struct pinhole_context *ctx)
+{
+	struct pinhole_stream *stream;
+	int ret = 0;
+
+	pinhole_for_each_stream(stream, ctx)
+		if (!ret)
+			ret = pinhole_queue_init(stream);
+	return ret;
 }

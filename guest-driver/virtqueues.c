@@ -13,7 +13,7 @@
  *
  * A fault that the device was given up for is over.
  *
- * Context: Process context; nobody else uses the device, or session.mutex is held.
+ * Context: Process context; nobody else uses the device, or commands.mutex is held.
  * Return: 0 or a negative errno, with pinhole_virtqueues_down() still to be called.
  */
 int pinhole_virtqueues_up(struct pinhole_device *dev)
@@ -62,7 +62,7 @@ int pinhole_virtqueues_up_again(struct pinhole_device *dev)
 {
 	int ret;
 
-	lockdep_assert_held(&dev->session.mutex);
+	lockdep_assert_held(&dev->commands.mutex);
 	ret = pinhole_negotiate_again(dev->vdev);
 	if (!ret)
 		ret = pinhole_virtqueues_up(dev);
@@ -82,7 +82,7 @@ int pinhole_virtqueues_up_again(struct pinhole_device *dev)
  */
 void pinhole_virtqueues_down(struct pinhole_device *dev)
 {
-	lockdep_assert_held(&dev->session.mutex);
+	lockdep_assert_held(&dev->commands.mutex);
 	dev->up->reset(dev);
 	pinhole_reset_device(dev->vdev);
 	if (!dev->commands.ring.vq)
