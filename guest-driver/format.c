@@ -169,27 +169,31 @@ int pinhole_try_fmt(struct file *file, void *priv, struct v4l2_format *f)
 	return stream ? pinhole_forward_format(stream, VIDIOC_TRY_FMT, f) : -EINVAL;
 }
 
+/* Gives a stream the format that its buffers are made for again, if it has another. */
+static int pinhole_keep_format(struct pinhole_stream *stream)
+{
+	struct v4l2_format f = { .type = stream->queue.type };
+	int ret = pinhole_forward_format(stream, VIDIOC_G_FMT, &f);
+
+	if (ret || pinhole_format_same(stream, &stream->format, &f))
+		return ret;
+	f = stream->format;
+	return pinhole_forward_format(stream, VIDIOC_S_FMT, &f);
+}
+
 /*
- * The device knows of buffers while their stream runs, and may have given the other
- * stream of a context a format that follows this one's. If there are buffers for it
- * that one has to stay.
+ * The device knows of buffers while their stream runs, and may have given another
+ * stream of the context a format that follows this one's. If there are buffers for that
+ * one its format stays.
  */
-static int pinhole_keep_formats(struct pinhole_context *ctx,
-				const struct pinhole_stream *changed)
+static int pinhole_keep_others(const struct pinhole_stream *changed)
 {
 	struct pinhole_stream *stream;
-	struct v4l2_format f;
 	int ret = 0;
 
-	pinhole_for_each_stream(stream, ctx) {
-		if (stream == changed || !vb2_is_busy(&stream->queue) || ret)
-			continue;
-		f = stream->format;
-		ret = pinhole_forward_format(stream, VIDIOC_S_FMT, &f);
-		/* It runs, and the device has kept it by itself. */
-		if (ret == -EBUSY)
-			ret = 0;
-	}
+	pinhole_for_each_stream(stream, changed->ctx)
+		if (!ret && stream != changed && vb2_is_busy(&stream->queue))
+			ret = pinhole_keep_format(stream);
 	return ret;
 }
 
@@ -209,7 +213,7 @@ int pinhole_s_fmt(struct file *file, void *priv, struct v4l2_format *f)
 	if (!vb2_is_busy(&stream->queue))
 		ret = pinhole_forward_format(stream, VIDIOC_S_FMT, f);
 	if (!ret)
-		ret = pinhole_keep_formats(stream->ctx, stream);
+		ret = pinhole_keep_others(stream);
 	mutex_unlock(&stream->ctx->queue_mutex);
 	return ret;
 }

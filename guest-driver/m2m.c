@@ -355,13 +355,14 @@ const struct v4l2_file_operations pinhole_m2m_fops = {
 };
 
 /*
- * The device is removed, and was reset. Files that are still open keep their contexts,
- * but no memory that is mapped for the device.
+ * As vb2_video_unregister_device(): the device, which is being removed, was reset. Files
+ * that are still open keep their contexts, but no memory that is mapped for it.
  */
-void pinhole_m2m_remove(struct pinhole_device *dev)
+void pinhole_m2m_unregister(struct pinhole_device *dev)
 {
 	struct pinhole_context *ctx;
 
+	video_unregister_device(&dev->video_dev);
 	mutex_lock(&dev->contexts.mutex);
 	list_for_each_entry(ctx, &dev->contexts.list, node)
 		pinhole_m2m_stop(ctx);

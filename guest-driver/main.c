@@ -4,8 +4,9 @@
  * shows, or makes frames out of frames.
  *
  * The driver opens one session with the device, or one for each file where a file is a
- * context, and runs the buffer queues in the guest's own videobuf2. The device is given scatter lists of guest memory; one
- * that takes none, or is to, has MMAP buffers in memory of its own.
+ * context, and runs the buffer queues in the guest's own videobuf2. The device is given
+ * scatter lists of guest memory; one that takes none, or is to, has MMAP buffers in
+ * memory of its own.
  */
 #include <linux/dma-mapping.h>
 #include <linux/module.h>
@@ -307,7 +308,7 @@ err_v4l2:
 
 /*
  * The node may be open and the stream running. The device is reset first, so that
- * the buffers can be freed; the node is unregistered with its queue, which frees
+ * the buffers can be freed; the node is unregistered with its queues, which frees
  * them. Files that are still open keep the structure, and get -ENODEV.
  */
 static void pinhole_remove(struct virtio_device *vdev)
@@ -316,9 +317,10 @@ static void pinhole_remove(struct virtio_device *vdev)
 
 	unregister_reboot_notifier(&dev->reboot);
 	pinhole_stop_virtio(dev, -ENODEV);
-	vb2_video_unregister_device(&dev->video_dev);
 	if (pinhole_is_m2m(dev))
-		pinhole_m2m_remove(dev);
+		pinhole_m2m_unregister(dev);
+	else
+		vb2_video_unregister_device(&dev->video_dev);
 	v4l2_device_unregister(&dev->v4l2_dev);
 	v4l2_device_put(&dev->v4l2_dev);
 }

@@ -33,6 +33,8 @@ static const char * const mutant_names[] = {
 	[PINHOLE_OUTPUT_WRITE_PINS] = "output-write-pins",
 	[PINHOLE_OUTPUT_DIRTY] = "output-dirty",
 	[PINHOLE_OUTPUT_NO_SYNC] = "output-no-sync",
+	[PINHOLE_M2M_SWAPPED] = "m2m-swapped",
+	[PINHOLE_M2M_MIXED_UP] = "m2m-mixed-up",
 };
 
 static int mutant;

@@ -36,6 +36,9 @@
  * @PINHOLE_OUTPUT_WRITE_PINS: pin the pages of output with write access
  * @PINHOLE_OUTPUT_DIRTY: mark the pages of output dirty
  * @PINHOLE_OUTPUT_NO_SYNC: do not synchronise output for the device
+ * @PINHOLE_M2M_SWAPPED: pin and synchronise each direction of a device from memory to
+ *			 memory as the other
+ * @PINHOLE_M2M_MIXED_UP: queue the buffers to be filled in another file's session
  */
 enum pinhole_mutant {
 	PINHOLE_NO_MUTANT,
@@ -62,6 +65,8 @@ enum pinhole_mutant {
 	PINHOLE_OUTPUT_WRITE_PINS,
 	PINHOLE_OUTPUT_DIRTY,
 	PINHOLE_OUTPUT_NO_SYNC,
+	PINHOLE_M2M_SWAPPED,
+	PINHOLE_M2M_MIXED_UP,
 };
 
 bool pinhole_mutant(enum pinhole_mutant which);

@@ -19,6 +19,9 @@
 static struct page *last_pages[1024];
 static unsigned int last_nr;
 
+/* Who pins memory as that of the other direction. */
+static struct task_struct *swapping;
+
 /*
  * Pages are pinned without write access, or with it where the device only reads. Before
  * 6.2 they are pinned with it for either direction, and only 5.10 lets it be left out.
@@ -29,6 +32,8 @@ int __wrap_get_vaddr_frames(unsigned long start, unsigned int nr, bool write,
 {
 	write = (write && !pinhole_mutant(PINHOLE_PIN_READONLY)) ||
 		pinhole_mutant(PINHOLE_OUTPUT_WRITE_PINS);
+	if (READ_ONCE(swapping) == current)
+		write = !write;
 	return __real_get_vaddr_frames(start, nr, write, vec);
 }
 #elif PINHOLE_KERNEL(5, 12)
@@ -121,23 +126,38 @@ static int pinhole_mutant_describe(struct pinhole_mem *mem)
 	return ret;
 }
 
+/* Whether memory is taken for that of the other queue. */
+static bool pinhole_mutant_swaps(struct device *mem_dev)
+{
+	struct pinhole_stream *stream = container_of(mem_dev,
+						     struct pinhole_stream,
+						     mem_dev);
+
+	return pinhole_is_m2m(stream->dev) && pinhole_mutant(PINHOLE_M2M_SWAPPED);
+}
+
 /*
- * Memory is described otherwise than it is, unpinned at once, or mapped for the
- * other direction where the DMA API maps it.
+ * Memory is described otherwise than it is, unpinned at once, taken for that of the
+ * other queue, or mapped for the other direction where the DMA API maps it.
  */
 void *__wrap_pinhole_mem_get_userptr(struct vb2_buffer *vb, struct device *dev,
 				     unsigned long vaddr, unsigned long size)
 {
-	struct pinhole_mem *mem = __real_pinhole_mem_get_userptr(vb, dev, vaddr,
-								 size);
+	bool swaps = pinhole_mutant_swaps(dev);
 	enum dma_data_direction right, dir;
+	struct pinhole_mem *mem;
 	int ret;
 
+	if (swaps)
+		WRITE_ONCE(swapping, current);
+	mem = __real_pinhole_mem_get_userptr(vb, dev, vaddr, size);
+	if (swaps)
+		WRITE_ONCE(swapping, NULL);
 	if (IS_ERR(mem) || mem->sg_priv)
 		return mem;
 	right = mem->dir;
 	dir = right;
-	if (pinhole_mutant(PINHOLE_WRONG_DIRECTION))
+	if (swaps || pinhole_mutant(PINHOLE_WRONG_DIRECTION))
 		dir = right == DMA_TO_DEVICE ? DMA_FROM_DEVICE : DMA_TO_DEVICE;
 	if (mem->dma_mapped)
 		dma_unmap_sgtable(mem->dev->dma.dev, &mem->sgt, right,
@@ -149,6 +169,8 @@ void *__wrap_pinhole_mem_get_userptr(struct vb2_buffer *vb, struct device *dev,
 					      DMA_ATTR_SKIP_CPU_SYNC);
 		mem->dma_mapped = !ret;
 	}
+	if (swaps)
+		mem->dir = dir;
 	if (ret) {
 		pinhole_unpin(mem);
 		kfree(mem);
@@ -226,9 +248,26 @@ static void pinhole_mutant_complete(struct pinhole_cmd *cmd)
 					       &event, sizeof(event));
 }
 
-/* A buffer is given back as soon as the device has it. */
+/* A buffer that is to be filled is queued in the session of another file. */
+static void pinhole_mutant_mix_up(struct pinhole_cmd *cmd)
+{
+	struct virtio_media_cmd_ioctl *hdr = cmd->req;
+	struct pinhole_context *ctx;
+
+	if (V4L2_TYPE_IS_OUTPUT(cmd->buf->vb.vb2_buf.type))
+		return;
+	rcu_read_lock();
+	pinhole_for_each_context(ctx, cmd->dev)
+		if (READ_ONCE(ctx->session.open) && &ctx->session != cmd->session)
+			hdr->session_id = cpu_to_le32(READ_ONCE(ctx->session.id));
+	rcu_read_unlock();
+}
+
+/* A buffer is given back as soon as the device has it, or goes where it does not belong. */
 void __wrap_pinhole_cmd_submit(struct pinhole_cmd *cmd)
 {
+	if (cmd->buf && pinhole_mutant(PINHOLE_M2M_MIXED_UP))
+		pinhole_mutant_mix_up(cmd);
 	if (cmd->buf && cmd->complete != pinhole_mutant_complete &&
 	    pinhole_mutant(PINHOLE_COMPLETE_EARLY)) {
 		qbuf_complete = cmd->complete;

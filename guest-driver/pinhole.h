@@ -124,6 +124,7 @@ pinhole_context_find(struct pinhole_device *dev, u32 session_id)
 	struct pinhole_context *ctx;
 
 	pinhole_for_each_context(ctx, dev)
+		/* Pairs with pinhole_session_new(), which stores the number before. */
 		if (smp_load_acquire(&ctx->session.open) &&
 		    READ_ONCE(ctx->session.id) == session_id)
 			return ctx;
@@ -224,7 +225,7 @@ int pinhole_log_status(struct file *file, void *priv);
 /* m2m.c */
 extern const struct v4l2_ioctl_ops pinhole_m2m_ioctl_ops;
 extern const struct v4l2_file_operations pinhole_m2m_fops;
-void pinhole_m2m_remove(struct pinhole_device *dev);
+void pinhole_m2m_unregister(struct pinhole_device *dev);
 
 /* node.c */
 int pinhole_register_node(struct pinhole_device *dev);

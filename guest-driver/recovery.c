@@ -130,8 +130,9 @@ err_retry:
 
 /*
  * Resets a device that was given up, sets it up anew and opens the session that all
- * files depend on, if there is such a one. If it is still of no use it stays given up, and is left alone for a while: whoever
- * needs it meanwhile is not to wait for it each time.
+ * files depend on, if there is such a one. If it is still of no use it stays given up,
+ * and is left alone for a while: whoever needs it meanwhile is not to wait for it each
+ * time.
  *
  * QEMU (11.1.3) aborts when a vhost-user device is set up whose back end is gone,
  * which cannot be told from one that is silent: it is left to the parameter.

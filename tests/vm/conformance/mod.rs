@@ -25,7 +25,7 @@ const SEAMS: Seams = Seams {
     name: "offender",
     file: "mutant_seams",
     text: include_bytes!("mutant_seams.c"),
-    wrapped: "virtqueue_add_sgs pinhole_cmd_call pinhole_buffer_returned pinhole_queue_init \
+    wrapped: "virtqueue_add_sgs pinhole_cmd_call pinhole_buffer_returned pinhole_context_queues \
               vb2_ioctl_dqbuf video_ioctl2 __register_virtio_driver",
     edit: |file, text| match file {
         "main.c" => {

@@ -40,8 +40,8 @@ bool __real_pinhole_buffer_returned(struct pinhole_device *dev, u32 session_id,
 bool __wrap_pinhole_buffer_returned(struct pinhole_device *dev, u32 session_id,
 				    const struct virtio_media_event_dqbuf *event,
 				    u32 used);
-int __real_pinhole_queue_init(struct pinhole_device *dev);
-int __wrap_pinhole_queue_init(struct pinhole_device *dev);
+int __real_pinhole_context_queues(struct pinhole_context *ctx);
+int __wrap_pinhole_context_queues(struct pinhole_context *ctx);
 int __real_vb2_ioctl_dqbuf(struct file *file, void *priv, struct v4l2_buffer *p);
 int __wrap_vb2_ioctl_dqbuf(struct file *file, void *priv, struct v4l2_buffer *p);
 long __real_video_ioctl2(struct file *file, unsigned int cmd, unsigned long arg);
@@ -170,7 +170,7 @@ static void use_again(struct pinhole_device *dev, u32 session)
 		return;
 	pinhole_fill_ioctl(cmd->req, session, VIDIOC_G_FMT);
 	format = cmd->req + sizeof(struct virtio_media_cmd_ioctl);
-	format->type = dev->stream.queue.type;
+	format->type = dev->context.streams[0].queue.type;
 	pinhole_cmd_submit(cmd);
 	pinhole_cmd_put(cmd);
 }
@@ -206,6 +206,7 @@ bool __wrap_pinhole_buffer_returned(struct pinhole_device *dev, u32 session_id,
 				    const struct virtio_media_event_dqbuf *event,
 				    u32 used)
 {
+	const u32 whole = dev->context.streams[0].plane_sizes[0];
 	struct virtio_media_event_dqbuf other = *event;
 
 	if (breaks("MV-6") && event->buffer.m.userptr)
@@ -213,9 +214,9 @@ bool __wrap_pinhole_buffer_returned(struct pinhole_device *dev, u32 session_id,
 	if (breaks("DV-1") && other.buffer.bytesused > 5)
 		other.buffer.bytesused = 5;
 	/* DV-4: the length is passed on as it came. */
-	if (breaks("DV-4") && other.buffer.bytesused > dev->stream.plane_sizes[0]) {
+	if (breaks("DV-4") && other.buffer.bytesused > whole) {
 		last_used = other.buffer.bytesused;
-		other.buffer.bytesused = dev->stream.plane_sizes[0];
+		other.buffer.bytesused = whole;
 	}
 	return __real_pinhole_buffer_returned(dev, session_id, &other, used);
 }
@@ -251,17 +252,18 @@ long __wrap_video_ioctl2(struct file *file, unsigned int cmd, unsigned long arg)
 }
 
 /* GV-7: a configuration that has anything behind the structure is refused. */
-int __wrap_pinhole_queue_init(struct pinhole_device *dev)
+int __wrap_pinhole_context_queues(struct pinhole_context *ctx)
 {
+	struct virtio_device *vdev = ctx->dev->vdev;
 	u32 beyond = 0;
 
 	/* Another start has other sessions. */
 	closed = 0;
-	dev->vdev->config->get(dev->vdev, sizeof(struct virtio_media_config),
-			       &beyond, sizeof(beyond));
+	vdev->config->get(vdev, sizeof(struct virtio_media_config), &beyond,
+			  sizeof(beyond));
 	if (breaks("GV-7") && beyond == 0x5a5a5a5a)
 		return -ENODEV;
-	return __real_pinhole_queue_init(dev);
+	return __real_pinhole_context_queues(ctx);
 }
 
 /* GV-13: the feature is not accepted. */
@@ -287,13 +289,14 @@ bool pinhole_mutant_unread(struct pinhole_device *dev)
 	if (!breaks("MP-3"))
 		return false;
 	strscpy(dev->card, "unread", sizeof(dev->card));
+	dev->context.num_streams = 1;
 	port = pci_upstream_bridge(to_pci_dev(dev->vdev->dev.parent));
 	if (port && PCI_SLOT(port->devfn) == PLANES_SLOT) {
 		dev->cap = V4L2_CAP_VIDEO_CAPTURE_MPLANE;
-		dev->stream.queue.type = V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE;
+		dev->context.streams[0].queue.type = V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE;
 	} else {
 		dev->cap = V4L2_CAP_VIDEO_CAPTURE;
-		dev->stream.queue.type = V4L2_BUF_TYPE_VIDEO_CAPTURE;
+		dev->context.streams[0].queue.type = V4L2_BUF_TYPE_VIDEO_CAPTURE;
 	}
 	return true;
 }

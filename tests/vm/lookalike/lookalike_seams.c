@@ -125,7 +125,7 @@ void __wrap_pinhole_unpin(struct pinhole_mem *mem)
 /* Pins memory anew whose pages were unpinned when the last frame was complete. */
 static int lookalike_pin_again(struct pinhole_mem *mem)
 {
-	struct device *dev = &mem->dev->vdev->dev;
+	struct device *dev = &mem->stream->mem_dev;
 	struct pinhole_mem *fresh;
 
 	fresh = __wrap_pinhole_mem_get_userptr(NULL, dev, mem->start, mem->size);
