@@ -53,6 +53,11 @@ pub trait Device: Send + 'static {
     /// When this returns, nothing may refer to the old memory.
     fn memory_changed(&mut self, now: Now, bus: Bus<'_>);
 
+    /// Returns whether the device has memory of its own for shared memory region 0.
+    fn has_region(&self) -> bool {
+        false
+    }
+
     /// Tells the device whether its front end maps memory into shared memory
     /// region 0. A device that has no such memory ignores it.
     fn open_region(&mut self, _open: bool) {}
@@ -117,6 +122,10 @@ impl Device for Card {
 
     fn memory_changed(&mut self, now: Now, bus: Bus<'_>) {
         Card::memory_changed(self, now, bus);
+    }
+
+    fn has_region(&self) -> bool {
+        true
     }
 
     fn open_region(&mut self, open: bool) {

@@ -132,7 +132,7 @@ impl<D: Device> Engine<D> {
 
     /// Returns whether the front end may be offered a shared memory region.
     pub fn can_map(&self) -> bool {
-        self.leftover.as_ref().is_none_or(JoinHandle::is_finished)
+        self.card.has_region() && self.leftover.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
     /// Notes the channel for requests to the front end.

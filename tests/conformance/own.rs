@@ -224,3 +224,13 @@ fn as_an_output_card() {
         conforms(&args, &settings(), &[&absent, more].concat());
     }
 }
+
+#[test]
+fn as_a_mem_to_mem_card() {
+    // It has no memory of its own, and gives a buffer back for two.
+    let absent = ["MP-16", "MP-17", "MD-6", "MD-7", "MD-9", "MP-13"];
+    for planes in ["single", "multi"] {
+        let args = [&FULL[..], &["--kind", "m2m", "--planes", planes]].concat();
+        conforms(&args, &settings(), &absent);
+    }
+}

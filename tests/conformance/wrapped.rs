@@ -276,6 +276,10 @@ impl Device for Wrapped {
         result
     }
 
+    fn has_region(&self) -> bool {
+        true
+    }
+
     fn open_region(&mut self, open: bool) {
         self.card.open_region(open);
     }

@@ -14,6 +14,7 @@ mod daemon;
 mod films;
 mod footprint;
 mod hostile;
+mod m2m;
 mod malformed;
 mod memory_table;
 mod negotiation;

@@ -11,6 +11,8 @@ use crate::scripted::driver::{Driver, Event, Fault};
 
 /// V4L2_EVENT_CTRL.
 const CONTROL: u32 = 3;
+/// V4L2_EVENT_SUB_FL_ALLOW_FEEDBACK.
+const ALLOW_FEEDBACK: u32 = 2;
 
 /// MP-18.
 pub fn to_subscribers(lab: &mut Lab) -> Tested {
@@ -25,7 +27,13 @@ pub fn to_subscribers(lab: &mut Lab) -> Tested {
         }
         Err(fault) => return Err(fault.into()),
     };
-    let ask = subscription(CONTROL, control.id, 0);
+    // A session whose control no other can set is told of what it does itself, if
+    // it asks for that.
+    let (other, flags) = match lab.survey.has_contexts() {
+        true => (one, ALLOW_FEEDBACK),
+        false => (other, 0),
+    };
+    let ask = subscription(CONTROL, control.id, flags);
     if let Err(errno) = driver.ioctl(one, SUBSCRIBE_EVENT, &ask)? {
         let why = format!("SUBSCRIBE_EVENT is refused with errno {errno}");
         return Err(Stop::NotOffered(why));

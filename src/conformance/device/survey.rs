@@ -198,6 +198,12 @@ impl Survey {
         self.captures() || self.capabilities() & 0x2002 != 0
     }
 
+    /// Returns whether the values of the controls are a session's own, as they are
+    /// of a device that converts frames (V4L2_CAP_VIDEO_M2M, _M2M_MPLANE).
+    pub fn has_contexts(&self) -> bool {
+        self.capabilities() & 0xc000 != 0
+    }
+
     fn capabilities(&self) -> u32 {
         self.config.as_ref().map_or(0, |config| config.le32(0))
     }

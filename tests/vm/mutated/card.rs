@@ -223,6 +223,10 @@ impl Device for MutatedCard {
         }
     }
 
+    fn has_region(&self) -> bool {
+        true
+    }
+
     fn open_region(&mut self, open: bool) {
         self.card.open_region(open);
     }
