@@ -9,7 +9,7 @@ use std::thread::{self, JoinHandle};
 
 use pinhole::card::witness::Background;
 use pinhole::card::{BufferApi, Card, CardKind, Endpoint, Rate, Spec, Witness};
-use pinhole::m2m::{self, M2mCard};
+use pinhole::m2m::{self, M2mCard, Makes};
 use pinhole::rig::testbed::CardProcess;
 use pinhole::sink::{Display, Output};
 use pinhole::source::{self, Camera};
@@ -39,6 +39,7 @@ impl Served {
             CardKind::M2m => {
                 let card = M2mCard::new(m2m::Spec {
                     planes: BufferApi::Single,
+                    makes: Makes::All,
                     error_injection: true,
                     witness,
                 });
