@@ -6,6 +6,7 @@ SHELL       := /bin/bash
 TARGET  := target/x86_64-unknown-linux-gnu/release
 PINHOLE := $(TARGET)/pinhole
 KERNEL  ?= trixie
+KIND    ?= capture
 OUT     ?= out
 FUZZ_SECONDS ?= 600
 # Seconds that a program of tests may take; the longest one boots the guests.
@@ -31,8 +32,8 @@ play: build ## The other direction: play 60 frames to an output card, verify eve
 	$(PINHOLE) play --kernel $(KERNEL) --frames 60 --size 1280x720 --out $(OUT)/play
 
 .PHONY: shell
-shell: build ## The same guest with its console on this terminal (KERNEL=bookworm for another)
-	$(PINHOLE) shell --kernel $(KERNEL)
+shell: build ## The same guest with its console on this terminal (KERNEL=bookworm for another, KIND=m2m for another card)
+	$(PINHOLE) shell --kernel $(KERNEL) --kind $(KIND)
 
 .PHONY: guests
 guests: build ## Build every guest and the QEMU they run in, into the cache

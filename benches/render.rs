@@ -10,6 +10,10 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use pinhole::dma::PIECE;
 use pinhole::source::{FrameInfo, Layout, Pattern, PixelFormat, Source, pattern};
 
+/// Memory that lies as the card's own does.
+#[repr(align(64))]
+struct Piece([u8; PIECE]);
+
 /// Measures every pattern in every format at 1920x1080, and the default one at
 /// other sizes.
 fn render(criterion: &mut Criterion) {
@@ -26,7 +30,7 @@ fn render(criterion: &mut Criterion) {
     for (format, width, height, names) in hd.chain(others) {
         let layout = Layout::new(format, width, height);
         let mut buffer = vec![0u8; layout.sizeimage as usize];
-        let mut piece = [0; PIECE];
+        let mut piece = Box::new(Piece([0; PIECE]));
         let mut group = criterion.benchmark_group(format!("render/{format}-{width}x{height}"));
         group.throughput(Throughput::Bytes(layout.sizeimage.into()));
         group.bench_function("memset", |bencher| {
@@ -45,7 +49,7 @@ fn render(criterion: &mut Criterion) {
                     for plane in layout.memory_planes() {
                         let end = (plane.offset + plane.sizeimage) as usize;
                         for offset in (plane.offset as usize..end).step_by(PIECE) {
-                            let piece = &mut piece[..PIECE.min(end - offset)];
+                            let piece = &mut piece.0[..PIECE.min(end - offset)];
                             pattern.fill(offset, piece);
                             black_box(piece);
                         }

@@ -17,7 +17,7 @@ use std::time::Duration;
 use pinhole::card::witness::Lines;
 use pinhole::card::{BufferApi, Now, Witness};
 use pinhole::dma::Bus;
-use pinhole::m2m::{M2mCard, Spec};
+use pinhole::m2m::{M2mCard, Makes, Spec};
 use pinhole::source::Layout;
 use pinhole::wire::{Ioctl, Reply};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
@@ -51,6 +51,7 @@ pub fn drive(data: &[u8]) {
     let api = script.pick(&[BufferApi::Single, BufferApi::Multi]);
     let card = M2mCard::new(Spec {
         planes: api,
+        makes: script.pick(&[Makes::All, Makes::Raw, Makes::Jpeg]),
         error_injection: true,
         witness: match script.one_in(2) {
             true => Witness::new(Lines::new(std::io::sink())),

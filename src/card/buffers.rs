@@ -3,20 +3,19 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
 
 use zerocopy::FromZeros;
 
 use super::format::BufferApi;
 use super::kind::{BufferType, Direction};
+use super::label::{Label, LabelSource};
 use super::queued::{MemoryKind, Queued};
 use super::refused::{Refused, busy, invalid};
 use crate::dma::{Bus, DmaError, OwnMemory, ScatterList, Segment};
 use crate::source::MemoryPlane;
 use crate::source::layout::MAX_MEMORY_PLANES;
 use crate::wire::buffer::{
-    BUF_FLAG_DONE, BUF_FLAG_ERROR, BUF_FLAG_LAST, BUF_FLAG_MAPPED, BUF_FLAG_QUEUED,
-    BUF_FLAG_TIMESTAMP_COPY, BUF_FLAG_TIMESTAMP_MONOTONIC, Buffer, Plane,
+    BUF_FLAG_DONE, BUF_FLAG_ERROR, BUF_FLAG_LAST, BUF_FLAG_MAPPED, BUF_FLAG_QUEUED, Buffer, Plane,
 };
 use crate::wire::format::FIELD_NONE;
 
@@ -34,45 +33,6 @@ enum State {
     Done,
 }
 
-/// The time of a frame, as a buffer has it (`struct timeval`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Timestamp {
-    /// Seconds.
-    pub sec: i64,
-    /// Microseconds.
-    pub usec: i64,
-}
-
-impl From<Duration> for Timestamp {
-    fn from(time: Duration) -> Self {
-        Self {
-            sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
-            usec: time.subsec_micros().into(),
-        }
-    }
-}
-
-/// Whose the times of a queue's frames are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum TimeSource {
-    /// The card's: CLOCK_MONOTONIC.
-    #[default]
-    Card,
-    /// The application's: a frame that is read has a time, and the frame that is
-    /// made of it has the same.
-    Copy,
-}
-
-impl TimeSource {
-    /// Returns V4L2_BUF_FLAG_TIMESTAMP_*.
-    fn flag(self) -> u32 {
-        match self {
-            Self::Card => BUF_FLAG_TIMESTAMP_MONOTONIC,
-            Self::Copy => BUF_FLAG_TIMESTAMP_COPY,
-        }
-    }
-}
-
 /// How a buffer was finished.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Completion {
@@ -81,8 +41,8 @@ pub struct Completion {
     pub bytesused: u32,
     /// V4L2 sequence number.
     pub sequence: u32,
-    /// The frame's time.
-    pub timestamp: Timestamp,
+    /// The frame's time, and what else is said of it.
+    pub label: Label,
     /// Whether the buffer is returned with V4L2_BUF_FLAG_ERROR.
     pub error: bool,
     /// Whether this is the last frame of the stream.
@@ -143,7 +103,7 @@ impl BufferDescription {
 #[derive(Debug)]
 pub struct Buffers {
     type_: BufferType,
-    times: TimeSource,
+    labels: LabelSource,
     owner: Option<u32>,
     memory: MemoryKind,
     /// The memory planes of a frame.
@@ -157,10 +117,10 @@ pub struct Buffers {
 
 impl Buffers {
     /// Returns a queue without buffers.
-    pub fn new(type_: BufferType, times: TimeSource) -> Self {
+    pub fn new(type_: BufferType, labels: LabelSource) -> Self {
         Self {
             type_,
-            times,
+            labels,
             owner: None,
             memory: MemoryKind::default(),
             planes: Vec::new(),
@@ -300,7 +260,7 @@ impl Buffers {
 
     /// Frees all buffers; no session owns them afterwards.
     pub fn free(&mut self) {
-        *self = Self::new(self.type_, self.times);
+        *self = Self::new(self.type_, self.labels);
     }
 
     /// Takes all buffers back from the card, and drops their unsent events.
@@ -336,7 +296,7 @@ impl Buffers {
         pieces: impl Iterator<Item = Queued>,
         mut segments: impl ExactSizeIterator<Item = Segment>,
         bus: Bus<'_>,
-        time: Timestamp,
+        label: Label,
     ) -> Result<(), Refused> {
         self.check_dequeued(index)?;
         let slot = &mut self.slots[index as usize];
@@ -358,7 +318,7 @@ impl Buffers {
             piece.m = given.userptr;
             piece.length = given.length;
         }
-        self.put(index, time);
+        self.put(index, label);
         Ok(())
     }
 
@@ -368,7 +328,7 @@ impl Buffers {
         &mut self,
         index: u32,
         pieces: impl Iterator<Item = Queued>,
-        time: Timestamp,
+        label: Label,
     ) -> Result<(), Refused> {
         self.check_dequeued(index)?;
         let slot = &mut self.slots[index as usize];
@@ -385,27 +345,27 @@ impl Buffers {
                 }
             }
         }
-        self.put(index, time);
+        self.put(index, label);
         Ok(())
     }
 
-    /// Gives the card a buffer whose memory is ready. The application's time of a
-    /// frame to read stays with it, if times are copied.
-    fn put(&mut self, index: u32, time: Timestamp) {
-        let time = self.keeps_times().then_some(time);
+    /// Gives the card a buffer whose memory is ready. The application's label of a
+    /// frame to read stays with it, if labels are copied.
+    fn put(&mut self, index: u32, label: Label) {
+        let label = self.keeps_labels().then_some(label);
         let slot = &mut self.slots[index as usize];
         slot.state = State::Queued;
         slot.completion = Completion {
-            timestamp: time.unwrap_or_default(),
+            label: label.unwrap_or_default(),
             ..Completion::default()
         };
         self.queued.push_back(index);
     }
 
-    /// Returns the application's time of a queued buffer.
-    pub fn time(&self, index: u32) -> Timestamp {
+    /// Returns the application's label of a queued buffer.
+    pub fn label(&self, index: u32) -> Label {
         let slot = self.slots.get(index as usize);
-        slot.map_or(Timestamp::default(), |slot| slot.completion.timestamp)
+        slot.map_or(Label::default(), |slot| slot.completion.label)
     }
 
     /// Returns how many buffers are queued for a frame.
@@ -449,7 +409,7 @@ impl Buffers {
     /// the driver.
     pub fn complete_next(&mut self, completion: Completion) {
         if let Some(index) = self.queued.pop_front() {
-            let keeps = self.keeps_times();
+            let keeps = self.keeps_labels();
             Self::complete(&mut self.slots, &mut self.done, index, completion, keeps);
         }
     }
@@ -457,7 +417,7 @@ impl Buffers {
     /// Resolves the memory of all queued buffers again. A buffer that has lost
     /// its memory is returned as `completion` says.
     pub fn memory_changed(&mut self, bus: Bus<'_>, completion: Completion) {
-        let keeps = self.keeps_times();
+        let keeps = self.keeps_labels();
         let Self {
             slots,
             queued,
@@ -479,9 +439,9 @@ impl Buffers {
         });
     }
 
-    /// Returns whether a buffer's time is the one that it was queued with.
-    fn keeps_times(&self) -> bool {
-        self.times == TimeSource::Copy && self.type_.direction == Direction::Output
+    /// Returns whether a buffer's label is the one that it was queued with.
+    fn keeps_labels(&self) -> bool {
+        self.labels == LabelSource::Copy && self.type_.direction == Direction::Output
     }
 
     fn complete(
@@ -489,14 +449,14 @@ impl Buffers {
         done: &mut VecDeque<u32>,
         index: u32,
         completion: Completion,
-        keeps_time: bool,
+        keeps_label: bool,
     ) {
         let slot = &mut slots[index as usize];
         slot.release();
-        let queued = slot.completion.timestamp;
+        let queued = slot.completion.label;
         slot.completion = completion;
-        if keeps_time {
-            slot.completion.timestamp = queued;
+        if keeps_label {
+            slot.completion.label = queued;
         }
         slot.state = State::Done;
         done.push_back(index);
@@ -540,12 +500,12 @@ impl Buffers {
         let Completion {
             bytesused,
             sequence,
-            timestamp,
+            label,
             error,
             last,
             ..
         } = slot.completion;
-        let mut flags = self.times.flag();
+        let mut flags = self.labels.flag();
         match slot.state {
             State::Dequeued => (),
             State::Queued => flags |= BUF_FLAG_QUEUED,
@@ -565,8 +525,6 @@ impl Buffers {
                 type_: self.type_.number().into(),
                 flags: flags.into(),
                 field: FIELD_NONE.into(),
-                timestamp_sec: timestamp.sec.into(),
-                timestamp_usec: timestamp.usec.into(),
                 sequence: sequence.into(),
                 memory: self.memory.memory().into(),
                 ..FromZeros::new_zeroed()
@@ -574,6 +532,7 @@ impl Buffers {
             planes: FromZeros::new_zeroed(),
             count: 0,
         };
+        label.put(&mut described.buffer);
         let pieces = slot.pieces.iter().zip(&self.planes);
         let reads = self.type_.direction == Direction::Output;
         match (self.type_.api, slot.pieces.first()) {

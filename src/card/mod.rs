@@ -17,6 +17,7 @@
 //! | [`session`], [`events`] | open sessions, and the events they get |
 //! | `ioctl` | dispatch of the ioctls; formats and rates |
 //! | [`buffers`], `queued`, `queueing` | the buffer queue, its memory, and its ioctls |
+//! | [`label`] | the times of frames, and what else is said of them |
 //! | [`region`] | mappings of the card's own memory |
 //! | `stream`, `transfer`, [`clock`] | frames as they become due |
 //! | `kind`, `endpoint` | capture or output: the type of the buffers; camera or display |
@@ -35,6 +36,7 @@ pub mod injection;
 pub mod inputs;
 pub(crate) mod ioctl;
 mod kind;
+pub mod label;
 mod modes;
 mod outputs;
 pub(crate) mod queued;
@@ -61,10 +63,11 @@ use crate::source::{Camera, Layout, PixelFormat};
 use crate::wire::event::{DqbufEvent, ErrorEvent, SessionEvent};
 use crate::wire::protocol::{CAP_EXT_PIX_FORMAT, CAP_STREAMING, Config, OpenReply};
 use crate::wire::{Errno, Reply, Request};
-use buffers::{Buffers, Completion, TimeSource};
+use buffers::{Buffers, Completion};
 use clock::Interval;
 use controls::Controls;
 use injection::Injection;
+use label::{Label, LabelSource};
 use region::Region;
 use session::Sessions;
 use statistics::Statistics;
@@ -187,7 +190,7 @@ impl Card {
                     direction: endpoint.direction(),
                     api: planes,
                 },
-                TimeSource::Card,
+                LabelSource::Card,
             ),
             endpoint,
             planes,
@@ -397,7 +400,7 @@ impl Card {
             Completion {
                 bytesused: 0,
                 sequence,
-                timestamp: now.monotonic.into(),
+                label: Label::at(now.monotonic),
                 error: true,
                 last: false,
                 stamp,

@@ -4,10 +4,11 @@ use zerocopy::little_endian::U32;
 use zerocopy::{FromBytes, FromZeros};
 
 use super::Card;
-use super::buffers::{BufferDescription, Buffers, MAX_BUFFERS, Timestamp};
+use super::buffers::{BufferDescription, Buffers, MAX_BUFFERS};
 use super::clock::Now;
 use super::format::BufferApi;
 use super::injection::{Fault, Injection};
+use super::label::Label;
 use super::queued::{MemoryKind, Queued};
 use super::refused::{Refused, busy, invalid};
 use crate::dma::{Bus, Segment, own};
@@ -152,10 +153,7 @@ pub fn queue(
     if asked.flags.get() & BUF_FLAG_REQUEST_FD != 0 {
         return Err(invalid("the card has no requests"));
     }
-    let time = Timestamp {
-        sec: asked.timestamp_sec.get(),
-        usec: asked.timestamp_usec.get(),
-    };
+    let label = Label::of(asked);
     let (planes, rest) = given_planes(buffers, asked, rest)?;
     if !reply.has_room_for(size_of::<Buffer>() + size_of_val(planes)) {
         return Err(Refused::NoRoom);
@@ -181,7 +179,7 @@ pub fn queue(
     if buffers.memory_kind() == MemoryKind::Mmap {
         let given = planes.len();
         injection.fail(Fault::RefuseQbuf)?;
-        buffers.queue_own(index, pieces, time)?;
+        buffers.queue_own(index, pieces, label)?;
         return answer(asked, buffers.describe(index)?, given, reply);
     }
     let small = |(piece, plane): (Queued, &MemoryPlane)| piece.length < plane.sizeimage;
@@ -196,7 +194,7 @@ pub fn queue(
         <[SgEntry]>::ref_from_prefix_with_elems(rest, count).map_err(|_| Truncated)?;
     let segments = entries.iter().map(segment);
     let given = planes.len();
-    buffers.queue(index, pieces, segments, bus, time)?;
+    buffers.queue(index, pieces, segments, bus, label)?;
     answer(asked, buffers.describe(index)?, given, reply)
 }
 

@@ -6,6 +6,7 @@ use super::buffers::Completion;
 use super::clock::{Clock, Interval, Now, Rate};
 use super::events::{Payload, Topic};
 use super::injection::Fault;
+use super::label::Label;
 use super::queued::MemoryKind;
 use super::witness::{Record, StreamMemory};
 use super::{Card, Endpoint};
@@ -116,7 +117,7 @@ impl Card {
         self.buffers.complete_next(Completion {
             bytesused: result.bytes,
             sequence: result.sequence,
-            timestamp: now.monotonic.into(),
+            label: Label::at(now.monotonic),
             error: result.error,
             last: result.last,
             stamp,

@@ -12,13 +12,14 @@ use crate::rig::compliance;
 use crate::vm::images::Catalog;
 use crate::vm::progress::Progress;
 
-/// Have v4l2-compliance judge the card, beside vivid, and print a page of it
+/// Have v4l2-compliance judge the cards, beside the kernel's own virtual devices,
+/// and print a page of it
 ///
-/// Boots each guest four times, with a capture and with an output card, each
-/// single-planar and multi-planar, and runs v4l2-compliance with streaming in
-/// every format on every input or output. Takes a quarter of an hour a boot where the guest is emulated. Exits with 0
-/// when nothing of the card failed and nothing was warned of, 1 when something
-/// was, 2 when it could not run.
+/// Boots each guest six times, with a capture, an output and a mem-to-mem card,
+/// each single-planar and multi-planar, and runs v4l2-compliance with streaming
+/// in every format on every input or output. Takes five to fifteen minutes a boot
+/// where the guest is emulated. Exits with 0 when nothing of the card failed and
+/// nothing was warned of, 1 when something was, 2 when it could not run.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Guests to boot, or all, as if none is named; `pinhole guest list` shows
@@ -26,11 +27,11 @@ pub struct Args {
     #[arg(long = "kernel", value_name = "ID|all", default_value = "all")]
     kernels: Vec<String>,
 
-    /// Which of V4L2's two APIs the devices are to have, both if none is named
+    /// Which of V4L2's two APIs the devices are to have; both if it is not given
     #[arg(long, value_enum)]
     planes: Option<PlanesArg>,
 
-    /// What the devices are to be for, both if none is named
+    /// What the devices are to be for; everything if it is not given
     #[arg(long, value_enum)]
     kind: Option<KindArg>,
 
@@ -52,7 +53,7 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
     };
     let kinds = match args.kind {
         Some(kind) => vec![kind.into()],
-        None => vec![CardKind::Capture, CardKind::Output],
+        None => vec![CardKind::Capture, CardKind::Output, CardKind::M2m],
     };
     let mut comparisons = Vec::new();
     for guest in &guests {

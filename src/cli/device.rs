@@ -242,6 +242,7 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
         })),
         None => startup.serve(M2mCard::new(m2m::Spec {
             planes,
+            makes: args.endpoint.makes(),
             error_injection: args.error_injection,
             witness,
         })),

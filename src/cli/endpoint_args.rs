@@ -1,11 +1,13 @@
 //! What frames come from or go to, as `pinhole device` takes it.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use anyhow::bail;
 use clap::ValueEnum;
 
 use crate::card::{CardKind, Endpoint};
+use crate::m2m::Makes;
 use crate::sink::{self, Display, Output, is_standard_output};
 use crate::source::{self, Access, Camera, Input, pattern};
 
@@ -33,6 +35,40 @@ pub struct EndpointArgs {
     /// [default: digest]
     #[arg(long, value_name = "SPEC")]
     sink: Vec<String>,
+
+    /// Which frames an m2m card makes [default: all]
+    #[arg(long, value_enum, value_name = "FRAMES")]
+    makes: Option<MakesArg>,
+}
+
+/// Which frames an m2m card makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum MakesArg {
+    /// Raw frames and JPEGs.
+    All,
+    /// Raw frames alone: GStreamer takes it for a converter (v4l2convert).
+    Raw,
+    /// JPEGs alone: GStreamer takes it for an encoder (v4l2jpegenc).
+    Jpeg,
+}
+
+impl MakesArg {
+    /// Returns the arguments of `pinhole device`.
+    pub fn arguments(self) -> [OsString; 2] {
+        let name = self.to_possible_value();
+        let name = name.map_or_else(String::new, |name| name.get_name().to_owned());
+        ["--makes".into(), name.into()]
+    }
+}
+
+impl From<MakesArg> for Makes {
+    fn from(makes: MakesArg) -> Self {
+        match makes {
+            MakesArg::All => Self::All,
+            MakesArg::Raw => Self::Raw,
+            MakesArg::Jpeg => Self::Jpeg,
+        }
+    }
 }
 
 /// What a card is for.
@@ -63,13 +99,21 @@ impl EndpointArgs {
         self.kind.into()
     }
 
+    /// Returns which frames an m2m card makes.
+    pub fn makes(&self) -> Makes {
+        self.makes.map(Makes::from).unwrap_or_default()
+    }
+
     /// Returns the specifications of the sources; none but for a capture card.
     ///
     /// # Errors
-    /// Inputs are asked of an output card, or outputs of a capture card, or two
+    /// Inputs, outputs or frames to make are asked of a card of another kind, or two
     /// outputs are standard output.
     pub fn sources(&self) -> anyhow::Result<Vec<String>> {
         match self.kind {
+            KindArg::Capture | KindArg::Output if self.makes.is_some() => {
+                bail!("--makes is for an m2m card: say --kind m2m")
+            }
             KindArg::Capture if !self.sink.is_empty() => {
                 bail!("a capture card has no --sink: say --kind output")
             }
@@ -156,6 +200,7 @@ mod tests {
             kind,
             source: strings(source),
             sink: strings(sink),
+            makes: None,
         }
     }
 
@@ -207,6 +252,14 @@ mod tests {
         assert!(args(KindArg::M2m, &[], &[]).sources().unwrap().is_empty());
         for (source, sink) in [(&["pattern"][..], &[][..]), (&[], &["digest"])] {
             assert!(args(KindArg::M2m, source, sink).sources().is_err());
+        }
+        for (kind, is_right) in [(KindArg::M2m, true), (KindArg::Output, false)] {
+            let args = EndpointArgs {
+                makes: Some(MakesArg::Raw),
+                ..args(kind, &[], &[])
+            };
+            assert_eq!(args.sources().is_ok(), is_right);
+            assert_eq!(args.makes(), Makes::Raw);
         }
     }
 }

@@ -25,8 +25,8 @@ use crate::vm::progress::Progress;
 /// Run the userptr matrix: every kind of memory, every hazard, judged
 ///
 /// Boots a guest, captures a frame into every kind of memory that a process
-/// can have, or has a card read one from it, while things happen to it, and has
-/// independent oracles judge each.
+/// can have, or has a card read one from it, or make one of another, while
+/// things happen to it, and has independent oracles judge each.
 /// Exits with 0 when every cell came to what was expected of it, 1 when there
 /// are findings or an oracle missed a mutant, 2 when it could not run, 125 when
 /// a kernel of your own could not be tested, or none of the cells on it. What
@@ -52,7 +52,7 @@ pub struct Args {
     mutant: Vec<Mutant>,
 
     /// Run the cells of this direction only: the card writes into memory
-    /// (capture), or reads it (output)
+    /// (capture), or reads it (output), or makes one frame of another (m2m)
     #[arg(long, value_enum)]
     direction: Option<KindArg>,
 
@@ -112,7 +112,7 @@ impl Args {
         let mut cells = cells::all();
         cells.retain(|cell| {
             self.direction
-                .is_none_or(|kind| CardKind::from(kind) == cell.direction)
+                .is_none_or(|kind| CardKind::from(kind) == cell.card())
                 && (self.kind.is_empty() || self.kind.contains(&cell.kind))
                 && (self.hazard.is_empty() || self.hazard.contains(&cell.hazard))
         });

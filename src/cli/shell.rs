@@ -13,11 +13,12 @@ use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize,
 use signal_hook::consts::SIGWINCH;
 
 use super::card_args::CardArgs;
-use super::endpoint_args::KindArg;
+use super::endpoint_args::{KindArg, MakesArg};
 use super::guest_args::GuestArgs;
 use super::mode_args::ModeArgs;
 use super::output;
 use crate::agent::protocol::{Log, Run, Shell, Status, Stream, Window};
+use crate::card::CardKind;
 use crate::rig::kernel_log;
 use crate::rig::testbed::{Testbed, TestbedSpec};
 use crate::sink;
@@ -57,6 +58,10 @@ pub struct Args {
     #[arg(long, value_name = "SPEC", help_heading = "Card")]
     sink: Option<String>,
 
+    /// Which frames an m2m card makes, as `pinhole device` takes it
+    #[arg(long, value_enum, value_name = "FRAMES", help_heading = "Card")]
+    makes: Option<MakesArg>,
+
     #[command(flatten)]
     modes: ModeArgs,
 }
@@ -83,16 +88,23 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
         .sink
         .iter()
         .flat_map(|sink| ["--sink".into(), sink.into()]);
+    let makes = args.makes.iter().flat_map(|makes| makes.arguments());
     args.modes.modes(args.card.planes().unwrap_or_default())?;
     let spec = TestbedSpec {
         clients: args.clients,
         kind: args.kind.into(),
-        card_arguments: args.modes.arguments().into_iter().chain(sink).collect(),
+        card_arguments: args
+            .modes
+            .arguments()
+            .into_iter()
+            .chain(sink)
+            .chain(makes)
+            .collect(),
         ..args.card.put_into(args.guest.testbed()?)?
     };
     let mut testbed = Testbed::start(&spec, &Progress::stderr())?;
     let code = match interactive {
-        true => match converse(&testbed)? {
+        true => match converse(&testbed, args.kind.into())? {
             Left::Exit => super::exit::SUCCESS,
             // The drop kills the testbed.
             Left::Unplugged => return Ok(super::exit::SUCCESS),
@@ -161,7 +173,7 @@ enum Left {
 }
 
 /// Gives the terminal to a shell on the guest's console until the shell ends.
-fn converse(testbed: &Testbed) -> anyhow::Result<Left> {
+fn converse(testbed: &Testbed, kind: CardKind) -> anyhow::Result<Left> {
     let machine = &testbed.machine;
     let keyboard = machine.console().keyboard()?;
     let (resized, winch) = UnixStream::pair()?;
@@ -171,7 +183,7 @@ fn converse(testbed: &Testbed) -> anyhow::Result<Left> {
     machine.console().show_to(Box::new(io::stdout()));
     let pending = machine.agent().start(Shell {
         term: std::env::var("TERM").unwrap_or_else(|_| "linux".into()),
-        greeting: greeting(testbed),
+        greeting: greeting(testbed, kind),
         window: window(),
     })?;
     let (ended, unplugged) = std::thread::scope(|scope| {
@@ -189,13 +201,35 @@ fn converse(testbed: &Testbed) -> anyhow::Result<Left> {
     Ok(Left::Exit)
 }
 
-fn greeting(testbed: &Testbed) -> String {
+/// Returns command lines that set the formats of a card and stream.
+fn suggestions(kind: CardKind) -> [&'static str; 2] {
+    match kind {
+        CardKind::Capture => [
+            "v4l2-ctl --set-fmt-video=width=1280,height=720,pixelformat=NV12",
+            "v4l2-ctl --stream-user=4 --stream-count=120",
+        ],
+        CardKind::Output => [
+            "v4l2-ctl --set-fmt-video-out=width=1280,height=720,pixelformat=NV12",
+            "v4l2-ctl --stream-out-user=4 --stream-count=120",
+        ],
+        // The formats are the open file's.
+        CardKind::M2m => [
+            "v4l2-ctl --list-formats-out --list-formats",
+            "v4l2-ctl --set-fmt-video-out=width=1280,height=720,pixelformat=NV12 \
+             --set-fmt-video=width=640,height=360,pixelformat=YUYV \
+             --stream-out-user=4 --stream-user=4 --stream-count=120",
+        ],
+    }
+}
+
+fn greeting(testbed: &Testbed, kind: CardKind) -> String {
+    let [first, second] = suggestions(kind);
     format!(
         "\n\
          Linux {release}. The card is /dev/video0. Try:\n\
          \x20 v4l2-ctl --all\n\
-         \x20 v4l2-ctl --set-fmt-video=width=1280,height=720,pixelformat=NV12\n\
-         \x20 v4l2-ctl --stream-user=4 --stream-count=120\n\
+         \x20 {first}\n\
+         \x20 {second}\n\
          \x20 v4l2-compliance -s\n\
          \x20 ls /sys/kernel/tracing/events/pinhole\n\
          `exit` turns the machine off, Ctrl-] pulls the plug.\n\n",

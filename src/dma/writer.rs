@@ -17,21 +17,25 @@ const PAGE: usize = 4096;
 /// pages each. Pages written in two parts take half as long again as pages
 /// written in one, so the end of a page's content waits here for the rest of it.
 pub struct Staging {
-    /// Room for what waits, and after it for what is drawn.
-    bytes: Box<[u8; PAGE + PIECE]>,
+    room: Box<Room>,
 }
+
+/// Room for what waits, and after it for what is drawn, which begins with a line
+/// of the processor's cache.
+#[repr(C, align(64))]
+struct Room([u8; PAGE + PIECE]);
 
 impl Staging {
     /// Returns the room for a piece.
     pub(super) fn piece(&mut self) -> &mut [u8] {
-        &mut self.bytes[PAGE..]
+        &mut self.room.0[PAGE..]
     }
 }
 
 impl Default for Staging {
     fn default() -> Self {
         Self {
-            bytes: Box::new([0; _]),
+            room: Box::new(Room([0; _])),
         }
     }
 }
@@ -69,7 +73,7 @@ impl<'a> FrameWriter<'a> {
     /// # Errors
     /// [`DmaError::TooShort`] if the list has no room for them.
     pub fn write(&mut self, length: usize, draw: impl FnOnce(&mut [u8])) -> Result<(), DmaError> {
-        let drawn = &mut self.staging.bytes[PAGE..][..length];
+        let drawn = &mut self.staging.piece()[..length];
         draw(drawn);
         if let Some(digests) = &mut self.digests {
             digests.extend(drawn.chunks(DIGEST_BLOCK).map(Digest::of));
@@ -88,7 +92,7 @@ impl<'a> FrameWriter<'a> {
 
     /// Copies what waits and the `drawn` bytes after it, and has the rest wait.
     fn copy(&mut self, drawn: usize, until: Until) -> Result<(), DmaError> {
-        let mut rest = &self.staging.bytes[PAGE - self.waiting..PAGE + drawn];
+        let mut rest = &self.staging.room.0[PAGE - self.waiting..PAGE + drawn];
         while !rest.is_empty() {
             let memory = self.cursor.memory(rest.len())?;
             let now = match until {
@@ -110,7 +114,7 @@ impl<'a> FrameWriter<'a> {
         }
         self.waiting = rest.len();
         let left = PAGE + drawn - self.waiting..PAGE + drawn;
-        self.staging.bytes.copy_within(left, PAGE - self.waiting);
+        self.staging.room.0.copy_within(left, PAGE - self.waiting);
         Ok(())
     }
 }

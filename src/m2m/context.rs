@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::drain::Drain;
-use super::queue::Queue;
+use super::queue::{Makes, Queue};
 use crate::card::controls::Controls;
 use crate::card::controls::table::cid;
 use crate::card::format::{BufferApi, Colorimetry, colorimetry};
@@ -39,13 +39,13 @@ pub struct Context {
 
 impl Context {
     /// Returns the context of a session that has just been opened.
-    pub fn new(id: u32, api: BufferApi, controls: Controls) -> Self {
-        let output = Queue::new(Direction::Output, api);
+    pub fn new(id: u32, api: BufferApi, makes: Makes, controls: Controls) -> Self {
+        let output = Queue::output(api);
         Self {
             id,
             colors: colorimetry(output.layout.format),
             output,
-            capture: Queue::new(Direction::Capture, api),
+            capture: Queue::capture(api, makes),
             crop: None,
             controls,
             injection: Injection::default(),

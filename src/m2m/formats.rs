@@ -4,7 +4,7 @@ use super::context::Context;
 use crate::card::format::{self, AskedFormat, Colorimetry, every_size};
 use crate::card::refused::{Refused, busy, invalid};
 use crate::card::{BufferApi, Direction};
-use crate::source::{Layout, PixelFormat};
+use crate::source::Layout;
 use crate::wire::Reply;
 use crate::wire::format::{FmtDesc, FrmSizeEnum};
 
@@ -75,9 +75,9 @@ impl Context {
     fn wanted_format(&self, payload: &[u8]) -> Result<Wanted, Refused> {
         let asked = AskedFormat::read(self.api(), payload)?;
         let direction = self.direction(asked.type_)?;
-        let mut formats = self.queue(direction).formats();
-        let format = formats.find(|format| format.fourcc() == asked.fourcc);
-        let format = format.unwrap_or(PixelFormat::ALL[0]);
+        let queue = self.queue(direction);
+        let format = queue.formats().find(|it| it.fourcc() == asked.fourcc);
+        let format = format.unwrap_or_else(|| queue.first_format());
         let own = format::colorimetry(format);
         Ok(Wanted {
             direction,

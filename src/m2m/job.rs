@@ -110,7 +110,7 @@ impl M2mCard {
             return;
         };
         let source = context.output.buffers.next().filter(|_| read.is_some());
-        let time = source.map(|source| context.output.buffers.time(source));
+        let label = source.map(|source| context.output.buffers.label(source));
         if let Some(well) = read {
             let queue = &mut context.output;
             queue.buffers.complete_next(Completion {
@@ -125,7 +125,7 @@ impl M2mCard {
         queue.buffers.complete_next(Completion {
             bytesused: written.unwrap_or_else(|bytes| bytes),
             sequence: queue.sequence,
-            timestamp: time.unwrap_or_default(),
+            label: label.unwrap_or_default(),
             error: written.is_err(),
             last,
             stamp: stamps[1],

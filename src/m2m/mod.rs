@@ -53,6 +53,8 @@ use crate::wire::{Errno, Reply, Request};
 use context::Context;
 use workshop::Workshop;
 
+pub use queue::Makes;
+
 /// Largest number of sessions open at once. Every one may have buffers, and a
 /// format and values of its own.
 const MAX_SESSIONS: usize = 256;
@@ -65,6 +67,8 @@ const MAX_BUFFERS: usize = 1024;
 pub struct Spec {
     /// V4L2's single-planar or multi-planar API.
     pub planes: BufferApi,
+    /// Which frames the card makes.
+    pub makes: Makes,
     /// Whether there are controls that make errors happen.
     pub error_injection: bool,
     /// The witness, which records what the card reads and writes.
@@ -84,6 +88,7 @@ enum Oldest {
 /// The mem-to-mem card.
 pub struct M2mCard {
     planes: BufferApi,
+    makes: Makes,
     witness: Witness,
     /// The controls of a session that has set none.
     controls: Controls,
@@ -106,6 +111,7 @@ impl M2mCard {
     pub fn new(spec: Spec) -> Self {
         Self {
             planes: spec.planes,
+            makes: spec.makes,
             witness: spec.witness,
             controls: Controls::new(CardKind::M2m, spec.error_injection),
             sessions: Sessions::default(),
@@ -171,7 +177,7 @@ impl M2mCard {
                     ));
                 }
                 let id = self.sessions.open()?;
-                let context = Context::new(id, self.planes, self.controls.clone());
+                let context = Context::new(id, self.planes, self.makes, self.controls.clone());
                 self.contexts.insert(id, context);
                 reply.succeed(&OpenReply {
                     session_id: id.into(),

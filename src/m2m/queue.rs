@@ -2,10 +2,34 @@
 
 use std::time::Duration;
 
-use crate::card::buffers::{Buffers, TimeSource};
+use crate::card::buffers::Buffers;
 use crate::card::format::BufferApi;
+use crate::card::label::LabelSource;
 use crate::card::{BufferType, Direction};
 use crate::source::{Layout, PixelFormat};
+
+/// Which frames the card makes of others. Real devices have a node for each, and
+/// programs tell by its formats whether it converts or compresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Makes {
+    /// All that it can.
+    #[default]
+    All,
+    /// Raw ones: it is a converter.
+    Raw,
+    /// JPEGs: it is an encoder.
+    Jpeg,
+}
+
+impl Makes {
+    fn has(self, format: PixelFormat) -> bool {
+        match self {
+            Self::All => true,
+            Self::Raw => !format.is_compressed(),
+            Self::Jpeg => format.is_compressed(),
+        }
+    }
+}
 
 /// A stream that is on.
 #[derive(Debug)]
@@ -19,6 +43,8 @@ pub struct Stream {
 /// A queue of buffers, their format, and their stream.
 #[derive(Debug)]
 pub struct Queue {
+    /// Which frames it may be of.
+    makes: Makes,
     /// The layout of a frame.
     pub layout: Layout,
     /// The buffers.
@@ -30,14 +56,27 @@ pub struct Queue {
 }
 
 impl Queue {
+    /// Returns the queue of the frames that the card reads.
+    pub fn output(api: BufferApi) -> Self {
+        Self::new(Direction::Output, api, Makes::Raw)
+    }
+
+    /// Returns the queue of the frames that the card makes.
+    pub fn capture(api: BufferApi, makes: Makes) -> Self {
+        Self::new(Direction::Capture, api, makes)
+    }
+
     /// Returns a queue without buffers, for frames of 640x480 in the first format.
-    pub fn new(direction: Direction, api: BufferApi) -> Self {
-        Self {
+    fn new(direction: Direction, api: BufferApi, makes: Makes) -> Self {
+        let mut queue = Self {
+            makes,
             layout: Layout::new(PixelFormat::ALL[0], 640, 480),
-            buffers: Buffers::new(BufferType { direction, api }, TimeSource::Copy),
+            buffers: Buffers::new(BufferType { direction, api }, LabelSource::Copy),
             stream: None,
             sequence: 0,
-        }
+        };
+        queue.layout = Layout::new(queue.first_format(), 640, 480);
+        queue
     }
 
     /// Returns which way the frames go.
@@ -47,10 +86,14 @@ impl Queue {
 
     /// Returns the formats of the queue: the card reads no compressed frames.
     pub fn formats(&self) -> impl Iterator<Item = PixelFormat> + use<> {
-        let BufferType { direction, api } = self.buffers.type_();
-        let reads = direction == Direction::Output;
-        api.formats()
-            .filter(move |format| !(reads && format.is_compressed()))
+        let makes = self.makes;
+        let formats = self.buffers.type_().api.formats();
+        formats.filter(move |format| makes.has(*format))
+    }
+
+    /// Returns the first of them.
+    pub fn first_format(&self) -> PixelFormat {
+        self.formats().next().unwrap_or(PixelFormat::ALL[0])
     }
 
     /// Returns the number of the buffer that is next, if the queue streams.

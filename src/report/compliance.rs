@@ -11,23 +11,26 @@ pub fn page(comparisons: &[Comparison]) -> String {
     let mut page = format!(
         "# v4l2-compliance\n\n\
          Made by `make compliance`: v4l2-compliance {} with `-s -f -a` (streaming, in\n\
-         every format, on every input or output), on the card and on vivid, the kernel's own\n\
-         virtual device, in the same boot.\n\n\
-         | kernel | device | API | Pinhole: tests | failed | warnings | vivid: tests | failed | warnings |\n\
-         |---|---|---|---|---|---|---|---|---|\n",
+         every format, on every input or output), on the card and on the kernel's own virtual\n\
+         device of the same kind, where it has one, in the same boot.\n\n\
+         | kernel | card | API | tests | failed | warnings | the kernel's own | tests | failed | warnings |\n\
+         |---|---|---|---|---|---|---|---|---|---|\n",
         version.unwrap_or_default()
     );
     for one in comparisons {
-        let cells = [&one.card, &one.vivid].map(counts);
+        let peer = match &one.peer {
+            Some(peer) => format!("{} | {}", peer.module, counts(&peer.judgement)),
+            None => "none | | |".to_owned(),
+        };
         // Writing to a string does not fail.
         let _ = writeln!(
             page,
-            "| {} ({}) | {} | {} | {} |",
+            "| {} ({}) | {} | {} | {} | {peer} |",
             one.release,
             one.guest,
             one.kind.name(),
             api(one.planes),
-            cells.join(" | ")
+            counts(&one.card)
         );
     }
     if comparisons.iter().any(|one| one.accelerator == "tcg") {
@@ -39,7 +42,8 @@ pub fn page(comparisons: &[Comparison]) -> String {
         );
     }
     for one in comparisons {
-        for (device, judgement) in [("Pinhole", &one.card), ("vivid", &one.vivid)] {
+        let peer = one.peer.as_ref().map(|it| (&it.module[..], &it.judgement));
+        for (device, judgement) in [("Pinhole", &one.card)].into_iter().chain(peer) {
             if !judgement.complaints.is_empty() {
                 let _ = write!(
                     page,
@@ -95,6 +99,7 @@ fn counts(judgement: &Judgement) -> String {
 mod tests {
     use super::*;
     use crate::card::CardKind;
+    use crate::rig::compliance::Peer;
 
     fn judgement(failed: u32, complaints: &[&str]) -> Judgement {
         Judgement {
@@ -116,11 +121,14 @@ mod tests {
             kind: CardKind::Output,
             planes: BufferApi::Multi,
             card: judgement(0, &[]),
-            vivid: judgement(2, &["fail: x(1): y", "fail: x(2): z", "fail: x(1): y"]),
+            peer: Some(Peer {
+                module: "vivid".into(),
+                judgement: judgement(2, &["fail: x(1): y", "fail: x(2): z", "fail: x(1): y"]),
+            }),
         }]);
         assert!(
             page.contains(
-                "\n| 6.12 (trixie) | output | multi-planar | 81 | 0 | 0 | 81 | 2 | 0 |\n"
+                "\n| 6.12 (trixie) | output | multi-planar | 81 | 0 | 0 | vivid | 81 | 2 | 0 |\n"
             ),
             "{page}"
         );
@@ -129,5 +137,20 @@ mod tests {
              - `fail: x(1): y` (2 times)\n- `fail: x(2): z`\n"
         ));
         assert!(page.contains("--max-fps 30") && !page.contains("Of Pinhole"));
+    }
+
+    #[test]
+    fn a_kernel_without_such_a_device_has_empty_cells() {
+        let page = page(&[Comparison {
+            guest: "trixie".into(),
+            release: "6.12".into(),
+            accelerator: "kvm".into(),
+            kind: CardKind::M2m,
+            planes: BufferApi::Single,
+            card: judgement(0, &[]),
+            peer: None,
+        }]);
+        let row = "\n| 6.12 (trixie) | m2m | single-planar | 81 | 0 | 0 | none | | | |\n";
+        assert!(page.ends_with(row), "{page}");
     }
 }

@@ -4,6 +4,7 @@
 //! every kernel.
 
 mod kept;
+mod peer;
 
 use std::time::Duration;
 
@@ -11,17 +12,17 @@ use serde::{Deserialize, Serialize};
 
 use super::testbed::clients;
 use super::testbed::{Testbed, TestbedError, TestbedSpec};
-use crate::agent::protocol::{Load, Run};
+use crate::agent::protocol::Run;
 use crate::card::{BufferApi, CardKind};
 use crate::vm::accelerator::Accelerator;
 use crate::vm::channel::{Agent, AgentError};
 use crate::vm::progress::Progress;
 
 pub use kept::{KeptError, keep, kept};
+pub use peer::Peer;
 
-/// The devices of the card, and of vivid, which is loaded after it.
+/// The card's device.
 const CARD: &str = "/dev/video0";
-const VIVID: &str = "/dev/video1";
 
 /// Options that select what is streamed: all formats at their smallest and
 /// largest sizes and rates, on all inputs (v4l2-compliance(1)).
@@ -83,8 +84,8 @@ pub struct Comparison {
     pub planes: BufferApi,
     /// Results for the card and its driver.
     pub card: Judgement,
-    /// Results for vivid.
-    pub vivid: Judgement,
+    /// Results for the kernel's own device; `None` if it has none.
+    pub peer: Option<Peer>,
 }
 
 /// Why there are no results.
@@ -111,7 +112,7 @@ pub enum ComplianceError {
     },
 }
 
-/// Boots a guest, and tests the card and vivid in it.
+/// Boots a guest, and tests the card and the kernel's own device in it.
 ///
 /// # Errors
 ///
@@ -126,9 +127,8 @@ pub fn compare(
     let agent = testbed.machine.agent();
     let step = progress.step(format!("judging the card on {guest}"));
     let card = judge(agent, CARD, &OPTIONS)?;
-    step.update("vivid");
-    load_vivid(agent, kind, planes)?;
-    let vivid = judge(agent, VIVID, &OPTIONS)?;
+    step.update("the kernel's own device");
+    let peer = peer::judge_peer(agent, kind, planes)?;
     step.done();
     let testbed = testbed.finish()?;
     Ok(Comparison {
@@ -138,7 +138,7 @@ pub fn compare(
         kind,
         planes,
         card,
-        vivid,
+        peer,
     })
 }
 
@@ -148,45 +148,14 @@ pub fn testbed(guest: &str, kind: CardKind, planes: BufferApi) -> TestbedSpec {
     TestbedSpec {
         kernel: Some(guest.to_owned()),
         ram_mib: Some(RAM_MIB),
-        max_fps: emulated.then_some(MAX_FPS),
+        // A mem-to-mem card has no rate.
+        max_fps: (emulated && kind != CardKind::M2m).then_some(MAX_FPS),
         kind,
         planes,
         harmless: true,
         clients: true,
         ..TestbedSpec::default()
     }
-}
-
-/// Loads vivid with one video device with one input or output, HDMI, which is
-/// most similar to the card.
-fn load_vivid(agent: &Agent, kind: CardKind, planes: BufferApi) -> Result<(), ComplianceError> {
-    let multiplanar = match planes {
-        BufferApi::Single => 1,
-        BufferApi::Multi => 2,
-    };
-    // Documentation/admin-guide/media/vivid.rst.
-    let (module, node) = match kind {
-        CardKind::Capture => (
-            "vivid",
-            "n_devs=1 node_types=0x1 num_inputs=1 input_types=3",
-        ),
-        CardKind::Output => (
-            "vivid",
-            "n_devs=1 node_types=0x100 num_outputs=1 output_types=1",
-        ),
-        CardKind::M2m => ("vim2m", ""),
-    };
-    let load = Load {
-        module: module.into(),
-        params: format!("{node} multiplanar={multiplanar}")
-            .trim()
-            .to_owned(),
-    };
-    let loaded = agent.call(load, PATIENCE);
-    loaded.map_err(|source| ComplianceError::Agent {
-        what: "load vivid",
-        source,
-    })
 }
 
 /// Tests a device, in a guest that has the clients. `options` select what to

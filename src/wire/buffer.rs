@@ -23,9 +23,19 @@ pub const BUF_FLAG_MAPPED: u32 = 0x0000_0001;
 pub const BUF_FLAG_QUEUED: u32 = 0x0000_0002;
 /// V4L2_BUF_FLAG_DONE: the device has filled it.
 pub const BUF_FLAG_DONE: u32 = 0x0000_0004;
+/// V4L2_BUF_FLAG_KEYFRAME.
+pub const BUF_FLAG_KEYFRAME: u32 = 0x0000_0008;
+/// V4L2_BUF_FLAG_PFRAME.
+pub const BUF_FLAG_PFRAME: u32 = 0x0000_0010;
+/// V4L2_BUF_FLAG_BFRAME.
+pub const BUF_FLAG_BFRAME: u32 = 0x0000_0020;
 /// V4L2_BUF_FLAG_ERROR: the device returned the buffer without a frame, or with
 /// part of one.
 pub const BUF_FLAG_ERROR: u32 = 0x0000_0040;
+/// V4L2_BUF_FLAG_TIMECODE: the time code is valid.
+pub const BUF_FLAG_TIMECODE: u32 = 0x0000_0100;
+/// V4L2_BUF_FLAG_TSTAMP_SRC_MASK: at which end of the frame its time is.
+pub const BUF_FLAG_TSTAMP_SRC_MASK: u32 = 0x0007_0000;
 /// V4L2_BUF_FLAG_LAST: no frame comes after this one.
 pub const BUF_FLAG_LAST: u32 = 0x0010_0000;
 /// V4L2_BUF_FLAG_TIMESTAMP_MONOTONIC.
@@ -36,7 +46,19 @@ pub const BUF_FLAG_TIMESTAMP_COPY: u32 = 0x0000_4000;
 pub const BUF_FLAG_REQUEST_FD: u32 = 0x0080_0000;
 
 /// `struct v4l2_timecode`.
-#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Default,
+    FromBytes,
+    IntoBytes,
+    Immutable,
+    KnownLayout,
+    Unaligned,
+)]
 #[repr(C)]
 pub struct TimeCode {
     /// Frame rate.
@@ -75,7 +97,7 @@ pub struct Buffer {
     pub timestamp_sec: I64,
     /// Timestamp of the frame: microseconds.
     pub timestamp_usec: I64,
-    /// Not used by the card.
+    /// The frame's time code, if the flags say that there is one.
     pub timecode: TimeCode,
     /// Sequence number of the frame.
     pub sequence: U32,

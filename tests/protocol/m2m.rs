@@ -125,7 +125,7 @@ fn what_is_made_of_a_frame_is_its_own_sessions() {
                 planes,
                 ..
             } if (*session, *of) == (other.session, direction) => {
-                assert_eq!(planes[..], [wanted.clone()]);
+                assert_eq!(planes[..], *std::slice::from_ref(&wanted));
                 Some(())
             }
             _ => None,

@@ -63,11 +63,27 @@ const TABLE: &[(Mutation, &str, &[Oracle])] = &[
     ),
     (WriteToRead, "output/anon-touched", &[Fences]),
     (WriteToRead, "output/hugetlb@2055+2056", &[Fences]),
+    (
+        WriteAfterStreamoff,
+        "m2m/written/anon-touched/streamoff",
+        &[Fences],
+    ),
+    (FrameTwice, "m2m/read/anon-touched", &[Log]),
+    (
+        ReadOneByteOff,
+        "m2m/read/anon-touched@2055+2056",
+        &[Outcome, Data, Address],
+    ),
+    (WriteToRead, "m2m/read/anon-touched", &[Fences]),
+    // The frame of one file gets to the process by way of the other.
+    (OtherSession, "m2m/two-files/anon-touched", &[Data, Address]),
+    (Mirrors, "m2m/read/anon-touched", &[Data]),
+    (Mirrors, "m2m/in-place/memfd-shared", &[Data]),
 ];
 
 /// Runs cells of one direction with a card that has this fault, or none.
 fn run(mutation: Option<Mutation>, cells: Vec<CellName>) -> Vec<CellOutcome> {
-    let card = Served::start(cells[0].direction, mutation);
+    let card = Served::start(cells[0].card(), mutation);
     let spec = MatrixSpec {
         testbed: TestbedSpec {
             card: card.process(),
@@ -96,14 +112,14 @@ fn objections(cell: &CellOutcome) -> BTreeMap<Oracle, &str> {
 #[ignore = "boots a guest"]
 fn the_oracles_see_every_mutant_of_the_card() {
     let mut unseen = Vec::new();
-    for direction in [CardKind::Capture, CardKind::Output] {
+    for direction in [CardKind::Capture, CardKind::Output, CardKind::M2m] {
         let rows: Vec<_> = TABLE
             .iter()
             .map(|(mutation, name, oracles)| {
                 let cell = name.parse::<CellName>().unwrap();
                 (*mutation, cell, *oracles)
             })
-            .filter(|(_, cell, _)| cell.direction == direction)
+            .filter(|(_, cell, _)| cell.card() == direction)
             .collect();
         let mut all: Vec<_> = rows.iter().map(|(_, cell, _)| *cell).collect();
         all.sort();

@@ -24,6 +24,7 @@ mod frame_vector;
 mod full_disk;
 mod hazards;
 mod lists;
+mod m2m;
 mod matrix;
 mod mutated;
 mod other_driver;

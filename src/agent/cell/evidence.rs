@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::further::BufferSeen;
 use super::instruments::{IdleMoment, IdleSeen, LeakSeen, MappingsSeen};
 pub use super::moment::Moment;
 use super::pagemap;
@@ -50,6 +51,9 @@ pub struct CellAnswer {
     pub contents: Vec<ContentsSeen>,
     /// The canaries: bytes around the buffer, read after the last frame.
     pub canaries: Vec<CanarySeen>,
+    /// What was seen of further buffers; all of the above is of the first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub further: Vec<BufferSeen>,
     /// The DMA mappings of the card's device, if the kernel reports them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mappings: Vec<MappingsSeen>,
@@ -147,6 +151,7 @@ impl CellAnswer {
             }
             Evidence::Phases(phases) => self.phases = phases,
             Evidence::Note(note) => self.notes.push(note),
+            Evidence::Of(number, evidence) => self.add_of(number, *evidence),
         }
     }
 
@@ -178,6 +183,8 @@ pub enum Evidence {
     Log(LogAnswer),
     Phases(Phases),
     Note(String),
+    /// Evidence of the buffer of that number, counted from 0.
+    Of(usize, Box<Evidence>),
 }
 
 /// How the cell's process ended.

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::moment::Moment;
 use super::pagemap::frame;
-use crate::card::CardKind;
+use crate::card::Direction;
 
 /// The DMA mappings of the card's device, as `dma-api/dump` of debugfs lists
 /// them (kernel/dma/debug.c), without those that existed before the cell:
@@ -42,11 +42,11 @@ pub struct Mapping {
 }
 
 impl Mapping {
-    /// Returns whether a card of that kind can do its work through the mapping.
-    pub fn suits(&self, card: CardKind) -> bool {
-        let direction = match card {
-            CardKind::Capture => "DMA_FROM_DEVICE",
-            CardKind::Output | CardKind::M2m => "DMA_TO_DEVICE",
+    /// Returns whether a card can move frames that way through the mapping.
+    pub fn suits(&self, way: Direction) -> bool {
+        let direction = match way {
+            Direction::Capture => "DMA_FROM_DEVICE",
+            Direction::Output => "DMA_TO_DEVICE",
         };
         [direction, "DMA_BIDIRECTIONAL"].contains(&self.direction.as_str())
     }
@@ -139,8 +139,8 @@ mod tests {
                 length: 1,
                 direction: direction.into(),
             };
-            assert_eq!(mapping.suits(CardKind::Capture), writes, "{direction}");
-            assert_eq!(mapping.suits(CardKind::Output), reads, "{direction}");
+            assert_eq!(mapping.suits(Direction::Capture), writes, "{direction}");
+            assert_eq!(mapping.suits(Direction::Output), reads, "{direction}");
         }
     }
 }

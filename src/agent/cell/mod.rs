@@ -72,7 +72,9 @@ macro_rules! table {
 pub(crate) use table;
 
 pub mod evidence;
+pub mod flow;
 pub mod frame;
+pub mod further;
 pub mod hazard;
 pub mod instruments;
 pub mod kind;
@@ -83,11 +85,10 @@ pub mod phases;
 use serde::{Deserialize, Serialize};
 
 pub use evidence::CellAnswer;
+pub use flow::{End, Ends, Flow};
 pub use frame::{FrameSize, NoSuchFrame};
 pub use hazard::{Hazard, Point};
 pub use kind::Kind;
-
-use crate::card::CardKind;
 
 /// Size of a page in bytes.
 pub const PAGE: usize = 4096;
@@ -108,9 +109,9 @@ pub struct UnknownName {
 /// a cell without a hazard all is seen but the pins if it has not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cell {
-    /// The kind of the card: whether it writes to the memory, or reads it.
-    #[serde(default, skip_serializing_if = "CardKind::is_capture")]
-    pub direction: CardKind,
+    /// Whether the card writes to the memory, or reads it, or both.
+    #[serde(default, skip_serializing_if = "Flow::is_capture")]
+    pub flow: Flow,
     /// The kind of memory.
     pub kind: Kind,
     /// Offset of the buffer within its first page: less than [`PAGE`].
@@ -143,7 +144,7 @@ impl Cell {
     /// minute.
     pub fn new(kind: Kind) -> Self {
         Self {
-            direction: CardKind::Capture,
+            flow: Flow::Capture,
             kind,
             offset: 0,
             tail: 0,

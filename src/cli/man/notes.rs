@@ -87,7 +87,7 @@ const CACHED: [&str; 9] = [
 ];
 
 /// Examples, each with the name of its page.
-const EXAMPLES: [(&str, Entry); 25] = [
+const EXAMPLES: [(&str, Entry); 26] = [
     (
         "pinhole",
         (
@@ -212,6 +212,13 @@ const EXAMPLES: [(&str, Entry); 25] = [
         (
             "echo v4l2-ctl --all | pinhole shell",
             "Run a script in a guest.",
+        ),
+    ),
+    (
+        "pinhole-shell",
+        (
+            "pinhole shell --kind m2m --makes raw --clients",
+            "A guest whose card converts frames, which GStreamer has as v4l2convert.",
         ),
     ),
     (

@@ -51,6 +51,33 @@ fn it_writes_all_formats_and_reads_those_that_are_not_compressed() {
 }
 
 #[test]
+fn a_card_that_converts_or_compresses_alone_has_no_other_format() {
+    for (makes, wanted) in [(Makes::Raw, b"NV12"), (Makes::Jpeg, b"MJPG")] {
+        let mut rig = Rig::making(makes);
+        let session = rig.open();
+        let read = formats(&mut rig, session, Direction::Output);
+        let written = formats(&mut rig, session, Direction::Capture);
+        match makes {
+            Makes::Jpeg => assert_eq!(written, [PixelFormat::Mjpg.fourcc()]),
+            _ => assert_eq!(written, read),
+        }
+        // A session begins with a format that the card has, and a format that it
+        // has not becomes the first one.
+        let now = rig.get(
+            session,
+            Ioctl::GFmt,
+            &format(Direction::Capture, b"    ", 0, 0),
+        );
+        assert_eq!(now.pix.pixelformat.get(), written[0]);
+        for (fourcc, got) in [(wanted, u32::from_le_bytes(*wanted)), (b"????", written[0])] {
+            let asked = format(Direction::Capture, fourcc, 320, 240);
+            let taken = rig.get(session, Ioctl::SFmt, &asked).pix;
+            assert_eq!(taken.pixelformat.get(), got);
+        }
+    }
+}
+
+#[test]
 fn what_is_read_decides_on_the_size_and_the_colours_of_what_is_written() {
     let mut rig = Rig::new();
     let session = rig.open();

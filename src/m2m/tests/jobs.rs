@@ -4,7 +4,9 @@ use super::*;
 use crate::card::controls::table::cid;
 use crate::card::witness::PlaneRecord;
 use crate::dma::Digest;
-use crate::wire::buffer::{BUF_FLAG_ERROR, BUF_FLAG_TIMESTAMP_COPY};
+use crate::wire::buffer::{
+    BUF_FLAG_ERROR, BUF_FLAG_KEYFRAME, BUF_FLAG_TIMECODE, BUF_FLAG_TIMESTAMP_COPY,
+};
 use crate::wire::control::Control;
 
 #[test]
@@ -39,7 +41,10 @@ fn a_frame_is_read_and_another_written_and_both_come_back_in_that_order() {
         // The time is the application's.
         let time = (buffer.timestamp_sec.get(), buffer.timestamp_usec.get());
         assert_eq!(time, (-7, 1001));
+        assert_eq!((buffer.timecode.frames, buffer.timecode.hours), (1, 23));
         let flags = buffer.flags.get();
+        let copied = BUF_FLAG_TIMECODE | BUF_FLAG_KEYFRAME;
+        assert_eq!(flags & copied, copied);
         assert_ne!(flags & BUF_FLAG_TIMESTAMP_COPY, 0);
         assert_eq!(flags & BUF_FLAG_ERROR, 0);
         assert_eq!(buffer.m.get(), 0, "a pointer of the driver's");

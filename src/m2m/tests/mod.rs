@@ -13,12 +13,14 @@ use std::time::Duration;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::{M2mCard, Spec};
+use super::{M2mCard, Makes, Spec};
 use crate::card::tests::{command, words};
 use crate::card::witness::{Lines, Record};
 use crate::card::{BufferApi, BufferType, Direction, Now, Refused, Witness};
 use crate::dma::Bus;
-use crate::wire::buffer::{Buffer, MEMORY_USERPTR, RequestBuffers};
+use crate::wire::buffer::{
+    BUF_FLAG_KEYFRAME, BUF_FLAG_TIMECODE, Buffer, MEMORY_USERPTR, RequestBuffers, TimeCode,
+};
 use crate::wire::event::{DqbufEvent, SessionEvent};
 use crate::wire::format::{Format, PixFormat};
 use crate::wire::{Ioctl, Reply};
@@ -60,10 +62,16 @@ enum Sent {
 
 impl Rig {
     fn new() -> Self {
+        Self::making(Makes::All)
+    }
+
+    /// Returns a card that makes those frames.
+    fn making(makes: Makes) -> Self {
         let witness = Written::default();
         Self {
             card: M2mCard::new(Spec {
                 planes: BufferApi::Single,
+                makes,
                 error_injection: true,
                 witness: Witness::new(Lines::new(witness.clone())),
             }),
@@ -270,6 +278,12 @@ fn buffer(direction: Direction, index: u32, length: u32) -> Buffer {
         length: length.into(),
         timestamp_sec: (-7).into(),
         timestamp_usec: i64::from(1000 + index).into(),
+        flags: (BUF_FLAG_TIMECODE | BUF_FLAG_KEYFRAME).into(),
+        timecode: TimeCode {
+            frames: index as u8,
+            hours: 23,
+            ..TimeCode::default()
+        },
         ..FromZeros::new_zeroed()
     }
 }

@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 
+use super::directions;
 use super::groups::groups;
 use super::rows::{self, Answer, Notes, Row};
 use crate::report::plain::plain;
@@ -26,6 +27,7 @@ pub fn markdown(outcomes: &[KernelOutcome]) -> String {
             self::row(&mut text, row, &mut notes);
         }
     }
+    directions(&mut text, outcomes, &mut notes);
     findings(&mut text, outcomes);
     oracles(&mut text, outcomes);
     mutants(&mut text, outcomes, &mut notes);
@@ -89,6 +91,34 @@ fn answer(answer: &Answer<'_>, notes: &mut Notes) -> String {
         text += &format!("<sup>{}</sup>", numbers.join(","));
     }
     text
+}
+
+/// Adds the table of kinds by what the card does with them, if cells of several
+/// directions were run.
+fn directions(text: &mut String, outcomes: &[KernelOutcome], notes: &mut Notes) {
+    let rows = directions::rows(outcomes);
+    if rows.is_empty() {
+        return;
+    }
+    *text += "\n## Kinds of memory by direction\n\n\
+        What the card does with memory that the driver pins itself: writes to it or reads it, by \
+        itself or at one end of a conversion (*m2m*). One answer alone is that of all of them.\n\n";
+    head(text, outcomes);
+    for (kind, kernels) in rows {
+        let _ = write!(text, "| {kind} |");
+        for ways in kernels {
+            let only = ways.len() == 1;
+            let said = ways.iter().map(|(ways, answers)| {
+                let said: Vec<_> = answers.iter().map(|one| answer(one, notes)).collect();
+                match only {
+                    true => said.join(", "),
+                    false => format!("{}: {}", ways.join(", "), said.join(", ")),
+                }
+            });
+            let _ = write!(text, " {} |", said.collect::<Vec<_>>().join("; "));
+        }
+        text.push('\n');
+    }
 }
 
 /// Adds the table of findings, those with one cause in a row, if there are any.
@@ -192,6 +222,7 @@ fn cell(text: &str) -> String {
 mod tests {
     use super::super::tests::{finding, kernel};
     use super::*;
+    use crate::rig::matrix::observation::Observation;
     use crate::rig::matrix::outcome::CellOutcome;
 
     #[test]
@@ -291,6 +322,8 @@ The driver with one bug at a time, and whether the oracle that is there for it s
 | output-write-pins |  |  |
 | output-dirty |  |  |
 | output-no-sync |  |  |
+| m2m-swapped |  |  |
+| m2m-mixed-up |  |  |
 
 ## Reasons
 
@@ -299,6 +332,26 @@ The driver with one bug at a time, and whether the oracle that is there for it s
 3. write access is always asked for
 4. anon-touched+1000 was as expected with the bug
 "
+        );
+    }
+
+    #[test]
+    fn kinds_are_held_against_one_another_by_direction() {
+        let mut outcome = kernel("trixie");
+        let cell = super::super::tests::cell;
+        outcome.cells = ["thp", "output/thp", "ext4-shared", "output/ext4-shared"]
+            .map(cell)
+            .into();
+        outcome.cells[2].observation = Some(Observation::Refused(libc::EFAULT));
+        outcome.cells[2].reason = Some("it has to be written back".into());
+        let text = markdown(&[outcome]);
+        let after = text.split("\n## Kinds of memory by direction\n").nth(1);
+        let rows = after.unwrap().split("\n## ").next().unwrap();
+        let rows = rows.split_once("|---|---|\n").unwrap().1;
+        assert_eq!(
+            rows,
+            "| thp | data |\n\
+             | ext4-shared | written: EFAULT<sup>1</sup>; read: data |\n"
         );
     }
 

@@ -8,6 +8,7 @@
 //! | `read` | reading results back |
 //! | `merge` | merging the results of shards |
 //! | `rows` | the matrix as rows of kinds and hazards, for `table`, `markdown` and `html` |
+//! | `directions` | the kinds of memory by what the card does with them, for `markdown` |
 //! | `markdown` | the page docs/matrix.md |
 //! | [`diff()`] | two runs side by side |
 //! | `oracles` | the kernel's own checks, and the oracles that had nothing to judge |
@@ -16,6 +17,7 @@
 
 mod case;
 mod diff;
+mod directions;
 mod groups;
 mod html;
 mod markdown;

@@ -51,9 +51,11 @@ pub struct Pages {
 }
 
 impl Pages {
-    /// Returns the buffer of a cell, if the cell got so far as to have one.
-    pub fn of(outcome: &CellOutcome) -> Option<Self> {
-        let answer = outcome.answer.as_ref()?;
+    /// Returns the buffer `number` of a cell, counted from 0, if the cell got so far as
+    /// to have it.
+    pub fn of(outcome: &CellOutcome, number: usize) -> Option<Self> {
+        let answer = outcome.answer.as_ref()?.of_buffer(number);
+        let card_frames = outcome.card_frames.of_buffer(number);
         let memory = answer.memory?;
         let within = memory.address % PAGE as u64;
         let touched = within.saturating_add(memory.length).div_ceil(PAGE as u64);
@@ -70,7 +72,7 @@ impl Pages {
             mapped: mapped.iter().map(|page| presence(*page)).collect(),
             ..Self::default()
         };
-        if let [(_, plane)] = outcome.card_frames.frames() {
+        if let [(_, plane)] = card_frames.frames() {
             let given = witness::pages(plane, count + 1);
             pages.given = (0..count.max(given.len()).min(MOST))
                 .map(|page| match (given.get(page), mapped.get(page)) {
@@ -83,7 +85,7 @@ impl Pages {
             pages.segments = begins.map(|(page, _)| page).collect();
         }
         if let Some(frame) = answer.frames.first() {
-            let written = outcome.card_frames.frame(frame);
+            let written = card_frames.frame(frame);
             let written = written.map_or(&[][..], |plane| &plane.digests);
             let own = frame.own();
             let blocks = own.len().max(written.len()).min(MOST);
@@ -209,7 +211,7 @@ mod tests {
 
     #[test]
     fn pages_and_blocks_are_held_against_each_other() {
-        let pages = Pages::of(&outcome()).unwrap();
+        let pages = Pages::of(&outcome(), 0).unwrap();
         assert_eq!((pages.within, pages.count), (1234, 3));
         assert_eq!(pages.mapped, [Same; 3]);
         assert_eq!(pages.given, [Same; 3]);
@@ -221,7 +223,7 @@ mod tests {
         answer.pages[1].pagemap[1] = 1 << 63 | 5;
         answer.pages[1].pagemap.pop();
         answer.frames[0].digests = vec![None];
-        let pages = Pages::of(&swapped).unwrap();
+        let pages = Pages::of(&swapped, 0).unwrap();
         assert_eq!(pages.given, [Same, Other, Other]);
         assert_eq!(pages.blocks, [Nothing, Nothing]);
     }
@@ -231,7 +233,7 @@ mod tests {
         let mut many = outcome();
         let plane = many.card_frames.frames()[0].1.clone();
         many.card_frames.add(1, plane);
-        let pages = Pages::of(&many).unwrap();
+        let pages = Pages::of(&many, 0).unwrap();
         assert_eq!((pages.given.len(), pages.blocks.len()), (0, 2));
     }
 
@@ -260,7 +262,7 @@ mod tests {
         );
         assert_eq!(witness::pages(&card_frames.frames()[0].1, 9).len(), 9);
         wild.card_frames = card_frames;
-        let pages = Pages::of(&wild).unwrap();
+        let pages = Pages::of(&wild, 0).unwrap();
         assert_eq!(pages.count, MOST);
         for states in [&pages.mapped, &pages.given, &pages.blocks] {
             assert_eq!(states.len(), MOST);

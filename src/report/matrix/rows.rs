@@ -3,12 +3,13 @@
 
 use std::collections::BTreeSet;
 
-use crate::agent::cell::{Hazard, Kind, Point};
+use crate::agent::cell::{Ends, Flow, Hazard, Kind, Point};
 use crate::card::CardKind;
 use crate::rig::matrix::outcome::{CellOutcome, KernelOutcome, Verdict};
 use crate::rig::matrix::{CellName, Pinning};
 
-/// Rows under a heading: the kinds of memory or the hazards of one direction.
+/// Rows under a heading: the kinds of memory or the hazards of one direction, or of
+/// one end of a mem-to-mem card.
 #[derive(Debug, Clone)]
 pub struct Section<'a> {
     /// A unique identifier.
@@ -53,19 +54,40 @@ pub struct Answer<'a> {
 
 /// Returns all rows, without those and the headings of which no cell was run.
 pub fn sections(outcomes: &[KernelOutcome]) -> Vec<Section<'_>> {
-    use CardKind::{Capture, Output};
+    use CardKind::{Capture, M2m, Output};
+    let m2m = |ends| Flow::M2m(ends);
     let sections = [
-        ("kinds", "Kinds of memory", kinds(outcomes, Capture)),
+        ("kinds", "Kinds of memory", kinds(outcomes, Flow::Capture)),
         ("hazards", "Hazards", hazards(outcomes, Capture)),
         (
             "output-kinds",
             "Kinds of memory that the card reads",
-            kinds(outcomes, Output),
+            kinds(outcomes, Flow::Output),
         ),
         (
             "output-hazards",
             "Hazards to memory that the card reads",
             hazards(outcomes, Output),
+        ),
+        (
+            "m2m-read-kinds",
+            "Kinds of memory that a mem-to-mem card reads",
+            kinds(outcomes, m2m(Ends::Read)),
+        ),
+        (
+            "m2m-written-kinds",
+            "Kinds of memory that a mem-to-mem card writes to",
+            kinds(outcomes, m2m(Ends::Written)),
+        ),
+        (
+            "m2m-both",
+            "Both buffers of a mem-to-mem card in memory of one kind",
+            both(outcomes),
+        ),
+        (
+            "m2m-hazards",
+            "Hazards to memory of a mem-to-mem card",
+            hazards(outcomes, M2m),
         ),
     ];
     let sections = sections.into_iter().map(|(id, title, mut rows)| {
@@ -88,33 +110,47 @@ pub fn descriptions(sections: &[Section<'_>]) -> Vec<(&'static str, &'static str
     descriptions
 }
 
-fn kinds(outcomes: &[KernelOutcome], direction: CardKind) -> Vec<Row<'_>> {
+fn kinds(outcomes: &[KernelOutcome], flow: Flow) -> Vec<Row<'_>> {
+    let of_what = match flow {
+        Flow::Capture => "kind".to_owned(),
+        Flow::Output => "output-kind".to_owned(),
+        Flow::M2m(ends) => format!("m2m-{ends}-kind"),
+    };
     let rows = Kind::ALL.iter().map(|kind| {
-        let id = id(direction, "kind", kind.name());
+        let id = format!("{of_what}-{kind}");
         row(outcomes, id, kind.name(), kind.what(), |cell| {
-            let of_it = (cell.direction, cell.kind) == (direction, *kind);
+            let of_it = (cell.flow, cell.kind) == (flow, *kind);
             of_it && cell.hazard == Hazard::None
         })
     });
     rows.collect()
 }
 
-fn hazards(outcomes: &[KernelOutcome], direction: CardKind) -> Vec<Row<'_>> {
-    let hazards = Hazard::ALL.iter().filter(|one| **one != Hazard::None);
-    let rows = hazards.map(|hazard| {
-        let id = id(direction, "hazard", hazard.name());
-        row(outcomes, id, hazard.name(), hazard.what(), |cell| {
-            (cell.direction, cell.hazard) == (direction, *hazard)
+/// Returns a row for each way in which both buffers lie in memory of one kind.
+fn both(outcomes: &[KernelOutcome]) -> Vec<Row<'_>> {
+    let ends = Ends::ALL.iter();
+    let ends = ends.filter(|ends| !matches!(ends, Ends::Read | Ends::Written));
+    let rows = ends.map(|ends| {
+        let id = format!("m2m-{ends}");
+        row(outcomes, id, ends.name(), ends.what(), |cell| {
+            cell.flow == Flow::M2m(*ends) && cell.hazard == Hazard::None
         })
     });
     rows.collect()
 }
 
-fn id(direction: CardKind, of_what: &str, name: &str) -> String {
-    match direction {
-        CardKind::Capture => format!("{of_what}-{name}"),
-        CardKind::Output | CardKind::M2m => format!("output-{of_what}-{name}"),
-    }
+fn hazards(outcomes: &[KernelOutcome], card: CardKind) -> Vec<Row<'_>> {
+    let hazards = Hazard::ALL.iter().filter(|one| **one != Hazard::None);
+    let rows = hazards.map(|hazard| {
+        let id = match card {
+            CardKind::Capture => format!("hazard-{hazard}"),
+            other => format!("{}-hazard-{hazard}", other.name()),
+        };
+        row(outcomes, id, hazard.name(), hazard.what(), |cell| {
+            (cell.card(), cell.hazard) == (card, *hazard)
+        })
+    });
+    rows.collect()
 }
 
 fn row<'a>(
@@ -193,6 +229,10 @@ fn which(some: &[&CellOutcome], all: &[&CellOutcome]) -> Option<String> {
         (some != of(all)).then(|| some.into_iter().collect::<Vec<_>>().join(" and "))
     };
     let parts = [
+        common(|one| match one.cell.flow {
+            Flow::M2m(ends) => ends.name(),
+            Flow::Capture | Flow::Output => "",
+        }),
         common(|one| one.cell.kind.name()),
         common(|one| match one.cell.point {
             Point::BeforeDma => "before the DMA",
@@ -285,6 +325,18 @@ mod tests {
     }
 
     #[test]
+    fn the_ends_tell_cells_of_a_mem_to_mem_card_apart() {
+        assert_eq!(
+            said(&[
+                cell("m2m/read/heap/munmap"),
+                cell("m2m/read/heap/munmap:after-dma"),
+                other("m2m/written/heap/munmap"),
+            ]),
+            ["2 data", "1 other pages (written, before the DMA)"]
+        );
+    }
+
+    #[test]
     fn rows_are_of_what_was_run() {
         let outcomes = [kernel("trixie"), kernel("bookworm")];
         let names = |section: &Section<'_>| -> Vec<_> {
@@ -311,7 +363,16 @@ mod tests {
     #[test]
     fn each_direction_has_rows_of_its_own() {
         let mut outcome = kernel("trixie");
-        outcome.cells = vec![cell("thp"), cell("output/thp"), cell("output/thp/ksm")];
+        outcome.cells = [
+            "thp",
+            "output/thp",
+            "output/thp/ksm",
+            "m2m/written/thp",
+            "m2m/in-place/thp",
+            "m2m/in-place/thp/ksm",
+        ]
+        .map(cell)
+        .into();
         let outcomes = [outcome];
         let sections = sections(&outcomes);
         let told: Vec<_> = sections
@@ -336,10 +397,21 @@ mod tests {
                     "output-hazard-ksm",
                     "output/thp/ksm".into()
                 ),
+                (
+                    "m2m-written-kinds",
+                    "m2m-written-kind-thp",
+                    "m2m/written/thp".into()
+                ),
+                ("m2m-both", "m2m-in-place", "m2m/in-place/thp".into()),
+                (
+                    "m2m-hazards",
+                    "m2m-hazard-ksm",
+                    "m2m/in-place/thp/ksm".into()
+                ),
             ]
         );
         let names = descriptions(&sections).into_iter().map(|(name, _)| name);
-        assert_eq!(names.collect::<Vec<_>>(), ["thp", "ksm"]);
+        assert_eq!(names.collect::<Vec<_>>(), ["thp", "ksm", "in-place"]);
     }
 
     #[test]

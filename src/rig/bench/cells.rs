@@ -37,7 +37,7 @@ pub fn measure(
 ) -> Result<Vec<CellPhase>, BenchError> {
     let part = (PART / runs.max(1) as usize).max(1);
     let mut captures = cells::all();
-    captures.retain(|cell| cell.direction.is_capture());
+    captures.retain(|cell| cell.flow.is_capture());
     let spec = MatrixSpec {
         testbed: spec.clone(),
         cells: cells::shard(captures, 1, part),

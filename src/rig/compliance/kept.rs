@@ -117,8 +117,8 @@ mod tests {
             accelerator: "tcg".into(),
             kind,
             planes,
-            card: judgement.clone(),
-            vivid: judgement,
+            card: judgement,
+            peer: None,
         }
     }
 

@@ -1,5 +1,6 @@
 //! The list of all cells.
 
+mod m2m;
 mod output;
 
 use super::name::{CellName, Pinning};
@@ -40,7 +41,7 @@ const FAILING: [Kind; 6] = [
 
 /// Returns all cells, in the order in which they are run.
 pub fn all() -> Vec<CellName> {
-    [captures(), output::all()].concat()
+    [captures(), output::all(), m2m::all()].concat()
 }
 
 /// Returns the cells of captures.
@@ -116,7 +117,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::card::CardKind;
+    use crate::agent::cell::Flow;
 
     #[test]
     fn every_cell_has_a_name_of_its_own_that_reads_back() {
@@ -129,24 +130,17 @@ mod tests {
         for kind in Kind::ALL {
             assert!(cells.contains(&CellName::plain(*kind)), "{kind}");
         }
-        for direction in [CardKind::Capture, CardKind::Output] {
+        for flow in [Flow::Capture, Flow::Output] {
             for hazard in Hazard::ALL {
-                let is_it =
-                    |cell: &&CellName| (cell.direction, cell.hazard) == (direction, *hazard);
-                assert!(
-                    cells.iter().any(|cell| is_it(&cell)),
-                    "{direction:?} {hazard}"
-                );
+                let is_it = |cell: &&CellName| (cell.flow, cell.hazard) == (flow, *hazard);
+                assert!(cells.iter().any(|cell| is_it(&cell)), "{flow:?} {hazard}");
             }
             for kind in Kind::ALL {
-                let is_it = |cell: &&CellName| (cell.direction, cell.kind) == (direction, *kind);
-                assert!(
-                    cells.iter().any(|cell| is_it(&cell)),
-                    "{direction:?} {kind}"
-                );
+                let is_it = |cell: &&CellName| (cell.flow, cell.kind) == (flow, *kind);
+                assert!(cells.iter().any(|cell| is_it(&cell)), "{flow:?} {kind}");
             }
         }
-        let outputs = cells.iter().filter(|cell| !cell.direction.is_capture());
+        let outputs = cells.iter().filter(|cell| cell.flow == Flow::Output);
         let outputs = outputs.count();
         assert!((200..=260).contains(&outputs), "{outputs}");
     }

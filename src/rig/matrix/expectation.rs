@@ -1,13 +1,13 @@
 //! The expected outcome of a cell on a kernel, and the reason if it is unusual.
 
 pub mod fail_nth;
+mod m2m;
 mod output;
 
 use self::fail_nth::Failing;
 use super::name::{CellName, Pinning};
 use super::observation::{Observation, Reads, Sent};
-use crate::agent::cell::{Hazard, Kind, Point};
-use crate::card::CardKind;
+use crate::agent::cell::{Flow, Hazard, Kind, Point};
 use crate::rig::kernel::Version;
 
 /// The expected outcome of a cell.
@@ -28,10 +28,10 @@ pub struct Expectation {
 impl Expectation {
     /// Returns the usual expectation: the application reads what the card wrote, or
     /// the card what the application wrote.
-    pub fn data(direction: CardKind) -> Self {
-        let outcome = match direction {
-            CardKind::Capture => Observation::Captured(Reads::Written),
-            CardKind::Output | CardKind::M2m => Observation::Sent(Sent::Written),
+    pub fn data(flow: Flow) -> Self {
+        let outcome = match flow {
+            Flow::Capture | Flow::Output => Observation::data(flow.subject()),
+            Flow::M2m(_) => Observation::Converted(Sent::Written, Reads::Written),
         };
         Self::of(&[outcome], None)
     }
@@ -57,9 +57,10 @@ impl Expectation {
 
 /// Returns the expectation of a cell on a kernel of that version.
 pub fn expect(cell: &CellName, kernel: Version) -> Expectation {
-    match cell.direction {
-        CardKind::Capture => capture(cell, kernel),
-        CardKind::Output | CardKind::M2m => output::expect(cell, kernel),
+    match cell.flow {
+        Flow::Capture => capture(cell, kernel),
+        Flow::Output => output::expect(cell, kernel),
+        Flow::M2m(ends) => m2m::of(ends, cell, |one| expect(one, kernel)),
     }
 }
 
@@ -146,6 +147,9 @@ const REFUSALS: [i32; 4] = [libc::EFAULT, libc::EINVAL, libc::ENOMEM, libc::EOPN
 /// it with another of the kernel's functions than Pinhole's own does.
 pub fn expect_of_any_driver(cell: &CellName, kernel: Version) -> Expectation {
     use Kind::{ProtNone, ProtNoneTail, ReadOnly, ReadOnlyShared, UffdMissing, UffdWp};
+    if let Flow::M2m(ends) = cell.flow {
+        return m2m::of(ends, cell, |one| expect_of_any_driver(one, kernel));
+    }
     let mut expectation = expect(cell, kernel);
     // get_vaddr_frames() pins these in a way of its own on some kernels.
     if matches!(
@@ -155,7 +159,7 @@ pub fn expect_of_any_driver(cell: &CellName, kernel: Version) -> Expectation {
         let newest = expect(cell, Version(u32::MAX, 0));
         expectation.outcomes.extend(newest.outcomes);
     }
-    if cell.direction == CardKind::Output {
+    if cell.flow == Flow::Output {
         output::of_any_driver(cell, &mut expectation);
     }
     let is_refusal = |outcome: &Observation| matches!(outcome, Observation::Refused(_));
@@ -231,7 +235,7 @@ fn undisturbed(cell: &CellName, kernel: Version) -> Expectation {
             Hazard::FailNth => fail_nth::expect(cell.point, kernel),
             _ => Failing::default(),
         },
-        ..Expectation::data(cell.direction)
+        ..Expectation::data(cell.flow)
     }
 }
 

@@ -16,7 +16,7 @@ use super::oracle::{self, CellEvidence, Finding, Oracle};
 use super::outcome::{CellOutcome, Verdict};
 use super::witness::{CardFrames, Follower};
 use crate::agent::cell::phases::{self, Phase};
-use crate::agent::cell::{Cell, CellAnswer, Hazard, Kind};
+use crate::agent::cell::{Cell, CellAnswer, Ends, Flow, Hazard, Kind};
 use crate::agent::checks::ChecksAnswer;
 use crate::agent::protocol::{LogRecord, NewRecords, Read, Write};
 use crate::card::CardKind;
@@ -119,8 +119,8 @@ pub(super) struct CellGuest {
     /// Version of the guest's kernel.
     pub(super) version: Version,
     witness: Follower,
-    /// The kind of the card.
-    direction: CardKind,
+    /// The flow of a cell that the card has.
+    flow: Flow,
     pinning: Pinning,
     bounced: bool,
     /// Whether the driver is Pinhole's own.
@@ -167,7 +167,7 @@ impl CellGuest {
             return Ok(GuestState::Fit);
         }
         let (outcome, state) = self.run(&CellName {
-            direction: self.direction,
+            flow: self.flow,
             ..CellName::plain(Kind::AnonTouched)
         })?;
         let Some(answer) = outcome.answer else {
@@ -229,7 +229,11 @@ impl CellGuest {
             version: Version::of(release).ok_or_else(|| MatrixError::Release(release.clone()))?,
             testbed,
             witness: follower,
-            direction: spec.kind,
+            flow: match spec.kind {
+                CardKind::Capture => Flow::Capture,
+                CardKind::Output => Flow::Output,
+                CardKind::M2m => Flow::M2m(Ends::Read),
+            },
             pinning: Pinning::default(),
             bounced: spec.bounce_buffers,
             switches,
@@ -264,7 +268,7 @@ impl CellGuest {
         let elapsed = begun.elapsed();
         let elapsed_ms = elapsed.as_millis() as u64;
         let judging = Instant::now();
-        let card_frames = CardFrames::of(self.witness.new_records()?);
+        let card_frames = CardFrames::of(cell.flow, self.witness.new_records()?);
         match answer {
             Ok(mut answer) => {
                 let before = mem::take(&mut self.loading);
@@ -384,10 +388,12 @@ impl CellGuest {
             true => expect(cell, self.version),
             false => expect_of_any_driver(cell, self.version),
         };
-        let observation = Observation::of(&answer, &card_frames);
+        let observation = Observation::of(cell.flow, &answer, &card_frames);
         let findings = oracle::judge(&CellEvidence {
             point: cell.point,
-            direction: cell.direction,
+            flow: cell.flow,
+            number: 0,
+            cell: &answer,
             answer: &answer,
             card_frames: &card_frames,
             observation,

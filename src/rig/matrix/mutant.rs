@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 
 use super::name::CellName;
 use super::oracle::Oracle;
-use crate::agent::cell::{Hazard, Kind, Point, table};
+use crate::agent::cell::{Ends, Hazard, Kind, Point, table};
 use crate::agent::checks::Check;
 use crate::card::CardKind;
 use crate::rig::kernel::Version;
@@ -44,6 +44,8 @@ table! {
     OutputWritePins = "output-write-pins", "pages that the device only reads are pinned for writing";
     OutputDirty = "output-dirty", "pages that the device has only read are marked dirty";
     OutputNoSync = "output-no-sync", "memory is not synchronised for the device that is to read it";
+    M2mSwapped = "m2m-swapped", "what a mem-to-mem device reads is pinned and given back as what it writes to, and the other way round";
+    M2mMixedUp = "m2m-mixed-up", "the buffers that a mem-to-mem device is to write to are queued in another file's session";
 }
 
 impl Mutant {
@@ -62,6 +64,7 @@ impl Mutant {
                 plain(Kind::MemfdShared),
                 plain(Kind::AnonTouched).of_output(),
                 after(Kind::AnonTouched, Hazard::Munmap).of_output(),
+                plain(Kind::AnonTouched).of_m2m(Ends::Read),
             ],
             Self::PinReadonly => vec![
                 plain(Kind::ReadOnly),
@@ -80,11 +83,18 @@ impl Mutant {
                     offset: 1234,
                     ..plain(Kind::AnonTouched).of_output()
                 },
+                // The one buffer begins in the page in which the other ends.
+                CellName {
+                    tail: 1000,
+                    ..plain(Kind::AnonTouched).of_m2m(Ends::Adjacent)
+                },
             ],
-            Self::RoundUp => vec![CellName {
-                tail: 1000,
-                ..plain(Kind::AnonTouched)
-            }],
+            Self::RoundUp => [
+                plain(Kind::AnonTouched),
+                plain(Kind::AnonTouched).of_m2m(Ends::Turned),
+            ]
+            .map(|cell| CellName { tail: 1000, ..cell })
+            .into(),
             Self::CompleteEarly => {
                 let at = |point| CellName {
                     point,
@@ -110,10 +120,26 @@ impl Mutant {
             Self::OutputNoSync => {
                 vec![after(Kind::AnonTouched, Hazard::MmapContention).of_output()]
             }
+            Self::M2mSwapped => vec![
+                plain(Kind::AnonTouched).of_m2m(Ends::Read),
+                plain(Kind::ReadOnlyShared).of_m2m(Ends::Read),
+                plain(Kind::ReadOnly).of_m2m(Ends::Written),
+            ],
+            Self::M2mMixedUp => vec![
+                plain(Kind::AnonTouched).of_m2m(Ends::TwoFiles),
+                plain(Kind::MemfdShared).of_m2m(Ends::TwoFiles),
+            ],
             // The writer's own mapping has already marked pages of a file
             // dirty.
             Self::LeaveClean => vec![plain(Kind::AnonTouched), plain(Kind::Heap)],
-            Self::SwapPages | Self::LeakPin | Self::UnpinTwice | Self::StaleList => vec![
+            Self::LeakPin => vec![
+                plain(Kind::AnonTouched),
+                plain(Kind::MemfdShared),
+                plain(Kind::AnonTouched).of_output(),
+                plain(Kind::MemfdShared).of_output(),
+                plain(Kind::AnonTouched).of_m2m(Ends::InPlace),
+            ],
+            Self::SwapPages | Self::UnpinTwice | Self::StaleList => vec![
                 plain(Kind::AnonTouched),
                 plain(Kind::MemfdShared),
                 plain(Kind::AnonTouched).of_output(),
@@ -139,21 +165,25 @@ impl Mutant {
         }
     }
 
-    /// Returns the oracle that must detect the bug in each of its cells of that
-    /// direction. Others may detect it, too, some of them not always.
-    pub const fn oracle(self, direction: CardKind) -> Oracle {
+    /// Returns the oracle that must detect the bug in that one of its cells. Others may
+    /// detect it, too, some of them not always.
+    pub const fn oracle(self, cell: &CellName) -> Oracle {
         match self {
             Self::UnpinEarly | Self::LeakPin | Self::UnpinTwice => Oracle::Pins,
             Self::PinReadonly | Self::LoseLastPage | Self::StaleList | Self::OutputWritePins => {
                 Oracle::Outcome
             }
             Self::LeaveClean | Self::OutputDirty => Oracle::Dirty,
-            // A card that reads beside the buffer leaves no trace there.
-            Self::IgnoreOffset => match direction {
-                CardKind::Capture => Oracle::Fences,
-                CardKind::Output | CardKind::M2m => Oracle::Address,
+            Self::M2mSwapped => match cell.kind {
+                Kind::AnonTouched => Oracle::Dirty,
+                _ => Oracle::Outcome,
             },
-            Self::RoundUp | Self::SwapPages => Oracle::Address,
+            // A card that reads beside the buffer leaves no trace there.
+            Self::IgnoreOffset => match cell.card() {
+                CardKind::Capture | CardKind::M2m => Oracle::Fences,
+                CardKind::Output => Oracle::Address,
+            },
+            Self::RoundUp | Self::SwapPages | Self::M2mMixedUp => Oracle::Address,
             Self::CompleteEarly | Self::WrongSync | Self::OutputNoSync => Oracle::Data,
             Self::LeakMapping => Oracle::Mappings,
             Self::LeakCommand => Oracle::Leaks,
@@ -168,7 +198,7 @@ impl Mutant {
 
     /// Returns whether one of its cells shows the bug on a kernel of that version.
     pub fn shows_in(self, cell: &CellName, kernel: Version) -> bool {
-        match (self, cell.direction, cell.kind) {
+        match (self, cell.card(), cell.kind) {
             // Later kernels pin for writing all the same, or need not.
             (Self::PinReadonly, CardKind::Output, _) => kernel < Version(5, 12),
             // Since 6.16 ext4 has folios of several pages, which the oracle does not
@@ -178,6 +208,8 @@ impl Mutant {
                 (Version(6, 2)..Version(6, 16)).contains(&kernel)
             }
             (Self::OutputDirty, _, Kind::Ext4Shared) => kernel < Version(6, 16),
+            // All pins are for writing.
+            (Self::M2mSwapped, _, Kind::ReadOnly | Kind::ReadOnlyShared) => kernel >= Version(6, 2),
             // Nor does any filesystem refuse a pin for writing.
             (Self::OutputWritePins, _, Kind::Ext4Shared) => kernel >= Version(6, 5),
             _ => true,

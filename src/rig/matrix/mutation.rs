@@ -166,7 +166,7 @@ impl Needs {
     fn of(mutant: Mutant, cell: &CellName) -> Self {
         Self {
             bounce_buffers: mutant.wants_bounce_buffers(),
-            card: cell.direction,
+            card: cell.card(),
         }
     }
 
@@ -272,7 +272,7 @@ impl MutantJob<'_> {
         if state == GuestState::Fit {
             state = guest.aftermath(&mut outcome)?;
         }
-        if state == GuestState::Fit && mutant.oracle(cell.direction) == Oracle::Leaks {
+        if state == GuestState::Fit && mutant.oracle(cell) == Oracle::Leaks {
             state = leaks::search(guest, std::slice::from_mut(&mut outcome), state)?;
         }
         // A guest in which the parameter cannot be reset is broken, too.
@@ -309,7 +309,7 @@ mod tests {
             assert_eq!(cells, all, "{mutant}");
         }
         let guests: std::collections::BTreeSet<_> = parts.iter().map(|part| part.needs).collect();
-        assert_eq!(guests.len(), 4);
+        assert_eq!(guests.len(), 5);
     }
 
     #[test]

@@ -5,7 +5,9 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::agent::cell::{Cell, FrameSize, Hazard, Kind, NoSuchFrame, PAGE, Point, UnknownName};
+use crate::agent::cell::{
+    Cell, Ends, Flow, FrameSize, Hazard, Kind, NoSuchFrame, PAGE, Point, UnknownName,
+};
 use crate::card::CardKind;
 
 /// The code that pins the application's memory.
@@ -20,14 +22,15 @@ pub enum Pinning {
 
 /// The name of a cell, which identifies it among those of a kernel.
 ///
-/// Its format is `DIRECTION/KIND@OFFSET+TAIL/HAZARD:POINT/native`. The direction
-/// `capture`, an offset or tail of 0, the hazard `none`, the point `before-dma`
-/// and the driver's own pinning are left out: `anon-touched`, `hugetlb@64+100`,
-/// `thp/munmap:after-dma`, `anon-touched/fail-nth:qbuf`, `output/read-only`.
+/// Its format is `DIRECTION/KIND@OFFSET+TAIL/HAZARD:POINT/native`. The direction is
+/// `output` or `m2m/ENDS` ([`Ends`]). An offset or tail of 0, the hazard `none`, the
+/// point `before-dma`, the driver's own pinning and a direction of captures are left
+/// out: `anon-touched`, `hugetlb@64+100`, `thp/munmap:after-dma`,
+/// `anon-touched/fail-nth:qbuf`, `output/read-only`, `m2m/in-place/heap`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CellName {
-    /// The kind of the card: whether it writes to the memory, or reads it.
-    pub direction: CardKind,
+    /// Whether the card writes to the memory, or reads it, or both.
+    pub flow: Flow,
     /// The kind of memory.
     pub kind: Kind,
     /// Offset of the buffer within its first page.
@@ -63,10 +66,13 @@ pub enum NoSuchCell {
         /// The hazard.
         hazard: Hazard,
     },
+    /// The hazard is not one to the cells of a mem-to-mem card.
+    #[error("a mem-to-mem card has no cells of {0}")]
+    Hazard(Hazard),
     /// The text has a part too many.
     #[error(
         "\"{0}\" is not part of a cell's name, which is KIND@OFFSET+TAIL/HAZARD:POINT/native, or \
-         output/ and that"
+         output/ and that, or m2m/ENDS/ and that"
     )]
     Part(String),
 }
@@ -76,7 +82,7 @@ impl CellName {
     /// of a page.
     pub const fn plain(kind: Kind) -> Self {
         Self {
-            direction: CardKind::Capture,
+            flow: Flow::Capture,
             kind,
             offset: 0,
             tail: 0,
@@ -89,15 +95,28 @@ impl CellName {
     /// Returns the same cell of an output.
     pub const fn of_output(self) -> Self {
         Self {
-            direction: CardKind::Output,
+            flow: Flow::Output,
             ..self
         }
+    }
+
+    /// Returns the same cell of a mem-to-mem card.
+    pub const fn of_m2m(self, ends: Ends) -> Self {
+        Self {
+            flow: Flow::M2m(ends),
+            ..self
+        }
+    }
+
+    /// Returns the kind of the card.
+    pub const fn card(&self) -> CardKind {
+        self.flow.card()
     }
 
     /// Returns the request to the agent, with the limit `limit_ms`.
     pub fn request(&self, limit_ms: u64) -> Cell {
         Cell {
-            direction: self.direction,
+            flow: self.flow,
             offset: self.offset,
             tail: self.tail,
             hazard: self.hazard,
@@ -110,9 +129,10 @@ impl CellName {
 
 impl fmt::Display for CellName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut name = match self.direction {
-            CardKind::Capture => self.kind.name().to_owned(),
-            output => format!("{}/{}", output.name(), self.kind),
+        let mut name = match self.flow {
+            Flow::Capture => self.kind.name().to_owned(),
+            Flow::Output => format!("{}/{}", self.card().name(), self.kind),
+            Flow::M2m(ends) => format!("{}/{ends}/{}", self.card().name(), self.kind),
         };
         if self.offset != 0 {
             name += &format!("@{}", self.offset);
@@ -137,16 +157,13 @@ impl FromStr for CellName {
     type Err = NoSuchCell;
 
     fn from_str(text: &str) -> Result<Self, NoSuchCell> {
-        let (direction, text) = match text_after(text, CardKind::Output.name()) {
-            Some(text) => (CardKind::Output, text),
-            None => (CardKind::Capture, text),
-        };
+        let (flow, text) = flow(text)?;
         let mut parts = text.split('/');
         let memory = parts.next().unwrap_or_default();
         let (memory, tail) = split_bytes(memory, '+')?;
         let (kind, offset) = split_bytes(memory, '@')?;
         let mut cell = Self {
-            direction,
+            flow,
             offset,
             tail,
             ..Self::plain(kind.parse()?)
@@ -161,7 +178,24 @@ impl FromStr for CellName {
                 return Err(NoSuchCell::Part(part.to_owned()));
             }
         }
-        Ok(cell)
+        match cell.flow.has(cell.hazard) {
+            true => Ok(cell),
+            false => Err(NoSuchCell::Hazard(cell.hazard)),
+        }
+    }
+}
+
+/// Returns the flow that a name begins with, and the rest of the name.
+fn flow(text: &str) -> Result<(Flow, &str), NoSuchCell> {
+    if let Some(text) = text_after(text, CardKind::Output.name()) {
+        return Ok((Flow::Output, text));
+    }
+    match text_after(text, CardKind::M2m.name()) {
+        Some(text) => {
+            let (ends, text) = text.split_once('/').unwrap_or((text, ""));
+            Ok((Flow::M2m(ends.parse()?), text))
+        }
+        None => Ok((Flow::Capture, text)),
     }
 }
 
@@ -248,6 +282,15 @@ mod tests {
             assert_eq!(output.to_string().parse(), Ok(output));
             assert!(cell < output);
         }
+        let turned = cells[2].of_m2m(Ends::Turned);
+        assert_eq!(turned.to_string(), "m2m/turned/anon-touched+16");
+        for cell in cells {
+            for ends in Ends::ALL {
+                let both = cell.of_m2m(*ends);
+                assert_eq!(both.to_string().parse(), Ok(both));
+                assert!(cell.of_output() < both);
+            }
+        }
     }
 
     #[test]
@@ -266,13 +309,21 @@ mod tests {
             (
                 "hole/none/x",
                 "\"x\" is not part of a cell's name, which is KIND@OFFSET+TAIL/HAZARD:POINT/native, \
-                 or output/ and that",
+                 or output/ and that, or m2m/ENDS/ and that",
             ),
             ("output", "the matrix has no kind \"output\""),
             ("output/", "the matrix has no kind \"\""),
             ("output/output/hole", "the matrix has no kind \"output\""),
             ("capture/hole", "the matrix has no kind \"capture\""),
             ("outputs/hole", "the matrix has no kind \"outputs\""),
+            ("m2m", "the matrix has no kind \"m2m\""),
+            ("m2m/hole", "the matrix has no ends \"hole\""),
+            ("m2m/read", "the matrix has no kind \"\""),
+            ("m2m/read/output/hole", "the matrix has no kind \"output\""),
+            (
+                "m2m/read/heap/mmap-contention",
+                "a mem-to-mem card has no cells of mmap-contention",
+            ),
         ] {
             let error = text.parse::<CellName>().unwrap_err().to_string();
             let (error, _) = error.split_once("; `").unwrap_or((&error, ""));

@@ -6,9 +6,10 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::witness::CardFrames;
-use crate::agent::cell::CellAnswer;
 use crate::agent::cell::evidence::{Ended, FrameSeen, Moment};
+use crate::agent::cell::{CellAnswer, End, Flow};
 use crate::card::witness::PlaneRecord;
+use crate::card::{CardKind, Direction};
 use crate::dma::{DIGEST_BLOCK, Digest};
 use crate::rig::kernel::errno_name;
 use crate::wire::buffer::BUF_FLAG_ERROR;
@@ -28,6 +29,9 @@ pub enum Observation {
     Captured(Reads),
     /// The buffer was returned when the card had read a frame from it.
     Sent(Sent),
+    /// Both buffers of a mem-to-mem card were returned: it had read a frame from the
+    /// one, and the other holds a frame.
+    Converted(Sent, Reads),
     /// The process was killed because something in it hung.
     Hung,
 }
@@ -66,9 +70,54 @@ pub enum Sent {
 }
 
 impl Observation {
+    /// Returns the usual observation of a buffer: one reads what the other wrote.
+    pub const fn data(direction: Direction) -> Self {
+        match direction {
+            Direction::Capture => Self::Captured(Reads::Written),
+            Direction::Output => Self::Sent(Sent::Written),
+        }
+    }
+
     /// Returns the observation from the agent's evidence and the frames that
-    /// the card wrote or read.
-    pub fn of(answer: &CellAnswer, card_frames: &CardFrames) -> Self {
+    /// the card wrote or read. If there are two files, it is that of the first.
+    pub fn of(flow: Flow, answer: &CellAnswer, card_frames: &CardFrames) -> Self {
+        if flow.card() != CardKind::M2m {
+            return Self::of_buffer(answer, card_frames);
+        }
+        let mut queued = answer
+            .calls
+            .iter()
+            .filter(|call| call.name == "VIDIOC_QBUF");
+        if answer.ended != Ended::TimedOut
+            && let Some(errno) = queued.find_map(|call| call.errno)
+        {
+            return Self::Refused(errno);
+        }
+        let ends = flow.ends().iter().enumerate();
+        let at = |direction| {
+            let is_it = |(_, end): &(usize, &End)| (end.file, end.direction) == (0, direction);
+            let number = ends.clone().find(is_it).map_or(0, |(number, _)| number);
+            Self::of_buffer(&answer.of_buffer(number), &card_frames.of_buffer(number))
+        };
+        match (at(Direction::Output), at(Direction::Capture)) {
+            (Self::Sent(sent), Self::Captured(reads)) => Self::Converted(sent, reads),
+            (Self::Hung, _) => Self::Hung,
+            (Self::InError, _) | (_, Self::InError) => Self::InError,
+            _ => Self::TakenBack,
+        }
+    }
+
+    /// Returns the part of the observation that is of a buffer of that direction.
+    pub const fn at(self, direction: Direction) -> Self {
+        match (self, direction) {
+            (Self::Converted(sent, _), Direction::Output) => Self::Sent(sent),
+            (Self::Converted(_, reads), Direction::Capture) => Self::Captured(reads),
+            _ => self,
+        }
+    }
+
+    /// Returns the observation of one buffer.
+    pub fn of_buffer(answer: &CellAnswer, card_frames: &CardFrames) -> Self {
         if answer.ended == Ended::TimedOut {
             return Self::Hung;
         }
@@ -144,6 +193,11 @@ impl fmt::Display for Observation {
             Self::Sent(Sent::Partly) => f.write_str("part of the data"),
             Self::Sent(Sent::Zeros) => f.write_str("zeros"),
             Self::Sent(Sent::Other) => f.write_str("other data"),
+            Self::Converted(sent, Reads::Written) => Self::Sent(*sent).fmt(f),
+            Self::Converted(Sent::Written, reads) => Self::Captured(*reads).fmt(f),
+            Self::Converted(sent, reads) => {
+                write!(f, "{}, {}", Self::Sent(*sent), Self::Captured(*reads))
+            }
             Self::Hung => f.write_str("hung"),
         }
     }
@@ -189,7 +243,7 @@ mod tests {
         ] {
             let answer = frame(seen);
             assert_eq!(
-                Observation::of(&answer, &card_frames),
+                Observation::of_buffer(&answer, &card_frames),
                 Observation::Captured(reads),
                 "{seen:?}"
             );
@@ -197,7 +251,7 @@ mod tests {
         // A frame that the card never wrote is no data, whatever it holds.
         let nobody = CardFrames::default();
         assert_eq!(
-            Observation::of(&frame(&[Some(1), Some(2)]), &nobody),
+            Observation::of_buffer(&frame(&[Some(1), Some(2)]), &nobody),
             Observation::Captured(Reads::Other)
         );
     }
@@ -231,9 +285,9 @@ mod tests {
                 moment: Moment::AfterHazard,
                 digests: answer.frames[0].digests.clone(),
             });
-            let seen = Observation::of(&answer, &card_frames);
+            let seen = Observation::of_buffer(&answer, &card_frames);
             assert_eq!(seen, Observation::Sent(sent), "{read:?}");
-            let never = Observation::of(&answer, &CardFrames::default());
+            let never = Observation::of_buffer(&answer, &CardFrames::default());
             assert_eq!(never, Observation::Sent(Sent::Other));
         }
     }
@@ -243,7 +297,7 @@ mod tests {
         let card_frames = CardFrames::default();
         let mut answer = CellAnswer::default();
         assert_eq!(
-            Observation::of(&answer, &card_frames),
+            Observation::of_buffer(&answer, &card_frames),
             Observation::TakenBack
         );
         answer.calls.push(CallSeen {
@@ -252,16 +306,41 @@ mod tests {
             at_us: 0,
             took_us: 0,
         });
-        let refused = Observation::of(&answer, &card_frames);
+        let refused = Observation::of_buffer(&answer, &card_frames);
         assert_eq!(refused, Observation::Refused(libc::EFAULT));
         assert_eq!(refused.to_string(), "EFAULT");
         answer.ended = Ended::TimedOut;
-        assert_eq!(Observation::of(&answer, &card_frames), Observation::Hung);
+        assert_eq!(
+            Observation::of_buffer(&answer, &card_frames),
+            Observation::Hung
+        );
         let mut flagged = frame(&[Some(1)]);
         flagged.frames[0].flags = BUF_FLAG_ERROR;
         assert_eq!(
-            Observation::of(&flagged, &card_frames),
+            Observation::of_buffer(&flagged, &card_frames),
             Observation::InError
         );
+    }
+
+    #[test]
+    fn what_came_of_two_buffers_is_told_in_one() {
+        let told = |sent, reads| Observation::Converted(sent, reads).to_string();
+        assert_eq!(told(Sent::Written, Reads::Written), "data");
+        assert_eq!(told(Sent::Written, Reads::Nothing), "unreadable");
+        assert_eq!(told(Sent::Later, Reads::Written), "later data");
+        assert_eq!(told(Sent::Zeros, Reads::Other), "zeros, other pages");
+        let flow = Flow::M2m(crate::agent::cell::Ends::Read);
+        let of = |answer: &_| Observation::of(flow, answer, &CardFrames::default());
+        let mut answer = frame(&[Some(1)]);
+        assert_eq!(of(&answer), Observation::TakenBack, "one came back alone");
+        let call = |errno| CallSeen {
+            name: "VIDIOC_QBUF".into(),
+            errno,
+            at_us: 0,
+            took_us: 0,
+        };
+        // The second buffer may be the one that is refused.
+        answer.calls = vec![call(None), call(Some(libc::EFAULT))];
+        assert_eq!(of(&answer), Observation::Refused(libc::EFAULT));
     }
 }

@@ -126,7 +126,7 @@ impl MutantOutcome {
     }
 
     fn meant_in(&self, cell: &CellOutcome) -> Oracle {
-        self.mutant.oracle(cell.cell.direction)
+        self.mutant.oracle(&cell.cell)
     }
 
     /// Returns the oracles that detected the bug, each once, in their order.

@@ -6,15 +6,18 @@
 //! after a group of cells nearly all free memory is used once, and every report
 //! is moved to the cell whose card wrote to the page last.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::guest::{CellGuest, MatrixError};
 use super::health::{self, GuestState};
 use super::outcome::CellOutcome;
 use super::witness;
+use crate::agent::cell::CellAnswer;
 use crate::agent::cell::evidence::Moment;
 use crate::agent::checks::Sweep;
 use crate::agent::protocol::LogRecord;
+use crate::card::Direction;
 use crate::vm::channel::AgentError;
 
 /// How long a sweep may take.
@@ -149,21 +152,11 @@ fn page_frame(record: &LogRecord) -> Option<u64> {
 }
 
 /// Returns the last cell, up to the one during which a page was found, whose card
-/// wrote to the page. That very cell is not the one if it still has the page in its
-/// buffer: it was the first to use it again.
+/// wrote to the page. That very cell is not the one if it still has the page in one
+/// of its buffers: it was the first to use it again.
 fn writer(cells: &[CellOutcome], finder: usize, frame: u64) -> Option<usize> {
-    let wrote = |cell: &CellOutcome| {
-        let frames = cell.card_frames.frames().iter();
-        let mut pages = frames.flat_map(|(_, plane)| witness::pages(plane, usize::MAX));
-        pages.any(|(page, _)| page == frame)
-    };
-    let kept = |cell: &CellOutcome| {
-        let pages = cell.answer.as_ref().and_then(|answer| {
-            let mut pages = answer.pages.iter().rev();
-            pages.find(|pages| pages.moment != Moment::Ended)
-        });
-        pages.is_some_and(|pages| pages.frames().any(|page| page == Some(frame)))
-    };
+    let wrote = |cell: &CellOutcome| wrote(cell, frame);
+    let kept = |cell: &CellOutcome| cell.answer.as_ref().is_some_and(|kept| keeps(kept, frame));
     let cells = cells
         .iter()
         .enumerate()
@@ -174,11 +167,35 @@ fn writer(cells: &[CellOutcome], finder: usize, frame: u64) -> Option<usize> {
     writers.next().map(|(place, _)| place)
 }
 
+/// Returns whether a cell's card wrote to a page.
+fn wrote(cell: &CellOutcome, frame: u64) -> bool {
+    let ends = cell.cell.flow.ends().iter().enumerate();
+    let mut written = ends.filter(|(_, end)| end.direction == Direction::Capture);
+    written.any(|(number, _)| {
+        let frames = cell.card_frames.of_buffer(number);
+        let planes = frames.frames().iter();
+        let mut pages = planes.flat_map(|(_, plane)| witness::pages(plane, usize::MAX));
+        pages.any(|(page, _)| page == frame)
+    })
+}
+
+/// Returns whether a page is in one of the buffers of a cell, as each was when the
+/// cell's process looked at it last.
+fn keeps(answer: &CellAnswer, frame: u64) -> bool {
+    let mut looks = answer.all_pages().map(|pages| pages.iter().rev());
+    looks.any(|looks| {
+        let own = looks.filter(|pages| pages.moment != Moment::Ended);
+        let mut buffers = BTreeSet::new();
+        let mut last = own.filter(|pages| buffers.insert(pages.buffer));
+        last.any(|pages| pages.frames().any(|page| page == Some(frame)))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::agent::cell::Kind;
     use crate::agent::cell::evidence::PagesSeen;
-    use crate::agent::cell::{CellAnswer, Kind};
     use crate::card::witness::PlaneRecord;
     use crate::rig::matrix::name::CellName;
 
@@ -250,8 +267,38 @@ mod tests {
         // The last has the page in its buffer: it was given it with the report.
         assert_eq!(writer(&cells, 2, 7), Some(0));
         assert_eq!(writer(&cells, 3, 7), Some(2));
+        // A card that read it did not.
+        let mut read = cell(7, &[]);
+        read.cell = read.cell.of_output();
+        assert_eq!(writer(&[cell(7, &[]), read], 1, 7), Some(0));
         let freed = [cell(7, &[]), cell(7, &[9])];
         assert_eq!(writer(&freed, 1, 7), Some(1));
         assert_eq!(writer(&freed, 1, 5), None);
+    }
+
+    #[test]
+    fn what_is_in_any_of_a_cells_buffers_is_kept() {
+        let look = |moment, buffer, frame: u64| PagesSeen {
+            moment,
+            buffer,
+            pagemap: vec![1 << 63 | frame],
+            flags: Vec::new(),
+            count: Vec::new(),
+            cgroup: Vec::new(),
+        };
+        // The process looks at every buffer while it is queued, later at the first
+        // alone, which gets other pages meanwhile.
+        let answer = CellAnswer {
+            pages: vec![
+                look(Moment::Queued, 0, 1),
+                look(Moment::Queued, 1, 2),
+                look(Moment::Queued, 2, 3),
+                look(Moment::Stopped, 0, 4),
+                look(Moment::Ended, 0, 5),
+            ],
+            ..CellAnswer::default()
+        };
+        let kept = (1..=5).filter(|frame| keeps(&answer, *frame));
+        assert_eq!(kept.collect::<Vec<_>>(), [2, 3, 4]);
     }
 }

@@ -27,10 +27,10 @@ impl MatrixSpec {
     /// Returns the cells of each kind of card, in their order; a guest has one
     /// card. Kinds without cells are left out.
     pub(super) fn parts(&self) -> Vec<(CardKind, Vec<CellName>)> {
-        let kinds = [CardKind::Capture, CardKind::Output].into_iter();
+        let kinds = [CardKind::Capture, CardKind::Output, CardKind::M2m].into_iter();
         let parts = kinds.map(|kind| {
             let cells = self.cells.iter().copied();
-            let of_it = cells.filter(|cell| cell.direction == kind);
+            let of_it = cells.filter(|cell| cell.card() == kind);
             (kind, of_it.collect::<Vec<_>>())
         });
         parts.filter(|(_, cells)| !cells.is_empty()).collect()
@@ -69,6 +69,14 @@ mod tests {
                 (CardKind::Capture, vec![cell("hole")]),
                 (CardKind::Output, vec![thp, heap])
             ]
+        );
+        let both = (
+            CardKind::M2m,
+            vec![cell("m2m/read/heap"), cell("m2m/in-place/heap")],
+        );
+        assert_eq!(
+            parts(&["m2m/read/heap", "hole", "m2m/in-place/heap"]),
+            [(CardKind::Capture, vec![cell("hole")]), both]
         );
         let outputs = (CardKind::Output, vec![heap, thp]);
         assert_eq!(parts(&["output/heap", "output/thp"]), [outputs]);

@@ -1,17 +1,19 @@
 //! Reads the card's witness while it is being written.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::agent::cell::PAGE;
 use crate::agent::cell::evidence::FrameSeen;
+use crate::agent::cell::{Flow, PAGE};
 use crate::card::witness::{PlaneRecord, Record};
+use crate::card::{CardKind, Direction};
 use crate::rig::capture::witness::WitnessError;
 
-/// The frames that the card wrote or read during a cell, whose stream is
+/// The frames that the card wrote to a cell's buffer, or read from it; a stream is
 /// single-planar.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CardFrames {
@@ -20,29 +22,48 @@ pub struct CardFrames {
     /// Number of frames that were written or read after the cell's stream had
     /// ended.
     late: usize,
+    /// Those of the cell's further buffers, in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    further: Vec<Self>,
 }
 
 impl CardFrames {
-    /// Returns the frames in `records`, which begin before the cell's stream
-    /// does.
-    pub fn of(records: Vec<Record>) -> Self {
-        let mut card_frames = Self::default();
-        let mut on = false;
+    /// Returns the frames in `records`, which begin before the streams of a cell of
+    /// that flow do.
+    pub fn of(flow: Flow, records: Vec<Record>) -> Self {
+        let mut queues = Queues::of(flow);
         for record in records {
             match record {
-                Record::StreamOn { .. } => on = true,
-                Record::StreamOff { .. } => on = false,
+                Record::StreamOn {
+                    session, direction, ..
+                } => queues.switch(session, direction, true),
+                Record::StreamOff {
+                    session, direction, ..
+                } => queues.switch(session, direction, false),
                 Record::Frame {
-                    sequence, planes, ..
+                    session,
+                    direction,
+                    sequence,
+                    planes,
+                    ..
                 } => {
-                    card_frames.late += usize::from(!on);
+                    let queue = queues.of_session(session, direction);
+                    queue.frames.late += usize::from(!queue.on);
                     for plane in planes {
-                        card_frames.add(sequence, plane);
+                        queue.frames.add(sequence, plane);
                     }
                 }
             }
         }
-        card_frames
+        queues.into_frames()
+    }
+
+    /// Returns the frames of the cell's buffer `number`, counted from 0.
+    pub fn of_buffer(&self, number: usize) -> Cow<'_, Self> {
+        match number.checked_sub(1) {
+            None => Cow::Borrowed(self),
+            Some(place) => Cow::Owned(self.further.get(place).cloned().unwrap_or_default()),
+        }
     }
 
     /// Adds the record of a frame's plane.
@@ -67,6 +88,12 @@ impl CardFrames {
         planes.find(is_alike).or(first)
     }
 
+    /// Returns these frames with those of the cell's further buffers.
+    #[cfg(test)]
+    pub(super) fn with(self, further: Vec<Self>) -> Self {
+        Self { further, ..self }
+    }
+
     /// Returns all frames, in the order in which they were written or read.
     pub fn frames(&self) -> &[(u32, PlaneRecord)] {
         &self.frames
@@ -76,6 +103,59 @@ impl CardFrames {
     /// must be 0.
     pub fn late(&self) -> usize {
         self.late
+    }
+}
+
+/// The queues of a cell's buffers, while the witness is read.
+struct Queues {
+    flow: Flow,
+    /// The sessions, in the order in which they began to stream: one for each open
+    /// file, if the card is a mem-to-mem card.
+    sessions: Vec<u32>,
+    queues: Vec<Queue>,
+}
+
+/// A queue: whether it streams, and its frames so far.
+#[derive(Clone, Default)]
+struct Queue {
+    on: bool,
+    frames: CardFrames,
+}
+
+impl Queues {
+    fn of(flow: Flow) -> Self {
+        Self {
+            flow,
+            sessions: Vec::new(),
+            queues: vec![Queue::default(); flow.ends().len()],
+        }
+    }
+
+    fn switch(&mut self, session: u32, direction: Option<Direction>, on: bool) {
+        if on && !self.sessions.contains(&session) {
+            self.sessions.push(session);
+        }
+        self.of_session(session, direction).on = on;
+    }
+
+    /// Returns a session's queue; the first, if the cell has no such file.
+    fn of_session(&mut self, session: u32, direction: Option<Direction>) -> &mut Queue {
+        let file = self.sessions.iter().position(|one| *one == session);
+        let mut ends = self.flow.ends().iter();
+        let place = ends.position(|end| {
+            let of_file = self.flow.card() != CardKind::M2m || Some(end.file) == file;
+            of_file && direction.is_none_or(|direction| direction == end.direction)
+        });
+        &mut self.queues[place.unwrap_or(0)]
+    }
+
+    fn into_frames(self) -> CardFrames {
+        let mut queues = self.queues.into_iter().map(|queue| queue.frames);
+        let first = queues.next().unwrap_or_default();
+        CardFrames {
+            further: queues.collect(),
+            ..first
+        }
     }
 }
 
@@ -162,6 +242,7 @@ mod tests {
     use std::io::Write;
 
     use super::*;
+    use crate::agent::cell::Ends;
     use crate::dma::Digest;
 
     #[test]
@@ -190,6 +271,66 @@ mod tests {
             ..frame(0, 8)
         };
         assert_eq!(card_frames.frame(&sent), Some(&plane(9)));
+    }
+
+    /// Returns the lines of a witness.
+    fn records(lines: &[&str]) -> Vec<Record> {
+        let of = |line: &&str| serde_json::from_str(line).unwrap();
+        lines.iter().map(of).collect()
+    }
+
+    fn on(session: u32, direction: &str) -> String {
+        format!(
+            r#"{{"event":"stream-on","session":{session},"wall_ns":1,"format":"GREY","width":16,
+                "height":16,"card":"m2m","direction":"{direction}","bytesperline":[16],
+                "sizeimage":[256]}}"#
+        )
+    }
+
+    fn frame_of(session: u32, direction: &str, bytes: u32) -> String {
+        format!(
+            r#"{{"event":"frame","sequence":0,"session":{session},"buffer":0,"time_ns":1,
+                "direction":"{direction}",
+                "planes":[{{"bytes":{bytes},"segments":[],"digests":[]}}]}}"#
+        )
+    }
+
+    #[test]
+    fn each_buffer_has_the_frames_of_its_queue() {
+        let off =
+            r#"{"event":"stream-off","session":7,"direction":"output","frames":1,"dropped":0}"#;
+        let lines = [
+            on(7, "output"),
+            on(7, "capture"),
+            on(9, "output"),
+            on(9, "capture"),
+            frame_of(9, "output", 1),
+            frame_of(7, "output", 2),
+            frame_of(7, "capture", 3),
+            frame_of(9, "capture", 4),
+            off.to_owned(),
+            frame_of(7, "output", 5),
+        ];
+        let lines: Vec<_> = lines.iter().map(String::as_str).collect();
+        let bytes = |frames: &CardFrames, number| {
+            let of_it = frames.of_buffer(number);
+            let bytes = of_it.frames().iter().map(|(_, plane)| plane.bytes);
+            (bytes.collect::<Vec<_>>(), of_it.late())
+        };
+        let two = CardFrames::of(Flow::M2m(Ends::TwoFiles), records(&lines));
+        assert_eq!(bytes(&two, 0), (vec![2, 5], 1));
+        assert_eq!(bytes(&two, 1), (vec![3], 0));
+        assert_eq!(bytes(&two, 2), (vec![1], 0));
+        assert_eq!(bytes(&two, 3), (vec![4], 0));
+        // The first buffer may be the one that is written to.
+        let one = CardFrames::of(Flow::M2m(Ends::Written), records(&lines[..2]));
+        assert_eq!(one.frames().len(), 0);
+        let lines = [lines[0], lines[1], lines[5], lines[6]];
+        let one = CardFrames::of(Flow::M2m(Ends::Written), records(&lines));
+        assert_eq!(bytes(&one, 0), (vec![3], 0));
+        assert_eq!(bytes(&one, 1), (vec![2], 0));
+        let text = serde_json::to_string(&one).unwrap();
+        assert_eq!(serde_json::from_str::<CardFrames>(&text).unwrap(), one);
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! Real V4L2 applications in the guest: how they are installed, and their
-//! command lines for a capture, or for showing frames.
+//! command lines for a capture, for showing frames, or for having them converted.
 //!
 //! They are in the clients' image ([`crate::vm::images::clients`]), a disk that
 //! is mounted and entered with chroot(8). The same image serves every kernel,
@@ -296,6 +296,41 @@ pub fn ffmpeg_shows(layout: &Layout, fps: u32, from: &str) -> Option<Run> {
     ];
     let output = ["-codec:v", "rawvideo", "-f", "v4l2", "/dev/video0"];
     Some(run_ffmpeg(&input, &output))
+}
+
+/// Returns the command that has a mem-to-mem card convert, or compress, the raw
+/// frames in the file `from` with GStreamer's `v4l2convert` or `v4l2jpegenc`, and
+/// writes what the card makes of them to the file `to`. GStreamer has the element
+/// of a card that makes nothing else (`--makes`). `modes` are those of the frames
+/// that are given and of those that are made; user pointers are for the first alone,
+/// as a file sink has no memory for the second. Returns `None` for a format that GStreamer does not
+/// support.
+pub fn gstreamer_converts(
+    given: &Layout,
+    made: &Layout,
+    modes: (IoMode, IoMode),
+    from: &str,
+    to: &str,
+) -> Option<Run> {
+    let caps = |layout: &Layout| {
+        let Layout { width, height, .. } = layout;
+        let kind = match layout.format.is_compressed() {
+            true => "image/jpeg".to_owned(),
+            false => format!("video/x-raw,format={}", RawFormat::of(layout)?.gstreamer),
+        };
+        Some(format!("{kind},width={width},height={height}"))
+    };
+    let source = format!("filesrc location={from} blocksize={}", given.sizeimage);
+    let element = match made.format.is_compressed() {
+        true => "v4l2jpegenc",
+        false => "v4l2convert",
+    };
+    let (output, capture) = (modes.0.name(), modes.1.name());
+    let element = format!("{element} output-io-mode={output} capture-io-mode={capture}");
+    let caps_given = format!("{},framerate=30/1", caps(given)?);
+    let sink = format!("filesink location={to}");
+    let pipeline = [source, caps_given, element, caps(made)?, sink].join(" ! ");
+    Some(run_gstreamer(&pipeline))
 }
 
 fn run_gstreamer(pipeline: &str) -> Run {

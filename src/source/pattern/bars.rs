@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use super::canvas::Ink;
 use super::lines::{Lines, even};
-use super::painting::{Painting, PatternSettings};
+use super::painting::{Band, Line, Painting, PatternSettings};
 use crate::source::interface::FrameInfo;
 use crate::source::layout::Layout;
 
@@ -131,12 +131,15 @@ impl Painting for Bars {
         self.shift = even(self.width - moved as u32);
     }
 
-    fn paint(&self, plane: usize, y: u32, column: usize, out: &mut [u8]) {
-        let line = match self.edges.iter().filter(|edge| y >= **edge).count() {
-            2 => self.ramp.get(plane, 0, self.shift),
-            band => self.bands.get(plane, band.min(LOWEST), 0),
-        };
-        out.copy_from_slice(&line[column..][..out.len()]);
+    fn band(&self, plane: usize, y: u32) -> Band<'_> {
+        let above = self.edges.iter().filter(|edge| y >= **edge).count();
+        Band {
+            line: match above {
+                2 => Line::Moving(self.ramp.get(plane, 0, self.shift)),
+                band => Line::Still(self.bands.get(plane, band.min(LOWEST), 0)),
+            },
+            end: self.edges.get(above).copied().unwrap_or(u32::MAX),
+        }
     }
 }
 

@@ -179,9 +179,32 @@ impl<'a> Row<'a> {
         (place(start), place(end))
     }
 
-    /// Paints the part of this line that [`disc`] covers.
+    /// Paints the part of this line that a disc covers: `above` is the distance
+    /// of the line's middle from the disc's centre, `x` the place of that centre
+    /// and `radius` its size, all in pixels. The disc's rim is smooth.
     pub fn disc(&mut self, x: f32, above: f32, radius: f32, ink: Ink) {
-        disc(x, above, radius).for_each(|run| self.lay(0, &run, ink));
+        let above = above.abs();
+        let Some(outer) = half_chord(radius + 0.5, above) else {
+            return;
+        };
+        let inner = half_chord(radius - 0.5, above).unwrap_or(0.0);
+        let (left, right) = ((x - outer).floor() as i32, (x + outer).ceil() as i32);
+        let (start, end) = ((x - inner).ceil() as i32, (x + inner).floor() as i32);
+        let end = end.max(start);
+        self.fill(start, end, ink);
+        for rim in [left..start, end..right] {
+            // What is beyond the line needs no root.
+            let (from, to) = (
+                rim.start.max(self.first),
+                rim.end.min(self.first + self.width),
+            );
+            for column in from..to {
+                let along = column as f32 + 0.5 - x;
+                let distance = (along * along + above * above).sqrt();
+                let cover = (radius + 0.5 - distance).clamp(0.0, 1.0);
+                self.blend(column, ink, (cover * 255.0) as u8);
+            }
+        }
     }
 }
 
@@ -191,37 +214,6 @@ pub struct Run {
     pub start: i32,
     pub end: i32,
     pub cover: u8,
-}
-
-/// Returns the pixels of a line that a disc covers: `above` is the distance of
-/// the line's middle from the disc's centre, `x` the place of that centre and
-/// `radius` its size, all in pixels. The disc's rim is smooth.
-fn disc(x: f32, above: f32, radius: f32) -> impl Iterator<Item = Run> {
-    let above = above.abs();
-    let runs = half_chord(radius + 0.5, above).map(|outer| {
-        let inner = half_chord(radius - 0.5, above).unwrap_or(0.0);
-        let (left, right) = ((x - outer).floor() as i32, (x + outer).ceil() as i32);
-        let (start, end) = ((x - inner).ceil() as i32, (x + inner).floor() as i32);
-        let solid = Run {
-            start,
-            end: end.max(start),
-            cover: 255,
-        };
-        let rim = (left..solid.start).chain(solid.end..right);
-        let rim = rim.map(move |column| {
-            let along = column as f32 + 0.5 - x;
-            let distance = (along * along + above * above).sqrt();
-            let cover = (radius + 0.5 - distance).clamp(0.0, 1.0);
-            Run {
-                start: column,
-                end: column + 1,
-                cover: (cover * 255.0) as u8,
-            }
-        });
-        let covered = |run: &Run| run.cover > 0 && run.start < run.end;
-        std::iter::once(solid).chain(rim).filter(covered)
-    });
-    runs.into_iter().flatten()
 }
 
 /// Returns `new` laid over `old` at a strength of `alpha` 255ths.

@@ -1,7 +1,7 @@
 //! The caption: a line of text near the bottom of the picture.
 
 use super::canvas::{Ink, Row};
-use super::layer::Layer;
+use super::layer::{self, Layer};
 use super::text::{Face, columns_of};
 use crate::source::layout::Layout;
 
@@ -39,18 +39,12 @@ impl Caption {
             face.draw(row, left, y as i32 - top, &words, INK);
         };
         Self {
-            layer: Layer::new(layout, columns.clone(), lines, GROUND, &[&drawing]),
+            layer: Layer::new(layout, columns.clone(), lines, GROUND, &[&drawing], None),
         }
     }
 
-    /// Returns whether line `y` of the picture crosses the caption.
-    pub fn touches(&self, y: u32) -> bool {
-        self.layer.touches(y)
-    }
-
-    /// Paints the caption's share of a part of a line of a colour plane over
-    /// what is in `out`: see [`Layer::paint`].
-    pub fn paint(&self, plane: usize, line: usize, column: usize, out: &mut [u8]) {
-        self.layer.paint(plane, line, column, out, |_, _| ());
+    /// Returns the caption's share of a colour plane.
+    pub fn plane(&self, plane: usize) -> &layer::Plane {
+        self.layer.plane(plane)
     }
 }

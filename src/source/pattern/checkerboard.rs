@@ -3,7 +3,7 @@
 
 use super::canvas::Ink;
 use super::lines::{Lines, even};
-use super::painting::Painting;
+use super::painting::{Band, Line, Painting};
 use crate::source::layout::Layout;
 
 /// The checkerboard.
@@ -34,8 +34,11 @@ impl Checkerboard {
 }
 
 impl Painting for Checkerboard {
-    fn paint(&self, plane: usize, y: u32, column: usize, out: &mut [u8]) {
-        let line = self.lines.get(plane, (y / self.side % 2) as usize, 0);
-        out.copy_from_slice(&line[column..][..out.len()]);
+    fn band(&self, plane: usize, y: u32) -> Band<'_> {
+        let row = y / self.side;
+        Band {
+            line: Line::Still(self.lines.get(plane, (row % 2) as usize, 0)),
+            end: (row + 1) * self.side,
+        }
     }
 }

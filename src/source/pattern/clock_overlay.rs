@@ -6,8 +6,9 @@ use std::ops::Range;
 
 use super::canvas::{Ink, Row};
 use super::dial::{AMBER, Dial, GROUND, LAMPS, WHITE};
-use super::layer::Layer;
-use super::painting::Painting;
+use super::layer::{self, Layer};
+use super::painting::{Line, Painting};
+use super::part::Part;
 use super::sprite::Sprite;
 use super::text::{Face, Words, columns_of, height_of};
 use super::ticker::Ticker;
@@ -133,6 +134,17 @@ pub struct ClockOverlay {
     dial: Option<Hand>,
     /// The words that change.
     tickers: Vec<(Saying, Ticker)>,
+    /// The lines of each colour plane among which are all that those touch.
+    moving: Vec<Range<usize>>,
+}
+
+/// The clock overlay's share of a colour plane.
+pub struct OverlayPlane<'a> {
+    overlay: &'a ClockOverlay,
+    number: usize,
+    layer: &'a layer::Plane,
+    /// The lines that a part of it touches that moves.
+    moving: Range<usize>,
 }
 
 /// The parts of the clock overlay that stay, to be drawn.
@@ -177,8 +189,13 @@ const MARGIN: usize = 3;
 impl ClockOverlay {
     /// Makes the clock overlay for frames of that layout, which are converted to
     /// the layout `shown`, with the parts that the bits of [`overlay`] select;
-    /// `None` if they select none.
-    pub fn new(layout: &Layout, shown: &Layout, bits: u32) -> Option<Self> {
+    /// `None` if they select none. It is always painted over `painting`.
+    pub fn new(
+        layout: &Layout,
+        shown: &Layout,
+        bits: u32,
+        painting: &dyn Painting,
+    ) -> Option<Self> {
         let bits = bits & overlay::ALL;
         let dial = match bits {
             0 => return None,
@@ -186,10 +203,10 @@ impl ClockOverlay {
             _ => None,
         };
         let design = dial.unwrap_or_else(|| Design::panel(shown, bits));
-        Some(Self::make(layout, design))
+        Some(Self::make(layout, design, painting))
     }
 
-    fn make(layout: &Layout, design: Design) -> Self {
+    fn make(layout: &Layout, design: Design, painting: &dyn Painting) -> Self {
         let (moving, staying): (Vec<_>, Vec<_>) = design
             .labels
             .into_iter()
@@ -214,6 +231,7 @@ impl ClockOverlay {
             design.lines,
             GROUND,
             &[&drawings[0], &drawings[1]],
+            Some(painting),
         );
         let tickers = moving.iter().map(|label| {
             let ticker = Ticker::new(
@@ -240,15 +258,30 @@ impl ClockOverlay {
             still,
             dial,
             tickers: tickers.collect(),
+            moving: layout.planes().map(|_| 0..0).collect(),
         }
     }
 
-    /// Sets the words, the lamps and the hand for `frame`, whose picture behind
-    /// the overlay is `painting`.
+    /// Sets the words, the lamps and the hand for `frame`, for which `painting`
+    /// has begun.
     pub fn begin(&mut self, frame: &FrameInfo, painting: &dyn Painting) {
         for (saying, ticker) in &mut self.tickers {
             ticker.show(saying.words(frame));
         }
+        self.move_hand(frame, painting);
+        for (plane, moving) in self.moving.iter_mut().enumerate() {
+            let hand = self.dial.iter().map(|dial| dial.hand.lines(plane));
+            let words = self.tickers.iter().map(|(_, ticker)| ticker.lines(plane));
+            let all = hand
+                .chain(words)
+                .reduce(|one, other| one.start.min(other.start)..one.end.max(other.end));
+            let all = all.unwrap_or_default();
+            *moving = all.start.max(0) as usize..all.end.max(0) as usize;
+        }
+    }
+
+    /// Sets the lamps and the hand.
+    fn move_hand(&mut self, frame: &FrameInfo, painting: &dyn Painting) {
         let Some(Hand { dial, lit, hand }) = &mut self.dial else {
             return;
         };
@@ -259,8 +292,8 @@ impl ClockOverlay {
             let drawing = |row: &mut Row<'_>, y, lines| self.still.paint(row, y, lines, now);
             for second in changed {
                 let lines = dial.lamp(second).area().1;
-                self.layer
-                    .redraw(lines.start.max(0) as u32..lines.end.max(0) as u32, &drawing);
+                let lines = lines.start.max(0) as u32..lines.end.max(0) as u32;
+                self.layer.redraw(lines, &drawing, Some(painting));
             }
         }
         let spot = dial.hand(frame.wall);
@@ -272,36 +305,42 @@ impl ClockOverlay {
                 continue;
             };
             let (plane, y) = (row.plane, row.y as u32);
-            self.layer
-                .paint(plane, line, column, row.bytes, |column, out| {
-                    painting.paint(plane, y, column, out);
-                });
+            let mut part = Part::new(column, row.bytes);
+            let behind = painting.band(plane, y).line;
+            self.layer.plane(plane).paint_over(line, behind, &mut part);
             let (y, lines) = (row.y, row.lines);
             spot.paint(&mut row.row(), y, lines, WHITE);
         }
     }
 
-    /// Returns whether line `y` of the picture crosses the clock overlay.
-    pub fn touches(&self, y: u32) -> bool {
-        self.layer.touches(y)
+    /// Returns the overlay's share of a colour plane.
+    pub fn plane(&self, plane: usize) -> OverlayPlane<'_> {
+        OverlayPlane {
+            overlay: self,
+            number: plane,
+            layer: self.layer.plane(plane),
+            moving: self.moving[plane].clone(),
+        }
+    }
+}
+
+impl OverlayPlane<'_> {
+    /// Paints a part of a line: `picture`, and the overlay's share over it.
+    #[inline(always)]
+    pub fn paint_over(&self, line: usize, picture: Line<'_>, part: &mut Part<'_>) {
+        self.layer.paint_over(line, picture, part);
+        if self.moving.contains(&line) {
+            self.paint_moving(line, part);
+        }
     }
 
-    /// Paints a part of a line of a colour plane, with the picture that
-    /// `behind` paints behind the overlay, as [`Layer::paint`] does.
-    pub fn paint(
-        &self,
-        plane: usize,
-        line: usize,
-        column: usize,
-        out: &mut [u8],
-        behind: impl FnMut(usize, &mut [u8]),
-    ) {
-        self.layer.paint(plane, line, column, out, behind);
-        if let Some(dial) = &self.dial {
-            dial.hand.paint(plane, line, column, out);
+    #[inline(never)]
+    fn paint_moving(&self, line: usize, part: &mut Part<'_>) {
+        if let Some(dial) = &self.overlay.dial {
+            dial.hand.paint(self.number, line, part);
         }
-        for (_, ticker) in &self.tickers {
-            ticker.paint(plane, line, column, out);
+        for (_, ticker) in &self.overlay.tickers {
+            ticker.paint(self.number, line, part);
         }
     }
 }

@@ -16,6 +16,8 @@
 //!
 //! This picture has no overlay and no watermark, and no adjustment changes it.
 
+use super::wide::{Work, widely};
+
 /// Size of a line in bytes: that of a cache line of x86.
 pub const LINE: usize = 64;
 
@@ -48,6 +50,7 @@ pub struct Line {
 
 impl Line {
     /// Returns the bytes of the line.
+    #[inline(always)]
     pub fn bytes(self) -> [u8; LINE] {
         let frame = u64::from(self.stream) << 32 | u64::from(self.sequence);
         let place = u64::from(self.plane) << 56 | u64::from(self.offset);
@@ -95,13 +98,40 @@ impl Line {
             at += LINE;
         }
         let (lines, tail) = rest.as_chunks_mut();
-        for bytes in lines {
-            *bytes = line(at).bytes();
-            at += LINE;
-        }
+        at += LINE
+            * widely(Filling {
+                line: line(at),
+                lines,
+            });
         if !tail.is_empty() {
             tail.copy_from_slice(&line(at).bytes()[..tail.len()]);
         }
+    }
+}
+
+/// The writing of whole lines.
+struct Filling<'a> {
+    /// The first one.
+    line: Line,
+    lines: &'a mut [[u8; LINE]],
+}
+
+impl Work for Filling<'_> {
+    /// The number of lines.
+    type Result = usize;
+
+    #[inline(always)]
+    fn work(self) -> usize {
+        for (number, bytes) in (0..).zip(&mut *self.lines) {
+            // Planes are shorter than 4 GiB.
+            let offset = self.line.offset.wrapping_add(LINE as u32 * number);
+            *bytes = Line {
+                offset,
+                ..self.line
+            }
+            .bytes();
+        }
+        self.lines.len()
     }
 }
 

@@ -1,11 +1,15 @@
 //! A layer over the picture, turned into bytes when a stream starts.
 //!
 //! A frame then copies what the layer hides, blends the few bytes of its smooth
-//! edges, and draws nothing.
+//! edges, and draws nothing. Where the picture behind the layer never changes,
+//! the edges are blended when the stream starts, too.
 
 use std::ops::Range;
 
+use super::aligned::Aligned;
 use super::canvas::{Ink, Row};
+use super::painting::{Line, Painting};
+use super::part::Part;
 use crate::source::format::PlaneFormat;
 use crate::source::layout::Layout;
 
@@ -13,25 +17,27 @@ use crate::source::layout::Layout;
 /// it begins, and the number of lines that it covers.
 pub type Drawing<'a> = &'a dyn Fn(&mut Row<'_>, u32, u32);
 
-/// Returns the length of the shortest stretch of ground that is worth a span of
-/// its own, in rows of that length; both in bytes. A span takes time, and what
-/// is kept in its stead takes memory, of which long rows need most.
-const fn shortest_span(row: usize) -> usize {
-    if row < 4096 { 256 } else { 64 }
-}
+/// Number of bytes that are copied at once: so many that the compiler copies
+/// them in a few instructions, and most edges need one chunk.
+const CHUNK: usize = 64;
+
+/// Number of bytes that are mixed at once.
+const BLEND: usize = 16;
 
 /// The layer, for every colour plane of a layout.
 #[derive(Debug)]
 pub struct Layer {
-    /// The lines of the picture that the layer may cover.
+    /// The lines of the picture that it may cover.
     lines: Range<u32>,
     planes: Vec<Plane>,
-    /// A row; kept for its allocation.
-    row: Vec<u8>,
+    /// A row over 0, and one over 255; kept for their allocation.
+    rows: [Vec<u8>; 2],
 }
 
+/// Its share of a colour plane.
 #[derive(Debug)]
-struct Plane {
+pub struct Plane {
+    number: usize,
     format: &'static PlaneFormat,
     /// Even pixel, and byte, of a line at which the layer's rows begin.
     first: (u32, usize),
@@ -40,239 +46,285 @@ struct Plane {
     /// Number of the plane's line that `rows` begins with.
     top: usize,
     rows: Vec<Parts>,
-    spans: Vec<Span>,
+    /// A line of ground.
+    ground: Aligned,
+    chunks: Vec<Chunk>,
     blends: Vec<Blend>,
-    /// What the spans copy: a row of ground, then everything else.
-    bytes: Vec<u8>,
 }
 
-/// A row's ranges in [`Plane::spans`] and in [`Plane::blends`].
+/// What a row consists of, in the order in which it is painted.
 #[derive(Debug)]
 struct Parts {
-    spans: Range<usize>,
-    blends: Range<usize>,
+    /// Bytes of the line that become ground, over which the rest is painted.
+    ground: Range<u32>,
+    /// Ranges in [`Plane::chunks`] and in [`Plane::blends`].
+    chunks: Range<u32>,
+    blends: Range<u32>,
 }
 
-/// Bytes of a line that hide the picture.
+/// Bytes of a line that hide the picture, or show it if it never changes.
 #[derive(Debug, Clone, Copy)]
-struct Span {
-    /// First byte in the line, and the byte after the last.
-    start: u32,
-    end: u32,
-    /// Index of the first one in [`Plane::bytes`].
-    from: u32,
+struct Chunk {
+    /// The first one in the line.
+    at: u32,
+    bytes: [u8; CHUNK],
 }
 
-/// A byte of a line that is mixed with the picture.
+/// Bytes of a line that are mixed with the picture, or hide it.
 #[derive(Debug, Clone, Copy)]
 struct Blend {
+    /// The first one in the line.
     at: u32,
     /// What becomes of 0 and of 255; what lies between them becomes what lies
-    /// between these.
-    zero: u8,
-    most: u8,
+    /// between these. 0 and 255 leave the picture as it is.
+    zero: [u8; BLEND],
+    most: [u8; BLEND],
+}
+
+/// A row that is drawn.
+struct Drawn<'a> {
+    /// What becomes of 0 and of 255. A byte is known if it is the same in both.
+    zero: &'a mut [u8],
+    most: &'a mut [u8],
+    /// The row's bytes in the picture, if they are the same in every frame. All
+    /// that is drawn is known then.
+    behind: Option<&'a [u8]>,
 }
 
 impl Layer {
     /// Makes the layer that `drawings` draw in these columns and lines of the
     /// picture, whose pixels are mostly of the colour `ground`. There may be
     /// several drawings, which differ in what hides the picture; the first one
-    /// is shown, until [`redraw`](Self::redraw) shows another.
+    /// is shown, until [`redraw`](Self::redraw) shows another. If the layer is
+    /// always painted over the same `painting`, that is given.
     pub fn new(
         layout: &Layout,
         columns: Range<i32>,
         lines: Range<u32>,
         ground: Ink,
         drawings: &[Drawing<'_>],
+        painting: Option<&dyn Painting>,
     ) -> Self {
         let columns = (columns.start.max(0) & !1) as u32
             ..(columns.end.max(0) as u32)
                 .next_multiple_of(2)
                 .min(layout.width);
         let lines = lines.start..lines.end.min(layout.height);
-        let mut longest = 0;
-        let planes = layout.planes().map(|plane| {
-            let format = plane.format;
+        let place = |format: &PlaneFormat| {
             let byte = |pixel: u32| format.bytes(pixel as i32) as usize;
-            let len = byte(columns.end.max(columns.start)) - byte(columns.start);
-            longest = longest.max(len);
+            byte(columns.start)..byte(columns.end.max(columns.start))
+        };
+        let longest = layout.planes().map(|plane| place(plane.format).len()).max();
+        let row = || vec![0; longest.unwrap_or(0)];
+        let mut rows: Vec<_> = drawings.iter().map(|_| [row(), row()]).collect();
+        let planes = layout.planes().enumerate().map(|(number, plane)| {
+            let format = plane.format;
+            let mut line = Aligned::new(plane.stride);
+            Row::new(&mut line, format).fill(0, i32::MAX, ground);
             let mut made = Plane {
+                number,
                 format,
-                first: (columns.start, byte(columns.start)),
-                len,
+                first: (columns.start, place(format).start),
+                len: place(format).len(),
                 top: lines.start.div_ceil(format.lines) as usize,
                 rows: Vec::new(),
-                spans: Vec::new(),
+                ground: line,
+                chunks: Vec::new(),
                 blends: Vec::new(),
-                bytes: vec![0; len],
             };
-            Row::new(&mut made.bytes, format).fill(0, i32::MAX, ground);
             for line in made.top as u32..lines.end.div_ceil(format.lines) {
-                made.add(line * format.lines, drawings);
+                made.add(&mut rows, line * format.lines, drawings, painting);
             }
-            made.bytes.shrink_to_fit();
+            made.chunks.shrink_to_fit();
+            made.blends.shrink_to_fit();
             made
         });
         let planes = planes.collect();
         Self {
             lines,
             planes,
-            row: vec![0; longest],
+            rows: [row(), row()],
         }
     }
 
-    /// Returns whether the layer may cover line `y` of the picture.
-    pub fn touches(&self, y: u32) -> bool {
-        self.lines.contains(&y)
-    }
-
     /// Shows what another of the layer's drawings draws in these lines of the
-    /// picture.
-    pub fn redraw(&mut self, lines: Range<u32>, drawing: Drawing<'_>) {
+    /// picture. The painting is the one that the layer was made with.
+    pub fn redraw(
+        &mut self,
+        lines: Range<u32>,
+        drawing: Drawing<'_>,
+        painting: Option<&dyn Painting>,
+    ) {
         let lines = lines.start.max(self.lines.start)..lines.end.min(self.lines.end);
         for plane in &mut self.planes {
-            let row = &mut self.row[..plane.len];
             let covered = plane.format.lines;
             for line in lines.start.div_ceil(covered)..lines.end.div_ceil(covered) {
-                row.fill(0);
-                plane.draw(row, line * covered, drawing);
-                let Some(parts) = plane.row(line as usize) else {
+                let drawn = plane.draw(&mut self.rows, line * covered, drawing, painting);
+                let Some(row) = plane.row(line as usize) else {
                     continue;
                 };
-                for span in &plane.spans[parts.spans.clone()] {
-                    let (start, end, from) = span.places();
-                    // What is ground is so in every drawing.
-                    if from >= plane.len {
-                        let first = plane.first.1;
-                        plane.bytes[from..][..end - start]
-                            .copy_from_slice(&row[start - first..end - first]);
-                    }
+                let (chunks, blends) = (row.chunks(), row.blends());
+                for chunk in &mut plane.chunks[chunks] {
+                    *chunk = Chunk::of(&drawn, chunk.at as usize - plane.first.1, plane.first.1);
+                }
+                for blend in &mut plane.blends[blends] {
+                    *blend = Blend::of(&drawn, blend.at as usize - plane.first.1, plane.first.1);
                 }
             }
         }
     }
 
-    /// Paints a part of line `line` of a colour plane: `out`, from byte
-    /// `column` on. `behind` paints the picture behind the layer in the same
-    /// way, wherever it is not hidden.
-    pub fn paint(
-        &self,
-        plane: usize,
-        line: usize,
-        column: usize,
-        out: &mut [u8],
-        mut behind: impl FnMut(usize, &mut [u8]),
-    ) {
-        let plane = &self.planes[plane];
-        let Some(row) = plane.row(line) else {
-            return behind(column, out);
-        };
-        let (mut at, mut rest) = (column, &mut *out);
-        for span in &plane.spans[row.spans.clone()] {
-            let (start, end, from) = span.places();
-            if end <= at {
-                continue;
-            }
-            if start > at {
-                let gap = (start - at).min(rest.len());
-                let (gap, later) = rest.split_at_mut(gap);
-                behind(at, gap);
-                at += gap.len();
-                rest = later;
-            }
-            if rest.is_empty() {
-                break;
-            }
-            let (hidden, later) = rest.split_at_mut((end - at).min(rest.len()));
-            hidden.copy_from_slice(&plane.bytes[from + (at - start)..][..hidden.len()]);
-            at += hidden.len();
-            rest = later;
-        }
-        if !rest.is_empty() {
-            behind(at, rest);
-        }
-        for blend in &plane.blends[row.blends.clone()] {
-            if let Some(byte) = out.get_mut((blend.at as usize).wrapping_sub(column)) {
-                *byte = blend.over(*byte);
-            }
-        }
+    /// Returns the layer's share of a colour plane.
+    pub fn plane(&self, plane: usize) -> &Plane {
+        &self.planes[plane]
     }
 }
 
 impl Plane {
-    fn draw(&self, row: &mut [u8], y: u32, drawing: Drawing<'_>) {
-        let mut row = Row::from(row, self.format, self.first.0 as i32);
-        drawing(&mut row, y, self.format.lines);
+    /// Paints a part of line `line`: `picture`, and the layer's share over it.
+    #[inline(always)]
+    pub fn paint_over(&self, line: usize, picture: Line<'_>, part: &mut Part<'_>) {
+        let Some(row) = self.row(line) else {
+            return picture.write(part, 0..0);
+        };
+        picture.write(part, row.ground());
+        self.paint_row(row, part);
+        for blend in &self.blends[row.blends()] {
+            // What was just written is read again much later than what was not.
+            match (
+                part.chunk(blend.at as usize),
+                picture.chunk(blend.at as usize),
+            ) {
+                (Some(place), Some(behind)) => *place = blend.over(behind),
+                _ => blend.lay(part),
+            }
+        }
     }
 
-    /// Adds the row that begins at line `y` of the picture.
-    fn add(&mut self, y: u32, drawings: &[Drawing<'_>]) {
-        // A byte that is the same over 0 and over 255 hides the picture.
-        let over = |value: u8, drawing| {
-            let mut row = vec![value; self.len];
-            self.draw(&mut row, y, drawing);
-            row
+    /// Paints the layer's share of a part of line `line` over what is in it.
+    #[inline(always)]
+    pub fn paint(&self, line: usize, part: &mut Part<'_>) {
+        if let Some(row) = self.row(line) {
+            self.paint_row(row, part);
+            for blend in &self.blends[row.blends()] {
+                blend.lay(part);
+            }
+        }
+    }
+
+    /// Paints what hides the picture.
+    #[inline(always)]
+    fn paint_row(&self, row: &Parts, part: &mut Part<'_>) {
+        let ground = row.ground();
+        part.put(ground.start, &self.ground[ground]);
+        for chunk in &self.chunks[row.chunks()] {
+            match part.chunk(chunk.at as usize) {
+                Some(place) => *place = chunk.bytes,
+                None => part.put(chunk.at as usize, &chunk.bytes),
+            }
+        }
+    }
+
+    /// Draws the row that begins at line `y` of the picture in `rows`.
+    fn draw<'a>(
+        &self,
+        rows: &'a mut [Vec<u8>; 2],
+        y: u32,
+        drawing: Drawing<'_>,
+        painting: Option<&'a dyn Painting>,
+    ) -> Drawn<'a> {
+        let [zero, most] = rows.each_mut().map(|row| &mut row[..self.len]);
+        for (row, value) in [(&mut *zero, 0), (&mut *most, 255)] {
+            row.fill(value);
+            let mut row = Row::from(row, self.format, self.first.0 as i32);
+            drawing(&mut row, y, self.format.lines);
+        }
+        let still = painting.and_then(|painting| painting.band(self.number, y).line.still());
+        let behind = still.map(|line| &line[self.first.1..][..self.len]);
+        for ((zero, most), old) in zero.iter_mut().zip(&mut *most).zip(behind.unwrap_or(&[])) {
+            *zero = blended(*old, *zero, *most);
+            *most = *zero;
+        }
+        Drawn { zero, most, behind }
+    }
+
+    /// Adds the row that begins at line `y` of the picture. There is room in
+    /// `rows` for a row of each drawing.
+    fn add(
+        &mut self,
+        rows: &mut [[Vec<u8>; 2]],
+        y: u32,
+        drawings: &[Drawing<'_>],
+        painting: Option<&dyn Painting>,
+    ) {
+        let drawn: Vec<_> = drawings
+            .iter()
+            .zip(rows)
+            .map(|(drawing, rows)| self.draw(rows, y, *drawing, painting))
+            .collect();
+        // What is known is so in every drawing.
+        let (first, row) = (self.first.1, &drawn[0]);
+        let known = |at: Range<usize>| row.zero[at.clone()] == row.most[at];
+        let all = |at: Range<usize>, bytes: &[u8]| {
+            let bytes = &bytes[at.clone()];
+            drawn.iter().all(|row| row.zero[at.clone()] == *bytes)
         };
-        let (zero, most) = (over(0, drawings[0]), over(255, drawings[0]));
-        let others: Vec<_> = drawings[1..].iter().map(|d| over(0, *d)).collect();
-        let hides = |at: usize| zero[at] == most[at];
-        let is_ground = |at: usize| {
-            let mut rows = std::iter::once(&zero).chain(&others);
-            rows.all(|row| row[at] == self.bytes[at])
+        let ground = &self.ground[first..][..self.len];
+        let is_ground = |at: Range<usize>| all(at, ground);
+        let shows_picture = |at: Range<usize>| match row.behind {
+            Some(behind) => all(at, behind),
+            None => {
+                let (zero, most) = (&row.zero[at.clone()], &row.most[at]);
+                zero.iter().all(|byte| *byte == 0) && most.iter().all(|byte| *byte == 255)
+            }
         };
-        let while_in = |from: usize, end: usize, holds: &dyn Fn(usize) -> bool| {
-            (from..end).find(|at| !holds(*at)).unwrap_or(end)
-        };
-        let (first, mut at) = (self.first.1, 0);
-        let mut spans = Vec::<(Range<usize>, bool)>::new();
+        let is_end = |at: &usize| is_ground(*at..*at + 1) && !shows_picture(*at..*at + 1);
+        // The longest stretch of ground, in which everything has to be known.
+        let (mut longest, mut at) = (0..0, 0);
         while at < self.len {
-            if !hides(at) {
-                if (zero[at], most[at]) != (0, 255) {
-                    self.blends.push(Blend {
-                        // A line has 16 KiB at most.
-                        at: (first + at) as u32,
-                        zero: zero[at],
-                        most: most[at],
-                    });
-                }
-                at += 1;
+            at = end_of(at..self.len, shows_picture);
+            let known = at..end_of(at..self.len, known);
+            if let Some(start) = known.clone().find(is_end) {
+                let end = start_of(known.clone(), shows_picture);
+                let last = (start..end).rfind(is_end).unwrap_or(start);
+                longest = std::cmp::max_by_key(longest, start..last + 1, Range::len);
+            }
+            at = known.end.max(at + 1);
+        }
+        let before = (self.chunks.len(), self.blends.len());
+        let (mut chunks, mut blends) = (Vec::new(), Vec::new());
+        // Known bytes, after the last of which `at` is if it is not one of them.
+        let (mut around, mut at) = (0..0, 0);
+        while at < self.len {
+            let done = match longest.contains(&at) {
+                true => end_of(at..longest.end, is_ground),
+                false if at < longest.start => end_of(at..longest.start, shows_picture),
+                false => end_of(at..self.len, shows_picture),
+            };
+            if done > at {
+                at = done;
                 continue;
             }
-            let hidden = while_in(at, self.len, &hides);
-            while at < hidden {
-                let ground = while_in(at, hidden, &is_ground);
-                let is_span = ground - at >= shortest_span(self.len) || ground - at == hidden - at;
-                let end = match is_span {
-                    true => ground,
-                    false => while_in(ground, hidden, &|at| !is_ground(at)),
-                };
-                match spans.last_mut() {
-                    Some((last, false)) if !is_span && last.end == at => last.end = end,
-                    _ => spans.push((at..end, is_span)),
-                }
-                at = end;
+            if at >= around.end {
+                around = at..end_of(at..self.len, known);
+            }
+            if around.len() >= CHUNK {
+                let place = at.min(around.end - CHUNK);
+                chunks.push(Chunk::of(row, place, first));
+                at = place + CHUNK;
+            } else {
+                blends.push(Blend::of(row, at, first));
+                at += BLEND;
             }
         }
-        for (range, is_ground) in spans {
-            let from = match is_ground {
-                true => range.start,
-                false => {
-                    self.bytes.extend_from_slice(&zero[range.clone()]);
-                    self.bytes.len() - range.len()
-                }
-            };
-            // A line has 16 KiB at most, and what is not ground a few MiB.
-            self.spans.push(Span {
-                start: (first + range.start) as u32,
-                end: (first + range.end) as u32,
-                from: from as u32,
-            });
-        }
-        let last = self.rows.last();
-        let (spans, blends) = last.map_or((0, 0), |row| (row.spans.end, row.blends.end));
+        self.chunks.extend(chunks);
+        self.blends.extend(blends);
+        // A layer has a few MiB at most.
+        let range = |start: usize, end: usize| start as u32..end as u32;
         self.rows.push(Parts {
-            spans: spans..self.spans.len(),
-            blends: blends..self.blends.len(),
+            ground: range(first + longest.start, first + longest.end),
+            chunks: range(before.0, self.chunks.len()),
+            blends: range(before.1, self.blends.len()),
         });
     }
 
@@ -282,25 +334,106 @@ impl Plane {
     }
 }
 
-impl Span {
-    /// Returns `start`, `end` and `from`.
-    fn places(self) -> (usize, usize, usize) {
-        (self.start as usize, self.end as usize, self.from as usize)
+impl Parts {
+    fn ground(&self) -> Range<usize> {
+        self.ground.start as usize..self.ground.end as usize
+    }
+
+    fn chunks(&self) -> Range<usize> {
+        self.chunks.start as usize..self.chunks.end as usize
+    }
+
+    fn blends(&self) -> Range<usize> {
+        self.blends.start as usize..self.blends.end as usize
+    }
+}
+
+impl Chunk {
+    /// Makes it of the bytes from `at` on of a row that begins at byte `first` of
+    /// the line.
+    fn of(row: &Drawn<'_>, at: usize, first: usize) -> Self {
+        Self {
+            // A line has 16 KiB at most.
+            at: (first + at) as u32,
+            bytes: std::array::from_fn(|i| row.zero[at + i]),
+        }
     }
 }
 
 impl Blend {
-    fn over(self, old: u8) -> u8 {
-        let [old, zero, most] = [old, self.zero, self.most].map(u32::from);
-        // Both shares add up to 255 at most, and so does the sum of each.
-        ((zero * (255 - old) + most * old + 127) / 255) as u8
+    /// Makes it of the bytes from `at` on of a row that begins at byte `first` of
+    /// the line. What is behind the row's end stays as it is.
+    fn of(row: &Drawn<'_>, at: usize, first: usize) -> Self {
+        let (zero, most) = (&row.zero[at..], &row.most[at..]);
+        Self {
+            // A line has 16 KiB at most.
+            at: (first + at) as u32,
+            zero: std::array::from_fn(|i| zero.get(i).copied().unwrap_or(0)),
+            most: std::array::from_fn(|i| most.get(i).copied().unwrap_or(255)),
+        }
     }
+
+    /// Returns what becomes of `old`.
+    #[inline(always)]
+    fn over(&self, mut old: [u8; BLEND]) -> [u8; BLEND] {
+        for ((old, zero), most) in old.iter_mut().zip(&self.zero).zip(&self.most) {
+            *old = blended(*old, *zero, *most);
+        }
+        old
+    }
+
+    /// Lays them over what is in a part of a line.
+    fn lay(&self, part: &mut Part<'_>) {
+        for i in 0..BLEND {
+            if let Some([byte]) = part.chunk(self.at as usize + i) {
+                *byte = blended(*byte, self.zero[i], self.most[i]);
+            }
+        }
+    }
+}
+
+/// Returns the end of the bytes at the beginning of `range` for which `holds`
+/// holds.
+fn end_of(range: Range<usize>, holds: impl Fn(Range<usize>) -> bool) -> usize {
+    let Range { mut start, end } = range;
+    for step in [CHUNK, 1] {
+        while start + step <= end && holds(start..start + step) {
+            start += step;
+        }
+    }
+    start
+}
+
+/// Returns the start of the bytes at the end of `range` for which `holds` holds.
+fn start_of(range: Range<usize>, holds: impl Fn(Range<usize>) -> bool) -> usize {
+    let Range { start, mut end } = range;
+    for step in [CHUNK, 1] {
+        while start + step <= end && holds(end - step..end) {
+            end -= step;
+        }
+    }
+    end
+}
+
+/// Returns what becomes of `old`, where 0 becomes `zero` and 255 becomes `most`.
+#[inline(always)]
+fn blended(old: u8, zero: u8, most: u8) -> u8 {
+    let [old, zero, most] = [old, zero, most].map(u16::from);
+    // Both shares add up to 255 at most, and so does the sum of each: nothing
+    // wraps, but a check of it would keep the compiler from making vectors.
+    let shares = zero
+        .wrapping_mul(255 - old)
+        .wrapping_add(most.wrapping_mul(old));
+    let sum = shares.wrapping_add(127);
+    // A 255th, rounded down, of what is less than 65535.
+    (sum.wrapping_add(1).wrapping_add(sum >> 8) >> 8) as u8
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::source::PixelFormat;
+    use crate::source::pattern::painting::Band;
 
     const GROUND: Ink = Ink::grey(16);
 
@@ -320,32 +453,65 @@ mod tests {
         }
     }
 
-    fn layer(layout: &Layout) -> Layer {
+    fn layer(layout: &Layout, painting: Option<&dyn Painting>) -> Layer {
         let drawing = |lit| move |row: &mut Row<'_>, y, lines| draw(row, y, lines, lit);
         let drawings: [Drawing<'_>; 2] = [&drawing(false), &drawing(true)];
-        Layer::new(layout, 30..92, 9..72, GROUND, &drawings)
+        Layer::new(layout, 30..92, 9..72, GROUND, &drawings, painting)
     }
 
-    /// Compares every line of the layer, painted in pieces, with what is drawn,
-    /// over a picture of other bytes for each line.
+    /// A picture that never changes, of other bytes for each line.
+    #[derive(Debug)]
+    struct Photo(Vec<Vec<Vec<u8>>>, Vec<u32>);
+
+    impl Photo {
+        fn new(layout: &Layout) -> Self {
+            let line =
+                |line: usize, stride| (0..stride).map(|x| (x * 37 + line * 11) as u8).collect();
+            let planes = layout.planes();
+            let planes = planes.map(|p| (0..p.lines).map(|y| line(y, p.stride)).collect());
+            Self(
+                planes.collect(),
+                layout.planes().map(|p| p.format.lines).collect(),
+            )
+        }
+    }
+
+    impl Painting for Photo {
+        fn band(&self, plane: usize, y: u32) -> Band<'_> {
+            Band {
+                line: Line::Still(&self.0[plane][(y / self.1[plane]) as usize]),
+                end: y + 1,
+            }
+        }
+    }
+
+    /// Compares every line of the layer, painted in pieces over that picture,
+    /// with what is drawn.
     fn compare(layer: &Layer, layout: &Layout, lit: impl Fn(u32) -> bool) {
+        let photo = Photo::new(layout);
         for (number, plane) in layout.planes().enumerate() {
             for line in 0..plane.lines {
                 let y = line as u32 * plane.format.lines;
-                let picture: Vec<u8> = (0..plane.stride)
-                    .map(|x| (x * 37 + line * 11) as u8)
-                    .collect();
+                let picture = &photo.0[number][line];
                 let mut drawn = picture.clone();
-                if layer.touches(y) {
+                if layer.lines.contains(&y) {
                     let row = &mut Row::new(&mut drawn, plane.format);
                     draw(row, y, plane.format.lines, lit(y));
                 }
-                for piece in [1, 7, 64, plane.stride] {
+                let zeros = vec![0; plane.stride];
+                let pictures = [
+                    Line::Still(picture),
+                    Line::Moving(picture),
+                    Line::Mixed(picture, &zeros),
+                ];
+                for (picture, piece) in pictures
+                    .into_iter()
+                    .flat_map(|p| [1, 7, 64, plane.stride].map(|piece| (p, piece)))
+                {
                     let mut painted = vec![0xee; plane.stride];
                     for (start, out) in (0..).step_by(piece).zip(painted.chunks_mut(piece)) {
-                        layer.paint(number, line, start, out, |column, out| {
-                            out.copy_from_slice(&picture[column..][..out.len()]);
-                        });
+                        let part = &mut Part::new(start, out);
+                        layer.plane(number).paint_over(line, picture, part);
                     }
                     let differ = painted.iter().zip(&drawn).map(|(a, b)| a.abs_diff(*b));
                     // A mixture is rounded once, and what is drawn each time.
@@ -363,7 +529,9 @@ mod tests {
     fn what_is_painted_is_what_was_drawn() {
         for format in drawable() {
             let layout = Layout::new(format, 128, 80);
-            compare(&layer(&layout), &layout, |_| false);
+            compare(&layer(&layout, None), &layout, |_| false);
+            let photo = Photo::new(&layout);
+            compare(&layer(&layout, Some(&photo)), &layout, |_| false);
         }
     }
 
@@ -371,10 +539,13 @@ mod tests {
     fn another_drawing_is_shown_in_the_lines_that_are_redrawn() {
         for format in drawable() {
             let layout = Layout::new(format, 128, 80);
-            let mut layer = layer(&layout);
-            let lit = |row: &mut Row<'_>, y, lines| draw(row, y, lines, true);
-            layer.redraw(32..400, &lit);
-            compare(&layer, &layout, |y| y >= 32);
+            let photo = Photo::new(&layout);
+            for painting in [None, Some(&photo as &dyn Painting)] {
+                let mut layer = layer(&layout, painting);
+                let lit = |row: &mut Row<'_>, y, lines| draw(row, y, lines, true);
+                layer.redraw(32..400, &lit, painting);
+                compare(&layer, &layout, |y| y >= 32);
+            }
         }
     }
 
@@ -382,9 +553,11 @@ mod tests {
     fn the_ground_is_kept_once() {
         let layout = Layout::new(PixelFormat::Grey, 1920, 1080);
         let fill = |row: &mut Row<'_>, _: u32, _: u32| row.fill(100, 1800, GROUND);
-        let layer = Layer::new(&layout, 100..1800, 100..900, GROUND, &[&fill]);
-        assert_eq!(layer.planes[0].bytes.len(), 1700);
-        assert_eq!(layer.planes[0].spans.len(), 800);
+        let layer = Layer::new(&layout, 100..1800, 100..900, GROUND, &[&fill], None);
+        let plane = layer.plane(0);
+        assert!(plane.chunks.is_empty() && plane.blends.is_empty());
+        assert!(plane.rows.iter().all(|row| row.ground == (100..1800)));
+        assert_eq!(plane.rows.len(), 800);
     }
 
     #[test]
@@ -392,10 +565,12 @@ mod tests {
         for format in drawable() {
             let layout = Layout::new(format, 18, 18);
             let fill = |row: &mut Row<'_>, _: u32, _: u32| row.fill(-50, 50, GROUND);
-            let layer = Layer::new(&layout, -50..50, 0..50, GROUND, &[&fill]);
+            let layer = Layer::new(&layout, -50..50, 0..50, GROUND, &[&fill], None);
             for (number, plane) in layout.planes().enumerate() {
                 let mut out = vec![0xee; plane.stride];
-                layer.paint(number, plane.lines - 1, 0, &mut out, |_, _| panic!("a gap"));
+                layer
+                    .plane(number)
+                    .paint(plane.lines - 1, &mut Part::new(0, &mut out));
                 assert!(out.iter().all(|byte| *byte != 0xee));
             }
         }

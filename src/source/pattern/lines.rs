@@ -1,12 +1,13 @@
 //! Lines that are made once, from which most pictures are assembled.
 
+use super::aligned::Aligned;
 use super::canvas::Row;
 use crate::source::layout::{Layout, PlaneLayout};
 
 /// Some lines of a picture, for every plane of a layout.
 #[derive(Debug)]
 pub struct Lines {
-    planes: Vec<(PlaneLayout, Vec<Vec<u8>>)>,
+    planes: Vec<(PlaneLayout, Vec<Aligned>)>,
 }
 
 impl Lines {
@@ -22,7 +23,7 @@ impl Lines {
             let format = plane.format;
             let bytes = format.bytes(width as i32) as usize;
             let lines = (0..count).map(|number| {
-                let mut line = vec![0; bytes];
+                let mut line = Aligned::new(bytes);
                 draw(number, &mut Row::new(&mut line, format));
                 line
             });

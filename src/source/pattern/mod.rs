@@ -10,8 +10,8 @@
 //! | `noise` | pseudorandom bytes from a seed and the sequence number |
 //! | `integrity` | [lines](integrity) that identify themselves |
 //!
-//! A pattern paints pieces of lines. This module assembles the pieces that the
-//! card asks for, and writes the overlays of the settings over them. Most of
+//! A pattern has lines. This module assembles the pieces that the card asks for
+//! from them, and writes the overlays of the settings over them. Most of
 //! these pictures repeat, or have a clock overlay that repeats, so this module
 //! gives every page its [watermark], except in `integrity`, which needs none.
 
@@ -21,6 +21,7 @@ pub mod watermark;
 pub(crate) mod canvas;
 pub(crate) mod text;
 
+mod aligned;
 mod bars;
 mod caption;
 mod checkerboard;
@@ -31,10 +32,12 @@ mod lines;
 mod moving;
 mod noise;
 mod painting;
+mod part;
 mod ramp;
 mod solid;
 mod sprite;
 mod ticker;
+mod wide;
 
 use super::interface::{Begun, FrameInfo, Source};
 use super::layout::{Layout, MemoryPlane, PlaneLayout};
@@ -42,7 +45,9 @@ use super::settings::Settings;
 use caption::Caption;
 use clock_overlay::ClockOverlay;
 use painting::{Painting, PatternSettings};
+use part::Part;
 use watermark::Watermark;
+use wide::{Work, widely};
 
 /// The names of the patterns; the first one is the default.
 pub const NAMES: &[&str] = &[
@@ -230,7 +235,8 @@ impl Picture {
     fn set(&mut self, settings: &PatternSettings) {
         if let Content::Painted(painted) = &mut self.content {
             let text = &settings.text;
-            painted.clock_overlay = ClockOverlay::new(&self.layout, &self.shown, settings.overlay);
+            let (overlay, painting) = (settings.overlay, &*painted.painting);
+            painted.clock_overlay = ClockOverlay::new(&self.layout, &self.shown, overlay, painting);
             painted.caption = (!text.is_empty()).then(|| Caption::new(text, &self.layout));
         }
     }
@@ -282,12 +288,14 @@ impl Painted {
         while let Some(plane) = planes.get(at.plane)
             && !rest.is_empty()
         {
-            let (piece, later) = rest.split_at_mut(rest.len().min(plane.stride - at.column));
-            self.piece(plane, at, piece);
-            at.column += piece.len();
-            if at.column == plane.stride {
-                (at.line, at.column) = (at.line + 1, 0);
-            }
+            let left = plane.stride * (plane.lines - at.line) - at.column;
+            let (here, later) = rest.split_at_mut(rest.len().min(left));
+            at = widely(Filling {
+                painted: self,
+                plane,
+                at,
+                out: here,
+            });
             if at.line == plane.lines {
                 (at.plane, at.line) = (at.plane + 1, 0);
             }
@@ -296,22 +304,56 @@ impl Painted {
         rest.fill(0);
         self.next = (offset + out.len(), at);
     }
+}
 
-    /// Paints the part of a line that begins at `at`.
-    fn piece(&self, plane: &PlaneLayout, at: Place, out: &mut [u8]) {
-        let y = at.line as u32 * plane.format.lines;
-        let behind = |column, out: &mut [u8]| self.painting.paint(at.plane, y, column, out);
-        match &self.clock_overlay {
-            Some(clock_overlay) if clock_overlay.touches(y) => {
-                clock_overlay.paint(at.plane, at.line, at.column, out, behind);
+/// The drawing of bytes of a plane.
+struct Filling<'a> {
+    painted: &'a Painted,
+    plane: &'a PlaneLayout,
+    /// The place of the first one.
+    at: Place,
+    out: &'a mut [u8],
+}
+
+impl Work for Filling<'_> {
+    /// The place behind the last one.
+    type Result = Place;
+
+    #[inline(always)]
+    fn work(self) -> Place {
+        let Self {
+            painted,
+            plane,
+            mut at,
+            out,
+        } = self;
+        let clock_overlay = painted.clock_overlay.as_ref().map(|o| o.plane(at.plane));
+        let caption = painted.caption.as_ref().map(|c| c.plane(at.plane));
+        let y = |line: usize| line as u32 * plane.format.lines;
+        let mut band = painted.painting.band(at.plane, y(at.line));
+        let mut rest = out;
+        while !rest.is_empty() {
+            if y(at.line) >= band.end {
+                band = painted.painting.band(at.plane, y(at.line));
             }
-            _ => behind(at.column, out),
+            let here = rest.len().min(plane.stride - at.column);
+            let (here, later) = rest.split_at_mut(here);
+            let end = at.column + here.len();
+            let mut part = Part::new(at.column, here);
+            match &clock_overlay {
+                Some(overlay) => overlay.paint_over(at.line, band.line, &mut part),
+                None => band.line.write(&mut part, 0..0),
+            }
+            if let Some(caption) = caption {
+                caption.paint(at.line, &mut part);
+            }
+            at.column = end;
+            if end == plane.stride {
+                (at.line, at.column) = (at.line + 1, 0);
+            }
+            rest = later;
         }
-        if let Some(caption) = &self.caption
-            && caption.touches(y)
-        {
-            caption.paint(at.plane, at.line, at.column, out);
-        }
+        at
     }
 }
 

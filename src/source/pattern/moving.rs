@@ -6,7 +6,7 @@ use super::bars::{BLUE, CYAN, GREEN, GREY, MAGENTA, RED, YELLOW};
 use super::canvas::Ink;
 use super::checkerboard::side;
 use super::lines::{Lines, even};
-use super::painting::{Painting, PatternSettings};
+use super::painting::{Band, Line, Painting, PatternSettings};
 use crate::source::interface::FrameInfo;
 use crate::source::layout::Layout;
 
@@ -53,9 +53,12 @@ impl Painting for Moving {
         self.moved = even((moved % u64::from(self.period())) as u32);
     }
 
-    fn paint(&self, plane: usize, y: u32, column: usize, out: &mut [u8]) {
+    fn band(&self, plane: usize, y: u32) -> Band<'_> {
         let row = (y + self.moved) / self.side;
         let from = (self.moved + 2 * row * self.side) % self.period();
-        out.copy_from_slice(&self.lines.get(plane, 0, from)[column..][..out.len()]);
+        Band {
+            line: Line::Moving(self.lines.get(plane, 0, from)),
+            end: (row + 1) * self.side - self.moved,
+        }
     }
 }

@@ -5,7 +5,7 @@
 //! the seed determines. Where they begin follows from the seed, the sequence
 //! number, the plane and the line.
 
-use super::painting::{Painting, PatternSettings};
+use super::painting::{Band, Line, Painting, PatternSettings};
 use crate::source::interface::FrameInfo;
 use crate::source::layout::Layout;
 
@@ -17,6 +17,8 @@ const PLACES: u64 = 8192;
 pub struct Noise {
     /// Two halves, each as long as its places and a line.
     pool: Vec<u8>,
+    /// Length of a line, for every colour plane.
+    strides: Vec<usize>,
     /// The seed from which the pool was made.
     seed: Option<i64>,
     /// The key from which the frame's bytes are computed.
@@ -37,10 +39,15 @@ fn mixed(mut x: u64) -> u64 {
 impl Noise {
     /// Makes noise for frames of that layout.
     pub fn new(layout: &Layout) -> Self {
-        let longest = layout.planes().map(|plane| plane.stride).max();
-        let half = PLACES as usize + longest.unwrap_or(0).next_multiple_of(8);
+        let strides: Vec<_> = layout.planes().map(|plane| plane.stride).collect();
+        let longest = strides
+            .iter()
+            .max()
+            .map_or(0, |most| most.next_multiple_of(8));
+        let half = PLACES as usize + longest;
         Self {
             pool: vec![0; 2 * half],
+            strides,
             seed: None,
             key: 0,
         }
@@ -62,16 +69,16 @@ impl Painting for Noise {
         self.key = mixed(seed ^ GOLDEN.wrapping_mul(u64::from(frame.sequence) + 1));
     }
 
-    fn paint(&self, plane: usize, y: u32, column: usize, out: &mut [u8]) {
+    fn band(&self, plane: usize, y: u32) -> Band<'_> {
         let line = mixed(self.key ^ ((plane as u64) << 32 | u64::from(y)));
         let (one, other) = self.pool.split_at(self.pool.len() / 2);
-        let from = |half, place: u64| -> &[u8] {
-            let half: &[u8] = half;
-            &half[(place % PLACES) as usize + column..][..out.len()]
-        };
-        let (one, other) = (from(one, line), from(other, line >> 32));
-        for ((out, one), other) in out.iter_mut().zip(one).zip(other) {
-            *out = one ^ other;
+        let (from, stride) = (|place: u64| (place % PLACES) as usize, self.strides[plane]);
+        Band {
+            line: Line::Mixed(
+                &one[from(line)..][..stride],
+                &other[from(line >> 32)..][..stride],
+            ),
+            end: y + 1,
         }
     }
 }

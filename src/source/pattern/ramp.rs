@@ -3,7 +3,7 @@
 
 use super::canvas::Ink;
 use super::lines::{Lines, even};
-use super::painting::Painting;
+use super::painting::{Band, Line, Painting};
 use crate::source::layout::Layout;
 
 /// The colours of the bands at a level, from the top.
@@ -39,9 +39,15 @@ impl Ramp {
 }
 
 impl Painting for Ramp {
-    fn paint(&self, plane: usize, y: u32, column: usize, out: &mut [u8]) {
-        let band = (y / self.band).min(BANDS.len() as u32 - 1);
-        let line = self.lines.get(plane, band as usize, 0);
-        out.copy_from_slice(&line[column..][..out.len()]);
+    fn band(&self, plane: usize, y: u32) -> Band<'_> {
+        let last = BANDS.len() as u32 - 1;
+        let band = (y / self.band).min(last);
+        Band {
+            line: Line::Still(self.lines.get(plane, band as usize, 0)),
+            end: match band == last {
+                true => u32::MAX,
+                false => (band + 1) * self.band,
+            },
+        }
     }
 }

@@ -3,7 +3,7 @@
 
 use super::canvas::Ink;
 use super::lines::Lines;
-use super::painting::Painting;
+use super::painting::{Band, Line, Painting};
 use crate::source::layout::Layout;
 
 /// The colour.
@@ -26,7 +26,10 @@ impl Solid {
 }
 
 impl Painting for Solid {
-    fn paint(&self, plane: usize, _y: u32, column: usize, out: &mut [u8]) {
-        out.copy_from_slice(&self.lines.get(plane, 0, 0)[column..][..out.len()]);
+    fn band(&self, plane: usize, _y: u32) -> Band<'_> {
+        Band {
+            line: Line::Still(self.lines.get(plane, 0, 0)),
+            end: u32::MAX,
+        }
     }
 }

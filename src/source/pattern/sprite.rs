@@ -4,6 +4,7 @@
 use std::ops::Range;
 
 use super::canvas::Row;
+use super::part::Part;
 use crate::source::format::PlaneFormat;
 use crate::source::layout::Layout;
 
@@ -107,23 +108,23 @@ impl Sprite {
         })
     }
 
-    /// Paints the sprite's share of a part of a line of a colour plane: `out`,
-    /// from byte `column` of the line on.
-    pub fn paint(&self, plane: usize, line: usize, column: usize, out: &mut [u8]) {
+    /// Returns the lines of a colour plane that the sprite covers.
+    pub fn lines(&self, plane: usize) -> Range<i32> {
+        self.planes[plane].lines.clone()
+    }
+
+    /// Paints the sprite's share of a line of a colour plane.
+    pub fn paint(&self, plane: usize, line: usize, part: &mut Part<'_>) {
         let plane = &self.planes[plane];
         let line = line as i32;
         if !plane.lines.contains(&line) {
             return;
         }
         let row = &plane.bytes[(line - plane.lines.start) as usize * plane.len..][..plane.len];
-        let column = column as i32;
-        let start = plane.left.1.max(column);
-        let end = (plane.left.1 + plane.len as i32).min(column + out.len() as i32);
-        if start < end {
-            let from = (start - plane.left.1) as usize;
-            let to = (start - column) as usize;
-            let len = (end - start) as usize;
-            out[to..to + len].copy_from_slice(&row[from..from + len]);
+        // What begins before the line is cut off.
+        let at = plane.left.1;
+        if let Some(shown) = row.get(at.min(0).unsigned_abs() as usize..) {
+            part.put(at.max(0) as usize, shown);
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::canvas::{Ink, Row};
+use super::part::Part;
 use super::text::{Face, Words};
 use crate::source::format::PlaneFormat;
 use crate::source::layout::Layout;
@@ -140,9 +141,13 @@ impl Ticker {
         }
     }
 
-    /// Paints the words' share of a part of a line of a colour plane: `out`,
-    /// from byte `column` of the line on.
-    pub fn paint(&self, plane: usize, line: usize, column: usize, out: &mut [u8]) {
+    /// Returns the lines of a colour plane that the words cover.
+    pub fn lines(&self, plane: usize) -> Range<i32> {
+        self.planes[plane].lines.clone()
+    }
+
+    /// Paints the words' share of a line of a colour plane.
+    pub fn paint(&self, plane: usize, line: usize, part: &mut Part<'_>) {
         let plane = &self.planes[plane];
         let line = line as i32;
         if !plane.lines.contains(&line) {
@@ -150,12 +155,10 @@ impl Ticker {
         }
         let row = (line - plane.lines.start) as usize;
         let words = &plane.bytes[row * plane.len..][..plane.len];
-        // Where the words begin in `out`.
-        let at = plane.format.bytes(self.left) - column as i32;
-        let (from, to) = (at.max(0), (at + words.len() as i32).min(out.len() as i32));
-        if from < to {
-            out[from as usize..to as usize]
-                .copy_from_slice(&words[(from - at) as usize..(to - at) as usize]);
+        // What begins before the line is cut off.
+        let at = plane.format.bytes(self.left);
+        if let Some(shown) = words.get(at.min(0).unsigned_abs() as usize..) {
+            part.put(at.max(0) as usize, shown);
         }
     }
 }
@@ -196,8 +199,8 @@ mod tests {
             let lines = bytes[plane.offset..].chunks_mut(plane.stride);
             for (line, out) in lines.take(plane.lines).enumerate() {
                 let (one, other) = out.split_at_mut(plane.stride / 3);
-                ticker.paint(number, line, 0, one);
-                ticker.paint(number, line, plane.stride / 3, other);
+                ticker.paint(number, line, &mut Part::new(0, one));
+                ticker.paint(number, line, &mut Part::new(plane.stride / 3, other));
             }
         }
         bytes

@@ -7,15 +7,20 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use pinhole::card::region::Remap;
-use pinhole::card::{Card, Now, Refused};
+use pinhole::card::{Now, Refused};
 use pinhole::dma::Bus;
 use pinhole::vhost::Device;
 use pinhole::wire::buffer::{Buffer, MEMORY_USERPTR, RequestBuffers};
 use pinhole::wire::event::{DqbufEvent, EVT_DQBUF};
-use pinhole::wire::protocol::{Config, SgEntry};
+use pinhole::wire::format::BUF_TYPE_VIDEO_OUTPUT;
+use pinhole::wire::protocol::{CMD_IOCTL, Config, SgEntry};
 use pinhole::wire::{Errno, Ioctl, Reply, Request};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+use zerocopy::little_endian::U32;
 use zerocopy::{FromBytes, IntoBytes};
+
+/// V4L2_CID_HFLIP.
+const HFLIP: u32 = 0x0098_0914;
 
 /// How long a buffer waits for another that it can be taken for.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -38,18 +43,26 @@ pub enum Mutation {
     ReadOneByteOff,
     /// It writes to a buffer that it is only to read.
     WriteToRead,
+    /// It takes the memory of a buffer of another session for that of one that it is
+    /// to write to.
+    OtherSession,
+    /// It mirrors each frame, though nobody has told it to.
+    Mirrors,
     /// No fault, but the way of other devices: it takes no buffers in guest
     /// memory, and has its own.
     OwnMemoryOnly,
 }
 
+/// A buffer: its session, its V4L2_BUF_TYPE_*, and its index.
+type Place = (u32, u32, u32);
+
 /// A card, with a fault or without.
-pub struct MutatedCard {
-    card: Card,
+pub struct MutatedCard<D> {
+    card: D,
     mutation: Option<Mutation>,
     memory: GuestMemoryMmap,
     /// The scatter lists that the driver queued last, by their buffers.
-    lists: BTreeMap<u32, Vec<SgEntry>>,
+    lists: BTreeMap<Place, Vec<SgEntry>>,
     /// Where the buffers begin that STREAMOFF has taken back.
     kept: Vec<GuestAddress>,
     /// What was kept is to be written to.
@@ -63,8 +76,8 @@ pub struct MutatedCard {
     now: Duration,
 }
 
-impl MutatedCard {
-    pub fn new(card: Card, mutation: Option<Mutation>) -> Self {
+impl<D: Device> MutatedCard<D> {
+    pub fn new(card: D, mutation: Option<Mutation>) -> Self {
         Self {
             card,
             mutation,
@@ -80,23 +93,31 @@ impl MutatedCard {
 
     /// Remembers what the driver has queued, and takes back.
     fn overhear(&mut self, request: &[u8]) {
-        let Ok(Request::Ioctl { code, payload, .. }) = Request::parse(request) else {
+        let Ok(Request::Ioctl {
+            session,
+            code,
+            payload,
+        }) = Request::parse(request)
+        else {
             return;
         };
         if code == Ioctl::QBuf as u32 {
             let (buffer, rest) = Buffer::ref_from_prefix(payload).unwrap();
             let count = rest.len() / size_of::<SgEntry>();
             let (list, _) = <[SgEntry]>::ref_from_prefix_with_elems(rest, count).unwrap();
-            self.lists.insert(buffer.index.get(), list.to_vec());
+            self.lists.insert(place(session, buffer), list.to_vec());
             // The memory may be anybody's by now: a guest that falls over
             // shows nothing.
             self.kept.clear();
         } else if code == Ioctl::StreamOff as u32 {
+            let (type_, _) = U32::ref_from_prefix(payload).unwrap();
+            let is_of_it = |place: &Place| (place.0, place.1) == (session, type_.get());
             if self.mutation == Some(Mutation::WriteAfterStreamoff) {
-                let begins = |list: &Vec<SgEntry>| GuestAddress(list[0].start.get());
-                self.kept = self.lists.values().map(begins).collect();
+                let taken = self.lists.iter().filter(|(place, _)| is_of_it(place));
+                let begins = taken.map(|(_, list)| GuestAddress(list[0].start.get()));
+                self.kept = begins.collect();
             }
-            self.lists.clear();
+            self.lists.retain(|place, _| !is_of_it(place));
             self.forget_events();
         } else if code == Ioctl::SCtrl as u32 || code == Ioctl::SExtCtrls as u32 {
             self.trespass = true;
@@ -111,7 +132,7 @@ impl MutatedCard {
 
     /// Does to a buffer that goes back what the fault does.
     fn give_back(&mut self, mut event: DqbufEvent) {
-        let index = event.buffer.index.get();
+        let place = place(event.header.session_id.get(), &event.buffer);
         match self.mutation {
             Some(Mutation::WrongIndex) => {
                 // Two buffers that the driver does not have: it cannot know.
@@ -122,18 +143,41 @@ impl MutatedCard {
                 std::mem::swap(&mut before.buffer.index, &mut event.buffer.index);
                 self.outbox.push_back(before.as_bytes().to_vec());
             }
-            Some(Mutation::OneByteOff) => self.move_frame(index),
-            Some(Mutation::WriteToRead) => {
-                let begin = GuestAddress(self.lists[&index][0].start.get());
+            Some(Mutation::OneByteOff) => self.move_frame(place),
+            Some(Mutation::WriteToRead) if is_read(&event.buffer) => {
+                let begin = GuestAddress(self.lists[&place][0].start.get());
                 self.invert(begin);
             }
             Some(Mutation::FrameTwice) => self.outbox.push_back(event.as_bytes().to_vec()),
             Some(
-                Mutation::WriteAfterStreamoff | Mutation::ReadOneByteOff | Mutation::OwnMemoryOnly,
+                Mutation::WriteAfterStreamoff
+                | Mutation::WriteToRead
+                | Mutation::ReadOneByteOff
+                | Mutation::OtherSession
+                | Mutation::Mirrors
+                | Mutation::OwnMemoryOnly,
             )
             | None => (),
         }
         self.outbox.push_back(event.as_bytes().to_vec());
+    }
+
+    /// The command, with the scatter list of another session's buffer in a QBUF if the
+    /// card is to write to it.
+    fn mixed_up(&self, request: &[u8]) -> Vec<u8> {
+        let mut mixed = request.to_vec();
+        if let Some((session, buffer, at)) = queued(request)
+            && !is_read(buffer)
+        {
+            let mut lists = self.lists.iter();
+            let type_ = buffer.type_.get();
+            let other = lists.find(|(place, _)| place.0 != session && place.1 == type_);
+            if let Some((_, list)) = other {
+                mixed.truncate(at);
+                mixed.extend_from_slice(list.as_bytes());
+            }
+        }
+        mixed
     }
 
     /// Writes to memory that was taken back: the first bytes are others then.
@@ -152,8 +196,8 @@ impl MutatedCard {
     }
 
     /// Moves the frame in a buffer by one byte, over its end.
-    fn move_frame(&self, index: u32) {
-        let list = &self.lists[&index];
+    fn move_frame(&self, place: Place) {
+        let list = &self.lists[&place];
         let mut bytes = Vec::new();
         for entry in list {
             let at = bytes.len();
@@ -174,19 +218,50 @@ impl MutatedCard {
     }
 }
 
-/// The command, with the scatter list of a QBUF moved by one byte.
+fn place(session: u32, buffer: &Buffer) -> Place {
+    (session, buffer.type_.get(), buffer.index.get())
+}
+
+/// Whether a buffer is one that the card is to read.
+fn is_read(buffer: &Buffer) -> bool {
+    buffer.type_.get() == BUF_TYPE_VIDEO_OUTPUT
+}
+
+/// The buffer of a QBUF, and where in the command its scatter list is.
+fn queued(request: &[u8]) -> Option<(u32, &Buffer, usize)> {
+    match Request::parse(request) {
+        Ok(Request::Ioctl {
+            session,
+            code,
+            payload,
+        }) if code == Ioctl::QBuf as u32 => {
+            let (buffer, list) = Buffer::ref_from_prefix(payload).unwrap();
+            Some((session, buffer, request.len() - list.len()))
+        }
+        _ => None,
+    }
+}
+
+/// The command, with the scatter list of a QBUF moved by one byte if the card is to
+/// read the buffer.
 fn moved(request: &[u8]) -> Vec<u8> {
     let mut moved = request.to_vec();
-    if let Ok(Request::Ioctl { code, payload, .. }) = Request::parse(request)
-        && code == Ioctl::QBuf as u32
+    if let Some((_, buffer, list)) = queued(request)
+        && is_read(buffer)
     {
-        let list = request.len() - payload.len() + size_of::<Buffer>();
         for entry in moved[list..].chunks_exact_mut(size_of::<SgEntry>()) {
             let (entry, _) = SgEntry::mut_from_prefix(entry).unwrap();
             entry.start = (entry.start.get() + 1).into();
         }
     }
     moved
+}
+
+/// The command that has a session's frames mirrored.
+fn mirror(session: u32) -> Vec<u8> {
+    let ioctl = [CMD_IOCTL, 0, session, Ioctl::SCtrl as u32];
+    let words = ioctl.into_iter().chain([HFLIP, 1]);
+    words.flat_map(u32::to_le_bytes).collect()
 }
 
 /// Whether a command is a REQBUFS of SHARED_PAGES buffers.
@@ -199,7 +274,7 @@ fn asks_for_guest_memory(request: &[u8]) -> bool {
             .is_ok_and(|(asked, _)| asked.memory.get() == MEMORY_USERPTR)
 }
 
-impl Device for MutatedCard {
+impl<D: Device> Device for MutatedCard<D> {
     fn config(&self) -> Config {
         self.card.config()
     }
@@ -219,6 +294,18 @@ impl Device for MutatedCard {
         self.overhear(request);
         match self.mutation {
             Some(Mutation::ReadOneByteOff) => self.card.command(now, &moved(request), bus, reply),
+            Some(Mutation::OtherSession) => {
+                self.card.command(now, &self.mixed_up(request), bus, reply)
+            }
+            Some(Mutation::Mirrors) => {
+                if let Some((session, ..)) = queued(request) {
+                    let mut said = Reply::default();
+                    said.begin(1 << 10);
+                    let mirror = mirror(session);
+                    self.card.command(now, &mirror, bus, &mut said).unwrap();
+                }
+                self.card.command(now, request, bus, reply)
+            }
             _ => self.card.command(now, request, bus, reply),
         }
     }

@@ -8,17 +8,19 @@ use std::path::PathBuf;
 use std::thread::{self, JoinHandle};
 
 use pinhole::card::witness::Background;
-use pinhole::card::{Card, CardKind, Endpoint, Rate, Spec, Witness};
+use pinhole::card::{BufferApi, Card, CardKind, Endpoint, Rate, Spec, Witness};
+use pinhole::m2m::{self, M2mCard, Makes};
 use pinhole::rig::testbed::CardProcess;
 use pinhole::sink::{Display, Output};
 use pinhole::source::{self, Camera};
-use pinhole::vhost::{Daemon, ListeningSocket, Stop};
+use pinhole::vhost::{Daemon, Device, ListeningSocket, Stop};
+use tempfile::TempDir;
 
 pub use card::{MutatedCard, Mutation};
 
 /// A running card, ended when dropped.
 pub struct Served {
-    folder: tempfile::TempDir,
+    folder: TempDir,
     stop: Stop,
     thread: Option<JoinHandle<()>>,
 }
@@ -28,20 +30,33 @@ impl Served {
     pub fn start(kind: CardKind, mutation: Option<Mutation>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let witness = File::create(folder.path().join("witness")).unwrap();
+        let witness = Witness::new(Background::start(witness).unwrap());
         let endpoint = match kind {
             CardKind::Capture => {
                 let source = source::open("pattern:integrity").unwrap();
                 Endpoint::Camera(Box::new(Camera::with("Pinhole", source)))
             }
+            CardKind::M2m => {
+                let card = M2mCard::new(m2m::Spec {
+                    planes: BufferApi::Single,
+                    makes: Makes::All,
+                    error_injection: true,
+                    witness,
+                });
+                return Self::serve(folder, MutatedCard::new(card, mutation));
+            }
             CardKind::Output => Endpoint::Display(Display::new(vec![Output::digest()])),
-            CardKind::M2m => panic!("no fault of an m2m card is made here"),
         };
         let card = Card::new(Spec {
-            witness: Witness::new(Background::start(witness).unwrap()),
+            witness,
             error_injection: true,
             ..Spec::with(endpoint, Rate::Max)
         });
-        let daemon = Daemon::new(MutatedCard::new(card, mutation)).unwrap();
+        Self::serve(folder, MutatedCard::new(card, mutation))
+    }
+
+    fn serve(folder: TempDir, card: impl Device) -> Self {
+        let daemon = Daemon::new(card).unwrap();
         let socket = ListeningSocket::bind(&folder.path().join("card")).unwrap();
         let stop = daemon.stop();
         let thread = thread::spawn(move || daemon.serve(&socket).unwrap());

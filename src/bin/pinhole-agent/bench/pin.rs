@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use pinhole::agent::bench::{PageSize, Pin, PinAnswer, Pinner};
 use pinhole::agent::cell::PAGE;
 use pinhole::agent::frame_vector::WRITE;
-use pinhole::card::CardKind;
+use pinhole::card::Direction;
 use pinhole::wire::buffer::MEMORY_USERPTR;
 
 use super::stream::code;
@@ -130,7 +130,7 @@ impl OpenPinner {
                 width,
                 height,
             } => {
-                let device = Device::open(path, CardKind::Capture)
+                let device = Device::open(path, Direction::Capture)
                     .map_err(|error| Failure::io(format_args!("open {path}"), error))?;
                 device
                     .set_pixels(code(format)?, *width, *height)

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pinhole::agent::bench::{Stream, StreamAnswer, StreamMemory};
 use pinhole::agent::cell::PAGE;
-use pinhole::card::CardKind;
+use pinhole::card::Direction;
 use pinhole::wire::buffer::{Buffer, MEMORY_MMAP, MEMORY_USERPTR};
 use rustix::time::{ClockId, clock_gettime};
 
@@ -25,7 +25,7 @@ const FRAME_LIMIT: Duration = Duration::from_secs(20);
 pub fn measure(request: &Stream) -> Result<StreamAnswer, Failure> {
     let path = &request.device;
     let failed = |what: &str, error: io::Error| Failure::io(format_args!("{what} {path}"), error);
-    let device = Device::open(path, CardKind::Capture).map_err(|error| failed("open", error))?;
+    let device = Device::open(path, Direction::Capture).map_err(|error| failed("open", error))?;
     let format = device
         .set_pixels(code(&request.format)?, request.width, request.height)
         .map_err(|error| failed("set the format of", error))?;

@@ -1,4 +1,5 @@
-//! The card's device: single-planar capture or output with direct ioctls.
+//! The card's device: single-planar buffers of one direction, with direct ioctls. A
+//! mem-to-mem device has buffers of both.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -7,7 +8,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::time::{Duration, Instant};
 
 use pinhole::agent::cell::{FrameSize, Point};
-use pinhole::card::{BufferApi, BufferType, CardKind, Direction};
+use pinhole::card::{BufferApi, BufferType, Direction};
 use pinhole::wire::Ioctl;
 use pinhole::wire::buffer::{
     BUF_FLAG_DONE, BUF_FLAG_QUEUED, Buffer, MEMORY_MMAP, MEMORY_USERPTR, RequestBuffers,
@@ -68,11 +69,11 @@ pub enum Memory<'a> {
     Dmabuf(BorrowedFd<'a>, usize),
 }
 
-/// An open device.
+/// An open device, as one of its queues has it.
 #[derive(Debug)]
 pub struct Device {
     file: File,
-    kind: CardKind,
+    direction: Direction,
 }
 
 impl AsFd for Device {
@@ -82,24 +83,30 @@ impl AsFd for Device {
 }
 
 impl Device {
-    /// Opens the device of a card of that kind, non-blocking, so that DQBUF does
-    /// not wait.
-    pub fn open(path: &str, kind: CardKind) -> io::Result<Self> {
+    /// Opens the device, for buffers of that direction, non-blocking, so that DQBUF
+    /// does not wait.
+    pub fn open(path: &str, direction: Direction) -> io::Result<Self> {
         let file = OpenOptions::new()
             .read(true)
             .write(true)
             .custom_flags(libc::O_NONBLOCK)
             .open(path)?;
-        Ok(Self { file, kind })
+        Ok(Self { file, direction })
+    }
+
+    /// Returns the same open file for buffers of that direction, which a mem-to-mem
+    /// device has besides. The file is closed when all that have it are dropped.
+    pub fn queue_of(&self, direction: Direction) -> io::Result<Self> {
+        Ok(Self {
+            file: self.file.try_clone()?,
+            direction,
+        })
     }
 
     /// Returns the V4L2_BUF_TYPE_* of the device's buffers.
     fn buffer_type(&self) -> u32 {
         let type_ = BufferType {
-            direction: match self.kind {
-                CardKind::Output => Direction::Output,
-                CardKind::Capture | CardKind::M2m => Direction::Capture,
-            },
+            direction: self.direction,
             api: BufferApi::Single,
         };
         type_.number()
@@ -216,7 +223,7 @@ impl Device {
     /// Queues memory as a buffer; all of it is a frame, if the card reads.
     pub fn queue(&self, index: u32, memory: Memory<'_>) -> io::Result<()> {
         let mut buffer = self.buffer(index, memory.number());
-        if self.kind == CardKind::Output {
+        if self.direction == Direction::Output {
             buffer.bytesused = (memory.len() as u32).into();
         }
         match memory {
@@ -265,9 +272,9 @@ impl Device {
 
     /// Waits until a buffer is finished, or the device reports an error.
     pub fn wait(&self, limit: Duration) -> io::Result<()> {
-        match self.kind {
-            CardKind::Capture => self.wait_for(PollFlags::IN, limit),
-            CardKind::Output | CardKind::M2m => self.wait_for_done(limit),
+        match self.direction {
+            Direction::Capture => self.wait_for(PollFlags::IN, limit),
+            Direction::Output => self.wait_for_done(limit),
         }
     }
 

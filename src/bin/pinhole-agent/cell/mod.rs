@@ -8,7 +8,10 @@
 //! | file | what is in it |
 //! |---|---|
 //! | [`runner`] | runs a cell for the host: starts its process, collects its evidence |
-//! | [`process`] | the cell's own process: from the layout to the last observation |
+//! | [`process`] | the cell's own process: from its memory to the transfer |
+//! | [`transfer`] | the transfer of a frame, or of one in each direction, and the hazard meanwhile |
+//! | [`buffer`] | a buffer of the cell, and what is told of it |
+//! | [`layouts`] | the memory of all the buffers of a cell |
 //! | [`fail_nth`] | allocations that fail in one call |
 //! | [`contention`] | several buffers, queued by several threads |
 //! | [`contents`] | the contents of memory, as the process reads them |
@@ -18,12 +21,13 @@
 //! | [`idle`] | which pages were accessed |
 //! | [`mappings`] | the card's DMA mappings |
 //! | [`patience`] | time limits of waits |
-//! | [`device`] | the capture device |
+//! | [`device`] | the card's device |
 //! | [`fork`] | a child that shares the memory |
 //! | [`pagemap`] | page frames and counters |
 //! | [`span`] | ranges of addresses, and the system calls on them |
 //! | [`evidence_writer`] | writing evidence for the agent |
 
+mod buffer;
 mod contention;
 mod contents;
 pub mod device;
@@ -32,6 +36,7 @@ mod fail_nth;
 mod fork;
 mod hazards;
 mod idle;
+mod layouts;
 mod mappings;
 mod memory;
 pub mod pagemap;
@@ -40,6 +45,7 @@ pub mod process;
 pub mod runner;
 mod setup;
 pub mod span;
+mod transfer;
 
 use std::io;
 

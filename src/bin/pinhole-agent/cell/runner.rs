@@ -8,6 +8,7 @@ use pinhole::agent::cell::evidence::{Ended, HOLD, Moment};
 use pinhole::agent::cell::phases::{self, Phase};
 use pinhole::agent::cell::{Cell, CellAnswer, Hazard, Point};
 use pinhole::agent::protocol::{OUTPUT_MAX, Run, Status};
+use pinhole::card::CardKind;
 use rustix::process::Pid;
 
 use super::device::Device;
@@ -62,7 +63,8 @@ pub fn run(
     if !ran.stderr.trim().is_empty() {
         answer.failed = Some(ran.stderr.trim().to_owned());
     }
-    if may_be_held(&answer) {
+    // What a session of a mem-to-mem card holds back ended with it.
+    if cell.flow.card() != CardKind::M2m && may_be_held(&answer) {
         release(cell, &mut answer);
     }
     if let Some(before) = mappings {
@@ -104,7 +106,7 @@ fn may_be_held(answer: &CellAnswer) -> bool {
 
 /// Releases what the card still holds.
 fn release(cell: &Cell, answer: &mut CellAnswer) {
-    let released = Device::open(&cell.device, cell.direction).and_then(|device| {
+    let released = Device::open(&cell.device, cell.flow.subject()).and_then(|device| {
         for point in Point::DMA {
             device.hold(*point, false)?;
         }

@@ -5,8 +5,8 @@ use maud::{Markup, html};
 use super::super::pages::{self, Pages};
 use super::{anchor, checked, pages as drawing, pins, verdict};
 use crate::agent::cell::evidence::{CanaryState, Ended, InjectedSeen, Moment, PagesSeen, Place};
-use crate::agent::cell::{CellAnswer, Hazard, PAGE};
-use crate::card::CardKind;
+use crate::agent::cell::{CellAnswer, Flow, Hazard, PAGE};
+use crate::card::Direction;
 use crate::rig::kernel::errno_name;
 use crate::rig::kernel_log;
 use crate::rig::matrix::outcome::{CellOutcome, Verdict};
@@ -75,8 +75,11 @@ fn evidence(again: &str, cell: &CellOutcome, drawn: bool) -> Markup {
         }
         @if let Some(answer) = &cell.answer {
             div.drawings {
-                @if let Some(pages) = Pages::of(cell) {
-                    (drawing::draw(&pages, &answer.canaries, drawn))
+                @for (number, end) in cell.cell.flow.ends().iter().enumerate() {
+                    @if let Some(pages) = Pages::of(cell, number) {
+                        @if number > 0 { p.soft { (end.name()) } }
+                        (drawing::draw(&pages, &answer.of_buffer(number).canaries, drawn))
+                    }
                 }
                 (pins::draw(answer, drawn))
             }
@@ -88,6 +91,7 @@ fn evidence(again: &str, cell: &CellOutcome, drawn: bool) -> Markup {
 
 fn facts(cell: &CellName, answer: &CellAnswer, card_frames: &CardFrames) -> Markup {
     html! {
+        @if let Flow::M2m(ends) = cell.flow { dt { "buffers" } dd { (ends.what()) } }
         @if cell.hazard != Hazard::None {
             dt { "memory" } dd { (cell.kind.what()) }
             dt { "when" } dd { (cell.point.what()) }
@@ -98,21 +102,12 @@ fn facts(cell: &CellName, answer: &CellAnswer, card_frames: &CardFrames) -> Mark
             Ended::TimedOut => { dt { "ended" } dd { "killed: its time was up" } },
             Ended::Early(status) => { dt { "ended" } dd { (format!("{status:?}")) } },
         }
-        @if let Some(memory) = answer.memory {
-            dt { "buffer" }
-            dd.n {
-                (format!("{:#x}", memory.address)) ", " (memory.length) " bytes, byte "
-                (memory.address % PAGE as u64) " of its page, "
-                (memory.width) "x" (memory.height) " GREY"
-            }
-        }
         @if !answer.calls.is_empty() { dt { "calls" } dd.n { (calls(answer)) } }
-        (given(cell.direction, card_frames))
-        (looks(&answer.pages))
-        (differing(cell.direction, answer, card_frames))
-        (contents(cell.direction, answer, card_frames))
+        @for (number, end) in cell.flow.ends().iter().enumerate() {
+            @if cell.flow.ends().len() > 1 { dt { "of" } dd { b { (end.name()) } } }
+            (buffer(end.direction, &answer.of_buffer(number), &card_frames.of_buffer(number)))
+        }
         (failures(&answer.injected))
-        (beside(answer))
         (checked::facts(answer))
         (counters(answer))
         @for note in &answer.notes { dt { "hazard" } dd { (note) } }
@@ -126,6 +121,25 @@ fn facts(cell: &CellName, answer: &CellAnswer, card_frames: &CardFrames) -> Mark
             }
         }
         @if answer.log_lost { dt { "kernel log" } dd.bad { "part of it was lost" } }
+    }
+}
+
+/// Returns what was seen of a buffer.
+fn buffer(direction: Direction, answer: &CellAnswer, card_frames: &CardFrames) -> Markup {
+    html! {
+        @if let Some(memory) = answer.memory {
+            dt { "buffer" }
+            dd.n {
+                (format!("{:#x}", memory.address)) ", " (memory.length) " bytes, byte "
+                (memory.address % PAGE as u64) " of its page, "
+                (memory.width) "x" (memory.height) " GREY"
+            }
+        }
+        (given(direction, card_frames))
+        (looks(&answer.pages))
+        (differing(direction, answer, card_frames))
+        (contents(direction, answer, card_frames))
+        (beside(answer))
     }
 }
 
@@ -212,10 +226,10 @@ fn calls(answer: &CellAnswer) -> Markup {
 }
 
 /// Returns what the card reported of each frame.
-fn given(direction: CardKind, card_frames: &CardFrames) -> Markup {
+fn given(direction: Direction, card_frames: &CardFrames) -> Markup {
     let way = match direction {
-        CardKind::Capture => "into",
-        CardKind::Output | CardKind::M2m => "out of",
+        Direction::Capture => "into",
+        Direction::Output => "out of",
     };
     html! {
         @for (sequence, plane) in card_frames.frames().iter().take(MOST) {
@@ -272,10 +286,10 @@ fn looks(looks: &[PagesSeen]) -> Markup {
 
 /// Returns the first block of the first frame in which the process read
 /// something other than what the card wrote, or the other way round.
-fn differing(direction: CardKind, answer: &CellAnswer, card_frames: &CardFrames) -> Markup {
+fn differing(direction: Direction, answer: &CellAnswer, card_frames: &CardFrames) -> Markup {
     let (process, card) = match direction {
-        CardKind::Capture => ("reads", "wrote"),
-        CardKind::Output | CardKind::M2m => ("wrote", "read"),
+        Direction::Capture => ("reads", "wrote"),
+        Direction::Output => ("wrote", "read"),
     };
     let frame = answer.frames.first();
     let both = frame.and_then(|frame| Some((frame, card_frames.frame(frame)?)));
@@ -296,10 +310,10 @@ fn differing(direction: CardKind, answer: &CellAnswer, card_frames: &CardFrames)
 
 /// Returns the contents that were read at moments when no buffer is dequeued
 /// any more.
-fn contents(direction: CardKind, answer: &CellAnswer, card_frames: &CardFrames) -> Markup {
+fn contents(direction: Direction, answer: &CellAnswer, card_frames: &CardFrames) -> Markup {
     let did = match direction {
-        CardKind::Capture => "wrote",
-        CardKind::Output | CardKind::M2m => "read",
+        Direction::Capture => "wrote",
+        Direction::Output => "read",
     };
     let written = card_frames.frames().last();
     let written = written.map_or(&[][..], |(_, plane)| &plane.digests);

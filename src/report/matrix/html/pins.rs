@@ -17,10 +17,17 @@ const GROUND: f64 = 52.0;
 /// number if `drawn` is false.
 pub fn draw(answer: &CellAnswer, drawn: bool) -> Markup {
     let counts = counts(answer);
-    let pages = answer.memory.map_or(0, |memory| {
+    let further = answer.further.iter().map(|seen| seen.memory);
+    let buffers = [answer.memory].into_iter().chain(further).flatten();
+    let pages = buffers.map(|memory| {
         let within = memory.address % PAGE as u64;
         within.saturating_add(memory.length).div_ceil(PAGE as u64)
     });
+    let pages = pages.fold(0, u64::saturating_add);
+    let have = match answer.further.len() {
+        0 => "the buffer has",
+        _ => "the buffers have",
+    };
     let most = counts.iter().map(|(_, pins)| pins.unsigned_abs()).max();
     let most = most.unwrap_or(0).max(1);
     // Without a pin there is nothing to draw.
@@ -47,7 +54,7 @@ pub fn draw(answer: &CellAnswer, drawn: bool) -> Markup {
                         text.t x=(short(left + 4.0)) y="66" { (moment.name()) }
                     }
                 }
-                figcaption { "pinned pages, more than before the cell; the buffer has " (pages) }
+                figcaption { "pinned pages, more than before the cell; " (have) " " (pages) }
             }
         }
         @else if !counts.is_empty() {

@@ -1,6 +1,7 @@
 use super::super::tests::kernel;
 use super::*;
 use crate::agent::cell::evidence::InjectedSeen;
+use crate::agent::cell::further::BufferSeen;
 
 #[test]
 fn what_a_guest_wrote_is_escaped_wherever_it_stands() {
@@ -156,5 +157,28 @@ fn what_there_is_not_is_not_spoken_of() {
     assert!(page.contains("; 1 boot, "), "{page}");
     for absent in ["Reasons", "<code>ksm</code>", "mutant"] {
         assert!(!page.contains(absent), "{absent}");
+    }
+}
+
+#[test]
+fn every_buffer_of_a_cell_is_shown() {
+    let mut kernel = kernel("trixie");
+    let cell = &mut kernel.cells[3];
+    cell.cell = "m2m/written/thp/munmap".parse().unwrap();
+    let answer = cell.answer.as_mut().unwrap();
+    answer.further.push(BufferSeen {
+        memory: answer.memory,
+        pages: answer.pages.clone(),
+        ..BufferSeen::default()
+    });
+    let page = page(&[kernel]);
+    for part in [
+        "<dt>of</dt><dd><b>CAPTURE</b></dd>",
+        "<dt>of</dt><dd><b>OUTPUT</b></dd>",
+        "<p class=\"soft\">OUTPUT</p><figure>",
+        "the buffers have 6</figcaption>",
+        "<dt>buffers</dt><dd>the card writes to memory of that kind",
+    ] {
+        assert!(page.contains(part), "{part}");
     }
 }

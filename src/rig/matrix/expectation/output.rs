@@ -190,7 +190,7 @@ mod tests {
         for cell in crate::rig::matrix::cells::all() {
             for kernel in KERNELS {
                 let expectation = expect(&cell, kernel);
-                let usual = Expectation::data(cell.direction).outcomes;
+                let usual = Expectation::data(cell.flow).outcomes;
                 let explained = expectation.reason.is_some();
                 assert!(
                     explained || expectation.outcomes == usual,

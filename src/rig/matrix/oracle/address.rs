@@ -119,8 +119,8 @@ fn compare(
 mod tests {
     use super::super::tests::{captured, objections, objections_of, sent};
     use super::*;
+    use crate::agent::cell::Flow;
     use crate::agent::cell::evidence::FrameSeen;
-    use crate::card::CardKind;
 
     #[test]
     fn the_card_has_the_pages_of_the_process() {
@@ -184,7 +184,7 @@ mod tests {
     #[test]
     fn a_card_that_reads_has_no_others_either() {
         let (mut answer, card_frames) = sent();
-        let said = |answer: &_| objections_of(CardKind::Output, judge, answer, &card_frames);
+        let said = |answer: &_| objections_of(Flow::Output, judge, answer, &card_frames);
         assert_eq!(said(&answer), []);
         answer.pages[0].pagemap[1] += 1;
         let what = "frame 0: page 1 of the buffer is page frame 0x9 in the process's pagemap, \

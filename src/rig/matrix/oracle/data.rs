@@ -9,7 +9,7 @@ use super::super::observation::{Observation, Reads, Sent};
 use super::evidence::CellEvidence;
 use crate::agent::cell::Point;
 use crate::agent::cell::evidence::{HELD_POLL, HOLD, Moment};
-use crate::card::CardKind;
+use crate::card::Direction;
 use crate::card::witness::PlaneRecord;
 use crate::dma::{DIGEST_BLOCK, Digest};
 use crate::rig::matrix::objection::{Objections, Severity};
@@ -18,7 +18,7 @@ use crate::rig::matrix::objection::{Objections, Severity};
 /// where data differs.
 pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Objections) {
     let frames = evidence.card_frames.frames().len();
-    let is_output = evidence.direction == CardKind::Output;
+    let is_output = evidence.direction() == Direction::Output;
     if is_output && frames > 1 && !evidence.expectation.many_frames {
         objections.push(
             evidence.trespass(),
@@ -125,13 +125,13 @@ fn compare(
     let Some(at) = first.map(|block| block * DIGEST_BLOCK) else {
         return;
     };
-    let what = match evidence.direction {
-        CardKind::Capture => {
+    let what = match evidence.direction() {
+        Direction::Capture => {
             format!(
                 "frame {sequence} differs from what the card wrote, first in the 4 KiB at byte {at}"
             )
         }
-        CardKind::Output | CardKind::M2m => format!(
+        Direction::Output => format!(
             "what the card read as frame {sequence} differs from what the process wrote, first in \
              the 4 KiB at byte {at}"
         ),
@@ -143,6 +143,7 @@ fn compare(
 mod tests {
     use super::super::tests::{captured, evidence, objections, objections_of, said, sent};
     use super::*;
+    use crate::agent::cell::Flow;
     use crate::agent::cell::evidence::{CallSeen, ContentsSeen};
     use crate::rig::kernel::Version;
     use crate::rig::matrix::expectation::{Expectation, expect};
@@ -191,7 +192,7 @@ mod tests {
     fn the_card_reads_what_was_written() {
         let (mut answer, card_frames) = sent();
         let said = |answer: &_| {
-            let objections = objections_of(CardKind::Output, judge, answer, &card_frames);
+            let objections = objections_of(Flow::Output, judge, answer, &card_frames);
             let said = objections.into_iter().map(|(_, what)| what);
             said.collect::<Vec<_>>()
         };
@@ -216,7 +217,7 @@ mod tests {
         let objections = |answer: &_, point| {
             let evidence = CellEvidence {
                 point,
-                ..evidence(CardKind::Output, answer, &card_frames, &expectation)
+                ..evidence(Flow::Output, answer, &card_frames, &expectation)
             };
             let objections = said(judge, &evidence).into_iter();
             objections.map(|(severity, _)| severity).collect::<Vec<_>>()
@@ -249,9 +250,9 @@ mod tests {
         ] {
             let expectation = Expectation {
                 outcomes,
-                ..Expectation::data(CardKind::Output)
+                ..Expectation::data(Flow::Output)
             };
-            let evidence = evidence(CardKind::Output, &answer, &card_frames, &expectation);
+            let evidence = evidence(Flow::Output, &answer, &card_frames, &expectation);
             assert_eq!(evidence.observation, later);
             assert_eq!(said(judge, &evidence).len(), objections, "{expectation:?}");
         }
@@ -264,7 +265,7 @@ mod tests {
         card_frames.add(1, again);
         let what = "one buffer was queued, and the card read 2 frames";
         assert_eq!(
-            objections_of(CardKind::Output, judge, &answer, &card_frames),
+            objections_of(Flow::Output, judge, &answer, &card_frames),
             [(Severity::MemoryRead, what.into())]
         );
     }

@@ -8,9 +8,11 @@
 //! not be written back, and the file system of a file's page has not been told
 //! that it would have to.
 
+use std::collections::BTreeSet;
+
 use super::evidence::CellEvidence;
 use crate::agent::cell::evidence::{Moment, PagesSeen};
-use crate::card::CardKind;
+use crate::card::Direction;
 use crate::rig::matrix::objection::{Objections, Severity};
 use crate::rig::matrix::observation::Observation;
 
@@ -28,9 +30,9 @@ const COMPOUND: u64 = 1 << 15 | 1 << 16;
 /// since they were given back. Pages that are neither anonymous nor on the kernel's
 /// LRU lists are exempt: the kernel does not clean them.
 pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Objections) {
-    match evidence.direction {
-        CardKind::Capture => written(evidence, objections),
-        CardKind::Output | CardKind::M2m => read(evidence, objections),
+    match evidence.direction() {
+        Direction::Capture => written(evidence, objections),
+        Direction::Output => read(evidence, objections),
     }
 }
 
@@ -65,7 +67,13 @@ fn read(evidence: &CellEvidence<'_>, objections: &mut Objections) {
     let (Some(given), Some(stopped)) = (given, evidence.answer.pages_at(Moment::Stopped)) else {
         return;
     };
+    let written = written_too(evidence);
+    let only_read = |page: usize| {
+        let frame = stopped.frames().nth(page).flatten();
+        frame.is_none_or(|frame| !written.contains(&frame))
+    };
     let dirty: Vec<_> = kept(given, stopped)
+        .filter(|(page, _)| only_read(*page))
         .filter(|(_, (before, after))| before & (DIRTY | WRITEBACK) == 0 && after & DIRTY != 0)
         .map(|(page, _)| page)
         .collect();
@@ -78,6 +86,18 @@ fn read(evidence: &CellEvidence<'_>, objections: &mut Objections) {
             ),
         );
     }
+}
+
+/// Returns the pages that the cell's card writes to in another buffer.
+fn written_too(evidence: &CellEvidence<'_>) -> BTreeSet<u64> {
+    let ends = evidence.flow.ends().iter().enumerate();
+    let written = ends.filter(|(_, end)| end.direction == Direction::Capture);
+    let pages = written.flat_map(|(number, _)| {
+        let answer = evidence.cell.of_buffer(number);
+        let queued = answer.pages_at(Moment::Queued);
+        queued.map_or_else(Vec::new, |seen| seen.frames().flatten().collect())
+    });
+    pages.collect()
 }
 
 /// Returns the pages that the process has at both looks, and that the kernel may
@@ -99,8 +119,9 @@ fn kept(before: &PagesSeen, after: &PagesSeen) -> impl Iterator<Item = (usize, (
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{captured, objections, objections_of, sent};
+    use super::super::tests::{captured, converted, objections, objections_of, sent};
     use super::*;
+    use crate::agent::cell::{Ends, Flow};
 
     #[test]
     fn written_pages_are_dirty_once_they_are_given_back() {
@@ -135,7 +156,7 @@ mod tests {
             seen.flags = flags.into();
             answer.pages.retain(|other| other.moment != moment);
             answer.pages.push(seen);
-            objections_of(CardKind::Output, judge, &answer, &card_frames)
+            objections_of(Flow::Output, judge, &answer, &card_frames)
         };
         assert_eq!(look(Moment::Queued, [LRU | DIRTY, LRU]), []);
         assert_eq!(look(Moment::Stopped, [LRU | DIRTY, LRU]), []);
@@ -147,7 +168,28 @@ mod tests {
         assert_eq!(look(Moment::AfterHazard, dirty), []);
         // One that ended the stream was the driver's.
         answer.frames.clear();
-        let said = objections_of(CardKind::Output, judge, &answer, &card_frames);
+        let said = objections_of(Flow::Output, judge, &answer, &card_frames);
         assert_eq!(said.len(), 1);
+    }
+
+    #[test]
+    fn a_page_of_both_buffers_may_be_dirty() {
+        let (mut answer, card_frames) = converted();
+        let mut look = |moment, flags: [u64; 2]| {
+            answer.pages.push(PagesSeen {
+                moment,
+                flags: flags.into(),
+                ..answer.pages[0].clone()
+            });
+        };
+        look(Moment::AfterHazard, [LRU, LRU]);
+        look(Moment::Stopped, [LRU, LRU | DIRTY]);
+        let said = |answer: &_| {
+            let flow = Flow::M2m(Ends::Adjacent);
+            objections_of(flow, judge, answer, &card_frames).len()
+        };
+        assert_eq!(said(&answer), 1);
+        answer.further[0].pages[0].pagemap[0] = answer.pages[0].pagemap[1];
+        assert_eq!(said(&answer), 0);
     }
 }

@@ -1,23 +1,27 @@
 //! The input of the oracles.
 
-use crate::agent::cell::{CellAnswer, Point};
-use crate::card::CardKind;
+use crate::agent::cell::{CellAnswer, Flow, Point};
+use crate::card::Direction;
 use crate::rig::matrix::expectation::Expectation;
 use crate::rig::matrix::name::Pinning;
 use crate::rig::matrix::objection::Severity;
 use crate::rig::matrix::observation::Observation;
 use crate::rig::matrix::witness::CardFrames;
 
-/// The evidence of a cell.
+/// The evidence of a cell, or of one of its buffers alone.
 #[derive(Debug, Clone, Copy)]
 pub struct CellEvidence<'a> {
-    /// The kind of the card.
-    pub direction: CardKind,
+    /// Which way the cell's frames go.
+    pub flow: Flow,
+    /// Number of the buffer among the cell's ([`Flow::ends`]).
+    pub number: usize,
     /// The point of the hazard, before which the card holds back what comes next.
     pub point: Point,
-    /// The agent's evidence.
+    /// The agent's evidence of the cell.
+    pub cell: &'a CellAnswer,
+    /// That of the buffer.
     pub answer: &'a CellAnswer,
-    /// The frames that the card wrote, or read.
+    /// The frames that the card wrote to the buffer, or read from it.
     pub card_frames: &'a CardFrames,
     /// The observation derived from both.
     pub observation: Observation,
@@ -34,19 +38,24 @@ pub struct CellEvidence<'a> {
 }
 
 impl CellEvidence<'_> {
+    /// Returns which way the frames of the buffer go.
+    pub fn direction(&self) -> Direction {
+        self.flow.ends()[self.number].direction
+    }
+
     /// Returns how bad it is that the card has memory that it should not have.
     pub fn trespass(&self) -> Severity {
-        match self.direction {
-            CardKind::Capture => Severity::MemoryWritten,
-            CardKind::Output | CardKind::M2m => Severity::MemoryRead,
+        match self.direction() {
+            Direction::Capture => Severity::MemoryWritten,
+            Direction::Output => Severity::MemoryRead,
         }
     }
 
     /// Returns what the card does to memory, in the past tense.
     pub fn did(&self) -> &'static str {
-        match self.direction {
-            CardKind::Capture => "wrote",
-            CardKind::Output | CardKind::M2m => "read",
+        match self.direction() {
+            Direction::Capture => "wrote",
+            Direction::Output => "read",
         }
     }
 

@@ -3,7 +3,7 @@
 
 use super::evidence::CellEvidence;
 use crate::agent::cell::evidence::{CanaryState, Moment, Place};
-use crate::card::CardKind;
+use crate::card::Direction;
 use crate::dma::{DIGEST_BLOCK, Digest};
 use crate::rig::matrix::objection::{Objections, Severity};
 use crate::rig::matrix::observation::Observation;
@@ -39,7 +39,7 @@ pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Objections) {
             block * DIGEST_BLOCK
         ));
     }
-    if evidence.direction == CardKind::Output {
+    if evidence.direction() == Direction::Output {
         read_only(evidence, ended, objections);
     }
     if evidence.card_frames.late() > 0 {
@@ -110,6 +110,7 @@ fn changed(before: &[Option<Digest>], now: &[Option<Digest>]) -> Option<usize> {
 mod tests {
     use super::super::tests::{captured, evidence, objections, objections_of, said, sent};
     use super::*;
+    use crate::agent::cell::Flow;
     use crate::agent::cell::evidence::{CanarySeen, ContentsSeen};
     use crate::rig::kernel::Version;
     use crate::rig::matrix::expectation::{Expectation, expect};
@@ -163,7 +164,7 @@ mod tests {
         answer.frames[0].digests = other.clone();
         let taken: CellName = "output/heap/streamoff".parse().unwrap();
         let (data, taken) = (
-            Expectation::data(CardKind::Output),
+            Expectation::data(Flow::Output),
             expect(&taken, Version(6, 12)),
         );
         answer.contents.push(ContentsSeen {
@@ -171,7 +172,7 @@ mod tests {
             digests: other,
         });
         let count = |answer: &_, expectation: &_| {
-            let evidence = evidence(CardKind::Output, answer, &card_frames, expectation);
+            let evidence = evidence(Flow::Output, answer, &card_frames, expectation);
             said(judge, &evidence).len()
         };
         // The hazard may write, unless it takes the buffer back.
@@ -184,7 +185,7 @@ mod tests {
     #[test]
     fn a_buffer_that_is_read_stays_what_it_was_given_as() {
         let (mut answer, card_frames) = sent();
-        let said = |answer: &_| objections_of(CardKind::Output, judge, answer, &card_frames);
+        let said = |answer: &_| objections_of(Flow::Output, judge, answer, &card_frames);
         assert_eq!(said(&answer), []);
         answer.frames[0].digests[1] = Some(Digest(3));
         let what = "the buffer of frame 0 was written to while the card had it to read, first in \

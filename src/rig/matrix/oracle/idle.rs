@@ -8,7 +8,7 @@
 
 use super::evidence::CellEvidence;
 use crate::agent::cell::instruments::{IdleMoment, IdleSeen};
-use crate::card::CardKind;
+use crate::card::Direction;
 use crate::rig::matrix::objection::{Objections, Severity};
 
 /// Objects to pages that are not idle after the DMA, and to pages that are idle
@@ -36,9 +36,9 @@ pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Objections) {
     object(
         written,
         false,
-        match evidence.direction {
-            CardKind::Capture => "that only the card has written to are not idle",
-            CardKind::Output | CardKind::M2m => "that only the card has read are not idle",
+        match evidence.direction() {
+            Direction::Capture => "that only the card has written to are not idle",
+            Direction::Output => "that only the card has read are not idle",
         },
     );
     let frame = answer.frames.first();

@@ -6,7 +6,7 @@ use super::evidence::CellEvidence;
 use crate::agent::cell::PAGE;
 use crate::agent::cell::evidence::{Memory, Moment, PagesSeen};
 use crate::agent::cell::instruments::{Mapping, MappingsSeen};
-use crate::card::CardKind;
+use crate::card::{CardKind, Direction};
 use crate::rig::matrix::objection::{Objections, Severity};
 
 /// Objects to mappings of a queued buffer that are not its segments, and to
@@ -14,14 +14,15 @@ use crate::rig::matrix::objection::{Objections, Severity};
 pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Objections) {
     let answer = evidence.answer;
     let refused = matches!(evidence.observation, Observation::Refused(_));
-    if let (Some(seen), Some(pages), Some(memory)) = (
-        answer.mappings_at(Moment::Queued),
-        answer.pages_at(Moment::Queued),
-        answer.memory,
-    ) && !refused
+    if let Some(seen) = answer.mappings_at(Moment::Queued)
+        && !refused
         && !evidence.expectation.many_frames
     {
-        queued(evidence, seen, &ranges(memory, pages), objections);
+        for direction in [Direction::Output, Direction::Capture] {
+            if let Some(buffers) = buffers(evidence, direction) {
+                queued(evidence, direction, seen, &buffers, objections);
+            }
+        }
     }
     if let Some(seen) = answer.mappings_at(Moment::Ended) {
         // A driver that was bound again has mapped its queues again.
@@ -38,8 +39,24 @@ pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Objections) {
     }
 }
 
+/// Returns the physical ranges of all of the cell's buffers whose frames go that way;
+/// `None` if there are none, or one of them was not seen.
+fn buffers(evidence: &CellEvidence<'_>, direction: Direction) -> Option<Vec<Range>> {
+    let ends = evidence.flow.ends().iter().enumerate();
+    let buffers = ends.filter(|(_, end)| end.direction == direction);
+    let of_each = buffers.map(|(number, _)| {
+        let answer = evidence.cell.of_buffer(number);
+        Some(ranges(answer.memory?, answer.pages_at(Moment::Queued)?))
+    });
+    let ranges = of_each.collect::<Option<Vec<_>>>()?;
+    (!ranges.is_empty()).then(|| merged(ranges.concat()))
+}
+
+/// Judges the mappings of the buffers whose frames go that way. Of a mem-to-mem card
+/// these are the mappings of that direction: both ends may be the same memory.
 fn queued(
     evidence: &CellEvidence<'_>,
+    direction: Direction,
     seen: &MappingsSeen,
     buffer: &[Range],
     objections: &mut Objections,
@@ -50,7 +67,10 @@ fn queued(
             .iter()
             .any(|part| part.0 < range.1 && range.0 < part.1)
     };
-    let (ours, others): (Vec<_>, Vec<_>) = seen.mappings.iter().partition(touches);
+    let both = evidence.flow.card() == CardKind::M2m;
+    let mappings = seen.mappings.iter();
+    let of_them = mappings.filter(|mapping| !both || mapping.suits(direction));
+    let (ours, others): (Vec<_>, Vec<_>) = of_them.partition(touches);
     // Commands in progress are mapped too, each in one piece.
     for other in others.iter().filter(|one| one.kind == "scatter-gather") {
         objections.push(
@@ -88,13 +108,10 @@ fn queued(
             }
         }
     }
-    if let Some(wrong) = ours
-        .iter()
-        .find(|mapping| !mapping.suits(evidence.direction))
-    {
-        let cannot = match evidence.direction {
-            CardKind::Capture => "write to",
-            CardKind::Output | CardKind::M2m => "read",
+    if let Some(wrong) = ours.iter().find(|mapping| !mapping.suits(direction)) {
+        let cannot = match direction {
+            Direction::Capture => "write to",
+            Direction::Output => "read",
         };
         objections.push(
             Severity::DataLost,
@@ -176,9 +193,9 @@ fn shown(ranges: &[Range]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{captured, objections, objections_of, sent};
+    use super::super::tests::{captured, converted, objections, objections_of, sent};
     use super::*;
-    use crate::agent::cell::CellAnswer;
+    use crate::agent::cell::{CellAnswer, Ends, Flow};
 
     fn mapping(physical: u64, length: u64) -> Mapping {
         Mapping {
@@ -256,7 +273,7 @@ mod tests {
         let (mut answer, card_frames) = sent();
         let whole = [mapping(0x3000, 4096), mapping(0x8000, 4096)];
         answer.mappings = vec![seen(Moment::Queued, &whole)];
-        let said = |answer: &_| objections_of(CardKind::Output, judge, answer, &card_frames);
+        let said = |answer: &_| objections_of(Flow::Output, judge, answer, &card_frames);
         let what = "the card cannot read the buffer as it is mapped: 0x3000+4096 by \
                     scatter-gather DMA_FROM_DEVICE";
         assert_eq!(said(&answer), [(Severity::DataLost, what.into())]);
@@ -312,5 +329,30 @@ mod tests {
         // The driver was bound again.
         answer.mappings[0].gone = 2;
         assert_eq!(objections(judge, &answer, &card_frames), [""; 0]);
+    }
+
+    #[test]
+    fn both_buffers_are_mapped_each_in_its_direction() {
+        let flow = Flow::M2m(Ends::Read);
+        let (mut answer, card_frames) = converted();
+        let read = |mapping: Mapping| Mapping {
+            direction: "DMA_TO_DEVICE".into(),
+            ..mapping
+        };
+        let whole = [
+            read(mapping(0x3000, 4096)),
+            read(mapping(0x8000, 4096)),
+            mapping(0x5000, 8192),
+        ];
+        answer.mappings = vec![seen(Moment::Queued, &whole)];
+        let said = |answer: &_| objections_of(flow, judge, answer, &card_frames).len();
+        assert_eq!(said(&answer), 0);
+        // Both ends may be the same memory.
+        answer.further[0].pages = answer.pages.clone();
+        let both = [&whole[..2], &[mapping(0x3000, 4096), mapping(0x8000, 4096)]];
+        answer.mappings = vec![seen(Moment::Queued, &both.concat())];
+        assert_eq!(said(&answer), 0);
+        answer.mappings[0].mappings.pop();
+        assert_eq!(said(&answer), 1);
     }
 }

@@ -23,8 +23,10 @@ pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Objections) {
     // A buffer that the card may give back may be unpinned, too.
     let taken = answer.is_held() && !matches!(evidence.observation, Observation::Refused(_));
     if let (Some(queued), true) = (pinned(Moment::Queued), taken) {
-        let pages = answer.queued().map(|seen| seen.pagemap.len() as i64);
-        let pages: i64 = pages.sum();
+        let looks = answer.all_pages().flatten();
+        let looks = looks.filter(|seen| seen.moment == Moment::Queued);
+        let buffers: Vec<_> = looks.map(|seen| seen.pagemap.len() as i64).collect();
+        let pages: i64 = buffers.iter().sum();
         let grown = queued - before;
         if grown != pages {
             // Pages without a pin can get another owner while the card has them.
@@ -32,7 +34,7 @@ pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Objections) {
                 true => evidence.trespass(),
                 false => Severity::Leaked,
             };
-            let queued = match answer.queued().count() {
+            let queued = match buffers.len() {
                 1 => format!("the buffer of {pages} was queued"),
                 buffers => format!("{buffers} buffers of {pages} were queued"),
             };

@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 use std::io;
 
-use pinhole::card::CardKind;
+use pinhole::card::Direction;
 use pinhole::wire::control::{
     CTRL_FLAG_EXECUTE_ON_WRITE, CTRL_FLAG_READ_ONLY, CTRL_FLAG_VOLATILE, CTRL_FLAG_WRITE_ONLY,
     CTRL_TYPE_INTEGER, CTRL_TYPE_STRING, QueryExtCtrl,
@@ -25,26 +25,25 @@ const PARTICULAR: u32 =
 pub struct Abilities {
     controls: Vec<QueryExtCtrl>,
     events: Vec<&'static str>,
-    kind: CardKind,
+    direction: Direction,
 }
 
 impl Abilities {
-    /// Returns the abilities of the device of a card of that kind, behind a
-    /// node.
-    pub fn of(node: &str, kind: CardKind) -> io::Result<Self> {
-        let device = Device::open(node, kind)?;
+    /// Returns the abilities of the device behind a node, whose frames go that way.
+    pub fn of(node: &str, direction: Direction) -> io::Result<Self> {
+        let device = Device::open(node, direction)?;
         let events = EVENTS.iter();
         let events = events.filter(|(number, _)| device.subscribe(*number).is_ok());
         Ok(Self {
             events: events.map(|(_, name)| *name).collect(),
             controls: device.controls()?,
-            kind,
+            direction,
         })
     }
 
-    /// Returns the kind of the card.
-    pub fn kind(&self) -> CardKind {
-        self.kind
+    /// Returns which way the device's frames go.
+    pub fn direction(&self) -> Direction {
+        self.direction
     }
 
     /// Returns whether the device sends events of frames' starts.
@@ -73,7 +72,7 @@ impl Abilities {
     /// Checks that a device has the same abilities; the error lists those that
     /// are missing.
     pub fn are_those_of(&self, node: &str) -> io::Result<()> {
-        let now = Self::of(node, self.kind)?;
+        let now = Self::of(node, self.direction)?;
         let mut missing = String::new();
         for control in &self.controls {
             let mut others = now.controls.iter();
@@ -121,7 +120,7 @@ mod tests {
     #[test]
     fn controls_that_keep_what_they_are_given_are_found() {
         let abilities = Abilities {
-            kind: CardKind::Output,
+            direction: Direction::Output,
             controls: vec![
                 control(1, CTRL_TYPE_INTEGER, (0, 9), CTRL_FLAG_VOLATILE),
                 control(2, CTRL_TYPE_INTEGER, (5, 5), 0),

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 
 use pinhole::agent::cell::evidence::Evidence;
 use pinhole::agent::cell::{FrameSize, Point};
-use pinhole::card::CardKind;
+use pinhole::card::Direction;
 use pinhole::source::pattern::integrity::{LINE, Line};
 use pinhole::wire::buffer::{Buffer, MEMORY_MMAP, MEMORY_USERPTR};
 use rustix::fs::{OFlags, fcntl_setfl};
@@ -100,7 +100,7 @@ const fn step(name: &'static str, make: Call) -> Step {
 
 const OPEN: Step = call("open", Point::Open, |life| {
     let context = life.context;
-    life.device = Some(Device::open(context.node, context.abilities.kind())?);
+    life.device = Some(Device::open(context.node, context.abilities.direction())?);
     Ok(())
 });
 const SUBSCRIBE_EVENT: Step =
@@ -479,10 +479,10 @@ impl<'a> Life<'a> {
     /// Notes what a card that reads is to read from the buffer. The process's own
     /// memory must not be read for it: that would change some of its kinds.
     fn note_sent(&mut self) -> io::Result<()> {
-        self.sent = match (self.context.abilities.kind(), self.memory) {
-            (CardKind::Capture, _) => Blocks::new(),
-            (CardKind::Output, MEMORY_USERPTR) => self.own_sent.clone(),
-            (CardKind::Output | CardKind::M2m, _) => digests(self.context.access, self.mapped()?),
+        self.sent = match (self.context.abilities.direction(), self.memory) {
+            (Direction::Capture, _) => Blocks::new(),
+            (Direction::Output, MEMORY_USERPTR) => self.own_sent.clone(),
+            (Direction::Output, _) => digests(self.context.access, self.mapped()?),
         };
         Ok(())
     }

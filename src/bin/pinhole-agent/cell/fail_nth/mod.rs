@@ -30,7 +30,7 @@ use std::io;
 use pinhole::agent::cell::evidence::{Evidence, InjectedSeen, Moment};
 use pinhole::agent::cell::{Cell, FrameSize, Point};
 use pinhole::agent::protocol::LogAnswer;
-use pinhole::card::CardKind;
+use pinhole::card::Direction;
 
 pub use self::fault::FaultSettings;
 
@@ -69,11 +69,11 @@ pub fn run(cell_context: &CellContext<'_>) -> Result<(), Stop> {
     let Cell {
         device: node,
         point,
-        direction,
+        flow,
         ..
     } = cell_context.cell;
     let fault = Fault::open()?;
-    let abilities = Abilities::of(node, *direction)
+    let abilities = Abilities::of(node, flow.subject())
         .map_err(|error| Stop::Failed(format!("{node}: {error}")))?;
     check(*point, &abilities)?;
     let dmabuf = match point {
@@ -120,7 +120,7 @@ pub fn run(cell_context: &CellContext<'_>) -> Result<(), Stop> {
 /// Checks that the device has what the call needs.
 fn check(point: Point, abilities: &Abilities) -> Result<(), Stop> {
     let lacks = match point {
-        Point::Read if abilities.kind() == CardKind::Output => "frame that could be read",
+        Point::Read if abilities.direction() == Direction::Output => "frame that could be read",
         Point::SubscribeEvent if !abilities.tells_of_frames() => "event that tells of a frame",
         Point::SCtrl if abilities.number().is_none() => "control that is a number",
         Point::SExtCtrls if abilities.text().is_none() => "control that is a text",
@@ -247,7 +247,7 @@ impl Trials<'_> {
             .map_err(|why| broken(None, "laying memory out", why))?;
         let CellContext { cell, access, .. } = self.cell_context;
         let laid_out = layout.as_ref().unwrap_or(self.cell_context.layout);
-        let sent = laid_out.sent(cell.direction, access);
+        let sent = laid_out.sent(cell.flow.subject(), access);
         self.turns += 1;
         let mut life = Life::new(self.context, laid_out.buffer, sent, self.turns);
         for step in steps {

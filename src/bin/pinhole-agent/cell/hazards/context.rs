@@ -2,7 +2,7 @@
 
 use pinhole::agent::cell::Point;
 use pinhole::agent::cell::evidence::PagesSeen;
-use pinhole::card::CardKind;
+use pinhole::card::Direction;
 
 use crate::cell::evidence_writer::EvidenceWriter;
 use crate::cell::memory::layout::Layout;
@@ -20,6 +20,6 @@ pub struct HazardContext<'a> {
     pub laid_out: &'a PagesSeen,
     /// The point at which the hazard happens.
     pub point: Point,
-    /// The kind of the card that has the memory.
-    pub card: CardKind,
+    /// Which way the frames of the card go that has the memory.
+    pub direction: Direction,
 }

@@ -3,7 +3,7 @@
 use std::io;
 
 use pinhole::agent::cell::PAGE;
-use pinhole::card::CardKind;
+use pinhole::card::Direction;
 use rustix::process::{Signal, getpid, kill_process};
 
 use super::context::HazardContext;
@@ -23,9 +23,9 @@ const EXIT_CODE: i32 = 3;
 /// has.
 pub fn fork_parent_writes(context: &mut HazardContext<'_>) -> Result<(), Stop> {
     let fork = context.writer.call("fork", Fork::start)?;
-    let change = match context.card {
-        CardKind::Capture => 0,
-        CardKind::Output | CardKind::M2m => 0xff,
+    let change = match context.direction {
+        Direction::Capture => 0,
+        Direction::Output => 0xff,
     };
     let write = || touch(context.access, context.layout.buffer, change);
     // A write that fails is evidence as well.

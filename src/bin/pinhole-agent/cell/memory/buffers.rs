@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use libc::{MAP_SHARED, PROT_READ, PROT_WRITE};
 use pinhole::agent::cell::FrameSize;
-use pinhole::card::CardKind;
+use pinhole::card::Direction;
 use pinhole::wire::buffer::MEMORY_MMAP;
 
 use super::layout::{Layout, Want, fill};
@@ -25,7 +25,7 @@ pub fn vivid(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
         name.is_ok_and(|name| name.starts_with("vivid"))
     })?
     .ok_or_else(|| Stop::Impossible("vivid makes no capture device".into()))?;
-    let device = Device::open(&node.path, CardKind::Capture)?;
+    let device = Device::open(&node.path, Direction::Capture)?;
     let mapping = mapped(&device, want)?;
     fill(access, mapping)?;
     Ok(Layout::amid(mapping, want).keeping(device))
@@ -41,7 +41,7 @@ pub fn card(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
         .ok_or_else(|| Stop::Impossible("the driver has no parameter device_memory".into()))?;
     let mapping = {
         let _switch = Switch::on(&node.entry.join(PARAMETER))?;
-        let device = Device::open(&node.path, want.card)?;
+        let device = Device::open(&node.path, want.direction)?;
         let mapping = mapped(&device, want)?;
         device.request_buffers(0, MEMORY_MMAP)?;
         mapping

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use pinhole::agent::cell::PAGE;
 use pinhole::agent::cell::evidence::{CanarySeen, CanaryState, Place};
-use pinhole::card::CardKind;
+use pinhole::card::Direction;
 use pinhole::dma::{DIGEST_BLOCK, Digest};
 
 use crate::cell::contents::{Blocks, digests};
@@ -25,8 +25,8 @@ pub struct Want {
     /// Whether anonymous memory of small pages must lie where it could be a
     /// huge page.
     pub roomy: bool,
-    /// The kind of the card that uses the memory.
-    pub card: CardKind,
+    /// Which way the frames of the card go that uses the memory.
+    pub direction: Direction,
 }
 
 impl Want {
@@ -95,6 +95,25 @@ impl Layout {
             content: None,
             keep: Vec::new(),
         }
+    }
+
+    /// Returns two layouts, of the first `at` bytes of the buffer and of the rest; each
+    /// has the canaries on its side, and the first keeps alive what the memory needs.
+    /// `None` if the content is not to be read.
+    pub fn split(mut self, at: usize) -> Option<(Self, Self)> {
+        if self.content.is_some() {
+            return None;
+        }
+        let Span { start, len } = self.buffer;
+        let second = Span::new(start.wrapping_add(at), len.checked_sub(at)?);
+        let is_behind = |canary: &mut Canary| canary.place == Place::After;
+        let second = Self {
+            granule: self.granule,
+            canaries: self.canaries.extract_if(.., is_behind).collect(),
+            ..Self::bare(second)
+        };
+        self.buffer.len = at;
+        Some((self, second))
     }
 
     /// Sets the page size: the memory consists of huge pages, which cannot be
@@ -194,12 +213,12 @@ impl Layout {
         noted.unwrap_or_else(|| digests(access, self.buffer))
     }
 
-    /// Returns what a card of that kind is to read from the buffer, which is
-    /// queued next; nothing if it is to write.
-    pub fn sent(&self, card: CardKind, access: &MemoryAccess) -> Blocks {
-        match card {
-            CardKind::Capture => Blocks::new(),
-            CardKind::Output | CardKind::M2m => self.content(access),
+    /// Returns what the card is to read from the buffer, which is queued next;
+    /// nothing if it is to write.
+    pub fn sent(&self, direction: Direction, access: &MemoryAccess) -> Blocks {
+        match direction {
+            Direction::Capture => Blocks::new(),
+            Direction::Output => self.content(access),
         }
     }
 

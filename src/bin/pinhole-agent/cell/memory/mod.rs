@@ -98,7 +98,7 @@ pub fn dmabuf(len: usize) -> Result<(OwnedFd, Span), Stop> {
 #[cfg(test)]
 mod tests {
     use pinhole::agent::cell::evidence::{CanaryState, Place};
-    use pinhole::card::CardKind;
+    use pinhole::card::Direction;
 
     use super::*;
     use crate::cell::contents::digests;
@@ -107,7 +107,7 @@ mod tests {
         offset: 17,
         length: 5 * PAGE + 100,
         roomy: false,
-        card: CardKind::Capture,
+        direction: Direction::Capture,
     };
 
     /// Lays out memory of that kind, and checks the place of the buffer.
