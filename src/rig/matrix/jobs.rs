@@ -1,8 +1,10 @@
 //! Distribution of work to several guests at once, one piece after the other.
 
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::panic;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use super::guest::MatrixError;
@@ -11,17 +13,21 @@ use crate::vm::progress::Step;
 /// A queue of pieces of work, each of which is given to one job.
 pub(super) struct WorkQueue<'a, T> {
     all: &'a [T],
-    next: AtomicUsize,
+    /// The indices of those that no job has got.
+    left: Mutex<BTreeSet<usize>>,
+    /// Number of pieces in whose time a job could not boot a guest.
+    least: usize,
     /// Whether a job has failed, so that no job gets further work.
     stopped: AtomicBool,
     step: &'a Step,
 }
 
 impl<'a, T: Display> WorkQueue<'a, T> {
-    fn new(all: &'a [T], step: &'a Step) -> Self {
+    fn new(all: &'a [T], least: usize, step: &'a Step) -> Self {
         Self {
             all,
-            next: AtomicUsize::new(0),
+            left: Mutex::new((0..all.len()).collect()),
+            least,
             stopped: AtomicBool::new(false),
             step,
         }
@@ -29,12 +35,47 @@ impl<'a, T: Display> WorkQueue<'a, T> {
 
     /// Returns the next piece, and its index among all.
     pub(super) fn next(&self) -> Option<(usize, &'a T)> {
+        self.take(|left| left.first().copied())
+    }
+
+    /// Returns the next piece for a job whose guest is for pieces of the group
+    /// `own`, if it has one: of that group while there are any, then of the last one
+    /// that no job has begun. Of a group that others are at, a job gets no more if
+    /// they are done with it before it could boot a guest for it.
+    pub(super) fn next_of<G: PartialEq>(
+        &self,
+        own: Option<G>,
+        group: impl Fn(&T) -> G,
+    ) -> Option<(usize, &'a T)> {
+        self.take(|left| {
+            let group = |place: &usize| group(&self.all[*place]);
+            let is_begun = |place: &usize| {
+                let mut begun = (0..self.all.len()).filter(|other| !left.contains(other));
+                begun.any(|other| group(&other) == group(place))
+            };
+            let of_own = left.iter().find(|place| own == Some(group(place)));
+            // The first group may be another job's, which has a guest for it.
+            let of_new = || left.iter().rfind(|place| !is_begun(place));
+            let of_others = || left.last().filter(|_| left.len() >= self.least);
+            of_own.or_else(of_new).or_else(of_others).copied()
+        })
+    }
+
+    /// Takes the piece that `choose` chooses of those that are left.
+    fn take(
+        &self,
+        choose: impl FnOnce(&BTreeSet<usize>) -> Option<usize>,
+    ) -> Option<(usize, &'a T)> {
         if self.stopped.load(Ordering::Relaxed) {
             return None;
         }
-        let place = self.next.fetch_add(1, Ordering::Relaxed);
-        let piece = self.all.get(place)?;
-        self.step.position(place as u64, self.all.len() as u64);
+        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = choose(&left)?;
+        left.remove(&place);
+        let done = self.all.len() - left.len() - 1;
+        drop(left);
+        let piece = &self.all[place];
+        self.step.position(done as u64, self.all.len() as u64);
         self.step.update(&piece.to_string());
         Some((place, piece))
     }
@@ -104,7 +145,7 @@ where
     T: Display + Sync,
     R: Send,
 {
-    let queue = WorkQueue::new(all, step);
+    let queue = WorkQueue::new(all, least, step);
     let job = || {
         let mut output = JobOutput::new();
         let ran = work(&queue, &mut output);
@@ -170,6 +211,31 @@ mod tests {
         });
         assert!(matches!(ran, Err(MatrixError::Release(_))));
         assert_eq!(output.results, [0, 1]);
+    }
+
+    #[test]
+    fn a_job_stays_with_its_group_and_helps_others_where_that_is_worth_a_guest() {
+        let pieces = ["a1", "a2", "b1", "b2", "b3", "b4", "c1"];
+        let step = Progress::silent().step("dealing");
+        let queue = WorkQueue::new(&pieces, 3, &step);
+        let next = |own: Option<&str>| {
+            let own = own.map(|group| group.as_bytes()[0]);
+            let piece = queue.next_of(own, |piece| piece.as_bytes()[0]);
+            piece.map(|(place, piece)| {
+                assert_eq!(pieces[place], *piece);
+                *piece
+            })
+        };
+        assert_eq!(next(None), Some("c1"));
+        assert_eq!(next(None), Some("b4"));
+        assert_eq!(next(Some("c")), Some("a2"));
+        assert_eq!(next(Some("b")), Some("b1"));
+        // Three are left: enough.
+        assert_eq!(next(Some("c")), Some("b3"));
+        assert_eq!(next(Some("c")), None);
+        assert_eq!(next(Some("a")), Some("a1"));
+        assert_eq!(next(Some("b")), Some("b2"));
+        assert_eq!(next(Some("b")), None);
     }
 
     #[test]

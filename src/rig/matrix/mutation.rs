@@ -59,10 +59,14 @@ pub fn run(
                 testbed: &spec.testbed,
                 queue,
                 output,
-                needs: first_needs,
+                needs: None,
                 guest: first.lock().unwrap_or_else(PoisonError::into_inner).take(),
             };
-            while let Some((place, part)) = queue.next() {
+            if job.guest.is_some() {
+                job.needs = Some(first_needs);
+            }
+            while let Some((place, part)) = queue.next_of(job.needs, |part| part.needs) {
+                job.turn_to(part.needs);
                 let judged = match part.mutant.unseen(version, checks) {
                     Some(why) => MutantOutcome::unseen(part.mutant, why),
                     None => job.judge(part)?,
@@ -185,8 +189,9 @@ struct MutantJob<'a> {
     testbed: &'a TestbedSpec,
     queue: &'a WorkQueue<'a, Part>,
     output: &'a mut JobOutput<MutantOutcome>,
-    /// What the guest has, or the next one is to have.
-    needs: Needs,
+    /// What the guest has, or the next one is to have; `None` before the first
+    /// mutant.
+    needs: Option<Needs>,
     /// The guest; `None` if the last one was broken, or does not suit the next
     /// mutant.
     guest: Option<CellGuest>,
@@ -199,13 +204,20 @@ impl MutantJob<'_> {
             Some(guest) => guest,
             None => {
                 self.queue.update("booting a guest");
-                let spec = self.needs.testbed(self.testbed);
+                let spec = self.needs.unwrap_or_default().testbed(self.testbed);
                 let guest = CellGuest::boot(&spec, &Progress::silent())?;
                 self.output.boots += guest.boots;
                 guest
             }
         };
         Ok(self.guest.insert(guest))
+    }
+
+    /// Sets what the guest has to have. One that does not have it is turned off.
+    fn turn_to(&mut self, needs: Needs) {
+        if self.needs.replace(needs) != Some(needs) {
+            self.finish();
+        }
     }
 
     /// Turns the guest off, if there is one.
@@ -222,10 +234,6 @@ impl MutantJob<'_> {
             reason: None,
             cells: Vec::new(),
         };
-        if part.needs != self.needs {
-            self.finish();
-            self.needs = part.needs;
-        }
         for cell in &part.cells {
             let missed = match self.control(cell)? {
                 Some(why) => Some(why),
