@@ -11,8 +11,9 @@ pub fn page(comparisons: &[Comparison]) -> String {
     let mut page = format!(
         "# v4l2-compliance\n\n\
          Made by `make compliance`: v4l2-compliance {} with `-s -f -a` (streaming, in\n\
-         every format, on every input or output), on the card and on the kernel's own virtual\n\
-         device of the same kind, where it has one, in the same boot.\n\n\
+         every format, on every input or output; of a mem-to-mem card `-s`), on the card and\n\
+         on the kernel's own virtual device of the same kind, where it has one, in the same\n\
+         boot.\n\n\
          | kernel | card | API | tests | failed | warnings | the kernel's own | tests | failed | warnings |\n\
          |---|---|---|---|---|---|---|---|---|---|\n",
         version.unwrap_or_default()
