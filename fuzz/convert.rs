@@ -8,7 +8,7 @@
 //!   buffer lies that is queued in a session both of whose queues stream;
 //! - a buffer comes back once for each time that it was queued, to the session that
 //!   queued it;
-//! - there is work only for a session with buffers in queues that stream;
+//! - there is work only for a session whose capture queue streams;
 //! - a card that was reset has no event.
 
 use std::collections::BTreeMap;
@@ -118,7 +118,8 @@ impl Life {
             }
         }
         self.unchanged();
-        let works = |session: &Session| session.streams == [true; 2];
+        // The end of a stream is told even if what is read has stopped.
+        let works = |session: &Session| session.streams[1];
         let due = self.card.next_deadline();
         assert!(due.is_none() || self.sessions.values().any(works));
     }

@@ -318,6 +318,7 @@ static int pinhole_stream_started(struct pinhole_stream *stream)
 int pinhole_start_streaming(struct vb2_queue *q, unsigned int count)
 {
 	struct pinhole_stream *stream = vb2_get_drv_priv(q);
+	struct pinhole_stream *other;
 	struct v4l2_requestbuffers req = {
 		.count = VIDEO_MAX_FRAME,
 		.type = q->type,
@@ -326,8 +327,12 @@ int pinhole_start_streaming(struct vb2_queue *q, unsigned int count)
 	int type = q->type;
 	int ret;
 
-	/* The last stream may have ended by LAST, and without STREAMOFF. */
-	vb2_clear_last_buffer_dequeued(q);
+	/*
+	 * The last stream may have ended by LAST, and without STREAMOFF. Of a device from
+	 * memory to memory, CAPTURE's goes on when OUTPUT's begins anew.
+	 */
+	pinhole_for_each_stream(other, stream->ctx)
+		vb2_clear_last_buffer_dequeued(&other->queue);
 	ret = pinhole_stream_begin(stream, &req);
 	if (ret)
 		goto err_end;

@@ -414,9 +414,9 @@ impl Buffers {
         }
     }
 
-    /// Resolves the memory of all queued buffers again. A buffer that has lost
-    /// its memory is returned as `completion` says.
-    pub fn memory_changed(&mut self, bus: Bus<'_>, completion: Completion) {
+    /// Resolves the memory of all queued buffers again. A buffer that has lost its
+    /// memory is returned as `lost` says, which gets its place in the queue.
+    pub fn memory_changed(&mut self, bus: Bus<'_>, mut lost: impl FnMut(usize) -> Completion) {
         let keeps = self.keeps_labels();
         let Self {
             slots,
@@ -424,7 +424,9 @@ impl Buffers {
             done,
             ..
         } = self;
+        let mut places = 0..;
         queued.retain(|&index| {
+            let place = places.next().unwrap_or_default();
             let pieces = slots[index as usize].pieces.iter_mut();
             // Every plane is resolved, even after an error, so that none refers
             // to the old memory.
@@ -433,7 +435,7 @@ impl Buffers {
                 .fold(Ok(()), Result::and);
             if let Err(error) = &result {
                 log::warn!("buffer {index} is given back: its memory went away: {error}");
-                Self::complete(slots, done, index, completion, keeps);
+                Self::complete(slots, done, index, lost(place), keeps);
             }
             result.is_ok()
         });

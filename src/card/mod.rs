@@ -49,7 +49,7 @@ pub mod statistics;
 mod stream;
 #[cfg(test)]
 pub(crate) mod tests;
-mod transfer;
+pub(crate) mod transfer;
 pub mod witness;
 
 use std::collections::VecDeque;
@@ -395,17 +395,15 @@ impl Card {
             .map_or(0, |stream| stream.clock.sequence());
         let before = self.buffers.queued();
         let stamp = self.stamp();
-        self.buffers.memory_changed(
-            bus,
-            Completion {
-                bytesused: 0,
-                sequence,
-                label: Label::at(now.monotonic),
-                error: true,
-                last: false,
-                stamp,
-            },
-        );
+        let completion = Completion {
+            bytesused: 0,
+            sequence,
+            label: Label::at(now.monotonic),
+            error: true,
+            last: false,
+            stamp,
+        };
+        self.buffers.memory_changed(bus, |_| completion);
         self.statistics.errors(before - self.buffers.queued());
     }
 

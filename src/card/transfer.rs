@@ -21,7 +21,7 @@ struct Transferred {
 
 /// Returns how many of a frame's first `bytes` bytes lie in a plane that has so
 /// much data.
-fn part_of(plane: &MemoryPlane, data: &Range<u32>, bytes: u32) -> u32 {
+pub(crate) fn part_of(plane: &MemoryPlane, data: &Range<u32>, bytes: u32) -> u32 {
     let length = data.end - data.start;
     length.min(bytes.saturating_sub(plane.offset))
 }

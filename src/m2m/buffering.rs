@@ -113,6 +113,7 @@ impl M2mCard {
             bytesperline: planes.iter().map(|plane| plane.bytesperline).collect(),
             sizeimage: planes.iter().map(|plane| plane.sizeimage).collect(),
         };
+        context.begin_anew();
         self.witness.record(record);
         Ok(())
     }
@@ -134,6 +135,7 @@ impl M2mCard {
         let Some(Stream { frames, .. }) = context.queue_mut(direction).stream.take() else {
             return;
         };
+        context.held = None;
         context.stop_draining(direction);
         log::info!("session {session} streams no more: {frames} frames");
         self.witness.record(Record::StreamOff {

@@ -103,7 +103,7 @@ impl Context {
     /// Returns when there is something to do, on CLOCK_MONOTONIC: a frame to make,
     /// or the end of a stream to tell. `None` while there is nothing.
     pub fn due(&self) -> Option<Duration> {
-        if !self.is_at_work() || self.injection.hold_frames {
+        if self.injection.hold_frames {
             return None;
         }
         self.capture.next()?;

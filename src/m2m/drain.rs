@@ -3,8 +3,8 @@
 //! STOP has the frames made that were given before it. The last one has
 //! V4L2_BUF_FLAG_LAST; if there is none left to make, an empty buffer has it. After
 //! it no frame is made until START, or until a queue is streamed anew ("Memory-to-
-//! Memory Stateful Video Encoder Interface", Drain). A queue that does not stream
-//! has nothing to drain.
+//! Memory Stateful Video Encoder Interface", Drain). Where only one queue streams
+//! there is nothing to drain; but if OUTPUT stops meanwhile, CAPTURE is still told.
 
 use super::context::Context;
 use crate::card::refused::{busy, invalid};
@@ -36,6 +36,23 @@ impl Drain {
     }
 }
 
+impl Drain {
+    /// Returns how many frames are still to be made before the end.
+    pub fn left(self) -> usize {
+        match self {
+            Self::Left(left) => left,
+            Self::Off | Self::Done => 0,
+        }
+    }
+
+    /// Adapts to frames that will not be made before the end.
+    pub fn lose(&mut self, gone: usize) {
+        if let Self::Left(left) = self {
+            *left = left.saturating_sub(gone);
+        }
+    }
+}
+
 impl Context {
     /// VIDIOC_TRY_ENCODER_CMD: what the card takes of a command.
     pub fn try_encoder_command(asked: &EncoderCmd) -> Result<EncoderCmd, Refused> {
@@ -51,24 +68,28 @@ impl Context {
     /// VIDIOC_ENCODER_CMD.
     pub fn encoder_command(&mut self, asked: &EncoderCmd) -> Result<EncoderCmd, Refused> {
         let taken = Self::try_encoder_command(asked)?;
-        if !self.is_at_work() {
-            return Ok(taken);
-        }
         self.drain = match (asked.cmd.get(), self.drain) {
             (_, Drain::Left(_)) => return Err(busy("the stream is being drained")),
-            (ENC_CMD_STOP, Drain::Off) => Drain::Left(self.output.buffers.queued()),
+            (ENC_CMD_STOP, Drain::Off) if self.is_at_work() => {
+                Drain::Left(self.output.buffers.queued())
+            }
             (ENC_CMD_START, Drain::Done) => Drain::Off,
             (_, drain) => drain,
         };
         Ok(taken)
     }
 
-    /// Adapts to the end of the stream of one queue, whose buffers are taken back:
-    /// no frame is left to be made, but the end of the other stream is still told.
+    /// Adapts to the end of a queue's stream, whose buffers are taken back: no frame
+    /// is left to be made, but the end of the other stream is still told.
     pub fn stop_draining(&mut self, stopped: Direction) {
         self.drain = match (stopped, self.drain) {
             (Direction::Output, Drain::Left(_)) => Drain::Left(0),
             _ => Drain::Off,
         };
+    }
+
+    /// Adapts to a stream that begins: there is no end in sight.
+    pub fn begin_anew(&mut self) {
+        self.drain = Drain::Off;
     }
 }

@@ -4,7 +4,7 @@ use super::context::Context;
 use crate::card::format::{self, AskedFormat, Colorimetry, every_size};
 use crate::card::refused::{Refused, busy, invalid};
 use crate::card::{BufferApi, Direction};
-use crate::source::Layout;
+use crate::source::{Layout, PixelFormat};
 use crate::wire::Reply;
 use crate::wire::format::{FmtDesc, FrmSizeEnum};
 
@@ -37,7 +37,11 @@ impl Context {
     pub fn get_format(&self, payload: &[u8], reply: &mut Reply) -> Result<(), Refused> {
         let asked = AskedFormat::read(self.api(), payload)?;
         let queue = self.queue(self.direction(asked.type_)?);
-        format::answer(queue.buffers.type_(), &queue.layout, self.colors, reply);
+        let colors = match queue.direction() {
+            Direction::Output => self.colors,
+            Direction::Capture => self.made_colors(queue.layout.format),
+        };
+        format::answer(queue.buffers.type_(), &queue.layout, colors, reply);
         Ok(())
     }
 
@@ -83,12 +87,28 @@ impl Context {
             direction,
             layout: Layout::new(format, asked.width, asked.height),
             colors: match (direction, asked.colors.colorspace) {
-                (Direction::Capture, _) => self.colors,
+                (Direction::Capture, _) => self.made_colors(format),
                 // V4L2_COLORSPACE_DEFAULT
                 (Direction::Output, 0) => own,
                 (Direction::Output, _) => asked.colors.or(own),
             },
         })
+    }
+
+    /// Returns the colorimetry of frames that are made in that format: that of the
+    /// frames that are read; but where the two formats have another range or encoding
+    /// by nature, those of the new format, which the conversion gives them.
+    fn made_colors(&self, made: PixelFormat) -> Colorimetry {
+        let (read, made) = (self.output.layout.format, format::colorimetry(made));
+        let read = format::colorimetry(read);
+        match (read.quantization, read.encoding) == (made.quantization, made.encoding) {
+            true => self.colors,
+            false => Colorimetry {
+                quantization: made.quantization,
+                encoding: made.encoding,
+                ..self.colors
+            },
+        }
     }
 
     fn describe(&self, wanted: &Wanted, reply: &mut Reply) {

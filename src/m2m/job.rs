@@ -7,10 +7,10 @@ use super::workshop::Workshop;
 use crate::card::buffers::Completion;
 use crate::card::events::{Payload, Topic};
 use crate::card::injection::Fault;
+use crate::card::transfer::part_of;
 use crate::card::witness::FrameTransferred;
 use crate::card::{Direction, Now, Witness};
 use crate::dma::{DmaError, FrameReader, FrameWriter, PIECE};
-use crate::source::MemoryPlane;
 use crate::source::transform::TransformError;
 
 /// Why no frame was made.
@@ -158,16 +158,18 @@ fn convert(
 
     let memory = context.capture.buffers.memory(target);
     witness.begin(context.capture.buffers.planes().len());
-    for (number, (plane, list, _)) in memory.enumerate() {
+    for (number, (plane, list, data)) in memory.enumerate() {
+        // A frame's length fits: it is at most the layout's.
+        let here = part_of(plane, &data, bytes as u32) as usize;
+        let begin = (plane.offset as usize).min(bytes);
         made.segments += list.count();
         let mut writer = FrameWriter::new(list, staging, witness.digests(number));
-        for piece in part_of(plane, frame).chunks(PIECE) {
+        for piece in frame[begin..begin + here].chunks(PIECE) {
             writer.write(piece.len(), |out| out.copy_from_slice(piece))?;
         }
         writer.finish()?;
     }
     made.moved += bytes as u64;
-    // A frame's length fits: it is at most the layout's.
     made.bytes = bytes as u32;
     testify(
         context,
@@ -233,16 +235,7 @@ fn testify(
         buffer,
         time_ns: now.monotonic.saturating_sub(stream.began).as_nanos() as u64,
     };
-    let memory = queue.buffers.memory(buffer).map(|(plane, list, _)| {
-        let here = bytes.saturating_sub(plane.offset).min(plane.sizeimage);
-        (list.segments(), here)
-    });
+    let memory = queue.buffers.memory(buffer);
+    let memory = memory.map(|(plane, list, data)| (list.segments(), part_of(plane, &data, bytes)));
     witness.frame(frame, memory);
-}
-
-/// Returns the bytes of a frame that belong in a plane.
-fn part_of<'f>(plane: &MemoryPlane, frame: &'f [u8]) -> &'f [u8] {
-    let begin = (plane.offset as usize).min(frame.len());
-    let end = (begin + plane.sizeimage as usize).min(frame.len());
-    &frame[begin..end]
 }

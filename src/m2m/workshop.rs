@@ -4,9 +4,9 @@ use crate::dma::Staging;
 use crate::source::Layout;
 use crate::source::transform::{Transform, TransformError, Transformer};
 
-/// How many transformers are kept: sessions that take turns need one each, which
-/// holds memory for a frame or two.
-const KEPT: usize = 4;
+/// How much memory the transformers that are kept may have, in bytes. Sessions that
+/// take turns need one each; those of 256 MiB are a dozen sessions of 3840x2160.
+const KEPT: usize = 256 << 20;
 
 /// A transformer, and what it is for.
 #[derive(Debug)]
@@ -15,6 +15,14 @@ struct Tool {
     to: Layout,
     how: Transform,
     transformer: Transformer,
+}
+
+impl Tool {
+    /// Returns about how much memory the transformer has: two frames as it makes
+    /// them on its way.
+    fn bytes(&self) -> usize {
+        2 * self.from.sizeimage.max(self.to.sizeimage) as usize
+    }
 }
 
 /// The memory and the tools of the card's work.
@@ -49,7 +57,6 @@ impl Workshop {
             Some(place) => self.tools[..=place].rotate_right(1),
             None => {
                 let transformer = Transformer::new(from, to, how)?;
-                self.tools.truncate(KEPT - 1);
                 let tool = Tool {
                     from: *from,
                     to: *to,
@@ -57,6 +64,12 @@ impl Workshop {
                     transformer,
                 };
                 self.tools.insert(0, tool);
+                let mut sum = 0;
+                self.tools.retain(|tool| {
+                    let is_last_used = sum == 0;
+                    sum += tool.bytes();
+                    is_last_used || sum <= KEPT
+                });
             }
         }
         let made = self.tools[0].transformer.transform(&self.frame)?;

@@ -94,10 +94,50 @@ fn the_frames_that_are_taken_back_are_not_waited_for() {
     rig.ok(session, Ioctl::EncoderCmd, &encoder(ENC_CMD_STOP));
     let output = number(Direction::Output).to_le_bytes();
     rig.ok(session, Ioctl::StreamOff, &output);
-    rig.ok(session, Ioctl::StreamOn, &output);
     rig.queue(session, Direction::Capture, 0, 0x2_0000);
     rig.run();
     assert_eq!(told(&mut rig), [Ok((0, true))]);
+}
+
+#[test]
+fn a_stop_is_forgotten_when_what_is_read_begins_anew() {
+    let (mut rig, session) = Rig::streaming();
+    rig.queue(session, Direction::Output, 0, 0x8000);
+    rig.ok(session, Ioctl::EncoderCmd, &encoder(ENC_CMD_STOP));
+    let output = number(Direction::Output).to_le_bytes();
+    rig.ok(session, Ioctl::StreamOff, &output);
+    rig.ok(session, Ioctl::StreamOn, &output);
+    rig.queue(session, Direction::Output, 0, 0x8000);
+    rig.queue(session, Direction::Capture, 0, 0x2_0000);
+    assert_eq!(rig.run(), 1);
+    assert_eq!(told(&mut rig), [Ok((FRAME, false))]);
+}
+
+#[test]
+fn frames_whose_memory_goes_away_are_not_waited_for() {
+    let all: [&[u64]; 3] = [
+        &[0x8000, 0x4_0000],
+        &[0x4_0000, 0x8000],
+        &[0x4_0000, 0x4_1000],
+    ];
+    for places in all {
+        let (mut rig, session) = Rig::streaming();
+        for (index, place) in (0..).zip(places) {
+            rig.queue(session, Direction::Output, index, *place);
+        }
+        rig.ok(session, Ioctl::EncoderCmd, &encoder(ENC_CMD_STOP));
+        rig.memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 0x3_0000)]).unwrap();
+        let bus = Bus {
+            memory: &rig.memory,
+            forbidden: &[],
+        };
+        rig.card.memory_changed(rig.now, bus);
+        rig.queue(session, Direction::Capture, 0, 0x2_0000);
+        let kept = places.contains(&0x8000);
+        assert_eq!(rig.run(), usize::from(kept), "{places:x?}");
+        let bytes = if kept { FRAME } else { 0 };
+        assert_eq!(told(&mut rig), [Ok((bytes, true))], "{places:x?}");
+    }
 }
 
 #[test]

@@ -95,7 +95,19 @@ fn what_is_read_decides_on_the_size_and_the_colours_of_what_is_written() {
         (taken.ycbcr_enc, taken.xfer_func)
     );
 
+    // What a conversion changes is told of what is made.
+    let rgb = format(Direction::Capture, b"RGB3", 320, 240);
+    let made = rig.get(session, Ioctl::TryFmt, &rgb).pix;
+    assert_eq!((made.colorspace.get(), made.ycbcr_enc.get()), (3, 0));
+    assert_eq!(made.quantization.get(), 1, "full range");
+    rig.ok(session, Ioctl::SFmt, &rgb);
+    let read = format(Direction::Output, b"NV12", 320, 240);
+    rig.ok(session, Ioctl::SFmt, &read);
+    let made = rig.get(session, Ioctl::GFmt, &capture).pix;
+    assert_eq!(made.quantization.get(), 1, "full range of what is not");
+
     // The new frame may have another size; buffers keep it.
+    rig.ok(session, Ioctl::SFmt, &asked);
     let other = format(Direction::Capture, b"YUYV", 160, 120);
     let set = rig.get(session, Ioctl::SFmt, &other).pix;
     assert_eq!((set.width.get(), set.colorspace.get()), (160, 3));
