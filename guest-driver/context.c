@@ -4,10 +4,7 @@
  */
 #include "pinhole.h"
 
-/*
- * Prepares a context of a device whose context of the probe it is, or is like. The
- * context is in the list from here on, without a session.
- */
+/* Prepares a context of a device whose context of the probe it is, or is like. */
 void pinhole_context_init(struct pinhole_context *ctx,
 			  struct pinhole_device *dev)
 {
@@ -23,23 +20,28 @@ void pinhole_context_init(struct pinhole_context *ctx,
 	}
 	ctx->num_streams = probe->num_streams;
 	pinhole_controls_init(ctx);
-
-	mutex_lock(&dev->contexts.mutex);
-	list_add_tail_rcu(&ctx->node, &dev->contexts.list);
-	mutex_unlock(&dev->contexts.mutex);
+	INIT_LIST_HEAD(&ctx->node);
 }
 
 /**
  * pinhole_context_open() - have a context opened by the device
- * @ctx: context
+ * @ctx: context, whose queues are there
+ *
+ * The context is in the list from here on: who finds it may stop its queues.
  *
  * Context: Process context. Waits for the device.
  * Return: 0 or a negative errno; pinhole_context_close() undoes either.
  */
 int pinhole_context_open(struct pinhole_context *ctx)
 {
-	int ret = pinhole_session_open(ctx);
+	struct pinhole_device *dev = ctx->dev;
+	int ret;
 
+	mutex_lock(&dev->contexts.mutex);
+	list_add_tail_rcu(&ctx->node, &dev->contexts.list);
+	mutex_unlock(&dev->contexts.mutex);
+
+	ret = pinhole_session_open(ctx);
 	return ret ? ret : pinhole_controls_probe(ctx);
 }
 
@@ -59,7 +61,8 @@ void pinhole_context_exit(struct pinhole_context *ctx)
 	unsigned int i;
 
 	mutex_lock(&ctx->dev->contexts.mutex);
-	list_del_rcu(&ctx->node);
+	if (!list_empty(&ctx->node))
+		list_del_rcu(&ctx->node);
 	mutex_unlock(&ctx->dev->contexts.mutex);
 	synchronize_rcu();
 

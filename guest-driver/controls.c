@@ -142,6 +142,8 @@ static int pinhole_control_class(struct pinhole_context *ctx, u32 id)
 static int pinhole_controls_query(struct pinhole_context *ctx)
 {
 	struct pinhole_device *dev = ctx->dev;
+	/* The same holds for every file that is opened later. */
+	const bool told = ctx != &dev->context;
 	unsigned int count, compound = 0;
 	u32 id = 0;
 	int ret;
@@ -162,9 +164,10 @@ static int pinhole_controls_query(struct pinhole_context *ctx)
 			break;
 		}
 		if (count == PINHOLE_MAX_CONTROLS) {
-			dev_warn(&dev->vdev->dev,
-				 "more than %u controls: the rest are ignored\n",
-				 count);
+			if (!told)
+				dev_warn(&dev->vdev->dev,
+					 "more than %u controls: the rest are ignored\n",
+					 count);
 			break;
 		}
 		id = q.id;
@@ -180,12 +183,12 @@ static int pinhole_controls_query(struct pinhole_context *ctx)
 			ret = pinhole_control_add(ctx, &q);
 		if (pinhole_is_local(ret))
 			return ret;
-		if (ret)
+		if (ret && !told)
 			dev_warn(&dev->vdev->dev,
 				 "control 0x%08x is invalid (%d): ignored\n",
 				 id, ret);
 	}
-	if (compound)
+	if (compound && !told)
 		dev_info(&dev->vdev->dev,
 			 "%u compound and array controls are not supported: ignored\n",
 			 compound);
@@ -240,7 +243,9 @@ int pinhole_controls_probe(struct pinhole_context *ctx)
 	pinhole_controls_cluster(ctx);
 
 	mutex_lock(&ctx->dev->commands.mutex);
-	ret = pinhole_session_renewed(ctx);
+	ret = pinhole_session_fault(ctx);
+	if (!ret)
+		ret = pinhole_session_renewed(ctx);
 	mutex_unlock(&ctx->dev->commands.mutex);
 	if (ret)
 		return ret;

@@ -214,6 +214,11 @@ int pinhole_s_fmt(struct file *file, void *priv, struct v4l2_format *f)
 		ret = pinhole_forward_format(stream, VIDIOC_S_FMT, f);
 	if (!ret)
 		ret = pinhole_keep_others(stream);
+	if (!ret && pinhole_context_is_busy(stream->ctx)) {
+		/* What was put back may have changed this one. */
+		*f = (struct v4l2_format){ .type = stream->queue.type };
+		ret = pinhole_forward_format(stream, VIDIOC_G_FMT, f);
+	}
 	mutex_unlock(&stream->ctx->queue_mutex);
 	return ret;
 }

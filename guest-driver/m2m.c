@@ -317,19 +317,28 @@ static bool pinhole_m2m_is_alive(struct vb2_queue *q)
 	       (!list_empty(&q->queued_list) || q->last_buffer_dequeued);
 }
 
-/* As v4l2_m2m_poll(): an error only if neither queue has anything to wait for. */
+/*
+ * As v4l2_m2m_poll(): an error if neither queue has anything to wait for, and only then.
+ * videobuf2 looks at buffers that the lock keeps from being freed.
+ */
 static __poll_t pinhole_m2m_poll(struct file *file, poll_table *wait)
 {
+	const __poll_t data = EPOLLIN | EPOLLRDNORM | EPOLLOUT | EPOLLWRNORM;
 	struct pinhole_context *ctx = pinhole_file_context(file);
 	struct pinhole_stream *stream;
 	__poll_t ret = 0;
 	bool alive = false;
 
+	mutex_lock(&ctx->queue_mutex);
 	pinhole_for_each_stream(stream, ctx) {
 		ret |= pinhole_poll_queue(file, &stream->queue, wait);
 		alive |= pinhole_m2m_is_alive(&stream->queue);
 	}
-	return alive ? ret & ~EPOLLERR : ret;
+	mutex_unlock(&ctx->queue_mutex);
+	if (alive)
+		return ret & ~EPOLLERR;
+	return poll_requested_events(wait) & data && !(ret & data) ?
+	       ret | EPOLLERR : ret;
 }
 
 static int pinhole_m2m_mmap(struct file *file, struct vm_area_struct *vma)
@@ -367,4 +376,6 @@ void pinhole_m2m_unregister(struct pinhole_device *dev)
 	list_for_each_entry(ctx, &dev->contexts.list, node)
 		pinhole_m2m_stop(ctx);
 	mutex_unlock(&dev->contexts.mutex);
+	/* A stream that was just beginning may have started the watchdog again. */
+	pinhole_recovery_cancel(dev);
 }

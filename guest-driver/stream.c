@@ -92,6 +92,14 @@ static int pinhole_stream_own(struct pinhole_stream *stream,
 	return ret;
 }
 
+/* What the device has in the session is not known any more: it ends for all streams. */
+static void pinhole_stream_lose_session(struct pinhole_stream *stream)
+{
+	pinhole_session_replace(stream->ctx, 0);
+	if (pinhole_is_m2m(stream->dev))
+		pinhole_streams_fail(stream->ctx, NULL);
+}
+
 /*
  * Begins a stream, in a session that knows its buffers: a session that was lost
  * before is replaced, and so is a device that was given up set up anew. From here
@@ -124,7 +132,7 @@ static int pinhole_stream_begin(struct pinhole_stream *stream,
 		spin_unlock_irq(&stream->lock);
 	} else if (ret == -ERESTARTSYS) {
 		/* Buffers that nobody knows of would keep the format as it is. */
-		pinhole_session_replace(ctx, 0);
+		pinhole_stream_lose_session(stream);
 	}
 	mutex_unlock(&dev->commands.mutex);
 	return ret;
@@ -201,12 +209,12 @@ static void pinhole_stream_stop(struct pinhole_stream *stream)
 		if (!ret && !dev->region.used)
 			ret = pinhole_session_ioctl(ctx, VIDIOC_REQBUFS, &none);
 		if (ret)
-			pinhole_session_replace(ctx, 0);
+			pinhole_stream_lose_session(stream);
 	}
 	if (!pinhole_fault(dev) && READ_ONCE(ctx->session.bad)) {
 		if (ctx->session.open)
 			pinhole_session_close(ctx);
-		pinhole_session_replace(ctx, 0);
+		pinhole_stream_lose_session(stream);
 	}
 	pinhole_wait_qbufs(stream);
 	pinhole_events_drain(dev);
