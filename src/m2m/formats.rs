@@ -53,7 +53,7 @@ impl Context {
     }
 
     /// VIDIOC_S_FMT. The frames that are written get the size of those that are
-    /// read whenever that is set, unless their buffers exist.
+    /// read whenever that is set, until they are given one: v4l2-ctl sets theirs first.
     pub fn set_format(&mut self, payload: &[u8], reply: &mut Reply) -> Result<(), Refused> {
         let wanted = self.wanted_format(payload)?;
         let queue = self.queue_mut(wanted.direction);
@@ -61,10 +61,11 @@ impl Context {
             return Err(busy("the format is fixed while there are buffers"));
         }
         queue.layout = wanted.layout;
+        queue.is_chosen = true;
         if wanted.direction == Direction::Output {
             self.colors = wanted.colors;
             self.crop = None;
-            if self.capture.buffers.is_empty() {
+            if self.capture.buffers.is_empty() && !self.capture.is_chosen {
                 let Layout { width, height, .. } = wanted.layout;
                 self.capture.layout = Layout::new(self.capture.layout.format, width, height);
             }

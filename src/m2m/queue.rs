@@ -47,6 +47,8 @@ pub struct Queue {
     makes: Makes,
     /// The layout of a frame.
     pub layout: Layout,
+    /// Whether an application has set it.
+    pub is_chosen: bool,
     /// The buffers.
     pub buffers: Buffers,
     /// The stream, while it is on.
@@ -71,6 +73,7 @@ impl Queue {
         let mut queue = Self {
             makes,
             layout: Layout::new(PixelFormat::ALL[0], 640, 480),
+            is_chosen: false,
             buffers: Buffers::new(BufferType { direction, api }, LabelSource::Copy),
             stream: None,
             sequence: 0,
