@@ -331,6 +331,10 @@ pub struct ContentsSeen {
     pub moment: Moment,
     /// Digests as in [`FrameSeen`].
     pub digests: Vec<Option<Digest>>,
+    /// Those of the same lines in the opposite order, if the card is to write them
+    /// so and the process can read them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub upside_down: Vec<Option<Digest>>,
 }
 
 /// A canary: bytes beside the buffer that nobody may write to.

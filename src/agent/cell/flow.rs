@@ -93,6 +93,12 @@ impl Flow {
         self.ends()[0].direction
     }
 
+    /// Returns whether the card turns the frames upside down: the buffer that it writes
+    /// to would else hold what it is to write before it does.
+    pub fn turns_frames(self) -> bool {
+        self == Self::M2m(Ends::InPlace)
+    }
+
     /// Returns whether cells of it have that hazard. The cells of a mem-to-mem card
     /// have one buffer at each end, and no failures: pinning fails there as it does
     /// for the other cards.
@@ -125,5 +131,9 @@ mod tests {
             assert!(flow.has(Hazard::Munmap) && !flow.has(Hazard::FailNth));
         }
         assert!(Flow::Output.has(Hazard::MmapContention));
+        let turned = Ends::ALL
+            .iter()
+            .filter(|ends| Flow::M2m(**ends).turns_frames());
+        assert_eq!(turned.collect::<Vec<_>>(), [&Ends::InPlace]);
     }
 }

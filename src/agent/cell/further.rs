@@ -88,6 +88,7 @@ mod tests {
             Evidence::Contents(ContentsSeen {
                 moment: Moment::Filled,
                 digests: vec![Some(Digest(digest))],
+                upside_down: Vec::new(),
             })
         };
         let mut answer = CellAnswer {

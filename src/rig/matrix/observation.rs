@@ -284,6 +284,7 @@ mod tests {
             answer.contents.push(ContentsSeen {
                 moment: Moment::AfterHazard,
                 digests: answer.frames[0].digests.clone(),
+                upside_down: Vec::new(),
             });
             let seen = Observation::of_buffer(&answer, &card_frames);
             assert_eq!(seen, Observation::Sent(sent), "{read:?}");

@@ -6,9 +6,10 @@ use std::io;
 use pinhole::agent::cell::End;
 use pinhole::agent::cell::evidence::{ContentsSeen, Evidence, Moment, PagesSeen};
 use pinhole::agent::cell::phases::Phase;
+use pinhole::card::Direction;
 use pinhole::wire::buffer::Buffer;
 
-use super::contents::{Blocks, digests, frame};
+use super::contents::{Blocks, digests, frame, upside_down};
 use super::device::Device;
 use super::evidence_writer::EvidenceWriter;
 use super::memory::layout::Layout;
@@ -29,6 +30,11 @@ pub struct CellBuffer<'a> {
     pub queue: Option<Device>,
     /// The content that the card is to read; empty if it is to write.
     pub sent: Blocks,
+    /// What the card is to make of it.
+    pub made: Blocks,
+    /// Bytes of a line of its frames, if the card is to read them and turns them
+    /// upside down.
+    turned_line: Option<usize>,
     writer: &'a EvidenceWriter,
     access: &'a MemoryAccess,
 }
@@ -50,9 +56,17 @@ impl<'a> CellBuffer<'a> {
             layout,
             queue: None,
             sent: Blocks::new(),
+            made: Blocks::new(),
+            turned_line: None,
             writer,
             access,
         })
+    }
+
+    /// Has the frames that it is read for expected upside down, in lines of that many
+    /// bytes.
+    pub fn turn_frames(&mut self, line: usize) {
+        self.turned_line = Some(line).filter(|_| self.end.direction == Direction::Output);
     }
 
     /// Writes evidence of this buffer.
@@ -75,9 +89,15 @@ impl<'a> CellBuffer<'a> {
         let read = || self.layout.sent(self.end.direction, self.access);
         self.sent = self.writer.spend(Phase::Contents, read);
         if !self.sent.is_empty() {
+            let upside_down = self.upside_down();
+            self.made = match self.turned_line {
+                None => self.sent.clone(),
+                Some(_) => upside_down.clone(),
+            };
             self.write(Evidence::Contents(ContentsSeen {
                 moment: Moment::Filled,
                 digests: self.sent.clone(),
+                upside_down,
             }));
         }
     }
@@ -88,10 +108,21 @@ impl<'a> CellBuffer<'a> {
         self.writer.spend(Phase::Contents, read)
     }
 
+    /// Returns what the process would read in it if it were turned as the card turns
+    /// it; nothing if the card does not.
+    fn upside_down(&self) -> Blocks {
+        let turned = |line| upside_down(self.access, self.layout.buffer, line);
+        let read = || self.turned_line.map_or_else(Blocks::new, turned);
+        self.writer.spend(Phase::Contents, read)
+    }
+
     /// Writes what the process reads in it.
     pub fn tell_contents(&self, moment: Moment) {
-        let digests = self.contents();
-        self.write(Evidence::Contents(ContentsSeen { moment, digests }));
+        self.write(Evidence::Contents(ContentsSeen {
+            moment,
+            digests: self.contents(),
+            upside_down: self.upside_down(),
+        }));
     }
 
     /// Writes the frame that was dequeued with it; `read` is called when the process

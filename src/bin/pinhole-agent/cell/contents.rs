@@ -22,6 +22,17 @@ pub fn frame(access: &MemoryAccess, memory: Span, buffer: &Buffer, sent: &Blocks
     }
 }
 
+/// Returns the digests of a frame's lines of `line` bytes in the opposite order;
+/// nothing if they cannot be read.
+pub fn upside_down(access: &MemoryAccess, span: Span, line: usize) -> Blocks {
+    let Ok(bytes) = access.read(span) else {
+        return Blocks::new();
+    };
+    let turned: Vec<u8> = bytes.rchunks(line).flatten().copied().collect();
+    let blocks = turned.chunks(DIGEST_BLOCK);
+    blocks.map(|block| Some(Digest::of(block))).collect()
+}
+
 /// Returns the digests of a range, one for each block; `None` for a block that
 /// cannot be read.
 pub fn digests(access: &MemoryAccess, span: Span) -> Blocks {
@@ -32,4 +43,24 @@ pub fn digests(access: &MemoryAccess, span: Span) -> Blocks {
             access.read(block).ok().map(|bytes| Digest::of(&bytes))
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_line_of_a_frame_that_is_turned_is_the_first() {
+        let access = MemoryAccess::new().unwrap();
+        let (line, lines) = (96, 90);
+        let frame: Vec<u8> = (0..lines * line).map(|at| (at / line) as u8).collect();
+        let other: Vec<u8> = frame.iter().map(|byte| lines as u8 - 1 - byte).collect();
+        let span = |bytes: &[u8]| Span::new(bytes.as_ptr() as usize, bytes.len());
+        let turned = upside_down(&access, span(&frame), line);
+        assert_eq!(turned, digests(&access, span(&other)));
+        assert_eq!(turned.len(), 3);
+        assert_ne!(turned, digests(&access, span(&frame)));
+        let nothing = upside_down(&access, Span::new(0, line), line);
+        assert_eq!(nothing, Blocks::new());
+    }
 }

@@ -372,6 +372,11 @@ impl Device {
         self.set_control(self.control(name)?, i32::from(hold))
     }
 
+    /// Makes a mem-to-mem card turn the frames of this open file upside down.
+    pub fn turn_frames(&self) -> io::Result<()> {
+        self.set_control(self.control("Vertical Flip")?, 1)
+    }
+
     /// Returns the id of the control with that name.
     pub fn control(&self, name: &str) -> io::Result<u32> {
         let controls = self.controls()?;

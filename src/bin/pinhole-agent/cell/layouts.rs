@@ -9,6 +9,9 @@ use super::{Stop, memory};
 /// The kind of memory at the end that a cell is not about.
 const PLAIN: Kind = Kind::AnonTouched;
 
+/// Why memory whose content is known without reading it is not both buffers'.
+const UNREADABLE: &str = "memory of this kind must not be read in two buffers";
+
 /// Lays out the memory of a cell's buffers, in their order.
 pub fn lay_out(cell: &Cell, want: Want, access: &MemoryAccess) -> Result<Vec<Layout>, Stop> {
     let ends = cell.flow.ends();
@@ -38,6 +41,9 @@ pub fn lay_out(cell: &Cell, want: Want, access: &MemoryAccess) -> Result<Vec<Lay
         }
         Flow::M2m(Ends::InPlace) => {
             let both = memory::lay_out(cell.kind, want, access)?;
+            if !both.is_readable() {
+                return Err(Stop::Impossible(UNREADABLE.into()));
+            }
             let again = Layout::bare(both.buffer);
             Ok(vec![both, again])
         }
@@ -51,9 +57,8 @@ fn side_by_side(kind: Kind, want: Want, access: &MemoryAccess) -> Result<(Layout
         ..want
     };
     let layout = memory::lay_out(kind, both, access)?;
-    layout.split(want.length).ok_or_else(|| {
-        Stop::Impossible("memory of this kind must not be read in two buffers".into())
-    })
+    let unreadable = || Stop::Impossible(UNREADABLE.into());
+    layout.split(want.length).ok_or_else(unreadable)
 }
 
 #[cfg(test)]
@@ -137,9 +142,15 @@ mod tests {
     }
 
     #[test]
-    fn memory_that_must_not_be_read_is_not_split() {
+    fn memory_that_must_not_be_read_is_not_both_buffers() {
         let access = MemoryAccess::new().unwrap();
-        let dark = side_by_side(Kind::ProtNoneTail, WANT, &access);
-        assert!(matches!(dark, Err(Stop::Impossible(_))));
+        for ends in [Ends::Adjacent, Ends::InPlace] {
+            let cell = Cell {
+                flow: Flow::M2m(ends),
+                ..Cell::new(Kind::ProtNoneTail)
+            };
+            let dark = lay_out(&cell, WANT, &access);
+            assert!(matches!(dark, Err(Stop::Impossible(_))), "{ends}");
+        }
     }
 }

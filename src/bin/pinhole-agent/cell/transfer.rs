@@ -50,10 +50,10 @@ impl<'a> Transfer<'a> {
         access: &'a MemoryAccess,
         buffers: Vec<CellBuffer<'a>>,
     ) -> Self {
-        // Who looks whether a frame was made of another reads both.
-        let idleness = match cell.flow.card() {
-            CardKind::M2m => None,
-            _ => Idleness::new(),
+        let idleness = if is_read_meanwhile(cell) {
+            None
+        } else {
+            Idleness::new()
         };
         Self {
             cell,
@@ -70,6 +70,14 @@ impl<'a> Transfer<'a> {
     pub fn run(&mut self, size: FrameSize) -> Result<(), Stop> {
         self.open()?;
         self.set_formats(size)?;
+        if self.cell.flow.turns_frames() {
+            for file in self.files() {
+                self.must("Vertical Flip", || file.turn_frames())?;
+            }
+            for buffer in &mut self.buffers {
+                buffer.turn_frames(size.width as usize);
+            }
+        }
         let buffers = 1 + self.others.len() as u32;
         for queue in self.queues() {
             let request = || queue.request_buffers(buffers, MEMORY_USERPTR);
@@ -197,6 +205,15 @@ impl<'a> Transfer<'a> {
         for buffer in &mut self.buffers {
             buffer.tell_sent();
         }
+        if self.is_held_after_dma() && self.cell.flow.turns_frames() {
+            let is_its_own = |one: &CellBuffer<'_>| !one.sent.is_empty() && one.sent == one.made;
+            if self.buffers.iter().any(is_its_own) {
+                return Err(Stop::Impossible(
+                    "the frame is the same upside down: nobody sees when the card has written it"
+                        .into(),
+                ));
+            }
+        }
         for buffer in &self.buffers {
             let Some(queue) = &buffer.queue else { continue };
             // A refusal may be the expected result.
@@ -245,7 +262,7 @@ impl<'a> Transfer<'a> {
 
     /// Waits until the card has moved every frame. It holds back what it says of
     /// that, but for the beginning of a frame; of a frame that is made of another the
-    /// process sees that it is there, as the two are alike.
+    /// process sees that it is there, as it knows what it must be.
     fn wait_for_dma(&self, limit: Duration) -> io::Result<()> {
         /// Time between two looks.
         const LOOK: Duration = Duration::from_millis(1);
@@ -258,7 +275,7 @@ impl<'a> Transfer<'a> {
         let is_there = |read: &CellBuffer<'_>| {
             let mut buffers = self.buffers.iter();
             let made = buffers.find(|one| one.end.file == read.end.file && one.sent.is_empty());
-            made.is_some_and(|made| made.contents() == read.sent)
+            made.is_some_and(|made| made.contents() == read.made)
         };
         let read = self.buffers.iter().filter(|one| !one.sent.is_empty());
         loop {
@@ -440,6 +457,36 @@ impl<'a> Transfer<'a> {
             for canary in self.writer.spend(Phase::Contents, read) {
                 self.writer.write(&Evidence::Canary(canary));
             }
+        }
+    }
+}
+
+/// Returns whether the process reads the buffers before it looks which pages are
+/// idle: it sees so that one frame of a mem-to-mem card was made of the other.
+fn is_read_meanwhile(cell: &Cell) -> bool {
+    cell.flow.card() == CardKind::M2m && cell.point == Point::AfterDma
+}
+
+#[cfg(test)]
+mod tests {
+    use pinhole::agent::cell::{Ends, Flow, Kind};
+
+    use super::*;
+
+    #[test]
+    fn idle_pages_are_looked_at_unless_the_process_reads_them_first() {
+        for (flow, point, is_read) in [
+            (Flow::Capture, Point::AfterDma, false),
+            (Flow::Output, Point::AfterDma, false),
+            (Flow::M2m(Ends::Read), Point::BeforeDma, false),
+            (Flow::M2m(Ends::Read), Point::AfterDma, true),
+        ] {
+            let cell = Cell {
+                flow,
+                point,
+                ..Cell::new(Kind::Heap)
+            };
+            assert_eq!(is_read_meanwhile(&cell), is_read, "{cell:?}");
         }
     }
 }

@@ -238,6 +238,7 @@ mod tests {
         answer.contents.push(ContentsSeen {
             moment: Moment::AfterHazard,
             digests: answer.frames[0].digests.clone(),
+            upside_down: Vec::new(),
         });
         let (written, later) = (
             Observation::Sent(Sent::Written),

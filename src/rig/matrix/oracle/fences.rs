@@ -39,7 +39,8 @@ pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Objections) {
             block * DIGEST_BLOCK
         ));
     }
-    if evidence.direction() == Direction::Output {
+    // A buffer that is both read and written to changes.
+    if evidence.direction() == Direction::Output && !evidence.flow.turns_frames() {
         read_only(evidence, ended, objections);
     }
     if evidence.card_frames.late() > 0 {
@@ -143,6 +144,7 @@ mod tests {
         let contents = |moment, digests: [u64; 2]| ContentsSeen {
             moment,
             digests: digests.map(|digest| Some(Digest(digest))).to_vec(),
+            upside_down: Vec::new(),
         };
         answer.contents.push(contents(Moment::AfterHazard, [1, 2]));
         assert_eq!(objections(judge, &answer, &card_frames), [""; 0]);
@@ -170,6 +172,7 @@ mod tests {
         answer.contents.push(ContentsSeen {
             moment: Moment::AfterHazard,
             digests: other,
+            upside_down: Vec::new(),
         });
         let count = |answer: &_, expectation: &_| {
             let evidence = evidence(Flow::Output, answer, &card_frames, expectation);
@@ -195,6 +198,7 @@ mod tests {
         answer.contents.push(ContentsSeen {
             moment: Moment::AfterHazard,
             digests: answer.frames[0].digests.clone(),
+            upside_down: Vec::new(),
         });
         assert_eq!(said(&answer), []);
         // What the process cannot read any more it cannot tell of.

@@ -84,6 +84,7 @@ pub fn sent() -> (CellAnswer, CardFrames) {
     answer.contents.push(ContentsSeen {
         moment: Moment::Filled,
         digests: frame.sent.clone(),
+        upside_down: Vec::new(),
     });
     (answer, card_frames)
 }
@@ -193,6 +194,54 @@ fn what_is_made_of_a_frame_is_that_frame() {
     assert!(
         said.contains(&"data: OUTPUT: the card read 1 frames, and wrote 0".to_owned()),
         "{said:?}"
+    );
+}
+
+#[test]
+fn a_frame_is_written_over_itself_upside_down() {
+    let flow = Flow::M2m(Ends::InPlace);
+    let judged = |turned: [u64; 2], made: [u64; 2]| {
+        let (mut answer, card_frames) = converted();
+        let blocks = |digests: [u64; 2]| digests.map(|digest| Some(Digest(digest))).to_vec();
+        answer.contents[0].upside_down = blocks(turned);
+        // The process finds in the one buffer what the card wrote.
+        answer.frames[0].digests = blocks(made);
+        answer.further[0].frames[0].digests = blocks(made);
+        let (_, plane) = card_frames.of_buffer(1).frames()[0].clone();
+        let mut written = CardFrames::default();
+        written.add(
+            0,
+            PlaneRecord {
+                digests: made.map(Digest).to_vec(),
+                ..plane
+            },
+        );
+        findings(flow, &answer, &card_frames.with(vec![written]))
+    };
+    assert_eq!(judged([9, 8], [9, 8]), [""; 0]);
+    let what = "data: OUTPUT: the card made something else of frame 0 than it is";
+    assert_eq!(judged([9, 8], [9, 7]), [what]);
+    // What was read is not what is to be written.
+    assert_eq!(judged([9, 8], [1, 2]), [what]);
+    // Nobody has written what the card says it wrote.
+    let (mut answer, card_frames) = converted();
+    answer.contents[0].upside_down = vec![Some(Digest(9)), Some(Digest(8))];
+    let (_, plane) = card_frames.of_buffer(1).frames()[0].clone();
+    let mut written = CardFrames::default();
+    written.add(
+        0,
+        PlaneRecord {
+            digests: vec![Digest(9), Digest(8)],
+            ..plane
+        },
+    );
+    let lost = findings(flow, &answer, &card_frames.with(vec![written]));
+    assert_eq!(
+        lost,
+        [
+            "outcome: it came to \"other pages\", expected was \"data\"",
+            "data: CAPTURE: frame 0 differs from what the card wrote, first in the 4 KiB at byte 0",
+        ]
     );
 }
 

@@ -101,7 +101,7 @@ impl Layout {
     /// has the canaries on its side, and the first keeps alive what the memory needs.
     /// `None` if the content is not to be read.
     pub fn split(mut self, at: usize) -> Option<(Self, Self)> {
-        if self.content.is_some() {
+        if !self.is_readable() {
             return None;
         }
         let Span { start, len } = self.buffer;
@@ -114,6 +114,11 @@ impl Layout {
         };
         self.buffer.len = at;
         Some((self, second))
+    }
+
+    /// Returns whether the buffer may be read before it is queued.
+    pub fn is_readable(&self) -> bool {
+        self.content.is_none()
     }
 
     /// Sets the page size: the memory consists of huge pages, which cannot be
