@@ -69,6 +69,11 @@ impl<'a> CellBuffer<'a> {
         self.turned_line = Some(line).filter(|_| self.end.direction == Direction::Output);
     }
 
+    /// Returns whether it is the cell's first.
+    pub fn is_first(&self) -> bool {
+        self.number == 0
+    }
+
     /// Writes evidence of this buffer.
     pub fn write(&self, evidence: Evidence) {
         match self.number {

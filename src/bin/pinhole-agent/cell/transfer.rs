@@ -300,10 +300,15 @@ impl<'a> Transfer<'a> {
         }
         let dequeue = || queue.dequeue(MEMORY_USERPTR);
         if let Ok(frame) = self.writer.call("VIDIOC_DQBUF", dequeue) {
-            if !self.is_held_after_dma() {
+            // It is the first buffer's pages that were marked idle.
+            let is_first = buffer.is_first();
+            if is_first && !self.is_held_after_dma() {
                 self.tell_idle(IdleMoment::Written)?;
             }
-            buffer.tell_frame(&frame, || self.tell_idle(IdleMoment::Read))?;
+            buffer.tell_frame(&frame, || match is_first {
+                true => self.tell_idle(IdleMoment::Read),
+                false => Ok(()),
+            })?;
         }
         Ok(())
     }
