@@ -73,10 +73,7 @@ impl M2mCard {
     ) -> Result<(), Refused> {
         let context = self.context(session)?;
         let direction = context.direction(buffer_type.get())?;
-        let (queue, injection) = match direction {
-            Direction::Output => (&mut context.output, &mut context.injection),
-            Direction::Capture => (&mut context.capture, &mut context.injection),
-        };
+        let (queue, injection) = context.queue_and_faults(direction);
         if queue.buffers.is_empty() {
             return Err(invalid("there are no buffers to stream with"));
         }

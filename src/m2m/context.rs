@@ -74,10 +74,16 @@ impl Context {
 
     /// Returns a queue.
     pub fn queue_mut(&mut self, direction: Direction) -> &mut Queue {
-        match direction {
+        self.queue_and_faults(direction).0
+    }
+
+    /// Returns a queue, and the faults that are to happen to it.
+    pub fn queue_and_faults(&mut self, direction: Direction) -> (&mut Queue, &mut Injection) {
+        let queue = match direction {
             Direction::Output => &mut self.output,
             Direction::Capture => &mut self.capture,
-        }
+        };
+        (queue, &mut self.injection)
     }
 
     /// Returns which queue has buffers of the type V4L2_BUF_TYPE_*.

@@ -89,12 +89,9 @@ impl M2mCard {
             }
             Ioctl::QBuf => {
                 let direction = context.direction(buffer_type(payload)?)?;
-                // The queue is the context's, and so is what makes QBUF fail.
-                let mut injection = std::mem::take(&mut context.injection);
-                let buffers = &mut context.queue_mut(direction).buffers;
-                let queued = queueing::queue(buffers, session, payload, &mut injection, bus, reply);
-                context.injection = injection;
-                queued?;
+                let (queue, injection) = context.queue_and_faults(direction);
+                let buffers = &mut queue.buffers;
+                queueing::queue(buffers, session, payload, injection, bus, reply)?;
             }
             Ioctl::StreamOn => {
                 self.stream_on(now, session, *read(payload)?)?;
