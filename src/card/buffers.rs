@@ -6,8 +6,7 @@ use std::sync::Arc;
 
 use zerocopy::FromZeros;
 
-use super::format::BufferApi;
-use super::kind::{BufferType, Direction};
+use super::kind::{BufferApi, BufferType, Direction};
 use super::label::{Label, LabelSource};
 use super::queued::{MemoryKind, Queued};
 use super::refused::{Refused, busy, invalid};

@@ -1,11 +1,10 @@
 //! The card's formats, frame sizes and intervals, in V4L2's structures.
 
-use serde::{Deserialize, Serialize};
 use zerocopy::{FromBytes, FromZeros};
 
 use super::Card;
 use super::clock::Interval;
-use super::kind::BufferType;
+use super::kind::{BufferApi, BufferType};
 use super::refused::{Refused, invalid};
 use crate::source::{Layout, PixelFormat};
 use crate::wire::Reply;
@@ -17,28 +16,6 @@ use crate::wire::format::{
     XFER_FUNC_SRGB, YCBCR_ENC_601,
 };
 use crate::wire::request::Truncated;
-
-/// How a frame's colour planes are laid out in a buffer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum BufferApi {
-    /// All planes lie in one piece of memory (V4L2's single-planar API).
-    #[default]
-    Single,
-    /// Each plane lies in its own memory if the format asks for that (V4L2's
-    /// multi-planar API).
-    Multi,
-}
-
-impl BufferApi {
-    /// Returns the supported formats, in the order of their enumeration.
-    pub fn formats(self) -> impl Iterator<Item = PixelFormat> {
-        PixelFormat::ALL
-            .into_iter()
-            .filter(|format| format.is_offered())
-            .filter(move |format| self == Self::Multi || !format.is_separate())
-    }
-}
 
 /// The V4L2 colorimetry of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::format::BufferApi;
 use super::refused::{Refused, invalid};
+use crate::source::PixelFormat;
 use crate::wire::Ioctl;
 use crate::wire::format::{
     BUF_TYPE_VIDEO_CAPTURE, BUF_TYPE_VIDEO_CAPTURE_MPLANE, BUF_TYPE_VIDEO_OUTPUT,
@@ -66,6 +66,28 @@ pub enum Direction {
     Capture,
     /// The card reads them.
     Output,
+}
+
+/// How a frame's colour planes are laid out in a buffer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BufferApi {
+    /// All planes lie in one piece of memory (V4L2's single-planar API).
+    #[default]
+    Single,
+    /// Each plane lies in its own memory if the format asks for that (V4L2's
+    /// multi-planar API).
+    Multi,
+}
+
+impl BufferApi {
+    /// Returns the supported formats, in the order of their enumeration.
+    pub fn formats(self) -> impl Iterator<Item = PixelFormat> {
+        PixelFormat::ALL
+            .into_iter()
+            .filter(|format| format.is_offered())
+            .filter(move |format| self == Self::Multi || !format.is_separate())
+    }
 }
 
 /// The type of the buffers of a queue (V4L2_BUF_TYPE_*).

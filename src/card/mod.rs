@@ -14,7 +14,7 @@
 //!
 //! | file | what is in it |
 //! |---|---|
-//! | [`session`], [`events`] | open sessions, and the events they get |
+//! | [`session`], [`events`], `subscribing` | open sessions, and the events they get |
 //! | `ioctl` | dispatch of the ioctls; formats and rates |
 //! | [`buffers`], `queued`, `queueing` | the buffer queue, its memory, and its ioctls |
 //! | [`label`] | the times of frames, and what else is said of them |
@@ -47,6 +47,7 @@ pub(crate) mod selection;
 pub mod session;
 pub mod statistics;
 mod stream;
+pub(crate) mod subscribing;
 #[cfg(test)]
 pub(crate) mod tests;
 pub(crate) mod transfer;
@@ -76,9 +77,8 @@ use stream::Stream;
 pub use clock::{Now, Rate};
 pub use controls::{ControlError, ControlInfo, MenuItem, Value};
 pub use endpoint::Endpoint;
-pub use format::BufferApi;
 pub use inputs::{InputError, InputInfo};
-pub use kind::{BufferType, CardKind, Direction};
+pub use kind::{BufferApi, BufferType, CardKind, Direction};
 pub use modes::{ModeError, Modes};
 pub use refused::Refused;
 pub use witness::Witness;

@@ -2,7 +2,7 @@
 //! cameras are.
 
 use super::clock::Interval;
-use super::format::BufferApi;
+use super::kind::BufferApi;
 use crate::source::{Layout, PixelFormat};
 
 /// Lists of sizes and intervals. An empty list restricts nothing.

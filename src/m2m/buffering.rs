@@ -110,7 +110,7 @@ impl M2mCard {
             bytesperline: planes.iter().map(|plane| plane.bytesperline).collect(),
             sizeimage: planes.iter().map(|plane| plane.sizeimage).collect(),
         };
-        context.begin_anew();
+        context.drain.begin();
         self.witness.record(record);
         Ok(())
     }
@@ -133,7 +133,7 @@ impl M2mCard {
             return;
         };
         context.held = None;
-        context.stop_draining(direction);
+        context.drain.stop(direction);
         log::info!("session {session} streams no more: {frames} frames");
         self.witness.record(Record::StreamOff {
             session,

@@ -6,10 +6,10 @@ use super::drain::Drain;
 use super::queue::{Makes, Queue};
 use crate::card::controls::Controls;
 use crate::card::controls::table::cid;
-use crate::card::format::{BufferApi, Colorimetry, colorimetry};
+use crate::card::format::{Colorimetry, colorimetry};
 use crate::card::injection::Injection;
 use crate::card::refused::{Refused, invalid};
-use crate::card::{BufferType, Direction};
+use crate::card::{BufferApi, BufferType, Direction};
 use crate::source::settings::Rect;
 use crate::source::transform::Transform;
 

@@ -6,7 +6,6 @@
 //! Memory Stateful Video Encoder Interface", Drain). Where only one queue streams
 //! there is nothing to drain; but if OUTPUT stops meanwhile, CAPTURE is still told.
 
-use super::context::Context;
 use crate::card::refused::{busy, invalid};
 use crate::card::{Direction, Refused};
 use crate::wire::encoder::{ENC_CMD_START, ENC_CMD_STOP, EncoderCmd};
@@ -37,6 +36,37 @@ impl Drain {
 }
 
 impl Drain {
+    /// VIDIOC_ENCODER_CMD, while so many frames wait to be read; `None` if not both
+    /// queues stream.
+    pub fn command(
+        &mut self,
+        asked: &EncoderCmd,
+        waiting: Option<usize>,
+    ) -> Result<EncoderCmd, Refused> {
+        let taken = taken(asked)?;
+        *self = match (asked.cmd.get(), *self, waiting) {
+            (_, Self::Left(_), _) => return Err(busy("the stream is being drained")),
+            (ENC_CMD_STOP, Self::Off, Some(frames)) => Self::Left(frames),
+            (ENC_CMD_START, Self::Done, _) => Self::Off,
+            (_, drain, _) => drain,
+        };
+        Ok(taken)
+    }
+
+    /// Adapts to the end of a queue's stream, whose buffers are taken back: no frame
+    /// is left to be made, but the end of the other stream is still told.
+    pub fn stop(&mut self, stopped: Direction) {
+        *self = match (stopped, *self) {
+            (Direction::Output, Self::Left(_)) => Self::Left(0),
+            _ => Self::Off,
+        };
+    }
+
+    /// Adapts to a stream that begins: there is no end in sight.
+    pub fn begin(&mut self) {
+        *self = Self::Off;
+    }
+
     /// Returns how many frames are still to be made before the end.
     pub fn left(self) -> usize {
         match self {
@@ -53,43 +83,13 @@ impl Drain {
     }
 }
 
-impl Context {
-    /// VIDIOC_TRY_ENCODER_CMD: what the card takes of a command.
-    pub fn try_encoder_command(asked: &EncoderCmd) -> Result<EncoderCmd, Refused> {
-        match asked.cmd.get() {
-            ENC_CMD_START | ENC_CMD_STOP => Ok(EncoderCmd {
-                flags: 0.into(),
-                ..*asked
-            }),
-            _ => Err(invalid("the card has no such command for its work")),
-        }
-    }
-
-    /// VIDIOC_ENCODER_CMD.
-    pub fn encoder_command(&mut self, asked: &EncoderCmd) -> Result<EncoderCmd, Refused> {
-        let taken = Self::try_encoder_command(asked)?;
-        self.drain = match (asked.cmd.get(), self.drain) {
-            (_, Drain::Left(_)) => return Err(busy("the stream is being drained")),
-            (ENC_CMD_STOP, Drain::Off) if self.is_at_work() => {
-                Drain::Left(self.output.buffers.queued())
-            }
-            (ENC_CMD_START, Drain::Done) => Drain::Off,
-            (_, drain) => drain,
-        };
-        Ok(taken)
-    }
-
-    /// Adapts to the end of a queue's stream, whose buffers are taken back: no frame
-    /// is left to be made, but the end of the other stream is still told.
-    pub fn stop_draining(&mut self, stopped: Direction) {
-        self.drain = match (stopped, self.drain) {
-            (Direction::Output, Drain::Left(_)) => Drain::Left(0),
-            _ => Drain::Off,
-        };
-    }
-
-    /// Adapts to a stream that begins: there is no end in sight.
-    pub fn begin_anew(&mut self) {
-        self.drain = Drain::Off;
+/// VIDIOC_TRY_ENCODER_CMD: returns what the card takes of a command.
+pub fn taken(asked: &EncoderCmd) -> Result<EncoderCmd, Refused> {
+    match asked.cmd.get() {
+        ENC_CMD_START | ENC_CMD_STOP => Ok(EncoderCmd {
+            flags: 0.into(),
+            ..*asked
+        }),
+        _ => Err(invalid("the card has no such command for its work")),
     }
 }

@@ -2,12 +2,14 @@
 
 use super::M2mCard;
 use super::context::Context;
+use super::drain;
 use crate::card::controls::table::cid;
 use crate::card::controls::{Access, Change, Changed};
-use crate::card::events::{Payload, Subscribing, Topic, is_meant};
+use crate::card::events::{Payload, Topic};
 use crate::card::ioctl::{NO_IOCTL, read};
 use crate::card::queueing;
 use crate::card::refused::{Refused, invalid};
+use crate::card::subscribing::{Subscribing, is_meant};
 use crate::card::{CardKind, Now};
 use crate::dma::Bus;
 use crate::wire::buffer::Buffer;
@@ -46,8 +48,12 @@ impl M2mCard {
             Ioctl::SFmt => context.set_format(payload, reply)?,
             Ioctl::GSelection => reply.succeed(&context.get_selection(read(payload)?)?),
             Ioctl::SSelection => reply.succeed(&context.set_selection(read(payload)?)?),
-            Ioctl::TryEncoderCmd => reply.succeed(&Context::try_encoder_command(read(payload)?)?),
-            Ioctl::EncoderCmd => reply.succeed(&context.encoder_command(read(payload)?)?),
+            Ioctl::TryEncoderCmd => reply.succeed(&drain::taken(read(payload)?)?),
+            Ioctl::EncoderCmd => {
+                let waiting = context.output.buffers.queued();
+                let waiting = context.is_at_work().then_some(waiting);
+                reply.succeed(&context.drain.command(read(payload)?, waiting)?);
+            }
             Ioctl::QueryCtrl => reply.succeed(&context.controls.query(read(payload)?)?),
             Ioctl::QueryExtCtrl => reply.succeed(&context.controls.query_ext(read(payload)?)?),
             Ioctl::QueryMenu => reply.succeed(&context.controls.query_menu(read(payload)?)?),

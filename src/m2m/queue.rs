@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use crate::card::buffers::Buffers;
-use crate::card::format::BufferApi;
 use crate::card::label::LabelSource;
-use crate::card::{BufferType, Direction};
+use crate::card::{BufferApi, BufferType, Direction};
 use crate::source::{Layout, PixelFormat};
 
 /// Which frames the card makes of others. Real devices have a node for each, and

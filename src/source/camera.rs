@@ -1,7 +1,8 @@
 //! The inputs of the card, and the settings of its picture.
 
 use super::ahead::Ahead;
-use super::interface::{Begun, FrameInfo, Native, Pace, Source};
+use super::frame::{Begun, FrameInfo, Native, Pace};
+use super::interface::Source;
 use super::layout::Layout;
 use super::pattern::Pattern;
 use super::processing::{self, Recipe};

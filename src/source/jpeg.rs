@@ -6,7 +6,7 @@ use jpeg_encoder::{
     ChromaSubsamplingMethod, Encoder, EncodingError, ImageBuffer, JpegColorType, SamplingFactor,
 };
 
-use super::interface::FrameInfo;
+use super::frame::FrameInfo;
 use super::layout::Layout;
 
 /// Number of the APP segment that holds a frame's number. No common program

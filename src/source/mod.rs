@@ -10,7 +10,7 @@
 //!
 //! | file | what is in it |
 //! |---|---|
-//! | [`interface`], [`whole`] | what the card asks of a source |
+//! | `frame`, [`interface`], [`whole`] | what the card asks of a source |
 //! | [`pattern`], [`film`] | the sources |
 //! | [`camera`] | the inputs, and which of them is shown |
 //! | `ahead` | threads that make frames before they are due |
@@ -34,6 +34,7 @@ pub mod film;
 #[cfg(all(test, feature = "films"))]
 mod fixtures;
 pub mod format;
+mod frame;
 mod interface;
 #[cfg(feature = "films")]
 mod jpeg;
@@ -55,7 +56,8 @@ pub mod whole;
 pub use camera::{Camera, Input};
 pub use film::{Access, Descriptors, FilmError};
 pub use format::PixelFormat;
-pub use interface::{Begun, FrameInfo, Native, Pace, Source};
+pub use frame::{Begun, FrameInfo, Native, Pace};
+pub use interface::Source;
 pub use layout::{Layout, MemoryPlane};
 pub use name::{absolute, file_of, is_passed_on, is_standard_input};
 pub use opening::{SourceError, check, descriptors_of, open, open_input};

@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, Weak};
 
-use super::interface::{Begun, FrameInfo};
+use super::frame::{Begun, FrameInfo};
 use super::raster::Raster;
 
 /// A frame that came whole. Its bytes go home when nobody holds it any more.

@@ -1,7 +1,7 @@
 //! Replaces the JPEG encoder where the cargo feature `films` is off. No guest can
 //! ask for MJPG then: [`PixelFormat::is_offered`](super::PixelFormat::is_offered).
 
-use super::interface::FrameInfo;
+use super::frame::FrameInfo;
 use super::layout::Layout;
 
 /// Returns `None`: no JPEG fits.

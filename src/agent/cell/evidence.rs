@@ -1,4 +1,4 @@
-//! The evidence that the agent collects while it runs a cell.
+//! The pieces of evidence that the agent collects while it runs a cell.
 //!
 //! All values are as the kernel reports them. Addresses are the process's own;
 //! page frames are numbers of 4 KiB pages of guest-physical memory.
@@ -7,160 +7,13 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::further::BufferSeen;
-use super::instruments::{IdleMoment, IdleSeen, LeakSeen, MappingsSeen};
+use super::instruments::{IdleSeen, MappingsSeen};
 pub use super::moment::Moment;
 use super::pagemap;
 use super::phases::Phases;
-use crate::agent::kernel_log::{LogAnswer, LogRecord};
+use crate::agent::kernel_log::LogAnswer;
 use crate::agent::status::Status;
 use crate::dma::Digest;
-
-/// The evidence of a cell. The lists are in the order of observation where the
-/// order matters.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct CellAnswer {
-    /// The reason, in a sentence, for which this kernel cannot set up the kind
-    /// or the hazard; the evidence collected before is kept.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub impossible: Option<String>,
-    /// A failure of the rig or the device, after which the cell did not
-    /// continue; not an expected refusal.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub failed: Option<String>,
-    /// How the cell's process ended.
-    pub ended: Ended,
-    /// Duration of the cell, in milliseconds.
-    pub elapsed_ms: u64,
-    /// Time in each phase; nothing of a process that died.
-    #[serde(default, skip_serializing_if = "Phases::is_empty")]
-    pub phases: Phases,
-    /// The cell's memory, once it was laid out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub memory: Option<Memory>,
-    /// System calls on the device and on the memory.
-    pub calls: Vec<CallSeen>,
-    /// The pages behind the buffer.
-    pub pages: Vec<PagesSeen>,
-    /// Counters of /proc/vmstat.
-    pub counters: Vec<CountersSeen>,
-    /// The dequeued frames.
-    pub frames: Vec<FrameSeen>,
-    /// The buffer's content at moments without a dequeued frame.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub contents: Vec<ContentsSeen>,
-    /// The canaries: bytes around the buffer, read after the last frame.
-    pub canaries: Vec<CanarySeen>,
-    /// What was seen of further buffers; all of the above is of the first.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub further: Vec<BufferSeen>,
-    /// The DMA mappings of the card's device, if the kernel reports them.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub mappings: Vec<MappingsSeen>,
-    /// Which pages are idle, if the kernel reports it.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub idle: Vec<IdleSeen>,
-    /// Memory that the kernel allocated during the cell and leaked; `None` if
-    /// nobody scanned for leaks.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub leaks: Option<Vec<LeakSeen>>,
-    /// The kernel's clock at the start of the cell, which tells whether a leak
-    /// is the cell's; `None` if the kernel does not show it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub jiffies: Option<u64>,
-    /// The failures that were injected into a call.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub injected: Vec<InjectedSeen>,
-    /// Notes on what the hazard did, and on its effects.
-    pub notes: Vec<String>,
-    /// The kernel log since the start of the cell.
-    pub log: Vec<LogRecord>,
-    /// Whether part of the log was overwritten before it was read.
-    #[serde(default)]
-    pub log_lost: bool,
-    /// Sequence number up to which the cell's process has itself reported the
-    /// log, if it has.
-    #[serde(skip)]
-    pub log_told: Option<u64>,
-}
-
-impl CellAnswer {
-    /// Returns the first call with that name.
-    pub fn call(&self, name: &str) -> Option<&CallSeen> {
-        self.calls.iter().find(|call| call.name == name)
-    }
-
-    /// Returns the pages of the first buffer at that moment.
-    pub fn pages_at(&self, moment: Moment) -> Option<&PagesSeen> {
-        self.pages.iter().find(|pages| pages.moment == moment)
-    }
-
-    /// Returns the pages of the buffers that were queued, while the card had
-    /// them all.
-    pub fn queued(&self) -> impl Iterator<Item = &PagesSeen> {
-        let pages = self.pages.iter();
-        pages.filter(|pages| pages.moment == Moment::Queued)
-    }
-
-    /// Returns whether the card was kept from giving back the buffer while it
-    /// was looked at as queued.
-    pub fn is_held(&self) -> bool {
-        self.call(HOLD).is_some_and(|call| call.errno.is_none())
-    }
-
-    /// Returns the buffer's content at that moment.
-    pub fn contents_at(&self, moment: Moment) -> Option<&[Option<Digest>]> {
-        let mut contents = self.contents.iter();
-        let seen = contents.find(|seen| seen.moment == moment)?;
-        Some(&seen.digests)
-    }
-
-    /// Returns the counters at that moment.
-    pub fn counters_at(&self, moment: Moment) -> Option<&CountersSeen> {
-        self.counters.iter().find(|seen| seen.moment == moment)
-    }
-
-    /// Returns the card's DMA mappings at that moment.
-    pub fn mappings_at(&self, moment: Moment) -> Option<&MappingsSeen> {
-        self.mappings.iter().find(|seen| seen.moment == moment)
-    }
-
-    /// Returns the idle pages at that moment.
-    pub fn idle_at(&self, moment: IdleMoment) -> Option<&IdleSeen> {
-        self.idle.iter().find(|seen| seen.moment == moment)
-    }
-
-    /// Adds a piece of evidence.
-    pub fn add(&mut self, evidence: Evidence) {
-        match evidence {
-            Evidence::Impossible(why) => self.impossible = Some(why),
-            Evidence::Failed(why) => self.failed = Some(why),
-            Evidence::Memory(memory) => self.memory = Some(memory),
-            Evidence::Call(call) => self.calls.push(call),
-            Evidence::Pages(pages) => self.pages.push(pages),
-            Evidence::Counters(counters) => self.counters.push(counters),
-            Evidence::Frame(frame) => self.frames.push(frame),
-            Evidence::Contents(contents) => self.contents.push(contents),
-            Evidence::Canary(canary) => self.canaries.push(canary),
-            Evidence::Mappings(mappings) => self.mappings.push(mappings),
-            Evidence::Idle(idle) => self.idle.push(idle),
-            Evidence::Injected(injected) => self.injected.push(injected),
-            Evidence::Log(log) => {
-                self.log_told = Some(log.next);
-                self.add_log(log);
-            }
-            Evidence::Phases(phases) => self.phases = phases,
-            Evidence::Note(note) => self.notes.push(note),
-            Evidence::Of(number, evidence) => self.add_of(number, *evidence),
-        }
-    }
-
-    /// Adds records of the kernel's log.
-    pub fn add_log(&mut self, log: LogAnswer) {
-        self.log.extend(log.records);
-        self.log_lost |= log.lost;
-    }
-}
 
 /// A piece of evidence: a line from the cell's process to the agent. Evidence
 /// that was sent survives a process that is killed.
@@ -483,64 +336,5 @@ mod tests {
             ]
         );
         assert!(SERVANTS.is_sorted());
-    }
-
-    #[test]
-    fn the_log_is_added_to() {
-        let log = |sequence, lost| LogAnswer {
-            records: vec![LogRecord {
-                sequence,
-                level: 6,
-                facility: 0,
-                time_us: 1,
-                text: "x".into(),
-            }],
-            next: sequence + 1,
-            lost,
-        };
-        let mut answer = CellAnswer::default();
-        answer.add(Evidence::Log(log(7, true)));
-        assert_eq!(answer.log_told, Some(8));
-        answer.add_log(log(8, false));
-        assert_eq!((answer.log.len(), answer.log_lost), (2, true));
-    }
-
-    #[test]
-    fn evidence_is_one_line_and_reads_back() {
-        let mut answer = CellAnswer::default();
-        for evidence in [
-            Evidence::Note("a\nb".into()),
-            Evidence::Pages(PagesSeen {
-                moment: Moment::Queued,
-                buffer: 0,
-                pagemap: vec![1 << 63 | 0x1234, 0],
-                flags: vec![1, 0],
-                count: vec![1, 0],
-                cgroup: vec![0, 0],
-            }),
-            Evidence::Canary(CanarySeen {
-                place: Place::After,
-                address: 0x7fff_0000,
-                length: 5,
-                state: CanaryState::Changed {
-                    first: 0x7fff_0001,
-                    bytes: 2,
-                },
-            }),
-        ] {
-            let line = serde_json::to_string(&evidence).unwrap();
-            assert!(!line.contains('\n'), "{line}");
-            answer.add(serde_json::from_str(&line).unwrap());
-            assert_eq!(
-                serde_json::from_str::<Evidence>(&line).unwrap(),
-                evidence,
-                "{line}"
-            );
-        }
-        let frames: Vec<_> = answer.pages_at(Moment::Queued).unwrap().frames().collect();
-        assert_eq!(frames, [Some(0x1234), None]);
-        assert_eq!(answer.notes, ["a\nb"]);
-        let text = serde_json::to_string(&answer).unwrap();
-        assert_eq!(serde_json::from_str::<CellAnswer>(&text).unwrap(), answer);
     }
 }

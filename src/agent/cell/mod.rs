@@ -71,10 +71,10 @@ macro_rules! table {
 }
 pub(crate) use table;
 
+pub mod answer;
 pub mod evidence;
 pub mod flow;
 pub mod frame;
-pub mod further;
 pub mod hazard;
 pub mod instruments;
 pub mod kind;
@@ -84,7 +84,7 @@ pub mod phases;
 
 use serde::{Deserialize, Serialize};
 
-pub use evidence::CellAnswer;
+pub use answer::CellAnswer;
 pub use flow::{End, Ends, Flow};
 pub use frame::{FrameSize, NoSuchFrame};
 pub use hazard::{Hazard, Point};

@@ -22,7 +22,8 @@ mod thread;
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::interface::{Begun, FrameInfo, Native, Pace, Source};
+use super::frame::{Begun, FrameInfo, Native, Pace};
+use super::interface::Source;
 use super::jpeg;
 use super::layout::Layout;
 use super::processing::{Product, Recipe};

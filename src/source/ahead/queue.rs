@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use crate::source::interface::{Begun, FrameInfo, Pace, Source};
+use crate::source::frame::{Begun, FrameInfo, Pace};
+use crate::source::interface::Source;
 use crate::source::processing::{Fault, Product, Recipe};
 use crate::source::whole::Frame;
 

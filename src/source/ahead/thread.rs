@@ -4,7 +4,7 @@ use std::sync::{Arc, PoisonError};
 
 use super::queue::Step;
 use super::{Away, Shared};
-use crate::source::interface::{Begun, Native};
+use crate::source::frame::{Begun, Native};
 use crate::source::processing::{Product, Tools};
 
 /// The main function of the threads.

@@ -43,7 +43,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::interface::{Begun, FrameInfo, Native, Source};
+use super::frame::{Begun, FrameInfo, Native};
+use super::interface::Source;
 use super::layout::Layout;
 use super::name;
 use super::raster::Raster;

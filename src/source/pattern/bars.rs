@@ -17,7 +17,7 @@ use std::time::Duration;
 use super::canvas::Ink;
 use super::lines::{Lines, even};
 use super::painting::{Band, Line, Painting, PatternSettings};
-use crate::source::interface::FrameInfo;
+use crate::source::frame::FrameInfo;
 use crate::source::layout::Layout;
 
 /// The colours of the bars, at 75 %.

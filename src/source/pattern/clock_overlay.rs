@@ -12,7 +12,7 @@ use super::part::Part;
 use super::sprite::Sprite;
 use super::text::{Face, Words, columns_of, height_of};
 use super::ticker::Ticker;
-use crate::source::interface::FrameInfo;
+use crate::source::frame::FrameInfo;
 use crate::source::layout::Layout;
 use crate::source::settings::overlay;
 

@@ -39,7 +39,8 @@ mod sprite;
 mod ticker;
 mod wide;
 
-use super::interface::{Begun, FrameInfo, Source};
+use super::frame::{Begun, FrameInfo};
+use super::interface::Source;
 use super::layout::{Layout, MemoryPlane, PlaneLayout};
 use super::settings::Settings;
 use caption::Caption;

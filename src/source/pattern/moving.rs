@@ -7,7 +7,7 @@ use super::canvas::Ink;
 use super::checkerboard::side;
 use super::lines::{Lines, even};
 use super::painting::{Band, Line, Painting, PatternSettings};
-use crate::source::interface::FrameInfo;
+use crate::source::frame::FrameInfo;
 use crate::source::layout::Layout;
 
 /// The colours of a row of squares; the next row begins with the third.

@@ -6,7 +6,7 @@
 //! number, the plane and the line.
 
 use super::painting::{Band, Line, Painting, PatternSettings};
-use crate::source::interface::FrameInfo;
+use crate::source::frame::FrameInfo;
 use crate::source::layout::Layout;
 
 /// Number of places in a half of the pool at which a stretch may begin.

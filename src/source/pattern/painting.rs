@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::part::Part;
 use super::wide::xor;
-use crate::source::interface::FrameInfo;
+use crate::source::frame::FrameInfo;
 use crate::source::settings::Settings;
 
 /// A picture, line by line.

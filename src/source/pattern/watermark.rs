@@ -21,7 +21,7 @@
 
 use std::ops::Range;
 
-use crate::source::interface::FrameInfo;
+use crate::source::frame::FrameInfo;
 
 /// Size of a page in bytes; the last one of a memory plane has the rest.
 pub const PAGE: usize = 4096;

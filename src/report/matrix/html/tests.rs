@@ -1,7 +1,7 @@
 use super::super::tests::kernel;
 use super::*;
+use crate::agent::cell::answer::BufferSeen;
 use crate::agent::cell::evidence::InjectedSeen;
-use crate::agent::cell::further::BufferSeen;
 
 #[test]
 fn what_a_guest_wrote_is_escaped_wherever_it_stands() {

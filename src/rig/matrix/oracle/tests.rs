@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::agent::cell::answer::BufferSeen;
 use crate::agent::cell::evidence::{
     CallSeen, ContentsSeen, CountersSeen, FrameSeen, HOLD, Memory, Moment, PagesSeen,
 };
-use crate::agent::cell::further::BufferSeen;
 use crate::agent::cell::{CellAnswer, Ends, Flow, Point};
 use crate::card::witness::PlaneRecord;
 use crate::dma::Digest;
