@@ -6,7 +6,7 @@ use super::clock::{Interval, Now};
 use super::controls::Access;
 use super::format::AskedFormat;
 use super::refused::{Refused, busy};
-use super::{Card, format, queueing};
+use super::{Card, CardKind, format, queueing};
 use crate::dma::Bus;
 use crate::source::Layout;
 use crate::wire::parm::StreamParm;
@@ -25,14 +25,7 @@ impl Card {
         bus: Bus<'_>,
         reply: &mut Reply,
     ) -> Result<(), Refused> {
-        let known = Ioctl::from_code(code).filter(|ioctl| self.endpoint.kind().has(*ioctl));
-        let ioctl = known.ok_or(NO_IOCTL)?;
-        if payload.len() < ioctl.bytes_in() {
-            return Err(Truncated.into());
-        }
-        if !reply.has_room_for(ioctl.bytes_out()) {
-            return Err(Refused::NoRoom);
-        }
+        let ioctl = admit(self.endpoint.kind(), code, payload, reply)?;
         match ioctl {
             Ioctl::EnumFmt => reply.succeed(&self.enum_format(read(payload)?)?),
             Ioctl::EnumFrameSizes => reply.succeed(&self.frame_sizes(read(payload)?)?),
@@ -164,6 +157,25 @@ impl Card {
 
 /// The refusal of an ioctl that the card does not have.
 pub(crate) const NO_IOCTL: Refused = Refused::Because(Errno::ENOTTY, "the card has no such ioctl");
+
+/// Returns the ioctl with that number, which a card of that kind has, if its payload
+/// is whole and the response has room.
+pub(crate) fn admit(
+    kind: CardKind,
+    code: u32,
+    payload: &[u8],
+    reply: &Reply,
+) -> Result<Ioctl, Refused> {
+    let known = Ioctl::from_code(code).filter(|ioctl| kind.has(*ioctl));
+    let ioctl = known.ok_or(NO_IOCTL)?;
+    if payload.len() < ioctl.bytes_in() {
+        return Err(Truncated.into());
+    }
+    if !reply.has_room_for(ioctl.bytes_out()) {
+        return Err(Refused::NoRoom);
+    }
+    Ok(ioctl)
+}
 
 /// Reads the structure `T` from the start of the payload.
 pub(crate) fn read<T>(payload: &[u8]) -> Result<&T, Refused>

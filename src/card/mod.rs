@@ -53,15 +53,13 @@ pub(crate) mod tests;
 pub(crate) mod transfer;
 pub mod witness;
 
-use std::collections::VecDeque;
-
 use zerocopy::IntoBytes;
 
 use crate::dma::own::Pool;
 use crate::dma::{Bus, Staging};
 use crate::source::settings::Rect;
 use crate::source::{Camera, Layout, PixelFormat};
-use crate::wire::event::{DqbufEvent, ErrorEvent, SessionEvent};
+use crate::wire::event::DqbufEvent;
 use crate::wire::protocol::{CAP_EXT_PIX_FORMAT, CAP_STREAMING, Config, OpenReply};
 use crate::wire::{Errno, Reply, Request};
 use buffers::{Buffers, Completion};
@@ -70,7 +68,7 @@ use controls::Controls;
 use injection::Injection;
 use label::{Label, LabelSource};
 use region::Region;
-use session::Sessions;
+use session::{Oldest, Sessions};
 use statistics::Statistics;
 use stream::Stream;
 
@@ -125,16 +123,6 @@ impl Spec {
     }
 }
 
-/// The next thing to report to the driver.
-enum Oldest {
-    /// A session has died.
-    Error(u32, Errno),
-    /// The oldest finished buffer.
-    Buffer,
-    /// The V4L2 event with that stamp.
-    Event(u64),
-}
-
 /// The card.
 pub struct Card {
     endpoint: Endpoint,
@@ -163,8 +151,6 @@ pub struct Card {
     /// Number of events and finished buffers so far; each takes the count as
     /// its stamp.
     stamps: u64,
-    /// Dead sessions whose error events wait to be sent.
-    errors: VecDeque<(u32, Errno)>,
     statistics: Statistics,
     /// The memory in which the camera draws, or into which frames are read.
     staging: Staging,
@@ -209,7 +195,6 @@ impl Card {
             stream: None,
             streams: 0,
             stamps: 0,
-            errors: VecDeque::new(),
             statistics: Statistics::default(),
             staging: Staging::default(),
         };
@@ -298,7 +283,6 @@ impl Card {
             Request::Close { session } => {
                 self.sessions.close(session)?;
                 self.drop_buffers_of(session);
-                self.errors.retain(|(dead, _)| *dead != session);
                 reply.succeed(&[0u8; 0]);
                 Ok(())
             }
@@ -331,20 +315,13 @@ impl Card {
     pub fn next_event(&self, event: &mut Vec<u8>) -> bool {
         event.clear();
         match self.oldest() {
-            Some(Oldest::Error(session, errno)) => {
-                event.extend_from_slice(ErrorEvent::new(session, errno).as_bytes());
-            }
-            Some(Oldest::Buffer) => {
+            Some(Oldest::Buffer(())) => {
                 if let Some((session, finished)) = self.buffers.finished() {
                     let dequeued = DqbufEvent::new(session, finished.buffer, finished.planes());
                     event.extend_from_slice(dequeued.as_bytes());
                 }
             }
-            Some(Oldest::Event(stamp)) => {
-                if let Some((session, happened)) = self.sessions.describe_event(stamp) {
-                    event.extend_from_slice(SessionEvent::new(session, happened).as_bytes());
-                }
-            }
+            Some(other) => self.sessions.put(&other, event),
             None => (),
         }
         !event.is_empty()
@@ -354,34 +331,19 @@ impl Card {
     /// that has been sent.
     pub fn event_sent(&mut self) {
         match self.oldest() {
-            Some(Oldest::Error(..)) => {
-                self.errors.pop_front();
-            }
-            Some(Oldest::Buffer) => self.buffers.finished_sent(),
-            Some(Oldest::Event(stamp)) => {
-                if let Some((session, _)) = self.sessions.describe_event(stamp) {
-                    self.sessions.event_sent(session, stamp);
-                }
-            }
+            Some(Oldest::Buffer(())) => self.buffers.finished_sent(),
+            Some(other) => self.sessions.told(&other),
             None => (),
         }
     }
 
-    /// Returns what has waited longest to be reported; the death of a session
-    /// comes first.
-    fn oldest(&self) -> Option<Oldest> {
-        if let Some((session, errno)) = self.errors.front() {
-            return Some(Oldest::Error(*session, *errno));
-        }
-        let buffer = match self.injection.hold_events {
+    /// Returns what has waited longest to be reported.
+    fn oldest(&self) -> Option<Oldest<()>> {
+        let finished = match self.injection.hold_events {
             true => None,
             false => self.buffers.oldest_finished(),
         };
-        match (buffer, self.sessions.oldest_event()) {
-            (Some(buffer), Some(event)) if event < buffer => Some(Oldest::Event(event)),
-            (Some(_), _) => Some(Oldest::Buffer),
-            (None, event) => event.map(Oldest::Event),
-        }
+        self.sessions.oldest(finished.map(|stamp| (stamp, ())))
     }
 
     /// Resolves the queued buffers again after a change of guest memory or of
@@ -410,9 +372,8 @@ impl Card {
     /// Declares a session dead: its stream ends, and the driver gets an error
     /// event.
     pub fn fail_session(&mut self, session: u32, errno: Errno) {
-        if self.sessions.kill(session) {
+        if self.sessions.kill(session, errno) {
             self.drop_buffers_of(session);
-            self.errors.push_back((session, errno));
         }
     }
 
@@ -424,7 +385,6 @@ impl Card {
         self.buffers.free();
         self.region.clear();
         self.sessions.clear();
-        self.errors.clear();
         self.controls = Controls::new(self.endpoint.kind(), self.error_injection);
         self.injection = Injection::default();
         self.crop = None;

@@ -1,11 +1,13 @@
 //! Sessions: the open files of the card.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use zerocopy::IntoBytes;
 
 use super::events::{EventQueue, QueuedEvent, Raised, Topic};
 use super::refused::{Refused, invalid};
 use crate::wire::Errno;
-use crate::wire::event::V4l2Event;
+use crate::wire::event::{ErrorEvent, SessionEvent, V4l2Event};
 
 /// Largest number of sessions open at once. V4L2 knows no limit of open files;
 /// this one protects the host's memory. A session takes a few bytes, and its
@@ -30,7 +32,20 @@ pub struct Sessions {
     /// Stamp and session of every waiting event, so that the oldest is found
     /// without a look at every queue.
     waiting: BTreeSet<(u64, u32)>,
+    /// Dead sessions whose error events wait to be sent.
+    deaths: VecDeque<(u32, Errno)>,
     last: u32,
+}
+
+/// The next thing to report to the driver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Oldest<B> {
+    /// A session has died.
+    Death(u32, Errno),
+    /// The oldest finished buffer, of which the card knows more.
+    Buffer(B),
+    /// The V4L2 event with that stamp.
+    Event(u64),
 }
 
 impl Sessions {
@@ -56,6 +71,7 @@ impl Sessions {
     pub fn close(&mut self, id: u32) -> Result<(), Refused> {
         self.sessions.remove(&id).ok_or(UNKNOWN)?;
         self.drop_queue(id);
+        self.deaths.retain(|(dead, _)| *dead != id);
         Ok(())
     }
 
@@ -68,15 +84,19 @@ impl Sessions {
         }
     }
 
-    /// Declares a session dead: it can only be closed, and gets no more events.
-    /// Returns whether it was alive.
-    pub fn kill(&mut self, id: u32) -> bool {
+    /// Declares a session dead: it can only be closed, and gets no more events but
+    /// the error. Returns whether it was alive.
+    pub fn kill(&mut self, id: u32, errno: Errno) -> bool {
         let Some(state) = self.sessions.get_mut(&id) else {
             return false;
         };
         let before = std::mem::replace(state, State::Dead);
         self.drop_queue(id);
-        before == State::Alive
+        let was_alive = before == State::Alive;
+        if was_alive {
+            self.deaths.push_back((id, errno));
+        }
+        was_alive
     }
 
     /// Returns the sessions that are alive.
@@ -150,7 +170,50 @@ impl Sessions {
 
     /// Returns the number of waiting events of all sessions.
     pub fn waiting_events(&self) -> u64 {
-        self.waiting.len() as u64
+        (self.deaths.len() + self.waiting.len()) as u64
+    }
+
+    /// Returns what has waited longest to be reported, if `finished` is the oldest
+    /// finished buffer with its stamp; the death of a session comes first.
+    pub fn oldest<B>(&self, finished: Option<(u64, B)>) -> Option<Oldest<B>> {
+        if let Some((session, errno)) = self.deaths.front() {
+            return Some(Oldest::Death(*session, *errno));
+        }
+        match (finished, self.oldest_event()) {
+            (Some((stamp, _)), Some(event)) if event < stamp => Some(Oldest::Event(event)),
+            (Some((_, buffer)), _) => Some(Oldest::Buffer(buffer)),
+            (None, event) => event.map(Oldest::Event),
+        }
+    }
+
+    /// Adds what is to be reported to `event`, if it is not a buffer.
+    pub fn put<B>(&self, oldest: &Oldest<B>, event: &mut Vec<u8>) {
+        match oldest {
+            Oldest::Death(session, errno) => {
+                event.extend_from_slice(ErrorEvent::new(*session, *errno).as_bytes());
+            }
+            Oldest::Buffer(_) => (),
+            Oldest::Event(stamp) => {
+                if let Some((session, happened)) = self.describe_event(*stamp) {
+                    event.extend_from_slice(SessionEvent::new(session, happened).as_bytes());
+                }
+            }
+        }
+    }
+
+    /// Removes what was reported, if it was not a buffer.
+    pub fn told<B>(&mut self, oldest: &Oldest<B>) {
+        match oldest {
+            Oldest::Death(..) => {
+                self.deaths.pop_front();
+            }
+            Oldest::Buffer(_) => (),
+            Oldest::Event(stamp) => {
+                if let Some((session, _)) = self.describe_event(*stamp) {
+                    self.event_sent(session, *stamp);
+                }
+            }
+        }
     }
 
     /// Returns the number of sessions.
@@ -199,7 +262,7 @@ mod tests {
         };
         let ids: Vec<u32> = (0..3).map(|_| sessions.open().unwrap()).collect();
         assert_eq!(ids, [u32::MAX, 0, 1]);
-        assert!(sessions.kill(0) && !sessions.kill(0));
+        assert!(sessions.kill(0, Errno::EIO) && !sessions.kill(0, Errno::EIO));
         sessions.last = u32::MAX - 1;
         assert_eq!(sessions.open(), Ok(2));
         assert_eq!(
@@ -256,7 +319,7 @@ mod tests {
         assert_eq!(sessions.describe_event(3).unwrap().0, first);
         sessions.unsubscribe(first, |topic| topic == Topic::FrameSync);
         assert_eq!(sessions.describe_event(3).unwrap().0, second);
-        assert!(sessions.kill(second));
+        assert!(sessions.kill(second, Errno::EIO));
         assert_eq!(sessions.oldest_event(), None);
         sessions.close(first).unwrap();
         assert!(sessions.queues.is_empty() && sessions.waiting.is_empty());

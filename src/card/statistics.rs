@@ -227,8 +227,7 @@ impl Card {
     pub fn statistics(&self, now: Now) -> Snapshot {
         Snapshot {
             queued: self.buffers.queued() as u64,
-            events_pending: (self.errors.len() + self.buffers.done()) as u64
-                + self.sessions.waiting_events(),
+            events_pending: self.buffers.done() as u64 + self.sessions.waiting_events(),
             sessions: self.sessions.count() as u64,
             streaming: self.stream.is_some(),
             format: self.layout.format.to_string(),

@@ -6,7 +6,7 @@ use super::drain;
 use crate::card::controls::table::cid;
 use crate::card::controls::{Access, Change, Changed};
 use crate::card::events::{Payload, Topic};
-use crate::card::ioctl::{NO_IOCTL, read};
+use crate::card::ioctl::{NO_IOCTL, admit, read};
 use crate::card::queueing;
 use crate::card::refused::{Refused, invalid};
 use crate::card::subscribing::{Subscribing, is_meant};
@@ -31,14 +31,7 @@ impl M2mCard {
         bus: Bus<'_>,
         reply: &mut Reply,
     ) -> Result<(), Refused> {
-        let known = Ioctl::from_code(code).filter(|ioctl| CardKind::M2m.has(*ioctl));
-        let ioctl = known.ok_or(NO_IOCTL)?;
-        if payload.len() < ioctl.bytes_in() {
-            return Err(Truncated.into());
-        }
-        if !reply.has_room_for(ioctl.bytes_out()) {
-            return Err(Refused::NoRoom);
-        }
+        let ioctl = admit(CardKind::M2m, code, payload, reply)?;
         let context = self.context(session)?;
         match ioctl {
             Ioctl::EnumFmt => reply.succeed(&context.enum_format(read(payload)?)?),

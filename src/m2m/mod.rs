@@ -31,7 +31,7 @@ mod selection;
 mod tests;
 mod workshop;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::time::Duration;
 
@@ -41,11 +41,11 @@ use crate::card::buffers::Completion;
 use crate::card::controls::Controls;
 use crate::card::events::{Payload, QueuedEvent, Topic};
 use crate::card::ioctl::NO_IOCTL;
-use crate::card::session::Sessions;
+use crate::card::session::{Oldest, Sessions};
 use crate::card::statistics::{Snapshot, Statistics};
 use crate::card::{BufferApi, CardKind, Direction, Now, Refused, Witness, format};
 use crate::dma::Bus;
-use crate::wire::event::{DqbufEvent, ErrorEvent, SessionEvent};
+use crate::wire::event::DqbufEvent;
 use crate::wire::protocol::{
     CAP_EXT_PIX_FORMAT, CAP_STREAMING, CAP_VIDEO_M2M, CAP_VIDEO_M2M_MPLANE, Config, OpenReply,
 };
@@ -77,16 +77,6 @@ pub struct Spec {
     pub witness: Witness,
 }
 
-/// The next thing to report to the driver.
-enum Oldest {
-    /// A session has died.
-    Error(u32, Errno),
-    /// The oldest finished buffer: one of that session's queue.
-    Buffer(u32, Direction),
-    /// The V4L2 event with that stamp.
-    Event(u64),
-}
-
 /// The mem-to-mem card.
 pub struct M2mCard {
     planes: BufferApi,
@@ -103,8 +93,6 @@ pub struct M2mCard {
     /// Number of events and finished buffers so far; each takes the count as its
     /// stamp.
     stamps: u64,
-    /// Dead sessions whose error events wait to be sent.
-    errors: VecDeque<(u32, Errno)>,
     statistics: Statistics,
 }
 
@@ -121,7 +109,6 @@ impl M2mCard {
             served: 0,
             workshop: Workshop::default(),
             stamps: 0,
-            errors: VecDeque::new(),
             statistics: Statistics::default(),
         }
     }
@@ -190,7 +177,6 @@ impl M2mCard {
             Request::Close { session } => {
                 self.sessions.close(session)?;
                 self.end(session);
-                self.errors.retain(|(dead, _)| *dead != session);
                 reply.succeed(&[0u8; 0]);
                 Ok(())
             }
@@ -252,10 +238,7 @@ impl M2mCard {
     pub fn next_event(&self, event: &mut Vec<u8>) -> bool {
         event.clear();
         match self.oldest() {
-            Some(Oldest::Error(session, errno)) => {
-                event.extend_from_slice(ErrorEvent::new(session, errno).as_bytes());
-            }
-            Some(Oldest::Buffer(session, direction)) => {
+            Some(Oldest::Buffer((session, direction))) => {
                 let context = self.contexts.get(&session);
                 let buffers = context.map(|context| &context.queue(direction).buffers);
                 if let Some((_, finished)) = buffers.and_then(|buffers| buffers.finished()) {
@@ -263,11 +246,7 @@ impl M2mCard {
                     event.extend_from_slice(dequeued.as_bytes());
                 }
             }
-            Some(Oldest::Event(stamp)) => {
-                if let Some((session, happened)) = self.sessions.describe_event(stamp) {
-                    event.extend_from_slice(SessionEvent::new(session, happened).as_bytes());
-                }
-            }
+            Some(other) => self.sessions.put(&other, event),
             None => (),
         }
         !event.is_empty()
@@ -277,38 +256,25 @@ impl M2mCard {
     /// has been sent.
     pub fn event_sent(&mut self) {
         match self.oldest() {
-            Some(Oldest::Error(..)) => {
-                self.errors.pop_front();
-            }
-            Some(Oldest::Buffer(session, direction)) => {
+            Some(Oldest::Buffer((session, direction))) => {
                 if let Some(context) = self.contexts.get_mut(&session) {
                     context.queue_mut(direction).buffers.finished_sent();
                 }
             }
-            Some(Oldest::Event(stamp)) => {
-                if let Some((session, _)) = self.sessions.describe_event(stamp) {
-                    self.sessions.event_sent(session, stamp);
-                }
-            }
+            Some(other) => self.sessions.told(&other),
             None => (),
         }
     }
 
-    /// Returns what has waited longest to be reported; the death of a session
-    /// comes first.
-    fn oldest(&self) -> Option<Oldest> {
-        if let Some((session, errno)) = self.errors.front() {
-            return Some(Oldest::Error(*session, *errno));
-        }
+    /// Returns what has waited longest to be reported; of a buffer, its session and
+    /// its queue.
+    fn oldest(&self) -> Option<Oldest<(u32, Direction)>> {
         let finished = self.contexts.iter().filter_map(|(id, context)| {
             let (stamp, direction) = context.oldest_finished()?;
-            Some((stamp, *id, direction))
+            Some((stamp, (*id, direction)))
         });
-        match (finished.min_by_key(|it| it.0), self.sessions.oldest_event()) {
-            (Some((stamp, ..)), Some(event)) if event < stamp => Some(Oldest::Event(event)),
-            (Some((_, session, direction)), _) => Some(Oldest::Buffer(session, direction)),
-            (None, event) => event.map(Oldest::Event),
-        }
+        self.sessions
+            .oldest(finished.min_by_key(|(stamp, _)| *stamp))
     }
 
     /// Resolves the queued buffers again after a change of guest memory or of the
@@ -346,9 +312,8 @@ impl M2mCard {
     /// Declares a session dead: its streams end, and the driver gets an error
     /// event.
     pub fn fail_session(&mut self, session: u32, errno: Errno) {
-        if self.sessions.kill(session) {
+        if self.sessions.kill(session, errno) {
             self.end(session);
-            self.errors.push_back((session, errno));
         }
     }
 
@@ -359,7 +324,6 @@ impl M2mCard {
             self.end(session);
         }
         self.sessions.clear();
-        self.errors.clear();
         self.workshop = Workshop::default();
     }
 
@@ -380,7 +344,7 @@ impl M2mCard {
         }
         Snapshot {
             queued,
-            events_pending: self.errors.len() as u64 + done + self.sessions.waiting_events(),
+            events_pending: done + self.sessions.waiting_events(),
             sessions: self.sessions.count() as u64,
             streaming: queues.any(|queue| queue.stream.is_some()),
             ..self.statistics.snapshot(now)

@@ -6,15 +6,13 @@ mod faults;
 mod formats;
 mod jobs;
 
-use std::io::{self, Write};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::{M2mCard, Makes, Spec};
-use crate::card::tests::{command, words};
+use crate::card::tests::{Lines as Written, command, words};
 use crate::card::witness::{Lines, Record};
 use crate::card::{BufferApi, BufferType, Direction, Now, Refused, Witness};
 use crate::dma::Bus;
@@ -29,20 +27,6 @@ use crate::wire::{Ioctl, Reply};
 const MEMORY: usize = 0x10_0000;
 /// Size of a frame in bytes, once [`Rig::session`] has set the formats: 32x16 GREY.
 const FRAME: u32 = 512;
-
-/// What a witness has written.
-#[derive(Clone, Default)]
-struct Written(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Written {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
 
 /// A card, the memory of its guest, and a clock that the test sets.
 struct Rig {

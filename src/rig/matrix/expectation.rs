@@ -243,6 +243,21 @@ fn undisturbed(cell: &CellName, kernel: Version) -> Expectation {
 mod tests {
     use super::*;
 
+    /// The oldest and the newest kernel, and those between.
+    pub(super) const KERNELS: [Version; 4] =
+        [Version(5, 10), Version(6, 1), Version(6, 12), Version(7, 3)];
+
+    /// Returns what is expected of a cell on each of them.
+    pub(super) fn expected(name: &str) -> Vec<String> {
+        let cell: CellName = name.parse().unwrap();
+        let on = |kernel: &Version| {
+            let outcomes = expect(&cell, *kernel).outcomes.into_iter();
+            let said: Vec<_> = outcomes.map(|outcome| outcome.to_string()).collect();
+            said.join(" or ")
+        };
+        KERNELS.iter().map(on).collect()
+    }
+
     #[test]
     fn another_driver_may_refuse_memory_with_any_documented_error() {
         let cell = CellName::plain(Kind::Hole);

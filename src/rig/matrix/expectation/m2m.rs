@@ -83,19 +83,8 @@ fn both(read: &[Observation], written: &[Observation]) -> Vec<Observation> {
 mod tests {
     use super::*;
     use crate::rig::kernel::Version;
-    use crate::rig::matrix::expectation::{expect, expect_of_any_driver};
-
-    const KERNELS: [Version; 4] = [Version(5, 10), Version(6, 1), Version(6, 12), Version(7, 3)];
-
-    fn expected(name: &str) -> Vec<String> {
-        let cell: CellName = name.parse().unwrap();
-        let on = |kernel: &Version| {
-            let outcomes = expect(&cell, *kernel).outcomes.into_iter();
-            let said: Vec<_> = outcomes.map(|outcome| outcome.to_string()).collect();
-            said.join(" or ")
-        };
-        KERNELS.iter().map(on).collect()
-    }
+    use crate::rig::matrix::expectation::expect_of_any_driver;
+    use crate::rig::matrix::expectation::tests::expected;
 
     #[test]
     fn each_end_is_as_that_of_a_card_of_its_own() {

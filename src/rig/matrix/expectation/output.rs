@@ -92,20 +92,8 @@ fn after(cell: &CellName, kernel: Version) -> Expectation {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rig::matrix::expectation::tests::{KERNELS, expected};
     use crate::rig::matrix::expectation::{expect, expect_of_any_driver};
-
-    const KERNELS: [Version; 4] = [Version(5, 10), Version(6, 1), Version(6, 12), Version(7, 3)];
-
-    /// Returns what is expected of a cell on each kernel.
-    fn expected(name: &str) -> Vec<String> {
-        let cell: CellName = name.parse().unwrap();
-        let on = |kernel: &Version| {
-            let outcomes = expect(&cell, *kernel).outcomes.into_iter();
-            let said: Vec<_> = outcomes.map(|outcome| outcome.to_string()).collect();
-            said.join(" or ")
-        };
-        KERNELS.iter().map(on).collect()
-    }
 
     #[test]
     fn what_may_not_be_written_to_may_be_read() {
