@@ -1,8 +1,7 @@
 //! The protocol between the guest's init (the agent) and the host.
 //!
-//! The agent itself is the binary `pinhole-agent` (`src/bin/pinhole-agent/`),
-//! whose folders have the same names. The library holds only the definitions
-//! that both ends share, so that they cannot diverge.
+//! The agent itself is [`crate::guest`], whose folders have the same names. Here are
+//! only the definitions that both ends share, so that they cannot diverge.
 
 pub mod bench;
 pub mod bytes;

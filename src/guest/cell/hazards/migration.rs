@@ -1,0 +1,209 @@
+//! Hazards in which the kernel moves the contents to other pages.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::agent::cell::{PAGE, Point};
+
+use super::context::HazardContext;
+use super::mappings;
+use crate::guest::cell::memory::layout::pattern;
+use crate::guest::cell::span::{self, Span, check};
+use crate::guest::cell::{Stop, setup};
+
+const KHUGEPAGED: &str = "/sys/kernel/mm/transparent_hugepage/khugepaged";
+const KSM: &str = "/sys/kernel/mm/ksm";
+
+/// How long a kernel thread may take for two scans; it needs less than a second,
+/// even in a kernel that checks itself.
+const PATIENCE: Duration = Duration::from_secs(4);
+
+/// Size of the memory that is there for the kernel's thread alone: a huge page
+/// fits into it wherever it begins.
+const SCRAP: usize = 4 << 20;
+
+pub fn collapse(context: &mut HazardContext<'_>) -> Result<(), Stop> {
+    /// MADV_COLLAPSE of asm-generic/mman-common.h, since Linux 6.1.
+    const COLLAPSE: i32 = 25;
+    let range = huge(context.layout.buffer);
+    // Memory that must stay in small pages is not collapsed.
+    let advise = || span::advise(range, libc::MADV_HUGEPAGE);
+    if context
+        .writer
+        .call("madvise MADV_HUGEPAGE", advise)
+        .is_err()
+    {
+        return Ok(());
+    }
+    let collapse = || span::advise(range, COLLAPSE);
+    let _ = context.writer.call("madvise MADV_COLLAPSE", collapse);
+    Ok(())
+}
+
+pub fn khugepaged(context: &mut HazardContext<'_>) -> Result<(), Stop> {
+    let range = huge(context.layout.buffer);
+    let advise = || span::advise(range, libc::MADV_HUGEPAGE);
+    if context
+        .writer
+        .call("madvise MADV_HUGEPAGE", advise)
+        .is_err()
+    {
+        return Ok(());
+    }
+    for (knob, value) in [
+        ("alloc_sleep_millisecs", "1"),
+        ("scan_sleep_millisecs", "1"),
+        ("pages_to_scan", "4096"),
+        ("max_ptes_none", "511"),
+    ] {
+        setup::knob(&format!("{KHUGEPAGED}/{knob}"), value)?;
+    }
+    let advice = libc::MADV_HUGEPAGE;
+    scans(&format!("{KHUGEPAGED}/full_scans"), advice, context)
+}
+
+/// Returns the huge page around the middle of a buffer.
+fn huge(buffer: Span) -> Span {
+    const HUGE: usize = 2 << 20;
+    let middle = buffer.start.wrapping_add(buffer.len / 2);
+    Span::new(middle / HUGE * HUGE, HUGE)
+}
+
+pub fn ksm(context: &mut HazardContext<'_>) -> Result<(), Stop> {
+    let pages = context.layout.buffer.pages();
+    if context.point == Point::BeforeDma {
+        // A captured frame will overwrite this; a card that reads reads it.
+        let alike = pattern(PAGE);
+        for at in (0..pages.len).step_by(PAGE) {
+            let part = pages.part(at, PAGE);
+            let (from, to) = (
+                part.start.max(context.layout.buffer.start),
+                part.end().min(context.layout.buffer.end()),
+            );
+            let bytes = alike.get(from - part.start..to - part.start);
+            let _ = context.access.write(from, bytes.unwrap_or_default());
+        }
+    }
+    mappings::advise(context, "madvise MADV_MERGEABLE", libc::MADV_MERGEABLE);
+    for (knob, value) in [
+        ("sleep_millisecs", "1"),
+        ("pages_to_scan", "1000"),
+        ("run", "1"),
+    ] {
+        setup::knob(&format!("{KSM}/{knob}"), value)?;
+    }
+    let advice = libc::MADV_MERGEABLE;
+    let scanned = scans(&format!("{KSM}/full_scans"), advice, context);
+    setup::knob(&format!("{KSM}/run"), "0")?;
+    scanned
+}
+
+/// Waits until a counter of whole scans has grown by two; the first scan may
+/// have been in progress before.
+///
+/// A thread that has nothing to scan never finishes. There is nothing where the
+/// cell's memory does not take `advice`, so some more memory does. It has a page:
+/// khugepaged heeds no advice of memory that was never touched
+/// (thp_vma_allowable_order() of include/linux/huge_mm.h).
+fn scans(path: &str, advice: i32, context: &HazardContext<'_>) -> Result<(), Stop> {
+    let scrap = span::anonymous(SCRAP)?;
+    context.access.write(scrap.start, &[1])?;
+    let _ = span::advise(scrap, advice);
+    let waited = two_more(path, context);
+    span::unmap(scrap)?;
+    waited
+}
+
+fn two_more(path: &str, context: &HazardContext<'_>) -> Result<(), Stop> {
+    let count = || -> Result<u64, Stop> {
+        let text = fs::read_to_string(path)?;
+        text.trim()
+            .parse()
+            .map_err(|error| Stop::Failed(format!("{path}: {error}")))
+    };
+    let (first, begin) = (count()?, Instant::now());
+    while count()? < first + 2 {
+        if begin.elapsed() > PATIENCE {
+            context.writer.note(format!("{path} did not grow by two"));
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    Ok(())
+}
+
+/// Checks that there is a node to move to.
+pub fn check_nodes() -> Result<(), Stop> {
+    match Path::new("/sys/devices/system/node/node1").exists() {
+        true => Ok(()),
+        false => Err(Stop::Impossible(
+            "there is one NUMA node only, boot with numa=fake=2".into(),
+        )),
+    }
+}
+
+pub fn move_pages(context: &mut HazardContext<'_>) -> Result<(), Stop> {
+    let pages = context.layout.buffer.pages();
+    let addresses: Vec<usize> = (pages.start..pages.end()).step_by(PAGE).collect();
+    // The status is the node of each page; a negative number is the error for a
+    // page without one.
+    let (_, nodes) = nodes_of(&addresses, None)?;
+    let other: Vec<i32> = nodes.iter().map(|node| i32::from(*node == 0)).collect();
+    let moved = context
+        .writer
+        .call("move_pages", || nodes_of(&addresses, Some(&other)));
+    if let Ok((left, _)) = moved {
+        let pages = addresses.len();
+        context
+            .writer
+            .note(format!("{left} of {pages} pages did not move"));
+    }
+    Ok(())
+}
+
+/// move_pages(2) on this process. Returns how many pages did not move, and the
+/// node of each page if `to` is `None`.
+fn nodes_of(addresses: &[usize], to: Option<&[i32]>) -> io::Result<(i64, Vec<i32>)> {
+    const MOVE: i32 = 1 << 1;
+    let mut status = vec![0; addresses.len()];
+    // SAFETY: the arrays are as long as the count, and outlive the call.
+    let left = unsafe {
+        libc::syscall(
+            libc::SYS_move_pages,
+            0,
+            addresses.len(),
+            addresses.as_ptr(),
+            to.map_or(std::ptr::null(), <[i32]>::as_ptr),
+            status.as_mut_ptr(),
+            MOVE,
+        )
+    };
+    check(left as i32)?;
+    Ok((left, status))
+}
+
+pub fn migrate(context: &mut HazardContext<'_>) -> Result<(), Stop> {
+    let first = [context.layout.buffer.pages().start];
+    let (_, nodes) = nodes_of(&first, None)?;
+    let from = u64::from(nodes == [1]);
+    let (old, new) = ([1u64 << from], [1u64 << (1 - from)]);
+    let left = context.writer.call("migrate_pages", || {
+        // SAFETY: each mask is one word for 64 nodes.
+        let left =
+            unsafe { libc::syscall(libc::SYS_migrate_pages, 0, 64, old.as_ptr(), new.as_ptr()) };
+        check(left as i32).map(|()| left)
+    });
+    if let Ok(left) = left {
+        context
+            .writer
+            .note(format!("{left} of the process's pages did not move"));
+    }
+    Ok(())
+}
+
+pub fn compact(context: &mut HazardContext<'_>) -> Result<(), Stop> {
+    let compact = || fs::write("/proc/sys/vm/compact_memory", "1");
+    Ok(context.writer.call("compact_memory", compact)?)
+}

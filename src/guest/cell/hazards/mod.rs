@@ -1,0 +1,59 @@
+//! The hazards: what happens to the memory while the device owns it.
+
+pub mod context;
+mod mappings;
+mod migration;
+mod offline;
+mod processes;
+mod reclaim;
+
+use crate::agent::cell::Hazard;
+
+use self::context::HazardContext;
+use super::{Stop, setup};
+
+/// Prepares what a hazard needs, before the memory is laid out.
+pub fn prepare(hazard: Hazard) -> Result<(), Stop> {
+    match hazard {
+        Hazard::MadvisePageout => setup::swap(),
+        Hazard::MemoryPressure => {
+            setup::swap()?;
+            reclaim::enter_cgroup()
+        }
+        Hazard::MovePages | Hazard::MigratePages => migration::check_nodes(),
+        _ => Ok(()),
+    }
+}
+
+/// Executes a hazard; hazards about the device and its calls are handled
+/// elsewhere.
+pub fn run(hazard: Hazard, context: &mut HazardContext<'_>) -> Result<(), Stop> {
+    match hazard {
+        Hazard::None
+        | Hazard::Close
+        | Hazard::Streamoff
+        | Hazard::MmapContention
+        | Hazard::FailNth => Ok(()),
+        Hazard::ForkParentWrites => processes::fork_parent_writes(context),
+        Hazard::ForkChildWrites => processes::fork_child_writes(context),
+        Hazard::ForkChildExits => processes::fork_child_exits(context),
+        Hazard::Exit => processes::exit(),
+        Hazard::Sigkill => processes::kill(),
+        Hazard::Munmap => mappings::unmap(context),
+        Hazard::MunmapMmap => mappings::map_anew(context),
+        Hazard::Mremap => mappings::remap(context),
+        Hazard::MprotectReadOnly => mappings::protect(context),
+        Hazard::MadviseDontneed => mappings::give_up(context),
+        Hazard::MadvisePageout => reclaim::page_out(context),
+        Hazard::DropCaches => reclaim::drop_caches(context),
+        Hazard::Writeback => reclaim::write_back(context),
+        Hazard::MemoryPressure => reclaim::press(context),
+        Hazard::MadviseCollapse => migration::collapse(context),
+        Hazard::Khugepaged => migration::khugepaged(context),
+        Hazard::Ksm => migration::ksm(context),
+        Hazard::MovePages => migration::move_pages(context),
+        Hazard::MigratePages => migration::migrate(context),
+        Hazard::Compaction => migration::compact(context),
+        Hazard::MemoryOffline => offline::offline(context),
+    }
+}

@@ -1,0 +1,237 @@
+//! The page frames of memory, and the kernel's counters.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+
+use crate::agent::cell::PAGE;
+use crate::agent::cell::evidence::{CountersSeen, Moment, PagesSeen};
+use crate::agent::cell::pagemap::frame;
+
+use super::span::Span;
+
+/// The relevant counters of /proc/vmstat.
+const COUNTERS: [&str; 15] = [
+    "compact_success",
+    "ksm_swpin_copy",
+    "nr_foll_pin_acquired",
+    "nr_foll_pin_released",
+    "nr_mlock",
+    "pgmigrate_fail",
+    "pgmigrate_success",
+    "pgsteal_anon",
+    "pgsteal_file",
+    "pswpin",
+    "pswpout",
+    "thp_collapse_alloc",
+    "thp_fault_alloc",
+    "thp_split_page",
+    "thp_split_pmd",
+];
+
+/// Those that each processor counts for itself, and adds to the sum when they
+/// are many or the kernel is made to.
+const LATE_COUNTERS: [&str; 3] = ["nr_foll_pin_acquired", "nr_foll_pin_released", "nr_mlock"];
+
+/// `KPF_THP` of linux/kernel-page-flags.h: the page is part of a transparent
+/// huge page.
+pub const THP: u64 = 1 << 22;
+
+/// Returns the current pages of a buffer.
+pub fn look(moment: Moment, span: Span) -> io::Result<PagesSeen> {
+    let mut seen = PagesSeen {
+        moment,
+        buffer: 0,
+        pagemap: entries(span)?,
+        flags: Vec::new(),
+        count: Vec::new(),
+        cgroup: Vec::new(),
+    };
+    look_again(&mut seen)?;
+    Ok(seen)
+}
+
+/// File in which the kernel reports a process's pages.
+pub const PAGEMAP: &str = "/proc/self/pagemap";
+
+/// Returns the entries of this process's pagemap for a range; entries of
+/// addresses that no process can have are 0.
+pub fn entries(span: Span) -> io::Result<Vec<u64>> {
+    let pages = span.pages();
+    let mut bytes = vec![0; pages.len / PAGE * 8];
+    let file = File::open(PAGEMAP)?;
+    let mut at = 0;
+    while at < bytes.len() {
+        match file.read_at(&mut bytes[at..], (pages.start / PAGE * 8 + at) as u64) {
+            Ok(0) => break,
+            Ok(count) => at += count,
+            // The address is beyond the end of the address space.
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => break,
+            Err(error) => return Err(error),
+        }
+    }
+    let entry = |bytes: &[u8]| bytes.try_into().map(u64::from_ne_bytes).unwrap_or_default();
+    Ok(bytes.chunks_exact(8).map(entry).collect())
+}
+
+/// Updates the kernel's information on the page frames in `seen`. It is 0 for
+/// what the kernel does not track, such as memory cgroups without CONFIG_MEMCG.
+pub fn look_again(seen: &mut PagesSeen) -> io::Result<()> {
+    for (path, values) in [
+        ("/proc/kpageflags", &mut seen.flags),
+        ("/proc/kpagecount", &mut seen.count),
+        ("/proc/kpagecgroup", &mut seen.cgroup),
+    ] {
+        let file = match File::open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            file => Some(file?),
+        };
+        let known = match &file {
+            Some(file) => values_of(
+                &runs(seen.pagemap.iter().filter_map(|one| frame(*one))),
+                file,
+            ),
+            None => BTreeMap::new(),
+        };
+        let value = |entry: &u64| frame(*entry).and_then(|frame| known.get(&frame).copied());
+        *values = seen
+            .pagemap
+            .iter()
+            .map(|entry| value(entry).unwrap_or(0))
+            .collect();
+    }
+    Ok(())
+}
+
+/// Reads the 8 bytes that a file has for each page frame in the runs. A frame of
+/// which it has nothing is left out.
+fn values_of(runs: &[Range<u64>], file: &File) -> BTreeMap<u64, u64> {
+    let mut known = BTreeMap::new();
+    for run in runs {
+        let mut bytes = vec![0; (run.end - run.start) as usize * 8];
+        let count = file.read_at(&mut bytes, run.start * 8).unwrap_or(0);
+        let values = bytes[..count].chunks_exact(8).filter_map(|value| {
+            let value: [u8; 8] = value.try_into().ok()?;
+            Some(u64::from_ne_bytes(value))
+        });
+        known.extend((run.start..).zip(values));
+    }
+    known
+}
+
+/// Returns the runs of page frames that cover all of `frames`. Frames that are
+/// near one another are in one run, which also covers what is between them: to
+/// read of a frame in vain takes much less than another system call.
+fn runs(frames: impl Iterator<Item = u64>) -> Vec<Range<u64>> {
+    /// Most frames in vain between two of a run.
+    const GAP: u64 = 16;
+    let mut sorted: Vec<u64> = frames.collect();
+    sorted.sort_unstable();
+    let mut runs: Vec<Range<u64>> = Vec::new();
+    for frame in sorted {
+        match runs.last_mut() {
+            Some(run) if frame <= run.end.saturating_add(GAP) => {
+                run.end = run.end.max(frame.saturating_add(1));
+            }
+            _ => runs.push(frame..frame.saturating_add(1)),
+        }
+    }
+    runs
+}
+
+/// Returns the current counters. At moments at which no oracle counts pins the
+/// kernel is not made to add up what its processors count for themselves, for
+/// which each of them has to be woken; those counters are left out then.
+pub fn counters(moment: Moment) -> io::Result<CountersSeen> {
+    let is_exact = !matches!(moment, Moment::AfterHazard | Moment::Dequeued);
+    if is_exact {
+        // Reading this file makes the kernel add up. Only root may read it, and
+        // some sums may be negative for a moment (EINVAL).
+        let _ = std::fs::read("/proc/sys/vm/stat_refresh");
+    }
+    let text = std::fs::read_to_string("/proc/vmstat")?;
+    let mut values = parse(&text);
+    values.retain(|name, _| is_exact || !LATE_COUNTERS.contains(&name.as_str()));
+    Ok(CountersSeen { moment, values })
+}
+
+fn parse(text: &str) -> BTreeMap<String, u64> {
+    text.lines()
+        .filter_map(|line| line.split_once(' '))
+        .filter(|(name, _)| COUNTERS.binary_search(name).is_ok())
+        .filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?)))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::span::{MemoryAccess, anonymous, unmap};
+    use super::*;
+
+    #[test]
+    fn pages_that_were_touched_are_present() {
+        let span = anonymous(3 * PAGE).unwrap();
+        MemoryAccess::new()
+            .unwrap()
+            .write(span.start + PAGE, &[1])
+            .unwrap();
+        let seen = look(Moment::Queued, span.part(PAGE - 1, PAGE + 2)).unwrap();
+        let present: Vec<_> = seen.frames().map(|frame| frame.is_some()).collect();
+        assert_eq!(present, [false, true, false]);
+        assert_eq!((seen.flags[0], seen.count[0]), (0, 0));
+        unmap(span).unwrap();
+    }
+
+    #[test]
+    fn addresses_that_no_process_has_are_not_present() {
+        for start in [0, 0x7fff_ffff_f000, usize::MAX - PAGE + 1 - 65536] {
+            let seen = look(Moment::Queued, Span::new(start, 8192)).unwrap();
+            assert_eq!(seen.pagemap, [0, 0], "{start:x}");
+        }
+    }
+
+    #[test]
+    fn frames_near_one_another_are_read_at_once() {
+        let of = |frames: &[u64]| -> Vec<(u64, u64)> {
+            let runs = runs(frames.iter().copied());
+            runs.into_iter().map(|run| (run.start, run.end)).collect()
+        };
+        assert_eq!(of(&[]), []);
+        assert_eq!(of(&[7, 5, 5, 6]), [(5, 8)]);
+        assert_eq!(of(&[5, 22, 39, 57]), [(5, 40), (57, 58)]);
+        assert_eq!(of(&[u64::MAX]), [(u64::MAX, u64::MAX)]);
+    }
+
+    #[test]
+    fn each_frame_has_the_value_at_its_place() {
+        let file = tempfile::tempfile().unwrap();
+        let bytes: Vec<u8> = (100..120u64).flat_map(u64::to_ne_bytes).collect();
+        file.write_all_at(&bytes[..bytes.len() - 3], 0).unwrap();
+        let known = values_of(&[2..4, 17..30, 50..51], &file);
+        let pairs: Vec<_> = known.into_iter().collect();
+        // The last one is not whole.
+        assert_eq!(pairs, [(2, 102), (3, 103), (17, 117), (18, 118)]);
+    }
+
+    #[test]
+    fn counters_that_may_be_late_are_left_out_where_nobody_adds_them_up() {
+        let names = |moment| counters(moment).unwrap().values.into_keys();
+        let late = |name: &String| LATE_COUNTERS.contains(&name.as_str());
+        assert_eq!(names(Moment::Queued).filter(late).count(), 3);
+        assert_eq!(names(Moment::Dequeued).filter(late).count(), 0);
+        assert!(names(Moment::Dequeued).any(|name| name == "pgmigrate_success"));
+    }
+
+    #[test]
+    fn counters_are_sorted_and_read() {
+        assert!(COUNTERS.is_sorted());
+        assert!(LATE_COUNTERS.iter().all(|name| COUNTERS.contains(name)));
+        let values = parse("nr_foll_pin_acquired 12\nother 3\npswpin x\n");
+        assert_eq!(
+            values,
+            BTreeMap::from([("nr_foll_pin_acquired".into(), 12)])
+        );
+    }
+}

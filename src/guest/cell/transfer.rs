@@ -1,0 +1,497 @@
+//! The transfer of a cell's frame, or of one in each direction, and the hazard
+//! meanwhile.
+
+use std::io;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use crate::agent::cell::evidence::{Evidence, HELD_POLL, HOLD, Moment};
+use crate::agent::cell::instruments::IdleMoment;
+use crate::agent::cell::phases::Phase;
+use crate::agent::cell::{Cell, FrameSize, Hazard, Point};
+use crate::card::{CardKind, Direction};
+use crate::wire::buffer::MEMORY_USERPTR;
+
+use super::buffer::CellBuffer;
+use super::contention::ContendedBuffer;
+use super::device::{Device, Memory};
+use super::evidence_writer::EvidenceWriter;
+use super::hazards::context::HazardContext;
+use super::idle::Idleness;
+use super::memory::layout::Layout;
+use super::patience::{self, FRAME_LIMIT};
+use super::span::MemoryAccess;
+use super::{Stop, contention, hazards, mappings, pagemap};
+
+/// How long the process waits for forbidden writes of the card.
+const QUIET: Duration = Duration::from_millis(30);
+
+/// The transfer of a cell whose memory is laid out.
+pub struct Transfer<'a> {
+    cell: &'a Cell,
+    writer: &'a EvidenceWriter,
+    access: &'a MemoryAccess,
+    /// The buffers, as the cell's flow has them.
+    pub buffers: Vec<CellBuffer<'a>>,
+    /// Memory layouts of further buffers of the first one's queue.
+    pub others: Vec<Layout>,
+    /// Access to the idle state of pages; `None` if the kernel does not track it.
+    idleness: Option<Idleness>,
+    /// Whether the card holds back what comes after this cell's point. What is
+    /// looked at until it is released is looked at while the card has the buffer.
+    held: bool,
+}
+
+impl<'a> Transfer<'a> {
+    /// Returns the transfer of a cell with those buffers.
+    pub fn new(
+        cell: &'a Cell,
+        writer: &'a EvidenceWriter,
+        access: &'a MemoryAccess,
+        buffers: Vec<CellBuffer<'a>>,
+    ) -> Self {
+        let idleness = if is_read_meanwhile(cell) {
+            None
+        } else {
+            Idleness::new()
+        };
+        Self {
+            cell,
+            writer,
+            access,
+            buffers,
+            others: Vec::new(),
+            idleness,
+            held: false,
+        }
+    }
+
+    /// Opens the device, transfers, and frees the buffers.
+    pub fn run(&mut self, size: FrameSize) -> Result<(), Stop> {
+        self.open()?;
+        self.set_formats(size)?;
+        if self.cell.flow.turns_frames() {
+            for file in self.files() {
+                self.must("Vertical Flip", || file.turn_frames())?;
+            }
+            for buffer in &mut self.buffers {
+                buffer.turn_frames(size.width as usize);
+            }
+        }
+        let buffers = 1 + self.others.len() as u32;
+        for queue in self.queues() {
+            let request = || queue.request_buffers(buffers, MEMORY_USERPTR);
+            self.must("VIDIOC_REQBUFS", request)?;
+        }
+        // The failures before must not have left anything behind.
+        if self.cell.hazard != Hazard::FailNth {
+            match self.hold() {
+                Err(Stop::Impossible(why)) if self.cell.hazard == Hazard::None => {
+                    self.writer.note(format!("{why}; pins are not looked at"));
+                }
+                held => self.held = held.map(|()| true)?,
+            }
+        }
+        match self.cell.hazard {
+            Hazard::MmapContention => self.contend()?,
+            _ => self.stream()?,
+        }
+        self.tell_canaries();
+        for queue in self.queues() {
+            // Some devices do not release a failed stream.
+            let _ = self.writer.call("VIDIOC_STREAMOFF", || queue.stream_off());
+        }
+        for queue in self.queues() {
+            let free = || queue.request_buffers(0, MEMORY_USERPTR);
+            let _ = self.writer.call("VIDIOC_REQBUFS", free);
+        }
+        self.look(Moment::Stopped)
+    }
+
+    /// Opens the device, once for each file.
+    fn open(&mut self) -> Result<(), Stop> {
+        let path = &self.cell.device;
+        let failed = |error| Stop::Failed(format!("open {path}: {error}"));
+        for file in 0..2 {
+            let mut of_file = self.buffers.iter_mut().filter(|one| one.end.file == file);
+            let Some(first) = of_file.next() else {
+                break;
+            };
+            let open = || Device::open(path, first.end.direction);
+            let device = self.writer.call("open", open).map_err(failed)?;
+            for other in of_file {
+                other.queue = Some(device.queue_of(other.end.direction).map_err(failed)?);
+            }
+            first.queue = Some(device);
+        }
+        Ok(())
+    }
+
+    /// Sets the formats; that of what is read first, as it sets the other.
+    fn set_formats(&self, size: FrameSize) -> Result<(), Stop> {
+        for direction in [Direction::Output, Direction::Capture] {
+            let buffers = self.buffers.iter();
+            for buffer in buffers.filter(|one| one.end.direction == direction) {
+                let Some(queue) = &buffer.queue else { continue };
+                let sizeimage = self.must("VIDIOC_S_FMT", || queue.set_format(size))?;
+                if sizeimage != buffer.layout.buffer.len {
+                    return Err(Stop::Failed(format!(
+                        "the device makes frames of {sizeimage} bytes, not of {}",
+                        buffer.layout.buffer.len
+                    )));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns all queues of files that are open.
+    fn queues(&self) -> impl Iterator<Item = &Device> {
+        self.buffers.iter().filter_map(|one| one.queue.as_ref())
+    }
+
+    /// Returns one queue of each file that is open.
+    fn files(&self) -> impl Iterator<Item = &Device> {
+        let files = (0..2).map(|file| {
+            let mut buffers = self.buffers.iter();
+            let of_it = buffers.find(|one| one.end.file == file)?;
+            of_it.queue.as_ref()
+        });
+        files.flatten()
+    }
+
+    /// Returns whether the hazard leaves it to the buffer's stream to end by itself.
+    fn leaves(&self, buffer: &CellBuffer<'_>) -> bool {
+        self.cell.hazard.leaves_a_stream() || buffer.end.file > 0
+    }
+
+    /// Makes the card hold back what comes after this cell's point.
+    fn hold(&self) -> Result<(), Stop> {
+        let impossible =
+            |error| Stop::Impossible(format!("the card cannot hold back what it does: {error}"));
+        let point = self.cell.point;
+        for file in self.files() {
+            // A mem-to-mem card tells of no beginnings of frames.
+            if point == Point::AfterDma && self.cell.flow.card() != CardKind::M2m {
+                self.writer
+                    .call("VIDIOC_SUBSCRIBE_EVENT", || file.subscribe_to_frames())
+                    .map_err(impossible)?;
+            }
+            let hold = || file.hold(point, true);
+            self.writer.call(HOLD, hold).map_err(impossible)?;
+        }
+        Ok(())
+    }
+
+    /// Lets the card go on.
+    fn release(&self, device: &Device) -> Result<(), Stop> {
+        self.must("release", || device.hold(self.cell.point, false))
+    }
+
+    /// Lets the card go on with what it holds back for files that are open, or, if
+    /// its controls are its own, for all.
+    fn release_all(&self) -> Result<(), Stop> {
+        let mut files = self.files().peekable();
+        if files.peek().is_none() && self.cell.flow.card() != CardKind::M2m {
+            let again = Device::open(&self.cell.device, self.cell.flow.subject())?;
+            return self.release(&again);
+        }
+        files.try_for_each(|file| self.release(file))
+    }
+
+    /// Runs the stream from QBUF to the frame.
+    fn stream(&mut self) -> Result<(), Stop> {
+        let writer = self.writer;
+        for buffer in &mut self.buffers {
+            buffer.tell_sent();
+        }
+        if self.is_held_after_dma() && self.cell.flow.turns_frames() {
+            let is_its_own = |one: &CellBuffer<'_>| !one.sent.is_empty() && one.sent == one.made;
+            if self.buffers.iter().any(is_its_own) {
+                return Err(Stop::Impossible(
+                    "the frame is the same upside down: nobody sees when the card has written it"
+                        .into(),
+                ));
+            }
+        }
+        for buffer in &self.buffers {
+            let Some(queue) = &buffer.queue else { continue };
+            // A refusal may be the expected result.
+            let memory = Memory::User(buffer.layout.buffer);
+            let queue = || queue.queue(0, memory);
+            if writer.call("VIDIOC_QBUF", queue).is_err() {
+                return Ok(());
+            }
+        }
+        // The card does nothing until the stream is on. If the card holds the
+        // frame back, the pages are marked idle after the hazard.
+        if !self.is_held_before_dma() {
+            self.mark_idle()?;
+        }
+        for queue in self.queues() {
+            let on = || queue.stream_on();
+            if writer.call("VIDIOC_STREAMON", on).is_err() {
+                return Ok(());
+            }
+        }
+        if self.is_held_after_dma() {
+            let wait = || self.wait_for_dma(patience::of(FRAME_LIMIT));
+            writer.call("poll for the frame", wait).map_err(|error| {
+                Stop::Failed(format!("the card does nothing with the frame: {error}"))
+            })?;
+            self.tell_idle(IdleMoment::Written)?;
+            for buffer in &self.buffers {
+                if buffer.end.direction == Direction::Output {
+                    buffer.tell_contents(Moment::Queued);
+                }
+            }
+        }
+        self.look(Moment::Queued)?;
+        if matches!(self.cell.hazard, Hazard::None | Hazard::FailNth) {
+            self.tell_mappings();
+        }
+        if self.held {
+            self.run_hazard()?;
+        }
+        let deadline = Instant::now() + patience::of(FRAME_LIMIT);
+        for buffer in self.buffers.iter().filter(|one| self.leaves(one)) {
+            self.take_frame(buffer, deadline)?;
+        }
+        self.look(Moment::Dequeued)
+    }
+
+    /// Waits until the card has moved every frame. It holds back what it says of
+    /// that, but for the beginning of a frame; of a frame that is made of another the
+    /// process sees that it is there, as it knows what it must be.
+    fn wait_for_dma(&self, limit: Duration) -> io::Result<()> {
+        /// Time between two looks.
+        const LOOK: Duration = Duration::from_millis(1);
+        if self.cell.flow.card() != CardKind::M2m {
+            return self
+                .queues()
+                .try_for_each(|queue| queue.wait_for_event(limit));
+        }
+        let deadline = Instant::now() + limit;
+        let is_there = |read: &CellBuffer<'_>| {
+            let mut buffers = self.buffers.iter();
+            let made = buffers.find(|one| one.end.file == read.end.file && one.sent.is_empty());
+            made.is_some_and(|made| made.contents() == read.made)
+        };
+        let read = self.buffers.iter().filter(|one| !one.sent.is_empty());
+        loop {
+            if read.clone().all(is_there) {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                return Err(io::Error::from_raw_os_error(libc::ETIMEDOUT));
+            }
+            std::thread::sleep(LOOK);
+        }
+    }
+
+    /// Waits for a buffer, dequeues it and reads it.
+    fn take_frame(&self, buffer: &CellBuffer<'_>, deadline: Instant) -> Result<(), Stop> {
+        let Some(queue) = &buffer.queue else {
+            return Ok(());
+        };
+        let wait = || queue.wait(deadline.saturating_duration_since(Instant::now()));
+        if self.writer.call("poll", wait).is_err() {
+            return Ok(());
+        }
+        let dequeue = || queue.dequeue(MEMORY_USERPTR);
+        if let Ok(frame) = self.writer.call("VIDIOC_DQBUF", dequeue) {
+            // It is the first buffer's pages that were marked idle.
+            let is_first = buffer.is_first();
+            if is_first && !self.is_held_after_dma() {
+                self.tell_idle(IdleMoment::Written)?;
+            }
+            buffer.tell_frame(&frame, || match is_first {
+                true => self.tell_idle(IdleMoment::Read),
+                false => Ok(()),
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Executes the hazard, and lets the card continue.
+    fn run_hazard(&mut self) -> Result<(), Stop> {
+        let writer = self.writer;
+        match (self.cell.hazard, &self.buffers[0].queue) {
+            (Hazard::None, _) => {}
+            (Hazard::Close, _) => {
+                for buffer in self.buffers.iter_mut().filter(|one| one.end.file == 0) {
+                    buffer.queue = None;
+                }
+            }
+            (Hazard::Streamoff, Some(queue)) => {
+                self.must("VIDIOC_STREAMOFF", || queue.stream_off())?;
+            }
+            (hazard, _) => {
+                let buffer = &mut self.buffers[0];
+                let mut context = HazardContext {
+                    writer,
+                    access: self.access,
+                    layout: &mut buffer.layout,
+                    laid_out: &buffer.laid_out,
+                    point: self.cell.point,
+                    direction: buffer.end.direction,
+                };
+                writer.spend(Phase::Hazard, || hazards::run(hazard, &mut context))?;
+            }
+        }
+        for buffer in &self.buffers {
+            // Of a frame that is read nothing changes in the memory any more.
+            if !self.leaves(buffer) || buffer.end.direction == Direction::Output {
+                buffer.tell_contents(Moment::AfterHazard);
+            }
+        }
+        self.look(Moment::AfterHazard)?;
+        let first = &self.buffers[0];
+        if let Some(queue) = first.queue.as_ref().filter(|_| self.leaves(first)) {
+            // The card has not given the buffer back, so the poll must time out.
+            let _ = writer.call(HELD_POLL, || queue.wait(Duration::ZERO));
+        }
+        if self.is_held_before_dma() {
+            self.mark_idle()?;
+        }
+        self.release_all()?;
+        if !self.leaves(&self.buffers[0]) {
+            // No event is expected, so there is nothing else to wait for.
+            writer.spend(Phase::Device, || std::thread::sleep(QUIET));
+            for buffer in self.buffers.iter().filter(|one| !self.leaves(one)) {
+                buffer.tell_contents(Moment::Dequeued);
+            }
+        }
+        Ok(())
+    }
+
+    /// Captures into several buffers, or sends them, while the address space
+    /// changes.
+    fn contend(&self) -> Result<(), Stop> {
+        let Some(device) = &self.buffers[0].queue else {
+            return Ok(());
+        };
+        let layouts = [&self.buffers[0].layout].into_iter().chain(&self.others);
+        let buffers: Vec<_> = layouts
+            .map(|layout| ContendedBuffer {
+                span: layout.buffer,
+                sent: Mutex::new(layout.sent(self.cell.flow.subject(), self.access)),
+            })
+            .collect();
+        if self
+            .writer
+            .call("VIDIOC_STREAMON", || device.stream_on())
+            .is_err()
+        {
+            return Ok(());
+        }
+        let all_queued = || {
+            for (index, buffer) in (0..).zip(&buffers) {
+                let mut pages = pagemap::look(Moment::Queued, buffer.span)?;
+                pages.buffer = index;
+                self.writer.write(&Evidence::Pages(pages));
+            }
+            let counters = pagemap::counters(Moment::Queued)?;
+            self.writer.write(&Evidence::Counters(counters));
+            self.writer
+                .call("release", || device.hold(self.cell.point, false))
+        };
+        let captured = contention::transfer(device, self.writer, &buffers, all_queued);
+        self.look(Moment::Dequeued)?;
+        captured.map_err(|error| Stop::Failed(format!("while two threads queue: {error}")))
+    }
+
+    /// Makes a call that must succeed, or the cell fails.
+    fn must<T>(&self, name: &str, call: impl FnOnce() -> io::Result<T>) -> Result<T, Stop> {
+        self.writer
+            .call(name, call)
+            .map_err(|error| Stop::Failed(format!("{name}: {error}")))
+    }
+
+    /// Looks at the pages of every buffer, and at the counters.
+    pub fn look(&self, moment: Moment) -> Result<(), Stop> {
+        let look = || {
+            let mut buffers = self.buffers.iter();
+            buffers.try_for_each(|buffer| buffer.tell_pages(moment))?;
+            pagemap::counters(moment)
+        };
+        let counters = self.writer.spend(Phase::Pages, look)?;
+        self.writer.write(&Evidence::Counters(counters));
+        Ok(())
+    }
+
+    /// Returns whether the card does nothing before it is released.
+    fn is_held_before_dma(&self) -> bool {
+        self.held && self.cell.point == Point::BeforeDma
+    }
+
+    /// Returns whether the card has written the frame, or read it, before the
+    /// hazard happens.
+    fn is_held_after_dma(&self) -> bool {
+        self.held && self.cell.point == Point::AfterDma
+    }
+
+    fn mark_idle(&self) -> io::Result<()> {
+        if let Some(idleness) = &self.idleness {
+            let seen = idleness.mark(self.buffers[0].layout.buffer)?;
+            self.writer.write(&Evidence::Idle(seen));
+        }
+        Ok(())
+    }
+
+    fn tell_idle(&self, moment: IdleMoment) -> io::Result<()> {
+        if let Some(idleness) = &self.idleness {
+            let seen = idleness.look(moment, self.buffers[0].layout.buffer)?;
+            self.writer.write(&Evidence::Idle(seen));
+        }
+        Ok(())
+    }
+
+    fn tell_mappings(&self) {
+        if let Some(seen) = mappings::look(&self.cell.device, Moment::Queued) {
+            self.writer.write(&Evidence::Mappings(seen));
+        }
+    }
+
+    fn tell_canaries(&self) {
+        for buffer in &self.buffers {
+            buffer.tell_canaries();
+        }
+        for layout in &self.others {
+            let read = || layout.canaries(self.access);
+            for canary in self.writer.spend(Phase::Contents, read) {
+                self.writer.write(&Evidence::Canary(canary));
+            }
+        }
+    }
+}
+
+/// Returns whether the process reads the buffers before it looks which pages are
+/// idle: it sees so that one frame of a mem-to-mem card was made of the other.
+fn is_read_meanwhile(cell: &Cell) -> bool {
+    cell.flow.card() == CardKind::M2m && cell.point == Point::AfterDma
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::agent::cell::{Ends, Flow, Kind};
+
+    use super::*;
+
+    #[test]
+    fn idle_pages_are_looked_at_unless_the_process_reads_them_first() {
+        for (flow, point, is_read) in [
+            (Flow::Capture, Point::AfterDma, false),
+            (Flow::Output, Point::AfterDma, false),
+            (Flow::M2m(Ends::Read), Point::BeforeDma, false),
+            (Flow::M2m(Ends::Read), Point::AfterDma, true),
+        ] {
+            let cell = Cell {
+                flow,
+                point,
+                ..Cell::new(Kind::Heap)
+            };
+            assert_eq!(is_read_meanwhile(&cell), is_read, "{cell:?}");
+        }
+    }
+}

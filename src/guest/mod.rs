@@ -1,0 +1,58 @@
+//! What runs in a guest: its init, and the server of the host's requests.
+//!
+//! The program `pinhole-agent` is [`main`] alone. It sets up the guest, then serves
+//! the requests of [`crate::agent::protocol`] that arrive over a virtio-serial port
+//! until it is told to power the machine off. As process 1 it must never end: the
+//! kernel would panic. It is static, as an init must be.
+
+mod apart;
+mod bench;
+mod cell;
+mod children;
+mod console;
+mod failure;
+mod files;
+mod frame_vector;
+mod health;
+mod init;
+mod ioctls;
+mod kmemleak;
+mod kmsg;
+mod locate;
+mod modules;
+mod port;
+mod run;
+mod server;
+mod sweep;
+mod watch;
+
+use std::process::ExitCode;
+
+use server::{End, Server};
+
+/// Runs the program `pinhole-agent`; returns only if this process is not the init of
+/// a guest.
+pub fn main() -> ExitCode {
+    match std::env::args().nth(1).as_deref() {
+        Some(bench::ARGUMENT) => return bench::main(),
+        Some(cell::process::ARGUMENT) => return cell::process::main(),
+        Some(frame_vector::ARGUMENT) => return frame_vector::main(),
+        Some(ioctls::ARGUMENT) => return ioctls::main(),
+        _ => {}
+    }
+    if std::process::id() != 1 {
+        eprintln!("pinhole-agent: this is the init of a Pinhole guest; it does nothing elsewhere");
+        return ExitCode::from(2);
+    }
+    let problems = init::set_up();
+    let children = children::Children::start();
+    let server = Server::new(children);
+    loop {
+        let port = port::open();
+        match port::speak(&server, &port, &problems) {
+            Ok(End::PowerOff) => init::power_off(),
+            Ok(End::Closed) => kmsg::say("the host left the channel"),
+            Err(error) => kmsg::say(&format!("the channel failed: {error}")),
+        }
+    }
+}
