@@ -17,6 +17,7 @@ mod contexts;
 mod controls;
 mod distrust;
 mod dma;
+mod drain;
 mod films;
 mod format_kept;
 mod formats;
