@@ -221,6 +221,20 @@ pub fn every_size(asked: &FrmSizeEnum, format: PixelFormat) -> FrmSizeEnum {
     }
 }
 
+/// Returns the size of a format that is nearest to that one, for
+/// VIDIOC_ENUM_FRAMESIZES.
+pub fn one_size(asked: &FrmSizeEnum, format: PixelFormat, size: (u32, u32)) -> FrmSizeEnum {
+    let layout = Layout::new(format, size.0, size.1);
+    FrmSizeEnum {
+        index: asked.index,
+        pixel_format: asked.pixel_format,
+        type_: FRMSIZE_TYPE_DISCRETE.into(),
+        min_width: layout.width.into(),
+        max_width: layout.height.into(),
+        ..FromZeros::new_zeroed()
+    }
+}
+
 impl Card {
     /// Returns the formats that the card has, in the order of their enumeration.
     /// There is one at least.
@@ -255,19 +269,10 @@ impl Card {
         };
         let (format, place) =
             self.listed(asked.index.get(), asked.pixel_format.get(), list.len())?;
-        let (index, pixel_format) = (asked.index, asked.pixel_format);
-        if let Some(&(width, height)) = list.get(place) {
-            let layout = Layout::new(format, width, height);
-            return Ok(FrmSizeEnum {
-                index,
-                pixel_format,
-                type_: FRMSIZE_TYPE_DISCRETE.into(),
-                min_width: layout.width.into(),
-                max_width: layout.height.into(),
-                ..FromZeros::new_zeroed()
-            });
-        }
-        Ok(every_size(asked, format))
+        Ok(match list.get(place) {
+            Some(size) => one_size(asked, format, *size),
+            None => every_size(asked, format),
+        })
     }
 
     /// VIDIOC_ENUM_FRAMEINTERVALS: the same intervals for every size, or those

@@ -20,7 +20,7 @@ use super::mode_args::ModeArgs;
 use super::planes::PlanesArg;
 use super::{activation, output};
 use crate::card::witness::Background;
-use crate::card::{Card, CardKind, Endpoint, Modes, Rate, Spec, Witness};
+use crate::card::{Card, CardKind, Endpoint, Rate, Spec, Witness};
 use crate::control::{Operated, Server, Service};
 use crate::m2m::{self, M2mCard};
 use crate::sandbox::{Sandbox, SandboxError};
@@ -145,10 +145,8 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
     let sources = args.endpoint.sources()?;
     check_paths(&args, &sources)?;
     let modes = args.modes.modes(args.planes.into())?;
-    if args.endpoint.kind() == CardKind::M2m && modes != Modes::default() {
-        anyhow::bail!(
-            "an m2m card has every size and no rates: --sizes and --rates are not for it"
-        );
+    if args.endpoint.kind() == CardKind::M2m && !modes.intervals().is_empty() {
+        anyhow::bail!("an m2m card has no rates: --rates is not for it");
     }
     // SAFETY: the process has not opened anything yet.
     let descriptors = unsafe { source::descriptors_of(&sources)? };
@@ -243,6 +241,7 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
         None => startup.serve(M2mCard::new(m2m::Spec {
             planes,
             makes: args.endpoint.makes(),
+            modes,
             error_injection: args.error_injection,
             witness,
         })),

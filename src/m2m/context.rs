@@ -9,9 +9,23 @@ use crate::card::controls::table::cid;
 use crate::card::format::{Colorimetry, colorimetry};
 use crate::card::injection::Injection;
 use crate::card::refused::{Refused, invalid};
-use crate::card::{BufferApi, BufferType, Direction};
+use crate::card::{BufferApi, BufferType, Direction, Modes};
 use crate::source::settings::Rect;
 use crate::source::transform::Transform;
+
+/// Width and height of a session's first frames, if the card has every size.
+const FIRST_SIZE: (u32, u32) = (640, 480);
+
+/// What the frames of every session of a card can be.
+#[derive(Debug)]
+pub struct Abilities {
+    /// V4L2's single-planar or multi-planar API.
+    pub planes: BufferApi,
+    /// Which frames the card makes.
+    pub makes: Makes,
+    /// The sizes of both; it has no rates.
+    pub modes: Modes,
+}
 
 /// A session: its two queues, and what is done between them.
 #[derive(Debug)]
@@ -25,6 +39,8 @@ pub struct Context {
     /// How the pictures are to be seen, as the application says of those that it
     /// gives. The card does not change it.
     pub colors: Colorimetry,
+    /// The sizes that a frame of either queue may have.
+    pub modes: Modes,
     /// The part of the picture that is read; `None` for all of it.
     pub crop: Option<Rect>,
     /// The controls.
@@ -39,13 +55,20 @@ pub struct Context {
 
 impl Context {
     /// Returns the context of a session that has just been opened.
-    pub fn new(id: u32, api: BufferApi, makes: Makes, controls: Controls) -> Self {
-        let output = Queue::output(api);
+    pub fn new(id: u32, abilities: &Abilities, controls: Controls) -> Self {
+        let Abilities {
+            planes,
+            makes,
+            modes,
+        } = abilities;
+        let size = modes.sizes().first().copied().unwrap_or(FIRST_SIZE);
+        let output = Queue::output(*planes, size);
         Self {
             id,
             colors: colorimetry(output.layout.format),
             output,
-            capture: Queue::capture(api, makes),
+            capture: Queue::capture(*planes, *makes, size),
+            modes: modes.clone(),
             crop: None,
             controls,
             injection: Injection::default(),

@@ -1,7 +1,7 @@
 //! The ioctls of formats and frame sizes.
 
 use super::context::Context;
-use crate::card::format::{self, AskedFormat, Colorimetry, every_size};
+use crate::card::format::{self, AskedFormat, Colorimetry, every_size, one_size};
 use crate::card::refused::{Refused, busy, invalid};
 use crate::card::{BufferApi, Direction};
 use crate::source::{Layout, PixelFormat};
@@ -22,14 +22,17 @@ impl Context {
         format::enumerated(asked, self.queue(direction).formats())
     }
 
-    /// VIDIOC_ENUM_FRAMESIZES: one range of sizes for every format of either queue.
+    /// VIDIOC_ENUM_FRAMESIZES: one range of sizes for every format of either queue, or
+    /// the sizes of the card's list.
     pub fn frame_sizes(&self, asked: &FrmSizeEnum) -> Result<FrmSizeEnum, Refused> {
         let mut formats = self.queues().flat_map(|queue| queue.formats());
         let format = formats.find(|format| format.fourcc() == asked.pixel_format.get());
         let format = format.ok_or(invalid("the card has no such format"))?;
-        match asked.index.get() {
-            0 => Ok(every_size(asked, format)),
-            _ => Err(invalid("there are no more of them")),
+        let sizes = self.modes.sizes();
+        match (sizes.get(asked.index.get() as usize), asked.index.get()) {
+            (Some(size), _) => Ok(one_size(asked, format, *size)),
+            (None, 0) => Ok(every_size(asked, format)),
+            (None, _) => Err(invalid("there are no more of them")),
         }
     }
 
@@ -84,9 +87,10 @@ impl Context {
         let format = queue.formats().find(|it| it.fourcc() == asked.fourcc);
         let format = format.unwrap_or_else(|| queue.first_format());
         let own = format::colorimetry(format);
+        let (width, height) = self.modes.size_for(asked.width, asked.height);
         Ok(Wanted {
             direction,
-            layout: Layout::new(format, asked.width, asked.height),
+            layout: Layout::new(format, width, height),
             colors: match (direction, asked.colors.colorspace) {
                 (Direction::Capture, _) => self.made_colors(format),
                 // V4L2_COLORSPACE_DEFAULT

@@ -43,14 +43,14 @@ use crate::card::events::{Payload, QueuedEvent, Topic};
 use crate::card::ioctl::NO_IOCTL;
 use crate::card::session::{Oldest, Sessions};
 use crate::card::statistics::{Snapshot, Statistics};
-use crate::card::{BufferApi, CardKind, Direction, Now, Refused, Witness, format};
+use crate::card::{BufferApi, CardKind, Direction, Modes, Now, Refused, Witness, format};
 use crate::dma::Bus;
 use crate::wire::event::DqbufEvent;
 use crate::wire::protocol::{
     CAP_EXT_PIX_FORMAT, CAP_STREAMING, CAP_VIDEO_M2M, CAP_VIDEO_M2M_MPLANE, Config, OpenReply,
 };
 use crate::wire::{Errno, Reply, Request};
-use context::Context;
+use context::{Abilities, Context};
 use queue::Queue;
 use workshop::Workshop;
 
@@ -71,6 +71,8 @@ pub struct Spec {
     pub planes: BufferApi,
     /// Which frames the card makes.
     pub makes: Makes,
+    /// The sizes of the frames, of both queues; it has no rates.
+    pub modes: Modes,
     /// Whether there are controls that make errors happen.
     pub error_injection: bool,
     /// The witness, which records what the card reads and writes.
@@ -79,8 +81,7 @@ pub struct Spec {
 
 /// The mem-to-mem card.
 pub struct M2mCard {
-    planes: BufferApi,
-    makes: Makes,
+    abilities: Abilities,
     witness: Witness,
     /// The controls of a session that has set none.
     controls: Controls,
@@ -100,8 +101,11 @@ impl M2mCard {
     /// Creates a card as `spec` describes it.
     pub fn new(spec: Spec) -> Self {
         Self {
-            planes: spec.planes,
-            makes: spec.makes,
+            abilities: Abilities {
+                planes: spec.planes,
+                makes: spec.makes,
+                modes: spec.modes,
+            },
             witness: spec.witness,
             controls: Controls::new(CardKind::M2m, spec.error_injection),
             sessions: Sessions::default(),
@@ -115,7 +119,7 @@ impl M2mCard {
 
     /// Returns the configuration space.
     pub fn config(&self) -> Config {
-        let capability = match self.planes {
+        let capability = match self.abilities.planes {
             BufferApi::Single => CAP_VIDEO_M2M,
             BufferApi::Multi => CAP_VIDEO_M2M_MPLANE,
         };
@@ -166,7 +170,7 @@ impl M2mCard {
                     ));
                 }
                 let id = self.sessions.open()?;
-                let context = Context::new(id, self.planes, self.makes, self.controls.clone());
+                let context = Context::new(id, &self.abilities, self.controls.clone());
                 self.contexts.insert(id, context);
                 reply.succeed(&OpenReply {
                     session_id: id.into(),

@@ -58,26 +58,26 @@ pub struct Queue {
 
 impl Queue {
     /// Returns the queue of the frames that the card reads.
-    pub fn output(api: BufferApi) -> Self {
-        Self::new(Direction::Output, api, Makes::Raw)
+    pub fn output(api: BufferApi, size: (u32, u32)) -> Self {
+        Self::new(Direction::Output, api, Makes::Raw, size)
     }
 
     /// Returns the queue of the frames that the card makes.
-    pub fn capture(api: BufferApi, makes: Makes) -> Self {
-        Self::new(Direction::Capture, api, makes)
+    pub fn capture(api: BufferApi, makes: Makes, size: (u32, u32)) -> Self {
+        Self::new(Direction::Capture, api, makes, size)
     }
 
-    /// Returns a queue without buffers, for frames of 640x480 in the first format.
-    fn new(direction: Direction, api: BufferApi, makes: Makes) -> Self {
+    /// Returns a queue without buffers, for frames of that size in the first format.
+    fn new(direction: Direction, api: BufferApi, makes: Makes, size: (u32, u32)) -> Self {
         let mut queue = Self {
             makes,
-            layout: Layout::new(PixelFormat::ALL[0], 640, 480),
+            layout: Layout::new(PixelFormat::ALL[0], size.0, size.1),
             is_chosen: false,
             buffers: Buffers::new(BufferType { direction, api }, LabelSource::Copy),
             stream: None,
             sequence: 0,
         };
-        queue.layout = Layout::new(queue.first_format(), 640, 480);
+        queue.layout = Layout::new(queue.first_format(), size.0, size.1);
         queue
     }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::card::BufferApi;
-use crate::rig::compliance::{Comparison, Judgement, MAX_FPS};
+use crate::rig::compliance::{Comparison, Judgement, MAX_FPS, SIZES};
 
 /// Returns the page.
 pub fn page(comparisons: &[Comparison]) -> String {
@@ -11,9 +11,8 @@ pub fn page(comparisons: &[Comparison]) -> String {
     let mut page = format!(
         "# v4l2-compliance\n\n\
          Made by `make compliance`: v4l2-compliance {} with `-s -f -a` (streaming, in\n\
-         every format, on every input or output; of a mem-to-mem card `-s`), on the card and\n\
-         on the kernel's own virtual device of the same kind, where it has one, in the same\n\
-         boot.\n\n\
+         every format, or pair of them, on every input or output), on the card and on the\n\
+         kernel's own virtual device of the same kind, where it has one, in the same boot.\n\n\
          | kernel | card | API | tests | failed | warnings | the kernel's own | tests | failed | warnings |\n\
          |---|---|---|---|---|---|---|---|---|---|\n",
         version.unwrap_or_default()
@@ -39,7 +38,9 @@ pub fn page(comparisons: &[Comparison]) -> String {
             page,
             "\nThe guests were emulated. v4l2-compliance streams at the highest rate of a\n\
              device and warns of frames that are missing (not of vivid's), so the card offered\n\
-             no more than {MAX_FPS} frames a second (`pinhole device --max-fps {MAX_FPS}`).\n"
+             no more than {MAX_FPS} frames a second (`pinhole device --max-fps {MAX_FPS}`). It streams\n\
+             every pair of a mem-to-mem device's formats, which would take hours at\n\
+             3840x2160: that card had two sizes (`--sizes {SIZES}`).\n"
         );
     }
     for one in comparisons {

@@ -1,9 +1,11 @@
 //! Formats, sizes, selections; and what the card is not.
 
+use zerocopy::little_endian::U32;
+
 use super::*;
 use crate::source::PixelFormat;
 use crate::wire::Errno;
-use crate::wire::format::{FmtDesc, FrmSizeEnum};
+use crate::wire::format::{FRMSIZE_TYPE_DISCRETE, FmtDesc, FrmSizeEnum};
 use crate::wire::selection::{SEL_TGT_COMPOSE, SEL_TGT_CROP, Selection};
 
 fn formats(rig: &mut Rig, session: u32, direction: Direction) -> Vec<u32> {
@@ -208,6 +210,39 @@ fn no_ioctl_that_is_cut_short_is_executed() {
         for length in 0..ioctl.bytes_in() {
             let answer = rig.ioctl(session, ioctl, &vec![0; length]);
             assert_eq!(answer, Err(Errno::EINVAL.0), "{ioctl:?} of {length} bytes");
+        }
+    }
+}
+
+#[test]
+fn a_list_of_sizes_is_both_queues() {
+    const SIZES: [(u32, u32); 2] = [(320, 240), (640, 480)];
+    let mut rig = Rig::of_sizes(&SIZES);
+    let session = rig.open();
+    for (index, (width, height)) in (0..).zip(SIZES) {
+        let asked = FrmSizeEnum {
+            index: U32::new(index),
+            pixel_format: u32::from_le_bytes(*b"NV12").into(),
+            ..FromZeros::new_zeroed()
+        };
+        let size = rig.get(session, Ioctl::EnumFrameSizes, &asked);
+        let told = (size.type_.get(), size.min_width.get(), size.max_width.get());
+        assert_eq!(told, (FRMSIZE_TYPE_DISCRETE, width, height));
+    }
+    let beyond = FrmSizeEnum {
+        index: 2.into(),
+        pixel_format: u32::from_le_bytes(*b"NV12").into(),
+        ..FromZeros::new_zeroed()
+    };
+    let refused = rig.ioctl(session, Ioctl::EnumFrameSizes, beyond.as_bytes());
+    assert_eq!(refused, Err(Errno::EINVAL.0));
+    for direction in [Direction::Output, Direction::Capture] {
+        let first = rig.get(session, Ioctl::GFmt, &format(direction, b"GREY", 0, 0));
+        assert_eq!((first.pix.width.get(), first.pix.height.get()), SIZES[0]);
+        for (asked, nearest) in [((4000, 4000), SIZES[1]), ((16, 16), SIZES[0])] {
+            let wanted = format(direction, b"GREY", asked.0, asked.1);
+            let given = rig.get(session, Ioctl::SFmt, &wanted).pix;
+            assert_eq!((given.width.get(), given.height.get()), nearest);
         }
     }
 }

@@ -14,7 +14,7 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligne
 use super::{M2mCard, Makes, Spec};
 use crate::card::tests::{Lines as Written, command, words};
 use crate::card::witness::{Lines, Record};
-use crate::card::{BufferApi, BufferType, Direction, Now, Refused, Witness};
+use crate::card::{BufferApi, BufferType, Direction, Modes, Now, Refused, Witness};
 use crate::dma::Bus;
 use crate::wire::buffer::{
     BUF_FLAG_KEYFRAME, BUF_FLAG_TIMECODE, Buffer, MEMORY_USERPTR, RequestBuffers, TimeCode,
@@ -49,13 +49,26 @@ impl Rig {
         Self::making(Makes::All)
     }
 
+    /// Returns a card that has those sizes alone.
+    fn of_sizes(sizes: &[(u32, u32)]) -> Self {
+        Self::of(
+            Makes::All,
+            Modes::new(BufferApi::Single, sizes, &[]).unwrap(),
+        )
+    }
+
     /// Returns a card that makes those frames.
     fn making(makes: Makes) -> Self {
+        Self::of(makes, Modes::default())
+    }
+
+    fn of(makes: Makes, modes: Modes) -> Self {
         let witness = Written::default();
         Self {
             card: M2mCard::new(Spec {
                 planes: BufferApi::Single,
                 makes,
+                modes,
                 error_injection: true,
                 witness: Witness::new(Lines::new(witness.clone())),
             }),

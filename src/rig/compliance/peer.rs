@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ComplianceError, Judgement, PATIENCE, judge, options};
+use super::{ComplianceError, Judgement, OPTIONS, PATIENCE, judge};
 use crate::agent::protocol::{Load, Run};
 use crate::card::{BufferApi, CardKind};
 use crate::vm::channel::{Agent, AgentError};
@@ -67,6 +67,6 @@ pub fn judge_peer(
     loaded.map_err(failed("load the kernel's own device"))?;
     Ok(Some(Peer {
         module: module.into(),
-        judgement: judge(agent, DEVICE, options(kind))?,
+        judgement: judge(agent, DEVICE, &OPTIONS)?,
     }))
 }
