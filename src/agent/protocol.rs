@@ -22,6 +22,7 @@ use super::ioctls::{Ioctls, IoctlsAnswer};
 pub use super::kernel_log::{Log, LogAnswer, LogRecord, NewRecords};
 pub use super::location::{Locate, Location, Segment};
 pub use super::status::Status;
+use super::survey::{Survey, SurveyAnswer};
 
 /// Name of the virtio-serial port that carries the protocol.
 pub const PORT_NAME: &str = "pinhole.agent";
@@ -63,6 +64,7 @@ pub enum Command {
     Log(Log),
     NewRecords(NewRecords),
     Cell(Cell),
+    Survey(Survey),
     Checks(Checks),
     Leaks(Leaks),
     Sweep(Sweep),
@@ -107,6 +109,7 @@ calls! {
     Log -> LogAnswer,
     NewRecords -> LogAnswer,
     Cell -> CellAnswer,
+    Survey -> SurveyAnswer,
     Checks -> ChecksAnswer,
     Leaks -> LeaksAnswer,
     Sweep -> SweepAnswer,

@@ -23,6 +23,7 @@ mod modules;
 mod port;
 mod run;
 mod server;
+mod survey;
 mod sweep;
 mod watch;
 
@@ -30,12 +31,24 @@ use std::process::ExitCode;
 
 use server::{End, Server};
 
+/// Runs this program as the process of a cell or a survey, if its first argument makes
+/// it one; `None` if not.
+pub fn apart() -> Option<ExitCode> {
+    match std::env::args().nth(1).as_deref() {
+        Some(cell::process::ARGUMENT) => Some(cell::process::main()),
+        Some(survey::ARGUMENT) => Some(survey::main()),
+        _ => None,
+    }
+}
+
 /// Runs the program `pinhole-agent`; returns only if this process is not the init of
 /// a guest.
 pub fn main() -> ExitCode {
+    if let Some(ended) = apart() {
+        return ended;
+    }
     match std::env::args().nth(1).as_deref() {
         Some(bench::ARGUMENT) => return bench::main(),
-        Some(cell::process::ARGUMENT) => return cell::process::main(),
         Some(frame_vector::ARGUMENT) => return frame_vector::main(),
         Some(ioctls::ARGUMENT) => return ioctls::main(),
         _ => {}

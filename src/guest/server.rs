@@ -13,7 +13,7 @@ use crate::guest::children::Children;
 use crate::guest::failure::Failure;
 use crate::guest::{
     apart, bench, cell, console, files, frame_vector, health, ioctls, kmemleak, kmsg, locate,
-    modules, run, sweep,
+    modules, run, survey, sweep,
 };
 
 /// Why the service of a channel ended.
@@ -161,6 +161,10 @@ impl Server {
                 let answer = cell::runner::run(self.children, id, &request, started);
                 self.running().remove(&id);
                 value(answer?)
+            }
+            Command::Survey(request) => {
+                let limit_ms = request.limit_ms;
+                self.run_apart(id, (survey::ARGUMENT, &request), limit_ms, started)
             }
             Command::Checks(_) => value(health::look()?),
             Command::Leaks(_) => value(kmemleak::look()?),

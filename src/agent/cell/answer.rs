@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::evidence::{
     CallSeen, CanarySeen, ContentsSeen, CountersSeen, Ended, Evidence, FrameSeen, HOLD,
-    InjectedSeen, Memory, PagesSeen,
+    InjectedSeen, Memory, PagesSeen, ReturnSeen,
 };
 use super::instruments::{IdleMoment, IdleSeen, LeakSeen, MappingsSeen};
 use super::moment::Moment;
@@ -44,6 +44,10 @@ pub struct CellAnswer {
     pub counters: Vec<CountersSeen>,
     /// The dequeued frames.
     pub frames: Vec<FrameSeen>,
+    /// All buffers that came back, in that order, those of further buffers as well; of
+    /// a device that is not Pinhole's card.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub returns: Vec<ReturnSeen>,
     /// The buffer's content at moments without a dequeued frame.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub contents: Vec<ContentsSeen>,
@@ -138,6 +142,7 @@ impl CellAnswer {
             Evidence::Pages(pages) => self.pages.push(pages),
             Evidence::Counters(counters) => self.counters.push(counters),
             Evidence::Frame(frame) => self.frames.push(frame),
+            Evidence::Return(seen) => self.returns.push(seen),
             Evidence::Contents(contents) => self.contents.push(contents),
             Evidence::Canary(canary) => self.canaries.push(canary),
             Evidence::Mappings(mappings) => self.mappings.push(mappings),

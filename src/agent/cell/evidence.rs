@@ -28,6 +28,7 @@ pub enum Evidence {
     Pages(PagesSeen),
     Counters(CountersSeen),
     Frame(FrameSeen),
+    Return(ReturnSeen),
     Contents(ContentsSeen),
     Canary(CanarySeen),
     Mappings(MappingsSeen),
@@ -49,6 +50,8 @@ pub enum Ended {
     Finished,
     /// The process was killed because its time was up: something hung.
     TimedOut,
+    /// So it was, and is still there: the kernel does not let it go.
+    Stuck,
     /// The process ended in another way, which some hazards intend.
     Early(Status),
 }
@@ -161,6 +164,40 @@ pub struct FrameSeen {
     /// the card was to read; empty if it was captured.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sent: Vec<Option<Digest>>,
+    /// What the device left as it was, or wrote beyond the frame; `None` if nobody
+    /// knows what the buffer held before, or it cannot be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub touched: Option<TouchedSeen>,
+}
+
+/// Which bytes of a captured frame's buffer are what they were when it was queued.
+/// The buffer held a pattern that no picture has by chance.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TouchedSeen {
+    /// The first runs of bytes of the frame, below `bytesused`, that are as they were:
+    /// the offset in the buffer and the length of each. A run is at least 16 bytes.
+    pub left: Vec<(u64, u64)>,
+    /// Number of bytes in all such runs.
+    pub left_bytes: u64,
+    /// The first runs of bytes at or beyond `bytesused` that have changed.
+    pub beyond: Vec<(u64, u64)>,
+    /// Number of bytes there that have changed.
+    pub beyond_bytes: u64,
+}
+
+/// When a buffer came back, of all that a stream of any device has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReturnSeen {
+    /// Index of the buffer.
+    pub index: u32,
+    /// Sequence number of the frame.
+    pub sequence: u32,
+    /// V4L2_BUF_FLAG_*.
+    pub flags: u32,
+    /// Bytes of data in the buffer.
+    pub bytesused: u32,
+    /// The frame's time in microseconds.
+    pub timestamp_us: u64,
 }
 
 impl FrameSeen {

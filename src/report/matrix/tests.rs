@@ -98,6 +98,7 @@ pub fn evidence() -> (CellAnswer, CardFrames) {
             bytesused: 8192,
             digests: vec![Some(Digest(1)), Some(Digest(7))],
             sent: Vec::new(),
+            touched: None,
         }],
         canaries: vec![
             CanarySeen {

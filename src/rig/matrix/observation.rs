@@ -217,6 +217,7 @@ mod tests {
                 bytesused: 8192,
                 digests: digests.iter().map(|d| d.map(Digest)).collect(),
                 sent: Vec::new(),
+                touched: None,
             }],
             ..CellAnswer::default()
         }

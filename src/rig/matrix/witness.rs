@@ -262,6 +262,7 @@ mod tests {
             bytesused: 1,
             digests: vec![Some(Digest(digest))],
             sent: Vec::new(),
+            touched: None,
         };
         assert_eq!(card_frames.frame(&frame(0, 9)), Some(&plane(9)));
         assert_eq!(card_frames.frame(&frame(0, 8)), Some(&plane(7)));

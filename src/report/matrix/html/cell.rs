@@ -99,6 +99,7 @@ fn facts(cell: &CellName, answer: &CellAnswer, card_frames: &CardFrames) -> Mark
         @if let Some(why) = &answer.failed { dt { "failed" } dd.bad { (why) } }
         @match answer.ended {
             Ended::Finished => {},
+            Ended::Stuck => { dt { "ended" } dd.bad { "not at all: the kernel does not let it go" } },
             Ended::TimedOut => { dt { "ended" } dd { "killed: its time was up" } },
             Ended::Early(status) => { dt { "ended" } dd { (format!("{status:?}")) } },
         }

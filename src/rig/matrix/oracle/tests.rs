@@ -69,6 +69,7 @@ pub fn captured() -> (CellAnswer, CardFrames) {
             bytesused: 8192,
             digests: digests.into_iter().map(Some).collect(),
             sent: Vec::new(),
+            touched: None,
         }],
         ..CellAnswer::default()
     };
