@@ -27,6 +27,7 @@
 //! | [`repeat`] | judging the runs of a cell that was run several times as one |
 //! | [`run`] | running the cells, then the mutants |
 //! | [`spec`] | the cells and mutants to run on one kernel |
+//! | [`unwitnessed`] | what a device wrote that has no witness, as far as the process can tell |
 //! | [`witness`] | following the card's witness while it is written |
 
 mod cell_job;
@@ -48,6 +49,7 @@ mod poison;
 mod repeat;
 pub mod run;
 mod spec;
+mod unwitnessed;
 pub mod witness;
 
 pub use mutant::Mutant;
