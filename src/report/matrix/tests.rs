@@ -195,6 +195,7 @@ pub fn kernel(name: &str) -> KernelOutcome {
         kernel: name.into(),
         release: "6.12.107+deb13-amd64".into(),
         driver: None,
+        device: None,
         checks: BTreeSet::new(),
         blind: None,
         cells: vec![

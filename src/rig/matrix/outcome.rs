@@ -161,17 +161,40 @@ impl CellOutcome {
     }
 }
 
+/// A device that was judged without a witness, by what a process alone can see.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Device {
+    /// Name of its driver (v4l2_capability::driver).
+    pub driver: String,
+    /// Name of the device (v4l2_capability::card).
+    pub card: String,
+    /// Where it is (v4l2_capability::bus_info).
+    pub bus: String,
+    /// Version of its driver, as `6.12.107`.
+    pub version: String,
+    /// The oracles that could not be asked, or not wholly, each with the reason: a
+    /// part of a sentence.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<(Oracle, String)>,
+    /// What else there is to know of it, a sentence each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
 /// The matrix of one kernel.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct KernelOutcome {
     /// Name of the guest in the catalogue, or `bzimage` if its kernel is the
-    /// user's own.
+    /// user's own, or `here` if it is this machine's.
     pub kernel: String,
     /// Release of its kernel.
     pub release: String,
     /// Name of the driver, if it is not Pinhole's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub driver: Option<String>,
+    /// The device, if it was judged without a witness.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<Device>,
     /// The checks that the kernel makes of itself.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub checks: BTreeSet<Check>,

@@ -51,6 +51,7 @@ pub fn run(
             .driver
             .as_ref()
             .map(|_| guest.testbed.driver.clone()),
+        device: None,
         checks: guest.checks.on.keys().copied().collect(),
         blind: None,
         cells: Vec::with_capacity(spec.cells.len()),
