@@ -184,6 +184,7 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
         let jobs = args.jobs.map_or_else(|| jobs(&testbed), usize::from);
         let spec = MatrixSpec {
             testbed,
+            judged: None,
             // One whole round after the other, so that a run that is interrupted has
             // run all cells about as often.
             cells: cells.repeat(args.repeat.into()),

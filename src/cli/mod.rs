@@ -157,7 +157,7 @@ mod tests {
 
     use super::exit::{CANNOT_RUN, UNTESTABLE};
     use super::{Cli, arguments, code, sentence};
-    use crate::rig::matrix::guest::MatrixError;
+    use crate::rig::matrix::error::MatrixError;
     use crate::rig::testbed::TestbedError;
     use crate::vm::channel::AgentError;
     use crate::vm::images::OwnKernel;
