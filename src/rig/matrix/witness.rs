@@ -58,14 +58,6 @@ impl CardFrames {
         queues.into_frames()
     }
 
-    /// Stub until wt-B2.
-    pub fn without_witness(
-        _answer: &crate::agent::cell::CellAnswer,
-        _picture: Option<&crate::agent::survey::Picture>,
-    ) -> Self {
-        Self::default()
-    }
-
     /// Returns the frames of the cell's buffer `number`, counted from 0.
     pub fn of_buffer(&self, number: usize) -> Cow<'_, Self> {
         match number.checked_sub(1) {
