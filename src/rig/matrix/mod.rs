@@ -31,6 +31,7 @@
 //! | [`spec`] | the cells and mutants to run on one kernel |
 //! | [`survey`] | what is known of a device that is judged without a witness |
 //! | [`testimony`] | the card's witness, or a survey |
+//! | [`unwitnessed`] | what a device wrote that has no witness, as far as the process can tell |
 //! | [`witness`] | following the card's witness while it is written |
 
 mod cell_job;
@@ -56,6 +57,7 @@ pub mod run;
 mod spec;
 mod survey;
 mod testimony;
+mod unwitnessed;
 pub mod witness;
 
 pub use mutant::Mutant;
