@@ -10,7 +10,7 @@ use super::mutation;
 use super::name::CellName;
 use super::outcome::{CellOutcome, KernelOutcome};
 use super::repeat;
-pub use super::spec::MatrixSpec;
+pub use super::spec::{Judged, MatrixSpec};
 use super::survey::Surveyed;
 use crate::card::CardKind;
 use crate::rig::testbed::TestbedSpec;

@@ -79,9 +79,9 @@ impl Testimony {
     ) -> Result<CardFrames, WitnessError> {
         Ok(match (self, answer) {
             (Self::Card(follower, _), _) => CardFrames::of(cell.flow, follower.new_records()?),
-            (Self::Survey(_), None) => CardFrames::default(),
-            (Self::Survey(surveyed), Some(answer)) => {
-                CardFrames::without_witness(answer, surveyed.answer.picture.as_ref())
+            (Self::Survey(surveyed), answer) => {
+                let picture = surveyed.answer.picture.as_ref();
+                CardFrames::without_witness(answer.unwrap_or(&CellAnswer::default()), picture)
             }
         })
     }
