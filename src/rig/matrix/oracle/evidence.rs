@@ -5,7 +5,7 @@ use crate::card::Direction;
 use crate::rig::matrix::expectation::Expectation;
 use crate::rig::matrix::name::Pinning;
 use crate::rig::matrix::objection::Severity;
-use crate::rig::matrix::observation::Observation;
+use crate::rig::matrix::observation::{Observation, Reads, Sent};
 use crate::rig::matrix::witness::CardFrames;
 
 /// The evidence of a cell, or of one of its buffers alone.
@@ -57,6 +57,18 @@ impl CellEvidence<'_> {
             Direction::Capture => "wrote",
             Direction::Output => "read",
         }
+    }
+
+    /// Returns whether the buffer is to hold what the card wrote, or the card to have
+    /// read what it held. Of several outcomes that are expected one may be other data.
+    pub fn expects_data(&self) -> bool {
+        let data = [
+            Observation::Captured(Reads::Written),
+            Observation::Sent(Sent::Written),
+        ];
+        let expected = &self.expectation.outcomes;
+        expected.iter().any(|outcome| data.contains(outcome))
+            && (data.contains(&self.observation) || !expected.contains(&self.observation))
     }
 
     /// Returns whether the driver maps the buffer with the DMA API, if that is
