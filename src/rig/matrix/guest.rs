@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use super::equipment;
 use super::error::MatrixError;
-use super::expectation::{expect, expect_of_any_driver};
+use super::expectation::{expect, expect_of_any_driver, expect_unwitnessed};
 use super::health::{self, GuestState};
 use super::name::{CellName, Pinning};
 use super::objection::Severity;
@@ -134,6 +134,9 @@ impl CellGuest {
                 driver: self.driver().to_owned(),
                 why: why.to_owned(),
             });
+        }
+        if let Testimony::Survey(surveyed) = &mut self.testimony {
+            surveyed.scatters = !matches!(outcome.observation, Some(Observation::Refused(_)));
         }
         self.loading = answer.log;
         Ok(state)
@@ -351,12 +354,6 @@ impl CellGuest {
         }
     }
 
-    /// Returns whether the driver is known to be Pinhole's own, and how it pins. One
-    /// that is judged without a witness is taken for any driver.
-    fn knows_driver(&self) -> bool {
-        self.ours && self.surveyed().is_none()
-    }
-
     /// Judges a cell by the agent's evidence.
     fn conclude(
         &self,
@@ -365,9 +362,10 @@ impl CellGuest {
         card_frames: CardFrames,
         elapsed_ms: u64,
     ) -> CellOutcome {
-        let expectation = match self.knows_driver() {
-            true => expect(cell, self.version),
-            false => expect_of_any_driver(cell, self.version),
+        let expectation = match (self.surveyed(), self.ours) {
+            (Some(surveyed), _) => expect_unwitnessed(cell, self.version, surveyed.expects()),
+            (None, true) => expect(cell, self.version),
+            (None, false) => expect_of_any_driver(cell, self.version),
         };
         let observation = Observation::of(cell.flow, &answer, &card_frames);
         let findings = oracle::judge(&CellEvidence {
@@ -380,7 +378,7 @@ impl CellGuest {
             observation,
             expectation: &expectation,
             bounced: self.bounced,
-            pinning: self.knows_driver().then_some(cell.pinning),
+            pinning: (self.ours && self.surveyed().is_none()).then_some(cell.pinning),
             names: &self.names,
         });
         let impossible = answer.impossible.clone();

@@ -3,15 +3,19 @@
 
 use std::time::{Duration, Instant};
 
+use rustix::fs::{Access, FileType};
+use rustix::io::Errno;
+
 use super::error::MatrixError;
-use super::oracle::Oracle;
+use super::expectation::Unwitnessed;
+use super::oracle::{self, Oracle};
 use super::outcome::Device;
 use super::place::Place;
 use super::spec::Judged;
 use crate::agent::cell::{Flow, Scope, Subject};
 use crate::agent::protocol::{Read, ReadAnswer};
 use crate::agent::survey::{Survey, SurveyAnswer};
-use crate::card::{CardKind, Direction};
+use crate::card::CardKind;
 use crate::vm::channel::AgentError;
 use crate::vm::wait;
 
@@ -25,6 +29,10 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 const NODE_LIMIT: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_millis(50);
 
+/// What there is to know of a device that refuses memory in several pieces.
+const IN_PIECES: &str = "It refused ordinary memory, which may lie in several pieces, and is \
+                         expected to take memory in one piece alone.";
+
 /// A device that was surveyed, and can be used by cells.
 pub(super) struct Surveyed {
     /// Path of its node.
@@ -37,6 +45,8 @@ pub(super) struct Surveyed {
     pub(super) flow: Flow,
     /// Names by which its driver speaks in the kernel's log.
     pub(super) names: Vec<String>,
+    /// Whether it takes memory that lies in several pieces, as far as is known.
+    pub(super) scatters: bool,
     /// What was found of it.
     pub(super) answer: SurveyAnswer,
 }
@@ -50,8 +60,9 @@ impl Surveyed {
     /// [`MatrixError::Interrupted`].
     pub(super) fn of(place: &Place, judged: &Judged, patience: u32) -> Result<Self, MatrixError> {
         let device = &judged.device;
-        if !place.is_here() {
-            wait_for(place, device, NODE_LIMIT * patience)?;
+        match place.is_here() {
+            true => reach(device)?,
+            false => wait_for(place, device, NODE_LIMIT * patience)?,
         }
         let limit = LIMIT * patience;
         let survey = Survey {
@@ -78,54 +89,39 @@ impl Surveyed {
             subject: answer.subject.clone().ok_or_else(unsuitable)?,
             flow,
             names: names(place, device, &answer),
+            scatters: true,
             answer,
         })
+    }
+
+    /// Returns what is known of it for its expectations.
+    pub(super) fn expects(&self) -> Unwitnessed {
+        Unwitnessed {
+            still: self.answer.picture.is_some(),
+            scatters: self.scatters,
+        }
     }
 
     /// Returns what the report says of it.
     pub(super) fn report(&self) -> Device {
         let answer = &self.answer;
+        let mut missing = oracle::missing(answer);
+        if self.scope == Scope::Machine {
+            let why = "memory that is lost on a machine in use may be anybody's";
+            missing.push((Oracle::Leaks, why.to_owned()));
+        }
+        let mut notes = answer.notes.clone();
+        if !self.scatters {
+            notes.push(IN_PIECES.to_owned());
+        }
         Device {
             driver: answer.driver.clone(),
             card: answer.card.clone(),
             bus: answer.bus.clone(),
             version: answer.version.clone(),
-            missing: self.missing(),
-            notes: answer.notes.clone(),
+            missing,
+            notes,
         }
-    }
-
-    /// Returns the oracles that have nothing to judge by, or less than with a witness.
-    fn missing(&self) -> Vec<(Oracle, String)> {
-        let powers = &self.answer.powers;
-        let data = match (self.flow.subject(), &self.answer.picture) {
-            (Direction::Output, _) => Some("no witness tells what the device reads"),
-            (Direction::Capture, None) => Some(
-                "the device shows no still picture, so that only what it leaves as it was is seen",
-            ),
-            (Direction::Capture, Some(_)) => None,
-        };
-        let leaks = "memory that the kernel loses is not looked for on a machine in use";
-        let here = (self.scope == Scope::Machine).then(|| leaks.to_owned());
-        let address = "no witness tells which memory the device was given";
-        let frames = powers.no_frames.as_ref();
-        let missing = [
-            (Oracle::Data, data.map(str::to_owned)),
-            (Oracle::Address, Some(address.to_owned())),
-            (Oracle::Pins, powers.no_pin_counters.clone()),
-            (Oracle::Mappings, powers.no_mappings.clone()),
-            (
-                Oracle::Dirty,
-                frames.or(powers.no_page_flags.as_ref()).cloned(),
-            ),
-            (Oracle::Idle, frames.cloned()),
-            (Oracle::Leaks, here),
-            (Oracle::Log, powers.no_log.clone()),
-        ];
-        let missing = missing.into_iter();
-        missing
-            .filter_map(|(oracle, why)| Some((oracle, why?)))
-            .collect()
     }
 }
 
@@ -148,6 +144,35 @@ fn no_subject(device: &str, error: AgentError) -> MatrixError {
         device: device.to_owned(),
         why,
     }
+}
+
+/// The number of the video devices' driver among those of character devices
+/// (Documentation/admin-guide/devices.txt).
+const VIDEO_MAJOR: u32 = 81;
+
+/// Checks that this process can open a device of this machine.
+fn reach(device: &str) -> Result<(), MatrixError> {
+    let refused = |why: String| MatrixError::NoSubject {
+        device: device.to_owned(),
+        why,
+    };
+    let stat = rustix::fs::stat(device).map_err(|error| match error {
+        Errno::NOENT => refused("there is no such device".into()),
+        error => refused(error.to_string()),
+    })?;
+    let is_node = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice;
+    if !is_node || rustix::fs::major(stat.st_rdev) != VIDEO_MAJOR {
+        return Err(refused("it is no video device".into()));
+    }
+    let open = rustix::fs::access(device, Access::READ_OK | Access::WRITE_OK);
+    open.map_err(|error| match error {
+        Errno::ACCESS => refused(
+            "this user may not open it; root may, and who is in its group, which is video in most \
+             systems"
+                .into(),
+        ),
+        error => refused(error.to_string()),
+    })
 }
 
 /// Waits until a guest's driver has made the device's node: some find their devices
@@ -209,4 +234,98 @@ fn attribute(place: &Place, device: &str, name: &str) -> Result<ReadAnswer, Agen
         limit: 4096,
     };
     place.agent().call(read, ANSWER_LIMIT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::survey::Powers;
+
+    #[test]
+    fn what_is_no_device_is_refused_in_a_sentence() {
+        let why = |device: &str| reach(device).unwrap_err().to_string();
+        for (device, said) in [
+            ("/dev/nosuch", "there is no such device"),
+            ("/dev/null", "it is no video device"),
+            ("/proc/self/status", "it is no video device"),
+            ("/dev", "it is no video device"),
+            ("/dev/null/x", "Not a directory (os error 20)"),
+        ] {
+            assert_eq!(why(device), format!("{device} cannot be judged: {said}"));
+        }
+    }
+
+    #[test]
+    fn a_driver_is_known_by_its_uevent() {
+        let uevent = "DRIVER=uvcvideo\nDEVTYPE=usb_interface\n";
+        assert_eq!(bound_driver(uevent), Some("uvcvideo"));
+        assert_eq!(bound_driver("DEVTYPE=usb_interface\n"), None);
+    }
+
+    fn surveyed(scope: Scope, scatters: bool) -> Surveyed {
+        Surveyed {
+            device: "/dev/video0".into(),
+            scope,
+            subject: Subject {
+                api: crate::card::BufferApi::Single,
+                pixelformat: 0x5659_5559,
+                width: 320,
+                height: 180,
+                bytesperline: 640,
+                line: Some(640),
+                sizeimage: 115_200,
+                buffers: 2,
+            },
+            flow: Flow::Capture,
+            names: Vec::new(),
+            scatters,
+            answer: SurveyAnswer {
+                driver: "vivid".into(),
+                card: "vivid".into(),
+                bus: "platform:vivid-000".into(),
+                version: "6.12.107".into(),
+                kind: Some(CardKind::Capture),
+                subject: None,
+                notes: vec!["It has no control.".into()],
+                picture: None,
+                powers: Powers::default(),
+            },
+        }
+    }
+
+    #[test]
+    fn the_report_says_what_is_missing_and_what_is_expected() {
+        let guest = surveyed(Scope::Guest, true);
+        assert!(guest.expects().scatters && !guest.expects().still);
+        let oracles = |surveyed: &Surveyed| {
+            let missing = surveyed.report().missing.into_iter();
+            missing.map(|(oracle, _)| oracle).collect::<Vec<_>>()
+        };
+        assert_eq!(oracles(&guest), [Oracle::Data, Oracle::Address]);
+        assert_eq!(guest.report().notes, ["It has no control."]);
+        let here = surveyed(Scope::Machine, false);
+        assert_eq!(
+            oracles(&here),
+            [Oracle::Data, Oracle::Address, Oracle::Leaks]
+        );
+        assert_eq!(here.report().notes, ["It has no control.", IN_PIECES]);
+    }
+
+    #[test]
+    fn a_device_that_no_cell_can_use_says_why() {
+        let mut answer = surveyed(Scope::Guest, true).answer;
+        answer.notes.push("It takes no memory of a process.".into());
+        let why = unsuitable(&answer);
+        assert_eq!(why, "It has no control.; It takes no memory of a process.");
+        answer.notes.clear();
+        assert_eq!(unsuitable(&answer), "no cell has a use for such a device");
+        let failed = AgentError::Failed {
+            message: "open /dev/video0: Device or resource busy".into(),
+            errno: Some(libc::EBUSY),
+        };
+        assert_eq!(
+            no_subject("/dev/video0", failed).to_string(),
+            "/dev/video0 cannot be judged: open /dev/video0: Device or resource busy"
+        );
+    }
 }
