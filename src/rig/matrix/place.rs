@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::error::MatrixError;
 use super::health;
+use super::outcome::HERE;
 use crate::agent::checks::ChecksAnswer;
 use crate::agent::protocol::{Hello, LogRecord, NewRecords, Read, Write};
 use crate::guest;
@@ -13,9 +14,6 @@ use crate::vm::channel::{Agent, AgentError};
 /// How long the server on this machine may take to introduce itself, and to read the
 /// kernel's log.
 const LIMIT: Duration = Duration::from_secs(30);
-
-/// The name of this machine among those of guests.
-pub const HERE: &str = "here";
 
 /// Where cells are run.
 pub(super) enum Place {
