@@ -3,13 +3,16 @@
 use std::io;
 use std::os::unix::net::UnixStream;
 
+use crate::agent::cell::Scope;
 use crate::guest::children::Children;
 use crate::guest::hello::hello;
 use crate::guest::server::Server;
 
 /// Serves the requests of [`crate::agent::protocol`] on this machine, in a thread of
 /// this process; returns the other end of the channel. The service ends when that is
-/// closed, or is told to power the machine off, which it does not do.
+/// closed, or is told to power the machine off, which it does not do. Cells have the
+/// scope of a machine, and no module is loaded or unloaded, nor is memory swept or
+/// searched for leaks.
 ///
 /// Requests run this program again (/proc/self/exe), which must call
 /// [`apart`](crate::guest::apart) before anything else. From now on this process reaps
@@ -21,7 +24,7 @@ use crate::guest::server::Server;
 pub fn serve_here() -> io::Result<UnixStream> {
     let (host, machine) = UnixStream::pair()?;
     let output = machine.try_clone()?;
-    let server = Server::new(Children::start());
+    let server = Server::new(Children::start(), Scope::Machine);
     let serve = move || {
         // Who closed the channel knows that it is closed.
         let _ = server.serve(hello(&[]), machine, output);
@@ -34,7 +37,7 @@ pub fn serve_here() -> io::Result<UnixStream> {
 mod tests {
     use std::time::Duration;
 
-    use crate::agent::protocol::{PowerOff, Run};
+    use crate::agent::protocol::{PowerOff, Run, Unload};
     use crate::vm::channel::Agent;
 
     use super::*;
@@ -50,6 +53,9 @@ mod tests {
         assert!(hello.uptime_ms > 0);
         let answer = agent.call(Run::new(["echo", "here"]), LIMIT).unwrap();
         assert_eq!(answer.stdout, "here\n");
+        let module = "pinhole-no-such-module".to_owned();
+        let refused = agent.call(Unload { module }, LIMIT).unwrap_err();
+        assert!(refused.to_string().contains("is no guest"), "{refused}");
         agent.call(PowerOff {}, LIMIT).unwrap();
         assert!(agent.call(Run::new(["true"]), LIMIT).is_err());
     }

@@ -35,6 +35,8 @@ use std::process::ExitCode;
 pub use here::serve_here;
 use server::{End, Server};
 
+use crate::agent::cell::Scope;
+
 /// Runs this program as the process of a cell or a survey, if its first argument makes
 /// it one; `None` if not.
 pub fn apart() -> Option<ExitCode> {
@@ -63,7 +65,7 @@ pub fn main() -> ExitCode {
     }
     let problems = init::set_up();
     let children = children::Children::start();
-    let server = Server::new(children);
+    let server = Server::new(children, Scope::Guest);
     loop {
         let port = port::open();
         match port::speak(&server, &port, &problems) {

@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::cells::{self, judged};
 use super::mutant::Mutant;
 use super::name::CellName;
 use super::observation::Observation;
 use super::oracle::{Finding, Oracle};
 use super::witness::CardFrames;
-use crate::agent::cell::CellAnswer;
+use crate::agent::cell::{CellAnswer, Scope};
 use crate::agent::checks::Check;
 
 /// The verdict on a cell.
@@ -181,14 +182,14 @@ pub struct Device {
     pub notes: Vec<String>,
 }
 
-/// The name of this machine's kernel ([`KernelOutcome::kernel`]).
+/// The name of this machine among those of guests ([`KernelOutcome::kernel`]).
 pub const HERE: &str = "here";
 
 /// The matrix of one kernel.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct KernelOutcome {
     /// Name of the guest in the catalogue, or `bzimage` if its kernel is the
-    /// user's own, or `here` if it is this machine's.
+    /// user's own, or [`HERE`].
     pub kernel: String,
     /// Release of its kernel.
     pub release: String,
@@ -278,6 +279,22 @@ impl KernelOutcome {
             times.fold(0, usize::saturating_add)
         };
         self.cells.iter().map(times).max().unwrap_or(0).max(1)
+    }
+
+    /// Returns all cells that there are for what was judged: those of the matrix, or of
+    /// a device without a witness those of its kind.
+    pub fn all_cells(&self) -> Vec<CellName> {
+        if self.device.is_none() {
+            return cells::all();
+        }
+        let scope = match self.kernel == HERE {
+            true => Scope::Machine,
+            false => Scope::Guest,
+        };
+        let kinds: BTreeSet<_> = self.cells.iter().map(|cell| cell.cell.card()).collect();
+        let mut all = judged::all(scope);
+        all.retain(|cell| kinds.contains(&cell.card()));
+        all
     }
 
     /// Returns whether nothing was judged because no cell could be set up.
