@@ -182,7 +182,7 @@ pub struct Device {
     pub notes: Vec<String>,
 }
 
-/// The name of this machine among those of guests.
+/// The name of this machine among those of guests ([`KernelOutcome::kernel`]).
 pub const HERE: &str = "here";
 
 /// The matrix of one kernel.
@@ -248,14 +248,27 @@ impl KernelOutcome {
         totals.findings + totals.missed > 0
     }
 
-    /// Returns the oracles without evidence on this kernel, each with the check
-    /// that the kernel lacks.
-    pub fn silent(&self) -> Vec<(Oracle, Check)> {
-        let oracles = Oracle::ALL.iter();
-        let needs = oracles.filter_map(|oracle| Some((*oracle, oracle.check()?)));
-        needs
-            .filter(|(_, check)| !self.checks.contains(check))
-            .collect()
+    /// Returns the oracles that were asked for nothing, or not for all, each with the
+    /// reason: what the device does not show, or the check that the kernel lacks. Those
+    /// that take the place of a witness ([`Oracle::replaces_witness`]) are left out if
+    /// there is one.
+    pub fn silent(&self) -> Vec<(Oracle, String)> {
+        let silent = Oracle::ALL.iter().filter_map(|oracle| {
+            let missing = self.device.iter().flat_map(|device| &device.missing);
+            let mut missing = missing.filter(|(one, _)| one == oracle);
+            let lacks = || {
+                let check = oracle.check()?;
+                (!self.checks.contains(&check)).then(|| format!("no {check}"))
+            };
+            let reason = missing.next().map(|(_, why)| why.clone());
+            Some((*oracle, reason.or_else(lacks)?))
+        });
+        silent.collect()
+    }
+
+    /// Returns whether it is this machine's kernel, and not a guest's.
+    pub fn is_here(&self) -> bool {
+        self.kernel == HERE
     }
 
     /// Returns how often a cell was run, at most.

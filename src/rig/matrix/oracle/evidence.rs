@@ -1,5 +1,6 @@
 //! The input of the oracles.
 
+use crate::agent::cell::answer::BufferSeen;
 use crate::agent::cell::{CellAnswer, Flow, Point};
 use crate::card::Direction;
 use crate::rig::matrix::expectation::Expectation;
@@ -57,6 +58,14 @@ impl CellEvidence<'_> {
             Direction::Capture => "wrote",
             Direction::Output => "read",
         }
+    }
+
+    /// Returns further buffers of the first one's queue, which are no ends of the
+    /// cell's, each with its number. They have plain memory, and nothing happens to it.
+    pub fn further(&self) -> impl Iterator<Item = (usize, &BufferSeen)> {
+        let ends = self.flow.ends().len();
+        let further = (1..).zip(&self.answer.further);
+        further.filter(move |(number, _)| *number >= ends)
     }
 
     /// Returns whether the buffer is to hold what the card wrote, or the card to have

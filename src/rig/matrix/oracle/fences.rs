@@ -42,12 +42,9 @@ pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Objections) {
     }
 }
 
-/// Objects to changed bytes around further buffers of the first one's queue, which are
-/// no ends of the cell's.
+/// Objects to changed bytes around further buffers of the queue.
 pub fn beside_further(evidence: &CellEvidence<'_>, objections: &mut Objections) {
-    let ends = evidence.flow.ends().len();
-    let further = (1..).zip(&evidence.answer.further);
-    for (number, seen) in further.filter(|(number, _)| *number >= ends) {
+    for (number, seen) in evidence.further() {
         let name = format!("buffer {number}");
         beside(&name, &seen.canaries, seen.memory, objections);
     }

@@ -9,6 +9,12 @@ impl Oracle {
     pub const fn needs_witness(self) -> bool {
         matches!(self, Self::Address)
     }
+
+    /// Returns whether the oracle takes the place of a witness, and has nothing to say
+    /// where there is one.
+    pub const fn replaces_witness(self) -> bool {
+        matches!(self, Self::Untouched | Self::Order)
+    }
 }
 
 /// Returns the oracles that cannot be asked about the device that was surveyed, or not

@@ -101,7 +101,8 @@ impl Oracle {
             Self::Order => Some(order::judge),
             Self::Leaks => Some(leaks::judge),
             Self::Log => Some(log::judge),
-            Self::Address | Self::Dirty | Self::Idle | Self::Untouched => None,
+            Self::Untouched => Some(untouched::further),
+            Self::Address | Self::Dirty | Self::Idle => None,
         }
     }
 

@@ -5,7 +5,7 @@
 //! chance, and looks which of it is left ([`TouchedSeen`]).
 
 use super::evidence::CellEvidence;
-use crate::agent::cell::evidence::{FrameSeen, TouchedSeen};
+use crate::agent::cell::evidence::{FrameSeen, Memory, TouchedSeen};
 use crate::rig::matrix::objection::{Objections, Severity};
 use crate::wire::buffer::BUF_FLAG_ERROR;
 
@@ -16,9 +16,21 @@ pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Objections) {
     if !evidence.expects_data() {
         return;
     }
-    for frame in &evidence.answer.frames {
+    frames(&evidence.answer.frames, evidence.answer.memory, objections);
+}
+
+/// Objects to the same in further buffers of the queue, whose memory nothing happens
+/// to.
+pub fn further(evidence: &CellEvidence<'_>, objections: &mut Objections) {
+    for (_, seen) in evidence.further() {
+        frames(&seen.frames, seen.memory, objections);
+    }
+}
+
+fn frames(frames: &[FrameSeen], memory: Option<Memory>, objections: &mut Objections) {
+    for frame in frames {
         if let (Some(touched), 0) = (&frame.touched, frame.flags & BUF_FLAG_ERROR) {
-            let length = evidence.answer.memory.map(|memory| memory.length);
+            let length = memory.map(|memory| memory.length);
             judge_frame(frame, touched, length, objections);
         }
     }
@@ -74,6 +86,7 @@ mod tests {
     use super::super::tests::{captured, evidence, objections, said};
     use super::*;
     use crate::agent::cell::Flow;
+    use crate::agent::cell::answer::BufferSeen;
     use crate::rig::kernel::Version;
     use crate::rig::matrix::expectation::expect;
     use crate::rig::matrix::witness::CardFrames;
@@ -116,6 +129,26 @@ mod tests {
         );
         // Nobody wonders at what is in a frame in error.
         answer.frames[0].flags = BUF_FLAG_ERROR;
+        assert_eq!(objections(judge, &answer, &card_frames), [""; 0]);
+    }
+
+    #[test]
+    fn further_buffers_are_written_to_as_well() {
+        let (mut answer, card_frames) = captured();
+        let mut further = BufferSeen {
+            memory: answer.memory,
+            frames: answer.frames.clone(),
+            ..BufferSeen::default()
+        };
+        further.frames[0].touched = Some(TouchedSeen {
+            left_bytes: 16,
+            ..TouchedSeen::default()
+        });
+        answer.further.push(further);
+        assert_eq!(
+            objections(super::further, &answer, &card_frames),
+            ["16 of the 8192 bytes of frame 0 are as they were before"]
+        );
         assert_eq!(objections(judge, &answer, &card_frames), [""; 0]);
     }
 
