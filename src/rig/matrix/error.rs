@@ -61,10 +61,13 @@ pub enum MatrixError {
     Here(std::io::Error),
     /// A process on this machine hangs in the device's driver.
     #[error(
-        "the kernel does not let go of the process of the cell {cell}, which hangs in the driver \
-         of {device}: unplug the device, or reboot this machine"
+        "the kernel does not let go of {}, which hangs in the driver of {device} since the cell \
+         {cell}: unplug the device, or reboot this machine",
+        process.map_or("a process".into(), |number| format!("process {number}"))
     )]
     Stuck {
+        /// Its number, if that is known.
+        process: Option<i32>,
         /// Path of the device's node.
         device: String,
         /// The cell.

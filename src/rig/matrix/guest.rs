@@ -308,16 +308,16 @@ impl CellGuest {
         let Some(surveyed) = self.surveyed().filter(|_| self.place.is_here()) else {
             return Ok(());
         };
-        let cell_name = cell.cell;
         match state {
             GuestState::Fit => Ok(()),
             GuestState::Spoilt(why) => Err(MatrixError::Damaged {
                 why: why.clone(),
-                cell: cell_name,
+                cell: cell.cell,
             }),
             GuestState::Broken => Err(MatrixError::Stuck {
+                process: cell.answer.as_ref().and_then(|answer| answer.left),
                 device: surveyed.device.clone(),
-                cell: cell_name,
+                cell: cell.cell,
             }),
         }
     }

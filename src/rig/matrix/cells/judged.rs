@@ -38,7 +38,7 @@ pub fn unsuitable(cell: &CellName, scope: Scope) -> Option<&'static str> {
         CellName { .. } if cell.pinning != CellName::plain(cell.kind).pinning => {
             Some("another driver pins in its own way only")
         }
-        CellName { .. } if is_here && endangers(cell.hazard) => {
+        CellName { .. } if is_here && cell.hazard.is_to_the_machine() => {
             Some("it would harm a machine that is no guest of Pinhole's")
         }
         CellName { .. } if is_here && needs_setup(cell.kind) => {
@@ -77,19 +77,6 @@ fn hazards() -> Vec<CellName> {
         })
     });
     cells.collect()
-}
-
-/// Returns whether a hazard takes memory from others on the machine, or moves it.
-fn endangers(hazard: Hazard) -> bool {
-    matches!(
-        hazard,
-        Hazard::Compaction
-            | Hazard::Khugepaged
-            | Hazard::Ksm
-            | Hazard::MemoryOffline
-            | Hazard::DropCaches
-            | Hazard::MemoryPressure
-    )
 }
 
 /// Returns whether a kind of memory has to be set up, by mounts, modules or settings of
