@@ -32,6 +32,9 @@ pub struct CellAnswer {
     pub failed: Option<String>,
     /// How the cell's process ended.
     pub ended: Ended,
+    /// The number of the process, if the kernel does not let it go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left: Option<i32>,
     /// Duration of the cell, in milliseconds.
     pub elapsed_ms: u64,
     /// Time in each phase; nothing of a process that died.

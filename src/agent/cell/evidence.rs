@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::PAGE;
 use super::instruments::{IdleSeen, MappingsSeen};
 pub use super::moment::Moment;
 use super::pagemap;
@@ -56,6 +57,13 @@ pub enum Ended {
     Early(Status),
 }
 
+impl Ended {
+    /// Returns whether something in it hung.
+    pub fn is_hung(self) -> bool {
+        matches!(self, Self::TimedOut | Self::Stuck)
+    }
+}
+
 /// Location and size of the cell's memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Memory {
@@ -67,6 +75,16 @@ pub struct Memory {
     pub width: u32,
     /// Height of the frame, in lines.
     pub height: u32,
+}
+
+impl Memory {
+    /// Returns how many pages the buffer touches.
+    pub fn pages(&self) -> u64 {
+        let page = PAGE as u64;
+        (self.address % page)
+            .saturating_add(self.length)
+            .div_ceil(page)
+    }
 }
 
 /// The name of the poll(2) call that checks, without waiting, whether a buffer

@@ -49,7 +49,12 @@ pub fn run(
         ..Run::new(["/proc/self/exe", ARGUMENT])
     };
     let starts = Instant::now();
-    let ran = run::run(children, id, request, started, |_| {})?;
+    let mut process = None;
+    let note = |pid: Pid| {
+        process = Some(pid.as_raw_nonzero().get());
+        started(pid);
+    };
+    let ran = run::run(children, id, request, note, |_| {})?;
     let ended = Instant::now();
     drop(fault_settings);
     let mut text = Vec::new();
@@ -57,6 +62,7 @@ pub fn run(
     read.map_err(failed)?;
     let mut answer = collect(&String::from_utf8_lossy(&text))?;
     answer.elapsed_ms = ran.elapsed_ms;
+    answer.left = process.filter(|_| ran.stuck);
     let process = (ended - starts).saturating_sub(phases::total(&answer.phases));
     phases::spend(&mut answer.phases, Phase::Prepare, starts - begun);
     phases::spend(&mut answer.phases, Phase::Process, process);

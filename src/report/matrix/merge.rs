@@ -106,7 +106,7 @@ fn once(outcome: &KernelOutcome) -> Result<(), MergeError> {
 /// Returns how many of all cells were not run on a kernel.
 pub fn missing(outcome: &KernelOutcome) -> usize {
     let run: BTreeSet<_> = outcome.cells.iter().map(|cell| cell.cell).collect();
-    let all = cells::all();
+    let all = outcome.all_cells();
     all.iter().filter(|cell| !run.contains(cell)).count()
 }
 

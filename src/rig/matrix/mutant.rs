@@ -11,9 +11,10 @@
 
 use std::collections::BTreeSet;
 
+use super::cells::judged;
 use super::name::CellName;
 use super::oracle::Oracle;
-use crate::agent::cell::{Ends, Hazard, Kind, Point, table};
+use crate::agent::cell::{Ends, Hazard, Kind, Point, Scope, table};
 use crate::agent::checks::Check;
 use crate::card::CardKind;
 use crate::rig::kernel::Version;
@@ -163,6 +164,17 @@ impl Mutant {
             | Self::UseAfterFree
             | Self::LeakCommand => vec![plain(Kind::AnonTouched)],
         }
+    }
+
+    /// Returns those of its cells that can be run without a witness, with a frame as
+    /// long as the device makes it.
+    pub fn cells_without_witness(self) -> Vec<CellName> {
+        let cells = self.cells().into_iter();
+        let cells = cells.map(|cell| CellName { tail: 0, ..cell });
+        let suits = |cell: &CellName| judged::unsuitable(cell, Scope::Guest).is_none();
+        let mut cells: Vec<_> = cells.filter(suits).collect();
+        cells.dedup();
+        cells
     }
 
     /// Returns the oracle that must detect the bug in that one of its cells. Others may

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
-use super::guest::{CellGuest, MatrixError};
+use super::error::MatrixError;
+use super::guest::CellGuest;
 use super::health::GuestState;
 use super::jobs::{self, JobOutput, WorkQueue};
 use super::leaks;
@@ -11,7 +12,7 @@ use super::mutant::Mutant;
 use super::name::CellName;
 use super::oracle::Oracle;
 use super::outcome::{CellOutcome, KernelOutcome, MutantOutcome, MutantVerdict, Verdict};
-use super::spec::MatrixSpec;
+use super::spec::{Judged, MatrixSpec};
 use crate::card::CardKind;
 use crate::rig::kernel::Version;
 use crate::rig::plural::count;
@@ -44,7 +45,7 @@ pub fn run(
     let version = Version::of(&outcome.release)
         .ok_or_else(|| MatrixError::Release(outcome.release.clone()))?;
     let checks = &outcome.checks;
-    let mut parts = parts(&spec.mutants);
+    let mut parts = parts(spec);
     let first_needs = parts.first().map_or_else(Needs::default, |part| part.needs);
     parts.retain_mut(|part| part.is_left_on(version));
     let step = progress.step(format!("running {}", count(spec.mutants.len(), "mutant")));
@@ -57,6 +58,7 @@ pub fn run(
         |queue, output| {
             let mut job = MutantJob {
                 testbed: &spec.testbed,
+                judged: spec.judged.as_ref(),
                 queue,
                 output,
                 needs: None,
@@ -79,6 +81,15 @@ pub fn run(
     );
     outcome.boots += output.boots;
     outcome.mutants.extend(whole(output.results));
+    let mut without_cells = spec.mutants.clone();
+    without_cells
+        .retain(|mutant| spec.judged.is_some() && mutant.cells_without_witness().is_empty());
+    let why = "none of its cells can be run without a witness";
+    outcome.mutants.extend(
+        without_cells
+            .into_iter()
+            .map(|mutant| MutantOutcome::unseen(mutant, why.into())),
+    );
     ran?;
     step.done();
     Ok(())
@@ -109,11 +120,16 @@ impl fmt::Display for Part {
 }
 
 /// Returns the parts of the mutants in the order in which they are run: those that
-/// can have the same guest together.
-fn parts(mutants: &[Mutant]) -> Vec<Part> {
+/// can have the same guest together. Those of the cells that need a witness are left
+/// out if there is none.
+fn parts(spec: &MatrixSpec) -> Vec<Part> {
     let mut parts: Vec<Part> = Vec::new();
-    for &mutant in mutants {
-        for cell in mutant.cells() {
+    for &mutant in &spec.mutants {
+        let cells = match spec.judged {
+            None => mutant.cells(),
+            Some(_) => mutant.cells_without_witness(),
+        };
+        for cell in cells {
             let needs = Needs::of(mutant, &cell);
             let mut known = parts.iter_mut();
             match known.find(|part| (part.mutant, part.needs) == (mutant, needs)) {
@@ -151,7 +167,7 @@ fn whole(parts: Vec<MutantOutcome>) -> Vec<MutantOutcome> {
 
 /// Returns the testbed of the guest in which the first cell is run.
 pub(super) fn first_testbed(spec: &MatrixSpec) -> TestbedSpec {
-    let parts = parts(&spec.mutants);
+    let parts = parts(spec);
     let needs = parts.first().map_or_else(Needs::default, |part| part.needs);
     needs.testbed(&spec.testbed)
 }
@@ -187,6 +203,7 @@ impl Needs {
 /// A job: runs mutants one after the other.
 struct MutantJob<'a> {
     testbed: &'a TestbedSpec,
+    judged: Option<&'a Judged>,
     queue: &'a WorkQueue<'a, Part>,
     output: &'a mut JobOutput<MutantOutcome>,
     /// What the guest has, or the next one is to have; `None` before the first
@@ -205,7 +222,7 @@ impl MutantJob<'_> {
             None => {
                 self.queue.update("booting a guest");
                 let spec = self.needs.unwrap_or_default().testbed(self.testbed);
-                let guest = CellGuest::boot(&spec, &Progress::silent())?;
+                let guest = CellGuest::boot(&spec, self.judged, &Progress::silent())?;
                 self.output.boots += guest.boots;
                 guest
             }
@@ -306,7 +323,14 @@ mod tests {
 
     #[test]
     fn what_can_have_the_same_guest_is_run_together() {
-        let parts = parts(Mutant::ALL);
+        let spec = |judged: Option<Judged>| MatrixSpec {
+            testbed: TestbedSpec::default(),
+            judged,
+            cells: Vec::new(),
+            mutants: Mutant::ALL.to_vec(),
+            jobs: 1,
+        };
+        let parts = parts(&spec(None));
         assert!(parts.is_sorted_by_key(|part| part.needs));
         for mutant in Mutant::ALL {
             let of_it = parts.iter().filter(|part| part.mutant == *mutant);

@@ -4,8 +4,8 @@
 use maud::{Markup, html};
 
 use super::svg::short;
+use crate::agent::cell::CellAnswer;
 use crate::agent::cell::evidence::{CountersSeen, Moment};
-use crate::agent::cell::{CellAnswer, PAGE};
 
 /// Width of a moment, and height of the greatest count.
 const STEP: f64 = 84.0;
@@ -19,10 +19,7 @@ pub fn draw(answer: &CellAnswer, drawn: bool) -> Markup {
     let counts = counts(answer);
     let further = answer.further.iter().map(|seen| seen.memory);
     let buffers = [answer.memory].into_iter().chain(further).flatten();
-    let pages = buffers.map(|memory| {
-        let within = memory.address % PAGE as u64;
-        within.saturating_add(memory.length).div_ceil(PAGE as u64)
-    });
+    let pages = buffers.map(|memory| memory.pages());
     let pages = pages.fold(0, u64::saturating_add);
     let have = match answer.further.len() {
         0 => "the buffer has",
