@@ -76,7 +76,11 @@ impl Hazard {
     pub const fn replaces_memory(self) -> bool {
         matches!(
             self,
-            Self::Munmap | Self::MunmapMmap | Self::MadviseDontneed | Self::Ksm
+            Self::ForkChildWrites
+                | Self::Munmap
+                | Self::MunmapMmap
+                | Self::MadviseDontneed
+                | Self::Ksm
         )
     }
 
