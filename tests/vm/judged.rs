@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use pinhole::agent::cell::evidence::{CanaryState, Ended, Moment};
-use pinhole::agent::cell::{Cell, CellAnswer, Flow, Hazard, Kind, Point, Scope};
+use pinhole::agent::cell::{Cell, CellAnswer, Flow, Hazard, Kind, Point, Scope, Subject};
 use pinhole::agent::survey::{Survey, SurveyAnswer};
 use pinhole::card::{BufferApi, CardKind};
+use pinhole::dma::Digest;
 use pinhole::rig::testbed::{CardProcess, Testbed, TestbedSpec};
 use pinhole::vm::progress::Progress;
 
@@ -73,6 +74,12 @@ fn of(survey: &SurveyAnswer, kind: Kind) -> Cell {
     }
 }
 
+/// Returns the digests of what the device shows.
+fn shown(survey: &SurveyAnswer) -> Vec<Option<Digest>> {
+    let picture = survey.picture.as_ref().unwrap();
+    picture.digests.iter().copied().map(Some).collect()
+}
+
 /// Checks what is seen of a buffer that a device has filled and given back.
 fn filled(answer: &CellAnswer, survey: &SurveyAnswer) {
     assert_eq!(answer.impossible, None);
@@ -87,9 +94,7 @@ fn filled(answer: &CellAnswer, survey: &SurveyAnswer) {
     let touched = frame.touched.as_ref().unwrap();
     assert_eq!(*touched, Default::default());
     // It is what the device shows.
-    let picture = survey.picture.as_ref().unwrap();
-    let shown: Vec<_> = picture.digests.iter().copied().map(Some).collect();
-    assert_eq!(frame.digests, shown);
+    assert_eq!(frame.digests, shown(survey));
     assert_eq!(answer.further.len() as u32, subject.buffers - 1);
     let further = answer.further.iter().flat_map(|seen| &seen.canaries);
     for canary in answer.canaries.iter().chain(further) {
@@ -197,6 +202,35 @@ fn a_capture_device_is_surveyed_and_seen_in_cells() {
             _ => assert_ne!(answer.ended, Ended::Finished, "{what}"),
         }
     }
+
+    // Several buffers, queued by two threads.
+    let answer = guest.cell(Cell {
+        hazard: Hazard::MmapContention,
+        ..of(&survey, Kind::AnonTouched)
+    });
+    assert!(answer.frames.len() >= 24, "{answer:#?}");
+    let shown = shown(&survey);
+    assert!(answer.frames.iter().all(|frame| frame.digests == shown));
+    assert_eq!(answer.queued().count(), 4);
+    pinned_while_queued(&answer);
+
+    // Frames of another length.
+    let large = Subject {
+        width: 640,
+        height: 480,
+        bytesperline: 2 * 640,
+        line: Some(2 * 640),
+        sizeimage: 2 * 640 * 480,
+        ..subject
+    };
+    let answer = guest.cell(Cell {
+        subject: Some(large),
+        ..of(&survey, Kind::Thp)
+    });
+    assert_eq!(answer.ended, Ended::Finished, "{:?}", answer.phases);
+    let touched = answer.frames[0].touched.as_ref();
+    assert_eq!(touched, Some(&Default::default()));
+    pinned_while_queued(&answer);
 
     // What a machine must not have happen to it.
     for (kind, hazard) in [

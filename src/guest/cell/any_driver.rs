@@ -6,6 +6,7 @@
 //! them, in plain memory.
 
 use std::io;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use crate::agent::cell::answer::FURTHER_MAX;
@@ -18,6 +19,7 @@ use crate::wire::format::PixFormat;
 use zerocopy::FromZeros;
 
 use super::buffer::{self, CellBuffer};
+use super::contention::{self, ContendedBuffer};
 use super::device::{Device, Memory};
 use super::evidence_writer::EvidenceWriter;
 use super::memory::layout::Want;
@@ -36,7 +38,6 @@ const MORE: usize = 3;
 pub fn check(cell: &Cell) -> Result<(), Stop> {
     let why = match (cell.flow, cell.hazard) {
         (Flow::M2m(_), _) => "of a mem-to-mem device of any driver there are no cells yet",
-        (_, Hazard::MmapContention) => "contention takes Pinhole's card, which waits for it",
         (_, Hazard::FailNth) => "failures are injected into Pinhole's own driver only",
         _ if memory::is_of_the_device(cell.kind, &cell.device) => {
             "the memory is the device's own, which then has none of the process's"
@@ -51,6 +52,7 @@ pub struct Transfer<'a> {
     cell: &'a Cell,
     subject: &'a Subject,
     writer: &'a EvidenceWriter,
+    access: &'a MemoryAccess,
     /// The buffers, by their index. The first has the cell's kind of memory, and the
     /// queue of all.
     buffers: Vec<CellBuffer<'a>>,
@@ -74,7 +76,11 @@ impl<'a> Transfer<'a> {
         };
         let end = first.end;
         let mut buffers = vec![first];
-        for number in 1..subject.buffers.max(1) as usize {
+        let least = match cell.hazard {
+            Hazard::MmapContention => contention::BUFFERS,
+            _ => 1,
+        };
+        for number in 1..least.max(subject.buffers as usize) {
             let layout = memory::lay_out(Kind::AnonTouched, want, access)?;
             let buffer = CellBuffer::new(number, end, layout, writer, access)?;
             buffers.push(buffer);
@@ -83,6 +89,7 @@ impl<'a> Transfer<'a> {
             cell,
             subject,
             writer,
+            access,
             came: vec![0; buffers.len()],
             buffers,
         })
@@ -97,7 +104,10 @@ impl<'a> Transfer<'a> {
         }
         self.look(Moment::LaidOut)?;
         self.open()?;
-        self.stream()?;
+        match self.cell.hazard {
+            Hazard::MmapContention => self.contend()?,
+            _ => self.stream()?,
+        }
         for buffer in self.told() {
             buffer.tell_canaries();
         }
@@ -211,6 +221,27 @@ impl<'a> Transfer<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Captures into all buffers, or sends them, while the address space changes.
+    fn contend(&self) -> Result<(), Stop> {
+        let direction = self.cell.flow.subject();
+        let of_it = |buffer: &CellBuffer<'_>| ContendedBuffer {
+            span: buffer.layout.buffer,
+            sent: Mutex::new(buffer.layout.sent(direction, self.access)),
+        };
+        let buffers: Vec<_> = self.buffers.iter().map(of_it).collect();
+        let device = self.device()?;
+        let all_queued = || {
+            // Nothing comes back before the stream is on.
+            self.writer.call(HOLD, || Ok(()))?;
+            contention::tell_queued(self.writer, &buffers)?;
+            let on = || device.stream_on();
+            self.writer.call("VIDIOC_STREAMON", on)
+        };
+        let captured = contention::transfer(device, self.writer, &buffers, all_queued);
+        self.look(Moment::Dequeued)?;
+        captured.map_err(|error| Stop::Failed(format!("while two threads queue: {error}")))
     }
 
     /// Waits until the first buffer is done; it stays with the driver.
@@ -347,9 +378,10 @@ mod tests {
             flow: Flow::M2m(Ends::Read),
             ..plain()
         }));
-        for hazard in [Hazard::FailNth, Hazard::MmapContention] {
-            assert!(refused(Cell { hazard, ..plain() }));
-        }
+        assert!(refused(Cell {
+            hazard: Hazard::FailNth,
+            ..plain()
+        }));
     }
 
     #[test]

@@ -136,7 +136,7 @@ mod tests {
             now[at..at + 32].copy_from_slice(&before[at..at + 32]);
         }
         let seen = touched(&before, &now, 8192, None);
-        assert_eq!((seen.left.len(), seen.left_bytes), (TOLD, 4096));
+        assert_eq!((seen.left.len(), seen.left_bytes), (16, 4096));
     }
 
     #[test]

@@ -20,7 +20,7 @@ use super::idle::Idleness;
 use super::memory::layout::Layout;
 use super::patience::{self, FRAME_LIMIT};
 use super::span::MemoryAccess;
-use super::{Stop, contention, hazards, mappings, pagemap};
+use super::{Stop, contention, hazards, mappings};
 
 /// How long the process waits for forbidden writes of the card.
 const QUIET: Duration = Duration::from_millis(30);
@@ -377,13 +377,7 @@ impl<'a> Transfer<'a> {
             return Ok(());
         }
         let all_queued = || {
-            for (index, buffer) in (0..).zip(&buffers) {
-                let mut pages = pagemap::look(Moment::Queued, buffer.span)?;
-                pages.buffer = index;
-                self.writer.write(&Evidence::Pages(pages));
-            }
-            let counters = pagemap::counters(Moment::Queued)?;
-            self.writer.write(&Evidence::Counters(counters));
+            contention::tell_queued(self.writer, &buffers)?;
             self.writer
                 .call("release", || device.hold(self.cell.point, false))
         };

@@ -77,12 +77,15 @@ pub struct RunsAlike {
 #[serde(rename_all = "kebab-case")]
 pub enum MutantVerdict {
     /// Every one of its cells was as expected without the bug, and a finding
-    /// with it.
+    /// with it; without a witness every one that does not need it.
     Caught,
     /// One of its cells did not show the bug, or was not usable without it.
     Missed,
     /// The bug has no effect on this kernel, or cannot be detected there.
     Unseen,
+    /// None of its cells showed the bug, which only a witness can see, and there was
+    /// none.
+    Unwitnessed,
 }
 
 /// A mutant of the driver that was run.
