@@ -212,6 +212,7 @@ fn judged(mutant: &MutantOutcome, notes: &mut Notes) -> String {
         },
         MutantVerdict::Missed => "**MISSED**".to_owned(),
         MutantVerdict::Unseen => "-".to_owned(),
+        MutantVerdict::Unwitnessed => "missed, needs a witness".to_owned(),
     };
     match &mutant.reason {
         Some(reason) => format!("{said}<sup>{}</sup>", notes.number(reason)),

@@ -19,8 +19,8 @@ pub enum MatrixError {
     /// The card's witness is missing or malformed.
     #[error(transparent)]
     Witness(#[from] WitnessError),
-    /// The directory for the witness could not be created.
-    #[error("cannot make a folder for the card's witness: {0}")]
+    /// The directory for the witness, or what is to be in it, could not be made.
+    #[error("cannot make a folder for the card's files: {0}")]
     Folder(std::io::Error),
     /// The kernel's release has no version.
     #[error("the guest's kernel calls itself \"{0}\", which is no version")]

@@ -14,6 +14,7 @@ use super::objection::Severity;
 use super::observation::Observation;
 use super::oracle::{self, CellEvidence, Finding, Oracle};
 use super::outcome::{CellOutcome, Verdict};
+use super::pictures;
 use super::place::Place;
 use super::spec::Judged;
 use super::survey::Surveyed;
@@ -24,7 +25,6 @@ use crate::agent::cell::phases::{self, Phase};
 use crate::agent::cell::{Cell, CellAnswer, Hazard, Kind};
 use crate::agent::checks::ChecksAnswer;
 use crate::agent::protocol::LogRecord;
-use crate::card::CardKind;
 use crate::rig::kernel::Version;
 use crate::rig::kernel_log;
 use crate::rig::testbed::{CardProcess, Testbed, TestbedSpec};
@@ -157,7 +157,8 @@ impl CellGuest {
             _ => {
                 let mut testbed = TestbedSpec {
                     witness: judged.is_none().then(|| witness.clone()),
-                    source: source(spec.kind, judged.is_some()).map(Into::into),
+                    source: pictures::source(spec.kind, judged.is_none(), folder.path())
+                        .map_err(MatrixError::Folder)?,
                     free_running: true,
                     append: format!("{APPEND} {}", spec.append),
                     ..spec.clone()
@@ -440,16 +441,6 @@ const fn limit(cell: &CellName) -> Duration {
     match cell.hazard {
         Hazard::FailNth => MANY_CAPTURES_LIMIT,
         _ => CELL_LIMIT,
-    }
-}
-
-/// Returns the source of the card's pictures. Without a witness what matters is that
-/// the picture can stand still.
-fn source(kind: CardKind, judged: bool) -> Option<&'static str> {
-    match (kind, judged) {
-        (CardKind::Capture, false) => Some("pattern:integrity"),
-        (CardKind::Capture, true) => Some("pattern:bars"),
-        (CardKind::Output | CardKind::M2m, _) => None,
     }
 }
 

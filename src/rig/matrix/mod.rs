@@ -24,6 +24,7 @@
 //! | [`observation`] | the observed outcome of a cell |
 //! | [`oracle`] | data, addresses, pins, mappings, dirty and idle pages, fences, leaks, the kernel's log |
 //! | [`outcome`] | results, in the form of the report |
+//! | [`pictures`] | what the card shows |
 //! | [`place`] | where cells run: in a guest, or on this machine |
 //! | [`poison`] | pages written to after they were freed, attributed to the cells that wrote |
 //! | [`repeat`] | judging the runs of a cell that was run several times as one |
@@ -50,6 +51,7 @@ pub mod objection;
 pub mod observation;
 pub mod oracle;
 pub mod outcome;
+mod pictures;
 mod place;
 mod poison;
 mod repeat;

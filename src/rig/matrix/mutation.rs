@@ -81,15 +81,14 @@ pub fn run(
     );
     outcome.boots += output.boots;
     outcome.mutants.extend(whole(output.results));
-    let mut without_cells = spec.mutants.clone();
-    without_cells
-        .retain(|mutant| spec.judged.is_some() && mutant.cells_without_witness().is_empty());
-    let why = "none of its cells can be run without a witness";
-    outcome.mutants.extend(
-        without_cells
-            .into_iter()
-            .map(|mutant| MutantOutcome::unseen(mutant, why.into())),
-    );
+    let has_cells = |mutant: &&Mutant| !mutant.cells_without_witness().is_empty();
+    let mut others = spec.mutants.iter();
+    while let Some(mutant) = others.find(|one| spec.judged.is_some() && !has_cells(one)) {
+        let why = "none of its cells can be run without a witness";
+        outcome
+            .mutants
+            .push(MutantOutcome::unseen(*mutant, why.into()));
+    }
     ran?;
     step.done();
     Ok(())
@@ -154,15 +153,24 @@ fn whole(parts: Vec<MutantOutcome>) -> Vec<MutantOutcome> {
         match known.find(|one| one.mutant == part.mutant) {
             None => whole.push(part),
             Some(one) => {
-                if part.verdict == MutantVerdict::Missed {
-                    one.verdict = MutantVerdict::Missed;
-                }
+                one.verdict = both(one.verdict, part.verdict);
                 one.reason = one.reason.take().or(part.reason);
                 one.cells.extend(part.cells);
             }
         }
     }
     whole
+}
+
+/// Returns the verdict on a mutant of the verdicts on two of its cells, or parts.
+fn both(one: MutantVerdict, other: MutantVerdict) -> MutantVerdict {
+    let weight = |verdict: &MutantVerdict| match verdict {
+        MutantVerdict::Unwitnessed => 0,
+        MutantVerdict::Unseen => 1,
+        MutantVerdict::Caught => 2,
+        MutantVerdict::Missed => 3,
+    };
+    std::cmp::max_by_key(one, other, weight)
 }
 
 /// Returns the testbed of the guest in which the first cell is run.
@@ -247,7 +255,7 @@ impl MutantJob<'_> {
     fn judge(&mut self, part: &Part) -> Result<MutantOutcome, MatrixError> {
         let mut outcome = MutantOutcome {
             mutant: part.mutant,
-            verdict: MutantVerdict::Caught,
+            verdict: MutantVerdict::Unwitnessed,
             reason: None,
             cells: Vec::new(),
         };
@@ -261,10 +269,16 @@ impl MutantJob<'_> {
                     green.then(|| format!("{cell} does not show it"))
                 }
             };
-            if let Some(why) = missed {
-                outcome.verdict = MutantVerdict::Missed;
-                outcome.reason.get_or_insert(why);
-            }
+            let needs = part.mutant.needs_witness(cell);
+            let (verdict, why) = match (missed, needs.filter(|_| self.judged.is_some())) {
+                (None, _) => (MutantVerdict::Caught, None),
+                (Some(why), None) => (MutantVerdict::Missed, Some(why)),
+                (Some(why), Some(needs)) => {
+                    (MutantVerdict::Unwitnessed, Some(format!("{why}: {needs}")))
+                }
+            };
+            outcome.verdict = both(outcome.verdict, verdict);
+            outcome.reason = outcome.reason.take().or(why);
         }
         Ok(outcome)
     }
@@ -321,15 +335,18 @@ fn no_good(outcome: &CellOutcome) -> String {
 mod tests {
     use super::*;
 
-    #[test]
-    fn what_can_have_the_same_guest_is_run_together() {
-        let spec = |judged: Option<Judged>| MatrixSpec {
+    fn spec(judged: Option<Judged>) -> MatrixSpec {
+        MatrixSpec {
             testbed: TestbedSpec::default(),
             judged,
             cells: Vec::new(),
             mutants: Mutant::ALL.to_vec(),
             jobs: 1,
-        };
+        }
+    }
+
+    #[test]
+    fn what_can_have_the_same_guest_is_run_together() {
         let parts = parts(&spec(None));
         assert!(parts.is_sorted_by_key(|part| part.needs));
         for mutant in Mutant::ALL {
@@ -342,6 +359,21 @@ mod tests {
         }
         let guests: std::collections::BTreeSet<_> = parts.iter().map(|part| part.needs).collect();
         assert_eq!(guests.len(), 5);
+    }
+
+    #[test]
+    fn without_a_witness_no_mem_to_mem_card_is_booted() {
+        let judged = Judged {
+            device: "/dev/video0".into(),
+            here: false,
+        };
+        let parts = parts(&spec(Some(judged)));
+        assert!(parts.iter().all(|part| part.needs.card != CardKind::M2m));
+        let mutants: std::collections::BTreeSet<_> = parts.iter().map(|part| part.mutant).collect();
+        let without = Mutant::ALL
+            .iter()
+            .filter(|one| one.cells_without_witness().is_empty());
+        assert_eq!(mutants.len() + without.count(), Mutant::ALL.len());
     }
 
     #[test]
@@ -359,6 +391,12 @@ mod tests {
         let missed = part(MutantVerdict::Missed, Some("why"), &["output/thp"]);
         let both = part(MutantVerdict::Missed, Some("why"), &["thp", "output/thp"]);
         assert_eq!(whole(vec![caught.clone(), missed]), [both]);
-        assert_eq!(whole(vec![caught.clone()]), [caught]);
+        assert_eq!(whole(vec![caught.clone()]), [caught.clone()]);
+        // One direction shows it, and the other cannot.
+        let hidden = part(MutantVerdict::Unwitnessed, Some("why"), &["output/thp"]);
+        let [both] = &whole(vec![hidden, caught])[..] else {
+            panic!()
+        };
+        assert_eq!(both.verdict, MutantVerdict::Caught);
     }
 }

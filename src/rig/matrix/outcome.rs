@@ -77,12 +77,15 @@ pub struct RunsAlike {
 #[serde(rename_all = "kebab-case")]
 pub enum MutantVerdict {
     /// Every one of its cells was as expected without the bug, and a finding
-    /// with it.
+    /// with it; without a witness every one that does not need it.
     Caught,
     /// One of its cells did not show the bug, or was not usable without it.
     Missed,
     /// The bug has no effect on this kernel, or cannot be detected there.
     Unseen,
+    /// None of its cells showed the bug, which only a witness can see, and there was
+    /// none.
+    Unwitnessed,
 }
 
 /// A mutant of the driver that was run.
@@ -173,6 +176,12 @@ pub struct Device {
     pub bus: String,
     /// Version of its driver, as `6.12.107`.
     pub version: String,
+    /// Path of its node.
+    pub node: String,
+    /// The module that was loaded for it in a guest without a card, as it was named,
+    /// and its parameters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub module: Option<(String, String)>,
     /// The oracles that could not be asked, or not wholly, each with the reason: a
     /// part of a sentence.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -54,7 +54,8 @@ pub fn run(
             });
         }
     }
-    let device = guest.surveyed().map(Surveyed::report);
+    let device = guest.surveyed();
+    let device = device.map(|surveyed| surveyed.report(&spec.testbed));
     let others = spec.testbed.driver.as_ref();
     let loaded = others.map(|_| guest.driver().to_owned());
     let mut outcome = KernelOutcome {

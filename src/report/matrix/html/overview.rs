@@ -184,6 +184,7 @@ fn mutant_field(kernel: &str, outcome: Option<MutantOutcome>) -> Markup {
                 @match outcome.verdict {
                     MutantVerdict::Caught => { span.good { "✓ caught" } " " small { (oracles.join(", ")) } },
                     MutantVerdict::Missed => { span.bad { "✗ missed" } " " small { (reason) } },
+                    MutantVerdict::Unwitnessed => { span.soft { "– missed, needs a witness" } " " small.soft { (reason) } },
                     MutantVerdict::Unseen => { span.soft { "– no difference" } " " small.soft { (reason) } },
                 }
             }
