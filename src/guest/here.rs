@@ -10,9 +10,9 @@ use crate::guest::server::Server;
 
 /// Serves the requests of [`crate::agent::protocol`] on this machine, in a thread of
 /// this process; returns the other end of the channel. The service ends when that is
-/// closed, or is told to power the machine off, which it does not do. Cells have the
-/// scope of a machine, and no module is loaded or unloaded, nor is memory swept or
-/// searched for leaks.
+/// closed, or is told to power the machine off, which it does not do; what requests run
+/// then is killed, as it is when this process dies. Cells have the scope of a machine,
+/// and no module is loaded or unloaded, nor is memory swept or searched for leaks.
 ///
 /// Requests run this program again (/proc/self/exe), which must call
 /// [`apart`](crate::guest::apart) before anything else. From now on this process reaps
@@ -28,6 +28,7 @@ pub fn serve_here() -> io::Result<UnixStream> {
     let serve = move || {
         // Who closed the channel knows that it is closed.
         let _ = server.serve(hello(&[]), machine, output);
+        server.end_all();
     };
     std::thread::Builder::new().spawn(serve)?;
     Ok(host)
@@ -35,10 +36,11 @@ pub fn serve_here() -> io::Result<UnixStream> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::path::Path;
+    use std::time::{Duration, Instant};
 
     use crate::agent::protocol::{PowerOff, Run, Unload};
-    use crate::vm::channel::Agent;
+    use crate::vm::channel::{Agent, Update};
 
     use super::*;
 
@@ -58,5 +60,27 @@ mod tests {
         assert!(refused.to_string().contains("is no guest"), "{refused}");
         agent.call(PowerOff {}, LIMIT).unwrap();
         assert!(agent.call(Run::new(["true"]), LIMIT).is_err());
+    }
+
+    #[test]
+    fn what_runs_ends_with_the_channel() {
+        let agent = Agent::new(serve_here().unwrap()).unwrap();
+        let request = Run {
+            stream: true,
+            ..Run::new(["sh", "-c", "echo $$; exec sleep 100"])
+        };
+        let pending = agent.start(request).unwrap();
+        let pid = match pending.next(LIMIT).unwrap() {
+            Update::Line(line) => line.text.text().trim().to_owned(),
+            other => panic!("{other:?}"),
+        };
+        drop(pending);
+        drop(agent);
+        let process = Path::new("/proc").join(pid);
+        let deadline = Instant::now() + LIMIT;
+        while process.exists() {
+            assert!(Instant::now() < deadline, "{} is there", process.display());
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 }

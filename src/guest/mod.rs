@@ -40,11 +40,16 @@ use crate::agent::cell::Scope;
 /// Runs this program as the process of a cell or a survey, if its first argument makes
 /// it one; `None` if not.
 pub fn apart() -> Option<ExitCode> {
-    match std::env::args().nth(1).as_deref() {
+    match argument().as_deref() {
         Some(cell::process::ARGUMENT) => Some(cell::process::main()),
         Some(survey::ARGUMENT) => Some(survey::main()),
         _ => None,
     }
+}
+
+/// Returns this program's first argument; what is no text is none of the guest's side.
+fn argument() -> Option<String> {
+    std::env::args_os().nth(1)?.into_string().ok()
 }
 
 /// Runs the program `pinhole-agent`; returns only if this process is not the init of
@@ -53,7 +58,7 @@ pub fn main() -> ExitCode {
     if let Some(ended) = apart() {
         return ended;
     }
-    match std::env::args().nth(1).as_deref() {
+    match argument().as_deref() {
         Some(bench::ARGUMENT) => return bench::main(),
         Some(frame_vector::ARGUMENT) => return frame_vector::main(),
         Some(ioctls::ARGUMENT) => return ioctls::main(),

@@ -16,6 +16,7 @@ use rustix::process::{Pid, Signal};
 use crate::guest::children::{Child, Children};
 use crate::guest::failure::Failure;
 use crate::guest::watch::Sampler;
+use crate::vm::process::end_with_parent;
 
 /// How long the output is read after the program's end: a process that left its
 /// group may hold it open for ever.
@@ -155,6 +156,8 @@ fn start(children: &Children, request: &Run, script: Option<&File>) -> Result<Ch
                 .map_err(|error| Failure::io(format_args!("create {path}"), error))?,
         ),
     });
+    // This thread follows the program to its end.
+    end_with_parent(&mut command);
     children
         .spawn(&mut command)
         .map_err(|error| Failure::io(format_args!("run {program}"), error))

@@ -66,6 +66,7 @@ impl Hazard {
                 | Self::Ksm
                 | Self::MemoryOffline
                 | Self::DropCaches
+                | Self::Writeback
                 | Self::MemoryPressure
                 | Self::FailNth
         )
