@@ -42,20 +42,14 @@ impl Device {
 
     /// Returns all controls.
     pub fn controls(&self) -> io::Result<Vec<QueryExtCtrl>> {
-        let mut controls: Vec<QueryExtCtrl> = Vec::new();
-        loop {
-            let last = controls.last().map_or(0, |control| control.id.get());
+        listed(|last| {
             let mut query = QueryExtCtrl {
                 id: (last | CTRL_FLAG_NEXT_CTRL | CTRL_FLAG_NEXT_COMPOUND).into(),
                 ..FromZeros::new_zeroed()
             };
-            match self.ioctl(Ioctl::QueryExtCtrl.request(), &mut query) {
-                // The query fails after the last control.
-                Err(error) if error.raw_os_error() == Some(libc::EINVAL) => return Ok(controls),
-                other => other?,
-            }
-            controls.push(query);
-        }
+            self.ioctl(Ioctl::QueryExtCtrl.request(), &mut query)?;
+            Ok(query)
+        })
     }
 
     /// Returns the number of the item of a menu that has that name.
@@ -122,6 +116,31 @@ impl Device {
     }
 }
 
+/// Most controls that a device is asked for: a driver may never come to an end.
+const CONTROLS_MAX: usize = 4096;
+
+/// Returns the controls, each of which is the `next` after the id of the one before;
+/// their ids grow.
+fn listed(next: impl Fn(u32) -> io::Result<QueryExtCtrl>) -> io::Result<Vec<QueryExtCtrl>> {
+    let mut controls: Vec<QueryExtCtrl> = Vec::new();
+    while controls.len() < CONTROLS_MAX {
+        let last = controls.last().map_or(0, |control| control.id.get());
+        let control = match next(last) {
+            // The query fails after the last control.
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => return Ok(controls),
+            other => other?,
+        };
+        if control.id.get() <= last {
+            let what = format!("control {:#x} comes after {last:#x}", control.id.get());
+            return Err(io::Error::other(what));
+        }
+        controls.push(control);
+    }
+    Err(io::Error::other(format!(
+        "it has more than {CONTROLS_MAX} controls"
+    )))
+}
+
 /// Number of the last item of a menu that is looked at.
 const MENU_MAX: u32 = 255;
 
@@ -129,4 +148,27 @@ const MENU_MAX: u32 = 255;
 pub fn name_of(field: &[u8]) -> &[u8] {
     let end = field.iter().position(|byte| *byte == 0);
     &field[..end.unwrap_or(field.len())]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_of_controls_has_an_end() {
+        let of = |id: u32| QueryExtCtrl {
+            id: id.into(),
+            ..FromZeros::new_zeroed()
+        };
+        let ended = || io::Error::from_raw_os_error(libc::EINVAL);
+        let three = listed(|last| (last < 3).then(|| of(last + 1)).ok_or_else(ended));
+        let ids: Vec<u32> = three.unwrap().iter().map(|one| one.id.get()).collect();
+        assert_eq!(ids, [1, 2, 3]);
+        // A driver that goes round, and one that goes on and on.
+        let error = listed(|last| Ok(of((last + 1) % 3))).unwrap_err();
+        assert_eq!(error.to_string(), "control 0x0 comes after 0x2");
+        assert!(listed(|last| Ok(of(last + 1))).is_err());
+        let broken = listed(|_| Err(io::Error::from_raw_os_error(libc::EIO)));
+        assert_eq!(broken.unwrap_err().raw_os_error(), Some(libc::EIO));
+    }
 }

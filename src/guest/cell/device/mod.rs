@@ -17,6 +17,7 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd};
 use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::card::{BufferApi, BufferType, Direction};
@@ -33,6 +34,14 @@ use super::span::{Span, check};
 /// VIDIOC_DQEVENT (linux/videodev2.h), which is no command of a virtio-media device.
 const DQEVENT: u32 = 0x8088_5659;
 
+/// Returns the directory of sysfs that is about a video device, given the path of its
+/// node, or of a link to it.
+pub fn sysfs_of(node: &str) -> PathBuf {
+    let node = Path::new(node);
+    let real = node.canonicalize().unwrap_or_else(|_| node.to_owned());
+    Path::new("/sys/class/video4linux").join(real.file_name().unwrap_or_default())
+}
+
 /// An open device, as one of its queues has it.
 #[derive(Debug)]
 pub struct Device {
@@ -47,7 +56,8 @@ impl AsFd for Device {
 }
 
 impl Device {
-    /// Opens the card's device, for single-planar buffers of that direction.
+    /// Opens a device, for single-planar buffers of that direction, as
+    /// [`open_for`](Self::open_for) does.
     pub fn open(path: &str, direction: Direction) -> io::Result<Self> {
         let api = BufferApi::Single;
         Self::open_for(path, BufferType { direction, api })
@@ -196,5 +206,23 @@ impl Device {
         // for writes and has no invalid bit patterns; user pointers in it
         // belong to the cell, and the kernel checks them.
         check(unsafe { libc::ioctl(self.file.as_raw_fd(), request.into(), payload) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_to_a_device_is_about_the_device() {
+        let dir = tempfile::tempdir().unwrap();
+        let node = dir.path().join("video7");
+        std::fs::write(&node, "").unwrap();
+        let link = dir.path().join("usb-a_camera-index0");
+        std::os::unix::fs::symlink("video7", &link).unwrap();
+        let of = |path: &Path| sysfs_of(path.to_str().unwrap());
+        let expected = Path::new("/sys/class/video4linux/video7");
+        assert_eq!([of(&node), of(&link)], [expected; 2]);
+        assert_eq!(of(Path::new("/no/such/video7")), expected);
     }
 }

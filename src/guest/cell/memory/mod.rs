@@ -12,12 +12,12 @@ mod process;
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::Path;
 
 use crate::agent::cell::{Kind, PAGE};
 
 use self::layout::{Layout, Want, fill};
 use super::Stop;
+use super::device::sysfs_of;
 use super::span::{MemoryAccess, Span};
 
 /// Lays out memory of a kind.
@@ -87,9 +87,7 @@ pub fn is_changed_by_a_pin(kind: Kind) -> bool {
 /// Returns whether a device is one whose buffers are memory of that kind: it cannot
 /// have them as its own and as the process's at once.
 pub fn is_of_the_device(kind: Kind, device: &str) -> bool {
-    let name = Path::new(device).file_name().unwrap_or_default();
-    let node = Path::new("/sys/class/video4linux").join(name);
-    kind == Kind::Vb2Mmap && buffers::is_vivid(&node)
+    kind == Kind::Vb2Mmap && buffers::is_vivid(&sysfs_of(device))
 }
 
 /// Fills a buffer anew, before the next frame is written to it or read from it.
