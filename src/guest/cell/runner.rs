@@ -58,9 +58,9 @@ pub fn run(
     let ended = Instant::now();
     drop(fault_settings);
     let mut text = Vec::new();
-    let read = evidence.take(OUTPUT_MAX as u64).read_to_end(&mut text);
+    let read = evidence.take(OUTPUT_MAX as u64 + 1).read_to_end(&mut text);
     read.map_err(failed)?;
-    let mut answer = collect(&String::from_utf8_lossy(&text))?;
+    let mut answer = collect_some(&text, OUTPUT_MAX)?;
     answer.elapsed_ms = ran.elapsed_ms;
     answer.left = process.filter(|_| ran.stuck);
     let process = (ended - starts).saturating_sub(phases::total(&answer.phases));
@@ -137,6 +137,16 @@ fn release(cell: &Cell, answer: &mut CellAnswer) {
     }
 }
 
+/// Parses the first `most` bytes of evidence; if there is more, the cell has failed.
+fn collect_some(text: &[u8], most: usize) -> Result<CellAnswer, Failure> {
+    let mut answer = collect(&String::from_utf8_lossy(&text[..text.len().min(most)]))?;
+    if text.len() > most {
+        let what = format!("the cell's evidence is longer than {most} bytes, the rest is lost");
+        answer.failed.get_or_insert(what);
+    }
+    Ok(answer)
+}
+
 /// Parses the evidence that the cell's process wrote. A last line without a
 /// newline is incomplete, because the process died, and is ignored.
 fn collect(output: &str) -> Result<CellAnswer, Failure> {
@@ -195,5 +205,19 @@ mod tests {
         assert_eq!(answer.notes, ["one"]);
         assert_eq!(answer.impossible.as_deref(), Some("why"));
         assert!(collect("garbage\n").is_err());
+    }
+
+    #[test]
+    fn evidence_that_is_cut_is_a_failure() {
+        let text = b"{\"note\":\"one\"}\n{\"note\":\"two\"}\n";
+        let whole = collect_some(text, text.len()).unwrap();
+        assert_eq!((whole.notes.len(), whole.failed), (2, None));
+        let cut = collect_some(text, text.len() - 1).unwrap();
+        assert_eq!(cut.notes, ["one"]);
+        let why = cut.failed.unwrap();
+        assert!(
+            why.ends_with("longer than 29 bytes, the rest is lost"),
+            "{why}"
+        );
     }
 }
