@@ -193,11 +193,19 @@ pub struct FrameSeen {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TouchedSeen {
     /// The first runs of bytes of the frame, below `bytesused`, that are as they were:
-    /// the offset in the buffer and the length of each. A run is at least 16 bytes.
+    /// the offset in the buffer and the length of each. A run is at least 16 bytes; of
+    /// a format with lines it has no padding, and if it is not known where the lines
+    /// are, a run is whole blocks of 4 KiB.
     pub left: Vec<(u64, u64)>,
     /// Number of bytes in all such runs.
     pub left_bytes: u64,
-    /// The first runs of bytes at or beyond `bytesused` that have changed.
+    /// The blocks of 4 KiB, by their number in the buffer, that are wholly as they were,
+    /// the padding in them as well; of one in which the frame ends, that of it which is
+    /// the frame's. Blocks that are all padding are not among them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub blocks: Vec<u32>,
+    /// The first runs of bytes at or beyond `bytesused` that have changed; none of a
+    /// compressed format, whose frames' lengths differ.
     pub beyond: Vec<(u64, u64)>,
     /// Number of bytes there that have changed.
     pub beyond_bytes: u64,

@@ -18,7 +18,7 @@ pub struct Subject {
     pub width: u32,
     /// Lines.
     pub height: u32,
-    /// Bytes from one line to the next; 0 if the format has no lines.
+    /// Bytes from one line to the next; 0 if the format has no lines: it is compressed.
     pub bytesperline: u32,
     /// Bytes of a line that are pixels, the rest is padding; `None` if that is not
     /// known of the format, or if it has several planes in one piece of memory.

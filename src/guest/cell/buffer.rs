@@ -2,6 +2,7 @@
 //! it.
 
 use std::io;
+use std::ops::Range;
 
 use crate::agent::cell::answer::FURTHER_MAX;
 use crate::agent::cell::evidence::{
@@ -18,7 +19,7 @@ use super::evidence_writer::EvidenceWriter;
 use super::hazards::context::HazardContext;
 use super::memory::layout::Layout;
 use super::span::MemoryAccess;
-use super::touched::{Lines, touched};
+use super::touched::{Frames, touched};
 use super::{Stop, pagemap};
 
 /// A buffer of the cell.
@@ -40,9 +41,9 @@ pub struct CellBuffer<'a> {
     /// Bytes of a line of its frames, if the card is to read them and turns them
     /// upside down.
     turned_line: Option<usize>,
-    /// What it held before it was queued, and where the lines of its frames are, if
-    /// it is to be told what the device left of that.
-    before: Option<(Vec<u8>, Option<Lines>)>,
+    /// What it held before it was queued, and what is known of its frames, if it is to
+    /// be told what the device left of that.
+    before: Option<(Vec<u8>, Frames)>,
     writer: &'a EvidenceWriter,
     access: &'a MemoryAccess,
 }
@@ -89,13 +90,25 @@ impl<'a> CellBuffer<'a> {
     }
 
     /// Remembers what it holds before it is queued, in which the device will write
-    /// frames with such lines.
-    pub fn remember(&mut self, lines: Option<Lines>) {
+    /// such frames.
+    pub fn remember(&mut self, frames: Frames) {
         if self.end.direction == Direction::Capture {
             let read = || self.layout.filling(self.access);
             let filling = self.writer.spend(Phase::Contents, read);
-            self.before = filling.map(|bytes| (bytes, lines));
+            self.before = filling.map(|bytes| (bytes, frames));
         }
+    }
+
+    /// Returns what it holds now; `None` if nothing is remembered of it, or it cannot be
+    /// read.
+    pub fn held(&self) -> Option<Vec<u8>> {
+        self.before.as_ref()?;
+        self.access.read(self.layout.buffer).ok()
+    }
+
+    /// Forgets what it held: somebody else than the device has written to it.
+    pub fn forget(&mut self) {
+        self.before = None;
     }
 
     /// Returns what is there for a hazard that happens to its memory.
@@ -177,27 +190,30 @@ impl<'a> CellBuffer<'a> {
         }));
     }
 
-    /// Writes the frame that was dequeued with it; `read` is called when the process
-    /// has read it.
+    /// Writes the frame that was dequeued with it, which begins at that byte of it;
+    /// `read` is called when the process has read it.
     pub fn tell_frame(
         &self,
         buffer: &Buffer,
+        begins: u32,
         read: impl FnOnce() -> io::Result<()>,
     ) -> io::Result<()> {
         let look = || frame(self.access, self.layout.buffer, buffer, &self.sent);
         let mut seen = self.writer.spend(Phase::Contents, look);
-        let compare = || self.touched(buffer.bytesused.get());
+        let used = begins as usize..buffer.bytesused.get() as usize;
+        let compare = || self.touched(used);
         seen.touched = self.writer.spend(Phase::Contents, compare);
         read()?;
         self.write(Evidence::Frame(seen));
         Ok(())
     }
 
-    /// Returns what the device left of what the buffer held before.
-    fn touched(&self, bytesused: u32) -> Option<TouchedSeen> {
-        let (before, lines) = self.before.as_ref()?;
+    /// Returns what the device left of what the buffer held before, whose bytes in
+    /// `used` are a frame now.
+    fn touched(&self, used: Range<usize>) -> Option<TouchedSeen> {
+        let (before, frames) = self.before.as_ref()?;
         let now = self.access.read(self.layout.buffer).ok()?;
-        Some(touched(before, &now, bytesused, *lines))
+        Some(touched(before, &now, used, *frames))
     }
 
     /// Writes the state of the bytes around it.

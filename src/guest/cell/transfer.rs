@@ -304,7 +304,7 @@ impl<'a> Transfer<'a> {
             if is_first && !self.is_held_after_dma() {
                 self.tell_idle(IdleMoment::Written)?;
             }
-            buffer.tell_frame(&frame, || match is_first {
+            buffer.tell_frame(&frame, 0, || match is_first {
                 true => self.tell_idle(IdleMoment::Read),
                 false => Ok(()),
             })?;

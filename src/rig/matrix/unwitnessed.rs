@@ -66,20 +66,17 @@ fn plane(frame: &FrameSeen, length: Option<u64>, picture: Option<&Picture>) -> P
             return picture.digests.get(at).copied().unwrap_or(OTHER);
         }
         let mut touched = frame.touched.iter().filter(|_| begin < used);
-        let is_left = touched.any(|touched| is_left(touched, begin, end.min(used)));
+        let is_left = touched.any(|touched| is_left(touched, at));
         block.filter(|_| !is_left).unwrap_or(OTHER)
     };
     let digests = frame.digests.iter().enumerate().map(written);
     of(bytes, digests.collect())
 }
 
-/// Returns whether every byte from `begin` to the one before `end` is as it was.
-fn is_left(touched: &TouchedSeen, begin: u64, end: u64) -> bool {
-    let runs = touched.left.iter().map(|(at, length)| {
-        let (from, to) = (*at, at.saturating_add(*length));
-        end.min(to).saturating_sub(begin.max(from))
-    });
-    runs.fold(0, u64::saturating_add) >= end - begin
+/// Returns whether all of the frame in the block of that number is as it was.
+fn is_left(touched: &TouchedSeen, number: usize) -> bool {
+    let mut blocks = touched.blocks.iter();
+    blocks.any(|block| usize::try_from(*block) == Ok(number))
 }
 
 #[cfg(test)]
@@ -157,8 +154,7 @@ mod tests {
         // Nothing of the frame is in its last block.
         let mut left = cell(12288, 5000, &[Some(1), Some(8), Some(9)]);
         left.frames[0].touched = Some(TouchedSeen {
-            left: vec![(BLOCK, 904)],
-            left_bytes: 904,
+            blocks: vec![1],
             ..TouchedSeen::default()
         });
         assert_eq!(reads(&left, Some(&shown)), PARTLY);
@@ -167,24 +163,21 @@ mod tests {
     #[test]
     fn without_a_picture_what_has_changed_was_written() {
         let mut answer = cell(3 * BLOCK, 3 * BLOCK as u32, &[Some(1), Some(2), Some(3)]);
-        let mut left = |left: &[(u64, u64)]| {
+        let mut left = |blocks: &[u32]| {
             answer.frames[0].touched = Some(TouchedSeen {
-                left: left.to_vec(),
-                left_bytes: left.iter().map(|(_, length)| length).sum(),
+                // What is told of it in bytes may be cut.
+                left: vec![(0, 3 * BLOCK)],
+                left_bytes: 3 * BLOCK,
+                blocks: blocks.to_vec(),
                 ..TouchedSeen::default()
             });
             reads(&answer, None)
         };
         assert_eq!(left(&[]), DATA);
-        assert_eq!(
-            left(&[(BLOCK, BLOCK - 1), (2 * BLOCK + 1, BLOCK - 1)]),
-            DATA
-        );
-        assert_eq!(left(&[(BLOCK - 16, BLOCK + 16)]), PARTLY);
-        assert_eq!(left(&[(BLOCK, 16), (BLOCK + 16, BLOCK - 16)]), PARTLY);
-        let nothing = Observation::Captured(Reads::Other);
-        assert_eq!(left(&[(0, 3 * BLOCK)]), nothing);
-        assert_eq!(left(&[(u64::MAX, u64::MAX)]), DATA);
+        assert_eq!(left(&[1]), PARTLY);
+        assert_eq!(left(&[2, 0]), PARTLY);
+        assert_eq!(left(&[0, 1, 2]), Observation::Captured(Reads::Other));
+        assert_eq!(left(&[3, u32::MAX]), DATA);
     }
 
     #[test]

@@ -21,6 +21,9 @@ const EXPBUF: u32 = 0xc040_5610;
 const DQBUF: u32 = 0xc058_5611;
 const CREATE_BUFS: u32 = 0xc100_565c;
 
+/// Most buffers that a device is asked about: a driver may never come to an end.
+const BUFFERS_MAX: u32 = 1024;
+
 /// V4L2_MEMORY_DMABUF.
 pub const MEMORY_DMABUF: u32 = 4;
 
@@ -119,16 +122,14 @@ impl Device {
         Ok(buffer.length.get() as usize)
     }
 
-    /// Returns whether a buffer is finished and not dequeued yet.
-    pub fn is_done(&self, index: u32, memory: u32) -> io::Result<bool> {
-        let flags = self.query(index, memory)?.flags.get();
-        Ok(flags & BUF_FLAG_DONE != 0)
+    /// Returns the V4L2_BUF_FLAG_* of a buffer.
+    pub fn flags(&self, index: u32, memory: u32) -> io::Result<u32> {
+        Ok(self.query(index, memory)?.flags.get())
     }
 
     /// Returns whether the device owns a buffer, finished or not.
     pub fn has_queued(&self, index: u32, memory: u32) -> io::Result<bool> {
-        let flags = self.query(index, memory)?.flags.get();
-        Ok(flags & (BUF_FLAG_QUEUED | BUF_FLAG_DONE) != 0)
+        Ok(self.flags(index, memory)? & (BUF_FLAG_QUEUED | BUF_FLAG_DONE) != 0)
     }
 
     fn query(&self, index: u32, memory: u32) -> io::Result<Buffer> {
@@ -154,14 +155,17 @@ impl Device {
                 buffer.length = (length as u32).into();
             }
         }
-        self.exchange(Ioctl::QBuf.request(), &mut buffer)
+        self.exchange(Ioctl::QBuf.request(), &mut buffer)?;
+        Ok(())
     }
 
     /// Makes an ioctl on a buffer. If the API is the multi-planar one, the kernel gets
-    /// and gives what is of the memory in the buffer's only plane.
-    fn exchange(&self, request: u32, buffer: &mut Buffer) -> io::Result<()> {
+    /// and gives what is of the memory in the buffer's only plane. Returns at which
+    /// byte of it the frame begins (v4l2_plane::data_offset).
+    fn exchange(&self, request: u32, buffer: &mut Buffer) -> io::Result<u32> {
         if self.type_.api == BufferApi::Single {
-            return self.ioctl(request, buffer);
+            self.ioctl(request, buffer)?;
+            return Ok(0);
         }
         let mut plane = Plane {
             bytesused: buffer.bytesused,
@@ -175,7 +179,7 @@ impl Device {
         buffer.bytesused = plane.bytesused;
         buffer.length = plane.length;
         buffer.m = plane.m;
-        made
+        made.map(|()| plane.data_offset.get())
     }
 
     fn buffer(&self, index: u32, memory: u32) -> Buffer {
@@ -190,14 +194,20 @@ impl Device {
     /// Dequeues a finished buffer of that V4L2_MEMORY_*; WouldBlock if there is
     /// none.
     pub fn dequeue(&self, memory: u32) -> io::Result<Buffer> {
+        Ok(self.dequeue_whole(memory)?.0)
+    }
+
+    /// Dequeues a finished buffer as [`dequeue`](Self::dequeue) does; returns it, and at
+    /// which byte of its memory the frame begins.
+    pub fn dequeue_whole(&self, memory: u32) -> io::Result<(Buffer, u32)> {
         let mut buffer = self.buffer(0, memory);
-        self.exchange(DQBUF, &mut buffer)?;
-        Ok(buffer)
+        let begins = self.exchange(DQBUF, &mut buffer)?;
+        Ok((buffer, begins))
     }
 
     /// Returns whether a buffer is finished and not dequeued yet.
     pub(super) fn is_any_done(&self) -> io::Result<bool> {
-        for index in 0.. {
+        for index in 0..BUFFERS_MAX {
             match self.query(index, 0) {
                 Ok(buffer) if buffer.flags.get() & BUF_FLAG_DONE != 0 => return Ok(true),
                 Ok(_) => {}

@@ -2,8 +2,9 @@
 //! a multi-planar format is told as a single-planar one, as it has one plane of memory.
 
 use std::io;
+use std::time::Duration;
 
-use crate::agent::cell::FrameSize;
+use crate::agent::cell::{FrameSize, Subject};
 use crate::card::BufferApi;
 use crate::wire::Ioctl;
 use crate::wire::format::{
@@ -69,6 +70,24 @@ impl Device {
         self.exchange_format(Ioctl::SFmt, wanted)
     }
 
+    /// Sets the device's format to that of a device under judgement; returns the one
+    /// that the device has then.
+    pub fn set_subject(&self, subject: &Subject) -> io::Result<PixFormat> {
+        self.change_format(PixFormat {
+            width: subject.width.into(),
+            height: subject.height.into(),
+            pixelformat: subject.pixelformat.into(),
+            ..FromZeros::new_zeroed()
+        })
+    }
+
+    /// Returns how long a frame of the device takes, if it tells.
+    pub fn frame_time(&self) -> Option<Duration> {
+        let mut parameters = StreamParm::of(self.buffer_type(), Fract::new_zeroed());
+        self.ioctl(Ioctl::GParm.request(), &mut parameters).ok()?;
+        duration(parameters.timeperframe)
+    }
+
     fn exchange_format(&self, ioctl: Ioctl, wanted: PixFormat) -> io::Result<PixFormat> {
         match self.type_.api {
             BufferApi::Single => {
@@ -117,6 +136,13 @@ impl Device {
 /// Most formats and sizes that are enumerated: a driver may never come to an end.
 const ENUMERATED: u32 = 1000;
 
+/// Returns a fraction of a second; `None` if it is none.
+fn duration(fraction: Fract) -> Option<Duration> {
+    let nanoseconds = u64::from(fraction.numerator.get()) * 1_000_000_000;
+    let each = nanoseconds.checked_div(fraction.denominator.get().into())?;
+    (each > 0).then_some(Duration::from_nanos(each))
+}
+
 /// Returns a format as the multi-planar API has it, with one plane.
 fn with_a_plane(pix: PixFormat) -> PixFormatMplane {
     let mut multi = PixFormatMplane {
@@ -156,6 +182,19 @@ fn of_a_plane(multi: &PixFormatMplane) -> io::Result<PixFormat> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_frame_time_is_a_fraction_of_a_second() {
+        let of = |numerator: u32, denominator: u32| {
+            duration(Fract {
+                numerator: numerator.into(),
+                denominator: denominator.into(),
+            })
+        };
+        assert_eq!(of(1, 25), Some(Duration::from_millis(40)));
+        assert_eq!(of(u32::MAX, 1), Some(Duration::from_secs(u32::MAX.into())));
+        assert_eq!((of(0, 25), of(1, 0)), (None, None));
+    }
 
     #[test]
     fn a_format_of_one_plane_is_one_of_either_api() {

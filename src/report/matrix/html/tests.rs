@@ -176,6 +176,7 @@ fn a_device_without_a_witness_is_shown_by_what_the_process_saw() {
         left_bytes: 80,
         beyond: vec![(8190, 2)],
         beyond_bytes: 2,
+        ..TouchedSeen::default()
     });
     answer.returns = vec![ReturnSeen {
         index: 1,
