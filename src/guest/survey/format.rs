@@ -8,12 +8,16 @@ use crate::wire::format::{
 };
 use zerocopy::FromZeros;
 
+use super::failed;
 use crate::guest::cell::device::Device;
 
 /// Length of a buffer in bytes that is large enough to have pages in its middle.
 const LEAST: u32 = 64 << 10;
 /// Greatest length of a buffer, in bytes, that memory of every kind has room for.
 const MOST: u32 = 8 << 20;
+
+/// Greatest length of a buffer of a device that has no shorter ones, in bytes.
+const MOST_EVER: u32 = 64 << 20;
 
 /// Sizes that are tried of a device that has ranges of sizes, in pixels.
 const SIZES: [(u32, u32); 9] = [
@@ -85,16 +89,28 @@ pub fn choose(device: &Device) -> Result<PixFormat, String> {
             }
             match set(device, wanted) {
                 Ok(format) if fits(&format) => return Ok(format),
+                Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {
+                    return Err(failed("VIDIOC_S_FMT", &error));
+                }
                 _ => {}
             }
         }
     }
     // All are too small or too large, or the device has one only and does not tell.
     let present = device.get_format();
-    let present = present.map_err(|error| format!("it has no format for a cell: {error}"))?;
-    match present.sizeimage.get() {
+    let present = present.map_err(|error| failed("it has no format for a cell", &error))?;
+    check_length(present.sizeimage.get()).map(|()| present)
+}
+
+/// Checks the length of a frame in bytes.
+fn check_length(sizeimage: u32) -> Result<(), String> {
+    match sizeimage {
         0 => Err("it has no format for a cell, its frames have no length".into()),
-        _ => Ok(present),
+        1..=MOST_EVER => Ok(()),
+        _ => Err(format!(
+            "it has no format for a cell, its frames take {sizeimage} bytes, and a cell has \
+             {MOST_EVER} for one"
+        )),
     }
 }
 
@@ -103,14 +119,27 @@ fn set(device: &Device, wanted: PixFormat) -> io::Result<PixFormat> {
     device.get_format()
 }
 
+/// Returns whether the device offers a format as one whose frames have any length.
+pub fn is_compressed(offered: &[FmtDesc], pixelformat: u32) -> bool {
+    let mut of_it = offered
+        .iter()
+        .filter(|format| format.pixelformat.get() == pixelformat);
+    of_it.any(|format| format.flags.get() & FMT_FLAG_COMPRESSED != 0)
+}
+
+/// Returns the bytes of a pixel of a format with lines of pixels alone; `None` of any
+/// other.
+fn pixel(pixelformat: u32) -> Option<u32> {
+    let code = pixelformat.to_le_bytes();
+    let found = PACKED.iter().find(|(packed, _)| **packed == code);
+    found.map(|(_, bytes)| *bytes)
+}
+
 /// Returns the formats in the order in which they are tried: those whose frames are all
-/// of one length first, and among them the present one.
+/// of one length first, among them those of whose frames every byte is known, and among
+/// these the present one.
 fn preferred(present: Option<&PixFormat>, offered: &[FmtDesc]) -> Vec<u32> {
     let code = |format: &FmtDesc| format.pixelformat.get();
-    let is_compressed = |pixelformat: &u32| {
-        let mut of_it = offered.iter().filter(|format| code(format) == *pixelformat);
-        of_it.any(|format| format.flags.get() & FMT_FLAG_COMPRESSED != 0)
-    };
     let present = present.map(|format| format.pixelformat.get());
     let mut codes: Vec<u32> = present.into_iter().collect();
     for format in offered {
@@ -118,7 +147,7 @@ fn preferred(present: Option<&PixFormat>, offered: &[FmtDesc]) -> Vec<u32> {
             codes.push(code(format));
         }
     }
-    codes.sort_by_key(is_compressed);
+    codes.sort_by_key(|code| (is_compressed(offered, *code), pixel(*code).is_none()));
     codes
 }
 
@@ -155,9 +184,8 @@ fn within(wanted: u32, (least, most, step): (u32, u32, u32)) -> u32 {
 
 /// Returns how many bytes of a line of the format are pixels, if that is known of it.
 pub fn line(format: &PixFormat) -> Option<u32> {
-    let code = format.pixelformat.get().to_le_bytes();
-    let (_, bytes) = PACKED.iter().find(|(packed, _)| **packed == code)?;
-    let line = format.width.get().checked_mul(*bytes)?;
+    let bytes = pixel(format.pixelformat.get())?;
+    let line = format.width.get().checked_mul(bytes)?;
     let stride = format.bytesperline.get();
     let frame = u64::from(stride) * u64::from(format.height.get());
     (line <= stride && frame <= u64::from(format.sizeimage.get())).then_some(line)
@@ -210,21 +238,33 @@ mod tests {
     }
 
     #[test]
-    fn the_present_format_is_preferred_unless_it_is_compressed() {
-        let offered = [(b"MJPG", 1), (b"NV12", 0), (b"YUYV", 0)].map(|(name, flags)| FmtDesc {
-            pixelformat: code(name).into(),
-            flags: u32::into(flags),
-            ..FromZeros::new_zeroed()
-        });
+    fn the_present_format_is_preferred_among_those_whose_lines_are_known() {
+        let offered =
+            [(b"MJPG", 1), (b"NV12", 0), (b"YUYV", 0), (b"GREY", 0)].map(|(name, flags)| FmtDesc {
+                pixelformat: code(name).into(),
+                flags: u32::into(flags),
+                ..FromZeros::new_zeroed()
+            });
         let order = |present: Option<&[u8; 4]>| {
             let present = present.map(|name| pix(name, (1, 1), 0, 0));
             let codes = preferred(present.as_ref(), &offered);
             let names = codes.iter().map(|code| code.to_le_bytes());
             names.collect::<Vec<_>>()
         };
-        assert_eq!(order(Some(b"YUYV")), [*b"YUYV", *b"NV12", *b"MJPG"]);
-        assert_eq!(order(Some(b"MJPG")), [*b"NV12", *b"YUYV", *b"MJPG"]);
-        assert_eq!(order(None), [*b"NV12", *b"YUYV", *b"MJPG"]);
+        let [grey, mjpg, nv12, yuyv] = [*b"GREY", *b"MJPG", *b"NV12", *b"YUYV"];
+        assert_eq!(order(Some(b"GREY")), [grey, yuyv, nv12, mjpg]);
+        assert_eq!(order(Some(b"YUYV")), [yuyv, grey, nv12, mjpg]);
+        assert_eq!(order(Some(b"NV12")), [yuyv, grey, nv12, mjpg]);
+        assert_eq!(order(Some(b"MJPG")), [yuyv, grey, nv12, mjpg]);
+        assert_eq!(order(None), [yuyv, grey, nv12, mjpg]);
+    }
+
+    #[test]
+    fn a_frame_has_a_length_that_memory_can_have() {
+        assert_eq!(check_length(MOST_EVER), Ok(()));
+        let why = check_length(MOST_EVER + 1).unwrap_err();
+        assert!(why.contains("67108865 bytes"), "{why}");
+        assert!(check_length(0).unwrap_err().contains("no length"));
     }
 
     #[test]
