@@ -115,7 +115,9 @@ fn check_length(sizeimage: u32) -> Result<(), String> {
 }
 
 fn set(device: &Device, wanted: PixFormat) -> io::Result<PixFormat> {
-    device.change_format(wanted)?;
+    let format = device.change_format(wanted)?;
+    // Few devices can compose, and others have nothing to compose.
+    let _ = device.compose(format.width.get(), format.height.get());
     device.get_format()
 }
 
