@@ -40,6 +40,7 @@ fn a_reader_that_has_gone_is_no_error_and_a_full_disk_is() {
     let markdown = format!("report markdown {}", fixtures.display());
     for line in [
         "matrix --list",
+        "judge --list",
         "conformance --list",
         "guest list",
         "guest list --json",
@@ -219,6 +220,59 @@ fn shards_of_the_matrix_are_all_of_it_and_each_cell_once() {
         source.contains("unexpected argument '--source'"),
         "{source}"
     );
+}
+
+#[test]
+fn what_cannot_be_judged_is_said_in_a_sentence() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().display();
+    for (line, said) in [
+        (
+            "/dev/nosuch",
+            "/dev/nosuch cannot be judged: there is no such device",
+        ),
+        (
+            "/dev/null",
+            "/dev/null cannot be judged: it is no video device",
+        ),
+        (
+            "--cell heap/memory-offline",
+            "the cell heap/memory-offline is not for this device: it would harm",
+        ),
+        (
+            "--cell heap+16 --kernel trixie",
+            "the cell heap+16 is not for this device: the length",
+        ),
+        (
+            "--kind card-mmap --kernel trixie",
+            "there is no such cell: --kind and --hazard leave none",
+        ),
+        ("--module /nowhere/x.ko", "cannot use /nowhere/x.ko"),
+        ("--kernel nosuch", "there is no guest named nosuch"),
+    ] {
+        let answer = refused(&output(&format!("judge {line} --out {out}")));
+        assert!(
+            answer.starts_with(&format!("pinhole: {said}")),
+            "{line}: {answer}"
+        );
+        assert_eq!(answer.lines().count(), 1, "{answer}");
+    }
+    let mutants = refused(&output("judge --module vivid --mutants"));
+    assert!(mutants.contains("cannot be used with"), "{mutants}");
+}
+
+#[test]
+fn a_guest_has_all_cells_of_a_judge_and_this_machine_those_that_harm_nobody() {
+    let cells = |line: &str| -> BTreeSet<String> {
+        let output = output(line);
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.lines().map(str::to_owned).collect()
+    };
+    let (here, guest) = (cells("judge --list"), cells("judge --list --module vivid"));
+    assert!(here.is_subset(&guest) && here.len() > 300, "{}", here.len());
+    assert!(guest.contains("heap/memory-offline") && !here.contains("heap/memory-offline"));
+    assert!(here.contains("output/thp@64"));
 }
 
 #[test]

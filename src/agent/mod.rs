@@ -13,3 +13,4 @@ pub mod kernel_log;
 pub mod location;
 pub mod protocol;
 pub mod status;
+pub mod survey;

@@ -22,6 +22,7 @@ use super::ioctls::{Ioctls, IoctlsAnswer};
 pub use super::kernel_log::{Log, LogAnswer, LogRecord, NewRecords};
 pub use super::location::{Locate, Location, Segment};
 pub use super::status::Status;
+use super::survey::{Survey, SurveyAnswer};
 
 /// Name of the virtio-serial port that carries the protocol.
 pub const PORT_NAME: &str = "pinhole.agent";
@@ -63,6 +64,7 @@ pub enum Command {
     Log(Log),
     NewRecords(NewRecords),
     Cell(Cell),
+    Survey(Survey),
     Checks(Checks),
     Leaks(Leaks),
     Sweep(Sweep),
@@ -107,6 +109,7 @@ calls! {
     Log -> LogAnswer,
     NewRecords -> LogAnswer,
     Cell -> CellAnswer,
+    Survey -> SurveyAnswer,
     Checks -> ChecksAnswer,
     Leaks -> LeaksAnswer,
     Sweep -> SweepAnswer,
@@ -180,6 +183,9 @@ pub struct RunAnswer {
     pub truncated: bool,
     /// Whether the program was killed because its time was up.
     pub timed_out: bool,
+    /// Whether it is still there: the kernel does not let it go.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stuck: bool,
     /// Time from the start to the end of the program, in milliseconds.
     pub elapsed_ms: u64,
     /// The samples of each counter of [`Run::watch`] that this kernel has.
@@ -422,6 +428,7 @@ mod tests {
             stderr: String::new(),
             truncated: false,
             timed_out: true,
+            stuck: false,
             elapsed_ms: 12,
             watch: BTreeMap::from([(
                 "x".into(),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 
 use crate::rig::testbed::TestbedSpec;
-use crate::rig::testbed::driver::OtherDriver;
+use crate::rig::testbed::driver::{DriverModule, OtherDriver};
 use crate::vm::accelerator::Accelerator;
 use crate::vm::images::{Catalog, OwnKernel};
 
@@ -136,7 +136,7 @@ impl GuestArgs {
             kernel: kernel.map(str::to_owned),
             own_kernel: self.own_kernel(),
             driver: self.driver.as_ref().map(|path| OtherDriver {
-                path: path.clone(),
+                module: DriverModule::File(path.clone()),
                 params: self.driver_args.clone(),
             }),
             driver_args: self.driver_args.clone(),

@@ -11,6 +11,7 @@ pub mod bench;
 mod bounded_log;
 pub mod capture;
 mod card_args;
+mod cells_args;
 pub mod completions;
 pub mod compliance;
 pub mod conformance;
@@ -22,6 +23,7 @@ pub mod exit;
 pub mod frame_vector;
 pub mod guest;
 mod guest_args;
+pub mod judge;
 pub mod man;
 pub mod matrix;
 mod mode_args;
@@ -66,6 +68,7 @@ enum Command {
     Guest(guest::Args),
     Driver(driver::Args),
     Matrix(matrix::Args),
+    Judge(judge::Args),
     Report(report::Args),
     Completions(completions::Args),
     Man(man::Args),
@@ -76,8 +79,11 @@ enum Command {
 const BACKEND_NAME: &str = "vhost-user-media";
 
 /// Parses the arguments, runs the subcommand, and turns its result into the
-/// process's exit code.
+/// process's exit code. The process of a cell is this program as well.
 pub fn main() -> ExitCode {
+    if let Some(ended) = crate::guest::apart() {
+        return ended;
+    }
     let args = arguments(env::args_os());
     let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
@@ -101,6 +107,7 @@ pub fn main() -> ExitCode {
         Command::Guest(args) => guest::run(args),
         Command::Driver(args) => driver::run(args),
         Command::Matrix(args) => matrix::run(args),
+        Command::Judge(args) => judge::run(args),
         Command::Report(args) => report::run(args),
         Command::Completions(args) => completions::run(args, &mut Cli::command()),
         Command::Man(args) => man::run(args, Cli::command()),
@@ -154,7 +161,7 @@ mod tests {
 
     use super::exit::{CANNOT_RUN, UNTESTABLE};
     use super::{Cli, arguments, code, sentence};
-    use crate::rig::matrix::guest::MatrixError;
+    use crate::rig::matrix::error::MatrixError;
     use crate::rig::testbed::TestbedError;
     use crate::vm::channel::AgentError;
     use crate::vm::images::OwnKernel;

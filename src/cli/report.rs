@@ -83,7 +83,7 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
                     ))?;
                 }
             }
-            output::line(format_args!("\n{}", super::matrix::page(&out)))?;
+            output::line(format_args!("\n{}", super::cells_args::page(&out)))?;
             let failed = |one: &KernelOutcome| one.is_wrong() || one.stopped.is_some();
             Ok(match outcomes.iter().any(failed) {
                 false => super::exit::SUCCESS,

@@ -3,7 +3,8 @@
 //! The program `pinhole-agent` is [`main`] alone. It sets up the guest, then serves
 //! the requests of [`crate::agent::protocol`] that arrive over a virtio-serial port
 //! until it is told to power the machine off. As process 1 it must never end: the
-//! kernel would panic. It is static, as an init must be.
+//! kernel would panic. It is static, as an init must be. On a machine that is no guest
+//! [`serve_here`] serves them, and [`apart`] is what its requests run.
 
 mod apart;
 mod bench;
@@ -14,6 +15,8 @@ mod failure;
 mod files;
 mod frame_vector;
 mod health;
+mod hello;
+mod here;
 mod init;
 mod ioctls;
 mod kmemleak;
@@ -23,19 +26,40 @@ mod modules;
 mod port;
 mod run;
 mod server;
+mod survey;
 mod sweep;
 mod watch;
 
 use std::process::ExitCode;
 
+pub use here::serve_here;
 use server::{End, Server};
+
+use crate::agent::cell::Scope;
+
+/// Runs this program as the process of a cell or a survey, if its first argument makes
+/// it one; `None` if not.
+pub fn apart() -> Option<ExitCode> {
+    match argument().as_deref() {
+        Some(cell::process::ARGUMENT) => Some(cell::process::main()),
+        Some(survey::ARGUMENT) => Some(survey::main()),
+        _ => None,
+    }
+}
+
+/// Returns this program's first argument; what is no text is none of the guest's side.
+fn argument() -> Option<String> {
+    std::env::args_os().nth(1)?.into_string().ok()
+}
 
 /// Runs the program `pinhole-agent`; returns only if this process is not the init of
 /// a guest.
 pub fn main() -> ExitCode {
-    match std::env::args().nth(1).as_deref() {
+    if let Some(ended) = apart() {
+        return ended;
+    }
+    match argument().as_deref() {
         Some(bench::ARGUMENT) => return bench::main(),
-        Some(cell::process::ARGUMENT) => return cell::process::main(),
         Some(frame_vector::ARGUMENT) => return frame_vector::main(),
         Some(ioctls::ARGUMENT) => return ioctls::main(),
         _ => {}
@@ -46,7 +70,7 @@ pub fn main() -> ExitCode {
     }
     let problems = init::set_up();
     let children = children::Children::start();
-    let server = Server::new(children);
+    let server = Server::new(children, Scope::Guest);
     loop {
         let port = port::open();
         match port::speak(&server, &port, &problems) {

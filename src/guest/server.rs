@@ -5,6 +5,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::agent::bench::Measurement;
+use crate::agent::cell::Scope;
 use crate::agent::protocol::{Command, Done, Failed, LINE_MAX, Message, Request};
 use rustix::process::{Pid, Signal};
 use serde_json::Value;
@@ -13,7 +14,7 @@ use crate::guest::children::Children;
 use crate::guest::failure::Failure;
 use crate::guest::{
     apart, bench, cell, console, files, frame_vector, health, ioctls, kmemleak, kmsg, locate,
-    modules, run, sweep,
+    modules, run, survey, sweep,
 };
 
 /// Why the service of a channel ended.
@@ -29,8 +30,18 @@ pub enum End {
 #[derive(Clone)]
 pub struct Server {
     children: &'static Children,
+    /// What requests may do to the machine.
+    scope: Scope,
+    running: Arc<Mutex<Running>>,
+}
+
+/// What requests run.
+#[derive(Default)]
+struct Running {
     /// The process of each request that runs one.
-    running: Arc<Mutex<HashMap<u64, Pid>>>,
+    processes: HashMap<u64, Pid>,
+    /// Whether nothing is to run any more.
+    is_over: bool,
 }
 
 /// The output channel to the host, shared by all threads that send messages.
@@ -63,10 +74,12 @@ fn failed(id: Option<u64>, failure: Failure) -> Message {
 }
 
 impl Server {
-    /// Returns a server that runs programs as `children`.
-    pub fn new(children: &'static Children) -> Self {
+    /// Returns a server that runs programs as `children`, on a guest or on somebody's
+    /// machine.
+    pub fn new(children: &'static Children, scope: Scope) -> Self {
         Self {
             children,
+            scope,
             running: Arc::default(),
         }
     }
@@ -92,7 +105,7 @@ impl Server {
                 }
             };
             if let Command::PowerOff(_) = request.command {
-                rustix::fs::sync();
+                self.sync();
                 output.answer(request.id, Ok(Value::Null));
                 return Ok(End::PowerOff);
             }
@@ -129,7 +142,11 @@ impl Server {
         output: &Output<W>,
     ) -> Result<Value, Failure> {
         let started = |pid| {
-            self.running().insert(id, pid);
+            let mut running = self.running();
+            running.processes.insert(id, pid);
+            if running.is_over {
+                self.end(pid);
+            }
         };
         match command {
             Command::Run(request) => {
@@ -139,12 +156,12 @@ impl Server {
                     let _ = output.send(&Message::Line(line));
                 };
                 let answer = run::run(self.children, id, request, started, line);
-                self.running().remove(&id);
+                self.running().processes.remove(&id);
                 value(answer?)
             }
             Command::Shell(request) => {
                 let answer = console::shell(self.children, &request, started);
-                self.running().remove(&id);
+                self.running().processes.remove(&id);
                 value(answer?)
             }
             Command::Kill(request) => value(self.kill(request.target, request.signal)?),
@@ -152,22 +169,38 @@ impl Server {
             Command::Read(request) => value(files::read(&request)?),
             Command::Write(request) => value(files::write(&request)?),
             Command::Locate(request) => value(locate::locate(&request)?),
+            // What nothing but a guest is there for.
+            Command::Load(_) | Command::Unload(_) | Command::Leaks(_) | Command::Sweep(_)
+                if !self.scope.is_guest() =>
+            {
+                Err(Failure::new(
+                    "this machine is no guest, it is left as it is",
+                ))
+            }
             Command::Load(request) => value(modules::load(&request)?),
             Command::Unload(request) => value(modules::unload(&request.module)?),
             Command::Modules(_) => value(modules::list()?),
             Command::Log(request) => value(kmsg::read(request.since)?),
             Command::NewRecords(_) => value(kmsg::new_records()?),
-            Command::Cell(request) => {
+            Command::Cell(mut request) => {
+                if !self.scope.is_guest() {
+                    request.scope = self.scope;
+                }
                 let answer = cell::runner::run(self.children, id, &request, started);
-                self.running().remove(&id);
+                self.running().processes.remove(&id);
                 value(answer?)
             }
-            Command::Checks(_) => value(health::look()?),
+            Command::Survey(request) => {
+                let limit_ms = request.limit_ms;
+                let written = self.run_apart(id, (survey::ARGUMENT, &request), limit_ms, started);
+                value(survey::answer(written?)?)
+            }
+            Command::Checks(_) => value(health::look(self.scope)?),
             Command::Leaks(_) => value(kmemleak::look()?),
             Command::Sweep(_) => value(sweep::sweep()?),
             Command::FrameVector(request) => {
                 let answer = frame_vector::run(self.children, id, &request, started);
-                self.running().remove(&id);
+                self.running().processes.remove(&id);
                 value(answer?)
             }
             Command::BenchStream(request) => {
@@ -186,7 +219,7 @@ impl Server {
             }
             // The reading thread powers the machine off, after this answer.
             Command::Sync(_) | Command::PowerOff(_) => {
-                rustix::fs::sync();
+                self.sync();
                 value(())
             }
         }
@@ -200,7 +233,7 @@ impl Server {
         started: impl FnOnce(Pid),
     ) -> Result<Value, Failure> {
         let answer = apart::run(self.children, id, request, limit_ms, started);
-        self.running().remove(&id);
+        self.running().processes.remove(&id);
         answer
     }
 
@@ -209,7 +242,7 @@ impl Server {
         let Some(signal) = Signal::from_named_raw(signal) else {
             return Err(Failure::new(format!("{}: no such signal", what())));
         };
-        let Some(pid) = self.running().get(&target).copied() else {
+        let Some(pid) = self.running().processes.get(&target).copied() else {
             return Err(Failure::new(format!("{}: it runs nothing", what())));
         };
         self.children
@@ -217,7 +250,30 @@ impl Server {
             .map_err(|error| Failure::io(what(), error))
     }
 
-    fn running(&self) -> MutexGuard<'_, HashMap<u64, Pid>> {
+    /// Has a guest's files written to its disks. What else runs on another machine is
+    /// not to wait for it.
+    fn sync(&self) {
+        if self.scope.is_guest() {
+            rustix::fs::sync();
+        }
+    }
+
+    /// Kills all that requests run, and all that they would run from now on: nobody
+    /// waits for it.
+    pub fn end_all(&self) {
+        let mut running = self.running();
+        running.is_over = true;
+        for pid in running.processes.values() {
+            self.end(*pid);
+        }
+    }
+
+    fn end(&self, pid: Pid) {
+        // It may have ended at this moment.
+        let _ = self.children.signal(pid, Signal::KILL);
+    }
+
+    fn running(&self) -> MutexGuard<'_, Running> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -283,7 +339,7 @@ mod tests {
     /// Starts a server on one end of a socket; returns the other end.
     fn serve() -> (UnixStream, JoinHandle<io::Result<End>>) {
         let (host, guest) = UnixStream::pair().unwrap();
-        let server = Server::new(Children::start());
+        let server = Server::new(Children::start(), Scope::Guest);
         let writer = guest.try_clone().unwrap();
         let thread =
             std::thread::spawn(move || server.serve(Message::Hello(hello()), guest, writer));

@@ -37,6 +37,23 @@ pub enum ProcessError {
     Interrupted,
 }
 
+/// Has the kernel kill the command's process when the thread that starts it ends, as it
+/// does when its process dies (PR_SET_PDEATHSIG). That thread must live as long.
+pub fn end_with_parent(command: &mut Command) {
+    let parent = getpid();
+    let die_with_parent = move || {
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+        // The parent may have died before the signal was set.
+        match getppid() == Some(parent) {
+            true => Ok(()),
+            false => Err(io::ErrorKind::NotFound.into()),
+        }
+    };
+    // SAFETY: between fork and exec the closure makes two system calls and
+    // nothing else.
+    unsafe { command.pre_exec(die_with_parent) };
+}
+
 /// A child process.
 ///
 /// It leads its own process group, so that a Ctrl-C on the terminal reaches
@@ -62,18 +79,7 @@ impl Process {
             program: program.clone(),
             source,
         };
-        let parent = getpid();
-        let die_with_parent = move || {
-            rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-            // The parent may have died before the signal was set.
-            match getppid() == Some(parent) {
-                true => Ok(()),
-                false => Err(io::ErrorKind::NotFound.into()),
-            }
-        };
-        // SAFETY: between fork and exec the closure makes two system calls and
-        // nothing else.
-        unsafe { command.pre_exec(die_with_parent) };
+        end_with_parent(&mut command);
         command.process_group(0);
 
         let status = Arc::new(OnceLock::new());
@@ -242,6 +248,25 @@ mod tests {
         assert_eq!(status.signal(), Some(libc::SIGKILL));
         let (mut process, _) = started("trap 'exit 4' TERM; echo; while :; do sleep 0.05; done");
         assert_eq!(process.terminate(LIMIT).unwrap().code(), Some(4));
+    }
+
+    #[test]
+    fn a_command_ends_with_the_thread_that_started_it() {
+        let start = || {
+            let mut command = shell("exec sleep 100");
+            end_with_parent(&mut command);
+            command.spawn().unwrap()
+        };
+        let mut child = std::thread::spawn(start).join().unwrap();
+        let deadline = Instant::now() + LIMIT;
+        let status = loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(Instant::now() < deadline, "it lives on");
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        assert_eq!(status.signal(), Some(libc::SIGKILL));
     }
 
     #[test]

@@ -85,6 +85,7 @@ const TABLE: &[(Mutation, &str, &[Oracle])] = &[
 fn run(mutation: Option<Mutation>, cells: Vec<CellName>) -> Vec<CellOutcome> {
     let card = Served::start(cells[0].card(), mutation);
     let spec = MatrixSpec {
+        judged: None,
         testbed: TestbedSpec {
             card: card.process(),
             ..TestbedSpec::default()

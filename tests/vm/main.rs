@@ -24,6 +24,8 @@ mod formats;
 mod frame_vector;
 mod full_disk;
 mod hazards;
+mod judge;
+mod judged;
 mod lists;
 mod m2m;
 mod matrix;

@@ -20,6 +20,7 @@ const NO_GUARD_REGION: (Kind, Hazard) = (Kind::GuardRegion, Hazard::None);
 
 fn run(kernel: &str, cells: Vec<CellName>, mutants: &[Mutant]) -> KernelOutcome {
     let spec = MatrixSpec {
+        judged: None,
         testbed: TestbedSpec {
             kernel: Some(kernel.into()),
             ..TestbedSpec::default()

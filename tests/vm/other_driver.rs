@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 
 use pinhole::agent::cell::{Hazard, Kind, Point};
 use pinhole::report::matrix as report;
-use pinhole::rig::matrix::guest::MatrixError;
+use pinhole::rig::matrix::error::MatrixError;
 use pinhole::rig::matrix::objection::Severity;
 use pinhole::rig::matrix::oracle::Oracle;
 use pinhole::rig::matrix::outcome::{CellOutcome, KernelOutcome, Verdict};
 use pinhole::rig::matrix::run::{self, MatrixSpec};
 use pinhole::rig::matrix::{CellName, Pinning};
-use pinhole::rig::testbed::driver::OtherDriver;
+use pinhole::rig::testbed::driver::{DriverModule, OtherDriver};
 use pinhole::rig::testbed::{Testbed, TestbedError, TestbedSpec};
 use pinhole::vm::progress::Progress;
 
@@ -40,10 +40,11 @@ fn build_lookalike(dir: &Path) -> PathBuf {
 fn spec(path: &Path, params: &str, cells: Vec<CellName>) -> MatrixSpec {
     let id = stand_in().map_or_else(String::new, |id| format!("standin_id={id}"));
     MatrixSpec {
+        judged: None,
         testbed: TestbedSpec {
             kernel: Some("trixie".into()),
             driver: Some(OtherDriver {
-                path: path.to_owned(),
+                module: DriverModule::File(path.to_owned()),
                 params: format!("{id} {params}").trim().to_owned(),
             }),
             ..TestbedSpec::default()

@@ -6,13 +6,17 @@ use serde::{Deserialize, Serialize};
 
 use super::evidence::{
     CallSeen, CanarySeen, ContentsSeen, CountersSeen, Ended, Evidence, FrameSeen, HOLD,
-    InjectedSeen, Memory, PagesSeen,
+    InjectedSeen, Memory, PagesSeen, ReturnSeen,
 };
 use super::instruments::{IdleMoment, IdleSeen, LeakSeen, MappingsSeen};
 use super::moment::Moment;
 use super::phases::Phases;
 use crate::agent::kernel_log::{LogAnswer, LogRecord};
 use crate::dma::Digest;
+
+/// Most further buffers of a cell of which there is evidence; the process may be
+/// anything by now.
+pub const FURTHER_MAX: usize = 8;
 
 /// The evidence of a cell. The lists are in the order of observation where the
 /// order matters.
@@ -28,6 +32,9 @@ pub struct CellAnswer {
     pub failed: Option<String>,
     /// How the cell's process ended.
     pub ended: Ended,
+    /// The number of the process, if the kernel does not let it go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left: Option<i32>,
     /// Duration of the cell, in milliseconds.
     pub elapsed_ms: u64,
     /// Time in each phase; nothing of a process that died.
@@ -44,6 +51,10 @@ pub struct CellAnswer {
     pub counters: Vec<CountersSeen>,
     /// The dequeued frames.
     pub frames: Vec<FrameSeen>,
+    /// All buffers that came back, in that order, those of further buffers as well; of
+    /// a device that is not Pinhole's card.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub returns: Vec<ReturnSeen>,
     /// The buffer's content at moments without a dequeued frame.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub contents: Vec<ContentsSeen>,
@@ -138,6 +149,7 @@ impl CellAnswer {
             Evidence::Pages(pages) => self.pages.push(pages),
             Evidence::Counters(counters) => self.counters.push(counters),
             Evidence::Frame(frame) => self.frames.push(frame),
+            Evidence::Return(seen) => self.returns.push(seen),
             Evidence::Contents(contents) => self.contents.push(contents),
             Evidence::Canary(canary) => self.canaries.push(canary),
             Evidence::Mappings(mappings) => self.mappings.push(mappings),
@@ -162,9 +174,8 @@ impl CellAnswer {
     /// Adds a piece of evidence that is of the buffer `number`, counted from 0.
     /// Evidence of a further buffer that is not of its memory is the cell's.
     pub fn add_of(&mut self, number: usize, evidence: Evidence) {
-        /// More buffers than any cell has; the process may be anything by now.
-        const MOST: usize = 8;
-        let Some(place) = number.checked_sub(1).filter(|place| *place < MOST) else {
+        let place = number.checked_sub(1).filter(|place| *place < FURTHER_MAX);
+        let Some(place) = place else {
             return self.add(evidence);
         };
         if self.further.len() <= place {

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::PAGE;
 use super::instruments::{IdleSeen, MappingsSeen};
 pub use super::moment::Moment;
 use super::pagemap;
@@ -28,6 +29,7 @@ pub enum Evidence {
     Pages(PagesSeen),
     Counters(CountersSeen),
     Frame(FrameSeen),
+    Return(ReturnSeen),
     Contents(ContentsSeen),
     Canary(CanarySeen),
     Mappings(MappingsSeen),
@@ -49,8 +51,17 @@ pub enum Ended {
     Finished,
     /// The process was killed because its time was up: something hung.
     TimedOut,
+    /// So it was, and is still there: the kernel does not let it go.
+    Stuck,
     /// The process ended in another way, which some hazards intend.
     Early(Status),
+}
+
+impl Ended {
+    /// Returns whether something in it hung.
+    pub fn is_hung(self) -> bool {
+        matches!(self, Self::TimedOut | Self::Stuck)
+    }
 }
 
 /// Location and size of the cell's memory.
@@ -64,6 +75,16 @@ pub struct Memory {
     pub width: u32,
     /// Height of the frame, in lines.
     pub height: u32,
+}
+
+impl Memory {
+    /// Returns how many pages the buffer touches.
+    pub fn pages(&self) -> u64 {
+        let page = PAGE as u64;
+        (self.address % page)
+            .saturating_add(self.length)
+            .div_ceil(page)
+    }
 }
 
 /// The name of the poll(2) call that checks, without waiting, whether a buffer
@@ -161,6 +182,48 @@ pub struct FrameSeen {
     /// the card was to read; empty if it was captured.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sent: Vec<Option<Digest>>,
+    /// What the device left as it was, or wrote beyond the frame; `None` if nobody
+    /// knows what the buffer held before, or it cannot be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub touched: Option<TouchedSeen>,
+}
+
+/// Which bytes of a captured frame's buffer are what they were when it was queued.
+/// The buffer held a pattern that no picture has by chance.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TouchedSeen {
+    /// The first runs of bytes of the frame, below `bytesused`, that are as they were:
+    /// the offset in the buffer and the length of each. A run is at least 16 bytes; of
+    /// a format with lines it has no padding, and if it is not known where the lines
+    /// are, a run is whole blocks of 4 KiB.
+    pub left: Vec<(u64, u64)>,
+    /// Number of bytes in all such runs.
+    pub left_bytes: u64,
+    /// The blocks of 4 KiB, by their number in the buffer, that are wholly as they were,
+    /// the padding in them as well; of one in which the frame ends, that of it which is
+    /// the frame's. Blocks that are all padding are not among them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub blocks: Vec<u32>,
+    /// The first runs of bytes at or beyond `bytesused` that have changed; none of a
+    /// compressed format, whose frames' lengths differ.
+    pub beyond: Vec<(u64, u64)>,
+    /// Number of bytes there that have changed.
+    pub beyond_bytes: u64,
+}
+
+/// When a buffer came back, of all that a stream of any device has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReturnSeen {
+    /// Index of the buffer.
+    pub index: u32,
+    /// Sequence number of the frame.
+    pub sequence: u32,
+    /// V4L2_BUF_FLAG_*.
+    pub flags: u32,
+    /// Bytes of data in the buffer.
+    pub bytesused: u32,
+    /// The frame's time in microseconds.
+    pub timestamp_us: u64,
 }
 
 impl FrameSeen {

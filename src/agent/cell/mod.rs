@@ -14,6 +14,7 @@
 //! | [`moment`] | the moments of the observations |
 //! | [`pagemap`] | the format of a pagemap entry |
 //! | [`phases`] | where the time of a cell goes |
+//! | [`subject`] | a device of any driver, and what a cell may do to the machine that has it |
 
 /// Defines an enumeration from a table, which gives each variant the name that
 /// is printed, parsed and sent, and a one-line description.
@@ -81,6 +82,7 @@ pub mod kind;
 pub mod moment;
 pub mod pagemap;
 pub mod phases;
+pub mod subject;
 
 use serde::{Deserialize, Serialize};
 
@@ -89,6 +91,7 @@ pub use flow::{End, Ends, Flow};
 pub use frame::{FrameSize, NoSuchFrame};
 pub use hazard::{Hazard, Point};
 pub use kind::Kind;
+pub use subject::{Scope, Subject};
 
 /// Size of a page in bytes.
 pub const PAGE: usize = 4096;
@@ -132,6 +135,12 @@ pub struct Cell {
     /// that checks itself is slow.
     #[serde(default = "one")]
     pub patience: u32,
+    /// How to use the device; `None` if it is Pinhole's card, whose controls tell how.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<Subject>,
+    /// What the cell may do to the machine.
+    #[serde(default, skip_serializing_if = "Scope::is_guest")]
+    pub scope: Scope,
 }
 
 fn one() -> u32 {
@@ -153,6 +162,8 @@ impl Cell {
             device: "/dev/video0".into(),
             limit_ms: 30_000,
             patience: 1,
+            subject: None,
+            scope: Scope::Guest,
         }
     }
 }

@@ -62,24 +62,26 @@ const CACHE: Entry = (
 );
 
 /// The subcommands that verify something, with their own subcommands.
-const VERIFY: [&str; 9] = [
+const VERIFY: [&str; 10] = [
     "capture",
     "play",
     "compliance",
     "conformance",
     "frame-vector",
+    "judge",
     "matrix",
     "driver",
     "report-merge",
     "report-diff",
 ];
 /// The subcommands that read or fill the cache.
-const CACHED: [&str; 9] = [
+const CACHED: [&str; 10] = [
     "bench",
     "capture",
     "play",
     "compliance",
     "frame-vector",
+    "judge",
     "matrix",
     "driver",
     "guest",
@@ -87,7 +89,7 @@ const CACHED: [&str; 9] = [
 ];
 
 /// Examples, each with the name of its page.
-const EXAMPLES: [(&str, Entry); 26] = [
+const EXAMPLES: [(&str, Entry); 29] = [
     (
         "pinhole",
         (
@@ -184,6 +186,27 @@ const EXAMPLES: [(&str, Entry); 26] = [
         (
             "pinhole matrix --cell thp/munmap --repeat 20",
             "Is the cell the same each time?",
+        ),
+    ),
+    (
+        "pinhole-judge",
+        (
+            "pinhole judge /dev/video0",
+            "Judge a camera of this machine, as root or as a user of the group video.",
+        ),
+    ),
+    (
+        "pinhole-judge",
+        (
+            "pinhole judge --kernel trixie --module vivid --module-args n_devs=1",
+            "Judge a driver of the kernel's own in a guest.",
+        ),
+    ),
+    (
+        "pinhole-judge",
+        (
+            "pinhole judge --kernel trixie --mutants",
+            "Which of the bugs in Pinhole's driver are seen without a witness?",
         ),
     ),
     (

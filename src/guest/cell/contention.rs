@@ -8,15 +8,15 @@ use std::thread::Scope;
 use std::time::Duration;
 
 use crate::agent::cell::PAGE;
-use crate::agent::cell::evidence::Evidence;
+use crate::agent::cell::evidence::{Evidence, Moment};
 use crate::wire::buffer::MEMORY_USERPTR;
 
 use super::contents::{Blocks, digests, frame};
 use super::device::{Device, Memory};
 use super::evidence_writer::EvidenceWriter;
-use super::memory;
 use super::patience::{self, FRAME_LIMIT};
 use super::span::{self, MemoryAccess, Span};
+use super::{memory, pagemap};
 
 /// Number of buffers in such a cell.
 pub const BUFFERS: usize = 4;
@@ -50,10 +50,22 @@ impl ContendedBuffer {
     }
 }
 
+/// Writes which pages the buffers have while all are queued, and the counters.
+pub fn tell_queued(writer: &EvidenceWriter, buffers: &[ContendedBuffer]) -> io::Result<()> {
+    for (index, buffer) in (0..).zip(buffers) {
+        let mut pages = pagemap::look(Moment::Queued, buffer.span)?;
+        pages.buffer = index;
+        writer.write(&Evidence::Pages(pages));
+    }
+    let counters = pagemap::counters(Moment::Queued)?;
+    writer.write(&Evidence::Counters(counters));
+    Ok(())
+}
+
 /// Captures into `buffers`, or sends what is in them, until there are enough
-/// frames; a buffer that is sent again has other content then. The stream is on
-/// already, and the card does nothing until `all_queued` has returned, which is
-/// called when every buffer is queued. The third thread rests meanwhile, as the
+/// frames; a buffer that is sent again has other content then. The device does nothing
+/// until `all_queued` has returned, which is called when every buffer is queued: it is
+/// held, or the stream is not on before. The third thread rests meanwhile, as the
 /// kernel pins its pages for a moment, too.
 pub fn transfer(
     device: &Device,

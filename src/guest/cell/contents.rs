@@ -19,6 +19,7 @@ pub fn frame(access: &MemoryAccess, memory: Span, buffer: &Buffer, sent: &Blocks
         bytesused: buffer.bytesused.get(),
         digests: digests(access, memory),
         sent: sent.clone(),
+        touched: None,
     }
 }
 

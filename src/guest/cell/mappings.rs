@@ -12,6 +12,8 @@ use std::sync::{Mutex, PoisonError};
 use crate::agent::cell::evidence::Moment;
 use crate::agent::cell::instruments::{Mapping, MappingsSeen};
 
+use super::device::sysfs_of;
+
 const DEBUG: &str = "/sys/kernel/debug/dma-api";
 
 /// The mappings of the card's device between two cells.
@@ -104,8 +106,7 @@ struct Device {
 impl Device {
     /// Returns the device behind a video device.
     fn of(path: &str) -> Option<Self> {
-        let name = Path::new(path).file_name()?.to_str()?;
-        let link = format!("/sys/class/video4linux/{name}/device");
+        let link = sysfs_of(path).join("device");
         Self::at(&fs::canonicalize(link).ok()?)
     }
 

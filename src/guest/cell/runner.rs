@@ -30,9 +30,15 @@ pub fn run(
         .map_err(|error| Failure::new(format!("tell the cell: {error}")))?;
     let mappings = mappings::Before::look(&cell.device);
     let jiffies = kmemleak::is_there().then(health::jiffies).flatten();
-    kmsg::start_new_records()?;
-    // The settings are undone even if the process dies.
-    let fault_settings = (cell.hazard == Hazard::FailNth).then(fail_nth::FaultSettings::make);
+    // Who may not read the log has the cell without it; a guest's agent may.
+    let log = kmsg::start_new_records();
+    if cell.scope.is_guest() {
+        log?;
+    }
+    // The settings are undone even if the process dies. The process refuses the hazard
+    // where they must not be made.
+    let injects = cell.hazard == Hazard::FailNth && cell.scope.is_guest();
+    let fault_settings = injects.then(fail_nth::FaultSettings::make);
     // The process writes to a file: who reads a pipe is woken by every line.
     let failed = |error| Failure::io("keep the evidence", error);
     let evidence = run::file_of(b"").map_err(failed)?;
@@ -43,19 +49,26 @@ pub fn run(
         ..Run::new(["/proc/self/exe", ARGUMENT])
     };
     let starts = Instant::now();
-    let ran = run::run(children, id, request, started, |_| {})?;
+    let mut process = None;
+    let note = |pid: Pid| {
+        process = Some(pid.as_raw_nonzero().get());
+        started(pid);
+    };
+    let ran = run::run(children, id, request, note, |_| {})?;
     let ended = Instant::now();
     drop(fault_settings);
     let mut text = Vec::new();
-    let read = evidence.take(OUTPUT_MAX as u64).read_to_end(&mut text);
+    let read = evidence.take(OUTPUT_MAX as u64 + 1).read_to_end(&mut text);
     read.map_err(failed)?;
-    let mut answer = collect(&String::from_utf8_lossy(&text))?;
+    let mut answer = collect_some(&text, OUTPUT_MAX)?;
     answer.elapsed_ms = ran.elapsed_ms;
+    answer.left = process.filter(|_| ran.stuck);
     let process = (ended - starts).saturating_sub(phases::total(&answer.phases));
     phases::spend(&mut answer.phases, Phase::Prepare, starts - begun);
     phases::spend(&mut answer.phases, Phase::Process, process);
     answer.jiffies = jiffies;
     answer.ended = match ran.status {
+        _ if ran.stuck => Ended::Stuck,
         _ if ran.timed_out => Ended::TimedOut,
         Status::Exit(0) => Ended::Finished,
         status => Ended::Early(status),
@@ -63,8 +76,10 @@ pub fn run(
     if !ran.stderr.trim().is_empty() {
         answer.failed = Some(ran.stderr.trim().to_owned());
     }
-    // What a session of a mem-to-mem card holds back ended with it.
-    if cell.flow.card() != CardKind::M2m && may_be_held(&answer) {
+    // What a session of a mem-to-mem card holds back ended with it. Another device holds
+    // nothing back.
+    let holds = cell.flow.card() != CardKind::M2m && cell.subject.is_none();
+    if holds && may_be_held(&answer) {
         release(cell, &mut answer);
     }
     if let Some(before) = mappings {
@@ -83,11 +98,14 @@ pub fn run(
     let counters = pagemap::counters(Moment::Ended)
         .map_err(|error| Failure::io("read the counters", error))?;
     answer.counters.push(counters);
-    let records = kmsg::new_records()?;
-    answer.add_log(match answer.log_told {
-        Some(told) => records.since(told),
-        None => records,
-    });
+    match kmsg::new_records() {
+        Ok(records) => answer.add_log(match answer.log_told {
+            Some(told) => records.since(told),
+            None => records,
+        }),
+        Err(failure) if cell.scope.is_guest() => return Err(failure),
+        Err(_) => {}
+    }
     phases::spend(&mut answer.phases, Phase::Conclude, ended.elapsed());
     Ok(answer)
 }
@@ -117,6 +135,16 @@ fn release(cell: &Cell, answer: &mut CellAnswer) {
             .notes
             .push(format!("the card's holds could not be released: {error}"));
     }
+}
+
+/// Parses the first `most` bytes of evidence; if there is more, the cell has failed.
+fn collect_some(text: &[u8], most: usize) -> Result<CellAnswer, Failure> {
+    let mut answer = collect(&String::from_utf8_lossy(&text[..text.len().min(most)]))?;
+    if text.len() > most {
+        let what = format!("the cell's evidence is longer than {most} bytes, the rest is lost");
+        answer.failed.get_or_insert(what);
+    }
+    Ok(answer)
 }
 
 /// Parses the evidence that the cell's process wrote. A last line without a
@@ -177,5 +205,19 @@ mod tests {
         assert_eq!(answer.notes, ["one"]);
         assert_eq!(answer.impossible.as_deref(), Some("why"));
         assert!(collect("garbage\n").is_err());
+    }
+
+    #[test]
+    fn evidence_that_is_cut_is_a_failure() {
+        let text = b"{\"note\":\"one\"}\n{\"note\":\"two\"}\n";
+        let whole = collect_some(text, text.len()).unwrap();
+        assert_eq!((whole.notes.len(), whole.failed), (2, None));
+        let cut = collect_some(text, text.len() - 1).unwrap();
+        assert_eq!(cut.notes, ["one"]);
+        let why = cut.failed.unwrap();
+        assert!(
+            why.ends_with("longer than 29 bytes, the rest is lost"),
+            "{why}"
+        );
     }
 }

@@ -82,7 +82,7 @@ fn of_mutant(mutant: &MutantOutcome) -> Case {
         result: match mutant.verdict {
             MutantVerdict::Caught => CaseResult::Passed,
             MutantVerdict::Missed => CaseResult::Failed(vec![reason]),
-            MutantVerdict::Unseen => CaseResult::Skipped(reason),
+            MutantVerdict::Unseen | MutantVerdict::Unwitnessed => CaseResult::Skipped(reason),
         },
         kind: None,
         remark: (!oracles.is_empty()).then(|| format!("seen by {}", oracles.join(", "))),

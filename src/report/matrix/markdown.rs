@@ -5,11 +5,11 @@ use std::fmt::Write as _;
 
 use super::directions;
 use super::groups::groups;
+use super::oracles;
 use super::rows::{self, Answer, Notes, Row};
 use crate::report::plain::plain;
 use crate::rig::matrix::Mutant;
 use crate::rig::matrix::objection::Severity;
-use crate::rig::matrix::oracle::Oracle;
 use crate::rig::matrix::outcome::{KernelOutcome, MutantOutcome, MutantVerdict, Verdict};
 
 /// The text before the tables.
@@ -18,6 +18,7 @@ const INTRODUCTION: &str = include_str!("matrix.md");
 /// Returns the page of all kernels.
 pub fn markdown(outcomes: &[KernelOutcome]) -> String {
     let mut text = INTRODUCTION.to_owned();
+    devices(&mut text, outcomes);
     let mut notes = Notes::default();
     let sections = rows::sections(outcomes);
     for section in &sections {
@@ -39,7 +40,7 @@ pub fn markdown(outcomes: &[KernelOutcome]) -> String {
     for (name, what) in rows::descriptions(&sections) {
         let _ = writeln!(text, "- **{name}**: {what}");
     }
-    for oracle in Oracle::ALL {
+    for oracle in oracles::of(outcomes) {
         let _ = writeln!(text, "- **{oracle}**: {}", oracle.what());
     }
     if outcomes.iter().any(|outcome| outcome.totals().findings > 0) {
@@ -53,6 +54,22 @@ pub fn markdown(outcomes: &[KernelOutcome]) -> String {
         }
     }
     text
+}
+
+/// Adds the devices that were judged without a witness, if any was.
+fn devices(text: &mut String, outcomes: &[KernelOutcome]) {
+    let judged = outcomes.iter();
+    let judged = judged.filter_map(|it| Some((it, oracles::device(it)?, it.device.as_ref()?)));
+    let judged: Vec<_> = judged.collect();
+    if !judged.is_empty() {
+        text.push_str("\n## Devices\n\n");
+    }
+    for (outcome, device, of) in judged {
+        let _ = writeln!(text, "- **{}**: {}", cell(&outcome.kernel), cell(&device));
+        for note in &of.notes {
+            let _ = writeln!(text, "  - {}", cell(note));
+        }
+    }
 }
 
 fn head(text: &mut String, outcomes: &[KernelOutcome]) {
@@ -151,13 +168,12 @@ fn oracles(text: &mut String, outcomes: &[KernelOutcome]) {
         Which had something to look at, and which would have needed a check that the kernel was \
         not built with.\n\n";
     head(text, outcomes);
-    for oracle in Oracle::ALL {
+    for oracle in oracles::of(outcomes) {
         let _ = write!(text, "| {oracle} |");
         for outcome in outcomes {
-            let mut silent = outcome.silent().into_iter();
-            match silent.find(|(one, _)| one == oracle) {
-                Some((_, check)) => {
-                    let _ = write!(text, " - (no {check}) |");
+            match oracles::why_silent(outcome, oracle) {
+                Some(why) => {
+                    let _ = write!(text, " - ({}) |", cell(&why));
                 }
                 None => text.push_str(" yes |"),
             }
@@ -196,6 +212,7 @@ fn judged(mutant: &MutantOutcome, notes: &mut Notes) -> String {
         },
         MutantVerdict::Missed => "**MISSED**".to_owned(),
         MutantVerdict::Unseen => "-".to_owned(),
+        MutantVerdict::Unwitnessed => "missed, needs a witness".to_owned(),
     };
     match &mutant.reason {
         Some(reason) => format!("{said}<sup>{}</sup>", notes.number(reason)),
@@ -223,6 +240,7 @@ mod tests {
     use super::super::tests::{finding, kernel};
     use super::*;
     use crate::rig::matrix::observation::Observation;
+    use crate::rig::matrix::oracle::Oracle;
     use crate::rig::matrix::outcome::CellOutcome;
 
     #[test]
@@ -244,6 +262,25 @@ mod tests {
         assert_eq!(said(Oracle::Address), "seen: address, fences");
         let not = "seen, but not by address, fences in each cell";
         assert_eq!(said(Oracle::Fences), not);
+    }
+
+    #[test]
+    fn a_device_without_a_witness_has_its_name_and_its_oracles() {
+        let outcome = KernelOutcome {
+            device: Some(super::super::tests::judged()),
+            ..kernel("here")
+        };
+        let text = markdown(&[outcome]);
+        for part in [
+            "\n## Devices\n\n- **here**: A &lt;b>camera (usb-1), driver cam 6.12.1\n  - it moves\n",
+            "\n| address | - (nobody tells) |\n",
+            "\n| untouched | yes |\n",
+            "\n- **order**: ",
+        ] {
+            assert!(text.contains(part), "{part}");
+        }
+        let without = markdown(&[kernel("trixie")]);
+        assert!(!without.contains("## Devices") && !without.contains("| untouched |"));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The basis of the verdicts on a kernel: the checks that the kernel makes
-//! itself, and the oracles that had nothing to judge.
+//! itself, the device that was judged, and the oracles that had nothing to judge.
 
+use crate::rig::matrix::oracle::Oracle;
 use crate::rig::matrix::outcome::KernelOutcome;
 use crate::rig::plural::count;
 
@@ -10,14 +11,40 @@ pub fn checks(outcome: &KernelOutcome) -> Option<String> {
     (!checks.is_empty()).then(|| checks.join(", "))
 }
 
-/// Returns the oracles that had nothing to judge, each with the check that the
-/// kernel lacks.
+/// Returns the oracles that had nothing to judge, or not all, each with the reason.
 pub fn silent(outcome: &KernelOutcome) -> Option<String> {
     let silent = outcome.silent().into_iter();
     let silent: Vec<_> = silent
-        .map(|(oracle, check)| format!("{oracle} (no {check})"))
+        .map(|(oracle, why)| format!("{oracle} ({why})"))
         .collect();
     (!silent.is_empty()).then(|| silent.join(", "))
+}
+
+/// Returns the oracles that could judge one of these kernels: those that take the
+/// place of a witness judge nothing where there is one.
+pub fn of(outcomes: &[KernelOutcome]) -> Vec<Oracle> {
+    let has_device = outcomes.iter().any(|outcome| outcome.device.is_some());
+    let oracles = Oracle::ALL.iter().copied();
+    let judges = oracles.filter(|oracle| has_device || !oracle.replaces_witness());
+    judges.collect()
+}
+
+/// Returns why an oracle judged nothing of a kernel, or not all; `None` if it judged.
+pub fn why_silent(outcome: &KernelOutcome, oracle: Oracle) -> Option<String> {
+    if outcome.device.is_none() && oracle.replaces_witness() {
+        return Some("the card has a witness".into());
+    }
+    let mut silent = outcome.silent().into_iter();
+    silent.find(|(one, _)| *one == oracle).map(|(_, why)| why)
+}
+
+/// Returns the device that was judged without a witness, and where it is.
+pub fn device(outcome: &KernelOutcome) -> Option<String> {
+    let device = outcome.device.as_ref()?;
+    Some(format!(
+        "{} ({}), driver {} {}",
+        device.card, device.bus, device.driver, device.version
+    ))
 }
 
 /// Returns how often each cell was run, and how many did not come to the same each
@@ -29,24 +56,26 @@ pub fn repeated(outcome: &KernelOutcome) -> Option<String> {
     (rounds > 1).then(|| format!("each cell {rounds} times, {flaky} flaky"))
 }
 
-/// Returns the checks, the silent oracles, what went unseen and how often the cells
-/// were run, as the name and
-/// the text of a line each.
+/// Returns the device, the checks, the silent oracles, what went unseen and how often
+/// the cells were run, as the name and the text of a line each.
 pub fn lines(outcome: &KernelOutcome) -> Vec<(&'static str, String)> {
     let all = [
+        ("device", device(outcome)),
         ("checks", checks(outcome)),
         ("silent", silent(outcome)),
         ("unseen", outcome.blind.clone()),
         ("repeated", repeated(outcome)),
     ];
-    let said = all.into_iter();
+    let notes = outcome.device.iter().flat_map(|device| &device.notes);
+    let notes = notes.map(|note| ("note", Some(note.clone())));
+    let said = all.into_iter().chain(notes);
     said.filter_map(|(name, said)| Some((name, said?)))
         .collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::kernel;
+    use super::super::tests::{judged, kernel};
     use super::*;
     use crate::agent::checks::Check;
     use crate::rig::matrix::outcome::{RunsAlike, Verdict};
@@ -68,6 +97,35 @@ mod tests {
             ]
             .map(|(name, said)| (name, said.to_owned()))
         );
+    }
+
+    #[test]
+    fn a_device_is_told_of_with_what_it_does_not_show() {
+        let mut outcome = kernel("trixie");
+        assert_eq!(
+            of(std::slice::from_ref(&outcome)).len(),
+            Oracle::ALL.len() - 2
+        );
+        let witness = Some("the card has a witness".to_owned());
+        assert_eq!(why_silent(&outcome, Oracle::Order), witness);
+        outcome.device = Some(judged());
+        assert_eq!(
+            lines(&outcome)[..3],
+            [
+                ("device", "A <b>camera (usb-1), driver cam 6.12.1"),
+                (
+                    "silent",
+                    "address (nobody tells), mappings (no debugfs), idle (no IDLE_PAGE_TRACKING), \
+                     leaks (no DEBUG_KMEMLEAK)"
+                ),
+                ("note", "it moves"),
+            ]
+            .map(|(name, said)| (name, said.to_owned()))
+        );
+        assert_eq!(of(std::slice::from_ref(&outcome)), Oracle::ALL);
+        assert_eq!(why_silent(&outcome, Oracle::Order), None);
+        let nobody = Some("nobody tells".to_owned());
+        assert_eq!(why_silent(&outcome, Oracle::Address), nobody);
     }
 
     #[test]

@@ -41,7 +41,8 @@ pub struct Pages {
     /// earlier if it was not queued.
     pub mapped: Vec<State>,
     /// The pages that the card was given. Empty if it was given no buffer, or
-    /// several, because the pages cannot then be assigned to a buffer.
+    /// several, because the pages cannot then be assigned to a buffer; or if it has
+    /// no witness that tells.
     pub given: Vec<State>,
     /// Pages of the buffer at which a segment of the card's list begins.
     pub segments: Vec<usize>,
@@ -72,7 +73,7 @@ impl Pages {
             mapped: mapped.iter().map(|page| presence(*page)).collect(),
             ..Self::default()
         };
-        if let [(_, plane)] = card_frames.frames() {
+        if let ([(_, plane)], true) = (card_frames.frames(), card_frames.is_witnessed()) {
             let given = witness::pages(plane, count + 1);
             pages.given = (0..count.max(given.len()).min(MOST))
                 .map(|page| match (given.get(page), mapped.get(page)) {
@@ -234,6 +235,11 @@ mod tests {
         let plane = many.card_frames.frames()[0].1.clone();
         many.card_frames.add(1, plane);
         let pages = Pages::of(&many, 0).unwrap();
+        assert_eq!((pages.given.len(), pages.blocks.len()), (0, 2));
+        let mut nobody = outcome();
+        let answer = nobody.answer.as_ref().unwrap();
+        nobody.card_frames = witness::CardFrames::without_witness(answer, None);
+        let pages = Pages::of(&nobody, 0).unwrap();
         assert_eq!((pages.given.len(), pages.blocks.len()), (0, 2));
     }
 

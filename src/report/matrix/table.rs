@@ -115,6 +115,7 @@ fn mutant_row(outcomes: &[KernelOutcome], mutant: Mutant) -> Option<Vec<String>>
                 }
                 MutantVerdict::Missed => "✗ MISSED".to_owned(),
                 MutantVerdict::Unseen => "–".to_owned(),
+                MutantVerdict::Unwitnessed => "– missed, needs a witness".to_owned(),
             })
     };
     let columns: Vec<_> = outcomes.iter().map(of).collect();

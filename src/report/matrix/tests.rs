@@ -19,7 +19,7 @@ use crate::rig::matrix::Mutant;
 use crate::rig::matrix::objection::Severity;
 use crate::rig::matrix::observation::{Observation, Reads};
 use crate::rig::matrix::oracle::{Finding, Oracle};
-use crate::rig::matrix::outcome::{CellOutcome, MutantOutcome, MutantVerdict, Verdict};
+use crate::rig::matrix::outcome::{CellOutcome, Device, MutantOutcome, MutantVerdict, Verdict};
 use crate::rig::matrix::witness::CardFrames;
 
 /// Returns a cell of that name with the expected result.
@@ -98,6 +98,7 @@ pub fn evidence() -> (CellAnswer, CardFrames) {
             bytesused: 8192,
             digests: vec![Some(Digest(1)), Some(Digest(7))],
             sent: Vec::new(),
+            touched: None,
         }],
         canaries: vec![
             CanarySeen {
@@ -153,6 +154,23 @@ pub fn evidence() -> (CellAnswer, CardFrames) {
     (answer, card_frames)
 }
 
+/// Returns a device that was judged without a witness.
+pub fn judged() -> Device {
+    Device {
+        driver: "cam".into(),
+        card: "A <b>camera".into(),
+        bus: "usb-1".into(),
+        version: "6.12.1".into(),
+        node: "/dev/video2".into(),
+        module: Some(("cam".into(), "a=1 b=2".into())),
+        missing: vec![
+            (Oracle::Address, "nobody tells".into()),
+            (Oracle::Mappings, "no debugfs".into()),
+        ],
+        notes: vec!["it moves".into()],
+    }
+}
+
 /// Returns a small matrix with everything that can occur.
 pub fn kernel(name: &str) -> KernelOutcome {
     let (answer, card_frames) = evidence();
@@ -194,6 +212,7 @@ pub fn kernel(name: &str) -> KernelOutcome {
         kernel: name.into(),
         release: "6.12.107+deb13-amd64".into(),
         driver: None,
+        device: None,
         checks: BTreeSet::new(),
         blind: None,
         cells: vec![

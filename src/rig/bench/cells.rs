@@ -40,6 +40,7 @@ pub fn measure(
     captures.retain(|cell| cell.flow.is_capture());
     let spec = MatrixSpec {
         testbed: spec.clone(),
+        judged: None,
         cells: cells::shard(captures, 1, part),
         mutants: Vec::new(),
         jobs: 1,

@@ -32,7 +32,7 @@ use self::guest::BenchGuest;
 use self::jitter::Jitter;
 use self::pins::Pinning;
 use self::streams::Streaming;
-use super::matrix::guest::MatrixError;
+use super::matrix::error::MatrixError;
 use super::testbed::{TestbedError, TestbedSpec};
 use crate::vm::channel::AgentError;
 use crate::vm::progress::Progress;

@@ -351,7 +351,7 @@ fn conclude(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rig::testbed::driver::OtherDriver;
+    use crate::rig::testbed::driver::{DriverModule, OtherDriver};
     use crate::source::PixelFormat;
 
     #[test]
@@ -367,7 +367,7 @@ mod tests {
         };
         assert_eq!(pages_due(&spec), 32 * 450);
         spec.testbed.driver = Some(OtherDriver {
-            path: "their.ko".into(),
+            module: DriverModule::File("their.ko".into()),
             params: String::new(),
         });
         assert_eq!(pages_due(&spec), 16 * 450);

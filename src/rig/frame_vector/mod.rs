@@ -24,7 +24,7 @@ use self::observation::Observation;
 use self::points::{Point, Reading};
 use super::kernel::Version;
 use super::kernel_log;
-use super::testbed::driver::OtherDriver;
+use super::testbed::driver::{DriverModule, OtherDriver};
 use super::testbed::{CardProcess, Testbed, TestbedError, TestbedSpec};
 use crate::agent::frame_vector::FrameVectorAnswer;
 use crate::agent::protocol::{Log, Read};
@@ -195,7 +195,7 @@ impl ProbeGuest {
             card: CardProcess::Absent,
             kernel: Some(spec.kernel.clone()),
             driver: Some(OtherDriver {
-                path: probe.to_owned(),
+                module: DriverModule::File(probe.to_owned()),
                 params: String::new(),
             }),
             qemu: spec.qemu.clone(),

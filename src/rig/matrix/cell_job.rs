@@ -4,14 +4,15 @@ use std::mem;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use super::guest::{CellGuest, MatrixError};
+use super::error::MatrixError;
+use super::guest::CellGuest;
 use super::health::GuestState;
 use super::jobs::{self, JobOutput, WorkQueue};
 use super::leaks;
 use super::name::CellName;
 use super::outcome::{CellOutcome, KernelOutcome};
 use super::poison;
-use super::spec::MatrixSpec;
+use super::spec::{Judged, MatrixSpec};
 use crate::rig::plural::count;
 use crate::rig::testbed::TestbedSpec;
 use crate::vm::progress::Progress;
@@ -52,6 +53,7 @@ pub(super) fn run(
             let guest = booted.lock().unwrap_or_else(PoisonError::into_inner).take();
             CellJob {
                 spec: &spec.testbed,
+                judged: spec.judged.as_ref(),
                 queue,
                 output,
                 guest,
@@ -77,6 +79,7 @@ pub(super) fn run(
 /// guest is not usable any more.
 struct CellJob<'a> {
     spec: &'a TestbedSpec,
+    judged: Option<&'a Judged>,
     queue: &'a WorkQueue<'a, CellName>,
     output: &'a mut JobOutput<CellOutcome>,
     /// The guest; `None` while there is no usable one.
@@ -123,8 +126,11 @@ impl CellJob<'_> {
             return Ok(());
         };
         let last = self.output.results[self.first..].last_mut();
-        if let (GuestState::Fit, Some(last)) = (&self.state, last) {
-            self.state = guest.aftermath(last)?;
+        if let Some(last) = last {
+            if self.state == GuestState::Fit {
+                self.state = guest.aftermath(last)?;
+            }
+            guest.go_on(&self.state, last)?;
         }
         if self.state == GuestState::Fit
             && self.output.results.len() - self.searched >= leaks::GROUP
@@ -173,7 +179,7 @@ impl CellJob<'_> {
             Some(guest) => guest,
             None => {
                 self.queue.update("booting another guest");
-                let guest = CellGuest::boot(self.spec, &Progress::silent())?;
+                let guest = CellGuest::boot(self.spec, self.judged, &Progress::silent())?;
                 self.output.boots += guest.boots;
                 self.first = self.output.results.len();
                 self.searched = self.first;

@@ -1,5 +1,6 @@
 //! The list of all cells.
 
+pub mod judged;
 mod m2m;
 mod output;
 

@@ -3,8 +3,10 @@
 pub mod fail_nth;
 mod m2m;
 mod output;
+mod unwitnessed;
 
 use self::fail_nth::Failing;
+pub use self::unwitnessed::{Unwitnessed, expect_unwitnessed};
 use super::name::{CellName, Pinning};
 use super::observation::{Observation, Reads, Sent};
 use crate::agent::cell::{Flow, Hazard, Kind, Point};
@@ -150,30 +152,45 @@ pub fn expect_of_any_driver(cell: &CellName, kernel: Version) -> Expectation {
     if let Flow::M2m(ends) = cell.flow {
         return m2m::of(ends, cell, |one| expect_of_any_driver(one, kernel));
     }
+    let is_refusal = |outcome: &Observation| matches!(outcome, Observation::Refused(_));
     let mut expectation = expect(cell, kernel);
-    // get_vaddr_frames() pins these in a way of its own on some kernels.
+    // get_vaddr_frames() pins these in a way of its own on some kernels, and
+    // vb2_create_framevec() on others.
     if matches!(
         cell.kind,
         ReadOnly | ReadOnlyShared | ProtNone | ProtNoneTail | UffdMissing | UffdWp
     ) {
         let newest = expect(cell, Version(u32::MAX, 0));
-        expectation.outcomes.extend(newest.outcomes);
+        let native = CellName {
+            pinning: Pinning::Native,
+            ..*cell
+        };
+        let native = expect(&native, kernel);
+        for other in newest.outcomes.into_iter().chain(native.outcomes) {
+            if !expectation.outcomes.contains(&other) {
+                expectation.outcomes.push(other);
+            }
+        }
+        let refused = expectation.outcomes.iter().filter(|one| is_refusal(one));
+        if (1..expectation.outcomes.len()).contains(&refused.count()) {
+            expectation.reason = Some(EITHER);
+        }
     }
     if cell.flow == Flow::Output {
         output::of_any_driver(cell, &mut expectation);
     }
-    let is_refusal = |outcome: &Observation| matches!(outcome, Observation::Refused(_));
     if expectation.outcomes.iter().any(is_refusal) {
         expectation.outcomes.retain(|outcome| !is_refusal(outcome));
         let refusals = REFUSALS.map(Observation::Refused);
         expectation.outcomes.extend(refusals);
     }
-    expectation.outcomes.dedup();
     if cell.point == Point::Qbuf {
         expectation.failing.documented = &REFUSALS;
     }
     expectation
 }
+
+const EITHER: &str = "some of this kernel's functions pin such memory, by force (FOLL_FORCE) or because they can wait for it, and others refuse it";
 
 const FORCED: &str = "pinned with FOLL_FORCE although the process itself has no access";
 

@@ -1,29 +1,33 @@
 //! A guest in which cells run, and the handling of its end.
 
 use std::mem;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use super::equipment::{self, EquipmentError};
-use super::expectation::{expect, expect_of_any_driver};
+use super::equipment;
+use super::error::MatrixError;
+use super::expectation::{expect, expect_of_any_driver, expect_unwitnessed};
 use super::health::{self, GuestState};
 use super::name::{CellName, Pinning};
 use super::objection::Severity;
 use super::observation::Observation;
 use super::oracle::{self, CellEvidence, Finding, Oracle};
 use super::outcome::{CellOutcome, Verdict};
-use super::witness::{CardFrames, Follower};
+use super::pictures;
+use super::place::Place;
+use super::spec::Judged;
+use super::survey::Surveyed;
+use super::testimony::Testimony;
+use super::witness::CardFrames;
+use crate::agent::cell::evidence::Ended;
 use crate::agent::cell::phases::{self, Phase};
-use crate::agent::cell::{Cell, CellAnswer, Ends, Flow, Hazard, Kind};
+use crate::agent::cell::{Cell, CellAnswer, Hazard, Kind};
 use crate::agent::checks::ChecksAnswer;
-use crate::agent::protocol::{LogRecord, NewRecords, Read, Write};
-use crate::card::CardKind;
-use crate::rig::capture::witness::WitnessError;
+use crate::agent::protocol::LogRecord;
 use crate::rig::kernel::Version;
 use crate::rig::kernel_log;
-use crate::rig::testbed::{CardProcess, Testbed, TestbedError, TestbedSpec};
+use crate::rig::testbed::{CardProcess, Testbed, TestbedSpec};
 use crate::vm::channel::AgentError;
 use crate::vm::progress::Progress;
 
@@ -46,67 +50,9 @@ const APPEND: &str = "page_poison=1 slub_debug=FZPU kasan_multi_shot log_buf_len
 /// The driver's parameter that selects how it pins.
 const NATIVE: &str = "native_userptr";
 
-/// Why the matrix could not be run. A guest that breaks is a finding, unless it
-/// has just been booted.
-#[derive(Debug, thiserror::Error)]
-pub enum MatrixError {
-    /// The card or the guest could not be started.
-    #[error(transparent)]
-    Testbed(#[from] TestbedError),
-    /// The equipment for the kinds of memory could not be provided.
-    #[error(transparent)]
-    Equipment(#[from] EquipmentError),
-    /// The card's witness is missing or malformed.
-    #[error(transparent)]
-    Witness(#[from] WitnessError),
-    /// The directory for the witness could not be created.
-    #[error("cannot make a folder for the card's witness: {0}")]
-    Folder(std::io::Error),
-    /// The kernel's release has no version.
-    #[error("the guest's kernel calls itself \"{0}\", which is no version")]
-    Release(String),
-    /// The guest does not report its kernel's checks.
-    #[error("the guest does not tell what its kernel checks: {0}")]
-    Checks(AgentError),
-    /// The driver does not take an application's memory at all.
-    #[error(
-        "the driver {driver} cannot be judged, it gets no further than: {why}; it has to take \
-         buffers of V4L2_MEMORY_USERPTR, for which some drivers need a parameter (--driver-args)"
-    )]
-    NoUserPointers {
-        /// Name of the driver.
-        driver: String,
-        /// The call that fails, and its error.
-        why: String,
-    },
-    /// The driver's way of pinning could not be set.
-    #[error("the driver cannot be switched: {0}")]
-    Driver(AgentError),
-    /// SIGINT or SIGTERM arrived.
-    #[error("interrupted")]
-    Interrupted,
-}
-
-impl MatrixError {
-    /// Returns whether it is the driver that has no use for the card.
-    pub(super) fn is_of_the_driver(&self) -> bool {
-        matches!(
-            self,
-            Self::NoUserPointers { .. } | Self::Testbed(TestbedError::NoDevice { .. })
-        )
-    }
-
-    fn checks(error: AgentError) -> Self {
-        match error {
-            AgentError::Interrupted => Self::Interrupted,
-            error => Self::Checks(error),
-        }
-    }
-}
-
-/// A guest in which cells run.
+/// A guest, or this machine, in which cells run.
 pub(super) struct CellGuest {
-    pub(super) testbed: Testbed,
+    pub(super) place: Place,
     /// Number of guests that were booted until one was sound.
     pub(super) boots: u32,
     /// State of the kernel's checks.
@@ -116,11 +62,12 @@ pub(super) struct CellGuest {
     loading: Vec<LogRecord>,
     /// Factor by which all limits are longer than usual.
     patience: u32,
-    /// Version of the guest's kernel.
+    /// Version of the kernel.
     pub(super) version: Version,
-    witness: Follower,
-    /// The flow of a cell that the card has.
-    flow: Flow,
+    /// What the device did, besides what the cells' processes see.
+    testimony: Testimony,
+    /// Names by which the driver speaks in the kernel's log.
+    names: Vec<String>,
     pinning: Pinning,
     bounced: bool,
     /// Whether the driver is Pinhole's own.
@@ -128,31 +75,39 @@ pub(super) struct CellGuest {
     /// Whether the driver's way of pinning can be set; a driver that is not
     /// Pinhole's may support only one.
     switches: bool,
-    /// The directory of the witness.
+    /// The directory of the witness, and of the guest's disk.
     _folder: TempDir,
 }
 
 impl CellGuest {
     /// Boots a guest as `spec` describes, with the matrix's equipment. A guest
     /// in which a check has turned itself off meanwhile is replaced, until
-    /// [`BOOTS`] guests have been tried.
-    pub(super) fn boot(spec: &TestbedSpec, progress: &Progress) -> Result<Self, MatrixError> {
+    /// [`BOOTS`] guests have been tried. What is `judged` may be on this machine,
+    /// which then serves in place of a guest.
+    pub(super) fn boot(
+        spec: &TestbedSpec,
+        judged: Option<&Judged>,
+        progress: &Progress,
+    ) -> Result<Self, MatrixError> {
         let mut boots = 1;
         loop {
-            let mut guest = Self::boot_once(spec, progress)?;
+            let mut guest = Self::boot_once(spec, judged, progress)?;
             match health::unsound(&guest.checks) {
-                Some(why) if boots < BOOTS => {
+                Some(why) if boots < BOOTS && !guest.place.is_here() => {
                     log::warn!("a guest that has just booted is no good, {why}: booting another");
                     boots += 1;
                 }
                 _ => {
                     let state = guest.try_user_pointers()?;
-                    if state == GuestState::Broken {
+                    if state == GuestState::Broken && !guest.place.is_here() {
                         // The same cell, when it is run, tells of it.
                         boots += 1;
-                        guest = Self::boot_once(spec, progress)?;
+                        guest = Self::boot_once(spec, judged, progress)?;
                     }
-                    guest.boots = boots;
+                    guest.boots = match guest.place.is_here() {
+                        true => 0,
+                        false => boots,
+                    };
                     return Ok(guest);
                 }
             }
@@ -167,78 +122,89 @@ impl CellGuest {
             return Ok(GuestState::Fit);
         }
         let (outcome, state) = self.run(&CellName {
-            flow: self.flow,
+            flow: self.testimony.flow(),
             ..CellName::plain(Kind::AnonTouched)
         })?;
+        self.go_on(&state, &outcome)?;
         let Some(answer) = outcome.answer else {
             return Ok(GuestState::Broken);
         };
         if let Some(why) = before_queueing(&answer) {
             return Err(MatrixError::NoUserPointers {
-                driver: self.testbed.driver.clone(),
+                driver: self.driver().to_owned(),
                 why: why.to_owned(),
             });
+        }
+        if let Testimony::Survey(surveyed) = &mut self.testimony {
+            surveyed.scatters = !matches!(outcome.observation, Some(Observation::Refused(_)));
         }
         self.loading = answer.log;
         Ok(state)
     }
 
-    fn boot_once(spec: &TestbedSpec, progress: &Progress) -> Result<Self, MatrixError> {
+    fn boot_once(
+        spec: &TestbedSpec,
+        judged: Option<&Judged>,
+        progress: &Progress,
+    ) -> Result<Self, MatrixError> {
         let folder = tempfile::tempdir().map_err(MatrixError::Folder)?;
-        let witness: PathBuf = match &spec.card {
+        let witness = match &spec.card {
             CardProcess::Running { witness, .. } => witness.clone(),
             _ => folder.path().join("witness"),
         };
-        let mut testbed = TestbedSpec {
-            witness: Some(witness.clone()),
-            source: spec.kind.is_capture().then(|| "pattern:integrity".into()),
-            free_running: true,
-            append: format!("{APPEND} {}", spec.append),
-            ..spec.clone()
+        let place = match judged {
+            Some(Judged { here: true, .. }) => Place::here()?,
+            _ => {
+                let mut testbed = TestbedSpec {
+                    witness: judged.is_none().then(|| witness.clone()),
+                    source: pictures::source(spec.kind, judged.is_none(), folder.path())
+                        .map_err(MatrixError::Folder)?,
+                    free_running: true,
+                    append: format!("{APPEND} {}", spec.append),
+                    ..spec.clone()
+                };
+                equipment::equip(&mut testbed, folder.path())?;
+                Place::Guest(Box::new(Testbed::start(&testbed, progress)?))
+            }
         };
-        equipment::equip(&mut testbed, folder.path())?;
-        let testbed = Testbed::start(&testbed, progress)?;
-        let release = &testbed.machine.hello().release;
-        let mut follower = Follower::open(&witness)?;
-        // A card that was running before may have witness records from then.
-        follower.new_records()?;
-        let look = Read {
-            path: parameter(&testbed, NATIVE),
-            limit: 16,
+        let release = &place.hello().release;
+        let version = Version::of(release).ok_or_else(|| MatrixError::Release(release.clone()))?;
+        let checks = place.checks()?;
+        let loading = place.begin(&checks).map_err(MatrixError::checks)?;
+        let patience = health::patience(&checks);
+        let testimony = match judged {
+            None => Testimony::of_card(spec.kind, &witness)?,
+            Some(judged) => Testimony::Survey(Box::new(Surveyed::of(&place, judged, patience)?)),
         };
-        let switches = match testbed.machine.agent().call(look, GUEST_LIMIT) {
-            Err(AgentError::Interrupted) => return Err(MatrixError::Interrupted),
-            read => read.is_ok(),
-        };
-        let agent = testbed.machine.agent();
-        let checks = health::ask(agent).map_err(MatrixError::checks)?;
-        health::speak_up(agent, &checks).map_err(MatrixError::checks)?;
-        // The agent started before the driver was loaded.
-        let up_us = testbed.machine.hello().uptime_ms * 1000;
-        let mut loading = agent
-            .call(NewRecords {}, GUEST_LIMIT)
-            .map_err(MatrixError::checks)?
-            .records;
-        loading.retain(|record| record.time_us > up_us);
         Ok(Self {
             boots: 1,
-            patience: health::patience(&checks),
+            patience,
             checks,
             loading,
-            ours: spec.driver.is_none(),
-            version: Version::of(release).ok_or_else(|| MatrixError::Release(release.clone()))?,
-            testbed,
-            witness: follower,
-            flow: match spec.kind {
-                CardKind::Capture => Flow::Capture,
-                CardKind::Output => Flow::Output,
-                CardKind::M2m => Flow::M2m(Ends::Read),
+            version,
+            ours: judged.is_none_or(|judged| !judged.here) && spec.driver.is_none(),
+            switches: place.has_parameter(NATIVE)?,
+            names: match testimony.surveyed() {
+                Some(surveyed) => surveyed.names.clone(),
+                None => place.names(),
             },
+            place,
+            testimony,
             pinning: Pinning::default(),
             bounced: spec.bounce_buffers,
-            switches,
             _folder: folder,
         })
+    }
+
+    /// Returns what was surveyed of the device, if it is judged without a witness.
+    pub(super) fn surveyed(&self) -> Option<&Surveyed> {
+        self.testimony.surveyed()
+    }
+
+    /// Returns the name of the driver.
+    pub(super) fn driver(&self) -> &str {
+        let surveyed = self.surveyed().map(|surveyed| &*surveyed.answer.driver);
+        self.place.module().or(surveyed).unwrap_or_default()
     }
 
     /// Runs a cell, and returns its outcome and the state of the guest after
@@ -248,34 +214,31 @@ impl CellGuest {
         cell: &CellName,
     ) -> Result<(CellOutcome, GuestState), MatrixError> {
         if !self.pin_by(cell.pinning)? {
-            let why = format!(
-                "the driver {} has no parameter {NATIVE}",
-                self.testbed.driver
-            );
+            let why = format!("the driver {} has no parameter {NATIVE}", self.driver());
             return Ok((CellOutcome::impossible(*cell, why), GuestState::Fit));
         }
         let begun = Instant::now();
         let limit = limit(cell) * self.patience;
         let request = Cell {
             patience: self.patience,
-            ..cell.request(limit.as_millis() as u64)
+            ..self.testimony.request(cell, limit.as_millis() as u64)
         };
-        let answer = self
-            .testbed
-            .machine
-            .agent()
-            .call(request, limit + GUEST_LIMIT * self.patience);
+        let agent = self.place.agent();
+        let answer = agent.call(request, limit + GUEST_LIMIT * self.patience);
         let elapsed = begun.elapsed();
         let elapsed_ms = elapsed.as_millis() as u64;
         let judging = Instant::now();
-        let card_frames = CardFrames::of(cell.flow, self.witness.new_records()?);
+        let card_frames = self.testimony.frames(cell, answer.as_ref().ok())?;
         match answer {
             Ok(mut answer) => {
                 let before = mem::take(&mut self.loading);
                 answer.log.splice(..0, before);
                 let channel = elapsed.saturating_sub(phases::total(&answer.phases));
                 phases::spend(&mut answer.phases, Phase::Channel, channel);
-                let state = self.state(&answer.log)?;
+                let state = match answer.ended {
+                    Ended::Stuck => GuestState::Broken,
+                    _ => self.state(&answer.log)?,
+                };
                 let mut outcome = self.conclude(cell, answer, card_frames, elapsed_ms);
                 if let Some(answer) = &mut outcome.answer {
                     phases::spend(&mut answer.phases, Phase::Judge, judging.elapsed());
@@ -285,13 +248,13 @@ impl CellGuest {
             Err(AgentError::Interrupted) => Err(MatrixError::Interrupted),
             Err(error) => {
                 let why = match error {
-                    AgentError::Closed => self.testbed.machine.why_ended().to_string(),
+                    AgentError::Closed => self.place.why_ended(),
                     error => error.to_string(),
                 };
                 let finding = Finding {
                     oracle: Oracle::Outcome,
                     severity: Severity::KernelBroken,
-                    what: format!("the guest broke: {why}"),
+                    what: format!("{} broke: {why}", self.place.noun()),
                 };
                 let broken = CellOutcome {
                     cell: *cell,
@@ -327,20 +290,36 @@ impl CellGuest {
 
     /// Sets a parameter of the driver.
     pub(super) fn set(&self, parameter: &str, value: &str) -> Result<(), MatrixError> {
-        let write = Write {
-            path: self::parameter(&self.testbed, parameter),
-            text: value.into(),
-            append: false,
-        };
-        let agent = self.testbed.machine.agent();
-        let written = agent.call(write, GUEST_LIMIT * self.patience);
-        written.map(|_| ()).map_err(MatrixError::Driver)
+        let set = self.place.set_parameter(parameter, value, self.patience);
+        set.map_err(MatrixError::Driver)
     }
 
-    /// Turns the guest off. A guest that the last cell broke may fail to do so.
+    /// Turns the guest off.
     pub(super) fn finish(self) {
-        if let Err(error) = self.testbed.finish() {
-            log::warn!("after the last cell: {error}");
+        self.place.finish();
+    }
+
+    /// Returns an error if a place in that state after a cell cannot be used any more,
+    /// and cannot be replaced: it is this machine.
+    ///
+    /// # Errors
+    ///
+    /// [`MatrixError::Stuck`] or [`MatrixError::Damaged`], which say what to do.
+    pub(super) fn go_on(&self, state: &GuestState, cell: &CellOutcome) -> Result<(), MatrixError> {
+        let Some(surveyed) = self.surveyed().filter(|_| self.place.is_here()) else {
+            return Ok(());
+        };
+        match state {
+            GuestState::Fit => Ok(()),
+            GuestState::Spoilt(why) => Err(MatrixError::Damaged {
+                why: why.clone(),
+                cell: cell.cell,
+            }),
+            GuestState::Broken => Err(MatrixError::Stuck {
+                process: cell.answer.as_ref().and_then(|answer| answer.left),
+                device: surveyed.device.clone(),
+                cell: cell.cell,
+            }),
         }
     }
 
@@ -352,7 +331,7 @@ impl CellGuest {
     /// [`MatrixError::Interrupted`].
     pub(super) fn aftermath(&mut self, cell: &mut CellOutcome) -> Result<GuestState, MatrixError> {
         let begun = Instant::now();
-        let records = match health::new_records(self.testbed.machine.agent()) {
+        let records = match self.place.new_records() {
             Ok(records) => records,
             Err(AgentError::Interrupted) => return Err(MatrixError::Interrupted),
             Err(_) => return Ok(GuestState::Broken),
@@ -384,9 +363,10 @@ impl CellGuest {
         card_frames: CardFrames,
         elapsed_ms: u64,
     ) -> CellOutcome {
-        let expectation = match self.ours {
-            true => expect(cell, self.version),
-            false => expect_of_any_driver(cell, self.version),
+        let expectation = match (self.surveyed(), self.ours) {
+            (Some(surveyed), _) => expect_unwitnessed(cell, self.version, surveyed.expects()),
+            (None, true) => expect(cell, self.version),
+            (None, false) => expect_of_any_driver(cell, self.version),
         };
         let observation = Observation::of(cell.flow, &answer, &card_frames);
         let findings = oracle::judge(&CellEvidence {
@@ -399,8 +379,8 @@ impl CellGuest {
             observation,
             expectation: &expectation,
             bounced: self.bounced,
-            pinning: self.ours.then_some(cell.pinning),
-            names: &self.testbed.names,
+            pinning: (self.ours && self.surveyed().is_none()).then_some(cell.pinning),
+            names: &self.names,
         });
         let impossible = answer.impossible.clone();
         CellOutcome {
@@ -430,14 +410,14 @@ impl CellGuest {
     ///
     /// [`MatrixError::Interrupted`].
     pub(super) fn state(&mut self, log: &[LogRecord]) -> Result<GuestState, MatrixError> {
-        if kernel_log::splats(log).is_empty() {
+        if kernel_log::splats(log).is_empty() && !self.place.is_here() {
             return Ok(GuestState::Fit);
         }
-        if let Some(why) = kernel_log::out_of_memory(log, self.testbed.memory_mib) {
+        let memory_mib = self.place.memory_mib();
+        if let Some(why) = memory_mib.and_then(|of| kernel_log::out_of_memory(log, of)) {
             log::warn!("{why}");
         }
-        let agent = self.testbed.machine.agent();
-        match health::warn_again(agent).and_then(|()| health::ask(agent)) {
+        match self.place.checks_again(&self.checks) {
             Err(AgentError::Interrupted) => Err(MatrixError::Interrupted),
             Err(_) => Ok(GuestState::Broken),
             Ok(now) => {
@@ -462,11 +442,6 @@ const fn limit(cell: &CellName) -> Duration {
         Hazard::FailNth => MANY_CAPTURES_LIMIT,
         _ => CELL_LIMIT,
     }
-}
-
-/// Returns the path of a parameter of the driver.
-fn parameter(testbed: &Testbed, name: &str) -> String {
-    format!("/sys/module/{}/parameters/{name}", testbed.driver)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use crate::agent::checks::{Check, Checks, ChecksAnswer};
-use crate::agent::protocol::{LogRecord, NewRecords, Write};
+use crate::agent::protocol::{Read, Write};
 use crate::vm::channel::{Agent, AgentError};
 
 /// How long the guest may take to report its checks: searching the symbols of a
@@ -117,13 +117,19 @@ pub(super) fn warn_again(agent: &Agent) -> Result<(), AgentError> {
     set(agent, "/sys/kernel/debug/clear_warn_once", "1")
 }
 
-/// Returns the new records of the kernel's log since the last request for them.
+/// Returns the kernel's taint flags.
 ///
 /// # Errors
 ///
-/// [`AgentError`] if the guest does not answer.
-pub(super) fn new_records(agent: &Agent) -> Result<Vec<LogRecord>, AgentError> {
-    Ok(agent.call(NewRecords {}, LIMIT)?.records)
+/// [`AgentError`] if they cannot be read.
+pub(super) fn tainted(agent: &Agent) -> Result<u64, AgentError> {
+    let read = Read {
+        path: "/proc/sys/kernel/tainted".into(),
+        limit: 64,
+    };
+    let text = agent.call(read, LIMIT)?.text;
+    let flags = text.trim().parse();
+    flags.map_err(|_| AgentError::Nonsense(format!("taint flags \"{}\"", text.trim())))
 }
 
 fn set(agent: &Agent, path: &str, text: &str) -> Result<(), AgentError> {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-use super::guest::MatrixError;
+use super::error::MatrixError;
 use crate::vm::progress::Step;
 
 /// A queue of pieces of work, each of which is given to one job.

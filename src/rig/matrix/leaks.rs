@@ -10,7 +10,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::guest::{CellGuest, MatrixError};
+use super::error::MatrixError;
+use super::guest::CellGuest;
 use super::health::GuestState;
 use super::oracle::Oracle;
 use super::outcome::CellOutcome;
@@ -29,9 +30,12 @@ pub(super) const GROUP: usize = 400;
 /// Largest number of cells that are run once more after a search.
 const RERUNS: usize = 4;
 
-/// Returns whether the kernel in that guest can search for leaks.
+/// Returns whether the kernel in that guest can search for leaks. On a machine in use
+/// others lose memory as well.
 pub(super) fn can_search(guest: &CellGuest) -> bool {
-    guest.checks.on.get(&Check::Kmemleak) == Some(&true) && guest.checks.jiffies.is_some()
+    !guest.place.is_here()
+        && guest.checks.on.get(&Check::Kmemleak) == Some(&true)
+        && guest.checks.jiffies.is_some()
 }
 
 /// Searches for leaks of the cells that were run in that guest. `cells` holds
@@ -99,7 +103,7 @@ pub(super) fn search(
 /// Returns the leaks that the kernel finds now; or the state of the guest if it
 /// cannot tell.
 fn find(guest: &CellGuest) -> Result<Result<Vec<LeakSeen>, GuestState>, MatrixError> {
-    match guest.testbed.machine.agent().call(Leaks {}, LIMIT) {
+    match guest.place.agent().call(Leaks {}, LIMIT) {
         Ok(answer) => {
             let (count, took) = (answer.leaks.len(), answer.elapsed_ms);
             log::debug!("{count} objects were lost, it took {took} ms to find out");

@@ -13,6 +13,7 @@
 //! | [`cell_job`] | running the cells of a kernel, and replacing guests |
 //! | [`jobs`] | distributing work to several guests at once |
 //! | [`equipment`] | the equipment that a guest needs for all kinds of memory |
+//! | [`error`] | why the matrix could not be run |
 //! | [`expectation`] | the expected outcome of a cell on a kernel, and the reason |
 //! | [`guest`] | a guest in which cells run |
 //! | [`health`] | whether a guest is usable for the next cell |
@@ -23,15 +24,21 @@
 //! | [`observation`] | the observed outcome of a cell |
 //! | [`oracle`] | data, addresses, pins, mappings, dirty and idle pages, fences, leaks, the kernel's log |
 //! | [`outcome`] | results, in the form of the report |
+//! | [`pictures`] | what the card shows |
+//! | [`place`] | where cells run: in a guest, or on this machine |
 //! | [`poison`] | pages written to after they were freed, attributed to the cells that wrote |
 //! | [`repeat`] | judging the runs of a cell that was run several times as one |
 //! | [`run`] | running the cells, then the mutants |
 //! | [`spec`] | the cells and mutants to run on one kernel |
+//! | [`survey`] | what is known of a device that is judged without a witness |
+//! | [`testimony`] | the card's witness, or a survey |
+//! | [`unwitnessed`] | what a device wrote that has no witness, as far as the process can tell |
 //! | [`witness`] | following the card's witness while it is written |
 
 mod cell_job;
 pub mod cells;
 mod equipment;
+pub mod error;
 pub mod expectation;
 pub mod guest;
 mod health;
@@ -44,10 +51,15 @@ pub mod objection;
 pub mod observation;
 pub mod oracle;
 pub mod outcome;
+mod pictures;
+mod place;
 mod poison;
 mod repeat;
 pub mod run;
 mod spec;
+mod survey;
+mod testimony;
+mod unwitnessed;
 pub mod witness;
 
 pub use mutant::Mutant;

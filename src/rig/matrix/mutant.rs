@@ -11,9 +11,10 @@
 
 use std::collections::BTreeSet;
 
+use super::cells::judged;
 use super::name::CellName;
 use super::oracle::Oracle;
-use crate::agent::cell::{Ends, Hazard, Kind, Point, table};
+use crate::agent::cell::{Ends, Hazard, Kind, Point, Scope, table};
 use crate::agent::checks::Check;
 use crate::card::CardKind;
 use crate::rig::kernel::Version;
@@ -165,6 +166,31 @@ impl Mutant {
         }
     }
 
+    /// Returns those of its cells that can be run without a witness, with a frame as
+    /// long as the device makes it.
+    pub fn cells_without_witness(self) -> Vec<CellName> {
+        let cells = self.cells().into_iter();
+        let cells = cells.map(|cell| CellName { tail: 0, ..cell });
+        let suits = |cell: &CellName| judged::unsuitable(cell, Scope::Guest).is_none();
+        let mut cells: Vec<_> = cells.filter(suits).collect();
+        cells.dedup();
+        cells
+    }
+
+    /// Returns why the bug does not show to a process alone in that one of its cells, a
+    /// part of a sentence; `None` if it must.
+    pub const fn needs_witness(self, cell: &CellName) -> Option<&'static str> {
+        match (self, cell.card()) {
+            (Self::RoundUp, _) => {
+                Some("the device writes no more than a frame, however much memory it has")
+            }
+            (Self::IgnoreOffset | Self::SwapPages | Self::StaleList, CardKind::Output) => {
+                Some("a device that only reads leaves no trace of what it has read")
+            }
+            _ => None,
+        }
+    }
+
     /// Returns the oracle that must detect the bug in that one of its cells. Others may
     /// detect it, too, some of them not always.
     pub const fn oracle(self, cell: &CellName) -> Oracle {
@@ -258,6 +284,24 @@ impl Mutant {
 mod tests {
     use super::*;
     use crate::rig::matrix::Pinning;
+
+    #[test]
+    fn most_bugs_show_without_a_witness_where_the_device_writes() {
+        // The first bugs are of captures.
+        let first = Mutant::ALL.iter().take_while(|one| one.check().is_none());
+        let (seen, hidden): (Vec<&Mutant>, Vec<&Mutant>) = first.partition(|mutant| {
+            let mut cells = mutant.cells_without_witness().into_iter();
+            cells.any(|cell| mutant.needs_witness(&cell).is_none())
+        });
+        assert_eq!(hidden, [&Mutant::RoundUp]);
+        assert!(seen.len() >= 9, "{seen:?}");
+        for mutant in Mutant::ALL {
+            for cell in mutant.cells_without_witness() {
+                assert_eq!(cell.tail, 0, "{mutant}");
+                assert_ne!(cell.card(), CardKind::M2m, "{mutant}");
+            }
+        }
+    }
 
     #[test]
     fn every_mutant_has_cells_of_the_drivers_own_pinning() {

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
-use super::guest::{CellGuest, MatrixError};
+use super::error::MatrixError;
+use super::guest::CellGuest;
 use super::health::GuestState;
 use super::jobs::{self, JobOutput, WorkQueue};
 use super::leaks;
@@ -11,7 +12,7 @@ use super::mutant::Mutant;
 use super::name::CellName;
 use super::oracle::Oracle;
 use super::outcome::{CellOutcome, KernelOutcome, MutantOutcome, MutantVerdict, Verdict};
-use super::spec::MatrixSpec;
+use super::spec::{Judged, MatrixSpec};
 use crate::card::CardKind;
 use crate::rig::kernel::Version;
 use crate::rig::plural::count;
@@ -44,7 +45,7 @@ pub fn run(
     let version = Version::of(&outcome.release)
         .ok_or_else(|| MatrixError::Release(outcome.release.clone()))?;
     let checks = &outcome.checks;
-    let mut parts = parts(&spec.mutants);
+    let mut parts = parts(spec);
     let first_needs = parts.first().map_or_else(Needs::default, |part| part.needs);
     parts.retain_mut(|part| part.is_left_on(version));
     let step = progress.step(format!("running {}", count(spec.mutants.len(), "mutant")));
@@ -57,6 +58,7 @@ pub fn run(
         |queue, output| {
             let mut job = MutantJob {
                 testbed: &spec.testbed,
+                judged: spec.judged.as_ref(),
                 queue,
                 output,
                 needs: None,
@@ -79,6 +81,14 @@ pub fn run(
     );
     outcome.boots += output.boots;
     outcome.mutants.extend(whole(output.results));
+    let has_cells = |mutant: &&Mutant| !mutant.cells_without_witness().is_empty();
+    let mut others = spec.mutants.iter();
+    while let Some(mutant) = others.find(|one| spec.judged.is_some() && !has_cells(one)) {
+        let why = "none of its cells can be run without a witness";
+        outcome
+            .mutants
+            .push(MutantOutcome::unseen(*mutant, why.into()));
+    }
     ran?;
     step.done();
     Ok(())
@@ -109,11 +119,16 @@ impl fmt::Display for Part {
 }
 
 /// Returns the parts of the mutants in the order in which they are run: those that
-/// can have the same guest together.
-fn parts(mutants: &[Mutant]) -> Vec<Part> {
+/// can have the same guest together. Those of the cells that need a witness are left
+/// out if there is none.
+fn parts(spec: &MatrixSpec) -> Vec<Part> {
     let mut parts: Vec<Part> = Vec::new();
-    for &mutant in mutants {
-        for cell in mutant.cells() {
+    for &mutant in &spec.mutants {
+        let cells = match spec.judged {
+            None => mutant.cells(),
+            Some(_) => mutant.cells_without_witness(),
+        };
+        for cell in cells {
             let needs = Needs::of(mutant, &cell);
             let mut known = parts.iter_mut();
             match known.find(|part| (part.mutant, part.needs) == (mutant, needs)) {
@@ -138,9 +153,7 @@ fn whole(parts: Vec<MutantOutcome>) -> Vec<MutantOutcome> {
         match known.find(|one| one.mutant == part.mutant) {
             None => whole.push(part),
             Some(one) => {
-                if part.verdict == MutantVerdict::Missed {
-                    one.verdict = MutantVerdict::Missed;
-                }
+                one.verdict = both(one.verdict, part.verdict);
                 one.reason = one.reason.take().or(part.reason);
                 one.cells.extend(part.cells);
             }
@@ -149,9 +162,20 @@ fn whole(parts: Vec<MutantOutcome>) -> Vec<MutantOutcome> {
     whole
 }
 
+/// Returns the verdict on a mutant of the verdicts on two of its cells, or parts.
+fn both(one: MutantVerdict, other: MutantVerdict) -> MutantVerdict {
+    let weight = |verdict: &MutantVerdict| match verdict {
+        MutantVerdict::Unwitnessed => 0,
+        MutantVerdict::Unseen => 1,
+        MutantVerdict::Caught => 2,
+        MutantVerdict::Missed => 3,
+    };
+    std::cmp::max_by_key(one, other, weight)
+}
+
 /// Returns the testbed of the guest in which the first cell is run.
 pub(super) fn first_testbed(spec: &MatrixSpec) -> TestbedSpec {
-    let parts = parts(&spec.mutants);
+    let parts = parts(spec);
     let needs = parts.first().map_or_else(Needs::default, |part| part.needs);
     needs.testbed(&spec.testbed)
 }
@@ -187,6 +211,7 @@ impl Needs {
 /// A job: runs mutants one after the other.
 struct MutantJob<'a> {
     testbed: &'a TestbedSpec,
+    judged: Option<&'a Judged>,
     queue: &'a WorkQueue<'a, Part>,
     output: &'a mut JobOutput<MutantOutcome>,
     /// What the guest has, or the next one is to have; `None` before the first
@@ -205,7 +230,7 @@ impl MutantJob<'_> {
             None => {
                 self.queue.update("booting a guest");
                 let spec = self.needs.unwrap_or_default().testbed(self.testbed);
-                let guest = CellGuest::boot(&spec, &Progress::silent())?;
+                let guest = CellGuest::boot(&spec, self.judged, &Progress::silent())?;
                 self.output.boots += guest.boots;
                 guest
             }
@@ -230,7 +255,7 @@ impl MutantJob<'_> {
     fn judge(&mut self, part: &Part) -> Result<MutantOutcome, MatrixError> {
         let mut outcome = MutantOutcome {
             mutant: part.mutant,
-            verdict: MutantVerdict::Caught,
+            verdict: MutantVerdict::Unwitnessed,
             reason: None,
             cells: Vec::new(),
         };
@@ -244,10 +269,16 @@ impl MutantJob<'_> {
                     green.then(|| format!("{cell} does not show it"))
                 }
             };
-            if let Some(why) = missed {
-                outcome.verdict = MutantVerdict::Missed;
-                outcome.reason.get_or_insert(why);
-            }
+            let needs = part.mutant.needs_witness(cell);
+            let (verdict, why) = match (missed, needs.filter(|_| self.judged.is_some())) {
+                (None, _) => (MutantVerdict::Caught, None),
+                (Some(why), None) => (MutantVerdict::Missed, Some(why)),
+                (Some(why), Some(needs)) => {
+                    (MutantVerdict::Unwitnessed, Some(format!("{why}: {needs}")))
+                }
+            };
+            outcome.verdict = both(outcome.verdict, verdict);
+            outcome.reason = outcome.reason.take().or(why);
         }
         Ok(outcome)
     }
@@ -304,9 +335,19 @@ fn no_good(outcome: &CellOutcome) -> String {
 mod tests {
     use super::*;
 
+    fn spec(judged: Option<Judged>) -> MatrixSpec {
+        MatrixSpec {
+            testbed: TestbedSpec::default(),
+            judged,
+            cells: Vec::new(),
+            mutants: Mutant::ALL.to_vec(),
+            jobs: 1,
+        }
+    }
+
     #[test]
     fn what_can_have_the_same_guest_is_run_together() {
-        let parts = parts(Mutant::ALL);
+        let parts = parts(&spec(None));
         assert!(parts.is_sorted_by_key(|part| part.needs));
         for mutant in Mutant::ALL {
             let of_it = parts.iter().filter(|part| part.mutant == *mutant);
@@ -318,6 +359,21 @@ mod tests {
         }
         let guests: std::collections::BTreeSet<_> = parts.iter().map(|part| part.needs).collect();
         assert_eq!(guests.len(), 5);
+    }
+
+    #[test]
+    fn without_a_witness_no_mem_to_mem_card_is_booted() {
+        let judged = Judged {
+            device: "/dev/video0".into(),
+            here: false,
+        };
+        let parts = parts(&spec(Some(judged)));
+        assert!(parts.iter().all(|part| part.needs.card != CardKind::M2m));
+        let mutants: std::collections::BTreeSet<_> = parts.iter().map(|part| part.mutant).collect();
+        let without = Mutant::ALL
+            .iter()
+            .filter(|one| one.cells_without_witness().is_empty());
+        assert_eq!(mutants.len() + without.count(), Mutant::ALL.len());
     }
 
     #[test]
@@ -335,6 +391,12 @@ mod tests {
         let missed = part(MutantVerdict::Missed, Some("why"), &["output/thp"]);
         let both = part(MutantVerdict::Missed, Some("why"), &["thp", "output/thp"]);
         assert_eq!(whole(vec![caught.clone(), missed]), [both]);
-        assert_eq!(whole(vec![caught.clone()]), [caught]);
+        assert_eq!(whole(vec![caught.clone()]), std::slice::from_ref(&caught));
+        // One direction shows it, and the other cannot.
+        let hidden = part(MutantVerdict::Unwitnessed, Some("why"), &["output/thp"]);
+        let [both] = &whole(vec![hidden, caught])[..] else {
+            panic!()
+        };
+        assert_eq!(both.verdict, MutantVerdict::Caught);
     }
 }

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::witness::CardFrames;
-use crate::agent::cell::evidence::{Ended, FrameSeen, Moment};
+use crate::agent::cell::evidence::{FrameSeen, Moment};
 use crate::agent::cell::{CellAnswer, End, Flow};
 use crate::card::witness::PlaneRecord;
 use crate::card::{CardKind, Direction};
@@ -88,7 +88,7 @@ impl Observation {
             .calls
             .iter()
             .filter(|call| call.name == "VIDIOC_QBUF");
-        if answer.ended != Ended::TimedOut
+        if !answer.ended.is_hung()
             && let Some(errno) = queued.find_map(|call| call.errno)
         {
             return Self::Refused(errno);
@@ -118,7 +118,7 @@ impl Observation {
 
     /// Returns the observation of one buffer.
     pub fn of_buffer(answer: &CellAnswer, card_frames: &CardFrames) -> Self {
-        if answer.ended == Ended::TimedOut {
+        if answer.ended.is_hung() {
             return Self::Hung;
         }
         if let Some(errno) = answer.call("VIDIOC_QBUF").and_then(|call| call.errno) {
@@ -206,7 +206,7 @@ impl fmt::Display for Observation {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::agent::cell::evidence::{CallSeen, ContentsSeen};
+    use crate::agent::cell::evidence::{CallSeen, ContentsSeen, Ended};
 
     fn frame(digests: &[Option<u64>]) -> CellAnswer {
         CellAnswer {
@@ -217,6 +217,7 @@ mod tests {
                 bytesused: 8192,
                 digests: digests.iter().map(|d| d.map(Digest)).collect(),
                 sent: Vec::new(),
+                touched: None,
             }],
             ..CellAnswer::default()
         }
@@ -310,11 +311,11 @@ mod tests {
         let refused = Observation::of_buffer(&answer, &card_frames);
         assert_eq!(refused, Observation::Refused(libc::EFAULT));
         assert_eq!(refused.to_string(), "EFAULT");
-        answer.ended = Ended::TimedOut;
-        assert_eq!(
-            Observation::of_buffer(&answer, &card_frames),
-            Observation::Hung
-        );
+        for ended in [Ended::TimedOut, Ended::Stuck] {
+            answer.ended = ended;
+            let hung = Observation::of_buffer(&answer, &card_frames);
+            assert_eq!(hung, Observation::Hung);
+        }
         let mut flagged = frame(&[Some(1)]);
         flagged.frames[0].flags = BUF_FLAG_ERROR;
         assert_eq!(

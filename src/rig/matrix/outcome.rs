@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::cells::{self, judged};
 use super::mutant::Mutant;
 use super::name::CellName;
 use super::observation::Observation;
 use super::oracle::{Finding, Oracle};
 use super::witness::CardFrames;
-use crate::agent::cell::CellAnswer;
+use crate::agent::cell::{CellAnswer, Scope};
 use crate::agent::checks::Check;
 
 /// The verdict on a cell.
@@ -76,12 +77,15 @@ pub struct RunsAlike {
 #[serde(rename_all = "kebab-case")]
 pub enum MutantVerdict {
     /// Every one of its cells was as expected without the bug, and a finding
-    /// with it.
+    /// with it; without a witness every one that does not need it.
     Caught,
     /// One of its cells did not show the bug, or was not usable without it.
     Missed,
     /// The bug has no effect on this kernel, or cannot be detected there.
     Unseen,
+    /// None of its cells showed the bug, which only a witness can see, and there was
+    /// none.
+    Unwitnessed,
 }
 
 /// A mutant of the driver that was run.
@@ -161,17 +165,49 @@ impl CellOutcome {
     }
 }
 
+/// A device that was judged without a witness, by what a process alone can see.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Device {
+    /// Name of its driver (v4l2_capability::driver).
+    pub driver: String,
+    /// Name of the device (v4l2_capability::card).
+    pub card: String,
+    /// Where it is (v4l2_capability::bus_info).
+    pub bus: String,
+    /// Version of its driver, as `6.12.107`.
+    pub version: String,
+    /// Path of its node.
+    pub node: String,
+    /// The module that was loaded for it in a guest without a card, as it was named,
+    /// and its parameters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub module: Option<(String, String)>,
+    /// The oracles that could not be asked, or not wholly, each with the reason: a
+    /// part of a sentence.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<(Oracle, String)>,
+    /// What else there is to know of it, a sentence each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+/// The name of this machine among those of guests ([`KernelOutcome::kernel`]).
+pub const HERE: &str = "here";
+
 /// The matrix of one kernel.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct KernelOutcome {
     /// Name of the guest in the catalogue, or `bzimage` if its kernel is the
-    /// user's own.
+    /// user's own, or [`HERE`].
     pub kernel: String,
     /// Release of its kernel.
     pub release: String,
     /// Name of the driver, if it is not Pinhole's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub driver: Option<String>,
+    /// The device, if it was judged without a witness.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<Device>,
     /// The checks that the kernel makes of itself.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub checks: BTreeSet<Check>,
@@ -221,14 +257,27 @@ impl KernelOutcome {
         totals.findings + totals.missed > 0
     }
 
-    /// Returns the oracles without evidence on this kernel, each with the check
-    /// that the kernel lacks.
-    pub fn silent(&self) -> Vec<(Oracle, Check)> {
-        let oracles = Oracle::ALL.iter();
-        let needs = oracles.filter_map(|oracle| Some((*oracle, oracle.check()?)));
-        needs
-            .filter(|(_, check)| !self.checks.contains(check))
-            .collect()
+    /// Returns the oracles that were asked for nothing, or not for all, each with the
+    /// reason: what the device does not show, or the check that the kernel lacks. Those
+    /// that take the place of a witness ([`Oracle::replaces_witness`]) are left out if
+    /// there is one.
+    pub fn silent(&self) -> Vec<(Oracle, String)> {
+        let silent = Oracle::ALL.iter().filter_map(|oracle| {
+            let missing = self.device.iter().flat_map(|device| &device.missing);
+            let mut missing = missing.filter(|(one, _)| one == oracle);
+            let lacks = || {
+                let check = oracle.check()?;
+                (!self.checks.contains(&check)).then(|| format!("no {check}"))
+            };
+            let reason = missing.next().map(|(_, why)| why.clone());
+            Some((*oracle, reason.or_else(lacks)?))
+        });
+        silent.collect()
+    }
+
+    /// Returns whether it is this machine's kernel, and not a guest's.
+    pub fn is_here(&self) -> bool {
+        self.kernel == HERE
     }
 
     /// Returns how often a cell was run, at most.
@@ -239,6 +288,22 @@ impl KernelOutcome {
             times.fold(0, usize::saturating_add)
         };
         self.cells.iter().map(times).max().unwrap_or(0).max(1)
+    }
+
+    /// Returns all cells that there are for what was judged: those of the matrix, or of
+    /// a device without a witness those of its kind.
+    pub fn all_cells(&self) -> Vec<CellName> {
+        if self.device.is_none() {
+            return cells::all();
+        }
+        let scope = match self.kernel == HERE {
+            true => Scope::Machine,
+            false => Scope::Guest,
+        };
+        let kinds: BTreeSet<_> = self.cells.iter().map(|cell| cell.cell.card()).collect();
+        let mut all = judged::all(scope);
+        all.retain(|cell| kinds.contains(&cell.card()));
+        all
     }
 
     /// Returns whether nothing was judged because no cell could be set up.

@@ -9,8 +9,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::guest::{CellGuest, MatrixError};
-use super::health::{self, GuestState};
+use super::error::MatrixError;
+use super::guest::CellGuest;
+use super::health::GuestState;
 use super::outcome::CellOutcome;
 use super::witness;
 use crate::agent::cell::CellAnswer;
@@ -57,13 +58,14 @@ pub(super) fn sweep(
     since: usize,
     state: GuestState,
 ) -> Result<GuestState, MatrixError> {
-    if state == GuestState::Broken || cells.is_empty() {
+    // A machine in use needs its free memory.
+    if state == GuestState::Broken || cells.is_empty() || guest.place.is_here() {
         return Ok(state);
     }
-    let agent = guest.testbed.machine.agent();
+    let agent = guest.place.agent();
     let swept = agent.call(Sweep {}, LIMIT).and_then(|swept| {
         log::debug!("{} MiB of free memory were used", swept.bytes >> 20);
-        health::new_records(agent)
+        guest.place.new_records()
     });
     let mut records = match swept {
         Ok(records) => records,

@@ -4,12 +4,13 @@
 use std::time::Instant;
 
 use super::cell_job;
-use super::guest::{CellGuest, MatrixError};
+use super::error::MatrixError;
+use super::guest::CellGuest;
 use super::mutation;
 use super::name::CellName;
 use super::outcome::{CellOutcome, KernelOutcome};
 use super::repeat;
-pub use super::spec::MatrixSpec;
+pub use super::spec::{Judged, MatrixSpec};
 use crate::card::CardKind;
 use crate::rig::testbed::TestbedSpec;
 use crate::vm::progress::Progress;
@@ -35,7 +36,7 @@ pub fn run(
             Some((kind, _)) => with_card(spec, *kind),
             None => mutation::first_testbed(spec),
         };
-        match CellGuest::boot(&testbed, progress) {
+        match CellGuest::boot(&testbed, spec.judged.as_ref(), progress) {
             Ok(guest) => break guest,
             Err(error) if parts.len() > 1 && is_of_the_card(spec, &error) => {
                 refused.extend(impossible(parts.remove(0).1, &error));
@@ -43,14 +44,27 @@ pub fn run(
             Err(error) => return Err(error),
         }
     };
+    if let Some(surveyed) = guest.surveyed().filter(|_| !spec.has_card()) {
+        parts.retain(|(kind, _)| *kind == surveyed.flow.card());
+        if parts.is_empty() {
+            return Err(MatrixError::NoCells {
+                device: surveyed.device.clone(),
+                kind: surveyed.flow.card().name(),
+            });
+        }
+    }
+    let device = guest.surveyed();
+    let device = device.map(|surveyed| surveyed.report(&spec.testbed));
+    let others = spec.testbed.driver.as_ref();
+    let loaded = others.map(|_| guest.driver().to_owned());
     let mut outcome = KernelOutcome {
-        kernel: guest.testbed.guest.id.clone(),
-        release: guest.testbed.machine.hello().release.clone(),
-        driver: spec
-            .testbed
-            .driver
+        kernel: guest.place.name().to_owned(),
+        release: guest.place.hello().release.clone(),
+        driver: device
             .as_ref()
-            .map(|_| guest.testbed.driver.clone()),
+            .map(|device| device.driver.clone())
+            .or(loaded),
+        device,
         checks: guest.checks.on.keys().copied().collect(),
         blind: None,
         cells: Vec::with_capacity(spec.cells.len()),
@@ -88,9 +102,11 @@ fn all(
         };
         let booted = match guest.take() {
             Some(guest) => Ok(guest),
-            None => CellGuest::boot(&part.testbed, progress).inspect(|guest| {
-                outcome.boots += guest.boots;
-            }),
+            None => {
+                CellGuest::boot(&part.testbed, part.judged.as_ref(), progress).inspect(|guest| {
+                    outcome.boots += guest.boots;
+                })
+            }
         };
         match booted {
             Ok(guest) => cell_job::run(&part, guest, progress, outcome)?,
@@ -108,7 +124,7 @@ fn all(
 /// Returns whether an error is one of a driver that is not for every kind of card,
 /// as Pinhole's own is.
 fn is_of_the_card(spec: &MatrixSpec, error: &MatrixError) -> bool {
-    spec.testbed.driver.is_some() && error.is_of_the_driver()
+    spec.has_card() && spec.testbed.driver.is_some() && error.is_of_the_driver()
 }
 
 /// Returns the cells of a card that the driver has no use for.

@@ -3,7 +3,16 @@
 use super::mutant::Mutant;
 use super::name::CellName;
 use crate::card::CardKind;
-use crate::rig::testbed::TestbedSpec;
+use crate::rig::testbed::{CardProcess, TestbedSpec};
+
+/// A device that is judged by what a process alone can see, without a witness.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judged {
+    /// Path of its node.
+    pub device: String,
+    /// Whether it is one of this machine; else it is one of the testbed's guest.
+    pub here: bool,
+}
 
 /// The cells and mutants to run on one kernel.
 #[derive(Debug, Clone)]
@@ -13,6 +22,8 @@ pub struct MatrixSpec {
     /// kind of all cells, and do with buffers what it has to as fast as they come; a
     /// capture card with the pattern `integrity`.
     pub testbed: TestbedSpec,
+    /// The device, if it is judged without a witness.
+    pub judged: Option<Judged>,
     /// The cells, in the order in which to run them. The runs of one that is there
     /// several times are judged as one.
     pub cells: Vec<CellName>,
@@ -36,9 +47,20 @@ impl MatrixSpec {
         parts.filter(|(_, cells)| !cells.is_empty()).collect()
     }
 
+    /// Returns whether there is a card of the cells' kind, and not a device of its own
+    /// kind.
+    pub(super) fn has_card(&self) -> bool {
+        self.testbed.card != CardProcess::Absent && !self.is_here()
+    }
+
+    /// Returns whether the cells are run on this machine.
+    fn is_here(&self) -> bool {
+        self.judged.as_ref().is_some_and(|judged| judged.here)
+    }
+
     /// Returns how many guests can run cells at once.
     pub(super) fn jobs(&self) -> usize {
-        match self.testbed.is_unique() {
+        match self.testbed.is_unique() || self.is_here() {
             true => 1,
             false => self.jobs,
         }
@@ -55,6 +77,7 @@ mod tests {
         let parts = |names: &[&str]| {
             let spec = MatrixSpec {
                 testbed: TestbedSpec::default(),
+                judged: None,
                 cells: names.iter().map(|name| cell(name)).collect(),
                 mutants: Vec::new(),
                 jobs: 1,

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
+use std::ops::Not;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -25,9 +26,26 @@ pub struct CardFrames {
     /// Those of the cell's further buffers, in their order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     further: Vec<Self>,
+    /// Whether nobody recorded them, and they are what the process can tell of them.
+    #[serde(default, skip_serializing_if = "Not::not")]
+    unwitnessed: bool,
 }
 
 impl CardFrames {
+    /// Returns no frames yet, of a device that has no witness.
+    pub(super) fn unwitnessed() -> Self {
+        Self {
+            unwitnessed: true,
+            ..Self::default()
+        }
+    }
+
+    /// Returns whether the device's witness has recorded them. If it has none, they
+    /// have no segments.
+    pub fn is_witnessed(&self) -> bool {
+        !self.unwitnessed
+    }
+
     /// Returns the frames in `records`, which begin before the streams of a cell of
     /// that flow do.
     pub fn of(flow: Flow, records: Vec<Record>) -> Self {
@@ -262,6 +280,7 @@ mod tests {
             bytesused: 1,
             digests: vec![Some(Digest(digest))],
             sent: Vec::new(),
+            touched: None,
         };
         assert_eq!(card_frames.frame(&frame(0, 9)), Some(&plane(9)));
         assert_eq!(card_frames.frame(&frame(0, 8)), Some(&plane(7)));

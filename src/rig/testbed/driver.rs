@@ -17,11 +17,20 @@ const PROBE: &str = "frame_vector_probe";
 /// A driver that replaces Pinhole's own.
 #[derive(Debug, Clone)]
 pub struct OtherDriver {
-    /// Path of the module, built for the guest's kernel.
-    pub path: PathBuf,
+    /// The module.
+    pub module: DriverModule,
     /// Parameters of the module. On a QEMU without the media device they must
-    /// make the driver accept the stand-in's virtio id.
+    /// make the driver of a card accept the stand-in's virtio id.
     pub params: String,
+}
+
+/// The origin of a driver's module.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DriverModule {
+    /// A file, built for the guest's kernel.
+    File(PathBuf),
+    /// One of the modules that the guest's kernel comes with, by its name.
+    OfKernel(String),
 }
 
 /// A driver for a guest.
@@ -37,13 +46,16 @@ pub struct Driver {
 }
 
 impl OtherDriver {
-    /// Checks that it is a module, which takes no guest.
+    /// Checks that a file is a module, which takes no guest.
     ///
     /// # Errors
     ///
     /// [`Error::Own`] where it is no module.
     pub fn check(&self) -> Result<(), Error> {
-        modules::read_module(&self.path).map(drop)
+        match &self.module {
+            DriverModule::File(path) => modules::read_module(path).map(drop),
+            DriverModule::OfKernel(_) => Ok(()),
+        }
     }
 }
 
@@ -71,16 +83,32 @@ impl Driver {
     /// # Errors
     ///
     /// [`Error::Own`] if the file is not a module, [`Error::Contents`] if the
-    /// kernel lacks a module that it needs, and others if files cannot be read
-    /// or written.
+    /// kernel lacks the module, or one that it needs, and others if files cannot
+    /// be read or written.
     pub fn other(spec: &OtherDriver, guest: &Guest, dir: &Path) -> Result<Self, Error> {
-        let module = modules::read_module(&spec.path)?;
+        let modules = guest.modules()?;
+        let (module, needed) = match &spec.module {
+            DriverModule::File(path) => {
+                let module = modules::read_module(path)?;
+                let needed = modules.load_order(&module.depends)?;
+                (module, needed)
+            }
+            DriverModule::OfKernel(name) => {
+                let mut needed = modules.load_order(std::slice::from_ref(name))?;
+                // The last is the one that needs the others.
+                let module = needed.pop().ok_or_else(|| Error::Contents {
+                    what: guest.id.clone(),
+                    why: format!("{name} is built into its kernel, and is no module"),
+                })?;
+                (module, needed)
+            }
+        };
         let mut driver = Self {
             name: module.name,
             files: Vec::new(),
             loads: Vec::new(),
         };
-        for needed in guest.modules()?.load_order(&module.depends)? {
+        for needed in needed {
             let inside = format!("/lib/modules/{}/{}", guest.release, needed.path);
             if !guest.boot_modules.contains(&inside) {
                 let file = written(dir, &needed.name, &needed.contents)?;

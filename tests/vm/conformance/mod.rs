@@ -14,7 +14,7 @@ use pinhole::conformance::driver::{judge, run};
 use pinhole::conformance::verdict::{SuiteOutcome, Verdict};
 use pinhole::report::conformance as report;
 use pinhole::rig::testbed::TestbedSpec;
-use pinhole::rig::testbed::driver::OtherDriver;
+use pinhole::rig::testbed::driver::{DriverModule, OtherDriver};
 use pinhole::vm::progress::Progress;
 use pinhole::vm::qemu;
 
@@ -123,7 +123,7 @@ fn a_driver_that_breaks_a_clause_is_seen_at_that_one() {
     let spec = spec(
         "trixie",
         Some(OtherDriver {
-            path: SEAMS.build("trixie", dir.path()),
+            module: DriverModule::File(SEAMS.build("trixie", dir.path())),
             params: format!("standin_id={id}"),
         }),
     );

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::agent::protocol::driver_file;
 
 use crate::guest::cell::Stop;
+use crate::guest::cell::device::sysfs_of;
 
 /// A driver, as it was while bound to the device of a video node.
 pub struct Driver {
@@ -32,10 +33,7 @@ pub struct Driver {
 impl Driver {
     /// Returns the driver of a video device, given the path of its node.
     pub fn of(node: &str) -> Result<Self, Stop> {
-        let node = Path::new(node).file_name().unwrap_or_default();
-        let device = Path::new("/sys/class/video4linux")
-            .join(node)
-            .join("device");
+        let device = sysfs_of(node).join("device");
         let link = |path: PathBuf| {
             let real = path.canonicalize();
             real.map_err(|error| Stop::Impossible(format!("{}: {error}", path.display())))

@@ -17,6 +17,7 @@ use crate::agent::cell::{Kind, PAGE};
 
 use self::layout::{Layout, Want, fill};
 use super::Stop;
+use super::device::sysfs_of;
 use super::span::{MemoryAccess, Span};
 
 /// Lays out memory of a kind.
@@ -81,6 +82,12 @@ pub fn is_changed_by_a_pin(kind: Kind) -> bool {
             | Kind::UffdMissing
             | Kind::UffdWp
     )
+}
+
+/// Returns whether a device is one whose buffers are memory of that kind: it cannot
+/// have them as its own and as the process's at once.
+pub fn is_of_the_device(kind: Kind, device: &str) -> bool {
+    kind == Kind::Vb2Mmap && buffers::is_vivid(&sysfs_of(device))
 }
 
 /// Fills a buffer anew, before the next frame is written to it or read from it.

@@ -170,7 +170,7 @@ fn evidence(diff: &Diff<'_>) -> Markup {
         let mut cells = side.outcome.cells.iter();
         cells
             .find(|cell| cell.cell == name)
-            .map(|cell| of_run(run, side.kernel, cell))
+            .map(|cell| of_run(run, side.outcome, cell))
     };
     let both = |pair: &Pair<'_>, name| [of("A", &pair.a, name), of("B", &pair.b, name)];
     html! {

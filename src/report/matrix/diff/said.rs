@@ -100,6 +100,7 @@ impl<'a> Said<'a> {
             MutantVerdict::Caught => (Standing::Good, "caught"),
             MutantVerdict::Missed => (Standing::Bad, "missed"),
             MutantVerdict::Unseen => (Standing::NotJudged, "no difference here"),
+            MutantVerdict::Unwitnessed => (Standing::NotJudged, "missed, needs a witness"),
         };
         Self {
             standing,

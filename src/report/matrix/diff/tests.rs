@@ -471,3 +471,19 @@ fn programs_and_pages_have_every_cell() {
     }
     assert!(!page.contains("id=\"change:0:heap\""));
 }
+
+#[test]
+fn a_device_without_a_witness_is_named() {
+    let judged = KernelOutcome {
+        device: Some(super::super::tests::judged()),
+        ..run(vec![cell("heap")])
+    };
+    let (a, b) = ([run(vec![cell("heap")])], [judged]);
+    let said = text(&diff(&a, &b).unwrap(), paths());
+    for part in [
+        "A <b>camera (usb-1), driver cam 6.12.1\n",
+        "only in B these oracles have nothing to judge: address\n",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+}

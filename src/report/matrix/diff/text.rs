@@ -8,6 +8,7 @@ use super::entry::Entry;
 use super::pair::Side;
 use super::{Diff, Numbers};
 use crate::report::matrix::groups::first;
+use crate::report::matrix::oracles;
 use crate::report::matrix::table::LEGEND;
 use crate::report::plain::plain;
 
@@ -46,6 +47,8 @@ pub fn text(diff: &Diff<'_>, paths: [&Path; 2]) -> String {
 /// Returns a kernel in one run, in a few words.
 pub fn side(side: &Side<'_>) -> String {
     let driver = side.driver.map(|driver| format!(", driver {driver}"));
+    let device = oracles::device(side.outcome).map(|device| format!(", {device}"));
+    let driver = device.or(driver);
     let text = format!("{} ({})", side.kernel, side.release);
     plain(&(text + &driver.unwrap_or_default()))
 }

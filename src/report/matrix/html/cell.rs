@@ -3,13 +3,13 @@
 use maud::{Markup, html};
 
 use super::super::pages::{self, Pages};
-use super::{anchor, checked, pages as drawing, pins, verdict};
+use super::{anchor, checked, device, pages as drawing, pins, verdict};
 use crate::agent::cell::evidence::{CanaryState, Ended, InjectedSeen, Moment, PagesSeen, Place};
 use crate::agent::cell::{CellAnswer, Flow, Hazard, PAGE};
 use crate::card::Direction;
 use crate::rig::kernel::errno_name;
 use crate::rig::kernel_log;
-use crate::rig::matrix::outcome::{CellOutcome, Verdict};
+use crate::rig::matrix::outcome::{CellOutcome, KernelOutcome, Verdict};
 use crate::rig::matrix::witness::CardFrames;
 use crate::rig::matrix::{CellName, Mutant};
 
@@ -21,25 +21,28 @@ const LINES: usize = 200;
 
 /// Returns a cell that unfolds to its evidence. A cell with findings is
 /// unfolded, and always drawn.
-pub fn folded(kernel: &str, cell: &CellOutcome, drawn: bool) -> Markup {
+pub fn folded(outcome: &KernelOutcome, cell: &CellOutcome, drawn: bool) -> Markup {
     let red = cell.verdict == Verdict::Finding;
-    let again = format!("pinhole matrix --cell {} --kernel {kernel}", cell.cell);
+    let kernel = &outcome.kernel;
+    let again = device::again(outcome, &cell.cell);
     let place = anchor(kernel, &cell.cell);
     details(red, drawn || red, &place, kernel, &again, cell)
 }
 
 /// Returns a cell of one of two runs, whose name is `run`.
-pub fn of_run(run: &str, kernel: &str, cell: &CellOutcome) -> Markup {
+pub fn of_run(run: &str, outcome: &KernelOutcome, cell: &CellOutcome) -> Markup {
     let red = cell.verdict == Verdict::Finding;
-    let again = format!("pinhole matrix --cell {} --kernel {kernel}", cell.cell);
+    let kernel = &outcome.kernel;
+    let again = device::again(outcome, &cell.cell);
     let place = format!("{run}:{}", anchor(kernel, &cell.cell));
     details(red, true, &place, &format!("{run}, {kernel}"), &again, cell)
 }
 
 /// Returns a cell of a driver with a bug.
-pub fn of_mutant(kernel: &str, mutant: Mutant, cell: &CellOutcome) -> Markup {
+pub fn of_mutant(outcome: &KernelOutcome, mutant: Mutant, cell: &CellOutcome) -> Markup {
+    let kernel = &outcome.kernel;
     let place = format!("{kernel}:{mutant}:{}", cell.cell);
-    let again = format!("pinhole matrix --mutant {mutant} --kernel {kernel}");
+    let again = format!("{} --mutant {mutant}", device::command(outcome));
     let name = cell.cell.to_string();
     details(false, true, &place, &name, &again, cell)
 }
@@ -81,7 +84,7 @@ fn evidence(again: &str, cell: &CellOutcome, drawn: bool) -> Markup {
                         (drawing::draw(&pages, &answer.of_buffer(number).canaries, drawn))
                     }
                 }
-                (pins::draw(answer, drawn))
+                (pins::draw(answer, cell.cell.flow.ends().len(), drawn))
             }
             dl { (facts(&cell.cell, answer, &cell.card_frames)) }
         }
@@ -99,6 +102,7 @@ fn facts(cell: &CellName, answer: &CellAnswer, card_frames: &CardFrames) -> Mark
         @if let Some(why) = &answer.failed { dt { "failed" } dd.bad { (why) } }
         @match answer.ended {
             Ended::Finished => {},
+            Ended::Stuck => { dt { "ended" } dd.bad { "not at all: the kernel does not let it go" } },
             Ended::TimedOut => { dt { "ended" } dd { "killed: its time was up" } },
             Ended::Early(status) => { dt { "ended" } dd { (format!("{status:?}")) } },
         }
@@ -107,6 +111,7 @@ fn facts(cell: &CellName, answer: &CellAnswer, card_frames: &CardFrames) -> Mark
             @if cell.flow.ends().len() > 1 { dt { "of" } dd { b { (end.name()) } } }
             (buffer(end.direction, &answer.of_buffer(number), &card_frames.of_buffer(number)))
         }
+        (device::facts(answer))
         (failures(&answer.injected))
         (checked::facts(answer))
         (counters(answer))
@@ -132,7 +137,8 @@ fn buffer(direction: Direction, answer: &CellAnswer, card_frames: &CardFrames) -
             dd.n {
                 (format!("{:#x}", memory.address)) ", " (memory.length) " bytes, byte "
                 (memory.address % PAGE as u64) " of its page, "
-                (memory.width) "x" (memory.height) " GREY"
+                (memory.width) "x" (memory.height)
+                @if card_frames.is_witnessed() { " GREY" }
             }
         }
         (given(direction, card_frames))
@@ -232,7 +238,8 @@ fn given(direction: Direction, card_frames: &CardFrames) -> Markup {
         Direction::Output => "out of",
     };
     html! {
-        @for (sequence, plane) in card_frames.frames().iter().take(MOST) {
+        @let told = card_frames.frames().iter().filter(|_| card_frames.is_witnessed());
+        @for (sequence, plane) in told.take(MOST) {
             dt { "the card" }
             dd {
                 "frame " (sequence) ", " (plane.bytes) " bytes " (way) " "
@@ -302,7 +309,9 @@ fn differing(direction: Direction, answer: &CellAnswer, card_frames: &CardFrames
             dt { "first differs" }
             dd {
                 "block " (block) ": the process " (process) " " span.n { (format!("{seen:?}")) }
-                ", the card " (card) " " span.n { (format!("{written:?}")) }
+                @if card_frames.is_witnessed() {
+                    ", the card " (card) " " span.n { (format!("{written:?}")) }
+                } @else { ", the device " (card) " something else, or nothing" }
             }
         }
     }

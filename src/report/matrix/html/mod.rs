@@ -14,6 +14,7 @@
 //! | `document` | what every page has |
 //! | `overview` | the table, and the reasons for unusual results |
 //! | `cell` | the evidence of a cell |
+//! | `device` | the part of it that is of a device without a witness |
 //! | `checked` | the part of it that comes from a kernel that checks itself |
 //! | `pages` | the drawing of a buffer's pages |
 //! | `pins` | the drawing of its pins |
@@ -21,6 +22,7 @@
 
 pub mod cell;
 mod checked;
+mod device;
 pub mod document;
 pub mod overview;
 mod pages;
@@ -76,10 +78,19 @@ fn totals(outcomes: &[KernelOutcome]) -> Markup {
                         "; " (count(caught.count(), "mutant")) " caught"
                         @if totals.missed > 0 { ", " span.bad { "✗ " (totals.missed) " missed" } }
                     }
+                    @if let Some(device) = oracles::device(outcome) { "; " b { (device) } }
                     @if let Some(checks) = oracles::checks(outcome) { "; checks itself: " (checks) }
                     @if let Some(repeated) = oracles::repeated(outcome) { "; run " (repeated) }
                     @if let Some(why) = &outcome.blind { ", " span.bad { "✗ not all was seen: " (why) } }
-                    span.soft { "; " (count(outcome.boots as usize, "boot")) ", " (seconds(outcome.elapsed_ms)) }
+                    span.soft {
+                        "; "
+                        @if outcome.boots > 0 { (count(outcome.boots as usize, "boot")) ", " }
+                        (seconds(outcome.elapsed_ms))
+                    }
+                    @if let Some(device) = &outcome.device {
+                        @if let Some(silent) = oracles::silent(outcome) { br; span.soft { "Not asked, or not for all: " (silent) } }
+                        @for note in &device.notes { br; span.soft { (note) } }
+                    }
                 }
             }
         }
@@ -150,7 +161,7 @@ fn evidence(outcomes: &[KernelOutcome]) -> Markup {
                         span.n { (name) }
                         @for (outcome, cells) in outcomes.iter().zip(&row.kernels) {
                             @match cells.iter().find(|cell| cell.cell == name) {
-                                Some(cell) => (cell::folded(&outcome.kernel, cell, number == 0)),
+                                Some(cell) => (cell::folded(outcome, cell, number == 0)),
                                 None => span.soft { "· not run" },
                             }
                         }
@@ -207,7 +218,7 @@ fn mutants(outcomes: &[KernelOutcome]) -> Markup {
                     @if let Some(reason) = &mutant.reason { p { (reason) } }
                     div.variant {
                         span.n { "with the bug" }
-                        @for cell in &mutant.cells { (cell::of_mutant(&outcome.kernel, mutant.mutant, cell)) }
+                        @for cell in &mutant.cells { (cell::of_mutant(outcome, mutant.mutant, cell)) }
                     }
                 }
             }

@@ -2,6 +2,7 @@
 
 use maud::{Markup, html};
 
+use super::super::oracles;
 use super::super::rows::{self, Answer, Notes, Row};
 use super::anchor;
 use crate::rig::matrix::Mutant;
@@ -32,7 +33,7 @@ pub fn overview(outcomes: &[KernelOutcome]) -> Markup {
             h2 { (section.title) }
             (table(outcomes, &section.rows, section.id, &mut notes))
         }
-        (oracles(outcomes))
+        (of_oracles(outcomes))
         (mutants)
         @if notes.all().next().is_some() {
             h2 { "Reasons" }
@@ -101,7 +102,7 @@ fn field(kernel: &str, answers: &[Answer<'_>], notes: &mut Notes) -> Markup {
 }
 
 /// Returns the table of what each oracle said of each kernel.
-fn oracles(outcomes: &[KernelOutcome]) -> Markup {
+fn of_oracles(outcomes: &[KernelOutcome]) -> Markup {
     html! {
         h2 { "Oracles" }
         p.soft { "Each judges every cell by what it sees of it, and knows nothing of the others. Some need a kernel that checks itself." }
@@ -109,29 +110,27 @@ fn oracles(outcomes: &[KernelOutcome]) -> Markup {
             table #oracles {
                 (head(outcomes, ""))
                 tbody {
-                    @for oracle in Oracle::ALL {
+                    @for oracle in oracles::of(outcomes) {
                         tr {
                             th scope="row" title=(oracle.what()) { (oracle) }
-                            @for outcome in outcomes { (oracle_field(outcome, *oracle)) }
+                            @for outcome in outcomes { (oracle_field(outcome, oracle)) }
                         }
                     }
                 }
             }
         }
-        ul.soft { @for oracle in Oracle::ALL { li { b { (oracle) } ": " (oracle.what()) } } }
+        ul.soft { @for oracle in oracles::of(outcomes) { li { b { (oracle) } ": " (oracle.what()) } } }
     }
 }
 
 fn oracle_field(outcome: &KernelOutcome, oracle: Oracle) -> Markup {
-    let mut silent = outcome.silent().into_iter();
-    let silent = silent.find(|(one, _)| *one == oracle);
     let findings = outcome.cells.iter().flat_map(|cell| &cell.findings);
     let count = findings.filter(|finding| finding.oracle == oracle).count();
     html! {
         td.red[count > 0] {
-            @match silent {
+            @match oracles::why_silent(outcome, oracle) {
                 _ if count > 0 => span.bad { "✗ " (count) " found" },
-                Some((_, check)) => span.soft { "– nothing to say: no " (check) },
+                Some(why) => span.soft { "– nothing to say, or not of all: " (why) },
                 None => span.good { "✓ nothing found" },
             }
         }
@@ -185,6 +184,7 @@ fn mutant_field(kernel: &str, outcome: Option<MutantOutcome>) -> Markup {
                 @match outcome.verdict {
                     MutantVerdict::Caught => { span.good { "✓ caught" } " " small { (oracles.join(", ")) } },
                     MutantVerdict::Missed => { span.bad { "✗ missed" } " " small { (reason) } },
+                    MutantVerdict::Unwitnessed => { span.soft { "– missed, needs a witness" } " " small.soft { (reason) } },
                     MutantVerdict::Unseen => { span.soft { "– no difference" } " " small.soft { (reason) } },
                 }
             }

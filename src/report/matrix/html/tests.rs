@@ -1,7 +1,10 @@
-use super::super::tests::kernel;
+use super::super::tests::{judged, kernel};
 use super::*;
 use crate::agent::cell::answer::BufferSeen;
-use crate::agent::cell::evidence::InjectedSeen;
+use crate::agent::cell::evidence::{InjectedSeen, ReturnSeen, TouchedSeen};
+use crate::rig::matrix::outcome::Device;
+use crate::rig::matrix::witness::CardFrames;
+use crate::wire::buffer::BUF_FLAG_ERROR;
 
 #[test]
 fn what_a_guest_wrote_is_escaped_wherever_it_stands() {
@@ -52,7 +55,7 @@ fn a_finding_is_told_shown_and_open() {
         "<a class=\"n\" href=\"#trixie:thp/munmap\">thp/munmap</a> on trixie: 5 bytes after the buffer",
         "<details class=\"red\" open><summary><span class=\"bad\">✗ part of the data</span> <small>trixie</small>",
         "id=\"trixie:thp/munmap\"",
-        "pinhole matrix --cell thp/munmap --kernel trixie",
+        "pinhole matrix --kernel trixie --cell thp/munmap",
         "1 of 2 blocks read as written, the first that is not at byte 4096",
         "bytes beside it were changed",
         "block 1: the process reads <span class=\"n\">0000000000000007</span>, the card wrote <span class=\"n\">0000000000000002</span>",
@@ -65,7 +68,7 @@ fn a_finding_is_told_shown_and_open() {
         "mapped, queued</dt><dd>1 by the DMA API: <span class=\"n\">0x34d2+6958 </span> DMA_FROM_DEVICE",
         "written or read by the card: 2 of 2 (1 are not tracked)",
         "192 bytes, allocated by &lt;agent&gt; (process 88), again when the cell was run once more<pre>pinhole_cmd_alloc",
-        "– nothing to say: no DEBUG_KMEMLEAK",
+        "– nothing to say, or not of all: no DEBUG_KMEMLEAK",
         "✗ 1 found",
         "Nothing was seen: the guest did not answer.",
     ] {
@@ -158,6 +161,55 @@ fn what_there_is_not_is_not_spoken_of() {
     for absent in ["Reasons", "<code>ksm</code>", "mutant"] {
         assert!(!page.contains(absent), "{absent}");
     }
+}
+
+#[test]
+fn a_device_without_a_witness_is_shown_by_what_the_process_saw() {
+    let mut kernel = KernelOutcome {
+        device: Some(judged()),
+        ..kernel("trixie")
+    };
+    let cell = &mut kernel.cells[3];
+    let answer = cell.answer.as_mut().unwrap();
+    answer.frames[0].touched = Some(TouchedSeen {
+        left: vec![(4096, 64)],
+        left_bytes: 80,
+        beyond: vec![(8190, 2)],
+        beyond_bytes: 2,
+        ..TouchedSeen::default()
+    });
+    answer.returns = vec![ReturnSeen {
+        index: 1,
+        sequence: 7,
+        flags: BUF_FLAG_ERROR,
+        bytesused: 8190,
+        timestamp_us: 99,
+    }];
+    cell.card_frames = CardFrames::without_witness(answer, None);
+    let guest = page(std::slice::from_ref(&kernel));
+    for part in [
+        "<b>A &lt;b&gt;camera (usb-1), driver cam 6.12.1</b>",
+        "Not asked, or not for all: address (nobody tells), ",
+        "it moves",
+        "– nothing to say, or not of all: nobody tells",
+        "pinhole judge --kernel trixie --module cam --module-args &quot;a=1 b=2&quot; /dev/video2 \
+         --cell thp/munmap",
+        "a=1 b=2&quot; /dev/video2 --mutant leak-pin",
+        "80 of 8192 bytes are as they were</span>:<span class=\"n\"> 4096+64</span>",
+        "2 bytes behind them have changed</span>:<span class=\"n\"> 8190+2</span>",
+        "buffer 1 with frame 7 <b>in error</b> (8190 bytes, 99 us)",
+        "page frames of the card: none to compare",
+    ] {
+        assert!(guest.contains(part), "{part}");
+    }
+    assert!(!guest.contains("<dt>the card</dt>"), "{guest}");
+    kernel.kernel = "here".into();
+    kernel.device = Some(Device {
+        node: "/dev/video0".into(),
+        module: None,
+        ..judged()
+    });
+    assert!(page(&[kernel]).contains("<code>pinhole judge --cell thp/munmap</code>"));
 }
 
 #[test]

@@ -5,7 +5,7 @@
 //! the expectation covers. This oracle checks what holds in all of them: which
 //! frame was returned, how long it is, and that the card wrote or read it.
 
-use super::super::observation::{Observation, Reads, Sent};
+use super::super::observation::Observation;
 use super::evidence::CellEvidence;
 use crate::agent::cell::Point;
 use crate::agent::cell::evidence::{HELD_POLL, HOLD, Moment};
@@ -41,15 +41,7 @@ fn returned(evidence: &CellEvidence<'_>, objections: &mut Objections) {
             "the buffer came back while the card still had it",
         );
     }
-    let expected = &evidence.expectation.outcomes;
-    let data = [
-        Observation::Captured(Reads::Written),
-        Observation::Sent(Sent::Written),
-    ];
-    // Of several outcomes that are expected one may be other data.
-    let observed = evidence.observation;
-    let expects_data = expected.iter().any(|outcome| data.contains(outcome))
-        && (data.contains(&observed) || !expected.contains(&observed));
+    let expects_data = evidence.expects_data();
     let did = evidence.did();
     for frame in &evidence.answer.frames {
         let Some(plane) = evidence.card_frames.frame(frame) else {
@@ -148,6 +140,7 @@ mod tests {
     use crate::rig::kernel::Version;
     use crate::rig::matrix::expectation::{Expectation, expect};
     use crate::rig::matrix::name::CellName;
+    use crate::rig::matrix::observation::Sent;
 
     #[test]
     fn a_frame_is_one_that_was_written() {

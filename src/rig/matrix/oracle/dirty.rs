@@ -11,6 +11,7 @@
 use std::collections::BTreeSet;
 
 use super::evidence::CellEvidence;
+use crate::agent::cell::PAGE;
 use crate::agent::cell::evidence::{Moment, PagesSeen};
 use crate::card::Direction;
 use crate::rig::matrix::objection::{Objections, Severity};
@@ -41,10 +42,17 @@ fn written(evidence: &CellEvidence<'_>, objections: &mut Objections) {
     let (Some(queued), Some(stopped)) = (queued, evidence.answer.pages_at(Moment::Stopped)) else {
         return;
     };
-    if evidence.card_frames.frames().is_empty() {
+    // A frame may be shorter than the buffer.
+    let frames = evidence.card_frames.frames().iter();
+    let longest = frames.map(|(_, plane)| u64::from(plane.bytes)).max();
+    let Some(bytes) = longest else {
         return;
-    }
+    };
+    let page = PAGE as u64;
+    let within = evidence.answer.memory.map_or(0, |it| it.address % page);
+    let pages = (within + bytes).div_ceil(page) as usize;
     let clean: Vec<_> = kept(queued, stopped)
+        .take_while(|(number, _)| *number < pages)
         .filter(|(_, (_, after))| after & (DIRTY | WRITEBACK) == 0)
         .map(|(page, _)| page)
         .collect();
@@ -122,6 +130,8 @@ mod tests {
     use super::super::tests::{captured, converted, objections, objections_of, sent};
     use super::*;
     use crate::agent::cell::{Ends, Flow};
+    use crate::card::witness::PlaneRecord;
+    use crate::rig::matrix::witness::CardFrames;
 
     #[test]
     fn written_pages_are_dirty_once_they_are_given_back() {
@@ -141,6 +151,20 @@ mod tests {
         assert_eq!(objections(judge, &answer, &card_frames).len(), 1);
         answer.pages[1].flags[1] = LRU | COMPOUND;
         assert_eq!(objections(judge, &answer, &card_frames), [""; 0]);
+        // The frame ends before it.
+        answer.pages[1].flags[1] = LRU;
+        let mut short = CardFrames::default();
+        let (_, plane) = card_frames.frames()[0].clone();
+        short.add(
+            0,
+            PlaneRecord {
+                bytes: 4096,
+                ..plane
+            },
+        );
+        assert_eq!(objections(judge, &answer, &short), [""; 0]);
+        answer.memory.as_mut().unwrap().address += 1;
+        assert_eq!(objections(judge, &answer, &short).len(), 1);
         // Another page has replaced it, which the card never had.
         answer.pages[1].flags[1] = LRU;
         answer.pages[1].pagemap[1] = 1 << 63 | 9;

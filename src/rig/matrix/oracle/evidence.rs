@@ -1,11 +1,12 @@
 //! The input of the oracles.
 
+use crate::agent::cell::answer::BufferSeen;
 use crate::agent::cell::{CellAnswer, Flow, Point};
 use crate::card::Direction;
 use crate::rig::matrix::expectation::Expectation;
 use crate::rig::matrix::name::Pinning;
 use crate::rig::matrix::objection::Severity;
-use crate::rig::matrix::observation::Observation;
+use crate::rig::matrix::observation::{Observation, Reads, Sent};
 use crate::rig::matrix::witness::CardFrames;
 
 /// The evidence of a cell, or of one of its buffers alone.
@@ -57,6 +58,26 @@ impl CellEvidence<'_> {
             Direction::Capture => "wrote",
             Direction::Output => "read",
         }
+    }
+
+    /// Returns further buffers of the first one's queue, which are no ends of the
+    /// cell's, each with its number. They have plain memory, and nothing happens to it.
+    pub fn further(&self) -> impl Iterator<Item = (usize, &BufferSeen)> {
+        let ends = self.flow.ends().len();
+        let further = (1..).zip(&self.answer.further);
+        further.filter(move |(number, _)| *number >= ends)
+    }
+
+    /// Returns whether the buffer is to hold what the card wrote, or the card to have
+    /// read what it held. Of several outcomes that are expected one may be other data.
+    pub fn expects_data(&self) -> bool {
+        let data = [
+            Observation::Captured(Reads::Written),
+            Observation::Sent(Sent::Written),
+        ];
+        let expected = &self.expectation.outcomes;
+        expected.iter().any(|outcome| data.contains(outcome))
+            && (data.contains(&self.observation) || !expected.contains(&self.observation))
     }
 
     /// Returns whether the driver maps the buffer with the DMA API, if that is

@@ -2,7 +2,7 @@
 //! the card only reads.
 
 use super::evidence::CellEvidence;
-use crate::agent::cell::evidence::{CanaryState, Moment, Place};
+use crate::agent::cell::evidence::{CanarySeen, CanaryState, Memory, Moment, Place};
 use crate::card::Direction;
 use crate::dma::{DIGEST_BLOCK, Digest};
 use crate::rig::matrix::objection::{Objections, Severity};
@@ -12,21 +12,8 @@ use crate::rig::matrix::observation::Observation;
 /// its stream had ended or while the card read it, and to frames that the card
 /// reports while no stream was on.
 pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Objections) {
-    for canary in &evidence.answer.canaries {
-        if let CanaryState::Changed { first, bytes } = canary.state {
-            let (place, distance) = match (canary.place, evidence.answer.memory) {
-                (Place::Before, Some(memory)) => ("before", memory.address.abs_diff(first)),
-                (Place::After, Some(memory)) => {
-                    ("after", first.abs_diff(memory.address + memory.length))
-                }
-                (Place::Before, None) => ("before", 0),
-                (Place::After, None) => ("after", 0),
-            };
-            objections.push(Severity::MemoryWritten, format!(
-                "{bytes} bytes {place} the buffer have changed, the first at {first:#x}, {distance} bytes from it"
-            ));
-        }
-    }
+    let (canaries, memory) = (&evidence.answer.canaries, evidence.answer.memory);
+    beside("the buffer", canaries, memory, objections);
     // A card that writes when it must not may not report it, so the contents
     // are compared.
     let answer = evidence.answer;
@@ -52,6 +39,42 @@ pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Objections) {
                 evidence.card_frames.late()
             ),
         );
+    }
+}
+
+/// Objects to changed bytes around further buffers of the queue.
+pub fn beside_further(evidence: &CellEvidence<'_>, objections: &mut Objections) {
+    for (number, seen) in evidence.further() {
+        let name = format!("buffer {number}");
+        beside(&name, &seen.canaries, seen.memory, objections);
+    }
+}
+
+fn beside(
+    buffer: &str,
+    canaries: &[CanarySeen],
+    memory: Option<Memory>,
+    objections: &mut Objections,
+) {
+    for canary in canaries {
+        if let CanaryState::Changed { first, bytes } = canary.state {
+            let (place, distance) = match (canary.place, memory) {
+                (Place::Before, Some(memory)) => ("before", memory.address.abs_diff(first)),
+                (Place::After, Some(memory)) => {
+                    let end = memory.address.saturating_add(memory.length);
+                    ("after", first.abs_diff(end))
+                }
+                (Place::Before, None) => ("before", 0),
+                (Place::After, None) => ("after", 0),
+            };
+            objections.push(
+                Severity::MemoryWritten,
+                format!(
+                    "{bytes} bytes {place} {buffer} have changed, the first at {first:#x}, \
+                     {distance} bytes from it"
+                ),
+            );
+        }
     }
 }
 
@@ -112,7 +135,8 @@ mod tests {
     use super::super::tests::{captured, evidence, objections, objections_of, said, sent};
     use super::*;
     use crate::agent::cell::Flow;
-    use crate::agent::cell::evidence::{CanarySeen, ContentsSeen};
+    use crate::agent::cell::answer::BufferSeen;
+    use crate::agent::cell::evidence::ContentsSeen;
     use crate::rig::kernel::Version;
     use crate::rig::matrix::expectation::{Expectation, expect};
     use crate::rig::matrix::name::CellName;
@@ -136,6 +160,33 @@ mod tests {
         );
         answer.canaries[0].state = CanaryState::Unreadable;
         assert_eq!(objections(judge, &answer, &card_frames), [""; 0]);
+    }
+
+    #[test]
+    fn further_buffers_of_the_queue_have_canaries_too() {
+        let (mut answer, card_frames) = captured();
+        let further = |state| BufferSeen {
+            memory: answer.memory,
+            canaries: vec![CanarySeen {
+                place: Place::Before,
+                address: 0x6fff_f000,
+                length: 4096,
+                state,
+            }],
+            ..BufferSeen::default()
+        };
+        let changed = CanaryState::Changed {
+            first: 0x6fff_fff8,
+            bytes: 8,
+        };
+        answer.further = vec![further(CanaryState::Intact), further(changed)];
+        let what = "8 bytes before buffer 2 have changed, the first at 0x6ffffff8, 8 bytes from it";
+        assert_eq!(objections(beside_further, &answer, &card_frames), [what]);
+        assert_eq!(objections(judge, &answer, &card_frames), [""; 0]);
+        // Those of a mem-to-mem card are judged as the ends they are.
+        let flow = Flow::M2m(crate::agent::cell::Ends::TwoFiles);
+        let said = objections_of(flow, beside_further, &answer, &card_frames);
+        assert_eq!(said, []);
     }
 
     #[test]

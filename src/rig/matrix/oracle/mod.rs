@@ -15,14 +15,19 @@ mod idle;
 mod leaks;
 mod log;
 mod mappings;
+mod missing;
+mod order;
 mod pins;
 #[cfg(test)]
 mod tests;
+mod untouched;
 
 use serde::{Deserialize, Serialize};
 
 use self::buffers::BufferEvidence;
 pub use self::evidence::CellEvidence;
+pub use self::missing::missing;
+use crate::agent::cell::evidence::Ended;
 use crate::agent::cell::table;
 use crate::agent::checks::Check;
 use crate::card::Direction;
@@ -40,6 +45,8 @@ table! {
     Dirty = "dirty", "the pages that the card wrote are marked dirty when they are unpinned, and those that it read are not";
     Idle = "idle", "a page that only the card wrote to, or read, stays idle, and one that the process reads does not";
     Fences = "fences", "the bytes around the buffer are untouched, and so is one that the card only reads; nothing is written or read once the stream is off";
+    Untouched = "untouched", "of a device without a witness: what it says it has written is not as it was, and what it does not say is";
+    Order = "order", "of a device without a witness: frames come back in their order, and a buffer once each time it is queued";
     Leaks = "leaks", "no memory of the kernel's is lost";
     Log = "log", "the kernel has nothing to complain of";
 }
@@ -90,9 +97,12 @@ impl Oracle {
             Self::Data => Some(conversion::judge),
             Self::Pins => Some(pins::judge),
             Self::Mappings => Some(mappings::judge),
+            Self::Fences => Some(fences::beside_further),
+            Self::Order => Some(order::judge),
             Self::Leaks => Some(leaks::judge),
             Self::Log => Some(log::judge),
-            Self::Address | Self::Dirty | Self::Idle | Self::Fences => None,
+            Self::Untouched => Some(untouched::further),
+            Self::Address | Self::Dirty | Self::Idle => None,
         }
     }
 
@@ -105,7 +115,8 @@ impl Oracle {
             Self::Dirty => Some(dirty::judge),
             Self::Idle => Some(idle::judge),
             Self::Fences => Some(fences::judge),
-            Self::Pins | Self::Mappings | Self::Leaks | Self::Log => None,
+            Self::Untouched => Some(untouched::judge),
+            Self::Pins | Self::Mappings | Self::Order | Self::Leaks | Self::Log => None,
         }
     }
 
@@ -136,7 +147,8 @@ impl Oracle {
 }
 
 /// Returns all objections of the oracles, the worst first. For a cell that could not be set up,
-/// only the effects of the attempt on the kernel are judged.
+/// only the effects of the attempt on the kernel are judged; of a device that has no
+/// witness, nothing of what that alone tells.
 pub fn judge(evidence: &CellEvidence<'_>) -> Vec<Finding> {
     let asked = match evidence.answer.impossible {
         None => Oracle::ALL,
@@ -144,7 +156,9 @@ pub fn judge(evidence: &CellEvidence<'_>) -> Vec<Finding> {
     };
     let buffers = BufferEvidence::of(evidence);
     let mut findings = Vec::new();
-    for oracle in asked {
+    let has_witness = evidence.card_frames.is_witnessed();
+    let asked = asked.iter();
+    for oracle in asked.filter(|oracle| has_witness || !oracle.needs_witness()) {
         let objections = oracle.objections(evidence, &buffers).into_iter();
         findings.extend(objections.map(|(severity, what)| Finding {
             oracle: *oracle,
@@ -161,6 +175,12 @@ fn outcome(evidence: &CellEvidence<'_>, objections: &mut Objections) {
         objections.push(
             Severity::DataLost,
             format!("the cell could not be run to its end: {why}"),
+        );
+    }
+    if evidence.answer.ended == Ended::Stuck {
+        objections.push(
+            Severity::KernelBroken,
+            "the cell's process was killed, and the kernel does not let it go",
         );
     }
     let expected = &evidence.expectation.outcomes;

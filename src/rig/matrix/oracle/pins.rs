@@ -25,7 +25,11 @@ pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Objections) {
     if let (Some(queued), true) = (pinned(Moment::Queued), taken) {
         let looks = answer.all_pages().flatten();
         let looks = looks.filter(|seen| seen.moment == Moment::Queued);
-        let buffers: Vec<_> = looks.map(|seen| seen.pagemap.len() as i64).collect();
+        let mut buffers: Vec<_> = looks.map(|seen| seen.pagemap.len() as i64).collect();
+        // The page frames may be hidden from the process.
+        if let (Some(memory), true) = (answer.memory, buffers.is_empty()) {
+            buffers.push(memory.pages() as i64);
+        }
         let pages: i64 = buffers.iter().sum();
         let grown = queued - before;
         if grown != pages {
@@ -131,7 +135,16 @@ mod tests {
         );
         answer.injected.clear();
         // An older kernel does not count pins.
-        answer.counters.clear();
+        let counters = std::mem::take(&mut answer.counters);
         assert_eq!(objections(judge, &answer, &card_frames), [""; 0]);
+        // Who does not see the page frames knows how many there are.
+        answer.counters = counters;
+        answer.pages.clear();
+        assert_eq!(objections(judge, &answer, &card_frames), [""; 0]);
+        acquired(&mut answer, 1, 101);
+        assert_eq!(
+            objections(judge, &answer, &card_frames),
+            ["1 pages were pinned while the buffer of 2 was queued"]
+        );
     }
 }

@@ -69,6 +69,7 @@ pub fn captured() -> (CellAnswer, CardFrames) {
             bytesused: 8192,
             digests: digests.into_iter().map(Some).collect(),
             sent: Vec::new(),
+            touched: None,
         }],
         ..CellAnswer::default()
     };
@@ -356,6 +357,32 @@ fn of_what_could_not_be_set_up_the_kernel_alone_is_judged() {
     assert_eq!(judged(&answer), []);
     answer.log_lost = true;
     assert_eq!(judged(&answer)[0].oracle, Oracle::Log);
+}
+
+#[test]
+fn without_a_witness_nobody_is_asked_what_it_alone_tells() {
+    let (answer, _) = captured();
+    let inferred = CardFrames::without_witness(&answer, None);
+    assert_eq!(findings(Flow::Capture, &answer, &inferred), [""; 0]);
+    // A witness that tells of no memory is one thing, and no witness is another.
+    assert_eq!(objections(address::judge, &answer, &inferred).len(), 1);
+    let (answer, _) = sent();
+    let inferred = CardFrames::without_witness(&answer, None);
+    assert_eq!(findings(Flow::Output, &answer, &inferred), [""; 0]);
+}
+
+#[test]
+fn a_process_that_cannot_be_killed_is_the_kernels_fault() {
+    let (mut answer, card_frames) = captured();
+    answer.ended = Ended::Stuck;
+    let said = findings(Flow::Capture, &answer, &card_frames);
+    assert_eq!(
+        said,
+        [
+            "outcome: the cell's process was killed, and the kernel does not let it go",
+            "outcome: it came to \"hung\", expected was \"data\"",
+        ]
+    );
 }
 
 #[test]

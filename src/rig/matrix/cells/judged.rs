@@ -1,0 +1,181 @@
+//! The cells of a device that is judged without a witness.
+
+use super::{PLACES, STEADY, STEADY_TOO};
+use crate::agent::cell::{FrameSize, Hazard, Kind, Scope};
+use crate::rig::matrix::name::CellName;
+
+/// Returns the cells that may be run in such a scope, in the order in which they are
+/// run: those of captures, then those of outputs.
+pub fn all(scope: Scope) -> Vec<CellName> {
+    let captures = [kinds(), hazards()].concat();
+    let outputs = captures.iter().copied().map(CellName::of_output);
+    let all = captures.iter().copied().chain(outputs);
+    all.filter(|cell| unsuitable(cell, scope).is_none())
+        .collect()
+}
+
+/// Returns why a cell cannot be run on a device of any driver in such a scope, a part
+/// of a sentence; `None` if it can.
+pub fn unsuitable(cell: &CellName, scope: Scope) -> Option<&'static str> {
+    let is_here = scope == Scope::Machine;
+    match cell {
+        CellName { tail: 1.., .. } => Some("the length of a frame is the device's to choose"),
+        CellName {
+            hazard: Hazard::FailNth,
+            ..
+        } => Some("it is for Pinhole's own driver"),
+        CellName {
+            hazard: Hazard::MmapContention,
+            ..
+        }
+        | CellName {
+            kind: Kind::CardMmap,
+            ..
+        } => Some("it is for Pinhole's own card"),
+        CellName { .. } if cell.flow.ends().len() > 1 => {
+            Some("devices that make one frame of another are not judged")
+        }
+        CellName { .. } if cell.pinning != CellName::plain(cell.kind).pinning => {
+            Some("another driver pins in its own way only")
+        }
+        CellName { .. } if is_here && cell.hazard.is_to_the_machine() => {
+            Some("it would harm a machine that is no guest of Pinhole's")
+        }
+        CellName { .. } if is_here && needs_setup(cell.kind) => {
+            Some("a machine that is no guest of Pinhole's is not changed for it")
+        }
+        CellName { .. } => None,
+    }
+}
+
+/// Returns each kind at each place in its first page.
+fn kinds() -> Vec<CellName> {
+    let places = PLACES.iter().filter(|(_, tail)| *tail == 0);
+    let cells = places.flat_map(|(offset, tail)| {
+        let kinds = Kind::ALL.iter();
+        let kinds = kinds.filter(|kind| FrameSize::new(**kind, *tail).is_ok());
+        kinds.map(|kind| CellName {
+            offset: *offset,
+            ..CellName::plain(*kind)
+        })
+    });
+    let mut cells: Vec<_> = cells.collect();
+    cells.sort_by_key(|cell| cell.kind);
+    cells
+}
+
+/// Returns each hazard with the kinds that make a difference, at each point.
+fn hazards() -> Vec<CellName> {
+    let hazards = Hazard::ALL.iter().filter(|hazard| hazard.is_on_memory());
+    let kinds = || STEADY.iter().chain(&STEADY_TOO);
+    let cells = hazards.flat_map(|hazard| kinds().map(move |kind| (hazard, kind)));
+    let cells = cells.flat_map(|(hazard, kind)| {
+        hazard.points().iter().map(|point| CellName {
+            hazard: *hazard,
+            point: *point,
+            ..CellName::plain(*kind)
+        })
+    });
+    cells.collect()
+}
+
+/// Returns whether a kind of memory has to be set up, by mounts, modules or settings of
+/// the kernel.
+fn needs_setup(kind: Kind) -> bool {
+    matches!(
+        kind,
+        Kind::Ext4Shared
+            | Kind::Ext4Private
+            | Kind::ReadOnlyShared
+            | Kind::Ksm
+            | Kind::Swapped
+            | Kind::Vb2Mmap
+            | Kind::PciBar
+            | Kind::Ivshmem
+            | Kind::DeviceDax
+            | Kind::FsDax
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::card::CardKind;
+
+    #[test]
+    fn every_kind_and_hazard_that_any_device_can_have_is_in_a_cell() {
+        let cells = all(Scope::Guest);
+        let names: BTreeSet<_> = cells.iter().collect();
+        assert_eq!(names.len(), cells.len());
+        for card in [CardKind::Capture, CardKind::Output] {
+            let of_it = cells.iter().filter(|cell| cell.card() == card);
+            let of_it: Vec<_> = of_it.collect();
+            for kind in Kind::ALL {
+                let offsets = of_it.iter().filter(|cell| cell.kind == *kind);
+                let offsets: BTreeSet<_> = offsets.map(|cell| cell.offset).collect();
+                let is_known = *kind != Kind::CardMmap;
+                assert_eq!(offsets.is_empty(), !is_known, "{kind}");
+            }
+            for hazard in Hazard::ALL {
+                let points = of_it.iter().filter(|cell| cell.hazard == *hazard);
+                let points: BTreeSet<_> = points.map(|cell| cell.point).collect();
+                let expected = match hazard {
+                    Hazard::None => 1,
+                    Hazard::FailNth | Hazard::MmapContention => 0,
+                    _ => 2,
+                };
+                assert_eq!(points.len(), expected, "{hazard}");
+            }
+        }
+        assert!(
+            cells
+                .iter()
+                .any(|cell| cell.to_string() == "anon-touched@1234")
+        );
+    }
+
+    #[test]
+    fn a_machine_in_use_is_neither_harmed_nor_changed() {
+        let guest: BTreeSet<_> = all(Scope::Guest).into_iter().collect();
+        let machine: BTreeSet<_> = all(Scope::Machine).into_iter().collect();
+        assert!(machine.is_subset(&guest));
+        let is_there = |name: &str| machine.contains(&name.parse().unwrap());
+        for name in [
+            "heap",
+            "thp@64",
+            "anon-touched/munmap",
+            "output/heap/exit:after-dma",
+        ] {
+            assert!(is_there(name), "{name}");
+        }
+        for name in [
+            "swapped",
+            "ext4-shared@64",
+            "heap/memory-offline",
+            "output/heap/drop-caches",
+            "heap/memory-pressure:after-dma",
+        ] {
+            assert!(!is_there(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_cell_for_pinholes_card_alone_is_told_from_others() {
+        let why = |name: &str| unsuitable(&name.parse().unwrap(), Scope::Guest);
+        for name in [
+            "heap+16",
+            "heap/native",
+            "card-mmap",
+            "m2m/read/heap",
+            "heap/mmap-contention",
+            "heap/fail-nth:qbuf",
+        ] {
+            assert!(why(name).is_some(), "{name}");
+        }
+        assert_eq!(why("heap/compaction"), None);
+        let harmful = "heap/compaction".parse().unwrap();
+        assert!(unsuitable(&harmful, Scope::Machine).is_some());
+    }
+}

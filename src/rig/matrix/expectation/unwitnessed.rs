@@ -1,0 +1,147 @@
+//! The expected outcome of a cell of a device that has no witness: what is expected of
+//! any driver, as far as the process can tell one outcome from another.
+
+use super::{Expectation, REFUSALS, expect_of_any_driver};
+use crate::agent::cell::Kind;
+use crate::card::Direction;
+use crate::rig::kernel::Version;
+use crate::rig::matrix::name::CellName;
+use crate::rig::matrix::observation::{Observation, Reads, Sent};
+
+/// What is known of a device that has no witness.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unwitnessed {
+    /// Whether it shows a still picture, so that what it writes is known.
+    pub still: bool,
+    /// Whether it takes memory that lies in several pieces. A driver of
+    /// vb2_dma_contig without an IOMMU does not.
+    pub scatters: bool,
+}
+
+const ONE_PIECE: &str =
+    "the device takes memory in one piece only, and this may lie in several (vb2_dma_contig)";
+
+/// Returns the expectation of a cell on a kernel of that version.
+pub fn expect_unwitnessed(cell: &CellName, kernel: Version, device: Unwitnessed) -> Expectation {
+    let mut expectation = expect_of_any_driver(cell, kernel);
+    let mut outcomes = Vec::new();
+    for outcome in &expectation.outcomes {
+        outcomes.extend(alike(*outcome, device.still));
+    }
+    // A refusal ends the cell, whatever comes later.
+    if !device.scatters && !is_one_piece(cell.kind) {
+        outcomes.extend(REFUSALS.map(Observation::Refused));
+        expectation.reason = expectation.reason.or(Some(ONE_PIECE));
+    }
+    let mut distinct: Vec<Observation> = Vec::new();
+    for outcome in outcomes {
+        if !distinct.contains(&outcome) {
+            distinct.push(outcome);
+        }
+    }
+    Expectation {
+        outcomes: distinct,
+        ..expectation
+    }
+}
+
+/// Returns that outcome, and those which the process cannot tell from it.
+fn alike(outcome: Observation, still: bool) -> Vec<Observation> {
+    match outcome {
+        // Nobody knows what the device read; of what the process cannot read it does
+        // not even know what was there.
+        Observation::Sent(_) => vec![
+            Observation::data(Direction::Output),
+            Observation::Sent(Sent::Partly),
+            Observation::Sent(Sent::Other),
+        ],
+        // Other memory than the device had has other bytes than before, too.
+        Observation::Captured(Reads::Other) if !still => vec![
+            outcome,
+            Observation::Captured(Reads::Partly),
+            Observation::data(Direction::Capture),
+        ],
+        _ => vec![outcome],
+    }
+}
+
+/// Returns whether memory of that kind is one piece of physical memory, if there is
+/// such memory at all.
+const fn is_one_piece(kind: Kind) -> bool {
+    matches!(kind, Kind::Thp | Kind::ThpPart)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::EITHER;
+    use super::*;
+
+    const USUAL: Unwitnessed = Unwitnessed {
+        still: true,
+        scatters: true,
+    };
+
+    fn said(name: &str, device: Unwitnessed) -> String {
+        let cell: CellName = name.parse().unwrap();
+        let outcomes = expect_unwitnessed(&cell, Version(6, 12), device).outcomes;
+        let said = outcomes.iter().map(ToString::to_string);
+        said.collect::<Vec<_>>().join(" or ")
+    }
+
+    #[test]
+    fn what_cannot_be_told_apart_is_expected_alike() {
+        let moving = Unwitnessed {
+            still: false,
+            ..USUAL
+        };
+        assert_eq!(said("heap", USUAL), "data");
+        assert_eq!(said("heap", moving), "data");
+        let replaced = "heap/munmap-mmap";
+        assert_eq!(said(replaced, USUAL), "other pages");
+        assert_eq!(
+            said(replaced, moving),
+            "other pages or part of the data or data"
+        );
+        assert_eq!(said("heap/munmap", moving), "unreadable");
+        assert_eq!(said("heap/close", moving), "taken back");
+        let read = "data or part of the data or other data";
+        assert_eq!(said("output/heap", USUAL), read);
+        assert_eq!(said("output/heap/fork-parent-writes", USUAL), read);
+    }
+
+    #[test]
+    fn a_device_without_scatter_lists_may_refuse_what_lies_in_pieces() {
+        let contiguous = Unwitnessed {
+            scatters: false,
+            ..USUAL
+        };
+        let refused = "EFAULT or EINVAL or ENOMEM or EOPNOTSUPP";
+        assert_eq!(said("heap", contiguous), format!("data or {refused}"));
+        assert_eq!(
+            said("heap/munmap", contiguous),
+            format!("unreadable or {refused}")
+        );
+        assert_eq!(said("hole", contiguous), refused);
+        assert_eq!(said("thp", contiguous), "data");
+        let reason = |name: &str| {
+            let cell: CellName = name.parse().unwrap();
+            expect_unwitnessed(&cell, Version(6, 12), contiguous).reason
+        };
+        assert_eq!((reason("heap"), reason("thp")), (Some(ONE_PIECE), None));
+    }
+
+    #[test]
+    fn another_kernel_function_may_pin_by_force() {
+        let cell: CellName = "read-only".parse().unwrap();
+        let on = |kernel| expect_unwitnessed(&cell, kernel, USUAL).outcomes;
+        let data = Observation::data(Direction::Capture);
+        // vb2_create_framevec() asks for force before 6.2, get_vaddr_frames() itself
+        // from 5.12 on.
+        assert!(on(Version(5, 10)).contains(&data));
+        assert!(on(Version(6, 1)).contains(&data));
+        assert!(!on(Version(6, 12)).contains(&data));
+        let reason = |kernel| expect_unwitnessed(&cell, kernel, USUAL).reason;
+        assert_eq!(reason(Version(5, 10)), Some(EITHER));
+        assert_ne!(reason(Version(6, 12)), Some(EITHER));
+    }
+}
