@@ -11,7 +11,6 @@ use super::name::CellName;
 use super::outcome::{CellOutcome, KernelOutcome};
 use super::repeat;
 pub use super::spec::{Judged, MatrixSpec};
-use super::survey::Surveyed;
 use crate::card::CardKind;
 use crate::rig::testbed::TestbedSpec;
 use crate::vm::progress::Progress;
