@@ -149,7 +149,7 @@ impl CellJob<'_> {
                 let blind = format!("{why}{last}, after {RENEWALS} guests had been booted anew");
                 self.output.blind.get_or_insert(blind);
             }
-        } else if self.state == GuestState::Broken {
+        } else if matches!(self.state, GuestState::Broken(_)) {
             self.guest = None;
         }
         self.state = GuestState::Fit;

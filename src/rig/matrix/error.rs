@@ -61,15 +61,22 @@ pub enum MatrixError {
     Here(std::io::Error),
     /// A process on this machine hangs in the device's driver.
     #[error(
-        "the kernel does not let go of {}, which hangs in the driver of {device} since the cell \
-         {cell}: unplug the device, or reboot this machine",
-        process.map_or("a process".into(), |number| format!("process {number}"))
+        "the kernel does not let go of process {process}, which hangs in the driver of {device} \
+         since the cell {cell}: unplug the device, or reboot this machine"
     )]
     Stuck {
-        /// Its number, if that is known.
-        process: Option<i32>,
+        /// Its number.
+        process: i32,
         /// Path of the device's node.
         device: String,
+        /// The cell.
+        cell: CellName,
+    },
+    /// What serves the requests of cells on this machine does not any more.
+    #[error("no further cells can be run on this machine since the cell {cell}: {why}")]
+    Lost {
+        /// The reason.
+        why: String,
         /// The cell.
         cell: CellName,
     },

@@ -19,6 +19,7 @@ use super::place::Place;
 use super::spec::Judged;
 use super::survey::Surveyed;
 use super::testimony::Testimony;
+use super::trial;
 use super::witness::CardFrames;
 use crate::agent::cell::evidence::Ended;
 use crate::agent::cell::phases::{self, Phase};
@@ -59,19 +60,21 @@ pub(super) struct CellGuest {
     pub(super) checks: ChecksAnswer,
     /// Kernel messages from the loading of the driver, which count for the
     /// first cell.
-    loading: Vec<LogRecord>,
+    pub(super) loading: Vec<LogRecord>,
+    /// The cell of the trial after which nothing more can be run here, and why.
+    pub(super) ended: Option<(Box<CellOutcome>, MatrixError)>,
     /// Factor by which all limits are longer than usual.
     patience: u32,
     /// Version of the kernel.
     pub(super) version: Version,
     /// What the device did, besides what the cells' processes see.
-    testimony: Testimony,
+    pub(super) testimony: Testimony,
     /// Names by which the driver speaks in the kernel's log.
     names: Vec<String>,
     pinning: Pinning,
     bounced: bool,
     /// Whether the driver is Pinhole's own.
-    ours: bool,
+    pub(super) ours: bool,
     /// Whether the driver's way of pinning can be set; a driver that is not
     /// Pinhole's may support only one.
     switches: bool,
@@ -98,8 +101,8 @@ impl CellGuest {
                     boots += 1;
                 }
                 _ => {
-                    let state = guest.try_user_pointers()?;
-                    if state == GuestState::Broken && !guest.place.is_here() {
+                    let state = trial::run(&mut guest)?;
+                    if matches!(state, GuestState::Broken(_)) && !guest.place.is_here() {
                         // The same cell, when it is run, tells of it.
                         boots += 1;
                         guest = Self::boot_once(spec, judged, progress)?;
@@ -112,34 +115,6 @@ impl CellGuest {
                 }
             }
         }
-    }
-
-    /// Runs a cell in advance of the others, with a driver that is not Pinhole's:
-    /// one that never gets to queue a buffer would fail all cells for the same
-    /// reason. Returns the state of the guest.
-    fn try_user_pointers(&mut self) -> Result<GuestState, MatrixError> {
-        if self.ours {
-            return Ok(GuestState::Fit);
-        }
-        let (outcome, state) = self.run(&CellName {
-            flow: self.testimony.flow(),
-            ..CellName::plain(Kind::AnonTouched)
-        })?;
-        self.go_on(&state, &outcome)?;
-        let Some(answer) = outcome.answer else {
-            return Ok(GuestState::Broken);
-        };
-        if let Some(why) = before_queueing(&answer) {
-            return Err(MatrixError::NoUserPointers {
-                driver: self.driver().to_owned(),
-                why: why.to_owned(),
-            });
-        }
-        if let Testimony::Survey(surveyed) = &mut self.testimony {
-            surveyed.scatters = !matches!(outcome.observation, Some(Observation::Refused(_)));
-        }
-        self.loading = answer.log;
-        Ok(state)
     }
 
     fn boot_once(
@@ -159,7 +134,9 @@ impl CellGuest {
                     witness: judged.is_none().then(|| witness.clone()),
                     source: pictures::source(spec.kind, judged.is_none(), folder.path())
                         .map_err(MatrixError::Folder)?,
-                    free_running: true,
+                    // Without a witness, a buffer of a camera that comes back before its
+                    // time is seen not to be full.
+                    free_running: judged.is_none() || !spec.kind.is_capture(),
                     append: format!("{APPEND} {}", spec.append),
                     ..spec.clone()
                 };
@@ -181,6 +158,7 @@ impl CellGuest {
             patience,
             checks,
             loading,
+            ended: None,
             version,
             ours: judged.is_none_or(|judged| !judged.here) && spec.driver.is_none(),
             switches: place.has_parameter(NATIVE)?,
@@ -236,7 +214,9 @@ impl CellGuest {
                 let channel = elapsed.saturating_sub(phases::total(&answer.phases));
                 phases::spend(&mut answer.phases, Phase::Channel, channel);
                 let state = match answer.ended {
-                    Ended::Stuck => GuestState::Broken,
+                    Ended::Stuck => {
+                        GuestState::Broken("the kernel does not let go of a process".into())
+                    }
                     _ => self.state(&answer.log)?,
                 };
                 let mut outcome = self.conclude(cell, answer, card_frames, elapsed_ms);
@@ -246,6 +226,14 @@ impl CellGuest {
                 Ok((outcome, state))
             }
             Err(AgentError::Interrupted) => Err(MatrixError::Interrupted),
+            // The server on this machine could not do its work, which says nothing of
+            // the device.
+            Err(error) if self.place.is_here() && !matches!(error, AgentError::TimedOut(_)) => {
+                Err(MatrixError::Lost {
+                    why: error.to_string(),
+                    cell: *cell,
+                })
+            }
             Err(error) => {
                 let why = match error {
                     AgentError::Closed => self.place.why_ended(),
@@ -256,6 +244,7 @@ impl CellGuest {
                     severity: Severity::KernelBroken,
                     what: format!("{} broke: {why}", self.place.noun()),
                 };
+                let state = GuestState::Broken(why);
                 let broken = CellOutcome {
                     cell: *cell,
                     verdict: Verdict::Finding,
@@ -267,7 +256,7 @@ impl CellGuest {
                     answer: None,
                     card_frames,
                 };
-                Ok((broken, GuestState::Broken))
+                Ok((broken, state))
             }
         }
     }
@@ -304,22 +293,12 @@ impl CellGuest {
     ///
     /// # Errors
     ///
-    /// [`MatrixError::Stuck`] or [`MatrixError::Damaged`], which say what to do.
+    /// [`MatrixError::Stuck`], [`MatrixError::Damaged`] or [`MatrixError::Lost`], which
+    /// say what to do.
     pub(super) fn go_on(&self, state: &GuestState, cell: &CellOutcome) -> Result<(), MatrixError> {
-        let Some(surveyed) = self.surveyed().filter(|_| self.place.is_here()) else {
-            return Ok(());
-        };
-        match state {
-            GuestState::Fit => Ok(()),
-            GuestState::Spoilt(why) => Err(MatrixError::Damaged {
-                why: why.clone(),
-                cell: cell.cell,
-            }),
-            GuestState::Broken => Err(MatrixError::Stuck {
-                process: cell.answer.as_ref().and_then(|answer| answer.left),
-                device: surveyed.device.clone(),
-                cell: cell.cell,
-            }),
+        match self.surveyed().filter(|_| self.place.is_here()) {
+            Some(surveyed) => unusable(state, cell, &surveyed.device).map_or(Ok(()), Err),
+            None => Ok(()),
         }
     }
 
@@ -334,7 +313,7 @@ impl CellGuest {
         let records = match self.place.new_records() {
             Ok(records) => records,
             Err(AgentError::Interrupted) => return Err(MatrixError::Interrupted),
-            Err(_) => return Ok(GuestState::Broken),
+            Err(error) => return Ok(GuestState::Broken(error.to_string())),
         };
         if let Some(answer) = &mut cell.answer {
             phases::spend(&mut answer.phases, Phase::Aftermath, begun.elapsed());
@@ -419,7 +398,7 @@ impl CellGuest {
         }
         match self.place.checks_again(&self.checks) {
             Err(AgentError::Interrupted) => Err(MatrixError::Interrupted),
-            Err(_) => Ok(GuestState::Broken),
+            Err(error) => Ok(GuestState::Broken(error.to_string())),
             Ok(now) => {
                 let lost = health::lost(&self.checks, &now);
                 // The new state is stored, so that each loss is reported once.
@@ -430,10 +409,26 @@ impl CellGuest {
     }
 }
 
-/// Returns why a cell failed, if it failed before it queued a buffer.
-fn before_queueing(answer: &CellAnswer) -> Option<&str> {
-    let queued = answer.call("VIDIOC_QBUF").is_some();
-    answer.failed.as_deref().filter(|_| !queued)
+/// Returns the error that a machine in that state after a cell cannot be used any more,
+/// if that is so; `device` is the path of the device's node.
+fn unusable(state: &GuestState, cell: &CellOutcome, device: &str) -> Option<MatrixError> {
+    let left = cell.answer.as_ref().and_then(|answer| answer.left);
+    match (state, left) {
+        (GuestState::Fit, _) => None,
+        (GuestState::Spoilt(why), _) => Some(MatrixError::Damaged {
+            why: why.clone(),
+            cell: cell.cell,
+        }),
+        (GuestState::Broken(_), Some(process)) => Some(MatrixError::Stuck {
+            process,
+            device: device.to_owned(),
+            cell: cell.cell,
+        }),
+        (GuestState::Broken(why), None) => Some(MatrixError::Lost {
+            why: why.clone(),
+            cell: cell.cell,
+        }),
+    }
 }
 
 /// Returns how long a cell may take on a kernel of usual speed.
@@ -447,21 +442,26 @@ const fn limit(cell: &CellName) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::agent::cell::evidence::CallSeen;
 
     #[test]
-    fn a_driver_that_queues_nothing_is_no_driver_to_judge() {
-        let mut answer = CellAnswer::default();
-        assert_eq!(before_queueing(&answer), None);
-        answer.failed = Some("VIDIOC_REQBUFS: Invalid argument".into());
-        let why = before_queueing(&answer);
-        assert_eq!(why, Some("VIDIOC_REQBUFS: Invalid argument"));
-        answer.calls.push(CallSeen {
-            name: "VIDIOC_QBUF".into(),
-            errno: None,
-            at_us: 1,
-            took_us: 1,
-        });
-        assert_eq!(before_queueing(&answer), None);
+    fn a_machine_that_cannot_be_used_any_more_says_why_and_what_to_do() {
+        let mut cell = CellOutcome::impossible(CellName::plain(Kind::Heap), String::new());
+        cell.answer = Some(CellAnswer::default());
+        let said = |state: &GuestState, cell: &CellOutcome| {
+            unusable(state, cell, "/dev/video0").map(|error| error.to_string())
+        };
+        let damaged = GuestState::Spoilt("the kernel calls itself damaged".into());
+        let broken = GuestState::Broken("no memory".into());
+        assert_eq!(said(&GuestState::Fit, &cell), None);
+        let told = said(&damaged, &cell).unwrap();
+        assert!(told.ends_with("damaged after the cell heap: reboot this machine"));
+        // Nothing says that a process hangs.
+        let told = said(&broken, &cell).unwrap();
+        assert!(told.contains("no memory") && !told.contains("hangs"), "{told}");
+        if let Some(answer) = &mut cell.answer {
+            answer.left = Some(77);
+        }
+        let told = said(&broken, &cell).unwrap();
+        assert!(told.contains("process 77, which hangs in the driver"), "{told}");
     }
 }

@@ -36,8 +36,9 @@ pub(super) enum GuestState {
     /// The guest answers, but not all later errors would be seen; with the
     /// reason.
     Spoilt(String),
-    /// The guest does not answer.
-    Broken,
+    /// The guest does not answer, or its kernel does not let go of a process; with
+    /// the reason.
+    Broken(String),
 }
 
 /// Returns what has gone wrong between two reports of a kernel's checks.

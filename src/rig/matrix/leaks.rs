@@ -114,7 +114,7 @@ fn find(guest: &CellGuest) -> Result<Result<Vec<LeakSeen>, GuestState>, MatrixEr
         }
         Err(AgentError::Interrupted) => Err(MatrixError::Interrupted),
         Err(AgentError::Failed { message, .. }) => Ok(Err(GuestState::Spoilt(message))),
-        Err(_) => Ok(Err(GuestState::Broken)),
+        Err(error) => Ok(Err(GuestState::Broken(error.to_string()))),
     }
 }
 

@@ -32,6 +32,7 @@
 //! | [`spec`] | the cells and mutants to run on one kernel |
 //! | [`survey`] | what is known of a device that is judged without a witness |
 //! | [`testimony`] | the card's witness, or a survey |
+//! | [`trial`] | a cell in advance, which shows whether the driver has a use for them |
 //! | [`unwitnessed`] | what a device wrote that has no witness, as far as the process can tell |
 //! | [`witness`] | following the card's witness while it is written |
 
@@ -59,6 +60,7 @@ pub mod run;
 mod spec;
 mod survey;
 mod testimony;
+mod trial;
 mod unwitnessed;
 pub mod witness;
 

@@ -59,7 +59,8 @@ pub(super) fn sweep(
     state: GuestState,
 ) -> Result<GuestState, MatrixError> {
     // A machine in use needs its free memory.
-    if state == GuestState::Broken || cells.is_empty() || guest.place.is_here() {
+    let is_broken = matches!(state, GuestState::Broken(_));
+    if is_broken || cells.is_empty() || guest.place.is_here() {
         return Ok(state);
     }
     let agent = guest.place.agent();
@@ -72,7 +73,7 @@ pub(super) fn sweep(
         Err(AgentError::Interrupted) => return Err(MatrixError::Interrupted),
         Err(error) => {
             log::warn!("the guest's free memory was not looked at: {error}");
-            return Ok(GuestState::Broken);
+            return Ok(GuestState::Broken(error.to_string()));
         }
     };
     let state = match state {

@@ -109,7 +109,13 @@ fn all(
             }
         };
         match booted {
-            Ok(guest) => cell_job::run(&part, guest, progress, outcome)?,
+            Ok(mut guest) => {
+                if let Some((cell, error)) = guest.ended.take() {
+                    outcome.add(*cell);
+                    return Err(error);
+                }
+                cell_job::run(&part, guest, progress, outcome)?;
+            }
             Err(error) if is_of_the_card(spec, &error) => {
                 for cell in impossible(part.cells, &error) {
                     outcome.add(cell);
