@@ -22,6 +22,8 @@
 //! | [`mappings`] | the card's DMA mappings |
 //! | [`patience`] | time limits of waits |
 //! | [`device`] | the card's device |
+//! | [`fault_fd`] | page faults that another thread handles |
+//! | [`io_uring`] | an io_uring's memory, and its registered buffers |
 //! | [`fork`] | a child that shares the memory |
 //! | [`pagemap`] | page frames and counters |
 //! | [`span`] | ranges of addresses, and the system calls on them |
@@ -33,9 +35,11 @@ mod contents;
 pub mod device;
 mod evidence_writer;
 mod fail_nth;
+mod fault_fd;
 mod fork;
 mod hazards;
 mod idle;
+mod io_uring;
 mod layouts;
 mod mappings;
 mod memory;

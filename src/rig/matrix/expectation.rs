@@ -79,11 +79,11 @@ fn capture(cell: &CellName, kernel: Version) -> Expectation {
             Reads::Written,
             "pinned with FOLL_FORCE, which breaks copy-on-write of a private mapping that cannot be written",
         ),
-        ReadOnly | ReadOnlyShared => refused("write access to a read-only mapping"),
+        ReadOnly | ReadOnlyShared | MemfdSealed => refused("write access to a read-only mapping"),
         ProtNone if by_force => Expectation::captured(Reads::Nothing, FORCED),
         ProtNoneTail if by_force => Expectation::captured(Reads::Partly, FORCED),
         ProtNone | ProtNoneTail => refused("the process itself has no access"),
-        UffdMissing | UffdWp if keeps_lock(kernel) => refused(KEEPS_LOCK),
+        UffdMissing | UffdMinor | UffdWp if keeps_lock(kernel) => refused(KEEPS_LOCK),
         Ext4Shared if kernel >= Version(6, 5) => refused(
             "a shared mapping of a file whose filesystem tracks dirty pages cannot be pinned for long",
         ),
@@ -146,7 +146,10 @@ const REFUSALS: [i32; 4] = [libc::EFAULT, libc::EINVAL, libc::ENOMEM, libc::EOPN
 /// that is not Pinhole's. It may refuse memory with any documented error, and pin
 /// it with another of the kernel's functions than Pinhole's own does.
 pub fn expect_of_any_driver(cell: &CellName, kernel: Version) -> Expectation {
-    use Kind::{ProtNone, ProtNoneTail, ReadOnly, ReadOnlyShared, UffdMissing, UffdWp};
+    use Kind::{
+        MemfdSealed, ProtNone, ProtNoneTail, ReadOnly, ReadOnlyShared, UffdMinor, UffdMissing,
+        UffdWp,
+    };
     if let Flow::M2m(ends) = cell.flow {
         return m2m::of(ends, cell, |one| expect_of_any_driver(one, kernel));
     }
@@ -154,7 +157,14 @@ pub fn expect_of_any_driver(cell: &CellName, kernel: Version) -> Expectation {
     // get_vaddr_frames() pins these in a way of its own on some kernels.
     if matches!(
         cell.kind,
-        ReadOnly | ReadOnlyShared | ProtNone | ProtNoneTail | UffdMissing | UffdWp
+        MemfdSealed
+            | ReadOnly
+            | ReadOnlyShared
+            | ProtNone
+            | ProtNoneTail
+            | UffdMissing
+            | UffdMinor
+            | UffdWp
     ) {
         let newest = expect(cell, Version(u32::MAX, 0));
         expectation.outcomes.extend(newest.outcomes);
@@ -184,11 +194,23 @@ fn after(cell: &CellName, kernel: Version) -> Expectation {
     let shared = cell.kind == Kind::MemfdShared;
     let hugetlb = cell.kind == Kind::Hugetlb;
     match cell.hazard {
+        MprotectNone => Expectation::captured(
+            Reads::Nothing,
+            "the device wrote to pages that the process cannot access any more",
+        ),
+        MremapDontunmap if !shared => Expectation::captured(
+            Reads::Other,
+            "the pages that the device has are at another address now, and the process reads zeros",
+        ),
+        MadviseRemove if shared => Expectation::captured(
+            Reads::Other,
+            "the pages that the device has are the file's no more, and the process reads zeros",
+        ),
         Munmap => Expectation::captured(
             Reads::Nothing,
             "the device wrote to the pages that it was given, which nobody maps any more",
         ),
-        MunmapMmap => Expectation::captured(
+        MunmapMmap | MapFixed => Expectation::captured(
             Reads::Other,
             "the device has the pages that were there when the buffer was queued, not those that are there now",
         ),
@@ -214,7 +236,7 @@ fn after(cell: &CellName, kernel: Version) -> Expectation {
         ForkChildWrites if shared && cell.point == Point::AfterDma => {
             Expectation::captured(Reads::Other, "parent and child share the pages")
         }
-        Close | Exit | Sigkill | Streamoff => taken_back(),
+        Close | Execve | Exit | Sigkill | Streamoff => taken_back(),
         _ => undisturbed(cell, kernel),
     }
 }
@@ -275,6 +297,22 @@ mod tests {
         assert_eq!(forced, [&[data][..], &refused].concat());
         let waits = any(&CellName::plain(Kind::UffdMissing), Version(6, 1));
         assert_eq!(waits, forced);
+    }
+
+    #[test]
+    fn what_the_process_reads_tells_whether_it_has_the_pages_still() {
+        for (name, reads) in [
+            ("anon-touched/map-fixed", "other pages"),
+            ("anon-touched/mremap-dontunmap", "other pages"),
+            ("memfd-shared/madvise-remove", "other pages"),
+            ("anon-touched/madvise-remove", "data"),
+            ("anon-touched/madvise-free", "data"),
+            ("thp/mprotect-none", "unreadable"),
+            ("thp/execve", "taken back"),
+            ("memfd-sealed", "EFAULT"),
+        ] {
+            assert_eq!(expected(name), [reads; 4], "{name}");
+        }
     }
 
     #[test]

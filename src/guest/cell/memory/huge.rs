@@ -1,51 +1,18 @@
-//! Huge pages, transparent ones and those of hugetlb.
+//! Huge pages of hugetlb.
 
 use std::io;
 use std::os::fd::AsFd;
 
 use crate::agent::cell::PAGE;
-use crate::agent::cell::evidence::Moment;
 use libc::{MAP_ANONYMOUS, MAP_HUGETLB, MAP_PRIVATE, MAP_SHARED, PROT_READ, PROT_WRITE};
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 
 use super::layout::{Layout, Want, fill};
+use crate::guest::cell::Stop;
 use crate::guest::cell::span::{self, MemoryAccess, Span};
-use crate::guest::cell::{Stop, pagemap};
 
 /// Size in bytes of a huge page of x86-64.
 const HUGE: usize = 2 << 20;
-
-/// Lays out a buffer that covers a transparent huge page from its first byte
-/// on.
-pub fn whole(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
-    transparent(want, access, 0)
-}
-
-/// Lays out a buffer in the middle of a transparent huge page.
-pub fn part(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
-    transparent(want, access, HUGE / 2)
-}
-
-/// Lays out a buffer that begins `from` bytes after the start of a transparent
-/// huge page, with a page before it.
-fn transparent(want: Want, access: &MemoryAccess, from: usize) -> Result<Layout, Stop> {
-    let whole = span::anonymous((from + want.with_canaries()).next_multiple_of(HUGE) + 3 * HUGE)?;
-    span::advise(whole, libc::MADV_HUGEPAGE).map_err(|error| {
-        Stop::Impossible(format!("there are no transparent huge pages: {error}"))
-    })?;
-    // The page before the buffer is the last of another huge page.
-    let start = (whole.start + HUGE).next_multiple_of(HUGE) + from;
-    let mapping = Span::new(start - PAGE, want.with_canaries());
-    fill(access, mapping)?;
-    let layout = Layout::amid(mapping, want);
-    let seen = pagemap::look(Moment::LaidOut, layout.buffer)?;
-    if !seen.flags.iter().any(|flags| flags & pagemap::THP != 0) {
-        return Err(Stop::Impossible(
-            "the kernel had no transparent huge page to give".into(),
-        ));
-    }
-    Ok(layout)
-}
 
 /// Lays out a buffer across two pages of hugetlb.
 pub fn hugetlb(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
