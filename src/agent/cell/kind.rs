@@ -22,6 +22,7 @@ table! {
     MemfdShared = "memfd-shared", "a shared mapping of a memfd";
     MemfdHugetlb = "memfd-hugetlb", "a shared mapping of a memfd of huge pages, across the border of two";
     MemfdSealed = "memfd-sealed", "a shared mapping of a memfd that may only be read since it was sealed against writing";
+    MemfdSwapped = "memfd-swapped", "a shared mapping of a memfd that was swapped out, to zram";
     SysvShm = "sysv-shm", "a segment of System V shared memory";
     TmpfsShared = "tmpfs-shared", "a shared mapping of a file on a tmpfs";
     TmpfsPrivate = "tmpfs-private", "a private mapping of a file on a tmpfs, read but never written to";
@@ -44,10 +45,13 @@ table! {
     UffdMissing = "uffd-missing", "anonymous memory that is missing until another thread fills it by userfaultfd(2)";
     UffdWp = "uffd-wp", "anonymous memory that is write-protected until another thread lifts it by userfaultfd(2)";
     UffdMinor = "uffd-minor", "a shared mapping of a memfd whose pages are there, and not mapped until another thread lets them be by userfaultfd(2)";
+    Hwpoison = "hwpoison", "anonymous memory with a page in its middle that has failed (MADV_HWPOISON)";
     Secretmem = "secretmem", "memory of memfd_secret(2), which the kernel itself cannot reach";
     Vb2Mmap = "vb2-mmap", "a buffer of another capture device, vivid, mapped by mmap(2)";
     Udmabuf = "udmabuf", "pages of a memfd, mapped through a dma-buf made of them by udmabuf";
+    DmaHeap = "dma-heap", "a buffer of the system's DMA heap, mapped through its dma-buf (VM_PFNMAP)";
     IoUringRing = "io-uring-ring", "the submission queue's entries of an io_uring: the kernel's own memory, mapped";
+    PerfRing = "perf-ring", "the ring of a perf event: the kernel's own memory, mapped, of which a process writes no more than the first page";
     PacketRing = "packet-ring", "a receive ring of a packet socket: the kernel's own memory, mapped";
     PciBar = "pci-bar", "registers of a PCI device, mapped through sysfs (VM_PFNMAP)";
     Ivshmem = "ivshmem", "memory on a PCI device, ivshmem, mapped through sysfs (VM_PFNMAP)";

@@ -45,7 +45,7 @@ const INSTEAD: &[(Hazard, &[Kind])] = &[
         Hazard::ThpSplit,
         &[Kind::Thp, Kind::ThpPart, Kind::ThpPartlyShared, Kind::Mthp],
     ),
-    (Hazard::UffdioMove, &[Kind::ThpPart, Kind::Swapped]),
+    (Hazard::UffdioMove, &[Kind::AnonForked, Kind::Swapped]),
     (Hazard::SoftOffline, &[Kind::ThpPart, Kind::Hugetlb]),
     (Hazard::ODirect, &[Kind::ThpPart, Kind::AnonForked]),
     (Hazard::IoUring, &[Kind::Hugetlb, Kind::ThpPteMapped]),

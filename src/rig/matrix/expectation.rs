@@ -87,17 +87,18 @@ fn capture(cell: &CellName, kernel: Version) -> Expectation {
         Ext4Shared if kernel >= Version(6, 5) => refused(
             "a shared mapping of a file whose filesystem tracks dirty pages cannot be pinned for long",
         ),
-        _ => unpinnable(cell).unwrap_or_else(|| after(cell, kernel)),
+        _ => unpinnable(cell, kernel).unwrap_or_else(|| after(cell, kernel)),
     }
 }
 
 /// Returns the expectation of memory that no kernel pins, whatever the card is to
 /// do with it.
-fn unpinnable(cell: &CellName) -> Option<Expectation> {
+fn unpinnable(cell: &CellName, kernel: Version) -> Option<Expectation> {
     use Kind::*;
     let refused = |reason| refused(cell, reason);
     Some(match cell.kind {
         Hole => refused("a page of the range is not mapped"),
+        Hwpoison => refused("a page of the range has failed"),
         GuardRegion => refused("a guard region faults like a hole"),
         FsDax => match cell.pinning {
             Pinning::Native => refused(""),
@@ -106,7 +107,17 @@ fn unpinnable(cell: &CellName) -> Option<Expectation> {
                 "a long-term pin would keep the filesystem from moving its blocks",
             ),
         },
-        PciBar | Ivshmem | CardMmap => refused("a VM_PFNMAP mapping has no pages to pin"),
+        IoUringRing if kernel < Version(6, 10) => {
+            let mut expectation =
+                refused("an io_uring is mapped by its page frames (VM_PFNMAP) before 6.10");
+            if kernel >= Version(6, 1) {
+                // Stable kernels from 6.1 on have taken over what is otherwise in 6.10.
+                let data = Observation::data(cell.flow.subject());
+                expectation.outcomes.push(data);
+            }
+            expectation
+        }
+        PciBar | Ivshmem | CardMmap | DmaHeap => refused("a VM_PFNMAP mapping has no pages to pin"),
         // udmabuf pins the pages that it exports as a dma-buf.
         Udmabuf => Expectation {
             holds_pins: true,
@@ -206,6 +217,16 @@ fn after(cell: &CellName, kernel: Version) -> Expectation {
             Reads::Other,
             "the pages that the device has are the file's no more, and the process reads zeros",
         ),
+        MadviseRemove if cell.kind == Kind::TmpfsHuge => {
+            let reads = match cell.point {
+                Point::AfterDma => Reads::Other,
+                _ => Reads::Written,
+            };
+            Expectation::captured(
+                reads,
+                "a pinned huge page cannot be split: the hole is made of zeros, and the page stays the file's",
+            )
+        }
         Munmap => Expectation::captured(
             Reads::Nothing,
             "the device wrote to the pages that it was given, which nobody maps any more",
@@ -310,9 +331,16 @@ mod tests {
             ("thp/mprotect-none", "unreadable"),
             ("thp/execve", "taken back"),
             ("memfd-sealed", "EFAULT"),
+            ("tmpfs-huge/madvise-remove", "data"),
+            ("tmpfs-huge/madvise-remove:after-dma", "other pages"),
+            ("dma-heap", "EFAULT"),
+            ("hwpoison", "EFAULT"),
         ] {
             assert_eq!(expected(name), [reads; 4], "{name}");
         }
+        let since_mapped = ["EFAULT", "EFAULT or data", "data", "data"];
+        assert_eq!(expected("io-uring-ring"), since_mapped);
+        assert_eq!(expected("output/io-uring-ring"), since_mapped);
     }
 
     #[test]

@@ -130,15 +130,19 @@ pub fn sealed(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     Ok(Layout::amid(mapping, want))
 }
 
-/// Lays out memory that the kernel may drop.
+/// Lays out memory that the kernel may drop unless it is pinned; the pages before and
+/// after it stay.
 pub fn droppable(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     /// MAP_DROPPABLE of linux/mman.h, since Linux 6.11; it stands in the place of
     /// MAP_PRIVATE.
     const MAP_DROPPABLE: i32 = 8;
     let (rights, flags) = (PROT_READ | PROT_WRITE, MAP_DROPPABLE | MAP_ANONYMOUS);
-    let mapping = span::map(want.with_canaries(), rights, flags)
-        .map_err(|error| Stop::Impossible(format!("this kernel has no MAP_DROPPABLE: {error}")))?;
+    let mapping = span::anonymous(want.with_canaries())?;
     let _ = span::advise(mapping, libc::MADV_NOHUGEPAGE);
+    let pages = mapping.part(PAGE, want.pages());
+    span::map_at(pages, rights, flags, None, 0)
+        .map_err(|error| Stop::Impossible(format!("this kernel has no MAP_DROPPABLE: {error}")))?;
+    let _ = span::advise(pages, libc::MADV_NOHUGEPAGE);
     fill(access, mapping)?;
     Ok(Layout::amid(mapping, want))
 }

@@ -1,5 +1,5 @@
-//! Memory that is not simply present when it is accessed: merged, guarded, or
-//! filled by another thread.
+//! Memory that is not simply present when it is accessed: merged, guarded, failed,
+//! or filled by another thread.
 
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -54,6 +54,18 @@ pub fn guarded(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
         .part(want.pages() / PAGE / 2 * PAGE, PAGE);
     span::advise(middle, GUARD_INSTALL)
         .map_err(|error| Stop::Impossible(format!("this kernel has no guard regions: {error}")))?;
+    Ok(layout)
+}
+
+/// Lays out memory of which a page in the middle has failed: the kernel has taken it
+/// away, and nobody may access what was there.
+pub fn failed(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
+    let mut layout = anonymous::touched(want, access)?;
+    layout.note_content(access);
+    let pages = layout.buffer.pages();
+    let middle = pages.part(want.pages() / PAGE / 2 * PAGE, PAGE);
+    span::advise(middle, libc::MADV_HWPOISON)
+        .map_err(|error| Stop::Impossible(format!("this kernel lets no memory fail: {error}")))?;
     Ok(layout)
 }
 

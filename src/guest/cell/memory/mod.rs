@@ -45,6 +45,7 @@ pub fn lay_out(kind: Kind, want: Want, access: &MemoryAccess) -> Result<Layout, 
         Kind::MemfdShared => shared::memfd(want, access),
         Kind::MemfdHugetlb => huge::memfd(want, access),
         Kind::MemfdSealed => shared::sealed(want, access),
+        Kind::MemfdSwapped => swap::memfd(want, access),
         Kind::SysvShm => shared::sysv(want, access),
         Kind::TmpfsShared => files::tmpfs_shared(want, access),
         Kind::TmpfsPrivate => files::tmpfs_private(want, access),
@@ -67,10 +68,13 @@ pub fn lay_out(kind: Kind, want: Want, access: &MemoryAccess) -> Result<Layout, 
         Kind::UffdMissing => faults::missing(want, access),
         Kind::UffdWp => faults::write_protected(want, access),
         Kind::UffdMinor => faults::minor(want, access),
+        Kind::Hwpoison => faults::failed(want, access),
         Kind::Secretmem => devices::secret(want, access),
         Kind::Vb2Mmap => buffers::vivid(want, access),
         Kind::Udmabuf => devices::udmabuf(want, access),
+        Kind::DmaHeap => devices::dma_heap(want, access),
         Kind::IoUringRing => rings::io_uring(want, access),
+        Kind::PerfRing => rings::perf(want, access),
         Kind::PacketRing => rings::packet(want, access),
         Kind::PciBar => devices::pci_bar(want),
         Kind::Ivshmem => devices::ivshmem(want, access),
@@ -100,6 +104,7 @@ pub fn is_changed_by_a_pin(kind: Kind) -> bool {
             | Kind::ThpSwapped
             | Kind::HugeZeroPage
             | Kind::MremapDontunmap
+            | Kind::MemfdSwapped
             | Kind::TmpfsPrivate
             | Kind::Ext4Private
             | Kind::Ksm

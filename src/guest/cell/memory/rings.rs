@@ -29,6 +29,41 @@ pub fn io_uring(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     Ok(Layout::amid(mapping, want).keeping(ring))
 }
 
+/// Lays out the ring of a perf event that never happens (perf_event_open(2)). It holds
+/// zeros, which the process may read.
+pub fn perf(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
+    /// PERF_TYPE_SOFTWARE and PERF_COUNT_SW_DUMMY of linux/perf_event.h.
+    const SOFTWARE: u64 = 1;
+    const DUMMY: u64 = 9;
+    // struct perf_event_attr of the first version: type and size, the event, and
+    // nothing else.
+    let attributes = [SOFTWARE | 64 << 32, DUMMY, 0, 0, 0, 0, 0, 0u64];
+    let flags = 1 << 3; // PERF_FLAG_FD_CLOEXEC
+    let (this_process, any_processor, no_group) = (0, -1, -1);
+    // SAFETY: the structure has the length that it says.
+    let event = unsafe {
+        libc::syscall(
+            libc::SYS_perf_event_open,
+            attributes.as_ptr(),
+            this_process,
+            any_processor,
+            no_group,
+            flags,
+        )
+    };
+    check(event as i32)
+        .map_err(|error| Stop::Impossible(format!("there are no perf events: {error}")))?;
+    // SAFETY: the system call returned a new descriptor, which has no other
+    // owner.
+    let event = unsafe { OwnedFd::from_raw_fd(event as i32) };
+    // A page of control data, and a power of two of pages of the ring.
+    let len = PAGE + want.with_canaries().next_power_of_two();
+    let whole = span::map_file(len, ACCESS, MAP_SHARED, event.as_fd(), 0)?;
+    let mapping = whole.part(PAGE, want.with_canaries());
+    access.read(mapping)?;
+    Ok(Layout::amid(mapping, want).keeping(event))
+}
+
 /// Lays out the receive ring of a packet socket (Documentation/networking/
 /// packet_mmap.rst) that is bound to no protocol, so that no packet comes.
 pub fn packet(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {

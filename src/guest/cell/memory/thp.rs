@@ -133,6 +133,7 @@ pub fn partly_shared(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> 
     let first = Span::new(all.start, buffer.start + middle - all.start);
     span::advise(first, libc::MADV_DONTFORK)?;
     let layout = layout.keeping(Fork::start()?);
+    span::advise(first, libc::MADV_DOFORK)?;
     let seen = all_huge(&layout)?;
     let is_shared: Vec<_> = seen.count.iter().map(|mappings| *mappings > 1).collect();
     let expected = (0..seen.count.len()).map(|page| page * PAGE >= middle);

@@ -36,7 +36,7 @@ pub fn expect(cell: &CellName, kernel: Version) -> Expectation {
         UffdMissing | UffdMinor if keeps_lock(kernel) => refused(cell, KEEPS_LOCK),
         // A pin for reading does not meet the protection.
         UffdWp if keeps_lock(kernel) && by_force => refused(cell, KEEPS_LOCK),
-        _ => unpinnable(cell).unwrap_or_else(|| after(cell, kernel)),
+        _ => unpinnable(cell, kernel).unwrap_or_else(|| after(cell, kernel)),
     }
 }
 
