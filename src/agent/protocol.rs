@@ -183,6 +183,9 @@ pub struct RunAnswer {
     pub truncated: bool,
     /// Whether the program was killed because its time was up.
     pub timed_out: bool,
+    /// Whether it is still there: the kernel does not let it go.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stuck: bool,
     /// Time from the start to the end of the program, in milliseconds.
     pub elapsed_ms: u64,
     /// The samples of each counter of [`Run::watch`] that this kernel has.
@@ -425,6 +428,7 @@ mod tests {
             stderr: String::new(),
             truncated: false,
             timed_out: true,
+            stuck: false,
             elapsed_ms: 12,
             watch: BTreeMap::from([(
                 "x".into(),

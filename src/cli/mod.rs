@@ -76,8 +76,11 @@ enum Command {
 const BACKEND_NAME: &str = "vhost-user-media";
 
 /// Parses the arguments, runs the subcommand, and turns its result into the
-/// process's exit code.
+/// process's exit code. The process of a cell is this program as well.
 pub fn main() -> ExitCode {
+    if let Some(ended) = crate::guest::apart() {
+        return ended;
+    }
     let args = arguments(env::args_os());
     let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,

@@ -32,8 +32,12 @@ pub fn run(
     };
     let ran = run::run(children, id, process, started, |_| {})?;
     if ran.timed_out {
+        let still = match ran.stuck {
+            true => ", and the kernel does not let its process go",
+            false => "",
+        };
         return Err(Failure::new(format!(
-            "{argument}: not done in {limit_ms} ms"
+            "{argument}: not done in {limit_ms} ms{still}"
         )));
     }
     match ran.status {

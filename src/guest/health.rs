@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, ErrorKind};
+use std::io::{self, BufRead, BufReader};
 use std::sync::OnceLock;
 
+use crate::agent::cell::Scope;
 use crate::agent::checks::{Check, ChecksAnswer};
 
+use crate::guest::cell::pagemap::is_kept_back;
 use crate::guest::failure::Failure;
 use crate::guest::kmemleak;
 
@@ -14,8 +16,9 @@ use crate::guest::kmemleak;
 const LOCKDEP: &str = "/proc/lockdep_stats";
 const DMA_API: &str = "/sys/kernel/debug/dma-api/disabled";
 
-/// Returns the kernel's checks, and whether they work.
-pub fn look() -> Result<ChecksAnswer, Failure> {
+/// Returns the kernel's checks, and whether they work; of kmemleak it is known only
+/// where it may be changed how it works.
+pub fn look(scope: Scope) -> Result<ChecksAnswer, Failure> {
     const TAINTED: &str = "/proc/sys/kernel/tainted";
     let failed = |path| move |error| Failure::io(format_args!("read {path}"), error);
     let tainted = fs::read_to_string(TAINTED).map_err(failed(TAINTED))?;
@@ -24,13 +27,17 @@ pub fn look() -> Result<ChecksAnswer, Failure> {
         jiffies: jiffies(),
         ..ChecksAnswer::default()
     };
-    for check in built_in().map_err(failed(SYMBOLS))? {
+    let mut checks = built_in().map_err(failed(SYMBOLS))?.clone();
+    if !scope.is_guest() {
+        checks.remove(&Check::Kmemleak);
+    }
+    for check in &checks {
         match works(*check) {
             Ok(works) => {
                 answer.on.insert(*check, works);
             }
             // The check may exist, but its state cannot be read.
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) if is_kept_back(&error) => {}
             Err(error) => return Err(Failure::io(format_args!("look at {check}"), error)),
         }
     }
@@ -66,8 +73,8 @@ fn built_in() -> io::Result<&'static BTreeSet<Check>> {
     }
     let checks = match File::open(SYMBOLS) {
         Ok(symbols) => among(BufReader::new(symbols))?,
-        // The kernel has no list of symbols.
-        Err(error) if error.kind() == ErrorKind::NotFound => BTreeSet::new(),
+        // The kernel has no list of symbols, or not for this process.
+        Err(error) if is_kept_back(&error) => BTreeSet::new(),
         Err(error) => return Err(error),
     };
     Ok(BUILT_IN.get_or_init(|| checks))

@@ -3,7 +3,8 @@
 //! The program `pinhole-agent` is [`main`] alone. It sets up the guest, then serves
 //! the requests of [`crate::agent::protocol`] that arrive over a virtio-serial port
 //! until it is told to power the machine off. As process 1 it must never end: the
-//! kernel would panic. It is static, as an init must be.
+//! kernel would panic. It is static, as an init must be. On a machine that is no guest
+//! [`serve_here`] serves them, and [`apart`] is what its requests run.
 
 mod apart;
 mod bench;
@@ -14,6 +15,8 @@ mod failure;
 mod files;
 mod frame_vector;
 mod health;
+mod hello;
+mod here;
 mod init;
 mod ioctls;
 mod kmemleak;
@@ -29,7 +32,10 @@ mod watch;
 
 use std::process::ExitCode;
 
+pub use here::serve_here;
 use server::{End, Server};
+
+use crate::agent::cell::Scope;
 
 /// Runs this program as the process of a cell or a survey, if its first argument makes
 /// it one; `None` if not.
@@ -59,7 +65,7 @@ pub fn main() -> ExitCode {
     }
     let problems = init::set_up();
     let children = children::Children::start();
-    let server = Server::new(children);
+    let server = Server::new(children, Scope::Guest);
     loop {
         let port = port::open();
         match port::speak(&server, &port, &problems) {

@@ -6,12 +6,12 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::agent::protocol::{Hello, Message, PORT_NAME};
+use crate::agent::protocol::PORT_NAME;
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::time::{ClockId, clock_gettime};
 
+use crate::guest::hello::hello;
+use crate::guest::kmsg;
 use crate::guest::server::{End, Server};
-use crate::guest::{kmsg, modules};
 
 const PORTS: &str = "/sys/class/virtio-ports";
 
@@ -64,12 +64,5 @@ fn try_open(path: &PathBuf) -> Option<File> {
 /// Sends the introduction, and serves the host at the other end until it
 /// leaves.
 pub fn speak(server: &Server, port: &File, problems: &[String]) -> io::Result<End> {
-    let uptime = clock_gettime(ClockId::Boottime);
-    let hello = Message::Hello(Hello {
-        agent: env!("CARGO_PKG_VERSION").into(),
-        release: modules::release(),
-        uptime_ms: uptime.tv_sec as u64 * 1000 + uptime.tv_nsec as u64 / 1_000_000,
-        problems: problems.to_vec(),
-    });
-    server.serve(hello, port, port.try_clone()?)
+    server.serve(hello(problems), port, port.try_clone()?)
 }

@@ -21,14 +21,44 @@ use crate::guest::watch::Sampler;
 /// group may hold it open for ever.
 const LINGER: Duration = Duration::from_millis(500);
 
+/// How long a program may take to end that was killed. One that does not is in a call
+/// that the kernel does not end.
+const DYING: Duration = Duration::from_secs(10);
+
 /// Longest part of a line that is buffered until its newline comes.
 const LINE_PIECE: usize = 64 << 10;
 
-/// Runs a program to its end.
+/// Runs a program to its end, or until it has not ended for long after it was killed.
 ///
 /// `started` gets its process number. `line` gets its lines of output if the
 /// request wants them streamed.
 pub fn run(
+    children: &Children,
+    id: u64,
+    request: Run,
+    started: impl FnOnce(Pid),
+    line: impl FnMut(Line),
+) -> Result<RunAnswer, Failure> {
+    let kill = |pid| {
+        // If the program ends at this moment, its status follows.
+        let _ = children.signal(pid, Signal::KILL);
+    };
+    let ending = Ending {
+        kill: &kill,
+        dying: DYING,
+    };
+    run_to(ending, children, id, request, started, line)
+}
+
+/// How a program is ended whose time is up.
+struct Ending<'a> {
+    kill: &'a dyn Fn(Pid),
+    /// How long it may take to end then.
+    dying: Duration,
+}
+
+fn run_to(
+    ending: Ending<'_>,
     children: &Children,
     id: u64,
     request: Run,
@@ -58,7 +88,7 @@ pub fn run(
         deadline: request
             .timeout_ms
             .and_then(|ms| begin.checked_add(Duration::from_millis(ms))),
-        timed_out: false,
+        killed: None,
         outputs: Vec::new(),
     };
     if let Some(pipe) = child.process.stdout.take() {
@@ -77,15 +107,16 @@ pub fn run(
             });
         }
     };
-    let (status, ended) = running
-        .follow(children, &child, sampler.as_mut(), &mut send)
+    let (status, ended, stuck) = running
+        .follow(&ending, &child, sampler.as_mut(), &mut send)
         .map_err(|error| Failure::io(format_args!("follow {}", request.argv[0]), error))?;
     let mut answer = RunAnswer {
         status,
         stdout: String::new(),
         stderr: String::new(),
         truncated: running.outputs.iter().any(|output| output.truncated),
-        timed_out: running.timed_out,
+        timed_out: running.killed.is_some(),
+        stuck,
         elapsed_ms: ended.as_millis() as u64,
         watch: sampler.map(Sampler::finish).unwrap_or_default(),
     };
@@ -145,20 +176,21 @@ pub fn path_of(file: &File) -> String {
 struct Running {
     begin: Instant,
     deadline: Option<Instant>,
-    timed_out: bool,
+    /// When the program was killed because its time was up.
+    killed: Option<Instant>,
     outputs: Vec<Output>,
 }
 
 impl Running {
     /// Waits for the end of the program and of its output; returns how the
-    /// program ended, and when.
+    /// program ended, and when, and whether it has not, though it was killed.
     fn follow(
         &mut self,
-        children: &Children,
+        ending: &Ending<'_>,
         child: &Child,
         mut sampler: Option<&mut Sampler>,
         send: &mut impl FnMut(Stream, Duration, &[u8]),
-    ) -> io::Result<(Status, Duration)> {
+    ) -> io::Result<(Status, Duration, bool)> {
         let period = Duration::from_millis(WATCH_PERIOD_MS);
         let mut next_sample = self.begin + period;
         let mut ended: Option<(Status, Instant)> = None;
@@ -176,16 +208,22 @@ impl Running {
                         for output in &mut self.outputs {
                             output.flush(at - self.begin, send);
                         }
-                        return Ok((status, at - self.begin));
+                        let stuck = child.exit.status().is_none();
+                        return Ok((status, at - self.begin, stuck));
                     }
                     Some(at + LINGER)
                 }
                 None => {
-                    if !self.timed_out && self.deadline.is_some_and(|deadline| now >= deadline) {
-                        self.timed_out = true;
-                        // If the program ends at this moment, its status
-                        // follows.
-                        let _ = children.signal(child.pid, Signal::KILL);
+                    match self.killed {
+                        Some(killed) if now >= killed + ending.dying => {
+                            ended = Some((Status::Signal(libc::SIGKILL), now));
+                            continue;
+                        }
+                        None if self.deadline.is_some_and(|deadline| now >= deadline) => {
+                            self.killed = Some(now);
+                            (ending.kill)(child.pid);
+                        }
+                        _ => {}
                     }
                     if let Some(sampler) = sampler.as_mut()
                         && now >= next_sample
@@ -193,7 +231,10 @@ impl Running {
                         sampler.sample()?;
                         next_sample = now + period;
                     }
-                    let deadline = self.deadline.filter(|_| !self.timed_out);
+                    let deadline = match self.killed {
+                        Some(killed) => Some(killed + ending.dying),
+                        None => self.deadline,
+                    };
                     let sample = sampler.as_ref().map(|_| next_sample);
                     deadline.into_iter().chain(sample).min()
                 }
@@ -325,6 +366,25 @@ mod tests {
         assert_eq!(answer.stderr, "from stdin");
         assert_eq!(answer.status, Status::Exit(3));
         assert!(!answer.timed_out && !answer.truncated);
+    }
+
+    #[test]
+    fn a_program_that_does_not_die_is_left_behind() {
+        let children = Children::start();
+        let ending = Ending {
+            kill: &|_| {},
+            dying: Duration::from_millis(100),
+        };
+        let request = Run {
+            timeout_ms: Some(100),
+            ..sh("echo here; exec sleep 100")
+        };
+        let mut pid = None;
+        let answer = run_to(ending, children, 1, request, |it| pid = Some(it), |_| {}).unwrap();
+        assert!(answer.stuck && answer.timed_out);
+        assert_eq!(answer.stdout, "here\n");
+        assert!(answer.elapsed_ms < 5000, "{answer:?}");
+        children.signal(pid.unwrap(), Signal::KILL).unwrap();
     }
 
     /// Shells read a script from a pipe or a file in pieces of some KiB, and

@@ -5,6 +5,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::agent::bench::Measurement;
+use crate::agent::cell::Scope;
 use crate::agent::protocol::{Command, Done, Failed, LINE_MAX, Message, Request};
 use rustix::process::{Pid, Signal};
 use serde_json::Value;
@@ -29,6 +30,8 @@ pub enum End {
 #[derive(Clone)]
 pub struct Server {
     children: &'static Children,
+    /// What requests may do to the machine.
+    scope: Scope,
     /// The process of each request that runs one.
     running: Arc<Mutex<HashMap<u64, Pid>>>,
 }
@@ -63,10 +66,12 @@ fn failed(id: Option<u64>, failure: Failure) -> Message {
 }
 
 impl Server {
-    /// Returns a server that runs programs as `children`.
-    pub fn new(children: &'static Children) -> Self {
+    /// Returns a server that runs programs as `children`, on a guest or on somebody's
+    /// machine.
+    pub fn new(children: &'static Children, scope: Scope) -> Self {
         Self {
             children,
+            scope,
             running: Arc::default(),
         }
     }
@@ -152,12 +157,23 @@ impl Server {
             Command::Read(request) => value(files::read(&request)?),
             Command::Write(request) => value(files::write(&request)?),
             Command::Locate(request) => value(locate::locate(&request)?),
+            // What nothing but a guest is there for.
+            Command::Load(_) | Command::Unload(_) | Command::Leaks(_) | Command::Sweep(_)
+                if !self.scope.is_guest() =>
+            {
+                Err(Failure::new(
+                    "this machine is no guest, it is left as it is",
+                ))
+            }
             Command::Load(request) => value(modules::load(&request)?),
             Command::Unload(request) => value(modules::unload(&request.module)?),
             Command::Modules(_) => value(modules::list()?),
             Command::Log(request) => value(kmsg::read(request.since)?),
             Command::NewRecords(_) => value(kmsg::new_records()?),
-            Command::Cell(request) => {
+            Command::Cell(mut request) => {
+                if !self.scope.is_guest() {
+                    request.scope = self.scope;
+                }
                 let answer = cell::runner::run(self.children, id, &request, started);
                 self.running().remove(&id);
                 value(answer?)
@@ -166,7 +182,7 @@ impl Server {
                 let limit_ms = request.limit_ms;
                 self.run_apart(id, (survey::ARGUMENT, &request), limit_ms, started)
             }
-            Command::Checks(_) => value(health::look()?),
+            Command::Checks(_) => value(health::look(self.scope)?),
             Command::Leaks(_) => value(kmemleak::look()?),
             Command::Sweep(_) => value(sweep::sweep()?),
             Command::FrameVector(request) => {
@@ -287,7 +303,7 @@ mod tests {
     /// Starts a server on one end of a socket; returns the other end.
     fn serve() -> (UnixStream, JoinHandle<io::Result<End>>) {
         let (host, guest) = UnixStream::pair().unwrap();
-        let server = Server::new(Children::start());
+        let server = Server::new(Children::start(), Scope::Guest);
         let writer = guest.try_clone().unwrap();
         let thread =
             std::thread::spawn(move || server.serve(Message::Hello(hello()), guest, writer));

@@ -23,6 +23,7 @@ mod formats;
 mod frame_vector;
 mod full_disk;
 mod hazards;
+mod judged;
 mod lists;
 mod m2m;
 mod matrix;

@@ -14,6 +14,10 @@ use super::phases::Phases;
 use crate::agent::kernel_log::{LogAnswer, LogRecord};
 use crate::dma::Digest;
 
+/// Most further buffers of a cell of which there is evidence; the process may be
+/// anything by now.
+pub const FURTHER_MAX: usize = 8;
+
 /// The evidence of a cell. The lists are in the order of observation where the
 /// order matters.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -167,9 +171,8 @@ impl CellAnswer {
     /// Adds a piece of evidence that is of the buffer `number`, counted from 0.
     /// Evidence of a further buffer that is not of its memory is the cell's.
     pub fn add_of(&mut self, number: usize, evidence: Evidence) {
-        /// More buffers than any cell has; the process may be anything by now.
-        const MOST: usize = 8;
-        let Some(place) = number.checked_sub(1).filter(|place| *place < MOST) else {
+        let place = number.checked_sub(1).filter(|place| *place < FURTHER_MAX);
+        let Some(place) = place else {
             return self.add(evidence);
         };
         if self.further.len() <= place {

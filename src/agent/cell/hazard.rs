@@ -72,6 +72,41 @@ impl Hazard {
         !matches!(self, Self::None | Self::FailNth)
     }
 
+    /// Returns whether it is to more than the process and its memory: it changes
+    /// settings of the kernel's, needs swap or a file system, takes pages out of use, or
+    /// burdens all that run on the machine.
+    pub const fn is_to_the_machine(self) -> bool {
+        matches!(
+            self,
+            Self::MadvisePageout
+                | Self::Khugepaged
+                | Self::Compaction
+                | Self::Ksm
+                | Self::MemoryOffline
+                | Self::DropCaches
+                | Self::MemoryPressure
+                | Self::Swapoff
+                | Self::SoftOffline
+                | Self::ODirect
+                | Self::FailNth
+        )
+    }
+
+    /// Returns whether the process's memory afterwards is not that which the device
+    /// has, or holds something else.
+    pub const fn replaces_memory(self) -> bool {
+        matches!(
+            self,
+            Self::Munmap
+                | Self::MunmapMmap
+                | Self::MapFixed
+                | Self::MremapDontunmap
+                | Self::MadviseDontneed
+                | Self::MadviseRemove
+                | Self::Ksm
+        )
+    }
+
     /// Returns whether the buffer can still be dequeued after the hazard.
     pub const fn leaves_a_stream(self) -> bool {
         !matches!(

@@ -3,18 +3,23 @@
 
 use std::io;
 
-use crate::agent::cell::End;
-use crate::agent::cell::evidence::{ContentsSeen, Evidence, Moment, PagesSeen};
+use crate::agent::cell::answer::FURTHER_MAX;
+use crate::agent::cell::evidence::{
+    ContentsSeen, Evidence, Memory, Moment, PagesSeen, TouchedSeen,
+};
 use crate::agent::cell::phases::Phase;
+use crate::agent::cell::{End, Point};
 use crate::card::Direction;
 use crate::wire::buffer::Buffer;
 
 use super::contents::{Blocks, digests, frame, upside_down};
 use super::device::Device;
 use super::evidence_writer::EvidenceWriter;
+use super::hazards::context::HazardContext;
 use super::memory::layout::Layout;
-use super::pagemap;
 use super::span::MemoryAccess;
+use super::touched::{Lines, touched};
+use super::{Stop, pagemap};
 
 /// A buffer of the cell.
 pub struct CellBuffer<'a> {
@@ -35,6 +40,9 @@ pub struct CellBuffer<'a> {
     /// Bytes of a line of its frames, if the card is to read them and turns them
     /// upside down.
     turned_line: Option<usize>,
+    /// What it held before it was queued, and where the lines of its frames are, if
+    /// it is to be told what the device left of that.
+    before: Option<(Vec<u8>, Option<Lines>)>,
     writer: &'a EvidenceWriter,
     access: &'a MemoryAccess,
 }
@@ -58,6 +66,7 @@ impl<'a> CellBuffer<'a> {
             sent: Blocks::new(),
             made: Blocks::new(),
             turned_line: None,
+            before: None,
             writer,
             access,
         })
@@ -72,6 +81,44 @@ impl<'a> CellBuffer<'a> {
     /// Returns whether it is the cell's first.
     pub fn is_first(&self) -> bool {
         self.number == 0
+    }
+
+    /// Returns whether there may be evidence of it.
+    pub fn is_told(&self) -> bool {
+        self.number <= FURTHER_MAX
+    }
+
+    /// Remembers what it holds before it is queued, in which the device will write
+    /// frames with such lines.
+    pub fn remember(&mut self, lines: Option<Lines>) {
+        if self.end.direction == Direction::Capture {
+            let read = || self.layout.filling(self.access);
+            let filling = self.writer.spend(Phase::Contents, read);
+            self.before = filling.map(|bytes| (bytes, lines));
+        }
+    }
+
+    /// Returns what is there for a hazard that happens to its memory.
+    pub fn in_hazard(&mut self, point: Point) -> HazardContext<'_> {
+        HazardContext {
+            writer: self.writer,
+            access: self.access,
+            layout: &mut self.layout,
+            laid_out: &self.laid_out,
+            point,
+            direction: self.end.direction,
+        }
+    }
+
+    /// Writes where its memory is, and the size of its frames in pixels.
+    pub fn tell_memory(&self, width: u32, height: u32) {
+        let span = self.layout.buffer;
+        self.write(Evidence::Memory(Memory {
+            address: span.start as u64,
+            length: span.len as u64,
+            width,
+            height,
+        }));
     }
 
     /// Writes evidence of this buffer.
@@ -138,10 +185,19 @@ impl<'a> CellBuffer<'a> {
         read: impl FnOnce() -> io::Result<()>,
     ) -> io::Result<()> {
         let look = || frame(self.access, self.layout.buffer, buffer, &self.sent);
-        let seen = self.writer.spend(Phase::Contents, look);
+        let mut seen = self.writer.spend(Phase::Contents, look);
+        let compare = || self.touched(buffer.bytesused.get());
+        seen.touched = self.writer.spend(Phase::Contents, compare);
         read()?;
         self.write(Evidence::Frame(seen));
         Ok(())
+    }
+
+    /// Returns what the device left of what the buffer held before.
+    fn touched(&self, bytesused: u32) -> Option<TouchedSeen> {
+        let (before, lines) = self.before.as_ref()?;
+        let now = self.access.read(self.layout.buffer).ok()?;
+        Some(touched(before, &now, bytesused, *lines))
     }
 
     /// Writes the state of the bytes around it.
@@ -151,4 +207,20 @@ impl<'a> CellBuffer<'a> {
             self.write(Evidence::Canary(canary));
         }
     }
+}
+
+/// Looks at the pages of buffers, and at the counters.
+pub fn look<'a, 'b: 'a>(
+    writer: &EvidenceWriter,
+    buffers: impl IntoIterator<Item = &'a CellBuffer<'b>>,
+    moment: Moment,
+) -> Result<(), Stop> {
+    let look = || {
+        let mut buffers = buffers.into_iter();
+        buffers.try_for_each(|buffer| buffer.tell_pages(moment))?;
+        pagemap::counters(moment)
+    };
+    let counters = writer.spend(Phase::Pages, look)?;
+    writer.write(&Evidence::Counters(counters));
+    Ok(())
 }

@@ -9,7 +9,8 @@
 //! |---|---|
 //! | [`runner`] | runs a cell for the host: starts its process, collects its evidence |
 //! | [`process`] | the cell's own process: from its memory to the transfer |
-//! | [`transfer`] | the transfer of a frame, or of one in each direction, and the hazard meanwhile |
+//! | [`transfer`] | the transfer of a frame on Pinhole's card, or of one in each direction, and the hazard meanwhile |
+//! | [`any_driver`] | the transfer on a device of any driver |
 //! | [`buffer`] | a buffer of the cell, and what is told of it |
 //! | [`layouts`] | the memory of all the buffers of a cell |
 //! | [`fail_nth`] | allocations that fail in one call |
@@ -21,7 +22,8 @@
 //! | [`idle`] | which pages were accessed |
 //! | [`mappings`] | the card's DMA mappings |
 //! | [`patience`] | time limits of waits |
-//! | [`device`] | the card's device |
+//! | [`touched`] | what a device left as it was |
+//! | [`device`] | a device |
 //! | [`fault_fd`] | page faults that another thread handles |
 //! | [`io_uring`] | an io_uring's memory, and its registered buffers |
 //! | [`fork`] | a child that shares the memory |
@@ -29,6 +31,7 @@
 //! | [`span`] | ranges of addresses, and the system calls on them |
 //! | [`evidence_writer`] | writing evidence for the agent |
 
+mod any_driver;
 mod buffer;
 mod contention;
 mod contents;
@@ -41,7 +44,7 @@ mod hazards;
 mod idle;
 mod io_uring;
 mod layouts;
-mod mappings;
+pub mod mappings;
 mod memory;
 pub mod pagemap;
 mod patience;
@@ -49,6 +52,7 @@ pub mod process;
 pub mod runner;
 mod setup;
 pub mod span;
+mod touched;
 mod transfer;
 
 use std::io;

@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
-use crate::agent::cell::evidence::{Evidence, Memory, Moment};
+use crate::agent::cell::evidence::{Evidence, Moment};
 use crate::agent::cell::phases::Phase;
 use crate::agent::cell::{Cell, FrameSize, Hazard, PAGE};
 
@@ -13,7 +13,9 @@ use super::evidence_writer::EvidenceWriter;
 use super::memory::layout::Want;
 use super::span::MemoryAccess;
 use super::transfer::Transfer;
-use super::{Stop, contention, fail_nth, hazards, layouts, memory, pagemap, patience};
+use super::{
+    Stop, any_driver, contention, fail_nth, hazards, layouts, memory, pagemap, patience, setup,
+};
 
 /// Argument that makes this program a cell's process.
 pub const ARGUMENT: &str = "cell";
@@ -29,6 +31,7 @@ pub fn main() -> ExitCode {
     };
     let writer = EvidenceWriter::new();
     patience::set(cell.patience);
+    setup::limit_to(cell.scope);
     match run(&cell, &writer) {
         Ok(()) => {}
         Err(Stop::Impossible(why)) => writer.write(&Evidence::Impossible(why)),
@@ -39,8 +42,7 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cell: &Cell, writer: &EvidenceWriter) -> Result<(), Stop> {
-    let size =
-        FrameSize::new(cell.kind, cell.tail).map_err(|error| Stop::Failed(error.to_string()))?;
+    let (size, length) = frame(cell)?;
     if cell.offset as usize >= PAGE {
         return Err(Stop::Failed(format!(
             "the offset {} is no place in a page",
@@ -53,11 +55,11 @@ fn run(cell: &Cell, writer: &EvidenceWriter) -> Result<(), Stop> {
     }
     let want = Want {
         offset: cell.offset as usize,
-        length: size.bytes(),
+        length,
         roomy: matches!(cell.hazard, Hazard::MadviseCollapse | Hazard::Khugepaged),
         direction: cell.flow.subject(),
     };
-    if !Path::new(pagemap::PAGEMAP).exists() {
+    if cell.subject.is_none() && !Path::new(pagemap::PAGEMAP).exists() {
         return Err(Stop::Impossible(
             "the kernel tells of no process's pages, it has no CONFIG_PROC_PAGE_MONITOR".into(),
         ));
@@ -67,15 +69,14 @@ fn run(cell: &Cell, writer: &EvidenceWriter) -> Result<(), Stop> {
     let layouts = writer.spend(Phase::Memory, || layouts::lay_out(cell, want, &access))?;
     let mut buffers = Vec::new();
     for (number, (end, layout)) in cell.flow.ends().iter().zip(layouts).enumerate() {
-        let span = layout.buffer;
         let buffer = CellBuffer::new(number, *end, layout, writer, &access)?;
-        buffer.write(Evidence::Memory(Memory {
-            address: span.start as u64,
-            length: span.len as u64,
-            width: size.width,
-            height: size.height,
-        }));
+        buffer.tell_memory(size.width, size.height);
         buffers.push(buffer);
+    }
+    if let Some(subject) = &cell.subject {
+        let first = buffers.swap_remove(0);
+        let transfer = any_driver::Transfer::new((cell, subject), writer, &access, first, want);
+        return transfer?.run();
     }
     let mut transfer = Transfer::new(cell, writer, &access, buffers);
     if cell.hazard == Hazard::MmapContention {
@@ -96,4 +97,20 @@ fn run(cell: &Cell, writer: &EvidenceWriter) -> Result<(), Stop> {
         })?;
     }
     transfer.run(size)
+}
+
+/// Returns the size of the cell's frame in pixels, and the length of its buffer in
+/// bytes.
+fn frame(cell: &Cell) -> Result<(FrameSize, usize), Stop> {
+    let Some(subject) = &cell.subject else {
+        let size = FrameSize::new(cell.kind, cell.tail);
+        let size = size.map_err(|error| Stop::Failed(error.to_string()))?;
+        return Ok((size, size.bytes()));
+    };
+    any_driver::check(cell)?;
+    let size = FrameSize {
+        width: subject.width,
+        height: subject.height,
+    };
+    Ok((size, subject.sizeimage as usize))
 }

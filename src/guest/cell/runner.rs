@@ -30,9 +30,15 @@ pub fn run(
         .map_err(|error| Failure::new(format!("tell the cell: {error}")))?;
     let mappings = mappings::Before::look(&cell.device);
     let jiffies = kmemleak::is_there().then(health::jiffies).flatten();
-    kmsg::start_new_records()?;
-    // The settings are undone even if the process dies.
-    let fault_settings = (cell.hazard == Hazard::FailNth).then(fail_nth::FaultSettings::make);
+    // Who may not read the log has the cell without it; a guest's agent may.
+    let log = kmsg::start_new_records();
+    if cell.scope.is_guest() {
+        log?;
+    }
+    // The settings are undone even if the process dies. The process refuses the hazard
+    // where they must not be made.
+    let injects = cell.hazard == Hazard::FailNth && cell.scope.is_guest();
+    let fault_settings = injects.then(fail_nth::FaultSettings::make);
     // The process writes to a file: who reads a pipe is woken by every line.
     let failed = |error| Failure::io("keep the evidence", error);
     let evidence = run::file_of(b"").map_err(failed)?;
@@ -56,6 +62,7 @@ pub fn run(
     phases::spend(&mut answer.phases, Phase::Process, process);
     answer.jiffies = jiffies;
     answer.ended = match ran.status {
+        _ if ran.stuck => Ended::Stuck,
         _ if ran.timed_out => Ended::TimedOut,
         Status::Exit(0) => Ended::Finished,
         status => Ended::Early(status),
@@ -63,8 +70,10 @@ pub fn run(
     if !ran.stderr.trim().is_empty() {
         answer.failed = Some(ran.stderr.trim().to_owned());
     }
-    // What a session of a mem-to-mem card holds back ended with it.
-    if cell.flow.card() != CardKind::M2m && may_be_held(&answer) {
+    // What a session of a mem-to-mem card holds back ended with it. Another device holds
+    // nothing back.
+    let holds = cell.flow.card() != CardKind::M2m && cell.subject.is_none();
+    if holds && may_be_held(&answer) {
         release(cell, &mut answer);
     }
     if let Some(before) = mappings {
@@ -83,11 +92,14 @@ pub fn run(
     let counters = pagemap::counters(Moment::Ended)
         .map_err(|error| Failure::io("read the counters", error))?;
     answer.counters.push(counters);
-    let records = kmsg::new_records()?;
-    answer.add_log(match answer.log_told {
-        Some(told) => records.since(told),
-        None => records,
-    });
+    match kmsg::new_records() {
+        Ok(records) => answer.add_log(match answer.log_told {
+            Some(told) => records.since(told),
+            None => records,
+        }),
+        Err(failure) if cell.scope.is_guest() => return Err(failure),
+        Err(_) => {}
+    }
     phases::spend(&mut answer.phases, Phase::Conclude, ended.elapsed());
     Ok(answer)
 }

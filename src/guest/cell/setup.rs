@@ -1,14 +1,17 @@
 //! Sets up what some kinds of memory need in the guest: swap, file systems,
-//! devices. The first cell that needs a part sets it up, and it stays.
+//! devices. The first cell that needs a part sets it up, and it stays. On a machine
+//! that is no guest nothing is set up.
 
 use std::ffi::CStr;
+use std::fmt::Display;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::agent::cell::PAGE;
+use crate::agent::cell::{PAGE, Scope};
 use crate::agent::protocol::Load;
 use rustix::mount::{MountFlags, mount};
 
@@ -35,8 +38,31 @@ const ZRAM_PATH: &CStr = c"/dev/zram0";
 /// Size of the swap in bytes.
 const SWAP: u64 = 64 << 20;
 
+/// Whether the machine may be changed. The process runs only one cell.
+static MAY_CHANGE: AtomicBool = AtomicBool::new(true);
+
+/// Sets what this process may do to the machine from now on.
+pub fn limit_to(scope: Scope) {
+    MAY_CHANGE.store(scope.is_guest(), Ordering::Relaxed);
+}
+
+/// Permits a change of the machine, which `what` names.
+///
+/// # Errors
+///
+/// [`Stop::Impossible`] if the machine must not be changed.
+pub fn permit(what: impl Display) -> Result<(), Stop> {
+    match MAY_CHANGE.load(Ordering::Relaxed) {
+        true => Ok(()),
+        false => Err(Stop::Impossible(format!(
+            "{what} would change this machine, which is no guest: run the cell in one"
+        ))),
+    }
+}
+
 /// Loads a module, unless it is loaded or built in.
 pub fn module(name: &str, params: &str) -> Result<(), Stop> {
+    permit(format_args!("loading {name}"))?;
     let load = Load {
         module: name.to_owned(),
         params: params.to_owned(),
@@ -51,11 +77,13 @@ pub fn module(name: &str, params: &str) -> Result<(), Stop> {
 
 /// Writes to a file of /proc or /sys.
 pub fn knob(path: &str, value: &str) -> Result<(), Stop> {
+    permit(format_args!("{value} in {path}"))?;
     fs::write(path, value).map_err(|error| Stop::Impossible(format!("{value} to {path}: {error}")))
 }
 
 /// Sets up swap in compressed memory.
 pub fn swap() -> Result<(), Stop> {
+    permit("swap")?;
     if fs::read_to_string("/proc/swaps")?.contains(ZRAM) {
         return Ok(());
     }
@@ -93,6 +121,7 @@ fn swap_header() -> Vec<u8> {
 
 /// Returns the directory of an ext4 on a disk.
 pub fn ext4() -> Result<&'static Path, Stop> {
+    permit("mounting an ext4")?;
     let dir = Path::new(EXT4);
     if !mounted(EXT4)? {
         mount_ext4(&disk()?, dir, c"")?;
@@ -102,6 +131,7 @@ pub fn ext4() -> Result<&'static Path, Stop> {
 
 /// Returns the directory of a tmpfs whose files have huge pages.
 pub fn huge_tmpfs() -> Result<&'static Path, Stop> {
+    permit("mounting a tmpfs")?;
     let dir = Path::new(HUGE_TMPFS);
     if !mounted(HUGE_TMPFS)? {
         fs::create_dir_all(dir)?;
@@ -113,6 +143,7 @@ pub fn huge_tmpfs() -> Result<&'static Path, Stop> {
 
 /// Returns the directory of an ext4 on persistent memory, with direct access.
 pub fn dax() -> Result<&'static Path, Stop> {
+    permit("mounting an ext4 on persistent memory")?;
     let dir = Path::new(DAX);
     if !mounted(DAX)? {
         pmem()?;
@@ -130,6 +161,7 @@ pub fn dax() -> Result<&'static Path, Stop> {
 
 /// Returns the device for direct access to persistent memory.
 pub fn device_dax() -> Result<&'static str, Stop> {
+    permit("writing to persistent memory")?;
     if Path::new(DEVICE_DAX).exists() {
         return Ok(DEVICE_DAX);
     }
@@ -248,5 +280,38 @@ fn copy(from: &str, to: &str) -> Result<(), Stop> {
                 at += count as u64;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Nothing else in this process depends on it: other tests set nothing up.
+    #[test]
+    fn a_machine_that_is_no_guest_is_left_as_it_is() {
+        let knob = tempfile::NamedTempFile::new().unwrap();
+        let path = knob.path().to_str().unwrap();
+        let why = |done: Result<(), Stop>| match done {
+            Err(Stop::Impossible(why)) => why,
+            other => panic!("{other:?}"),
+        };
+        limit_to(Scope::Machine);
+        let refused = [
+            self::knob(path, "1"),
+            module("pinhole-no-such-module", ""),
+            swap(),
+            ext4().map(drop),
+            dax().map(drop),
+            device_dax().map(drop),
+        ];
+        limit_to(Scope::Guest);
+        for refused in refused {
+            let why = why(refused);
+            assert!(why.contains("would change this machine"), "{why}");
+        }
+        assert_eq!(fs::read(path).unwrap(), b"");
+        self::knob(path, "1").unwrap();
+        assert_eq!(fs::read(path).unwrap(), b"1");
     }
 }

@@ -1,5 +1,5 @@
-//! The transfer of a cell's frame, or of one in each direction, and the hazard
-//! meanwhile.
+//! The transfer of a cell's frame on Pinhole's card, or of one in each direction, and
+//! the hazard meanwhile.
 
 use std::io;
 use std::sync::Mutex;
@@ -12,11 +12,10 @@ use crate::agent::cell::{Cell, FrameSize, Hazard, Point};
 use crate::card::{CardKind, Direction};
 use crate::wire::buffer::MEMORY_USERPTR;
 
-use super::buffer::CellBuffer;
+use super::buffer::{self, CellBuffer};
 use super::contention::ContendedBuffer;
 use super::device::{Device, Memory};
 use super::evidence_writer::EvidenceWriter;
-use super::hazards::context::HazardContext;
 use super::idle::Idleness;
 use super::memory::layout::Layout;
 use super::patience::{self, FRAME_LIMIT};
@@ -327,15 +326,7 @@ impl<'a> Transfer<'a> {
                 self.must("VIDIOC_STREAMOFF", || queue.stream_off())?;
             }
             (hazard, _) => {
-                let buffer = &mut self.buffers[0];
-                let mut context = HazardContext {
-                    writer,
-                    access: self.access,
-                    layout: &mut buffer.layout,
-                    laid_out: &buffer.laid_out,
-                    point: self.cell.point,
-                    direction: buffer.end.direction,
-                };
+                let mut context = self.buffers[0].in_hazard(self.cell.point);
                 writer.spend(Phase::Hazard, || hazards::run(hazard, &mut context))?;
             }
         }
@@ -410,14 +401,7 @@ impl<'a> Transfer<'a> {
 
     /// Looks at the pages of every buffer, and at the counters.
     pub fn look(&self, moment: Moment) -> Result<(), Stop> {
-        let look = || {
-            let mut buffers = self.buffers.iter();
-            buffers.try_for_each(|buffer| buffer.tell_pages(moment))?;
-            pagemap::counters(moment)
-        };
-        let counters = self.writer.spend(Phase::Pages, look)?;
-        self.writer.write(&Evidence::Counters(counters));
-        Ok(())
+        buffer::look(self.writer, &self.buffers, moment)
     }
 
     /// Returns whether the card does nothing before it is released.

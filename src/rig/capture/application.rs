@@ -391,6 +391,7 @@ mod tests {
             stderr: String::new(),
             truncated: false,
             timed_out: false,
+            stuck: false,
             elapsed_ms: 1,
             watch: BTreeMap::new(),
         };

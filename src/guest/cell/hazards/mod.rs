@@ -15,6 +15,9 @@ use super::{Stop, setup};
 
 /// Prepares what a hazard needs, before the memory is laid out.
 pub fn prepare(hazard: Hazard) -> Result<(), Stop> {
+    if hazard.is_to_the_machine() {
+        setup::permit(format_args!("the hazard {hazard}"))?;
+    }
     match hazard {
         Hazard::MadvisePageout | Hazard::Swapoff => setup::swap(),
         Hazard::MemoryPressure => {

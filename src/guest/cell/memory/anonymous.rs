@@ -27,7 +27,8 @@ pub fn untouched(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
 /// Lays out memory that is locked.
 pub fn locked(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     let mapping = mapping(want, access)?;
-    span::lock(mapping)?;
+    span::lock(mapping)
+        .map_err(|error| Stop::Impossible(format!("the memory cannot be locked: {error}")))?;
     Ok(Layout::amid(mapping, want))
 }
 
@@ -152,10 +153,11 @@ fn mapping(want: Want, access: &MemoryAccess) -> Result<Span, Stop> {
     /// Bytes of a huge page.
     const HUGE: usize = 2 << 20;
     if want.roomy {
-        // The memory is part of a range that could be a huge page. The range is
+        // The memory is part of a range that could be huge pages. The range is
         // written to, and stays in small pages until a huge page is requested.
-        let whole = span::anonymous(2 * HUGE)?;
-        let room = Span::new(whole.start.next_multiple_of(HUGE), HUGE);
+        let len = (HUGE / 2 + want.with_canaries()).next_multiple_of(HUGE);
+        let whole = span::anonymous(len + HUGE)?;
+        let room = Span::new(whole.start.next_multiple_of(HUGE), len);
         span::advise(room, libc::MADV_NOHUGEPAGE)
             .map_err(|error| Stop::Impossible(format!("there are no huge pages: {error}")))?;
         fill(access, room)?;

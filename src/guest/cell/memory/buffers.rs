@@ -20,15 +20,18 @@ use crate::guest::cell::{Stop, setup};
 pub fn vivid(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     // The parameters create one capture device; its first input is a webcam.
     setup::module("vivid", "n_devs=1 node_types=0x1")?;
-    let node = node(|node| {
-        let name = fs::read_to_string(node.join("name"));
-        name.is_ok_and(|name| name.starts_with("vivid"))
-    })?
-    .ok_or_else(|| Stop::Impossible("vivid makes no capture device".into()))?;
+    let node =
+        node(is_vivid)?.ok_or_else(|| Stop::Impossible("vivid makes no capture device".into()))?;
     let device = Device::open(&node.path, Direction::Capture)?;
     let mapping = mapped(&device, want)?;
     fill(access, mapping)?;
     Ok(Layout::amid(mapping, want).keeping(device))
+}
+
+/// Returns whether an entry of /sys/class/video4linux is of vivid.
+pub fn is_vivid(node: &Path) -> bool {
+    let name = fs::read_to_string(node.join("name"));
+    name.is_ok_and(|name| name.starts_with("vivid"))
 }
 
 /// Lays out a buffer in the card's own memory, which the driver maps through the

@@ -31,7 +31,8 @@ pub fn secret(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     let len = want.with_canaries();
     ftruncate(&file, len as u64)?;
     // Secret memory is locked, and every process may lock some.
-    let mapping = span::map_file(len, ACCESS, MAP_SHARED, file.as_fd(), 0)?;
+    let mapping = span::map_file(len, ACCESS, MAP_SHARED, file.as_fd(), 0)
+        .map_err(|error| Stop::Impossible(format!("no more memory can be locked: {error}")))?;
     fill(access, mapping)?;
     Ok(Layout::amid(mapping, want))
 }
@@ -105,6 +106,7 @@ fn bar(vendor: &str, device: &str, bar: u32, name: &str, want: Want) -> Result<S
     let path = pci_device(vendor, device)?.ok_or_else(|| {
         Stop::Impossible(format!("there is no PCI device {name}, run QEMU with one"))
     })?;
+    setup::permit(format_args!("enabling the PCI device {name}"))?;
     // The device answers only after its address decoding is enabled.
     fs::write(path.join("enable"), "1")?;
     let resource = path.join(format!("resource{bar}"));

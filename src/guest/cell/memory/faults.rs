@@ -60,6 +60,7 @@ pub fn guarded(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
 /// Lays out memory of which a page in the middle has failed: the kernel has taken it
 /// away, and nobody may access what was there.
 pub fn failed(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
+    setup::permit("a page that fails")?;
     let mut layout = anonymous::touched(want, access)?;
     layout.note_content(access);
     let pages = layout.buffer.pages();

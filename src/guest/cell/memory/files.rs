@@ -71,5 +71,5 @@ pub fn unnamed(dir: &Path) -> Result<File, Stop> {
         .write(true)
         .custom_flags(libc::O_TMPFILE)
         .open(dir)
-        .map_err(|error| Stop::Failed(format!("make a file in {}: {error}", dir.display())))
+        .map_err(|error| Stop::Impossible(format!("make a file in {}: {error}", dir.display())))
 }

@@ -1,6 +1,7 @@
 //! A memory layout: the buffer, and the canaries around it.
 
 use std::any::Any;
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -51,8 +52,8 @@ pub struct Layout {
     granule: usize,
     /// The canaries around the buffer, which belong to the cell.
     canaries: Vec<Canary>,
-    /// Digests of the buffer, if reading them later would change the memory.
-    content: Option<Blocks>,
+    /// What the buffer holds, if reading it later would change the memory.
+    content: Option<Vec<u8>>,
     /// Values that must stay alive to keep the memory as it is.
     keep: Vec<Box<dyn Any>>,
 }
@@ -202,13 +203,12 @@ impl Layout {
 
     /// Reads the buffer, which must not be read any more before it is queued.
     pub fn note_content(&mut self, access: &MemoryAccess) {
-        self.content = Some(digests(access, self.buffer));
+        self.content = access.read(self.buffer).ok();
     }
 
     /// Sets the content of the buffer, if reading it would change the memory.
     pub fn expect_content(&mut self, bytes: &[u8]) {
-        let blocks = bytes.chunks(DIGEST_BLOCK);
-        self.content = Some(blocks.map(|block| Some(Digest::of(block))).collect());
+        self.content = Some(bytes.to_vec());
     }
 
     /// Sets what the mapping holds in which the layout is, from the first canary on, if
@@ -226,8 +226,25 @@ impl Layout {
     /// Returns the digests of what the buffer held when it was laid out or
     /// filled; `None` for a block that cannot be read.
     pub fn content(&self, access: &MemoryAccess) -> Blocks {
+        match &self.content {
+            Some(bytes) => {
+                let blocks = bytes.chunks(DIGEST_BLOCK);
+                blocks.map(|block| Some(Digest::of(block))).collect()
+            }
+            None => digests(access, self.buffer),
+        }
+    }
+
+    /// Returns the bytes that the buffer was filled with; `None` if it was not, or not
+    /// with a [`pattern`], or if part of it cannot be read. Memory that is a device's is
+    /// not read.
+    pub fn filling(&self, access: &MemoryAccess) -> Option<Vec<u8>> {
+        if self.canaries.is_empty() {
+            return None;
+        }
         let noted = self.content.clone();
-        noted.unwrap_or_else(|| digests(access, self.buffer))
+        let bytes = noted.or_else(|| access.read(self.buffer).ok())?;
+        looks_like_chance(&bytes).then_some(bytes)
     }
 
     /// Returns what the card is to read from the buffer, which is queued next;
@@ -289,6 +306,15 @@ pub fn pattern(len: usize) -> Vec<u8> {
     bytes
 }
 
+/// Returns whether bytes look like chance, as what the process fills memory with does.
+fn looks_like_chance(bytes: &[u8]) -> bool {
+    /// Of so many bytes of chance, all but a few are distinct.
+    const SAMPLE: usize = 64;
+    let distinct = |sample: &[u8]| sample.iter().collect::<BTreeSet<_>>().len();
+    let mut samples = bytes.chunks_exact(SAMPLE);
+    !bytes.is_empty() && samples.all(|sample| distinct(sample) > SAMPLE / 2)
+}
+
 /// Returns a number that looks like chance, another one for each number
 /// (SplitMix64).
 fn mix(number: u64) -> u64 {
@@ -296,4 +322,18 @@ fn mix(number: u64) -> u64 {
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     mixed ^ (mixed >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_picture_does_not_look_like_chance() {
+        assert!(looks_like_chance(&pattern(4096)));
+        assert!(looks_like_chance(&pattern(4096).repeat(2)));
+        assert!(!looks_like_chance(&[0; 4096]));
+        assert!(!looks_like_chance(&[pattern(4096), vec![0; 64]].concat()));
+        assert!(!looks_like_chance(&[]));
+    }
 }

@@ -16,6 +16,7 @@ mod thp;
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
 use crate::agent::cell::{Kind, PAGE};
 
@@ -113,6 +114,14 @@ pub fn is_changed_by_a_pin(kind: Kind) -> bool {
             | Kind::UffdWp
             | Kind::UffdMinor
     )
+}
+
+/// Returns whether a device is one whose buffers are memory of that kind: it cannot
+/// have them as its own and as the process's at once.
+pub fn is_of_the_device(kind: Kind, device: &str) -> bool {
+    let name = Path::new(device).file_name().unwrap_or_default();
+    let node = Path::new("/sys/class/video4linux").join(name);
+    kind == Kind::Vb2Mmap && buffers::is_vivid(&node)
 }
 
 /// Fills a buffer anew, before the next frame is written to it or read from it.

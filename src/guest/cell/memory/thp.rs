@@ -2,6 +2,7 @@
 //! when part of their mapping changes.
 
 use std::fs;
+use std::io;
 use std::os::fd::AsFd;
 
 use crate::agent::cell::PAGE;
@@ -42,11 +43,26 @@ fn transparent(want: Want, access: &MemoryAccess, from: usize) -> Result<Layout,
     let mapping = room.part(start - PAGE, want.with_canaries());
     fill(access, mapping)?;
     let layout = Layout::amid(mapping, want);
-    let seen = pagemap::look(Moment::LaidOut, layout.buffer)?;
-    if !seen.flags.iter().any(|flags| flags & pagemap::THP != 0) {
-        return Err(none_left());
+    match has_huge_page(layout.buffer)? {
+        true => Ok(layout),
+        false => Err(none_left()),
     }
-    Ok(layout)
+}
+
+/// Returns whether part of a buffer is a transparent huge page.
+fn has_huge_page(buffer: Span) -> io::Result<bool> {
+    let seen = pagemap::look(Moment::LaidOut, buffer)?;
+    if shows_flags(&seen) {
+        return Ok(seen.flags.iter().any(|flags| flags & pagemap::THP != 0));
+    }
+    let smaps = fs::read_to_string("/proc/self/smaps")?;
+    Ok(mapped_huge(&smaps, buffer.start).is_some_and(|kilobytes| kilobytes > 0))
+}
+
+/// Returns whether the kernel shows flags of pages to this process: a page that is
+/// present has some.
+fn shows_flags(seen: &PagesSeen) -> bool {
+    seen.flags.iter().any(|flags| *flags != 0)
 }
 
 /// Maps anonymous memory that begins where a huge page can, and may be huge
@@ -219,6 +235,11 @@ pub fn tmpfs(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
 /// Returns a look at the buffer's pages, each of which must be part of a huge page.
 fn all_huge(layout: &Layout) -> Result<PagesSeen, Stop> {
     let seen = pagemap::look(Moment::LaidOut, layout.buffer)?;
+    if !shows_flags(&seen) {
+        return Err(Stop::Impossible(
+            "the kernel tells this process not whether these are huge pages".into(),
+        ));
+    }
     match seen.flags.iter().all(|flags| flags & pagemap::THP != 0) {
         true => Ok(seen),
         false => Err(none_left()),
