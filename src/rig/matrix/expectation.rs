@@ -80,6 +80,7 @@ fn capture(cell: &CellName, kernel: Version) -> Expectation {
             "pinned with FOLL_FORCE, which breaks copy-on-write of a private mapping that cannot be written",
         ),
         ReadOnly | ReadOnlyShared | MemfdSealed => refused("write access to a read-only mapping"),
+        PerfRing => refused("of a perf event's ring a process may write to the first page only"),
         ProtNone if by_force => Expectation::captured(Reads::Nothing, FORCED),
         ProtNoneTail if by_force => Expectation::captured(Reads::Partly, FORCED),
         ProtNone | ProtNoneTail => refused("the process itself has no access"),

@@ -30,6 +30,14 @@ pub fn expect(cell: &CellName, kernel: Version) -> Expectation {
             cell,
             "before 6.2 a pin asks for write access, and force is for private mappings",
         ),
+        PerfRing if by_force => refused(
+            cell,
+            "before 6.2 a pin asks for write access, which nobody has to a perf event's ring",
+        ),
+        PerfRing if kernel >= Version(6, 14) => refused(
+            cell,
+            "a perf event's ring is mapped by its page frames (VM_PFNMAP) since 6.14",
+        ),
         ProtNone if by_force => sent(Sent::Zeros, FORCED),
         ProtNoneTail if by_force => sent(Sent::Written, FORCED),
         ProtNone | ProtNoneTail => refused(cell, "the process itself has no access"),
@@ -123,6 +131,9 @@ mod tests {
         assert_eq!(expected("output/read-only-shared"), shared);
         assert_eq!(expected("output/memfd-sealed"), shared);
         assert_eq!(expected("read-only-shared"), ["EFAULT"; 4]);
+        let ring = ["EFAULT", "EFAULT", "data", "EFAULT"];
+        assert_eq!(expected("output/perf-ring"), ring);
+        assert_eq!(expected("perf-ring"), ["EFAULT"; 4]);
         let waits = ["data", "EFAULT", "data", "data"];
         assert_eq!(expected("output/uffd-missing"), waits);
         assert_eq!(expected("output/uffd-wp"), waits);
