@@ -88,13 +88,12 @@ pub fn signal(context: &mut HazardContext<'_>) -> Result<(), Stop> {
         HANDLED.fetch_add(1, Ordering::Relaxed);
     }
     let before = HANDLED.load(Ordering::Relaxed);
-    // SAFETY: all bytes zero are a valid structure; the handler does nothing but
-    // count. There is no other handler of this signal.
-    check(unsafe {
-        let mut action: libc::sigaction = std::mem::zeroed();
-        action.sa_sigaction = note as *const () as usize;
-        libc::sigaction(libc::SIGALRM, &action, std::ptr::null_mut())
-    })?;
+    // SAFETY: all bytes zero are a valid structure.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = note as *const () as usize;
+    // SAFETY: the handler does nothing but count, and no other code has one of this
+    // signal.
+    check(unsafe { libc::sigaction(libc::SIGALRM, &action, std::ptr::null_mut()) })?;
     let soon = libc::timeval {
         tv_sec: 0,
         tv_usec: SOON,

@@ -76,7 +76,8 @@ pub fn dma_heap(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     let flags = (libc::O_RDWR | libc::O_CLOEXEC) as u64;
     let mut wanted = [len as u64, flags << 32, 0];
     // SAFETY: the structure is three words long, and lives as long as the call.
-    check(unsafe { libc::ioctl(heap.as_raw_fd(), ALLOC, wanted.as_mut_ptr()) })?;
+    check(unsafe { libc::ioctl(heap.as_raw_fd(), ALLOC, wanted.as_mut_ptr()) })
+        .map_err(|error| Stop::Impossible(format!("the DMA heap has no such buffer: {error}")))?;
     // SAFETY: the low half of the second word is a new descriptor, which has no other
     // owner.
     let buffer = unsafe { OwnedFd::from_raw_fd(wanted[1] as u32 as i32) };

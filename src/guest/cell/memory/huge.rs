@@ -16,7 +16,7 @@ const HUGE: usize = 2 << 20;
 
 /// Returns the length in bytes of the huge pages in which a buffer lies that is across
 /// the border in their middle.
-fn across_len(want: Want) -> usize {
+pub fn across_len(want: Want) -> usize {
     2 * (PAGE + want.pages() / 2 + PAGE).next_multiple_of(HUGE)
 }
 
@@ -41,10 +41,15 @@ pub fn memfd(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
 
 /// Lays out a buffer in the middle of `whole`, with canaries around it.
 fn across(whole: Span, want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
-    let from = whole.len / 2 - PAGE - want.pages() / PAGE / 2 * PAGE;
-    let mapping = whole.part(from, want.with_canaries());
+    let mapping = middle_of(whole, want);
     fill(access, mapping)?;
     Ok(Layout::amid(mapping, want).of_pages(HUGE))
+}
+
+/// Returns the mapping of a buffer and its canaries in the middle of `whole`.
+pub fn middle_of(whole: Span, want: Want) -> Span {
+    let from = whole.len / 2 - PAGE - want.pages() / PAGE / 2 * PAGE;
+    whole.part(from, want.with_canaries())
 }
 
 fn none_left(error: io::Error) -> Stop {

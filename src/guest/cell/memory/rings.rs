@@ -58,7 +58,8 @@ pub fn perf(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     let event = unsafe { OwnedFd::from_raw_fd(event as i32) };
     // A page of control data, and a power of two of pages of the ring.
     let len = PAGE + want.with_canaries().next_power_of_two();
-    let whole = span::map_file(len, ACCESS, MAP_SHARED, event.as_fd(), 0)?;
+    let whole = span::map_file(len, ACCESS, MAP_SHARED, event.as_fd(), 0)
+        .map_err(|error| Stop::Impossible(format!("the perf event has no such ring: {error}")))?;
     let mapping = whole.part(PAGE, want.with_canaries());
     access.read(mapping)?;
     Ok(Layout::amid(mapping, want).keeping(event))

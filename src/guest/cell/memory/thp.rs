@@ -12,7 +12,7 @@ use libc::{MAP_SHARED, PROT_READ, PROT_WRITE};
 use rustix::fs::ftruncate;
 
 use super::layout::{Layout, Want, fill};
-use super::{files, swap};
+use super::{files, huge, swap};
 use crate::guest::cell::fork::Fork;
 use crate::guest::cell::span::{self, MemoryAccess, Span};
 use crate::guest::cell::{Stop, pagemap, setup};
@@ -65,6 +65,12 @@ fn shows_flags(seen: &PagesSeen) -> bool {
     seen.flags.iter().any(|flags| *flags != 0)
 }
 
+/// Returns the huge pages in which a range lies.
+fn around(span: Span) -> Span {
+    let start = span.start / HUGE * HUGE;
+    Span::new(start, span.end().next_multiple_of(HUGE) - start)
+}
+
 /// Maps anonymous memory that begins where a huge page can, and may be huge
 /// pages.
 fn room(len: usize) -> Result<Span, Stop> {
@@ -85,9 +91,12 @@ fn none_left() -> Stop {
 pub fn pte_mapped(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     let layout = part(want, access)?;
     // Another protection of one page splits the mapping; the page stays whole.
-    let one = layout.buffer.pages().part(0, PAGE);
-    span::protect(one, PROT_READ)?;
-    span::protect(one, ACCESS)?;
+    let (huge, pages) = (around(layout.buffer), layout.buffer.pages());
+    for start in (huge.start..huge.end()).step_by(HUGE) {
+        let one = Span::new(start.max(pages.start), PAGE);
+        span::protect(one, PROT_READ)?;
+        span::protect(one, ACCESS)?;
+    }
     all_huge(&layout)?;
     let smaps = fs::read_to_string("/proc/self/smaps")?;
     match mapped_huge(&smaps, layout.buffer.start) {
@@ -120,9 +129,15 @@ fn mapped_huge(smaps: &str, address: usize) -> Option<usize> {
 pub fn partly_mapped(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     let layout = part(want, access)?;
     let kept = layout.whole();
-    let huge = kept.start / HUGE * HUGE;
-    span::unmap(Span::new(huge, kept.start - huge))?;
-    span::unmap(Span::new(kept.end(), huge + HUGE - kept.end()))?;
+    let huge = around(kept);
+    for rest in [
+        Span::new(huge.start, kept.start - huge.start),
+        Span::new(kept.end(), huge.end() - kept.end()),
+    ] {
+        if rest.len > 0 {
+            span::unmap(rest)?;
+        }
+    }
     all_huge(&layout)?;
     Ok(layout)
 }
@@ -166,7 +181,7 @@ pub fn partly_shared(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> 
 pub fn swapped(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     setup::swap()?;
     let layout = part(want, access)?;
-    let huge = Span::new(layout.buffer.start / HUGE * HUGE, HUGE);
+    let huge = around(layout.buffer);
     swap::out(layout, huge, access)
 }
 
@@ -194,7 +209,8 @@ pub fn of_another_size(want: Want, access: &MemoryAccess) -> Result<Layout, Stop
     let seen = all_huge(&layout)?;
     let pages = (layout.buffer.pages().start..).step_by(PAGE);
     let is_aligned = |(address, entry): (usize, &u64)| {
-        frame(*entry).is_some_and(|frame| (frame as usize ^ address / PAGE) % (SIZE / PAGE) == 0)
+        frame(*entry)
+            .is_some_and(|frame| (frame as usize ^ (address / PAGE)).is_multiple_of(SIZE / PAGE))
     };
     match pages.zip(&seen.pagemap).all(is_aligned) {
         true => Ok(layout),
@@ -207,7 +223,8 @@ pub fn of_another_size(want: Want, access: &MemoryAccess) -> Result<Layout, Stop
 pub fn zero(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     /// KPF_ZERO_PAGE of linux/kernel-page-flags.h.
     const ZERO_PAGE: u64 = 1 << 24;
-    let mapping = room(HUGE)?.part(HUGE / 2 - PAGE, want.with_canaries());
+    let len = (HUGE / 2 + want.with_canaries()).next_multiple_of(HUGE);
+    let mapping = room(len)?.part(HUGE / 2 - PAGE, want.with_canaries());
     access.read(mapping)?;
     let layout = Layout::amid(mapping, want);
     let seen = all_huge(&layout)?;
@@ -220,12 +237,11 @@ pub fn zero(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
 /// Lays out a buffer across two huge pages of a file on a tmpfs that has such.
 pub fn tmpfs(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     let file = files::unnamed(setup::huge_tmpfs()?)?;
-    let len = (want.with_canaries() + HUGE).next_multiple_of(HUGE);
+    let len = huge::across_len(want);
     ftruncate(&file, len as u64)?;
     let room = room(len)?;
     span::map_at(room, ACCESS, MAP_SHARED, Some(file.as_fd()), 0)?;
-    let from = HUGE - PAGE - want.pages() / PAGE / 2 * PAGE;
-    let mapping = room.part(from, want.with_canaries());
+    let mapping = huge::middle_of(room, want);
     fill(access, mapping)?;
     let layout = Layout::amid(mapping, want).keeping(file);
     all_huge(&layout)?;
@@ -249,6 +265,14 @@ fn all_huge(layout: &Layout) -> Result<PagesSeen, Stop> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn huge_pages_are_all_that_a_range_touches() {
+        let at = |start, len| around(Span::new(start, len));
+        assert_eq!(at(HUGE + PAGE, PAGE), Span::new(HUGE, HUGE));
+        assert_eq!(at(HUGE, HUGE), Span::new(HUGE, HUGE));
+        assert_eq!(at(2 * HUGE - 1, 2), Span::new(HUGE, 2 * HUGE));
+    }
 
     #[test]
     fn what_is_mapped_by_huge_pages_is_told_of_the_right_mapping() {
