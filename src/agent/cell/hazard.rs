@@ -10,20 +10,37 @@ table! {
     ForkChildExits = "fork-child-exits", "the process forks, and the child exits";
     Munmap = "munmap", "the memory is unmapped";
     MunmapMmap = "munmap-mmap", "the memory is unmapped, and other memory mapped in its place and written to";
+    MapFixed = "map-fixed", "other memory is mapped over it by MAP_FIXED and written to";
     Mremap = "mremap", "the memory is moved to another address";
+    MremapDontunmap = "mremap-dontunmap", "the pages are moved to another address, and the mapping stays (MREMAP_DONTUNMAP)";
     MprotectReadOnly = "mprotect-read-only", "the memory is made read-only";
+    MprotectNone = "mprotect-none", "all access to the memory is taken away";
+    Munlock = "munlock", "the memory is locked by mlock(2), then unlocked by munlock(2)";
     MadviseDontneed = "madvise-dontneed", "the memory is given up by MADV_DONTNEED";
+    MadviseRemove = "madvise-remove", "a hole is punched into the memory's file by MADV_REMOVE";
+    MadviseFree = "madvise-free", "the memory is given up by MADV_FREE, then to be reclaimed at once";
     MadvisePageout = "madvise-pageout", "the memory is to be reclaimed at once by MADV_PAGEOUT, to zram or its file";
+    Swapoff = "swapoff", "the swap is taken away by swapoff(2), then given back";
     MadviseCollapse = "madvise-collapse", "the memory is to be made a huge page by MADV_COLLAPSE";
     Khugepaged = "khugepaged", "khugepaged looks at the memory twice";
+    ThpSplit = "thp-split", "a huge page is mapped page by page, then to be split";
     MovePages = "move-pages", "the pages are to move to the other NUMA node by move_pages(2)";
     MigratePages = "migrate-pages", "the process is to move to the other NUMA node by migrate_pages(2)";
+    UffdioMove = "uffdio-move", "the pages are to move to another mapping by UFFDIO_MOVE";
+    SoftOffline = "soft-offline", "the first page is to be taken out of use by MADV_SOFT_OFFLINE";
     Compaction = "compaction", "all memory is compacted";
     Ksm = "ksm", "the pages are made alike before the DMA, and KSM looks at them twice";
     MemoryOffline = "memory-offline", "the memory blocks that the first page was in when it was laid out, and is in now, are to go offline";
     DropCaches = "drop-caches", "all is written back, and clean caches are dropped";
     Writeback = "writeback", "the memory is written back to its file by msync(2) and sync(2)";
     MemoryPressure = "memory-pressure", "the process's memory cgroup is to give back all it can";
+    ODirect = "o-direct", "a disk reads the pages and writes them back (O_DIRECT)";
+    IoUring = "io-uring", "the memory is registered as a buffer of an io_uring, then unregistered";
+    Vmsplice = "vmsplice", "the pages are given to a pipe by vmsplice(2), which keeps them";
+    ProcessVmWritev = "process-vm-writev", "process_vm_readv(2) reads the pages, and process_vm_writev(2) writes them back";
+    ProcMem = "proc-mem", "the pages are read and written back through /proc/PID/mem, as a debugger does";
+    Signal = "signal", "a signal is handled";
+    Execve = "execve", "the process executes another program";
     Close = "close", "the last descriptor of the device is closed";
     Exit = "exit", "the process exits";
     Sigkill = "sigkill", "the process is killed by SIGKILL";
@@ -56,7 +73,8 @@ impl Hazard {
     }
 
     /// Returns whether it is to more than the process and its memory: it changes
-    /// settings of the kernel's, needs swap, or burdens all that run on the machine.
+    /// settings of the kernel's, needs swap or a file system, takes pages out of use, or
+    /// burdens all that run on the machine.
     pub const fn is_to_the_machine(self) -> bool {
         matches!(
             self,
@@ -68,6 +86,9 @@ impl Hazard {
                 | Self::DropCaches
                 | Self::Writeback
                 | Self::MemoryPressure
+                | Self::Swapoff
+                | Self::SoftOffline
+                | Self::ODirect
                 | Self::FailNth
         )
     }
@@ -80,7 +101,10 @@ impl Hazard {
             Self::ForkChildWrites
                 | Self::Munmap
                 | Self::MunmapMmap
+                | Self::MapFixed
+                | Self::MremapDontunmap
                 | Self::MadviseDontneed
+                | Self::MadviseRemove
                 | Self::Ksm
         )
     }
@@ -89,7 +113,7 @@ impl Hazard {
     pub const fn leaves_a_stream(self) -> bool {
         !matches!(
             self,
-            Self::Close | Self::Exit | Self::Sigkill | Self::Streamoff
+            Self::Close | Self::Execve | Self::Exit | Self::Sigkill | Self::Streamoff
         )
     }
 }

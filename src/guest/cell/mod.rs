@@ -24,6 +24,8 @@
 //! | [`patience`] | time limits of waits |
 //! | [`touched`] | what a device left as it was |
 //! | [`device`] | a device |
+//! | [`fault_fd`] | page faults that another thread handles |
+//! | [`io_uring`] | an io_uring's memory, and its registered buffers |
 //! | [`fork`] | a child that shares the memory |
 //! | [`pagemap`] | page frames and counters |
 //! | [`span`] | ranges of addresses, and the system calls on them |
@@ -36,9 +38,11 @@ mod contents;
 pub mod device;
 mod evidence_writer;
 mod fail_nth;
+mod fault_fd;
 mod fork;
 mod hazards;
 mod idle;
+mod io_uring;
 mod layouts;
 pub mod mappings;
 mod memory;

@@ -2,6 +2,7 @@
 //! devices. The first cell that needs a part sets it up, and it stays. On a machine
 //! that is no guest nothing is set up.
 
+use std::ffi::CStr;
 use std::fmt::Display;
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -20,6 +21,8 @@ use crate::guest::modules;
 
 /// Mount point of the ext4 on a disk.
 const EXT4: &str = "/run/cell/ext4";
+/// Mount point of the tmpfs of huge pages.
+const HUGE_TMPFS: &str = "/run/cell/huge";
 /// Mount point of the ext4 with direct access.
 const DAX: &str = "/run/cell/dax";
 /// Device of that ext4: the first memory range that the kernel's command line
@@ -27,6 +30,10 @@ const DAX: &str = "/run/cell/dax";
 const PMEM: &str = "/dev/pmem0";
 /// The second range, which is a device for direct access.
 const DEVICE_DAX: &str = "/dev/dax1.0";
+
+/// The device of the swap.
+const ZRAM: &str = "/dev/zram0";
+const ZRAM_PATH: &CStr = c"/dev/zram0";
 
 /// Size of the swap in bytes.
 const SWAP: u64 = 64 << 20;
@@ -76,7 +83,6 @@ pub fn knob(path: &str, value: &str) -> Result<(), Stop> {
 
 /// Sets up swap in compressed memory.
 pub fn swap() -> Result<(), Stop> {
-    const ZRAM: &str = "/dev/zram0";
     permit("swap")?;
     if fs::read_to_string("/proc/swaps")?.contains(ZRAM) {
         return Ok(());
@@ -86,9 +92,20 @@ pub fn swap() -> Result<(), Stop> {
     let device = OpenOptions::new().write(true).open(ZRAM)?;
     device.write_all_at(&swap_header(), 0)?;
     drop(device);
+    swap_on().map_err(|error| Stop::Impossible(format!("swapon {ZRAM}: {error}")))
+}
+
+/// Gives the swap to the kernel again; swapon(2).
+pub fn swap_on() -> io::Result<()> {
     // SAFETY: the path is a string that ends in a zero byte.
-    check(unsafe { libc::swapon(c"/dev/zram0".as_ptr(), 0) })
-        .map_err(|error| Stop::Impossible(format!("swapon {ZRAM}: {error}")))
+    check(unsafe { libc::swapon(ZRAM_PATH.as_ptr(), 0) })
+}
+
+/// Takes the swap away from the kernel, which reads back all that is in it;
+/// swapoff(2).
+pub fn swap_off() -> io::Result<()> {
+    // SAFETY: the path is a string that ends in a zero byte.
+    check(unsafe { libc::swapoff(ZRAM_PATH.as_ptr()) })
 }
 
 /// Returns a `union swap_header` of linux/swap.h: version and number of the
@@ -108,6 +125,18 @@ pub fn ext4() -> Result<&'static Path, Stop> {
     let dir = Path::new(EXT4);
     if !mounted(EXT4)? {
         mount_ext4(&disk()?, dir, c"")?;
+    }
+    Ok(dir)
+}
+
+/// Returns the directory of a tmpfs whose files have huge pages.
+pub fn huge_tmpfs() -> Result<&'static Path, Stop> {
+    permit("mounting a tmpfs")?;
+    let dir = Path::new(HUGE_TMPFS);
+    if !mounted(HUGE_TMPFS)? {
+        fs::create_dir_all(dir)?;
+        mount("tmpfs", dir, "tmpfs", MountFlags::empty(), c"huge=always")
+            .map_err(|error| Stop::Impossible(format!("mount a tmpfs of huge pages: {error}")))?;
     }
     Ok(dir)
 }
@@ -191,7 +220,7 @@ fn holds_ext4(path: &str) -> io::Result<bool> {
     Ok(count == 2 && u16::from_le_bytes(magic) == 0xef53)
 }
 
-fn mount_ext4(device: &str, dir: &Path, options: &std::ffi::CStr) -> Result<(), Stop> {
+fn mount_ext4(device: &str, dir: &Path, options: &CStr) -> Result<(), Stop> {
     module("ext4", "")?;
     // Not every kernel has this as a separate module; if it is missing, the
     // mount reports it.

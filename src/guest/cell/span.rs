@@ -128,7 +128,17 @@ pub fn unmap(span: Span) -> io::Result<()> {
 /// Moves a mapping of the cell to the address of `new`, a mapping of the same
 /// length that this replaces; mremap(2).
 pub fn remap(old: Span, new: Span) -> io::Result<()> {
-    let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
+    mremap(old, new, 0)
+}
+
+/// Moves the pages of a mapping, and leaves an empty one in its place; otherwise as
+/// [`remap`].
+pub fn remap_leaving(old: Span, new: Span) -> io::Result<()> {
+    mremap(old, new, libc::MREMAP_DONTUNMAP)
+}
+
+fn mremap(old: Span, new: Span, flags: i32) -> io::Result<()> {
+    let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED | flags;
     let (from, to) = (old.start as *mut _, new.start as *mut libc::c_void);
     // SAFETY: both ranges belong to the cell; Rust holds no reference into
     // them.
@@ -155,6 +165,12 @@ pub fn advise(span: Span, advice: i32) -> io::Result<()> {
 pub fn lock(span: Span) -> io::Result<()> {
     // SAFETY: the call changes neither contents nor mappings.
     check(unsafe { libc::mlock(span.start as *const _, span.len) })
+}
+
+/// Unlocks a range; munlock(2).
+pub fn unlock(span: Span) -> io::Result<()> {
+    // SAFETY: the call changes neither contents nor mappings.
+    check(unsafe { libc::munlock(span.start as *const _, span.len) })
 }
 
 /// Converts the return value of a system call to a result.

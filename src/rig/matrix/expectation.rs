@@ -81,25 +81,27 @@ fn capture(cell: &CellName, kernel: Version) -> Expectation {
             Reads::Written,
             "pinned with FOLL_FORCE, which breaks copy-on-write of a private mapping that cannot be written",
         ),
-        ReadOnly | ReadOnlyShared => refused("write access to a read-only mapping"),
+        ReadOnly | ReadOnlyShared | MemfdSealed => refused("write access to a read-only mapping"),
+        PerfRing => refused("of a perf event's ring a process may write to the first page only"),
         ProtNone if by_force => Expectation::captured(Reads::Nothing, FORCED),
         ProtNoneTail if by_force => Expectation::captured(Reads::Partly, FORCED),
         ProtNone | ProtNoneTail => refused("the process itself has no access"),
-        UffdMissing | UffdWp if keeps_lock(kernel) => refused(KEEPS_LOCK),
+        UffdMissing | UffdMinor | UffdWp if keeps_lock(kernel) => refused(KEEPS_LOCK),
         Ext4Shared if kernel >= Version(6, 5) => refused(
             "a shared mapping of a file whose filesystem tracks dirty pages cannot be pinned for long",
         ),
-        _ => unpinnable(cell).unwrap_or_else(|| after(cell, kernel)),
+        _ => unpinnable(cell, kernel).unwrap_or_else(|| after(cell, kernel)),
     }
 }
 
 /// Returns the expectation of memory that no kernel pins, whatever the card is to
 /// do with it.
-fn unpinnable(cell: &CellName) -> Option<Expectation> {
+fn unpinnable(cell: &CellName, kernel: Version) -> Option<Expectation> {
     use Kind::*;
     let refused = |reason| refused(cell, reason);
     Some(match cell.kind {
         Hole => refused("a page of the range is not mapped"),
+        Hwpoison => refused("a page of the range has failed"),
         GuardRegion => refused("a guard region faults like a hole"),
         FsDax => match cell.pinning {
             Pinning::Native => refused(""),
@@ -108,7 +110,17 @@ fn unpinnable(cell: &CellName) -> Option<Expectation> {
                 "a long-term pin would keep the filesystem from moving its blocks",
             ),
         },
-        PciBar | Ivshmem | CardMmap => refused("a VM_PFNMAP mapping has no pages to pin"),
+        IoUringRing if kernel < Version(6, 10) => {
+            let mut expectation =
+                refused("an io_uring is mapped by its page frames (VM_PFNMAP) before 6.10");
+            if kernel >= Version(6, 1) {
+                // Stable kernels from 6.1 on have taken over what is otherwise in 6.10.
+                let data = Observation::data(cell.flow.subject());
+                expectation.outcomes.push(data);
+            }
+            expectation
+        }
+        PciBar | Ivshmem | CardMmap | DmaHeap => refused("a VM_PFNMAP mapping has no pages to pin"),
         // udmabuf pins the pages that it exports as a dma-buf.
         Udmabuf => Expectation {
             holds_pins: true,
@@ -148,7 +160,10 @@ const REFUSALS: [i32; 4] = [libc::EFAULT, libc::EINVAL, libc::ENOMEM, libc::EOPN
 /// that is not Pinhole's. It may refuse memory with any documented error, and pin
 /// it with another of the kernel's functions than Pinhole's own does.
 pub fn expect_of_any_driver(cell: &CellName, kernel: Version) -> Expectation {
-    use Kind::{ProtNone, ProtNoneTail, ReadOnly, ReadOnlyShared, UffdMissing, UffdWp};
+    use Kind::{
+        MemfdSealed, ProtNone, ProtNoneTail, ReadOnly, ReadOnlyShared, UffdMinor, UffdMissing,
+        UffdWp,
+    };
     if let Flow::M2m(ends) = cell.flow {
         return m2m::of(ends, cell, |one| expect_of_any_driver(one, kernel));
     }
@@ -158,7 +173,14 @@ pub fn expect_of_any_driver(cell: &CellName, kernel: Version) -> Expectation {
     // vb2_create_framevec() on others.
     if matches!(
         cell.kind,
-        ReadOnly | ReadOnlyShared | ProtNone | ProtNoneTail | UffdMissing | UffdWp
+        MemfdSealed
+            | ReadOnly
+            | ReadOnlyShared
+            | ProtNone
+            | ProtNoneTail
+            | UffdMissing
+            | UffdMinor
+            | UffdWp
     ) {
         let newest = expect(cell, Version(u32::MAX, 0));
         let native = CellName {
@@ -201,11 +223,33 @@ fn after(cell: &CellName, kernel: Version) -> Expectation {
     let shared = cell.kind == Kind::MemfdShared;
     let hugetlb = cell.kind == Kind::Hugetlb;
     match cell.hazard {
+        MprotectNone => Expectation::captured(
+            Reads::Nothing,
+            "the device wrote to pages that the process cannot access any more",
+        ),
+        MremapDontunmap if !shared => Expectation::captured(
+            Reads::Other,
+            "the pages that the device has are at another address now, and the process reads zeros",
+        ),
+        MadviseRemove if shared => Expectation::captured(
+            Reads::Other,
+            "the pages that the device has are the file's no more, and the process reads zeros",
+        ),
+        MadviseRemove if cell.kind == Kind::TmpfsHuge => {
+            let reads = match cell.point {
+                Point::AfterDma => Reads::Other,
+                _ => Reads::Written,
+            };
+            Expectation::captured(
+                reads,
+                "a pinned huge page cannot be split: the hole is made of zeros, and the page stays the file's",
+            )
+        }
         Munmap => Expectation::captured(
             Reads::Nothing,
             "the device wrote to the pages that it was given, which nobody maps any more",
         ),
-        MunmapMmap => Expectation::captured(
+        MunmapMmap | MapFixed => Expectation::captured(
             Reads::Other,
             "the device has the pages that were there when the buffer was queued, not those that are there now",
         ),
@@ -231,7 +275,7 @@ fn after(cell: &CellName, kernel: Version) -> Expectation {
         ForkChildWrites if shared && cell.point == Point::AfterDma => {
             Expectation::captured(Reads::Other, "parent and child share the pages")
         }
-        Close | Exit | Sigkill | Streamoff => taken_back(),
+        Close | Execve | Exit | Sigkill | Streamoff => taken_back(),
         _ => undisturbed(cell, kernel),
     }
 }
@@ -292,6 +336,29 @@ mod tests {
         assert_eq!(forced, [&[data][..], &refused].concat());
         let waits = any(&CellName::plain(Kind::UffdMissing), Version(6, 1));
         assert_eq!(waits, forced);
+    }
+
+    #[test]
+    fn what_the_process_reads_tells_whether_it_has_the_pages_still() {
+        for (name, reads) in [
+            ("anon-touched/map-fixed", "other pages"),
+            ("anon-touched/mremap-dontunmap", "other pages"),
+            ("memfd-shared/madvise-remove", "other pages"),
+            ("anon-touched/madvise-remove", "data"),
+            ("anon-touched/madvise-free", "data"),
+            ("thp/mprotect-none", "unreadable"),
+            ("thp/execve", "taken back"),
+            ("memfd-sealed", "EFAULT"),
+            ("tmpfs-huge/madvise-remove", "data"),
+            ("tmpfs-huge/madvise-remove:after-dma", "other pages"),
+            ("dma-heap", "EFAULT"),
+            ("hwpoison", "EFAULT"),
+        ] {
+            assert_eq!(expected(name), [reads; 4], "{name}");
+        }
+        let since_mapped = ["EFAULT", "EFAULT or data", "data", "data"];
+        assert_eq!(expected("io-uring-ring"), since_mapped);
+        assert_eq!(expected("output/io-uring-ring"), since_mapped);
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Hazards in which the kernel moves the contents to other pages.
+//! Hazards in which the kernel moves the contents to other pages, or splits and
+//! merges pages.
 
 use std::fs;
 use std::io;
@@ -9,6 +10,7 @@ use crate::agent::cell::{PAGE, Point};
 
 use super::context::HazardContext;
 use super::mappings;
+use crate::guest::cell::fault_fd::FaultFd;
 use crate::guest::cell::memory::layout::pattern;
 use crate::guest::cell::span::{self, Span, check};
 use crate::guest::cell::{Stop, setup};
@@ -69,6 +71,50 @@ fn huge(buffer: Span) -> Span {
     const HUGE: usize = 2 << 20;
     let middle = buffer.start.wrapping_add(buffer.len / 2);
     Span::new(middle / HUGE * HUGE, HUGE)
+}
+
+/// Changes the rights of one page of the buffer for a moment, so that a huge page is
+/// mapped page by page; then has the kernel split it, to put that page alone aside.
+pub fn split(context: &mut HazardContext<'_>) -> Result<(), Stop> {
+    /// MADV_COLD of asm-generic/mman-common.h.
+    const COLD: i32 = 20;
+    let one = context.layout.buffer.pages().part(0, PAGE);
+    let rights = libc::PROT_READ | libc::PROT_WRITE;
+    let protect = || span::protect(one, libc::PROT_READ);
+    let _ = context.writer.call("mprotect", protect);
+    let _ = context
+        .writer
+        .call("mprotect", || span::protect(one, rights));
+    let advise = || span::advise(one, COLD);
+    let _ = context.writer.call("madvise MADV_COLD", advise);
+    Ok(())
+}
+
+/// Asks the kernel to move the first page's content elsewhere and to use the page no
+/// more.
+pub fn soft_offline(context: &mut HazardContext<'_>) -> Result<(), Stop> {
+    /// MADV_SOFT_OFFLINE of asm-generic/mman-common.h.
+    const SOFT_OFFLINE: i32 = 101;
+    let first = context.layout.buffer.pages().part(0, PAGE);
+    let offline = || span::advise(first, SOFT_OFFLINE);
+    let _ = context.writer.call("madvise MADV_SOFT_OFFLINE", offline);
+    Ok(())
+}
+
+/// Has userfaultfd(2) move the pages to another mapping, where there are none.
+pub fn move_by_userfaultfd(context: &mut HazardContext<'_>) -> Result<(), Stop> {
+    let old = context.layout.pages();
+    let new = span::anonymous(old.len)?;
+    let fault_fd = FaultFd::open()?;
+    if fault_fd.register(new, FaultFd::MISSING)? & FaultFd::MOVES == 0 {
+        return Err(Stop::Impossible(
+            "this kernel has no UFFDIO_MOVE, before Linux 6.8".into(),
+        ));
+    }
+    let moves = || fault_fd.move_pages(old, new);
+    let _ = context.writer.call("UFFDIO_MOVE", moves);
+    context.layout.keep_also(fault_fd);
+    Ok(())
 }
 
 pub fn ksm(context: &mut HazardContext<'_>) -> Result<(), Stop> {

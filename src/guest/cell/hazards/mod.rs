@@ -6,6 +6,7 @@ mod migration;
 mod offline;
 mod processes;
 mod reclaim;
+mod users;
 
 use crate::agent::cell::Hazard;
 
@@ -18,7 +19,7 @@ pub fn prepare(hazard: Hazard) -> Result<(), Stop> {
         setup::permit(format_args!("the hazard {hazard}"))?;
     }
     match hazard {
-        Hazard::MadvisePageout => setup::swap(),
+        Hazard::MadvisePageout | Hazard::Swapoff => setup::swap(),
         Hazard::MemoryPressure => {
             setup::swap()?;
             reclaim::enter_cgroup()
@@ -44,18 +45,35 @@ pub fn run(hazard: Hazard, context: &mut HazardContext<'_>) -> Result<(), Stop> 
         Hazard::Sigkill => processes::kill(),
         Hazard::Munmap => mappings::unmap(context),
         Hazard::MunmapMmap => mappings::map_anew(context),
+        Hazard::MapFixed => mappings::map_over(context),
         Hazard::Mremap => mappings::remap(context),
+        Hazard::MremapDontunmap => mappings::remap_leaving(context),
         Hazard::MprotectReadOnly => mappings::protect(context),
+        Hazard::MprotectNone => mappings::lock_away(context),
+        Hazard::Munlock => mappings::lock_and_unlock(context),
         Hazard::MadviseDontneed => mappings::give_up(context),
+        Hazard::MadviseRemove => mappings::punch(context),
+        Hazard::MadviseFree => reclaim::free(context),
         Hazard::MadvisePageout => reclaim::page_out(context),
+        Hazard::Swapoff => reclaim::swap_off_and_on(context),
         Hazard::DropCaches => reclaim::drop_caches(context),
         Hazard::Writeback => reclaim::write_back(context),
         Hazard::MemoryPressure => reclaim::press(context),
+        Hazard::ODirect => users::direct(context),
+        Hazard::IoUring => users::io_uring(context),
+        Hazard::Vmsplice => users::splice(context),
+        Hazard::ProcessVmWritev => users::of_another_process(context),
+        Hazard::ProcMem => users::of_debugger(context),
+        Hazard::Signal => processes::signal(context),
+        Hazard::Execve => processes::execute(),
         Hazard::MadviseCollapse => migration::collapse(context),
         Hazard::Khugepaged => migration::khugepaged(context),
+        Hazard::ThpSplit => migration::split(context),
         Hazard::Ksm => migration::ksm(context),
         Hazard::MovePages => migration::move_pages(context),
         Hazard::MigratePages => migration::migrate(context),
+        Hazard::UffdioMove => migration::move_by_userfaultfd(context),
+        Hazard::SoftOffline => migration::soft_offline(context),
         Hazard::Compaction => migration::compact(context),
         Hazard::MemoryOffline => offline::offline(context),
     }

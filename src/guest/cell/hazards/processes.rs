@@ -1,6 +1,9 @@
-//! Hazards in which processes fork, write and exit.
+//! Hazards in which processes fork, write, are interrupted and exit.
 
 use std::io;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::agent::cell::PAGE;
 use crate::card::Direction;
@@ -9,13 +12,19 @@ use rustix::process::{Signal, getpid, kill_process};
 use super::context::HazardContext;
 use crate::guest::cell::Stop;
 use crate::guest::cell::fork::Fork;
-use crate::guest::cell::span::{MemoryAccess, Span};
+use crate::guest::cell::span::{MemoryAccess, Span, check};
 
 /// The bits that the child inverts: what it writes is like nothing else.
 const CHILD: u8 = 0xee;
 
 /// The exit code that identifies an intended exit.
 const EXIT_CODE: i32 = 3;
+
+/// How long the signal may take, in milliseconds.
+const SIGNAL_LIMIT: i32 = 5000;
+
+/// Number of signals that were handled.
+static HANDLED: AtomicU32 = AtomicU32::new(0);
 
 /// Forks, and writes to each page, which is shared copy-on-write, so that the
 /// writer gets a copy. The bytes of a captured frame do not change; only the owner
@@ -61,6 +70,51 @@ pub fn exit() -> Result<(), Stop> {
     // SAFETY: the process ends at once; the kernel cleans up everything that is
     // left.
     unsafe { libc::_exit(EXIT_CODE) }
+}
+
+/// Executes another program, which exits at once: the kernel takes the memory away
+/// first, then closes the device.
+pub fn execute() -> Result<(), Stop> {
+    let mut program = Command::new("/bin/sh");
+    program.args(["-c", &format!("exit {EXIT_CODE}")]);
+    Err(program.exec().into())
+}
+
+/// Has a signal interrupt a wait, and handles it.
+pub fn signal(context: &mut HazardContext<'_>) -> Result<(), Stop> {
+    /// Until the signal, in microseconds.
+    const SOON: i64 = 1000;
+    extern "C" fn note(_signal: libc::c_int) {
+        HANDLED.fetch_add(1, Ordering::Relaxed);
+    }
+    let before = HANDLED.load(Ordering::Relaxed);
+    // SAFETY: all bytes zero are a valid structure.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = note as *const () as usize;
+    // SAFETY: the handler does nothing but count, and no other code has one of this
+    // signal.
+    check(unsafe { libc::sigaction(libc::SIGALRM, &action, std::ptr::null_mut()) })?;
+    let soon = libc::timeval {
+        tv_sec: 0,
+        tv_usec: SOON,
+    };
+    let timer = libc::itimerval {
+        it_interval: libc::timeval {
+            tv_sec: 0,
+            tv_usec: 0,
+        },
+        it_value: soon,
+    };
+    let _ = context.writer.call("poll until a signal comes", || {
+        // SAFETY: the structure lives as long as the call.
+        check(unsafe { libc::setitimer(libc::ITIMER_REAL, &timer, std::ptr::null_mut()) })?;
+        // SAFETY: there are no descriptors.
+        check(unsafe { libc::poll(std::ptr::null_mut(), 0, SIGNAL_LIMIT) })
+    });
+    match HANDLED.load(Ordering::Relaxed) - before {
+        0 => Err(Stop::Failed("the signal did not come".into())),
+        _ => Ok(()),
+    }
 }
 
 pub fn kill() -> Result<(), Stop> {

@@ -20,6 +20,19 @@ pub fn page_out(context: &mut HazardContext<'_>) -> Result<(), Stop> {
     Ok(())
 }
 
+/// Tells the kernel that it may drop the pages, and asks it to.
+pub fn free(context: &mut HazardContext<'_>) -> Result<(), Stop> {
+    mappings::advise(context, "madvise MADV_FREE", libc::MADV_FREE);
+    page_out(context)
+}
+
+/// Takes the swap away, with whatever is in it of the buffer's pages, and gives it
+/// back.
+pub fn swap_off_and_on(context: &mut HazardContext<'_>) -> Result<(), Stop> {
+    context.writer.call("swapoff", setup::swap_off)?;
+    Ok(context.writer.call("swapon", setup::swap_on)?)
+}
+
 pub fn drop_caches(context: &mut HazardContext<'_>) -> Result<(), Stop> {
     rustix::fs::sync();
     let drop = || fs::write("/proc/sys/vm/drop_caches", "3");

@@ -1,4 +1,4 @@
-//! Anonymous memory, complete or with missing parts, and memfds.
+//! Anonymous memory, complete or with missing parts.
 
 use std::os::fd::AsFd;
 
@@ -6,7 +6,7 @@ use crate::agent::cell::PAGE;
 use libc::{MAP_ANONYMOUS, MAP_PRIVATE, MAP_SHARED, PROT_NONE, PROT_READ, PROT_WRITE};
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 
-use super::layout::{Layout, Want, fill};
+use super::layout::{Layout, Want, fill, pattern};
 use crate::guest::cell::Stop;
 use crate::guest::cell::span::{self, MemoryAccess, Span};
 
@@ -87,12 +87,63 @@ pub fn two_kinds(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     Ok(Layout::amid(mapping, want))
 }
 
-/// Lays out a shared mapping of a memfd.
-pub fn memfd(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
-    let file = memfd_create("cell", MemfdFlags::CLOEXEC)?;
-    let len = want.with_canaries();
-    ftruncate(&file, len as u64)?;
-    let mapping = span::map_file(len, PROT_READ | PROT_WRITE, MAP_SHARED, file.as_fd(), 0)?;
+/// Lays out memory of which every other page was never touched, the buffer's first
+/// among them.
+pub fn sparse(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
+    let mapping = span::anonymous(want.with_canaries())?;
+    let _ = span::advise(mapping, libc::MADV_NOHUGEPAGE);
+    let mut bytes = pattern(mapping.len);
+    for (number, page) in bytes.chunks_mut(PAGE).enumerate() {
+        match number % 2 {
+            0 => access.write(mapping.start + number * PAGE, page)?,
+            _ => page.fill(0),
+        }
+    }
+    let mut layout = Layout::amid(mapping, want);
+    layout.expect(&bytes);
+    Ok(layout)
+}
+
+/// Lays out memory whose pages were moved to another address, where they stay. The
+/// mapping is as before, and has none.
+pub fn moved_away(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
+    let old = mapping(want, access)?;
+    let new = span::anonymous(old.len)?;
+    span::remap_leaving(old, new).map_err(|error| {
+        Stop::Impossible(format!(
+            "no mapping can be left behind, before Linux 5.7: {error}"
+        ))
+    })?;
+    let mut layout = Layout::amid(old, want);
+    layout.expect(&vec![0; old.len]);
+    Ok(layout)
+}
+
+/// Lays out memory whose mapping is sealed.
+pub fn sealed(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
+    /// SYS_mseal of asm/unistd_64.h, since Linux 6.10.
+    const MSEAL: i64 = 462;
+    let mapping = mapping(want, access)?;
+    // SAFETY: the call changes neither contents nor addresses.
+    let sealed = unsafe { libc::syscall(MSEAL, mapping.start, mapping.len, 0) };
+    span::check(sealed as i32)
+        .map_err(|error| Stop::Impossible(format!("this kernel has no mseal(2): {error}")))?;
+    Ok(Layout::amid(mapping, want))
+}
+
+/// Lays out memory that the kernel may drop unless it is pinned; the pages before and
+/// after it stay.
+pub fn droppable(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
+    /// MAP_DROPPABLE of linux/mman.h, since Linux 6.11; it stands in the place of
+    /// MAP_PRIVATE.
+    const MAP_DROPPABLE: i32 = 8;
+    let (rights, flags) = (PROT_READ | PROT_WRITE, MAP_DROPPABLE | MAP_ANONYMOUS);
+    let mapping = span::anonymous(want.with_canaries())?;
+    let _ = span::advise(mapping, libc::MADV_NOHUGEPAGE);
+    let pages = mapping.part(PAGE, want.pages());
+    span::map_at(pages, rights, flags, None, 0)
+        .map_err(|error| Stop::Impossible(format!("this kernel has no MAP_DROPPABLE: {error}")))?;
+    let _ = span::advise(pages, libc::MADV_NOHUGEPAGE);
     fill(access, mapping)?;
     Ok(Layout::amid(mapping, want))
 }

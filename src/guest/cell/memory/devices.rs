@@ -65,6 +65,27 @@ pub fn made_by_udmabuf(len: usize) -> Result<(OwnedFd, Span), Stop> {
     Ok((buffer, mapping))
 }
 
+/// Lays out a buffer of the DMA heap of the system's memory, through which programs
+/// get memory that devices share (Documentation/userspace-api/dma-buf-heaps.rst).
+pub fn dma_heap(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
+    /// DMA_HEAP_IOCTL_ALLOC of linux/dma-heap.h.
+    const ALLOC: u64 = 0xc018_4800;
+    let heap = open("/dev/dma_heap/system")?;
+    let len = want.with_canaries();
+    // struct dma_heap_allocation_data: length, descriptor and its flags, flags.
+    let flags = (libc::O_RDWR | libc::O_CLOEXEC) as u64;
+    let mut wanted = [len as u64, flags << 32, 0];
+    // SAFETY: the structure is three words long, and lives as long as the call.
+    check(unsafe { libc::ioctl(heap.as_raw_fd(), ALLOC, wanted.as_mut_ptr()) })
+        .map_err(|error| Stop::Impossible(format!("the DMA heap has no such buffer: {error}")))?;
+    // SAFETY: the low half of the second word is a new descriptor, which has no other
+    // owner.
+    let buffer = unsafe { OwnedFd::from_raw_fd(wanted[1] as u32 as i32) };
+    let mapping = span::map_file(len, ACCESS, MAP_SHARED, buffer.as_fd(), 0)?;
+    fill(access, mapping)?;
+    Ok(Layout::amid(mapping, want).keeping(buffer))
+}
+
 /// Lays out registers of a PCI device, which have addresses but no struct
 /// pages.
 pub fn pci_bar(want: Want) -> Result<Layout, Stop> {

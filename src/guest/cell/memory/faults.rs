@@ -1,41 +1,20 @@
-//! Memory that is not simply present when it is accessed: swapped out, merged,
-//! guarded, or filled by another thread.
+//! Memory that is not simply present when it is accessed: merged, guarded, failed,
+//! or filled by another thread.
 
 use std::fs::File;
-use std::io::{self, Read};
-use std::os::fd::{AsRawFd, FromRawFd};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
 
 use crate::agent::cell::PAGE;
-use crate::agent::cell::evidence::{Moment, PagesSeen};
+use libc::{MAP_SHARED, PROT_READ, PROT_WRITE};
+use rustix::fs::{MemfdFlags, memfd_create};
 
 use super::anonymous;
 use super::layout::{Layout, Want, pattern};
-use crate::guest::cell::span::{self, MemoryAccess, Span, check};
-use crate::guest::cell::{Stop, pagemap, patience, setup};
-
-/// How long the kernel may take to swap out or merge a buffer.
-const PATIENCE: Duration = Duration::from_secs(4);
-
-/// Lays out memory that was swapped out.
-pub fn swapped(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
-    /// Bit of a pagemap entry: the page is in swap.
-    const SWAPPED: u64 = 1 << 62;
-    setup::swap()?;
-    let mut layout = anonymous::touched(want, access)?;
-    // The memory is read before it is swapped out; reading later would swap it
-    // in.
-    layout.note_canaries(access);
-    layout.note_content(access);
-    until(
-        layout.buffer,
-        "the kernel did not swap the buffer out",
-        || span::advise(layout.buffer.pages(), libc::MADV_PAGEOUT),
-        |seen| seen.pagemap.iter().all(|entry| entry & SWAPPED != 0),
-    )?;
-    Ok(layout)
-}
+use super::swap::until;
+use crate::guest::cell::fault_fd::FaultFd;
+use crate::guest::cell::span::{self, MemoryAccess, Span};
+use crate::guest::cell::{Stop, setup};
 
 /// Lays out memory whose pages were equal, and merged into one by KSM.
 pub fn merged(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
@@ -78,24 +57,17 @@ pub fn guarded(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     Ok(layout)
 }
 
-/// Waits until the pages satisfy `reached`; calls `push` before each check.
-fn until(
-    buffer: Span,
-    otherwise: &str,
-    mut push: impl FnMut() -> io::Result<()>,
-    reached: impl Fn(&PagesSeen) -> bool,
-) -> Result<(), Stop> {
-    let begin = Instant::now();
-    loop {
-        push().map_err(|error| Stop::Impossible(format!("{otherwise}: {error}")))?;
-        if reached(&pagemap::look(Moment::LaidOut, buffer)?) {
-            return Ok(());
-        }
-        if begin.elapsed() > patience::of(PATIENCE) {
-            return Err(Stop::Impossible(otherwise.into()));
-        }
-        std::thread::sleep(Duration::from_millis(2));
-    }
+/// Lays out memory of which a page in the middle has failed: the kernel has taken it
+/// away, and nobody may access what was there.
+pub fn failed(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
+    setup::permit("a page that fails")?;
+    let mut layout = anonymous::touched(want, access)?;
+    layout.note_content(access);
+    let pages = layout.buffer.pages();
+    let middle = pages.part(want.pages() / PAGE / 2 * PAGE, PAGE);
+    span::advise(middle, libc::MADV_HWPOISON)
+        .map_err(|error| Stop::Impossible(format!("this kernel lets no memory fail: {error}")))?;
+    Ok(layout)
 }
 
 /// Lays out memory that is missing until another thread fills it.
@@ -107,13 +79,7 @@ pub fn missing(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     access.write(first.start, &filled[..PAGE])?;
     access.write(mapping.start + last, &filled[last..])?;
     let mut layout = Layout::amid(mapping, want);
-    // The rest of the canaries cannot be read yet.
-    layout.expect_canaries(|span| {
-        let from = span.start - mapping.start;
-        filled[from..from + span.len].to_vec()
-    });
-    let from = layout.buffer.start - mapping.start;
-    layout.expect_content(&filled[from..from + want.length]);
+    layout.expect(&filled);
     let registered = mapping.part(PAGE, want.pages());
     let fault_fd = FaultFd::open()?;
     fault_fd.register(registered, FaultFd::MISSING)?;
@@ -137,86 +103,18 @@ pub fn write_protected(want: Want, access: &MemoryAccess) -> Result<Layout, Stop
     Ok(layout)
 }
 
-/// A userfaultfd (linux/userfaultfd.h).
-struct FaultFd(File);
-
-impl FaultFd {
-    /// UFFDIO_REGISTER_MODE_MISSING.
-    const MISSING: u64 = 1;
-    /// UFFDIO_REGISTER_MODE_WP.
-    const WRITE_PROTECTED: u64 = 2;
-
-    fn open() -> Result<Self, Stop> {
-        const API: u64 = 0xc018_aa3f;
-        const VERSION: u64 = 0xaa;
-        let impossible =
-            |error| Stop::Impossible(format!("this kernel has no userfaultfd: {error}"));
-        // SAFETY: the call takes no pointers.
-        let fd = unsafe { libc::syscall(libc::SYS_userfaultfd, libc::O_CLOEXEC) };
-        check(fd as i32).map_err(impossible)?;
-        // SAFETY: the system call returned a new descriptor, which has no other
-        // owner.
-        let fault_fd = Self(unsafe { File::from_raw_fd(fd as i32) });
-        fault_fd
-            .ioctl(API, &mut [VERSION, 0, 0])
-            .map_err(impossible)?;
-        Ok(fault_fd)
-    }
-
-    fn register(&self, span: Span, mode: u64) -> Result<(), Stop> {
-        const REGISTER: u64 = 0xc020_aa00;
-        self.ioctl(REGISTER, &mut [span.start as u64, span.len as u64, mode, 0])
-            .map_err(|error| {
-                Stop::Impossible(format!("userfaultfd does not take the memory: {error}"))
-            })
-    }
-
-    /// Protects pages against writing, or removes the protection and wakes
-    /// waiting threads.
-    fn protect(&self, span: Span, protect: bool) -> io::Result<()> {
-        const WRITEPROTECT: u64 = 0xc018_aa06;
-        let range = [span.start as u64, span.len as u64, u64::from(protect)];
-        self.ioctl(WRITEPROTECT, &mut { range })
-    }
-
-    /// Fills a missing page.
-    fn copy(&self, page: usize, contents: &[u8]) -> io::Result<()> {
-        const COPY: u64 = 0xc028_aa03;
-        let source = contents.as_ptr() as u64;
-        let copied = self.ioctl(
-            COPY,
-            &mut [page as u64, source, contents.len() as u64, 0, 0],
-        );
-        match copied {
-            // Two threads missed the same page, and it is already filled.
-            Err(error) if error.raw_os_error() == Some(libc::EEXIST) => Ok(()),
-            other => other,
-        }
-    }
-
-    fn ioctl<const N: usize>(&self, request: u64, words: &mut [u64; N]) -> io::Result<()> {
-        // SAFETY: the request's structure has as many words as `words`; the
-        // addresses in it are the cell's memory, or a slice that is alive.
-        check(unsafe { libc::ioctl(self.0.as_raw_fd(), request, words.as_mut_ptr()) })
-    }
-
-    /// Starts a thread that handles every fault, as long as the process lives.
-    fn serve(
-        self,
-        handle: impl Fn(&Self, usize) -> io::Result<()> + Send + 'static,
-    ) -> io::Result<()> {
-        let fault_fd = Arc::new(self);
-        std::thread::Builder::new().spawn(move || {
-            // struct uffd_msg: the address is its third word.
-            let mut message = [0; 32];
-            while (&fault_fd.0).read_exact(&mut message).is_ok() {
-                let address = message[16..24].try_into().unwrap_or_default();
-                let page = u64::from_ne_bytes(address) as usize / PAGE * PAGE;
-                if let Err(error) = handle(&fault_fd, page) {
-                    eprintln!("a fault at {page:#x} could not be handled: {error}");
-                }
-            }
-        })?;
-        Ok(())
-    }
+/// Lays out memory of a memfd that has all its pages, none of which is mapped until
+/// another thread says so.
+pub fn minor(want: Want, _access: &MemoryAccess) -> Result<Layout, Stop> {
+    let file = File::from(memfd_create("cell", MemfdFlags::CLOEXEC)?);
+    let filled = pattern(want.with_canaries());
+    file.write_all_at(&filled, 0)?;
+    let rights = PROT_READ | PROT_WRITE;
+    let mapping = span::map_file(filled.len(), rights, MAP_SHARED, file.as_fd(), 0)?;
+    let mut layout = Layout::amid(mapping, want);
+    layout.expect(&filled);
+    let fault_fd = FaultFd::open()?;
+    fault_fd.register(mapping.part(PAGE, want.pages()), FaultFd::MINOR)?;
+    fault_fd.serve(|fault_fd, page| fault_fd.go_on(Span::new(page, PAGE)))?;
+    Ok(layout)
 }

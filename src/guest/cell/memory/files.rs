@@ -55,7 +55,7 @@ fn mapped(
     want: Want,
     access: &MemoryAccess,
 ) -> Result<Layout, Stop> {
-    let file = file(dir)?;
+    let file = unnamed(dir)?;
     let len = want.with_canaries();
     file.write_all_at(&pattern(len), 0)?;
     file.sync_data()?;
@@ -65,7 +65,7 @@ fn mapped(
 }
 
 /// Creates a file without a name: it is removed with the process.
-fn file(dir: &Path) -> Result<File, Stop> {
+pub fn unnamed(dir: &Path) -> Result<File, Stop> {
     OpenOptions::new()
         .read(true)
         .write(true)

@@ -194,7 +194,7 @@ impl Layout {
     }
 
     /// Sets the expected canaries, if reading them would change the memory.
-    pub fn expect_canaries(&mut self, bytes: impl Fn(Span) -> Vec<u8>) {
+    fn expect_canaries(&mut self, bytes: impl Fn(Span) -> Vec<u8>) {
         for canary in &mut self.canaries {
             canary.bytes = Some(bytes(canary.span));
         }
@@ -208,6 +208,18 @@ impl Layout {
     /// Sets the content of the buffer, if reading it would change the memory.
     pub fn expect_content(&mut self, bytes: &[u8]) {
         self.content = Some(bytes.to_vec());
+    }
+
+    /// Sets what the mapping holds in which the layout is, from the first canary on, if
+    /// reading it would change the memory.
+    pub fn expect(&mut self, bytes: &[u8]) {
+        let start = self.whole().start;
+        let of = |span: Span| {
+            let from = span.start - start;
+            bytes[from..from + span.len].to_vec()
+        };
+        self.expect_canaries(of);
+        self.expect_content(&of(self.buffer));
     }
 
     /// Returns the digests of what the buffer held when it was laid out or

@@ -9,6 +9,10 @@ mod files;
 mod huge;
 pub mod layout;
 mod process;
+mod rings;
+mod shared;
+mod swap;
+mod thp;
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -26,18 +30,33 @@ pub fn lay_out(kind: Kind, want: Want, access: &MemoryAccess) -> Result<Layout, 
         Kind::AnonTouched => anonymous::touched(want, access),
         Kind::AnonUntouched => anonymous::untouched(want, access),
         Kind::AnonForked => process::forked(want, access),
-        Kind::Thp => huge::whole(want, access),
-        Kind::ThpPart => huge::part(want, access),
+        Kind::AnonSparse => anonymous::sparse(want, access),
+        Kind::Thp => thp::whole(want, access),
+        Kind::ThpPart => thp::part(want, access),
+        Kind::ThpPteMapped => thp::pte_mapped(want, access),
+        Kind::ThpPartlyMapped => thp::partly_mapped(want, access),
+        Kind::ThpMremapped => thp::remapped(want, access),
+        Kind::ThpPartlyShared => thp::partly_shared(want, access),
+        Kind::ThpSwapped => thp::swapped(want, access),
+        Kind::Mthp => thp::of_another_size(want, access),
+        Kind::HugeZeroPage => thp::zero(want, access),
         Kind::Hugetlb => huge::hugetlb(want, access),
         Kind::Stack => process::stack(want, access),
         Kind::Heap => process::heap(want, access),
-        Kind::MemfdShared => anonymous::memfd(want, access),
+        Kind::MemfdShared => shared::memfd(want, access),
         Kind::MemfdHugetlb => huge::memfd(want, access),
+        Kind::MemfdSealed => shared::sealed(want, access),
+        Kind::MemfdSwapped => swap::memfd(want, access),
+        Kind::SysvShm => shared::sysv(want, access),
         Kind::TmpfsShared => files::tmpfs_shared(want, access),
         Kind::TmpfsPrivate => files::tmpfs_private(want, access),
+        Kind::TmpfsHuge => thp::tmpfs(want, access),
         Kind::Ext4Shared => files::ext4_shared(want, access),
         Kind::Ext4Private => files::ext4_private(want, access),
         Kind::Mlocked => anonymous::locked(want, access),
+        Kind::Mseal => anonymous::sealed(want, access),
+        Kind::Droppable => anonymous::droppable(want, access),
+        Kind::MremapDontunmap => anonymous::moved_away(want, access),
         Kind::ReadOnly => anonymous::read_only(want, access),
         Kind::ReadOnlyShared => files::read_only(want, access),
         Kind::ProtNone => anonymous::prot_none(want),
@@ -46,12 +65,18 @@ pub fn lay_out(kind: Kind, want: Want, access: &MemoryAccess) -> Result<Layout, 
         Kind::TwoMappings => anonymous::two_mappings(want, access),
         Kind::TwoKinds => anonymous::two_kinds(want, access),
         Kind::Ksm => faults::merged(want, access),
-        Kind::Swapped => faults::swapped(want, access),
+        Kind::Swapped => swap::swapped(want, access),
         Kind::UffdMissing => faults::missing(want, access),
         Kind::UffdWp => faults::write_protected(want, access),
+        Kind::UffdMinor => faults::minor(want, access),
+        Kind::Hwpoison => faults::failed(want, access),
         Kind::Secretmem => devices::secret(want, access),
         Kind::Vb2Mmap => buffers::vivid(want, access),
         Kind::Udmabuf => devices::udmabuf(want, access),
+        Kind::DmaHeap => devices::dma_heap(want, access),
+        Kind::IoUringRing => rings::io_uring(want, access),
+        Kind::PerfRing => rings::perf(want, access),
+        Kind::PacketRing => rings::packet(want, access),
         Kind::PciBar => devices::pci_bar(want),
         Kind::Ivshmem => devices::ivshmem(want, access),
         Kind::CardMmap => buffers::card(want, access),
@@ -75,12 +100,19 @@ pub fn is_changed_by_a_pin(kind: Kind) -> bool {
         kind,
         Kind::AnonUntouched
             | Kind::AnonForked
+            | Kind::AnonSparse
+            | Kind::ThpPartlyShared
+            | Kind::ThpSwapped
+            | Kind::HugeZeroPage
+            | Kind::MremapDontunmap
+            | Kind::MemfdSwapped
             | Kind::TmpfsPrivate
             | Kind::Ext4Private
             | Kind::Ksm
             | Kind::Swapped
             | Kind::UffdMissing
             | Kind::UffdWp
+            | Kind::UffdMinor
     )
 }
 
@@ -109,6 +141,7 @@ mod tests {
 
     use super::*;
     use crate::guest::cell::contents::digests;
+    use crate::guest::cell::pagemap;
 
     const WANT: Want = Want {
         offset: 17,
@@ -135,6 +168,9 @@ mod tests {
             Kind::AnonTouched,
             Kind::AnonUntouched,
             Kind::AnonForked,
+            Kind::AnonSparse,
+            Kind::MremapDontunmap,
+            Kind::SysvShm,
             Kind::Stack,
             Kind::Heap,
             Kind::TmpfsShared,
@@ -210,6 +246,19 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_there_yet_is_known_as_it_will_be() {
+        let access = MemoryAccess::new().unwrap();
+        for (kind, present) in [(Kind::AnonSparse, 3), (Kind::MremapDontunmap, 0)] {
+            let layout = laid_out(kind, &access);
+            let entries = pagemap::entries(layout.buffer).unwrap();
+            let is_there = |entry: &&u64| **entry & 1 << 63 != 0;
+            assert_eq!(entries.iter().filter(is_there).count(), present, "{kind}");
+            let noted = layout.content(&access);
+            assert_eq!(noted, digests(&access, layout.buffer), "{kind}");
+        }
+    }
+
+    #[test]
     fn pages_that_are_given_up_are_not_watched_any_more() {
         let access = MemoryAccess::new().unwrap();
         let mut layout = laid_out(Kind::AnonTouched, &access);
@@ -241,6 +290,7 @@ mod tests {
         let access = MemoryAccess::new().unwrap();
         for kind in [
             Kind::ReadOnly,
+            Kind::MemfdSealed,
             Kind::ProtNone,
             Kind::ProtNoneTail,
             Kind::Hole,

@@ -6,11 +6,13 @@ use crate::rig::matrix::name::{CellName, Pinning};
 
 /// Kinds that the kernel's own code pins, too: what a pin for reading meets in
 /// other ways than one for writing, and two kinds that it does not.
-const COMPARED: [Kind; 13] = [
+const COMPARED: [Kind; 15] = [
     Kind::AnonTouched,
     Kind::AnonUntouched,
     Kind::AnonForked,
     Kind::MemfdShared,
+    Kind::MemfdSealed,
+    Kind::IoUringRing,
     Kind::TmpfsPrivate,
     Kind::Ext4Shared,
     Kind::ReadOnly,
@@ -34,6 +36,9 @@ const PARTICULAR: &[(Kind, &[Hazard])] = &[
     (Kind::Ext4Private, FORKS),
     (Kind::Hugetlb, FORKS),
     (Kind::Thp, FORKS),
+    (Kind::ThpPartlyShared, FORKS),
+    (Kind::HugeZeroPage, FORKS),
+    (Kind::TmpfsHuge, FORKS),
     (
         Kind::Ext4Shared,
         &[

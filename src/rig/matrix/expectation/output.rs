@@ -26,17 +26,25 @@ pub fn expect(cell: &CellName, kernel: Version) -> Expectation {
     use Kind::*;
     let by_force = by_force(kernel);
     match cell.kind {
-        ReadOnlyShared if by_force => refused(
+        ReadOnlyShared | MemfdSealed if by_force => refused(
             cell,
             "before 6.2 a pin asks for write access, and force is for private mappings",
+        ),
+        PerfRing if by_force => refused(
+            cell,
+            "before 6.2 a pin asks for write access, which nobody has to a perf event's ring",
+        ),
+        PerfRing if kernel >= Version(6, 14) => refused(
+            cell,
+            "a perf event's ring is mapped by its page frames (VM_PFNMAP) since 6.14",
         ),
         ProtNone if by_force => sent(Sent::Zeros, FORCED),
         ProtNoneTail if by_force => sent(Sent::Written, FORCED),
         ProtNone | ProtNoneTail => refused(cell, "the process itself has no access"),
-        UffdMissing if keeps_lock(kernel) => refused(cell, KEEPS_LOCK),
+        UffdMissing | UffdMinor if keeps_lock(kernel) => refused(cell, KEEPS_LOCK),
         // A pin for reading does not meet the protection.
         UffdWp if keeps_lock(kernel) && by_force => refused(cell, KEEPS_LOCK),
-        _ => unpinnable(cell).unwrap_or_else(|| after(cell, kernel)),
+        _ => unpinnable(cell, kernel).unwrap_or_else(|| after(cell, kernel)),
     }
 }
 
@@ -60,14 +68,17 @@ fn sent(what: Sent, reason: &'static str) -> Expectation {
 /// Returns whether the memory is a file's, whose pages nobody gets a copy of.
 const fn is_file(kind: Kind) -> bool {
     use Kind::*;
-    matches!(kind, MemfdShared | MemfdHugetlb | TmpfsShared | Ext4Shared)
+    matches!(
+        kind,
+        MemfdShared | MemfdHugetlb | SysvShm | TmpfsShared | TmpfsHuge | Ext4Shared | UffdMinor
+    )
 }
 
 /// Returns the expectation after the hazard, for memory that can be pinned.
 fn after(cell: &CellName, kernel: Version) -> Expectation {
     use Hazard::*;
     match cell.hazard {
-        Close | Exit | Sigkill | Streamoff => taken_back(),
+        Close | Execve | Exit | Sigkill | Streamoff => taken_back(),
         // What comes after the DMA is too late for the card.
         _ if cell.point == Point::AfterDma => undisturbed(cell, kernel),
         ForkParentWrites if cell.kind == Kind::Hugetlb && kernel < Version(5, 12) => sent(
@@ -118,7 +129,11 @@ mod tests {
         assert_eq!(expected("output/prot-none/native"), native);
         let shared = ["EFAULT", "EFAULT", "data", "data"];
         assert_eq!(expected("output/read-only-shared"), shared);
+        assert_eq!(expected("output/memfd-sealed"), shared);
         assert_eq!(expected("read-only-shared"), ["EFAULT"; 4]);
+        let ring = ["EFAULT", "EFAULT", "data", "EFAULT"];
+        assert_eq!(expected("output/perf-ring"), ring);
+        assert_eq!(expected("perf-ring"), ["EFAULT"; 4]);
         let waits = ["data", "EFAULT", "data", "data"];
         assert_eq!(expected("output/uffd-missing"), waits);
         assert_eq!(expected("output/uffd-wp"), waits);
@@ -165,6 +180,10 @@ mod tests {
             "munmap",
             "munmap-mmap",
             "madvise-dontneed",
+            "map-fixed",
+            "mremap-dontunmap",
+            "mprotect-none",
+            "madvise-remove",
             "mmap-contention",
         ] {
             let name = format!("output/anon-touched/{hazard}");
