@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use pinhole::card::witness::Lines;
-use pinhole::card::{BufferApi, Now, Witness};
+use pinhole::card::{BufferApi, Modes, Now, Witness};
 use pinhole::dma::Bus;
 use pinhole::m2m::{M2mCard, Makes, Spec};
 use pinhole::source::Layout;

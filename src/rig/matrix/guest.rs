@@ -457,11 +457,17 @@ mod tests {
         assert!(told.ends_with("damaged after the cell heap: reboot this machine"));
         // Nothing says that a process hangs.
         let told = said(&broken, &cell).unwrap();
-        assert!(told.contains("no memory") && !told.contains("hangs"), "{told}");
+        assert!(
+            told.contains("no memory") && !told.contains("hangs"),
+            "{told}"
+        );
         if let Some(answer) = &mut cell.answer {
             answer.left = Some(77);
         }
         let told = said(&broken, &cell).unwrap();
-        assert!(told.contains("process 77, which hangs in the driver"), "{told}");
+        assert!(
+            told.contains("process 77, which hangs in the driver"),
+            "{told}"
+        );
     }
 }

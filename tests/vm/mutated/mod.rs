@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::thread::{self, JoinHandle};
 
 use pinhole::card::witness::Background;
-use pinhole::card::{BufferApi, Card, CardKind, Endpoint, Rate, Spec, Witness};
+use pinhole::card::{BufferApi, Card, CardKind, Endpoint, Modes, Rate, Spec, Witness};
 use pinhole::m2m::{self, M2mCard, Makes};
 use pinhole::rig::testbed::CardProcess;
 use pinhole::sink::{Display, Output};
@@ -40,6 +40,7 @@ impl Served {
                 let card = M2mCard::new(m2m::Spec {
                     planes: BufferApi::Single,
                     makes: Makes::All,
+                    modes: Modes::default(),
                     error_injection: true,
                     witness,
                 });
