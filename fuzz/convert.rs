@@ -52,6 +52,7 @@ pub fn drive(data: &[u8]) {
     let card = M2mCard::new(Spec {
         planes: api,
         makes: script.pick(&[Makes::All, Makes::Raw, Makes::Jpeg]),
+        modes: Modes::default(),
         error_injection: true,
         witness: match script.one_in(2) {
             true => Witness::new(Lines::new(std::io::sink())),
