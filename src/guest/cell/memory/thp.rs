@@ -34,6 +34,14 @@ pub fn part(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     transparent(want, access, HUGE / 2)
 }
 
+/// Lays out a buffer in the middle of a transparent huge page that is there, and is
+/// not made anew by khugepaged when part of its mapping changes.
+fn lasting_part(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
+    let layout = part(want, access)?;
+    span::advise(around(layout.buffer), libc::MADV_NOHUGEPAGE)?;
+    Ok(layout)
+}
+
 /// Lays out a buffer that begins `from` bytes after the start of a transparent
 /// huge page, with a page before it.
 fn transparent(want: Want, access: &MemoryAccess, from: usize) -> Result<Layout, Stop> {
@@ -89,7 +97,7 @@ fn none_left() -> Stop {
 /// Lays out a buffer in a transparent huge page that is still one, and mapped by
 /// page table entries of its own for each of its pages.
 pub fn pte_mapped(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
-    let layout = part(want, access)?;
+    let layout = lasting_part(want, access)?;
     // Another protection of one page splits the mapping; the page stays whole.
     let (huge, pages) = (around(layout.buffer), layout.buffer.pages());
     for start in (huge.start..huge.end()).step_by(HUGE) {
@@ -127,7 +135,7 @@ fn mapped_huge(smaps: &str, address: usize) -> Option<usize> {
 /// Lays out a buffer in a transparent huge page of which nothing else is mapped any
 /// more: the kernel will split it when it is short of memory, unless it is pinned.
 pub fn partly_mapped(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
-    let layout = part(want, access)?;
+    let layout = lasting_part(want, access)?;
     let kept = layout.whole();
     let huge = around(kept);
     for rest in [
@@ -158,7 +166,7 @@ pub fn remapped(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
 /// Lays out a buffer in a transparent huge page of which a child shares all that is
 /// behind the buffer's middle, until one of the two writes to it.
 pub fn partly_shared(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
-    let layout = part(want, access)?;
+    let layout = lasting_part(want, access)?;
     let (all, buffer) = (layout.whole(), layout.buffer.pages());
     let middle = buffer.len / PAGE / 2 * PAGE;
     let first = Span::new(all.start, buffer.start + middle - all.start);
