@@ -56,7 +56,7 @@ impl Machine {
             testbed: Testbed::start(&spec, &Progress::silent()).unwrap(),
             _folder: folder,
         };
-        machine.must("modprobe ext4 && mkdir /run/own && mount -o ro /dev/vda /run/own");
+        machine.must("modprobe ext4 && modprobe crc32c_generic && mkdir /run/own && mount -t ext4 -o ro /dev/vda /run/own");
         machine
     }
 

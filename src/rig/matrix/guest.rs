@@ -159,7 +159,9 @@ impl CellGuest {
                     witness: judged.is_none().then(|| witness.clone()),
                     source: pictures::source(spec.kind, judged.is_none(), folder.path())
                         .map_err(MatrixError::Folder)?,
-                    free_running: true,
+                    // Without a witness, a buffer of a camera that comes back before its
+                    // time is seen not to be full.
+                    free_running: judged.is_none() || !spec.kind.is_capture(),
                     append: format!("{APPEND} {}", spec.append),
                     ..spec.clone()
                 };

@@ -184,8 +184,12 @@ impl Mutant {
             (Self::RoundUp, _) => {
                 Some("the device writes no more than a frame, however much memory it has")
             }
-            (Self::IgnoreOffset | Self::SwapPages | Self::StaleList, CardKind::Output) => {
-                Some("a device that only reads leaves no trace of what it has read")
+            (
+                Self::IgnoreOffset | Self::SwapPages | Self::StaleList | Self::CompleteEarly,
+                CardKind::Output,
+            ) => Some("a device that only reads leaves no trace of what it has read, or when"),
+            (Self::CompleteEarly, _) if matches!(cell.point, Point::AfterDma) => {
+                Some("once the hazard is over, the data are there")
             }
             _ => None,
         }
