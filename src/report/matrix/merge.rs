@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use super::oracles;
 use crate::rig::kernel::Version;
 use crate::rig::matrix::outcome::KernelOutcome;
 use crate::rig::matrix::{CellName, Mutant, cells};
@@ -19,6 +20,16 @@ pub enum MergeError {
         /// The other release.
         other: String,
     },
+    /// Devices that were judged on kernels of the same name are different ones.
+    #[error("on {kernel} {one} was judged in one file, and {other} in another")]
+    Devices {
+        /// The guest's name.
+        kernel: String,
+        /// One device.
+        one: String,
+        /// The other device.
+        other: String,
+    },
     /// There is more than one result.
     #[error("{what} was run on {kernel} more than once")]
     Twice {
@@ -34,8 +45,8 @@ pub enum MergeError {
 ///
 /// # Errors
 ///
-/// [`MergeError`] if one name stands for several kernels, or a cell or a mutant
-/// was run twice.
+/// [`MergeError`] if one name stands for several kernels, or devices, or a cell or a
+/// mutant was run twice.
 pub fn merge(parts: Vec<KernelOutcome>) -> Result<Vec<KernelOutcome>, MergeError> {
     let mut kernels: BTreeMap<String, KernelOutcome> = BTreeMap::new();
     // The kernels with more than one part.
@@ -50,6 +61,16 @@ pub fn merge(parts: Vec<KernelOutcome>) -> Result<Vec<KernelOutcome>, MergeError
                     kernel: part.kernel,
                     one: whole.release.clone(),
                     other: part.release,
+                });
+            }
+            Some(whole) if oracles::device(whole) != oracles::device(&part) => {
+                let named = |outcome: &KernelOutcome| {
+                    oracles::device(outcome).unwrap_or_else(|| "Pinhole's card".into())
+                };
+                return Err(MergeError::Devices {
+                    one: named(whole),
+                    other: named(&part),
+                    kernel: part.kernel,
                 });
             }
             Some(whole) => {
@@ -122,6 +143,26 @@ mod tests {
             mutants: Vec::new(),
             ..super::super::tests::kernel(kernel)
         }
+    }
+
+    #[test]
+    fn two_devices_are_no_shards_of_one() {
+        let judged = KernelOutcome {
+            device: Some(super::super::tests::judged()),
+            ..part("here", "6.12.1", &["heap"])
+        };
+        let other = part("here", "6.12.1", &["thp"]);
+        let error = merge(vec![judged.clone(), other]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "on here A <b>camera (usb-1), driver cam 6.12.1 was judged in one file, and \
+             Pinhole's card in another"
+        );
+        let same = KernelOutcome {
+            device: judged.device.clone(),
+            ..part("here", "6.12.1", &["thp"])
+        };
+        assert_eq!(merge(vec![judged, same]).unwrap()[0].cells.len(), 2);
     }
 
     #[test]

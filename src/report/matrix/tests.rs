@@ -161,6 +161,8 @@ pub fn judged() -> Device {
         card: "A <b>camera".into(),
         bus: "usb-1".into(),
         version: "6.12.1".into(),
+        node: "/dev/video2".into(),
+        module: Some(("cam".into(), "a=1 b=2".into())),
         missing: vec![
             (Oracle::Address, "nobody tells".into()),
             (Oracle::Mappings, "no debugfs".into()),

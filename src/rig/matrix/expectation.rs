@@ -152,6 +152,7 @@ pub fn expect_of_any_driver(cell: &CellName, kernel: Version) -> Expectation {
     if let Flow::M2m(ends) = cell.flow {
         return m2m::of(ends, cell, |one| expect_of_any_driver(one, kernel));
     }
+    let is_refusal = |outcome: &Observation| matches!(outcome, Observation::Refused(_));
     let mut expectation = expect(cell, kernel);
     // get_vaddr_frames() pins these in a way of its own on some kernels, and
     // vb2_create_framevec() on others.
@@ -170,11 +171,14 @@ pub fn expect_of_any_driver(cell: &CellName, kernel: Version) -> Expectation {
                 expectation.outcomes.push(other);
             }
         }
+        let refused = expectation.outcomes.iter().filter(|one| is_refusal(one));
+        if (1..expectation.outcomes.len()).contains(&refused.count()) {
+            expectation.reason = Some(EITHER);
+        }
     }
     if cell.flow == Flow::Output {
         output::of_any_driver(cell, &mut expectation);
     }
-    let is_refusal = |outcome: &Observation| matches!(outcome, Observation::Refused(_));
     if expectation.outcomes.iter().any(is_refusal) {
         expectation.outcomes.retain(|outcome| !is_refusal(outcome));
         let refusals = REFUSALS.map(Observation::Refused);
@@ -185,6 +189,8 @@ pub fn expect_of_any_driver(cell: &CellName, kernel: Version) -> Expectation {
     }
     expectation
 }
+
+const EITHER: &str = "some of this kernel's functions pin such memory, by force (FOLL_FORCE) or because they can wait for it, and others refuse it";
 
 const FORCED: &str = "pinned with FOLL_FORCE although the process itself has no access";
 

@@ -391,7 +391,7 @@ mod tests {
         let missed = part(MutantVerdict::Missed, Some("why"), &["output/thp"]);
         let both = part(MutantVerdict::Missed, Some("why"), &["thp", "output/thp"]);
         assert_eq!(whole(vec![caught.clone(), missed]), [both]);
-        assert_eq!(whole(vec![caught.clone()]), [caught.clone()]);
+        assert_eq!(whole(vec![caught.clone()]), std::slice::from_ref(&caught));
         // One direction shows it, and the other cannot.
         let hidden = part(MutantVerdict::Unwitnessed, Some("why"), &["output/thp"]);
         let [both] = &whole(vec![hidden, caught])[..] else {

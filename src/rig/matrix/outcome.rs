@@ -176,6 +176,12 @@ pub struct Device {
     pub bus: String,
     /// Version of its driver, as `6.12.107`.
     pub version: String,
+    /// Path of its node.
+    pub node: String,
+    /// The module that was loaded for it in a guest without a card, as it was named,
+    /// and its parameters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub module: Option<(String, String)>,
     /// The oracles that could not be asked, or not wholly, each with the reason: a
     /// part of a sentence.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -11,7 +11,6 @@ use super::name::CellName;
 use super::outcome::{CellOutcome, KernelOutcome};
 use super::repeat;
 pub use super::spec::{Judged, MatrixSpec};
-use super::survey::Surveyed;
 use crate::card::CardKind;
 use crate::rig::testbed::TestbedSpec;
 use crate::vm::progress::Progress;
@@ -54,7 +53,8 @@ pub fn run(
             });
         }
     }
-    let device = guest.surveyed().map(Surveyed::report);
+    let device = guest.surveyed();
+    let device = device.map(|surveyed| surveyed.report(&spec.testbed));
     let others = spec.testbed.driver.as_ref();
     let loaded = others.map(|_| guest.driver().to_owned());
     let mut outcome = KernelOutcome {

@@ -16,6 +16,8 @@ use crate::agent::cell::{Flow, Scope, Subject};
 use crate::agent::protocol::{Read, ReadAnswer};
 use crate::agent::survey::{Survey, SurveyAnswer};
 use crate::card::CardKind;
+use crate::rig::testbed::driver::DriverModule;
+use crate::rig::testbed::{CardProcess, TestbedSpec};
 use crate::vm::channel::AgentError;
 use crate::vm::wait;
 
@@ -102,8 +104,9 @@ impl Surveyed {
         }
     }
 
-    /// Returns what the report says of it.
-    pub(super) fn report(&self) -> Device {
+    /// Returns what the report says of it, and of the guest that it is in, if it is in
+    /// one.
+    pub(super) fn report(&self, testbed: &TestbedSpec) -> Device {
         let answer = &self.answer;
         let mut missing = oracle::missing(answer);
         if self.scope == Scope::Machine {
@@ -119,10 +122,23 @@ impl Surveyed {
             card: answer.card.clone(),
             bus: answer.bus.clone(),
             version: answer.version.clone(),
+            node: self.device.clone(),
+            module: module(testbed).filter(|_| self.scope.is_guest()),
             missing,
             notes,
         }
     }
+}
+
+/// Returns the module that is loaded in a guest without a card, and its parameters.
+fn module(testbed: &TestbedSpec) -> Option<(String, String)> {
+    let driver = testbed.driver.as_ref();
+    let driver = driver.filter(|_| testbed.card == CardProcess::Absent)?;
+    let name = match &driver.module {
+        DriverModule::OfKernel(name) => name.clone(),
+        DriverModule::File(path) => path.display().to_string(),
+    };
+    Some((name, driver.params.clone()))
 }
 
 /// Returns why no cell can use a device, a part of a sentence.
@@ -240,6 +256,7 @@ fn attribute(place: &Place, device: &str, name: &str) -> Result<ReadAnswer, Agen
 mod tests {
     use super::*;
     use crate::agent::survey::Powers;
+    use crate::rig::testbed::driver::OtherDriver;
 
     #[test]
     fn what_is_no_device_is_refused_in_a_sentence() {
@@ -298,17 +315,31 @@ mod tests {
         let guest = surveyed(Scope::Guest, true);
         assert!(guest.expects().scatters && !guest.expects().still);
         let oracles = |surveyed: &Surveyed| {
-            let missing = surveyed.report().missing.into_iter();
+            let missing = surveyed.report(&TestbedSpec::default()).missing.into_iter();
             missing.map(|(oracle, _)| oracle).collect::<Vec<_>>()
         };
         assert_eq!(oracles(&guest), [Oracle::Data, Oracle::Address]);
-        assert_eq!(guest.report().notes, ["It has no control."]);
+        let of_guest = TestbedSpec {
+            card: CardProcess::Absent,
+            driver: Some(OtherDriver {
+                module: DriverModule::OfKernel("vivid".into()),
+                params: "n_devs=2".into(),
+            }),
+            ..TestbedSpec::default()
+        };
+        let report = guest.report(&of_guest);
+        assert_eq!(report.notes, ["It has no control."]);
+        let module = Some(("vivid".to_owned(), "n_devs=2".to_owned()));
+        assert_eq!((report.module, &*report.node), (module, "/dev/video0"));
+        assert_eq!(guest.report(&TestbedSpec::default()).module, None);
         let here = surveyed(Scope::Machine, false);
         assert_eq!(
             oracles(&here),
             [Oracle::Data, Oracle::Address, Oracle::Leaks]
         );
-        assert_eq!(here.report().notes, ["It has no control.", IN_PIECES]);
+        let report = here.report(&of_guest);
+        assert_eq!(report.notes, ["It has no control.", IN_PIECES]);
+        assert_eq!(report.module, None);
     }
 
     #[test]

@@ -42,35 +42,35 @@ impl CardFrames {
     }
 }
 
+/// Returns the record of a frame in a buffer of `length` bytes.
 fn plane(frame: &FrameSeen, length: Option<u64>, picture: Option<&Picture>) -> PlaneRecord {
-    let own = frame.own().iter().enumerate();
+    let of = |bytes, digests| PlaneRecord {
+        bytes,
+        segments: Vec::new(),
+        digests,
+    };
     if !frame.sent.is_empty() {
-        return PlaneRecord {
-            bytes: frame.bytesused,
-            segments: Vec::new(),
-            digests: own.map(|(_, block)| block.unwrap_or(OTHER)).collect(),
-        };
+        let sent = frame.sent.iter();
+        return of(
+            frame.bytesused,
+            sent.map(|block| block.unwrap_or(OTHER)).collect(),
+        );
     }
     let bytes = picture.map_or(frame.bytesused, |picture| picture.bytes);
+    let (used, length) = (u64::from(bytes), length.unwrap_or(u64::MAX));
     let written = |(at, block): (usize, &Option<Digest>)| {
         let begin = at as u64 * DIGEST_BLOCK as u64;
         let end = begin + DIGEST_BLOCK as u64;
-        let (bytes, length) = (u64::from(bytes), length.unwrap_or(u64::MAX));
-        if let Some(picture) = picture.filter(|_| begin < bytes && end.min(length) <= bytes) {
+        let is_whole = begin < used && end.min(length) <= used;
+        if let Some(picture) = picture.filter(|_| is_whole) {
             return picture.digests.get(at).copied().unwrap_or(OTHER);
         }
-        let is_left = begin < bytes
-            && frame
-                .touched
-                .as_ref()
-                .is_some_and(|touched| is_left(touched, begin, end.min(bytes)));
+        let mut touched = frame.touched.iter().filter(|_| begin < used);
+        let is_left = touched.any(|touched| is_left(touched, begin, end.min(used)));
         block.filter(|_| !is_left).unwrap_or(OTHER)
     };
-    PlaneRecord {
-        bytes,
-        segments: Vec::new(),
-        digests: own.map(written).collect(),
-    }
+    let digests = frame.digests.iter().enumerate().map(written);
+    of(bytes, digests.collect())
 }
 
 /// Returns whether every byte from `begin` to the one before `end` is as it was.

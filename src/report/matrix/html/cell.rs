@@ -84,7 +84,7 @@ fn evidence(again: &str, cell: &CellOutcome, drawn: bool) -> Markup {
                         (drawing::draw(&pages, &answer.of_buffer(number).canaries, drawn))
                     }
                 }
-                (pins::draw(answer, drawn))
+                (pins::draw(answer, cell.cell.flow.ends().len(), drawn))
             }
             dl { (facts(&cell.cell, answer, &cell.card_frames)) }
         }

@@ -9,6 +9,9 @@ use crate::rig::matrix::CellName;
 use crate::rig::matrix::outcome::KernelOutcome;
 use crate::wire::buffer::BUF_FLAG_ERROR;
 
+/// The node that is judged if none is named.
+const USUAL: &str = "/dev/video0";
+
 /// Maximal number of a list's elements that are written out.
 const MOST: usize = 12;
 
@@ -19,15 +22,23 @@ pub fn again(outcome: &KernelOutcome, cell: &CellName) -> String {
 
 /// Returns the command that runs cells of that kernel and device.
 pub fn command(outcome: &KernelOutcome) -> String {
-    let command = match outcome.device {
-        None => "matrix",
-        Some(_) => "judge",
+    let Some(device) = &outcome.device else {
+        return format!("pinhole matrix --kernel {}", outcome.kernel);
     };
-    let kernel = match outcome.is_here() {
-        true => String::new(),
-        false => format!(" --kernel {}", outcome.kernel),
-    };
-    format!("pinhole {command}{kernel}")
+    let mut command = "pinhole judge".to_owned();
+    if !outcome.is_here() {
+        command += &format!(" --kernel {}", outcome.kernel);
+    }
+    if let Some((module, arguments)) = &device.module {
+        command += &format!(" --module {module}");
+        if !arguments.is_empty() {
+            command += &format!(" --module-args \"{arguments}\"");
+        }
+    }
+    if device.node != USUAL {
+        command += &format!(" {}", device.node);
+    }
+    command
 }
 
 /// Returns what was seen of the buffers of such a device.

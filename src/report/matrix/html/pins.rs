@@ -13,16 +13,17 @@ const HEIGHT: f64 = 34.0;
 /// Vertical position of a count of 0.
 const GROUND: f64 = 52.0;
 
-/// Draws the pins of a cell on a kernel that counts them; returns only their
-/// number if `drawn` is false.
-pub fn draw(answer: &CellAnswer, drawn: bool) -> Markup {
+/// Draws the pins of a cell on a kernel that counts them, with so many buffers that are
+/// queued at first; returns only their number if `drawn` is false.
+pub fn draw(answer: &CellAnswer, queued: usize, drawn: bool) -> Markup {
     let counts = counts(answer);
     let further = answer.further.iter().map(|seen| seen.memory);
-    let buffers = [answer.memory].into_iter().chain(further).flatten();
+    let buffers = [answer.memory].into_iter().chain(further);
+    let buffers = buffers.take(queued).flatten();
     let pages = buffers.map(|memory| memory.pages());
     let pages = pages.fold(0, u64::saturating_add);
-    let have = match answer.further.len() {
-        0 => "the buffer has",
+    let have = match queued {
+        1 => "the buffer has",
         _ => "the buffers have",
     };
     let most = counts.iter().map(|(_, pins)| pins.unsigned_abs()).max();

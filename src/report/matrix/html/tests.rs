@@ -2,6 +2,7 @@ use super::super::tests::{judged, kernel};
 use super::*;
 use crate::agent::cell::answer::BufferSeen;
 use crate::agent::cell::evidence::{InjectedSeen, ReturnSeen, TouchedSeen};
+use crate::rig::matrix::outcome::Device;
 use crate::rig::matrix::witness::CardFrames;
 use crate::wire::buffer::BUF_FLAG_ERROR;
 
@@ -190,8 +191,9 @@ fn a_device_without_a_witness_is_shown_by_what_the_process_saw() {
         "Not asked, or not for all: address (nobody tells), ",
         "it moves",
         "– nothing to say, or not of all: nobody tells",
-        "pinhole judge --kernel trixie --cell thp/munmap",
-        "pinhole judge --kernel trixie --mutant leak-pin",
+        "pinhole judge --kernel trixie --module cam --module-args &quot;a=1 b=2&quot; /dev/video2 \
+         --cell thp/munmap",
+        "a=1 b=2&quot; /dev/video2 --mutant leak-pin",
         "80 of 8192 bytes are as they were</span>:<span class=\"n\"> 4096+64</span>",
         "2 bytes behind them have changed</span>:<span class=\"n\"> 8190+2</span>",
         "buffer 1 with frame 7 <b>in error</b> (8190 bytes, 99 us)",
@@ -201,6 +203,11 @@ fn a_device_without_a_witness_is_shown_by_what_the_process_saw() {
     }
     assert!(!guest.contains("<dt>the card</dt>"), "{guest}");
     kernel.kernel = "here".into();
+    kernel.device = Some(Device {
+        node: "/dev/video0".into(),
+        module: None,
+        ..judged()
+    });
     assert!(page(&[kernel]).contains("<code>pinhole judge --cell thp/munmap</code>"));
 }
 

@@ -73,6 +73,7 @@ const fn is_one_piece(kind: Kind) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::EITHER;
     use super::*;
 
     const USUAL: Unwitnessed = Unwitnessed {
@@ -139,5 +140,8 @@ mod tests {
         assert!(on(Version(5, 10)).contains(&data));
         assert!(on(Version(6, 1)).contains(&data));
         assert!(!on(Version(6, 12)).contains(&data));
+        let reason = |kernel| expect_unwitnessed(&cell, kernel, USUAL).reason;
+        assert_eq!(reason(Version(5, 10)), Some(EITHER));
+        assert_ne!(reason(Version(6, 12)), Some(EITHER));
     }
 }
