@@ -9,6 +9,10 @@ use crate::rig::testbed::driver::{DriverModule, OtherDriver};
 use crate::vm::accelerator::Accelerator;
 use crate::vm::images::{Catalog, OwnKernel};
 
+/// What a guest has if nothing else is wanted: memory in MiB, and processors.
+const RAM_MIB: u32 = 1024;
+const CPUS: u32 = 2;
+
 /// The guest and its machine.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Guest")]
@@ -61,7 +65,7 @@ pub struct GuestArgs {
     ram: u32,
 
     /// The guest's processors
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]
+    #[arg(long, value_name = "N", default_value_t = CPUS, value_parser = clap::value_parser!(u32).range(1..=64))]
     cpus: u32,
 
     /// What to add to the guest kernel's command line
@@ -94,6 +98,20 @@ impl GuestArgs {
     /// Returns whether a kernel, or a driver for one, is named.
     pub fn names_a_driver(&self) -> bool {
         self.kernel.is_some() || self.has_own_kernel() || self.driver.is_some()
+    }
+
+    /// Returns the first argument that says something of a guest and names none.
+    pub fn of_a_guest(&self) -> Option<&'static str> {
+        let given = [
+            ("--driver-args", !self.driver_args.is_empty()),
+            ("--qemu", self.qemu.is_some()),
+            ("--accel", self.accel.0.is_some()),
+            ("--ram", self.ram != RAM_MIB),
+            ("--cpus", self.cpus != CPUS),
+            ("--append", !self.append.is_empty()),
+        ];
+        let given = given.iter().find(|(_, is_given)| *is_given);
+        given.map(|(name, _)| *name)
     }
 
     /// Returns whether the kernel is the user's own.
@@ -222,6 +240,30 @@ mod tests {
         assert_eq!(mebibytes("2G"), Ok(2048));
         for bad in ["1", "G", "-1G", "99999999G", "64M", "1T", "1.5G"] {
             assert!(mebibytes(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_is_said_of_a_guest_is_told_from_what_is_usual() {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            guest: GuestArgs,
+        }
+        let of = |line: &str| {
+            let line = <Line as clap::Parser>::parse_from(line.split(' '));
+            line.guest.of_a_guest()
+        };
+        assert_eq!(of("judge"), None);
+        for (name, value) in [
+            ("--driver-args", "x=1"),
+            ("--qemu", "/usr/bin/qemu"),
+            ("--accel", "tcg"),
+            ("--ram", "2G"),
+            ("--cpus", "3"),
+            ("--append", "nokaslr"),
+        ] {
+            assert_eq!(of(&format!("judge {name} {value}")), Some(name));
         }
     }
 

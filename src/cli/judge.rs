@@ -22,7 +22,8 @@ use crate::vm::images::Catalog;
 /// this user, is told with the results.
 ///
 /// It is the device of this machine that is judged, and nothing on the machine is
-/// changed: cells that would harm it or others on it are left out. With --kernel,
+/// changed but the device's format and controls, which stay as they were chosen for
+/// it: cells that would harm it or others on it are left out. With --kernel,
 /// --bzimage, --driver or --module a guest is booted, and its device is judged by
 /// all cells: that of a module of its kernel's own (--module), or Pinhole's card.
 ///
@@ -109,6 +110,12 @@ fn existing(path: &str) -> anyhow::Result<&Path> {
 /// Runs the subcommand.
 pub fn run(args: Args) -> anyhow::Result<u8> {
     let here = args.is_here();
+    if let Some(given) = args.guest.of_a_guest().filter(|_| here) {
+        anyhow::bail!(
+            "{given} is for a guest, and it is this machine's device that is judged: name a guest \
+             with --kernel, --bzimage, --driver or --module"
+        );
+    }
     let scope = match here {
         true => Scope::Machine,
         false => Scope::Guest,

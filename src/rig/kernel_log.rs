@@ -145,6 +145,53 @@ pub fn killed_for_memory(log: &[LogRecord]) -> Option<&str> {
     })
 }
 
+/// Words by which a report is of video devices, or of a process of this program.
+const OURS: &[&str] = &["v4l2", "videobuf2", "vb2_", "videodev", "Comm: pinhole"];
+
+/// The line of a report that names all modules, and the last one of most reports.
+const MODULES: &str = "Modules linked in:";
+const END: &str = "---[ end trace";
+
+/// Largest number of lines of a report.
+const REPORT_MAX: usize = 100;
+
+/// Takes the reports out of the log of a machine in use that are of something else: a
+/// report in which nothing names the driver, video devices or this program. Returns the
+/// first line of each. What says that memory was overwritten stays, since nobody knows
+/// who did it.
+pub fn take_others(log: &mut Vec<LogRecord>, names: &[String]) -> Vec<String> {
+    let plain = |text: &str| text.replace('-', "_");
+    let names: Vec<_> = names.iter().map(|name| plain(name)).collect();
+    let is_ours = |record: &LogRecord| {
+        let text = plain(&record.text);
+        let is_named = names.iter().any(|name| text.contains(name));
+        !record.text.contains(MODULES)
+            && (is_named || OURS.iter().any(|word| record.text.contains(word)))
+    };
+    let mut others = Vec::new();
+    let mut at = 0;
+    while at < log.len() {
+        let of = complainer(&log[at]);
+        let mut end = at + 1;
+        while of.is_some()
+            && end < log.len().min(at + REPORT_MAX)
+            && complainer(&log[end]).is_none()
+            && !log[end - 1].text.contains(END)
+        {
+            end += 1;
+        }
+        let is_others = of == Some(Complainer::Kernel) && !log[at..end].iter().any(is_ours);
+        match is_others {
+            true => {
+                others.push(line(&log[at]));
+                log.drain(at..end);
+            }
+            false => at = end,
+        }
+    }
+    others
+}
+
 /// Returns a message that says so, if the kernel of a guest with `memory_mib` MiB
 /// killed a process because it had no free memory.
 pub fn out_of_memory(log: &[LogRecord], memory_mib: u32) -> Option<String> {
@@ -339,6 +386,45 @@ mod tests {
         );
         let alarmed = [&[record(4, "BUG: x")][..], &stack].concat();
         assert_eq!(warnings(&alarmed, &ours()), ["[    1.500000] BUG: x"]);
+    }
+
+    #[test]
+    fn what_others_on_a_machine_in_use_are_blamed_for_is_taken_out() {
+        let report = |at: &str| {
+            [
+                record(4, &format!("WARNING: CPU: 1 PID: 88 at {at}")),
+                record(4, "Modules linked in: uvcvideo videobuf2_v4l2 i915"),
+                record(4, "CPU: 1 UID: 0 PID: 88 Comm: Xorg"),
+                record(4, "Call Trace:"),
+                record(4, "---[ end trace 0000000000000000 ]---"),
+            ]
+        };
+        let names = ["uvcvideo".to_owned(), "1-1".to_owned()];
+        let taken = |log: &[LogRecord]| {
+            let mut left = log.to_vec();
+            let others = take_others(&mut left, &names);
+            (left.len(), others)
+        };
+        let other = report("drivers/gpu/drm/i915/x.c:7 y+0x1/0x2 [i915]");
+        let told = "[    1.500000] WARNING: CPU: 1 PID: 88 at drivers/gpu/drm/i915/x.c:7 y+0x1/0x2 \
+                    [i915]";
+        assert_eq!(taken(&other), (0, vec![told.to_owned()]));
+        for at in ["x.c:7 y+0x1/0x2 [uvcvideo]", "x.c:7 vb2_core_qbuf+0x1/0x2"] {
+            assert_eq!(taken(&report(at)), (5, vec![]));
+        }
+        let mut own = other.clone();
+        own[2].text = "CPU: 1 UID: 0 PID: 88 Comm: pinhole".into();
+        assert_eq!(taken(&own).0, 5);
+        // A report ends with its last line, and with the next one.
+        let driver = [record(3, "uvcvideo 1-1:1.0: no")];
+        let both = [&other[..], &driver, &[record(4, "BUG: x")], &own].concat();
+        assert_eq!(
+            taken(&both),
+            (6, vec![told.to_owned(), "[    1.500000] BUG: x".to_owned()])
+        );
+        let memory = [record(3, "BUG kmalloc-8: Poison overwritten")];
+        assert_eq!(taken(&memory), (1, vec![]));
+        assert_eq!(taken(&[]), (0, vec![]));
     }
 
     #[test]

@@ -78,6 +78,9 @@ pub fn merge(parts: Vec<KernelOutcome>) -> Result<Vec<KernelOutcome>, MergeError
                 whole.mutants.extend(part.mutants);
                 whole.checks.extend(part.checks);
                 whole.note_blind(part.blind);
+                if let (Some(device), Some(other)) = (&mut whole.device, &part.device) {
+                    device.join(other);
+                }
                 whole.injected = whole.injected.saturating_add(part.injected);
                 whole.stopped = whole.stopped.take().or(part.stopped);
                 others.insert(part.kernel);

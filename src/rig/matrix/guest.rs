@@ -211,6 +211,8 @@ impl CellGuest {
             Ok(mut answer) => {
                 let before = mem::take(&mut self.loading);
                 answer.log.splice(..0, before);
+                let others = self.take_others(&mut answer.log);
+                answer.notes.extend(others);
                 let channel = elapsed.saturating_sub(phases::total(&answer.phases));
                 phases::spend(&mut answer.phases, Phase::Channel, channel);
                 let state = match answer.ended {
@@ -310,7 +312,7 @@ impl CellGuest {
     /// [`MatrixError::Interrupted`].
     pub(super) fn aftermath(&mut self, cell: &mut CellOutcome) -> Result<GuestState, MatrixError> {
         let begun = Instant::now();
-        let records = match self.place.new_records() {
+        let mut records = match self.place.new_records() {
             Ok(records) => records,
             Err(AgentError::Interrupted) => return Err(MatrixError::Interrupted),
             Err(error) => return Ok(GuestState::Broken(error.to_string())),
@@ -319,11 +321,26 @@ impl CellGuest {
             phases::spend(&mut answer.phases, Phase::Aftermath, begun.elapsed());
         }
         let state = self.state(&records)?;
+        let others = self.take_others(&mut records);
+        if let Some(answer) = &mut cell.answer {
+            answer.notes.extend(others);
+        }
         if let Some(answer) = cell.answer.as_mut().filter(|_| !records.is_empty()) {
             answer.log.extend(records);
             self.judge_again(cell);
         }
         Ok(state)
+    }
+
+    /// Takes out of the log of this machine what the kernel reports of something else;
+    /// returns a note of each.
+    fn take_others(&self, log: &mut Vec<LogRecord>) -> Vec<String> {
+        if !self.place.is_here() {
+            return Vec::new();
+        }
+        let others = kernel_log::take_others(log, &self.names).into_iter();
+        let note = |line| format!("the kernel reported of something else: {line}");
+        others.map(note).collect()
     }
 
     /// Judges a cell again after more evidence was added.

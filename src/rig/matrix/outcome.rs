@@ -191,6 +191,23 @@ pub struct Device {
     pub notes: Vec<String>,
 }
 
+impl Device {
+    /// Adds what could not be asked of another device of that driver, and what else
+    /// there is to know of it. What is known of both is told once.
+    pub fn join(&mut self, other: &Self) {
+        for (oracle, why) in &other.missing {
+            match self.missing.iter_mut().find(|(one, _)| one == oracle) {
+                Some((_, known)) if known.split("; ").any(|one| one == why) => {}
+                Some((_, known)) => *known = format!("{known}; {why}"),
+                None => self.missing.push((*oracle, why.clone())),
+            }
+        }
+        let mut notes = other.notes.clone();
+        notes.retain(|note| !self.notes.contains(note));
+        self.notes.extend(notes);
+    }
+}
+
 /// The name of this machine among those of guests ([`KernelOutcome::kernel`]).
 pub const HERE: &str = "here";
 
@@ -296,7 +313,7 @@ impl KernelOutcome {
         if self.device.is_none() {
             return cells::all();
         }
-        let scope = match self.kernel == HERE {
+        let scope = match self.is_here() {
             true => Scope::Machine,
             false => Scope::Guest,
         };
@@ -340,5 +357,71 @@ impl KernelOutcome {
                 self.mutants.iter().filter(missed).count()
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_known_of_two_devices_is_told_once() {
+        let device = |missing: &[(Oracle, &str)], notes: &[&str]| Device {
+            driver: "pinhole".into(),
+            card: "Pinhole".into(),
+            bus: "virtio:0".into(),
+            version: "6.12.0".into(),
+            node: "/dev/video0".into(),
+            module: None,
+            missing: missing
+                .iter()
+                .map(|(one, why)| (*one, (*why).into()))
+                .collect(),
+            notes: notes.iter().map(|note| (*note).to_owned()).collect(),
+        };
+        let captures = [
+            (Oracle::Address, "nobody tells"),
+            (Oracle::Data, "it moves"),
+        ];
+        let outputs = [
+            (Oracle::Address, "nobody tells"),
+            (Oracle::Data, "it reads"),
+            (Oracle::Untouched, "it only reads"),
+        ];
+        let mut joined = device(&captures, &["It moves."]);
+        for _ in 0..2 {
+            joined.join(&device(&outputs, &["It moves.", "It reads."]));
+        }
+        let all = [
+            (Oracle::Address, "nobody tells"),
+            (Oracle::Data, "it moves; it reads"),
+            (Oracle::Untouched, "it only reads"),
+        ];
+        assert_eq!(joined, device(&all, &["It moves.", "It reads."]));
+    }
+
+    #[test]
+    fn results_of_this_machine_are_read_again_and_so_are_older_ones() {
+        let old = r#"{"kernel":"trixie","release":"6.12.0","checks":[],"cells":[],
+            "mutants":[],"injected":0,"boots":1,"elapsed_ms":7}"#;
+        let mut outcome: KernelOutcome = serde_json::from_str(old).unwrap();
+        assert!(!outcome.is_here() && outcome.device.is_none());
+        outcome.kernel = HERE.into();
+        outcome.device = Some(Device {
+            driver: "uvcvideo".into(),
+            card: "Camera".into(),
+            bus: "usb-0000:00:14.0-1".into(),
+            version: "6.12.0".into(),
+            node: "/dev/video2".into(),
+            module: None,
+            missing: vec![(Oracle::Leaks, "a machine in use".into())],
+            notes: Vec::new(),
+        });
+        let text = serde_json::to_string(&outcome).unwrap();
+        let read: KernelOutcome = serde_json::from_str(&text).unwrap();
+        assert_eq!(read, outcome);
+        assert!(read.is_here());
+        let leaks = (Oracle::Leaks, "a machine in use".to_owned());
+        assert!(read.silent().contains(&leaks));
     }
 }

@@ -11,9 +11,13 @@ use crate::guest;
 use crate::rig::testbed::Testbed;
 use crate::vm::channel::{Agent, AgentError};
 
-/// How long the server on this machine may take to introduce itself, and to read the
-/// kernel's log.
+/// How long the server on this machine may take to introduce itself, and who executes
+/// requests to read or set a parameter.
 const LIMIT: Duration = Duration::from_secs(30);
+
+/// How long it may take to read the kernel's log: a guest whose kernel checks itself
+/// may have thousands of lines.
+const LOG_LIMIT: Duration = Duration::from_secs(120);
 
 /// Where cells are run.
 pub(super) enum Place {
@@ -216,7 +220,7 @@ impl Place {
     ///
     /// [`AgentError`] if a guest does not answer.
     pub(super) fn new_records(&self) -> Result<Vec<LogRecord>, AgentError> {
-        match (self, self.agent().call(NewRecords {}, LIMIT)) {
+        match (self, self.agent().call(NewRecords {}, LOG_LIMIT)) {
             (Self::Here(_), Err(AgentError::Failed { .. })) => Ok(Vec::new()),
             (_, answer) => Ok(answer?.records),
         }

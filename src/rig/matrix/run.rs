@@ -105,6 +105,10 @@ fn all(
             None => {
                 CellGuest::boot(&part.testbed, part.judged.as_ref(), progress).inspect(|guest| {
                     outcome.boots += guest.boots;
+                    let other = guest.surveyed().map(|it| it.report(&part.testbed));
+                    if let (Some(device), Some(other)) = (&mut outcome.device, other) {
+                        device.join(&other);
+                    }
                 })
             }
         };

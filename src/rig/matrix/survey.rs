@@ -61,11 +61,13 @@ impl Surveyed {
     /// [`MatrixError::NoSubject`] if it is not there, or no cell can use it;
     /// [`MatrixError::Interrupted`].
     pub(super) fn of(place: &Place, judged: &Judged, patience: u32) -> Result<Self, MatrixError> {
-        let device = &judged.device;
-        match place.is_here() {
-            true => reach(device)?,
-            false => wait_for(place, device, NODE_LIMIT * patience)?,
-        }
+        let device = &match place.is_here() {
+            true => reach(&judged.device)?,
+            false => {
+                wait_for(place, &judged.device, NODE_LIMIT * patience)?;
+                judged.device.clone()
+            }
+        };
         let limit = LIMIT * patience;
         let survey = Survey {
             device: device.clone(),
@@ -166,8 +168,9 @@ fn no_subject(device: &str, error: AgentError) -> MatrixError {
 /// (Documentation/admin-guide/devices.txt).
 const VIDEO_MAJOR: u32 = 81;
 
-/// Checks that this process can open a device of this machine.
-fn reach(device: &str) -> Result<(), MatrixError> {
+/// Checks that this process can open a device of this machine. Returns the path of its
+/// node, to which `device` may be a link, as those in /dev/v4l are.
+fn reach(device: &str) -> Result<String, MatrixError> {
     let refused = |why: String| MatrixError::NoSubject {
         device: device.to_owned(),
         why,
@@ -188,7 +191,15 @@ fn reach(device: &str) -> Result<(), MatrixError> {
                 .into(),
         ),
         error => refused(error.to_string()),
-    })
+    })?;
+    node(device).map_err(|error| refused(error.to_string()))
+}
+
+/// Returns the path that `device` is a link to, if it is one.
+fn node(device: &str) -> std::io::Result<String> {
+    let path = std::fs::canonicalize(device)?;
+    let path = path.into_os_string().into_string();
+    path.map_err(|path| std::io::Error::other(format!("{} is no UTF-8", path.display())))
 }
 
 /// Waits until a guest's driver has made the device's node: some find their devices
@@ -273,6 +284,16 @@ mod tests {
     }
 
     #[test]
+    fn a_link_to_a_node_stands_for_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let link = folder.path().join("by-path");
+        std::os::unix::fs::symlink("/dev/null", &link).unwrap();
+        assert_eq!(node(link.to_str().unwrap()).unwrap(), "/dev/null");
+        assert_eq!(node("/dev/null").unwrap(), "/dev/null");
+        assert!(node("/dev/nosuch").is_err());
+    }
+
+    #[test]
     fn a_driver_is_known_by_its_uevent() {
         let uevent = "DRIVER=uvcvideo\nDEVTYPE=usb_interface\n";
         assert_eq!(bound_driver(uevent), Some("uvcvideo"));
@@ -318,7 +339,10 @@ mod tests {
             let missing = surveyed.report(&TestbedSpec::default()).missing.into_iter();
             missing.map(|(oracle, _)| oracle).collect::<Vec<_>>()
         };
-        assert_eq!(oracles(&guest), [Oracle::Data, Oracle::Address]);
+        assert_eq!(
+            oracles(&guest),
+            [Oracle::Data, Oracle::Address, Oracle::Idle]
+        );
         let of_guest = TestbedSpec {
             card: CardProcess::Absent,
             driver: Some(OtherDriver {
@@ -335,7 +359,7 @@ mod tests {
         let here = surveyed(Scope::Machine, false);
         assert_eq!(
             oracles(&here),
-            [Oracle::Data, Oracle::Address, Oracle::Leaks]
+            [Oracle::Data, Oracle::Address, Oracle::Idle, Oracle::Leaks]
         );
         let report = here.report(&of_guest);
         assert_eq!(report.notes, ["It has no control.", IN_PIECES]);

@@ -43,7 +43,8 @@ fn reason(oracle: Oracle, survey: &SurveyAnswer) -> Option<String> {
         }
         Oracle::Untouched if !writes => said("the device only reads"),
         Oracle::Pins => no_pin_counters.clone(),
-        Oracle::Dirty | Oracle::Idle => no_frames.clone().or_else(|| no_page_flags.clone()),
+        Oracle::Dirty => no_frames.clone().or_else(|| no_page_flags.clone()),
+        Oracle::Idle => said("no cell of such a device looks at idle pages"),
         Oracle::Mappings => no_mappings.clone(),
         Oracle::Log => no_log.clone(),
         Oracle::Outcome
@@ -85,15 +86,15 @@ mod tests {
     fn an_oracle_is_missing_for_a_reason() {
         use Oracle::*;
         let mut capture = survey(CardKind::Capture);
-        assert_eq!(oracles(&capture), [Data, Address]);
+        assert_eq!(oracles(&capture), [Data, Address, Idle]);
         capture.picture = Some(Picture {
             bytes: 1,
             digests: Vec::new(),
         });
-        assert_eq!(oracles(&capture), [Address]);
+        assert_eq!(oracles(&capture), [Address, Idle]);
         assert_eq!(
             oracles(&survey(CardKind::Output)),
-            [Data, Address, Untouched]
+            [Data, Address, Idle, Untouched]
         );
         let no = |why: &str| Some(why.to_owned());
         capture.powers = Powers {

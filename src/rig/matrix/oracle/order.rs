@@ -7,6 +7,7 @@
 //! VIDIOC_DQBUF.
 
 use super::evidence::CellEvidence;
+use crate::agent::cell::CellAnswer;
 use crate::agent::cell::evidence::ReturnSeen;
 use crate::rig::matrix::objection::{Objections, Severity};
 use crate::wire::buffer::BUF_FLAG_ERROR;
@@ -59,14 +60,50 @@ pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Objections) {
                 returns.len()
             ),
         );
+    } else if let Some(index) = came_back_unqueued(evidence.answer) {
+        objections.push(
+            evidence.trespass(),
+            format!("buffer {index} came back, and was not queued again since it had before"),
+        );
     }
+}
+
+/// Returns the first buffer that came back without having been queued since it came
+/// back before, if there is one and the evidence tells.
+///
+/// A cell queues each buffer once before STREAMON. Later it queues a buffer when that
+/// has just come back.
+fn came_back_unqueued(answer: &CellAnswer) -> Option<u32> {
+    let mut returns = answer.returns.iter();
+    // The buffers that the process has.
+    let mut out: Vec<u32> = Vec::new();
+    let mut last = None;
+    for call in answer.calls.iter().filter(|call| call.errno.is_none()) {
+        match &*call.name {
+            // Nobody knows which one it is that is queued then.
+            "VIDIOC_QBUF" if out.is_empty() => {}
+            "VIDIOC_QBUF" => {
+                let again = last.take()?;
+                out.retain(|index| *index != again);
+            }
+            "VIDIOC_DQBUF" => {
+                let index = returns.next()?.index;
+                if out.contains(&index) {
+                    return Some(index);
+                }
+                out.push(index);
+                last = Some(index);
+            }
+            _ => {}
+        }
+    }
+    None
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::tests::{captured, objections};
     use super::*;
-    use crate::agent::cell::CellAnswer;
     use crate::agent::cell::evidence::CallSeen;
 
     /// Returns a cell in which that came back: sequence numbers, times and flags.
@@ -122,5 +159,38 @@ mod tests {
             said(&answer),
             ["buffers were queued 3 times and came back 4 times"]
         );
+    }
+
+    /// Returns a cell with those successful calls in which those buffers came back.
+    fn called(calls: &str, indices: &[u32]) -> CellAnswer {
+        let returns: Vec<_> = (0..)
+            .map(|at| (at, u64::from(at), 0))
+            .take(indices.len())
+            .collect();
+        let mut answer = cell(&returns);
+        for (seen, index) in answer.returns.iter_mut().zip(indices) {
+            seen.index = *index;
+        }
+        let one = answer.calls[0].clone();
+        let calls = calls.split(' ').map(|name| CallSeen {
+            name: format!("VIDIOC_{name}"),
+            ..one.clone()
+        });
+        answer.calls = calls.collect();
+        answer
+    }
+
+    #[test]
+    fn a_buffer_does_not_come_back_in_the_place_of_another() {
+        let begin = "QBUF QBUF STREAMON DQBUF";
+        let of = |calls: &str, indices: &[u32]| said(&called(&format!("{begin} {calls}"), indices));
+        assert_eq!(of("DQBUF", &[0, 1]), [""; 0]);
+        assert_eq!(of("QBUF DQBUF QBUF DQBUF", &[1, 1, 0]), [""; 0]);
+        assert_eq!(of("QBUF DQBUF QBUF DQBUF", &[1, 0, 0]), [""; 0]);
+        let twice = "buffer 0 came back, and was not queued again since it had before";
+        assert_eq!(of("DQBUF", &[0, 0]), [twice]);
+        assert_eq!(of("QBUF DQBUF DQBUF", &[1, 0, 0]), [twice]);
+        // Where it is not known which one was queued, nothing is said.
+        assert_eq!(of("QBUF QBUF DQBUF", &[0, 0]), [""; 0]);
     }
 }
