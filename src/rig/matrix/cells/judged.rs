@@ -1,17 +1,14 @@
 //! The cells of a device that is judged without a witness.
 
-use super::{PLACES, STEADY, STEADY_TOO};
-use crate::agent::cell::{FrameSize, Hazard, Kind, Scope};
+use crate::agent::cell::{Hazard, Kind, Scope};
 use crate::rig::matrix::name::CellName;
 
-/// Returns the cells that may be run in such a scope, in the order in which they are
-/// run: those of captures, then those of outputs.
+/// Returns the cells of the matrix that may be run in such a scope, in the order in
+/// which they are run: those of captures, then those of outputs.
 pub fn all(scope: Scope) -> Vec<CellName> {
-    let captures = [kinds(), hazards()].concat();
-    let outputs = captures.iter().copied().map(CellName::of_output);
-    let all = captures.iter().copied().chain(outputs);
-    all.filter(|cell| unsuitable(cell, scope).is_none())
-        .collect()
+    let mut cells = super::all();
+    cells.retain(|cell| unsuitable(cell, scope).is_none());
+    cells
 }
 
 /// Returns why a cell cannot be run on a device of any driver in such a scope, a part
@@ -48,37 +45,6 @@ pub fn unsuitable(cell: &CellName, scope: Scope) -> Option<&'static str> {
     }
 }
 
-/// Returns each kind at each place in its first page.
-fn kinds() -> Vec<CellName> {
-    let places = PLACES.iter().filter(|(_, tail)| *tail == 0);
-    let cells = places.flat_map(|(offset, tail)| {
-        let kinds = Kind::ALL.iter();
-        let kinds = kinds.filter(|kind| FrameSize::new(**kind, *tail).is_ok());
-        kinds.map(|kind| CellName {
-            offset: *offset,
-            ..CellName::plain(*kind)
-        })
-    });
-    let mut cells: Vec<_> = cells.collect();
-    cells.sort_by_key(|cell| cell.kind);
-    cells
-}
-
-/// Returns each hazard with the kinds that make a difference, at each point.
-fn hazards() -> Vec<CellName> {
-    let hazards = Hazard::ALL.iter().filter(|hazard| hazard.is_on_memory());
-    let kinds = || STEADY.iter().chain(&STEADY_TOO);
-    let cells = hazards.flat_map(|hazard| kinds().map(move |kind| (hazard, kind)));
-    let cells = cells.flat_map(|(hazard, kind)| {
-        hazard.points().iter().map(|point| CellName {
-            hazard: *hazard,
-            point: *point,
-            ..CellName::plain(*kind)
-        })
-    });
-    cells.collect()
-}
-
 /// Returns whether a kind of memory has to be set up, by mounts, modules or settings of
 /// the kernel.
 fn needs_setup(kind: Kind) -> bool {
@@ -89,6 +55,11 @@ fn needs_setup(kind: Kind) -> bool {
             | Kind::ReadOnlyShared
             | Kind::Ksm
             | Kind::Swapped
+            | Kind::ThpSwapped
+            | Kind::MemfdSwapped
+            | Kind::Mthp
+            | Kind::TmpfsHuge
+            | Kind::Hwpoison
             | Kind::Vb2Mmap
             | Kind::PciBar
             | Kind::Ivshmem
