@@ -129,15 +129,20 @@ fn blocks(
 fn runs(places: Range<usize>, shortest: usize, is_in: impl Fn(usize) -> bool) -> Vec<(u64, u64)> {
     let mut runs = Vec::new();
     let mut at = places.start;
-    while at < places.end {
-        let from = at;
-        while at < places.end && is_in(at) {
-            at += 1;
+    // A run that begins at that place or later has one of these places in it.
+    while let Some(probe) = Some(at + shortest - 1).filter(|probe| *probe < places.end) {
+        if !is_in(probe) {
+            at = probe + 1;
+            continue;
         }
-        if at - from >= shortest {
-            runs.push((from as u64, (at - from) as u64));
+        let before = (at..probe).rev().take_while(|place| is_in(*place)).count();
+        let after = (probe..places.end)
+            .take_while(|place| is_in(*place))
+            .count();
+        if before + after >= shortest {
+            runs.push(((probe - before) as u64, (before + after) as u64));
         }
-        at += 1;
+        at = probe + after + 1;
     }
     runs
 }
@@ -207,6 +212,27 @@ mod tests {
         let seen = touched(&before, &now, 0..8192, plain());
         assert_eq!((seen.left.len(), seen.left_bytes), (16, 4096));
         assert_eq!(seen.blocks, [0; 0]);
+    }
+
+    #[test]
+    fn every_run_is_found() {
+        let bits = pattern(600);
+        let is_in = |at: usize| bits[at / 3] & 7 > 1;
+        for shortest in [1, 2, 5, 16] {
+            let found = runs(7..1500, shortest, is_in);
+            // By looking at each place.
+            let mut expected = Vec::new();
+            let mut from = 7;
+            for at in 7..=1500 {
+                if at == 1500 || !is_in(at) {
+                    if at >= from + shortest {
+                        expected.push((from as u64, (at - from) as u64));
+                    }
+                    from = at + 1;
+                }
+            }
+            assert_eq!(found, expected, "{shortest}");
+        }
     }
 
     #[test]
