@@ -17,7 +17,7 @@
 //! | [`control`] | the control socket: access from the host to a running card's statistics and settings | virtqueues |
 //! | [`sandbox`] | the restrictions of the running card's process | everything else |
 //! | [`agent`] | the protocol between the guest's init and the host; the cells of the matrix | the card, but for its kind |
-//! | [`guest`] | what runs in a guest: its init, the server of the host's requests, the cells | the host, the card |
+//! | [`guest`] | what runs in a guest: its init, the server of the host's requests, the cells; but for the init, on any machine | the host, the card |
 //! | [`vm`] | QEMU, kernels, guest images, the console, QMP, the agent's channel | V4L2, the card |
 //! | [`rig`] | the testbed; captures and plays, the matrix, frame vectors, and the oracles that judge them | the terminal |
 //! | [`conformance`] | the clauses of virtio-media, and the suites that hold a device or a driver against them | the terminal |

@@ -7,7 +7,8 @@ use crate::card::CardKind;
 use crate::dma::Digest;
 
 /// Request to survey a device of any driver: to open it, choose a format with small
-/// frames, make its picture still where its controls can, and capture by MMAP.
+/// frames, make its picture still where its controls can, and capture by MMAP. The
+/// device keeps the format and the controls, which the cells need as they are then.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Survey {
     /// The device.

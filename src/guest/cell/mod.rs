@@ -43,7 +43,7 @@ mod layouts;
 pub mod mappings;
 mod memory;
 pub mod pagemap;
-mod patience;
+pub mod patience;
 pub mod process;
 pub mod runner;
 mod setup;

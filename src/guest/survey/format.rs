@@ -99,7 +99,9 @@ pub fn choose(device: &Device) -> Result<PixFormat, String> {
 }
 
 fn set(device: &Device, wanted: PixFormat) -> io::Result<PixFormat> {
-    device.change_format(wanted)?;
+    let format = device.change_format(wanted)?;
+    // Few devices can compose, and others have nothing to compose.
+    let _ = device.compose(format.width.get(), format.height.get());
     device.get_format()
 }
 

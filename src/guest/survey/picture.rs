@@ -2,7 +2,6 @@
 
 use std::io;
 use std::os::fd::AsFd;
-use std::time::Duration;
 
 use crate::agent::cell::Subject;
 use crate::agent::survey::Picture;
@@ -14,6 +13,7 @@ use libc::{MAP_SHARED, PROT_READ, PROT_WRITE};
 use zerocopy::FromZeros;
 
 use crate::guest::cell::device::{Device, Memory};
+use crate::guest::cell::patience::FRAME_LIMIT;
 use crate::guest::cell::span::{self, MemoryAccess, Span};
 
 /// Number of streams whose frames must all be equal, by what their buffers hold before
@@ -22,9 +22,6 @@ const FILLINGS: [u8; 2] = [0x00, 0xa5];
 
 /// Number of frames of each stream.
 const FRAMES: usize = 3;
-
-/// How long a frame may take to come.
-const LIMIT: Duration = Duration::from_secs(5);
 
 /// Returns the picture that the device shows in all frames of two streams; why there
 /// is none, in a sentence.
@@ -107,7 +104,7 @@ fn stream(device: &Device, mappings: &[Span], filling: u8) -> io::Result<Vec<Vec
     device.stream_on()?;
     let mut frames = Vec::new();
     while frames.len() < FRAMES {
-        device.wait(LIMIT)?;
+        device.wait(FRAME_LIMIT)?;
         let frame = device.dequeue(MEMORY_MMAP)?;
         let index = frame.index.get();
         let mapping = mappings.get(index as usize).copied();

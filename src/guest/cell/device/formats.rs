@@ -4,12 +4,13 @@
 use std::io;
 
 use crate::agent::cell::FrameSize;
-use crate::card::BufferApi;
+use crate::card::{BufferApi, BufferType};
 use crate::wire::Ioctl;
 use crate::wire::format::{
     FIELD_NONE, FmtDesc, Format, FormatMplane, Fract, FrmSizeEnum, PixFormat, PixFormatMplane,
 };
 use crate::wire::parm::StreamParm;
+use crate::wire::selection::{Rect, SEL_TGT_COMPOSE, Selection};
 use zerocopy::FromZeros;
 
 use super::Device;
@@ -82,6 +83,28 @@ impl Device {
                 of_a_plane(&format.pix_mp)
             }
         }
+    }
+
+    /// Has the picture fill frames of that size. A device may leave it in a part of the
+    /// frame that is as large as the picture was before, and writes nothing elsewhere.
+    pub fn compose(&self, width: u32, height: u32) -> io::Result<()> {
+        let whole = BufferType {
+            api: BufferApi::Single,
+            ..self.type_
+        };
+        let mut selection = Selection {
+            // The ioctl is for either API with the single-planar type.
+            type_: whole.number().into(),
+            target: SEL_TGT_COMPOSE.into(),
+            r: Rect {
+                left: 0.into(),
+                top: 0.into(),
+                width: width.into(),
+                height: height.into(),
+            },
+            ..FromZeros::new_zeroed()
+        };
+        self.ioctl(Ioctl::SSelection.request(), &mut selection)
     }
 
     /// Returns the device's formats, as it enumerates them.
