@@ -21,12 +21,18 @@ pub struct Unwitnessed {
 const ONE_PIECE: &str =
     "the device takes memory in one piece only, and this may lie in several (vb2_dma_contig)";
 
+const LATER: &str = "the process wrote to the memory after QBUF, and nobody knows whether the device read it before or after that";
+
 /// Returns the expectation of a cell on a kernel of that version.
 pub fn expect_unwitnessed(cell: &CellName, kernel: Version, device: Unwitnessed) -> Expectation {
     let mut expectation = expect_of_any_driver(cell, kernel);
     let mut outcomes = Vec::new();
     for outcome in &expectation.outcomes {
         outcomes.extend(alike(*outcome, device.still));
+    }
+    let later = Observation::Sent(Sent::Later);
+    if expectation.outcomes.contains(&later) {
+        expectation.reason = Some(LATER);
     }
     // A refusal ends the cell, whatever comes later.
     if !device.scatters && !is_one_piece(cell.kind) {
@@ -106,7 +112,10 @@ mod tests {
         assert_eq!(said("heap/close", moving), "taken back");
         let read = "data or part of the data or other data";
         assert_eq!(said("output/heap", USUAL), read);
-        assert_eq!(said("output/heap/fork-parent-writes", USUAL), read);
+        let writes = "output/heap/fork-parent-writes";
+        assert_eq!(said(writes, USUAL), read);
+        let reason = expect_unwitnessed(&writes.parse().unwrap(), Version(6, 12), USUAL).reason;
+        assert_eq!(reason, Some(LATER));
     }
 
     #[test]
