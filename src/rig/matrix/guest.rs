@@ -23,7 +23,7 @@ use super::trial;
 use super::witness::CardFrames;
 use crate::agent::cell::evidence::Ended;
 use crate::agent::cell::phases::{self, Phase};
-use crate::agent::cell::{Cell, CellAnswer, Hazard, Kind};
+use crate::agent::cell::{Cell, CellAnswer, Hazard};
 use crate::agent::checks::ChecksAnswer;
 use crate::agent::protocol::LogRecord;
 use crate::rig::kernel::Version;
@@ -459,6 +459,7 @@ const fn limit(cell: &CellName) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::agent::cell::Kind;
 
     #[test]
     fn a_machine_that_cannot_be_used_any_more_says_why_and_what_to_do() {
