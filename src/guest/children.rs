@@ -1,10 +1,12 @@
 //! The processes that the agent started, and orphans.
 //!
-//! Process 1 becomes the parent of every orphan and must reap it. One thread
-//! reaps all children: it finds a dead child without reaping it (WNOWAIT),
-//! looks up in the table whether the agent started it, and only then reaps it.
-//! No other code waits for children, so no status is lost, and a process number
-//! in the table never belongs to another process.
+//! Process 1 becomes the parent of every orphan and must reap it. There one thread
+//! reaps all children. In any other process each child has a thread that waits for
+//! it alone, since the rest of the program may have children of its own. Either finds
+//! a dead child without reaping it (WNOWAIT), looks up in the table whether the agent
+//! started it, and only then reaps it. No other code waits for these children, so no
+//! status is lost, and a process number in the table never belongs to another
+//! process.
 
 use std::collections::HashMap;
 use std::io;
@@ -19,6 +21,8 @@ use rustix::process::{Pid, Signal, WaitOptions, kill_process_group, waitpid};
 /// All children of the agent.
 pub struct Children {
     table: Mutex<Table>,
+    /// Whether one thread reaps all children, orphans as well.
+    adopts: bool,
     started: Condvar,
 }
 
@@ -61,15 +65,23 @@ pub struct Child {
 }
 
 impl Children {
-    /// Returns the children of this process; the first call starts the reaper.
+    /// Returns the children of this process. The first call decides what becomes of
+    /// orphans: process 1 reaps them, any other leaves them alone.
     pub fn start() -> &'static Self {
+        Self::adopting(std::process::id() == 1)
+    }
+
+    fn adopting(adopts: bool) -> &'static Self {
         static CHILDREN: OnceLock<&'static Children> = OnceLock::new();
         CHILDREN.get_or_init(|| {
             let children: &'static Self = Box::leak(Box::new(Self {
                 table: Mutex::default(),
+                adopts,
                 started: Condvar::new(),
             }));
-            std::thread::spawn(|| children.reap_forever());
+            if adopts {
+                std::thread::spawn(|| children.reap_forever());
+            }
             children
         })
     }
@@ -84,11 +96,25 @@ impl Children {
         // The lock is held from before the start until the number is in the
         // table, so that the reaper cannot take a quick child for an orphan.
         let mut table = self.lock();
-        let process = command.spawn()?;
+        let mut process = command.spawn()?;
         let pid = Pid::from_child(&process);
         table.exits.insert(pid, Arc::clone(&exit));
         table.generation += 1;
-        self.started.notify_one();
+        if self.adopts {
+            self.started.notify_one();
+        } else {
+            let wait = move || {
+                if dead_child(libc::P_PID, pid.as_raw_nonzero().get() as u32).is_some() {
+                    Self::start().reap(pid);
+                }
+            };
+            if let Err(error) = std::thread::Builder::new().spawn(wait) {
+                table.exits.remove(&pid);
+                process.kill()?;
+                process.wait()?;
+                return Err(error);
+            }
+        }
         Ok(Child { process, pid, exit })
     }
 
@@ -108,7 +134,7 @@ impl Children {
     fn reap_forever(&self) {
         loop {
             let generation = self.lock().generation;
-            match dead_child() {
+            match dead_child(libc::P_ALL, 0) {
                 Some(pid) => self.reap(pid),
                 None => {
                     let table = self.lock();
@@ -147,15 +173,15 @@ impl Children {
     }
 }
 
-/// Waits for a dead child and returns its number without reaping it; `None` if
-/// there is no child to wait for.
-fn dead_child() -> Option<Pid> {
+/// Waits for a dead child, one of those that waitid(2) selects so, and returns its
+/// number without reaping it; `None` if there is no child to wait for.
+fn dead_child(of: libc::idtype_t, id: libc::id_t) -> Option<Pid> {
     loop {
         // SAFETY: siginfo_t is a plain C structure, valid when all zero.
         let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
         // SAFETY: `info` is valid for writes for the length of the call.
         let result =
-            unsafe { libc::waitid(libc::P_ALL, 0, &mut info, libc::WEXITED | libc::WNOWAIT) };
+            unsafe { libc::waitid(of, id, &mut info, libc::WEXITED | libc::WNOWAIT) };
         if result == 0 {
             // SAFETY: waitid(2) succeeded, so it has set the SIGCHLD fields.
             return Pid::from_raw(unsafe { info.si_pid() });

@@ -19,7 +19,7 @@ enum Tried {
     /// It refused it with this error number.
     Refused(i32),
     /// It was not given it, for this reason.
-    Untold(String),
+    Withheld(String),
 }
 
 /// Tries a guest's driver, and notes in it what is found. Returns the state of the
@@ -39,7 +39,7 @@ pub(super) fn run(guest: &mut CellGuest) -> Result<GuestState, MatrixError> {
     };
     let refused = match ordinary {
         Tried::Taken => return Ok(state),
-        Tried::Untold(why) => return Err(no_user_pointers(guest, why)),
+        Tried::Withheld(why) => return Err(no_user_pointers(guest, why)),
         // The card's witness tells the rest.
         Tried::Refused(_) if guest.surveyed().is_none() => return Ok(state),
         Tried::Refused(errno) => errno,
@@ -80,7 +80,7 @@ fn tried(outcome: &CellOutcome) -> Option<Tried> {
     let answer = outcome.answer.as_ref()?;
     let why = answer.impossible.as_deref().or(before_queueing(answer));
     Some(match (why, outcome.observation) {
-        (Some(why), _) => Tried::Untold(why.to_owned()),
+        (Some(why), _) => Tried::Withheld(why.to_owned()),
         (None, Some(Observation::Refused(errno))) => Tried::Refused(errno),
         (None, _) => Tried::Taken,
     })
@@ -108,7 +108,7 @@ fn scatters(errno: i32, in_one_piece: &Tried) -> Result<bool, String> {
             "{refused}, and of memory in one piece: {}",
             said(*errno)
         )),
-        Tried::Untold(why) => Err(format!(
+        Tried::Withheld(why) => Err(format!(
             "{refused}, and memory in one piece could not be tried: {why}"
         )),
     }
@@ -147,7 +147,7 @@ mod tests {
         assert_eq!(of(&answer), Some(Tried::Taken));
         answer.failed = Some("VIDIOC_REQBUFS: Invalid argument".into());
         let why = "VIDIOC_REQBUFS: Invalid argument".to_owned();
-        assert_eq!(of(&answer), Some(Tried::Untold(why)));
+        assert_eq!(of(&answer), Some(Tried::Withheld(why)));
         answer.calls.push(CallSeen {
             name: "VIDIOC_QBUF".into(),
             errno: None,
@@ -161,7 +161,7 @@ mod tests {
         answer.impossible = Some("there are no huge pages".into());
         let why = "there are no huge pages".to_owned();
         let impossible = tried(&outcome(answer, None));
-        assert_eq!(impossible, Some(Tried::Untold(why)));
+        assert_eq!(impossible, Some(Tried::Withheld(why)));
         let broken = CellOutcome {
             answer: None,
             ..outcome(CellAnswer::default(), None)
@@ -184,7 +184,7 @@ mod tests {
             "VIDIOC_QBUF of ordinary memory: Bad address (os error 14), and of memory in one \
              piece: Invalid argument (os error 22)"
         );
-        let impossible = Tried::Untold("there are no huge pages".into());
+        let impossible = Tried::Withheld("there are no huge pages".into());
         let why = scatters(libc::EFAULT, &impossible).unwrap_err();
         assert!(why.ends_with("could not be tried: there are no huge pages"));
     }
