@@ -277,8 +277,13 @@ impl MutantJob<'_> {
                     (MutantVerdict::Unwitnessed, Some(format!("{why}: {needs}")))
                 }
             };
-            outcome.verdict = both(outcome.verdict, verdict);
-            outcome.reason = outcome.reason.take().or(why);
+            let before = outcome.verdict;
+            outcome.verdict = both(before, verdict);
+            // A miss that counts is told before others.
+            let is_first = outcome.reason.is_none();
+            if is_first || (verdict == MutantVerdict::Missed && before != verdict) {
+                outcome.reason = why;
+            }
         }
         Ok(outcome)
     }
