@@ -117,7 +117,7 @@ mod tests {
             "heap",
             "thp@64",
             "anon-touched/munmap",
-            "output/heap/exit:after-dma",
+            "output/anon-touched/exit:after-dma",
         ] {
             assert!(is_there(name), "{name}");
         }
