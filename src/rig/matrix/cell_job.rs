@@ -14,6 +14,7 @@ use super::oracle::Oracle;
 use super::outcome::{CellOutcome, KernelOutcome};
 use super::poison;
 use super::spec::{Judged, MatrixSpec};
+use super::trial;
 use crate::rig::plural::count;
 use crate::rig::testbed::TestbedSpec;
 use crate::vm::progress::Progress;
@@ -189,7 +190,7 @@ impl CellJob<'_> {
             Some(guest) => guest,
             None => {
                 self.queue.update("booting another guest");
-                let guest = CellGuest::boot(self.spec, self.judged, &Progress::silent())?;
+                let guest = trial::boot(self.spec, self.judged, &Progress::silent())?;
                 self.output.boots += guest.boots;
                 self.first = self.output.results.len();
                 self.searched = self.first;

@@ -19,7 +19,6 @@ use super::place::Place;
 use super::spec::Judged;
 use super::survey::Surveyed;
 use super::testimony::Testimony;
-use super::trial;
 use super::witness::CardFrames;
 use crate::agent::cell::evidence::Ended;
 use crate::agent::cell::phases::{self, Phase};
@@ -38,10 +37,6 @@ const CELL_LIMIT: Duration = Duration::from_secs(15);
 /// Limit for a cell that makes hundreds of captures.
 const MANY_CAPTURES_LIMIT: Duration = Duration::from_secs(240);
 const GUEST_LIMIT: Duration = Duration::from_secs(30);
-
-/// How often a guest is booted to find one in which all of its kernel's checks
-/// work.
-const BOOTS: u32 = 3;
 
 /// Parameters of the guest's kernel: freed memory is poisoned, and checked when
 /// it is used again; KASAN reports more than once per boot; the kernel's log holds
@@ -83,41 +78,9 @@ pub(super) struct CellGuest {
 }
 
 impl CellGuest {
-    /// Boots a guest as `spec` describes, with the matrix's equipment. A guest
-    /// in which a check has turned itself off meanwhile is replaced, until
-    /// [`BOOTS`] guests have been tried. What is `judged` may be on this machine,
-    /// which then serves in place of a guest.
+    /// Boots a guest as `spec` describes, with the matrix's equipment. What is `judged`
+    /// may be on this machine, which then serves in place of a guest.
     pub(super) fn boot(
-        spec: &TestbedSpec,
-        judged: Option<&Judged>,
-        progress: &Progress,
-    ) -> Result<Self, MatrixError> {
-        let mut boots = 1;
-        loop {
-            let mut guest = Self::boot_once(spec, judged, progress)?;
-            match health::unsound(&guest.checks) {
-                Some(why) if boots < BOOTS && !guest.place.is_here() => {
-                    log::warn!("a guest that has just booted is no good, {why}: booting another");
-                    boots += 1;
-                }
-                _ => {
-                    let state = trial::run(&mut guest)?;
-                    if matches!(state, GuestState::Broken(_)) && !guest.place.is_here() {
-                        // The same cell, when it is run, tells of it.
-                        boots += 1;
-                        guest = Self::boot_once(spec, judged, progress)?;
-                    }
-                    guest.boots = match guest.place.is_here() {
-                        true => 0,
-                        false => boots,
-                    };
-                    return Ok(guest);
-                }
-            }
-        }
-    }
-
-    fn boot_once(
         spec: &TestbedSpec,
         judged: Option<&Judged>,
         progress: &Progress,

@@ -13,6 +13,7 @@ use super::name::CellName;
 use super::oracle::Oracle;
 use super::outcome::{CellOutcome, KernelOutcome, MutantOutcome, MutantVerdict, Verdict};
 use super::spec::{Judged, MatrixSpec};
+use super::trial;
 use crate::card::CardKind;
 use crate::rig::kernel::Version;
 use crate::rig::plural::count;
@@ -230,7 +231,7 @@ impl MutantJob<'_> {
             None => {
                 self.queue.update("booting a guest");
                 let spec = self.needs.unwrap_or_default().testbed(self.testbed);
-                let guest = CellGuest::boot(&spec, self.judged, &Progress::silent())?;
+                let guest = trial::boot(&spec, self.judged, &Progress::silent())?;
                 self.output.boots += guest.boots;
                 guest
             }

@@ -11,6 +11,7 @@ use super::name::CellName;
 use super::outcome::{CellOutcome, KernelOutcome};
 use super::repeat;
 pub use super::spec::{Judged, MatrixSpec};
+use super::trial;
 use crate::card::CardKind;
 use crate::rig::testbed::TestbedSpec;
 use crate::vm::progress::Progress;
@@ -36,7 +37,7 @@ pub fn run(
             Some((kind, _)) => with_card(spec, *kind),
             None => mutation::first_testbed(spec),
         };
-        match CellGuest::boot(&testbed, spec.judged.as_ref(), progress) {
+        match trial::boot(&testbed, spec.judged.as_ref(), progress) {
             Ok(guest) => break guest,
             Err(error) if parts.len() > 1 && is_of_the_card(spec, &error) => {
                 refused.extend(impossible(parts.remove(0).1, &error));
@@ -102,15 +103,13 @@ fn all(
         };
         let booted = match guest.take() {
             Some(guest) => Ok(guest),
-            None => {
-                CellGuest::boot(&part.testbed, part.judged.as_ref(), progress).inspect(|guest| {
-                    outcome.boots += guest.boots;
-                    let other = guest.surveyed().map(|it| it.report(&part.testbed));
-                    if let (Some(device), Some(other)) = (&mut outcome.device, other) {
-                        device.join(&other);
-                    }
-                })
-            }
+            None => trial::boot(&part.testbed, part.judged.as_ref(), progress).inspect(|guest| {
+                outcome.boots += guest.boots;
+                let other = guest.surveyed().map(|it| it.report(&part.testbed));
+                if let (Some(device), Some(other)) = (&mut outcome.device, other) {
+                    device.join(&other);
+                }
+            }),
         };
         match booted {
             Ok(mut guest) => {

@@ -1,15 +1,23 @@
-//! A cell or two in advance of the others, with a driver that is not Pinhole's: one
-//! that never takes a buffer would fail all cells for the same reason, and one that
-//! only takes memory in one piece is not to be blamed for that with each of them.
+//! Boots a guest that is fit for cells, and runs a cell or two in advance of the
+//! others with a driver that is not Pinhole's: one that never takes a buffer would fail
+//! all cells for the same reason, and one that only takes memory in one piece is not to
+//! be blamed for that with each of them.
 
 use super::error::MatrixError;
 use super::guest::CellGuest;
-use super::health::GuestState;
+use super::health::{self, GuestState};
 use super::name::CellName;
 use super::observation::Observation;
 use super::outcome::CellOutcome;
+use super::spec::Judged;
 use super::testimony::Testimony;
 use crate::agent::cell::{CellAnswer, Kind};
+use crate::rig::testbed::TestbedSpec;
+use crate::vm::progress::Progress;
+
+/// How often a guest is booted to find one in which all of its kernel's checks
+/// work.
+const BOOTS: u32 = 3;
 
 /// What a driver did with the buffer of a cell.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +30,44 @@ enum Tried {
     Withheld(String),
 }
 
+/// Boots a guest as [`CellGuest::boot`] does, and tries its driver. A guest in which a
+/// check has turned itself off meanwhile is replaced, until [`BOOTS`] guests have been
+/// tried.
+///
+/// # Errors
+///
+/// [`MatrixError`] if there is no guest to be had, or the driver takes no memory of a
+/// process.
+pub(super) fn boot(
+    spec: &TestbedSpec,
+    judged: Option<&Judged>,
+    progress: &Progress,
+) -> Result<CellGuest, MatrixError> {
+    let mut boots = 1;
+    loop {
+        let mut guest = CellGuest::boot(spec, judged, progress)?;
+        match health::unsound(&guest.checks) {
+            Some(why) if boots < BOOTS && !guest.place.is_here() => {
+                log::warn!("a guest that has just booted is no good, {why}: booting another");
+                boots += 1;
+            }
+            _ => {
+                let state = run(&mut guest)?;
+                if matches!(state, GuestState::Broken(_)) && !guest.place.is_here() {
+                    // The same cell, when it is run, tells of it.
+                    boots += 1;
+                    guest = CellGuest::boot(spec, judged, progress)?;
+                }
+                guest.boots = match guest.place.is_here() {
+                    true => 0,
+                    false => boots,
+                };
+                return Ok(guest);
+            }
+        }
+    }
+}
+
 /// Tries a guest's driver, and notes in it what is found. Returns the state of the
 /// guest. If the driver has no other place and nothing more can be run there,
 /// [`CellGuest::ended`] has the cell, which is a finding, and the error.
@@ -29,7 +75,7 @@ enum Tried {
 /// # Errors
 ///
 /// [`MatrixError::NoUserPointers`] if the driver takes no memory of a process.
-pub(super) fn run(guest: &mut CellGuest) -> Result<GuestState, MatrixError> {
+fn run(guest: &mut CellGuest) -> Result<GuestState, MatrixError> {
     if guest.ours {
         return Ok(GuestState::Fit);
     }

@@ -4,17 +4,26 @@
 //! a hazard before the DMA happens then. A hazard after it happens when the buffer is
 //! done and not dequeued. Devices that stream with several buffers only get more of
 //! them, in plain memory.
+//!
+//! | file | what is in it |
+//! |---|---|
+//! | `came` | what came with a buffer, and which of its frames is told |
+//! | `taking` | takes the frames |
+//! | `hazard` | the hazard, and what is looked at around it |
+
+mod came;
+mod hazard;
+mod taking;
 
 use std::io;
 use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::agent::cell::answer::FURTHER_MAX;
-use crate::agent::cell::evidence::{Evidence, HOLD, Moment, ReturnSeen};
-use crate::agent::cell::phases::Phase;
+use crate::agent::cell::evidence::{Evidence, HOLD, Moment};
 use crate::agent::cell::{Cell, Flow, Hazard, Kind, Point, Subject};
 use crate::card::BufferType;
-use crate::wire::buffer::{BUF_FLAG_DONE, BUF_FLAG_ERROR, Buffer, MEMORY_USERPTR};
+use crate::wire::buffer::MEMORY_USERPTR;
 
 use super::buffer::{self, CellBuffer};
 use super::contention::{self, ContendedBuffer};
@@ -24,25 +33,12 @@ use super::memory::layout::Want;
 use super::patience::{self, FRAME_LIMIT};
 use super::span::MemoryAccess;
 use super::touched::Frames;
-use super::{Stop, hazards, mappings, memory};
-
-/// How long the process waits at least for forbidden writes of the device, and at most:
-/// two frames usually come meanwhile.
-const QUIET: [Duration; 2] = [Duration::from_millis(30), Duration::from_millis(200)];
+use super::{Stop, mappings, memory};
+use came::Came;
 
 /// Least number of buffers: with one only, many a device has none to write to while the
 /// process has it.
 const BUFFERS_MIN: usize = 2;
-
-/// Most buffers that come back before the first one does.
-const RETURNS_MAX: usize = 64;
-
-/// Most frames in error of one buffer that are not told: a device that begins may have
-/// none that is whole yet, until it has locked on to its signal.
-const ERRORS_MAX: usize = 10;
-
-/// Number of frames that are dequeued after the first buffer's.
-const MORE: usize = 3;
 
 /// Says why no cell like this one runs on a device of any driver.
 pub fn check(cell: &Cell) -> Result<(), Stop> {
@@ -73,29 +69,6 @@ pub struct Transfer<'a> {
     may_queue_again: bool,
     /// Whether the stream is on.
     streams: bool,
-}
-
-/// What came with a buffer.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Came {
-    /// Number of frames, without those in error that are not counted.
-    frames: usize,
-    /// Number of frames in error that are not counted.
-    errors: usize,
-}
-
-impl Came {
-    /// Counts a frame with those V4L2_BUF_FLAG_*; returns whether it is one to tell: the
-    /// first that is whole, or in error if no more of those are let pass.
-    fn count(&mut self, flags: u32, may_pass: bool) -> bool {
-        let is_in_error = flags & BUF_FLAG_ERROR != 0;
-        if is_in_error && may_pass && self.frames == 0 && self.errors < ERRORS_MAX {
-            self.errors += 1;
-            return false;
-        }
-        self.frames += 1;
-        self.frames == 1
-    }
 }
 
 impl<'a> Transfer<'a> {
@@ -267,69 +240,6 @@ impl<'a> Transfer<'a> {
         Ok(())
     }
 
-    /// Ends the transfer of a stream that does not flow. A hazard that ends the stream
-    /// cannot come any more then, which is a failure; any other is told of as far as it
-    /// came.
-    fn give_up(&self, why: String) -> Result<(), Stop> {
-        let waits = self.cell.point == Point::AfterDma;
-        match waits && !self.cell.hazard.leaves_a_stream() {
-            true => Err(Stop::Failed(format!("{why}; the hazard did not happen"))),
-            false => Ok(()),
-        }
-    }
-
-    /// Takes frames until the first buffer came back with one that is told; returns
-    /// whether it did.
-    fn take_first(&mut self, deadline: Instant) -> Result<bool, Stop> {
-        for _ in 0..RETURNS_MAX {
-            let Some(index) = self.take_frame(deadline)? else {
-                return Ok(false);
-            };
-            if self.came[0].frames > 0 {
-                return Ok(true);
-            }
-            if !self.queue_again(index) {
-                return Ok(false);
-            }
-        }
-        self.fail(format!(
-            "the first buffer did not come back, {RETURNS_MAX} others did"
-        ));
-        Ok(false)
-    }
-
-    /// Takes a few frames more, with the first buffer as well, so that their order is
-    /// seen.
-    fn take_more(&mut self, deadline: Instant) -> Result<(), Stop> {
-        let mut index = 0;
-        for number in 1..=MORE {
-            if !self.queue_again(index) {
-                break;
-            }
-            index = match self.take_frame(deadline)? {
-                Some(next) => next,
-                None => {
-                    self.fail(format!(
-                        "frame {number} after the first buffer's did not come"
-                    ));
-                    break;
-                }
-            };
-        }
-        Ok(())
-    }
-
-    /// Queues a buffer that was dequeued; returns whether the device took it.
-    fn queue_again(&self, index: usize) -> bool {
-        let queued = self.queue(index);
-        if let Err(error) = &queued {
-            self.fail(format!(
-                "VIDIOC_QBUF of buffer {index}, which was queued before: {error}"
-            ));
-        }
-        queued.is_ok()
-    }
-
     /// Tells of a failure after which the rest of the cell is run all the same.
     fn fail(&self, why: String) {
         self.writer.write(&Evidence::Failed(why));
@@ -355,131 +265,6 @@ impl<'a> Transfer<'a> {
         self.streams = captured.is_ok();
         self.look(Moment::Dequeued)?;
         captured.map_err(|error| Stop::Failed(format!("while two threads queue: {error}")))
-    }
-
-    /// Waits until the first buffer is done; it stays with the driver. While its frame
-    /// is in error it is queued again.
-    fn wait_for_whole(&mut self, deadline: Instant) -> Result<io::Result<()>, Stop> {
-        loop {
-            let wait = || self.wait_for_first(deadline);
-            let flags = match self.writer.call("poll for the frame", wait) {
-                Ok(flags) => flags,
-                Err(error) => return Ok(Err(error)),
-            };
-            if flags & BUF_FLAG_ERROR == 0 || self.came[0].errors == ERRORS_MAX {
-                return Ok(Ok(()));
-            }
-            // Those that were done before it come back before it.
-            for _ in 0..self.buffers.len() {
-                let Some(index) = self.take_frame(deadline)? else {
-                    return Ok(Err(io::Error::from_raw_os_error(libc::ETIMEDOUT)));
-                };
-                if !self.queue_again(index) {
-                    return Ok(Err(io::Error::from_raw_os_error(libc::EIO)));
-                }
-                if index == 0 {
-                    break;
-                }
-            }
-        }
-    }
-
-    /// Waits until the first buffer is done; returns its flags.
-    fn wait_for_first(&self, deadline: Instant) -> io::Result<u32> {
-        /// Time between two looks.
-        const LOOK: Duration = Duration::from_millis(1);
-        let device = self.device()?;
-        loop {
-            let flags = device.flags(0, MEMORY_USERPTR)?;
-            if flags & BUF_FLAG_DONE != 0 {
-                return Ok(flags);
-            }
-            if Instant::now() >= deadline {
-                return Err(io::Error::from_raw_os_error(libc::ETIMEDOUT));
-            }
-            std::thread::sleep(LOOK);
-        }
-    }
-
-    /// Waits for a buffer, dequeues it and tells of it; returns its index, or nothing
-    /// if none comes.
-    fn take_frame(&mut self, deadline: Instant) -> Result<Option<usize>, Stop> {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let wait = || self.device()?.wait(left);
-        if self.writer.call("poll", wait).is_err() {
-            return Ok(None);
-        }
-        let dequeue = || self.device()?.dequeue_whole(MEMORY_USERPTR);
-        let Ok((frame, begins)) = self.writer.call("VIDIOC_DQBUF", dequeue) else {
-            return Ok(None);
-        };
-        self.writer.write(&Evidence::Return(returned(&frame)));
-        let index = frame.index.get() as usize;
-        let Some(buffer) = self.buffers.get(index) else {
-            return Err(Stop::Failed(format!(
-                "the device gave back buffer {index}, of {}",
-                self.buffers.len()
-            )));
-        };
-        let may_pass = (index != 0 || self.may_queue_again) && Instant::now() < deadline;
-        let is_first = self.came[index].count(frame.flags.get(), may_pass);
-        if is_first && buffer.is_told() {
-            buffer.tell_frame(&frame, begins, || Ok(()))?;
-        }
-        Ok(Some(index))
-    }
-
-    /// Lets the hazard happen; returns whether the stream goes on.
-    fn meet_hazard(&mut self) -> Result<bool, Stop> {
-        let goes_on = self.cell.hazard.leaves_a_stream();
-        let quiet = match goes_on {
-            true => Duration::ZERO,
-            false => quiet(self.device()?.frame_time()),
-        };
-        let held = match self.cell.hazard {
-            Hazard::ForkChildWrites => self.buffers[0].held(),
-            _ => None,
-        };
-        match self.cell.hazard {
-            Hazard::None => return Ok(true),
-            Hazard::Close => self.buffers[0].queue = None,
-            Hazard::Streamoff => {
-                self.must("VIDIOC_STREAMOFF", || self.device()?.stream_off())?;
-                self.streams = false;
-            }
-            hazard => {
-                let point = self.cell.point;
-                let mut context = self.buffers[0].in_hazard(point);
-                let run = || hazards::run(hazard, &mut context);
-                self.writer.spend(Phase::Hazard, run)?;
-            }
-        }
-        let is_in_place = match self.cell.hazard {
-            Hazard::Mremap | Hazard::MprotectReadOnly => false,
-            hazard => !hazard.replaces_memory(),
-        };
-        // After the DMA the frame was whole already.
-        self.may_queue_again = is_in_place && self.cell.point == Point::BeforeDma;
-        if held != self.buffers[0].held().filter(|_| held.is_some()) {
-            // The memory is the child's as well, which has written to it.
-            self.buffers[0].forget();
-            self.may_queue_again = false;
-        }
-        match goes_on {
-            true if self.cell.flow.is_capture() => {}
-            true => self.buffers[0].tell_contents(Moment::AfterHazard),
-            false => self
-                .told()
-                .for_each(|buffer| buffer.tell_contents(Moment::AfterHazard)),
-        }
-        self.look(Moment::AfterHazard)?;
-        if !goes_on {
-            self.writer
-                .spend(Phase::Device, || std::thread::sleep(quiet));
-            self.told()
-                .for_each(|buffer| buffer.tell_contents(Moment::Dequeued));
-        }
-        Ok(goes_on)
     }
 
     fn queue(&self, index: usize) -> io::Result<()> {
@@ -515,30 +300,8 @@ impl<'a> Transfer<'a> {
     }
 }
 
-/// Returns how long the process waits for forbidden writes of a device, whose frames
-/// take that long.
-fn quiet(frame_time: Option<Duration>) -> Duration {
-    let [least, most] = QUIET;
-    frame_time.map_or(most, |frame| frame.saturating_mul(2).clamp(least, most))
-}
-
-/// Returns the evidence of a buffer that came back.
-fn returned(buffer: &Buffer) -> ReturnSeen {
-    let seconds = buffer.timestamp_sec.get().max(0) as u64;
-    let rest = buffer.timestamp_usec.get().max(0) as u64;
-    ReturnSeen {
-        index: buffer.index.get(),
-        sequence: buffer.sequence.get(),
-        flags: buffer.flags.get(),
-        bytesused: buffer.bytesused.get(),
-        timestamp_us: seconds.saturating_mul(1_000_000).saturating_add(rest),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use zerocopy::FromZeros;
-
     use crate::agent::cell::Ends;
 
     use super::*;
@@ -562,46 +325,5 @@ mod tests {
             hazard: Hazard::FailNth,
             ..plain()
         }));
-    }
-
-    #[test]
-    fn the_first_whole_frame_is_told_or_one_after_many_in_error() {
-        let mut came = Came::default();
-        for _ in 0..ERRORS_MAX {
-            assert!(!came.count(BUF_FLAG_ERROR, true));
-        }
-        assert_eq!(came.frames, 0);
-        assert!(came.count(BUF_FLAG_ERROR, true));
-        assert!(!came.count(0, true));
-        let mut came = Came::default();
-        assert!(!came.count(BUF_FLAG_ERROR, true));
-        assert!(came.count(BUF_FLAG_DONE, true));
-        assert!(!came.count(BUF_FLAG_ERROR, true));
-        assert_eq!((came.frames, came.errors), (2, 1));
-        // Where it cannot be queued again it is the one.
-        assert!(Came::default().count(BUF_FLAG_ERROR, false));
-    }
-
-    #[test]
-    fn two_frames_would_come_in_a_quiet_time() {
-        let of = |milliseconds| quiet(Some(Duration::from_millis(milliseconds)));
-        assert_eq!(of(40), Duration::from_millis(80));
-        assert_eq!(
-            [of(1), of(1000), quiet(None)],
-            [QUIET[0], QUIET[1], QUIET[1]]
-        );
-        assert_eq!(quiet(Some(Duration::MAX)), QUIET[1]);
-    }
-
-    #[test]
-    fn the_time_of_a_frame_is_in_microseconds() {
-        let buffer = |sec: i64, usec: i64| Buffer {
-            timestamp_sec: sec.into(),
-            timestamp_usec: usec.into(),
-            ..FromZeros::new_zeroed()
-        };
-        assert_eq!(returned(&buffer(7, 42)).timestamp_us, 7_000_042);
-        assert_eq!(returned(&buffer(-1, -1)).timestamp_us, 0);
-        assert_eq!(returned(&buffer(i64::MAX, 1)).timestamp_us, u64::MAX);
     }
 }
