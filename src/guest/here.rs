@@ -15,8 +15,7 @@ use crate::guest::server::Server;
 /// and no module is loaded or unloaded, nor is memory swept or searched for leaks.
 ///
 /// Requests run this program again (/proc/self/exe), which must call
-/// [`apart`](crate::guest::apart) before anything else. From now on this process reaps
-/// all of its children: nothing else in it may wait for one.
+/// [`apart`](crate::guest::apart) before anything else.
 ///
 /// # Errors
 ///
