@@ -18,7 +18,7 @@ use signal_hook::iterator::Signals;
 use super::endpoint_args::{self, EndpointArgs};
 use super::mode_args::ModeArgs;
 use super::planes::PlanesArg;
-use super::{activation, output};
+use super::{activation, output, startup_code};
 use crate::card::witness::Background;
 use crate::card::{Card, CardKind, Endpoint, Rate, Spec, Witness};
 use crate::control::{Operated, Server, Service};
@@ -278,6 +278,7 @@ impl Startup {
             Server::start(socket, service, stop.clone())
         });
         let control = control.transpose()?;
+        startup_code::drop_it();
         let served = match self.socket {
             InheritedSocket::Listening(socket) => daemon.serve(&socket),
             InheritedSocket::Connected(socket) => daemon.serve_connected(socket),

@@ -32,6 +32,7 @@ mod planes;
 pub mod play;
 pub mod report;
 pub mod shell;
+mod startup_code;
 mod stream_args;
 
 use std::env;
