@@ -124,7 +124,7 @@ fn hundreds_of_malformed_requests_are_each_one_error() {
     let stream = Stream::new(driver, SMALL, 4);
     stream.start(driver);
     client.statistics();
-    let before = card.resident_kib();
+    let before = card.allocated_kib();
     let lines = malformed();
     assert!(lines.len() > 500, "{} lines", lines.len());
     for line in &lines {
@@ -145,7 +145,7 @@ fn hundreds_of_malformed_requests_are_each_one_error() {
     for _ in 0..few {
         assert!(client.answer()["statistics"].is_object());
     }
-    let grown = card.resident_kib().saturating_sub(before);
+    let grown = card.allocated_kib().saturating_sub(before);
     assert!(grown < GROWTH_KIB, "{grown} KiB more");
     assert!(
         card.log().len() < 4096,
@@ -189,7 +189,7 @@ fn a_request_that_ends_with_the_connection_is_answered() {
 fn a_client_that_does_not_read_holds_up_nobody() {
     let card = &mut card(&["--rate", "max"]);
     let flood = Client::connect(card);
-    let before = card.resident_kib();
+    let before = card.allocated_kib();
     flood.0.get_ref().set_nonblocking(true).unwrap();
     // Until neither side's socket takes any more.
     let request = b"{\"request\":\"statistics\"}\n".repeat(100);
@@ -210,7 +210,7 @@ fn a_client_that_does_not_read_holds_up_nobody() {
         client.statistics();
         stream.turn(driver, card);
     }
-    let grown = card.resident_kib().saturating_sub(before);
+    let grown = card.allocated_kib().saturating_sub(before);
     assert!(grown < GROWTH_KIB, "{grown} KiB more");
     // When it reads after all, it is answered after all.
     flood.0.get_ref().set_nonblocking(false).unwrap();
