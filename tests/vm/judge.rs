@@ -133,7 +133,12 @@ fn one_program_judges_the_device_of_a_machine_and_leaves_it_as_it_was() {
     for cell in &outcome.cells {
         assert_eq!(cell.verdict, Verdict::Expected, "{cell:#?}");
     }
-    let needs = [Oracle::Address, Oracle::Mappings, Oracle::Leaks];
+    let needs = [
+        Oracle::Address,
+        Oracle::Mappings,
+        Oracle::Idle,
+        Oracle::Leaks,
+    ];
     assert_eq!(missing(&outcome), needs);
 
     let no_cell = format!("{judge} --cell {} --out /tmp/none", impossible[0]);
