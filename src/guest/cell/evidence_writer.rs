@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use crate::agent::cell::evidence::{CallSeen, Evidence};
 use crate::agent::cell::phases::{self, Phase, Phases};
 
+use super::Stop;
+
 /// Writes evidence for the agent, a line for each piece, at once: the process
 /// may not live to write it later.
 #[derive(Debug)]
@@ -81,5 +83,11 @@ impl EvidenceWriter {
             took_us: took.as_micros() as u64,
         }));
         result
+    }
+
+    /// Makes a call as [`call`](Self::call) does, without which the cell fails.
+    pub fn must<T>(&self, name: &str, call: impl FnOnce() -> io::Result<T>) -> Result<T, Stop> {
+        self.call(name, call)
+            .map_err(|error| Stop::Failed(format!("{name}: {error}")))
     }
 }

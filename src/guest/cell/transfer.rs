@@ -71,7 +71,7 @@ impl<'a> Transfer<'a> {
         self.set_formats(size)?;
         if self.cell.flow.turns_frames() {
             for file in self.files() {
-                self.must("Vertical Flip", || file.turn_frames())?;
+                self.writer.must("Vertical Flip", || file.turn_frames())?;
             }
             for buffer in &mut self.buffers {
                 buffer.turn_frames(size.width as usize);
@@ -80,7 +80,7 @@ impl<'a> Transfer<'a> {
         let buffers = 1 + self.others.len() as u32;
         for queue in self.queues() {
             let request = || queue.request_buffers(buffers, MEMORY_USERPTR);
-            self.must("VIDIOC_REQBUFS", request)?;
+            self.writer.must("VIDIOC_REQBUFS", request)?;
         }
         // The failures before must not have left anything behind.
         if self.cell.hazard != Hazard::FailNth {
@@ -132,7 +132,9 @@ impl<'a> Transfer<'a> {
             let buffers = self.buffers.iter();
             for buffer in buffers.filter(|one| one.end.direction == direction) {
                 let Some(queue) = &buffer.queue else { continue };
-                let sizeimage = self.must("VIDIOC_S_FMT", || queue.set_format(size))?;
+                let sizeimage = self
+                    .writer
+                    .must("VIDIOC_S_FMT", || queue.set_format(size))?;
                 if sizeimage != buffer.layout.buffer.len {
                     return Err(Stop::Failed(format!(
                         "the device makes frames of {sizeimage} bytes, not of {}",
@@ -184,7 +186,8 @@ impl<'a> Transfer<'a> {
 
     /// Lets the card go on.
     fn release(&self, device: &Device) -> Result<(), Stop> {
-        self.must("release", || device.hold(self.cell.point, false))
+        self.writer
+            .must("release", || device.hold(self.cell.point, false))
     }
 
     /// Lets the card go on with what it holds back for files that are open, or, if
@@ -323,7 +326,8 @@ impl<'a> Transfer<'a> {
                 }
             }
             (Hazard::Streamoff, Some(queue)) => {
-                self.must("VIDIOC_STREAMOFF", || queue.stream_off())?;
+                self.writer
+                    .must("VIDIOC_STREAMOFF", || queue.stream_off())?;
             }
             (hazard, _) => {
                 let mut context = self.buffers[0].in_hazard(self.cell.point);
@@ -384,13 +388,6 @@ impl<'a> Transfer<'a> {
         let captured = contention::transfer(device, self.writer, &buffers, all_queued);
         self.look(Moment::Dequeued)?;
         captured.map_err(|error| Stop::Failed(format!("while two threads queue: {error}")))
-    }
-
-    /// Makes a call that must succeed, or the cell fails.
-    fn must<T>(&self, name: &str, call: impl FnOnce() -> io::Result<T>) -> Result<T, Stop> {
-        self.writer
-            .call(name, call)
-            .map_err(|error| Stop::Failed(format!("{name}: {error}")))
     }
 
     /// Looks at the pages of every buffer, and at the counters.

@@ -16,7 +16,7 @@ use crate::agent::cell::{Flow, Scope, Subject};
 use crate::agent::protocol::{Read, ReadAnswer};
 use crate::agent::survey::{Survey, SurveyAnswer};
 use crate::card::CardKind;
-use crate::rig::testbed::driver::DriverModule;
+use crate::rig::testbed::driver::{self, DriverModule};
 use crate::rig::testbed::{CardProcess, TestbedSpec};
 use crate::vm::channel::AgentError;
 use crate::vm::wait;
@@ -238,19 +238,13 @@ fn names(place: &Place, device: &str, answer: &SurveyAnswer) -> Vec<String> {
     names.push(answer.driver.clone());
     let bound = attribute(place, device, "device/uevent");
     let bound = bound.map(|read| read.text).unwrap_or_default();
-    names.extend(bound_driver(&bound).map(str::to_owned));
+    names.extend(driver::bound(&bound).map(str::to_owned));
     let (_, of_bus) = answer.bus.split_once(':').unwrap_or_default();
     names.push(of_bus.to_owned());
     names.retain(|name| !name.is_empty());
     names.sort();
     names.dedup();
     names
-}
-
-/// Returns the driver that a device's uevent names.
-fn bound_driver(uevent: &str) -> Option<&str> {
-    let mut lines = uevent.lines();
-    lines.find_map(|line| line.strip_prefix("DRIVER="))
 }
 
 /// Reads what sysfs says of a video device.
@@ -296,8 +290,8 @@ mod tests {
     #[test]
     fn a_driver_is_known_by_its_uevent() {
         let uevent = "DRIVER=uvcvideo\nDEVTYPE=usb_interface\n";
-        assert_eq!(bound_driver(uevent), Some("uvcvideo"));
-        assert_eq!(bound_driver("DEVTYPE=usb_interface\n"), None);
+        assert_eq!(driver::bound(uevent), Some("uvcvideo"));
+        assert_eq!(driver::bound("DEVTYPE=usb_interface\n"), None);
     }
 
     fn surveyed(scope: Scope, scatters: bool) -> Surveyed {

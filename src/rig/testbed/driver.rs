@@ -145,3 +145,9 @@ fn written(dir: &Path, name: &str, contents: &[u8]) -> Result<PathBuf, Error> {
     })?;
     Ok(path)
 }
+
+/// Returns the driver that a device's uevent names.
+pub fn bound(uevent: &str) -> Option<&str> {
+    let mut lines = uevent.lines();
+    lines.find_map(|line| line.strip_prefix("DRIVER="))
+}

@@ -306,10 +306,7 @@ impl Testbed {
         let Ok(read) = self.machine.agent().call(look, GUEST_LIMIT) else {
             return;
         };
-        let bound = read
-            .text
-            .lines()
-            .find_map(|line| line.strip_prefix("DRIVER="));
+        let bound = driver::bound(&read.text);
         if let Some(bound) = bound.filter(|bound| *bound != self.driver) {
             self.names.push(bound.to_owned());
         }

@@ -40,7 +40,8 @@ impl Transfer<'_> {
             Hazard::None => return Ok(true),
             Hazard::Close => self.buffers[0].queue = None,
             Hazard::Streamoff => {
-                self.must("VIDIOC_STREAMOFF", || self.device()?.stream_off())?;
+                self.writer
+                    .must("VIDIOC_STREAMOFF", || self.device()?.stream_off())?;
                 self.streams = false;
             }
             hazard => {

@@ -166,8 +166,12 @@ impl<'a> Transfer<'a> {
             direction: self.cell.flow.subject(),
             api: self.subject.api,
         };
-        let device = self.must("open", || Device::open_for(&self.cell.device, type_))?;
-        let format = self.must("VIDIOC_S_FMT", || device.set_subject(self.subject))?;
+        let device = self
+            .writer
+            .must("open", || Device::open_for(&self.cell.device, type_))?;
+        let format = self
+            .writer
+            .must("VIDIOC_S_FMT", || device.set_subject(self.subject))?;
         if format.sizeimage.get() != self.subject.sizeimage {
             return Err(Stop::Failed(format!(
                 "the device makes frames of {} bytes now, not of {}",
@@ -177,7 +181,7 @@ impl<'a> Transfer<'a> {
         }
         let wanted = self.buffers.len() as u32;
         let request = || device.request_buffers(wanted, MEMORY_USERPTR);
-        let made = self.must("VIDIOC_REQBUFS", request)?;
+        let made = self.writer.must("VIDIOC_REQBUFS", request)?;
         if made < wanted {
             return Err(Stop::Failed(format!(
                 "the device makes {made} buffers, {wanted} were asked for"
@@ -291,12 +295,6 @@ impl<'a> Transfer<'a> {
             _ => 1 + FURTHER_MAX,
         };
         buffer::look(self.writer, self.told().take(buffers), moment)
-    }
-
-    fn must<T>(&self, name: &str, call: impl FnOnce() -> io::Result<T>) -> Result<T, Stop> {
-        self.writer
-            .call(name, call)
-            .map_err(|error| Stop::Failed(format!("{name}: {error}")))
     }
 }
 
