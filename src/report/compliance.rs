@@ -40,7 +40,8 @@ pub fn page(comparisons: &[Comparison]) -> String {
              device and warns of frames that are missing (not of vivid's), so the card offered\n\
              no more than {MAX_FPS} frames a second (`pinhole device --max-fps {MAX_FPS}`). It streams\n\
              every pair of a mem-to-mem device's formats, which would take hours at\n\
-             3840x2160: that card had two sizes (`--sizes {SIZES}`).\n"
+             3840x2160: that card had two sizes (`--sizes {SIZES}`), and so had all\n\
+             cards on the kernels that check themselves.\n"
         );
     }
     for one in comparisons {

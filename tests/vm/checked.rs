@@ -149,7 +149,7 @@ fn the_device_complies_and_nothing_is_said() {
         BufferApi::Single,
     ));
     let agent = guest.testbed.machine.agent();
-    let judgement = compliance::judge(agent, "/dev/video0", &["--streaming=2"]).unwrap();
+    let judgement = compliance::judge(agent, "/dev/video0", &["--streaming=2"], |_| {}).unwrap();
     assert!(
         judgement.failed == 0 && judgement.total > 40,
         "{judgement:#?}"

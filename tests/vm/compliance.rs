@@ -9,7 +9,7 @@ use crate::test_guest::TestGuest;
 fn complies(kernel: &str, kind: CardKind, planes: BufferApi, options: &[&str]) {
     let guest = TestGuest::start(testbed(kernel, kind, planes));
     let agent = guest.testbed.machine.agent();
-    let judgement = judge(agent, "/dev/video0", options).unwrap();
+    let judgement = judge(agent, "/dev/video0", options, |_| {}).unwrap();
     // Where the machine has no time for its guest, frames are dropped, and the
     // sequence numbers say so.
     let slow = |line: &String| line.contains(": got sequence number ");

@@ -38,7 +38,7 @@ fn module(kind: CardKind) -> (&'static str, &'static str) {
 }
 
 /// Loads the kernel's own device, and tests it; `None` if the guest's kernel has
-/// none.
+/// none. `progress` is as [`judge`] has it.
 ///
 /// # Errors
 /// [`ComplianceError`] if the device could not be tested.
@@ -46,6 +46,7 @@ pub fn judge_peer(
     agent: &Agent,
     kind: CardKind,
     planes: BufferApi,
+    progress: impl FnMut(usize),
 ) -> Result<Option<Peer>, ComplianceError> {
     let failed = |what| move |source: AgentError| ComplianceError::Agent { what, source };
     let (module, params) = module(kind);
@@ -67,6 +68,6 @@ pub fn judge_peer(
     loaded.map_err(failed("load the kernel's own device"))?;
     Ok(Some(Peer {
         module: module.into(),
-        judgement: judge(agent, DEVICE, &OPTIONS)?,
+        judgement: judge(agent, DEVICE, &OPTIONS, progress)?,
     }))
 }
