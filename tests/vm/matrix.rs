@@ -45,10 +45,9 @@ fn run(kernel: &str, cells: Vec<CellName>, mutants: &[Mutant]) -> KernelOutcome 
     outcome
 }
 
-/// Every kind at an offset that nothing is aligned to, pinned in both ways.
+/// Every kind at an offset that nothing is aligned to, pinned in each way.
 fn every_kind() -> impl Iterator<Item = CellName> {
-    let pinnings = [Pinning::FrameVector, Pinning::Native];
-    pinnings.into_iter().flat_map(|pinning| {
+    Pinning::ALL.iter().copied().flat_map(|pinning| {
         Kind::ALL.iter().map(move |kind| CellName {
             offset: 2055,
             tail: 2056,
