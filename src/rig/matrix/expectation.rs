@@ -64,8 +64,8 @@ impl Expectation {
 /// Returns the expectation of a cell on a kernel of that version.
 pub fn expect(cell: &CellName, kernel: Version) -> Expectation {
     match cell.flow {
-        Flow::Capture => models::of_one_piece(cell, capture(cell, kernel)),
-        Flow::Output => models::of_one_piece(cell, output::expect(cell, kernel)),
+        Flow::Capture => models::of_one_piece(cell, kernel, capture(cell, kernel)),
+        Flow::Output => models::of_one_piece(cell, kernel, output::expect(cell, kernel)),
         Flow::M2m(ends) => m2m::of(ends, cell, |one| expect(one, kernel)),
     }
 }

@@ -34,10 +34,11 @@ pub fn errno_of_wrapping(cell: &CellName, kernel: Version) -> i32 {
 }
 
 /// Returns the expectation of a cell whose memory would otherwise come to that.
-pub fn of_one_piece(cell: &CellName, expectation: Expectation) -> Expectation {
+pub fn of_one_piece(cell: &CellName, kernel: Version, expectation: Expectation) -> Expectation {
     let is_refusal = |outcome: &Observation| matches!(outcome, Observation::Refused(_));
     // A buffer that begins later in a huge page than at its start ends in the next one.
-    let is_one_piece = is_one_piece(cell.kind) && (cell.kind != Kind::Thp || cell.offset == 0);
+    let is_one_piece =
+        is_one_piece(cell.kind, kernel) && (cell.kind != Kind::Thp || cell.offset == 0);
     if cell.pinning != Pinning::Contig
         || is_one_piece
         || expectation.outcomes.iter().all(is_refusal)
@@ -58,16 +59,20 @@ pub fn of_one_piece(cell: &CellName, expectation: Expectation) -> Expectation {
 
 /// Returns whether memory of that kind is one piece of physical memory, if there is
 /// such memory at all, and no more of it than the kind's usual length.
-pub const fn is_one_piece(kind: Kind) -> bool {
-    matches!(
-        kind,
+///
+/// Before 5.19, which knows of pages that they are one process's alone (PG_anon_exclusive),
+/// a write to a write-protected page of a huge page that is mapped by PTEs copies it
+/// (do_wp_page() in mm/memory.c): the pin has a piece less there.
+pub fn is_one_piece(kind: Kind, kernel: Version) -> bool {
+    match kind {
         Kind::Thp
-            | Kind::ThpPart
-            | Kind::ThpPteMapped
-            | Kind::ThpPartlyMapped
-            | Kind::ThpMremapped
-            | Kind::DeviceDax
-    )
+        | Kind::ThpPart
+        | Kind::ThpPartlyMapped
+        | Kind::ThpMremapped
+        | Kind::DeviceDax => true,
+        Kind::ThpPteMapped => kernel >= Version(5, 19),
+        _ => false,
+    }
 }
 
 #[cfg(test)]
@@ -113,6 +118,8 @@ mod tests {
             ["taken back or EFAULT"; 4]
         );
         assert_eq!(expected("device-dax/contig"), ["data"; 4]);
+        let by_ptes = ["data or EFAULT", "data", "data", "data"];
+        assert_eq!(expected("thp-pte-mapped/contig"), by_ptes);
         // What is refused anyway is so for its own reason.
         assert_eq!(expected("secretmem/contig"), ["EFAULT"; 4]);
         let on_disk = ["data or EFAULT", "data or EFAULT", "EFAULT", "EFAULT"];

@@ -35,7 +35,7 @@ pub fn expect_unwitnessed(cell: &CellName, kernel: Version, device: Unwitnessed)
         expectation.reason = Some(LATER);
     }
     // A refusal ends the cell, whatever comes later.
-    if !device.scatters && !is_one_piece(cell.kind) {
+    if !device.scatters && !is_one_piece(cell.kind, kernel) {
         outcomes.extend(REFUSALS.map(Observation::Refused));
         expectation.reason = expectation.reason.or(Some(ONE_PIECE));
     }
