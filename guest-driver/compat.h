@@ -26,6 +26,14 @@
 #include <media/frame_vector.h>
 #endif
 
+/* A kernel may be built without it; that of the other two models is asked for. */
+#if IS_REACHABLE(CONFIG_VIDEOBUF2_DMA_CONTIG)
+#include <media/videobuf2-dma-contig.h>
+#define PINHOLE_DMA_CONTIG_MEMOPS (&vb2_dma_contig_memops)
+#else
+#define PINHOLE_DMA_CONTIG_MEMOPS NULL
+#endif
+
 /* Its name since 6.17; later kernels warn of the use of the one before. */
 #if !PINHOLE_KERNEL(6, 17)
 #define system_percpu_wq system_wq
@@ -305,24 +313,18 @@ void *pinhole_mem_cookie(struct vb2_buffer *vb, void *priv);
 #define PINHOLE_MEM_OP(name) pinhole_mem_##name
 
 /* The direction is that of the buffer's queue. */
-#define pinhole_sg_alloc(vb, dev, size, dir) \
-	vb2_dma_sg_memops.alloc(vb, dev, size)
-#define pinhole_sg_get_userptr(vb, dev, vaddr, size, dir) \
-	vb2_dma_sg_memops.get_userptr(vb, dev, vaddr, size)
-#define pinhole_sg_attach_dmabuf(vb, dev, dbuf, size, dir) \
-	vb2_dma_sg_memops.attach_dmabuf(vb, dev, dbuf, size)
-#define pinhole_sg_get_dmabuf(vb, priv, flags) \
-	vb2_dma_sg_memops.get_dmabuf(vb, priv, flags)
-#define pinhole_sg_vaddr(vb, priv) \
-	vb2_dma_sg_memops.vaddr(vb, priv)
-#define pinhole_sg_cookie(vb, priv) \
-	vb2_dma_sg_memops.cookie(vb, priv)
-#define pinhole_vm_alloc(vb, dev, size, dir) \
-	vb2_vmalloc_memops.alloc(vb, dev, size)
-#define pinhole_vm_get_dmabuf(vb, priv, flags) \
-	vb2_vmalloc_memops.get_dmabuf(vb, priv, flags)
-#define pinhole_vm_vaddr(vb, priv) \
-	vb2_vmalloc_memops.vaddr(vb, priv)
+#define pinhole_ops_alloc(ops, vb, dev, size, dir) \
+	((ops)->alloc(vb, dev, size))
+#define pinhole_ops_get_userptr(ops, vb, dev, vaddr, size, dir) \
+	((ops)->get_userptr(vb, dev, vaddr, size))
+#define pinhole_ops_attach_dmabuf(ops, vb, dev, dbuf, size, dir) \
+	((ops)->attach_dmabuf(vb, dev, dbuf, size))
+#define pinhole_ops_get_dmabuf(ops, vb, priv, flags) \
+	((ops)->get_dmabuf(vb, priv, flags))
+#define pinhole_ops_vaddr(ops, vb, priv) \
+	((ops)->vaddr(vb, priv))
+#define pinhole_ops_cookie(ops, vb, priv) \
+	((ops)->cookie(vb, priv))
 
 #else
 
@@ -367,24 +369,18 @@ static inline void *pinhole_old_cookie(void *priv)
 	return pinhole_mem_cookie(NULL, priv);
 }
 
-#define pinhole_sg_alloc(vb, dev, size, dir) \
-	vb2_dma_sg_memops.alloc(dev, 0, size, dir, 0)
-#define pinhole_sg_get_userptr(vb, dev, vaddr, size, dir) \
-	vb2_dma_sg_memops.get_userptr(dev, vaddr, size, dir)
-#define pinhole_sg_attach_dmabuf(vb, dev, dbuf, size, dir) \
-	vb2_dma_sg_memops.attach_dmabuf(dev, dbuf, size, dir)
-#define pinhole_sg_get_dmabuf(vb, priv, flags) \
-	vb2_dma_sg_memops.get_dmabuf(priv, flags)
-#define pinhole_sg_vaddr(vb, priv) \
-	vb2_dma_sg_memops.vaddr(priv)
-#define pinhole_sg_cookie(vb, priv) \
-	vb2_dma_sg_memops.cookie(priv)
-#define pinhole_vm_alloc(vb, dev, size, dir) \
-	vb2_vmalloc_memops.alloc(dev, 0, size, dir, 0)
-#define pinhole_vm_get_dmabuf(vb, priv, flags) \
-	vb2_vmalloc_memops.get_dmabuf(priv, flags)
-#define pinhole_vm_vaddr(vb, priv) \
-	vb2_vmalloc_memops.vaddr(priv)
+#define pinhole_ops_alloc(ops, vb, dev, size, dir) \
+	((ops)->alloc(dev, 0, size, dir, 0))
+#define pinhole_ops_get_userptr(ops, vb, dev, vaddr, size, dir) \
+	((ops)->get_userptr(dev, vaddr, size, dir))
+#define pinhole_ops_attach_dmabuf(ops, vb, dev, dbuf, size, dir) \
+	((ops)->attach_dmabuf(dev, dbuf, size, dir))
+#define pinhole_ops_get_dmabuf(ops, vb, priv, flags) \
+	((ops)->get_dmabuf(priv, flags))
+#define pinhole_ops_vaddr(ops, vb, priv) \
+	((ops)->vaddr(priv))
+#define pinhole_ops_cookie(ops, vb, priv) \
+	((ops)->cookie(priv))
 
 #endif
 

@@ -2,9 +2,8 @@
 /*
  * Memory operations for videobuf2.
  *
- * DMABUF memory is that of vb2_dma_sg_memops, and so is USERPTR memory if the
- * module's parameter says so; other USERPTR memory is pinned by pin.c. MMAP memory
- * is that of vb2_dma_sg_memops, of paged.c where those do not do, or the device's
+ * DMABUF memory is that of vb2_dma_sg_memops. USERPTR memory is that of userptr.c. MMAP
+ * memory is that of vb2_dma_sg_memops, of paged.c where those do not do, or the device's
  * own of region.c. Around all there is a struct pinhole_mem, which knows where the
  * memory comes from.
  */
@@ -24,23 +23,9 @@ static void pinhole_mem_put(void *priv)
 		pinhole_region_put(mem);
 		return;
 	}
-	if (mem->vm_priv)
-		pinhole_paged_free(mem);
-	else
-		vb2_dma_sg_memops.put(mem->sg_priv);
-	kfree(mem);
-}
-
-/* videobuf2: likewise, of the application's memory. */
-static void pinhole_mem_put_userptr(void *priv)
-{
-	struct pinhole_mem *mem = priv;
-
-	pinhole_cmd_release(mem->cmd);
-	if (mem->sg_priv)
-		vb2_dma_sg_memops.put_userptr(mem->sg_priv);
-	else
-		pinhole_unpin(mem);
+	if (mem->pages)
+		pinhole_paged_unmap(mem);
+	mem->ops->put(mem->priv);
 	kfree(mem);
 }
 
@@ -50,8 +35,30 @@ static void pinhole_mem_detach_dmabuf(void *priv)
 	struct pinhole_mem *mem = priv;
 
 	pinhole_cmd_release(mem->cmd);
-	vb2_dma_sg_memops.detach_dmabuf(mem->sg_priv);
+	mem->ops->detach_dmabuf(mem->priv);
 	kfree(mem);
+}
+
+/* Describes to the device what the operations of videobuf2 have mapped for it. */
+static int pinhole_mapped_segments(struct pinhole_mem *mem,
+				   struct pinhole_segments *segs)
+{
+	void *cookie = pinhole_ops_cookie(mem->ops, NULL, mem->priv);
+	struct scatterlist *sg;
+	struct sg_table *sgt;
+	unsigned int i;
+
+	if (IS_ERR_OR_NULL(cookie))
+		return -EINVAL;
+	if (mem->ops != &vb2_dma_sg_memops) {
+		/* vb2_dma_contig_memops have it in one piece. */
+		pinhole_segments_add(segs, *(dma_addr_t *)cookie, segs->left);
+		return 0;
+	}
+	sgt = cookie;
+	for_each_sgtable_dma_sg(sgt, sg, i)
+		pinhole_segments_add(segs, sg_dma_address(sg), sg_dma_len(sg));
+	return 0;
 }
 
 /**
@@ -62,8 +69,8 @@ static void pinhole_mem_detach_dmabuf(void *priv)
  * @max: room in @entries
  *
  * Addresses are DMA addresses if the device is behind the DMA API, else
- * guest-physical ones. vb2_dma_sg_memops maps through the DMA API in any case,
- * and an imported dma-buf has no other addresses; they can be used for a
+ * guest-physical ones. videobuf2's sg and contig map through the DMA API in any
+ * case, and an imported dma-buf has no other addresses; they can be used for a
  * device that wants guest-physical ones only where both are the same.
  *
  * Return: Number of entries, or a negative errno. The device's own memory needs
@@ -79,27 +86,21 @@ int pinhole_mem_segments(struct pinhole_mem *mem, size_t length,
 		.left = length,
 	};
 	struct pinhole_device *dev = mem->dev;
-	struct scatterlist *sg;
-	struct sg_table *sgt;
-	unsigned int i;
+	int ret = 0;
 
 	if (mem->own)
 		return 0;
-	if (mem->sg_priv && !dev->dma.use && !dev->dma.identity) {
+	if (!mem->pages && !dev->dma.use && !dev->dma.identity) {
 		dev_err_once(&dev->vdev->dev,
-			     "the DMA API translates addresses: DMABUF cannot be imported without VIRTIO_F_ACCESS_PLATFORM\n");
+			     "the DMA API translates addresses: DMABUF, and user pointers of videobuf2's sg and contig, take VIRTIO_F_ACCESS_PLATFORM\n");
 		return -EIO;
 	}
-	if (!mem->sg_priv) {
+	if (mem->pages)
 		pinhole_pinned_segments(mem, &segs);
-	} else {
-		sgt = pinhole_sg_cookie(NULL, mem->sg_priv);
-		if (IS_ERR_OR_NULL(sgt))
-			return -EINVAL;
-		for_each_sgtable_dma_sg(sgt, sg, i)
-			pinhole_segments_add(&segs, sg_dma_address(sg),
-					     sg_dma_len(sg));
-	}
+	else
+		ret = pinhole_mapped_segments(mem, &segs);
+	if (ret)
+		return ret;
 	if (segs.left)
 		return -EINVAL;
 	if (entries && segs.count != max)
@@ -112,15 +113,17 @@ static struct pinhole_mem *pinhole_mem_alloc_guest(struct vb2_buffer *vb,
 						   struct device *mem_dev,
 						   unsigned long size)
 {
+	const struct vb2_mem_ops *ops = &vb2_dma_sg_memops;
 	struct pinhole_mem *mem = pinhole_mem_new(mem_dev);
 	int ret;
 
 	if (!mem)
 		return ERR_PTR(-ENOMEM);
 	if (!mem->dev->dma.paged)
-		return pinhole_mem_wrap(mem,
-					pinhole_sg_alloc(vb, mem->dev->dma.dev,
-							 size, mem->dir));
+		return pinhole_mem_wrap(mem, ops,
+					pinhole_ops_alloc(ops, vb,
+							  mem->dev->dma.dev,
+							  size, mem->dir));
 	ret = pinhole_paged_alloc(mem, vb, size);
 	if (ret) {
 		kfree(mem);
@@ -147,27 +150,30 @@ void *pinhole_mem_alloc(struct vb2_buffer *vb, struct device *mem_dev,
 void *pinhole_mem_attach_dmabuf(struct vb2_buffer *vb, struct device *mem_dev,
 				struct dma_buf *dbuf, unsigned long size)
 {
+	const struct vb2_mem_ops *ops = &vb2_dma_sg_memops;
 	struct pinhole_mem *mem = pinhole_mem_new(mem_dev);
 
 	if (!mem)
 		return ERR_PTR(-ENOMEM);
-	return pinhole_mem_wrap(mem,
-				pinhole_sg_attach_dmabuf(vb, mem->dev->dma.dev,
-							 dbuf, size, mem->dir));
+	return pinhole_mem_wrap(mem, ops,
+				pinhole_ops_attach_dmabuf(ops, vb,
+							  mem->dev->dma.dev,
+							  dbuf, size,
+							  mem->dir));
 }
 
 static int pinhole_mem_map_dmabuf(void *priv)
 {
 	struct pinhole_mem *mem = priv;
 
-	return vb2_dma_sg_memops.map_dmabuf(mem->sg_priv);
+	return mem->ops->map_dmabuf(mem->priv);
 }
 
 static void pinhole_mem_unmap_dmabuf(void *priv)
 {
 	struct pinhole_mem *mem = priv;
 
-	vb2_dma_sg_memops.unmap_dmabuf(mem->sg_priv);
+	mem->ops->unmap_dmabuf(mem->priv);
 }
 
 /* videobuf2 takes NULL as the answer that there is no dma-buf. */
@@ -178,9 +184,7 @@ struct dma_buf *pinhole_mem_get_dmabuf(struct vb2_buffer *vb, void *priv,
 
 	if (mem->own)
 		return NULL;
-	if (mem->vm_priv)
-		return pinhole_vm_get_dmabuf(vb, mem->vm_priv, flags);
-	return pinhole_sg_get_dmabuf(vb, mem->sg_priv, flags);
+	return pinhole_ops_get_dmabuf(mem->ops, vb, mem->priv, flags);
 }
 
 /* videobuf2: a buffer is about to be queued, and is the device's from here on. */
@@ -188,10 +192,10 @@ static void pinhole_mem_prepare(void *priv)
 {
 	struct pinhole_mem *mem = priv;
 
-	if (mem->sg_priv)
-		vb2_dma_sg_memops.prepare(mem->sg_priv);
-	else if (!mem->own)
+	if (mem->pages)
 		pinhole_pinned_prepare(mem);
+	else if (mem->ops)
+		mem->ops->prepare(mem->priv);
 }
 
 /* videobuf2: the device has given it back. There is nothing to do for output. */
@@ -199,20 +203,18 @@ static void pinhole_mem_finish(void *priv)
 {
 	struct pinhole_mem *mem = priv;
 
-	if (mem->sg_priv)
-		vb2_dma_sg_memops.finish(mem->sg_priv);
-	else if (!mem->own)
+	if (mem->pages)
 		pinhole_pinned_finish(mem);
+	else if (mem->ops)
+		mem->ops->finish(mem->priv);
 }
 
 void *pinhole_mem_vaddr(struct vb2_buffer *vb, void *priv)
 {
 	struct pinhole_mem *mem = priv;
 
-	if (mem->sg_priv)
-		return pinhole_sg_vaddr(vb, mem->sg_priv);
-	if (mem->vm_priv)
-		return pinhole_vm_vaddr(vb, mem->vm_priv);
+	if (mem->ops)
+		return pinhole_ops_vaddr(mem->ops, vb, mem->priv);
 	if (!mem->vaddr)
 		mem->vaddr = vm_map_ram(mem->pages, mem->nr, NUMA_NO_NODE);
 	return mem->vaddr ? mem->vaddr + offset_in_page(mem->start) : NULL;
@@ -230,9 +232,7 @@ static unsigned int pinhole_mem_num_users(void *priv)
 
 	if (mem->own)
 		return pinhole_region_num_users(mem);
-	if (mem->sg_priv)
-		return vb2_dma_sg_memops.num_users(mem->sg_priv);
-	return mem->vm_priv ? vb2_vmalloc_memops.num_users(mem->vm_priv) : 1;
+	return mem->ops ? mem->ops->num_users(mem->priv) : 1;
 }
 
 static int pinhole_mem_mmap(void *priv, struct vm_area_struct *vma)
@@ -241,9 +241,7 @@ static int pinhole_mem_mmap(void *priv, struct vm_area_struct *vma)
 
 	if (mem->own)
 		return pinhole_region_mmap(mem, vma);
-	if (mem->vm_priv)
-		return vb2_vmalloc_memops.mmap(mem->vm_priv, vma);
-	return vb2_dma_sg_memops.mmap(mem->sg_priv, vma);
+	return mem->ops->mmap(mem->priv, vma);
 }
 
 const struct vb2_mem_ops pinhole_mem_ops = {

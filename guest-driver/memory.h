@@ -23,30 +23,31 @@ struct pinhole_stream;
  * @dev: the device
  * @stream: the stream whose buffer it is of
  * @dir: which way the data go
- * @sg_priv: memory of vb2_dma_sg_memops, or NULL
- * @vm_priv: memory of vb2_vmalloc_memops, or NULL
- * @own: the device's own memory; if it is none of the three it is pinned by this
- *	 driver
+ * @ops: the operations of videobuf2 whose memory it is, or NULL
+ * @priv: what they know it by
+ * @own: the device's own memory; if it is neither it is pinned by this driver
  * @cmd: of a first plane: the QBUF command that describes the buffer's memory
  * @start: user address of the first byte
  * @size: length in bytes, no longer than the format's plane
  * @vec: frame vector of the pinned range
- * @pages: its pages, or those of @vm_priv
+ * @pages: the pages that @sgt is of; NULL if it is @ops that map the memory for the
+ *	   device
  * @nr: number of pages
  * @sgt: scatter list of @pages
  * @dma_mapped: @sgt is mapped by the DMA API
  * @vaddr: kernel mapping, or NULL
  *
- * The fields from @start on are for memory pinned by this driver, and from @pages to
- * @dma_mapped for that of @vm_priv, which begins at 0. The device's own memory has
- * @size, of whole pages, and @vaddr, and begins at 0.
+ * The fields from @start on are for memory pinned by this driver, and those from
+ * @start to @dma_mapped, but for @vec, for that of vb2_vmalloc_memops; what was
+ * allocated begins at 0. The device's own memory has @size, of whole pages, and
+ * @vaddr, and begins at 0.
  */
 struct pinhole_mem {
 	struct pinhole_device *dev;
 	struct pinhole_stream *stream;
 	enum dma_data_direction dir;
-	void *sg_priv;
-	void *vm_priv;
+	const struct vb2_mem_ops *ops;
+	void *priv;
 	bool own;
 	struct pinhole_cmd *cmd;
 
@@ -82,22 +83,27 @@ struct pinhole_dma {
 /**
  * pinhole_mem_wrap() - finish the description of a plane's memory
  * @mem: description; freed on failure
- * @sg_priv: memory of vb2_dma_sg_memops, NULL or an ERR_PTR
+ * @ops: operations of videobuf2
+ * @priv: their memory, NULL or an ERR_PTR
  *
  * Return: @mem, or an ERR_PTR.
  */
-static inline void *pinhole_mem_wrap(struct pinhole_mem *mem, void *sg_priv)
+static inline void *pinhole_mem_wrap(struct pinhole_mem *mem,
+				     const struct vb2_mem_ops *ops, void *priv)
 {
-	if (IS_ERR_OR_NULL(sg_priv)) {
+	if (IS_ERR_OR_NULL(priv)) {
 		kfree(mem);
-		return sg_priv ? sg_priv : ERR_PTR(-ENOMEM);
+		return priv ? priv : ERR_PTR(-ENOMEM);
 	}
-	mem->sg_priv = sg_priv;
+	mem->ops = ops;
+	mem->priv = priv;
 	return mem;
 }
 
-/* pin.c; pinhole_mem_get_userptr() is in compat.h */
+/* pin.c */
 struct pinhole_mem *pinhole_mem_new(struct device *mem_dev);
+int pinhole_pin(struct pinhole_mem *mem, unsigned long start,
+		unsigned long size);
 void pinhole_unpin(struct pinhole_mem *mem);
 void pinhole_pinned_prepare(struct pinhole_mem *mem);
 void pinhole_pinned_finish(struct pinhole_mem *mem);
@@ -109,7 +115,11 @@ void pinhole_pages_unmap(struct pinhole_mem *mem);
 /* paged.c */
 int pinhole_paged_alloc(struct pinhole_mem *mem, struct vb2_buffer *vb,
 			unsigned long size);
-void pinhole_paged_free(struct pinhole_mem *mem);
+int pinhole_paged_map(struct pinhole_mem *mem, struct vb2_buffer *vb);
+void pinhole_paged_unmap(struct pinhole_mem *mem);
+
+/* userptr.c; pinhole_mem_get_userptr() is in compat.h */
+void pinhole_mem_put_userptr(void *priv);
 
 /* memory.c */
 extern const struct vb2_mem_ops pinhole_mem_ops;

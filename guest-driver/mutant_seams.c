@@ -153,7 +153,7 @@ void *__wrap_pinhole_mem_get_userptr(struct vb2_buffer *vb, struct device *dev,
 	mem = __real_pinhole_mem_get_userptr(vb, dev, vaddr, size);
 	if (swaps)
 		WRITE_ONCE(swapping, NULL);
-	if (IS_ERR(mem) || mem->sg_priv)
+	if (IS_ERR(mem) || mem->ops)
 		return mem;
 	right = mem->dir;
 	dir = right;
@@ -186,9 +186,9 @@ int __wrap_pinhole_mem_segments(struct pinhole_mem *mem, size_t length,
 				struct virtio_media_sg_entry *entries,
 				unsigned int max)
 {
-	if (!mem->sg_priv && pinhole_mutant(PINHOLE_ROUND_UP))
+	if (mem->pages && pinhole_mutant(PINHOLE_ROUND_UP))
 		length = mem->size;
-	if (!mem->sg_priv && mem->nr > 1 &&
+	if (mem->pages && mem->nr > 1 &&
 	    pinhole_mutant(PINHOLE_LOSE_LAST_PAGE))
 		length -= offset_in_page(mem->start + length - 1) + 1;
 	return __real_pinhole_mem_segments(mem, length, entries, max);

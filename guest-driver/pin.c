@@ -5,18 +5,12 @@
  */
 #include <linux/dma-mapping.h>
 #include <linux/mm.h>
-#include <linux/moduleparam.h>
 #include <linux/scatterlist.h>
 #include <linux/uaccess.h>
 #include <linux/vmalloc.h>
 
 #include "pinhole.h"
 #include "trace.h"
-
-static bool native_userptr;
-module_param(native_userptr, bool, 0644);
-MODULE_PARM_DESC(native_userptr,
-		 "pin user pointers by the kernel's vb2_dma_sg_memops instead of the driver's own operations (default: N)");
 
 /* Describes pinned memory to the device. */
 void pinhole_pinned_segments(struct pinhole_mem *mem,
@@ -157,13 +151,21 @@ static int pinhole_map_pinned(struct pinhole_mem *mem)
 	return pinhole_pages_map(mem);
 }
 
-/*
+/**
+ * pinhole_pin() - pin memory of the caller's for the device
+ * @mem: description of a plane's memory, which has none yet
+ * @start: address of its first byte
+ * @size: length in bytes
+ *
  * All or nothing: a range that can be pinned in part only, as it is when it
  * runs across mappings of different kinds, is refused. Since 6.2 memory that the
  * device only reads may be read-only to the process as well.
+ *
+ * Context: Process context, of the process whose memory it is.
+ * Return: 0 or a negative errno; pinhole_unpin() undoes it.
  */
-static int pinhole_pin(struct pinhole_mem *mem, unsigned long start,
-		       unsigned long size)
+int pinhole_pin(struct pinhole_mem *mem, unsigned long start,
+		unsigned long size)
 {
 	unsigned long nr = ((start + size - 1) >> PAGE_SHIFT) -
 			   (start >> PAGE_SHIFT) + 1;
@@ -217,58 +219,6 @@ struct pinhole_mem *pinhole_mem_new(struct device *mem_dev)
 	mem->stream = container_of(mem_dev, struct pinhole_stream, mem_dev);
 	mem->dev = mem->stream->dev;
 	mem->dir = pinhole_dma_dir(mem->stream);
-	return mem;
-}
-
-/*
- * How much of a user pointer the device has use for: no more than the format's
- * plane, or the longest plane if it is not known which.
- *
- * videobuf2 does not say which plane the memory is for. It gets memory for the
- * planes in order, and takes away what there was of a plane before.
- */
-static unsigned long pinhole_mem_needed(const struct pinhole_stream *stream,
-					struct vb2_buffer *vb,
-					unsigned long size)
-{
-	unsigned long needed = 0;
-	unsigned int i;
-
-	lockdep_assert_held(&stream->ctx->queue_mutex);
-	for (i = 0; i < stream->num_planes; i++) {
-		if (vb && i < vb->num_planes && !vb->planes[i].mem_priv)
-			return min_t(unsigned long, size,
-				     pinhole_plane_needed(stream, i));
-		needed = max_t(unsigned long, needed,
-			       pinhole_plane_needed(stream, i));
-	}
-	return min(size, needed);
-}
-
-/*
- * videobuf2: pins memory for a USERPTR plane. What the application claims beyond
- * the frame is left alone. The struct pinhole_mem, or an ERR_PTR.
- */
-void *pinhole_mem_get_userptr(struct vb2_buffer *vb, struct device *mem_dev,
-			      unsigned long vaddr, unsigned long size)
-{
-	struct pinhole_mem *mem = pinhole_mem_new(mem_dev);
-	int ret;
-
-	if (!mem)
-		return ERR_PTR(-ENOMEM);
-	size = pinhole_mem_needed(mem->stream, vb, size);
-	if (READ_ONCE(native_userptr))
-		return pinhole_mem_wrap(mem,
-					pinhole_sg_get_userptr(vb,
-							       mem->dev->dma.dev,
-							       vaddr, size,
-							       mem->dir));
-	ret = pinhole_pin(mem, vaddr, size);
-	if (ret) {
-		kfree(mem);
-		return ERR_PTR(ret);
-	}
 	return mem;
 }
 

@@ -39,8 +39,12 @@ fn memory_of_every_kind_is_mapped_within_the_devices_limits() {
     guest.must(&format!(
         "{capture} --out-device {output} --stream-mmap=4 --stream-out-dmabuf"
     ));
-    guest.must("echo Y > /sys/module/pinhole/parameters/native_userptr");
-    guest.must(&format!("{capture} --stream-user=4"));
+    for model in ["sg", "vmalloc"] {
+        guest.must(&format!(
+            "echo {model} > /sys/module/pinhole/parameters/userptr"
+        ));
+        guest.must(&format!("{capture} --stream-user=4"));
+    }
     assert_eq!(
         guest.must("cat /sys/kernel/debug/dma-api/error_count"),
         "0\n"

@@ -45,11 +45,12 @@ fn run(kernel: &str, cells: Vec<CellName>, mutants: &[Mutant]) -> KernelOutcome 
     outcome
 }
 
-/// Every kind at an offset that nothing is aligned to, pinned in both ways.
+/// Every kind at an offset that nothing is aligned to, pinned by the driver and by the
+/// kernel's memory models in turn.
 fn every_kind() -> impl Iterator<Item = CellName> {
-    let pinnings = [Pinning::FrameVector, Pinning::Native];
-    pinnings.into_iter().flat_map(|pinning| {
-        Kind::ALL.iter().map(move |kind| CellName {
+    let models = Pinning::MODELS.into_iter().cycle();
+    Kind::ALL.iter().zip(models).flat_map(|(kind, model)| {
+        [Pinning::FrameVector, model].map(|pinning| CellName {
             offset: 2055,
             tail: 2056,
             pinning,

@@ -23,6 +23,9 @@ const SEAMS: &[u8] = include_bytes!("lookalike/lookalike_seams.c");
 const WRAPPED: &str = "pinhole_mem_get_userptr pinhole_unpin pinhole_pinned_finish \
                        pinhole_buf_prepare vb2_queue_init";
 
+/// What the operations of a parameter that is not there are.
+const UNUSED: &str = "static const struct kernel_param_ops __maybe_unused pinhole_model_ops";
+
 /// Builds the driver in `dir` under another name, with the seams and without the
 /// parameter that has it pin as the kernel does.
 fn build_lookalike(dir: &Path) -> PathBuf {
@@ -31,7 +34,16 @@ fn build_lookalike(dir: &Path) -> PathBuf {
         file: "lookalike_seams",
         text: SEAMS,
         wrapped: WRAPPED,
-        edit: |_, text| text.replace("module_param(native_userptr, bool, 0644);\n", ""),
+        edit: |_, text| {
+            text.replace(
+                "module_param_cb(userptr, &pinhole_model_ops, NULL, 0644);\n",
+                "",
+            )
+            .replace(
+                "static const struct kernel_param_ops pinhole_model_ops",
+                UNUSED,
+            )
+        },
     };
     seams.build("trixie", dir)
 }
@@ -102,20 +114,20 @@ fn cells() -> Vec<CellName> {
 fn a_driver_that_is_right_but_unlike_ours_has_no_finding() {
     let dir = tempfile::tempdir().unwrap();
     let path = build_lookalike(dir.path());
-    let native = CellName {
-        pinning: Pinning::Native,
+    let by_sg = CellName {
+        pinning: Pinning::Sg,
         ..CellName::plain(Kind::Hugetlb)
     };
-    let mut spec = spec(&path, "", [cells(), vec![native]].concat());
+    let mut spec = spec(&path, "", [cells(), vec![by_sg]].concat());
     let mut outcome = run(&spec);
-    let native = outcome.cells.pop().unwrap();
+    let by_sg = outcome.cells.pop().unwrap();
     for cell in &outcome.cells {
         assert_eq!(cell.verdict, Verdict::Expected, "{}: {cell:#?}", cell.cell);
     }
-    assert_eq!(native.verdict, Verdict::Impossible);
+    assert_eq!(by_sg.verdict, Verdict::Impossible);
     assert_eq!(
-        native.reason.as_deref(),
-        Some("the driver lookalike has no parameter native_userptr")
+        by_sg.reason.as_deref(),
+        Some("the driver lookalike has no parameter userptr")
     );
 
     // Without its parameters it does not know the stand-in.

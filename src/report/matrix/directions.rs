@@ -87,7 +87,7 @@ mod tests {
                 "m2m/written/ext4-shared",
                 Observation::Refused(libc::EFAULT),
             ),
-            of("ext4-shared/native", Observation::Refused(libc::ENOMEM)),
+            of("ext4-shared/sg", Observation::Refused(libc::ENOMEM)),
             // What is run in one direction alone compares with nothing.
             cell("heap"),
             cell("hole/munmap"),

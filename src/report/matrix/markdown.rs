@@ -310,7 +310,7 @@ The worst first; what differs in its numbers only is one row.
 | severity | oracle | cells | what was seen first | hazards | among the cells |
 |---|---|---|---|---|---|
 | memory-written | fences | 2 | 5 bytes after the buffer have changed | munmap 2 | thp/munmap on trixie, thp/munmap on bookworm |
-| kernel-broken | outcome | 2 | the guest broke: no answer | no hazard 2 | heap/native on trixie, heap/native on bookworm |
+| kernel-broken | outcome | 2 | the guest broke: no answer | no hazard 2 | heap/sg on trixie, heap/sg on bookworm |
 | data-lost | data | 2 | frame 0 differs &lt;script>alert(1)&lt;/script> &amp; \"more\" | munmap 2 | thp/munmap on trixie, thp/munmap on bookworm |
 
 ## Oracles

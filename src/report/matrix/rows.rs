@@ -241,7 +241,7 @@ fn which(some: &[&CellOutcome], all: &[&CellOutcome]) -> Option<String> {
         }),
         common(|one| match one.cell.pinning {
             Pinning::FrameVector => "get_vaddr_frames",
-            Pinning::Native => "native",
+            model => model.name(),
         }),
     ];
     let parts: Vec<_> = parts.into_iter().flatten().collect();
@@ -298,13 +298,10 @@ mod tests {
     fn what_is_alike_is_said_once() {
         assert_eq!(said(&[cell("thp"), cell("thp@64")]), ["2 data"]);
         assert_eq!(
-            said(&[cell("thp"), cell("thp@64"), other("thp/native")]),
-            ["2 data", "1 other pages (native)"]
+            said(&[cell("thp"), cell("thp@64"), other("thp/vmalloc")]),
+            ["2 data", "1 other pages (vmalloc)"]
         );
-        assert_eq!(
-            said(&[other("thp"), other("thp/native")]),
-            ["2 other pages"]
-        );
+        assert_eq!(said(&[other("thp"), other("thp/sg")]), ["2 other pages"]);
         assert_eq!(
             said(&[
                 cell("thp/munmap"),

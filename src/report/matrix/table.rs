@@ -207,7 +207,7 @@ mod tests {
 FINDING memory-written  fences    5 bytes after the buffer have changed
         in 2 cells (munmap 2): thp/munmap on trixie, thp/munmap on bookworm
 FINDING kernel-broken   outcome   the guest broke: no answer
-        in 2 cells (no hazard 2): heap/native on trixie, heap/native on bookworm
+        in 2 cells (no hazard 2): heap/sg on trixie, heap/sg on bookworm
 FINDING data-lost       data      frame 0 differs <script>alert(1)</script> & \"more\"
         in 2 cells (munmap 2): thp/munmap on trixie, thp/munmap on bookworm
 MISSED mutant round-up on trixie: ";

@@ -237,7 +237,7 @@ pub fn kernel(name: &str) -> KernelOutcome {
                     Oracle::Outcome,
                     "the guest broke: no answer",
                 )],
-                ..cell("heap/native")
+                ..cell("heap/sg")
             },
         ],
         mutants: vec![

@@ -11,6 +11,7 @@ use super::guest::{BenchGuest, CARD, VIVID};
 use super::spread::Spread;
 use crate::agent::bench::{PageSize, Pin, Pinner};
 use crate::agent::protocol::Write;
+use crate::rig::matrix::Pinning as Model;
 use crate::vm::progress::Step;
 
 const MIB: u64 = 1 << 20;
@@ -30,7 +31,7 @@ const SIZES: [(u64, Option<(u32, u32)>); 5] = [
 const REST: u64 = 320 * MIB;
 
 /// The driver's parameter that has the kernel's own functions pin.
-const NATIVE: &str = "/sys/module/pinhole/parameters/native_userptr";
+const USERPTR: &str = "/sys/module/pinhole/parameters/userptr";
 
 /// How memory was pinned.
 #[derive(Debug, Clone, Serialize)]
@@ -83,9 +84,9 @@ pub fn measure(guest: &mut BenchGuest, runs: u32, step: &Step) -> Result<Vec<Pin
             if let Some(size) = frame {
                 add("pinhole", device(CARD, "XR24", size))?;
                 if is_ours {
-                    set_native(guest, "Y")?;
+                    set_userptr(guest, Model::Sg)?;
                     add("vb2-dma-sg", device(CARD, "XR24", size))?;
-                    set_native(guest, "N")?;
+                    set_userptr(guest, Model::FrameVector)?;
                 }
             }
             // Its frame is the smallest, and what it pins is what is claimed.
@@ -104,10 +105,10 @@ fn device(path: &str, format: &str, (width, height): (u32, u32)) -> Pinner {
     }
 }
 
-fn set_native(guest: &BenchGuest, value: &str) -> Result<(), BenchError> {
+fn set_userptr(guest: &BenchGuest, model: Model) -> Result<(), BenchError> {
     let write = Write {
-        path: NATIVE.to_owned(),
-        text: value.to_owned(),
+        path: USERPTR.to_owned(),
+        text: model.name().to_owned(),
         append: false,
     };
     guest.ask("switch the driver's way of pinning", write)

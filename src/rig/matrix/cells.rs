@@ -12,8 +12,16 @@ use crate::agent::cell::{FrameSize, Hazard, Kind, Point};
 /// no structure is aligned, and lengths that end inside a page.
 const PLACES: [(u32, u32); 5] = [(0, 0), (64, 0), (1234, 0), (0, 1000), (2055, 2056)];
 
-/// Kinds with which every hazard is tried, with both ways of pinning.
+/// Kinds with which every hazard is tried, pinned by the driver.
 const STEADY: [Kind; 2] = [Kind::AnonTouched, Kind::MemfdShared];
+
+/// With which of them a memory model of the kernel's is tried: the two take turns, as
+/// they differ in what they do before and after the pin, and not in what a hazard can
+/// do to it.
+const STEADY_OF: [(Pinning, Kind); 2] = [
+    (Pinning::Sg, Kind::AnonTouched),
+    (Pinning::Vmalloc, Kind::MemfdShared),
+];
 
 /// Further kinds with which every hazard is tried, pinned by the driver: the
 /// kernel forks, moves, reclaims and unmaps each in its own way, or replaces it
@@ -55,6 +63,57 @@ const INSTEAD: &[(Hazard, &[Kind])] = &[
     (Hazard::ProcMem, &[Kind::AnonForked]),
     (Hazard::Signal, &[]),
     (Hazard::Execve, &[Kind::Hugetlb, Kind::ThpPart]),
+];
+
+/// Kinds that vb2_dma_contig is tried with: those that are one piece of memory, those
+/// that are a few, or can be by chance, and one for each reason of a refusal. It pins
+/// the others as vb2_vmalloc does, and then refuses them.
+const CONTIGUOUS: [Kind; 33] = [
+    Kind::AnonTouched,
+    Kind::AnonUntouched,
+    Kind::AnonForked,
+    Kind::Thp,
+    Kind::ThpPart,
+    Kind::ThpPteMapped,
+    Kind::ThpPartlyMapped,
+    Kind::ThpMremapped,
+    Kind::ThpPartlyShared,
+    Kind::ThpSwapped,
+    Kind::Mthp,
+    Kind::HugeZeroPage,
+    Kind::Hugetlb,
+    Kind::MemfdShared,
+    Kind::MemfdHugetlb,
+    Kind::TmpfsHuge,
+    Kind::Ext4Shared,
+    Kind::ReadOnly,
+    Kind::ProtNone,
+    Kind::Hole,
+    Kind::Ksm,
+    Kind::Secretmem,
+    Kind::Vb2Mmap,
+    Kind::Udmabuf,
+    Kind::DmaHeap,
+    Kind::IoUringRing,
+    Kind::PacketRing,
+    Kind::PciBar,
+    Kind::Ivshmem,
+    Kind::CardMmap,
+    Kind::DeviceDax,
+    Kind::FsDax,
+    Kind::WrappingLength,
+];
+
+/// Hazards to one piece of memory that vb2_dma_contig has: what splits or moves a huge
+/// page, takes it away, or ends the stream.
+const TO_ONE_PIECE: [Hazard; 7] = [
+    Hazard::ThpSplit,
+    Hazard::MovePages,
+    Hazard::Munmap,
+    Hazard::MadviseDontneed,
+    Hazard::ForkParentWrites,
+    Hazard::Streamoff,
+    Hazard::Sigkill,
 ];
 
 /// Kinds for which some hazards mean something that they mean for no other kind.
@@ -101,47 +160,56 @@ pub fn all() -> Vec<CellName> {
 /// Returns the cells of captures.
 fn captures() -> Vec<CellName> {
     let mut cells = Vec::new();
-    for pinning in [Pinning::FrameVector, Pinning::Native] {
-        for kind in Kind::ALL {
-            for (offset, tail) in PLACES {
-                let cell = CellName {
-                    offset,
-                    tail,
-                    pinning,
-                    ..CellName::plain(*kind)
-                };
-                // The kernel's own path is run for comparison: once for each
-                // kind, with the offset and length that are hardest.
-                let compared = pinning == Pinning::FrameVector || (offset, tail) == PLACES[4];
-                if compared && FrameSize::new(*kind, tail).is_ok() {
-                    cells.push(cell);
-                }
-            }
-        }
-        for hazard in Hazard::ALL.iter().filter(|hazard| hazard.is_on_memory()) {
-            for kind in kinds_of(*hazard, pinning) {
-                cells.extend(at_each_point(kind, *hazard, pinning));
-            }
+    let hazards = || Hazard::ALL.iter().filter(|hazard| hazard.is_on_memory());
+    for kind in Kind::ALL {
+        cells.extend(PLACES.map(|place| placed(*kind, place, Pinning::FrameVector)));
+    }
+    for hazard in hazards() {
+        let instead = INSTEAD.iter().find(|(other, _)| other == hazard);
+        let too = instead.map_or(&STEADY_TOO[..], |(_, kinds)| *kinds);
+        for kind in STEADY.iter().chain(too) {
+            cells.extend(at_each_point(*kind, *hazard, Pinning::FrameVector));
         }
     }
     for (kind, hazards) in PARTICULAR {
         let cells_of = |hazard: &Hazard| at_each_point(*kind, *hazard, Pinning::FrameVector);
         cells.extend(hazards.iter().flat_map(cells_of));
     }
+    // The kernel's memory models are run for comparison.
+    cells.extend(compared());
+    for hazard in hazards().filter(|hazard| INSTEAD.iter().all(|(other, _)| other != *hazard)) {
+        let cells_of = |(model, kind)| at_each_point(kind, *hazard, model);
+        cells.extend(STEADY_OF.into_iter().flat_map(cells_of));
+    }
+    let cells_of = |hazard| at_each_point(Kind::ThpPart, hazard, Pinning::Contig);
+    cells.extend(TO_ONE_PIECE.into_iter().flat_map(cells_of));
     cells.extend(failing());
+    cells.retain(|cell: &CellName| FrameSize::new(cell.kind, cell.tail).is_ok());
     cells
 }
 
-/// Returns the kinds with which a hazard is tried, but for particular ones.
-fn kinds_of(hazard: Hazard, pinning: Pinning) -> impl Iterator<Item = Kind> {
-    let instead = INSTEAD.iter().find(|(other, _)| *other == hazard);
-    let (steady, too) = match (pinning, instead) {
-        (Pinning::FrameVector, None) => (&STEADY[..], &STEADY_TOO[..]),
-        (Pinning::FrameVector, Some((_, kinds))) => (&STEADY[..], *kinds),
-        (Pinning::Native, None) => (&STEADY[..], &[][..]),
-        (Pinning::Native, Some(_)) => (&[][..], &[][..]),
-    };
-    steady.iter().chain(too).copied()
+/// Returns each kind once by each of the kernel's memory models, with the offset and
+/// length that are hardest; by vb2_dma_contig at the start of a page, where a buffer can
+/// be one huge page or large folio.
+fn compared() -> Vec<CellName> {
+    let [easy, .., hard] = PLACES;
+    let scattered = [Pinning::Sg, Pinning::Vmalloc].into_iter();
+    let scattered = scattered.flat_map(|model| Kind::ALL.iter().map(move |kind| (*kind, model)));
+    let mut cells: Vec<_> = scattered
+        .map(|(kind, model)| placed(kind, hard, model))
+        .collect();
+    cells.extend(CONTIGUOUS.map(|kind| placed(kind, easy, Pinning::Contig)));
+    cells.push(placed(Kind::ThpPart, hard, Pinning::Contig));
+    cells
+}
+
+fn placed(kind: Kind, (offset, tail): (u32, u32), pinning: Pinning) -> CellName {
+    CellName {
+        offset,
+        tail,
+        pinning,
+        ..CellName::plain(kind)
+    }
 }
 
 /// Returns the cells of a hazard to a kind, one for each of the hazard's points.
@@ -155,7 +223,7 @@ fn at_each_point(kind: Kind, hazard: Hazard, pinning: Pinning) -> impl Iterator<
 }
 
 /// Returns the cells with injected failures: each call once, and the call that
-/// pins with every kind that makes a difference, and by the kernel's own path.
+/// pins with every kind that makes a difference, and by the kernel's memory models.
 fn failing() -> Vec<CellName> {
     let cell = |kind, point, pinning| CellName {
         hazard: Hazard::FailNth,
@@ -170,8 +238,13 @@ fn failing() -> Vec<CellName> {
         .map(|point| cell(Kind::AnonTouched, *point, own))
         .collect();
     cells.extend(FAILING.map(|kind| cell(kind, Point::Qbuf, own)));
-    let compared = [Kind::AnonTouched, Kind::MemfdShared];
-    cells.extend(compared.map(|kind| cell(kind, Point::Qbuf, Pinning::Native)));
+    let compared = [
+        (Kind::AnonTouched, Pinning::Sg),
+        (Kind::MemfdShared, Pinning::Sg),
+        (Kind::ThpPart, Pinning::Contig),
+        (Kind::AnonTouched, Pinning::Vmalloc),
+    ];
+    cells.extend(compared.map(|(kind, model)| cell(kind, Point::Qbuf, model)));
     cells
 }
 

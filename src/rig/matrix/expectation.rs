@@ -2,6 +2,7 @@
 
 pub mod fail_nth;
 mod m2m;
+mod models;
 mod output;
 mod unwitnessed;
 
@@ -23,6 +24,8 @@ pub struct Expectation {
     pub holds_pins: bool,
     /// Whether several frames are captured or sent, one after the other.
     pub many_frames: bool,
+    /// Whether memory that is no single piece is refused (EFAULT), and no other.
+    pub in_pieces: bool,
     /// The expectation of a call in which a failure is injected.
     pub failing: Failing,
 }
@@ -44,6 +47,7 @@ impl Expectation {
             reason,
             holds_pins: false,
             many_frames: false,
+            in_pieces: false,
             failing: Failing::default(),
         }
     }
@@ -60,8 +64,8 @@ impl Expectation {
 /// Returns the expectation of a cell on a kernel of that version.
 pub fn expect(cell: &CellName, kernel: Version) -> Expectation {
     match cell.flow {
-        Flow::Capture => capture(cell, kernel),
-        Flow::Output => output::expect(cell, kernel),
+        Flow::Capture => models::of_one_piece(cell, kernel, capture(cell, kernel)),
+        Flow::Output => models::of_one_piece(cell, kernel, output::expect(cell, kernel)),
         Flow::M2m(ends) => m2m::of(ends, cell, |one| expect(one, kernel)),
     }
 }
@@ -73,7 +77,7 @@ fn capture(cell: &CellName, kernel: Version) -> Expectation {
     // vb2_create_framevec() does before 6.2.
     let by_force = match cell.pinning {
         Pinning::FrameVector => (Version(5, 12)..Version(6, 2)).contains(&kernel),
-        Pinning::Native => kernel < Version(6, 2),
+        Pinning::Sg | Pinning::Contig | Pinning::Vmalloc => kernel < Version(6, 2),
     };
     let refused = |reason| refused(cell, reason);
     match cell.kind {
@@ -103,13 +107,11 @@ fn unpinnable(cell: &CellName, kernel: Version) -> Option<Expectation> {
         Hole => refused("a page of the range is not mapped"),
         Hwpoison => refused("a page of the range has failed"),
         GuardRegion => refused("a guard region faults like a hole"),
-        FsDax => match cell.pinning {
-            Pinning::Native => refused(""),
-            Pinning::FrameVector => Expectation::refused(
-                libc::EOPNOTSUPP,
-                "a long-term pin would keep the filesystem from moving its blocks",
-            ),
-        },
+        FsDax => models::refused(
+            cell,
+            libc::EOPNOTSUPP,
+            "a long-term pin would keep the filesystem from moving its blocks",
+        ),
         IoUringRing if kernel < Version(6, 10) => {
             let mut expectation =
                 refused("an io_uring is mapped by its page frames (VM_PFNMAP) before 6.10");
@@ -127,20 +129,17 @@ fn unpinnable(cell: &CellName, kernel: Version) -> Option<Expectation> {
             ..refused("the mapping of a dma-buf has no pages to pin")
         },
         Secretmem => refused("secret memory is not the kernel's to reach"),
-        Null | KernelAddress | AddressSpaceEnd | WrappingLength => refused("no such memory"),
+        WrappingLength => models::refused(cell, models::errno_of_wrapping(cell, kernel), NO_MEMORY),
+        Null | KernelAddress | AddressSpaceEnd => refused(NO_MEMORY),
         _ => return None,
     })
 }
 
+const NO_MEMORY: &str = "no such memory";
+
 /// Returns the expectation of memory that is refused.
 fn refused(cell: &CellName, reason: &'static str) -> Expectation {
-    match cell.pinning {
-        Pinning::FrameVector => Expectation::refused(libc::EFAULT, reason),
-        Pinning::Native => Expectation::refused(
-            libc::ENOMEM,
-            "vb2_dma_sg's get_userptr() answers ENOMEM to every failure to pin",
-        ),
-    }
+    models::refused(cell, libc::EFAULT, reason)
 }
 
 /// Returns whether a long-term pin holds the mmap lock from beginning to end on
@@ -183,12 +182,12 @@ pub fn expect_of_any_driver(cell: &CellName, kernel: Version) -> Expectation {
             | UffdWp
     ) {
         let newest = expect(cell, Version(u32::MAX, 0));
-        let native = CellName {
-            pinning: Pinning::Native,
+        let kernels_own = CellName {
+            pinning: Pinning::Sg,
             ..*cell
         };
-        let native = expect(&native, kernel);
-        for other in newest.outcomes.into_iter().chain(native.outcomes) {
+        let kernels_own = expect(&kernels_own, kernel);
+        for other in newest.outcomes.into_iter().chain(kernels_own.outcomes) {
             if !expectation.outcomes.contains(&other) {
                 expectation.outcomes.push(other);
             }

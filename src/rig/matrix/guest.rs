@@ -43,8 +43,9 @@ const GUEST_LIMIT: Duration = Duration::from_secs(30);
 /// the dumps of many pages.
 const APPEND: &str = "page_poison=1 slub_debug=FZPU kasan_multi_shot log_buf_len=4M";
 
-/// The driver's parameter that selects how it pins.
-const NATIVE: &str = "native_userptr";
+/// The driver's parameter that selects how it pins; its values are the names of
+/// [`Pinning`].
+const USERPTR: &str = "userptr";
 
 /// A guest, or this machine, in which cells run.
 pub(super) struct CellGuest {
@@ -124,14 +125,14 @@ impl CellGuest {
             ended: None,
             version,
             ours: judged.is_none_or(|judged| !judged.here) && spec.driver.is_none(),
-            switches: place.has_parameter(NATIVE)?,
+            switches: place.has_parameter(USERPTR)?,
             names: match testimony.surveyed() {
                 Some(surveyed) => surveyed.names.clone(),
                 None => place.names(),
             },
             place,
             testimony,
-            pinning: Pinning::default(),
+            pinning: Pinning::FrameVector,
             bounced: spec.bounce_buffers,
             _folder: folder,
         })
@@ -154,8 +155,7 @@ impl CellGuest {
         &mut self,
         cell: &CellName,
     ) -> Result<(CellOutcome, GuestState), MatrixError> {
-        if !self.pin_by(cell.pinning)? {
-            let why = format!("the driver {} has no parameter {NATIVE}", self.driver());
+        if let Some(why) = self.pin_by(cell.pinning)? {
             return Ok((CellOutcome::impossible(*cell, why), GuestState::Fit));
         }
         let begun = Instant::now();
@@ -226,20 +226,27 @@ impl CellGuest {
         }
     }
 
-    /// Sets the driver's way of pinning; returns false if it cannot be set.
-    fn pin_by(&mut self, pinning: Pinning) -> Result<bool, MatrixError> {
-        if pinning != self.pinning {
-            if !self.switches {
-                return Ok(false);
-            }
-            let value = match pinning {
-                Pinning::FrameVector => "N",
-                Pinning::Native => "Y",
-            };
-            self.set(NATIVE, value)?;
-            self.pinning = pinning;
+    /// Sets the driver's way of pinning; returns the reason why it cannot be set, if
+    /// there is one.
+    fn pin_by(&mut self, pinning: Pinning) -> Result<Option<String>, MatrixError> {
+        if pinning == self.pinning {
+            return Ok(None);
         }
-        Ok(true)
+        if !self.switches {
+            let why = format!("the driver {} has no parameter {USERPTR}", self.driver());
+            return Ok(Some(why));
+        }
+        match self.set(USERPTR, pinning.name()) {
+            Err(MatrixError::Driver(AgentError::Failed {
+                errno: Some(libc::EOPNOTSUPP),
+                ..
+            })) => Ok(Some(format!("this kernel has not {}", pinning.what()))),
+            set => {
+                set?;
+                self.pinning = pinning;
+                Ok(None)
+            }
+        }
     }
 
     /// Sets a parameter of the driver.

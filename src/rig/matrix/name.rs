@@ -6,27 +6,40 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::agent::cell::{
-    Cell, Ends, Flow, FrameSize, Hazard, Kind, NoSuchFrame, PAGE, Point, UnknownName,
+    Cell, Ends, Flow, FrameSize, Hazard, Kind, NoSuchFrame, PAGE, Point, UnknownName, table,
 };
 use crate::card::CardKind;
 
-/// The code that pins the application's memory.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Pinning {
-    /// The driver's own operations, with `get_vaddr_frames()`.
-    #[default]
-    FrameVector,
-    /// `vb2_dma_sg_memops` of the kernel.
-    Native,
+table! {
+    /// The code that pins the application's memory. Its name is the value of the driver's
+    /// parameter `userptr`.
+    Pinning:
+    FrameVector = "frames", "the driver's own operations, with get_vaddr_frames()";
+    Sg = "sg", "the kernel's vb2_dma_sg_memops";
+    Contig = "contig", "the kernel's vb2_dma_contig_memops";
+    Vmalloc = "vmalloc", "the kernel's vb2_vmalloc_memops";
+}
+
+impl Pinning {
+    /// The memory models of the kernel's videobuf2.
+    pub const MODELS: [Self; 3] = [Self::Sg, Self::Contig, Self::Vmalloc];
+
+    /// Returns the pinning that the last part of a cell's name stands for, if it is not
+    /// the driver's own. Results from before there were three models say `native`.
+    fn of_part(part: &str) -> Option<Self> {
+        let named = Self::MODELS.into_iter().find(|model| model.name() == part);
+        named.or((part == "native").then_some(Self::Sg))
+    }
 }
 
 /// The name of a cell, which identifies it among those of a kernel.
 ///
-/// Its format is `DIRECTION/KIND@OFFSET+TAIL/HAZARD:POINT/native`. The direction is
-/// `output` or `m2m/ENDS` ([`Ends`]). An offset or tail of 0, the hazard `none`, the
-/// point `before-dma`, the driver's own pinning and a direction of captures are left
-/// out: `anon-touched`, `hugetlb@64+100`, `thp/munmap:after-dma`,
-/// `anon-touched/fail-nth:qbuf`, `output/read-only`, `m2m/in-place/heap`.
+/// Its format is `DIRECTION/KIND@OFFSET+TAIL/HAZARD:POINT/MODEL`. The direction is
+/// `output` or `m2m/ENDS` ([`Ends`]), the model one of [`Pinning::MODELS`]. An offset or
+/// tail of 0, the hazard `none`, the point `before-dma`, the driver's own pinning and a
+/// direction of captures are left out: `anon-touched`, `hugetlb@64+100`,
+/// `thp/munmap:after-dma`, `anon-touched/fail-nth:qbuf`, `thp-part@64/contig`,
+/// `output/read-only`, `m2m/in-place/heap`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CellName {
     /// Whether the card writes to the memory, or reads it, or both.
@@ -71,7 +84,7 @@ pub enum NoSuchCell {
     Hazard(Hazard),
     /// The text has a part too many.
     #[error(
-        "\"{0}\" is not part of a cell's name, which is KIND@OFFSET+TAIL/HAZARD:POINT/native, or \
+        "\"{0}\" is not part of a cell's name, which is KIND@OFFSET+TAIL/HAZARD:POINT/MODEL, or \
          output/ and that, or m2m/ENDS/ and that"
     )]
     Part(String),
@@ -146,8 +159,8 @@ impl fmt::Display for CellName {
                 name += &format!(":{}", self.point);
             }
         }
-        if self.pinning == Pinning::Native {
-            name += "/native";
+        if self.pinning != Pinning::FrameVector {
+            name += &format!("/{}", self.pinning);
         }
         f.pad(&name)
     }
@@ -170,8 +183,8 @@ impl FromStr for CellName {
         };
         FrameSize::new(cell.kind, cell.tail)?;
         for (place, part) in parts.enumerate() {
-            if part == "native" && cell.pinning == Pinning::FrameVector {
-                cell.pinning = Pinning::Native;
+            if let (Some(model), Pinning::FrameVector) = (Pinning::of_part(part), cell.pinning) {
+                cell.pinning = model;
             } else if place == 0 {
                 (cell.hazard, cell.point) = hazard_at_point(part)?;
             } else {
@@ -261,14 +274,21 @@ mod tests {
                 offset: 1,
                 tail: 100,
                 point: Point::BeforeDma,
-                pinning: Pinning::Native,
+                pinning: Pinning::Sg,
                 ..plain
             },
         ];
         for cell in cells {
             assert_eq!(cell.to_string().parse(), Ok(cell));
         }
-        assert_eq!(cells[3].to_string(), "anon-touched@1+100/native");
+        assert_eq!(cells[3].to_string(), "anon-touched@1+100/sg");
+        for pinning in Pinning::MODELS {
+            let cell = CellName { pinning, ..plain };
+            assert_eq!(cell.to_string(), format!("anon-touched/{pinning}"));
+            assert_eq!(cell.to_string().parse(), Ok(cell));
+        }
+        let of_old = "anon-touched@1+100/native";
+        assert_eq!(of_old.parse(), Ok(cells[3]));
         let failing = CellName {
             hazard: Hazard::FailNth,
             point: Point::Qbuf,
@@ -308,8 +328,14 @@ mod tests {
             ("hole+-1", "-1 is no number of bytes from 0 to 4095"),
             (
                 "hole/none/x",
-                "\"x\" is not part of a cell's name, which is KIND@OFFSET+TAIL/HAZARD:POINT/native, \
+                "\"x\" is not part of a cell's name, which is KIND@OFFSET+TAIL/HAZARD:POINT/MODEL, \
                  or output/ and that, or m2m/ENDS/ and that",
+            ),
+            ("hole/frames", "the matrix has no hazard \"frames\""),
+            (
+                "hole/sg/contig",
+                "\"contig\" is not part of a cell's name, which is \
+              KIND@OFFSET+TAIL/HAZARD:POINT/MODEL, or output/ and that, or m2m/ENDS/ and that",
             ),
             ("output", "the matrix has no kind \"output\""),
             ("output/", "the matrix has no kind \"\""),

@@ -91,7 +91,7 @@ void *__wrap_pinhole_mem_get_userptr(struct vb2_buffer *vb, struct device *dev,
 
 	if (IS_ERR(mem))
 		return PTR_ERR(mem) == -EFAULT ? ERR_PTR(-EINVAL) : mem;
-	if (early && !mem->sg_priv)
+	if (early && !mem->ops)
 		put_vaddr_frames(mem->vec);
 	return mem;
 }
@@ -155,7 +155,7 @@ int __wrap_pinhole_buf_prepare(struct vb2_buffer *vb)
 	lookalike_settle();
 	for (i = 0; i < vb->num_planes; i++) {
 		mem = vb2_plane_cookie(vb, i);
-		if (IS_ERR_OR_NULL(mem) || mem->sg_priv || mem->vec->got_ref)
+		if (IS_ERR_OR_NULL(mem) || mem->ops || mem->vec->got_ref)
 			continue;
 		ret = lookalike_pin_again(mem);
 		if (ret)

@@ -163,10 +163,10 @@ mod tests {
         let dir = module.path().join("parameters");
         fs::create_dir(&dir).unwrap();
         fs::write(dir.join("standin_id"), "30\n").unwrap();
-        fs::write(dir.join("native_userptr"), "N\n").unwrap();
+        fs::write(dir.join("userptr"), "sg\n").unwrap();
         assert_eq!(
             parameters(module.path()).unwrap(),
-            "native_userptr=N standin_id=30"
+            "standin_id=30 userptr=sg"
         );
     }
 

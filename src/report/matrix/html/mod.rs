@@ -174,8 +174,10 @@ fn evidence(outcomes: &[KernelOutcome]) -> Markup {
         h2 { "Evidence" }
         p.soft {
             "Each field opens. " code { "@" } " is the byte of its page at which the buffer begins, "
-            code { "+" } " what its frame has beyond whole pages, " code { "/native" }
-            " has the kernel's own vb2_dma_sg pin instead of get_vaddr_frames(), and of a cell "
+            code { "+" } " what its frame has beyond whole pages, " code { "/sg" } ", "
+            code { "/contig" } " or " code { "/vmalloc" }
+            " has that memory model of the kernel's own videobuf2 pin instead of \
+             get_vaddr_frames(), and of a cell "
             code { "output/" } " the card reads what the process has written."
         }
         p.soft {

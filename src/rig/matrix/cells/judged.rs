@@ -137,7 +137,7 @@ mod tests {
         let why = |name: &str| unsuitable(&name.parse().unwrap(), Scope::Guest);
         for name in [
             "heap+16",
-            "heap/native",
+            "heap/sg",
             "card-mmap",
             "m2m/read/heap",
             "heap/mmap-contention",

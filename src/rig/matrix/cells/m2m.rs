@@ -90,13 +90,14 @@ pub fn all() -> Vec<CellName> {
 }
 
 /// Returns each kind at each end, and plain memory at the place that is hardest,
-/// there by the kernel's own path, too.
+/// there by two of the kernel's memory models, too: it lies in pieces.
 fn kinds() -> Vec<CellName> {
     let of = |ends, kind| CellName::plain(kind).of_m2m(ends);
     let read = READ.iter().map(|kind| of(Ends::Read, *kind));
     let written = WRITTEN.iter().map(|kind| of(Ends::Written, *kind));
     let (offset, tail) = PLACES[4];
-    let hard = [Pinning::FrameVector, Pinning::Native].map(|pinning| CellName {
+    let pinnings = [Pinning::FrameVector, Pinning::Sg, Pinning::Vmalloc];
+    let hard = pinnings.map(|pinning| CellName {
         offset,
         tail,
         pinning,

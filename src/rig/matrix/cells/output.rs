@@ -4,9 +4,39 @@ use super::{FAILING, PLACES, STEADY};
 use crate::agent::cell::{FrameSize, Hazard, Kind, Point};
 use crate::rig::matrix::name::{CellName, Pinning};
 
-/// Kinds that the kernel's own code pins, too: what a pin for reading meets in
-/// other ways than one for writing, and two kinds that it does not.
-const COMPARED: [Kind; 15] = [
+/// Kinds that the kernel's memory models pin, too: what vb2_create_framevec() meets in
+/// other ways when it pins for reading, once by vb2_dma_sg, and of these by the other two
+/// what tells their errors, and what they mark or synchronise. One piece is for
+/// vb2_dma_contig.
+const COMPARED: [(Pinning, &[Kind]); 3] = [
+    (Pinning::Sg, &BY_SG),
+    (
+        Pinning::Contig,
+        &[
+            Kind::ThpPart,
+            Kind::ThpPartlyShared,
+            Kind::HugeZeroPage,
+            Kind::Hugetlb,
+            Kind::ReadOnly,
+            Kind::PciBar,
+            Kind::DeviceDax,
+        ],
+    ),
+    (
+        Pinning::Vmalloc,
+        &[
+            Kind::AnonTouched,
+            Kind::AnonUntouched,
+            Kind::Ext4Shared,
+            Kind::ReadOnlyShared,
+            Kind::ProtNone,
+            Kind::PciBar,
+            Kind::FsDax,
+        ],
+    ),
+];
+
+const BY_SG: [Kind; 15] = [
     Kind::AnonTouched,
     Kind::AnonUntouched,
     Kind::AnonForked,
@@ -71,7 +101,7 @@ pub fn all() -> Vec<CellName> {
 }
 
 /// Returns each kind at the start of a page and at the place that is hardest, and
-/// there by the kernel's own path, too.
+/// there by the kernel's memory models, too.
 fn kinds() -> Vec<CellName> {
     let [easy, .., hard] = PLACES;
     let at = |kind: &Kind, (offset, tail), pinning| CellName {
@@ -84,7 +114,10 @@ fn kinds() -> Vec<CellName> {
         let places = [easy, hard].into_iter();
         places.map(move |place| at(kind, place, Pinning::FrameVector))
     });
-    let compared = COMPARED.iter().map(|kind| at(kind, hard, Pinning::Native));
+    let compared = COMPARED.iter().flat_map(|(model, kinds)| {
+        let kinds = kinds.iter();
+        kinds.map(move |kind| at(kind, hard, *model))
+    });
     let mut cells: Vec<_> = own.chain(compared).collect();
     cells.retain(|cell| FrameSize::new(cell.kind, cell.tail).is_ok());
     cells
@@ -116,6 +149,6 @@ fn failing() -> Vec<CellName> {
         ..CellName::plain(kind)
     };
     let own = FAILING.map(|kind| cell(kind, Pinning::FrameVector));
-    let compared = [cell(Kind::AnonTouched, Pinning::Native)];
+    let compared = [cell(Kind::AnonTouched, Pinning::Sg)];
     own.into_iter().chain(compared).collect()
 }

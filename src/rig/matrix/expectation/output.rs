@@ -118,15 +118,15 @@ mod tests {
         assert_eq!(expected("ext4-shared")[2..], ["EFAULT"; 2]);
         assert_eq!(expected("output/hole"), ["EFAULT"; 4]);
         assert_eq!(expected("output/fs-dax"), ["EOPNOTSUPP"; 4]);
-        assert_eq!(expected("output/fs-dax/native"), ["ENOMEM"; 4]);
+        assert_eq!(expected("output/fs-dax/sg"), ["ENOMEM"; 4]);
     }
 
     #[test]
     fn a_pin_by_force_reads_what_the_process_cannot() {
         let name = "output/prot-none";
         assert_eq!(expected(name), ["zeros", "zeros", "EFAULT", "EFAULT"]);
-        let native = ["zeros", "zeros", "ENOMEM", "ENOMEM"];
-        assert_eq!(expected("output/prot-none/native"), native);
+        let by_sg = ["zeros", "zeros", "ENOMEM", "ENOMEM"];
+        assert_eq!(expected("output/prot-none/sg"), by_sg);
         let shared = ["EFAULT", "EFAULT", "data", "data"];
         assert_eq!(expected("output/read-only-shared"), shared);
         assert_eq!(expected("output/memfd-sealed"), shared);

@@ -1,8 +1,8 @@
 //! The expected outcome of a cell of a device that has no witness: what is expected of
 //! any driver, as far as the process can tell one outcome from another.
 
+use super::models::is_one_piece;
 use super::{Expectation, REFUSALS, expect_of_any_driver};
-use crate::agent::cell::Kind;
 use crate::card::Direction;
 use crate::rig::kernel::Version;
 use crate::rig::matrix::name::CellName;
@@ -35,7 +35,7 @@ pub fn expect_unwitnessed(cell: &CellName, kernel: Version, device: Unwitnessed)
         expectation.reason = Some(LATER);
     }
     // A refusal ends the cell, whatever comes later.
-    if !device.scatters && !is_one_piece(cell.kind) {
+    if !device.scatters && !is_one_piece(cell.kind, kernel) {
         outcomes.extend(REFUSALS.map(Observation::Refused));
         expectation.reason = expectation.reason.or(Some(ONE_PIECE));
     }
@@ -69,12 +69,6 @@ fn alike(outcome: Observation, still: bool) -> Vec<Observation> {
         ],
         _ => vec![outcome],
     }
-}
-
-/// Returns whether memory of that kind is one piece of physical memory, if there is
-/// such memory at all.
-const fn is_one_piece(kind: Kind) -> bool {
-    matches!(kind, Kind::Thp | Kind::ThpPart)
 }
 
 #[cfg(test)]

@@ -82,11 +82,11 @@ impl CellEvidence<'_> {
 
     /// Returns whether the driver maps the buffer with the DMA API, if that is
     /// known; `translated` is whether the card gets such addresses. The
-    /// kernel's own vb2_dma_sg always maps.
+    /// kernel's own vb2_dma_sg and vb2_dma_contig always map.
     pub fn mapped(&self, translated: Option<bool>) -> Option<bool> {
         match (self.pinning, translated) {
-            (_, Some(true)) | (Some(Pinning::Native), _) => Some(true),
-            (Some(Pinning::FrameVector), Some(false)) => Some(false),
+            (_, Some(true)) | (Some(Pinning::Sg | Pinning::Contig), _) => Some(true),
+            (Some(Pinning::FrameVector | Pinning::Vmalloc), Some(false)) => Some(false),
             _ => None,
         }
     }

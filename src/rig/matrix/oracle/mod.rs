@@ -17,6 +17,7 @@ mod log;
 mod mappings;
 mod missing;
 mod order;
+mod pieces;
 mod pins;
 #[cfg(test)]
 mod tests;
@@ -194,6 +195,9 @@ fn outcome(evidence: &CellEvidence<'_>, objections: &mut Objections) {
                 told.join("\" or \"")
             ),
         );
+    }
+    if evidence.expectation.in_pieces {
+        pieces::judge(evidence, objections);
     }
     let failing = &evidence.expectation.failing;
     failing.judge(&evidence.answer.injected, objections);

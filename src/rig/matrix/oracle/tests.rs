@@ -399,7 +399,10 @@ fn a_driver_maps_what_the_card_is_to_have_addresses_of() {
     let own = Some(Pinning::FrameVector);
     assert_eq!(mapped(own, Some(true)), Some(true));
     assert_eq!(mapped(own, Some(false)), Some(false));
-    assert_eq!(mapped(Some(Pinning::Native), Some(false)), Some(true));
+    assert_eq!(mapped(Some(Pinning::Sg), Some(false)), Some(true));
+    assert_eq!(mapped(Some(Pinning::Contig), Some(false)), Some(true));
+    assert_eq!(mapped(Some(Pinning::Vmalloc), Some(false)), Some(false));
+    assert_eq!(mapped(Some(Pinning::Vmalloc), Some(true)), Some(true));
     assert_eq!(mapped(None, Some(false)), None);
     assert_eq!(mapped(None, Some(true)), Some(true));
     assert_eq!(mapped(own, None), None);

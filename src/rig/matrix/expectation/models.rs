@@ -1,0 +1,128 @@
+//! What the memory models of the kernel's videobuf2 do otherwise than the driver's own
+//! operations.
+//!
+//! All three pin by vb2_create_framevec(). vb2_dma_sg answers ENOMEM to whatever that
+//! says, and the other two pass it on. vb2_dma_contig then takes only what is one piece for
+//! the device (vb2_dc_get_contiguous_size() in videobuf2-dma-contig.c): without an IOMMU
+//! pages that follow one another.
+
+use super::Expectation;
+use crate::agent::cell::Kind;
+use crate::rig::kernel::Version;
+use crate::rig::matrix::name::{CellName, Pinning};
+use crate::rig::matrix::observation::Observation;
+
+const ENOMEM: &str = "vb2_dma_sg's get_userptr() answers ENOMEM to every failure to pin";
+
+const IN_PIECES: &str = "vb2_dma_contig takes memory that is one piece for the device: whether pages follow one another is chance here";
+
+/// Returns the expectation of memory that is refused with an error of the kernel's.
+pub fn refused(cell: &CellName, errno: i32, reason: &'static str) -> Expectation {
+    match cell.pinning {
+        Pinning::Sg => Expectation::refused(libc::ENOMEM, ENOMEM),
+        _ => Expectation::refused(errno, reason),
+    }
+}
+
+/// Returns the error number of a range that wraps. The driver's own operations look at
+/// the range before the kernel does.
+pub fn errno_of_wrapping(cell: &CellName, kernel: Version) -> i32 {
+    match cell.pinning {
+        Pinning::Contig | Pinning::Vmalloc if kernel >= Version(6, 12) => libc::EOVERFLOW,
+        _ => libc::EFAULT,
+    }
+}
+
+/// Returns the expectation of a cell whose memory would otherwise come to that.
+pub fn of_one_piece(cell: &CellName, kernel: Version, expectation: Expectation) -> Expectation {
+    let is_refusal = |outcome: &Observation| matches!(outcome, Observation::Refused(_));
+    // A buffer that begins later in a huge page than at its start ends in the next one.
+    let is_one_piece =
+        is_one_piece(cell.kind, kernel) && (cell.kind != Kind::Thp || cell.offset == 0);
+    if cell.pinning != Pinning::Contig
+        || is_one_piece
+        || expectation.outcomes.iter().all(is_refusal)
+    {
+        return expectation;
+    }
+    let mut expectation = Expectation {
+        reason: Some(IN_PIECES),
+        in_pieces: true,
+        ..expectation
+    };
+    let refused = Observation::Refused(libc::EFAULT);
+    if !expectation.outcomes.contains(&refused) {
+        expectation.outcomes.push(refused);
+    }
+    expectation
+}
+
+/// Returns whether memory of that kind is one piece of physical memory, if there is
+/// such memory at all, and no more of it than the kind's usual length.
+///
+/// Before 5.19, which knows of pages that they are one process's alone (PG_anon_exclusive),
+/// a write to a write-protected page of a huge page that is mapped by PTEs copies it
+/// (do_wp_page() in mm/memory.c): the pin has a piece less there.
+pub fn is_one_piece(kind: Kind, kernel: Version) -> bool {
+    match kind {
+        Kind::Thp
+        | Kind::ThpPart
+        | Kind::ThpPartlyMapped
+        | Kind::ThpMremapped
+        | Kind::DeviceDax => true,
+        Kind::ThpPteMapped => kernel >= Version(5, 19),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::rig::matrix::expectation::tests::expected;
+
+    #[test]
+    fn each_model_has_its_own_errors() {
+        assert_eq!(expected("hole/sg"), ["ENOMEM"; 4]);
+        assert_eq!(expected("hole/contig"), ["EFAULT"; 4]);
+        assert_eq!(expected("hole/vmalloc"), ["EFAULT"; 4]);
+        assert_eq!(expected("fs-dax/sg"), ["ENOMEM"; 4]);
+        assert_eq!(expected("fs-dax/vmalloc"), ["EOPNOTSUPP"; 4]);
+        let wraps = ["EFAULT", "EFAULT", "EOVERFLOW", "EOVERFLOW"];
+        assert_eq!(expected("wrapping-length/contig"), wraps);
+        assert_eq!(expected("wrapping-length/vmalloc"), wraps);
+        assert_eq!(expected("wrapping-length/sg"), ["ENOMEM"; 4]);
+        assert_eq!(expected("wrapping-length"), ["EFAULT"; 4]);
+    }
+
+    #[test]
+    fn each_model_pins_by_force_before_6_2() {
+        for model in ["contig", "vmalloc", "sg"] {
+            let read = expected(&format!("output/prot-none/{model}"));
+            assert!(read[0].starts_with("zeros"), "{model}: {read:?}");
+            assert!(read[1].starts_with("zeros"), "{model}: {read:?}");
+            assert!(!read[2].contains("zeros"), "{model}: {read:?}");
+        }
+        let forced = ["data", "data", "EFAULT", "EFAULT"];
+        assert_eq!(expected("read-only/vmalloc"), forced);
+    }
+
+    #[test]
+    fn contig_takes_one_piece() {
+        assert_eq!(expected("heap/contig"), ["data or EFAULT"; 4]);
+        assert_eq!(expected("heap/vmalloc"), ["data"; 4]);
+        assert_eq!(expected("thp-part@2055+2056/contig"), ["data"; 4]);
+        assert_eq!(expected("thp/contig"), ["data"; 4]);
+        assert_eq!(expected("thp@64/contig"), ["data or EFAULT"; 4]);
+        assert_eq!(expected("thp-part/munmap/contig"), ["unreadable"; 4]);
+        assert_eq!(
+            expected("output/heap/streamoff/contig"),
+            ["taken back or EFAULT"; 4]
+        );
+        assert_eq!(expected("device-dax/contig"), ["data"; 4]);
+        let by_ptes = ["data or EFAULT", "data", "data", "data"];
+        assert_eq!(expected("thp-pte-mapped/contig"), by_ptes);
+        // What is refused anyway is so for its own reason.
+        assert_eq!(expected("secretmem/contig"), ["EFAULT"; 4]);
+        let on_disk = ["data or EFAULT", "data or EFAULT", "EFAULT", "EFAULT"];
+        assert_eq!(expected("ext4-shared/contig"), on_disk);
+    }
+}
