@@ -90,7 +90,14 @@ fn uvcvideo_is_judged_with_a_camera_of_software() {
 fn the_camera_has_the_sizes_and_rates_that_it_says() {
     let testbed = Testbed::start(&testbed(), &Progress::silent()).unwrap();
     let listed = shell(&testbed.machine, "v4l2-ctl --list-formats-ext").stdout;
-    for said in ["'YUYV'", "160x120", "320x180", "640x360", "30.000 fps", "10.000 fps"] {
+    for said in [
+        "'YUYV'",
+        "160x120",
+        "320x180",
+        "640x360",
+        "30.000 fps",
+        "10.000 fps",
+    ] {
         assert!(listed.contains(said), "{said}: {listed}");
     }
     // Ten frames take a second then.

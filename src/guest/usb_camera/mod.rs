@@ -36,6 +36,7 @@ use rustix::process::Signal;
 use self::camera::Camera;
 use crate::guest::children::Children;
 use crate::guest::failure::Failure;
+use crate::guest::kmsg;
 use crate::vm::wait::{WaitResult, readable_regardless};
 
 /// Argument that makes this program the camera.
@@ -95,7 +96,9 @@ pub fn main() -> ExitCode {
     let Err(error) = run() else {
         return ExitCode::SUCCESS;
     };
-    println!("{error}");
+    // Who plugs it in reads no more once it is in use.
+    let _ = writeln!(io::stdout(), "{error}");
+    kmsg::say(&format!("the USB camera ended: {error}"));
     ExitCode::FAILURE
 }
 
