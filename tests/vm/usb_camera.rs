@@ -105,7 +105,7 @@ fn the_camera_has_the_sizes_and_rates_that_it_says() {
                    --set-parm=10 --stream-mmap --stream-count=10 --stream-to=/tmp/frames && \
                    stat -c %s /tmp/frames && \
                    for at in 0 9; do dd if=/tmp/frames bs=460800 skip=$at count=1 2>/dev/null | \
-                   cksum; done";
+                   md5sum; done";
     let captured = shell(&testbed.machine, capture);
     assert!(captured.status.success(), "{captured:?}");
     let lines: Vec<_> = captured.stdout.lines().collect();
