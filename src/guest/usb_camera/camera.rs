@@ -22,6 +22,10 @@ pub struct Camera<S> {
     streaming: Option<Streaming>,
     /// The transfers that wait for a frame, in their order.
     waiting: VecDeque<Transfer>,
+    /// Number of the transfer that came last; they come in the order of their numbers.
+    newest: u32,
+    /// Messages that take back what has not come yet, with the transfer's number.
+    early: Vec<(u32, u32)>,
 }
 
 /// A stream that is on.
@@ -41,6 +45,8 @@ impl<S: Read + Write + AsFd> Camera<S> {
             requests: Requests::new(),
             streaming: None,
             waiting: VecDeque::new(),
+            newest: 0,
+            early: Vec::new(),
         }
     }
 
@@ -73,6 +79,14 @@ impl<S: Read + Write + AsFd> Camera<S> {
     }
 
     fn take(&mut self, transfer: Transfer) -> io::Result<()> {
+        self.newest = transfer.seqnum;
+        let early = self.early.iter();
+        let mut early = early.filter(|(_, taken_back)| *taken_back == transfer.seqnum);
+        if let Some(&(seqnum, _)) = early.next() {
+            self.early
+                .retain(|(_, taken_back)| *taken_back != transfer.seqnum);
+            return usbip::answer_unlink(&mut self.socket, seqnum, true);
+        }
         let is_ours = transfer.endpoint == u32::from(ENDPOINT) && transfer.is_in;
         match transfer.endpoint {
             0 => self.answer(&transfer),
@@ -100,8 +114,16 @@ impl<S: Read + Write + AsFd> Camera<S> {
         usbip::answer(&mut self.socket, transfer, answer)
     }
 
-    /// Gives a transfer up that the kernel takes back.
+    /// Gives a transfer up that the kernel takes back. The kernel may say so before it
+    /// sends the transfer, if it was submitted while others were being sent
+    /// (`vhci_tx_loop()`, drivers/usb/usbip/vhci_tx.c): it is given up when it comes.
+    /// An answer before that would be to a transfer that the kernel then has answered
+    /// twice, upon which it unplugs the camera.
     fn give_up(&mut self, seqnum: u32, transfer: u32) -> io::Result<()> {
+        if transfer > self.newest && self.early.len() < WAITING_MAX {
+            self.early.push((seqnum, transfer));
+            return Ok(());
+        }
         let before = self.waiting.len();
         self.waiting.retain(|waiting| waiting.seqnum != transfer);
         let was_there = self.waiting.len() < before;
@@ -227,6 +249,12 @@ mod tests {
         assert_eq!(answered(&mut kernel.0), answer(5, -libc::ECONNRESET));
         kernel.0.write_all(&unlinked(6, 4)).unwrap();
         assert_eq!(answered(&mut kernel.0), answer(6, 0));
+        // Taken back before it comes.
+        kernel.0.write_all(&unlinked(8, 7)).unwrap();
+        kernel.submit(7, &[3072; 13]);
+        assert_eq!(answered(&mut kernel.0), answer(8, -libc::ECONNRESET));
+        kernel.submit(9, &[3072; 13]);
+        assert_eq!(answered(&mut kernel.0).seqnum, 9);
         drop(kernel);
         camera.join().unwrap().unwrap();
     }
