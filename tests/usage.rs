@@ -248,6 +248,10 @@ fn what_cannot_be_judged_is_said_in_a_sentence() {
             "there is no such cell: --kind and --hazard leave none",
         ),
         ("--module /nowhere/x.ko", "cannot use /nowhere/x.ko"),
+        (
+            "--usb-camera --module /nowhere/x.ko",
+            "cannot use /nowhere/x.ko",
+        ),
         ("--kernel nosuch", "there is no guest named nosuch"),
     ] {
         let answer = refused(&output(&format!("judge {line} --out {out}")));
@@ -257,8 +261,10 @@ fn what_cannot_be_judged_is_said_in_a_sentence() {
         );
         assert_eq!(answer.lines().count(), 1, "{answer}");
     }
-    let mutants = refused(&output("judge --module vivid --mutants"));
-    assert!(mutants.contains("cannot be used with"), "{mutants}");
+    for guest in ["--module vivid", "--usb-camera"] {
+        let mutants = refused(&output(&format!("judge {guest} --mutants")));
+        assert!(mutants.contains("cannot be used with"), "{mutants}");
+    }
 }
 
 #[test]
@@ -271,6 +277,7 @@ fn a_guest_has_all_cells_of_a_judge_and_this_machine_those_that_harm_nobody() {
         text.lines().map(str::to_owned).collect()
     };
     let (here, guest) = (cells("judge --list"), cells("judge --list --module vivid"));
+    assert_eq!(cells("judge --list --usb-camera"), guest);
     assert!(here.is_subset(&guest) && here.len() > 300, "{}", here.len());
     assert!(guest.contains(HARM) && !here.contains(HARM));
     assert!(here.contains("output/thp") && here.contains("thp@64"));

@@ -14,3 +14,4 @@ pub mod location;
 pub mod protocol;
 pub mod status;
 pub mod survey;
+pub mod usb_camera;

@@ -23,6 +23,7 @@ pub use super::kernel_log::{Log, LogAnswer, LogRecord, NewRecords};
 pub use super::location::{Locate, Location, Segment};
 pub use super::status::Status;
 use super::survey::{Survey, SurveyAnswer};
+pub use super::usb_camera::PlugCamera;
 
 /// Name of the virtio-serial port that carries the protocol.
 pub const PORT_NAME: &str = "pinhole.agent";
@@ -61,6 +62,7 @@ pub enum Command {
     Load(Load),
     Unload(Unload),
     Modules(Modules),
+    PlugCamera(PlugCamera),
     Log(Log),
     NewRecords(NewRecords),
     Cell(Cell),
@@ -106,6 +108,7 @@ calls! {
     Load -> (),
     Unload -> (),
     Modules -> Vec<Module>,
+    PlugCamera -> (),
     Log -> LogAnswer,
     NewRecords -> LogAnswer,
     Cell -> CellAnswer,

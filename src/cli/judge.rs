@@ -8,6 +8,7 @@ use super::cells_args::CellsArgs;
 use super::exit;
 use super::guest_args::GuestArgs;
 use crate::agent::cell::Scope;
+use crate::agent::usb_camera;
 use crate::rig::matrix::cells::judged;
 use crate::rig::matrix::run::{Judged, MatrixSpec};
 use crate::rig::testbed::driver::{DriverModule, OtherDriver};
@@ -24,8 +25,9 @@ use crate::vm::images::Catalog;
 /// It is the device of this machine that is judged, and nothing on the machine is
 /// changed but the device's format and controls, which stay as they were chosen for
 /// it: cells that would harm it or others on it are left out. With --kernel,
-/// --bzimage, --driver or --module a guest is booted, and its device is judged by
-/// all cells: that of a module of its kernel's own (--module), or Pinhole's card.
+/// --bzimage, --driver, --module or --usb-camera a guest is booted, and its device is
+/// judged by all cells: that of a module of its kernel's own (--module), a USB camera
+/// of software (--usb-camera), or Pinhole's card.
 ///
 /// Exits with 0 when every cell came to what was expected of it, 1 when there are
 /// findings or an oracle missed a mutant that it can see without a witness, 2 when
@@ -54,6 +56,12 @@ pub struct Args {
     )]
     module_args: String,
 
+    /// Boot a guest without a card, plug a USB camera into it that is made of
+    /// software, and judge what the kernel's driver uvcvideo makes of it, or that of
+    /// --module
+    #[arg(long, conflicts_with_all = ["driver", "mutants", "mutant"])]
+    usb_camera: bool,
+
     #[command(flatten)]
     which: CellsArgs,
 
@@ -68,7 +76,13 @@ pub struct Args {
 impl Args {
     /// Returns whether the device is this machine's.
     fn is_here(&self) -> bool {
-        !self.guest.names_a_driver() && self.module.is_none() && self.which.mutants().is_empty()
+        !self.guest.names_a_driver() && self.module().is_none() && self.which.mutants().is_empty()
+    }
+
+    /// Returns the module whose device is judged, if it is not that of a card's driver.
+    fn module(&self) -> Option<&str> {
+        let camera = self.usb_camera.then_some(usb_camera::DRIVER);
+        self.module.as_deref().or(camera)
     }
 
     /// Returns the testbeds of the guests whose devices are judged; for this machine's
@@ -78,11 +92,12 @@ impl Args {
             return Ok(vec![TestbedSpec::default()]);
         }
         let mut testbeds = self.guest.testbeds(&Catalog::builtin())?;
-        if let Some(module) = &self.module {
+        if let Some(module) = self.module() {
             let driver = self.driver(module)?;
             for testbed in &mut testbeds {
                 testbed.card = CardProcess::Absent;
                 testbed.driver = Some(driver.clone());
+                testbed.usb_camera = self.usb_camera;
             }
         }
         Ok(testbeds)
@@ -113,7 +128,7 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
     if let Some(given) = args.guest.of_a_guest().filter(|_| here) {
         anyhow::bail!(
             "{given} is for a guest, and it is this machine's device that is judged: name a guest \
-             with --kernel, --bzimage, --driver or --module"
+             with --kernel, --bzimage, --driver, --module or --usb-camera"
         );
     }
     let scope = match here {

@@ -28,6 +28,7 @@ mod run;
 mod server;
 mod survey;
 mod sweep;
+mod usb_camera;
 mod watch;
 
 use std::process::ExitCode;
@@ -62,6 +63,7 @@ pub fn main() -> ExitCode {
         Some(bench::ARGUMENT) => return bench::main(),
         Some(frame_vector::ARGUMENT) => return frame_vector::main(),
         Some(ioctls::ARGUMENT) => return ioctls::main(),
+        Some(usb_camera::ARGUMENT) => return usb_camera::main(),
         _ => {}
     }
     if std::process::id() != 1 {

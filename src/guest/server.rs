@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crate::agent::bench::Measurement;
 use crate::agent::cell::Scope;
@@ -14,7 +15,7 @@ use crate::guest::children::Children;
 use crate::guest::failure::Failure;
 use crate::guest::{
     apart, bench, cell, console, files, frame_vector, health, ioctls, kmemleak, kmsg, locate,
-    modules, run, survey, sweep,
+    modules, run, survey, sweep, usb_camera,
 };
 
 /// Why the service of a channel ended.
@@ -170,7 +171,11 @@ impl Server {
             Command::Write(request) => value(files::write(&request)?),
             Command::Locate(request) => value(locate::locate(&request)?),
             // What nothing but a guest is there for.
-            Command::Load(_) | Command::Unload(_) | Command::Leaks(_) | Command::Sweep(_)
+            Command::Load(_)
+            | Command::Unload(_)
+            | Command::PlugCamera(_)
+            | Command::Leaks(_)
+            | Command::Sweep(_)
                 if !self.scope.is_guest() =>
             {
                 Err(Failure::new(
@@ -179,6 +184,10 @@ impl Server {
             }
             Command::Load(request) => value(modules::load(&request)?),
             Command::Unload(request) => value(modules::unload(&request.module)?),
+            Command::PlugCamera(request) => {
+                let limit = Duration::from_millis(request.limit_ms);
+                value(usb_camera::plug_in(self.children, limit)?)
+            }
             Command::Modules(_) => value(modules::list()?),
             Command::Log(request) => value(kmsg::read(request.since)?),
             Command::NewRecords(_) => value(kmsg::new_records()?),
@@ -316,7 +325,6 @@ mod tests {
     use std::net::Shutdown;
     use std::os::unix::net::UnixStream;
     use std::thread::JoinHandle;
-    use std::time::Duration;
 
     use crate::agent::protocol::{
         Hello, Kill, PowerOff, Read as ReadFile, Run, Status, Stream, Sync,

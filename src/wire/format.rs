@@ -221,6 +221,14 @@ pub struct FrmSizeEnum {
     pub reserved: [U32; 2],
 }
 
+impl FrmSizeEnum {
+    /// Returns the width and height of a size of V4L2_FRMSIZE_TYPE_DISCRETE, which are
+    /// the first two numbers of the union.
+    pub fn discrete(&self) -> (u32, u32) {
+        (self.min_width.get(), self.max_width.get())
+    }
+}
+
 /// `struct v4l2_fract`.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,

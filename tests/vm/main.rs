@@ -50,4 +50,5 @@ mod streamed;
 mod studio;
 mod test_guest;
 mod truthful;
+mod usb_camera;
 mod waits;

@@ -159,7 +159,7 @@ fn sizes(offered: &[FrmSizeEnum], present: Option<&PixFormat>) -> Vec<(u32, u32)
     for range in offered {
         let least = (range.min_width.get(), range.min_height.get());
         match range.type_.get() {
-            FRMSIZE_TYPE_DISCRETE => sizes.push(least),
+            FRMSIZE_TYPE_DISCRETE => sizes.push(range.discrete()),
             _ => sizes.extend(SIZES.iter().map(|(width, height)| {
                 let ranges = [
                     (least.0, range.max_width.get(), range.step_width.get()),
@@ -274,7 +274,7 @@ mod tests {
         let discrete = |width: u32, height: u32| FrmSizeEnum {
             type_: FRMSIZE_TYPE_DISCRETE.into(),
             min_width: width.into(),
-            min_height: height.into(),
+            max_width: height.into(),
             ..FromZeros::new_zeroed()
         };
         let offered = [discrete(1280, 720), discrete(320, 180)];

@@ -163,6 +163,7 @@ pub fn judged() -> Device {
         version: "6.12.1".into(),
         node: "/dev/video2".into(),
         module: Some(("cam".into(), "a=1 b=2".into())),
+        usb_camera: false,
         missing: vec![
             (Oracle::Address, "nobody tells".into()),
             (Oracle::Mappings, "no debugfs".into()),

@@ -182,6 +182,9 @@ pub struct Device {
     /// and its parameters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub module: Option<(String, String)>,
+    /// Whether it is that of a USB camera of software in the guest.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub usb_camera: bool,
     /// The oracles that could not be asked, or not wholly, each with the reason: a
     /// part of a sentence.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -373,6 +376,7 @@ mod tests {
             version: "6.12.0".into(),
             node: "/dev/video0".into(),
             module: None,
+            usb_camera: false,
             missing: missing
                 .iter()
                 .map(|(one, why)| (*one, (*why).into()))
@@ -414,6 +418,7 @@ mod tests {
             version: "6.12.0".into(),
             node: "/dev/video2".into(),
             module: None,
+            usb_camera: false,
             missing: vec![(Oracle::Leaks, "a machine in use".into())],
             notes: Vec::new(),
         });

@@ -126,6 +126,7 @@ impl Surveyed {
             version: answer.version.clone(),
             node: self.device.clone(),
             module: module(testbed).filter(|_| self.scope.is_guest()),
+            usb_camera: testbed.usb_camera,
             missing,
             notes,
         }

@@ -77,26 +77,34 @@ impl Driver {
     }
 
     /// Returns another driver, with the modules that it needs and the guest
-    /// does not load at boot. Files that have to be written are written to
-    /// `dir`.
+    /// does not load at boot, and before it those that its device needs, `hardware`.
+    /// Files that have to be written are written to `dir`.
     ///
     /// # Errors
     ///
     /// [`Error::Own`] if the file is not a module, [`Error::Contents`] if the
     /// kernel lacks the module, or one that it needs, and others if files cannot
     /// be read or written.
-    pub fn other(spec: &OtherDriver, guest: &Guest, dir: &Path) -> Result<Self, Error> {
+    pub fn other(
+        spec: &OtherDriver,
+        hardware: &[&str],
+        guest: &Guest,
+        dir: &Path,
+    ) -> Result<Self, Error> {
         let modules = guest.modules()?;
+        let mut wanted: Vec<_> = hardware.iter().map(|name| (*name).to_owned()).collect();
         let (module, needed) = match &spec.module {
             DriverModule::File(path) => {
                 let module = modules::read_module(path)?;
-                let needed = modules.load_order(&module.depends)?;
-                (module, needed)
+                wanted.extend_from_slice(&module.depends);
+                (module, modules.load_order(&wanted)?)
             }
             DriverModule::OfKernel(name) => {
-                let mut needed = modules.load_order(std::slice::from_ref(name))?;
+                wanted.push(name.clone());
+                let mut needed = modules.load_order(&wanted)?;
                 // The last is the one that needs the others.
-                let module = needed.pop().ok_or_else(|| Error::Contents {
+                let module = needed.pop_if(|module| module.is_called(name));
+                let module = module.ok_or_else(|| Error::Contents {
                     what: guest.id.clone(),
                     why: format!("{name} is built into its kernel, and is no module"),
                 })?;

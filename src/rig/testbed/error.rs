@@ -67,6 +67,9 @@ pub enum TestbedError {
         /// The agent's error.
         source: AgentError,
     },
+    /// The USB camera could not be plugged in.
+    #[error("the USB camera: {0}")]
+    Camera(AgentError),
     /// The clients could not be installed.
     #[error(transparent)]
     Clients(#[from] ClientsError),

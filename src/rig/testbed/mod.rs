@@ -15,7 +15,8 @@ use tempfile::TempDir;
 use self::driver::{Driver, OtherDriver};
 pub use self::error::{TestbedError, Untestable};
 pub use self::spec::{CardProcess, TestbedSpec};
-use crate::agent::protocol::{Load, Log, Read};
+use crate::agent::protocol::{Load, Log, PlugCamera, Read};
+use crate::agent::usb_camera;
 use crate::rig::kernel_log;
 use crate::vm::accelerator::Accelerator;
 use crate::vm::channel::AgentError;
@@ -130,8 +131,14 @@ impl Testbed {
         };
         let dir = private_dir()?;
         let mut driver = match &spec.driver {
-            Some(other) => Driver::other(other, &guest, dir.path())
-                .map_err(|error| TestbedError::from(error).of(own))?,
+            Some(other) => {
+                let hardware: &[_] = match spec.usb_camera {
+                    true => &[usb_camera::CONTROLLER],
+                    false => &[],
+                };
+                Driver::other(other, hardware, &guest, dir.path())
+                    .map_err(|error| TestbedError::from(error).of(own))?
+            }
             None => {
                 let module = match spec.mutants {
                     true => images::ensure_mutants(&guest, progress),
@@ -209,6 +216,10 @@ impl Testbed {
         testbed
             .load(driver.loads, spec.driver.is_some())
             .map_err(|error| error.of(own))?;
+        if spec.usb_camera {
+            step.update("plugging the camera in");
+            testbed.plug_camera()?;
+        }
         testbed.learn_names();
         if clients.is_some() {
             step.update("mounting the clients");
@@ -294,6 +305,18 @@ impl Testbed {
                 }),
             },
         }
+    }
+
+    /// Plugs a USB camera into the guest.
+    fn plug_camera(&self) -> Result<(), TestbedError> {
+        let plug = PlugCamera {
+            limit_ms: GUEST_LIMIT.as_millis() as u64,
+        };
+        let plugged = self.machine.agent().call(plug, 2 * GUEST_LIMIT);
+        plugged.map_err(|error| match error {
+            AgentError::Interrupted => TestbedError::Interrupted,
+            source => TestbedError::Camera(source),
+        })
     }
 
     /// Adds the name of the driver that is bound to the card, if it is another

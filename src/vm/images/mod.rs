@@ -67,7 +67,17 @@ const MUTANTS: &str = "driver-mutants";
 
 /// Directories of kernel modules for hardware that no guest has: half of all
 /// modules.
-const UNUSED_MODULES: [&str; 7] = [
+const UNUSED_MODULES: [&str; 6] = [
+    "drivers/gpu",
+    "drivers/infiniband",
+    "drivers/net",
+    "drivers/scsi",
+    "drivers/staging",
+    "sound",
+];
+
+/// The same of kernels that are built here: none of them has USB.
+const UNUSED_MODULES_BUILT: [&str; 7] = [
     "drivers/gpu",
     "drivers/infiniband",
     "drivers/media/usb",
@@ -76,6 +86,14 @@ const UNUSED_MODULES: [&str; 7] = [
     "drivers/staging",
     "sound",
 ];
+
+/// Returns the directories of modules that a recipe's tree is without.
+const fn unused_modules(recipe: &Recipe) -> &'static [&'static str] {
+    match recipe.config {
+        None => &UNUSED_MODULES,
+        Some(_) => &UNUSED_MODULES_BUILT,
+    }
+}
 
 /// Returns the guest of a recipe; builds it if the cache does not have it.
 pub fn ensure_guest(recipe: &Recipe, progress: &Progress) -> Result<Guest> {
@@ -190,7 +208,7 @@ fn ensure_tree(cache: &Cache, recipe: &Recipe, progress: &Progress) -> Result<Tr
             kernel::build(config, tree, workspace, &recipe.id, &step)?;
         }
         let modules = format!("/lib/modules/{}/kernel", base::release(tree, &recipe.id)?);
-        let unused = UNUSED_MODULES.iter();
+        let unused = unused_modules(recipe).iter();
         tree.prune(unused.map(|path| format!("{modules}/{path}")))?;
         Ok(step)
     };
@@ -207,8 +225,11 @@ fn ensure_tree(cache: &Cache, recipe: &Recipe, progress: &Progress) -> Result<Tr
 /// Returns the cache entry of a recipe's tree.
 fn tree_entry(recipe: &Recipe) -> Entry {
     let mut made_of = format!(
-        "{TREE_FORMAT} {:?} {:?} {:?} {UNUSED:?} {UNUSED_MODULES:?}",
-        recipe.suite, recipe.release, recipe.packages
+        "{TREE_FORMAT} {:?} {:?} {:?} {UNUSED:?} {:?}",
+        recipe.suite,
+        recipe.release,
+        recipe.packages,
+        unused_modules(recipe)
     );
     if let Some(config) = &recipe.config {
         made_of += &kernel::made_of(config);
@@ -282,6 +303,11 @@ mod tests {
         packages.packages.push("gstreamer1.0-tools".to_owned());
         assert_ne!(keys(&packages).0, tree);
         assert_ne!(keys(&packages).1, guest);
+
+        let mut built = recipe.clone();
+        built.config = Catalog::builtin().get("trixie-checked").unwrap().config;
+        assert_ne!(unused_modules(&built), unused_modules(&recipe));
+        assert_ne!(keys(&built).0, tree);
 
         let mut suite = recipe;
         suite.release = Some("trixie-backports".to_owned());

@@ -26,6 +26,13 @@ pub struct Module {
     pub contents: Vec<u8>,
 }
 
+impl Module {
+    /// Returns whether it has that name, with underscores or hyphens.
+    pub fn is_called(&self, name: &str) -> bool {
+        self.name == name.replace('-', "_")
+    }
+}
+
 /// The modules of one kernel.
 #[derive(Debug)]
 pub struct Modules {

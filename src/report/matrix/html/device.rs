@@ -29,6 +29,9 @@ pub fn command(outcome: &KernelOutcome) -> String {
     if !outcome.is_here() {
         command += &format!(" --kernel {}", outcome.kernel);
     }
+    if device.usb_camera {
+        command += " --usb-camera";
+    }
     if let Some((module, arguments)) = &device.module {
         command += &format!(" --module {module}");
         if !arguments.is_empty() {

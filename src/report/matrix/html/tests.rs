@@ -209,7 +209,16 @@ fn a_device_without_a_witness_is_shown_by_what_the_process_saw() {
         module: None,
         ..judged()
     });
-    assert!(page(&[kernel]).contains("<code>pinhole judge --cell thp/munmap</code>"));
+    let here = page(std::slice::from_ref(&kernel));
+    assert!(here.contains("<code>pinhole judge --cell thp/munmap</code>"));
+    kernel.kernel = "trixie".into();
+    kernel.device = Some(Device {
+        node: "/dev/video0".into(),
+        usb_camera: true,
+        ..judged()
+    });
+    let camera = "judge --kernel trixie --usb-camera --module cam --module-args";
+    assert!(page(&[kernel]).contains(camera));
 }
 
 #[test]
