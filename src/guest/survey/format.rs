@@ -102,6 +102,37 @@ pub fn choose(device: &Device) -> Result<PixFormat, String> {
     check_length(present.sizeimage.get()).map(|()| present)
 }
 
+/// Sets the format of the frames that a mem-to-mem device makes of frames in the format
+/// `read`: the same one if it will do, or another of that size. Why there is none, in a
+/// sentence.
+pub fn choose_made(device: &Device, read: &PixFormat) -> Result<PixFormat, String> {
+    let offered = device.formats();
+    let mut codes = preferred(Some(read), &offered);
+    let is_offered =
+        |code: &u32| offered.is_empty() || offered.iter().any(|one| one.pixelformat.get() == *code);
+    codes.retain(is_offered);
+    for pixelformat in codes {
+        let wanted = PixFormat {
+            width: read.width,
+            height: read.height,
+            pixelformat: pixelformat.into(),
+            ..FromZeros::new_zeroed()
+        };
+        match device.change_format(wanted) {
+            Ok(format) if format.pixelformat.get() == pixelformat => {
+                if check_length(format.sizeimage.get()).is_ok() {
+                    return Ok(format);
+                }
+            }
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {
+                return Err(failed("VIDIOC_S_FMT", &error));
+            }
+            _ => {}
+        }
+    }
+    Err("it has no format for what it makes of a frame".into())
+}
+
 /// Checks the length of a frame in bytes.
 fn check_length(sizeimage: u32) -> Result<(), String> {
     match sizeimage {
