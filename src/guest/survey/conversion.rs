@@ -51,7 +51,8 @@ pub fn look(
 
 /// Sets the formats, and finds out how many buffers there are of each.
 fn subject(read: &Device, written: &Device, api: BufferApi) -> Result<Subject, String> {
-    let format = format::choose(read)?;
+    // What it makes may have any size, and so may what it reads.
+    let format = format::choose(read, true)?;
     if format::is_compressed(&read.formats(), format.pixelformat.get()) {
         return Err(
             "it is a decoder: what it reads is compressed, and the cells have frames of chance \

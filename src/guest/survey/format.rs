@@ -67,12 +67,18 @@ const PACKED: [(&[u8; 4], u32); 29] = [
 ];
 
 /// Sets the device's format to the smallest frames that cells can use: in its present
-/// format if that will do, and returns it. Why there is none, in a sentence.
-pub fn choose(device: &Device) -> Result<PixFormat, String> {
+/// format if that will do, and returns it. Why there is none, in a sentence. If the device
+/// enumerates no sizes, it has its present one, or, if it is `free`, those that are tried.
+pub fn choose(device: &Device, free: bool) -> Result<PixFormat, String> {
     let present = device.get_format();
     let offered = device.formats();
     for pixelformat in preferred(present.as_ref().ok(), &offered) {
-        for (width, height) in sizes(&device.sizes(pixelformat), present.as_ref().ok()) {
+        let enumerated = device.sizes(pixelformat);
+        let sizes = match free && enumerated.is_empty() {
+            true => SIZES.to_vec(),
+            false => sizes(&enumerated, present.as_ref().ok()),
+        };
+        for (width, height) in sizes {
             let wanted = PixFormat {
                 width: width.into(),
                 height: height.into(),

@@ -144,7 +144,7 @@ fn failed(what: &str, error: &io::Error) -> String {
 
 /// Finds out how a cell uses the device; a sentence if none can.
 fn subject(device: &Device, type_: BufferType, notes: &mut Vec<String>) -> Result<Subject, String> {
-    let format = format::choose(device)?;
+    let format = format::choose(device, false)?;
     if let Some(note) = format::field_note(&format) {
         notes.push(note);
     }

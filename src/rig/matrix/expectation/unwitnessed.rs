@@ -140,7 +140,7 @@ mod tests {
         };
         assert_eq!(said("m2m/read/heap", USUAL), "data");
         let writes = "m2m/read/heap/fork-parent-writes";
-        assert_eq!(said(writes, USUAL), "later data");
+        assert_eq!(said(writes, USUAL), "later data or data");
         let replaced = "m2m/written/heap/munmap-mmap";
         assert_eq!(said(replaced, USUAL), "other pages");
         assert_eq!(said("m2m/read/heap/streamoff", USUAL), "taken back");
