@@ -121,16 +121,26 @@ fn plane(frame: &FrameSeen, length: Option<u64>, picture: Option<&Picture>) -> P
     }
     let bytes = picture.map_or(frame.bytesused, |picture| picture.bytes);
     let (used, length) = (u64::from(bytes), length.unwrap_or(u64::MAX));
+    let begin = |at: usize| at as u64 * DIGEST_BLOCK as u64;
+    let shown = |at: usize| {
+        let end = begin(at) + DIGEST_BLOCK as u64;
+        let picture = picture.filter(|_| begin(at) < used && end.min(length) <= used)?;
+        Some(picture.digests.get(at).copied().unwrap_or(OTHER))
+    };
+    // Where nothing of the picture is, the rest of the buffer is not the device's either.
+    let mut known = (0..)
+        .zip(&frame.digests)
+        .filter_map(|(at, block)| Some((shown(at)?, block)));
+    let is_found =
+        known.clone().next().is_none() || known.any(|(shown, block)| *block == Some(shown));
     let written = |(at, block): (usize, &Option<Digest>)| {
-        let begin = at as u64 * DIGEST_BLOCK as u64;
-        let end = begin + DIGEST_BLOCK as u64;
-        let is_whole = begin < used && end.min(length) <= used;
-        if let Some(picture) = picture.filter(|_| is_whole) {
-            return picture.digests.get(at).copied().unwrap_or(OTHER);
+        let begin = begin(at);
+        if let Some(shown) = shown(at) {
+            return shown;
         }
         let mut touched = frame.touched.iter().filter(|_| begin < used);
         let is_left = touched.any(|touched| is_left(touched, at));
-        block.filter(|_| !is_left).unwrap_or(OTHER)
+        block.filter(|_| is_found && !is_left).unwrap_or(OTHER)
     };
     let digests = frame.digests.iter().enumerate().map(written);
     PlaneRecord {
@@ -214,7 +224,9 @@ mod tests {
         let shown = picture(5000, &[1, 2, 3]);
         let of = |blocks: &[Option<u64>]| reads(&cell(12288, 5000, blocks), Some(&shown));
         assert_eq!(of(&[Some(1), Some(8), Some(9)]), DATA);
-        assert_eq!(of(&[Some(7), Some(8), Some(9)]), PARTLY);
+        // Other memory than the device had, in which it cannot have written anything.
+        let other = Observation::Captured(Reads::Other);
+        assert_eq!(of(&[Some(7), Some(8), Some(9)]), other);
         // The end of the buffer is no padding.
         let whole = |last| reads(&cell(5000, 5000, &[Some(1), Some(last)]), Some(&shown));
         assert_eq!((whole(2), whole(8)), (DATA, PARTLY));
