@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::cell::picture::Picture;
 use super::cell::subject::Subject;
 use crate::card::CardKind;
-use crate::dma::Digest;
 
 /// Request to survey a device of any driver: to open it, choose a format with small
 /// frames, make its picture still where its controls can, and capture by MMAP. The
@@ -36,21 +36,12 @@ pub struct SurveyAnswer {
     /// Why no cell can use it, or why it shows no still picture, a sentence each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
-    /// What it wrote into memory of its own driver, the same each time.
+    /// What it wrote into memory of its own driver, the same each time; a mem-to-mem
+    /// device, of the same frame.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub picture: Option<Picture>,
     /// What this process may see of the kernel.
     pub powers: Powers,
-}
-
-/// A picture that a device shows again and again.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Picture {
-    /// Length of a frame in bytes (v4l2_buffer::bytesused).
-    pub bytes: u32,
-    /// Digests of each 4 KiB of a buffer, [`Subject::sizeimage`] bytes in all, whatever
-    /// is in it behind the frame.
-    pub digests: Vec<Digest>,
 }
 
 /// What a process may see of the kernel, each with the reason if it may not; a

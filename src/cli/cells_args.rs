@@ -7,8 +7,10 @@ use std::thread;
 
 use anyhow::Context as _;
 
+use super::endpoint_args::KindArg;
 use super::{exit, output};
 use crate::agent::cell::{Hazard, Kind};
+use crate::card::CardKind;
 use crate::report::matrix as report;
 use crate::rig::matrix::outcome::KernelOutcome;
 use crate::rig::matrix::run::{self, MatrixSpec};
@@ -37,6 +39,11 @@ pub struct CellsArgs {
     /// Run this mutant, and no cells but its own; may be given several times
     #[arg(long, value_name = "NAME", conflicts_with_all = ["cell", "driver", "mutants"])]
     pub mutant: Vec<Mutant>,
+
+    /// Run the cells of this direction only: the card writes into memory
+    /// (capture), or reads it (output), or makes one frame of another (m2m)
+    #[arg(long, value_enum, conflicts_with_all = ["cell", "mutant"])]
+    pub direction: Option<KindArg>,
 
     /// Run the cells of this kind of memory only; may be given several times
     #[arg(long, value_name = "KIND", conflicts_with_all = ["cell", "mutant"])]
@@ -70,8 +77,10 @@ impl CellsArgs {
         if !self.cell.is_empty() || !self.mutant.is_empty() {
             return self.cell.clone();
         }
+        let direction = self.direction.map(CardKind::from);
         all.retain(|cell| {
-            (self.kind.is_empty() || self.kind.contains(&cell.kind))
+            direction.is_none_or(|kind| kind == cell.card())
+                && (self.kind.is_empty() || self.kind.contains(&cell.kind))
                 && (self.hazard.is_empty() || self.hazard.contains(&cell.hazard))
         });
         all

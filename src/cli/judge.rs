@@ -18,8 +18,8 @@ use crate::vm::images::Catalog;
 /// Judge any video device by the cells of the matrix, without a card or a witness
 ///
 /// Has the device of any driver write frames into every kind of memory that a
-/// process can have, or read them from it, while things happen to the memory, and
-/// judges it by what the process alone can see. What cannot be seen so, or not by
+/// process can have, or read them from it, or make one of another, while things
+/// happen to the memory, and judges it by what the process alone can see. What cannot be seen so, or not by
 /// this user, is told with the results.
 ///
 /// It is the device of this machine that is judged, and nothing on the machine is
@@ -143,7 +143,7 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
     }
     anyhow::ensure!(
         !cells.is_empty() || !mutants.is_empty(),
-        "there is no such cell: --kind and --hazard leave none"
+        "there is no such cell: --direction, --kind and --hazard leave none"
     );
     if args.which.list {
         return CellsArgs::print(&cells, &mutants);

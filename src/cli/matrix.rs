@@ -3,10 +3,8 @@
 use std::path::PathBuf;
 
 use super::cells_args::CellsArgs;
-use super::endpoint_args::KindArg;
 use super::exit;
 use super::guest_args::GuestArgs;
-use crate::card::CardKind;
 use crate::rig::matrix::run::MatrixSpec;
 use crate::rig::matrix::{CellName, Mutant, cells};
 use crate::vm::images::Catalog;
@@ -25,11 +23,6 @@ use crate::vm::images::Catalog;
 pub struct Args {
     #[command(flatten)]
     which: CellsArgs,
-
-    /// Run the cells of this direction only: the card writes into memory
-    /// (capture), or reads it (output), or makes one frame of another (m2m)
-    #[arg(long, value_enum, conflicts_with_all = ["cell", "mutant"])]
-    direction: Option<KindArg>,
 
     /// Run the Kth part of N of the cells
     #[arg(long, value_name = "K/N", value_parser = shard, conflicts_with_all = ["cell", "mutant"])]
@@ -56,10 +49,7 @@ fn shard(text: &str) -> Result<(usize, usize), String> {
 impl Args {
     /// Returns the cells that the arguments select.
     fn cells(&self) -> Vec<CellName> {
-        let mut all = cells::all();
-        let direction = self.direction.map(CardKind::from);
-        all.retain(|cell| direction.is_none_or(|kind| kind == cell.card()));
-        self.part(self.which.cells(all))
+        self.part(self.which.cells(cells::all()))
     }
 
     /// Returns the mutants that the arguments select.

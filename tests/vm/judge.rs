@@ -5,6 +5,8 @@ use std::path::Path;
 use std::process::Command;
 
 use pinhole::agent::protocol::{Read, RunAnswer};
+use pinhole::card::CardKind;
+use pinhole::rig::matrix::observation::{Observation, Reads, Sent};
 use pinhole::rig::matrix::oracle::Oracle;
 use pinhole::rig::matrix::outcome::{HERE, KernelOutcome, Verdict};
 use pinhole::rig::testbed::driver::{DriverModule, OtherDriver};
@@ -38,19 +40,27 @@ struct Machine {
 }
 
 impl Machine {
+    /// Boots a machine with a capture device of vivid's.
     fn boot() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("disk");
-        disk(&path);
-        let spec = TestbedSpec {
+        Self::with(TestbedSpec {
             card: CardProcess::Absent,
             driver: Some(OtherDriver {
                 module: DriverModule::OfKernel("vivid".into()),
                 params: "n_devs=1 node_types=0x1 num_inputs=1 input_types=3".into(),
             }),
+            ..TestbedSpec::default()
+        })
+    }
+
+    /// Boots a machine as `spec` says.
+    fn with(spec: TestbedSpec) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("disk");
+        disk(&path);
+        let spec = TestbedSpec {
             kernel: Some("trixie".into()),
             disks: vec![path],
-            ..TestbedSpec::default()
+            ..spec
         };
         let machine = Self {
             testbed: Testbed::start(&spec, &Progress::silent()).unwrap(),
@@ -177,5 +187,45 @@ fn one_program_judges_the_device_of_a_machine_and_leaves_it_as_it_was() {
 
     let after = machine.state();
     assert_eq!(before, after);
+    machine.testbed.finish().unwrap();
+}
+
+#[test]
+#[ignore = "boots a guest"]
+fn a_mem_to_mem_device_of_a_machine_is_judged_likewise() {
+    let machine = Machine::with(TestbedSpec {
+        kind: CardKind::M2m,
+        ..TestbedSpec::default()
+    });
+    let names = [
+        "m2m/read/memfd-shared",
+        "m2m/adjacent/anon-touched@1234",
+        "m2m/read/anon-touched/fork-parent-writes",
+        "m2m/written/anon-touched/streamoff:after-dma",
+    ];
+    let cells = names.map(|name| format!("--cell {name}")).join(" ");
+    machine.must(&format!("/run/own/pinhole judge {cells} --out /tmp/root"));
+    let outcome = machine.result("/tmp/root");
+    assert_eq!((&*outcome.kernel, outcome.boots), (HERE, 0));
+    let came: Vec<_> = outcome.cells.iter().map(|cell| cell.observation).collect();
+    let data = |sent| Some(Observation::Converted(sent, Reads::Written));
+    let taken = Some(Observation::TakenBack);
+    let expected = [
+        data(Sent::Written),
+        data(Sent::Written),
+        data(Sent::Later),
+        taken,
+    ];
+    assert_eq!(came, expected);
+    for cell in &outcome.cells {
+        assert_eq!(cell.verdict, Verdict::Expected, "{cell:#?}");
+    }
+    // It has no capture device, for which the other cells are.
+    let capture = shell(
+        &machine.testbed.machine,
+        "/run/own/pinhole judge --cell anon-touched --out /tmp/none",
+    );
+    assert!(!capture.status.success(), "{capture:?}");
+    assert!(capture.stderr.contains("m2m"), "{capture:?}");
     machine.testbed.finish().unwrap();
 }

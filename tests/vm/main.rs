@@ -26,6 +26,7 @@ mod full_disk;
 mod hazards;
 mod judge;
 mod judged;
+mod judged_m2m;
 mod lists;
 mod m2m;
 mod matrix;

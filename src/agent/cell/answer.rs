@@ -51,8 +51,8 @@ pub struct CellAnswer {
     pub counters: Vec<CountersSeen>,
     /// The dequeued frames.
     pub frames: Vec<FrameSeen>,
-    /// All buffers that came back, in that order, those of further buffers as well; of
-    /// a device that is not Pinhole's card.
+    /// All buffers that came back to the first one's queue, in that order, those of further
+    /// buffers as well; of a device that is not Pinhole's card.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub returns: Vec<ReturnSeen>,
     /// The buffer's content at moments without a dequeued frame.
@@ -188,6 +188,7 @@ impl CellAnswer {
             Evidence::Frame(frame) => seen.frames.push(frame),
             Evidence::Contents(contents) => seen.contents.push(contents),
             Evidence::Canary(canary) => seen.canaries.push(canary),
+            Evidence::Return(back) => seen.returns.push(back),
             other => self.add(other),
         }
     }
@@ -208,6 +209,7 @@ impl CellAnswer {
             frames: seen.frames,
             contents: seen.contents,
             canaries: seen.canaries,
+            returns: seen.returns,
             ..Self::default()
         })
     }
@@ -235,6 +237,9 @@ pub struct BufferSeen {
     pub contents: Vec<ContentsSeen>,
     /// The bytes around it.
     pub canaries: Vec<CanarySeen>,
+    /// The buffers that came back to its queue, if it has one of its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub returns: Vec<ReturnSeen>,
 }
 
 #[cfg(test)]
@@ -308,6 +313,7 @@ mod tests {
                 moment: Moment::Filled,
                 digests: vec![Some(Digest(digest))],
                 upside_down: Vec::new(),
+                made: None,
             })
         };
         let mut answer = CellAnswer {

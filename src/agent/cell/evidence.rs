@@ -12,6 +12,7 @@ use super::instruments::{IdleSeen, MappingsSeen};
 pub use super::moment::Moment;
 use super::pagemap;
 use super::phases::Phases;
+use super::picture::Picture;
 use crate::agent::kernel_log::LogAnswer;
 use crate::agent::status::Status;
 use crate::dma::Digest;
@@ -107,6 +108,14 @@ pub struct CallSeen {
     pub at_us: u64,
     /// Duration of the call in microseconds.
     pub took_us: u64,
+    /// Number of the queue that it was made on, that of its first buffer among the
+    /// cell's; 0 as well if it is none of a queue's.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub queue: usize,
+}
+
+fn is_zero(number: &usize) -> bool {
+    *number == 0
 }
 
 /// The pages that the buffer touches, in order; the vectors are parallel.
@@ -251,6 +260,10 @@ pub struct ContentsSeen {
     /// so and the process can read them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub upside_down: Vec<Option<Digest>>,
+    /// What a mem-to-mem device of any driver makes of it, as it has done in memory of the
+    /// driver's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made: Option<Picture>,
 }
 
 /// A canary: bytes beside the buffer that nobody may write to.

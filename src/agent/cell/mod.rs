@@ -14,6 +14,7 @@
 //! | [`moment`] | the moments of the observations |
 //! | [`pagemap`] | the format of a pagemap entry |
 //! | [`phases`] | where the time of a cell goes |
+//! | [`picture`] | a frame that is known |
 //! | [`subject`] | a device of any driver, and what a cell may do to the machine that has it |
 
 /// Defines an enumeration from a table, which gives each variant the name that
@@ -82,6 +83,7 @@ pub mod kind;
 pub mod moment;
 pub mod pagemap;
 pub mod phases;
+pub mod picture;
 pub mod subject;
 
 use serde::{Deserialize, Serialize};
@@ -91,7 +93,7 @@ pub use flow::{End, Ends, Flow};
 pub use frame::{FrameSize, NoSuchFrame};
 pub use hazard::{Hazard, Point};
 pub use kind::Kind;
-pub use subject::{Scope, Subject};
+pub use subject::{Made, Scope, Subject};
 
 /// Size of a page in bytes.
 pub const PAGE: usize = 4096;

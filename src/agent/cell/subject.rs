@@ -3,11 +3,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::card::BufferApi;
+use crate::card::{BufferApi, Direction};
 
 /// How a cell uses a device of any driver, as a survey of it has found
 /// ([`crate::agent::survey`]). The device holds nothing back: a hazard before the DMA
 /// comes between QBUF and STREAMON, one after it between poll(2) and DQBUF.
+///
+/// Of a mem-to-mem device it is the queue of the frames that the device reads.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Subject {
     /// The API of its buffers; each has one plane of memory.
@@ -29,6 +31,29 @@ pub struct Subject {
     /// Number of buffers that must be queued before the device streams: what REQBUFS
     /// makes of 1.
     pub buffers: u32,
+    /// What a mem-to-mem device makes of its frames; `None` of any other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made: Option<Box<Made>>,
+}
+
+/// What a mem-to-mem device makes of the frames that it reads.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Made {
+    /// The queue of the frames that it makes.
+    pub queue: Subject,
+    /// Whether it makes the same of the same frame each time, so that a cell can find out
+    /// in memory of the driver's own what the device is to make of a frame.
+    pub repeats: bool,
+}
+
+impl Subject {
+    /// Returns how a cell uses the queue of the frames that go in that direction.
+    pub fn of(&self, direction: Direction) -> &Self {
+        match (direction, &self.made) {
+            (Direction::Capture, Some(made)) => &made.queue,
+            _ => self,
+        }
+    }
 }
 
 /// What a cell may do to the machine that it runs on.

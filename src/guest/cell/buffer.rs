@@ -9,11 +9,13 @@ use crate::agent::cell::evidence::{
     ContentsSeen, Evidence, Memory, Moment, PagesSeen, TouchedSeen,
 };
 use crate::agent::cell::phases::Phase;
+use crate::agent::cell::picture::Picture;
 use crate::agent::cell::{End, Point};
 use crate::card::Direction;
 use crate::wire::buffer::Buffer;
 
 use super::contents::{Blocks, digests, frame, upside_down};
+use super::conversion::Conversion;
 use super::device::Device;
 use super::evidence_writer::EvidenceWriter;
 use super::hazards::context::HazardContext;
@@ -44,6 +46,8 @@ pub struct CellBuffer<'a> {
     /// What it held before it was queued, and what is known of its frames, if it is to
     /// be told what the device left of that.
     before: Option<(Vec<u8>, Frames)>,
+    /// How a mem-to-mem device is asked what it makes of what this buffer holds.
+    pub conversion: Option<Conversion>,
     writer: &'a EvidenceWriter,
     access: &'a MemoryAccess,
 }
@@ -68,6 +72,7 @@ impl<'a> CellBuffer<'a> {
             made: Blocks::new(),
             turned_line: None,
             before: None,
+            conversion: None,
             writer,
             access,
         })
@@ -163,6 +168,7 @@ impl<'a> CellBuffer<'a> {
                 moment: Moment::Filled,
                 digests: self.sent.clone(),
                 upside_down,
+                made: self.converted(|| self.layout.bytes(self.access)),
             }));
         }
     }
@@ -183,11 +189,34 @@ impl<'a> CellBuffer<'a> {
 
     /// Writes what the process reads in it.
     pub fn tell_contents(&self, moment: Moment) {
+        let digests = self.contents();
+        // What it was when it was queued is known.
+        let is_other = moment == Moment::AfterHazard && digests != self.sent;
+        let frame = || self.access.read(self.layout.buffer).ok();
         self.write(Evidence::Contents(ContentsSeen {
             moment,
-            digests: self.contents(),
+            digests,
             upside_down: self.upside_down(),
+            made: is_other.then(|| self.converted(frame)).flatten(),
         }));
+    }
+
+    /// Returns what the device makes of a frame, if it can be asked, and the process can
+    /// read the frame.
+    fn converted(&self, frame: impl FnOnce() -> Option<Vec<u8>>) -> Option<Picture> {
+        let conversion = self.conversion.as_ref()?;
+        let frame = self.writer.spend(Phase::Contents, frame)?;
+        let made = || conversion.picture(&frame);
+        match self.writer.spend(Phase::Device, made) {
+            Ok(made) => Some(made),
+            Err(why) => {
+                self.writer.note(format!(
+                    "what the device makes of the frame in memory of its driver is not known: \
+                     {why}"
+                ));
+                None
+            }
+        }
     }
 
     /// Writes the frame that was dequeued with it, which begins at that byte of it;

@@ -72,6 +72,16 @@ impl EvidenceWriter {
 
     /// Makes a call and writes its result as evidence.
     pub fn call<T>(&self, name: &str, call: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        self.call_on(0, name, call)
+    }
+
+    /// Makes a call as [`call`](Self::call) does, on the queue of that number.
+    pub fn call_on<T>(
+        &self,
+        queue: usize,
+        name: &str,
+        call: impl FnOnce() -> io::Result<T>,
+    ) -> io::Result<T> {
         let begin = Instant::now();
         let result = self.spend(Phase::Device, call);
         let took = begin.elapsed();
@@ -81,6 +91,7 @@ impl EvidenceWriter {
             errno: error.map(|error| error.raw_os_error().unwrap_or(libc::EIO)),
             at_us: self.begin.elapsed().as_micros() as u64,
             took_us: took.as_micros() as u64,
+            queue,
         }));
         result
     }

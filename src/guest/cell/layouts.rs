@@ -1,6 +1,7 @@
 //! The memory of all the buffers of a cell.
 
 use crate::agent::cell::{Cell, Ends, Flow, Kind};
+use crate::card::Direction;
 
 use super::memory::layout::{Layout, Want};
 use super::span::MemoryAccess;
@@ -12,19 +13,46 @@ const PLAIN: Kind = Kind::AnonTouched;
 /// Why memory whose content is known without reading it is not both buffers'.
 const UNREADABLE: &str = "memory of this kind must not be read in two buffers";
 
-/// Lays out the memory of a cell's buffers, in their order.
-pub fn lay_out(cell: &Cell, want: Want, access: &MemoryAccess) -> Result<Vec<Layout>, Stop> {
+/// The lengths of a cell's buffers in bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct Lengths {
+    /// Of one that the device reads.
+    pub read: usize,
+    /// Of one that it writes to.
+    pub written: usize,
+}
+
+impl Lengths {
+    /// Returns the length of a buffer whose frames go in that direction.
+    const fn of(self, direction: Direction) -> usize {
+        match direction {
+            Direction::Output => self.read,
+            Direction::Capture => self.written,
+        }
+    }
+}
+
+/// Lays out the memory of a cell's buffers of those lengths, in their order; `want` says
+/// the rest.
+pub fn lay_out(
+    cell: &Cell,
+    want: Want,
+    lengths: Lengths,
+    access: &MemoryAccess,
+) -> Result<Vec<Layout>, Stop> {
     let ends = cell.flow.ends();
     let each = |kind_of: &dyn Fn(usize) -> Kind| {
         let layouts = ends.iter().enumerate().map(|(number, end)| {
             let want = Want {
                 direction: end.direction,
+                length: lengths.of(end.direction),
                 ..want
             };
             memory::lay_out(kind_of(number), want, access)
         });
         layouts.collect()
     };
+    let Lengths { read, written } = lengths;
     match cell.flow {
         Flow::Capture | Flow::Output | Flow::M2m(Ends::TwoFiles) => each(&|_| cell.kind),
         Flow::M2m(Ends::Read | Ends::Written) => each(&|number| match number {
@@ -32,40 +60,49 @@ pub fn lay_out(cell: &Cell, want: Want, access: &MemoryAccess) -> Result<Vec<Lay
             _ => PLAIN,
         }),
         Flow::M2m(Ends::Adjacent) => {
-            let (read, written) = side_by_side(cell.kind, want, access)?;
+            let (read, written) = side_by_side(cell.kind, want, (read, written), access)?;
             Ok(vec![read, written])
         }
         Flow::M2m(Ends::Turned) => {
-            let (written, read) = side_by_side(cell.kind, want, access)?;
+            let (written, read) = side_by_side(cell.kind, want, (written, read), access)?;
             Ok(vec![read, written])
         }
         Flow::M2m(Ends::InPlace) => {
-            let both = memory::lay_out(cell.kind, want, access)?;
+            let want = Want {
+                length: read.max(written),
+                ..want
+            };
+            let mut both = memory::lay_out(cell.kind, want, access)?;
             if !both.is_readable() {
                 return Err(Stop::Impossible(UNREADABLE.into()));
             }
-            let again = Layout::bare(both.buffer);
+            let again = Layout::bare(both.buffer.part(0, written));
+            both.buffer.len = read;
             Ok(vec![both, again])
         }
     }
 }
 
-/// Lays out two buffers in one mapping, the second where the first ends.
-fn side_by_side(kind: Kind, want: Want, access: &MemoryAccess) -> Result<(Layout, Layout), Stop> {
+/// Lays out two buffers of those lengths in one mapping, the second where the first ends.
+fn side_by_side(
+    kind: Kind,
+    want: Want,
+    (first, second): (usize, usize),
+    access: &MemoryAccess,
+) -> Result<(Layout, Layout), Stop> {
     let both = Want {
-        length: 2 * want.length,
+        length: first + second,
         ..want
     };
     let layout = memory::lay_out(kind, both, access)?;
     let unreadable = || Stop::Impossible(UNREADABLE.into());
-    layout.split(want.length).ok_or_else(unreadable)
+    layout.split(first).ok_or_else(unreadable)
 }
 
 #[cfg(test)]
 mod tests {
     use crate::agent::cell::PAGE;
     use crate::agent::cell::evidence::{CanaryState, Place};
-    use crate::card::Direction;
 
     use super::*;
 
@@ -76,12 +113,17 @@ mod tests {
         direction: Direction::Output,
     };
 
+    const SAME: Lengths = Lengths {
+        read: WANT.length,
+        written: WANT.length,
+    };
+
     fn laid_out(ends: Ends, kind: Kind, access: &MemoryAccess) -> Vec<Layout> {
         let cell = Cell {
             flow: Flow::M2m(ends),
             ..Cell::new(kind)
         };
-        let layouts = lay_out(&cell, WANT, access).unwrap_or_else(|stop| panic!("{stop:?}"));
+        let layouts = lay_out(&cell, WANT, SAME, access).unwrap_or_else(|stop| panic!("{stop:?}"));
         assert_eq!(layouts.len(), cell.flow.ends().len());
         for layout in &layouts {
             assert_eq!(layout.buffer.len, WANT.length);
@@ -149,8 +191,34 @@ mod tests {
                 flow: Flow::M2m(ends),
                 ..Cell::new(Kind::ProtNoneTail)
             };
-            let dark = lay_out(&cell, WANT, &access);
+            let dark = lay_out(&cell, WANT, SAME, &access);
             assert!(matches!(dark, Err(Stop::Impossible(_))), "{ends}");
+        }
+    }
+
+    #[test]
+    fn the_two_ends_may_be_of_two_lengths() {
+        let access = MemoryAccess::new().unwrap();
+        let lengths = Lengths {
+            read: 2 * PAGE + 50,
+            written: PAGE + 7,
+        };
+        for ends in Ends::ALL {
+            let cell = Cell {
+                flow: Flow::M2m(*ends),
+                ..Cell::new(Kind::AnonTouched)
+            };
+            let layouts = lay_out(&cell, WANT, lengths, &access).unwrap();
+            for (layout, end) in layouts.iter().zip(cell.flow.ends()) {
+                assert_eq!(layout.buffer.len, lengths.of(end.direction), "{ends}");
+            }
+            let meet = match ends {
+                Ends::Adjacent => layouts[0].buffer.end() == layouts[1].buffer.start,
+                Ends::Turned => layouts[1].buffer.end() == layouts[0].buffer.start,
+                Ends::InPlace => layouts[1].buffer.start == layouts[0].buffer.start,
+                Ends::Read | Ends::Written | Ends::TwoFiles => true,
+            };
+            assert!(meet, "{ends}");
         }
     }
 }

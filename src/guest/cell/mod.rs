@@ -16,6 +16,7 @@
 //! | [`fail_nth`] | allocations that fail in one call |
 //! | [`contention`] | several buffers, queued by several threads |
 //! | [`contents`] | the contents of memory, as the process reads them |
+//! | [`conversion`] | what a mem-to-mem device makes of a frame in its driver's own memory |
 //! | [`memory`] | laying out memory of every kind |
 //! | [`setup`] | setting up the guest for some kinds of memory |
 //! | [`hazards`] | the hazards: what happens to the memory |
@@ -35,6 +36,7 @@ mod any_driver;
 mod buffer;
 mod contention;
 mod contents;
+pub mod conversion;
 pub mod device;
 mod evidence_writer;
 mod fail_nth;

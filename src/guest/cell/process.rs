@@ -7,9 +7,11 @@ use std::process::ExitCode;
 use crate::agent::cell::evidence::{Evidence, Moment};
 use crate::agent::cell::phases::Phase;
 use crate::agent::cell::{Cell, FrameSize, Hazard, PAGE};
+use crate::card::Direction;
 
 use super::buffer::CellBuffer;
 use super::evidence_writer::EvidenceWriter;
+use super::layouts::Lengths;
 use super::memory::layout::Want;
 use super::span::MemoryAccess;
 use super::transfer::Transfer;
@@ -42,7 +44,7 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cell: &Cell, writer: &EvidenceWriter) -> Result<(), Stop> {
-    let (size, length) = frame(cell)?;
+    let (size, lengths) = frame(cell)?;
     if cell.offset as usize >= PAGE {
         return Err(Stop::Failed(format!(
             "the offset {} is no place in a page",
@@ -55,7 +57,7 @@ fn run(cell: &Cell, writer: &EvidenceWriter) -> Result<(), Stop> {
     }
     let want = Want {
         offset: cell.offset as usize,
-        length,
+        length: lengths.read,
         roomy: matches!(cell.hazard, Hazard::MadviseCollapse | Hazard::Khugepaged),
         direction: cell.flow.subject(),
     };
@@ -66,16 +68,24 @@ fn run(cell: &Cell, writer: &EvidenceWriter) -> Result<(), Stop> {
     }
     writer.spend(Phase::Hazard, || hazards::prepare(cell.hazard))?;
     let access = MemoryAccess::new()?;
-    let layouts = writer.spend(Phase::Memory, || layouts::lay_out(cell, want, &access))?;
+    let layouts = writer.spend(Phase::Memory, || {
+        layouts::lay_out(cell, want, lengths, &access)
+    })?;
     let mut buffers = Vec::new();
     for (number, (end, layout)) in cell.flow.ends().iter().zip(layouts).enumerate() {
         let buffer = CellBuffer::new(number, *end, layout, writer, &access)?;
-        buffer.tell_memory(size.width, size.height);
+        let (width, height) = match &cell.subject {
+            Some(subject) => {
+                let of_end = subject.of(end.direction);
+                (of_end.width, of_end.height)
+            }
+            None => (size.width, size.height),
+        };
+        buffer.tell_memory(width, height);
         buffers.push(buffer);
     }
     if let Some(subject) = &cell.subject {
-        let first = buffers.swap_remove(0);
-        let transfer = any_driver::Transfer::new((cell, subject), writer, &access, first, want);
+        let transfer = any_driver::Transfer::new((cell, subject), writer, &access, buffers);
         return transfer?.run();
     }
     let mut transfer = Transfer::new(cell, writer, &access, buffers);
@@ -99,18 +109,26 @@ fn run(cell: &Cell, writer: &EvidenceWriter) -> Result<(), Stop> {
     transfer.run(size)
 }
 
-/// Returns the size of the cell's frame in pixels, and the length of its buffer in
+/// Returns the size of the cell's frame in pixels, and the lengths of its buffers in
 /// bytes.
-fn frame(cell: &Cell) -> Result<(FrameSize, usize), Stop> {
+fn frame(cell: &Cell) -> Result<(FrameSize, Lengths), Stop> {
     let Some(subject) = &cell.subject else {
         let size = FrameSize::new(cell.kind, cell.tail);
         let size = size.map_err(|error| Stop::Failed(error.to_string()))?;
-        return Ok((size, size.bytes()));
+        let (read, written) = (size.bytes(), size.bytes());
+        return Ok((size, Lengths { read, written }));
     };
     any_driver::check(cell)?;
     let size = FrameSize {
         width: subject.width,
         height: subject.height,
     };
-    Ok((size, subject.sizeimage as usize))
+    let length = |direction| subject.of(direction).sizeimage as usize;
+    Ok((
+        size,
+        Lengths {
+            read: length(Direction::Output),
+            written: length(Direction::Capture),
+        },
+    ))
 }

@@ -164,6 +164,7 @@ mod tests {
             line,
             sizeimage: 8192,
             buffers: 1,
+            made: None,
         }
     }
 

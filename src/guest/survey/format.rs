@@ -67,12 +67,18 @@ const PACKED: [(&[u8; 4], u32); 29] = [
 ];
 
 /// Sets the device's format to the smallest frames that cells can use: in its present
-/// format if that will do, and returns it. Why there is none, in a sentence.
-pub fn choose(device: &Device) -> Result<PixFormat, String> {
+/// format if that will do, and returns it. Why there is none, in a sentence. If the device
+/// enumerates no sizes, it has its present one, or, if it is `free`, those that are tried.
+pub fn choose(device: &Device, free: bool) -> Result<PixFormat, String> {
     let present = device.get_format();
     let offered = device.formats();
     for pixelformat in preferred(present.as_ref().ok(), &offered) {
-        for (width, height) in sizes(&device.sizes(pixelformat), present.as_ref().ok()) {
+        let enumerated = device.sizes(pixelformat);
+        let sizes = match free && enumerated.is_empty() {
+            true => SIZES.to_vec(),
+            false => sizes(&enumerated, present.as_ref().ok()),
+        };
+        for (width, height) in sizes {
             let wanted = PixFormat {
                 width: width.into(),
                 height: height.into(),
@@ -100,6 +106,37 @@ pub fn choose(device: &Device) -> Result<PixFormat, String> {
     let present = device.get_format();
     let present = present.map_err(|error| failed("it has no format for a cell", &error))?;
     check_length(present.sizeimage.get()).map(|()| present)
+}
+
+/// Sets the format of the frames that a mem-to-mem device makes of frames in the format
+/// `read`: the same one if it will do, or another of that size. Why there is none, in a
+/// sentence.
+pub fn choose_made(device: &Device, read: &PixFormat) -> Result<PixFormat, String> {
+    let offered = device.formats();
+    let mut codes = preferred(Some(read), &offered);
+    let is_offered =
+        |code: &u32| offered.is_empty() || offered.iter().any(|one| one.pixelformat.get() == *code);
+    codes.retain(is_offered);
+    for pixelformat in codes {
+        let wanted = PixFormat {
+            width: read.width,
+            height: read.height,
+            pixelformat: pixelformat.into(),
+            ..FromZeros::new_zeroed()
+        };
+        match device.change_format(wanted) {
+            Ok(format) if format.pixelformat.get() == pixelformat => {
+                if check_length(format.sizeimage.get()).is_ok() {
+                    return Ok(format);
+                }
+            }
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {
+                return Err(failed("VIDIOC_S_FMT", &error));
+            }
+            _ => {}
+        }
+    }
+    Err("it has no format for what it makes of a frame".into())
 }
 
 /// Checks the length of a frame in bytes.

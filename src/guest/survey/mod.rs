@@ -3,6 +3,7 @@
 //!
 //! | file | what is in it |
 //! |---|---|
+//! | [`conversion`] | what a mem-to-mem device makes of a frame |
 //! | [`format`] | a format with small frames of one plane |
 //! | [`rest`] | the controls that bring the picture to rest |
 //! | [`picture`] | the picture, in memory of the driver's own |
@@ -10,6 +11,7 @@
 //!
 //! The device keeps the format and the controls: the cells need them.
 
+mod conversion;
 mod format;
 mod picture;
 mod powers;
@@ -96,9 +98,13 @@ fn look(path: &str) -> Surveyed {
             answer.notes.push("it moves no video frames".into());
             return Ok(answer);
         }
-        Some((CardKind::M2m, _)) => {
-            let why = "it is a mem-to-mem device, for which there are no cells yet";
-            answer.notes.push(why.into());
+        Some((CardKind::M2m, api)) => {
+            match conversion::look(path, device, api, &mut answer.notes) {
+                Ok((subject, picture)) => {
+                    (answer.subject, answer.picture) = (Some(subject), picture);
+                }
+                Err(why) => answer.notes.push(why),
+            }
             return Ok(answer);
         }
         Some((CardKind::Capture, _)) => Direction::Capture,
@@ -138,7 +144,7 @@ fn failed(what: &str, error: &io::Error) -> String {
 
 /// Finds out how a cell uses the device; a sentence if none can.
 fn subject(device: &Device, type_: BufferType, notes: &mut Vec<String>) -> Result<Subject, String> {
-    let format = format::choose(device)?;
+    let format = format::choose(device, false)?;
     if let Some(note) = format::field_note(&format) {
         notes.push(note);
     }
@@ -185,6 +191,7 @@ fn described(format: &PixFormat, is_compressed: bool, api: BufferApi, buffers: u
         line: format::line(format),
         sizeimage: format.sizeimage.get(),
         buffers,
+        made: None,
     }
 }
 

@@ -1,15 +1,12 @@
 //! The picture that a device shows, as it writes it into memory of its own driver.
 
 use std::io;
-use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use crate::agent::cell::Subject;
-use crate::agent::survey::Picture;
+use crate::agent::cell::picture::Picture;
 use crate::card::{BufferType, Direction};
-use crate::dma::{DIGEST_BLOCK, Digest};
 use crate::wire::buffer::{BUF_FLAG_ERROR, MEMORY_MMAP};
-use libc::{MAP_SHARED, PROT_READ, PROT_WRITE};
 
 use super::failed;
 use crate::guest::cell::device::{Device, Memory};
@@ -140,14 +137,7 @@ fn still(streams: &[Stream], sizeimage: usize) -> Result<Picture, String> {
             "each byte of its frames is {value:#04x}, so that no part of them is like no other"
         ));
     }
-    let mut buffer = [&[*value], rest].concat();
-    let bytes = buffer.len();
-    buffer.resize(sizeimage.max(bytes), 0);
-    let blocks = buffer.chunks(DIGEST_BLOCK);
-    Ok(Picture {
-        bytes: bytes as u32,
-        digests: blocks.map(Digest::of).collect(),
-    })
+    Ok(Picture::of(&streams[0].first, sizeimage))
 }
 
 /// Captures frames into MMAP buffers that hold `filling` before.
@@ -163,7 +153,7 @@ fn capture(path: &str, subject: &Subject, filling: u8) -> Result<Stream, NoFrame
     let made = made.map_err(of("VIDIOC_REQBUFS"))?;
     let mut mappings = Vec::new();
     for index in 0..made {
-        mappings.push(map(&device, index).map_err(of("mmap"))?);
+        mappings.push(device.map(index).map_err(of("mmap"))?);
     }
     let stream = stream(&device, &mappings, filling);
     let stopped = device.stream_off();
@@ -174,12 +164,6 @@ fn capture(path: &str, subject: &Subject, filling: u8) -> Result<Stream, NoFrame
     stopped.map_err(of("VIDIOC_STREAMOFF"))?;
     freed.map_err(of("VIDIOC_REQBUFS of no buffers"))?;
     Ok(stream)
-}
-
-fn map(device: &Device, index: u32) -> io::Result<Span> {
-    let (length, offset) = (device.mmap_length(index)?, device.mmap_offset(index)?);
-    let rights = PROT_READ | PROT_WRITE;
-    span::map_file(length, rights, MAP_SHARED, device.as_fd(), offset)
 }
 
 fn stream(device: &Device, mappings: &[Span], filling: u8) -> Result<Stream, NoFrames> {
@@ -259,6 +243,7 @@ fn frames(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dma::Digest;
 
     fn timed_out() -> NoFrames {
         let error = io::Error::from_raw_os_error(libc::ETIMEDOUT);

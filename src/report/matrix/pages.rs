@@ -238,7 +238,8 @@ mod tests {
         assert_eq!((pages.given.len(), pages.blocks.len()), (0, 2));
         let mut nobody = outcome();
         let answer = nobody.answer.as_ref().unwrap();
-        nobody.card_frames = witness::CardFrames::without_witness(answer, None);
+        nobody.card_frames =
+            witness::CardFrames::without_witness(crate::agent::cell::Flow::Capture, answer, None);
         let pages = Pages::of(&nobody, 0).unwrap();
         assert_eq!((pages.given.len(), pages.blocks.len()), (0, 2));
     }

@@ -368,13 +368,15 @@ mod tests {
     }
 
     #[test]
-    fn without_a_witness_no_mem_to_mem_card_is_booted() {
+    fn without_a_witness_every_kind_of_card_is_booted() {
         let judged = Judged {
             device: "/dev/video0".into(),
             here: false,
         };
         let parts = parts(&spec(Some(judged)));
-        assert!(parts.iter().all(|part| part.needs.card != CardKind::M2m));
+        for card in [CardKind::Capture, CardKind::Output, CardKind::M2m] {
+            assert!(parts.iter().any(|part| part.needs.card == card));
+        }
         let mutants: std::collections::BTreeSet<_> = parts.iter().map(|part| part.mutant).collect();
         let without = Mutant::ALL
             .iter()

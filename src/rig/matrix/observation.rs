@@ -286,6 +286,7 @@ mod tests {
                 moment: Moment::AfterHazard,
                 digests: answer.frames[0].digests.clone(),
                 upside_down: Vec::new(),
+                made: None,
             });
             let seen = Observation::of_buffer(&answer, &card_frames);
             assert_eq!(seen, Observation::Sent(sent), "{read:?}");
@@ -307,6 +308,7 @@ mod tests {
             errno: Some(libc::EFAULT),
             at_us: 0,
             took_us: 0,
+            queue: 0,
         });
         let refused = Observation::of_buffer(&answer, &card_frames);
         assert_eq!(refused, Observation::Refused(libc::EFAULT));
@@ -340,6 +342,7 @@ mod tests {
             errno,
             at_us: 0,
             took_us: 0,
+            queue: 0,
         };
         // The second buffer may be the one that is refused.
         answer.calls = vec![call(None), call(Some(libc::EFAULT))];

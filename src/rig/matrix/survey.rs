@@ -12,7 +12,7 @@ use super::oracle::{self, Oracle};
 use super::outcome::Device;
 use super::place::Place;
 use super::spec::Judged;
-use crate::agent::cell::{Flow, Scope, Subject};
+use crate::agent::cell::{Ends, Flow, Scope, Subject};
 use crate::agent::protocol::{Read, ReadAnswer};
 use crate::agent::survey::{Survey, SurveyAnswer};
 use crate::card::CardKind;
@@ -82,7 +82,8 @@ impl Surveyed {
         let flow = match answer.kind {
             Some(CardKind::Capture) => Flow::Capture,
             Some(CardKind::Output) => Flow::Output,
-            Some(CardKind::M2m) | None => return Err(unsuitable()),
+            Some(CardKind::M2m) => Flow::M2m(Ends::Read),
+            None => return Err(unsuitable()),
         };
         Ok(Self {
             device: device.clone(),
@@ -308,6 +309,7 @@ mod tests {
                 line: Some(640),
                 sizeimage: 115_200,
                 buffers: 2,
+                made: None,
             },
             flow: Flow::Capture,
             names: Vec::new(),

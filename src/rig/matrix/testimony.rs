@@ -81,7 +81,8 @@ impl Testimony {
             (Self::Card(follower, _), _) => CardFrames::of(cell.flow, follower.new_records()?),
             (Self::Survey(surveyed), answer) => {
                 let picture = surveyed.answer.picture.as_ref();
-                CardFrames::without_witness(answer.unwrap_or(&CellAnswer::default()), picture)
+                let nothing = CellAnswer::default();
+                CardFrames::without_witness(cell.flow, answer.unwrap_or(&nothing), picture)
             }
         })
     }

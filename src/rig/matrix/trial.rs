@@ -11,7 +11,7 @@ use super::observation::Observation;
 use super::outcome::CellOutcome;
 use super::spec::Judged;
 use super::testimony::Testimony;
-use crate::agent::cell::{CellAnswer, Kind};
+use crate::agent::cell::{CellAnswer, Ends, Flow, Kind};
 use crate::rig::testbed::TestbedSpec;
 use crate::vm::progress::Progress;
 
@@ -107,7 +107,11 @@ fn run(guest: &mut CellGuest) -> Result<GuestState, MatrixError> {
 /// is known, and the state of the guest.
 fn one(guest: &mut CellGuest, kind: Kind) -> Result<(Option<Tried>, GuestState), MatrixError> {
     let cell = CellName {
-        flow: guest.testimony.flow(),
+        flow: match guest.testimony.flow() {
+            // Both of its buffers are of that kind.
+            Flow::M2m(_) => Flow::M2m(Ends::Adjacent),
+            flow => flow,
+        },
         ..CellName::plain(kind)
     };
     let (outcome, state) = guest.run(&cell)?;
@@ -199,6 +203,7 @@ mod tests {
             errno: None,
             at_us: 1,
             took_us: 1,
+            queue: 0,
         });
         assert_eq!(of(&answer), Some(Tried::Taken));
         let refused = Some(Observation::Refused(libc::EFAULT));

@@ -107,7 +107,6 @@ impl CardFrames {
     }
 
     /// Returns these frames with those of the cell's further buffers.
-    #[cfg(test)]
     pub(super) fn with(self, further: Vec<Self>) -> Self {
         Self { further, ..self }
     }

@@ -5,8 +5,10 @@ use std::time::Duration;
 use crate::agent::cell::evidence::Moment;
 use crate::agent::cell::phases::Phase;
 use crate::agent::cell::{Hazard, Point};
+use crate::card::Direction;
 
 use super::Transfer;
+use crate::guest::cell::buffer::CellBuffer;
 use crate::guest::cell::{Stop, hazards};
 
 /// How long the process waits at least for forbidden writes of the device, and at most:
@@ -25,24 +27,27 @@ impl Transfer<'_> {
         }
     }
 
-    /// Lets the hazard happen; returns whether the stream goes on.
-    pub(super) fn meet_hazard(&mut self) -> Result<bool, Stop> {
-        let goes_on = self.cell.hazard.leaves_a_stream();
-        let quiet = match goes_on {
+    /// Lets the hazard happen.
+    pub(super) fn meet_hazard(&mut self) -> Result<(), Stop> {
+        let quiet = match self.cell.hazard.leaves_a_stream() {
             true => Duration::ZERO,
-            false => quiet(self.device()?.frame_time()),
+            false => quiet(self.queues[0].device()?.frame_time()),
         };
         let held = match self.cell.hazard {
             Hazard::ForkChildWrites => self.buffers[0].held(),
             _ => None,
         };
         match self.cell.hazard {
-            Hazard::None => return Ok(true),
-            Hazard::Close => self.buffers[0].queue = None,
+            Hazard::None => return Ok(()),
+            Hazard::Close => {
+                for queue in self.queues.iter_mut().filter(|one| one.end.file == 0) {
+                    queue.device = None;
+                }
+            }
             Hazard::Streamoff => {
-                self.writer
-                    .must("VIDIOC_STREAMOFF", || self.device()?.stream_off())?;
-                self.streams = false;
+                let off = || self.queues[0].device()?.stream_off();
+                self.writer.must("VIDIOC_STREAMOFF", off)?;
+                self.queues[0].streams = false;
             }
             hazard => {
                 let point = self.cell.point;
@@ -62,21 +67,24 @@ impl Transfer<'_> {
             self.buffers[0].forget();
             self.may_queue_again = false;
         }
-        match goes_on {
-            true if self.cell.flow.is_capture() => {}
-            true => self.buffers[0].tell_contents(Moment::AfterHazard),
-            false => self
-                .told()
-                .for_each(|buffer| buffer.tell_contents(Moment::AfterHazard)),
+        let ends = self.queues.len();
+        let has_ended = |buffer: &CellBuffer<'_>| !self.goes_on(buffer.end);
+        let is_read = |buffer: &CellBuffer<'_>| buffer.end.direction == Direction::Output;
+        for (number, buffer) in self.told().enumerate() {
+            // A buffer that is written to is the device's.
+            if has_ended(buffer) || (number < ends && is_read(buffer)) {
+                buffer.tell_contents(Moment::AfterHazard);
+            }
         }
         self.look(Moment::AfterHazard)?;
-        if !goes_on {
+        if quiet > Duration::ZERO {
             self.writer
                 .spend(Phase::Device, || std::thread::sleep(quiet));
-            self.told()
-                .for_each(|buffer| buffer.tell_contents(Moment::Dequeued));
+            for buffer in self.told().filter(|buffer| has_ended(buffer)) {
+                buffer.tell_contents(Moment::Dequeued);
+            }
         }
-        Ok(goes_on)
+        Ok(())
     }
 }
 

@@ -1,10 +1,11 @@
-//! Takes the frames of a device of any driver, until the first buffer came back with
-//! one that is whole, and some more.
+//! Takes the frames of a device of any driver, until the first buffer of each queue came
+//! back with one that is whole, and some more.
 
 use std::io;
 use std::time::{Duration, Instant};
 
 use crate::agent::cell::evidence::{Evidence, ReturnSeen};
+use crate::card::CardKind;
 use crate::wire::buffer::{BUF_FLAG_DONE, BUF_FLAG_ERROR, Buffer, MEMORY_USERPTR};
 
 use super::Transfer;
@@ -18,17 +19,17 @@ const RETURNS_MAX: usize = 64;
 const MORE: usize = 3;
 
 impl Transfer<'_> {
-    /// Takes frames until the first buffer came back with one that is told; returns
-    /// whether it did.
-    pub(super) fn take_first(&mut self, deadline: Instant) -> Result<bool, Stop> {
+    /// Takes frames from a queue until its first buffer came back with one that is told;
+    /// returns whether it did.
+    pub(super) fn take_first(&mut self, queue: usize, deadline: Instant) -> Result<bool, Stop> {
         for _ in 0..RETURNS_MAX {
-            let Some(index) = self.take_frame(deadline)? else {
+            let Some(index) = self.take_frame(queue, deadline)? else {
                 return Ok(false);
             };
-            if self.came[0].frames > 0 {
+            if self.came[queue].frames > 0 {
                 return Ok(true);
             }
-            if !self.queue_again(index) {
+            if !self.queue_again(queue, index) {
                 return Ok(false);
             }
         }
@@ -38,30 +39,33 @@ impl Transfer<'_> {
         Ok(false)
     }
 
-    /// Takes a few frames more, with the first buffer as well, so that their order is
-    /// seen.
+    /// Takes a few frames more from every queue, with the first buffers as well, so that
+    /// their order is seen.
     pub(super) fn take_more(&mut self, deadline: Instant) -> Result<(), Stop> {
-        let mut index = 0;
+        let mut indices = vec![0; self.queues.len()];
         for number in 1..=MORE {
-            if !self.queue_again(index) {
+            let mut queues = (0..).zip(&indices);
+            if !queues.all(|(queue, index)| self.queue_again(queue, *index)) {
                 break;
             }
-            index = match self.take_frame(deadline)? {
-                Some(next) => next,
-                None => {
-                    self.fail(format!(
-                        "frame {number} after the first buffer's did not come"
-                    ));
-                    break;
-                }
-            };
+            for (queue, index) in indices.iter_mut().enumerate() {
+                *index = match self.take_frame(queue, deadline)? {
+                    Some(next) => next,
+                    None => {
+                        self.fail(format!(
+                            "frame {number} after the first buffer's did not come"
+                        ));
+                        return Ok(());
+                    }
+                };
+            }
         }
         Ok(())
     }
 
     /// Queues a buffer that was dequeued; returns whether the device took it.
-    fn queue_again(&self, index: usize) -> bool {
-        let queued = self.queue(index);
+    fn queue_again(&self, queue: usize, index: usize) -> bool {
+        let queued = self.queue(queue, index);
         if let Err(error) = &queued {
             self.fail(format!(
                 "VIDIOC_QBUF of buffer {index}, which was queued before: {error}"
@@ -70,24 +74,31 @@ impl Transfer<'_> {
         queued.is_ok()
     }
 
-    /// Waits until the first buffer is done; it stays with the driver. While its frame
-    /// is in error it is queued again.
+    /// Returns whether a frame in error may be one of a device that has not begun yet: a
+    /// mem-to-mem device has all that it needs.
+    fn may_begin_in_error(&self) -> bool {
+        self.cell.flow.card() != CardKind::M2m
+    }
+
+    /// Waits until the first buffer of every queue is done; they stay with the driver. While
+    /// the frame of the first is in error it is queued again.
     pub(super) fn wait_for_whole(&mut self, deadline: Instant) -> Result<io::Result<()>, Stop> {
         loop {
-            let wait = || self.wait_for_first(deadline);
+            let wait = || self.wait_for_first(0, deadline);
             let flags = match self.writer.call("poll for the frame", wait) {
                 Ok(flags) => flags,
                 Err(error) => return Ok(Err(error)),
             };
-            if flags & BUF_FLAG_ERROR == 0 || self.came[0].errors == ERRORS_MAX {
-                return Ok(Ok(()));
+            let is_over = self.came[0].errors == ERRORS_MAX || !self.may_begin_in_error();
+            if flags & BUF_FLAG_ERROR == 0 || is_over {
+                break;
             }
             // Those that were done before it come back before it.
-            for _ in 0..self.buffers.len() {
-                let Some(index) = self.take_frame(deadline)? else {
+            for _ in 0..self.queues[0].buffers.len() {
+                let Some(index) = self.take_frame(0, deadline)? else {
                     return Ok(Err(io::Error::from_raw_os_error(libc::ETIMEDOUT)));
                 };
-                if !self.queue_again(index) {
+                if !self.queue_again(0, index) {
                     return Ok(Err(io::Error::from_raw_os_error(libc::EIO)));
                 }
                 if index == 0 {
@@ -95,13 +106,20 @@ impl Transfer<'_> {
                 }
             }
         }
+        for queue in 1..self.queues.len() {
+            let wait = || self.wait_for_first(queue, deadline);
+            if let Err(error) = self.writer.call_on(queue, "poll for the frame", wait) {
+                return Ok(Err(error));
+            }
+        }
+        Ok(Ok(()))
     }
 
-    /// Waits until the first buffer is done; returns its flags.
-    fn wait_for_first(&self, deadline: Instant) -> io::Result<u32> {
+    /// Waits until the first buffer of a queue is done; returns its flags.
+    fn wait_for_first(&self, queue: usize, deadline: Instant) -> io::Result<u32> {
         /// Time between two looks.
         const LOOK: Duration = Duration::from_millis(1);
-        let device = self.device()?;
+        let device = self.queues[queue].device()?;
         loop {
             let flags = device.flags(0, MEMORY_USERPTR)?;
             if flags & BUF_FLAG_DONE != 0 {
@@ -114,28 +132,31 @@ impl Transfer<'_> {
         }
     }
 
-    /// Waits for a buffer, dequeues it and tells of it; returns its index, or nothing
-    /// if none comes.
-    fn take_frame(&mut self, deadline: Instant) -> Result<Option<usize>, Stop> {
+    /// Waits for a buffer of a queue, dequeues it and tells of it; returns its index, or
+    /// nothing if none comes.
+    fn take_frame(&mut self, queue: usize, deadline: Instant) -> Result<Option<usize>, Stop> {
         let left = deadline.saturating_duration_since(Instant::now());
-        let wait = || self.device()?.wait(left);
-        if self.writer.call("poll", wait).is_err() {
+        let wait = || self.queues[queue].device()?.wait(left);
+        if self.writer.call_on(queue, "poll", wait).is_err() {
             return Ok(None);
         }
-        let dequeue = || self.device()?.dequeue_whole(MEMORY_USERPTR);
-        let Ok((frame, begins)) = self.writer.call("VIDIOC_DQBUF", dequeue) else {
+        let dequeue = || self.queues[queue].device()?.dequeue_whole(MEMORY_USERPTR);
+        let Ok((frame, begins)) = self.writer.call_on(queue, "VIDIOC_DQBUF", dequeue) else {
             return Ok(None);
         };
-        self.writer.write(&Evidence::Return(returned(&frame)));
+        self.buffers[queue].write(Evidence::Return(returned(&frame)));
         let index = frame.index.get() as usize;
-        let Some(buffer) = self.buffers.get(index) else {
+        let Some(&number) = self.queues[queue].buffers.get(index) else {
             return Err(Stop::Failed(format!(
                 "the device gave back buffer {index}, of {}",
-                self.buffers.len()
+                self.queues[queue].buffers.len()
             )));
         };
-        let may_pass = (index != 0 || self.may_queue_again) && Instant::now() < deadline;
-        let is_first = self.came[index].count(frame.flags.get(), may_pass);
+        let may_pass = (index != 0 || self.may_queue_again)
+            && self.may_begin_in_error()
+            && Instant::now() < deadline;
+        let is_first = self.came[number].count(frame.flags.get(), may_pass);
+        let buffer = &self.buffers[number];
         if is_first && buffer.is_told() {
             buffer.tell_frame(&frame, begins, || Ok(()))?;
         }

@@ -2,7 +2,8 @@
 //! multi-planar buffer is told as a single-planar one.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::time::Duration;
 
 use crate::card::{BufferApi, Direction};
 use crate::wire::Ioctl;
@@ -10,11 +11,12 @@ use crate::wire::buffer::{
     BUF_FLAG_DONE, BUF_FLAG_QUEUED, Buffer, MEMORY_MMAP, MEMORY_USERPTR, Plane, RequestBuffers,
 };
 use crate::wire::format::Format;
+use libc::{MAP_SHARED, PROT_READ, PROT_WRITE};
 use zerocopy::little_endian::U32;
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
 use super::Device;
-use crate::guest::cell::span::Span;
+use crate::guest::cell::span::{self, Span};
 
 // These ioctls (linux/videodev2.h) are not commands of a virtio-media device.
 const EXPBUF: u32 = 0xc040_5610;
@@ -122,6 +124,13 @@ impl Device {
         Ok(buffer.length.get() as usize)
     }
 
+    /// Maps a buffer of V4L2_MEMORY_MMAP.
+    pub fn map(&self, index: u32) -> io::Result<Span> {
+        let (length, offset) = (self.mmap_length(index)?, self.mmap_offset(index)?);
+        let rights = PROT_READ | PROT_WRITE;
+        span::map_file(length, rights, MAP_SHARED, self.as_fd(), offset)
+    }
+
     /// Returns the V4L2_BUF_FLAG_* of a buffer.
     pub fn flags(&self, index: u32, memory: u32) -> io::Result<u32> {
         Ok(self.query(index, memory)?.flags.get())
@@ -140,9 +149,17 @@ impl Device {
 
     /// Queues memory as a buffer; all of it is a frame, if the card reads.
     pub fn queue(&self, index: u32, memory: Memory<'_>) -> io::Result<()> {
+        self.queue_at(index, memory, Duration::ZERO)
+    }
+
+    /// Queues memory as [`queue`](Self::queue) does. A frame that the card reads is given
+    /// that time, which a mem-to-mem device may copy.
+    pub fn queue_at(&self, index: u32, memory: Memory<'_>, time: Duration) -> io::Result<()> {
         let mut buffer = self.buffer(index, memory.number());
         if self.type_.direction == Direction::Output {
             buffer.bytesused = (memory.len() as u32).into();
+            buffer.timestamp_sec = (time.as_secs() as i64).into();
+            buffer.timestamp_usec = i64::from(time.subsec_micros()).into();
         }
         match memory {
             Memory::User(span) => {

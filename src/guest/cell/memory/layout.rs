@@ -222,6 +222,13 @@ impl Layout {
         self.expect_content(&of(self.buffer));
     }
 
+    /// Returns what the buffer held when it was laid out or filled; `None` if part of it
+    /// cannot be read.
+    pub fn bytes(&self, access: &MemoryAccess) -> Option<Vec<u8>> {
+        let noted = self.content.clone();
+        noted.or_else(|| access.read(self.buffer).ok())
+    }
+
     /// Returns the digests of what the buffer held when it was laid out or
     /// filled; `None` for a block that cannot be read.
     pub fn content(&self, access: &MemoryAccess) -> Blocks {
@@ -241,8 +248,7 @@ impl Layout {
         if self.canaries.is_empty() {
             return None;
         }
-        let noted = self.content.clone();
-        let bytes = noted.or_else(|| access.read(self.buffer).ok())?;
+        let bytes = self.bytes(access)?;
         looks_like_chance(&bytes).then_some(bytes)
     }
 

@@ -110,8 +110,8 @@ fn facts(cell: &CellName, answer: &CellAnswer, card_frames: &CardFrames) -> Mark
         @for (number, end) in cell.flow.ends().iter().enumerate() {
             @if cell.flow.ends().len() > 1 { dt { "of" } dd { b { (end.name()) } } }
             (buffer(end.direction, &answer.of_buffer(number), &card_frames.of_buffer(number)))
+            (device::facts(&answer.of_buffer(number)))
         }
-        (device::facts(answer))
         (failures(&answer.injected))
         (checked::facts(answer))
         (counters(answer))

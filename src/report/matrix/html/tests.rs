@@ -29,6 +29,7 @@ fn what_a_guest_wrote_is_escaped_wherever_it_stands() {
         errno: None,
         at_us: 1,
         took_us: 1,
+        queue: 0,
     });
     hostile.mutants[1].reason = Some(evil.into());
     let page = page(&[hostile]);
@@ -185,7 +186,7 @@ fn a_device_without_a_witness_is_shown_by_what_the_process_saw() {
         bytesused: 8190,
         timestamp_us: 99,
     }];
-    cell.card_frames = CardFrames::without_witness(answer, None);
+    cell.card_frames = CardFrames::without_witness(crate::agent::cell::Flow::Capture, answer, None);
     let guest = page(std::slice::from_ref(&kernel));
     for part in [
         "<b>A &lt;b&gt;camera (usb-1), driver cam 6.12.1</b>",

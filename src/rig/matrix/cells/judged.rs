@@ -1,14 +1,38 @@
 //! The cells of a device that is judged without a witness.
 
 use crate::agent::cell::{Hazard, Kind, Scope};
+use crate::card::CardKind;
 use crate::rig::matrix::name::CellName;
 
 /// Returns the cells of the matrix that may be run in such a scope, in the order in
-/// which they are run: those of captures, then those of outputs.
+/// which they are run: those of captures, of outputs, and of mem-to-mem devices.
 pub fn all(scope: Scope) -> Vec<CellName> {
-    let mut cells = super::all();
-    cells.retain(|cell| unsuitable(cell, scope).is_none());
+    let mut cells: Vec<CellName> = Vec::new();
+    for cell in super::all() {
+        let cell = match cell.card() {
+            CardKind::M2m => at_its_length(cell),
+            CardKind::Capture | CardKind::Output => cell,
+        };
+        if unsuitable(&cell, scope).is_none() && !cells.contains(&cell) {
+            cells.push(cell);
+        }
+    }
     cells
+}
+
+/// Returns that cell with frames as long as the device makes them. Where two buffers shared
+/// a page because the frame ended in it, they do so because it begins in one.
+pub fn at_its_length(cell: CellName) -> CellName {
+    let (inside, _) = super::PLACES[2];
+    let offset = match (cell.tail, cell.card()) {
+        (1.., CardKind::M2m) if cell.offset == 0 => inside,
+        _ => cell.offset,
+    };
+    CellName {
+        offset,
+        tail: 0,
+        ..cell
+    }
 }
 
 /// Returns why a cell cannot be run on a device of any driver in such a scope, a part
@@ -29,9 +53,6 @@ pub fn unsuitable(cell: &CellName, scope: Scope) -> Option<&'static str> {
             kind: Kind::CardMmap,
             ..
         } => Some("it is for Pinhole's own card"),
-        CellName { .. } if cell.flow.ends().len() > 1 => {
-            Some("devices that make one frame of another are not judged")
-        }
         CellName { .. } if cell.pinning != CellName::plain(cell.kind).pinning => {
             Some("another driver pins in its own way only")
         }
@@ -73,7 +94,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::card::CardKind;
+    use crate::agent::cell::{Ends, Flow};
 
     #[test]
     fn every_kind_and_hazard_that_any_device_can_have_is_in_a_cell() {
@@ -108,6 +129,27 @@ mod tests {
     }
 
     #[test]
+    fn two_buffers_of_a_mem_to_mem_device_share_a_page() {
+        let cells = all(Scope::Guest);
+        for ends in Ends::ALL {
+            let of_it = cells.iter().filter(|cell| cell.flow == Flow::M2m(*ends));
+            assert!(of_it.count() > 0, "{ends}");
+        }
+        for ends in [Ends::Adjacent, Ends::Turned] {
+            let shares = CellName {
+                offset: 1234,
+                ..CellName::plain(Kind::AnonTouched).of_m2m(ends)
+            };
+            assert!(cells.contains(&shares), "{shares}");
+            assert!(all(Scope::Machine).contains(&shares));
+        }
+        let of = |name: &str| at_its_length(name.parse().unwrap()).to_string();
+        assert_eq!(of("m2m/adjacent/heap+1000"), "m2m/adjacent/heap@1234");
+        assert_eq!(of("m2m/read/heap@2055+2056"), "m2m/read/heap@2055");
+        assert_eq!(of("heap+1000"), "heap");
+    }
+
+    #[test]
     fn a_machine_in_use_is_neither_harmed_nor_changed() {
         let guest: BTreeSet<_> = all(Scope::Guest).into_iter().collect();
         let machine: BTreeSet<_> = all(Scope::Machine).into_iter().collect();
@@ -139,7 +181,7 @@ mod tests {
             "heap+16",
             "heap/sg",
             "card-mmap",
-            "m2m/read/heap",
+            "m2m/adjacent/heap+1000",
             "heap/mmap-contention",
             "heap/fail-nth:qbuf",
         ] {

@@ -60,7 +60,7 @@ fn is_refused(expectation: &Expectation) -> bool {
 
 /// Returns what can come of both ends together. If one is refused or taken back, no
 /// frame is made.
-fn both(read: &[Observation], written: &[Observation]) -> Vec<Observation> {
+pub fn both(read: &[Observation], written: &[Observation]) -> Vec<Observation> {
     let mut outcomes = Vec::new();
     for (read, written) in read
         .iter()

@@ -1,8 +1,10 @@
 //! The expected outcome of a cell of a device that has no witness: what is expected of
 //! any driver, as far as the process can tell one outcome from another.
 
+use super::m2m::both;
 use super::models::is_one_piece;
 use super::{Expectation, REFUSALS, expect_of_any_driver};
+use crate::agent::cell::{Ends, Flow};
 use crate::card::Direction;
 use crate::rig::kernel::Version;
 use crate::rig::matrix::name::CellName;
@@ -11,7 +13,8 @@ use crate::rig::matrix::observation::{Observation, Reads, Sent};
 /// What is known of a device that has no witness.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unwitnessed {
-    /// Whether it shows a still picture, so that what it writes is known.
+    /// Whether it shows a still picture, or makes the same of one frame each time, so that
+    /// what it writes is known.
     pub still: bool,
     /// Whether it takes memory that lies in several pieces. A driver of
     /// vb2_dma_contig without an IOMMU does not.
@@ -23,6 +26,8 @@ const ONE_PIECE: &str =
 
 const LATER: &str = "the process wrote to the memory after QBUF, and nobody knows whether the device read it before or after that";
 
+const OVER_ITSELF: &str = "the device writes over what it reads, perhaps before it has read it: nobody knows what it makes of it";
+
 /// Returns the expectation of a cell on a kernel of that version.
 pub fn expect_unwitnessed(cell: &CellName, kernel: Version, device: Unwitnessed) -> Expectation {
     let mut expectation = expect_of_any_driver(cell, kernel);
@@ -30,12 +35,15 @@ pub fn expect_unwitnessed(cell: &CellName, kernel: Version, device: Unwitnessed)
     for outcome in &expectation.outcomes {
         outcomes.extend(alike(*outcome, device.still));
     }
+    if cell.flow == Flow::M2m(Ends::InPlace) {
+        expectation.reason = expectation.reason.or(Some(OVER_ITSELF));
+    }
     let later = Observation::Sent(Sent::Later);
     if expectation.outcomes.contains(&later) {
         expectation.reason = Some(LATER);
     }
     // A refusal ends the cell, whatever comes later.
-    if !device.scatters && !is_one_piece(cell.kind, kernel) {
+    if !device.scatters && !are_one_piece(cell, kernel) {
         outcomes.extend(REFUSALS.map(Observation::Refused));
         expectation.reason = expectation.reason.or(Some(ONE_PIECE));
     }
@@ -51,24 +59,36 @@ pub fn expect_unwitnessed(cell: &CellName, kernel: Version, device: Unwitnessed)
     }
 }
 
-/// Returns that outcome, and those which the process cannot tell from it.
-fn alike(outcome: Observation, still: bool) -> Vec<Observation> {
+/// Returns that outcome, and those which the process cannot tell from it; `known` is
+/// whether it knows what the device writes.
+fn alike(outcome: Observation, known: bool) -> Vec<Observation> {
     match outcome {
         // Nobody knows what the device read; of what the process cannot read it does
         // not even know what was there.
-        Observation::Sent(_) => vec![
-            Observation::data(Direction::Output),
-            Observation::Sent(Sent::Partly),
-            Observation::Sent(Sent::Other),
-        ],
+        Observation::Sent(_) => [Sent::Written, Sent::Partly, Sent::Other]
+            .map(Observation::Sent)
+            .into(),
         // Other memory than the device had has other bytes than before, too.
-        Observation::Captured(Reads::Other) if !still => vec![
+        Observation::Captured(Reads::Other) if !known => vec![
             outcome,
             Observation::Captured(Reads::Partly),
             Observation::data(Direction::Capture),
         ],
+        // What was read shows in what was made of it, if that is known.
+        Observation::Converted(Sent::Written | Sent::Later, _) if known => vec![outcome],
+        Observation::Converted(sent, reads) => {
+            let of_each = [Observation::Sent(sent), Observation::Captured(reads)];
+            let [read, made] = of_each.map(|of_end| alike(of_end, false));
+            both(&read, &made)
+        }
         _ => vec![outcome],
     }
+}
+
+/// Returns whether each buffer of a cell is one piece of physical memory, if there is
+/// such memory at all.
+fn are_one_piece(cell: &CellName, kernel: Version) -> bool {
+    !matches!(cell.flow, Flow::M2m(Ends::Read | Ends::Written)) && is_one_piece(cell.kind, kernel)
 }
 
 #[cfg(test)]
@@ -113,6 +133,34 @@ mod tests {
     }
 
     #[test]
+    fn what_a_mem_to_mem_device_read_is_known_by_what_it_made() {
+        let unknown = Unwitnessed {
+            still: false,
+            ..USUAL
+        };
+        assert_eq!(said("m2m/read/heap", USUAL), "data");
+        let writes = "m2m/read/heap/fork-parent-writes";
+        assert_eq!(said(writes, USUAL), "later data or data");
+        let replaced = "m2m/written/heap/munmap-mmap";
+        assert_eq!(said(replaced, USUAL), "other pages");
+        assert_eq!(said("m2m/read/heap/streamoff", USUAL), "taken back");
+        let any = "data or part of the data or other data";
+        assert_eq!(said("m2m/read/heap", unknown), any);
+        assert_eq!(said(writes, unknown), any);
+        let outcomes = |name: &str| {
+            let cell: CellName = name.parse().unwrap();
+            expect_unwitnessed(&cell, Version(6, 12), unknown).outcomes
+        };
+        let replaced = outcomes(replaced);
+        assert!(replaced.contains(&Observation::Converted(Sent::Written, Reads::Other)));
+        assert!(replaced.contains(&Observation::Converted(Sent::Written, Reads::Written)));
+        assert_eq!(said("m2m/in-place/heap", USUAL), "data");
+        let over: CellName = "m2m/in-place/heap".parse().unwrap();
+        let reason = expect_unwitnessed(&over, Version(6, 12), USUAL).reason;
+        assert_eq!(reason, Some(OVER_ITSELF));
+    }
+
+    #[test]
     fn a_device_without_scatter_lists_may_refuse_what_lies_in_pieces() {
         let contiguous = Unwitnessed {
             scatters: false,
@@ -126,6 +174,11 @@ mod tests {
         );
         assert_eq!(said("hole", contiguous), refused);
         assert_eq!(said("thp", contiguous), "data");
+        assert_eq!(said("m2m/adjacent/thp", contiguous), "data");
+        assert_eq!(
+            said("m2m/read/thp", contiguous),
+            format!("data or {refused}")
+        );
         let reason = |name: &str| {
             let cell: CellName = name.parse().unwrap();
             expect_unwitnessed(&cell, Version(6, 12), contiguous).reason

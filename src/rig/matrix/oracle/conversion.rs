@@ -13,6 +13,10 @@ use crate::rig::matrix::witness::CardFrames;
 /// Objects to frames that are not what the frame before was that the card read for
 /// them, and to frames that were read or written alone.
 pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Objections) {
+    // Of any other device each end is held against what it makes of the frame elsewhere.
+    if !evidence.card_frames.is_witnessed() {
+        return;
+    }
     let ends = evidence.flow.ends().iter().enumerate();
     let read = ends.filter(|(_, end)| end.direction == Direction::Output);
     for (number, end) in read {

@@ -172,6 +172,7 @@ mod tests {
             errno: Some(libc::ETIMEDOUT),
             at_us: 0,
             took_us: 0,
+            queue: 0,
         });
         assert_eq!(objections(judge, &answer, &card_frames), [""; 0]);
         answer.calls[1].errno = None;
@@ -232,6 +233,7 @@ mod tests {
             moment: Moment::AfterHazard,
             digests: answer.frames[0].digests.clone(),
             upside_down: Vec::new(),
+            made: None,
         });
         let (written, later) = (
             Observation::Sent(Sent::Written),

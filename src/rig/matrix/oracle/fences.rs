@@ -196,6 +196,7 @@ mod tests {
             moment,
             digests: digests.map(|digest| Some(Digest(digest))).to_vec(),
             upside_down: Vec::new(),
+            made: None,
         };
         answer.contents.push(contents(Moment::AfterHazard, [1, 2]));
         assert_eq!(objections(judge, &answer, &card_frames), [""; 0]);
@@ -224,6 +225,7 @@ mod tests {
             moment: Moment::AfterHazard,
             digests: other,
             upside_down: Vec::new(),
+            made: None,
         });
         let count = |answer: &_, expectation: &_| {
             let evidence = evidence(Flow::Output, answer, &card_frames, expectation);
@@ -250,6 +252,7 @@ mod tests {
             moment: Moment::AfterHazard,
             digests: answer.frames[0].digests.clone(),
             upside_down: Vec::new(),
+            made: None,
         });
         assert_eq!(said(&answer), []);
         // What the process cannot read any more it cannot tell of.

@@ -38,6 +38,10 @@ fn reason(oracle: Oracle, survey: &SurveyAnswer) -> Option<String> {
     match oracle {
         Oracle::Address => said("nobody tells which pages the device was given"),
         Oracle::Data if !writes => said("nobody tells what the device reads"),
+        Oracle::Data if survey.picture.is_none() && survey.kind == Some(CardKind::M2m) => said(
+            "the device does not make the same of the same frame: that it writes is seen, and not \
+             what",
+        ),
         Oracle::Data if survey.picture.is_none() => {
             said("the device shows no still picture: that it writes is seen, and not what")
         }
@@ -59,7 +63,7 @@ fn reason(oracle: Oracle, survey: &SurveyAnswer) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::agent::survey::Picture;
+    use crate::agent::cell::picture::Picture;
 
     fn survey(kind: CardKind) -> SurveyAnswer {
         SurveyAnswer {
@@ -96,6 +100,11 @@ mod tests {
             oracles(&survey(CardKind::Output)),
             [Data, Address, Idle, Untouched]
         );
+        let mut m2m = survey(CardKind::M2m);
+        assert_eq!(oracles(&m2m), [Data, Address, Idle]);
+        assert!(missing(&m2m)[0].1.contains("the same of the same frame"));
+        m2m.picture = capture.picture.clone();
+        assert_eq!(oracles(&m2m), [Address, Idle]);
         let no = |why: &str| Some(why.to_owned());
         capture.powers = Powers {
             no_frames: no("page frames take CAP_SYS_ADMIN"),

@@ -99,7 +99,7 @@ impl Oracle {
             Self::Pins => Some(pins::judge),
             Self::Mappings => Some(mappings::judge),
             Self::Fences => Some(fences::beside_further),
-            Self::Order => Some(order::judge),
+            Self::Order => Some(order::copied),
             Self::Leaks => Some(leaks::judge),
             Self::Log => Some(log::judge),
             Self::Untouched => Some(untouched::further),
@@ -117,7 +117,8 @@ impl Oracle {
             Self::Idle => Some(idle::judge),
             Self::Fences => Some(fences::judge),
             Self::Untouched => Some(untouched::judge),
-            Self::Pins | Self::Mappings | Self::Order | Self::Leaks | Self::Log => None,
+            Self::Order => Some(order::judge),
+            Self::Pins | Self::Mappings | Self::Leaks | Self::Log => None,
         }
     }
 

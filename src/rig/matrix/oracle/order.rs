@@ -7,8 +7,9 @@
 //! VIDIOC_DQBUF.
 
 use super::evidence::CellEvidence;
-use crate::agent::cell::CellAnswer;
-use crate::agent::cell::evidence::ReturnSeen;
+use crate::agent::cell::End;
+use crate::agent::cell::evidence::{CallSeen, ReturnSeen};
+use crate::card::Direction;
 use crate::rig::matrix::objection::{Objections, Severity};
 use crate::wire::buffer::BUF_FLAG_ERROR;
 
@@ -50,7 +51,8 @@ pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Objections) {
         );
     }
     let calls = evidence.answer.calls.iter();
-    let queued = calls.filter(|call| call.name == "VIDIOC_QBUF" && call.errno.is_none());
+    let calls = calls.filter(|call| call.queue == evidence.number && call.errno.is_none());
+    let queued = calls.clone().filter(|call| call.name == "VIDIOC_QBUF");
     let queued = queued.count();
     if returns.len() > queued {
         objections.push(
@@ -60,7 +62,7 @@ pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Objections) {
                 returns.len()
             ),
         );
-    } else if let Some(index) = came_back_unqueued(evidence.answer) {
+    } else if let Some(index) = came_back_unqueued(calls, returns) {
         objections.push(
             evidence.trespass(),
             format!("buffer {index} came back, and was not queued again since it had before"),
@@ -68,17 +70,61 @@ pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Objections) {
     }
 }
 
+/// Objects to a frame that a mem-to-mem device made which has a time that none had of those
+/// that the device read, if it says that it takes the time from there.
+pub fn copied(evidence: &CellEvidence<'_>, objections: &mut Objections) {
+    let ends = evidence.flow.ends();
+    for (number, end) in ends.iter().enumerate() {
+        let direction = Direction::Output;
+        let read = ends
+            .iter()
+            .position(|one| *one == End { direction, ..*end });
+        let Some(read) = read.filter(|read| *read != number) else {
+            continue;
+        };
+        let (read, made) = (
+            evidence.answer.of_buffer(read),
+            evidence.answer.of_buffer(number),
+        );
+        // Who has not got all back does not know all times.
+        if read.returns.len() < made.returns.len() {
+            continue;
+        }
+        let is_copied = |seen: &&ReturnSeen| seen.flags & (TIMESTAMP | BUF_FLAG_ERROR) == COPIED;
+        let is_given = |made: &ReturnSeen| {
+            let mut read = read.returns.iter();
+            read.any(|read| read.timestamp_us == made.timestamp_us)
+        };
+        let mut made = made.returns.iter().filter(is_copied);
+        if let Some(made) = made.find(|made| !is_given(made)) {
+            objections.push(
+                Severity::DataLost,
+                format!(
+                    "{}: frame {} has the time {} us, which it says is copied, and no frame that \
+                     the device read had",
+                    end.name(),
+                    made.sequence,
+                    made.timestamp_us
+                ),
+            );
+        }
+    }
+}
+
 /// Returns the first buffer that came back without having been queued since it came
-/// back before, if there is one and the evidence tells.
+/// back before, if there is one and the successful calls on its queue tell.
 ///
 /// A cell queues each buffer once before STREAMON. Later it queues a buffer when that
 /// has just come back.
-fn came_back_unqueued(answer: &CellAnswer) -> Option<u32> {
-    let mut returns = answer.returns.iter();
+fn came_back_unqueued<'a>(
+    calls: impl Iterator<Item = &'a CallSeen>,
+    returns: &[ReturnSeen],
+) -> Option<u32> {
+    let mut returns = returns.iter();
     // The buffers that the process has.
     let mut out: Vec<u32> = Vec::new();
     let mut last = None;
-    for call in answer.calls.iter().filter(|call| call.errno.is_none()) {
+    for call in calls {
         match &*call.name {
             // Nobody knows which one it is that is queued then.
             "VIDIOC_QBUF" if out.is_empty() => {}
@@ -102,9 +148,11 @@ fn came_back_unqueued(answer: &CellAnswer) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{captured, objections};
+    use super::super::tests::{captured, objections, objections_of};
     use super::*;
-    use crate::agent::cell::evidence::CallSeen;
+    use crate::agent::cell::answer::BufferSeen;
+    use crate::agent::cell::{CellAnswer, Ends, Flow};
+    use crate::rig::matrix::expectation::Expectation;
 
     /// Returns a cell in which that came back: sequence numbers, times and flags.
     fn cell(returns: &[(u32, u64, u32)]) -> CellAnswer {
@@ -114,6 +162,7 @@ mod tests {
             errno: None,
             at_us: 1,
             took_us: 1,
+            queue: 0,
         };
         answer.calls = vec![queued; 4];
         let returns = returns.iter().zip([0, 1].into_iter().cycle());
@@ -192,5 +241,54 @@ mod tests {
         assert_eq!(of("QBUF DQBUF DQBUF", &[1, 0, 0]), [twice]);
         // Where it is not known which one was queued, nothing is said.
         assert_eq!(of("QBUF QBUF DQBUF", &[0, 0]), [""; 0]);
+    }
+
+    #[test]
+    fn the_time_of_what_is_made_is_that_of_what_was_read() {
+        let (times, other) = (
+            [(0, 7, COPIED), (1, 8, COPIED)],
+            [(0, 8, COPIED), (1, 9, COPIED)],
+        );
+        let said = |read: &[_], made: &[_]| {
+            let mut answer = cell(read);
+            answer.further.push(BufferSeen {
+                returns: cell(made).returns,
+                ..BufferSeen::default()
+            });
+            let flow = Flow::M2m(Ends::Read);
+            let said = objections_of(flow, copied, &answer, &captured().1);
+            said.into_iter().map(|(_, what)| what).collect::<Vec<_>>()
+        };
+        assert_eq!(said(&times, &times), [""; 0]);
+        // An encoder may give them back in another order.
+        assert_eq!(said(&times, &[times[1], times[0]]), [""; 0]);
+        let what = "CAPTURE: frame 1 has the time 9 us, which it says is copied, and no frame that \
+                    the device read had";
+        assert_eq!(said(&times, &other), [what]);
+        let of_its_own = other.map(|(sequence, time, _)| (sequence, time, 0x2000));
+        assert_eq!(said(&times, &of_its_own), [""; 0]);
+        assert_eq!(said(&times[..1], &other), [""; 0]);
+    }
+
+    #[test]
+    fn each_queue_has_an_order_of_its_own() {
+        let mut answer = cell(&[(0, 1, 0)]);
+        answer.further.push(BufferSeen {
+            returns: cell(&[(0, 1, 0), (0, 2, 0)]).returns,
+            ..BufferSeen::default()
+        });
+        // Three are queued in the first queue, and one in the second.
+        answer.calls[3].queue = 1;
+        let evidence = answer.of_buffer(1);
+        let (card_frames, flow) = (captured().1, Flow::M2m(Ends::Read));
+        let expectation = Expectation::data(flow);
+        let of_second = CellEvidence {
+            number: 1,
+            ..super::super::tests::evidence(flow, &evidence, &card_frames, &expectation)
+        };
+        let said = super::super::tests::said(judge, &of_second);
+        let said: Vec<_> = said.iter().map(|(_, what)| &**what).collect();
+        let twice = "buffers were queued 1 times and came back 2 times";
+        assert_eq!(said, ["frame 0 came back after frame 0", twice]);
     }
 }

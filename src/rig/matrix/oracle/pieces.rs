@@ -63,6 +63,7 @@ mod tests {
             errno: Some(libc::EFAULT),
             at_us: 0,
             took_us: 0,
+            queue: 0,
         });
         objections(judge, &answer, &card_frames)
     }

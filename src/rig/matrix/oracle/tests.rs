@@ -42,6 +42,7 @@ pub fn captured() -> (CellAnswer, CardFrames) {
             errno: None,
             at_us: 1,
             took_us: 1,
+            queue: 0,
         }],
         memory: Some(Memory {
             address: 0x7000_0000,
@@ -86,6 +87,7 @@ pub fn sent() -> (CellAnswer, CardFrames) {
         moment: Moment::Filled,
         digests: frame.sent.clone(),
         upside_down: Vec::new(),
+        made: None,
     });
     (answer, card_frames)
 }
@@ -252,6 +254,7 @@ fn a_second_file_is_not_disturbed() {
     let (mut answer, frames) = converted();
     let [read, made] = [0, 1].map(|number| frames.of_buffer(number).into_owned());
     let of_second = BufferSeen {
+        returns: Vec::new(),
         memory: answer.memory,
         pages: answer.pages.clone(),
         frames: answer.frames.clone(),
@@ -362,12 +365,12 @@ fn of_what_could_not_be_set_up_the_kernel_alone_is_judged() {
 #[test]
 fn without_a_witness_nobody_is_asked_what_it_alone_tells() {
     let (answer, _) = captured();
-    let inferred = CardFrames::without_witness(&answer, None);
+    let inferred = CardFrames::without_witness(Flow::Capture, &answer, None);
     assert_eq!(findings(Flow::Capture, &answer, &inferred), [""; 0]);
     // A witness that tells of no memory is one thing, and no witness is another.
     assert_eq!(objections(address::judge, &answer, &inferred).len(), 1);
     let (answer, _) = sent();
-    let inferred = CardFrames::without_witness(&answer, None);
+    let inferred = CardFrames::without_witness(Flow::Capture, &answer, None);
     assert_eq!(findings(Flow::Output, &answer, &inferred), [""; 0]);
 }
 

@@ -160,7 +160,7 @@ mod tests {
             left_bytes: 8192,
             ..TouchedSeen::default()
         });
-        let card_frames = CardFrames::without_witness(&answer, None);
+        let card_frames = CardFrames::without_witness(Flow::Capture, &answer, None);
         let count = |cell: &str| {
             let expectation = expect(&cell.parse().unwrap(), Version(6, 12));
             said(
