@@ -1,6 +1,6 @@
 //! The memory of all the buffers of a cell.
 
-use crate::agent::cell::{Cell, Ends, Flow, Kind};
+use crate::agent::cell::{Cell, Ends, Flow, Given, Kind};
 
 use super::memory::layout::{Layout, Want};
 use super::span::MemoryAccess;
@@ -44,7 +44,7 @@ pub fn lay_out(cell: &Cell, want: Want, access: &MemoryAccess) -> Result<Vec<Lay
             if !both.is_readable() {
                 return Err(Stop::Impossible(UNREADABLE.into()));
             }
-            let again = Layout::bare(both.buffer);
+            let again = both.again();
             Ok(vec![both, again])
         }
     }
@@ -56,6 +56,11 @@ fn side_by_side(kind: Kind, want: Want, access: &MemoryAccess) -> Result<(Layout
         length: 2 * want.length,
         ..want
     };
+    if kind.given() == Given::Dmabuf {
+        return Err(Stop::Impossible(
+            "a dma-buf is given from its first byte on: it has no two buffers side by side".into(),
+        ));
+    }
     let layout = memory::lay_out(kind, both, access)?;
     let unreadable = || Stop::Impossible(UNREADABLE.into());
     layout.split(want.length).ok_or_else(unreadable)

@@ -1,5 +1,6 @@
 //! The expected outcome of a cell on a kernel, and the reason if it is unusual.
 
+mod dmabuf;
 pub mod fail_nth;
 mod m2m;
 mod output;
@@ -9,7 +10,7 @@ use self::fail_nth::Failing;
 pub use self::unwitnessed::{Unwitnessed, expect_unwitnessed};
 use super::name::{CellName, Pinning};
 use super::observation::{Observation, Reads, Sent};
-use crate::agent::cell::{Flow, Hazard, Kind, Point};
+use crate::agent::cell::{Flow, Given, Hazard, Kind, Point};
 use crate::rig::kernel::Version;
 
 /// The expected outcome of a cell.
@@ -21,6 +22,10 @@ pub struct Expectation {
     pub reason: Option<&'static str>,
     /// Whether the memory itself holds pins as long as it exists.
     pub holds_pins: bool,
+    /// Whether the kernel never gives back the dma-buf, nor what pins that holds.
+    pub leaks_dmabuf: bool,
+    /// Whether the kernel does not note that the device has written to the pages.
+    pub leaves_clean: bool,
     /// Whether several frames are captured or sent, one after the other.
     pub many_frames: bool,
     /// The expectation of a call in which a failure is injected.
@@ -43,6 +48,8 @@ impl Expectation {
             outcomes: outcomes.to_vec(),
             reason,
             holds_pins: false,
+            leaks_dmabuf: false,
+            leaves_clean: false,
             many_frames: false,
             failing: Failing::default(),
         }
@@ -59,7 +66,9 @@ impl Expectation {
 
 /// Returns the expectation of a cell on a kernel of that version.
 pub fn expect(cell: &CellName, kernel: Version) -> Expectation {
+    let is_dmabuf = cell.kind.given() == Given::Dmabuf;
     match cell.flow {
+        Flow::Capture | Flow::Output if is_dmabuf => dmabuf::expect(cell, kernel),
         Flow::Capture => capture(cell, kernel),
         Flow::Output => output::expect(cell, kernel),
         Flow::M2m(ends) => m2m::of(ends, cell, |one| expect(one, kernel)),
@@ -291,7 +300,10 @@ fn taken_back() -> Expectation {
 /// Returns the expectation after a hazard that takes no data away.
 fn undisturbed(cell: &CellName, kernel: Version) -> Expectation {
     Expectation {
-        many_frames: matches!(cell.hazard, Hazard::MmapContention | Hazard::FailNth),
+        many_frames: matches!(
+            cell.hazard,
+            Hazard::MmapContention | Hazard::QueuedTwice | Hazard::FailNth
+        ),
         failing: match cell.hazard {
             Hazard::FailNth => fail_nth::expect(cell.point, kernel),
             _ => Failing::default(),

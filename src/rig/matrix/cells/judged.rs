@@ -1,6 +1,6 @@
 //! The cells of a device that is judged without a witness.
 
-use crate::agent::cell::{Hazard, Kind, Scope};
+use crate::agent::cell::{Given, Hazard, Kind, Scope};
 use crate::rig::matrix::name::CellName;
 
 /// Returns the cells of the matrix that may be run in such a scope, in the order in
@@ -29,6 +29,13 @@ pub fn unsuitable(cell: &CellName, scope: Scope) -> Option<&'static str> {
             kind: Kind::CardMmap,
             ..
         } => Some("it is for Pinhole's own card"),
+        CellName {
+            hazard: Hazard::QueuedTwice,
+            ..
+        } => Some("the device's further buffers have memory of their own"),
+        CellName { .. } if cell.kind.given() == Given::Dmabuf => {
+            Some("a device is judged by what it does with the process's own memory")
+        }
         CellName { .. } if cell.flow.ends().len() > 1 => {
             Some("devices that make one frame of another are not judged")
         }
@@ -86,7 +93,7 @@ mod tests {
             for kind in Kind::ALL {
                 let offsets = of_it.iter().filter(|cell| cell.kind == *kind);
                 let offsets: BTreeSet<_> = offsets.map(|cell| cell.offset).collect();
-                let is_known = *kind != Kind::CardMmap;
+                let is_known = *kind != Kind::CardMmap && kind.given() == Given::UserPointer;
                 assert_eq!(offsets.is_empty(), !is_known, "{kind}");
             }
             for hazard in Hazard::ALL {
@@ -94,7 +101,8 @@ mod tests {
                 let points: BTreeSet<_> = points.map(|cell| cell.point).collect();
                 let expected = match hazard {
                     Hazard::None => 1,
-                    Hazard::FailNth | Hazard::MmapContention => 0,
+                    Hazard::FailNth | Hazard::MmapContention | Hazard::QueuedTwice => 0,
+                    hazard if !hazard.suits(Kind::AnonTouched) => 0,
                     _ => 2,
                 };
                 assert_eq!(points.len(), expected, "{hazard}");
