@@ -131,13 +131,11 @@ impl Mutant {
                 plain(Kind::AnonTouched).of_m2m(Ends::TwoFiles),
                 plain(Kind::MemfdShared).of_m2m(Ends::TwoFiles),
             ],
-            Self::ImportWhole => vec![
-                plain(Kind::DmabufOwn),
-                CellName {
-                    tail: 2056,
-                    ..plain(Kind::DmabufOwn).of_output()
-                },
-            ],
+            // The witness tells of the pages that the frame lies in, and of no others.
+            Self::ImportWhole => vec![CellName {
+                tail: 2056,
+                ..plain(Kind::DmabufVivid).of_output()
+            }],
             // The writer's own mapping has already marked pages of a file
             // dirty.
             Self::LeaveClean => vec![plain(Kind::AnonTouched), plain(Kind::Heap)],
