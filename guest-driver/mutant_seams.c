@@ -181,13 +181,28 @@ void *__wrap_pinhole_mem_get_userptr(struct vb2_buffer *vb, struct device *dev,
 	return mem;
 }
 
-/* The length is that of the pages, or without the last page's. */
+/* The length of all that the DMA API has mapped of a dma-buf. */
+static size_t pinhole_mutant_whole(struct pinhole_mem *mem)
+{
+	struct sg_table *sgt = pinhole_ops_cookie(mem->ops, NULL, mem->priv);
+	struct scatterlist *sg;
+	size_t length = 0;
+	unsigned int i;
+
+	for_each_sgtable_dma_sg(sgt, sg, i)
+		length += sg_dma_len(sg);
+	return length;
+}
+
+/* The length is that of the pages or of the dma-buf, or without the last page's. */
 int __wrap_pinhole_mem_segments(struct pinhole_mem *mem, size_t length,
 				struct virtio_media_sg_entry *entries,
 				unsigned int max)
 {
 	if (mem->pages && pinhole_mutant(PINHOLE_ROUND_UP))
 		length = mem->size;
+	if (mem->ops && !mem->pages && pinhole_mutant(PINHOLE_IMPORT_WHOLE))
+		length = pinhole_mutant_whole(mem);
 	if (mem->pages && mem->nr > 1 &&
 	    pinhole_mutant(PINHOLE_LOSE_LAST_PAGE))
 		length -= offset_in_page(mem->start + length - 1) + 1;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use pinhole::agent::cell::{Hazard, Kind, Point};
+use pinhole::agent::cell::{Given, Hazard, Kind, Point};
 use pinhole::agent::checks::Check;
 use pinhole::card::CardKind;
 use pinhole::rig::matrix::cells;
@@ -17,6 +17,13 @@ use crate::checked::KERNEL;
 
 /// What Linux 6.12 cannot have: guard regions came with 6.13.
 const NO_GUARD_REGION: (Kind, Hazard) = (Kind::GuardRegion, Hazard::None);
+
+/// What no kernel here has: a DMA heap of memory in one piece, and a udmabuf that takes a
+/// memfd which is sealed against writing.
+const NO_EXPORTER: [(Kind, Hazard); 2] = [
+    (Kind::DmabufCmaHeap, Hazard::None),
+    (Kind::DmabufUdmabufSealed, Hazard::None),
+];
 
 /// What the kernel that checks itself is built without: io_uring, packet sockets and
 /// memory that fails.
@@ -46,33 +53,48 @@ fn run(kernel: &str, cells: Vec<CellName>, mutants: &[Mutant]) -> KernelOutcome 
 }
 
 /// Every kind at an offset that nothing is aligned to, pinned by the driver and by the
-/// kernel's memory models in turn.
+/// kernel's memory models in turn; dma-bufs are given from their first byte on, and
+/// pinned by nobody.
 fn every_kind() -> impl Iterator<Item = CellName> {
     let models = Pinning::MODELS.into_iter().cycle();
-    Kind::ALL.iter().zip(models).flat_map(|(kind, model)| {
+    let pinned = Kind::ALL.iter().zip(models).flat_map(|(kind, model)| {
         [Pinning::FrameVector, model].map(|pinning| CellName {
             offset: 2055,
             tail: 2056,
             pinning,
             ..CellName::plain(*kind)
         })
-    })
+    });
+    let dmabufs = Kind::ALL.iter().map(|kind| CellName {
+        tail: 2056,
+        ..CellName::plain(*kind)
+    });
+    let dmabufs = dmabufs.filter(|cell| cell.kind.given() == Given::Dmabuf);
+    pinned.filter(|cell| cell.check().is_ok()).chain(dmabufs)
 }
 
 /// Calls that allocate so often that letting each fail takes minutes: `make
 /// matrix-checked` does.
 const LONG: [Point; 2] = [Point::Bind, Point::Insmod];
 
-/// Every hazard at each of its points, on anonymous memory.
+/// Every hazard at each of its points, on anonymous memory, or on a dma-buf if it is to
+/// those.
 fn every_hazard() -> impl Iterator<Item = CellName> {
     Hazard::ALL.iter().flat_map(|hazard| {
         let points = hazard.points().iter().filter(|point| !LONG.contains(point));
         points.map(|point| CellName {
             hazard: *hazard,
             point: *point,
-            ..CellName::plain(Kind::AnonTouched)
+            ..CellName::plain(kind_for(*hazard))
         })
     })
+}
+
+/// Returns the first kind of those that the hazards are tried with to which it can happen.
+fn kind_for(hazard: Hazard) -> Kind {
+    let kinds = [Kind::AnonTouched, Kind::DmabufUdmabuf, Kind::DmabufVivid];
+    let mut suited = kinds.into_iter().filter(|kind| hazard.suits(*kind));
+    suited.next().unwrap()
 }
 
 /// Runs every kind and every hazard, which are as expected on a kernel; gives
@@ -95,14 +117,19 @@ fn every_kind_and_every_hazard_is_as_expected() {
     let (_, impossible) = as_expected("trixie");
     // No allocation can be made to fail there.
     let failing = (Kind::AnonTouched, Hazard::FailNth);
-    assert_eq!(impossible, BTreeSet::from([failing, NO_GUARD_REGION]));
+    let lacks = NO_EXPORTER.into_iter().chain([failing, NO_GUARD_REGION]);
+    assert_eq!(impossible, lacks.collect::<BTreeSet<_>>());
 }
 
 #[test]
 #[ignore = "boots a guest"]
 fn every_kind_every_hazard_and_every_failure_is_as_expected_on_a_kernel_that_checks_itself() {
     let (outcome, impossible) = as_expected(KERNEL);
-    let lacks: BTreeSet<_> = NOT_BUILT.into_iter().chain([NO_GUARD_REGION]).collect();
+    let lacks = NOT_BUILT
+        .into_iter()
+        .chain(NO_EXPORTER)
+        .chain([NO_GUARD_REGION]);
+    let lacks: BTreeSet<_> = lacks.collect();
     assert_eq!(impossible, lacks);
     assert_eq!(outcome.blind, None);
     let failing = |cell: &&CellOutcome| cell.cell.hazard == Hazard::FailNth;
@@ -130,6 +157,7 @@ fn every_cell_in_which_the_card_reads_is_as_expected() {
     for cell in &outcome.cells {
         let expected = match (cell.cell.kind, cell.cell.hazard) {
             NO_GUARD_REGION => Verdict::Impossible,
+            lacks if NO_EXPORTER.contains(&lacks) => Verdict::Impossible,
             _ => Verdict::Expected,
         };
         assert_eq!(cell.verdict, expected, "{}: {cell:#?}", cell.cell);

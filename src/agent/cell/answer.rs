@@ -214,10 +214,11 @@ impl CellAnswer {
         })
     }
 
-    /// Returns the pages of all buffers, at every look.
-    pub fn all_pages(&self) -> impl Iterator<Item = &[PagesSeen]> {
-        let further = self.further.iter().map(|seen| &seen.pages[..]);
-        [&self.pages[..]].into_iter().chain(further)
+    /// Returns the pages of all buffers, at every look, each with its memory.
+    pub fn looks_at_buffers(&self) -> impl Iterator<Item = (Option<Memory>, &[PagesSeen])> {
+        let further = self.further.iter();
+        let further = further.map(|seen| (seen.memory, &seen.pages[..]));
+        [(self.memory, &self.pages[..])].into_iter().chain(further)
     }
 }
 
@@ -340,7 +341,7 @@ mod tests {
         assert_eq!(seen(2), [2]);
         assert_eq!(seen(3), [0; 0]);
         assert_eq!(answer.notes, ["no memory"]);
-        assert_eq!(answer.all_pages().count(), 3);
+        assert_eq!(answer.looks_at_buffers().count(), 3);
         let read: CellAnswer =
             serde_json::from_str(&serde_json::to_string(&answer).unwrap()).unwrap();
         assert_eq!(read, answer);

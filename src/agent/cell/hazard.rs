@@ -1,6 +1,8 @@
 //! Hazards: what happens to a buffer's memory while the device owns it, and
 //! when.
 
+use super::kind::{Given, Kind};
+
 table! {
     /// What happens to the memory.
     Hazard:
@@ -46,6 +48,15 @@ table! {
     Sigkill = "sigkill", "the process is killed by SIGKILL";
     MmapContention = "mmap-contention", "two threads queue and dequeue while a third maps, writes and unmaps";
     Streamoff = "streamoff", "the stream is ended by VIDIOC_STREAMOFF";
+    QueuedTwice = "queued-twice", "the memory is queued in a second buffer of the device, too";
+    DmabufClose = "dmabuf-close", "the process closes its descriptor of the dma-buf";
+    DmabufSync = "dmabuf-sync", "the process reads the memory between the brackets of DMA_BUF_IOCTL_SYNC";
+    MemfdTruncate = "memfd-truncate", "the memfd that the dma-buf is made of is to be cut to nothing by ftruncate(2)";
+    MemfdPunch = "memfd-punch", "a hole is punched into the memfd that the dma-buf is made of";
+    ExporterFree = "exporter-free", "the device that exports the dma-buf frees its buffer by VIDIOC_REQBUFS";
+    ExporterClose = "exporter-close", "the file that the dma-buf is of is closed: a device, or a memfd";
+    ExporterUnbind = "exporter-unbind", "the driver that exports the dma-buf is unbound from its device through sysfs";
+    ExporterUnload = "exporter-unload", "the device that exports the dma-buf is closed, and its driver's module unloaded";
     FailNth = "fail-nth", "each allocation of a call fails once, and each copy between it and the process";
 }
 
@@ -72,6 +83,19 @@ impl Hazard {
         !matches!(self, Self::None | Self::FailNth)
     }
 
+    /// Returns whether it can happen to memory of that kind.
+    pub const fn suits(self, kind: Kind) -> bool {
+        match self {
+            Self::DmabufClose | Self::DmabufSync => matches!(kind.given(), Given::Dmabuf),
+            Self::MemfdTruncate | Self::MemfdPunch => kind.is_udmabuf(),
+            Self::ExporterClose => kind.is_udmabuf() || kind.is_of_vivid(),
+            Self::ExporterFree | Self::ExporterUnbind | Self::ExporterUnload => kind.is_of_vivid(),
+            // Their threads and calls queue user pointers.
+            Self::MmapContention | Self::FailNth => matches!(kind.given(), Given::UserPointer),
+            _ => true,
+        }
+    }
+
     /// Returns whether it is to more than the process and its memory: it changes
     /// settings of the kernel's, needs swap or a file system, takes pages out of use, or
     /// burdens all that run on the machine.
@@ -89,6 +113,8 @@ impl Hazard {
                 | Self::Swapoff
                 | Self::SoftOffline
                 | Self::ODirect
+                | Self::ExporterUnbind
+                | Self::ExporterUnload
                 | Self::FailNth
         )
     }
@@ -105,6 +131,8 @@ impl Hazard {
                 | Self::MremapDontunmap
                 | Self::MadviseDontneed
                 | Self::MadviseRemove
+                | Self::MemfdTruncate
+                | Self::MemfdPunch
                 | Self::Ksm
         )
     }

@@ -1,4 +1,5 @@
-//! Kinds of memory that a user pointer can name.
+//! Kinds of memory that a driver can be given: what a user pointer can name, and what
+//! dma-bufs are made of.
 
 table! {
     /// A kind of memory.
@@ -63,14 +64,86 @@ table! {
     KernelAddress = "kernel-address", "an address of the kernel's half of the address space";
     AddressSpaceEnd = "address-space-end", "memory that runs over the end of the process's address space";
     WrappingLength = "wrapping-length", "an address so high that with its length it wraps";
+    DmabufUdmabuf = "dmabuf-udmabuf", "a dma-buf that udmabuf makes of a memfd, which the process has mapped";
+    DmabufUdmabufMapped = "dmabuf-udmabuf-mapped", "a dma-buf that udmabuf makes of a memfd; the process has the dma-buf mapped";
+    DmabufUdmabufOffset = "dmabuf-udmabuf-offset", "a dma-buf that udmabuf makes of part of a memfd, from its second page on";
+    DmabufUdmabufList = "dmabuf-udmabuf-list", "a dma-buf that udmabuf makes of the pages of a memfd, in another order (UDMABUF_CREATE_LIST)";
+    DmabufUdmabufHuge = "dmabuf-udmabuf-huge", "a dma-buf that udmabuf makes of a memfd of huge pages, across the border of two";
+    DmabufUdmabufUntouched = "dmabuf-udmabuf-untouched", "a dma-buf that udmabuf makes of a memfd that was read but never written to";
+    DmabufUdmabufSealed = "dmabuf-udmabuf-sealed", "a dma-buf that udmabuf makes of a memfd that is sealed against writing (F_SEAL_FUTURE_WRITE)";
+    DmabufUdmabufSwapped = "dmabuf-udmabuf-swapped", "a dma-buf that udmabuf makes of a memfd that was swapped out, to zram";
+    DmabufSystemHeap = "dmabuf-system-heap", "a dma-buf of the system's DMA heap";
+    DmabufCmaHeap = "dmabuf-cma-heap", "a dma-buf of a DMA heap whose memory is in one piece (CMA)";
+    DmabufVivid = "dmabuf-vivid", "a buffer of another capture device, vivid, exported as a dma-buf (VIDIOC_EXPBUF)";
+    DmabufOwn = "dmabuf-own", "a buffer of the device's own driver, exported as a dma-buf (VIDIOC_EXPBUF)";
+    DmabufReadOnly = "dmabuf-read-only", "a buffer of vivid, exported as a dma-buf that may only be read (O_RDONLY)";
+    DmabufShort = "dmabuf-short", "a dma-buf that is a page shorter than the frame";
+    DmabufNone = "dmabuf-none", "a memfd in the place of a dma-buf";
+    DmabufClosed = "dmabuf-closed", "the number of a file that is closed, in the place of a dma-buf";
+}
+
+/// How memory is given to a driver (V4L2_MEMORY_*).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Given {
+    /// By its address in the process (V4L2_MEMORY_USERPTR).
+    UserPointer,
+    /// By a file that stands for it (V4L2_MEMORY_DMABUF).
+    Dmabuf,
 }
 
 impl Kind {
+    /// Returns how memory of this kind is given to the driver.
+    pub const fn given(self) -> Given {
+        match self {
+            Self::DmabufShort | Self::DmabufNone | Self::DmabufClosed => Given::Dmabuf,
+            _ if self.is_udmabuf() || self.is_of_vivid() => Given::Dmabuf,
+            Self::DmabufSystemHeap | Self::DmabufCmaHeap | Self::DmabufOwn => Given::Dmabuf,
+            _ => Given::UserPointer,
+        }
+    }
+
+    /// Returns whether it is a dma-buf that udmabuf makes of a memfd.
+    pub const fn is_udmabuf(self) -> bool {
+        matches!(
+            self,
+            Self::DmabufUdmabuf
+                | Self::DmabufUdmabufMapped
+                | Self::DmabufUdmabufOffset
+                | Self::DmabufUdmabufList
+                | Self::DmabufUdmabufHuge
+                | Self::DmabufUdmabufUntouched
+                | Self::DmabufUdmabufSealed
+                | Self::DmabufUdmabufSwapped
+        )
+    }
+
+    /// Returns whether it is a dma-buf that vivid exports.
+    pub const fn is_of_vivid(self) -> bool {
+        matches!(self, Self::DmabufVivid | Self::DmabufReadOnly)
+    }
+
     /// Approximate length in bytes of a frame that suits this kind.
     pub const fn length(self) -> usize {
         match self {
             Self::Thp => 2 << 20,
             _ => 64 << 10,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_given_as_a_dmabuf_is_called_so() {
+        for kind in Kind::ALL {
+            let is_one = kind.given() == Given::Dmabuf;
+            assert_eq!(is_one, kind.name().starts_with("dmabuf-"), "{kind}");
+            assert!(
+                is_one || !(kind.is_udmabuf() || kind.is_of_vivid()),
+                "{kind}"
+            );
         }
     }
 }

@@ -92,7 +92,7 @@ pub use answer::CellAnswer;
 pub use flow::{End, Ends, Flow};
 pub use frame::{FrameSize, NoSuchFrame};
 pub use hazard::{Hazard, Point};
-pub use kind::Kind;
+pub use kind::{Given, Kind};
 pub use subject::{Made, Scope, Subject};
 
 /// Size of a page in bytes.
@@ -107,7 +107,7 @@ pub struct UnknownName {
 }
 
 /// Request to run a cell of the matrix: to lay out memory, move one frame into
-/// or out of it by USERPTR, let the hazard happen meanwhile, and return the
+/// or out of it by USERPTR or DMABUF, let the hazard happen meanwhile, and return the
 /// evidence.
 ///
 /// The card must have the controls Hold Frames, Hold Events and Held Events; of

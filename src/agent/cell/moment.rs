@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Moment {
+    /// The cell's process has begun, and has no memory laid out yet.
+    Begun,
     /// The memory is laid out; no buffer was queued.
     LaidOut,
     /// The buffer holds the frame that the card is to read, and is queued next.
@@ -30,6 +32,7 @@ impl Moment {
     /// Returns the name in a report.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Begun => "begun",
             Self::LaidOut => "laid out",
             Self::Filled => "filled",
             Self::Queued => "queued",

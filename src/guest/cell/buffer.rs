@@ -20,7 +20,7 @@ use super::device::Device;
 use super::evidence_writer::EvidenceWriter;
 use super::hazards::context::HazardContext;
 use super::memory::layout::Layout;
-use super::span::MemoryAccess;
+use super::span::{MemoryAccess, is_page_frames};
 use super::touched::{Frames, touched};
 use super::{Stop, pagemap};
 
@@ -78,6 +78,11 @@ impl<'a> CellBuffer<'a> {
         })
     }
 
+    /// Returns the V4L2_MEMORY_* by which it is given to the driver.
+    pub fn memory_type(&self) -> u32 {
+        self.layout.memory().number()
+    }
+
     /// Has the frames that it is read for expected upside down, in lines of that many
     /// bytes.
     pub fn turn_frames(&mut self, line: usize) {
@@ -131,11 +136,22 @@ impl<'a> CellBuffer<'a> {
     /// Writes where its memory is, and the size of its frames in pixels.
     pub fn tell_memory(&self, width: u32, height: u32) {
         let span = self.layout.buffer;
+        let is_dmabuf = self.layout.dmabuf.is_some();
+        // User pointers to such mappings are refused, so that there is nothing to ask.
+        let is_hidden = is_dmabuf && is_page_frames(span);
+        if is_hidden {
+            self.writer.note(
+                "the mapping is of page frames (VM_PFNMAP), and /proc/self/pagemap does not show \
+                 them: nobody asks whether the card was given the right ones",
+            );
+        }
         self.write(Evidence::Memory(Memory {
             address: span.start as u64,
             length: span.len as u64,
             width,
             height,
+            is_dmabuf,
+            is_hidden,
         }));
     }
 

@@ -1,6 +1,6 @@
 //! The memory of all the buffers of a cell.
 
-use crate::agent::cell::{Cell, Ends, Flow, Kind};
+use crate::agent::cell::{Cell, Ends, Flow, Given, Kind};
 use crate::card::Direction;
 
 use super::memory::layout::{Layout, Want};
@@ -76,7 +76,8 @@ pub fn lay_out(
             if !both.is_readable() {
                 return Err(Stop::Impossible(UNREADABLE.into()));
             }
-            let again = Layout::bare(both.buffer.part(0, written));
+            let mut again = both.again();
+            again.buffer = both.buffer.part(0, written);
             both.buffer.len = read;
             Ok(vec![both, again])
         }
@@ -94,6 +95,11 @@ fn side_by_side(
         length: first + second,
         ..want
     };
+    if kind.given() == Given::Dmabuf {
+        return Err(Stop::Impossible(
+            "a dma-buf is given from its first byte on: it has no two buffers side by side".into(),
+        ));
+    }
     let layout = memory::lay_out(kind, both, access)?;
     let unreadable = || Stop::Impossible(UNREADABLE.into());
     layout.split(first).ok_or_else(unreadable)

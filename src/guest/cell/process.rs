@@ -67,6 +67,9 @@ fn run(cell: &Cell, writer: &EvidenceWriter) -> Result<(), Stop> {
         ));
     }
     writer.spend(Phase::Hazard, || hazards::prepare(cell.hazard))?;
+    let begun = || pagemap::counters(Moment::Begun);
+    let begun = writer.spend(Phase::Pages, begun)?;
+    writer.write(&Evidence::Counters(begun));
     let access = MemoryAccess::new()?;
     let layouts = writer.spend(Phase::Memory, || {
         layouts::lay_out(cell, want, lengths, &access)

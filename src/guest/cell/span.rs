@@ -173,6 +173,29 @@ pub fn unlock(span: Span) -> io::Result<()> {
     check(unsafe { libc::munlock(span.start as *const _, span.len) })
 }
 
+/// Returns whether the mapping that a range begins in is of page frames without struct
+/// pages (VM_PFNMAP).
+pub fn is_page_frames(span: Span) -> bool {
+    std::fs::read_to_string("/proc/self/smaps").is_ok_and(|smaps| has_page_frames(&smaps, span))
+}
+
+/// Returns the same by the text of /proc/self/smaps, in which the flags of such a mapping
+/// contain "pf".
+fn has_page_frames(smaps: &str, span: Span) -> bool {
+    let is_its_head = |line: &&str| {
+        let range = line
+            .split(' ')
+            .next()
+            .and_then(|range| range.split_once('-'));
+        let at = |number| usize::from_str_radix(number, 16).ok();
+        let range = range.and_then(|(from, to)| Some(at(from)?..at(to)?));
+        range.is_some_and(|range| range.contains(&span.start))
+    };
+    let mut lines = smaps.lines().skip_while(|line| !is_its_head(line));
+    let flags = lines.find_map(|line| line.strip_prefix("VmFlags:"));
+    flags.is_some_and(|flags| flags.split_whitespace().any(|flag| flag == "pf"))
+}
+
 /// Converts the return value of a system call to a result.
 pub fn check(result: i32) -> io::Result<()> {
     match result {
@@ -258,6 +281,25 @@ mod tests {
         let span = Span::new(usize::MAX - 4095, 3 * PAGE);
         assert_eq!(span.part(PAGE, PAGE), Span::new(0, PAGE));
         assert!(MemoryAccess::new().unwrap().read(span).is_err());
+    }
+
+    #[test]
+    fn a_mapping_of_page_frames_has_their_flag() {
+        let smaps = "7f0000001000-7f0000003000 rw-s 00000000 00:05 12 /dev/video0\n\
+                     Size:                  8 kB\n\
+                     VmFlags: rd wr sh mr mw me ms pf io de dd \n\
+                     7f0000005000-7f0000007000 rw-s 00000000 00:05 12 /dev/video0\n\
+                     VmFlags: rd wr sh mr mw me ms de \n";
+        let is_one = |start| has_page_frames(smaps, Span::new(start, 0x1000));
+        assert!(is_one(0x7f00_0000_1000) && is_one(0x7f00_0000_2fff));
+        assert!(!is_one(0x7f00_0000_5000) && !is_one(0x7f00_0000_3000));
+    }
+
+    #[test]
+    fn ordinary_memory_is_not_of_page_frames() {
+        let mapping = anonymous(0x2000).unwrap();
+        assert!(!is_page_frames(mapping));
+        unmap(mapping).unwrap();
     }
 
     #[test]

@@ -10,11 +10,10 @@ use crate::agent::cell::instruments::IdleMoment;
 use crate::agent::cell::phases::Phase;
 use crate::agent::cell::{Cell, FrameSize, Hazard, Point};
 use crate::card::{CardKind, Direction};
-use crate::wire::buffer::MEMORY_USERPTR;
 
 use super::buffer::{self, CellBuffer};
 use super::contention::ContendedBuffer;
-use super::device::{Device, Memory};
+use super::device::Device;
 use super::evidence_writer::EvidenceWriter;
 use super::idle::Idleness;
 use super::memory::layout::Layout;
@@ -77,9 +76,12 @@ impl<'a> Transfer<'a> {
                 buffer.turn_frames(size.width as usize);
             }
         }
-        let buffers = 1 + self.others.len() as u32;
-        for queue in self.queues() {
-            let request = || queue.request_buffers(buffers, MEMORY_USERPTR);
+        let buffers = match self.cell.hazard {
+            Hazard::QueuedTwice => 2,
+            _ => 1 + self.others.len() as u32,
+        };
+        for (buffer, queue) in self.with_queues() {
+            let request = || queue.request_buffers(buffers, buffer.memory_type());
             self.writer.must("VIDIOC_REQBUFS", request)?;
         }
         // The failures before must not have left anything behind.
@@ -100,8 +102,8 @@ impl<'a> Transfer<'a> {
             // Some devices do not release a failed stream.
             let _ = self.writer.call("VIDIOC_STREAMOFF", || queue.stream_off());
         }
-        for queue in self.queues() {
-            let free = || queue.request_buffers(0, MEMORY_USERPTR);
+        for (buffer, queue) in self.with_queues() {
+            let free = || queue.request_buffers(0, buffer.memory_type());
             let _ = self.writer.call("VIDIOC_REQBUFS", free);
         }
         self.look(Moment::Stopped)
@@ -149,6 +151,12 @@ impl<'a> Transfer<'a> {
     /// Returns all queues of files that are open.
     fn queues(&self) -> impl Iterator<Item = &Device> {
         self.buffers.iter().filter_map(|one| one.queue.as_ref())
+    }
+
+    /// Returns the buffers whose files are open, with their queues.
+    fn with_queues(&self) -> impl Iterator<Item = (&CellBuffer<'a>, &Device)> {
+        let buffers = self.buffers.iter();
+        buffers.filter_map(|one| Some((one, one.queue.as_ref()?)))
     }
 
     /// Returns one queue of each file that is open.
@@ -216,11 +224,9 @@ impl<'a> Transfer<'a> {
                 ));
             }
         }
-        for buffer in &self.buffers {
-            let Some(queue) = &buffer.queue else { continue };
+        for (buffer, queue) in self.with_queues() {
             // A refusal may be the expected result.
-            let memory = Memory::User(buffer.layout.buffer);
-            let queue = || queue.queue(0, memory);
+            let queue = || queue.queue(0, buffer.layout.memory());
             if writer.call("VIDIOC_QBUF", queue).is_err() {
                 return Ok(());
             }
@@ -300,7 +306,18 @@ impl<'a> Transfer<'a> {
         if self.writer.call("poll", wait).is_err() {
             return Ok(());
         }
-        let dequeue = || queue.dequeue(MEMORY_USERPTR);
+        let dequeue = || queue.dequeue(buffer.memory_type());
+        // Of a buffer that is queued twice the last frame is what the memory holds.
+        if self.cell.hazard == Hazard::QueuedTwice
+            && buffer.is_first()
+            && (self
+                .writer
+                .call("VIDIOC_DQBUF of the first", dequeue)
+                .is_err()
+                || self.writer.call("poll for the second", wait).is_err())
+        {
+            return Ok(());
+        }
         if let Ok(frame) = self.writer.call("VIDIOC_DQBUF", dequeue) {
             // It is the first buffer's pages that were marked idle.
             let is_first = buffer.is_first();
@@ -328,6 +345,10 @@ impl<'a> Transfer<'a> {
             (Hazard::Streamoff, Some(queue)) => {
                 self.writer
                     .must("VIDIOC_STREAMOFF", || queue.stream_off())?;
+            }
+            (Hazard::QueuedTwice, Some(queue)) => {
+                let again = || queue.queue(1, self.buffers[0].layout.memory());
+                self.writer.must("VIDIOC_QBUF of the second", again)?;
             }
             (hazard, _) => {
                 let mut context = self.buffers[0].in_hazard(self.cell.point);

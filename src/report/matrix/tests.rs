@@ -80,6 +80,8 @@ pub fn evidence() -> (CellAnswer, CardFrames) {
             length: 8192,
             width: 128,
             height: 64,
+            is_dmabuf: false,
+            is_hidden: false,
         }),
         pages: vec![
             pages(Moment::LaidOut, 1 << 63 | 4),

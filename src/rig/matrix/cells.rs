@@ -1,11 +1,12 @@
 //! The list of all cells.
 
+mod dmabuf;
 pub mod judged;
 mod m2m;
 mod output;
 
 use super::name::{CellName, Pinning};
-use crate::agent::cell::{FrameSize, Hazard, Kind, Point};
+use crate::agent::cell::{FrameSize, Given, Hazard, Kind, Point};
 
 /// Offsets of the buffer in its first page, and lengths of its frame beyond
 /// whole pages: the start of a page, a cache line into it, an address to which
@@ -63,6 +64,7 @@ const INSTEAD: &[(Hazard, &[Kind])] = &[
     (Hazard::ProcMem, &[Kind::AnonForked]),
     (Hazard::Signal, &[]),
     (Hazard::Execve, &[Kind::Hugetlb, Kind::ThpPart]),
+    (Hazard::QueuedTwice, &[]),
 ];
 
 /// Kinds that vb2_dma_contig is tried with: those that are one piece of memory, those
@@ -154,7 +156,11 @@ const FAILING: [Kind; 6] = [
 
 /// Returns all cells, in the order in which they are run.
 pub fn all() -> Vec<CellName> {
-    [captures(), output::all(), m2m::all()].concat()
+    let pinned = [captures(), output::all(), m2m::all()].concat();
+    let pinned = pinned.into_iter();
+    let pinned =
+        pinned.filter(|cell| cell.kind.given() == Given::UserPointer && cell.check().is_ok());
+    pinned.chain(dmabuf::all()).collect()
 }
 
 /// Returns the cells of captures.
@@ -284,7 +290,7 @@ mod tests {
         }
         let outputs = cells.iter().filter(|cell| cell.flow == Flow::Output);
         let outputs = outputs.count();
-        assert!((300..=400).contains(&outputs), "{outputs}");
+        assert!((300..=440).contains(&outputs), "{outputs}");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The expected outcome of a cell on a kernel, and the reason if it is unusual.
 
+mod dmabuf;
 pub mod fail_nth;
 mod m2m;
 mod models;
@@ -10,7 +11,7 @@ use self::fail_nth::Failing;
 pub use self::unwitnessed::{Unwitnessed, expect_unwitnessed};
 use super::name::{CellName, Pinning};
 use super::observation::{Observation, Reads, Sent};
-use crate::agent::cell::{Flow, Hazard, Kind, Point};
+use crate::agent::cell::{Flow, Given, Hazard, Kind, Point};
 use crate::rig::kernel::Version;
 
 /// The expected outcome of a cell.
@@ -22,6 +23,10 @@ pub struct Expectation {
     pub reason: Option<&'static str>,
     /// Whether the memory itself holds pins as long as it exists.
     pub holds_pins: bool,
+    /// Whether the kernel never gives back the dma-buf, nor what pins that holds.
+    pub leaks_dmabuf: bool,
+    /// Whether the kernel does not note that the device has written to the pages.
+    pub leaves_clean: bool,
     /// Whether several frames are captured or sent, one after the other.
     pub many_frames: bool,
     /// Whether memory that is no single piece is refused (EFAULT), and no other.
@@ -46,6 +51,8 @@ impl Expectation {
             outcomes: outcomes.to_vec(),
             reason,
             holds_pins: false,
+            leaks_dmabuf: false,
+            leaves_clean: false,
             many_frames: false,
             in_pieces: false,
             failing: Failing::default(),
@@ -63,7 +70,9 @@ impl Expectation {
 
 /// Returns the expectation of a cell on a kernel of that version.
 pub fn expect(cell: &CellName, kernel: Version) -> Expectation {
+    let is_dmabuf = cell.kind.given() == Given::Dmabuf;
     match cell.flow {
+        Flow::Capture | Flow::Output if is_dmabuf => dmabuf::expect(cell, kernel),
         Flow::Capture => models::of_one_piece(cell, kernel, capture(cell, kernel)),
         Flow::Output => models::of_one_piece(cell, kernel, output::expect(cell, kernel)),
         Flow::M2m(ends) => m2m::of(ends, cell, |one| expect(one, kernel)),
@@ -290,7 +299,10 @@ fn taken_back() -> Expectation {
 /// Returns the expectation after a hazard that takes no data away.
 fn undisturbed(cell: &CellName, kernel: Version) -> Expectation {
     Expectation {
-        many_frames: matches!(cell.hazard, Hazard::MmapContention | Hazard::FailNth),
+        many_frames: matches!(
+            cell.hazard,
+            Hazard::MmapContention | Hazard::QueuedTwice | Hazard::FailNth
+        ),
         failing: match cell.hazard {
             Hazard::FailNth => fail_nth::expect(cell.point, kernel),
             _ => Failing::default(),

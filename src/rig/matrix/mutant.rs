@@ -47,6 +47,7 @@ table! {
     OutputNoSync = "output-no-sync", "memory is not synchronised for the device that is to read it";
     M2mSwapped = "m2m-swapped", "what a mem-to-mem device reads is pinned and given back as what it writes to, and the other way round";
     M2mMixedUp = "m2m-mixed-up", "the buffers that a mem-to-mem device is to write to are queued in another file's session";
+    ImportWhole = "import-whole", "the device is given all of a dma-buf, however long the buffer is";
 }
 
 impl Mutant {
@@ -130,6 +131,11 @@ impl Mutant {
                 plain(Kind::AnonTouched).of_m2m(Ends::TwoFiles),
                 plain(Kind::MemfdShared).of_m2m(Ends::TwoFiles),
             ],
+            // The witness tells of the pages that the frame lies in, and of no others.
+            Self::ImportWhole => vec![CellName {
+                tail: 2056,
+                ..plain(Kind::DmabufVivid).of_output()
+            }],
             // The writer's own mapping has already marked pages of a file
             // dirty.
             Self::LeaveClean => vec![plain(Kind::AnonTouched), plain(Kind::Heap)],
@@ -213,7 +219,9 @@ impl Mutant {
                 CardKind::Capture | CardKind::M2m => Oracle::Fences,
                 CardKind::Output => Oracle::Address,
             },
-            Self::RoundUp | Self::SwapPages | Self::M2mMixedUp => Oracle::Address,
+            Self::RoundUp | Self::SwapPages | Self::M2mMixedUp | Self::ImportWhole => {
+                Oracle::Address
+            }
             Self::CompleteEarly | Self::WrongSync | Self::OutputNoSync => Oracle::Data,
             Self::LeakMapping => Oracle::Mappings,
             Self::LeakCommand => Oracle::Leaks,

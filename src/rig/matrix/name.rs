@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::agent::cell::{
-    Cell, Ends, Flow, FrameSize, Hazard, Kind, NoSuchFrame, PAGE, Point, UnknownName, table,
+    Cell, Ends, Flow, FrameSize, Given, Hazard, Kind, NoSuchFrame, PAGE, Point, UnknownName, table,
 };
 use crate::card::CardKind;
 
@@ -82,6 +82,20 @@ pub enum NoSuchCell {
     /// The hazard is not one to the cells of a mem-to-mem card.
     #[error("a mem-to-mem card has no cells of {0}")]
     Hazard(Hazard),
+    /// The hazard cannot happen to the kind.
+    #[error("{hazard} cannot happen to {kind}: `pinhole matrix --list` shows what it happens to")]
+    Unsuited {
+        /// The hazard.
+        hazard: Hazard,
+        /// The kind.
+        kind: Kind,
+    },
+    /// A dma-buf is not given as the name has it.
+    #[error(
+        "a dma-buf is given from its first byte on and pinned by nobody: {0} has no @OFFSET and \
+         no /MODEL, and is not one mapping with two buffers"
+    )]
+    Dmabuf(Kind),
     /// The text has a part too many.
     #[error(
         "\"{0}\" is not part of a cell's name, which is KIND@OFFSET+TAIL/HAZARD:POINT/MODEL, or \
@@ -118,6 +132,28 @@ impl CellName {
         Self {
             flow: Flow::M2m(ends),
             ..self
+        }
+    }
+
+    /// Returns whether there can be such a cell.
+    ///
+    /// # Errors
+    ///
+    /// [`NoSuchCell`], with the reason.
+    pub fn check(&self) -> Result<(), NoSuchCell> {
+        let (kind, hazard) = (self.kind, self.hazard);
+        FrameSize::new(kind, self.tail)?;
+        if !self.flow.has(hazard) {
+            return Err(NoSuchCell::Hazard(hazard));
+        }
+        if !hazard.suits(kind) {
+            return Err(NoSuchCell::Unsuited { hazard, kind });
+        }
+        let is_one_mapping = matches!(self.flow, Flow::M2m(Ends::Adjacent | Ends::Turned));
+        let is_usual = self.offset == 0 && self.pinning == Pinning::FrameVector;
+        match kind.given() {
+            Given::Dmabuf if is_one_mapping || !is_usual => Err(NoSuchCell::Dmabuf(kind)),
+            _ => Ok(()),
         }
     }
 
@@ -181,7 +217,6 @@ impl FromStr for CellName {
             tail,
             ..Self::plain(kind.parse()?)
         };
-        FrameSize::new(cell.kind, cell.tail)?;
         for (place, part) in parts.enumerate() {
             if let (Some(model), Pinning::FrameVector) = (Pinning::of_part(part), cell.pinning) {
                 cell.pinning = model;
@@ -191,10 +226,7 @@ impl FromStr for CellName {
                 return Err(NoSuchCell::Part(part.to_owned()));
             }
         }
-        match cell.flow.has(cell.hazard) {
-            true => Ok(cell),
-            false => Err(NoSuchCell::Hazard(cell.hazard)),
-        }
+        cell.check().map(|()| cell)
     }
 }
 
@@ -315,6 +347,9 @@ mod tests {
 
     #[test]
     fn what_names_no_cell_is_refused() {
+        const DMABUF: &str = "a dma-buf is given from its first byte on and pinned by nobody: \
+                              dmabuf-own has no @OFFSET and no /MODEL, and is not one mapping with \
+                              two buffers";
         for (text, message) in [
             ("", "the matrix has no kind \"\""),
             ("dragon", "the matrix has no kind \"dragon\""),
@@ -324,6 +359,14 @@ mod tests {
                 "heap/munmap:qbuf",
                 "munmap comes at one of these points only: before-dma, after-dma",
             ),
+            (
+                "heap/memfd-punch",
+                "memfd-punch cannot happen to heap: `pinhole matrix --list` shows what it \
+                 happens to",
+            ),
+            ("dmabuf-own@64", DMABUF),
+            ("dmabuf-own/contig", DMABUF),
+            ("m2m/adjacent/dmabuf-own", DMABUF),
             ("hole@4096", "4096 is no number of bytes from 0 to 4095"),
             ("hole+-1", "-1 is no number of bytes from 0 to 4095"),
             (

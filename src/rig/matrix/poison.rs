@@ -185,7 +185,8 @@ fn wrote(cell: &CellOutcome, frame: u64) -> bool {
 /// Returns whether a page is in one of the buffers of a cell, as each was when the
 /// cell's process looked at it last.
 fn keeps(answer: &CellAnswer, frame: u64) -> bool {
-    let mut looks = answer.all_pages().map(|pages| pages.iter().rev());
+    let looks = answer.looks_at_buffers();
+    let mut looks = looks.map(|(_, pages)| pages.iter().rev());
     looks.any(|looks| {
         let own = looks.filter(|pages| pages.moment != Moment::Ended);
         let mut buffers = BTreeSet::new();

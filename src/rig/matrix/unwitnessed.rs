@@ -173,6 +173,8 @@ mod tests {
                 length,
                 width: 64,
                 height: 64,
+                is_dmabuf: false,
+                is_hidden: false,
             }),
             frames: vec![FrameSeen {
                 index: 0,

@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 
 use crate::agent::cell::answer::FURTHER_MAX;
 use crate::agent::cell::evidence::{Evidence, HOLD, Moment};
-use crate::agent::cell::{Cell, End, Ends, Flow, Hazard, Kind, Point, Subject};
+use crate::agent::cell::{Cell, End, Ends, Flow, Given, Hazard, Kind, Point, Subject};
 use crate::card::{BufferType, CardKind, Direction};
 use crate::wire::buffer::MEMORY_USERPTR;
 
@@ -46,6 +46,8 @@ use queue::Queue;
 pub fn check(cell: &Cell) -> Result<(), Stop> {
     let why = match cell.hazard {
         Hazard::FailNth => "failures are injected into Pinhole's own driver only",
+        Hazard::QueuedTwice => "the device's further buffers have memory of their own",
+        _ if cell.kind.given() == Given::Dmabuf => "such a device is given user pointers only",
         _ if memory::is_of_the_device(cell.kind, &cell.device) => {
             "the memory is the device's own, which then has none of the process's"
         }
@@ -400,9 +402,9 @@ mod tests {
             flow: Flow::M2m(Ends::Read),
             ..plain()
         }));
-        assert!(refused(Cell {
-            hazard: Hazard::FailNth,
-            ..plain()
-        }));
+        for hazard in [Hazard::FailNth, Hazard::QueuedTwice] {
+            assert!(refused(Cell { hazard, ..plain() }), "{hazard}");
+        }
+        assert!(refused(Cell::new(Kind::DmabufVivid)));
     }
 }

@@ -2,7 +2,7 @@
 //! multi-planar buffer is told as a single-planar one.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 use crate::card::{BufferApi, Direction};
@@ -55,13 +55,14 @@ struct ExportBuffer {
 
 /// The memory of a buffer to queue.
 #[derive(Debug, Clone, Copy)]
-pub enum Memory<'a> {
+pub enum Memory {
     /// Memory of the process.
     User(Span),
     /// Memory of the driver; a frame in it has that many bytes.
     Driver(usize),
-    /// A dma-buf of another driver, with its length in bytes.
-    Dmabuf(BorrowedFd<'a>, usize),
+    /// The number of the file of a dma-buf, as an application gives it, and the length
+    /// of the buffer in bytes.
+    Dmabuf(RawFd, usize),
 }
 
 impl Device {
@@ -97,12 +98,13 @@ impl Device {
         Ok(wanted.0.count.get())
     }
 
-    /// Exports a buffer of V4L2_MEMORY_MMAP as a dma-buf.
-    pub fn export(&self, index: u32) -> io::Result<OwnedFd> {
+    /// Exports a buffer of V4L2_MEMORY_MMAP as a dma-buf, whose file allows `access`
+    /// (O_RDONLY or O_RDWR).
+    pub fn export(&self, index: u32, access: i32) -> io::Result<OwnedFd> {
         let mut export = ExportBuffer {
             type_: self.buffer_type().into(),
             index: index.into(),
-            flags: (libc::O_CLOEXEC as u32).into(),
+            flags: ((access | libc::O_CLOEXEC) as u32).into(),
             ..FromZeros::new_zeroed()
         };
         self.ioctl(EXPBUF, &mut export)?;
@@ -148,13 +150,13 @@ impl Device {
     }
 
     /// Queues memory as a buffer; all of it is a frame, if the card reads.
-    pub fn queue(&self, index: u32, memory: Memory<'_>) -> io::Result<()> {
+    pub fn queue(&self, index: u32, memory: Memory) -> io::Result<()> {
         self.queue_at(index, memory, Duration::ZERO)
     }
 
     /// Queues memory as [`queue`](Self::queue) does. A frame that the card reads is given
     /// that time, which a mem-to-mem device may copy.
-    pub fn queue_at(&self, index: u32, memory: Memory<'_>, time: Duration) -> io::Result<()> {
+    pub fn queue_at(&self, index: u32, memory: Memory, time: Duration) -> io::Result<()> {
         let mut buffer = self.buffer(index, memory.number());
         if self.type_.direction == Direction::Output {
             buffer.bytesused = (memory.len() as u32).into();
@@ -168,7 +170,7 @@ impl Device {
             }
             Memory::Driver(_) => {}
             Memory::Dmabuf(fd, length) => {
-                buffer.m = (fd.as_raw_fd() as u64).into();
+                buffer.m = (fd as u64).into();
                 buffer.length = (length as u32).into();
             }
         }
@@ -240,7 +242,7 @@ impl Device {
 /// The request to create a buffer with the device's format.
 pub struct BufferToCreate(CreateBuffers);
 
-impl Memory<'_> {
+impl Memory {
     /// Returns the V4L2_MEMORY_* of the memory.
     pub fn number(self) -> u32 {
         match self {

@@ -2,7 +2,7 @@
 //! about is a constant, and the lives are lists of them.
 
 use std::io;
-use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
 use crate::agent::cell::evidence::Evidence;
 use crate::agent::cell::{FrameSize, Point};
@@ -456,12 +456,12 @@ impl<'a> Life<'a> {
         Ok((fd, *span))
     }
 
-    fn memory(&self) -> io::Result<Memory<'a>> {
+    fn memory(&self) -> io::Result<Memory> {
         Ok(match self.memory {
             MEMORY_USERPTR => Memory::User(self.own),
             MEMORY_DMABUF => {
                 let (fd, span) = self.dmabuf()?;
-                Memory::Dmabuf(fd.as_fd(), span.len)
+                Memory::Dmabuf(fd.as_raw_fd(), span.len)
             }
             _ => Memory::Driver(self.context.size.bytes()),
         })
@@ -511,7 +511,7 @@ impl<'a> Life<'a> {
     }
 
     fn export(&mut self) -> io::Result<()> {
-        self.exported = Some(self.device()?.export(0)?);
+        self.exported = Some(self.device()?.export(0, libc::O_RDONLY)?);
         Ok(())
     }
 
@@ -616,6 +616,6 @@ mod tests {
     fn descriptors_are_those_that_are_open() {
         let file = std::fs::File::open("/dev/null").unwrap();
         let before = descriptors().unwrap();
-        assert!(before.contains(&std::os::fd::AsRawFd::as_raw_fd(&file)));
+        assert!(before.contains(&file.as_raw_fd()));
     }
 }

@@ -1,6 +1,7 @@
 //! The hazards: what happens to the memory while the device owns it.
 
 pub mod context;
+mod dmabufs;
 mod mappings;
 mod migration;
 mod offline;
@@ -37,6 +38,7 @@ pub fn run(hazard: Hazard, context: &mut HazardContext<'_>) -> Result<(), Stop> 
         | Hazard::Close
         | Hazard::Streamoff
         | Hazard::MmapContention
+        | Hazard::QueuedTwice
         | Hazard::FailNth => Ok(()),
         Hazard::ForkParentWrites => processes::fork_parent_writes(context),
         Hazard::ForkChildWrites => processes::fork_child_writes(context),
@@ -76,5 +78,13 @@ pub fn run(hazard: Hazard, context: &mut HazardContext<'_>) -> Result<(), Stop> 
         Hazard::SoftOffline => migration::soft_offline(context),
         Hazard::Compaction => migration::compact(context),
         Hazard::MemoryOffline => offline::offline(context),
+        Hazard::DmabufClose => dmabufs::close(context),
+        Hazard::DmabufSync => dmabufs::read_in_brackets(context),
+        Hazard::MemfdTruncate => dmabufs::truncate(context),
+        Hazard::MemfdPunch => dmabufs::punch(context),
+        Hazard::ExporterFree => dmabufs::free(context),
+        Hazard::ExporterClose => dmabufs::close_exporter(context),
+        Hazard::ExporterUnbind => dmabufs::unbind_exporter(context),
+        Hazard::ExporterUnload => dmabufs::unload_exporter(context),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use crate::agent::cell::FrameSize;
@@ -18,14 +18,36 @@ use crate::guest::cell::{Stop, setup};
 /// Lays out a buffer that vivid, a capture device without hardware, allocated
 /// and lets applications map.
 pub fn vivid(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
+    let len = want.with_canaries();
+    let device = vivid_with_buffer(len)?;
+    let mapping = mapped(&device, len)?;
+    fill(access, mapping)?;
+    Ok(Layout::amid(mapping, want).keeping(device))
+}
+
+/// Has vivid allocate a buffer of at least `len` bytes.
+pub fn vivid_with_buffer(len: usize) -> Result<Device, Stop> {
     // The parameters create one capture device; its first input is a webcam.
     setup::module("vivid", "n_devs=1 node_types=0x1")?;
+    if node(is_vivid)?.is_none() {
+        // A cell before this one has unbound it.
+        setup::knob(&format!("{VIVID_DRIVER}/bind"), VIVID_DEVICE)?;
+    }
     let node =
         node(is_vivid)?.ok_or_else(|| Stop::Impossible("vivid makes no capture device".into()))?;
     let device = Device::open(&node.path, Direction::Capture)?;
-    let mapping = mapped(&device, want)?;
-    fill(access, mapping)?;
-    Ok(Layout::amid(mapping, want).keeping(device))
+    make_buffer(&device, len)?;
+    Ok(device)
+}
+
+/// The directory of sysfs that is about vivid as a driver.
+const VIVID_DRIVER: &str = "/sys/bus/platform/drivers/vivid";
+/// The device that vivid makes for its first cards, to which it binds itself.
+const VIVID_DEVICE: &str = "vivid.0";
+
+/// Unbinds vivid from its device.
+pub fn unbind_vivid() -> io::Result<()> {
+    fs::write(format!("{VIVID_DRIVER}/unbind"), VIVID_DEVICE)
 }
 
 /// Returns whether an entry of /sys/class/video4linux is of vivid.
@@ -38,18 +60,17 @@ pub fn is_vivid(node: &Path) -> bool {
 /// card's shared memory region. The buffer itself is freed again, so that others
 /// can be made of the process's memory: the mapping keeps what it shows.
 pub fn card(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
-    /// The driver's parameter that has MMAP buffers made in the card's memory.
-    const PARAMETER: &str = "device/driver/module/parameters/device_memory";
-    let node = node(|node| node.join(PARAMETER).exists())?
-        .ok_or_else(|| Stop::Impossible("the driver has no parameter device_memory".into()))?;
+    let len = want.with_canaries();
+    let node = card_node()?;
     let mapping = {
         let _switch = Switch::on(&node.entry.join(PARAMETER))?;
         let device = Device::open(&node.path, want.direction)?;
-        let mapping = mapped(&device, want)?;
+        make_buffer(&device, len)?;
+        let mapping = mapped(&device, len)?;
         device.request_buffers(0, MEMORY_MMAP)?;
         mapping
     };
-    if !is_page_frames(&fs::read_to_string("/proc/self/smaps")?, mapping) {
+    if !span::is_page_frames(mapping) {
         return Err(Stop::Impossible(
             "the card shows no memory of its own, run a QEMU that has its shared memory region"
                 .into(),
@@ -59,29 +80,47 @@ pub fn card(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     Ok(Layout::amid(mapping, want))
 }
 
-/// Has the device make a buffer, and maps as much of it as is wanted.
-fn mapped(device: &Device, want: Want) -> Result<Span, Stop> {
+/// Has the card's driver allocate a buffer of at least `len` bytes in the guest's memory
+/// and export it as a dma-buf; the buffer itself is freed again.
+pub fn exported_by_card(len: usize, direction: Direction) -> Result<OwnedFd, Stop> {
+    let device = Device::open(&card_node()?.path, direction)?;
+    make_buffer(&device, len)?;
+    let dmabuf = device.export(0, libc::O_RDWR)?;
+    device.request_buffers(0, MEMORY_MMAP)?;
+    Ok(dmabuf)
+}
+
+/// The driver's parameter that has MMAP buffers made in the card's memory, in the
+/// directory of the node.
+const PARAMETER: &str = "device/driver/module/parameters/device_memory";
+
+/// Returns the node of the card.
+fn card_node() -> Result<Node, Stop> {
+    node(|node| node.join(PARAMETER).exists())?
+        .ok_or_else(|| Stop::Impossible("the driver has no parameter device_memory".into()))
+}
+
+/// Has the device make a buffer of at least `len` bytes.
+fn make_buffer(device: &Device, len: usize) -> Result<(), Stop> {
     let size = FrameSize {
         width: 1280,
         height: 720,
     };
     let sizeimage = device.set_format(size)?;
-    let len = want.with_canaries();
     if sizeimage < len {
         return Err(Stop::Failed(format!(
             "the device's buffer is of {sizeimage} bytes only"
         )));
     }
     device.request_buffers(1, MEMORY_MMAP)?;
+    Ok(())
+}
+
+/// Maps the first `len` bytes of the device's buffer.
+pub fn mapped(device: &Device, len: usize) -> io::Result<Span> {
     let offset = device.mmap_offset(0)?;
     let access = PROT_READ | PROT_WRITE;
-    Ok(span::map_file(
-        len,
-        access,
-        MAP_SHARED,
-        device.as_fd(),
-        offset,
-    )?)
+    span::map_file(len, access, MAP_SHARED, device.as_fd(), offset)
 }
 
 /// A node of a video device.
@@ -126,39 +165,5 @@ impl Drop for Switch {
     fn drop(&mut self) {
         // Buffers in the process's memory, as all others are, do not depend on it.
         let _ = setup::knob(&self.parameter, &self.before);
-    }
-}
-
-/// Returns whether a mapping is of page frames without struct pages, by the text
-/// of /proc/self/smaps: its flags contain "pf" (VM_PFNMAP).
-fn is_page_frames(smaps: &str, mapping: Span) -> bool {
-    let head = format!("{:x}-{:x} ", mapping.start, mapping.end());
-    let mut lines = smaps.lines().skip_while(|line| !line.starts_with(&head));
-    let flags = lines.find_map(|line| line.strip_prefix("VmFlags:"));
-    flags.is_some_and(|flags| flags.split_whitespace().any(|flag| flag == "pf"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_mapping_of_page_frames_has_their_flag() {
-        let mapping = |start| Span::new(start, 0x2000);
-        let smaps = "7f0000001000-7f0000003000 rw-s 00000000 00:05 12 /dev/video0\n\
-                     Size:                  8 kB\n\
-                     VmFlags: rd wr sh mr mw me ms pf io de dd \n\
-                     7f0000005000-7f0000007000 rw-s 00000000 00:05 12 /dev/video0\n\
-                     VmFlags: rd wr sh mr mw me ms de \n";
-        assert!(is_page_frames(smaps, mapping(0x7f00_0000_1000)));
-        assert!(!is_page_frames(smaps, mapping(0x7f00_0000_5000)));
-        assert!(!is_page_frames(smaps, mapping(0x7f00_0000_2000)));
-    }
-
-    #[test]
-    fn ordinary_memory_is_not_of_page_frames() {
-        let mapping = span::anonymous(0x2000).unwrap();
-        let smaps = fs::read_to_string("/proc/self/smaps").unwrap();
-        assert!(!is_page_frames(&smaps, mapping));
     }
 }

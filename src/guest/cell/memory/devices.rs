@@ -1,14 +1,15 @@
 //! Memory that belongs to a device, or that the kernel cannot access.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+use std::path::PathBuf;
 
 use crate::agent::cell::PAGE;
 use libc::{MAP_SHARED, PROT_READ, PROT_WRITE};
-use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
+use rustix::fs::{MemfdFlags, ftruncate};
 
+use super::exporters::{self, open};
 use super::layout::{Layout, Want, fill};
 use crate::guest::cell::span::{self, MemoryAccess, Span, check};
 use crate::guest::cell::{Stop, setup};
@@ -46,21 +47,8 @@ pub fn udmabuf(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
 
 /// Creates a dma-buf of `len` bytes, which are whole pages, and maps it.
 pub fn made_by_udmabuf(len: usize) -> Result<(OwnedFd, Span), Stop> {
-    /// UDMABUF_CREATE of linux/udmabuf.h.
-    const CREATE: u64 = 0x4018_7542;
-    const CLOEXEC: u64 = 1;
-    let device = open("/dev/udmabuf")?;
-    let file = memfd_create("cell", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
-    ftruncate(&file, len as u64)?;
-    fcntl_add_seals(&file, SealFlags::SHRINK)?;
-    // struct udmabuf_create: descriptor and flags, offset, size.
-    let descriptor = file.as_raw_fd() as u64 | CLOEXEC << 32;
-    let mut create = [descriptor, 0, len as u64];
-    // SAFETY: the structure is three words long, and the kernel only reads it.
-    let fd = unsafe { libc::ioctl(device.as_raw_fd(), CREATE, create.as_mut_ptr()) };
-    check(fd)?;
-    // SAFETY: the ioctl returned a new descriptor, which has no other owner.
-    let buffer = unsafe { OwnedFd::from_raw_fd(fd) };
+    let file = exporters::memfd(len, MemfdFlags::empty())?;
+    let buffer = exporters::udmabuf(&file, 0, len)?;
     let mapping = span::map_file(len, ACCESS, MAP_SHARED, buffer.as_fd(), 0)?;
     Ok((buffer, mapping))
 }
@@ -68,19 +56,8 @@ pub fn made_by_udmabuf(len: usize) -> Result<(OwnedFd, Span), Stop> {
 /// Lays out a buffer of the DMA heap of the system's memory, through which programs
 /// get memory that devices share (Documentation/userspace-api/dma-buf-heaps.rst).
 pub fn dma_heap(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
-    /// DMA_HEAP_IOCTL_ALLOC of linux/dma-heap.h.
-    const ALLOC: u64 = 0xc018_4800;
-    let heap = open("/dev/dma_heap/system")?;
     let len = want.with_canaries();
-    // struct dma_heap_allocation_data: length, descriptor and its flags, flags.
-    let flags = (libc::O_RDWR | libc::O_CLOEXEC) as u64;
-    let mut wanted = [len as u64, flags << 32, 0];
-    // SAFETY: the structure is three words long, and lives as long as the call.
-    check(unsafe { libc::ioctl(heap.as_raw_fd(), ALLOC, wanted.as_mut_ptr()) })
-        .map_err(|error| Stop::Impossible(format!("the DMA heap has no such buffer: {error}")))?;
-    // SAFETY: the low half of the second word is a new descriptor, which has no other
-    // owner.
-    let buffer = unsafe { OwnedFd::from_raw_fd(wanted[1] as u32 as i32) };
+    let buffer = exporters::allocated(exporters::SYSTEM_HEAP, len)?;
     let mapping = span::map_file(len, ACCESS, MAP_SHARED, buffer.as_fd(), 0)?;
     fill(access, mapping)?;
     Ok(Layout::amid(mapping, want).keeping(buffer))
@@ -139,13 +116,4 @@ pub fn dax(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     let mapping = whole.part(0, want.with_canaries());
     fill(access, mapping)?;
     Ok(Layout::amid(mapping, want).keeping(file))
-}
-
-fn open(path: impl AsRef<Path>) -> Result<File, Stop> {
-    let path = path.as_ref();
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(path)
-        .map_err(|error| Stop::Impossible(format!("open {}: {error}", path.display())))
 }

@@ -40,7 +40,7 @@ pub fn memfd(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
 }
 
 /// Lays out a buffer in the middle of `whole`, with canaries around it.
-fn across(whole: Span, want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
+pub fn across(whole: Span, want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     let mapping = middle_of(whole, want);
     fill(access, mapping)?;
     Ok(Layout::amid(mapping, want).of_pages(HUGE))
@@ -52,7 +52,8 @@ pub fn middle_of(whole: Span, want: Want) -> Span {
     whole.part(from, want.with_canaries())
 }
 
-fn none_left(error: io::Error) -> Stop {
+/// Says that there is no huge page left.
+pub fn none_left(error: io::Error) -> Stop {
     Stop::Impossible(format!(
         "there are no hugetlb pages, boot with hugepages=N: {error}"
     ))

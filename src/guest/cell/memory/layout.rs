@@ -9,7 +9,9 @@ use crate::agent::cell::evidence::{CanarySeen, CanaryState, Place};
 use crate::card::Direction;
 use crate::dma::{DIGEST_BLOCK, Digest};
 
+use super::exporters::Dmabuf;
 use crate::guest::cell::contents::{Blocks, digests};
+use crate::guest::cell::device::Memory;
 use crate::guest::cell::span::{MemoryAccess, Span};
 
 /// Number of patterns that this process has made.
@@ -53,6 +55,8 @@ pub struct Layout {
     canaries: Vec<Canary>,
     /// What the buffer holds, if reading it later would change the memory.
     content: Option<Vec<u8>>,
+    /// The dma-buf by which it is given to the driver; `None` if that is by its address.
+    pub dmabuf: Option<Dmabuf>,
     /// Values that must stay alive to keep the memory as it is.
     keep: Vec<Box<dyn Any>>,
 }
@@ -73,6 +77,7 @@ impl Layout {
             granule: PAGE,
             canaries: Vec::new(),
             content: None,
+            dmabuf: None,
             keep: Vec::new(),
         }
     }
@@ -93,7 +98,47 @@ impl Layout {
             granule: PAGE,
             canaries: vec![canary(Place::Before, before), canary(Place::After, after)],
             content: None,
+            dmabuf: None,
             keep: Vec::new(),
+        }
+    }
+
+    /// Returns a layout of a buffer at the beginning of `mapping`, which is the buffer's
+    /// pages and one more; what is behind the buffer is a canary.
+    pub fn at_start(mapping: Span, want: Want) -> Self {
+        let buffer = mapping.part(0, want.length);
+        Self {
+            canaries: vec![Canary {
+                place: Place::After,
+                span: mapping.part(want.length, mapping.len - want.length),
+                bytes: None,
+            }],
+            ..Self::bare(buffer)
+        }
+    }
+
+    /// Has the buffer given to the driver as a dma-buf, whose first byte is the buffer's.
+    pub fn given_as(self, dmabuf: Dmabuf) -> Self {
+        Self {
+            dmabuf: Some(dmabuf),
+            ..self
+        }
+    }
+
+    /// Returns a layout of the same buffer, with nothing around it, for another queue.
+    pub fn again(&self) -> Self {
+        let numbered = |dmabuf: &Dmabuf| Dmabuf::numbered(dmabuf.number());
+        Self {
+            dmabuf: self.dmabuf.as_ref().map(numbered),
+            ..Self::bare(self.buffer)
+        }
+    }
+
+    /// Returns the buffer as a driver takes it.
+    pub fn memory(&self) -> Memory {
+        match &self.dmabuf {
+            Some(dmabuf) => Memory::Dmabuf(dmabuf.number(), self.buffer.len),
+            None => Memory::User(self.buffer),
         }
     }
 

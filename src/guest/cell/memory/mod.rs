@@ -2,8 +2,10 @@
 
 mod anonymous;
 mod bad_addresses;
-mod buffers;
+pub mod buffers;
 mod devices;
+mod dmabufs;
+pub mod exporters;
 mod faults;
 mod files;
 mod huge;
@@ -87,6 +89,22 @@ pub fn lay_out(kind: Kind, want: Want, access: &MemoryAccess) -> Result<Layout, 
         Kind::KernelAddress => bad_addresses::kernel(want),
         Kind::AddressSpaceEnd => bad_addresses::end(want, access),
         Kind::WrappingLength => bad_addresses::wrapping(want),
+        Kind::DmabufUdmabuf => dmabufs::udmabuf(want, access),
+        Kind::DmabufUdmabufMapped => dmabufs::mapped(want, access),
+        Kind::DmabufUdmabufOffset => dmabufs::at_an_offset(want, access),
+        Kind::DmabufUdmabufList => dmabufs::reversed(want, access),
+        Kind::DmabufUdmabufHuge => dmabufs::of_huge_pages(want, access),
+        Kind::DmabufUdmabufUntouched => dmabufs::untouched(want, access),
+        Kind::DmabufUdmabufSealed => dmabufs::sealed(want, access),
+        Kind::DmabufUdmabufSwapped => dmabufs::swapped(want, access),
+        Kind::DmabufSystemHeap => dmabufs::system_heap(want, access),
+        Kind::DmabufCmaHeap => dmabufs::cma_heap(want, access),
+        Kind::DmabufVivid => dmabufs::vivid(want, access),
+        Kind::DmabufOwn => dmabufs::own(want, access),
+        Kind::DmabufReadOnly => dmabufs::read_only(want, access),
+        Kind::DmabufShort => dmabufs::short(want, access),
+        Kind::DmabufNone => dmabufs::none(want, access),
+        Kind::DmabufClosed => dmabufs::closed(want, access),
     }?;
     layout.note_canaries(access);
     Ok(layout)

@@ -30,7 +30,12 @@ pub fn memfd(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     let mut layout = shared::memfd(want, access)?;
     layout.note_canaries(access);
     layout.note_content(access);
-    let pages = layout.buffer.pages();
+    file_out(layout.buffer.pages())?;
+    Ok(layout)
+}
+
+/// Swaps out pages of a file in memory, which the process has mapped. There must be swap.
+pub fn file_out(pages: Span) -> Result<(), Stop> {
     let begin = Instant::now();
     while resident(pages)? > 0 {
         span::advise(pages, libc::MADV_PAGEOUT)?;
@@ -40,7 +45,7 @@ pub fn memfd(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
             ));
         }
     }
-    Ok(layout)
+    Ok(())
 }
 
 /// Returns how many of those pages are in memory, mapped or not; mincore(2).

@@ -1,6 +1,6 @@
 //! The cells of a device that is judged without a witness.
 
-use crate::agent::cell::{Hazard, Kind, Scope};
+use crate::agent::cell::{Given, Hazard, Kind, Scope};
 use crate::card::CardKind;
 use crate::rig::matrix::name::CellName;
 
@@ -53,6 +53,13 @@ pub fn unsuitable(cell: &CellName, scope: Scope) -> Option<&'static str> {
             kind: Kind::CardMmap,
             ..
         } => Some("it is for Pinhole's own card"),
+        CellName {
+            hazard: Hazard::QueuedTwice,
+            ..
+        } => Some("the device's further buffers have memory of their own"),
+        CellName { .. } if cell.kind.given() == Given::Dmabuf => {
+            Some("a device is judged by what it does with the process's own memory")
+        }
         CellName { .. } if cell.pinning != CellName::plain(cell.kind).pinning => {
             Some("another driver pins in its own way only")
         }
@@ -107,7 +114,7 @@ mod tests {
             for kind in Kind::ALL {
                 let offsets = of_it.iter().filter(|cell| cell.kind == *kind);
                 let offsets: BTreeSet<_> = offsets.map(|cell| cell.offset).collect();
-                let is_known = *kind != Kind::CardMmap;
+                let is_known = *kind != Kind::CardMmap && kind.given() == Given::UserPointer;
                 assert_eq!(offsets.is_empty(), !is_known, "{kind}");
             }
             for hazard in Hazard::ALL {
@@ -115,7 +122,8 @@ mod tests {
                 let points: BTreeSet<_> = points.map(|cell| cell.point).collect();
                 let expected = match hazard {
                     Hazard::None => 1,
-                    Hazard::FailNth | Hazard::MmapContention => 0,
+                    Hazard::FailNth | Hazard::MmapContention | Hazard::QueuedTwice => 0,
+                    hazard if !hazard.suits(Kind::AnonTouched) => 0,
                     _ => 2,
                 };
                 assert_eq!(points.len(), expected, "{hazard}");

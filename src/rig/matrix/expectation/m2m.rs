@@ -27,6 +27,8 @@ pub fn of(ends: Ends, cell: &CellName, of: impl Fn(&CellName) -> Expectation) ->
     };
     Expectation {
         holds_pins: read.holds_pins || written.holds_pins,
+        leaves_clean: written.leaves_clean,
+        leaks_dmabuf: read.leaks_dmabuf || written.leaks_dmabuf,
         ..Expectation::of(&outcomes, reason)
     }
 }

@@ -11,7 +11,8 @@ use crate::rig::matrix::objection::{Objections, Severity};
 
 /// Objects to segments that are not the pages in the process's own pagemap, and
 /// to a buffer that begins elsewhere in its first page or ends elsewhere in its
-/// last: a card that got more memory may write more, or read more. Of several
+/// last: a card that got more memory may write more, or read more. Where the pagemap
+/// shows nothing of the mapping, the segments' offset and length are judged alone. Of several
 /// buffers the first frame of each is judged: for the next, the buffer was queued
 /// anew, and nobody looked at its pages.
 pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Objections) {
@@ -80,7 +81,9 @@ fn frame(
             ),
         );
     }
-    compare(evidence, (sequence, plane), pages, objections);
+    if !memory.is_hidden {
+        compare(evidence, (sequence, plane), pages, objections);
+    }
 }
 
 fn compare(
@@ -133,6 +136,12 @@ mod tests {
                 "frame 0: page 1 of the buffer is page frame 0x9 in the process's pagemap, the card was given 0x8"
             ]
         );
+        answer.memory.as_mut().unwrap().is_hidden = true;
+        assert_eq!(objections(judge, &answer, &card_frames), [""; 0]);
+        answer.memory.as_mut().unwrap().length += 1;
+        assert_eq!(objections(judge, &answer, &card_frames).len(), 1);
+        answer.memory.as_mut().unwrap().length -= 1;
+        answer.memory.as_mut().unwrap().is_hidden = false;
         answer.pages[0].pagemap.push(1 << 63);
         answer.pages[0].pagemap[1] = 0;
         assert_eq!(

@@ -32,6 +32,7 @@ const COMPOUND: u64 = 1 << 15 | 1 << 16;
 /// LRU lists are exempt: the kernel does not clean them.
 pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Objections) {
     match evidence.direction() {
+        Direction::Capture if evidence.expectation.leaves_clean => {}
         Direction::Capture => written(evidence, objections),
         Direction::Output => read(evidence, objections),
     }
@@ -127,10 +128,13 @@ fn kept(before: &PagesSeen, after: &PagesSeen) -> impl Iterator<Item = (usize, (
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{captured, converted, objections, objections_of, sent};
+    use super::super::tests::{
+        captured, converted, evidence, objections, objections_of, said, sent,
+    };
     use super::*;
     use crate::agent::cell::{Ends, Flow};
     use crate::card::witness::PlaneRecord;
+    use crate::rig::matrix::expectation::Expectation;
     use crate::rig::matrix::witness::CardFrames;
 
     #[test]
@@ -149,6 +153,12 @@ mod tests {
         // New anonymous pages reach the LRU lists with a delay.
         answer.pages[1].flags[1] = ANONYMOUS;
         assert_eq!(objections(judge, &answer, &card_frames).len(), 1);
+        let expectation = Expectation {
+            leaves_clean: true,
+            ..Expectation::data(Flow::Capture)
+        };
+        let known = evidence(Flow::Capture, &answer, &card_frames, &expectation);
+        assert_eq!(said(judge, &known), []);
         answer.pages[1].flags[1] = LRU | COMPOUND;
         assert_eq!(objections(judge, &answer, &card_frames), [""; 0]);
         // The frame ends before it.

@@ -20,7 +20,10 @@ pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Objections) {
     {
         for direction in [Direction::Output, Direction::Capture] {
             if let Some(buffers) = buffers(evidence, direction) {
-                queued(evidence, direction, seen, &buffers, objections);
+                match is_imported(evidence, direction) {
+                    true => imported(evidence, direction, seen, &buffers, objections),
+                    false => queued(evidence, direction, seen, &buffers, objections),
+                }
             }
         }
     }
@@ -40,16 +43,54 @@ pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Objections) {
 }
 
 /// Returns the physical ranges of all of the cell's buffers whose frames go that way;
-/// `None` if there are none, or one of them was not seen.
+/// `None` if there are none, or one of them was not seen, or does not show its pages.
 fn buffers(evidence: &CellEvidence<'_>, direction: Direction) -> Option<Vec<Range>> {
     let ends = evidence.flow.ends().iter().enumerate();
     let buffers = ends.filter(|(_, end)| end.direction == direction);
     let of_each = buffers.map(|(number, _)| {
         let answer = evidence.cell.of_buffer(number);
-        Some(ranges(answer.memory?, answer.pages_at(Moment::Queued)?))
+        let memory = answer.memory.filter(|memory| !memory.is_hidden)?;
+        Some(ranges(memory, answer.pages_at(Moment::Queued)?))
     });
     let ranges = of_each.collect::<Option<Vec<_>>>()?;
     (!ranges.is_empty()).then(|| merged(ranges.concat()))
+}
+
+/// Returns whether one of the cell's buffers whose frames go that way is a dma-buf.
+fn is_imported(evidence: &CellEvidence<'_>, direction: Direction) -> bool {
+    let mut ends = evidence.flow.ends().iter().enumerate();
+    ends.any(|(number, end)| {
+        let memory = evidence.cell.of_buffer(number).memory;
+        end.direction == direction && memory.is_some_and(|memory| memory.is_dmabuf)
+    })
+}
+
+/// Judges the mappings of dma-bufs: it is their exporters that map them, always, and as
+/// a whole, however long the buffers are.
+fn imported(
+    evidence: &CellEvidence<'_>,
+    direction: Direction,
+    seen: &MappingsSeen,
+    buffer: &[Range],
+    objections: &mut Objections,
+) {
+    let mappings = seen.mappings.iter();
+    let suited = mappings.filter(|mapping| mapping.suits(direction));
+    let mapped = merged(suited.map(range_of).collect());
+    let is_within = |part: &Range| {
+        let mut mapped = mapped.iter();
+        mapped.any(|whole| whole.0 <= part.0 && part.1 <= whole.1)
+    };
+    if !buffer.iter().all(is_within) {
+        objections.push(
+            evidence.trespass(),
+            format!(
+                "the buffer is {}, mapped is {}",
+                shown(buffer),
+                shown(&mapped)
+            ),
+        );
+    }
 }
 
 /// Judges the mappings of the buffers whose frames go that way. Of a mem-to-mem card
@@ -222,6 +263,32 @@ mod tests {
         answer.mappings = vec![seen(Moment::Queued, mappings)];
         change(&mut answer);
         objections(judge, &answer, &card_frames)
+    }
+
+    #[test]
+    fn a_dmabuf_is_mapped_as_a_whole() {
+        let dmabuf = |answer: &mut CellAnswer| {
+            answer.memory.as_mut().unwrap().is_dmabuf = true;
+            // The card is told addresses that nobody has translated.
+            answer.mappings[0].translated = Some(false);
+        };
+        let longer = [mapping(0x3000, 4096), mapping(0x8000, 8192)];
+        assert_eq!(queued(&longer, dmabuf), [""; 0]);
+        assert_eq!(
+            queued(&longer[1..], dmabuf),
+            ["the buffer is 0x3000+4096 0x8000+4096, mapped is 0x8000+8192"]
+        );
+        let wrong = Mapping {
+            direction: "DMA_TO_DEVICE".into(),
+            ..mapping(0x3000, 4096)
+        };
+        assert_eq!(queued(&[wrong, mapping(0x8000, 4096)], dmabuf).len(), 1);
+        // Nobody knows which pages it has.
+        let hidden = |answer: &mut CellAnswer| {
+            dmabuf(answer);
+            answer.memory.as_mut().unwrap().is_hidden = true;
+        };
+        assert_eq!(queued(&[], hidden), [""; 0]);
     }
 
     #[test]

@@ -9,7 +9,7 @@
 use super::super::expectation::fail_nth::told;
 use super::super::observation::Observation;
 use super::evidence::CellEvidence;
-use crate::agent::cell::evidence::{CountersSeen, Moment};
+use crate::agent::cell::evidence::{CountersSeen, Memory, Moment};
 use crate::rig::matrix::objection::{Objections, Severity};
 
 /// Objects to pages of a queued buffer that are not pinned, and to pins that
@@ -23,12 +23,20 @@ pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Objections) {
     // A buffer that the card may give back may be unpinned, too.
     let taken = answer.is_held() && !matches!(evidence.observation, Observation::Refused(_));
     if let (Some(queued), true) = (pinned(Moment::Queued), taken) {
-        let looks = answer.all_pages().flatten();
-        let looks = looks.filter(|seen| seen.moment == Moment::Queued);
-        let mut buffers: Vec<_> = looks.map(|seen| seen.pagemap.len() as i64).collect();
+        let looks = answer.looks_at_buffers();
+        let looks = looks.flat_map(|(memory, looks)| looks.iter().map(move |seen| (memory, seen)));
+        let looks = looks.filter(|(_, seen)| seen.moment == Moment::Queued);
+        // Whoever made a dma-buf has pinned its pages before, or need not.
+        let pinned = |memory: Option<Memory>, pages| match memory {
+            Some(memory) if memory.is_dmabuf => 0,
+            _ => pages,
+        };
+        let mut buffers: Vec<_> = looks
+            .map(|(memory, seen)| pinned(memory, seen.pagemap.len() as i64))
+            .collect();
         // The page frames may be hidden from the process.
         if let (Some(memory), true) = (answer.memory, buffers.is_empty()) {
-            buffers.push(memory.pages() as i64);
+            buffers.push(pinned(Some(memory), memory.pages() as i64));
         }
         let pages: i64 = buffers.iter().sum();
         let grown = queued - before;
@@ -66,11 +74,18 @@ pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Objections) {
         }
     }
     // The process may end before its stream does; then the agent has read the
-    // counters.
-    let after = pinned(Moment::Ended).or_else(|| pinned(Moment::Stopped));
-    if let Some(after) = after
+    // counters. Memory that holds pins itself has got them since the process began, and
+    // holds none any more then.
+    let (before, after) = match evidence.expectation.holds_pins {
+        true => (pinned(Moment::Begun), pinned(Moment::Ended)),
+        false => {
+            let ended = pinned(Moment::Ended);
+            (Some(before), ended.or_else(|| pinned(Moment::Stopped)))
+        }
+    };
+    if let (Some(before), Some(after)) = (before, after)
         && after != before
-        && !evidence.expectation.holds_pins
+        && !evidence.expectation.leaks_dmabuf
         && !evidence.expectation.failing.keeps_pins(&answer.injected)
     {
         // Fewer than before: pins of somebody else are gone.
@@ -87,7 +102,11 @@ pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Objections) {
 
 #[cfg(test)]
 mod tests {
+    use crate::agent::cell::Flow;
+    use crate::rig::matrix::expectation::Expectation;
+
     use super::super::tests::{captured, objections};
+    use super::super::tests::{evidence, said};
     use super::*;
     use crate::agent::cell::evidence::{InjectedSeen, PagesSeen};
 
@@ -134,6 +153,16 @@ mod tests {
             ["after failure 2 16 pages more are pinned than before it"]
         );
         answer.injected.clear();
+        // A dma-buf is not pinned.
+        answer.memory.as_mut().unwrap().is_dmabuf = true;
+        assert_eq!(
+            objections(judge, &answer, &card_frames),
+            ["2 pages were pinned while the buffer of 0 was queued"]
+        );
+        acquired(&mut answer, 1, 100);
+        assert_eq!(objections(judge, &answer, &card_frames), [""; 0]);
+        acquired(&mut answer, 1, 102);
+        answer.memory.as_mut().unwrap().is_dmabuf = false;
         // An older kernel does not count pins.
         let counters = std::mem::take(&mut answer.counters);
         assert_eq!(objections(judge, &answer, &card_frames), [""; 0]);
@@ -146,5 +175,39 @@ mod tests {
             objections(judge, &answer, &card_frames),
             ["1 pages were pinned while the buffer of 2 was queued"]
         );
+    }
+
+    #[test]
+    fn memory_that_holds_pins_itself_has_none_when_its_process_has_ended() {
+        let (mut answer, card_frames) = captured();
+        answer.memory.as_mut().unwrap().is_dmabuf = true;
+        let counters = |moment, pins| CountersSeen {
+            moment,
+            values: [("nr_foll_pin_acquired", pins), ("nr_foll_pin_released", 0)]
+                .map(|(name, value)| (name.to_owned(), value))
+                .into(),
+        };
+        answer.counters = vec![
+            counters(Moment::Begun, 5),
+            counters(Moment::LaidOut, 22),
+            counters(Moment::Queued, 22),
+            counters(Moment::Stopped, 22),
+            counters(Moment::Ended, 5),
+        ];
+        let objections = |answer: &_, leaks_dmabuf| {
+            let expectation = Expectation {
+                holds_pins: true,
+                leaks_dmabuf,
+                ..Expectation::data(Flow::Capture)
+            };
+            let evidence = evidence(Flow::Capture, answer, &card_frames, &expectation);
+            let said = said(judge, &evidence).into_iter();
+            said.map(|(_, what)| what).collect::<Vec<_>>()
+        };
+        assert_eq!(objections(&answer, false), [""; 0]);
+        answer.counters[4] = counters(Moment::Ended, 7);
+        let leaks = "5 pages were pinned before the cell and 7 after it";
+        assert_eq!(objections(&answer, false), [leaks]);
+        assert_eq!(objections(&answer, true), [""; 0]);
     }
 }

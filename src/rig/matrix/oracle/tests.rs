@@ -49,6 +49,8 @@ pub fn captured() -> (CellAnswer, CardFrames) {
             length: 8192,
             width: 128,
             height: 64,
+            is_dmabuf: false,
+            is_hidden: false,
         }),
         pages: vec![PagesSeen {
             moment: Moment::Queued,
