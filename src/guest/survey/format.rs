@@ -125,10 +125,11 @@ pub fn choose_made(device: &Device, read: &PixFormat) -> Result<PixFormat, Strin
             ..FromZeros::new_zeroed()
         };
         match device.change_format(wanted) {
-            Ok(format) if format.pixelformat.get() == pixelformat => {
-                if check_length(format.sizeimage.get()).is_ok() {
-                    return Ok(format);
-                }
+            Ok(format)
+                if format.pixelformat.get() == pixelformat
+                    && check_length(format.sizeimage.get()).is_ok() =>
+            {
+                return Ok(format);
             }
             Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {
                 return Err(failed("VIDIOC_S_FMT", &error));
