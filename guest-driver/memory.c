@@ -52,7 +52,7 @@ static int pinhole_mapped_segments(struct pinhole_mem *mem,
 		return -EINVAL;
 	if (mem->ops != &vb2_dma_sg_memops) {
 		/* vb2_dma_contig_memops have it in one piece. */
-		pinhole_segments_add(segs, *(dma_addr_t *)cookie, segs->left);
+		pinhole_segments_add(segs, *(dma_addr_t *)cookie, mem->size);
 		return 0;
 	}
 	sgt = cookie;

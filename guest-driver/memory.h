@@ -39,8 +39,8 @@ struct pinhole_stream;
  *
  * The fields from @start on are for memory pinned by this driver, and those from
  * @start to @dma_mapped, but for @vec, for that of vb2_vmalloc_memops; what was
- * allocated begins at 0. The device's own memory has @size, of whole pages, and
- * @vaddr, and begins at 0.
+ * allocated begins at 0. Of user pointers of other @ops there are @start and @size.
+ * The device's own memory has @size, of whole pages, and @vaddr, and begins at 0.
  */
 struct pinhole_mem {
 	struct pinhole_device *dev;

@@ -201,7 +201,8 @@ int __wrap_pinhole_mem_segments(struct pinhole_mem *mem, size_t length,
 {
 	if (mem->pages && pinhole_mutant(PINHOLE_ROUND_UP))
 		length = mem->size;
-	if (mem->ops && !mem->pages && pinhole_mutant(PINHOLE_IMPORT_WHOLE))
+	if (mem->ops == &vb2_dma_sg_memops &&
+	    pinhole_mutant(PINHOLE_IMPORT_WHOLE))
 		length = pinhole_mutant_whole(mem);
 	if (mem->pages && mem->nr > 1 &&
 	    pinhole_mutant(PINHOLE_LOSE_LAST_PAGE))

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * User pointers: the application's own memory, pinned by get_vaddr_frames()
+ * Pinned user memory: the application's own, pinned by get_vaddr_frames()
  * and described page by page.
  */
 #include <linux/dma-mapping.h>

@@ -7,6 +7,8 @@
  * themselves. vb2_vmalloc_memops map it into the kernel and know of no device: paged.c
  * describes the pages behind that mapping.
  */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
 #include <linux/kernel.h>
 #include <linux/moduleparam.h>
 #include <linux/string.h>
@@ -15,7 +17,7 @@
 
 static const struct pinhole_model {
 	const char *name;
-	const struct vb2_mem_ops *ops; /* NULL of the first: the driver's own */
+	const struct vb2_mem_ops *ops; /* NULL: the driver's own, or none in this kernel */
 } models[] = {
 	{ .name = "frames" },
 	{ .name = "sg", .ops = &vb2_dma_sg_memops },
@@ -33,7 +35,7 @@ static int pinhole_model_set(const char *val, const struct kernel_param *kp)
 		if (!sysfs_streq(val, models[i].name))
 			continue;
 		if (i && !models[i].ops) {
-			pr_err("pinhole: userptr=%s: the driver was built for a kernel without that memory model\n",
+			pr_err("userptr=%s: the driver was built for a kernel without that memory model\n",
 			       models[i].name);
 			return -EOPNOTSUPP;
 		}
@@ -95,10 +97,12 @@ static void *pinhole_userptr_lend(struct pinhole_mem *mem,
 			       pinhole_ops_get_userptr(ops, vb,
 						       mem->dev->dma.dev,
 						       vaddr, size, mem->dir));
-	if (IS_ERR(mem) || ops != &vb2_vmalloc_memops)
+	if (IS_ERR(mem))
 		return mem;
 	mem->start = vaddr;
 	mem->size = size;
+	if (ops != &vb2_vmalloc_memops)
+		return mem;
 	ret = pinhole_paged_map(mem, vb);
 	if (ret) {
 		ops->put_userptr(mem->priv);

@@ -151,7 +151,7 @@ pub struct Run {
     pub stdout_path: Option<String>,
     /// Whether to send every line of output also as [`Message::Line`], as it
     /// comes.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stream: bool,
     /// Counters of /proc/vmstat to sample while the program runs; `one-other`
     /// is the difference of two counters of the same reading.
@@ -167,10 +167,6 @@ impl Run {
             ..Self::default()
         }
     }
-}
-
-fn is_false(flag: &bool) -> bool {
-    !flag
 }
 
 /// How a program ended, and its output.
@@ -268,7 +264,7 @@ pub struct Write {
     pub text: String,
     /// Whether to open with O_APPEND and keep the content, as `kprobe_events`
     /// of tracefs requires; otherwise with O_TRUNC.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub append: bool,
 }
 

@@ -36,7 +36,10 @@ const RAM_MIB: u32 = 2048;
 
 /// How long it may print nothing. It prints some hundred tests at once, of which
 /// each takes seconds under TCG, and longer on a kernel that checks itself.
-const SILENCE: Duration = Duration::from_secs(60 * 60);
+const SILENCE: Duration = Duration::from_secs(30 * 60);
+
+/// How long a run may take in all.
+const LIMIT: Duration = Duration::from_secs(6 * 60 * 60);
 
 /// How long the guest may take to load a module.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -195,6 +198,7 @@ pub fn judge(
     let argv = [&["v4l2-compliance", "--device", device], options].concat();
     let run = Run {
         stream: true,
+        timeout_ms: Some(LIMIT.as_millis() as u64),
         ..Run::new(clients::inside(&argv))
     };
     let running = agent.start(run).map_err(failed)?;

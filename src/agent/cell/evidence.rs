@@ -77,16 +77,12 @@ pub struct Memory {
     /// Height of the frame, in lines.
     pub height: u32,
     /// Whether it is given to the driver as a dma-buf, which pins nothing.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_dmabuf: bool,
     /// Whether it is mapped by page frames (VM_PFNMAP), of which /proc/PID/pagemap shows
     /// nothing.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_hidden: bool,
-}
-
-fn is_false(value: &bool) -> bool {
-    !value
 }
 
 impl Memory {

@@ -105,7 +105,10 @@ impl Flow {
     pub const fn has(self, hazard: Hazard) -> bool {
         !matches!(
             (self, hazard),
-            (Self::M2m(_), Hazard::MmapContention | Hazard::FailNth)
+            (
+                Self::M2m(_),
+                Hazard::MmapContention | Hazard::QueuedTwice | Hazard::FailNth
+            )
         )
     }
 }
@@ -128,7 +131,11 @@ mod tests {
                 };
                 assert_ne!(one.direction, other.direction, "{ends}");
             }
-            assert!(flow.has(Hazard::Munmap) && !flow.has(Hazard::FailNth));
+            assert!(
+                flow.has(Hazard::Munmap)
+                    && !flow.has(Hazard::FailNth)
+                    && !flow.has(Hazard::QueuedTwice)
+            );
         }
         assert!(Flow::Output.has(Hazard::MmapContention));
         let turned = Ends::ALL

@@ -55,7 +55,7 @@ impl Conversion {
         }
     }
 
-    /// Returns a frame of chance, another one each time.
+    /// Returns a frame of random bytes, another one each time.
     pub fn sample(&self) -> Vec<u8> {
         pattern(self.subject.sizeimage as usize)
     }

@@ -55,7 +55,7 @@ fn subject(read: &Device, written: &Device, api: BufferApi) -> Result<Subject, S
     let format = format::choose(read, true)?;
     if format::is_compressed(&read.formats(), format.pixelformat.get()) {
         return Err(
-            "it is a decoder: what it reads is compressed, and the cells have frames of chance \
+            "it is a decoder: what it reads is compressed, and the cells have frames of random bytes \
              for it, not such a stream"
                 .into(),
         );

@@ -231,31 +231,41 @@ mod tests {
 
     #[test]
     fn what_waits_can_be_taken_back_and_what_does_not_stalls() {
-        let (mut kernel, camera) = Kernel::plug_in();
+        let (mut kernel, socket) = UnixStream::pair().unwrap();
+        let limit = Some(Duration::from_secs(20));
+        kernel.set_read_timeout(limit).unwrap();
+        let mut camera = Camera::new(socket);
+        // No frame is sent but where the test says so.
+        let say = |camera: &mut Camera<UnixStream>, bytes: Vec<u8>| {
+            let message = usbip::read(&mut &bytes[..]).unwrap().unwrap();
+            match message {
+                Message::Submit(transfer) => camera.take(transfer).unwrap(),
+                Message::Unlink { seqnum, transfer } => camera.give_up(seqnum, transfer).unwrap(),
+            }
+        };
+        let iso = |seqnum| submitted((seqnum, 1, true), [0; 8], 39_936, &[3072; 13]);
         let answer = |seqnum, status| Answered {
             seqnum,
             status,
             data: Vec::new(),
             lengths: Vec::new(),
         };
-        kernel.submit(2, &[]);
-        assert_eq!(answered(&mut kernel.0), answer(2, -libc::EPIPE));
-        kernel.stream(true);
-        kernel.submit(3, &[3072; 13]);
-        assert_eq!(answered(&mut kernel.0).seqnum, 3);
-        // The next frame takes a while.
-        kernel.submit(4, &[3072; 13]);
-        kernel.0.write_all(&unlinked(5, 4)).unwrap();
-        assert_eq!(answered(&mut kernel.0), answer(5, -libc::ECONNRESET));
-        kernel.0.write_all(&unlinked(6, 4)).unwrap();
-        assert_eq!(answered(&mut kernel.0), answer(6, 0));
+        say(&mut camera, iso(2));
+        assert_eq!(answered(&mut kernel), answer(2, -libc::EPIPE));
+        let on = submitted((3, 0, false), [1, 11, 1, 0, 1, 0, 0, 0], 0, &[]);
+        say(&mut camera, on);
+        assert_eq!(answered(&mut kernel), answer(3, 0));
+        say(&mut camera, iso(4));
+        say(&mut camera, unlinked(5, 4));
+        assert_eq!(answered(&mut kernel), answer(5, -libc::ECONNRESET));
+        say(&mut camera, unlinked(6, 4));
+        assert_eq!(answered(&mut kernel), answer(6, 0));
         // Taken back before it comes.
-        kernel.0.write_all(&unlinked(8, 7)).unwrap();
-        kernel.submit(7, &[3072; 13]);
-        assert_eq!(answered(&mut kernel.0), answer(8, -libc::ECONNRESET));
-        kernel.submit(9, &[3072; 13]);
-        assert_eq!(answered(&mut kernel.0).seqnum, 9);
-        drop(kernel);
-        camera.join().unwrap().unwrap();
+        say(&mut camera, unlinked(8, 7));
+        say(&mut camera, iso(7));
+        assert_eq!(answered(&mut kernel), answer(8, -libc::ECONNRESET));
+        say(&mut camera, iso(9));
+        camera.send_frames(Instant::now()).unwrap();
+        assert_eq!(answered(&mut kernel).seqnum, 9);
     }
 }

@@ -70,7 +70,7 @@ pub fn plug_in(children: &Children, limit: Duration) -> Result<(), Failure> {
     };
     let waited = readable_regardless(&[output.as_fd()], Some(deadline)).map_err(failed)?;
     let mut said = String::new();
-    if let WaitResult::Ready(_) = waited {
+    if let WaitResult::Ready(_) = &waited {
         let mut lines = BufReader::new(output.take(SAID_MAX));
         lines.read_line(&mut said).map_err(failed)?;
     }
@@ -79,12 +79,13 @@ pub fn plug_in(children: &Children, limit: Duration) -> Result<(), Failure> {
     }
     // It may have ended by itself.
     let _ = children.signal(child.pid, Signal::KILL);
-    Err(Failure::new(match said.trim_end() {
-        "" => format!(
+    Err(Failure::new(match (waited, said.trim_end()) {
+        (WaitResult::Ready(_), "") => "a USB camera ended before it was taken into use".to_owned(),
+        (WaitResult::Ready(_), why) => format!("plug a USB camera in: {why}"),
+        _ => format!(
             "a USB camera was not taken into use within {} s",
             limit.as_secs()
         ),
-        why => format!("plug a USB camera in: {why}"),
     }))
 }
 

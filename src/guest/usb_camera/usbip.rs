@@ -162,7 +162,7 @@ pub fn answer(
         _ => data.len() as u32,
     };
     let mut message = Vec::with_capacity(size_of::<Header>() + data.len());
-    message.extend_from_slice(returned(transfer, status, length).as_bytes());
+    message.extend_from_slice(returned(transfer, status, length, 0).as_bytes());
     message.extend_from_slice(data);
     socket.write_all(&message)
 }
@@ -175,7 +175,8 @@ pub fn answer_packets(
     data: &[u8],
     lengths: &[usize],
 ) -> io::Result<()> {
-    let header = returned(transfer, 0, data.len() as u32);
+    let packets = transfer.packets.len() as u32;
+    let header = returned(transfer, 0, data.len() as u32, packets);
     let mut message = [header.as_bytes(), data].concat();
     for (packet, length) in transfer.packets.iter().zip(lengths) {
         let packet = IsoPacket {
@@ -203,8 +204,9 @@ pub fn answer_unlink(socket: &mut impl Write, seqnum: u32, was_there: bool) -> i
     socket.write_all(header.as_bytes())
 }
 
-fn returned(transfer: &Transfer, status: i32, length: u32) -> Header {
-    let packets = transfer.packets.len() as u32;
+/// Returns the header of an answer. The kernel reads a descriptor for each packet of it,
+/// whatever the status (`usbip_recv_iso()`, drivers/usb/usbip/usbip_common.c).
+fn returned(transfer: &Transfer, status: i32, length: u32, packets: u32) -> Header {
     Header {
         command: RET_SUBMIT.into(),
         seqnum: transfer.seqnum.into(),

@@ -240,7 +240,10 @@ impl CellGuest {
             Err(MatrixError::Driver(AgentError::Failed {
                 errno: Some(libc::EOPNOTSUPP),
                 ..
-            })) => Ok(Some(format!("this kernel has not {}", pinning.what()))),
+            })) => Ok(Some(format!(
+                "this kernel lacks what {USERPTR}={} takes",
+                pinning.name()
+            ))),
             set => {
                 set?;
                 self.pinning = pinning;
@@ -330,7 +333,9 @@ impl CellGuest {
         elapsed_ms: u64,
     ) -> CellOutcome {
         let expectation = match (self.surveyed(), self.ours) {
-            (Some(surveyed), _) => expect_unwitnessed(cell, self.version, surveyed.expects()),
+            (Some(surveyed), _) => {
+                expect_unwitnessed(cell, self.version, surveyed.expects_of(&answer))
+            }
             (None, true) => expect(cell, self.version),
             (None, false) => expect_of_any_driver(cell, self.version),
         };

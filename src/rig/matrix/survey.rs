@@ -12,7 +12,7 @@ use super::oracle::{self, Oracle};
 use super::outcome::Device;
 use super::place::Place;
 use super::spec::Judged;
-use crate::agent::cell::{Ends, Flow, Scope, Subject};
+use crate::agent::cell::{CellAnswer, Ends, Flow, Scope, Subject};
 use crate::agent::protocol::{Read, ReadAnswer};
 use crate::agent::survey::{Survey, SurveyAnswer};
 use crate::card::CardKind;
@@ -104,6 +104,22 @@ impl Surveyed {
         Unwitnessed {
             still: self.answer.picture.is_some(),
             scatters: self.scatters,
+        }
+    }
+
+    /// Returns the same for a cell: nobody knows what a mem-to-mem device makes of its
+    /// frame if it could not be asked.
+    pub(super) fn expects_of(&self, answer: &CellAnswer) -> Unwitnessed {
+        let asked = || {
+            let further = answer.further.iter().flat_map(|seen| &seen.contents);
+            let mut contents = answer.contents.iter().chain(further);
+            contents.any(|seen| seen.made.is_some())
+        };
+        let known = self.answer.kind != Some(CardKind::M2m) || asked();
+        let device = self.expects();
+        Unwitnessed {
+            still: device.still && known,
+            ..device
         }
     }
 

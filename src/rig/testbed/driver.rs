@@ -102,12 +102,13 @@ impl Driver {
             DriverModule::OfKernel(name) => {
                 wanted.push(name.clone());
                 let mut needed = modules.load_order(&wanted)?;
-                // The last is the one that needs the others.
-                let module = needed.pop_if(|module| module.is_called(name));
-                let module = module.ok_or_else(|| Error::Contents {
-                    what: guest.id.clone(),
-                    why: format!("{name} is built into its kernel, and is no module"),
-                })?;
+                let at = needed.iter().position(|module| module.is_called(name));
+                let module = at
+                    .map(|at| needed.remove(at))
+                    .ok_or_else(|| Error::Contents {
+                        what: guest.id.clone(),
+                        why: format!("{name} is built into its kernel, and is no module"),
+                    })?;
                 (module, needed)
             }
         };

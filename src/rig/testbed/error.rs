@@ -140,7 +140,9 @@ impl TestbedError {
                     | MachineError::TimedOut { .. }
                     | MachineError::Agent { .. }
             ),
-            Self::Load { .. } | Self::NoDevice { .. } | Self::Occupied { .. } => true,
+            Self::Load { .. } | Self::Camera(_) | Self::NoDevice { .. } | Self::Occupied { .. } => {
+                true
+            }
             _ => false,
         };
         match own {

@@ -218,7 +218,7 @@ impl Testbed {
             .map_err(|error| error.of(own))?;
         if spec.usb_camera {
             step.update("plugging the camera in");
-            testbed.plug_camera()?;
+            testbed.plug_camera().map_err(|error| error.of(own))?;
         }
         testbed.learn_names();
         if clients.is_some() {

@@ -20,7 +20,6 @@ mod taking;
 
 use std::cell::Cell as Counter;
 use std::io;
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use crate::agent::cell::answer::FURTHER_MAX;
@@ -30,7 +29,6 @@ use crate::card::{BufferType, CardKind, Direction};
 use crate::wire::buffer::MEMORY_USERPTR;
 
 use super::buffer::{self, CellBuffer};
-use super::contention::{self, ContendedBuffer};
 use super::conversion::Conversion;
 use super::device::{Device, Memory};
 use super::evidence_writer::EvidenceWriter;
@@ -46,6 +44,7 @@ use queue::Queue;
 pub fn check(cell: &Cell) -> Result<(), Stop> {
     let why = match cell.hazard {
         Hazard::FailNth => "failures are injected into Pinhole's own driver only",
+        Hazard::MmapContention => "it is for Pinhole's own card",
         Hazard::QueuedTwice => "the device's further buffers have memory of their own",
         _ if cell.kind.given() == Given::Dmabuf => "such a device is given user pointers only",
         _ if memory::is_of_the_device(cell.kind, &cell.device) => {
@@ -61,7 +60,6 @@ pub struct Transfer<'a> {
     cell: &'a Cell,
     subject: &'a Subject,
     writer: &'a EvidenceWriter,
-    access: &'a MemoryAccess,
     /// The queues of the cell's ends, in their order. The hazard is to the first.
     queues: Vec<Queue>,
     /// The buffers, by their number: the first of each queue, which are the cell's ends,
@@ -114,7 +112,6 @@ impl<'a> Transfer<'a> {
             cell,
             subject,
             writer,
-            access,
             came: vec![Came::default(); buffers.len()],
             queues,
             buffers,
@@ -133,10 +130,7 @@ impl<'a> Transfer<'a> {
         }
         self.look(Moment::LaidOut)?;
         self.open()?;
-        match self.cell.hazard {
-            Hazard::MmapContention => self.contend()?,
-            _ => self.stream()?,
-        }
+        self.stream()?;
         for buffer in self.told() {
             buffer.tell_canaries();
         }
@@ -321,28 +315,6 @@ impl<'a> Transfer<'a> {
     /// Tells of a failure after which the rest of the cell is run all the same.
     fn fail(&self, why: String) {
         self.writer.write(&Evidence::Failed(why));
-    }
-
-    /// Captures into all buffers, or sends them, while the address space changes.
-    fn contend(&mut self) -> Result<(), Stop> {
-        let direction = self.cell.flow.subject();
-        let of_it = |buffer: &CellBuffer<'_>| ContendedBuffer {
-            span: buffer.layout.buffer,
-            sent: Mutex::new(buffer.layout.sent(direction, self.access)),
-        };
-        let buffers: Vec<_> = self.buffers.iter().map(of_it).collect();
-        let device = self.queues[0].device()?;
-        let all_queued = || {
-            // Nothing comes back before the stream is on.
-            self.writer.call(HOLD, || Ok(()))?;
-            contention::tell_queued(self.writer, &buffers)?;
-            let on = || device.stream_on();
-            self.writer.call("VIDIOC_STREAMON", on)
-        };
-        let captured = contention::transfer(device, self.writer, &buffers, all_queued);
-        self.queues[0].streams = captured.is_ok();
-        self.look(Moment::Dequeued)?;
-        captured.map_err(|error| Stop::Failed(format!("while two threads queue: {error}")))
     }
 
     /// Queues the buffer of that index in a queue. A frame for a mem-to-mem device has a

@@ -2,10 +2,9 @@
 
 use std::io;
 
-use crate::agent::cell::{Cell, End, Hazard};
+use crate::agent::cell::{Cell, End};
 use crate::card::CardKind;
 
-use crate::guest::cell::contention;
 use crate::guest::cell::device::Device;
 
 /// Least number of buffers of a device that only writes, or only reads: with one, many a
@@ -50,10 +49,9 @@ impl Queue {
 /// Returns the least number of buffers that a cell has in each queue. A mem-to-mem device
 /// takes one buffer of each queue for a job, and does nothing without.
 pub fn least(cell: &Cell) -> usize {
-    match (cell.hazard, cell.flow.card()) {
-        (Hazard::MmapContention, _) => contention::BUFFERS,
-        (_, CardKind::M2m) => 1,
-        (_, CardKind::Capture | CardKind::Output) => BUFFERS_MIN,
+    match cell.flow.card() {
+        CardKind::M2m => 1,
+        CardKind::Capture | CardKind::Output => BUFFERS_MIN,
     }
 }
 
@@ -65,17 +63,15 @@ mod tests {
 
     #[test]
     fn a_queue_has_as_many_buffers_as_its_device_needs() {
-        let of = |flow, hazard| {
+        let of = |flow| {
             least(&Cell {
                 flow,
-                hazard,
                 ..Cell::new(Kind::Heap)
             })
         };
-        assert_eq!(of(Flow::Capture, Hazard::None), 2);
-        assert_eq!(of(Flow::Output, Hazard::Munmap), 2);
-        assert_eq!(of(Flow::Output, Hazard::MmapContention), 4);
-        assert_eq!(of(Flow::M2m(Ends::TwoFiles), Hazard::Close), 1);
+        assert_eq!(of(Flow::Capture), 2);
+        assert_eq!(of(Flow::Output), 2);
+        assert_eq!(of(Flow::M2m(Ends::TwoFiles)), 1);
         let end = Flow::M2m(Ends::Read).ends()[1];
         let closed = Queue::of(end, 1).device().unwrap_err();
         assert_eq!(closed.raw_os_error(), Some(libc::EBADF));

@@ -75,7 +75,7 @@ pub fn free(context: &mut HazardContext<'_>) -> Result<(), Stop> {
         return Err(missing("device that exports it"));
     };
     let free = || device.request_buffers(0, MEMORY_MMAP);
-    let _ = writer.call("VIDIOC_REQBUFS of the exporter", free);
+    writer.call("VIDIOC_REQBUFS of the exporter", free)?;
     Ok(())
 }
 
@@ -104,11 +104,10 @@ pub fn unload_exporter(context: &mut HazardContext<'_>) -> Result<(), Stop> {
     close_exporter(context)?;
     let unload = || {
         let unloaded = modules::unload("vivid");
-        unloaded.map_err(|failure| io::Error::from_raw_os_error(failure.errno.unwrap_or(0)))
+        unloaded.map_err(|failure| io::Error::from_raw_os_error(failure.errno.unwrap_or(libc::EIO)))
     };
-    // The kernel may refuse.
-    let _ = context.writer.call("unload the exporter's module", unload);
-    Ok(())
+    let writer = context.writer;
+    Ok(writer.call("unload the exporter's module", unload)?)
 }
 
 fn dmabuf<'a>(context: &'a mut HazardContext<'_>) -> Result<&'a mut Dmabuf, Stop> {

@@ -32,7 +32,6 @@ const COMPOUND: u64 = 1 << 15 | 1 << 16;
 /// LRU lists are exempt: the kernel does not clean them.
 pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Objections) {
     match evidence.direction() {
-        Direction::Capture if evidence.expectation.leaves_clean => {}
         Direction::Capture => written(evidence, objections),
         Direction::Output => read(evidence, objections),
     }
@@ -52,12 +51,18 @@ fn written(evidence: &CellEvidence<'_>, objections: &mut Objections) {
     let page = PAGE as u64;
     let within = evidence.answer.memory.map_or(0, |it| it.address % page);
     let pages = (within + bytes).div_ceil(page) as usize;
-    let clean: Vec<_> = kept(queued, stopped)
+    let (dirty, clean): (Vec<_>, Vec<_>) = kept(queued, stopped)
         .take_while(|(number, _)| *number < pages)
-        .filter(|(_, (_, after))| after & (DIRTY | WRITEBACK) == 0)
-        .map(|(page, _)| page)
-        .collect();
-    if let Some(first) = clean.first() {
+        .partition(|(_, (_, after))| after & (DIRTY | WRITEBACK) != 0);
+    if evidence.expectation.leaves_clean {
+        if clean.is_empty() && !dirty.is_empty() {
+            let what = "every page that the card has written is marked dirty, which this kernel \
+                        was known to leave out";
+            objections.push(Severity::WrongError, what.to_owned());
+        }
+        return;
+    }
+    if let Some((first, _)) = clean.first() {
         objections.push(Severity::DataLost, format!(
             "{} pages that the card has written are not marked dirty, the first is page {first}",
             clean.len()
@@ -159,6 +164,9 @@ mod tests {
         };
         let known = evidence(Flow::Capture, &answer, &card_frames, &expectation);
         assert_eq!(said(judge, &known), []);
+        answer.pages[1].flags = vec![ANONYMOUS | DIRTY; 2];
+        let mended = evidence(Flow::Capture, &answer, &card_frames, &expectation);
+        assert_eq!(said(judge, &mended).len(), 1);
         answer.pages[1].flags[1] = LRU | COMPOUND;
         assert_eq!(objections(judge, &answer, &card_frames), [""; 0]);
         // The frame ends before it.

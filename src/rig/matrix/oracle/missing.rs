@@ -39,8 +39,7 @@ fn reason(oracle: Oracle, survey: &SurveyAnswer) -> Option<String> {
         Oracle::Address => said("nobody tells which pages the device was given"),
         Oracle::Data if !writes => said("nobody tells what the device reads"),
         Oracle::Data if survey.picture.is_none() && survey.kind == Some(CardKind::M2m) => said(
-            "the device does not make the same of the same frame: that it writes is seen, and not \
-             what",
+            "it is not known what the device makes of a frame: that it writes is seen, and not what",
         ),
         Oracle::Data if survey.picture.is_none() => {
             said("the device shows no still picture: that it writes is seen, and not what")
@@ -102,7 +101,11 @@ mod tests {
         );
         let mut m2m = survey(CardKind::M2m);
         assert_eq!(oracles(&m2m), [Data, Address, Idle]);
-        assert!(missing(&m2m)[0].1.contains("the same of the same frame"));
+        assert!(
+            missing(&m2m)[0]
+                .1
+                .contains("what the device makes of a frame")
+        );
         m2m.picture = capture.picture.clone();
         assert_eq!(oracles(&m2m), [Address, Idle]);
         let no = |why: &str| Some(why.to_owned());

@@ -86,7 +86,7 @@ pub fn copied(evidence: &CellEvidence<'_>, objections: &mut Objections) {
             evidence.answer.of_buffer(read),
             evidence.answer.of_buffer(number),
         );
-        // Who has not got all back does not know all times.
+        // Not all buffers that were read have come back: not all times are known.
         if read.returns.len() < made.returns.len() {
             continue;
         }

@@ -27,16 +27,16 @@ pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Objections) {
         let looks = looks.flat_map(|(memory, looks)| looks.iter().map(move |seen| (memory, seen)));
         let looks = looks.filter(|(_, seen)| seen.moment == Moment::Queued);
         // Whoever made a dma-buf has pinned its pages before, or need not.
-        let pinned = |memory: Option<Memory>, pages| match memory {
+        let due = |memory: Option<Memory>, pages| match memory {
             Some(memory) if memory.is_dmabuf => 0,
             _ => pages,
         };
         let mut buffers: Vec<_> = looks
-            .map(|(memory, seen)| pinned(memory, seen.pagemap.len() as i64))
+            .map(|(memory, seen)| due(memory, seen.pagemap.len() as i64))
             .collect();
         // The page frames may be hidden from the process.
         if let (Some(memory), true) = (answer.memory, buffers.is_empty()) {
-            buffers.push(pinned(Some(memory), memory.pages() as i64));
+            buffers.push(due(Some(memory), memory.pages() as i64));
         }
         let pages: i64 = buffers.iter().sum();
         let grown = queued - before;
@@ -83,9 +83,17 @@ pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Objections) {
             (Some(before), ended.or_else(|| pinned(Moment::Stopped)))
         }
     };
-    if let (Some(before), Some(after)) = (before, after)
+    let leaks = evidence.expectation.leaks_dmabuf;
+    if let (Some(before), Some(after), true) = (before, after, leaks)
+        && after <= before
+    {
+        objections.push(
+            Severity::WrongError,
+            "no page stays pinned, which this kernel was known to lose".to_owned(),
+        );
+    }
+    if let (Some(before), Some(after), false) = (before, after, leaks)
         && after != before
-        && !evidence.expectation.leaks_dmabuf
         && !evidence.expectation.failing.keeps_pins(&answer.injected)
     {
         // Fewer than before: pins of somebody else are gone.
@@ -105,8 +113,7 @@ mod tests {
     use crate::agent::cell::Flow;
     use crate::rig::matrix::expectation::Expectation;
 
-    use super::super::tests::{captured, objections};
-    use super::super::tests::{evidence, said};
+    use super::super::tests::{captured, evidence, objections, said};
     use super::*;
     use crate::agent::cell::evidence::{InjectedSeen, PagesSeen};
 
@@ -209,5 +216,8 @@ mod tests {
         let leaks = "5 pages were pinned before the cell and 7 after it";
         assert_eq!(objections(&answer, false), [leaks]);
         assert_eq!(objections(&answer, true), [""; 0]);
+        answer.counters[4] = counters(Moment::Ended, 5);
+        let mended = "no page stays pinned, which this kernel was known to lose";
+        assert_eq!(objections(&answer, true), [mended]);
     }
 }
