@@ -25,9 +25,10 @@ const NO_EXPORTER: [(Kind, Hazard); 2] = [
     (Kind::DmabufUdmabufSealed, Hazard::None),
 ];
 
-/// What the kernel that checks itself is built without: io_uring, packet sockets and
-/// memory that fails.
-const NOT_BUILT: [(Kind, Hazard); 4] = [
+/// What the kernel that checks itself is built without (io_uring, packet sockets and
+/// memory that fails), and what it warns of.
+const NOT_BUILT: [(Kind, Hazard); 5] = [
+    (Kind::DmabufOwn, Hazard::None),
     (Kind::IoUringRing, Hazard::None),
     (Kind::PacketRing, Hazard::None),
     (Kind::Hwpoison, Hazard::None),

@@ -16,6 +16,12 @@ use super::device::sysfs_of;
 
 const DEBUG: &str = "/sys/kernel/debug/dma-api";
 
+/// Returns whether the kernel tracks mappings, and warns of those that it takes for
+/// mistakes.
+pub fn are_tracked() -> bool {
+    count().is_some()
+}
+
 /// The mappings of the card's device between two cells.
 pub struct Before {
     device: Device,

@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 
 use crate::agent::cell::PAGE;
+use crate::card::Direction;
 use libc::{MAP_ANONYMOUS, MAP_PRIVATE, MAP_SHARED, PROT_NONE, PROT_READ, PROT_WRITE};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals};
 use rustix::io::fcntl_dupfd_cloexec;
@@ -16,7 +17,7 @@ use super::exporters::{self, Dmabuf, Exporter};
 use super::layout::{Layout, Want, fill, pattern};
 use super::{buffers, huge, swap};
 use crate::guest::cell::span::{self, MemoryAccess};
-use crate::guest::cell::{Stop, setup};
+use crate::guest::cell::{Stop, mappings, setup};
 
 /// Access rights of all mappings here.
 const ACCESS: i32 = PROT_READ | PROT_WRITE;
@@ -175,6 +176,13 @@ pub fn read_only(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
 /// Lays out a buffer of the driver's own, which it has freed since it exported it: the
 /// queue is free for other memory then.
 pub fn own(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
+    // The card's device has the memory mapped as the exporter's, to write to, and would
+    // have it once more as the importer's (add_dma_entry(), kernel/dma/debug.c).
+    if want.direction == Direction::Capture && mappings::are_tracked() {
+        return Err(Stop::Impossible(
+            "DMA_API_DEBUG warns of memory that a device has mapped twice to write to".into(),
+        ));
+    }
     let dmabuf = buffers::exported_by_card(with_canary(want), want.direction)?;
     shown(dmabuf, None, want, access)
 }
@@ -232,7 +240,6 @@ mod tests {
 
     use super::*;
     use crate::agent::cell::evidence::{CanaryState, Place};
-    use crate::card::Direction;
     use crate::guest::cell::device::Memory;
 
     const WANT: Want = Want {
