@@ -9,10 +9,10 @@ use pinhole::card::CardKind;
 use pinhole::rig::matrix::CellName;
 use pinhole::rig::matrix::oracle::Oracle;
 use pinhole::rig::matrix::outcome::{CellOutcome, Verdict};
-use pinhole::rig::matrix::run::{self, MatrixSpec};
+use pinhole::rig::matrix::run::MatrixSpec;
 use pinhole::rig::testbed::TestbedSpec;
-use pinhole::vm::progress::Progress;
 
+use crate::judging;
 use crate::mutated::{Mutation, Served};
 
 use Mutation::*;
@@ -94,9 +94,7 @@ fn run(mutation: Option<Mutation>, cells: Vec<CellName>) -> Vec<CellOutcome> {
         mutants: Vec::new(),
         jobs: 1,
     };
-    let mut outcomes = Vec::new();
-    run::run(&spec, &Progress::silent(), &mut outcomes).unwrap();
-    let outcome = outcomes.remove(0);
+    let outcome = judging::outcome(&spec);
     assert_eq!(outcome.cells.len(), spec.cells.len());
     outcome.cells
 }

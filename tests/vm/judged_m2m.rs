@@ -7,29 +7,12 @@ use pinhole::card::CardKind;
 use pinhole::rig::matrix::observation::{Observation, Reads, Sent};
 use pinhole::rig::matrix::oracle::Oracle;
 use pinhole::rig::matrix::outcome::{KernelOutcome, MutantVerdict, Verdict};
-use pinhole::rig::matrix::run::{self, Judged, MatrixSpec};
 use pinhole::rig::matrix::{CellName, Mutant};
 use pinhole::rig::testbed::driver::{DriverModule, OtherDriver};
 use pinhole::rig::testbed::{CardProcess, TestbedSpec};
-use pinhole::vm::progress::Progress;
 
 use crate::checked::KERNEL;
-
-fn judge(testbed: TestbedSpec, cells: &[&str], mutants: &[Mutant]) -> KernelOutcome {
-    let spec = MatrixSpec {
-        judged: Some(Judged {
-            device: "/dev/video0".into(),
-            here: false,
-        }),
-        testbed,
-        cells: cells.iter().map(|name| name.parse().unwrap()).collect(),
-        mutants: mutants.to_vec(),
-        jobs: 1,
-    };
-    let mut outcomes = Vec::new();
-    run::run(&spec, &Progress::silent(), &mut outcomes).unwrap();
-    outcomes.remove(0)
-}
+use crate::judging::judge;
 
 /// Checks that the cells came to these observations, and that this was expected.
 fn came_to(outcome: &KernelOutcome, expected: &[(&str, Observation)]) {

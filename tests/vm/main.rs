@@ -27,6 +27,7 @@ mod hazards;
 mod judge;
 mod judged;
 mod judged_m2m;
+mod judging;
 mod lists;
 mod m2m;
 mod matrix;

@@ -8,12 +8,12 @@ use pinhole::card::CardKind;
 use pinhole::rig::matrix::cells;
 use pinhole::rig::matrix::observation::{Observation, Reads, Sent};
 use pinhole::rig::matrix::outcome::{CellOutcome, KernelOutcome, MutantVerdict, Verdict};
-use pinhole::rig::matrix::run::{self, MatrixSpec};
+use pinhole::rig::matrix::run::MatrixSpec;
 use pinhole::rig::matrix::{CellName, Mutant, Pinning};
 use pinhole::rig::testbed::TestbedSpec;
-use pinhole::vm::progress::Progress;
 
 use crate::checked::KERNEL;
+use crate::judging;
 
 /// What Linux 6.12 cannot have: guard regions came with 6.13.
 const NO_GUARD_REGION: (Kind, Hazard) = (Kind::GuardRegion, Hazard::None);
@@ -46,9 +46,7 @@ fn run(kernel: &str, cells: Vec<CellName>, mutants: &[Mutant]) -> KernelOutcome 
         mutants: mutants.to_vec(),
         jobs: 2,
     };
-    let mut outcomes = Vec::new();
-    run::run(&spec, &Progress::silent(), &mut outcomes).unwrap();
-    let outcome = outcomes.remove(0);
+    let outcome = judging::outcome(&spec);
     assert_eq!(outcome.cells.len(), spec.cells.len());
     outcome
 }

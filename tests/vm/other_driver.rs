@@ -8,13 +8,14 @@ use pinhole::report::matrix as report;
 use pinhole::rig::matrix::error::MatrixError;
 use pinhole::rig::matrix::objection::Severity;
 use pinhole::rig::matrix::oracle::Oracle;
-use pinhole::rig::matrix::outcome::{CellOutcome, KernelOutcome, Verdict};
+use pinhole::rig::matrix::outcome::{CellOutcome, Verdict};
 use pinhole::rig::matrix::run::{self, MatrixSpec};
 use pinhole::rig::matrix::{CellName, Pinning};
 use pinhole::rig::testbed::driver::{DriverModule, OtherDriver};
 use pinhole::rig::testbed::{Testbed, TestbedError, TestbedSpec};
 use pinhole::vm::progress::Progress;
 
+use crate::judging;
 use crate::seams::{Seams, stand_in};
 
 const SEAMS: &[u8] = include_bytes!("lookalike/lookalike_seams.c");
@@ -67,12 +68,6 @@ fn spec(path: &Path, params: &str, cells: Vec<CellName>) -> MatrixSpec {
     }
 }
 
-fn run(spec: &MatrixSpec) -> KernelOutcome {
-    let mut outcomes = Vec::new();
-    run::run(spec, &Progress::silent(), &mut outcomes).unwrap();
-    outcomes.remove(0)
-}
-
 /// Memory of each way to be refused, and to be captured into while it is there and
 /// while it is not.
 fn cells() -> Vec<CellName> {
@@ -119,7 +114,7 @@ fn a_driver_that_is_right_but_unlike_ours_has_no_finding() {
         ..CellName::plain(Kind::Hugetlb)
     };
     let mut spec = spec(&path, "", [cells(), vec![by_sg]].concat());
-    let mut outcome = run(&spec);
+    let mut outcome = judging::outcome(&spec);
     let by_sg = outcome.cells.pop().unwrap();
     for cell in &outcome.cells {
         assert_eq!(cell.verdict, Verdict::Expected, "{}: {cell:#?}", cell.cell);
@@ -148,7 +143,7 @@ fn a_driver_that_is_right_but_unlike_ours_has_no_finding() {
 fn the_bugs_of_a_driver_that_unpins_at_once_are_on_one_screen() {
     let dir = tempfile::tempdir().unwrap();
     let path = build_lookalike(dir.path());
-    let outcome = run(&spec(&path, "early=1", cells()));
+    let outcome = judging::outcome(&spec(&path, "early=1", cells()));
     let pins = |cell: &CellOutcome| {
         let mut findings = cell.findings.iter();
         findings.any(|finding| {

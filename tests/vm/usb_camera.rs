@@ -5,12 +5,12 @@ use pinhole::agent::usb_camera;
 use pinhole::rig::matrix::CellName;
 use pinhole::rig::matrix::objection::Severity;
 use pinhole::rig::matrix::oracle::Oracle;
-use pinhole::rig::matrix::outcome::{KernelOutcome, Verdict};
-use pinhole::rig::matrix::run::{self, Judged, MatrixSpec};
+use pinhole::rig::matrix::outcome::Verdict;
 use pinhole::rig::testbed::driver::{DriverModule, OtherDriver};
 use pinhole::rig::testbed::{CardProcess, Testbed, TestbedSpec};
 use pinhole::vm::progress::Progress;
 
+use crate::judging::judge;
 use crate::test_guest::shell;
 
 /// Memory of each way to be taken and refused, and a stream that ends in each way.
@@ -39,29 +39,13 @@ fn testbed() -> TestbedSpec {
     }
 }
 
-fn judge(cells: &[&str]) -> KernelOutcome {
-    let spec = MatrixSpec {
-        testbed: testbed(),
-        judged: Some(Judged {
-            device: "/dev/video0".into(),
-            here: false,
-        }),
-        cells: cells.iter().map(|cell| cell.parse().unwrap()).collect(),
-        mutants: Vec::new(),
-        jobs: 1,
-    };
-    let mut outcomes = Vec::new();
-    run::run(&spec, &Progress::silent(), &mut outcomes).unwrap();
-    outcomes.remove(0)
-}
-
 /// What the driver says when a stream ends while it copies a frame (docs/judge.md).
 const RESUBMIT: &str = "Failed to resubmit video URB (-1)";
 
 #[test]
 #[ignore = "boots a guest"]
 fn uvcvideo_is_judged_with_a_camera_of_software() {
-    let outcome = judge(&CELLS);
+    let outcome = judge(testbed(), &CELLS, &[]);
     let device = outcome.device.as_ref().unwrap();
     assert_eq!(device.driver, usb_camera::DRIVER);
     assert!(device.card.starts_with("Pinhole USB camera"), "{device:?}");

@@ -88,6 +88,13 @@ impl Flow {
         }
     }
 
+    /// Returns the number of the buffer of an open file whose frames go that way, counted
+    /// from 0, if the cell has one.
+    pub fn number_of(self, file: usize, direction: Direction) -> Option<usize> {
+        let mut ends = self.ends().iter();
+        ends.position(|end| (end.file, end.direction) == (file, direction))
+    }
+
     /// Returns which way the frames of the first buffer go.
     pub const fn subject(self) -> Direction {
         self.ends()[0].direction
@@ -122,6 +129,15 @@ mod tests {
         assert_eq!(Flow::Capture.ends(), [WRITTEN]);
         assert_eq!(Flow::Output.ends(), [READ]);
         assert_eq!(Flow::M2m(Ends::Written).ends(), [WRITTEN, READ]);
+        assert_eq!(
+            Flow::M2m(Ends::Written).number_of(0, Direction::Output),
+            Some(1)
+        );
+        assert_eq!(
+            Flow::M2m(Ends::TwoFiles).number_of(1, Direction::Output),
+            Some(2)
+        );
+        assert_eq!(Flow::Capture.number_of(0, Direction::Output), None);
         for ends in Ends::ALL {
             let flow = Flow::M2m(*ends);
             assert_eq!(flow.card(), CardKind::M2m);

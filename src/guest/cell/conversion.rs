@@ -1,8 +1,8 @@
 //! What a mem-to-mem device makes of a frame in memory of its driver's own: a job of one
 //! open file, whose buffers are V4L2_MEMORY_MMAP.
 
+use std::borrow::Cow;
 use std::io;
-use std::time::Instant;
 
 use thiserror::Error;
 
@@ -98,7 +98,7 @@ impl Conversion {
         made
     }
 
-    /// Returns how a queue is used.
+    /// Returns how the two queues are used.
     fn uses(&self) -> [&Subject; 2] {
         [Direction::Output, Direction::Capture].map(|direction| self.subject.of(direction))
     }
@@ -123,17 +123,12 @@ impl Conversion {
         let [read, written] = &*queues;
         for (queue, is_read) in [(read, true), (written, false)] {
             for (index, mapping) in (0..).zip(&queue.mappings) {
-                let filled = vec![filling; mapping.len];
                 let bytes = match is_read {
-                    true => &frame[..frame.len().min(mapping.len)],
-                    false => &filled,
+                    true => Cow::from(&frame[..frame.len().min(mapping.len)]),
+                    false => vec![filling; mapping.len].into(),
                 };
-                access.write(mapping.start, bytes).map_err(of("memory"))?;
-                let memory = Memory::Driver(match is_read {
-                    true => bytes.len(),
-                    false => mapping.len,
-                });
-                let queued = queue.device.queue(index, memory);
+                access.write(mapping.start, &bytes).map_err(of("memory"))?;
+                let queued = queue.device.queue(index, Memory::Driver(bytes.len()));
                 queued.map_err(of("VIDIOC_QBUF"))?;
             }
         }
@@ -151,9 +146,8 @@ impl Conversion {
 /// Takes the first frame that was made.
 fn take(device: &Device, mappings: &[Span], access: &MemoryAccess) -> Result<Vec<u8>, NotMade> {
     let of = |call| move |error| NotMade::Call(call, error);
-    let deadline = Instant::now() + patience::of(FRAME_LIMIT);
-    let left = deadline.saturating_duration_since(Instant::now());
-    device.wait(left).map_err(of("poll for a frame"))?;
+    let limit = patience::of(FRAME_LIMIT);
+    device.wait(limit).map_err(of("poll for a frame"))?;
     let made = device.dequeue(MEMORY_MMAP).map_err(of("VIDIOC_DQBUF"))?;
     let nothing = || io::Error::from_raw_os_error(libc::ERANGE);
     let mapping = mappings.get(made.index.get() as usize).ok_or_else(nothing);

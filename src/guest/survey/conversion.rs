@@ -5,13 +5,12 @@ use crate::agent::cell::picture::Picture;
 use crate::agent::cell::{Made, Subject};
 use crate::card::{BufferApi, BufferType, Direction};
 
-use super::{BYTES_MAX, buffers, described, failed, format};
+use super::failed::failed;
+use super::format;
+use super::picture::FILLINGS;
+use super::subject::{buffers, check_bytes, described};
 use crate::guest::cell::conversion::{Conversion, NotMade};
 use crate::guest::cell::device::Device;
-
-/// What the memory holds into which the same frame is made: a byte that the device leaves
-/// out is another one then.
-const FILLINGS: [u8; 2] = [0x00, 0xa5];
 
 /// Finds out how a cell uses the mem-to-mem device at `path`, which is open as `device`.
 /// Returns that, and what it makes of some frame each time. A sentence if no cell can.
@@ -68,23 +67,13 @@ fn subject(read: &Device, written: &Device, api: BufferApi) -> Result<Subject, S
     if kept(&read_now) != kept(&format) {
         return Err("the format of what it makes changes that of what it reads".into());
     }
-    let of_queue = |device: &Device, direction| {
-        buffers(device, direction).map_err(|error| {
-            let what = "it takes no memory of a process, VIDIOC_REQBUFS of V4L2_MEMORY_USERPTR";
-            failed(what, &error)
-        })
-    };
     let counts = (
-        of_queue(read, Direction::Output)?,
-        of_queue(written, Direction::Capture)?,
+        buffers(read, Direction::Output)?,
+        buffers(written, Direction::Capture)?,
     );
     let bytes = u64::from(counts.0) * u64::from(format.sizeimage.get())
         + u64::from(counts.1) * u64::from(made.sizeimage.get());
-    if bytes > BYTES_MAX {
-        return Err(format!(
-            "its buffers are {bytes} bytes, a cell has {BYTES_MAX} for them"
-        ));
-    }
+    check_bytes("its buffers", bytes)?;
     let is_compressed = format::is_compressed(&written.formats(), made.pixelformat.get());
     Ok(Subject {
         made: Some(Box::new(Made {

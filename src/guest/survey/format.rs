@@ -8,7 +8,7 @@ use crate::wire::format::{
 };
 use zerocopy::FromZeros;
 
-use super::failed;
+use super::failed::failed;
 use crate::guest::cell::device::Device;
 
 /// Length of a buffer in bytes that is large enough to have pages in its middle.

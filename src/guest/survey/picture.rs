@@ -8,14 +8,14 @@ use crate::agent::cell::picture::Picture;
 use crate::card::{BufferType, Direction};
 use crate::wire::buffer::{BUF_FLAG_ERROR, MEMORY_MMAP};
 
-use super::failed;
+use super::failed::failed;
 use crate::guest::cell::device::{Device, Memory};
 use crate::guest::cell::patience::FRAME_LIMIT;
 use crate::guest::cell::span::{self, MemoryAccess, Span};
 
-/// Number of streams whose frames must all be equal, by what their buffers hold before
-/// the device writes: a byte that it leaves out is another one then.
-const FILLINGS: [u8; 2] = [0x00, 0xa5];
+/// What buffers hold before the device writes, one after the other, the same frame or
+/// picture: a byte that it leaves out is another one then.
+pub const FILLINGS: [u8; 2] = [0x00, 0xa5];
 
 /// Least number of frames of a stream that must be equal, and the least time that they
 /// take: what a device shows may move slowly.

@@ -6,7 +6,7 @@ mod m2m;
 mod output;
 
 use super::name::{CellName, Pinning};
-use crate::agent::cell::{FrameSize, Given, Hazard, Kind, Point};
+use crate::agent::cell::{Given, Hazard, Kind, Point};
 
 /// Offsets of the buffer in its first page, and lengths of its frame beyond
 /// whole pages: the start of a page, a cache line into it, an address to which
@@ -190,7 +190,6 @@ fn captures() -> Vec<CellName> {
     let cells_of = |hazard| at_each_point(Kind::ThpPart, hazard, Pinning::Contig);
     cells.extend(TO_ONE_PIECE.into_iter().flat_map(cells_of));
     cells.extend(failing());
-    cells.retain(|cell: &CellName| FrameSize::new(cell.kind, cell.tail).is_ok());
     cells
 }
 

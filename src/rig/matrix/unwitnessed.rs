@@ -24,7 +24,7 @@
 use super::witness::CardFrames;
 use crate::agent::cell::evidence::{ContentsSeen, FrameSeen, TouchedSeen};
 use crate::agent::cell::picture::Picture;
-use crate::agent::cell::{CellAnswer, End, Flow};
+use crate::agent::cell::{CellAnswer, Flow};
 use crate::card::witness::PlaneRecord;
 use crate::card::{CardKind, Direction};
 use crate::dma::{DIGEST_BLOCK, Digest};
@@ -44,8 +44,7 @@ impl CardFrames {
         }
         let ends = flow.ends().iter().enumerate().map(|(number, end)| {
             let at = |direction| {
-                let mut ends = flow.ends().iter();
-                let other = ends.position(|one| *one == End { direction, ..*end });
+                let other = flow.number_of(end.file, direction);
                 answer.of_buffer(other.unwrap_or(number))
             };
             let (read, made) = (at(Direction::Output), at(Direction::Capture));

@@ -4,19 +4,19 @@
 //! The process's mapping is of what the dma-buf is made of where it can be: the mapping
 //! of most dma-bufs does not show its pages (VM_PFNMAP).
 
+use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::fs::FileExt;
 
 use crate::agent::cell::PAGE;
 use crate::card::Direction;
 use libc::{MAP_ANONYMOUS, MAP_PRIVATE, MAP_SHARED, PROT_NONE, PROT_READ, PROT_WRITE};
-use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals};
+use rustix::fs::MemfdFlags;
 use rustix::io::fcntl_dupfd_cloexec;
 
 use super::exporters::{self, Dmabuf, Exporter};
-use super::layout::{Layout, Want, fill, pattern};
-use super::{buffers, huge, swap};
-use crate::guest::cell::span::{self, MemoryAccess};
+use super::layout::{Layout, Want, fill};
+use super::{buffers, huge, shared, swap};
+use crate::guest::cell::span::{self, MemoryAccess, Span};
 use crate::guest::cell::{Stop, mappings, setup};
 
 /// Access rights of all mappings here.
@@ -27,12 +27,18 @@ fn with_canary(want: Want) -> usize {
     want.pages() + PAGE
 }
 
-/// Lays out pages of a memfd, which the process has mapped.
-pub fn udmabuf(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
-    let len = with_canary(want);
+/// Creates a memfd of that many bytes, and maps and fills it.
+fn filled_memfd(len: usize, access: &MemoryAccess) -> Result<(File, Span), Stop> {
     let memfd = exporters::memfd(len, MemfdFlags::empty())?;
     let mapping = span::map_file(len, ACCESS, MAP_SHARED, memfd.as_fd(), 0)?;
     fill(access, mapping)?;
+    Ok((memfd, mapping))
+}
+
+/// Lays out pages of a memfd, which the process has mapped.
+pub fn udmabuf(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
+    let len = with_canary(want);
+    let (memfd, mapping) = filled_memfd(len, access)?;
     let dmabuf = Dmabuf::new(exporters::udmabuf(&memfd, 0, len)?);
     let exporter = Exporter::Memfd { file: memfd, at: 0 };
     Ok(Layout::at_start(mapping, want).given_as(dmabuf.of(exporter)))
@@ -61,10 +67,7 @@ pub fn mapped(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
 
 /// Lays out some pages in the middle of a memfd; the dma-buf is of no others.
 pub fn at_an_offset(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
-    let len = want.with_canaries();
-    let memfd = exporters::memfd(len, MemfdFlags::empty())?;
-    let mapping = span::map_file(len, ACCESS, MAP_SHARED, memfd.as_fd(), 0)?;
-    fill(access, mapping)?;
+    let (memfd, mapping) = filled_memfd(want.with_canaries(), access)?;
     let dmabuf = Dmabuf::new(exporters::udmabuf(&memfd, PAGE, want.pages())?);
     let exporter = Exporter::Memfd {
         file: memfd,
@@ -113,10 +116,7 @@ pub fn of_huge_pages(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> 
 pub fn sealed(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     let len = with_canary(want);
     let memfd = exporters::memfd(len, MemfdFlags::empty())?;
-    memfd.write_all_at(&pattern(len), 0)?;
-    fcntl_add_seals(&memfd, SealFlags::FUTURE_WRITE)?;
-    let mapping = span::map_file(len, PROT_READ, MAP_SHARED, memfd.as_fd(), 0)?;
-    access.read(mapping)?;
+    let mapping = shared::seal(&memfd, len, access)?;
     let made = exporters::udmabuf(&memfd, 0, len).map_err(|stop| match stop {
         Stop::Impossible(why) => Stop::Impossible(why),
         Stop::Failed(why) => Stop::Impossible(format!(
@@ -131,9 +131,7 @@ pub fn sealed(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
 pub fn swapped(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     setup::swap()?;
     let len = with_canary(want);
-    let memfd = exporters::memfd(len, MemfdFlags::empty())?;
-    let mapping = span::map_file(len, ACCESS, MAP_SHARED, memfd.as_fd(), 0)?;
-    fill(access, mapping)?;
+    let (memfd, mapping) = filled_memfd(len, access)?;
     swap::file_out(mapping)?;
     let dmabuf = Dmabuf::new(exporters::udmabuf(&memfd, 0, len)?);
     // They are in memory again, but not mapped.
@@ -189,20 +187,14 @@ pub fn own(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
 
 /// Lays out a dma-buf that has no room for the frame's last bytes.
 pub fn short(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
-    let len = with_canary(want);
-    let memfd = exporters::memfd(len, MemfdFlags::empty())?;
-    let mapping = span::map_file(len, ACCESS, MAP_SHARED, memfd.as_fd(), 0)?;
-    fill(access, mapping)?;
+    let (memfd, mapping) = filled_memfd(with_canary(want), access)?;
     let dmabuf = Dmabuf::new(exporters::udmabuf(&memfd, 0, want.pages() - PAGE)?);
     Ok(Layout::at_start(mapping, want).given_as(dmabuf))
 }
 
 /// Lays out a memfd that is given as if it were a dma-buf.
 pub fn none(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
-    let len = with_canary(want);
-    let memfd = exporters::memfd(len, MemfdFlags::empty())?;
-    let mapping = span::map_file(len, ACCESS, MAP_SHARED, memfd.as_fd(), 0)?;
-    fill(access, mapping)?;
+    let (memfd, mapping) = filled_memfd(with_canary(want), access)?;
     Ok(Layout::at_start(mapping, want).given_as(Dmabuf::new(memfd.into())))
 }
 

@@ -27,12 +27,18 @@ pub fn memfd(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
 pub fn sealed(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     let file = File::from(memfd_create("cell", flags)?);
-    let len = want.with_canaries();
-    file.write_all_at(&pattern(len), 0)?;
-    fcntl_add_seals(&file, SealFlags::FUTURE_WRITE)?;
-    let mapping = span::map_file(len, PROT_READ, MAP_SHARED, file.as_fd(), 0)?;
-    access.read(mapping)?;
+    let mapping = seal(&file, want.with_canaries(), access)?;
     Ok(Layout::amid(mapping, want))
+}
+
+/// Fills a memfd with `len` bytes, seals it against writing, and maps it; the pages are
+/// in the process then.
+pub fn seal(memfd: &File, len: usize, access: &MemoryAccess) -> io::Result<Span> {
+    memfd.write_all_at(&pattern(len), 0)?;
+    fcntl_add_seals(memfd, SealFlags::FUTURE_WRITE)?;
+    let mapping = span::map_file(len, PROT_READ, MAP_SHARED, memfd.as_fd(), 0)?;
+    access.read(mapping)?;
+    Ok(mapping)
 }
 
 /// Lays out a segment of System V shared memory. It is removed at once, and so

@@ -1,7 +1,7 @@
 //! The cells of an output, whose card reads the memory.
 
 use super::{FAILING, PLACES, STEADY};
-use crate::agent::cell::{FrameSize, Hazard, Kind, Point};
+use crate::agent::cell::{Hazard, Kind, Point};
 use crate::rig::matrix::name::{CellName, Pinning};
 
 /// Kinds that the kernel's memory models pin, too: what vb2_create_framevec() meets in
@@ -118,9 +118,7 @@ fn kinds() -> Vec<CellName> {
         let kinds = kinds.iter();
         kinds.map(move |kind| at(kind, hard, *model))
     });
-    let mut cells: Vec<_> = own.chain(compared).collect();
-    cells.retain(|cell| FrameSize::new(cell.kind, cell.tail).is_ok());
-    cells
+    own.chain(compared).collect()
 }
 
 /// Returns each hazard with two kinds, and those with other kinds.

@@ -20,10 +20,7 @@ pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Objections) {
     let ends = evidence.flow.ends().iter().enumerate();
     let read = ends.filter(|(_, end)| end.direction == Direction::Output);
     for (number, end) in read {
-        let mut ends = evidence.flow.ends().iter();
-        let made =
-            ends.position(|other| (other.file, other.direction) == (end.file, Direction::Capture));
-        if let Some(made) = made {
+        if let Some(made) = evidence.flow.number_of(end.file, Direction::Capture) {
             let frames = |number| evidence.card_frames.of_buffer(number);
             let answer = evidence.answer.of_buffer(number);
             let expected = |read: &PlaneRecord| match evidence.flow.turns_frames() {

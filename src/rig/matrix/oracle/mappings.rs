@@ -82,15 +82,17 @@ fn imported(
         mapped.any(|whole| whole.0 <= part.0 && part.1 <= whole.1)
     };
     if !buffer.iter().all(is_within) {
-        objections.push(
-            evidence.trespass(),
-            format!(
-                "the buffer is {}, mapped is {}",
-                shown(buffer),
-                shown(&mapped)
-            ),
-        );
+        objections.push(evidence.trespass(), unlike(buffer, &mapped));
     }
+}
+
+/// Says that something else is mapped than the buffer.
+fn unlike(buffer: &[Range], mapped: &[Range]) -> String {
+    format!(
+        "the buffer is {}, mapped is {}",
+        shown(buffer),
+        shown(mapped)
+    )
 }
 
 /// Judges the mappings of the buffers whose frames go that way. Of a mem-to-mem card
@@ -138,14 +140,7 @@ fn queued(
         Some(true) => {
             let mapped = merged(ours.iter().map(|mapping| range_of(mapping)).collect());
             if mapped != buffer {
-                objections.push(
-                    evidence.trespass(),
-                    format!(
-                        "the buffer is {}, mapped is {}",
-                        shown(buffer),
-                        shown(&mapped)
-                    ),
-                );
+                objections.push(evidence.trespass(), unlike(buffer, &mapped));
             }
         }
     }

@@ -7,7 +7,6 @@
 //! VIDIOC_DQBUF.
 
 use super::evidence::CellEvidence;
-use crate::agent::cell::End;
 use crate::agent::cell::evidence::{CallSeen, ReturnSeen};
 use crate::card::Direction;
 use crate::rig::matrix::objection::{Objections, Severity};
@@ -75,10 +74,7 @@ pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Objections) {
 pub fn copied(evidence: &CellEvidence<'_>, objections: &mut Objections) {
     let ends = evidence.flow.ends();
     for (number, end) in ends.iter().enumerate() {
-        let direction = Direction::Output;
-        let read = ends
-            .iter()
-            .position(|one| *one == End { direction, ..*end });
+        let read = evidence.flow.number_of(end.file, Direction::Output);
         let Some(read) = read.filter(|read| *read != number) else {
             continue;
         };
