@@ -30,6 +30,9 @@ pub enum Rate {
 /// that many intervals late, however slow the card is.
 pub const GRACE: u64 = 4;
 
+/// Most frames in a second.
+pub const MAX_FPS: u32 = 240;
+
 /// The frame interval: seconds from one frame to the next, as a fraction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Interval {
@@ -40,8 +43,8 @@ pub struct Interval {
 }
 
 impl Interval {
-    /// The interval of 240 frames per second.
-    pub const MIN: Self = Self::new(1, 240);
+    /// The interval of [`MAX_FPS`] frames per second.
+    pub const MIN: Self = Self::new(1, MAX_FPS);
     /// The interval of one frame per second.
     pub const MAX: Self = Self::new(1, 1);
     /// The interval of 60 frames per second.

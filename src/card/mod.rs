@@ -72,7 +72,7 @@ use session::{Oldest, Sessions};
 use statistics::Statistics;
 use stream::Stream;
 
-pub use clock::{Now, Rate};
+pub use clock::{MAX_FPS, Now, Rate};
 pub use controls::{ControlError, ControlInfo, MenuItem, Value};
 pub use endpoint::Endpoint;
 pub use inputs::{InputError, InputInfo};
@@ -115,7 +115,7 @@ impl Spec {
             endpoint,
             planes: BufferApi::default(),
             rate,
-            most_fps: 240,
+            most_fps: MAX_FPS,
             modes: Modes::default(),
             error_injection: false,
             witness: Witness::off(),

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::File;
+use std::num::NonZeroU32;
 use std::os::fd::RawFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -20,7 +21,7 @@ use super::mode_args::ModeArgs;
 use super::planes::PlanesArg;
 use super::{activation, output, startup_code};
 use crate::card::witness::Background;
-use crate::card::{Card, CardKind, Endpoint, Rate, Spec, Witness};
+use crate::card::{self, Card, CardKind, Endpoint, Rate, Spec, Witness};
 use crate::control::{Operated, Server, Service};
 use crate::m2m::{self, M2mCard};
 use crate::sandbox::{Sandbox, SandboxError};
@@ -74,9 +75,10 @@ pub struct Args {
     #[command(flatten)]
     modes: ModeArgs,
 
-    /// The most frames a second that the guest may set, from 1 to 240.
-    #[arg(long, value_name = "FPS", default_value_t = 240, value_parser = clap::value_parser!(u32).range(1..=240), conflicts_with = "rates")]
-    max_fps: u32,
+    /// The most frames a second that the guest may set, from 1 to 240, which is the default;
+    /// an m2m card makes no more than that many, and by default as many as it can.
+    #[arg(long, value_name = "FPS", value_parser = clap::value_parser!(u32).range(1..=240), conflicts_with = "rates")]
+    max_fps: Option<u32>,
 
     /// Have controls that make errors happen: lost frames, stalls, a dead
     /// session. Programs in the guest that try every control try these, too.
@@ -233,7 +235,7 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
             endpoint,
             planes,
             rate,
-            most_fps: args.max_fps,
+            most_fps: args.max_fps.unwrap_or(card::MAX_FPS),
             modes,
             error_injection: args.error_injection,
             witness,
@@ -242,6 +244,7 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
             planes,
             makes: args.endpoint.makes(),
             modes,
+            most_fps: args.max_fps.and_then(NonZeroU32::new),
             error_injection: args.error_injection,
             witness,
         })),

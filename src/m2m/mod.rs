@@ -32,6 +32,7 @@ mod tests;
 mod workshop;
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::ops::Bound;
 use std::time::Duration;
 
@@ -73,6 +74,9 @@ pub struct Spec {
     pub makes: Makes,
     /// The sizes of the frames, of both queues; it has no rates.
     pub modes: Modes,
+    /// Most frames that the card makes in a second, for all sessions together; `None` as
+    /// many as it can.
+    pub most_fps: Option<NonZeroU32>,
     /// Whether there are controls that make errors happen.
     pub error_injection: bool,
     /// The witness, which records what the card reads and writes.
@@ -90,6 +94,10 @@ pub struct M2mCard {
     contexts: BTreeMap<u32, Context>,
     /// The session that was worked for last.
     served: u32,
+    /// Least time from one frame to the next.
+    pace: Duration,
+    /// When the next frame may be made, on CLOCK_MONOTONIC.
+    next_frame: Duration,
     workshop: Workshop,
     /// Number of events and finished buffers so far; each takes the count as its
     /// stamp.
@@ -111,6 +119,10 @@ impl M2mCard {
             sessions: Sessions::default(),
             contexts: BTreeMap::new(),
             served: 0,
+            pace: spec
+                .most_fps
+                .map_or(Duration::ZERO, |fps| Duration::from_secs(1) / fps.get()),
+            next_frame: Duration::ZERO,
             workshop: Workshop::default(),
             stamps: 0,
             statistics: Statistics::default(),
@@ -212,7 +224,11 @@ impl M2mCard {
             return false;
         };
         self.served = session;
-        self.work(now, session)
+        let made = self.work(now, session);
+        if made {
+            self.next_frame = now.monotonic + self.pace;
+        }
+        made
     }
 
     /// Returns the session whose turn it is, of those for which there is work.
@@ -220,14 +236,21 @@ impl M2mCard {
         let after = (Bound::Excluded(self.served), Bound::Unbounded);
         let before = self.contexts.range(..=self.served);
         let mut turns = self.contexts.range(after).chain(before);
-        let is_due = |due: Option<Duration>| due.is_some_and(|due| due <= now.monotonic);
+        let is_due =
+            |due: Option<Duration>| due.is_some_and(|due| self.earliest(due) <= now.monotonic);
         turns.find_map(|(id, context)| is_due(context.due()).then_some(*id))
     }
 
     /// Returns when [`tick`](Self::tick) must be called, on CLOCK_MONOTONIC; that
     /// time may be in the past.
     pub fn next_deadline(&self) -> Option<Duration> {
-        self.contexts.values().filter_map(Context::due).min()
+        let due = self.contexts.values().filter_map(Context::due).min();
+        due.map(|due| self.earliest(due))
+    }
+
+    /// Returns when that is done which is due then.
+    fn earliest(&self, due: Duration) -> Duration {
+        due.max(self.next_frame)
     }
 
     /// Records how long the [`tick`](Self::tick) that made a frame took.

@@ -37,11 +37,11 @@ pub fn page(comparisons: &[Comparison]) -> String {
         let _ = write!(
             page,
             "\nThe guests were emulated. v4l2-compliance streams at the highest rate of a\n\
-             device and warns of frames that are missing (not of vivid's), so the card offered\n\
+             device and warns of frames that are missing (not of vivid's), so the card had\n\
              no more than {MAX_FPS} frames a second (`pinhole device --max-fps {MAX_FPS}`). It streams\n\
              every pair of a mem-to-mem device's formats, which would take hours at\n\
-             3840x2160: that card had two sizes (`--sizes {SIZES}`), and so had all\n\
-             cards on the kernels that check themselves.\n"
+             3840x2160: that card had one size (`--sizes {SIZES}`), and so had all cards\n\
+             on the kernels that check themselves.\n"
         );
     }
     for one in comparisons {

@@ -53,6 +53,31 @@ fn a_frame_is_read_and_another_written_and_both_come_back_in_that_order() {
 }
 
 #[test]
+fn a_card_with_a_rate_makes_no_more_frames_in_a_second() {
+    let mut rig = Rig::with_most_fps(4);
+    let sessions = [rig.session(), rig.session()];
+    for (session, at) in sessions.into_iter().zip([0x8000, 0x1_8000]) {
+        for index in 0..2 {
+            rig.queue(session, Direction::Output, index, at);
+            rig.queue(session, Direction::Capture, index, at + 0x8000);
+        }
+    }
+    let begun = rig.now.monotonic;
+    for number in 0..4 {
+        assert_eq!(rig.run(), 1, "frame {number}");
+        let next = rig.card.next_deadline();
+        if number < 3 {
+            rig.now.monotonic += Duration::from_millis(250);
+            assert_eq!(next, Some(rig.now.monotonic), "frame {number}");
+        }
+    }
+    assert_eq!(rig.now.monotonic - begun, Duration::from_millis(750));
+    let back = rig.dequeue();
+    let of_each = sessions.map(|session| back.iter().filter(|(of, _)| *of == session).count());
+    assert_eq!(of_each, [4, 4], "two buffers of two queues");
+}
+
+#[test]
 fn frames_are_counted_in_each_queue_from_its_stream_on() {
     let (mut rig, session) = Rig::streaming();
     let job = |rig: &mut Rig| {

@@ -6,6 +6,7 @@ mod faults;
 mod formats;
 mod jobs;
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
@@ -62,13 +63,23 @@ impl Rig {
         Self::of(makes, Modes::default())
     }
 
+    /// Returns a card that makes no more than that many frames a second.
+    fn with_most_fps(fps: u32) -> Self {
+        Self::with(Makes::All, Modes::default(), NonZeroU32::new(fps))
+    }
+
     fn of(makes: Makes, modes: Modes) -> Self {
+        Self::with(makes, modes, None)
+    }
+
+    fn with(makes: Makes, modes: Modes, most_fps: Option<NonZeroU32>) -> Self {
         let witness = Written::default();
         Self {
             card: M2mCard::new(Spec {
                 planes: BufferApi::Single,
                 makes,
                 modes,
+                most_fps,
                 error_injection: true,
                 witness: Witness::new(Lines::new(witness.clone())),
             }),

@@ -41,6 +41,7 @@ impl Served {
                     planes: BufferApi::Single,
                     makes: Makes::All,
                     modes: Modes::default(),
+                    most_fps: None,
                     error_injection: true,
                     witness,
                 });
