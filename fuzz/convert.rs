@@ -53,6 +53,7 @@ pub fn drive(data: &[u8]) {
         planes: api,
         makes: script.pick(&[Makes::All, Makes::Raw, Makes::Jpeg]),
         modes: Modes::default(),
+        most_fps: None,
         error_injection: true,
         witness: match script.one_in(2) {
             true => Witness::new(Lines::new(std::io::sink())),
