@@ -22,6 +22,7 @@ table! {
     MadviseRemove = "madvise-remove", "a hole is punched into the memory's file by MADV_REMOVE";
     MadviseFree = "madvise-free", "the memory is given up by MADV_FREE, then to be reclaimed at once";
     MadvisePageout = "madvise-pageout", "the memory is to be reclaimed at once by MADV_PAGEOUT, to zram or its file";
+    DamonPageout = "damon-pageout", "DAMON has the kernel reclaim the pages, by their physical addresses";
     Swapoff = "swapoff", "the swap is taken away by swapoff(2), then given back";
     MadviseCollapse = "madvise-collapse", "the memory is to be made a huge page by MADV_COLLAPSE";
     Khugepaged = "khugepaged", "khugepaged looks at the memory twice";
@@ -103,6 +104,7 @@ impl Hazard {
         matches!(
             self,
             Self::MadvisePageout
+                | Self::DamonPageout
                 | Self::Khugepaged
                 | Self::Compaction
                 | Self::Ksm

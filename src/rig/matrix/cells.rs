@@ -50,6 +50,10 @@ const INSTEAD: &[(Hazard, &[Kind])] = &[
         Hazard::MadviseFree,
         &[Kind::ThpPart, Kind::Swapped, Kind::Droppable],
     ),
+    (
+        Hazard::DamonPageout,
+        &[Kind::ThpPart, Kind::Swapped, Kind::Ext4Private],
+    ),
     (Hazard::Swapoff, &[Kind::Swapped, Kind::ThpSwapped]),
     (
         Hazard::ThpSplit,

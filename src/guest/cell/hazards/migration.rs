@@ -209,6 +209,14 @@ pub fn move_pages(context: &mut HazardContext<'_>) -> Result<(), Stop> {
     Ok(())
 }
 
+/// Has every processor put the pages that it has faulted in into the lists of which the
+/// kernel reclaims and migrates: move_pages(2) does so first, whatever there is to move
+/// (`lru_cache_disable()` in mm/migrate.c, before Linux 5.14 `lru_add_drain_all()`).
+pub fn fill_lists() -> io::Result<()> {
+    // No process has a page there.
+    nodes_of(&[0], Some(&[0])).map(drop)
+}
+
 /// move_pages(2) on this process. Returns how many pages did not move, and the
 /// node of each page if `to` is `None`.
 fn nodes_of(addresses: &[usize], to: Option<&[i32]>) -> io::Result<(i64, Vec<i32>)> {

@@ -1,6 +1,7 @@
 //! The hazards: what happens to the memory while the device owns it.
 
 pub mod context;
+mod damon;
 mod dmabufs;
 mod mappings;
 mod migration;
@@ -21,6 +22,10 @@ pub fn prepare(hazard: Hazard) -> Result<(), Stop> {
     }
     match hazard {
         Hazard::MadvisePageout | Hazard::Swapoff => setup::swap(),
+        Hazard::DamonPageout => {
+            damon::check()?;
+            setup::swap()
+        }
         Hazard::MemoryPressure => {
             setup::swap()?;
             reclaim::enter_cgroup()
@@ -57,6 +62,7 @@ pub fn run(hazard: Hazard, context: &mut HazardContext<'_>) -> Result<(), Stop> 
         Hazard::MadviseRemove => mappings::punch(context),
         Hazard::MadviseFree => reclaim::free(context),
         Hazard::MadvisePageout => reclaim::page_out(context),
+        Hazard::DamonPageout => damon::page_out(context),
         Hazard::Swapoff => reclaim::swap_off_and_on(context),
         Hazard::DropCaches => reclaim::drop_caches(context),
         Hazard::Writeback => reclaim::write_back(context),
