@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::card::BufferApi;
-use crate::rig::compliance::{Comparison, Judgement, MAX_FPS, SIZES};
+use crate::rig::compliance::{Comparison, Judgement, MAX_FPS, PeerJudgement, SIZES};
 
 /// Returns the page.
 pub fn page(comparisons: &[Comparison]) -> String {
@@ -19,7 +19,12 @@ pub fn page(comparisons: &[Comparison]) -> String {
     );
     for one in comparisons {
         let peer = match &one.peer {
-            Some(peer) => format!("{} | {}", peer.module, counts(&peer.judgement)),
+            Some(peer) => match &peer.judgement {
+                PeerJudgement::Judged(judgement) => {
+                    format!("{} | {}", peer.module, counts(judgement))
+                }
+                PeerJudgement::Ended(_) => format!("{} | not through | |", peer.module),
+            },
             None => "none | | |".to_owned(),
         };
         // Writing to a string does not fail.
@@ -45,27 +50,48 @@ pub fn page(comparisons: &[Comparison]) -> String {
         );
     }
     for one in comparisons {
-        let peer = one.peer.as_ref().map(|it| (&it.module[..], &it.judgement));
-        for (device, judgement) in [("Pinhole", &one.card)].into_iter().chain(peer) {
-            if !judgement.complaints.is_empty() {
-                let _ = write!(
-                    page,
-                    "\nOf {device} on {}, {}, {}:\n\n",
-                    one.guest,
-                    one.kind.name(),
-                    api(one.planes)
-                );
-                for (line, times) in folded(&judgement.complaints) {
-                    let times = match times {
-                        1 => String::new(),
-                        times => format!(" ({times} times)"),
-                    };
-                    let _ = writeln!(page, "- `{line}`{times}");
-                }
+        write_complaints(&mut page, "Pinhole", one, &one.card);
+        match one
+            .peer
+            .as_ref()
+            .map(|peer| (&peer.module, &peer.judgement))
+        {
+            Some((module, PeerJudgement::Judged(judgement))) => {
+                write_complaints(&mut page, module, one, judgement);
             }
+            Some((module, PeerJudgement::Ended(last))) => {
+                let _ = writeln!(
+                    page,
+                    "\nOf {module} on {}, v4l2-compliance did not come to its end; its last words: \
+                     `{last}`",
+                    subject(one)
+                );
+            }
+            None => {}
         }
     }
     page
+}
+
+/// Writes what v4l2-compliance says is wrong with a device, if there is something.
+fn write_complaints(page: &mut String, device: &str, of: &Comparison, judgement: &Judgement) {
+    if judgement.complaints.is_empty() {
+        return;
+    }
+    // Writing to a string does not fail.
+    let _ = write!(page, "\nOf {device} on {}:\n\n", subject(of));
+    for (line, times) in folded(&judgement.complaints) {
+        let times = match times {
+            1 => String::new(),
+            times => format!(" ({times} times)"),
+        };
+        let _ = writeln!(page, "- `{line}`{times}");
+    }
+}
+
+/// Returns what was judged where, such as `trixie, output, multi-planar`.
+fn subject(of: &Comparison) -> String {
+    format!("{}, {}, {}", of.guest, of.kind.name(), api(of.planes))
 }
 
 /// Returns each complaint once, in the order of their first occurrences, with
@@ -126,7 +152,10 @@ mod tests {
             card: judgement(0, &[]),
             peer: Some(Peer {
                 module: "vivid".into(),
-                judgement: judgement(2, &["fail: x(1): y", "fail: x(2): z", "fail: x(1): y"]),
+                judgement: PeerJudgement::Judged(judgement(
+                    2,
+                    &["fail: x(1): y", "fail: x(2): z", "fail: x(1): y"],
+                )),
             }),
         }]);
         assert!(
@@ -140,6 +169,29 @@ mod tests {
              - `fail: x(1): y` (2 times)\n- `fail: x(2): z`\n"
         ));
         assert!(page.contains("--max-fps 30") && !page.contains("Of Pinhole"));
+    }
+
+    #[test]
+    fn a_device_of_the_kernels_own_that_is_not_judged_leaves_the_cards_results() {
+        let page = page(&[Comparison {
+            guest: "trixie".into(),
+            release: "6.12".into(),
+            accelerator: "kvm".into(),
+            kind: CardKind::Output,
+            planes: BufferApi::Single,
+            card: judgement(0, &[]),
+            peer: Some(Peer {
+                module: "vivid".into(),
+                judgement: PeerJudgement::Ended("Frame #009 (signal 9)".into()),
+            }),
+        }]);
+        let row =
+            "\n| 6.12 (trixie) | output | single-planar | 81 | 0 | 0 | vivid | not through | | |\n";
+        assert!(page.contains(row), "{page}");
+        assert!(page.ends_with(
+            "\nOf vivid on trixie, output, single-planar, v4l2-compliance did not come to its end; \
+             its last words: `Frame #009 (signal 9)`\n"
+        ));
     }
 
     #[test]

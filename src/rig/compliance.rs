@@ -20,7 +20,7 @@ use crate::vm::images::Catalog;
 use crate::vm::progress::Progress;
 
 pub use kept::{KeptError, keep, kept};
-pub use peer::Peer;
+pub use peer::{Peer, PeerJudgement};
 
 /// The card's device.
 const CARD: &str = "/dev/video0";
@@ -218,12 +218,17 @@ pub fn judge(
     };
     parse(&answer.stdout).ok_or_else(|| {
         let said = [answer.stdout.as_str(), &answer.stderr].concat();
-        let last = said.lines().rev().find(|line| !line.trim().is_empty());
         ComplianceError::NoTotal {
             device: device.to_owned(),
-            last: format!("{} ({})", last.unwrap_or_default().trim(), answer.status),
+            last: format!("{} ({})", last_line(&said), answer.status),
         }
     })
+}
+
+/// Returns the last line that is not empty. Lines of progress end with a carriage return.
+fn last_line(text: &str) -> &str {
+    let mut lines = text.split(['\n', '\r']).rev().map(str::trim);
+    lines.find(|line| !line.is_empty()).unwrap_or_default()
 }
 
 /// Returns whether a line of v4l2-compliance tells the result of a test, such as
@@ -305,6 +310,14 @@ Total for pinhole device /dev/video0: 81, Succeeded: 80, Failed: 1, Warnings: 7
         assert!(!judgement.is_clean());
         let clean = REPORT.replace("Failed: 1, Warnings: 7", "Failed: 0, Warnings: 0");
         assert!(parse(&clean).unwrap().is_clean());
+    }
+
+    #[test]
+    fn the_last_words_are_one_line() {
+        let text =
+            "\ttest MMAP: OK\n\r\tVideo Output: Frame #008   \r\tVideo Output: Frame #009   \r\n";
+        assert_eq!(last_line(text), "Video Output: Frame #009");
+        assert_eq!(last_line("\r\n"), "");
     }
 
     #[test]

@@ -17,7 +17,18 @@ pub struct Peer {
     /// The device's module.
     pub module: String,
     /// The results.
-    pub judgement: Judgement,
+    pub judgement: PeerJudgement,
+}
+
+/// What v4l2-compliance says of the kernel's own device. It may not come to an end there:
+/// that tells nothing of the card, whose results stay.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum PeerJudgement {
+    /// The results.
+    Judged(Judgement),
+    /// It gave none; these were its last words, and how it ended.
+    Ended(String),
 }
 
 /// Returns the module whose device is most similar to a card of that kind, and
@@ -66,8 +77,13 @@ pub fn judge_peer(
     };
     let loaded = agent.call(load, PATIENCE);
     loaded.map_err(failed("load the kernel's own device"))?;
+    let judgement = match judge(agent, DEVICE, &OPTIONS, progress) {
+        Ok(judgement) => PeerJudgement::Judged(judgement),
+        Err(ComplianceError::NoTotal { last, .. }) => PeerJudgement::Ended(last),
+        Err(error) => return Err(error),
+    };
     Ok(Some(Peer {
         module: module.into(),
-        judgement: judge(agent, DEVICE, &OPTIONS, progress)?,
+        judgement,
     }))
 }
