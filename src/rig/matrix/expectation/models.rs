@@ -6,13 +6,15 @@
 //! the device (vb2_dc_get_contiguous_size() in videobuf2-dma-contig.c): without an IOMMU
 //! pages that follow one another.
 
-use super::Expectation;
+use super::{Expectation, NO_MEMORY};
 use crate::agent::cell::Kind;
 use crate::rig::kernel::Version;
 use crate::rig::matrix::name::{CellName, Pinning};
 use crate::rig::matrix::observation::Observation;
 
 const ENOMEM: &str = "vb2_dma_sg's get_userptr() answers ENOMEM to every failure to pin";
+
+const OVERFLOW: &str = "no such memory: the kernel answers EOVERFLOW to a range that wraps (gup_fast_fallback() in mm/gup.c), and vb2_dma_contig and vb2_vmalloc pass it on, though V4L2 does not document it";
 
 const IN_PIECES: &str = "vb2_dma_contig takes memory that is one piece for the device: whether pages follow one another is chance here";
 
@@ -24,13 +26,33 @@ pub fn refused(cell: &CellName, errno: i32, reason: &'static str) -> Expectation
     }
 }
 
-/// Returns the error number of a range that wraps. The driver's own operations look at
+/// Returns the expectation of a range that wraps. The driver's own operations look at
 /// the range before the kernel does.
-pub fn errno_of_wrapping(cell: &CellName, kernel: Version) -> i32 {
+pub fn wrapping(cell: &CellName, kernel: Version) -> Expectation {
     match cell.pinning {
-        Pinning::Contig | Pinning::Vmalloc if kernel >= Version(6, 12) => libc::EOVERFLOW,
-        _ => libc::EFAULT,
+        Pinning::Contig | Pinning::Vmalloc if overflows(kernel) => {
+            Expectation::refused(libc::EOVERFLOW, OVERFLOW)
+        }
+        _ => refused(cell, libc::EFAULT, NO_MEMORY),
     }
+}
+
+/// Adds to the expectation of a driver of which nobody knows the memory model what that
+/// may be: a process cannot tell, and a module may be made for several, as vivid is. An
+/// error that the kernel has two models of three give is none of a driver's bugs, and
+/// its author can do nothing about it; so it is expected, with the reason.
+pub fn of_any_model(cell: &CellName, kernel: Version, expectation: &mut Expectation) {
+    if cell.kind == Kind::WrappingLength && overflows(kernel) {
+        let outcome = Observation::Refused(libc::EOVERFLOW);
+        expectation.outcomes.push(outcome);
+        expectation.reason = Some(OVERFLOW);
+    }
+}
+
+/// Returns whether the kernel has an error of its own for a range that wraps:
+/// internal_get_user_pages_fast() in mm/gup.c returns 0 for it before 6.4.
+fn overflows(kernel: Version) -> bool {
+    kernel >= Version(6, 4)
 }
 
 /// Returns the expectation of a cell whose memory would otherwise come to that.
