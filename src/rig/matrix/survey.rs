@@ -15,7 +15,7 @@ use super::spec::Judged;
 use crate::agent::cell::{CellAnswer, Ends, Flow, Scope, Subject};
 use crate::agent::protocol::{Read, ReadAnswer};
 use crate::agent::survey::{Survey, SurveyAnswer};
-use crate::card::CardKind;
+use crate::card::{CardKind, Direction};
 use crate::rig::testbed::driver::{self, DriverModule};
 use crate::rig::testbed::{CardProcess, TestbedSpec};
 use crate::vm::channel::AgentError;
@@ -101,9 +101,12 @@ impl Surveyed {
 
     /// Returns what is known of it for its expectations.
     pub(super) fn expects(&self) -> Unwitnessed {
+        let length = |direction| self.subject.of(direction).sizeimage as usize;
         Unwitnessed {
             still: self.answer.picture.is_some(),
             scatters: self.scatters,
+            read: length(Direction::Output),
+            written: length(Direction::Capture),
         }
     }
 

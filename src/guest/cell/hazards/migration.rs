@@ -6,7 +6,7 @@ use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::agent::cell::{PAGE, Point};
+use crate::agent::cell::{HUGE_PAGE, PAGE, Point};
 
 use super::context::HazardContext;
 use super::mappings;
@@ -68,9 +68,8 @@ pub fn khugepaged(context: &mut HazardContext<'_>) -> Result<(), Stop> {
 
 /// Returns the huge page around the middle of a buffer.
 fn huge(buffer: Span) -> Span {
-    const HUGE: usize = 2 << 20;
     let middle = buffer.start.wrapping_add(buffer.len / 2);
-    Span::new(middle / HUGE * HUGE, HUGE)
+    Span::new(middle / HUGE_PAGE * HUGE_PAGE, HUGE_PAGE)
 }
 
 /// Changes the rights of one page of the buffer for a moment, so that a huge page is
