@@ -72,6 +72,7 @@ impl Surveyed {
         let survey = Survey {
             device: device.clone(),
             limit_ms: limit.as_millis() as u64,
+            patience,
         };
         let answer = place.agent().call(survey, limit + ANSWER_LIMIT * patience);
         let answer = answer.map_err(|error| no_subject(device, error))?;
