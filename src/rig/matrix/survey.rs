@@ -147,7 +147,10 @@ impl Surveyed {
             version: answer.version.clone(),
             node: self.device.clone(),
             module: module(testbed).filter(|_| self.scope.is_guest()),
-            usb_camera: testbed.usb_camera,
+            usb_camera: testbed
+                .driver
+                .as_ref()
+                .is_some_and(|driver| driver.usb_camera),
             missing,
             notes,
         }
@@ -362,16 +365,20 @@ mod tests {
         );
         let of_guest = TestbedSpec {
             card: CardProcess::Absent,
-            driver: Some(OtherDriver {
-                module: DriverModule::OfKernel("vivid".into()),
-                params: "n_devs=2".into(),
-            }),
+            driver: Some(OtherDriver::new(
+                DriverModule::OfKernel("vivid".into()),
+                "n_devs=2",
+            )),
             ..TestbedSpec::default()
         };
         let report = guest.report(&of_guest);
         assert_eq!(report.notes, ["It has no control."]);
         let module = Some(("vivid".to_owned(), "n_devs=2".to_owned()));
         assert_eq!((report.module, &*report.node), (module, "/dev/video0"));
+        assert!(!report.usb_camera);
+        let mut of_camera = of_guest.clone();
+        of_camera.driver.as_mut().unwrap().usb_camera = true;
+        assert!(guest.report(&of_camera).usb_camera);
         assert_eq!(guest.report(&TestbedSpec::default()).module, None);
         let here = surveyed(Scope::Machine, false);
         assert_eq!(
