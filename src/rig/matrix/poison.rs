@@ -64,10 +64,12 @@ pub(super) fn sweep(
         return Ok(state);
     }
     let agent = guest.place.agent();
-    let swept = agent.call(Sweep {}, LIMIT).and_then(|swept| {
-        log::debug!("{} MiB of free memory were used", swept.bytes >> 20);
-        guest.place.new_records()
-    });
+    let swept = agent
+        .call(Sweep {}, LIMIT * guest.patience)
+        .and_then(|swept| {
+            log::debug!("{} MiB of free memory were used", swept.bytes >> 20);
+            guest.place.new_records()
+        });
     let mut records = match swept {
         Ok(records) => records,
         Err(AgentError::Interrupted) => return Err(MatrixError::Interrupted),
