@@ -21,7 +21,7 @@ use crate::agent::protocol::LogRecord;
 use crate::card::Direction;
 use crate::vm::channel::AgentError;
 
-/// How long a sweep may take.
+/// How long a sweep may take on a kernel of usual speed.
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// The first line of the kernel's report of a page (mm/page_poison.c), of which
