@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::cell::one;
 use super::cell::picture::Picture;
 use super::cell::subject::Subject;
 use crate::card::CardKind;
@@ -15,6 +16,10 @@ pub struct Survey {
     pub device: String,
     /// Time limit in milliseconds.
     pub limit_ms: u64,
+    /// Factor by which all waits for the device are longer than usual, as
+    /// [`Cell::patience`](super::cell::Cell::patience).
+    #[serde(default = "one")]
+    pub patience: u32,
 }
 
 /// What was found of a device.

@@ -153,10 +153,10 @@ impl GuestArgs {
         Ok(TestbedSpec {
             kernel: kernel.map(str::to_owned),
             own_kernel: self.own_kernel(),
-            driver: self.driver.as_ref().map(|path| OtherDriver {
-                module: DriverModule::File(path.clone()),
-                params: self.driver_args.clone(),
-            }),
+            driver: self
+                .driver
+                .as_ref()
+                .map(|path| OtherDriver::new(DriverModule::File(path.clone()), &self.driver_args)),
             driver_args: self.driver_args.clone(),
             qemu: self.qemu.clone(),
             accelerator: self.accel.0,

@@ -97,7 +97,6 @@ impl Args {
             for testbed in &mut testbeds {
                 testbed.card = CardProcess::Absent;
                 testbed.driver = Some(driver.clone());
-                testbed.usb_camera = self.usb_camera;
             }
         }
         Ok(testbeds)
@@ -112,6 +111,7 @@ impl Args {
         Ok(OtherDriver {
             module,
             params: self.module_args.clone(),
+            usb_camera: self.usb_camera,
         })
     }
 }

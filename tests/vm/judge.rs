@@ -44,10 +44,10 @@ impl Machine {
     fn boot() -> Self {
         let machine = Self::with(TestbedSpec {
             card: CardProcess::Absent,
-            driver: Some(OtherDriver {
-                module: DriverModule::OfKernel("vivid".into()),
-                params: "n_devs=1 node_types=0x1 num_inputs=1 input_types=3".into(),
-            }),
+            driver: Some(OtherDriver::new(
+                DriverModule::OfKernel("vivid".into()),
+                "n_devs=1 node_types=0x1 num_inputs=1 input_types=3",
+            )),
             ..TestbedSpec::default()
         });
         // vivid counts jiffies, and gives two frames one number where a frame takes no whole

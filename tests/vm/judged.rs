@@ -45,6 +45,7 @@ impl Guest {
         let survey = Survey {
             device: "/dev/video0".into(),
             limit_ms: LIMIT_MS,
+            patience: 1,
         };
         let answer = self.testbed.machine.agent().call(survey, LIMIT).unwrap();
         assert_eq!((&*answer.driver, &*answer.card), ("vivid", "vivid"));

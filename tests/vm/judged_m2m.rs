@@ -92,10 +92,7 @@ fn a_device_of_another_driver_is_judged_likewise() {
     ];
     let testbed = TestbedSpec {
         card: CardProcess::Absent,
-        driver: Some(OtherDriver {
-            module: DriverModule::OfKernel("vim2m".into()),
-            params: String::new(),
-        }),
+        driver: Some(OtherDriver::new(DriverModule::OfKernel("vim2m".into()), "")),
         kernel: Some(KERNEL.into()),
         ..TestbedSpec::default()
     };

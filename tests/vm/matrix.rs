@@ -36,12 +36,17 @@ const NOT_BUILT: [(Kind, Hazard); 5] = [
 ];
 
 fn run(kernel: &str, cells: Vec<CellName>, mutants: &[Mutant]) -> KernelOutcome {
+    let testbed = TestbedSpec {
+        kernel: Some(kernel.into()),
+        ..TestbedSpec::default()
+    };
+    run_in(testbed, cells, mutants)
+}
+
+fn run_in(testbed: TestbedSpec, cells: Vec<CellName>, mutants: &[Mutant]) -> KernelOutcome {
     let spec = MatrixSpec {
         judged: None,
-        testbed: TestbedSpec {
-            kernel: Some(kernel.into()),
-            ..TestbedSpec::default()
-        },
+        testbed,
         cells,
         mutants: mutants.to_vec(),
         jobs: 2,
@@ -137,6 +142,31 @@ fn every_kind_every_hazard_and_every_failure_is_as_expected_on_a_kernel_that_che
         assert!(!injected.is_empty(), "{}", cell.cell);
     }
     assert!(outcome.injected >= 150, "{}", outcome.injected);
+}
+
+/// One piece for the device is what the DMA API makes one: a bounce buffer holds 256 KiB.
+#[test]
+#[ignore = "boots a guest"]
+fn each_memory_model_comes_to_its_data_out_of_bounce_buffers() {
+    let cells = [
+        "anon-touched@2055+2056/sg",
+        "anon-touched@2055+2056/vmalloc",
+        "thp-part@2055+2056/contig",
+        "output/anon-touched@2055+2056/sg",
+        "output/anon-touched@2055+2056/vmalloc",
+        "output/thp-part@2055+2056/contig",
+    ];
+    let testbed = TestbedSpec {
+        kernel: Some("trixie".into()),
+        bounce_buffers: true,
+        ..TestbedSpec::default()
+    };
+    let cells = cells.iter().map(|cell| cell.parse().unwrap()).collect();
+    for cell in &run_in(testbed, cells, &[]).cells {
+        assert_eq!(cell.verdict, Verdict::Expected, "{}: {cell:#?}", cell.cell);
+        let data = Observation::data(cell.cell.flow.subject());
+        assert_eq!(cell.observation, Some(data), "{}", cell.cell);
+    }
 }
 
 /// The cells in which the card reads; no allocation can be made to fail on a stock

@@ -56,10 +56,10 @@ fn spec(path: &Path, params: &str, cells: Vec<CellName>) -> MatrixSpec {
         judged: None,
         testbed: TestbedSpec {
             kernel: Some("trixie".into()),
-            driver: Some(OtherDriver {
-                module: DriverModule::File(path.to_owned()),
-                params: format!("{id} {params}").trim().to_owned(),
-            }),
+            driver: Some(OtherDriver::new(
+                DriverModule::File(path.to_owned()),
+                format!("{id} {params}").trim(),
+            )),
             ..TestbedSpec::default()
         },
         cells,

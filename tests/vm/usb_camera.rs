@@ -33,8 +33,8 @@ fn testbed() -> TestbedSpec {
         driver: Some(OtherDriver {
             module: DriverModule::OfKernel(usb_camera::DRIVER.into()),
             params: String::new(),
+            usb_camera: true,
         }),
-        usb_camera: true,
         ..TestbedSpec::default()
     }
 }

@@ -1,6 +1,8 @@
 //! Kinds of memory that a driver can be given: what a user pointer can name, and what
 //! dma-bufs are made of.
 
+use super::HUGE_PAGE;
+
 table! {
     /// A kind of memory.
     Kind:
@@ -125,7 +127,7 @@ impl Kind {
     /// Approximate length in bytes of a frame that suits this kind.
     pub const fn length(self) -> usize {
         match self {
-            Self::Thp => 2 << 20,
+            Self::Thp => HUGE_PAGE,
             _ => 64 << 10,
         }
     }

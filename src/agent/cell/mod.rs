@@ -98,6 +98,13 @@ pub use subject::{Made, Scope, Subject};
 /// Size of a page in bytes.
 pub const PAGE: usize = 4096;
 
+/// Size of a huge page of x86-64 in bytes.
+pub const HUGE_PAGE: usize = 2 << 20;
+
+/// Where in a huge page the buffers begin, in bytes and but for their offset, that are to
+/// be part of one.
+pub const PART_OF_HUGE_PAGE: usize = HUGE_PAGE / 2;
+
 /// A name that is not in a table.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the matrix has no {} \"{name}\"; `pinhole matrix --list --mutants` shows what it has", table.to_lowercase())]
@@ -145,7 +152,8 @@ pub struct Cell {
     pub scope: Scope,
 }
 
-fn one() -> u32 {
+/// Returns the factor of a kernel of usual speed.
+pub(super) fn one() -> u32 {
     1
 }
 

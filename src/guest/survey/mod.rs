@@ -29,6 +29,7 @@ use crate::card::{BufferType, CardKind, Direction};
 use serde_json::Value;
 
 use crate::guest::cell::device::Device;
+use crate::guest::cell::patience;
 use crate::guest::failure::Failure;
 use failed::failed;
 
@@ -43,7 +44,10 @@ type Surveyed = Result<SurveyAnswer, String>;
 pub fn main() -> ExitCode {
     let request: Result<Survey, _> = serde_json::from_reader(io::stdin().lock());
     let surveyed: Surveyed = match request {
-        Ok(request) => look(&request.device),
+        Ok(request) => {
+            patience::set(request.patience);
+            look(&request.device)
+        }
         Err(error) => Err(format!("no request: {error}")),
     };
     match serde_json::to_string(&surveyed) {

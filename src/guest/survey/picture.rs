@@ -10,7 +10,7 @@ use crate::wire::buffer::{BUF_FLAG_ERROR, MEMORY_MMAP};
 
 use super::failed::failed;
 use crate::guest::cell::device::{Device, Memory};
-use crate::guest::cell::patience::FRAME_LIMIT;
+use crate::guest::cell::patience::{self, FRAME_LIMIT};
 use crate::guest::cell::span::{self, MemoryAccess, Span};
 
 /// What buffers hold before the device writes, one after the other, the same frame or
@@ -196,15 +196,16 @@ fn stream(device: &Device, mappings: &[Span], filling: u8) -> Result<Stream, NoF
         queue(index, mapping).map_err(of("VIDIOC_QBUF"))?;
         Ok(bytes)
     };
-    frames(next)
+    frames(patience::of(FRAME_LIMIT), next)
 }
 
-/// Takes the frames of a stream, given the function that waits for the next one until
-/// then: `None` is one in error.
+/// Takes the frames of a stream, each of which may take as long as `frame_limit`, given
+/// the function that waits for the next one until then: `None` is one in error.
 fn frames(
+    frame_limit: Duration,
     mut next: impl FnMut(Instant) -> Result<Option<Vec<u8>>, NoFrames>,
 ) -> Result<Stream, NoFrames> {
-    let limit = Instant::now() + FRAME_LIMIT;
+    let limit = Instant::now() + frame_limit;
     let mut errors = 0;
     let first = loop {
         match next(limit)? {
@@ -221,7 +222,7 @@ fn frames(
     let mut count = 1;
     let mut is_still = true;
     while is_still && (count < FRAMES || begin.elapsed() < TIME) {
-        let frame = match next(begin + FRAME_LIMIT) {
+        let frame = match next(begin + frame_limit) {
             Ok(frame) => frame,
             Err(NoFrames::AtAll(_)) => {
                 return Err(NoFrames::Here(format!("no frame came after {count}")));
@@ -300,7 +301,7 @@ mod tests {
         let mut taken = |change: usize| {
             count = 0;
             let frame = of(change);
-            let stream = frames(|_| {
+            let stream = frames(FRAME_LIMIT, |_| {
                 count += 1;
                 std::thread::sleep(Duration::from_millis(1));
                 frame(count)
@@ -314,10 +315,30 @@ mod tests {
     }
 
     #[test]
+    fn a_frame_may_take_longer_than_usual() {
+        for limit in [FRAME_LIMIT, 6 * FRAME_LIMIT] {
+            let begin = Instant::now();
+            let mut deadlines = Vec::new();
+            let seen = frames(limit, |until| {
+                deadlines.push(until);
+                match deadlines.len() {
+                    1 => Ok(Some(vec![1])),
+                    _ => Err(timed_out()),
+                }
+            });
+            assert!(matches!(seen, Err(NoFrames::Here(_))));
+            assert_eq!(deadlines.len(), 2);
+            for until in deadlines {
+                assert!((begin + limit..begin + limit + FRAME_LIMIT).contains(&until));
+            }
+        }
+    }
+
+    #[test]
     fn first_frames_may_be_in_error() {
         let of = |errors: usize, whole: usize| {
             let mut came = 0;
-            frames(|_| {
+            frames(FRAME_LIMIT, |_| {
                 came += 1;
                 match came {
                     came if came <= errors => Ok(None),

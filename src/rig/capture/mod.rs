@@ -366,10 +366,8 @@ mod tests {
             out: PathBuf::new(),
         };
         assert_eq!(pages_due(&spec), 32 * 450);
-        spec.testbed.driver = Some(OtherDriver {
-            module: DriverModule::File("their.ko".into()),
-            params: String::new(),
-        });
+        let module = DriverModule::File("their.ko".into());
+        spec.testbed.driver = Some(OtherDriver::new(module, ""));
         assert_eq!(pages_due(&spec), 16 * 450);
         spec.memory = Memory::Mmap;
         assert_eq!(pages_due(&spec), 0);

@@ -194,10 +194,7 @@ impl ProbeGuest {
         let testbed = TestbedSpec {
             card: CardProcess::Absent,
             kernel: Some(spec.kernel.clone()),
-            driver: Some(OtherDriver {
-                module: DriverModule::File(probe.to_owned()),
-                params: String::new(),
-            }),
+            driver: Some(OtherDriver::new(DriverModule::File(probe.to_owned()), "")),
             qemu: spec.qemu.clone(),
             accelerator: spec.accelerator,
             append: APPEND.to_owned(),

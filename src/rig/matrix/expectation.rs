@@ -138,7 +138,7 @@ fn unpinnable(cell: &CellName, kernel: Version) -> Option<Expectation> {
             ..refused("the mapping of a dma-buf has no pages to pin")
         },
         Secretmem => refused("secret memory is not the kernel's to reach"),
-        WrappingLength => models::refused(cell, models::errno_of_wrapping(cell, kernel), NO_MEMORY),
+        WrappingLength => models::wrapping(cell, kernel),
         Null | KernelAddress | AddressSpaceEnd => refused(NO_MEMORY),
         _ => return None,
     })
@@ -213,6 +213,7 @@ pub fn expect_of_any_driver(cell: &CellName, kernel: Version) -> Expectation {
         expectation.outcomes.retain(|outcome| !is_refusal(outcome));
         let refusals = REFUSALS.map(Observation::Refused);
         expectation.outcomes.extend(refusals);
+        models::of_any_model(cell, kernel, &mut expectation);
     }
     if cell.point == Point::Qbuf {
         expectation.failing.documented = &REFUSALS;
@@ -314,6 +315,7 @@ fn undisturbed(cell: &CellName, kernel: Version) -> Expectation {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::agent::cell::Ends;
 
     /// The oldest and the newest kernel, and those between.
     pub(super) const KERNELS: [Version; 4] =
@@ -339,6 +341,14 @@ mod tests {
         let refused = REFUSALS.map(Observation::Refused);
         assert_eq!(any(&cell, Version(6, 12)), refused);
         assert!(!refused.contains(&Observation::Refused(libc::EOVERFLOW)));
+        // It may have a memory model that passes on what the kernel says of such a range.
+        let wraps = CellName::plain(Kind::WrappingLength);
+        let overflow = [&refused[..], &[Observation::Refused(libc::EOVERFLOW)]].concat();
+        for flow in [Flow::Capture, Flow::Output, Flow::M2m(Ends::Written)] {
+            let wraps = CellName { flow, ..wraps };
+            assert_eq!(any(&wraps, Version(6, 1)), refused);
+            assert_eq!(any(&wraps, Version(6, 12)), overflow);
+        }
         let good = CellName::plain(Kind::Thp);
         let data = Observation::Captured(Reads::Written);
         assert_eq!(any(&good, Version(6, 12)), [data]);

@@ -60,7 +60,7 @@ pub(super) struct CellGuest {
     /// The cell of the trial after which nothing more can be run here, and why.
     pub(super) ended: Option<(Box<CellOutcome>, MatrixError)>,
     /// Factor by which all limits are longer than usual.
-    patience: u32,
+    pub(super) patience: u32,
     /// Version of the kernel.
     pub(super) version: Version,
     /// What the device did, besides what the cells' processes see.

@@ -51,7 +51,8 @@ pub(super) fn search(
     cells: &mut [CellOutcome],
     mut state: GuestState,
 ) -> Result<GuestState, MatrixError> {
-    if !can_search(guest) {
+    // A guest that does not answer would be waited for in vain.
+    if !can_search(guest) || matches!(state, GuestState::Broken(_)) {
         return Ok(state);
     }
     let found = match find(guest)? {
@@ -113,8 +114,13 @@ fn find(guest: &CellGuest) -> Result<Result<Vec<LeakSeen>, GuestState>, MatrixEr
             Ok(Ok(answer.leaks))
         }
         Err(AgentError::Interrupted) => Err(MatrixError::Interrupted),
-        Err(AgentError::Failed { message, .. }) => Ok(Err(GuestState::Spoilt(message))),
-        Err(error) => Ok(Err(GuestState::Broken(error.to_string()))),
+        Err(error) => {
+            log::warn!("lost memory was not looked for: {error}");
+            Ok(Err(match error {
+                AgentError::Failed { message, .. } => GuestState::Spoilt(message),
+                error => GuestState::Broken(error.to_string()),
+            }))
+        }
     }
 }
 

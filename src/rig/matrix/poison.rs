@@ -21,7 +21,7 @@ use crate::agent::protocol::LogRecord;
 use crate::card::Direction;
 use crate::vm::channel::AgentError;
 
-/// How long a sweep may take.
+/// How long a sweep may take on a kernel of usual speed.
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// The first line of the kernel's report of a page (mm/page_poison.c), of which
@@ -64,10 +64,12 @@ pub(super) fn sweep(
         return Ok(state);
     }
     let agent = guest.place.agent();
-    let swept = agent.call(Sweep {}, LIMIT).and_then(|swept| {
-        log::debug!("{} MiB of free memory were used", swept.bytes >> 20);
-        guest.place.new_records()
-    });
+    let swept = agent
+        .call(Sweep {}, LIMIT * guest.patience)
+        .and_then(|swept| {
+            log::debug!("{} MiB of free memory were used", swept.bytes >> 20);
+            guest.place.new_records()
+        });
     let mut records = match swept {
         Ok(records) => records,
         Err(AgentError::Interrupted) => return Err(MatrixError::Interrupted),

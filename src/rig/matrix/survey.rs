@@ -15,7 +15,7 @@ use super::spec::Judged;
 use crate::agent::cell::{CellAnswer, Ends, Flow, Scope, Subject};
 use crate::agent::protocol::{Read, ReadAnswer};
 use crate::agent::survey::{Survey, SurveyAnswer};
-use crate::card::CardKind;
+use crate::card::{CardKind, Direction};
 use crate::rig::testbed::driver::{self, DriverModule};
 use crate::rig::testbed::{CardProcess, TestbedSpec};
 use crate::vm::channel::AgentError;
@@ -72,6 +72,7 @@ impl Surveyed {
         let survey = Survey {
             device: device.clone(),
             limit_ms: limit.as_millis() as u64,
+            patience,
         };
         let answer = place.agent().call(survey, limit + ANSWER_LIMIT * patience);
         let answer = answer.map_err(|error| no_subject(device, error))?;
@@ -101,9 +102,12 @@ impl Surveyed {
 
     /// Returns what is known of it for its expectations.
     pub(super) fn expects(&self) -> Unwitnessed {
+        let length = |direction| self.subject.of(direction).sizeimage as usize;
         Unwitnessed {
             still: self.answer.picture.is_some(),
             scatters: self.scatters,
+            read: length(Direction::Output),
+            written: length(Direction::Capture),
         }
     }
 
@@ -143,7 +147,10 @@ impl Surveyed {
             version: answer.version.clone(),
             node: self.device.clone(),
             module: module(testbed).filter(|_| self.scope.is_guest()),
-            usb_camera: testbed.usb_camera,
+            usb_camera: testbed
+                .driver
+                .as_ref()
+                .is_some_and(|driver| driver.usb_camera),
             missing,
             notes,
         }
@@ -358,16 +365,20 @@ mod tests {
         );
         let of_guest = TestbedSpec {
             card: CardProcess::Absent,
-            driver: Some(OtherDriver {
-                module: DriverModule::OfKernel("vivid".into()),
-                params: "n_devs=2".into(),
-            }),
+            driver: Some(OtherDriver::new(
+                DriverModule::OfKernel("vivid".into()),
+                "n_devs=2",
+            )),
             ..TestbedSpec::default()
         };
         let report = guest.report(&of_guest);
         assert_eq!(report.notes, ["It has no control."]);
         let module = Some(("vivid".to_owned(), "n_devs=2".to_owned()));
         assert_eq!((report.module, &*report.node), (module, "/dev/video0"));
+        assert!(!report.usb_camera);
+        let mut of_camera = of_guest.clone();
+        of_camera.driver.as_mut().unwrap().usb_camera = true;
+        assert!(guest.report(&of_camera).usb_camera);
         assert_eq!(guest.report(&TestbedSpec::default()).module, None);
         let here = surveyed(Scope::Machine, false);
         assert_eq!(

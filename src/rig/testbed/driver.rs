@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::agent::protocol::{Load, driver_file};
+use crate::agent::usb_camera;
 use crate::vm::images::{Guest, modules};
 use crate::vm::provision::Error;
 use crate::vm::qemu::{MEDIA_ID, Qemu};
@@ -22,6 +23,9 @@ pub struct OtherDriver {
     /// Parameters of the module. On a QEMU without the media device they must
     /// make the driver of a card accept the stand-in's virtio id.
     pub params: String,
+    /// Whether a USB camera made of software is plugged into the guest once the driver is
+    /// loaded. Pinhole's own driver has no use for one, so that no testbed of it has.
+    pub usb_camera: bool,
 }
 
 /// The origin of a driver's module.
@@ -46,6 +50,15 @@ pub struct Driver {
 }
 
 impl OtherDriver {
+    /// Returns a driver with those parameters, and no camera.
+    pub fn new(module: DriverModule, params: impl Into<String>) -> Self {
+        Self {
+            module,
+            params: params.into(),
+            usb_camera: false,
+        }
+    }
+
     /// Checks that a file is a module, which takes no guest.
     ///
     /// # Errors
@@ -77,22 +90,17 @@ impl Driver {
     }
 
     /// Returns another driver, with the modules that it needs and the guest
-    /// does not load at boot, and before it those that its device needs, `hardware`.
-    /// Files that have to be written are written to `dir`.
+    /// does not load at boot, and before it those that its device needs. Files that have to be written are written to `dir`.
     ///
     /// # Errors
     ///
     /// [`Error::Own`] if the file is not a module, [`Error::Contents`] if the
     /// kernel lacks the module, or one that it needs, and others if files cannot
     /// be read or written.
-    pub fn other(
-        spec: &OtherDriver,
-        hardware: &[&str],
-        guest: &Guest,
-        dir: &Path,
-    ) -> Result<Self, Error> {
+    pub fn other(spec: &OtherDriver, guest: &Guest, dir: &Path) -> Result<Self, Error> {
         let modules = guest.modules()?;
-        let mut wanted: Vec<_> = hardware.iter().map(|name| (*name).to_owned()).collect();
+        let controller = spec.usb_camera.then(|| usb_camera::CONTROLLER.to_owned());
+        let mut wanted: Vec<_> = controller.into_iter().collect();
         let (module, needed) = match &spec.module {
             DriverModule::File(path) => {
                 let module = modules::read_module(path)?;

@@ -16,7 +16,6 @@ use self::driver::{Driver, OtherDriver};
 pub use self::error::{TestbedError, Untestable};
 pub use self::spec::{CardProcess, TestbedSpec};
 use crate::agent::protocol::{Load, Log, PlugCamera, Read};
-use crate::agent::usb_camera;
 use crate::rig::kernel_log;
 use crate::vm::accelerator::Accelerator;
 use crate::vm::channel::AgentError;
@@ -131,14 +130,8 @@ impl Testbed {
         };
         let dir = private_dir()?;
         let mut driver = match &spec.driver {
-            Some(other) => {
-                let hardware: &[_] = match spec.usb_camera {
-                    true => &[usb_camera::CONTROLLER],
-                    false => &[],
-                };
-                Driver::other(other, hardware, &guest, dir.path())
-                    .map_err(|error| TestbedError::from(error).of(own))?
-            }
+            Some(other) => Driver::other(other, &guest, dir.path())
+                .map_err(|error| TestbedError::from(error).of(own))?,
             None => {
                 let module = match spec.mutants {
                     true => images::ensure_mutants(&guest, progress),
@@ -216,7 +209,7 @@ impl Testbed {
         testbed
             .load(driver.loads, spec.driver.is_some())
             .map_err(|error| error.of(own))?;
-        if spec.usb_camera {
+        if spec.driver.as_ref().is_some_and(|other| other.usb_camera) {
             step.update("plugging the camera in");
             testbed.plug_camera().map_err(|error| error.of(own))?;
         }

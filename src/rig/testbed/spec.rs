@@ -21,9 +21,6 @@ pub struct TestbedSpec {
     pub own_kernel: Option<OwnKernel>,
     /// A driver that replaces Pinhole's own.
     pub driver: Option<OtherDriver>,
-    /// Whether a USB camera made of software is plugged into the guest once its
-    /// driver is loaded.
-    pub usb_camera: bool,
     /// Parameters of Pinhole's own driver, besides the one that the machine
     /// needs.
     pub driver_args: String,

@@ -122,10 +122,10 @@ fn a_driver_that_breaks_a_clause_is_seen_at_that_one() {
     let id = qemu.virtio_id;
     let spec = spec(
         "trixie",
-        Some(OtherDriver {
-            module: DriverModule::File(SEAMS.build("trixie", dir.path())),
-            params: format!("standin_id={id}"),
-        }),
+        Some(OtherDriver::new(
+            DriverModule::File(SEAMS.build("trixie", dir.path())),
+            format!("standin_id={id}"),
+        )),
     );
     let progress = Progress::silent();
     let mut stand = Stand::boot(&spec, &progress).unwrap();

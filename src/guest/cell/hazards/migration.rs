@@ -6,7 +6,7 @@ use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::agent::cell::{PAGE, Point};
+use crate::agent::cell::{HUGE_PAGE, PAGE, Point};
 
 use super::context::HazardContext;
 use super::mappings;
@@ -29,29 +29,16 @@ const SCRAP: usize = 4 << 20;
 pub fn collapse(context: &mut HazardContext<'_>) -> Result<(), Stop> {
     /// MADV_COLLAPSE of asm-generic/mman-common.h, since Linux 6.1.
     const COLLAPSE: i32 = 25;
-    let range = huge(context.layout.buffer);
-    // Memory that must stay in small pages is not collapsed.
-    let advise = || span::advise(range, libc::MADV_HUGEPAGE);
-    if context
-        .writer
-        .call("madvise MADV_HUGEPAGE", advise)
-        .is_err()
-    {
+    let Some(range) = allow_huge_page(context) else {
         return Ok(());
-    }
+    };
     let collapse = || span::advise(range, COLLAPSE);
     let _ = context.writer.call("madvise MADV_COLLAPSE", collapse);
     Ok(())
 }
 
 pub fn khugepaged(context: &mut HazardContext<'_>) -> Result<(), Stop> {
-    let range = huge(context.layout.buffer);
-    let advise = || span::advise(range, libc::MADV_HUGEPAGE);
-    if context
-        .writer
-        .call("madvise MADV_HUGEPAGE", advise)
-        .is_err()
-    {
+    if allow_huge_page(context).is_none() {
         return Ok(());
     }
     for (knob, value) in [
@@ -66,11 +53,19 @@ pub fn khugepaged(context: &mut HazardContext<'_>) -> Result<(), Stop> {
     scans(&format!("{KHUGEPAGED}/full_scans"), advice, context)
 }
 
+/// Allows the kernel to make the buffer's middle part of a huge page. Returns where that
+/// would be; `None` if the memory must stay in small pages.
+fn allow_huge_page(context: &mut HazardContext<'_>) -> Option<Span> {
+    let range = huge(context.layout.buffer);
+    let advise = || span::advise(range, libc::MADV_HUGEPAGE);
+    let advised = context.writer.call("madvise MADV_HUGEPAGE", advise);
+    advised.is_ok().then_some(range)
+}
+
 /// Returns the huge page around the middle of a buffer.
 fn huge(buffer: Span) -> Span {
-    const HUGE: usize = 2 << 20;
     let middle = buffer.start.wrapping_add(buffer.len / 2);
-    Span::new(middle / HUGE * HUGE, HUGE)
+    Span::new(middle / HUGE_PAGE * HUGE_PAGE, HUGE_PAGE)
 }
 
 /// Changes the rights of one page of the buffer for a moment, so that a huge page is

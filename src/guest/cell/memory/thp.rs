@@ -5,9 +5,9 @@ use std::fs;
 use std::io;
 use std::os::fd::AsFd;
 
-use crate::agent::cell::PAGE;
 use crate::agent::cell::evidence::{Moment, PagesSeen};
 use crate::agent::cell::pagemap::frame;
+use crate::agent::cell::{HUGE_PAGE, PAGE, PART_OF_HUGE_PAGE};
 use libc::{MAP_SHARED, PROT_READ, PROT_WRITE};
 use rustix::fs::ftruncate;
 
@@ -16,9 +16,6 @@ use super::{files, huge, swap};
 use crate::guest::cell::fork::Fork;
 use crate::guest::cell::span::{self, MemoryAccess, Span};
 use crate::guest::cell::{Stop, pagemap, setup};
-
-/// Size in bytes of a huge page of x86-64.
-const HUGE: usize = 2 << 20;
 
 /// What a process may usually do with its memory.
 const ACCESS: i32 = PROT_READ | PROT_WRITE;
@@ -31,7 +28,7 @@ pub fn whole(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
 
 /// Lays out a buffer in the middle of a transparent huge page.
 pub fn part(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
-    transparent(want, access, HUGE / 2)
+    transparent(want, access, PART_OF_HUGE_PAGE)
 }
 
 /// Lays out a buffer in the middle of a transparent huge page that is there, and is
@@ -46,8 +43,8 @@ fn lasting_part(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
 /// huge page, with a page before it.
 fn transparent(want: Want, access: &MemoryAccess, from: usize) -> Result<Layout, Stop> {
     // The page before the buffer may be the last of another huge page.
-    let start = HUGE + from;
-    let room = room((start + want.with_canaries()).next_multiple_of(HUGE))?;
+    let start = HUGE_PAGE + from;
+    let room = room((start + want.with_canaries()).next_multiple_of(HUGE_PAGE))?;
     let mapping = room.part(start - PAGE, want.with_canaries());
     fill(access, mapping)?;
     let layout = Layout::amid(mapping, want);
@@ -75,15 +72,15 @@ fn shows_flags(seen: &PagesSeen) -> bool {
 
 /// Returns the huge pages in which a range lies.
 fn around(span: Span) -> Span {
-    let start = span.start / HUGE * HUGE;
-    Span::new(start, span.end().next_multiple_of(HUGE) - start)
+    let start = span.start / HUGE_PAGE * HUGE_PAGE;
+    Span::new(start, span.end().next_multiple_of(HUGE_PAGE) - start)
 }
 
 /// Maps anonymous memory that begins where a huge page can, and may be huge
 /// pages.
 fn room(len: usize) -> Result<Span, Stop> {
-    let whole = span::anonymous(len + HUGE)?;
-    let room = Span::new(whole.start.next_multiple_of(HUGE), len);
+    let whole = span::anonymous(len + HUGE_PAGE)?;
+    let room = Span::new(whole.start.next_multiple_of(HUGE_PAGE), len);
     span::advise(room, libc::MADV_HUGEPAGE).map_err(|error| {
         Stop::Impossible(format!("there are no transparent huge pages: {error}"))
     })?;
@@ -100,7 +97,7 @@ pub fn pte_mapped(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     let layout = lasting_part(want, access)?;
     // Another protection of one page splits the mapping; the page stays whole.
     let (huge, pages) = (around(layout.buffer), layout.buffer.pages());
-    for start in (huge.start..huge.end()).step_by(HUGE) {
+    for start in (huge.start..huge.end()).step_by(HUGE_PAGE) {
         let one = Span::new(start.max(pages.start), PAGE);
         span::protect(one, PROT_READ)?;
         span::protect(one, ACCESS)?;
@@ -155,7 +152,7 @@ pub fn partly_mapped(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> 
 pub fn remapped(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     let old = part(want, access)?.whole();
     let place = span::anonymous(old.len + PAGE)?;
-    let is_alike = (place.start ^ old.start).is_multiple_of(HUGE);
+    let is_alike = (place.start ^ old.start).is_multiple_of(HUGE_PAGE);
     let new = place.part(if is_alike { PAGE } else { 0 }, old.len);
     span::remap(old, new)?;
     let layout = Layout::amid(new, want);
@@ -205,7 +202,7 @@ pub fn of_another_size(want: Want, access: &MemoryAccess) -> Result<Layout, Stop
     }
     setup::knob(KNOB, "madvise")?;
     let len = want.with_canaries().next_multiple_of(SIZE);
-    if len >= HUGE {
+    if len >= HUGE_PAGE {
         return Err(Stop::Impossible("a huge page would fit".into()));
     }
     let whole = span::anonymous(len + SIZE)?;
@@ -231,8 +228,8 @@ pub fn of_another_size(want: Want, access: &MemoryAccess) -> Result<Layout, Stop
 pub fn zero(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     /// KPF_ZERO_PAGE of linux/kernel-page-flags.h.
     const ZERO_PAGE: u64 = 1 << 24;
-    let len = (HUGE / 2 + want.with_canaries()).next_multiple_of(HUGE);
-    let mapping = room(len)?.part(HUGE / 2 - PAGE, want.with_canaries());
+    let len = (HUGE_PAGE / 2 + want.with_canaries()).next_multiple_of(HUGE_PAGE);
+    let mapping = room(len)?.part(HUGE_PAGE / 2 - PAGE, want.with_canaries());
     access.read(mapping)?;
     let layout = Layout::amid(mapping, want);
     let seen = all_huge(&layout)?;
@@ -277,9 +274,12 @@ mod tests {
     #[test]
     fn huge_pages_are_all_that_a_range_touches() {
         let at = |start, len| around(Span::new(start, len));
-        assert_eq!(at(HUGE + PAGE, PAGE), Span::new(HUGE, HUGE));
-        assert_eq!(at(HUGE, HUGE), Span::new(HUGE, HUGE));
-        assert_eq!(at(2 * HUGE - 1, 2), Span::new(HUGE, 2 * HUGE));
+        assert_eq!(at(HUGE_PAGE + PAGE, PAGE), Span::new(HUGE_PAGE, HUGE_PAGE));
+        assert_eq!(at(HUGE_PAGE, HUGE_PAGE), Span::new(HUGE_PAGE, HUGE_PAGE));
+        assert_eq!(
+            at(2 * HUGE_PAGE - 1, 2),
+            Span::new(HUGE_PAGE, 2 * HUGE_PAGE)
+        );
     }
 
     #[test]

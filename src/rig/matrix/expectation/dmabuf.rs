@@ -123,7 +123,8 @@ fn read(cell: &CellName, kernel: Version) -> Expectation {
 
 #[cfg(test)]
 mod tests {
-    use crate::rig::matrix::expectation::tests::expected;
+    use super::*;
+    use crate::rig::matrix::expectation::tests::{KERNELS, expected};
 
     #[test]
     fn the_memory_of_a_dmabuf_is_there_whatever_becomes_of_the_process_and_the_exporter() {
@@ -161,5 +162,32 @@ mod tests {
         assert_eq!(expected("dmabuf-none"), ["EINVAL"; 4]);
         assert_eq!(expected("output/dmabuf-closed"), ["EINVAL"; 4]);
         assert_eq!(expected("dmabuf-short"), ["EFAULT"; 4]);
+    }
+
+    #[test]
+    fn what_the_kernel_loses_is_known() {
+        let of = |name: &str, said: fn(&Expectation) -> bool| {
+            let cell: CellName = name.parse().unwrap();
+            KERNELS.map(|kernel| said(&super::super::expect(&cell, kernel)))
+        };
+        let leaks = |name| of(name, |expectation| expectation.leaks_dmabuf);
+        for name in [
+            "dmabuf-short",
+            "output/dmabuf-short",
+            "m2m/read/dmabuf-short",
+        ] {
+            assert_eq!(leaks(name), [false, false, true, true], "{name}");
+        }
+        assert_eq!(leaks("dmabuf-udmabuf"), [false; 4]);
+        let leaves_clean = |name| of(name, |expectation| expectation.leaves_clean);
+        for (name, expected) in [
+            ("dmabuf-udmabuf-untouched", true),
+            ("m2m/written/dmabuf-udmabuf-untouched", true),
+            ("m2m/read/dmabuf-udmabuf-untouched", false),
+            ("output/dmabuf-udmabuf-untouched", false),
+            ("dmabuf-udmabuf", false),
+        ] {
+            assert_eq!(leaves_clean(name), [expected; 4], "{name}");
+        }
     }
 }

@@ -6,13 +6,17 @@
 //! the device (vb2_dc_get_contiguous_size() in videobuf2-dma-contig.c): without an IOMMU
 //! pages that follow one another.
 
-use super::Expectation;
-use crate::agent::cell::Kind;
+use std::ops::Range;
+
+use super::{Expectation, NO_MEMORY};
+use crate::agent::cell::{FrameSize, HUGE_PAGE, Kind, PART_OF_HUGE_PAGE};
 use crate::rig::kernel::Version;
 use crate::rig::matrix::name::{CellName, Pinning};
 use crate::rig::matrix::observation::Observation;
 
 const ENOMEM: &str = "vb2_dma_sg's get_userptr() answers ENOMEM to every failure to pin";
+
+const OVERFLOW: &str = "no such memory: the kernel answers EOVERFLOW to a range that wraps (gup_fast_fallback() in mm/gup.c), and vb2_dma_contig and vb2_vmalloc pass it on, though V4L2 does not document it";
 
 const IN_PIECES: &str = "vb2_dma_contig takes memory that is one piece for the device: whether pages follow one another is chance here";
 
@@ -24,21 +28,41 @@ pub fn refused(cell: &CellName, errno: i32, reason: &'static str) -> Expectation
     }
 }
 
-/// Returns the error number of a range that wraps. The driver's own operations look at
+/// Returns the expectation of a range that wraps. The driver's own operations look at
 /// the range before the kernel does.
-pub fn errno_of_wrapping(cell: &CellName, kernel: Version) -> i32 {
+pub fn wrapping(cell: &CellName, kernel: Version) -> Expectation {
     match cell.pinning {
-        Pinning::Contig | Pinning::Vmalloc if kernel >= Version(6, 12) => libc::EOVERFLOW,
-        _ => libc::EFAULT,
+        Pinning::Contig | Pinning::Vmalloc if overflows(kernel) => {
+            Expectation::refused(libc::EOVERFLOW, OVERFLOW)
+        }
+        _ => refused(cell, libc::EFAULT, NO_MEMORY),
     }
+}
+
+/// Adds to the expectation of a driver of which nobody knows the memory model what that
+/// may be: a process cannot tell, and a module may be made for several, as vivid is. An
+/// error that the kernel has two models of three give is none of a driver's bugs, and
+/// its author can do nothing about it; so it is expected, with the reason.
+pub fn of_any_model(cell: &CellName, kernel: Version, expectation: &mut Expectation) {
+    if cell.kind == Kind::WrappingLength && overflows(kernel) {
+        let outcome = Observation::Refused(libc::EOVERFLOW);
+        expectation.outcomes.push(outcome);
+        expectation.reason = Some(OVERFLOW);
+    }
+}
+
+/// Returns whether the kernel has an error of its own for a range that wraps:
+/// internal_get_user_pages_fast() in mm/gup.c returns 0 for it before 6.4.
+fn overflows(kernel: Version) -> bool {
+    kernel >= Version(6, 4)
 }
 
 /// Returns the expectation of a cell whose memory would otherwise come to that.
 pub fn of_one_piece(cell: &CellName, kernel: Version, expectation: Expectation) -> Expectation {
     let is_refusal = |outcome: &Observation| matches!(outcome, Observation::Refused(_));
-    // A buffer that begins later in a huge page than at its start ends in the next one.
-    let is_one_piece =
-        is_one_piece(cell.kind, kernel) && (cell.kind != Kind::Thp || cell.offset == 0);
+    let offset = cell.offset as usize;
+    let length = FrameSize::new(cell.kind, cell.tail).map_or(0, FrameSize::bytes);
+    let is_one_piece = is_one_piece(cell.kind, kernel, offset..offset + length);
     if cell.pinning != Pinning::Contig
         || is_one_piece
         || expectation.outcomes.iter().all(is_refusal)
@@ -57,27 +81,54 @@ pub fn of_one_piece(cell: &CellName, kernel: Version, expectation: Expectation) 
     expectation
 }
 
-/// Returns whether memory of that kind is one piece of physical memory, if there is
-/// such memory at all, and no more of it than the kind's usual length.
+/// Returns whether a buffer in memory of that kind is one piece of physical memory, if
+/// there is such memory at all; `buffer` is where it lies, in bytes from the start of the
+/// first page. Huge pages follow one another by chance.
 ///
 /// Before 5.19, which knows of pages that they are one process's alone (PG_anon_exclusive),
 /// a write to a write-protected page of a huge page that is mapped by PTEs copies it
 /// (do_wp_page() in mm/memory.c): the pin has a piece less there.
-pub fn is_one_piece(kind: Kind, kernel: Version) -> bool {
-    match kind {
-        Kind::Thp
-        | Kind::ThpPart
-        | Kind::ThpPartlyMapped
-        | Kind::ThpMremapped
-        | Kind::DeviceDax => true,
-        Kind::ThpPteMapped => kernel >= Version(5, 19),
-        _ => false,
-    }
+pub fn is_one_piece(kind: Kind, kernel: Version, buffer: Range<usize>) -> bool {
+    let begin = match kind {
+        Kind::Thp => 0,
+        Kind::ThpPart | Kind::ThpPartlyMapped | Kind::ThpMremapped => PART_OF_HUGE_PAGE,
+        Kind::ThpPteMapped if kernel >= Version(5, 19) => PART_OF_HUGE_PAGE,
+        Kind::DeviceDax => return true,
+        _ => return false,
+    };
+    let huge_page = |at: usize| (begin + at) / HUGE_PAGE;
+    huge_page(buffer.start) == huge_page(buffer.end.saturating_sub(1).max(buffer.start))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use crate::rig::matrix::expectation::tests::expected;
+
+    #[test]
+    fn a_buffer_is_one_piece_within_a_huge_page() {
+        const HALF: usize = HUGE_PAGE / 2;
+        let is_one = |kind, buffer| is_one_piece(kind, Version(6, 12), buffer);
+        assert!(is_one(Kind::Thp, 0..HUGE_PAGE));
+        assert!(is_one(Kind::Thp, HUGE_PAGE..2 * HUGE_PAGE));
+        assert!(is_one(Kind::Thp, 64..HUGE_PAGE));
+        assert!(!is_one(Kind::Thp, 0..HUGE_PAGE + 1));
+        assert!(!is_one(Kind::Thp, 64..HUGE_PAGE + 64));
+        for kind in [
+            Kind::ThpPart,
+            Kind::ThpPteMapped,
+            Kind::ThpPartlyMapped,
+            Kind::ThpMremapped,
+        ] {
+            assert!(is_one(kind, 0..HALF), "{kind}");
+            assert!(!is_one(kind, 0..HALF + 1), "{kind}");
+            assert!(!is_one(kind, 100..HALF + 100), "{kind}");
+            assert!(is_one(kind, HALF..HALF + HUGE_PAGE), "{kind}");
+        }
+        assert!(is_one(Kind::DeviceDax, 0..4 * HUGE_PAGE));
+        assert!(!is_one(Kind::Hugetlb, 0..4096) && !is_one(Kind::Heap, 0..1));
+        assert!(!is_one_piece(Kind::ThpPteMapped, Version(5, 10), 0..1));
+    }
 
     #[test]
     fn each_model_has_its_own_errors() {

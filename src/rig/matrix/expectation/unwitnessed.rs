@@ -1,6 +1,8 @@
 //! The expected outcome of a cell of a device that has no witness: what is expected of
 //! any driver, as far as the process can tell one outcome from another.
 
+use std::ops::Range;
+
 use super::m2m::both;
 use super::models::is_one_piece;
 use super::{Expectation, REFUSALS, expect_of_any_driver};
@@ -19,6 +21,33 @@ pub struct Unwitnessed {
     /// Whether it takes memory that lies in several pieces. A driver of
     /// vb2_dma_contig without an IOMMU does not.
     pub scatters: bool,
+    /// Length in bytes of a buffer that it reads.
+    pub read: usize,
+    /// Length in bytes of a buffer that it writes to.
+    pub written: usize,
+}
+
+impl Unwitnessed {
+    /// Returns where the buffers of a cell that have its kind of memory lie, in bytes from
+    /// the start of its first page: of each memory that is laid out for itself.
+    fn buffers(&self, cell: &CellName) -> Vec<Range<usize>> {
+        let offset = cell.offset as usize;
+        let side_by_side = |first: usize, second: usize| {
+            let middle = offset + first;
+            vec![offset..middle, middle..middle + second]
+        };
+        let apart = |lengths: &[usize]| {
+            let buffers = lengths.iter().map(|length| offset..offset + length);
+            buffers.collect()
+        };
+        match cell.flow {
+            Flow::Output | Flow::M2m(Ends::Read) => apart(&[self.read]),
+            Flow::Capture | Flow::M2m(Ends::Written) => apart(&[self.written]),
+            Flow::M2m(Ends::InPlace | Ends::TwoFiles) => apart(&[self.read, self.written]),
+            Flow::M2m(Ends::Adjacent) => side_by_side(self.read, self.written),
+            Flow::M2m(Ends::Turned) => side_by_side(self.written, self.read),
+        }
+    }
 }
 
 const ONE_PIECE: &str =
@@ -43,7 +72,7 @@ pub fn expect_unwitnessed(cell: &CellName, kernel: Version, device: Unwitnessed)
         expectation.reason = Some(LATER);
     }
     // A refusal ends the cell, whatever comes later.
-    if !device.scatters && !are_one_piece(cell, kernel) {
+    if !device.scatters && !are_one_piece(cell, kernel, device) {
         outcomes.extend(REFUSALS.map(Observation::Refused));
         expectation.reason = expectation.reason.or(Some(ONE_PIECE));
     }
@@ -86,9 +115,11 @@ fn alike(outcome: Observation, known: bool) -> Vec<Observation> {
 }
 
 /// Returns whether each buffer of a cell is one piece of physical memory, if there is
-/// such memory at all.
-fn are_one_piece(cell: &CellName, kernel: Version) -> bool {
-    !matches!(cell.flow, Flow::M2m(Ends::Read | Ends::Written)) && is_one_piece(cell.kind, kernel)
+/// such memory at all. The end that a cell is not about has plain memory.
+fn are_one_piece(cell: &CellName, kernel: Version, device: Unwitnessed) -> bool {
+    let is_one = |buffer| is_one_piece(cell.kind, kernel, buffer);
+    let has_plain = matches!(cell.flow, Flow::M2m(Ends::Read | Ends::Written));
+    !has_plain && device.buffers(cell).into_iter().all(is_one)
 }
 
 #[cfg(test)]
@@ -99,6 +130,8 @@ mod tests {
     const USUAL: Unwitnessed = Unwitnessed {
         still: true,
         scatters: true,
+        read: 115_200,
+        written: 115_200,
     };
 
     fn said(name: &str, device: Unwitnessed) -> String {
@@ -184,6 +217,37 @@ mod tests {
             expect_unwitnessed(&cell, Version(6, 12), contiguous).reason
         };
         assert_eq!((reason("heap"), reason("thp")), (Some(ONE_PIECE), None));
+    }
+
+    #[test]
+    fn long_frames_are_in_pieces_where_a_huge_page_ends() {
+        let is_one = |name: &str, read: usize, written: usize| {
+            let device = Unwitnessed {
+                scatters: false,
+                read,
+                written,
+                ..USUAL
+            };
+            let cell: CellName = name.parse().unwrap();
+            let outcomes = expect_unwitnessed(&cell, Version(6, 12), device).outcomes;
+            !outcomes.contains(&Observation::Refused(libc::EFAULT))
+        };
+        const MIB: usize = 1 << 20;
+        assert!(is_one("thp-part", 0, MIB) && !is_one("thp-part", 0, MIB + 1));
+        assert!(is_one("thp", 0, 2 * MIB) && !is_one("thp", 0, 2 * MIB + 1));
+        assert!(!is_one("thp@64", 0, 2 * MIB) && is_one("thp@64", 0, MIB));
+        // A capture has no buffer that is read, and an output none that is written.
+        assert!(is_one("thp-part", 4 * MIB, 4096) && is_one("output/thp-part", 4096, 4 * MIB));
+        assert!(!is_one("output/thp-part", 2 * MIB, 4096));
+        for ends in ["adjacent", "turned"] {
+            let thp = format!("m2m/{ends}/thp");
+            assert!(is_one(&thp, MIB, MIB) && is_one(&thp, 2 * MIB, 2 * MIB));
+        }
+        assert!(!is_one("m2m/adjacent/thp", MIB, 2 * MIB - 4096));
+        assert!(is_one("m2m/adjacent/thp", 2 * MIB, 4096));
+        assert!(!is_one("m2m/turned/thp", 2 * MIB, 4096));
+        assert!(is_one("m2m/two-files/thp-part", MIB, MIB));
+        assert!(!is_one("m2m/in-place/thp-part", 4096, MIB + 1));
     }
 
     #[test]
