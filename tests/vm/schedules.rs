@@ -14,15 +14,15 @@ const KERNEL: &str = "trixie";
 const ORDERS: usize = 14;
 const PLACES: usize = 8;
 
-/// Returns every order once, with the hazard at one place after the other, and the last of
+/// Returns every order once, with the hazard at one place after the other, but the last of
 /// them with the hazard at every place.
 fn schedules() -> Vec<Schedule> {
     let all = Schedule::all();
     assert_eq!(all.len(), ORDERS * PLACES);
-    let orders = all.chunks(PLACES).enumerate();
+    let (others, last) = all.split_at(all.len() - PLACES);
+    let orders = others.chunks(PLACES).enumerate();
     let mut schedules: Vec<_> = orders.map(|(number, of)| of[number % PLACES]).collect();
-    schedules.extend(&all[all.len() - PLACES..]);
-    schedules.dedup();
+    schedules.extend(last);
     schedules
 }
 
@@ -42,7 +42,7 @@ fn steps(cell: &CellOutcome) -> String {
 #[ignore = "boots a guest"]
 fn every_order_of_two_buffers_comes_as_it_is_asked_for() {
     let schedules = schedules();
-    assert!(schedules.len() >= ORDERS + PLACES - 1);
+    assert_eq!(schedules.len(), ORDERS - 1 + PLACES);
     let cells = schedules.iter().map(|schedule| CellName {
         hazard: Hazard::Munmap,
         schedule: Some(*schedule),
