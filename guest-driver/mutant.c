@@ -35,6 +35,7 @@ static const char * const mutant_names[] = {
 	[PINHOLE_OUTPUT_NO_SYNC] = "output-no-sync",
 	[PINHOLE_M2M_SWAPPED] = "m2m-swapped",
 	[PINHOLE_M2M_MIXED_UP] = "m2m-mixed-up",
+	[PINHOLE_UNPIN_LAST] = "unpin-last",
 	[PINHOLE_IMPORT_WHOLE] = "import-whole",
 };
 

@@ -39,6 +39,8 @@
  * @PINHOLE_M2M_SWAPPED: pin and synchronise each direction of a device from memory to
  *			 memory as the other
  * @PINHOLE_M2M_MIXED_UP: queue the buffers to be filled in another file's session
+ * @PINHOLE_UNPIN_LAST: when a buffer is dequeued, unpin the memory of the one that was
+ *			queued last
  * @PINHOLE_IMPORT_WHOLE: give the device all of an imported dma-buf, however long the
  *			  buffer is
  */
@@ -69,6 +71,7 @@ enum pinhole_mutant {
 	PINHOLE_OUTPUT_NO_SYNC,
 	PINHOLE_M2M_SWAPPED,
 	PINHOLE_M2M_MIXED_UP,
+	PINHOLE_UNPIN_LAST,
 	PINHOLE_IMPORT_WHOLE,
 };
 

@@ -19,6 +19,9 @@
 static struct page *last_pages[1024];
 static unsigned int last_nr;
 
+/* The pinned memory that was queued last; the queue's mutex guards it. */
+static struct pinhole_mem *last_queued;
+
 /* Who pins memory as that of the other direction. */
 static struct task_struct *swapping;
 
@@ -235,7 +238,29 @@ void __wrap_pinhole_unpin(struct pinhole_mem *mem)
 				  mem->dir, DMA_ATTR_SKIP_CPU_SYNC);
 	if (pinhole_mutant(PINHOLE_LEAK_MAPPING))
 		mem->dma_mapped = false;
+	if (last_queued == mem)
+		last_queued = NULL;
 	__real_pinhole_unpin(mem);
+}
+
+/*
+ * The driver takes the memory that was queued last for that of the buffer which was
+ * dequeued, and unpins it. That is so as long as the device has one buffer at a time.
+ */
+int __wrap_vb2_ioctl_dqbuf(struct file *file, void *priv, struct v4l2_buffer *b)
+{
+	struct pinhole_mem *mem = last_queued;
+	int ret = __real_vb2_ioctl_dqbuf(file, priv, b);
+	unsigned int i;
+
+	if (ret || !mem || !mem->vec->got_ref ||
+	    !pinhole_mutant(PINHOLE_UNPIN_LAST))
+		return ret;
+	for (i = 0; i < mem->nr; i++)
+		pinhole_mutant_leak(mem->pages[i], 1,
+				    mem->dir == DMA_FROM_DEVICE);
+	put_vaddr_frames(mem->vec);
+	return 0;
 }
 
 /* What the driver would have a QBUF completed by. */
@@ -279,9 +304,19 @@ static void pinhole_mutant_mix_up(struct pinhole_cmd *cmd)
 	rcu_read_unlock();
 }
 
+/* Notes whose memory was queued last, if this driver has pinned it. */
+static void pinhole_mutant_queued(struct pinhole_buffer *buf)
+{
+	struct pinhole_mem *mem = vb2_plane_cookie(&buf->vb.vb2_buf, 0);
+
+	last_queued = mem->vec ? mem : NULL;
+}
+
 /* A buffer is given back as soon as the device has it, or goes where it does not belong. */
 void __wrap_pinhole_cmd_submit(struct pinhole_cmd *cmd)
 {
+	if (cmd->buf)
+		pinhole_mutant_queued(cmd->buf);
 	if (cmd->buf && pinhole_mutant(PINHOLE_M2M_MIXED_UP))
 		pinhole_mutant_mix_up(cmd);
 	if (cmd->buf && cmd->complete != pinhole_mutant_complete &&

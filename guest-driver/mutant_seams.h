@@ -63,6 +63,10 @@ void __real_pinhole_cmd_release(struct pinhole_cmd *cmd);
 void __wrap_pinhole_cmd_release(struct pinhole_cmd *cmd);
 void __real_pinhole_events_drain(struct pinhole_device *dev);
 void __wrap_pinhole_events_drain(struct pinhole_device *dev);
+int __real_vb2_ioctl_dqbuf(struct file *file, void *priv,
+			   struct v4l2_buffer *b);
+int __wrap_vb2_ioctl_dqbuf(struct file *file, void *priv,
+			   struct v4l2_buffer *b);
 int __real_pinhole_s_fmt(struct file *file, void *priv, struct v4l2_format *f);
 int __wrap_pinhole_s_fmt(struct file *file, void *priv, struct v4l2_format *f);
 int __real_virtqueue_add_sgs(struct virtqueue *vq, struct scatterlist *sgs[],

@@ -14,7 +14,7 @@ use super::refused::Refused;
 use crate::wire::Errno;
 use crate::wire::event::EVENT_SRC_CH_RESOLUTION;
 
-/// A fault that happens a given number of times.
+/// A fault, or an exception to what is held, that happens a given number of times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// A frame is lost before it reaches its buffer.
@@ -27,10 +27,14 @@ pub enum Fault {
     RefuseQbuf,
     /// STREAMON fails.
     FailStreamOn,
+    /// A frame is made although frames are held.
+    PassFrame,
+    /// A finished buffer is reported although events are held.
+    PassEvent,
 }
 
 impl Fault {
-    const COUNT: usize = Self::FailStreamOn as usize + 1;
+    const COUNT: usize = Self::PassEvent as usize + 1;
 
     /// Returns the fault that a control counts down.
     fn of(id: u32) -> Option<Self> {
@@ -40,6 +44,8 @@ impl Fault {
             cid::SHORT_FRAMES => Some(Self::Short),
             cid::REFUSE_QBUF => Some(Self::RefuseQbuf),
             cid::FAIL_STREAMON => Some(Self::FailStreamOn),
+            cid::FRAMES_TO_PASS => Some(Self::PassFrame),
+            cid::EVENTS_TO_PASS => Some(Self::PassEvent),
             _ => None,
         }
     }
@@ -53,10 +59,10 @@ pub struct Injection {
     stall: u32,
     /// No signal reaches the selected input.
     pub signal_lost: bool,
-    /// The card makes no frame, whatever buffers are queued.
-    pub hold_frames: bool,
-    /// The card reports no finished buffer to the driver.
-    pub hold_events: bool,
+    /// The card makes no frame, whatever buffers are queued, but those to pass.
+    hold_frames: bool,
+    /// The card reports no finished buffer to the driver, but those to pass.
+    hold_events: bool,
 }
 
 impl Injection {
@@ -76,8 +82,15 @@ impl Injection {
         match id {
             cid::STALL => self.stall = number,
             cid::SIGNAL_LOST => self.signal_lost = value != 0,
-            cid::HOLD_FRAMES => self.hold_frames = value != 0,
-            cid::HOLD_EVENTS => self.hold_events = value != 0,
+            // Nothing that was to pass an earlier hold passes a later one.
+            cid::HOLD_FRAMES => {
+                self.hold_frames = value != 0;
+                self.left[Fault::PassFrame as usize] = 0;
+            }
+            cid::HOLD_EVENTS => {
+                self.hold_events = value != 0;
+                self.left[Fault::PassEvent as usize] = 0;
+            }
             _ => {
                 if let Some(fault) = Fault::of(id) {
                     self.left[fault as usize] = number;
@@ -93,6 +106,31 @@ impl Injection {
         let happens = *left > 0;
         *left = left.saturating_sub(1);
         happens
+    }
+
+    /// Returns whether no frame may be made now.
+    pub fn holds_frames(&self) -> bool {
+        self.hold_frames && self.left[Fault::PassFrame as usize] == 0
+    }
+
+    /// Returns whether no finished buffer may be reported now.
+    pub fn holds_events(&self) -> bool {
+        self.hold_events && self.left[Fault::PassEvent as usize] == 0
+    }
+
+    /// Counts a frame that was made, with its buffer finished: whoever reads 0 left
+    /// knows that the frame is there.
+    pub fn frame_made(&mut self) {
+        if self.hold_frames {
+            self.happens(Fault::PassFrame);
+        }
+    }
+
+    /// Counts a finished buffer that was reported.
+    pub fn event_sent(&mut self) {
+        if self.hold_events {
+            self.happens(Fault::PassEvent);
+        }
     }
 
     /// Fails with EIO if the fault happens now.
@@ -120,7 +158,7 @@ impl Card {
                 self.injection.set(id, value);
                 self.raise_source_change(now);
             }
-            cid::HOLD_FRAMES => {
+            cid::HOLD_FRAMES | cid::FRAMES_TO_PASS => {
                 self.pass_missed(now);
                 self.injection.set(id, value);
             }

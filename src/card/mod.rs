@@ -331,7 +331,10 @@ impl Card {
     /// that has been sent.
     pub fn event_sent(&mut self) {
         match self.oldest() {
-            Some(Oldest::Buffer(())) => self.buffers.finished_sent(),
+            Some(Oldest::Buffer(())) => {
+                self.buffers.finished_sent();
+                self.injection.event_sent();
+            }
             Some(other) => self.sessions.told(&other),
             None => (),
         }
@@ -339,7 +342,7 @@ impl Card {
 
     /// Returns what has waited longest to be reported.
     fn oldest(&self) -> Option<Oldest<()>> {
-        let finished = match self.injection.hold_events {
+        let finished = match self.injection.holds_events() {
             true => None,
             false => self.buffers.oldest_finished(),
         };

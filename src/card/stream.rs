@@ -122,6 +122,7 @@ impl Card {
             last: result.last,
             stamp,
         });
+        self.injection.frame_made();
         if result.last {
             if let Some(stream) = &mut self.stream {
                 stream.ended = true;
@@ -145,7 +146,7 @@ impl Card {
     /// Returns whether frames are made when buffers are queued.
     fn may_make_frames(&self) -> bool {
         let on = |stream: &Stream| !stream.ended && !stream.halted;
-        let kept = self.injection.signal_lost || self.injection.hold_frames;
+        let kept = self.injection.signal_lost || self.injection.holds_frames();
         self.stream.as_ref().is_some_and(on) && !kept
     }
 

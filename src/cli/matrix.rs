@@ -71,7 +71,7 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
     let (cells, mutants) = (args.cells(), args.mutants());
     anyhow::ensure!(
         !cells.is_empty() || !mutants.is_empty(),
-        "there is no such cell: --direction, --kind, --hazard and --shard leave none"
+        "there is no such cell: --direction, --kind, --hazard, --schedules and --shard leave none"
     );
     if args.which.list {
         return CellsArgs::print(&cells, &mutants);

@@ -132,7 +132,7 @@ impl Context {
     /// Returns when there is something to do, on CLOCK_MONOTONIC: a frame to make,
     /// or the end of a stream to tell. `None` while there is nothing.
     pub fn due(&self) -> Option<Duration> {
-        if self.injection.hold_frames {
+        if self.injection.holds_frames() {
             return None;
         }
         self.capture.next()?;
@@ -147,7 +147,7 @@ impl Context {
     /// Returns the stamp and the queue of the finished buffer of which the driver
     /// is to be told next.
     pub fn oldest_finished(&self) -> Option<(u64, Direction)> {
-        if self.injection.hold_events {
+        if self.injection.holds_events() {
             return None;
         }
         let finished = self.queues().filter_map(|queue| {

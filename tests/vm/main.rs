@@ -44,6 +44,7 @@ mod process;
 mod program;
 mod recovery;
 mod requeue;
+mod schedules;
 mod scripted;
 mod seams;
 mod sessions;

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::evidence::{
     CallSeen, CanarySeen, ContentsSeen, CountersSeen, Ended, Evidence, FrameSeen, HOLD,
-    InjectedSeen, Memory, PagesSeen, ReturnSeen,
+    InjectedSeen, Memory, PagesSeen, ReturnSeen, StepSeen,
 };
 use super::instruments::{IdleMoment, IdleSeen, LeakSeen, MappingsSeen};
 use super::moment::Moment;
@@ -80,6 +80,9 @@ pub struct CellAnswer {
     /// The failures that were injected into a call.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub injected: Vec<InjectedSeen>,
+    /// The steps of the cell's schedule that were made, the hazard among them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<StepSeen>,
     /// Notes on what the hazard did, and on its effects.
     pub notes: Vec<String>,
     /// The kernel log since the start of the cell.
@@ -155,6 +158,7 @@ impl CellAnswer {
             Evidence::Mappings(mappings) => self.mappings.push(mappings),
             Evidence::Idle(idle) => self.idle.push(idle),
             Evidence::Injected(injected) => self.injected.push(injected),
+            Evidence::Step(step) => self.steps.push(step),
             Evidence::Log(log) => {
                 self.log_told = Some(log.next);
                 self.add_log(log);

@@ -13,6 +13,7 @@ pub use super::moment::Moment;
 use super::pagemap;
 use super::phases::Phases;
 use super::picture::Picture;
+use super::schedule::Step;
 use crate::agent::kernel_log::LogAnswer;
 use crate::agent::status::Status;
 use crate::dma::Digest;
@@ -36,6 +37,7 @@ pub enum Evidence {
     Mappings(MappingsSeen),
     Idle(IdleSeen),
     Injected(InjectedSeen),
+    Step(StepSeen),
     Log(LogAnswer),
     Phases(Phases),
     Note(String),
@@ -313,6 +315,21 @@ pub enum CanaryState {
     },
     /// The process cannot read the canary (any more) through its own mapping.
     Unreadable,
+}
+
+/// What was seen right after a step of a schedule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepSeen {
+    /// The step; `None` for the hazard.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<Step>,
+    /// Time from the start of the cell, in microseconds.
+    pub at_us: u64,
+    /// V4L2_BUF_FLAG_* of the first and the second buffer (VIDIOC_QUERYBUF).
+    pub flags: [u32; 2],
+    /// Number of pinned pages, as of [`CountersSeen::pinned`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pinned: Option<i64>,
 }
 
 /// A failure that was injected into a call

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Hazard;
+use super::{Given, Hazard, Kind, Schedule};
 use crate::card::{CardKind, Direction};
 
 table! {
@@ -85,6 +85,44 @@ impl Flow {
             Self::M2m(Ends::Written) => &[WRITTEN, READ],
             Self::M2m(Ends::TwoFiles) => &[READ, WRITTEN, READ_TOO, WRITTEN_TOO],
             Self::M2m(_) => &[READ, WRITTEN],
+        }
+    }
+
+    /// Returns the buffers of a cell with that schedule, or without one. Those of a
+    /// schedule are two of the same queue, and the hazard is to the first one's memory.
+    pub const fn ends_by(self, schedule: Option<Schedule>) -> &'static [End] {
+        match (self, schedule) {
+            (Self::Capture, Some(_)) => &[WRITTEN, WRITTEN],
+            (Self::Output, Some(_)) => &[READ, READ],
+            (_, _) => self.ends(),
+        }
+    }
+
+    /// Returns why cells of that kind and hazard have no schedules, a part of a sentence;
+    /// `None` if they do.
+    pub fn without_schedules(self, kind: Kind, hazard: Hazard) -> Option<&'static str> {
+        if matches!(self, Self::M2m(_)) {
+            return Some("the buffers of a mem-to-mem card are of two queues");
+        }
+        if kind.given() != Given::UserPointer {
+            return Some("a dma-buf is pinned by nobody");
+        }
+        match hazard {
+            Hazard::None => Some("nothing has a place in it"),
+            Hazard::FailNth => Some("it is to a call, and not to the memory"),
+            Hazard::MmapContention | Hazard::QueuedTwice => Some("it queues buffers of its own"),
+            ends if !ends.leaves_a_stream() => Some("it ends the stream, and the steps with it"),
+            _ => None,
+        }
+    }
+
+    /// Returns what the buffer of that number is called beside the others
+    /// ([`ends_by`](Self::ends_by)).
+    pub fn name_of(self, schedule: Option<Schedule>, number: usize) -> &'static str {
+        match (schedule, number) {
+            (Some(_), 0) => "the first buffer",
+            (Some(_), _) => "the second buffer",
+            (None, _) => self.ends().get(number).map_or("", |end| end.name()),
         }
     }
 

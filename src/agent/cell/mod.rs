@@ -15,6 +15,7 @@
 //! | [`pagemap`] | the format of a pagemap entry |
 //! | [`phases`] | where the time of a cell goes |
 //! | [`picture`] | a frame that is known |
+//! | [`schedule`] | the order in which the steps of two buffers come |
 //! | [`subject`] | a device of any driver, and what a cell may do to the machine that has it |
 
 /// Defines an enumeration from a table, which gives each variant the name that
@@ -84,6 +85,7 @@ pub mod moment;
 pub mod pagemap;
 pub mod phases;
 pub mod picture;
+pub mod schedule;
 pub mod subject;
 
 use serde::{Deserialize, Serialize};
@@ -93,6 +95,7 @@ pub use flow::{End, Ends, Flow};
 pub use frame::{FrameSize, NoSuchFrame};
 pub use hazard::{Hazard, Point};
 pub use kind::{Given, Kind};
+pub use schedule::{NoSuchSchedule, Schedule};
 pub use subject::{Made, Scope, Subject};
 
 /// Size of a page in bytes.
@@ -117,8 +120,9 @@ pub struct UnknownName {
 /// or out of it by USERPTR or DMABUF, let the hazard happen meanwhile, and return the
 /// evidence.
 ///
-/// The card must have the controls Hold Frames, Hold Events and Held Events; of
-/// a cell without a hazard all is seen but the pins if it has not.
+/// The card must have the controls Hold Frames and Hold Events, and for a schedule Frames
+/// to Pass and Events to Pass; of a cell without a hazard all is seen but the pins if it
+/// has not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cell {
     /// Whether the card writes to the memory, or reads it, or both.
@@ -133,8 +137,12 @@ pub struct Cell {
     pub tail: u32,
     /// The hazard: what happens to the memory.
     pub hazard: Hazard,
-    /// The point at which the hazard happens.
+    /// The point at which the hazard happens, if there is no schedule.
     pub point: Point,
+    /// The order of the steps of two buffers, and the hazard's place in it; `None` if the
+    /// cell is about one frame, which has its time by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<Schedule>,
     /// The card's device in the guest.
     pub device: String,
     /// Time limit for the whole cell, in milliseconds. The agent kills the
@@ -169,12 +177,18 @@ impl Cell {
             tail: 0,
             hazard: Hazard::None,
             point: Point::BeforeDma,
+            schedule: None,
             device: "/dev/video0".into(),
             limit_ms: 30_000,
             patience: 1,
             subject: None,
             scope: Scope::Guest,
         }
+    }
+
+    /// Returns the cell's buffers.
+    pub const fn ends(&self) -> &'static [End] {
+        self.flow.ends_by(self.schedule)
     }
 }
 

@@ -50,12 +50,14 @@ pub mod cid {
     pub const SOURCE_CHANGE: u32 = INJECTION + 9;
     pub const HOLD_FRAMES: u32 = INJECTION + 10;
     pub const HOLD_EVENTS: u32 = INJECTION + 11;
+    pub const FRAMES_TO_PASS: u32 = INJECTION + 12;
+    pub const EVENTS_TO_PASS: u32 = INJECTION + 13;
 }
 
 /// The values of the Motion control, in pixels.
 pub const MOTION: [i64; 7] = [0, 1, 2, 4, 8, 16, 32];
 
-/// Largest number of frames or refusals that one control can request.
+/// Largest number of frames, events or refusals that one control can request.
 const MOST: i64 = 1_000_000;
 /// Longest stall in milliseconds.
 const LONGEST_STALL: i64 = 60_000;
@@ -246,13 +248,23 @@ pub fn table(kind: CardKind, error_injection: bool) -> Vec<Control> {
 
 /// Returns whether an error can be injected into a card of that kind. A card
 /// that shows frames has no signal to lose, and no source that changes or ends; one
-/// that converts them loses none, and its stream ends where the application wants.
+/// that converts them loses none, its stream ends where the application wants, and a
+/// frame that passes would be two buffers.
 fn is_injected_into(kind: CardKind, id: u32) -> bool {
-    use cid::{DROP_FRAMES, END_OF_STREAM, SIGNAL_LOST, SOURCE_CHANGE};
+    use cid::{
+        DROP_FRAMES, END_OF_STREAM, EVENTS_TO_PASS, FRAMES_TO_PASS, SIGNAL_LOST, SOURCE_CHANGE,
+    };
     match kind {
         CardKind::Capture => true,
         CardKind::Output => ![SIGNAL_LOST, END_OF_STREAM, SOURCE_CHANGE].contains(&id),
-        CardKind::M2m => ![DROP_FRAMES, SIGNAL_LOST, END_OF_STREAM].contains(&id),
+        CardKind::M2m => ![
+            DROP_FRAMES,
+            SIGNAL_LOST,
+            END_OF_STREAM,
+            FRAMES_TO_PASS,
+            EVENTS_TO_PASS,
+        ]
+        .contains(&id),
     }
 }
 
@@ -333,7 +345,7 @@ fn conversion() -> Vec<Control> {
 }
 
 /// Returns the controls that make errors happen.
-fn injection() -> [Control; 13] {
+fn injection() -> [Control; 15] {
     [
         Control::class(cid::INJECTION_CLASS, "Error Injection"),
         Control::countdown(cid::DROP_FRAMES, "Drop Frames", MOST),
@@ -348,6 +360,8 @@ fn injection() -> [Control; 13] {
         Control::button(cid::SOURCE_CHANGE, "Source Change"),
         Control::boolean(cid::HOLD_FRAMES, "Hold Frames", false),
         Control::boolean(cid::HOLD_EVENTS, "Hold Events", false),
+        Control::countdown(cid::FRAMES_TO_PASS, "Frames to Pass", MOST),
+        Control::countdown(cid::EVENTS_TO_PASS, "Events to Pass", MOST),
     ]
 }
 

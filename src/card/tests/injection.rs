@@ -350,3 +350,46 @@ fn held_events_die_with_their_stream() {
     rig.set(session, cid::HOLD_EVENTS, 0).unwrap();
     assert!(frames(&mut rig, session).0.is_empty());
 }
+
+/// Returns how many of what a control counts are left.
+fn left(rig: &mut Rig, session: u32, id: u32) -> i32 {
+    let asked = words(&[id, 0]);
+    let answer = rig.ioctl(session, Ioctl::GCtrl, &asked).unwrap();
+    i32::from_le_bytes(answer[4..8].try_into().unwrap())
+}
+
+#[test]
+fn as_many_held_frames_pass_as_are_to() {
+    let (mut rig, session) = streaming(Rate::Max);
+    rig.set(session, cid::HOLD_FRAMES, 1).unwrap();
+    // Four buffers are queued.
+    for (pass, made) in [(1, 1), (2, 2), (5, 4)] {
+        rig.set(session, cid::FRAMES_TO_PASS, pass).unwrap();
+        assert_eq!(left(&mut rig, session, cid::FRAMES_TO_PASS), pass);
+        assert_eq!(frames(&mut rig, session).0.len(), made);
+        let rest = pass - made as i32;
+        assert_eq!(left(&mut rig, session, cid::FRAMES_TO_PASS), rest);
+    }
+    // What was to pass has nothing to do with the next hold.
+    for held in [0, 1] {
+        rig.set(session, cid::HOLD_FRAMES, held).unwrap();
+        assert_eq!(left(&mut rig, session, cid::FRAMES_TO_PASS), 0);
+    }
+}
+
+#[test]
+fn as_many_held_events_pass_as_are_to() {
+    let (mut rig, session) = streaming(Rate::Guest);
+    rig.set(session, cid::HOLD_EVENTS, 1).unwrap();
+    assert!(frames(&mut rig, session).0.is_empty());
+    for sequence in 0..2 {
+        rig.set(session, cid::EVENTS_TO_PASS, 1).unwrap();
+        let (buffers, _) = frames(&mut rig, session);
+        let sequences: Vec<_> = buffers.iter().map(|b| b.sequence.get()).collect();
+        assert_eq!(sequences, [sequence]);
+        assert_eq!(left(&mut rig, session, cid::EVENTS_TO_PASS), 0);
+    }
+    rig.set(session, cid::EVENTS_TO_PASS, 1).unwrap();
+    rig.set(session, cid::HOLD_EVENTS, 0).unwrap();
+    assert_eq!(left(&mut rig, session, cid::EVENTS_TO_PASS), 0);
+}

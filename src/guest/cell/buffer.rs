@@ -34,7 +34,8 @@ pub struct CellBuffer<'a> {
     pub layout: Layout,
     /// The pages of its memory before they were pinned.
     pub laid_out: PagesSeen,
-    /// Its queue; `None` while the file is not open.
+    /// Its queue; `None` while the file is not open, and of a further buffer of the same
+    /// queue.
     pub queue: Option<Device>,
     /// The content that the card is to read; empty if it is to write.
     pub sent: Blocks,

@@ -54,6 +54,11 @@ impl EvidenceWriter {
         result
     }
 
+    /// Returns the time since the cell began.
+    pub fn elapsed(&self) -> Duration {
+        self.begin.elapsed()
+    }
+
     /// Writes the phases, at the end of the cell.
     pub fn write_phases(&self) {
         let rest = self.begin.elapsed().saturating_sub(self.spent());
@@ -89,7 +94,7 @@ impl EvidenceWriter {
         self.write(&Evidence::Call(CallSeen {
             name: name.to_owned(),
             errno: error.map(|error| error.raw_os_error().unwrap_or(libc::EIO)),
-            at_us: self.begin.elapsed().as_micros() as u64,
+            at_us: self.elapsed().as_micros() as u64,
             took_us: took.as_micros() as u64,
             queue,
         }));

@@ -40,7 +40,7 @@ pub fn lay_out(
     lengths: Lengths,
     access: &MemoryAccess,
 ) -> Result<Vec<Layout>, Stop> {
-    let ends = cell.flow.ends();
+    let ends = cell.ends();
     let each = |kind_of: &dyn Fn(usize) -> Kind| {
         let layouts = ends.iter().enumerate().map(|(number, end)| {
             let want = Want {

@@ -10,6 +10,7 @@
 //! | [`runner`] | runs a cell for the host: starts its process, collects its evidence |
 //! | [`process`] | the cell's own process: from its memory to the transfer |
 //! | [`transfer`] | the transfer of a frame on Pinhole's card, or of one in each direction, and the hazard meanwhile |
+//! | [`scheduled`] | the transfer of two buffers, step by step |
 //! | [`any_driver`] | the transfer on a device of any driver |
 //! | [`buffer`] | a buffer of the cell, and what is told of it |
 //! | [`layouts`] | the memory of all the buffers of a cell |
@@ -52,6 +53,7 @@ pub mod pagemap;
 pub mod patience;
 pub mod process;
 pub mod runner;
+mod scheduled;
 mod setup;
 pub mod span;
 mod touched;

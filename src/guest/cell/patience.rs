@@ -1,7 +1,8 @@
 //! How long a cell waits for an expected event.
 
+use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a frame may take; usually it takes some milliseconds.
 pub const FRAME_LIMIT: Duration = Duration::from_secs(10);
@@ -18,4 +19,26 @@ pub fn set(times: u32) {
 /// Returns how long to wait for an event that usually comes within `usual`.
 pub fn of(usual: Duration) -> Duration {
     usual.saturating_mul(PATIENCE.load(Ordering::Relaxed))
+}
+
+/// Waits until `is_there` says so, by looking again and again: for what is told by no
+/// event.
+///
+/// # Errors
+///
+/// ETIMEDOUT after `limit`, or the error of a look.
+pub fn wait_until(
+    limit: Duration,
+    mut is_there: impl FnMut() -> io::Result<bool>,
+) -> io::Result<()> {
+    /// Time between two looks.
+    const LOOK: Duration = Duration::from_millis(1);
+    let deadline = Instant::now() + limit;
+    while !is_there()? {
+        if Instant::now() >= deadline {
+            return Err(io::Error::from_raw_os_error(libc::ETIMEDOUT));
+        }
+        std::thread::sleep(LOOK);
+    }
+    Ok(())
 }

@@ -55,6 +55,12 @@ fn run(cell: &Cell, writer: &EvidenceWriter) -> Result<(), Stop> {
         let what = format!("a mem-to-mem card has no cells of {}", cell.hazard);
         return Err(Stop::Failed(what));
     }
+    if let Some(schedule) = cell.schedule
+        && let Some(why) = cell.flow.without_schedules(cell.kind, cell.hazard)
+    {
+        let what = format!("{} has no schedule {schedule}: {why}", cell.hazard);
+        return Err(Stop::Failed(what));
+    }
     let want = Want {
         offset: cell.offset as usize,
         length: lengths.read,
@@ -75,7 +81,7 @@ fn run(cell: &Cell, writer: &EvidenceWriter) -> Result<(), Stop> {
         layouts::lay_out(cell, want, lengths, &access)
     })?;
     let mut buffers = Vec::new();
-    for (number, (end, layout)) in cell.flow.ends().iter().zip(layouts).enumerate() {
+    for (number, (end, layout)) in cell.ends().iter().zip(layouts).enumerate() {
         let buffer = CellBuffer::new(number, *end, layout, writer, &access)?;
         let (width, height) = match &cell.subject {
             Some(subject) => {

@@ -19,7 +19,7 @@ use super::idle::Idleness;
 use super::memory::layout::Layout;
 use super::patience::{self, FRAME_LIMIT};
 use super::span::MemoryAccess;
-use super::{Stop, contention, hazards, mappings};
+use super::{Stop, contention, hazards, mappings, scheduled};
 
 /// How long the process waits for forbidden writes of the card.
 const QUIET: Duration = Duration::from_millis(30);
@@ -76,26 +76,20 @@ impl<'a> Transfer<'a> {
                 buffer.turn_frames(size.width as usize);
             }
         }
-        let buffers = match self.cell.hazard {
-            Hazard::QueuedTwice => 2,
-            _ => 1 + self.others.len() as u32,
+        let buffers = match (self.cell.schedule, self.cell.hazard) {
+            (Some(_), _) => self.buffers.len() as u32,
+            (None, Hazard::QueuedTwice) => 2,
+            (None, _) => 1 + self.others.len() as u32,
         };
         for (buffer, queue) in self.with_queues() {
             let request = || queue.request_buffers(buffers, buffer.memory_type());
             self.writer.must("VIDIOC_REQBUFS", request)?;
         }
-        // The failures before must not have left anything behind.
-        if self.cell.hazard != Hazard::FailNth {
-            match self.hold() {
-                Err(Stop::Impossible(why)) if self.cell.hazard == Hazard::None => {
-                    self.writer.note(format!("{why}; pins are not looked at"));
-                }
-                held => self.held = held.map(|()| true)?,
+        match self.cell.schedule {
+            Some(schedule) => {
+                scheduled::run(schedule, self.cell.hazard, self.writer, &mut self.buffers)?;
             }
-        }
-        match self.cell.hazard {
-            Hazard::MmapContention => self.contend()?,
-            _ => self.stream()?,
+            None => self.move_frame()?,
         }
         self.tell_canaries();
         for queue in self.queues() {
@@ -109,6 +103,23 @@ impl<'a> Transfer<'a> {
         self.look(Moment::Stopped)
     }
 
+    /// Moves the frame of each buffer, with the hazard at its point.
+    fn move_frame(&mut self) -> Result<(), Stop> {
+        // The failures before must not have left anything behind.
+        if self.cell.hazard != Hazard::FailNth {
+            match self.hold() {
+                Err(Stop::Impossible(why)) if self.cell.hazard == Hazard::None => {
+                    self.writer.note(format!("{why}; pins are not looked at"));
+                }
+                held => self.held = held.map(|()| true)?,
+            }
+        }
+        match self.cell.hazard {
+            Hazard::MmapContention => self.contend(),
+            _ => self.stream(),
+        }
+    }
+
     /// Opens the device, once for each file.
     fn open(&mut self) -> Result<(), Stop> {
         let path = &self.cell.device;
@@ -118,9 +129,11 @@ impl<'a> Transfer<'a> {
             let Some(first) = of_file.next() else {
                 break;
             };
-            let open = || Device::open(path, first.end.direction);
+            let direction = first.end.direction;
+            let open = || Device::open(path, direction);
             let device = self.writer.call("open", open).map_err(failed)?;
-            for other in of_file {
+            // A further buffer of the same queue has none of its own.
+            for other in of_file.filter(|other| other.end.direction != direction) {
                 other.queue = Some(device.queue_of(other.end.direction).map_err(failed)?);
             }
             first.queue = Some(device);
@@ -272,29 +285,18 @@ impl<'a> Transfer<'a> {
     /// that, but for the beginning of a frame; of a frame that is made of another the
     /// process sees that it is there, as it knows what it must be.
     fn wait_for_dma(&self, limit: Duration) -> io::Result<()> {
-        /// Time between two looks.
-        const LOOK: Duration = Duration::from_millis(1);
         if self.cell.flow.card() != CardKind::M2m {
             return self
                 .queues()
                 .try_for_each(|queue| queue.wait_for_event(limit));
         }
-        let deadline = Instant::now() + limit;
         let is_there = |read: &CellBuffer<'_>| {
             let mut buffers = self.buffers.iter();
             let made = buffers.find(|one| one.end.file == read.end.file && one.sent.is_empty());
             made.is_some_and(|made| made.contents() == read.made)
         };
         let read = self.buffers.iter().filter(|one| !one.sent.is_empty());
-        loop {
-            if read.clone().all(is_there) {
-                return Ok(());
-            }
-            if Instant::now() >= deadline {
-                return Err(io::Error::from_raw_os_error(libc::ETIMEDOUT));
-            }
-            std::thread::sleep(LOOK);
-        }
+        patience::wait_until(limit, || Ok(read.clone().all(is_there)))
     }
 
     /// Waits for a buffer, dequeues it and reads it.

@@ -361,6 +361,7 @@ The driver with one bug at a time, and whether the oracle that is there for it s
 | output-no-sync |  |  |
 | m2m-swapped |  |  |
 | m2m-mixed-up |  |  |
+| unpin-last |  |  |
 | import-whole |  |  |
 
 ## Reasons

@@ -235,6 +235,7 @@ fn which(some: &[&CellOutcome], all: &[&CellOutcome]) -> Option<String> {
         }),
         common(|one| one.cell.kind.name()),
         common(|one| match one.cell.point {
+            _ if one.cell.schedule.is_some() => "on a schedule",
             Point::BeforeDma => "before the DMA",
             Point::AfterDma => "after the DMA",
             call => call.name(),

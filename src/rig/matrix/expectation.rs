@@ -69,6 +69,8 @@ impl Expectation {
 }
 
 /// Returns the expectation of a cell on a kernel of that version.
+/// A cell with a schedule has two expectations, each of a cell without one
+/// ([`CellName::first_alone`], [`CellName::second_alone`]).
 pub fn expect(cell: &CellName, kernel: Version) -> Expectation {
     let is_dmabuf = cell.kind.given() == Given::Dmabuf;
     match cell.flow {

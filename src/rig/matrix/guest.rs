@@ -12,7 +12,7 @@ use super::health::{self, GuestState};
 use super::name::{CellName, Pinning};
 use super::objection::Severity;
 use super::observation::Observation;
-use super::oracle::{self, CellEvidence, Finding, Oracle};
+use super::oracle::{self, CellEvidence, Finding, Oracle, Scheduled};
 use super::outcome::{CellOutcome, Verdict};
 use super::pictures;
 use super::place::Place;
@@ -332,17 +332,24 @@ impl CellGuest {
         card_frames: CardFrames,
         elapsed_ms: u64,
     ) -> CellOutcome {
-        let expectation = match (self.surveyed(), self.ours) {
+        let expects = |cell: &CellName| match (self.surveyed(), self.ours) {
             (Some(surveyed), _) => {
                 expect_unwitnessed(cell, self.version, surveyed.expects_of(&answer))
             }
             (None, true) => expect(cell, self.version),
             (None, false) => expect_of_any_driver(cell, self.version),
         };
+        let expectation = expects(&cell.first_alone());
+        let second = expects(&cell.second_alone());
+        let schedule = cell.schedule.map(|order| Scheduled {
+            order,
+            second: &second,
+        });
         let observation = Observation::of(cell.flow, &answer, &card_frames);
         let findings = oracle::judge(&CellEvidence {
             point: cell.point,
             flow: cell.flow,
+            schedule,
             number: 0,
             cell: &answer,
             answer: &answer,

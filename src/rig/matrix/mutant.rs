@@ -47,6 +47,7 @@ table! {
     OutputNoSync = "output-no-sync", "memory is not synchronised for the device that is to read it";
     M2mSwapped = "m2m-swapped", "what a mem-to-mem device reads is pinned and given back as what it writes to, and the other way round";
     M2mMixedUp = "m2m-mixed-up", "the buffers that a mem-to-mem device is to write to are queued in another file's session";
+    UnpinLast = "unpin-last", "when a buffer is dequeued, the memory of the one that was queued last is unpinned";
     ImportWhole = "import-whole", "the device is given all of a dma-buf, however long the buffer is";
 }
 
@@ -59,6 +60,10 @@ impl Mutant {
             hazard,
             ..plain(kind)
         };
+        let scheduled = |hazard, schedule: &str| CellName {
+            schedule: schedule.parse().ok(),
+            ..after(Kind::AnonTouched, hazard)
+        };
         match self {
             Self::UnpinEarly => vec![
                 plain(Kind::AnonTouched),
@@ -66,6 +71,7 @@ impl Mutant {
                 plain(Kind::MemfdShared),
                 plain(Kind::AnonTouched).of_output(),
                 after(Kind::AnonTouched, Hazard::Munmap).of_output(),
+                scheduled(Hazard::ForkParentWrites, "qQ!dDrRxX").of_output(),
                 plain(Kind::AnonTouched).of_m2m(Ends::Read),
             ],
             Self::PinReadonly => vec![
@@ -103,7 +109,13 @@ impl Mutant {
                     ..after(Kind::AnonTouched, Hazard::ForkChildExits)
                 };
                 let captures = [Point::BeforeDma, Point::AfterDma].map(at);
-                [&captures[..], &captures.map(CellName::of_output)].concat()
+                let by_steps = scheduled(Hazard::ForkChildExits, "qQ!dDrRxX");
+                [
+                    &captures[..],
+                    &captures.map(CellName::of_output),
+                    &[by_steps],
+                ]
+                .concat()
             }
             Self::OutputWritePins => vec![
                 plain(Kind::ReadOnlyShared).of_output(),
@@ -131,6 +143,13 @@ impl Mutant {
                 plain(Kind::AnonTouched).of_m2m(Ends::TwoFiles),
                 plain(Kind::MemfdShared).of_m2m(Ends::TwoFiles),
             ],
+            // While the card has one buffer at a time, it is the one that is dequeued.
+            Self::UnpinLast => {
+                let captures = ["qQdrx!DRX", "qQ!dDrxRX", "qdQ!rxDRX"];
+                let captures = captures.map(|order| scheduled(Hazard::Munmap, order));
+                let output = scheduled(Hazard::ForkParentWrites, "qQdrx!DRX").of_output();
+                [&captures[..], &[output]].concat()
+            }
             // The witness tells of the pages that the frame lies in, and of no others.
             Self::ImportWhole => vec![CellName {
                 tail: 2056,
@@ -205,7 +224,7 @@ impl Mutant {
     /// detect it, too, some of them not always.
     pub const fn oracle(self, cell: &CellName) -> Oracle {
         match self {
-            Self::UnpinEarly | Self::LeakPin | Self::UnpinTwice => Oracle::Pins,
+            Self::UnpinEarly | Self::LeakPin | Self::UnpinTwice | Self::UnpinLast => Oracle::Pins,
             Self::PinReadonly | Self::LoseLastPage | Self::StaleList | Self::OutputWritePins => {
                 Oracle::Outcome
             }
@@ -222,6 +241,8 @@ impl Mutant {
             Self::RoundUp | Self::SwapPages | Self::M2mMixedUp | Self::ImportWhole => {
                 Oracle::Address
             }
+            // The buffer is not where the schedule has it.
+            Self::CompleteEarly if cell.schedule.is_some() => Oracle::Outcome,
             Self::CompleteEarly | Self::WrongSync | Self::OutputNoSync => Oracle::Data,
             Self::LeakMapping => Oracle::Mappings,
             Self::LeakCommand => Oracle::Leaks,
@@ -320,6 +341,7 @@ mod tests {
             let cells = mutant.cells();
             assert!(!cells.is_empty(), "{mutant}");
             for cell in cells {
+                assert_eq!(cell.check(), Ok(()), "{mutant}");
                 assert_eq!(cell.pinning, Pinning::FrameVector, "{mutant}: {cell}");
                 assert_eq!(cell.to_string().parse(), Ok(cell));
             }

@@ -6,7 +6,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::agent::cell::{
-    Cell, Ends, Flow, FrameSize, Given, Hazard, Kind, NoSuchFrame, PAGE, Point, UnknownName, table,
+    Cell, End, Ends, Flow, FrameSize, Given, Hazard, Kind, NoSuchFrame, NoSuchSchedule, PAGE,
+    Point, Schedule, UnknownName, table,
 };
 use crate::card::CardKind;
 
@@ -37,9 +38,10 @@ impl Pinning {
 /// Its format is `DIRECTION/KIND@OFFSET+TAIL/HAZARD:POINT/MODEL`. The direction is
 /// `output` or `m2m/ENDS` ([`Ends`]), the model one of [`Pinning::MODELS`]. An offset or
 /// tail of 0, the hazard `none`, the point `before-dma`, the driver's own pinning and a
-/// direction of captures are left out: `anon-touched`, `hugetlb@64+100`,
+/// direction of captures are left out. In the place of the point there may be a schedule
+/// ([`Schedule`]): `anon-touched`, `hugetlb@64+100`,
 /// `thp/munmap:after-dma`, `anon-touched/fail-nth:qbuf`, `thp-part@64/contig`,
-/// `output/read-only`, `m2m/in-place/heap`.
+/// `output/read-only`, `m2m/in-place/heap`, `anon-touched/munmap:qQ!dDrRxX`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CellName {
     /// Whether the card writes to the memory, or reads it, or both.
@@ -52,8 +54,10 @@ pub struct CellName {
     pub tail: u32,
     /// What happens to the memory.
     pub hazard: Hazard,
-    /// The point at which it happens.
+    /// The point at which it happens, if there is no schedule.
     pub point: Point,
+    /// The order of the steps of two buffers, and the hazard's place in it.
+    pub schedule: Option<Schedule>,
     /// The code that pins the memory.
     pub pinning: Pinning,
 }
@@ -78,6 +82,22 @@ pub enum NoSuchCell {
     Point {
         /// The hazard.
         hazard: Hazard,
+    },
+    /// The text in the place of a point is no schedule.
+    #[error("\"{text}\" is no schedule, such as qQ!dDrRxX: {why}")]
+    NoSchedule {
+        /// The text.
+        text: String,
+        /// What is wrong with it.
+        why: NoSuchSchedule,
+    },
+    /// Such cells have no schedules.
+    #[error("{hazard} has no schedules here: {why}")]
+    Schedule {
+        /// The hazard.
+        hazard: Hazard,
+        /// Why.
+        why: &'static str,
     },
     /// The hazard is not one to the cells of a mem-to-mem card.
     #[error("a mem-to-mem card has no cells of {0}")]
@@ -115,8 +135,48 @@ impl CellName {
             tail: 0,
             hazard: Hazard::None,
             point: Point::BeforeDma,
+            schedule: None,
             pinning: Pinning::FrameVector,
         }
+    }
+
+    /// Returns the cell of the first buffer of a schedule, as it would be alone: with the
+    /// hazard at its point in the buffer's life, or without it if the process has got its
+    /// frame before. A cell without a schedule is that itself.
+    pub fn first_alone(&self) -> Self {
+        let Some(schedule) = self.schedule else {
+            return *self;
+        };
+        let alone = Self {
+            schedule: None,
+            ..*self
+        };
+        match schedule.point() {
+            Some(point) => Self { point, ..alone },
+            None => alone.undisturbed(),
+        }
+    }
+
+    /// Returns the cell of the second buffer of a schedule, as it would be alone: nothing
+    /// happens to its memory.
+    pub fn second_alone(&self) -> Self {
+        Self {
+            schedule: None,
+            ..self.undisturbed()
+        }
+    }
+
+    const fn undisturbed(&self) -> Self {
+        Self {
+            hazard: Hazard::None,
+            point: Point::BeforeDma,
+            ..*self
+        }
+    }
+
+    /// Returns the cell's buffers.
+    pub const fn ends(&self) -> &'static [End] {
+        self.flow.ends_by(self.schedule)
     }
 
     /// Returns the same cell of an output.
@@ -143,6 +203,11 @@ impl CellName {
     pub fn check(&self) -> Result<(), NoSuchCell> {
         let (kind, hazard) = (self.kind, self.hazard);
         FrameSize::new(kind, self.tail)?;
+        if self.schedule.is_some()
+            && let Some(why) = self.flow.without_schedules(kind, hazard)
+        {
+            return Err(NoSuchCell::Schedule { hazard, why });
+        }
         if !self.flow.has(hazard) {
             return Err(NoSuchCell::Hazard(hazard));
         }
@@ -170,6 +235,7 @@ impl CellName {
             tail: self.tail,
             hazard: self.hazard,
             point: self.point,
+            schedule: self.schedule,
             limit_ms,
             ..Cell::new(self.kind)
         }
@@ -191,7 +257,9 @@ impl fmt::Display for CellName {
         }
         if self.hazard != Hazard::None {
             name += &format!("/{}", self.hazard);
-            if Some(self.point) != self.hazard.usual_point() {
+            if let Some(schedule) = self.schedule {
+                name += &format!(":{schedule}");
+            } else if Some(self.point) != self.hazard.usual_point() {
                 name += &format!(":{}", self.point);
             }
         }
@@ -221,7 +289,7 @@ impl FromStr for CellName {
             if let (Some(model), Pinning::FrameVector) = (Pinning::of_part(part), cell.pinning) {
                 cell.pinning = model;
             } else if place == 0 {
-                (cell.hazard, cell.point) = hazard_at_point(part)?;
+                cell = cell.with_hazard(part)?;
             } else {
                 return Err(NoSuchCell::Part(part.to_owned()));
             }
@@ -249,18 +317,37 @@ fn text_after<'a>(text: &'a str, part: &str) -> Option<&'a str> {
     text.strip_prefix(part)?.strip_prefix('/')
 }
 
-/// Parses the hazard and the point of `HAZARD:POINT`, which must fit together.
-fn hazard_at_point(text: &str) -> Result<(Hazard, Point), NoSuchCell> {
-    let (hazard, point): (&str, Option<Point>) = match text.split_once(':') {
-        Some((hazard, point)) => (hazard, Some(point.parse()?)),
-        None => (text, None),
-    };
-    let hazard: Hazard = hazard.parse()?;
-    point
-        .or(hazard.usual_point())
-        .filter(|point| hazard.points().contains(point))
-        .map(|point| (hazard, point))
-        .ok_or(NoSuchCell::Point { hazard })
+impl CellName {
+    /// Returns the cell with the hazard of `HAZARD:POINT` or `HAZARD:SCHEDULE`, which
+    /// must fit together.
+    fn with_hazard(self, text: &str) -> Result<Self, NoSuchCell> {
+        let (hazard, at) = text.split_once(':').unwrap_or((text, ""));
+        let hazard: Hazard = hazard.parse()?;
+        // Names of points are words, and only a schedule has the mark or capitals.
+        let is_schedule = at.contains(|letter: char| letter == '!' || letter.is_ascii_uppercase());
+        if is_schedule {
+            let schedule = at.parse().map_err(|why| NoSuchCell::NoSchedule {
+                text: at.to_owned(),
+                why,
+            })?;
+            return Ok(Self {
+                hazard,
+                schedule: Some(schedule),
+                ..self
+            });
+        }
+        let point = match text.contains(':') {
+            true => Some(at.parse()?),
+            false => hazard.usual_point(),
+        };
+        let point = point.filter(|point| hazard.points().contains(point));
+        let point = point.ok_or(NoSuchCell::Point { hazard })?;
+        Ok(Self {
+            hazard,
+            point,
+            ..self
+        })
+    }
 }
 
 /// Returns the text before the mark, and the number of bytes after it.
@@ -288,120 +375,4 @@ impl<'de> Deserialize<'de> for CellName {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_read_back_and_leave_out_what_is_usual() {
-        let plain = CellName::plain(Kind::AnonTouched);
-        assert_eq!(plain.to_string(), "anon-touched");
-        let cells = [
-            plain,
-            CellName {
-                offset: 64,
-                ..plain
-            },
-            CellName { tail: 16, ..plain },
-            CellName {
-                offset: 1,
-                tail: 100,
-                point: Point::BeforeDma,
-                pinning: Pinning::Sg,
-                ..plain
-            },
-        ];
-        for cell in cells {
-            assert_eq!(cell.to_string().parse(), Ok(cell));
-        }
-        assert_eq!(cells[3].to_string(), "anon-touched@1+100/sg");
-        for pinning in Pinning::MODELS {
-            let cell = CellName { pinning, ..plain };
-            assert_eq!(cell.to_string(), format!("anon-touched/{pinning}"));
-            assert_eq!(cell.to_string().parse(), Ok(cell));
-        }
-        let of_old = "anon-touched@1+100/native";
-        assert_eq!(of_old.parse(), Ok(cells[3]));
-        let failing = CellName {
-            hazard: Hazard::FailNth,
-            point: Point::Qbuf,
-            ..plain
-        };
-        assert_eq!(failing.to_string(), "anon-touched/fail-nth:qbuf");
-        assert_eq!(failing.to_string().parse(), Ok(failing));
-        for cell in cells.into_iter().chain([failing]) {
-            let output = cell.of_output();
-            assert_eq!(output.to_string(), format!("output/{cell}"));
-            assert_eq!(output.to_string().parse(), Ok(output));
-            assert!(cell < output);
-        }
-        let turned = cells[2].of_m2m(Ends::Turned);
-        assert_eq!(turned.to_string(), "m2m/turned/anon-touched+16");
-        for cell in cells {
-            for ends in Ends::ALL {
-                let both = cell.of_m2m(*ends);
-                assert_eq!(both.to_string().parse(), Ok(both));
-                assert!(cell.of_output() < both);
-            }
-        }
-    }
-
-    #[test]
-    fn what_names_no_cell_is_refused() {
-        const DMABUF: &str = "a dma-buf is given from its first byte on and pinned by nobody: \
-                              dmabuf-own has no @OFFSET and no /MODEL, and is not one mapping with \
-                              two buffers";
-        for (text, message) in [
-            ("", "the matrix has no kind \"\""),
-            ("dragon", "the matrix has no kind \"dragon\""),
-            ("hole/dragon", "the matrix has no hazard \"dragon\""),
-            ("hole/none:never", "the matrix has no point \"never\""),
-            (
-                "heap/munmap:qbuf",
-                "munmap comes at one of these points only: before-dma, after-dma",
-            ),
-            (
-                "heap/memfd-punch",
-                "memfd-punch cannot happen to heap: `pinhole matrix --list` shows what it \
-                 happens to",
-            ),
-            ("dmabuf-own@64", DMABUF),
-            ("dmabuf-own/contig", DMABUF),
-            ("m2m/adjacent/dmabuf-own", DMABUF),
-            ("hole@4096", "4096 is no number of bytes from 0 to 4095"),
-            ("hole+-1", "-1 is no number of bytes from 0 to 4095"),
-            (
-                "hole/none/x",
-                "\"x\" is not part of a cell's name, which is KIND@OFFSET+TAIL/HAZARD:POINT/MODEL, \
-                 or output/ and that, or m2m/ENDS/ and that",
-            ),
-            ("hole/frames", "the matrix has no hazard \"frames\""),
-            (
-                "hole/sg/contig",
-                "\"contig\" is not part of a cell's name, which is \
-              KIND@OFFSET+TAIL/HAZARD:POINT/MODEL, or output/ and that, or m2m/ENDS/ and that",
-            ),
-            ("output", "the matrix has no kind \"output\""),
-            ("output/", "the matrix has no kind \"\""),
-            ("output/output/hole", "the matrix has no kind \"output\""),
-            ("capture/hole", "the matrix has no kind \"capture\""),
-            ("outputs/hole", "the matrix has no kind \"outputs\""),
-            ("m2m", "the matrix has no kind \"m2m\""),
-            ("m2m/hole", "the matrix has no ends \"hole\""),
-            ("m2m/read", "the matrix has no kind \"\""),
-            ("m2m/read/output/hole", "the matrix has no kind \"output\""),
-            (
-                "m2m/read/heap/mmap-contention",
-                "a mem-to-mem card has no cells of mmap-contention",
-            ),
-        ] {
-            let error = text.parse::<CellName>().unwrap_err().to_string();
-            let (error, _) = error.split_once("; `").unwrap_or((&error, ""));
-            assert_eq!(error, message, "{text}");
-        }
-        for text in ["heap/fail-nth", "heap/fail-nth:before-dma"] {
-            let error = text.parse::<CellName>().unwrap_err().to_string();
-            let begins = "fail-nth comes at one of these points only: open, ";
-            assert!(error.starts_with(begins), "{error}");
-        }
-    }
-}
+mod tests;

@@ -174,7 +174,7 @@ fn writer(cells: &[CellOutcome], finder: usize, frame: u64) -> Option<usize> {
 
 /// Returns whether a cell's card wrote to a page.
 fn wrote(cell: &CellOutcome, frame: u64) -> bool {
-    let ends = cell.cell.flow.ends().iter().enumerate();
+    let ends = cell.cell.ends().iter().enumerate();
     let mut written = ends.filter(|(_, end)| end.direction == Direction::Capture);
     written.any(|(number, _)| {
         let frames = cell.card_frames.of_buffer(number);

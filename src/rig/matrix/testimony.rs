@@ -78,7 +78,10 @@ impl Testimony {
         answer: Option<&CellAnswer>,
     ) -> Result<CardFrames, WitnessError> {
         Ok(match (self, answer) {
-            (Self::Card(follower, _), _) => CardFrames::of(cell.flow, follower.new_records()?),
+            (Self::Card(follower, _), _) => {
+                let has_two = cell.schedule.is_some();
+                CardFrames::of(cell.flow, has_two, follower.new_records()?)
+            }
             (Self::Survey(surveyed), answer) => {
                 let picture = surveyed.answer.picture.as_ref();
                 let nothing = CellAnswer::default();

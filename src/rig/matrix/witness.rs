@@ -47,8 +47,8 @@ impl CardFrames {
     }
 
     /// Returns the frames in `records`, which begin before the streams of a cell of
-    /// that flow do.
-    pub fn of(flow: Flow, records: Vec<Record>) -> Self {
+    /// that flow do. If the cell has two buffers in one queue, each has its own frames.
+    pub fn of(flow: Flow, has_two: bool, records: Vec<Record>) -> Self {
         let mut queues = Queues::of(flow);
         for record in records {
             match record {
@@ -62,13 +62,18 @@ impl CardFrames {
                     session,
                     direction,
                     sequence,
+                    buffer,
                     planes,
                     ..
                 } => {
                     let queue = queues.of_session(session, direction);
                     queue.frames.late += usize::from(!queue.on);
+                    let frames = match has_two && buffer > 0 {
+                        true => queue.frames.second(),
+                        false => &mut queue.frames,
+                    };
                     for plane in planes {
-                        queue.frames.add(sequence, plane);
+                        frames.add(sequence, plane);
                     }
                 }
             }
@@ -82,6 +87,14 @@ impl CardFrames {
             None => Cow::Borrowed(self),
             Some(place) => Cow::Owned(self.further.get(place).cloned().unwrap_or_default()),
         }
+    }
+
+    /// Returns those of the second buffer of the same queue.
+    fn second(&mut self) -> &mut Self {
+        if self.further.is_empty() {
+            self.further.push(Self::default());
+        }
+        &mut self.further[0]
     }
 
     /// Adds the record of a frame's plane.
@@ -168,11 +181,9 @@ impl Queues {
 
     fn into_frames(self) -> CardFrames {
         let mut queues = self.queues.into_iter().map(|queue| queue.frames);
-        let first = queues.next().unwrap_or_default();
-        CardFrames {
-            further: queues.collect(),
-            ..first
-        }
+        let mut first = queues.next().unwrap_or_default();
+        first.further.extend(queues);
+        first
     }
 }
 
@@ -335,20 +346,37 @@ mod tests {
             let bytes = of_it.frames().iter().map(|(_, plane)| plane.bytes);
             (bytes.collect::<Vec<_>>(), of_it.late())
         };
-        let two = CardFrames::of(Flow::M2m(Ends::TwoFiles), records(&lines));
+        let two = CardFrames::of(Flow::M2m(Ends::TwoFiles), false, records(&lines));
         assert_eq!(bytes(&two, 0), (vec![2, 5], 1));
         assert_eq!(bytes(&two, 1), (vec![3], 0));
         assert_eq!(bytes(&two, 2), (vec![1], 0));
         assert_eq!(bytes(&two, 3), (vec![4], 0));
         // The first buffer may be the one that is written to.
-        let one = CardFrames::of(Flow::M2m(Ends::Written), records(&lines[..2]));
+        let one = CardFrames::of(Flow::M2m(Ends::Written), false, records(&lines[..2]));
         assert_eq!(one.frames().len(), 0);
         let lines = [lines[0], lines[1], lines[5], lines[6]];
-        let one = CardFrames::of(Flow::M2m(Ends::Written), records(&lines));
+        let one = CardFrames::of(Flow::M2m(Ends::Written), false, records(&lines));
         assert_eq!(bytes(&one, 0), (vec![3], 0));
         assert_eq!(bytes(&one, 1), (vec![2], 0));
         let text = serde_json::to_string(&one).unwrap();
         assert_eq!(serde_json::from_str::<CardFrames>(&text).unwrap(), one);
+    }
+
+    #[test]
+    fn each_of_two_buffers_of_a_queue_has_its_own_frames() {
+        let frame = |buffer: u32, bytes: u32| {
+            frame_of(7, "capture", bytes).replace(r#""buffer":0"#, &format!(r#""buffer":{buffer}"#))
+        };
+        let lines = [on(7, "capture"), frame(0, 1), frame(1, 2)];
+        let lines: Vec<_> = lines.iter().map(String::as_str).collect();
+        let bytes = |has_two, number| {
+            let frames = CardFrames::of(Flow::Capture, has_two, records(&lines));
+            let of_it = frames.of_buffer(number);
+            let bytes = of_it.frames().iter().map(|(_, plane)| plane.bytes);
+            bytes.collect::<Vec<_>>()
+        };
+        assert_eq!([bytes(true, 0), bytes(true, 1)], [[1], [2]]);
+        assert_eq!((bytes(false, 0), bytes(false, 1)), (vec![1, 2], vec![]));
     }
 
     #[test]

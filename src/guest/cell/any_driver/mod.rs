@@ -43,6 +43,7 @@ use queue::Queue;
 /// Says why no cell like this one runs on a device of any driver.
 pub fn check(cell: &Cell) -> Result<(), Stop> {
     let why = match cell.hazard {
+        _ if cell.schedule.is_some() => "only Pinhole's card holds back its steps",
         Hazard::FailNth => "failures are injected into Pinhole's own driver only",
         Hazard::MmapContention => "it is for Pinhole's own card",
         Hazard::QueuedTwice => "the device's further buffers have memory of their own",

@@ -29,6 +29,7 @@ use zerocopy::{FromZeros, IntoBytes};
 
 pub use self::buffers::{BufferToCreate, MEMORY_DMABUF, Memory};
 pub use self::controls::name_of;
+use super::patience;
 use super::span::{Span, check};
 
 /// VIDIOC_DQEVENT (linux/videodev2.h), which is no command of a virtio-media device.
@@ -121,16 +122,7 @@ impl Device {
     /// ready as well while one of its buffers is not queued, and videobuf2 makes one
     /// to spare.
     fn wait_for_done(&self, limit: Duration) -> io::Result<()> {
-        /// Time between two looks.
-        const LOOK: Duration = Duration::from_millis(1);
-        let deadline = Instant::now() + limit;
-        while !self.is_any_done()? {
-            if Instant::now() >= deadline {
-                return Err(io::Error::from_raw_os_error(libc::ETIMEDOUT));
-            }
-            std::thread::sleep(LOOK);
-        }
-        Ok(())
+        patience::wait_until(limit, || self.is_any_done())
     }
 
     /// Waits until the card has written a frame, or read it. This works even while the card

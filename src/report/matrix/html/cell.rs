@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::super::pages::{self, Pages};
-use super::{anchor, checked, device, pages as drawing, pins, verdict};
+use super::{anchor, checked, device, pages as drawing, pins, steps, verdict};
 use crate::agent::cell::evidence::{CanaryState, Ended, InjectedSeen, Moment, PagesSeen, Place};
 use crate::agent::cell::{CellAnswer, Flow, Hazard, PAGE};
 use crate::card::Direction;
@@ -78,13 +78,15 @@ fn evidence(again: &str, cell: &CellOutcome, drawn: bool) -> Markup {
         }
         @if let Some(answer) = &cell.answer {
             div.drawings {
-                @for (number, end) in cell.cell.flow.ends().iter().enumerate() {
+                @for number in 0..cell.cell.ends().len() {
                     @if let Some(pages) = Pages::of(cell, number) {
-                        @if number > 0 { p.soft { (end.name()) } }
+                        @if number > 0 { p.soft { (cell.cell.flow.name_of(cell.cell.schedule, number)) } }
                         (drawing::draw(&pages, &answer.of_buffer(number).canaries, drawn))
                     }
                 }
-                (pins::draw(answer, cell.cell.flow.ends().len(), drawn))
+                @if cell.cell.schedule.is_none() {
+                    (pins::draw(answer, cell.cell.ends().len(), drawn))
+                }
             }
             dl { (facts(&cell.cell, answer, &cell.card_frames)) }
         }
@@ -97,7 +99,10 @@ fn facts(cell: &CellName, answer: &CellAnswer, card_frames: &CardFrames) -> Mark
         @if let Flow::M2m(ends) = cell.flow { dt { "buffers" } dd { (ends.what()) } }
         @if cell.hazard != Hazard::None {
             dt { "memory" } dd { (cell.kind.what()) }
-            dt { "when" } dd { (cell.point.what()) }
+            @match cell.schedule {
+                Some(order) => (steps::facts(order, answer)),
+                None => { dt { "when" } dd { (cell.point.what()) } },
+            }
         }
         @if let Some(why) = &answer.failed { dt { "failed" } dd.bad { (why) } }
         @match answer.ended {
@@ -107,8 +112,8 @@ fn facts(cell: &CellName, answer: &CellAnswer, card_frames: &CardFrames) -> Mark
             Ended::Early(status) => { dt { "ended" } dd { (format!("{status:?}")) } },
         }
         @if !answer.calls.is_empty() { dt { "calls" } dd.n { (calls(answer)) } }
-        @for (number, end) in cell.flow.ends().iter().enumerate() {
-            @if cell.flow.ends().len() > 1 { dt { "of" } dd { b { (end.name()) } } }
+        @for (number, end) in cell.ends().iter().enumerate() {
+            @if cell.ends().len() > 1 { dt { "of" } dd { b { (cell.flow.name_of(cell.schedule, number)) } } }
             (buffer(end.direction, &answer.of_buffer(number), &card_frames.of_buffer(number)))
             (device::facts(&answer.of_buffer(number)))
         }

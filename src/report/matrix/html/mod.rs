@@ -18,6 +18,7 @@
 //! | `checked` | the part of it that comes from a kernel that checks itself |
 //! | `pages` | the drawing of a buffer's pages |
 //! | `pins` | the drawing of its pins |
+//! | `steps` | the steps of a schedule |
 //! | `svg` | the common code of the drawings |
 
 pub mod cell;
@@ -27,6 +28,7 @@ pub mod document;
 pub mod overview;
 mod pages;
 mod pins;
+mod steps;
 mod svg;
 
 use maud::{Markup, html};

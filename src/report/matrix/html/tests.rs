@@ -1,7 +1,7 @@
 use super::super::tests::{judged, kernel};
 use super::*;
 use crate::agent::cell::answer::BufferSeen;
-use crate::agent::cell::evidence::{InjectedSeen, ReturnSeen, TouchedSeen};
+use crate::agent::cell::evidence::{InjectedSeen, ReturnSeen, StepSeen, TouchedSeen};
 use crate::rig::matrix::outcome::Device;
 use crate::rig::matrix::witness::CardFrames;
 use crate::wire::buffer::BUF_FLAG_ERROR;
@@ -243,4 +243,34 @@ fn every_buffer_of_a_cell_is_shown() {
     ] {
         assert!(page.contains(part), "{part}");
     }
+}
+
+#[test]
+fn the_steps_of_a_schedule_are_shown_as_they_were_made() {
+    let mut scheduled = kernel("trixie");
+    let cell = &mut scheduled.cells[3];
+    cell.cell = "thp/munmap:qQ!dDrRxX".parse().unwrap();
+    let order = cell.cell.schedule.unwrap();
+    let answer = cell.answer.as_mut().unwrap();
+    answer.steps = order
+        .course()
+        .zip(1..)
+        .map(|(step, at)| StepSeen {
+            step,
+            at_us: at * 1000,
+            flags: [0; 2],
+            pinned: None,
+        })
+        .collect();
+    answer.steps.truncate(3);
+    let page = page(&[scheduled]);
+    for part in [
+        "<dd>qQ!dDrRxX: QBUF (q), DMA (d)",
+        "1.0 <b>q</b>, 2.0 <b>Q</b>, 3.0 <b>!</b> (ms)",
+        "<b>the first buffer</b>",
+        "<b>the second buffer</b>",
+    ] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    assert!(!page.contains("the buffer is queued and the card has not written"));
 }

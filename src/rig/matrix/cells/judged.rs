@@ -42,6 +42,9 @@ pub fn unsuitable(cell: &CellName, scope: Scope) -> Option<&'static str> {
     match cell {
         CellName { tail: 1.., .. } => Some("the length of a frame is the device's to choose"),
         CellName {
+            schedule: Some(_), ..
+        } => Some("only Pinhole's card holds back its steps"),
+        CellName {
             hazard: Hazard::FailNth,
             ..
         } => Some("it is for Pinhole's own driver"),

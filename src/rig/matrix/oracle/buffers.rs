@@ -21,15 +21,19 @@ pub struct BufferEvidence<'a> {
 impl<'a> BufferEvidence<'a> {
     /// Returns the evidence of each buffer of a cell, in their order.
     pub fn of(cell: &CellEvidence<'a>) -> Vec<Self> {
-        let ends = cell.flow.ends().iter().enumerate();
+        let ends = cell.ends().iter().enumerate();
         let of_each = ends.map(|(number, end)| {
             let answer = cell.answer.of_buffer(number);
             let card_frames = cell.card_frames.of_buffer(number);
-            let (observation, expectation) = match cell.flow.card() {
-                CardKind::Capture | CardKind::Output => {
+            let (observation, expectation) = match (cell.flow.card(), cell.schedule) {
+                (CardKind::Capture | CardKind::Output, Some(schedule)) if number > 0 => (
+                    observed(cell, &answer, &card_frames),
+                    Cow::Borrowed(schedule.second),
+                ),
+                (CardKind::Capture | CardKind::Output, _) => {
                     (cell.observation, Cow::Borrowed(cell.expectation))
                 }
-                CardKind::M2m => (
+                (CardKind::M2m, _) => (
                     observed(cell, &answer, &card_frames),
                     Cow::Owned(expected(cell.expectation, *end)),
                 ),
@@ -57,9 +61,10 @@ impl<'a> BufferEvidence<'a> {
         }
     }
 
-    /// Returns which buffer it is.
-    pub fn end(&self, cell: &CellEvidence<'_>) -> End {
-        cell.flow.ends()[self.number]
+    /// Returns what the buffer is called beside others.
+    pub fn name(&self, cell: &CellEvidence<'_>) -> &'static str {
+        let order = cell.schedule.map(|schedule| schedule.order);
+        cell.flow.name_of(order, self.number)
     }
 }
 

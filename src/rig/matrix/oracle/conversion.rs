@@ -17,7 +17,7 @@ pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Objections) {
     if !evidence.card_frames.is_witnessed() {
         return;
     }
-    let ends = evidence.flow.ends().iter().enumerate();
+    let ends = evidence.ends().iter().enumerate();
     let read = ends.filter(|(_, end)| end.direction == Direction::Output);
     for (number, end) in read {
         if let Some(made) = evidence.flow.number_of(end.file, Direction::Capture) {

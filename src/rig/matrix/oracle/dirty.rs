@@ -104,7 +104,7 @@ fn read(evidence: &CellEvidence<'_>, objections: &mut Objections) {
 
 /// Returns the pages that the cell's card writes to in another buffer.
 fn written_too(evidence: &CellEvidence<'_>) -> BTreeSet<u64> {
-    let ends = evidence.flow.ends().iter().enumerate();
+    let ends = evidence.ends().iter().enumerate();
     let written = ends.filter(|(_, end)| end.direction == Direction::Capture);
     let pages = written.flat_map(|(number, _)| {
         let answer = evidence.cell.of_buffer(number);

@@ -1,7 +1,7 @@
 //! The input of the oracles.
 
 use crate::agent::cell::answer::BufferSeen;
-use crate::agent::cell::{CellAnswer, Flow, Point};
+use crate::agent::cell::{CellAnswer, End, Flow, Point, Schedule};
 use crate::card::Direction;
 use crate::rig::matrix::expectation::Expectation;
 use crate::rig::matrix::name::Pinning;
@@ -9,12 +9,24 @@ use crate::rig::matrix::objection::Severity;
 use crate::rig::matrix::observation::{Observation, Reads, Sent};
 use crate::rig::matrix::witness::CardFrames;
 
+/// The order of the steps of two buffers, and what is expected of the second; what is
+/// expected of the cell is of the first.
+#[derive(Debug, Clone, Copy)]
+pub struct Scheduled<'a> {
+    /// The order.
+    pub order: Schedule,
+    /// The expectation of the second buffer.
+    pub second: &'a Expectation,
+}
+
 /// The evidence of a cell, or of one of its buffers alone.
 #[derive(Debug, Clone, Copy)]
 pub struct CellEvidence<'a> {
     /// Which way the cell's frames go.
     pub flow: Flow,
-    /// Number of the buffer among the cell's ([`Flow::ends`]).
+    /// The schedule of the cell, if it has one.
+    pub schedule: Option<Scheduled<'a>>,
+    /// Number of the buffer among the cell's ([`ends`](Self::ends)).
     pub number: usize,
     /// The point of the hazard, before which the card holds back what comes next.
     pub point: Point,
@@ -39,9 +51,15 @@ pub struct CellEvidence<'a> {
 }
 
 impl CellEvidence<'_> {
+    /// Returns the cell's buffers.
+    pub fn ends(&self) -> &'static [End] {
+        let order = self.schedule.map(|schedule| schedule.order);
+        self.flow.ends_by(order)
+    }
+
     /// Returns which way the frames of the buffer go.
     pub fn direction(&self) -> Direction {
-        self.flow.ends()[self.number].direction
+        self.ends()[self.number].direction
     }
 
     /// Returns how bad it is that the card has memory that it should not have.
@@ -63,7 +81,7 @@ impl CellEvidence<'_> {
     /// Returns further buffers of the first one's queue, which are no ends of the
     /// cell's, each with its number. They have plain memory, and nothing happens to it.
     pub fn further(&self) -> impl Iterator<Item = (usize, &BufferSeen)> {
-        let ends = self.flow.ends().len();
+        let ends = self.ends().len();
         let further = (1..).zip(&self.answer.further);
         further.filter(move |(number, _)| *number >= ends)
     }

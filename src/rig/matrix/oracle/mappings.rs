@@ -45,7 +45,7 @@ pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Objections) {
 /// Returns the physical ranges of all of the cell's buffers whose frames go that way;
 /// `None` if there are none, or one of them was not seen, or does not show its pages.
 fn buffers(evidence: &CellEvidence<'_>, direction: Direction) -> Option<Vec<Range>> {
-    let ends = evidence.flow.ends().iter().enumerate();
+    let ends = evidence.ends().iter().enumerate();
     let buffers = ends.filter(|(_, end)| end.direction == direction);
     let of_each = buffers.map(|(number, _)| {
         let answer = evidence.cell.of_buffer(number);
@@ -58,7 +58,7 @@ fn buffers(evidence: &CellEvidence<'_>, direction: Direction) -> Option<Vec<Rang
 
 /// Returns whether one of the cell's buffers whose frames go that way is a dma-buf.
 fn is_imported(evidence: &CellEvidence<'_>, direction: Direction) -> bool {
-    let mut ends = evidence.flow.ends().iter().enumerate();
+    let mut ends = evidence.ends().iter().enumerate();
     ends.any(|(number, end)| {
         let memory = evidence.cell.of_buffer(number).memory;
         end.direction == direction && memory.is_some_and(|memory| memory.is_dmabuf)

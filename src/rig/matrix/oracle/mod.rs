@@ -19,6 +19,7 @@ mod missing;
 mod order;
 mod pieces;
 mod pins;
+mod steps;
 #[cfg(test)]
 mod tests;
 mod untouched;
@@ -26,7 +27,7 @@ mod untouched;
 use serde::{Deserialize, Serialize};
 
 use self::buffers::BufferEvidence;
-pub use self::evidence::CellEvidence;
+pub use self::evidence::{CellEvidence, Scheduled};
 pub use self::missing::missing;
 use crate::agent::cell::evidence::Ended;
 use crate::agent::cell::table;
@@ -96,7 +97,7 @@ impl Oracle {
         match self {
             Self::Outcome => Some(outcome),
             Self::Data => Some(conversion::judge),
-            Self::Pins => Some(pins::judge),
+            Self::Pins => Some(pinned),
             Self::Mappings => Some(mappings::judge),
             Self::Fences => Some(fences::beside_further),
             Self::Order => Some(order::copied),
@@ -137,7 +138,7 @@ impl Oracle {
                     match buffers.len() {
                         1 => objections.push(severity, what),
                         _ => {
-                            let name = buffer.end(cell).name();
+                            let name = buffer.name(cell);
                             objections.push(severity, format!("{name}: {what}"));
                         }
                     }
@@ -200,15 +201,24 @@ fn outcome(evidence: &CellEvidence<'_>, objections: &mut Objections) {
     if evidence.expectation.in_pieces {
         pieces::judge(evidence, objections);
     }
+    steps::judge(evidence, objections);
     let failing = &evidence.expectation.failing;
     failing.judge(&evidence.answer.injected, objections);
 }
 
-/// Objects to a buffer of a second file that is not what it would be without the
-/// first; what comes of the first file is the cell's outcome.
+fn pinned(evidence: &CellEvidence<'_>, objections: &mut Objections) {
+    pins::judge(evidence, objections);
+    steps::pins(evidence, objections);
+}
+
+/// Objects to a buffer of a second file, or the second of a schedule, that is not what
+/// it would be without the first; what comes of the first is the cell's outcome.
 fn undisturbed(evidence: &CellEvidence<'_>, objections: &mut Objections) {
     let expected = &evidence.expectation.outcomes;
-    let of_second = evidence.flow.ends()[evidence.number].file > 0;
+    let of_second = match evidence.schedule {
+        Some(_) => evidence.number > 0,
+        None => evidence.ends()[evidence.number].file > 0,
+    };
     if of_second && !expected.contains(&evidence.observation) {
         objections.push(
             severity(evidence.observation, expected),

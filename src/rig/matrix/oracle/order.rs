@@ -72,7 +72,7 @@ pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Objections) {
 /// Objects to a frame that a mem-to-mem device made which has a time that none had of those
 /// that the device read, if it says that it takes the time from there.
 pub fn copied(evidence: &CellEvidence<'_>, objections: &mut Objections) {
-    let ends = evidence.flow.ends();
+    let ends = evidence.ends();
     for (number, end) in ends.iter().enumerate() {
         let read = evidence.flow.number_of(end.file, Direction::Output);
         let Some(read) = read.filter(|read| *read != number) else {

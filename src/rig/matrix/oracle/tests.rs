@@ -329,6 +329,7 @@ pub fn evidence<'a>(
 ) -> CellEvidence<'a> {
     CellEvidence {
         flow,
+        schedule: None,
         number: 0,
         point: Point::BeforeDma,
         cell: answer,
