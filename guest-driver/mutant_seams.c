@@ -249,13 +249,16 @@ void __wrap_pinhole_unpin(struct pinhole_mem *mem)
  */
 int __wrap_vb2_ioctl_dqbuf(struct file *file, void *priv, struct v4l2_buffer *b)
 {
-	struct pinhole_mem *mem = last_queued;
 	int ret = __real_vb2_ioctl_dqbuf(file, priv, b);
+	struct pinhole_mem *mem;
 	unsigned int i;
 
-	if (ret || !mem || !mem->vec->got_ref ||
-	    !pinhole_mutant(PINHOLE_UNPIN_LAST))
+	if (ret || !pinhole_mutant(PINHOLE_UNPIN_LAST))
 		return ret;
+	/* The mutex is let go while a buffer is waited for, and is held again now. */
+	mem = last_queued;
+	if (!mem || !mem->vec->got_ref)
+		return 0;
 	for (i = 0; i < mem->nr; i++)
 		pinhole_mutant_leak(mem->pages[i], 1,
 				    mem->dir == DMA_FROM_DEVICE);

@@ -245,7 +245,7 @@ fn what_cannot_be_judged_is_said_in_a_sentence() {
         ),
         (
             "--kind card-mmap --kernel trixie",
-            "there is no such cell: --direction, --kind, --hazard and --schedules leave none",
+            "there is no such cell: --direction, --kind and --hazard leave none",
         ),
         ("--module /nowhere/x.ko", "cannot use /nowhere/x.ko"),
         (

@@ -53,11 +53,6 @@ pub struct CellsArgs {
     #[arg(long, value_name = "HAZARD", conflicts_with_all = ["cell", "mutant"])]
     pub hazard: Vec<Hazard>,
 
-    /// Run the cells with a schedule only, in which the steps of two buffers come in every
-    /// order
-    #[arg(long, conflicts_with_all = ["cell", "mutant"])]
-    pub schedules: bool,
-
     /// Run each cell N times; one that does not come to the same each time is
     /// flaky, which is a finding; no more than 100, because the evidence of all
     /// rounds is kept in memory until the last
@@ -85,7 +80,6 @@ impl CellsArgs {
         let direction = self.direction.map(CardKind::from);
         all.retain(|cell| {
             direction.is_none_or(|kind| kind == cell.card())
-                && (!self.schedules || cell.schedule.is_some())
                 && (self.kind.is_empty() || self.kind.contains(&cell.kind))
                 && (self.hazard.is_empty() || self.hazard.contains(&cell.hazard))
         });

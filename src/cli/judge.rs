@@ -143,7 +143,7 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
     }
     anyhow::ensure!(
         !cells.is_empty() || !mutants.is_empty(),
-        "there is no such cell: --direction, --kind, --hazard and --schedules leave none"
+        "there is no such cell: --direction, --kind and --hazard leave none"
     );
     if args.which.list {
         return CellsArgs::print(&cells, &mutants);

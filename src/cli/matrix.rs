@@ -24,6 +24,11 @@ pub struct Args {
     #[command(flatten)]
     which: CellsArgs,
 
+    /// Run the cells with a schedule only, in which the steps of two buffers come in every
+    /// order
+    #[arg(long, conflicts_with_all = ["cell", "mutant"])]
+    schedules: bool,
+
     /// Run the Kth part of N of the cells
     #[arg(long, value_name = "K/N", value_parser = shard, conflicts_with_all = ["cell", "mutant"])]
     shard: Option<(usize, usize)>,
@@ -49,7 +54,9 @@ fn shard(text: &str) -> Result<(usize, usize), String> {
 impl Args {
     /// Returns the cells that the arguments select.
     fn cells(&self) -> Vec<CellName> {
-        self.part(self.which.cells(cells::all()))
+        let mut all = cells::all();
+        all.retain(|cell| !self.schedules || cell.schedule.is_some());
+        self.part(self.which.cells(all))
     }
 
     /// Returns the mutants that the arguments select.

@@ -25,14 +25,15 @@ const NO_EXPORTER: [(Kind, Hazard); 2] = [
     (Kind::DmabufUdmabufSealed, Hazard::None),
 ];
 
-/// What the kernel that checks itself is built without (io_uring, packet sockets and
-/// memory that fails), and what it warns of.
-const NOT_BUILT: [(Kind, Hazard); 5] = [
+/// What the kernel that checks itself is built without (io_uring, packet sockets,
+/// memory that fails, and DAMON), and what it warns of.
+const NOT_BUILT: [(Kind, Hazard); 6] = [
     (Kind::DmabufOwn, Hazard::None),
     (Kind::IoUringRing, Hazard::None),
     (Kind::PacketRing, Hazard::None),
     (Kind::Hwpoison, Hazard::None),
     (Kind::AnonTouched, Hazard::IoUring),
+    (Kind::AnonTouched, Hazard::DamonPageout),
 ];
 
 fn run(kernel: &str, cells: Vec<CellName>, mutants: &[Mutant]) -> KernelOutcome {

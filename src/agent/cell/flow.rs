@@ -108,10 +108,10 @@ impl Flow {
             return Some("a dma-buf is pinned by nobody");
         }
         match hazard {
-            Hazard::None => Some("nothing has a place in it"),
+            Hazard::None => Some("a schedule is about a hazard, and there is none"),
             Hazard::FailNth => Some("it is to a call, and not to the memory"),
             Hazard::MmapContention | Hazard::QueuedTwice => Some("it queues buffers of its own"),
-            ends if !ends.leaves_a_stream() => Some("it ends the stream, and the steps with it"),
+            _ if !hazard.leaves_a_stream() => Some("it ends the stream, and the steps with it"),
             _ => None,
         }
     }

@@ -118,6 +118,7 @@ impl Scheduled<'_, '_> {
                     if self.queue(0).is_err() {
                         return Ok(());
                     }
+                    self.tell_pages(0)?;
                 }
                 Some(step) => self.make(step).map_err(|error| {
                     let schedule = self.schedule;
@@ -136,7 +137,10 @@ impl Scheduled<'_, '_> {
         let limit = patience::of(FRAME_LIMIT);
         let pass = |control| device.set_control(control, 1);
         match act {
-            Act::Queue => self.queue(buffer),
+            Act::Queue => {
+                self.queue(buffer)?;
+                self.tell_pages(buffer)
+            }
             Act::Dma => {
                 let control = self.holds.frames_to_pass;
                 self.writer.call("a frame passes", || {
@@ -168,13 +172,16 @@ impl Scheduled<'_, '_> {
         }
     }
 
-    /// Queues a buffer, and looks at its pages while it is pinned.
     fn queue(&self, buffer: usize) -> io::Result<()> {
         let device = queue_of(self.buffers)?;
-        let of_it = &self.buffers[buffer];
-        let queue = || device.queue(buffer as u32, of_it.layout.memory());
-        self.writer.call("VIDIOC_QBUF", queue)?;
-        let look = || of_it.tell_pages(Moment::Queued);
+        let memory = self.buffers[buffer].layout.memory();
+        let queue = || device.queue(buffer as u32, memory);
+        self.writer.call("VIDIOC_QBUF", queue)
+    }
+
+    /// Looks at the pages of a buffer that was just queued, and is pinned.
+    fn tell_pages(&self, buffer: usize) -> io::Result<()> {
+        let look = || self.buffers[buffer].tell_pages(Moment::Queued);
         self.writer.spend(Phase::Pages, look)
     }
 

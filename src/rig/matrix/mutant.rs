@@ -347,6 +347,12 @@ mod tests {
             }
             assert_eq!(mutant.name().parse(), Ok(*mutant));
         }
+        let mut of_schedules = Mutant::UnpinLast.cells().into_iter();
+        assert!(of_schedules.all(|cell| cell.schedule.is_some()));
+        for mutant in [Mutant::UnpinEarly, Mutant::CompleteEarly] {
+            let mut cells = mutant.cells().into_iter();
+            assert!(cells.any(|cell| cell.schedule.is_some()), "{mutant}");
+        }
     }
 
     #[test]

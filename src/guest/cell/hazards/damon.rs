@@ -8,7 +8,6 @@
 use std::fs;
 use std::io;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use crate::agent::cell::PAGE;
 use crate::agent::cell::evidence::Moment;
@@ -21,9 +20,6 @@ use crate::guest::cell::{Stop, pagemap};
 
 /// Where DAMON is told what to do, since Linux 5.18.
 const KDAMONDS: &str = "/sys/kernel/mm/damon/admin/kdamonds";
-
-/// Time between two looks at what it has done.
-const LOOK: Duration = Duration::from_millis(1);
 
 /// Microseconds between two of its looks at a page, and between two of its decisions.
 const INTERVALS: [(&str, u32); 2] = [("sample_us", 1000), ("aggr_us", 5000)];
@@ -40,7 +36,7 @@ pub fn check() -> Result<(), Stop> {
 
 /// Has DAMON reclaim the buffer's page frames.
 pub fn page_out(context: &mut HazardContext<'_>) -> Result<(), Stop> {
-    let seen = pagemap::look(Moment::AfterHazard, context.layout.buffer)?;
+    let seen = pagemap::look(Moment::Queued, context.layout.buffer)?;
     let mut frames: Vec<u64> = seen.frames().flatten().collect();
     frames.sort_unstable();
     frames.dedup();
@@ -48,9 +44,9 @@ pub fn page_out(context: &mut HazardContext<'_>) -> Result<(), Stop> {
         return Err(Stop::Impossible("no page of the buffer is present".into()));
     }
     // DAMON passes by a page that a processor has yet to put into the lists of reclaim.
-    context.writer.call("move_pages", migration::fill_lists)?;
+    context.writer.must("move_pages", migration::fill_lists)?;
     let kdamond = Kdamond::to_page_out(&frames)?;
-    let [tried, applied] = context.writer.call("DAMON", || kdamond.run(frames.len()))?;
+    let [tried, applied] = context.writer.must("DAMON", || kdamond.run(frames.len()))?;
     context.writer.note(format!(
         "DAMON tried {tried} bytes, and the kernel reclaimed {applied}"
     ));
@@ -96,20 +92,11 @@ impl Kdamond {
     fn run(&self, frames: usize) -> io::Result<[u64; 2]> {
         let state = format!("{KDAMONDS}/0/state");
         fs::write(&state, "on")?;
-        let deadline = Instant::now() + patience::of(FRAME_LIMIT);
-        loop {
+        patience::wait_until(patience::of(FRAME_LIMIT), || {
             fs::write(&state, "update_schemes_stats")?;
-            let stats = ["sz_tried", "sz_applied"].map(bytes);
-            let [tried, applied] = stats;
-            let counts = [tried?, applied?];
-            if counts[0] >= (frames * PAGE) as u64 {
-                return Ok(counts);
-            }
-            if Instant::now() >= deadline {
-                return Err(io::Error::from_raw_os_error(libc::ETIMEDOUT));
-            }
-            std::thread::sleep(LOOK);
-        }
+            Ok(bytes("sz_tried")? >= (frames * PAGE) as u64)
+        })?;
+        Ok([bytes("sz_tried")?, bytes("sz_applied")?])
     }
 }
 

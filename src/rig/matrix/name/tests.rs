@@ -111,7 +111,7 @@ fn what_names_no_cell_is_refused() {
         ),
         (
             "heap/none:qQ!dDrRxX",
-            "none has no schedules here: nothing has a place in it",
+            "none has no schedules here: a schedule is about a hazard, and there is none",
         ),
         (
             "heap/fail-nth:qQ!dDrRxX",

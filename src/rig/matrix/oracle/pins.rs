@@ -39,7 +39,7 @@ pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Objections) {
             buffers.push(due(Some(memory), memory.pages() as i64));
         }
         let pages: i64 = buffers.iter().sum();
-        let grown = queued - before;
+        let grown = queued.saturating_sub(before);
         if grown != pages {
             // Pages without a pin can get another owner while the card has them.
             let severity = match grown < pages {
@@ -67,7 +67,7 @@ pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Objections) {
                 format!(
                     "after {} {} pages more are pinned than before it",
                     told(failure),
-                    more - known
+                    more.saturating_sub(known)
                 ),
             );
             known = more;

@@ -144,7 +144,7 @@ pub fn pins(evidence: &CellEvidence<'_>, objections: &mut Objections) {
             Some(_) => queued,
             None => of(&|buffer| State::after(acts[buffer]) == State::Queued),
         };
-        let grown = pinned - before;
+        let grown = pinned.saturating_sub(before);
         let severity = match grown {
             _ if grown < least => evidence.trespass(),
             _ if grown > queued => Severity::Leaked,
@@ -277,6 +277,12 @@ mod tests {
         let more = at_100(&|answer| answer.steps[0].pinned = Some(3));
         let own = "after q of qQ!dDrRxX 3 pages are pinned, and 2 must be";
         assert_eq!(more, [own; 2]);
+        // Whatever a guest says is a number.
+        let wild = at_100(&|answer| answer.steps[5].pinned = Some(i64::MIN));
+        assert!(
+            wild.iter().all(|said| said.contains(" pages are pinned")),
+            "{wild:?}"
+        );
         // An older kernel does not count them.
         assert_eq!(at_100(&|answer| answer.steps[5].pinned = None), [""; 2]);
     }

@@ -344,6 +344,48 @@ pub fn evidence<'a>(
 }
 
 #[test]
+fn the_second_buffer_of_a_schedule_is_expected_to_have_what_nothing_happened_to() {
+    let flow = Flow::Capture;
+    let (mut answer, frames) = captured();
+    answer.further.push(BufferSeen {
+        memory: answer.memory,
+        pages: answer.pages.clone(),
+        frames: answer.frames.clone(),
+        contents: answer.contents.clone(),
+        ..BufferSeen::default()
+    });
+    let frames = frames.clone().with(vec![frames]);
+    // The first comes to data; whatever else may come of it, the second must.
+    let unreadable = Expectation {
+        outcomes: vec![
+            Observation::data(Direction::Capture),
+            Observation::Captured(Reads::Nothing),
+        ],
+        ..Expectation::data(flow)
+    };
+    let second = Expectation::data(flow);
+    let judged = |answer: &CellAnswer| {
+        let schedule = Scheduled {
+            order: "qQ!dDrRxX".parse().unwrap(),
+            second: &second,
+        };
+        let evidence = CellEvidence {
+            schedule: Some(schedule),
+            ..evidence(flow, answer, &frames, &unreadable)
+        };
+        let of_second = judge(&evidence).into_iter().map(|finding| finding.what);
+        let of_second = of_second.filter(|what| what.contains("second buffer: it came"));
+        of_second.collect::<Vec<_>>()
+    };
+    assert_eq!(judged(&answer), [""; 0]);
+    answer.further[0].frames.clear();
+    assert_eq!(
+        judged(&answer),
+        ["the second buffer: it came to \"taken back\""]
+    );
+}
+
+#[test]
 fn a_cell_that_went_well_has_no_findings() {
     let (answer, card_frames) = captured();
     assert_eq!(findings(Flow::Capture, &answer, &card_frames), [""; 0]);
