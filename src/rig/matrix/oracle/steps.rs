@@ -278,7 +278,11 @@ mod tests {
         let own = "after q of qQ!dDrRxX 3 pages are pinned, and 2 must be";
         assert_eq!(more, [own; 2]);
         // Whatever a guest says is a number.
-        let wild = at_100(&|answer| answer.steps[5].pinned = Some(i64::MIN));
+        let wild = at_100(&|answer| {
+            let acquired = answer.counters[0].values.get_mut("nr_foll_pin_acquired");
+            *acquired.unwrap() += 1;
+            answer.steps[0].pinned = Some(i64::MIN);
+        });
         assert!(
             wild.iter().all(|said| said.contains(" pages are pinned")),
             "{wild:?}"
