@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::card::BufferApi;
-use crate::rig::compliance::{Comparison, Judgement, MAX_FPS, PeerJudgement, SIZES};
+use crate::rig::compliance::{Comparison, Judgement, MAX_FPS, Peer, PeerJudgement, SIZE};
 
 /// Returns the page.
 pub fn page(comparisons: &[Comparison]) -> String {
@@ -45,21 +45,20 @@ pub fn page(comparisons: &[Comparison]) -> String {
              device and warns of frames that are missing (not of vivid's), so the card had\n\
              no more than {MAX_FPS} frames a second (`pinhole device --max-fps {MAX_FPS}`). It streams\n\
              every pair of a mem-to-mem device's formats, which would take hours at\n\
-             3840x2160: that card had one size (`--sizes {SIZES}`), and so had all cards\n\
+             3840x2160: that card had one size (`--sizes {SIZE}`), and so had all cards\n\
              on the kernels that check themselves.\n"
         );
     }
     for one in comparisons {
         write_complaints(&mut page, "Pinhole", one, &one.card);
-        match one
-            .peer
-            .as_ref()
-            .map(|peer| (&peer.module, &peer.judgement))
-        {
-            Some((module, PeerJudgement::Judged(judgement))) => {
+        let Some(Peer { module, judgement }) = &one.peer else {
+            continue;
+        };
+        match judgement {
+            PeerJudgement::Judged(judgement) => {
                 write_complaints(&mut page, module, one, judgement);
             }
-            Some((module, PeerJudgement::Ended(last))) => {
+            PeerJudgement::Ended(last) => {
                 let _ = writeln!(
                     page,
                     "\nOf {module} on {}, v4l2-compliance did not come to its end; its last words: \
@@ -67,7 +66,6 @@ pub fn page(comparisons: &[Comparison]) -> String {
                     subject(one)
                 );
             }
-            None => {}
         }
     }
     page
@@ -128,7 +126,6 @@ fn counts(judgement: &Judgement) -> String {
 mod tests {
     use super::*;
     use crate::card::CardKind;
-    use crate::rig::compliance::Peer;
 
     fn judgement(failed: u32, complaints: &[&str]) -> Judgement {
         Judgement {

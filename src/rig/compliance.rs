@@ -56,7 +56,7 @@ pub const MAX_FPS: u32 = 30;
 /// card in one whose kernel checks itself: some 300 pairs of formats at 3840x2160, or
 /// all formats under KASAN, would take hours. It is one, since v4l2-compliance has a
 /// device with several do without selections (testBasicSelection()).
-pub const SIZES: &str = "160x120";
+pub const SIZE: &str = "160x120";
 
 /// The results of v4l2-compliance for a device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -165,7 +165,7 @@ pub fn testbed(guest: &str, kind: CardKind, planes: BufferApi) -> TestbedSpec {
     let catalog = Catalog::builtin();
     let checks_itself = catalog.get(guest).is_ok_and(|guest| guest.config.is_some());
     let sizes: &[&str] = match emulated && (kind == CardKind::M2m || checks_itself) {
-        true => &["--sizes", SIZES],
+        true => &["--sizes", SIZE],
         false => &[],
     };
     TestbedSpec {

@@ -1,5 +1,6 @@
 //! The steps of two buffers in every order, each forced by the card's holds.
 
+use pinhole::agent::cell::schedule::letter;
 use pinhole::agent::cell::{Hazard, Kind, Schedule};
 use pinhole::rig::matrix::CellName;
 use pinhole::rig::matrix::outcome::{CellOutcome, Verdict};
@@ -31,11 +32,7 @@ fn schedules() -> Vec<Schedule> {
 fn steps(cell: &CellOutcome) -> String {
     let steps = &cell.answer.as_ref().unwrap().steps;
     assert!(steps.is_sorted_by(|one, next| one.at_us < next.at_us));
-    let letters = steps.iter().map(|seen| match seen.step {
-        Some(step) => step.to_string(),
-        None => "!".into(),
-    });
-    letters.collect()
+    steps.iter().map(|seen| letter(seen.step)).collect()
 }
 
 #[test]

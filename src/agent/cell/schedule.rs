@@ -77,6 +77,11 @@ impl fmt::Display for Step {
 /// Stands for the hazard in the text of a schedule.
 const HAZARD: char = '!';
 
+/// Returns the text of a step of a schedule's course, or of the hazard, which is `None`.
+pub fn letter(step: Option<Step>) -> String {
+    step.map_or_else(|| HAZARD.into(), |step| step.to_string())
+}
+
 /// Number of steps of both buffers.
 const STEPS: usize = 8;
 
@@ -172,7 +177,6 @@ fn is_order(second: u8) -> bool {
 
 impl fmt::Display for Schedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let letter = |step: Option<Step>| step.map_or_else(|| HAZARD.into(), |it| it.to_string());
         f.pad(&self.course().map(letter).collect::<String>())
     }
 }

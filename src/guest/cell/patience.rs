@@ -42,3 +42,25 @@ pub fn wait_until(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_ends_with_what_is_there_an_error_or_its_limit() {
+        let errno = |waited: io::Result<()>| waited.map_err(|error| error.raw_os_error());
+        let mut looks = 0;
+        let third = || {
+            looks += 1;
+            Ok(looks == 3)
+        };
+        assert_eq!(errno(wait_until(FRAME_LIMIT, third)), Ok(()));
+        assert_eq!(looks, 3);
+        let broken = || Err(io::Error::from_raw_os_error(libc::EIO));
+        assert_eq!(errno(wait_until(FRAME_LIMIT, broken)), Err(Some(libc::EIO)));
+        let never = || Ok(false);
+        let late = errno(wait_until(Duration::ZERO, never));
+        assert_eq!(late, Err(Some(libc::ETIMEDOUT)));
+    }
+}

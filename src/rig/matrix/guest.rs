@@ -340,10 +340,12 @@ impl CellGuest {
             (None, false) => expect_of_any_driver(cell, self.version),
         };
         let expectation = expects(&cell.first_alone());
-        let second = expects(&cell.second_alone());
-        let schedule = cell.schedule.map(|order| Scheduled {
-            order,
-            second: &second,
+        let second = cell
+            .schedule
+            .map(|order| (order, expects(&cell.second_alone())));
+        let schedule = second.as_ref().map(|(order, second)| Scheduled {
+            order: *order,
+            second,
         });
         let observation = Observation::of(cell.flow, &answer, &card_frames);
         let findings = oracle::judge(&CellEvidence {

@@ -147,29 +147,23 @@ impl CellName {
         let Some(schedule) = self.schedule else {
             return *self;
         };
-        let alone = Self {
-            schedule: None,
-            ..*self
-        };
         match schedule.point() {
-            Some(point) => Self { point, ..alone },
-            None => alone.undisturbed(),
+            Some(point) => Self {
+                point,
+                schedule: None,
+                ..*self
+            },
+            None => self.second_alone(),
         }
     }
 
     /// Returns the cell of the second buffer of a schedule, as it would be alone: nothing
     /// happens to its memory.
-    pub fn second_alone(&self) -> Self {
-        Self {
-            schedule: None,
-            ..self.undisturbed()
-        }
-    }
-
-    const fn undisturbed(&self) -> Self {
+    pub const fn second_alone(&self) -> Self {
         Self {
             hazard: Hazard::None,
             point: Point::BeforeDma,
+            schedule: None,
             ..*self
         }
     }

@@ -90,7 +90,8 @@ impl Driver {
     }
 
     /// Returns another driver, with the modules that it needs and the guest
-    /// does not load at boot, and before it those that its device needs. Files that have to be written are written to `dir`.
+    /// does not load at boot, and before it those that its device needs. Files that
+    /// have to be written are written to `dir`.
     ///
     /// # Errors
     ///

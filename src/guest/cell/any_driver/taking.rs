@@ -2,7 +2,7 @@
 //! back with one that is whole, and some more.
 
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::agent::cell::evidence::{Evidence, ReturnSeen};
 use crate::card::CardKind;
@@ -10,7 +10,7 @@ use crate::wire::buffer::{BUF_FLAG_DONE, BUF_FLAG_ERROR, Buffer, MEMORY_USERPTR}
 
 use super::Transfer;
 use super::came::ERRORS_MAX;
-use crate::guest::cell::Stop;
+use crate::guest::cell::{Stop, patience};
 
 /// Most buffers that come back before the first one does.
 const RETURNS_MAX: usize = 64;
@@ -117,19 +117,14 @@ impl Transfer<'_> {
 
     /// Waits until the first buffer of a queue is done; returns its flags.
     fn wait_for_first(&self, queue: usize, deadline: Instant) -> io::Result<u32> {
-        /// Time between two looks.
-        const LOOK: Duration = Duration::from_millis(1);
         let device = self.queues[queue].device()?;
-        loop {
-            let flags = device.flags(0, MEMORY_USERPTR)?;
-            if flags & BUF_FLAG_DONE != 0 {
-                return Ok(flags);
-            }
-            if Instant::now() >= deadline {
-                return Err(io::Error::from_raw_os_error(libc::ETIMEDOUT));
-            }
-            std::thread::sleep(LOOK);
-        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        let mut flags = 0;
+        patience::wait_until(left, || {
+            flags = device.flags(0, MEMORY_USERPTR)?;
+            Ok(flags & BUF_FLAG_DONE != 0)
+        })?;
+        Ok(flags)
     }
 
     /// Waits for a buffer of a queue, dequeues it and tells of it; returns its index, or

@@ -61,28 +61,28 @@ impl Kdamond {
     fn to_page_out(frames: &[u64]) -> Result<Self, Stop> {
         knob(&format!("{KDAMONDS}/nr_kdamonds"), "1")?;
         let orders = Self;
-        let set = |path: &str, value: String| knob(&format!("{KDAMONDS}/0/{path}"), &value);
-        set("contexts/nr_contexts", "1".into())?;
-        let context = |path: &str, value: String| set(&format!("contexts/0/{path}"), value);
-        context("operations", "paddr".into())?;
+        let set = |path: &str, value: &str| knob(&format!("{KDAMONDS}/0/{path}"), value);
+        set("contexts/nr_contexts", "1")?;
+        let context = |path: &str, value: &str| set(&format!("contexts/0/{path}"), value);
+        context("operations", "paddr")?;
         for (name, interval) in INTERVALS {
             let path = format!("monitoring_attrs/intervals/{name}");
-            context(&path, interval.to_string())?;
+            context(&path, &interval.to_string())?;
         }
-        context("targets/nr_targets", "1".into())?;
+        context("targets/nr_targets", "1")?;
         let regions = regions(frames);
-        let nr = regions.len();
-        context("targets/0/regions/nr_regions", nr.to_string())?;
+        let nr = regions.len().to_string();
+        context("targets/0/regions/nr_regions", &nr)?;
         for (number, [start, end]) in regions.iter().enumerate() {
             let region = format!("targets/0/regions/{number}");
-            context(&format!("{region}/start"), start.to_string())?;
-            context(&format!("{region}/end"), end.to_string())?;
+            context(&format!("{region}/start"), &start.to_string())?;
+            context(&format!("{region}/end"), &end.to_string())?;
         }
-        context("schemes/nr_schemes", "1".into())?;
-        context("schemes/0/action", "pageout".into())?;
+        context("schemes/nr_schemes", "1")?;
+        context("schemes/0/action", "pageout")?;
         for what in ["sz", "nr_accesses", "age"] {
             let most = format!("schemes/0/access_pattern/{what}/max");
-            context(&most, u32::MAX.to_string())?;
+            context(&most, &u32::MAX.to_string())?;
         }
         Ok(orders)
     }

@@ -2,7 +2,7 @@
 
 use std::os::fd::AsFd;
 
-use crate::agent::cell::{HUGE_PAGE, PAGE};
+use crate::agent::cell::{HUGE_PAGE, PAGE, PART_OF_HUGE_PAGE};
 use libc::{MAP_ANONYMOUS, MAP_PRIVATE, MAP_SHARED, PROT_NONE, PROT_READ, PROT_WRITE};
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 
@@ -153,13 +153,13 @@ fn mapping(want: Want, access: &MemoryAccess) -> Result<Span, Stop> {
     if want.roomy {
         // The memory is part of a range that could be huge pages. The range is
         // written to, and stays in small pages until a huge page is requested.
-        let len = (HUGE_PAGE / 2 + want.with_canaries()).next_multiple_of(HUGE_PAGE);
+        let len = (PART_OF_HUGE_PAGE + want.with_canaries()).next_multiple_of(HUGE_PAGE);
         let whole = span::anonymous(len + HUGE_PAGE)?;
         let room = Span::new(whole.start.next_multiple_of(HUGE_PAGE), len);
         span::advise(room, libc::MADV_NOHUGEPAGE)
             .map_err(|error| Stop::Impossible(format!("there are no huge pages: {error}")))?;
         fill(access, room)?;
-        return Ok(room.part(HUGE_PAGE / 2, want.with_canaries()));
+        return Ok(room.part(PART_OF_HUGE_PAGE, want.with_canaries()));
     }
     let mapping = span::anonymous(want.with_canaries())?;
     // Some kernels do not support this; they have no huge pages either.

@@ -228,8 +228,8 @@ pub fn of_another_size(want: Want, access: &MemoryAccess) -> Result<Layout, Stop
 pub fn zero(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     /// KPF_ZERO_PAGE of linux/kernel-page-flags.h.
     const ZERO_PAGE: u64 = 1 << 24;
-    let len = (HUGE_PAGE / 2 + want.with_canaries()).next_multiple_of(HUGE_PAGE);
-    let mapping = room(len)?.part(HUGE_PAGE / 2 - PAGE, want.with_canaries());
+    let len = (PART_OF_HUGE_PAGE + want.with_canaries()).next_multiple_of(HUGE_PAGE);
+    let mapping = room(len)?.part(PART_OF_HUGE_PAGE - PAGE, want.with_canaries());
     access.read(mapping)?;
     let layout = Layout::amid(mapping, want);
     let seen = all_huge(&layout)?;

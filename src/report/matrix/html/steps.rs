@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use crate::agent::cell::CellAnswer;
 use crate::agent::cell::evidence::{CountersSeen, Moment};
-use crate::agent::cell::schedule::Schedule;
+use crate::agent::cell::schedule::{Schedule, letter};
 
 /// Returns where the hazard stands in the schedule, and when each step was made; with the
 /// number of pages that were pinned after it, if the kernel counts them.
@@ -24,7 +24,7 @@ pub fn facts(order: Schedule, answer: &CellAnswer) -> Markup {
             @for (number, seen) in steps.enumerate() {
                 @if number > 0 { ", " }
                 (format!("{:.1} ", seen.at_us as f64 / 1e3))
-                @match seen.step { Some(step) => b { (step) }, None => b { "!" } }
+                b { (letter(seen.step)) }
                 @if let (Some(before), Some(pinned)) = (before, seen.pinned) {
                     " (" (pinned.saturating_sub(before)) " pinned)"
                 }

@@ -9,12 +9,9 @@
 use super::super::observation::Observation;
 use super::evidence::CellEvidence;
 use crate::agent::cell::evidence::{CountersSeen, Moment, StepSeen};
-use crate::agent::cell::schedule::{Act, Schedule, Step};
+use crate::agent::cell::schedule::{Act, Schedule, Step, letter};
 use crate::rig::matrix::objection::{Objections, Severity};
 use crate::wire::buffer::{BUF_FLAG_DONE, BUF_FLAG_QUEUED};
-
-/// Names of the buffers.
-const NAMES: [&str; 2] = ["first", "second"];
 
 /// Where a buffer is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,11 +67,6 @@ fn made(evidence: &CellEvidence<'_>, order: Schedule) -> Vec<(StepSeen, Acts)> {
     with_acts.collect()
 }
 
-/// Returns the text of a step.
-fn told(step: Option<Step>) -> String {
-    step.map_or_else(|| "!".into(), |step| step.to_string())
-}
-
 /// Objects to steps that are not all there in their order, and to a buffer that is not
 /// where it must be after one: what comes of that step is told, and not of those after
 /// it.
@@ -91,13 +83,13 @@ pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Objections) {
         );
     let wanted = order.course().count();
     if made.len() < answer.steps.len() || (went_on && made.len() < wanted) {
-        let all: String = answer.steps.iter().map(|seen| told(seen.step)).collect();
+        let all: String = answer.steps.iter().map(|seen| letter(seen.step)).collect();
         let what = format!("the order was to be {order}, and was {all}");
         objections.push(Severity::DataLost, what);
     }
     for (seen, acts) in made {
-        for buffer in 0..2 {
-            let (is, must) = (State::told(seen.flags[buffer]), State::after(acts[buffer]));
+        for (buffer, (flags, act)) in seen.flags.into_iter().zip(acts).enumerate() {
+            let (is, must) = (State::told(flags), State::after(act));
             if is != must {
                 // The process may use a buffer that the card still has.
                 let severity = match must {
@@ -105,9 +97,9 @@ pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Objections) {
                     State::Dequeued | State::Done => Severity::DataLost,
                 };
                 let what = format!(
-                    "after {} of {order} the {} buffer is {}, and must be {}",
-                    told(seen.step),
-                    NAMES[buffer],
+                    "after {} of {order} {} is {}, and must be {}",
+                    letter(seen.step),
+                    evidence.flow.name_of(Some(order), buffer),
                     is.name(),
                     must.name()
                 );
@@ -152,7 +144,7 @@ pub fn pins(evidence: &CellEvidence<'_>, objections: &mut Objections) {
         };
         let what = format!(
             "after {} of {order} {grown} pages are pinned, and {least} must be",
-            told(seen.step)
+            letter(seen.step)
         );
         return objections.push(severity, what);
     }
