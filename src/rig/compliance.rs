@@ -34,6 +34,10 @@ const OPTIONS: [&str; 3] = ["--streaming", "--stream-all-formats", "--stream-all
 /// 1024.
 const RAM_MIB: u32 = 2048;
 
+/// The memory in MiB of a guest whose kernel checks itself: KASAN's shadow, and the
+/// freed memory that it keeps back, come on top.
+const CHECKED_RAM_MIB: u32 = 4096;
+
 /// How long it may print nothing. It prints some hundred tests at once, of which
 /// each takes seconds under TCG, and longer on a kernel that checks itself.
 const SILENCE: Duration = Duration::from_secs(30 * 60);
@@ -170,7 +174,10 @@ pub fn testbed(guest: &str, kind: CardKind, planes: BufferApi) -> TestbedSpec {
     };
     TestbedSpec {
         kernel: Some(guest.to_owned()),
-        ram_mib: Some(RAM_MIB),
+        ram_mib: Some(match checks_itself {
+            true => CHECKED_RAM_MIB,
+            false => RAM_MIB,
+        }),
         max_fps: emulated.then_some(MAX_FPS),
         kind,
         planes,
