@@ -18,22 +18,26 @@ use crate::judging;
 /// What Linux 6.12 cannot have: guard regions came with 6.13.
 const NO_GUARD_REGION: (Kind, Hazard) = (Kind::GuardRegion, Hazard::None);
 
-/// What no kernel here has: a DMA heap of memory in one piece, and a udmabuf that takes a
-/// memfd which is sealed against writing.
-const NO_EXPORTER: [(Kind, Hazard); 2] = [
+/// What no kernel here has: a udmabuf that takes a memfd which is sealed against writing.
+const NO_EXPORTER: (Kind, Hazard) = (Kind::DmabufUdmabufSealed, Hazard::None);
+
+/// What Debian builds its kernel without: a DMA heap of memory in one piece, and the
+/// kernel's test of memory that a device takes.
+const NOT_STOCK: [(Kind, Hazard); 4] = [
     (Kind::DmabufCmaHeap, Hazard::None),
-    (Kind::DmabufUdmabufSealed, Hazard::None),
+    (Kind::DevicePrivate, Hazard::None),
+    (Kind::DeviceExclusive, Hazard::None),
+    (Kind::AnonTouched, Hazard::DeviceTakes),
 ];
 
-/// What the kernel that checks itself is built without (io_uring, packet sockets,
-/// memory that fails, and DAMON), and what it warns of.
-const NOT_BUILT: [(Kind, Hazard); 6] = [
+/// What the kernel that checks itself is built without (io_uring, packet sockets, and
+/// memory that fails), and what it warns of.
+const NOT_BUILT: [(Kind, Hazard); 5] = [
     (Kind::DmabufOwn, Hazard::None),
     (Kind::IoUringRing, Hazard::None),
     (Kind::PacketRing, Hazard::None),
     (Kind::Hwpoison, Hazard::None),
     (Kind::AnonTouched, Hazard::IoUring),
-    (Kind::AnonTouched, Hazard::DamonPageout),
 ];
 
 fn run(kernel: &str, cells: Vec<CellName>, mutants: &[Mutant]) -> KernelOutcome {
@@ -122,7 +126,8 @@ fn every_kind_and_every_hazard_is_as_expected() {
     let (_, impossible) = as_expected("trixie");
     // No allocation can be made to fail there.
     let failing = (Kind::AnonTouched, Hazard::FailNth);
-    let lacks = NO_EXPORTER.into_iter().chain([failing, NO_GUARD_REGION]);
+    let lacks = [failing, NO_EXPORTER, NO_GUARD_REGION];
+    let lacks = NOT_STOCK.into_iter().chain(lacks);
     assert_eq!(impossible, lacks.collect::<BTreeSet<_>>());
 }
 
@@ -130,12 +135,8 @@ fn every_kind_and_every_hazard_is_as_expected() {
 #[ignore = "boots a guest"]
 fn every_kind_every_hazard_and_every_failure_is_as_expected_on_a_kernel_that_checks_itself() {
     let (outcome, impossible) = as_expected(KERNEL);
-    let lacks = NOT_BUILT
-        .into_iter()
-        .chain(NO_EXPORTER)
-        .chain([NO_GUARD_REGION]);
-    let lacks: BTreeSet<_> = lacks.collect();
-    assert_eq!(impossible, lacks);
+    let lacks = NOT_BUILT.into_iter().chain([NO_EXPORTER, NO_GUARD_REGION]);
+    assert_eq!(impossible, lacks.collect::<BTreeSet<_>>());
     assert_eq!(outcome.blind, None);
     let failing = |cell: &&CellOutcome| cell.cell.hazard == Hazard::FailNth;
     for cell in outcome.cells.iter().filter(failing) {
@@ -186,8 +187,8 @@ fn every_cell_in_which_the_card_reads_is_as_expected() {
     let mut read = 0;
     for cell in &outcome.cells {
         let expected = match (cell.cell.kind, cell.cell.hazard) {
-            NO_GUARD_REGION => Verdict::Impossible,
-            lacks if NO_EXPORTER.contains(&lacks) => Verdict::Impossible,
+            NO_GUARD_REGION | NO_EXPORTER => Verdict::Impossible,
+            lacks if NOT_STOCK.contains(&lacks) => Verdict::Impossible,
             _ => Verdict::Expected,
         };
         assert_eq!(cell.verdict, expected, "{}: {cell:#?}", cell.cell);

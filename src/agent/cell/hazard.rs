@@ -29,6 +29,7 @@ table! {
     ThpSplit = "thp-split", "a huge page is mapped page by page, then to be split";
     MovePages = "move-pages", "the pages are to move to the other NUMA node by move_pages(2)";
     MigratePages = "migrate-pages", "the process is to move to the other NUMA node by migrate_pages(2)";
+    DeviceTakes = "device-takes", "a device is to move the pages to its own memory, out of the processor's reach";
     UffdioMove = "uffdio-move", "the pages are to move to another mapping by UFFDIO_MOVE";
     SoftOffline = "soft-offline", "the first page is to be taken out of use by MADV_SOFT_OFFLINE";
     Compaction = "compaction", "all memory is compacted";
@@ -66,6 +67,7 @@ impl Hazard {
     pub const fn points(self) -> &'static [Point] {
         match self {
             Self::FailNth => Point::CALLS,
+            _ if self.can_interrupt_a_pin() => Point::TRANSFER,
             _ => Point::DMA,
         }
     }
@@ -76,6 +78,24 @@ impl Hazard {
             Self::FailNth => None,
             _ => Some(Point::BeforeDma),
         }
+    }
+
+    /// Returns whether it can happen at [`Point::DuringPin`]: it touches none of the
+    /// pages, for which it would wait as the pin does, and leaves one memory, of which the
+    /// pin gets the rest or nothing.
+    const fn can_interrupt_a_pin(self) -> bool {
+        matches!(
+            self,
+            Self::ForkChildExits
+                | Self::Munmap
+                | Self::Mremap
+                | Self::MprotectReadOnly
+                | Self::MprotectNone
+                | Self::Signal
+                | Self::Execve
+                | Self::Exit
+                | Self::Sigkill
+        )
     }
 
     /// Returns whether something happens to the memory, or to the stream that has it,
@@ -153,6 +173,7 @@ table! {
     Point:
     BeforeDma = "before-dma", "the buffer is queued and the card has not written to it yet, or read it";
     AfterDma = "after-dma", "the card has written the frame, or read it, and the buffer cannot be dequeued yet";
+    DuringPin = "during-pin", "QBUF has pinned the first half of the buffer, and waits for a page of the other";
     Open = "open", "the device is opened by open(2)";
     SubscribeEvent = "subscribe-event", "VIDIOC_SUBSCRIBE_EVENT subscribes to the beginnings of frames";
     SCtrl = "s-ctrl", "VIDIOC_S_CTRL sets a number";
@@ -177,11 +198,14 @@ table! {
 }
 
 impl Point {
-    /// The points in the transfer of a frame.
+    /// The points at which the card has a buffer, and holds back what it does.
     pub const DMA: &[Self] = Self::ALL.split_at(2).0;
 
+    /// All points in the transfer of a frame.
+    pub const TRANSFER: &[Self] = Self::ALL.split_at(3).0;
+
     /// The points that are calls of a capture's lifetime, or of the driver's.
-    pub const CALLS: &[Self] = Self::ALL.split_at(2).1;
+    pub const CALLS: &[Self] = Self::ALL.split_at(3).1;
 }
 
 #[cfg(test)]
@@ -191,6 +215,7 @@ mod tests {
     #[test]
     fn every_point_is_one_of_the_dma_or_a_call() {
         assert_eq!(Point::DMA, [Point::BeforeDma, Point::AfterDma]);
+        assert_eq!(Point::TRANSFER.last(), Some(&Point::DuringPin));
         assert_eq!(Point::CALLS.first(), Some(&Point::Open));
         for hazard in Hazard::ALL {
             let usual = hazard.usual_point();

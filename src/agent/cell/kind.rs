@@ -59,6 +59,8 @@ table! {
     PciBar = "pci-bar", "registers of a PCI device, mapped through sysfs (VM_PFNMAP)";
     Ivshmem = "ivshmem", "memory on a PCI device, ivshmem, mapped through sysfs (VM_PFNMAP)";
     CardMmap = "card-mmap", "memory of the card's own, mapped by mmap(2) of its device node (VM_PFNMAP)";
+    DevicePrivate = "device-private", "anonymous memory whose pages have moved to a device's own memory, out of the processor's reach (MEMORY_DEVICE_PRIVATE)";
+    DeviceExclusive = "device-exclusive", "anonymous memory that a device has taken for its own accesses alone, until somebody else wants it";
     DeviceDax = "device-dax", "persistent memory mapped through its own device (device DAX)";
     FsDax = "fs-dax", "a shared mapping of a file on an ext4 with direct access to persistent memory";
     GuardRegion = "guard-region", "anonymous memory with a guard region in its middle (MADV_GUARD_INSTALL)";
@@ -122,6 +124,14 @@ impl Kind {
     /// Returns whether it is a dma-buf that vivid exports.
     pub const fn is_of_vivid(self) -> bool {
         matches!(self, Self::DmabufVivid | Self::DmabufReadOnly)
+    }
+
+    /// Returns whether its pages can be taken away, so that a pin waits for them
+    /// ([`Point::DuringPin`]).
+    ///
+    /// [`Point::DuringPin`]: super::Point::DuringPin
+    pub const fn can_be_waited_for(self) -> bool {
+        matches!(self, Self::AnonTouched | Self::Heap | Self::MemfdShared)
     }
 
     /// Approximate length in bytes of a frame that suits this kind.

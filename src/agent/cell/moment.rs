@@ -12,6 +12,8 @@ pub enum Moment {
     LaidOut,
     /// The buffer holds the frame that the card is to read, and is queued next.
     Filled,
+    /// QBUF has pinned half of the buffer, and waits.
+    Pinning,
     /// The buffer is queued and the stream is on. With [`Point::AfterDma`] the
     /// card has written the frame, or read it.
     ///
@@ -35,6 +37,7 @@ impl Moment {
             Self::Begun => "begun",
             Self::LaidOut => "laid out",
             Self::Filled => "filled",
+            Self::Pinning => "pinning",
             Self::Queued => "queued",
             Self::AfterHazard => "after hazard",
             Self::Dequeued => "dequeued",

@@ -7,3 +7,9 @@ pub fn frame(entry: u64) -> Option<u64> {
     const FRAME: u64 = (1 << 55) - 1;
     (entry & PRESENT != 0).then_some(entry & FRAME)
 }
+
+/// Returns whether the page is in swap, or a device has it.
+pub fn is_out(entry: u64) -> bool {
+    const SWAPPED: u64 = 1 << 62;
+    entry & SWAPPED != 0
+}

@@ -4,6 +4,10 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsRawFd, FromRawFd};
 use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{OFlags, fcntl_setfl};
 
 use super::Stop;
 use super::span::{Span, check};
@@ -58,6 +62,20 @@ impl FaultFd {
         const WRITEPROTECT: u64 = 0xc018_aa06;
         let range = [span.start as u64, span.len as u64, u64::from(protect)];
         self.ioctl(WRITEPROTECT, &mut { range })
+    }
+
+    /// Waits until somebody misses a page, which goes on waiting for it; ETIMEDOUT after
+    /// `limit`.
+    pub fn wait(&self, limit: Duration) -> io::Result<()> {
+        // One that blocks is polled with an error (userfaultfd_poll()).
+        fcntl_setfl(&self.0, OFlags::NONBLOCK)?;
+        let mut fds = [PollFd::new(&self.0, PollFlags::IN)];
+        let limit = Timespec::try_from(limit).map_err(io::Error::other)?;
+        match poll(&mut fds, Some(&limit))? {
+            0 => Err(io::Error::from_raw_os_error(libc::ETIMEDOUT)),
+            _ if fds[0].revents().contains(PollFlags::IN) => Ok(()),
+            _ => Err(io::Error::other("the userfaultfd cannot be waited for")),
+        }
     }
 
     /// Fills a missing page.

@@ -19,7 +19,7 @@ use super::idle::Idleness;
 use super::memory::layout::Layout;
 use super::patience::{self, FRAME_LIMIT};
 use super::span::MemoryAccess;
-use super::{Stop, contention, hazards, mappings, scheduled};
+use super::{Stop, contention, halted_pin, hazards, mappings, scheduled};
 
 /// How long the process waits for forbidden writes of the card.
 const QUIET: Duration = Duration::from_millis(30);
@@ -187,11 +187,19 @@ impl<'a> Transfer<'a> {
         self.cell.hazard.leaves_a_stream() || buffer.end.file > 0
     }
 
+    /// Returns the point at which the card waits to be released.
+    fn held_point(&self) -> Point {
+        match self.cell.point {
+            Point::AfterDma => Point::AfterDma,
+            _ => Point::BeforeDma,
+        }
+    }
+
     /// Makes the card hold back what comes after this cell's point.
     fn hold(&self) -> Result<(), Stop> {
         let impossible =
             |error| Stop::Impossible(format!("the card cannot hold back what it does: {error}"));
-        let point = self.cell.point;
+        let point = self.held_point();
         for file in self.files() {
             // A mem-to-mem card tells of no beginnings of frames.
             if point == Point::AfterDma && self.cell.flow.card() != CardKind::M2m {
@@ -208,7 +216,7 @@ impl<'a> Transfer<'a> {
     /// Lets the card go on.
     fn release(&self, device: &Device) -> Result<(), Stop> {
         self.writer
-            .must("release", || device.hold(self.cell.point, false))
+            .must("release", || device.hold(self.held_point(), false))
     }
 
     /// Lets the card go on with what it holds back for files that are open, or, if
@@ -237,12 +245,9 @@ impl<'a> Transfer<'a> {
                 ));
             }
         }
-        for (buffer, queue) in self.with_queues() {
-            // A refusal may be the expected result.
-            let queue = || queue.queue(0, buffer.layout.memory());
-            if writer.call("VIDIOC_QBUF", queue).is_err() {
-                return Ok(());
-            }
+        // A refusal may be the expected result.
+        if !self.queue()? {
+            return Ok(());
         }
         // The card does nothing until the stream is on. If the card holds the
         // frame back, the pages are marked idle after the hazard.
@@ -279,6 +284,20 @@ impl<'a> Transfer<'a> {
             self.take_frame(buffer, deadline)?;
         }
         self.look(Moment::Dequeued)
+    }
+
+    /// Queues every buffer. Returns whether that was accepted.
+    fn queue(&mut self) -> Result<bool, Stop> {
+        if self.cell.point == Point::DuringPin {
+            return halted_pin::queue(&mut self.buffers[0], self.cell, self.writer, self.access);
+        }
+        for (buffer, queue) in self.with_queues() {
+            let queue = || queue.queue(0, buffer.layout.memory());
+            if self.writer.call("VIDIOC_QBUF", queue).is_err() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Waits until the card has moved every frame. It holds back what it says of
@@ -339,6 +358,8 @@ impl<'a> Transfer<'a> {
         let writer = self.writer;
         match (self.cell.hazard, &self.buffers[0].queue) {
             (Hazard::None, _) => {}
+            // It has happened.
+            _ if self.cell.point == Point::DuringPin => {}
             (Hazard::Close, _) => {
                 for buffer in self.buffers.iter_mut().filter(|one| one.end.file == 0) {
                     buffer.queue = None;
@@ -406,7 +427,7 @@ impl<'a> Transfer<'a> {
         let all_queued = || {
             contention::tell_queued(self.writer, &buffers)?;
             self.writer
-                .call("release", || device.hold(self.cell.point, false))
+                .call("release", || device.hold(self.held_point(), false))
         };
         let captured = contention::transfer(device, self.writer, &buffers, all_queued);
         self.look(Moment::Dequeued)?;
@@ -420,13 +441,13 @@ impl<'a> Transfer<'a> {
 
     /// Returns whether the card does nothing before it is released.
     fn is_held_before_dma(&self) -> bool {
-        self.held && self.cell.point == Point::BeforeDma
+        self.held && self.held_point() == Point::BeforeDma
     }
 
     /// Returns whether the card has written the frame, or read it, before the
     /// hazard happens.
     fn is_held_after_dma(&self) -> bool {
-        self.held && self.cell.point == Point::AfterDma
+        self.held && self.held_point() == Point::AfterDma
     }
 
     fn mark_idle(&self) -> io::Result<()> {

@@ -1,6 +1,7 @@
 //! The expected outcome of a cell on a kernel, and the reason if it is unusual.
 
 mod dmabuf;
+mod during_pin;
 pub mod fail_nth;
 mod m2m;
 mod models;
@@ -75,6 +76,7 @@ pub fn expect(cell: &CellName, kernel: Version) -> Expectation {
     let is_dmabuf = cell.kind.given() == Given::Dmabuf;
     match cell.flow {
         Flow::Capture | Flow::Output if is_dmabuf => dmabuf::expect(cell, kernel),
+        _ if cell.point == Point::DuringPin => during_pin::expect(cell, kernel),
         Flow::Capture => models::of_one_piece(cell, kernel, capture(cell, kernel)),
         Flow::Output => models::of_one_piece(cell, kernel, output::expect(cell, kernel)),
         Flow::M2m(ends) => m2m::of(ends, cell, |one| expect(one, kernel)),

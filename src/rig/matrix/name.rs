@@ -110,6 +110,12 @@ pub enum NoSuchCell {
         /// The kind.
         kind: Kind,
     },
+    /// No pin can be interrupted there.
+    #[error(
+        "during-pin is for the driver's own pin of {}, and for one buffer",
+        Kind::ALL.iter().filter(|kind| kind.can_be_waited_for()).map(|kind| kind.name()).collect::<Vec<_>>().join(", ")
+    )]
+    DuringPin,
     /// A dma-buf is not given as the name has it.
     #[error(
         "a dma-buf is given from its first byte on and pinned by nobody: {0} has no @OFFSET and \
@@ -207,6 +213,12 @@ impl CellName {
         }
         if !hazard.suits(kind) {
             return Err(NoSuchCell::Unsuited { hazard, kind });
+        }
+        let waits = kind.can_be_waited_for()
+            && self.pinning == Pinning::FrameVector
+            && self.card() != CardKind::M2m;
+        if self.point == Point::DuringPin && !waits {
+            return Err(NoSuchCell::DuringPin);
         }
         let is_one_mapping = matches!(self.flow, Flow::M2m(Ends::Adjacent | Ends::Turned));
         let is_usual = self.offset == 0 && self.pinning == Pinning::FrameVector;

@@ -6,14 +6,17 @@ use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use crate::agent::cell::evidence::Moment;
+use crate::agent::cell::pagemap::is_out;
 use crate::agent::cell::{HUGE_PAGE, PAGE, Point};
 
 use super::context::HazardContext;
 use super::mappings;
+use crate::guest::cell::device_mirror::{DeviceMirror, Taking};
 use crate::guest::cell::fault_fd::FaultFd;
 use crate::guest::cell::memory::layout::pattern;
 use crate::guest::cell::span::{self, Span, check};
-use crate::guest::cell::{Stop, setup};
+use crate::guest::cell::{Stop, pagemap, setup};
 
 const KHUGEPAGED: &str = "/sys/kernel/mm/transparent_hugepage/khugepaged";
 const KSM: &str = "/sys/kernel/mm/ksm";
@@ -93,6 +96,20 @@ pub fn soft_offline(context: &mut HazardContext<'_>) -> Result<(), Stop> {
     let first = context.layout.buffer.pages().part(0, PAGE);
     let offline = || span::advise(first, SOFT_OFFLINE);
     let _ = context.writer.call("madvise MADV_SOFT_OFFLINE", offline);
+    Ok(())
+}
+
+/// Has a device take the pages to its own memory.
+pub fn to_a_device(context: &mut HazardContext<'_>) -> Result<(), Stop> {
+    let (mirror, pages) = (DeviceMirror::open()?, context.layout.pages());
+    let take = || mirror.take(pages, Taking::Private);
+    let _ = context.writer.call("HMM_DMIRROR_MIGRATE_TO_DEV", take);
+    let seen = pagemap::look(Moment::LaidOut, pages)?;
+    let moved = seen.pagemap.iter().filter(|entry| is_out(**entry)).count();
+    let all = seen.pagemap.len();
+    let note = format!("{moved} of {all} pages moved to the device");
+    context.writer.note(note);
+    context.layout.keep_also(mirror);
     Ok(())
 }
 

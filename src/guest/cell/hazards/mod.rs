@@ -13,6 +13,7 @@ mod users;
 use crate::agent::cell::Hazard;
 
 use self::context::HazardContext;
+use super::device_mirror::DeviceMirror;
 use super::{Stop, setup};
 
 /// Prepares what a hazard needs, before the memory is laid out.
@@ -31,6 +32,7 @@ pub fn prepare(hazard: Hazard) -> Result<(), Stop> {
             reclaim::enter_cgroup()
         }
         Hazard::MovePages | Hazard::MigratePages => migration::check_nodes(),
+        Hazard::DeviceTakes => DeviceMirror::open().map(drop),
         _ => Ok(()),
     }
 }
@@ -80,6 +82,7 @@ pub fn run(hazard: Hazard, context: &mut HazardContext<'_>) -> Result<(), Stop> 
         Hazard::Ksm => migration::ksm(context),
         Hazard::MovePages => migration::move_pages(context),
         Hazard::MigratePages => migration::migrate(context),
+        Hazard::DeviceTakes => migration::to_a_device(context),
         Hazard::UffdioMove => migration::move_by_userfaultfd(context),
         Hazard::SoftOffline => migration::soft_offline(context),
         Hazard::Compaction => migration::compact(context),

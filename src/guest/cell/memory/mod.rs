@@ -3,6 +3,7 @@
 mod anonymous;
 mod bad_addresses;
 pub mod buffers;
+mod device_memory;
 mod devices;
 mod dmabufs;
 pub mod exporters;
@@ -82,6 +83,8 @@ pub fn lay_out(kind: Kind, want: Want, access: &MemoryAccess) -> Result<Layout, 
         Kind::PciBar => devices::pci_bar(want),
         Kind::Ivshmem => devices::ivshmem(want, access),
         Kind::CardMmap => buffers::card(want, access),
+        Kind::DevicePrivate => device_memory::private(want, access),
+        Kind::DeviceExclusive => device_memory::exclusive(want, access),
         Kind::DeviceDax => devices::dax(want, access),
         Kind::FsDax => files::dax(want, access),
         Kind::GuardRegion => faults::guarded(want, access),
@@ -128,6 +131,8 @@ pub fn is_changed_by_a_pin(kind: Kind) -> bool {
             | Kind::Ext4Private
             | Kind::Ksm
             | Kind::Swapped
+            | Kind::DevicePrivate
+            | Kind::DeviceExclusive
             | Kind::UffdMissing
             | Kind::UffdWp
             | Kind::UffdMinor

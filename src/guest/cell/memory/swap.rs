@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::agent::cell::PAGE;
 use crate::agent::cell::evidence::{Moment, PagesSeen};
+use crate::agent::cell::pagemap::is_out;
 
 use super::layout::{Layout, Want};
 use super::{anonymous, shared};
@@ -58,8 +59,6 @@ fn resident(pages: Span) -> io::Result<usize> {
 
 /// Swaps out `pages`, which are all of the buffer's at least. There must be swap.
 pub fn out(mut layout: Layout, pages: Span, access: &MemoryAccess) -> Result<Layout, Stop> {
-    /// Bit of a pagemap entry: the page is in swap.
-    const SWAPPED: u64 = 1 << 62;
     // The memory is read before it is swapped out; reading later would swap it
     // in.
     layout.note_canaries(access);
@@ -68,7 +67,7 @@ pub fn out(mut layout: Layout, pages: Span, access: &MemoryAccess) -> Result<Lay
         layout.buffer,
         "the kernel did not swap the buffer out",
         || span::advise(pages, libc::MADV_PAGEOUT),
-        |seen| seen.pagemap.iter().all(|entry| entry & SWAPPED != 0),
+        |seen| seen.pagemap.iter().all(|entry| is_out(*entry)),
     )?;
     Ok(layout)
 }

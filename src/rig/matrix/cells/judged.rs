@@ -1,6 +1,6 @@
 //! The cells of a device that is judged without a witness.
 
-use crate::agent::cell::{Given, Hazard, Kind, Scope};
+use crate::agent::cell::{Given, Hazard, Kind, Point, Scope};
 use crate::card::CardKind;
 use crate::rig::matrix::name::CellName;
 
@@ -44,6 +44,10 @@ pub fn unsuitable(cell: &CellName, scope: Scope) -> Option<&'static str> {
         CellName {
             schedule: Some(_), ..
         } => Some("only Pinhole's card holds back its steps"),
+        CellName {
+            point: Point::DuringPin,
+            ..
+        } => Some("it is for Pinhole's own card"),
         CellName {
             hazard: Hazard::FailNth,
             ..

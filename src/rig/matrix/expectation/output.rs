@@ -17,7 +17,7 @@ use crate::rig::matrix::observation::{Observation, Sent};
 
 /// Returns whether memory is pinned for writing, and by force, although the card
 /// only reads.
-fn by_force(kernel: Version) -> bool {
+pub fn by_force(kernel: Version) -> bool {
     kernel < Version(6, 2)
 }
 

@@ -84,6 +84,8 @@ fn what_names_no_cell_is_refused() {
     const DMABUF: &str = "a dma-buf is given from its first byte on and pinned by nobody: \
                           dmabuf-own has no @OFFSET and no /MODEL, and is not one mapping with \
                           two buffers";
+    const DURING_PIN: &str = "during-pin is for the driver's own pin of anon-touched, heap, \
+                              memfd-shared, and for one buffer";
     for (text, message) in [
         ("", "the matrix has no kind \"\""),
         ("dragon", "the matrix has no kind \"dragon\""),
@@ -91,8 +93,11 @@ fn what_names_no_cell_is_refused() {
         ("hole/none:never", "the matrix has no point \"never\""),
         (
             "heap/munmap:qbuf",
-            "munmap comes at one of these points only: before-dma, after-dma",
+            "munmap comes at one of these points only: before-dma, after-dma, during-pin",
         ),
+        ("thp/munmap:during-pin", DURING_PIN),
+        ("heap/munmap:during-pin/sg", DURING_PIN),
+        ("m2m/read/heap/munmap:during-pin", DURING_PIN),
         (
             "heap/memfd-punch",
             "memfd-punch cannot happen to heap: `pinhole matrix --list` shows what it \

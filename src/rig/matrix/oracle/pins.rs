@@ -20,6 +20,15 @@ pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Objections) {
     let Some(before) = pinned(Moment::LaidOut) else {
         return;
     };
+    if let (Some(pinning), Some(memory)) = (pinned(Moment::Pinning), answer.memory) {
+        let (half, grown) = (memory.pages() as i64 / 2, pinning.saturating_sub(before));
+        if grown != half {
+            objections.push(
+                Severity::DataLost,
+                format!("{grown} pages were pinned while QBUF waited for the one after {half}"),
+            );
+        }
+    }
     // A buffer that the card may give back may be unpinned, too.
     let taken = answer.is_held() && !matches!(evidence.observation, Observation::Refused(_));
     if let (Some(queued), true) = (pinned(Moment::Queued), taken) {

@@ -1,0 +1,114 @@
+//! A pin that comes to the middle of a buffer and waits there for a page, until it is
+//! given back. Whatever happens to the memory meanwhile happens to one that is pinned
+//! by half.
+
+use std::time::{Duration, Instant};
+
+use super::buffer::CellBuffer;
+use super::evidence_writer::EvidenceWriter;
+use super::fault_fd::FaultFd;
+use super::memory::layout::Layout;
+use super::patience::{self, FRAME_LIMIT};
+use super::span::{self, MemoryAccess, Span};
+use super::{Stop, hazards, pagemap};
+use crate::agent::cell::evidence::{Evidence, Moment};
+use crate::agent::cell::phases::Phase;
+use crate::agent::cell::{Cell, Kind, PAGE};
+
+/// Queues the buffer, with the cell's hazard when the pin has come to its middle. Returns
+/// whether it is queued.
+pub fn queue(
+    buffer: &mut CellBuffer<'_>,
+    cell: &Cell,
+    writer: &EvidenceWriter,
+    access: &MemoryAccess,
+) -> Result<bool, Stop> {
+    let missing = MissingHalf::of(&buffer.layout, cell.kind, access)?;
+    let memory = buffer.layout.memory();
+    let Some(device) = buffer.queue.take() else {
+        return Ok(false);
+    };
+    let (happened, queued) = std::thread::scope(|scope| {
+        let queueing = scope.spawn(|| writer.call("VIDIOC_QBUF", || device.queue(0, memory)));
+        let waits = missing.wait_unless(|| queueing.is_finished());
+        let happened = waits.and_then(|waits| match waits {
+            true => {
+                let counters = pagemap::counters(Moment::Pinning)?;
+                writer.write(&Evidence::Counters(counters));
+                let mut context = buffer.in_hazard(cell.point);
+                writer.spend(Phase::Hazard, || hazards::run(cell.hazard, &mut context))
+            }
+            false => Ok(()),
+        });
+        // Whatever has happened: the thread must end.
+        missing.give_back();
+        (happened, queueing.join())
+    });
+    buffer.queue = Some(device);
+    happened?;
+    let queued = queued.map_err(|_| Stop::Failed("the thread that queues panicked".into()))?;
+    Ok(queued.is_ok())
+}
+
+/// The pages of a buffer's second half, which are not there.
+struct MissingHalf {
+    fault_fd: FaultFd,
+    pages: Span,
+    contents: Vec<u8>,
+}
+
+impl MissingHalf {
+    /// Takes the pages away.
+    fn of(layout: &Layout, kind: Kind, access: &MemoryAccess) -> Result<Self, Stop> {
+        let all = layout.buffer.pages();
+        let middle = all.len / PAGE / 2 * PAGE;
+        let pages = all.part(middle, all.len - middle);
+        let contents = access.read(pages)?;
+        let fault_fd = FaultFd::open()?;
+        // What is registered is a mapping of its own, and mremap(2) moves one only.
+        fault_fd.register(layout.whole(), FaultFd::MISSING)?;
+        let advice = match kind {
+            Kind::MemfdShared => libc::MADV_REMOVE,
+            _ => libc::MADV_DONTNEED,
+        };
+        span::advise(pages, advice)?;
+        Ok(Self {
+            fault_fd,
+            pages,
+            contents,
+        })
+    }
+
+    /// Waits until somebody misses a page; returns `false` if `is_over` says first that
+    /// nobody will.
+    fn wait_unless(&self, is_over: impl Fn() -> bool) -> Result<bool, Stop> {
+        /// How long to wait before looking whether it is over.
+        const LOOK: Duration = Duration::from_millis(5);
+        let deadline = Instant::now() + patience::of(FRAME_LIMIT);
+        while Instant::now() < deadline {
+            let over = is_over();
+            match self.fault_fd.wait(LOOK) {
+                Ok(()) => return Ok(true),
+                Err(error) if error.raw_os_error() != Some(libc::ETIMEDOUT) => {
+                    return Err(error.into());
+                }
+                Err(_) if over => return Ok(false),
+                Err(_) => {}
+            }
+        }
+        Err(Stop::Failed(
+            "QBUF neither waits for a page nor ends".into(),
+        ))
+    }
+
+    /// Gives the pages back, as far as they have still a place, and wakes who waits.
+    fn give_back(self) {
+        let pages = (self.pages.start..self.pages.end()).step_by(PAGE);
+        for (page, contents) in pages.zip(self.contents.chunks(PAGE)) {
+            // There is no place where the hazard has taken the mapping away.
+            let _ = self.fault_fd.copy(page, contents);
+        }
+        // The end of the userfaultfd wakes who waits without a place.
+        drop(self.fault_fd);
+    }
+}
