@@ -59,7 +59,7 @@ pub struct Spec {
 /// Default of [`Spec::boot_limit`]. Under TCG a boot takes 5 to 6 s on an idle
 /// machine of two processors, and 17 s if that has five times the load; other
 /// machines are slower still.
-pub const BOOT_LIMIT: Duration = Duration::from_secs(180);
+pub const BOOT_LIMIT: Duration = Duration::from_secs(600);
 
 /// Why a machine could not be started, or has ended.
 #[derive(Debug, thiserror::Error)]
