@@ -102,9 +102,11 @@ fn capture(cell: &CellName, kernel: Version) -> Expectation {
         ProtNoneTail if by_force => Expectation::captured(Reads::Partly, FORCED),
         ProtNone | ProtNoneTail => refused("the process itself has no access"),
         UffdMissing | UffdMinor | UffdWp if keeps_lock(kernel) => refused(KEEPS_LOCK),
-        Ext4Shared if kernel >= Version(6, 5) => refused(
-            "a shared mapping of a file whose filesystem tracks dirty pages cannot be pinned for long",
-        ),
+        Ext4Shared | XfsShared | BtrfsShared | OverlayfsShared if kernel >= Version(6, 5) => {
+            refused(
+                "a shared mapping of a file whose filesystem tracks dirty pages cannot be pinned for long",
+            )
+        }
         _ => unpinnable(cell, kernel).unwrap_or_else(|| after(cell, kernel)),
     }
 }
@@ -242,10 +244,6 @@ fn after(cell: &CellName, kernel: Version) -> Expectation {
             Reads::Other,
             "the pages that the device has are at another address now, and the process reads zeros",
         ),
-        MadviseRemove if shared => Expectation::captured(
-            Reads::Other,
-            "the pages that the device has are the file's no more, and the process reads zeros",
-        ),
         MadviseRemove if cell.kind == Kind::TmpfsHuge => {
             let reads = match cell.point {
                 Point::AfterDma => Reads::Other,
@@ -256,6 +254,10 @@ fn after(cell: &CellName, kernel: Version) -> Expectation {
                 "a pinned huge page cannot be split: the hole is made of zeros, and the page stays the file's",
             )
         }
+        MadviseRemove if is_file(cell.kind) => Expectation::captured(
+            Reads::Other,
+            "the pages that the device has are the file's no more, and the process reads zeros",
+        ),
         Munmap => Expectation::captured(
             Reads::Nothing,
             "the device wrote to the pages that it was given, which nobody maps any more",
@@ -289,6 +291,24 @@ fn after(cell: &CellName, kernel: Version) -> Expectation {
         Close | Execve | Exit | Sigkill | Streamoff => taken_back(),
         _ => undisturbed(cell, kernel),
     }
+}
+
+/// Returns whether the memory is a file's, whose pages nobody gets a copy of.
+const fn is_file(kind: Kind) -> bool {
+    use Kind::*;
+    matches!(
+        kind,
+        MemfdShared
+            | MemfdHugetlb
+            | SysvShm
+            | TmpfsShared
+            | TmpfsHuge
+            | Ext4Shared
+            | XfsShared
+            | BtrfsShared
+            | OverlayfsShared
+            | UffdMinor
+    )
 }
 
 /// Returns the expectation of a stream that ends before its buffer is returned.

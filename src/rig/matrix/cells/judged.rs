@@ -83,6 +83,11 @@ fn needs_setup(kind: Kind) -> bool {
         kind,
         Kind::Ext4Shared
             | Kind::Ext4Private
+            | Kind::HugetlbHvo
+            | Kind::Hugetlb1g
+            | Kind::XfsShared
+            | Kind::BtrfsShared
+            | Kind::OverlayfsShared
             | Kind::ReadOnlyShared
             | Kind::Ksm
             | Kind::Swapped

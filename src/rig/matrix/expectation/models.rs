@@ -93,7 +93,7 @@ pub fn is_one_piece(kind: Kind, kernel: Version, buffer: Range<usize>) -> bool {
         Kind::Thp => 0,
         Kind::ThpPart | Kind::ThpPartlyMapped | Kind::ThpMremapped => PART_OF_HUGE_PAGE,
         Kind::ThpPteMapped if kernel >= Version(5, 19) => PART_OF_HUGE_PAGE,
-        Kind::DeviceDax => return true,
+        Kind::DeviceDax | Kind::Hugetlb1g => return true,
         _ => return false,
     };
     let huge_page = |at: usize| (begin + at) / HUGE_PAGE;

@@ -8,7 +8,8 @@
 //! that the process gets a page of its own first on every kernel.
 
 use super::{
-    Expectation, FORCED, KEEPS_LOCK, keeps_lock, refused, taken_back, undisturbed, unpinnable,
+    Expectation, FORCED, KEEPS_LOCK, is_file, keeps_lock, refused, taken_back, undisturbed,
+    unpinnable,
 };
 use crate::agent::cell::{Hazard, Kind, Point};
 use crate::rig::kernel::Version;
@@ -63,15 +64,6 @@ pub fn of_any_driver(cell: &CellName, expectation: &mut Expectation) {
 
 fn sent(what: Sent, reason: &'static str) -> Expectation {
     Expectation::of(&[Observation::Sent(what)], Some(reason))
-}
-
-/// Returns whether the memory is a file's, whose pages nobody gets a copy of.
-const fn is_file(kind: Kind) -> bool {
-    use Kind::*;
-    matches!(
-        kind,
-        MemfdShared | MemfdHugetlb | SysvShm | TmpfsShared | TmpfsHuge | Ext4Shared | UffdMinor
-    )
 }
 
 /// Returns the expectation after the hazard, for memory that can be pinned.
