@@ -130,6 +130,20 @@ impl Kind {
         matches!(self, Self::DmabufVivid | Self::DmabufReadOnly)
     }
 
+    /// Returns whether it is of a file on a disk, and needs the module of its file system.
+    pub const fn is_on_disk(self) -> bool {
+        matches!(
+            self,
+            Self::Ext4Shared
+                | Self::Ext4Private
+                | Self::ReadOnlyShared
+                | Self::XfsShared
+                | Self::BtrfsShared
+                | Self::OverlayfsShared
+                | Self::FsDax
+        )
+    }
+
     /// Approximate length in bytes of a frame that suits this kind.
     pub const fn length(self) -> usize {
         match self {

@@ -396,12 +396,36 @@ mod tests {
             ("tmpfs-huge/madvise-remove:after-dma", "other pages"),
             ("dma-heap", "EFAULT"),
             ("hwpoison", "EFAULT"),
+            ("hugetlb-hvo", "data"),
+            ("hugetlb-1g", "data"),
+            ("uffd-rwp", "data"),
         ] {
             assert_eq!(expected(name), [reads; 4], "{name}");
         }
         let since_mapped = ["EFAULT", "EFAULT or data", "data", "data"];
         assert_eq!(expected("io-uring-ring"), since_mapped);
         assert_eq!(expected("output/io-uring-ring"), since_mapped);
+    }
+
+    #[test]
+    fn a_file_on_a_disk_is_refused_since_6_5_and_its_hole_is_no_more_the_pages() {
+        for kind in [
+            "ext4-shared",
+            "xfs-shared",
+            "btrfs-shared",
+            "overlayfs-shared",
+        ] {
+            let on = |came: [&'static str; 2]| [came[0], came[0], came[1], came[1]];
+            let hazard = |hazard: &str| expected(&format!("{kind}/{hazard}"));
+            assert_eq!(expected(kind), on(["data", "EFAULT"]), "{kind}");
+            let written_back = hazard("writeback");
+            assert_eq!(written_back, on(["data", "EFAULT"]), "{kind}");
+            let punched = hazard("madvise-remove");
+            assert_eq!(punched, on(["other pages", "EFAULT"]), "{kind}");
+            assert_eq!(expected(&format!("output/{kind}")), ["data"; 4], "{kind}");
+            let child = expected(&format!("output/{kind}/fork-child-writes"));
+            assert_eq!(child, ["later data"; 4], "{kind}");
+        }
     }
 
     #[test]

@@ -126,6 +126,8 @@ mod tests {
             assert!(is_one(kind, HALF..HALF + HUGE_PAGE), "{kind}");
         }
         assert!(is_one(Kind::DeviceDax, 0..4 * HUGE_PAGE));
+        assert!(is_one(Kind::Hugetlb1g, 64..4 * HUGE_PAGE));
+        assert!(!is_one(Kind::HugetlbHvo, 0..4096));
         assert!(!is_one(Kind::Hugetlb, 0..4096) && !is_one(Kind::Heap, 0..1));
         assert!(!is_one_piece(Kind::ThpPteMapped, Version(5, 10), 0..1));
     }
