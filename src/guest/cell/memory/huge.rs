@@ -52,8 +52,12 @@ pub fn optimised(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     let count: usize = number_in(&fs::read_to_string(COUNT)?)?;
     borrowed::set(SWITCH, "1")?;
     let before = struct_pages()?;
-    borrowed::set(COUNT, &(count + more).to_string())?;
-    let made = number_in(&fs::read_to_string(COUNT)?)? - count;
+    // One at a time, and so they are given back: Linux 6.12 does not restore the struct
+    // pages of all that it frees together, and then finds them in a bad state.
+    for number in 1..=more {
+        borrowed::set(COUNT, &(count + number).to_string())?;
+    }
+    let made = number_in(&fs::read_to_string(COUNT)?)?.saturating_sub(count);
     if made < more {
         return Err(Stop::Impossible(format!(
             "memory is too fragmented for {more} more huge pages, {made} could be made"
