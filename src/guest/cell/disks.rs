@@ -148,10 +148,11 @@ impl OnDisk {
     }
 
     fn mount(&self, device: &str, dir: &Path, options: &CStr) -> Result<(), Stop> {
-        module(self.name, "")?;
-        // Not every kernel has this as a separate module; if it is missing, the
-        // mount reports it.
+        // Older kernels look up the checksum when the module is loaded (libcrc32c_mod_init()),
+        // or when it is mounted. Not every kernel has this as a separate module; if it is
+        // missing, the one or the other reports it.
         let _ = module("crc32c_generic", "");
+        module(self.name, "")?;
         fs::create_dir_all(dir)?;
         mount(device, dir, self.name, MountFlags::empty(), options)
             .map_err(|error| Stop::Impossible(format!("mount {} on {device}: {error}", self.name)))
