@@ -145,10 +145,7 @@ const PARTICULAR: &[(Kind, &[Hazard])] = &[
     // and btrfs, which has checksums, was not asked for the room.
     (Kind::XfsShared, &[Hazard::Writeback]),
     (Kind::BtrfsShared, &[Hazard::Writeback, Hazard::DropCaches]),
-    (
-        Kind::HugetlbHvo,
-        &[Hazard::ForkParentWrites, Hazard::SoftOffline],
-    ),
+    (Kind::HugetlbHvo, &[Hazard::ForkParentWrites]),
     (
         Kind::Droppable,
         &[
