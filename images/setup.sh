@@ -107,7 +107,8 @@ command -v dpkg-query >/dev/null && command -v apt-get >/dev/null ||
 	fail "the guests are built with Debian's tools: run this on Debian or a distribution made from it"
 
 missing=
-for package in gcc libc6-dev make mmdebstrap debian-archive-keyring e2fsprogs "$@"; do
+for package in gcc libc6-dev make mmdebstrap debian-archive-keyring \
+	e2fsprogs xfsprogs btrfs-progs "$@"; do
 	status=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)
 	[ "$status" = installed ] || missing="$missing $package"
 done

@@ -13,9 +13,12 @@ use crate::guest::failure::Failure;
 
 const PAGE: u64 = 4096;
 
-/// Memory in bytes that is left free, so that nothing is reclaimed and nobody is
-/// short of memory: the kernel's reserves are a few MiB.
-const LEFT: u64 = 64 << 20;
+/// Returns how much memory in bytes is left free, so that nothing is reclaimed and nobody
+/// is short of memory: the kernel's reserves are a few MiB, but more in a large guest, and
+/// so are page tables.
+fn left(free: u64) -> u64 {
+    (64 << 20).max(free / 16)
+}
 
 /// Uses free memory, and gives it back. Each processor uses a part, as each keeps
 /// pages that it has freed for itself.
@@ -28,7 +31,7 @@ pub fn sweep() -> Result<SweepAnswer, Failure> {
     let processors: Vec<usize> = (0..CpuSet::MAX_CPU)
         .filter(|cpu| own.is_set(*cpu))
         .collect();
-    let part = free.saturating_sub(LEFT) / processors.len().max(1) as u64 / PAGE * PAGE;
+    let part = free.saturating_sub(left(free)) / processors.len().max(1) as u64 / PAGE * PAGE;
     let mut parts = Vec::new();
     let used = processors.iter().try_for_each(|processor| {
         let mut one = CpuSet::new();

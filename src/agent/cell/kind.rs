@@ -20,6 +20,8 @@ table! {
     Mthp = "mthp", "large folios of 64 KiB, transparent huge pages of another size (mTHP)";
     HugeZeroPage = "huge-zero-page", "anonymous memory that was only read, by a huge page: the huge zero page";
     Hugetlb = "hugetlb", "pages of hugetlb, across the border of two";
+    HugetlbHvo = "hugetlb-hvo", "pages of hugetlb whose own descriptions are mostly given up (HVO), across the border of two";
+    Hugetlb1g = "hugetlb-1g", "part of a page of hugetlb of 1 GiB";
     Stack = "stack", "the main thread's stack";
     Heap = "heap", "the heap of brk(2)";
     MemfdShared = "memfd-shared", "a shared mapping of a memfd";
@@ -32,6 +34,9 @@ table! {
     TmpfsHuge = "tmpfs-huge", "a shared mapping of a file on a tmpfs of huge pages, across the border of two";
     Ext4Shared = "ext4-shared", "a shared mapping of a file on an ext4";
     Ext4Private = "ext4-private", "a private mapping of a file on an ext4, read but never written to";
+    XfsShared = "xfs-shared", "a shared mapping of a file on an xfs";
+    BtrfsShared = "btrfs-shared", "a shared mapping of a file on a btrfs";
+    OverlayfsShared = "overlayfs-shared", "a shared mapping of a file in the upper layer of an overlayfs, on an ext4";
     Mlocked = "mlocked", "anonymous memory locked by mlock(2)";
     Mseal = "mseal", "anonymous memory whose mapping is sealed by mseal(2)";
     Droppable = "droppable", "anonymous memory that the kernel may drop when memory is scarce (MAP_DROPPABLE)";
@@ -47,6 +52,7 @@ table! {
     Swapped = "swapped", "anonymous memory that was swapped out, to zram";
     UffdMissing = "uffd-missing", "anonymous memory that is missing until another thread fills it by userfaultfd(2)";
     UffdWp = "uffd-wp", "anonymous memory that is write-protected until another thread lifts it by userfaultfd(2)";
+    UffdRwp = "uffd-rwp", "anonymous memory that nobody has access to until another thread gives it by userfaultfd(2)";
     UffdMinor = "uffd-minor", "a shared mapping of a memfd whose pages are there, and not mapped until another thread lets them be by userfaultfd(2)";
     Hwpoison = "hwpoison", "anonymous memory with a page in its middle that has failed (MADV_HWPOISON)";
     Secretmem = "secretmem", "memory of memfd_secret(2), which the kernel itself cannot reach";
@@ -132,6 +138,20 @@ impl Kind {
     /// [`Point::DuringPin`]: super::Point::DuringPin
     pub const fn can_be_waited_for(self) -> bool {
         matches!(self, Self::AnonTouched | Self::Heap | Self::MemfdShared)
+    }
+
+    /// Returns whether it is of a file on a disk, and needs the module of its file system.
+    pub const fn is_on_disk(self) -> bool {
+        matches!(
+            self,
+            Self::Ext4Shared
+                | Self::Ext4Private
+                | Self::ReadOnlyShared
+                | Self::XfsShared
+                | Self::BtrfsShared
+                | Self::OverlayfsShared
+                | Self::FsDax
+        )
     }
 
     /// Approximate length in bytes of a frame that suits this kind.

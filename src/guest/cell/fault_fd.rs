@@ -23,16 +23,33 @@ impl FaultFd {
     pub const WRITE_PROTECTED: u64 = 2;
     /// UFFDIO_REGISTER_MODE_MINOR, of shared memory since Linux 5.14.
     pub const MINOR: u64 = 4;
+    /// UFFDIO_REGISTER_MODE_RWP, since Linux 7.3.
+    pub const INACCESSIBLE: u64 = 8;
     /// Bit of UFFDIO_MOVE in what can be done with memory that is registered, since
     /// Linux 6.8.
     pub const MOVES: u64 = 1 << 5;
 
     /// Opens one.
     pub fn open() -> Result<Self, Stop> {
+        const NONE: u64 = 0;
+        Self::open_for(NONE, "userfaultfd")
+    }
+
+    /// Opens one that can take away all access to pages.
+    pub fn open_for_access() -> Result<Self, Stop> {
+        /// UFFD_FEATURE_RWP.
+        const RWP: u64 = 1 << 17;
+        Self::open_for(
+            RWP,
+            "userfaultfd that takes away all access, before Linux 7.3",
+        )
+    }
+
+    /// Opens one that has those features, which `what` names.
+    fn open_for(features: u64, what: &str) -> Result<Self, Stop> {
         const API: u64 = 0xc018_aa3f;
         const VERSION: u64 = 0xaa;
-        let impossible =
-            |error| Stop::Impossible(format!("this kernel has no userfaultfd: {error}"));
+        let impossible = |error| Stop::Impossible(format!("this kernel has no {what}: {error}"));
         // SAFETY: the call takes no pointers.
         let fd = unsafe { libc::syscall(libc::SYS_userfaultfd, libc::O_CLOEXEC) };
         check(fd as i32).map_err(impossible)?;
@@ -40,7 +57,7 @@ impl FaultFd {
         // owner.
         let fault_fd = Self(unsafe { File::from_raw_fd(fd as i32) });
         fault_fd
-            .ioctl(API, &mut [VERSION, 0, 0])
+            .ioctl(API, &mut [VERSION, features, 0])
             .map_err(impossible)?;
         Ok(fault_fd)
     }
@@ -76,6 +93,13 @@ impl FaultFd {
             _ if fds[0].revents().contains(PollFlags::IN) => Ok(()),
             _ => Err(io::Error::other("the userfaultfd cannot be waited for")),
         }
+    }
+
+    /// Takes away all access to pages, or gives it again and wakes waiting threads.
+    pub fn take_access(&self, span: Span, take: bool) -> io::Result<()> {
+        const RWPROTECT: u64 = 0xc018_aa09;
+        let range = [span.start as u64, span.len as u64, u64::from(take)];
+        self.ioctl(RWPROTECT, &mut { range })
     }
 
     /// Fills a missing page.

@@ -12,6 +12,7 @@
 //! | [`transfer`] | the transfer of a frame on Pinhole's card, or of one in each direction, and the hazard meanwhile |
 //! | [`scheduled`] | the transfer of two buffers, step by step |
 //! | [`any_driver`] | the transfer on a device of any driver |
+//! | [`borrowed`] | settings of the guest that are changed for one cell |
 //! | [`buffer`] | a buffer of the cell, and what is told of it |
 //! | [`layouts`] | the memory of all the buffers of a cell |
 //! | [`fail_nth`] | allocations that fail in one call |
@@ -19,6 +20,7 @@
 //! | [`contents`] | the contents of memory, as the process reads them |
 //! | [`conversion`] | what a mem-to-mem device makes of a frame in its driver's own memory |
 //! | [`memory`] | laying out memory of every kind |
+//! | [`disks`] | the file systems on the guest's disks |
 //! | [`setup`] | setting up the guest for some kinds of memory |
 //! | [`hazards`] | the hazards: what happens to the memory |
 //! | [`idle`] | which pages were accessed |
@@ -34,12 +36,14 @@
 //! | [`evidence_writer`] | writing evidence for the agent |
 
 mod any_driver;
+mod borrowed;
 mod buffer;
 mod contention;
 mod contents;
 pub mod conversion;
 pub mod device;
 mod device_mirror;
+mod disks;
 mod evidence_writer;
 mod fail_nth;
 mod fault_fd;

@@ -13,7 +13,7 @@ use rustix::process::Pid;
 
 use super::device::Device;
 use super::process::ARGUMENT;
-use super::{fail_nth, mappings, pagemap};
+use super::{borrowed, fail_nth, mappings, pagemap};
 use crate::guest::children::Children;
 use crate::guest::failure::Failure;
 use crate::guest::{health, kmemleak, kmsg, run};
@@ -98,6 +98,9 @@ pub fn run(
     let counters = pagemap::counters(Moment::Ended)
         .map_err(|error| Failure::io("read the counters", error))?;
     answer.counters.push(counters);
+    if cell.scope.is_guest() {
+        borrowed::give_back().map_err(|error| Failure::io("undo what the cell has set", error))?;
+    }
     match kmsg::new_records() {
         Ok(records) => answer.add_log(match answer.log_told {
             Some(told) => records.since(told),

@@ -46,7 +46,10 @@ const INSTEAD: &[(Hazard, &[Kind])] = &[
     (Hazard::MremapDontunmap, &[Kind::Thp, Kind::Mlocked]),
     (Hazard::MprotectNone, &[Kind::ThpPart]),
     (Hazard::Munlock, &[Kind::Mlocked, Kind::ThpPteMapped]),
-    (Hazard::MadviseRemove, &[Kind::TmpfsHuge]),
+    (
+        Hazard::MadviseRemove,
+        &[Kind::TmpfsHuge, Kind::Ext4Shared, Kind::XfsShared],
+    ),
     (
         Hazard::MadviseFree,
         &[Kind::ThpPart, Kind::Swapped, Kind::Droppable],
@@ -76,7 +79,7 @@ const INSTEAD: &[(Hazard, &[Kind])] = &[
 /// Kinds that vb2_dma_contig is tried with: those that are one piece of memory, those
 /// that are a few, or can be by chance, and one for each reason of a refusal. It pins
 /// the others as vb2_vmalloc does, and then refuses them.
-const CONTIGUOUS: [Kind; 33] = [
+const CONTIGUOUS: [Kind; 34] = [
     Kind::AnonTouched,
     Kind::AnonUntouched,
     Kind::AnonForked,
@@ -90,6 +93,7 @@ const CONTIGUOUS: [Kind; 33] = [
     Kind::Mthp,
     Kind::HugeZeroPage,
     Kind::Hugetlb,
+    Kind::Hugetlb1g,
     Kind::MemfdShared,
     Kind::MemfdHugetlb,
     Kind::TmpfsHuge,
@@ -138,6 +142,11 @@ const PARTICULAR: &[(Kind, &[Hazard])] = &[
         Kind::ThpPartlyShared,
         &[Hazard::ForkParentWrites, Hazard::ForkChildWrites],
     ),
+    // A page that was written back is written to once more: xfs has it in a large folio,
+    // and btrfs, which has checksums, was not asked for the room.
+    (Kind::XfsShared, &[Hazard::Writeback]),
+    (Kind::BtrfsShared, &[Hazard::Writeback, Hazard::DropCaches]),
+    (Kind::HugetlbHvo, &[Hazard::ForkParentWrites]),
     (
         Kind::Droppable,
         &[

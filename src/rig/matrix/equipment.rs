@@ -6,7 +6,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 
 use crate::rig::testbed::TestbedSpec;
 
@@ -28,14 +28,59 @@ const DEVICES: [&str; 6] = [
     "ivshmem-plain,memdev=ivshmem",
 ];
 
-/// Size in bytes of the disk with an ext4; it must fit in the first of the
-/// ranges.
-const DISK: u64 = 32 << 20;
+/// A file system that is made on a disk.
+struct FileSystem {
+    /// Its name, which is that of the disk's file.
+    name: &'static str,
+    /// Size of the disk in bytes. The file takes no more than what is written to it.
+    size: u64,
+    program: &'static str,
+    /// Package of the program.
+    package: &'static str,
+    /// The program's arguments, before the disk: with the first that it takes.
+    arguments: &'static [&'static [&'static str]],
+    /// Whether no guest is without it.
+    is_needed: bool,
+}
+
+/// Each disk. That with an ext4 must fit in the first of the ranges, and its blocks be as
+/// large as pages, as direct access requires. An xfs has 300 MB at least; Linux 5.10 does
+/// not mount one with all that a later mkfs.xfs gives it, and that of xfsprogs 6.1 does not
+/// take its own file for 5.10, but makes an xfs that 5.10 mounts.
+const FILE_SYSTEMS: [FileSystem; 3] = [
+    FileSystem {
+        name: "ext4",
+        size: 32 << 20,
+        program: "mke2fs",
+        package: "e2fsprogs",
+        arguments: &[&["-q", "-t", "ext4", "-b", "4096"]],
+        is_needed: true,
+    },
+    FileSystem {
+        name: "xfs",
+        size: 300 << 20,
+        program: "mkfs.xfs",
+        package: "xfsprogs",
+        arguments: &[
+            &["-q", "-c", "options=/usr/share/xfsprogs/mkfs/lts_5.10.conf"],
+            &["-q"],
+        ],
+        is_needed: false,
+    },
+    FileSystem {
+        name: "btrfs",
+        size: 128 << 20,
+        program: "mkfs.btrfs",
+        package: "btrfs-progs",
+        arguments: &[&["-q"]],
+        is_needed: false,
+    },
+];
 
 /// Why the equipment cannot be provided.
 #[derive(Debug, thiserror::Error)]
 pub enum EquipmentError {
-    /// The disk could not be created.
+    /// A disk could not be created.
     #[error("cannot make the disk {path}: {source}")]
     Disk {
         /// Path of the disk.
@@ -43,69 +88,95 @@ pub enum EquipmentError {
         /// The system's error.
         source: io::Error,
     },
-    /// mke2fs failed.
-    #[error("mke2fs (package e2fsprogs) failed on {path}: {said}")]
-    Mke2fs {
+    /// No file system could be made on it.
+    #[error("{program} (package {package}) failed on {path}: {said}")]
+    Mkfs {
+        /// The program that makes it.
+        program: &'static str,
+        /// Its package.
+        package: &'static str,
         /// Path of the disk.
         path: PathBuf,
-        /// Error output of mke2fs.
+        /// Error output of the program.
         said: String,
     },
 }
 
-/// Adds to `spec` the equipment for all kinds of memory; the disk is created in
-/// `dir`.
+/// Adds to `spec` the equipment for all kinds of memory; the disks are created in
+/// `dir`. A file system that this system cannot make is left out.
 ///
 /// # Errors
 ///
-/// [`EquipmentError`] if the disk cannot be created.
+/// [`EquipmentError`] if a disk cannot be created.
 pub fn equip(spec: &mut TestbedSpec, dir: &Path) -> Result<(), EquipmentError> {
-    let path = dir.join("ext4.raw");
-    make_disk(&path)?;
-    spec.disks.push(path);
+    for file_system in &FILE_SYSTEMS {
+        spec.disks.extend(file_system.make_in(dir)?);
+    }
     spec.append = format!("{} {PARAMETERS}", spec.append).trim_start().into();
     spec.qemu_arguments.extend(DEVICES.map(Into::into));
     Ok(())
 }
 
-/// Creates a disk with an ext4 whose blocks are as large as pages, as direct
-/// access requires.
-fn make_disk(path: &Path) -> Result<(), EquipmentError> {
-    let failed = |source| EquipmentError::Disk {
-        path: path.to_owned(),
-        source,
-    };
-    std::fs::File::create(path)
-        .and_then(|file| file.set_len(DISK))
-        .map_err(failed)?;
-    // mke2fs is not in every user's PATH.
-    let output = ["mke2fs", "/sbin/mke2fs"]
-        .into_iter()
-        .map(|program| {
-            Command::new(program)
-                .args(["-q", "-t", "ext4", "-b", "4096"])
+impl FileSystem {
+    /// Makes a disk with the file system in `dir`, and returns its path; `None` if the
+    /// system has not the program, and guests do without.
+    fn make_in(&self, dir: &Path) -> Result<Option<PathBuf>, EquipmentError> {
+        let path = dir.join(self.name).with_extension("raw");
+        let failed = |source| EquipmentError::Disk {
+            path: path.clone(),
+            source,
+        };
+        std::fs::File::create(&path)
+            .and_then(|file| file.set_len(self.size))
+            .map_err(failed)?;
+        let mut said = String::new();
+        for arguments in self.arguments {
+            match self.run(arguments, &path) {
+                Ok(output) if output.status.success() => return Ok(Some(path)),
+                Ok(output) => said = String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+                Err(error) if error.kind() == io::ErrorKind::NotFound && !self.is_needed => {
+                    log::info!("no guest has {}: there is no {}", self.name, self.program);
+                    return Ok(None);
+                }
+                Err(error) => said = error.to_string(),
+            }
+        }
+        Err(EquipmentError::Mkfs {
+            program: self.program,
+            package: self.package,
+            path,
+            said,
+        })
+    }
+
+    /// Runs the program, which is not in every user's PATH.
+    fn run(&self, arguments: &[&str], path: &Path) -> io::Result<Output> {
+        let places = ["", "/sbin/", "/usr/sbin/"].into_iter();
+        let mut tried = places.map(|place| {
+            Command::new(format!("{place}{}", self.program))
+                .args(arguments)
                 .arg(path)
                 .output()
-        })
-        .find(|output| !matches!(output, Err(error) if error.kind() == io::ErrorKind::NotFound))
-        .unwrap_or_else(|| Err(io::ErrorKind::NotFound.into()));
-    let said = match output {
-        Ok(output) if output.status.success() => return Ok(()),
-        Ok(output) => String::from_utf8_lossy(&output.stderr).trim().to_owned(),
-        Err(error) => error.to_string(),
-    };
-    Err(EquipmentError::Mke2fs {
-        path: path.to_owned(),
-        said,
-    })
+        });
+        let is_missing = |output: &io::Result<_>| matches!(output, Err(error) if error.kind() == io::ErrorKind::NotFound);
+        let ran = tried.find(|output| !is_missing(output));
+        ran.unwrap_or_else(|| Err(io::ErrorKind::NotFound.into()))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// What is in the superblock of each, and where.
+    const MAGIC: [(usize, &[u8]); 3] = [
+        (1024 + 56, &[0x53, 0xef]),
+        (0, b"XFSB"),
+        (0x1_0040, b"_BHRfS_M"),
+    ];
+
     #[test]
-    fn the_disk_holds_an_ext4_and_the_guest_is_told() {
+    fn each_disk_holds_its_file_system_and_the_guest_is_told() {
         let dir = tempfile::tempdir().unwrap();
         let mut spec = TestbedSpec {
             append: "page_poison=1".into(),
@@ -113,10 +184,47 @@ mod tests {
         };
         equip(&mut spec, dir.path()).unwrap();
         assert!(spec.append.starts_with("page_poison=1 hugepages="));
-        let disk = std::fs::read(&spec.disks[0]).unwrap();
-        assert_eq!(disk.len() as u64, DISK);
-        assert_eq!(disk[1024 + 56..][..2], [0x53, 0xef]);
+        assert_eq!(spec.disks[0], dir.path().join("ext4.raw"));
+        for (file_system, (at, magic)) in FILE_SYSTEMS.iter().zip(MAGIC) {
+            let path = dir.path().join(file_system.name).with_extension("raw");
+            if !spec.disks.contains(&path) {
+                assert!(!file_system.is_needed, "{}", file_system.name);
+                continue;
+            }
+            let disk = std::fs::read(path).unwrap();
+            assert_eq!(disk.len() as u64, file_system.size);
+            assert_eq!(&disk[at..][..magic.len()], magic);
+        }
         let missing = equip(&mut spec, Path::new("/no/such/place")).unwrap_err();
         assert!(missing.to_string().contains("/no/such/place/ext4.raw"));
+    }
+
+    #[test]
+    fn what_this_system_cannot_make_is_left_out_or_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let [ext4, xfs, _] = FILE_SYSTEMS;
+        let missing = FileSystem {
+            program: "mkfs.pinhole-has-none",
+            ..xfs
+        };
+        assert_eq!(missing.make_in(dir.path()).unwrap(), None);
+        let needed = FileSystem {
+            is_needed: true,
+            ..missing
+        };
+        let why = needed.make_in(dir.path()).unwrap_err().to_string();
+        assert!(why.contains("(package xfsprogs)"), "{why}");
+        // The first arguments are none that the program takes.
+        let second = FileSystem {
+            arguments: &[&["--pinhole"], &["-q", "-t", "ext4"]],
+            ..ext4
+        };
+        assert!(second.make_in(dir.path()).unwrap().is_some());
+        let refused = FileSystem {
+            arguments: &[&["--pinhole"]],
+            ..ext4
+        };
+        let why = refused.make_in(dir.path()).unwrap_err().to_string();
+        assert!(why.contains("mke2fs (package e2fsprogs)"), "{why}");
     }
 }

@@ -104,9 +104,11 @@ fn capture(cell: &CellName, kernel: Version) -> Expectation {
         ProtNoneTail if by_force => Expectation::captured(Reads::Partly, FORCED),
         ProtNone | ProtNoneTail => refused("the process itself has no access"),
         UffdMissing | UffdMinor | UffdWp if keeps_lock(kernel) => refused(KEEPS_LOCK),
-        Ext4Shared if kernel >= Version(6, 5) => refused(
-            "a shared mapping of a file whose filesystem tracks dirty pages cannot be pinned for long",
-        ),
+        Ext4Shared | XfsShared | BtrfsShared | OverlayfsShared if kernel >= Version(6, 5) => {
+            refused(
+                "a shared mapping of a file whose filesystem tracks dirty pages cannot be pinned for long",
+            )
+        }
         _ => unpinnable(cell, kernel).unwrap_or_else(|| after(cell, kernel)),
     }
 }
@@ -244,10 +246,6 @@ fn after(cell: &CellName, kernel: Version) -> Expectation {
             Reads::Other,
             "the pages that the device has are at another address now, and the process reads zeros",
         ),
-        MadviseRemove if shared => Expectation::captured(
-            Reads::Other,
-            "the pages that the device has are the file's no more, and the process reads zeros",
-        ),
         MadviseRemove if cell.kind == Kind::TmpfsHuge => {
             let reads = match cell.point {
                 Point::AfterDma => Reads::Other,
@@ -258,6 +256,10 @@ fn after(cell: &CellName, kernel: Version) -> Expectation {
                 "a pinned huge page cannot be split: the hole is made of zeros, and the page stays the file's",
             )
         }
+        MadviseRemove if is_file(cell.kind) => Expectation::captured(
+            Reads::Other,
+            "the pages that the device has are the file's no more, and the process reads zeros",
+        ),
         Munmap => Expectation::captured(
             Reads::Nothing,
             "the device wrote to the pages that it was given, which nobody maps any more",
@@ -291,6 +293,24 @@ fn after(cell: &CellName, kernel: Version) -> Expectation {
         Close | Execve | Exit | Sigkill | Streamoff => taken_back(),
         _ => undisturbed(cell, kernel),
     }
+}
+
+/// Returns whether the memory is a file's, whose pages nobody gets a copy of.
+const fn is_file(kind: Kind) -> bool {
+    use Kind::*;
+    matches!(
+        kind,
+        MemfdShared
+            | MemfdHugetlb
+            | SysvShm
+            | TmpfsShared
+            | TmpfsHuge
+            | Ext4Shared
+            | XfsShared
+            | BtrfsShared
+            | OverlayfsShared
+            | UffdMinor
+    )
 }
 
 /// Returns the expectation of a stream that ends before its buffer is returned.
@@ -378,12 +398,36 @@ mod tests {
             ("tmpfs-huge/madvise-remove:after-dma", "other pages"),
             ("dma-heap", "EFAULT"),
             ("hwpoison", "EFAULT"),
+            ("hugetlb-hvo", "data"),
+            ("hugetlb-1g", "data"),
+            ("uffd-rwp", "data"),
         ] {
             assert_eq!(expected(name), [reads; 4], "{name}");
         }
         let since_mapped = ["EFAULT", "EFAULT or data", "data", "data"];
         assert_eq!(expected("io-uring-ring"), since_mapped);
         assert_eq!(expected("output/io-uring-ring"), since_mapped);
+    }
+
+    #[test]
+    fn a_file_on_a_disk_is_refused_since_6_5_and_its_hole_is_no_more_the_pages() {
+        for kind in [
+            "ext4-shared",
+            "xfs-shared",
+            "btrfs-shared",
+            "overlayfs-shared",
+        ] {
+            let on = |came: [&'static str; 2]| [came[0], came[0], came[1], came[1]];
+            let hazard = |hazard: &str| expected(&format!("{kind}/{hazard}"));
+            assert_eq!(expected(kind), on(["data", "EFAULT"]), "{kind}");
+            let written_back = hazard("writeback");
+            assert_eq!(written_back, on(["data", "EFAULT"]), "{kind}");
+            let punched = hazard("madvise-remove");
+            assert_eq!(punched, on(["other pages", "EFAULT"]), "{kind}");
+            assert_eq!(expected(&format!("output/{kind}")), ["data"; 4], "{kind}");
+            let child = expected(&format!("output/{kind}/fork-child-writes"));
+            assert_eq!(child, ["later data"; 4], "{kind}");
+        }
     }
 
     #[test]

@@ -34,6 +34,9 @@ use crate::vm::progress::Progress;
 /// How long a cell may take in the guest, and, below, how much longer the guest
 /// may take to answer.
 const CELL_LIMIT: Duration = Duration::from_secs(15);
+/// Limit for a cell on a file system on a disk: to load the module of one takes an
+/// emulated processor seconds, and many of them where others want the processor, too.
+const FILE_SYSTEM_LIMIT: Duration = Duration::from_secs(60);
 /// Limit for a cell that makes hundreds of captures.
 const MANY_CAPTURES_LIMIT: Duration = Duration::from_secs(240);
 const GUEST_LIMIT: Duration = Duration::from_secs(30);
@@ -434,8 +437,9 @@ fn unusable(state: &GuestState, cell: &CellOutcome, device: &str) -> Option<Matr
 
 /// Returns how long a cell may take on a kernel of usual speed.
 const fn limit(cell: &CellName) -> Duration {
-    match cell.hazard {
-        Hazard::FailNth => MANY_CAPTURES_LIMIT,
+    match (cell.hazard, cell.kind) {
+        (Hazard::FailNth, _) => MANY_CAPTURES_LIMIT,
+        (_, kind) if kind.is_on_disk() => FILE_SYSTEM_LIMIT,
         _ => CELL_LIMIT,
     }
 }

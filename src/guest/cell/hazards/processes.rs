@@ -31,7 +31,7 @@ static HANDLED: AtomicU32 = AtomicU32::new(0);
 /// of the page may. Of a frame that is read they do: the card tells which page it
 /// has.
 pub fn fork_parent_writes(context: &mut HazardContext<'_>) -> Result<(), Stop> {
-    let fork = context.writer.call("fork", Fork::start)?;
+    let fork = forked(context)?;
     let change = match context.direction {
         Direction::Capture => 0,
         Direction::Output => 0xff,
@@ -44,7 +44,7 @@ pub fn fork_parent_writes(context: &mut HazardContext<'_>) -> Result<(), Stop> {
 }
 
 pub fn fork_child_writes(context: &mut HazardContext<'_>) -> Result<(), Stop> {
-    let mut fork = context.writer.call("fork", Fork::start)?;
+    let mut fork = forked(context)?;
     let write = || fork.write(context.layout.buffer, CHILD);
     let _ = context.writer.call("write by the child", write);
     context.layout.keep_also(fork);
@@ -52,8 +52,20 @@ pub fn fork_child_writes(context: &mut HazardContext<'_>) -> Result<(), Stop> {
 }
 
 pub fn fork_child_exits(context: &mut HazardContext<'_>) -> Result<(), Stop> {
-    let fork = context.writer.call("fork", Fork::start)?;
+    let fork = forked(context)?;
     Ok(context.writer.call("exit of the child", || fork.exit())?)
+}
+
+/// Forks. Since Linux 5.12 that copies private pages that are pinned, for which there may
+/// be no memory: of pages of 1 GiB there is one.
+fn forked(context: &mut HazardContext<'_>) -> Result<Fork, Stop> {
+    let forked = context.writer.call("fork", Fork::start);
+    forked.map_err(|error| match error.raw_os_error() {
+        Some(libc::ENOMEM) => Stop::Impossible(format!(
+            "fork() copies what is pinned, and finds no memory for it: {error}"
+        )),
+        _ => error.into(),
+    })
 }
 
 /// Writes one byte of each page back, with the bits of `change` inverted.

@@ -12,7 +12,7 @@ use crate::agent::cell::evidence::Moment;
 use super::context::HazardContext;
 use crate::guest::cell::io_uring::IoUring;
 use crate::guest::cell::span::{Span, check};
-use crate::guest::cell::{Stop, pagemap, patience, setup};
+use crate::guest::cell::{Stop, disks, pagemap, patience};
 
 /// Writes the pages to a file and reads them back, past the page cache: the disk
 /// has them meanwhile.
@@ -22,7 +22,7 @@ pub fn direct(context: &mut HazardContext<'_>) -> Result<(), Stop> {
         .read(true)
         .write(true)
         .custom_flags(libc::O_TMPFILE | libc::O_DIRECT)
-        .open(setup::ext4()?)?;
+        .open(disks::ext4()?)?;
     let (fd, address) = (file.as_raw_fd(), pages.start as *mut libc::c_void);
     let written = context.writer.call("write with O_DIRECT", || {
         // SAFETY: the kernel checks the address, and reads plain bytes.

@@ -103,6 +103,23 @@ pub fn write_protected(want: Want, access: &MemoryAccess) -> Result<Layout, Stop
     Ok(layout)
 }
 
+/// Lays out memory to which nobody has access until another thread gives it again, a
+/// page at a time; the pages are there.
+pub fn inaccessible(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
+    let fault_fd = FaultFd::open_for_access()?;
+    let mapping = span::anonymous(want.with_canaries())?;
+    span::advise(mapping, libc::MADV_NOHUGEPAGE)?;
+    let filled = pattern(mapping.len);
+    access.write(mapping.start, &filled)?;
+    let mut layout = Layout::amid(mapping, want);
+    layout.expect(&filled);
+    let pages = layout.buffer.pages();
+    fault_fd.register(pages, FaultFd::INACCESSIBLE)?;
+    fault_fd.take_access(pages, true)?;
+    fault_fd.serve(move |fault_fd, page| fault_fd.take_access(Span::new(page, PAGE), false))?;
+    Ok(layout)
+}
+
 /// Lays out memory of a memfd that has all its pages, none of which is mapped until
 /// another thread says so.
 pub fn minor(want: Want, _access: &MemoryAccess) -> Result<Layout, Stop> {

@@ -1,15 +1,19 @@
 //! Huge pages of hugetlb.
 
+use std::fs;
 use std::io;
 use std::os::fd::AsFd;
 
 use crate::agent::cell::PAGE;
-use libc::{MAP_ANONYMOUS, MAP_HUGETLB, MAP_PRIVATE, MAP_SHARED, PROT_READ, PROT_WRITE};
+use crate::agent::cell::evidence::Moment;
+use libc::{
+    MAP_ANONYMOUS, MAP_HUGE_1GB, MAP_HUGETLB, MAP_PRIVATE, MAP_SHARED, PROT_READ, PROT_WRITE,
+};
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 
 use super::layout::{Layout, Want, fill};
-use crate::guest::cell::Stop;
 use crate::guest::cell::span::{self, MemoryAccess, Span};
+use crate::guest::cell::{Stop, borrowed, pagemap};
 
 /// Size in bytes of a huge page of x86-64.
 const HUGE: usize = 2 << 20;
@@ -26,6 +30,128 @@ pub fn hugetlb(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     let len = across_len(want);
     let whole = span::map(len, PROT_READ | PROT_WRITE, flags).map_err(none_left)?;
     across(whole, want, access)
+}
+
+/// Lays out a buffer across pages of hugetlb whose struct pages are those of the first
+/// of its small pages, for the most part: the kernel has freed the rest (HVO,
+/// mm/hugetlb_vmemmap.c).
+///
+/// The setting is for pages that are made while it is on. Those are the first of their
+/// node's free pages, and so the first that are taken; they and the setting are as before
+/// when the process has ended.
+pub fn optimised(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
+    const SWITCH: &str = "/proc/sys/vm/hugetlb_optimize_vmemmap";
+    const COUNT: &str = "/proc/sys/vm/nr_hugepages";
+    if !fs::exists(SWITCH)? {
+        return Err(Stop::Impossible(
+            "this kernel keeps all struct pages of hugetlb, as all do before Linux 5.19".into(),
+        ));
+    }
+    if rustix::system::uname()
+        .release()
+        .to_bytes()
+        .starts_with(b"6.12.")
+    {
+        return Err(Stop::Impossible(
+            "Linux 6.12 finds pages in a bad state when it frees such pages of hugetlb, \
+             whoever has made them (update_and_free_pages_bulk() in mm/hugetlb.c)"
+                .into(),
+        ));
+    }
+    // They are spread over all nodes, of which the process takes its own's.
+    let more = across_len(want) / HUGE * nodes()?;
+    let count: usize = number_in(&fs::read_to_string(COUNT)?)?;
+    borrowed::set(SWITCH, "1")?;
+    let before = struct_pages()?;
+    borrowed::set(COUNT, &(count + more).to_string())?;
+    let made = number_in(&fs::read_to_string(COUNT)?)?.saturating_sub(count);
+    if made < more {
+        return Err(Stop::Impossible(format!(
+            "memory is too fragmented for {more} more huge pages, {made} could be made"
+        )));
+    }
+    let layout = hugetlb(want, access)?;
+    let is_so = match before.zip(struct_pages()?) {
+        Some((before, after)) => before.saturating_sub(after) >= made * FREED_OF_HUGE,
+        None => shares_struct_pages(&layout)?,
+    };
+    match is_so {
+        true => Ok(layout),
+        false => Err(Stop::Impossible(
+            "the kernel has freed no struct pages of the new pages of hugetlb".into(),
+        )),
+    }
+}
+
+/// Pages of struct pages that the kernel frees of each huge page: of eight, 64 bytes for
+/// each small page, it keeps one.
+const FREED_OF_HUGE: usize = 7;
+
+/// Returns how many pages the kernel has for struct pages, in /proc/vmstat since 6.11.
+fn struct_pages() -> io::Result<Option<usize>> {
+    let text = fs::read_to_string("/proc/vmstat")?;
+    Ok(struct_pages_in(&text))
+}
+
+fn struct_pages_in(vmstat: &str) -> Option<usize> {
+    const NAMES: [&str; 2] = ["nr_memmap_pages", "nr_memmap_boot_pages"];
+    let values = vmstat.lines().filter_map(|line| line.split_once(' '));
+    let values = values.filter(|(name, _)| NAMES.contains(name));
+    let values = values.filter_map(|(_, value)| value.trim().parse::<usize>().ok());
+    values.reduce(|sum, value| sum + value)
+}
+
+/// Returns whether the 64th small page of the buffer's huge page has the flags of the
+/// first, whose struct page it shares then. /proc/kpageflags shows of each struct page
+/// what it holds, before Linux 6.10: that a huge page is up to date only its first does.
+fn shares_struct_pages(layout: &Layout) -> Result<bool, Stop> {
+    /// Struct pages in a page of them.
+    const IN_A_PAGE: usize = 64;
+    /// KPF_UPTODATE of linux/kernel-page-flags.h.
+    const UPTODATE: u64 = 1 << 3;
+    let huge = Span::new(layout.pages().start, HUGE);
+    let seen = pagemap::look(Moment::LaidOut, huge)?;
+    let flags = |page: usize| seen.flags.get(page).copied().unwrap_or(0) & UPTODATE != 0;
+    Ok(flags(0) && !flags(1) && flags(IN_A_PAGE))
+}
+
+/// Returns the number of NUMA nodes.
+fn nodes() -> io::Result<usize> {
+    let Ok(entries) = fs::read_dir("/sys/devices/system/node") else {
+        return Ok(1);
+    };
+    let mut count = 0;
+    for entry in entries {
+        let name = entry?.file_name();
+        let number = name.to_str().and_then(|name| name.strip_prefix("node"));
+        count += usize::from(number.is_some_and(|number| number.parse::<u32>().is_ok()));
+    }
+    Ok(count.max(1))
+}
+
+fn number_in(text: &str) -> Result<usize, Stop> {
+    let number = text.trim().parse();
+    number.map_err(|_| Stop::Failed(format!("no number of huge pages: {}", text.trim())))
+}
+
+/// Lays out a buffer in the middle of a page of hugetlb of 1 GiB, which is made for it
+/// and given back when the process has ended.
+pub fn gigantic(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
+    const GIGANTIC: usize = 1 << 30;
+    const COUNT: &str = "/sys/kernel/mm/hugepages/hugepages-1048576kB/nr_hugepages";
+    /// Such a page begins where an address is divisible by its size, and is on one node,
+    /// none of whose struct pages may lie there.
+    const MORE: &str = "no gigabyte of memory in one piece is free: it needs a guest with more \
+                        memory (--ram 5G)";
+    borrowed::set(COUNT, "1")?;
+    if number_in(&fs::read_to_string(COUNT)?)? == 0 {
+        return Err(Stop::Impossible(MORE.into()));
+    }
+    let flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | MAP_HUGE_1GB;
+    let whole = span::map(GIGANTIC, PROT_READ | PROT_WRITE, flags).map_err(none_left)?;
+    let mapping = middle_of(whole, want);
+    fill(access, mapping)?;
+    Ok(Layout::amid(mapping, want).of_pages(GIGANTIC))
 }
 
 /// Lays out a buffer across huge pages of a memfd.
@@ -64,6 +190,13 @@ mod tests {
     use crate::card::Direction;
 
     use super::*;
+
+    #[test]
+    fn what_the_kernel_has_for_struct_pages_is_read_if_it_tells() {
+        let text = "nr_free_pages 1\nnr_memmap_pages 4\nnr_memmap_boot_pages 19936\n";
+        assert_eq!(struct_pages_in(text), Some(19940));
+        assert_eq!(struct_pages_in("nr_free_pages 1\n"), None);
+    }
 
     #[test]
     fn a_buffer_of_any_length_is_across_the_border_in_the_middle() {

@@ -44,6 +44,8 @@ pub fn lay_out(kind: Kind, want: Want, access: &MemoryAccess) -> Result<Layout, 
         Kind::Mthp => thp::of_another_size(want, access),
         Kind::HugeZeroPage => thp::zero(want, access),
         Kind::Hugetlb => huge::hugetlb(want, access),
+        Kind::HugetlbHvo => huge::optimised(want, access),
+        Kind::Hugetlb1g => huge::gigantic(want, access),
         Kind::Stack => process::stack(want, access),
         Kind::Heap => process::heap(want, access),
         Kind::MemfdShared => shared::memfd(want, access),
@@ -56,6 +58,9 @@ pub fn lay_out(kind: Kind, want: Want, access: &MemoryAccess) -> Result<Layout, 
         Kind::TmpfsHuge => thp::tmpfs(want, access),
         Kind::Ext4Shared => files::ext4_shared(want, access),
         Kind::Ext4Private => files::ext4_private(want, access),
+        Kind::XfsShared => files::xfs_shared(want, access),
+        Kind::BtrfsShared => files::btrfs_shared(want, access),
+        Kind::OverlayfsShared => files::overlayfs_shared(want, access),
         Kind::Mlocked => anonymous::locked(want, access),
         Kind::Mseal => anonymous::sealed(want, access),
         Kind::Droppable => anonymous::droppable(want, access),
@@ -71,6 +76,7 @@ pub fn lay_out(kind: Kind, want: Want, access: &MemoryAccess) -> Result<Layout, 
         Kind::Swapped => swap::swapped(want, access),
         Kind::UffdMissing => faults::missing(want, access),
         Kind::UffdWp => faults::write_protected(want, access),
+        Kind::UffdRwp => faults::inaccessible(want, access),
         Kind::UffdMinor => faults::minor(want, access),
         Kind::Hwpoison => faults::failed(want, access),
         Kind::Secretmem => devices::secret(want, access),
@@ -135,6 +141,7 @@ pub fn is_changed_by_a_pin(kind: Kind) -> bool {
             | Kind::DeviceExclusive
             | Kind::UffdMissing
             | Kind::UffdWp
+            | Kind::UffdRwp
             | Kind::UffdMinor
     )
 }

@@ -83,24 +83,23 @@ pub fn unsuitable(cell: &CellName, scope: Scope) -> Option<&'static str> {
 /// Returns whether a kind of memory has to be set up, by mounts, modules or settings of
 /// the kernel.
 fn needs_setup(kind: Kind) -> bool {
-    matches!(
-        kind,
-        Kind::Ext4Shared
-            | Kind::Ext4Private
-            | Kind::ReadOnlyShared
-            | Kind::Ksm
-            | Kind::Swapped
-            | Kind::ThpSwapped
-            | Kind::MemfdSwapped
-            | Kind::Mthp
-            | Kind::TmpfsHuge
-            | Kind::Hwpoison
-            | Kind::Vb2Mmap
-            | Kind::PciBar
-            | Kind::Ivshmem
-            | Kind::DeviceDax
-            | Kind::FsDax
-    )
+    kind.is_on_disk()
+        || matches!(
+            kind,
+            Kind::HugetlbHvo
+                | Kind::Hugetlb1g
+                | Kind::Ksm
+                | Kind::Swapped
+                | Kind::ThpSwapped
+                | Kind::MemfdSwapped
+                | Kind::Mthp
+                | Kind::TmpfsHuge
+                | Kind::Hwpoison
+                | Kind::Vb2Mmap
+                | Kind::PciBar
+                | Kind::Ivshmem
+                | Kind::DeviceDax
+        )
 }
 
 #[cfg(test)]

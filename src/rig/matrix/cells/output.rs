@@ -79,6 +79,9 @@ const PARTICULAR: &[(Kind, &[Hazard])] = &[
             Hazard::MemoryPressure,
         ],
     ),
+    (Kind::XfsShared, &[Hazard::Writeback, Hazard::MadviseRemove]),
+    (Kind::BtrfsShared, &[Hazard::Writeback, Hazard::DropCaches]),
+    (Kind::OverlayfsShared, &[Hazard::Writeback]),
     (
         Kind::ReadOnlyShared,
         &[Hazard::MadvisePageout, Hazard::DropCaches],

@@ -93,7 +93,7 @@ pub fn is_one_piece(kind: Kind, kernel: Version, buffer: Range<usize>) -> bool {
         Kind::Thp => 0,
         Kind::ThpPart | Kind::ThpPartlyMapped | Kind::ThpMremapped => PART_OF_HUGE_PAGE,
         Kind::ThpPteMapped if kernel >= Version(5, 19) => PART_OF_HUGE_PAGE,
-        Kind::DeviceDax => return true,
+        Kind::DeviceDax | Kind::Hugetlb1g => return true,
         _ => return false,
     };
     let huge_page = |at: usize| (begin + at) / HUGE_PAGE;
@@ -126,6 +126,8 @@ mod tests {
             assert!(is_one(kind, HALF..HALF + HUGE_PAGE), "{kind}");
         }
         assert!(is_one(Kind::DeviceDax, 0..4 * HUGE_PAGE));
+        assert!(is_one(Kind::Hugetlb1g, 64..4 * HUGE_PAGE));
+        assert!(!is_one(Kind::HugetlbHvo, 0..4096));
         assert!(!is_one(Kind::Hugetlb, 0..4096) && !is_one(Kind::Heap, 0..1));
         assert!(!is_one_piece(Kind::ThpPteMapped, Version(5, 10), 0..1));
     }

@@ -8,7 +8,8 @@
 //! that the process gets a page of its own first on every kernel.
 
 use super::{
-    Expectation, FORCED, KEEPS_LOCK, keeps_lock, refused, taken_back, undisturbed, unpinnable,
+    Expectation, FORCED, KEEPS_LOCK, is_file, keeps_lock, refused, taken_back, undisturbed,
+    unpinnable,
 };
 use crate::agent::cell::{Hazard, Kind, Point};
 use crate::rig::kernel::Version;
@@ -65,15 +66,6 @@ fn sent(what: Sent, reason: &'static str) -> Expectation {
     Expectation::of(&[Observation::Sent(what)], Some(reason))
 }
 
-/// Returns whether the memory is a file's, whose pages nobody gets a copy of.
-const fn is_file(kind: Kind) -> bool {
-    use Kind::*;
-    matches!(
-        kind,
-        MemfdShared | MemfdHugetlb | SysvShm | TmpfsShared | TmpfsHuge | Ext4Shared | UffdMinor
-    )
-}
-
 /// Returns the expectation after the hazard, for memory that can be pinned.
 fn after(cell: &CellName, kernel: Version) -> Expectation {
     use Hazard::*;
@@ -89,6 +81,10 @@ fn after(cell: &CellName, kernel: Version) -> Expectation {
             Sent::Later,
             "the process writes to the page that the card has, which is its own",
         ),
+        MadviseRemove if has_large_folios(cell.kind, kernel) => sent(
+            Sent::Later,
+            "a large folio that is pinned cannot be split: the hole is made of zeros in it (truncate_inode_partial_folio()), and the card reads them",
+        ),
         ForkChildWrites if is_file(cell.kind) => {
             sent(Sent::Later, "parent and child share the pages")
         }
@@ -97,6 +93,17 @@ fn after(cell: &CellName, kernel: Version) -> Expectation {
             "to make its pages alike the process writes to those that the card has",
         ),
         _ => undisturbed(cell, kernel),
+    }
+}
+
+/// Returns whether what is written to a file is in folios of several pages on this
+/// kernel.
+fn has_large_folios(kind: Kind, kernel: Version) -> bool {
+    match kind {
+        Kind::XfsShared => kernel >= Version(6, 6),
+        Kind::Ext4Shared | Kind::OverlayfsShared => kernel >= Version(6, 16),
+        Kind::BtrfsShared => kernel >= Version(6, 17),
+        _ => false,
     }
 }
 
@@ -155,6 +162,17 @@ mod tests {
         let child = "output/memfd-shared/fork-child-writes";
         assert_eq!(expected(child), own);
         assert_eq!(expected("output/heap/fork-child-writes"), ["data"; 4]);
+    }
+
+    #[test]
+    fn a_hole_in_a_large_folio_is_of_zeros_that_the_card_reads() {
+        let punched = |kind: &str| expected(&format!("output/{kind}/madvise-remove"));
+        assert_eq!(punched("xfs-shared")[1..3], ["data", "later data"]);
+        for kind in ["ext4-shared", "btrfs-shared", "overlayfs-shared"] {
+            assert_eq!(punched(kind)[2..], ["data", "later data"], "{kind}");
+            let late = expected(&format!("output/{kind}/madvise-remove:after-dma"));
+            assert_eq!(late, ["data"; 4], "{kind}");
+        }
     }
 
     #[test]
