@@ -60,6 +60,15 @@ const INSTEAD: &[(Hazard, &[Kind])] = &[
         Hazard::ThpSplit,
         &[Kind::Thp, Kind::ThpPart, Kind::ThpPartlyShared, Kind::Mthp],
     ),
+    (
+        Hazard::NumaBalancing,
+        &[
+            Kind::ThpPart,
+            Kind::Hugetlb,
+            Kind::TmpfsHuge,
+            Kind::Ext4Private,
+        ],
+    ),
     (Hazard::UffdioMove, &[Kind::AnonForked, Kind::Swapped]),
     (Hazard::SoftOffline, &[Kind::ThpPart, Kind::Hugetlb]),
     (Hazard::ODirect, &[Kind::ThpPart, Kind::AnonForked]),
@@ -69,6 +78,7 @@ const INSTEAD: &[(Hazard, &[Kind])] = &[
     (Hazard::ProcMem, &[Kind::AnonForked]),
     (Hazard::Signal, &[]),
     (Hazard::Execve, &[Kind::Hugetlb, Kind::ThpPart]),
+    (Hazard::Suspend, &[Kind::Hugetlb, Kind::ThpPart]),
     (Hazard::QueuedTwice, &[]),
 ];
 

@@ -31,6 +31,7 @@ const CAPTURES: &[(Hazard, &[Kind])] = &[
     (ForkChildWrites, &[DmabufUdmabuf]),
     (Close, &[DmabufSystemHeap]),
     (Streamoff, &[DmabufUdmabuf]),
+    (Suspend, &[DmabufUdmabuf]),
     (Sigkill, &[DmabufVivid]),
     (MadvisePageout, &[DmabufUdmabuf]),
     (MovePages, &[DmabufUdmabuf]),

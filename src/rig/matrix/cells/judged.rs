@@ -60,6 +60,10 @@ pub fn unsuitable(cell: &CellName, scope: Scope) -> Option<&'static str> {
             hazard: Hazard::QueuedTwice,
             ..
         } => Some("the device's further buffers have memory of their own"),
+        CellName {
+            hazard: Hazard::Suspend,
+            ..
+        } => Some("whether a stream goes on when the system has slept is its driver's to choose"),
         CellName { .. } if cell.kind.given() == Given::Dmabuf => {
             Some("a device is judged by what it does with the process's own memory")
         }

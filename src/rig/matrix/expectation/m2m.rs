@@ -119,8 +119,10 @@ mod tests {
         let writes = "m2m/written/heap/fork-parent-writes";
         assert_eq!(expected(writes), ["data"; 4]);
         for ends in Ends::ALL {
-            let ended = format!("m2m/{ends}/heap/streamoff");
-            assert_eq!(expected(&ended), ["taken back"; 4]);
+            for hazard in ["streamoff", "suspend"] {
+                let ended = format!("m2m/{ends}/heap/{hazard}");
+                assert_eq!(expected(&ended), ["taken back"; 4]);
+            }
         }
     }
 
