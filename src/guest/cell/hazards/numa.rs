@@ -73,8 +73,10 @@ pub fn prepare() -> Result<(), Stop> {
 pub fn balance(context: &mut HazardContext<'_>) -> Result<(), Stop> {
     let bystander = span::anonymous(BYSTANDER)?;
     context.access.write(bystander.start, &[1; BYSTANDER])?;
-    // Memory that is told where to be is not moved.
+    // Memory that is told where to be is not moved, nor a page that a processor has yet to
+    // put into the lists of reclaim.
     prefer(None)?;
+    context.writer.must("move_pages", migration::fill_lists)?;
     let buffer = context.layout.buffer.pages();
     let before = pagemap::look(Moment::Queued, context.layout.buffer)?;
     let counted = counters()?;
@@ -98,8 +100,8 @@ pub fn balance(context: &mut HazardContext<'_>) -> Result<(), Stop> {
     let pages = before.frames().zip(after.frames());
     let moved = pages.filter(|(before, after)| before.is_some() && before != after);
     context.writer.note(format!(
-        "NUMA balancing took the access to {} pages away and moved {}; of the buffer's {} pages, \
-         which had {faults} hinting faults, {} moved",
+        "NUMA balancing took the access to {} pages away and moved {}; while the process read the \
+         buffer's {} pages there were {faults} hinting faults, and {} of them moved",
         grown(MARKED),
         grown(MOVED),
         buffer.len / PAGE,
