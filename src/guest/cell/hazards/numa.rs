@@ -3,10 +3,11 @@
 //!
 //! Every now and then it takes a process's access to its pages away
 //! (`change_prot_numa()`), sees from the faults which processor uses each
-//! (`do_numa_page()`), and moves those of another node. Since Linux 5.17 it passes by
-//! private pages that somebody pins or shares (`change_pte_range()` in mm/mprotect.c);
-//! before that, and of shared memory on every kernel, it takes the access away, and the
-//! move fails because the page has more references than mappings
+//! (`do_numa_page()`), and moves those of another node. It passes by private pages that
+//! somebody pins (`change_pte_range()` in mm/mprotect.c, since Linux 5.17 and stable kernels
+//! of then), and newer kernels by any that are pinned (`folio_can_map_prot_numa()` in
+//! mm/mempolicy.c). Where it takes the access away nevertheless, as it was seen to do of
+//! shared memory on 6.12, the move fails: the page has more references than mappings
 //! (`folio_migrate_mapping()` in mm/migrate.c).
 //!
 //! The memory is laid out on the node that the processors are not of. Other memory beside it,
