@@ -129,7 +129,10 @@ mod tests {
                 let points: BTreeSet<_> = points.map(|cell| cell.point).collect();
                 let expected = match hazard {
                     Hazard::None => 1,
-                    Hazard::FailNth | Hazard::MmapContention | Hazard::QueuedTwice => 0,
+                    Hazard::FailNth
+                    | Hazard::MmapContention
+                    | Hazard::QueuedTwice
+                    | Hazard::Suspend => 0,
                     hazard if !hazard.suits(Kind::AnonTouched) => 0,
                     _ => 2,
                 };

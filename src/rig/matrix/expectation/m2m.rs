@@ -119,11 +119,10 @@ mod tests {
         let writes = "m2m/written/heap/fork-parent-writes";
         assert_eq!(expected(writes), ["data"; 4]);
         for ends in Ends::ALL {
-            for hazard in ["streamoff", "suspend"] {
-                let ended = format!("m2m/{ends}/heap/{hazard}");
-                assert_eq!(expected(&ended), ["taken back"; 4]);
-            }
+            let ended = format!("m2m/{ends}/heap/streamoff");
+            assert_eq!(expected(&ended), ["taken back"; 4]);
         }
+        assert_eq!(expected("m2m/read/heap/suspend"), ["taken back"; 4]);
     }
 
     #[test]
