@@ -31,6 +31,7 @@ mod judging;
 mod lists;
 mod m2m;
 mod matrix;
+mod memory_unplug;
 mod mutated;
 mod other_driver;
 mod output;

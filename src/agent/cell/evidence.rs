@@ -101,6 +101,10 @@ impl Memory {
 /// was returned while the card still holds it. `ETIMEDOUT` means that none was.
 pub const HELD_POLL: &str = "poll while the card holds the buffer";
 
+/// The name of the call that asks for a buffer of a stream that the system has ended by
+/// going to sleep.
+pub const DEAD_DQBUF: &str = "VIDIOC_DQBUF after the sleep";
+
 /// The name of the call that makes the card hold back what comes after a cell's
 /// point.
 pub const HOLD: &str = "hold";

@@ -146,14 +146,14 @@ impl Flow {
 
     /// Returns whether cells of it have that hazard. The cells of a mem-to-mem card
     /// have one buffer at each end, and no failures: pinning fails there as it does
-    /// for the other cards.
+    /// for the other cards. A system that slept has ended the streams of both files.
     pub const fn has(self, hazard: Hazard) -> bool {
         !matches!(
             (self, hazard),
             (
                 Self::M2m(_),
                 Hazard::MmapContention | Hazard::QueuedTwice | Hazard::FailNth
-            )
+            ) | (Self::M2m(Ends::TwoFiles), Hazard::Suspend)
         )
     }
 }
@@ -192,6 +192,8 @@ mod tests {
             );
         }
         assert!(Flow::Output.has(Hazard::MmapContention));
+        let sleeps = |ends| Flow::M2m(ends).has(Hazard::Suspend);
+        assert!(sleeps(Ends::Read) && !sleeps(Ends::TwoFiles));
         let turned = Ends::ALL
             .iter()
             .filter(|ends| Flow::M2m(**ends).turns_frames());

@@ -30,6 +30,7 @@ table! {
     MovePages = "move-pages", "the pages are to move to the other NUMA node by move_pages(2)";
     MigratePages = "migrate-pages", "the process is to move to the other NUMA node by migrate_pages(2)";
     DeviceTakes = "device-takes", "a device is to move the pages to its own memory, out of the processor's reach";
+    NumaBalancing = "numa-balancing", "NUMA balancing looks at the memory, which is on another node than the processors";
     UffdioMove = "uffdio-move", "the pages are to move to another mapping by UFFDIO_MOVE";
     SoftOffline = "soft-offline", "the first page is to be taken out of use by MADV_SOFT_OFFLINE";
     Compaction = "compaction", "all memory is compacted";
@@ -50,6 +51,7 @@ table! {
     Sigkill = "sigkill", "the process is killed by SIGKILL";
     MmapContention = "mmap-contention", "two threads queue and dequeue while a third maps, writes and unmaps";
     Streamoff = "streamoff", "the stream is ended by VIDIOC_STREAMOFF";
+    Suspend = "suspend", "the system goes to sleep and wakes up: all devices are suspended and resumed";
     QueuedTwice = "queued-twice", "the memory is queued in a second buffer of the device, too";
     DmabufClose = "dmabuf-close", "the process closes its descriptor of the dma-buf";
     DmabufSync = "dmabuf-sync", "the process reads the memory between the brackets of DMA_BUF_IOCTL_SYNC";
@@ -126,6 +128,7 @@ impl Hazard {
             Self::MadvisePageout
                 | Self::DamonPageout
                 | Self::Khugepaged
+                | Self::NumaBalancing
                 | Self::Compaction
                 | Self::Ksm
                 | Self::MemoryOffline
@@ -135,6 +138,7 @@ impl Hazard {
                 | Self::Swapoff
                 | Self::SoftOffline
                 | Self::ODirect
+                | Self::Suspend
                 | Self::ExporterUnbind
                 | Self::ExporterUnload
                 | Self::FailNth
@@ -163,7 +167,12 @@ impl Hazard {
     pub const fn leaves_a_stream(self) -> bool {
         !matches!(
             self,
-            Self::Close | Self::Execve | Self::Exit | Self::Sigkill | Self::Streamoff
+            Self::Close
+                | Self::Execve
+                | Self::Exit
+                | Self::Sigkill
+                | Self::Streamoff
+                | Self::Suspend
         )
     }
 }

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use crate::agent::cell::evidence::{Evidence, HELD_POLL, HOLD, Moment};
+use crate::agent::cell::evidence::{DEAD_DQBUF, Evidence, HELD_POLL, HOLD, Moment};
 use crate::agent::cell::instruments::IdleMoment;
 use crate::agent::cell::phases::Phase;
 use crate::agent::cell::{Cell, FrameSize, Hazard, Point};
@@ -378,6 +378,9 @@ impl<'a> Transfer<'a> {
                 writer.spend(Phase::Hazard, || hazards::run(hazard, &mut context))?;
             }
         }
+        if self.cell.hazard == Hazard::Suspend {
+            self.end_dead_streams()?;
+        }
         for buffer in &self.buffers {
             // Of a frame that is read nothing changes in the memory any more.
             if !self.leaves(buffer) || buffer.end.direction == Direction::Output {
@@ -393,13 +396,30 @@ impl<'a> Transfer<'a> {
         if self.is_held_before_dma() {
             self.mark_idle()?;
         }
-        self.release_all()?;
+        // A mem-to-mem card's file is dead after a sleep, and what was held for it is gone.
+        if self.cell.hazard != Hazard::Suspend || self.cell.flow.card() != CardKind::M2m {
+            self.release_all()?;
+        }
         if !self.leaves(&self.buffers[0]) {
             // No event is expected, so there is nothing else to wait for.
             writer.spend(Phase::Device, || std::thread::sleep(QUIET));
             for buffer in self.buffers.iter().filter(|one| !self.leaves(one)) {
                 buffer.tell_contents(Moment::Dequeued);
             }
+        }
+        Ok(())
+    }
+
+    /// Asks for the buffers of streams that the system has ended by going to sleep, and
+    /// stops the streams, after which the driver sets the card up anew.
+    fn end_dead_streams(&self) -> Result<(), Stop> {
+        for (buffer, queue) in self.with_queues() {
+            let dequeue = || queue.dequeue(buffer.memory_type());
+            let _ = self.writer.call(DEAD_DQBUF, dequeue);
+        }
+        for queue in self.queues() {
+            self.writer
+                .must("VIDIOC_STREAMOFF", || queue.stream_off())?;
         }
         Ok(())
     }

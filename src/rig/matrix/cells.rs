@@ -64,6 +64,15 @@ const INSTEAD: &[(Hazard, &[Kind])] = &[
         &[Kind::Thp, Kind::ThpPart, Kind::ThpPartlyShared, Kind::Mthp],
     ),
     (Hazard::DeviceTakes, &[Kind::ThpPart, Kind::Swapped]),
+    (
+        Hazard::NumaBalancing,
+        &[
+            Kind::ThpPart,
+            Kind::Hugetlb,
+            Kind::TmpfsHuge,
+            Kind::Ext4Private,
+        ],
+    ),
     (Hazard::UffdioMove, &[Kind::AnonForked, Kind::Swapped]),
     (Hazard::SoftOffline, &[Kind::ThpPart, Kind::Hugetlb]),
     (Hazard::ODirect, &[Kind::ThpPart, Kind::AnonForked]),
@@ -73,6 +82,7 @@ const INSTEAD: &[(Hazard, &[Kind])] = &[
     (Hazard::ProcMem, &[Kind::AnonForked]),
     (Hazard::Signal, &[]),
     (Hazard::Execve, &[Kind::Hugetlb, Kind::ThpPart]),
+    (Hazard::Suspend, &[Kind::Hugetlb, Kind::ThpPart]),
     (Hazard::QueuedTwice, &[]),
 ];
 

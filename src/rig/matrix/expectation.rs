@@ -290,7 +290,7 @@ fn after(cell: &CellName, kernel: Version) -> Expectation {
         ForkChildWrites if shared && cell.point == Point::AfterDma => {
             Expectation::captured(Reads::Other, "parent and child share the pages")
         }
-        Close | Execve | Exit | Sigkill | Streamoff => taken_back(),
+        Close | Execve | Exit | Sigkill | Streamoff | Suspend => taken_back(),
         _ => undisturbed(cell, kernel),
     }
 }
@@ -393,6 +393,8 @@ mod tests {
             ("anon-touched/madvise-free", "data"),
             ("thp/mprotect-none", "unreadable"),
             ("thp/execve", "taken back"),
+            ("hugetlb/suspend", "taken back"),
+            ("memfd-shared/numa-balancing", "data"),
             ("memfd-sealed", "EFAULT"),
             ("tmpfs-huge/madvise-remove", "data"),
             ("tmpfs-huge/madvise-remove:after-dma", "other pages"),

@@ -68,6 +68,7 @@ impl Mutant {
             Self::UnpinEarly => vec![
                 plain(Kind::AnonTouched),
                 after(Kind::AnonTouched, Hazard::MovePages),
+                after(Kind::AnonTouched, Hazard::NumaBalancing),
                 plain(Kind::MemfdShared),
                 plain(Kind::AnonTouched).of_output(),
                 after(Kind::AnonTouched, Hazard::Munmap).of_output(),

@@ -205,9 +205,7 @@ pub fn check_nodes() -> Result<(), Stop> {
 pub fn move_pages(context: &mut HazardContext<'_>) -> Result<(), Stop> {
     let pages = context.layout.buffer.pages();
     let addresses: Vec<usize> = (pages.start..pages.end()).step_by(PAGE).collect();
-    // The status is the node of each page; a negative number is the error for a
-    // page without one.
-    let (_, nodes) = nodes_of(&addresses, None)?;
+    let nodes = nodes(&addresses)?;
     let other: Vec<i32> = nodes.iter().map(|node| i32::from(*node == 0)).collect();
     let moved = context
         .writer
@@ -227,6 +225,12 @@ pub fn move_pages(context: &mut HazardContext<'_>) -> Result<(), Stop> {
 pub fn fill_lists() -> io::Result<()> {
     // No process has a page there.
     nodes_of(&[0], Some(&[0])).map(drop)
+}
+
+/// Returns the node of the page at each of the addresses; a negative number is the error
+/// for one without a page.
+pub fn nodes(addresses: &[usize]) -> io::Result<Vec<i32>> {
+    nodes_of(addresses, None).map(|(_, nodes)| nodes)
 }
 
 /// move_pages(2) on this process. Returns how many pages did not move, and the
@@ -252,7 +256,7 @@ fn nodes_of(addresses: &[usize], to: Option<&[i32]>) -> io::Result<(i64, Vec<i32
 
 pub fn migrate(context: &mut HazardContext<'_>) -> Result<(), Stop> {
     let first = [context.layout.buffer.pages().start];
-    let (_, nodes) = nodes_of(&first, None)?;
+    let nodes = nodes(&first)?;
     let from = u64::from(nodes == [1]);
     let (old, new) = ([1u64 << from], [1u64 << (1 - from)]);
     let left = context.writer.call("migrate_pages", || {

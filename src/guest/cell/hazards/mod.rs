@@ -5,9 +5,11 @@ mod damon;
 mod dmabufs;
 mod mappings;
 mod migration;
+mod numa;
 mod offline;
 mod processes;
 mod reclaim;
+mod suspend;
 mod users;
 
 use crate::agent::cell::Hazard;
@@ -33,6 +35,8 @@ pub fn prepare(hazard: Hazard) -> Result<(), Stop> {
         }
         Hazard::MovePages | Hazard::MigratePages => migration::check_nodes(),
         Hazard::DeviceTakes => DeviceMirror::open().map(drop),
+        Hazard::NumaBalancing => numa::prepare(),
+        Hazard::Suspend => suspend::check(),
         _ => Ok(()),
     }
 }
@@ -83,10 +87,12 @@ pub fn run(hazard: Hazard, context: &mut HazardContext<'_>) -> Result<(), Stop> 
         Hazard::MovePages => migration::move_pages(context),
         Hazard::MigratePages => migration::migrate(context),
         Hazard::DeviceTakes => migration::to_a_device(context),
+        Hazard::NumaBalancing => numa::balance(context),
         Hazard::UffdioMove => migration::move_by_userfaultfd(context),
         Hazard::SoftOffline => migration::soft_offline(context),
         Hazard::Compaction => migration::compact(context),
         Hazard::MemoryOffline => offline::offline(context),
+        Hazard::Suspend => suspend::sleep_and_wake(context),
         Hazard::DmabufClose => dmabufs::close(context),
         Hazard::DmabufSync => dmabufs::read_in_brackets(context),
         Hazard::MemfdTruncate => dmabufs::truncate(context),

@@ -64,6 +64,10 @@ pub fn unsuitable(cell: &CellName, scope: Scope) -> Option<&'static str> {
             hazard: Hazard::QueuedTwice,
             ..
         } => Some("the device's further buffers have memory of their own"),
+        CellName {
+            hazard: Hazard::Suspend,
+            ..
+        } => Some("whether a stream goes on when the system has slept is its driver's to choose"),
         CellName { .. } if cell.kind.given() == Given::Dmabuf => {
             Some("a device is judged by what it does with the process's own memory")
         }
@@ -128,7 +132,10 @@ mod tests {
                 let points: BTreeSet<_> = points.map(|cell| cell.point).collect();
                 let expected = match hazard {
                     Hazard::None => 1,
-                    Hazard::FailNth | Hazard::MmapContention | Hazard::QueuedTwice => 0,
+                    Hazard::FailNth
+                    | Hazard::MmapContention
+                    | Hazard::QueuedTwice
+                    | Hazard::Suspend => 0,
                     hazard if !hazard.suits(Kind::AnonTouched) => 0,
                     _ => 2,
                 };

@@ -94,7 +94,7 @@ fn written(cell: &CellName, kernel: Version) -> Expectation {
         ForkChildWrites if cell.point == Point::AfterDma => {
             Expectation::captured(Reads::Other, "parent and child share the pages")
         }
-        Close | Execve | Exit | Sigkill | Streamoff => taken_back(),
+        Close | Execve | Exit | Sigkill | Streamoff | Suspend => taken_back(),
         _ => undisturbed(cell, kernel),
     }
 }
@@ -110,7 +110,7 @@ fn read(cell: &CellName, kernel: Version) -> Expectation {
     use Hazard::*;
     let later = |reason| Expectation::of(&[Observation::Sent(Sent::Later)], Some(reason));
     match cell.hazard {
-        Close | Execve | Exit | Sigkill | Streamoff => taken_back(),
+        Close | Execve | Exit | Sigkill | Streamoff | Suspend => taken_back(),
         // What comes after the DMA is too late for the card.
         _ if cell.point == Point::AfterDma => undisturbed(cell, kernel),
         ForkParentWrites | ForkChildWrites => {
@@ -152,6 +152,7 @@ mod tests {
             ("dmabuf-udmabuf/fork-child-writes:after-dma", "other pages"),
             ("output/dmabuf-udmabuf/fork-parent-writes", "later data"),
             ("dmabuf-own/sigkill", "taken back"),
+            ("output/dmabuf-udmabuf/suspend", "taken back"),
         ] {
             assert_eq!(expected(cell), [reads; 4], "{cell}");
         }

@@ -122,6 +122,7 @@ mod tests {
             let ended = format!("m2m/{ends}/heap/streamoff");
             assert_eq!(expected(&ended), ["taken back"; 4]);
         }
+        assert_eq!(expected("m2m/read/heap/suspend"), ["taken back"; 4]);
     }
 
     #[test]

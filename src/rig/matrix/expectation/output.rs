@@ -70,7 +70,7 @@ fn sent(what: Sent, reason: &'static str) -> Expectation {
 fn after(cell: &CellName, kernel: Version) -> Expectation {
     use Hazard::*;
     match cell.hazard {
-        Close | Execve | Exit | Sigkill | Streamoff => taken_back(),
+        Close | Execve | Exit | Sigkill | Streamoff | Suspend => taken_back(),
         // What comes after the DMA is too late for the card.
         _ if cell.point == Point::AfterDma => undisturbed(cell, kernel),
         ForkParentWrites if cell.kind == Kind::Hugetlb && kernel < Version(5, 12) => sent(

@@ -5,6 +5,7 @@
 //! each of a cell's buffers by itself ([`buffers`]).
 
 mod address;
+mod asleep;
 mod buffers;
 mod conversion;
 mod data;
@@ -202,6 +203,7 @@ fn outcome(evidence: &CellEvidence<'_>, objections: &mut Objections) {
         pieces::judge(evidence, objections);
     }
     steps::judge(evidence, objections);
+    asleep::judge(evidence, objections);
     let failing = &evidence.expectation.failing;
     failing.judge(&evidence.answer.injected, objections);
 }
