@@ -16,7 +16,7 @@ use super::context::HazardContext;
 use super::migration;
 use crate::guest::cell::patience::{self, FRAME_LIMIT};
 use crate::guest::cell::setup::knob;
-use crate::guest::cell::{Stop, pagemap};
+use crate::guest::cell::{Stop, borrowed, pagemap};
 
 /// Where DAMON is told what to do, since Linux 5.18.
 const KDAMONDS: &str = "/sys/kernel/mm/damon/admin/kdamonds";
@@ -24,13 +24,20 @@ const KDAMONDS: &str = "/sys/kernel/mm/damon/admin/kdamonds";
 /// Microseconds between two of its looks at a page, and between two of its decisions.
 const INTERVALS: [(&str, u32); 2] = [("sample_us", 1000), ("aggr_us", 5000)];
 
-/// Returns an error if the kernel has no DAMON that can be told.
-pub fn check() -> Result<(), Stop> {
-    match Path::new(KDAMONDS).exists() {
-        true => Ok(()),
-        false => Err(Stop::Impossible(format!(
+/// The switch of DAMON's statistics, which some kernels have on from their boot. Nobody
+/// else has DAMON then (`damon_start()` of mm/damon/core.c: EBUSY).
+const STATISTICS: &str = "/sys/module/damon_stat/parameters/enabled";
+
+/// Has DAMON for this cell; returns an error if the kernel has none that can be told.
+pub fn prepare() -> Result<(), Stop> {
+    if !Path::new(KDAMONDS).exists() {
+        return Err(Stop::Impossible(format!(
             "this kernel has no DAMON: there is no {KDAMONDS}"
-        ))),
+        )));
+    }
+    match Path::new(STATISTICS).exists() {
+        true => borrowed::set(STATISTICS, "N"),
+        false => Ok(()),
     }
 }
 

@@ -26,7 +26,7 @@ pub fn prepare(hazard: Hazard) -> Result<(), Stop> {
     match hazard {
         Hazard::MadvisePageout | Hazard::Swapoff => setup::swap(),
         Hazard::DamonPageout => {
-            damon::check()?;
+            damon::prepare()?;
             setup::swap()
         }
         Hazard::MemoryPressure => {
