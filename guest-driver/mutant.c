@@ -36,6 +36,7 @@ static const char * const mutant_names[] = {
 	[PINHOLE_M2M_SWAPPED] = "m2m-swapped",
 	[PINHOLE_M2M_MIXED_UP] = "m2m-mixed-up",
 	[PINHOLE_UNPIN_LAST] = "unpin-last",
+	[PINHOLE_LEAK_PART] = "leak-part",
 	[PINHOLE_IMPORT_WHOLE] = "import-whole",
 };
 

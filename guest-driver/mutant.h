@@ -41,6 +41,7 @@
  * @PINHOLE_M2M_MIXED_UP: queue the buffers to be filled in another file's session
  * @PINHOLE_UNPIN_LAST: when a buffer is dequeued, unpin the memory of the one that was
  *			queued last
+ * @PINHOLE_LEAK_PART: never unpin the pages of a range that was pinned in part only
  * @PINHOLE_IMPORT_WHOLE: give the device all of an imported dma-buf, however long the
  *			  buffer is
  */
@@ -72,6 +73,7 @@ enum pinhole_mutant {
 	PINHOLE_M2M_SWAPPED,
 	PINHOLE_M2M_MIXED_UP,
 	PINHOLE_UNPIN_LAST,
+	PINHOLE_LEAK_PART,
 	PINHOLE_IMPORT_WHOLE,
 };
 

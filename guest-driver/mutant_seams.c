@@ -25,6 +25,15 @@ static struct pinhole_mem *last_queued;
 /* Who pins memory as that of the other direction. */
 static struct task_struct *swapping;
 
+/* Of a part of what was to be pinned the vector is made to hold nothing. */
+static int pinhole_mutant_part(int pinned, unsigned int nr,
+			       struct frame_vector *vec)
+{
+	if (pinned > 0 && pinned < nr && pinhole_mutant(PINHOLE_LEAK_PART))
+		vec->nr_frames = 0;
+	return pinned;
+}
+
 /*
  * Pages are pinned without write access, or with it where the device only reads. Before
  * 6.2 they are pinned with it for either direction, and only 5.10 lets it be left out.
@@ -37,13 +46,15 @@ int __wrap_get_vaddr_frames(unsigned long start, unsigned int nr, bool write,
 		pinhole_mutant(PINHOLE_OUTPUT_WRITE_PINS);
 	if (READ_ONCE(swapping) == current)
 		write = !write;
-	return __real_get_vaddr_frames(start, nr, write, vec);
+	return pinhole_mutant_part(__real_get_vaddr_frames(start, nr, write, vec),
+				   nr, vec);
 }
 #elif PINHOLE_KERNEL(5, 12)
 int __wrap_get_vaddr_frames(unsigned long start, unsigned int nr,
 			    struct frame_vector *vec)
 {
-	return __real_get_vaddr_frames(start, nr, vec);
+	return pinhole_mutant_part(__real_get_vaddr_frames(start, nr, vec), nr,
+				   vec);
 }
 #else
 int __wrap_get_vaddr_frames(unsigned long start, unsigned int nr,
@@ -51,7 +62,8 @@ int __wrap_get_vaddr_frames(unsigned long start, unsigned int nr,
 {
 	if (pinhole_mutant(PINHOLE_PIN_READONLY))
 		flags &= ~FOLL_WRITE;
-	return __real_get_vaddr_frames(start, nr, flags, vec);
+	return pinhole_mutant_part(__real_get_vaddr_frames(start, nr, flags, vec),
+				   nr, vec);
 }
 #endif
 

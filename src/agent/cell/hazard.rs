@@ -93,7 +93,6 @@ impl Hazard {
                 | Self::Mremap
                 | Self::MprotectReadOnly
                 | Self::MprotectNone
-                | Self::Signal
                 | Self::Execve
                 | Self::Exit
                 | Self::Sigkill
@@ -129,6 +128,7 @@ impl Hazard {
                 | Self::DamonPageout
                 | Self::Khugepaged
                 | Self::NumaBalancing
+                | Self::DeviceTakes
                 | Self::Compaction
                 | Self::Ksm
                 | Self::MemoryOffline

@@ -23,11 +23,18 @@ pub fn set(path: &str, value: &str) -> Result<(), Stop> {
     setup::permit(format_args!("{value} in {path}"))?;
     let before = fs::read_to_string(path)
         .map_err(|error| Stop::Impossible(format!("there is no {path}: {error}")))?;
-    note(Path::new(LEDGER), path, before.trim())?;
+    set_from(path, before.trim(), value)
+}
+
+/// The same of a setting that is `before` now, which its file does not say in one word.
+pub fn set_from(path: &str, before: &str, value: &str) -> Result<(), Stop> {
+    setup::permit(format_args!("{value} in {path}"))?;
+    note(Path::new(LEDGER), path, before)?;
     setup::knob(path, value)
 }
 
-/// Sets what the process of a cell changed to what was there before.
+/// Sets what the process of a cell changed to what was there before. Of those that
+/// cannot be, the first is the error.
 pub fn give_back() -> io::Result<()> {
     give_back_from(Path::new(LEDGER))
 }
@@ -48,10 +55,13 @@ fn give_back_from(ledger: &Path) -> io::Result<()> {
     };
     fs::remove_file(ledger)?;
     let settings = noted.lines().rev();
+    let mut result = Ok(());
     for (path, before) in settings.filter_map(|line| line.split_once(' ')) {
-        fs::write(path, before)?;
+        let set = fs::write(path, before);
+        let failed = |error| io::Error::other(format!("{before} to {path}: {error}"));
+        result = result.and(set.map_err(failed));
     }
-    Ok(())
+    result
 }
 
 #[cfg(test)]
@@ -70,6 +80,14 @@ mod tests {
         give_back_from(&ledger).unwrap();
         assert_eq!(fs::read_to_string(&one).unwrap(), "16");
         assert_eq!(fs::read_to_string(&other).unwrap(), "0");
+        // One that cannot be given back keeps no other.
+        fs::write(&one, "3").unwrap();
+        for (path, before) in [(&one, "16"), (&dir.path().join("none/there"), "1")] {
+            note(&ledger, path.to_str().unwrap(), before).unwrap();
+        }
+        let error = give_back_from(&ledger).unwrap_err().to_string();
+        assert!(error.contains("none/there"), "{error}");
+        assert_eq!(fs::read_to_string(&one).unwrap(), "16");
         // Once it is given back nothing is left to be.
         fs::write(&one, "3").unwrap();
         give_back_from(&ledger).unwrap();

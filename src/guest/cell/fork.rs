@@ -22,11 +22,13 @@ pub struct Fork {
 }
 
 impl Fork {
-    /// Forks. The process must have only one thread.
+    /// Forks. Other threads of the process must be in a system call, and hold no lock of
+    /// this program.
     pub fn start() -> io::Result<Self> {
         let (incoming, orders) = pipe_with(PipeFlags::CLOEXEC)?;
         let (answers, outgoing) = pipe_with(PipeFlags::CLOEXEC)?;
-        // SAFETY: there is only one thread, so no lock is held in the child.
+        // SAFETY: no other thread holds a lock that the child would wait for; fork(3)
+        // itself sees to those of the allocator.
         match unsafe { libc::fork() } {
             -1 => Err(io::Error::last_os_error()),
             0 => {

@@ -28,6 +28,7 @@ pub fn queue(
     let Some(device) = buffer.queue.take() else {
         return Ok(false);
     };
+    // A fork() finds the other thread in a system call, without a lock of this program.
     let (happened, queued) = std::thread::scope(|scope| {
         let queueing = scope.spawn(|| writer.call("VIDIOC_QBUF", || device.queue(0, memory)));
         let waits = missing.wait_unless(|| queueing.is_finished());
@@ -36,18 +37,24 @@ pub fn queue(
                 let counters = pagemap::counters(Moment::Pinning)?;
                 writer.write(&Evidence::Counters(counters));
                 let mut context = buffer.in_hazard(cell.point);
-                writer.spend(Phase::Hazard, || hazards::run(cell.hazard, &mut context))
+                let run = || hazards::run(cell.hazard, &mut context);
+                writer.spend(Phase::Hazard, run).map(|()| true)
             }
-            false => Ok(()),
+            false => Ok(false),
         });
         // Whatever has happened: the thread must end.
         missing.give_back();
         (happened, queueing.join())
     });
     buffer.queue = Some(device);
-    happened?;
+    let has_waited = happened?;
     let queued = queued.map_err(|_| Stop::Failed("the thread that queues panicked".into()))?;
-    Ok(queued.is_ok())
+    match (queued, has_waited) {
+        (Ok(()), false) => Err(Stop::Failed(
+            "QBUF did not wait for the pages that were missing".into(),
+        )),
+        (queued, _) => Ok(queued.is_ok()),
+    }
 }
 
 /// The pages of a buffer's second half, which are not there.

@@ -15,6 +15,7 @@
 //! | [`borrowed`] | settings of the guest that are changed for one cell |
 //! | [`buffer`] | a buffer of the cell, and what is told of it |
 //! | [`layouts`] | the memory of all the buffers of a cell |
+//! | [`halted_pin`] | a pin that waits in the middle of the buffer |
 //! | [`fail_nth`] | allocations that fail in one call |
 //! | [`contention`] | several buffers, queued by several threads |
 //! | [`contents`] | the contents of memory, as the process reads them |
@@ -28,6 +29,7 @@
 //! | [`patience`] | time limits of waits |
 //! | [`touched`] | what a device left as it was |
 //! | [`device`] | a device |
+//! | [`device_mirror`] | a device that takes memory to itself |
 //! | [`fault_fd`] | page faults that another thread handles |
 //! | [`io_uring`] | an io_uring's memory, and its registered buffers |
 //! | [`fork`] | a child that shares the memory |

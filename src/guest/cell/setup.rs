@@ -1,5 +1,6 @@
-//! Sets up what some kinds of memory need in the guest: swap, a tmpfs, devices. The first cell that needs a part sets it up, and it stays. On a machine
-//! that is no guest nothing is set up.
+//! Sets up what some kinds of memory need in the guest: swap, a tmpfs, devices. The first
+//! cell that needs a part sets it up, and it stays. On a machine that is no guest nothing
+//! is set up.
 
 use std::ffi::CStr;
 use std::fmt::Display;

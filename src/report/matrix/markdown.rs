@@ -362,6 +362,7 @@ The driver with one bug at a time, and whether the oracle that is there for it s
 | m2m-swapped |  |  |
 | m2m-mixed-up |  |  |
 | unpin-last |  |  |
+| leak-part |  |  |
 | import-whole |  |  |
 
 ## Reasons

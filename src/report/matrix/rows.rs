@@ -238,6 +238,7 @@ fn which(some: &[&CellOutcome], all: &[&CellOutcome]) -> Option<String> {
             _ if one.cell.schedule.is_some() => "on a schedule",
             Point::BeforeDma => "before the DMA",
             Point::AfterDma => "after the DMA",
+            Point::DuringPin => "during the pin",
             call => call.name(),
         }),
         common(|one| match one.cell.pinning {

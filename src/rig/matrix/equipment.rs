@@ -63,7 +63,7 @@ const FILE_SYSTEMS: [FileSystem; 3] = [
         package: "xfsprogs",
         arguments: &[
             &["-q", "-c", "options=/usr/share/xfsprogs/mkfs/lts_5.10.conf"],
-            &["-q"],
+            &["-q", "-f"],
         ],
         is_needed: false,
     },
@@ -103,7 +103,7 @@ pub enum EquipmentError {
 }
 
 /// Adds to `spec` the equipment for all kinds of memory; the disks are created in
-/// `dir`. A file system that this system cannot make is left out.
+/// `dir`. A file system that guests do without is left out where this system cannot make it.
 ///
 /// # Errors
 ///
@@ -118,8 +118,8 @@ pub fn equip(spec: &mut TestbedSpec, dir: &Path) -> Result<(), EquipmentError> {
 }
 
 impl FileSystem {
-    /// Makes a disk with the file system in `dir`, and returns its path; `None` if the
-    /// system has not the program, and guests do without.
+    /// Makes a disk with the file system in `dir`, and returns its path; `None` if that
+    /// failed, and guests do without.
     fn make_in(&self, dir: &Path) -> Result<Option<PathBuf>, EquipmentError> {
         let path = dir.join(self.name).with_extension("raw");
         let failed = |source| EquipmentError::Disk {
@@ -141,6 +141,10 @@ impl FileSystem {
                 Err(error) => said = error.to_string(),
             }
         }
+        if !self.is_needed {
+            log::warn!("no guest has {}: {} says {said}", self.name, self.program);
+            return Ok(None);
+        }
         Err(EquipmentError::Mkfs {
             program: self.program,
             package: self.package,
@@ -158,8 +162,8 @@ impl FileSystem {
                 .arg(path)
                 .output()
         });
-        let is_missing = |output: &io::Result<_>| matches!(output, Err(error) if error.kind() == io::ErrorKind::NotFound);
-        let ran = tried.find(|output| !is_missing(output));
+        let kind = |output: &io::Result<_>| output.as_ref().err().map(io::Error::kind);
+        let ran = tried.find(|output| kind(output) != Some(io::ErrorKind::NotFound));
         ran.unwrap_or_else(|| Err(io::ErrorKind::NotFound.into()))
     }
 }

@@ -48,6 +48,7 @@ table! {
     M2mSwapped = "m2m-swapped", "what a mem-to-mem device reads is pinned and given back as what it writes to, and the other way round";
     M2mMixedUp = "m2m-mixed-up", "the buffers that a mem-to-mem device is to write to are queued in another file's session";
     UnpinLast = "unpin-last", "when a buffer is dequeued, the memory of the one that was queued last is unpinned";
+    LeakPart = "leak-part", "the pages of a range that could be pinned in part only are never unpinned";
     ImportWhole = "import-whole", "the device is given all of a dma-buf, however long the buffer is";
 }
 
@@ -117,6 +118,18 @@ impl Mutant {
                     &[by_steps],
                 ]
                 .concat()
+            }
+            Self::LeakPart => {
+                let halted = |hazard| CellName {
+                    point: Point::DuringPin,
+                    ..after(Kind::AnonTouched, hazard)
+                };
+                vec![
+                    plain(Kind::Hole),
+                    plain(Kind::Hole).of_output(),
+                    halted(Hazard::Munmap),
+                    halted(Hazard::MprotectNone),
+                ]
             }
             Self::OutputWritePins => vec![
                 plain(Kind::ReadOnlyShared).of_output(),
@@ -225,7 +238,11 @@ impl Mutant {
     /// detect it, too, some of them not always.
     pub const fn oracle(self, cell: &CellName) -> Oracle {
         match self {
-            Self::UnpinEarly | Self::LeakPin | Self::UnpinTwice | Self::UnpinLast => Oracle::Pins,
+            Self::UnpinEarly
+            | Self::LeakPin
+            | Self::UnpinTwice
+            | Self::UnpinLast
+            | Self::LeakPart => Oracle::Pins,
             Self::PinReadonly | Self::LoseLastPage | Self::StaleList | Self::OutputWritePins => {
                 Oracle::Outcome
             }

@@ -103,7 +103,8 @@ pub fn soft_offline(context: &mut HazardContext<'_>) -> Result<(), Stop> {
 pub fn to_a_device(context: &mut HazardContext<'_>) -> Result<(), Stop> {
     let (mirror, pages) = (DeviceMirror::open()?, context.layout.pages());
     let take = || mirror.take(pages, Taking::Private);
-    let _ = context.writer.call("HMM_DMIRROR_MIGRATE_TO_DEV", take);
+    let must = "HMM_DMIRROR_MIGRATE_TO_DEV";
+    context.writer.must(must, take)?;
     let seen = pagemap::look(Moment::LaidOut, pages)?;
     let moved = seen.pagemap.iter().filter(|entry| is_out(**entry)).count();
     let all = seen.pagemap.len();

@@ -13,7 +13,6 @@
 //! The memory is laid out on the node that the processors are not of. Other memory beside it,
 //! which nobody pins, tells that the kernel has looked, and that it moves what it can.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -25,9 +24,8 @@ use crate::agent::cell::evidence::Moment;
 use super::context::HazardContext;
 use super::migration;
 use crate::guest::cell::patience::{self, FRAME_LIMIT};
-use crate::guest::cell::setup::knob;
 use crate::guest::cell::span::{self, MemoryAccess, Span, check};
-use crate::guest::cell::{Stop, pagemap};
+use crate::guest::cell::{Stop, borrowed, pagemap};
 
 /// Switch of NUMA balancing.
 const SWITCH: &str = "/proc/sys/kernel/numa_balancing";
@@ -52,10 +50,9 @@ const HASTE: [(&str, &str); 4] = [
 /// Length of the memory that is there to be moved.
 const BYSTANDER: usize = 8 * PAGE;
 
-/// What the kernel counts, in /proc/vmstat.
-const MARKED: &str = "numa_pte_updates";
-const FAULTS: &str = "numa_hint_faults";
-const MOVED: &str = "numa_pages_migrated";
+/// What the kernel counts, in /proc/vmstat: pages to which it took the access away, and
+/// pages that it moved.
+const COUNTED: [&str; 2] = ["numa_pte_updates", "numa_pages_migrated"];
 
 /// Checks that the kernel has NUMA balancing and a node to move to, and has memory laid
 /// out on the other node than that of this processor from now on.
@@ -81,7 +78,7 @@ pub fn balance(context: &mut HazardContext<'_>) -> Result<(), Stop> {
     let buffer = context.layout.buffer.pages();
     let before = pagemap::look(Moment::Queued, context.layout.buffer)?;
     let counted = counters()?;
-    let settings = Settings::make()?;
+    hurry()?;
     let access = context.access;
     let used = || {
         // The kernel passes by the pages of a single thread that are where it runs, and
@@ -92,42 +89,35 @@ pub fn balance(context: &mut HazardContext<'_>) -> Result<(), Stop> {
                 .unwrap_or_else(|_| Err(io::Error::other("the thread failed")))
         })
     };
-    let faults = context.writer.must("NUMA balancing", used)?;
-    drop(settings);
+    context.writer.must("NUMA balancing", used)?;
     let now = counters()?;
     let after = pagemap::look(Moment::AfterHazard, context.layout.buffer)?;
     span::unmap(bystander)?;
-    let grown = |name| value(&now, name).saturating_sub(value(&counted, name));
     let pages = before.frames().zip(after.frames());
     let moved = pages.filter(|(before, after)| before.is_some() && before != after);
-    context.writer.note(format!(
-        "NUMA balancing took the access to {} pages away and moved {}; while the process read the \
-         buffer's {} pages there were {faults} hinting faults, and {} of them moved",
-        grown(MARKED),
-        grown(MOVED),
-        buffer.len / PAGE,
-        moved.count(),
-    ));
+    let (moved, all) = (moved.count(), buffer.len / PAGE);
+    let grown = counted.zip(now).map(|(then, now)| {
+        let [marked, migrated] = [0, 1].map(|number| now[number].saturating_sub(then[number]));
+        format!("took the access to {marked} pages away and moved {migrated}; it ")
+    });
+    let grown = grown.unwrap_or_default();
+    let note = format!("NUMA balancing {grown}moved {moved} of the buffer's {all} pages");
+    context.writer.note(note);
     Ok(())
 }
 
 /// Reads a byte of each page over and over, until all of the process was looked at twice
-/// and the bystander's pages are on this processor's node. Returns how many hinting
-/// faults there were in the buffer.
-fn use_until_moved(access: &MemoryAccess, buffer: Span, bystander: Span) -> io::Result<u64> {
+/// and the bystander's pages are on this processor's node.
+fn use_until_moved(access: &MemoryAccess, buffer: Span, bystander: Span) -> io::Result<()> {
     let first = looks()?;
     let pages: Vec<usize> = addresses(bystander).collect();
-    let mut faults = 0;
     patience::wait_until(patience::of(FRAME_LIMIT), || {
-        let before = counters()?;
         touch(access, buffer);
-        faults += value(&counters()?, FAULTS).saturating_sub(value(&before, FAULTS));
         touch(access, bystander);
         let node = processors_node()?;
         let nodes = migration::nodes(&pages)?;
         Ok(looks()? >= first + 2 && nodes.iter().all(|of_page| *of_page == node))
-    })?;
-    Ok(faults)
+    })
 }
 
 /// Reads a byte of each page; some of them the process may not read.
@@ -143,27 +133,35 @@ fn addresses(span: Span) -> impl Iterator<Item = usize> {
 
 /// Returns how often the kernel has looked at all of this process.
 fn looks() -> io::Result<u64> {
-    /// The counter's name in /proc/PID/sched (`sched_show_numa()`).
-    const LOOKS: &str = "mm->numa_scan_seq";
     let text = fs::read_to_string("/proc/self/sched")?;
-    let line = text.lines().find_map(|line| line.strip_prefix(LOOKS));
-    let looks = line.and_then(|line| line.trim_start_matches([' ', ':']).trim().parse().ok());
-    looks.ok_or_else(|| io::Error::other(format!("/proc/self/sched has no {LOOKS}")))
+    looks_in(&text).ok_or_else(|| io::Error::other(format!("/proc/self/sched has no {LOOKS}")))
 }
 
-/// Returns the counters of /proc/vmstat that are about NUMA balancing.
-fn counters() -> io::Result<BTreeMap<String, u64>> {
+/// The counter's name in /proc/PID/sched (`sched_show_numa()`).
+const LOOKS: &str = "mm->numa_scan_seq";
+
+fn looks_in(sched: &str) -> Option<u64> {
+    let line = sched.lines().find_map(|line| line.strip_prefix(LOOKS))?;
+    line.trim_start_matches([' ', ':']).trim().parse().ok()
+}
+
+/// Returns what the kernel has counted ([`COUNTED`]); `None` if it counts no events
+/// (CONFIG_VM_EVENT_COUNTERS).
+fn counters() -> io::Result<Option<[u64; 2]>> {
     let text = fs::read_to_string("/proc/vmstat")?;
-    let pairs = text.lines().filter_map(|line| line.split_once(' '));
-    let pairs = pairs.filter(|(name, _)| [MARKED, FAULTS, MOVED].contains(name));
-    let parsed = pairs.map(|(name, value)| Some((name.to_owned(), value.parse().ok()?)));
-    let counters: Option<BTreeMap<_, _>> = parsed.collect();
-    let counters = counters.filter(|counters| counters.len() == 3);
-    counters.ok_or_else(|| io::Error::other("/proc/vmstat does not count NUMA balancing"))
+    Ok(counters_in(&text))
 }
 
-fn value(counters: &BTreeMap<String, u64>, name: &str) -> u64 {
-    counters.get(name).copied().unwrap_or_default()
+fn counters_in(vmstat: &str) -> Option<[u64; 2]> {
+    let value = |name| {
+        let pairs = vmstat.lines().filter_map(|line| line.split_once(' '));
+        let mut values = pairs
+            .filter(|(key, _)| *key == name)
+            .map(|(_, value)| value);
+        values.next()?.trim().parse().ok()
+    };
+    let [marked, moved] = COUNTED.map(value);
+    Some([marked?, moved?])
 }
 
 /// Returns the node of the processor that this thread runs on; getcpu(2). With
@@ -199,37 +197,29 @@ fn prefer(node: Option<i32>) -> io::Result<()> {
     check(done as i32)
 }
 
-/// The settings of NUMA balancing, as they were; restored when this is dropped.
-struct Settings(Vec<(String, String)>);
-
-impl Settings {
-    /// Switches NUMA balancing on, and has it look often.
-    fn make() -> Result<Self, Stop> {
-        let mut settings = Self(Vec::new());
-        let is_there = |root: &&&str| Path::new(&format!("{root}{}", HASTE[0].0)).exists();
-        let root = SETTINGS.iter().find(is_there).ok_or_else(|| {
-            Stop::Impossible("NUMA balancing cannot be told how often to look".into())
-        })?;
-        for (name, value) in HASTE {
-            settings.set(format!("{root}{name}"), value)?;
-        }
-        settings.set(SWITCH.to_owned(), "1")?;
-        Ok(settings)
+/// Switches NUMA balancing on, and has it look often, as long as this process lives.
+fn hurry() -> Result<(), Stop> {
+    let is_there = |root: &&&str| Path::new(&format!("{root}{}", HASTE[0].0)).exists();
+    let root = SETTINGS.iter().find(is_there).ok_or_else(|| {
+        Stop::Impossible("NUMA balancing cannot be told how often to look".into())
+    })?;
+    for (name, value) in HASTE {
+        borrowed::set(&format!("{root}{name}"), value)?;
     }
-
-    fn set(&mut self, path: String, value: &str) -> Result<(), Stop> {
-        let before = fs::read_to_string(&path)?;
-        knob(&path, value)?;
-        self.0.push((path, before));
-        Ok(())
-    }
+    borrowed::set(SWITCH, "1")
 }
 
-impl Drop for Settings {
-    fn drop(&mut self) {
-        for (path, value) in self.0.iter().rev() {
-            // They could be written to before.
-            let _ = fs::write(path, value);
-        }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_kernel_counts_is_read_if_it_does() {
+        let text = "nr_mlock 0\nnuma_pte_updates 7\nnuma_hint_faults 3\nnuma_pages_migrated 5\n";
+        assert_eq!(counters_in(text), Some([7, 5]));
+        assert_eq!(counters_in("nr_mlock 0\nnuma_pte_updates 7\n"), None);
+        let text = "nr_switches    :   1\nmm->numa_scan_seq                            :      12\n";
+        assert_eq!(looks_in(text), Some(12));
+        assert_eq!(looks_in("nr_switches : 1\n"), None);
     }
 }

@@ -59,9 +59,11 @@ pub fn fork_child_exits(context: &mut HazardContext<'_>) -> Result<(), Stop> {
 /// Forks. Since Linux 5.12 that copies private pages that are pinned, for which there may
 /// be no memory: of pages of 1 GiB there is one.
 fn forked(context: &mut HazardContext<'_>) -> Result<Fork, Stop> {
+    const GIGANTIC: usize = 1 << 30;
+    let is_gigantic = context.layout.pages().len >= GIGANTIC;
     let forked = context.writer.call("fork", Fork::start);
     forked.map_err(|error| match error.raw_os_error() {
-        Some(libc::ENOMEM) => Stop::Impossible(format!(
+        Some(libc::ENOMEM) if is_gigantic => Stop::Impossible(format!(
             "fork() copies what is pinned, and finds no memory for it: {error}"
         )),
         _ => error.into(),

@@ -12,8 +12,8 @@ use std::fs;
 use std::path::Path;
 
 use super::context::HazardContext;
-use crate::guest::cell::Stop;
-use crate::guest::cell::setup::knob;
+use crate::guest::cell::{Stop, borrowed};
+use crate::guest::modules;
 
 /// How far to go: to the suspended devices, and back.
 const TEST: &str = "/sys/power/pm_test";
@@ -28,8 +28,7 @@ const HEARD: [u32; 2] = [6, 12];
 /// Returns an error if the kernel cannot be put to sleep for a test, or nobody would hear
 /// of what came of it.
 pub fn check() -> Result<(), Stop> {
-    let release = fs::read_to_string("/proc/sys/kernel/osrelease")?;
-    if !is_heard(release.trim()) {
+    if !is_heard(&modules::release()) {
         return Err(Stop::Impossible(
             "when this kernel wakes up, the port to the host is dead (seen with Linux 7.3, and \
              not with 6.12)"
@@ -49,22 +48,18 @@ pub fn check() -> Result<(), Stop> {
 
 /// Suspends and resumes all devices.
 pub fn sleep_and_wake(context: &mut HazardContext<'_>) -> Result<(), Stop> {
-    let delay = fs::read_to_string(DELAY)?;
-    knob(DELAY, "0")?;
-    knob(TEST, "devices")?;
-    let slept = context
+    borrowed::set(DELAY, "0")?;
+    // It is read with all that it can be.
+    borrowed::set_from(TEST, "none", "devices")?;
+    context
         .writer
-        .must("suspend", || fs::write(STATE, "freeze"));
-    // What could be set can be set back.
-    let _ = fs::write(TEST, "none");
-    let _ = fs::write(DELAY, delay);
-    slept
+        .must("suspend", || fs::write(STATE, "freeze"))
 }
 
 /// Returns whether a kernel of that release is one whose agent is heard.
 fn is_heard(release: &str) -> bool {
     let mut numbers = release
-        .split(['.', '-'])
+        .split(['.', '-', '+'])
         .map_while(|part| part.parse().ok());
     let version: [u32; 2] = [numbers.next(), numbers.next()].map(Option::unwrap_or_default);
     version <= HEARD
@@ -80,6 +75,7 @@ mod tests {
             ("5.10.0-32-amd64", true),
             ("6.12.117+deb13-amd64", true),
             ("6.13.0", false),
+            ("6.13+", false),
             ("7.3-rc1", false),
             ("7.3.4+deb13-amd64", false),
         ] {

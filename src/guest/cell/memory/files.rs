@@ -105,7 +105,9 @@ pub fn unnamed(dir: &Path) -> Result<File, Stop> {
 fn removed(dir: &Path) -> Result<File, Stop> {
     let path = dir.join(std::process::id().to_string());
     let mut options = OpenOptions::new();
-    let made = options.read(true).write(true).create(true).open(&path);
+    // A process that was killed may have left one.
+    let _ = fs::remove_file(&path);
+    let made = options.read(true).write(true).create_new(true).open(&path);
     let made = made.and_then(|file| fs::remove_file(&path).map(|()| file));
     made.map_err(|error| Stop::Impossible(format!("make a file in {}: {error}", dir.display())))
 }

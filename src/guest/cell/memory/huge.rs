@@ -14,6 +14,7 @@ use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use super::layout::{Layout, Want, fill};
 use crate::guest::cell::span::{self, MemoryAccess, Span};
 use crate::guest::cell::{Stop, borrowed, pagemap};
+use crate::guest::modules;
 
 /// Size in bytes of a huge page of x86-64.
 const HUGE: usize = 2 << 20;
@@ -47,11 +48,7 @@ pub fn optimised(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
             "this kernel keeps all struct pages of hugetlb, as all do before Linux 5.19".into(),
         ));
     }
-    if rustix::system::uname()
-        .release()
-        .to_bytes()
-        .starts_with(b"6.12.")
-    {
+    if modules::release().starts_with("6.12.") {
         return Err(Stop::Impossible(
             "Linux 6.12 finds pages in a bad state when it frees such pages of hugetlb, \
              whoever has made them (update_and_free_pages_bulk() in mm/hugetlb.c)"
@@ -143,8 +140,12 @@ pub fn gigantic(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     /// none of whose struct pages may lie there.
     const MORE: &str = "no gigabyte of memory in one piece is free: it needs a guest with more \
                         memory (--ram 5G)";
-    borrowed::set(COUNT, "1")?;
-    if number_in(&fs::read_to_string(COUNT)?)? == 0 {
+    let Ok(before) = fs::read_to_string(COUNT) else {
+        return Err(Stop::Impossible(format!("there is no {COUNT}")));
+    };
+    let more = number_in(&before)? + 1;
+    borrowed::set(COUNT, &more.to_string())?;
+    if number_in(&fs::read_to_string(COUNT)?)? < more {
         return Err(Stop::Impossible(MORE.into()));
     }
     let flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | MAP_HUGE_1GB;

@@ -102,6 +102,8 @@ fn needs_setup(kind: Kind) -> bool {
                 | Kind::Vb2Mmap
                 | Kind::PciBar
                 | Kind::Ivshmem
+                | Kind::DevicePrivate
+                | Kind::DeviceExclusive
                 | Kind::DeviceDax
         )
 }
@@ -190,6 +192,9 @@ mod tests {
             "heap/memory-offline",
             "output/heap/drop-caches",
             "heap/memory-pressure:after-dma",
+            "device-private",
+            "hugetlb-hvo",
+            "heap/device-takes",
         ] {
             assert!(!is_there(name), "{name}");
         }
@@ -205,6 +210,8 @@ mod tests {
             "m2m/adjacent/heap+1000",
             "heap/mmap-contention",
             "heap/fail-nth:qbuf",
+            "heap/munmap:during-pin",
+            "heap/suspend",
         ] {
             assert!(why(name).is_some(), "{name}");
         }

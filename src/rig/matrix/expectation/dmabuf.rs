@@ -62,7 +62,7 @@ fn explained(expectation: Expectation, reason: &'static str) -> Expectation {
 const CLEAN: &str = "udmabuf does not mark pages dirty that a device has written to (unpin_all_folios() of drivers/dma-buf/udmabuf.c): once the dma-buf is gone the kernel may drop pages that nobody else has written to, and what the device wrote";
 
 /// Returns whether the process has the memfd mapped, and not the dma-buf.
-fn is_file(kind: Kind) -> bool {
+fn maps_memfd(kind: Kind) -> bool {
     kind.is_udmabuf() && kind != Kind::DmabufUdmabufMapped
 }
 
@@ -88,7 +88,7 @@ fn written(cell: &CellName, kernel: Version) -> Expectation {
             Reads::Nothing,
             "the pages of such a mapping are put into it when it is made, and come back no more once they are given up",
         ),
-        MemfdPunch | MadviseRemove if is_file(cell.kind) => {
+        MemfdPunch | MadviseRemove if maps_memfd(cell.kind) => {
             Expectation::captured(Reads::Other, PUNCHED)
         }
         ForkChildWrites if cell.point == Point::AfterDma => {

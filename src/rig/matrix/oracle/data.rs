@@ -90,7 +90,7 @@ fn taken_back(evidence: &CellEvidence<'_>, objections: &mut Objections) {
     let is_taken = expected.contains(&Observation::TakenBack)
         && evidence.observation == Observation::TakenBack;
     let frames = evidence.card_frames.frames().len();
-    if is_taken && is_held && evidence.point == Point::BeforeDma && frames > 0 {
+    if is_taken && is_held && evidence.point != Point::AfterDma && frames > 0 {
         objections.push(
             evidence.trespass(),
             format!(

@@ -23,10 +23,13 @@ pub fn judge(evidence: &CellEvidence<'_>, objections: &mut Objections) {
     if let (Some(pinning), Some(memory)) = (pinned(Moment::Pinning), answer.memory) {
         let (half, grown) = (memory.pages() as i64 / 2, pinning.saturating_sub(before));
         if grown != half {
-            objections.push(
-                Severity::DataLost,
-                format!("{grown} pages were pinned while QBUF waited for the one after {half}"),
-            );
+            let severity = match grown < half {
+                true => evidence.trespass(),
+                false => Severity::Leaked,
+            };
+            let what =
+                format!("{grown} pages were pinned while QBUF waited for the one after {half}");
+            objections.push(severity, what);
         }
     }
     // A buffer that the card may give back may be unpinned, too.
@@ -191,6 +194,35 @@ mod tests {
             objections(judge, &answer, &card_frames),
             ["1 pages were pinned while the buffer of 2 was queued"]
         );
+    }
+
+    #[test]
+    fn a_pin_that_waits_has_half_of_the_pages() {
+        let (mut answer, card_frames) = captured();
+        let pages = answer.memory.unwrap().pages();
+        let mut said = |pins: Option<u64>| {
+            answer
+                .counters
+                .retain(|seen| seen.moment != Moment::Pinning);
+            let values = pins.map(|pins| {
+                [("nr_foll_pin_acquired", pins), ("nr_foll_pin_released", 0)]
+                    .map(|(name, value)| (name.to_owned(), value))
+                    .into()
+            });
+            answer.counters.push(CountersSeen {
+                moment: Moment::Pinning,
+                values: values.unwrap_or_default(),
+            });
+            objections(judge, &answer, &card_frames)
+        };
+        assert_eq!(said(None), [""; 0]);
+        assert_eq!(said(Some(pages / 2)), [""; 0]);
+        for pins in [0, pages] {
+            let half = pages / 2;
+            let what =
+                format!("{pins} pages were pinned while QBUF waited for the one after {half}");
+            assert_eq!(said(Some(pins)), [what]);
+        }
     }
 
     #[test]
