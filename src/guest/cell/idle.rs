@@ -83,7 +83,9 @@ impl Idleness {
     }
 
     /// Returns for each page the page frame that stands for it, if that is on
-    /// an LRU list.
+    /// an LRU list and the kernel tells its state. Where memory ends within a word of the
+    /// bitmap, that word is neither read nor written (`page_idle_bitmap_read()` of
+    /// mm/page_idle.c).
     fn heads(&self, pagemap: &[u64]) -> io::Result<Vec<Option<u64>>> {
         let mut before: Option<(u64, u64)> = None;
         let mut head_of = |entry: &u64| {
@@ -99,7 +101,8 @@ impl Idleness {
             };
             before = Some((frame, head));
             let on_list = word(&self.flags, head)? & LRU != 0;
-            Ok(on_list.then_some(head))
+            let has_bit = self.bitmap.read_at(&mut [0; 8], head / 64 * 8)? == 8;
+            Ok((on_list && has_bit).then_some(head))
         };
         pagemap.iter().map(&mut head_of).collect()
     }
@@ -187,6 +190,17 @@ mod tests {
             bitmap: file(&[bitmap]),
             flags: file(&[&[LRU, 0][..], &huge, &[COMPOUND_TAIL, COMPOUND_HEAD]].concat()),
         }
+    }
+
+    #[test]
+    fn a_page_in_a_word_that_memory_ends_in_has_no_state() {
+        let mut idleness = idleness(0);
+        idleness.flags = tempfile::tempfile().unwrap();
+        for _ in 0..66 {
+            idleness.flags.write_all(&LRU.to_ne_bytes()).unwrap();
+        }
+        let heads = idleness.heads(&[63, 64].map(|frame| 1 << 63 | frame));
+        assert_eq!(heads.unwrap(), [Some(63), None]);
     }
 
     #[test]
