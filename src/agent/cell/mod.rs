@@ -104,6 +104,9 @@ pub const PAGE: usize = 4096;
 /// Size of a huge page of x86-64 in bytes.
 pub const HUGE_PAGE: usize = 2 << 20;
 
+/// Size of a gigantic page of x86-64 in bytes, which hugetlb alone has.
+pub const GIGANTIC_PAGE: usize = 1 << 30;
+
 /// Where in a huge page the buffers begin, in bytes and but for their offset, that are to
 /// be part of one.
 pub const PART_OF_HUGE_PAGE: usize = HUGE_PAGE / 2;

@@ -2,7 +2,7 @@
 //! itself, as accelerators do: the kernel's test of heterogeneous memory management
 //! (test_hmm, Documentation/mm/hmm.rst).
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 
@@ -42,9 +42,7 @@ impl DeviceMirror {
     /// Opens it.
     pub fn open() -> Result<Self, Stop> {
         setup::module("test_hmm", "")?;
-        let file = OpenOptions::new().read(true).write(true).open(Self::NODE);
-        file.map(Self)
-            .map_err(|error| Stop::Impossible(format!("open {}: {error}", Self::NODE)))
+        setup::open(Self::NODE).map(Self)
     }
 
     /// Has the device take whole pages. Those that it cannot have stay as they are,

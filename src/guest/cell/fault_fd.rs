@@ -81,16 +81,16 @@ impl FaultFd {
         self.ioctl(WRITEPROTECT, &mut { range })
     }
 
-    /// Waits until somebody misses a page, which goes on waiting for it; ETIMEDOUT after
-    /// `limit`.
-    pub fn wait(&self, limit: Duration) -> io::Result<()> {
+    /// Waits until somebody misses a page, and goes on missing it; returns `false` if
+    /// nobody does within `limit`.
+    pub fn is_missed_within(&self, limit: Duration) -> io::Result<bool> {
         // One that blocks is polled with an error (userfaultfd_poll()).
         fcntl_setfl(&self.0, OFlags::NONBLOCK)?;
         let mut fds = [PollFd::new(&self.0, PollFlags::IN)];
         let limit = Timespec::try_from(limit).map_err(io::Error::other)?;
         match poll(&mut fds, Some(&limit))? {
-            0 => Err(io::Error::from_raw_os_error(libc::ETIMEDOUT)),
-            _ if fds[0].revents().contains(PollFlags::IN) => Ok(()),
+            0 => Ok(false),
+            _ if fds[0].revents().contains(PollFlags::IN) => Ok(true),
             _ => Err(io::Error::other("the userfaultfd cannot be waited for")),
         }
     }

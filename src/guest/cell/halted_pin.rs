@@ -94,13 +94,11 @@ impl MissingHalf {
         let deadline = Instant::now() + patience::of(FRAME_LIMIT);
         while Instant::now() < deadline {
             let over = is_over();
-            match self.fault_fd.wait(LOOK) {
-                Ok(()) => return Ok(true),
-                Err(error) if error.raw_os_error() != Some(libc::ETIMEDOUT) => {
-                    return Err(error.into());
-                }
-                Err(_) if over => return Ok(false),
-                Err(_) => {}
+            if self.fault_fd.is_missed_within(LOOK)? {
+                return Ok(true);
+            }
+            if over {
+                return Ok(false);
             }
         }
         Err(Stop::Failed(
@@ -110,7 +108,7 @@ impl MissingHalf {
 
     /// Gives the pages back, as far as they have still a place, and wakes who waits.
     fn give_back(self) {
-        let pages = (self.pages.start..self.pages.end()).step_by(PAGE);
+        let pages = self.pages.page_addresses();
         for (page, contents) in pages.zip(self.contents.chunks(PAGE)) {
             // There is no place where the hazard has taken the mapping away.
             let _ = self.fault_fd.copy(page, contents);

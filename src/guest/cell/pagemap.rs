@@ -165,7 +165,7 @@ pub fn counters(moment: Moment) -> io::Result<CountersSeen> {
     let is_wanted = !matches!(moment, Moment::AfterHazard | Moment::Dequeued);
     let is_exact = is_wanted && add_up().is_ok();
     let text = std::fs::read_to_string("/proc/vmstat")?;
-    let mut values = parse(&text);
+    let mut values = parse(&text, &COUNTERS);
     values.retain(|name, _| is_exact || !LATE_COUNTERS.contains(&name.as_str()));
     Ok(CountersSeen { moment, values })
 }
@@ -180,10 +180,12 @@ pub fn add_up() -> io::Result<()> {
     }
 }
 
-fn parse(text: &str) -> BTreeMap<String, u64> {
-    text.lines()
+/// Returns those of the counters in a text of /proc/vmstat that have one of the names.
+pub fn parse(vmstat: &str, names: &[&str]) -> BTreeMap<String, u64> {
+    vmstat
+        .lines()
         .filter_map(|line| line.split_once(' '))
-        .filter(|(name, _)| COUNTERS.binary_search(name).is_ok())
+        .filter(|(name, _)| names.contains(name))
         .filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?)))
         .collect()
 }
@@ -259,7 +261,7 @@ mod tests {
     fn counters_are_sorted_and_read() {
         assert!(COUNTERS.is_sorted());
         assert!(LATE_COUNTERS.iter().all(|name| COUNTERS.contains(name)));
-        let values = parse("nr_foll_pin_acquired 12\nother 3\npswpin x\n");
+        let values = parse("nr_foll_pin_acquired 12\nother 3\npswpin x\n", &COUNTERS);
         assert_eq!(
             values,
             BTreeMap::from([("nr_foll_pin_acquired".into(), 12)])

@@ -4,7 +4,7 @@
 
 use std::ffi::CStr;
 use std::fmt::Display;
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -68,6 +68,16 @@ pub fn module(name: &str, params: &str) -> Result<(), Stop> {
         }
         _ => Ok(()),
     }
+}
+
+/// Opens a device that not every kernel has.
+pub fn open(path: impl AsRef<Path>) -> Result<File, Stop> {
+    let path = path.as_ref();
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(path)
+        .map_err(|error| Stop::Impossible(format!("open {}: {error}", path.display())))
 }
 
 /// Writes to a file of /proc or /sys.

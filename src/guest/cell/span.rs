@@ -40,6 +40,11 @@ impl Span {
         Self { start, len }
     }
 
+    /// Returns the addresses at each length of a page from its first byte on.
+    pub fn page_addresses(self) -> impl Iterator<Item = usize> {
+        (self.start..self.end()).step_by(PAGE)
+    }
+
     /// Returns part of the range, whose address may have wrapped.
     pub fn part(self, from: usize, len: usize) -> Self {
         debug_assert!(from + len <= self.len);

@@ -205,7 +205,7 @@ pub fn check_nodes() -> Result<(), Stop> {
 
 pub fn move_pages(context: &mut HazardContext<'_>) -> Result<(), Stop> {
     let pages = context.layout.buffer.pages();
-    let addresses: Vec<usize> = (pages.start..pages.end()).step_by(PAGE).collect();
+    let addresses: Vec<usize> = pages.page_addresses().collect();
     let nodes = nodes(&addresses)?;
     let other: Vec<i32> = nodes.iter().map(|node| i32::from(*node == 0)).collect();
     let moved = context

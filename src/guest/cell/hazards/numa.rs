@@ -31,7 +31,7 @@ use crate::guest::cell::{Stop, borrowed, pagemap};
 const SWITCH: &str = "/proc/sys/kernel/numa_balancing";
 
 /// Where it is told how often and how much of a process to look at: since Linux 5.13, and
-/// before. Names of settings follow, which end in [`SUFFIXES`].
+/// before. The name of a setting of [`HASTE`] follows.
 const SETTINGS: [&str; 2] = [
     "/sys/kernel/debug/sched/numa_balancing/",
     "/proc/sys/kernel/numa_balancing_",
@@ -110,7 +110,7 @@ pub fn balance(context: &mut HazardContext<'_>) -> Result<(), Stop> {
 /// and the bystander's pages are on this processor's node.
 fn use_until_moved(access: &MemoryAccess, buffer: Span, bystander: Span) -> io::Result<()> {
     let first = looks()?;
-    let pages: Vec<usize> = addresses(bystander).collect();
+    let pages: Vec<usize> = bystander.page_addresses().collect();
     patience::wait_until(patience::of(FRAME_LIMIT), || {
         touch(access, buffer);
         touch(access, bystander);
@@ -122,13 +122,9 @@ fn use_until_moved(access: &MemoryAccess, buffer: Span, bystander: Span) -> io::
 
 /// Reads a byte of each page; some of them the process may not read.
 fn touch(access: &MemoryAccess, span: Span) {
-    for page in addresses(span) {
+    for page in span.page_addresses() {
         let _ = access.read(Span::new(page, 1));
     }
-}
-
-fn addresses(span: Span) -> impl Iterator<Item = usize> {
-    (span.start..span.end()).step_by(PAGE)
 }
 
 /// Returns how often the kernel has looked at all of this process.
@@ -153,14 +149,8 @@ fn counters() -> io::Result<Option<[u64; 2]>> {
 }
 
 fn counters_in(vmstat: &str) -> Option<[u64; 2]> {
-    let value = |name| {
-        let pairs = vmstat.lines().filter_map(|line| line.split_once(' '));
-        let mut values = pairs
-            .filter(|(key, _)| *key == name)
-            .map(|(_, value)| value);
-        values.next()?.trim().parse().ok()
-    };
-    let [marked, moved] = COUNTED.map(value);
+    let values = pagemap::parse(vmstat, &COUNTED);
+    let [marked, moved] = COUNTED.map(|name| values.get(name).copied());
     Some([marked?, moved?])
 }
 

@@ -5,7 +5,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::agent::cell::PAGE;
+use crate::agent::cell::{GIGANTIC_PAGE, PAGE};
 use crate::card::Direction;
 use rustix::process::{Signal, getpid, kill_process};
 
@@ -59,8 +59,7 @@ pub fn fork_child_exits(context: &mut HazardContext<'_>) -> Result<(), Stop> {
 /// Forks. Since Linux 5.12 that copies private pages that are pinned, for which there may
 /// be no memory: of pages of 1 GiB there is one.
 fn forked(context: &mut HazardContext<'_>) -> Result<Fork, Stop> {
-    const GIGANTIC: usize = 1 << 30;
-    let is_gigantic = context.layout.pages().len >= GIGANTIC;
+    let is_gigantic = context.layout.pages().len >= GIGANTIC_PAGE;
     let forked = context.writer.call("fork", Fork::start);
     forked.map_err(|error| match error.raw_os_error() {
         Some(libc::ENOMEM) if is_gigantic => Stop::Impossible(format!(

@@ -5,7 +5,7 @@ use std::fs::OpenOptions;
 use std::io::{self, PipeReader, PipeWriter, pipe};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::agent::cell::evidence::Moment;
 
@@ -58,15 +58,13 @@ pub fn io_uring(context: &mut HazardContext<'_>) -> Result<(), Stop> {
             .call("unregister the buffer", || ring.unregister())?;
     }
     drop(ring);
-    let begin = Instant::now();
-    while pinned()? > before {
-        if begin.elapsed() > patience::of(LIMIT) {
+    match patience::wait_until(patience::of(LIMIT), || Ok(pinned()? <= before)) {
+        Err(error) if error.raw_os_error() == Some(libc::ETIMEDOUT) => {
             context.writer.note("the io_uring keeps its pins");
-            break;
+            Ok(())
         }
-        std::thread::sleep(Duration::from_millis(1));
+        waited => Ok(waited?),
     }
-    Ok(())
 }
 
 /// Returns how many pins there are of all memory.

@@ -9,7 +9,7 @@ use crate::agent::cell::PAGE;
 use libc::{MAP_SHARED, PROT_READ, PROT_WRITE};
 use rustix::fs::{MemfdFlags, ftruncate};
 
-use super::exporters::{self, open};
+use super::exporters;
 use super::layout::{Layout, Want, fill};
 use crate::guest::cell::span::{self, MemoryAccess, Span, check};
 use crate::guest::cell::{Stop, setup};
@@ -110,7 +110,7 @@ fn pci_device(vendor: &str, device: &str) -> io::Result<Option<PathBuf>> {
 pub fn dax(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     /// Alignment of mappings of the device.
     const ALIGNMENT: usize = 2 << 20;
-    let file = open(setup::device_dax()?)?;
+    let file = setup::open(setup::device_dax()?)?;
     let len = want.with_canaries().next_multiple_of(ALIGNMENT);
     let whole = span::map_file(len, ACCESS, MAP_SHARED, file.as_fd(), 0)?;
     let mapping = whole.part(0, want.with_canaries());

@@ -1,16 +1,15 @@
 //! Dma-bufs, and who exports them: udmabuf and the DMA heaps.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::path::Path;
 
 use crate::agent::cell::PAGE;
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
 
-use crate::guest::cell::Stop;
 use crate::guest::cell::device::Device;
 use crate::guest::cell::span::check;
+use crate::guest::cell::{Stop, setup};
 
 /// A dma-buf by which a buffer is given to a driver, or what stands in its place.
 pub struct Dmabuf {
@@ -107,7 +106,7 @@ const CLOEXEC: u64 = 1;
 
 /// Makes an ioctl on udmabuf, which reads all of `request`.
 fn made(ioctl: u64, request: &mut [u64]) -> Result<OwnedFd, Stop> {
-    let device = open("/dev/udmabuf")?;
+    let device = setup::open("/dev/udmabuf")?;
     // SAFETY: the kernel only reads the structure, which says how long it is.
     let fd = unsafe { libc::ioctl(device.as_raw_fd(), ioctl, request.as_mut_ptr()) };
     check(fd)?;
@@ -141,7 +140,7 @@ pub fn heap_in_one_piece() -> Result<String, Stop> {
 pub fn allocated(heap: &str, len: usize) -> Result<OwnedFd, Stop> {
     /// DMA_HEAP_IOCTL_ALLOC of linux/dma-heap.h.
     const ALLOC: u64 = 0xc018_4800;
-    let heap = open(heap)?;
+    let heap = setup::open(heap)?;
     // struct dma_heap_allocation_data: length, descriptor and its flags, flags.
     let flags = (libc::O_RDWR | libc::O_CLOEXEC) as u64;
     let mut wanted = [len as u64, flags << 32, 0];
@@ -151,14 +150,4 @@ pub fn allocated(heap: &str, len: usize) -> Result<OwnedFd, Stop> {
     // SAFETY: the low half of the second word is a new descriptor, which has no other
     // owner.
     Ok(unsafe { OwnedFd::from_raw_fd(wanted[1] as u32 as i32) })
-}
-
-/// Opens a device that not every kernel has.
-pub fn open(path: impl AsRef<Path>) -> Result<File, Stop> {
-    let path = path.as_ref();
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(path)
-        .map_err(|error| Stop::Impossible(format!("open {}: {error}", path.display())))
 }

@@ -4,8 +4,8 @@ use std::fs;
 use std::io;
 use std::os::fd::AsFd;
 
-use crate::agent::cell::PAGE;
 use crate::agent::cell::evidence::Moment;
+use crate::agent::cell::{GIGANTIC_PAGE, HUGE_PAGE, PAGE};
 use libc::{
     MAP_ANONYMOUS, MAP_HUGE_1GB, MAP_HUGETLB, MAP_PRIVATE, MAP_SHARED, PROT_READ, PROT_WRITE,
 };
@@ -16,13 +16,10 @@ use crate::guest::cell::span::{self, MemoryAccess, Span};
 use crate::guest::cell::{Stop, borrowed, pagemap};
 use crate::guest::modules;
 
-/// Size in bytes of a huge page of x86-64.
-const HUGE: usize = 2 << 20;
-
 /// Returns the length in bytes of the huge pages in which a buffer lies that is across
 /// the border in their middle.
 pub fn across_len(want: Want) -> usize {
-    2 * (PAGE + want.pages() / 2 + PAGE).next_multiple_of(HUGE)
+    2 * (PAGE + want.pages() / 2 + PAGE).next_multiple_of(HUGE_PAGE)
 }
 
 /// Lays out a buffer across pages of hugetlb.
@@ -56,7 +53,7 @@ pub fn optimised(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
         ));
     }
     // They are spread over all nodes, of which the process takes its own's.
-    let more = across_len(want) / HUGE * nodes()?;
+    let more = across_len(want) / HUGE_PAGE * nodes()?;
     let count: usize = number_in(&fs::read_to_string(COUNT)?)?;
     borrowed::set(SWITCH, "1")?;
     let before = struct_pages()?;
@@ -69,7 +66,7 @@ pub fn optimised(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     }
     let layout = hugetlb(want, access)?;
     let is_so = match before.zip(struct_pages()?) {
-        Some((before, after)) => before.saturating_sub(after) >= made * FREED_OF_HUGE,
+        Some((before, after)) => before.saturating_sub(after) >= made as u64 * FREED_OF_HUGE,
         None => shares_struct_pages(&layout)?,
     };
     match is_so {
@@ -82,19 +79,17 @@ pub fn optimised(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
 
 /// Pages of struct pages that the kernel frees of each huge page: of eight, 64 bytes for
 /// each small page, it keeps one.
-const FREED_OF_HUGE: usize = 7;
+const FREED_OF_HUGE: u64 = 7;
 
 /// Returns how many pages the kernel has for struct pages, in /proc/vmstat since 6.11.
-fn struct_pages() -> io::Result<Option<usize>> {
+fn struct_pages() -> io::Result<Option<u64>> {
     let text = fs::read_to_string("/proc/vmstat")?;
     Ok(struct_pages_in(&text))
 }
 
-fn struct_pages_in(vmstat: &str) -> Option<usize> {
+fn struct_pages_in(vmstat: &str) -> Option<u64> {
     const NAMES: [&str; 2] = ["nr_memmap_pages", "nr_memmap_boot_pages"];
-    let values = vmstat.lines().filter_map(|line| line.split_once(' '));
-    let values = values.filter(|(name, _)| NAMES.contains(name));
-    let values = values.filter_map(|(_, value)| value.trim().parse::<usize>().ok());
+    let values = pagemap::parse(vmstat, &NAMES).into_values();
     values.reduce(|sum, value| sum + value)
 }
 
@@ -106,7 +101,7 @@ fn shares_struct_pages(layout: &Layout) -> Result<bool, Stop> {
     const IN_A_PAGE: usize = 64;
     /// KPF_UPTODATE of linux/kernel-page-flags.h.
     const UPTODATE: u64 = 1 << 3;
-    let huge = Span::new(layout.pages().start, HUGE);
+    let huge = Span::new(layout.pages().start, HUGE_PAGE);
     let seen = pagemap::look(Moment::LaidOut, huge)?;
     let flags = |page: usize| seen.flags.get(page).copied().unwrap_or(0) & UPTODATE != 0;
     Ok(flags(0) && !flags(1) && flags(IN_A_PAGE))
@@ -134,7 +129,6 @@ fn number_in(text: &str) -> Result<usize, Stop> {
 /// Lays out a buffer in the middle of a page of hugetlb of 1 GiB, which is made for it
 /// and given back when the process has ended.
 pub fn gigantic(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
-    const GIGANTIC: usize = 1 << 30;
     const COUNT: &str = "/sys/kernel/mm/hugepages/hugepages-1048576kB/nr_hugepages";
     /// Such a page begins where an address is divisible by its size, and is on one node,
     /// none of whose struct pages may lie there.
@@ -149,10 +143,10 @@ pub fn gigantic(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
         return Err(Stop::Impossible(MORE.into()));
     }
     let flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | MAP_HUGE_1GB;
-    let whole = span::map(GIGANTIC, PROT_READ | PROT_WRITE, flags).map_err(none_left)?;
+    let whole = span::map(GIGANTIC_PAGE, PROT_READ | PROT_WRITE, flags).map_err(none_left)?;
     let mapping = middle_of(whole, want);
     fill(access, mapping)?;
-    Ok(Layout::amid(mapping, want).of_pages(GIGANTIC))
+    Ok(Layout::amid(mapping, want).of_pages(GIGANTIC_PAGE))
 }
 
 /// Lays out a buffer across huge pages of a memfd.
@@ -170,7 +164,7 @@ pub fn memfd(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
 pub fn across(whole: Span, want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     let mapping = middle_of(whole, want);
     fill(access, mapping)?;
-    Ok(Layout::amid(mapping, want).of_pages(HUGE))
+    Ok(Layout::amid(mapping, want).of_pages(HUGE_PAGE))
 }
 
 /// Returns the mapping of a buffer and its canaries in the middle of `whole`.
@@ -209,7 +203,7 @@ mod tests {
                 direction: Direction::Capture,
             };
             let len = across_len(want);
-            assert_eq!(len, pages * HUGE, "{length}");
+            assert_eq!(len, pages * HUGE_PAGE, "{length}");
             let whole = span::anonymous(len).unwrap();
             let access = MemoryAccess::new().unwrap();
             let buffer = across(whole, want, &access).unwrap().buffer;
