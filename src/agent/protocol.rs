@@ -28,6 +28,10 @@ pub use super::usb_camera::PlugCamera;
 /// Name of the virtio-serial port that carries the protocol.
 pub const PORT_NAME: &str = "pinhole.agent";
 
+/// Name by which the guest mounts the directory that the host shares with it, if it does
+/// (`mount -t virtiofs`).
+pub const SHARED_TAG: &str = "pinhole.shared";
+
 /// Longest line that either end accepts, in bytes.
 pub const LINE_MAX: usize = 32 << 20;
 

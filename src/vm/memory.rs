@@ -5,14 +5,13 @@
 
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
-use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
-use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
 
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create, sendfile};
-use rustix::io::{FdFlags, fcntl_setfd};
+
+use super::process::pass_on;
 
 /// From this much memory on a q35 machine has only [`LOW`] of it below 4 GiB,
 /// and less than this wholly (`pc_q35_init()` in QEMU's hw/i386/pc_q35.c).
@@ -49,16 +48,7 @@ impl GuestMemory {
     /// and the programs that this executes find it. The memory must not be
     /// dropped before the process is started.
     pub fn pass_to(&self, command: &mut Command) -> PathBuf {
-        let fd = self.file.as_raw_fd();
-        let inherit = move || {
-            // SAFETY: this process is a copy of one in which the descriptor was
-            // open.
-            let fd = unsafe { BorrowedFd::borrow_raw(fd) };
-            Ok(fcntl_setfd(fd, FdFlags::empty())?)
-        };
-        // SAFETY: between fork and exec the closure makes one system call and
-        // nothing else.
-        unsafe { command.pre_exec(inherit) };
+        let fd = pass_on(&self.file, command);
         format!("/proc/self/fd/{fd}").into()
     }
 
@@ -117,6 +107,7 @@ fn offset(bytes: u64, from: u64, length: u64) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Seek, SeekFrom, Write};
+    use std::os::fd::AsRawFd;
 
     use super::*;
 

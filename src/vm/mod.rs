@@ -14,4 +14,5 @@ pub mod progress;
 pub mod provision;
 pub mod qemu;
 pub mod qmp;
+pub mod virtiofsd;
 pub mod wait;

@@ -1,7 +1,7 @@
 //! Processes that end no later than the process that started them.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus};
@@ -9,6 +9,7 @@ use std::sync::{Arc, OnceLock, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::{Pid, PidfdFlags, Signal, getpid, getppid, pidfd_open, pidfd_send_signal};
 
 use super::wait::{WaitResult, readable, readable_regardless};
@@ -52,6 +53,21 @@ pub fn end_with_parent(command: &mut Command) {
     // SAFETY: between fork and exec the closure makes two system calls and
     // nothing else.
     unsafe { command.pre_exec(die_with_parent) };
+}
+
+/// Lets the command's process, and the programs that it executes, inherit `file` under
+/// the number that this returns. The file must not be closed before the process is
+/// started.
+pub fn pass_on(file: &impl AsRawFd, command: &mut Command) -> RawFd {
+    let fd = file.as_raw_fd();
+    let inherit = move || {
+        // SAFETY: this process is a copy of one in which the descriptor was open.
+        let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+        Ok(fcntl_setfd(fd, FdFlags::empty())?)
+    };
+    // SAFETY: between fork and exec the closure makes one system call and nothing else.
+    unsafe { command.pre_exec(inherit) };
+    fd
 }
 
 /// A child process.

@@ -38,10 +38,11 @@ const NOT_STOCK: [(Kind, Hazard); 4] = [
 ];
 
 /// What the kernel that checks itself is built without (io_uring, packet sockets,
-/// memory that fails, and two file systems), and what it warns of.
-const NOT_BUILT: [(Kind, Hazard); 7] = [
+/// memory that fails, and three file systems), and what it warns of.
+const NOT_BUILT: [(Kind, Hazard); 8] = [
     (Kind::XfsShared, Hazard::None),
     (Kind::BtrfsShared, Hazard::None),
+    (Kind::VirtiofsShared, Hazard::None),
     (Kind::DmabufOwn, Hazard::None),
     (Kind::IoUringRing, Hazard::None),
     (Kind::PacketRing, Hazard::None),

@@ -37,6 +37,7 @@ table! {
     XfsShared = "xfs-shared", "a shared mapping of a file on an xfs";
     BtrfsShared = "btrfs-shared", "a shared mapping of a file on a btrfs";
     OverlayfsShared = "overlayfs-shared", "a shared mapping of a file in the upper layer of an overlayfs, on an ext4";
+    VirtiofsShared = "virtiofs-shared", "a shared mapping of a file on a virtiofs, in a directory of the host";
     Mlocked = "mlocked", "anonymous memory locked by mlock(2)";
     Mseal = "mseal", "anonymous memory whose mapping is sealed by mseal(2)";
     Droppable = "droppable", "anonymous memory that the kernel may drop when memory is scarce (MAP_DROPPABLE)";
@@ -140,7 +141,8 @@ impl Kind {
         matches!(self, Self::AnonTouched | Self::Heap | Self::MemfdShared)
     }
 
-    /// Returns whether it is of a file on a disk, and needs the module of its file system.
+    /// Returns whether it is of a file that is not in memory, and needs the module of its
+    /// file system.
     pub const fn is_on_disk(self) -> bool {
         matches!(
             self,
@@ -150,6 +152,7 @@ impl Kind {
                 | Self::XfsShared
                 | Self::BtrfsShared
                 | Self::OverlayfsShared
+                | Self::VirtiofsShared
                 | Self::FsDax
         )
     }

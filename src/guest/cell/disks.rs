@@ -210,6 +210,7 @@ mod tests {
     use super::*;
     use crate::agent::cell::Scope;
     use crate::guest::cell::setup::{self, device_dax, limit_to, swap};
+    use crate::guest::cell::virtiofs;
 
     /// Nothing else in this process depends on it: other tests set nothing up.
     #[test]
@@ -229,6 +230,7 @@ mod tests {
             xfs().map(drop),
             btrfs().map(drop),
             overlayfs().map(drop),
+            virtiofs::directory().map(drop),
             dax().map(drop),
             device_dax().map(drop),
         ];

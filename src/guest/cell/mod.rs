@@ -22,6 +22,7 @@
 //! | [`conversion`] | what a mem-to-mem device makes of a frame in its driver's own memory |
 //! | [`memory`] | laying out memory of every kind |
 //! | [`disks`] | the file systems on the guest's disks |
+//! | [`virtiofs`] | the file system on a directory of the host |
 //! | [`setup`] | setting up the guest for some kinds of memory |
 //! | [`hazards`] | the hazards: what happens to the memory |
 //! | [`idle`] | which pages were accessed |
@@ -66,6 +67,7 @@ mod setup;
 pub mod span;
 mod touched;
 mod transfer;
+mod virtiofs;
 
 use std::io;
 

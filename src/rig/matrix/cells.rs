@@ -156,6 +156,8 @@ const PARTICULAR: &[(Kind, &[Hazard])] = &[
     // and btrfs, which has checksums, was not asked for the room.
     (Kind::XfsShared, &[Hazard::Writeback]),
     (Kind::BtrfsShared, &[Hazard::Writeback, Hazard::DropCaches]),
+    // Before 6.16 FUSE copies a page to write it back.
+    (Kind::VirtiofsShared, &[Hazard::Writeback]),
     (Kind::HugetlbHvo, &[Hazard::ForkParentWrites]),
     (
         Kind::Droppable,

@@ -88,6 +88,14 @@ pub enum EquipmentError {
         /// The system's error.
         source: io::Error,
     },
+    /// The directory that the guest shares could not be created.
+    #[error("cannot make the directory {path}: {source}")]
+    Shared {
+        /// Path of the directory.
+        path: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
     /// No file system could be made on it.
     #[error("{program} (package {package}) failed on {path}: {said}")]
     Mkfs {
@@ -102,16 +110,22 @@ pub enum EquipmentError {
     },
 }
 
-/// Adds to `spec` the equipment for all kinds of memory; the disks are created in
-/// `dir`. A file system that guests do without is left out where this system cannot make it.
+/// Adds to `spec` the equipment for all kinds of memory; the disks, and the directory
+/// that the guest shares, are created in `dir`. A file system that guests do without is left out where this system cannot make it.
 ///
 /// # Errors
 ///
-/// [`EquipmentError`] if a disk cannot be created.
+/// [`EquipmentError`] if a disk or the directory cannot be created.
 pub fn equip(spec: &mut TestbedSpec, dir: &Path) -> Result<(), EquipmentError> {
     for file_system in &FILE_SYSTEMS {
         spec.disks.extend(file_system.make_in(dir)?);
     }
+    let shared = dir.join("shared");
+    std::fs::create_dir(&shared).map_err(|source| EquipmentError::Shared {
+        path: shared.clone(),
+        source,
+    })?;
+    spec.shared = Some(shared);
     spec.append = format!("{} {PARAMETERS}", spec.append).trim_start().into();
     spec.qemu_arguments.extend(DEVICES.map(Into::into));
     Ok(())
@@ -188,6 +202,7 @@ mod tests {
         };
         equip(&mut spec, dir.path()).unwrap();
         assert!(spec.append.starts_with("page_poison=1 hugepages="));
+        assert!(spec.shared.as_ref().unwrap().is_dir());
         assert_eq!(spec.disks[0], dir.path().join("ext4.raw"));
         for (file_system, (at, magic)) in FILE_SYSTEMS.iter().zip(MAGIC) {
             let path = dir.path().join(file_system.name).with_extension("raw");

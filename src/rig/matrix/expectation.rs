@@ -104,7 +104,9 @@ fn capture(cell: &CellName, kernel: Version) -> Expectation {
         ProtNoneTail if by_force => Expectation::captured(Reads::Partly, FORCED),
         ProtNone | ProtNoneTail => refused("the process itself has no access"),
         UffdMissing | UffdMinor | UffdWp if keeps_lock(kernel) => refused(KEEPS_LOCK),
-        Ext4Shared | XfsShared | BtrfsShared | OverlayfsShared if kernel >= Version(6, 5) => {
+        Ext4Shared | XfsShared | BtrfsShared | OverlayfsShared | VirtiofsShared
+            if kernel >= Version(6, 5) =>
+        {
             refused(
                 "a shared mapping of a file whose filesystem tracks dirty pages cannot be pinned for long",
             )
@@ -309,6 +311,7 @@ const fn is_file(kind: Kind) -> bool {
             | XfsShared
             | BtrfsShared
             | OverlayfsShared
+            | VirtiofsShared
             | UffdMinor
     )
 }
@@ -418,6 +421,7 @@ mod tests {
             "xfs-shared",
             "btrfs-shared",
             "overlayfs-shared",
+            "virtiofs-shared",
         ] {
             let on = |came: [&'static str; 2]| [came[0], came[0], came[1], came[1]];
             let hazard = |hazard: &str| expected(&format!("{kind}/{hazard}"));

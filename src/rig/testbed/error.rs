@@ -11,6 +11,7 @@ use crate::vm::machine::MachineError;
 use crate::vm::process::ProcessError;
 use crate::vm::provision;
 use crate::vm::qemu::MEDIA_ID;
+use crate::vm::virtiofsd::ShareError;
 
 /// Why a testbed could not be started or stopped.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +57,17 @@ pub enum TestbedError {
     CardSilent {
         /// How long the rig waited.
         limit: Duration,
+        /// The last line of its log.
+        log: String,
+    },
+    /// The directory could not be shared with the guest.
+    #[error("the directory that the guest is to share: {0}")]
+    Share(#[from] ShareError),
+    /// What shares it ended by itself.
+    #[error("virtiofsd ended by itself ({status}): {log}")]
+    ShareEnded {
+        /// Exit status of the process.
+        status: String,
         /// The last line of its log.
         log: String,
     },

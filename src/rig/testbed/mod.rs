@@ -28,6 +28,7 @@ use crate::vm::overlay::Overlay;
 use crate::vm::process::Process;
 use crate::vm::progress::Progress;
 use crate::vm::qemu::{self, MEDIA_ID, Qemu};
+use crate::vm::virtiofsd::Virtiofsd;
 
 /// A file that exists if the driver has found the card.
 const DEVICE: &str = "/sys/class/video4linux/video0/name";
@@ -47,6 +48,8 @@ pub struct Testbed {
     pub machine: Machine,
     /// The card's process, if the testbed started it.
     pub card: Option<Process>,
+    /// What shares a directory of this machine with the guest, if anything does.
+    _virtiofsd: Option<Virtiofsd>,
     /// The card as a device of QEMU, if there is one.
     pub device: Option<VhostUser>,
     /// The guest.
@@ -161,13 +164,20 @@ impl Testbed {
             CardProcess::Absent => (None, None),
         };
         let device = socket.map(|socket| card::device(&qemu, socket, spec.bounce_buffers));
+        let virtiofsd_log = dir.path().join("virtiofsd.log");
+        let mut virtiofsd = match &spec.shared {
+            Some(shared) => Virtiofsd::start(shared, dir.path(), &virtiofsd_log)?,
+            None => None,
+        };
+        let shared = virtiofsd.as_ref().map(|virtiofsd| &virtiofsd.device);
         let defaults = Hardware::default();
         let memory_mib = spec.ram_mib.unwrap_or(defaults.memory_mib);
         let hardware = Hardware {
             accelerator: spec.accelerator.unwrap_or(defaults.accelerator),
             cpus: spec.cpus.unwrap_or(defaults.cpus),
             memory_mib: memory_mib.saturating_add(spec.spare_mib),
-            vhost_user: device.iter().cloned().collect(),
+            // The card is the first, as its port tells.
+            vhost_user: device.iter().chain(shared).cloned().collect(),
             disks: disks(&spec.disks, clients.as_ref()),
             extra: spec.qemu_arguments.clone(),
         };
@@ -189,9 +199,19 @@ impl Testbed {
             console_log: spec.console_log.clone(),
             boot_limit: BOOT_LIMIT,
         });
+        let status = virtiofsd
+            .as_mut()
+            .and_then(|virtiofsd| virtiofsd.process.try_wait());
+        if let (Err(_), Some(status)) = (&machine, status) {
+            return Err(TestbedError::ShareEnded {
+                status: status.to_string(),
+                log: card::last_words(&virtiofsd_log),
+            });
+        }
         let mut testbed = Self {
             machine: machine.map_err(|error| interrupted(error).of(own))?,
             card,
+            _virtiofsd: virtiofsd,
             device,
             guest,
             names: vec![driver.name.clone()],

@@ -60,6 +60,11 @@ pub struct TestbedSpec {
     pub console_log: Option<PathBuf>,
     /// Raw disk images, which become /dev/vda and so on.
     pub disks: Vec<PathBuf>,
+    /// Directory of this machine that the guest can mount ([`SHARED_TAG`]), if this
+    /// machine has a virtiofsd.
+    ///
+    /// [`SHARED_TAG`]: crate::agent::protocol::SHARED_TAG
+    pub shared: Option<PathBuf>,
     /// Whether the guest gets real applications ([`clients`](super::clients)).
     pub clients: bool,
     /// Whether the guest gets frame_vector_probe.ko beside the driver.

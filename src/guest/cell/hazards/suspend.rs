@@ -12,7 +12,7 @@ use std::fs;
 use std::path::Path;
 
 use super::context::HazardContext;
-use crate::guest::cell::{Stop, borrowed};
+use crate::guest::cell::{Stop, borrowed, virtiofs};
 use crate::guest::modules;
 
 /// How far to go: to the suspended devices, and back.
@@ -48,6 +48,7 @@ pub fn check() -> Result<(), Stop> {
 
 /// Suspends and resumes all devices.
 pub fn sleep_and_wake(context: &mut HazardContext<'_>) -> Result<(), Stop> {
+    virtiofs::let_sleep()?;
     borrowed::set(DELAY, "0")?;
     // It is read with all that it can be.
     borrowed::set_from(TEST, "none", "devices")?;

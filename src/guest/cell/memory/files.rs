@@ -1,5 +1,5 @@
-//! Mappings of files: on a tmpfs, on file systems on a disk, on an overlayfs, on an
-//! ext4 with direct access.
+//! Mappings of files: on a tmpfs, on file systems on a disk, on an overlayfs, on a
+//! virtiofs, on an ext4 with direct access.
 
 use std::fs::{self, File, OpenOptions};
 use std::os::fd::AsFd;
@@ -10,7 +10,7 @@ use libc::{MAP_PRIVATE, MAP_SHARED, PROT_READ, PROT_WRITE};
 
 use super::layout::{Layout, Want, pattern};
 use crate::guest::cell::span::{self, MemoryAccess};
-use crate::guest::cell::{Stop, disks};
+use crate::guest::cell::{Stop, disks, virtiofs};
 
 /// What a process may usually do with a file that it maps.
 const ACCESS: i32 = PROT_READ | PROT_WRITE;
@@ -53,6 +53,12 @@ pub fn btrfs_shared(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
 /// Lays out a shared mapping of a file that is new in the upper layer of an overlayfs.
 pub fn overlayfs_shared(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
     let file = removed(disks::overlayfs()?)?;
+    map_new(file, MAP_SHARED, ACCESS, want, access)
+}
+
+/// Lays out a shared mapping of a file that is new on a virtiofs.
+pub fn virtiofs_shared(want: Want, access: &MemoryAccess) -> Result<Layout, Stop> {
+    let file = removed(virtiofs::directory()?)?;
     map_new(file, MAP_SHARED, ACCESS, want, access)
 }
 
@@ -101,7 +107,7 @@ pub fn unnamed(dir: &Path) -> Result<File, Stop> {
 }
 
 /// Creates a file whose name is removed at once, for a file system that has no file
-/// without one: overlayfs has them since Linux 6.1.
+/// without one: overlayfs has them since Linux 6.1, and virtiofs since 6.2.
 fn removed(dir: &Path) -> Result<File, Stop> {
     let path = dir.join(std::process::id().to_string());
     let mut options = OpenOptions::new();

@@ -83,6 +83,10 @@ const PARTICULAR: &[(Kind, &[Hazard])] = &[
     (Kind::BtrfsShared, &[Hazard::Writeback, Hazard::DropCaches]),
     (Kind::OverlayfsShared, &[Hazard::Writeback]),
     (
+        Kind::VirtiofsShared,
+        &[Hazard::Writeback, Hazard::MadviseRemove],
+    ),
+    (
         Kind::ReadOnlyShared,
         &[Hazard::MadvisePageout, Hazard::DropCaches],
     ),
