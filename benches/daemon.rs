@@ -143,36 +143,45 @@ fn usage(process: u32) -> (Duration, u64) {
 
 /// Measures the memory of cards that stream pictures of the largest size.
 fn memory() {
-    println!("| format, at 3840x2160, with 32 buffers | memory | without the program's own |");
-    println!("|---|--:|--:|");
+    println!(
+        "| format, at 3840x2160, with 32 buffers | memory | of that the program's own | with a witness |"
+    );
+    println!("|---|--:|--:|--:|");
     for format in PixelFormat::ALL.into_iter().filter(|f| !f.is_separate()) {
-        let card = &mut Card::fast();
-        // All buffers share the same 2 MiB.
-        let driver = &mut Driver::attach(card, guest_memory(2 << 20), Options::default());
-        let session = driver.open();
-        let picture = driver.set_picture(session, format.fourcc(), 3840, 2160);
-        driver.reqbufs(session, 32).expect("REQBUFS");
-        let start = driver.memory.high().start;
-        let list: Vec<_> = (0..)
-            .zip(pages(0, picture.sizeimage))
-            .map(|(i, (_, len))| (start + i * 211 % 512 * 4096, len))
-            .collect();
-        for index in 0..32 {
-            driver.qbuf(session, index, &list).expect("QBUF");
-        }
-        driver.streamon(session).expect("STREAMON");
-        let (mut resident, mut allocated) = (0, 0);
-        for _ in 0..40 {
-            let buffer = driver.dqbuf(session);
-            resident = resident.max(card.resident_kib());
-            allocated = allocated.max(card.allocated_kib());
-            driver.qbuf(session, buffer.index, &list).expect("QBUF");
-        }
-        driver.streamoff(session).expect("STREAMOFF");
-        println!(
-            "| {format} | {:.1} MiB | {:.1} MiB |",
-            resident as f64 / 1024.0,
-            allocated as f64 / 1024.0
-        );
+        let (memory, allocated) = memory_of(&mut unwitnessed(&["--rate", "max"]), format);
+        let (witnessed, _) = memory_of(&mut Card::fast(), format);
+        let [memory, program, witnessed] =
+            [memory, memory - allocated, witnessed].map(|kib| kib as f64 / 1024.0);
+        println!("| {format} | {memory:.1} MiB | {program:.1} MiB | {witnessed:.1} MiB |");
     }
+}
+
+/// Returns the most memory that a card takes while it streams pictures of that format, and
+/// what of it is not its program's, in KiB.
+fn memory_of(card: &mut Card, format: PixelFormat) -> (u64, u64) {
+    // All buffers share the same 2 MiB.
+    let driver = &mut Driver::attach(card, guest_memory(2 << 20), Options::default());
+    let session = driver.open();
+    let picture = driver.set_picture(session, format.fourcc(), 3840, 2160);
+    driver.reqbufs(session, 32).expect("REQBUFS");
+    let start = driver.memory.high().start;
+    let list: Vec<_> = (0..)
+        .zip(pages(0, picture.sizeimage))
+        .map(|(i, (_, len))| (start + i * 211 % 512 * 4096, len))
+        .collect();
+    for index in 0..32 {
+        driver.qbuf(session, index, &list).expect("QBUF");
+    }
+    driver.streamon(session).expect("STREAMON");
+    let (mut resident, mut allocated) = (0, 0);
+    for _ in 0..40 {
+        let buffer = driver.dqbuf(session);
+        let now = card.resident_kib();
+        if now > resident {
+            (resident, allocated) = (now, card.allocated_kib());
+        }
+        driver.qbuf(session, buffer.index, &list).expect("QBUF");
+    }
+    driver.streamoff(session).expect("STREAMOFF");
+    (resident, allocated)
 }
