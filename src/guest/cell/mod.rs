@@ -10,6 +10,8 @@
 //! | [`runner`] | runs a cell for the host: starts its process, collects its evidence |
 //! | [`process`] | the cell's own process: from its memory to the transfer |
 //! | [`transfer`] | the transfer of a frame on Pinhole's card, or of one in each direction, and the hazard meanwhile |
+//! | [`queues`] | the queues of its buffers: opened, set up, stopped |
+//! | [`held`] | what the card holds back of a frame, until the hazard has happened |
 //! | [`scheduled`] | the transfer of two buffers, step by step |
 //! | [`any_driver`] | the transfer on a device of any driver |
 //! | [`borrowed`] | settings of the guest that are changed for one cell |
@@ -53,6 +55,7 @@ mod fault_fd;
 mod fork;
 mod halted_pin;
 mod hazards;
+mod held;
 mod idle;
 mod io_uring;
 mod layouts;
@@ -61,6 +64,7 @@ mod memory;
 pub mod pagemap;
 pub mod patience;
 pub mod process;
+mod queues;
 pub mod runner;
 mod scheduled;
 mod setup;

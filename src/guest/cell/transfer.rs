@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use crate::agent::cell::evidence::{DEAD_DQBUF, Evidence, HELD_POLL, HOLD, Moment};
+use crate::agent::cell::evidence::{DEAD_DQBUF, Evidence, HELD_POLL, Moment};
 use crate::agent::cell::instruments::IdleMoment;
 use crate::agent::cell::phases::Phase;
 use crate::agent::cell::{Cell, FrameSize, Hazard, Point};
@@ -13,13 +13,13 @@ use crate::card::{CardKind, Direction};
 
 use super::buffer::{self, CellBuffer};
 use super::contention::ContendedBuffer;
-use super::device::Device;
 use super::evidence_writer::EvidenceWriter;
+use super::held::Held;
 use super::idle::Idleness;
 use super::memory::layout::Layout;
 use super::patience::{self, FRAME_LIMIT};
 use super::span::MemoryAccess;
-use super::{Stop, contention, halted_pin, hazards, mappings, scheduled};
+use super::{Stop, contention, halted_pin, hazards, mappings, queues, scheduled};
 
 /// How long the process waits for forbidden writes of the card.
 const QUIET: Duration = Duration::from_millis(30);
@@ -35,9 +35,7 @@ pub struct Transfer<'a> {
     pub others: Vec<Layout>,
     /// Access to the idle state of pages; `None` if the kernel does not track it.
     idleness: Option<Idleness>,
-    /// Whether the card holds back what comes after this cell's point. What is
-    /// looked at until it is released is looked at while the card has the buffer.
-    held: bool,
+    held: Held<'a>,
 }
 
 impl<'a> Transfer<'a> {
@@ -60,46 +58,27 @@ impl<'a> Transfer<'a> {
             buffers,
             others: Vec::new(),
             idleness,
-            held: false,
+            held: Held::new(cell, writer),
         }
     }
 
     /// Opens the device, transfers, and frees the buffers.
     pub fn run(&mut self, size: FrameSize) -> Result<(), Stop> {
-        self.open()?;
-        self.set_formats(size)?;
-        if self.cell.flow.turns_frames() {
-            for file in self.files() {
-                self.writer.must("Vertical Flip", || file.turn_frames())?;
-            }
-            for buffer in &mut self.buffers {
-                buffer.turn_frames(size.width as usize);
-            }
-        }
-        let buffers = match (self.cell.schedule, self.cell.hazard) {
+        let (cell, writer) = (self.cell, self.writer);
+        queues::open(&cell.device, &mut self.buffers, writer)?;
+        queues::set_formats(cell, size, &mut self.buffers, writer)?;
+        let count = match (cell.schedule, cell.hazard) {
             (Some(_), _) => self.buffers.len() as u32,
             (None, Hazard::QueuedTwice) => 2,
             (None, _) => 1 + self.others.len() as u32,
         };
-        for (buffer, queue) in self.with_queues() {
-            let request = || queue.request_buffers(buffers, buffer.memory_type());
-            self.writer.must("VIDIOC_REQBUFS", request)?;
-        }
-        match self.cell.schedule {
-            Some(schedule) => {
-                scheduled::run(schedule, self.cell.hazard, self.writer, &mut self.buffers)?;
-            }
+        queues::request(count, &self.buffers, writer)?;
+        match cell.schedule {
+            Some(schedule) => scheduled::run(schedule, cell.hazard, writer, &mut self.buffers)?,
             None => self.move_frame()?,
         }
         self.tell_canaries();
-        for queue in self.queues() {
-            // Some devices do not release a failed stream.
-            let _ = self.writer.call("VIDIOC_STREAMOFF", || queue.stream_off());
-        }
-        for (buffer, queue) in self.with_queues() {
-            let free = || queue.request_buffers(0, buffer.memory_type());
-            let _ = self.writer.call("VIDIOC_REQBUFS", free);
-        }
+        queues::stop(&self.buffers, writer);
         self.look(Moment::Stopped)
     }
 
@@ -107,12 +86,7 @@ impl<'a> Transfer<'a> {
     fn move_frame(&mut self) -> Result<(), Stop> {
         // The failures before must not have left anything behind.
         if self.cell.hazard != Hazard::FailNth {
-            match self.hold() {
-                Err(Stop::Impossible(why)) if self.cell.hazard == Hazard::None => {
-                    self.writer.note(format!("{why}; pins are not looked at"));
-                }
-                held => self.held = held.map(|()| true)?,
-            }
+            self.held.hold(&self.buffers)?;
         }
         match self.cell.hazard {
             Hazard::MmapContention => self.contend(),
@@ -120,114 +94,9 @@ impl<'a> Transfer<'a> {
         }
     }
 
-    /// Opens the device, once for each file.
-    fn open(&mut self) -> Result<(), Stop> {
-        let path = &self.cell.device;
-        let failed = |error| Stop::Failed(format!("open {path}: {error}"));
-        for file in 0..2 {
-            let mut of_file = self.buffers.iter_mut().filter(|one| one.end.file == file);
-            let Some(first) = of_file.next() else {
-                break;
-            };
-            let direction = first.end.direction;
-            let open = || Device::open(path, direction);
-            let device = self.writer.call("open", open).map_err(failed)?;
-            // A further buffer of the same queue has none of its own.
-            for other in of_file.filter(|other| other.end.direction != direction) {
-                other.queue = Some(device.queue_of(other.end.direction).map_err(failed)?);
-            }
-            first.queue = Some(device);
-        }
-        Ok(())
-    }
-
-    /// Sets the formats; that of what is read first, as it sets the other.
-    fn set_formats(&self, size: FrameSize) -> Result<(), Stop> {
-        for direction in [Direction::Output, Direction::Capture] {
-            let buffers = self.buffers.iter();
-            for buffer in buffers.filter(|one| one.end.direction == direction) {
-                let Some(queue) = &buffer.queue else { continue };
-                let sizeimage = self
-                    .writer
-                    .must("VIDIOC_S_FMT", || queue.set_format(size))?;
-                if sizeimage != buffer.layout.buffer.len {
-                    return Err(Stop::Failed(format!(
-                        "the device makes frames of {sizeimage} bytes, not of {}",
-                        buffer.layout.buffer.len
-                    )));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Returns all queues of files that are open.
-    fn queues(&self) -> impl Iterator<Item = &Device> {
-        self.buffers.iter().filter_map(|one| one.queue.as_ref())
-    }
-
-    /// Returns the buffers whose files are open, with their queues.
-    fn with_queues(&self) -> impl Iterator<Item = (&CellBuffer<'a>, &Device)> {
-        let buffers = self.buffers.iter();
-        buffers.filter_map(|one| Some((one, one.queue.as_ref()?)))
-    }
-
-    /// Returns one queue of each file that is open.
-    fn files(&self) -> impl Iterator<Item = &Device> {
-        let files = (0..2).map(|file| {
-            let mut buffers = self.buffers.iter();
-            let of_it = buffers.find(|one| one.end.file == file)?;
-            of_it.queue.as_ref()
-        });
-        files.flatten()
-    }
-
     /// Returns whether the hazard leaves it to the buffer's stream to end by itself.
     fn leaves(&self, buffer: &CellBuffer<'_>) -> bool {
         self.cell.hazard.leaves_a_stream() || buffer.end.file > 0
-    }
-
-    /// Returns the point at which the card waits to be released.
-    fn held_point(&self) -> Point {
-        match self.cell.point {
-            Point::AfterDma => Point::AfterDma,
-            _ => Point::BeforeDma,
-        }
-    }
-
-    /// Makes the card hold back what comes after this cell's point.
-    fn hold(&self) -> Result<(), Stop> {
-        let impossible =
-            |error| Stop::Impossible(format!("the card cannot hold back what it does: {error}"));
-        let point = self.held_point();
-        for file in self.files() {
-            // A mem-to-mem card tells of no beginnings of frames.
-            if point == Point::AfterDma && self.cell.flow.card() != CardKind::M2m {
-                self.writer
-                    .call("VIDIOC_SUBSCRIBE_EVENT", || file.subscribe_to_frames())
-                    .map_err(impossible)?;
-            }
-            let hold = || file.hold(point, true);
-            self.writer.call(HOLD, hold).map_err(impossible)?;
-        }
-        Ok(())
-    }
-
-    /// Lets the card go on.
-    fn release(&self, device: &Device) -> Result<(), Stop> {
-        self.writer
-            .must("release", || device.hold(self.held_point(), false))
-    }
-
-    /// Lets the card go on with what it holds back for files that are open, or, if
-    /// its controls are its own, for all.
-    fn release_all(&self) -> Result<(), Stop> {
-        let mut files = self.files().peekable();
-        if files.peek().is_none() && self.cell.flow.card() != CardKind::M2m {
-            let again = Device::open(&self.cell.device, self.cell.flow.subject())?;
-            return self.release(&again);
-        }
-        files.try_for_each(|file| self.release(file))
     }
 
     /// Runs the stream from QBUF to the frame.
@@ -236,7 +105,7 @@ impl<'a> Transfer<'a> {
         for buffer in &mut self.buffers {
             buffer.tell_sent();
         }
-        if self.is_held_after_dma() && self.cell.flow.turns_frames() {
+        if self.held.is_after_dma() && self.cell.flow.turns_frames() {
             let is_its_own = |one: &CellBuffer<'_>| !one.sent.is_empty() && one.sent == one.made;
             if self.buffers.iter().any(is_its_own) {
                 return Err(Stop::Impossible(
@@ -251,16 +120,16 @@ impl<'a> Transfer<'a> {
         }
         // The card does nothing until the stream is on. If the card holds the
         // frame back, the pages are marked idle after the hazard.
-        if !self.is_held_before_dma() {
+        if !self.held.is_before_dma() {
             self.mark_idle()?;
         }
-        for queue in self.queues() {
+        for queue in queues::all(&self.buffers) {
             let on = || queue.stream_on();
             if writer.call("VIDIOC_STREAMON", on).is_err() {
                 return Ok(());
             }
         }
-        if self.is_held_after_dma() {
+        if self.held.is_after_dma() {
             let wait = || self.wait_for_dma(patience::of(FRAME_LIMIT));
             writer.call("poll for the frame", wait).map_err(|error| {
                 Stop::Failed(format!("the card does nothing with the frame: {error}"))
@@ -276,7 +145,7 @@ impl<'a> Transfer<'a> {
         if matches!(self.cell.hazard, Hazard::None | Hazard::FailNth) {
             self.tell_mappings();
         }
-        if self.held {
+        if self.held.is_held() {
             self.run_hazard()?;
         }
         let deadline = Instant::now() + patience::of(FRAME_LIMIT);
@@ -291,7 +160,7 @@ impl<'a> Transfer<'a> {
         if self.cell.point == Point::DuringPin {
             return halted_pin::queue(&mut self.buffers[0], self.cell, self.writer, self.access);
         }
-        for (buffer, queue) in self.with_queues() {
+        for (buffer, queue) in queues::with_queues(&self.buffers) {
             let queue = || queue.queue(0, buffer.layout.memory());
             if self.writer.call("VIDIOC_QBUF", queue).is_err() {
                 return Ok(false);
@@ -305,9 +174,7 @@ impl<'a> Transfer<'a> {
     /// process sees that it is there, as it knows what it must be.
     fn wait_for_dma(&self, limit: Duration) -> io::Result<()> {
         if self.cell.flow.card() != CardKind::M2m {
-            return self
-                .queues()
-                .try_for_each(|queue| queue.wait_for_event(limit));
+            return queues::all(&self.buffers).try_for_each(|queue| queue.wait_for_event(limit));
         }
         let is_there = |read: &CellBuffer<'_>| {
             let mut buffers = self.buffers.iter();
@@ -342,7 +209,7 @@ impl<'a> Transfer<'a> {
         if let Ok(frame) = self.writer.call("VIDIOC_DQBUF", dequeue) {
             // It is the first buffer's pages that were marked idle.
             let is_first = buffer.is_first();
-            if is_first && !self.is_held_after_dma() {
+            if is_first && !self.held.is_after_dma() {
                 self.tell_idle(IdleMoment::Written)?;
             }
             buffer.tell_frame(&frame, 0, || match is_first {
@@ -373,13 +240,11 @@ impl<'a> Transfer<'a> {
                 let again = || queue.queue(1, self.buffers[0].layout.memory());
                 self.writer.must("VIDIOC_QBUF of the second", again)?;
             }
-            (hazard, _) => {
-                let mut context = self.buffers[0].in_hazard(self.cell.point);
-                writer.spend(Phase::Hazard, || hazards::run(hazard, &mut context))?;
+            (Hazard::Suspend, _) => {
+                self.disturb()?;
+                self.end_dead_streams()?;
             }
-        }
-        if self.cell.hazard == Hazard::Suspend {
-            self.end_dead_streams()?;
+            _ => self.disturb()?,
         }
         for buffer in &self.buffers {
             // Of a frame that is read nothing changes in the memory any more.
@@ -393,13 +258,10 @@ impl<'a> Transfer<'a> {
             // The card has not given the buffer back, so the poll must time out.
             let _ = writer.call(HELD_POLL, || queue.wait(Duration::ZERO));
         }
-        if self.is_held_before_dma() {
+        if self.held.is_before_dma() {
             self.mark_idle()?;
         }
-        // A mem-to-mem card's file is dead after a sleep, and what was held for it is gone.
-        if self.cell.hazard != Hazard::Suspend || self.cell.flow.card() != CardKind::M2m {
-            self.release_all()?;
-        }
+        self.held.release_all(&self.buffers)?;
         if !self.leaves(&self.buffers[0]) {
             // No event is expected, so there is nothing else to wait for.
             writer.spend(Phase::Device, || std::thread::sleep(QUIET));
@@ -410,14 +272,22 @@ impl<'a> Transfer<'a> {
         Ok(())
     }
 
+    /// Lets the hazard happen to the first buffer's memory.
+    fn disturb(&mut self) -> Result<(), Stop> {
+        let hazard = self.cell.hazard;
+        let mut context = self.buffers[0].in_hazard(self.cell.point);
+        self.writer
+            .spend(Phase::Hazard, || hazards::run(hazard, &mut context))
+    }
+
     /// Asks for the buffers of streams that the system has ended by going to sleep, and
     /// stops the streams, after which the driver sets the card up anew.
     fn end_dead_streams(&self) -> Result<(), Stop> {
-        for (buffer, queue) in self.with_queues() {
+        for (buffer, queue) in queues::with_queues(&self.buffers) {
             let dequeue = || queue.dequeue(buffer.memory_type());
             let _ = self.writer.call(DEAD_DQBUF, dequeue);
         }
-        for queue in self.queues() {
+        for queue in queues::all(&self.buffers) {
             self.writer
                 .must("VIDIOC_STREAMOFF", || queue.stream_off())?;
         }
@@ -446,8 +316,7 @@ impl<'a> Transfer<'a> {
         }
         let all_queued = || {
             contention::tell_queued(self.writer, &buffers)?;
-            self.writer
-                .call("release", || device.hold(self.held_point(), false))
+            self.held.release(device)
         };
         let captured = contention::transfer(device, self.writer, &buffers, all_queued);
         self.look(Moment::Dequeued)?;
@@ -457,17 +326,6 @@ impl<'a> Transfer<'a> {
     /// Looks at the pages of every buffer, and at the counters.
     pub fn look(&self, moment: Moment) -> Result<(), Stop> {
         buffer::look(self.writer, &self.buffers, moment)
-    }
-
-    /// Returns whether the card does nothing before it is released.
-    fn is_held_before_dma(&self) -> bool {
-        self.held && self.held_point() == Point::BeforeDma
-    }
-
-    /// Returns whether the card has written the frame, or read it, before the
-    /// hazard happens.
-    fn is_held_after_dma(&self) -> bool {
-        self.held && self.held_point() == Point::AfterDma
     }
 
     fn mark_idle(&self) -> io::Result<()> {
