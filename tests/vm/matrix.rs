@@ -37,17 +37,12 @@ const NOT_STOCK: [(Kind, Hazard); 4] = [
     (Kind::AnonTouched, Hazard::DeviceTakes),
 ];
 
-/// What the kernel that checks itself is built without (io_uring, packet sockets,
-/// memory that fails, and three file systems), and what it warns of.
-const NOT_BUILT: [(Kind, Hazard); 8] = [
+/// What the kernel that checks itself is built without (two file systems), and what it
+/// warns of.
+const NOT_BUILT: [(Kind, Hazard); 3] = [
     (Kind::XfsShared, Hazard::None),
     (Kind::BtrfsShared, Hazard::None),
-    (Kind::VirtiofsShared, Hazard::None),
     (Kind::DmabufOwn, Hazard::None),
-    (Kind::IoUringRing, Hazard::None),
-    (Kind::PacketRing, Hazard::None),
-    (Kind::Hwpoison, Hazard::None),
-    (Kind::AnonTouched, Hazard::IoUring),
 ];
 
 fn run(kernel: &str, cells: Vec<CellName>, mutants: &[Mutant]) -> KernelOutcome {

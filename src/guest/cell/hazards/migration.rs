@@ -88,6 +88,19 @@ pub fn split(context: &mut HazardContext<'_>) -> Result<(), Stop> {
     Ok(())
 }
 
+/// Returns an error if the kernel takes no pages out of use: madvise(2) would only say
+/// EINVAL.
+pub fn check_offlining() -> Result<(), Stop> {
+    /// A file of the same purpose.
+    const FILE: &str = "/sys/devices/system/memory/soft_offline_page";
+    match Path::new(FILE).exists() {
+        true => Ok(()),
+        false => Err(Stop::Impossible(
+            "this kernel takes no pages out of use (MEMORY_FAILURE)".into(),
+        )),
+    }
+}
+
 /// Asks the kernel to move the first page's content elsewhere and to use the page no
 /// more.
 pub fn soft_offline(context: &mut HazardContext<'_>) -> Result<(), Stop> {

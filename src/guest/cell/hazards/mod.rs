@@ -34,6 +34,7 @@ pub fn prepare(hazard: Hazard) -> Result<(), Stop> {
             reclaim::enter_cgroup()
         }
         Hazard::MovePages | Hazard::MigratePages => migration::check_nodes(),
+        Hazard::SoftOffline => migration::check_offlining(),
         Hazard::DeviceTakes => DeviceMirror::open().map(drop),
         Hazard::NumaBalancing => numa::prepare(),
         Hazard::Suspend => suspend::check(),
