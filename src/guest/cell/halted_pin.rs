@@ -2,6 +2,7 @@
 //! given back. Whatever happens to the memory meanwhile happens to one that is pinned
 //! by half.
 
+use std::io;
 use std::time::{Duration, Instant};
 
 use super::buffer::CellBuffer;
@@ -15,22 +16,19 @@ use crate::agent::cell::evidence::{Evidence, Moment};
 use crate::agent::cell::phases::Phase;
 use crate::agent::cell::{Cell, Kind, PAGE};
 
-/// Queues the buffer, with the cell's hazard when the pin has come to its middle. Returns
-/// whether it is queued.
+/// Queues the buffer by `qbuf`, with the cell's hazard when the pin has come to its middle.
+/// Returns whether it is queued.
 pub fn queue(
     buffer: &mut CellBuffer<'_>,
     cell: &Cell,
     writer: &EvidenceWriter,
     access: &MemoryAccess,
+    qbuf: impl FnOnce() -> io::Result<()> + Send,
 ) -> Result<bool, Stop> {
     let missing = MissingHalf::of(&buffer.layout, cell.kind, access)?;
-    let memory = buffer.layout.memory();
-    let Some(device) = buffer.queue.take() else {
-        return Ok(false);
-    };
     // A fork() finds the other thread in a system call, without a lock of this program.
     let (happened, queued) = std::thread::scope(|scope| {
-        let queueing = scope.spawn(|| writer.call("VIDIOC_QBUF", || device.queue(0, memory)));
+        let queueing = scope.spawn(qbuf);
         let waits = missing.wait_unless(|| queueing.is_finished());
         let happened = waits.and_then(|waits| match waits {
             true => {
@@ -46,7 +44,6 @@ pub fn queue(
         missing.give_back();
         (happened, queueing.join())
     });
-    buffer.queue = Some(device);
     let has_waited = happened?;
     let queued = queued.map_err(|_| Stop::Failed("the thread that queues panicked".into()))?;
     match (queued, has_waited) {
@@ -57,7 +54,8 @@ pub fn queue(
     }
 }
 
-/// The pages of a buffer's second half, which are not there.
+/// The pages of a buffer's second half, which are not there. A last one that is not the
+/// buffer's alone stays: its other bytes would be lost where the mapping moves away.
 struct MissingHalf {
     fault_fd: FaultFd,
     pages: Span,
@@ -69,7 +67,14 @@ impl MissingHalf {
     fn of(layout: &Layout, kind: Kind, access: &MemoryAccess) -> Result<Self, Stop> {
         let all = layout.buffer.pages();
         let middle = all.len / PAGE / 2 * PAGE;
-        let pages = all.part(middle, all.len - middle);
+        let end = layout.buffer.end() / PAGE * PAGE;
+        let len = end.saturating_sub(all.start + middle);
+        if middle == 0 || len == 0 {
+            return Err(Stop::Impossible(
+                "the buffer is too short for a pin that waits in its middle".into(),
+            ));
+        }
+        let pages = all.part(middle, len);
         let contents = access.read(pages)?;
         let fault_fd = FaultFd::open()?;
         // What is registered is a mapping of its own, and mremap(2) moves one only.

@@ -158,7 +158,7 @@ impl<'a> Transfer<'a> {
     /// Queues every buffer. Returns whether that was accepted.
     fn queue(&mut self) -> Result<bool, Stop> {
         if self.cell.point == Point::DuringPin {
-            return halted_pin::queue(&mut self.buffers[0], self.cell, self.writer, self.access);
+            return self.queue_halted();
         }
         for (buffer, queue) in queues::with_queues(&self.buffers) {
             let queue = || queue.queue(0, buffer.layout.memory());
@@ -167,6 +167,20 @@ impl<'a> Transfer<'a> {
             }
         }
         Ok(true)
+    }
+
+    /// Queues the first buffer, with the hazard in the middle of the pin.
+    fn queue_halted(&mut self) -> Result<bool, Stop> {
+        let (cell, writer) = (self.cell, self.writer);
+        let buffer = &mut self.buffers[0];
+        let memory = buffer.layout.memory();
+        let Some(device) = buffer.queue.take() else {
+            return Ok(false);
+        };
+        let qbuf = || writer.call("VIDIOC_QBUF", || device.queue(0, memory));
+        let queued = halted_pin::queue(buffer, cell, writer, self.access, qbuf);
+        buffer.queue = Some(device);
+        queued
     }
 
     /// Waits until the card has moved every frame. It holds back what it says of

@@ -85,13 +85,7 @@ pub fn expect(cell: &CellName, kernel: Version) -> Expectation {
 
 fn capture(cell: &CellName, kernel: Version) -> Expectation {
     use Kind::*;
-    // Whether the kernel pins for writing against the mapping's own
-    // permissions: get_vaddr_frames() itself does from 5.12 to 6.1,
-    // vb2_create_framevec() does before 6.2.
-    let by_force = match cell.pinning {
-        Pinning::FrameVector => (Version(5, 12)..Version(6, 2)).contains(&kernel),
-        Pinning::Sg | Pinning::Contig | Pinning::Vmalloc => kernel < Version(6, 2),
-    };
+    let by_force = captures_by_force(cell, kernel);
     let refused = |reason| refused(cell, reason);
     match cell.kind {
         ReadOnly if by_force => Expectation::captured(
@@ -112,6 +106,15 @@ fn capture(cell: &CellName, kernel: Version) -> Expectation {
             )
         }
         _ => unpinnable(cell, kernel).unwrap_or_else(|| after(cell, kernel)),
+    }
+}
+
+/// Returns whether the kernel pins for writing against the mapping's own permissions:
+/// get_vaddr_frames() itself does from 5.12 to 6.1, vb2_create_framevec() does before 6.2.
+fn captures_by_force(cell: &CellName, kernel: Version) -> bool {
+    match cell.pinning {
+        Pinning::FrameVector => (Version(5, 12)..Version(6, 2)).contains(&kernel),
+        Pinning::Sg | Pinning::Contig | Pinning::Vmalloc => kernel < Version(6, 2),
     }
 }
 
@@ -186,8 +189,9 @@ pub fn expect_of_any_driver(cell: &CellName, kernel: Version) -> Expectation {
     let is_refusal = |outcome: &Observation| matches!(outcome, Observation::Refused(_));
     let mut expectation = expect(cell, kernel);
     // get_vaddr_frames() pins these in a way of its own on some kernels, and
-    // vb2_create_framevec() on others.
-    if matches!(
+    // vb2_create_framevec() on others; so it is when rights go in the middle of a pin.
+    let is_halted = cell.point == Point::DuringPin;
+    let differs = matches!(
         cell.kind,
         MemfdSealed
             | ReadOnly
@@ -197,7 +201,8 @@ pub fn expect_of_any_driver(cell: &CellName, kernel: Version) -> Expectation {
             | UffdMissing
             | UffdMinor
             | UffdWp
-    ) {
+    );
+    if differs || is_halted {
         let newest = expect(cell, Version(u32::MAX, 0));
         let kernels_own = CellName {
             pinning: Pinning::Sg,

@@ -9,7 +9,7 @@ use crate::card::Direction;
 
 use super::Transfer;
 use crate::guest::cell::buffer::CellBuffer;
-use crate::guest::cell::{Stop, hazards};
+use crate::guest::cell::{Stop, halted_pin, hazards};
 
 /// How long the process waits at least for forbidden writes of the device, and at most:
 /// two frames usually come meanwhile.
@@ -24,6 +24,27 @@ impl Transfer<'_> {
         match waits && !self.cell.hazard.leaves_a_stream() {
             true => Err(Stop::Failed(format!("{why}; the hazard did not happen"))),
             false => Ok(()),
+        }
+    }
+
+    /// Queues the first buffer, with the hazard in the middle of the pin. Returns whether it
+    /// is queued.
+    pub(super) fn queue_halted(&mut self) -> Result<bool, Stop> {
+        let (cell, writer) = (self.cell, self.writer);
+        let device = self.queues[0].device()?;
+        let buffer = &mut self.buffers[0];
+        let memory = buffer.layout.memory();
+        let qbuf = || writer.call("VIDIOC_QBUF", || device.queue(0, memory));
+        let queued = halted_pin::queue(buffer, cell, writer, self.access, qbuf);
+        self.may_queue_again = self.is_in_place();
+        queued
+    }
+
+    /// Returns whether the hazard leaves the memory where it was, and what it was.
+    fn is_in_place(&self) -> bool {
+        match self.cell.hazard {
+            Hazard::Mremap | Hazard::MprotectReadOnly => false,
+            hazard => !hazard.replaces_memory(),
         }
     }
 
@@ -56,12 +77,8 @@ impl Transfer<'_> {
                 self.writer.spend(Phase::Hazard, run)?;
             }
         }
-        let is_in_place = match self.cell.hazard {
-            Hazard::Mremap | Hazard::MprotectReadOnly => false,
-            hazard => !hazard.replaces_memory(),
-        };
         // After the DMA the frame was whole already.
-        self.may_queue_again = is_in_place && self.cell.point == Point::BeforeDma;
+        self.may_queue_again = self.is_in_place() && self.cell.point == Point::BeforeDma;
         if held != self.buffers[0].held().filter(|_| held.is_some()) {
             // The memory is the child's as well, which has written to it.
             self.buffers[0].forget();

@@ -61,6 +61,7 @@ pub struct Transfer<'a> {
     cell: &'a Cell,
     subject: &'a Subject,
     writer: &'a EvidenceWriter,
+    access: &'a MemoryAccess,
     /// The queues of the cell's ends, in their order. The hazard is to the first.
     queues: Vec<Queue>,
     /// The buffers, by their number: the first of each queue, which are the cell's ends,
@@ -113,6 +114,7 @@ impl<'a> Transfer<'a> {
             cell,
             subject,
             writer,
+            access,
             came: vec![Came::default(); buffers.len()],
             queues,
             buffers,
@@ -259,8 +261,12 @@ impl<'a> Transfer<'a> {
         }
         let mut left: Vec<usize> = (0..self.queues.len()).collect();
         for queue in &left {
+            let is_queued = match self.cell.point {
+                Point::DuringPin if *queue == 0 => self.queue_halted()?,
+                _ => self.queue(*queue, 0).is_ok(),
+            };
             // A refusal may be the expected result.
-            if self.queue(*queue, 0).is_err() {
+            if !is_queued {
                 return Ok(());
             }
         }

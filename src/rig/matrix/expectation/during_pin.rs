@@ -4,11 +4,11 @@
 //! anew (`__get_user_pages()` of mm/gup.c), and the driver gives back a half that
 //! has come to nothing.
 
-use super::{Expectation, FORCED, KEEPS_LOCK, keeps_lock, output, refused};
+use super::{Expectation, FORCED, KEEPS_LOCK, captures_by_force, keeps_lock, output, refused};
 use crate::agent::cell::{Flow, Hazard, Kind};
 use crate::rig::kernel::Version;
 use crate::rig::matrix::name::CellName;
-use crate::rig::matrix::observation::Observation;
+use crate::rig::matrix::observation::{Observation, Reads};
 
 /// Returns the expectation of a cell on a kernel of that version.
 pub fn expect(cell: &CellName, kernel: Version) -> Expectation {
@@ -18,7 +18,9 @@ pub fn expect(cell: &CellName, kernel: Version) -> Expectation {
     }
     let reads = cell.flow == Flow::Output;
     // Force is for private mappings.
-    let by_force = reads && output::by_force(kernel) && cell.kind != Kind::MemfdShared;
+    let is_private = cell.kind != Kind::MemfdShared;
+    let by_force = is_private && reads && output::by_force(kernel);
+    let writes_by_force = is_private && !reads && captures_by_force(cell, kernel);
     let data = Expectation::data(cell.flow);
     match cell.hazard {
         Execve | Exit | Sigkill => Expectation::of(
@@ -33,6 +35,8 @@ pub fn expect(cell: &CellName, kernel: Version) -> Expectation {
             reason: Some(FORCED),
             ..data
         },
+        MprotectReadOnly if writes_by_force => Expectation::captured(Reads::Written, FORCED),
+        MprotectNone if writes_by_force => Expectation::captured(Reads::Nothing, FORCED),
         MprotectReadOnly if reads && !output::by_force(kernel) => data,
         MprotectReadOnly | MprotectNone => refused(
             cell,
@@ -44,6 +48,8 @@ pub fn expect(cell: &CellName, kernel: Version) -> Expectation {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+    use crate::rig::matrix::expectation::expect_of_any_driver;
     use crate::rig::matrix::expectation::tests::expected;
 
     #[test]
@@ -61,6 +67,16 @@ mod tests {
         ] {
             assert_eq!(expected(name), waits(came), "{name}");
         }
+        let of_any = |name: &str, kernel| {
+            let cell: CellName = name.parse().unwrap();
+            let outcomes = expect_of_any_driver(&cell, kernel).outcomes;
+            outcomes.contains(&Observation::Captured(Reads::Written))
+        };
+        // vb2_create_framevec() writes by force before 6.2.
+        let name = "heap/mprotect-read-only:during-pin";
+        assert!(of_any(name, Version(5, 10)) && !of_any(name, Version(6, 12)));
+        let name = "memfd-shared/mprotect-read-only:during-pin";
+        assert!(!of_any(name, Version(5, 10)));
         let shared = expected("output/memfd-shared/mprotect-read-only:during-pin");
         assert_eq!(shared, ["EFAULT", "EFAULT", "data", "data"]);
         let private = expected("output/heap/mprotect-none:during-pin");
