@@ -54,8 +54,7 @@ pub fn queue(
     }
 }
 
-/// The pages of a buffer's second half, which are not there. A last one that is not the
-/// buffer's alone stays: its other bytes would be lost where the mapping moves away.
+/// The pages of a buffer's second half, which are not there.
 struct MissingHalf {
     fault_fd: FaultFd,
     pages: Span,
@@ -65,16 +64,9 @@ struct MissingHalf {
 impl MissingHalf {
     /// Takes the pages away.
     fn of(layout: &Layout, kind: Kind, access: &MemoryAccess) -> Result<Self, Stop> {
-        let all = layout.buffer.pages();
-        let middle = all.len / PAGE / 2 * PAGE;
-        let end = layout.buffer.end() / PAGE * PAGE;
-        let len = end.saturating_sub(all.start + middle);
-        if middle == 0 || len == 0 {
-            return Err(Stop::Impossible(
-                "the buffer is too short for a pin that waits in its middle".into(),
-            ));
-        }
-        let pages = all.part(middle, len);
+        let pages = second_half(layout.buffer).ok_or_else(|| {
+            Stop::Impossible("the buffer is too short for a pin that waits in its middle".into())
+        })?;
         let contents = access.read(pages)?;
         let fault_fd = FaultFd::open()?;
         // What is registered is a mapping of its own, and mremap(2) moves one only.
@@ -120,5 +112,33 @@ impl MissingHalf {
         }
         // The end of the userfaultfd wakes who waits without a place.
         drop(self.fault_fd);
+    }
+}
+
+/// Returns the pages of a buffer's second half; `None` if one of the halves has none. A
+/// last one that is not the buffer's alone is left out: its other bytes would be lost where
+/// the mapping moves away.
+fn second_half(buffer: Span) -> Option<Span> {
+    let all = buffer.pages();
+    let middle = all.len / PAGE / 2 * PAGE;
+    let end = buffer.end() / PAGE * PAGE;
+    let len = end.saturating_sub(all.start + middle);
+    (middle > 0 && len > 0).then(|| all.part(middle, len))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_page_is_missed_that_others_have_bytes_in() {
+        let at = |page: usize| 0x10_0000 + page * PAGE;
+        let half = |start, len| second_half(Span::new(start, len)).map(|it| (it.start, it.len));
+        assert_eq!(half(at(0), 16 * PAGE), Some((at(8), 8 * PAGE)));
+        // It begins in the first of five pages, and ends in the last.
+        assert_eq!(half(at(0) + 100, 4 * PAGE), Some((at(2), 2 * PAGE)));
+        assert_eq!(half(at(0), 2 * PAGE), Some((at(1), PAGE)));
+        assert_eq!(half(at(0), PAGE + 1), None);
+        assert_eq!(half(at(0), PAGE), None);
     }
 }
