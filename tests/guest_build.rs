@@ -5,7 +5,7 @@ mod program;
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -62,8 +62,7 @@ impl Scene {
         let dir = tempfile::tempdir().unwrap();
         for (name, text) in [("mmdebstrap", MMDEBSTRAP), ("qemu-system-x86_64", QEMU)] {
             let path = dir.path().join(name);
-            fs::write(&path, text).unwrap();
-            fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+            program::executable::write(&path, text);
         }
         for fifo in ["ready", "go"] {
             let made = Command::new("mkfifo").arg(dir.path().join(fifo)).status();

@@ -3,7 +3,7 @@
 mod program;
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -71,8 +71,7 @@ impl System {
 
     fn fake(&self, name: &str, script: &str) {
         let path = self.path(&format!("bin/{name}"));
-        fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
-        fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+        program::executable::write(&path, format!("#!/bin/sh\n{script}\n"));
     }
 
     fn be(&self, user: u32) {

@@ -4,6 +4,9 @@ pub mod accelerator;
 pub mod channel;
 pub mod command_line;
 pub mod console;
+#[cfg(test)]
+#[path = "../../tests/program/executable.rs"]
+mod executable;
 pub mod images;
 pub mod interrupt;
 pub mod machine;

@@ -116,10 +116,10 @@ fn loadable(program: &[u8]) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
     use std::process::Command;
 
     use super::*;
+    use crate::vm::executable;
 
     #[test]
     fn a_program_without_its_tail_still_runs() {
@@ -128,8 +128,7 @@ mod tests {
         assert!(short.len() < own.len());
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("program");
-        fs::write(&path, short).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        executable::write(&path, short);
         let output = Command::new(&path).arg("--list").output().unwrap();
         assert!(output.status.success());
         let name = b"a_program_without_its_tail_still_runs";

@@ -322,9 +322,8 @@ fn has_device(list: &str, device: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
+    use crate::vm::executable;
 
     /// Creates a program that answers as a QEMU does, and counts its calls.
     fn pretender(dir: &Path, devices: &str, on_media_id: &str) -> PathBuf {
@@ -336,8 +335,7 @@ mod tests {
              *virtio-id=48*) {on_media_id};;\nesac\n",
             dir = dir.display()
         );
-        fs::write(&path, script).unwrap();
-        fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+        executable::write(&path, script);
         path
     }
 

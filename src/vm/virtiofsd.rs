@@ -17,7 +17,7 @@ use crate::agent::protocol::SHARED_TAG;
 
 /// Name of the program.
 const PROGRAM: &str = "virtiofsd";
-/// Where distributions have it, as it is no program for users.
+/// Where Debian has it, as it is no program for users.
 const INSTALLED: &str = "/usr/libexec/virtiofsd";
 
 /// Why no directory could be shared.
@@ -53,8 +53,7 @@ impl Virtiofsd {
     ///
     /// [`ShareError`].
     pub fn start(directory: &Path, dir: &Path, log: &Path) -> Result<Option<Self>, ShareError> {
-        let Some(mut command) = program() else {
-            log::info!("no guest has a directory of this machine: there is no {PROGRAM}");
+        let Some(mut command) = usable() else {
             return Ok(None);
         };
         let failed = |path: &Path| {
@@ -69,7 +68,8 @@ impl Virtiofsd {
         command
             .args(["--fd", &fd.to_string(), "--shared-dir"])
             .arg(directory)
-            // The other ones take rights that an ordinary user does not have.
+            // The guest is the rig's own, and another sandbox takes a namespace of users,
+            // which not every system lets an ordinary user have.
             .args(["--sandbox", "none", "--rlimit-nofile", "0"])
             .args(["--log-level", "warn"])
             .stdin(Stdio::null())
@@ -83,6 +83,23 @@ impl Virtiofsd {
         let process = Process::spawn(command)?;
         Ok(Some(Self { process, device }))
     }
+}
+
+/// Returns the command that starts one that runs here, if there is one.
+fn usable() -> Option<Command> {
+    const WITHOUT: &str = "no guest has a directory of this machine";
+    let Some(mut asked) = program() else {
+        log::info!("{WITHOUT}: there is no {PROGRAM}");
+        return None;
+    };
+    let answer = asked.arg("--version").stdin(Stdio::null()).output();
+    let why = match answer {
+        Ok(answer) if answer.status.success() => return program(),
+        Ok(answer) => format!("it says {}", String::from_utf8_lossy(&answer.stderr).trim()),
+        Err(error) => error.to_string(),
+    };
+    log::warn!("{WITHOUT}: {PROGRAM} does not run: {why}");
+    None
 }
 
 /// Returns the command that starts the system's, or else that which was unpacked with a

@@ -4,6 +4,8 @@
 // Each of the tests' programs has a part of this in use.
 #![allow(dead_code)]
 
+pub mod executable;
+
 use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Output, Stdio};

@@ -105,7 +105,6 @@ struct QemuThatTampers {
 
 impl QemuThatTampers {
     fn new(folder: &Path) -> Self {
-        use std::os::unix::fs::PermissionsExt as _;
         let real =
             pinhole::vm::qemu::ensure(None, &pinhole::vm::progress::Progress::silent()).unwrap();
         let command = real.command();
@@ -123,8 +122,7 @@ impl QemuThatTampers {
             words.join(" "),
             folder.display(),
         );
-        std::fs::write(&script, text).unwrap();
-        std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+        program::executable::write(&script, text);
         Self { script }
     }
 }

@@ -114,6 +114,8 @@ impl Hazard {
             Self::ExporterFree | Self::ExporterUnbind | Self::ExporterUnload => kind.is_of_vivid(),
             // Their threads and calls queue user pointers.
             Self::MmapContention | Self::FailNth => matches!(kind.given(), Given::UserPointer),
+            // The driver of a virtiofs that is in use does not let the system sleep.
+            Self::Suspend => !matches!(kind, Kind::VirtiofsShared),
             _ => true,
         }
     }

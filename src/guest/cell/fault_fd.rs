@@ -49,7 +49,16 @@ impl FaultFd {
     fn open_for(features: u64, what: &str) -> Result<Self, Stop> {
         const API: u64 = 0xc018_aa3f;
         const VERSION: u64 = 0xaa;
-        let impossible = |error| Stop::Impossible(format!("this kernel has no {what}: {error}"));
+        let impossible = |error: io::Error| {
+            Stop::Impossible(match error.raw_os_error() {
+                Some(libc::EPERM) => {
+                    "a userfaultfd for the kernel's own faults is for root, or for \
+                     all by vm.unprivileged_userfaultfd=1"
+                        .into()
+                }
+                _ => format!("this kernel has no {what}: {error}"),
+            })
+        };
         // SAFETY: the call takes no pointers.
         let fd = unsafe { libc::syscall(libc::SYS_userfaultfd, libc::O_CLOEXEC) };
         check(fd as i32).map_err(impossible)?;

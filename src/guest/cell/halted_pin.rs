@@ -47,10 +47,17 @@ pub fn queue(
     let has_waited = happened?;
     let queued = queued.map_err(|_| Stop::Failed("the thread that queues panicked".into()))?;
     match (queued, has_waited) {
+        (queued, true) => Ok(queued.is_ok()),
+        (Ok(()), false) if cell.subject.is_some() => Err(Stop::Impossible(
+            "QBUF took the memory without its pages: the driver does not pin there".into(),
+        )),
         (Ok(()), false) => Err(Stop::Failed(
             "QBUF did not wait for the pages that were missing".into(),
         )),
-        (queued, _) => Ok(queued.is_ok()),
+        (Err(_), false) => {
+            writer.note("QBUF did not come to the middle of the buffer: nothing happened there");
+            Ok(false)
+        }
     }
 }
 

@@ -49,7 +49,8 @@ pub fn directory() -> Result<&'static Path, Stop> {
 /// (`virtio_fs_freeze()`), until a cell needs the directory.
 pub fn let_sleep() -> Result<(), Stop> {
     if mounted(DIR)? {
-        unmount(DIR, UnmountFlags::empty())?;
+        unmount(DIR, UnmountFlags::empty())
+            .map_err(|error| Stop::Impossible(format!("unmount the virtiofs: {error}")))?;
     }
     match device(Path::new(DEVICES)) {
         Some(shared) if shared.join("driver").exists() => switch("unbind", &shared),

@@ -202,7 +202,9 @@ impl Testbed {
         let status = virtiofsd
             .as_mut()
             .and_then(|virtiofsd| virtiofsd.process.try_wait());
-        if let (Err(_), Some(status)) = (&machine, status) {
+        if let (Err(error), Some(status)) = (&machine, status)
+            && is_for_want_of_virtiofsd(error, status)
+        {
             return Err(TestbedError::ShareEnded {
                 status: status.to_string(),
                 log: card::last_words(&virtiofsd_log),
@@ -387,9 +389,43 @@ fn disks(paths: &[PathBuf], clients: Option<&Clients>) -> Vec<Disk> {
     paths.iter().enumerate().map(disk).chain(clients).collect()
 }
 
+/// Returns whether a machine did not start because its virtiofsd had ended, which ends with
+/// the machine, too, whatever ended that.
+fn is_for_want_of_virtiofsd(error: &MachineError, status: ExitStatus) -> bool {
+    let never_ran = matches!(error, MachineError::Start { .. } | MachineError::Qmp(_));
+    never_ran && !status.success()
+}
+
 fn interrupted(error: MachineError) -> TestbedError {
     match error {
         MachineError::Interrupted => TestbedError::Interrupted,
         other => other.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+
+    use super::*;
+
+    #[test]
+    fn the_end_of_virtiofsd_is_the_cause_only_of_a_machine_that_never_ran() {
+        let start = || MachineError::Start {
+            status: "exit status: 1".into(),
+            log: String::new(),
+        };
+        let [ended, failed] = [0, 1 << 8].map(ExitStatus::from_raw);
+        assert!(is_for_want_of_virtiofsd(&start(), failed));
+        assert!(!is_for_want_of_virtiofsd(&start(), ended));
+        assert!(!is_for_want_of_virtiofsd(
+            &MachineError::Interrupted,
+            failed
+        ));
+        let panicked = MachineError::Ended {
+            status: "exit status: 0".into(),
+            console: String::new(),
+        };
+        assert!(!is_for_want_of_virtiofsd(&panicked, failed));
     }
 }

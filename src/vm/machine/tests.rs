@@ -1,10 +1,10 @@
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::fs::PermissionsExt;
 
 use serde_json::Value;
 
 use super::*;
 use crate::agent::protocol::{Command, Message, Request};
+use crate::vm::executable;
 use crate::vm::progress::Progress;
 use crate::vm::provision::cache::Cache;
 use crate::vm::qemu;
@@ -99,8 +99,7 @@ fn boot(role: &str) -> (Result<Machine, MachineError>, String) {
          esac\n",
         test = std::env::current_exe().unwrap().display(),
     );
-    fs::write(&program, script).unwrap();
-    fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+    executable::write(&program, script);
     let cache = Cache::at(dir.path().join("cache"));
     let initramfs = dir.path().join("initramfs");
     fs::write(&initramfs, b"").unwrap();

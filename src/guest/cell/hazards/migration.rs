@@ -91,12 +91,12 @@ pub fn split(context: &mut HazardContext<'_>) -> Result<(), Stop> {
 /// Returns an error if the kernel takes no pages out of use: madvise(2) would only say
 /// EINVAL.
 pub fn check_offlining() -> Result<(), Stop> {
-    /// A file of the same purpose.
+    /// A file that does the same to any page; it takes MEMORY_HOTPLUG, too.
     const FILE: &str = "/sys/devices/system/memory/soft_offline_page";
     match Path::new(FILE).exists() {
         true => Ok(()),
         false => Err(Stop::Impossible(
-            "this kernel takes no pages out of use (MEMORY_FAILURE)".into(),
+            "this kernel takes no pages out of use (MEMORY_FAILURE, MEMORY_HOTPLUG)".into(),
         )),
     }
 }
