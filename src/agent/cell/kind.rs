@@ -141,9 +141,9 @@ impl Kind {
         matches!(self, Self::AnonTouched | Self::Heap | Self::MemfdShared)
     }
 
-    /// Returns whether it is of a file that is not in memory, and needs the module of its
-    /// file system.
-    pub const fn is_on_disk(self) -> bool {
+    /// Returns whether it is of a file that is not in memory, and needs its file system:
+    /// the module, and a mount.
+    pub const fn needs_file_system(self) -> bool {
         matches!(
             self,
             Self::Ext4Shared

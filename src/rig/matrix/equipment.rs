@@ -111,7 +111,8 @@ pub enum EquipmentError {
 }
 
 /// Adds to `spec` the equipment for all kinds of memory; the disks, and the directory
-/// that the guest shares, are created in `dir`. A file system that guests do without is left out where this system cannot make it.
+/// that the guest shares, are created in `dir`. A file system that guests do without is
+/// left out where this system cannot make it.
 ///
 /// # Errors
 ///

@@ -439,7 +439,7 @@ fn unusable(state: &GuestState, cell: &CellOutcome, device: &str) -> Option<Matr
 const fn limit(cell: &CellName) -> Duration {
     match (cell.hazard, cell.kind) {
         (Hazard::FailNth, _) => MANY_CAPTURES_LIMIT,
-        (_, kind) if kind.is_on_disk() => FILE_SYSTEM_LIMIT,
+        (_, kind) if kind.needs_file_system() => FILE_SYSTEM_LIMIT,
         _ => CELL_LIMIT,
     }
 }

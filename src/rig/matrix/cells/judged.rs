@@ -83,7 +83,7 @@ pub fn unsuitable(cell: &CellName, scope: Scope) -> Option<&'static str> {
 /// Returns whether a kind of memory has to be set up, by mounts, modules or settings of
 /// the kernel.
 fn needs_setup(kind: Kind) -> bool {
-    kind.is_on_disk()
+    kind.needs_file_system()
         || matches!(
             kind,
             Kind::HugetlbHvo
