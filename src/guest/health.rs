@@ -64,6 +64,9 @@ fn locks_are_debugged(stats: &str) -> bool {
 
 const SYMBOLS: &str = "/proc/kallsyms";
 
+/// The symbol at the end of the kernel's code (include/asm-generic/sections.h).
+const LAST: &str = "_etext";
+
 /// Returns the built-in checks. The result is cached, because it does not
 /// change and reading the kernel's symbols takes a second or two.
 fn built_in() -> io::Result<&'static BTreeSet<Check>> {
@@ -81,14 +84,14 @@ fn built_in() -> io::Result<&'static BTreeSet<Check>> {
 }
 
 /// Returns the checks among symbols, which are one per line with address, type
-/// and name. Symbols of modules come last, followed by a tab and the module's
-/// name, and belong to no check.
+/// and name, in the order of their addresses. Behind the kernel's code, and so the checks,
+/// are as many symbols again, and those of modules.
 fn among(symbols: impl BufRead) -> io::Result<BTreeSet<Check>> {
     let mut checks = BTreeSet::new();
     for line in symbols.lines() {
         let line = line?;
         let name = line.split(' ').nth(2).unwrap_or_default();
-        if name.contains('\t') {
+        if name == LAST {
             break;
         }
         checks.extend(Check::ALL.iter().filter(|check| check.symbol() == name));
@@ -115,6 +118,7 @@ mod tests {
         let symbols = "0000000000000000 T kasan_report\n\
                        0000000000000000 t kmemleak_alloc_percpu\n\
                        0000000000000000 T __might_sleep\n\
+                       0000000000000000 T _etext\n\
                        0000000000000000 t kmemleak_alloc\t[mine]\n";
         assert_eq!(
             among(symbols.as_bytes()).unwrap(),

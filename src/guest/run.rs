@@ -156,8 +156,11 @@ fn start(children: &Children, request: &Run, script: Option<&File>) -> Result<Ch
                 .map_err(|error| Failure::io(format_args!("create {path}"), error))?,
         ),
     });
-    // This thread follows the program to its end.
-    end_with_parent(&mut command);
+    // This thread follows the program to its end. Process 1 ends with the machine only;
+    // to do nothing between fork and exec spares it the copy of its page tables.
+    if std::process::id() != 1 {
+        end_with_parent(&mut command);
+    }
     children
         .spawn(&mut command)
         .map_err(|error| Failure::io(format_args!("run {program}"), error))

@@ -25,7 +25,7 @@ pub const LIMIT: Duration = Duration::from_secs(120);
 
 /// Kernel parameters that show a use after free: freed memory is poisoned, and
 /// checked when it is used again.
-pub const PARANOID: &str = "slub_debug=FZPU page_poison=1";
+pub const PARANOID: &str = "slub_debug=FZP page_poison=1";
 
 /// Builds a program of `tests/vm` that runs in any guest.
 pub fn compile(name: &str, folder: &Path) -> PathBuf {

@@ -29,7 +29,7 @@ const GRACE: Duration = Duration::from_secs(10);
 
 /// Kernel parameters that show a use after free: freed memory is poisoned, and
 /// checked when it is used again.
-const PARANOID: &str = "slub_debug=FZPU page_poison=1";
+const PARANOID: &str = "slub_debug=FZP page_poison=1";
 
 /// Lines of the console that are told.
 const CONSOLE: usize = 20;

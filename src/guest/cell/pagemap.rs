@@ -83,6 +83,7 @@ pub fn entries(span: Span) -> io::Result<Vec<u64>> {
 /// what the kernel does not track, such as memory cgroups without CONFIG_MEMCG, and
 /// for what it does not show to this process: then all page frames are 0.
 pub fn look_again(seen: &mut PagesSeen) -> io::Result<()> {
+    let runs = runs(shown(&seen.pagemap));
     for (path, values) in [
         ("/proc/kpageflags", &mut seen.flags),
         ("/proc/kpagecount", &mut seen.count),
@@ -92,11 +93,16 @@ pub fn look_again(seen: &mut PagesSeen) -> io::Result<()> {
             Err(error) if is_kept_back(&error) => None,
             file => Some(file?),
         };
-        let known = match &file {
-            Some(file) => values_of(&runs(shown(&seen.pagemap)), file),
-            None => BTreeMap::new(),
+        let known: Vec<_> = match &file {
+            Some(file) => runs.iter().map(|run| values_of(run, file)).collect(),
+            None => Vec::new(),
         };
-        let value = |entry: &u64| frame(*entry).and_then(|frame| known.get(&frame).copied());
+        let value = |entry: &u64| {
+            let frame = frame(*entry)?;
+            let run = runs.partition_point(|run| run.end <= frame);
+            let place = frame.checked_sub(runs.get(run)?.start)?;
+            known.get(run)?.get(place as usize).copied()
+        };
         *values = seen
             .pagemap
             .iter()
@@ -121,20 +127,16 @@ pub fn is_kept_back(error: &io::Error) -> bool {
     )
 }
 
-/// Reads the 8 bytes that a file has for each page frame in the runs. A frame of
-/// which it has nothing is left out.
-fn values_of(runs: &[Range<u64>], file: &File) -> BTreeMap<u64, u64> {
-    let mut known = BTreeMap::new();
-    for run in runs {
-        let mut bytes = vec![0; (run.end - run.start) as usize * 8];
-        let count = file.read_at(&mut bytes, run.start * 8).unwrap_or(0);
-        let values = bytes[..count].chunks_exact(8).filter_map(|value| {
-            let value: [u8; 8] = value.try_into().ok()?;
-            Some(u64::from_ne_bytes(value))
-        });
-        known.extend((run.start..).zip(values));
-    }
-    known
+/// Reads the 8 bytes that a file has for each page frame in the run. The last frames
+/// are left out if it has nothing of them.
+fn values_of(run: &Range<u64>, file: &File) -> Vec<u64> {
+    let mut bytes = vec![0; (run.end - run.start) as usize * 8];
+    let count = file.read_at(&mut bytes, run.start * 8).unwrap_or(0);
+    let (values, _) = bytes[..count].as_chunks();
+    values
+        .iter()
+        .map(|value| u64::from_ne_bytes(*value))
+        .collect()
 }
 
 /// Returns the runs of page frames that cover all of `frames`. Frames that are
@@ -241,10 +243,10 @@ mod tests {
         let file = tempfile::tempfile().unwrap();
         let bytes: Vec<u8> = (100..120u64).flat_map(u64::to_ne_bytes).collect();
         file.write_all_at(&bytes[..bytes.len() - 3], 0).unwrap();
-        let known = values_of(&[2..4, 17..30, 50..51], &file);
-        let pairs: Vec<_> = known.into_iter().collect();
+        assert_eq!(values_of(&(2..4), &file), [102, 103]);
         // The last one is not whole.
-        assert_eq!(pairs, [(2, 102), (3, 103), (17, 117), (18, 118)]);
+        assert_eq!(values_of(&(17..30), &file), [117, 118]);
+        assert_eq!(values_of(&(50..51), &file), []);
     }
 
     #[test]

@@ -11,12 +11,12 @@ use super::jobs::{self, JobOutput, WorkQueue};
 use super::leaks;
 use super::name::CellName;
 use super::oracle::Oracle;
-use super::outcome::{CellOutcome, KernelOutcome};
+use super::outcome::{CellOutcome, Device, KernelOutcome};
 use super::poison;
-use super::spec::{Judged, MatrixSpec};
+use super::spec::MatrixSpec;
 use super::trial;
+use crate::card::CardKind;
 use crate::rig::plural::count;
-use crate::rig::testbed::TestbedSpec;
 use crate::vm::progress::Progress;
 
 /// How often a job boots another guest because not all checks of its kernel
@@ -29,7 +29,8 @@ const WORTH_A_GUEST: usize = 30;
 /// How much more time a guest's clock may show for a cell than the host's.
 const CLOCK_SLACK: Duration = Duration::from_secs(1);
 
-/// Runs the cells, the first of them in `guest`.
+/// Runs the cells, those of the same kind of card together; `guest` has a card of the
+/// kind of the first one.
 ///
 /// # Errors
 ///
@@ -46,6 +47,8 @@ pub(super) fn run(
         outcome.kernel
     ));
     let booted = Mutex::new(Some(guest));
+    let first = spec.cells.first().map(CellName::card);
+    let devices = Mutex::new(Vec::new());
     let (output, ran) = jobs::run(
         &spec.cells,
         spec.jobs(),
@@ -54,10 +57,12 @@ pub(super) fn run(
         |queue, output| {
             let guest = booted.lock().unwrap_or_else(PoisonError::into_inner).take();
             CellJob {
-                spec: &spec.testbed,
-                judged: spec.judged.as_ref(),
+                spec,
                 queue,
                 output,
+                devices: &devices,
+                card: first.filter(|_| guest.is_some()),
+                refused: None,
                 guest,
                 first: 0,
                 searched: 0,
@@ -72,6 +77,10 @@ pub(super) fn run(
     for cell in output.results {
         outcome.add(cell);
     }
+    let devices = devices.into_inner().unwrap_or_else(PoisonError::into_inner);
+    if let Some(device) = &mut outcome.device {
+        devices.iter().for_each(|other| device.join(other));
+    }
     ran?;
     step.done();
     Ok(())
@@ -80,10 +89,15 @@ pub(super) fn run(
 /// A job: runs cells one after the other in one guest, or in another when that
 /// guest is not usable any more.
 struct CellJob<'a> {
-    spec: &'a TestbedSpec,
-    judged: Option<&'a Judged>,
+    spec: &'a MatrixSpec,
     queue: &'a WorkQueue<'a, CellName>,
     output: &'a mut JobOutput<CellOutcome>,
+    /// What was surveyed of the devices of guests that the jobs booted.
+    devices: &'a Mutex<Vec<Device>>,
+    /// The kind of card of this guest and the next ones; `None` before the first cell.
+    card: Option<CardKind>,
+    /// Why the driver has no use for such a card, if it has not.
+    refused: Option<String>,
     /// The guest; `None` while there is no usable one.
     guest: Option<CellGuest>,
     /// Index in the output of the first cell that was run in this guest.
@@ -99,11 +113,33 @@ struct CellJob<'a> {
 impl CellJob<'_> {
     /// Runs cells from the queue until it is empty.
     fn run(mut self) -> Result<(), MatrixError> {
-        while let Some((place, cell)) = self.queue.next() {
-            self.settle()?;
-            self.run_cell(place, cell)?;
+        while let Some((place, cell)) = self.queue.next_of(self.card, CellName::card) {
+            self.turn_to(cell.card())?;
+            match &self.refused {
+                Some(why) => {
+                    let impossible = CellOutcome::impossible(*cell, why.clone());
+                    self.output.add(place, impossible);
+                }
+                None => self.run_cell(place, cell)?,
+            }
         }
         self.finish()
+    }
+
+    /// Ends the last cell, and has a guest with a card of that kind. One with another is
+    /// turned off.
+    fn turn_to(&mut self, card: CardKind) -> Result<(), MatrixError> {
+        if self.card == Some(card) {
+            return self.settle();
+        }
+        self.finish()?;
+        self.card = Some(card);
+        let spec = self.spec;
+        self.refused = match self.guest() {
+            Err(error) if spec.is_of_the_card(&error) => Some(error.to_string()),
+            booted => booted.map(|_| None)?,
+        };
+        Ok(())
     }
 
     /// Runs a cell; once more in another guest if this guest's clock cannot be
@@ -190,8 +226,17 @@ impl CellJob<'_> {
             Some(guest) => guest,
             None => {
                 self.queue.update("booting another guest");
-                let guest = trial::boot(self.spec, self.judged, &Progress::silent())?;
+                let testbed = match self.card {
+                    Some(card) => self.spec.with_card(card),
+                    None => self.spec.testbed.clone(),
+                };
+                let judged = self.spec.judged.as_ref();
+                let guest = trial::boot(&testbed, judged, &Progress::silent())?;
                 self.output.boots += guest.boots;
+                if let Some(surveyed) = guest.surveyed() {
+                    let mut devices = self.devices.lock().unwrap_or_else(PoisonError::into_inner);
+                    devices.push(surveyed.report(&testbed));
+                }
                 self.first = self.output.results.len();
                 self.searched = self.first;
                 guest
@@ -200,13 +245,13 @@ impl CellJob<'_> {
         Ok(self.guest.insert(guest))
     }
 
-    /// Finishes the job after the last cell.
-    fn finish(mut self) -> Result<(), MatrixError> {
+    /// Ends the last cell, and turns the guest off, if there is one.
+    fn finish(&mut self) -> Result<(), MatrixError> {
         self.settle()?;
         if self.output.results.len() > self.searched {
             self.search()?;
         }
-        if let Some(guest) = self.guest {
+        if let Some(guest) = self.guest.take() {
             guest.finish();
         }
         Ok(())

@@ -33,14 +33,9 @@ impl<'a, T: Display> WorkQueue<'a, T> {
         }
     }
 
-    /// Returns the next piece, and its index among all.
-    pub(super) fn next(&self) -> Option<(usize, &'a T)> {
-        self.take(|left| left.first().copied())
-    }
-
-    /// Returns the next piece for a job whose guest is for pieces of the group
-    /// `own`, if it has one: of that group while there are any, then of the last one
-    /// that no job has begun. Of a group that others are at, a job gets no more if
+    /// Returns the next piece, and its index among all, for a job whose guest is for
+    /// pieces of the group `own`, if it has one: the first of that group while there are
+    /// any, then of the last one that no job has begun. Of a group that others are at, a job gets no more if
     /// they are done with it before it could boot a guest for it.
     pub(super) fn next_of<G: PartialEq>(
         &self,
@@ -181,7 +176,7 @@ mod tests {
         let (output, ran) = run(&pieces, 2, 1, &step, |queue, output| {
             output.boots = 1;
             both.wait();
-            while let Some((place, piece)) = queue.next() {
+            while let Some((place, piece)) = queue.next_of(Some(()), |_| ()) {
                 output.add(place, *piece);
             }
             Ok(())
@@ -197,7 +192,7 @@ mod tests {
         let step = Progress::silent().step("dealing");
         let both = Barrier::new(2);
         let (output, ran) = run(&pieces, 2, 1, &step, |queue, output| {
-            let (place, piece) = queue.next().unwrap();
+            let (place, piece) = queue.next_of(Some(()), |_| ()).unwrap();
             both.wait();
             output.add(place, *piece);
             if place == 0 {
@@ -206,7 +201,7 @@ mod tests {
             while !queue.stopped.load(Ordering::Relaxed) {
                 thread::yield_now();
             }
-            assert!(queue.next().is_none());
+            assert!(queue.next_of(Some(()), |_| ()).is_none());
             Ok(())
         });
         assert!(matches!(ran, Err(MatrixError::Release(_))));

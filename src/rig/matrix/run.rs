@@ -1,5 +1,5 @@
 //! The run of the matrix on one kernel: its cells, those of each kind of card
-//! together, then its mutants.
+//! in guests that have it, then its mutants.
 
 use std::time::Instant;
 
@@ -12,8 +12,6 @@ use super::outcome::{CellOutcome, KernelOutcome};
 use super::repeat;
 pub use super::spec::{Judged, MatrixSpec};
 use super::trial;
-use crate::card::CardKind;
-use crate::rig::testbed::TestbedSpec;
 use crate::vm::progress::Progress;
 
 /// Runs the cells and then the mutants. Once its guest has booted, the kernel's
@@ -34,12 +32,12 @@ pub fn run(
     let mut refused = Vec::new();
     let guest = loop {
         let testbed = match parts.first() {
-            Some((kind, _)) => with_card(spec, *kind),
+            Some((kind, _)) => spec.with_card(*kind),
             None => mutation::first_testbed(spec),
         };
         match trial::boot(&testbed, spec.judged.as_ref(), progress) {
             Ok(guest) => break guest,
-            Err(error) if parts.len() > 1 && is_of_the_card(spec, &error) => {
+            Err(error) if parts.len() > 1 && spec.is_of_the_card(&error) => {
                 refused.extend(impossible(parts.remove(0).1, &error));
             }
             Err(error) => return Err(error),
@@ -78,7 +76,8 @@ pub fn run(
     for cell in refused {
         outcome.add(cell);
     }
-    let ran = all(spec, parts, guest, progress, &mut outcome);
+    let cells = parts.into_iter().flat_map(|(_, cells)| cells).collect();
+    let ran = all(spec, cells, guest, progress, &mut outcome);
     outcome.cells = repeat::fold(outcome.cells);
     outcome.elapsed_ms = begun.elapsed().as_millis() as u64;
     outcome.stopped = ran.as_ref().err().map(ToString::to_string);
@@ -86,54 +85,27 @@ pub fn run(
     ran
 }
 
-/// Runs all there is, the first of it in `guest`.
+/// Runs the cells and then the mutants, the first of them in `guest`.
 fn all(
     spec: &MatrixSpec,
-    parts: Vec<(CardKind, Vec<CellName>)>,
-    guest: CellGuest,
+    cells: Vec<CellName>,
+    mut guest: CellGuest,
     progress: &Progress,
     outcome: &mut KernelOutcome,
 ) -> Result<(), MatrixError> {
-    let mut guest = Some(guest);
-    for (kind, cells) in parts {
-        let part = MatrixSpec {
-            testbed: with_card(spec, kind),
-            cells,
-            ..spec.clone()
-        };
-        let booted = match guest.take() {
-            Some(guest) => Ok(guest),
-            None => trial::boot(&part.testbed, part.judged.as_ref(), progress).inspect(|guest| {
-                outcome.boots += guest.boots;
-                let other = guest.surveyed().map(|it| it.report(&part.testbed));
-                if let (Some(device), Some(other)) = (&mut outcome.device, other) {
-                    device.join(&other);
-                }
-            }),
-        };
-        match booted {
-            Ok(mut guest) => {
-                if let Some((cell, error)) = guest.ended.take() {
-                    outcome.add(*cell);
-                    return Err(error);
-                }
-                cell_job::run(&part, guest, progress, outcome)?;
-            }
-            Err(error) if is_of_the_card(spec, &error) => {
-                for cell in impossible(part.cells, &error) {
-                    outcome.add(cell);
-                }
-            }
-            Err(error) => return Err(error),
-        }
+    if cells.is_empty() {
+        return mutation::run(spec, Some(guest), progress, outcome);
     }
-    mutation::run(spec, guest, progress, outcome)
-}
-
-/// Returns whether an error is one of a driver that is not for every kind of card,
-/// as Pinhole's own is.
-fn is_of_the_card(spec: &MatrixSpec, error: &MatrixError) -> bool {
-    spec.has_card() && spec.testbed.driver.is_some() && error.is_of_the_driver()
+    if let Some((cell, error)) = guest.ended.take() {
+        outcome.add(*cell);
+        return Err(error);
+    }
+    let spec = MatrixSpec {
+        cells,
+        ..spec.clone()
+    };
+    cell_job::run(&spec, guest, progress, outcome)?;
+    mutation::run(&spec, None, progress, outcome)
 }
 
 /// Returns the cells of a card that the driver has no use for.
@@ -142,12 +114,4 @@ fn impossible(cells: Vec<CellName>, error: &MatrixError) -> impl Iterator<Item =
     cells
         .into_iter()
         .map(move |cell| CellOutcome::impossible(cell, why.clone()))
-}
-
-/// Returns the testbed with a card of that kind.
-fn with_card(spec: &MatrixSpec, kind: CardKind) -> TestbedSpec {
-    TestbedSpec {
-        kind,
-        ..spec.testbed.clone()
-    }
 }

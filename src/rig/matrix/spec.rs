@@ -1,5 +1,6 @@
 //! The specification of a run on one kernel.
 
+use super::error::MatrixError;
 use super::mutant::Mutant;
 use super::name::CellName;
 use crate::card::CardKind;
@@ -45,6 +46,20 @@ impl MatrixSpec {
             (kind, of_it.collect::<Vec<_>>())
         });
         parts.filter(|(_, cells)| !cells.is_empty()).collect()
+    }
+
+    /// Returns the testbed with a card of that kind.
+    pub(super) fn with_card(&self, kind: CardKind) -> TestbedSpec {
+        TestbedSpec {
+            kind,
+            ..self.testbed.clone()
+        }
+    }
+
+    /// Returns whether an error is one of a driver that is not for every kind of card,
+    /// as Pinhole's own is.
+    pub(super) fn is_of_the_card(&self, error: &MatrixError) -> bool {
+        self.has_card() && self.testbed.driver.is_some() && error.is_of_the_driver()
     }
 
     /// Returns whether there is a card of the cells' kind, and not a device of its own

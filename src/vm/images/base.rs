@@ -11,13 +11,14 @@ use super::catalog::Recipe;
 use super::initramfs::{Archive, pad};
 use super::modules::{Module, Modules, modules_dep};
 use super::pvh;
+use super::signature;
 use crate::vm::progress::Step;
 use crate::vm::provision::bootstrap::Version;
 use crate::vm::provision::tree::Tree;
 use crate::vm::provision::{Context, Error, Result};
 
 /// Format number, incremented when the files below are made differently.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 
 /// File names of the kernel: as a bzImage, and uncompressed.
 const BZIMAGE: &str = "vmlinuz";
@@ -86,8 +87,14 @@ pub fn build(recipe: &Recipe, tree: &Tree, dir: &Path, step: &Step) -> Result<()
     let modules = Modules::open(&tree.resolve(&format!("/lib/modules/{release}"))?)?;
     let wanted = &recipe.initramfs;
     let names = [wanted.boot_modules.as_slice(), &wanted.modules].concat();
+    let mut all = modules.load_order(&names)?;
+    for module in &mut all {
+        module
+            .contents
+            .truncate(signature::unsigned_length(&module.contents));
+    }
     let selection = Selection {
-        all: modules.load_order(&names)?,
+        all,
         boot: modules.load_order(&wanted.boot_modules)?,
         builtin: modules.builtin().to_owned(),
     };

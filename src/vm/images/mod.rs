@@ -9,8 +9,8 @@
 //!    [`bootstrap`](super::provision::bootstrap)): unpacked Debian packages
 //!    and, if the kernel is not one of them, the kernel that was built from
 //!    their source in the tree ([`kernel`]);
-//! 2. the *guest* ([`base`], [`initramfs`], [`modules`], [`pvh`]): kernel and
-//!    initramfs taken from the tree;
+//! 2. the *guest* ([`base`], [`initramfs`], [`modules`], [`signature`], [`pvh`]): kernel
+//!    and initramfs taken from the tree;
 //! 3. the *driver* ([`driver`]): pinhole.ko built inside the tree; likewise a
 //!    *probe* for the tests of the frame vectors, and a driver with *mutants*,
 //!    deliberate bugs that the matrix must find.
@@ -38,6 +38,7 @@ pub mod lint;
 pub mod modules;
 pub mod own;
 pub mod pvh;
+mod signature;
 mod state;
 mod unpacked;
 

@@ -350,9 +350,11 @@ pub fn pattern(len: usize) -> Vec<u8> {
     let number = PATTERNS.fetch_add(1, Ordering::Relaxed);
     let seed = u64::from(std::process::id()) << 32 | u64::from(number);
     let first = mix(seed);
-    let words = (0..len.div_ceil(8) as u64).map(|place| mix(first.wrapping_add(place)));
-    let mut bytes: Vec<u8> = words.flat_map(u64::to_ne_bytes).collect();
-    bytes.truncate(len);
+    let mut bytes = vec![0; len];
+    for (place, word) in bytes.chunks_mut(size_of::<u64>()).enumerate() {
+        let number = mix(first.wrapping_add(place as u64));
+        word.copy_from_slice(&number.to_ne_bytes()[..word.len()]);
+    }
     bytes
 }
 
