@@ -56,7 +56,7 @@ pub struct Powers {
     /// The page frames in /proc/PID/pagemap (CAP_SYS_ADMIN).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub no_frames: Option<String>,
-    /// /proc/kpageflags, /proc/kpagecount and /proc/kpagecgroup.
+    /// /proc/kpageflags and /proc/kpagecount.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub no_page_flags: Option<String>,
     /// The counters of pins in /proc/vmstat.

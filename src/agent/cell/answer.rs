@@ -283,7 +283,6 @@ mod tests {
                 pagemap: vec![1 << 63 | 0x1234, 0],
                 flags: vec![1, 0],
                 count: vec![1, 0],
-                cgroup: vec![0, 0],
             }),
             Evidence::Canary(CanarySeen {
                 place: Place::After,

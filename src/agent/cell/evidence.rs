@@ -147,9 +147,6 @@ pub struct PagesSeen {
     pub flags: Vec<u64>,
     /// /proc/kpagecount of each page: how often it is mapped.
     pub count: Vec<u64>,
-    /// /proc/kpagecgroup of each page: the inode of the memory cgroup that it
-    /// is charged to.
-    pub cgroup: Vec<u64>,
 }
 
 fn is_first(buffer: &u32) -> bool {

@@ -12,6 +12,7 @@ use crate::agent::cell::phases::Phase;
 use crate::agent::cell::schedule::{Act, Step};
 use crate::agent::cell::{Hazard, Point, Schedule};
 use crate::card::Direction;
+use crate::card::controls::table::cid;
 use crate::wire::buffer::BUF_FLAG_DONE;
 
 use super::buffer::CellBuffer;
@@ -68,10 +69,10 @@ struct Holds {
 impl Holds {
     fn of(device: &Device) -> io::Result<Self> {
         Ok(Self {
-            frames: device.control("Hold Frames")?,
-            events: device.control("Hold Events")?,
-            frames_to_pass: device.control("Frames to Pass")?,
-            events_to_pass: device.control("Events to Pass")?,
+            frames: device.control(cid::HOLD_FRAMES, "Hold Frames")?,
+            events: device.control(cid::HOLD_EVENTS, "Hold Events")?,
+            frames_to_pass: device.control(cid::FRAMES_TO_PASS, "Frames to Pass")?,
+            events_to_pass: device.control(cid::EVENTS_TO_PASS, "Events to Pass")?,
         })
     }
 }

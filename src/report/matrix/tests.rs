@@ -71,7 +71,6 @@ pub fn evidence() -> (CellAnswer, CardFrames) {
         pagemap: vec![1 << 63 | 3, second, 1 << 63 | 9],
         flags: vec![0x28; 3],
         count: vec![1; 3],
-        cgroup: vec![1; 3],
     };
     let answer = CellAnswer {
         ended: Ended::Finished,

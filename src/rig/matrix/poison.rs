@@ -262,7 +262,6 @@ mod tests {
                     pagemap: kept.iter().map(|frame| 1 << 63 | frame).collect(),
                     flags: Vec::new(),
                     count: Vec::new(),
-                    cgroup: Vec::new(),
                 }],
                 ..CellAnswer::default()
             });
@@ -290,7 +289,6 @@ mod tests {
             pagemap: vec![1 << 63 | frame],
             flags: Vec::new(),
             count: Vec::new(),
-            cgroup: Vec::new(),
         };
         // The process looks at every buffer while it is queued, later at the first
         // alone, which gets other pages meanwhile.

@@ -3,6 +3,7 @@
 use std::io;
 
 use crate::agent::cell::Point;
+use crate::card::controls::table::cid;
 use crate::wire::Ioctl;
 use crate::wire::control::{
     CTRL_FLAG_NEXT_COMPOUND, CTRL_FLAG_NEXT_CTRL, Control, ExtControl, ExtControls, QueryExtCtrl,
@@ -16,28 +17,32 @@ impl Device {
     /// Makes the card hold back what the [`Point`] requires, or lets the card
     /// continue.
     pub fn hold(&self, point: Point, hold: bool) -> io::Result<()> {
-        let name = match point {
-            Point::BeforeDma => "Hold Frames",
-            Point::AfterDma => "Hold Events",
+        let control = match point {
+            Point::BeforeDma => self.control(cid::HOLD_FRAMES, "Hold Frames"),
+            Point::AfterDma => self.control(cid::HOLD_EVENTS, "Hold Events"),
             // A point that is a call needs nothing held back.
             _ => return Ok(()),
         };
-        self.set_control(self.control(name)?, i32::from(hold))
+        self.set_control(control?, i32::from(hold))
     }
 
     /// Makes a mem-to-mem card turn the frames of this open file upside down.
     pub fn turn_frames(&self) -> io::Result<()> {
-        self.set_control(self.control("Vertical Flip")?, 1)
+        self.set_control(self.control(cid::VFLIP, "Vertical Flip")?, 1)
     }
 
-    /// Returns the id of the control with that name.
-    pub fn control(&self, name: &str) -> io::Result<u32> {
-        let controls = self.controls()?;
-        let found = controls
-            .iter()
-            .find(|control| name_of(&control.name) == name.as_bytes());
-        let id = found.map(|control| control.id.get());
-        id.ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))
+    /// Returns the id of one of the card's controls, if the device has it: another
+    /// device's may have the same id, but not the name.
+    pub fn control(&self, id: u32, name: &str) -> io::Result<u32> {
+        let mut query = QueryExtCtrl {
+            id: id.into(),
+            ..FromZeros::new_zeroed()
+        };
+        self.ioctl(Ioctl::QueryExtCtrl.request(), &mut query)?;
+        match name_of(&query.name) == name.as_bytes() {
+            true => Ok(id),
+            false => Err(io::Error::from_raw_os_error(libc::EINVAL)),
+        }
     }
 
     /// Returns all controls.

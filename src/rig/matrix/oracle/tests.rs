@@ -58,7 +58,6 @@ pub fn captured() -> (CellAnswer, CardFrames) {
             pagemap: vec![1 << 63 | 3, 1 << 63 | 8],
             flags: vec![0; 2],
             count: vec![1; 2],
-            cgroup: vec![0; 2],
         }],
         counters: vec![
             counters(Moment::LaidOut, 100, 100),
