@@ -68,7 +68,7 @@ const SYMBOLS: &str = "/proc/kallsyms";
 const LAST: &str = "_etext";
 
 /// Returns the built-in checks. The result is cached, because it does not
-/// change and reading the kernel's symbols takes a second or two.
+/// change and reading the kernel's symbols takes a second.
 fn built_in() -> io::Result<&'static BTreeSet<Check>> {
     static BUILT_IN: OnceLock<BTreeSet<Check>> = OnceLock::new();
     if let Some(checks) = BUILT_IN.get() {

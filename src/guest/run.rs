@@ -108,9 +108,12 @@ fn run_to(
             });
         }
     };
-    let (status, ended, stuck) = running
-        .follow(&ending, &child, sampler.as_mut(), &mut send)
-        .map_err(|error| Failure::io(format_args!("follow {}", request.argv[0]), error))?;
+    let followed = running.follow(&ending, &child, sampler.as_mut(), &mut send);
+    let (status, ended, stuck) = followed.map_err(|error| {
+        // Nobody would see it end.
+        (ending.kill)(child.pid);
+        Failure::io(format_args!("follow {}", request.argv[0]), error)
+    })?;
     let mut answer = RunAnswer {
         status,
         stdout: String::new(),

@@ -16,7 +16,7 @@ const PAGE: u64 = 4096;
 
 /// Returns how much memory in bytes is left free, so that nothing is reclaimed and nobody
 /// is short of memory: the kernel's reserves are a few MiB, but more in a large guest, and
-/// so are page tables.
+/// so is the index of a file.
 fn left(free: u64) -> u64 {
     (64 << 20).max(free / 16)
 }

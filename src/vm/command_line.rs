@@ -85,11 +85,10 @@ pub struct Sockets<'a> {
 /// The first part of the guest kernel's command line. It sets the console that
 /// the host records, and makes a panic end the machine instead of hanging it
 /// (QEMU runs with `-no-reboot`). The rest spares the guest what no test is about and
-/// what takes an emulated processor a sixth of its boot: the self-tests of ciphers and
-/// digests, the noise of the random number generator that times itself, and the
-/// verification of the certificates that came with the kernel.
+/// what takes an emulated processor a second or so: the self-tests of ciphers and digests,
+/// and the noise of the random number generator that times itself.
 const APPEND: &str = "console=ttyS0 panic=-1 quiet cryptomgr.notests \
-    initcall_blacklist=crypto_kdf108_init,jent_mod_init,load_system_certificate_list";
+    initcall_blacklist=crypto_kdf108_init,jent_mod_init";
 
 /// Kernel parameters that are added under TCG.
 ///

@@ -94,12 +94,7 @@ pub fn look_again(seen: &mut PagesSeen) -> io::Result<()> {
             Some(file) => runs.iter().map(|run| values_of(run, file)).collect(),
             None => Vec::new(),
         };
-        let value = |entry: &u64| {
-            let frame = frame(*entry)?;
-            let run = runs.partition_point(|run| run.end <= frame);
-            let place = frame.checked_sub(runs.get(run)?.start)?;
-            known.get(run)?.get(place as usize).copied()
-        };
+        let value = |entry: &u64| frame(*entry).and_then(|frame| value_at(&runs, &known, frame));
         *values = seen
             .pagemap
             .iter()
@@ -134,6 +129,13 @@ fn values_of(run: &Range<u64>, file: &File) -> Vec<u64> {
         .iter()
         .map(|value| u64::from_ne_bytes(*value))
         .collect()
+}
+
+/// Returns the value of a page frame among those of the runs.
+fn value_at(runs: &[Range<u64>], values: &[Vec<u64>], frame: u64) -> Option<u64> {
+    let run = runs.partition_point(|run| run.end <= frame);
+    let place = frame.checked_sub(runs.get(run)?.start)?;
+    values.get(run)?.get(place as usize).copied()
 }
 
 /// Returns the runs of page frames that cover all of `frames`. Frames that are
@@ -244,6 +246,13 @@ mod tests {
         // The last one is not whole.
         assert_eq!(values_of(&(17..30), &file), [117, 118]);
         assert!(values_of(&(50..51), &file).is_empty());
+        let runs = [2..4, 17..30, 50..51];
+        let values = runs.each_ref().map(|run| values_of(run, &file));
+        let known = [2, 3, 17, 18].map(|frame| value_at(&runs, &values, frame));
+        assert_eq!(known, [102, 103, 117, 118].map(Some));
+        for frame in [0, 1, 4, 16, 19, 30, 50, 51, u64::MAX] {
+            assert_eq!(value_at(&runs, &values, frame), None, "{frame}");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Runs the cells of one kernel, in as many guests as necessary.
 
+use std::collections::BTreeSet;
 use std::mem;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -48,7 +49,10 @@ pub(super) fn run(
     ));
     let booted = Mutex::new(Some(guest));
     let first = spec.cells.first().map(CellName::card);
-    let devices = Mutex::new(Vec::new());
+    let shared = Shared {
+        cards: Mutex::new(first.into_iter().collect()),
+        devices: Mutex::default(),
+    };
     let (output, ran) = jobs::run(
         &spec.cells,
         spec.jobs(),
@@ -60,7 +64,7 @@ pub(super) fn run(
                 spec,
                 queue,
                 output,
-                devices: &devices,
+                shared: &shared,
                 card: first.filter(|_| guest.is_some()),
                 refused: None,
                 guest,
@@ -77,7 +81,8 @@ pub(super) fn run(
     for cell in output.results {
         outcome.add(cell);
     }
-    let devices = devices.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let devices = shared.devices.into_inner();
+    let devices = devices.unwrap_or_else(PoisonError::into_inner);
     if let Some(device) = &mut outcome.device {
         devices.iter().for_each(|other| device.join(other));
     }
@@ -86,14 +91,41 @@ pub(super) fn run(
     Ok(())
 }
 
+/// What the jobs know of the guests that they have booted.
+struct Shared {
+    /// The kinds of card with which a guest came up: the driver has a use for them.
+    cards: Mutex<BTreeSet<CardKind>>,
+    /// What was surveyed of their devices.
+    devices: Mutex<Vec<Device>>,
+}
+
+impl Shared {
+    /// Notes that a guest with a card of that kind has booted.
+    fn note(&self, card: CardKind, device: Option<Device>) {
+        let cards = self.cards.lock();
+        cards.unwrap_or_else(PoisonError::into_inner).insert(card);
+        let devices = self.devices.lock();
+        devices
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend(device);
+    }
+
+    /// Returns whether a guest with such a card has booted.
+    fn has_seen(&self, card: CardKind) -> bool {
+        let cards = self.cards.lock();
+        cards
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains(&card)
+    }
+}
+
 /// A job: runs cells one after the other in one guest, or in another when that
 /// guest is not usable any more.
 struct CellJob<'a> {
     spec: &'a MatrixSpec,
     queue: &'a WorkQueue<'a, CellName>,
     output: &'a mut JobOutput<CellOutcome>,
-    /// What was surveyed of the devices of guests that the jobs booted.
-    devices: &'a Mutex<Vec<Device>>,
+    shared: &'a Shared,
     /// The kind of card of this guest and the next ones; `None` before the first cell.
     card: Option<CardKind>,
     /// Why the driver has no use for such a card, if it has not.
@@ -134,9 +166,9 @@ impl CellJob<'_> {
         }
         self.finish()?;
         self.card = Some(card);
-        let spec = self.spec;
+        let (spec, seen) = (self.spec, self.shared.has_seen(card));
         self.refused = match self.guest() {
-            Err(error) if spec.is_of_the_card(&error) => Some(error.to_string()),
+            Err(error) if !seen && spec.is_of_the_card(&error) => Some(error.to_string()),
             booted => booted.map(|_| None)?,
         };
         Ok(())
@@ -226,17 +258,13 @@ impl CellJob<'_> {
             Some(guest) => guest,
             None => {
                 self.queue.update("booting another guest");
-                let testbed = match self.card {
-                    Some(card) => self.spec.with_card(card),
-                    None => self.spec.testbed.clone(),
-                };
+                let card = self.card.unwrap_or_default();
+                let testbed = self.spec.with_card(card);
                 let judged = self.spec.judged.as_ref();
                 let guest = trial::boot(&testbed, judged, &Progress::silent())?;
                 self.output.boots += guest.boots;
-                if let Some(surveyed) = guest.surveyed() {
-                    let mut devices = self.devices.lock().unwrap_or_else(PoisonError::into_inner);
-                    devices.push(surveyed.report(&testbed));
-                }
+                let surveyed = guest.surveyed().map(|it| it.report(&testbed));
+                self.shared.note(card, surveyed);
                 self.first = self.output.results.len();
                 self.searched = self.first;
                 guest

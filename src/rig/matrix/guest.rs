@@ -43,8 +43,8 @@ const GUEST_LIMIT: Duration = Duration::from_secs(30);
 
 /// Parameters of the guest's kernel: freed memory is poisoned, and checked when
 /// it is used again, but it is not noted who had it, since to unwind the stack at each
-/// allocation takes an emulated processor a fifth of all its time; KASAN reports more than once per boot; the kernel's log holds
-/// the dumps of many pages.
+/// allocation takes an emulated processor a fifth of all its time; KASAN reports more
+/// than once per boot; the kernel's log holds the dumps of many pages.
 const APPEND: &str = "page_poison=1 slub_debug=FZP kasan_multi_shot log_buf_len=4M";
 
 /// The driver's parameter that selects how it pins; its values are the names of

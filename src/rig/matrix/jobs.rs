@@ -35,8 +35,8 @@ impl<'a, T: Display> WorkQueue<'a, T> {
 
     /// Returns the next piece, and its index among all, for a job whose guest is for
     /// pieces of the group `own`, if it has one: the first of that group while there are
-    /// any, then of the last one that no job has begun. Of a group that others are at, a job gets no more if
-    /// they are done with it before it could boot a guest for it.
+    /// any, then of the last group that no job has begun. Of a group that others are at, a
+    /// job gets no more if they are done with it before it could boot a guest for it.
     pub(super) fn next_of<G: PartialEq>(
         &self,
         own: Option<G>,
@@ -44,14 +44,22 @@ impl<'a, T: Display> WorkQueue<'a, T> {
     ) -> Option<(usize, &'a T)> {
         self.take(|left| {
             let group = |place: &usize| group(&self.all[*place]);
-            let is_begun = |place: &usize| {
-                let mut begun = (0..self.all.len()).filter(|other| !left.contains(other));
-                begun.any(|other| group(&other) == group(place))
-            };
-            let of_own = left.iter().find(|place| own == Some(group(place)));
+            let first_of = |wanted: G| left.iter().find(|place| group(place) == wanted);
             // The first group may be another job's, which has a guest for it.
-            let of_new = || left.iter().rfind(|place| !is_begun(place));
+            let of_new = || {
+                let mut begun = Vec::new();
+                for place in (0..self.all.len()).filter(|place| !left.contains(place)) {
+                    let group = group(&place);
+                    if !begun.contains(&group) {
+                        begun.push(group);
+                    }
+                }
+                let mut groups = left.iter().rev().map(group);
+                groups.find(|group| !begun.contains(group))
+            };
             let of_others = || left.last().filter(|_| left.len() >= self.least);
+            let of_own = own.and_then(first_of);
+            let of_new = || of_new().and_then(first_of);
             of_own.or_else(of_new).or_else(of_others).copied()
         })
     }
@@ -127,8 +135,8 @@ impl<R> JobOutput<R> {
 
 /// Distributes the pieces to as many as `jobs` jobs, each of which runs `work` in
 /// its own thread. No further job is started for fewer than `least` pieces, in
-/// whose time it could not boot its guest. If one fails, the others stop after their current piece. Returns
-/// the results so far in any case, with the first error.
+/// whose time it could not boot its guest. If one fails, the others stop after their
+/// current piece. Returns the results so far in any case, with the first error.
 pub(super) fn run<T, R>(
     all: &[T],
     jobs: usize,
@@ -222,15 +230,30 @@ mod tests {
             })
         };
         assert_eq!(next(None), Some("c1"));
-        assert_eq!(next(None), Some("b4"));
-        assert_eq!(next(Some("c")), Some("a2"));
-        assert_eq!(next(Some("b")), Some("b1"));
-        // Three are left: enough.
-        assert_eq!(next(Some("c")), Some("b3"));
-        assert_eq!(next(Some("c")), None);
-        assert_eq!(next(Some("a")), Some("a1"));
+        assert_eq!(next(None), Some("b1"));
+        assert_eq!(next(Some("c")), Some("a1"));
         assert_eq!(next(Some("b")), Some("b2"));
+        // Three are left: enough.
+        assert_eq!(next(Some("c")), Some("b4"));
+        assert_eq!(next(Some("c")), None);
+        assert_eq!(next(Some("a")), Some("a2"));
+        assert_eq!(next(Some("b")), Some("b3"));
         assert_eq!(next(Some("b")), None);
+    }
+
+    #[test]
+    fn a_job_alone_gets_group_after_group_each_in_its_order() {
+        let pieces = ["a1", "a2", "a3", "b1", "b2", "c1", "c2"];
+        let step = Progress::silent().step("dealing");
+        let queue = WorkQueue::new(&pieces, 3, &step);
+        let group = |piece: &&str| piece.as_bytes()[0];
+        let mut own = Some(b'a');
+        let mut got = Vec::new();
+        while let Some((_, piece)) = queue.next_of(own, group) {
+            own = Some(group(piece));
+            got.push(*piece);
+        }
+        assert_eq!(got, ["a1", "a2", "a3", "c1", "c2", "b1", "b2"]);
     }
 
     #[test]
