@@ -61,8 +61,8 @@ fn everything_is_measured_once_and_can_be_true() {
         assert!(rate > 0.0, "{stream}");
         // No more than two processors can be busy.
         assert!(busy_us * rate <= 2.05e6, "{stream}");
-        // vivid has a rate.
-        assert!(stream["device"] != "vivid" || rate < 62.0, "{stream}");
+        // vivid has a rate, 60, and makes up for frames that it was late with.
+        assert!(stream["device"] != "vivid" || rate < 90.0, "{stream}");
     }
 
     // 1 GiB does not fit in.
