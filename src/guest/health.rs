@@ -119,6 +119,7 @@ mod tests {
                        0000000000000000 t kmemleak_alloc_percpu\n\
                        0000000000000000 T __might_sleep\n\
                        0000000000000000 T _etext\n\
+                       0000000000000000 D kcsan_report_known_origin\n\
                        0000000000000000 t kmemleak_alloc\t[mine]\n";
         assert_eq!(
             among(symbols.as_bytes()).unwrap(),
