@@ -4,19 +4,18 @@
 //! when it gives the page away again, and not before.
 
 use std::io;
-use std::os::fd::OwnedFd;
 
 use crate::agent::checks::SweepAnswer;
-use rustix::fs::{FallocateFlags, MemfdFlags, fallocate, memfd_create};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
+use crate::guest::cell::span::{self, Span};
 use crate::guest::failure::Failure;
 
 const PAGE: u64 = 4096;
 
 /// Returns how much memory in bytes is left free, so that nothing is reclaimed and nobody
 /// is short of memory: the kernel's reserves are a few MiB, but more in a large guest, and
-/// so is the index of a file.
+/// so are page tables.
 fn left(free: u64) -> u64 {
     (64 << 20).max(free / 16)
 }
@@ -33,29 +32,31 @@ pub fn sweep() -> Result<SweepAnswer, Failure> {
         .filter(|cpu| own.is_set(*cpu))
         .collect();
     let part = free.saturating_sub(left(free)) / processors.len().max(1) as u64 / PAGE * PAGE;
-    // A thread for each request: what comes of the affinity ends with it. The files are
-    // kept until all of them are full.
-    let used = processors.iter().map(|processor| {
+    let mut parts = Vec::new();
+    let used = processors.iter().try_for_each(|processor| {
         let mut one = CpuSet::new();
         one.set(*processor);
         sched_setaffinity(None, &one)?;
-        filled(part)
+        parts.extend(populated(part as usize)?);
+        Ok(())
     });
-    let files = used.collect::<io::Result<Vec<_>>>();
-    let files = files.map_err(failed("use free memory"))?;
-    Ok(SweepAnswer {
-        bytes: part * files.len() as u64,
-    })
+    // A thread for each request: what comes of the affinity ends with it.
+    let bytes = parts.iter().map(|span: &Span| span.len as u64).sum();
+    let unmapped = parts.into_iter().map(span::unmap);
+    // All of it goes back, whatever becomes of a part.
+    let unmapped = unmapped.fold(Ok(()), io::Result::and);
+    unmapped.map_err(failed("give memory back"))?;
+    used.map_err(failed("use free memory"))?;
+    Ok(SweepAnswer { bytes })
 }
 
-/// Returns a file in memory that has all of its pages. Nobody reads it, so the kernel
-/// need not clear them.
-fn filled(bytes: u64) -> io::Result<OwnedFd> {
-    let file = memfd_create("sweep", MemfdFlags::CLOEXEC)?;
-    if bytes > 0 {
-        fallocate(&file, FallocateFlags::empty(), 0, bytes)?;
+/// Maps memory with its pages; nothing if none is wanted.
+fn populated(bytes: usize) -> io::Result<Option<Span>> {
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_POPULATE;
+    match bytes {
+        0 => Ok(None),
+        _ => span::map(bytes, libc::PROT_READ | libc::PROT_WRITE, flags).map(Some),
     }
-    Ok(file)
 }
 
 /// Returns the free memory in bytes in the text of /proc/meminfo.
@@ -76,9 +77,9 @@ mod tests {
         let text = "MemTotal:       1000 kB\nMemFree:         120 kB\n";
         assert_eq!(free(text), Some(120 << 10));
         assert_eq!(free("MemTotal: 1 kB\n"), None);
-        let stat = |bytes| rustix::fs::fstat(filled(bytes).unwrap()).unwrap();
-        // In blocks of 512 bytes.
-        assert!(stat(3 << 12).st_blocks >= 3 << 3);
-        assert_eq!(stat(0).st_blocks, 0);
+        let span = populated(3 << 12).unwrap().unwrap();
+        assert_eq!(span.len, 3 << 12);
+        span::unmap(span).unwrap();
+        assert!(populated(0).unwrap().is_none());
     }
 }

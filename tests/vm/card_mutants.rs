@@ -7,12 +7,12 @@ use std::collections::BTreeMap;
 
 use pinhole::card::CardKind;
 use pinhole::rig::matrix::CellName;
+use pinhole::rig::matrix::guest::{CellGuest, GuestState};
 use pinhole::rig::matrix::oracle::Oracle;
 use pinhole::rig::matrix::outcome::{CellOutcome, Verdict};
-use pinhole::rig::matrix::run::MatrixSpec;
 use pinhole::rig::testbed::TestbedSpec;
+use pinhole::vm::progress::Progress;
 
-use crate::judging;
 use crate::mutated::{Mutation, Served};
 
 use Mutation::*;
@@ -81,22 +81,57 @@ const TABLE: &[(Mutation, &str, &[Oracle])] = &[
     (Mirrors, "m2m/in-place/memfd-shared", &[Data]),
 ];
 
-/// Runs cells of one direction with a card that has this fault, or none.
-fn run(mutation: Option<Mutation>, cells: Vec<CellName>) -> Vec<CellOutcome> {
-    let card = Served::start(cells[0].card(), mutation);
-    let spec = MatrixSpec {
-        judged: None,
-        testbed: TestbedSpec {
-            card: card.process(),
-            ..TestbedSpec::default()
-        },
-        cells,
-        mutants: Vec::new(),
-        jobs: 1,
-    };
-    let outcome = judging::outcome(&spec);
-    assert_eq!(outcome.cells.len(), spec.cells.len());
-    outcome.cells
+/// A card whose faults come and go, and the guest that has it.
+struct Bench {
+    card: Served,
+    direction: CardKind,
+    /// The guest; `None` when the next one is to be booted. The card serves one at a time.
+    guest: Option<CellGuest>,
+}
+
+impl Bench {
+    fn of(direction: CardKind) -> Self {
+        Self {
+            card: Served::start(direction, None),
+            direction,
+            guest: None,
+        }
+    }
+
+    fn guest(&mut self) -> &mut CellGuest {
+        self.guest.get_or_insert_with(|| {
+            let spec = TestbedSpec {
+                card: self.card.process(),
+                kind: self.direction,
+                ..TestbedSpec::default()
+            };
+            CellGuest::boot(&spec, None, &Progress::silent()).unwrap()
+        })
+    }
+
+    /// Runs a cell with the card as it should be. In a guest that a fault has damaged it is
+    /// not as expected; another takes its place.
+    fn control(&mut self, cell: &CellName) {
+        self.card.turn_to(None);
+        let (outcome, _) = self.guest().run(cell).unwrap();
+        if outcome.verdict != Verdict::Expected {
+            self.guest = None;
+            let (again, _) = self.guest().run(cell).unwrap();
+            assert_eq!(again.verdict, Verdict::Expected, "{cell}: {again:#?}");
+        }
+    }
+
+    /// Runs a cell with a fault in the card.
+    fn mutated(&mut self, mutation: Mutation, cell: &CellName) -> CellOutcome {
+        self.card.turn_to(Some(mutation));
+        let (mut outcome, state) = self.guest().run(cell).unwrap();
+        if state == GuestState::Fit {
+            self.guest().aftermath(&mut outcome).unwrap();
+        } else {
+            self.guest = None;
+        }
+        outcome
+    }
 }
 
 /// What each oracle objected to first.
@@ -112,33 +147,23 @@ fn objections(cell: &CellOutcome) -> BTreeMap<Oracle, &str> {
 fn the_oracles_see_every_mutant_of_the_card() {
     let mut unseen = Vec::new();
     for direction in [CardKind::Capture, CardKind::Output, CardKind::M2m] {
-        let rows: Vec<_> = TABLE
-            .iter()
-            .map(|(mutation, name, oracles)| {
-                let cell = name.parse::<CellName>().unwrap();
-                (*mutation, cell, *oracles)
-            })
-            .filter(|(_, cell, _)| cell.card() == direction)
-            .collect();
-        let mut all: Vec<_> = rows.iter().map(|(_, cell, _)| *cell).collect();
-        all.sort();
-        all.dedup();
-        for cell in run(None, all) {
-            assert_eq!(cell.verdict, Verdict::Expected, "{}: {cell:#?}", cell.cell);
-        }
-        for of_one in rows.chunk_by(|one, next| one.0 == next.0) {
-            let mutation = of_one[0].0;
-            let cells = of_one.iter().map(|(_, cell, _)| *cell).collect();
-            for ((_, cell, oracles), seen) in of_one.iter().zip(run(Some(mutation), cells)) {
-                println!("{mutation:?} in {cell}:");
-                let objections = objections(&seen);
-                for (oracle, what) in &objections {
-                    println!("  {oracle:<8} {what}");
-                }
-                let silent = oracles.iter().filter(|one| !objections.contains_key(one));
-                unseen.extend(silent.map(|oracle| format!("{mutation:?} in {cell}: {oracle}")));
+        let mut bench = Bench::of(direction);
+        let rows = TABLE.iter().map(|(mutation, name, oracles)| {
+            let cell = name.parse::<CellName>().unwrap();
+            (*mutation, cell, *oracles)
+        });
+        for (mutation, cell, oracles) in rows.filter(|(_, cell, _)| cell.card() == direction) {
+            bench.control(&cell);
+            println!("{mutation:?} in {cell}:");
+            let seen = bench.mutated(mutation, &cell);
+            let objections = objections(&seen);
+            for (oracle, what) in &objections {
+                println!("  {oracle:<8} {what}");
             }
+            let silent = oracles.iter().filter(|one| !objections.contains_key(one));
+            unseen.extend(silent.map(|oracle| format!("{mutation:?} in {cell}: {oracle}")));
         }
+        bench.guest.take().into_iter().for_each(CellGuest::finish);
     }
     assert!(unseen.is_empty(), "these oracles saw nothing: {unseen:#?}");
 }

@@ -8,7 +8,8 @@ use tempfile::TempDir;
 use super::equipment;
 use super::error::MatrixError;
 use super::expectation::{expect, expect_of_any_driver, expect_unwitnessed};
-use super::health::{self, GuestState};
+use super::health;
+pub use super::health::GuestState;
 use super::name::{CellName, Pinning};
 use super::objection::Severity;
 use super::observation::Observation;
@@ -52,7 +53,7 @@ const APPEND: &str = "page_poison=1 slub_debug=FZP kasan_multi_shot log_buf_len=
 const USERPTR: &str = "userptr";
 
 /// A guest, or this machine, in which cells run.
-pub(super) struct CellGuest {
+pub struct CellGuest {
     pub(super) place: Place,
     /// Number of guests that were booted until one was sound.
     pub(super) boots: u32,
@@ -85,7 +86,11 @@ pub(super) struct CellGuest {
 impl CellGuest {
     /// Boots a guest as `spec` describes, with the matrix's equipment. What is `judged`
     /// may be on this machine, which then serves in place of a guest.
-    pub(super) fn boot(
+    ///
+    /// # Errors
+    ///
+    /// [`MatrixError`] if there is no guest to be had, or no device to judge.
+    pub fn boot(
         spec: &TestbedSpec,
         judged: Option<&Judged>,
         progress: &Progress,
@@ -155,10 +160,12 @@ impl CellGuest {
 
     /// Runs a cell, and returns its outcome and the state of the guest after
     /// it.
-    pub(super) fn run(
-        &mut self,
-        cell: &CellName,
-    ) -> Result<(CellOutcome, GuestState), MatrixError> {
+    ///
+    /// # Errors
+    ///
+    /// [`MatrixError`] if the driver or the witness cannot be had, or the run was
+    /// interrupted. A guest that breaks is an outcome.
+    pub fn run(&mut self, cell: &CellName) -> Result<(CellOutcome, GuestState), MatrixError> {
         if let Some(why) = self.pin_by(cell.pinning)? {
             return Ok((CellOutcome::impossible(*cell, why), GuestState::Fit));
         }
@@ -263,7 +270,7 @@ impl CellGuest {
     }
 
     /// Turns the guest off.
-    pub(super) fn finish(self) {
+    pub fn finish(self) {
         self.place.finish();
     }
 
@@ -287,7 +294,7 @@ impl CellGuest {
     /// # Errors
     ///
     /// [`MatrixError::Interrupted`].
-    pub(super) fn aftermath(&mut self, cell: &mut CellOutcome) -> Result<GuestState, MatrixError> {
+    pub fn aftermath(&mut self, cell: &mut CellOutcome) -> Result<GuestState, MatrixError> {
         let begun = Instant::now();
         let mut records = match self.place.new_records() {
             Ok(records) => records,

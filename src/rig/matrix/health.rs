@@ -30,7 +30,7 @@ const CRITICAL: &str = "3";
 
 /// The state of a guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum GuestState {
+pub enum GuestState {
     /// The guest is usable.
     Fit,
     /// The guest answers, but not all later errors would be seen; with the

@@ -4,6 +4,7 @@
 //! done: no oracle may believe it.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use pinhole::card::region::Remap;
@@ -56,10 +57,13 @@ pub enum Mutation {
 /// A buffer: its session, its V4L2_BUF_TYPE_*, and its index.
 type Place = (u32, u32, u32);
 
+/// The fault that a card has at the time, if any.
+pub type Fault = Arc<Mutex<Option<Mutation>>>;
+
 /// A card, with a fault or without.
 pub struct MutatedCard<D> {
     card: D,
-    mutation: Option<Mutation>,
+    fault: Fault,
     memory: GuestMemoryMmap,
     /// The scatter lists that the driver queued last, by their buffers.
     lists: BTreeMap<Place, Vec<SgEntry>>,
@@ -77,10 +81,10 @@ pub struct MutatedCard<D> {
 }
 
 impl<D: Device> MutatedCard<D> {
-    pub fn new(card: D, mutation: Option<Mutation>) -> Self {
+    pub fn new(card: D, fault: Fault) -> Self {
         Self {
             card,
-            mutation,
+            fault,
             memory: GuestMemoryMmap::new(),
             lists: BTreeMap::new(),
             kept: Vec::new(),
@@ -89,6 +93,10 @@ impl<D: Device> MutatedCard<D> {
             held: None,
             now: Duration::ZERO,
         }
+    }
+
+    fn mutation(&self) -> Option<Mutation> {
+        *self.fault.lock().unwrap()
     }
 
     /// Remembers what the driver has queued, and takes back.
@@ -112,7 +120,7 @@ impl<D: Device> MutatedCard<D> {
         } else if code == Ioctl::StreamOff as u32 {
             let (type_, _) = U32::ref_from_prefix(payload).unwrap();
             let is_of_it = |place: &Place| (place.0, place.1) == (session, type_.get());
-            if self.mutation == Some(Mutation::WriteAfterStreamoff) {
+            if self.mutation() == Some(Mutation::WriteAfterStreamoff) {
                 let taken = self.lists.iter().filter(|(place, _)| is_of_it(place));
                 let begins = taken.map(|(_, list)| GuestAddress(list[0].start.get()));
                 self.kept = begins.collect();
@@ -133,7 +141,7 @@ impl<D: Device> MutatedCard<D> {
     /// Does to a buffer that goes back what the fault does.
     fn give_back(&mut self, mut event: DqbufEvent) {
         let place = place(event.header.session_id.get(), &event.buffer);
-        match self.mutation {
+        match self.mutation() {
             Some(Mutation::WrongIndex) => {
                 // Two buffers that the driver does not have: it cannot know.
                 let Some((mut before, _)) = self.held.take() else {
@@ -286,13 +294,13 @@ impl<D: Device> Device for MutatedCard<D> {
         bus: Bus<'_>,
         reply: &mut Reply,
     ) -> Result<(), Refused> {
-        if self.mutation == Some(Mutation::OwnMemoryOnly) && asks_for_guest_memory(request) {
+        if self.mutation() == Some(Mutation::OwnMemoryOnly) && asks_for_guest_memory(request) {
             reply.fail(Errno::EINVAL);
             return Err(Refused::Because(Errno::EINVAL, "it has its own memory"));
         }
         self.memory = bus.memory.clone();
         self.overhear(request);
-        match self.mutation {
+        match self.mutation() {
             Some(Mutation::ReadOneByteOff) => self.card.command(now, &moved(request), bus, reply),
             Some(Mutation::OtherSession) => {
                 self.card.command(now, &self.mixed_up(request), bus, reply)

@@ -5,6 +5,7 @@ mod card;
 
 use std::fs::File;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
 use pinhole::card::witness::Background;
@@ -16,11 +17,14 @@ use pinhole::source::{self, Camera};
 use pinhole::vhost::{Daemon, Device, ListeningSocket, Stop};
 use tempfile::TempDir;
 
-pub use card::{MutatedCard, Mutation};
+use card::{Fault, MutatedCard};
+
+pub use card::Mutation;
 
 /// A running card, ended when dropped.
 pub struct Served {
     folder: TempDir,
+    fault: Fault,
     stop: Stop,
     thread: Option<JoinHandle<()>>,
 }
@@ -29,6 +33,7 @@ impl Served {
     /// A card that is as the matrix wants it but for the fault.
     pub fn start(kind: CardKind, mutation: Option<Mutation>) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        let fault: Fault = Arc::new(Mutex::new(mutation));
         let witness = File::create(folder.path().join("witness")).unwrap();
         let witness = Witness::new(Background::start(witness).unwrap());
         let endpoint = match kind {
@@ -45,7 +50,8 @@ impl Served {
                     error_injection: true,
                     witness,
                 });
-                return Self::serve(folder, MutatedCard::new(card, mutation));
+                let card = MutatedCard::new(card, fault.clone());
+                return Self::serve(folder, fault, card);
             }
             CardKind::Output => Endpoint::Display(Display::new(vec![Output::digest()])),
         };
@@ -54,19 +60,26 @@ impl Served {
             error_injection: true,
             ..Spec::with(endpoint, Rate::Max)
         });
-        Self::serve(folder, MutatedCard::new(card, mutation))
+        let card = MutatedCard::new(card, fault.clone());
+        Self::serve(folder, fault, card)
     }
 
-    fn serve(folder: TempDir, card: impl Device) -> Self {
+    fn serve(folder: TempDir, fault: Fault, card: impl Device) -> Self {
         let daemon = Daemon::new(card).unwrap();
         let socket = ListeningSocket::bind(&folder.path().join("card")).unwrap();
         let stop = daemon.stop();
         let thread = thread::spawn(move || daemon.serve(&socket).unwrap());
         Self {
             folder,
+            fault,
             stop,
             thread: Some(thread),
         }
+    }
+
+    /// Gives the card another fault, or none.
+    pub fn turn_to(&self, mutation: Option<Mutation>) {
+        *self.fault.lock().unwrap() = mutation;
     }
 
     /// Where it is, for a testbed.
