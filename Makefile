@@ -85,7 +85,7 @@ test: guests ## Run everything: units, protocol tests, and the tests that boot g
 	cargo test --release --locked --test '*'
 	cargo test --release --locked --test report_page -- --ignored
 	cargo test --release --locked --test debian_13 -- --ignored
-	cargo test --release --locked --test vm -- --ignored --test-threads=3
+	cargo test --release --locked --test vm -- --ignored --test-threads=2
 
 .PHONY: matrix
 matrix: guests ## Run the whole userptr matrix on every kernel, with the driver's mutants

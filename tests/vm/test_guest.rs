@@ -20,8 +20,9 @@ use pinhole::vm::progress::Progress;
 
 use crate::program::{self, BRIEF};
 
-/// Longer than anything here takes on a slow machine.
-pub const LIMIT: Duration = Duration::from_secs(120);
+/// Longer than anything here takes on a slow machine, on a kernel that checks itself and
+/// beside another such.
+pub const LIMIT: Duration = Duration::from_secs(300);
 
 /// Kernel parameters that show a use after free: freed memory is poisoned, and
 /// checked when it is used again.
