@@ -170,14 +170,18 @@ struct Caller<'a> {
     twin: Option<Twin>,
 }
 
+/// What a call of the probe returned, with the vector afterwards, or its error number.
+type Called = Result<(i32, Option<Vector>), i32>;
+
 impl Caller<'_> {
     /// Executes a step, and returns its outcome.
     fn take(&mut self, step: &Step) -> Result<Outcome, Failure> {
-        if let Step::CreateFragmented { singles, .. } = *step {
-            self.fragment(singles)?;
-        }
-        let free_order = counters::free_order()?;
-        let call = self.make(step)?;
+        let (free_order, call) = match *step {
+            Step::CreateFragmented { frames, singles } => {
+                self.create_fragmented(frames, singles)?
+            }
+            _ => (counters::free_order()?, self.make(step)?),
+        };
         let frames = self.device.frames()?;
         let last = self.range.pages().min(self.asked + SHOWN as u32);
         let process = (self.asked..last)
@@ -211,6 +215,29 @@ impl Caller<'_> {
         })
     }
 
+    /// Makes a vector while no free block of memory is large, and `singles` single pages are
+    /// free. Returns the largest order with a free block just before the call, too.
+    ///
+    /// A processor may give back a block that it had kept to itself when all others have
+    /// been taken: then the vector is destroyed, and made once more without that block.
+    fn create_fragmented(&self, frames: u32, singles: u32) -> Result<(u32, Called), Failure> {
+        self.fragment(singles)?;
+        for _ in 0..AGAIN {
+            let created = self.create(frames)?;
+            if created.0 < LARGE || created.1.is_err() {
+                return Ok(created);
+            }
+            let _ = self.device.call(Request::Destroy, 0, 0, 0);
+            self.fragment(1)?;
+        }
+        self.create(frames)
+    }
+
+    fn create(&self, frames: u32) -> Result<(u32, Called), Failure> {
+        let free_order = counters::free_order()?;
+        Ok((free_order, self.device.call(Request::Create, 0, frames, 0)))
+    }
+
     /// Leaves no free block of memory that is large, and `singles` single pages.
     fn fragment(&self, singles: u32) -> Result<(), Failure> {
         let hoard = |singles| self.device.call(Request::Hoard, 0, singles, 0);
@@ -229,7 +256,7 @@ impl Caller<'_> {
 
     /// Makes the call of a step; returns its return value, and the vector
     /// afterwards.
-    fn make(&mut self, step: &Step) -> Result<Result<(i32, Option<Vector>), i32>, Failure> {
+    fn make(&mut self, step: &Step) -> Result<Called, Failure> {
         let (device, range) = (self.device, self.range);
         let plain = |request| device.call(request, 0, 0, 0);
         Ok(match *step {
