@@ -12,8 +12,8 @@ FUZZ_SECONDS ?= 600
 # Seconds that a program of tests may take; the longest one boots the guests.
 TEST_LIMIT ?= 4500
 
-# The tests beside the code compile in a fifth of the time if it is not optimised. All
-# others are of the library and the programs as they are released.
+# The tests beside the code compile much sooner if it is not optimised. All others
+# are of the library and the programs as they are released.
 QUICKLY_COMPILED := 'profile.release.package.pinhole.opt-level=0'
 
 # Where `make install` puts things; DESTDIR stands before all of them.
